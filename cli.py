@@ -1,0 +1,101 @@
+"""The command line of Affectstream: `python cli.py COMMAND --help`."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, UserError, from_os_error
+
+# Command -> module below `commands/` and one line of help; a module is imported when it is used.
+COMMANDS = {
+    "preprocess": "Turn recordings into records: decode, find faces, split by speaker.",
+    "split": "Divide a data folder anew into training, validation and test.",
+    "train": "Train one stream, or a fusion of trained streams.",
+    "evaluate": "Score a run on a data folder.",
+    "export": "Write a run as SavedModel for TensorFlow Serving.",
+    "predict": "Recognise emotion in any media files.",
+    "describe": "Say what a run, export or data folder is.",
+    "list": "Say which corpora, detectors, encoders, ... exist.",
+    "synthesize": "Write the SYNTHETIC sample corpus.",
+    "augment": "Write a data folder with transformed copies of training clips.",
+    "doctor": "Check this machine and say what is missing.",
+    "demo": "Run the whole job on the SYNTHETIC sample corpus.",
+}
+
+
+class LazyGroup(click.Group):
+    """Lists its commands without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"commands.{cmd_name}")
+        return module.command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option("0.1.0", message="affectstream %(version)s")
+def cli(debug: bool) -> None:
+    """Recognises emotion from face, voice and words.
+
+    \b
+    Exit codes: 0 all good; 1 nothing could be done; 2 usage;
+    3 some inputs rejected, the rest done; 130 interrupted.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; every mistake of the user ends in one line on stderr.
+
+    Returns:
+      the exit code.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    _quieten()
+    try:
+        code: Any = cli.main(words, prog_name="python cli.py", standalone_mode=False)
+    except click.exceptions.Abort:
+        return _fail("interrupted; what was finished is kept, the same command goes on", 130)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except KeyboardInterrupt:
+        return _fail(
+            "interrupted; what was finished is kept, the same command goes on", EXIT_INTERRUPTED
+        )
+    except (UserError, OSError) as error:
+        if "--debug" in words:
+            raise
+        line = error if isinstance(error, UserError) else from_os_error(error)
+        return _fail(str(line), EXIT_NOTHING_DONE)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"Error: {message}", err=True)
+    return code
+
+
+def _quieten() -> None:
+    """TensorFlow's and MediaPipe's own start-up talk hides our one line."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("GLOG_minloglevel", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""`train`: records -> a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+import registry
+from commands import paths
+
+
+@click.command("train")
+@click.option(
+    "--stream",
+    type=click.Choice(["audio", "video", "fusion"]),
+    help="May be left out when --recipe says it.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help=f"Data folder; several are joined. [default: {paths.RECORDS}]",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder. [default: runs/STREAM]")
+@click.option("--recipe", "recipe_name", type=click.Choice(registry.names("recipes")))
+@click.option(
+    "--labels",
+    type=click.Choice(registry.names("label-sets")),
+    help="Label set. [default: the recipe's]",
+)
+@click.option("--epochs", type=click.IntRange(1))
+@click.option("--batch-size", type=click.IntRange(1))
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option(
+    "--set",
+    "settings",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Any value of the recipe, encoder or fusion; may be repeated.",
+)
+@click.option("--audio-run", type=click.Path(path_type=Path), help="For a fusion.")
+@click.option("--video-run", type=click.Path(path_type=Path), help="For a fusion.")
+@click.option("--init-from", type=click.Path(path_type=Path), help="Run to start the weights from.")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
+@click.option("--overwrite", is_flag=True, help="Replace the run that --out holds.")
+@click.option(
+    "--allow-leak",
+    is_flag=True,
+    help="Train although something crosses the split; stamped on every result.",
+)
+def command(
+    stream: str | None,
+    data: tuple[Path, ...],
+    out: Path | None,
+    recipe_name: str | None,
+    labels: str | None,
+    epochs: int | None,
+    batch_size: int | None,
+    seed: int,
+    settings: tuple[str, ...],
+    audio_run: Path | None,
+    video_run: Path | None,
+    init_from: Path | None,
+    resume: bool,
+    overwrite: bool,
+    allow_leak: bool,
+) -> int:
+    """Trains one network a stream, or fuses trained streams.
+
+    `--stream fusion` joins --audio-run and --video-run (default runs/audio and runs/video). Runs that
+    were trained on different data are fused without paired data, from each one's own validation part,
+    unless --data names recordings that have both streams.
+    """
+    stream, recipe = _recipe(stream, recipe_name)
+    words = [
+        f"{key}={value}"
+        for key, value in (("labels", labels), ("epochs", epochs), ("batch_size", batch_size))
+        if value
+    ]
+    out = out or paths.RUNS / stream
+    if stream != "fusion" and (audio_run or video_run):
+        raise click.UsageError("--audio-run and --video-run go with --stream fusion")
+
+    from preprocessing.data_folder import open_data_folder
+
+    recipe = recipe.with_settings([*words, *settings])
+    options = (out, seed, resume, overwrite, allow_leak, init_from)
+    if stream == "fusion":
+        info = _fuse(recipe, {"audio": audio_run, "video": video_run}, data, options)
+    else:
+        folders = [open_data_folder(path) for path in data or (paths.ensure_records(),)]
+        from modeling.train_stream import TrainOptions, train_stream
+
+        info = train_stream(recipe, folders, TrainOptions(*options))
+    _report(info, out)
+    return 0
+
+
+def _recipe(stream: str | None, name: str | None) -> tuple[str, Any]:
+    """Stream and recipe from what was named of the two."""
+    from modeling.recipes import DEFAULTS
+
+    if name is None:
+        if stream is None:
+            raise click.UsageError("name --stream or --recipe")
+        name = DEFAULTS[stream]
+    recipe = registry.load("recipes", name)
+    if stream not in (None, recipe.stream):
+        raise click.UsageError(f"recipe {name} is for --stream {recipe.stream}, not {stream}")
+    return recipe.stream, recipe
+
+
+def _fuse(
+    recipe: Any, runs: dict[str, Path | None], data: tuple[Path, ...], options: tuple[Any, ...]
+) -> Any:
+    from preprocessing.data_folder import open_data_folder
+
+    chosen = {name: path for name, path in runs.items() if path is not None}
+    if not chosen:
+        chosen = {name: paths.RUNS / name for name in runs}
+    from modeling.train_fusion import train_fusion
+    from modeling.train_stream import TrainOptions
+
+    folders = [open_data_folder(path) for path in data]
+    return train_fusion(recipe, chosen, folders, TrainOptions(*options))
+
+
+def _report(info: Any, out: Path) -> None:
+    stamps = " | SYNTHETIC data" if info.synthetic else ""
+    stamps += " | LEAK ALLOWED" if info.leak_allowed else ""
+    if info.scores:
+        epoch = f" at epoch {info.scores['epoch']}" if "epoch" in info.scores else ""
+        click.echo(
+            f"{out}: validation UAR {info.scores['val_uar']:.3f},"
+            f" WA {info.scores['val_wa']:.3f}{epoch}{stamps}"
+        )
+    else:
+        click.echo(f"{out}: written{stamps}")
+    for note in info.notes:
+        click.echo(f"note: {note}")

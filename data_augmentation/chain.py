@@ -1,0 +1,191 @@
+"""Transforms one after another, with chance that depends on seed, epoch and record only."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import types
+import typing
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+import registry
+from data_augmentation.transform import AudioTransform, Parameters, Transform, VideoTransform
+from errors import UserError
+
+Drawn = list[tuple[str, Parameters | None]]
+"""For each transform its name and its parameters, None where it is left out."""
+
+# === Chance ===
+
+
+def keyed_rng(seed: int, epoch: int, record_id: str, use: str) -> np.random.Generator:
+    """A generator that depends on its four keys only, never on what was drawn before.
+
+    Args:
+      seed: of the run.
+      epoch: counted from 0.
+      record_id: of the clip; for a batch, the ids of its rows joined, or its number.
+      use: what the numbers are for, such as the name of a transform.
+    """
+    text = json.dumps([int(seed), int(epoch), record_id, use], ensure_ascii=False)
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return np.random.default_rng(int.from_bytes(digest, "big"))
+
+
+# === Chain ===
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Applies transforms of one stream in their order.
+
+    What is drawn for a transform depends on (seed, epoch, record id), its name and how many of
+    the same name stand before it: neither on the order of the records nor on its neighbours.
+
+    Attributes:
+      transforms: all of "audio" or all of "video"; may be empty.
+      seed: of the run.
+    Raises:
+      ValueError: if the transforms are of different streams, or of one that a chain cannot apply.
+    """
+
+    transforms: tuple[Transform, ...]
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for kind in (AudioTransform, VideoTransform):
+            if all(isinstance(transform, kind) for transform in self.transforms):
+                return
+        received = ", ".join(f"{type(t).__name__} ({t.stream})" for t in self.transforms)
+        raise ValueError(f"a chain holds audio transforms or video transforms, received {received}")
+
+    def __call__(
+        self, signal: np.ndarray, sample_rate_hz: int | None, key: tuple[int, str]
+    ) -> np.ndarray:
+        """Draws parameters for one clip and applies them.
+
+        Args:
+          signal: waveform (samples,) float32 or frames (T, H, W, C) uint8.
+          sample_rate_hz: rate of the waveform; None for frames.
+          key: (epoch, record id).
+        Returns:
+          the transformed signal; the signal itself where nothing applies.
+        Raises:
+          ValueError: a waveform without its rate, or a signal of another shape or dtype.
+        """
+        return self.apply_all(signal, sample_rate_hz, self.sample_all(signal, sample_rate_hz, key))
+
+    def sample_all(
+        self, signal: np.ndarray, sample_rate_hz: int | None, key: tuple[int, str]
+    ) -> Drawn:
+        """Draws for one clip: (name, parameters) for each transform, None for one left out.
+
+        Every transform sees the untransformed signal when it draws. An empty signal draws nothing.
+        """
+        epoch, record_id = key
+        seen: Counter[str] = Counter()
+        drawn: Drawn = []
+        for transform in self.transforms:
+            use = f"{transform.name}#{seen[transform.name]}"
+            seen[transform.name] += 1
+            rng = keyed_rng(self.seed, epoch, record_id, use)
+            parameters = None
+            if rng.random() < transform.probability and signal.size:
+                parameters = transform.sample(rng, signal, *_rate(transform, sample_rate_hz))
+            drawn.append((transform.name, parameters))
+        return drawn
+
+    def apply_all(self, signal: np.ndarray, sample_rate_hz: int | None, drawn: Drawn) -> np.ndarray:
+        """Applies what `sample_all` drew; pure.
+
+        Raises:
+          ValueError: if `drawn` names other transforms than this chain's.
+        """
+        if [name for name, _ in drawn] != [transform.name for transform in self.transforms]:
+            raise ValueError(f"drawn for other transforms: {[name for name, _ in drawn]}")
+        for transform, (_, parameters) in zip(self.transforms, drawn, strict=True):
+            if parameters is not None:
+                signal = transform.apply(signal, *_rate(transform, sample_rate_hz), **parameters)
+        return signal
+
+
+def _rate(transform: Transform, sample_rate_hz: int | None) -> tuple[int, ...]:
+    """The sample rate as further arguments: one for audio, none for video."""
+    if not isinstance(transform, AudioTransform):
+        return ()
+    if sample_rate_hz is None:
+        raise ValueError(f"{transform.name} needs sample_rate_hz, received None")
+    return (sample_rate_hz,)
+
+
+# === Recipe text ===
+
+
+def parse_transforms(text: str) -> tuple[Transform, ...]:
+    """Transforms from a recipe's value, in its order.
+
+    Args:
+      text: names separated by commas, each with `:parameter=value` for what differs from its
+        default, such as "noise:min_snr_db=5:probability=0.3,speed,time_shift:wrap=true".
+    Returns:
+      one transform for each name, of any stream; empty for an empty text.
+    Raises:
+      UserError: an unknown name, parameter or value; the message names the known ones.
+    """
+    return tuple(_parse_one(part.strip()) for part in text.split(",")) if text.strip() else ()
+
+
+def of_stream(transforms: tuple[Transform, ...], stream: str) -> tuple[Transform, ...]:
+    """Those of one stream ("audio", "video", "features", "batch"), in their order."""
+    return tuple(transform for transform in transforms if transform.stream == stream)
+
+
+def _parse_one(part: str) -> Transform:
+    """One transform from "name:parameter=value:..."."""
+    name, *assignments = (piece.strip() for piece in part.split(":"))
+    if not name:
+        raise UserError(f"a name is missing; known: {', '.join(registry.names('transforms'))}")
+    made = registry.load("transforms", name)
+    hints = typing.get_type_hints(made.__init__)
+    fields = {
+        field: hints[field]
+        for field, parameter in inspect.signature(made.__init__).parameters.items()
+        if field != "self" and parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    }
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        field, equals, value = (piece.strip() for piece in assignment.partition("="))
+        if not equals or field not in fields:
+            raise UserError(
+                f"{name} takes no {assignment!r}; write parameter=value with one of: "
+                f"{', '.join(fields)}"
+            )
+        if field in values:
+            raise UserError(f"{name}: {field} is given twice; keep one")
+        values[field] = _convert(f"{name}:{field}", value, fields[field])
+    try:
+        return made(**values)
+    except ValueError as error:
+        raise UserError(f"{name}: {error}; choose another value") from error
+
+
+def _convert(where: str, text: str, kind: Any) -> bool | int | float | str | None:
+    """A value of the type that a field declares."""
+    if isinstance(kind, types.UnionType):
+        if text.lower() == "none":
+            return None
+        kind = next(member for member in typing.get_args(kind) if member is not types.NoneType)
+    if kind is bool:
+        if text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        raise UserError(f"{where}={text!r}: choose true or false")
+    try:
+        return kind(text)
+    except ValueError:
+        needed = "a whole number" if kind is int else "a number"
+        raise UserError(f"{where}={text!r}: needs {needed}") from None

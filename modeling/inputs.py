@@ -1,0 +1,273 @@
+"""tf.data: records -> ({stream: tensor}, one-hot label, weight), the same for the same seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from data_augmentation.chain import Chain, keyed_rng, parse_transforms
+from errors import UserError
+from preprocessing.data_folder import ClipRow, DataFolder
+from preprocessing.labels import LabelSet
+from preprocessing.records import INT16_SCALE, SCHEMA, damaged_shard, parse_example
+
+# Above this the decoded records are cached on disk rather than in memory.
+MEMORY_CACHE_BYTES = 3 * 2**30
+READ_BLOCK_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Part:
+    """Records chosen from some data folders.
+
+    Attributes:
+      folders: where they lie.
+      rows: those chosen of each folder, with a label of the label set.
+    """
+
+    folders: tuple[DataFolder, ...]
+    rows: tuple[tuple[ClipRow, ...], ...]
+
+    @property
+    def all_rows(self) -> list[ClipRow]:
+        return [row for rows in self.rows for row in rows]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.rows))
+
+
+def choose(
+    folders: Sequence[DataFolder], split: str, labels: LabelSet, streams: Sequence[str]
+) -> Part:
+    """Records of a split that have a label of the set and at least one of the streams."""
+    rows = tuple(
+        tuple(
+            row
+            for row in folder.part(split)
+            if labels.index(row.label) is not None and set(row.streams) & set(streams)
+        )
+        for folder in folders
+    )
+    return Part(tuple(folders), rows)
+
+
+def class_indices(part: Part, labels: LabelSet) -> np.ndarray:
+    """(records,) int: class of each record, in the order of the rows."""
+    return np.array([labels.index(row.label) for row in part.all_rows], np.int64)
+
+
+class Batches:
+    """Batches of one part, epoch by epoch; what an epoch gives depends on (seed, epoch) only.
+
+    Args:
+      part: the records.
+      labels: classes.
+      streams: which inputs to yield.
+      batch_size: rows a batch.
+      seed: of the run; None reads in order and transforms nothing (evaluation).
+      transforms: recipe text; used with a seed only.
+      frames_as_examples: each face is an example of its own.
+      max_samples: longer sound is cut to this, the model looks no further.
+      cache_path: for data too large to keep in memory.
+    """
+
+    def __init__(
+        self,
+        part: Part,
+        labels: LabelSet,
+        streams: Sequence[str],
+        batch_size: int,
+        seed: int | None = None,
+        transforms: str = "",
+        frames_as_examples: bool = False,
+        max_samples: int | None = None,
+        cache_path: str = "",
+    ) -> None:
+        self._streams = tuple(streams)
+        self._num_classes = len(labels.labels)
+        self._batch_size = batch_size
+        self._seed = seed
+        self._max_samples = max_samples
+        self._frames = frames_as_examples and "video" in streams
+        parsed = parse_transforms(transforms) if seed is not None else ()
+        self._chains = {
+            stream: Chain(tuple(t for t in parsed if t.stream == stream), seed or 0)
+            for stream in streams
+        }
+        self._mixers = [t for t in parsed if t.stream == "batch"]
+        faces = sum(row.num_faces for row in part.all_rows)
+        self.num_examples = faces if self._frames else len(part)
+        self._rates = {folder.sample_rate_hz for folder in part.folders}
+        self._source = _source(part, labels, self._streams, cache_path)
+        if self._frames:
+            self._source = self._source.flat_map(_single_faces)
+
+    @property
+    def num_batches(self) -> int:
+        return -(-self.num_examples // self._batch_size)
+
+    def __call__(self, epoch: int = 0) -> tf.data.Dataset:
+        """Batches ({name: tensor}, one-hot (B, classes) float32, index (B,) int64) of one epoch.
+
+        `index` numbers the records as `part.all_rows` lists them.
+        """
+        data = self._source
+        if self._seed is not None:
+            shuffle_seed = int(keyed_rng(self._seed, epoch, "", "shuffle").integers(2**31))
+            buffer = min(self.num_examples, 20_000)
+            data = data.shuffle(buffer, shuffle_seed, reshuffle_each_iteration=False)
+        if any(chain.transforms for chain in self._chains.values()):
+            data = data.map(self._transformed(epoch), num_parallel_calls=2, deterministic=True)
+        data = data.map(self._example, num_parallel_calls=2, deterministic=True)
+        data = data.padded_batch(self._batch_size)
+        if self._mixers:
+            data = data.enumerate().map(self._mixed(epoch))
+        return data.prefetch(2)
+
+    # === Single examples ===
+
+    def _transformed(self, epoch: int) -> Any:
+        rate = min(self._rates)
+
+        def apply(stream: str, signal: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+            chain = self._chains[stream]
+            if not chain.transforms:
+                return signal
+            audio = stream == "audio"
+
+            def in_numpy(values: np.ndarray, name: bytes) -> np.ndarray:
+                return chain(values, rate if audio else None, (epoch, name.decode()))
+
+            result = tf.numpy_function(in_numpy, [signal, key], signal.dtype, stateful=False)
+            return tf.ensure_shape(result, signal.shape)
+
+        def transform(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            key = example["key"]
+            changed = {s: apply(s, example[s], key) for s in self._streams if s in self._chains}
+            return {**example, **changed}
+
+        return transform
+
+    def _example(self, example: dict[str, tf.Tensor]) -> Any:
+        inputs = {}
+        if "audio" in self._streams:
+            audio = example["audio"][: self._max_samples]
+            inputs |= {"audio": audio, "audio_length": tf.size(audio)}
+        if "video" in self._streams:
+            inputs |= {"video": example["video"], "video_mask": example["video_mask"]}
+        return inputs, tf.one_hot(example["class"], self._num_classes), example["index"]
+
+    # === Batches ===
+
+    def _mixed(self, epoch: int) -> Any:
+        names = sorted(n for n in ("audio", "audio_length", "video", "video_mask"))
+
+        def mix(number: tf.Tensor, batch: Any) -> Any:
+            inputs, labels, index = batch
+            present = [name for name in names if name in inputs]
+
+            def in_numpy(number: np.ndarray, labels: np.ndarray, *values: np.ndarray) -> Any:
+                rows = dict(zip(present, values, strict=True))
+                for use, mixer in enumerate(self._mixers):
+                    rng = keyed_rng(self._seed or 0, epoch, str(int(number)), f"mixup#{use}")
+                    parameters = mixer.sample(rng, len(labels))
+                    rows, labels = mixer.apply(rows, labels, **parameters)
+                return [labels, *(rows[name] for name in present)]
+
+            kinds = [labels.dtype, *(inputs[name].dtype for name in present)]
+            values = [inputs[name] for name in present]
+            mixed = tf.numpy_function(in_numpy, [number, labels, *values], kinds, stateful=False)
+            mixed_inputs = {
+                name: tf.ensure_shape(value, inputs[name].shape)
+                for name, value in zip(present, mixed[1:], strict=True)
+            }
+            return mixed_inputs, tf.ensure_shape(mixed[0], labels.shape), index
+
+        return mix
+
+
+# === Reading ===
+
+
+def _source(
+    part: Part, labels: LabelSet, streams: tuple[str, ...], cache_path: str
+) -> tf.data.Dataset:
+    """Parsed, selected and cached records in the order of the rows of each folder's shards."""
+    parts = []
+    start = 0
+    for number, (folder, rows) in enumerate(zip(part.folders, part.rows, strict=True)):
+        if rows:
+            parts.append(_folder_source(folder, rows, labels, streams, number, start))
+        start += len(rows)
+    if not parts:
+        raise UserError("no record to read; check --labels, --split and the streams of the data")
+    data = parts[0]
+    for further in parts[1:]:
+        data = data.concatenate(further)
+    size = sum(row.num_samples * 2 + row.num_frames * 12544 for row in part.all_rows)
+    data = data.cache(cache_path if cache_path and size > MEMORY_CACHE_BYTES else "")
+    return data.map(_as_float, num_parallel_calls=2, deterministic=True)
+
+
+def _folder_source(
+    folder: DataFolder,
+    rows: Sequence[ClipRow],
+    labels: LabelSet,
+    streams: tuple[str, ...],
+    number: int,
+    start: int,
+) -> tf.data.Dataset:
+    ids = [row.id for row in rows]
+    index = _table(ids, list(range(start, start + len(ids))))
+    classes = _table(ids, [labels.index(row.label) for row in rows])
+    paths = folder.shard_paths(rows)
+    if missing := [path for path in paths if not path.is_file()]:
+        raise damaged_shard(missing[0])
+    files = [str(path) for path in paths]
+    data = tf.data.TFRecordDataset(files, buffer_size=READ_BLOCK_BYTES)
+
+    def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+        record = parse_example(serialized)
+        wanted = {stream: record[stream] for stream in streams}
+        if "video" in streams:
+            wanted["video_mask"] = record["video_mask"]
+        key = tf.strings.join([str(number), record["id"]], "/")
+        found = {"index": index.lookup(record["id"]), "class": classes.lookup(record["id"])}
+        schema_is_ours = tf.debugging.Assert(record["schema"] == SCHEMA, [record["schema"]])
+        with tf.control_dependencies([schema_is_ours]):
+            return {**wanted, **found, "key": key}
+
+    return data.map(parse, num_parallel_calls=2, deterministic=True).filter(
+        lambda example: example["index"] >= 0
+    )
+
+
+def _table(keys: list[str], values: list[Any]) -> tf.lookup.StaticHashTable:
+    contents = tf.lookup.KeyValueTensorInitializer(keys, tf.constant(values, tf.int64))
+    return tf.lookup.StaticHashTable(contents, default_value=-1)
+
+
+def _as_float(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    if "audio" in example:
+        example = {**example, "audio": tf.cast(example["audio"], tf.float32) / INT16_SCALE}
+    return example
+
+
+def _single_faces(example: dict[str, tf.Tensor]) -> tf.data.Dataset:
+    """Every found face of a clip as a clip of one frame."""
+    faces = tf.boolean_mask(example["video"], example["video_mask"])
+    count = tf.shape(faces)[0]
+    names = tf.strings.as_string(tf.range(count))
+    same = {key: tf.repeat(example[key][None], count) for key in ("index", "class")}
+    return tf.data.Dataset.from_tensor_slices(
+        {
+            "video": faces[:, None],
+            "video_mask": tf.ones((count, 1), tf.bool),
+            "key": tf.strings.join([tf.repeat(example["key"][None], count), names], "#"),
+            **same,
+        }
+    )

@@ -1,0 +1,147 @@
+"""Scores under the names of the field: UAR, WA, macro-F1, ECE, and an interval over speakers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+NUM_BINS = 15
+NUM_RESAMPLES = 2000
+MIN_SPEAKERS = 3
+
+
+def accuracies(truth: np.ndarray, guesses: np.ndarray) -> dict[str, float]:
+    """WA (plain accuracy) and UAR (mean recall over the classes that occur).
+
+    Args:
+      truth, guesses: (clips,) int class numbers, at least one.
+    """
+    recalls = [np.mean(guesses[truth == label] == label) for label in np.unique(truth)]
+    return {"wa": float(np.mean(truth == guesses)), "uar": float(np.mean(recalls))}
+
+
+def expected_calibration_error(truth: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean distance of confidence from accuracy over 15 bins of equal width, weighted by clips.
+
+    Args:
+      truth: (clips,) int.
+      probabilities: (clips, classes) float.
+    Source: Guo et al. 2017, On Calibration of Modern Neural Networks.
+    """
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == truth
+    error = 0.0
+    for inside in _bins(confidence):
+        if inside.any():
+            error += inside.mean() * abs(correct[inside].mean() - confidence[inside].mean())
+    return float(error)
+
+
+def reliability(truth: np.ndarray, probabilities: np.ndarray) -> list[tuple[float, float, int]]:
+    """(mean confidence, accuracy, clips) of each bin that is not empty."""
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == truth
+    return [
+        (float(confidence[inside].mean()), float(correct[inside].mean()), int(inside.sum()))
+        for inside in _bins(confidence)
+        if inside.any()
+    ]
+
+
+def _bins(confidence: np.ndarray) -> list[np.ndarray]:
+    edges = np.linspace(0.0, 1.0, NUM_BINS + 1)
+    number = np.clip(np.digitize(confidence, edges[1:-1], right=True), 0, NUM_BINS - 1)
+    return [number == index for index in range(NUM_BINS)]
+
+
+def uar_interval(
+    truth: np.ndarray, guesses: np.ndarray, speakers: Sequence[str], seed: int = 0
+) -> list[float] | None:
+    """95 % interval of UAR by resampling whole speakers; single clips where none is known.
+
+    Returns:
+      [low, high], or None under three speakers, of which an interval would say nothing.
+    """
+    known = any(speakers)
+    groups = np.array(speakers) if known else np.arange(len(truth)).astype(str)
+    names = np.unique(groups)
+    if len(names) < MIN_SPEAKERS:
+        return None
+    counts = _recall_counts(truth, guesses, groups, names)
+    rng = np.random.default_rng(seed)
+    uars = []
+    for _ in range(NUM_RESAMPLES):
+        hits, clips = counts[rng.integers(len(names), size=len(names))].sum(axis=0)
+        present = clips > 0
+        uars.append(np.mean(hits[present] / clips[present]))
+    return [float(value) for value in np.percentile(uars, [2.5, 97.5])]
+
+
+def _recall_counts(
+    truth: np.ndarray, guesses: np.ndarray, groups: np.ndarray, names: np.ndarray
+) -> np.ndarray:
+    """(groups, 2, classes): clips recognised, and clips, of each class in each group."""
+    num_classes = int(max(truth.max(), guesses.max())) + 1
+    counts = np.zeros((len(names), 2, num_classes))
+    group = np.searchsorted(names, groups)
+    np.add.at(counts, (group, 1, truth), 1.0)
+    hit = truth == guesses
+    np.add.at(counts, (group[hit], 0, truth[hit]), 1.0)
+    return counts
+
+
+def report(
+    truth: np.ndarray,
+    probabilities: np.ndarray,
+    labels: Sequence[str],
+    speakers: Sequence[str],
+) -> dict[str, Any]:
+    """All scores of `metrics.json` that follow from predictions.
+
+    Args:
+      truth: (clips,) int.
+      probabilities: (clips, classes) float.
+      labels: classes in the order of the outputs.
+      speakers: of each clip, "" where unknown.
+    """
+    guesses = probabilities.argmax(axis=1)
+    every = range(len(labels))
+    precision, recall, f1, support = precision_recall_fscore_support(
+        truth, guesses, labels=list(every), zero_division=0
+    )
+    present = support > 0
+    scores = accuracies(truth, guesses)
+    return {
+        "uar": scores["uar"],
+        "wa": scores["wa"],
+        "macro_f1": float(np.mean(f1[present])),
+        "ece": expected_calibration_error(truth, probabilities),
+        "uar_ci95": uar_interval(truth, guesses, speakers),
+        "num_clips": len(truth),
+        "num_speakers": len({speaker for speaker in speakers if speaker}) or None,
+        "per_class": {
+            label: {
+                "recall": float(recall[i]) if present[i] else None,
+                "precision": float(precision[i]),
+                "f1": float(f1[i]),
+                "num_clips": int(support[i]),
+            }
+            for i, label in enumerate(labels)
+        },
+        "per_speaker": _per_speaker(truth, guesses, np.array(speakers)),
+        "confusion_matrix": confusion_matrix(truth, guesses, labels=list(every)).tolist(),
+        "labels": list(labels),
+    }
+
+
+def _per_speaker(
+    truth: np.ndarray, guesses: np.ndarray, speakers: np.ndarray
+) -> dict[str, dict[str, Any]]:
+    scores = {}
+    for speaker in sorted({str(speaker) for speaker in speakers if speaker}):
+        own = speakers == speaker
+        scores[speaker] = {**accuracies(truth[own], guesses[own]), "num_clips": int(own.sum())}
+    return scores

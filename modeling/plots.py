@@ -1,0 +1,109 @@
+"""Pictures of a run: curves, confusion matrix, reliability, time line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.ticker
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+import storage
+
+# Okabe & Ito 2008: told apart with any kind of colour vision.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
+
+
+def _figure(width_inches: float, height_inches: float) -> Figure:
+    figure = Figure(figsize=(width_inches, height_inches), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with storage.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110, metadata={"Software": ""})
+
+
+def curves(rows: Sequence[dict[str, Any]], path: Path, title: str) -> None:
+    """Loss and accuracy over the epochs; the kept epoch is marked."""
+    figure = _figure(10, 4)
+    epochs = [row["epoch"] for row in rows]
+    best = max(row["epoch"] for row in rows if row["best"])
+    panels = (("loss", "Loss", ("loss", "val_loss")), ("uar", "UAR", ("uar", "val_uar")))
+    for axis, (_, name, keys) in zip(figure.subplots(1, 2), panels, strict=True):
+        for key, color, side in zip(keys, COLORS, ("training", "validation"), strict=False):
+            axis.plot(epochs, [row[key] for row in rows], color=color, label=side, marker=".")
+        axis.axvline(best, color="0.6", linestyle=":", label=f"kept: epoch {best}")
+        axis.set(xlabel="Epoch", ylabel=name)
+        axis.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+        axis.legend()
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def confusion(
+    matrix: Sequence[Sequence[int]], labels: Sequence[str], path: Path, title: str
+) -> None:
+    """Confusion matrix: rows are the truth, shares of each row by colour, clips as numbers."""
+    counts = np.array(matrix)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = 2.5 + 0.7 * len(labels)
+    figure = _figure(side + 1, side)
+    axis = figure.subplots()
+    image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(*counts.shape):
+        color = "white" if shares[row, column] > 0.5 else "black"
+        axis.text(column, row, counts[row, column], ha="center", va="center", color=color)
+    axis.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
+    axis.set_yticks(range(len(labels)), labels)
+    axis.set(xlabel="Recognised as", ylabel="Truth", title=title)
+    figure.colorbar(image, label="Share of the true class", shrink=0.8)
+    _save(figure, path)
+
+
+def reliability(
+    bins: Sequence[tuple[float, float, int]], ece: float, path: Path, title: str
+) -> None:
+    """Accuracy against confidence; on the diagonal confidence means what it says."""
+    figure = _figure(5.5, 5.2)
+    axis = figure.subplots()
+    confidence, accuracy, clips = np.array(bins).T
+    axis.plot([0, 1], [0, 1], color="0.6", linestyle=":", label="perfectly calibrated")
+    axis.plot(confidence, accuracy, color=COLORS[0], zorder=2)
+    sizes = 20 + 300 * clips / clips.max()
+    axis.scatter(confidence, accuracy, s=sizes, color=COLORS[0], zorder=3, label="clips (size)")
+    axis.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="Confidence", ylabel="Accuracy")
+    axis.set_title(f"{title}\nECE {ece:.3f}")
+    axis.legend(loc="upper left")
+    _save(figure, path)
+
+
+def timeline(
+    times_s: Sequence[float],
+    probabilities: dict[str, np.ndarray],
+    labels: Sequence[str],
+    path: Path,
+    title: str,
+) -> None:
+    """Probabilities over time: one panel a stream and one for the answer.
+
+    Args:
+      times_s: (windows,) middle of each window.
+      probabilities: panel name -> (windows, classes), NaN where a stream is missing.
+    """
+    figure = _figure(10, 1.2 + 2.1 * len(probabilities))
+    axes = np.atleast_1d(figure.subplots(len(probabilities), 1, sharex=True))
+    for axis, (name, values) in zip(axes, probabilities.items(), strict=True):
+        for index, label in enumerate(labels):
+            color = COLORS[index % len(COLORS)]
+            style = "-" if index < len(COLORS) else "--"
+            axis.plot(times_s, values[:, index], style, color=color, label=label, marker=".")
+        axis.set(ylim=(0, 1), ylabel=name)
+    axes[-1].set_xlabel("Time in seconds")
+    axes[0].legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.02), fontsize="small")
+    figure.suptitle(title)
+    _save(figure, path)

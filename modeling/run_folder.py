@@ -1,0 +1,241 @@
+"""A trained model on disk, with everything needed to judge it and to make it again."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import storage
+from errors import UserError
+from modeling.recipes import Recipe
+from preprocessing.data_folder import DataFolder
+from preprocessing.labels import LabelSet
+from preprocessing.leaks import Seen
+
+RUN = "run.json"
+SPLIT = "split.json"
+BEST = "best.keras"
+LAST = "last.keras"
+HISTORY = "history.csv"
+CURVES = "curves.png"
+TENSORBOARD = "tensorboard"
+
+PACKAGES = ("tensorflow", "keras", "numpy", "librosa", "av", "opencv-contrib-python", "mediapipe")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far a model's confidence can be trusted, measured on its own validation part.
+
+    Attributes:
+      temperature: divides the logits.
+      log_prior: (classes,) log of the class frequencies that the training loss saw.
+    """
+
+    temperature: float = 1.0
+    log_prior: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """`run.json`: what a run is.
+
+    Attributes:
+      streams: what the model can listen to or look at.
+      input: of the model, see `stream_model.InputSpec`.
+      preparation: how its records were made, for a client to do alike.
+      data: each data folder: path, corpus, licence, digest of its rows, records a split.
+      seen: speakers, recordings and content of training and validation.
+      notes: what a reader of a score must know.
+      leak_allowed: trained across a crossing on purpose.
+      scores: of the best epoch on validation.
+    """
+
+    recipe: Recipe
+    streams: tuple[str, ...]
+    label_set: str
+    labels: tuple[str, ...]
+    seed: int
+    input: dict[str, Any]
+    preparation: dict[str, Any]
+    data: list[dict[str, Any]]
+    train_seen: Seen
+    validation_seen: Seen
+    notes: tuple[str, ...] = ()
+    leak_allowed: bool = False
+    synthetic: bool = False
+    calibration: Calibration = Calibration()
+    scores: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    git_revision: str | None = None
+    command: str = ""
+    finished: bool = False
+    parts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def seen(self) -> Seen:
+        """All that any choice about the model was made on."""
+        return self.train_seen | self.validation_seen
+
+    def as_json(self) -> dict[str, Any]:
+        value = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        value["recipe"] = self.recipe.as_json()
+        value["train_seen"] = self.train_seen.as_json()
+        value["validation_seen"] = self.validation_seen.as_json()
+        value["calibration"] = dataclasses.asdict(self.calibration)
+        return value
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> RunInfo:
+        calibration = value["calibration"]
+        return cls(
+            **{
+                **value,
+                "recipe": Recipe.from_json(value["recipe"]),
+                "streams": tuple(value["streams"]),
+                "labels": tuple(value["labels"]),
+                "notes": tuple(value["notes"]),
+                "train_seen": Seen.from_json(value["train_seen"]),
+                "validation_seen": Seen.from_json(value["validation_seen"]),
+                "calibration": Calibration(
+                    calibration["temperature"], tuple(calibration["log_prior"])
+                ),
+            }
+        )
+
+    def same_training(self, other: RunInfo) -> list[str]:
+        """Names of what differs, among what must be equal to resume."""
+        keys = ("recipe", "label_set", "seed", "input", "data")
+        return [key for key in keys if self.as_json()[key] != other.as_json()[key]]
+
+
+def is_run(path: Path) -> bool:
+    """Whether `path` holds a run, finished or not."""
+    return (path / RUN).is_file()
+
+
+def read_run(path: Path) -> RunInfo:
+    """Reads `run.json`.
+
+    Raises:
+      UserError: not a run, or damaged.
+    """
+    if not is_run(path):
+        raise UserError(f"{path}: not a run folder (no {RUN}); give one that `train` wrote")
+    try:
+        return RunInfo.from_json(storage.read_json(path / RUN))
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path / RUN}: not of this version ({error}); train again") from error
+
+
+def write_run(path: Path, info: RunInfo) -> None:
+    """Writes `run.json`."""
+    storage.write_json(path / RUN, info.as_json())
+
+
+def begin(path: Path, info: RunInfo, resume: bool, overwrite: bool) -> bool:
+    """Makes the run folder ready; returns whether there is a checkpoint to go on from.
+
+    Raises:
+      UserError: a run is there already, or `resume` finds one of other settings, or none.
+    """
+    if not is_run(path):
+        if resume:
+            raise UserError(f"{path}: no run to resume; leave --resume out to begin one")
+        if path.is_dir() and any(path.iterdir()):
+            raise UserError(f"{path}: not empty and not a run; choose another --out")
+    elif overwrite:
+        shutil.rmtree(path)
+    elif not resume:
+        state = (
+            "a finished run" if read_run(path).finished else "an unfinished run, --resume goes on"
+        )
+        raise UserError(f"{path}: holds {state}; choose another --out or --overwrite")
+    else:
+        present = read_run(path)
+        if differing := present.same_training(info):
+            raise UserError(
+                f"{path}: begun with another {', '.join(differing)};"
+                " resume with the same options and data, or choose another --out"
+            )
+        storage.remove_leftovers(path)
+        return (path / LAST).is_file()
+    write_run(path, info)
+    return False
+
+
+# === Facts stored with every run ===
+
+
+def describe_data(folders: tuple[DataFolder, ...]) -> list[dict[str, Any]]:
+    """Which data: enough to notice that they have changed."""
+    return [
+        {
+            "path": str(folder.path),
+            "corpus": folder.settings["corpus"],
+            "licence": folder.settings["licence"],
+            "synthetic": folder.synthetic,
+            "digest": storage.digest(
+                [[row.id, row.label, row.audio_hash, row.video_hash] for row in folder.rows]
+            ),
+            "split_digest": storage.digest(folder.splits.parts),
+            "split_rule": folder.splits.rule,
+            "num_records": {name: len(ids) for name, ids in folder.splits.parts.items()},
+        }
+        for folder in folders
+    ]
+
+
+def write_split(path: Path, folders: tuple[DataFolder, ...]) -> None:
+    """Writes `split.json`: the record ids of each part of each data folder."""
+    storage.write_json(path / SPLIT, {str(f.path): f.splits.parts for f in folders})
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that change results."""
+    found = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), "platform": platform.platform(), **found}
+
+
+def git_revision() -> str | None:
+    """Revision of this program, with `+changes` when files differ; None outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(root), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("+changes" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def command_line() -> str:
+    """The command that is running, to be typed again."""
+    return " ".join(["python", *(Path(sys.argv[0]).name, *sys.argv[1:])])
+
+
+def label_set_of(info: RunInfo) -> LabelSet:
+    """The label set of a run, checked against the list stored in it.
+
+    Raises:
+      UserError: this version's list of that name differs from the one trained on.
+    """
+    import registry
+
+    labels: LabelSet = registry.load("label-sets", info.label_set)
+    if labels.labels != info.labels:
+        raise UserError(
+            f"label set {info.label_set}: the run was trained on {', '.join(info.labels)},"
+            f" this version has {', '.join(labels.labels)}; train again"
+        )
+    return labels

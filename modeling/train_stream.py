@@ -1,0 +1,336 @@
+"""`train --stream audio|video`: data folders and a recipe -> a run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import progress
+import registry
+import storage
+from errors import UserError
+from modeling import calibration, plots, run_folder, training
+from modeling.inputs import Batches, Part, choose, class_indices
+from modeling.recipes import Recipe
+from modeling.run_folder import Calibration, RunInfo
+from modeling.stream_model import InputSpec, build_stream_model, feature_model
+from preprocessing.clip import SPLITS
+from preprocessing.data_folder import DataFolder
+from preprocessing.labels import LabelSet
+from preprocessing.leaks import Seen, crossings, require_disjoint
+from preprocessing.splits import NOT_DISJOINT, ONE_SPEAKER
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Choices of one run that are not part of the recipe.
+
+    Attributes:
+      init_from: run whose weights training starts from.
+    """
+
+    out: Path
+    seed: int = 0
+    resume: bool = False
+    overwrite: bool = False
+    allow_leak: bool = False
+    init_from: Path | None = None
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a training reads, checked.
+
+    Attributes:
+      parts: the records of each split that have a label and a stream.
+      notes: what a reader of a score must know.
+      leak_allowed: something crosses the split and was let through.
+    """
+
+    folders: tuple[DataFolder, ...]
+    labels: LabelSet
+    parts: dict[str, Part]
+    notes: tuple[str, ...]
+    leak_allowed: bool
+
+    @property
+    def synthetic(self) -> bool:
+        return any(folder.synthetic for folder in self.folders)
+
+    def seen(self, split: str) -> Seen:
+        return Seen.of(self.parts[split].all_rows)
+
+
+def training_data(
+    folders: Sequence[DataFolder], label_set: str, streams: Sequence[str], allow_leak: bool
+) -> TrainingData:
+    """Chooses the records of a training and makes sure that nothing crosses the split.
+
+    Raises:
+      UserError: a leak, folders prepared differently, no record, or a class without any.
+    """
+    labels: LabelSet = registry.load("label-sets", label_set)
+    _require_alike(folders)
+    parts = {split: choose(folders, split, labels, streams) for split in SPLITS}
+    notes = tuple(sorted({note for folder in folders for note in folder.splits.notes}))
+    if ONE_SPEAKER in notes and not len(parts["train"]):
+        raise UserError(
+            f"{folders[0].path}: {ONE_SPEAKER}; add recordings of a second person, or use a trained"
+            " model (`predict`, `evaluate --split all`)"
+        )
+    for split in ("train", "validation"):
+        if not len(parts[split]):
+            raise UserError(
+                f"no {split} record has a label of {label_set} and a stream of"
+                f" {', '.join(streams)}; check --labels, `split`, and `describe` the data"
+            )
+    _require_all_classes(parts["train"], labels, label_set)
+    learnt = Seen.of(parts["train"].all_rows)
+    leaked = require_disjoint(
+        crossings(learnt, parts["validation"].all_rows, NOT_DISJOINT not in notes),
+        "training and validation",
+        allow_leak,
+    )
+    learnt |= Seen.of(parts["validation"].all_rows)
+    test = [row for folder in folders for row in folder.part("test")]
+    leaked |= require_disjoint(
+        crossings(learnt, test), "training or validation, and test", allow_leak
+    )
+    _warn_of_absent(parts, labels)
+    return TrainingData(tuple(folders), labels, parts, notes, leaked)
+
+
+def _require_alike(folders: Sequence[DataFolder]) -> None:
+    first = folders[0]
+    for folder in folders[1:]:
+        for key in ("sample_rate_hz", "face"):
+            a, b = (f.settings["preparation"][key] for f in (first, folder))
+            if a != b:
+                raise UserError(
+                    f"{folder.path}: prepared with {key} {b}, {first.path} with {a};"
+                    " preprocess both alike"
+                )
+
+
+def _require_all_classes(part: Part, labels: LabelSet, label_set: str) -> None:
+    present = set(class_indices(part, labels))
+    absent = [name for i, name in enumerate(labels.labels) if i not in present]
+    if absent:
+        raise UserError(
+            f"no training record of class {', '.join(absent)} (label set {label_set});"
+            f" choose a set without it: --labels {'|'.join(registry.names('label-sets'))}"
+        )
+
+
+def _warn_of_absent(parts: dict[str, Part], labels: LabelSet) -> None:
+    for split in ("validation", "test"):
+        present = set(class_indices(parts[split], labels))
+        absent = [name for i, name in enumerate(labels.labels) if i not in present]
+        if absent and present:
+            progress.say(f"note: no {split} record of {', '.join(absent)}; UAR leaves it out")
+
+
+def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOptions) -> RunInfo:
+    """Trains one stream and writes its run folder.
+
+    Raises:
+      UserError: bad data, settings or an occupied `options.out`; nothing already written is lost.
+    """
+    data = training_data(folders, recipe.labels, (recipe.stream,), options.allow_leak)
+    set_up(options.seed)
+    spec = _spec(recipe, data)
+    model = build_stream_model(recipe, len(data.labels.labels), spec)
+    info = new_run_info(recipe, data, options, (recipe.stream,), dataclasses.asdict(spec))
+    go_on = run_folder.begin(options.out, info, options.resume, options.overwrite)
+    run_folder.write_split(options.out, data.folders)
+    settings: dict[str, Any] = {"frames_as_examples": recipe.frames_as_examples}
+    if recipe.stream == "audio":
+        settings = {"max_samples": _samples_looked_at(model)}
+    train = Batches(
+        data.parts["train"],
+        data.labels,
+        (recipe.stream,),
+        recipe.batch_size,
+        options.seed,
+        recipe.transforms,
+        cache_path=str(options.out / "cache"),
+        **settings,
+    )
+    settings.pop("frames_as_examples", None)
+    watch_size = max(1, recipe.batch_size // (16 if recipe.stream == "video" else 1))
+    watch = Batches(data.parts["validation"], data.labels, (recipe.stream,), watch_size, **settings)
+    history = training.History()
+    if go_on:
+        model, history = training.load_checkpoint(options.out / run_folder.LAST)
+    else:
+        if recipe.stream == "audio":
+            _standardise(model, data, settings["max_samples"])
+        if options.init_from is not None:
+            copy_weights(options.init_from, model)
+    weights, log_prior = class_weights(data, recipe)
+    trainer = training.Trainer(model, recipe, weights, train.num_batches * recipe.epochs)
+    history = training.fit(
+        trainer,
+        train,
+        watch,
+        options.out / run_folder.LAST,
+        options.out / run_folder.BEST,
+        history,
+        epoch_writer(options.out, history, recipe),
+    )
+    best = training.load_model(options.out / run_folder.BEST)
+    logits, truth = predict_logits(best, watch)
+    fitted = Calibration(calibration.fit_temperature(logits, truth), log_prior)
+    return finish(options.out, info, fitted, history)
+
+
+def set_up(seed: int) -> None:
+    """Fixes chance and order of every operation; half precision where a GPU is."""
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+    if tf.config.list_physical_devices("GPU"):
+        keras.mixed_precision.set_global_policy("mixed_float16")
+
+
+def new_run_info(
+    recipe: Recipe,
+    data: TrainingData,
+    options: TrainOptions,
+    streams: tuple[str, ...],
+    spec: dict[str, Any],
+) -> RunInfo:
+    """What is known of a run before it starts."""
+    seen = {split: data.seen(split) for split in ("train", "validation")}
+    leaked = data.leak_allowed
+    synthetic = data.synthetic
+    if options.init_from is not None:
+        earlier = run_folder.read_run(options.init_from)
+        test = [row for folder in data.folders for row in folder.part("test")]
+        found = crossings(earlier.seen, test)
+        leaked |= require_disjoint(
+            found, f"what {options.init_from} was trained on, and test", options.allow_leak
+        )
+        seen["train"] |= earlier.seen
+        leaked |= earlier.leak_allowed
+        synthetic |= earlier.synthetic
+    return RunInfo(
+        recipe=recipe,
+        streams=streams,
+        label_set=recipe.labels,
+        labels=data.labels.labels,
+        seed=options.seed,
+        input=spec,
+        preparation=data.folders[0].settings["preparation"],
+        data=run_folder.describe_data(data.folders),
+        train_seen=seen["train"],
+        validation_seen=seen["validation"],
+        notes=data.notes,
+        leak_allowed=leaked,
+        synthetic=synthetic,
+        versions=run_folder.versions(),
+        git_revision=run_folder.git_revision(),
+        command=run_folder.command_line(),
+    )
+
+
+def _spec(recipe: Recipe, data: TrainingData) -> InputSpec:
+    if recipe.stream == "audio":
+        return InputSpec(sample_rate_hz=data.folders[0].sample_rate_hz)
+    face = data.folders[0].settings["preparation"]["face"]
+    return InputSpec(face_size_px=face["size_px"], face_channels=3 if face["color"] == "rgb" else 1)
+
+
+def _samples_looked_at(model: keras.Model) -> int:
+    window = model.get_layer("window")
+    return int(window.window_samples + window.offset_samples)
+
+
+def _standardise(model: keras.Model, data: TrainingData, max_samples: int) -> None:
+    """Fits mean and deviation of each band on the training part."""
+    features = feature_model(model)
+    batches = Batches(data.parts["train"], data.labels, ("audio",), 32, max_samples=max_samples)
+    spectrograms = batches().map(lambda inputs, *_: features(inputs))
+    model.get_layer("standardise").adapt(spectrograms)
+
+
+def class_weights(data: TrainingData, recipe: Recipe) -> tuple[np.ndarray, tuple[float, ...]]:
+    """Weight of each class in the loss, and log of the class shares that the loss then sees."""
+    counts = np.bincount(
+        class_indices(data.parts["train"], data.labels), minlength=len(data.labels.labels)
+    )
+    if recipe.class_weights:
+        uniform = np.full(len(counts), -np.log(len(counts)))
+        return (counts.sum() / (len(counts) * counts)).astype(np.float32), tuple(uniform.tolist())
+    return np.ones(len(counts), np.float32), tuple(np.log(counts / counts.sum()).tolist())
+
+
+def copy_weights(run: Path, model: keras.Model) -> None:
+    """Starts `model` from the weights of a run; layers of another shape (the head) stay new.
+
+    Raises:
+      UserError: another stream or encoder.
+    """
+    earlier = run_folder.read_run(run)
+    donor = training.load_model(run / run_folder.BEST)
+    target = {v.path: v for v in model.variables}
+    matching = [v for v in donor.variables if v.path in target]
+    copied = 0
+    for variable in matching:
+        if target[variable.path].shape == variable.shape and "seed" not in variable.path:
+            target[variable.path].assign(variable)
+            copied += 1
+    if copied < len(model.variables) // 2:
+        raise UserError(
+            f"--init-from {run}: its model ({earlier.recipe.encoder or earlier.recipe.fusion}) has"
+            " another build; start from a run of the same encoder and features"
+        )
+    progress.say(f"started from {run}: {copied} of {len(model.variables)} tensors copied")
+
+
+def epoch_writer(
+    out: Path, history: training.History, recipe: Recipe
+) -> Callable[[dict[str, Any]], None]:
+    """Keeps table, curves and TensorBoard log of a run up to date."""
+    log = tf.summary.create_file_writer(str(out / run_folder.TENSORBOARD))
+
+    def write(row: dict[str, Any]) -> None:
+        best = history.best_epoch
+        rows = [{**r, "best": r["epoch"] == best} for r in history.rows]
+        storage.write_csv(out / run_folder.HISTORY, training.COLUMNS, rows)
+        plots.curves(rows, out / run_folder.CURVES, f"{recipe.name}, {recipe.labels}")
+        with log.as_default(step=row["epoch"]):
+            for key in (*training.METRIC_COLUMNS, "learning_rate"):
+                tf.summary.scalar(key, row[key])
+        log.flush()
+        progress.say(
+            f"epoch {row['epoch']}: loss {row['loss']:.3f}, UAR {row['uar']:.3f} | validation loss"
+            f" {row['val_loss']:.3f}, UAR {row['val_uar']:.3f}{' *' if row['best'] else ''}"
+        )
+
+    return write
+
+
+def predict_logits(model: keras.Model, batches: Batches) -> tuple[np.ndarray, np.ndarray]:
+    """(clips, classes) logits and (clips,) truth, in the order of reading."""
+    forward = tf.function(lambda inputs: model(inputs, training=False)["logits"])
+    logits, truth = [], []
+    for inputs, labels, _ in batches():
+        logits.append(forward(inputs).numpy())
+        truth.append(np.argmax(labels.numpy(), axis=1))
+    return np.concatenate(logits), np.concatenate(truth)
+
+
+def finish(out: Path, info: RunInfo, fitted: Calibration, history: training.History) -> RunInfo:
+    """Writes what is known only at the end."""
+    row = next(row for row in history.rows if row["epoch"] == history.best_epoch)
+    scores = {key: row[key] for key in training.METRIC_COLUMNS} | {"epoch": row["epoch"]}
+    done = dataclasses.replace(info, calibration=fitted, scores=scores, finished=True)
+    run_folder.write_run(out, done)
+    return done

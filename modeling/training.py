@@ -1,0 +1,241 @@
+"""The one training loop: a step at a time, stopped and resumed without changing the outcome."""
+
+from __future__ import annotations
+
+import json
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import progress
+import storage
+from data_augmentation.spec_augment import SpecAugment
+from errors import UserError
+from modeling import metrics
+from modeling.recipes import Recipe
+
+STATE_MEMBER = "affectstream/training.json"
+METRIC_COLUMNS = ("loss", "wa", "uar", "val_loss", "val_wa", "val_uar")
+COLUMNS = ("epoch", *METRIC_COLUMNS, "learning_rate", "seconds", "input_wait_share", "best")
+
+
+class EpochBatches(Protocol):
+    """What the loop reads from: `modeling.inputs.Batches`, or arrays."""
+
+    @property
+    def num_batches(self) -> int: ...
+    def __call__(self, epoch: int = 0) -> tf.data.Dataset: ...
+
+
+@dataclass
+class History:
+    """Epochs done so far, stored within `last.keras` so that the two cannot disagree.
+
+    Attributes:
+      rows: one dict of `COLUMNS` an epoch.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch (from 1) with the highest validation UAR, the lower loss on a tie."""
+        if not self.rows:
+            return None
+        return int(max(self.rows, key=_quality)["epoch"])
+
+    @property
+    def epochs_since_best(self) -> int:
+        return len(self.rows) - (self.best_epoch or 0)
+
+
+def _quality(row: dict[str, Any]) -> tuple[float, float]:
+    return (row["val_uar"], -row["val_loss"])
+
+
+class Trainer:
+    """Trains one model on one part and watches another.
+
+    Args:
+      model: from named inputs to {"logits": (B, classes), ...}.
+      recipe: optimizer, epochs and the rest.
+      class_weights: (classes,) float32, multiplied into the loss of each row.
+      total_steps: over all epochs, for the learning-rate schedule.
+    """
+
+    def __init__(
+        self, model: keras.Model, recipe: Recipe, class_weights: np.ndarray, total_steps: int
+    ) -> None:
+        self.model = model
+        self.recipe = recipe
+        self._class_weights = tf.constant(class_weights, tf.float32)
+        self._loss = keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=recipe.label_smoothing, reduction="none"
+        )
+        if getattr(model, "optimizer", None) is None:
+            model.compile(optimizer=make_optimizer(recipe, total_steps))
+        self._optimizer = model.optimizer
+        self._optimizer.build(model.trainable_variables)
+        self._train_step = tf.function(self._step, reduce_retracing=True)
+        self._predict_step = tf.function(self._forward, reduce_retracing=True)
+
+    # === Steps ===
+
+    def _step(self, inputs: Any, labels: Any) -> Any:
+        with tf.GradientTape() as tape:
+            logits = self.model(inputs, training=True)["logits"]
+            weights = tf.linalg.matvec(labels, self._class_weights)
+            loss = tf.reduce_sum(self._loss(labels, logits) * weights) / tf.reduce_sum(weights)
+            total = loss + tf.add_n(self.model.losses) if self.model.losses else loss
+            scaled = self._optimizer.scale_loss(total)
+        variables = self.model.trainable_variables
+        self._optimizer.apply(tape.gradient(scaled, variables), variables)
+        return loss, logits
+
+    def _forward(self, inputs: Any, labels: Any) -> Any:
+        logits = self.model(inputs, training=False)["logits"]
+        weights = tf.linalg.matvec(labels, self._class_weights)
+        return tf.reduce_sum(self._loss(labels, logits) * weights), tf.reduce_sum(weights), logits
+
+    # === Epochs ===
+
+    def train_epoch(self, batches: EpochBatches, epoch: int, num_epochs: int) -> dict[str, Any]:
+        """One pass over the training part; returns loss, WA, UAR, seconds and the share of waiting."""
+        losses, truth, guesses = [], [], []
+        for layer in self.model.layers:
+            if isinstance(layer, SpecAugment):
+                layer.begin_epoch(epoch)
+        waited_s = 0.0
+        began_s = time.perf_counter()
+        iterator = iter(batches(epoch))
+        name = f"{self.recipe.name} epoch {epoch + 1}/{num_epochs}"
+        with progress.bar(batches.num_batches, name, "batch") as bar:
+            while True:
+                asked_s = time.perf_counter()
+                batch = next(iterator, None)
+                if losses:  # the first batch fills the shuffle buffer, it is not waiting
+                    waited_s += time.perf_counter() - asked_s
+                if batch is None:
+                    break
+                loss, logits = self._train_step(batch[0], batch[1])
+                losses.append(float(loss))
+                truth.append(np.argmax(batch[1].numpy(), axis=1))
+                guesses.append(np.argmax(logits.numpy(), axis=1))
+                bar.update()
+        seconds = time.perf_counter() - began_s
+        if not np.isfinite(losses).all():
+            raise UserError(
+                f"loss is no longer a number in epoch {epoch + 1}; lower learning_rate"
+                f" (--set learning_rate={self.recipe.learning_rate / 10:g})"
+            )
+        score = metrics.accuracies(np.concatenate(truth), np.concatenate(guesses))
+        speed = {"seconds": seconds, "input_wait_share": waited_s / seconds}
+        return {"loss": float(np.mean(losses)), **score, **speed}
+
+    def evaluate(self, batches: EpochBatches) -> dict[str, float]:
+        """Loss, WA and UAR over a part, without augmentation or dropout."""
+        loss = weight = 0.0
+        truth, guesses = [], []
+        for inputs, labels, _ in batches(0):
+            batch_loss, batch_weight, logits = self._predict_step(inputs, labels)
+            loss, weight = loss + float(batch_loss), weight + float(batch_weight)
+            truth.append(np.argmax(labels.numpy(), axis=1))
+            guesses.append(np.argmax(logits.numpy(), axis=1))
+        score = metrics.accuracies(np.concatenate(truth), np.concatenate(guesses))
+        return {"val_loss": loss / weight, **{f"val_{k}": v for k, v in score.items()}}
+
+
+def fit(
+    trainer: Trainer,
+    train: EpochBatches,
+    validation: EpochBatches,
+    checkpoint: Path,
+    best: Path,
+    history: History,
+    after_epoch: Callable[[dict[str, Any]], None],
+) -> History:
+    """Runs the epochs that are left; writes `best` and `checkpoint` whole after each.
+
+    Interrupted and started again from `checkpoint`, it ends with the same history and weights.
+
+    Args:
+      history: empty, or what `load_checkpoint` returned.
+      after_epoch: is handed each finished row (tables, curves, TensorBoard).
+    """
+    recipe = trainer.recipe
+    while len(history.rows) < recipe.epochs:
+        if recipe.early_stopping and history.epochs_since_best >= recipe.early_stopping:
+            break
+        epoch = len(history.rows)
+        row: dict[str, Any] = {"epoch": epoch + 1}
+        row |= trainer.train_epoch(train, epoch, recipe.epochs) | trainer.evaluate(validation)
+        row["learning_rate"] = float(trainer.model.optimizer.learning_rate)
+        history.rows.append(row)
+        row["best"] = history.best_epoch == epoch + 1
+        if row["best"]:
+            save_model(trainer.model, best)
+        save_model(trainer.model, checkpoint, asdict(history))
+        after_epoch(row)
+    return history
+
+
+def make_optimizer(recipe: Recipe, total_steps: int) -> keras.optimizers.Optimizer:
+    """The recipe's optimizer with its schedule; loss scaling where the policy is half precision."""
+    rate: Any = recipe.learning_rate
+    if recipe.schedule == "cosine":
+        warmup = max(1, total_steps // 20)
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, total_steps - warmup, warmup_target=rate, warmup_steps=warmup
+        )
+    if recipe.optimizer == "adamw":
+        optimizer: Any = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
+    else:
+        optimizer = keras.optimizers.Adam(rate)
+    if keras.mixed_precision.dtype_policy().compute_dtype == "float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer
+
+
+# === Checkpoints ===
+
+
+def save_model(model: keras.Model, path: Path, state: dict[str, Any] | None = None) -> None:
+    """Writes a `.keras` file whole or not at all, with training state as a further member of it."""
+    with storage.replacing(path) as temporary:
+        model.save(temporary)
+        if state is not None:
+            with zipfile.ZipFile(temporary, "a") as archive:
+                archive.writestr(STATE_MEMBER, json.dumps(state))
+
+
+def load_checkpoint(path: Path) -> tuple[keras.Model, History]:
+    """Model, optimizer and history as `save_model` left them.
+
+    Raises:
+      UserError: absent or damaged.
+    """
+    model = load_model(path)
+    with zipfile.ZipFile(path) as archive:
+        return model, History(**json.loads(archive.read(STATE_MEMBER)))
+
+
+def load_model(path: Path) -> keras.Model:
+    """Reads a `.keras` file, in Keras's safe mode.
+
+    Raises:
+      UserError: absent or damaged.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such model; train it first")
+    try:
+        return keras.saving.load_model(path)
+    except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path}: model cannot be read ({first}); train it again") from error

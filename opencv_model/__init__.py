@@ -1,0 +1,1 @@
+"""Faces: detectors and their weights, which face to follow, square crops."""

@@ -1,0 +1,39 @@
+"""Checksum: what a publisher states about the bytes of a file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["sha256", "sha1", "md5", "git-blob"]
+
+
+@dataclass(frozen=True)
+class Checksum:
+    """One checksum.
+
+    Attributes:
+      kind: "sha256", "sha1", "md5" of the bytes; "git-blob" the id under which git keeps a text
+        file, taken after making line ends and the last line break what git has.
+      value: lower-case hexadecimal digits.
+      source: where the publisher states it.
+    """
+
+    kind: Kind
+    value: str
+    source: str
+
+    def of(self, path: str | os.PathLike[str]) -> str:
+        """The checksum of this kind that a file really has.
+
+        Raises:
+          OSError: the file cannot be read.
+        """
+        data = Path(path).read_bytes()
+        if self.kind == "git-blob":
+            data = data.replace(b"\r\n", b"\n").rstrip(b"\n") + b"\n"
+            return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+        return hashlib.new(self.kind, data, usedforsecurity=False).hexdigest()

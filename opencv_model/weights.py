@@ -1,0 +1,248 @@
+"""Weights of the detectors: what to look for, where, and how to know that it is genuine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from errors import UserError, from_os_error
+from opencv_model.checksum import Checksum
+from opencv_model.download import fetch
+
+CACHE_VARIABLE = "AFFECTSTREAM_CACHE"
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A file as its publisher offers it.
+
+    Attributes:
+      name: file name, in the cache and in a weights folder.
+      url: the publisher's own address, pinned to one version.
+      checksum: as the publisher states it.
+      has_variants: whether the publisher has other valid files of this name; then a file from the
+        user's folder is taken as it is and only a fetched one is checked.
+    """
+
+    name: str
+    url: str
+    checksum: Checksum
+    has_variants: bool = False
+
+
+@dataclass(frozen=True)
+class Form:
+    """One set of files that a detector can open.
+
+    Attributes:
+      patterns: for each file, in the order the detector takes them, the names it may have.
+      fetched: names in `FILES` to fetch where the form is absent; empty for a form that is only
+        ever given by hand.
+    """
+
+    patterns: tuple[tuple[str, ...], ...]
+    fetched: tuple[str, ...] = ()
+
+
+# === Files ===
+
+_SAMPLES = "opencv/opencv, samples/dnn/face_detector"
+_META4 = f"{_SAMPLES}/weights.meta4"
+_ZOO = "opencv/opencv_zoo, models/face_detection_yunet: Git LFS object id of the file"
+_ZOO_URL = (
+    "https://media.githubusercontent.com/media/opencv/opencv_zoo/{}/models/face_detection_yunet/{}"
+)
+_GRAPH_COMMIT = "ab129cfb80ea437e194c702f4b39fd67153ee15c"
+_THIRD_PARTY = "https://raw.githubusercontent.com/opencv/opencv_3rdparty"
+
+FILES: dict[str, WeightFile] = {
+    file.name: file
+    for file in (
+        WeightFile(
+            "face_detection_yunet_2026may.onnx",
+            _ZOO_URL.format(
+                "26cc381e4d2594bb9f47a26eb8fd96c94a13660d", "face_detection_yunet_2026may.onnx"
+            ),
+            Checksum(
+                "sha256", "ebafce4e3c118d6554634be5c27ab333b4c047a9a8c3faf1d7cf93101c22f0f0", _ZOO
+            ),
+        ),
+        WeightFile(
+            "face_detection_yunet_2023mar.onnx",
+            _ZOO_URL.format(
+                "82b38c8f98e7b52aa171400f3e4c722352d0669f", "face_detection_yunet_2023mar.onnx"
+            ),
+            Checksum(
+                "sha256", "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4", _ZOO
+            ),
+        ),
+        WeightFile(
+            "blaze_face_short_range.tflite",
+            "https://storage.googleapis.com/mediapipe-models/face_detector/"
+            "blaze_face_short_range/float16/1/blaze_face_short_range.tflite",
+            Checksum(
+                "md5",
+                "a3dd6ec31725290770b97cec0cbf94c9",
+                "Google Cloud Storage, ETag and x-goog-hash of the object",
+            ),
+        ),
+        WeightFile(
+            "opencv_face_detector_uint8.pb",
+            f"{_THIRD_PARTY}/dnn_samples_face_detector_20180220_uint8/opencv_face_detector_uint8.pb",
+            Checksum("sha1", "4f2fdf6f231d759d7bbdb94353c5a68690f3d2ae", _META4),
+        ),
+        WeightFile(
+            "opencv_face_detector.pbtxt",
+            f"https://raw.githubusercontent.com/opencv/opencv/{_GRAPH_COMMIT}"
+            "/samples/dnn/face_detector/opencv_face_detector.pbtxt",
+            Checksum(
+                "git-blob",
+                "5f498aad507561db86cfb6b58e849f696005c8bd",
+                f"{_SAMPLES}/opencv_face_detector.pbtxt at commit {_GRAPH_COMMIT}",
+            ),
+            has_variants=True,
+        ),
+        WeightFile(
+            "res10_300x300_ssd_iter_140000_fp16.caffemodel",
+            f"{_THIRD_PARTY}/dnn_samples_face_detector_20180205_fp16"
+            "/res10_300x300_ssd_iter_140000_fp16.caffemodel",
+            Checksum("sha1", "31fc22bfdd907567a04bb45b7cfad29966caddc1", _META4),
+        ),
+        WeightFile(
+            "res10_300x300_ssd_iter_140000.caffemodel",
+            f"{_THIRD_PARTY}/dnn_samples_face_detector_20170830"
+            "/res10_300x300_ssd_iter_140000.caffemodel",
+            Checksum(
+                "sha1",
+                "15aa726b4d46d9f023526d85537db81cbc8dd566",
+                "opencv/opencv_extra, testdata/dnn/download_models.py",
+            ),
+        ),
+    )
+}
+
+FORMS: dict[str, tuple[Form, ...]] = {
+    "yunet": (Form((("face_detection_yunet_*.onnx",),), ("face_detection_yunet_2026may.onnx",)),),
+    "blazeface": (Form((("blaze_face_*.tflite",),), ("blaze_face_short_range.tflite",)),),
+    "resnet_ssd": (
+        Form(
+            (("opencv_face_detector*.pb",), ("opencv_face_detector*.pbtxt",)),
+            ("opencv_face_detector_uint8.pb", "opencv_face_detector.pbtxt"),
+        ),
+        Form(
+            (
+                ("res10_300x300_ssd*.caffemodel", "opencv_face_detector*.caffemodel"),
+                ("deploy.prototxt", "opencv_face_detector*.prototxt"),
+            )
+        ),
+    ),
+}
+
+
+# === Finding ===
+
+
+def cache_folder() -> Path:
+    """Where fetched weights are kept: `AFFECTSTREAM_CACHE`, else the user's cache folder."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("affectstream"))
+
+
+def present_weights(
+    detector: str, weights_dir: str | os.PathLike[str] | None = None
+) -> tuple[Path, ...] | None:
+    """Files of a detector that are on this machine, checked; opens no connection.
+
+    Args:
+      detector: "yunet", "blazeface" or "resnet_ssd".
+      weights_dir: folder of the user, looked at before the cache.
+    Returns:
+      The files in the order the detector takes them, or None where no form is complete.
+    Raises:
+      UserError: the folder is absent, or a file has a wrong checksum.
+    """
+    given = Path(weights_dir) if weights_dir is not None else None
+    if given is not None and not given.is_dir():
+        raise UserError(f"{given}: no such folder; give --weights-dir a folder that exists")
+    for form in FORMS[detector]:
+        found = [_first(patterns, given) for patterns in form.patterns]
+        if all(found):
+            paths = tuple(path for path in found if path is not None)
+            for path in paths:
+                _check(path, is_given=given is not None and path.parent == given)
+            return paths
+    return None
+
+
+def find_weights(
+    detector: str,
+    weights_dir: str | os.PathLike[str] | None = None,
+    download: bool = True,
+    base_url: str | None = None,
+) -> tuple[Path, ...]:
+    """Files of a detector: from the user's folder, the cache, or fetched into the cache once.
+
+    Args:
+      detector, weights_dir: as in `present_weights`.
+      download: whether to fetch what is absent.
+      base_url: a mirror that holds the files under their own names, instead of the publishers.
+    Returns:
+      The files in the order the detector takes them.
+    Raises:
+      UserError: absent and not to be fetched, not reachable, cut off, or a wrong checksum.
+    """
+    paths = present_weights(detector, weights_dir)
+    if paths is not None:
+        return paths
+    names = FORMS[detector][0].fetched
+    if not download:
+        looked = [str(weights_dir)] if weights_dir is not None else []
+        raise UserError(
+            f"no weights of {detector} in {' or '.join([*looked, str(cache_folder())])}; "
+            f"put {' and '.join(names)} there (from {' and '.join(FILES[n].url for n in names)})"
+        )
+    fetched = []
+    for name in names:
+        file = FILES[name]
+        url = f"{base_url.rstrip('/')}/{name}" if base_url else file.url
+        path = cache_folder() / name
+        if not path.is_file():
+            fetch(url, path, file.checksum)
+        _check(path, is_given=False)
+        fetched.append(path)
+    return tuple(fetched)
+
+
+def _first(patterns: Sequence[str], weights_dir: Path | None) -> Path | None:
+    """The first file that fits, known names before others; the user's folder before the cache."""
+    for folder in (weights_dir, cache_folder()):
+        if folder is None:
+            continue
+        fitting = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
+        order = list(FILES)
+        known = sorted(
+            (path for path in fitting if path.name in FILES), key=lambda p: order.index(p.name)
+        )
+        if fitting:
+            return known[0] if known else min(fitting)
+    return None
+
+
+def _check(path: Path, is_given: bool) -> None:
+    file = FILES.get(path.name)
+    if file is None or (is_given and file.has_variants):
+        return
+    try:
+        value = file.checksum.of(path)
+    except OSError as error:
+        raise from_os_error(error, path) from error
+    if value != file.checksum.value:
+        remedy = f"replace it with {file.url}" if is_given else "delete it and run again"
+        raise UserError(
+            f"{path}: weights with a wrong checksum ({file.checksum.kind} {value}, "
+            f"expected {file.checksum.value}); {remedy}"
+        )

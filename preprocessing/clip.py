@@ -1,0 +1,71 @@
+"""A clip: one labelled stretch of one media file, as its corpus names it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+STREAMS = ("audio", "video", "text")
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One labelled stretch of one media file.
+
+    Attributes:
+      path: the media file, or the archive or table that holds it.
+      name: path as shown and sorted by: relative to the corpus folder, `/` separated.
+      corpus: name of the corpus.
+      label: a canonical label (`preprocessing.labels.CANONICAL`).
+      speaker: "corpus/speaker", or "" where the corpus knows none.
+      recording: "corpus/recording"; the same for every file of one recording.
+      inner: member of an archive, or byte offset of a row in a table; "" for a file of its own.
+      start_s, end_s: the stretch; `end_s` None means to the end.
+      transcript: what is said, "" where unknown.
+      split: part of an official split ("train", "validation", "test"), or "".
+      attributes: what else the corpus tells (sex, intensity, ...).
+    """
+
+    path: Path
+    name: str
+    corpus: str
+    label: str
+    speaker: str
+    recording: str
+    inner: str = ""
+    start_s: float = 0.0
+    end_s: float | None = None
+    transcript: str = ""
+    split: str = ""
+    attributes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """Unique within a corpus and independent of directory order."""
+        stretch = f"@{self.start_s:g}-{self.end_s:g}" if self.end_s is not None else ""
+        return f"{self.name}{'!' + self.inner if self.inner else ''}{stretch}"
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A file that cannot be used, and why (one line with the remedy)."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What a corpus found at a source.
+
+    Attributes:
+      clips: sorted by `key`.
+      rejected: files that belong to the corpus but cannot be used.
+      left_out: counts by reason of what was left out on purpose (song, siblings of one recording).
+    """
+
+    clips: tuple[Clip, ...]
+    rejected: tuple[Rejection, ...] = ()
+    left_out: Counter[str] = field(default_factory=Counter)

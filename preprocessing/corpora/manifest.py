@@ -1,0 +1,131 @@
+"""Anybody's own recordings, told by a CSV table."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from errors import UserError, from_os_error
+from preprocessing.clip import SPLITS, Clip, Inventory, Rejection
+from preprocessing.labels import CANONICAL, canonical
+
+REQUIRED = ("path", "label", "speaker")
+OPTIONAL = ("start_s", "end_s", "transcript", "split", "recording")
+
+
+@dataclass(frozen=True)
+class ManifestCorpus:
+    """A CSV with columns `path, label, speaker`, optionally `start_s, end_s, transcript, split, recording`.
+
+    Paths are relative to the CSV and stay below its folder or are absolute on purpose; an empty
+    `speaker` means unknown; any further column is kept as an attribute of the clip.
+    """
+
+    name: str = "manifest"
+    citation: str = "the user's own"
+    licence: str = "the user's own"
+    synthetic: bool = False
+
+    def inventory(self, source: Path) -> Inventory:
+        """Reads the table; `source` is the CSV or a folder that holds `manifest.csv`.
+
+        Raises:
+          UserError: no such table, a required column missing, or no row in it.
+        """
+        table = source / "manifest.csv" if source.is_dir() else source
+        rows = read_table(table, REQUIRED)
+        clips: dict[str, Clip] = {}
+        rejected: list[Rejection] = []
+        for line, row in rows:
+            try:
+                clip = self._clip(table, row)
+                if clip.key in clips:
+                    raise UserError("this path and stretch stand in the table twice; keep one row")
+            except UserError as error:
+                rejected.append(Rejection(f"{table.name}:{line}", f"{row['path']}: {error}"))
+            else:
+                clips[clip.key] = clip
+        return Inventory(tuple(clips[key] for key in sorted(clips)), tuple(rejected))
+
+    def _clip(self, table: Path, row: dict[str, str]) -> Clip:
+        label = canonical(row["label"])
+        if label is None:
+            raise UserError(f"unknown label {row['label']!r}; known: {', '.join(CANONICAL)}")
+        split = row.get("split", "")
+        if split and split not in SPLITS:
+            raise UserError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
+        path = _resolve(table.parent, row["path"])
+        name = row["path"].replace("\\", "/")
+        known = {*REQUIRED, *OPTIONAL}
+        return Clip(
+            path=path,
+            name=name,
+            corpus=self.name,
+            label=label,
+            speaker=f"{self.name}/{row['speaker']}" if row["speaker"] else "",
+            recording=f"{self.name}/{row.get('recording') or name}",
+            start_s=_seconds(row.get("start_s", "")) or 0.0,
+            end_s=_seconds(row.get("end_s", "")),
+            transcript=row.get("transcript", ""),
+            split=split,
+            attributes={key: value for key, value in row.items() if key not in known and value},
+        )
+
+
+def _resolve(folder: Path, text: str) -> Path:
+    if not text:
+        raise UserError("empty path; name a file relative to the table")
+    path = Path(text)
+    if path.is_absolute():
+        return path
+    resolved = (folder / path).resolve()
+    if not resolved.is_relative_to(folder.resolve()):
+        raise UserError(
+            "path leads out of the table's folder; use an absolute path if that is meant"
+        )
+    return resolved
+
+
+def _seconds(text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        raise UserError(f"time {text!r} is not a number of seconds") from None
+    if not 0 <= value < float("inf"):
+        raise UserError(f"time {text!r} must be 0 or more seconds")
+    return value
+
+
+def read_table(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
+    """Rows of a CSV as (line number, {column: stripped text}).
+
+    Raises:
+      UserError: absent, not text, a required column missing, or no row.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise from_os_error(error, path) from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text ({error.reason}); save it as UTF-8 CSV") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    columns = [column.strip() for column in reader.fieldnames or ()]
+    reader.fieldnames = columns
+    missing = [column for column in required if column not in columns]
+    if missing:
+        have = ", ".join(columns) or "none"
+        raise UserError(f"{path}: column {', '.join(missing)} missing (has {have}); add it")
+    rows = []
+    for row in reader:
+        cells = {key: (value or "").strip() for key, value in row.items() if isinstance(key, str)}
+        rows.append((reader.line_num, cells))
+    if not rows:
+        raise UserError(f"{path}: no row under the header; list at least one recording")
+    return rows
+
+
+MANIFEST = ManifestCorpus()

@@ -1,0 +1,190 @@
+"""A prepared corpus on disk: `clips.csv`, `splits.json`, `rejected.csv`, `preprocess.json`, `shards/`."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import storage
+from errors import UserError, from_os_error
+from preprocessing.clip import SPLITS
+
+CLIPS = "clips.csv"
+REJECTED = "rejected.csv"
+SPLITS_FILE = "splits.json"
+SETTINGS = "preprocess.json"
+SHARDS = "shards"
+
+
+@dataclass(frozen=True)
+class ClipRow:
+    """One row of `clips.csv`: what is known of one record without opening its shard.
+
+    Attributes:
+      shard: file name within `shards/`.
+      audio_hash, video_hash: name of the decoded content; "" when that stream is missing.
+      num_faces: frames in which a face was found, of `num_frames`.
+      split: part of the corpus's official split, or "".
+      excluded: why training and evaluation leave the record out, or "".
+    """
+
+    id: str
+    shard: str
+    corpus: str
+    label: str
+    speaker: str
+    recording: str
+    path: str
+    start_s: float
+    end_s: float
+    num_samples: int
+    num_frames: int
+    num_faces: int
+    audio_hash: str
+    video_hash: str
+    transcript: str = ""
+    split: str = ""
+    excluded: str = ""
+    attributes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Streams that the record has."""
+        has = {"audio": self.num_samples, "video": self.num_faces, "text": self.transcript}
+        return tuple(stream for stream, amount in has.items() if amount)
+
+    def as_cells(self) -> dict[str, Any]:
+        """The row as CSV cells."""
+        return {**asdict(self), "attributes": json.dumps(self.attributes, sort_keys=True)}
+
+    @classmethod
+    def from_cells(cls, cells: dict[str, str]) -> ClipRow:
+        """Reads CSV cells back."""
+        types = {"start_s": float, "end_s": float, "num_samples": int}
+        types |= {"num_frames": int, "num_faces": int, "attributes": json.loads}
+        return cls(**{key: types.get(key, str)(value) for key, value in cells.items()})  # type: ignore[operator]
+
+
+COLUMNS = tuple(field.name for field in fields(ClipRow))
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Which records train, validate and test.
+
+    Attributes:
+      parts: split name -> record ids, in the order of `clips.csv`.
+      rule: how they were made, enough to make them again.
+      notes: what a reader of a score must know ("validation not speaker-disjoint").
+      folds: with `--folds`, the parts of each fold.
+    """
+
+    parts: dict[str, tuple[str, ...]]
+    rule: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    folds: tuple[dict[str, tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True)
+class DataFolder:
+    """A prepared corpus, read without opening its shards.
+
+    Attributes:
+      settings: what `preprocess` was called with, and what it found (`preprocess.json`).
+    """
+
+    path: Path
+    rows: tuple[ClipRow, ...]
+    splits: Splits
+    settings: dict[str, Any]
+
+    @property
+    def sample_rate_hz(self) -> int:
+        return int(self.settings["sample_rate_hz"])
+
+    @property
+    def synthetic(self) -> bool:
+        return bool(self.settings["synthetic"])
+
+    def part(self, split: str) -> tuple[ClipRow, ...]:
+        """Rows of one split, or of all, without those left out."""
+        usable = [row for row in self.rows if not row.excluded]
+        if split == "all":
+            return tuple(usable)
+        ids = set(self.splits.parts.get(split, ()))
+        return tuple(row for row in usable if row.id in ids)
+
+    def shard_paths(self, rows: Iterable[ClipRow]) -> list[Path]:
+        """The shards that hold `rows`, in order."""
+        return [self.path / SHARDS / name for name in sorted({row.shard for row in rows})]
+
+
+def write_splits(folder: Path, splits: Splits) -> None:
+    """Writes `splits.json`."""
+    value = {"rule": splits.rule, "notes": splits.notes, **splits.parts}
+    storage.write_json(
+        folder / SPLITS_FILE, value | ({"folds": splits.folds} if splits.folds else {})
+    )
+
+
+def read_splits(folder: Path) -> Splits:
+    """Reads `splits.json`.
+
+    Raises:
+      UserError: absent or damaged.
+    """
+    value = storage.read_json(folder / SPLITS_FILE)
+    try:
+        parts = {split: tuple(value[split]) for split in SPLITS}
+        folds = tuple({s: tuple(fold[s]) for s in SPLITS} for fold in value.get("folds", ()))
+        return Splits(parts, value["rule"], tuple(value["notes"]), folds)
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder / SPLITS_FILE}: not a split file ({error}); run `split` again"
+        ) from error
+
+
+def write_rows(folder: Path, rows: Iterable[ClipRow]) -> None:
+    """Writes `clips.csv`."""
+    storage.write_csv(folder / CLIPS, COLUMNS, (row.as_cells() for row in rows))
+
+
+def read_rows(folder: Path) -> tuple[ClipRow, ...]:
+    """Reads `clips.csv`.
+
+    Raises:
+      UserError: absent, or not in this version's columns.
+    """
+    try:
+        with open(folder / CLIPS, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if tuple(reader.fieldnames or ()) != COLUMNS:
+                raise UserError(f"{folder / CLIPS}: other columns; run `preprocess --overwrite`")
+            return tuple(ClipRow.from_cells(cells) for cells in reader)
+    except OSError as error:
+        raise from_os_error(error, folder / CLIPS) from error
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{folder / CLIPS}: damaged ({error}); run `preprocess` again") from error
+
+
+def is_data_folder(path: Path) -> bool:
+    """Whether `path` holds a prepared corpus."""
+    return (path / CLIPS).is_file() and (path / SETTINGS).is_file()
+
+
+def open_data_folder(path: str | Path) -> DataFolder:
+    """Opens a prepared corpus.
+
+    Raises:
+      UserError: not one, or damaged.
+    """
+    folder = Path(path)
+    if not is_data_folder(folder):
+        raise UserError(f"{folder}: not a prepared corpus (no {CLIPS}); run `preprocess` first")
+    return DataFolder(
+        folder, read_rows(folder), read_splits(folder), storage.read_json(folder / SETTINGS)
+    )

@@ -1,0 +1,72 @@
+"""The one list of emotion labels, and the label sets that select and merge from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+# === Canonical list ===
+
+CANONICAL = (
+    "neutral",
+    "calm",
+    "happy",
+    "sad",
+    "angry",
+    "fearful",
+    "disgust",
+    "surprised",
+    "excited",
+    "frustrated",
+    "love",
+)
+
+# Words that people write in their own tables, each with the canonical label it stands for.
+SYNONYMS: Mapping[str, str] = MappingProxyType(
+    {
+        "anger": "angry",
+        "disgusted": "disgust",
+        "excitement": "excited",
+        "fear": "fearful",
+        "frustration": "frustrated",
+        "happiness": "happy",
+        "joy": "happy",
+        "pleasant surprise": "surprised",
+        "sadness": "sad",
+        "surprise": "surprised",
+    }
+)
+
+
+def canonical(word: str) -> str | None:
+    """The canonical label that `word` means, or None if it means none of them."""
+    word = word.strip().lower()
+    word = SYNONYMS.get(word, word)
+    return word if word in CANONICAL else None
+
+
+# === Label sets ===
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """Classes of a model, in the order of its outputs.
+
+    Attributes:
+      labels: the classes; the index of a class is its output number.
+      merges: canonical labels that count as one of the classes.
+    """
+
+    labels: tuple[str, ...]
+    merges: Mapping[str, str] = field(default_factory=dict)
+
+    def index(self, label: str) -> int | None:
+        """Output number of a canonical label, or None when the set leaves it out."""
+        label = self.merges.get(label, label)
+        return self.labels.index(label) if label in self.labels else None
+
+
+RAVDESS8 = LabelSet(CANONICAL[:8])
+RAVDESS7 = LabelSet(CANONICAL[1:8])
+BASIC7 = LabelSet(("neutral", *CANONICAL[2:8]), MappingProxyType({"calm": "neutral"}))

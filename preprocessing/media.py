@@ -1,0 +1,262 @@
+"""One media file, opened once, read as a stream of stretches with sound and pictures together."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+
+from errors import MediaError, from_os_error
+from preprocessing.frame_plan import FrameSampling
+from preprocessing.track_readers import AudioReader, Look, VideoReader
+
+av.logging.set_level(av.logging.PANIC)
+
+# A file counts as truncated when its packets end this share before the stated end.
+TRUNCATION_TOLERANCE = 0.05
+# Decoding begins this long before a stretch, so that sound codecs have settled.
+SEEK_LEAD_S = 1.0
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """What a file holds, found by reading its packets without decoding them.
+
+    Attributes:
+      duration_s: to the end of the last packet of sound or picture.
+      has_audio, has_video: whether there is at least one packet of it.
+      num_frames: video packets.
+      truncated: the file states a duration that its packets do not reach.
+    """
+
+    duration_s: float
+    has_audio: bool
+    has_video: bool
+    num_frames: int
+    truncated: bool
+    stated_duration_s: float
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """What decoding one stretch yields.
+
+    Attributes:
+      start_s, end_s: the stretch within the file.
+      waveform: (samples,) float32 mono in [-1, 1], or None without sound.
+      frames: what `look` made of each wanted frame, in the order of display.
+      frame_times_s: (frames,) float64, when each came on show.
+    """
+
+    start_s: float
+    end_s: float
+    waveform: np.ndarray | None
+    frames: list[Any]
+    frame_times_s: np.ndarray
+
+
+def rgb(frame: av.VideoFrame) -> np.ndarray:
+    """The whole picture, upright: (H, W, 3) uint8 RGB."""
+    return upright(frame.to_ndarray(format="rgb24"), frame)
+
+
+def upright(picture: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
+    """Turns a picture as the rotation stored with its frame asks (phones record sideways)."""
+    return np.rot90(picture, k=round(frame.rotation / 90) % 4)
+
+
+class MediaFile:
+    """A recording opened for reading.
+
+    Args:
+      path: the file.
+      name: how messages call it; the path when left out.
+    Raises:
+      MediaError: absent, no media file, truncated beyond reading, or without sound and picture.
+    """
+
+    def __init__(self, path: str | Path, name: str = "") -> None:
+        self.name = name or str(path)
+        try:
+            if Path(path).stat().st_size == 0:
+                raise MediaError(f"{self.name}: empty file; record or copy it again")
+            self._container = av.open(str(path), metadata_errors="replace")
+        except OSError as error:
+            raise _media_error(self.name, error) from error
+        streams = self._container.streams
+        self._audio = streams.audio[0] if streams.audio else None
+        self._video = next((s for s in streams.video if not _is_cover(s)), None)
+        for stream in (self._audio, self._video):
+            if stream is not None:
+                stream.thread_type = "NONE"
+                stream.codec_context.thread_count = 1
+        self._zero_s = (self._container.start_time or 0) / av.time_base
+        try:
+            self._scan()
+        except BaseException:
+            self._container.close()
+            raise
+
+    def __enter__(self) -> MediaFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._container.close()
+
+    # === Packets ===
+
+    def _scan(self) -> None:
+        pts: list[int | None] = []
+        keyframes: list[bool] = []
+        audio_end = video_end = 0.0
+        has_audio = False
+        try:
+            for packet in self._container.demux(self._streams()):
+                if packet.size == 0:
+                    continue
+                end_s = self._end_s(packet)
+                if packet.stream is self._video:
+                    pts.append(packet.pts)
+                    keyframes.append(packet.is_keyframe)
+                    video_end = max(video_end, end_s)
+                else:
+                    has_audio = True
+                    audio_end = max(audio_end, end_s)
+        except (av.error.FFmpegError, OSError) as error:
+            if not pts and not has_audio:
+                raise _media_error(self.name, error) from error
+        if not pts and not has_audio:
+            raise MediaError(f"{self.name}: neither sound nor picture in it; record it again")
+        self._has_pts = all(value is not None for value in pts)
+        order = np.arange(len(pts)) if not self._has_pts else np.array(pts, np.int64)
+        self._packet_order = order.astype(np.int64)
+        self._packet_keyframes = np.array(keyframes, bool)
+        stated_s = (self._container.duration or 0) / av.time_base
+        reached_s = max(audio_end, video_end) or stated_s
+        self.info = MediaInfo(
+            duration_s=reached_s,
+            has_audio=has_audio,
+            has_video=bool(pts),
+            num_frames=len(pts),
+            truncated=reached_s < stated_s * (1 - TRUNCATION_TOLERANCE) - 0.1,
+            stated_duration_s=stated_s,
+        )
+
+    def _streams(self) -> list[Any]:
+        return [stream for stream in (self._audio, self._video) if stream is not None]
+
+    def _end_s(self, packet: av.Packet) -> float:
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if stamp is None or packet.time_base is None:
+            return 0.0
+        return float((stamp + (packet.duration or 0)) * packet.time_base) - self._zero_s
+
+    def _frame_times_s(self) -> np.ndarray:
+        """(frames,) float64: when each frame comes on show, ascending."""
+        order = np.sort(self._packet_order)
+        if self._video is None or len(order) == 0:
+            return np.zeros(0)
+        if self._has_pts:
+            return order * float(self._video.time_base) - self._zero_s
+        rate = self._video.average_rate or self._video.guessed_rate
+        return order / float(rate) if rate else order * (self.info.duration_s / len(order))
+
+    # === Stretches ===
+
+    def tracks(
+        self,
+        bounds_s: Sequence[tuple[float, float]],
+        sample_rate_hz: int,
+        sampling: FrameSampling | None,
+        look: Look = rgb,
+    ) -> Iterator[Tracks]:
+        """Decodes consecutive stretches in one pass over the file.
+
+        Args:
+          bounds_s: start and end of each stretch, ascending and not overlapping.
+          sample_rate_hz: rate to which sound is resampled.
+          sampling: which frames are wanted; None for none.
+          look: called on each wanted frame at once, so that no full picture is held.
+        Yields:
+          Tracks of one stretch after the other; memory holds one or two stretches.
+        Raises:
+          MediaError: the file cannot be decoded.
+        """
+        times_s = self._frame_times_s()
+        if sampling is None or self._video is None:
+            chosen = [np.zeros(0, np.int64) for _ in bounds_s]
+        else:
+            chosen = sampling.choose(times_s, bounds_s)
+        video = VideoReader(
+            self._video.codec_context if self._video is not None else None,
+            self._packet_order,
+            self._packet_keyframes,
+            self._has_pts,
+            chosen,
+            look,
+        )
+        audio = AudioReader(self._zero_s, sample_rate_hz, bounds_s)
+        done = 0
+        for packet in self._packets(bounds_s[0][0] if bounds_s else 0.0):
+            (video if packet.stream is self._video else audio).feed(packet)
+            while done < len(bounds_s) and self._passed(audio, video, done):
+                yield _tracks(bounds_s[done], audio, video, done, times_s)
+                done += 1
+            if done == len(bounds_s):
+                return
+        audio.flush()
+        if done < len(bounds_s) and not video.num_decoded and not audio.num_samples:
+            raise MediaError(
+                f"{self.name}: nothing in it can be decoded; convert or record it again"
+            )
+        for index in range(done, len(bounds_s)):
+            yield _tracks(bounds_s[index], audio, video, index, times_s)
+
+    def _passed(self, audio: AudioReader, video: VideoReader, index: int) -> bool:
+        return video.passed(index) and (not self.info.has_audio or audio.passed(index))
+
+    def _packets(self, start_s: float) -> Iterator[av.Packet]:
+        """Packets from the start, or from the last keyframe before `start_s`, then the flush ones."""
+        start_s = max(start_s - SEEK_LEAD_S, 0.0) if self._has_pts else 0.0
+        with contextlib.suppress(av.error.FFmpegError):
+            self._container.seek(round((start_s + self._zero_s) * av.time_base))
+        with contextlib.suppress(av.error.FFmpegError, OSError):
+            yield from self._container.demux(self._streams())
+
+
+def _tracks(
+    bounds_s: tuple[float, float],
+    audio: AudioReader,
+    video: VideoReader,
+    index: int,
+    frame_times_s: np.ndarray,
+) -> Tracks:
+    frames, shown = video.take(index)
+    return Tracks(*bounds_s, audio.take(index), frames, frame_times_s[shown])
+
+
+def _is_cover(stream: Any) -> bool:
+    """Whether a video stream is only the cover picture of a sound file."""
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def _media_error(name: str, error: OSError) -> MediaError:
+    if isinstance(error, av.error.FFmpegError):
+        reason = (error.strerror or "unreadable").lower()
+        return MediaError(
+            f"{name}: not readable as sound or video ({reason}); truncated or another kind of file,"
+            " convert or record it again"
+        )
+    return MediaError(str(from_os_error(error, name)))

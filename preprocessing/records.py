@@ -1,0 +1,214 @@
+"""Records: one clip, or one stretch of a long one, as a TFRecord example.
+
+Schema 1, all keys always present:
+
+| key | kind | holds |
+|---|---|---|
+| schema | int | 1 |
+| id, label, speaker, recording, transcript, detector, audio_hash, video_hash | bytes | text |
+| audio | bytes | PCM, int16 little-endian, mono; empty when the stream is missing |
+| sample_rate_hz | int | of `audio` |
+| video | bytes | face crops, uint8, row by row; zeros where no face was found |
+| video_shape | 4 ints | frames, height, width, channels; all 0 when the stream is missing |
+| video_mask | ints | 1 where a face was found |
+| frame_times_s | floats | when each frame came on show, from the start of the file |
+| boxes_px | floats | x, y, width, height of the face in the full picture, frame by frame |
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from errors import UserError
+
+SCHEMA = 1
+INT16_SCALE = 32768.0
+# Below this peak (-80 dB of full scale) sound counts as missing.
+SILENCE_PEAK = 1e-4
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is stored of one clip.
+
+    Attributes:
+      id: unique within a data folder.
+      waveform: (samples,) int16 mono; empty when the stream is missing.
+      faces: (frames, height, width, channels) uint8; (0, 0, 0, 0) when the stream is missing.
+      face_mask: (frames,) bool.
+      frame_times_s: (frames,) float32.
+      boxes_px: (frames, 4) float32.
+      num_frames: frames that were looked at, whether or not the stream is missing.
+      attributes: what else the corpus tells.
+    """
+
+    id: str
+    path: str
+    corpus: str
+    label: str
+    speaker: str
+    recording: str
+    start_s: float
+    end_s: float
+    waveform: np.ndarray
+    sample_rate_hz: int
+    faces: np.ndarray
+    face_mask: np.ndarray
+    frame_times_s: np.ndarray
+    boxes_px: np.ndarray
+    audio_hash: str
+    video_hash: str
+    detector: str
+    num_frames: int
+    transcript: str = ""
+    split: str = ""
+    attributes: dict[str, str] = field(default_factory=dict)
+
+
+def to_pcm(waveform: np.ndarray) -> np.ndarray:
+    """(samples,) float32 in [-1, 1] -> int16; louder samples are clipped."""
+    return np.clip(np.rint(waveform * INT16_SCALE), -32768, 32767).astype(np.int16)
+
+
+def from_pcm(pcm: np.ndarray) -> np.ndarray:
+    """int16 -> float32 in [-1, 1)."""
+    return pcm.astype(np.float32) / np.float32(INT16_SCALE)
+
+
+def content_hash(*parts: bytes) -> str:
+    """Name of some content, 32 hex digits; the same content has the same name on any machine."""
+    hasher = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        hasher.update(part)
+    return hasher.hexdigest()
+
+
+# === TFRecord ===
+
+
+def to_example(record: Record) -> bytes:
+    """Serialises one record in schema 1."""
+    import tensorflow as tf
+
+    def ints(values: Any) -> tf.train.Feature:
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=[int(v) for v in values]))
+
+    def floats(values: Any) -> tf.train.Feature:
+        return tf.train.Feature(float_list=tf.train.FloatList(value=np.ravel(values)))
+
+    def raw(value: bytes | str) -> tf.train.Feature:
+        value = value.encode() if isinstance(value, str) else value
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+    texts = "id label speaker recording transcript detector audio_hash video_hash".split()
+    feature = {
+        **{name: raw(getattr(record, name)) for name in texts},
+        "schema": ints([SCHEMA]),
+        "audio": raw(record.waveform.astype("<i2").tobytes()),
+        "sample_rate_hz": ints([record.sample_rate_hz]),
+        "video": raw(record.faces.tobytes()),
+        "video_shape": ints(record.faces.shape),
+        "video_mask": ints(record.face_mask),
+        "frame_times_s": floats(record.frame_times_s),
+        "boxes_px": floats(record.boxes_px),
+    }
+    example = tf.train.Example(features=tf.train.Features(feature=feature))
+    return example.SerializeToString(deterministic=True)
+
+
+def parse_example(serialized: Any) -> dict[str, Any]:
+    """One serialised record -> tensors, inside a tf.data graph.
+
+    Returns:
+      `id` () string, `audio` (samples,) int16 (`from_pcm` makes it float), `video` (T, H, W, C) uint8,
+      `video_mask` (T,) bool, `text` () string, `sample_rate_hz` () int64, `schema` () int64.
+    """
+    import tensorflow as tf
+
+    one = tf.io.FixedLenFeature
+    parsed = tf.io.parse_single_example(
+        serialized,
+        {
+            "schema": one([], tf.int64),
+            "id": one([], tf.string),
+            "audio": one([], tf.string),
+            "sample_rate_hz": one([], tf.int64),
+            "video": one([], tf.string),
+            "video_shape": one([4], tf.int64),
+            "video_mask": tf.io.VarLenFeature(tf.int64),
+            "transcript": one([], tf.string),
+        },
+    )
+    pcm = tf.io.decode_raw(parsed["audio"], tf.int16, little_endian=True)
+    video = tf.reshape(tf.io.decode_raw(parsed["video"], tf.uint8), parsed["video_shape"])
+    return {
+        "id": parsed["id"],
+        "audio": pcm,
+        "video": video,
+        "video_mask": tf.cast(tf.sparse.to_dense(parsed["video_mask"]), tf.bool),
+        "text": parsed["transcript"],
+        "sample_rate_hz": parsed["sample_rate_hz"],
+        "schema": parsed["schema"],
+    }
+
+
+class ShardWriter:
+    """Appends records to one TFRecord file; a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        import tensorflow as tf
+
+        self._path = path
+        self._errors = tf.errors
+        self._writer = tf.io.TFRecordWriter(str(path))
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._writer.close()
+        except self._errors.OpError as error:
+            raise _write_error(self._path, error) from error
+
+    def write(self, record: Record) -> None:
+        """Adds one record.
+
+        Raises:
+          UserError: it cannot be written, for one because the disk is full.
+        """
+        try:
+            self._writer.write(to_example(record))
+        except self._errors.OpError as error:
+            raise _write_error(self._path, error) from error
+
+
+def _write_error(path: Path, error: Exception) -> UserError:
+    text = str(getattr(error, "message", error)).split("\n")[0]
+    return UserError(f"{path.parent}: cannot write a shard ({text}); free some space and run again")
+
+
+def read_shard(path: Path) -> Iterator[dict[str, Any]]:
+    """Yields the records of one shard as numpy values, for looking at them outside a graph.
+
+    Raises:
+      UserError: the shard is cut short or damaged.
+    """
+    import tensorflow as tf
+
+    try:
+        for serialized in tf.data.TFRecordDataset(str(path)):
+            yield {key: value.numpy() for key, value in parse_example(serialized).items()}
+    except tf.errors.OpError as error:
+        raise damaged_shard(path) from error
+
+
+def damaged_shard(path: object) -> UserError:
+    """The one line for a shard that cannot be read to its end."""
+    return UserError(f"{path}: shard cut short or damaged; delete it and run `preprocess` again")

@@ -1,0 +1,200 @@
+"""Who trains, validates and tests: by speaker wherever speakers are known, the same every time."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from errors import UserError
+from preprocessing.clip import SPLITS
+from preprocessing.data_folder import ClipRow, Splits
+
+# One speaker in six is tested and one in six validates, as in S2 (4 and 4 of 24).
+HELD_OUT_SHARE = 6
+# Without speakers: share of recordings cut off for each of test and validation, in percent.
+CUT_PERCENT = 10
+NOT_DISJOINT = "validation not speaker-disjoint"
+ONE_SPEAKER = "one speaker: nothing can be held out"
+NO_SPEAKERS = "speakers unknown: split by recording"
+
+DEFAULT_RULE: dict[str, Any] = {"kind": "default"}
+
+
+def make_splits(rows: Sequence[ClipRow], rule: dict[str, Any]) -> Splits:
+    """Divides the usable records as `rule` says; depends on their content only.
+
+    Args:
+      rule: {"kind": "default"}; {"kind": "speakers", "test": [...], "validation": [...]};
+        or {"kind": "folds", "num_folds": K, "fold": N} with N from 1.
+    Raises:
+      UserError: a speaker that is not there or stands on two sides, or more folds than speakers.
+    """
+    usable = [row for row in rows if not row.excluded]
+    if rule["kind"] == "speakers":
+        return _by_named_speakers(usable, rule)
+    if rule["kind"] == "folds":
+        return _by_folds(usable, rule)
+    if any(row.split for row in usable):
+        return _official(usable, rule)
+    return _by_default(usable, rule)
+
+
+def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Sorts "actor 2" before "actor 10"."""
+    parts = re.findall(r"\d+|\D+", text)
+    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts)
+
+
+def speakers_of(rows: Iterable[ClipRow]) -> list[str]:
+    """The known speakers in natural order."""
+    return sorted({row.speaker for row in rows if row.speaker}, key=natural_key)
+
+
+# === Rules ===
+
+
+def _by_default(rows: list[ClipRow], rule: dict[str, Any]) -> Splits:
+    speakers = speakers_of(rows)
+    if not speakers:
+        test, rest = _cut(rows, "test")
+        validation, train = _cut(rest, "validation")
+        return _splits(rows, rule, train, validation, test, (NO_SPEAKERS,))
+    if len(speakers) == 1:
+        return _splits(rows, rule, [], [], [], (ONE_SPEAKER,))
+    count = -(-len(speakers) // HELD_OUT_SHARE)
+    if len(speakers) == 2:
+        test = [row for row in rows if row.speaker == speakers[1]]
+        rest = [row for row in rows if row.speaker != speakers[1]]
+        validation, train = _cut(rest, "validation")
+        return _splits(rows, rule, train, validation, test, (NOT_DISJOINT,))
+    testers, validators = set(speakers[-count:]), set(speakers[-2 * count : -count])
+    return _by_speaker_sets(rows, rule, testers, validators)
+
+
+def _official(rows: list[ClipRow], rule: dict[str, Any]) -> Splits:
+    test = [row for row in rows if row.split == "test"]
+    validation = [row for row in rows if row.split == "validation"]
+    train = [row for row in rows if row.split in ("train", "")]
+    notes: list[str] = []
+    if not validation:
+        speakers = speakers_of(train)
+        if len(speakers) >= 2:
+            chosen = set(speakers[-(-(-len(speakers) // HELD_OUT_SHARE)) :])
+            validation = [row for row in train if row.speaker in chosen]
+            train = [row for row in train if row.speaker not in chosen]
+        else:
+            validation, train = _cut(train, "validation")
+            notes.append(NOT_DISJOINT if speakers else NO_SPEAKERS)
+    return _splits(rows, rule, train, validation, test, tuple(notes))
+
+
+def _by_named_speakers(rows: list[ClipRow], rule: dict[str, Any]) -> Splits:
+    known = speakers_of(rows)
+    test = {speaker for word in rule["test"] for speaker in _named(word, known)}
+    validation = {speaker for word in rule["validation"] for speaker in _named(word, known)}
+    if both := sorted(test & validation):
+        raise UserError(f"speaker {', '.join(both)} both validates and tests; name each once")
+    if test | validation == set(known):
+        raise UserError("no speaker is left to train on; hold out fewer")
+    return _by_speaker_sets(rows, rule, test, validation)
+
+
+def _by_folds(rows: list[ClipRow], rule: dict[str, Any]) -> Splits:
+    count, fold = rule["num_folds"], rule["fold"]
+    groups = speakers_of(rows)
+    notes: tuple[str, ...] = ()
+    if groups and len(groups) < len({row.speaker for row in rows}):
+        raise UserError("some records have no speaker; folds need a speaker for each or for none")
+    if not groups:
+        groups = sorted({row.recording for row in rows}, key=_stable_number)
+        notes = (NO_SPEAKERS,)
+    if not 3 <= count <= len(groups):
+        raise UserError(f"--folds {count}: must be 3 to {len(groups)} (speakers or recordings)")
+    if not 1 <= fold <= count:
+        raise UserError(f"--fold {fold}: must be 1 to {count}")
+    bounds = [round(i * len(groups) / count) for i in range(count + 1)]
+    blocks = [set(groups[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
+    folds = []
+    for index in range(count):
+        test, validation = blocks[index], blocks[(index + 1) % count]
+        parts: dict[str, list[str]] = {split: [] for split in SPLITS}
+        for row in rows:
+            group = row.speaker or row.recording
+            side = "test" if group in test else "validation" if group in validation else "train"
+            parts[side].append(row.id)
+        folds.append({split: tuple(ids) for split, ids in parts.items()})
+    return Splits(folds[fold - 1], rule, notes, tuple(folds))
+
+
+# === Pieces ===
+
+
+def _by_speaker_sets(
+    rows: list[ClipRow], rule: dict[str, Any], test: set[str], validation: set[str]
+) -> Splits:
+    return _splits(
+        rows,
+        rule,
+        [row for row in rows if row.speaker not in test | validation],
+        [row for row in rows if row.speaker in validation],
+        [row for row in rows if row.speaker in test],
+        (),
+    )
+
+
+def _splits(
+    rows: list[ClipRow],
+    rule: dict[str, Any],
+    train: list[ClipRow],
+    validation: list[ClipRow],
+    test: list[ClipRow],
+    notes: tuple[str, ...],
+) -> Splits:
+    sides = {"train": train, "validation": validation, "test": test}
+    parts = {}
+    for split, members in sides.items():
+        ids = {row.id for row in members}
+        parts[split] = tuple(row.id for row in rows if row.id in ids)
+    return Splits(parts, rule, notes)
+
+
+def _cut(rows: list[ClipRow], purpose: str) -> tuple[list[ClipRow], list[ClipRow]]:
+    """(cut off, rest), by recording, so that stretches of one recording stay together."""
+    recordings = sorted({row.recording for row in rows}, key=lambda r: _stable_number(purpose + r))
+    count = max(1, len(recordings) * CUT_PERCENT // 100) if len(recordings) > 1 else 0
+    chosen = set(recordings[:count])
+    cut = [row for row in rows if row.recording in chosen]
+    return cut, [row for row in rows if row.recording not in chosen]
+
+
+def _stable_number(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def _named(word: str, known: list[str]) -> list[str]:
+    """Speakers meant by `ravdess/07`, `07`, `7` or a range `21-24`."""
+    if bounds := re.fullmatch(r"(\d+)-(\d+)", word):
+        numbers = range(int(bounds[1]), int(bounds[2]) + 1)
+        found = [speaker for speaker in known if _number(speaker) in numbers]
+    else:
+        found = [
+            speaker
+            for speaker in known
+            if word in (speaker, speaker.partition("/")[2])
+            or (word.isdigit() and _number(speaker) == int(word))
+        ]
+    if not found:
+        raise UserError(f"no speaker {word!r} in the data; there are {', '.join(known) or 'none'}")
+    return found
+
+
+def _number(speaker: str) -> int | None:
+    digits = re.search(r"(\d+)$", speaker)
+    return int(digits[1]) if digits else None
+
+
+def parse_speakers(text: str) -> list[str]:
+    """`"21-24,ravdess/07"` -> its words; `"none"` -> none."""
+    return [] if text == "none" else [word.strip() for word in text.split(",") if word.strip()]

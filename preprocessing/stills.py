@@ -1,0 +1,65 @@
+"""Still pictures: a file, a member of a zip, or a row of FER2013's CSV."""
+
+from __future__ import annotations
+
+import functools
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from errors import MediaError, from_os_error
+from preprocessing.clip import Clip
+
+STILL_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp"))
+CSV_SIDE_PX = 48
+
+
+def is_still(clip: Clip) -> bool:
+    """Whether a clip is one picture rather than sound or moving pictures."""
+    suffix = Path(clip.inner).suffix if Path(clip.inner).suffix else clip.path.suffix
+    return suffix.lower() in STILL_SUFFIXES or clip.path.suffix.lower() == ".csv"
+
+
+def read_still(clip: Clip) -> np.ndarray:
+    """The picture of a clip: (H, W, 3) uint8 RGB.
+
+    Raises:
+      MediaError: absent, unreadable, or not a picture.
+    """
+    if clip.path.suffix.lower() == ".csv":
+        return _read_csv_row(clip.path, int(clip.inner))
+    try:
+        data = _read_member(clip.path, clip.inner) if clip.inner else clip.path.read_bytes()
+    except OSError as error:
+        raise MediaError(str(from_os_error(error, clip.name))) from error
+    except (KeyError, zipfile.BadZipFile) as error:
+        raise MediaError(f"{clip.name}!{clip.inner}: {error}; fetch the archive again") from error
+    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if picture is None:
+        raise MediaError(f"{clip.key}: not a picture that can be read; leave it out or replace it")
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def _read_member(archive: Path, member: str) -> bytes:
+    return _archive(str(archive)).read(member)
+
+
+@functools.lru_cache(maxsize=2)
+def _archive(path: str) -> zipfile.ZipFile:
+    return zipfile.ZipFile(path)
+
+
+def _read_csv_row(path: Path, offset: int) -> np.ndarray:
+    with open(path, "rb") as file:
+        file.seek(offset)
+        cells = file.readline().decode("ascii", errors="replace").split(",")
+    try:
+        values = np.array(cells[1].strip('"').split(), np.int64)
+        picture = values.reshape(CSV_SIDE_PX, CSV_SIDE_PX)
+    except (IndexError, ValueError) as error:
+        raise MediaError(f"{path.name}: row at byte {offset} is not 48x48 pixels") from error
+    if picture.min() < 0 or picture.max() > 255:
+        raise MediaError(f"{path.name}: row at byte {offset} holds pixels outside 0-255")
+    return np.repeat(picture.astype(np.uint8)[:, :, None], 3, axis=2)

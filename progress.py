@@ -1,0 +1,38 @@
+"""Progress of long jobs on stderr: how much is done, how fast, how long it will still take."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+
+
+def bar(total: int | None, what: str, unit: str) -> Any:
+    """A progress bar on stderr; where stderr is no terminal, a line every ten seconds at most."""
+    interactive = sys.stderr.isatty()
+    return tqdm(
+        total=total,
+        desc=what,
+        unit=unit,
+        file=sys.stderr,
+        mininterval=0.2 if interactive else 10.0,
+        ascii=not interactive,
+        dynamic_ncols=interactive,
+    )
+
+
+def track(items: Iterable[Item], total: int | None, what: str, unit: str) -> Iterator[Item]:
+    """Yields `items` while a progress bar counts them."""
+    with bar(total, what, unit) as progress:
+        for item in items:
+            yield item
+            progress.update()
+
+
+def say(message: str) -> None:
+    """One line on stderr that does not break a progress bar."""
+    tqdm.write(message, file=sys.stderr)

@@ -1,0 +1,245 @@
+"""What exists: name -> "module:attribute", so that listing imports nothing heavy.
+
+Adding a corpus, detector, transform, encoder, fusion or recipe is one file and one line here;
+the contract tests run over the same table.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from errors import UserError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing that exists.
+
+    Attributes:
+      target: "module:attribute", imported only when the thing is used.
+      summary: what it is, one line.
+      licence: licence of the data, weights or method's code; "" where none applies.
+      source: paper, standard or publisher.
+      stream: the stream it belongs to, "" for any.
+    """
+
+    target: str
+    summary: str
+    licence: str = ""
+    source: str = ""
+    stream: str = ""
+
+
+# === Table ===
+
+_SIGNAL = "S2's log-mel picture, 128 x 282"
+_DETECTORS = "opencv_model."
+_TRANSFORMS = "data_augmentation."
+_LABELS = "preprocessing.labels:"
+_CORPORA = "preprocessing.corpora."
+
+TABLE: dict[str, dict[str, Entry]] = {
+    "corpora": {
+        "ravdess": Entry(
+            _CORPORA + "filename:RAVDESS",
+            "RAVDESS speech by its official file names, sound, video or both, at any folder depth",
+            "CC BY-NC-SA 4.0",
+            "Livingstone & Russo 2018, PLoS ONE 13(5) e0196391",
+        ),
+        "ravdess_song": Entry(
+            _CORPORA + "filename:RAVDESS_SONG",
+            "RAVDESS speech and song",
+            "CC BY-NC-SA 4.0",
+            "Livingstone & Russo 2018, PLoS ONE 13(5) e0196391",
+        ),
+        "manifest": Entry(
+            _CORPORA + "manifest:MANIFEST",
+            "your own recordings by a CSV: path, label, speaker [start_s, end_s, transcript, split]",
+            "your own",
+        ),
+        "fer2013": Entry(
+            _CORPORA + "fer2013:FER2013",
+            "FER2013 stills, as folder tree, zip or the official CSV, with its official split",
+            "research use",
+            "Goodfellow et al. 2013, Challenges in Representation Learning",
+        ),
+        "sample": Entry(
+            _CORPORA + "filename:SAMPLE",
+            "SYNTHETIC talking faces made by `synthesize`; for trying out, never for accuracy",
+            "CC0 1.0",
+            "made by this program",
+        ),
+    },
+    "label-sets": {
+        "ravdess8": Entry(_LABELS + "RAVDESS8", "neutral and calm apart, and the six of basic7"),
+        "ravdess7": Entry(_LABELS + "RAVDESS7", "without neutral, as S2", source="S2"),
+        "basic7": Entry(
+            _LABELS + "BASIC7", "calm merged into neutral; the six of Ekman and neutral"
+        ),
+    },
+    "detectors": {
+        "haar": Entry(
+            _DETECTORS + "haar:HaarDetector",
+            "boosted cascade, comes with OpenCV 4",
+            "Apache-2.0",
+            "Viola & Jones 2001; OpenCV",
+            "video",
+        ),
+        "resnet_ssd": Entry(
+            _DETECTORS + "resnet_ssd:ResNetSsdDetector",
+            "ResNet-10 single-shot detector, OpenCV DNN, TensorFlow or Caffe form",
+            "Apache-2.0",
+            "OpenCV samples/dnn/face_detector",
+            "video",
+        ),
+        "yunet": Entry(
+            _DETECTORS + "yunet:YuNetDetector",
+            "small anchor-free network, OpenCV FaceDetectorYN",
+            "MIT",
+            "Wu et al. 2023; opencv_zoo",
+            "video",
+        ),
+        "blazeface": Entry(
+            _DETECTORS + "blazeface:BlazeFaceDetector",
+            "MediaPipe Tasks FaceDetector, short range; the fastest",
+            "Apache-2.0",
+            "Bazarevsky et al. 2019",
+            "video",
+        ),
+    },
+    "features": {
+        "s2_16k": Entry(
+            "modeling.features.log_mel:S2_16K", f"{_SIGNAL}, from 16 kHz", stream="audio"
+        ),
+        "s2": Entry("modeling.features.log_mel:S2", f"{_SIGNAL}, from 48 kHz", "", "S2", "audio"),
+    },
+    "encoders": {
+        "s2_audio": Entry(
+            "modeling.encoders.s2_audio:s2_audio",
+            "ReLU CNN over a spectrogram, 387,335 parameters at 7 classes",
+            "",
+            "S2",
+            "audio",
+        ),
+        "s2_video": Entry(
+            "modeling.encoders.s2_video:s2_video",
+            "ELU CNN over each face, averaged over time, 2,030,215 parameters at 7 classes",
+            "",
+            "S2",
+            "video",
+        ),
+    },
+    "fusions": {
+        "sum": Entry(
+            "modeling.fusions.softmax_sum:SoftmaxSum", "mean of the streams' softmaxes", "", "S2"
+        ),
+        "calibrated_late": Entry(
+            "modeling.fusions.calibrated_late:CalibratedLate",
+            "temperature a stream, weighted log-probabilities, fitted on validation",
+            "",
+            "Guo et al. 2017; Hinton 2002 (product of experts)",
+        ),
+        "dense": Entry(
+            "modeling.fusions.dense:dense_fusion",
+            "dense layers over the concatenated embeddings, trained with modality dropout",
+            "",
+            "Neverova et al. 2016 (ModDrop)",
+        ),
+    },
+    "transforms": {
+        "noise": Entry(
+            _TRANSFORMS + "noise:Noise", "white noise at a signal-to-noise ratio", stream="audio"
+        ),
+        "speed": Entry(
+            _TRANSFORMS + "speed:Speed",
+            "tempo and pitch together",
+            source="Ko et al. 2015",
+            stream="audio",
+        ),
+        "time_stretch": Entry(
+            _TRANSFORMS + "time_stretch:TimeStretch",
+            "tempo at the same pitch; about 2 ms a second of sound",
+            source="Verhelst & Roelands 1993",
+            stream="audio",
+        ),
+        "pitch_shift": Entry(
+            _TRANSFORMS + "pitch_shift:PitchShift",
+            "pitch at the same tempo; about 2 ms a second of sound",
+            source="Verhelst & Roelands 1993",
+            stream="audio",
+        ),
+        "time_shift": Entry(
+            _TRANSFORMS + "time_shift:TimeShift", "earlier or later", stream="audio"
+        ),
+        "gain": Entry(_TRANSFORMS + "gain:Gain", "louder or softer", stream="audio"),
+        "spec_augment": Entry(
+            _TRANSFORMS + "spec_augment:SpecAugment",
+            "masks of frequency and time, in the model",
+            source="Park et al. 2019",
+            stream="features",
+        ),
+        "flip": Entry(_TRANSFORMS + "flip:Flip", "left becomes right", stream="video"),
+        "crop_jitter": Entry(
+            _TRANSFORMS + "crop_jitter:CropJitter",
+            "zoom and shift of the face crop",
+            stream="video",
+        ),
+        "brightness": Entry(
+            _TRANSFORMS + "brightness:Brightness", "brightness and contrast", stream="video"
+        ),
+        "cutout": Entry(
+            _TRANSFORMS + "cutout:Cutout",
+            "a rectangle hidden",
+            source="DeVries & Taylor 2017",
+            stream="video",
+        ),
+        "mixup": Entry(
+            _TRANSFORMS + "mixup:Mixup",
+            "two clips and their labels blended",
+            source="Zhang et al. 2018",
+            stream="batch",
+        ),
+    },
+    "recipes": {
+        "s2-audio": Entry("modeling.recipes:S2_AUDIO", "S2's audio stream", "", "S2", "audio"),
+        "s2-video": Entry("modeling.recipes:S2_VIDEO", "S2's face stream", "", "S2", "video"),
+        "s2-two-stream": Entry(
+            "modeling.recipes:S2_TWO_STREAM", "S2's fusion: sum of softmaxes", "", "S2", "fusion"
+        ),
+        "late-fusion": Entry(
+            "modeling.recipes:LATE_FUSION", "calibrated late fusion, the default", "", "", "fusion"
+        ),
+        "dense-fusion": Entry(
+            "modeling.recipes:DENSE_FUSION", "feature-level fusion", "", "", "fusion"
+        ),
+    },
+}
+
+# === Access ===
+
+
+def entry(kind: str, name: str) -> Entry:
+    """The table row of `name`.
+
+    Raises:
+      UserError: no such kind or name; the message lists those that exist.
+    """
+    rows = TABLE.get(kind)
+    if rows is None:
+        raise UserError(f"no list {kind!r}; known: {', '.join(TABLE)}")
+    if name not in rows:
+        raise UserError(f"no {kind} named {name!r}; known: {', '.join(rows)}")
+    return rows[name]
+
+
+def load(kind: str, name: str) -> Any:
+    """Imports and returns what the row of `name` points to."""
+    module, attribute = entry(kind, name).target.split(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """The names of one kind, in the order of the table."""
+    return tuple(TABLE[kind])
