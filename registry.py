@@ -133,10 +133,10 @@ TABLE: dict[str, dict[str, Entry]] = {
     },
     "fusions": {
         "sum": Entry(
-            "modeling.fusions.softmax_sum:SoftmaxSum", "mean of the streams' softmaxes", "", "S2"
+            "modeling.fusions.softmax_sum:softmax_sum", "mean of the streams' softmaxes", "", "S2"
         ),
         "calibrated_late": Entry(
-            "modeling.fusions.calibrated_late:CalibratedLate",
+            "modeling.fusions.calibrated_late:calibrated_late",
             "temperature a stream, weighted log-probabilities, fitted on validation",
             "",
             "Guo et al. 2017; Hinton 2002 (product of experts)",

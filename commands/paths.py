@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import click
 
 import progress
+from errors import UserError
 from preprocessing.data_folder import is_data_folder
 
 SAMPLE_SOURCE = Path("data/sample")
@@ -17,25 +19,48 @@ EXPORTS = Path("exports")
 
 def ensure_sample(source: Path = SAMPLE_SOURCE) -> Path:
     """Writes the synthetic corpus to `source` unless it is there; returns where it is."""
+    click.echo(f"using the built-in SYNTHETIC sample corpus in {source}", err=True)
+    write_sample(source)
+    return source
+
+
+def write_sample(
+    out: Path, num_speakers: int = 8, num_takes: int = 2, seed: int = 0
+) -> tuple[Path, ...]:
+    """Writes the synthetic corpus under a progress bar; its clips, those that were there too."""
     from preprocessing.synthesis.corpus import synthesize
 
-    click.echo(f"using the built-in SYNTHETIC sample corpus in {source}", err=True)
     with progress.bar(None, "synthesize", "clip") as bar:
 
         def advance(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        synthesize(source, progress=advance)
-    return source
+        return tuple(synthesize(out, num_speakers, num_takes, seed, progress=advance))
 
 
 def ensure_records() -> Path:
     """Prepares the sample corpus in the default place when there are no records yet."""
-    if is_data_folder(RECORDS):
-        return RECORDS
-    from cli import main
-
-    if code := main(["preprocess"]):
+    if not is_data_folder(RECORDS) and (code := run_command("preprocess")):
         raise SystemExit(code)
     return RECORDS
+
+
+def run_command(*words: str | int | Path) -> int:
+    """Runs another command in this process, as if it were typed, and says so.
+
+    Args:
+      words: name of the command, then its arguments.
+    Returns:
+      its exit code.
+    Raises:
+      UserError: what stopped it.
+    """
+    name, *arguments = map(str, words)
+    click.echo(f"$ python cli.py {' '.join([name, *arguments])}", err=True)
+    command = importlib.import_module(f"commands.{name}").command
+    try:
+        code = command.main(arguments, prog_name=f"python cli.py {name}", standalone_mode=False)
+    except click.ClickException as error:
+        raise UserError(f"{name}: {error.format_message()}") from error
+    return code if isinstance(code, int) else 0

@@ -24,7 +24,7 @@ def command(
     With either list of speakers the other may be left out: nobody then. Without any option: the
     corpus's official split if it has one, else one speaker in six tests and one in six validates.
     """
-    from preprocessing.data_folder import open_data_folder, write_splits
+    from preprocessing.data_folder import read_rows, require_data_folder, write_splits
     from preprocessing.splits import DEFAULT_RULE, make_splits, parse_speakers, speakers_of
 
     named = test_speakers is not None or val_speakers is not None
@@ -39,10 +39,11 @@ def command(
             "test": parse_speakers(test_speakers or "none"),
             "validation": parse_speakers(val_speakers or "none"),
         }
-    folder = open_data_folder(data)
-    splits = make_splits(folder.rows, rule)
-    write_splits(folder.path, splits)
-    by_id = {row.id: row for row in folder.rows}
+    require_data_folder(data)
+    rows = read_rows(data)
+    splits = make_splits(rows, rule)
+    write_splits(data, splits)
+    by_id = {row.id: row for row in rows}
     for split, ids in splits.parts.items():
         speakers = speakers_of(by_id[name] for name in ids)
         click.echo(f"{split}: {len(ids)} records, speakers {', '.join(speakers) or 'unknown/none'}")

@@ -121,6 +121,7 @@ def _fuse(
     if not chosen:
         chosen = {name: paths.RUNS / name for name in runs}
     from modeling.train_fusion import train_fusion
+
     from modeling.train_stream import TrainOptions
 
     folders = [open_data_folder(path) for path in data]

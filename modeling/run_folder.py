@@ -56,6 +56,7 @@ class RunInfo:
       notes: what a reader of a score must know.
       leak_allowed: trained across a crossing on purpose.
       scores: of the best epoch on validation.
+      parts: of a fusion, for each stream its calibration, recipe and scores.
     """
 
     recipe: Recipe
@@ -77,7 +78,7 @@ class RunInfo:
     git_revision: str | None = None
     command: str = ""
     finished: bool = False
-    parts: dict[str, str] = field(default_factory=dict)
+    parts: dict[str, Any] = field(default_factory=dict)
 
     @property
     def seen(self) -> Seen:

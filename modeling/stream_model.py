@@ -75,7 +75,7 @@ def build_stream_model(recipe: Recipe, num_classes: int, spec: InputSpec) -> ker
         name: keras.layers.Activation("linear", dtype="float32", name=name)(outputs[name])
         for name in ("logits", "embedding")
     }
-    return keras.Model(raw, named, name=recipe.stream)
+    return keras.Model(raw, named, name=f"{recipe.stream}_stream")
 
 
 def _audio_features(recipe: Recipe, raw: dict[str, Any], spec: InputSpec) -> tuple[Any, Any]:

@@ -19,6 +19,7 @@ import storage
 from data_augmentation.spec_augment import SpecAugment
 from errors import UserError
 from modeling import metrics
+from modeling.layers import know_all_layers
 from modeling.recipes import Recipe
 
 STATE_MEMBER = "affectstream/training.json"
@@ -234,6 +235,7 @@ def load_model(path: Path) -> keras.Model:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such model; train it first")
+    know_all_layers()
     try:
         return keras.saving.load_model(path)
     except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:

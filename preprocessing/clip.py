@@ -44,7 +44,8 @@ class Clip:
     @property
     def key(self) -> str:
         """Unique within a corpus and independent of directory order."""
-        stretch = f"@{self.start_s:g}-{self.end_s:g}" if self.end_s is not None else ""
+        end = "" if self.end_s is None else f"{self.end_s:.9g}"
+        stretch = f"@{self.start_s:.9g}-{end}" if self.start_s or end else ""
         return f"{self.name}{'!' + self.inner if self.inner else ''}{stretch}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class ClipRow:
       num_faces: frames in which a face was found, of `num_frames`.
       split: part of the corpus's official split, or "".
       excluded: why training and evaluation leave the record out, or "".
+      attributes: what else is told of it; "copy_of" names the record that a transformed copy is of.
     """
 
     id: str
@@ -57,6 +58,11 @@ class ClipRow:
         has = {"audio": self.num_samples, "video": self.num_faces, "text": self.transcript}
         return tuple(stream for stream, amount in has.items() if amount)
 
+    @property
+    def copy_of(self) -> str:
+        """Record that this one is a transformed copy of, or ""; a copy is for training only."""
+        return self.attributes.get("copy_of", "")
+
     def as_cells(self) -> dict[str, Any]:
         """The row as CSV cells."""
         return {**asdict(self), "attributes": json.dumps(self.attributes, sort_keys=True)}
@@ -64,9 +70,9 @@ class ClipRow:
     @classmethod
     def from_cells(cls, cells: dict[str, str]) -> ClipRow:
         """Reads CSV cells back."""
-        types = {"start_s": float, "end_s": float, "num_samples": int}
-        types |= {"num_frames": int, "num_faces": int, "attributes": json.loads}
-        return cls(**{key: types.get(key, str)(value) for key, value in cells.items()})  # type: ignore[operator]
+        types: dict[str, Callable[[str], Any]] = {"start_s": float, "end_s": float}
+        types |= {"num_samples": int, "num_frames": int, "num_faces": int, "attributes": json.loads}
+        return cls(**{key: types.get(key, str)(value) for key, value in cells.items()})
 
 
 COLUMNS = tuple(field.name for field in fields(ClipRow))
@@ -111,10 +117,10 @@ class DataFolder:
         return bool(self.settings["synthetic"])
 
     def part(self, split: str) -> tuple[ClipRow, ...]:
-        """Rows of one split, or of all, without those left out."""
+        """Rows of one split, or of all but transformed copies; without those left out."""
         usable = [row for row in self.rows if not row.excluded]
         if split == "all":
-            return tuple(usable)
+            return tuple(row for row in usable if not row.copy_of)
         ids = set(self.splits.parts.get(split, ()))
         return tuple(row for row in usable if row.id in ids)
 
@@ -176,6 +182,12 @@ def is_data_folder(path: Path) -> bool:
     return (path / CLIPS).is_file() and (path / SETTINGS).is_file()
 
 
+def require_data_folder(path: Path) -> None:
+    """Raises UserError unless `path` holds a prepared corpus."""
+    if not is_data_folder(path):
+        raise UserError(f"{path}: not a prepared corpus (no {CLIPS}); run `preprocess` first")
+
+
 def open_data_folder(path: str | Path) -> DataFolder:
     """Opens a prepared corpus.
 
@@ -183,8 +195,7 @@ def open_data_folder(path: str | Path) -> DataFolder:
       UserError: not one, or damaged.
     """
     folder = Path(path)
-    if not is_data_folder(folder):
-        raise UserError(f"{folder}: not a prepared corpus (no {CLIPS}); run `preprocess` first")
+    require_data_folder(folder)
     return DataFolder(
         folder, read_rows(folder), read_splits(folder), storage.read_json(folder / SETTINGS)
     )

@@ -13,8 +13,8 @@ from opencv_model.track import CropFormat
 from preprocessing.media import upright
 
 # 8-bit formats whose first plane is the brightness, and whether it runs over 16-235.
-_LIMITED_LUMA = frozenset("yuv420p yuv422p yuv444p nv12 nv21 yuv411p yuv440p".split())
-_FULL_LUMA = frozenset("yuvj420p yuvj422p yuvj444p gray".split())
+_LIMITED_LUMA = frozenset(["yuv420p", "yuv422p", "yuv444p", "nv12", "nv21", "yuv411p", "yuv440p"])
+_FULL_LUMA = frozenset(["yuvj420p", "yuvj422p", "yuvj444p", "gray"])
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 _EXPAND_LUMA = np.clip(np.rint((np.arange(256) - 16.0) * 255 / 219), 0, 255).astype(np.uint8)
 

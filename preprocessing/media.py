@@ -21,6 +21,8 @@ av.logging.set_level(av.logging.PANIC)
 
 # A file counts as truncated when its packets end this share before the stated end.
 TRUNCATION_TOLERANCE = 0.05
+# These state no duration; what the library reports is a guess from the first packets.
+_GUESSED_DURATION = frozenset(["aac", "ac3", "eac3", "mp3"])
 # Decoding begins this long before a stretch, so that sound codecs have settled.
 SEEK_LEAD_S = 1.0
 
@@ -88,15 +90,14 @@ class MediaFile:
             if Path(path).stat().st_size == 0:
                 raise MediaError(f"{self.name}: empty file; record or copy it again")
             self._container = av.open(str(path), metadata_errors="replace")
-        except OSError as error:
+        except (av.error.FFmpegError, OSError) as error:
             raise _media_error(self.name, error) from error
         streams = self._container.streams
-        self._audio = streams.audio[0] if streams.audio else None
-        self._video = next((s for s in streams.video if not _is_cover(s)), None)
-        for stream in (self._audio, self._video):
-            if stream is not None:
-                stream.thread_type = "NONE"
-                stream.codec_context.thread_count = 1
+        self._audio: Any = streams.audio[0] if streams.audio else None
+        self._video: Any = next((s for s in streams.video if not _is_cover(s)), None)
+        for stream in self._streams():
+            stream.thread_type = "NONE"
+            stream.codec_context.thread_count = 1
         self._zero_s = (self._container.start_time or 0) / av.time_base
         try:
             self._scan()
@@ -145,12 +146,13 @@ class MediaFile:
         self._packet_keyframes = np.array(keyframes, bool)
         stated_s = (self._container.duration or 0) / av.time_base
         reached_s = max(audio_end, video_end) or stated_s
+        states_duration = self._container.format.name not in _GUESSED_DURATION
         self.info = MediaInfo(
             duration_s=reached_s,
             has_audio=has_audio,
             has_video=bool(pts),
             num_frames=len(pts),
-            truncated=reached_s < stated_s * (1 - TRUNCATION_TOLERANCE) - 0.1,
+            truncated=states_duration and reached_s < stated_s * (1 - TRUNCATION_TOLERANCE) - 0.1,
             stated_duration_s=stated_s,
         )
 
@@ -252,7 +254,7 @@ def _is_cover(stream: Any) -> bool:
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
-def _media_error(name: str, error: OSError) -> MediaError:
+def _media_error(name: str, error: av.error.FFmpegError | OSError) -> MediaError:
     if isinstance(error, av.error.FFmpegError):
         reason = (error.strerror or "unreadable").lower()
         return MediaError(

@@ -78,8 +78,12 @@ def preprocess(
             min(num_workers, max(len(missing), 1)),
             out / data_folder.SHARDS,
         )
-        for piece, number in zip(pieces, numbers, strict=False):
-            kept.append(_write_shard(out, number, piece, prepared, bar))
+        try:
+            for piece, number in zip(pieces, numbers, strict=False):
+                kept.append(_write_shard(out, number, piece, prepared, bar))
+        finally:
+            prepared.close()
+            storage.remove_leftovers(out / data_folder.SHARDS)
     return _write_tables(out, corpus, inventory, kept, len(missing))
 
 
@@ -97,7 +101,7 @@ def _open_out(out: Path, corpus: Any, settings: PreparationSettings, overwrite: 
         for name in (data_folder.CLIPS, data_folder.SPLITS_FILE, data_folder.REJECTED):
             (out / name).unlink(missing_ok=True)
         shutil.rmtree(shards, ignore_errors=True)
-    elif (out / data_folder.SETTINGS).is_file():
+    elif (out / data_folder.SETTINGS).is_file() and any(shards.glob("*.json")):
         present = storage.read_json(out / data_folder.SETTINGS)
         differing = _differences(present, wanted)
         if differing:
@@ -187,7 +191,7 @@ def _write_shard(out: Path, number: int, piece: list[Clip], prepared: Any, bar: 
     with storage.replacing(path) as temporary, ShardWriter(temporary) as writer:
         for _ in piece:
             clip, results = next(prepared)
-            clip_rows = []
+            clip_rows: list[ClipRow] = []
             for result in results:
                 if isinstance(result, Rejection):
                     rejected.append(result)

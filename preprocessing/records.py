@@ -18,7 +18,7 @@ Schema 1, all keys always present:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from errors import UserError
+from preprocessing.data_folder import ClipRow
 
 SCHEMA = 1
 INT16_SCALE = 32768.0
@@ -91,6 +92,17 @@ def content_hash(*parts: bytes) -> str:
 
 # === TFRecord ===
 
+_TEXTS = (
+    "id",
+    "label",
+    "speaker",
+    "recording",
+    "transcript",
+    "detector",
+    "audio_hash",
+    "video_hash",
+)
+
 
 def to_example(record: Record) -> bytes:
     """Serialises one record in schema 1."""
@@ -106,9 +118,8 @@ def to_example(record: Record) -> bytes:
         value = value.encode() if isinstance(value, str) else value
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
 
-    texts = "id label speaker recording transcript detector audio_hash video_hash".split()
     feature = {
-        **{name: raw(getattr(record, name)) for name in texts},
+        **{name: raw(getattr(record, name)) for name in _TEXTS},
         "schema": ints([SCHEMA]),
         "audio": raw(record.waveform.astype("<i2").tobytes()),
         "sample_rate_hz": ints([record.sample_rate_hz]),
@@ -207,6 +218,56 @@ def read_shard(path: Path) -> Iterator[dict[str, Any]]:
             yield {key: value.numpy() for key, value in parse_example(serialized).items()}
     except tf.errors.OpError as error:
         raise damaged_shard(path) from error
+
+
+def read_records(path: Path, rows: Mapping[str, ClipRow]) -> Iterator[Record]:
+    """Yields the records of one shard whole, in its order.
+
+    Args:
+      path: the shard.
+      rows: record id -> its row of `clips.csv`, which holds what the shard does not (path, corpus,
+        stretch, official split, attributes); a record without a row is passed over.
+    Raises:
+      UserError: the shard is absent, cut short or damaged, or of another schema.
+    """
+    import tensorflow as tf
+
+    try:
+        for serialized in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            stored = tf.train.Example.FromString(serialized).features.feature
+            if (schema := stored["schema"].int64_list.value[0]) != SCHEMA:
+                raise UserError(
+                    f"{path}: records of schema {schema}, this program reads {SCHEMA};"
+                    " run `preprocess --overwrite`"
+                )
+            row = rows.get(stored["id"].bytes_list.value[0].decode())
+            if row is not None:
+                yield _from_example(stored, row)
+    except tf.errors.OpError as error:
+        raise damaged_shard(path) from error
+
+
+def _from_example(stored: Any, row: ClipRow) -> Record:
+    def raw(name: str) -> bytes:
+        return stored[name].bytes_list.value[0]
+
+    shape = tuple(stored["video_shape"].int64_list.value)
+    return Record(
+        **{name: raw(name).decode() for name in _TEXTS},
+        path=row.path,
+        corpus=row.corpus,
+        start_s=row.start_s,
+        end_s=row.end_s,
+        waveform=np.frombuffer(raw("audio"), "<i2").astype(np.int16),
+        sample_rate_hz=stored["sample_rate_hz"].int64_list.value[0],
+        faces=np.frombuffer(raw("video"), np.uint8).reshape(shape),
+        face_mask=np.array(stored["video_mask"].int64_list.value, bool),
+        frame_times_s=np.array(stored["frame_times_s"].float_list.value, np.float32),
+        boxes_px=np.array(stored["boxes_px"].float_list.value, np.float32).reshape(-1, 4),
+        num_frames=row.num_frames,
+        split=row.split,
+        attributes=row.attributes,
+    )
 
 
 def damaged_shard(path: object) -> UserError:

@@ -25,6 +25,9 @@ DEFAULT_RULE: dict[str, Any] = {"kind": "default"}
 def make_splits(rows: Sequence[ClipRow], rule: dict[str, Any]) -> Splits:
     """Divides the usable records as `rule` says; depends on their content only.
 
+    Transformed copies take no part in dividing: they follow their clip into training, and nowhere
+    else.
+
     Args:
       rule: {"kind": "default"}; {"kind": "speakers", "test": [...], "validation": [...]};
         or {"kind": "folds", "num_folds": K, "fold": N} with N from 1.
@@ -32,13 +35,36 @@ def make_splits(rows: Sequence[ClipRow], rule: dict[str, Any]) -> Splits:
       UserError: a speaker that is not there or stands on two sides, or more folds than speakers.
     """
     usable = [row for row in rows if not row.excluded]
-    if rule["kind"] == "speakers":
-        return _by_named_speakers(usable, rule)
-    if rule["kind"] == "folds":
-        return _by_folds(usable, rule)
-    if any(row.split for row in usable):
-        return _official(usable, rule)
-    return _by_default(usable, rule)
+    return with_copies(usable, _divide([row for row in usable if not row.copy_of], rule))
+
+
+def with_copies(rows: Sequence[ClipRow], splits: Splits) -> Splits:
+    """Adds the transformed copies of training clips to the training part.
+
+    Args:
+      rows: usable records in the order of `clips.csv`, copies among them.
+      splits: of the clips that they are copies of.
+    Returns:
+      `splits` itself where no row is a copy. Copies of held-out clips stand in no part.
+    """
+    copies = [row for row in rows if row.copy_of]
+    if not copies:
+        return splits
+
+    def joined(parts: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        train = set(parts["train"])
+        return {
+            **parts,
+            "train": tuple(row.id for row in rows if (row.copy_of or row.id) in train),
+        }
+
+    train = set(splits.parts["train"])
+    idle = sum(row.copy_of not in train for row in copies)
+    bare = len(train - {row.copy_of for row in copies})
+    notes = [*splits.notes]
+    notes += [f"copies of held-out clips left out: {idle}"] if idle else []
+    notes += [f"training clips without copies: {bare}"] if bare else []
+    return Splits(joined(splits.parts), splits.rule, tuple(notes), tuple(map(joined, splits.folds)))
 
 
 def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
@@ -53,6 +79,16 @@ def speakers_of(rows: Iterable[ClipRow]) -> list[str]:
 
 
 # === Rules ===
+
+
+def _divide(usable: list[ClipRow], rule: dict[str, Any]) -> Splits:
+    if rule["kind"] == "speakers":
+        return _by_named_speakers(usable, rule)
+    if rule["kind"] == "folds":
+        return _by_folds(usable, rule)
+    if any(row.split for row in usable):
+        return _official(usable, rule)
+    return _by_default(usable, rule)
 
 
 def _by_default(rows: list[ClipRow], rule: dict[str, Any]) -> Splits:

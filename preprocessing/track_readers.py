@@ -13,6 +13,9 @@ from preprocessing.frame_plan import plan_packets
 
 Look = Callable[[av.VideoFrame], Any]
 
+# Decoders that take `skip_frame` anew with each packet; dav1d (AV1) reads it once, when it opens.
+_SKIPPING_DECODERS = frozenset(["h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"])
+
 
 class AudioReader:
     """Turns packets of sound into mono waveforms of the wanted rate, one a stretch.
@@ -27,6 +30,7 @@ class AudioReader:
         self._rate = sample_rate_hz
         self._zero_s = zero_s
         self._resampler = av.AudioResampler(format="fltp", rate=sample_rate_hz)
+        self._kind: tuple[str, str, int] | None = None
         self._bounds = [(round(a * sample_rate_hz), round(b * sample_rate_hz)) for a, b in bounds_s]
         self._pieces: list[tuple[int, np.ndarray]] = []
         self._position: int | None = None
@@ -36,7 +40,8 @@ class AudioReader:
     def feed(self, packet: av.Packet) -> None:
         """Decodes one packet; a damaged one is counted and passed over."""
         try:
-            for frame in packet.decode():
+            frames: Sequence[Any] = packet.decode()
+            for frame in frames:
                 self._keep(frame)
         except av.error.FFmpegError:
             self.num_damaged += 1
@@ -53,6 +58,11 @@ class AudioReader:
                 start_s = float(frame.pts * frame.time_base) - self._zero_s
                 self._position = round(start_s * self._rate)
         frame.pts = None
+        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self._kind not in (None, kind):  # joined files: mono goes on as stereo, or at another rate
+            self.flush()
+            self._resampler = av.AudioResampler(format="fltp", rate=self._rate)
+        self._kind = kind
         self._store(self._resampler.resample(frame))
 
     def _store(self, frames: list[av.AudioFrame]) -> None:
@@ -106,6 +116,7 @@ class VideoReader:
         look: Look,
     ) -> None:
         self._context = codec_context
+        self._can_skip = codec_context is not None and codec_context.name in _SKIPPING_DECODERS
         self._has_stamps = has_stamps
         self._chosen = chosen
         self._look = look
@@ -130,8 +141,8 @@ class VideoReader:
             number = int(self._file_order[self._display_index(packet.pts)])
             if not self._plan.decode[number]:
                 return
-            skip = "DEFAULT" if self._plan.wanted[number] else "NONREF"
-            self._context.skip_frame = skip
+            if self._can_skip:
+                self._context.skip_frame = "DEFAULT" if self._plan.wanted[number] else "NONREF"
         try:
             frames = packet.decode()
         except av.error.FFmpegError:

@@ -8,7 +8,7 @@ import pickle
 import signal
 import uuid
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -33,15 +33,16 @@ def prepare_clips(
     weights_dir: Path | None,
     num_workers: int,
     spool: Path,
-) -> Iterator[tuple[Clip, Iterator[Record | Rejection]]]:
+) -> Generator[tuple[Clip, Iterator[Record | Rejection]], None, None]:
     """Yields each clip with its records, in the order given whatever the number of workers.
 
     A clip that fails ends in one `Rejection`; records that came before it must then be dropped.
 
     Args:
-      spool: folder for finished records that wait for their turn.
+      spool: folder for finished records that wait for their turn; what an early end leaves in it
+        is for the caller to remove, after `close`.
     Raises:
-      UserError: a worker died (out of memory, a crash in a codec).
+      UserError: weights absent or wrong, or a worker died (out of memory, a crash in a codec).
     """
     if num_workers == 1:
         cv2.setNumThreads(1)
@@ -49,6 +50,8 @@ def prepare_clips(
         for clip in clips:
             yield clip, _prepared(preparer, clip)
         return
+    # Weights are fetched and checked here once, not by all workers at the same time.
+    ClipPreparer(settings, weights_dir)
     context = multiprocessing.get_context("spawn")
     waiting: deque[tuple[Clip, Future[Path]]] = deque()
     with ProcessPoolExecutor(

@@ -123,5 +123,5 @@ class LogMel(keras.layers.Layer):
         return (input_shape[0], self.num_mels, frames)
 
     def get_config(self) -> dict[str, Any]:
-        names = "sample_rate_hz fft_samples hop_samples num_mels low_hz high_hz".split()
+        names = ["sample_rate_hz", "fft_samples", "hop_samples", "num_mels", "low_hz", "high_hz"]
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -12,7 +12,26 @@ from errors import UserError, from_os_error
 from preprocessing.clip import Clip, Inventory, Rejection
 
 MEDIA_SUFFIXES = frozenset(
-    ".wav .flac .mp3 .ogg .opus .m4a .aac .wma .aif .aiff .mp4 .mov .mkv .avi .webm .m4v .mpg .flv".split()
+    [
+        ".wav",
+        ".flac",
+        ".mp3",
+        ".ogg",
+        ".opus",
+        ".m4a",
+        ".aac",
+        ".wma",
+        ".aif",
+        ".aiff",
+        ".mp4",
+        ".mov",
+        ".mkv",
+        ".avi",
+        ".webm",
+        ".m4v",
+        ".mpg",
+        ".flv",
+    ]
 )
 
 
@@ -52,7 +71,7 @@ class FilenameCorpus:
         rejected: list[Rejection] = []
         left_out: Counter[str] = Counter()
         for path in media_files(source):
-            name = path.relative_to(source).as_posix()
+            name = printable(path.relative_to(source).as_posix())
             match = self.pattern.fullmatch(path.stem)
             if match is None or match["emotion"] not in self.labels:
                 reason = f"not a {self.name} file name; expected one like {self.example}"
@@ -86,6 +105,11 @@ class FilenameCorpus:
         if len(kept) < len(clips):
             left_out["another file of the same recording is used"] += len(clips) - len(kept)
         return kept
+
+
+def printable(name: str) -> str:
+    """A file name that can be written as UTF-8, whatever bytes the disk holds."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def media_files(source: Path) -> list[Path]:

@@ -1,0 +1,173 @@
+"""`describe`: what a run, export or data folder is."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from errors import UserError
+
+
+@click.command("describe")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True)
+def command(path: Path, as_json: bool) -> None:
+    """Says what PATH is: counts, shapes, dtypes, labels, data, split, scores."""
+    facts = describe(path)
+    if as_json:
+        click.echo(json.dumps(facts, indent=1))
+    else:
+        click.echo("\n".join(_lines(facts)))
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Facts about a run, an export or a data folder, ready for JSON.
+
+    Raises:
+      UserError: none of these.
+    """
+    from preprocessing.data_folder import is_data_folder
+
+    if not path.exists():
+        raise UserError(f"{path}: no such path; give a run, an export or a data folder")
+    if is_data_folder(path):
+        return _data(path)
+    if (path / "run.json").is_file():
+        return _run(path)
+    if any(path.glob("*/saved_model.pb")) or (path / "saved_model.pb").is_file():
+        return _export(path)
+    raise UserError(f"{path}: neither a run, an export nor a data folder; check the path")
+
+
+def _data(path: Path) -> dict[str, Any]:
+    from preprocessing.data_folder import open_data_folder
+    from preprocessing.splits import speakers_of
+
+    folder = open_data_folder(path)
+    rows = folder.part("all")
+    face = folder.settings["preparation"]["face"]
+    channels = 3 if face["color"] == "rgb" else 1
+    return {
+        "kind": "data folder" + (" (SYNTHETIC)" if folder.synthetic else ""),
+        "path": str(path),
+        "corpus": folder.settings["corpus"],
+        "licence": folder.settings["licence"],
+        "citation": folder.settings["citation"],
+        "records": len(folder.rows),
+        "left out": dict(Counter(r.excluded.partition(":")[0] for r in folder.rows if r.excluded)),
+        "labels": dict(sorted(Counter(row.label for row in rows).items())),
+        "speakers": len(speakers_of(rows)) or "unknown",
+        "streams": {s: sum(s in row.streams for row in rows) for s in ("audio", "video", "text")},
+        "audio": f"(samples,) int16 at {folder.sample_rate_hz} Hz",
+        "video": f"(frames, {face['size_px']}, {face['size_px']}, {channels}) uint8,"
+        f" detector {folder.settings['preparation']['detector']}",
+        "frames without a face": sum(r.num_frames - r.num_faces for r in rows),
+        "split": {
+            name: {"records": len(ids), "speakers": len(speakers_of(folder.part(name)))}
+            for name, ids in folder.splits.parts.items()
+        },
+        "split rule": folder.splits.rule,
+        "notes": list(folder.splits.notes),
+        "preparation": folder.settings["preparation"],
+    }
+
+
+def _run(path: Path) -> dict[str, Any]:
+    from modeling.run_folder import BEST, read_run
+
+    info = read_run(path)
+    facts: dict[str, Any] = {
+        "kind": "run" + ("" if info.finished else " (unfinished)") + _stamps(info),
+        "path": str(path),
+        "streams": list(info.streams),
+        "recipe": info.recipe.as_json(),
+        "labels": list(info.labels),
+        "data": info.data,
+        "speakers trained on": len(info.train_seen.speakers) or "unknown",
+        "notes": list(info.notes),
+        "scores on validation": info.scores,
+        "temperature": info.calibration.temperature,
+        "parts": info.parts,
+        "seed": info.seed,
+        "versions": info.versions,
+        "git revision": info.git_revision,
+        "command": info.command,
+    }
+    evaluation = path / "evaluation" / "metrics.json"
+    if evaluation.is_file():
+        scores = json.loads(evaluation.read_text(encoding="utf-8"))
+        keys = ("split", "uar", "uar_ci95", "wa", "macro_f1", "ece", "num_clips", "num_speakers")
+        facts["evaluation"] = {key: scores[key] for key in keys}
+    if info.finished:
+        from modeling import training
+
+        model = training.load_model(path / BEST)
+        facts |= {"parameters": model.count_params(), **_shapes(model.input, model.output)}
+        late = (
+            next((x for x in model.get_layer("fusion").layers if x.name == "late"), None)
+            if (len(info.streams) > 1)
+            else None
+        )
+        if late is not None:
+            facts["fusion"] = late.settings(info.streams)
+    return facts
+
+
+def _export(path: Path) -> dict[str, Any]:
+    import tensorflow as tf
+
+    from serving.export import newest_version, read_config
+
+    version = newest_version(path)
+    if version is None:
+        raise UserError(f"{path}: no SavedModel below it; check the path")
+    config = read_config(version)
+    signature = tf.saved_model.load(str(version)).signatures["serving_default"]
+    return {
+        "kind": "export",
+        "path": str(version),
+        "inputs": {
+            name: f"{tuple(spec.shape)} {spec.dtype.name}"
+            for name, spec in signature.structured_input_signature[1].items()
+        },
+        "outputs": {
+            name: f"{tuple(spec.shape)} {spec.dtype.name}"
+            for name, spec in signature.structured_outputs.items()
+        },
+        **config,
+    }
+
+
+def _stamps(info: Any) -> str:
+    return (" (SYNTHETIC data)" if info.synthetic else "") + (
+        " (LEAK ALLOWED)" if info.leak_allowed else ""
+    )
+
+
+def _shapes(inputs: Any, outputs: Any) -> dict[str, Any]:
+    def told(tensors: Any) -> dict[str, str]:
+        return {k: f"{tuple(v.shape)} {v.dtype}".replace("None", "?") for k, v in tensors.items()}
+
+    return {"inputs": told(inputs), "outputs": told(outputs)}
+
+
+def _lines(facts: dict[str, Any], indent: str = "") -> Iterator[str]:
+    for key, value in facts.items():
+        if isinstance(value, dict) and value:
+            yield f"{indent}{key}:"
+            yield from _lines(value, indent + "  ")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for item in value:
+                yield f"{indent}{key}:"
+                yield from _lines(item, indent + "  ")
+        elif isinstance(value, list):
+            yield f"{indent}{key}: {', '.join(map(str, value)) or 'none'}"
+        elif isinstance(value, float):
+            yield f"{indent}{key}: {value:.4g}"
+        else:
+            yield f"{indent}{key}: {'none' if value in (None, '', {}) else value}"

@@ -1,0 +1,46 @@
+"""`evaluate`: how good a run is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from commands import paths
+
+
+@click.command("evaluate")
+@click.option("--run", type=click.Path(path_type=Path), required=True, help="Run folder.")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help=f"Data folder; several are joined. [default: {paths.RECORDS}]",
+)
+@click.option(
+    "--split",
+    type=click.Choice(["train", "validation", "test", "all"]),
+    default="test",
+    show_default=True,
+)
+@click.option("--out", type=click.Path(path_type=Path), help="[default: RUN/evaluation]")
+@click.option("--json", "as_json", is_flag=True, help="Print metrics.json instead of the table.")
+@click.option("--allow-leak", is_flag=True, help="Score although it was trained on; stamped.")
+def command(
+    run: Path, data: tuple[Path, ...], split: str, out: Path | None, as_json: bool, allow_leak: bool
+) -> None:
+    """Scores a run on records that it was not trained on.
+
+    Prints UAR (mean recall, with a 95 % interval resampled by speaker), WA (plain accuracy),
+    macro-F1, ECE and each class; writes metrics.json, predictions.csv and two pictures.
+    """
+    from preprocessing.data_folder import open_data_folder
+
+    folders = [open_data_folder(path) for path in data or (paths.RECORDS,)]
+    from modeling.evaluation import evaluate, table
+
+    out = out or run / "evaluation"
+    result = evaluate(run, folders, split, out, allow_leak)
+    click.echo(json.dumps(result, indent=1) if as_json else table(result))
+    click.echo(f"written to {out}", err=True)

@@ -1,0 +1,24 @@
+"""`export`: a run as SavedModel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("export")
+@click.option("--run", type=click.Path(path_type=Path), required=True, help="Run folder.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder that gets OUT/VERSION/."
+)
+@click.option("--version", type=click.IntRange(1), help="[default: the next free number]")
+def command(run: Path, out: Path, version: int | None) -> None:
+    """Writes one SavedModel from raw waveform and uint8 face crops to probabilities.
+
+    Labels and all that a client must do alike lie inside it, in assets/. It is checked against the
+    trained model before it becomes visible; a version is never overwritten.
+    """
+    from serving.export import export
+
+    click.echo(str(export(run, out, version)))

@@ -1,0 +1,186 @@
+"""`predict`: what any recording says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+import progress
+import storage
+from commands import paths
+from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED, UserError
+
+
+@click.command("predict")
+@click.argument(
+    "inputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE|FOLDER..."
+)
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    help="Run folder or export. [default: runs/fusion, else the newest of runs/]",
+)
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON a file on stdout.")
+@click.option(
+    "--csv",
+    "csv_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write one row a window.",
+)
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Draw the time line as PNG; for several files one NAME-FILE.png each.",
+)
+@click.option(
+    "--annotate",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the video with box and answer drawn in; one input only.",
+)
+@click.option(
+    "--face",
+    type=click.Choice(["largest", "all"]),
+    default="largest",
+    show_default=True,
+    help="Follow the largest face, or answer for each as well.",
+)
+@click.option("--window-s", type=click.FloatRange(0.2, 60), default=3.0, show_default=True)
+@click.option("--hop-s", type=click.FloatRange(0.1, 60), default=1.5, show_default=True)
+@click.option(
+    "--weights-dir",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Where detector weights lie.",
+)
+def command(
+    inputs: tuple[Path, ...],
+    model: Path | None,
+    as_json: bool,
+    csv_path: Path | None,
+    plot: Path | None,
+    annotate: Path | None,
+    face: str,
+    window_s: float,
+    hop_s: float,
+    weights_dir: Path | None,
+) -> int:
+    """Recognises emotion in media files of any kind and length, window by window.
+
+    A stream that is missing (no sound, silence, no face) is left out of the answer, which says so.
+    """
+    if hop_s > window_s:
+        raise click.UsageError(f"--hop-s {hop_s:g} must not be above --window-s {window_s:g}")
+    files = list(_files(inputs))
+    if annotate is not None and len(files) != 1:
+        raise click.UsageError(f"--annotate takes one input, there are {len(files)}")
+    model = model or _default_model()
+    from errors import MediaError
+    from serving.recognizer import load
+
+    recognizer = load(model, weights_dir)
+    rows: list[dict[str, Any]] = []
+    rejected = 0
+    for path in progress.track(files, len(files), "predict", "file"):
+        try:
+            answer = recognizer(path, face, window_s, hop_s)
+            if annotate is not None:
+                from serving.annotate import annotate as write_annotated
+
+                write_annotated(path, answer, annotate)
+        except MediaError as error:
+            rejected += 1
+            _say_rejected(path, error, as_json)
+            continue
+        _say(answer, as_json)
+        rows += _csv_rows(answer)
+        if plot is not None:
+            name = plot if len(files) == 1 else plot.with_stem(f"{plot.stem}-{path.stem}")
+            _plot(answer, recognizer.labels, name)
+    if csv_path is not None:
+        columns = ["path", "start_s", "end_s", "label", "face_coverage", "streams"]
+        storage.write_csv(csv_path, [*columns, *recognizer.labels], rows)
+    if rejected == len(files):
+        return EXIT_NOTHING_DONE
+    return EXIT_SOME_REJECTED if rejected else EXIT_OK
+
+
+def _files(inputs: tuple[Path, ...]) -> Iterator[Path]:
+    from preprocessing.corpora.filename import media_files
+
+    for path in inputs:
+        if path.is_dir():
+            yield from media_files(path)
+        else:
+            yield path
+
+
+def _default_model() -> Path:
+    from modeling.run_folder import is_run
+
+    candidates = [paths.RUNS / name for name in ("fusion", "audio", "video")]
+    for path in candidates:
+        if is_run(path):
+            click.echo(f"model: {path}", err=True)
+            return path
+    raise UserError(
+        "no model: none of runs/fusion, runs/audio, runs/video exists; train one"
+        " (`python cli.py demo` trains all three) or name --model"
+    )
+
+
+def _say_rejected(path: Path, error: Exception, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"path": str(path), "error": str(error)}))
+    click.echo(f"rejected {error}", err=True)
+
+
+def _say(answer: Any, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(answer.as_json()))
+        return
+    ordered = sorted(answer.probabilities.items(), key=lambda item: -item[1])
+    shares = "  ".join(f"{label} {p:.2f}" for label, p in ordered[:3])
+    used = "+".join(answer.streams)
+    coverage = "" if answer.face_coverage is None else f", face {answer.face_coverage:.0%}"
+    click.echo(
+        f"{answer.path}: {answer.label}  ({shares}; {answer.duration_s:.1f} s, {used}{coverage})"
+    )
+    if len(answer.windows) > 1:
+        for window in answer.windows:
+            p = window.probabilities[window.label]
+            click.echo(f"  {window.start_s:7.1f} - {window.end_s:7.1f} s  {window.label} {p:.2f}")
+    for face in answer.faces:
+        p = face["probabilities"][face["label"]]
+        click.echo(
+            f"  face {face['face']}: {face['label']} {p:.2f}, seen {face['face_coverage']:.0%}"
+        )
+    for warning in answer.warnings:
+        click.echo(f"  warning: {warning}", err=True)
+
+
+def _csv_rows(answer: Any) -> list[dict[str, Any]]:
+    rows = []
+    for window in answer.as_json()["windows"]:
+        probabilities = window.pop("probabilities")
+        window["streams"] = "+".join(window["streams"])
+        rows.append({"path": answer.path, **window, **probabilities})
+    return rows
+
+
+def _plot(answer: Any, labels: tuple[str, ...], path: Path) -> None:
+    import numpy as np
+
+    from modeling import plots
+
+    def panel(stream: str | None) -> np.ndarray:
+        values = [
+            w.probabilities if stream is None else w.streams.get(stream) for w in answer.windows
+        ]
+        return np.array([[v[k] if v else np.nan for k in labels] for v in values])
+
+    panels = {stream: panel(stream) for stream in answer.streams} if len(answer.streams) > 1 else {}
+    middles = [(w.start_s + w.end_s) / 2 for w in answer.windows]
+    plots.timeline(middles, {**panels, "answer": panel(None)}, labels, path, answer.path)

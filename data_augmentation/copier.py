@@ -1,0 +1,129 @@
+"""Transformed copies of one record, for training only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+import registry
+from data_augmentation.chain import Chain, Drawn, of_stream, parse_transforms
+from data_augmentation.transform import Parameters
+from errors import UserError
+from preprocessing.data_folder import ClipRow
+from preprocessing.records import Record, content_hash, from_pcm, to_pcm
+
+# Draws until one changes the clip: with a single transform of chance 0.5, 1 in 10^19 never does.
+MAX_DRAWS = 64
+CHANGEABLE = ("audio", "video")
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One transformed copy.
+
+    Attributes:
+      record: with the label, speaker, recording, times and boxes of its clip.
+      applied: stream -> (name, parameters) of each transform that was applied, in order.
+    """
+
+    record: Record
+    applied: dict[str, list[tuple[str, Parameters]]]
+
+    def row(self, original: ClipRow, shard: str) -> ClipRow:
+        """Its row of `clips.csv`."""
+        return replace(
+            original,
+            id=self.record.id,
+            shard=shard,
+            num_samples=len(self.record.waveform),
+            audio_hash=self.record.audio_hash,
+            video_hash=self.record.video_hash,
+            attributes=self.record.attributes,
+        )
+
+
+@dataclass(frozen=True)
+class Copier:
+    """Makes copies; what is drawn depends on (seed, copy number, record id) only.
+
+    Attributes:
+      chains: stream -> its transforms; a stream without any is left out.
+    """
+
+    chains: dict[str, Chain]
+
+    @classmethod
+    def parse(cls, transforms: str, seed: int) -> Copier:
+        """From recipe text.
+
+        Raises:
+          UserError: an unknown transform, one that works inside training only, or none.
+        """
+        parsed = parse_transforms(transforms)
+        inside = [t.name for t in parsed if t.stream not in CHANGEABLE]
+        if inside:
+            raise UserError(
+                f"{', '.join(inside)}: works inside training and cannot be written into records;"
+                " give it to `train --set transforms=...`"
+            )
+        if not any(transform.probability for transform in parsed):
+            rows = registry.TABLE["transforms"].items()
+            known = [name for name, row in rows if row.stream in CHANGEABLE]
+            raise UserError(f"no transform that ever applies; known: {', '.join(known)}")
+        chains = {stream: Chain(of_stream(parsed, stream), seed) for stream in CHANGEABLE}
+        return cls({stream: chain for stream, chain in chains.items() if chain.transforms})
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Streams that are changed."""
+        return tuple(self.chains)
+
+    def copy(self, record: Record, number: int) -> Copy | None:
+        """The `number`-th copy of a record, from 1; None where no draw changes the record.
+
+        Faces that were not found stay blank. A stream that is left as it was keeps its hash.
+        """
+        for draw in range(MAX_DRAWS):
+            key = (number, f"{record.id}#{draw}" if draw else record.id)
+            waveform, heard = self._audio(record, key)
+            faces, seen = self._video(record, key)
+            new_audio = not np.array_equal(waveform, record.waveform)
+            new_video = not np.array_equal(faces, record.faces)
+            if new_audio or new_video:
+                changed: dict[str, Any] = {
+                    "id": f"{record.id}+copy{number}",
+                    "waveform": waveform,
+                    "faces": faces,
+                    "attributes": {**record.attributes, "copy_of": record.id},
+                }
+                if new_audio:
+                    changed["audio_hash"] = content_hash(waveform.tobytes())
+                if new_video:
+                    changed["video_hash"] = content_hash(faces.tobytes())
+                applied = {"audio": _applied(heard), "video": _applied(seen)}
+                return Copy(replace(record, **changed), applied)
+        return None
+
+    def _audio(self, record: Record, key: tuple[int, str]) -> tuple[np.ndarray, Drawn]:
+        chain = self.chains.get("audio")
+        if chain is None or not record.waveform.size:
+            return record.waveform, []
+        waveform = from_pcm(record.waveform)
+        drawn = chain.sample_all(waveform, record.sample_rate_hz, key)
+        return to_pcm(chain.apply_all(waveform, record.sample_rate_hz, drawn)), drawn
+
+    def _video(self, record: Record, key: tuple[int, str]) -> tuple[np.ndarray, Drawn]:
+        chain = self.chains.get("video")
+        if chain is None or not record.face_mask.any():
+            return record.faces, []
+        found = record.faces[record.face_mask]
+        drawn = chain.sample_all(found, None, key)
+        faces = record.faces.copy()
+        faces[record.face_mask] = chain.apply_all(found, None, drawn)
+        return faces, drawn
+
+
+def _applied(drawn: Drawn) -> list[tuple[str, Parameters]]:
+    return [(name, parameters) for name, parameters in drawn if parameters is not None]

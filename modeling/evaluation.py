@@ -1,0 +1,179 @@
+"""`evaluate`: a run on a data folder -> metrics.json, confusion matrix, reliability plot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+import progress
+import storage
+from errors import UserError
+from modeling import metrics, plots, run_folder
+from modeling.inference import inference_model, load_run
+from modeling.inputs import Batches, Part, choose
+from modeling.run_folder import RunInfo
+from preprocessing.data_folder import DataFolder
+from preprocessing.leaks import crossings, require_disjoint
+from preprocessing.splits import NOT_DISJOINT
+
+METRICS = "metrics.json"
+PREDICTIONS = "predictions.csv"
+READ_BATCH = 8
+
+
+def evaluate(
+    run: Path, folders: Sequence[DataFolder], split: str, out: Path, allow_leak: bool = False
+) -> dict[str, Any]:
+    """Scores a run and writes `metrics.json`, `predictions.csv`, two pictures.
+
+    Args:
+      split: "train", "validation", "test" or "all".
+      allow_leak: score although something was trained on; stamped on the result.
+    Returns:
+      what `metrics.json` holds.
+    Raises:
+      UserError: a leak, other records than the model was made for, or no record.
+    """
+    model, info = load_run(run)
+    for folder in folders:
+        require_fitting(info, folder)
+    labels = run_folder.label_set_of(info)
+    part = choose(folders, split, labels, info.streams)
+    if not len(part):
+        raise UserError(
+            f"no {split} record with a label of {info.label_set} and a stream of"
+            f" {', '.join(info.streams)}; check --split and `describe` the data"
+        )
+    leaked = _check_leaks(info, part, split, allow_leak) or info.leak_allowed
+    probabilities, truth = _predict(inference_model(model, info), part, info)
+    rows = part.all_rows
+    scores = metrics.report(truth, probabilities, info.labels, [row.speaker for row in rows])
+    result = {
+        **scores,
+        "split": split,
+        "leak_allowed": leaked,
+        "synthetic": info.synthetic or any(folder.synthetic for folder in folders),
+        "notes": sorted({*info.notes, *(n for f in folders for n in f.splits.notes)}),
+        "run": str(run),
+        "data": [str(folder.path) for folder in folders],
+        "left_out": _left_out(folders, split, part),
+    }
+    storage.write_json(out / METRICS, result)
+    _write_predictions(out, part, probabilities, truth, info)
+    title = f"{info.recipe.name}, {split}" + _stamp(result)
+    plots.confusion(scores["confusion_matrix"], info.labels, out / "confusion_matrix.png", title)
+    bins = metrics.reliability(truth, probabilities)
+    plots.reliability(bins, scores["ece"], out / "reliability.png", title)
+    return result
+
+
+def require_fitting(info: RunInfo, folder: DataFolder) -> None:
+    """Stops when records were made otherwise than the model's own.
+
+    Raises:
+      UserError: another sampling rate, crop size or colour.
+    """
+    wanted, there = info.preparation, folder.settings["preparation"]
+    if "audio" in info.streams and wanted["sample_rate_hz"] != there["sample_rate_hz"]:
+        raise UserError(
+            f"{folder.path}: records of {there['sample_rate_hz']} Hz, the model was trained on"
+            f" {wanted['sample_rate_hz']} Hz; preprocess with --sample-rate {wanted['sample_rate_hz']}"
+        )
+    if "video" in info.streams:
+        for key, option in (("size_px", "--face-size"), ("color", "--face-color")):
+            a, b = wanted["face"][key], there["face"][key]
+            if a != b:
+                raise UserError(
+                    f"{folder.path}: faces of {key} {b}, the model was trained on {a};"
+                    f" preprocess with {option} {a}"
+                )
+
+
+def _check_leaks(info: RunInfo, part: Part, split: str, allow_leak: bool) -> bool:
+    if split == "train":
+        return False
+    rows = part.all_rows
+    learnt, sides = info.seen, f"what the run was trained and chosen on, and {split} here"
+    compare_speakers = True
+    if split == "validation":
+        learnt, sides = info.train_seen, "what the run was trained on, and validation here"
+        compare_speakers = NOT_DISJOINT not in info.notes
+    return require_disjoint(crossings(learnt, rows, compare_speakers), sides, allow_leak)
+
+
+def _predict(model: Any, part: Part, info: RunInfo) -> tuple[np.ndarray, np.ndarray]:
+    """(clips, classes) probabilities and (clips,) truth, in the order of the part's rows."""
+    batches = Batches(part, run_folder.label_set_of(info), info.streams, READ_BATCH)
+    forward = tf.function(lambda inputs: model(inputs, training=False)["probabilities"])
+    probabilities = np.zeros((len(part), len(info.labels)))
+    truth = np.zeros(len(part), np.int64)
+    with progress.bar(batches.num_batches, "evaluate", "batch") as bar:
+        for inputs, labels, index in batches():
+            probabilities[index.numpy()] = forward(inputs).numpy()
+            truth[index.numpy()] = np.argmax(labels.numpy(), axis=1)
+            bar.update()
+    return probabilities, truth
+
+
+def _left_out(folders: Sequence[DataFolder], split: str, part: Part) -> dict[str, int]:
+    """How many records of the split have no label of the set, or none of the streams."""
+    chosen = {row.id for row in part.all_rows}
+    counts: dict[str, int] = {}
+    for folder in folders:
+        for row in folder.part(split):
+            if row.id not in chosen:
+                counts[row.label] = counts.get(row.label, 0) + 1
+    return counts
+
+
+def _write_predictions(
+    out: Path, part: Part, probabilities: np.ndarray, truth: np.ndarray, info: RunInfo
+) -> None:
+    columns = ("id", "speaker", "label", "recognised", *info.labels)
+    rows = (
+        {
+            "id": row.id,
+            "speaker": row.speaker,
+            "label": info.labels[truth[i]],
+            "recognised": info.labels[int(probabilities[i].argmax())],
+            **{name: f"{probabilities[i, k]:.6f}" for k, name in enumerate(info.labels)},
+        }
+        for i, row in enumerate(part.all_rows)
+    )
+    storage.write_csv(out / PREDICTIONS, columns, rows)
+
+
+def _stamp(result: dict[str, Any]) -> str:
+    stamp = " (SYNTHETIC data)" if result["synthetic"] else ""
+    return stamp + (" (LEAK ALLOWED)" if result["leak_allowed"] else "")
+
+
+def table(result: dict[str, Any]) -> str:
+    """The scores as lines for a person."""
+    interval = result["uar_ci95"]
+    how = "speakers" if result["num_speakers"] else "clips"
+    told = f"  95 % [{interval[0]:.3f}, {interval[1]:.3f}] over {how}" if interval else ""
+    speakers = result["num_speakers"] if result["num_speakers"] is not None else "unknown"
+    lines = [
+        f"{result['run']} on {', '.join(result['data'])}, {result['split']}" + _stamp(result),
+        f"  UAR       {result['uar']:.3f}{told}",
+        f"  WA        {result['wa']:.3f}",
+        f"  macro-F1  {result['macro_f1']:.3f}",
+        f"  ECE       {result['ece']:.3f}",
+        f"  clips     {result['num_clips']}, speakers {speakers}",
+        f"  {'class':<12}{'recall':>8}{'precision':>11}{'F1':>7}{'clips':>7}",
+    ]
+    for label, score in result["per_class"].items():
+        recall = "-" if score["recall"] is None else f"{score['recall']:.3f}"
+        lines.append(
+            f"  {label:<12}{recall:>8}{score['precision']:>11.3f}{score['f1']:>7.3f}"
+            f"{score['num_clips']:>7}"
+        )
+    for label, count in sorted(result["left_out"].items()):
+        lines.append(f"  left out: {count} of {label} (not in the label set, or no such stream)")
+    lines += [f"  note: {note}" for note in result["notes"]]
+    return "\n".join(lines)

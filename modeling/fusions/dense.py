@@ -1,0 +1,39 @@
+"""Feature-level fusion: dense layers over the concatenated embeddings."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers, ops
+
+from modeling.fusions.inputs import flat, fusion_inputs
+
+
+def dense_fusion(
+    streams: tuple[str, ...],
+    num_classes: int,
+    embedding_dims: dict[str, int],
+    hidden_dim: int = 128,
+    dropout: float = 0.4,
+) -> keras.Model:
+    """Dense layers over embeddings, a missing stream as zeros beside a flag that says so.
+
+    Args:
+      hidden_dim: width of the hidden layer.
+      dropout: before and behind it.
+    Source: S4 (both streams joined by fully connected layers); Neverova et al. 2016 for hiding
+      streams while training.
+    """
+    # === Layers ===
+    norms = {stream: layers.LayerNormalization(name=f"{stream}_norm") for stream in streams}
+    hidden = layers.Dense(hidden_dim, activation="elu", name="hidden")
+    head = layers.Dense(num_classes, name="fused_logits", dtype="float32")
+
+    # === Functional Model ===
+    inputs = fusion_inputs(streams, num_classes, embedding_dims)
+    pieces = []
+    for stream in streams:
+        there = ops.expand_dims(inputs[stream]["present"], 1)
+        pieces += [norms[stream](inputs[stream]["embedding"]) * there, there]
+    x = layers.Dropout(dropout)(layers.Concatenate()(pieces))
+    x = layers.Dropout(dropout)(hidden(x))
+    return keras.Model(flat(inputs), {"logits": head(x)}, name="fusion")

@@ -1,0 +1,29 @@
+"""What every fusion takes in: of each stream its logits, its embedding and whether it is there."""
+
+from __future__ import annotations
+
+import keras
+
+
+def fusion_inputs(
+    streams: tuple[str, ...], num_classes: int, embedding_dims: dict[str, int]
+) -> dict[str, dict[str, keras.KerasTensor]]:
+    """Keras inputs of a fusion: stream -> {"logits", "embedding", "present"}.
+
+    Returns:
+      `STREAM_logits` (batch, classes), `STREAM_embedding` (batch, D), `STREAM_present` (batch,)
+      float32, 1 where the stream is there; the rows of a missing one hold anything.
+    """
+    return {
+        stream: {
+            "logits": keras.Input((num_classes,), name=f"{stream}_logits"),
+            "embedding": keras.Input((embedding_dims[stream],), name=f"{stream}_embedding"),
+            "present": keras.Input((), name=f"{stream}_present"),
+        }
+        for stream in streams
+    }
+
+
+def flat(inputs: dict[str, dict[str, keras.KerasTensor]]) -> dict[str, keras.KerasTensor]:
+    """The same inputs as one dict by their own names."""
+    return {f"{s}_{kind}": tensor for s, kinds in inputs.items() for kind, tensor in kinds.items()}

@@ -1,0 +1,48 @@
+"""S2's fusion: the softmaxes of the streams are added."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from modeling.fusions.inputs import flat, fusion_inputs
+
+MIN_PROBABILITY = 1e-7
+
+
+@keras.saving.register_keras_serializable(package="affectstream")
+class SoftmaxSum(keras.layers.Layer):
+    """Logarithm of the mean softmax over the streams that are there; all equal where none is.
+
+    Call:
+      logits: list of (batch, classes), one a stream.
+      present: list of (batch,) 0 or 1.
+    Returns:
+      (batch, classes) float32.
+    """
+
+    def call(self, logits: list[Any], present: list[Any]) -> Any:
+        there = ops.cast(ops.stack(present, axis=1), "float32")[:, :, None]
+        softmaxes = ops.softmax(ops.cast(ops.stack(logits, axis=1), "float32"), axis=-1)
+        mean = ops.sum(softmaxes * there, axis=1) / ops.maximum(ops.sum(there, axis=1), 1.0)
+        return ops.log(ops.maximum(mean, MIN_PROBABILITY))
+
+    def compute_output_shape(self, logits_shape: Any, present_shape: Any = None) -> Any:
+        return logits_shape[0]
+
+
+def softmax_sum(
+    streams: tuple[str, ...], num_classes: int, embedding_dims: dict[str, int]
+) -> keras.Model:
+    """Sum of softmaxes; learns nothing.
+
+    Source: system S2 (RAVDESS two-stream).
+    """
+    # === Functional Model ===
+    inputs = fusion_inputs(streams, num_classes, embedding_dims)
+    logits = SoftmaxSum(name="sum", dtype="float32")(
+        [inputs[s]["logits"] for s in streams], [inputs[s]["present"] for s in streams]
+    )
+    return keras.Model(flat(inputs), {"logits": logits}, name="fusion")

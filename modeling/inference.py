@@ -1,0 +1,92 @@
+"""A finished run as a model that answers with probabilities."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+import registry
+from errors import UserError
+from modeling import run_folder, training
+from modeling.run_folder import RunInfo
+
+# Sound models look at a window of the front end named here; a model of pictures alone has none.
+DEFAULT_WINDOW_S = 3.0
+
+
+def load_run(path: Path) -> tuple[keras.Model, RunInfo]:
+    """The best model of a finished run, and what is known of it.
+
+    Raises:
+      UserError: not a run, unfinished, or damaged.
+    """
+    info = run_folder.read_run(path)
+    if not info.finished:
+        raise UserError(f"{path}: unfinished run; finish it with `train --resume` first")
+    run_folder.label_set_of(info)
+    return training.load_model(path / run_folder.BEST), info
+
+
+def inference_model(model: keras.Model, info: RunInfo) -> keras.Model:
+    """From raw inputs to calibrated probabilities.
+
+    Returns:
+      Model to {"probabilities": (B, classes), "embedding": (B, D)} float32, and for each stream
+      `STREAM_probabilities` (B, classes), what that stream alone would say; of a missing stream
+      they mean nothing.
+    """
+    outputs = model.output
+    made = {
+        "probabilities": _softmax(outputs["logits"], info.calibration.temperature, "probabilities"),
+        "embedding": outputs["embedding"],
+    }
+    for stream in info.streams:
+        part = info.parts.get(stream)
+        name = f"{stream}_probabilities"
+        if part is None:
+            made[name] = layers.Activation("linear", name=name)(made["probabilities"])
+        else:
+            made[name] = _softmax(outputs[f"{stream}_logits"], part["temperature"], name)
+    return keras.Model(model.input, made, name="inference")
+
+
+def _softmax(logits: Any, temperature: float, name: str) -> Any:
+    scaled = ops.cast(logits, "float32") / temperature
+    return layers.Softmax(name=name, dtype="float32")(scaled)
+
+
+def client_config(info: RunInfo) -> dict[str, Any]:
+    """All that a client must do alike, and where the model comes from; `assets/config.json`."""
+    window_s = DEFAULT_WINDOW_S
+    features = _features_of(info)
+    if features:
+        front_end = registry.load("features", features)
+        window_s = front_end.window_samples / front_end.sample_rate_hz
+    return {
+        "streams": list(info.streams),
+        "label_set": info.label_set,
+        "labels": list(info.labels),
+        "input": info.input,
+        "window_s": window_s,
+        "preparation": info.preparation,
+        "calibration": {"temperature": info.calibration.temperature},
+        "parts": info.parts,
+        "recipe": info.recipe.as_json(),
+        "data": info.data,
+        "notes": list(info.notes),
+        "synthetic": info.synthetic,
+        "leak_allowed": info.leak_allowed,
+        "scores": info.scores,
+        "seed": info.seed,
+        "versions": info.versions,
+        "git_revision": info.git_revision,
+    }
+
+
+def _features_of(info: RunInfo) -> str:
+    if info.recipe.features:
+        return info.recipe.features
+    return str(info.parts.get("audio", {}).get("features", ""))

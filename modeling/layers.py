@@ -1,0 +1,20 @@
+"""Makes every layer of ours known to Keras, so that a saved model can be read."""
+
+from __future__ import annotations
+
+import importlib
+
+import registry
+
+# Layers that stand behind no row of the registry.
+_FURTHER = ("modeling.fused_model", "modeling.features.window", "modeling.encoders.masked_mean")
+
+
+def know_all_layers() -> None:
+    """Imports each module that registers a layer; a second call costs nothing."""
+    for module in _FURTHER:
+        importlib.import_module(module)
+    for kind in ("features", "encoders", "fusions"):
+        for name in registry.names(kind):
+            registry.load(kind, name)
+    registry.load("transforms", "spec_augment")

@@ -1,0 +1,139 @@
+"""`export`: a run -> one SavedModel from raw waveform and face crops to probabilities."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import storage
+from errors import UserError
+from modeling.inference import client_config, inference_model, load_run
+
+LABELS_ASSET = "labels.txt"
+CONFIG_ASSET = "config.json"
+TOLERANCE = 1e-5
+
+
+class ServedModel(tf.Module):
+    """What is saved: a signature over named inputs, with labels and config as assets.
+
+    Inputs, those that the model has: `audio` (B, samples) float32 at the model's rate,
+    `audio_length` (B,) int32, `video` (B, T, H, W, C) uint8, `video_mask` (B, T) bool. A stream is
+    missing for a row when its length is 0 or its mask all 0.
+    Outputs: `probabilities` (B, classes) float32, `label` (B,) string, `embedding` (B, D) float32,
+    and for each stream `STREAM_probabilities` (B, classes), what it alone would say.
+    """
+
+    def __init__(self, model: keras.Model, labels: list[str], assets: Path) -> None:
+        super().__init__()
+        self.model = model
+        self.class_names = tf.constant(labels)
+        self.labels_asset = tf.saved_model.Asset(str(assets / LABELS_ASSET))
+        self.config_asset = tf.saved_model.Asset(str(assets / CONFIG_ASSET))
+        specs = {
+            name: tf.TensorSpec(tensor.shape, tensor.dtype, name)
+            for name, tensor in model.input.items()
+        }
+        self.serve = tf.function(self._serve, input_signature=[specs])
+
+    def _serve(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        made = self.model(inputs, training=False)
+        label = tf.gather(self.class_names, tf.argmax(made["probabilities"], axis=1))
+        return {**made, "label": label}
+
+
+def export(run: Path, out: Path, version: int | None = None) -> Path:
+    """Writes `out/VERSION/`, checked against the Keras model before it becomes visible.
+
+    Args:
+      out: folder of versions, as TensorFlow Serving reads it.
+      version: the next free number when None.
+    Returns:
+      the folder written.
+    Raises:
+      UserError: the version exists, the run is unfinished, or the saved model answers differently.
+    """
+    model, info = load_run(run)
+    target = out / str(version if version is not None else _next_version(out))
+    if target.exists():
+        raise UserError(
+            f"{target}: exists already; versions are never overwritten, leave --version out"
+        )
+    inference = inference_model(model, info)
+    config = client_config(info) | {"run": str(run)}
+    with tempfile.TemporaryDirectory() as folder, storage.replacing(target) as temporary:
+        assets = Path(folder)
+        (assets / LABELS_ASSET).write_text("\n".join(info.labels) + "\n", encoding="utf-8")
+        (assets / CONFIG_ASSET).write_text(json.dumps(config, indent=1), encoding="utf-8")
+        served = ServedModel(inference, list(info.labels), assets)
+        tf.saved_model.save(served, str(temporary), signatures={"serving_default": served.serve})
+        check_equal(inference, temporary)
+    return target
+
+
+def _next_version(out: Path) -> int:
+    taken = (
+        [int(path.name) for path in out.glob("*") if path.name.isdigit()] if out.is_dir() else []
+    )
+    return max(taken, default=0) + 1
+
+
+def check_equal(model: keras.Model, saved: Path) -> None:
+    """Runs model and SavedModel on the same ragged batch, with streams missing here and there.
+
+    Raises:
+      UserError: any output differs by more than 1e-5.
+    """
+    inputs = example_inputs(model)
+    expected = {name: np.asarray(value) for name, value in model(inputs, training=False).items()}
+    signature = tf.saved_model.load(str(saved)).signatures["serving_default"]
+    given = signature(**{name: tf.constant(value) for name, value in inputs.items()})
+    for name, value in expected.items():
+        difference = float(np.abs(given[name].numpy() - value).max())
+        if not difference <= TOLERANCE:
+            raise UserError(
+                f"{saved}: {name} differs from the trained model by {difference:.2g}; not exported"
+            )
+
+
+def example_inputs(model: keras.Model, seed: int = 0) -> dict[str, np.ndarray]:
+    """Three rows of noise of different lengths: all streams, the last missing, the first missing."""
+    rng = np.random.default_rng(seed)
+    rows = 3
+    made: dict[str, np.ndarray] = {}
+    if "audio" in model.input:
+        made["audio"] = rng.normal(0, 0.1, (rows, 60_000)).astype(np.float32)
+        made["audio_length"] = np.array([60_000, 30_000, 0], np.int32)
+    if "video" in model.input:
+        shape = (rows, 3, *model.input["video"].shape[2:])
+        made["video"] = rng.integers(0, 256, shape).astype(np.uint8)
+        made["video_mask"] = np.array([[1, 1, 1], [0, 0, 0], [1, 0, 1]], bool)
+    return made
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """`assets/config.json` of an exported version.
+
+    Raises:
+      UserError: not one of our exports.
+    """
+    file = path / "assets" / CONFIG_ASSET
+    if not file.is_file():
+        raise UserError(
+            f"{path}: a SavedModel without {CONFIG_ASSET}; give one that `export` wrote"
+        )
+    return storage.read_json(file)
+
+
+def newest_version(path: Path) -> Path | None:
+    """The export below `path`: itself, or its highest version; None if it is no export."""
+    if (path / "saved_model.pb").is_file():
+        return path
+    versions = [p for p in path.glob("*") if p.name.isdigit() and (p / "saved_model.pb").is_file()]
+    return max(versions, key=lambda p: int(p.name)) if versions else None

@@ -1,0 +1,374 @@
+"""Any recording -> what it says, to a trained run or an exported SavedModel alike."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from errors import MediaError, UserError
+from opencv_model.choose import open_detector
+from opencv_model.track import CropFormat
+from preprocessing.faces import Face, FaceFinder
+from preprocessing.media import MediaFile
+from serving.prediction import (
+    Prediction,
+    Probabilities,
+    WindowPrediction,
+    mean_probabilities,
+    top,
+)
+from serving.windows import MIN_FACE_SHARE, People, SeenFrame, Window, WindowSettings, windows
+
+Forward = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+Item = TypeVar("Item")
+WINDOWS_A_BATCH = 8
+
+
+class Recognizer:
+    """A loaded model that answers for files.
+
+    Attributes:
+      labels: classes, in the order of the model's outputs.
+      streams: what the model can use.
+      config: all that is known of the model (`assets/config.json`).
+    """
+
+    def __init__(
+        self, forward: Forward, config: dict[str, Any], weights_dir: Path | None = None
+    ) -> None:
+        self.config = config
+        self.labels: tuple[str, ...] = tuple(config["labels"])
+        self.streams: tuple[str, ...] = tuple(config["streams"])
+        self._forward = forward
+        self._rate_hz: int | None = config["input"].get("sample_rate_hz")
+        self._finder: FaceFinder | None = None
+        if "video" in self.streams:
+            detector = config["preparation"]["detector"]
+            # Trained on pictures that were faces already: here they must be found first.
+            opened = open_detector("auto" if detector == "none" else detector, weights_dir)
+            crop_format = CropFormat(**config["preparation"]["face"])
+            self._finder = FaceFinder(opened, crop_format)
+            self.detector = opened.name
+
+    def __repr__(self) -> str:
+        return f"Recognizer({'+'.join(self.streams)} -> {', '.join(self.labels)})"
+
+    def __call__(
+        self,
+        path: str | Path,
+        face: str = "largest",
+        window_s: float = 3.0,
+        hop_s: float = 1.5,
+    ) -> Prediction:
+        """Answers for one recording of any kind and length.
+
+        Args:
+          face: "largest" follows the largest face; "all" also answers for every face on its own.
+          window_s, hop_s: length and step of the windows in seconds.
+        Raises:
+          MediaError: unreadable, or without any stream that the model can use.
+          ValueError: `face`, `window_s` or `hop_s` out of range.
+        """
+        if face not in ("largest", "all"):
+            raise ValueError(f"face must be 'largest' or 'all', received {face!r}")
+        if not 0 < hop_s <= window_s:
+            raise ValueError(f"0 < hop_s <= window_s is needed, received {hop_s}, {window_s}")
+        frames_a_window = int(self.config["preparation"]["sampling"]["num_frames"])
+        settings = WindowSettings(window_s, hop_s, frames_a_window)
+        people = People()
+        answers: list[WindowPrediction] = []
+        tally = _Tally()
+        with MediaFile(path) as media:
+            self._require_usable(media)
+            cut = windows(media, settings, self._rate_hz, self._finder, people)
+            for batch in _batched(cut):
+                tally.add(batch)
+                answers += self._answer(batch, media.info.has_video)
+                if face == "all":
+                    tally.add_faces(self._answer_faces(batch))
+            return self._whole(media, answers, tally, people, face)
+
+    # === Batches of windows ===
+
+    def _answer(self, batch: Sequence[Window], has_video: bool) -> list[WindowPrediction]:
+        followed = [
+            [
+                frame.faces.get(frame.followed) if frame.followed is not None else None
+                for frame in window.frames
+            ]
+            for window in batch
+        ]
+        inputs = self._inputs([window.waveform for window in batch], followed)
+        present = self._present(inputs)
+        usable = np.any(list(present.values()), axis=0)
+        if not usable.any():
+            return []
+        outputs = self._forward(inputs)
+        answers = []
+        for row in np.flatnonzero(usable):
+            window, faces = batch[row], followed[row]
+            coverage = None
+            if has_video and "video" in self.streams and faces:
+                coverage = float(np.mean([face is not None for face in faces]))
+            answers.append(
+                WindowPrediction(
+                    window.start_s,
+                    window.end_s,
+                    self.labels[int(outputs["probabilities"][row].argmax())],
+                    self._named(outputs["probabilities"][row]),
+                    {
+                        stream: self._named(outputs[f"{stream}_probabilities"][row])
+                        for stream in self.streams
+                        if present[stream][row]
+                    },
+                    coverage,
+                )
+            )
+        return answers
+
+    def _answer_faces(self, batch: Sequence[Window]) -> Iterator[tuple[int, Probabilities]]:
+        """What each person's face alone says in each window that shows it."""
+        rows = [
+            (person, [frame.faces.get(person) for frame in window.frames])
+            for window in batch
+            for person in sorted({p for frame in window.frames for p in frame.faces})
+        ]
+        for few in _batched(iter(rows)):
+            faces = [row[1] for row in few]
+            outputs = self._forward(self._inputs([None] * len(faces), faces))
+            for (person, _), values in zip(few, outputs["video_probabilities"], strict=True):
+                yield person, self._named(values)
+
+    def _inputs(
+        self, sounds: Sequence[np.ndarray | None], faces: Sequence[Sequence[Face | None]]
+    ) -> dict[str, np.ndarray]:
+        inputs: dict[str, np.ndarray] = {}
+        rows = len(sounds)
+        if "audio" in self.streams:
+            lengths = [0 if sound is None else len(sound) for sound in sounds]
+            audio = np.zeros((rows, max(1, *lengths)), np.float32)
+            for row, sound in enumerate(sounds):
+                if sound is not None:
+                    audio[row, : len(sound)] = sound
+            inputs |= {"audio": audio, "audio_length": np.array(lengths, np.int32)}
+        if "video" in self.streams:
+            size, channels = (self.config["input"][k] for k in ("face_size_px", "face_channels"))
+            found = [[face for face in row if face is not None] for row in faces]
+            most = max(1, *(len(row) for row in found))
+            video = np.zeros((rows, most, size, size, channels), np.uint8)
+            mask = np.zeros((rows, most), bool)
+            for row, crops in enumerate(found):
+                for column, face in enumerate(crops):
+                    video[row, column], mask[row, column] = face.crop, True
+            inputs |= {"video": video, "video_mask": mask}
+        return inputs
+
+    def _present(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        amounts = {"audio": "audio_length", "video": "video_mask"}
+        there = {}
+        for stream in self.streams:
+            amount = inputs[amounts[stream]]
+            there[stream] = (amount.any(axis=1) if amount.ndim == 2 else amount > 0).astype(bool)
+        return there
+
+    def _named(self, values: np.ndarray) -> Probabilities:
+        return {label: float(p) for label, p in zip(self.labels, values, strict=True)}
+
+    # === The whole recording ===
+
+    def _require_usable(self, media: MediaFile) -> None:
+        info = media.info
+        if self.streams == ("audio",) and not info.has_audio:
+            raise MediaError(f"{media.name}: no sound, and the model knows sound only; use another")
+        if self.streams == ("video",) and not info.has_video:
+            raise MediaError(
+                f"{media.name}: no picture, and the model knows pictures only; use another model"
+            )
+
+    def _whole(
+        self,
+        media: MediaFile,
+        answers: list[WindowPrediction],
+        tally: _Tally,
+        people: People,
+        face: str,
+    ) -> Prediction:
+        if not answers:
+            lack = " and ".join(
+                {"audio": "no sound (or silence)", "video": "no face"}[s] for s in self.streams
+            )
+            raise MediaError(f"{media.name}: {lack} throughout; nothing to answer from")
+        probabilities = mean_probabilities([answer.probabilities for answer in answers])
+        streams = {}
+        for stream in self.streams:
+            own = [answer.streams[stream] for answer in answers if stream in answer.streams]
+            if own:
+                streams[stream] = mean_probabilities(own)
+        shows = media.info.has_video and "video" in self.streams
+        coverage = tally.num_followed / tally.num_frames if shows and tally.num_frames else None
+        return Prediction(
+            path=media.name,
+            duration_s=media.info.duration_s,
+            label=top(probabilities),
+            probabilities=probabilities,
+            streams=streams,
+            face_coverage=coverage if coverage is not None or not shows else 0.0,
+            windows=tuple(answers),
+            warnings=tuple(self._warnings(media, streams, tally, len(answers), coverage)),
+            faces=tuple(tally.faces(people)) if face == "all" else (),
+            boxes=tuple(tally.boxes),
+        )
+
+    def _warnings(
+        self,
+        media: MediaFile,
+        streams: dict[str, Probabilities],
+        tally: _Tally,
+        num_answers: int,
+        coverage: float | None,
+    ) -> Iterator[str]:
+        if media.info.truncated:
+            yield f"truncated: {media.info.duration_s:.1f} of {media.info.stated_duration_s:.1f} s"
+        lacking = {
+            "audio": "silent" if media.info.has_audio else "no sound",
+            "video": "no face found" if media.info.has_video else "no picture",
+        }
+        for stream in self.streams:
+            if stream not in streams:
+                yield f"{lacking[stream]}: answered without {stream}"
+        if coverage is not None and 0 < coverage < 0.5:
+            yield f"a face in only {coverage:.0%} of the frames looked at"
+        if num_answers < tally.num_windows:
+            yield f"{tally.num_windows - num_answers} windows without sound or face are left out"
+        if len(tally.followed_people) > 1:
+            yield f"the followed face changed {len(tally.followed_people) - 1} times"
+        if self.config["synthetic"]:
+            yield "the model was trained on SYNTHETIC data"
+        if self.config["leak_allowed"]:
+            yield "the model was trained with --allow-leak"
+
+
+class _Tally:
+    """Counts over the windows of one recording; frames in two windows count once."""
+
+    def __init__(self) -> None:
+        self.num_windows = 0
+        self.num_frames = 0
+        self.num_followed = 0
+        self.followed_people: list[int] = []
+        self.boxes: list[tuple[float, tuple[float, float, float, float]]] = []
+        self._last_s = -1.0
+        self._faces: dict[int, list[Probabilities]] = {}
+
+    def add(self, batch: Sequence[Window]) -> None:
+        for window in batch:
+            self.num_windows += 1
+            for frame in window.frames:
+                if frame.time_s > self._last_s:
+                    self._count(frame)
+
+    def _count(self, frame: SeenFrame) -> None:
+        self._last_s = frame.time_s
+        self.num_frames += 1
+        if frame.followed is None:
+            return
+        self.num_followed += 1
+        if self.followed_people[-1:] != [frame.followed]:
+            self.followed_people.append(frame.followed)
+        box = frame.faces[frame.followed].box
+        self.boxes.append((frame.time_s, (box.x, box.y, box.width, box.height)))
+
+    def add_faces(self, answers: Iterator[tuple[int, Probabilities]]) -> None:
+        for person, probabilities in answers:
+            self._faces.setdefault(person, []).append(probabilities)
+
+    def faces(self, people: People) -> Iterator[dict[str, Any]]:
+        """Each person who is there long enough, most often seen first."""
+        for person, count in sorted(people.num_frames.items(), key=lambda item: -item[1]):
+            share = count / max(self.num_frames, 1)
+            if share >= MIN_FACE_SHARE and person in self._faces:
+                mean = mean_probabilities(self._faces[person])
+                yield {
+                    "face": person,
+                    "label": top(mean),
+                    "probabilities": {k: round(v, 6) for k, v in mean.items()},
+                    "face_coverage": round(share, 4),
+                    "num_windows": len(self._faces[person]),
+                }
+
+
+def _batched(items: Iterator[Item]) -> Iterator[list[Item]]:
+    while batch := list(itertools.islice(items, WINDOWS_A_BATCH)):
+        yield batch
+
+
+# === Loading ===
+
+
+def load(path: str | Path, weights_dir: str | Path | None = None) -> Recognizer:
+    """Loads a run folder or an exported SavedModel.
+
+    Args:
+      path: run folder, export folder (its newest version), or one version of it.
+      weights_dir: where the face detector's weights lie, if not in the cache.
+    Raises:
+      UserError: neither, or damaged.
+
+    Example:
+        recognizer = load("runs/fusion")
+        prediction = recognizer("holiday.mp4")
+        print(prediction.label, recognizer.labels)
+    """
+    from modeling import run_folder
+    from serving.export import newest_version
+
+    folder = Path(path)
+    weights = Path(weights_dir) if weights_dir is not None else None
+    if run_folder.is_run(folder):
+        return _from_run(folder, weights)
+    version = newest_version(folder) if folder.is_dir() else None
+    if version is None:
+        raise UserError(f"{folder}: neither a run folder nor an export; train or export one first")
+    return _from_export(version, weights)
+
+
+def _from_run(folder: Path, weights_dir: Path | None) -> Recognizer:
+    import tensorflow as tf
+
+    from modeling.inference import client_config, inference_model, load_run
+
+    model, info = load_run(folder)
+    inference = inference_model(model, info)
+    call = tf.function(lambda inputs: inference(inputs, training=False), reduce_retracing=True)
+
+    def forward(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {k: v.numpy() for k, v in call(_tensors(inputs)).items()}
+
+    return Recognizer(forward, client_config(info), weights_dir)
+
+
+def _from_export(version: Path, weights_dir: Path | None) -> Recognizer:
+    import tensorflow as tf
+
+    from serving.export import read_config
+
+    config = read_config(version)
+    saved = tf.saved_model.load(str(version))
+
+    def forward(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {
+            name: value.numpy()
+            for name, value in saved.signatures["serving_default"](**_tensors(inputs)).items()
+        }
+
+    return Recognizer(forward, config, weights_dir)
+
+
+def _tensors(inputs: dict[str, np.ndarray]) -> dict[str, Any]:
+    import tensorflow as tf
+
+    return {name: tf.constant(value) for name, value in inputs.items()}
