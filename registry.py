@@ -56,7 +56,7 @@ TABLE: dict[str, dict[str, Entry]] = {
         ),
         "manifest": Entry(
             _CORPORA + "manifest:MANIFEST",
-            "your own recordings by a CSV: path, label, speaker [start_s, end_s, transcript, split]",
+            "your own, by a CSV: path, label, speaker [start_s, end_s, transcript, split]",
             "your own",
         ),
         "fer2013": Entry(

@@ -20,7 +20,7 @@ TEMPORARY_MARK = ".part-"
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yields a temporary path beside `path` (same ending); renames it on success, removes it on failure.
+    """Yields a temporary path beside `path` (same ending), renamed on success, removed on failure.
 
     Works for a file and for a folder that does not exist yet.
 
@@ -32,7 +32,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        os.replace(temporary, final)
+        temporary.replace(final)
     except OSError as error:
         raise from_os_error(error, final) from error
     finally:
@@ -88,7 +88,7 @@ def write_csv(
 
 
 def digest(value: Any) -> str:
-    """A short stable name for any JSON value: 16 hex digits of the SHA-256 of its canonical text."""
+    """A short stable name for a JSON value: 16 hex digits of the SHA-256 of its canonical text."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

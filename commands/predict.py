@@ -78,7 +78,7 @@ def command(
         raise click.UsageError(f"--annotate takes one input, there are {len(files)}")
     model = model or _default_model()
     from errors import MediaError
-    from serving.recognizer import load
+    from serving.loading import load
 
     recognizer = load(model, weights_dir)
     rows: list[dict[str, Any]] = []
@@ -182,5 +182,6 @@ def _plot(answer: Any, labels: tuple[str, ...], path: Path) -> None:
         return np.array([[v[k] if v else np.nan for k in labels] for v in values])
 
     panels = {stream: panel(stream) for stream in answer.streams} if len(answer.streams) > 1 else {}
-    middles = [(w.start_s + w.end_s) / 2 for w in answer.windows]
-    plots.timeline(middles, {**panels, "answer": panel(None)}, labels, path, answer.path)
+    spans = [(window.start_s, window.end_s) for window in answer.windows]
+    title = Path(answer.path).name
+    plots.timeline(spans, {**panels, "answer": panel(None)}, labels, path, title)

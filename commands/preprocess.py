@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any, Literal, cast
 
 import click
 
@@ -92,8 +93,8 @@ def command(
 ) -> int:
     """Turns recordings into records that `train` reads.
 
-    Without options it prepares the built-in SYNTHETIC sample corpus. Run again, it does only what is
-    missing. Writes clips.csv, splits.json, rejected.csv and shards/ into --out.
+    Without options it prepares the built-in SYNTHETIC sample corpus. Run again, it does only what
+    is missing. Writes clips.csv, splits.json, rejected.csv and shards/ into --out.
     """
     from opencv_model.track import CropFormat
     from preprocessing.frame_plan import FrameSampling
@@ -104,7 +105,7 @@ def command(
     settings = PreparationSettings(
         detector=_detector(corpus, detector, weights_dir),
         sampling=FrameSampling(sampling, num_frames),
-        face=CropFormat(face_size, face_color),  # type: ignore[arg-type]
+        face=CropFormat(face_size, cast(Literal["grey", "rgb"], face_color)),
         sample_rate_hz=sample_rate,
         max_clip_s=max_clip_s,
     )
@@ -140,7 +141,7 @@ def _detector(corpus: str, detector: str | None, weights_dir: Path | None) -> st
     return str(detector)
 
 
-def _report(result, out: Path) -> None:  # type: ignore[no-untyped-def]
+def _report(result: Any, out: Path) -> None:
     rows = result.rows
     click.echo(f"{len(rows)} records in {out} ({result.num_prepared} clips prepared now)")
     for name, count in (

@@ -69,9 +69,9 @@ def command(
 ) -> int:
     """Trains one network a stream, or fuses trained streams.
 
-    `--stream fusion` joins --audio-run and --video-run (default runs/audio and runs/video). Runs that
-    were trained on different data are fused without paired data, from each one's own validation part,
-    unless --data names recordings that have both streams.
+    `--stream fusion` joins --audio-run and --video-run (default runs/audio and runs/video). Runs
+    that were trained on different data are fused without paired data, from each one's own
+    validation part, unless --data names recordings that have both streams.
     """
     stream, recipe = _recipe(stream, recipe_name)
     words = [
@@ -121,7 +121,6 @@ def _fuse(
     if not chosen:
         chosen = {name: paths.RUNS / name for name in runs}
     from modeling.train_fusion import train_fusion
-
     from modeling.train_stream import TrainOptions
 
     folders = [open_data_folder(path) for path in data]

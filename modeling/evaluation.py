@@ -81,7 +81,8 @@ def require_fitting(info: RunInfo, folder: DataFolder) -> None:
     if "audio" in info.streams and wanted["sample_rate_hz"] != there["sample_rate_hz"]:
         raise UserError(
             f"{folder.path}: records of {there['sample_rate_hz']} Hz, the model was trained on"
-            f" {wanted['sample_rate_hz']} Hz; preprocess with --sample-rate {wanted['sample_rate_hz']}"
+            f" {wanted['sample_rate_hz']} Hz;"
+            f" preprocess with --sample-rate {wanted['sample_rate_hz']}"
         )
     if "video" in info.streams:
         for key, option in (("size_px", "--face-size"), ("color", "--face-color")):

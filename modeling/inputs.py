@@ -153,7 +153,7 @@ class Batches:
         return transform
 
     def _example(self, example: dict[str, tf.Tensor]) -> Any:
-        inputs = {}
+        inputs: dict[str, tf.Tensor] = {}
         if "audio" in self._streams:
             audio = example["audio"][: self._max_samples]
             inputs |= {"audio": audio, "audio_length": tf.size(audio)}

@@ -87,9 +87,10 @@ def _recall_counts(
     num_classes = int(max(truth.max(), guesses.max())) + 1
     counts = np.zeros((len(names), 2, num_classes))
     group = np.searchsorted(names, groups)
-    np.add.at(counts, (group, 1, truth), 1.0)
     hit = truth == guesses
-    np.add.at(counts, (group[hit], 0, truth[hit]), 1.0)
+    for row, label, right in zip(group, truth, hit, strict=True):
+        counts[row, 1, label] += 1
+        counts[row, 0, label] += right
     return counts
 
 

@@ -57,7 +57,7 @@ def confusion(
     image = axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(*counts.shape):
         color = "white" if shares[row, column] > 0.5 else "black"
-        axis.text(column, row, counts[row, column], ha="center", va="center", color=color)
+        axis.text(column, row, str(counts[row, column]), ha="center", va="center", color=color)
     axis.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
     axis.set_yticks(range(len(labels)), labels)
     axis.set(xlabel="Recognised as", ylabel="Truth", title=title)
@@ -83,7 +83,7 @@ def reliability(
 
 
 def timeline(
-    times_s: Sequence[float],
+    spans_s: Sequence[tuple[float, float]],
     probabilities: dict[str, np.ndarray],
     labels: Sequence[str],
     path: Path,
@@ -92,17 +92,21 @@ def timeline(
     """Probabilities over time: one panel a stream and one for the answer.
 
     Args:
-      times_s: (windows,) middle of each window.
+      spans_s: start and end of each window; a value stands at the middle of its window.
       probabilities: panel name -> (windows, classes), NaN where a stream is missing.
     """
     figure = _figure(10, 1.2 + 2.1 * len(probabilities))
     axes = np.atleast_1d(figure.subplots(len(probabilities), 1, sharex=True))
+    start_s, end_s = spans_s[0][0], spans_s[-1][1]
+    times_s = [start_s, *(sum(span) / 2 for span in spans_s), end_s]
     for axis, (name, values) in zip(axes, probabilities.items(), strict=True):
         for index, label in enumerate(labels):
+            line = [values[0, index], *values[:, index], values[-1, index]]
             color = COLORS[index % len(COLORS)]
             style = "-" if index < len(COLORS) else "--"
-            axis.plot(times_s, values[:, index], style, color=color, label=label, marker=".")
-        axis.set(ylim=(0, 1), ylabel=name)
+            marked = range(1, len(line) - 1)
+            axis.plot(times_s, line, style, color=color, label=label, marker=".", markevery=marked)
+        axis.set(ylim=(0, 1), xlim=(start_s, end_s), ylabel=name)
     axes[-1].set_xlabel("Time in seconds")
     axes[0].legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.02), fontsize="small")
     figure.suptitle(title)

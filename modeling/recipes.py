@@ -86,8 +86,8 @@ class Recipe:
         arguments = _arguments(kind + "s", getattr(self, kind))
         if key in arguments:
             value = _converted(key, text, arguments[key])
-            settings = {**getattr(self, f"{kind}_settings"), key: value}
-            return dataclasses.replace(self, **{f"{kind}_settings": settings})
+            changed: Any = {f"{kind}_settings": {**getattr(self, f"{kind}_settings"), key: value}}
+            return dataclasses.replace(self, **changed)
         known = sorted(own.keys() - fixed) + sorted(arguments)
         raise UserError(f"--set {key}: no such setting; known: {', '.join(known)}")
 

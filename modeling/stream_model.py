@@ -57,7 +57,7 @@ def build_stream_model(recipe: Recipe, num_classes: int, spec: InputSpec) -> ker
       num_classes: classes of the label set.
       spec: of the records that it will be trained on.
     Returns:
-      Model from the stream's inputs to {"logits": (batch, classes), "embedding": (batch, D)} float32.
+      Model from the stream's inputs to {"logits": (B, classes), "embedding": (B, D)} float32.
     Raises:
       UserError: records of another sampling rate than the features are made for.
     """
@@ -82,8 +82,8 @@ def _audio_features(recipe: Recipe, raw: dict[str, Any], spec: InputSpec) -> tup
     config = registry.load("features", recipe.features)
     if spec.sample_rate_hz != config.sample_rate_hz:
         raise UserError(
-            f"features {recipe.features!r} are made for {config.sample_rate_hz} Hz, the records hold"
-            f" {spec.sample_rate_hz} Hz; preprocess with --sample-rate {config.sample_rate_hz}"
+            f"features {recipe.features!r} are made for {config.sample_rate_hz} Hz, the records"
+            f" hold {spec.sample_rate_hz} Hz; preprocess with --sample-rate {config.sample_rate_hz}"
             " or choose other features (--set features=NAME)"
         )
     window = FitWindow(config.window_samples, config.offset_samples, name="window")
@@ -91,7 +91,7 @@ def _audio_features(recipe: Recipe, raw: dict[str, Any], spec: InputSpec) -> tup
     # One mean and deviation a band, from the training part (`adapt` in train_stream).
     spectrogram = keras.layers.Normalization(axis=1, name="standardise")(spectrogram)
     for transform in parse_transforms(recipe.transforms):
-        if transform.stream == "features":
+        if isinstance(transform, keras.layers.Layer):
             spectrogram = transform(spectrogram)
     features = keras.layers.Reshape(config.output_shape, name="picture")(spectrogram)
     return features, config.output_shape

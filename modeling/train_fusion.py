@@ -14,30 +14,20 @@ from scipy.special import log_softmax
 
 import progress
 import registry
-from data_augmentation.chain import keyed_rng
 from errors import UserError
 from modeling import calibration, metrics, run_folder, training
 from modeling.fused_model import fused_model, outputs_of_streams
 from modeling.inputs import Batches
 from modeling.recipes import Recipe
 from modeling.run_folder import Calibration, RunInfo
-from modeling.train_stream import (
-    TrainingData,
-    TrainOptions,
-    class_weights,
-    epoch_writer,
-    finish,
-    new_run_info,
-    set_up,
-    training_data,
-)
+from modeling.stream_arrays import ArrayBatches, Arrays
+from modeling.train_stream import TrainOptions, epoch_writer, finish, new_run_info, set_up
+from modeling.training_data import TrainingData, class_weights, training_data
 from preprocessing.data_folder import DataFolder, is_data_folder, open_data_folder
 from preprocessing.leaks import crossings, require_disjoint
 
 UNPAIRED = "fused without paired data"
 READ_BATCH = 16
-
-Arrays = dict[str, np.ndarray]
 
 
 def train_fusion(
@@ -116,13 +106,17 @@ def _with_pairs(
     leaked = _check_streams_against(data, infos, options.allow_leak)
     info = new_run_info(recipe, data, options, tuple(infos), _joined_input(infos))
     info = _with_parts(info, infos, leaked)
-    run_folder.begin(options.out, info, options.resume, options.overwrite)
+    go_on = run_folder.begin(options.out, info, options.resume, options.overwrite)
+    if go_on and run_folder.read_run(options.out).finished:
+        return run_folder.read_run(options.out)
     run_folder.write_split(options.out, data.folders)
     streams = outputs_of_streams(models)
     train = _stream_outputs(streams, data, "train", tuple(infos))
     watch = _stream_outputs(streams, data, "validation", tuple(infos))
     _require_pairs(watch, tuple(infos))
     history = training.History()
+    if go_on:
+        fusion, history = training.load_checkpoint(options.out / run_folder.LAST)
     if fusion.trainable_variables:
         _train(recipe, fusion, data, train, watch, options, history)
         fusion = training.load_model(options.out / run_folder.BEST)
@@ -177,45 +171,6 @@ def _require_pairs(arrays: Arrays, names: tuple[str, ...]) -> None:
         )
 
 
-class _ArrayBatches:
-    """Batches of stream outputs; while training, one stream of some rows is hidden."""
-
-    def __init__(
-        self, arrays: Arrays, names: tuple[str, ...], recipe: Recipe, num_classes: int, seed: int
-    ) -> None:
-        self._arrays = arrays
-        self._names = names
-        self._recipe = recipe
-        self._num_classes = num_classes
-        self._seed = seed
-        self.training = True
-
-    @property
-    def num_batches(self) -> int:
-        return -(-len(self._arrays["truth"]) // self._recipe.batch_size)
-
-    def __call__(self, epoch: int = 0) -> tf.data.Dataset:
-        arrays = dict(self._arrays)
-        order = np.arange(len(arrays["truth"]))
-        if self.training:
-            rng = keyed_rng(self._seed, epoch, "", "fusion")
-            rng.shuffle(order)
-            arrays |= _hide(arrays, self._names, self._recipe.modality_dropout, rng)
-        labels = np.eye(self._num_classes, dtype=np.float32)[arrays.pop("truth")]
-        inputs = {name: value[order] for name, value in arrays.items()}
-        data = tf.data.Dataset.from_tensor_slices((inputs, labels[order], order))
-        return data.batch(self._recipe.batch_size)
-
-
-def _hide(arrays: Arrays, names: tuple[str, ...], share: float, rng: np.random.Generator) -> Arrays:
-    """Presence flags with one stream hidden in a share of the rows that have several."""
-    present = np.stack([arrays[f"{name}_present"] for name in names])
-    chosen = rng.integers(len(names), size=present.shape[1])
-    hide = (rng.random(present.shape[1]) < share) & (present.sum(axis=0) > 1)
-    present[chosen[hide], np.flatnonzero(hide)] = 0.0
-    return {f"{name}_present": present[i] for i, name in enumerate(names)}
-
-
 def _train(
     recipe: Recipe,
     fusion: keras.Model,
@@ -227,9 +182,8 @@ def _train(
 ) -> None:
     num_classes = len(data.labels.labels)
     names = tuple(name[: -len("_present")] for name in train if name.endswith("_present"))
-    batches = _ArrayBatches(train, names, recipe, num_classes, options.seed)
-    watched = _ArrayBatches(watch, names, recipe, num_classes, options.seed)
-    watched.training = False
+    batches = ArrayBatches(train, names, recipe, num_classes, options.seed)
+    watched = ArrayBatches(watch, names, recipe, num_classes)
     weights, _ = class_weights(data, recipe)
     trainer = training.Trainer(fusion, recipe, weights, batches.num_batches * recipe.epochs)
     training.fit(

@@ -13,19 +13,16 @@ import numpy as np
 import tensorflow as tf
 
 import progress
-import registry
 import storage
 from errors import UserError
 from modeling import calibration, plots, run_folder, training
-from modeling.inputs import Batches, Part, choose, class_indices
+from modeling.inputs import Batches
 from modeling.recipes import Recipe
 from modeling.run_folder import Calibration, RunInfo
 from modeling.stream_model import InputSpec, build_stream_model, feature_model
-from preprocessing.clip import SPLITS
+from modeling.training_data import TrainingData, class_weights, training_data
 from preprocessing.data_folder import DataFolder
-from preprocessing.labels import LabelSet
-from preprocessing.leaks import Seen, crossings, require_disjoint
-from preprocessing.splits import NOT_DISJOINT, ONE_SPEAKER
+from preprocessing.leaks import crossings, require_disjoint
 
 
 @dataclass(frozen=True)
@@ -42,99 +39,6 @@ class TrainOptions:
     overwrite: bool = False
     allow_leak: bool = False
     init_from: Path | None = None
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What a training reads, checked.
-
-    Attributes:
-      parts: the records of each split that have a label and a stream.
-      notes: what a reader of a score must know.
-      leak_allowed: something crosses the split and was let through.
-    """
-
-    folders: tuple[DataFolder, ...]
-    labels: LabelSet
-    parts: dict[str, Part]
-    notes: tuple[str, ...]
-    leak_allowed: bool
-
-    @property
-    def synthetic(self) -> bool:
-        return any(folder.synthetic for folder in self.folders)
-
-    def seen(self, split: str) -> Seen:
-        return Seen.of(self.parts[split].all_rows)
-
-
-def training_data(
-    folders: Sequence[DataFolder], label_set: str, streams: Sequence[str], allow_leak: bool
-) -> TrainingData:
-    """Chooses the records of a training and makes sure that nothing crosses the split.
-
-    Raises:
-      UserError: a leak, folders prepared differently, no record, or a class without any.
-    """
-    labels: LabelSet = registry.load("label-sets", label_set)
-    _require_alike(folders)
-    parts = {split: choose(folders, split, labels, streams) for split in SPLITS}
-    notes = tuple(sorted({note for folder in folders for note in folder.splits.notes}))
-    if ONE_SPEAKER in notes and not len(parts["train"]):
-        raise UserError(
-            f"{folders[0].path}: {ONE_SPEAKER}; add recordings of a second person, or use a trained"
-            " model (`predict`, `evaluate --split all`)"
-        )
-    for split in ("train", "validation"):
-        if not len(parts[split]):
-            raise UserError(
-                f"no {split} record has a label of {label_set} and a stream of"
-                f" {', '.join(streams)}; check --labels, `split`, and `describe` the data"
-            )
-    _require_all_classes(parts["train"], labels, label_set)
-    learnt = Seen.of(parts["train"].all_rows)
-    leaked = require_disjoint(
-        crossings(learnt, parts["validation"].all_rows, NOT_DISJOINT not in notes),
-        "training and validation",
-        allow_leak,
-    )
-    learnt |= Seen.of(parts["validation"].all_rows)
-    test = [row for folder in folders for row in folder.part("test")]
-    leaked |= require_disjoint(
-        crossings(learnt, test), "training or validation, and test", allow_leak
-    )
-    _warn_of_absent(parts, labels)
-    return TrainingData(tuple(folders), labels, parts, notes, leaked)
-
-
-def _require_alike(folders: Sequence[DataFolder]) -> None:
-    first = folders[0]
-    for folder in folders[1:]:
-        for key in ("sample_rate_hz", "face"):
-            a, b = (f.settings["preparation"][key] for f in (first, folder))
-            if a != b:
-                raise UserError(
-                    f"{folder.path}: prepared with {key} {b}, {first.path} with {a};"
-                    " preprocess both alike"
-                )
-
-
-def _require_all_classes(part: Part, labels: LabelSet, label_set: str) -> None:
-    present = set(class_indices(part, labels))
-    absent = [name for i, name in enumerate(labels.labels) if i not in present]
-    if absent:
-        raise UserError(
-            f"no training record of class {', '.join(absent)} (label set {label_set});"
-            f" choose a set without it: --labels {'|'.join(registry.names('label-sets'))}"
-        )
-
-
-def _warn_of_absent(parts: dict[str, Part], labels: LabelSet) -> None:
-    for split in ("validation", "test"):
-        present = set(class_indices(parts[split], labels))
-        absent = [name for i, name in enumerate(labels.labels) if i not in present]
-        if absent and present:
-            progress.say(f"note: no {split} record of {', '.join(absent)}; UAR leaves it out")
 
 
 def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOptions) -> RunInfo:
@@ -258,17 +162,6 @@ def _standardise(model: keras.Model, data: TrainingData, max_samples: int) -> No
     batches = Batches(data.parts["train"], data.labels, ("audio",), 32, max_samples=max_samples)
     spectrograms = batches().map(lambda inputs, *_: features(inputs))
     model.get_layer("standardise").adapt(spectrograms)
-
-
-def class_weights(data: TrainingData, recipe: Recipe) -> tuple[np.ndarray, tuple[float, ...]]:
-    """Weight of each class in the loss, and log of the class shares that the loss then sees."""
-    counts = np.bincount(
-        class_indices(data.parts["train"], data.labels), minlength=len(data.labels.labels)
-    )
-    if recipe.class_weights:
-        uniform = np.full(len(counts), -np.log(len(counts)))
-        return (counts.sum() / (len(counts) * counts)).astype(np.float32), tuple(uniform.tolist())
-    return np.ones(len(counts), np.float32), tuple(np.log(counts / counts.sum()).tolist())
 
 
 def copy_weights(run: Path, model: keras.Model) -> None:

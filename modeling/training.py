@@ -108,8 +108,9 @@ class Trainer:
     # === Epochs ===
 
     def train_epoch(self, batches: EpochBatches, epoch: int, num_epochs: int) -> dict[str, Any]:
-        """One pass over the training part; returns loss, WA, UAR, seconds and the share of waiting."""
-        losses, truth, guesses = [], [], []
+        """One pass over the training part: loss, WA, UAR, seconds and the share of waiting."""
+        losses: list[float] = []
+        truth, guesses = [], []
         for layer in self.model.layers:
             if isinstance(layer, SpecAugment):
                 layer.begin_epoch(epoch)
@@ -208,9 +209,14 @@ def make_optimizer(recipe: Recipe, total_steps: int) -> keras.optimizers.Optimiz
 
 
 def save_model(model: keras.Model, path: Path, state: dict[str, Any] | None = None) -> None:
-    """Writes a `.keras` file whole or not at all, with training state as a further member of it."""
+    """Writes a `.keras` file whole or not at all.
+
+    Args:
+      state: training state, kept as a further member of the file beside the optimizer's; None
+        leaves both out, for a model that is only to be used.
+    """
     with storage.replacing(path) as temporary:
-        model.save(temporary)
+        model.save(temporary, include_optimizer=state is not None)
         if state is not None:
             with zipfile.ZipFile(temporary, "a") as archive:
                 archive.writestr(STATE_MEMBER, json.dumps(state))

@@ -1,4 +1,4 @@
-"""A prepared corpus on disk: `clips.csv`, `splits.json`, `rejected.csv`, `preprocess.json`, `shards/`."""
+"""A prepared corpus: `clips.csv`, `splits.json`, `rejected.csv`, `preprocess.json`, `shards/`."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class DuplicateReport:
     Attributes:
       groups: record ids with equal decoded sound and picture.
       counts: how many records were left out, by reason.
-      kept_in_test: records of the official test part that equal another of it and stay all the same.
+      kept_in_test: records of the official test part that equal another of it and stay.
     """
 
     groups: tuple[tuple[str, ...], ...]
@@ -34,9 +34,9 @@ def mark_duplicates(
 
     Args:
       rows: in the order of `clips.csv`; `excluded` is set anew.
-      official_split: the corpus publishes its split. Then training copies of held-out items are left
-        out and its test items never are. Otherwise the first of equal records within one part stays;
-        copies on two sides of a split of the user's own are left for `train` to stop on.
+      official_split: the corpus publishes its split. Then training copies of held-out items are
+        left out and its test items never are. Otherwise the first of equal records within one part
+        stays; copies on two sides of a split of the user's own are left for `train` to stop on.
     """
     groups: dict[tuple[str, str], list[ClipRow]] = defaultdict(list)
     for row in rows:

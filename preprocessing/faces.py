@@ -1,4 +1,4 @@
-"""Faces of a video frame, found and cropped at the moment of decoding, so no full picture is kept."""
+"""Faces of a frame, found and cropped at the moment of decoding: no full picture is kept."""
 
 from __future__ import annotations
 
@@ -93,12 +93,12 @@ def _reduced_luma(full: np.ndarray, detector: FaceDetector) -> np.ndarray:
 
 
 def _luma(frame: av.VideoFrame) -> np.ndarray:
-    """(H, W) uint8 brightness over 0-255; read from the frame where it lies, if it has such a plane."""
+    """(H, W) uint8 brightness over 0-255; read where it lies, if the frame has such a plane."""
     known = frame.format.name
     if known not in _LIMITED_LUMA | _FULL_LUMA:
         return cv2.cvtColor(frame.to_ndarray(format="rgb24"), cv2.COLOR_RGB2GRAY)
     plane = frame.planes[0]
-    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
     grey = rows[: frame.height, : frame.width]
     if known in _FULL_LUMA or int(frame.color_range or 0) == _FULL_RANGE:
         return np.ascontiguousarray(grey)

@@ -34,7 +34,7 @@ class MediaInfo:
     Attributes:
       duration_s: to the end of the last packet of sound or picture.
       has_audio, has_video: whether there is at least one packet of it.
-      num_frames: video packets.
+      num_frames: video packets, without those that an edit list keeps from being shown.
       truncated: the file states a duration that its packets do not reach.
     """
 
@@ -121,6 +121,7 @@ class MediaFile:
     def _scan(self) -> None:
         pts: list[int | None] = []
         keyframes: list[bool] = []
+        discarded: list[bool] = []
         audio_end = video_end = 0.0
         has_audio = False
         try:
@@ -131,6 +132,7 @@ class MediaFile:
                 if packet.stream is self._video:
                     pts.append(packet.pts)
                     keyframes.append(packet.is_keyframe)
+                    discarded.append(packet.is_discard)
                     video_end = max(video_end, end_s)
                 else:
                     has_audio = True
@@ -144,6 +146,9 @@ class MediaFile:
         order = np.arange(len(pts)) if not self._has_pts else np.array(pts, np.int64)
         self._packet_order = order.astype(np.int64)
         self._packet_keyframes = np.array(keyframes, bool)
+        is_shown = ~np.array(discarded, bool)[np.argsort(order, kind="stable")]
+        # In order of display: an edit list may keep the first frames from ever being shown.
+        self._shown = np.flatnonzero(is_shown) if self._has_pts else np.arange(len(pts))
         stated_s = (self._container.duration or 0) / av.time_base
         reached_s = max(audio_end, video_end) or stated_s
         states_duration = self._container.format.name not in _GUESSED_DURATION
@@ -151,7 +156,7 @@ class MediaFile:
             duration_s=reached_s,
             has_audio=has_audio,
             has_video=bool(pts),
-            num_frames=len(pts),
+            num_frames=len(self._shown),
             truncated=states_duration and reached_s < stated_s * (1 - TRUNCATION_TOLERANCE) - 0.1,
             stated_duration_s=stated_s,
         )
@@ -166,7 +171,7 @@ class MediaFile:
         return float((stamp + (packet.duration or 0)) * packet.time_base) - self._zero_s
 
     def _frame_times_s(self) -> np.ndarray:
-        """(frames,) float64: when each frame comes on show, ascending."""
+        """(packets,) float64: when the frame of each comes on show, ascending."""
         order = np.sort(self._packet_order)
         if self._video is None or len(order) == 0:
             return np.zeros(0)
@@ -200,7 +205,7 @@ class MediaFile:
         if sampling is None or self._video is None:
             chosen = [np.zeros(0, np.int64) for _ in bounds_s]
         else:
-            chosen = sampling.choose(times_s, bounds_s)
+            chosen = [self._shown[i] for i in sampling.choose(times_s[self._shown], bounds_s)]
         video = VideoReader(
             self._video.codec_context if self._video is not None else None,
             self._packet_order,
@@ -230,7 +235,7 @@ class MediaFile:
         return video.passed(index) and (not self.info.has_audio or audio.passed(index))
 
     def _packets(self, start_s: float) -> Iterator[av.Packet]:
-        """Packets from the start, or from the last keyframe before `start_s`, then the flush ones."""
+        """Packets from the last keyframe before `start_s`, then the flush ones."""
         start_s = max(start_s - SEEK_LEAD_S, 0.0) if self._has_pts else 0.0
         with contextlib.suppress(av.error.FFmpegError):
             self._container.seek(round((start_s + self._zero_s) * av.time_base))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,8 @@ class PreparationSettings:
     """
 
     detector: str
-    sampling: FrameSampling = FrameSampling()
-    face: CropFormat = CropFormat(112, "grey")
+    sampling: FrameSampling = field(default_factory=FrameSampling)
+    face: CropFormat = field(default_factory=lambda: CropFormat(112, "grey"))
     sample_rate_hz: int = 16000
     max_clip_s: float = 10.0
 
@@ -160,7 +161,7 @@ def stretches(clip: Clip, duration_s: float, max_clip_s: float) -> list[tuple[fl
         )
     count = max(1, math.ceil(length_s / max_clip_s - 1e-6))
     edges = [clip.start_s + i * length_s / count for i in range(count + 1)]
-    return list(zip(edges, edges[1:], strict=False))
+    return list(itertools.pairwise(edges))
 
 
 def _no_faces() -> tuple[np.ndarray, np.ndarray, np.ndarray]:

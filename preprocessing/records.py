@@ -137,7 +137,7 @@ def parse_example(serialized: Any) -> dict[str, Any]:
     """One serialised record -> tensors, inside a tf.data graph.
 
     Returns:
-      `id` () string, `audio` (samples,) int16 (`from_pcm` makes it float), `video` (T, H, W, C) uint8,
+      `id` () string, `audio` (samples,) int16 (see `from_pcm`), `video` (T, H, W, C) uint8,
       `video_mask` (T,) bool, `text` () string, `sample_rate_hz` () int64, `schema` () int64.
     """
     import tensorflow as tf

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import math
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -99,7 +101,7 @@ def _by_default(rows: list[ClipRow], rule: dict[str, Any]) -> Splits:
         return _splits(rows, rule, train, validation, test, (NO_SPEAKERS,))
     if len(speakers) == 1:
         return _splits(rows, rule, [], [], [], (ONE_SPEAKER,))
-    count = -(-len(speakers) // HELD_OUT_SHARE)
+    count = _num_held_out(speakers)
     if len(speakers) == 2:
         test = [row for row in rows if row.speaker == speakers[1]]
         rest = [row for row in rows if row.speaker != speakers[1]]
@@ -117,7 +119,7 @@ def _official(rows: list[ClipRow], rule: dict[str, Any]) -> Splits:
     if not validation:
         speakers = speakers_of(train)
         if len(speakers) >= 2:
-            chosen = set(speakers[-(-(-len(speakers) // HELD_OUT_SHARE)) :])
+            chosen = set(speakers[-_num_held_out(speakers) :])
             validation = [row for row in train if row.speaker in chosen]
             train = [row for row in train if row.speaker not in chosen]
         else:
@@ -151,7 +153,7 @@ def _by_folds(rows: list[ClipRow], rule: dict[str, Any]) -> Splits:
     if not 1 <= fold <= count:
         raise UserError(f"--fold {fold}: must be 1 to {count}")
     bounds = [round(i * len(groups) / count) for i in range(count + 1)]
-    blocks = [set(groups[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
+    blocks = [set(groups[a:b]) for a, b in itertools.pairwise(bounds)]
     folds = []
     for index in range(count):
         test, validation = blocks[index], blocks[(index + 1) % count]
@@ -194,6 +196,10 @@ def _splits(
         ids = {row.id for row in members}
         parts[split] = tuple(row.id for row in rows if row.id in ids)
     return Splits(parts, rule, notes)
+
+
+def _num_held_out(speakers: list[str]) -> int:
+    return math.ceil(len(speakers) / HELD_OUT_SHARE)
 
 
 def _cut(rows: list[ClipRow], purpose: str) -> tuple[list[ClipRow], list[ClipRow]]:

@@ -59,7 +59,10 @@ class AudioReader:
                 self._position = round(start_s * self._rate)
         frame.pts = None
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if self._kind not in (None, kind):  # joined files: mono goes on as stereo, or at another rate
+        if self._kind not in (
+            None,
+            kind,
+        ):  # joined files: mono goes on as stereo, or at another rate
             self.flush()
             self._resampler = av.AudioResampler(format="fltp", rate=self._rate)
         self._kind = kind
@@ -99,7 +102,7 @@ class VideoReader:
 
     Args:
       codec_context: of the video stream.
-      packet_order: (packets,) int64 presentation stamps in file order, or their count without stamps.
+      packet_order: (packets,) int64 presentation stamps in file order, or numbers without stamps.
       is_keyframe: (packets,) bool, in file order.
       has_stamps: whether packets carry presentation stamps.
       chosen: for each stretch the wanted frames, as indices in order of display.
@@ -134,7 +137,7 @@ class VideoReader:
         self.num_damaged = 0
 
     def feed(self, packet: av.Packet) -> None:
-        """Decodes one packet if a wanted frame needs it; a damaged one is counted and passed over."""
+        """Decodes one packet if a wanted frame needs it; a damaged one is counted, not raised."""
         number = self._packets_seen
         self._packets_seen += 1
         if packet.size and self._has_stamps:

@@ -21,7 +21,8 @@ fi
 if [ "$as_root" != none ]; then
   echo "installing system libraries: $missing"
   # Word splitting is wanted: several packages, and no word where root needs no sudo.
-  if $as_root apt-get update -qq && $as_root apt-get install -y -qq $missing; then
+  if $as_root apt-get update -qq && $as_root apt-get install -y -qq $missing &&
+    [ -z "$("$python" cli.py doctor --system-packages)" ]; then
     exit 0
   fi
 fi

@@ -1,5 +1,6 @@
 """From a trained run to answers: export, and `load(path)(file)`."""
 
-from serving.recognizer import Recognizer, load
+from serving.loading import load
+from serving.recognizer import Recognizer
 
 __all__ = ["Recognizer", "load"]

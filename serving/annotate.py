@@ -52,7 +52,7 @@ def _copy(source: Any, target: Any, prediction: Prediction) -> None:
     drawn.pix_fmt = "yuv420p"
     drawn.codec_context.time_base = CLOCK
     sounds = source.streams.audio[:1]
-    sound = target.add_stream("aac", rate=SOUND_RATE_HZ) if sounds else None
+    sound: Any = target.add_stream("aac", rate=SOUND_RATE_HZ) if sounds else None
     resampler = av.AudioResampler("fltp", "stereo", SOUND_RATE_HZ)
     overlay = _Overlay(prediction)
     with progress.bar(video.frames or None, "annotate", "frame") as bar:

@@ -103,7 +103,7 @@ def check_equal(model: keras.Model, saved: Path) -> None:
 
 
 def example_inputs(model: keras.Model, seed: int = 0) -> dict[str, np.ndarray]:
-    """Three rows of noise of different lengths: all streams, the last missing, the first missing."""
+    """Three rows of noise of different lengths: all streams, then one missing in turn."""
     rng = np.random.default_rng(seed)
     rows = 3
     made: dict[str, np.ndarray] = {}

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from errors import MediaError, UserError
+from errors import MediaError
 from opencv_model.choose import open_detector
 from opencv_model.track import CropFormat
 from preprocessing.faces import Face, FaceFinder
@@ -21,7 +21,8 @@ from serving.prediction import (
     mean_probabilities,
     top,
 )
-from serving.windows import MIN_FACE_SHARE, People, SeenFrame, Window, WindowSettings, windows
+from serving.tally import Tally
+from serving.windows import People, Window, WindowSettings, windows
 
 Forward = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 Item = TypeVar("Item")
@@ -81,7 +82,7 @@ class Recognizer:
         settings = WindowSettings(window_s, hop_s, frames_a_window)
         people = People()
         answers: list[WindowPrediction] = []
-        tally = _Tally()
+        tally = Tally()
         with MediaFile(path) as media:
             self._require_usable(media)
             cut = windows(media, settings, self._rate_hz, self._finder, people)
@@ -109,7 +110,7 @@ class Recognizer:
             return []
         outputs = self._forward(inputs)
         answers = []
-        for row in np.flatnonzero(usable):
+        for row in map(int, np.flatnonzero(usable)):
             window, faces = batch[row], followed[row]
             coverage = None
             if has_video and "video" in self.streams and faces:
@@ -193,7 +194,7 @@ class Recognizer:
         self,
         media: MediaFile,
         answers: list[WindowPrediction],
-        tally: _Tally,
+        tally: Tally,
         people: People,
         face: str,
     ) -> Prediction:
@@ -227,7 +228,7 @@ class Recognizer:
         self,
         media: MediaFile,
         streams: dict[str, Probabilities],
-        tally: _Tally,
+        tally: Tally,
         num_answers: int,
         coverage: float | None,
     ) -> Iterator[str]:
@@ -252,123 +253,6 @@ class Recognizer:
             yield "the model was trained with --allow-leak"
 
 
-class _Tally:
-    """Counts over the windows of one recording; frames in two windows count once."""
-
-    def __init__(self) -> None:
-        self.num_windows = 0
-        self.num_frames = 0
-        self.num_followed = 0
-        self.followed_people: list[int] = []
-        self.boxes: list[tuple[float, tuple[float, float, float, float]]] = []
-        self._last_s = -1.0
-        self._faces: dict[int, list[Probabilities]] = {}
-
-    def add(self, batch: Sequence[Window]) -> None:
-        for window in batch:
-            self.num_windows += 1
-            for frame in window.frames:
-                if frame.time_s > self._last_s:
-                    self._count(frame)
-
-    def _count(self, frame: SeenFrame) -> None:
-        self._last_s = frame.time_s
-        self.num_frames += 1
-        if frame.followed is None:
-            return
-        self.num_followed += 1
-        if self.followed_people[-1:] != [frame.followed]:
-            self.followed_people.append(frame.followed)
-        box = frame.faces[frame.followed].box
-        self.boxes.append((frame.time_s, (box.x, box.y, box.width, box.height)))
-
-    def add_faces(self, answers: Iterator[tuple[int, Probabilities]]) -> None:
-        for person, probabilities in answers:
-            self._faces.setdefault(person, []).append(probabilities)
-
-    def faces(self, people: People) -> Iterator[dict[str, Any]]:
-        """Each person who is there long enough, most often seen first."""
-        for person, count in sorted(people.num_frames.items(), key=lambda item: -item[1]):
-            share = count / max(self.num_frames, 1)
-            if share >= MIN_FACE_SHARE and person in self._faces:
-                mean = mean_probabilities(self._faces[person])
-                yield {
-                    "face": person,
-                    "label": top(mean),
-                    "probabilities": {k: round(v, 6) for k, v in mean.items()},
-                    "face_coverage": round(share, 4),
-                    "num_windows": len(self._faces[person]),
-                }
-
-
 def _batched(items: Iterator[Item]) -> Iterator[list[Item]]:
     while batch := list(itertools.islice(items, WINDOWS_A_BATCH)):
         yield batch
-
-
-# === Loading ===
-
-
-def load(path: str | Path, weights_dir: str | Path | None = None) -> Recognizer:
-    """Loads a run folder or an exported SavedModel.
-
-    Args:
-      path: run folder, export folder (its newest version), or one version of it.
-      weights_dir: where the face detector's weights lie, if not in the cache.
-    Raises:
-      UserError: neither, or damaged.
-
-    Example:
-        recognizer = load("runs/fusion")
-        prediction = recognizer("holiday.mp4")
-        print(prediction.label, recognizer.labels)
-    """
-    from modeling import run_folder
-    from serving.export import newest_version
-
-    folder = Path(path)
-    weights = Path(weights_dir) if weights_dir is not None else None
-    if run_folder.is_run(folder):
-        return _from_run(folder, weights)
-    version = newest_version(folder) if folder.is_dir() else None
-    if version is None:
-        raise UserError(f"{folder}: neither a run folder nor an export; train or export one first")
-    return _from_export(version, weights)
-
-
-def _from_run(folder: Path, weights_dir: Path | None) -> Recognizer:
-    import tensorflow as tf
-
-    from modeling.inference import client_config, inference_model, load_run
-
-    model, info = load_run(folder)
-    inference = inference_model(model, info)
-    call = tf.function(lambda inputs: inference(inputs, training=False), reduce_retracing=True)
-
-    def forward(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {k: v.numpy() for k, v in call(_tensors(inputs)).items()}
-
-    return Recognizer(forward, client_config(info), weights_dir)
-
-
-def _from_export(version: Path, weights_dir: Path | None) -> Recognizer:
-    import tensorflow as tf
-
-    from serving.export import read_config
-
-    config = read_config(version)
-    saved = tf.saved_model.load(str(version))
-
-    def forward(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {
-            name: value.numpy()
-            for name, value in saved.signatures["serving_default"](**_tensors(inputs)).items()
-        }
-
-    return Recognizer(forward, config, weights_dir)
-
-
-def _tensors(inputs: dict[str, np.ndarray]) -> dict[str, Any]:
-    import tensorflow as tf
-
-    return {name: tf.constant(value) for name, value in inputs.items()}

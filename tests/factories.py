@@ -13,6 +13,7 @@ import av
 import numpy as np
 import soundfile
 
+import cli
 from preprocessing.clip import Clip
 from preprocessing.data_folder import ClipRow
 from preprocessing.synthesis.corpus import synthesize
@@ -25,7 +26,9 @@ _AUDIO_FRAME = 1024
 # === Sound ===
 
 
-def tone(duration_s: float, rate_hz: int = 16_000, hz: float = 440.0, peak: float = 0.5) -> np.ndarray:
+def tone(
+    duration_s: float, rate_hz: int = 16_000, hz: float = 440.0, peak: float = 0.5
+) -> np.ndarray:
     """(samples,) float32 sine."""
     at_s = np.arange(round(duration_s * rate_hz)) / rate_hz
     return (peak * np.sin(2 * np.pi * hz * at_s)).astype(np.float32)
@@ -204,6 +207,12 @@ def _sample_folder() -> tempfile.TemporaryDirectory[str]:
 def sample_source() -> Path:
     """21 synthetic audio-visual clips of 2 s by 3 speakers, made once; only read them."""
     return Path(_sample_folder().name) / "sample"
+
+
+def preprocess(corpus: str, source: Path, out: Path, *words: str) -> int:
+    """Runs `preprocess` in one process, unless `words` say otherwise; its exit code."""
+    fixed = ["--corpus", corpus, "--source", str(source), "--out", str(out), "--workers", "1"]
+    return cli.main(["preprocess", *fixed, *words])
 
 
 def files_below(folder: Path) -> dict[str, bytes]:

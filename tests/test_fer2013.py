@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 import pytest
 
-import cli
 import registry
 from errors import EXIT_OK, EXIT_SOME_REJECTED, MediaError, UserError
 from preprocessing.clip import Clip, Inventory
 from preprocessing.data_folder import DataFolder, open_data_folder
 from preprocessing.stills import is_still, read_still
+from tests.factories import preprocess
 
 CSV_NAMES = ("angry", "disgust", "fearful", "happy", "sad", "surprised", "neutral")
 FOLDERS = {"fearful": "fear", "surprised": "surprise"}
@@ -25,8 +25,8 @@ def picture(number: int) -> np.ndarray:
     return np.random.default_rng(number).integers(0, 256, (48, 48)).astype(np.uint8)
 
 
-# (part, label, number of the picture): 3 is in training and test, 4 twice in training, 5 in training
-# under two labels, 6 twice in the test, 7 in the test under two labels.
+# (part, label, number of the picture): 3 is in training and test, 4 twice in training,
+# 5 in training under two labels, 6 twice in the test, 7 in the test under two labels.
 ITEMS = [
     *((("Training", "happy", n)) for n in (1, 2, 3, 4, 4)),
     *((("Training", "sad", n)) for n in (8, 9, 10)),
@@ -84,10 +84,7 @@ def inventory(path: Path) -> Inventory:
 
 
 def prepare(path: Path, out: Path) -> int:
-    return cli.main(
-        ["preprocess", "--corpus", "fer2013", "--source", str(path), "--out", str(out)]
-        + ["--workers", "1"]
-    )
+    return preprocess("fer2013", path, out)
 
 
 # === The three forms ===

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-import cli
 import registry
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED, UserError
 from preprocessing.clip import Clip, Inventory
 from preprocessing.data_folder import open_data_folder
 from preprocessing.labels import CANONICAL
-from tests.factories import tone, write_sound
+from tests.factories import preprocess, tone, write_sound
 
 
 def inventory(folder: Path, text: str, encoding: str = "utf-8") -> Inventory:
@@ -147,10 +146,7 @@ def test_a_table_that_cannot_be_used(
 
 
 def prepare(table: Path, out: Path, *words: str) -> int:
-    return cli.main(
-        ["preprocess", "--corpus", "manifest", "--source", str(table), "--out", str(out)]
-        + ["--detector", "none", "--workers", "1", *words]
-    )
+    return preprocess("manifest", table, out, "--detector", "none", *words)
 
 
 def test_stretches_bad_rows_and_a_missing_file(

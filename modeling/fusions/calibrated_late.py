@@ -20,7 +20,7 @@ MIN_WEIGHT = 0.02
 
 @keras.saving.register_keras_serializable(package="affectstream")
 class CalibratedLate(keras.layers.Layer):
-    """Weighted mean of calibrated log-probabilities, sharpened where several streams agree to speak.
+    """Weighted mean of calibrated log-probabilities, sharpened where several streams speak.
 
     For one row with the streams `s` that are there, with weights w and temperatures T:
 
@@ -125,7 +125,7 @@ class CalibratedLate(keras.layers.Layer):
 
 
 def _fit_weights(scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, float]:
-    """Weights (sum 1) and sharpness with the greatest likelihood; scores (streams, clips, classes)."""
+    """Weights (sum 1) and sharpness of greatest likelihood; scores (streams, clips, classes)."""
     count = len(scores)
 
     def unpack(parameters: np.ndarray) -> tuple[np.ndarray, float]:

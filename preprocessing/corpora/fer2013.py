@@ -35,7 +35,7 @@ PARTS = {
 class Fer2013Corpus:
     """FER2013 with its official split: Training trains, PublicTest and PrivateTest test.
 
-    Where PrivateTest is there it is the test part and PublicTest validates, as the challenge had it;
+    Where PrivateTest is there it is the test part and PublicTest validates, as in the challenge;
     else PublicTest is the test part, and `split` cuts validation out of Training.
     """
 

@@ -146,7 +146,7 @@ RAVDESS_LABELS = {
     "08": "surprised",
 }
 
-# modality-channel-emotion-intensity-statement-repetition-actor; all but the modality is the recording
+# modality-channel-emotion-intensity-statement-repetition-actor; all but the first is the recording
 _RAVDESS_PATTERN = re.compile(
     r"(?P<modality>0[123])-"
     r"(?P<recording>(?P<channel>0[12])-(?P<emotion>0[1-8])-(?P<intensity>0[12])-"

@@ -17,7 +17,7 @@ OPTIONAL = ("start_s", "end_s", "transcript", "split", "recording")
 
 @dataclass(frozen=True)
 class ManifestCorpus:
-    """A CSV with columns `path, label, speaker`, optionally `start_s, end_s, transcript, split, recording`.
+    """A CSV: `path, label, speaker`, optionally `start_s, end_s, transcript, split, recording`.
 
     Paths are relative to the CSV and stay below its folder or are absolute on purpose; an empty
     `speaker` means unknown; any further column is kept as an attribute of the clip.

@@ -1,0 +1,61 @@
+"""Outputs of frozen streams as arrays, from which a fusion is trained."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from data_augmentation.chain import keyed_rng
+from modeling.recipes import Recipe
+
+Arrays = dict[str, np.ndarray]
+
+
+class ArrayBatches:
+    """Batches of stream outputs, epoch by epoch, as the training loop reads them.
+
+    Args:
+      arrays: `STREAM_logits`, `STREAM_embedding`, `STREAM_present` and `truth`, by record.
+      names: the streams.
+      recipe: batch size, and the share of rows in which one stream is hidden while training.
+      seed: of the run; None reads in order and hides nothing (evaluation).
+    """
+
+    def __init__(
+        self,
+        arrays: Arrays,
+        names: tuple[str, ...],
+        recipe: Recipe,
+        num_classes: int,
+        seed: int | None = None,
+    ) -> None:
+        self._arrays = arrays
+        self._names = names
+        self._recipe = recipe
+        self._num_classes = num_classes
+        self._seed = seed
+
+    @property
+    def num_batches(self) -> int:
+        return -(-len(self._arrays["truth"]) // self._recipe.batch_size)
+
+    def __call__(self, epoch: int = 0) -> tf.data.Dataset:
+        arrays = dict(self._arrays)
+        order = np.arange(len(arrays["truth"]))
+        if self._seed is not None:
+            rng = keyed_rng(self._seed, epoch, "", "fusion")
+            rng.shuffle(order)
+            arrays |= _hide(arrays, self._names, self._recipe.modality_dropout, rng)
+        labels = np.eye(self._num_classes, dtype=np.float32)[arrays.pop("truth")]
+        inputs = {name: value[order] for name, value in arrays.items()}
+        data = tf.data.Dataset.from_tensor_slices((inputs, labels[order], order))
+        return data.batch(self._recipe.batch_size)
+
+
+def _hide(arrays: Arrays, names: tuple[str, ...], share: float, rng: np.random.Generator) -> Arrays:
+    """Presence flags with one stream hidden in a share of the rows that have several."""
+    present = np.stack([arrays[f"{name}_present"] for name in names])
+    chosen = rng.integers(len(names), size=(present.shape[1],))
+    hide = (rng.random(present.shape[1]) < share) & (present.sum(axis=0) > 1)
+    present[chosen[hide], np.flatnonzero(hide)] = 0.0
+    return {f"{name}_present": present[i] for i, name in enumerate(names)}

@@ -1,0 +1,76 @@
+"""`load`: a run folder or an exported SavedModel -> a recognizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from errors import UserError
+from serving.recognizer import Recognizer
+
+
+def load(path: str | Path, weights_dir: str | Path | None = None) -> Recognizer:
+    """Loads a run folder or an exported SavedModel.
+
+    Args:
+      path: run folder, export folder (its newest version), or one version of it.
+      weights_dir: where the face detector's weights lie, if not in the cache.
+    Raises:
+      UserError: neither, or damaged.
+
+    Example:
+        recognizer = load("runs/fusion")
+        prediction = recognizer("holiday.mp4")
+        print(prediction.label, recognizer.labels)
+    """
+    from modeling import run_folder
+    from serving.export import newest_version
+
+    folder = Path(path)
+    weights = Path(weights_dir) if weights_dir is not None else None
+    if run_folder.is_run(folder):
+        return _from_run(folder, weights)
+    version = newest_version(folder) if folder.is_dir() else None
+    if version is None:
+        raise UserError(f"{folder}: neither a run folder nor an export; train or export one first")
+    return _from_export(version, weights)
+
+
+def _from_run(folder: Path, weights_dir: Path | None) -> Recognizer:
+    import tensorflow as tf
+
+    from modeling.inference import client_config, inference_model, load_run
+
+    model, info = load_run(folder)
+    inference = inference_model(model, info)
+    call = tf.function(lambda inputs: inference(inputs, training=False), reduce_retracing=True)
+
+    def forward(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {k: v.numpy() for k, v in call(_tensors(inputs)).items()}
+
+    return Recognizer(forward, client_config(info), weights_dir)
+
+
+def _from_export(version: Path, weights_dir: Path | None) -> Recognizer:
+    import tensorflow as tf
+
+    from serving.export import read_config
+
+    config = read_config(version)
+    saved = tf.saved_model.load(str(version))
+
+    def forward(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {
+            name: value.numpy()
+            for name, value in saved.signatures["serving_default"](**_tensors(inputs)).items()
+        }
+
+    return Recognizer(forward, config, weights_dir)
+
+
+def _tensors(inputs: dict[str, np.ndarray]) -> dict[str, Any]:
+    import tensorflow as tf
+
+    return {name: tf.constant(value) for name, value in inputs.items()}
