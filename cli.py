@@ -91,10 +91,9 @@ def _fail(message: str, code: int) -> int:
 
 
 def _quieten() -> None:
-    """TensorFlow's and MediaPipe's own start-up talk hides our one line."""
+    """Native libraries' own start-up talk would hide our one line; see also `quiet`."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GLOG_minloglevel", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import Any
 import progress
 import storage
 from data_augmentation.copier import Copier
-from data_augmentation.examples import write_examples
+from data_augmentation.examples import shows, write_examples
 from errors import UserError, from_os_error
 from preprocessing import data_folder
 from preprocessing.data_folder import ClipRow, DataFolder, Splits
@@ -87,7 +87,9 @@ def augment(
     copies = [row for shard in shards for row in shard.rows]
     rows = sorted([*source.rows, *copies], key=lambda row: row.id)
     splits = with_copies([row for row in rows if not row.excluded], source.splits)
-    write_examples(out / EXAMPLES, source, chosen[:num_examples], copier, settings.copies)
+    shown = chosen[:num_examples]
+    if any(shard.made_now for shard in shards) or not shows(out / EXAMPLES, shown):
+        write_examples(out / EXAMPLES, source, shown, copier, settings.copies)
     rejected = source.path / data_folder.REJECTED
     if rejected.is_file():
         storage.write_text(out / data_folder.REJECTED, rejected.read_text(encoding="utf-8"))
@@ -177,20 +179,14 @@ def _complete_shards(
     states = {name: _state(source, name, members[name]) for name in names}
     kept = {name: _kept(out, name, states[name]) for name in names}
     done = {name: shard for name, shard in kept.items() if shard is not None}
-    missing = [name for name in names if name not in done]
+    missing = {name: members[name] for name in names if name not in done}
     if missing:
         (out / data_folder.CLIPS).unlink(missing_ok=True)
-    total = sum(len(members[name]) for name in missing) * num_copies
-    with progress.bar(total, "augment", "copy") as bar:
-        for name in missing:
-            shard = _make(source, out, name, members[name], copier, num_copies, bar)
-            index = {
-                "state": states[name],
-                "files": {file: _size(out, file) for file in shard.files},
-                "rows": [row.as_cells() for row in shard.rows],
-            }
-            storage.write_json(_index(out, name), index)
-            done[name] = shard
+        total = sum(map(len, missing.values())) * num_copies
+        with progress.bar(total, "augment", "copy") as bar:
+            for name, rows in missing.items():
+                done[name] = _make(source, out, name, rows, copier, num_copies, bar)
+                _write_index(out, name, states[name], done[name])
     _remove_others(out, done)
     return list(done.values())
 
@@ -245,6 +241,16 @@ def _state(source: DataFolder, name: str, members: Sequence[ClipRow]) -> str:
     except OSError as error:
         raise damaged_shard(path) from error
     return storage.digest([stat.st_size, stat.st_mtime_ns, [row.as_cells() for row in members]])
+
+
+def _write_index(out: Path, name: str, state: str, shard: _Shard) -> None:
+    """Written last, so it stands for completeness."""
+    index = {
+        "state": state,
+        "files": {file: _size(out, file) for file in shard.files},
+        "rows": [row.as_cells() for row in shard.rows],
+    }
+    storage.write_json(_index(out, name), index)
 
 
 def _kept(out: Path, name: str, state: str) -> _Shard | None:

@@ -16,6 +16,7 @@ from data_augmentation.copier import Copier, Copy
 from preprocessing.data_folder import ClipRow, DataFolder
 from preprocessing.records import Record, read_records
 
+APPLIED = "applied.json"
 MAX_COPIES_SHOWN = 4
 MAX_FACES_SHOWN = 8
 MIN_CELL_PX = 96
@@ -56,7 +57,17 @@ def write_examples(
                 "synthetic": source.synthetic,
                 "copies": {f"copy{n}": copy.applied for n, copy in copies.items()},
             }
-        storage.write_json(temporary / "applied.json", applied)
+        storage.write_json(temporary / APPLIED, applied)
+
+
+def shows(folder: Path, rows: Sequence[ClipRow]) -> bool:
+    """Whether the example folder shows these clips, in this order; without `rows`, is absent."""
+    if not rows:
+        return not folder.exists()
+    if not (folder / APPLIED).is_file():
+        return False
+    applied = storage.read_json(folder / APPLIED)
+    return [shown["clip"] for shown in applied.values()] == [row.id for row in rows]
 
 
 def _records(source: DataFolder, rows: Sequence[ClipRow]) -> list[Record]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,13 @@ from data_augmentation.chain import Chain, keyed_rng, parse_transforms
 from errors import UserError
 from preprocessing.data_folder import ClipRow, DataFolder
 from preprocessing.labels import LabelSet
-from preprocessing.records import INT16_SCALE, SCHEMA, damaged_shard, parse_example
+from preprocessing.records import (
+    INT16_SCALE,
+    SCHEMA,
+    damaged_shard,
+    parse_example,
+    read_records,
+)
 
 # Above this the decoded records are cached on disk rather than in memory.
 MEMORY_CACHE_BYTES = 3 * 2**30
@@ -38,6 +44,21 @@ class Part:
 
     def __len__(self) -> int:
         return sum(map(len, self.rows))
+
+    def require_whole(self) -> None:
+        """Reads every shard through.
+
+        Raises:
+          UserError: naming the first that is absent, damaged or lacks a record.
+        """
+        for folder, rows in zip(self.folders, self.rows, strict=True):
+            for path in folder.shard_paths(rows):
+                wanted = {row.id: row for row in rows if row.shard == path.name}
+                held = {
+                    record.id: int(record.face_mask.sum()) for record in read_records(path, wanted)
+                }
+                if held != {row.id: row.num_faces for row in wanted.values()}:
+                    raise damaged_shard(path)
 
 
 def choose(
@@ -87,6 +108,7 @@ class Batches:
         max_samples: int | None = None,
         cache_path: str = "",
     ) -> None:
+        self._part = part
         self._streams = tuple(streams)
         self._num_classes = len(labels.labels)
         self._batch_size = batch_size
@@ -110,11 +132,26 @@ class Batches:
     def num_batches(self) -> int:
         return -(-self.num_examples // self._batch_size)
 
-    def __call__(self, epoch: int = 0) -> tf.data.Dataset:
-        """Batches ({name: tensor}, one-hot (B, classes) float32, index (B,) int64) of one epoch.
+    def __call__(self, epoch: int = 0) -> Iterator[Any]:
+        """Yields ({name: tensor}, one-hot (B, classes) float32, index (B,) int64) of one epoch.
 
         `index` numbers the records as `part.all_rows` lists them.
+
+        Raises:
+          UserError: a shard is cut short or damaged.
         """
+        num_read = 0
+        try:
+            for batch in self._dataset(epoch):
+                num_read += len(batch[2])
+                yield batch
+        except tf.errors.OpError:
+            self._part.require_whole()
+            raise
+        if num_read != self.num_examples:
+            self._part.require_whole()
+
+    def _dataset(self, epoch: int) -> tf.data.Dataset:
         data = self._source
         if self._seed is not None:
             shuffle_seed = int(keyed_rng(self._seed, epoch, "", "shuffle").integers(2**31))

@@ -160,8 +160,8 @@ def _standardise(model: keras.Model, data: TrainingData, max_samples: int) -> No
     """Fits mean and deviation of each band on the training part."""
     features = feature_model(model)
     batches = Batches(data.parts["train"], data.labels, ("audio",), 32, max_samples=max_samples)
-    spectrograms = batches().map(lambda inputs, *_: features(inputs))
-    model.get_layer("standardise").adapt(spectrograms)
+    forward = tf.function(lambda inputs: features(inputs, training=False), reduce_retracing=True)
+    model.get_layer("standardise").adapt(forward(inputs) for inputs, *_ in batches())
 
 
 def copy_weights(run: Path, model: keras.Model) -> None:
@@ -172,19 +172,18 @@ def copy_weights(run: Path, model: keras.Model) -> None:
     """
     earlier = run_folder.read_run(run)
     donor = training.load_model(run / run_folder.BEST)
-    target = {v.path: v for v in model.variables}
-    matching = [v for v in donor.variables if v.path in target]
-    copied = 0
-    for variable in matching:
-        if target[variable.path].shape == variable.shape and "seed" not in variable.path:
-            target[variable.path].assign(variable)
-            copied += 1
-    if copied < len(model.variables) // 2:
+    # By place: Keras numbers the names of layers through all models of a process.
+    theirs, ours = ([v for v in m.variables if "seed" not in v.path] for m in (donor, model))
+    pairs = [(a, b) for a, b in zip(theirs, ours, strict=False) if a.shape == b.shape]
+    same = len(theirs) == len(ours) and all(a.name == b.name for a, b in pairs)
+    if not same or len(pairs) < len(ours) // 2:
         raise UserError(
             f"--init-from {run}: its model ({earlier.recipe.encoder or earlier.recipe.fusion}) has"
             " another build; start from a run of the same encoder and features"
         )
-    progress.say(f"started from {run}: {copied} of {len(model.variables)} tensors copied")
+    for their, our in pairs:
+        our.assign(their)
+    progress.say(f"started from {run}: {len(pairs)} of {len(ours)} tensors copied")
 
 
 def epoch_writer(

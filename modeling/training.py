@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,7 +32,7 @@ class EpochBatches(Protocol):
 
     @property
     def num_batches(self) -> int: ...
-    def __call__(self, epoch: int = 0) -> tf.data.Dataset: ...
+    def __call__(self, epoch: int = 0) -> Iterable[Any]: ...
 
 
 @dataclass

@@ -9,11 +9,9 @@ HTTP client obeys. The other detectors open no connection.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +19,7 @@ import numpy as np
 
 from errors import UserError
 from opencv_model.detector import DETECT_SIDE_PX, FaceBox, FaceDetector
+from quiet import native_talk_muted
 
 # Measured: the least sure of 73 real faces has 0.80, the surest of 150 pictures of structured
 # noise 0.66 and of 184 real frames without a face 0.59.
@@ -55,7 +54,7 @@ class BlazeFaceDetector(FaceDetector):
             min_suppression_threshold=MAX_OVERLAP,
         )
         try:
-            with _native_logs_muted():
+            with native_talk_muted():
                 self._task = face_detector.FaceDetector.create_from_options(options)
                 self._closer = weakref.finalize(self, _close_task, self._task)
                 for side_px in WARM_UP_SIDES_PX:
@@ -90,7 +89,7 @@ class BlazeFaceDetector(FaceDetector):
 
 def _close_task(task: Any) -> None:
     """Closes once: on `close`, when the detector is dropped, or before the interpreter ends."""
-    with _native_logs_muted():
+    with native_talk_muted():
         try:
             task.close()
         except RuntimeError:
@@ -121,17 +120,3 @@ def _import_mediapipe() -> tuple[Any, Any, Any]:
         if not is_loaded:
             del sys.modules["tensorflow"]
     return mediapipe, face_detector, base_options
-
-
-@contextlib.contextmanager
-def _native_logs_muted() -> Iterator[None]:
-    """Sends what C++ writes to standard error nowhere; Python exceptions pass."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+import quiet
 from errors import UserError
 from preprocessing.data_folder import ClipRow
 
@@ -92,6 +93,15 @@ def content_hash(*parts: bytes) -> str:
 
 # === TFRecord ===
 
+
+def _tensorflow() -> Any:
+    """TensorFlow, imported only where records are written or parsed."""
+    quiet.import_tensorflow()
+    import tensorflow
+
+    return tensorflow
+
+
 _TEXTS = (
     "id",
     "label",
@@ -106,7 +116,7 @@ _TEXTS = (
 
 def to_example(record: Record) -> bytes:
     """Serialises one record in schema 1."""
-    import tensorflow as tf
+    tf = _tensorflow()
 
     def ints(values: Any) -> tf.train.Feature:
         return tf.train.Feature(int64_list=tf.train.Int64List(value=[int(v) for v in values]))
@@ -140,7 +150,7 @@ def parse_example(serialized: Any) -> dict[str, Any]:
       `id` () string, `audio` (samples,) int16 (see `from_pcm`), `video` (T, H, W, C) uint8,
       `video_mask` (T,) bool, `text` () string, `sample_rate_hz` () int64, `schema` () int64.
     """
-    import tensorflow as tf
+    tf = _tensorflow()
 
     one = tf.io.FixedLenFeature
     parsed = tf.io.parse_single_example(
@@ -170,14 +180,21 @@ def parse_example(serialized: Any) -> dict[str, Any]:
 
 
 class ShardWriter:
-    """Appends records to one TFRecord file; a context manager."""
+    """Appends records to one TFRecord file; a context manager.
+
+    Raises:
+      UserError: the file cannot be made.
+    """
 
     def __init__(self, path: Path) -> None:
-        import tensorflow as tf
+        tf = _tensorflow()
 
         self._path = path
         self._errors = tf.errors
-        self._writer = tf.io.TFRecordWriter(str(path))
+        try:
+            self._writer = tf.io.TFRecordWriter(str(path))
+        except tf.errors.OpError as error:
+            raise _write_error(path, error) from error
 
     def __enter__(self) -> ShardWriter:
         return self
@@ -211,7 +228,7 @@ def read_shard(path: Path) -> Iterator[dict[str, Any]]:
     Raises:
       UserError: the shard is cut short or damaged.
     """
-    import tensorflow as tf
+    tf = _tensorflow()
 
     try:
         for serialized in tf.data.TFRecordDataset(str(path)):
@@ -230,7 +247,7 @@ def read_records(path: Path, rows: Mapping[str, ClipRow]) -> Iterator[Record]:
     Raises:
       UserError: the shard is absent, cut short or damaged, or of another schema.
     """
-    import tensorflow as tf
+    tf = _tensorflow()
 
     try:
         for serialized in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():

@@ -326,12 +326,13 @@ def test_training_reads_it(source: DataFolder, augmented: DataFolder) -> None:
 
 
 def test_a_second_run_does_nothing(source: DataFolder, tmp_path: Path) -> None:
-    first = augment(source, tmp_path / "out", QUICK, 0)
+    first = augment(source, tmp_path / "out", QUICK, 1)
     assert first.num_made == first.num_copies == 2 * NUM_TRAIN
-    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "shards").iterdir()}
-    again = augment(source, tmp_path / "out", QUICK, 0)
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("[se]*/*")}
+    assert len(before) == 3 + 2 + 5
+    again = augment(source, tmp_path / "out", QUICK, 1)
     assert (again.num_made, again.num_copies) == (0, 2 * NUM_TRAIN)
-    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out" / "shards").iterdir()}
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("[se]*/*")}
 
 
 def test_an_interrupted_run_goes_on(
@@ -368,6 +369,22 @@ def test_a_shard_cut_short_is_made_again(source: DataFolder, tmp_path: Path) -> 
     result = augment(source, out, QUICK, 0)
     assert result.num_made == 2 * NUM_TRAIN
     assert shards_of(out) == before
+
+
+def test_what_is_being_made_again_is_not_taken_for_whole(
+    source: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    augment(source, out, QUICK, 0)
+    (out / "shards" / "00000-copies.tfrecord").unlink()
+
+    def interrupted(self: Copier, told: Record, number: int) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Copier, "copy", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        augment(source, out, QUICK, 0)
+    assert not data_folder.is_data_folder(out)
 
 
 def test_another_split_of_the_source_is_noticed(tmp_path: Path) -> None:

@@ -233,6 +233,25 @@ def test_sound_that_begins_after_the_pictures(tmp_path: Path) -> None:
     assert len(silent.frames) == 1
 
 
+def test_frames_that_an_edit_list_hides_are_not_counted(tmp_path: Path) -> None:
+    """A trimmed clip keeps its frames back to the keyframe, and says not to show them."""
+    path = write_media(
+        tmp_path / "x.mp4",
+        [numbered(n) for n in range(60)],
+        [(n - 5) / FPS for n in range(60)],
+        options={**X264, "g": "30"},
+        container_options={"avoid_negative_ts": "disabled"},
+    )
+    with av.open(str(path)) as container:
+        assert sum(packet.is_discard for packet in container.demux(video=0)) == 5
+    full = decode_all(path)
+    assert [number_of(frame) for frame in full[0]] == list(range(5, 60))
+    with MediaFile(path) as media:
+        assert media.info.num_frames == 55
+    for sampling in (FrameSampling("time", 11), FrameSampling("every-third")):
+        assert_equals_full_decode(path, sampling, [(0.0, 2.2)], full)
+
+
 # === Frames: rotation ===
 
 
@@ -249,8 +268,8 @@ def light_corner(picture: np.ndarray) -> tuple[bool, bool]:
     return bool(light[0] > picture.shape[0] / 2), bool(light[1] > picture.shape[1] / 2)
 
 
-# Degrees counterclockwise, the matrix a b c d that ISO 14496-12 stores for it, and whether the light
-# goes below and to the right.
+# Degrees counterclockwise, the matrix a b c d that ISO 14496-12 stores for it, and whether the
+# light goes below and to the right.
 ROTATIONS = [
     (0, (1, 0, 0, 1), (False, False)),
     (90, (0, -1, 1, 0), (True, False)),
@@ -335,8 +354,8 @@ def test_a_click_is_where_it_was(
 def test_start_far_in_equals_a_cut_of_the_whole(tmp_path: Path) -> None:
     pictures = [numbered(n % 256) for n in range(500)]
     noise = np.random.default_rng(0).uniform(-1, 1, 20 * 48_000)
-    noise = 4 * np.convolve(noise, np.hanning(100) / 50, "same").astype(np.float32)
-    path = write_media(tmp_path / "x.mp4", pictures, waveform=noise, options={**X264, "g": "50"})
+    dull = (4 * np.convolve(noise, np.hanning(100) / 50, "same")).astype(np.float32)
+    path = write_media(tmp_path / "x.mp4", pictures, waveform=dull, options={**X264, "g": "50"})
     sampling = FrameSampling("time", 8)
     before, full, _ = read(path, (0.0, 13.0), (13.0, 17.0), (17.0, 20.0), sampling=sampling)
     (cut,) = read(path, (13.0, 17.0), sampling=sampling)

@@ -1,0 +1,40 @@
+"""Mutes what native libraries print while they start; our own one line must stand out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def native_talk_muted() -> Iterator[None]:
+    """Sends file descriptor 2 nowhere for a moment; after an error what was said is shown."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(kept, 2)
+            said.seek(0)
+            os.write(2, said.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow without its start-up talk; about 6 s the first time, nothing later."""
+    if "tensorflow" in sys.modules:
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with native_talk_muted():
+        import tensorflow
+
+        tensorflow.config.list_physical_devices()  # asks for GPUs, and says when there is none
+        tensorflow.get_logger().setLevel("ERROR")

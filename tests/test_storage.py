@@ -1,0 +1,115 @@
+"""Files are whole or absent, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+import storage
+from errors import UserError, from_os_error
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
+    final = tmp_path / "deep" / "x.json"
+    with storage.replacing(final) as temporary:
+        temporary.write_text("new")
+        assert temporary.suffix == ".json"
+        assert temporary.parent == final.parent
+        assert not final.exists()
+    assert final.read_text() == "new"
+    assert names(final.parent) == ["x.json"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("x"), KeyboardInterrupt(), SystemExit(1)])
+def test_what_was_there_stays_when_writing_fails(error: BaseException, tmp_path: Path) -> None:
+    final = tmp_path / "x.txt"
+    final.write_text("old")
+    with pytest.raises(type(error)), storage.replacing(final) as temporary:
+        temporary.write_text("ne")
+        raise error
+    assert final.read_text() == "old"
+    assert names(tmp_path) == ["x.txt"]
+
+
+def test_a_folder_too(tmp_path: Path) -> None:
+    with storage.replacing(tmp_path / "run") as temporary:
+        temporary.mkdir()
+        (temporary / "a").write_text("a")
+    assert names(tmp_path / "run") == ["a"]
+    with pytest.raises(ZeroDivisionError), storage.replacing(tmp_path / "other") as temporary:
+        temporary.mkdir()
+        (temporary / "a").write_text("a")
+        _ = 1 / 0
+    assert names(tmp_path) == ["run"]
+
+
+def test_a_full_disk_is_one_line_with_the_remedy(tmp_path: Path) -> None:
+    final = tmp_path / "x.txt"
+    with pytest.raises(UserError) as caught, storage.replacing(final) as temporary:
+        temporary.write_text("ne")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert str(caught.value) == (
+        f"{final}: disk full; free some space and run the same command again"
+    )
+    assert names(tmp_path) == []
+
+
+def test_a_place_below_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match="a file stands where a folder is needed"):
+        storage.write_text(tmp_path / "file" / "sub" / "x.txt", "x")
+
+
+@pytest.mark.parametrize(
+    "code", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOENT, errno.EIO]
+)
+def test_every_error_of_the_system_names_the_file(code: int) -> None:
+    line = str(from_os_error(OSError(code, "what the system says"), "/some/file"))
+    assert line.startswith("/some/file: ")
+    assert ";" in line
+    assert "\n" not in line
+
+
+def test_leftovers_of_a_killed_run_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "keep.txt").touch()
+    (tmp_path / f"x{storage.TEMPORARY_MARK}12.txt").touch()
+    (tmp_path / f"y{storage.TEMPORARY_MARK}34").mkdir()
+    (tmp_path / f"y{storage.TEMPORARY_MARK}34" / "z").touch()
+    storage.remove_leftovers(tmp_path)
+    assert names(tmp_path) == ["keep.txt"]
+
+
+def test_json(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    storage.write_json(path, {"ä": [1, 2.5, None]})
+    assert storage.read_json(path) == {"ä": [1, 2.5, None]}
+    with pytest.raises(ValueError, match="JSON"):
+        storage.write_json(path, float("nan"))
+    assert storage.read_json(path) == {"ä": [1, 2.5, None]}
+    path.write_text('{"ä": [1')
+    with pytest.raises(UserError, match=r"x\.json: damaged"):
+        storage.read_json(path)
+    with pytest.raises(UserError, match="not found; check the path"):
+        storage.read_json(tmp_path / "absent.json")
+
+
+def test_csv(tmp_path: Path) -> None:
+    path = tmp_path / "x.csv"
+    storage.write_csv(path, ("a", "b"), [{"a": 1, "b": 'x,"y"\nz'}])
+    assert path.read_bytes() == b'a,b\n1,"x,""y""\nz"\n'
+    with pytest.raises(ValueError, match="fields not in fieldnames"):
+        storage.write_csv(path, ("a",), [{"c": 1}])
+    assert path.read_bytes().startswith(b"a,b\n")
+
+
+def test_a_digest_is_of_the_content(tmp_path: Path) -> None:
+    assert storage.digest({"a": 1, "b": [2]}) == storage.digest({"b": [2], "a": 1})
+    assert storage.digest({"a": 1}) != storage.digest({"a": "1"})
+    (tmp_path / "x").write_bytes(b"abc")
+    assert storage.file_sha256(tmp_path / "x").startswith("ba7816bf8f01cfea")
