@@ -119,6 +119,9 @@ def _run(path: Path) -> dict[str, Any]:
 
 
 def _export(path: Path) -> dict[str, Any]:
+    import quiet
+
+    quiet.import_tensorflow()
     import tensorflow as tf
 
     from serving.export import newest_version, read_config

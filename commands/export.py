@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+import quiet
+
 
 @click.command("export")
 @click.option("--run", type=click.Path(path_type=Path), required=True, help="Run folder.")
@@ -19,6 +21,7 @@ def command(run: Path, out: Path, version: int | None) -> None:
     Labels and all that a client must do alike lie inside it, in assets/. It is checked against the
     trained model before it becomes visible; a version is never overwritten.
     """
+    quiet.import_tensorflow()
     from serving.export import export
 
     click.echo(str(export(run, out, version)))

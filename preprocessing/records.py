@@ -118,13 +118,13 @@ def to_example(record: Record) -> bytes:
     """Serialises one record in schema 1."""
     tf = _tensorflow()
 
-    def ints(values: Any) -> tf.train.Feature:
+    def ints(values: Any) -> Any:
         return tf.train.Feature(int64_list=tf.train.Int64List(value=[int(v) for v in values]))
 
-    def floats(values: Any) -> tf.train.Feature:
+    def floats(values: Any) -> Any:
         return tf.train.Feature(float_list=tf.train.FloatList(value=np.ravel(values)))
 
-    def raw(value: bytes | str) -> tf.train.Feature:
+    def raw(value: bytes | str) -> Any:
         value = value.encode() if isinstance(value, str) else value
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
 

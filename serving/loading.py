@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+import quiet
 from errors import UserError
 from serving.recognizer import Recognizer
 
@@ -25,6 +26,7 @@ def load(path: str | Path, weights_dir: str | Path | None = None) -> Recognizer:
         prediction = recognizer("holiday.mp4")
         print(prediction.label, recognizer.labels)
     """
+    quiet.import_tensorflow()
     from modeling import run_folder
     from serving.export import newest_version
 

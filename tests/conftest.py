@@ -29,3 +29,56 @@ def real_models(real_data: Path) -> Path:
     if not folder.is_dir():
         pytest.skip(f"no third-party weights: {folder} is absent")
     return folder
+
+
+# === What is trained once for all tests that use a model ===
+
+
+@pytest.fixture(scope="session")
+def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder of sound and face that are easy to tell apart: 3 speakers x 7 x 2."""
+    from tests import models
+
+    folder = tmp_path_factory.mktemp("toy") / "data"
+    return models.write_data(folder, models.records(num_takes=2))
+
+
+@pytest.fixture(scope="session")
+def video_run(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests import models
+
+    out = tmp_path_factory.mktemp("runs") / "video"
+    assert models.train(out, "--batch-size", 14, stream="video", data=toy_data) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def audio_run(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests import models
+
+    out = tmp_path_factory.mktemp("runs") / "audio"
+    assert models.train(out, "--batch-size", 7, stream="audio", data=toy_data) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def fusion_run(
+    audio_run: Path, video_run: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Both streams, calibrated late fusion."""
+    from tests import models
+
+    out = tmp_path_factory.mktemp("runs") / "fusion"
+    streams = ("--audio-run", audio_run, "--video-run", video_run)
+    assert models.train(out, *streams, stream="fusion") == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def exported(fusion_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export folder with version 1 of `fusion_run`."""
+    from tests import models
+
+    out = tmp_path_factory.mktemp("export") / "fusion"
+    assert models.run("export", "--run", fusion_run, "--out", out) == 0
+    return out

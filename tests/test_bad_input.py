@@ -212,6 +212,22 @@ def test_odd_sound_is_good(tmp_path: Path) -> None:
     assert [row.num_samples for row in open_data_folder(out).rows] == [16_000] * 4
 
 
+def test_folders_named_in_other_bytes_than_utf8(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/in/Sch\xe4fer"))
+    try:
+        folder.mkdir(parents=True)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    write_sound(tmp_path / "x.wav", tone(1.0), 16_000)
+    (tmp_path / "x.wav").rename(folder / f"{NAME.format(1)}.wav")
+    (folder / f"{NAME.format(2)}.wav").write_text("no sound")
+    out = tmp_path / "out"
+    assert preprocess("ravdess", tmp_path / "in", out, *NONE) == EXIT_SOME_REJECTED
+    (row,) = open_data_folder(out).rows
+    assert row.path == rf"Sch\udce4fer/{NAME.format(1)}.wav"
+    assert rf"Sch\udce4fer/{NAME.format(2)}.wav" in (out / "rejected.csv").read_text("utf-8")
+
+
 def test_one_speaker_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for take in (1, 2):
         name = f"03-01-05-01-01-{take:02d}-01.wav"
@@ -325,13 +341,15 @@ def test_a_shard_cut_short_is_noticed_and_mended(
 
 # === Disk full, and Ctrl-C: in a process of its own ===
 
-# Small shards, so that some are finished when the process ends early.
+# Small shards, so that some are finished when the process ends early; slow enough to catch it.
 DRIVER = """
-import resource, signal, sys
+import resource, signal, sys, time
 from preprocessing import preprocess
 import cli
 if __name__ == "__main__":
     preprocess.CLIPS_A_SHARD = 6
+    row = preprocess._row
+    preprocess._row = lambda *told: (time.sleep(0.05), row(*told))[1]
     largest = int(sys.argv.pop(1))
     if largest:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -409,7 +427,6 @@ def test_ctrl_c_in_the_middle(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
-    # Haar at 16 frames is slow enough to be caught in the act.
     process = started(driver, 0, out, *SMALL, "--workers", workers)
     deadline = time.monotonic() + 60
     while not (out / "shards/00000.json").is_file():

@@ -1,25 +1,13 @@
-"""Square crops, which face is followed, and tracks with frames that have no face."""
+"""Square crops, and which face is followed."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
-from pathlib import Path
-
-import av
 import numpy as np
 import pytest
 
-from opencv_model.choose import open_detector
 from opencv_model.crop import square_crop
-from opencv_model.detector import FaceBox, FaceDetector
-from opencv_model.track import (
-    CropFormat,
-    FaceTracker,
-    all_face_tracks,
-    assign_boxes,
-    face_track,
-)
+from opencv_model.detector import FaceBox
+from opencv_model.track import CropFormat, FaceTracker, assign_boxes
 
 
 def box_at(x: float, y: float, side: float = 20.0) -> FaceBox:
@@ -32,26 +20,6 @@ def gradient(height_px: int = 60, width_px: int = 100) -> np.ndarray:
     picture[..., 0] = np.arange(width_px)
     picture[..., 1] = np.arange(height_px)[:, None]
     return picture
-
-
-class Scripted(FaceDetector):
-    """Answers given boxes, a list a frame; the frame's first pixel says which frame it is."""
-
-    name = "scripted"
-
-    def __init__(self, script: Sequence[Sequence[FaceBox]]) -> None:
-        super().__init__((), 1000)
-        self._script = script
-
-    def _find(self, picture: np.ndarray) -> list[FaceBox]:
-        return list(self._script[picture[0, 0, 0]])
-
-
-def numbered_frames(num_frames: int, shape: tuple[int, ...] = (60, 100, 3)) -> list[np.ndarray]:
-    frames = [np.full(shape, 50, np.uint8) for _ in range(num_frames)]
-    for index, frame in enumerate(frames):
-        frame[0, 0] = index
-    return frames
 
 
 # === Crop ===
@@ -145,83 +113,8 @@ def test_boxes_are_assigned_once_each_best_overlap_first() -> None:
     assert assign_boxes(lasts, []) == []
 
 
-# === Track ===
-
-
-@pytest.mark.parametrize(("color", "channels"), [("rgb", 3), ("grey", 1)])
-def test_frames_without_a_face_are_masked_zeros_in_their_place(color: str, channels: int) -> None:
-    script = [[box_at(10, 10)], [], [box_at(12, 10)], []]
-    crop_format = CropFormat(16, color)  # type: ignore[arg-type]
-    track = face_track(numbered_frames(4), Scripted(script), FaceTracker(), crop_format)
-    assert track.crops.shape == (4, 16, 16, channels)
-    assert track.crops.dtype == np.uint8
-    assert track.mask.tolist() == [True, False, True, False]
-    assert (track.num_found, track.num_missing, track.coverage) == (2, 2, 0.5)
-    assert (track.crops[[1, 3]] == 0).all()
-    assert (track.crops[[0, 2]] == 50).all()
-    assert track.boxes.dtype == np.float32
-    assert track.boxes.tolist() == [[10, 10, 20, 20], [0] * 4, [12, 10, 20, 20], [0] * 4]
-
-
-@pytest.mark.parametrize("num_frames", [0, 3])
-def test_no_face_at_all_and_no_frames(num_frames: int) -> None:
-    detector = Scripted([[]] * 3)
-    track = face_track(numbered_frames(num_frames), detector, FaceTracker(), CropFormat(8))
-    assert track.crops.shape == (num_frames, 8, 8, 3)
-    assert track.coverage == 0.0
-    assert not track.mask.any()
-    assert all_face_tracks(numbered_frames(num_frames), detector, CropFormat(8)) == []
-
-
-def test_reduced_frames_are_searched_and_full_ones_cropped() -> None:
-    detector = Scripted([[box_at(10, 5, 10)], [box_at(10, 5, 10)]])
-    full = [np.full((120, 200, 3), 90, np.uint8) for _ in range(2)]
-    small = numbered_frames(2, (60, 100, 3))
-    track = face_track(iter(full), detector, FaceTracker(), CropFormat(8), reduced=iter(small))
-    assert track.boxes[0].tolist() == [20, 10, 20, 20]
-    assert (track.crops == 90).all()
-    with pytest.raises(ValueError, match="equally many"):
-        face_track(full, detector, FaceTracker(), CropFormat(8), reduced=small[:1])
-
-
-def test_tracker_starts_afresh_for_each_clip() -> None:
-    tracker = FaceTracker()
-    face_track(numbered_frames(1), Scripted([[box_at(60, 10, 10)]]), tracker, CropFormat(8))
-    both = Scripted([[box_at(60, 10, 10), box_at(10, 10, 30)]])
-    track = face_track(numbered_frames(1), both, tracker, CropFormat(8))
-    assert track.boxes[0].tolist() == [10, 10, 30, 30]
-
-
-def test_all_faces_are_followed_apart_largest_first() -> None:
-    left = [box_at(2 + i, 10, 16) for i in range(4)]
-    right = [box_at(60 - i, 10, 24) for i in range(4)]
-    script = [[right[0], left[0]], [left[1]], [left[2], right[2]], [right[3], left[3]]]
-    first, second = all_face_tracks(numbered_frames(4), Scripted(script), CropFormat(8))
-    assert first.mask.tolist() == [True, False, True, True]
-    assert second.mask.tolist() == [True] * 4
-    assert first.boxes[:, 0].tolist() == [60, 0, 58, 57]
-    assert second.boxes[:, 0].tolist() == [2, 3, 4, 5]
-
-
-def test_passing_faces_are_left_out_by_share() -> None:
-    script = [[box_at(10, 10)] + ([box_at(60, 10)] if i == 3 else []) for i in range(20)]
-    detector = Scripted(script)
-    assert len(all_face_tracks(numbered_frames(20), detector, CropFormat(8))) == 1
-    assert len(all_face_tracks(numbered_frames(20), detector, CropFormat(8), min_share=0.0)) == 2
-
-
-# === Real clip ===
-
-
-@pytest.mark.real
-def test_face_that_leaves_the_picture_is_masked_from_there(real_data: Path) -> None:
-    with av.open(str(real_data / "clips" / "pyfeat_face_noface.mov")) as container:
-        decoded = itertools.islice(container.decode(video=0), 0, None, 10)
-        frames = [frame.to_ndarray(format="rgb24") for frame in decoded]
-    with open_detector("haar") as haar:
-        track = face_track(frames, haar, FaceTracker(), CropFormat(48, "grey"))
-    assert len(track.mask) == len(frames) == 17
-    assert track.mask[:6].all()
-    assert not track.mask[9:].any()
-    assert track.crops[:6].std(axis=(1, 2, 3)).min() > 10
-    assert 0.3 < track.coverage < 0.6
+def test_crop_format_gives_the_channels_it_promises() -> None:
+    for color, channels in (("rgb", 3), ("grey", 1)):
+        crop_format = CropFormat(16, color)  # type: ignore[arg-type]
+        assert crop_format.num_channels == channels
+        assert crop_format.crop(gradient(), box_at(10, 10)).shape == (16, 16, channels)
