@@ -103,7 +103,7 @@ TABLE: dict[str, dict[str, Entry]] = {
         ),
         "blazeface": Entry(
             _DETECTORS + "blazeface:BlazeFaceDetector",
-            "MediaPipe Tasks FaceDetector, short range; the fastest",
+            "MediaPipe Tasks, short range, the fastest; MediaPipe reports its use to Google",
             "Apache-2.0",
             "Bazarevsky et al. 2019",
             "video",
