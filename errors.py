@@ -31,6 +31,7 @@ _REMEDIES = {
     errno.EACCES: ("no permission", "choose another folder or change its permissions"),
     errno.EPERM: ("no permission", "choose another folder or change its permissions"),
     errno.EROFS: ("read-only file system", "choose another folder"),
+    errno.EEXIST: ("a file stands where a folder is needed", "choose another path"),
     errno.ENOENT: ("not found", "check the path"),
     errno.ENOTDIR: ("a file stands where a folder is needed", "choose another path"),
     errno.EISDIR: ("a folder stands where a file is needed", "choose another path"),

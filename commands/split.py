@@ -27,6 +27,8 @@ def command(
     from preprocessing.data_folder import read_rows, require_data_folder, write_splits
     from preprocessing.splits import DEFAULT_RULE, make_splits, parse_speakers, speakers_of
 
+    if folds is None and fold != 1:
+        raise click.UsageError("--fold goes with --folds")
     named = test_speakers is not None or val_speakers is not None
     if folds is not None and named:
         raise click.UsageError("--folds and lists of speakers exclude each other")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import registry
+from data_augmentation.chain import parse_transforms
 from errors import UserError
 
 OPTIMIZERS = ("adam", "adamw")
@@ -113,6 +114,13 @@ class Recipe:
         for key in ("weight_decay", "label_smoothing", "modality_dropout", "early_stopping"):
             if getattr(self, key) < 0:
                 raise UserError(f"{key}={getattr(self, key)}: must be 0 or more")
+        fitting = {"audio": ("audio", "features", "batch"), "video": ("video", "batch")}
+        for transform in parse_transforms(self.transforms):
+            if transform.stream not in fitting.get(self.stream, ()):
+                raise UserError(
+                    f"transforms={self.transforms}: one is for {transform.stream}, the recipe for"
+                    f" {self.stream}; see `list transforms`"
+                )
         return self
 
 
@@ -135,7 +143,8 @@ def _converted(key: str, text: str, like: Any) -> Any:
     try:
         return kind(text)
     except ValueError:
-        raise UserError(f"--set {key}={text}: must be a {kind.__name__}, like {like}") from None
+        wanted = {int: "whole number", float: "number"}.get(kind, kind.__name__)
+        raise UserError(f"--set {key}={text}: must be a {wanted}, like {like}") from None
 
 
 # === Table ===

@@ -12,6 +12,7 @@ import platformdirs
 from errors import UserError, from_os_error
 from opencv_model.checksum import Checksum
 from opencv_model.download import fetch
+from storage import TEMPORARY_MARK
 
 CACHE_VARIABLE = "AFFECTSTREAM_CACHE"
 
@@ -222,7 +223,12 @@ def _first(patterns: Sequence[str], weights_dir: Path | None) -> Path | None:
     for folder in (weights_dir, cache_folder()):
         if folder is None:
             continue
-        fitting = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
+        fitting = {
+            path
+            for pattern in patterns
+            for path in folder.glob(pattern)
+            if path.is_file() and TEMPORARY_MARK not in path.name
+        }
         order = list(FILES)
         known = sorted(
             (path for path in fitting if path.name in FILES), key=lambda p: order.index(p.name)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from preprocessing.data_folder import ClipRow
 
+NOTHING = "neither sound nor face"
 # Later parts win: a training copy of a validation item goes, a validation copy of a test item too.
 _RANK = {"": 0, "train": 0, "validation": 1, "test": 2}
 
@@ -43,7 +44,7 @@ def mark_duplicates(
         if row.audio_hash or row.video_hash:
             groups[row.audio_hash, row.video_hash].append(row)
     equal = [group for group in groups.values() if len(group) > 1]
-    reasons: dict[str, str] = {}
+    reasons = {row.id: NOTHING for row in rows if not row.streams}
     kept_in_test = 0
     for group in equal:
         reasons |= _across_parts(group) if official_split else {}

@@ -58,7 +58,7 @@ class ClipPreparer:
         self._finder = FaceFinder(self._detector, settings.face)
 
     def records(self, clip: Clip) -> Iterator[Record]:
-        """Yields the records of one clip, a stretch at a time.
+        """Yields the records of one clip, a stretch at a time; some of a long one may be empty.
 
         Raises:
           MediaError: the clip cannot be read, or holds neither sound nor a face.
@@ -90,9 +90,8 @@ class ClipPreparer:
             ):
                 name = clip.key if len(bounds) == 1 else f"{clip.key}#{number:05d}"
                 record = self._record(clip, tracks, tracker, name)
-                if len(record.waveform) or record.face_mask.any():
-                    useful += 1
-                    yield record
+                useful += bool(len(record.waveform) or record.face_mask.any())
+                yield record
             if not useful:
                 raise MediaError(f"{clip.name}: {_nothing(media)}; record it again or leave it out")
 

@@ -62,9 +62,7 @@ def audio_run(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def fusion_run(
-    audio_run: Path, video_run: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def fusion_run(audio_run: Path, video_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both streams, calibrated late fusion."""
     from tests import models
 

@@ -27,6 +27,7 @@ from opencv_model.weights import (
     find_weights,
     present_weights,
 )
+from storage import TEMPORARY_MARK
 
 YUNET = "face_detection_yunet_2026may.onnx"
 PAYLOAD = bytes(range(256)) * 700
@@ -177,6 +178,11 @@ def test_users_folder_comes_before_the_cache_and_known_names_before_others(
     assert present_weights("yunet", given) == (given / "face_detection_yunet_1999jan.onnx",)
     (given / YUNET).write_bytes(PAYLOAD)
     assert present_weights("yunet", given) == (given / YUNET,)
+
+
+def test_a_download_that_is_still_running_is_no_weights(tmp_path: Path, cache: Path) -> None:
+    (tmp_path / f"face_detection_yunet_2026may{TEMPORARY_MARK}0a1b.onnx").write_bytes(b"half")
+    assert present_weights("yunet", tmp_path) is None
 
 
 @pytest.mark.parametrize("is_given", [True, False])

@@ -278,6 +278,16 @@ def test_a_long_clip_becomes_consecutive_records(tmp_path: Path) -> None:
     np.testing.assert_allclose(joined, wave, atol=2e-4)
 
 
+def test_an_empty_stretch_of_a_long_clip_is_counted_not_dropped(tmp_path: Path) -> None:
+    waveform = np.concatenate([tone(2.0), np.zeros(32_000, np.float32), tone(2.0, hz=600)])
+    write_sound(tmp_path / "in" / "03-01-03-01-01-01-01.wav", waveform, 16_000)
+    code = preprocess("ravdess", tmp_path / "in", tmp_path / "out", "--max-clip-s", "2")
+    assert code == EXIT_OK
+    folder = open_data_folder(tmp_path / "out")
+    assert [row.excluded for row in folder.rows] == ["", "neither sound nor face", ""]
+    assert [row.start_s for row in folder.part("all")] == [0.0, 4.0]
+
+
 def test_every_third_frame_as_s2(tmp_path: Path) -> None:
     pictures = [numbered(n, 64) for n in range(50)]
     write_media(tmp_path / "in/x.mp4", pictures, options=X264)

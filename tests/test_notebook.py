@@ -1,0 +1,37 @@
+"""The tour runs from its first cell to its last, and is stored with its output."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+TOUR = Path(__file__).resolve().parent.parent / "notebooks" / "tour.ipynb"
+NUM_CELLS = 10
+
+
+def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_stored_tour_was_executed_in_order() -> None:
+    cells = code_cells(nbformat.read(TOUR, as_version=4))
+    assert [cell.execution_count for cell in cells] == list(range(1, NUM_CELLS + 1))
+    assert all(output.output_type != "error" for cell in cells for output in cell.outputs)
+
+
+# The kernel speaks TCP on loopback; that it is not encrypted is said by jupyter_client, not by us.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::RuntimeWarning")
+def test_tour_runs() -> None:
+    notebook = nbformat.read(TOUR, as_version=4)
+    client = NotebookClient(
+        notebook, timeout=280, kernel_name="python3", resources={"metadata": {"path": TOUR.parent}}
+    )
+    client.execute()
+    printed = "".join(
+        output.get("text", "") for cell in code_cells(notebook) for output in cell.outputs
+    )
+    assert "SYNTHETIC" in printed
+    assert "neutral" in printed

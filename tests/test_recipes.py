@@ -1,0 +1,107 @@
+"""Recipes: what is in them, and what `--set` may change."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+import registry
+from data_augmentation.chain import parse_transforms
+from errors import UserError
+from modeling.recipes import DEFAULTS, DENSE_FUSION, LATE_FUSION, S2_AUDIO, S2_VIDEO, Recipe
+
+RECIPES = registry.names("recipes")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_of_the_registry(name: str) -> None:
+    recipe: Recipe = registry.load("recipes", name)
+    assert recipe.name == name
+    assert recipe.stream == registry.entry("recipes", name).stream
+    assert recipe.source
+    assert recipe.checked() is recipe
+    assert bool(recipe.encoder) is (recipe.stream != "fusion")
+    assert bool(recipe.fusion) is (recipe.stream == "fusion")
+    parse_transforms(recipe.transforms)
+    assert Recipe.from_json(json.loads(json.dumps(recipe.as_json()))) == recipe
+
+
+def test_a_default_for_each_stream() -> None:
+    assert set(DEFAULTS) == {"audio", "video", "fusion"}
+    for stream, name in DEFAULTS.items():
+        assert registry.load("recipes", name).stream == stream
+    assert DEFAULTS["fusion"] == "late-fusion"
+
+
+def test_set_own_values() -> None:
+    words = ["epochs=3", "learning_rate=0.01", "class_weights=no", "transforms=flip,cutout"]
+    changed = S2_VIDEO.with_settings([*words, "optimizer=adamw", " label_smoothing = 0.1 "])
+    assert changed == dataclasses.replace(
+        S2_VIDEO,
+        epochs=3,
+        learning_rate=0.01,
+        class_weights=False,
+        transforms="flip,cutout",
+        optimizer="adamw",
+        label_smoothing=0.1,
+    )
+    assert S2_VIDEO.epochs == 10  # frozen
+
+
+def test_the_last_word_counts() -> None:
+    assert S2_AUDIO.with_settings(["epochs=3", "epochs=4"]).epochs == 4
+
+
+def test_set_what_encoder_and_fusion_take() -> None:
+    assert S2_AUDIO.with_settings(["embedding_dim=64", "dropout=0.5"]).encoder_settings == {
+        "embedding_dim": 64,
+        "dropout": 0.5,
+    }
+    assert DENSE_FUSION.with_settings(["hidden_dim=16"]).fusion_settings == {"hidden_dim": 16}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "word", "expected"),
+    [
+        (S2_AUDIO, "epoch=3", "--set epoch: no such setting; known: batch_size, class_weights"),
+        (S2_AUDIO, "hidden_dim=3", "--set hidden_dim: no such setting"),
+        (S2_AUDIO, "name=x", "--set name: no such setting"),
+        (S2_AUDIO, "epochs", "--set epochs: expected key=value"),
+        (S2_AUDIO, "epochs=many", "--set epochs=many: must be a whole number, like 45"),
+        (S2_AUDIO, "class_weights=perhaps", "--set class_weights=perhaps: must be true or false"),
+        (S2_AUDIO, "epochs=0", "epochs=0: must be above 0"),
+        (S2_AUDIO, "learning_rate=-1", "learning_rate=-1.0: must be above 0"),
+        (S2_AUDIO, "dropout=x", "--set dropout=x: must be a number, like 0.2"),
+        (S2_AUDIO, "weight_decay=-1", "weight_decay=-1.0: must be 0 or more"),
+        (S2_AUDIO, "optimizer=sgd", "optimizer=sgd: must be one of adam, adamw"),
+        (S2_AUDIO, "schedule=linear", "schedule=linear: must be one of constant, cosine"),
+        (S2_AUDIO, "transforms=nose", "no transforms named 'nose'; known: noise, speed"),
+        (S2_AUDIO, "transforms=noise,flip", "transforms=noise,flip: one is for video, the recipe"),
+        (S2_VIDEO, "transforms=spec_augment", "transforms=spec_augment: one is for features"),
+        (LATE_FUSION, "transforms=mixup", "transforms=mixup: one is for batch, the recipe for fus"),
+        (S2_AUDIO, "encoder=vgg", "no encoders named 'vgg'; known: s2_audio"),
+        (S2_AUDIO, "features=mfcc", "no features named 'mfcc'; known: s2_16k, s2"),
+        (S2_AUDIO, "labels=seven", "no label-sets named 'seven'; known: ravdess8"),
+        (LATE_FUSION, "fusion=mean", "no fusions named 'mean'; known: sum, calibrated_late, dense"),
+    ],
+)
+def test_what_cannot_be_set(recipe: Recipe, word: str, expected: str) -> None:
+    with pytest.raises(UserError) as raised:
+        recipe.with_settings([word])
+    assert str(raised.value).startswith(expected)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("recipe", [S2_AUDIO, DENSE_FUSION], ids=lambda recipe: recipe.name)
+def test_an_unknown_key_answers_with_all_that_are_known(recipe: Recipe) -> None:
+    with pytest.raises(UserError) as raised:
+        recipe.with_settings(["colour=red"])
+    known = str(raised.value).partition("known: ")[2].split(", ")
+    for key in known:
+        default = getattr(recipe, key, None)
+        if default is not None and not isinstance(default, str):
+            recipe.with_settings([f"{key}={default}"])
+    assert {"epochs", "batch_size", "learning_rate", "transforms", "early_stopping"} <= set(known)
+    assert {"embedding_dim" if recipe.encoder else "hidden_dim"} <= set(known)
