@@ -9,6 +9,7 @@ import click
 
 import registry
 from commands import paths
+from errors import UserError
 
 
 @click.command("train")
@@ -119,12 +120,22 @@ def _fuse(
 
     chosen = {name: path for name, path in runs.items() if path is not None}
     if not chosen:
-        chosen = {name: paths.RUNS / name for name in runs}
+        chosen = {name: _default_run(name) for name in runs}
     from modeling.train_fusion import train_fusion
     from modeling.train_stream import TrainOptions
 
     folders = [open_data_folder(path) for path in data]
     return train_fusion(recipe, chosen, folders, TrainOptions(*options))
+
+
+def _default_run(stream: str) -> Path:
+    """runs/STREAM; trained first, with all defaults, when it is not there."""
+    path = paths.RUNS / stream
+    if not (path / "run.json").is_file() and (
+        code := paths.run_command("train", "--stream", stream)
+    ):
+        raise UserError(f"training {path} for the fusion ended with exit code {code}")
+    return path
 
 
 def _report(info: Any, out: Path) -> None:

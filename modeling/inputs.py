@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from data_augmentation.chain import Chain, keyed_rng, parse_transforms
 from errors import UserError
+from opencv_model.track import CropFormat
 from preprocessing.data_folder import ClipRow, DataFolder
 from preprocessing.labels import LabelSet
 from preprocessing.records import (
@@ -114,6 +115,8 @@ class Batches:
         self._batch_size = batch_size
         self._seed = seed
         self._max_samples = max_samples
+        face = CropFormat(**part.folders[0].settings["preparation"]["face"])
+        self._face_shape = (face.size_px, face.num_channels)
         self._frames = frames_as_examples and "video" in streams
         parsed = parse_transforms(transforms) if seed is not None else ()
         self._chains = {
@@ -195,8 +198,18 @@ class Batches:
             audio = example["audio"][: self._max_samples]
             inputs |= {"audio": audio, "audio_length": tf.size(audio)}
         if "video" in self._streams:
-            inputs |= {"video": example["video"], "video_mask": example["video_mask"]}
+            inputs |= self._faces(example["video"], example["video_mask"])
         return inputs, tf.one_hot(example["class"], self._num_classes), example["index"]
+
+    def _faces(self, video: tf.Tensor, mask: tf.Tensor) -> dict[str, tf.Tensor]:
+        """A record without faces gets one blank, masked frame, so that every batch has a shape."""
+        side_px, channels = self._face_shape
+        empty = tf.equal(tf.shape(video)[0], 0)
+        blank = tf.zeros((1, side_px, side_px, channels), tf.uint8)
+        video = tf.cond(empty, lambda: blank, lambda: video)
+        mask = tf.cond(empty, lambda: tf.zeros(1, tf.bool), lambda: mask)
+        video = tf.ensure_shape(video, (None, side_px, side_px, channels))
+        return {"video": video, "video_mask": tf.ensure_shape(mask, (None,))}
 
     # === Batches ===
 
@@ -266,11 +279,15 @@ def _folder_source(
         raise damaged_shard(missing[0])
     files = [str(path) for path in paths]
     data = tf.data.TFRecordDataset(files, buffer_size=READ_BLOCK_BYTES)
+    face = folder.settings["preparation"]["face"]
+    crops = (-1, face["size_px"], face["size_px"], 3 if face["color"] == "rgb" else 1)
 
     def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         record = parse_example(serialized)
         wanted = {stream: record[stream] for stream in streams}
         if "video" in streams:
+            # A record without a face knows no size; a batch of such records must have one.
+            wanted["video"] = tf.reshape(record["video"], crops)
             wanted["video_mask"] = record["video_mask"]
         key = tf.strings.join([str(number), record["id"]], "/")
         found = {"index": index.lookup(record["id"]), "class": classes.lookup(record["id"])}
