@@ -36,3 +36,8 @@ def track(items: Iterable[Item], total: int | None, what: str, unit: str) -> Ite
 def say(message: str) -> None:
     """One line on stderr that does not break a progress bar."""
     tqdm.write(message, file=sys.stderr)
+
+
+def result(line: str) -> None:
+    """One line of results on stdout that does not break a progress bar."""
+    tqdm.write(line, file=sys.stdout)

@@ -133,32 +133,34 @@ def _default_model() -> Path:
 
 def _say_rejected(path: Path, error: Exception, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps({"path": str(path), "error": str(error)}))
-    click.echo(f"rejected {error}", err=True)
+        progress.result(json.dumps({"path": str(path), "error": str(error)}))
+    progress.say(f"rejected {error}")
 
 
 def _say(answer: Any, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(answer.as_json()))
+        progress.result(json.dumps(answer.as_json()))
         return
     ordered = sorted(answer.probabilities.items(), key=lambda item: -item[1])
     shares = "  ".join(f"{label} {p:.2f}" for label, p in ordered[:3])
     used = "+".join(answer.streams)
     coverage = "" if answer.face_coverage is None else f", face {answer.face_coverage:.0%}"
-    click.echo(
+    progress.result(
         f"{answer.path}: {answer.label}  ({shares}; {answer.duration_s:.1f} s, {used}{coverage})"
     )
     if len(answer.windows) > 1:
         for window in answer.windows:
             p = window.probabilities[window.label]
-            click.echo(f"  {window.start_s:7.1f} - {window.end_s:7.1f} s  {window.label} {p:.2f}")
+            progress.result(
+                f"  {window.start_s:7.1f} - {window.end_s:7.1f} s  {window.label} {p:.2f}"
+            )
     for face in answer.faces:
         p = face["probabilities"][face["label"]]
-        click.echo(
+        progress.result(
             f"  face {face['face']}: {face['label']} {p:.2f}, seen {face['face_coverage']:.0%}"
         )
     for warning in answer.warnings:
-        click.echo(f"  warning: {warning}", err=True)
+        progress.say(f"  warning: {warning}")
 
 
 def _csv_rows(answer: Any) -> list[dict[str, Any]]:

@@ -1,0 +1,129 @@
+"""What every benchmark shares: its options, and a Markdown table that says how it was measured."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import os
+import shlex
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import storage
+from opencv_model.choose import open_detector
+from opencv_model.detector import FaceDetector
+from registry import names
+
+# === Options ===
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Options that all benchmarks take."""
+    made = argparse.ArgumentParser(description=description)
+    made.add_argument("--out", type=Path, help="also write the table to this file")
+    made.add_argument("--quick", action="store_true", help="tiny synthetic input, a few seconds")
+    made.add_argument("--work", type=Path, help="where made inputs are kept and found again")
+    made.add_argument("--weights-dir", type=Path, help="where detector weights lie")
+    return made
+
+
+@contextlib.contextmanager
+def work_folder(chosen: Path | None) -> Iterator[Path]:
+    """The folder for made inputs: the chosen one, which stays, or one that is removed."""
+    if chosen is not None:
+        chosen.mkdir(parents=True, exist_ok=True)
+        yield chosen
+        return
+    with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+        yield Path(folder)
+
+
+def detectors_present(weights_dir: Path | None) -> dict[str, FaceDetector]:
+    """Every detector that can be opened without fetching anything, by name."""
+    from errors import UserError
+
+    opened = {}
+    for name in names("detectors"):
+        try:
+            opened[name] = open_detector(name, weights_dir, download=False)
+        except UserError as error:
+            print(f"left out: {name}, {error}", file=sys.stderr)
+    return opened
+
+
+# === Table ===
+
+
+def machine() -> str:
+    """Cores, processor, load and date: what a reader needs to know about the figures."""
+    load = os.getloadavg()[0]
+    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    return f"{len(os.sched_getaffinity(0))} cores ({_processor()}), load {load:.1f}, {today}"
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return "unknown processor"
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table; every column but the first is right-aligned."""
+    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def publish(
+    title: str,
+    module: str,
+    words: Sequence[str],
+    machine_line: str,
+    parts: Sequence[str],
+    out: Path | None,
+) -> str:
+    """Prints the report on stdout and writes it to `out`.
+
+    Args:
+      module: name of the benchmark, as in `python -m benchmarks.NAME`.
+      words: its arguments.
+      machine_line: `machine()` as it was before measuring, so that the load is that of others.
+      parts: tables and remarks.
+    """
+    shown = _without_out(words)
+    command = shlex.join(["python", "-m", f"benchmarks.{module}", *shown])
+    text = "\n\n".join([f"## {title}", f"`{command}`; {machine_line}.", *parts]) + "\n"
+    print(text)
+    if out is not None:
+        storage.write_text(out, text)
+    return text
+
+
+def _without_out(words: Sequence[str]) -> list[str]:
+    """The arguments without those that only say where things are kept."""
+    kept = []
+    skip = False
+    for word in words:
+        if skip or word.startswith(("--out=", "--work=")):
+            skip = False
+        elif word in ("--out", "--work"):
+            skip = True
+        else:
+            kept.append(word)
+    return kept
+
+
+# === Figures ===
+
+
+def median(values: Sequence[float]) -> float:
+    return float(statistics.median(values))
+
+
+def verdict(is_met: bool) -> str:
+    return "met" if is_met else "**missed**"
