@@ -36,7 +36,7 @@ class Shape:
 
 
 FULL = Shape(1280, 720, 30, 4.0)
-QUICK = Shape(320, 180, 15, 1.0)
+QUICK = Shape(320, 180, 30, 1.0)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,8 @@ def synthetic_corpus(work: Path, is_quick: bool) -> list[Path]:
     """The clips of a small sample corpus, written to `work` unless they are there."""
     from preprocessing.synthesis.corpus import synthesize
 
-    return sorted(synthesize(work / "sample", num_speakers=1 if is_quick else 4, num_takes=1))
+    speakers, duration_s = (1, 2.0) if is_quick else (4, 4.0)
+    return sorted(synthesize(work / "sample", speakers, num_takes=1, duration_s=duration_s))
 
 
 def _make(source: Path, sound: Path, path: Path, shape: Shape) -> MadeClip:
@@ -124,9 +125,7 @@ def _fitted(picture: np.ndarray, shape: Shape) -> np.ndarray:
     large = cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC)
     free_x, free_y = shape.width_px - width, shape.height_px - height
     left, top = free_x // 2, free_y // 2
-    return cv2.copyMakeBorder(
-        large, top, free_y - top, left, free_x - left, cv2.BORDER_REPLICATE
-    )
+    return cv2.copyMakeBorder(large, top, free_y - top, left, free_x - left, cv2.BORDER_REPLICATE)
 
 
 def _sound(source: Path, num_samples: int) -> np.ndarray:
@@ -181,8 +180,7 @@ def long_video(source: MadeClip, work: Path, shape: Shape, duration_s: float) ->
 
 
 def _repeat(short: Path, path: Path, times: int) -> None:
-    with av.open(str(short)) as source:
-        spans = {s.index: int(s.duration or 0) for s in source.streams}
+    period_s = _longest_stream_s(short)
     with av.open(str(path), "w", format="mp4") as target:
         streams: dict[int, Any] = {}
         for turn in range(times):
@@ -193,11 +191,24 @@ def _repeat(short: Path, path: Path, times: int) -> None:
                 for packet in source.demux():
                     if packet.dts is None or packet.pts is None:
                         continue
-                    index = packet.stream.index
-                    packet.pts += turn * spans[index]
-                    packet.dts += turn * spans[index]
-                    packet.stream = streams[index]
+                    later = round(turn * period_s / packet.time_base)
+                    packet.pts += later
+                    packet.dts += later
+                    packet.stream = streams[packet.stream.index]
                     target.mux(packet)
+
+
+def _longest_stream_s(path: Path) -> float:
+    """Seconds from the first packet of a stream to the end of its last, of the longest stream."""
+    with av.open(str(path)) as source:
+        spans: dict[int, tuple[float, float]] = {}
+        for packet in source.demux():
+            if packet.dts is not None:
+                begin_s = float(packet.dts * packet.time_base)
+                first_s, _ = spans.get(packet.stream.index, (begin_s, 0.0))
+                length_s = float((packet.duration or 0) * packet.time_base)
+                spans[packet.stream.index] = (first_s, begin_s + length_s)
+    return max(end - begin for begin, end in spans.values())
 
 
 # === Settings ===

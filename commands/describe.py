@@ -122,26 +122,23 @@ def _export(path: Path) -> dict[str, Any]:
     import quiet
 
     quiet.import_tensorflow()
-    import tensorflow as tf
-
-    from serving.export import newest_version, read_config
+    from serving.export import newest_version, read_config, read_saved
 
     version = newest_version(path)
     if version is None:
         raise UserError(f"{path}: no SavedModel below it; check the path")
     config = read_config(version)
-    signature = tf.saved_model.load(str(version)).signatures["serving_default"]
+    signature = read_saved(version).signatures["serving_default"]
+
+    def told(specs: dict[str, Any]) -> dict[str, str]:
+        shapes = {name: f"{tuple(spec.shape)}".replace("None", "?") for name, spec in specs.items()}
+        return {name: f"{shape} {specs[name].dtype.name}" for name, shape in shapes.items()}
+
     return {
         "kind": "export",
         "path": str(version),
-        "inputs": {
-            name: f"{tuple(spec.shape)} {spec.dtype.name}"
-            for name, spec in signature.structured_input_signature[1].items()
-        },
-        "outputs": {
-            name: f"{tuple(spec.shape)} {spec.dtype.name}"
-            for name, spec in signature.structured_outputs.items()
-        },
+        "inputs": told(signature.structured_input_signature[1]),
+        "outputs": told(signature.structured_outputs),
         **config,
     }
 

@@ -112,9 +112,16 @@ class RunInfo:
         )
 
     def same_training(self, other: RunInfo) -> list[str]:
-        """Names of what differs, among what must be equal to resume."""
+        """Names of what differs, among what must be equal to resume.
+
+        The number of epochs may change, to end sooner or go on longer, unless the learning rate
+        follows a schedule over all of them.
+        """
+        mine, theirs = self.as_json(), other.as_json()
+        if self.recipe.schedule == "constant":
+            mine["recipe"] |= {"epochs": other.recipe.epochs}
         keys = ("recipe", "label_set", "seed", "input", "data")
-        return [key for key in keys if self.as_json()[key] != other.as_json()[key]]
+        return [key for key in keys if mine[key] != theirs[key]]
 
 
 def is_run(path: Path) -> bool:

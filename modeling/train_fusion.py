@@ -106,6 +106,7 @@ def _with_pairs(
     leaked = _check_streams_against(data, infos, options.allow_leak)
     info = new_run_info(recipe, data, options, tuple(infos), _joined_input(infos))
     info = _with_parts(info, infos, leaked)
+    _require_pairs(data, tuple(infos))
     go_on = run_folder.begin(options.out, info, options.resume, options.overwrite)
     if go_on and run_folder.read_run(options.out).finished:
         return run_folder.read_run(options.out)
@@ -113,7 +114,6 @@ def _with_pairs(
     streams = outputs_of_streams(models)
     train = _stream_outputs(streams, data, "train", tuple(infos))
     watch = _stream_outputs(streams, data, "validation", tuple(infos))
-    _require_pairs(watch, tuple(infos))
     history = training.History()
     if go_on:
         fusion, history = training.load_checkpoint(options.out / run_folder.LAST)
@@ -162,9 +162,8 @@ def _stream_outputs(
     return {name: np.concatenate(values) for name, values in found.items()}
 
 
-def _require_pairs(arrays: Arrays, names: tuple[str, ...]) -> None:
-    together = np.all([arrays[f"{name}_present"] > 0 for name in names], axis=0)
-    if not together.any():
+def _require_pairs(data: TrainingData, names: tuple[str, ...]) -> None:
+    if not any(set(names) <= set(row.streams) for row in data.parts["validation"].all_rows):
         raise UserError(
             f"no validation recording has {' and '.join(names)} together; name --data that has,"
             " or leave --data out to fuse without paired data"
@@ -185,7 +184,8 @@ def _train(
     batches = ArrayBatches(train, names, recipe, num_classes, options.seed)
     watched = ArrayBatches(watch, names, recipe, num_classes)
     weights, _ = class_weights(data, recipe)
-    trainer = training.Trainer(fusion, recipe, weights, batches.num_batches * recipe.epochs)
+    total_steps = batches.num_batches * recipe.epochs
+    trainer = training.Trainer(fusion, recipe, weights, total_steps, options.seed)
     training.fit(
         trainer,
         batches,

@@ -79,7 +79,8 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
         if options.init_from is not None:
             copy_weights(options.init_from, model)
     weights, log_prior = class_weights(data, recipe)
-    trainer = training.Trainer(model, recipe, weights, train.num_batches * recipe.epochs)
+    total_steps = train.num_batches * recipe.epochs
+    trainer = training.Trainer(model, recipe, weights, total_steps, options.seed)
     history = training.fit(
         trainer,
         train,

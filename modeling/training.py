@@ -16,6 +16,7 @@ import tensorflow as tf
 
 import progress
 import storage
+from data_augmentation.chain import keyed_rng
 from data_augmentation.spec_augment import SpecAugment
 from errors import UserError
 from modeling import metrics
@@ -69,13 +70,20 @@ class Trainer:
       recipe: optimizer, epochs and the rest.
       class_weights: (classes,) float32, multiplied into the loss of each row.
       total_steps: over all epochs, for the learning-rate schedule.
+      seed: of the run.
     """
 
     def __init__(
-        self, model: keras.Model, recipe: Recipe, class_weights: np.ndarray, total_steps: int
+        self,
+        model: keras.Model,
+        recipe: Recipe,
+        class_weights: np.ndarray,
+        total_steps: int,
+        seed: int = 0,
     ) -> None:
         self.model = model
         self.recipe = recipe
+        self._seed = seed
         self._class_weights = tf.constant(class_weights, tf.float32)
         self._loss = keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=recipe.label_smoothing, reduction="none"
@@ -111,9 +119,7 @@ class Trainer:
         """One pass over the training part: loss, WA, UAR, seconds and the share of waiting."""
         losses: list[float] = []
         truth, guesses = [], []
-        for layer in self.model.layers:
-            if isinstance(layer, SpecAugment):
-                layer.begin_epoch(epoch)
+        self._begin_epoch(epoch)
         waited_s = 0.0
         began_s = time.perf_counter()
         iterator = iter(batches(epoch))
@@ -140,6 +146,15 @@ class Trainer:
         score = metrics.accuracies(np.concatenate(truth), np.concatenate(guesses))
         speed = {"seconds": seconds, "input_wait_share": waited_s / seconds}
         return {"loss": float(np.mean(losses)), **score, **speed}
+
+    def _begin_epoch(self, epoch: int) -> None:
+        """Makes chance in the model depend on (seed, epoch) only; Keras saves no state of it."""
+        for place, layer in enumerate(self.model._flatten_layers()):
+            if isinstance(layer, SpecAugment):
+                layer.begin_epoch(epoch)
+            elif hasattr(layer, "seed_generator"):
+                start = keyed_rng(self._seed, epoch, str(place), "dropout").integers(2**31)
+                layer.seed_generator.state.assign(np.array([start, 0], "uint32"))
 
     def evaluate(self, batches: EpochBatches) -> dict[str, float]:
         """Loss, WA and UAR over a part, without augmentation or dropout."""
@@ -215,8 +230,10 @@ def save_model(model: keras.Model, path: Path, state: dict[str, Any] | None = No
       state: training state, kept as a further member of the file beside the optimizer's; None
         leaves both out, for a model that is only to be used.
     """
+    if state is None:
+        model = keras.Model(model.input, model.output, name=model.name)  # the same layers, bare
     with storage.replacing(path) as temporary:
-        model.save(temporary, include_optimizer=state is not None)
+        model.save(temporary)
         if state is not None:
             with zipfile.ZipFile(temporary, "a") as archive:
                 archive.writestr(STATE_MEMBER, json.dumps(state))

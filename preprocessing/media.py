@@ -80,11 +80,12 @@ class MediaFile:
     Args:
       path: the file.
       name: how messages call it; the path when left out.
+      num_threads: for decoding pictures; frames come out the same to the bit.
     Raises:
       MediaError: absent, no media file, truncated beyond reading, or without sound and picture.
     """
 
-    def __init__(self, path: str | Path, name: str = "") -> None:
+    def __init__(self, path: str | Path, name: str = "", num_threads: int = 1) -> None:
         self.name = name or str(path)
         try:
             if Path(path).stat().st_size == 0:
@@ -98,6 +99,9 @@ class MediaFile:
         for stream in self._streams():
             stream.thread_type = "NONE"
             stream.codec_context.thread_count = 1
+        if num_threads > 1 and self._video is not None:
+            self._video.thread_type = "FRAME"
+            self._video.codec_context.thread_count = num_threads
         self._zero_s = (self._container.start_time or 0) / av.time_base
         try:
             self._scan()

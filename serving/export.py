@@ -131,6 +131,19 @@ def read_config(path: Path) -> dict[str, Any]:
     return storage.read_json(file)
 
 
+def read_saved(path: Path) -> Any:
+    """An exported version, loaded.
+
+    Raises:
+      UserError: damaged.
+    """
+    try:
+        return tf.saved_model.load(str(path))
+    except (OSError, IndexError, ValueError, KeyError, tf.errors.OpError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path}: SavedModel cannot be read ({first}); export it again") from error
+
+
 def newest_version(path: Path) -> Path | None:
     """The export below `path`: itself, or its highest version; None if it is no export."""
     if (path / "saved_model.pb").is_file():

@@ -56,12 +56,10 @@ def _from_run(folder: Path, weights_dir: Path | None) -> Recognizer:
 
 
 def _from_export(version: Path, weights_dir: Path | None) -> Recognizer:
-    import tensorflow as tf
-
-    from serving.export import read_config
+    from serving.export import read_config, read_saved
 
     config = read_config(version)
-    saved = tf.saved_model.load(str(version))
+    saved = read_saved(version)
 
     def forward(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {

@@ -27,6 +27,8 @@ from serving.windows import People, Window, WindowSettings, windows
 Forward = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 Item = TypeVar("Item")
 WINDOWS_A_BATCH = 8
+# One file at a time: the next frame is decoded while faces are looked for in this one.
+DECODING_THREADS = 2
 
 
 class Recognizer:
@@ -83,7 +85,7 @@ class Recognizer:
         people = People()
         answers: list[WindowPrediction] = []
         tally = Tally()
-        with MediaFile(path) as media:
+        with MediaFile(path, num_threads=DECODING_THREADS) as media:
             self._require_usable(media)
             cut = windows(media, settings, self._rate_hz, self._finder, people)
             for batch in _batched(cut):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -141,8 +142,10 @@ def window_bounds(duration_s: float, settings: WindowSettings) -> list[tuple[flo
 
 
 def _blocks(duration_s: float, hop_s: float) -> list[tuple[float, float]]:
+    """Stretches of equal length, so that as many frames of each are spread evenly in time."""
     count = max(1, int(np.ceil(duration_s / hop_s - 1e-6)))
-    return [(k * hop_s, min((k + 1) * hop_s, duration_s)) for k in range(count)]
+    edges = [*(k * duration_s / count for k in range(count)), duration_s]
+    return list(itertools.pairwise(edges))
 
 
 def _window(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 import cli
@@ -193,12 +194,25 @@ def history(run_folder: Path) -> list[dict[str, str]]:
     return [{key: value for key, value in row.items() if key not in clock} for row in rows]
 
 
+def picture(path: Path) -> np.ndarray:
+    """(H, W, 3) uint8 of a picture file that must be there and readable."""
+    read = cv2.imread(str(path))
+    assert read is not None, path
+    return read
+
+
+def save_arrays(path: Path, arrays: dict[str, Any]) -> None:
+    """Writes arrays for another process to read."""
+    np.savez(path, **arrays)
+
+
 def weights(path: Path) -> dict[str, np.ndarray]:
-    """Every variable of a `.keras` file, the optimizer's too where it is in it."""
+    """Every weight of a `.keras` file, the optimizer's too where it is in it."""
     from modeling import training
 
     model = training.load_model(path)
-    found = {f"{i} {v.path}": np.asarray(v) for i, v in enumerate(model.variables)}
+    found = {f"weight {i}": np.asarray(v) for i, v in enumerate(model.weights)}
     if getattr(model, "optimizer", None) is not None:
-        found |= {f"{i} {v.path}": np.asarray(v) for i, v in enumerate(model.optimizer.variables)}
+        adam = model.optimizer.variables
+        found |= {f"optimizer {i}": np.asarray(v) for i, v in enumerate(adam)}
     return found

@@ -21,7 +21,7 @@ from tests import models
 ENCODERS = registry.names("encoders")
 NUM_CLASSES = 4
 EMBEDDING_DIM = 6
-SHAPES = {"audio": (32, 48, 1), "video": (None, 32, 32, 1)}
+SHAPES: dict[str, tuple[Any, ...]] = {"audio": (32, 48, 1), "video": (None, 32, 32, 1)}
 PARAMETERS = {"s2_audio": 387_335, "s2_video": 2_030_215}
 FULL_SHAPES = {"audio": (128, 282, 1), "video": (None, 112, 112, 1)}
 

@@ -13,6 +13,7 @@ import pytest
 
 import registry
 from tests import test_encoders, test_fusions
+from tests.models import save_arrays
 
 ROOT = Path(__file__).resolve().parent.parent
 STREAMS = ("audio", "video")
@@ -57,14 +58,14 @@ def on_both(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
     for name in registry.names("encoders"):
         model, given = test_encoders.build(name), test_encoders.example(name)
         parts = given if isinstance(given, list) else [given]
-        np.savez(folder / f"{name}-inputs.npz", **{str(i): part for i, part in enumerate(parts)})
-        np.savez(folder / f"{name}-weights.npz", **weights_of(model))
+        save_arrays(folder / f"{name}-inputs.npz", {str(i): part for i, part in enumerate(parts)})
+        save_arrays(folder / f"{name}-weights.npz", weights_of(model))
         answers[name] = {"tensorflow": test_encoders.answer(model, given)}
     for name in registry.names("fusions"):
         fusion = test_fusions.build(name, STREAMS)
         given = test_fusions.example({"audio": [1, 1, 0], "video": [1, 0, 1]})
-        np.savez(folder / f"{name}-inputs.npz", **given)
-        np.savez(folder / f"{name}-weights.npz", **weights_of(fusion))
+        save_arrays(folder / f"{name}-inputs.npz", given)
+        save_arrays(folder / f"{name}-weights.npz", weights_of(fusion))
         answers[name] = {"tensorflow": {"logits": test_fusions.answer(fusion, given)}}
     environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(

@@ -1,0 +1,317 @@
+"""`evaluate`: the numbers, where they come from, and what stops it."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score
+
+from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE
+from modeling import metrics
+from opencv_model.track import CropFormat
+from tests.models import LABELS, picture, records, run, the_one_line, write_data
+
+CONTRACT = {
+    *("uar", "wa", "macro_f1", "ece", "uar_ci95", "num_clips", "num_speakers", "per_class"),
+    *("per_speaker", "confusion_matrix", "labels", "split", "leak_allowed"),
+}
+OURS = {"synthetic", "notes", "run", "data", "left_out"}
+
+
+def scores_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+
+
+def predictions(folder: Path) -> tuple[list[str], list[str], np.ndarray, list[str]]:
+    """Truth, answer, probabilities and speaker of each row of `predictions.csv`."""
+    with open(folder / "predictions.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    shares = np.array([[float(row[label]) for label in LABELS] for row in rows])
+    columns = ([row[key] for row in rows] for key in ("label", "recognised", "speaker"))
+    truth, answers, speakers = columns
+    return truth, answers, shares, speakers
+
+
+def refused(capfd: pytest.CaptureFixture[str], *words: object) -> str:
+    capfd.readouterr()
+    assert run("evaluate", *words) == EXIT_NOTHING_DONE
+    return the_one_line(capfd.readouterr().err)
+
+
+@pytest.fixture(scope="module")
+def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four speakers of another corpus; calm is neutral here, love in no set, one has no face."""
+    made = records(4, corpus="strangers", labels=("calm", *LABELS[1:], "love"))
+    made[1] = dataclasses.replace(made[1], faces=np.zeros((0, 0, 0, 0), np.uint8))
+    made[1] = dataclasses.replace(made[1], face_mask=np.zeros(0, bool), video_hash="")
+    return write_data(tmp_path_factory.mktemp("strangers") / "data", made)
+
+
+@pytest.fixture(scope="module")
+def scored(
+    video_run: Path, strangers: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str]:
+    """An evaluation of 27 clips by 4 speakers, and what was printed."""
+    out = tmp_path_factory.mktemp("evaluation") / "scores"
+    words = ("--run", video_run, "--data", strangers, "--split", "all", "--out", out)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert run("evaluate", *words) == EXIT_OK
+    return out, printed.getvalue()
+
+
+# === Numbers ===
+
+
+def test_the_keys_are_those_of_the_contract(scored: tuple[Path, str]) -> None:
+    scores = scores_of(scored[0])
+    assert set(scores) == CONTRACT | OURS
+    assert scores["labels"] == list(LABELS)
+    assert set(scores["per_class"]) == set(LABELS)
+    for one in scores["per_class"].values():
+        assert set(one) == {"recall", "precision", "f1", "num_clips"}
+    for one in scores["per_speaker"].values():
+        assert set(one) == {"uar", "wa", "num_clips"}
+    assert (scores["split"], scores["leak_allowed"], scores["synthetic"]) == ("all", False, False)
+    assert (scores["num_clips"], scores["num_speakers"]) == (27, 4)
+    assert scores["per_class"]["neutral"]["num_clips"] == 4  # calm merged
+    assert scores["left_out"] == {"love": 4, "happy": 1}
+
+
+def test_predictions_reproduce_the_scores(scored: tuple[Path, str]) -> None:
+    scores = scores_of(scored[0])
+    truth, answers, shares, speakers = predictions(scored[0])
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-5)
+    assert answers == [LABELS[i] for i in shares.argmax(axis=1)]
+    assert scores["uar"] == pytest.approx(balanced_accuracy_score(truth, answers))
+    assert scores["wa"] == pytest.approx(accuracy_score(truth, answers))
+    expected = f1_score(truth, answers, average="macro", labels=LABELS, zero_division=0)
+    assert scores["macro_f1"] == pytest.approx(expected)
+    matrix = confusion_matrix(truth, answers, labels=LABELS).tolist()
+    assert scores["confusion_matrix"] == matrix
+    numbers = np.array([LABELS.index(label) for label in truth])
+    guesses = shares.argmax(axis=1)
+    ece = metrics.expected_calibration_error(numbers, shares)
+    assert scores["ece"] == pytest.approx(ece, abs=1e-4)
+    assert scores["uar_ci95"] == metrics.uar_interval(numbers, guesses, speakers)
+    for speaker, one in scores["per_speaker"].items():
+        own = [i for i, name in enumerate(speakers) if name == speaker]
+        assert one["num_clips"] == len(own)
+        assert one["wa"] == pytest.approx(np.mean([truth[i] == answers[i] for i in own]))
+    assert 0 < scores["uar"] < 1  # learnt something, not everything: the numbers can be wrong
+
+
+def test_the_table_and_the_pictures(scored: tuple[Path, str]) -> None:
+    folder, printed = scored
+    scores = scores_of(folder)
+    low, high = scores["uar_ci95"]
+    assert f"UAR       {scores['uar']:.3f}  95 % [{low:.3f}, {high:.3f}] over speakers" in printed
+    assert "clips     27, speakers 4" in printed
+    assert "left out: 4 of love" in printed
+    for label in LABELS:
+        assert f"  {label:<12}{scores['per_class'][label]['recall']:>8.3f}" in printed
+    for name in ("confusion_matrix.png", "reliability.png"):
+        shown = picture(folder / name)
+        assert min(shown.shape[:2]) > 300
+        assert shown.std() > 10
+
+
+def test_the_same_again_as_json(
+    scored: tuple[Path, str],
+    video_run: Path,
+    strangers: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    words = ("--run", video_run, "--data", strangers, "--split", "all", "--out", tmp_path, "--json")
+    capfd.readouterr()
+    assert run("evaluate", *words) == EXIT_OK
+    assert json.loads(capfd.readouterr().out) == scores_of(tmp_path) == scores_of(scored[0])
+
+
+# === Splits ===
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_each_split(
+    split: str, audio_run: Path, toy_data: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run("evaluate", "--run", audio_run, "--data", toy_data, "--split", split) == EXIT_OK
+    assert f", {split}\n" in capfd.readouterr().out
+    scores = scores_of(audio_run / "evaluation")
+    speaker = {"train": "toy/01", "validation": "toy/02", "test": "toy/03"}[split]
+    assert list(scores["per_speaker"]) == [speaker]
+    assert (scores["split"], scores["num_clips"], scores["uar_ci95"]) == (split, 14, None)
+
+
+def test_all_of_what_was_trained_on_is_a_leak(
+    video_run: Path, toy_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--run", video_run, "--data", toy_data, "--split", "all", "--out", tmp_path / "s")
+    line = refused(capfd, *words)
+    assert "leak: speaker toy/01, toy/02; recording" in line
+    assert not (tmp_path / "s").exists()
+    assert run("evaluate", *words, "--allow-leak") == EXIT_OK
+    assert "(LEAK ALLOWED)" in capfd.readouterr().out
+    assert scores_of(tmp_path / "s")["leak_allowed"]
+
+
+def test_known_content_under_another_name_is_a_leak(
+    video_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    known = records(1)[2]
+    made = records(2, corpus="strangers")
+    copied = {f: getattr(known, f) for f in ("waveform", "faces", "audio_hash", "video_hash")}
+    made[0] = dataclasses.replace(made[0], **copied)
+    data = write_data(tmp_path / "data", made)
+    line = refused(capfd, "--run", video_run, "--data", data, "--split", "all")
+    assert f"leak: the content of {made[0].id} on both sides (what the run was trained" in line
+
+
+def test_another_split_than_the_run_was_trained_on(
+    video_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rule = {"kind": "speakers", "test": ["1"], "validation": ["3"]}
+    data = write_data(tmp_path / "data", records(), rule=rule)
+    line = refused(capfd, "--run", video_run, "--data", data)
+    assert "leak: speaker toy/01" in line
+
+
+# === Unusual data ===
+
+
+def test_without_speakers_the_interval_is_over_clips(
+    video_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    made = [dataclasses.replace(one, speaker="") for one in records(4, corpus="nobody")]
+    data = write_data(tmp_path / "data", made)
+    words = ("--run", video_run, "--data", data, "--split", "all", "--out", tmp_path / "s")
+    assert run("evaluate", *words) == EXIT_OK
+    said = capfd.readouterr().out
+    assert "over clips" in said
+    assert "speakers unknown" in said
+    scores = scores_of(tmp_path / "s")
+    assert scores["num_speakers"] is None
+    assert scores["per_speaker"] == {}
+    assert len(scores["uar_ci95"]) == 2
+
+
+def test_a_class_absent_from_the_split_has_no_recall(
+    video_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    made = records(2, corpus="few", labels=("happy", "sad"))
+    data = write_data(tmp_path / "data", made)
+    words = ("--run", video_run, "--data", data, "--split", "all", "--out", tmp_path / "s")
+    assert run("evaluate", *words) == EXIT_OK
+    assert "  angry              -" in capfd.readouterr().out
+    scores = scores_of(tmp_path / "s")
+    assert scores["per_class"]["angry"]["recall"] is None
+    assert scores["per_class"]["angry"]["num_clips"] == 0
+    recalls = [scores["per_class"][label]["recall"] for label in ("happy", "sad")]
+    assert scores["uar"] == pytest.approx(np.mean(recalls))
+    assert scores["uar_ci95"] is None  # two speakers
+
+
+def test_a_fusion_scores_clips_that_lack_a_stream(
+    fusion_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    made = records(3, corpus="mixed", labels=LABELS[:3])
+    made += records(3, corpus="mute", labels=LABELS[3:], streams=("video",))
+    made += records(3, corpus="hidden", labels=LABELS[:3], streams=("audio",))
+    # Whole batches in which nobody has a face, and in which nobody is heard.
+    data = write_data(tmp_path / "data", made, num_shards=1)
+    words = ("--run", fusion_run, "--data", data, "--split", "all", "--out", tmp_path / "s")
+    assert run("evaluate", *words) == EXIT_OK
+    assert scores_of(tmp_path / "s")["num_clips"] == len(made)
+    *_, shares, speakers = predictions(tmp_path / "s")
+    assert np.isfinite(shares).all()
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-5)
+    # Alone each is scored as among the others.
+    alone = write_data(tmp_path / "alone", [one for one in made if one.corpus == "hidden"])
+    words = ("--run", fusion_run, "--data", alone, "--split", "all", "--out", tmp_path / "a")
+    assert run("evaluate", *words) == EXIT_OK
+    hidden = [i for i, name in enumerate(speakers) if name.startswith("hidden/")]
+    np.testing.assert_allclose(shares[hidden], predictions(tmp_path / "a")[2], atol=1e-5)
+
+
+# === What stops it ===
+
+
+def test_records_that_do_not_fit(
+    fusion_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    slow = write_data(tmp_path / "slow", records(1, rate_hz=8000), rate_hz=8000)
+    line = refused(capfd, "--run", fusion_run, "--data", slow)
+    assert f"{slow}: records of 8000 Hz, the model was trained on 16000 Hz; preprocess" in line
+    rgb = write_data(tmp_path / "rgb", records(1), face_format=CropFormat(32, "rgb"))
+    line = refused(capfd, "--run", fusion_run, "--data", rgb)
+    assert "faces of color rgb, the model was trained on grey; preprocess with --face-color" in line
+    large = write_data(tmp_path / "large", records(1), face_format=CropFormat(64, "grey"))
+    line = refused(capfd, "--run", fusion_run, "--data", large)
+    assert "faces of size_px 64, the model was trained on 32; preprocess with --face-size" in line
+
+
+def test_another_list_of_labels_under_the_same_name(
+    video_run: Path, strangers: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    older = tmp_path / "run"
+    shutil.copytree(video_run, older)
+    info = json.loads((older / "run.json").read_text())
+    info["labels"][0] = "bored"
+    (older / "run.json").write_text(json.dumps(info))
+    line = refused(capfd, "--run", older, "--data", strangers)
+    assert "label set basic7: the run was trained on bored, happy" in line
+
+
+def test_runs_that_cannot_be_scored(
+    video_run: Path, toy_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    line = refused(capfd, "--run", tmp_path, "--data", toy_data)
+    assert f"{tmp_path}: not a run folder (no run.json)" in line
+    unfinished = tmp_path / "run"
+    unfinished.mkdir()
+    info = json.loads((video_run / "run.json").read_text()) | {"finished": False}
+    (unfinished / "run.json").write_text(json.dumps(info))
+    line = refused(capfd, "--run", unfinished, "--data", toy_data)
+    assert "unfinished run; finish it with `train --resume` first" in line
+    (unfinished / "run.json").write_text(json.dumps(info | {"finished": True}))
+    line = refused(capfd, "--run", unfinished, "--data", toy_data)
+    assert f"{unfinished / 'best.keras'}: no such model" in line
+    (unfinished / "run.json").write_text("{]")
+    assert "run.json: damaged" in refused(capfd, "--run", unfinished, "--data", toy_data)
+    (unfinished / "run.json").write_text("{}")
+    assert "not of this version" in refused(capfd, "--run", unfinished, "--data", toy_data)
+    assert "not a prepared corpus" in refused(capfd, "--run", video_run, "--data", tmp_path)
+    assert run("evaluate", "--data", toy_data) == EXIT_USAGE
+    assert run("evaluate", "--run", video_run, "--split", "some") == EXIT_USAGE
+
+
+def test_nothing_to_score(
+    video_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = write_data(tmp_path / "data", records(1, corpus="loving", labels=("love",)))
+    line = refused(capfd, "--run", video_run, "--data", data, "--split", "all")
+    assert "no all record with a label of basic7 and a stream of video" in line
+
+
+@pytest.mark.parametrize("keep", [0.9, 0.3])
+def test_a_shard_cut_short(
+    keep: float, video_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = write_data(tmp_path / "data", records(3, corpus="strangers"))
+    shard = data / "shards" / "00001.tfrecord"
+    content = shard.read_bytes()
+    shard.write_bytes(content[: int(keep * len(content))])
+    words = ("--run", video_run, "--data", data, "--split", "all", "--out", tmp_path / "s")
+    assert refused(capfd, *words) == (
+        f"Error: {shard}: shard cut short or damaged; delete it and run `preprocess` again"
+    )
+    assert not (tmp_path / "s").exists()

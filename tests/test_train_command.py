@@ -1,0 +1,456 @@
+"""`train`: the run folder it leaves, what it refuses, and what it stamps on a result."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from commands import paths
+from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
+from modeling import training
+from modeling.run_folder import git_revision, read_run
+from preprocessing.data_folder import open_data_folder
+from tests.models import (
+    LABELS,
+    RATE_HZ,
+    history,
+    picture,
+    record,
+    records,
+    run,
+    the_one_line,
+    train,
+    weights,
+    write_data,
+)
+
+
+def refused(capfd: pytest.CaptureFixture[str], out: Path, *words: object, **settings: Any) -> str:
+    """The one line with which `train` ends, having left nothing in `out`."""
+    capfd.readouterr()
+    assert train(out, *words, **settings) == EXIT_NOTHING_DONE
+    assert not out.exists()
+    return the_one_line(capfd.readouterr().err)
+
+
+def info_of(run_folder: Path) -> dict[str, Any]:
+    return json.loads((run_folder / "run.json").read_text(encoding="utf-8"))
+
+
+# === What it writes ===
+
+
+def test_everything_is_in_the_run_folder(video_run: Path, toy_data: Path) -> None:
+    names = {path.name for path in video_run.iterdir()}
+    files = {"best.keras", "last.keras", "run.json", "split.json", "history.csv", "curves.png"}
+    assert names == files | {"tensorboard"}
+    info = info_of(video_run)
+    assert info["finished"]
+    assert info["recipe"]["name"] == "s2-video"
+    assert (info["recipe"]["epochs"], info["recipe"]["batch_size"]) == (2, 14)
+    assert info["recipe"]["learning_rate"] == 0.001  # not only what was changed
+    assert info["labels"] == list(LABELS)
+    assert info["label_set"] == "basic7"
+    assert info["streams"] == ["video"]
+    assert info["seed"] == 0
+    assert set(info["versions"]) >= {"python", "tensorflow", "keras", "numpy", "librosa", "av"}
+    assert info["git_revision"] == git_revision()
+    assert info["input"] == {"sample_rate_hz": None, "face_size_px": 32, "face_channels": 1}
+    assert info["data"][0]["path"] == str(toy_data)
+    assert info["data"][0]["num_records"] == {"train": 14, "validation": 14, "test": 14}
+    assert info["train_seen"]["speakers"] == ["toy/01"]
+    assert info["validation_seen"]["speakers"] == ["toy/02"]
+    assert not info["leak_allowed"]
+    assert info["scores"]["val_uar"] == max(float(row["val_uar"]) for row in history(video_run))
+
+
+def test_the_split_is_kept(video_run: Path, toy_data: Path) -> None:
+    stored = json.loads((video_run / "split.json").read_text())
+    parts = open_data_folder(toy_data).splits.parts
+    assert stored == {str(toy_data): {name: list(ids) for name, ids in parts.items()}}
+
+
+def test_history_curves_and_tensorboard_tell_the_same(audio_run: Path) -> None:
+    with open(audio_run / "history.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == list(training.COLUMNS)
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert [row["best"] for row in rows].count("True") == 1
+    shown = picture(audio_run / "curves.png")
+    assert shown.shape == (440, 1100, 3)
+    assert shown.std() > 10
+    logged: dict[str, dict[int, float]] = {}
+    for path in (audio_run / "tensorboard").iterdir():
+        for raw in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            event = tf.compat.v1.Event.FromString(raw)
+            for value in event.summary.value:
+                logged.setdefault(value.tag, {})[event.step] = float(tf.make_ndarray(value.tensor))
+    for key in ("loss", "uar", "val_loss", "val_wa", "learning_rate"):
+        told = [float(row[key]) for row in rows]
+        assert [logged[key][step] for step in (1, 2)] == pytest.approx(told, rel=1e-5)
+
+
+def test_best_is_the_best_epoch_and_is_small(video_run: Path) -> None:
+    best = training.load_model(video_run / "best.keras")
+    assert best.count_params() > 100_000
+    # A model to use, without the two moments of each weight that Adam remembers.
+    sizes = [(video_run / name).stat().st_size for name in ("best.keras", "last.keras")]
+    assert sizes[0] < 0.4 * sizes[1]
+    _, kept = training.load_checkpoint(video_run / "last.keras")
+    assert [str(row["val_uar"]) for row in kept.rows] == [
+        row["val_uar"] for row in history(video_run)
+    ]
+    assert info_of(video_run)["scores"]["epoch"] == kept.best_epoch
+
+
+def test_class_weights_make_the_seen_shares_even(video_run: Path) -> None:
+    shares = np.exp(info_of(video_run)["calibration"]["log_prior"])
+    np.testing.assert_allclose(shares, 1 / 7)
+
+
+# === Which stream, which data ===
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("--stream", "text"),
+        ("--recipe", "s2-voice"),
+        ("--stream", "video", "--recipe", "s2-audio"),
+        ("--stream", "video", "--audio-run", "x"),
+        ("--stream", "video", "--labels", "seven"),
+        ("--stream", "video", "--epochs", "0"),
+        ("--stream", "video", "--seed", "-1"),
+    ],
+)
+def test_usage(words: tuple[str, ...], capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("train", *words) == EXIT_USAGE
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_without_data_the_sample_corpus_is_prepared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    typed: list[tuple[object, ...]] = []
+
+    def noted(*words: object) -> int:
+        typed.append(words)
+        raise UserError("that is enough")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(paths, "run_command", noted)
+    assert run("train", "--stream", "audio") == EXIT_NOTHING_DONE
+    assert typed == [("preprocess",)]
+    assert the_one_line(capfd.readouterr().err) == "Error: that is enough"
+
+
+def test_a_recipe_says_the_stream_and_two_folders_are_one(
+    toy_data: Path,
+    audio_run: Path,
+    video_run: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Also: weights to start from, and --overwrite."""
+    second = write_data(tmp_path / "second", records(corpus="other"))
+    out = tmp_path / "run"
+    words = ("--data", toy_data, "--data", second, "--out", out, "--epochs", 1)
+    begin = ("train", "--recipe", "s2-video", "--init-from", video_run)
+    assert run(*begin, *words, "--set", "learning_rate=1e-9") == EXIT_OK
+    said = capfd.readouterr()
+    assert re.search(rf"started from {video_run}: (\d+) of \1 tensors copied", said.err)
+    assert said.out.startswith(f"{out}: validation UAR ")
+    info = info_of(out)
+    assert [data["path"] for data in info["data"]] == [str(toy_data), str(second)]
+    assert info["train_seen"]["speakers"] == ["other/01", "toy/01", "toy/02"]  # toy/02 by init-from
+    assert info["validation_seen"]["speakers"] == ["other/02", "toy/02"]
+    assert set(json.loads((out / "split.json").read_text())) == {str(toy_data), str(second)}
+    theirs = weights(video_run / "best.keras")
+    for name, value in weights(out / "best.keras").items():
+        np.testing.assert_allclose(value, theirs[name], atol=0.2)  # kernels did not move
+    # An occupied place is not touched.
+    before = (out / "run.json").read_bytes()
+    assert run(*begin, *words) == EXIT_NOTHING_DONE
+    line = the_one_line(capfd.readouterr().err)
+    assert line.startswith(f"Error: {out}: holds a finished run; choose another --out or --overw")
+    assert (out / "run.json").read_bytes() == before
+    # Streams that were trained on different data are fused without paired data.
+    joined = tmp_path / "joined"
+    assert train(joined, "--audio-run", audio_run, "--video-run", out, stream="fusion") == EXIT_OK
+    assert "note: fused without paired data" in capfd.readouterr().out
+    fused = info_of(joined)
+    assert fused["notes"][0] == "fused without paired data"
+    assert fused["train_seen"]["speakers"] == ["other/01", "toy/01", "toy/02"]
+    late = training.load_model(joined / "best.keras").get_layer("fusion").get_layer("late")
+    told = late.settings(("audio", "video"))
+    assert told["weight"] == {"audio": 0.5, "video": 0.5}
+    assert told["sharpness"] == 2.0
+    for stream, path in (("audio", audio_run), ("video", out)):
+        fitted = info_of(path)["calibration"]
+        assert told["temperature"][stream] == pytest.approx(fitted["temperature"], rel=1e-6)
+    np.testing.assert_allclose(np.asarray(late.log_priors), np.log(1 / 7), rtol=1e-6)
+    # The rest goes on in its place.
+    assert run("train", "--stream", "video", *words, "--overwrite", "--seed", 3) == EXIT_OK
+    assert info_of(out)["seed"] == 3
+
+
+# === What it refuses ===
+
+
+def test_occupied_places(tmp_path: Path, toy_data: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    occupied = tmp_path / "mine"
+    occupied.mkdir()
+    (occupied / "letter.txt").write_text("keep me")
+    assert train(occupied, data=toy_data) == EXIT_NOTHING_DONE
+    assert "not empty and not a run; choose another --out" in the_one_line(capfd.readouterr().err)
+    assert train(occupied, "--overwrite", data=toy_data) == EXIT_NOTHING_DONE
+    assert [path.name for path in occupied.iterdir()] == ["letter.txt"]
+    in_a_file = occupied / "letter.txt" / "run"
+    capfd.readouterr()
+    assert train(in_a_file, data=toy_data) == EXIT_NOTHING_DONE
+    assert "choose another path" in the_one_line(capfd.readouterr().err)
+
+
+def test_what_cannot_be_resumed(
+    tmp_path: Path, toy_data: Path, video_run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    line = refused(capfd, tmp_path / "run", "--resume", data=toy_data)
+    assert "no run to resume" in line
+    before = (video_run / "run.json").read_bytes()
+    assert train(video_run, "--resume", "--seed", 9, data=toy_data) == EXIT_NOTHING_DONE
+    line = the_one_line(capfd.readouterr().err)
+    assert f"{video_run}: begun with another recipe, seed" in line
+    assert (video_run / "run.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--set", "epoch=3"), "--set epoch: no such setting; known: batch_size, class_weights"),
+        (("--set", "transforms=nose"), "no transforms named 'nose'; known: noise"),
+        (("--set", "features=s2"), ""),
+        (("--init-from", "nowhere"), "nowhere: not a run folder (no run.json)"),
+    ],
+)
+def test_settings(
+    words: tuple[str, ...],
+    expected: str,
+    toy_data: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    stream = "audio" if "features=s2" in words else "video"
+    line = refused(capfd, tmp_path / "run", *words, stream=stream, data=toy_data)
+    assert expected in line
+    if stream == "audio":  # S2's own front end wants other records
+        assert "made for 48000 Hz, the records hold 16000 Hz; preprocess with --sample" in line
+
+
+def test_another_encoder_cannot_be_started_from(
+    toy_data: Path, audio_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert train(out, "--init-from", audio_run, data=toy_data) == EXIT_NOTHING_DONE
+    line = the_one_line(capfd.readouterr().err)
+    assert f"--init-from {audio_run}: its model (s2_audio) has another build" in line
+
+
+@pytest.mark.parametrize("which", ["absent", "empty"])
+def test_no_data(which: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / which
+    if which == "empty":
+        folder.mkdir()
+    line = refused(capfd, tmp_path / "run", data=folder)
+    assert f"{folder}: not a prepared corpus (no clips.csv); run `preprocess` first" in line
+
+
+def test_one_speaker(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data = write_data(tmp_path / "data", records(1))
+    line = refused(capfd, tmp_path / "run", data=data)
+    assert f"{data}: one speaker: nothing can be held out; add recordings of a second" in line
+
+
+def test_a_class_without_training(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    made = [one for one in records() if one.label != "sad" or one.speaker != "toy/01"]
+    line = refused(capfd, tmp_path / "run", data=write_data(tmp_path / "data", made))
+    assert "no training record of class sad (label set basic7); choose a set without it" in line
+
+
+def test_a_stream_without_records(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data = write_data(tmp_path / "data", records(streams=("audio",)))
+    line = refused(capfd, tmp_path / "run", data=data)
+    assert "no train record has a label of basic7 and a stream of video" in line
+
+
+def test_folders_prepared_differently(
+    toy_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other = write_data(tmp_path / "data", records(corpus="o", rate_hz=8000), rate_hz=8000)
+    line = refused(capfd, tmp_path / "run", "--data", other, data=toy_data)
+    assert f"{other}: prepared with sample_rate_hz 8000, {toy_data} with {RATE_HZ}" in line
+
+
+@pytest.mark.parametrize("stream", ["video", "audio"])
+def test_a_shard_cut_short(stream: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data = write_data(tmp_path / "data", records())
+    shard = data / "shards" / "00001.tfrecord"
+    shard.write_bytes(shard.read_bytes()[:-100])
+    assert train(tmp_path / "run", stream=stream, data=data) == EXIT_NOTHING_DONE
+    line = the_one_line(capfd.readouterr().err)
+    assert line == (
+        f"Error: {shard}: shard cut short or damaged; delete it and run `preprocess` again"
+    )
+
+
+def test_fusions_that_cannot_be(
+    toy_data: Path,
+    audio_run: Path,
+    video_run: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def line(*words: object) -> str:
+        return refused(capfd, tmp_path / "run", *words, stream="fusion")
+
+    both = ("--audio-run", audio_run, "--video-run", video_run)
+    assert "a fusion joins two runs" in line("--audio-run", audio_run)
+    assert f"{audio_run}: a run of audio, not of video" in line(
+        "--audio-run", audio_run, "--video-run", audio_run
+    )
+    assert f"{toy_data}: not a run folder" in line(
+        "--audio-run", toy_data, "--video-run", audio_run
+    )
+    apart = write_data(
+        tmp_path / "apart",
+        [
+            record(f"{s:02d}", label, streams=("audio" if s < 3 else "video",), corpus="apart")
+            for s in range(1, 7)
+            for label in LABELS
+        ],
+        rule={"kind": "speakers", "validation": ["2", "5"], "test": ["6"]},
+    )
+    assert "no validation recording has audio and video together" in line(*both, "--data", apart)
+
+
+# === Leaks ===
+
+
+def twice(made: list, first: str, second: str) -> list:
+    """The records, the second with the content of the first: one recording under two names."""
+    content = next(one for one in made if one.id == first)
+    fields = ("waveform", "faces", "face_mask", "audio_hash", "video_hash")
+    return [
+        dataclasses.replace(one, **{f: getattr(content, f) for f in fields})
+        if one.id == second
+        else one
+        for one in made
+    ]
+
+
+@pytest.mark.parametrize(
+    ("other", "sides"),
+    [
+        ("toy/02-sad-0", "training and validation"),
+        ("toy/03-sad-0", "training or validation, and test"),
+    ],
+)
+def test_one_recording_on_two_sides_stops(
+    other: str, sides: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = write_data(tmp_path / "data", twice(records(), "toy/01-sad-0", other))
+    line = refused(capfd, tmp_path / "run", data=data)
+    assert f"leak: the content of {other} on both sides ({sides})" in line
+    assert "--allow-leak" in line
+
+
+def test_a_recording_cut_in_two_stays_on_one_side(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    made = [
+        dataclasses.replace(one, recording="toy/one and the same")
+        if one.id in ("toy/01-sad-0", "toy/03-sad-0")
+        else one
+        for one in records()
+    ]
+    line = refused(capfd, tmp_path / "run", data=write_data(tmp_path / "data", made))
+    assert "leak: recording toy/one and the same on both sides" in line
+
+
+def test_folders_are_held_against_each_other(
+    toy_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rule = {"kind": "speakers", "test": ["1"], "validation": ["2"]}
+    other = write_data(tmp_path / "data", records(), rule=rule)
+    line = refused(capfd, tmp_path / "run", "--data", other, data=toy_data)
+    assert "leak: speaker toy/01, toy/03; recording" in line
+
+
+def test_what_a_start_was_trained_on_is_no_test(
+    video_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rule = {"kind": "speakers", "test": ["1"], "validation": ["2"]}
+    data = write_data(tmp_path / "data", records(), rule=rule)
+    line = refused(capfd, tmp_path / "run", "--init-from", video_run, data=data)
+    assert "leak: speaker toy/01" in line
+    assert f"what {video_run} was trained on, and test" in line
+
+
+def test_a_fusion_is_held_against_what_its_streams_saw(
+    audio_run: Path, video_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rule = {"kind": "speakers", "test": ["3"], "validation": ["1"]}
+    data = write_data(tmp_path / "data", records(), rule=rule)
+    runs = ("--audio-run", audio_run, "--video-run", video_run)
+    line = refused(capfd, tmp_path / "run", *runs, stream="fusion", data=data)
+    assert "leak: speaker toy/01" in line
+    assert "training of audio, validation here" in line
+
+
+def test_an_allowed_leak_is_stamped_on_every_result(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = write_data(tmp_path / "data", twice(records(), "toy/01-sad-0", "toy/03-sad-0"))
+    out, exports = tmp_path / "run", tmp_path / "export"
+    assert train(out, "--allow-leak", "--epochs", 1, data=data) == EXIT_OK
+    assert "LEAK ALLOWED" in capfd.readouterr().out
+    assert read_run(out).leak_allowed
+    # The run remembers, also where it is scored on something else altogether.
+    strangers = write_data(tmp_path / "strangers", records(corpus="strangers"))
+    words = ("evaluate", "--run", out, "--data", strangers, "--split", "all")
+    assert run(*words) == EXIT_OK
+    assert "(LEAK ALLOWED)" in capfd.readouterr().out
+    assert json.loads((out / "evaluation" / "metrics.json").read_text())["leak_allowed"]
+    assert run("describe", out) == EXIT_OK
+    assert "(LEAK ALLOWED)" in capfd.readouterr().out
+    assert run("export", "--run", out, "--out", exports) == EXIT_OK
+    assert json.loads((exports / "1" / "assets" / "config.json").read_text())["leak_allowed"]
+
+
+# === Few speakers ===
+
+
+def test_two_speakers_are_stamped(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    data = write_data(tmp_path / "data", records(2, num_takes=4), synthetic=True)
+    out = tmp_path / "run"
+    assert train(out, "--epochs", 1, data=data) == EXIT_OK
+    said = capfd.readouterr().out
+    assert "note: validation not speaker-disjoint" in said
+    assert "SYNTHETIC data" in said
+    assert info_of(out)["notes"] == ["validation not speaker-disjoint"]
+    assert run("evaluate", "--run", out, "--data", data) == EXIT_OK
+    said = capfd.readouterr().out
+    assert "note: validation not speaker-disjoint" in said
+    scores = json.loads((out / "evaluation" / "metrics.json").read_text())
+    assert scores["notes"] == ["validation not speaker-disjoint"]
+    assert scores["num_speakers"] == 1
+    assert scores["uar_ci95"] is None
+    assert scores["synthetic"]
