@@ -91,6 +91,7 @@ def measure(stream: str, data: Path, num_clips: int, num_epochs: int) -> tuple[l
             seed=0,
             transforms=recipe.transforms,
             frames_as_examples=recipe.frames_as_examples,
+            max_samples=_samples_looked_at(model) if stream == "audio" else None,
         )
     )
     steps = batches.num_batches * num_epochs
@@ -102,6 +103,11 @@ def measure(stream: str, data: Path, num_clips: int, num_epochs: int) -> tuple[l
         alone_ms = seconds_to_read(batches(epoch)) / batches.num_batches * 1000
         epochs.append(Waited(row["seconds"], row["input_wait_share"], first_s, alone_ms))
     return epochs, int(batches.batches.num_examples)
+
+
+def _samples_looked_at(model: Any) -> int:
+    window = model.get_layer("window")
+    return int(window.window_samples + window.offset_samples)
 
 
 def seconds_to_read(batches: Iterable[Any]) -> float:
@@ -155,8 +161,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--audio-data", type=Path, help="data folder with sound")
     parser.add_argument("--video-data", type=Path, help="data folder with faces")
     parser.add_argument("--history", type=Path, action="append", default=[], help="of a past run")
-    parser.add_argument("--clips", type=int, default=256)
-    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--clips", type=int, default=128)
+    parser.add_argument("--epochs", type=int, default=2)
     chosen = parser.parse_args(words)
     import quiet
 

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SHAPE = Shape(640, 360, 15, 4.0)
 TARGET = 1.2
 LENGTHS_S = (60.0, 1800.0)
-QUICK_LENGTHS_S = (8.0, 32.0)
+QUICK_LENGTHS_S = (3.0, 12.0)
 
 # Each runs in a fresh process: argv[1] the video, argv[2] detector, argv[3] weights or "".
 _RECORDS = """

@@ -160,7 +160,7 @@ def speed_table(made: Sequence[Method], num_clips: int) -> str:
                 f"{ratio(s2.wall_s, method.wall_s):.1f}",
                 f"{ratio(s2.cpu_s, method.cpu_s):.1f}",
                 f"{found} / {len(looked)}" if looked else "",
-                _agreement(s2, method) if looked and method.frames == s2.frames else "",
+                agreement(s2, method) if looked and method.frames == s2.frames else "",
             )
         )
     return report.table(columns, rows)
@@ -171,7 +171,7 @@ def ratio(s2: Sequence[float], ours: Sequence[float]) -> float:
     return report.median([a / b for a, b in zip(s2, ours, strict=True)])
 
 
-def _agreement(s2: Method, ours: Method) -> str:
+def agreement(s2: Method, ours: Method) -> str:
     """Frames where the boxes overlap by more than half, of those where both find a face."""
     agreed = both = 0
     for theirs, own in zip(s2.boxes, ours.boxes, strict=True):

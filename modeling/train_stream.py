@@ -24,6 +24,10 @@ from modeling.training_data import TrainingData, class_weights, training_data
 from preprocessing.data_folder import DataFolder
 from preprocessing.leaks import crossings, require_disjoint
 
+CACHE = "cache"
+# Name of the last dense layer of every encoder.
+HEAD = "logits"
+
 
 @dataclass(frozen=True)
 class TrainOptions:
@@ -54,6 +58,7 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
     info = new_run_info(recipe, data, options, (recipe.stream,), dataclasses.asdict(spec))
     go_on = run_folder.begin(options.out, info, options.resume, options.overwrite)
     run_folder.write_split(options.out, data.folders)
+    _remove_cache(options.out)
     settings: dict[str, Any] = {"frames_as_examples": recipe.frames_as_examples}
     if recipe.stream == "audio":
         settings = {"max_samples": _samples_looked_at(model)}
@@ -64,7 +69,7 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
         recipe.batch_size,
         options.seed,
         recipe.transforms,
-        cache_path=str(options.out / "cache"),
+        cache_path=str(options.out / CACHE),
         **settings,
     )
     settings.pop("frames_as_examples", None)
@@ -77,7 +82,7 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
         if recipe.stream == "audio":
             _standardise(model, data, settings["max_samples"])
         if options.init_from is not None:
-            copy_weights(options.init_from, model)
+            copy_weights(options.init_from, model, data.labels.labels)
     weights, log_prior = class_weights(data, recipe)
     total_steps = train.num_batches * recipe.epochs
     trainer = training.Trainer(model, recipe, weights, total_steps, options.seed)
@@ -90,10 +95,17 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
         history,
         epoch_writer(options.out, history, recipe),
     )
+    _remove_cache(options.out)
     best = training.load_model(options.out / run_folder.BEST)
     logits, truth = predict_logits(best, watch)
     fitted = Calibration(calibration.fit_temperature(logits, truth), log_prior)
     return finish(options.out, info, fitted, history)
+
+
+def _remove_cache(out: Path) -> None:
+    """Removes decoded records kept on disk; half a cache of a killed run would stop the next."""
+    for path in out.glob(f"{CACHE}*"):
+        path.unlink()
 
 
 def set_up(seed: int) -> None:
@@ -165,8 +177,11 @@ def _standardise(model: keras.Model, data: TrainingData, max_samples: int) -> No
     model.get_layer("standardise").adapt(forward(inputs) for inputs, *_ in batches())
 
 
-def copy_weights(run: Path, model: keras.Model) -> None:
-    """Starts `model` from the weights of a run; layers of another shape (the head) stay new.
+def copy_weights(run: Path, model: keras.Model, labels: tuple[str, ...]) -> None:
+    """Starts `model` from the weights of a run; its head stays new where the classes are others.
+
+    Args:
+      labels: classes of `model`.
 
     Raises:
       UserError: another stream or encoder.
@@ -175,8 +190,9 @@ def copy_weights(run: Path, model: keras.Model) -> None:
     donor = training.load_model(run / run_folder.BEST)
     # By place: Keras numbers the names of layers through all models of a process.
     theirs, ours = ([v for v in m.variables if "seed" not in v.path] for m in (donor, model))
-    pairs = [(a, b) for a, b in zip(theirs, ours, strict=False) if a.shape == b.shape]
-    same = len(theirs) == len(ours) and all(a.name == b.name for a, b in pairs)
+    alike = [(a, b) for a, b in zip(theirs, ours, strict=False) if a.shape == b.shape]
+    same = len(theirs) == len(ours) and all(a.name == b.name for a, b in alike)
+    pairs = [(a, b) for a, b in alike if earlier.labels == labels or HEAD not in b.path.split("/")]
     if not same or len(pairs) < len(ours) // 2:
         raise UserError(
             f"--init-from {run}: its model ({earlier.recipe.encoder or earlier.recipe.fusion}) has"

@@ -223,8 +223,8 @@ def test_a_class_absent_from_the_split_has_no_recall(
 def test_a_fusion_scores_clips_that_lack_a_stream(
     fusion_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    made = records(3, corpus="mixed", labels=LABELS[:3])
-    made += records(3, corpus="mute", labels=LABELS[3:], streams=("video",))
+    made = records(1, corpus="mixed", labels=LABELS[:3])
+    made += records(2, corpus="mute", labels=LABELS[3:], streams=("video",))
     made += records(3, corpus="hidden", labels=LABELS[:3], streams=("audio",))
     # Whole batches in which nobody has a face, and in which nobody is heard.
     data = write_data(tmp_path / "data", made, num_shards=1)

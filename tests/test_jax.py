@@ -21,7 +21,7 @@ STREAMS = ("audio", "video")
 # Runs where KERAS_BACKEND is jax: builds each network anew, takes the weights, answers.
 SCRIPT = """
 import sys
-import keras, numpy as np
+import jax, keras, numpy as np
 import registry
 
 assert keras.backend.backend() == "jax", keras.backend.backend()
@@ -40,7 +40,7 @@ for kind in ("encoders", "fusions"):
             model = build(("audio", "video"), 4, {"audio": 5, "video": 3})
             inputs = given
         model.set_weights([weights[str(index)] for index in range(len(weights))])
-        made = model(inputs, training=False)
+        made = jax.jit(lambda inputs: model(inputs, training=False))(inputs)
         np.savez(f"{folder}/{name}-jax.npz", **{k: np.asarray(v) for k, v in made.items()})
 assert "modeling.features.window" not in sys.modules  # one of those that need TensorFlow
 """

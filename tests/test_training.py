@@ -18,7 +18,7 @@ import pytest
 import tensorflow as tf
 
 from errors import EXIT_INTERRUPTED, EXIT_OK, UserError
-from modeling import training
+from modeling import inputs, training
 from modeling.inputs import Batches
 from modeling.recipes import S2_AUDIO, S2_VIDEO, Recipe
 from modeling.training import History, Trainer, fit, load_checkpoint, load_model, make_optimizer
@@ -120,6 +120,26 @@ def test_resumed_after_a_real_ctrl_c(
     assert_same_run(out, undisturbed["video"])
 
 
+def test_a_cache_on_disk_survives_no_interruption(
+    undisturbed: dict[str, Path],
+    toy_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Data too large for memory: what was half cached is read again, and nothing is left over."""
+    monkeypatch.setattr(inputs, "MEMORY_CACHE_BYTES", 0)
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, epoch=0, num_batches=1)
+        assert train(out, *CHANCE["audio"], stream="audio", data=toy_data) == EXIT_INTERRUPTED
+    for path in out.glob("cache*"):
+        path.unlink()
+    (out / "cache_0.lockfile").touch()  # all that a process leaves which is killed early
+    assert train(out, *CHANCE["audio"], "--resume", stream="audio", data=toy_data) == EXIT_OK
+    assert_same_run(out, undisturbed["audio"])
+    assert not list(out.glob("cache*"))
+
+
 def test_resuming_what_is_finished_changes_nothing(
     undisturbed: dict[str, Path], toy_data: Path
 ) -> None:
@@ -137,12 +157,12 @@ def test_a_dense_fusion_is_resumed_too(
 ) -> None:
     outs = [tmp_path / "touched", tmp_path / "untouched"]
     runs = ("--audio-run", audio_run, "--video-run", video_run)
-    words = ("train", "--recipe", "dense-fusion", *runs, "--epochs", 4, "--batch-size", 4)
+    words = ("train", "--recipe", "dense-fusion", *runs, "--epochs", 2, "--batch-size", 4)
     assert run(*words, "--out", outs[1]) == EXIT_OK
     whole = Trainer.train_epoch
 
     def interrupted(self: Trainer, batches: Any, epoch: int, num_epochs: int) -> dict[str, Any]:
-        if epoch == 2:
+        if epoch == 1:
             raise KeyboardInterrupt
         return whole(self, batches, epoch, num_epochs)
 

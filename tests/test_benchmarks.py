@@ -1,0 +1,184 @@
+"""Each benchmark measures something on tiny input and writes the table that it prints."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import av
+import cv2
+import pytest
+
+from benchmarks import (
+    face_detectors,
+    input_wait,
+    inputs,
+    memory,
+    preprocess_speed,
+    realtime,
+    report,
+    transforms,
+    worker_speed,
+)
+from opencv_model.detector import FaceBox
+from registry import names
+from tests import models
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all benchmarks find the same made clips."""
+    return tmp_path_factory.mktemp("benchmarks")
+
+
+def written(capsys: pytest.CaptureFixture[str], out: Path) -> list[list[str]]:
+    """Cells of the rows of the first table that was printed, which must be the one written."""
+    text = out.read_text("utf-8")
+    assert capsys.readouterr().out.strip() == text.strip()
+    assert text.startswith("## ")
+    assert "cores" in text.splitlines()[2]
+    lines = text[text.index("\n| ") + 1 :].splitlines()
+    table = lines[: next(i for i, line in enumerate([*lines, ""]) if not line.startswith("|"))]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    assert {len(row) for row in cells} == {len(cells[0])}
+    return cells[2:]
+
+
+# === Each of them, tiny ===
+
+
+# librosa.load imports audioread, which still imports these.
+@pytest.mark.filterwarnings(r"ignore:'(aifc|audioop|sunau)' is deprecated:DeprecationWarning")
+def test_preprocess_speed(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "names", lambda kind: ("haar",))
+    cores, threads = os.sched_getaffinity(0), cv2.getNumThreads()
+    out = tmp_path / "table.md"
+    assert preprocess_speed.main(["--quick", "--work", str(work), "--out", str(out)]) == 0
+    rows = {(row[0], row[1]): row for row in written(capsys, out)}
+    s2, ours = rows["S2's way", "every third"], rows["ours, haar", "every third"]
+    assert s2[4] == "1.0"
+    assert s2[6] == "8 / 8", "frames 20 and 23 to 29 of two clips of 30, a face in each"
+    assert ours[6] == "8 / 8"
+    assert ours[7] == "8 of 8"
+    assert rows["ours, haar", "16 in time"][6] == "32 / 32"
+    assert rows["decoding alone, OpenCV", "all"][6] == ""
+    assert (os.sched_getaffinity(0), cv2.getNumThreads()) == (cores, threads)
+
+
+def test_worker_speed(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "table.md"
+    assert worker_speed.main(["--quick", "--work", str(work), "--out", str(out)]) == 0
+    assert [row[0] for row in written(capsys, out)] == ["1", "2"]
+
+
+def test_memory(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "table.md"
+    assert memory.main(["--quick", "--work", str(work), "--out", str(out)]) == 0
+    for name, short_mib, long_mib, *_ in written(capsys, out):
+        assert name in ("decoding and faces", "windows")
+        assert 40 < float(short_mib) < 200
+        assert float(long_mib) < 1.2 * float(short_mib)
+
+
+def test_realtime(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "names", lambda kind: ("haar",))
+    out = tmp_path / "table.md"
+    assert realtime.main(["--quick", "--work", str(work), "--out", str(out)]) == 0
+    (row,) = written(capsys, out)
+    whole, *parts = map(float, row[4:8])
+    assert row[0] == "haar"
+    assert all(part > 0 for part in parts)
+    assert sum(parts) == pytest.approx(whole, abs=2)
+
+
+def test_input_wait(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = models.write_data(tmp_path / "data", models.records())
+    history = tmp_path / "past" / "history.csv"
+    history.parent.mkdir()
+    history.write_text("epoch,input_wait_share\n1,0.02\n2,0.125\n", "utf-8")
+    out = tmp_path / "table.md"
+    words = ["--quick", "--audio-data", str(data), "--video-data", str(data), "--out", str(out)]
+    assert input_wait.main([*words, "--history", str(history)]) == 0
+    rows = written(capsys, out)
+    assert [(row[0], row[1]) for row in rows] == [("s2-audio", "7"), ("s2-video", "21")]
+    for row in rows:
+        without, with_first = (float(cell.rstrip("%")) for cell in row[4:6])
+        assert 0 <= without < with_first <= 100
+    assert "| past | 2 | 7.25% (2.00% to 12.50%) | **missed** |" in out.read_text("utf-8")
+
+
+def test_transforms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "table.md"
+    assert transforms.main(["--quick", "--out", str(out)]) == 0
+    rows = written(capsys, out)
+    assert [row[0] for row in rows] == list(names("transforms"))
+    assert all(int(row[3]) >= 3 for row in rows)
+
+
+def test_face_detectors(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "names", lambda kind: ("haar",))
+    out = tmp_path / "table.md"
+    assert face_detectors.main(["--quick", "--work", str(work), "--out", str(out)]) == 0
+    rows = written(capsys, out)
+    assert [row[0] for row in rows] == ["haar", face_detectors.FULL_HAAR]
+    assert [(row[2], row[5]) for row in rows] == [("2 / 2", "16 / 16")] * 2
+
+
+# === What they rest on ===
+
+
+def test_a_long_video_plays_through(work: Path) -> None:
+    source = inputs.clips(work, is_quick=True)[0][0]
+    path = inputs.long_video(source, work, inputs.QUICK, 5.0)
+    with av.open(str(path)) as container:
+        times = [float(frame.time) for frame in container.decode(video=0)]
+    assert len(times) == 5 * inputs.QUICK.fps
+    assert times == sorted(times)
+    assert times[-1] == pytest.approx(5, abs=0.2)
+
+
+def test_agreement_counts_frames_where_both_find_a_face() -> None:
+    face, near, far = FaceBox(0, 0, 10, 10, 1), FaceBox(0, 0, 10, 8, 1), FaceBox(9, 9, 10, 10, 1)
+    s2 = preprocess_speed.Method("a", "", lambda clip: None, boxes=[[face, face, None, face]])
+    ours = preprocess_speed.Method("b", "", lambda clip: None, boxes=[[near, far, face, None]])
+    assert preprocess_speed.agreement(s2, ours) == "1 of 2"
+
+
+def test_a_ratio_is_the_median_over_the_rounds() -> None:
+    assert preprocess_speed.ratio([10, 30, 12], [1, 1, 1]) == 12
+
+
+def test_a_missed_target_is_said() -> None:
+    fast = preprocess_speed.Method("ours, yunet", "16 in time", lambda clip: None, wall_s=[1.0])
+    slow = preprocess_speed.Method("ours, haar", "16 in time", lambda clip: None, wall_s=[2.0])
+    s2 = preprocess_speed.Method("S2", "every third", lambda clip: None, wall_s=[12.0])
+    assert preprocess_speed.verdicts([s2, fast, slow]).splitlines() == [
+        "- Target 10x with the fastest detector: yunet 12.0x, met.",
+        "- Target 8x with haar: 6.0x, **missed**.",
+    ]
+
+
+def test_the_launcher_keeps_the_peak_of_the_parent_out(tmp_path: Path) -> None:
+    held = bytearray(400 * 2**20)
+    held[::4096] = b"x" * len(held[::4096])
+    small = memory.run(["-S", "-c", "pass"])
+    large = memory.run(["-S", "-c", "b = bytearray(100 * 2**20); b[::4096] = b'x' * 25600"])
+    assert small.peak_mib < 50
+    assert 100 < large.peak_mib < 150
+    assert len(held) > 0
+
+
+def test_a_failed_process_says_why() -> None:
+    with pytest.raises(RuntimeError, match="broken on purpose"):
+        memory.run(["-c", "raise ValueError('broken on purpose')"])
+
+
+def test_the_command_leaves_out_where_things_are_kept() -> None:
+    text = report.publish("T", "memory", ["--out", "a", "--quick", "--work=b"], "m", [], None)
+    assert "`python -m benchmarks.memory --quick`" in text
