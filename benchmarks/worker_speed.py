@@ -62,7 +62,7 @@ def _cpu_s() -> float:
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
     parser = report.parser(__doc__)
-    parser.add_argument("--clips", type=int, default=100, help="recordings in the made corpus")
+    parser.add_argument("--clips", type=int, default=40, help="recordings in the made corpus")
     parser.add_argument("--detector", default="haar")
     parser.add_argument("--rounds", type=int, default=2)
     chosen = parser.parse_args(words)
