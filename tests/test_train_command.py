@@ -51,7 +51,8 @@ def info_of(run_folder: Path) -> dict[str, Any]:
 def test_everything_is_in_the_run_folder(video_run: Path, toy_data: Path) -> None:
     names = {path.name for path in video_run.iterdir()}
     files = {"best.keras", "last.keras", "run.json", "split.json", "history.csv", "curves.png"}
-    assert names == files | {"tensorboard"}
+    # Other tests of the session may have scored this very run.
+    assert names - {"evaluation"} == files | {"tensorboard"}
     info = info_of(video_run)
     assert info["finished"]
     assert info["recipe"]["name"] == "s2-video"
