@@ -12,7 +12,7 @@ from commands import paths
 from errors import UserError
 
 # Few clips: more and smaller steps than the recipes take on a corpus of full size.
-EPOCHS = {"audio": 30, "video": 10}
+EPOCHS = {"audio": 24, "video": 5}
 BATCH_SIZES = {"audio": 8, "video": 16}
 
 
