@@ -87,9 +87,9 @@ def command(out: Path) -> None:
     _summary(out, time.perf_counter() - began_s)
 
 
-def _step(*words: object) -> None:
+def _step(*words: str | int | Path) -> None:
     click.echo("", err=True)
-    if code := paths.run_command(*words):  # type: ignore[arg-type]
+    if code := paths.run_command(*words):
         raise UserError(f"demo stopped: `{words[0]}` ended with exit code {code}")
 
 

@@ -14,7 +14,6 @@ from preprocessing.data_folder import is_data_folder
 SAMPLE_SOURCE = Path("data/sample")
 RECORDS = Path("data/records")
 RUNS = Path("runs")
-EXPORTS = Path("exports")
 
 
 def ensure_sample(source: Path = SAMPLE_SOURCE) -> Path:
