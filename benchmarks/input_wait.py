@@ -64,7 +64,8 @@ def measure(stream: str, data: Path, num_clips: int, num_epochs: int) -> tuple[l
     import numpy as np
 
     import registry
-    from modeling.inputs import Batches, Part
+    from modeling.inputs import Batches
+    from modeling.part import Part
     from modeling.stream_model import InputSpec, build_stream_model
     from modeling.training import Trainer
     from modeling.training_data import training_data
@@ -75,11 +76,7 @@ def measure(stream: str, data: Path, num_clips: int, num_epochs: int) -> tuple[l
     whole = training_data([folder], recipe.labels, (stream,), allow_leak=False)
     part = whole.parts["train"]
     part = Part(part.folders, tuple(rows[:num_clips] for rows in part.rows))
-    face = folder.settings["preparation"]["face"]
-    spec = InputSpec(sample_rate_hz=folder.sample_rate_hz)
-    if stream == "video":
-        channels = 3 if face["color"] == "rgb" else 1
-        spec = InputSpec(face_size_px=face["size_px"], face_channels=channels)
+    spec = InputSpec.of(folder, stream)
     classes = len(whole.labels.labels)
     model = build_stream_model(recipe, classes, spec)
     batches = TimedBatches(

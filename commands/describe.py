@@ -50,8 +50,7 @@ def _data(path: Path) -> dict[str, Any]:
 
     folder = open_data_folder(path)
     rows = folder.part("all")
-    face = folder.settings["preparation"]["face"]
-    channels = 3 if face["color"] == "rgb" else 1
+    crop = ", ".join(map(str, folder.crop_format.shape))
     return {
         "kind": "data folder" + (" (SYNTHETIC)" if folder.synthetic else ""),
         "path": str(path),
@@ -64,8 +63,7 @@ def _data(path: Path) -> dict[str, Any]:
         "speakers": len(speakers_of(rows)) or "unknown",
         "streams": {s: sum(s in row.streams for row in rows) for s in ("audio", "video", "text")},
         "audio": f"(samples,) int16 at {folder.sample_rate_hz} Hz",
-        "video": f"(frames, {face['size_px']}, {face['size_px']}, {channels}) uint8,"
-        f" detector {folder.settings['preparation']['detector']}",
+        "video": f"(frames, {crop}) uint8, detector {folder.settings['preparation']['detector']}",
         "frames without a face": sum(r.num_frames - r.num_faces for r in rows),
         "split": {
             name: {"records": len(ids), "speakers": len(speakers_of(folder.part(name)))}

@@ -41,7 +41,7 @@ def write_sample(
 def ensure_records() -> Path:
     """Prepares the sample corpus in the default place when there are no records yet."""
     if not is_data_folder(RECORDS) and (code := run_command("preprocess")):
-        raise SystemExit(code)
+        raise UserError(f"preprocess of the sample corpus ended with exit code {code}; see above")
     return RECORDS
 
 

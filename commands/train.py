@@ -92,7 +92,8 @@ def command(
         info = _fuse(recipe, {"audio": audio_run, "video": video_run}, data, options)
     else:
         folders = [open_data_folder(path) for path in data or (paths.ensure_records(),)]
-        from modeling.train_stream import TrainOptions, train_stream
+        from modeling.train_run import TrainOptions
+        from modeling.train_stream import train_stream
 
         info = train_stream(recipe, folders, TrainOptions(*options))
     _report(info, out)
@@ -122,7 +123,7 @@ def _fuse(
     if not chosen:
         chosen = {name: _default_run(name) for name in runs}
     from modeling.train_fusion import train_fusion
-    from modeling.train_stream import TrainOptions
+    from modeling.train_run import TrainOptions
 
     folders = [open_data_folder(path) for path in data]
     return train_fusion(recipe, chosen, folders, TrainOptions(*options))

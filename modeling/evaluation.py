@@ -14,7 +14,8 @@ import storage
 from errors import UserError
 from modeling import metrics, plots, run_folder
 from modeling.inference import inference_model, load_run
-from modeling.inputs import Batches, Part, choose
+from modeling.inputs import Batches
+from modeling.part import Part, choose
 from modeling.run_folder import RunInfo
 from preprocessing.data_folder import DataFolder
 from preprocessing.leaks import crossings, require_disjoint

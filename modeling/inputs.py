@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,75 +10,14 @@ import tensorflow as tf
 
 from data_augmentation.chain import Chain, keyed_rng, parse_transforms
 from errors import UserError
-from opencv_model.track import CropFormat
+from modeling.part import Part
 from preprocessing.data_folder import ClipRow, DataFolder
 from preprocessing.labels import LabelSet
-from preprocessing.records import (
-    INT16_SCALE,
-    SCHEMA,
-    damaged_shard,
-    parse_example,
-    read_records,
-)
+from preprocessing.records import INT16_SCALE, SCHEMA, damaged_shard, parse_example
 
 # Above this the decoded records are cached on disk rather than in memory.
 MEMORY_CACHE_BYTES = 3 * 2**30
 READ_BLOCK_BYTES = 2**20
-
-
-@dataclass(frozen=True)
-class Part:
-    """Records chosen from some data folders.
-
-    Attributes:
-      folders: where they lie.
-      rows: those chosen of each folder, with a label of the label set.
-    """
-
-    folders: tuple[DataFolder, ...]
-    rows: tuple[tuple[ClipRow, ...], ...]
-
-    @property
-    def all_rows(self) -> list[ClipRow]:
-        return [row for rows in self.rows for row in rows]
-
-    def __len__(self) -> int:
-        return sum(map(len, self.rows))
-
-    def require_whole(self) -> None:
-        """Reads every shard through.
-
-        Raises:
-          UserError: naming the first that is absent, damaged or lacks a record.
-        """
-        for folder, rows in zip(self.folders, self.rows, strict=True):
-            for path in folder.shard_paths(rows):
-                wanted = {row.id: row for row in rows if row.shard == path.name}
-                held = {
-                    record.id: int(record.face_mask.sum()) for record in read_records(path, wanted)
-                }
-                if held != {row.id: row.num_faces for row in wanted.values()}:
-                    raise damaged_shard(path)
-
-
-def choose(
-    folders: Sequence[DataFolder], split: str, labels: LabelSet, streams: Sequence[str]
-) -> Part:
-    """Records of a split that have a label of the set and at least one of the streams."""
-    rows = tuple(
-        tuple(
-            row
-            for row in folder.part(split)
-            if labels.index(row.label) is not None and set(row.streams) & set(streams)
-        )
-        for folder in folders
-    )
-    return Part(tuple(folders), rows)
-
-
-def class_indices(part: Part, labels: LabelSet) -> np.ndarray:
-    """(records,) int: class of each record, in the order of the rows."""
-    return np.array([labels.index(row.label) for row in part.all_rows], np.int64)
 
 
 class Batches:
@@ -115,8 +53,6 @@ class Batches:
         self._batch_size = batch_size
         self._seed = seed
         self._max_samples = max_samples
-        face = CropFormat(**part.folders[0].settings["preparation"]["face"])
-        self._face_shape = (face.size_px, face.num_channels)
         self._frames = frames_as_examples and "video" in streams
         parsed = parse_transforms(transforms) if seed is not None else ()
         self._chains = {
@@ -198,18 +134,8 @@ class Batches:
             audio = example["audio"][: self._max_samples]
             inputs |= {"audio": audio, "audio_length": tf.size(audio)}
         if "video" in self._streams:
-            inputs |= self._faces(example["video"], example["video_mask"])
+            inputs |= {name: example[name] for name in ("video", "video_mask")}
         return inputs, tf.one_hot(example["class"], self._num_classes), example["index"]
-
-    def _faces(self, video: tf.Tensor, mask: tf.Tensor) -> dict[str, tf.Tensor]:
-        """A record without faces gets one blank, masked frame, so that every batch has a shape."""
-        side_px, channels = self._face_shape
-        empty = tf.equal(tf.shape(video)[0], 0)
-        blank = tf.zeros((1, side_px, side_px, channels), tf.uint8)
-        video = tf.cond(empty, lambda: blank, lambda: video)
-        mask = tf.cond(empty, lambda: tf.zeros(1, tf.bool), lambda: mask)
-        video = tf.ensure_shape(video, (None, side_px, side_px, channels))
-        return {"video": video, "video_mask": tf.ensure_shape(mask, (None,))}
 
     # === Batches ===
 
@@ -279,16 +205,13 @@ def _folder_source(
         raise damaged_shard(missing[0])
     files = [str(path) for path in paths]
     data = tf.data.TFRecordDataset(files, buffer_size=READ_BLOCK_BYTES)
-    face = folder.settings["preparation"]["face"]
-    crops = (-1, face["size_px"], face["size_px"], 3 if face["color"] == "rgb" else 1)
+    crop = folder.crop_format.shape
 
     def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         record = parse_example(serialized)
         wanted = {stream: record[stream] for stream in streams}
         if "video" in streams:
-            # A record without a face knows no size; a batch of such records must have one.
-            wanted["video"] = tf.reshape(record["video"], crops)
-            wanted["video_mask"] = record["video_mask"]
+            wanted |= _with_a_frame(record["video"], record["video_mask"], crop)
         key = tf.strings.join([str(number), record["id"]], "/")
         found = {"index": index.lookup(record["id"]), "class": classes.lookup(record["id"])}
         schema_is_ours = tf.debugging.Assert(record["schema"] == SCHEMA, [record["schema"]])
@@ -298,6 +221,15 @@ def _folder_source(
     return data.map(parse, num_parallel_calls=2, deterministic=True).filter(
         lambda example: example["index"] >= 0
     )
+
+
+def _with_a_frame(
+    video: tf.Tensor, mask: tf.Tensor, crop: tuple[int, int, int]
+) -> dict[str, tf.Tensor]:
+    """A record without faces gets one blank, masked frame, so that every batch has a shape."""
+    num_blank = tf.cast(tf.equal(tf.size(mask), 0), tf.int32)
+    video = tf.pad(tf.reshape(video, (-1, *crop)), [[0, num_blank], [0, 0], [0, 0], [0, 0]])
+    return {"video": video, "video_mask": tf.pad(mask, [[0, num_blank]])}
 
 
 def _table(keys: list[str], values: list[Any]) -> tf.lookup.StaticHashTable:

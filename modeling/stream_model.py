@@ -12,6 +12,7 @@ from data_augmentation.chain import parse_transforms
 from errors import UserError
 from modeling.features.window import FitWindow
 from modeling.recipes import Recipe
+from preprocessing.data_folder import DataFolder
 
 INPUT_NAMES = {"audio": ("audio", "audio_length"), "video": ("video", "video_mask")}
 
@@ -28,6 +29,14 @@ class InputSpec:
     sample_rate_hz: int | None = None
     face_size_px: int | None = None
     face_channels: int | None = None
+
+    @classmethod
+    def of(cls, folder: DataFolder, stream: str) -> InputSpec:
+        """What the records of `folder` hold of one stream."""
+        if stream == "audio":
+            return cls(sample_rate_hz=folder.sample_rate_hz)
+        face = folder.crop_format
+        return cls(face_size_px=face.size_px, face_channels=face.num_channels)
 
 
 def inputs(streams: tuple[str, ...], spec: InputSpec) -> dict[str, keras.KerasTensor]:

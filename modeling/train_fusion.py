@@ -21,7 +21,14 @@ from modeling.inputs import Batches
 from modeling.recipes import Recipe
 from modeling.run_folder import Calibration, RunInfo
 from modeling.stream_arrays import ArrayBatches, Arrays
-from modeling.train_stream import TrainOptions, epoch_writer, finish, new_run_info, set_up
+from modeling.train_run import (
+    TrainOptions,
+    epoch_writer,
+    finish,
+    new_run_info,
+    set_up,
+    train_model,
+)
 from modeling.training_data import TrainingData, class_weights, training_data
 from preprocessing.data_folder import DataFolder, is_data_folder, open_data_folder
 from preprocessing.leaks import crossings, require_disjoint
@@ -183,18 +190,7 @@ def _train(
     names = tuple(name[: -len("_present")] for name in train if name.endswith("_present"))
     batches = ArrayBatches(train, names, recipe, num_classes, options.seed)
     watched = ArrayBatches(watch, names, recipe, num_classes)
-    weights, _ = class_weights(data, recipe)
-    total_steps = batches.num_batches * recipe.epochs
-    trainer = training.Trainer(fusion, recipe, weights, total_steps, options.seed)
-    training.fit(
-        trainer,
-        batches,
-        watched,
-        options.out / run_folder.LAST,
-        options.out / run_folder.BEST,
-        history,
-        epoch_writer(options.out, history, recipe),
-    )
+    train_model(fusion, recipe, data, batches, watched, options, history)
 
 
 def _calibrate(fusion: keras.Model, names: tuple[str, ...], watch: Arrays) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -138,9 +138,9 @@ class Trainer:
                 guesses.append(np.argmax(logits.numpy(), axis=1))
                 bar.update()
         seconds = time.perf_counter() - began_s
-        if not np.isfinite(losses).all():
+        if not (np.isfinite(losses).all() and _all_finite(self.model.trainable_variables)):
             raise UserError(
-                f"loss is no longer a number in epoch {epoch + 1}; lower learning_rate"
+                f"loss or weights no longer a number in epoch {epoch + 1}; lower learning_rate"
                 f" (--set learning_rate={self.recipe.learning_rate / 10:g})"
             )
         score = metrics.accuracies(np.concatenate(truth), np.concatenate(guesses))
@@ -167,6 +167,11 @@ class Trainer:
             guesses.append(np.argmax(logits.numpy(), axis=1))
         score = metrics.accuracies(np.concatenate(truth), np.concatenate(guesses))
         return {"val_loss": loss / weight, **{f"val_{k}": v for k, v in score.items()}}
+
+
+def _all_finite(variables: Sequence[Any]) -> bool:
+    """The loss alone does not tell: oneDNN's ReLU behind a dense layer turns NaN into 0."""
+    return all(np.isfinite(keras.ops.convert_to_numpy(v)).all() for v in variables)
 
 
 def fit(

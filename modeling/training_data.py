@@ -10,7 +10,7 @@ import numpy as np
 import progress
 import registry
 from errors import UserError
-from modeling.inputs import Part, choose, class_indices
+from modeling.part import Part, choose, class_indices
 from modeling.recipes import Recipe
 from preprocessing.clip import SPLITS
 from preprocessing.data_folder import DataFolder

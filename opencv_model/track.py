@@ -41,6 +41,11 @@ class CropFormat:
         """Channels of a crop: 3 for RGB, 1 for grey."""
         return 3 if self.color == "rgb" else 1
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of a crop."""
+        return (self.size_px, self.size_px, self.num_channels)
+
     def crop(self, picture: np.ndarray, box: FaceBox) -> np.ndarray:
         """(size_px, size_px, C) uint8 of a picture."""
         crop = square_crop(picture, box, self.margin, self.size_px, self.color)

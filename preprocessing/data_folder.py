@@ -11,6 +11,7 @@ from typing import Any
 
 import storage
 from errors import UserError, from_os_error
+from opencv_model.track import CropFormat
 from preprocessing.clip import SPLITS
 
 CLIPS = "clips.csv"
@@ -111,6 +112,10 @@ class DataFolder:
     @property
     def sample_rate_hz(self) -> int:
         return int(self.settings["sample_rate_hz"])
+
+    @property
+    def crop_format(self) -> CropFormat:
+        return CropFormat(**self.settings["preparation"]["face"])
 
     @property
     def synthetic(self) -> bool:

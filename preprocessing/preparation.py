@@ -133,7 +133,7 @@ class ClipPreparer:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Crops (T, size, size, C) uint8, mask (T,) bool, boxes (T, 4) float32 of one person."""
         face = self.settings.face
-        crops = np.zeros((len(seen), face.size_px, face.size_px, face.num_channels), np.uint8)
+        crops = np.zeros((len(seen), *face.shape), np.uint8)
         mask = np.zeros(len(seen), bool)
         boxes = np.zeros((len(seen), 4), np.float32)
         for index, frame in enumerate(seen):

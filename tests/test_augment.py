@@ -307,7 +307,7 @@ def test_the_split_command_takes_an_augmented_folder(
 
 def test_training_reads_it(source: DataFolder, augmented: DataFolder) -> None:
     from modeling.inputs import Batches
-    from modeling.train_stream import training_data
+    from modeling.training_data import training_data
 
     streams = ("audio", "video")
     data = training_data([augmented], "basic7", streams, allow_leak=False)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from errors import UserError
-from modeling.inputs import Batches, Part, choose, class_indices
+from modeling.inputs import Batches
+from modeling.part import Part, choose, class_indices
 from preprocessing.data_folder import DataFolder, open_data_folder
 from preprocessing.labels import BASIC7, RAVDESS7, LabelSet
 from preprocessing.splits import make_splits

@@ -295,7 +295,7 @@ def test_a_loss_that_is_no_number_says_what_to_do() -> None:
             self.points[3] = np.nan
 
     trainer = Trainer(small(), recipe(), np.ones(2, np.float32), 12)
-    with pytest.raises(UserError, match=r"loss is no longer a number .*--set learning_rate=0\.002"):
+    with pytest.raises(UserError, match=r"weights no longer a number .*--set learning_rate=0\.002"):
         trainer.train_epoch(Broken(), 0, 3)
 
 

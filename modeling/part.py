@@ -1,0 +1,67 @@
+"""Which records a training or evaluation reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from preprocessing.data_folder import ClipRow, DataFolder
+from preprocessing.labels import LabelSet
+from preprocessing.records import damaged_shard, read_records
+
+
+@dataclass(frozen=True)
+class Part:
+    """Records chosen from some data folders.
+
+    Attributes:
+      folders: where they lie.
+      rows: those chosen of each folder, with a label of the label set.
+    """
+
+    folders: tuple[DataFolder, ...]
+    rows: tuple[tuple[ClipRow, ...], ...]
+
+    @property
+    def all_rows(self) -> list[ClipRow]:
+        return [row for rows in self.rows for row in rows]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.rows))
+
+    def require_whole(self) -> None:
+        """Reads every shard through.
+
+        Raises:
+          UserError: naming the first that is absent, damaged or lacks a record.
+        """
+        for folder, rows in zip(self.folders, self.rows, strict=True):
+            for path in folder.shard_paths(rows):
+                wanted = {row.id: row for row in rows if row.shard == path.name}
+                held = {
+                    record.id: int(record.face_mask.sum()) for record in read_records(path, wanted)
+                }
+                if held != {row.id: row.num_faces for row in wanted.values()}:
+                    raise damaged_shard(path)
+
+
+def choose(
+    folders: Sequence[DataFolder], split: str, labels: LabelSet, streams: Sequence[str]
+) -> Part:
+    """Records of a split that have a label of the set and at least one of the streams."""
+    rows = tuple(
+        tuple(
+            row
+            for row in folder.part(split)
+            if labels.index(row.label) is not None and set(row.streams) & set(streams)
+        )
+        for folder in folders
+    )
+    return Part(tuple(folders), rows)
+
+
+def class_indices(part: Part, labels: LabelSet) -> np.ndarray:
+    """(records,) int: class of each record, in the order of the rows."""
+    return np.array([labels.index(row.label) for row in part.all_rows], np.int64)

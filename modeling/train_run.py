@@ -1,0 +1,177 @@
+"""What training a stream and training a fusion have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+import progress
+import storage
+from errors import UserError
+from modeling import plots, run_folder, training
+from modeling.recipes import Recipe
+from modeling.run_folder import Calibration, RunInfo
+from modeling.training_data import TrainingData, class_weights
+from preprocessing.leaks import crossings, require_disjoint
+
+# Name of the last dense layer of every encoder.
+HEAD = "logits"
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Choices of one run that are not part of the recipe.
+
+    Attributes:
+      init_from: run whose weights training starts from.
+    """
+
+    out: Path
+    seed: int = 0
+    resume: bool = False
+    overwrite: bool = False
+    allow_leak: bool = False
+    init_from: Path | None = None
+
+
+def set_up(seed: int) -> None:
+    """Fixes chance and order of every operation; half precision where a GPU is."""
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+    if tf.config.list_physical_devices("GPU"):
+        keras.mixed_precision.set_global_policy("mixed_float16")
+
+
+def new_run_info(
+    recipe: Recipe,
+    data: TrainingData,
+    options: TrainOptions,
+    streams: tuple[str, ...],
+    spec: dict[str, Any],
+) -> RunInfo:
+    """What is known of a run before it starts."""
+    seen = {split: data.seen(split) for split in ("train", "validation")}
+    leaked = data.leak_allowed
+    synthetic = data.synthetic
+    if options.init_from is not None:
+        earlier = run_folder.read_run(options.init_from)
+        test = [row for folder in data.folders for row in folder.part("test")]
+        found = crossings(earlier.seen, test)
+        leaked |= require_disjoint(
+            found, f"what {options.init_from} was trained on, and test", options.allow_leak
+        )
+        seen["train"] |= earlier.seen
+        leaked |= earlier.leak_allowed
+        synthetic |= earlier.synthetic
+    return RunInfo(
+        recipe=recipe,
+        streams=streams,
+        label_set=recipe.labels,
+        labels=data.labels.labels,
+        seed=options.seed,
+        input=spec,
+        preparation=data.folders[0].settings["preparation"],
+        data=run_folder.describe_data(data.folders),
+        train_seen=seen["train"],
+        validation_seen=seen["validation"],
+        notes=data.notes,
+        leak_allowed=leaked,
+        synthetic=synthetic,
+        versions=run_folder.versions(),
+        git_revision=run_folder.git_revision(),
+        command=run_folder.command_line(),
+    )
+
+
+def train_model(
+    model: keras.Model,
+    recipe: Recipe,
+    data: TrainingData,
+    train: training.EpochBatches,
+    watch: training.EpochBatches,
+    options: TrainOptions,
+    history: training.History,
+) -> training.History:
+    """Trains epoch by epoch from where `history` ends, keeping the run folder up to date.
+
+    Args:
+      train, watch: the training and the validation part.
+    Returns:
+      the history, complete.
+    """
+    weights, _ = class_weights(data, recipe)
+    total_steps = train.num_batches * recipe.epochs
+    trainer = training.Trainer(model, recipe, weights, total_steps, options.seed)
+    return training.fit(
+        trainer,
+        train,
+        watch,
+        options.out / run_folder.LAST,
+        options.out / run_folder.BEST,
+        history,
+        epoch_writer(options.out, history, recipe),
+    )
+
+
+def copy_weights(run: Path, model: keras.Model, labels: tuple[str, ...]) -> None:
+    """Starts `model` from the weights of a run; its head stays new where the classes are others.
+
+    Args:
+      labels: classes of `model`.
+
+    Raises:
+      UserError: another stream or encoder.
+    """
+    earlier = run_folder.read_run(run)
+    donor = training.load_model(run / run_folder.BEST)
+    # By place: Keras numbers the names of layers through all models of a process.
+    theirs, ours = ([v for v in m.variables if "seed" not in v.path] for m in (donor, model))
+    alike = [(a, b) for a, b in zip(theirs, ours, strict=False) if a.shape == b.shape]
+    same = len(theirs) == len(ours) and all(a.name == b.name for a, b in alike)
+    pairs = [(a, b) for a, b in alike if earlier.labels == labels or HEAD not in b.path.split("/")]
+    if not same or len(pairs) < len(ours) // 2:
+        raise UserError(
+            f"--init-from {run}: its model ({earlier.recipe.encoder or earlier.recipe.fusion}) has"
+            " another build; start from a run of the same encoder and features"
+        )
+    for their, our in pairs:
+        our.assign(their)
+    progress.say(f"started from {run}: {len(pairs)} of {len(ours)} tensors copied")
+
+
+def epoch_writer(
+    out: Path, history: training.History, recipe: Recipe
+) -> Callable[[dict[str, Any]], None]:
+    """Keeps table, curves and TensorBoard log of a run up to date."""
+    log = tf.summary.create_file_writer(str(out / run_folder.TENSORBOARD))
+
+    def write(row: dict[str, Any]) -> None:
+        best = history.best_epoch
+        rows = [{**r, "best": r["epoch"] == best} for r in history.rows]
+        storage.write_csv(out / run_folder.HISTORY, training.COLUMNS, rows)
+        plots.curves(rows, out / run_folder.CURVES, f"{recipe.name}, {recipe.labels}")
+        with log.as_default(step=row["epoch"]):
+            for key in (*training.METRIC_COLUMNS, "learning_rate"):
+                tf.summary.scalar(key, row[key])
+        log.flush()
+        progress.say(
+            f"epoch {row['epoch']}: loss {row['loss']:.3f}, UAR {row['uar']:.3f} | validation loss"
+            f" {row['val_loss']:.3f}, UAR {row['val_uar']:.3f}{' *' if row['best'] else ''}"
+        )
+
+    return write
+
+
+def finish(out: Path, info: RunInfo, fitted: Calibration, history: training.History) -> RunInfo:
+    """Writes what is known only at the end."""
+    row = next(row for row in history.rows if row["epoch"] == history.best_epoch)
+    scores = {key: row[key] for key in training.METRIC_COLUMNS} | {"epoch": row["epoch"]}
+    done = dataclasses.replace(info, calibration=fitted, scores=scores, finished=True)
+    run_folder.write_run(out, done)
+    return done
