@@ -114,6 +114,9 @@ TABLE: dict[str, dict[str, Entry]] = {
             "modeling.features.log_mel:S2_16K", f"{_SIGNAL}, from 16 kHz", stream="audio"
         ),
         "s2": Entry("modeling.features.log_mel:S2", f"{_SIGNAL}, from 48 kHz", "", "S2", "audio"),
+        "faces": Entry(
+            "modeling.features.faces:FACES", "face crops as pictures in [0, 1]", stream="video"
+        ),
     },
     "encoders": {
         "s2_audio": Entry(

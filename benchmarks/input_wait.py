@@ -64,9 +64,11 @@ def measure(stream: str, data: Path, num_clips: int, num_epochs: int) -> tuple[l
     import numpy as np
 
     import registry
+    from modeling.input_spec import InputSpec
     from modeling.inputs import Batches
     from modeling.part import Part
-    from modeling.stream_model import InputSpec, build_stream_model
+    from modeling.stream_model import build_stream_model
+    from modeling.train_stream import samples_looked_at
     from modeling.training import Trainer
     from modeling.training_data import training_data
     from preprocessing.data_folder import open_data_folder
@@ -78,7 +80,7 @@ def measure(stream: str, data: Path, num_clips: int, num_epochs: int) -> tuple[l
     part = Part(part.folders, tuple(rows[:num_clips] for rows in part.rows))
     spec = InputSpec.of(folder, stream)
     classes = len(whole.labels.labels)
-    model = build_stream_model(recipe, classes, spec)
+    model = build_stream_model(recipe, classes, spec).whole
     batches = TimedBatches(
         Batches(
             part,
@@ -88,7 +90,7 @@ def measure(stream: str, data: Path, num_clips: int, num_epochs: int) -> tuple[l
             seed=0,
             transforms=recipe.transforms,
             frames_as_examples=recipe.frames_as_examples,
-            max_samples=_samples_looked_at(model) if stream == "audio" else None,
+            max_samples=samples_looked_at(recipe),
         )
     )
     steps = batches.num_batches * num_epochs
@@ -100,11 +102,6 @@ def measure(stream: str, data: Path, num_clips: int, num_epochs: int) -> tuple[l
         alone_ms = seconds_to_read(batches(epoch)) / batches.num_batches * 1000
         epochs.append(Waited(row["seconds"], row["input_wait_share"], first_s, alone_ms))
     return epochs, int(batches.batches.num_examples)
-
-
-def _samples_looked_at(model: Any) -> int:
-    window = model.get_layer("window")
-    return int(window.window_samples + window.offset_samples)
 
 
 def seconds_to_read(batches: Iterable[Any]) -> float:

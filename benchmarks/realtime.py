@@ -86,13 +86,14 @@ def _untrained() -> tuple[Forward, dict[str, Any]]:
 
     import registry
     from modeling.fused_model import fused_model
+    from modeling.input_spec import InputSpec
     from modeling.recipes import S2_AUDIO, S2_VIDEO
-    from modeling.stream_model import InputSpec, build_stream_model
+    from modeling.stream_model import build_stream_model
     from preprocessing.labels import BASIC7
 
     count = len(BASIC7.labels)
-    audio = build_stream_model(S2_AUDIO, count, InputSpec(sample_rate_hz=16_000))
-    video = build_stream_model(S2_VIDEO, count, InputSpec(face_size_px=112, face_channels=1))
+    audio = build_stream_model(S2_AUDIO, count, InputSpec(sample_rate_hz=16_000)).whole
+    video = build_stream_model(S2_VIDEO, count, InputSpec(face_size_px=112, face_channels=1)).whole
     streams = {"audio": audio, "video": video}
     dims = {name: int(m.output["embedding"].shape[-1]) for name, m in streams.items()}
     model = fused_model(streams, registry.load("fusions", "sum")(tuple(streams), count, dims))

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from modeling.stream_model import INPUT_NAMES
+from modeling.input_spec import INPUT_NAMES
 
 
 @keras.saving.register_keras_serializable(package="affectstream")

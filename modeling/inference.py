@@ -11,6 +11,7 @@ from keras import layers, ops
 import registry
 from errors import UserError
 from modeling import run_folder, training
+from modeling.features.front_end import AudioFrontEnd
 from modeling.run_folder import RunInfo
 
 # Sound models look at a window of the front end named here; a model of pictures alone has none.
@@ -63,7 +64,7 @@ def client_config(info: RunInfo) -> dict[str, Any]:
     window_s = DEFAULT_WINDOW_S
     features = _features_of(info)
     if features:
-        front_end = registry.load("features", features)
+        front_end: AudioFrontEnd = registry.load("features", features)
         window_s = front_end.window_samples / front_end.sample_rate_hz
     return {
         "streams": list(info.streams),
@@ -87,6 +88,6 @@ def client_config(info: RunInfo) -> dict[str, Any]:
 
 
 def _features_of(info: RunInfo) -> str:
-    if info.recipe.features:
+    if info.recipe.stream == "audio":
         return info.recipe.features
     return str(info.parts.get("audio", {}).get("features", ""))

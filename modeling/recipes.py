@@ -24,7 +24,7 @@ class Recipe:
       stream: "audio", "video" or "fusion".
       labels: name of the label set.
       encoder: of a stream; `encoder_settings` are its own arguments.
-      features: front end of an audio stream.
+      features: front end of a stream.
       fusion: of a fusion; `fusion_settings` are its own arguments.
       transforms: augmentation of the training part, e.g. "noise:min_snr_db=10,speed,spec_augment".
       frames_as_examples: video trains on single faces, as S2, rather than on whole clips.
@@ -164,6 +164,7 @@ S2_VIDEO = Recipe(
     stream="video",
     source="S2 (RAVDESS two-stream): single faces, ELU CNN, Adam 1e-3, batch 64, 10 epochs",
     encoder="s2_video",
+    features="faces",
     transforms="flip",
     frames_as_examples=True,
     epochs=10,

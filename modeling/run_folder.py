@@ -49,7 +49,7 @@ class RunInfo:
 
     Attributes:
       streams: what the model can listen to or look at.
-      input: of the model, see `stream_model.InputSpec`.
+      input: of the model, see `input_spec.InputSpec`.
       preparation: how its records were made, for a client to do alike.
       data: each data folder: path, corpus, licence, digest of its rows, records a split.
       seen: speakers, recordings and content of training and validation.

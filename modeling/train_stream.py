@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+import registry
 from modeling import calibration, run_folder, training
+from modeling.features.front_end import AudioFrontEnd
+from modeling.input_spec import InputSpec
 from modeling.inputs import Batches
 from modeling.recipes import Recipe
 from modeling.run_folder import Calibration, RunInfo
-from modeling.stream_model import InputSpec, build_stream_model, feature_model
+from modeling.stream_model import STANDARDISE, StreamModel, build_stream_model
 from modeling.train_run import (
     TrainOptions,
     copy_weights,
@@ -38,14 +41,15 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
     data = training_data(folders, recipe.labels, (recipe.stream,), options.allow_leak)
     set_up(options.seed)
     spec = InputSpec.of(data.folders[0], recipe.stream)
-    model = build_stream_model(recipe, len(data.labels.labels), spec)
+    built = build_stream_model(recipe, len(data.labels.labels), spec)
+    model = built.whole
     info = new_run_info(recipe, data, options, (recipe.stream,), dataclasses.asdict(spec))
     if options.init_from is not None:
         copy_weights(options.init_from, model, data.labels.labels)
     go_on = run_folder.begin(options.out, info, options.resume, options.overwrite)
     run_folder.write_split(options.out, data.folders)
     _remove_cache(options.out)
-    max_samples = _samples_looked_at(model) if recipe.stream == "audio" else None
+    max_samples = samples_looked_at(recipe)
     train = Batches(
         data.parts["train"],
         data.labels,
@@ -67,8 +71,8 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
     history = training.History()
     if go_on:
         model, history = training.load_checkpoint(options.out / run_folder.LAST)
-    elif max_samples is not None and options.init_from is None:
-        _standardise(model, data, max_samples)
+    elif options.init_from is None:
+        _standardise(built, recipe, data)
     history = train_model(model, recipe, data, train, watch, options, history)
     _remove_cache(options.out)
     best = training.load_model(options.out / run_folder.BEST)
@@ -84,17 +88,34 @@ def _remove_cache(out: Path) -> None:
         path.unlink()
 
 
-def _samples_looked_at(model: keras.Model) -> int:
-    window = model.get_layer("window")
-    return int(window.window_samples + window.offset_samples)
+def samples_looked_at(recipe: Recipe) -> int | None:
+    """Sound behind this is never read by the model; None for another stream."""
+    if recipe.stream != "audio":
+        return None
+    front_end: AudioFrontEnd = registry.load("features", recipe.features)
+    return front_end.window_samples + front_end.offset_samples
 
 
-def _standardise(model: keras.Model, data: TrainingData, max_samples: int) -> None:
-    """Fits mean and deviation of each band on the training part."""
-    features = feature_model(model)
-    batches = Batches(data.parts["train"], data.labels, ("audio",), 32, max_samples=max_samples)
-    forward = tf.function(lambda inputs: features(inputs, training=False), reduce_retracing=True)
-    model.get_layer("standardise").adapt(forward(inputs) for inputs, *_ in batches())
+def _standardise(built: StreamModel, recipe: Recipe, data: TrainingData) -> None:
+    """Fits means and deviations on the training part, of what counts in each clip."""
+    if not any(layer.name == STANDARDISE for layer in built.network.layers):
+        return
+    batches = Batches(
+        data.parts["train"],
+        data.labels,
+        (recipe.stream,),
+        32,
+        max_samples=samples_looked_at(recipe),
+    )
+    forward = tf.function(lambda inputs: built.front(inputs, training=False), reduce_retracing=True)
+
+    def values() -> Iterator[tf.Tensor]:
+        for inputs, *_ in batches():
+            made = forward(inputs)
+            whole = made["features"]
+            yield tf.boolean_mask(whole, made["mask"]) if "mask" in made else whole
+
+    built.network.get_layer(STANDARDISE).adapt(values())
 
 
 def predict_logits(model: keras.Model, batches: Batches) -> tuple[np.ndarray, np.ndarray]:

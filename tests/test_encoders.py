@@ -12,9 +12,10 @@ import tensorflow as tf
 
 import registry
 from modeling.encoders.s2_video import s2_face
+from modeling.input_spec import InputSpec
 from modeling.layers import know_all_layers
 from modeling.recipes import S2_AUDIO, S2_VIDEO, Recipe
-from modeling.stream_model import InputSpec, build_stream_model
+from modeling.stream_model import build_stream_model
 from modeling.training import Trainer, load_model, save_model
 from tests import models
 
@@ -136,7 +137,7 @@ def test_half_precision(recipe: Recipe, tmp_path: Path) -> None:
     keras.mixed_precision.set_dtype_policy("mixed_float16")
     try:
         spec = InputSpec(models.RATE_HZ, models.SIZE_PX, 1)
-        model = build_stream_model(recipe, NUM_CLASSES, spec)
+        model = build_stream_model(recipe, NUM_CLASSES, spec).whole
         trainer = Trainer(model, recipe, np.ones(NUM_CLASSES, np.float32), 10)
     finally:
         keras.mixed_precision.set_dtype_policy(before)

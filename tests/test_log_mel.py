@@ -13,8 +13,9 @@ import pytest
 import registry
 from errors import UserError
 from modeling.features.log_mel import LogMel, LogMelConfig
+from modeling.input_spec import InputSpec
 from modeling.recipes import S2_AUDIO
-from modeling.stream_model import InputSpec, build_stream_model
+from modeling.stream_model import build_stream_model
 from preprocessing.media import MediaFile
 
 TOLERANCE_DB = 1e-3

@@ -9,6 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from modeling.features.front_end import Features
+from modeling.features.window import sound_window
+from modeling.input_spec import InputSpec
+
 # librosa.power_to_db's own floor on power, and the range kept below the loudest bin.
 MIN_POWER = 1e-10
 RANGE_DB = 80.0
@@ -41,6 +45,15 @@ class LogMelConfig:
         return 1 + self.window_samples // self.hop_samples
 
     @property
+    def stream(self) -> str:
+        return "audio"
+
+    @property
+    def standardise_axis(self) -> int:
+        """Each mel band has its own mean and deviation."""
+        return 1
+
+    @property
     def output_shape(self) -> tuple[int, int, int]:
         """(mels, frames, 1), as encoders take it."""
         return (self.num_mels, self.num_frames, 1)
@@ -48,6 +61,15 @@ class LogMelConfig:
     def build(self) -> keras.layers.Layer:
         """The layer that turns (batch, window_samples) into (batch, mels, frames)."""
         return LogMel(**self._layer_settings(), name="log_mel")
+
+    def connect(self, inputs: dict[str, keras.KerasTensor], spec: InputSpec) -> Features:
+        """(batch, mels, frames, 1) dB of the window.
+
+        Raises:
+          UserError: records of another sampling rate.
+        """
+        spectrogram = self.build()(sound_window(self, inputs, spec))
+        return Features(keras.layers.Reshape(self.output_shape, name="picture")(spectrogram))
 
     def _layer_settings(self) -> dict[str, Any]:
         return {k: v for k, v in asdict(self).items() if k not in _WINDOW_FIELDS}

@@ -7,6 +7,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from errors import UserError
+from modeling.features.front_end import AudioFrontEnd
+from modeling.input_spec import InputSpec
+
 
 @keras.saving.register_keras_serializable(package="affectstream")
 class FitWindow(keras.layers.Layer):
@@ -46,3 +50,22 @@ class FitWindow(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         mine = {"window_samples": self.window_samples, "offset_samples": self.offset_samples}
         return {**super().get_config(), **mine}
+
+
+def sound_window(
+    front_end: AudioFrontEnd, inputs: dict[str, keras.KerasTensor], spec: InputSpec
+) -> keras.KerasTensor:
+    """(batch, window_samples) float32: the stretch of `audio` that a front end looks at.
+
+    Raises:
+      UserError: records of another sampling rate than the front end is made for.
+    """
+    rate_hz = front_end.sample_rate_hz
+    if spec.sample_rate_hz != rate_hz:
+        raise UserError(
+            f"these features are made for {rate_hz} Hz, the records hold {spec.sample_rate_hz} Hz;"
+            f" preprocess with --sample-rate {rate_hz} or choose other features"
+            " (--set features=NAME)"
+        )
+    window = FitWindow(front_end.window_samples, front_end.offset_samples, name="window")
+    return window(inputs["audio"], inputs["audio_length"])

@@ -1,0 +1,67 @@
+"""What every front end is: raw inputs of one stream -> what its encoder sees, in the graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import keras
+
+from modeling.input_spec import InputSpec
+
+
+@dataclass(frozen=True)
+class Features:
+    """What an encoder sees.
+
+    Attributes:
+      values: (batch, *shape) float; pictures (bands, frames, 1), sequences (frames, dim), vectors
+        (dim,), faces (frames, height, width, channels).
+      mask: (batch, frames) bool, True for the frames that count; None where all do, or where there
+        is no time axis.
+    """
+
+    values: keras.KerasTensor
+    mask: keras.KerasTensor | None = None
+
+
+class FrontEnd(Protocol):
+    """One row of the registry's `features`.
+
+    Attributes:
+      stream: the stream whose raw inputs it takes.
+      standardise_axis: axis of `values` (batch is 0) of which each entry gets its own mean and
+        deviation, fitted on the training part; None leaves the values as they are.
+    """
+
+    @property
+    def stream(self) -> str: ...
+
+    @property
+    def standardise_axis(self) -> int | None: ...
+
+    def connect(self, inputs: dict[str, keras.KerasTensor], spec: InputSpec) -> Features:
+        """Builds the graph from `spec.inputs(stream)`.
+
+        Raises:
+          UserError: records that this front end cannot work on.
+        """
+        ...
+
+
+class AudioFrontEnd(FrontEnd, Protocol):
+    """A front end of sound.
+
+    Attributes:
+      sample_rate_hz: of the waveforms it is made for.
+      window_samples: stretch of sound looked at, `offset_samples` into a longer clip.
+    """
+
+    @property
+    def sample_rate_hz(self) -> int: ...
+
+    @property
+    def window_samples(self) -> int: ...
+
+    @property
+    def offset_samples(self) -> int: ...

@@ -1,0 +1,51 @@
+"""What models are fed with: names, shapes and dtypes, the same from record to served signature."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import keras
+
+from preprocessing.data_folder import DataFolder
+
+INPUT_NAMES = {"audio": ("audio", "audio_length"), "video": ("video", "video_mask")}
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a model is fed with; stored with it and repeated to every client.
+
+    Attributes:
+      sample_rate_hz: of `audio`; None for a model without sound.
+      face_size_px, face_channels: of `video`; None for a model without pictures.
+    """
+
+    sample_rate_hz: int | None = None
+    face_size_px: int | None = None
+    face_channels: int | None = None
+
+    @classmethod
+    def of(cls, folder: DataFolder, stream: str) -> InputSpec:
+        """What the records of `folder` hold of one stream."""
+        if stream == "audio":
+            return cls(sample_rate_hz=folder.sample_rate_hz)
+        face = folder.crop_format
+        return cls(face_size_px=face.size_px, face_channels=face.num_channels)
+
+    def inputs(self, stream: str) -> dict[str, keras.KerasTensor]:
+        """Keras inputs of one stream, by the names used everywhere.
+
+        Returns:
+          `audio` (batch, samples) float32 in [-1, 1], `audio_length` (batch,) int32;
+          `video` (batch, frames, height, width, channels) uint8, `video_mask` (batch, frames) bool.
+        """
+        if stream == "audio":
+            return {
+                "audio": keras.Input((None,), name="audio", dtype="float32"),
+                "audio_length": keras.Input((), name="audio_length", dtype="int32"),
+            }
+        shape = (None, self.face_size_px, self.face_size_px, self.face_channels)
+        return {
+            "video": keras.Input(shape, name="video", dtype="uint8"),
+            "video_mask": keras.Input((None,), name="video_mask", dtype="bool"),
+        }
