@@ -20,6 +20,8 @@ COMMANDS = {
     "evaluate": "Score a run on a data folder.",
     "export": "Write a run as SavedModel for TensorFlow Serving.",
     "predict": "Recognise emotion in any media files.",
+    "features": "Write acoustic features as a table, or spectrogram pictures.",
+    "download": "Fetch a corpus that may be fetched freely.",
     "describe": "Say what a run, export or data folder is.",
     "list": "Say which corpora, detectors, encoders, ... exist.",
     "synthesize": "Write the SYNTHETIC sample corpus.",

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from commands import paths
+from preprocessing.feature_table import is_feature_table
 
 
 @click.command("evaluate")
@@ -16,7 +17,7 @@ from commands import paths
     "--data",
     type=click.Path(path_type=Path),
     multiple=True,
-    help=f"Data folder; several are joined. [default: {paths.RECORDS}]",
+    help=f"Data folder or feature table; several are joined. [default: {paths.RECORDS}]",
 )
 @click.option(
     "--split",
@@ -35,9 +36,13 @@ def command(
     Prints UAR (mean recall, with a 95 % interval resampled by speaker), WA (plain accuracy),
     macro-F1, ECE and each class; writes metrics.json, predictions.csv and two pictures.
     """
-    from preprocessing.data_folder import open_data_folder
+    chosen = data or (paths.RECORDS,)
+    features = ""
+    if any(is_feature_table(path) for path in chosen):
+        from modeling.run_folder import read_run
 
-    folders = [open_data_folder(path) for path in data or (paths.RECORDS,)]
+        features = read_run(run).recipe.features
+    folders = [paths.open_data(path, features) for path in chosen]
     from modeling.evaluation import evaluate, table
 
     out = out or run / "evaluation"

@@ -8,8 +8,10 @@ from pathlib import Path
 import click
 
 import progress
+import registry
 from errors import UserError
-from preprocessing.data_folder import is_data_folder
+from preprocessing.data_folder import DataFolder, is_data_folder, open_data_folder
+from preprocessing.feature_table import is_feature_table, open_feature_table
 
 SAMPLE_SOURCE = Path("data/sample")
 RECORDS = Path("data/records")
@@ -36,6 +38,19 @@ def write_sample(
             bar.update(done - bar.n)
 
         return tuple(synthesize(out, num_speakers, num_takes, seed, progress=advance))
+
+
+def open_data(path: Path, features: str) -> DataFolder:
+    """A data folder, or a feature table of the front end `features`.
+
+    Raises:
+      UserError: neither, or damaged.
+    """
+    if not is_feature_table(path):
+        return open_data_folder(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; write it with `features --out {path}`")
+    return open_feature_table(path, registry.load("features", features).sample_rate_hz)
 
 
 def ensure_records() -> Path:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
 import registry
 from commands import paths
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED
+
+if TYPE_CHECKING:
+    from preprocessing.action_units import ActionUnitKind, ActionUnitTable
 
 MAX_SHOWN = 10
 
@@ -30,6 +33,12 @@ MAX_SHOWN = 10
     type=click.Choice([*registry.names("detectors"), "auto", "none"]),
     help="Face detector; none takes each picture whole."
     " [default: none for a corpus of cut-out faces, else auto]",
+)
+@click.option(
+    "--action-units",
+    metavar="PATH|mediapipe",
+    help="Facial action units in place of face crops: a table of OpenFace (one row a recording or a"
+    " frame) or a folder of its tables; mediapipe computes blendshapes from the videos.",
 )
 @click.option(
     "--num-frames",
@@ -70,7 +79,7 @@ MAX_SHOWN = 10
 @click.option(
     "--weights-dir",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Where detector weights lie.",
+    help="Where weights of detectors and blendshapes lie.",
 )
 @click.option("--workers", type=click.IntRange(1), help="Processes. [default: number of cores]")
 @click.option("--overwrite", is_flag=True, help="Begin anew whatever --out holds.")
@@ -80,6 +89,7 @@ def command(
     source: Path | None,
     out: Path,
     detector: str | None,
+    action_units: str | None,
     num_frames: int,
     sampling: str,
     face_size: int,
@@ -102,16 +112,25 @@ def command(
     from preprocessing.preprocess import preprocess
 
     corpus, source = _source(corpus, source)
+    kind, table = _action_units(action_units, detector)
     settings = PreparationSettings(
-        detector=_detector(corpus, detector, weights_dir),
+        detector="none" if kind else _detector(corpus, detector, weights_dir),
         sampling=FrameSampling(sampling, num_frames),
         face=CropFormat(face_size, cast(Literal["grey", "rgb"], face_color)),
         sample_rate_hz=sample_rate,
         max_clip_s=max_clip_s,
+        action_units=kind,
     )
     workers = workers or len(os.sched_getaffinity(0))
-    result = preprocess(corpus, source, out, settings, weights_dir, workers, overwrite)
-    _report(result, out)
+    result = preprocess(corpus, source, out, settings, weights_dir, workers, overwrite, table)
+    _report(result, out, "action units" if kind else "a face")
+    if table is not None and result.without_row:
+        some = ", ".join(result.without_row[:3])
+        click.echo(
+            f"warning: {len(result.without_row)} clips have no row in {table.path}, for one {some};"
+            " those that are not rejected have no video stream",
+            err=True,
+        )
     if result.rejected:
         return EXIT_NOTHING_DONE if strict else EXIT_SOME_REJECTED
     return EXIT_OK
@@ -141,17 +160,37 @@ def _detector(corpus: str, detector: str | None, weights_dir: Path | None) -> st
     return str(detector)
 
 
-def _report(result: Any, out: Path) -> None:
+def _action_units(
+    value: str | None, detector: str | None
+) -> tuple[ActionUnitKind | None, ActionUnitTable | None]:
+    """What takes the place of face crops, and the table that holds it."""
+    if value is None:
+        return None, None
+    if detector is not None:
+        raise click.UsageError("--detector is for face crops; leave it out with --action-units")
+    from preprocessing.action_units import MEDIAPIPE, OPENFACE, ActionUnitKind
+
+    if value == MEDIAPIPE:
+        from opencv_model.blendshapes import BLENDSHAPES
+
+        return ActionUnitKind(MEDIAPIPE, BLENDSHAPES), None
+    from preprocessing.openface import read_action_units
+
+    table = read_action_units(Path(value))
+    return ActionUnitKind(OPENFACE, table.names), table
+
+
+def _report(result: Any, out: Path, shown: str) -> None:
     rows = result.rows
     click.echo(f"{len(rows)} records in {out} ({result.num_prepared} clips prepared now)")
     for name, count in (
         ("with sound", sum(bool(row.num_samples) for row in rows)),
-        ("with a face", sum(bool(row.num_faces) for row in rows)),
+        (f"with {shown}", sum(bool(row.num_faces) for row in rows)),
     ):
         click.echo(f"  {name}: {count}")
     looked, found = sum(r.num_frames for r in rows), sum(r.num_faces for r in rows)
     if looked:
-        click.echo(f"  frames looked at: {looked}, without a face (masked): {looked - found}")
+        click.echo(f"  frames looked at: {looked}, without {shown} (masked): {looked - found}")
     for split, ids in result.splits.parts.items():
         click.echo(f"  {split}: {len(ids)}")
     for note in result.splits.notes:

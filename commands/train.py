@@ -39,7 +39,7 @@ from errors import UserError
     "settings",
     metavar="KEY=VALUE",
     multiple=True,
-    help="Any value of the recipe, encoder or fusion; may be repeated.",
+    help="Any value of the recipe, encoder or fusion; STREAM.KEY=VALUE for a part; repeatable.",
 )
 @click.option("--audio-run", type=click.Path(path_type=Path), help="For a fusion.")
 @click.option("--video-run", type=click.Path(path_type=Path), help="For a fusion.")
@@ -70,34 +70,85 @@ def command(
 ) -> int:
     """Trains one network a stream, or fuses trained streams.
 
-    `--stream fusion` joins --audio-run and --video-run (default runs/audio and runs/video). Runs
+    --data may also be a feature table that `features` wrote, for a recipe of those features.
+
+    `--stream fusion` joins --audio-run and --video-run (default runs/audio and runs/video). A
+    recipe with parts trains those that are not named, into OUT-audio and OUT-video; `--set
+    audio.KEY=VALUE` is for such a part. Runs
     that were trained on different data are fused without paired data, from each one's own
     validation part, unless --data names recordings that have both streams.
     """
     stream, recipe = _recipe(stream, recipe_name)
-    words = [
-        f"{key}={value}"
-        for key, value in (("labels", labels), ("epochs", epochs), ("batch_size", batch_size))
-        if value
-    ]
     out = out or paths.RUNS / stream
     if stream != "fusion" and (audio_run or video_run):
         raise click.UsageError("--audio-run and --video-run go with --stream fusion")
-
-    from preprocessing.data_folder import open_data_folder
-
-    recipe = recipe.with_settings([*words, *settings])
+    given = (("labels", labels), ("epochs", epochs), ("batch_size", batch_size))
+    words = [f"{key}={value}" for key, value in given if value]
+    own, of_parts = _divided(settings, recipe)
+    recipe = recipe.with_settings([*words, *own])
     options = (out, seed, resume, overwrite, allow_leak, init_from)
     if stream == "fusion":
-        info = _fuse(recipe, {"audio": audio_run, "video": video_run}, data, options)
+        named = {"audio": audio_run, "video": video_run}
+        runs = {name: path for name, path in named.items() if path is not None}
+        runs = _with_parts(recipe, runs, data, options, of_parts)
+        info = _fuse(recipe, runs, data, options)
     else:
-        folders = [open_data_folder(path) for path in data or (paths.ensure_records(),)]
+        features = recipe.features
+        folders = [paths.open_data(path, features) for path in data or (paths.ensure_records(),)]
         from modeling.train_run import TrainOptions
         from modeling.train_stream import train_stream
 
         info = train_stream(recipe, folders, TrainOptions(*options))
     _report(info, out)
     return 0
+
+
+def _divided(settings: tuple[str, ...], recipe: Any) -> tuple[list[str], dict[str, list[str]]]:
+    """`--set` words of the recipe itself, and `STREAM.key=value` words of its parts by stream."""
+    streams = {registry.load("recipes", part).stream for part in recipe.parts}
+    own: list[str] = []
+    of_parts: dict[str, list[str]] = {stream: [] for stream in streams}
+    for word in settings:
+        stream, dot, rest = word.partition(".")
+        if dot and stream in streams:
+            of_parts[stream].append(rest)
+        else:
+            own.append(word)
+    return own, of_parts
+
+
+def _with_parts(
+    recipe: Any,
+    runs: dict[str, Path],
+    data: tuple[Path, ...],
+    options: tuple[Any, ...],
+    settings: dict[str, list[str]],
+) -> dict[str, Path]:
+    """The runs to fuse: those named, and the parts of the recipe, trained first where needed."""
+    out, seed = options[0], options[1]
+    for part in recipe.parts:
+        stream = registry.load("recipes", part).stream
+        if stream in runs:
+            continue
+        runs[stream] = out.with_name(f"{out.name}-{stream}")
+        state = _state(runs[stream])
+        if state == "finished":
+            continue
+        words: list[str | int | Path] = ["--recipe", part, "--labels", recipe.labels]
+        words += [word for path in data for word in ("--data", path)]
+        words += [word for value in settings[stream] for word in ("--set", value)]
+        words += ["--resume"] if state == "unfinished" else []
+        if code := paths.run_command("train", *words, "--out", runs[stream], "--seed", seed):
+            raise UserError(f"training {runs[stream]} ended with exit code {code}")
+    return runs or {name: _default_run(name) for name in ("audio", "video")}
+
+
+def _state(run: Path) -> str:
+    if not (run / "run.json").is_file():
+        return "absent"
+    from modeling.run_folder import read_run
+
+    return "finished" if read_run(run).finished else "unfinished"
 
 
 def _recipe(stream: str | None, name: str | None) -> tuple[str, Any]:
@@ -115,18 +166,15 @@ def _recipe(stream: str | None, name: str | None) -> tuple[str, Any]:
 
 
 def _fuse(
-    recipe: Any, runs: dict[str, Path | None], data: tuple[Path, ...], options: tuple[Any, ...]
+    recipe: Any, runs: dict[str, Path], data: tuple[Path, ...], options: tuple[Any, ...]
 ) -> Any:
     from preprocessing.data_folder import open_data_folder
 
-    chosen = {name: path for name, path in runs.items() if path is not None}
-    if not chosen:
-        chosen = {name: _default_run(name) for name in runs}
+    folders = [open_data_folder(path) for path in data]
     from modeling.train_fusion import train_fusion
     from modeling.train_run import TrainOptions
 
-    folders = [open_data_folder(path) for path in data]
-    return train_fusion(recipe, chosen, folders, TrainOptions(*options))
+    return train_fusion(recipe, runs, folders, TrainOptions(*options))
 
 
 def _default_run(stream: str) -> Path:

@@ -6,18 +6,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 import progress
+import registry
 import storage
 from errors import UserError
 from modeling import metrics, plots, run_folder
+from modeling.features.front_end import vector_names
 from modeling.inference import inference_model, load_run
 from modeling.inputs import Batches
 from modeling.part import Part, choose
 from modeling.run_folder import RunInfo
+from modeling.stream_arrays import ArrayBatches, table_arrays
+from modeling.stream_model import NETWORK
+from modeling.training import EpochBatches
 from preprocessing.data_folder import DataFolder
+from preprocessing.feature_table import FeatureTable
 from preprocessing.leaks import crossings, require_disjoint
 from preprocessing.splits import NOT_DISJOINT
 
@@ -50,7 +57,7 @@ def evaluate(
             f" {', '.join(info.streams)}; check --split and `describe` the data"
         )
     leaked = _check_leaks(info, part, split, allow_leak) or info.leak_allowed
-    probabilities, truth = _predict(inference_model(model, info), part, info)
+    probabilities, truth = _predict(model, part, info)
     rows = part.all_rows
     scores = metrics.report(truth, probabilities, info.labels, [row.speaker for row in rows])
     result = {
@@ -107,16 +114,25 @@ def _check_leaks(info: RunInfo, part: Part, split: str, allow_leak: bool) -> boo
     return require_disjoint(crossings(learnt, rows, compare_speakers), sides, allow_leak)
 
 
-def _predict(model: Any, part: Part, info: RunInfo) -> tuple[np.ndarray, np.ndarray]:
+def _predict(model: keras.Model, part: Part, info: RunInfo) -> tuple[np.ndarray, np.ndarray]:
     """(clips, classes) probabilities and (clips,) truth, in the order of the part's rows."""
-    batches = Batches(part, run_folder.label_set_of(info), info.streams, READ_BATCH)
+    labels = run_folder.label_set_of(info)
+    batches: EpochBatches
+    if any(isinstance(folder, FeatureTable) for folder in part.folders):
+        names = vector_names(registry.load("features", info.recipe.features), info.recipe.features)
+        arrays = table_arrays(part, labels, names)
+        batches = ArrayBatches(arrays, (), info.recipe, len(info.labels))
+        model = model.get_layer(NETWORK)
+    else:
+        batches = Batches(part, labels, info.streams, READ_BATCH)
+    model = inference_model(model, info)
     forward = tf.function(lambda inputs: model(inputs, training=False)["probabilities"])
     probabilities = np.zeros((len(part), len(info.labels)))
     truth = np.zeros(len(part), np.int64)
     with progress.bar(batches.num_batches, "evaluate", "batch") as bar:
-        for inputs, labels, index in batches():
+        for inputs, truths, index in batches():
             probabilities[index.numpy()] = forward(inputs).numpy()
-            truth[index.numpy()] = np.argmax(labels.numpy(), axis=1)
+            truth[index.numpy()] = np.argmax(truths.numpy(), axis=1)
             bar.update()
     return probabilities, truth
 

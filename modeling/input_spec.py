@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import keras
@@ -18,17 +19,26 @@ class InputSpec:
     Attributes:
       sample_rate_hz: of `audio`; None for a model without sound.
       face_size_px, face_channels: of `video`; None for a model without pictures.
+      action_units: names of the values of `video`, where these take the place of pictures; else
+        None. Kept as a list, as JSON gives it back.
     """
 
     sample_rate_hz: int | None = None
     face_size_px: int | None = None
     face_channels: int | None = None
+    action_units: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.action_units is not None:
+            object.__setattr__(self, "action_units", list(self.action_units) or None)
 
     @classmethod
     def of(cls, folder: DataFolder, stream: str) -> InputSpec:
         """What the records of `folder` hold of one stream."""
         if stream == "audio":
             return cls(sample_rate_hz=folder.sample_rate_hz)
+        if folder.action_units is not None:
+            return cls(action_units=folder.action_units.names)
         face = folder.crop_format
         return cls(face_size_px=face.size_px, face_channels=face.num_channels)
 
@@ -37,15 +47,24 @@ class InputSpec:
 
         Returns:
           `audio` (batch, samples) float32 in [-1, 1], `audio_length` (batch,) int32;
-          `video` (batch, frames, height, width, channels) uint8, `video_mask` (batch, frames) bool.
+          `video` (batch, frames, height, width, channels) uint8, or (batch, frames, units) float32
+          for action units, `video_mask` (batch, frames) bool.
         """
         if stream == "audio":
             return {
                 "audio": keras.Input((None,), name="audio", dtype="float32"),
                 "audio_length": keras.Input((), name="audio_length", dtype="int32"),
             }
-        shape = (None, self.face_size_px, self.face_size_px, self.face_channels)
+        shape: tuple[int | None, ...] = (
+            None,
+            self.face_size_px,
+            self.face_size_px,
+            self.face_channels,
+        )
+        if self.action_units is not None:
+            shape = (None, len(self.action_units))
+        kind = "uint8" if self.action_units is None else "float32"
         return {
-            "video": keras.Input(shape, name="video", dtype="uint8"),
+            "video": keras.Input(shape, name="video", dtype=kind),
             "video_mask": keras.Input((None,), name="video_mask", dtype="bool"),
         }

@@ -33,6 +33,8 @@ class Batches:
       frames_as_examples: each face is an example of its own.
       max_samples: longer sound is cut to this, the model looks no further.
       cache_path: for data too large to keep in memory.
+    Raises:
+      UserError: face crops beside action units, or transforms of faces on action units.
     """
 
     def __init__(
@@ -60,6 +62,8 @@ class Batches:
             for stream in streams
         }
         self._mixers = [t for t in parsed if t.stream == "batch"]
+        if "video" in streams:
+            _require_one_kind(part.folders, bool(self._chains["video"].transforms), transforms)
         faces = sum(row.num_faces for row in part.all_rows)
         self.num_examples = faces if self._frames else len(part)
         self._rates = {folder.sample_rate_hz for folder in part.folders}
@@ -205,13 +209,14 @@ def _folder_source(
         raise damaged_shard(missing[0])
     files = [str(path) for path in paths]
     data = tf.data.TFRecordDataset(files, buffer_size=READ_BLOCK_BYTES)
-    crop = folder.crop_format.shape
+    units = folder.action_units
+    frame_shape = folder.crop_format.shape if units is None else (len(units.names),)
 
     def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-        record = parse_example(serialized)
+        record = parse_example(serialized, units is not None)
         wanted = {stream: record[stream] for stream in streams}
         if "video" in streams:
-            wanted |= _with_a_frame(record["video"], record["video_mask"], crop)
+            wanted |= _with_a_frame(record["video"], record["video_mask"], frame_shape)
         key = tf.strings.join([str(number), record["id"]], "/")
         found = {"index": index.lookup(record["id"]), "class": classes.lookup(record["id"])}
         schema_is_ours = tf.debugging.Assert(record["schema"] == SCHEMA, [record["schema"]])
@@ -224,12 +229,30 @@ def _folder_source(
 
 
 def _with_a_frame(
-    video: tf.Tensor, mask: tf.Tensor, crop: tuple[int, int, int]
+    video: tf.Tensor, mask: tf.Tensor, frame_shape: tuple[int, ...]
 ) -> dict[str, tf.Tensor]:
     """A record without faces gets one blank, masked frame, so that every batch has a shape."""
     num_blank = tf.cast(tf.equal(tf.size(mask), 0), tf.int32)
-    video = tf.pad(tf.reshape(video, (-1, *crop)), [[0, num_blank], [0, 0], [0, 0], [0, 0]])
+    video = tf.reshape(video, (-1, *frame_shape))
+    video = tf.pad(video, [[0, num_blank], *([0, 0] for _ in frame_shape)])
     return {"video": video, "video_mask": tf.pad(mask, [[0, num_blank]])}
+
+
+def _require_one_kind(folders: Sequence[DataFolder], has_transforms: bool, transforms: str) -> None:
+    first = folders[0]
+    for folder in folders:
+        if folder.action_units != first.action_units:
+            told = [
+                f"{f.path} holds {'face crops' if u is None else f'action units of {u.source}'}"
+                for f in (first, folder)
+                for u in (f.action_units,)
+            ]
+            raise UserError(f"{', '.join(told)}; preprocess both alike")
+    if first.action_units is not None and has_transforms:
+        raise UserError(
+            f"transforms={transforms}: these change face crops, {first.path} holds action units;"
+            " leave them out (--set transforms=)"
+        )
 
 
 def _table(keys: list[str], values: list[Any]) -> tf.lookup.StaticHashTable:

@@ -30,6 +30,9 @@ class Recipe:
       frames_as_examples: video trains on single faces, as S2, rather than on whole clips.
       early_stopping: epochs without a better validation UAR before training ends; 0 never.
       class_weights: weigh classes by the inverse of their frequency in the training part.
+      freeze_epochs: first epochs in which pretrained parts do not learn; after them the whole
+        network is fine-tuned at `fine_tune_rate` times the learning rate.
+      parts: of a fusion, the recipes of its streams, trained first where no run is named.
       modality_dropout: share of training rows of a fusion in which one stream is hidden.
     """
 
@@ -54,13 +57,16 @@ class Recipe:
     early_stopping: int = 0
     class_weights: bool = True
     modality_dropout: float = 0.0
+    freeze_epochs: int = 0
+    fine_tune_rate: float = 0.1
+    parts: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Recipe:
-        return cls(**value)
+        return cls(**{**value, "parts": tuple(value["parts"])})
 
     def with_settings(self, assignments: Sequence[str]) -> Recipe:
         """The recipe with `key=value` words of the command line applied, in order.
@@ -80,7 +86,7 @@ class Recipe:
 
     def _with_setting(self, key: str, text: str) -> Recipe:
         own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        fixed = {"name", "stream", "source", "encoder_settings", "fusion_settings"}
+        fixed = {"name", "stream", "source", "encoder_settings", "fusion_settings", "parts"}
         if key in own and key not in fixed:
             return dataclasses.replace(self, **{key: _converted(key, text, own[key])})
         kind = "fusion" if self.stream == "fusion" else "encoder"
@@ -108,10 +114,18 @@ class Recipe:
         for key, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
             if getattr(self, key) not in known:
                 raise UserError(f"{key}={getattr(self, key)}: must be one of {', '.join(known)}")
-        for key in ("epochs", "batch_size", "learning_rate"):
+        for key in ("epochs", "batch_size", "learning_rate", "fine_tune_rate"):
             if getattr(self, key) <= 0:
                 raise UserError(f"{key}={getattr(self, key)}: must be above 0")
-        for key in ("weight_decay", "label_smoothing", "modality_dropout", "early_stopping"):
+        if self.freeze_epochs and self.schedule != "constant":
+            raise UserError(f"freeze_epochs={self.freeze_epochs}: goes with schedule=constant only")
+        for key in (
+            "freeze_epochs",
+            "weight_decay",
+            "label_smoothing",
+            "modality_dropout",
+            "early_stopping",
+        ):
             if getattr(self, key) < 0:
                 raise UserError(f"{key}={getattr(self, key)}: must be 0 or more")
         fitting = {"audio": ("audio", "features", "batch"), "video": ("video", "batch")}
@@ -171,11 +185,118 @@ S2_VIDEO = Recipe(
     batch_size=64,
 )
 
+S0_ALEXNET = Recipe(
+    name="s0-alexnet",
+    stream="audio",
+    source="S0 (BERT with ResNet34 or AlexNet): AlexNet on spectrogram pictures",
+    encoder="alexnet",
+    features="s2_16k",
+    transforms="noise,speed,time_shift",
+    epochs=30,
+    learning_rate=3e-4,
+    early_stopping=12,
+)
+
+S0_RESNET34 = Recipe(
+    name="s0-resnet34",
+    stream="audio",
+    source="S0 (BERT with ResNet34 or AlexNet): ResNet34 on spectrogram pictures",
+    encoder="resnet34",
+    features="s2_16k",
+    transforms="noise,speed,time_shift",
+    epochs=30,
+    learning_rate=3e-4,
+    early_stopping=12,
+)
+
+S1_FEATURES = Recipe(
+    name="s1-features",
+    stream="audio",
+    source="S1 (IEMOCAP, fused features): 276 statistics a clip into a residual 1-D CNN",
+    encoder="resnet1d",
+    features="s1_statistics",
+    epochs=100,
+    learning_rate=3e-4,
+    early_stopping=20,
+)
+
+S3_CONV1D = Recipe(
+    name="s3-conv1d",
+    stream="audio",
+    source="S3 A1 (TESS): MFCC and chroma into a 1-D CNN, noise, stretch, pitch and speed",
+    encoder="conv1d",
+    features="s3_sequence",
+    transforms="noise,time_stretch,pitch_shift,speed",
+    epochs=45,
+)
+
+S3_LSTM = Recipe(
+    name="s3-lstm",
+    stream="audio",
+    source="S3 A2 (TESS): MFCC and chroma into an LSTM, no augmentation",
+    encoder="lstm",
+    features="s3_sequence",
+    epochs=45,
+)
+
+S4_CONVLSTM = Recipe(
+    name="s4-convlstm",
+    stream="video",
+    source="S4: ConvLSTM2D over the faces of a clip",
+    encoder="convlstm",
+    features="faces",
+    transforms="flip",
+    epochs=30,
+    batch_size=16,
+)
+
+S4_VGG19 = Recipe(
+    name="s4-vgg19",
+    stream="audio",
+    source="S4: VGG19 (ImageNet) on spectrogram pictures, frozen, then fine-tuned",
+    encoder="vgg19",
+    features="s0_picture",
+    epochs=12,
+    freeze_epochs=6,
+)
+
+S4_YAMNET = Recipe(
+    name="s4-yamnet",
+    stream="audio",
+    source="S4: YAMNet (AudioSet) embeddings pooled over time, frozen, then fine-tuned",
+    encoder="yamnet",
+    features="yamnet_patches",
+    epochs=40,
+    freeze_epochs=25,
+)
+
+S4_MULTIMODAL = Recipe(
+    name="s4-multimodal",
+    stream="fusion",
+    source="S4: YAMNet and ConvLSTM joined by fully connected layers",
+    fusion="dense",
+    epochs=60,
+    early_stopping=15,
+    modality_dropout=0.3,
+    parts=("s4-yamnet", "s4-convlstm"),
+)
+
+ACTION_UNITS = Recipe(
+    name="action-units",
+    stream="video",
+    source="facial action units or blendshapes a frame, pooled over time",
+    encoder="action_units",
+    features="action_units",
+    epochs=60,
+    early_stopping=20,
+)
+
 S2_TWO_STREAM = Recipe(
     name="s2-two-stream",
     stream="fusion",
     source="S2 (RAVDESS two-stream): sum of the two softmaxes",
     fusion="sum",
+    parts=("s2-audio", "s2-video"),
 )
 
 LATE_FUSION = Recipe(
@@ -190,6 +311,16 @@ DENSE_FUSION = Recipe(
     stream="fusion",
     source="dense layers over the concatenated embeddings, one stream hidden at random",
     fusion="dense",
+    epochs=60,
+    early_stopping=15,
+    modality_dropout=0.3,
+)
+
+AUTO = Recipe(
+    name="auto",
+    stream="fusion",
+    source="every fusion trained, the best on validation kept, never below its best stream",
+    fusion="auto",
     epochs=60,
     early_stopping=15,
     modality_dropout=0.3,

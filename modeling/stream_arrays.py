@@ -1,12 +1,18 @@
-"""Outputs of frozen streams as arrays, from which a fusion is trained."""
+"""Arrays as batches: outputs of frozen streams for a fusion, or the rows of feature tables."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from data_augmentation.chain import keyed_rng
+from errors import UserError
+from modeling.part import Part, class_indices
 from modeling.recipes import Recipe
+from preprocessing.feature_table import FeatureTable
+from preprocessing.labels import LabelSet
 
 Arrays = dict[str, np.ndarray]
 
@@ -15,8 +21,9 @@ class ArrayBatches:
     """Batches of stream outputs, epoch by epoch, as the training loop reads them.
 
     Args:
-      arrays: `STREAM_logits`, `STREAM_embedding`, `STREAM_present` and `truth`, by record.
-      names: the streams.
+      arrays: by record, `truth` (records,) int and what the network is fed; for a fusion
+        `STREAM_logits`, `STREAM_embedding`, `STREAM_present`.
+      names: the streams of a fusion.
       recipe: batch size, and the share of rows in which one stream is hidden while training.
       seed: of the run; None reads in order and hides nothing (evaluation).
     """
@@ -45,7 +52,8 @@ class ArrayBatches:
         if self._seed is not None:
             rng = keyed_rng(self._seed, epoch, "", "fusion")
             rng.shuffle(order)
-            arrays |= _hide(arrays, self._names, self._recipe.modality_dropout, rng)
+            if self._names:
+                arrays |= _hide(arrays, self._names, self._recipe.modality_dropout, rng)
         labels = np.eye(self._num_classes, dtype=np.float32)[arrays.pop("truth")]
         inputs = {name: value[order] for name, value in arrays.items()}
         data = tf.data.Dataset.from_tensor_slices((inputs, labels[order], order))
@@ -59,3 +67,18 @@ def _hide(arrays: Arrays, names: tuple[str, ...], share: float, rng: np.random.G
     hide = (rng.random(present.shape[1]) < share) & (present.sum(axis=0) > 1)
     present[chosen[hide], np.flatnonzero(hide)] = 0.0
     return {f"{name}_present": present[i] for i, name in enumerate(names)}
+
+
+def table_arrays(part: Part, labels: LabelSet, names: Sequence[str]) -> Arrays:
+    """The rows of feature tables: `features` (rows, len(names)) float32 and `truth`.
+
+    Raises:
+      UserError: a table lacks a column.
+    """
+    pieces = []
+    for table, rows in zip(part.folders, part.rows, strict=True):
+        if not isinstance(table, FeatureTable):
+            raise UserError(f"{table.path}: records beside feature tables; give one kind")
+        place = {row.id: i for i, row in enumerate(table.rows)}
+        pieces.append(table.columns(names)[[place[row.id] for row in rows]])
+    return {"features": np.concatenate(pieces), "truth": class_indices(part, labels)}

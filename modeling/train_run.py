@@ -97,17 +97,19 @@ def train_model(
     watch: training.EpochBatches,
     options: TrainOptions,
     history: training.History,
+    entry: keras.Model | None = None,
 ) -> training.History:
     """Trains epoch by epoch from where `history` ends, keeping the run folder up to date.
 
     Args:
       train, watch: the training and the validation part.
+      entry: the part of `model` that is fed, see `Trainer`.
     Returns:
       the history, complete.
     """
     weights, _ = class_weights(data, recipe)
     total_steps = train.num_batches * recipe.epochs
-    trainer = training.Trainer(model, recipe, weights, total_steps, options.seed)
+    trainer = training.Trainer(model, recipe, weights, total_steps, options.seed, entry)
     return training.fit(
         trainer,
         train,

@@ -1,9 +1,10 @@
-"""`train --stream audio|video`: data folders and a recipe -> a run folder."""
+"""`train --stream audio|video`: data folders or feature tables, and a recipe -> a run folder."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -11,13 +12,15 @@ import numpy as np
 import tensorflow as tf
 
 import registry
+from errors import UserError
 from modeling import calibration, run_folder, training
-from modeling.features.front_end import AudioFrontEnd
+from modeling.features.front_end import AudioFrontEnd, vector_names
 from modeling.input_spec import InputSpec
 from modeling.inputs import Batches
 from modeling.recipes import Recipe
 from modeling.run_folder import Calibration, RunInfo
-from modeling.stream_model import STANDARDISE, StreamModel, build_stream_model
+from modeling.stream_arrays import ArrayBatches, table_arrays
+from modeling.stream_model import NETWORK, STANDARDISE, build_stream_model
 from modeling.train_run import (
     TrainOptions,
     copy_weights,
@@ -28,13 +31,34 @@ from modeling.train_run import (
 )
 from modeling.training_data import TrainingData, class_weights, training_data
 from preprocessing.data_folder import DataFolder
+from preprocessing.feature_table import FeatureTable
 
 CACHE = "cache"
+READ_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How training reads its data.
+
+    Attributes:
+      train: batches of the training part, shuffled and augmented.
+      watch: batches of the validation part, in order.
+      fitting: of the training part, in order and plain.
+      features_only: batches hold features, not raw inputs: the network is fed, not the whole.
+    """
+
+    train: training.EpochBatches
+    watch: training.EpochBatches
+    fitting: training.EpochBatches
+    features_only: bool = False
 
 
 def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOptions) -> RunInfo:
     """Trains one stream and writes its run folder.
 
+    Args:
+      folders: prepared corpora, or feature tables with the columns of the recipe's features.
     Raises:
       UserError: bad data, settings or an occupied `options.out`; nothing already written is lost.
     """
@@ -46,37 +70,23 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
     info = new_run_info(recipe, data, options, (recipe.stream,), dataclasses.asdict(spec))
     if options.init_from is not None:
         copy_weights(options.init_from, model, data.labels.labels)
+    reading = _reading(recipe, data, options)
     go_on = run_folder.begin(options.out, info, options.resume, options.overwrite)
     run_folder.write_split(options.out, data.folders)
     _remove_cache(options.out)
-    max_samples = samples_looked_at(recipe)
-    train = Batches(
-        data.parts["train"],
-        data.labels,
-        (recipe.stream,),
-        recipe.batch_size,
-        options.seed,
-        recipe.transforms,
-        recipe.frames_as_examples,
-        max_samples,
-        str(options.out / CACHE),
-    )
-    watch = Batches(
-        data.parts["validation"],
-        data.labels,
-        (recipe.stream,),
-        max(1, recipe.batch_size // (16 if recipe.stream == "video" else 1)),
-        max_samples=max_samples,
-    )
     history = training.History()
     if go_on:
         model, history = training.load_checkpoint(options.out / run_folder.LAST)
     elif options.init_from is None:
-        _standardise(built, recipe, data)
-    history = train_model(model, recipe, data, train, watch, options, history)
+        _standardise(built.network, None if reading.features_only else built.front, reading)
+    entry = model.get_layer(NETWORK) if reading.features_only else None
+    history = train_model(
+        model, recipe, data, reading.train, reading.watch, options, history, entry
+    )
     _remove_cache(options.out)
     best = training.load_model(options.out / run_folder.BEST)
-    logits, truth = predict_logits(best, watch)
+    fed = best.get_layer(NETWORK) if reading.features_only else best
+    logits, truth = predict_logits(fed, reading.watch)
     _, log_prior = class_weights(data, recipe)
     fitted = Calibration(calibration.fit_temperature(logits, truth), log_prior)
     return finish(options.out, info, fitted, history)
@@ -88,6 +98,51 @@ def _remove_cache(out: Path) -> None:
         path.unlink()
 
 
+# === Reading ===
+
+
+def _reading(recipe: Recipe, data: TrainingData, options: TrainOptions) -> Reading:
+    if any(isinstance(folder, FeatureTable) for folder in data.folders):
+        return _of_tables(recipe, data, options.seed)
+    streams, max_samples = (recipe.stream,), samples_looked_at(recipe)
+    train, validation = data.parts["train"], data.parts["validation"]
+    watch_size = max(1, recipe.batch_size // (16 if recipe.stream == "video" else 1))
+    return Reading(
+        Batches(
+            train,
+            data.labels,
+            streams,
+            recipe.batch_size,
+            options.seed,
+            recipe.transforms,
+            recipe.frames_as_examples,
+            max_samples,
+            str(options.out / CACHE),
+        ),
+        Batches(validation, data.labels, streams, watch_size, max_samples=max_samples),
+        Batches(train, data.labels, streams, READ_BATCH, max_samples=max_samples),
+    )
+
+
+def _of_tables(recipe: Recipe, data: TrainingData, seed: int) -> Reading:
+    if recipe.transforms:
+        raise UserError(
+            f"transforms={recipe.transforms}: they change recordings, a feature table has none;"
+            " leave them out (--set transforms=)"
+        )
+    names = vector_names(registry.load("features", recipe.features), recipe.features)
+    train, watch = (
+        table_arrays(data.parts[split], data.labels, names) for split in ("train", "validation")
+    )
+    num_classes = len(data.labels.labels)
+    return Reading(
+        ArrayBatches(train, (), recipe, num_classes, seed),
+        ArrayBatches(watch, (), recipe, num_classes),
+        ArrayBatches(train, (), recipe, num_classes),
+        features_only=True,
+    )
+
+
 def samples_looked_at(recipe: Recipe) -> int | None:
     """Sound behind this is never read by the model; None for another stream."""
     if recipe.stream != "audio":
@@ -96,29 +151,30 @@ def samples_looked_at(recipe: Recipe) -> int | None:
     return front_end.window_samples + front_end.offset_samples
 
 
-def _standardise(built: StreamModel, recipe: Recipe, data: TrainingData) -> None:
-    """Fits means and deviations on the training part, of what counts in each clip."""
-    if not any(layer.name == STANDARDISE for layer in built.network.layers):
+def _standardise(network: keras.Model, front: keras.Model | None, reading: Reading) -> None:
+    """Fits means and deviations on the training part, of what counts in each clip.
+
+    Args:
+      front: from raw inputs to features; None where features are read.
+    """
+    if not any(layer.name == STANDARDISE for layer in network.layers):
         return
-    batches = Batches(
-        data.parts["train"],
-        data.labels,
-        (recipe.stream,),
-        32,
-        max_samples=samples_looked_at(recipe),
-    )
-    forward = tf.function(lambda inputs: built.front(inputs, training=False), reduce_retracing=True)
 
     def values() -> Iterator[tf.Tensor]:
-        for inputs, *_ in batches():
-            made = forward(inputs)
+        for inputs, *_ in reading.fitting():
+            made = inputs if forward is None else forward(inputs)
             whole = made["features"]
             yield tf.boolean_mask(whole, made["mask"]) if "mask" in made else whole
 
-    built.network.get_layer(STANDARDISE).adapt(values())
+    forward = None
+    if front is not None:
+        forward = tf.function(lambda given: front(given, training=False), reduce_retracing=True)
+    network.get_layer(STANDARDISE).adapt(values())
 
 
-def predict_logits(model: keras.Model, batches: Batches) -> tuple[np.ndarray, np.ndarray]:
+def predict_logits(
+    model: keras.Model, batches: training.EpochBatches
+) -> tuple[np.ndarray, np.ndarray]:
     """(clips, classes) logits and (clips,) truth, in the order of reading."""
     forward = tf.function(lambda inputs: model(inputs, training=False)["logits"])
     logits, truth = [], []

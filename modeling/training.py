@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 import zipfile
@@ -23,6 +24,8 @@ from modeling import metrics
 from modeling.layers import know_all_layers
 from modeling.recipes import Recipe
 
+# Name of the pretrained part of an encoder, frozen for the first `freeze_epochs` of a recipe.
+BASE = "base"
 STATE_MEMBER = "affectstream/training.json"
 METRIC_COLUMNS = ("loss", "wa", "uar", "val_loss", "val_wa", "val_uar")
 COLUMNS = ("epoch", *METRIC_COLUMNS, "learning_rate", "seconds", "input_wait_share", "best")
@@ -71,6 +74,8 @@ class Trainer:
       class_weights: (classes,) float32, multiplied into the loss of each row.
       total_steps: over all epochs, for the learning-rate schedule.
       seed: of the run.
+      entry: the part of `model` that is fed and holds all that is trained, where a part's
+        precomputed features are read instead of raw inputs; None feeds the model itself.
     """
 
     def __init__(
@@ -80,8 +85,10 @@ class Trainer:
         class_weights: np.ndarray,
         total_steps: int,
         seed: int = 0,
+        entry: keras.Model | None = None,
     ) -> None:
         self.model = model
+        self._fed = entry or model
         self.recipe = recipe
         self._seed = seed
         self._class_weights = tf.constant(class_weights, tf.float32)
@@ -92,24 +99,30 @@ class Trainer:
             model.compile(optimizer=make_optimizer(recipe, total_steps))
         self._optimizer = model.optimizer
         self._optimizer.build(model.trainable_variables)
-        self._train_step = tf.function(self._step, reduce_retracing=True)
+        pretrained = {v.path for base in _bases(model) for v in base.trainable_variables}
+        new = [v for v in model.trainable_variables if v.path not in pretrained]
+        self._variables = {False: model.trainable_variables, True: new}
+        self._train_steps = {
+            frozen: tf.function(functools.partial(self._step, frozen), reduce_retracing=True)
+            for frozen in (False, True)
+        }
         self._predict_step = tf.function(self._forward, reduce_retracing=True)
 
     # === Steps ===
 
-    def _step(self, inputs: Any, labels: Any) -> Any:
+    def _step(self, frozen: bool, inputs: Any, labels: Any) -> Any:
+        variables = self._variables[frozen]
         with tf.GradientTape() as tape:
-            logits = self.model(inputs, training=True)["logits"]
+            logits = self._fed(inputs, training=True)["logits"]
             weights = tf.linalg.matvec(labels, self._class_weights)
             loss = tf.reduce_sum(self._loss(labels, logits) * weights) / tf.reduce_sum(weights)
-            total = loss + tf.add_n(self.model.losses) if self.model.losses else loss
+            total = loss + tf.add_n(self._fed.losses) if self._fed.losses else loss
             scaled = self._optimizer.scale_loss(total)
-        variables = self.model.trainable_variables
         self._optimizer.apply(tape.gradient(scaled, variables), variables)
         return loss, logits
 
     def _forward(self, inputs: Any, labels: Any) -> Any:
-        logits = self.model(inputs, training=False)["logits"]
+        logits = self._fed(inputs, training=False)["logits"]
         weights = tf.linalg.matvec(labels, self._class_weights)
         return tf.reduce_sum(self._loss(labels, logits) * weights), tf.reduce_sum(weights), logits
 
@@ -119,7 +132,7 @@ class Trainer:
         """One pass over the training part: loss, WA, UAR, seconds and the share of waiting."""
         losses: list[float] = []
         truth, guesses = [], []
-        self._begin_epoch(epoch)
+        frozen = self._begin_epoch(epoch)
         waited_s = 0.0
         began_s = time.perf_counter()
         iterator = iter(batches(epoch))
@@ -132,12 +145,14 @@ class Trainer:
                     waited_s += time.perf_counter() - asked_s
                 if batch is None:
                     break
-                loss, logits = self._train_step(batch[0], batch[1])
+                loss, logits = self._train_steps[frozen](batch[0], batch[1])
                 losses.append(float(loss))
                 truth.append(np.argmax(batch[1].numpy(), axis=1))
                 guesses.append(np.argmax(logits.numpy(), axis=1))
                 bar.update()
         seconds = time.perf_counter() - began_s
+        for base in _bases(self.model):
+            base.trainable = True  # as the optimizer and every checkpoint know it
         if not (np.isfinite(losses).all() and _all_finite(self.model.trainable_variables)):
             raise UserError(
                 f"loss or weights no longer a number in epoch {epoch + 1}; lower learning_rate"
@@ -147,14 +162,25 @@ class Trainer:
         speed = {"seconds": seconds, "input_wait_share": waited_s / seconds}
         return {"loss": float(np.mean(losses)), **score, **speed}
 
-    def _begin_epoch(self, epoch: int) -> None:
-        """Makes chance in the model depend on (seed, epoch) only; Keras saves no state of it."""
+    def _begin_epoch(self, epoch: int) -> bool:
+        """Makes chance in the model depend on (seed, epoch) only; Keras saves no state of it.
+
+        Returns:
+          whether pretrained parts are frozen in this epoch.
+        """
+        frozen = epoch < self.recipe.freeze_epochs
+        for base in _bases(self.model):
+            base.trainable = not frozen
+        if self.recipe.freeze_epochs:
+            share = 1.0 if frozen else self.recipe.fine_tune_rate
+            self._optimizer.learning_rate = self.recipe.learning_rate * share
         for place, layer in enumerate(self.model._flatten_layers()):
             if isinstance(layer, SpecAugment):
                 layer.begin_epoch(epoch)
             elif hasattr(layer, "seed_generator"):
                 start = keyed_rng(self._seed, epoch, str(place), "dropout").integers(2**31)
                 layer.seed_generator.state.assign(np.array([start, 0], "uint32"))
+        return frozen
 
     def evaluate(self, batches: EpochBatches) -> dict[str, float]:
         """Loss, WA and UAR over a part, without augmentation or dropout."""
@@ -167,6 +193,11 @@ class Trainer:
             guesses.append(np.argmax(logits.numpy(), axis=1))
         score = metrics.accuracies(np.concatenate(truth), np.concatenate(guesses))
         return {"val_loss": loss / weight, **{f"val_{k}": v for k, v in score.items()}}
+
+
+def _bases(model: keras.Model) -> list[keras.layers.Layer]:
+    """Parts that came with pretrained weights."""
+    return [layer for layer in model._flatten_layers() if layer.name == BASE]
 
 
 def _all_finite(variables: Sequence[Any]) -> bool:

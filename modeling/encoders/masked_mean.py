@@ -39,3 +39,46 @@ class MaskedMean(keras.layers.Layer):
 
     def compute_output_shape(self, values_shape: Any, mask_shape: Any = None) -> Any:
         return (mask_shape[0] if mask_shape else None, values_shape[-1])
+
+
+@keras.saving.register_keras_serializable(package="affectstream")
+class UnfoldTime(keras.layers.Layer):
+    """What `FoldTime` folded: (batch x time, ...) -> (batch, time, ...), by the shape of a mask.
+
+    Call:
+      values: (batch x time, ...) float.
+      mask: (batch, time).
+    """
+
+    def call(self, values: Any, mask: Any) -> Any:
+        batch, time = ops.shape(mask)[0], ops.shape(mask)[1]
+        return ops.reshape(values, (batch, time, *values.shape[1:]))
+
+    def compute_output_shape(self, values_shape: Any, mask_shape: Any = (None, None)) -> Any:
+        return (*mask_shape, *values_shape[1:])
+
+
+@keras.saving.register_keras_serializable(package="affectstream")
+class AttentionWeights(keras.layers.Layer):
+    """Softmax over the frames that count.
+
+    Call:
+      scores: (batch x time, 1) float.
+      mask: (batch, time) bool or number.
+    Returns:
+      (batch, time) float32, sum 1 a row; zeros where no frame counts.
+    Source: Ilse et al. 2018 (attention pooling).
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "dtype": "float32"})
+
+    def call(self, scores: Any, mask: Any) -> Any:
+        counts = ops.cast(mask, "float32")
+        scores = ops.reshape(ops.cast(scores, "float32"), ops.shape(mask))
+        top = ops.max(ops.where(counts > 0, scores, -1e9), axis=1, keepdims=True)
+        weights = ops.exp(ops.minimum(scores - top, 0.0)) * counts
+        return weights / ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1e-9)
+
+    def compute_output_shape(self, scores_shape: Any, mask_shape: Any = (None, None)) -> Any:
+        return tuple(mask_shape)

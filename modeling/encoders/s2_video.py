@@ -5,7 +5,8 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
-from modeling.encoders.masked_mean import FoldTime, MaskedMean
+from errors import UserError
+from modeling.encoders.masked_mean import AttentionWeights, FoldTime, MaskedMean
 
 # One row a stage: filters, kernel, dropout behind its pooling.
 STAGES = ((32, 5, 0.0), (64, 5, 0.4), (128, 3, 0.4), (256, 3, 0.5))
@@ -54,15 +55,21 @@ def s2_video(
     num_classes: int,
     embedding_dim: int = 128,
     dense_dropout: float = 0.6,
+    pooling: str = "mean",
 ) -> keras.Model:
     """Encoder of a clip: `s2_face` on every frame, probabilities averaged over those with a face.
 
     Args:
       input_shape: (frames or None, height, width, channels), float in [0, 1].
+      pooling: "mean", as S2, or "attention": a weight a frame, learned from its embedding.
     Returns:
       Model from [`features` (batch, frames, height, width, channels), `mask` (batch, frames)] to
       {"logits", "embedding"}; logits are the logarithm of the mean probability.
+    Raises:
+      UserError: another `pooling`.
     """
+    if pooling not in ("mean", "attention"):
+        raise UserError(f"pooling={pooling}: must be mean or attention")
     face_net = s2_face(input_shape[1:], num_classes, embedding_dim, dense_dropout)
 
     # === Functional Model ===
@@ -70,9 +77,13 @@ def s2_video(
     mask = keras.Input(input_shape[:1], name="mask", dtype="bool")
     outputs = face_net(FoldTime(name="fold_time")(features))
     probabilities = ops.softmax(ops.cast(outputs["logits"], "float32"))
-    mean = MaskedMean(name="mean_probability", dtype="float32")(probabilities, mask)
+    weights = mask
+    if pooling == "attention":
+        scores = layers.Dense(1, name="attention")(outputs["embedding"])
+        weights = AttentionWeights(name="attention_weights")(scores, mask)
+    mean = MaskedMean(name="mean_probability", dtype="float32")(probabilities, weights)
     logits = ops.log(ops.maximum(mean, MIN_PROBABILITY))
-    embedding = MaskedMean(name="mean_embedding")(outputs["embedding"], mask)
+    embedding = MaskedMean(name="mean_embedding")(outputs["embedding"], weights)
     return keras.Model(
         [features, mask], {"logits": logits, "embedding": embedding}, name="s2_video"
     )

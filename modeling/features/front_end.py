@@ -7,6 +7,7 @@ from typing import Protocol
 
 import keras
 
+from errors import UserError
 from modeling.input_spec import InputSpec
 
 
@@ -65,3 +66,20 @@ class AudioFrontEnd(FrontEnd, Protocol):
 
     @property
     def offset_samples(self) -> int: ...
+
+
+def vector_names(front_end: FrontEnd, name: str) -> tuple[str, ...]:
+    """Names of the features of a front end that gives one vector a clip, as tables hold them.
+
+    Args:
+      name: of the front end, for the message.
+    Raises:
+      UserError: it gives pictures or sequences.
+    """
+    names: tuple[str, ...] = getattr(front_end, "names", ())
+    if not names or front_end.standardise_axis != 1:
+        raise UserError(
+            f"features {name!r} are no table of numbers a clip; use s1_statistics"
+            " (see `list features`)"
+        )
+    return names

@@ -1,0 +1,60 @@
+"""`features`: acoustic features of a prepared corpus, as a table or as pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+import registry
+from commands import paths
+
+
+@click.command("features")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help=f"Data folder that `preprocess` wrote. [default: {paths.RECORDS}]",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Table: FILE.csv or FILE.parquet.")
+@click.option(
+    "--features",
+    "name",
+    type=click.Choice(registry.names("features")),
+    default="s1_statistics",
+    show_default=True,
+    help="Which; of those that give one vector a clip.",
+)
+@click.option(
+    "--spectrograms",
+    type=click.Path(path_type=Path),
+    help="Folder for spectrogram pictures, one a clip.",
+)
+@click.option(
+    "--picture",
+    type=click.Choice(registry.names("features")),
+    default="s2_16k",
+    show_default=True,
+    help="Which spectrogram.",
+)
+def command(
+    data: Path | None, out: Path | None, name: str, spectrograms: Path | None, picture: str
+) -> int:
+    """Writes acoustic features for pandas and scikit-learn, or spectrogram pictures.
+
+    The table has the columns clip, speaker, recording, label, split and then the features;
+    `train --recipe s1-features --data FILE` reads it back without the corpus.
+    """
+    if out is None and spectrograms is None:
+        raise click.UsageError("name --out FILE.csv, --spectrograms DIR or both")
+    from preprocessing.data_folder import open_data_folder
+
+    folder = open_data_folder(data or paths.ensure_records())
+    from modeling.feature_writer import write_features, write_spectrograms
+
+    if out is not None:
+        click.echo(f"{out}: {write_features(folder, name, out)} clips")
+    if spectrograms is not None:
+        count = write_spectrograms(folder, picture, spectrograms)
+        click.echo(f"{spectrograms}: {count} pictures")
+    return 0

@@ -1,0 +1,110 @@
+"""`features`: records -> a table of numbers, or spectrogram pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import keras
+import numpy as np
+import tensorflow as tf
+
+import progress
+import registry
+import storage
+from errors import UserError
+from modeling.features.front_end import AudioFrontEnd, vector_names
+from modeling.input_spec import InputSpec
+from modeling.inputs import Batches
+from modeling.part import Part
+from preprocessing.data_folder import ClipRow, DataFolder
+from preprocessing.feature_table import write_feature_table
+from preprocessing.labels import CANONICAL, LabelSet
+
+READ_BATCH = 16
+PICTURES = "pictures.csv"
+PICTURE_COLUMNS = ("picture", "clip", "speaker", "recording", "label", "split")
+
+
+def write_features(folder: DataFolder, features: str, out: Path) -> int:
+    """Writes a table of a front end that gives one vector a clip; the number of its rows.
+
+    Clips without sound are left out, as are those that no split holds.
+
+    Raises:
+      UserError: no sound, records of another rate, or `out` cannot be written.
+    """
+    front_end: AudioFrontEnd = registry.load("features", features)
+    names = vector_names(front_end, features)
+    rows = list(_computed(folder, front_end, f"features {features}"))
+    write_feature_table(out, names, rows, folder, features)
+    return len(rows)
+
+
+def write_spectrograms(folder: DataFolder, features: str, out: Path) -> int:
+    """Writes each clip's picture as `LABEL/RECORDING.png`, low frequencies at the bottom.
+
+    Args:
+      features: a front end that gives pictures, (bands, frames, 1).
+      out: folder; `pictures.csv` in it says which clip each is.
+    Raises:
+      UserError: other features, or it cannot be written.
+    """
+    front_end: AudioFrontEnd = registry.load("features", features)
+    split_of = {id: split for split, ids in folder.splits.parts.items() for id in ids}
+    told = []
+    for row, values in _computed(folder, front_end, f"pictures {features}"):
+        if values.ndim != 3 or values.shape[-1] != 1:
+            raise UserError(f"features {features!r} are no pictures; see `list features`")
+        name = row.id.replace("/", "_").replace("#", "_")
+        picture = out / row.label / f"{name}.png"
+        _write_png(picture, values[:, :, 0])
+        facts = (row.id, row.speaker, row.recording, row.label, split_of.get(row.id, ""))
+        cells = (str(picture.relative_to(out)), *facts)
+        told.append(dict(zip(PICTURE_COLUMNS, cells, strict=True)))
+    storage.write_csv(out / PICTURES, PICTURE_COLUMNS, told)
+    return len(told)
+
+
+def _write_png(path: Path, values: np.ndarray) -> None:
+    """Stretches (bands, frames) over the grey levels, black the lowest."""
+    low, high = float(values.min()), float(values.max())
+    scaled = (values - low) * (255.0 / max(high - low, 1e-6))
+    done, data = cv2.imencode(".png", np.rint(scaled[::-1]).astype(np.uint8))
+    if not done:
+        raise UserError(f"{path}: picture cannot be encoded")
+    with storage.replacing(path) as temporary:
+        temporary.write_bytes(data.tobytes())
+
+
+def _computed(
+    folder: DataFolder, front_end: AudioFrontEnd, what: str
+) -> Iterator[tuple[ClipRow, np.ndarray]]:
+    """Every usable clip with sound, and what the front end makes of it."""
+    in_a_split = {id for ids in folder.splits.parts.values() for id in ids}
+    rows = tuple(
+        row
+        for row in folder.rows
+        if "audio" in row.streams and not row.excluded and (row.id in in_a_split or not in_a_split)
+    )
+    if not rows:
+        raise UserError(f"{folder.path}: no record with sound; `describe` says what it holds")
+    spec = InputSpec.of(folder, "audio")
+    raw = spec.inputs("audio")
+    model = keras.Model(raw, front_end.connect(raw, spec).values)
+    part = Part((folder,), (rows,))
+    # Every canonical label is a class here: nothing is to be left out.
+    batches = Batches(
+        part,
+        LabelSet(CANONICAL),
+        ("audio",),
+        READ_BATCH,
+        max_samples=front_end.window_samples + front_end.offset_samples,
+    )
+    forward = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
+    with progress.bar(len(rows), what, "clip") as bar:
+        for inputs, _, index in batches():
+            made = forward(inputs).numpy()
+            bar.update(len(made))
+            yield from ((rows[i], values) for i, values in zip(index.numpy(), made, strict=True))

@@ -1,0 +1,112 @@
+"""Fitting one fusion to the outputs of frozen streams: by epochs, or by calibrating."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from scipy.special import log_softmax
+
+import registry
+from modeling import calibration, metrics, run_folder, training
+from modeling.recipes import Recipe
+from modeling.stream_arrays import ArrayBatches, Arrays
+from modeling.train_run import TrainOptions, epoch_writer, train_model
+from modeling.training_data import TrainingData
+
+# Name of the whole model, in which the fusion is the layer FUSION; see `fused_model`.
+WHOLE = "fused"
+FUSION = "fusion"
+
+
+def build_fusion(recipe: Recipe, num_classes: int, embedding_dims: dict[str, int]) -> keras.Model:
+    """The recipe's fusion, untrained.
+
+    Args:
+      embedding_dims: of each stream, in the order in which they are joined.
+    """
+    build = registry.load("fusions", recipe.fusion)
+    fusion: keras.Model = build(
+        tuple(embedding_dims), num_classes, embedding_dims, **recipe.fusion_settings
+    )
+    return fusion
+
+
+def fit_fusion(
+    recipe: Recipe,
+    fusion: keras.Model,
+    data: TrainingData,
+    train: Arrays,
+    watch: Arrays,
+    options: TrainOptions,
+) -> tuple[keras.Model, training.History]:
+    """Trains `fusion`, going on from a checkpoint in `options.out`; or calibrates it on `watch`.
+
+    Args:
+      fusion: as `build_fusion` made it.
+      train, watch: `STREAM_logits`, `STREAM_embedding`, `STREAM_present` and `truth` of the
+        training and the validation part.
+    Returns:
+      the fusion with the weights of its best epoch, and its history: one row where it has no
+      epochs.
+    """
+    names = streams_of(watch)
+    history = training.History()
+    if not fusion.trainable_variables:
+        _calibrate(fusion, names, watch)
+        history.rows.append(_row(fusion, train, watch))
+        epoch_writer(options.out, history, recipe)(history.rows[0])
+        return fusion, history
+    if (options.out / run_folder.LAST).is_file():
+        fusion, history = training.load_checkpoint(options.out / run_folder.LAST)
+        fusion = _alone(fusion)
+    num_classes = len(data.labels.labels)
+    batches = ArrayBatches(train, names, recipe, num_classes, options.seed)
+    watched = ArrayBatches(watch, names, recipe, num_classes)
+    history = train_model(fusion, recipe, data, batches, watched, options, history)
+    return _read_fusion(options.out / run_folder.BEST), history
+
+
+def streams_of(arrays: Arrays) -> tuple[str, ...]:
+    """The streams whose outputs the arrays hold, in order."""
+    end = "_present"
+    return tuple(name[: -len(end)] for name in arrays if name.endswith(end))
+
+
+def _read_fusion(path: Path) -> keras.Model:
+    return _alone(training.load_model(path))
+
+
+def _alone(model: keras.Model) -> keras.Model:
+    """The fusion, also where a run stopped between writing the whole and being finished."""
+    return model.get_layer(FUSION) if model.name == WHOLE else model
+
+
+def _calibrate(fusion: keras.Model, names: tuple[str, ...], watch: Arrays) -> None:
+    for layer in fusion.layers:
+        if hasattr(layer, "calibrate"):
+            layer.calibrate(
+                [watch[f"{name}_logits"] for name in names],
+                [watch[f"{name}_present"] > 0 for name in names],
+                watch["truth"],
+            )
+
+
+def fused_logits(fusion: keras.Model, arrays: Arrays) -> np.ndarray:
+    """(clips, classes) float32: what the fusion says to the outputs of the streams."""
+    inputs = {name: value for name, value in arrays.items() if name != "truth"}
+    return np.asarray(fusion(inputs, training=False)["logits"])
+
+
+def _row(fusion: keras.Model, train: Arrays, watch: Arrays) -> dict[str, Any]:
+    """The history of a fusion without epochs: one row."""
+    row: dict[str, Any] = {"epoch": 1, "best": True, "learning_rate": 0.0, "seconds": 0.0}
+    row["input_wait_share"] = 0.0
+    for prefix, arrays in (("", train), ("val_", watch)):
+        logits = fused_logits(fusion, arrays)
+        score = metrics.accuracies(arrays["truth"], logits.argmax(axis=1))
+        row[f"{prefix}loss"] = calibration.nll(log_softmax(logits, axis=1), arrays["truth"])
+        row |= {f"{prefix}{name}": value for name, value in score.items()}
+    return row
