@@ -65,6 +65,36 @@ TABLE: dict[str, dict[str, Entry]] = {
             "research use",
             "Goodfellow et al. 2013, Challenges in Representation Learning",
         ),
+        "tess": Entry(
+            _CORPORA + "filename:TESS",
+            "TESS by its file names, sound, two speakers",
+            "CC BY-NC-ND 4.0",
+            "Pichora-Fuller & Dupuis 2020, doi:10.5683/SP2/E8H2MF",
+        ),
+        "crema_d": Entry(
+            _CORPORA + "filename:CREMA_D",
+            "CREMA-D by its file names, sound or video, 91 speakers",
+            "ODbL 1.0",
+            "Cao et al. 2014, IEEE Trans. Affective Computing 5(4)",
+        ),
+        "emodb": Entry(
+            _CORPORA + "filename:EMODB",
+            "Berlin EmoDB by its file names, sound, German; boredom is left out",
+            "free, no licence stated by the publisher",
+            "Burkhardt et al. 2005, Interspeech",
+        ),
+        "savee": Entry(
+            _CORPORA + "filename:SAVEE",
+            "SAVEE by DC/a01 or DC_a01, sound or video, four men",
+            "research use, on registration",
+            "Haq & Jackson 2010, Machine Audition, chapter 17",
+        ),
+        "meld": Entry(
+            _CORPORA + "meld:MELD",
+            "MELD clips by its tables, with transcripts and its official split",
+            "GPL-3.0 (tables); clips of a television series, research use",
+            "Poria et al. 2019, ACL",
+        ),
         "sample": Entry(
             _CORPORA + "filename:SAMPLE",
             "SYNTHETIC talking faces made by `synthesize`; for trying out, never for accuracy",
@@ -117,8 +147,27 @@ TABLE: dict[str, dict[str, Entry]] = {
         "faces": Entry(
             "modeling.features.faces:FACES", "face crops as pictures in [0, 1]", stream="video"
         ),
+        "action_units": Entry(
+            "modeling.features.action_units:ACTION_UNITS",
+            "action units or blendshapes as they are, frame by frame",
+            stream="video",
+        ),
     },
     "encoders": {
+        "action_units": Entry(
+            "modeling.encoders.action_units:action_units",
+            "action units pooled over time, two dense layers, 23,112 parameters at 35 units, 8 classes",
+            "",
+            "",
+            "video",
+        ),
+        "convlstm": Entry(
+            "modeling.encoders.convlstm:convlstm",
+            "ConvLSTM2D over the faces of a clip, 225,223 parameters at 7 classes",
+            "",
+            "S4; Shi et al. 2015",
+            "video",
+        ),
         "s2_audio": Entry(
             "modeling.encoders.s2_audio:s2_audio",
             "ReLU CNN over a spectrogram, 387,335 parameters at 7 classes",

@@ -15,12 +15,13 @@ import numpy as np
 from benchmarks import inputs, report
 from benchmarks.preprocess_speed import one_core
 from benchmarks.s2_way import MIN_NEIGHBORS, SCALE_FACTOR, full_size_cascade
-from opencv_model.detector import FaceDetector
+from opencv_model.detector import FaceBox
 
 FRAMES_A_CLIP = 8
 FULL_HAAR = "haar as S2, full size"
 
-Detect = Callable[[np.ndarray], int]
+Detect = Callable[[np.ndarray], Sequence[FaceBox]]
+MIN_IOU = 0.5
 
 
 def stills(is_quick: bool, clips: Sequence[Path]) -> tuple[list[np.ndarray], str]:
@@ -48,30 +49,39 @@ def pictures(path: Path, count: int) -> list[np.ndarray]:
 
 
 def detectors(weights_dir: Path | None) -> dict[str, Detect]:
-    """Each counts the faces of a picture."""
-
-    def counting(detector: FaceDetector) -> Detect:
-        return lambda picture: len(detector.detect(picture))
-
-    found = {name: counting(one) for name, one in report.detectors_present(weights_dir).items()}
+    """Each finds the faces of a picture."""
+    found: dict[str, Detect] = {
+        name: one.detect for name, one in report.detectors_present(weights_dir).items()
+    }
     cascade = full_size_cascade()
 
-    def full_size(picture: np.ndarray) -> int:
+    def full_size(picture: np.ndarray) -> Sequence[FaceBox]:
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-        return len(cascade.detectMultiScale(grey, SCALE_FACTOR, MIN_NEIGHBORS))
+        boxes = cascade.detectMultiScale(grey, SCALE_FACTOR, MIN_NEIGHBORS)
+        return [FaceBox(float(x), float(y), float(w), float(h), 1.0) for x, y, w, h in boxes]
 
     return {**found, FULL_HAAR: full_size}
 
 
-def measure(detect: Detect, frames: Sequence[np.ndarray]) -> tuple[float, int, int]:
-    """Median seconds a frame, frames with a face, faces in all."""
+def measure(detect: Detect, frames: Sequence[np.ndarray]) -> tuple[float, list[Sequence[FaceBox]]]:
+    """Median seconds a frame, and the faces of each."""
     detect(frames[0])
-    times, counts = [], []
+    times, found = [], []
     for picture in frames:
         began_s = time.perf_counter()
-        counts.append(detect(picture))
+        found.append(detect(picture))
         times.append(time.perf_counter() - began_s)
-    return report.median(times), sum(map(bool, counts)), sum(counts)
+    return report.median(times), found
+
+
+def agreement(one: Sequence[Sequence[FaceBox]], other: Sequence[Sequence[FaceBox]]) -> str:
+    """In how many of the frames where both find a face their largest faces are the same one."""
+    pairs = [(_largest(a), _largest(b)) for a, b in zip(one, other, strict=True) if a and b]
+    return f"{sum(a.iou(b) > MIN_IOU for a, b in pairs)} of {len(pairs)}"
+
+
+def _largest(faces: Sequence[FaceBox]) -> FaceBox:
+    return max(faces, key=lambda face: face.width * face.height)
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -84,20 +94,29 @@ def main(words: Sequence[str] | None = None) -> int:
         moving = [picture for path in paths for picture in pictures(path, FRAMES_A_CLIP)]
     machine = report.machine()
     rows = []
+    boxes: dict[str, list[Sequence[FaceBox]]] = {}
     with one_core():
         for name, detect in detectors(chosen.weights_dir).items():
             cells: list[object] = [name]
+            boxes[name] = []
             for frames in (still, moving):
-                seconds, found, faces = measure(detect, frames)
-                cells += [f"{seconds * 1000:.1f}", f"{found} / {len(frames)}", faces]
+                seconds, found = measure(detect, frames)
+                with_face, faces = sum(map(bool, found)), sum(map(len, found))
+                cells += [f"{seconds * 1000:.1f}", f"{with_face} / {len(frames)}", faces]
+                boxes[name] += found
             rows.append(cells)
+    pairs = [(a, *(agreement(boxes[a], boxes[b]) for b in boxes)) for a in boxes]
     of_each = ("ms/frame", "with a face", "faces")
     columns = ["detector", *(f"{kind}: {c}" for kind in ("stills", "clips") for c in of_each)]
     note = (
         f"{len(still)} {what}; {FRAMES_A_CLIP} frames of each of {origin}. One core, one thread;"
         " reduction of the picture included; median."
     )
-    parts = [note, report.table(columns, rows)]
+    same = (
+        f"The largest face of both overlaps by IoU > {MIN_IOU:g}, of the stills and frames in which"
+        " both find one:"
+    )
+    parts = [note, report.table(columns, rows), same, report.table(("", *boxes), pairs)]
     report.publish("Face detectors", "face_detectors", words, machine, parts, chosen.out)
     return 0
 

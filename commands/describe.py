@@ -50,7 +50,6 @@ def _data(path: Path) -> dict[str, Any]:
 
     folder = open_data_folder(path)
     rows = folder.part("all")
-    crop = ", ".join(map(str, folder.crop_format.shape))
     return {
         "kind": "data folder" + (" (SYNTHETIC)" if folder.synthetic else ""),
         "path": str(path),
@@ -63,7 +62,7 @@ def _data(path: Path) -> dict[str, Any]:
         "speakers": len(speakers_of(rows)) or "unknown",
         "streams": {s: sum(s in row.streams for row in rows) for s in ("audio", "video", "text")},
         "audio": f"(samples,) int16 at {folder.sample_rate_hz} Hz",
-        "video": f"(frames, {crop}) uint8, detector {folder.settings['preparation']['detector']}",
+        "video": _video(folder),
         "frames without a face": sum(r.num_frames - r.num_faces for r in rows),
         "split": {
             name: {"records": len(ids), "speakers": len(speakers_of(folder.part(name)))}
@@ -73,6 +72,14 @@ def _data(path: Path) -> dict[str, Any]:
         "notes": list(folder.splits.notes),
         "preparation": folder.settings["preparation"],
     }
+
+
+def _video(folder: Any) -> str:
+    units = folder.action_units
+    if units is not None:
+        return f"(frames, {len(units.names)}) float32, action units of {units.source}"
+    crop = ", ".join(map(str, folder.crop_format.shape))
+    return f"(frames, {crop}) uint8, detector {folder.settings['preparation']['detector']}"
 
 
 def _run(path: Path) -> dict[str, Any]:

@@ -223,16 +223,17 @@ def _detectors() -> Iterator[Check]:
         else:
             yield Check("detector haar", "note", "not in this OpenCV")
     for name in FORMS:
+        what = name if name == "blendshapes" else f"detector {name}"
         try:
             paths = present_weights(name)
         except UserError as error:
-            yield Check(f"detector {name}", "note", "weights unusable", str(error))
+            yield Check(what, "note", "weights unusable", str(error))
             continue
         if paths is None:
             found = f"no weights in {cache_folder()}; fetched when it is named"
-            yield Check(f"detector {name}", "note", found)
+            yield Check(what, "note", found)
         else:
-            yield Check(f"detector {name}", "ok", str(paths[0]))
+            yield Check(what, "ok", str(paths[0]))
 
 
 # === Machine ===

@@ -51,9 +51,15 @@ from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED, UserError
 @click.option("--window-s", type=click.FloatRange(0.2, 60), default=3.0, show_default=True)
 @click.option("--hop-s", type=click.FloatRange(0.1, 60), default=1.5, show_default=True)
 @click.option(
+    "--action-units",
+    "units_path",
+    type=click.Path(path_type=Path),
+    help="OpenFace's table of the inputs, or a folder of its tables, for a model trained on such.",
+)
+@click.option(
     "--weights-dir",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Where detector weights lie.",
+    help="Where weights of detectors and blendshapes lie.",
 )
 def command(
     inputs: tuple[Path, ...],
@@ -65,6 +71,7 @@ def command(
     face: str,
     window_s: float,
     hop_s: float,
+    units_path: Path | None,
     weights_dir: Path | None,
 ) -> int:
     """Recognises emotion in media files of any kind and length, window by window.
@@ -78,14 +85,16 @@ def command(
         raise click.UsageError(f"--annotate takes one input, there are {len(files)}")
     model = model or _default_model()
     from errors import MediaError
+    from preprocessing.openface import read_action_units
     from serving.loading import load
 
+    table = read_action_units(units_path) if units_path is not None else None
     recognizer = load(model, weights_dir)
     rows: list[dict[str, Any]] = []
     rejected = 0
     for path in progress.track(files, len(files), "predict", "file"):
         try:
-            answer = recognizer(path, face, window_s, hop_s)
+            answer = recognizer(path, face, window_s, hop_s, table)
             if annotate is not None:
                 from serving.annotate import annotate as write_annotated
 
@@ -108,7 +117,7 @@ def command(
 
 
 def _files(inputs: tuple[Path, ...]) -> Iterator[Path]:
-    from preprocessing.corpora.filename import media_files
+    from preprocessing.corpora.media_files import media_files
 
     for path in inputs:
         if path.is_dir():

@@ -111,6 +111,11 @@ def _clips_to_copy(source: DataFolder, copier: Copier) -> list[ClipRow]:
     if any(row.copy_of for row in source.rows):
         origin = source.settings.get("augmented_from", "the folder it was made from")
         raise UserError(f"{source.path}: holds copies already; augment {origin} instead")
+    if source.action_units is not None and "video" in copier.streams:
+        raise UserError(
+            f"{source.path}: holds action units, which face transforms cannot change; name those"
+            " of sound only, for one --transforms noise,speed,time_shift"
+        )
     train = source.part("train")
     if not train:
         notes = f" ({'; '.join(source.splits.notes)})" if source.splits.notes else ""

@@ -108,7 +108,7 @@ def _write_faces(
     folder: Path, stem: str, record: Record, copies: Mapping[int, Copy], synthetic: bool
 ) -> None:
     found = np.flatnonzero(record.face_mask)
-    if not found.size:
+    if not found.size or record.faces.ndim != 4:  # action units cannot be shown
         return
     picks = found[np.linspace(0, found.size - 1, min(found.size, MAX_FACES_SHOWN)).astype(int)]
     stamp = " (SYNTHETIC)" if synthetic else ""

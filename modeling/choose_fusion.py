@@ -15,7 +15,7 @@ import progress
 import registry
 import storage
 from modeling import calibration, metrics, run_folder, training
-from modeling.fit_fusion import build_fusion, fit_fusion, fused_logits, streams_of
+from modeling.fit_fusion import StreamOutputs, build_fusion, fit_fusion, fused_logits
 from modeling.fusions.best_stream import guesses_alone
 from modeling.recipes import Recipe
 from modeling.stream_arrays import Arrays
@@ -72,8 +72,7 @@ class Choice:
 def choose_fusion(
     recipe: Recipe,
     data: TrainingData,
-    train: Arrays,
-    watch: Arrays,
+    outputs: StreamOutputs,
     options: TrainOptions,
 ) -> Choice:
     """Fits every fusion of the registry, and keeps the one with the highest validation UAR.
@@ -90,9 +89,8 @@ def choose_fusion(
 
     Args:
       recipe: with fusion "auto"; each candidate has its own default settings.
-      train, watch: outputs of the streams over the training and the validation part.
     """
-    names, num_classes = streams_of(watch), len(data.labels.labels)
+    names, watch, num_classes = outputs.names, outputs.watch, len(data.labels.labels)
     dims = {name: watch[f"{name}_embedding"].shape[-1] for name in names}
     rows = [_alone(name, watch) for name in names]
     fitted: dict[str, tuple[keras.Model, training.History]] = {}
@@ -103,7 +101,7 @@ def choose_fusion(
         place = dataclasses.replace(options, out=_folder(options.out, name))
         keras.utils.set_random_seed(options.seed)  # each the same, whichever were done before it
         fusion = build_fusion(own, num_classes, dims)
-        fitted[name] = fit_fusion(own, fusion, data, train, watch, place)
+        fitted[name] = fit_fusion(own, fusion, data, outputs, place)
         rows.append(_scored(name, *fitted[name], watch))
         _write(options.out, rows)
     best = max((row for row in rows if row.fusion in fitted), key=lambda row: row.quality)

@@ -93,6 +93,11 @@ def require_fitting(info: RunInfo, folder: DataFolder) -> None:
             f" preprocess with --sample-rate {wanted['sample_rate_hz']}"
         )
     if "video" in info.streams:
+        if wanted.get("action_units") != there.get("action_units"):
+            raise UserError(
+                f"{folder.path}: face crops where the model looks at action units, or the other way"
+                " round, or other units; preprocess as its own data were"
+            )
         for key, option in (("size_px", "--face-size"), ("color", "--face-color")):
             a, b = wanted["face"][key], there["face"][key]
             if a != b:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -19,6 +19,21 @@ from modeling.training_data import TrainingData
 # Name of the whole model, in which the fusion is the layer FUSION; see `fused_model`.
 WHOLE = "fused"
 FUSION = "fusion"
+
+
+@dataclass(frozen=True)
+class StreamOutputs:
+    """What the frozen streams say to the recordings that a fusion is fitted on.
+
+    Attributes:
+      names: the streams, in the order in which they are joined.
+      train, watch: of the training and the validation part, by record: `STREAM_logits`,
+        `STREAM_embedding`, `STREAM_present` float32 and `truth` int.
+    """
+
+    names: tuple[str, ...]
+    train: Arrays
+    watch: Arrays
 
 
 def build_fusion(recipe: Recipe, num_classes: int, embedding_dims: dict[str, int]) -> keras.Model:
@@ -38,21 +53,18 @@ def fit_fusion(
     recipe: Recipe,
     fusion: keras.Model,
     data: TrainingData,
-    train: Arrays,
-    watch: Arrays,
+    outputs: StreamOutputs,
     options: TrainOptions,
 ) -> tuple[keras.Model, training.History]:
-    """Trains `fusion`, going on from a checkpoint in `options.out`; or calibrates it on `watch`.
+    """Trains `fusion`, going on from a checkpoint in `options.out`; or calibrates it on validation.
 
     Args:
       fusion: as `build_fusion` made it.
-      train, watch: `STREAM_logits`, `STREAM_embedding`, `STREAM_present` and `truth` of the
-        training and the validation part.
     Returns:
       the fusion with the weights of its best epoch, and its history: one row where it has no
       epochs.
     """
-    names = streams_of(watch)
+    names, train, watch = outputs.names, outputs.train, outputs.watch
     history = training.History()
     if not fusion.trainable_variables:
         _calibrate(fusion, names, watch)
@@ -66,17 +78,7 @@ def fit_fusion(
     batches = ArrayBatches(train, names, recipe, num_classes, options.seed)
     watched = ArrayBatches(watch, names, recipe, num_classes)
     history = train_model(fusion, recipe, data, batches, watched, options, history)
-    return _read_fusion(options.out / run_folder.BEST), history
-
-
-def streams_of(arrays: Arrays) -> tuple[str, ...]:
-    """The streams whose outputs the arrays hold, in order."""
-    end = "_present"
-    return tuple(name[: -len(end)] for name in arrays if name.endswith(end))
-
-
-def _read_fusion(path: Path) -> keras.Model:
-    return _alone(training.load_model(path))
+    return _alone(training.load_model(options.out / run_folder.BEST)), history
 
 
 def _alone(model: keras.Model) -> keras.Model:

@@ -66,7 +66,7 @@ class Recipe:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Recipe:
-        return cls(**{**value, "parts": tuple(value["parts"])})
+        return cls(**{**value, "parts": tuple(value.get("parts", ()))})
 
     def with_settings(self, assignments: Sequence[str]) -> Recipe:
         """The recipe with `key=value` words of the command line applied, in order.

@@ -14,7 +14,7 @@ import progress
 from errors import UserError
 from modeling import calibration, run_folder, training
 from modeling.choose_fusion import AUTO, WITHOUT_PAIRS, choose_fusion, forget_candidates
-from modeling.fit_fusion import build_fusion, fit_fusion, fused_logits
+from modeling.fit_fusion import StreamOutputs, build_fusion, fit_fusion, fused_logits
 from modeling.fuse_unpaired import fuse_unpaired
 from modeling.fused_model import fused_model, outputs_of_streams
 from modeling.inputs import Batches
@@ -89,14 +89,14 @@ def _fuse_paired(
         return run_folder.read_run(options.out)
     run_folder.write_split(options.out, data.folders)
     streams = outputs_of_streams(models)
-    train = _stream_outputs(streams, data, "train", tuple(infos))
-    watch = _stream_outputs(streams, data, "validation", tuple(infos))
+    train, watch = (_part_outputs(streams, data, s, tuple(infos)) for s in ("train", "validation"))
+    outputs = StreamOutputs(tuple(infos), train, watch)
     if fusion is None:
-        choice = choose_fusion(recipe, data, train, watch, options)
+        choice = choose_fusion(recipe, data, outputs, options)
         fusion, history = choice.fusion, choice.history
         info = dataclasses.replace(info, notes=(*info.notes, choice.note))
     else:
-        fusion, history = fit_fusion(recipe, fusion, data, train, watch, options)
+        fusion, history = fit_fusion(recipe, fusion, data, outputs, options)
     temperature = calibration.fit_temperature(fused_logits(fusion, watch), watch["truth"])
     whole = fused_model(models, fusion)
     training.save_model(whole, options.out / run_folder.BEST)
@@ -119,7 +119,7 @@ def _check_streams_against(data: TrainingData, infos: dict[str, RunInfo], allow_
     return leaked
 
 
-def _stream_outputs(
+def _part_outputs(
     streams: keras.Model, data: TrainingData, split: str, names: tuple[str, ...]
 ) -> Arrays:
     """Outputs of the frozen streams over a part, and `truth` (clips,) int, by record order."""

@@ -164,7 +164,7 @@ def _standardise(network: keras.Model, front: keras.Model | None, reading: Readi
         for inputs, *_ in reading.fitting():
             made = inputs if forward is None else forward(inputs)
             whole = made["features"]
-            yield tf.boolean_mask(whole, made["mask"]) if "mask" in made else whole
+            yield tf.boolean_mask(whole, made["mask"])[None] if "mask" in made else whole
 
     forward = None
     if front is not None:

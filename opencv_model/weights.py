@@ -1,4 +1,4 @@
-"""Weights of the detectors: what to look for, where, and how to know that it is genuine."""
+"""Weights of detectors and blendshapes: what to look for, where, and how to know the genuine."""
 
 from __future__ import annotations
 
@@ -92,6 +92,16 @@ FILES: dict[str, WeightFile] = {
             ),
         ),
         WeightFile(
+            "face_landmarker.task",
+            "https://storage.googleapis.com/mediapipe-models/face_landmarker/"
+            "face_landmarker/float16/1/face_landmarker.task",
+            Checksum(
+                "md5",
+                "b0e7274907a1644404fef66b28dd6d85",
+                "Google Cloud Storage, ETag and x-goog-hash of the object",
+            ),
+        ),
+        WeightFile(
             "opencv_face_detector_uint8.pb",
             f"{_THIRD_PARTY}/dnn_samples_face_detector_20180220_uint8/opencv_face_detector_uint8.pb",
             Checksum("sha1", "4f2fdf6f231d759d7bbdb94353c5a68690f3d2ae", _META4),
@@ -129,6 +139,7 @@ FILES: dict[str, WeightFile] = {
 FORMS: dict[str, tuple[Form, ...]] = {
     "yunet": (Form((("face_detection_yunet_*.onnx",),), ("face_detection_yunet_2026may.onnx",)),),
     "blazeface": (Form((("blaze_face_*.tflite",),), ("blaze_face_short_range.tflite",)),),
+    "blendshapes": (Form((("face_landmarker*.task",),), ("face_landmarker.task",)),),
     "resnet_ssd": (
         Form(
             (("opencv_face_detector*.pb",), ("opencv_face_detector*.pbtxt",)),
@@ -159,7 +170,7 @@ def present_weights(
     """Files of a detector that are on this machine, checked; opens no connection.
 
     Args:
-      detector: "yunet", "blazeface" or "resnet_ssd".
+      detector: "yunet", "blazeface", "resnet_ssd", or "blendshapes", which is no detector.
       weights_dir: folder of the user, looked at before the cache.
     Returns:
       The files in the order the detector takes them, or None where no form is complete.

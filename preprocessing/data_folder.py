@@ -12,6 +12,7 @@ from typing import Any
 import storage
 from errors import UserError, from_os_error
 from opencv_model.track import CropFormat
+from preprocessing.action_units import ActionUnitKind
 from preprocessing.clip import SPLITS
 
 CLIPS = "clips.csv"
@@ -116,6 +117,12 @@ class DataFolder:
     @property
     def crop_format(self) -> CropFormat:
         return CropFormat(**self.settings["preparation"]["face"])
+
+    @property
+    def action_units(self) -> ActionUnitKind | None:
+        """What the video stream holds instead of face crops; None for face crops."""
+        kind = self.settings["preparation"].get("action_units")
+        return None if kind is None else ActionUnitKind.from_json(kind)
 
     @property
     def synthetic(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 
 from errors import MediaError
+from opencv_model.blendshapes import open_blendshapes
 from opencv_model.choose import open_detector
-from opencv_model.detector import FaceDetector
 from opencv_model.track import CropFormat, FaceTracker
+from preprocessing.action_units import MEDIAPIPE, ActionUnitKind, ActionUnitTrack
+from preprocessing.blendshapes import BlendshapeFinder
 from preprocessing.clip import Clip
 from preprocessing.faces import FaceFinder, FrameFaces
 from preprocessing.frame_plan import FrameSampling
-from preprocessing.media import MediaFile, Tracks
+from preprocessing.media import MediaFile, Tracks, rgb
 from preprocessing.records import SILENCE_PEAK, Record, content_hash, to_pcm
 from preprocessing.stills import is_still, read_still
 
@@ -30,6 +32,9 @@ class PreparationSettings:
     Attributes:
       detector: name of the face detector, or "none": every picture is a face already.
       max_clip_s: a longer clip becomes consecutive records of one recording, of equal length.
+      action_units: what the video stream holds instead of face crops; None for face crops.
+      tracks: clip key -> action units of a table, which take the place of the pictures; they are
+        data, not a setting, and are not stored.
     """
 
     detector: str
@@ -37,25 +42,61 @@ class PreparationSettings:
     face: CropFormat = field(default_factory=lambda: CropFormat(112, "grey"))
     sample_rate_hz: int = 16000
     max_clip_s: float = 10.0
+    action_units: ActionUnitKind | None = None
+    tracks: Mapping[str, ActionUnitTrack] = field(default_factory=dict, repr=False, compare=False)
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        value = {
+            "detector": self.detector,
+            "sampling": asdict(self.sampling),
+            "face": asdict(self.face),
+            "sample_rate_hz": self.sample_rate_hz,
+            "max_clip_s": self.max_clip_s,
+        }
+        if self.action_units is not None:
+            value["action_units"] = self.action_units.as_json()
+        return value
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> PreparationSettings:
-        sampling = FrameSampling(**value["sampling"])
-        return cls(**{**value, "sampling": sampling, "face": CropFormat(**value["face"])})
+        read: dict[str, Any] = {
+            "sampling": FrameSampling(**value["sampling"]),
+            "face": CropFormat(**value["face"]),
+        }
+        if value.get("action_units") is not None:
+            read["action_units"] = ActionUnitKind.from_json(value["action_units"])
+        return cls(**{**value, **read})
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """The video stream of one record, as `Record` holds it."""
+
+    faces: np.ndarray
+    mask: np.ndarray
+    boxes: np.ndarray
+    times_s: np.ndarray
+    content: str
+    num_frames: int
 
 
 class ClipPreparer:
-    """Turns clips into records; holds the detector, so open one a process."""
+    """Turns clips into records; holds what looks at frames, so open one a process."""
 
     def __init__(self, settings: PreparationSettings, weights_dir: Path | None = None) -> None:
         self.settings = settings
-        self._detector: FaceDetector | None = None
-        if settings.detector != "none":
-            self._detector = open_detector(settings.detector, weights_dir)
-        self._finder = FaceFinder(self._detector, settings.face)
+        units = settings.action_units
+        self._finder: FaceFinder | BlendshapeFinder | None = None
+        self._shape: tuple[int, ...] = settings.face.shape
+        if units is None:
+            no_detector = settings.detector == "none"
+            detector = None if no_detector else open_detector(settings.detector, weights_dir)
+            self._finder = FaceFinder(detector, settings.face)
+        else:
+            self._shape = (len(units.names),)
+            if units.source == MEDIAPIPE:
+                self._finder = BlendshapeFinder(open_blendshapes(weights_dir))
+        self._dtype = np.uint8 if units is None else np.float32
 
     def records(self, clip: Clip) -> Iterator[Record]:
         """Yields the records of one clip, a stretch at a time; some of a long one may be empty.
@@ -66,12 +107,20 @@ class ClipPreparer:
         yield from (self._still(clip) if is_still(clip) else self._moving(clip))
 
     def _still(self, clip: Clip) -> Iterator[Record]:
-        seen = self._finder.in_picture(read_still(clip))
-        stretch = Tracks(0.0, 0.0, None, [seen], np.zeros(1))
+        picture = read_still(clip)
+        seen = [] if self._finder is None else [self._finder.in_picture(picture)]
+        stretch = Tracks(0.0, 0.0, None, seen, np.zeros(len(seen)))
         record = self._record(clip, stretch, FaceTracker(), clip.key)
         if not record.face_mask.any():
-            raise MediaError(f"{clip.key}: no face in the picture; --detector none takes it whole")
+            raise MediaError(f"{clip.key}: {self._no_face_in_picture()}")
         yield record
+
+    def _no_face_in_picture(self) -> str:
+        if self._finder is None:
+            return "no row of action units; add it to the table"
+        whole = "--detector none takes it whole"
+        other = "leave it out" if self.settings.action_units is not None else whole
+        return f"no face in the picture; {other}"
 
     def _moving(self, clip: Clip) -> Iterator[Record]:
         with MediaFile(clip.path, clip.name) as media:
@@ -82,28 +131,26 @@ class ClipPreparer:
                 )
             bounds = stretches(clip, media.info.duration_s, self.settings.max_clip_s)
             tracker = FaceTracker()
-            sampling = self.settings.sampling if media.info.has_video else None
+            looks = media.info.has_video and self._finder is not None
+            sampling = self.settings.sampling if looks else None
+            look = rgb if self._finder is None else self._finder.in_frame
             rate = self.settings.sample_rate_hz
             useful = 0
-            for number, tracks in enumerate(
-                media.tracks(bounds, rate, sampling, self._finder.in_frame)
-            ):
+            for number, tracks in enumerate(media.tracks(bounds, rate, sampling, look)):
                 name = clip.key if len(bounds) == 1 else f"{clip.key}#{number:05d}"
                 record = self._record(clip, tracks, tracker, name)
                 useful += bool(len(record.waveform) or record.face_mask.any())
                 yield record
             if not useful:
-                raise MediaError(f"{clip.name}: {_nothing(media)}; record it again or leave it out")
+                nothing = _nothing(media, self._finder is None)
+                raise MediaError(f"{clip.name}: {nothing}; record it again or leave it out")
 
     def _record(self, clip: Clip, tracks: Tracks, tracker: FaceTracker, name: str) -> Record:
-        faces, mask, boxes = self._follow(tracks.frames, tracker)
+        seen = self._pictures(clip, tracks, tracker)
         waveform = np.zeros(0, np.int16)
         if tracks.waveform is not None and np.abs(tracks.waveform).max(initial=0) >= SILENCE_PEAK:
             waveform = to_pcm(tracks.waveform)
         audio_hash = content_hash(waveform.tobytes()) if len(waveform) else ""
-        video_hash = content_hash(*(seen.content for seen in tracks.frames)) if mask.any() else ""
-        if not mask.any():
-            faces, mask, boxes = _no_faces()
         return Record(
             id=f"{clip.corpus}/{name}",
             path=str(clip.path),
@@ -115,25 +162,53 @@ class ClipPreparer:
             end_s=tracks.end_s,
             waveform=waveform,
             sample_rate_hz=self.settings.sample_rate_hz,
-            faces=faces,
-            face_mask=mask,
-            frame_times_s=tracks.frame_times_s[: len(mask)].astype(np.float32),
-            boxes_px=boxes,
+            faces=seen.faces,
+            face_mask=seen.mask,
+            frame_times_s=seen.times_s.astype(np.float32),
+            boxes_px=seen.boxes,
             audio_hash=audio_hash,
-            video_hash=video_hash,
+            video_hash=seen.content,
             detector=self.settings.detector,
             transcript=clip.transcript,
             split=clip.split,
-            num_frames=len(tracks.frames),
+            num_frames=seen.num_frames,
             attributes=clip.attributes,
         )
+
+    def _pictures(self, clip: Clip, tracks: Tracks, tracker: FaceTracker) -> _Pictures:
+        """What was seen in one stretch, or what the table of action units says of it."""
+        if self._finder is None:
+            return self._from_table(clip, tracks)
+        faces, mask, boxes = self._follow(tracks.frames, tracker)
+        if not mask.any():
+            return self._nothing_seen(len(tracks.frames))
+        content = content_hash(*(seen.content for seen in tracks.frames))
+        return _Pictures(faces, mask, boxes, tracks.frame_times_s, content, len(mask))
+
+    def _from_table(self, clip: Clip, tracks: Tracks) -> _Pictures:
+        track = self.settings.tracks.get(clip.key)
+        if track is None:
+            return self._nothing_seen(0)
+        end_s = tracks.end_s if tracks.end_s > tracks.start_s else math.inf  # a still has no end
+        track = track.between(tracks.start_s, end_s)
+        if not track.mask.any() or track.times_s is None:
+            return self._nothing_seen(len(track.mask))
+        boxes = np.zeros((len(track.mask), 4), np.float32)
+        content = content_hash(track.values.tobytes(), track.mask.tobytes())
+        return _Pictures(track.values, track.mask, boxes, track.times_s, content, len(track.mask))
+
+    def _nothing_seen(self, num_frames: int) -> _Pictures:
+        faces = np.zeros([0] * (1 + len(self._shape)), self._dtype)
+        boxes = np.zeros((0, 4), np.float32)
+        return _Pictures(faces, np.zeros(0, bool), boxes, np.zeros(0), "", num_frames)
 
     def _follow(
         self, seen: list[FrameFaces], tracker: FaceTracker
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Crops (T, size, size, C) uint8, mask (T,) bool, boxes (T, 4) float32 of one person."""
-        face = self.settings.face
-        crops = np.zeros((len(seen), *face.shape), np.uint8)
+        """Crops (T, size, size, C) uint8 or blendshapes (T, 52) float32 of one person, with mask
+        (T,) bool and boxes (T, 4) float32.
+        """
+        crops = np.zeros((len(seen), *self._shape), self._dtype)
         mask = np.zeros(len(seen), bool)
         boxes = np.zeros((len(seen), 4), np.float32)
         for index, frame in enumerate(seen):
@@ -163,11 +238,10 @@ def stretches(clip: Clip, duration_s: float, max_clip_s: float) -> list[tuple[fl
     return list(itertools.pairwise(edges))
 
 
-def _no_faces() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return np.zeros((0, 0, 0, 0), np.uint8), np.zeros(0, bool), np.zeros((0, 4), np.float32)
-
-
-def _nothing(media: MediaFile) -> str:
+def _nothing(media: MediaFile, from_table: bool) -> str:
+    if from_table:
+        sound = "silent throughout" if media.info.has_audio else "no sound"
+        return f"{sound} and no row of action units for it"
     if media.info.has_audio and media.info.has_video:
         return "silent throughout and no face in it"
     return "silent throughout" if media.info.has_audio else "no sound and no face in it"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import registry
 import storage
 from errors import UserError
 from preprocessing import data_folder
+from preprocessing.action_units import ActionUnitTable, ActionUnitTrack, file_name_pattern
 from preprocessing.clip import Clip, Inventory, Rejection
 from preprocessing.data_folder import ClipRow, Splits
 from preprocessing.duplicates import DuplicateReport, mark_duplicates
@@ -35,6 +36,7 @@ class PreprocessResult:
     Attributes:
       num_prepared: clips decoded in this run; the others were there already.
       left_out: counts by reason of what the corpus leaves out on purpose.
+      without_row: clips of which a table of action units says nothing; they have no video stream.
     """
 
     rows: tuple[ClipRow, ...]
@@ -43,6 +45,7 @@ class PreprocessResult:
     duplicates: DuplicateReport
     left_out: Counter[str]
     num_prepared: int
+    without_row: tuple[str, ...] = ()
 
 
 def preprocess(
@@ -53,6 +56,7 @@ def preprocess(
     weights_dir: Path | None = None,
     num_workers: int = 1,
     overwrite: bool = False,
+    table: ActionUnitTable | None = None,
 ) -> PreprocessResult:
     """Prepares a corpus: decodes, finds faces, writes records, tables and splits.
 
@@ -61,13 +65,17 @@ def preprocess(
       source: folder, archive or table, as that corpus wants it.
       out: data folder, made or completed.
       overwrite: begin anew whatever `out` holds of an earlier preparation.
+      table: action units that become the video stream, with the names of `settings.action_units`.
     Raises:
       UserError: nothing could be done; nothing already written is lost.
     """
     corpus = registry.load("corpora", corpus_name)
     inventory: Inventory = corpus.inventory(source)
+    if table is not None:
+        tracks = table.join(inventory.clips, file_name_pattern(corpus))
+        settings = dataclasses.replace(settings, tracks=tracks)
     _open_out(out, corpus, settings, overwrite)
-    kept, missing = _what_is_missing(out, inventory.clips)
+    kept, missing = _what_is_missing(out, inventory.clips, settings.tracks)
     pieces = _pieces(missing)
     numbers = _free_numbers(out, kept)
     with progress.bar(len(missing), "preprocess", "clip") as bar:
@@ -80,11 +88,14 @@ def preprocess(
         )
         try:
             for piece, number in zip(pieces, numbers, strict=False):
-                kept.append(_write_shard(out, number, piece, prepared, bar))
+                kept.append(_write_shard(out, number, piece, prepared, bar, settings.tracks))
         finally:
             prepared.close()
             storage.remove_leftovers(out / data_folder.SHARDS)
-    return _write_tables(out, corpus, inventory, kept, len(missing))
+    result = _write_tables(out, corpus, inventory, kept, len(missing))
+    clips = inventory.clips if table is not None else ()
+    without = tuple(clip.name for clip in clips if clip.key not in settings.tracks)
+    return dataclasses.replace(result, without_row=without)
 
 
 def _open_out(out: Path, corpus: Any, settings: PreparationSettings, overwrite: bool) -> None:
@@ -139,9 +150,11 @@ class _Shard:
     rejected: list[dict[str, str]]
 
 
-def _what_is_missing(out: Path, clips: Sequence[Clip]) -> tuple[list[_Shard], list[Clip]]:
+def _what_is_missing(
+    out: Path, clips: Sequence[Clip], tracks: Mapping[str, ActionUnitTrack]
+) -> tuple[list[_Shard], list[Clip]]:
     """Shards whose every input is unchanged, and the clips that none of them holds."""
-    states = _states(clips)
+    states = _states(clips, tracks)
     kept = []
     covered: set[str] = set()
     for path in sorted((out / data_folder.SHARDS).glob("*.json")):
@@ -157,8 +170,8 @@ def _what_is_missing(out: Path, clips: Sequence[Clip]) -> tuple[list[_Shard], li
     return kept, [clip for clip in clips if clip.key not in covered]
 
 
-def _states(clips: Sequence[Clip]) -> dict[str, str]:
-    """What a record depends on: the file's size and time, and all that the corpus says of it."""
+def _states(clips: Sequence[Clip], tracks: Mapping[str, ActionUnitTrack]) -> dict[str, str]:
+    """What a record depends on: the file's size and time, what corpus and table say of it."""
     sizes: dict[Path, str] = {}
     states = {}
     for clip in clips:
@@ -166,6 +179,8 @@ def _states(clips: Sequence[Clip]) -> dict[str, str]:
             stat = clip.path.stat() if clip.path.exists() else None
             sizes[clip.path] = f"{stat.st_size}/{stat.st_mtime_ns}" if stat else "absent"
         told = {**dataclasses.asdict(clip), "path": sizes[clip.path]}
+        if clip.key in tracks:
+            told["action_units"] = tracks[clip.key].digest
         states[clip.key] = storage.digest(told)
     return states
 
@@ -184,7 +199,14 @@ def _free_numbers(out: Path, kept: Sequence[_Shard]) -> Iterator[int]:
         number += 1
 
 
-def _write_shard(out: Path, number: int, piece: list[Clip], prepared: Any, bar: Any) -> _Shard:
+def _write_shard(
+    out: Path,
+    number: int,
+    piece: list[Clip],
+    prepared: Any,
+    bar: Any,
+    tracks: Mapping[str, ActionUnitTrack],
+) -> _Shard:
     path = out / data_folder.SHARDS / f"{number:05d}.tfrecord"
     rows: list[ClipRow] = []
     rejected: list[Rejection] = []
@@ -204,7 +226,7 @@ def _write_shard(out: Path, number: int, piece: list[Clip], prepared: Any, bar: 
     shard = _Shard(
         name=path.name,
         num_bytes=path.stat().st_size,
-        inputs=_states(piece),
+        inputs=_states(piece, tracks),
         rows=[row.as_cells() for row in rows],
         rejected=[dataclasses.asdict(rejection) for rejection in rejected],
     )

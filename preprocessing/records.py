@@ -8,8 +8,8 @@ Schema 1, all keys always present:
 | id, label, speaker, recording, transcript, detector, audio_hash, video_hash | bytes | text |
 | audio | bytes | PCM, int16 little-endian, mono; empty when the stream is missing |
 | sample_rate_hz | int | of `audio` |
-| video | bytes | face crops, uint8, row by row; zeros where no face was found |
-| video_shape | 4 ints | frames, height, width, channels; all 0 when the stream is missing |
+| video | bytes | face crops, uint8, row by row, or action units, float32; zeros without a face |
+| video_shape | 4 or 2 ints | frames, height, width, channels, or frames, units; all 0: missing |
 | video_mask | ints | 1 where a face was found |
 | frame_times_s | floats | when each frame came on show, from the start of the file |
 | boxes_px | floats | x, y, width, height of the face in the full picture, frame by frame |
@@ -42,7 +42,8 @@ class Record:
     Attributes:
       id: unique within a data folder.
       waveform: (samples,) int16 mono; empty when the stream is missing.
-      faces: (frames, height, width, channels) uint8; (0, 0, 0, 0) when the stream is missing.
+      faces: (frames, height, width, channels) uint8, or action units, (frames, units) float32;
+        (0, 0, 0, 0) or (0, 0) when the stream is missing.
       face_mask: (frames,) bool.
       frame_times_s: (frames,) float32.
       boxes_px: (frames, 4) float32.
@@ -143,12 +144,15 @@ def to_example(record: Record) -> bytes:
     return example.SerializeToString(deterministic=True)
 
 
-def parse_example(serialized: Any) -> dict[str, Any]:
+def parse_example(serialized: Any, action_units: bool = False) -> dict[str, Any]:
     """One serialised record -> tensors, inside a tf.data graph.
 
+    Args:
+      action_units: whether the video stream is action units; a graph must know it beforehand.
     Returns:
-      `id` () string, `audio` (samples,) int16 (see `from_pcm`), `video` (T, H, W, C) uint8,
-      `video_mask` (T,) bool, `text` () string, `sample_rate_hz` () int64, `schema` () int64.
+      `id` () string, `audio` (samples,) int16 (see `from_pcm`), `video` (T, H, W, C) uint8 or
+      (T, units) float32, `video_mask` (T,) bool, `text` () string, `sample_rate_hz` () int64,
+      `schema` () int64.
     """
     tf = _tensorflow()
 
@@ -161,13 +165,14 @@ def parse_example(serialized: Any) -> dict[str, Any]:
             "audio": one([], tf.string),
             "sample_rate_hz": one([], tf.int64),
             "video": one([], tf.string),
-            "video_shape": one([4], tf.int64),
+            "video_shape": one([2 if action_units else 4], tf.int64),
             "video_mask": tf.io.VarLenFeature(tf.int64),
             "transcript": one([], tf.string),
         },
     )
     pcm = tf.io.decode_raw(parsed["audio"], tf.int16, little_endian=True)
-    video = tf.reshape(tf.io.decode_raw(parsed["video"], tf.uint8), parsed["video_shape"])
+    kind = tf.float32 if action_units else tf.uint8
+    video = tf.reshape(tf.io.decode_raw(parsed["video"], kind), parsed["video_shape"])
     return {
         "id": parsed["id"],
         "audio": pcm,
@@ -222,8 +227,8 @@ def _write_error(path: Path, error: Exception) -> UserError:
     return UserError(f"{path.parent}: cannot write a shard ({text}); free some space and run again")
 
 
-def read_shard(path: Path) -> Iterator[dict[str, Any]]:
-    """Yields the records of one shard as numpy values, for looking at them outside a graph.
+def read_shard(path: Path, action_units: bool = False) -> Iterator[dict[str, Any]]:
+    """Yields the records of one shard as numpy values, as `parse_example` gives them.
 
     Raises:
       UserError: the shard is cut short or damaged.
@@ -232,7 +237,8 @@ def read_shard(path: Path) -> Iterator[dict[str, Any]]:
 
     try:
         for serialized in tf.data.TFRecordDataset(str(path)):
-            yield {key: value.numpy() for key, value in parse_example(serialized).items()}
+            parsed = parse_example(serialized, action_units)
+            yield {key: value.numpy() for key, value in parsed.items()}
     except tf.errors.OpError as error:
         raise damaged_shard(path) from error
 
@@ -277,7 +283,9 @@ def _from_example(stored: Any, row: ClipRow) -> Record:
         end_s=row.end_s,
         waveform=np.frombuffer(raw("audio"), "<i2").astype(np.int16),
         sample_rate_hz=stored["sample_rate_hz"].int64_list.value[0],
-        faces=np.frombuffer(raw("video"), np.uint8).reshape(shape),
+        faces=np.frombuffer(raw("video"), np.float32 if len(shape) == 2 else np.uint8).reshape(
+            shape
+        ),
         face_mask=np.array(stored["video_mask"].int64_list.value, bool),
         frame_times_s=np.array(stored["frame_times_s"].float_list.value, np.float32),
         boxes_px=np.array(stored["boxes_px"].float_list.value, np.float32).reshape(-1, 4),

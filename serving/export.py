@@ -24,8 +24,9 @@ class ServedModel(tf.Module):
     """What is saved: a signature over named inputs, with labels and config as assets.
 
     Inputs, those that the model has: `audio` (B, samples) float32 at the model's rate,
-    `audio_length` (B,) int32, `video` (B, T, H, W, C) uint8, `video_mask` (B, T) bool. A stream is
-    missing for a row when its length is 0 or its mask all 0.
+    `audio_length` (B,) int32, `video` (B, T, H, W, C) uint8 face crops or (B, T, units) float32
+    action units, `video_mask` (B, T) bool. A stream is missing for a row when its length is 0 or
+    its mask all 0.
     Outputs: `probabilities` (B, classes) float32, `label` (B,) string, `embedding` (B, D) float32,
     and for each stream `STREAM_probabilities` (B, classes), what it alone would say.
     """
@@ -112,7 +113,12 @@ def example_inputs(model: keras.Model, seed: int = 0) -> dict[str, np.ndarray]:
         made["audio_length"] = np.array([60_000, 30_000, 0], np.int32)
     if "video" in model.input:
         shape = (rows, 3, *model.input["video"].shape[2:])
-        made["video"] = rng.integers(0, 256, shape).astype(np.uint8)
+        is_units = len(shape) == 3
+        made["video"] = (
+            rng.random(shape, np.float32)
+            if is_units
+            else rng.integers(0, 256, shape).astype(np.uint8)
+        )
         made["video_mask"] = np.array([[1, 1, 1], [0, 0, 0], [1, 0, 1]], bool)
     return made
 

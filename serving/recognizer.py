@@ -9,11 +9,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from errors import MediaError
+from errors import MediaError, UserError
+from opencv_model.blendshapes import open_blendshapes
 from opencv_model.choose import open_detector
 from opencv_model.track import CropFormat
+from preprocessing.action_units import ActionUnitTable
+from preprocessing.blendshapes import BlendshapeFinder
 from preprocessing.faces import Face, FaceFinder
 from preprocessing.media import MediaFile
+from serving.action_units import HOW, ActionUnitInput, with_action_units
 from serving.prediction import (
     Prediction,
     Probabilities,
@@ -48,8 +52,11 @@ class Recognizer:
         self.streams: tuple[str, ...] = tuple(config["streams"])
         self._forward = forward
         self._rate_hz: int | None = config["input"].get("sample_rate_hz")
-        self._finder: FaceFinder | None = None
-        if "video" in self.streams:
+        self._units = ActionUnitInput.of(config)
+        self._finder: FaceFinder | BlendshapeFinder | None = None
+        if self._units.from_mediapipe:
+            self._finder = BlendshapeFinder(open_blendshapes(weights_dir))
+        elif "video" in self.streams and self._units.kind is None:
             detector = config["preparation"]["detector"]
             # Trained on pictures that were faces already: here they must be found first.
             opened = open_detector("auto" if detector == "none" else detector, weights_dir)
@@ -66,13 +73,16 @@ class Recognizer:
         face: str = "largest",
         window_s: float = 3.0,
         hop_s: float = 1.5,
+        action_units: ActionUnitTable | None = None,
     ) -> Prediction:
         """Answers for one recording of any kind and length.
 
         Args:
           face: "largest" follows the largest face; "all" also answers for every face on its own.
           window_s, hop_s: length and step of the windows in seconds.
+          action_units: table of OpenFace, for a model trained on such.
         Raises:
+          UserError: no table or one that does not fit, for a model that knows nothing else.
           MediaError: unreadable, or without any stream that the model can use.
           ValueError: `face`, `window_s` or `hop_s` out of range.
         """
@@ -80,24 +90,36 @@ class Recognizer:
             raise ValueError(f"face must be 'largest' or 'all', received {face!r}")
         if not 0 < hop_s <= window_s:
             raise ValueError(f"0 < hop_s <= window_s is needed, received {hop_s}, {window_s}")
+        table = self._units.fitting(action_units)
+        if self.streams == ("video",) and self._units.from_table and table is None:
+            raise UserError(
+                "the model knows only action units of OpenFace, which cannot be computed here;"
+                f" {HOW}"
+            )
+        track = self._units.find(table, Path(path))
         frames_a_window = int(self.config["preparation"]["sampling"]["num_frames"])
         settings = WindowSettings(window_s, hop_s, frames_a_window)
         people = People()
         answers: list[WindowPrediction] = []
         tally = Tally()
         with MediaFile(path, num_threads=DECODING_THREADS) as media:
-            self._require_usable(media)
+            lacking = self._lacking(media, table)
+            shows = media.info.has_video if self._finder is not None else track is not None
+            self._require_usable(media, shows, lacking)
             cut = windows(media, settings, self._rate_hz, self._finder, people)
+            if track is not None:
+                cut = with_action_units(cut, track)
             for batch in _batched(cut):
                 tally.add(batch)
-                answers += self._answer(batch, media.info.has_video)
+                answers += self._answer(batch, shows)
                 if face == "all":
                     tally.add_faces(self._answer_faces(batch))
-            return self._whole(media, answers, tally, people, face)
+            warnings = tuple(self._warnings(media, answers, tally, lacking))
+            return self._whole(media, answers, tally, people, face, shows, lacking, warnings)
 
     # === Batches of windows ===
 
-    def _answer(self, batch: Sequence[Window], has_video: bool) -> list[WindowPrediction]:
+    def _answer(self, batch: Sequence[Window], shows: bool) -> list[WindowPrediction]:
         followed = [
             [
                 frame.faces.get(frame.followed) if frame.followed is not None else None
@@ -115,7 +137,7 @@ class Recognizer:
         for row in map(int, np.flatnonzero(usable)):
             window, faces = batch[row], followed[row]
             coverage = None
-            if has_video and "video" in self.streams and faces:
+            if shows and faces:
                 coverage = float(np.mean([face is not None for face in faces]))
             answers.append(
                 WindowPrediction(
@@ -159,16 +181,23 @@ class Recognizer:
                     audio[row, : len(sound)] = sound
             inputs |= {"audio": audio, "audio_length": np.array(lengths, np.int32)}
         if "video" in self.streams:
-            size, channels = (self.config["input"][k] for k in ("face_size_px", "face_channels"))
+            shape, kind = self._frame()
             found = [[face for face in row if face is not None] for row in faces]
             most = max(1, *(len(row) for row in found))
-            video = np.zeros((rows, most, size, size, channels), np.uint8)
+            video: np.ndarray = np.zeros((rows, most, *shape), kind)
             mask = np.zeros((rows, most), bool)
             for row, crops in enumerate(found):
                 for column, face in enumerate(crops):
                     video[row, column], mask[row, column] = face.crop, True
             inputs |= {"video": video, "video_mask": mask}
         return inputs
+
+    def _frame(self) -> tuple[tuple[int, ...], type]:
+        """Shape and dtype of what a frame gives: a face crop, or action units."""
+        if self._units.kind is not None:
+            return (len(self._units.kind.names),), np.float32
+        size, channels = (self.config["input"][k] for k in ("face_size_px", "face_channels"))
+        return (size, size, channels), np.uint8
 
     def _present(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         amounts = {"audio": "audio_length", "video": "video_mask"}
@@ -183,13 +212,22 @@ class Recognizer:
 
     # === The whole recording ===
 
-    def _require_usable(self, media: MediaFile) -> None:
-        info = media.info
-        if self.streams == ("audio",) and not info.has_audio:
+    def _lacking(self, media: MediaFile, table: ActionUnitTable | None) -> dict[str, str]:
+        """What to say of a stream that turns out to be missing."""
+        picture = "no face found" if media.info.has_video else "no picture"
+        return {
+            "audio": "silent" if media.info.has_audio else "no sound",
+            "video": self._units.lack(table) if self._units.from_table else picture,
+        }
+
+    def _require_usable(self, media: MediaFile, shows: bool, lacking: dict[str, str]) -> None:
+        if self.streams == ("audio",) and not media.info.has_audio:
             raise MediaError(f"{media.name}: no sound, and the model knows sound only; use another")
-        if self.streams == ("video",) and not info.has_video:
+        if self.streams == ("video",) and not shows:
+            knows = "pictures" if self._units.kind is None else "action units"
             raise MediaError(
-                f"{media.name}: no picture, and the model knows pictures only; use another model"
+                f"{media.name}: {lacking['video']}, and the model knows {knows} only;"
+                f" {'add one' if self._units.from_table else 'use another model'}"
             )
 
     def _whole(
@@ -199,10 +237,14 @@ class Recognizer:
         tally: Tally,
         people: People,
         face: str,
+        shows: bool,
+        lacking: dict[str, str],
+        warnings: tuple[str, ...],
     ) -> Prediction:
         if not answers:
+            unseen = lacking["video"] if self._units.from_table and not shows else "no face"
             lack = " and ".join(
-                {"audio": "no sound (or silence)", "video": "no face"}[s] for s in self.streams
+                {"audio": "no sound (or silence)", "video": unseen}[s] for s in self.streams
             )
             raise MediaError(f"{media.name}: {lack} throughout; nothing to answer from")
         probabilities = mean_probabilities([answer.probabilities for answer in answers])
@@ -211,7 +253,6 @@ class Recognizer:
             own = [answer.streams[stream] for answer in answers if stream in answer.streams]
             if own:
                 streams[stream] = mean_probabilities(own)
-        shows = media.info.has_video and "video" in self.streams
         coverage = tally.num_followed / tally.num_frames if shows and tally.num_frames else None
         return Prediction(
             path=media.name,
@@ -221,32 +262,29 @@ class Recognizer:
             streams=streams,
             face_coverage=coverage if coverage is not None or not shows else 0.0,
             windows=tuple(answers),
-            warnings=tuple(self._warnings(media, streams, tally, len(answers), coverage)),
+            warnings=warnings,
             faces=tuple(tally.faces(people)) if face == "all" else (),
-            boxes=tuple(tally.boxes),
+            boxes=tuple(tally.boxes) if self._finder is not None else (),
         )
 
     def _warnings(
         self,
         media: MediaFile,
-        streams: dict[str, Probabilities],
+        answers: Sequence[WindowPrediction],
         tally: Tally,
-        num_answers: int,
-        coverage: float | None,
+        lacking: dict[str, str],
     ) -> Iterator[str]:
         if media.info.truncated:
             yield f"truncated: {media.info.duration_s:.1f} of {media.info.stated_duration_s:.1f} s"
-        lacking = {
-            "audio": "silent" if media.info.has_audio else "no sound",
-            "video": "no face found" if media.info.has_video else "no picture",
-        }
         for stream in self.streams:
-            if stream not in streams:
+            if not any(stream in answer.streams for answer in answers):
                 yield f"{lacking[stream]}: answered without {stream}"
-        if coverage is not None and 0 < coverage < 0.5:
+        coverage = tally.num_followed / max(tally.num_frames, 1)
+        if 0 < coverage < 0.5:
             yield f"a face in only {coverage:.0%} of the frames looked at"
-        if num_answers < tally.num_windows:
-            yield f"{tally.num_windows - num_answers} windows without sound or face are left out"
+        if len(answers) < tally.num_windows:
+            left_out = tally.num_windows - len(answers)
+            yield f"{left_out} windows without sound or face are left out"
         if len(tally.followed_people) > 1:
             yield f"the followed face changed {len(tally.followed_people) - 1} times"
         if self.config["synthetic"]:

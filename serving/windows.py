@@ -11,6 +11,7 @@ import numpy as np
 
 from opencv_model.detector import FaceBox
 from opencv_model.track import FaceTracker, assign_boxes
+from preprocessing.blendshapes import BlendshapeFinder
 from preprocessing.faces import Face, FaceFinder, FrameFaces
 from preprocessing.frame_plan import FrameSampling
 from preprocessing.media import MediaFile, Tracks
@@ -95,14 +96,14 @@ def windows(
     media: MediaFile,
     settings: WindowSettings,
     sample_rate_hz: int | None,
-    finder: FaceFinder | None,
+    finder: FaceFinder | BlendshapeFinder | None,
     people: People,
 ) -> Iterator[Window]:
     """Cuts an open recording; the last window ends with the recording.
 
     Args:
       sample_rate_hz: rate of the waveforms; None for a model without sound.
-      finder: None for a model without pictures.
+      finder: None for a model that looks at no picture.
       people: keeps faces apart; read it after the last window.
     Raises:
       MediaError: the file cannot be decoded.

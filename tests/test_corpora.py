@@ -51,6 +51,36 @@ def fake_fer2013(folder: Path) -> Path:
     return touch(folder, *(f"{p}/{e}/{n}.jpg" for p in parts for e in emotions for n in range(3)))
 
 
+def fake_tess(folder: Path) -> Path:
+    emotions = ("angry", "disgust", "fear", "happy", "neutral", "ps", "sad")
+    names = [f"{s}_{e}/{s}_back_{e}.wav" for s in ("OAF", "YAF") for e in emotions]
+    return touch(folder, *names)
+
+
+def fake_crema_d(folder: Path) -> Path:
+    emotions = ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
+    return touch(folder, *(f"AudioWAV/{s}_DFA_{e}_XX.wav" for s in (1001, 1091) for e in emotions))
+
+
+def fake_emodb(folder: Path) -> Path:
+    return touch(folder, *(f"wav/{s}a01{e}a.wav" for s in ("03", "16") for e in "WEAFTNL"))
+
+
+def fake_savee(folder: Path) -> Path:
+    codes = ("a", "d", "f", "h", "n", "sa", "su")
+    return touch(folder, *(f"AudioData/{s}/{c}01.wav" for s in ("DC", "KL") for c in codes))
+
+
+def fake_meld(folder: Path) -> Path:
+    emotions = ("anger", "disgust", "fear", "joy", "neutral", "sadness", "surprise")
+    columns = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID"
+    rows = [f'{n},"Well, no.",Ross,{e},neutral,0,{n}' for n, e in enumerate(emotions)]
+    for part, media in (("train", "train_splits"), ("dev", "dev_splits_complete")):
+        touch(folder, *(f"{media}/dia0_utt{n}.mp4" for n in range(len(emotions))))
+        (folder / f"{part}_sent_emo.csv").write_text("\n".join([columns, *rows]))
+    return folder
+
+
 # A new corpus needs its row here; the contract below then holds for it.
 FAKES: dict[str, Callable[[Path], Path]] = {
     "ravdess": fake_by_name,
@@ -58,7 +88,13 @@ FAKES: dict[str, Callable[[Path], Path]] = {
     "sample": fake_by_name,
     "manifest": fake_manifest,
     "fer2013": fake_fer2013,
+    "tess": fake_tess,
+    "crema_d": fake_crema_d,
+    "emodb": fake_emodb,
+    "savee": fake_savee,
+    "meld": fake_meld,
 }
+NUM_LABELS = {"crema_d": 6, "emodb": 6}
 WITHOUT_SPEAKERS = {"fer2013"}
 
 
@@ -78,7 +114,7 @@ class TestEveryCorpus:
         assert len(keys) >= 11
         assert not found.rejected
         assert {clip.label for clip in found.clips} <= set(CANONICAL)
-        assert len({clip.label for clip in found.clips}) >= 7
+        assert len({clip.label for clip in found.clips}) >= NUM_LABELS.get(name, 7)
         assert not any(str(tmp_path) in clip.name for clip in found.clips)
 
     def test_ids_carry_the_corpus(self, name: str, tmp_path: Path) -> None:
@@ -130,7 +166,7 @@ class TestEveryCorpus:
         assert corpus.synthetic == (name == "sample")
 
 
-@pytest.mark.parametrize("name", ["ravdess", "sample", "fer2013"])
+@pytest.mark.parametrize("name", [name for name in FAKES if name != "manifest"])
 def test_empty_folder(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=str(tmp_path)):
         inventory(name, tmp_path)
@@ -231,6 +267,143 @@ def test_a_file_where_a_folder_is_meant(tmp_path: Path) -> None:
         inventory("ravdess", tmp_path / "03-01-05-01-01-01-12.wav")
 
 
+# === The other corpora told by their file names ===
+
+
+def test_tess_speakers_surprise_and_the_misspelt_name(tmp_path: Path) -> None:
+    touch(
+        tmp_path,
+        "OAF_neutral/OA_bite_neutral.wav",
+        "OAF_Pleasant_surprise/OAF_back_ps.wav",
+        "YAF_fear/YAF_back_fear.flac",
+        "copy/YAF_fear/YAF_back_fear.wav",
+    )
+    found = inventory("tess", tmp_path)
+    shown = [(clip.name, clip.label, clip.speaker, clip.recording) for clip in found.clips]
+    assert shown == [
+        ("OAF_Pleasant_surprise/OAF_back_ps.wav", "surprised", "tess/OAF", "tess/OAF_back_ps"),
+        ("OAF_neutral/OA_bite_neutral.wav", "neutral", "tess/OAF", "tess/OAF_bite_neutral"),
+        ("YAF_fear/YAF_back_fear.flac", "fearful", "tess/YAF", "tess/YAF_back_fear"),
+    ]
+    assert found.clips[0].attributes == {"sex": "female", "age_years": "64", "word": "back"}
+    assert found.left_out == {"another file of the same recording is used": 1}
+
+
+def test_crema_d_facts_of_a_name_and_one_file_a_recording(tmp_path: Path) -> None:
+    touch(
+        tmp_path,
+        "AudioWAV/1001_DFA_ANG_XX.wav",
+        "VideoFlash/1001_DFA_ANG_XX.flv",
+        "AudioMP3/1091_IEO_SAD_HI.mp3",
+        "AudioWAV/1091_IEO_SAD_HI.wav",
+        "AudioWAV/1040_ITH_SAD_X.wav",
+    )
+    found = inventory("crema_d", tmp_path)
+    shown = {clip.name: (clip.speaker, clip.label, clip.attributes) for clip in found.clips}
+    assert shown == {
+        "AudioWAV/1040_ITH_SAD_X.wav": (
+            "crema_d/1040",
+            "sad",
+            {"sex": "male", "intensity": "unspecified", "statement": "ITH"},
+        ),
+        "AudioWAV/1091_IEO_SAD_HI.wav": (
+            "crema_d/1091",
+            "sad",
+            {"sex": "female", "intensity": "high", "statement": "IEO"},
+        ),
+        "VideoFlash/1001_DFA_ANG_XX.flv": (
+            "crema_d/1001",
+            "angry",
+            {"sex": "male", "intensity": "unspecified", "statement": "DFA"},
+        ),
+    }
+    assert found.clips[0].recording == "crema_d/1040_ITH_SAD_XX"
+
+
+def test_crema_d_has_43_women_among_91(tmp_path: Path) -> None:
+    found = inventory(
+        "crema_d", touch(tmp_path, *(f"{n}_DFA_ANG_XX.wav" for n in range(990, 1101)))
+    )
+    assert [clip.speaker for clip in found.clips] == [f"crema_d/{n}" for n in range(1001, 1092)]
+    assert sum(clip.attributes["sex"] == "female" for clip in found.clips) == 43
+    assert len(found.rejected) == 20
+
+
+def test_a_known_bad_file_is_rejected_by_name(tmp_path: Path) -> None:
+    touch(tmp_path, "1076_MTI_SAD_XX.wav", "1076_MTI_ANG_XX.wav")
+    found = inventory("crema_d", tmp_path)
+    assert [clip.name for clip in found.clips] == ["1076_MTI_ANG_XX.wav"]
+    (rejection,) = found.rejected
+    assert rejection.path == "1076_MTI_SAD_XX.wav"
+    assert "known to be bad (no sound)" in rejection.reason
+
+
+def test_emodb_letters_and_boredom_counted_not_dropped(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"wav/03a01{letter}a.wav" for letter in "WEAFTNL"), "wav/08b10Lb.wav")
+    found = inventory("emodb", tmp_path)
+    labels = {clip.name[9]: clip.label for clip in found.clips}
+    assert labels == {
+        "W": "angry",
+        "E": "disgust",
+        "A": "fearful",
+        "F": "happy",
+        "T": "sad",
+        "N": "neutral",
+    }
+    assert found.left_out == {"boredom: no such label here": 2}
+    assert not found.rejected
+    assert found.clips[0].attributes == {"sex": "male", "statement": "a01"}
+
+
+def test_emodb_of_boredom_only_is_no_wrong_kind(tmp_path: Path) -> None:
+    found = inventory("emodb", touch(tmp_path, "03a01La.wav"))
+    assert (found.clips, found.rejected) == ((), ())
+    assert found.left_out == {"boredom: no such label here": 1}
+
+
+@pytest.mark.parametrize("name", ["AudioData/JE/su01.wav", "ALL/JE_su01.wav", "JE/su01.avi"])
+def test_savee_by_folder_or_by_prefix(name: str, tmp_path: Path) -> None:
+    (clip,) = inventory("savee", touch(tmp_path, name)).clips
+    assert (clip.label, clip.speaker, clip.recording) == (
+        "surprised",
+        "savee/JE",
+        "savee/JE_su01",
+    )
+    assert clip.attributes["sex"] == "male"
+
+
+def test_savee_takes_the_file_with_picture_and_sa_is_not_a(tmp_path: Path) -> None:
+    touch(tmp_path, "Audio/DC/sa01.wav", "Video/DC/sa01.avi", "Audio/DC/a01.wav")
+    found = inventory("savee", tmp_path)
+    shown = [(clip.name, clip.label) for clip in found.clips]
+    assert shown == [("Audio/DC/a01.wav", "angry"), ("Video/DC/sa01.avi", "sad")]
+
+
+# === The wrong kind ===
+
+NAMED = ("ravdess", "tess", "crema_d", "emodb", "savee", "meld")
+
+
+@pytest.mark.parametrize("given", NAMED)
+@pytest.mark.parametrize("reader", NAMED)
+def test_a_corpus_given_to_the_reader_of_another(given: str, reader: str, tmp_path: Path) -> None:
+    if given == reader:
+        return
+    folder = FAKES[given](tmp_path / "corpus")
+    with pytest.raises(UserError) as caught:
+        inventory(reader, folder)
+    text = str(caught.value)
+    assert text.startswith(f"{folder}: ")
+    assert text.endswith(f"it looks like {given}: use --corpus {given}")
+    assert "\n" not in text
+
+
+def test_a_folder_of_no_known_kind(tmp_path: Path) -> None:
+    touch(tmp_path, "holiday.wav")
+    with pytest.raises(UserError, match=r"found holiday\.wav; check --corpus and --source"):
+        inventory("tess", tmp_path)
+
+
 @pytest.mark.real
 def test_real_ravdess(real_data: Path) -> None:
     found = inventory("ravdess", real_data / "ravdess")
@@ -251,3 +424,14 @@ def test_real_fer2013(real_data: Path) -> None:
     assert len(found.clips) == num_pictures == 28_709 + 3_589
     assert sum(clip.split == "test" for clip in found.clips) == 3_589
     assert not found.rejected
+
+
+@pytest.mark.real
+def test_real_tess(real_data: Path) -> None:
+    found = inventory("tess", real_data / "tess")
+    assert len(found.clips) == 700
+    counts = {label: sum(clip.label == label for clip in found.clips) for label in CANONICAL[:8]}
+    assert counts == {label: 0 if label == "calm" else 100 for label in CANONICAL[:8]}
+    assert {clip.speaker for clip in found.clips} == {"tess/OAF", "tess/YAF"}
+    assert not found.rejected
+    assert not found.left_out

@@ -1,139 +1,12 @@
-"""Corpora whose file names say everything: one row of a table each."""
+"""Corpora told by their file names: one row each."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
-from errors import UserError, from_os_error
-from preprocessing.clip import Clip, Inventory, Rejection
+from preprocessing.corpora.named_files import FilenameCorpus, Match
 
-MEDIA_SUFFIXES = frozenset(
-    [
-        ".wav",
-        ".flac",
-        ".mp3",
-        ".ogg",
-        ".opus",
-        ".m4a",
-        ".aac",
-        ".wma",
-        ".aif",
-        ".aiff",
-        ".mp4",
-        ".mov",
-        ".mkv",
-        ".avi",
-        ".webm",
-        ".m4v",
-        ".mpg",
-        ".flv",
-    ]
-)
-
-
-@dataclass(frozen=True)
-class FilenameCorpus:
-    """A corpus told by its file names, at any folder depth.
-
-    Attributes:
-      name: as on the command line.
-      pattern: matches the stem of a file name; group `emotion` is looked up in `labels`,
-        `speaker` is the speaker, `recording` what all files of one recording share.
-      labels: code in the file name -> canonical label.
-      attributes: further facts of a match (sex, intensity, ...).
-      left_out: says why a match is left out on purpose, or "".
-      preference: lower is kept when several files hold one recording; None keeps all of them.
-      synthetic: made by a program; said wherever the corpus shows.
-    """
-
-    name: str
-    pattern: re.Pattern[str]
-    labels: Mapping[str, str]
-    example: str
-    citation: str
-    licence: str
-    attributes: Callable[[re.Match[str]], dict[str, str]] = lambda match: {}
-    left_out: Callable[[re.Match[str]], str] = lambda match: ""
-    preference: Callable[[re.Match[str]], int] | None = None
-    synthetic: bool = False
-
-    def inventory(self, source: Path) -> Inventory:
-        """Reads the names below `source`; opens no file.
-
-        Raises:
-          UserError: the folder is missing, or holds no media file.
-        """
-        clips: list[tuple[int, Clip]] = []
-        rejected: list[Rejection] = []
-        left_out: Counter[str] = Counter()
-        for path in media_files(source):
-            name = printable(path.relative_to(source).as_posix())
-            match = self.pattern.fullmatch(path.stem)
-            if match is None or match["emotion"] not in self.labels:
-                reason = f"not a {self.name} file name; expected one like {self.example}"
-                rejected.append(Rejection(name, reason))
-                continue
-            if reason := self.left_out(match):
-                left_out[reason] += 1
-                continue
-            clip = Clip(
-                path=path,
-                name=name,
-                corpus=self.name,
-                label=self.labels[match["emotion"]],
-                speaker=f"{self.name}/{match['speaker']}",
-                recording=f"{self.name}/{match['recording']}",
-                attributes=self.attributes(match),
-            )
-            clips.append((self.preference(match) if self.preference else 0, clip))
-        kept = self._one_file_a_recording(clips, left_out)
-        return Inventory(tuple(sorted(kept, key=lambda clip: clip.key)), tuple(rejected), left_out)
-
-    def _one_file_a_recording(
-        self, clips: list[tuple[int, Clip]], left_out: Counter[str]
-    ) -> list[Clip]:
-        if self.preference is None:
-            return [clip for _, clip in clips]
-        best: dict[str, tuple[int, str]] = {}
-        for rank, clip in clips:
-            best[clip.recording] = min(best.get(clip.recording, (rank, clip.key)), (rank, clip.key))
-        kept = [clip for rank, clip in clips if best[clip.recording] == (rank, clip.key)]
-        if len(kept) < len(clips):
-            left_out["another file of the same recording is used"] += len(clips) - len(kept)
-        return kept
-
-
-def printable(name: str) -> str:
-    """A file name that can be written as UTF-8, whatever bytes the disk holds."""
-    return name.encode("utf-8", "backslashreplace").decode()
-
-
-def media_files(source: Path) -> list[Path]:
-    """All media files below a folder, sorted by path, hidden ones left out.
-
-    Raises:
-      UserError: the folder is missing, unreadable, or holds no media file.
-    """
-    if not source.exists():
-        raise UserError(f"{source}: no such folder; give the folder that holds the recordings")
-    if not source.is_dir():
-        raise UserError(f"{source}: not a folder; give the folder that holds the recordings")
-    try:
-        found = sorted(path for path in source.rglob("*") if path.suffix.lower() in MEDIA_SUFFIXES)
-    except OSError as error:
-        raise from_os_error(error, source) from error
-    found = [path for path in found if not path.name.startswith(".") and path.is_file()]
-    if not found:
-        kinds = " ".join(sorted(MEDIA_SUFFIXES))
-        raise UserError(f"{source}: no media file in this folder (looked for {kinds})")
-    return found
-
-
-# === Table ===
+# === RAVDESS and what is named like it ===
 
 RAVDESS_LABELS = {
     "01": "neutral",
@@ -154,7 +27,7 @@ _RAVDESS_PATTERN = re.compile(
 )
 
 
-def _ravdess_attributes(match: re.Match[str]) -> dict[str, str]:
+def _ravdess_attributes(match: Match) -> dict[str, str]:
     return {
         "sex": "male" if int(match["speaker"]) % 2 else "female",
         "intensity": {"01": "normal", "02": "strong"}[match["intensity"]],
@@ -163,11 +36,11 @@ def _ravdess_attributes(match: re.Match[str]) -> dict[str, str]:
     }
 
 
-def _without_song(match: re.Match[str]) -> str:
+def _without_song(match: Match) -> str:
     return "song (corpus ravdess_song takes it in)" if match["channel"] == "02" else ""
 
 
-def _modality_rank(match: re.Match[str]) -> int:
+def _modality_rank(match: Match, suffix: str) -> int:
     return {"01": 0, "03": 1, "02": 2}[match["modality"]]
 
 
@@ -204,4 +77,151 @@ SAMPLE = FilenameCorpus(
     attributes=_ravdess_attributes,
     preference=_modality_rank,
     synthetic=True,
+)
+
+# === TESS ===
+
+# "OA" is how the corpus itself misspells OAF in OA_bite_neutral.wav.
+_TESS_SPEAKERS = {"OAF": "OAF", "OA": "OAF", "YAF": "YAF"}
+
+TESS = FilenameCorpus(
+    name="tess",
+    pattern=re.compile(
+        r"(?P<speaker>OAF?|YAF)_(?P<word>[A-Za-z-]+)_"
+        r"(?P<emotion>angry|disgust|fear|happy|neutral|ps|sad)"
+    ),
+    labels={
+        "angry": "angry",
+        "disgust": "disgust",
+        "fear": "fearful",
+        "happy": "happy",
+        "neutral": "neutral",
+        "ps": "surprised",
+        "sad": "sad",
+    },
+    example="OAF_back_angry.wav",
+    citation="Pichora-Fuller & Dupuis 2020, Toronto emotional speech set, doi:10.5683/SP2/E8H2MF",
+    licence="CC BY-NC-ND 4.0",
+    speaker=lambda match: _TESS_SPEAKERS[match["speaker"]],
+    recording=lambda match: (
+        f"{_TESS_SPEAKERS[match['speaker']]}_{match['word'].lower()}_{match['emotion']}"
+    ),
+    attributes=lambda match: {
+        "sex": "female",
+        "age_years": {"OAF": "64", "YAF": "26"}[_TESS_SPEAKERS[match["speaker"]]],
+        "word": match["word"].lower(),
+    },
+)
+
+# === CREMA-D ===
+
+# Actresses by the publisher's VideoDemographics.csv; the other 48 of 1001-1091 are men.
+_CREMA_D_WOMEN = (
+    "1002 1003 1004 1006 1007 1008 1009 1010 1012 1013 1018 1020 1021 1024 1025 1028 1029 1030 "
+    "1037 1043 1046 1047 1049 1052 1053 1054 1055 1056 1058 1060 1061 1063 1072 1073 1074 1075 "
+    "1076 1078 1079 1082 1084 1089 1091"
+)
+
+# Reported to the publisher: CheyneyComputerScience/CREMA-D, issue 8.
+_CREMA_D_BAD = {
+    "1076_mti_sad_xx.wav": "no sound",
+    "1076_mti_sad_xx.mp3": "no sound",
+    "1076_mti_sad_xx.flv": "no face",
+    "1064_tie_sad_xx.mp3": "no duration",
+    "1064_tie_sad_xx.flv": "no duration",
+    "1064_ieo_dis_md.mp3": "a minute of several emotions",
+    "1064_ieo_dis_md.flv": "a minute of several emotions",
+}
+
+_CREMA_D_LEVELS = {
+    "LO": "low",
+    "MD": "medium",
+    "HI": "high",
+    "XX": "unspecified",
+    "X": "unspecified",
+}
+
+
+def _crema_d_recording(match: Match) -> str:
+    # One release spells XX as X in 1040_ITH_SAD_X.
+    level = "XX" if match["intensity"] == "X" else match["intensity"]
+    return f"{match['speaker']}_{match['sentence']}_{match['emotion']}_{level}"
+
+
+CREMA_D = FilenameCorpus(
+    name="crema_d",
+    pattern=re.compile(
+        r"(?P<speaker>(?!1000)10[0-8]\d|109[01])_"
+        r"(?P<sentence>DFA|IEO|IOM|ITH|ITS|IWL|IWW|MTI|TAI|TIE|TSI|WSI)_"
+        r"(?P<emotion>ANG|DIS|FEA|HAP|NEU|SAD)_(?P<intensity>LO|MD|HI|XX?)"
+    ),
+    labels={
+        "ANG": "angry",
+        "DIS": "disgust",
+        "FEA": "fearful",
+        "HAP": "happy",
+        "NEU": "neutral",
+        "SAD": "sad",
+    },
+    example="1001_DFA_ANG_XX.wav",
+    citation="Cao et al. 2014, IEEE Trans. Affective Computing 5(4)",
+    licence="ODbL 1.0",
+    recording=_crema_d_recording,
+    attributes=lambda match: {
+        "sex": "female" if match["speaker"] in _CREMA_D_WOMEN.split() else "male",
+        "intensity": _CREMA_D_LEVELS[match["intensity"]],
+        "statement": match["sentence"],
+    },
+    known_bad=_CREMA_D_BAD,
+)
+
+# === EmoDB ===
+
+_EMODB_WOMEN = frozenset(["08", "09", "13", "14", "16"])
+
+EMODB = FilenameCorpus(
+    name="emodb",
+    pattern=re.compile(
+        r"(?P<recording>(?P<speaker>03|08|09|1[0-6])(?P<text>[ab]\d\d)(?P<emotion>[AEFLNTW])[a-z])"
+    ),
+    # Initials of the German words: Wut, Ekel, Angst, Freude, Trauer, neutral, Langeweile.
+    labels={
+        "W": "angry",
+        "E": "disgust",
+        "A": "fearful",
+        "F": "happy",
+        "T": "sad",
+        "N": "neutral",
+    },
+    no_label={"L": "boredom"},
+    example="03a01Fa.wav",
+    citation="Burkhardt et al. 2005, A database of German emotional speech, Interspeech",
+    licence="free, no licence stated by the publisher",
+    attributes=lambda match: {
+        "sex": "female" if match["speaker"] in _EMODB_WOMEN else "male",
+        "statement": match["text"],
+    },
+)
+
+# === SAVEE ===
+
+SAVEE = FilenameCorpus(
+    name="savee",
+    pattern=re.compile(
+        r"(?P<speaker>DC|JE|JK|KL)[/_](?P<item>(?P<emotion>sa|su|a|d|f|h|n)(?P<number>\d\d))"
+    ),
+    labels={
+        "a": "angry",
+        "d": "disgust",
+        "f": "fearful",
+        "h": "happy",
+        "n": "neutral",
+        "sa": "sad",
+        "su": "surprised",
+    },
+    example="DC/a01.wav or DC_a01.wav",
+    citation="Haq & Jackson 2010, Machine Audition, chapter 17",
+    licence="research use, on registration",
+    recording=lambda match: f"{match['speaker']}_{match['item']}",
+    attributes=lambda match: {"sex": "male", "statement": match["number"]},
 )

@@ -1,0 +1,121 @@
+"""Frames and spectra that all features of sound share, each made once a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+# librosa.power_to_db's own floor on power, and the range it keeps below the loudest.
+MIN_POWER = 1e-10
+RANGE_DB = 80.0
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How sound is cut into frames, centred on their hop as librosa's `center=True` does.
+
+    Attributes:
+      sample_rate_hz: of the waveforms.
+      fft_samples, hop_samples: length of the periodic Hann window and its step.
+    """
+
+    sample_rate_hz: int = 16_000
+    fft_samples: int = 1024
+    hop_samples: int = 256
+
+    @property
+    def num_bins(self) -> int:
+        return 1 + self.fft_samples // 2
+
+    @property
+    def frequencies_hz(self) -> np.ndarray:
+        """(bins,) float64."""
+        return np.fft.rfftfreq(self.fft_samples, 1 / self.sample_rate_hz)
+
+    def num_frames(self, num_samples: Any) -> Any:
+        """Frames of a clip of so many samples, a number or a tensor."""
+        return 1 + num_samples // self.hop_samples
+
+
+class Sound:
+    """Waveforms of a batch, and what several features need of them.
+
+    Nothing behind `length` is looked at, so a clip alone and the same clip in a padded batch have
+    the same frames. All is float64: single precision errs in quiet bins of loud frames.
+
+    Args:
+      waveform: (batch, samples) float in [-1, 1].
+      length: (batch,) int, samples of each that count; 0 where the stream is missing.
+      framing: frame, hop and rate.
+    Attributes:
+      waveform: (batch, samples) float64, zero behind the length.
+      num_frames: (batch,) int32, frames of each that count; 0 where the stream is missing.
+      mask: (batch, frames) bool, True for those.
+    """
+
+    def __init__(self, waveform: Any, length: Any, framing: Framing) -> None:
+        self.framing = framing
+        samples = tf.shape(waveform)[1]
+        self.length = tf.clip_by_value(tf.cast(length, tf.int32), 0, samples)
+        inside = tf.range(samples)[None, :] < self.length[:, None]
+        raw = tf.cast(waveform, tf.float64)
+        self.waveform = tf.where(inside, raw, tf.zeros_like(raw))
+        self.num_frames = tf.where(self.length > 0, framing.num_frames(self.length), 0)
+        self.mask = frame_mask(self.num_frames, framing.num_frames(samples))
+
+    @cached_property
+    def padded(self) -> Any:
+        """(batch, fft + samples) float64: half a frame of zeros at both ends."""
+        half = self.framing.fft_samples // 2
+        return tf.pad(self.waveform, [[0, 0], [half, half]])
+
+    @cached_property
+    def spectrum(self) -> Any:
+        """(batch, frames, bins) complex128."""
+        return tf.signal.stft(self.padded, self.framing.fft_samples, self.framing.hop_samples)
+
+    @cached_property
+    def magnitude(self) -> Any:
+        """(batch, frames, bins) float64."""
+        return tf.abs(self.spectrum)
+
+    @cached_property
+    def power(self) -> Any:
+        """(batch, frames, bins) float64."""
+        return tf.square(self.magnitude)
+
+    def level_db(self, power: Any) -> Any:
+        """Decibels, none more than 80 below the loudest of the frames of a clip that count.
+
+        Args:
+          power: (batch, frames, dim) float64.
+        Returns:
+          the same shape, as `librosa.power_to_db(power, ref=1.0, amin=1e-10, top_db=80)`.
+        """
+        level = ten_log10(tf.maximum(power, MIN_POWER))
+        counted = tf.where(self.mask[..., None], level, tf.fill(tf.shape(level), _quietest()))
+        loudest = tf.reduce_max(counted, axis=[1, 2], keepdims=True)
+        return tf.maximum(level, loudest - RANGE_DB)
+
+
+def ten_log10(power: Any) -> Any:
+    """Decibels of a positive power."""
+    return (10.0 / np.log(10.0)) * tf.math.log(power)
+
+
+def frame_mask(num_frames: Any, width: Any) -> Any:
+    """(batch, width) bool, True for the first `num_frames` (batch,) of each row."""
+    return tf.range(width)[None, :] < num_frames[:, None]
+
+
+def normalised(values: Any, size: Any) -> Any:
+    """`values / size`, where a size of nothing divides by one as `librosa.util.normalize` does."""
+    return values / tf.where(size < np.finfo(np.float64).tiny, tf.ones_like(size), size)
+
+
+def _quietest() -> Any:
+    return tf.constant(10.0 * np.log10(MIN_POWER), tf.float64)

@@ -1,0 +1,142 @@
+"""One stream answers: the first in an order of preference that is there."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from modeling import metrics
+from modeling.calibration import fit_temperature
+from modeling.fusions.inputs import flat, fusion_inputs
+from modeling.fusions.presence import where_present
+
+# Class number of an answer that nobody gave.
+NO_ANSWER = -1
+
+
+@keras.saving.register_keras_serializable(package="affectstream")
+class BestStream(keras.layers.Layer):
+    """Calibrated logits of the preferred stream among those that are there; 0 where none is.
+
+    Until `calibrate` sets an order, the streams are preferred in the order that they are given.
+
+    Call:
+      logits: list of (batch, classes), one a stream.
+      present: list of (batch,) 0 or 1.
+    Returns:
+      (batch, classes) float32.
+    """
+
+    def __init__(self, num_streams: int, num_classes: int, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.num_streams = num_streams
+        self.num_classes = num_classes
+        shape = (num_streams,)
+        self.temperatures = self.add_weight(
+            name="temperatures", shape=shape, initializer="ones", trainable=False
+        )
+        self.preferences = self.add_weight(
+            name="preferences", shape=shape, initializer="zeros", trainable=False
+        )
+
+    def build(self, *_: Any) -> None:
+        self.built = True
+
+    def call(self, logits: list[Any], present: list[Any]) -> Any:
+        there = ops.stack([ops.cast(flag, "float32") for flag in present], axis=1)
+        kept = [
+            where_present(ops.cast(x, "float32"), p) for x, p in zip(logits, present, strict=True)
+        ]
+        scaled = ops.stack(kept, axis=1) / self.temperatures[None, :, None]
+        # Equal preferences: argmax takes the first.
+        rank = ops.where(there > 0, self.preferences[None], -1e9)
+        chosen = ops.one_hot(ops.argmax(rank, axis=1), self.num_streams, dtype="float32")
+        return ops.sum(scaled * chosen[:, :, None], axis=1)
+
+    def compute_output_shape(self, logits_shape: Any, present_shape: Any = None) -> Any:
+        return (logits_shape[0][0], self.num_classes)
+
+    def get_config(self) -> dict[str, Any]:
+        mine = {"num_streams": self.num_streams, "num_classes": self.num_classes}
+        return {**super().get_config(), **mine}
+
+    def calibrate(
+        self, logits: Sequence[np.ndarray], present: Sequence[np.ndarray], truth: np.ndarray
+    ) -> None:
+        """Sets the order with the highest UAR over all recordings, and each stream's temperature.
+
+        Where all streams are always there, this puts the stream with the highest UAR first.
+
+        Args:
+          logits: (clips, classes) of each stream.
+          present: (clips,) bool of each stream.
+          truth: (clips,) int.
+        """
+        guesses = [guesses_alone(x, p) for x, p in zip(logits, present, strict=True)]
+        alone = [metrics.accuracies(truth, guess)["uar"] for guess in guesses]
+        falling = sorted(range(len(guesses)), key=lambda stream: -alone[stream])
+
+        def uar(order: Sequence[int]) -> float:
+            answer = np.full(len(truth), NO_ANSWER)
+            for stream in reversed(order):
+                answer = np.where(present[stream], guesses[stream], answer)
+            return metrics.accuracies(truth, answer)["uar"]
+
+        best = max(itertools.permutations(falling), key=uar)  # of equals the first
+        preferences = [len(best) - best.index(stream) for stream in range(len(best))]
+        self.preferences.assign(preferences)
+        self.temperatures.assign(
+            [fit_temperature(x[p], truth[p]) for x, p in zip(logits, present, strict=True)]
+        )
+
+    def assume_independent(
+        self, temperatures: Sequence[float], log_priors: Sequence[Sequence[float]]
+    ) -> None:
+        """The order as given, each stream with the temperature of its own validation part.
+
+        Scores of streams that were validated on different recordings do not compare.
+
+        Args:
+          temperatures: of each stream.
+          log_priors: (streams, classes), not used: one stream's answer keeps its own.
+        """
+        self.preferences.assign(np.zeros(self.num_streams))
+        self.temperatures.assign(list(temperatures))
+
+    def settings(self, streams: Sequence[str]) -> Mapping[str, Any]:
+        """The fitted values, for `describe`: streams from the most preferred, temperatures."""
+        preferences = np.array(ops.convert_to_numpy(self.preferences))
+        temperatures = np.array(ops.convert_to_numpy(self.temperatures)).tolist()
+        order = np.argsort(-preferences, kind="stable")
+        return {
+            "order": [streams[i] for i in order],
+            "temperature": dict(zip(streams, temperatures, strict=True)),
+        }
+
+
+def guesses_alone(logits: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """(clips,) int: what one stream answers, `NO_ANSWER` where it is missing.
+
+    Args:
+      logits: (clips, classes).
+      present: (clips,) bool.
+    """
+    guesses = np.full(len(present), NO_ANSWER)
+    guesses[present] = logits[present].argmax(axis=1)
+    return guesses
+
+
+def best_stream(
+    streams: tuple[str, ...], num_classes: int, embedding_dims: dict[str, int]
+) -> keras.Model:
+    """No fusion: the answer of one stream, by a `BestStream` layer called "best"."""
+    # === Functional Model ===
+    inputs = fusion_inputs(streams, num_classes, embedding_dims)
+    best = BestStream(len(streams), num_classes, name="best")
+    logits = best([inputs[s]["logits"] for s in streams], [inputs[s]["present"] for s in streams])
+    return keras.Model(flat(inputs), {"logits": logits}, name="fusion")

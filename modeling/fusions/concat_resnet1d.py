@@ -1,0 +1,44 @@
+"""S1's fusion: all embeddings side by side, read as one sequence by a residual 1-D network."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers, ops
+
+from modeling.encoders.resnet1d import POOLED_DIM, resnet1d
+from modeling.fusions.inputs import flat, fusion_inputs
+from modeling.fusions.presence import where_present
+
+
+def concat_resnet1d(
+    streams: tuple[str, ...],
+    num_classes: int,
+    embedding_dims: dict[str, int],
+    dropout: float = 0.2,
+) -> keras.Model:
+    """The residual 1-D network `resnet1d` over the concatenated embeddings and presence flags.
+
+    A missing stream is zeros, and its flag 0. S1 joins the raw features of sound and words; here
+    each stream brings its embedding, normalised, so that any trained stream fits.
+
+    Args:
+      dropout: on the concatenation and before the head.
+    Raises:
+      UserError: embeddings too narrow for the network.
+    Source: system S1 (IEMOCAP), 2,740 features of sound and words concatenated.
+    """
+    # === Layers ===
+    norms = {stream: layers.LayerNormalization(name=f"{stream}_norm") for stream in streams}
+    width = sum(embedding_dims[stream] for stream in streams) + len(streams)
+    network = resnet1d((width,), num_classes, POOLED_DIM, dropout)
+
+    # === Functional Model ===
+    inputs = fusion_inputs(streams, num_classes, embedding_dims)
+    pieces = []
+    for stream in streams:
+        present = inputs[stream]["present"]
+        kept = norms[stream](where_present(inputs[stream]["embedding"], present))
+        pieces += [where_present(kept, present), ops.expand_dims(present, 1)]
+    x = layers.Dropout(dropout, name="dropout")(layers.Concatenate()(pieces))
+    logits = layers.Activation("linear", dtype="float32", name="fused_logits")(network(x)["logits"])
+    return keras.Model(flat(inputs), {"logits": logits}, name="fusion")

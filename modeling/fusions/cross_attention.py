@@ -1,0 +1,89 @@
+"""Attention between streams: a few tokens of each look at the tokens of all that are there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from errors import UserError
+from modeling.fusions.inputs import flat, fusion_inputs
+from modeling.fusions.presence import where_present
+
+
+def cross_attention(
+    streams: tuple[str, ...],
+    num_classes: int,
+    embedding_dims: dict[str, int],
+    num_tokens: int = 4,
+    token_dim: int = 48,
+    num_heads: int = 4,
+    num_blocks: int = 1,
+    dropout: float = 0.3,
+) -> keras.Model:
+    """Transformer blocks over the tokens of all streams, those of missing streams masked as keys.
+
+    An embedding becomes `num_tokens` tokens by one dense layer a stream; its bias is the learnt
+    vector that tells the tokens of one stream from those of another. Each token asks all tokens of
+    the streams that are there; the mean of those tokens goes to the head.
+
+    Tsai et al. give every ordered pair of streams a block of its own, over sequences. Here a
+    stream is one vector, and any stream may be missing: one joint block with a key mask holds the
+    same attention from stream to stream, grows with the number of streams rather than its square,
+    and a missing stream leaves no block without keys.
+
+    Args:
+      num_tokens: of each stream.
+      token_dim: width of a token, a multiple of `num_heads`.
+      dropout: on the tokens, in each block and before the head.
+    Raises:
+      UserError: `token_dim` is no multiple of `num_heads`.
+    Source: Tsai et al. 2019, Multimodal Transformer for Unaligned Multimodal Language Sequences
+      (attention between streams); Vaswani et al. 2017 (the block), with the norms before, as Xiong
+      et al. 2020.
+    """
+    if token_dim % num_heads:
+        raise UserError(f"token_dim={token_dim}: must be a multiple of num_heads={num_heads}")
+
+    # === Layers ===
+    norms = {stream: layers.LayerNormalization(name=f"{stream}_norm") for stream in streams}
+    splits = {s: layers.Dense(num_tokens * token_dim, name=f"{s}_tokens") for s in streams}
+    apart = layers.Reshape((num_tokens, token_dim), name="apart")
+    last_norm = layers.LayerNormalization(name="last_norm")
+    head = layers.Dense(num_classes, name="fused_logits", dtype="float32")
+
+    # === Functional Model ===
+    inputs = fusion_inputs(streams, num_classes, embedding_dims)
+    tokens, flags = [], []
+    for stream in streams:
+        present = inputs[stream]["present"]
+        kept = norms[stream](where_present(inputs[stream]["embedding"], present))
+        tokens.append(apart(splits[stream](kept)))
+        flags += [ops.expand_dims(present, 1)] * num_tokens
+    x = layers.Dropout(dropout, name="token_dropout")(layers.Concatenate(axis=1)(tokens))
+    there = ops.concatenate(flags, axis=1)
+    keys = ops.expand_dims(there > 0, 1)
+    for number in range(num_blocks):
+        x = _block(x, keys, f"block{number + 1}", num_heads, token_dim, dropout)
+    x = ops.cast(last_norm(x), "float32") * ops.expand_dims(there, 2)
+    mean = ops.sum(x, axis=1) / ops.maximum(ops.sum(there, axis=1, keepdims=True), 1.0)
+    logits = head(layers.Dropout(dropout, name="dropout")(mean))
+    return keras.Model(flat(inputs), {"logits": logits}, name="fusion")
+
+
+def _block(x: Any, keys: Any, name: str, num_heads: int, token_dim: int, dropout: float) -> Any:
+    """Attention and two dense layers, each added to what came in.
+
+    Args:
+      x: (batch, tokens, token_dim).
+      keys: (batch, 1, tokens) bool, the tokens that may be looked at.
+    """
+    look = layers.MultiHeadAttention(
+        num_heads, token_dim // num_heads, dropout=dropout, name=f"{name}_attention"
+    )
+    asked = layers.LayerNormalization(name=f"{name}_attention_norm")(x)
+    x = x + layers.Dropout(dropout)(look(asked, asked, attention_mask=keys))
+    y = layers.LayerNormalization(name=f"{name}_dense_norm")(x)
+    y = layers.Dense(2 * token_dim, activation="gelu", name=f"{name}_wide")(y)
+    return x + layers.Dropout(dropout)(layers.Dense(token_dim, name=f"{name}_narrow")(y))

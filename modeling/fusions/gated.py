@@ -1,0 +1,58 @@
+"""Gated multimodal unit: for each hidden unit, gates say how much of which stream to take."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers, ops
+
+from modeling.fusions.inputs import flat, fusion_inputs
+from modeling.fusions.presence import where_present
+
+# Added to the gate of a missing stream; its share of the softmax is then 0 in float32.
+CLOSED = -1e4
+
+
+def gated(
+    streams: tuple[str, ...],
+    num_classes: int,
+    embedding_dims: dict[str, int],
+    hidden_dim: int = 64,
+    dropout: float = 0.4,
+) -> keras.Model:
+    """A gated multimodal unit over any number of streams.
+
+    Each stream s gives h_s = tanh(W_s e_s). From all embeddings and presence flags together come
+    the gates z_s, one a stream and hidden unit, by a softmax over the streams that are there; the
+    head sees sum_s z_s h_s. With two streams this is the sigmoid gate of the paper, since a softmax
+    over two is a sigmoid of their difference. A missing stream has gate 0, one alone has gate 1.
+
+    Args:
+      hidden_dim: units of h.
+      dropout: on the embeddings and before the head.
+    Source: Arevalo et al. 2017, Gated Multimodal Units for Information Fusion, equations 1-4.
+    """
+    # === Layers ===
+    norms = {stream: layers.LayerNormalization(name=f"{stream}_norm") for stream in streams}
+    drops = {stream: layers.Dropout(dropout, name=f"{stream}_dropout") for stream in streams}
+    hidden = {s: layers.Dense(hidden_dim, activation="tanh", name=f"{s}_hidden") for s in streams}
+    gates = {s: layers.Dense(hidden_dim, name=f"{s}_gate", dtype="float32") for s in streams}
+    head = layers.Dense(num_classes, name="fused_logits", dtype="float32")
+
+    # === Functional Model ===
+    inputs = fusion_inputs(streams, num_classes, embedding_dims)
+    flags = [ops.expand_dims(inputs[s]["present"], 1) for s in streams]
+    embeddings = []
+    for stream in streams:
+        kept = norms[stream](where_present(inputs[stream]["embedding"], inputs[stream]["present"]))
+        embeddings.append(drops[stream](where_present(kept, inputs[stream]["present"])))
+    together = layers.Concatenate()([*embeddings, *flags])
+    opened = [
+        gates[stream](together) + (1.0 - flag) * CLOSED
+        for stream, flag in zip(streams, flags, strict=True)
+    ]
+    shares = ops.softmax(ops.stack(opened, axis=1), axis=1)
+    there = ops.expand_dims(ops.concatenate(flags, axis=1), 2)
+    spoken = ops.stack([hidden[s](e) for s, e in zip(streams, embeddings, strict=True)], axis=1)
+    x = ops.sum(ops.cast(spoken, "float32") * shares * there, axis=1)
+    logits = head(layers.Dropout(dropout)(x))
+    return keras.Model(flat(inputs), {"logits": logits}, name="fusion")

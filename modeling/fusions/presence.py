@@ -1,0 +1,19 @@
+"""What is left of a stream in the rows where it is missing: zeros, whatever it held."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+
+def where_present(values: Any, present: Any) -> Any:
+    """`values`, with zeros in the rows whose stream is missing; NaN there does not get through.
+
+    Args:
+      values: (batch, D).
+      present: (batch,) 0 or 1.
+    Returns:
+      (batch, D) of the dtype of `values`.
+    """
+    return ops.where(ops.expand_dims(present, 1) > 0, values, ops.zeros_like(values))

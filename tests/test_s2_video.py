@@ -1,0 +1,67 @@
+"""S2's face network over time: a clip is the mean over its faces."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from modeling.encoders.s2_video import s2_face
+from tests.test_encoders import EMBEDDING_DIM, NUM_CLASSES, answer, build, example
+
+
+def test_masked_frames_change_nothing() -> None:
+    model = build("s2_video")
+    frames, mask = example("s2_video")
+    before = answer(model, [frames, mask])
+    frames = frames.copy()
+    frames[~mask] = 1e3
+    for key, value in answer(model, [frames, mask]).items():
+        np.testing.assert_allclose(value, before[key], atol=1e-6)
+    cut = [np.delete(frames, 1, axis=1), np.delete(mask, 1, axis=1)]
+    for key, value in answer(model, cut).items():
+        np.testing.assert_allclose(value, before[key], atol=1e-6)
+
+
+def test_order_of_frames_changes_nothing() -> None:
+    model = build("s2_video")
+    frames, mask = example("s2_video")
+    order = [2, 0, 3, 1]
+    before = answer(model, [frames, mask])
+    for key, value in answer(model, [frames[:, order], mask[:, order]]).items():
+        np.testing.assert_allclose(value, before[key], atol=1e-6)
+
+
+def test_the_mean_is_over_probabilities() -> None:
+    model = build("s2_video")
+    frames, mask = example("s2_video")
+    single = model.get_layer("s2_face")
+    probabilities, embeddings = [], []
+    for row in range(len(frames)):
+        made = answer(single, frames[row][mask[row]])
+        shares = np.exp(made["logits"]) / np.exp(made["logits"]).sum(axis=1, keepdims=True)
+        probabilities.append(shares.mean(axis=0))
+        embeddings.append(made["embedding"].mean(axis=0))
+    made = answer(model, [frames, mask])
+    np.testing.assert_allclose(np.exp(made["logits"]), probabilities, atol=1e-6)
+    np.testing.assert_allclose(made["embedding"], embeddings, atol=1e-5)
+
+
+def test_a_clip_without_a_face_says_nothing() -> None:
+    model = build("s2_video")
+    frames, mask = example("s2_video")
+    mask = mask.copy()
+    mask[0] = False
+    made = answer(model, [frames, mask])
+    assert np.ptp(made["logits"][0]) == 0
+    np.testing.assert_array_equal(made["embedding"][0], 0)
+    empty = answer(model, [frames[:, :0], mask[:, :0]])
+    assert np.ptp(empty["logits"]) == 0
+
+
+def test_one_frame_alone_is_the_face_network() -> None:
+    clip, single = build("s2_video"), s2_face((32, 32, 1), NUM_CLASSES, EMBEDDING_DIM)
+    single.set_weights(clip.get_layer("s2_face").get_weights())
+    frames, _ = example("s2_video")
+    as_clips = answer(clip, [frames[:, :1], np.ones((3, 1), bool)])["logits"]
+    logits = answer(single, frames[:, 0])["logits"]
+    log_shares = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(as_clips, log_shares, atol=1e-5)
