@@ -156,7 +156,7 @@ TABLE: dict[str, dict[str, Entry]] = {
     "encoders": {
         "action_units": Entry(
             "modeling.encoders.action_units:action_units",
-            "action units pooled over time, two dense layers, 23,112 parameters at 35 units, 8 classes",
+            "action units over time, two dense layers, 23,112 parameters at 35 units, 8 classes",
             "",
             "",
             "video",
@@ -198,6 +198,34 @@ TABLE: dict[str, dict[str, Entry]] = {
             "dense layers over the concatenated embeddings, trained with modality dropout",
             "",
             "Neverova et al. 2016 (ModDrop)",
+        ),
+        "highest": Entry(
+            "modeling.fusions.highest:highest",
+            "the class with the highest probability over the streams",
+            "",
+            "S3; Kittler et al. 1998 (maximum rule)",
+        ),
+        "gated": Entry(
+            "modeling.fusions.gated:gated",
+            "gated multimodal unit over the embeddings, trained with modality dropout",
+            "",
+            "Arevalo et al. 2017",
+        ),
+        "cross_attention": Entry(
+            "modeling.fusions.cross_attention:cross_attention",
+            "attention between tokens of the streams, trained with modality dropout",
+            "",
+            "Tsai et al. 2019; Vaswani et al. 2017",
+        ),
+        "concat_resnet1d": Entry(
+            "modeling.fusions.concat_resnet1d:concat_resnet1d",
+            "residual 1-D network over the concatenated embeddings",
+            "",
+            "S1",
+        ),
+        "best_stream": Entry(
+            "modeling.fusions.best_stream:best_stream",
+            "no fusion: the stream with the highest validation UAR among those that are there",
         ),
     },
     "transforms": {
@@ -257,14 +285,103 @@ TABLE: dict[str, dict[str, Entry]] = {
     "recipes": {
         "s2-audio": Entry("modeling.recipes:S2_AUDIO", "S2's audio stream", "", "S2", "audio"),
         "s2-video": Entry("modeling.recipes:S2_VIDEO", "S2's face stream", "", "S2", "video"),
+        "s0-alexnet": Entry(
+            "modeling.recipes:S0_ALEXNET",
+            "AlexNet on spectrogram pictures",
+            "",
+            "S0",
+            "audio",
+        ),
+        "s0-resnet34": Entry(
+            "modeling.recipes:S0_RESNET34",
+            "ResNet34 on spectrogram pictures",
+            "",
+            "S0",
+            "audio",
+        ),
+        "s1-features": Entry(
+            "modeling.recipes:S1_FEATURES",
+            "276 statistics a clip into a residual 1-D CNN; also from a table",
+            "",
+            "S1",
+            "audio",
+        ),
+        "s3-conv1d": Entry(
+            "modeling.recipes:S3_CONV1D",
+            "1-D CNN over MFCC and chroma",
+            "",
+            "S3 A1",
+            "audio",
+        ),
+        "s3-lstm": Entry(
+            "modeling.recipes:S3_LSTM",
+            "LSTM over MFCC and chroma",
+            "",
+            "S3 A2",
+            "audio",
+        ),
+        "s4-vgg19": Entry(
+            "modeling.recipes:S4_VGG19",
+            "VGG19 on spectrogram pictures, frozen, then fine-tuned",
+            "",
+            "S4",
+            "audio",
+        ),
+        "s4-yamnet": Entry(
+            "modeling.recipes:S4_YAMNET",
+            "YAMNet embeddings over time, frozen, then fine-tuned",
+            "",
+            "S4",
+            "audio",
+        ),
+        "s4-convlstm": Entry(
+            "modeling.recipes:S4_CONVLSTM",
+            "ConvLSTM2D over the faces of a clip",
+            "",
+            "S4",
+            "video",
+        ),
+        "action-units": Entry(
+            "modeling.recipes:ACTION_UNITS",
+            "facial action units or blendshapes as the video stream",
+            "",
+            "",
+            "video",
+        ),
+        "s4-multimodal": Entry(
+            "modeling.recipes:S4_MULTIMODAL",
+            "s4-yamnet and s4-convlstm joined by dense layers",
+            "",
+            "S4",
+            "fusion",
+        ),
         "s2-two-stream": Entry(
-            "modeling.recipes:S2_TWO_STREAM", "S2's fusion: sum of softmaxes", "", "S2", "fusion"
+            "modeling.recipes:S2_TWO_STREAM",
+            "S2's fusion: sum of softmaxes",
+            "",
+            "S2",
+            "fusion",
+        ),
+        "auto": Entry(
+            "modeling.recipes:AUTO",
+            "every fusion tried, the best on validation kept, never below its best stream",
+            "",
+            "",
+            "fusion",
         ),
         "late-fusion": Entry(
-            "modeling.recipes:LATE_FUSION", "calibrated late fusion, the default", "", "", "fusion"
+            "modeling.recipes:LATE_FUSION",
+            "calibrated late fusion, the default",
+            "",
+            "",
+            "fusion",
         ),
         "dense-fusion": Entry(
-            "modeling.recipes:DENSE_FUSION", "feature-level fusion", "", "", "fusion"
+            "modeling.recipes:DENSE_FUSION",
+            "feature-level fusion",
+            "",
+            "",
+            "fusion",
         ),
     },
 }

@@ -114,7 +114,7 @@ def _run(path: Path) -> dict[str, Any]:
         model = training.load_model(path / BEST)
         facts |= {"parameters": model.count_params(), **_shapes(model.input, model.output)}
         late = (
-            next((x for x in model.get_layer("fusion").layers if x.name == "late"), None)
+            next((x for x in model.get_layer("fusion").layers if hasattr(x, "settings")), None)
             if (len(info.streams) > 1)
             else None
         )

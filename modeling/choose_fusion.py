@@ -25,6 +25,8 @@ from modeling.training_data import TrainingData
 AUTO = "auto"
 # What `auto` is where no recording has all streams: nothing can be compared there.
 WITHOUT_PAIRS = "calibrated_late"
+# Above 10 M weights; hours on a processor, and no corpus of ours could tell that it is better.
+TOO_LARGE = ("concat_resnet1d",)
 CANDIDATES = "candidates"
 TABLE = "fusions.csv"
 
@@ -75,7 +77,7 @@ def choose_fusion(
     outputs: StreamOutputs,
     options: TrainOptions,
 ) -> Choice:
-    """Fits every fusion of the registry, and keeps the one with the highest validation UAR.
+    """Fits every fusion but those `TOO_LARGE`; keeps the one with the highest validation UAR.
 
     One of them is `best_stream`, so that the choice is never worse on validation than the best
     stream alone. Each candidate is trained in a folder of its own and goes on from its checkpoint
@@ -94,7 +96,8 @@ def choose_fusion(
     dims = {name: watch[f"{name}_embedding"].shape[-1] for name in names}
     rows = [_alone(name, watch) for name in names]
     fitted: dict[str, tuple[keras.Model, training.History]] = {}
-    tried = registry.names("fusions")
+    tried = [name for name in registry.names("fusions") if name not in TOO_LARGE]
+    progress.say(f"left out for their size: {', '.join(TOO_LARGE)} (--set fusion=NAME trains one)")
     for number, name in enumerate(tried):
         progress.say(f"fusion {number + 1} of {len(tried)}: {name}")
         own = dataclasses.replace(recipe, name=f"{recipe.name} {name}", fusion=name)

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from modeling.fusions.presence import where_present
 from modeling.input_spec import INPUT_NAMES
 
 
@@ -56,8 +57,7 @@ def fused_model(streams: dict[str, keras.Model], fusion: keras.Model) -> keras.M
     parts = outputs_of_streams(streams)
     logits = fusion(parts.output)["logits"]
     embeddings = [
-        parts.output[f"{s}_embedding"] * ops.expand_dims(parts.output[f"{s}_present"], 1)
-        for s in streams
+        where_present(parts.output[f"{s}_embedding"], parts.output[f"{s}_present"]) for s in streams
     ]
     outputs = {
         "logits": logits,

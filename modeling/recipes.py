@@ -107,7 +107,7 @@ class Recipe:
         for kind, value in (("label-sets", self.labels), ("encoders", self.encoder)):
             if value:
                 registry.entry(kind, value)
-        if self.fusion:
+        if self.fusion not in ("", "auto"):
             registry.entry("fusions", self.fusion)
         if self.features:
             registry.entry("features", self.features)
@@ -140,7 +140,7 @@ class Recipe:
 
 def _arguments(kind: str, name: str) -> dict[str, Any]:
     """Arguments with a default of an encoder's or fusion's builder."""
-    if not name:
+    if name in ("", "auto"):
         return {}
     parameters = inspect.signature(registry.load(kind, name)).parameters.values()
     return {p.name: p.default for p in parameters if p.default is not p.empty}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from preprocessing.leaks import crossings, require_disjoint
 
 # Name of the last dense layer of every encoder.
 HEAD = "logits"
+# Drawing takes longer than an epoch of a small network.
+CURVES_EVERY_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -152,12 +155,14 @@ def epoch_writer(
 ) -> Callable[[dict[str, Any]], None]:
     """Keeps table, curves and TensorBoard log of a run up to date."""
     log = tf.summary.create_file_writer(str(out / run_folder.TENSORBOARD))
+    drawn_s = -CURVES_EVERY_S
 
     def write(row: dict[str, Any]) -> None:
-        best = history.best_epoch
-        rows = [{**r, "best": r["epoch"] == best} for r in history.rows]
-        storage.write_csv(out / run_folder.HISTORY, training.COLUMNS, rows)
-        plots.curves(rows, out / run_folder.CURVES, f"{recipe.name}, {recipe.labels}")
+        nonlocal drawn_s
+        storage.write_csv(out / run_folder.HISTORY, training.COLUMNS, _marked(history))
+        if time.monotonic() - drawn_s >= CURVES_EVERY_S:
+            draw_curves(out, history, recipe)
+            drawn_s = time.monotonic()
         with log.as_default(step=row["epoch"]):
             for key in (*training.METRIC_COLUMNS, "learning_rate"):
                 tf.summary.scalar(key, row[key])
@@ -170,8 +175,20 @@ def epoch_writer(
     return write
 
 
+def _marked(history: training.History) -> list[dict[str, Any]]:
+    """The rows with one best epoch: an earlier one was best only at its time."""
+    best = history.best_epoch
+    return [{**row, "best": row["epoch"] == best} for row in history.rows]
+
+
+def draw_curves(out: Path, history: training.History, recipe: Recipe) -> None:
+    """Draws loss and accuracy of the epochs so far."""
+    plots.curves(_marked(history), out / run_folder.CURVES, f"{recipe.name}, {recipe.labels}")
+
+
 def finish(out: Path, info: RunInfo, fitted: Calibration, history: training.History) -> RunInfo:
     """Writes what is known only at the end."""
+    draw_curves(out, history, info.recipe)
     row = next(row for row in history.rows if row["epoch"] == history.best_epoch)
     scores = {key: row[key] for key in training.METRIC_COLUMNS} | {"epoch": row["epoch"]}
     done = dataclasses.replace(info, calibration=fitted, scores=scores, finished=True)

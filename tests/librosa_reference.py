@@ -13,7 +13,7 @@ from preprocessing.media import MediaFile
 
 RATE_HZ = 16_000
 FFT, HOP = 1024, 256
-STFT = {"n_fft": FFT, "hop_length": HOP}
+STFT: dict[str, Any] = {"n_fft": FFT, "hop_length": HOP}
 
 
 def frame_features(waveform: np.ndarray) -> dict[str, np.ndarray]:

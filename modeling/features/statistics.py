@@ -57,10 +57,11 @@ class SoundStatistics(keras.layers.Layer):
 
     Call:
       waveform: (batch, samples) float32 in [-1, 1], samples >= 1.
-      length: (batch,) int, samples of each that count; a missing stream gets what one sample of
-        its padding gives, as silence.
+      length: (batch,) int, samples of each that count; a length of 0 counts as one sample of
+        whatever the row begins with, which `FitWindow` makes silence.
     Returns:
-      (batch, 276) float32. Agrees to 2e-3 (most to 1e-5) with the same statistics of librosa 0.11.
+      (batch, 276) float32. Agrees with numpy's statistics of librosa 0.11's features, to 1e-3 for
+      decibels and coefficients and to 1e-5 for all others.
     Raises:
       ValueError: waveform is not rank 2.
     """

@@ -13,6 +13,7 @@ from scipy.special import log_softmax, softmax
 
 from modeling.calibration import fit_temperature, nll
 from modeling.fusions.inputs import flat, fusion_inputs
+from modeling.fusions.presence import where_present
 
 # No stream is weighed below this: alone it must still be able to answer.
 MIN_WEIGHT = 0.02
@@ -56,7 +57,8 @@ class CalibratedLate(keras.layers.Layer):
 
     def call(self, logits: list[Any], present: list[Any]) -> Any:
         there = ops.cast(ops.stack(present, axis=1), "float32")
-        scaled = ops.stack([ops.cast(x, "float32") for x in logits], axis=1)
+        kept = [where_present(x, p) for x, p in zip(logits, present, strict=True)]
+        scaled = ops.stack([ops.cast(x, "float32") for x in kept], axis=1)
         scaled = scaled / self.temperatures[None, :, None]
         scores = ops.log_softmax(scaled, axis=-1) - self.log_priors[None]
         weights = there * self.weights_of_streams[None]

@@ -6,6 +6,7 @@ import keras
 from keras import layers, ops
 
 from modeling.fusions.inputs import flat, fusion_inputs
+from modeling.fusions.presence import where_present
 
 
 def dense_fusion(
@@ -33,7 +34,8 @@ def dense_fusion(
     pieces = []
     for stream in streams:
         there = ops.expand_dims(inputs[stream]["present"], 1)
-        pieces += [norms[stream](inputs[stream]["embedding"]) * there, there]
+        kept = where_present(inputs[stream]["embedding"], inputs[stream]["present"])
+        pieces += [norms[stream](kept) * there, there]
     x = layers.Dropout(dropout)(layers.Concatenate()(pieces))
     x = layers.Dropout(dropout)(hidden(x))
     return keras.Model(flat(inputs), {"logits": head(x)}, name="fusion")
