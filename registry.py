@@ -23,6 +23,8 @@ class Entry:
       licence: licence of the data, weights or method's code; "" where none applies.
       source: paper, standard or publisher.
       stream: the stream it belongs to, "" for any.
+      parameters: of a recipe's network at 7 classes, standardisation apart; "" where it depends.
+      shape: what that network takes in, "" where it depends.
     """
 
     target: str
@@ -30,6 +32,8 @@ class Entry:
     licence: str = ""
     source: str = ""
     stream: str = ""
+    parameters: str = ""
+    shape: str = ""
 
 
 # === Table ===
@@ -39,6 +43,8 @@ _DETECTORS = "opencv_model."
 _TRANSFORMS = "data_augmentation."
 _LABELS = "preprocessing.labels:"
 _CORPORA = "preprocessing.corpora."
+_ENCODERS = "modeling.encoders."
+_FEATURES = "modeling.features."
 
 TABLE: dict[str, dict[str, Entry]] = {
     "corpora": {
@@ -140,43 +146,121 @@ TABLE: dict[str, dict[str, Entry]] = {
         ),
     },
     "features": {
-        "s2_16k": Entry(
-            "modeling.features.log_mel:S2_16K", f"{_SIGNAL}, from 16 kHz", stream="audio"
+        "s2_16k": Entry(_FEATURES + "log_mel:S2_16K", f"{_SIGNAL}, from 16 kHz", stream="audio"),
+        "s2": Entry(_FEATURES + "log_mel:S2", f"{_SIGNAL}, from 48 kHz", "", "S2", "audio"),
+        "yamnet_patches": Entry(
+            _FEATURES + "yamnet_patches:PATCHES",
+            "YAMNet's log-mel patches, 6 of 0.96 s, from 16 kHz",
+            stream="audio",
         ),
-        "s2": Entry("modeling.features.log_mel:S2", f"{_SIGNAL}, from 48 kHz", "", "S2", "audio"),
+        "s1_statistics": Entry(
+            _FEATURES + "statistics:S1_STATISTICS",
+            "276 statistics a clip, from 16 kHz; also as a table",
+            "",
+            "S1",
+            "audio",
+        ),
+        "s3_sequence": Entry(
+            _FEATURES + "sequences:S3_SEQUENCE",
+            "40 MFCC and 12 chroma a frame, 3 s from 16 kHz",
+            "",
+            "S3",
+            "audio",
+        ),
+        "acoustic_sequence": Entry(
+            _FEATURES + "sequences:ACOUSTIC_SEQUENCE",
+            "MFCC with deltas, chroma, contrast and spectral shape a frame, 3 s from 16 kHz",
+            stream="audio",
+        ),
+        "s0_picture": Entry(
+            _FEATURES + "picture:S0_PICTURE",
+            "log-mel picture in [0, 255] for image networks, 3 s from 16 kHz",
+            "",
+            "S0",
+            "audio",
+        ),
         "faces": Entry(
-            "modeling.features.faces:FACES", "face crops as pictures in [0, 1]", stream="video"
+            _FEATURES + "faces:FACES", "face crops as pictures in [0, 1]", stream="video"
         ),
         "action_units": Entry(
-            "modeling.features.action_units:ACTION_UNITS",
+            _FEATURES + "action_units:ACTION_UNITS",
             "action units or blendshapes as they are, frame by frame",
             stream="video",
         ),
     },
     "encoders": {
+        "alexnet": Entry(
+            _ENCODERS + "alexnet:alexnet",
+            "AlexNet with batch norm and narrow dense layers, 5,368,807 parameters at 7 classes",
+            "",
+            "S0; Krizhevsky et al. 2012",
+            "audio",
+        ),
+        "resnet34": Entry(
+            _ENCODERS + "resnet34:resnet34",
+            "basic blocks 3-4-6-3, 21,299,015 parameters at 7 classes",
+            "",
+            "S0; He et al. 2016",
+            "audio",
+        ),
+        "vgg19": Entry(
+            _ENCODERS + "vgg19:vgg19",
+            "ImageNet transfer, pictures in [0, 255], 20,157,511 parameters at 7 classes",
+            "weights: see keras.applications",
+            "S4; Simonyan & Zisserman 2015",
+            "audio",
+        ),
+        "yamnet": Entry(
+            _ENCODERS + "yamnet:yamnet",
+            "AudioSet transfer, features yamnet_patches, 3,481,543 parameters at 7 classes",
+            "Apache-2.0",
+            "S4; Plakal & Ellis",
+            "audio",
+        ),
+        "resnet1d": Entry(
+            _ENCODERS + "resnet1d:resnet1d",
+            "residual 1-D CNN over one vector, 15,415,495 parameters at 7 classes",
+            "",
+            "S1",
+            "audio",
+        ),
+        "conv1d": Entry(
+            _ENCODERS + "conv1d:conv1d",
+            "1-D CNN over a sequence, 190,599 parameters at dim 52 and 7 classes",
+            "",
+            "S3",
+            "audio",
+        ),
+        "lstm": Entry(
+            _ENCODERS + "lstm:lstm",
+            "LSTM over a sequence, 110,087 parameters at dim 52 and 7 classes",
+            "",
+            "S3",
+            "audio",
+        ),
         "action_units": Entry(
-            "modeling.encoders.action_units:action_units",
-            "action units over time, two dense layers, 23,112 parameters at 35 units, 8 classes",
+            _ENCODERS + "action_units:action_units",
+            "action units over time, two dense layers, 23,047 parameters at 35 units, 7 classes",
             "",
             "",
             "video",
         ),
         "convlstm": Entry(
-            "modeling.encoders.convlstm:convlstm",
+            _ENCODERS + "convlstm:convlstm",
             "ConvLSTM2D over the faces of a clip, 225,223 parameters at 7 classes",
             "",
             "S4; Shi et al. 2015",
             "video",
         ),
         "s2_audio": Entry(
-            "modeling.encoders.s2_audio:s2_audio",
+            _ENCODERS + "s2_audio:s2_audio",
             "ReLU CNN over a spectrogram, 387,335 parameters at 7 classes",
             "",
             "S2",
             "audio",
         ),
         "s2_video": Entry(
-            "modeling.encoders.s2_video:s2_video",
+            _ENCODERS + "s2_video:s2_video",
             "ELU CNN over each face, averaged over time, 2,030,215 parameters at 7 classes",
             "",
             "S2",
@@ -283,14 +367,32 @@ TABLE: dict[str, dict[str, Entry]] = {
         ),
     },
     "recipes": {
-        "s2-audio": Entry("modeling.recipes:S2_AUDIO", "S2's audio stream", "", "S2", "audio"),
-        "s2-video": Entry("modeling.recipes:S2_VIDEO", "S2's face stream", "", "S2", "video"),
+        "s2-audio": Entry(
+            "modeling.recipes:S2_AUDIO",
+            "S2's audio stream",
+            "",
+            "S2",
+            "audio",
+            parameters="387,335",
+            shape="128 x 282 x 1",
+        ),
+        "s2-video": Entry(
+            "modeling.recipes:S2_VIDEO",
+            "S2's face stream",
+            "",
+            "S2",
+            "video",
+            parameters="2,030,215",
+            shape="T x 112 x 112 x 1",
+        ),
         "s0-alexnet": Entry(
             "modeling.recipes:S0_ALEXNET",
             "AlexNet on spectrogram pictures",
             "",
             "S0",
             "audio",
+            parameters="5,368,807",
+            shape="128 x 282 x 1",
         ),
         "s0-resnet34": Entry(
             "modeling.recipes:S0_RESNET34",
@@ -298,6 +400,8 @@ TABLE: dict[str, dict[str, Entry]] = {
             "",
             "S0",
             "audio",
+            parameters="21,299,015",
+            shape="128 x 282 x 1",
         ),
         "s1-features": Entry(
             "modeling.recipes:S1_FEATURES",
@@ -305,6 +409,8 @@ TABLE: dict[str, dict[str, Entry]] = {
             "",
             "S1",
             "audio",
+            parameters="15,415,495",
+            shape="276",
         ),
         "s3-conv1d": Entry(
             "modeling.recipes:S3_CONV1D",
@@ -312,6 +418,8 @@ TABLE: dict[str, dict[str, Entry]] = {
             "",
             "S3 A1",
             "audio",
+            parameters="190,599",
+            shape="188 x 52",
         ),
         "s3-lstm": Entry(
             "modeling.recipes:S3_LSTM",
@@ -319,6 +427,8 @@ TABLE: dict[str, dict[str, Entry]] = {
             "",
             "S3 A2",
             "audio",
+            parameters="110,087",
+            shape="188 x 52",
         ),
         "s4-vgg19": Entry(
             "modeling.recipes:S4_VGG19",
@@ -326,6 +436,8 @@ TABLE: dict[str, dict[str, Entry]] = {
             "",
             "S4",
             "audio",
+            parameters="20,157,511",
+            shape="128 x 188 x 1",
         ),
         "s4-yamnet": Entry(
             "modeling.recipes:S4_YAMNET",
@@ -333,6 +445,8 @@ TABLE: dict[str, dict[str, Entry]] = {
             "",
             "S4",
             "audio",
+            parameters="3,481,543",
+            shape="6 x 96 x 64",
         ),
         "s4-convlstm": Entry(
             "modeling.recipes:S4_CONVLSTM",
@@ -340,6 +454,8 @@ TABLE: dict[str, dict[str, Entry]] = {
             "",
             "S4",
             "video",
+            parameters="225,223",
+            shape="T x 112 x 112 x 1",
         ),
         "action-units": Entry(
             "modeling.recipes:ACTION_UNITS",
@@ -347,6 +463,8 @@ TABLE: dict[str, dict[str, Entry]] = {
             "",
             "",
             "video",
+            parameters="23,047",
+            shape="T x 35",
         ),
         "s4-multimodal": Entry(
             "modeling.recipes:S4_MULTIMODAL",

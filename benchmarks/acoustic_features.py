@@ -196,6 +196,7 @@ def main(words: Sequence[str] | None = None) -> int:
     columns += ["librosa / batch 32", "librosa / batch 1"]
     note = (
         f"{origin}. Frames of {FFT} each {HOP} samples; librosa 0.11 on float32 clip by clip,"
+        " where each call makes its filters anew,"
         " the graph in float64 on all cores. Each feature makes its own transform, but within"
         " `acoustic_sequence` (all from `mfcc with deltas` to `rms`) and `s1_statistics` the graph"
         " makes one for all. Median of the calls of 1 s or more; a ratio above 1: the graph is"

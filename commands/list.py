@@ -9,7 +9,7 @@ import click
 
 import registry
 
-COLUMNS = ("name", "stream", "summary", "licence", "source")
+COLUMNS = ("name", "stream", "summary", "parameters", "shape", "licence", "source")
 LABELS = "label-sets"
 
 
@@ -33,6 +33,8 @@ def _row(kind: str, name: str) -> dict[str, Any]:
         "name": name,
         "stream": entry.stream,
         "summary": entry.summary,
+        "parameters": entry.parameters,
+        "shape": entry.shape,
         "licence": entry.licence,
         "source": entry.source,
     }

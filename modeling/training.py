@@ -22,10 +22,9 @@ from data_augmentation.spec_augment import SpecAugment
 from errors import UserError
 from modeling import metrics
 from modeling.layers import know_all_layers
+from modeling.pretrained import BASE
 from modeling.recipes import Recipe
 
-# Name of the pretrained part of an encoder, frozen for the first `freeze_epochs` of a recipe.
-BASE = "base"
 STATE_MEMBER = "affectstream/training.json"
 METRIC_COLUMNS = ("loss", "wa", "uar", "val_loss", "val_wa", "val_uar")
 COLUMNS = ("epoch", *METRIC_COLUMNS, "learning_rate", "seconds", "input_wait_share", "best")

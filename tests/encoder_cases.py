@@ -47,6 +47,8 @@ _FROM_NOTHING = {"weights": "none"}
 CASES: dict[str, Case] = {
     "s2_audio": Case((32, 48, 1), _SPECTROGRAM, 387_335),
     "s2_video": Case((None, 32, 32, 1), (None, 112, 112, 1), 2_030_215, num_frames=4),
+    "convlstm": Case((None, 32, 32, 1), (None, 112, 112, 1), 225_223, num_frames=4),
+    "action_units": Case((None, 10), (None, 35), 23_047, num_frames=4),
     "alexnet": Case((57, 64, 1), _SPECTROGRAM, 5_368_807, has_half_precision=True),
     "resnet34": Case(
         (32, 40, 1),

@@ -10,7 +10,9 @@ import pytest
 import registry
 from data_augmentation.chain import parse_transforms
 from errors import UserError
+from modeling.input_spec import InputSpec
 from modeling.recipes import DEFAULTS, DENSE_FUSION, LATE_FUSION, S2_AUDIO, S2_VIDEO, Recipe
+from tests.encoder_cases import CASES
 
 RECIPES = registry.names("recipes")
 
@@ -26,6 +28,22 @@ def test_every_recipe_of_the_registry(name: str) -> None:
     assert bool(recipe.fusion) is (recipe.stream == "fusion")
     parse_transforms(recipe.transforms)
     assert Recipe.from_json(json.loads(json.dumps(recipe.as_json()))) == recipe
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_the_list_says_of_its_network(name: str) -> None:
+    entry, recipe = registry.entry("recipes", name), registry.load("recipes", name)
+    if recipe.stream == "fusion":
+        assert (entry.parameters, entry.shape) == ("", "")
+        return
+    case = CASES[recipe.encoder]  # test_encoders.py counts these
+    assert entry.parameters == f"{case.parameters:,}"
+    spec = InputSpec(48_000 if recipe.features == "s2" else 16_000, 112, 1)
+    if recipe.features == "action_units":
+        spec = InputSpec(action_units=[f"AU{i}" for i in range(35)])
+    front_end = registry.load("features", recipe.features)
+    shape = front_end.connect(spec.inputs(recipe.stream), spec).values.shape[1:]
+    assert entry.shape == " x ".join("T" if size is None else str(size) for size in shape)
 
 
 def test_a_default_for_each_stream() -> None:
@@ -81,7 +99,7 @@ def test_set_what_encoder_and_fusion_take() -> None:
         (S2_AUDIO, "transforms=noise,flip", "transforms=noise,flip: one is for video, the recipe"),
         (S2_VIDEO, "transforms=spec_augment", "transforms=spec_augment: one is for features"),
         (LATE_FUSION, "transforms=mixup", "transforms=mixup: one is for batch, the recipe for fus"),
-        (S2_AUDIO, "encoder=vgg", "no encoders named 'vgg'; known: s2_audio"),
+        (S2_AUDIO, "encoder=vgg", "no encoders named 'vgg'; known: alexnet"),
         (S2_AUDIO, "features=mfcc", "no features named 'mfcc'; known: s2_16k, s2"),
         (S2_AUDIO, "labels=seven", "no label-sets named 'seven'; known: ravdess8"),
         (LATE_FUSION, "fusion=mean", "no fusions named 'mean'; known: sum, calibrated_late, dense"),

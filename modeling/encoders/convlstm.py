@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 from modeling.encoders.masked_mean import FoldTime, UnfoldTime
 
@@ -53,7 +53,7 @@ def convlstm(
         x = layers.ELU()(layers.BatchNormalization()(x))
     x = UnfoldTime(name="unfold_time")(x, mask)
     x = layers.Dropout(dropout)(lower(x, mask=mask))
-    x = layers.MaxPooling3D((1, 2, 2))(x)
+    x = ops.max_pool(x, (1, 2, 2), strides=(1, 2, 2))
     x = layers.Dropout(dropout)(upper(x, mask=mask))
     x = layers.BatchNormalization()(dense(layers.GlobalAveragePooling2D()(x)))
     embedding = layers.ELU(name="embedding")(x)
