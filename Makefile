@@ -25,7 +25,7 @@ demo: $(VENV)/.libraries
 	$(PYTHON) cli.py demo
 
 test: $(VENV)/.libraries $(VENV)/.installed-dev
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(PYTHON) -m ruff check .

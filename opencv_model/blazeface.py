@@ -9,26 +9,21 @@ HTTP client obeys. The other detectors open no connection.
 
 from __future__ import annotations
 
-import sys
-import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from errors import UserError
 from opencv_model.detector import DETECT_SIDE_PX, FaceBox, FaceDetector
+from opencv_model.mediapipe_task import WARM_UP_SIDES_PX, OpenTask, import_task
 from quiet import native_talk_muted
 
 # Measured: the least sure of 73 real faces has 0.80, the surest of 150 pictures of structured
 # noise 0.66 and of 184 real frames without a face 0.59.
 MIN_SCORE = 0.7
 MAX_OVERLAP = 0.3
-
-# MediaPipe warns once of memory that is not aligned, as chance has it at the first or second
-# picture: six pictures of different sizes while its logs are muted leave nothing to say.
-WARM_UP_SIDES_PX = (64, 96, 128, 200, 256, 320)
 
 
 class BlazeFaceDetector(FaceDetector):
@@ -47,7 +42,9 @@ class BlazeFaceDetector(FaceDetector):
           UserError: MediaPipe is not installed or lacks a system library, or cannot read the file.
         """
         super().__init__(paths, max_side_px)
-        self._mediapipe, face_detector, base_options = _import_mediapipe()
+        self._mediapipe, face_detector, base_options = import_task(
+            "face_detector", "pip install mediapipe, or choose another face detector"
+        )
         options = face_detector.FaceDetectorOptions(
             base_options=base_options.BaseOptions(model_asset_path=str(self.paths[0])),
             min_detection_confidence=MIN_SCORE,
@@ -55,8 +52,9 @@ class BlazeFaceDetector(FaceDetector):
         )
         try:
             with native_talk_muted():
-                self._task = face_detector.FaceDetector.create_from_options(options)
-                self._closer = weakref.finalize(self, _close_task, self._task)
+                self._open = OpenTask(
+                    lambda: face_detector.FaceDetector.create_from_options(options)
+                )
                 for side_px in WARM_UP_SIDES_PX:
                     self._find(np.zeros((side_px, side_px, 3), np.uint8))
         except OSError as error:
@@ -80,43 +78,8 @@ class BlazeFaceDetector(FaceDetector):
                 float(found.bounding_box.height),
                 float(found.categories[0].score),
             )
-            for found in self._task.detect(image).detections
+            for found in self._open.task.detect(image).detections
         ]
 
     def close(self) -> None:
-        self._closer()
-
-
-def _close_task(task: Any) -> None:
-    """Closes once: on `close`, when the detector is dropped, or before the interpreter ends."""
-    with native_talk_muted():
-        try:
-            task.close()
-        except RuntimeError:
-            # The interpreter is ending and MediaPipe's thread is gone: the system frees the rest,
-            # and without its handle the task does not try again.
-            task._handle = None
-
-
-def _import_mediapipe() -> tuple[Any, Any, Any]:
-    """(mediapipe, its face_detector module, its base_options module), without TensorFlow.
-
-    MediaPipe looks for TensorFlow only to mark functions for its own documentation; that would
-    cost every worker 7 s and 400 MB.
-    """
-    is_loaded = "tensorflow" in sys.modules
-    if not is_loaded:
-        sys.modules["tensorflow"] = None  # type: ignore[assignment]
-    try:
-        import mediapipe
-        from mediapipe.tasks.python.core import base_options
-        from mediapipe.tasks.python.vision import face_detector
-    except (ImportError, OSError) as error:
-        raise UserError(
-            f"face detector blazeface needs MediaPipe ({error}); "
-            "pip install mediapipe, or choose another face detector"
-        ) from error
-    finally:
-        if not is_loaded:
-            del sys.modules["tensorflow"]
-    return mediapipe, face_detector, base_options
+        self._open.close()

@@ -6,17 +6,14 @@ MediaPipe reports its use as `opencv_model.blazeface` tells.
 from __future__ import annotations
 
 import os
-import sys
-import weakref
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from errors import UserError
-from opencv_model.blazeface import WARM_UP_SIDES_PX
 from opencv_model.detector import FaceBox
+from opencv_model.mediapipe_task import WARM_UP_SIDES_PX, OpenTask, import_task
 from opencv_model.weights import find_weights
 from quiet import native_talk_muted
 
@@ -87,7 +84,10 @@ class BlendshapeReader:
         Raises:
           UserError: MediaPipe is not installed or lacks a system library, or cannot read the file.
         """
-        self._mediapipe, landmarker, base_options = _import_mediapipe()
+        self._mediapipe, landmarker, base_options = import_task(
+            "face_landmarker",
+            "pip install mediapipe, or give a table of OpenFace with --action-units FILE",
+        )
         options = landmarker.FaceLandmarkerOptions(
             base_options=base_options.BaseOptions(model_asset_path=str(path)),
             num_faces=MAX_FACES,
@@ -96,8 +96,9 @@ class BlendshapeReader:
         )
         try:
             with native_talk_muted():
-                self._task = landmarker.FaceLandmarker.create_from_options(options)
-                self._closer = weakref.finalize(self, _close_task, self._task)
+                self._open = OpenTask(
+                    lambda: landmarker.FaceLandmarker.create_from_options(options)
+                )
                 for side_px in WARM_UP_SIDES_PX:
                     self.read(np.zeros((side_px, side_px, 3), np.uint8))
         except OSError as error:
@@ -116,7 +117,7 @@ class BlendshapeReader:
         image = self._mediapipe.Image(
             image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(picture)
         )
-        found = self._task.detect(image)
+        found = self._open.task.detect(image)
         shapes = []
         for points, scores in zip(found.face_landmarks, found.face_blendshapes, strict=True):
             corners = np.array([(point.x * width_px, point.y * height_px) for point in points])
@@ -128,7 +129,7 @@ class BlendshapeReader:
         return tuple(sorted(shapes, key=lambda one: -one.box.width * one.box.height))
 
     def close(self) -> None:
-        self._closer()
+        self._open.close()
 
 
 def open_blendshapes(weights_dir: str | os.PathLike[str] | None = None) -> BlendshapeReader:
@@ -139,35 +140,3 @@ def open_blendshapes(weights_dir: str | os.PathLike[str] | None = None) -> Blend
     """
     (path,) = find_weights(WEIGHTS, weights_dir)
     return BlendshapeReader(path)
-
-
-def _close_task(task: Any) -> None:
-    """Closes once: on `close`, when the reader is dropped, or before the interpreter ends."""
-    with native_talk_muted():
-        try:
-            task.close()
-        except RuntimeError:
-            task._handle = None  # the interpreter is ending: the system frees the rest
-
-
-def _import_mediapipe() -> tuple[Any, Any, Any]:
-    """(mediapipe, its face_landmarker module, its base_options module), without TensorFlow.
-
-    MediaPipe would import TensorFlow only to mark functions for its documentation.
-    """
-    is_loaded = "tensorflow" in sys.modules
-    if not is_loaded:
-        sys.modules["tensorflow"] = None  # type: ignore[assignment]
-    try:
-        import mediapipe
-        from mediapipe.tasks.python.core import base_options
-        from mediapipe.tasks.python.vision import face_landmarker
-    except (ImportError, OSError) as error:
-        raise UserError(
-            f"blendshapes need MediaPipe ({error}); pip install mediapipe, or give a table of"
-            " OpenFace with --action-units FILE"
-        ) from error
-    finally:
-        if not is_loaded:
-            del sys.modules["tensorflow"]
-    return mediapipe, face_landmarker, base_options

@@ -10,6 +10,8 @@ import cv2
 import pytest
 
 from benchmarks import (
+    acoustic_features,
+    encoders,
     face_detectors,
     input_wait,
     inputs,
@@ -93,6 +95,28 @@ def test_realtime(
     assert row[0] == "haar"
     assert all(part > 0 for part in parts)
     assert sum(parts) == pytest.approx(whole, abs=2)
+
+
+def test_encoders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "table.md"
+    some = ["s2_audio", "conv1d", "action_units"]
+    assert encoders.main(["--quick", "--out", str(out), *some]) == 0
+    rows = written(capsys, out)
+    assert [row[0] for row in rows] == some
+    assert all(float(cell) > 0 for row in rows for cell in row[3:])
+
+
+def test_acoustic_features(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = acoustic_features.librosa_calls()
+    some = {name: calls[name] for name in ("log_mel", "rms", "chroma")}
+    monkeypatch.setattr(acoustic_features, "librosa_calls", lambda: some)
+    out = tmp_path / "table.md"
+    assert acoustic_features.main(["--quick", "--out", str(out)]) == 0
+    rows = written(capsys, out)
+    assert [row[0] for row in rows] == list(some)
+    assert all(float(cell) > 0 for row in rows for cell in row[1:4])
 
 
 def test_input_wait(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
+import pytest
 
-from modeling.encoders.s2_video import s2_face
+from errors import UserError
+from modeling.encoders.s2_video import s2_face, s2_video
 from tests.test_encoders import EMBEDDING_DIM, NUM_CLASSES, answer, build, example
 
 
@@ -65,3 +68,32 @@ def test_one_frame_alone_is_the_face_network() -> None:
     logits = answer(single, frames[:, 0])["logits"]
     log_shares = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     np.testing.assert_allclose(as_clips, log_shares, atol=1e-5)
+
+
+def test_attention_weighs_the_frames() -> None:
+    """Frames that score higher count more; those without a face never do."""
+    keras.utils.set_random_seed(0)
+    model = s2_video((None, 32, 32, 1), 4, embedding_dim=6, pooling="attention")
+    rng = np.random.default_rng(0)
+    faces = rng.uniform(size=(2, 3, 32, 32, 1)).astype(np.float32)
+    mask = np.array([[True, True, False], [False, False, False]])
+    inner = keras.Model(
+        model.inputs,
+        [model.get_layer("attention").output, model.get_layer("attention_weights").output],
+    )
+    scores, weights = (np.asarray(x) for x in inner([faces, mask]))
+    scores = scores.reshape(2, 3)
+    expected = np.exp(scores[0, :2]) / np.exp(scores[0, :2]).sum()
+    np.testing.assert_allclose(weights[0, :2], expected, rtol=1e-5)
+    np.testing.assert_array_equal(weights[:, 2], 0)
+    np.testing.assert_array_equal(weights[1], 0)
+    single = [
+        np.exp(np.asarray(model([faces[:1, k : k + 1], mask[:1, :1]])["logits"][0])) for k in (0, 1)
+    ]
+    whole = np.exp(np.asarray(model([faces, mask])["logits"][0]))
+    np.testing.assert_allclose(whole, expected @ np.stack(single), rtol=1e-4)
+
+
+def test_another_pooling_is_refused() -> None:
+    with pytest.raises(UserError, match="pooling=max: must be mean or attention"):
+        s2_video((None, 32, 32, 1), 4, pooling="max")

@@ -52,9 +52,11 @@ def convlstm(
         x = layers.Conv2D(filters, kernel, strides=stride, padding="same")(x)
         x = layers.ELU()(layers.BatchNormalization()(x))
     x = UnfoldTime(name="unfold_time")(x, mask)
-    x = layers.Dropout(dropout)(lower(x, mask=mask))
+    # Of the rank of a picture: Keras widens a mask to it on TensorFlow, but not on JAX.
+    there = ops.expand_dims(mask, (2, 3, 4))
+    x = layers.Dropout(dropout)(lower(x, mask=there))
     x = ops.max_pool(x, (1, 2, 2), strides=(1, 2, 2))
-    x = layers.Dropout(dropout)(upper(x, mask=mask))
+    x = layers.Dropout(dropout)(upper(x, mask=there))
     x = layers.BatchNormalization()(dense(layers.GlobalAveragePooling2D()(x)))
     embedding = layers.ELU(name="embedding")(x)
     logits = head(layers.Dropout(dense_dropout)(embedding))
