@@ -43,7 +43,9 @@ class BlazeFaceDetector(FaceDetector):
         """
         super().__init__(paths, max_side_px)
         self._mediapipe, face_detector, base_options = import_task(
-            "face_detector", "pip install mediapipe, or choose another face detector"
+            "face_detector",
+            "face detector blazeface needs",
+            "pip install mediapipe, or choose another face detector",
         )
         options = face_detector.FaceDetectorOptions(
             base_options=base_options.BaseOptions(model_asset_path=str(self.paths[0])),

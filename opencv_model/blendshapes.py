@@ -86,6 +86,7 @@ class BlendshapeReader:
         """
         self._mediapipe, landmarker, base_options = import_task(
             "face_landmarker",
+            "blendshapes need",
             "pip install mediapipe, or give a table of OpenFace with --action-units FILE",
         )
         options = landmarker.FaceLandmarkerOptions(

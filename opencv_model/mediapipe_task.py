@@ -20,13 +20,14 @@ _open: dict[int, Any] = {}
 _dropped: list[Any] = []
 
 
-def import_task(module: str, remedy: str) -> tuple[Any, Any, Any]:
+def import_task(module: str, needs: str, remedy: str) -> tuple[Any, Any, Any]:
     """(mediapipe, `mediapipe.tasks.python.vision.MODULE`, its base_options), without TensorFlow.
 
     MediaPipe looks for TensorFlow only to mark functions for its own documentation; that would
     cost every worker 7 s and 400 MB.
 
     Args:
+      needs: who needs it, and the verb, for the message.
       remedy: what to do where it cannot be imported.
     Raises:
       UserError: it is not installed, or lacks a system library.
@@ -39,7 +40,7 @@ def import_task(module: str, remedy: str) -> tuple[Any, Any, Any]:
         base_options = importlib.import_module("mediapipe.tasks.python.core.base_options")
         vision = importlib.import_module(f"mediapipe.tasks.python.vision.{module}")
     except (ImportError, OSError) as error:
-        raise UserError(f"MediaPipe is needed ({error}); {remedy}") from error
+        raise UserError(f"{needs} MediaPipe ({error}); {remedy}") from error
     finally:
         if not is_loaded:
             del sys.modules["tensorflow"]

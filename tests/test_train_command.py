@@ -64,7 +64,12 @@ def test_everything_is_in_the_run_folder(video_run: Path, toy_data: Path) -> Non
     assert info["seed"] == 0
     assert set(info["versions"]) >= {"python", "tensorflow", "keras", "numpy", "librosa", "av"}
     assert info["git_revision"] == git_revision()
-    assert info["input"] == {"sample_rate_hz": None, "face_size_px": 32, "face_channels": 1}
+    assert info["input"] == {
+        "sample_rate_hz": None,
+        "face_size_px": 32,
+        "face_channels": 1,
+        "action_units": None,
+    }
     assert info["data"][0]["path"] == str(toy_data)
     assert info["data"][0]["num_records"] == {"train": 14, "validation": 14, "test": 14}
     assert info["train_seen"]["speakers"] == ["toy/01"]

@@ -7,6 +7,8 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from modeling.encoders.input_shapes import require_sequence
+
 # Keeps the root of the variance differentiable where a clip has one frame.
 MIN_VARIANCE = 1e-6
 
@@ -56,7 +58,10 @@ def action_units(
       Model from [`features` (batch, frames, units), `mask` (batch, frames) bool] to
       {"logits": (batch, classes), "embedding": (batch, embedding_dim)}; 23,112 parameters at 35
       units and 8 classes.
+    Raises:
+      UserError: features of another shape.
     """
+    require_sequence("action_units", input_shape)
     # === Layers ===
     statistics = MaskedStatistics(name="statistics")
     head = layers.Dense(num_classes, name="logits")

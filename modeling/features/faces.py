@@ -3,12 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import keras
+import tensorflow as tf
 
 from errors import UserError
 from modeling.features.front_end import Features
 from modeling.input_spec import InputSpec
+
+
+@keras.saving.register_keras_serializable(package="affectstream")
+class AtLeastOneFrame(keras.layers.Layer):
+    """Gives clips without any frame a blank, masked one: oneDNN's convolution fails on none.
+
+    Call:
+      video: (batch, frames, height, width, channels) uint8, frames >= 0.
+      mask: (batch, frames) bool.
+    Returns:
+      both, frames >= 1.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs, autocast=False)
+
+    def call(self, video: Any, mask: Any) -> Any:
+        num_blank = tf.cast(tf.equal(tf.shape(video)[1], 0), tf.int32)
+        none = [0, 0]
+        video = tf.pad(video, [none, [0, num_blank], none, none, none])
+        return video, tf.pad(mask, [none, [0, num_blank]])
+
+    def compute_output_spec(self, video: Any, mask: Any) -> Any:
+        return tuple(keras.KerasTensor(x.shape, x.dtype) for x in (video, mask))
 
 
 @dataclass(frozen=True)
@@ -29,8 +55,8 @@ class Faces:
                 "features 'faces' need records of face crops, these hold action units; choose"
                 " --recipe action-units, or run `preprocess` without --action-units"
             )
-        scaled = keras.layers.Rescaling(1 / 255, name="faces")(inputs["video"])
-        return Features(scaled, inputs["video_mask"])
+        video, mask = AtLeastOneFrame(name="frames")(inputs["video"], inputs["video_mask"])
+        return Features(keras.layers.Rescaling(1 / 255, name="faces")(video), mask)
 
 
 FACES = Faces()
