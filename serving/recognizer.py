@@ -32,7 +32,7 @@ Forward = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 Item = TypeVar("Item")
 WINDOWS_A_BATCH = 8
 # One file at a time: the next frame is decoded while faces are looked for in this one.
-DECODING_THREADS = 2
+DECODING_THREADS = 4
 
 
 class Recognizer:
@@ -51,6 +51,7 @@ class Recognizer:
         self.labels: tuple[str, ...] = tuple(config["labels"])
         self.streams: tuple[str, ...] = tuple(config["streams"])
         self._forward = forward
+        self._num_frames = int(config["preparation"]["sampling"]["num_frames"])
         self._rate_hz: int | None = config["input"].get("sample_rate_hz")
         self._units = ActionUnitInput.of(config)
         self._finder: FaceFinder | BlendshapeFinder | None = None
@@ -97,8 +98,7 @@ class Recognizer:
                 f" {HOW}"
             )
         track = self._units.find(table, Path(path))
-        frames_a_window = int(self.config["preparation"]["sampling"]["num_frames"])
-        settings = WindowSettings(window_s, hop_s, frames_a_window)
+        settings = WindowSettings(window_s, hop_s, self._num_frames)
         people = People()
         answers: list[WindowPrediction] = []
         tally = Tally()
@@ -182,7 +182,7 @@ class Recognizer:
             inputs |= {"audio": audio, "audio_length": np.array(lengths, np.int32)}
         if "video" in self.streams:
             shape, kind = self._frame()
-            found = [[face for face in row if face is not None] for row in faces]
+            found = [_evenly([f for f in row if f is not None], self._num_frames) for row in faces]
             most = max(1, *(len(row) for row in found))
             video: np.ndarray = np.zeros((rows, most, *shape), kind)
             mask = np.zeros((rows, most), bool)
@@ -291,6 +291,13 @@ class Recognizer:
             yield "the model was trained on SYNTHETIC data"
         if self.config["leak_allowed"]:
             yield "the model was trained with --allow-leak"
+
+
+def _evenly(items: list[Item], most: int) -> list[Item]:
+    """At most so many of them, evenly spread: a window may hold a frame or two more than a hop's."""
+    if len(items) <= most:
+        return items
+    return [items[i] for i in np.linspace(0, len(items) - 1, most).round().astype(int)]
 
 
 def _batched(items: Iterator[Item]) -> Iterator[list[Item]]:
