@@ -294,7 +294,7 @@ class Recognizer:
 
 
 def _evenly(items: list[Item], most: int) -> list[Item]:
-    """At most so many of them, evenly spread: a window may hold a frame or two more than a hop's."""
+    """At most so many of them, evenly spread: a window may hold some more than its hops ask for."""
     if len(items) <= most:
         return items
     return [items[i] for i in np.linspace(0, len(items) - 1, most).round().astype(int)]
