@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from commands import paths
-from preprocessing.feature_table import is_feature_table
 
 
 @click.command("evaluate")
@@ -36,6 +35,8 @@ def command(
     Prints UAR (mean recall, with a 95 % interval resampled by speaker), WA (plain accuracy),
     macro-F1, ECE and each class; writes metrics.json, predictions.csv and two pictures.
     """
+    from preprocessing.feature_table import is_feature_table
+
     chosen = data or (paths.RECORDS,)
     features = ""
     if any(is_feature_table(path) for path in chosen):

@@ -11,7 +11,6 @@ import progress
 import registry
 from errors import UserError
 from preprocessing.data_folder import DataFolder, is_data_folder, open_data_folder
-from preprocessing.feature_table import is_feature_table, open_feature_table
 
 SAMPLE_SOURCE = Path("data/sample")
 RECORDS = Path("data/records")
@@ -46,6 +45,8 @@ def open_data(path: Path, features: str) -> DataFolder:
     Raises:
       UserError: neither, or damaged.
     """
+    from preprocessing.feature_table import is_feature_table, open_feature_table
+
     if not is_feature_table(path):
         return open_data_folder(path)
     if not path.is_file():

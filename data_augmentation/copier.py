@@ -62,7 +62,8 @@ class Copier:
           UserError: an unknown transform, one that works inside training only, or none.
         """
         parsed = parse_transforms(transforms)
-        inside = [t.name for t in parsed if t.stream not in CHANGEABLE]
+        names = (word.partition(":")[0].strip() for word in transforms.split(","))
+        inside = [n for n, t in zip(names, parsed, strict=False) if t.stream not in CHANGEABLE]
         if inside:
             raise UserError(
                 f"{', '.join(inside)}: works inside training and cannot be written into records;"

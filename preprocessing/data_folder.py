@@ -7,13 +7,15 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import storage
 from errors import UserError, from_os_error
-from opencv_model.track import CropFormat
-from preprocessing.action_units import ActionUnitKind
 from preprocessing.clip import SPLITS
+
+if TYPE_CHECKING:  # OpenCV and numpy would make `--help` slow
+    from opencv_model.track import CropFormat
+    from preprocessing.action_units import ActionUnitKind
 
 CLIPS = "clips.csv"
 REJECTED = "rejected.csv"
@@ -116,11 +118,15 @@ class DataFolder:
 
     @property
     def crop_format(self) -> CropFormat:
+        from opencv_model.track import CropFormat
+
         return CropFormat(**self.settings["preparation"]["face"])
 
     @property
     def action_units(self) -> ActionUnitKind | None:
         """What the video stream holds instead of face crops; None for face crops."""
+        from preprocessing.action_units import ActionUnitKind
+
         kind = self.settings["preparation"].get("action_units")
         return None if kind is None else ActionUnitKind.from_json(kind)
 

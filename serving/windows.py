@@ -34,9 +34,10 @@ class WindowSettings:
     hop_s: float = 1.5
     frames_a_window: int = 16
 
-    @property
-    def frames_a_hop(self) -> int:
-        return max(1, round(self.frames_a_window * self.hop_s / self.window_s))
+    def frames_in(self, block_s: float, duration_s: float) -> int:
+        """Frames of a stretch, so that a window, or all of a shorter recording, has its number."""
+        share = block_s / min(self.window_s, duration_s) if duration_s > 0 else 1.0
+        return max(1, round(self.frames_a_window * share))
 
 
 @dataclass(frozen=True)
@@ -110,14 +111,16 @@ def windows(
     """
     duration_s = media.info.duration_s
     bounds = window_bounds(duration_s, settings)
+    stretches = _blocks(duration_s, settings.hop_s)
     sampling = None
     if finder is not None and media.info.has_video:
-        sampling = FrameSampling("time", settings.frames_a_hop)
+        count = settings.frames_in(stretches[0][1] - stretches[0][0], duration_s)
+        sampling = FrameSampling("time", count)
     rate = sample_rate_hz or 8000
     blocks: deque[tuple[Tracks, list[SeenFrame]]] = deque()
     pending = deque(bounds)
     look = finder.in_frame if finder is not None else (lambda frame: frame)
-    for tracks in media.tracks(_blocks(duration_s, settings.hop_s), rate, sampling, look):
+    for tracks in media.tracks(stretches, rate, sampling, look):
         frames = [
             SeenFrame(float(time_s), *people.name(seen))
             for time_s, seen in zip(tracks.frame_times_s, tracks.frames, strict=True)

@@ -114,7 +114,9 @@ def test_silence_is_finite_and_flat(config: LogMelConfig) -> None:
 def test_rows_do_not_touch_each_other(config: LogMelConfig) -> None:
     batch = np.stack([w for _, w in signals(config)]).astype(np.float32)
     layer = config.build()
-    np.testing.assert_array_equal(np.asarray(layer(batch))[2], np.asarray(layer(batch[2:3]))[0])
+    whole, alone = np.asarray(layer(batch))[2], np.asarray(layer(batch[2:3]))[0]
+    # oneDNN multiplies matrices of other sizes in another order.
+    np.testing.assert_allclose(whole, alone, rtol=0, atol=1e-4)
 
 
 def test_no_filter_is_empty(config: LogMelConfig) -> None:
