@@ -11,20 +11,17 @@ import numpy as np
 import tensorflow as tf
 
 import progress
-import registry
 import storage
 from errors import UserError
 from modeling import metrics, plots, run_folder
-from modeling.features.front_end import vector_names
 from modeling.inference import inference_model, load_run
 from modeling.inputs import Batches
 from modeling.part import Part, choose
 from modeling.run_folder import RunInfo
-from modeling.stream_arrays import ArrayBatches, table_arrays
+from modeling.stream_arrays import is_of_tables, table_batches
 from modeling.stream_model import NETWORK
 from modeling.training import EpochBatches
 from preprocessing.data_folder import DataFolder
-from preprocessing.feature_table import FeatureTable
 from preprocessing.leaks import crossings, require_disjoint
 from preprocessing.splits import NOT_DISJOINT
 
@@ -123,10 +120,8 @@ def _predict(model: keras.Model, part: Part, info: RunInfo) -> tuple[np.ndarray,
     """(clips, classes) probabilities and (clips,) truth, in the order of the part's rows."""
     labels = run_folder.label_set_of(info)
     batches: EpochBatches
-    if any(isinstance(folder, FeatureTable) for folder in part.folders):
-        names = vector_names(registry.load("features", info.recipe.features), info.recipe.features)
-        arrays = table_arrays(part, labels, names)
-        batches = ArrayBatches(arrays, (), info.recipe, len(info.labels))
+    if is_of_tables(part):
+        batches = table_batches(part, labels, info.recipe)
         model = model.get_layer(NETWORK)
     else:
         batches = Batches(part, labels, info.streams, READ_BATCH)

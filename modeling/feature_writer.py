@@ -14,17 +14,17 @@ import progress
 import registry
 import storage
 from errors import UserError
-from modeling.features.front_end import AudioFrontEnd, vector_names
+from modeling.features.front_end import AudioFrontEnd, samples_read, vector_names
 from modeling.input_spec import InputSpec
 from modeling.inputs import Batches
 from modeling.part import Part
 from preprocessing.data_folder import ClipRow, DataFolder
-from preprocessing.feature_table import write_feature_table
+from preprocessing.feature_table import FACTS, facts_of, write_feature_table
 from preprocessing.labels import CANONICAL, LabelSet
 
 READ_BATCH = 16
 PICTURES = "pictures.csv"
-PICTURE_COLUMNS = ("picture", "clip", "speaker", "recording", "label", "split")
+PICTURE_COLUMNS = ("picture", *FACTS)
 
 
 def write_features(folder: DataFolder, features: str, out: Path) -> int:
@@ -52,19 +52,21 @@ def write_spectrograms(folder: DataFolder, features: str, out: Path) -> int:
       UserError: other features, or it cannot be written.
     """
     front_end: AudioFrontEnd = registry.load("features", features)
-    split_of = {id: split for split, ids in folder.splits.parts.items() for id in ids}
-    told = []
+    written: list[tuple[ClipRow, str]] = []
     for row, values in _computed(folder, front_end, f"pictures {features}"):
         if values.ndim != 3 or values.shape[-1] != 1:
             raise UserError(f"features {features!r} are no pictures; see `list features`")
         name = row.id.replace("/", "_").replace("#", "_")
         picture = out / row.label / f"{name}.png"
         _write_png(picture, values[:, :, 0])
-        facts = (row.id, row.speaker, row.recording, row.label, split_of.get(row.id, ""))
-        cells = (str(picture.relative_to(out)), *facts)
-        told.append(dict(zip(PICTURE_COLUMNS, cells, strict=True)))
-    storage.write_csv(out / PICTURES, PICTURE_COLUMNS, told)
-    return len(told)
+        written.append((row, str(picture.relative_to(out))))
+    facts = facts_of([row for row, _ in written], folder)
+    table = (
+        dict(zip(PICTURE_COLUMNS, (name, *known), strict=True))
+        for (_, name), known in zip(written, facts, strict=True)
+    )
+    storage.write_csv(out / PICTURES, PICTURE_COLUMNS, table)
+    return len(written)
 
 
 def _write_png(path: Path, values: np.ndarray) -> None:
@@ -100,7 +102,7 @@ def _computed(
         LabelSet(CANONICAL),
         ("audio",),
         READ_BATCH,
-        max_samples=front_end.window_samples + front_end.offset_samples,
+        max_samples=samples_read(front_end),
     )
     forward = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
     with progress.bar(len(rows), what, "clip") as bar:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import tensorflow as tf
 
+import registry
 from data_augmentation.chain import keyed_rng
 from errors import UserError
+from modeling.features.front_end import vector_names
 from modeling.part import Part, class_indices
 from modeling.recipes import Recipe
 from preprocessing.feature_table import FeatureTable
@@ -69,16 +69,28 @@ def _hide(arrays: Arrays, names: tuple[str, ...], share: float, rng: np.random.G
     return {f"{name}_present": present[i] for i, name in enumerate(names)}
 
 
-def table_arrays(part: Part, labels: LabelSet, names: Sequence[str]) -> Arrays:
-    """The rows of feature tables: `features` (rows, len(names)) float32 and `truth`.
+def is_of_tables(part: Part) -> bool:
+    """Whether the part is read from feature tables rather than from records."""
+    return any(isinstance(folder, FeatureTable) for folder in part.folders)
 
+
+def table_batches(
+    part: Part, labels: LabelSet, recipe: Recipe, seed: int | None = None
+) -> ArrayBatches:
+    """The rows of feature tables as batches of `features` (rows, dim) float32.
+
+    Args:
+      recipe: its features name the columns.
+      seed: None reads in order.
     Raises:
-      UserError: a table lacks a column.
+      UserError: a table lacks a column, or stands beside records.
     """
+    names = vector_names(registry.load("features", recipe.features), recipe.features)
     pieces = []
     for table, rows in zip(part.folders, part.rows, strict=True):
         if not isinstance(table, FeatureTable):
             raise UserError(f"{table.path}: records beside feature tables; give one kind")
         place = {row.id: i for i, row in enumerate(table.rows)}
         pieces.append(table.columns(names)[[place[row.id] for row in rows]])
-    return {"features": np.concatenate(pieces), "truth": class_indices(part, labels)}
+    arrays = {"features": np.concatenate(pieces), "truth": class_indices(part, labels)}
+    return ArrayBatches(arrays, (), recipe, len(labels.labels), seed)

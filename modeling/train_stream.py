@@ -14,12 +14,12 @@ import tensorflow as tf
 import registry
 from errors import UserError
 from modeling import calibration, run_folder, training
-from modeling.features.front_end import AudioFrontEnd, vector_names
+from modeling.features.front_end import samples_read
 from modeling.input_spec import InputSpec
 from modeling.inputs import Batches
 from modeling.recipes import Recipe
 from modeling.run_folder import Calibration, RunInfo
-from modeling.stream_arrays import ArrayBatches, table_arrays
+from modeling.stream_arrays import is_of_tables, table_batches
 from modeling.stream_model import NETWORK, STANDARDISE, build_stream_model
 from modeling.train_run import (
     TrainOptions,
@@ -31,7 +31,6 @@ from modeling.train_run import (
 )
 from modeling.training_data import TrainingData, class_weights, training_data
 from preprocessing.data_folder import DataFolder
-from preprocessing.feature_table import FeatureTable
 
 CACHE = "cache"
 READ_BATCH = 32
@@ -102,7 +101,7 @@ def _remove_cache(out: Path) -> None:
 
 
 def _reading(recipe: Recipe, data: TrainingData, options: TrainOptions) -> Reading:
-    if any(isinstance(folder, FeatureTable) for folder in data.folders):
+    if is_of_tables(data.parts["train"]):
         return _of_tables(recipe, data, options.seed)
     streams, max_samples = (recipe.stream,), samples_looked_at(recipe)
     train, validation = data.parts["train"], data.parts["validation"]
@@ -130,15 +129,11 @@ def _of_tables(recipe: Recipe, data: TrainingData, seed: int) -> Reading:
             f"transforms={recipe.transforms}: they change recordings, a feature table has none;"
             " leave them out (--set transforms=)"
         )
-    names = vector_names(registry.load("features", recipe.features), recipe.features)
-    train, watch = (
-        table_arrays(data.parts[split], data.labels, names) for split in ("train", "validation")
-    )
-    num_classes = len(data.labels.labels)
+    train, validation = data.parts["train"], data.parts["validation"]
     return Reading(
-        ArrayBatches(train, (), recipe, num_classes, seed),
-        ArrayBatches(watch, (), recipe, num_classes),
-        ArrayBatches(train, (), recipe, num_classes),
+        table_batches(train, data.labels, recipe, seed),
+        table_batches(validation, data.labels, recipe),
+        table_batches(train, data.labels, recipe),
         features_only=True,
     )
 
@@ -147,8 +142,7 @@ def samples_looked_at(recipe: Recipe) -> int | None:
     """Sound behind this is never read by the model; None for another stream."""
     if recipe.stream != "audio":
         return None
-    front_end: AudioFrontEnd = registry.load("features", recipe.features)
-    return front_end.window_samples + front_end.offset_samples
+    return samples_read(registry.load("features", recipe.features))
 
 
 def _standardise(network: keras.Model, front: keras.Model | None, reading: Reading) -> None:

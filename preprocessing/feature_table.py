@@ -100,12 +100,9 @@ def write_feature_table(
     Raises:
       UserError: another ending, or it cannot be written.
     """
-    split_of = {id: split for split, ids in folder.splits.parts.items() for id in ids}
-    facts = (
-        [row.id, row.speaker, row.recording, row.label, split_of.get(row.id, "")] for row, _ in rows
-    )
+    facts = facts_of([row for row, _ in rows], folder)
     if path.suffix.lower() == ".parquet":
-        _write_parquet(path, names, list(facts), np.stack([values for _, values in rows]))
+        _write_parquet(path, names, facts, np.stack([values for _, values in rows]))
     elif path.suffix.lower() == ".csv":
         table = (
             dict(zip((*FACTS, *names), [*known, *(f"{v:.9g}" for v in values)], strict=True))
@@ -117,6 +114,14 @@ def write_feature_table(
     known = {key: folder.settings[key] for key in _UNKNOWN}
     origin = {"features": features, "notes": folder.splits.notes, "rule": folder.splits.rule}
     storage.write_json(_origin(path), known | origin)
+
+
+def facts_of(rows: Sequence[ClipRow], folder: DataFolder) -> list[list[str]]:
+    """The cells of `FACTS` for each clip of a data folder."""
+    split_of = {id: split for split, ids in folder.splits.parts.items() for id in ids}
+    return [
+        [row.id, row.speaker, row.recording, row.label, split_of.get(row.id, "")] for row in rows
+    ]
 
 
 def _write_parquet(

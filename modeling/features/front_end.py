@@ -68,6 +68,11 @@ class AudioFrontEnd(FrontEnd, Protocol):
     def offset_samples(self) -> int: ...
 
 
+def samples_read(front_end: AudioFrontEnd) -> int:
+    """Sound behind this is never looked at."""
+    return front_end.window_samples + front_end.offset_samples
+
+
 def vector_names(front_end: FrontEnd, name: str) -> tuple[str, ...]:
     """Names of the features of a front end that gives one vector a clip, as tables hold them.
 
