@@ -11,6 +11,23 @@ SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
+class PicturesElsewhere:
+    """Moving pictures of a clip that lie in another file than its sound.
+
+    Attributes:
+      path, name: the file, and how it is shown.
+      start_s, end_s: the stretch of it that belongs to the clip.
+      half: "left" or "right" half of each picture; "" for all of it.
+    """
+
+    path: Path
+    name: str
+    start_s: float
+    end_s: float
+    half: str = ""
+
+
+@dataclass(frozen=True)
 class Clip:
     """One labelled stretch of one media file.
 
@@ -26,6 +43,8 @@ class Clip:
       transcript: what is said, "" where unknown.
       split: part of an official split ("train", "validation", "test"), or "".
       attributes: what else the corpus tells (sex, intensity, ...).
+      pictures: where the pictures are, if not in the file itself; None where they are.
+      text_only: there is neither sound nor picture, `transcript` is all; `path` is the table.
     """
 
     path: Path
@@ -40,6 +59,8 @@ class Clip:
     transcript: str = ""
     split: str = ""
     attributes: dict[str, str] = field(default_factory=dict)
+    pictures: PicturesElsewhere | None = None
+    text_only: bool = False
 
     @property
     def key(self) -> str:

@@ -22,6 +22,8 @@ REJECTED = "rejected.csv"
 SPLITS_FILE = "splits.json"
 SETTINGS = "preprocess.json"
 SHARDS = "shards"
+# Attribute in which a corpus of texts names the content of each; see `ClipRow.text_hash`.
+TEXT_HASH = "text_hash"
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,11 @@ class ClipRow:
         """Streams that the record has."""
         has = {"audio": self.num_samples, "video": self.num_faces, "text": self.transcript}
         return tuple(stream for stream, amount in has.items() if amount)
+
+    @property
+    def text_hash(self) -> str:
+        """Name of a text that is a piece of content of its own, such as a post; "" for speech."""
+        return self.attributes.get(TEXT_HASH, "")
 
     @property
     def copy_of(self) -> str:

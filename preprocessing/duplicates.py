@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from preprocessing.data_folder import ClipRow
 
-NOTHING = "neither sound nor face"
+NOTHING = "neither sound nor face nor words"
 # Later parts win: a training copy of a validation item goes, a validation copy of a test item too.
 _RANK = {"": 0, "train": 0, "validation": 1, "test": 2}
 
@@ -39,10 +39,11 @@ def mark_duplicates(
         left out and its test items never are. Otherwise the first of equal records within one part
         stays; copies on two sides of a split of the user's own are left for `train` to stop on.
     """
-    groups: dict[tuple[str, str], list[ClipRow]] = defaultdict(list)
+    groups: dict[tuple[str, ...], list[ClipRow]] = defaultdict(list)
     for row in rows:
-        if row.audio_hash or row.video_hash:
-            groups[row.audio_hash, row.video_hash].append(row)
+        content = (row.audio_hash, row.video_hash, row.text_hash)
+        if any(content):
+            groups[content].append(row)
     equal = [group for group in groups.values() if len(group) > 1]
     reasons = {row.id: NOTHING for row in rows if not row.streams}
     kept_in_test = 0

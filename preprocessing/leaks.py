@@ -19,7 +19,7 @@ class Seen:
     Attributes:
       speakers: "corpus/speaker"; unknown ones are not in it.
       recordings: "corpus/recording".
-      hashes: of decoded sound and picture.
+      hashes: of decoded sound and picture, and of texts that are content of their own.
     """
 
     speakers: frozenset[str] = frozenset()
@@ -32,7 +32,7 @@ class Seen:
         return cls(
             frozenset(row.speaker for row in rows if row.speaker),
             frozenset(row.recording for row in rows),
-            frozenset(h for row in rows for h in (row.audio_hash, row.video_hash) if h),
+            frozenset(h for row in rows for h in _hashes(row) if h),
         )
 
     def __or__(self, other: Seen) -> Seen:
@@ -70,7 +70,7 @@ def crossings(learnt: Seen, rows: Iterable[ClipRow], compare_speakers: bool = Tr
     if recordings := sorted(learnt.recordings & held.recordings):
         found.append(f"recording {_some(recordings)}")
     if hashes := learnt.hashes & held.hashes:
-        same = sorted(row.id for row in rows if {row.audio_hash, row.video_hash} & hashes)
+        same = sorted(row.id for row in rows if {*_hashes(row)} & hashes)
         found.append(f"the content of {_some(same)}")
     return found
 
@@ -90,6 +90,10 @@ def require_disjoint(found: list[str], sides: str, allow_leak: bool) -> bool:
             " split by speaker (`split`), or --allow-leak to go on with a stamp on every result"
         )
     return bool(found)
+
+
+def _hashes(row: ClipRow) -> tuple[str, ...]:
+    return row.audio_hash, row.video_hash, row.text_hash
 
 
 def _some(names: list[str]) -> str:

@@ -104,7 +104,15 @@ class ClipPreparer:
         Raises:
           MediaError: the clip cannot be read, or holds neither sound nor a face.
         """
-        yield from (self._still(clip) if is_still(clip) else self._moving(clip))
+        if clip.text_only:
+            yield self._text(clip)
+        else:
+            yield from (self._still(clip) if is_still(clip) else self._moving(clip))
+
+    def _text(self, clip: Clip) -> Record:
+        if not clip.transcript.strip():
+            raise MediaError(f"{clip.key}: an empty text; leave it out")
+        return self._record(clip, Tracks(0.0, 0.0, None, [], np.zeros(0)), FaceTracker(), clip.key)
 
     def _still(self, clip: Clip) -> Iterator[Record]:
         picture = read_still(clip)

@@ -18,6 +18,8 @@ CSV_SIDE_PX = 48
 
 def is_still(clip: Clip) -> bool:
     """Whether a clip is one picture rather than sound or moving pictures."""
+    if clip.text_only:
+        return False
     suffix = Path(clip.inner).suffix if Path(clip.inner).suffix else clip.path.suffix
     return suffix.lower() in STILL_SUFFIXES or clip.path.suffix.lower() == ".csv"
 
