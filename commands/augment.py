@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from commands import paths
+from errors import EXIT_OK, EXIT_SOME_REJECTED
 
 
 @click.command("augment")
@@ -27,10 +28,26 @@ from commands import paths
     "--transforms",
     metavar="TEXT",
     help="Names with commas between, as in noise:min_snr_db=5,flip; see `list transforms`."
-    " [default: all of sound and picture]",
+    " [default: all of sound and picture; with --back-translate, none]",
 )
 @click.option(
-    "--copies", type=click.IntRange(1, 1000), default=4, show_default=True, help="Of each clip."
+    "--back-translate",
+    metavar="NAME",
+    help="Paraphrase the training texts by translating there and back: google. The texts are sent"
+    " to that service.",
+)
+@click.option(
+    "--pivots",
+    metavar="LANGUAGES",
+    help="Languages to translate into, a paraphrase each. [default: fr,de,es,it,pt]",
+)
+@click.option("--language", help="Language of the texts. [default: en]")
+@click.option(
+    "--copies",
+    type=click.IntRange(1, 1000),
+    default=4,
+    show_default=True,
+    help="Of each clip, by transforms.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option(
@@ -41,19 +58,39 @@ from commands import paths
     help="Clips to write as pictures and sounds to open.",
 )
 def command(
-    data: Path, out: Path, transforms: str | None, copies: int, seed: int, examples: int
-) -> None:
+    data: Path,
+    out: Path,
+    transforms: str | None,
+    back_translate: str | None,
+    pivots: str | None,
+    language: str | None,
+    copies: int,
+    seed: int,
+    examples: int,
+) -> int:
     """Writes a data folder with transformed copies of the training clips.
 
     It holds every clip of --data as it is; the copies stand in the training part only, so `train`
-    and `evaluate` take it like the original. Clips before and after, as pictures and sounds, lie in
-    --out/examples. Run again after an interruption, it does only what is missing.
+    and `evaluate` take it like the original. A copy with other words (by word_dropout, word_swap,
+    typo, --back-translate) has neither sound nor picture. Clips before and after, as pictures,
+    sounds and words, lie in --out/examples. Run again after an interruption, it does only what is
+    missing.
     """
+    if back_translate is None and (pivots or language):
+        raise click.UsageError("--pivots and --language need --back-translate")
     from data_augmentation import augment
+    from data_augmentation.augment_settings import DEFAULT_TRANSFORMS, AugmentSettings
+    from data_augmentation.back_translation import PIVOTS
     from preprocessing.data_folder import open_data_folder
 
-    settings = augment.AugmentSettings(
-        augment.DEFAULT_TRANSFORMS if transforms is None else transforms, copies, seed
+    default = "" if back_translate else DEFAULT_TRANSFORMS
+    settings = AugmentSettings(
+        default if transforms is None else transforms,
+        copies,
+        seed,
+        back_translate or "",
+        ",".join(PIVOTS) if pivots is None else pivots,
+        language or "en",
     )
     result = augment.augment(open_data_folder(data), out, settings, examples)
     stamp = " of SYNTHETIC data" if result.synthetic else ""
@@ -62,10 +99,18 @@ def command(
         f" training clips{stamp} ({result.num_made} copies made now)"
     )
     if result.num_unchanged:
-        click.echo(f"  not written, no draw changed the clip: {result.num_unchanged} copies")
+        click.echo(f"  not written, nothing new came out: {result.num_unchanged} copies")
     for split, ids in result.splits.parts.items():
         click.echo(f"  {split}: {len(ids)}")
     for note in result.splits.notes:
         click.echo(f"  note: {note}")
     if examples:
         click.echo(f"  before and after, to open: {out / augment.EXAMPLES}")
+    if result.num_refused:
+        click.echo(
+            f"warning: {result.num_refused} paraphrases were refused, see"
+            f" {out / augment.UNTRANSLATED}",
+            err=True,
+        )
+        return EXIT_SOME_REJECTED
+    return EXIT_OK

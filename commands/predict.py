@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import progress
+import registry
 import storage
 from commands import paths
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED, UserError
 
+if TYPE_CHECKING:
+    from preprocessing.transcripts import Transcriber
+
+TEXT_SUFFIX = ".txt"
+
 
 @click.command("predict")
-@click.argument(
-    "inputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE|FOLDER..."
-)
+@click.argument("inputs", nargs=-1, type=click.Path(path_type=Path), metavar="FILE|FOLDER...")
 @click.option(
     "--model",
     type=click.Path(path_type=Path),
@@ -56,6 +61,14 @@ from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED, UserError
     type=click.Path(path_type=Path),
     help="OpenFace's table of the inputs, or a folder of its tables, for a model trained on such.",
 )
+@click.option("--text", help="What is said in the one input; without an input, words alone.")
+@click.option(
+    "--transcribe",
+    "recogniser",
+    type=click.Choice(registry.names("recognisers")),
+    help="Speech recogniser that hears the words of each window, for a model that knows words.",
+)
+@click.option("--language", default="en-US", show_default=True, help="Of --transcribe.")
 @click.option(
     "--weights-dir",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
@@ -72,15 +85,25 @@ def command(
     window_s: float,
     hop_s: float,
     units_path: Path | None,
+    text: str | None,
+    recogniser: str | None,
+    language: str,
     weights_dir: Path | None,
 ) -> int:
     """Recognises emotion in media files of any kind and length, window by window.
 
-    A stream that is missing (no sound, silence, no face) is left out of the answer, which says so.
+    A stream that is missing (no sound, silence, no face, no words) is left out of the answer, which
+    says so. Of a .txt file every line is answered on its own.
     """
     if hop_s > window_s:
         raise click.UsageError(f"--hop-s {hop_s:g} must not be above --window-s {window_s:g}")
+    if not inputs and text is None:
+        raise click.UsageError("name a FILE or FOLDER, or --text")
     files = list(_files(inputs))
+    if text is not None and len(files) > 1:
+        raise click.UsageError(f"--text is what is said in one input, there are {len(files)}")
+    if text is not None and recogniser is not None:
+        raise click.UsageError("--text and --transcribe exclude each other")
     if annotate is not None and len(files) != 1:
         raise click.UsageError(f"--annotate takes one input, there are {len(files)}")
     model = model or _default_model()
@@ -89,12 +112,17 @@ def command(
     from serving.loading import load
 
     table = read_action_units(units_path) if units_path is not None else None
+    transcriber = _transcriber(recogniser, language)
     recognizer = load(model, weights_dir)
+    questions: list[Question] = [(Path("text"), functools.partial(recognizer.read, str(text)))]
+    if files:
+        how = (face, window_s, hop_s, table, text, transcriber)
+        questions = [question for path in files for question in _questions(path, recognizer, how)]
     rows: list[dict[str, Any]] = []
     rejected = 0
-    for path in progress.track(files, len(files), "predict", "file"):
+    for path, ask in progress.track(questions, len(questions), "predict", "file"):
         try:
-            answer = recognizer(path, face, window_s, hop_s, table)
+            answer = ask()
             if annotate is not None:
                 from serving.annotate import annotate as write_annotated
 
@@ -105,15 +133,67 @@ def command(
             continue
         _say(answer, as_json)
         rows += _csv_rows(answer)
-        if plot is not None:
+        if plot is not None and answer.duration_s:
             name = plot if len(files) == 1 else plot.with_stem(f"{plot.stem}-{path.stem}")
             _plot(answer, recognizer.labels, name)
     if csv_path is not None:
         columns = ["path", "start_s", "end_s", "label", "face_coverage", "streams"]
         storage.write_csv(csv_path, [*columns, *recognizer.labels], rows)
-    if rejected == len(files):
+    if rejected == len(questions):
         return EXIT_NOTHING_DONE
     return EXIT_SOME_REJECTED if rejected else EXIT_OK
+
+
+def _transcriber(recogniser: str | None, language: str) -> Transcriber | None:
+    """The recogniser behind its cache, checked before any recording is opened."""
+    if recogniser is None:
+        return None
+    from preprocessing.transcripts import Transcriber
+
+    transcriber = Transcriber(recogniser, language)
+    transcriber.check()
+    return transcriber
+
+
+Question = tuple[Path, Callable[[], Any]]
+
+
+def _questions(path: Path, recognizer: Any, how: tuple[Any, ...]) -> Iterator[Question]:
+    """What is asked about one input: the name of the answer, and the call that gives it."""
+    from errors import MediaError
+
+    if path.suffix.lower() != TEXT_SUFFIX:
+        yield path, functools.partial(recognizer, path, *how)
+        return
+    try:
+        for name, line in _lines(path):
+            yield Path(name), functools.partial(recognizer.read, line, name)
+    except MediaError as error:
+        yield path, functools.partial(_raise, error)
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def _lines(path: Path) -> list[tuple[str, str]]:
+    """Name and words of each line that is not blank.
+
+    Raises:
+      MediaError: absent, unreadable, not UTF-8, or without any words.
+    """
+    from errors import MediaError, from_os_error
+
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise MediaError(str(from_os_error(error, path))) from error
+    except UnicodeDecodeError as error:
+        raise MediaError(f"{path}: not UTF-8 text ({error.reason}); save it as UTF-8") from error
+    found = [(f"{path}:{n}", line) for n, line in enumerate(lines, start=1) if line.strip()]
+    if not found:
+        raise MediaError(f"{path}: no words in it; write one utterance a line")
+    return found
 
 
 def _files(inputs: tuple[Path, ...]) -> Iterator[Path]:
@@ -129,14 +209,14 @@ def _files(inputs: tuple[Path, ...]) -> Iterator[Path]:
 def _default_model() -> Path:
     from modeling.run_folder import is_run
 
-    candidates = [paths.RUNS / name for name in ("fusion", "audio", "video")]
+    candidates = [paths.RUNS / name for name in ("fusion", "audio", "video", "text")]
     for path in candidates:
         if is_run(path):
             click.echo(f"model: {path}", err=True)
             return path
     raise UserError(
-        "no model: none of runs/fusion, runs/audio, runs/video exists; train one"
-        " (`python cli.py demo` trains all three) or name --model"
+        "no model: none of runs/fusion, runs/audio, runs/video, runs/text exists; train one"
+        " (`python cli.py demo` trains three) or name --model"
     )
 
 

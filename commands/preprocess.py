@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -10,12 +12,15 @@ import click
 
 import registry
 from commands import paths
+from commands.preprocess_report import MAX_SHOWN, report, report_rejected, report_without_row
+from commands.steps import STEPS, Steps
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED
 
 if TYPE_CHECKING:
     from preprocessing.action_units import ActionUnitKind, ActionUnitTable
+    from preprocessing.preprocess import PreprocessResult
 
-MAX_SHOWN = 10
+TRANSCRIPTS_FAILED = "transcripts_failed.csv"
 
 
 @click.command("preprocess")
@@ -77,6 +82,27 @@ MAX_SHOWN = 10
     help="A longer clip becomes several records.",
 )
 @click.option(
+    "--transcribe",
+    type=click.Choice(registry.names("recognisers")),
+    help="Recogniser that writes a transcript for every sound that has none; google sends it away.",
+)
+@click.option(
+    "--language",
+    metavar="TAG",
+    help="Language that --transcribe listens for. [default: en-US]",
+)
+@click.option(
+    "--improvised-only",
+    is_flag=True,
+    help="Leave scripted dialogues out, which all sessions act alike (iemocap).",
+)
+@click.option(
+    "--until",
+    type=click.Choice(STEPS),
+    help="Go step by step up to this one, skipping what is done: labels.csv, the records,"
+    " features.csv, the split by session, transcripts.csv.",
+)
+@click.option(
     "--weights-dir",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Where weights of detectors and blendshapes lie.",
@@ -96,6 +122,10 @@ def command(
     face_color: str,
     sample_rate: int,
     max_clip_s: float,
+    transcribe: str | None,
+    language: str | None,
+    improvised_only: bool,
+    until: str | None,
     weights_dir: Path | None,
     workers: int | None,
     overwrite: bool,
@@ -104,14 +134,24 @@ def command(
     """Turns recordings into records that `train` reads.
 
     Without options it prepares the built-in SYNTHETIC sample corpus. Run again, it does only what
-    is missing. Writes clips.csv, splits.json, rejected.csv and shards/ into --out.
+    is missing. Writes clips.csv, splits.json, rejected.csv and shards/ into --out, and with
+    --transcribe also transcripts_failed.csv. With --until it goes S1's way step by step.
     """
     from opencv_model.track import CropFormat
     from preprocessing.frame_plan import FrameSampling
     from preprocessing.preparation import PreparationSettings
     from preprocessing.preprocess import preprocess
+    from preprocessing.transcripts import DEFAULT_LANGUAGE
 
+    if language is not None and transcribe is None:
+        raise click.UsageError("--language is for --transcribe; give both or neither")
     corpus, source = _source(corpus, source)
+    reader = _reader(corpus, improvised_only)
+    steps = Steps(reader, source, out, overwrite) if until else None
+    if steps is not None:
+        steps.labels()
+        if until == "labels":
+            return _exit_code(report_rejected(steps.inventory.rejected), strict)
     kind, table = _action_units(action_units, detector)
     settings = PreparationSettings(
         detector="none" if kind else _detector(corpus, detector, weights_dir),
@@ -120,20 +160,39 @@ def command(
         sample_rate_hz=sample_rate,
         max_clip_s=max_clip_s,
         action_units=kind,
+        transcriber=transcribe or "",
+        language=language or DEFAULT_LANGUAGE,
     )
     workers = workers or len(os.sched_getaffinity(0))
-    result = preprocess(corpus, source, out, settings, weights_dir, workers, overwrite, table)
-    _report(result, out, "action units" if kind else "a face")
-    if table is not None and result.without_row:
-        some = ", ".join(result.without_row[:3])
-        click.echo(
-            f"warning: {len(result.without_row)} clips have no row in {table.path}, for one {some};"
-            " those that are not rejected have no video stream",
-            err=True,
-        )
-    if result.rejected:
+
+    def prepare() -> PreprocessResult:
+        result = preprocess(reader, source, out, settings, weights_dir, workers, overwrite, table)
+        report(result, out, "action units" if kind else "a face")
+        _report_transcripts(result.rows, out, transcribe)
+        report_without_row(result, table)
+        return result
+
+    if steps is None or until is None:
+        return _exit_code(len(prepare().rejected), strict)
+    steps.audio(settings.as_json() if table is None else None, prepare)
+    steps.after_audio(until)
+    return _exit_code(len(steps.rejected()), strict)
+
+
+def _exit_code(num_rejected: int, strict: bool) -> int:
+    if num_rejected:
         return EXIT_NOTHING_DONE if strict else EXIT_SOME_REJECTED
     return EXIT_OK
+
+
+def _reader(corpus: str, improvised_only: bool) -> Any:
+    """The corpus of the registry, with the options that only some have."""
+    reader = registry.load("corpora", corpus)
+    if not improvised_only:
+        return reader
+    if not hasattr(reader, "improvised_only"):
+        raise click.UsageError(f"--improvised-only is for iemocap; {corpus} has no scripts")
+    return dataclasses.replace(reader, improvised_only=True)
 
 
 def _source(corpus: str | None, source: Path | None) -> tuple[str, Path]:
@@ -148,7 +207,10 @@ def _source(corpus: str | None, source: Path | None) -> tuple[str, Path]:
 
 
 def _detector(corpus: str, detector: str | None, weights_dir: Path | None) -> str:
-    if detector is None and getattr(registry.load("corpora", corpus), "faces_cropped", False):
+    reader = registry.load("corpora", corpus)
+    if detector is None and getattr(reader, "text_only", False):
+        return "none"
+    if detector is None and getattr(reader, "faces_cropped", False):
         click.echo("detector: none, the pictures of this corpus are faces already", err=True)
         return "none"
     if detector in (None, "auto"):
@@ -180,35 +242,34 @@ def _action_units(
     return ActionUnitKind(OPENFACE, table.names), table
 
 
-def _report(result: Any, out: Path, shown: str) -> None:
-    rows = result.rows
-    click.echo(f"{len(rows)} records in {out} ({result.num_prepared} clips prepared now)")
-    for name, count in (
-        ("with sound", sum(bool(row.num_samples) for row in rows)),
-        (f"with {shown}", sum(bool(row.num_faces) for row in rows)),
-    ):
-        click.echo(f"  {name}: {count}")
-    looked, found = sum(r.num_frames for r in rows), sum(r.num_faces for r in rows)
-    if looked:
-        click.echo(f"  frames looked at: {looked}, without {shown} (masked): {looked - found}")
-    for split, ids in result.splits.parts.items():
-        click.echo(f"  {split}: {len(ids)}")
-    for note in result.splits.notes:
-        click.echo(f"  note: {note}")
-    for reason, count in sorted(result.left_out.items()):
-        click.echo(f"  left out on purpose: {count} files, {reason}")
-    if result.duplicates.groups:
+def _report_transcripts(rows: Sequence[Any], out: Path, transcribe: str | None) -> None:
+    """Says what a recogniser did and writes what it could not do to `TRANSCRIPTS_FAILED`."""
+    import storage
+    from preprocessing.transcripts import FAILURE, TRANSCRIBED_BY
+
+    table = out / TRANSCRIPTS_FAILED
+    if transcribe is None:
+        table.unlink(missing_ok=True)  # of an earlier preparation that was begun anew
+        return
+    # As `path` of a clip; a piece of a long one has its number behind it.
+    failed = [
+        (row.id.partition("/")[2], row.attributes[FAILURE])
+        for row in rows
+        if FAILURE in row.attributes
+    ]
+    columns = ("path", "reason")
+    storage.write_csv(table, columns, (dict(zip(columns, cells, strict=True)) for cells in failed))
+    num_done = sum(TRANSCRIBED_BY in row.attributes for row in rows)
+    num_own = sum(bool(row.transcript) for row in rows) - num_done
+    click.echo(
+        f"  transcribed by {transcribe}: {num_done}, without success: {len(failed)},"
+        f" with a transcript before: {num_own}"
+    )
+    for path, reason in failed[:MAX_SHOWN]:
+        click.echo(f"no transcript of {path}: {reason}", err=True)
+    if failed:
         click.echo(
-            f"  equal content: {len(result.duplicates.groups)} groups, for one"
-            f" {' = '.join(result.duplicates.groups[0][:3])}"
-        )
-    for reason, count in sorted(result.duplicates.counts.items()):
-        click.echo(f"    left out of training and evaluation: {count} records, {reason}")
-    if result.duplicates.kept_in_test:
-        click.echo(f"    kept in the official test part: {result.duplicates.kept_in_test} copies")
-    for rejection in result.rejected[:MAX_SHOWN]:
-        click.echo(f"rejected {rejection.path}: {rejection.reason}", err=True)
-    if result.rejected:
-        click.echo(
-            f"{len(result.rejected)} inputs rejected, all in {out / 'rejected.csv'}", err=True
+            f"{len(failed)} sounds without a transcript, all in {table}; to try those again that"
+            " got no answer, --overwrite: what was answered is remembered",
+            err=True,
         )

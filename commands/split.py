@@ -14,33 +14,39 @@ from commands import paths
 @click.option("--data", type=click.Path(path_type=Path), default=paths.RECORDS, show_default=True)
 @click.option("--test-speakers", metavar="LIST", help="Such as 21-24, or ravdess/21,ravdess/22.")
 @click.option("--val-speakers", metavar="LIST", help="Those who validate.")
+@click.option("--test-sessions", metavar="LIST", help="Such as 5: whole sessions (iemocap).")
+@click.option("--val-sessions", metavar="LIST", help="Those that validate.")
 @click.option("--folds", type=int, help="Cut all speakers into K groups; fold N tests group N.")
+@click.option(
+    "--by",
+    type=click.Choice(["speaker", "session"]),
+    help="What --folds keeps together. [default: speaker]",
+)
 @click.option("--fold", type=int, default=1, show_default=True, help="Fold in use, with --folds.")
 def command(
-    data: Path, test_speakers: str | None, val_speakers: str | None, folds: int | None, fold: int
+    data: Path,
+    test_speakers: str | None,
+    val_speakers: str | None,
+    test_sessions: str | None,
+    val_sessions: str | None,
+    folds: int | None,
+    by: str | None,
+    fold: int,
 ) -> None:
     """Divides a data folder anew; rewrites splits.json only.
 
-    With either list of speakers the other may be left out: nobody then. Without any option: the
-    corpus's official split if it has one, else one speaker in six tests and one in six validates.
+    With either list of speakers, or of sessions, the other may be left out: nobody then. Without
+    any option: the corpus's official split if it has one, else one speaker in six tests and one in
+    six validates.
     """
     from preprocessing.data_folder import read_rows, require_data_folder, write_splits
-    from preprocessing.splits import DEFAULT_RULE, make_splits, parse_speakers, speakers_of
+    from preprocessing.splits import make_splits, speakers_of
 
     if folds is None and fold != 1:
         raise click.UsageError("--fold goes with --folds")
-    named = test_speakers is not None or val_speakers is not None
-    if folds is not None and named:
-        raise click.UsageError("--folds and lists of speakers exclude each other")
-    rule: dict[str, Any] = DEFAULT_RULE
-    if folds is not None:
-        rule = {"kind": "folds", "num_folds": folds, "fold": fold}
-    elif named:
-        rule = {
-            "kind": "speakers",
-            "test": parse_speakers(test_speakers or "none"),
-            "validation": parse_speakers(val_speakers or "none"),
-        }
+    if folds is None and by is not None:
+        raise click.UsageError("--by goes with --folds; name sessions with --test-sessions")
+    rule = _rule((test_speakers, val_speakers), (test_sessions, val_sessions), folds, by, fold)
     require_data_folder(data)
     rows = read_rows(data)
     splits = make_splits(rows, rule)
@@ -51,3 +57,28 @@ def command(
         click.echo(f"{split}: {len(ids)} records, speakers {', '.join(speakers) or 'unknown/none'}")
     for note in splits.notes:
         click.echo(f"note: {note}")
+
+
+def _rule(
+    speakers: tuple[str | None, str | None],
+    sessions: tuple[str | None, str | None],
+    folds: int | None,
+    by: str | None,
+    fold: int,
+) -> dict[str, Any]:
+    """The one rule that the options ask for; lists are (test, validation)."""
+    from preprocessing.splits import DEFAULT_RULE, parse_speakers
+
+    lists = {"speakers": speakers, "sessions": sessions}
+    named = [kind for kind, words in lists.items() if words != (None, None)]
+    if len(named) > 1:
+        raise click.UsageError("lists of speakers and of sessions exclude each other")
+    if folds is not None and named:
+        raise click.UsageError(f"--folds and lists of {named[0]} exclude each other")
+    if folds is not None:
+        grouped = {"by": by} if by == "session" else {}
+        return {"kind": "folds", "num_folds": folds, "fold": fold, **grouped}
+    if named:
+        test, validation = (parse_speakers(words or "none") for words in lists[named[0]])
+        return {"kind": named[0], "test": test, "validation": validation}
+    return DEFAULT_RULE

@@ -10,19 +10,21 @@ import click
 import registry
 from commands import paths
 from errors import UserError
+from preprocessing.clip import STREAMS
 
 
 @click.command("train")
 @click.option(
     "--stream",
-    type=click.Choice(["audio", "video", "fusion"]),
+    type=click.Choice([*STREAMS, "fusion"]),
     help="May be left out when --recipe says it.",
 )
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    metavar="[STREAM=]PATH",
     multiple=True,
-    help=f"Data folder; several are joined. [default: {paths.RECORDS}]",
+    help="Data folder; several are joined. With STREAM= it is for that part of a fusion only."
+    f" [default: {paths.RECORDS}]",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder. [default: runs/STREAM]")
 @click.option("--recipe", "recipe_name", type=click.Choice(registry.names("recipes")))
@@ -43,6 +45,7 @@ from errors import UserError
 )
 @click.option("--audio-run", type=click.Path(path_type=Path), help="For a fusion.")
 @click.option("--video-run", type=click.Path(path_type=Path), help="For a fusion.")
+@click.option("--text-run", type=click.Path(path_type=Path), help="For a fusion.")
 @click.option("--init-from", type=click.Path(path_type=Path), help="Run to start the weights from.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 @click.option("--overwrite", is_flag=True, help="Replace the run that --out holds.")
@@ -51,9 +54,14 @@ from errors import UserError
     is_flag=True,
     help="Train although something crosses the split; stamped on every result.",
 )
+@click.option(
+    "--allow-fixed-sentences",
+    is_flag=True,
+    help="Train on words although they say nothing about the label (actors reading a script).",
+)
 def command(
     stream: str | None,
-    data: tuple[Path, ...],
+    data: tuple[str, ...],
     out: Path | None,
     recipe_name: str | None,
     labels: str | None,
@@ -63,44 +71,57 @@ def command(
     settings: tuple[str, ...],
     audio_run: Path | None,
     video_run: Path | None,
+    text_run: Path | None,
     init_from: Path | None,
     resume: bool,
     overwrite: bool,
     allow_leak: bool,
+    allow_fixed_sentences: bool,
 ) -> int:
     """Trains one network a stream, or fuses trained streams.
 
     --data may also be a feature table that `features` wrote, for a recipe of those features.
 
-    `--stream fusion` joins --audio-run and --video-run (default runs/audio and runs/video). A
-    recipe with parts trains those that are not named, into OUT-audio and OUT-video; `--set
-    audio.KEY=VALUE` is for such a part. Runs
-    that were trained on different data are fused without paired data, from each one's own
-    validation part, unless --data names recordings that have both streams.
+    `--stream fusion` joins --audio-run, --video-run and --text-run, two at least (default
+    runs/audio and runs/video). A recipe with parts trains those that are not named, into OUT-audio
+    and so on; `--set audio.KEY=VALUE` and `--data audio=PATH` are for such a part. Runs that were
+    trained on different data are fused without paired data, from each one's own validation part,
+    unless --data names recordings that have the streams together.
     """
     stream, recipe = _recipe(stream, recipe_name)
     out = out or paths.RUNS / stream
-    if stream != "fusion" and (audio_run or video_run):
-        raise click.UsageError("--audio-run and --video-run go with --stream fusion")
+    named = {"audio": audio_run, "video": video_run, "text": text_run}
+    runs = {name: path for name, path in named.items() if path is not None}
+    folders_of = _data(data)
+    if stream != "fusion" and (runs or set(folders_of) - {""}):
+        raise click.UsageError("--STREAM-run and --data STREAM=PATH go with --stream fusion")
     given = (("labels", labels), ("epochs", epochs), ("batch_size", batch_size))
     words = [f"{key}={value}" for key, value in given if value]
     own, of_parts = _divided(settings, recipe)
     recipe = recipe.with_settings([*words, *own])
-    options = (out, seed, resume, overwrite, allow_leak, init_from)
+    options = (out, seed, resume, overwrite, allow_leak, init_from, allow_fixed_sentences)
     if stream == "fusion":
-        named = {"audio": audio_run, "video": video_run}
-        runs = {name: path for name, path in named.items() if path is not None}
-        runs = _with_parts(recipe, runs, data, options, of_parts)
-        info = _fuse(recipe, runs, data, options)
+        runs = _with_parts(recipe, runs, folders_of, options, of_parts)
+        info = _fuse(recipe, runs, folders_of.get("", []), options)
     else:
-        features = recipe.features
-        folders = [paths.open_data(path, features) for path in data or (paths.ensure_records(),)]
+        chosen = folders_of.get("") or [paths.ensure_records()]
+        folders = [paths.open_data(path, recipe.features) for path in chosen]
         from modeling.train_run import TrainOptions
         from modeling.train_stream import train_stream
 
         info = train_stream(recipe, folders, TrainOptions(*options))
     _report(info, out)
     return 0
+
+
+def _data(words: tuple[str, ...]) -> dict[str, list[Path]]:
+    """`--data` by the stream that it is for, "" for all."""
+    found: dict[str, list[Path]] = {}
+    for word in words:
+        stream, equals, path = word.partition("=")
+        own = equals and stream in STREAMS
+        found.setdefault(stream if own else "", []).append(Path(path if own else word))
+    return found
 
 
 def _divided(settings: tuple[str, ...], recipe: Any) -> tuple[list[str], dict[str, list[str]]]:
@@ -120,7 +141,7 @@ def _divided(settings: tuple[str, ...], recipe: Any) -> tuple[list[str], dict[st
 def _with_parts(
     recipe: Any,
     runs: dict[str, Path],
-    data: tuple[Path, ...],
+    data: dict[str, list[Path]],
     options: tuple[Any, ...],
     settings: dict[str, list[str]],
 ) -> dict[str, Path]:
@@ -135,9 +156,12 @@ def _with_parts(
         if state == "finished":
             continue
         words: list[str | int | Path] = ["--recipe", part, "--labels", recipe.labels]
-        words += [word for path in data for word in ("--data", path)]
+        own = data.get(stream, data.get("", []))
+        words += [word for path in own for word in ("--data", path)]
         words += [word for value in settings[stream] for word in ("--set", value)]
         words += ["--resume"] if state == "unfinished" else []
+        words += ["--allow-leak"] if options[4] else []
+        words += ["--allow-fixed-sentences"] if options[6] else []
         if code := paths.run_command("train", *words, "--out", runs[stream], "--seed", seed):
             raise UserError(f"training {runs[stream]} ended with exit code {code}")
     return runs or {name: _default_run(name) for name in ("audio", "video")}
@@ -165,9 +189,7 @@ def _recipe(stream: str | None, name: str | None) -> tuple[str, Any]:
     return recipe.stream, recipe
 
 
-def _fuse(
-    recipe: Any, runs: dict[str, Path], data: tuple[Path, ...], options: tuple[Any, ...]
-) -> Any:
+def _fuse(recipe: Any, runs: dict[str, Path], data: list[Path], options: tuple[Any, ...]) -> Any:
     from preprocessing.data_folder import open_data_folder
 
     folders = [open_data_folder(path) for path in data]

@@ -5,40 +5,26 @@ from __future__ import annotations
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import progress
 import storage
-from data_augmentation.copier import Copier
+from data_augmentation.augment_settings import AugmentSettings
+from data_augmentation.copier import Copier, Copy
 from data_augmentation.examples import shows, write_examples
+from data_augmentation.text_copier import Refused
 from errors import UserError, from_os_error
 from preprocessing import data_folder
 from preprocessing.data_folder import ClipRow, DataFolder, Splits
 from preprocessing.records import ShardWriter, damaged_shard, read_records
 from preprocessing.splits import with_copies
 
-DEFAULT_TRANSFORMS = (
-    "noise,speed,time_stretch,pitch_shift,time_shift,gain,flip,crop_jitter,brightness,cutout"
-)
 EXAMPLES = "examples"
 COPIES_MARK = "-copies"
-
-
-@dataclass(frozen=True)
-class AugmentSettings:
-    """Everything that changes the copies; stored in `preprocess.json`.
-
-    Attributes:
-      transforms: recipe text, as `data_augmentation.chain.parse_transforms` reads it.
-      copies: transformed copies of each training clip.
-      seed: of the chance in them.
-    """
-
-    transforms: str = DEFAULT_TRANSFORMS
-    copies: int = 4
-    seed: int = 0
+# Paraphrases that the translator did not give.
+UNTRANSLATED = "untranslated.csv"
 
 
 @dataclass(frozen=True)
@@ -49,7 +35,8 @@ class AugmentResult:
       num_clips: records of the source, all copied as they are.
       num_copied: training clips that have copies.
       num_copies: transformed copies in the folder.
-      num_unchanged: copies not written because no draw changed the clip.
+      num_unchanged: copies not written because no draw or translation changed the clip.
+      num_refused: paraphrases that the translator did not give, listed in `untranslated.csv`.
       num_made: copies made in this run; the others were there already.
       splits: of the new folder.
       synthetic: the clips are.
@@ -59,6 +46,7 @@ class AugmentResult:
     num_copied: int
     num_copies: int
     num_unchanged: int
+    num_refused: int
     num_made: int
     splits: Splits
     synthetic: bool
@@ -71,7 +59,8 @@ def augment(
 
     A copy keeps label, speaker and recording of its clip and stands in the training part only. It
     depends on (seed, copy number, record id). Sound and picture are transformed apart, so speech
-    and lips of a copy need not keep time. Run again after an interruption, it does what is missing.
+    and lips of a copy need not keep time. A copy with other words has neither sound nor picture.
+    Run again after an interruption, it does what is missing; translations are asked for once.
 
     Args:
       source: the clips, prepared and split.
@@ -79,27 +68,33 @@ def augment(
       num_examples: clips of which pictures and sounds to open go to `out/examples`.
     Raises:
       UserError: nothing to copy, an occupied `out`, a damaged shard, or `out` cannot be written.
+      TranslatorUnavailableError: the translator cannot be had now.
     """
-    copier = Copier.parse(settings.transforms, settings.seed)
+    copier = settings.copier(source)
     chosen = _clips_to_copy(source, copier)
     _open_out(source, out, settings)
     shards = _complete_shards(source, out, chosen, copier, settings.copies)
     copies = [row for shard in shards for row in shard.rows]
+    refused = [one for shard in shards for one in shard.refused]
     rows = sorted([*source.rows, *copies], key=lambda row: row.id)
     splits = with_copies([row for row in rows if not row.excluded], source.splits)
     shown = chosen[:num_examples]
     if any(shard.made_now for shard in shards) or not shows(out / EXAMPLES, shown):
-        write_examples(out / EXAMPLES, source, shown, copier, settings.copies)
+        write_examples(out / EXAMPLES, source, shown, copier, settings.copies, copies)
     rejected = source.path / data_folder.REJECTED
     if rejected.is_file():
         storage.write_text(out / data_folder.REJECTED, rejected.read_text(encoding="utf-8"))
+    _write_refused(out, refused)
     data_folder.write_splits(out, splits)
     data_folder.write_rows(out, rows)
     return AugmentResult(
         num_clips=len(source.rows),
         num_copied=len({row.copy_of for row in copies}),
         num_copies=len(copies),
-        num_unchanged=len(chosen) * settings.copies - len(copies),
+        num_unchanged=sum(copier.num_wanted(row, settings.copies) for row in chosen)
+        - len(copies)
+        - len(refused),
+        num_refused=len(refused),
         num_made=sum(len(shard.rows) for shard in shards if shard.made_now),
         splits=splits,
         synthetic=source.synthetic,
@@ -134,7 +129,7 @@ def _open_out(source: DataFolder, out: Path, settings: AugmentSettings) -> None:
     wanted = {
         **source.settings,
         "augmented_from": str(source.path.resolve()),
-        **asdict(settings),
+        **settings.as_json(),
     }
     file = out / data_folder.SETTINGS
     if out.resolve() == source.path.resolve():
@@ -161,6 +156,15 @@ def _open_out(source: DataFolder, out: Path, settings: AugmentSettings) -> None:
     storage.remove_leftovers(out / data_folder.SHARDS)
 
 
+def _write_refused(out: Path, refused: Sequence[Refused]) -> None:
+    """Lists what was not translated; without any there is no list."""
+    if refused:
+        columns = [field.name for field in fields(Refused)]
+        storage.write_csv(out / UNTRANSLATED, columns, map(asdict, refused))
+    else:
+        (out / UNTRANSLATED).unlink(missing_ok=True)
+
+
 # === Shards ===
 
 
@@ -170,6 +174,7 @@ class _Shard:
 
     files: tuple[str, ...]
     rows: tuple[ClipRow, ...]
+    refused: tuple[Refused, ...]
     made_now: bool
 
 
@@ -181,13 +186,14 @@ def _complete_shards(
     for row in chosen:
         members[row.shard].append(row)
     names = sorted({row.shard for row in source.rows})
-    states = {name: _state(source, name, members[name]) for name in names}
+    held_out = sorted(copier.texts.held_out) if "text" in copier.streams else []
+    states = {name: _state(source, name, members[name], held_out) for name in names}
     kept = {name: _kept(out, name, states[name]) for name in names}
     done = {name: shard for name, shard in kept.items() if shard is not None}
     missing = {name: members[name] for name in names if name not in done}
     if missing:
         (out / data_folder.CLIPS).unlink(missing_ok=True)
-        total = sum(map(len, missing.values())) * num_copies
+        total = sum(copier.num_wanted(row, num_copies) for rows in missing.values() for row in rows)
         with progress.bar(total, "augment", "copy") as bar:
             for name, rows in missing.items():
                 done[name] = _make(source, out, name, rows, copier, num_copies, bar)
@@ -219,33 +225,37 @@ def _make(
     with storage.replacing(shards / name) as temporary:
         shutil.copyfile(original, temporary)
     if not members:
-        return _Shard((name,), (), True)
+        return _Shard((name,), (), (), True)
     copies_name = f"{Path(name).stem}{COPIES_MARK}{Path(name).suffix}"
-    rows = []
+    rows, refused = [], []
     by_id = {row.id: row for row in members}
     num_read = 0
     with storage.replacing(shards / copies_name) as temporary, ShardWriter(temporary) as writer:
         for record in read_records(original, by_id):
             num_read += 1
-            for number in range(1, num_copies + 1):
-                copy = copier.copy(record, number)
+            for made in copier.copies(record, by_id[record.id], num_copies):
                 bar.update()
-                if copy is not None:
-                    writer.write(copy.record)
-                    rows.append(copy.row(by_id[record.id], copies_name))
+                if isinstance(made, Copy):
+                    writer.write(made.record)
+                    rows.append(made.row(by_id[record.id], copies_name))
+                elif made is not None:
+                    refused.append(made)
     if num_read != len(members):
         raise damaged_shard(original)
-    return _Shard((name, copies_name), tuple(rows), True)
+    return _Shard((name, copies_name), tuple(rows), tuple(refused), True)
 
 
-def _state(source: DataFolder, name: str, members: Sequence[ClipRow]) -> str:
+def _state(
+    source: DataFolder, name: str, members: Sequence[ClipRow], held_out: Sequence[str]
+) -> str:
     """What the shards made of one shard depend on, besides the settings."""
     path = source.path / data_folder.SHARDS / name
     try:
         stat = path.stat()
     except OSError as error:
         raise damaged_shard(path) from error
-    return storage.digest([stat.st_size, stat.st_mtime_ns, [row.as_cells() for row in members]])
+    cells = [row.as_cells() for row in members]
+    return storage.digest([stat.st_size, stat.st_mtime_ns, cells, *held_out])
 
 
 def _write_index(out: Path, name: str, state: str, shard: _Shard) -> None:
@@ -254,6 +264,7 @@ def _write_index(out: Path, name: str, state: str, shard: _Shard) -> None:
         "state": state,
         "files": {file: _size(out, file) for file in shard.files},
         "rows": [row.as_cells() for row in shard.rows],
+        "refused": [asdict(one) for one in shard.refused],
     }
     storage.write_json(_index(out, name), index)
 
@@ -268,7 +279,9 @@ def _kept(out: Path, name: str, state: str) -> _Shard | None:
     if index["state"] != state or not whole:
         return None
     cells = ({key: str(value) for key, value in row.items()} for row in index["rows"])
-    return _Shard(tuple(index["files"]), tuple(ClipRow.from_cells(row) for row in cells), False)
+    rows = tuple(ClipRow.from_cells(row) for row in cells)
+    refused = tuple(Refused(**one) for one in index.get("refused", ()))
+    return _Shard(tuple(index["files"]), rows, refused, False)
 
 
 def _index(out: Path, name: str) -> Path:

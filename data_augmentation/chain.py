@@ -9,16 +9,25 @@ import types
 import typing
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 import registry
-from data_augmentation.transform import AudioTransform, Parameters, Transform, VideoTransform
+from data_augmentation.transform import (
+    AudioTransform,
+    Parameters,
+    TextTransform,
+    Transform,
+    VideoTransform,
+)
 from errors import UserError
 
 Drawn = list[tuple[str, Parameters | None]]
 """For each transform its name and its parameters, None where it is left out."""
+
+Signal = TypeVar("Signal", np.ndarray, str)
+"""Waveform (samples,) float32, frames (T, H, W, C) uint8, or text."""
 
 # === Chance ===
 
@@ -48,7 +57,7 @@ class Chain:
     the same name stand before it: neither on the order of the records nor on its neighbours.
 
     Attributes:
-      transforms: all of "audio" or all of "video"; may be empty.
+      transforms: all of "audio", all of "video" or all of "text"; may be empty.
       seed: of the run.
     Raises:
       ValueError: if the transforms are of different streams, or of one that a chain cannot apply.
@@ -58,20 +67,20 @@ class Chain:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for kind in (AudioTransform, VideoTransform):
+        for kind in (AudioTransform, VideoTransform, TextTransform):
             if all(isinstance(transform, kind) for transform in self.transforms):
                 return
         received = ", ".join(f"{type(t).__name__} ({t.stream})" for t in self.transforms)
-        raise ValueError(f"a chain holds audio transforms or video transforms, received {received}")
+        raise ValueError(
+            f"a chain holds transforms of audio, of video or of text alone, received {received}"
+        )
 
-    def __call__(
-        self, signal: np.ndarray, sample_rate_hz: int | None, key: tuple[int, str]
-    ) -> np.ndarray:
+    def __call__(self, signal: Signal, sample_rate_hz: int | None, key: tuple[int, str]) -> Signal:
         """Draws parameters for one clip and applies them.
 
         Args:
-          signal: waveform (samples,) float32 or frames (T, H, W, C) uint8.
-          sample_rate_hz: rate of the waveform; None for frames.
+          signal: waveform (samples,) float32, frames (T, H, W, C) uint8, or text.
+          sample_rate_hz: rate of the waveform; None for frames and text.
           key: (epoch, record id).
         Returns:
           the transformed signal; the signal itself where nothing applies.
@@ -81,12 +90,15 @@ class Chain:
         return self.apply_all(signal, sample_rate_hz, self.sample_all(signal, sample_rate_hz, key))
 
     def sample_all(
-        self, signal: np.ndarray, sample_rate_hz: int | None, key: tuple[int, str]
+        self, signal: np.ndarray | str, sample_rate_hz: int | None, key: tuple[int, str]
     ) -> Drawn:
         """Draws for one clip: (name, parameters) for each transform, None for one left out.
 
-        Every transform sees the untransformed signal when it draws. An empty signal draws nothing.
+        Sound and picture: every transform sees the untransformed signal when it draws. Text: it
+        sees what those before it left, since its parameters count words. An empty signal draws
+        nothing; nor does a text without a word.
         """
+        has_content = bool(signal.strip() if isinstance(signal, str) else signal.size)
         epoch, record_id = key
         seen: Counter[str] = Counter()
         drawn: Drawn = []
@@ -95,12 +107,14 @@ class Chain:
             seen[transform.name] += 1
             rng = keyed_rng(self.seed, epoch, record_id, use)
             parameters = None
-            if rng.random() < transform.probability and signal.size:
+            if rng.random() < transform.probability and has_content:
                 parameters = transform.sample(rng, signal, *_rate(transform, sample_rate_hz))
+                if isinstance(signal, str):
+                    signal = transform.apply(signal, **parameters)
             drawn.append((transform.name, parameters))
         return drawn
 
-    def apply_all(self, signal: np.ndarray, sample_rate_hz: int | None, drawn: Drawn) -> np.ndarray:
+    def apply_all(self, signal: Signal, sample_rate_hz: int | None, drawn: Drawn) -> Signal:
         """Applies what `sample_all` drew; pure.
 
         Raises:
@@ -115,7 +129,7 @@ class Chain:
 
 
 def _rate(transform: Transform, sample_rate_hz: int | None) -> tuple[int, ...]:
-    """The sample rate as further arguments: one for audio, none for video."""
+    """The sample rate as further arguments: one for audio, none otherwise."""
     if not isinstance(transform, AudioTransform):
         return ()
     if sample_rate_hz is None:
@@ -141,7 +155,7 @@ def parse_transforms(text: str) -> tuple[Transform, ...]:
 
 
 def of_stream(transforms: tuple[Transform, ...], stream: str) -> tuple[Transform, ...]:
-    """Those of one stream ("audio", "video", "features", "batch"), in their order."""
+    """Those of one stream ("audio", "video", "text", "features", "batch"), in their order."""
     return tuple(transform for transform in transforms if transform.stream == stream)
 
 

@@ -1,18 +1,21 @@
-"""Pictures and sounds of clips before and after, for a person to open."""
+"""Pictures, sounds and words of clips before and after, for a person to open."""
 
 from __future__ import annotations
 
 import re
 import shutil
 import wave
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 import storage
 from data_augmentation.copier import Copier, Copy
+from data_augmentation.text_copier import REWORDED_BY
 from preprocessing.data_folder import ClipRow, DataFolder
 from preprocessing.records import Record, read_records
 
@@ -25,18 +28,25 @@ MAX_NAME_LENGTH = 60
 
 
 def write_examples(
-    folder: Path, source: DataFolder, rows: Sequence[ClipRow], copier: Copier, num_copies: int
+    folder: Path,
+    source: DataFolder,
+    rows: Sequence[ClipRow],
+    copier: Copier,
+    num_copies: int,
+    copies: Sequence[ClipRow] = (),
 ) -> None:
     """Writes the example folder anew; without `rows` there is none.
 
     For clip 3 it holds `03-happy-NAME-before.wav`, `-copy1.wav` and so on, `-faces.png` with one
-    row of faces before and one for each copy, and `applied.json` with what was done.
+    row of faces before and one for each copy, `-words.txt` with a line for each text, and
+    `applied.json` with what was done.
 
     Args:
       folder: `examples` of the new data folder.
       source: the clips before.
       rows: those to show, of any shards.
-      num_copies: of each clip; at most four are shown.
+      num_copies: of sound and picture of each clip; at most four are shown.
+      copies: the rows of all copies; those with other words are shown.
     Raises:
       UserError: a shard is damaged, or the folder cannot be written.
     """
@@ -44,19 +54,26 @@ def write_examples(
     if not rows:
         return
     shown = range(1, min(num_copies, MAX_COPIES_SHOWN) + 1)
-    applied = {}
+    applied: dict[str, dict[str, Any]] = {}
+    texts: dict[str, list[ClipRow]] = defaultdict(list)
+    for row in copies:
+        if REWORDED_BY in row.attributes:
+            texts[row.copy_of].append(row)
     with storage.replacing(folder) as temporary:
         temporary.mkdir()
         for number, record in enumerate(_records(source, rows), 1):
-            copies = {n: copy for n in shown if (copy := copier.copy(record, n)) is not None}
+            changed = {n: copy for n in shown if (copy := copier.copy(record, n)) is not None}
             stem = f"{number:02d}-{record.label}-{_slug(record.path)}"
-            _write_sounds(temporary, stem, record, copies)
-            _write_faces(temporary, stem, record, copies, source.synthetic)
+            _write_sounds(temporary, stem, record, changed)
+            _write_faces(temporary, stem, record, changed, source.synthetic)
+            _write_words(temporary, stem, record, texts[record.id])
             applied[stem] = {
                 "clip": record.id,
                 "synthetic": source.synthetic,
-                "copies": {f"copy{n}": copy.applied for n, copy in copies.items()},
+                "copies": {f"copy{n}": copy.applied for n, copy in changed.items()},
             }
+            if texts[record.id]:
+                applied[stem]["texts"] = {row.id: _how(row) for row in texts[record.id]}
         storage.write_json(temporary / APPLIED, applied)
 
 
@@ -99,6 +116,24 @@ def _write_sounds(folder: Path, stem: str, record: Record, copies: Mapping[int, 
             file.setsampwidth(2)
             file.setframerate(record.sample_rate_hz)
             file.writeframes(pcm.astype("<i2").tobytes())
+
+
+# === Words ===
+
+
+def _write_words(folder: Path, stem: str, record: Record, texts: Sequence[ClipRow]) -> None:
+    if texts:
+        lines = [f"before: {_one_line(record.transcript)}"]
+        lines += [f"{_how(row)}: {_one_line(row.transcript)}" for row in texts]
+        storage.write_text(folder / f"{stem}-words.txt", "\n".join(lines) + "\n")
+
+
+def _how(row: ClipRow) -> str:
+    return row.attributes[REWORDED_BY]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 # === Faces ===

@@ -16,7 +16,7 @@ import numpy as np
 Parameters = dict[str, Any]
 """What `sample` draws and `apply` takes as keywords: JSON-able names and values."""
 
-STREAMS = ("audio", "video", "features", "batch")
+STREAMS = ("audio", "video", "text", "features", "batch")
 
 # === Checks of fields ===
 
@@ -50,7 +50,7 @@ class Transform(abc.ABC):
 
     Attributes:
       name: as in the table of transforms.
-      stream: what it works on: "audio", "video", "features" (inside the model) or "batch".
+      stream: what it works on: "audio", "video", "text", "features" (inside the model) or "batch".
       probability: chance in [0, 1] that a clip is changed at all; drawn by the caller of `sample`
         (`data_augmentation.chain.Chain`), or for each row by a batch transform itself.
     """
@@ -151,6 +151,44 @@ class VideoTransform(Transform):
     @abc.abstractmethod
     def _apply(self, *args: Any, **kwargs: Any) -> np.ndarray:
         """`apply` on checked, contiguous frames, at least one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTransform(Transform):
+    """A transform of what is said; a subclass gives `sample` and `_apply`.
+
+    Words are what whitespace divides, in any script; see `data_augmentation.words`.
+    """
+
+    stream: ClassVar[str] = "text"
+
+    @abc.abstractmethod
+    def sample(self, rng: np.random.Generator, text: str) -> Parameters:
+        """Draws the parameters that `apply` takes, for a text of any length."""
+
+    def apply(self, text: str, **parameters: Any) -> str:
+        """Applies fixed parameters.
+
+        Args:
+          text: any; without a word it is returned unchanged.
+          **parameters: as named by the transform.
+        Returns:
+          a text of at least one word.
+        Raises:
+          ValueError: if text is not a str, the parameters do not fit it, or nothing would be left.
+        """
+        if not isinstance(text, str):
+            raise ValueError(f"{self.name} needs a str, received {type(text).__name__}")
+        if not text.strip():
+            return text
+        result = self._apply(text, **parameters)
+        if not result.strip():
+            raise ValueError(f"{self.name} would leave nothing of {text!r}, given {parameters}")
+        return result
+
+    @abc.abstractmethod
+    def _apply(self, *args: Any, **kwargs: Any) -> str:
+        """`apply` on a text of at least one word."""
 
 
 def _within_full_scale(waveform: np.ndarray) -> np.ndarray:

@@ -8,23 +8,27 @@ import keras
 from keras import ops
 
 from modeling.fusions.presence import where_present
-from modeling.input_spec import INPUT_NAMES
+from modeling.input_spec import AMOUNTS
 
 
 @keras.saving.register_keras_serializable(package="affectstream")
 class Present(keras.layers.Layer):
-    """1 for each row whose stream is there: a length above 0, or any frame with a face.
+    """1 for each row whose stream is there: a length above 0, any frame with a face, any letter.
 
     Call:
-      amount: `audio_length` (batch,) int or `video_mask` (batch, frames) bool.
+      amount: `audio_length` (batch,) int, `video_mask` (batch, frames) bool, `text` (batch,) string
+        or `token_ids` (batch, tokens) int.
     Returns:
       (batch,) float32.
     """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"}, autocast=False)
+        self._convert_input_args = False  # of strings there is no float
 
     def call(self, amount: Any) -> Any:
+        if keras.backend.standardize_dtype(amount.dtype) == "string":
+            amount = _num_letters(amount)
         amount = ops.cast(amount, "int32")
         if len(amount.shape) == 2:
             amount = ops.sum(amount, axis=1)
@@ -34,16 +38,24 @@ class Present(keras.layers.Layer):
         return (amount_shape[0],)
 
 
+def _num_letters(text: Any) -> Any:
+    """Letters of each text but for white space around it; strings exist in TensorFlow only."""
+    import tensorflow as tf
+
+    return tf.strings.length(tf.strings.strip(text))
+
+
 def outputs_of_streams(streams: dict[str, keras.Model]) -> keras.Model:
     """One model from all raw inputs to `STREAM_logits`, `STREAM_embedding`, `STREAM_present`."""
     inputs: dict[str, Any] = {}
     outputs: dict[str, Any] = {}
     for stream, model in streams.items():
         model.name = f"{stream}_stream"  # names must be unique, and `audio` is an input
-        own = {name: _like(model, name) for name in INPUT_NAMES[stream]}
+        own = {name: _like(model, name) for name in model.input}
         inputs |= own
         made = model(own)
-        present = Present(name=f"{stream}_present")(own[INPUT_NAMES[stream][1]])
+        amount = next(own[name] for name in AMOUNTS if name in own)
+        present = Present(name=f"{stream}_present")(amount)
         named = {"logits": made["logits"], "embedding": made["embedding"], "present": present}
         outputs |= {f"{stream}_{kind}": tensor for kind, tensor in named.items()}
     return keras.Model(inputs, outputs, name="streams")

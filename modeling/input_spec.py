@@ -9,7 +9,8 @@ import keras
 
 from preprocessing.data_folder import DataFolder
 
-INPUT_NAMES = {"audio": ("audio", "audio_length"), "video": ("video", "video_mask")}
+# Inputs that say of a row whether its stream is there: where all is 0 or empty, it is missing.
+AMOUNTS = ("audio_length", "video_mask", "text", "token_ids")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class InputSpec:
     @classmethod
     def of(cls, folder: DataFolder, stream: str) -> InputSpec:
         """What the records of `folder` hold of one stream."""
+        if stream == "text":
+            return cls()
         if stream == "audio":
             return cls(sample_rate_hz=folder.sample_rate_hz)
         if folder.action_units is not None:
@@ -48,8 +51,10 @@ class InputSpec:
         Returns:
           `audio` (batch, samples) float32 in [-1, 1], `audio_length` (batch,) int32;
           `video` (batch, frames, height, width, channels) uint8, or (batch, frames, units) float32
-          for action units, `video_mask` (batch, frames) bool.
+          for action units, `video_mask` (batch, frames) bool; `text` (batch,) string, UTF-8.
         """
+        if stream == "text":
+            return {"text": keras.Input((), name="text", dtype="string")}
         if stream == "audio":
             return {
                 "audio": keras.Input((None,), name="audio", dtype="float32"),

@@ -119,8 +119,11 @@ class Batches:
                 return signal
             audio = stream == "audio"
 
-            def in_numpy(values: np.ndarray, name: bytes) -> np.ndarray:
-                return chain(values, rate if audio else None, (epoch, name.decode()))
+            def in_numpy(values: Any, name: bytes) -> Any:
+                key = (epoch, name.decode())
+                if stream == "text":
+                    return chain(values.decode("utf-8", "replace"), None, key).encode()
+                return chain(values, rate if audio else None, key)
 
             result = tf.numpy_function(in_numpy, [signal, key], signal.dtype, stateful=False)
             return tf.ensure_shape(result, signal.shape)
@@ -139,6 +142,8 @@ class Batches:
             inputs |= {"audio": audio, "audio_length": tf.size(audio)}
         if "video" in self._streams:
             inputs |= {name: example[name] for name in ("video", "video_mask")}
+        if "text" in self._streams:
+            inputs["text"] = example["text"]
         return inputs, tf.one_hot(example["class"], self._num_classes), example["index"]
 
     # === Batches ===

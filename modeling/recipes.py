@@ -12,6 +12,7 @@ import registry
 from data_augmentation.chain import parse_transforms
 from errors import UserError
 
+_SETTINGS = ("encoder_settings", "features_settings", "fusion_settings")
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "cosine")
 
@@ -21,10 +22,10 @@ class Recipe:
     """How one model is built and trained.
 
     Attributes:
-      stream: "audio", "video" or "fusion".
+      stream: "audio", "video", "text" or "fusion".
       labels: name of the label set.
       encoder: of a stream; `encoder_settings` are its own arguments.
-      features: front end of a stream.
+      features: front end of a stream; `features_settings` are the fields of one of words.
       fusion: of a fusion; `fusion_settings` are its own arguments.
       transforms: augmentation of the training part, e.g. "noise:min_snr_db=10,speed,spec_augment".
       frames_as_examples: video trains on single faces, as S2, rather than on whole clips.
@@ -43,6 +44,7 @@ class Recipe:
     encoder: str = ""
     encoder_settings: dict[str, Any] = field(default_factory=dict)
     features: str = ""
+    features_settings: dict[str, Any] = field(default_factory=dict)
     fusion: str = ""
     fusion_settings: dict[str, Any] = field(default_factory=dict)
     transforms: str = ""
@@ -60,6 +62,12 @@ class Recipe:
     freeze_epochs: int = 0
     fine_tune_rate: float = 0.1
     parts: tuple[str, ...] = ()
+
+    @property
+    def pretrained(self) -> str:
+        """Weights that the encoder starts from, "none" where it has no such setting."""
+        arguments = _arguments("encoders", self.encoder)
+        return str(self.encoder_settings.get("weights", arguments.get("weights", "none")))
 
     def as_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -86,7 +94,7 @@ class Recipe:
 
     def _with_setting(self, key: str, text: str) -> Recipe:
         own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        fixed = {"name", "stream", "source", "encoder_settings", "fusion_settings", "parts"}
+        fixed = {"name", "stream", "source", "parts", *_SETTINGS}
         if key in own and key not in fixed:
             return dataclasses.replace(self, **{key: _converted(key, text, own[key])})
         kind = "fusion" if self.stream == "fusion" else "encoder"
@@ -95,7 +103,13 @@ class Recipe:
             value = _converted(key, text, arguments[key])
             changed: Any = {f"{kind}_settings": {**getattr(self, f"{kind}_settings"), key: value}}
             return dataclasses.replace(self, **changed)
-        known = sorted(own.keys() - fixed) + sorted(arguments)
+        fields = _text_fields(self.features) if self.stream == "text" else {}
+        if key in fields:
+            value = _converted(key, text, fields[key])
+            return dataclasses.replace(
+                self, features_settings={**self.features_settings, key: value}
+            )
+        known = sorted(own.keys() - fixed) + sorted(arguments) + sorted(fields)
         raise UserError(f"--set {key}: no such setting; known: {', '.join(known)}")
 
     def checked(self) -> Recipe:
@@ -128,7 +142,11 @@ class Recipe:
         ):
             if getattr(self, key) < 0:
                 raise UserError(f"{key}={getattr(self, key)}: must be 0 or more")
-        fitting = {"audio": ("audio", "features", "batch"), "video": ("video", "batch")}
+        fitting = {
+            "audio": ("audio", "features", "batch"),
+            "video": ("video", "batch"),
+            "text": ("text",),
+        }
         for transform in parse_transforms(self.transforms):
             if transform.stream not in fitting.get(self.stream, ()):
                 raise UserError(
@@ -144,6 +162,13 @@ def _arguments(kind: str, name: str) -> dict[str, Any]:
         return {}
     parameters = inspect.signature(registry.load(kind, name)).parameters.values()
     return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def _text_fields(features: str) -> dict[str, Any]:
+    """Settings of a front end of words with their defaults; not what it learns."""
+    front_end = registry.load("features", features)
+    values = {f.name: getattr(front_end, f.name) for f in dataclasses.fields(front_end)}
+    return {key: value for key, value in values.items() if isinstance(value, str | int | float)}
 
 
 def _converted(key: str, text: str, like: Any) -> Any:
@@ -291,6 +316,135 @@ ACTION_UNITS = Recipe(
     early_stopping=20,
 )
 
+TEXT_CNN = Recipe(
+    name="text-cnn",
+    stream="text",
+    source="Kim 2014: word vectors learnt from scratch, convolutions of four widths",
+    encoder="text_cnn",
+    features="words",
+    transforms="word_dropout",
+    epochs=25,
+    batch_size=64,
+    early_stopping=6,
+)
+TEXT_TRANSFORMER = Recipe(
+    name="text-transformer",
+    stream="text",
+    source="Vaswani et al. 2017: a small encoder from scratch",
+    encoder="text_transformer",
+    features="words",
+    transforms="word_dropout",
+    epochs=25,
+    batch_size=64,
+    learning_rate=5e-4,
+    early_stopping=6,
+)
+TFIDF = Recipe(
+    name="tfidf",
+    stream="text",
+    source="S1: TF-IDF of words and pairs, min_df 5, sublinear; a linear layer judges it",
+    encoder="linear",
+    features="tfidf",
+    epochs=40,
+    batch_size=64,
+    learning_rate=1e-2,
+    early_stopping=8,
+)
+S0_BERT = Recipe(
+    name="s0-bert",
+    stream="text",
+    source="S0: BERT classifier (Devlin et al. 2019), fine-tuned",
+    encoder="bert",
+    features="wordpieces",
+    epochs=4,
+    batch_size=16,
+    learning_rate=2e-5,
+)
+S3_TINYBERT = Recipe(
+    name="s3-tinybert",
+    stream="text",
+    source="S3 A1: TinyBERT (4 layers, 312 wide); from scratch unless weights are named",
+    encoder="tinybert",
+    features="wordpieces",
+    transforms="word_dropout",
+    epochs=12,
+    learning_rate=2e-4,
+    early_stopping=4,
+)
+S3_DISTILBERT = Recipe(
+    name="s3-distilbert",
+    stream="text",
+    source="S3 A2: DistilBERT (Sanh et al. 2019), fine-tuned",
+    encoder="distilbert",
+    features="wordpieces",
+    epochs=4,
+    batch_size=16,
+    learning_rate=2e-5,
+)
+S1_STATISTICS = Recipe(
+    name="s1-statistics",
+    stream="audio",
+    source="S1: the 276 statistics as they are; a linear layer judges them",
+    encoder="linear",
+    features="s1_statistics",
+    epochs=60,
+    early_stopping=10,
+)
+S0_BERT_RESNET34 = Recipe(
+    name="s0-bert-resnet34",
+    stream="fusion",
+    source="S0: BERT and ResNet34 joined by dense layers",
+    fusion="dense",
+    epochs=60,
+    early_stopping=15,
+    modality_dropout=0.3,
+    parts=("s0-bert", "s0-resnet34"),
+)
+S0_BERT_ALEXNET = Recipe(
+    name="s0-bert-alexnet",
+    stream="fusion",
+    source="S0: BERT and AlexNet joined by dense layers",
+    fusion="dense",
+    epochs=60,
+    early_stopping=15,
+    modality_dropout=0.3,
+    parts=("s0-bert", "s0-alexnet"),
+)
+S1_FUSED_CNN = Recipe(
+    name="s1-fused-cnn",
+    stream="fusion",
+    source="S1: 276 statistics and TF-IDF side by side into a residual 1-D CNN",
+    fusion="concat_resnet1d",
+    epochs=100,
+    learning_rate=3e-4,
+    early_stopping=20,
+    parts=("s1-statistics", "tfidf"),
+)
+S3_FEATURE_FUSION = Recipe(
+    name="s3-feature-fusion",
+    stream="fusion",
+    source="S3 A1: TinyBERT and 1-D CNN joined by an MLP, on recordings that have both",
+    fusion="dense",
+    epochs=60,
+    early_stopping=15,
+    modality_dropout=0.3,
+    parts=("s3-tinybert", "s3-conv1d"),
+)
+S3_PROBABILITY_FUSION = Recipe(
+    name="s3-probability-fusion",
+    stream="fusion",
+    source="S3 A2: the highest probability of DistilBERT and LSTM, each on its own corpus",
+    labels="s3_common",
+    fusion="highest",
+    parts=("s3-distilbert", "s3-lstm"),
+)
+THREE_STREAM = Recipe(
+    name="three-stream",
+    stream="fusion",
+    source="face, voice and words: S2's streams and a text CNN, calibrated late fusion",
+    fusion="calibrated_late",
+    parts=("s2-audio", "s2-video", "text-cnn"),
+)
 S2_TWO_STREAM = Recipe(
     name="s2-two-stream",
     stream="fusion",
@@ -327,4 +481,9 @@ AUTO = Recipe(
 )
 
 # What `train --stream X` takes when no recipe is named.
-DEFAULTS = {"audio": "s2-audio", "video": "s2-video", "fusion": "late-fusion"}
+DEFAULTS = {
+    "audio": "s2-audio",
+    "video": "s2-video",
+    "text": "text-cnn",
+    "fusion": "late-fusion",
+}

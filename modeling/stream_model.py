@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,17 +35,25 @@ class StreamModel:
     network: keras.Model
 
 
-def build_stream_model(recipe: Recipe, num_classes: int, spec: InputSpec) -> StreamModel:
+def build_stream_model(
+    recipe: Recipe,
+    num_classes: int,
+    spec: InputSpec,
+    texts: Sequence[str] = (),
+    front_end: FrontEnd | None = None,
+) -> StreamModel:
     """The network of one stream, untrained.
 
     Args:
       recipe: its encoder, features and settings.
       num_classes: classes of the label set.
       spec: of the records that it will be trained on.
+      texts: of the training part, from which a front end of words takes its vocabulary.
+      front_end: one that is fitted already; None takes the recipe's.
     Raises:
       UserError: records that the features or the encoder cannot take.
     """
-    front_end: FrontEnd = registry.load("features", recipe.features)
+    front_end = front_end or fitted_front_end(recipe, texts)
     raw = spec.inputs(recipe.stream)
     features = front_end.connect(raw, spec)
     network = _network(recipe, num_classes, features, front_end.standardise_axis)
@@ -53,19 +63,39 @@ def build_stream_model(recipe: Recipe, num_classes: int, spec: InputSpec) -> Str
     return StreamModel(whole, front, network)
 
 
+def fitted_front_end(recipe: Recipe, texts: Sequence[str]) -> FrontEnd:
+    """The recipe's front end; one of words with its settings and the vocabulary of `texts`.
+
+    Raises:
+      UserError: a front end of another stream, or no vocabulary to be had.
+    """
+    front_end = registry.load("features", recipe.features)
+    if front_end.stream != recipe.stream:
+        raise UserError(
+            f"features {recipe.features!r} are of {front_end.stream}, the recipe is for"
+            f" {recipe.stream}; see `list features`"
+        )
+    if recipe.stream != "text":
+        return front_end
+    front_end = dataclasses.replace(front_end, **recipe.features_settings)
+    return front_end.fitted(texts, recipe.pretrained)
+
+
 def _network(
     recipe: Recipe, num_classes: int, features: Features, standardise_axis: int | None
 ) -> keras.Model:
     shape = tuple(features.values.shape[1:])
-    values = keras.Input(shape, name="features")
+    kind = "int32" if features.vocabulary_size else None
+    values = keras.Input(shape, name="features", dtype=kind)
     inputs = {"features": values}
     x = values
     if standardise_axis is not None:
         x = keras.layers.Normalization(axis=standardise_axis, name=STANDARDISE)(x)
     x = _augmented(x, recipe)
-    encoder = registry.load("encoders", recipe.encoder)(
-        shape, num_classes, **recipe.encoder_settings
-    )
+    settings = dict(recipe.encoder_settings)
+    if features.vocabulary_size:
+        settings["vocabulary_size"] = features.vocabulary_size
+    encoder = registry.load("encoders", recipe.encoder)(shape, num_classes, **settings)
     given: Any = x
     if features.mask is not None:
         inputs["mask"] = keras.Input(features.mask.shape[1:], name="mask", dtype="bool")

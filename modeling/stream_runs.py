@@ -23,7 +23,7 @@ def read_stream_runs(runs: dict[str, Path]) -> dict[str, RunInfo]:
     """
     infos = {stream: _checked(stream, path) for stream, path in runs.items()}
     if len(infos) < 2:
-        raise UserError("a fusion joins two runs; name --audio-run and --video-run")
+        raise UserError("a fusion joins two runs; name two of --audio-run, --video-run, --text-run")
     return infos
 
 

@@ -33,6 +33,7 @@ class TrainOptions:
 
     Attributes:
       init_from: run whose weights training starts from.
+      allow_fixed_sentences: train on words that say nothing about the label.
     """
 
     out: Path
@@ -41,6 +42,7 @@ class TrainOptions:
     overwrite: bool = False
     allow_leak: bool = False
     init_from: Path | None = None
+    allow_fixed_sentences: bool = False
 
 
 def set_up(seed: int) -> None:

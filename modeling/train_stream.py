@@ -1,4 +1,4 @@
-"""`train --stream audio|video`: data folders or feature tables, and a recipe -> a run folder."""
+"""`train --stream audio|video|text`: data folders or feature tables -> a run folder."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import tensorflow as tf
 import registry
 from errors import UserError
 from modeling import calibration, run_folder, training
-from modeling.features.front_end import samples_read
+from modeling.features.front_end import FrontEnd, TextFrontEnd, samples_read
 from modeling.input_spec import InputSpec
 from modeling.inputs import Batches
 from modeling.recipes import Recipe
 from modeling.run_folder import Calibration, RunInfo
 from modeling.stream_arrays import is_of_tables, table_batches
-from modeling.stream_model import NETWORK, STANDARDISE, build_stream_model
+from modeling.stream_model import NETWORK, STANDARDISE, build_stream_model, fitted_front_end
 from modeling.train_run import (
     TrainOptions,
     copy_weights,
@@ -61,10 +61,17 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
     Raises:
       UserError: bad data, settings or an occupied `options.out`; nothing already written is lost.
     """
-    data = training_data(folders, recipe.labels, (recipe.stream,), options.allow_leak)
+    data = training_data(
+        folders,
+        recipe.labels,
+        (recipe.stream,),
+        options.allow_leak,
+        options.allow_fixed_sentences,
+    )
     set_up(options.seed)
     spec = InputSpec.of(data.folders[0], recipe.stream)
-    built = build_stream_model(recipe, len(data.labels.labels), spec)
+    front_end = _front_end(recipe, data, options)
+    built = build_stream_model(recipe, len(data.labels.labels), spec, front_end=front_end)
     model = built.whole
     info = new_run_info(recipe, data, options, (recipe.stream,), dataclasses.asdict(spec))
     if options.init_from is not None:
@@ -89,6 +96,21 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
     _, log_prior = class_weights(data, recipe)
     fitted = Calibration(calibration.fit_temperature(logits, truth), log_prior)
     return finish(options.out, info, fitted, history)
+
+
+def _front_end(recipe: Recipe, data: TrainingData, options: TrainOptions) -> FrontEnd:
+    """Of words: with the vocabulary of the training part, or of the run that is started from."""
+    if options.init_from is not None and recipe.stream == "text":
+        donor = training.load_model(options.init_from / run_folder.BEST)
+        try:
+            own: TextFrontEnd = registry.load("features", recipe.features)
+            return own.taken_from(donor)
+        except ValueError as error:
+            raise UserError(
+                f"--init-from {options.init_from}: no run of features {recipe.features!r}"
+            ) from error
+    texts = [row.transcript for row in data.parts["train"].all_rows]
+    return fitted_front_end(recipe, texts if recipe.stream == "text" else ())
 
 
 def _remove_cache(out: Path) -> None:

@@ -17,6 +17,9 @@ from preprocessing.data_folder import DataFolder
 from preprocessing.labels import LabelSet
 from preprocessing.leaks import Seen, crossings, require_disjoint
 from preprocessing.splits import NOT_DISJOINT, ONE_SPEAKER
+from preprocessing.word_information import measure_rows
+
+FIXED_SENTENCES = "fixed sentences"
 
 
 @dataclass(frozen=True)
@@ -44,15 +47,23 @@ class TrainingData:
 
 
 def training_data(
-    folders: Sequence[DataFolder], label_set: str, streams: Sequence[str], allow_leak: bool
+    folders: Sequence[DataFolder],
+    label_set: str,
+    streams: Sequence[str],
+    allow_leak: bool,
+    allow_fixed_sentences: bool = False,
 ) -> TrainingData:
     """Chooses the records of a training and makes sure that nothing crosses the split.
 
+    Args:
+      allow_fixed_sentences: train words alone although they say nothing about the label; beside
+        other streams such words are a warning only.
     Raises:
-      UserError: a leak, folders prepared differently, no record, or a class without any.
+      UserError: a leak, folders prepared differently, no record, a class without any, or words
+        that say nothing about the label.
     """
     labels: LabelSet = registry.load("label-sets", label_set)
-    _require_alike(folders)
+    _require_alike(folders, streams)
     parts = {split: choose(folders, split, labels, streams) for split in SPLITS}
     notes = tuple(sorted({note for folder in folders for note in folder.splits.notes}))
     if ONE_SPEAKER in notes and not len(parts["train"]):
@@ -78,14 +89,18 @@ def training_data(
     leaked |= require_disjoint(
         crossings(learnt, test), "training or validation, and test", allow_leak
     )
+    if "text" in streams:
+        must_inform = tuple(streams) == ("text",) and not allow_fixed_sentences
+        notes += _notes_on_words(parts["train"], labels, must_inform)
     _warn_of_absent(parts, labels)
     return TrainingData(tuple(folders), labels, parts, notes, leaked)
 
 
-def _require_alike(folders: Sequence[DataFolder]) -> None:
+def _require_alike(folders: Sequence[DataFolder], streams: Sequence[str]) -> None:
     first = folders[0]
+    needed = {"audio": "sample_rate_hz", "video": "face"}
     for folder in folders[1:]:
-        for key in ("sample_rate_hz", "face"):
+        for key in (needed[stream] for stream in streams if stream in needed):
             a, b = (f.settings["preparation"][key] for f in (first, folder))
             if a != b:
                 raise UserError(
@@ -102,6 +117,22 @@ def _require_all_classes(part: Part, labels: LabelSet, label_set: str) -> None:
             f"no training record of class {', '.join(absent)} (label set {label_set});"
             f" choose a set without it: --labels {'|'.join(registry.names('label-sets'))}"
         )
+
+
+def _notes_on_words(train: Part, labels: LabelSet, must_inform: bool) -> tuple[str, ...]:
+    """What is recorded where actors read a script: measured on the records, not known by name."""
+    classes = {row.id: labels.labels[labels.index(row.label) or 0] for row in train.all_rows}
+    found = measure_rows(train.all_rows, classes)
+    if not found.num_records or found.informative:
+        return ()
+    if must_inform:
+        raise UserError(
+            f"{found.explain()}; train --stream audio or video on these recordings, or go on all"
+            " the same with --allow-fixed-sentences"
+        )
+    note = f"{FIXED_SENTENCES}: {found.explain()}"
+    progress.say(f"warning: {note}")
+    return (note,)
 
 
 def _warn_of_absent(parts: dict[str, Part], labels: LabelSet) -> None:

@@ -70,3 +70,26 @@ class LabelSet:
 RAVDESS8 = LabelSet(CANONICAL[:8])
 RAVDESS7 = LabelSet(CANONICAL[1:8])
 BASIC7 = LabelSet(("neutral", *CANONICAL[2:8]), MappingProxyType({"calm": "neutral"}))
+
+# === IEMOCAP ===
+
+_EXCITED_IS_HAPPY = MappingProxyType({"excited": "happy"})
+# The usual four classes, 5,531 turns (1,103 angry, 1,636 happy, 1,084 sad, 1,708 neutral); merging
+# and count as in Yang et al. 2021, SUPERB, task ER.
+IEMOCAP4 = LabelSet(("angry", "happy", "sad", "neutral"), _EXCITED_IS_HAPPY)
+# Those and the 1,849 frustrated turns.
+IEMOCAP5 = LabelSet((*IEMOCAP4.labels, "frustrated"), _EXCITED_IS_HAPPY)
+# Nothing merged, as in emotion recognition in conversations (Majumder et al. 2019, DialogueRNN).
+IEMOCAP6 = LabelSet((*IEMOCAP4.labels, "excited", "frustrated"))
+# The six classes of S1.
+IEMOCAP_S1 = LabelSet(
+    ("angry", "happy", "sad", "fearful", "surprised", "neutral"),
+    MappingProxyType({"excited": "happy", "frustrated": "sad"}),
+)
+
+# === Texts ===
+
+# The six classes of the text set `emotion`, in its own order (Saravia et al. 2018, CARER).
+EMOTION6 = LabelSet(("sad", "happy", "love", "angry", "fearful", "surprised"))
+# S3: what TESS and that text set both have.
+S3_COMMON = LabelSet(("happy", "sad", "angry", "fearful", "surprised"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import multiprocessing
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,8 +22,10 @@ from preprocessing.clip import Clip
 from preprocessing.faces import FaceFinder, FrameFaces
 from preprocessing.frame_plan import FrameSampling
 from preprocessing.media import MediaFile, Tracks, rgb
+from preprocessing.pictures_elsewhere import with_pictures
 from preprocessing.records import SILENCE_PEAK, Record, content_hash, to_pcm
 from preprocessing.stills import is_still, read_still
+from preprocessing.transcripts import DEFAULT_LANGUAGE, FAILURE, TRANSCRIBED_BY, Transcriber
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class PreparationSettings:
       action_units: what the video stream holds instead of face crops; None for face crops.
       tracks: clip key -> action units of a table, which take the place of the pictures; they are
         data, not a setting, and are not stored.
+      transcriber: name of the recogniser that writes missing transcripts, "" for none; `language`
+        is what it listens for.
     """
 
     detector: str
@@ -44,6 +49,8 @@ class PreparationSettings:
     max_clip_s: float = 10.0
     action_units: ActionUnitKind | None = None
     tracks: Mapping[str, ActionUnitTrack] = field(default_factory=dict, repr=False, compare=False)
+    transcriber: str = ""
+    language: str = DEFAULT_LANGUAGE
 
     def as_json(self) -> dict[str, Any]:
         value = {
@@ -55,6 +62,8 @@ class PreparationSettings:
         }
         if self.action_units is not None:
             value["action_units"] = self.action_units.as_json()
+        if self.transcriber:
+            value |= {"transcriber": self.transcriber, "language": self.language}
         return value
 
     @classmethod
@@ -97,6 +106,11 @@ class ClipPreparer:
             if units.source == MEDIAPIPE:
                 self._finder = BlendshapeFinder(open_blendshapes(weights_dir))
         self._dtype = np.uint8 if units is None else np.float32
+        self._transcriber: Transcriber | None = None
+        if settings.transcriber:
+            self._transcriber = Transcriber(settings.transcriber, settings.language)
+            if multiprocessing.parent_process() is None:  # once, not in every worker again
+                self._transcriber.check()
 
     def records(self, clip: Clip) -> Iterator[Record]:
         """Yields the records of one clip, a stretch at a time; some of a long one may be empty.
@@ -139,19 +153,30 @@ class ClipPreparer:
                 )
             bounds = stretches(clip, media.info.duration_s, self.settings.max_clip_s)
             tracker = FaceTracker()
-            looks = media.info.has_video and self._finder is not None
-            sampling = self.settings.sampling if looks else None
-            look = rgb if self._finder is None else self._finder.in_frame
-            rate = self.settings.sample_rate_hz
             useful = 0
-            for number, tracks in enumerate(media.tracks(bounds, rate, sampling, look)):
+            for number, tracks in enumerate(self._tracks(clip, media, bounds)):
                 name = clip.key if len(bounds) == 1 else f"{clip.key}#{number:05d}"
                 record = self._record(clip, tracks, tracker, name)
                 useful += bool(len(record.waveform) or record.face_mask.any())
                 yield record
             if not useful:
-                nothing = _nothing(media, self._finder is None)
+                shown = media.info.has_video or clip.pictures is not None
+                nothing = _nothing(media.info.has_audio, shown, self._finder is None)
                 raise MediaError(f"{clip.name}: {nothing}; record it again or leave it out")
+
+    def _tracks(
+        self, clip: Clip, media: MediaFile, bounds: list[tuple[float, float]]
+    ) -> Iterator[Tracks]:
+        """Stretches of a clip; its pictures are taken from where they lie."""
+        rate, sampling, finder = self.settings.sample_rate_hz, self.settings.sampling, self._finder
+        if finder is None:
+            return media.tracks(bounds, rate, None, rgb)
+        if clip.pictures is None:
+            return media.tracks(
+                bounds, rate, sampling if media.info.has_video else None, finder.in_frame
+            )
+        sound = media.tracks(bounds, rate, None)
+        return with_pictures(sound, bounds, clip.pictures, sampling, finder.in_picture)
 
     def _record(self, clip: Clip, tracks: Tracks, tracker: FaceTracker, name: str) -> Record:
         seen = self._pictures(clip, tracks, tracker)
@@ -159,6 +184,9 @@ class ClipPreparer:
         if tracks.waveform is not None and np.abs(tracks.waveform).max(initial=0) >= SILENCE_PEAK:
             waveform = to_pcm(tracks.waveform)
         audio_hash = content_hash(waveform.tobytes()) if len(waveform) else ""
+        transcript, attributes = self._words(clip, waveform, audio_hash)
+        if not (clip.text_only or len(waveform) or seen.mask.any()):
+            transcript = ""  # nobody speaks in a stretch that holds nothing
         return Record(
             id=f"{clip.corpus}/{name}",
             path=str(clip.path),
@@ -177,11 +205,22 @@ class ClipPreparer:
             audio_hash=audio_hash,
             video_hash=seen.content,
             detector=self.settings.detector,
-            transcript=clip.transcript,
+            transcript=transcript,
             split=clip.split,
             num_frames=seen.num_frames,
-            attributes=clip.attributes,
+            attributes=attributes,
         )
+
+    def _words(
+        self, clip: Clip, waveform: np.ndarray, audio_hash: str
+    ) -> tuple[str, dict[str, str]]:
+        """The transcript, the corpus's own before a recogniser's, and the attributes with it."""
+        if self._transcriber is None or clip.transcript.strip() or not audio_hash:
+            return clip.transcript, clip.attributes
+        said = self._transcriber(waveform, self.settings.sample_rate_hz, audio_hash)
+        if said.failure:
+            return "", {**clip.attributes, FAILURE: said.failure}
+        return said.text, {**clip.attributes, TRANSCRIBED_BY: self._transcriber.name}
 
     def _pictures(self, clip: Clip, tracks: Tracks, tracker: FaceTracker) -> _Pictures:
         """What was seen in one stretch, or what the table of action units says of it."""
@@ -246,10 +285,10 @@ def stretches(clip: Clip, duration_s: float, max_clip_s: float) -> list[tuple[fl
     return list(itertools.pairwise(edges))
 
 
-def _nothing(media: MediaFile, from_table: bool) -> str:
+def _nothing(has_audio: bool, has_video: bool, from_table: bool) -> str:
     if from_table:
-        sound = "silent throughout" if media.info.has_audio else "no sound"
+        sound = "silent throughout" if has_audio else "no sound"
         return f"{sound} and no row of action units for it"
-    if media.info.has_audio and media.info.has_video:
+    if has_audio and has_video:
         return "silent throughout and no face in it"
-    return "silent throughout" if media.info.has_audio else "no sound and no face in it"
+    return "silent throughout" if has_audio else "no sound and no face in it"

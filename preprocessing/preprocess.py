@@ -19,6 +19,7 @@ from preprocessing.action_units import ActionUnitTable, ActionUnitTrack, file_na
 from preprocessing.clip import Clip, Inventory, Rejection
 from preprocessing.data_folder import ClipRow, Splits
 from preprocessing.duplicates import DuplicateReport, mark_duplicates
+from preprocessing.input_states import input_states
 from preprocessing.preparation import PreparationSettings
 from preprocessing.records import Record, ShardWriter
 from preprocessing.splits import DEFAULT_RULE, make_splits
@@ -49,7 +50,7 @@ class PreprocessResult:
 
 
 def preprocess(
-    corpus_name: str,
+    corpus: Any,
     source: Path,
     out: Path,
     settings: PreparationSettings,
@@ -61,7 +62,7 @@ def preprocess(
     """Prepares a corpus: decodes, finds faces, writes records, tables and splits.
 
     Args:
-      corpus_name: row of `registry.TABLE["corpora"]`.
+      corpus: row of `registry.TABLE["corpora"]`, or such a corpus with options of its own.
       source: folder, archive or table, as that corpus wants it.
       out: data folder, made or completed.
       overwrite: begin anew whatever `out` holds of an earlier preparation.
@@ -69,7 +70,7 @@ def preprocess(
     Raises:
       UserError: nothing could be done; nothing already written is lost.
     """
-    corpus = registry.load("corpora", corpus_name)
+    corpus = registry.load("corpora", corpus) if isinstance(corpus, str) else corpus
     inventory: Inventory = corpus.inventory(source)
     if table is not None:
         tracks = table.join(inventory.clips, file_name_pattern(corpus))
@@ -107,6 +108,8 @@ def _open_out(out: Path, corpus: Any, settings: PreparationSettings, overwrite: 
         "sample_rate_hz": settings.sample_rate_hz,
         "preparation": settings.as_json(),
     }
+    if options := getattr(corpus, "options", None):
+        wanted["corpus_options"] = options
     shards = out / data_folder.SHARDS
     if overwrite and (out / data_folder.SETTINGS).is_file():
         for name in (data_folder.CLIPS, data_folder.SPLITS_FILE, data_folder.REJECTED):
@@ -154,7 +157,7 @@ def _what_is_missing(
     out: Path, clips: Sequence[Clip], tracks: Mapping[str, ActionUnitTrack]
 ) -> tuple[list[_Shard], list[Clip]]:
     """Shards whose every input is unchanged, and the clips that none of them holds."""
-    states = _states(clips, tracks)
+    states = input_states(clips, tracks)
     kept = []
     covered: set[str] = set()
     for path in sorted((out / data_folder.SHARDS).glob("*.json")):
@@ -170,23 +173,9 @@ def _what_is_missing(
     return kept, [clip for clip in clips if clip.key not in covered]
 
 
-def _states(clips: Sequence[Clip], tracks: Mapping[str, ActionUnitTrack]) -> dict[str, str]:
-    """What a record depends on: the file's size and time, what corpus and table say of it."""
-    sizes: dict[Path, str] = {}
-    states = {}
-    for clip in clips:
-        if clip.path not in sizes:
-            stat = clip.path.stat() if clip.path.exists() else None
-            sizes[clip.path] = f"{stat.st_size}/{stat.st_mtime_ns}" if stat else "absent"
-        told = {**dataclasses.asdict(clip), "path": sizes[clip.path]}
-        if clip.key in tracks:
-            told["action_units"] = tracks[clip.key].digest
-        states[clip.key] = storage.digest(told)
-    return states
-
-
 def _pieces(clips: Sequence[Clip]) -> list[list[Clip]]:
-    size = STILLS_A_SHARD if clips and is_still(clips[0]) else CLIPS_A_SHARD
+    small = bool(clips) and (clips[0].text_only or is_still(clips[0]))
+    size = STILLS_A_SHARD if small else CLIPS_A_SHARD
     return [list(clips[i : i + size]) for i in range(0, len(clips), size)]
 
 
@@ -226,7 +215,7 @@ def _write_shard(
     shard = _Shard(
         name=path.name,
         num_bytes=path.stat().st_size,
-        inputs=_states(piece, tracks),
+        inputs=input_states(piece, tracks),
         rows=[row.as_cells() for row in rows],
         rejected=[dataclasses.asdict(rejection) for rejection in rejected],
     )

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from errors import UserError
@@ -20,6 +20,7 @@ CUT_PERCENT = 10
 NOT_DISJOINT = "validation not speaker-disjoint"
 ONE_SPEAKER = "one speaker: nothing can be held out"
 NO_SPEAKERS = "speakers unknown: split by recording"
+NOT_BY_SPEAKER = "some speakers are in sessions of several parts: not speaker-disjoint"
 
 DEFAULT_RULE: dict[str, Any] = {"kind": "default"}
 
@@ -31,10 +32,12 @@ def make_splits(rows: Sequence[ClipRow], rule: dict[str, Any]) -> Splits:
     else.
 
     Args:
-      rule: {"kind": "default"}; {"kind": "speakers", "test": [...], "validation": [...]};
-        or {"kind": "folds", "num_folds": K, "fold": N} with N from 1.
+      rule: {"kind": "default"}; {"kind": "speakers", "test": [...], "validation": [...]}, or
+        "sessions" in the same way; or {"kind": "folds", "num_folds": K, "fold": N} with N from 1,
+        and "by": "session" where sessions rather than speakers are cut into groups.
     Raises:
-      UserError: a speaker that is not there or stands on two sides, or more folds than speakers.
+      UserError: a speaker or session that is not there or stands on two sides, more folds than
+        speakers, or no session known.
     """
     usable = [row for row in rows if not row.excluded]
     return with_copies(usable, _divide([row for row in usable if not row.copy_of], rule))
@@ -80,12 +83,17 @@ def speakers_of(rows: Iterable[ClipRow]) -> list[str]:
     return sorted({row.speaker for row in rows if row.speaker}, key=natural_key)
 
 
+def sessions_of(rows: Iterable[ClipRow]) -> list[str]:
+    """The known sessions in natural order; both speakers of a dialogue are in one session."""
+    return sorted({name for row in rows if (name := _session(row))}, key=natural_key)
+
+
 # === Rules ===
 
 
 def _divide(usable: list[ClipRow], rule: dict[str, Any]) -> Splits:
-    if rule["kind"] == "speakers":
-        return _by_named_speakers(usable, rule)
+    if rule["kind"] in ("speakers", "sessions"):
+        return _by_name(usable, rule)
     if rule["kind"] == "folds":
         return _by_folds(usable, rule)
     if any(row.split for row in usable):
@@ -108,7 +116,7 @@ def _by_default(rows: list[ClipRow], rule: dict[str, Any]) -> Splits:
         validation, train = _cut(rest, "validation")
         return _splits(rows, rule, train, validation, test, (NOT_DISJOINT,))
     testers, validators = set(speakers[-count:]), set(speakers[-2 * count : -count])
-    return _by_speaker_sets(rows, rule, testers, validators)
+    return _by_sets(rows, rule, testers, validators, _speaker)
 
 
 def _official(rows: list[ClipRow], rule: dict[str, Any]) -> Splits:
@@ -128,28 +136,25 @@ def _official(rows: list[ClipRow], rule: dict[str, Any]) -> Splits:
     return _splits(rows, rule, train, validation, test, tuple(notes))
 
 
-def _by_named_speakers(rows: list[ClipRow], rule: dict[str, Any]) -> Splits:
-    known = speakers_of(rows)
-    test = {speaker for word in rule["test"] for speaker in _named(word, known)}
-    validation = {speaker for word in rule["validation"] for speaker in _named(word, known)}
+def _by_name(rows: list[ClipRow], rule: dict[str, Any]) -> Splits:
+    what = rule["kind"].removesuffix("s")
+    by_session = what == "session"
+    known = _require_sessions(rows) if by_session else speakers_of(rows)
+    test = {group for word in rule["test"] for group in _named(word, known, what)}
+    validation = {group for word in rule["validation"] for group in _named(word, known, what)}
     if both := sorted(test & validation):
-        raise UserError(f"speaker {', '.join(both)} both validates and tests; name each once")
+        raise UserError(f"{what} {', '.join(both)} both validates and tests; name each once")
     if test | validation == set(known):
-        raise UserError("no speaker is left to train on; hold out fewer")
-    return _by_speaker_sets(rows, rule, test, validation)
+        raise UserError(f"no {what} is left to train on; hold out fewer")
+    return _by_sets(rows, rule, test, validation, _session if by_session else _speaker)
 
 
 def _by_folds(rows: list[ClipRow], rule: dict[str, Any]) -> Splits:
     count, fold = rule["num_folds"], rule["fold"]
-    groups = speakers_of(rows)
-    notes: tuple[str, ...] = ()
-    if groups and len(groups) < len({row.speaker for row in rows}):
-        raise UserError("some records have no speaker; folds need a speaker for each or for none")
-    if not groups:
-        groups = sorted({row.recording for row in rows}, key=_stable_number)
-        notes = (NO_SPEAKERS,)
+    group_of, groups, notes = _groups(rows, rule)
     if not 3 <= count <= len(groups):
-        raise UserError(f"--folds {count}: must be 3 to {len(groups)} (speakers or recordings)")
+        what = "sessions" if rule.get("by") == "session" else "speakers or recordings"
+        raise UserError(f"--folds {count}: must be 3 to {len(groups)} ({what})")
     if not 1 <= fold <= count:
         raise UserError(f"--fold {fold}: must be 1 to {count}")
     bounds = [round(i * len(groups) / count) for i in range(count + 1)]
@@ -159,27 +164,67 @@ def _by_folds(rows: list[ClipRow], rule: dict[str, Any]) -> Splits:
         test, validation = blocks[index], blocks[(index + 1) % count]
         parts: dict[str, list[str]] = {split: [] for split in SPLITS}
         for row in rows:
-            group = row.speaker or row.recording
-            side = "test" if group in test else "validation" if group in validation else "train"
-            parts[side].append(row.id)
+            parts[_side(group_of(row), test, validation)].append(row.id)
         folds.append({split: tuple(ids) for split, ids in parts.items()})
     return Splits(folds[fold - 1], rule, notes, tuple(folds))
+
+
+def _groups(
+    rows: list[ClipRow], rule: dict[str, Any]
+) -> tuple[Callable[[ClipRow], str], list[str], tuple[str, ...]]:
+    """What folds keep together: the group of a row, all groups in order, notes."""
+    if rule.get("by") == "session":
+        known = _require_sessions(rows)
+        homes = {(row.speaker, _session(row)) for row in rows if row.speaker}
+        disjoint = len(homes) == len({speaker for speaker, _ in homes})
+        return _session, known, () if disjoint else (NOT_BY_SPEAKER,)
+    speakers = speakers_of(rows)
+    if speakers and len(speakers) < len({row.speaker for row in rows}):
+        raise UserError("some records have no speaker; folds need a speaker for each or for none")
+    if speakers:
+        return _speaker, speakers, ()
+    recordings = sorted({row.recording for row in rows}, key=_stable_number)
+    return (lambda row: row.recording), recordings, (NO_SPEAKERS,)
 
 
 # === Pieces ===
 
 
-def _by_speaker_sets(
-    rows: list[ClipRow], rule: dict[str, Any], test: set[str], validation: set[str]
+def _speaker(row: ClipRow) -> str:
+    return row.speaker
+
+
+def _session(row: ClipRow) -> str:
+    return row.attributes.get("session", "")
+
+
+def _require_sessions(rows: list[ClipRow]) -> list[str]:
+    known = sessions_of(rows)
+    if not known:
+        raise UserError("no record has a session (as those of iemocap have); split by speaker")
+    if missing := sum(not _session(row) for row in rows):
+        raise UserError(f"{missing} records have no session; split by speaker")
+    return known
+
+
+def _side(group: str, test: set[str], validation: set[str]) -> str:
+    return "test" if group in test else "validation" if group in validation else "train"
+
+
+def _by_sets(
+    rows: list[ClipRow],
+    rule: dict[str, Any],
+    test: set[str],
+    validation: set[str],
+    group_of: Callable[[ClipRow], str],
 ) -> Splits:
-    return _splits(
-        rows,
-        rule,
-        [row for row in rows if row.speaker not in test | validation],
-        [row for row in rows if row.speaker in validation],
-        [row for row in rows if row.speaker in test],
-        (),
-    )
+    sides: dict[str, list[ClipRow]] = {split: [] for split in SPLITS}
+    for row in rows:
+        sides[_side(group_of(row), test, validation)].append(row)
+    speakers = [set(speakers_of(members)) for members in sides.values()]
+    disjoint = sum(map(len, speakers)) == len(set().union(*speakers))
+    notes = () if disjoint else (NOT_BY_SPEAKER,)
+    return _splits(rows, rule, sides["train"], sides["validation"], sides["test"], notes)
 
 
 def _splits(
@@ -215,8 +260,8 @@ def _stable_number(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
 
 
-def _named(word: str, known: list[str]) -> list[str]:
-    """Speakers meant by `ravdess/07`, `07`, `7` or a range `21-24`."""
+def _named(word: str, known: list[str], what: str = "speaker") -> list[str]:
+    """Speakers meant by `ravdess/07`, `07`, `7` or a range `21-24`; sessions likewise."""
     if bounds := re.fullmatch(r"(\d+)-(\d+)", word):
         numbers = range(int(bounds[1]), int(bounds[2]) + 1)
         found = [speaker for speaker in known if _number(speaker) in numbers]
@@ -228,7 +273,7 @@ def _named(word: str, known: list[str]) -> list[str]:
             or (word.isdigit() and _number(speaker) == int(word))
         ]
     if not found:
-        raise UserError(f"no speaker {word!r} in the data; there are {', '.join(known) or 'none'}")
+        raise UserError(f"no {what} {word!r} in the data; there are {', '.join(known) or 'none'}")
     return found
 
 

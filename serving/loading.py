@@ -59,6 +59,11 @@ def _from_export(version: Path, weights_dir: Path | None) -> Recognizer:
     from serving.export import read_config, read_saved
 
     config = read_config(version)
+    if config.get("text_input", "string") != "string":
+        raise UserError(
+            f"{version}: takes numbers of tokens, made for servers; give the run, or an export"
+            " without --text-input"
+        )
     saved = read_saved(version)
 
     def forward(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

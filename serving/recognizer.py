@@ -15,9 +15,11 @@ from opencv_model.choose import open_detector
 from opencv_model.track import CropFormat
 from preprocessing.action_units import ActionUnitTable
 from preprocessing.blendshapes import BlendshapeFinder
-from preprocessing.faces import Face, FaceFinder
+from preprocessing.faces import FaceFinder
 from preprocessing.media import MediaFile
+from preprocessing.transcripts import Transcriber
 from serving.action_units import HOW, ActionUnitInput, with_action_units
+from serving.model_inputs import ModelInputs
 from serving.prediction import (
     Prediction,
     Probabilities,
@@ -27,6 +29,7 @@ from serving.prediction import (
 )
 from serving.tally import Tally
 from serving.windows import People, Window, WindowSettings, windows
+from serving.words import TRANSCRIBING_RATE_HZ, Words
 
 Forward = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 Item = TypeVar("Item")
@@ -51,9 +54,10 @@ class Recognizer:
         self.labels: tuple[str, ...] = tuple(config["labels"])
         self.streams: tuple[str, ...] = tuple(config["streams"])
         self._forward = forward
-        self._num_frames = int(config["preparation"]["sampling"]["num_frames"])
         self._rate_hz: int | None = config["input"].get("sample_rate_hz")
         self._units = ActionUnitInput.of(config)
+        num_units = len(self._units.kind.names) if self._units.kind is not None else 0
+        self._inputs = ModelInputs(self.streams, config, num_units)
         self._finder: FaceFinder | BlendshapeFinder | None = None
         if self._units.from_mediapipe:
             self._finder = BlendshapeFinder(open_blendshapes(weights_dir))
@@ -75,6 +79,8 @@ class Recognizer:
         window_s: float = 3.0,
         hop_s: float = 1.5,
         action_units: ActionUnitTable | None = None,
+        text: str | None = None,
+        transcriber: Transcriber | None = None,
     ) -> Prediction:
         """Answers for one recording of any kind and length.
 
@@ -82,6 +88,8 @@ class Recognizer:
           face: "largest" follows the largest face; "all" also answers for every face on its own.
           window_s, hop_s: length and step of the windows in seconds.
           action_units: table of OpenFace, for a model trained on such.
+          text: what is said, for a model that knows words.
+          transcriber: hears what is said where `text` is None, window by window.
         Raises:
           UserError: no table or one that does not fit, for a model that knows nothing else.
           MediaError: unreadable, or without any stream that the model can use.
@@ -98,28 +106,66 @@ class Recognizer:
                 f" {HOW}"
             )
         track = self._units.find(table, Path(path))
-        settings = WindowSettings(window_s, hop_s, self._num_frames)
+        words = Words(text, transcriber)
+        rate_hz = self._rate_hz or (TRANSCRIBING_RATE_HZ if transcriber is not None else None)
+        settings = WindowSettings(window_s, hop_s, self._inputs.num_frames)
         people = People()
         answers: list[WindowPrediction] = []
         tally = Tally()
         with MediaFile(path, num_threads=DECODING_THREADS) as media:
             lacking = self._lacking(media, table)
+            if self.streams == ("text",) and not words.expected:
+                raise MediaError(f"{media.name}: {words.lack()}, and the model knows words only")
             shows = media.info.has_video if self._finder is not None else track is not None
             self._require_usable(media, shows, lacking)
-            cut = windows(media, settings, self._rate_hz, self._finder, people)
+            cut = windows(media, settings, rate_hz, self._finder, people)
             if track is not None:
                 cut = with_action_units(cut, track)
             for batch in _batched(cut):
                 tally.add(batch)
-                answers += self._answer(batch, shows)
+                said = [words.of(window.waveform, rate_hz) for window in batch]
+                answers += self._answer(batch, shows, said)
                 if face == "all":
                     tally.add_faces(self._answer_faces(batch))
+            lacking["text"] = words.lack()
             warnings = tuple(self._warnings(media, answers, tally, lacking))
             return self._whole(media, answers, tally, people, face, shows, lacking, warnings)
 
+    def read(self, text: str, name: str = "text") -> Prediction:
+        """Answers for words alone.
+
+        Args:
+          text: one utterance, of any length; the model looks at its beginning only.
+          name: shown as the path of the answer.
+        Raises:
+          MediaError: the model knows no words, or there are none.
+        """
+        if "text" not in self.streams:
+            known = " and ".join(self.streams)
+            raise MediaError(f"{name}: words, and the model knows {known} only; use another")
+        window = Window(0.0, 0.0, None, ())
+        answers = self._answer([window], False, [text])
+        if not answers:
+            raise MediaError(f"{name}: no words in it; leave it out")
+        answer = answers[0]
+        others = [stream for stream in self.streams if stream != "text"]
+        warnings = [f"words only: answered without {stream}" for stream in others]
+        return Prediction(
+            name,
+            0.0,
+            answer.label,
+            answer.probabilities,
+            answer.streams,
+            None,
+            tuple(answers),
+            (*warnings, *self._stamps()),
+        )
+
     # === Batches of windows ===
 
-    def _answer(self, batch: Sequence[Window], shows: bool) -> list[WindowPrediction]:
+    def _answer(
+        self, batch: Sequence[Window], shows: bool, said: Sequence[str]
+    ) -> list[WindowPrediction]:
         followed = [
             [
                 frame.faces.get(frame.followed) if frame.followed is not None else None
@@ -127,8 +173,8 @@ class Recognizer:
             ]
             for window in batch
         ]
-        inputs = self._inputs([window.waveform for window in batch], followed)
-        present = self._present(inputs)
+        inputs = self._inputs.batch([window.waveform for window in batch], followed, said)
+        present = self._inputs.present(inputs)
         usable = np.any(list(present.values()), axis=0)
         if not usable.any():
             return []
@@ -164,48 +210,11 @@ class Recognizer:
         ]
         for few in _batched(iter(rows)):
             faces = [row[1] for row in few]
-            outputs = self._forward(self._inputs([None] * len(faces), faces))
+            outputs = self._forward(
+                self._inputs.batch([None] * len(faces), faces, [""] * len(faces))
+            )
             for (person, _), values in zip(few, outputs["video_probabilities"], strict=True):
                 yield person, self._named(values)
-
-    def _inputs(
-        self, sounds: Sequence[np.ndarray | None], faces: Sequence[Sequence[Face | None]]
-    ) -> dict[str, np.ndarray]:
-        inputs: dict[str, np.ndarray] = {}
-        rows = len(sounds)
-        if "audio" in self.streams:
-            lengths = [0 if sound is None else len(sound) for sound in sounds]
-            audio = np.zeros((rows, max(1, *lengths)), np.float32)
-            for row, sound in enumerate(sounds):
-                if sound is not None:
-                    audio[row, : len(sound)] = sound
-            inputs |= {"audio": audio, "audio_length": np.array(lengths, np.int32)}
-        if "video" in self.streams:
-            shape, kind = self._frame()
-            found = [_evenly([f for f in row if f is not None], self._num_frames) for row in faces]
-            most = max(1, *(len(row) for row in found))
-            video: np.ndarray = np.zeros((rows, most, *shape), kind)
-            mask = np.zeros((rows, most), bool)
-            for row, crops in enumerate(found):
-                for column, face in enumerate(crops):
-                    video[row, column], mask[row, column] = face.crop, True
-            inputs |= {"video": video, "video_mask": mask}
-        return inputs
-
-    def _frame(self) -> tuple[tuple[int, ...], type]:
-        """Shape and dtype of what a frame gives: a face crop, or action units."""
-        if self._units.kind is not None:
-            return (len(self._units.kind.names),), np.float32
-        size, channels = (self.config["input"][k] for k in ("face_size_px", "face_channels"))
-        return (size, size, channels), np.uint8
-
-    def _present(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        amounts = {"audio": "audio_length", "video": "video_mask"}
-        there = {}
-        for stream in self.streams:
-            amount = inputs[amounts[stream]]
-            there[stream] = (amount.any(axis=1) if amount.ndim == 2 else amount > 0).astype(bool)
-        return there
 
     def _named(self, values: np.ndarray) -> Probabilities:
         return {label: float(p) for label, p in zip(self.labels, values, strict=True)}
@@ -244,7 +253,8 @@ class Recognizer:
         if not answers:
             unseen = lacking["video"] if self._units.from_table and not shows else "no face"
             lack = " and ".join(
-                {"audio": "no sound (or silence)", "video": unseen}[s] for s in self.streams
+                {"audio": "no sound (or silence)", "video": unseen, "text": lacking["text"]}[s]
+                for s in self.streams
             )
             raise MediaError(f"{media.name}: {lack} throughout; nothing to answer from")
         probabilities = mean_probabilities([answer.probabilities for answer in answers])
@@ -287,17 +297,13 @@ class Recognizer:
             yield f"{left_out} windows without sound or face are left out"
         if len(tally.followed_people) > 1:
             yield f"the followed face changed {len(tally.followed_people) - 1} times"
+        yield from self._stamps()
+
+    def _stamps(self) -> Iterator[str]:
         if self.config["synthetic"]:
             yield "the model was trained on SYNTHETIC data"
         if self.config["leak_allowed"]:
             yield "the model was trained with --allow-leak"
-
-
-def _evenly(items: list[Item], most: int) -> list[Item]:
-    """At most so many of them, evenly spread: a window may hold some more than its hops ask for."""
-    if len(items) <= most:
-        return items
-    return [items[i] for i in np.linspace(0, len(items) - 1, most).round().astype(int)]
 
 
 def _batched(items: Iterator[Item]) -> Iterator[list[Item]]:

@@ -28,6 +28,8 @@ class Case:
         narrow and short; the full one is counted.
       max_steps: to learn one batch by heart; 0 leaves that out.
       has_half_precision: whether it is tried in float16 too.
+      vocabulary_size, full_vocabulary_size: of encoders of tokens, small and as counted; else 0.
+      embedding: its argument that sets the width of the embedding, "" where it has none.
     """
 
     shape: tuple[Any, ...]
@@ -39,10 +41,21 @@ class Case:
     thin: dict[str, Any] = field(default_factory=dict)
     max_steps: int = 60
     has_half_precision: bool = False
+    vocabulary_size: int = 0
+    full_vocabulary_size: int = 0
+    embedding: str = "embedding_dim"
+
+    def full_settings(self) -> dict[str, Any]:
+        """What the counted one is built with."""
+        given = {"vocabulary_size": self.full_vocabulary_size} if self.vocabulary_size else {}
+        return {**({"weights": "none"} if "weights" in self.settings else {}), **given}
 
 
 _SPECTROGRAM = (128, 282, 1)
 _FROM_NOTHING = {"weights": "none"}
+_SMALL_BERT = {**_FROM_NOTHING, "num_layers": 2, "num_heads": 2, "intermediate_dim": 16}
+_WORDS = {"vocabulary_size": 12, "full_vocabulary_size": 20_000}
+_PIECES = {"vocabulary_size": 12, "full_vocabulary_size": 30_522}
 
 CASES: dict[str, Case] = {
     "s2_audio": Case((32, 48, 1), _SPECTROGRAM, 387_335),
@@ -81,6 +94,39 @@ CASES: dict[str, Case] = {
     ),
     "conv1d": Case((None, 10), (None, 52), 190_599, num_frames=4, has_half_precision=True),
     "lstm": Case((None, 10), (None, 52), 110_087, num_frames=4, has_half_precision=True),
+    "linear": Case((6,), (276,), 1_939, settings={"dropout": 0.3}, max_steps=400, embedding=""),
+    "text_cnn": Case((None,), (None,), 2_807_303, num_frames=5, **_WORDS),
+    "text_transformer": Case((None,), (None,), 2_908_167, num_frames=5, **_WORDS),
+    "bert": Case(
+        (None,),
+        (None,),
+        109_487_623,
+        num_frames=5,
+        settings=_SMALL_BERT,
+        embedding="hidden_dim",
+        **_PIECES,
+    ),
+    "distilbert": Case(
+        (None,),
+        (None,),
+        66_958_855,
+        num_frames=5,
+        settings=_SMALL_BERT,
+        embedding="hidden_dim",
+        **_PIECES,
+    ),
+    "tinybert": Case(
+        (None,),
+        (None,),
+        7_325_575,
+        num_frames=5,
+        settings=_FROM_NOTHING,
+        thin={"TINYBERT": (2, 6, 2, 16)},
+        max_steps=250,
+        embedding="",
+        vocabulary_size=12,
+        full_vocabulary_size=8_000,
+    ),
 }
 
 
@@ -88,12 +134,13 @@ def build(name: str, num_classes: int, embedding_dim: int, **settings: Any) -> A
     """The small model of one encoder."""
     case = CASES[name]
     module = importlib.import_module(registry.entry("encoders", name).target.split(":")[0])
+    tokens = {"vocabulary_size": case.vocabulary_size} if case.vocabulary_size else {}
+    width = {case.embedding: embedding_dim} if case.embedding else {}
     with contextlib.ExitStack() as stack:
         for attribute, value in case.thin.items():
             stack.enter_context(mock.patch.object(module, attribute, value))
         return registry.load("encoders", name)(
             case.shape,
             num_classes,
-            embedding_dim=embedding_dim,
-            **{**case.settings, **settings},
+            **{**case.settings, **tokens, **width, **settings},
         )

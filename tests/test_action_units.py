@@ -174,7 +174,7 @@ def test_records_hold_the_rows(data: Path) -> None:
     assert folder.action_units is not None
     assert (folder.action_units.source, folder.action_units.names) == ("openface", NAMES)
     assert len(folder.rows) == 48
-    assert all(row.streams == ("audio", "video") for row in folder.rows)
+    assert all(row.streams == ("audio", "video", "text") for row in folder.rows)
     rows = {row.id: row for row in folder.rows}
     (path,) = folder.shard_paths(folder.rows)
     for record in read_records(path, rows):
@@ -199,7 +199,7 @@ def test_clips_without_a_row(
     assert "warning: 2 clips have no row in" in said
     assert "03-01-07-01-01-01-06.wav" in said
     rows = open_data_folder(out).rows
-    assert sum(row.streams == ("audio",) for row in rows) == 2
+    assert sum(row.streams == ("audio", "text") for row in rows) == 2
     assert preprocess(source, short, out) == 0
     assert "(0 clips prepared now)" in capsys.readouterr().out
     assert preprocess(source, units, out) == 0

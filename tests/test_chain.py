@@ -17,6 +17,9 @@ from data_augmentation.mixup import Mixup
 from data_augmentation.noise import Noise
 from data_augmentation.speed import Speed
 from data_augmentation.time_shift import TimeShift
+from data_augmentation.typo import Typo
+from data_augmentation.word_dropout import WordDropout
+from data_augmentation.word_swap import WordSwap
 from errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -122,7 +125,37 @@ def test_empty_signals_and_empty_chains_change_nothing() -> None:
     assert Chain(())(WAVE, RATE_HZ, (0, "a")) is WAVE
 
 
+def test_text_goes_through_a_chain() -> None:
+    """Each transform counts the words that those before it left."""
+    text = "one two three four five six seven eight"
+    chain = Chain(
+        (
+            WordDropout(share=0.5, probability=1.0),
+            WordSwap(share=0.5, probability=1.0),
+            Typo(share=1.0, probability=1.0),
+        ),
+        seed=2,
+    )
+    results = {number: chain(text, None, (0, f"clip{number}")) for number in range(30)}
+    assert len(set(results.values())) == 30
+    for number in reversed(range(30)):
+        key = (0, f"clip{number}")
+        drawn = json.loads(json.dumps(chain.sample_all(text, None, key)))
+        assert chain.apply_all(text, None, drawn) == results[number] == chain(text, None, key)
+        kept = 8 - len(drawn[0][1]["dropped"])
+        assert len(results[number].split()) == kept
+
+
+def test_a_text_without_a_word_draws_nothing() -> None:
+    always = Chain((WordDropout(probability=1.0), Typo(probability=1.0)))
+    for text in ("", " \n"):
+        assert always.sample_all(text, None, (0, "a")) == [("word_dropout", None), ("typo", None)]
+        assert always(text, None, (0, "a")) is text
+
+
 def test_what_a_chain_cannot_hold_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"Gain \(audio\), Typo \(text\)"):
+        Chain((Gain(), Typo()))
     with pytest.raises(ValueError, match=r"Gain \(audio\), Flip \(video\)"):
         Chain((Gain(), Flip()))
     with pytest.raises(ValueError, match=r"Mixup \(batch\)"):
@@ -148,6 +181,11 @@ def test_text_becomes_transforms() -> None:
     assert isinstance(parsed[0].min_snr_db, float)
     assert of_stream(parsed, "audio") == parsed[:3]
     assert of_stream(parsed, "batch") == (Mixup(),)
+    words = parse_transforms("word_swap:neighbours_only=true:share=0.2,flip,typo:min_letters=4")
+    assert of_stream(words, "text") == (
+        WordSwap(neighbours_only=True, share=0.2),
+        Typo(min_letters=4),
+    )
     assert parse_transforms("") == parse_transforms("  ") == ()
 
 

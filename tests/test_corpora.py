@@ -14,6 +14,7 @@ import registry
 from errors import UserError
 from preprocessing.clip import Inventory
 from preprocessing.labels import CANONICAL
+from tests.iemocap_release import write_release
 
 
 def touch(folder: Path, *names: str) -> Path:
@@ -81,7 +82,36 @@ def fake_meld(folder: Path) -> Path:
     return folder
 
 
+def fake_emotion(folder: Path) -> Path:
+    labels = ("sadness", "joy", "love", "anger", "fear", "surprise")
+    folder.mkdir(parents=True)
+    for part in ("train", "val", "test"):
+        lines = [f"i feel {label}; said in {part};{label}" for label in labels]
+        (folder / f"{part}.txt").write_text("\n".join(["text;label_name", *lines]))
+    return folder
+
+
+def fake_goemotions(folder: Path) -> Path:
+    (folder / "data").mkdir(parents=True)
+    for part in ("train", "dev", "test"):
+        lines = [f"comment {n} of {part}\t{n}\t{part}{n}" for n in range(28)]
+        (folder / "data" / f"{part}.tsv").write_text("\n".join(lines))
+    return folder
+
+
+def fake_meld_text(folder: Path) -> Path:
+    fake_meld(folder)
+    for clip in folder.rglob("*.mp4"):
+        clip.unlink()
+    return folder
+
+
 # A new corpus needs its row here; the contract below then holds for it.
+def fake_iemocap(folder: Path) -> Path:
+    codes = ("ang", "hap", "exc", "sad", "fru", "fea", "sur", "neu", "dis")
+    return write_release(folder, 2, codes, ("F_impro01",))
+
+
 FAKES: dict[str, Callable[[Path], Path]] = {
     "ravdess": fake_by_name,
     "ravdess_song": fake_by_name,
@@ -93,9 +123,13 @@ FAKES: dict[str, Callable[[Path], Path]] = {
     "emodb": fake_emodb,
     "savee": fake_savee,
     "meld": fake_meld,
+    "meld_text": fake_meld_text,
+    "emotion": fake_emotion,
+    "goemotions": fake_goemotions,
+    "iemocap": fake_iemocap,
 }
-NUM_LABELS = {"crema_d": 6, "emodb": 6}
-WITHOUT_SPEAKERS = {"fer2013"}
+NUM_LABELS = {"crema_d": 6, "emodb": 6, "emotion": 6}
+WITHOUT_SPEAKERS = {"fer2013", "emotion", "goemotions"}
 
 
 def inventory(corpus: str, source: Path) -> Inventory:
@@ -265,6 +299,36 @@ def test_a_file_where_a_folder_is_meant(tmp_path: Path) -> None:
     touch(tmp_path, "03-01-05-01-01-01-12.wav")
     with pytest.raises(UserError, match="not a folder"):
         inventory("ravdess", tmp_path / "03-01-05-01-01-01-12.wav")
+
+
+# === What is said, where the name tells it ===
+
+
+@pytest.mark.parametrize(
+    ("corpus", "name", "said"),
+    [
+        ("ravdess", "03-01-05-01-01-01-12.wav", "Kids are talking by the door"),
+        ("ravdess", "03-01-05-01-02-01-12.wav", "Dogs are sitting by the door"),
+        ("ravdess_song", "03-02-05-01-02-01-12.wav", "Dogs are sitting by the door"),
+        ("sample", "01-01-05-01-01-01-03.mp4", ""),
+        ("tess", "OAF_Back_angry.wav", "Say the word back"),
+        ("crema_d", "1001_ITH_ANG_XX.wav", "I think I have a doctor's appointment"),
+        ("emodb", "03b01Fa.wav", "Was sind denn das für Tüten, die da unter dem Tisch stehen?"),
+        ("emodb", "03a03Fa.wav", ""),
+        ("savee", "DC/a01.wav", ""),
+    ],
+)
+def test_transcript_by_name(corpus: str, name: str, said: str, tmp_path: Path) -> None:
+    (clip,) = inventory(corpus, touch(tmp_path, name)).clips
+    assert clip.transcript == said
+    assert not clip.text_only
+
+
+def test_every_code_of_a_sentence_has_its_words(tmp_path: Path) -> None:
+    codes = ("DFA", "IEO", "IOM", "ITH", "ITS", "IWL", "IWW", "MTI", "TAI", "TIE", "TSI", "WSI")
+    found = inventory("crema_d", touch(tmp_path, *(f"1001_{c}_ANG_XX.wav" for c in codes)))
+    assert len({clip.transcript for clip in found.clips}) == len(codes)
+    assert all(clip.transcript for clip in found.clips)
 
 
 # === The other corpora told by their file names ===

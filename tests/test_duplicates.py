@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from preprocessing.data_folder import ClipRow
+from preprocessing.data_folder import TEXT_HASH, ClipRow
 from preprocessing.duplicates import mark_duplicates
 from tests.factories import row
 
@@ -88,3 +88,34 @@ def test_marking_again_begins_anew() -> None:
     marked, _ = mark_duplicates(rows, official_split=False)
     assert mark_duplicates(marked, official_split=False)[0] == marked
     assert not excluded(mark_duplicates(marked[1:], official_split=False)[0])
+
+
+def text(name: str, content: str, split: str = "", label: str = "happy") -> ClipRow:
+    """A record of text alone; `content` "" for speech, whose words are no content of their own."""
+    attributes = {TEXT_HASH: content} if content else {}
+    told = {"split": split, "label": label, "transcript": "words", "attributes": attributes}
+    return row(name, num_samples=0, audio_hash="", **told)
+
+
+def test_training_copies_of_held_out_texts_go() -> None:
+    rows = [
+        text("train a", "1", "train"),
+        text("train b", "2", "train"),
+        text("train c", "2", "train"),
+        text("train d", "3", "train", label="sad"),
+        text("train e", "3", "train"),
+        text("validation a", "1", "validation"),
+    ]
+    marked, report = mark_duplicates(rows, official_split=True)
+    assert excluded(marked) == {
+        "train a": "equals a validation item: validation a",
+        "train c": "same content under another name: train b",
+        "train d": "equal content, conflicting labels",
+        "train e": "equal content, conflicting labels",
+    }
+    assert report.kept_in_test == 0
+
+
+def test_equal_words_of_speech_are_no_copies() -> None:
+    rows = [text("a", "", "train"), text("b", "", "train"), text("c", "", "test")]
+    assert not excluded(mark_duplicates(rows, official_split=True)[0])

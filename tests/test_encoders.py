@@ -42,6 +42,10 @@ def example(name: str, num_rows: int = 3) -> Any:
     if case.num_frames is None:
         return (case.scale * rng.normal(size=(num_rows, *case.shape))).astype(np.float32)
     shape = (num_rows, case.num_frames, *case.shape[1:])
+    if case.vocabulary_size:
+        mask = np.ones(shape, bool)
+        mask[:, 1] = False
+        return [rng.integers(1, case.vocabulary_size, shape).astype(np.int32), mask]
     frames = rng.uniform(size=shape) if name == "s2_video" else rng.normal(size=shape)
     mask = np.ones(shape[:2], bool)
     mask[:, 1] = False
@@ -128,7 +132,7 @@ def test_learns_one_batch_by_heart(name: str) -> None:
 @pytest.mark.parametrize("name", ENCODERS)
 def test_number_of_parameters(name: str) -> None:
     case = CASES[name]
-    model = registry.load("encoders", name)(case.full_shape, 7, **case.settings)
+    model = registry.load("encoders", name)(case.full_shape, 7, **case.full_settings())
     assert model.count_params() == case.parameters
     assert f"{case.parameters:,}" in registry.entry("encoders", name).summary
 
@@ -138,7 +142,7 @@ def test_what_the_mask_hides_changes_nothing(name: str) -> None:
     model, (frames, mask) = build(name), example(name)
     before = answer(model, [frames, mask])
     frames = frames.copy()
-    frames[~mask] = 30.0
+    frames[~mask] = CASES[name].vocabulary_size - 1 if CASES[name].vocabulary_size else 30.0
     for key, value in answer(model, [frames, mask]).items():
         np.testing.assert_allclose(value, before[key], atol=1e-5)
 
@@ -169,11 +173,17 @@ def test_a_row_without_frames_gives_numbers(name: str) -> None:
         ("conv1d", (276,)),
         ("lstm", (128, 282, 1)),
         ("lstm", (94, None)),
+        ("linear", (94, 52)),
+        ("text_cnn", (276,)),
+        ("text_transformer", (94, 52)),
+        ("bert", (276,)),
+        ("tinybert", (94, 52)),
+        ("distilbert", (128, 282, 1)),
     ],
 )
 def test_features_of_another_kind(name: str, shape: tuple[Any, ...]) -> None:
     with pytest.raises(UserError) as caught:
-        registry.load("encoders", name)(shape, NUM_CLASSES, **CASES[name].settings)
+        registry.load("encoders", name)(shape, NUM_CLASSES, **CASES[name].full_settings())
     message = str(caught.value)
     assert name in message
     assert str(shape) in message

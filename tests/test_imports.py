@@ -33,7 +33,12 @@ MAY_IMPORT_TENSORFLOW = ("modeling", "serving")
 EXCEPTIONS = {("data_augmentation/spec_augment.py", "keras")}
 TENSORFLOW = {"tensorflow", "keras", "tf_keras", "tensorflow_hub", "keras_hub", "jax"}
 # Imported under another name than they are installed.
-DISTRIBUTIONS = {"cv2": "opencv-contrib-python"}
+DISTRIBUTIONS = {
+    "cv2": "opencv-contrib-python",
+    "speech_recognition": "SpeechRecognition",
+    "deep_translator": "deep-translator",
+    "bs4": "beautifulsoup4",
+}
 
 
 @dataclass(frozen=True)

@@ -48,3 +48,47 @@ def test_ravdess8_ravdess7_and_basic7() -> None:
     assert ravdess7.index("neutral") is None
     assert basic7.index("calm") == basic7.index("neutral") == 0
     assert [labels.index("love") for labels in (ravdess8, ravdess7, basic7)] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "merged"),
+    [
+        ("iemocap4", ("angry", "happy", "sad", "neutral"), {"excited": "happy"}),
+        (
+            "iemocap5",
+            ("angry", "happy", "sad", "neutral", "frustrated"),
+            {"excited": "happy"},
+        ),
+        ("iemocap6", ("angry", "happy", "sad", "neutral", "excited", "frustrated"), {}),
+        (
+            "iemocap_s1",
+            ("angry", "happy", "sad", "fearful", "surprised", "neutral"),
+            {"excited": "happy", "frustrated": "sad"},
+        ),
+        ("emotion6", ("sad", "happy", "love", "angry", "fearful", "surprised"), {}),
+        ("s3_common", ("happy", "sad", "angry", "fearful", "surprised"), {}),
+    ],
+)
+def test_label_sets_of_iemocap_and_texts(
+    name: str, labels: tuple[str, ...], merged: dict[str, str]
+) -> None:
+    label_set: LabelSet = registry.load("label-sets", name)
+    assert label_set.labels == labels
+    assert dict(label_set.merges) == merged
+
+
+def test_the_usual_four_classes_of_iemocap_are_5531_turns() -> None:
+    # Turns of each label in the release.
+    turns = {
+        "angry": 1103,
+        "disgust": 2,
+        "excited": 1041,
+        "fearful": 40,
+        "frustrated": 1849,
+        "happy": 595,
+        "neutral": 1708,
+        "sad": 1084,
+        "surprised": 107,
+    }
+    four: LabelSet = registry.load("label-sets", "iemocap4")
+    assert sum(count for label, count in turns.items() if four.index(label) is not None) == 5531

@@ -83,6 +83,46 @@ def test_order_of_rows_does_not_matter(tmp_path: Path) -> None:
     assert inventory(tmp_path, "\n".join([header, *rows[::-1]])) == first
 
 
+def test_a_row_without_path_is_a_text_alone(tmp_path: Path) -> None:
+    found = inventory(
+        tmp_path,
+        "path,label,speaker,transcript,split,recording\n"
+        ',joy,ann,"Well,\nyes 😊 да",train,r1\n'
+        ",sad,,No.,test,\n"
+        "a.wav,sad,,Sound.,,\n",
+    )
+    assert not found.rejected
+    told = {clip.transcript: clip for clip in found.clips}
+    first, second, sound = told["Well,\nyes 😊 да"], told["No."], told["Sound."]
+    assert (first.text_only, second.text_only, sound.text_only) == (True, True, False)
+    assert (first.path, first.name, first.inner) == (tmp_path / "mine.csv", "mine.csv", "3")
+    assert (first.speaker, first.recording) == ("manifest/ann", "manifest/r1")
+    assert (second.key, second.speaker) == ("mine.csv!4", "")
+    assert (second.recording, second.split) == ("manifest/mine.csv:4", "test")
+    assert len({clip.key for clip in found.clips}) == 3
+
+
+def test_texts_twice_are_two_rows(tmp_path: Path) -> None:
+    found = inventory(tmp_path, "path,label,speaker,transcript\n,sad,,No.\n,sad,,No.\n")
+    assert [clip.inner for clip in found.clips] == ["2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (",sad,1,,,", "empty path and no transcript; name a file"),
+        (",sad,1,,,  ", "empty path and no transcript; name a file"),
+        (",sad,1,1.5,,No.", "start_s and end_s without a path"),
+        (",bored,1,,,No.", "unknown label 'bored'"),
+    ],
+)
+def test_a_bad_text_alone(tmp_path: Path, row: str, reason: str) -> None:
+    found = inventory(tmp_path, f"path,label,speaker,start_s,end_s,transcript\n{row}\n")
+    (rejection,) = found.rejected
+    assert rejection.path == "mine.csv:2"
+    assert reason in rejection.reason
+
+
 # === What is rejected, row by row ===
 
 
@@ -131,7 +171,8 @@ def test_an_absolute_path_is_meant(tmp_path: Path) -> None:
         ("a.wav,sad,1\n", "utf-8", "column path, label, speaker missing"),
         ("", "utf-8", "column path, label, speaker missing .has none."),
         ("path,label,speaker\n", "utf-8", "no row under the header"),
-        ("path,label,speaker\nä.wav,sad,1\n", "latin-1", "not UTF-8 text"),
+        ("path,label,speaker\nä.wav,sad,1\n", "latin-1", "not UTF-8 text .byte 20 is 0xE4."),
+        (f"path,label,speaker\n{'x' * 140_000},sad,1\n", "utf-8", "no CSV .field larger"),
     ],
 )
 def test_a_table_that_cannot_be_used(

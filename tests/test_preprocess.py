@@ -284,7 +284,7 @@ def test_an_empty_stretch_of_a_long_clip_is_counted_not_dropped(tmp_path: Path) 
     code = preprocess("ravdess", tmp_path / "in", tmp_path / "out", "--max-clip-s", "2")
     assert code == EXIT_OK
     folder = open_data_folder(tmp_path / "out")
-    assert [row.excluded for row in folder.rows] == ["", "neither sound nor face", ""]
+    assert [row.excluded for row in folder.rows] == ["", "neither sound nor face nor words", ""]
     assert [row.start_s for row in folder.part("all")] == [0.0, 4.0]
 
 
@@ -408,7 +408,7 @@ def test_the_known_duplicate_of_ravdess(
     }
     assert len(folder.rows) == 62
     assert len(folder.part("all")) == 61
-    assert {row.streams for row in folder.rows} == {("audio",)}
+    assert {row.streams for row in folder.rows} == {("audio", "text")}
 
 
 @pytest.mark.real

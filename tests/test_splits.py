@@ -299,3 +299,137 @@ def test_split_of_no_data_folder(tmp_path: Path, capsys: pytest.CaptureFixture[s
         f"Error: {tmp_path / 'absent'}: not a prepared corpus (no clips.csv);"
         " run `preprocess` first\n"
     )
+
+
+# === By session ===
+
+
+def dialogues(num_sessions: int = 5) -> list[ClipRow]:
+    """Three clips of each of a woman and a man a session."""
+    return [
+        row(
+            f"x/{session}{sex}-{n}",
+            speaker=f"iemocap/Ses{session:02d}{sex}",
+            attributes={"session": str(session)},
+        )
+        for session in range(1, num_sessions + 1)
+        for sex in "FM"
+        for n in range(3)
+    ]
+
+
+def sessions_in(rows: Sequence[ClipRow], splits: Splits, part: str) -> set[str]:
+    return {one.attributes["session"] for one in rows if one.id in splits.parts[part]}
+
+
+def test_whole_sessions_test_and_validate() -> None:
+    rows = dialogues()
+    rule = {"kind": "sessions", "test": ["5"], "validation": ["4"]}
+    splits = make_splits(rows, rule)
+    assert sessions_in(rows, splits, "test") == {"5"}
+    assert sessions_in(rows, splits, "validation") == {"4"}
+    assert sessions_in(rows, splits, "train") == {"1", "2", "3"}
+    assert speakers_in(rows, splits, "test") == {"iemocap/Ses05F", "iemocap/Ses05M"}
+    assert splits.notes == ()
+    assert make_splits(list(reversed(rows)), splits.rule).parts["test"] == tuple(
+        reversed(splits.parts["test"])
+    )
+
+
+def test_folds_by_session_test_each_session_once() -> None:
+    rows = dialogues()
+    rule = {"kind": "folds", "num_folds": 5, "fold": 2, "by": "session"}
+    splits = make_splits(rows, rule)
+    tested = []
+    for parts in splits.folds:
+        fold = Splits(parts, rule)
+        test, validation = (sessions_in(rows, fold, part) for part in ("test", "validation"))
+        assert len(test) == len(validation) == 1
+        assert sessions_in(rows, fold, "train") == set("12345") - test - validation
+        tested += sorted(test)
+    assert sorted(tested) == ["1", "2", "3", "4", "5"]
+    assert splits.parts == splits.folds[1]
+
+
+def test_one_speaker_of_the_last_session_validates_and_the_other_tests() -> None:
+    rows = dialogues()
+    splits = make_splits(rows, named("Ses05F", "Ses05M"))
+    assert speakers_in(rows, splits, "test") == {"iemocap/Ses05F"}
+    assert speakers_in(rows, splits, "validation") == {"iemocap/Ses05M"}
+    assert len(splits.parts["train"]) == 24
+
+
+def test_a_speaker_in_two_sessions_is_noted() -> None:
+    rows = [
+        row(f"x/{session}-{n}", speaker="x/1", attributes={"session": session})
+        for session in "123"
+        for n in range(2)
+    ]
+    rule = {"kind": "sessions", "test": ["3"], "validation": ["2"]}
+    folds = {"kind": "folds", "num_folds": 3, "fold": 1, "by": "session"}
+    for one in (rule, folds):
+        (note,) = make_splits(rows, one).notes
+        assert "not speaker-disjoint" in note
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ({"test": ["6"], "validation": []}, "no session '6' in the data; there are 1, 2, 3, 4, 5"),
+        ({"test": ["5"], "validation": ["4-5"]}, "session 5 both validates and tests"),
+        ({"test": ["1-3"], "validation": ["4-5"]}, "no session is left to train on"),
+    ],
+)
+def test_wrong_sessions(rule: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make_splits(dialogues(), {"kind": "sessions", **rule})
+
+
+def test_sessions_must_be_known_of_every_record() -> None:
+    rule = {"kind": "sessions", "test": ["1"], "validation": []}
+    by_session = {"kind": "folds", "num_folds": 3, "fold": 1, "by": "session"}
+    for one in (rule, by_session):
+        with pytest.raises(UserError, match="no record has a session"):
+            make_splits(rows_of([1, 2, 3]), one)
+        with pytest.raises(UserError, match="3 records have no session"):
+            make_splits([*dialogues(), *rows_of([9])], one)
+    with pytest.raises(UserError, match=r"--folds 6: must be 3 to 5 \(sessions\)"):
+        make_splits(dialogues(), {**by_session, "num_folds": 6})
+
+
+def test_split_command_by_session(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = dialogues()
+    data_folder.write_rows(data, rows)
+    assert split(data, "--test-sessions", "5", "--val-sessions", "4") == EXIT_OK
+    splits = open_data_folder(data).splits
+    assert splits.rule == {"kind": "sessions", "test": ["5"], "validation": ["4"]}
+    assert sessions_in(rows, splits, "validation") == {"4"}
+    assert "test: 6 records, speakers iemocap/Ses05F, iemocap/Ses05M" in capsys.readouterr().out
+    assert split(data, "--folds", "5", "--by", "session", "--fold", "5") == EXIT_OK
+    splits = open_data_folder(data).splits
+    assert splits.rule == {"kind": "folds", "num_folds": 5, "fold": 5, "by": "session"}
+    assert sessions_in(rows, splits, "test") == {"5"}
+    assert split(data, "--folds", "5") == EXIT_OK
+    assert open_data_folder(data).splits.rule == {"kind": "folds", "num_folds": 5, "fold": 1}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (("--folds", "3", "--test-sessions", "1"), EXIT_USAGE, "lists of sessions exclude"),
+        (("--test-speakers", "1", "--val-sessions", "2"), EXIT_USAGE, "exclude each other"),
+        (("--by", "session"), EXIT_USAGE, "--by goes with --folds"),
+        (("--test-sessions", "1"), EXIT_NOTHING_DONE, "no record has a session"),
+    ],
+)
+def test_split_by_session_refuses(
+    data: Path,
+    words: tuple[str, ...],
+    code: int,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = files_below(data)
+    assert split(data, *words) == code
+    assert message in capsys.readouterr().err
+    assert files_below(data) == before

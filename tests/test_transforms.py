@@ -32,7 +32,8 @@ def names_of(*streams: str) -> list[str]:
     return [name for name, row in rows.items() if row.stream in streams]
 
 
-AUDIO, VIDEO = names_of("audio"), names_of("video")
+AUDIO, VIDEO, TEXT = names_of("audio"), names_of("video"), names_of("text")
+SENTENCE = "I really liked the long walks, and the dogs were happy too!"
 
 
 def speechlike(seconds: float = 0.5, rate_hz: int = RATE_HZ, peak: float = 0.3) -> np.ndarray:
@@ -59,13 +60,14 @@ def test_the_table_holds_every_transform() -> None:
     audio = {"noise", "speed", "time_stretch", "pitch_shift", "time_shift", "gain"}
     assert audio == set(AUDIO)
     assert {"flip", "crop_jitter", "brightness", "cutout"} == set(VIDEO)
-    assert names - audio - set(VIDEO) == {"spec_augment", "mixup"}
+    assert {"word_dropout", "word_swap", "typo"} == set(TEXT)
+    assert names - audio - set(VIDEO) - set(TEXT) == {"spec_augment", "mixup"}
     folder = Path(importlib.import_module("data_augmentation").__path__[0])
     targets = {registry.entry("transforms", name).target.split(":")[0] for name in names}
     assert all((folder / f"{target.split('.')[1]}.py").is_file() for target in targets)
 
 
-@pytest.mark.parametrize("name", names_of("audio", "video", "batch"))
+@pytest.mark.parametrize("name", names_of("audio", "video", "text", "batch"))
 def test_names_streams_and_probability(name: str) -> None:
     made = registry.load("transforms", name)
     assert (made.name, made.stream) == (name, registry.entry("transforms", name).stream)
@@ -112,6 +114,38 @@ def test_other_keys_give_other_results_and_probability_decides(name: str) -> Non
         assert len(changed) > 1
     never = Chain((made(probability=0.0),), seed=1)
     assert all(never(signal, rate_hz, (0, f"clip{number}")) is signal for number in range(5))
+
+
+@pytest.mark.parametrize("name", TEXT)
+def test_text_is_changed_purely(name: str) -> None:
+    transform = registry.load("transforms", name)()
+    results = set()
+    for seed in range(10):
+        parameters = transform.sample(np.random.default_rng(seed), SENTENCE)
+        assert parameters == transform.sample(np.random.default_rng(seed), SENTENCE)
+        result = transform.apply(SENTENCE, **parameters)
+        stored = json.loads(json.dumps(parameters, allow_nan=False))
+        assert result == transform.apply(SENTENCE, **stored) != SENTENCE
+        assert result == result.strip()
+        assert "  " not in result
+        assert result.endswith("!")
+        results.add(result)
+    assert len(results) > 3
+    for nothing in ("", "  "):
+        drawn = transform.sample(np.random.default_rng(0), nothing)
+        assert transform.apply(nothing, **drawn) is nothing
+    with pytest.raises(ValueError, match=f"{name} needs a str, received bytes"):
+        transform.apply(b"bytes", **parameters)
+
+
+@pytest.mark.parametrize("name", TEXT)
+def test_probability_decides_for_text(name: str) -> None:
+    made = registry.load("transforms", name)
+    keys = [(0, f"clip{number}") for number in range(30)]
+    half = [Chain((made(probability=0.5),), seed=1)(SENTENCE, None, key) for key in keys]
+    assert 5 <= half.count(SENTENCE) <= 25
+    assert len(set(half)) > 3
+    assert all(Chain((made(probability=0.0),))(SENTENCE, None, key) is SENTENCE for key in keys)
 
 
 @pytest.mark.parametrize("name", AUDIO)

@@ -50,3 +50,12 @@ def require_vector(encoder: str, input_shape: tuple[Any, ...], min_dim: int) -> 
             f"encoder {encoder!r} needs one vector of {min_dim} or more numbers a clip, these"
             f" features are {tuple(input_shape)}; {_REMEDY}"
         )
+
+
+def require_tokens(encoder: str, input_shape: tuple[Any, ...]) -> None:
+    """Raises UserError unless `input_shape` is (tokens or None,)."""
+    if len(input_shape) != 1 or input_shape[0] is not None:
+        raise UserError(
+            f"encoder {encoder!r} needs tokens of a text, these features are"
+            f" {tuple(input_shape)}; {_REMEDY}"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,10 +21,12 @@ class Features:
         (dim,), faces (frames, height, width, channels).
       mask: (batch, frames) bool, True for the frames that count; None where all do, or where there
         is no time axis.
+      vocabulary_size: of tokens (batch, tokens) int32, the numbers that there are; else None.
     """
 
     values: keras.KerasTensor
     mask: keras.KerasTensor | None = None
+    vocabulary_size: int | None = None
 
 
 class FrontEnd(Protocol):
@@ -66,6 +69,29 @@ class AudioFrontEnd(FrontEnd, Protocol):
 
     @property
     def offset_samples(self) -> int: ...
+
+
+class TextFrontEnd(FrontEnd, Protocol):
+    """A front end of words: a frozen dataclass whose fields are settings of the recipe."""
+
+    def fitted(self, texts: Sequence[str], pretrained: str) -> TextFrontEnd:
+        """With a vocabulary.
+
+        Args:
+          texts: of the training part, nothing else.
+          pretrained: weights of the encoder, which may bring a vocabulary of their own, or "none".
+        Raises:
+          UserError: nothing can be made of these.
+        """
+        ...
+
+    def taken_from(self, model: keras.Model) -> TextFrontEnd:
+        """With the vocabulary that a trained model of one stream holds.
+
+        Raises:
+          ValueError: it was trained with another front end.
+        """
+        ...
 
 
 def samples_read(front_end: AudioFrontEnd) -> int:

@@ -19,6 +19,12 @@ RAVDESS_LABELS = {
     "08": "surprised",
 }
 
+# Livingstone & Russo 2018, naming convention; sung with the same words.
+RAVDESS_STATEMENTS = {
+    "01": "Kids are talking by the door",
+    "02": "Dogs are sitting by the door",
+}
+
 # modality-channel-emotion-intensity-statement-repetition-actor; all but the first is the recording
 _RAVDESS_PATTERN = re.compile(
     r"(?P<modality>0[123])-"
@@ -34,6 +40,10 @@ def _ravdess_attributes(match: Match) -> dict[str, str]:
         "statement": match["statement"],
         "channel": {"01": "speech", "02": "song"}[match["channel"]],
     }
+
+
+def _ravdess_transcript(match: Match) -> str:
+    return RAVDESS_STATEMENTS[match["statement"]]
 
 
 def _without_song(match: Match) -> str:
@@ -52,6 +62,7 @@ RAVDESS = FilenameCorpus(
     citation="Livingstone & Russo 2018, PLoS ONE 13(5) e0196391",
     licence="CC BY-NC-SA 4.0",
     attributes=_ravdess_attributes,
+    transcript=_ravdess_transcript,
     left_out=_without_song,
     preference=_modality_rank,
 )
@@ -64,6 +75,7 @@ RAVDESS_SONG = FilenameCorpus(
     citation=RAVDESS.citation,
     licence=RAVDESS.licence,
     attributes=_ravdess_attributes,
+    transcript=_ravdess_transcript,
     preference=_modality_rank,
 )
 
@@ -111,6 +123,8 @@ TESS = FilenameCorpus(
         "age_years": {"OAF": "64", "YAF": "26"}[_TESS_SPEAKERS[match["speaker"]]],
         "word": match["word"].lower(),
     },
+    # The carrier phrase of every recording (Pichora-Fuller & Dupuis 2020; NU-6 word lists).
+    transcript=lambda match: f"Say the word {match['word'].lower()}",
 )
 
 # === CREMA-D ===
@@ -131,6 +145,22 @@ _CREMA_D_BAD = {
     "1064_tie_sad_xx.flv": "no duration",
     "1064_ieo_dis_md.mp3": "a minute of several emotions",
     "1064_ieo_dis_md.flv": "a minute of several emotions",
+}
+
+# The publisher's README, CheyneyComputerScience/CREMA-D on GitHub.
+CREMA_D_SENTENCES = {
+    "IEO": "It's eleven o'clock",
+    "TIE": "That is exactly what happened",
+    "IOM": "I'm on my way to the meeting",
+    "IWW": "I wonder what this is about",
+    "TAI": "The airplane is almost full",
+    "MTI": "Maybe tomorrow it will be cold",
+    "IWL": "I would like a new alarm clock",
+    "ITH": "I think I have a doctor's appointment",
+    "DFA": "Don't forget a jacket",
+    "ITS": "I think I've seen this before",
+    "TSI": "The surface is slick",
+    "WSI": "We'll stop in a couple of minutes",
 }
 
 _CREMA_D_LEVELS = {
@@ -172,12 +202,27 @@ CREMA_D = FilenameCorpus(
         "intensity": _CREMA_D_LEVELS[match["intensity"]],
         "statement": match["sentence"],
     },
+    transcript=lambda match: CREMA_D_SENTENCES[match["sentence"]],
     known_bad=_CREMA_D_BAD,
 )
 
 # === EmoDB ===
 
 _EMODB_WOMEN = frozenset(["08", "09", "13", "14", "16"])
+
+# The publisher's list of texts (database of Burkhardt et al. 2005), as in audEERING's data card.
+EMODB_SENTENCES = {
+    "a01": "Der Lappen liegt auf dem Eisschrank.",
+    "a02": "Das will sie am Mittwoch abgeben.",
+    "a04": "Heute Abend könnte ich es ihm sagen.",
+    "a05": "Das schwarze Stück Papier befindet sich da oben neben dem Holzstück.",
+    "a07": "In sieben Stunden wird es soweit sein.",
+    "b01": "Was sind denn das für Tüten, die da unter dem Tisch stehen?",
+    "b02": "Sie haben es gerade hochgetragen und jetzt gehen sie wieder runter.",
+    "b03": ("An den Wochenenden bin ich jetzt immer nach Hause gefahren und habe Agnes besucht."),
+    "b09": "Ich will das eben wegbringen und dann mit Karl was trinken gehen.",
+    "b10": "Die wird auf dem Platz sein, wo wir sie immer hinlegen.",
+}
 
 EMODB = FilenameCorpus(
     name="emodb",
@@ -201,6 +246,7 @@ EMODB = FilenameCorpus(
         "sex": "female" if match["speaker"] in _EMODB_WOMEN else "male",
         "statement": match["text"],
     },
+    transcript=lambda match: EMODB_SENTENCES.get(match["text"], ""),
 )
 
 # === SAVEE ===

@@ -19,6 +19,7 @@ OPTIONAL = ("start_s", "end_s", "transcript", "split", "recording")
 class ManifestCorpus:
     """A CSV: `path, label, speaker`, optionally `start_s, end_s, transcript, split, recording`.
 
+    A row with an empty path and a transcript is a text of its own, without sound or picture.
     Paths are relative to the CSV and stay below its folder or are absolute on purpose; an empty
     `speaker` means unknown; any further column is kept as an attribute of the clip.
     """
@@ -40,7 +41,7 @@ class ManifestCorpus:
         rejected: list[Rejection] = []
         for line, row in rows:
             try:
-                clip = self._clip(table, row)
+                clip = self._clip(table, line, row)
                 if clip.key in clips:
                     raise UserError("this path and stretch stand in the table twice; keep one row")
             except UserError as error:
@@ -49,15 +50,19 @@ class ManifestCorpus:
                 clips[clip.key] = clip
         return Inventory(tuple(clips[key] for key in sorted(clips)), tuple(rejected))
 
-    def _clip(self, table: Path, row: dict[str, str]) -> Clip:
+    def _clip(self, table: Path, line: int, row: dict[str, str]) -> Clip:
         label = canonical(row["label"])
         if label is None:
             raise UserError(f"unknown label {row['label']!r}; known: {', '.join(CANONICAL)}")
         split = row.get("split", "")
         if split and split not in SPLITS:
             raise UserError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")
-        path = _resolve(table.parent, row["path"])
-        name = row["path"].replace("\\", "/")
+        text_only = not row["path"]
+        if text_only:
+            _require_text_alone(row)
+        path = table if text_only else _resolve(table.parent, row["path"])
+        name = table.name if text_only else row["path"].replace("\\", "/")
+        own_recording = f"{name}:{line}" if text_only else name
         known = {*REQUIRED, *OPTIONAL}
         return Clip(
             path=path,
@@ -65,18 +70,28 @@ class ManifestCorpus:
             corpus=self.name,
             label=label,
             speaker=f"{self.name}/{row['speaker']}" if row["speaker"] else "",
-            recording=f"{self.name}/{row.get('recording') or name}",
+            recording=f"{self.name}/{row.get('recording') or own_recording}",
+            inner=str(line) if text_only else "",
             start_s=_seconds(row.get("start_s", "")) or 0.0,
             end_s=_seconds(row.get("end_s", "")),
             transcript=row.get("transcript", ""),
             split=split,
             attributes={key: value for key, value in row.items() if key not in known and value},
+            text_only=text_only,
         )
 
 
+def _require_text_alone(row: dict[str, str]) -> None:
+    if not row.get("transcript"):
+        raise UserError(
+            "empty path and no transcript; name a file relative to the table, or write the text"
+            " into column transcript"
+        )
+    if row.get("start_s") or row.get("end_s"):
+        raise UserError("start_s and end_s without a path; name the file or leave them empty")
+
+
 def _resolve(folder: Path, text: str) -> Path:
-    if not text:
-        raise UserError("empty path; name a file relative to the table")
     path = Path(text)
     if path.is_absolute():
         return path
@@ -111,7 +126,10 @@ def read_table(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[st
     except OSError as error:
         raise from_os_error(error, path) from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text ({error.reason}); save it as UTF-8 CSV") from error
+        raise UserError(
+            f"{path}: not UTF-8 text (byte {error.start + 1} is 0x{error.object[error.start]:02X});"
+            " save it as UTF-8 CSV"
+        ) from error
     reader = csv.DictReader(io.StringIO(text, newline=""))
     columns = [column.strip() for column in reader.fieldnames or ()]
     reader.fieldnames = columns
@@ -120,9 +138,14 @@ def read_table(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[st
         have = ", ".join(columns) or "none"
         raise UserError(f"{path}: column {', '.join(missing)} missing (has {have}); add it")
     rows = []
-    for row in reader:
-        cells = {key: (value or "").strip() for key, value in row.items() if isinstance(key, str)}
-        rows.append((reader.line_num, cells))
+    try:
+        for row in reader:
+            cells = {
+                key: (value or "").strip() for key, value in row.items() if isinstance(key, str)
+            }
+            rows.append((reader.line_num, cells))
+    except csv.Error as error:
+        raise UserError(f"{path}: line {reader.line_num}: no CSV ({error}); mend it") from error
     if not rows:
         raise UserError(f"{path}: no row under the header; list at least one recording")
     return rows

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from errors import UserError, from_os_error
 from preprocessing.clip import Clip, Inventory, Rejection
@@ -60,7 +61,7 @@ class MeldCorpus:
           UserError: no folder, no table of MELD, a table without a needed column, or no clip.
         """
         check_folder(source)
-        tables = _find_tables(source)
+        tables = find_tables(source)
         media = find_media(source)
         if not tables:
             what = f"no table of MELD in it (looked for {', '.join(TABLES)})"
@@ -70,7 +71,8 @@ class MeldCorpus:
         if not found:
             raise UserError(
                 f"{source}: tables of MELD but no clip (looked for train_splits/dia0_utt0.mp4 and "
-                "the like); put the media folders of MELD.Raw below it"
+                "the like); put the media folders of MELD.Raw below it, or take the words alone: "
+                "--corpus meld_text"
             )
         clips: list[Clip] = []
         rejected: list[Rejection] = []
@@ -95,34 +97,57 @@ class MeldCorpus:
         self, source: Path, row: Mapping[str, str], part: str, split: str, found: dict[Item, Path]
     ) -> Clip:
         """The clip of one row; takes its file out of `found`, so that no other row has it."""
-        label = canonical(row["Emotion"])
-        if label is None:
-            raise UserError(f"unknown emotion {row['Emotion']!r}; expected one of MELD's seven")
-        if not (row["Dialogue_ID"].isdecimal() and row["Utterance_ID"].isdecimal()):
-            raise UserError("Dialogue_ID and Utterance_ID are not numbers; mend the row")
-        item = (part, int(row["Dialogue_ID"]), int(row["Utterance_ID"]))
-        stem = f"dia{item[1]}_utt{item[2]}"
+        told = facts(self.name, part, row)
+        item = item_of(part, row)
         path = found.pop(item, None)
         if path is None:
             raise UserError(
-                f"{stem}: no such clip below a {part} folder, or two rows name it; get the file"
+                f"{stem(item)}: no such clip below a {part} folder, or two rows name it; get the"
+                " file"
             )
-        extras = {"sentiment": "Sentiment", "season": "Season", "episode": "Episode"}
-        return Clip(
-            path=path,
-            name=printable(path.relative_to(source).as_posix()),
-            corpus=self.name,
-            label=label,
-            speaker=f"{self.name}/{row['Speaker']}" if row["Speaker"] else "",
-            recording=f"{self.name}/{part}/{stem}",
-            transcript=row["Utterance"],
-            split=split,
-            attributes={
-                "part": part,
-                "dialogue": f"{part}/{item[1]}",
-                **{key: row[column] for key, column in extras.items() if row.get(column)},
-            },
-        )
+        name = printable(path.relative_to(source).as_posix())
+        return Clip(path=path, name=name, split=split, **told)
+
+
+def item_of(part: str, row: Mapping[str, str]) -> Item:
+    """The utterance that a row is about.
+
+    Raises:
+      UserError: its numbers are none.
+    """
+    if not (row["Dialogue_ID"].isdecimal() and row["Utterance_ID"].isdecimal()):
+        raise UserError("Dialogue_ID and Utterance_ID are not numbers; mend the row")
+    return part, int(row["Dialogue_ID"]), int(row["Utterance_ID"])
+
+
+def stem(item: Item) -> str:
+    """Name of the clip of an utterance, without ending."""
+    return f"dia{item[1]}_utt{item[2]}"
+
+
+def facts(corpus: str, part: str, row: Mapping[str, str]) -> dict[str, Any]:
+    """What a row tells of its clip wherever that lies, as fields of `Clip`.
+
+    Raises:
+      UserError: an emotion that MELD does not have, or numbers that are none.
+    """
+    label = canonical(row["Emotion"])
+    if label is None:
+        raise UserError(f"unknown emotion {row['Emotion']!r}; expected one of MELD's seven")
+    item = item_of(part, row)
+    extras = {"sentiment": "Sentiment", "season": "Season", "episode": "Episode"}
+    return {
+        "corpus": corpus,
+        "label": label,
+        "speaker": f"{corpus}/{row['Speaker']}" if row["Speaker"] else "",
+        "recording": f"{corpus}/{part}/{stem(item)}",
+        "transcript": row["Utterance"],
+        "attributes": {
+            "part": part,
+            "dialogue": f"{part}/{item[1]}",
+            **{key: row[column] for key, column in extras.items() if row.get(column)},
+        },
+    }
 
 
 def read_meld_table(path: Path) -> list[tuple[int, dict[str, str]]]:
@@ -144,13 +169,14 @@ def read_meld_table(path: Path) -> list[tuple[int, dict[str, str]]]:
         raise UserError(
             f"{path}: column {', '.join(missing)} missing (has {have}); give MELD's own table"
         )
-    return [
-        (
-            reader.line_num,
-            {key: (row[key] or "").strip() for key in columns},
-        )
-        for row in reader
-    ]
+    try:
+        return [
+            (reader.line_num, {key: (row[key] or "").strip() for key in columns}) for row in reader
+        ]
+    except csv.Error as error:
+        raise UserError(
+            f"{path}: line {reader.line_num}: no CSV ({error}); get it again"
+        ) from error
 
 
 def decode(data: bytes) -> str:
@@ -173,8 +199,8 @@ def _mended() -> dict[int, str]:
 _MENDED = _mended()
 
 
-def _find_tables(source: Path) -> list[Path]:
-    """One table a part, the shallowest, in the order of `TABLES`."""
+def find_tables(source: Path) -> list[Path]:
+    """One table a part, the shallowest, in the order of `TABLES`; [] where none is."""
     found: dict[str, Path] = {}
     try:
         paths = sorted(source.rglob("*.csv"), key=lambda path: (len(path.parts), path))

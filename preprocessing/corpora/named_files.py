@@ -30,6 +30,7 @@ class FilenameCorpus:
       speaker: who speaks, from a match.
       recording: what all files of one recording share, from a match.
       attributes: further facts of a match (sex, intensity, ...).
+      transcript: what is said, from a match; "" where the name does not tell.
       no_label: code -> the emotion of the corpus for which there is no canonical label.
       left_out: says why a match is left out on purpose, or "".
       known_bad: lower-case file name -> what is wrong with that file of the corpus.
@@ -46,6 +47,7 @@ class FilenameCorpus:
     speaker: Callable[[Match], str] = lambda match: match["speaker"]
     recording: Callable[[Match], str] = lambda match: match["recording"]
     attributes: Callable[[Match], dict[str, str]] = lambda match: {}
+    transcript: Callable[[Match], str] = lambda match: ""
     no_label: Mapping[str, str] = field(default_factory=dict)
     left_out: Callable[[Match], str] = lambda match: ""
     known_bad: Mapping[str, str] = field(default_factory=dict)
@@ -108,6 +110,7 @@ class FilenameCorpus:
             label=self.labels[match["emotion"]],
             speaker=f"{self.name}/{self.speaker(match)}",
             recording=f"{self.name}/{self.recording(match)}",
+            transcript=self.transcript(match),
             attributes=self.attributes(match),
         )
 

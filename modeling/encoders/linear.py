@@ -1,0 +1,34 @@
+"""No encoder at all: the features are the embedding, one linear layer judges them."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+from modeling.encoders.input_shapes import require_vector
+
+
+def linear(
+    input_shape: tuple[int], num_classes: int, dropout: float = 0.0, l2: float = 0.0
+) -> keras.Model:
+    """Multinomial logistic regression; a fusion that joins embeddings gets the features themselves.
+
+    Args:
+      input_shape: (dim,), float.
+      num_classes: outputs.
+      dropout: before the head.
+      l2: weight of the squared weights in the loss.
+    Returns:
+      Model from `features` to {"logits": (batch, classes), "embedding": (batch, dim)}.
+    Raises:
+      UserError: features that are no vector.
+    """
+    require_vector("linear", input_shape, 1)
+
+    # === Functional Model ===
+    features = keras.Input(input_shape, name="features")
+    embedding = layers.Activation("linear", name="embedding")(features)
+    logits = layers.Dense(
+        num_classes, kernel_regularizer=keras.regularizers.L2(l2) if l2 else None, name="logits"
+    )(layers.Dropout(dropout)(embedding))
+    return keras.Model(features, {"logits": logits, "embedding": embedding}, name="linear")

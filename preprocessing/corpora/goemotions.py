@@ -1,0 +1,104 @@
+"""GoEmotions: comments of 28 classes, mapped to Ekman's six and neutral as the publisher maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from errors import UserError
+from preprocessing.clip import Inventory
+from preprocessing.corpora import text_table
+from preprocessing.corpora.text_table import LeftOut, Row, Sentence
+from preprocessing.labels import canonical
+
+# Order of the label numbers: google-research/goemotions, data/emotions.txt.
+EMOTIONS: tuple[str, ...] = (
+    *("admiration", "amusement", "anger", "annoyance", "approval", "caring", "confusion"),
+    *("curiosity", "desire", "disappointment", "disapproval", "disgust", "embarrassment"),
+    *("excitement", "fear", "gratitude", "grief", "joy", "love", "nervousness", "optimism"),
+    *("pride", "realization", "relief", "remorse", "sadness", "surprise", "neutral"),
+)
+
+# google-research/goemotions, data/ekman_mapping.json, and neutral, which it leaves as it is.
+_EKMAN = {
+    "anger": "anger annoyance disapproval",
+    "disgust": "disgust",
+    "fear": "fear nervousness",
+    "joy": (
+        "joy amusement approval excitement gratitude love optimism relief pride admiration "
+        "desire caring"
+    ),
+    "sadness": "sadness disappointment embarrassment grief remorse",
+    "surprise": "surprise realization confusion curiosity",
+    "neutral": "neutral",
+}
+EKMAN_OF: Mapping[str, str] = MappingProxyType(
+    {emotion: ekman for ekman, emotions in _EKMAN.items() for emotion in emotions.split()}
+)
+
+FILES: Mapping[str, str] = MappingProxyType(
+    {"train.tsv": "train", "dev.tsv": "validation", "test.tsv": "test"}
+)
+EXAMPLE = "That is great, thanks!\t0,15\ted1abcd"
+AMBIGUOUS = "labels of more than one class of Ekman"
+
+
+@dataclass(frozen=True)
+class GoEmotionsCorpus:
+    """GoEmotions with its published split; a comment is a text of its own."""
+
+    name: str = "goemotions"
+    citation: str = "Demszky et al. 2020, GoEmotions: a dataset of fine-grained emotions, ACL"
+    licence: str = "CC BY 4.0"
+    synthetic: bool = False
+    official_split: bool = True
+    text_only: bool = True
+
+    def recognises(self, path: Path) -> bool:
+        """Whether a file is named as the publisher names the tables."""
+        return path.name in FILES
+
+    def inventory(self, source: Path) -> Inventory:
+        """Reads train.tsv, dev.tsv, test.tsv below `source`: text, label numbers, comment id.
+
+        The cells are taken as they stand: a quote has no meaning in these tables. Attribute
+        `emotions` keeps the fine labels. A comment whose labels fall in more than one class of
+        Ekman is left out and counted.
+
+        Raises:
+          UserError: no folder, no such table, a table that cannot be read, or no usable row.
+        """
+        parts = text_table.find_parts(source, FILES, self.name)
+        return text_table.collect(self.name, source, parts, _rows, _sentence, EXAMPLE)
+
+
+def _rows(path: Path) -> list[Row]:
+    return text_table.line_rows(path, lambda line: [cell.strip() for cell in line.split("\t")])
+
+
+def _sentence(row: Row) -> Sentence:
+    if len(row.cells) != 3 or not row.cells[2]:
+        raise UserError(
+            f"{len(row.cells)} cells where text, label numbers and comment id are needed,"
+            " parted by tabs; mend the row"
+        )
+    text, numbers, comment = row.cells
+    emotions = [_emotion(number.strip()) for number in numbers.split(",")]
+    classes = {EKMAN_OF[emotion] for emotion in emotions}
+    if len(classes) > 1:
+        raise LeftOut(AMBIGUOUS)
+    label = canonical(classes.pop())
+    if label is None:
+        raise UserError(f"no label here for {numbers!r}; leave the row out")
+    return Sentence(text, label, comment, {"emotions": " ".join(emotions)})
+
+
+def _emotion(number: str) -> str:
+    if not number.isdecimal() or int(number) >= len(EMOTIONS):
+        raise UserError(f"unknown label {number!r}; expected numbers 0-27 with commas between")
+    return EMOTIONS[int(number)]
+
+
+GOEMOTIONS = GoEmotionsCorpus()

@@ -1,0 +1,183 @@
+"""IEMOCAP: turns of acted dialogues, told by the evaluation files of the official release."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from errors import UserError
+from preprocessing.clip import Clip, Inventory, PicturesElsewhere, Rejection
+from preprocessing.corpora.iemocap_files import (
+    EVALUATIONS,
+    LABELS,
+    NO_LABEL,
+    TRANSCRIPTIONS,
+    TURN,
+    Turn,
+    read_evaluation,
+    read_transcription,
+    sessions_below,
+    text_files,
+)
+from preprocessing.corpora.media_files import find_media, printable
+from preprocessing.corpora.wrong_kind import wrong_kind
+
+WHERE = "its authors give the release to who signs their licence, https://sail.usc.edu/iemocap/"
+_SEXES = {"F": "female", "M": "male"}
+_ACTING = {"impro": "improvised", "script": "scripted"}
+
+
+@dataclass(frozen=True)
+class IemocapCorpus:
+    """IEMOCAP in the layout of its release: one clip a turn on whose emotion evaluators agreed.
+
+    Attributes:
+      improvised_only: leave the scripted dialogues out. All sessions act the same three scripts, so
+        with them a text stream can learn the script by heart.
+    """
+
+    improvised_only: bool = False
+    name: str = "iemocap"
+    citation: str = "Busso et al. 2008, IEMOCAP, Language Resources and Evaluation 42(4)"
+    licence: str = "signed licence of the University of Southern California, research use"
+    synthetic: bool = False
+
+    @property
+    def options(self) -> dict[str, bool]:
+        """What was asked of the corpus beyond its folder; stored with the records."""
+        return {"improvised_only": True} if self.improvised_only else {}
+
+    def recognises(self, path: Path) -> bool:
+        """Whether a file is named as the release names the sound of a turn."""
+        return TURN.fullmatch(path.stem) is not None
+
+    def inventory(self, source: Path) -> Inventory:
+        """Reads evaluations and transcriptions; opens no sound and no video.
+
+        Args:
+          source: the release's root, or one of its Session folders.
+        Raises:
+          UserError: absent, or no session of IEMOCAP in it.
+        """
+        if not source.is_dir():
+            raise UserError(f"{source}: no such folder; {WHERE}")
+        sessions = [path for path in sessions_below(source) if text_files(path / EVALUATIONS)]
+        if not sessions:
+            looked_for = "Session1/dialog/EmoEvaluation/*.txt"
+            what = f"no session of IEMOCAP in it (looked for {looked_for}; {WHERE})"
+            raise wrong_kind(source, what, find_media(source))
+        clips: dict[str, Clip] = {}
+        rejected: list[Rejection] = []
+        left_out: Counter[str] = Counter()
+        for session in sessions:
+            for path in text_files(session / EVALUATIONS):
+                self._dialogue(session, path, clips, rejected, left_out)
+        ordered = sorted(clips.values(), key=lambda clip: clip.key)
+        return Inventory(tuple(ordered), tuple(rejected), +left_out)
+
+    def _dialogue(
+        self,
+        session: Path,
+        path: Path,
+        clips: dict[str, Clip],
+        rejected: list[Rejection],
+        left_out: Counter[str],
+    ) -> None:
+        """Adds the turns of one evaluation file."""
+        shown = _shown(session, path)
+        try:
+            turns, faults = read_evaluation(path, shown)
+            said = _said(session, path.name, rejected, left_out)
+        except UserError as error:
+            rejected.append(Rejection(shown, str(error)))
+            return
+        rejected += faults
+        for turn in turns:
+            acting = _ACTING[_part(turn.name, "acting")]
+            if self.improvised_only and acting == "scripted":
+                left_out["scripted dialogues (improvised only)"] += 1
+            elif turn.emotion in NO_LABEL:
+                left_out[NO_LABEL[turn.emotion]] += 1
+            elif turn.name in clips:
+                reason = f"{turn.name} stands in the evaluations already; keep one of its lines"
+                rejected.append(Rejection(f"{shown}:{turn.line}", reason))
+            elif not (wav := _wav(session, turn)).is_file():
+                reason = f"no {_shown(session, wav)}; unpack sentences/wav of the release"
+                rejected.append(Rejection(f"{shown}:{turn.line}", reason))
+            else:
+                clips[turn.name] = self._clip(session, wav, turn, said.get(turn.name, ""))
+
+    def _clip(self, session: Path, wav: Path, turn: Turn, transcript: str) -> Clip:
+        number, marked = _part(turn.name, "session"), _part(turn.name, "marked")
+        sex = _part(turn.name, "sex")
+        attributes = {
+            "session": str(int(number)),
+            "dialogue": _part(turn.name, "dialogue"),
+            "dialogue_start_s": f"{turn.start_s:g}",
+            "dialogue_end_s": f"{turn.end_s:g}",
+            "acting": _ACTING[_part(turn.name, "acting")],
+            "sex": _SEXES[sex],
+            "valence": f"{turn.valence:g}",
+            "arousal": f"{turn.arousal:g}",
+            "dominance": f"{turn.dominance:g}",
+        }
+        if turn.agreement is not None:
+            attributes["agreement"] = f"{turn.agreement:.3g}"
+        return Clip(
+            path=wav,
+            name=_shown(session, wav),
+            corpus=self.name,
+            label=LABELS[turn.emotion],
+            speaker=f"{self.name}/Ses{number}{sex}",
+            recording=f"{self.name}/{turn.name}",
+            transcript=transcript,
+            attributes=attributes,
+            pictures=_pictures(session, turn, "left" if sex == marked else "right"),
+        )
+
+
+def _pictures(session: Path, turn: Turn, half: str) -> PicturesElsewhere | None:
+    """The speaker's half of the dialogue's video, where there is one.
+
+    Source of the sides: the release's README says that the letter after the session (Ses01F_...)
+    names the actor who wears the markers. That this actor sits on the left of the picture is what
+    two published preparations of the release crop by, written independently of each other:
+    AIM3-RUC/MEmoBert, preprocess/iemocap/cut_video.sh, and IoannisKansizoglou/Iemocap-preprocess,
+    extractionmapCreator.py.
+    """
+    path = session / "dialog/avi/DivX" / f"{_part(turn.name, 'dialogue')}.avi"
+    if not path.is_file():
+        return None
+    return PicturesElsewhere(path, _shown(session, path), turn.start_s, turn.end_s, half)
+
+
+def _said(
+    session: Path, name: str, rejected: list[Rejection], left_out: Counter[str]
+) -> dict[str, str]:
+    """Turn -> transcript; nothing where the dialogue has no transcription."""
+    path = session / TRANSCRIPTIONS / name
+    if not path.is_file():
+        return {}
+    said, faults, num_unnamed = read_transcription(path, _shown(session, path))
+    rejected += faults
+    left_out["lines of transcriptions that name no turn"] += num_unnamed
+    return said
+
+
+def _wav(session: Path, turn: Turn) -> Path:
+    return session / "sentences/wav" / _part(turn.name, "dialogue") / f"{turn.name}.wav"
+
+
+def _part(turn: str, group: str) -> str:
+    """A part of the name of a turn, which `read_evaluation` has checked."""
+    match = TURN.fullmatch(turn)
+    return match[group] if match else ""
+
+
+def _shown(session: Path, path: Path) -> str:
+    """`Session1/...`, whether the source is the release or one session of it."""
+    return printable(f"{session.resolve().name}/{path.relative_to(session).as_posix()}")
+
+
+IEMOCAP = IemocapCorpus()

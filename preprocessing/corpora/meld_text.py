@@ -1,0 +1,74 @@
+"""MELD without its clips: the utterances of the tables alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from errors import UserError
+from preprocessing.clip import Clip, Inventory, Rejection
+from preprocessing.corpora.media_files import check_folder, find_media, printable
+from preprocessing.corpora.meld import MELD, TABLES, facts, find_tables, read_meld_table
+from preprocessing.corpora.wrong_kind import wrong_kind
+
+
+@dataclass(frozen=True)
+class MeldTextCorpus:
+    """MELD's utterances with its official split, from one, two or all of its tables.
+
+    Speakers and recordings have the names that `meld` gives them, so that a run on the words and a
+    run on the clips are held against each other. An utterance is speech: "Okay." said twice is no
+    copy of a text.
+    """
+
+    name: str = MELD.name
+    citation: str = MELD.citation
+    licence: str = "GPL-3.0"
+    synthetic: bool = False
+    official_split: bool = True
+    text_only: bool = True
+
+    def recognises(self, path: Path) -> bool:
+        """Whether a file is named as one of MELD's tables."""
+        return path.name in TABLES
+
+    def inventory(self, source: Path) -> Inventory:
+        """Reads the tables below `source`.
+
+        Raises:
+          UserError: no folder, no table of MELD, or a table without a needed column.
+        """
+        check_folder(source)
+        tables = find_tables(source)
+        if not tables:
+            what = f"no table of MELD in it (looked for {', '.join(TABLES)})"
+            raise wrong_kind(source, what, find_media(source))
+        clips: dict[str, Clip] = {}
+        rejected: list[Rejection] = []
+        for table in tables:
+            part, split = TABLES[table.name]
+            shown = printable(table.relative_to(source).as_posix())
+            for line, row in read_meld_table(table):
+                try:
+                    told = facts(self.name, part, row)
+                    if not row["Utterance"]:
+                        raise UserError("an empty Utterance; fill it in or leave the row out")
+                    if told["recording"] in clips:
+                        raise UserError("another row has the same dialogue and utterance; keep one")
+                except UserError as error:
+                    rejected.append(Rejection(f"{shown}:{line}", str(error)))
+                else:
+                    clips[told["recording"]] = Clip(
+                        path=table,
+                        name=shown,
+                        inner=str(line),
+                        split=split,
+                        text_only=True,
+                        **told,
+                    )
+        found = sorted(clips.values(), key=lambda clip: clip.key)
+        return Inventory(tuple(found), tuple(rejected), Counter())
+
+
+MELD_TEXT = MeldTextCorpus()

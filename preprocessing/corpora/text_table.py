@@ -1,0 +1,255 @@
+"""Tables of text and label: lines or CSV, in which one bad row does not spoil the others."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from errors import UserError, from_os_error
+from preprocessing.clip import Clip, Inventory, Rejection
+from preprocessing.corpora.media_files import check_folder, printable
+from preprocessing.corpora.wrong_kind import wrong_kind
+from preprocessing.data_folder import TEXT_HASH
+from preprocessing.records import content_hash
+
+_UTF8_MARK = b"\xef\xbb\xbf"
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+# A byte that is no UTF-8 is read as the lone surrogate U+DC00 + byte.
+_FIRST_STRAY, _LAST_STRAY = "\udc80", "\udcff"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table.
+
+    Attributes:
+      line: number of the line where it begins, from 1.
+      raw: the line or lines as they stand in the file; bytes that are no UTF-8 as lone surrogates.
+      cells: what the format makes of them.
+    """
+
+    line: int
+    raw: str
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """What a corpus reads out of one row.
+
+    Attributes:
+      text: as written, outer white space apart.
+      label: a canonical label.
+      recording: what stands for it in split and leak checks, unique within the corpus;
+        "" for table and line.
+      attributes: what else the row tells.
+    """
+
+    text: str
+    label: str
+    recording: str = ""
+    attributes: dict[str, str] = field(default_factory=dict)
+
+
+class LeftOut(Exception):  # noqa: N818 - no error: a row that the corpus leaves out on purpose
+    """Raised by a corpus for a row without fault that it does not take; the message is counted."""
+
+
+# === Content of a text ===
+
+
+def normalised(text: str) -> str:
+    """A text without regard to case and white space."""
+    return " ".join(text.casefold().split())
+
+
+def text_hash(text: str) -> str:
+    """Name of a text as content: equal for texts that differ in case and white space only."""
+    return content_hash(normalised(text).encode())
+
+
+# === Files ===
+
+
+def find_parts(source: Path, names: Mapping[str, str], corpus: str) -> list[tuple[Path, str]]:
+    """The tables below a folder that publish a part of a corpus: (path, split), sorted by split.
+
+    Args:
+      source: folder, searched at any depth.
+      names: lower-case file name -> split; several names may stand for one split.
+      corpus: its name, for messages.
+    Raises:
+      UserError: no folder, none of the tables in it, or two for one split.
+    """
+    check_folder(source)
+    try:
+        files = sorted(path for path in source.rglob("*") if not path.name.startswith("."))
+        found = [path for path in files if path.name.lower() in names and path.is_file()]
+    except OSError as error:
+        raise from_os_error(error, source) from error
+    if not found:
+        what = f"no table of {corpus} in it (looked for {', '.join(names)})"
+        raise wrong_kind(source, what, [path for path in files if path.is_file()])
+    parts: dict[str, Path] = {}
+    for path in found:
+        other = parts.setdefault(names[path.name.lower()], path)
+        if other != path:
+            two = " and ".join(printable(p.relative_to(source).as_posix()) for p in (other, path))
+            raise UserError(f"{source}: two tables for one part: {two}; keep one")
+    return sorted(((path, split) for split, path in parts.items()), key=lambda part: part[1])
+
+
+def read_text(path: Path) -> str:
+    """A file as text; bytes that are no UTF-8 become lone surrogates (see `require_utf8`).
+
+    Raises:
+      UserError: absent, unreadable, empty, or UTF-16.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise from_os_error(error, path) from error
+    if data.startswith(_UTF16_MARKS):
+        raise UserError(f"{path}: UTF-16 text; save it as UTF-8")
+    text = data.removeprefix(_UTF8_MARK).decode("utf-8", errors="surrogateescape")
+    if not text.strip():
+        raise UserError(f"{path}: an empty file; fetch the table again")
+    return text
+
+
+def require_utf8(raw: str) -> None:
+    """Raises UserError that names the first byte of `raw` that is no UTF-8, counted from 1."""
+    for place, letter in enumerate(raw):
+        if _FIRST_STRAY <= letter <= _LAST_STRAY:
+            byte = len(raw[:place].encode("utf-8", errors="surrogateescape")) + 1
+            raise UserError(
+                f"not UTF-8: byte {byte} of the line is 0x{ord(letter) - 0xDC00:02X};"
+                " save the table as UTF-8 or mend the row"
+            )
+
+
+# === Formats ===
+
+
+def line_rows(path: Path, cells: Callable[[str], Sequence[str]]) -> list[Row]:
+    """Rows of a table of one row a line, blank lines left out.
+
+    Args:
+      cells: divides a line.
+    Raises:
+      UserError: as `read_text`.
+    """
+    lines = [line.removesuffix("\r") for line in read_text(path).split("\n")]
+    return [
+        Row(number, line, tuple(cells(line)))
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
+
+
+def csv_rows(path: Path, columns: Sequence[str]) -> list[Row]:
+    """Rows of a CSV with a header; quoted cells may hold commas, quotes and line breaks.
+
+    Args:
+      columns: those wanted; the cells of each row come in their order, stripped. A row with fewer
+        or more cells than the header has none.
+    Raises:
+      UserError: as `read_text`, a column missing, or a quote that is never closed.
+    """
+    lines = list(io.StringIO(read_text(path), newline=""))
+    reader = csv.reader(lines, strict=True)
+    rows: list[Row] = []
+    begin = 0
+    try:
+        for cells in reader:
+            if cells:
+                rows.append(Row(begin + 1, "".join(lines[begin : reader.line_num]), tuple(cells)))
+            begin = reader.line_num
+    except csv.Error as error:
+        raise UserError(
+            f"{path}:{begin + 1}: no CSV ({error}); double the quotes inside a cell and close it"
+        ) from error
+    header = [cell.strip().lower() for cell in rows[0].cells]
+    missing = [column for column in columns if column not in header]
+    if missing:
+        raise UserError(
+            f"{path}: column {', '.join(missing)} missing (has {printable(', '.join(header))});"
+            " add it"
+        )
+    places = [header.index(column) for column in columns]
+    return [
+        Row(
+            row.line,
+            row.raw,
+            tuple(row.cells[i].strip() for i in places) if len(row.cells) == len(header) else (),
+        )
+        for row in rows[1:]
+    ]
+
+
+# === Clips ===
+
+
+def collect(
+    corpus: str,
+    source: Path,
+    parts: Iterable[tuple[Path, str]],
+    rows: Callable[[Path], Iterable[Row]],
+    tell: Callable[[Row], Sentence],
+    example: str,
+) -> Inventory:
+    """Clips of text alone, one a row; each text is a piece of content of its own.
+
+    Args:
+      corpus: as it stands in ids.
+      parts: as `find_parts` gives them.
+      rows: reads one table.
+      tell: reads one row; raises UserError where it is bad, LeftOut where it is left out.
+      example: a good row, for messages.
+    Raises:
+      UserError: a table cannot be read at all, or not one row of all tables is of this corpus.
+    """
+    clips: list[Clip] = []
+    rejected: list[Rejection] = []
+    left_out: Counter[str] = Counter()
+    for path, split in parts:
+        shown = printable(path.relative_to(source).as_posix())
+        for row in rows(path):
+            try:
+                require_utf8(row.raw)
+                sentence = tell(row)
+                if not sentence.text:
+                    raise UserError("an empty text; fill it in or leave the row out")
+            except UserError as error:
+                rejected.append(Rejection(f"{shown}:{row.line}", str(error)))
+            except LeftOut as reason:
+                left_out[str(reason)] += 1
+            else:
+                clips.append(_clip(corpus, path, shown, row.line, split, sentence))
+    if not clips and not left_out:
+        first = f"; first: {rejected[0].path}: {rejected[0].reason}" if rejected else ""
+        raise UserError(
+            f"{source}: none of {len(rejected)} rows is one of {corpus};"
+            f" expected one like {example!r}{first}"
+        )
+    return Inventory(tuple(sorted(clips, key=lambda clip: clip.key)), tuple(rejected), left_out)
+
+
+def _clip(corpus: str, path: Path, shown: str, line: int, split: str, told: Sentence) -> Clip:
+    return Clip(
+        path=path,
+        name=shown,
+        corpus=corpus,
+        label=told.label,
+        speaker="",
+        recording=f"{corpus}/{told.recording or f'{shown}:{line}'}",
+        inner=str(line),
+        transcript=told.text,
+        split=split,
+        attributes={**told.attributes, TEXT_HASH: text_hash(told.text)},
+        text_only=True,
+    )

@@ -1,0 +1,32 @@
+"""What the records of a clip depend on, named, so that a later run knows what is unchanged."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import storage
+from preprocessing.action_units import ActionUnitTrack
+from preprocessing.clip import Clip
+
+
+def input_states(clips: Sequence[Clip], tracks: Mapping[str, ActionUnitTrack]) -> dict[str, str]:
+    """Clip key -> digest of its files' size and time and of what corpus and table say of it."""
+    sizes: dict[Path, str] = {}
+
+    def size(path: Path) -> str:
+        if path not in sizes:
+            stat = path.stat() if path.exists() else None
+            sizes[path] = f"{stat.st_size}/{stat.st_mtime_ns}" if stat else "absent"
+        return sizes[path]
+
+    states = {}
+    for clip in clips:
+        told = {**dataclasses.asdict(clip), "path": size(clip.path)}
+        if clip.pictures is not None:
+            told["pictures"] = {**told["pictures"], "path": size(clip.pictures.path)}
+        if clip.key in tracks:
+            told["action_units"] = tracks[clip.key].digest
+        states[clip.key] = storage.digest(told)
+    return states

@@ -1,0 +1,55 @@
+"""What is said in a window: told by the user, or heard by a speech recogniser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from preprocessing.records import content_hash, to_pcm
+from preprocessing.transcripts import Transcriber
+
+TRANSCRIBING_RATE_HZ = 16_000
+
+
+@dataclass
+class Words:
+    """The words of one recording, window by window.
+
+    Attributes:
+      told: the same words for every window; None where nobody told them.
+      transcriber: hears the words of each window where none are told.
+      failures: why windows have no words, in their order.
+    """
+
+    told: str | None = None
+    transcriber: Transcriber | None = None
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def expected(self) -> bool:
+        """Whether any window can have words."""
+        return bool((self.told or "").strip()) or self.transcriber is not None
+
+    def of(self, waveform: np.ndarray | None, sample_rate_hz: int | None) -> str:
+        """The words of one window.
+
+        Args:
+          waveform: (samples,) float32, None where the window is silent.
+        """
+        if self.told is not None:
+            return self.told
+        if self.transcriber is None or waveform is None or sample_rate_hz is None:
+            return ""
+        pcm = to_pcm(waveform)
+        heard: Any = self.transcriber(pcm, sample_rate_hz, content_hash(pcm.tobytes()))
+        if heard.failure:
+            self.failures.append(heard.failure)
+        return str(heard.text)
+
+    def lack(self) -> str:
+        """What to say where no window has words."""
+        if self.failures:
+            return f"no words understood ({self.failures[0]})"
+        return "no words given (--text, or --transcribe sphinx)"
