@@ -8,6 +8,8 @@ from pathlib import Path
 import click
 
 from commands import paths
+from commands.train_parts import data_by_stream, one_table_each
+from preprocessing.data_folder import DataFolder
 
 
 @click.command("evaluate")
@@ -39,11 +41,17 @@ def command(
 
     chosen = data or (paths.RECORDS,)
     features = ""
+    folders: list[DataFolder] = []
     if any(is_feature_table(path) for path in chosen):
         from modeling.run_folder import read_run
 
-        features = read_run(run).recipe.features
-    folders = [paths.open_data(path, features) for path in chosen]
+        info = read_run(run)
+        features = info.recipe.features
+        if len(info.streams) > 1:
+            by_stream = data_by_stream(tuple(map(str, chosen)))
+            own = {stream: str(part["features"]) for stream, part in info.parts.items()}
+            folders = [paths.open_paired(one_table_each(by_stream, info.streams), own)]
+    folders = folders or [paths.open_data(path, features) for path in chosen]
     from modeling.evaluation import evaluate, table
 
     out = out or run / "evaluation"

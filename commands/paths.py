@@ -51,7 +51,25 @@ def open_data(path: Path, features: str) -> DataFolder:
         return open_data_folder(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file; write it with `features --out {path}`")
-    return open_feature_table(path, registry.load("features", features).sample_rate_hz)
+    front_end = registry.load("features", features)
+    rate_hz = getattr(front_end, "sample_rate_hz", 0)
+    return open_feature_table(path, rate_hz, front_end.stream)
+
+
+def open_paired(tables: dict[str, Path], features: dict[str, str]) -> DataFolder:
+    """Feature tables of several streams over the same clips.
+
+    Args:
+      tables: stream -> its file.
+      features: stream -> name of its front end.
+    Raises:
+      UserError: not there, damaged, or they disagree.
+    """
+    from preprocessing.feature_table import FeatureTable
+    from preprocessing.paired_tables import pair_tables
+
+    opened = {stream: open_data(path, features[stream]) for stream, path in tables.items()}
+    return pair_tables({s: t for s, t in opened.items() if isinstance(t, FeatureTable)})
 
 
 def ensure_records() -> Path:

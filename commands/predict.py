@@ -102,6 +102,9 @@ def command(
     files = list(_files(inputs))
     if text is not None and len(files) > 1:
         raise click.UsageError(f"--text is what is said in one input, there are {len(files)}")
+    lines = [path for path in files if path.suffix.lower() == TEXT_SUFFIX]
+    if lines and (text is not None or annotate is not None):
+        raise click.UsageError(f"--text and --annotate are for recordings, {lines[0]} holds words")
     if text is not None and recogniser is not None:
         raise click.UsageError("--text and --transcribe exclude each other")
     if annotate is not None and len(files) != 1:

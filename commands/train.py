@@ -9,7 +9,7 @@ import click
 
 import registry
 from commands import paths
-from errors import UserError
+from commands.train_parts import data_by_stream, divided, paired_tables, with_parts
 from preprocessing.clip import STREAMS
 
 
@@ -92,19 +92,20 @@ def command(
     out = out or paths.RUNS / stream
     named = {"audio": audio_run, "video": video_run, "text": text_run}
     runs = {name: path for name, path in named.items() if path is not None}
-    folders_of = _data(data)
-    if stream != "fusion" and (runs or set(folders_of) - {""}):
+    folders_of = data_by_stream(data)
+    if stream != "fusion" and (runs or set(folders_of) - {"", stream}):
         raise click.UsageError("--STREAM-run and --data STREAM=PATH go with --stream fusion")
     given = (("labels", labels), ("epochs", epochs), ("batch_size", batch_size))
     words = [f"{key}={value}" for key, value in given if value]
-    own, of_parts = _divided(settings, recipe)
+    own, of_parts = divided(settings, recipe)
     recipe = recipe.with_settings([*words, *own])
     options = (out, seed, resume, overwrite, allow_leak, init_from, allow_fixed_sentences)
     if stream == "fusion":
-        runs = _with_parts(recipe, runs, folders_of, options, of_parts)
-        info = _fuse(recipe, runs, folders_of.get("", []), options)
+        runs = with_parts(recipe, runs, folders_of, options, of_parts)
+        info = _fuse(recipe, runs, folders_of, options)
     else:
-        chosen = folders_of.get("") or [paths.ensure_records()]
+        chosen = [path for found in folders_of.values() for path in found]
+        chosen = chosen or [paths.ensure_records()]
         folders = [paths.open_data(path, recipe.features) for path in chosen]
         from modeling.train_run import TrainOptions
         from modeling.train_stream import train_stream
@@ -112,67 +113,6 @@ def command(
         info = train_stream(recipe, folders, TrainOptions(*options))
     _report(info, out)
     return 0
-
-
-def _data(words: tuple[str, ...]) -> dict[str, list[Path]]:
-    """`--data` by the stream that it is for, "" for all."""
-    found: dict[str, list[Path]] = {}
-    for word in words:
-        stream, equals, path = word.partition("=")
-        own = equals and stream in STREAMS
-        found.setdefault(stream if own else "", []).append(Path(path if own else word))
-    return found
-
-
-def _divided(settings: tuple[str, ...], recipe: Any) -> tuple[list[str], dict[str, list[str]]]:
-    """`--set` words of the recipe itself, and `STREAM.key=value` words of its parts by stream."""
-    streams = {registry.load("recipes", part).stream for part in recipe.parts}
-    own: list[str] = []
-    of_parts: dict[str, list[str]] = {stream: [] for stream in streams}
-    for word in settings:
-        stream, dot, rest = word.partition(".")
-        if dot and stream in streams:
-            of_parts[stream].append(rest)
-        else:
-            own.append(word)
-    return own, of_parts
-
-
-def _with_parts(
-    recipe: Any,
-    runs: dict[str, Path],
-    data: dict[str, list[Path]],
-    options: tuple[Any, ...],
-    settings: dict[str, list[str]],
-) -> dict[str, Path]:
-    """The runs to fuse: those named, and the parts of the recipe, trained first where needed."""
-    out, seed = options[0], options[1]
-    for part in recipe.parts:
-        stream = registry.load("recipes", part).stream
-        if stream in runs:
-            continue
-        runs[stream] = out.with_name(f"{out.name}-{stream}")
-        state = _state(runs[stream])
-        if state == "finished":
-            continue
-        words: list[str | int | Path] = ["--recipe", part, "--labels", recipe.labels]
-        own = data.get(stream, data.get("", []))
-        words += [word for path in own for word in ("--data", path)]
-        words += [word for value in settings[stream] for word in ("--set", value)]
-        words += ["--resume"] if state == "unfinished" else []
-        words += ["--allow-leak"] if options[4] else []
-        words += ["--allow-fixed-sentences"] if options[6] else []
-        if code := paths.run_command("train", *words, "--out", runs[stream], "--seed", seed):
-            raise UserError(f"training {runs[stream]} ended with exit code {code}")
-    return runs or {name: _default_run(name) for name in ("audio", "video")}
-
-
-def _state(run: Path) -> str:
-    if not (run / "run.json").is_file():
-        return "absent"
-    from modeling.run_folder import read_run
-
-    return "finished" if read_run(run).finished else "unfinished"
 
 
 def _recipe(stream: str | None, name: str | None) -> tuple[str, Any]:
@@ -189,24 +129,18 @@ def _recipe(stream: str | None, name: str | None) -> tuple[str, Any]:
     return recipe.stream, recipe
 
 
-def _fuse(recipe: Any, runs: dict[str, Path], data: list[Path], options: tuple[Any, ...]) -> Any:
+def _fuse(
+    recipe: Any, runs: dict[str, Path], data: dict[str, list[Path]], options: tuple[Any, ...]
+) -> Any:
     from preprocessing.data_folder import open_data_folder
 
-    folders = [open_data_folder(path) for path in data]
+    folders = [open_data_folder(path) for path in data.get("", [])]
+    if tables := paired_tables(runs, data):
+        folders = [tables]
     from modeling.train_fusion import train_fusion
     from modeling.train_run import TrainOptions
 
     return train_fusion(recipe, runs, folders, TrainOptions(*options))
-
-
-def _default_run(stream: str) -> Path:
-    """runs/STREAM; trained first, with all defaults, when it is not there."""
-    path = paths.RUNS / stream
-    if not (path / "run.json").is_file() and (
-        code := paths.run_command("train", "--stream", stream)
-    ):
-        raise UserError(f"training {path} for the fusion ended with exit code {code}")
-    return path
 
 
 def _report(info: Any, out: Path) -> None:

@@ -9,17 +9,20 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from scipy.special import softmax
 
 import progress
 import storage
 from errors import UserError
 from modeling import metrics, plots, run_folder
+from modeling.fit_fusion import FUSION, fused_logits
 from modeling.inference import inference_model, load_run
 from modeling.inputs import Batches
 from modeling.part import Part, choose
 from modeling.run_folder import RunInfo
 from modeling.stream_arrays import is_of_tables, table_batches
 from modeling.stream_model import NETWORK
+from modeling.table_outputs import are_paired, front_end_of, outputs_from_tables
 from modeling.training import EpochBatches
 from preprocessing.data_folder import DataFolder
 from preprocessing.leaks import crossings, require_disjoint
@@ -119,9 +122,12 @@ def _check_leaks(info: RunInfo, part: Part, split: str, allow_leak: bool) -> boo
 def _predict(model: keras.Model, part: Part, info: RunInfo) -> tuple[np.ndarray, np.ndarray]:
     """(clips, classes) probabilities and (clips,) truth, in the order of the part's rows."""
     labels = run_folder.label_set_of(info)
+    if are_paired(part):
+        return _predict_paired(model, part, info)
     batches: EpochBatches
     if is_of_tables(part):
-        batches = table_batches(part, labels, info.recipe)
+        front_end = front_end_of(model, info.recipe.features)
+        batches = table_batches(part, labels, info.recipe, front_end)
         model = model.get_layer(NETWORK)
     else:
         batches = Batches(part, labels, info.streams, READ_BATCH)
@@ -135,6 +141,15 @@ def _predict(model: keras.Model, part: Part, info: RunInfo) -> tuple[np.ndarray,
             truth[index.numpy()] = np.argmax(truths.numpy(), axis=1)
             bar.update()
     return probabilities, truth
+
+
+def _predict_paired(model: keras.Model, part: Part, info: RunInfo) -> tuple[np.ndarray, np.ndarray]:
+    """As `_predict`, of a fusion over paired feature tables."""
+    streams = {stream: model.get_layer(f"{stream}_stream") for stream in info.streams}
+    features = {stream: str(info.parts[stream]["features"]) for stream in info.streams}
+    arrays = outputs_from_tables(streams, features, part, run_folder.label_set_of(info))
+    logits = fused_logits(model.get_layer(FUSION), arrays)
+    return softmax(logits / info.calibration.temperature, axis=1), arrays["truth"]
 
 
 def _left_out(folders: Sequence[DataFolder], split: str, part: Part) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import keras
@@ -30,15 +31,21 @@ PICTURE_COLUMNS = ("picture", *FACTS)
 def write_features(folder: DataFolder, features: str, out: Path) -> int:
     """Writes a table of a front end that gives one vector a clip; the number of its rows.
 
-    Clips without sound are left out, as are those that no split holds.
+    Clips without the stream are left out, as are those that no split holds. A front end of words is
+    fitted on the training part.
 
     Raises:
       UserError: no sound, records of another rate, or `out` cannot be written.
     """
-    front_end: AudioFrontEnd = registry.load("features", features)
+    front_end = registry.load("features", features)
+    fitted = None
+    if front_end.stream == "text":
+        texts = [row.transcript for row in folder.part("train") if row.transcript.strip()]
+        front_end = front_end.fitted(texts, "none")
+        fitted = front_end.as_fields() if hasattr(front_end, "as_fields") else None
     names = vector_names(front_end, features)
     rows = list(_computed(folder, front_end, f"features {features}"))
-    write_feature_table(out, names, rows, folder, features)
+    write_feature_table(out, names, rows, folder, features, fitted)
     return len(rows)
 
 
@@ -81,28 +88,29 @@ def _write_png(path: Path, values: np.ndarray) -> None:
 
 
 def _computed(
-    folder: DataFolder, front_end: AudioFrontEnd, what: str
+    folder: DataFolder, front_end: Any, what: str
 ) -> Iterator[tuple[ClipRow, np.ndarray]]:
-    """Every usable clip with sound, and what the front end makes of it."""
+    """Every usable clip with the stream, and what the front end makes of it."""
+    stream = front_end.stream
     in_a_split = {id for ids in folder.splits.parts.values() for id in ids}
     rows = tuple(
         row
         for row in folder.rows
-        if "audio" in row.streams and not row.excluded and (row.id in in_a_split or not in_a_split)
+        if stream in row.streams and not row.excluded and (row.id in in_a_split or not in_a_split)
     )
     if not rows:
-        raise UserError(f"{folder.path}: no record with sound; `describe` says what it holds")
-    spec = InputSpec.of(folder, "audio")
-    raw = spec.inputs("audio")
+        raise UserError(f"{folder.path}: no record with {stream}; `describe` says what it holds")
+    spec = InputSpec.of(folder, stream)
+    raw = spec.inputs(stream)
     model = keras.Model(raw, front_end.connect(raw, spec).values)
     part = Part((folder,), (rows,))
     # Every canonical label is a class here: nothing is to be left out.
     batches = Batches(
         part,
         LabelSet(CANONICAL),
-        ("audio",),
+        (stream,),
         READ_BATCH,
-        max_samples=samples_read(front_end),
+        max_samples=samples_read(front_end) if stream == "audio" else None,
     )
     forward = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
     with progress.bar(len(rows), what, "clip") as bar:

@@ -168,7 +168,8 @@ def _text_fields(features: str) -> dict[str, Any]:
     """Settings of a front end of words with their defaults; not what it learns."""
     front_end = registry.load("features", features)
     values = {f.name: getattr(front_end, f.name) for f in dataclasses.fields(front_end)}
-    return {key: value for key, value in values.items() if isinstance(value, str | int | float)}
+    kinds = str | int | float
+    return {k: value for k, value in values.items() if isinstance(value, kinds) and k != "stream"}
 
 
 def _converted(key: str, text: str, like: Any) -> Any:

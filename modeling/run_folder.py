@@ -27,7 +27,17 @@ HISTORY = "history.csv"
 CURVES = "curves.png"
 TENSORBOARD = "tensorboard"
 
-PACKAGES = ("tensorflow", "keras", "numpy", "librosa", "av", "opencv-contrib-python", "mediapipe")
+PACKAGES = (
+    "tensorflow",
+    "keras",
+    "keras-hub",
+    "tensorflow-text",
+    "numpy",
+    "librosa",
+    "av",
+    "opencv-contrib-python",
+    "mediapipe",
+)
 
 
 @dataclass(frozen=True)
@@ -191,7 +201,10 @@ def describe_data(folders: tuple[DataFolder, ...]) -> list[dict[str, Any]]:
             "licence": folder.settings["licence"],
             "synthetic": folder.synthetic,
             "digest": storage.digest(
-                [[row.id, row.label, row.audio_hash, row.video_hash] for row in folder.rows]
+                [
+                    [row.id, row.label, row.audio_hash, row.video_hash, row.transcript]
+                    for row in folder.rows
+                ]
             ),
             "split_digest": storage.digest(folder.splits.parts),
             "split_rule": folder.splits.rule,

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-import registry
 from data_augmentation.chain import keyed_rng
 from errors import UserError
-from modeling.features.front_end import vector_names
+from modeling.features.front_end import FrontEnd, vector_names
 from modeling.part import Part, class_indices
 from modeling.recipes import Recipe
 from preprocessing.feature_table import FeatureTable
@@ -75,17 +74,22 @@ def is_of_tables(part: Part) -> bool:
 
 
 def table_batches(
-    part: Part, labels: LabelSet, recipe: Recipe, seed: int | None = None
+    part: Part,
+    labels: LabelSet,
+    recipe: Recipe,
+    front_end: FrontEnd,
+    seed: int | None = None,
 ) -> ArrayBatches:
     """The rows of feature tables as batches of `features` (rows, dim) float32.
 
     Args:
       recipe: its features name the columns.
+      front_end: the recipe's; of words one that is fitted.
       seed: None reads in order.
     Raises:
       UserError: a table lacks a column, or stands beside records.
     """
-    names = vector_names(registry.load("features", recipe.features), recipe.features)
+    names = vector_names(front_end, recipe.features)
     pieces = []
     for table, rows in zip(part.folders, part.rows, strict=True):
         if not isinstance(table, FeatureTable):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -93,9 +94,15 @@ def _network(
         x = keras.layers.Normalization(axis=standardise_axis, name=STANDARDISE)(x)
     x = _augmented(x, recipe)
     settings = dict(recipe.encoder_settings)
-    if features.vocabulary_size:
+    build = registry.load("encoders", recipe.encoder)
+    if "vocabulary_size" in inspect.signature(build).parameters:
+        if not features.vocabulary_size:
+            raise UserError(
+                f"encoder {recipe.encoder!r} takes tokens, features {recipe.features!r} give none;"
+                " choose others (--set features=NAME, see `list features`)"
+            )
         settings["vocabulary_size"] = features.vocabulary_size
-    encoder = registry.load("encoders", recipe.encoder)(shape, num_classes, **settings)
+    encoder = build(shape, num_classes, **settings)
     given: Any = x
     if features.mask is not None:
         inputs["mask"] = keras.Input(features.mask.shape[1:], name="mask", dtype="bool")

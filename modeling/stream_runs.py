@@ -58,7 +58,7 @@ def common_folders(infos: dict[str, RunInfo]) -> list[DataFolder]:
     digests = [[data["digest"] for data in info.data] for info in infos.values()]
     if any(other != digests[0] for other in digests):
         return []
-    paths = [Path(data["path"]) for data in next(iter(infos.values())).data]
+    paths = [Path(data["path"]) for data in next(iter(infos.values())).data]  # not of tables
     return [open_data_folder(p) for p in paths] if all(map(is_data_folder, paths)) else []
 
 

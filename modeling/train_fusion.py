@@ -28,6 +28,7 @@ from modeling.stream_runs import (
     with_parts,
     with_their_labels,
 )
+from modeling.table_outputs import are_paired, outputs_from_tables
 from modeling.train_run import TrainOptions, finish, new_run_info, set_up
 from modeling.training_data import TrainingData, class_weights, training_data
 from preprocessing.data_folder import DataFolder
@@ -88,8 +89,7 @@ def _fuse_paired(
     if go_on and run_folder.read_run(options.out).finished:
         return run_folder.read_run(options.out)
     run_folder.write_split(options.out, data.folders)
-    streams = outputs_of_streams(models)
-    train, watch = (_part_outputs(streams, data, s, tuple(infos)) for s in ("train", "validation"))
+    train, watch = (_part_outputs(models, infos, data, s) for s in ("train", "validation"))
     outputs = StreamOutputs(tuple(infos), train, watch)
     if fusion is None:
         choice = choose_fusion(recipe, data, outputs, options)
@@ -120,10 +120,15 @@ def _check_streams_against(data: TrainingData, infos: dict[str, RunInfo], allow_
 
 
 def _part_outputs(
-    streams: keras.Model, data: TrainingData, split: str, names: tuple[str, ...]
+    models: dict[str, keras.Model], infos: dict[str, RunInfo], data: TrainingData, split: str
 ) -> Arrays:
     """Outputs of the frozen streams over a part, and `truth` (clips,) int, by record order."""
-    batches = Batches(data.parts[split], data.labels, names, READ_BATCH)
+    part = data.parts[split]
+    if are_paired(part):
+        features = {stream: info.recipe.features for stream, info in infos.items()}
+        return outputs_from_tables(models, features, part, data.labels)
+    streams = outputs_of_streams(models)
+    batches = Batches(part, data.labels, tuple(models), READ_BATCH)
     forward = tf.function(lambda inputs: streams(inputs, training=False))
     found: dict[str, list[np.ndarray]] = {}
     with progress.bar(batches.num_batches, f"streams over {split}", "batch") as bar:

@@ -31,6 +31,7 @@ from modeling.train_run import (
 )
 from modeling.training_data import TrainingData, class_weights, training_data
 from preprocessing.data_folder import DataFolder
+from preprocessing.feature_table import FeatureTable
 
 CACHE = "cache"
 READ_BATCH = 32
@@ -76,7 +77,7 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
     info = new_run_info(recipe, data, options, (recipe.stream,), dataclasses.asdict(spec))
     if options.init_from is not None:
         copy_weights(options.init_from, model, data.labels.labels)
-    reading = _reading(recipe, data, options)
+    reading = _reading(recipe, data, options, front_end)
     go_on = run_folder.begin(options.out, info, options.resume, options.overwrite)
     run_folder.write_split(options.out, data.folders)
     _remove_cache(options.out)
@@ -109,8 +110,29 @@ def _front_end(recipe: Recipe, data: TrainingData, options: TrainOptions) -> Fro
             raise UserError(
                 f"--init-from {options.init_from}: no run of features {recipe.features!r}"
             ) from error
+    if recipe.stream == "text" and is_of_tables(data.parts["train"]):
+        return _of_origin(recipe, data.folders)
     texts = [row.transcript for row in data.parts["train"].all_rows]
     return fitted_front_end(recipe, texts if recipe.stream == "text" else ())
+
+
+def _of_origin(recipe: Recipe, tables: Sequence[DataFolder]) -> FrontEnd:
+    """The front end of words that the tables were written with.
+
+    Raises:
+      UserError: unknown, or of another kind, or not the same for all tables.
+    """
+    first = tables[0]
+    origin = first.origin if isinstance(first, FeatureTable) else {}
+    if origin.get("features") != recipe.features or "front_end" not in origin:
+        raise UserError(
+            f"{first.path}: what its columns stand for is not known (no {first.path.name}.json of"
+            f" features {recipe.features!r} beside it); write it with `features --features"
+            f" {recipe.features}`"
+        )
+    if any(getattr(table, "origin", {}) != origin for table in tables[1:]):
+        raise UserError(f"{first.path}: the tables were fitted apart; write one from all the data")
+    return registry.load("features", recipe.features).with_fields(origin["front_end"])
 
 
 def _remove_cache(out: Path) -> None:
@@ -122,9 +144,11 @@ def _remove_cache(out: Path) -> None:
 # === Reading ===
 
 
-def _reading(recipe: Recipe, data: TrainingData, options: TrainOptions) -> Reading:
+def _reading(
+    recipe: Recipe, data: TrainingData, options: TrainOptions, front_end: FrontEnd
+) -> Reading:
     if is_of_tables(data.parts["train"]):
-        return _of_tables(recipe, data, options.seed)
+        return _of_tables(recipe, data, options.seed, front_end)
     streams, max_samples = (recipe.stream,), samples_looked_at(recipe)
     train, validation = data.parts["train"], data.parts["validation"]
     watch_size = max(1, recipe.batch_size // (16 if recipe.stream == "video" else 1))
@@ -145,7 +169,7 @@ def _reading(recipe: Recipe, data: TrainingData, options: TrainOptions) -> Readi
     )
 
 
-def _of_tables(recipe: Recipe, data: TrainingData, seed: int) -> Reading:
+def _of_tables(recipe: Recipe, data: TrainingData, seed: int, front_end: FrontEnd) -> Reading:
     if recipe.transforms:
         raise UserError(
             f"transforms={recipe.transforms}: they change recordings, a feature table has none;"
@@ -153,9 +177,9 @@ def _of_tables(recipe: Recipe, data: TrainingData, seed: int) -> Reading:
         )
     train, validation = data.parts["train"], data.parts["validation"]
     return Reading(
-        table_batches(train, data.labels, recipe, seed),
-        table_batches(validation, data.labels, recipe),
-        table_batches(train, data.labels, recipe),
+        table_batches(train, data.labels, recipe, front_end, seed),
+        table_batches(validation, data.labels, recipe, front_end),
+        table_batches(train, data.labels, recipe, front_end),
         features_only=True,
     )
 

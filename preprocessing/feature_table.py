@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,10 +52,12 @@ class FeatureTable(DataFolder):
 
     Attributes:
       path: the file.
+      origin: what stands beside it: `features`, and for words the `front_end` fitted with them.
       names: of the columns of `values`.
       values: (rows, features) float32, in the order of `rows`.
     """
 
+    origin: dict[str, Any] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     values: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
@@ -80,6 +82,13 @@ def is_feature_table(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.is_dir()
 
 
+def features_of(path: Path) -> str:
+    """Name of the front end that a table was written with; "" for one of unknown origin."""
+    if not _origin(path).is_file():
+        return ""
+    return str(storage.read_json(_origin(path)).get("features", ""))
+
+
 # === Writing ===
 
 
@@ -89,6 +98,7 @@ def write_feature_table(
     rows: Sequence[tuple[ClipRow, np.ndarray]],
     folder: DataFolder,
     features: str,
+    front_end: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes a table (`.csv` or `.parquet`), and beside it `NAME.json`: where it comes from.
 
@@ -97,6 +107,7 @@ def write_feature_table(
       rows: of each clip what is known and its (features,) values.
       folder: the records that were read.
       features: name of the front end.
+      front_end: fields of one that was fitted, so that a model can be built on the table.
     Raises:
       UserError: another ending, or it cannot be written.
     """
@@ -113,6 +124,8 @@ def write_feature_table(
         raise UserError(f"{path}: a feature table ends in {' or '.join(SUFFIXES)}; rename --out")
     known = {key: folder.settings[key] for key in _UNKNOWN}
     origin = {"features": features, "notes": folder.splits.notes, "rule": folder.splits.rule}
+    if front_end is not None:
+        origin["front_end"] = dict(front_end)
     storage.write_json(_origin(path), known | origin)
 
 
@@ -169,7 +182,8 @@ def open_feature_table(path: Path, sample_rate_hz: int, stream: str = "audio") -
             num_samples=0,
             num_frames=0,
             num_faces=0,
-            audio_hash=content_hash(one.tobytes()),
+            # Words said twice are no copy.
+            audio_hash="" if stream == "text" else content_hash(one.tobytes()),
             video_hash="",
             split=known["split"],
             stream=stream,
@@ -185,7 +199,7 @@ def open_feature_table(path: Path, sample_rate_hz: int, stream: str = "audio") -
     preparation = {**settings["preparation"], "sample_rate_hz": sample_rate_hz}
     preparation.setdefault("face", {"size_px": 0, "color": "grey"})
     settings |= {"preparation": preparation, "sample_rate_hz": sample_rate_hz}
-    return FeatureTable(path, rows, _splits(rows, origin), settings, names, values)
+    return FeatureTable(path, rows, splits_of(rows, origin), settings, origin, names, values)
 
 
 def _read(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]], np.ndarray]:
@@ -244,7 +258,7 @@ def _require_usable(path: Path, rows: Sequence[TableRow]) -> None:
         raise UserError(f"{path}: clip {clip!r} stands in it {count} times; keep one")
 
 
-def _splits(rows: Sequence[TableRow], origin: dict[str, Any]) -> Splits:
+def splits_of(rows: Sequence[TableRow], origin: dict[str, Any]) -> Splits:
     """As the table says; by the default rule where it says nothing."""
     if not any(row.split for row in rows):
         return make_splits(rows, DEFAULT_RULE)

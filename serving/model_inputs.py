@@ -71,9 +71,9 @@ class ModelInputs:
         """(rows,) bool of each stream: whether the row has it."""
         there: dict[str, np.ndarray] = {}
         if "audio" in self._streams:
-            there["audio"] = np.greater(inputs["audio_length"], 0)
+            there["audio"] = np.asarray(inputs["audio_length"] > 0)
         if "video" in self._streams:
-            there["video"] = inputs["video_mask"].any(axis=1)
+            there["video"] = np.asarray(inputs["video_mask"].any(axis=1))
         if "text" in self._streams:
             there["text"] = np.array([bool(text.strip()) for text in inputs["text"]])
         return there

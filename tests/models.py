@@ -26,8 +26,26 @@ LABELS = BASIC7.labels
 SIZE_PX = 32
 RATE_HZ = 16_000
 BOTH = ("audio", "video")
+ALL = (*BOTH, "text")
+# Words that tell the label, and words that do not.
+TELLING = {
+    "neutral": "report schedule",
+    "happy": "wonderful laugh",
+    "sad": "lonely tears",
+    "angry": "furious shout",
+    "fearful": "terrified dark",
+    "disgust": "rotten filthy",
+    "surprised": "unexpected wow",
+}
+OTHER = "the a this that there here then again about with from because today now still really"
 
 # === Records ===
+
+
+def sentence(label: str, rng: np.random.Generator) -> str:
+    """Six words, two of which tell the label."""
+    words = [*TELLING[label].split(), *rng.choice(OTHER.split(), 4)]
+    return " ".join(rng.permutation(words))
 
 
 def face(label: int, rng: np.random.Generator) -> np.ndarray:
@@ -55,7 +73,7 @@ def record(
     seconds: float = 0.6,
     **changes: Any,
 ) -> Record:
-    """One record whose sound and picture follow from its arguments only."""
+    """One record whose sound, picture and words follow from its arguments only."""
     number = LABELS.index(label) if label in LABELS else 0
     rng = np.random.default_rng([*f"{corpus}/{speaker}/{take}".encode(), number])
     name = f"{speaker}-{label}-{take}"
@@ -64,6 +82,7 @@ def record(
         waveform = to_pcm(sound(number, rng, rate_hz, seconds))
     if "video" in streams:
         faces = np.stack([face(number, rng) for _ in range(num_frames)])
+    words = sentence(label, rng) if "text" in streams else ""
     made = Record(
         id=f"{corpus}/{name}",
         path=f"{name}.mp4",
@@ -83,6 +102,7 @@ def record(
         video_hash=content_hash(faces.tobytes()) if len(faces) else "",
         detector="haar",
         num_frames=len(faces),
+        transcript=words,
     )
     return replace(made, **changes)
 
@@ -115,6 +135,7 @@ def row_of(one: Record, shard: str, excluded: str = "") -> ClipRow:
         num_faces=int(one.face_mask.sum()),
         audio_hash=one.audio_hash,
         video_hash=one.video_hash,
+        transcript=one.transcript,
         split=one.split,
         excluded=excluded,
     )

@@ -11,7 +11,17 @@ import registry
 from data_augmentation.chain import parse_transforms
 from errors import UserError
 from modeling.input_spec import InputSpec
-from modeling.recipes import DEFAULTS, DENSE_FUSION, LATE_FUSION, S2_AUDIO, S2_VIDEO, Recipe
+from modeling.recipes import (
+    DEFAULTS,
+    DENSE_FUSION,
+    LATE_FUSION,
+    S0_BERT,
+    S2_AUDIO,
+    S2_VIDEO,
+    TEXT_CNN,
+    TFIDF,
+    Recipe,
+)
 from tests.encoder_cases import CASES
 
 RECIPES = registry.names("recipes")
@@ -37,6 +47,15 @@ def test_what_the_list_says_of_its_network(name: str) -> None:
         assert (entry.parameters, entry.shape) == ("", "")
         return
     case = CASES[recipe.encoder]  # test_encoders.py counts these
+    if recipe.stream == "text":
+        expected = ("", "terms")  # as many as the training part has
+        if case.full_vocabulary_size:
+            front_end = registry.load("features", recipe.features)
+            tokens = f"up to {front_end.max_tokens} of {case.full_vocabulary_size:,} tokens"
+            expected = (f"{case.parameters:,}", tokens)
+        assert (entry.parameters, entry.shape) == expected
+        assert not recipe.features_settings
+        return
     assert entry.parameters == f"{case.parameters:,}"
     spec = InputSpec(48_000 if recipe.features == "s2" else 16_000, 112, 1)
     if recipe.features == "action_units":
@@ -47,7 +66,7 @@ def test_what_the_list_says_of_its_network(name: str) -> None:
 
 
 def test_a_default_for_each_stream() -> None:
-    assert set(DEFAULTS) == {"audio", "video", "fusion"}
+    assert set(DEFAULTS) == {"audio", "video", "text", "fusion"}
     for stream, name in DEFAULTS.items():
         assert registry.load("recipes", name).stream == stream
     assert DEFAULTS["fusion"] == "late-fusion"
@@ -80,6 +99,18 @@ def test_set_what_encoder_and_fusion_take() -> None:
     assert DENSE_FUSION.with_settings(["hidden_dim=16"]).fusion_settings == {"hidden_dim": 16}
 
 
+def test_set_what_a_front_end_of_words_takes() -> None:
+    changed = TEXT_CNN.with_settings(["max_tokens=32", "min_count=1", "filters=8"])
+    assert changed.features_settings == {"max_tokens": 32, "min_count": 1}
+    assert changed.encoder_settings == {"filters": 8}
+    assert Recipe.from_json(json.loads(json.dumps(changed.as_json()))) == changed
+    words = ["vocabulary=mine.txt", "lowercase=no", "weights=none"]
+    pieces = S0_BERT.with_settings(words)
+    assert pieces.features_settings == {"vocabulary": "mine.txt", "lowercase": False}
+    assert (S0_BERT.pretrained, pieces.pretrained) == ("bert_base_en_uncased", "none")
+    assert (TEXT_CNN.pretrained, S2_AUDIO.pretrained) == ("none", "none")
+
+
 @pytest.mark.parametrize(
     ("recipe", "word", "expected"),
     [
@@ -102,6 +133,12 @@ def test_set_what_encoder_and_fusion_take() -> None:
         (S2_AUDIO, "encoder=vgg", "no encoders named 'vgg'; known: alexnet"),
         (S2_AUDIO, "features=mfcc", "no features named 'mfcc'; known: s2_16k, s2"),
         (S2_AUDIO, "labels=seven", "no label-sets named 'seven'; known: ravdess8"),
+        (TEXT_CNN, "max_tokens=all", "--set max_tokens=all: must be a whole number, like 64"),
+        (TEXT_CNN, "stream=audio", "--set stream: no such setting"),
+        (TEXT_CNN, "vocabulary=a", "--set vocabulary: no such setting"),  # learnt, never set
+        (TFIDF, "idf=1", "--set idf: no such setting"),
+        (S2_AUDIO, "max_tokens=9", "--set max_tokens: no such setting"),
+        (TEXT_CNN, "transforms=noise", "transforms=noise: one is for audio, the recipe for text"),
         (LATE_FUSION, "fusion=mean", "no fusions named 'mean'; known: sum, calibrated_late, dense"),
     ],
 )

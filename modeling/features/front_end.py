@@ -108,9 +108,9 @@ def vector_names(front_end: FrontEnd, name: str) -> tuple[str, ...]:
       UserError: it gives pictures or sequences.
     """
     names: tuple[str, ...] = getattr(front_end, "names", ())
-    if not names or front_end.standardise_axis != 1:
+    if not names:
         raise UserError(
-            f"features {name!r} are no table of numbers a clip; use s1_statistics"
+            f"features {name!r} are no table of numbers a clip; use s1_statistics or tfidf"
             " (see `list features`)"
         )
     return names

@@ -69,17 +69,22 @@ class Tfidf:
       max_ngram: 1 for words, 2 for pairs of words as well.
       min_df: a term must stand in so many training texts.
       max_terms: the most frequent are kept; 0 keeps all.
-      names: the terms, sorted; empty before `fitted`.
+      terms: sorted; empty before `fitted`.
       idf: of each term.
     """
 
     max_ngram: int = 2
     min_df: int = 5
     max_terms: int = 0
-    names: tuple[str, ...] = ()
+    terms: tuple[str, ...] = ()
     idf: tuple[float, ...] = ()
     stream: str = "text"
     standardise_axis: int | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the columns of a table; a term alone might be called as another column."""
+        return tuple(f"tfidf {term}" for term in self.terms)
 
     def fitted(self, texts: Sequence[str], pretrained: str) -> Tfidf:
         """With terms and weights of the training part, by scikit-learn.
@@ -102,14 +107,26 @@ class Tfidf:
                 f"no term stands in {self.min_df} of {len(texts)} training texts; lower it"
                 " (--set min_df=1) or add texts"
             ) from error
-        names = tuple(vectorizer.get_feature_names_out().tolist())
-        return dataclasses.replace(self, names=names, idf=tuple(vectorizer.idf_.tolist()))
+        terms = tuple(vectorizer.get_feature_names_out().tolist())
+        return dataclasses.replace(self, terms=terms, idf=tuple(vectorizer.idf_.tolist()))
+
+    def as_fields(self) -> dict[str, Any]:
+        """What is stored beside a table; `with_fields` reads it."""
+        return {"max_ngram": self.max_ngram, "terms": self.terms, "idf": self.idf}
+
+    def with_fields(self, fields: dict[str, Any]) -> Tfidf:
+        """As `as_fields` stored it."""
+        return dataclasses.replace(
+            self,
+            max_ngram=fields["max_ngram"],
+            terms=tuple(fields["terms"]),
+            idf=tuple(fields["idf"]),
+        )
 
     def taken_from(self, model: keras.Model) -> Tfidf:
-        names = model.get_layer("terms").get_vocabulary()[1:]  # behind "unknown"
-        return dataclasses.replace(
-            self, names=tuple(names), idf=tuple(model.get_layer("tfidf").idf)
-        )
+        terms = model.get_layer("terms").get_vocabulary()[1:]  # behind "unknown"
+        idf = model.get_layer("tfidf").idf
+        return dataclasses.replace(self, terms=tuple(terms), idf=tuple(idf))
 
     def connect(self, inputs: dict[str, Any], spec: InputSpec) -> Features:
         """(batch, terms) float32."""
@@ -118,7 +135,7 @@ class Tfidf:
             split=split_terms,
             ngrams=tuple(range(1, self.max_ngram + 1)),
             output_mode="count",
-            vocabulary=list(self.names),
+            vocabulary=list(self.terms),
             name="terms",
         )
         return Features(TfidfWeights(self.idf, name="tfidf")(count(inputs["text"])))

@@ -7,9 +7,25 @@ from typing import Any
 import keras
 from keras import ops
 
+from errors import UserError
+
 PAD_ID = 0
 # The widest kernel of an encoder must fit, also where a batch holds empty texts only.
 MIN_TOKENS = 8
+# Transformers have places for so many.
+MAX_TOKENS = 512
+
+
+def require_sizes(max_tokens: int, vocabulary_size: int) -> None:
+    """Checks the settings that all front ends of tokens have.
+
+    Raises:
+      UserError: one of them is out of range.
+    """
+    if not MIN_TOKENS <= max_tokens <= MAX_TOKENS:
+        raise UserError(f"max_tokens={max_tokens}: must be from {MIN_TOKENS} to {MAX_TOKENS}")
+    if vocabulary_size < 1:
+        raise UserError(f"vocabulary_size={vocabulary_size}: must be 1 or more")
 
 
 @keras.saving.register_keras_serializable(package="affectstream")

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from errors import UserError, from_os_error
 from modeling.features.front_end import Features
-from modeling.features.tokens import FitTokens
+from modeling.features.tokens import FitTokens, require_sizes
 from modeling.input_spec import InputSpec
 from modeling.text_presets import NO_WEIGHTS, preset_tokenizer
 
@@ -99,8 +99,10 @@ class WordPieces:
         Args:
           pretrained: the encoder's weights, or "none".
         Raises:
-          UserError: weights or file cannot be read, or lack a special piece.
+          UserError: a setting out of range; weights or file cannot be read, or lack a special
+            piece; nothing to learn from.
         """
+        require_sizes(self.max_tokens, self.vocabulary_size)
         if pretrained != NO_WEIGHTS:
             if self.vocabulary:
                 raise UserError(
@@ -136,7 +138,8 @@ class WordPieces:
 
 def _read(path: Path) -> tuple[str, ...]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not `splitlines`: multilingual vocabularies hold signs that it takes for ends of lines.
+        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
     except OSError as error:
         raise from_os_error(error, path) from error
     except UnicodeDecodeError as error:
@@ -148,6 +151,11 @@ def _learn(texts: Sequence[str], size: int, lowercase: bool) -> tuple[str, ...]:
     """Pieces by the frequency of words, as keras-hub learns them."""
     import keras_hub
 
+    if not any(text.strip() for text in texts):
+        raise UserError(
+            f"no vocabulary can be learnt: none of {len(texts)} training texts has words; name one"
+            " (--set vocabulary=vocab.txt) or add texts"
+        )
     data = tf.data.Dataset.from_tensor_slices([text.encode() for text in texts])
     return tuple(
         keras_hub.tokenizers.compute_word_piece_vocabulary(

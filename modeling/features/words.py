@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from errors import UserError
 from modeling.features.front_end import Features
-from modeling.features.tokens import PAD_ID, FitTokens
+from modeling.features.tokens import PAD_ID, FitTokens, require_sizes
 from modeling.input_spec import InputSpec
 
 READ_BATCH = 4096
@@ -65,8 +65,9 @@ class WordTokens:
         """With the words of the training part, the most frequent first.
 
         Raises:
-          UserError: no word occurs often enough.
+          UserError: a setting out of range, or no word occurs often enough.
         """
+        require_sizes(self.max_tokens, self.vocabulary_size)
         counts = Counter(word for words in words_of(texts) for word in words)
         ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         known = [word for word, count in ranked if count >= self.min_count]

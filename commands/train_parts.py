@@ -1,0 +1,121 @@
+"""`train` of a fusion: its data by stream, and the runs of its parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import registry
+from commands import paths
+from errors import UserError
+from preprocessing.clip import STREAMS
+from preprocessing.data_folder import DataFolder
+
+
+def data_by_stream(words: tuple[str, ...]) -> dict[str, list[Path]]:
+    """`--data` by the stream that it is for, "" for all; a feature table knows its stream."""
+    found: dict[str, list[Path]] = {}
+    for word in words:
+        stream, equals, path = word.partition("=")
+        if not (equals and stream in STREAMS):
+            stream, path = _stream_of_table(Path(word)), word
+        found.setdefault(stream, []).append(Path(path))
+    return found
+
+
+def _stream_of_table(path: Path) -> str:
+    """The stream that the features of a table describe; "" for a data folder or unknown origin."""
+    from preprocessing.feature_table import features_of, is_feature_table
+
+    name = features_of(path) if is_feature_table(path) else ""
+    return registry.entry("features", name).stream if name else ""
+
+
+def paired_tables(runs: dict[str, Path], data: dict[str, list[Path]]) -> DataFolder | None:
+    """The feature tables of all streams of a fusion as one; None where data are recordings.
+
+    Raises:
+      UserError: tables for some streams only, several for one, or tables that disagree.
+    """
+    from preprocessing.feature_table import is_feature_table
+
+    if not any(is_feature_table(path) for found in data.values() for path in found):
+        return None
+    tables = one_table_each(data, tuple(runs))
+    from modeling.run_folder import read_run
+
+    features = {stream: read_run(path).recipe.features for stream, path in runs.items()}
+    return paths.open_paired(tables, features)
+
+
+def one_table_each(data: dict[str, list[Path]], streams: tuple[str, ...]) -> dict[str, Path]:
+    """The one feature table of each stream.
+
+    Raises:
+      UserError: a stream without any, or one with several.
+    """
+    if set(data) != set(streams) or any(len(found) > 1 for found in data.values()):
+        wanted = " ".join(f"--data {stream}=TABLE" for stream in streams)
+        raise UserError(f"a fusion over feature tables needs one of each stream: {wanted}")
+    return {stream: found[0] for stream, found in data.items()}
+
+
+def divided(settings: tuple[str, ...], recipe: Any) -> tuple[list[str], dict[str, list[str]]]:
+    """`--set` words of the recipe itself, and `STREAM.key=value` words of its parts by stream."""
+    streams = {registry.load("recipes", part).stream for part in recipe.parts}
+    own: list[str] = []
+    of_parts: dict[str, list[str]] = {stream: [] for stream in streams}
+    for word in settings:
+        stream, dot, rest = word.partition(".")
+        if dot and stream in streams:
+            of_parts[stream].append(rest)
+        else:
+            own.append(word)
+    return own, of_parts
+
+
+def with_parts(
+    recipe: Any,
+    runs: dict[str, Path],
+    data: dict[str, list[Path]],
+    options: tuple[Any, ...],
+    settings: dict[str, list[str]],
+) -> dict[str, Path]:
+    """The runs to fuse: those named, and the parts of the recipe, trained first where needed."""
+    out, seed = options[0], options[1]
+    for part in recipe.parts:
+        stream = registry.load("recipes", part).stream
+        if stream in runs:
+            continue
+        runs[stream] = out.with_name(f"{out.name}-{stream}")
+        state = _state(runs[stream])
+        if state == "finished":
+            continue
+        words: list[str | int | Path] = ["--recipe", part, "--labels", recipe.labels]
+        own = data.get(stream, data.get("", []))
+        words += [word for path in own for word in ("--data", path)]
+        words += [word for value in settings[stream] for word in ("--set", value)]
+        words += ["--resume"] if state == "unfinished" else []
+        words += ["--allow-leak"] if options[4] else []
+        words += ["--allow-fixed-sentences"] if options[6] else []
+        if code := paths.run_command("train", *words, "--out", runs[stream], "--seed", seed):
+            raise UserError(f"training {runs[stream]} ended with exit code {code}")
+    return runs or {name: _default_run(name) for name in ("audio", "video")}
+
+
+def _state(run: Path) -> str:
+    if not (run / "run.json").is_file():
+        return "absent"
+    from modeling.run_folder import read_run
+
+    return "finished" if read_run(run).finished else "unfinished"
+
+
+def _default_run(stream: str) -> Path:
+    """runs/STREAM; trained first, with all defaults, when it is not there."""
+    path = paths.RUNS / stream
+    if not (path / "run.json").is_file() and (
+        code := paths.run_command("train", "--stream", stream)
+    ):
+        raise UserError(f"training {path} for the fusion ended with exit code {code}")
+    return path

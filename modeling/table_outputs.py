@@ -1,0 +1,59 @@
+"""What trained streams say to the rows of paired feature tables, without any recording."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+
+import registry
+from errors import UserError
+from modeling.features.front_end import FrontEnd, vector_names
+from modeling.part import Part, class_indices
+from modeling.stream_arrays import Arrays
+from modeling.stream_model import NETWORK
+from preprocessing.labels import LabelSet
+from preprocessing.paired_tables import PairedTables
+
+ROWS_A_STEP = 256
+
+
+def are_paired(part: Part) -> bool:
+    """Whether the part is read from paired feature tables."""
+    return any(isinstance(folder, PairedTables) for folder in part.folders)
+
+
+def outputs_from_tables(
+    streams: Mapping[str, keras.Model], features: Mapping[str, str], part: Part, labels: LabelSet
+) -> Arrays:
+    """Outputs of frozen streams over the rows of a part.
+
+    Args:
+      streams: stream -> its whole model; only its network is run.
+      features: stream -> name of its front end.
+    Returns:
+      `STREAM_logits`, `STREAM_embedding`, `STREAM_present` float32 and `truth` int, by row.
+    Raises:
+      UserError: a table lacks a column, or records stand beside tables.
+    """
+    made: dict[str, list[np.ndarray]] = {}
+    for stream, model in streams.items():
+        names = vector_names(front_end_of(model, features[stream]), features[stream])
+        network = model.get_layer(NETWORK)
+        for folder, rows in zip(part.folders, part.rows, strict=True):
+            if not isinstance(folder, PairedTables):
+                raise UserError(f"{folder.path}: records beside feature tables; give one kind")
+            values, there = folder.values(stream, rows, names)
+            answer = network.predict({"features": values}, ROWS_A_STEP, verbose=0)
+            for kind in ("logits", "embedding"):
+                made.setdefault(f"{stream}_{kind}", []).append(answer[kind])
+            made.setdefault(f"{stream}_present", []).append(there.astype(np.float32))
+    arrays = {name: np.concatenate(parts) for name, parts in made.items()}
+    return arrays | {"truth": class_indices(part, labels)}
+
+
+def front_end_of(model: keras.Model, features: str) -> FrontEnd:
+    """The front end that a trained model of one stream holds."""
+    front_end = registry.load("features", features)
+    return front_end.taken_from(model) if front_end.stream == "text" else front_end

@@ -1,0 +1,330 @@
+"""`predict` on words: typed, from files, heard by a recogniser, alone or beside other streams."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+import registry
+from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED, EXIT_USAGE, MediaError
+from opencv_model.weights import CACHE_VARIABLE
+from preprocessing.recognisers.recogniser import NothingUnderstoodError, RecogniserFailedError
+from serving import Recognizer, load
+from tests.factories import tone, write_sound
+from tests.models import LABELS, records, run, train, write_data
+
+KEYS = {
+    *("path", "duration_s", "label", "probabilities", "streams", "face_coverage"),
+    *("windows", "warnings"),
+}
+
+
+def settings(*words: str) -> tuple[str, ...]:
+    return tuple(typed for word in words for typed in ("--set", word))
+
+
+class Fake:
+    """Hears the same words in every sound, and none in silence; counts what it is asked."""
+
+    name = "fake"
+    packages: ClassVar[tuple[str, ...]] = ()
+    answer: ClassVar[str | Exception] = "furious shout"
+    asked: ClassVar[list[int]] = []
+
+    def __init__(self, language: str) -> None:
+        self.language = language
+
+    def __call__(self, pcm: np.ndarray, sample_rate_hz: int) -> str:
+        assert pcm.dtype == np.int16
+        if not pcm.any():
+            raise NothingUnderstoodError
+        Fake.asked.append(len(pcm))
+        if isinstance(Fake.answer, Exception):
+            raise Fake.answer
+        return Fake.answer
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Fake]:
+    """`Fake` in the place of sphinx, and a cache of its own."""
+    monkeypatch.setattr(Fake, "answer", "furious shout")
+    monkeypatch.setattr(Fake, "asked", [])
+    entry = registry.Entry("tests.test_text_predict:Fake", "fake")
+    monkeypatch.setitem(registry.TABLE["recognisers"], "sphinx", entry)
+    monkeypatch.setitem(sys.modules, "tests.test_text_predict", sys.modules[__name__])
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    return Fake
+
+
+@pytest.fixture(scope="module")
+def text_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Knows the words of `tests.models` well."""
+    folder = tmp_path_factory.mktemp("text")
+    made = records(num_takes=4, streams=("audio", "text"))
+    data = write_data(folder / "data", made)
+    small = settings("token_dim=16", "filters=16", "embedding_dim=16", "learning_rate=0.02")
+    words = ("--epochs", 8, "--batch-size", 4, *small, *settings("transforms="))
+    assert train(folder / "run", *words, stream="text", data=data) == EXIT_OK
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def fused_run(text_run: Path, audio_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Words beside sound."""
+    out = tmp_path_factory.mktemp("fused") / "run"
+    parts = ("--audio-run", audio_run, "--text-run", text_run)
+    data = text_run.parent / "data"
+    assert train(out, *parts, "--set", "fusion=sum", stream="fusion", data=data) == EXIT_OK
+    return out
+
+
+@pytest.fixture(scope="module")
+def recognizer(text_run: Path) -> Recognizer:
+    return load(text_run)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("inputs")
+    growing = tone(4.2) * np.linspace(0.3, 1, 67_200, dtype=np.float32)  # no two windows alike
+    write_sound(out / "voice.wav", growing, 16_000)
+    write_sound(out / "silent.wav", np.zeros(32_000, np.float32), 16_000)
+    (out / "lines.txt").write_bytes(
+        "\ufefffurious shout\r\n\r\n  \t\nlonely tears\nwow 😡 我\n".encode()
+    )
+    (out / "latin.txt").write_bytes(b"caf\xe9 wow\n")
+    (out / "empty.txt").touch()
+    (out / "blank.txt").write_text("\n  \n\t\n")
+    (out / "folder.txt").mkdir()
+    return out
+
+
+def asked(
+    capfd: pytest.CaptureFixture[str], *words: object, code: int = EXIT_OK
+) -> list[dict[str, Any]]:
+    """The lines of `predict --json`."""
+    capfd.readouterr()
+    assert run("predict", *words, "--json") == code
+    return [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+
+
+# === Words alone ===
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("furious shout again", "angry"),
+        ("LONELY, tears!!", "sad"),
+        ("wonderful 😡 laugh 我", "happy"),
+        ("rotten filthy " * 2500, "disgust"),
+        ("-- unexpected\nwow", "surprised"),
+    ],
+)
+def test_words_alone(
+    text: str, label: str, text_run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (answer,) = asked(capfd, "--model", text_run, "--text", text)
+    assert set(answer) == KEYS
+    assert (answer["path"], answer["duration_s"], answer["label"]) == ("text", 0.0, label)
+    assert set(answer["probabilities"]) == set(LABELS)
+    assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+    assert answer["streams"] == {"text": answer["probabilities"]}
+    assert answer["face_coverage"] is None
+    assert answer["warnings"] == []
+    (window,) = answer["windows"]
+    assert (window["start_s"], window["end_s"], window["label"]) == (0.0, 0.0, label)
+
+
+def test_in_plain_words(text_run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    capfd.readouterr()
+    assert run("predict", "--model", text_run, "--text", "furious shout") == EXIT_OK
+    said = capfd.readouterr().out
+    assert said.startswith("text: angry  (angry ")
+    assert said.count("\n") == 1
+
+
+def test_words_never_seen_still_get_an_answer(recognizer: Recognizer) -> None:
+    for text in ("😡😡", "我很高兴", "x" * 100_000, "..."):
+        answer = recognizer.read(text)
+        assert sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("text", ["", "  \t\n"])
+def test_no_words(text: str, text_run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    capfd.readouterr()
+    assert run("predict", "--model", text_run, "--text", text) == EXIT_NOTHING_DONE
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert "rejected text: no words in it; leave it out" in said.err.splitlines()
+
+
+def test_a_model_that_knows_no_words(audio_run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (answer,) = asked(capfd, "--model", audio_run, "--text", "wow", code=EXIT_NOTHING_DONE)
+    assert answer["error"] == "text: words, and the model knows audio only; use another"
+
+
+# === Files of lines ===
+
+
+def test_every_line_is_answered(
+    text_run: Path, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path, table = folder / "lines.txt", tmp_path / "table.csv"
+    answers = asked(capfd, path, "--model", text_run, "--csv", table)
+    assert [answer["path"] for answer in answers] == [f"{path}:{n}" for n in (1, 4, 5)]
+    assert [answer["label"] for answer in answers] == ["angry", "sad", "surprised"]
+    with open(table, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label"] for row in rows] == ["angry", "sad", "surprised"]
+    assert {row["streams"] for row in rows} == {"text"}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("latin.txt", "not UTF-8 text"),
+        ("empty.txt", "no words in it; write one utterance a line"),
+        ("blank.txt", "no words in it; write one utterance a line"),
+        ("absent.txt", "absent.txt"),
+    ],
+)
+def test_files_without_lines(
+    name: str,
+    expected: str,
+    text_run: Path,
+    folder: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    (answer,) = asked(capfd, folder / name, "--model", text_run, code=EXIT_NOTHING_DONE)
+    assert expected in answer["error"]
+    assert answer["error"].startswith(str(folder / name))
+    beside = (folder / name, folder / "lines.txt")
+    answers = asked(capfd, *beside, "--model", text_run, code=EXIT_SOME_REJECTED)
+    assert [("error" in answer) for answer in answers] == [True, False, False, False]
+
+
+# === Words of a recording ===
+
+
+def test_told_what_is_said(
+    text_run: Path, fused_run: Path, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    told = (folder / "voice.wav", "--text", "lonely tears")
+    (answer,) = asked(capfd, *told, "--model", text_run)
+    assert answer["label"] == "sad"
+    assert answer["duration_s"] == pytest.approx(4.2, abs=0.1)
+    assert len(answer["windows"]) > 1
+    assert {window["label"] for window in answer["windows"]} == {"sad"}
+    (answer,) = asked(capfd, *told, "--model", fused_run)
+    assert set(answer["streams"]) == {"audio", "text"}
+    assert answer["warnings"] == []
+    assert max(answer["streams"]["text"], key=answer["streams"]["text"].get) == "sad"
+    (answer,) = asked(capfd, told[0], "--model", fused_run)
+    assert set(answer["streams"]) == {"audio"}
+    assert answer["warnings"] == [
+        "no words given (--text, or --transcribe sphinx): answered without text"
+    ]
+
+
+def test_a_recording_without_words(
+    text_run: Path, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for more in ((), ("--text", " ")):
+        words = (folder / "voice.wav", "--model", text_run, *more)
+        (answer,) = asked(capfd, *words, code=EXIT_NOTHING_DONE)
+        assert "no words given (--text, or --transcribe sphinx)" in answer["error"]
+        assert "the model knows words only" in answer["error"]
+        assert "\n" not in answer["error"]
+
+
+def test_heard_by_a_recogniser(
+    fake: type[Fake],
+    text_run: Path,
+    fused_run: Path,
+    folder: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    heard = (folder / "voice.wav", "--transcribe", "sphinx")
+    (answer,) = asked(capfd, *heard, "--model", text_run)
+    assert answer["label"] == "angry"
+    windows = len(answer["windows"])
+    assert {window["label"] for window in answer["windows"]} == {"angry"}
+    assert len(fake.asked) == windows > 1
+    assert max(fake.asked) == 3 * 16_000
+    (answer,) = asked(capfd, *heard, "--model", fused_run)
+    assert set(answer["streams"]) == {"audio", "text"}
+    assert answer["warnings"] == []
+    assert len(fake.asked) == windows  # the same sound is not heard twice
+
+
+@pytest.mark.parametrize(
+    ("failure", "expected"),
+    [
+        (NothingUnderstoodError(), "no words understood (nothing understood)"),
+        (RecogniserFailedError("refused"), "no words understood (refused)"),
+    ],
+)
+def test_nothing_heard(
+    failure: Exception,
+    expected: str,
+    fake: type[Fake],
+    text_run: Path,
+    fused_run: Path,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(fake, "answer", failure)
+    heard = ("--transcribe", "sphinx")
+    (answer,) = asked(
+        capfd, folder / "voice.wav", *heard, "--model", text_run, code=EXIT_NOTHING_DONE
+    )
+    assert expected in answer["error"]
+    (answer,) = asked(capfd, folder / "voice.wav", *heard, "--model", fused_run)
+    assert answer["warnings"] == [f"{expected}: answered without text"]
+
+
+def test_silence_has_no_words(
+    fake: type[Fake], text_run: Path, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = (folder / "silent.wav", "--transcribe", "sphinx", "--model", text_run)
+    (answer,) = asked(capfd, *words, code=EXIT_NOTHING_DONE)
+    assert "nothing to answer from" in answer["error"]
+    assert fake.asked == []
+
+
+def test_a_fused_model_from_words_alone(
+    fused_run: Path, text_run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (answer,) = asked(capfd, "--model", fused_run, "--text", "furious shout")
+    assert answer["label"] == "angry"
+    assert set(answer["streams"]) == {"text"}
+    assert answer["warnings"] == ["words only: answered without audio"]
+    with pytest.raises(MediaError, match="no words in it"):
+        load(fused_run).read("  ")
+
+
+# === What does not go together ===
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("voice.wav", "silent.wav", "--text", "a"),
+        ("voice.wav", "--text", "a", "--transcribe", "sphinx"),
+        ("lines.txt", "--text", "a"),
+        ("lines.txt", "--annotate", "out.mp4"),
+        ("--text", "a", "--annotate", "out.mp4"),
+        (),
+    ],
+)
+def test_usage(words: tuple[str, ...], text_run: Path, folder: Path) -> None:
+    typed = [folder / word if (folder / word).is_file() else word for word in words]
+    assert run("predict", *typed, "--model", text_run) == EXIT_USAGE
