@@ -23,6 +23,7 @@ def report(result: PreprocessResult, out: Path, shown: str) -> None:
     for name, count in (
         ("with sound", sum(bool(row.num_samples) for row in rows)),
         (f"with {shown}", sum(bool(row.num_faces) for row in rows)),
+        ("with words", sum(bool(row.transcript.strip()) for row in rows)),
     ):
         click.echo(f"  {name}: {count}")
     looked, found = sum(r.num_frames for r in rows), sum(r.num_faces for r in rows)

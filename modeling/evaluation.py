@@ -195,7 +195,7 @@ def table(result: dict[str, Any]) -> str:
         f"{result['run']} on {', '.join(result['data'])}, {result['split']}" + _stamp(result),
         f"  UAR       {result['uar']:.3f}{told}",
         f"  WA        {result['wa']:.3f}",
-        f"  macro-F1  {result['macro_f1']:.3f}",
+        f"  macro-F1  {result['macro_f1']:.3f}, weighted {result['weighted_f1']:.3f}",
         f"  ECE       {result['ece']:.3f}",
         f"  clips     {result['num_clips']}, speakers {speakers}",
         f"  {'class':<12}{'recall':>8}{'precision':>11}{'F1':>7}{'clips':>7}",

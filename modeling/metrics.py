@@ -119,6 +119,7 @@ def report(
         "uar": scores["uar"],
         "wa": scores["wa"],
         "macro_f1": float(np.mean(f1[present])),
+        "weighted_f1": float(np.average(f1, weights=support)),
         "ece": expected_calibration_error(truth, probabilities),
         "uar_ci95": uar_interval(truth, guesses, speakers),
         "num_clips": len(truth),
