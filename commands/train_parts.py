@@ -93,6 +93,8 @@ def with_parts(
             continue
         words: list[str | int | Path] = ["--recipe", part, "--labels", recipe.labels]
         own = data.get(stream, data.get("", []))
+        if data and not own:
+            raise UserError(f"no --data for {stream}, the part {part}; add --data {stream}=PATH")
         words += [word for path in own for word in ("--data", path)]
         words += [word for value in settings[stream] for word in ("--set", value)]
         words += ["--resume"] if state == "unfinished" else []

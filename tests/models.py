@@ -195,6 +195,11 @@ def train(out: Path, *words: object, stream: str = "video", data: Path | None = 
     return run("train", "--stream", stream, *source, "--out", out, "--epochs", 2, *words)
 
 
+def settings(*words: str) -> tuple[str, ...]:
+    """`key=value` words as typed: each behind a `--set`."""
+    return tuple(typed for word in words for typed in ("--set", word))
+
+
 def the_one_line(text: str) -> str:
     """The only line of an error: its last, which begins with "Error:".
 

@@ -14,12 +14,17 @@ from scipy.special import softmax
 import registry
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE
 from modeling.training import load_model
-from tests.models import ALL, LABELS, record, records, run, the_one_line, train, write_data
-
-
-def settings(*words: str) -> tuple[str, ...]:
-    return tuple(typed for word in words for typed in ("--set", word))
-
+from tests.models import (
+    ALL,
+    LABELS,
+    record,
+    records,
+    run,
+    settings,
+    the_one_line,
+    train,
+    write_data,
+)
 
 CNN = settings("token_dim=16", "filters=16", "embedding_dim=16", "max_tokens=16")
 SMALL_BERT = ("weights=none", "num_layers=1", "hidden_dim=8", "num_heads=2", "intermediate_dim=16")
@@ -197,4 +202,4 @@ def test_runs_that_do_not_fit(
         assert expected in the_one_line(capfd.readouterr().err)
         assert not out.exists()
     assert train(out, "--text-run", text_run, stream="text") == EXIT_USAGE
-    assert train(out, "--data", f"text={tmp_path}", stream="text") == EXIT_USAGE
+    assert train(out, "--data", f"audio={tmp_path}", stream="text") == EXIT_USAGE

@@ -26,6 +26,7 @@ from tests.models import (
     record,
     records,
     run,
+    settings,
     the_one_line,
     train,
     write_data,
@@ -33,10 +34,6 @@ from tests.models import (
 from tests.test_training import assert_same_run, interrupt_after
 
 FIXED = ("Kids are talking by the door", "Dogs are sitting by the door")
-
-
-def settings(*words: str) -> tuple[str, ...]:
-    return tuple(typed for word in words for typed in ("--set", word))
 
 
 CNN = settings("token_dim=16", "filters=16", "embedding_dim=16", "max_tokens=16")
@@ -196,7 +193,16 @@ def test_begun_from_another_run_with_its_vocabulary(text_run: Path, tmp_path: Pa
     asked = {"text": tf.constant([b"wonderful laugh", b"lonely tears again", b""])}
     logits = [np.asarray(model(asked, training=False)["logits"]) for model in models]
     np.testing.assert_allclose(logits[0], logits[1], atol=1e-4)
-    assert models[1].get_layer("tokens").max_tokens == 16
+
+
+def test_begun_from_another_run_with_settings_of_its_own(
+    text_run: Path, text_data: Path, tmp_path: Path
+) -> None:
+    words = (*CNN, *settings("max_tokens=24"), "--init-from", text_run, "--epochs", 1)
+    assert train(tmp_path / "run", *words, stream="text", data=text_data) == EXIT_OK
+    model = load_model(tmp_path / "run" / "best.keras")
+    assert told(tmp_path / "run")["recipe"]["features_settings"] == {"max_tokens": 24}
+    assert model.get_layer("tokens").max_tokens == 24
 
 
 @pytest.mark.parametrize("recipe", ["tfidf", "s3-tinybert"])
