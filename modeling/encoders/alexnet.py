@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
+from modeling.encoders.batch_norm import MOMENTUM
 from modeling.encoders.input_shapes import require_picture
 
 # One row a convolution: filters, kernel, stride, whether a 3x3 max-pool of stride 2 follows.
@@ -59,7 +60,7 @@ def alexnet(
     features = keras.Input(input_shape, name="features")
     x = features
     for convolution, (_, _, _, has_pool) in zip(convolutions, STAGES, strict=True):
-        x = layers.ReLU()(layers.BatchNormalization()(convolution(x)))
+        x = layers.ReLU()(layers.BatchNormalization(momentum=MOMENTUM)(convolution(x)))
         if has_pool:
             x = layers.MaxPooling2D(3, 2)(x)
     x = layers.Dropout(dropout)(layers.Flatten()(x))

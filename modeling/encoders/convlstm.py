@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
+from modeling.encoders.batch_norm import MOMENTUM
 from modeling.encoders.masked_mean import FoldTime, UnfoldTime
 
 # One row a stage of the picture network in front: filters, kernel, stride.
@@ -50,14 +51,14 @@ def convlstm(
     x = FoldTime(name="fold_time")(features)
     for filters, kernel, stride in STEM:
         x = layers.Conv2D(filters, kernel, strides=stride, padding="same")(x)
-        x = layers.ELU()(layers.BatchNormalization()(x))
+        x = layers.ELU()(layers.BatchNormalization(momentum=MOMENTUM)(x))
     x = UnfoldTime(name="unfold_time")(x, mask)
     # Of the rank of a picture: Keras widens a mask to it on TensorFlow, but not on JAX.
     there = ops.expand_dims(mask, (2, 3, 4))
     x = layers.Dropout(dropout)(lower(x, mask=there))
     x = ops.max_pool(x, (1, 2, 2), strides=(1, 2, 2))
     x = layers.Dropout(dropout)(upper(x, mask=there))
-    x = layers.BatchNormalization()(dense(layers.GlobalAveragePooling2D()(x)))
+    x = layers.BatchNormalization(momentum=MOMENTUM)(dense(layers.GlobalAveragePooling2D()(x)))
     embedding = layers.ELU(name="embedding")(x)
     logits = head(layers.Dropout(dense_dropout)(embedding))
     return keras.Model(

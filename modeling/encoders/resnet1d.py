@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import layers
 
+from modeling.encoders.batch_norm import MOMENTUM
 from modeling.encoders.input_shapes import require_vector
 
 # One row a stage: filters, stride of its first block; two blocks each.
@@ -65,7 +66,7 @@ def _normalised(x: Any, filters: int, kernel: int, stride: int) -> Any:
         use_bias=False,
         kernel_initializer="he_normal",
     )(x)
-    return layers.BatchNormalization()(x)
+    return layers.BatchNormalization(momentum=MOMENTUM)(x)
 
 
 def _block(x: Any, filters: int, stride: int) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import layers
 
+from modeling.encoders.batch_norm import MOMENTUM
 from modeling.encoders.input_shapes import require_picture
 
 # One row a stage: filters, blocks, stride of its first block.
@@ -64,7 +65,7 @@ def _normalised(x: Any, filters: int, kernel: int, stride: int) -> Any:
         use_bias=False,
         kernel_initializer="he_normal",
     )(x)
-    return layers.BatchNormalization(epsilon=EPSILON)(x)
+    return layers.BatchNormalization(momentum=MOMENTUM, epsilon=EPSILON)(x)
 
 
 def _block(x: Any, filters: int, stride: int) -> Any:
