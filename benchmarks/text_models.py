@@ -25,7 +25,7 @@ COLUMNS = (
     "ms a sentence, batch 1",
 )
 # Widths of the large networks when it must only be shown that this runs.
-QUICK = (*("weights=none", "num_layers=1", "hidden_dim=16"), *("num_heads=2", "vocabulary_size=500"))
+QUICK = ("weights=none", "num_layers=1", "hidden_dim=16", "num_heads=2", "vocabulary_size=500")
 
 
 def texts(count: int) -> tuple[list[str], str]:

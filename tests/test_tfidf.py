@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def values(model: keras.Model, texts: list[Any]) -> np.ndarray:
 def assert_as_scikit_learn(learnt: list[str], asked: list[str]) -> None:
     reference = TfidfVectorizer(ngram_range=(1, 2), min_df=5, sublinear_tf=True).fit(learnt)
     fitted = TFIDF.fitted(learnt, "none")
-    assert fitted.names == tuple(reference.get_feature_names_out())
+    assert fitted.terms == tuple(reference.get_feature_names_out())
     expected = reference.transform(asked).toarray()
     assert expected.any()
     np.testing.assert_allclose(values(model_of(fitted), asked), expected, atol=1e-6)
@@ -78,7 +79,7 @@ def test_equal_on_other_scripts_emoji_and_empty_rows() -> None:
 
 def test_worked_out_by_hand() -> None:
     fitted = Tfidf(max_ngram=1, min_df=1).fitted(["aa bb", "aa aa cc"], "none")
-    assert fitted.names == ("aa", "bb", "cc")
+    assert fitted.terms == ("aa", "bb", "cc")
     rare = np.log(3 / 2) + 1
     np.testing.assert_allclose(fitted.idf, [1, rare, rare], rtol=1e-12)
     made = values(model_of(fitted), ["aa aa cc", "bb zz", "zz", ""])
@@ -89,14 +90,21 @@ def test_worked_out_by_hand() -> None:
 
 def test_terms_come_from_the_training_part_only() -> None:
     fitted = Tfidf(min_df=1).fitted(["good day"], "none")
-    assert fitted.names == ("day", "good", "good day")
+    assert fitted.terms == ("day", "good", "good day")
     assert not values(model_of(fitted), ["unseen words here"]).any()
 
 
 def test_settings() -> None:
     texts = ["one two three", "one two", "one"]
-    assert Tfidf(max_ngram=1, min_df=2).fitted(texts, "none").names == ("one", "two")
-    assert Tfidf(max_ngram=1, min_df=1, max_terms=1).fitted(texts, "none").names == ("one",)
+    assert Tfidf(max_ngram=1, min_df=2).fitted(texts, "none").terms == ("one", "two")
+    assert Tfidf(max_ngram=1, min_df=1, max_terms=1).fitted(texts, "none").terms == ("one",)
+
+
+def test_columns_of_a_table_and_what_is_stored_beside_it() -> None:
+    fitted = Tfidf(max_ngram=1, min_df=1).fitted(["good day"], "none")
+    assert fitted.names == ("tfidf day", "tfidf good")
+    stored = json.loads(json.dumps(fitted.as_fields()))
+    assert dataclasses.replace(TFIDF.with_fields(stored), min_df=1) == fitted
 
 
 @pytest.mark.parametrize("texts", [["", " "], ["one", "two"], ["... !"] * 9])
@@ -118,7 +126,7 @@ def test_saved_and_taken_from(tmp_path: Path) -> None:
     save_model(model, tmp_path / "tfidf.keras")
     loaded = load_model(tmp_path / "tfidf.keras")
     np.testing.assert_allclose(values(loaded, texts), values(model, texts), atol=1e-7)
-    taken = dataclasses.replace(TFIDF).taken_from(loaded)
+    taken = TFIDF.taken_from(loaded)
     assert taken == fitted
     x = keras.Input((2,))
     with pytest.raises(ValueError, match="terms"):
