@@ -345,10 +345,11 @@ TFIDF = Recipe(
     stream="text",
     source="S1: TF-IDF of words and pairs, min_df 5, sublinear; a linear layer judges it",
     encoder="linear",
+    encoder_settings={"l2": 1e-5},
     features="tfidf",
     epochs=40,
     batch_size=64,
-    learning_rate=1e-2,
+    learning_rate=3e-3,
     early_stopping=8,
 )
 S0_BERT = Recipe(

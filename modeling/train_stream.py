@@ -104,7 +104,9 @@ def _front_end(recipe: Recipe, data: TrainingData, options: TrainOptions) -> Fro
     if options.init_from is not None and recipe.stream == "text":
         donor = training.load_model(options.init_from / run_folder.BEST)
         try:
-            own: TextFrontEnd = registry.load("features", recipe.features)
+            own: TextFrontEnd = dataclasses.replace(
+                registry.load("features", recipe.features), **recipe.features_settings
+            )
             return own.taken_from(donor)
         except ValueError as error:
             raise UserError(

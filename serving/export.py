@@ -41,7 +41,10 @@ class ServedModel(tf.Module):
         super().__init__()
         self.models = models
         self.class_names = tf.constant(labels)
-        self.assets = [tf.saved_model.Asset(str(path)) for path in sorted(assets.iterdir())]
+        self.labels_asset = tf.saved_model.Asset(str(assets / LABELS_ASSET))
+        self.config_asset = tf.saved_model.Asset(str(assets / CONFIG_ASSET))
+        if (assets / VOCABULARY_ASSET).is_file():
+            self.vocabulary_asset = tf.saved_model.Asset(str(assets / VOCABULARY_ASSET))
         self.served = {name: self._serving(model) for name, model in models.items()}
 
     def _serving(self, model: keras.Model) -> Any:
@@ -51,11 +54,14 @@ class ServedModel(tf.Module):
         }
 
         def serve(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            made = model(inputs, training=False)
-            label = tf.gather(self.class_names, tf.argmax(made["probabilities"], axis=1))
-            return {**made, "label": label}
+            return self._serve(model, inputs)
 
         return tf.function(serve, input_signature=[specs])
+
+    def _serve(self, model: keras.Model, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        made = model(inputs, training=False)
+        label = tf.gather(self.class_names, tf.argmax(made["probabilities"], axis=1))
+        return {**made, "label": label}
 
 
 def export(
@@ -181,7 +187,7 @@ def read_saved(path: Path) -> Any:
     Raises:
       UserError: damaged.
     """
-    if "text" in read_config(path)["streams"]:
+    if "text" in read_config(path).get("streams", ()):
         import tensorflow_text  # noqa: F401  (operations that the model may need)
     try:
         return tf.saved_model.load(str(path))

@@ -54,8 +54,8 @@ class Case:
 _SPECTROGRAM = (128, 282, 1)
 _FROM_NOTHING = {"weights": "none"}
 _SMALL_BERT = {**_FROM_NOTHING, "num_layers": 2, "num_heads": 2, "intermediate_dim": 16}
-_WORDS = {"vocabulary_size": 12, "full_vocabulary_size": 20_000}
-_PIECES = {"vocabulary_size": 12, "full_vocabulary_size": 30_522}
+_WORDS: dict[str, Any] = {"vocabulary_size": 12, "full_vocabulary_size": 20_000}
+_PIECES: dict[str, Any] = {"vocabulary_size": 12, "full_vocabulary_size": 30_522}
 
 CASES: dict[str, Case] = {
     "s2_audio": Case((32, 48, 1), _SPECTROGRAM, 387_335),

@@ -21,7 +21,17 @@ from opencv_model.track import CropFormat
 from tests.models import LABELS, picture, records, run, the_one_line, write_data
 
 CONTRACT = {
-    *("uar", "wa", "macro_f1", "ece", "uar_ci95", "num_clips", "num_speakers", "per_class"),
+    *(
+        "uar",
+        "wa",
+        "macro_f1",
+        "weighted_f1",
+        "ece",
+        "uar_ci95",
+        "num_clips",
+        "num_speakers",
+        "per_class",
+    ),
     *("per_speaker", "confusion_matrix", "labels", "split", "leak_allowed"),
 }
 OURS = {"synthetic", "notes", "run", "data", "left_out"}

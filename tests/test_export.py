@@ -238,8 +238,8 @@ def test_a_model_that_answers_differently_is_not_exported(
 ) -> None:
     serve = module.ServedModel._serve
 
-    def wrong(self: Any, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        made = serve(self, inputs)
+    def wrong(self: Any, model: Any, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        made = serve(self, model, inputs)
         return {**made, "probabilities": made["probabilities"] + 2e-5}
 
     monkeypatch.setattr(module.ServedModel, "_serve", wrong)

@@ -33,6 +33,7 @@ def test_scores_are_those_of_scikit_learn() -> None:
     assert told["uar"] == pytest.approx(balanced_accuracy_score(truth, guesses))
     assert told["wa"] == pytest.approx(accuracy_score(truth, guesses))
     assert told["macro_f1"] == pytest.approx(f1_score(truth, guesses, average="macro"))
+    assert told["weighted_f1"] == pytest.approx(f1_score(truth, guesses, average="weighted"))
     recalls = recall_score(truth, guesses, average=None)
     for index, label in enumerate(LABELS):
         assert told["per_class"][label]["recall"] == pytest.approx(recalls[index])
@@ -47,7 +48,7 @@ def test_the_keys() -> None:
     truth, shares = guessed()
     told = metrics.report(truth, shares, LABELS, speakers(200, 5))
     assert set(told) == {
-        *("uar", "wa", "macro_f1", "ece", "uar_ci95", "num_clips", "num_speakers"),
+        *("uar", "wa", "macro_f1", "weighted_f1", "ece", "uar_ci95", "num_clips", "num_speakers"),
         *("per_class", "per_speaker", "confusion_matrix", "labels"),
     }
     for scores in told["per_class"].values():

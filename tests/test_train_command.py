@@ -129,7 +129,8 @@ def test_class_weights_make_the_seen_shares_even(video_run: Path) -> None:
     "words",
     [
         (),
-        ("--stream", "text"),
+        ("--stream", "smell"),
+        ("--stream", "text", "--data", "audio=x"),
         ("--recipe", "s2-voice"),
         ("--stream", "video", "--recipe", "s2-audio"),
         ("--stream", "video", "--audio-run", "x"),
@@ -301,7 +302,7 @@ def test_folders_prepared_differently(
     toy_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     other = write_data(tmp_path / "data", records(corpus="o", rate_hz=8000), rate_hz=8000)
-    line = refused(capfd, tmp_path / "run", "--data", other, data=toy_data)
+    line = refused(capfd, tmp_path / "run", "--data", other, data=toy_data, stream="audio")
     assert f"{other}: prepared with sample_rate_hz 8000, {toy_data} with {RATE_HZ}" in line
 
 

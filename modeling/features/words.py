@@ -29,7 +29,7 @@ def standardise_words(text: tf.Tensor) -> tf.Tensor:
       string of the same shape, words separated by single spaces.
     """
     text = tf.strings.lower(text, encoding="utf-8")
-    text = tf.strings.regex_replace(text, "['’`]", "")
+    text = tf.strings.regex_replace(text, r"['’`\x{FE0F}]", "")
     text = tf.strings.regex_replace(text, r"([!?\p{So}])", r" \1 ")
     text = tf.strings.regex_replace(text, r"[^\pL\pM\pN!?\p{So}]+", " ")
     return tf.strings.strip(text)
