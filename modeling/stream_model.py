@@ -15,6 +15,7 @@ from data_augmentation.chain import parse_transforms
 from errors import UserError
 from modeling.features.front_end import Features, FrontEnd
 from modeling.input_spec import InputSpec
+from modeling.pretrained import BASE
 from modeling.recipes import Recipe
 
 NETWORK = "network"
@@ -58,6 +59,7 @@ def build_stream_model(
     raw = spec.inputs(recipe.stream)
     features = front_end.connect(raw, spec)
     network = _network(recipe, num_classes, features, front_end.standardise_axis)
+    _require_places(network, getattr(front_end, "max_tokens", 0), recipe)
     given = _named(features)
     front = keras.Model(raw, given, name="front")
     whole = keras.Model(raw, network(given), name=f"{recipe.stream}_stream")
@@ -119,6 +121,17 @@ def _network(
         for name in ("logits", "embedding")
     }
     return keras.Model(inputs, named, name=NETWORK)
+
+
+def _require_places(network: keras.Model, num_tokens: int, recipe: Recipe) -> None:
+    """Stops where a pretrained network knows fewer places than a text may have tokens."""
+    for layer in network._flatten_layers():
+        places = getattr(layer, "max_sequence_length", None)
+        if layer.name == BASE and places is not None and places < num_tokens:
+            raise UserError(
+                f"weights={recipe.pretrained}: made for {places} tokens, the recipe gives up to"
+                f" {num_tokens}; cut them (--set max_tokens={places})"
+            )
 
 
 def _augmented(x: Any, recipe: Recipe) -> Any:

@@ -33,7 +33,7 @@ def write(path: Path, names: tuple[str, ...], rows: list[tuple[object, ...]]) ->
 def table(path: Path, stream: str, clips: dict[str, float], **facts: str) -> FeatureTable:
     """One feature, the value of each clip; `facts` in place of what the rows say otherwise."""
     known = {"speaker": "me/1", "label": "happy", "split": "train", **facts}
-    rows = [
+    rows: list[tuple[object, ...]] = [
         (clip, known["speaker"], clip, known["label"], known["split"], value)
         for clip, value in clips.items()
     ]

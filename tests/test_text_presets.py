@@ -320,3 +320,9 @@ def test_a_vocabulary_beside_weights(presets: dict[tuple[str, str], Path]) -> No
     line = refused("bert", presets["bert", "hf"], "vocabulary=mine.txt")
     assert "vocabulary=mine.txt" in line
     assert "bring their own" in line
+
+
+def test_more_tokens_than_the_weights_have_places(presets: dict[tuple[str, str], Path]) -> None:
+    line = refused("bert", presets["bert", "hub"], f"max_tokens={LENGTH + 1}")
+    assert f"made for {LENGTH} tokens, the recipe gives up to {LENGTH + 1}" in line
+    assert line.endswith(f"(--set max_tokens={LENGTH})")
