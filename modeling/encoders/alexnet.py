@@ -37,7 +37,7 @@ def alexnet(
       num_classes: outputs.
       embedding_dim: width of the second dense layer.
       dense_width: of the first.
-      dropout: before both dense layers and the head.
+      dropout: before both dense layers, as in the paper.
     Returns:
       Model from `features` to {"logits": (batch, classes), "embedding": (batch, embedding_dim)};
       5,368,807 parameters at (128, 282, 1) and 7 classes.
@@ -66,5 +66,5 @@ def alexnet(
     x = layers.Dropout(dropout)(layers.Flatten()(x))
     x = layers.Dropout(dropout)(layers.ReLU()(wide(x)))
     embedding = layers.ReLU(name="embedding")(dense(x))
-    logits = head(layers.Dropout(dropout)(embedding))
+    logits = head(embedding)
     return keras.Model(features, {"logits": logits, "embedding": embedding}, name="alexnet")
