@@ -17,6 +17,9 @@ from errors import UserError, from_os_error
 
 TEMPORARY_MARK = ".part-"
 
+# The module's own limit, 131,072 characters a cell, is less than a transcript may have.
+csv.field_size_limit(2**31 - 1)
+
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:

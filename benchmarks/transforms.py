@@ -23,6 +23,8 @@ SPECTROGRAM = (128, 282)
 
 # === One call of each kind ===
 
+NUM_WORDS = 20
+
 
 def one_call(name: str, rng: np.random.Generator) -> tuple[Callable[[], Any], int, str]:
     """A call that transforms once, how many clips that is, and what they are."""
@@ -34,6 +36,11 @@ def one_call(name: str, rng: np.random.Generator) -> tuple[Callable[[], Any], in
             return (lambda: _audio(transform, rng, wave)), 1, f"{DURATION_S:g} s of sound"
         faces = _faces(rng, NUM_FACES)
         return (lambda: _video(transform, rng, faces)), 1, f"{NUM_FACES} faces"
+    if made.stream == "text":
+        words = " ".join(f"word{number}" for number in range(NUM_WORDS))
+        transform = made(probability=1.0)
+        call = lambda: transform.apply(words, **transform.sample(rng, words))  # noqa: E731
+        return call, 1, f"{NUM_WORDS} words"
     if made.stream == "batch":
         return _batch(made(), rng), BATCH, f"{BATCH} clips, sound and faces"
     return _features(made(), rng), BATCH, f"{BATCH} spectrograms, in the graph"

@@ -15,7 +15,7 @@ from errors import UserError
 
 if TYPE_CHECKING:  # OpenCV and numpy would make `--help` slow
     from preprocessing.clip import Clip
-    from preprocessing.data_folder import ClipRow, DataFolder
+    from preprocessing.data_folder import DataFolder
     from preprocessing.preprocess import PreprocessResult
 
 STEPS = ("labels", "audio", "features", "split", "transcripts")
@@ -30,7 +30,6 @@ LABEL_COLUMNS = (
 )
 FRONT_END = "s1_statistics"
 # With fewer sessions one could not train, one validate and one test.
-MIN_SESSIONS = 3
 
 
 class Steps:
@@ -121,13 +120,17 @@ class Steps:
 
         known = [[row.id, row.label, row.speaker, row.recording, row.audio_hash] for row in rows]
         self._step("features", FEATURES, [FRONT_END, folder.sample_rate_hz, known], write)
+        self._tell_features()  # the split may be another than when it was written
 
     def _split(self) -> None:
         from preprocessing.data_folder import SPLITS_FILE, write_splits
-        from preprocessing.splits import make_splits
+        from preprocessing.splits import DEFAULT_RULE, MIN_SESSIONS, make_splits, sessions_of
 
         folder = self._folder()
-        rule = _rule(folder)
+        rule = folder.splits.rule
+        sessions = sessions_of(folder.rows)
+        if rule == DEFAULT_RULE and 0 < len(sessions) < MIN_SESSIONS:
+            progress.say(f"split: by speaker, sessions are too few ({', '.join(sessions)})")
 
         def write() -> None:
             splits = make_splits(folder.rows, rule)
@@ -230,21 +233,3 @@ def _label_row(clip: Clip) -> dict[str, str]:
         "speaker": clip.speaker,
     }
     return {**facts, **{name: told.get(name, "") for name in LABEL_COLUMNS[len(facts) :]}}
-
-
-def _rule(folder: DataFolder) -> dict[str, Any]:
-    """The last session tests and the one before it validates, unless the user chose otherwise."""
-    from preprocessing.splits import DEFAULT_RULE, sessions_of
-
-    present = folder.splits.rule
-    sessions = sessions_of(folder.rows)
-    if present != DEFAULT_RULE or not sessions:
-        return present
-    if len(sessions) < MIN_SESSIONS or not all(_has_session(row) for row in folder.rows):
-        progress.say(f"split: by speaker, sessions are too few ({', '.join(sessions)})")
-        return present
-    return {"kind": "sessions", "test": sessions[-1:], "validation": sessions[-2:-1]}
-
-
-def _has_session(row: ClipRow) -> bool:
-    return bool(row.attributes.get("session"))

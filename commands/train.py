@@ -9,7 +9,13 @@ import click
 
 import registry
 from commands import paths
-from commands.train_parts import data_by_stream, divided, paired_tables, with_parts
+from commands.train_parts import (
+    PartOptions,
+    data_by_stream,
+    divided,
+    paired_tables,
+    with_parts,
+)
 from preprocessing.clip import STREAMS
 
 
@@ -101,7 +107,8 @@ def command(
     recipe = recipe.with_settings([*words, *own])
     options = (out, seed, resume, overwrite, allow_leak, init_from, allow_fixed_sentences)
     if stream == "fusion":
-        runs = with_parts(recipe, runs, folders_of, options, of_parts)
+        of_all = PartOptions(out, seed, overwrite, allow_leak)
+        runs = with_parts(recipe, runs, folders_of, of_all, of_parts)
         info = _fuse(recipe, runs, folders_of, options)
     else:
         chosen = [path for found in folders_of.values() for path in found]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,16 @@ from commands import paths
 from errors import UserError
 from preprocessing.clip import STREAMS
 from preprocessing.data_folder import DataFolder
+
+
+@dataclass(frozen=True)
+class PartOptions:
+    """Choices of a fusion that its parts are trained with too."""
+
+    out: Path
+    seed: int
+    overwrite: bool
+    allow_leak: bool
 
 
 def data_by_stream(words: tuple[str, ...]) -> dict[str, list[Path]]:
@@ -78,31 +89,55 @@ def with_parts(
     recipe: Any,
     runs: dict[str, Path],
     data: dict[str, list[Path]],
-    options: tuple[Any, ...],
+    options: PartOptions,
     settings: dict[str, list[str]],
 ) -> dict[str, Path]:
     """The runs to fuse: those named, and the parts of the recipe, trained first where needed."""
-    out, seed = options[0], options[1]
+    out = options.out
     for part in recipe.parts:
         stream = registry.load("recipes", part).stream
         if stream in runs:
             continue
         runs[stream] = out.with_name(f"{out.name}-{stream}")
-        state = _state(runs[stream])
-        if state == "finished":
-            continue
-        words: list[str | int | Path] = ["--recipe", part, "--labels", recipe.labels]
         own = data.get(stream, data.get("", []))
         if data and not own:
             raise UserError(f"no --data for {stream}, the part {part}; add --data {stream}=PATH")
+        values = [f"labels={recipe.labels}", *settings[stream]]
+        state = _state(runs[stream])
+        if state == "finished":
+            differing = _differing(runs[stream], part, values, own, options.seed)
+            if not differing:
+                continue
+            if not options.overwrite:
+                raise UserError(
+                    f"{runs[stream]}: trained with another {' and '.join(differing)}; take it all"
+                    f" the same by its name (--{stream}-run), choose another --out, or --overwrite"
+                )
+        words: list[str | int | Path] = ["--recipe", part, "--seed", options.seed]
         words += [word for path in own for word in ("--data", path)]
-        words += [word for value in settings[stream] for word in ("--set", value)]
+        words += [word for value in values for word in ("--set", value)]
+        words += ["--overwrite"] if state == "finished" else []
         words += ["--resume"] if state == "unfinished" else []
-        words += ["--allow-leak"] if options[4] else []
-        words += ["--allow-fixed-sentences"] if options[6] else []
-        if code := paths.run_command("train", *words, "--out", runs[stream], "--seed", seed):
+        words += ["--allow-leak"] if options.allow_leak else []
+        # Beside other streams, words of a script are a note, no reason to stop.
+        words += ["--allow-fixed-sentences"] if stream == "text" else []
+        if code := paths.run_command("train", *words, "--out", runs[stream]):
             raise UserError(f"training {runs[stream]} ended with exit code {code}")
     return runs or {name: _default_run(name) for name in ("audio", "video")}
+
+
+def _differing(run: Path, part: str, values: list[str], data: list[Path], seed: int) -> list[str]:
+    """In what a finished part was trained otherwise than asked for now."""
+    from modeling.run_folder import read_run
+
+    info = read_run(run)
+    trained_on = [str(known["path"]) for known in info.data]
+    differs = {
+        "recipe": info.recipe != registry.load("recipes", part).with_settings(values),
+        "seed": info.seed != seed,
+        "data": bool(data) and trained_on != [str(path) for path in data],
+    }
+    return [name for name, other in differs.items() if other]
 
 
 def _state(run: Path) -> str:

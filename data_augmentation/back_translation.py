@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import platformdirs
-
 import storage
 from data_augmentation.translators.translator import (
     NoTranslationError,
@@ -17,6 +15,7 @@ from data_augmentation.translators.translator import (
 )
 from data_augmentation.words import bare
 from errors import UserError
+from opencv_model.weights import cache_folder
 from preprocessing.records import content_hash
 
 PIVOTS = ("fr", "de", "es", "it", "pt")
@@ -24,9 +23,9 @@ PIVOTS = ("fr", "de", "es", "it", "pt")
 MAX_EMPTY_IN_A_ROW = 20
 
 
-def cache_folder() -> Path:
-    """Where translations are kept for the next run."""
-    return Path(platformdirs.user_cache_dir("affectstream")) / "translations"
+def translations_folder() -> Path:
+    """Where translations are kept unless told otherwise."""
+    return cache_folder() / "translations"
 
 
 @dataclass
@@ -39,7 +38,7 @@ class BackTranslator:
       translator: the service; the interval between requests and its retries are its own.
       pivots: languages to go through.
       source: language of the texts.
-      cache_dir: None for `cache_folder()`.
+      cache_dir: None for `translations_folder()`.
     Raises:
       UserError: a language that the service does not know, one given twice, or no pivot.
 
@@ -115,7 +114,7 @@ class BackTranslator:
         return made
 
     def _file(self, text: str, source: str, target: str) -> Path:
-        folder = self.cache_dir or cache_folder()
+        folder = self.cache_dir or translations_folder()
         name = content_hash(text.encode())
         pair = folder / self.translator.name / f"{source}-{target}"
         return pair / name[:2] / f"{name}.json"

@@ -22,6 +22,7 @@ from modeling.part import Part
 from preprocessing.data_folder import ClipRow, DataFolder
 from preprocessing.feature_table import FACTS, facts_of, write_feature_table
 from preprocessing.labels import CANONICAL, LabelSet
+from preprocessing.word_information import measure_rows
 
 READ_BATCH = 16
 PICTURES = "pictures.csv"
@@ -35,17 +36,19 @@ def write_features(folder: DataFolder, features: str, out: Path) -> int:
     fitted on the training part.
 
     Raises:
-      UserError: no sound, records of another rate, or `out` cannot be written.
+      UserError: no record has the stream, records of another rate, or `out` cannot be written.
     """
     front_end = registry.load("features", features)
-    fitted = None
+    fitted, words = None, ""
     if front_end.stream == "text":
-        texts = [row.transcript for row in folder.part("train") if row.transcript.strip()]
-        front_end = front_end.fitted(texts, "none")
+        train = [row for row in folder.part("train") if row.transcript.strip()]
+        front_end = front_end.fitted([row.transcript for row in train], "none")
+        found = measure_rows(train)
+        words = "" if found.informative else found.explain()
         fitted = front_end.as_fields() if hasattr(front_end, "as_fields") else None
     names = vector_names(front_end, features)
     rows = list(_computed(folder, front_end, f"features {features}"))
-    write_feature_table(out, names, rows, folder, features, fitted)
+    write_feature_table(out, names, rows, folder, features, fitted, words)
     return len(rows)
 
 

@@ -95,6 +95,8 @@ class Recipe:
     def _with_setting(self, key: str, text: str) -> Recipe:
         own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         fixed = {"name", "stream", "source", "parts", *_SETTINGS}
+        if key == "encoder":
+            return self._with_encoder(text)
         if key in own and key not in fixed:
             return dataclasses.replace(self, **{key: _converted(key, text, own[key])})
         kind = "fusion" if self.stream == "fusion" else "encoder"
@@ -111,6 +113,13 @@ class Recipe:
             )
         known = sorted(own.keys() - fixed) + sorted(arguments) + sorted(fields)
         raise UserError(f"--set {key}: no such setting; known: {', '.join(known)}")
+
+    def _with_encoder(self, name: str) -> Recipe:
+        """Another encoder, with those of the settings that it takes too."""
+        registry.entry("encoders", name)
+        taken = _arguments("encoders", name)
+        kept = {key: value for key, value in self.encoder_settings.items() if key in taken}
+        return dataclasses.replace(self, encoder=name, encoder_settings=kept)
 
     def checked(self) -> Recipe:
         """Itself, if every value is one that training can use.

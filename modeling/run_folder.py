@@ -200,12 +200,7 @@ def describe_data(folders: tuple[DataFolder, ...]) -> list[dict[str, Any]]:
             "corpus": folder.settings["corpus"],
             "licence": folder.settings["licence"],
             "synthetic": folder.synthetic,
-            "digest": storage.digest(
-                [
-                    [row.id, row.label, row.audio_hash, row.video_hash, row.transcript]
-                    for row in folder.rows
-                ]
-            ),
+            "digest": storage.digest(folder.content()),
             "split_digest": storage.digest(folder.splits.parts),
             "split_rule": folder.splits.rule,
             "num_records": {name: len(ids) for name, ids in folder.splits.parts.items()},

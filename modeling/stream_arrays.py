@@ -94,7 +94,25 @@ def table_batches(
     for table, rows in zip(part.folders, part.rows, strict=True):
         if not isinstance(table, FeatureTable):
             raise UserError(f"{table.path}: records beside feature tables; give one kind")
+        require_same_fit(table, front_end)
         place = {row.id: i for i, row in enumerate(table.rows)}
         pieces.append(table.columns(names)[[place[row.id] for row in rows]])
     arrays = {"features": np.concatenate(pieces), "truth": class_indices(part, labels)}
     return ArrayBatches(arrays, (), recipe, len(labels.labels), seed)
+
+
+def require_same_fit(table: FeatureTable, front_end: FrontEnd) -> None:
+    """Stops where the numbers of a table were made with another fit than the model's.
+
+    Raises:
+      UserError: a term has another weight, or it is not known what the columns stand for.
+    """
+    if not hasattr(front_end, "as_fields"):
+        return
+    fields, theirs = front_end.as_fields(), table.origin.get("front_end", {})
+    same = list(theirs.get("terms", ())) == list(fields["terms"])
+    if not same or not np.allclose(theirs["idf"], fields["idf"], rtol=1e-5):
+        raise UserError(
+            f"{table.path}: fitted on other texts than the model (other terms or weights); score it"
+            " on the data folder instead, which needs no table"
+        )

@@ -15,7 +15,7 @@ from data_augmentation.chain import parse_transforms
 from errors import UserError
 from modeling.features.front_end import Features, FrontEnd
 from modeling.input_spec import InputSpec
-from modeling.pretrained import BASE
+from modeling.pretrained import BASE, NO_WEIGHTS
 from modeling.recipes import Recipe
 
 NETWORK = "network"
@@ -80,6 +80,11 @@ def fitted_front_end(recipe: Recipe, texts: Sequence[str]) -> FrontEnd:
         )
     if recipe.stream != "text":
         return front_end
+    if recipe.pretrained != NO_WEIGHTS and recipe.features != "wordpieces":
+        raise UserError(
+            f"weights={recipe.pretrained} know word pieces, not features {recipe.features!r}; add"
+            " --set features=wordpieces, or train from scratch (--set weights=none)"
+        )
     front_end = dataclasses.replace(front_end, **recipe.features_settings)
     return front_end.fitted(texts, recipe.pretrained)
 

@@ -11,7 +11,7 @@ import registry
 from errors import UserError
 from modeling.features.front_end import FrontEnd, vector_names
 from modeling.part import Part, class_indices
-from modeling.stream_arrays import Arrays
+from modeling.stream_arrays import Arrays, require_same_fit
 from modeling.stream_model import NETWORK
 from preprocessing.labels import LabelSet
 from preprocessing.paired_tables import PairedTables
@@ -39,11 +39,13 @@ def outputs_from_tables(
     """
     made: dict[str, list[np.ndarray]] = {}
     for stream, model in streams.items():
-        names = vector_names(front_end_of(model, features[stream]), features[stream])
+        front_end = front_end_of(model, features[stream])
+        names = vector_names(front_end, features[stream])
         network = model.get_layer(NETWORK)
         for folder, rows in zip(part.folders, part.rows, strict=True):
             if not isinstance(folder, PairedTables):
                 raise UserError(f"{folder.path}: records beside feature tables; give one kind")
+            require_same_fit(folder.tables[stream], front_end)
             values, there = folder.values(stream, rows, names)
             answer = network.predict({"features": values}, ROWS_A_STEP, verbose=0)
             for kind in ("logits", "embedding"):

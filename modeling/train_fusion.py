@@ -33,6 +33,7 @@ from modeling.train_run import TrainOptions, finish, new_run_info, set_up
 from modeling.training_data import TrainingData, class_weights, training_data
 from preprocessing.data_folder import DataFolder
 from preprocessing.leaks import crossings, require_disjoint
+from preprocessing.splits import NOT_DISJOINT
 
 READ_BATCH = 16
 
@@ -110,9 +111,10 @@ def _fuse_paired(
 def _check_streams_against(data: TrainingData, infos: dict[str, RunInfo], allow_leak: bool) -> bool:
     """The streams must not have learnt from what the fusion validates or is tested on."""
     leaked = False
+    compare = NOT_DISJOINT not in data.notes
     test = [row for folder in data.folders for row in folder.part("test")]
     for stream, info in infos.items():
-        found = crossings(info.train_seen, data.parts["validation"].all_rows, not data.notes)
+        found = crossings(info.train_seen, data.parts["validation"].all_rows, compare)
         leaked |= require_disjoint(found, f"training of {stream}, validation here", allow_leak)
         found = crossings(info.seen, test)
         leaked |= require_disjoint(found, f"training of {stream}, test here", allow_leak)

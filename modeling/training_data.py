@@ -91,7 +91,8 @@ def training_data(
     )
     if "text" in streams:
         must_inform = tuple(streams) == ("text",) and not allow_fixed_sentences
-        notes += _notes_on_words(parts["train"], labels, must_inform)
+        told = _words_say_nothing(folders, parts["train"], labels)
+        notes += _notes_on_words(told, must_inform)
     _warn_of_absent(parts, labels)
     return TrainingData(tuple(folders), labels, parts, notes, leaked)
 
@@ -119,20 +120,30 @@ def _require_all_classes(part: Part, labels: LabelSet, label_set: str) -> None:
         )
 
 
-def _notes_on_words(train: Part, labels: LabelSet, must_inform: bool) -> tuple[str, ...]:
-    """What is recorded where actors read a script: measured on the records, not known by name."""
+def _words_say_nothing(folders: Sequence[DataFolder], train: Part, labels: LabelSet) -> str:
+    """Why the words say nothing about the label, "" where they do: measured, not known by name."""
+    for folder in folders:
+        if told := folder.words_say_nothing:
+            return told
     classes = {row.id: labels.labels[labels.index(row.label) or 0] for row in train.all_rows}
     found = measure_rows(train.all_rows, classes)
-    if not found.num_records or found.informative:
-        return ()
-    if must_inform:
+    return found.explain() if found.num_records and not found.informative else ""
+
+
+def _notes_on_words(told: str, must_inform: bool) -> tuple[str, ...]:
+    """What is recorded where actors read a script.
+
+    Raises:
+      UserError: where only words are trained.
+    """
+    if told and must_inform:
         raise UserError(
-            f"{found.explain()}; train --stream audio or video on these recordings, or go on all"
-            " the same with --allow-fixed-sentences"
+            f"{told}; train --stream audio or video on these recordings, or go on all the same with"
+            " --allow-fixed-sentences"
         )
-    note = f"{FIXED_SENTENCES}: {found.explain()}"
-    progress.say(f"warning: {note}")
-    return (note,)
+    if told:
+        progress.say(f"warning: {FIXED_SENTENCES}: {told}")
+    return (f"{FIXED_SENTENCES}: {told}",) if told else ()
 
 
 def _warn_of_absent(parts: dict[str, Part], labels: LabelSet) -> None:

@@ -141,6 +141,16 @@ class DataFolder:
     def synthetic(self) -> bool:
         return bool(self.settings["synthetic"])
 
+    @property
+    def words_say_nothing(self) -> str:
+        """Why the words say nothing about the label, where that was measured before; or ""."""
+        return ""
+
+    def content(self) -> list[Any]:
+        """What tells these data from others, as JSON holds it."""
+        keys = ("id", "label", "audio_hash", "video_hash", "transcript")
+        return [[getattr(row, key) for key in keys] for row in self.rows]
+
     def part(self, split: str) -> tuple[ClipRow, ...]:
         """Rows of one split, or of all but transformed copies; without those left out."""
         usable = [row for row in self.rows if not row.excluded]
@@ -198,7 +208,7 @@ def read_rows(folder: Path) -> tuple[ClipRow, ...]:
             return tuple(ClipRow.from_cells(cells) for cells in reader)
     except OSError as error:
         raise from_os_error(error, folder / CLIPS) from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, csv.Error) as error:
         raise UserError(f"{folder / CLIPS}: damaged ({error}); run `preprocess` again") from error
 
 

@@ -52,7 +52,8 @@ class FeatureTable(DataFolder):
 
     Attributes:
       path: the file.
-      origin: what stands beside it: `features`, and for words the `front_end` fitted with them.
+      origin: what stands beside it: `features`, and for words the `front_end` fitted with them and
+        `words`, why they say nothing about the label.
       names: of the columns of `values`.
       values: (rows, features) float32, in the order of `rows`.
     """
@@ -60,6 +61,13 @@ class FeatureTable(DataFolder):
     origin: dict[str, Any] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     values: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+
+    @property
+    def words_say_nothing(self) -> str:
+        return str(self.origin.get("words", ""))
+
+    def content(self) -> list[Any]:
+        return [*super().content(), content_hash(self.values.tobytes()), self.origin]
 
     def columns(self, names: Sequence[str]) -> np.ndarray:
         """(rows, len(names)) float32.
@@ -99,6 +107,7 @@ def write_feature_table(
     folder: DataFolder,
     features: str,
     front_end: Mapping[str, Any] | None = None,
+    words: str = "",
 ) -> None:
     """Writes a table (`.csv` or `.parquet`), and beside it `NAME.json`: where it comes from.
 
@@ -108,6 +117,7 @@ def write_feature_table(
       folder: the records that were read.
       features: name of the front end.
       front_end: fields of one that was fitted, so that a model can be built on the table.
+      words: why words of these clips say nothing about the label, "" where they do.
     Raises:
       UserError: another ending, or it cannot be written.
     """
@@ -125,7 +135,7 @@ def write_feature_table(
     known = {key: folder.settings[key] for key in _UNKNOWN}
     origin = {"features": features, "notes": folder.splits.notes, "rule": folder.splits.rule}
     if front_end is not None:
-        origin["front_end"] = dict(front_end)
+        origin |= {"front_end": dict(front_end), "words": words}
     storage.write_json(_origin(path), known | origin)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from errors import UserError
+from preprocessing.clip import STREAMS
 from preprocessing.data_folder import ClipRow, DataFolder
 from preprocessing.feature_table import FeatureTable, TableRow, splits_of
 
@@ -40,6 +42,13 @@ class PairedTables(DataFolder):
 
     tables: Mapping[str, FeatureTable] = field(default_factory=dict)
 
+    @property
+    def words_say_nothing(self) -> str:
+        return next((t.words_say_nothing for t in self.tables.values() if t.words_say_nothing), "")
+
+    def content(self) -> list[Any]:
+        return [[stream, *table.content()] for stream, table in self.tables.items()]
+
     def values(
         self, stream: str, rows: tuple[ClipRow, ...], names: tuple[str, ...]
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -70,6 +79,7 @@ def pair_tables(tables: Mapping[str, FeatureTable]) -> PairedTables:
     Raises:
       UserError: they disagree about a clip, or have none in common.
     """
+    tables = {stream: tables[stream] for stream in STREAMS if stream in tables}
     known: dict[str, tuple[Path, ClipRow, list[str]]] = {}
     for stream, table in tables.items():
         for row in table.rows:
@@ -89,11 +99,13 @@ def pair_tables(tables: Mapping[str, FeatureTable]) -> PairedTables:
         PairedRow(**{**vars(row), "stream": "+".join(streams)})
         for _, row, streams in known.values()
     )
-    first_table = next(iter(tables.values()))
+    leading = next(iter(tables.values()))
+    notes = dict.fromkeys(note for table in tables.values() for note in table.splits.notes)
+    synthetic = any(table.synthetic for table in tables.values())
     return PairedTables(
-        first_table.path,
+        leading.path,
         rows,
-        splits_of(rows, first_table.origin),
-        first_table.settings,
+        splits_of(rows, {**leading.origin, "notes": tuple(notes)}),
+        {**leading.settings, "synthetic": synthetic},
         tables,
     )

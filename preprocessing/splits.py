@@ -17,6 +17,8 @@ from preprocessing.data_folder import ClipRow, Splits
 HELD_OUT_SHARE = 6
 # Without speakers: share of recordings cut off for each of test and validation, in percent.
 CUT_PERCENT = 10
+# Of so many sessions, in which two speakers talk, whole ones are held out.
+MIN_SESSIONS = 3
 NOT_DISJOINT = "validation not speaker-disjoint"
 ONE_SPEAKER = "one speaker: nothing can be held out"
 NO_SPEAKERS = "speakers unknown: split by recording"
@@ -102,6 +104,11 @@ def _divide(usable: list[ClipRow], rule: dict[str, Any]) -> Splits:
 
 
 def _by_default(rows: list[ClipRow], rule: dict[str, Any]) -> Splits:
+    sessions = sessions_of(rows)
+    if len(sessions) >= MIN_SESSIONS and all(_session(row) for row in rows):
+        held = _num_held_out(sessions)
+        testers, validators = set(sessions[-held:]), set(sessions[-2 * held : -held])
+        return _by_sets(rows, rule, testers, validators, _session)
     speakers = speakers_of(rows)
     if not speakers:
         test, rest = _cut(rows, "test")

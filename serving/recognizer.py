@@ -29,7 +29,7 @@ from serving.prediction import (
 )
 from serving.tally import Tally
 from serving.windows import People, Window, WindowSettings, windows
-from serving.words import TRANSCRIBING_RATE_HZ, Words
+from serving.words import TRANSCRIBING_RATE_HZ, Words, require_text
 
 Forward = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 Item = TypeVar("Item")
@@ -106,7 +106,10 @@ class Recognizer:
                 f" {HOW}"
             )
         track = self._units.find(table, Path(path))
-        words = Words(text, transcriber)
+        words = Words(require_text(text), transcriber)
+        if words.expected and "text" not in self.streams:
+            known = " and ".join(self.streams)
+            raise UserError(f"the model knows {known} only, no words; leave them out")
         rate_hz = self._rate_hz or (TRANSCRIBING_RATE_HZ if transcriber is not None else None)
         settings = WindowSettings(window_s, hop_s, self._inputs.num_frames)
         people = People()
@@ -143,6 +146,7 @@ class Recognizer:
         if "text" not in self.streams:
             known = " and ".join(self.streams)
             raise MediaError(f"{name}: words, and the model knows {known} only; use another")
+        require_text(text)
         window = Window(0.0, 0.0, None, ())
         answers = self._answer([window], False, [text])
         if not answers:

@@ -7,10 +7,24 @@ from typing import Any
 
 import numpy as np
 
+from errors import UserError
 from preprocessing.records import content_hash, to_pcm
 from preprocessing.transcripts import Transcriber
 
 TRANSCRIBING_RATE_HZ = 16_000
+
+
+def require_text(text: str | None) -> str | None:
+    """The text itself.
+
+    Raises:
+      UserError: it holds bytes that are no UTF-8, as a terminal may hand them over.
+    """
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"text: not UTF-8 at letter {error.start + 1}; type it again") from error
+    return text
 
 
 @dataclass
@@ -50,6 +64,8 @@ class Words:
 
     def lack(self) -> str:
         """What to say where no window has words."""
+        if self.transcriber is not None and not self.failures:
+            return "no sound to transcribe"
         if self.failures:
             return f"no words understood ({self.failures[0]})"
         return "no words given (--text, or --transcribe sphinx)"

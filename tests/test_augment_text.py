@@ -98,7 +98,7 @@ def google(server: FakeGoogle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     server.asked.clear()
     server.answer = FakeGoogle.answer
-    monkeypatch.setattr(back_translation, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(back_translation, "translations_folder", lambda: tmp_path / "cache")
     real = registry.load
 
     def load(kind: str, name: str) -> Any:

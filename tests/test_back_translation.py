@@ -292,4 +292,4 @@ def test_languages_are_checked_first(
 
 
 def test_the_cache_lies_in_the_users_cache_folder() -> None:
-    assert back_translation.cache_folder().parts[-2:] == ("affectstream", "translations")
+    assert back_translation.translations_folder().parts[-2:] == ("affectstream", "translations")

@@ -88,7 +88,7 @@ def test_all_steps_one_by_one_and_skipped_the_second_time(
     assert run(source, out, "transcripts") == EXIT_OK
     assert skipped(capsys.readouterr().err) == ["labels", "audio"]
     folder = open_data_folder(out)
-    assert folder.splits.rule == {"kind": "sessions", "test": ["3"], "validation": ["2"]}
+    assert folder.splits.rule == {"kind": "default"}
     sessions = {
         split: {row.attributes["session"] for row in folder.part(split)}
         for split in ("train", "validation", "test")

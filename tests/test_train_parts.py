@@ -52,3 +52,16 @@ def test_a_bad_setting_of_a_part(
     assert run(*words, "--set", "audio.size=3") == EXIT_NOTHING_DONE
     assert "--set size: no such setting" in the_one_line(capsys.readouterr().err)
     assert not (tmp_path / "whole-audio").exists()
+
+
+def test_a_finished_part_that_was_trained_otherwise(
+    toy_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("train", "--recipe", "s2-two-stream", "--data", toy_data, "--out", tmp_path / "whole")
+    assert run(*words, *FEW) == EXIT_OK
+    capsys.readouterr()
+    assert run(*words, *FEW, "--seed", 4) == EXIT_NOTHING_DONE
+    line = the_one_line(capsys.readouterr().err)
+    assert "whole-audio: trained with another seed; take it all the same by its name" in line
+    assert run(*words, *FEW, "--set", "audio.learning_rate=0.01", "--overwrite") == EXIT_OK
+    assert told(tmp_path / "whole-audio")["recipe"]["learning_rate"] == 0.01
