@@ -18,7 +18,7 @@ COMMANDS = {
     "split": "Divide a data folder anew into training, validation and test.",
     "train": "Train one stream, or a fusion of trained streams.",
     "evaluate": "Score a run on a data folder.",
-    "export": "Write a run as SavedModel for TensorFlow Serving.",
+    "export": "Write a run as SavedModel, alone or in a bundle for TensorFlow Serving.",
     "predict": "Recognise emotion in any media files.",
     "features": "Write acoustic features as a table, or spectrogram pictures.",
     "download": "Fetch a corpus that may be fetched freely.",

@@ -1,4 +1,4 @@
-"""`export`: a run as SavedModel."""
+"""`export`: a run as SavedModel, alone or in a bundle for TensorFlow Serving."""
 
 from __future__ import annotations
 
@@ -11,8 +11,16 @@ import quiet
 
 @click.command("export")
 @click.option("--run", type=click.Path(path_type=Path), required=True, help="Run folder.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder that gets OUT/VERSION/.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), required=True, help="Folder that gets OUT/VERSION/."
+    "--serving",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="In place of --out: a folder that TensorFlow Serving starts from, with its settings, a"
+    " client and a model card; the SavedModel goes to DIR/models/NAME/VERSION/.",
+)
+@click.option(
+    "--name", help="Of the model in DIR. [default: the one there, else from the run folder's name]"
 )
 @click.option(
     "--text-input",
@@ -22,13 +30,30 @@ import quiet
     help="Of a model of words; token_ids leaves the tokeniser to the client.",
 )
 @click.option("--version", type=click.IntRange(1), help="[default: the next free number]")
-def command(run: Path, out: Path, text_input: str, version: int | None) -> None:
+def command(
+    run: Path,
+    out: Path | None,
+    serving: Path | None,
+    name: str | None,
+    text_input: str,
+    version: int | None,
+) -> None:
     """Writes one SavedModel from raw waveform, uint8 face crops and text to probabilities.
 
     Labels and all that a client must do alike lie inside it, in assets/. It is checked against the
     trained model before it becomes visible; a version is never overwritten.
     """
+    if (out is None) == (serving is None):
+        raise click.UsageError("give either --out or --serving")
+    if name is not None and serving is None:
+        raise click.UsageError("--name goes with --serving")
     quiet.import_tensorflow()
-    from serving.export import export
+    if serving is not None:
+        from serving.bundle import write_bundle
 
-    click.echo(str(export(run, out, version, text_input)))
+        click.echo(str(write_bundle(run, serving, name, version, text_input)))
+        return
+    if out is not None:
+        from serving.export import export
+
+        click.echo(str(export(run, out, version, text_input)))

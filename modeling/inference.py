@@ -12,6 +12,9 @@ import registry
 from errors import UserError
 from modeling import run_folder, training
 from modeling.features.front_end import AudioFrontEnd
+from modeling.fused_model import Present
+from modeling.fusions.presence import where_present
+from modeling.input_spec import AMOUNTS
 from modeling.run_folder import RunInfo
 
 # Sound models look at a window of the front end named here; a model of pictures alone has none.
@@ -37,12 +40,12 @@ def inference_model(model: keras.Model, info: RunInfo) -> keras.Model:
     Returns:
       Model to {"probabilities": (B, classes), "embedding": (B, D)} float32, and for each stream
       `STREAM_probabilities` (B, classes), what that stream alone would say; of a missing stream
-      they mean nothing.
+      they mean nothing. `embedding` holds those of the streams side by side, zeros where missing.
     """
     outputs = model.output
     made = {
         "probabilities": _softmax(outputs["logits"], info.calibration.temperature, "probabilities"),
-        "embedding": outputs["embedding"],
+        "embedding": _embedding(model, info),
     }
     for stream in info.streams:
         part = info.parts.get(stream)
@@ -52,6 +55,15 @@ def inference_model(model: keras.Model, info: RunInfo) -> keras.Model:
         else:
             made[name] = _softmax(outputs[f"{stream}_logits"], part["temperature"], name)
     return keras.Model(model.input, made, name="inference")
+
+
+def _embedding(model: keras.Model, info: RunInfo) -> Any:
+    """A fusion zeroes those of its missing streams itself, a stream on its own does not."""
+    embedding = model.output["embedding"]
+    amounts = [model.input[name] for name in AMOUNTS if name in model.input]
+    if len(info.streams) > 1 or not amounts:  # a network that is fed features has no amounts
+        return embedding
+    return where_present(embedding, Present(name="present")(amounts[0]))
 
 
 def _softmax(logits: Any, temperature: float, name: str) -> Any:

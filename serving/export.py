@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,52 +17,25 @@ from errors import UserError
 from modeling.inference import client_config, inference_model, load_run
 from modeling.run_folder import RunInfo
 from modeling.token_model import TOKEN_IDS, token_model, vocabulary_of
+from preprocessing.records import from_pcm, to_pcm
+from serving.signatures import (
+    ANY,
+    DEFAULT,
+    FACE_JPEG,
+    LABELS,
+    SERVE_BYTES,
+    STREAM_INPUTS,
+    STREAM_OUTPUTS,
+    WAV,
+    ServedModel,
+)
+from serving.wav_bytes import to_wav
 
 LABELS_ASSET = "labels.txt"
 VOCABULARY_ASSET = "vocabulary.txt"
 TEXT_INPUTS = ("string", TOKEN_IDS)
 CONFIG_ASSET = "config.json"
 TOLERANCE = 1e-5
-
-
-class ServedModel(tf.Module):
-    """What is saved: a signature over named inputs, with labels and config as assets.
-
-    Inputs, those that the model has: `audio` (B, samples) float32 at the model's rate,
-    `audio_length` (B,) int32, `video` (B, T, H, W, C) uint8 face crops or (B, T, units) float32
-    action units, `video_mask` (B, T) bool. A stream is missing for a row when its length is 0 or
-    its mask all 0. A model of words takes `text` (B,) string, missing where it is empty; where its
-    words are tokens, the signature `token_ids` takes `token_ids` (B, T) int32 in its place (0
-    behind the last, all 0: missing; numbers are the lines of `assets/vocabulary.txt`, from 0).
-    Outputs: `probabilities` (B, classes) float32, `label` (B,) string, `embedding` (B, D) float32,
-    and for each stream `STREAM_probabilities` (B, classes), what it alone would say.
-    """
-
-    def __init__(self, models: dict[str, keras.Model], labels: list[str], assets: Path) -> None:
-        super().__init__()
-        self.models = models
-        self.class_names = tf.constant(labels)
-        self.labels_asset = tf.saved_model.Asset(str(assets / LABELS_ASSET))
-        self.config_asset = tf.saved_model.Asset(str(assets / CONFIG_ASSET))
-        if (assets / VOCABULARY_ASSET).is_file():
-            self.vocabulary_asset = tf.saved_model.Asset(str(assets / VOCABULARY_ASSET))
-        self.served = {name: self._serving(model) for name, model in models.items()}
-
-    def _serving(self, model: keras.Model) -> Any:
-        specs = {
-            name: tf.TensorSpec(tensor.shape, tensor.dtype, name)
-            for name, tensor in model.input.items()
-        }
-
-        def serve(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            return self._serve(model, inputs)
-
-        return tf.function(serve, input_signature=[specs])
-
-    def _serve(self, model: keras.Model, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        made = model(inputs, training=False)
-        label = tf.gather(self.class_names, tf.argmax(made["probabilities"], axis=1))
-        return {**made, "label": label}
 
 
 def export(
@@ -89,29 +63,36 @@ def export(
     config = client_config(info) | {"run": str(run)}
     if "text" in info.streams:
         config["text_input"] = text_input
+    served = ServedModel(models, info.labels, info.streams, info.input.get("sample_rate_hz"))
+    config["signatures"] = served.described()
+    vocabulary = vocabulary_of(model, info.streams) if "text" in info.streams else []
     with tempfile.TemporaryDirectory() as folder, storage.replacing(target) as temporary:
-        assets = Path(folder)
-        (assets / LABELS_ASSET).write_text("\n".join(info.labels) + "\n", encoding="utf-8")
-        (assets / CONFIG_ASSET).write_text(json.dumps(config, indent=1), encoding="utf-8")
-        if vocabulary := vocabulary_of(model, info.streams) if "text" in info.streams else []:
-            text = "".join(f"{token}\n" for token in vocabulary)
-            (assets / VOCABULARY_ASSET).write_text(text, encoding="utf-8")
-        served = ServedModel(models, list(info.labels), assets)
+        served.attach(_write_assets(Path(folder), info.labels, config, vocabulary))
         tf.saved_model.save(served, str(temporary), signatures=served.served)
-        for signature, inference in models.items():
-            check_equal(inference, temporary, signature)
+        check_equal(models, temporary, config)
     return target
+
+
+def _write_assets(
+    folder: Path, labels: Sequence[str], config: dict[str, Any], vocabulary: Sequence[str]
+) -> dict[str, Path]:
+    """Name of each file that goes into the SavedModel -> where it lies until then."""
+    lines = {LABELS_ASSET: labels, CONFIG_ASSET: [json.dumps(config, indent=1)]}
+    if vocabulary:
+        lines[VOCABULARY_ASSET] = vocabulary
+    for name, some in lines.items():
+        text = "".join(f"{line}\n" for line in some)
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+    return {Path(name).stem: folder / name for name in lines}
 
 
 def _served(model: keras.Model, info: RunInfo, text_input: str) -> dict[str, keras.Model]:
     """What each signature answers with."""
-    whole = {"serving_default": inference_model(model, info)}
+    whole = {DEFAULT: inference_model(model, info)}
     of_tokens = token_model(model, info.streams) if "text" in info.streams else None
     if of_tokens is not None:
         by_ids = inference_model(of_tokens, info)
-        return (
-            {"serving_default": by_ids} if text_input == TOKEN_IDS else whole | {TOKEN_IDS: by_ids}
-        )
+        return {DEFAULT: by_ids} if text_input == TOKEN_IDS else whole | {TOKEN_IDS: by_ids}
     if text_input == TOKEN_IDS:
         raise UserError(f"--text-input {TOKEN_IDS}: this model takes no tokens of a text")
     return whole
@@ -124,23 +105,86 @@ def _next_version(out: Path) -> int:
     return max(taken, default=0) + 1
 
 
-def check_equal(model: keras.Model, saved: Path, name: str = "serving_default") -> None:
-    """Runs model and SavedModel on the same ragged batch, with streams missing here and there.
+# === Checks ===
 
+
+def check_equal(models: dict[str, keras.Model], saved: Path, config: dict[str, Any]) -> None:
+    """Runs models and SavedModel on the same ragged batches, with streams missing here and there.
+
+    Every signature is asked: those of whole models with numbers, those of one stream against a
+    batch whose other streams are missing, `serve_bytes` with files at the model's own rate and
+    size, `labels` for its order.
+
+    Args:
+      models: by the name of their signature.
+      saved: folder of the version.
+      config: of the export.
     Raises:
       UserError: any output differs by more than 1e-5, or 1e-5 of its largest value above 1.
     """
-    inputs = example_inputs(model)
-    expected = {key: np.asarray(value) for key, value in model(inputs, training=False).items()}
-    signature = tf.saved_model.load(str(saved)).signatures[name]
+    signatures = tf.saved_model.load(str(saved)).signatures
+    for name, model in models.items():
+        inputs = example_inputs(model)
+        _require_equal(model(inputs, training=False), signatures[name], inputs, saved)
+    model = models[DEFAULT]
+    for stream in config["streams"]:
+        inputs = example_inputs(model)
+        own = {name: inputs[name] for name in STREAM_INPUTS[stream] if name in inputs}
+        others = {name: np.zeros_like(value) for name, value in inputs.items() if name not in own}
+        if "text" in others:
+            others["text"] = np.array([b""] * len(others["text"]), object)
+        made = model({**own, **others}, training=False)
+        expected = {name: made[name] for name in STREAM_OUTPUTS if name in made}
+        _require_equal(expected, signatures[stream], own, saved)
+    if SERVE_BYTES in signatures:
+        files, inputs = example_files(model, config["input"].get("sample_rate_hz"))
+        _require_equal(model(inputs, training=False), signatures[SERVE_BYTES], files, saved)
+    rows = signatures[LABELS](**{ANY: tf.constant(["", "x"])})[LABELS].numpy().astype(str)
+    if rows.tolist() != [config["labels"]] * 2:
+        raise UserError(f"{saved}: signature labels gives {rows.tolist()}; not exported")
+
+
+def _require_equal(
+    expected: dict[str, Any], signature: Any, inputs: dict[str, np.ndarray], saved: Path
+) -> None:
     given = signature(**{name: tf.constant(value) for name, value in inputs.items()})
     for key, value in expected.items():
-        difference = float(np.abs(given[key].numpy() - value).max())
-        difference /= max(1.0, float(np.abs(value).max()))  # embeddings have no fixed range
+        wanted = np.asarray(value)
+        difference = float(np.abs(given[key].numpy() - wanted).max())
+        difference /= max(1.0, float(np.abs(wanted).max()))  # embeddings have no fixed range
         if not difference <= TOLERANCE:
             raise UserError(
                 f"{saved}: {key} differs from the trained model by {difference:.2g}; not exported"
             )
+
+
+def example_files(
+    model: keras.Model, sample_rate_hz: int | None, seed: int = 0
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The rows of `example_inputs` as files, and the numbers that these hold.
+
+    Returns:
+      inputs of `serve_bytes`; inputs of `serving_default`.
+    """
+    inputs = example_inputs(model, seed)
+    files = dict(inputs)
+    if "audio" in inputs and sample_rate_hz is not None:
+        del files["audio"], files["audio_length"]
+        pcm = to_pcm(inputs["audio"])
+        inputs["audio"] = from_pcm(pcm)
+        rows = zip(pcm, inputs["audio_length"], strict=True)
+        wavs = [to_wav(row[:length], sample_rate_hz) if length else b"" for row, length in rows]
+        files[WAV] = np.array(wavs, object)
+    if "video" in inputs and inputs["video"].ndim == 5:
+        mask = inputs["video_mask"]
+        del files["video"], files["video_mask"]
+        files[FACE_JPEG] = np.full(mask.shape, b"", object)
+        for place in np.argwhere(mask):
+            at = tuple(place)
+            jpeg = tf.io.encode_jpeg(inputs["video"][at])
+            files[FACE_JPEG][at] = jpeg.numpy()
+            inputs["video"][at] = tf.io.decode_jpeg(jpeg, dct_method="INTEGER_ACCURATE").numpy()
+    return files, inputs
 
 
 def example_inputs(model: keras.Model, seed: int = 0) -> dict[str, np.ndarray]:

@@ -37,6 +37,9 @@ TEXTS = [
     b"\xff caf\xe9 rotten",
     b" \t\n ",
 ]
+# Rows of TEXTS with words in them. Around none, word pieces still have [CLS] and [SEP], which are
+# tokens: only a row of zeros is a missing text.
+SAID = [0, 2, 3, 4]
 SMALL_BERT = ("weights=none", "num_layers=1", "hidden_dim=8", "num_heads=2", "intermediate_dim=16")
 RECIPES = {
     "words": ("text-cnn", "token_dim=16", "filters=16", "embedding_dim=16", "max_tokens=16"),
@@ -136,8 +139,12 @@ def expected(run_folder: Path, given: dict[str, np.ndarray]) -> dict[str, np.nda
     return {k: np.asarray(v) for k, v in inference(tensors, training=False).items()}
 
 
-def assert_equal(made: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> None:
+def assert_equal(
+    made: dict[str, np.ndarray], wanted: dict[str, np.ndarray], rows: Any = slice(None)
+) -> None:
     assert set(made) == {*wanted, "label"}
+    made = {name: value[rows] for name, value in made.items()}
+    wanted = {name: value[rows] for name, value in wanted.items()}
     for name, value in wanted.items():
         np.testing.assert_allclose(made[name], value, atol=TOLERANCE, err_msg=name)
     labels = [LABELS[i] for i in wanted["probabilities"].argmax(axis=1)]
@@ -211,7 +218,19 @@ def test_in_a_fresh_process_without_our_code(
     )
     assert done.returncode == 0, done.stderr
     wanted = expected(runs[source], given_to(source, runs[source]))
-    assert_equal(dict(np.load(tmp_path / "answers.npz")), wanted)
+    rows = SAID if name == "pieces-ids" else slice(None)
+    assert_equal(dict(np.load(tmp_path / "answers.npz")), wanted, rows)
+
+
+@pytest.mark.parametrize("name", [*RECIPES, "pieces-ids"])
+def test_a_missing_text_has_no_embedding(name: str, exports: dict[str, Path]) -> None:
+    """Words alone, by the signature of their stream."""
+    given: dict[str, Any] = {"text": [b"furious shout", b" ", b""]}
+    if name == "pieces-ids":
+        given = {"token_ids": np.array([[2, 9, 3], [0, 0, 0], [0, 0, 0]], np.int32)}
+    made = serve(exports[name], "text", given)
+    assert set(made) == {"probabilities", "label", "embedding"}
+    assert made["embedding"].any(axis=1).tolist() == [True, False, False]
 
 
 def test_an_empty_text_is_a_missing_stream(runs: dict[str, Path], exports: dict[str, Path]) -> None:
@@ -233,9 +252,10 @@ def test_numbers_of_tokens_say_the_same(
 ) -> None:
     wanted = expected(runs[name], given_to(name, runs[name]))
     given = given_to(name, runs[name], ids=True)
-    assert_equal(serve(exports[name], "token_ids", given), wanted)
+    rows = SAID if name == "pieces" else slice(None)
+    assert_equal(serve(exports[name], "token_ids", given), wanted, rows)
     if name != "fused":
-        assert_equal(serve(exports[f"{name}-ids"], "serving_default", given), wanted)
+        assert_equal(serve(exports[f"{name}-ids"], "serving_default", given), wanted, rows)
     narrow = {k: v[:1, :4] if k == "token_ids" else v[:1] for k, v in given.items()}
     if name == "words":  # two tokens need no padding from the client
         made = serve(exports[name], "token_ids", narrow)["probabilities"][0]
@@ -253,8 +273,17 @@ def test_signatures_and_what_they_take(exports: dict[str, Path]) -> None:
         given = loaded(exports[name]).signatures[signature]
         ((key, spec),) = given.structured_input_signature[1].items()
         assert (key, tuple(spec.shape), spec.dtype.name) == wanted
-    for name, signatures in (("terms", {"serving_default"}), ("words-ids", {"serving_default"})):
-        assert set(loaded(exports[name]).signatures) == signatures
+    both = {"serving_default", "text", "labels"}
+    for name in ("terms", "words-ids"):
+        assert set(loaded(exports[name]).signatures) == both
+    assert set(loaded(exports["words"]).signatures) == {*both, "token_ids"}
+    everything = {*both, "token_ids", "audio", "serve_bytes"}
+    assert set(loaded(exports["fused"]).signatures) == everything
+    taken = loaded(exports["fused"]).signatures["serve_bytes"].structured_input_signature[1]
+    assert {key: tuple(spec.shape) for key, spec in taken.items()} == {
+        "wav": (None,),
+        "text": (None,),
+    }
 
 
 def test_which_need_tensorflow_text(exports: dict[str, Path]) -> None:

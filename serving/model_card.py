@@ -1,0 +1,125 @@
+"""What a reader must know of a model before he uses its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import registry
+from modeling.recipes import Recipe
+
+LAW = (
+    "Article 5(1)(f) of the EU AI Act (Regulation (EU) 2024/1689) forbids AI systems that infer the"
+    " emotions of people from biometric data, such as face and voice, at work and in education,"
+    " except for medical or safety reasons. Other uses may count as high-risk, and people must be"
+    " told that such a system looks at them (Article 50(3)). This is a reminder, not legal advice."
+)
+LIMITS = (
+    "It names how a short stretch looks, sounds or reads to a model that learned from labelled"
+    " recordings. It does not know what anybody feels.",
+    "Most corpora are acted; acted is not felt emotion, and a model of actors does worse on people"
+    " in daily life.",
+    "It knows the speakers, ages, languages, cameras and microphones of its data and no others; it"
+    " was not tested for equal quality over groups of people.",
+    "Its shares were calibrated on its own validation part; on other recordings a share of 0.9 need"
+    " not be right nine times in ten.",
+    "It always names one of its labels, also where none fits.",
+)
+
+
+def model_card(
+    config: dict[str, Any],
+    evaluation: dict[str, Any] | None = None,
+    name: str = "",
+    version: int | None = None,
+) -> str:
+    """The model card as Markdown.
+
+    Args:
+      config: `assets/config.json` of an export, or `client_config` of a run.
+      evaluation: `metrics.json` of a run that was evaluated.
+    """
+    title = f"{name} {version if version is not None else ''}".strip() or "Model card"
+    return "\n".join([f"# {title}", "", *_lines(config, evaluation), ""])
+
+
+def _lines(config: dict[str, Any], evaluation: dict[str, Any] | None) -> Iterator[str]:
+    yield from _stamps(config, evaluation)
+    recipe = config["recipe"]
+    yield f"- streams: {', '.join(config['streams'])}"
+    yield f"- recipe: {recipe['name']} ({recipe['source']})"
+    yield f"- labels ({config['label_set']}), in the order of the outputs: " + ", ".join(
+        config["labels"]
+    )
+    yield f"- calibration temperature: {config['calibration']['temperature']:.3g}"
+    yield f"- seed {config['seed']}, revision {config['git_revision'] or 'unknown'}"
+    yield from ("", "## Use and law", "", LAW, "", "## Limits", "")
+    yield from (f"- {line}" for line in LIMITS)
+    yield from ("", "## Data", "", "| corpus | licence | records (train, validation, test) |")
+    yield "|---|---|---|"
+    yield from map(_data_row, config["data"])
+    if not config["data"]:
+        yield "| none of its own: see the parts below | | |"
+    for stream, part in config["parts"].items():
+        yield f"\nThe {stream} part was trained in a run of its own, recipe {part['recipe']}."
+    yield from ("", "## Scores", "", *_scores(config, evaluation))
+    if config["notes"]:
+        yield from ("", "## Notes of the training", "")
+        yield from (f"- {note}" for note in config["notes"])
+    yield from ("", "## Licence", "", *_licence(config))
+
+
+def _stamps(config: dict[str, Any], evaluation: dict[str, Any] | None) -> Iterator[str]:
+    if config["synthetic"]:
+        yield "**SYNTHETIC: trained on made-up data; it recognises nobody's emotion.**\n"
+    if config["leak_allowed"]:
+        yield "**LEAK ALLOWED: trained across a crossing of its parts; its scores are too high.**\n"
+    if evaluation and evaluation.get("leak_allowed"):
+        yield "**LEAK ALLOWED: scored on what it was trained on; these scores are too high.**\n"
+
+
+def _data_row(data: dict[str, Any]) -> str:
+    counts = data.get("num_records", {})
+    told = ", ".join(str(counts.get(part, 0)) for part in ("train", "validation", "test"))
+    synthetic = " (SYNTHETIC)" if data.get("synthetic") else ""
+    return f"| {data['corpus']}{synthetic} | {data['licence'] or 'not stated'} | {told} |"
+
+
+def _scores(config: dict[str, Any], evaluation: dict[str, Any] | None) -> Iterator[str]:
+    yield "| part | UAR (95 % interval) | WA | macro-F1 | ECE | clips | speakers |"
+    yield "|---|---|---|---|---|---|---|"
+    if evaluation is not None:
+        yield _score_row(str(evaluation.get("split", "evaluation")), evaluation)
+    picked = {key.removeprefix("val_"): value for key, value in config["scores"].items()}
+    yield _score_row("validation, by which the epoch was picked", picked)
+    for stream, part in config["parts"].items():
+        own = {key.removeprefix("val_"): value for key, value in part["scores"].items()}
+        yield _score_row(f"validation, {stream} alone", own)
+    if evaluation is None:
+        yield "\nIt was not evaluated on a test part before it was exported."
+    yield (
+        "\nUAR is the mean recall, WA the plain accuracy. The interval is resampled by speaker, by"
+        " clip where no speaker is known; under three speakers there is none."
+    )
+
+
+def _score_row(part: str, scores: dict[str, Any]) -> str:
+    def told(key: str) -> str:
+        value = scores.get(key)
+        return f"{value:.3f}" if isinstance(value, float) else str(value if value else "-")
+
+    interval = scores.get("uar_ci95")
+    uar = told("uar") + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
+    rest = [told(key) for key in ("wa", "macro_f1", "ece", "num_clips", "num_speakers")]
+    return f"| {' | '.join([part, uar, *rest])} |"
+
+
+def _licence(config: dict[str, Any]) -> Iterator[str]:
+    yield "The weights follow from the data above and may be used no more freely than these allow;"
+    yield "several corpora of emotion forbid commercial use. The program is under the MIT licence."
+    recipe = Recipe.from_json(config["recipe"])
+    if recipe.encoder and recipe.pretrained not in ("", "none"):
+        licence = registry.entry("encoders", recipe.encoder).licence or "not stated"
+        yield f"\nIt begins from published weights ({recipe.pretrained}), licence: {licence}."
+    if config["parts"]:
+        yield "\nWhere a part begins from published weights, their licence holds for the whole."

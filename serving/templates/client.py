@@ -1,0 +1,182 @@
+"""Asks TensorFlow Serving over gRPC; needs tensorflow-serving-api, grpcio and numpy.
+
+    python client.py --wav speech.wav --faces faces.npy --text "I am so glad"
+
+`client.json` beside this file says what the model takes. A stream that is not given is sent as one
+zero sample, one blank frame or an empty text, which the model reads as missing.
+
+Frames begin with a blank one that does not count. A server with `pad_variable_length_inputs`
+lengthens the shorter requests of a batch with copies of the *first value* of each tensor
+(tensorflow/serving, batching/batching_util.cc); a first mask value that says "this counts" would
+make the padding count, and the answer would depend on who else asked at that moment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import wave
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+# Numbers of tensorflow/core/framework/types.proto.
+NUMERIC = {1: "float32", 3: "int32", 4: "uint8", 9: "int64", 10: "bool"}
+NUMBERS = {name: number for number, name in NUMERIC.items()}
+STRING = 7
+
+
+def read_facts(path: Path | None = None) -> dict[str, Any]:
+    """`client.json`: model, labels, inputs with dtype and shape, sample rate."""
+    path = path or Path(__file__).with_name("client.json")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+# === Request ===
+
+
+def build_request(
+    facts: dict[str, Any],
+    waveform: np.ndarray | None = None,
+    faces: np.ndarray | None = None,
+    text: str | None = None,
+    token_ids: list[int] | None = None,
+    label: str | None = None,
+) -> predict_pb2.PredictRequest:
+    """A request of one row.
+
+    Args:
+      waveform: (samples,) float32 in [-1, 1] at the model's rate.
+      faces: (frames, H, W, C) uint8 crops, or (frames, units) float32 action units.
+      text: the words said; `token_ids` in its place where the model takes numbers of tokens.
+      label: `stable` or `canary`; the newest version without it.
+    Raises:
+      ValueError: a stream that the model does not have, or crops of another shape.
+    """
+    given = {"audio": waveform, "video": faces, "text": text, "token_ids": token_ids}
+    for stream, value in given.items():
+        if value is not None and stream not in facts["inputs"]:
+            raise ValueError(f"the model takes no {stream}; it takes {', '.join(facts['inputs'])}")
+    tensors: dict[str, np.ndarray] = {}
+    if "audio" in facts["inputs"]:
+        some = waveform is not None and len(waveform) > 0
+        tensors["audio"] = np.asarray(waveform if some else [0.0], np.float32)[None]
+        tensors["audio_length"] = np.array([tensors["audio"].shape[1] if some else 0], np.int32)
+    if "video" in facts["inputs"]:
+        tensors |= _frames(facts["inputs"]["video"], faces)
+    if "text" in facts["inputs"]:
+        tensors["text"] = np.array([(text or "").encode()], object)
+    if "token_ids" in facts["inputs"]:
+        tensors["token_ids"] = np.array([token_ids or [0]], np.int32)
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = facts["model"]
+    if label:
+        request.model_spec.version_label = label
+    for name, value in tensors.items():
+        _write(request.inputs[name], value)
+    return request
+
+
+def _frames(spec: dict[str, Any], faces: np.ndarray | None) -> dict[str, np.ndarray]:
+    blank = np.zeros((1, *spec["shape"][2:]), spec["dtype"])
+    if faces is None:
+        return {"video": blank[None], "video_mask": np.array([[False]])}
+    faces = np.asarray(faces)
+    if faces.shape[1:] != blank.shape[1:] or faces.dtype != blank.dtype:
+        wanted = f"(frames, {', '.join(map(str, blank.shape[1:]))}) {blank.dtype}"
+        raise ValueError(f"faces are {faces.shape} {faces.dtype}, the model takes {wanted}")
+    mask = np.arange(len(faces) + 1) > 0
+    return {"video": np.concatenate([blank, faces])[None], "video_mask": mask[None]}
+
+
+def _write(tensor: Any, value: np.ndarray) -> None:
+    for size in value.shape:
+        tensor.tensor_shape.dim.add(size=size)
+    if value.dtype == object:
+        tensor.dtype = STRING
+        tensor.string_val.extend(value.ravel().tolist())
+    else:
+        tensor.dtype = NUMBERS[value.dtype.name]
+        tensor.tensor_content = np.ascontiguousarray(value).tobytes()
+
+
+# === Answer ===
+
+
+def read_tensor(tensor: Any) -> np.ndarray:
+    """A tensor of an answer: strings or float32, in either of the two ways that servers write."""
+    shape = [dim.size for dim in tensor.tensor_shape.dim]
+    if tensor.dtype == STRING:
+        return np.array(list(tensor.string_val), object).reshape(shape)
+    if tensor.tensor_content:
+        return np.frombuffer(tensor.tensor_content, NUMERIC[tensor.dtype]).reshape(shape)
+    values = np.array(list(tensor.float_val), np.float32)
+    if values.size == 1:  # one value may stand for all
+        values = np.repeat(values, int(np.prod(shape)))
+    return values.reshape(shape)
+
+
+def read_answer(response: Any, labels: list[str]) -> dict[str, Any]:
+    """The label of the one row asked for, the version that answered, and each label's share."""
+    shares = read_tensor(response.outputs["probabilities"])[0]
+    return {
+        "label": read_tensor(response.outputs["label"])[0].decode(),
+        "version": response.model_spec.version.value,
+        "probabilities": dict(zip(labels, (round(float(x), 6) for x in shares), strict=True)),
+    }
+
+
+def ask(address: str, request: predict_pb2.PredictRequest, timeout_s: float = 30.0) -> Any:
+    """Sends a request to `host:port`; raises grpc.RpcError."""
+    unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+    with grpc.insecure_channel(address, options=unlimited) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        return stub.Predict(request, timeout=timeout_s)
+
+
+# === Command line ===
+
+
+def read_wav(path: Path, rate_hz: int) -> np.ndarray:
+    """(samples,) float32, channels averaged, of a 16-bit WAV at the model's rate."""
+    with wave.open(str(path), "rb") as reader:
+        if reader.getsampwidth() != 2 or reader.getframerate() != rate_hz:
+            remedy = f"ffmpeg -i {path} -ar {rate_hz} -ac 1 -c:a pcm_s16le converted.wav"
+            raise ValueError(f"{path}: not 16-bit PCM at {rate_hz} Hz; convert it: {remedy}")
+        samples = np.frombuffer(reader.readframes(reader.getnframes()), "<i2")
+        return (samples.reshape(-1, reader.getnchannels()).mean(axis=1) / 32768).astype(np.float32)
+
+
+def main() -> int:
+    facts = read_facts()
+    parser = argparse.ArgumentParser(description="Asks the model of client.json over gRPC.")
+    parser.add_argument("--address", default="127.0.0.1:8500")
+    parser.add_argument("--label", choices=["stable", "canary"])
+    parser.add_argument("--wav", type=Path)
+    parser.add_argument("--faces", type=Path, help="crops as .npy, see client.json")
+    parser.add_argument("--text")
+    parser.add_argument("--token-ids", type=int, nargs="+")
+    given = parser.parse_args()
+    try:
+        request = build_request(
+            facts,
+            read_wav(given.wav, facts["sample_rate_hz"] or 0) if given.wav else None,
+            np.load(given.faces, allow_pickle=False) if given.faces else None,
+            given.text,
+            given.token_ids,
+            given.label,
+        )
+        response = ask(given.address, request)
+    except (ValueError, OSError, EOFError, wave.Error) as error:
+        parser.error(str(error))
+    except grpc.RpcError as error:
+        parser.error(f"{given.address}: {error.code().name}: {error.details()}")
+    print(json.dumps(read_answer(response, facts["labels"]), indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
