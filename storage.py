@@ -80,6 +80,17 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise UserError(f"{path}: damaged ({error}); write it again") from error
 
 
+def read_cached_json(path: Path) -> dict[str, Any]:
+    """What a file of a cache holds; empty where it is absent or damaged, to be made again."""
+    if not path.is_file():
+        return {}
+    try:
+        held = read_json(path)
+    except UserError:
+        return {}
+    return held if isinstance(held, dict) else {}
+
+
 def write_csv(
     path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[dict[str, Any]]
 ) -> None:

@@ -79,12 +79,15 @@ def build(name: str, is_quick: bool) -> Built:
 # === Measuring ===
 
 
-def training_step(built: Built, num_rows: int, num_frames: int) -> Callable[[], Any]:
-    """One step of Adam on one batch, in a graph."""
+def training_step(model: Any, given: Any, num_rows: int) -> Callable[[], Any]:
+    """One step of Adam on one batch, in a graph.
+
+    Args:
+      given: inputs of `model`, of `num_rows` rows.
+    """
     import keras
     import tensorflow as tf
 
-    model, given = built.model, built.example(num_rows, num_frames)
     truth = tf.constant(np.arange(num_rows) % NUM_CLASSES)
     optimizer = keras.optimizers.Adam(1e-4)
     optimizer.build(model.trainable_variables)
@@ -100,12 +103,11 @@ def training_step(built: Built, num_rows: int, num_frames: int) -> Callable[[], 
     return lambda: step().numpy()
 
 
-def inference(built: Built, num_rows: int, num_frames: int) -> Callable[[], Any]:
+def inference(model: Any, given: Any) -> Callable[[], Any]:
     """One forward pass, in a graph."""
     import tensorflow as tf
 
-    given = built.example(num_rows, num_frames)
-    forward = tf.function(lambda: built.model(given, training=False)["logits"])
+    forward = tf.function(lambda: model(given, training=False)["logits"])
     return lambda: forward().numpy()
 
 
@@ -133,10 +135,11 @@ def measured(name: str, is_quick: bool) -> tuple[str, ...]:
     num_rows = QUICK_BATCH if is_quick else SMALL_BATCH if is_big else BATCH
     budget_s, min_calls = (0.0, 1) if is_quick else (2.0, 3)
     inferred = [
-        seconds_of(inference(built, rows, num_frames), budget_s, min_calls)
+        seconds_of(inference(built.model, built.example(rows, num_frames)), budget_s, min_calls)
         for rows in (1, QUICK_BATCH if is_quick else BATCH)
     ]
-    step_s = seconds_of(training_step(built, num_rows, num_frames), budget_s, min_calls)
+    batch = built.example(num_rows, num_frames)
+    step_s = seconds_of(training_step(built.model, batch, num_rows), budget_s, min_calls)
     shape = " x ".join(str(num_frames if size is None else size) for size in built.shape)
     return (
         name,

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 import registry
 from benchmarks import report
-from benchmarks.encoders import seconds_of
+from benchmarks.encoders import NUM_CLASSES, inference, seconds_of, training_step
 from benchmarks.inputs import data_folder
 
-NUM_CLASSES = 7
 BATCH, LARGE_BATCH = 32, 256
 NUM_TEXTS = 4000
 COLUMNS = (
@@ -56,34 +55,11 @@ def build(name: str, corpus: list[str], is_quick: bool) -> Any:
     return build_stream_model(recipe, NUM_CLASSES, InputSpec(), corpus).whole
 
 
-def training_step(model: Any, rows: list[str]) -> Callable[[], Any]:
-    """One step of Adam on one batch of strings, in a graph."""
-    import keras
+def strings(rows: list[str]) -> Any:
+    """Texts as the input of a whole model."""
     import tensorflow as tf
 
-    given = {"text": tf.constant([row.encode() for row in rows])}
-    truth = tf.constant(np.arange(len(rows)) % NUM_CLASSES)
-    optimizer = keras.optimizers.Adam(1e-4)
-    optimizer.build(model.trainable_variables)
-
-    @tf.function
-    def step() -> Any:
-        with tf.GradientTape() as tape:
-            logits = model(given, training=True)["logits"]
-            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(truth, logits))
-        optimizer.apply(tape.gradient(loss, model.trainable_variables))
-        return loss
-
-    return lambda: step().numpy()
-
-
-def inference(model: Any, rows: list[str]) -> Callable[[], Any]:
-    """One forward pass from strings, in a graph."""
-    import tensorflow as tf
-
-    given = tf.constant([row.encode() for row in rows])
-    forward = tf.function(lambda text: model({"text": text}, training=False)["logits"])
-    return lambda: forward(given).numpy()
+    return {"text": tf.constant([row.encode() for row in rows])}
 
 
 def measured(name: str, corpus: list[str], is_quick: bool) -> tuple[str, ...]:
@@ -94,9 +70,9 @@ def measured(name: str, corpus: list[str], is_quick: bool) -> tuple[str, ...]:
     model = build(name, corpus, is_quick)
     network = model.get_layer("network")
     budget_s, min_calls = (0.0, 1) if is_quick else (2.0, 3)
-    one = seconds_of(inference(model, corpus[:1]), budget_s, min_calls)
-    many = seconds_of(inference(model, corpus[:LARGE_BATCH]), budget_s, min_calls)
-    step = seconds_of(training_step(model, corpus[:BATCH]), budget_s, min_calls)
+    one = seconds_of(inference(model, strings(corpus[:1])), budget_s, min_calls)
+    many = seconds_of(inference(model, strings(corpus[:LARGE_BATCH])), budget_s, min_calls)
+    step = seconds_of(training_step(model, strings(corpus[:BATCH]), BATCH), budget_s, min_calls)
     return (
         name,
         f"{network.count_params():,}",

@@ -17,13 +17,12 @@ from data_augmentation.transform import AudioTransform, VideoTransform
 RATE_HZ = 16_000
 DURATION_S = 3.0
 NUM_FACES, SIDE_PX = 16, 112
+NUM_WORDS = 20
 BATCH = 32
 NUM_CLASSES = 7
 SPECTROGRAM = (128, 282)
 
 # === One call of each kind ===
-
-NUM_WORDS = 20
 
 
 def one_call(name: str, rng: np.random.Generator) -> tuple[Callable[[], Any], int, str]:
@@ -35,12 +34,11 @@ def one_call(name: str, rng: np.random.Generator) -> tuple[Callable[[], Any], in
             wave = (0.1 * rng.standard_normal(round(RATE_HZ * DURATION_S))).astype(np.float32)
             return (lambda: _audio(transform, rng, wave)), 1, f"{DURATION_S:g} s of sound"
         faces = _faces(rng, NUM_FACES)
-        return (lambda: _video(transform, rng, faces)), 1, f"{NUM_FACES} faces"
+        return (lambda: _changed(transform, rng, faces)), 1, f"{NUM_FACES} faces"
     if made.stream == "text":
         words = " ".join(f"word{number}" for number in range(NUM_WORDS))
         transform = made(probability=1.0)
-        call = lambda: transform.apply(words, **transform.sample(rng, words))  # noqa: E731
-        return call, 1, f"{NUM_WORDS} words"
+        return (lambda: _changed(transform, rng, words)), 1, f"{NUM_WORDS} words"
     if made.stream == "batch":
         return _batch(made(), rng), BATCH, f"{BATCH} clips, sound and faces"
     return _features(made(), rng), BATCH, f"{BATCH} spectrograms, in the graph"
@@ -50,8 +48,8 @@ def _audio(transform: Any, rng: np.random.Generator, wave: np.ndarray) -> np.nda
     return transform.apply(wave, RATE_HZ, **transform.sample(rng, wave, RATE_HZ))
 
 
-def _video(transform: Any, rng: np.random.Generator, faces: np.ndarray) -> np.ndarray:
-    return transform.apply(faces, **transform.sample(rng, faces))
+def _changed(transform: Any, rng: np.random.Generator, signal: Any) -> Any:
+    return transform.apply(signal, **transform.sample(rng, signal))
 
 
 def _faces(rng: np.random.Generator, count: int) -> np.ndarray:

@@ -122,13 +122,6 @@ class BackTranslator:
 
 def _kept(file: Path, text: str) -> str | None:
     """The translation that a file of the cache holds; a damaged file counts as absent."""
-    if not file.is_file():
-        return None
-    try:
-        held = storage.read_json(file)
-    except UserError:
-        return None
-    if not isinstance(held, dict) or held.get("text") != text:
-        return None
-    made = held.get("translation")
+    held = storage.read_cached_json(file)
+    made = held.get("translation") if held.get("text") == text else None
     return made if isinstance(made, str) and made.strip() else None

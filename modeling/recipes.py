@@ -305,14 +305,19 @@ S4_YAMNET = Recipe(
     freeze_epochs=25,
 )
 
-S4_MULTIMODAL = Recipe(
-    name="s4-multimodal",
+DENSE_FUSION = Recipe(
+    name="dense-fusion",
     stream="fusion",
-    source="S4: YAMNet and ConvLSTM joined by fully connected layers",
+    source="dense layers over the concatenated embeddings, one stream hidden at random",
     fusion="dense",
     epochs=60,
     early_stopping=15,
     modality_dropout=0.3,
+)
+S4_MULTIMODAL = dataclasses.replace(
+    DENSE_FUSION,
+    name="s4-multimodal",
+    source="S4: YAMNet and ConvLSTM joined by fully connected layers",
     parts=("s4-yamnet", "s4-convlstm"),
 )
 
@@ -401,24 +406,16 @@ S1_STATISTICS = Recipe(
     epochs=60,
     early_stopping=10,
 )
-S0_BERT_RESNET34 = Recipe(
+S0_BERT_RESNET34 = dataclasses.replace(
+    DENSE_FUSION,
     name="s0-bert-resnet34",
-    stream="fusion",
     source="S0: BERT and ResNet34 joined by dense layers",
-    fusion="dense",
-    epochs=60,
-    early_stopping=15,
-    modality_dropout=0.3,
     parts=("s0-bert", "s0-resnet34"),
 )
-S0_BERT_ALEXNET = Recipe(
+S0_BERT_ALEXNET = dataclasses.replace(
+    DENSE_FUSION,
     name="s0-bert-alexnet",
-    stream="fusion",
     source="S0: BERT and AlexNet joined by dense layers",
-    fusion="dense",
-    epochs=60,
-    early_stopping=15,
-    modality_dropout=0.3,
     parts=("s0-bert", "s0-alexnet"),
 )
 S1_FUSED_CNN = Recipe(
@@ -431,14 +428,10 @@ S1_FUSED_CNN = Recipe(
     early_stopping=20,
     parts=("s1-statistics", "tfidf"),
 )
-S3_FEATURE_FUSION = Recipe(
+S3_FEATURE_FUSION = dataclasses.replace(
+    DENSE_FUSION,
     name="s3-feature-fusion",
-    stream="fusion",
     source="S3 A1: TinyBERT and 1-D CNN joined by an MLP, on recordings that have both",
-    fusion="dense",
-    epochs=60,
-    early_stopping=15,
-    modality_dropout=0.3,
     parts=("s3-tinybert", "s3-conv1d"),
 )
 S3_PROBABILITY_FUSION = Recipe(
@@ -471,15 +464,6 @@ LATE_FUSION = Recipe(
     fusion="calibrated_late",
 )
 
-DENSE_FUSION = Recipe(
-    name="dense-fusion",
-    stream="fusion",
-    source="dense layers over the concatenated embeddings, one stream hidden at random",
-    fusion="dense",
-    epochs=60,
-    early_stopping=15,
-    modality_dropout=0.3,
-)
 
 AUTO = Recipe(
     name="auto",

@@ -9,7 +9,6 @@ import keras
 
 from errors import UserError
 
-NO_WEIGHTS = "none"
 Made = TypeVar("Made")
 
 

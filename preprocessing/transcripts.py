@@ -154,13 +154,8 @@ def _versions(name: str, packages: tuple[str, ...]) -> str:
 
 def _cached(path: Path, known: dict[str, Any]) -> Transcript | None:
     """What the cache holds of a sound; None where that is nothing, damaged or of other versions."""
-    if not path.is_file():
-        return None
-    try:
-        value = storage.read_json(path)
-    except UserError:
-        return None
-    if not isinstance(value, dict) or any(value.get(key) != known[key] for key in known):
+    value = storage.read_cached_json(path)
+    if any(value.get(key) != known[key] for key in known):
         return None
     text, failure = value.get("text"), value.get("failure")
     if not isinstance(text, str) or failure != ("" if text else NOTHING_UNDERSTOOD):

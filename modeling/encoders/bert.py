@@ -9,8 +9,8 @@ import keras_hub
 from keras import layers, ops
 
 from modeling.encoders.input_shapes import require_tokens
-from modeling.pretrained import BASE
-from modeling.text_presets import NO_WEIGHTS, preset_backbone
+from modeling.pretrained import BASE, NO_WEIGHTS
+from modeling.text_presets import preset_backbone
 
 # Layers, width, heads, width between.
 TINYBERT = (4, 312, 12, 1200)

@@ -24,7 +24,7 @@ class MaskedMean(keras.layers.Layer):
     """Mean over the frames that count.
 
     Call:
-      values: (batch x time, dim) float, as `FoldTime` laid them out.
+      values: (batch x time, dim) float, as `FoldTime` laid them out, or (batch, time, dim).
       mask: (batch, time) bool or number; a row of zeros gives zeros.
     Returns:
       (batch, dim) float.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import keras_hub
-from keras import layers, ops
+from keras import layers
 
 from modeling.encoders.input_shapes import require_tokens
+from modeling.encoders.masked_mean import MaskedMean
 
 MAX_POSITIONS = 512
 
@@ -62,13 +61,7 @@ def text_transformer(
     x = layers.SpatialDropout1D(dropout)(embed(tokens))
     for block in blocks:
         x = block(x, padding_mask=mask)
-    embedding = dense(_mean(layers.LayerNormalization()(x), mask))
+    embedding = dense(MaskedMean()(layers.LayerNormalization()(x), mask))
     logits = head(layers.Dropout(dropout)(embedding))
     outputs = {"logits": logits, "embedding": embedding}
     return keras.Model([tokens, mask], outputs, name="text_transformer")
-
-
-def _mean(values: Any, mask: Any) -> Any:
-    """(batch, tokens, dim) -> (batch, dim): mean over the tokens that count, 0 without any."""
-    weights = ops.cast(mask, values.dtype)[:, :, None]
-    return ops.sum(values * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), 1.0)

@@ -13,9 +13,10 @@ import tensorflow as tf
 
 from errors import UserError, from_os_error
 from modeling.features.front_end import Features
-from modeling.features.tokens import FitTokens, require_sizes
+from modeling.features.tokens import PAD_ID, FitTokens, require_sizes
 from modeling.input_spec import InputSpec
-from modeling.text_presets import NO_WEIGHTS, preset_tokenizer
+from modeling.pretrained import NO_WEIGHTS
+from modeling.text_presets import preset_tokenizer
 
 PAD, UNKNOWN, BEGIN, END, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 SPECIAL = (PAD, UNKNOWN, BEGIN, END, MASK)
@@ -133,7 +134,7 @@ class WordPieces:
         """(batch, pieces) int32 and its mask."""
         split = SplitIntoWordPieces(self.pieces, self.max_tokens, self.lowercase, name="pieces")
         tokens = FitTokens(self.max_tokens, name="tokens")(split(inputs["text"]))
-        return Features(tokens, keras.ops.not_equal(tokens, 0), len(self.pieces))
+        return Features(tokens, keras.ops.not_equal(tokens, PAD_ID), len(self.pieces))
 
 
 def _read(path: Path) -> tuple[str, ...]:
