@@ -19,6 +19,11 @@ Colors = Literal["rgb", "grey"]
 DETECT_SIDE_PX = 320
 """Longer side of the picture that is searched: a face of a tenth of it is still 32 px wide."""
 
+SMALLEST_SIDE_PX = 16
+"""Shorter side from which a picture is searched: no feature of a smaller face can be told apart,
+and networks that pad such a strip to their stride see mostly padding (YuNet has named a strip of
+one grey column a face, with score 0.7)."""
+
 
 # === Box ===
 
@@ -151,7 +156,8 @@ class FaceDetector(ABC):
           picture: (H, W, 3) uint8 RGB or (H, W) uint8 grey.
         Returns:
           Boxes in pixels of `picture`, inside it, sorted by area descending (then score,
-          then place, so that the order is always the same). Empty where no face is seen.
+          then place, so that the order is always the same). Empty where no face is seen, and for
+          pictures under `SMALLEST_SIDE_PX` after reduction.
         Raises:
           ValueError: another shape or dtype, or no pixels.
         """
@@ -170,6 +176,8 @@ class FaceDetector(ABC):
         """
         _check(picture)
         height_px, width_px = picture.shape[:2]
+        if min(height_px, width_px) < SMALLEST_SIDE_PX:
+            return []
         factors = full_width_px / width_px, full_height_px / height_px
         boxes = [
             box.scaled(*factors).clipped(full_width_px, full_height_px)

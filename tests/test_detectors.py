@@ -18,7 +18,7 @@ import pytest
 import registry
 from errors import UserError
 from opencv_model.choose import AUTO_ORDER, open_detector, resolve_auto
-from opencv_model.detector import FaceBox, FaceDetector, reduce_picture
+from opencv_model.detector import SMALLEST_SIDE_PX, FaceBox, FaceDetector, reduce_picture
 from opencv_model.resnet_ssd import ResNetSsdDetector
 from opencv_model.weights import CACHE_VARIABLE
 
@@ -124,6 +124,14 @@ def test_nothing_in_noise_or_flat_pictures(detector: FaceDetector) -> None:
 )
 def test_small_and_odd_pictures_do_no_harm(detector: FaceDetector, shape: tuple[int, ...]) -> None:
     assert detector.detect(np.full(shape, 100, np.uint8)) == []
+
+
+def test_strips_are_not_searched(detector: FaceDetector, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = FaceBox(0, 0, 5, 5, 0.9)
+    monkeypatch.setattr(detector, "_find", lambda picture: [whole])
+    assert detector.detect(np.zeros((SMALLEST_SIDE_PX - 1, 200, 3), np.uint8)) == []
+    assert detector.detect(np.zeros((1000, SMALLEST_SIDE_PX, 3), np.uint8)) == []
+    assert detector.detect(np.zeros((SMALLEST_SIDE_PX, 200, 3), np.uint8)) == [whole]
 
 
 @pytest.mark.parametrize(
