@@ -20,6 +20,7 @@ COMMANDS = {
     "evaluate": "Score a run on a data folder.",
     "export": "Write a run as SavedModel, alone or in a bundle for TensorFlow Serving.",
     "predict": "Recognise emotion in any media files.",
+    "serve": "Answer over REST and gRPC as TensorFlow Serving does, with a page to try it on.",
     "features": "Write acoustic features as a table, or spectrogram pictures.",
     "download": "Fetch a corpus that may be fetched freely.",
     "describe": "Say what a run, export or data folder is.",

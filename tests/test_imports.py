@@ -23,6 +23,7 @@ ROWS = (
     ("data_augmentation",),
     ("modeling",),
     ("serving",),
+    ("server",),
     ("commands",),
     ("cli",),
 )
@@ -38,6 +39,7 @@ DISTRIBUTIONS = {
     "speech_recognition": "SpeechRecognition",
     "deep_translator": "deep-translator",
     "bs4": "beautifulsoup4",
+    "grpc_health": "grpcio-health-checking",
 }
 
 

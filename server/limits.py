@@ -1,0 +1,42 @@
+"""What one client can make the server spend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Every bound of the server.
+
+    Attributes:
+      max_body_bytes: of a prediction, over HTTP and gRPC alike.
+      max_upload_bytes: of a recording sent to `/v1/analyze`.
+      max_media_s: longest recording that is analysed.
+      max_analysis_s: after that long its worker is killed.
+      max_worker_bytes: memory that a worker may ask for; it is killed above that.
+      num_workers: recordings analysed at a time.
+      max_waiting_uploads: that wait for a worker; more are refused.
+      max_batch_rows: rows run at once; a larger request is run in pieces.
+      max_batch_bytes: of the padded inputs of a merged batch; requests are not merged beyond it.
+      batch_wait_s: how long a request waits for others to share its batch.
+      max_queued_rows: rows that wait; more are refused.
+      request_timeout_s: a request that waited longer is answered with DEADLINE_EXCEEDED.
+      drain_s: how long running requests may take once the server was told to stop.
+    """
+
+    max_body_bytes: int = 64 * MIB
+    max_upload_bytes: int = 200 * MIB
+    max_media_s: float = 600.0
+    max_analysis_s: float = 300.0
+    max_worker_bytes: int = 4096 * MIB
+    num_workers: int = 1
+    max_waiting_uploads: int = 4
+    max_batch_rows: int = 32
+    max_batch_bytes: int = 128 * MIB
+    batch_wait_s: float = 0.002
+    max_queued_rows: int = 256
+    request_timeout_s: float = 60.0
+    drain_s: float = 30.0

@@ -1,0 +1,40 @@
+"""Why a request was not answered, in the codes of gRPC and of HTTP."""
+
+from __future__ import annotations
+
+import grpc
+
+# As TensorFlow Serving maps its codes (tensorflow_serving/util/net_http, http_rest_api_util.cc), but
+# for a full queue: 429 tells a client to come again, its 503 would tell a balancer to go away.
+HTTP_STATUS = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.CANCELLED: 499,
+    grpc.StatusCode.INTERNAL: 500,
+    grpc.StatusCode.UNIMPLEMENTED: 501,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+}
+
+
+class ServingError(Exception):
+    """One refused or failed request; the text is for the client and names no path of the server.
+
+    Args:
+      code: of gRPC; one of `HTTP_STATUS`.
+      http_status: where HTTP has a more exact one (413 for a body over the limit).
+    """
+
+    def __init__(self, code: grpc.StatusCode, message: str, http_status: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.http_status = http_status or HTTP_STATUS[code]
+
+
+def invalid(message: str) -> ServingError:
+    """The request itself is wrong."""
+    return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)
