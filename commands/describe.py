@@ -1,4 +1,4 @@
-"""`describe`: what a run, export or data folder is."""
+"""`describe`: what a run, an export, a bundle or a data folder is."""
 
 from __future__ import annotations
 
@@ -10,38 +10,60 @@ from typing import Any
 
 import click
 
+from commands.describe_export import bundle_facts, card_of, export_facts, litert_facts, stamps
 from errors import UserError
+
+CARD = "card"
+KINDS = "a run, an export, a bundle, a .tflite or a data folder"
 
 
 @click.command("describe")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True)
 def command(path: Path, as_json: bool) -> None:
-    """Says what PATH is: counts, shapes, dtypes, labels, data, split, scores."""
+    """Says what PATH is: counts, shapes, dtypes, labels, data, split, scores.
+
+    PATH is a run, an export, a bundle for TensorFlow Serving, a .tflite or a data folder. The card
+    of a model follows.
+    """
     facts = describe(path)
     if as_json:
         click.echo(json.dumps(facts, indent=1))
-    else:
-        click.echo("\n".join(_lines(facts)))
+        return
+    card = facts.pop(CARD, None)
+    click.echo("\n".join(_lines(facts)))
+    if card is not None:
+        click.echo(f"\n{card}", nl=False)
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Facts about a run, an export or a data folder, ready for JSON.
+    """Facts about a run, an export, a bundle or a data folder, ready for JSON.
+
+    Returns:
+      of a model, the model card is in it under "card", as Markdown.
 
     Raises:
       UserError: none of these.
     """
     from preprocessing.data_folder import is_data_folder
+    from serving.bundle_folder import is_bundle
+    from serving.export_folder import newest_version
+    from serving.litert_model import is_litert
 
     if not path.exists():
-        raise UserError(f"{path}: no such path; give a run, an export or a data folder")
+        raise UserError(f"{path}: no such path; give {KINDS}")
+    if is_litert(path):
+        return litert_facts(path)
     if is_data_folder(path):
         return _data(path)
     if (path / "run.json").is_file():
         return _run(path)
-    if any(path.glob("*/saved_model.pb")) or (path / "saved_model.pb").is_file():
-        return _export(path)
-    raise UserError(f"{path}: neither a run, an export nor a data folder; check the path")
+    if is_bundle(path):
+        return bundle_facts(path)
+    version = newest_version(path)
+    if version is not None:
+        return export_facts(version)
+    raise UserError(f"{path}: not {KINDS}; check the path")
 
 
 def _data(path: Path) -> dict[str, Any]:
@@ -84,10 +106,11 @@ def _video(folder: Any) -> str:
 
 def _run(path: Path) -> dict[str, Any]:
     from modeling.run_folder import BEST, read_run
+    from serving.model_card import evaluation_of
 
     info = read_run(path)
     facts: dict[str, Any] = {
-        "kind": "run" + ("" if info.finished else " (unfinished)") + _stamps(info),
+        "kind": "run" + ("" if info.finished else " (unfinished)") + stamps(vars(info)),
         "path": str(path),
         "streams": list(info.streams),
         "recipe": info.recipe.as_json(),
@@ -103,13 +126,12 @@ def _run(path: Path) -> dict[str, Any]:
         "git revision": info.git_revision,
         "command": info.command,
     }
-    evaluation = path / "evaluation" / "metrics.json"
-    if evaluation.is_file():
-        scores = json.loads(evaluation.read_text(encoding="utf-8"))
-        keys = ("split", "uar", "uar_ci95", "wa", "macro_f1", "ece", "num_clips", "num_speakers")
-        facts["evaluation"] = {key: scores[key] for key in keys}
+    evaluation = evaluation_of(path)
+    if evaluation is not None:
+        facts["evaluation"] = evaluation
     if info.finished:
         from modeling import training
+        from modeling.inference import client_config
 
         model = training.load_model(path / BEST)
         facts |= {"parameters": model.count_params(), **_shapes(model.input, model.output)}
@@ -120,38 +142,8 @@ def _run(path: Path) -> dict[str, Any]:
         )
         if late is not None:
             facts["fusion"] = late.settings(info.streams)
+        facts[CARD] = card_of(path, client_config(info) | {"evaluation": evaluation})
     return facts
-
-
-def _export(path: Path) -> dict[str, Any]:
-    import quiet
-
-    quiet.import_tensorflow()
-    from serving.export import newest_version, read_config, read_saved
-
-    version = newest_version(path)
-    if version is None:
-        raise UserError(f"{path}: no SavedModel below it; check the path")
-    config = read_config(version)
-    signature = read_saved(version).signatures["serving_default"]
-
-    def told(specs: dict[str, Any]) -> dict[str, str]:
-        shapes = {name: f"{tuple(spec.shape)}".replace("None", "?") for name, spec in specs.items()}
-        return {name: f"{shape} {specs[name].dtype.name}" for name, shape in shapes.items()}
-
-    return {
-        "kind": "export",
-        "path": str(version),
-        "inputs": told(signature.structured_input_signature[1]),
-        "outputs": told(signature.structured_outputs),
-        **config,
-    }
-
-
-def _stamps(info: Any) -> str:
-    return (" (SYNTHETIC data)" if info.synthetic else "") + (
-        " (LEAK ALLOWED)" if info.leak_allowed else ""
-    )
 
 
 def _shapes(inputs: Any, outputs: Any) -> dict[str, Any]:

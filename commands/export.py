@@ -1,4 +1,4 @@
-"""`export`: a run as SavedModel, alone or in a bundle for TensorFlow Serving."""
+"""`export`: a run as SavedModel, alone or in a bundle for TensorFlow Serving, or for LiteRT."""
 
 from __future__ import annotations
 
@@ -11,7 +11,20 @@ import quiet
 
 @click.command("export")
 @click.option("--run", type=click.Path(path_type=Path), required=True, help="Run folder.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder that gets OUT/VERSION/.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder that gets OUT/VERSION/; with --format litert NAME.tflite, or a folder for it.",
+)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["savedmodel", "litert"]),
+    default="savedmodel",
+    show_default=True,
+    help="litert: one .tflite that starts without TensorFlow, with its labels and config beside it"
+    " as .json; batch 1, the model's own window.",
+)
 @click.option(
     "--serving",
     type=click.Path(path_type=Path),
@@ -27,27 +40,35 @@ import quiet
     type=click.Choice(["string", "token_ids"]),
     default="string",
     show_default=True,
-    help="Of a model of words; token_ids leaves the tokeniser to the client.",
+    help="Of a model of words; token_ids leaves the tokeniser to the client, litert needs it.",
 )
 @click.option("--version", type=click.IntRange(1), help="[default: the next free number]")
 def command(
     run: Path,
     out: Path | None,
+    kind: str,
     serving: Path | None,
     name: str | None,
     text_input: str,
     version: int | None,
 ) -> None:
-    """Writes one SavedModel from raw waveform, uint8 face crops and text to probabilities.
+    """Writes one model from raw waveform, uint8 face crops and text to probabilities.
 
-    Labels and all that a client must do alike lie inside it, in assets/. It is checked against the
-    trained model before it becomes visible; a version is never overwritten.
+    Labels and all that a client must do alike lie inside a SavedModel, in assets/. It is checked
+    against the trained model before it becomes visible; nothing is ever overwritten.
     """
     if (out is None) == (serving is None):
         raise click.UsageError("give either --out or --serving")
     if name is not None and serving is None:
         raise click.UsageError("--name goes with --serving")
+    if kind == "litert" and (serving is not None or version is not None):
+        raise click.UsageError("--format litert goes with --out alone, without --version")
     quiet.import_tensorflow()
+    if kind == "litert" and out is not None:
+        from serving.litert_export import export_litert
+
+        click.echo(str(export_litert(run, out, text_input)))
+        return
     if serving is not None:
         from serving.bundle import write_bundle
 

@@ -27,7 +27,7 @@ TEXT_SUFFIX = ".txt"
 @click.option(
     "--model",
     type=click.Path(path_type=Path),
-    help="Run folder or export. [default: runs/fusion, else the newest of runs/]",
+    help="Run folder, export or .tflite. [default: runs/fusion, else the newest of runs/]",
 )
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON a file on stdout.")
 @click.option(

@@ -141,6 +141,7 @@ def command(
     from preprocessing.frame_plan import FrameSampling
     from preprocessing.preparation import PreparationSettings
     from preprocessing.preprocess import preprocess
+    from preprocessing.same_settings import settings_of
     from preprocessing.transcripts import DEFAULT_LANGUAGE
 
     if language is not None and transcribe is None:
@@ -148,10 +149,9 @@ def command(
     corpus, source = _source(corpus, source)
     reader = _reader(corpus, improvised_only)
     steps = Steps(reader, source, out, overwrite) if until else None
-    if steps is not None:
-        steps.labels()
-        if until == "labels":
-            return _exit_code(report_rejected(steps.inventory.rejected), strict)
+    if steps is not None and until == "labels":
+        steps.labels(settings_of(reader))
+        return _exit_code(report_rejected(steps.inventory.rejected), strict)
     kind, table = _action_units(action_units, detector)
     settings = PreparationSettings(
         detector="none" if kind else _detector(corpus, detector, weights_dir),
@@ -163,6 +163,8 @@ def command(
         transcriber=transcribe or "",
         language=language or DEFAULT_LANGUAGE,
     )
+    if steps is not None:
+        steps.labels(settings_of(reader, settings))
     workers = workers or len(os.sched_getaffinity(0))
 
     def prepare() -> PreprocessResult:

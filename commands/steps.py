@@ -29,7 +29,6 @@ LABEL_COLUMNS = (
     *("valence", "arousal", "dominance"),
 )
 FRONT_END = "s1_statistics"
-# With fewer sessions one could not train, one validate and one test.
 
 
 class Steps:
@@ -46,12 +45,23 @@ class Steps:
 
     def __init__(self, corpus: Any, source: Path, out: Path, overwrite: bool) -> None:
         self.out = out
+        self.overwrite = overwrite
         self.inventory = corpus.inventory(source)
         if overwrite:
             (out / DONE).unlink(missing_ok=True)
 
-    def labels(self) -> None:
-        """Writes labels.csv; opens no recording."""
+    def labels(self, told: dict[str, Any]) -> None:
+        """Writes labels.csv; opens no recording.
+
+        Args:
+          told: `settings_of` what is going to be done, up to the last step asked for.
+        Raises:
+          UserError: the folder holds records that were made otherwise; nothing is written then.
+        """
+        from preprocessing.same_settings import require_same
+
+        if not self.overwrite:
+            require_same(self.out, told)
         rows = [_label_row(clip) for clip in self.inventory.clips]
 
         def write() -> None:

@@ -23,6 +23,22 @@ av.logging.set_level(av.logging.PANIC)
 TRUNCATION_TOLERANCE = 0.05
 # These state no duration; what the library reports is a guess from the first packets.
 _GUESSED_DURATION = frozenset(["aac", "ac3", "eac3", "mp3"])
+# What is opened: containers that hold their own sound and pictures, and raw codecs. Playlists (HLS,
+# DASH, concat), session descriptions and devices would have the library open other files or hosts.
+# Names of libavformat's demuxers (`ffmpeg -demuxers`); one of a demuxer's names is enough.
+FORMATS = (
+    *("wav", "w64", "aiff", "au", "caf", "voc", "nistsphere"),
+    *("flac", "wv", "ape", "tta", "mp3", "aac", "ac3", "eac3", "ogg", "amr", "amrnb", "amrwb"),
+    *("matroska", "mov", "avi", "flv", "asf", "mpeg", "mpegts", "mxf", "dv", "ivf", "nut", "rm"),
+    *("mpegvideo", "m4v", "h264", "hevc", "obu", "mjpeg", "gif"),
+    *("image2", "jpeg_pipe", "png_pipe", "webp_pipe", "bmp_pipe", "tiff_pipe", "ppm_pipe"),
+)
+_CONTAINER_OPTIONS = {
+    "format_whitelist": ",".join(FORMATS),
+    "protocol_whitelist": "file",
+    # Of image2: a name with `%d` is one file, no pattern for a row of them.
+    "pattern_type": "none",
+}
 # Decoding begins this long before a stretch, so that sound codecs have settled.
 SEEK_LEAD_S = 1.0
 
@@ -74,6 +90,16 @@ def upright(picture: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
     return np.rot90(picture, k=round(frame.rotation / 90) % 4)
 
 
+def open_container(path: str | Path) -> Any:
+    """Opens a file of one of `FORMATS` for reading; no other file is opened on its behalf.
+
+    Raises:
+      av.error.FFmpegError, OSError: as the library does; ArgumentError for any other format.
+    """
+    # The prefix keeps a name like `concat:a|b` or `http://...` from being more than a name.
+    return av.open(f"file:{path}", container_options=_CONTAINER_OPTIONS, metadata_errors="replace")
+
+
 class MediaFile:
     """A recording opened for reading.
 
@@ -82,7 +108,8 @@ class MediaFile:
       name: how messages call it; the path when left out.
       num_threads: for decoding pictures; frames come out the same to the bit.
     Raises:
-      MediaError: absent, no media file, truncated beyond reading, or without sound and picture.
+      MediaError: absent, none of `FORMATS` (a playlist is none), truncated beyond reading, or
+        without sound and picture.
     """
 
     def __init__(self, path: str | Path, name: str = "", num_threads: int = 1) -> None:
@@ -90,7 +117,7 @@ class MediaFile:
         try:
             if Path(path).stat().st_size == 0:
                 raise MediaError(f"{self.name}: empty file; record or copy it again")
-            self._container = av.open(str(path), metadata_errors="replace")
+            self._container = open_container(path)
         except (av.error.FFmpegError, OSError) as error:
             raise _media_error(self.name, error) from error
         streams = self._container.streams
@@ -266,6 +293,8 @@ def _is_cover(stream: Any) -> bool:
 def _media_error(name: str, error: av.error.FFmpegError | OSError) -> MediaError:
     if isinstance(error, av.error.FFmpegError):
         reason = (error.strerror or "unreadable").lower()
+        if isinstance(error, av.error.ArgumentError):
+            reason = "a playlist, or a format that is not read here"
         return MediaError(
             f"{name}: not readable as sound or video ({reason}); truncated or another kind of file,"
             " convert or record it again"

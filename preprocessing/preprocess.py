@@ -22,6 +22,7 @@ from preprocessing.duplicates import DuplicateReport, mark_duplicates
 from preprocessing.input_states import input_states
 from preprocessing.preparation import PreparationSettings
 from preprocessing.records import Record, ShardWriter
+from preprocessing.same_settings import require_same, settings_of
 from preprocessing.splits import DEFAULT_RULE, make_splits
 from preprocessing.stills import is_still
 from preprocessing.workers import prepare_clips
@@ -100,43 +101,17 @@ def preprocess(
 
 
 def _open_out(out: Path, corpus: Any, settings: PreparationSettings, overwrite: bool) -> None:
-    wanted = {
-        "corpus": corpus.name,
-        "synthetic": corpus.synthetic,
-        "licence": corpus.licence,
-        "citation": corpus.citation,
-        "sample_rate_hz": settings.sample_rate_hz,
-        "preparation": settings.as_json(),
-    }
-    if options := getattr(corpus, "options", None):
-        wanted["corpus_options"] = options
+    wanted = settings_of(corpus, settings)
     shards = out / data_folder.SHARDS
     if overwrite and (out / data_folder.SETTINGS).is_file():
         for name in (data_folder.CLIPS, data_folder.SPLITS_FILE, data_folder.REJECTED):
             (out / name).unlink(missing_ok=True)
         shutil.rmtree(shards, ignore_errors=True)
-    elif (out / data_folder.SETTINGS).is_file() and any(shards.glob("*.json")):
-        present = storage.read_json(out / data_folder.SETTINGS)
-        differing = _differences(present, wanted)
-        if differing:
-            raise UserError(
-                f"{out}: prepared otherwise ({'; '.join(differing)});"
-                " choose another --out, or --overwrite to begin anew"
-            )
+    elif not overwrite:
+        require_same(out, wanted)
     storage.write_json(out / data_folder.SETTINGS, wanted)
     shards.mkdir(parents=True, exist_ok=True)
     storage.remove_leftovers(shards)
-
-
-def _differences(present: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:
-    found = []
-    for key in sorted({*present, *wanted}):
-        a, b = present.get(key), wanted.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            found += _differences(a, b, f"{prefix}{key}.")
-        elif a != b:
-            found.append(f"{prefix}{key}: {a} there, {b} now")
-    return found
 
 
 # === Shards ===

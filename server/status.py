@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import grpc
 
-# As TensorFlow Serving maps its codes (tensorflow_serving/util/net_http, http_rest_api_util.cc), but
-# for a full queue: 429 tells a client to come again, its 503 would tell a balancer to go away.
+# As TensorFlow Serving maps its codes (tensorflow_serving/util/net_http), but for a full queue: 429
+# tells a client to come again, its 503 would tell a balancer to go away.
 HTTP_STATUS = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.UNAUTHENTICATED: 401,

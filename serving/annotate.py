@@ -14,7 +14,7 @@ import numpy as np
 import progress
 import storage
 from errors import MediaError
-from preprocessing.media import rgb
+from preprocessing.media import open_container, rgb
 from serving.prediction import Prediction, WindowPrediction
 
 BOX_COLOR = (86, 180, 233)
@@ -34,7 +34,7 @@ def annotate(path: Path, prediction: Prediction, out: Path) -> None:
     Raises:
       MediaError: no picture in the file.
     """
-    with av.open(str(path)) as source, storage.replacing(out) as temporary:
+    with open_container(path) as source, storage.replacing(out) as temporary:
         if not source.streams.video:
             raise MediaError(f"{path}: no picture to draw on; --annotate needs a video")
         with av.open(str(temporary), "w", format="mp4") as target:

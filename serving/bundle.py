@@ -17,15 +17,15 @@ import numpy as np
 
 import storage
 from errors import UserError
+from modeling.features.wordpieces import END
 from modeling.run_folder import read_run
 from serving import warmup
-from serving.export import export
-from serving.model_card import model_card
+from serving.bundle_folder import MODELS, MODELS_CONFIG, bundled_name
+from serving.export import VOCABULARY_ASSET, export
+from serving.export_folder import read_config, versions_of
+from serving.model_card import CARD, model_card, write_card
 from serving.warmup import DEFAULT, Signatures, Spec
 
-MODELS = "models"
-MODELS_CONFIG = "models.config"
-CARD = "MODEL_CARD.md"
 TEMPLATES = Path(__file__).with_name("templates")
 TEMPLATE_NAMES = (
     "README.md",
@@ -80,7 +80,9 @@ def write_bundle(
         ):
             made = export(run, Path(staging), int(target.name), text_input)
             warmup.write(made, name)
-            texts = _texts(name, int(target.name), made, run)
+            config = read_config(made)
+            write_card(made, config, name, int(target.name))
+            texts = _texts(name, int(target.name), made, config)
             made.replace(temporary)
     except BaseException:
         _remove_empty(home, folder / MODELS, folder)
@@ -117,24 +119,6 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def versions_of(home: Path) -> list[int]:
-    """Numbers of the versions below a model's folder, ascending."""
-    if not home.is_dir():
-        return []
-    return sorted(
-        int(path.name)
-        for path in home.iterdir()
-        if path.name.isdigit() and (path / "saved_model.pb").is_file()
-    )
-
-
-def bundled_name(folder: Path) -> str | None:
-    """Name of the model that a bundle holds; None if there is none yet."""
-    models = folder / MODELS
-    homes = sorted(models.iterdir()) if models.is_dir() else []
-    return next((home.name for home in homes if versions_of(home)), None)
-
-
 def _chosen_name(run: Path, folder: Path, name: str | None) -> str:
     there = bundled_name(folder)
     if name is None:
@@ -159,19 +143,22 @@ def _remove_empty(*folders: Path) -> None:
 # === Files beside the versions ===
 
 
-def _texts(name: str, version: int, saved: Path, run: Path) -> dict[str, str]:
+def _texts(name: str, version: int, saved: Path, config: dict[str, Any]) -> dict[str, str]:
     """File -> text of all but `models.config`, made before the version appears."""
-    config = storage.read_json(saved / "assets" / "config.json")
     signatures = warmup.read_signatures(saved)
-    body = {"signature_name": DEFAULT, "inputs": smallest_request(signatures[DEFAULT])}
+    inputs = smallest_request(signatures[DEFAULT], config.get("max_tokens"))
+    body = {"signature_name": DEFAULT, "inputs": inputs}
     made = {
         file: (TEMPLATES / file).read_text(encoding="utf-8").replace("@NAME@", name)
         for file in TEMPLATE_NAMES
     }
     return made | {
-        "client.json": json.dumps(_client_facts(name, config, signatures), indent=1) + "\n",
+        "client.json": json.dumps(
+            _client_facts(name, config, signatures, _end_token(saved)), indent=1
+        )
+        + "\n",
         "request.json": json.dumps(body, separators=(",", ":")) + "\n",
-        CARD: model_card(config, _evaluation(run), name, version),
+        CARD: model_card(config, name=name, version=version),
     }
 
 
@@ -200,16 +187,29 @@ def models_config(name: str, versions: list[int]) -> str:
     )
 
 
-def _client_facts(name: str, config: dict[str, Any], signatures: Signatures) -> dict[str, Any]:
+def _client_facts(
+    name: str, config: dict[str, Any], signatures: Signatures, end_token: int | None
+) -> dict[str, Any]:
     return {
         "model": name,
         "labels": config["labels"],
         "sample_rate_hz": config["input"].get("sample_rate_hz"),
         "window_s": config["window_s"],
+        "max_tokens": config.get("max_tokens"),
+        "end_token": end_token,
         "preparation": config["preparation"],
         "inputs": _told(signatures[DEFAULT]),
         "signatures": {key: _told(inputs) for key, inputs in signatures.items()},
     }
+
+
+def _end_token(saved: Path) -> int | None:
+    """Number of the word piece that ends every text; None where words are no pieces."""
+    file = saved / "assets" / VOCABULARY_ASSET
+    if not file.is_file():
+        return None
+    vocabulary = file.read_text(encoding="utf-8").split("\n")
+    return vocabulary.index(END) if END in vocabulary else None
 
 
 def _told(inputs: dict[str, Spec]) -> dict[str, Any]:
@@ -219,11 +219,12 @@ def _told(inputs: dict[str, Spec]) -> dict[str, Any]:
     }
 
 
-def smallest_request(inputs: dict[str, Spec]) -> dict[str, Any]:
+def smallest_request(inputs: dict[str, Spec], max_tokens: int | None = None) -> dict[str, Any]:
     """One row, ready for JSON, in which one stream is there and the others are filled.
 
     There is a short sentence where the model takes words, else one sample of silence, else one
-    black frame behind the blank one that leads (see templates/client.py).
+    black frame behind the blank one that leads (see templates/client.py). Numbers of tokens are
+    filled up to `max_tokens`.
     """
     streams = ("text", "token_ids", "audio", "video")
     present = next((stream for stream in streams if stream in inputs), None)
@@ -233,7 +234,7 @@ def smallest_request(inputs: dict[str, Spec]) -> dict[str, Any]:
         if name == "text":
             made[name] = ["What a day this was."]
         elif name == "token_ids":
-            made[name] = np.ones((1, spec.shape[1] or 1), int).tolist()
+            made[name] = [[1] + [0] * ((max_tokens or 1) - 1)]
         elif name == "audio":
             made[name] = [[0.0]]
         elif name == "audio_length":
@@ -246,8 +247,3 @@ def smallest_request(inputs: dict[str, Spec]) -> dict[str, Any]:
         else:
             raise UserError(f"input {name}: no filler is known for it; the bundle needs one")
     return made
-
-
-def _evaluation(run: Path) -> dict[str, Any] | None:
-    file = run / "evaluation" / "metrics.json"
-    return storage.read_json(file) if file.is_file() else None

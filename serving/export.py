@@ -14,10 +14,14 @@ import tensorflow as tf
 
 import storage
 from errors import UserError
+from modeling.features.tokens import FitTokens
 from modeling.inference import client_config, inference_model, load_run
 from modeling.run_folder import RunInfo
 from modeling.token_model import TOKEN_IDS, token_model, vocabulary_of
 from preprocessing.records import from_pcm, to_pcm
+from serving.export_folder import CONFIG_ASSET, read_config
+from serving.export_folder import newest_version as newest_version
+from serving.model_card import evaluation_of, write_card
 from serving.signatures import (
     ANY,
     DEFAULT,
@@ -34,7 +38,6 @@ from serving.wav_bytes import to_wav
 LABELS_ASSET = "labels.txt"
 VOCABULARY_ASSET = "vocabulary.txt"
 TEXT_INPUTS = ("string", TOKEN_IDS)
-CONFIG_ASSET = "config.json"
 TOLERANCE = 1e-5
 
 
@@ -60,9 +63,9 @@ def export(
             f"{target}: exists already; versions are never overwritten, leave --version out"
         )
     models = _served(model, info, text_input)
-    config = client_config(info) | {"run": str(run)}
+    config = export_config(run, info)
     if "text" in info.streams:
-        config["text_input"] = text_input
+        config |= {"text_input": text_input, "max_tokens": _max_tokens(models[DEFAULT])}
     served = ServedModel(models, info.labels, info.streams, info.input.get("sample_rate_hz"))
     config["signatures"] = served.described()
     vocabulary = vocabulary_of(model, info.streams) if "text" in info.streams else []
@@ -70,7 +73,17 @@ def export(
         served.attach(_write_assets(Path(folder), info.labels, config, vocabulary))
         tf.saved_model.save(served, str(temporary), signatures=served.served)
         check_equal(models, temporary, config)
+        write_card(temporary, config, version=int(target.name))
     return target
+
+
+def export_config(run: Path, info: RunInfo) -> dict[str, Any]:
+    """`client_config` of a run, and what a model card tells beyond it, in whatever form it goes."""
+    return client_config(info) | {
+        "run": str(run),
+        "pretrained": info.recipe.pretrained,
+        "evaluation": evaluation_of(run),
+    }
 
 
 def _write_assets(
@@ -96,6 +109,12 @@ def _served(model: keras.Model, info: RunInfo, text_input: str) -> dict[str, ker
     if text_input == TOKEN_IDS:
         raise UserError(f"--text-input {TOKEN_IDS}: this model takes no tokens of a text")
     return whole
+
+
+def _max_tokens(model: keras.Model) -> int | None:
+    """Tokens of a text that the model looks at; None where its words are no tokens."""
+    layers = [layer for layer in model._flatten_layers() if isinstance(layer, FitTokens)]
+    return layers[0].max_tokens if layers else None
 
 
 def _next_version(out: Path) -> int:
@@ -211,20 +230,6 @@ def example_inputs(model: keras.Model, seed: int = 0) -> dict[str, np.ndarray]:
     return made
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """`assets/config.json` of an exported version.
-
-    Raises:
-      UserError: not one of our exports.
-    """
-    file = path / "assets" / CONFIG_ASSET
-    if not file.is_file():
-        raise UserError(
-            f"{path}: a SavedModel without {CONFIG_ASSET}; give one that `export` wrote"
-        )
-    return storage.read_json(file)
-
-
 def read_saved(path: Path) -> Any:
     """An exported version, loaded.
 
@@ -238,11 +243,3 @@ def read_saved(path: Path) -> Any:
     except (OSError, IndexError, ValueError, KeyError, tf.errors.OpError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: SavedModel cannot be read ({first}); export it again") from error
-
-
-def newest_version(path: Path) -> Path | None:
-    """The export below `path`: itself, or its highest version; None if it is no export."""
-    if (path / "saved_model.pb").is_file():
-        return path
-    versions = [p for p in path.glob("*") if p.name.isdigit() and (p / "saved_model.pb").is_file()]
-    return max(versions, key=lambda p: int(p.name)) if versions else None

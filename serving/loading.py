@@ -1,4 +1,4 @@
-"""`load`: a run folder or an exported SavedModel -> a recognizer."""
+"""`load`: a run folder, an exported SavedModel or a `.tflite` -> a recognizer."""
 
 from __future__ import annotations
 
@@ -9,35 +9,58 @@ import numpy as np
 
 import quiet
 from errors import UserError
+from serving.litert_model import LitertModel, is_litert
 from serving.recognizer import Recognizer
 
 
 def load(path: str | Path, weights_dir: str | Path | None = None) -> Recognizer:
-    """Loads a run folder or an exported SavedModel.
+    """Loads a run folder, an exported SavedModel or a `.tflite`; the last without TensorFlow.
 
     Args:
-      path: run folder, export folder (its newest version), or one version of it.
+      path: run folder, export folder (its newest version), one version of it, or a file that
+        `export --format litert` wrote.
       weights_dir: where the face detector's weights lie, if not in the cache.
     Raises:
-      UserError: neither, or damaged.
+      UserError: none of them, or damaged.
 
     Example:
         recognizer = load("runs/fusion")
         prediction = recognizer("holiday.mp4")
         print(prediction.label, recognizer.labels)
     """
+    folder = Path(path)
+    weights = Path(weights_dir) if weights_dir is not None else None
+    if is_litert(folder):
+        return _from_litert(folder, weights)
     quiet.import_tensorflow()
     from modeling import run_folder
     from serving.export import newest_version
 
-    folder = Path(path)
-    weights = Path(weights_dir) if weights_dir is not None else None
     if run_folder.is_run(folder):
         return _from_run(folder, weights)
     version = newest_version(folder) if folder.is_dir() else None
     if version is None:
         raise UserError(f"{folder}: neither a run folder nor an export; train or export one first")
     return _from_export(version, weights)
+
+
+def _from_litert(path: Path, weights_dir: Path | None) -> Recognizer:
+    model = LitertModel.open(path)
+    _require_strings(path, model.config)
+    return Recognizer(model, model.config, weights_dir, detector_at_once=False)
+
+
+def _require_strings(path: Path, config: dict[str, Any]) -> None:
+    """Stops at a model without its tokeniser.
+
+    Raises:
+      UserError: it is one.
+    """
+    if config.get("text_input", "string") != "string":
+        raise UserError(
+            f"{path}: takes numbers of tokens, made for servers; give the run, or an export"
+            " without --text-input"
+        )
 
 
 def _from_run(folder: Path, weights_dir: Path | None) -> Recognizer:
@@ -59,11 +82,7 @@ def _from_export(version: Path, weights_dir: Path | None) -> Recognizer:
     from serving.export import read_config, read_saved
 
     config = read_config(version)
-    if config.get("text_input", "string") != "string":
-        raise UserError(
-            f"{version}: takes numbers of tokens, made for servers; give the run, or an export"
-            " without --text-input"
-        )
+    _require_strings(version, config)
     saved = read_saved(version)
 
     def forward(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

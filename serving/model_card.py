@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import registry
-from modeling.recipes import Recipe
+import storage
+
+CARD = "MODEL_CARD.md"
+# TensorFlow Serving reads nothing else of this folder than its warm-up file.
+CARD_OF_VERSION = Path("assets.extra") / CARD
+# What a card tells of `metrics.json`.
+TOLD_SCORES = (
+    *("split", "uar", "uar_ci95", "wa", "macro_f1", "ece", "num_clips", "num_speakers"),
+    "leak_allowed",
+)
 
 LAW = (
     "Article 5(1)(f) of the EU AI Act (Regulation (EU) 2024/1689) forbids AI systems that infer the"
@@ -37,10 +47,36 @@ def model_card(
 
     Args:
       config: `assets/config.json` of an export, or `client_config` of a run.
-      evaluation: `metrics.json` of a run that was evaluated.
+      evaluation: `evaluation_of` a run; when None what `config` holds of it.
+      name: of the model where it is served.
+      version: of the export.
     """
-    title = f"{name} {version if version is not None else ''}".strip() or "Model card"
+    title = name or "Model card"
+    if version is not None:
+        title += f" {version}" if name else f", version {version}"
+    evaluation = evaluation or config.get("evaluation")
     return "\n".join([f"# {title}", "", *_lines(config, evaluation), ""])
+
+
+def evaluation_of(run: Path) -> dict[str, Any] | None:
+    """What `evaluate` found of a run, as far as a card tells it; None before it was evaluated.
+
+    Raises:
+      UserError: its file is damaged.
+    """
+    file = run / "evaluation" / "metrics.json"
+    if not file.is_file():
+        return None
+    scores = storage.read_json(file)
+    return {key: scores.get(key) for key in TOLD_SCORES}
+
+
+def write_card(
+    saved: Path, config: dict[str, Any], name: str = "", version: int | None = None
+) -> None:
+    """Writes the card into an exported version, so that it goes wherever the version goes."""
+    (saved / CARD_OF_VERSION).parent.mkdir(exist_ok=True)
+    storage.write_text(saved / CARD_OF_VERSION, model_card(config, name=name, version=version))
 
 
 def _lines(config: dict[str, Any], evaluation: dict[str, Any] | None) -> Iterator[str]:
@@ -90,8 +126,9 @@ def _scores(config: dict[str, Any], evaluation: dict[str, Any] | None) -> Iterat
     yield "|---|---|---|---|---|---|---|"
     if evaluation is not None:
         yield _score_row(str(evaluation.get("split", "evaluation")), evaluation)
-    picked = {key.removeprefix("val_"): value for key, value in config["scores"].items()}
-    yield _score_row("validation, by which the epoch was picked", picked)
+    if config["scores"]:  # a fusion that is fitted, not trained, has none
+        picked = {key.removeprefix("val_"): value for key, value in config["scores"].items()}
+        yield _score_row("validation, by which the epoch was picked", picked)
     for stream, part in config["parts"].items():
         own = {key.removeprefix("val_"): value for key, value in part["scores"].items()}
         yield _score_row(f"validation, {stream} alone", own)
@@ -117,9 +154,19 @@ def _score_row(part: str, scores: dict[str, Any]) -> str:
 def _licence(config: dict[str, Any]) -> Iterator[str]:
     yield "The weights follow from the data above and may be used no more freely than these allow;"
     yield "several corpora of emotion forbid commercial use. The program is under the MIT licence."
-    recipe = Recipe.from_json(config["recipe"])
-    if recipe.encoder and recipe.pretrained not in ("", "none"):
-        licence = registry.entry("encoders", recipe.encoder).licence or "not stated"
-        yield f"\nIt begins from published weights ({recipe.pretrained}), licence: {licence}."
+    encoder = config["recipe"]["encoder"]
+    pretrained = _pretrained(config) if encoder else ""
+    if pretrained not in ("", "none"):
+        licence = registry.entry("encoders", encoder).licence or "not stated"
+        yield f"\nIt begins from published weights ({pretrained}), licence: {licence}."
     if config["parts"]:
         yield "\nWhere a part begins from published weights, their licence holds for the whole."
+
+
+def _pretrained(config: dict[str, Any]) -> str:
+    """Weights that the encoder began from; of a run they follow from its recipe."""
+    if "pretrained" in config:
+        return str(config["pretrained"])
+    from modeling.recipes import Recipe  # brings TensorFlow
+
+    return Recipe.from_json(config["recipe"]).pretrained

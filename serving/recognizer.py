@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from preprocessing.faces import FaceFinder
 from preprocessing.media import MediaFile
 from preprocessing.transcripts import Transcriber
 from serving.action_units import HOW, ActionUnitInput, with_action_units
+from serving.listening import Answered, Listener, Opened
 from serving.model_inputs import ModelInputs
 from serving.prediction import (
     Prediction,
@@ -45,10 +47,20 @@ class Recognizer:
       labels: classes, in the order of the model's outputs.
       streams: what the model can use.
       config: all that is known of the model (`assets/config.json`).
+
+    Args:
+      forward: a batch of inputs -> outputs.
+      config: see above.
+      weights_dir: where the face detector's weights lie, if not in the cache.
+      detector_at_once: False opens the face detector with the first file that has pictures.
     """
 
     def __init__(
-        self, forward: Forward, config: dict[str, Any], weights_dir: Path | None = None
+        self,
+        forward: Forward,
+        config: dict[str, Any],
+        weights_dir: Path | None = None,
+        detector_at_once: bool = True,
     ) -> None:
         self.config = config
         self.labels: tuple[str, ...] = tuple(config["labels"])
@@ -58,16 +70,20 @@ class Recognizer:
         self._units = ActionUnitInput.of(config)
         num_units = len(self._units.kind.names) if self._units.kind is not None else 0
         self._inputs = ModelInputs(self.streams, config, num_units)
-        self._finder: FaceFinder | BlendshapeFinder | None = None
+        self._weights_dir = weights_dir
+        self._looks = "video" in self.streams and not self._units.from_table
+        if self._looks and detector_at_once:
+            self._finder  # noqa: B018  (opened, and kept)
+
+    @functools.cached_property
+    def _finder(self) -> FaceFinder | BlendshapeFinder:
+        """What looks at pictures, for a model that does; opened when it is first needed."""
         if self._units.from_mediapipe:
-            self._finder = BlendshapeFinder(open_blendshapes(weights_dir))
-        elif "video" in self.streams and self._units.kind is None:
-            detector = config["preparation"]["detector"]
-            # Trained on pictures that were faces already: here they must be found first.
-            opened = open_detector("auto" if detector == "none" else detector, weights_dir)
-            crop_format = CropFormat(**config["preparation"]["face"])
-            self._finder = FaceFinder(opened, crop_format)
-            self.detector = opened.name
+            return BlendshapeFinder(open_blendshapes(self._weights_dir))
+        detector = self.config["preparation"]["detector"]
+        # Trained on pictures that were faces already: here they must be found first.
+        opened = open_detector("auto" if detector == "none" else detector, self._weights_dir)
+        return FaceFinder(opened, CropFormat(**self.config["preparation"]["face"]))
 
     def __repr__(self) -> str:
         return f"Recognizer({'+'.join(self.streams)} -> {', '.join(self.labels)})"
@@ -81,6 +97,8 @@ class Recognizer:
         action_units: ActionUnitTable | None = None,
         text: str | None = None,
         transcriber: Transcriber | None = None,
+        name: str = "",
+        listen: Listener | None = None,
     ) -> Prediction:
         """Answers for one recording of any kind and length.
 
@@ -90,6 +108,9 @@ class Recognizer:
           action_units: table of OpenFace, for a model trained on such.
           text: what is said, for a model that knows words.
           transcriber: hears what is said where `text` is None, window by window.
+          name: how the answer and messages call the file; the path when left out.
+          listen: called when the file is open and after each batch of windows; what it raises ends
+            the work.
         Raises:
           UserError: no table or one that does not fit, for a model that knows nothing else.
           MediaError: unreadable, or without any stream that the model can use.
@@ -115,19 +136,24 @@ class Recognizer:
         people = People()
         answers: list[WindowPrediction] = []
         tally = Tally()
-        with MediaFile(path, num_threads=DECODING_THREADS) as media:
+        listen = listen or _ignore
+        with MediaFile(path, name, num_threads=DECODING_THREADS) as media:
+            listen(_opened(media, rate_hz))
             lacking = self._lacking(media, table)
             if self.streams == ("text",) and not words.expected:
                 raise MediaError(f"{media.name}: {words.lack()}, and the model knows words only")
-            shows = media.info.has_video if self._finder is not None else track is not None
+            shows = media.info.has_video if self._looks else track is not None
             self._require_usable(media, shows, lacking)
-            cut = windows(media, settings, rate_hz, self._finder, people)
+            finder = self._finder if self._looks and shows else None
+            cut = windows(media, settings, rate_hz, finder, people)
             if track is not None:
                 cut = with_action_units(cut, track)
             for batch in _batched(cut):
                 tally.add(batch)
                 said = [words.of(window.waveform, rate_hz) for window in batch]
-                answers += self._answer(batch, shows, said)
+                new = self._answer(batch, shows, said)
+                answers += new
+                listen(Answered(batch, new))
                 if face == "all":
                     tally.add_faces(self._answer_faces(batch))
             lacking["text"] = words.lack()
@@ -278,7 +304,7 @@ class Recognizer:
             windows=tuple(answers),
             warnings=warnings,
             faces=tuple(tally.faces(people)) if face == "all" else (),
-            boxes=tuple(tally.boxes) if self._finder is not None else (),
+            boxes=tuple(tally.boxes) if self._looks else (),
         )
 
     def _warnings(
@@ -308,6 +334,15 @@ class Recognizer:
             yield "the model was trained on SYNTHETIC data"
         if self.config["leak_allowed"]:
             yield "the model was trained with --allow-leak"
+
+
+def _opened(media: MediaFile, rate_hz: int | None) -> Opened:
+    info = media.info
+    return Opened(info.duration_s, info.has_audio, info.has_video, rate_hz)
+
+
+def _ignore(event: Opened | Answered) -> None:
+    """Listens to nothing."""
 
 
 def _batched(items: Iterator[Item]) -> Iterator[list[Item]]:

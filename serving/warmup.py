@@ -119,7 +119,7 @@ def _mask(spec: Spec, config: dict[str, Any]) -> np.ndarray:
 
 
 def _tokens(spec: Spec, config: dict[str, Any]) -> np.ndarray:
-    return np.ones(spec.shape[1] or NUM_TOKENS)
+    return np.ones(spec.shape[1] or int(config.get("max_tokens") or NUM_TOKENS))
 
 
 def _text(spec: Spec, config: dict[str, Any]) -> bytes:

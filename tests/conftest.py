@@ -84,3 +84,54 @@ def exported(fusion_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     out = tmp_path_factory.mktemp("export") / "fusion"
     assert models.run("export", "--run", fusion_run, "--out", out) == 0
     return out
+
+
+@pytest.fixture(scope="session")
+def words_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Words alone, SYNTHETIC; its folder's name is no name of a model."""
+    from tests import models
+
+    home = tmp_path_factory.mktemp("words")
+    data = models.write_data(home / "data", models.records(streams=("text",)), synthetic=True)
+    out = home / "my words"
+    assert models.train(out, "--epochs", 1, stream="text", data=data) == 0
+    return out
+
+
+# === Bundles ===
+
+
+@pytest.fixture(scope="session")
+def bundle(fusion_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two versions of `fusion_run`, named both."""
+    from serving import bundle as module
+    from tests import bundles, models
+
+    folder = tmp_path_factory.mktemp("bundle") / "served"
+    words = ("export", "--run", fusion_run, "--serving", folder)
+    assert models.run(*words, "--name", "both") == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "export", bundles.copied(folder / "models" / "both" / "1"))
+        assert models.run(*words) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def words_bundle(words_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One version of `words_run`, under the name of its folder."""
+    from tests import models
+
+    folder = tmp_path_factory.mktemp("bundle") / "words"
+    assert models.run("export", "--run", words_run, "--serving", folder) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokens_bundle(words_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same without its tokeniser."""
+    from tests import models
+
+    folder = tmp_path_factory.mktemp("bundle") / "tokens"
+    words = ("export", "--run", words_run, "--serving", folder, "--name", "tokens")
+    assert models.run(*words, "--text-input", "token_ids") == 0
+    return folder

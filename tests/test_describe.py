@@ -1,25 +1,38 @@
-"""`describe`: what a run, an export or a data folder is."""
+"""`describe`: what a run, an export, a bundle, a .tflite or a data folder is."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE
+from serving.export_folder import read_config
+from serving.model_card import CARD_OF_VERSION
+from tests.conftest import ROOT
 from tests.models import LABELS, records, run, the_one_line, write_data
+
+# Signatures beside those of the streams.
+OTHERS = ("labels", "serve_bytes")
 
 
 def told(capfd: pytest.CaptureFixture[str], path: Path) -> tuple[dict[str, Any], str]:
-    """Facts, and the same in lines."""
+    """Facts, and the same in lines, behind which the card stands as it is."""
     capfd.readouterr()
     assert run("describe", path, "--json") == EXIT_OK
     facts = json.loads(capfd.readouterr().out)
     assert run("describe", path) == EXIT_OK
     lines = capfd.readouterr().out
-    for key in facts:
+    if "card" in facts:
+        assert lines.endswith(f"\n\n{facts['card']}")
+        assert "Article 5(1)(f)" in facts["card"]
+    for key in {*facts} - {"card"}:
         assert f"{key}:" in lines
     assert "None" not in lines
     return facts, lines
@@ -35,6 +48,7 @@ def test_a_data_folder(toy_data: Path, capfd: pytest.CaptureFixture[str]) -> Non
     assert facts["audio"] == "(samples,) int16 at 16000 Hz"
     assert facts["video"] == "(frames, 32, 32, 1) uint8, detector haar"
     assert facts["split"]["test"] == {"records": 14, "speakers": 1}
+    assert "card" not in facts
     assert facts["licence"] == "CC0 1.0"
     assert "  happy: 6" in lines
 
@@ -73,6 +87,7 @@ def test_a_run(video_run: Path, toy_data: Path, capfd: pytest.CaptureFixture[str
     assert facts["evaluation"]["num_clips"] == 14
     assert f"labels: {', '.join(LABELS)}" in lines
     assert "command: python" in lines
+    assert f"| test | {scores['uar']:.3f}" in facts["card"]
 
 
 def test_a_fusion(fusion_run: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -94,6 +109,7 @@ def test_an_unfinished_run(
     facts, _ = told(capfd, tmp_path)
     assert facts["kind"] == "run (unfinished) (SYNTHETIC data) (LEAK ALLOWED)"
     assert "parameters" not in facts
+    assert "card" not in facts
 
 
 @pytest.mark.parametrize("inner", ["", "1"])
@@ -105,13 +121,98 @@ def test_an_export(inner: str, exported: Path, capfd: pytest.CaptureFixture[str]
     assert facts["inputs"]["audio"] == "(?, ?) float32"
     assert facts["outputs"]["label"] == "(?,) string"
     assert facts["outputs"]["probabilities"] == "(?, 7) float32"
+    assert facts["signatures"]["audio"] == {
+        "inputs": "audio, audio_length",
+        "outputs": "probabilities, label, embedding",
+    }
+    assert facts["card"] == (exported / "1" / CARD_OF_VERSION).read_text(encoding="utf-8")
+
+
+def test_a_bundle(bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    facts, lines = told(capfd, bundle)
+    assert (facts["kind"], facts["name"], facts["path"]) == ("bundle", "both", str(bundle))
+    assert facts["served versions"] == {"1": "stable", "2": "canary"}
+    assert "  2: canary\n" in lines
+    assert {"client.py", "models.config", "MODEL_CARD.md"} <= set(facts["files"])
+    assert facts["described below"] == "version 2"
+    assert set(facts["signatures"]) == {*facts["streams"], "serving_default", *OTHERS}
+    assert facts["inputs"]["video"] == "(?, ?, 32, 32, 1) uint8"
+    assert facts["card"] == (bundle / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+def test_a_bundle_of_one_synthetic_version_and_a_label_that_points_nowhere(
+    words_bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    facts, _ = told(capfd, words_bundle)
+    assert facts["kind"] == "bundle (SYNTHETIC data)"
+    assert facts["served versions"] == {"1": "canary and stable"}
+    copy = tmp_path / "copy"
+    shutil.copytree(words_bundle, copy)
+    file = copy / "models.config"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace('"canary" value: 1', '"canary" value: 7'), encoding="utf-8")
+    facts, _ = told(capfd, copy)
+    assert facts["served versions"] == {"1": "stable", "7": "canary, but it is not there"}
+
+
+def test_a_litert_model(exported: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "both.tflite"
+    path.write_bytes(b"a model")
+    digest = hashlib.sha256(b"a model").hexdigest()
+    own = {"sha256": digest, "inputs": {"audio": {"shape": [1, 48000], "dtype": "float32"}}}
+    config = read_config(exported / "1") | {"litert": own}
+    path.with_suffix(".json").write_text(json.dumps(config), encoding="utf-8")
+    facts, _ = told(capfd, path)
+    assert facts["kind"] == "LiteRT model"
+    assert facts["inputs"] == {"audio": "(1, 48000) float32"}
+    assert (facts["sha256"], facts["labels"]) == (digest, list(LABELS))
+
+
+def test_exports_are_described_without_tensorflow(exported: Path, bundle: Path) -> None:
+    code = (
+        "import sys, cli\n"
+        "assert not any(cli.main(['describe', path]) for path in sys.argv[1:])\n"
+        "assert not {'tensorflow', 'keras', 'modeling'} & sys.modules.keys()"
+    )
+    words = [sys.executable, "-c", code, str(exported), str(bundle)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Article 5(1)(f)") == 2
+
+
+def test_exports_that_say_too_little(
+    exported: Path, words_bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = read_config(exported / "1")
+    version, bundle = tmp_path / "1", tmp_path / "bundle"
+    (version / "assets").mkdir(parents=True)
+    (version / "saved_model.pb").touch()
+    bundle.mkdir()
+    asset, models = version / "assets" / "config.json", bundle / "models.config"
+    shown = (words_bundle / "models.config").read_text(encoding="utf-8")
+    two = shown.replace("model_config_list {", "model_config_list { config { name: 'x' }")
+    without_recipe = {key: value for key, value in config.items() if key != "recipe"}
+    for path, file, text, line in (
+        (tmp_path, asset, "{}", f"{version}: its config does not name its inputs; export it again"),
+        (tmp_path, asset, "[]", f"{version}: its config does not name its inputs"),
+        (tmp_path, asset, json.dumps(without_recipe), f"{version}: its config is not as `export`"),
+        (bundle, models, "model {", f"{models}: no ModelServerConfig ("),
+        (bundle, models, two, f"{models}: 2 models where a bundle has one"),
+        (bundle, models, shown, f"{bundle}: no version of my-words below models"),
+        (bundle, models, shown.replace("my-words", "../x"), f"{bundle}: no version of ../x"),
+    ):
+        file.write_text(text, encoding="utf-8")
+        capfd.readouterr()
+        assert run("describe", path) == EXIT_NOTHING_DONE
+        assert f"Error: {line}" in the_one_line(capfd.readouterr().err)
 
 
 def test_anything_else(tmp_path: Path, toy_data: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    kinds = "a run, an export, a bundle, a .tflite or a data folder"
     for path, line in (
-        (tmp_path / "absent", "no such path; give a run, an export or a data folder"),
-        (tmp_path, "neither a run, an export nor a data folder; check the path"),
-        (toy_data / "clips.csv", "neither a run, an export nor a data folder"),
+        (tmp_path / "absent", f"no such path; give {kinds}"),
+        (tmp_path, f"not {kinds}; check the path"),
+        (toy_data / "clips.csv", f"not {kinds}"),
     ):
         capfd.readouterr()
         assert run("describe", path) == EXIT_NOTHING_DONE

@@ -30,8 +30,13 @@ ROWS = (
 LEVEL = {name: level for level, row in enumerate(ROWS) for name in row}
 # Layers and training need TensorFlow; elsewhere it waits until a function needs it.
 MAY_IMPORT_TENSORFLOW = ("modeling", "serving")
-# A layer, listed among the transforms; only what builds models imports this module.
-EXCEPTIONS = {("data_augmentation/spec_augment.py", "keras")}
+# A layer, listed among the transforms, that only what builds models imports; and what only a
+# running server imports, since the stubs of TensorFlow Serving bring TensorFlow along.
+EXCEPTIONS = {
+    ("data_augmentation/spec_augment.py", "keras"),
+    ("server/grpc_api.py", "tensorflow"),
+    ("server/messages.py", "tensorflow"),
+}
 TENSORFLOW = {"tensorflow", "keras", "tf_keras", "tensorflow_hub", "keras_hub", "jax"}
 # Imported under another name than they are installed.
 DISTRIBUTIONS = {
@@ -40,6 +45,7 @@ DISTRIBUTIONS = {
     "deep_translator": "deep-translator",
     "bs4": "beautifulsoup4",
     "grpc_health": "grpcio-health-checking",
+    "google": "protobuf",
 }
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import socket
 import struct
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import librosa
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from errors import MediaError
 from opencv_model.track import CropFormat
 from preprocessing.faces import FaceFinder
 from preprocessing.frame_plan import FrameSampling
+from preprocessing.media import FORMATS as READ_FORMATS
 from preprocessing.media import MediaFile, Tracks
 from preprocessing.preparation import stretches
 from tests.factories import (
@@ -486,6 +489,92 @@ def test_original_ravdess_stereo_and_48_khz(speaker: str, real_data: Path) -> No
         length = min(len(ours), len(lowered))
         assert np.corrcoef(ours[:length], lowered[:length])[0, 1] > 0.999
         assert np.sqrt(np.mean(ours**2)) == pytest.approx(np.sqrt(np.mean(lowered**2)), rel=0.01)
+
+
+# === One file is one file ===
+
+
+def playlists(other: str) -> dict[str, str]:
+    """Texts that the library would follow to `other`, by the name of their file."""
+    segment = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{other}\n#EXT-X-ENDLIST\n"
+    description = (
+        '<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"'
+        ' profiles="urn:mpeg:dash:profile:isoff-on-demand:2011" mediaPresentationDuration="PT2S">'
+        '<Period><AdaptationSet mimeType="audio/mp4"><Representation id="a" bandwidth="1">'
+        f"<BaseURL>{other}</BaseURL></Representation></AdaptationSet></Period></MPD>\n"
+    )
+    return {
+        "x.m3u8": segment,
+        "x.ffconcat": f"ffconcat version 1.0\nfile '{other}'\n",
+        "x.mpd": description,
+        "x.sdp": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
+        "m=audio 5004 RTP/AVP 0\na=rtpmap:0 PCMU/8000\n",
+    }
+
+
+@pytest.mark.parametrize("name", list(playlists("")))
+@pytest.mark.parametrize("elsewhere", ["file", "host", "no suffix"])
+def test_what_names_another_file_is_refused(
+    name: str, elsewhere: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    with listener:
+        listener.settimeout(0.05)
+        write_sound(tmp_path / "other.wav", tone(1.0), RATE_HZ)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/other.wav"
+        path = tmp_path / (name if elsewhere != "no suffix" else "upload")
+        path.write_text(playlists(url if elsewhere == "host" else "other.wav")[name])
+        with pytest.raises(MediaError) as refused:
+            MediaFile(path, "their.mp4")
+        with pytest.raises(TimeoutError):
+            listener.accept()
+    assert str(refused.value).startswith("their.mp4: not readable as sound or video (")
+    assert len(str(refused.value).splitlines()) == 1
+    assert capfd.readouterr().err == ""
+
+
+def test_a_playlist_would_else_be_followed(tmp_path: Path) -> None:
+    """The refusal above is ours: the library alone opens the other file."""
+    write_sound(tmp_path / "other.wav", tone(1.0), RATE_HZ)
+    path = tmp_path / "x.ffconcat"
+    path.write_text(playlists("other.wav")["x.ffconcat"])
+    with av.open(str(path)) as container:
+        assert container.streams.audio
+    with pytest.raises(MediaError, match="a playlist, or a format that is not read here"):
+        MediaFile(path)
+
+
+def test_a_name_is_no_protocol_and_no_pattern(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`concat:a|b` is two files to the library, `row%d.jpg` a row of pictures."""
+    monkeypatch.chdir(tmp_path)
+    sound = write_sound(tmp_path / "a.wav", tone(1.0), RATE_HZ)
+    odd = tmp_path / "concat:a.wav|a.wav"
+    odd.write_bytes(sound.read_bytes())
+    with MediaFile("concat:a.wav|a.wav") as media:
+        assert media.info.duration_s == pytest.approx(1.0)
+    for number, value in enumerate((40, 200)):
+        picture = np.full((32, 32, 3), value, np.uint8)
+        write_media(tmp_path / f"row{number}.jpg", [picture], codec="mjpeg", pixels="yuvj420p")
+    (tmp_path / "row%d.jpg").write_bytes((tmp_path / "row1.jpg").read_bytes())
+    (tracks,) = read(tmp_path / "row%d.jpg", sampling=FrameSampling("time", 1))
+    assert [frame.mean() > 150 for frame in tracks.frames] == [True]
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "x.png", "x.bmp", "x.gif", "x.webp", "x.tiff", "upload"])
+def test_a_picture_is_a_short_video(name: str, tmp_path: Path) -> None:
+    suffix = Path(name).suffix or ".jpg"
+    data = cv2.imencode(suffix, numbered(5))[1].tobytes()
+    (tmp_path / name).write_bytes(data)
+    (tracks,) = read(tmp_path / name, sampling=FrameSampling("time", 1))
+    assert [number_of(frame) for frame in tracks.frames] == [5]
+
+
+def test_the_formats_are_known_to_the_library() -> None:
+    known = {name for names in av.formats_available for name in names.split(",")}
+    assert set(READ_FORMATS) <= known
+    assert not {"hls", "concat", "dash", "sdp", "rtsp", "lavfi", "v4l2", "imf"} & set(READ_FORMATS)
 
 
 # === Clips beyond their file ===

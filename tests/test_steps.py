@@ -11,7 +11,7 @@ import pytest
 import cli
 import storage
 from commands.steps import Steps
-from errors import EXIT_OK, EXIT_SOME_REJECTED, EXIT_USAGE
+from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED, EXIT_USAGE
 from preprocessing.corpora.iemocap import IEMOCAP
 from preprocessing.data_folder import open_data_folder
 from preprocessing.feature_table import open_feature_table
@@ -141,6 +141,52 @@ def test_a_changed_recording_or_a_lost_shard_is_prepared_again(
     assert after["shards/00000.tfrecord"] == before["shards/00000.tfrecord"]
     assert run(source, out, "audio", "--max-clip-s", "0.6", "--overwrite") == EXIT_OK
     assert skipped(capsys.readouterr().err) == []
+
+
+@pytest.mark.parametrize(
+    ("until", "words", "differing"),
+    [
+        ("labels", ["--improvised-only"], "corpus_options: None there, "),
+        ("transcripts", ["--improvised-only"], "corpus_options: None there, "),
+        ("audio", ["--max-clip-s", "0.6"], "preparation.max_clip_s: 10.0 there, 0.6 now"),
+        ("audio", ["--sample-rate", "8000"], "sample_rate_hz: 16000 there, 8000 now"),
+    ],
+)
+def test_a_folder_that_was_prepared_otherwise_stays_as_it_is(
+    until: str,
+    words: list[str],
+    differing: str,
+    source: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    assert run(source, out, "audio") == EXIT_OK
+    evaluation_file(source, "Ses03F_impro01").unlink()  # labels.csv would have fewer rows
+    before = files_below(out)
+    capsys.readouterr()
+    assert run(source, out, until, *words) == EXIT_NOTHING_DONE
+    said = capsys.readouterr().err
+    assert f"{out}: prepared otherwise (" in said and differing in said
+    assert files_below(out) == before
+
+
+def test_labels_alone_may_be_told_anew_whatever_the_records_were_made_with(
+    source: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert run(source, out, "audio", "--max-clip-s", "0.6") == EXIT_OK
+    evaluation_file(source, "Ses03F_impro01").unlink()
+    assert run(source, out, "labels") == EXIT_OK
+    assert len(table(out / "labels.csv")) == NUM_CLIPS * 2 // 3
+
+
+def test_overwriting_begins_anew_with_other_labels(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run(source, out, "audio") == EXIT_OK
+    words = ("--max-clip-s", "0.6", "--overwrite")
+    assert run(source, out, "audio", *words) == EXIT_OK
+    assert open_data_folder(out).settings["preparation"]["max_clip_s"] == 0.6
 
 
 def test_a_split_that_the_user_chose_is_kept(

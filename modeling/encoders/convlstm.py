@@ -56,7 +56,9 @@ def convlstm(
     # Of the rank of a picture: Keras widens a mask to it on TensorFlow, but not on JAX.
     there = ops.expand_dims(mask, (2, 3, 4))
     x = layers.Dropout(dropout)(lower(x, mask=there))
-    x = ops.max_pool(x, (1, 2, 2), strides=(1, 2, 2))
+    # Frame by frame: LiteRT has no pooling over three axes.
+    x = ops.reshape(x, (-1, *x.shape[2:]))  # not FoldTime, which warns of the mask that ends here
+    x = UnfoldTime(name="unfold_lower")(ops.max_pool(x, (2, 2), strides=(2, 2)), mask)
     x = layers.Dropout(dropout)(upper(x, mask=there))
     x = layers.BatchNormalization(momentum=MOMENTUM)(dense(layers.GlobalAveragePooling2D()(x)))
     embedding = layers.ELU(name="embedding")(x)

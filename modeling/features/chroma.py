@@ -22,7 +22,7 @@ def chroma(sound: Sound) -> Any:
       `tuning` librosa shifts the classes by its guess for each clip.
     Source: Ellis, Chroma feature analysis and synthesis, 2007.
     """
-    raw = sound.power @ tf.constant(_filters(sound.framing))
+    raw = sound.power @ tf.constant(_filters(sound.framing), sound.dtype)
     return normalised(raw, tf.reduce_max(tf.abs(raw), axis=-1, keepdims=True))
 
 

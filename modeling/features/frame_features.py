@@ -80,6 +80,8 @@ class FrameFeatures(keras.layers.Layer):
     Returns:
       (batch, 1 + samples // hop, dim) float32; of a clip of n samples the first 1 + n // hop frames
       are what the clip alone would give, the others zero (see `FrameMask`).
+    Attributes:
+      transform_dtype: of all that is computed; LiteRT, which has no other, is given "float32".
     Raises:
       ValueError: unknown parts; waveform is not rank 2.
     """
@@ -99,11 +101,12 @@ class FrameFeatures(keras.layers.Layer):
             raise ValueError(f"parts must be of {list(FRAME_FEATURES)}; received {list(parts)}")
         self.parts = tuple(parts)
         self.framing = Framing(sample_rate_hz, fft_samples, hop_samples)
+        self.transform_dtype = "float64"
 
     def call(self, waveform: Any, length: Any) -> Any:
         if len(waveform.shape) != 2:
             raise ValueError(f"waveform must be (batch, samples); received shape {waveform.shape}")
-        sound = Sound(waveform, length, self.framing)
+        sound = Sound(waveform, length, self.framing, self.transform_dtype)
         values = tf.concat([FRAME_FEATURES[part].of(sound) for part in self.parts], axis=-1)
         counted = tf.where(sound.mask[..., None], values, tf.zeros_like(values))
         return tf.cast(counted, tf.float32)

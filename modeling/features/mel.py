@@ -21,7 +21,7 @@ def mel_power(sound: Sound) -> Any:
       loudest with librosa 0.11 `feature.melspectrogram(y=y, sr=16000, n_fft=1024, hop_length=256)`.
     Source: Slaney, Auditory Toolbox 1998.
     """
-    return sound.power @ tf.constant(_filters(sound.framing))
+    return sound.power @ tf.constant(_filters(sound.framing), sound.dtype)
 
 
 @cache

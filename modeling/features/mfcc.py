@@ -22,7 +22,7 @@ def mfcc(sound: Sound) -> Any:
       n_mfcc=40, n_fft=1024, hop_length=256)`: 128 bands, orthonormal DCT-II, range 80 dB.
     Source: Davis & Mermelstein 1980.
     """
-    return sound.level_db(mel_power(sound)) @ tf.constant(_cosines())
+    return sound.level_db(mel_power(sound)) @ tf.constant(_cosines(), sound.dtype)
 
 
 @cache

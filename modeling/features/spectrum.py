@@ -45,24 +45,29 @@ class Sound:
     """Waveforms of a batch, and what several features need of them.
 
     Nothing behind `length` is looked at, so a clip alone and the same clip in a padded batch have
-    the same frames. All is float64: single precision errs in quiet bins of loud frames.
+    the same frames. All is float64: single precision errs in quiet bins of loud frames. Only
+    LiteRT, which has no other, is given float32.
 
     Args:
       waveform: (batch, samples) float in [-1, 1].
       length: (batch,) int, samples of each that count; 0 where the stream is missing.
       framing: frame, hop and rate.
+      dtype: of all that is computed.
     Attributes:
       waveform: (batch, samples) float64, zero behind the length.
       num_frames: (batch,) int32, frames of each that count; 0 where the stream is missing.
       mask: (batch, frames) bool, True for those.
     """
 
-    def __init__(self, waveform: Any, length: Any, framing: Framing) -> None:
+    def __init__(
+        self, waveform: Any, length: Any, framing: Framing, dtype: str = "float64"
+    ) -> None:
         self.framing = framing
+        self.dtype = dtype
         samples = tf.shape(waveform)[1]
         self.length = tf.clip_by_value(tf.cast(length, tf.int32), 0, samples)
         inside = tf.range(samples)[None, :] < self.length[:, None]
-        raw = tf.cast(waveform, tf.float64)
+        raw = tf.cast(waveform, dtype)
         self.waveform = tf.where(inside, raw, tf.zeros_like(raw))
         self.num_frames = tf.where(self.length > 0, framing.num_frames(self.length), 0)
         self.mask = frame_mask(self.num_frames, framing.num_frames(samples))
@@ -97,7 +102,8 @@ class Sound:
           the same shape, as `librosa.power_to_db(power, ref=1.0, amin=1e-10, top_db=80)`.
         """
         level = ten_log10(tf.maximum(power, MIN_POWER))
-        counted = tf.where(self.mask[..., None], level, tf.fill(tf.shape(level), _quietest()))
+        quietest = tf.constant(10.0 * np.log10(MIN_POWER), self.dtype)
+        counted = tf.where(self.mask[..., None], level, tf.fill(tf.shape(level), quietest))
         loudest = tf.reduce_max(counted, axis=[1, 2], keepdims=True)
         return tf.maximum(level, loudest - RANGE_DB)
 
@@ -114,8 +120,5 @@ def frame_mask(num_frames: Any, width: Any) -> Any:
 
 def normalised(values: Any, size: Any) -> Any:
     """`values / size`, where a size of nothing divides by one as `librosa.util.normalize` does."""
-    return values / tf.where(size < np.finfo(np.float64).tiny, tf.ones_like(size), size)
-
-
-def _quietest() -> Any:
-    return tf.constant(10.0 * np.log10(MIN_POWER), tf.float64)
+    tiny = np.finfo(size.dtype.as_numpy_dtype).tiny
+    return values / tf.where(size < tiny, tf.ones_like(size), size)

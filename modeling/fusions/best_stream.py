@@ -53,9 +53,10 @@ class BestStream(keras.layers.Layer):
             where_present(ops.cast(x, "float32"), p) for x, p in zip(logits, present, strict=True)
         ]
         scaled = ops.stack(kept, axis=1) / self.temperatures[None, :, None]
-        # Equal preferences: argmax takes the first.
+        # Equal preferences: the first. LiteRT lacks what argmax does about the sign of zero.
         rank = ops.where(there > 0, self.preferences[None], -1e9)
-        chosen = ops.one_hot(ops.argmax(rank, axis=1), self.num_streams, dtype="float32")
+        first = ops.top_k(rank, k=1)[1][:, 0]
+        chosen = ops.one_hot(first, self.num_streams, dtype="float32")
         return ops.sum(scaled * chosen[:, :, None], axis=1)
 
     def compute_output_shape(self, logits_shape: Any, present_shape: Any = None) -> Any:

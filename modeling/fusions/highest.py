@@ -34,7 +34,9 @@ class SurestStream(keras.layers.Layer):
         scores = ops.log_softmax(ops.stack(kept, axis=1), axis=-1)
         # The top of a stream that is there is 0 at most, and at least minus the log of classes.
         tops = ops.where(there > 0, ops.max(scores, axis=-1), -1e9)
-        chosen = ops.one_hot(ops.argmax(tops, axis=1), len(logits), dtype="float32")
+        # Not argmax, whose care for the sign of zero takes operations that LiteRT lacks.
+        first = ops.top_k(tops, k=1)[1][:, 0]
+        chosen = ops.one_hot(first, len(logits), dtype="float32")
         return ops.sum(scores * chosen[:, :, None], axis=1)
 
     def compute_output_shape(self, logits_shape: Any, present_shape: Any = None) -> Any:

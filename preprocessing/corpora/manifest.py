@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
 from errors import UserError, from_os_error
 from preprocessing.clip import SPLITS, Clip, Inventory, Rejection
+from preprocessing.corpora.csv_table import parse_csv
 from preprocessing.labels import CANONICAL, canonical
 
 REQUIRED = ("path", "label", "speaker")
@@ -36,7 +35,7 @@ class ManifestCorpus:
           UserError: no such table, a required column missing, or no row in it.
         """
         table = source / "manifest.csv" if source.is_dir() else source
-        rows = read_table(table, REQUIRED)
+        rows = _read_table(table)
         clips: dict[str, Clip] = {}
         rejected: list[Rejection] = []
         for line, row in rows:
@@ -115,11 +114,11 @@ def _seconds(text: str) -> float | None:
     return value
 
 
-def read_table(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
-    """Rows of a CSV as (line number, {column: stripped text}).
+def _read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """Rows as (number of their last line, {column: stripped text}).
 
     Raises:
-      UserError: absent, not text, a required column missing, or no row.
+      UserError: absent, not text, no CSV, a required column missing, or no row.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -130,25 +129,10 @@ def read_table(path: Path, required: tuple[str, ...]) -> list[tuple[int, dict[st
             f"{path}: not UTF-8 text (byte {error.start + 1} is 0x{error.object[error.start]:02X});"
             " save it as UTF-8 CSV"
         ) from error
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    columns = [column.strip() for column in reader.fieldnames or ()]
-    reader.fieldnames = columns
-    missing = [column for column in required if column not in columns]
-    if missing:
-        have = ", ".join(columns) or "none"
-        raise UserError(f"{path}: column {', '.join(missing)} missing (has {have}); add it")
-    rows = []
-    try:
-        for row in reader:
-            cells = {
-                key: (value or "").strip() for key, value in row.items() if isinstance(key, str)
-            }
-            rows.append((reader.line_num, cells))
-    except csv.Error as error:
-        raise UserError(f"{path}: line {reader.line_num}: no CSV ({error}); mend it") from error
-    if not rows:
+    table = parse_csv(path, text, REQUIRED)
+    if not table.rows:
         raise UserError(f"{path}: no row under the header; list at least one recording")
-    return rows
+    return [(row.last_line, table.named(row)) for row in table.rows]
 
 
 MANIFEST = ManifestCorpus()

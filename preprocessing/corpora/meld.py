@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,6 +12,7 @@ from typing import Any
 
 from errors import UserError, from_os_error
 from preprocessing.clip import Clip, Inventory, Rejection
+from preprocessing.corpora.csv_table import parse_csv
 from preprocessing.corpora.media_files import check_folder, find_media, printable, suffix_rank
 from preprocessing.corpora.named_files import SAME_RECORDING
 from preprocessing.corpora.wrong_kind import wrong_kind
@@ -151,32 +150,17 @@ def facts(corpus: str, part: str, row: Mapping[str, str]) -> dict[str, Any]:
 
 
 def read_meld_table(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Rows of one of MELD's tables as (line number, {column: stripped text}).
+    """Rows of one of MELD's tables as (number of their last line, {column: stripped text}).
 
     Raises:
-      UserError: absent, unreadable, or a needed column missing.
+      UserError: absent, unreadable, no CSV, or a needed column missing.
     """
     try:
         text = decode(path.read_bytes())
     except OSError as error:
         raise from_os_error(error, path) from error
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    columns = [column.strip() for column in reader.fieldnames or ()]
-    reader.fieldnames = columns
-    missing = [column for column in COLUMNS if column not in columns]
-    if missing:
-        have = ", ".join(columns) or "none"
-        raise UserError(
-            f"{path}: column {', '.join(missing)} missing (has {have}); give MELD's own table"
-        )
-    try:
-        return [
-            (reader.line_num, {key: (row[key] or "").strip() for key in columns}) for row in reader
-        ]
-    except csv.Error as error:
-        raise UserError(
-            f"{path}: line {reader.line_num}: no CSV ({error}); get it again"
-        ) from error
+    table = parse_csv(path, text, COLUMNS)
+    return [(row.last_line, table.named(row)) for row in table.rows]
 
 
 def decode(data: bytes) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +9,7 @@ from pathlib import Path
 
 from errors import UserError, from_os_error
 from preprocessing.clip import Clip, Inventory, Rejection
+from preprocessing.corpora.csv_table import parse_csv
 from preprocessing.corpora.media_files import check_folder, printable
 from preprocessing.corpora.wrong_kind import wrong_kind
 from preprocessing.data_folder import TEXT_HASH
@@ -160,34 +159,15 @@ def csv_rows(path: Path, columns: Sequence[str]) -> list[Row]:
     Raises:
       UserError: as `read_text`, a column missing, or a quote that is never closed.
     """
-    lines = list(io.StringIO(read_text(path), newline=""))
-    reader = csv.reader(lines, strict=True)
-    rows: list[Row] = []
-    begin = 0
-    try:
-        for cells in reader:
-            if cells:
-                rows.append(Row(begin + 1, "".join(lines[begin : reader.line_num]), tuple(cells)))
-            begin = reader.line_num
-    except csv.Error as error:
-        raise UserError(
-            f"{path}:{begin + 1}: no CSV ({error}); double the quotes inside a cell and close it"
-        ) from error
-    header = [cell.strip().lower() for cell in rows[0].cells]
-    missing = [column for column in columns if column not in header]
-    if missing:
-        raise UserError(
-            f"{path}: column {', '.join(missing)} missing (has {printable(', '.join(header))});"
-            " add it"
-        )
-    places = [header.index(column) for column in columns]
+    table = parse_csv(path, read_text(path), columns, ignore_case=True)
+    places = [table.columns.index(column) for column in columns]
     return [
         Row(
-            row.line,
+            row.first_line,
             row.raw,
-            tuple(row.cells[i].strip() for i in places) if len(row.cells) == len(header) else (),
+            tuple(row.cells[i] for i in places) if len(row.cells) == len(table.columns) else (),
         )
-        for row in rows[1:]
+        for row in table.rows
     ]
 
 

@@ -8,7 +8,9 @@ zero sample, one blank frame or an empty text, which the model reads as missing.
 Frames begin with a blank one that does not count. A server with `pad_variable_length_inputs`
 lengthens the shorter requests of a batch with copies of the *first value* of each tensor
 (tensorflow/serving, batching/batching_util.cc); a first mask value that says "this counts" would
-make the padding count, and the answer would depend on who else asked at that moment.
+make the padding count, and the answer would depend on who else asked at that moment. Numbers of
+tokens are filled with 0, or cut, to the most that the model looks at, so that all requests have one
+width and none is lengthened.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ STRING = 7
 
 
 def read_facts(path: Path | None = None) -> dict[str, Any]:
-    """`client.json`: model, labels, inputs with dtype and shape, sample rate."""
+    """`client.json`: model, labels, inputs with dtype and shape, sample rate, most tokens."""
     path = path or Path(__file__).with_name("client.json")
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -51,7 +53,10 @@ def build_request(
     Args:
       waveform: (samples,) float32 in [-1, 1] at the model's rate.
       faces: (frames, H, W, C) uint8 crops, or (frames, units) float32 action units.
-      text: the words said; `token_ids` in its place where the model takes numbers of tokens.
+      text: the words said.
+      token_ids: in place of `text` where the model takes numbers of tokens, lines of
+        `assets/vocabulary.txt` counted from 0; those behind `max_tokens` are cut off,
+        but for the `end_token` of word pieces.
       label: `stable` or `canary`; the newest version without it.
     Raises:
       ValueError: a stream that the model does not have, or crops of another shape.
@@ -70,7 +75,7 @@ def build_request(
     if "text" in facts["inputs"]:
         tensors["text"] = np.array([(text or "").encode()], object)
     if "token_ids" in facts["inputs"]:
-        tensors["token_ids"] = np.array([token_ids or [0]], np.int32)
+        tensors["token_ids"] = _tokens(token_ids or [], facts["max_tokens"], facts["end_token"])
     request = predict_pb2.PredictRequest()
     request.model_spec.name = facts["model"]
     if label:
@@ -90,6 +95,15 @@ def _frames(spec: dict[str, Any], faces: np.ndarray | None) -> dict[str, np.ndar
         raise ValueError(f"faces are {faces.shape} {faces.dtype}, the model takes {wanted}")
     mask = np.arange(len(faces) + 1) > 0
     return {"video": np.concatenate([blank, faces])[None], "video_mask": mask[None]}
+
+
+def _tokens(token_ids: list[int], width: int, end_token: int | None) -> np.ndarray:
+    if len(token_ids) > width:
+        end = [] if end_token is None else [end_token]
+        token_ids = token_ids[: width - len(end)] + end
+    row = np.zeros((1, width), np.int32)
+    row[0, : len(token_ids)] = token_ids
+    return row
 
 
 def _write(tensor: Any, value: np.ndarray) -> None:

@@ -1,0 +1,136 @@
+"""What `describe` tells of exported models; nothing here loads TensorFlow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from errors import UserError
+
+DEFAULT = "serving_default"
+
+
+def export_facts(version: Path) -> dict[str, Any]:
+    """Facts about one exported version.
+
+    Raises:
+      UserError: not one of our exports, damaged, or made before signatures were written down.
+    """
+    config = _config(version)
+    number = int(version.name) if version.name.isdecimal() else None
+    return {
+        "kind": "export" + stamps(config),
+        "path": str(version),
+        **_model(config),
+        "card": card_of(version, config, version=number),
+    }
+
+
+def bundle_facts(path: Path) -> dict[str, Any]:
+    """Facts about a bundle for TensorFlow Serving; those of the model are of its newest version.
+
+    Raises:
+      UserError: `models.config` or the newest version is damaged.
+    """
+    from serving.bundle_folder import read_bundle
+
+    bundle = read_bundle(path)
+    newest = bundle.versions[-1]
+    version = bundle.home / str(newest)
+    config = _config(version)
+    states = {str(number): _labels_of(number, bundle.labels) for number in bundle.versions}
+    for number in sorted({*bundle.labels.values()} - {*bundle.versions}):
+        states[str(number)] = f"{_labels_of(number, bundle.labels)}, but it is not there"
+    return {
+        "kind": "bundle" + stamps(config),
+        "path": str(path),
+        "name": bundle.name,
+        "served versions": states,
+        "files": sorted(file.name for file in path.iterdir() if file.is_file()),
+        "described below": f"version {newest}",
+        **_model(config),
+        "card": card_of(version, config, bundle.name, newest),
+    }
+
+
+def litert_facts(path: Path) -> dict[str, Any]:
+    """Facts about a `.tflite` and the file beside it.
+
+    Raises:
+      UserError: see `read_litert_config`.
+    """
+    from serving.litert_model import LITERT, read_litert_config
+
+    config = read_litert_config(path)
+    own = config[LITERT]
+    rest = {key: value for key, value in config.items() if key not in (LITERT, "signatures")}
+    return {
+        "kind": "LiteRT model" + stamps(config),
+        "path": str(path),
+        "inputs": _told(own["inputs"]),
+        **{key: value for key, value in own.items() if key != "inputs"},
+        **rest,
+        "card": card_of(path, config),
+    }
+
+
+def card_of(path: Path, config: dict[str, Any], name: str = "", version: int | None = None) -> str:
+    """The model card.
+
+    Args:
+      path: of the model, for the message.
+    Raises:
+      UserError: the config lacks what a card tells.
+    """
+    from serving.model_card import model_card
+
+    try:
+        return model_card(config, name=name, version=version)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path}: its config is not as `export` writes it ({error}); export it again"
+        ) from error
+
+
+def stamps(facts: dict[str, Any]) -> str:
+    """What must be read beside every score."""
+    return (" (SYNTHETIC data)" if facts.get("synthetic") else "") + (
+        " (LEAK ALLOWED)" if facts.get("leak_allowed") else ""
+    )
+
+
+def _labels_of(number: int, labels: dict[str, int]) -> str:
+    return " and ".join(sorted(k for k, v in labels.items() if v == number)) or "no label"
+
+
+def _config(version: Path) -> dict[str, Any]:
+    from serving.export_folder import read_config
+
+    config = read_config(version)
+    signatures = config.get("signatures") if isinstance(config, dict) else None
+    if not isinstance(signatures, dict) or DEFAULT not in signatures:
+        raise UserError(f"{version}: its config does not name its inputs; export it again")
+    return config
+
+
+def _model(config: dict[str, Any]) -> dict[str, Any]:
+    """`config.json`, with signatures in short."""
+    sides = ("inputs", "outputs")
+    signatures = config["signatures"]
+    return {
+        **{side: _told(signatures[DEFAULT][side]) for side in sides},
+        "signatures": {
+            name: {side: ", ".join(signature[side]) for side in sides}
+            for name, signature in signatures.items()
+        },
+        **{key: value for key, value in config.items() if key != "signatures"},
+    }
+
+
+def _told(specs: dict[str, Any]) -> dict[str, str]:
+    """Name -> shape, ? for any length, and dtype."""
+    shapes = {
+        name: f"{tuple('?' if size in (-1, None) else size for size in spec['shape'])}"
+        for name, spec in specs.items()
+    }
+    return {k: f"{v} {specs[k]['dtype']}".replace("'", "") for k, v in shapes.items()}

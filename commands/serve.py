@@ -1,0 +1,147 @@
+"""`serve`: a model over REST and gRPC as TensorFlow Serving does it, and a page to try it on."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+import progress
+import quiet
+from errors import UserError
+
+TOKEN_VARIABLE = "AFFECTSTREAM_TOKEN"
+PORT = click.IntRange(0, 65535)
+MIB = 1024 * 1024
+
+
+@click.command("serve")
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="What `export --out` or `export --serving` wrote: versions, or a bundle.",
+)
+@click.option("--rest-port", type=PORT, default=8501, show_default=True, help="0: a free one.")
+@click.option("--grpc-port", type=PORT, default=8500, show_default=True, help="0: a free one.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on; 0.0.0.0 answers to the network, give a token then.",
+)
+@click.option("--name", help="Of the model. [default: the bundle's, else the folder's]")
+@click.option(
+    "--poll-s",
+    type=click.FloatRange(0.1, 3600),
+    default=5.0,
+    show_default=True,
+    help="How often to look for new versions.",
+)
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path),
+    help=f"File with the token that clients must send. [default: the variable {TOKEN_VARIABLE}]",
+)
+@click.option(
+    "--weights-dir",
+    type=click.Path(path_type=Path),
+    help="Folder of face detector weights, for recordings.",
+)
+@click.option("--no-analyze", is_flag=True, help="Takes no recordings: tensors only.")
+@click.option("--max-body-mb", type=click.IntRange(1, 1024), help="Of a prediction. [default: 64]")
+@click.option("--max-upload-mb", type=click.IntRange(1), help="Of a recording. [default: 200]")
+@click.option("--max-media-s", type=click.FloatRange(1), help="Of a recording. [default: 600]")
+@click.option("--workers", type=click.IntRange(1), help="Recordings at a time. [default: 1]")
+@click.option("--max-batch-rows", type=click.IntRange(1), help="Rows run at once. [default: 32]")
+@click.option("--max-queued-rows", type=click.IntRange(1), help="Rows that wait. [default: 256]")
+@click.option("--drain-s", type=click.FloatRange(0), help="Time to end requests. [default: 30]")
+def command(
+    model: Path,
+    rest_port: int,
+    grpc_port: int,
+    host: str,
+    name: str | None,
+    poll_s: float,
+    token_file: Path | None,
+    weights_dir: Path | None,
+    no_analyze: bool,
+    max_body_mb: int | None,
+    max_upload_mb: int | None,
+    max_media_s: float | None,
+    workers: int | None,
+    max_batch_rows: int | None,
+    max_queued_rows: int | None,
+    drain_s: float | None,
+) -> None:
+    """Answers over REST and gRPC as TensorFlow Serving does, with a page to try the model on.
+
+    New versions in the folder are loaded while the old one answers. Ctrl-C or SIGTERM ends it once
+    running requests are answered. The token never stands on the command line, where others see it.
+    """
+    if rest_port == grpc_port != 0:
+        raise click.UsageError("--rest-port and --grpc-port must differ")
+    token = read_token(token_file)
+    from server.limits import Limits
+    from server.model_source import open_source
+    from server.sockets import is_loopback
+
+    given: dict[str, Any] = {
+        "max_body_bytes": max_body_mb and max_body_mb * MIB,
+        "max_upload_bytes": max_upload_mb and max_upload_mb * MIB,
+        "max_media_s": max_media_s,
+        "num_workers": workers,
+        "max_batch_rows": max_batch_rows,
+        "max_queued_rows": max_queued_rows,
+        "drain_s": drain_s,
+    }
+    limits = dataclasses.replace(
+        Limits(), **{key: value for key, value in given.items() if value is not None}
+    )
+    open_source(model, name)  # a wrong folder is told before TensorFlow is waited for
+    if token is None and not is_loopback(host):
+        progress.say(
+            f"warning: --host {host} lets the network in without a token; set {TOKEN_VARIABLE}"
+        )
+    quiet.import_tensorflow()
+    from server.app import ServeSettings, serve
+
+    serve(
+        ServeSettings(
+            model,
+            name,
+            host,
+            rest_port,
+            grpc_port,
+            poll_s,
+            token,
+            weights_dir,
+            limits,
+            not no_analyze,
+        )
+    )
+
+
+def read_token(file: Path | None) -> str | None:
+    """The token from a file, else from the environment; None when neither is given.
+
+    Raises:
+      UserError: empty, or not printable ASCII without spaces; the token itself is not told.
+    """
+    if file is not None:
+        where, text = str(file), file.read_bytes().decode("utf-8", "replace")
+    elif TOKEN_VARIABLE in os.environ:
+        where, text = TOKEN_VARIABLE, os.environ[TOKEN_VARIABLE]
+    else:
+        return None
+    token = text.strip()
+    if not token:
+        raise UserError(
+            f"{where}: holds no token; write one, for example of `openssl rand -hex 24`"
+        )
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise UserError(f"{where}: a token is one line of printable ASCII without spaces")
+    return token

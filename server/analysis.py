@@ -1,0 +1,260 @@
+"""Uploaded recordings analysed in processes that can be killed, with the model of the server."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from server.analysis_options import AnalysisOptions
+from server.analysis_worker import RECOGNIZER, WorkerSettings
+from server.limits import Limits
+from server.status import ServingError
+from server.worker_process import Forward, Job, Listen, WorkerProcess, failed, unable
+
+if TYPE_CHECKING:
+    from server.metrics import Metrics
+
+Lease = Callable[[], AbstractContextManager[tuple[dict[str, Any], Forward]]]
+"""Gives the configuration and the outputs of one version, which stays until the block ends."""
+
+_KEYS_OF_ANSWERS = ("streams", "labels", "input", "preparation", "synthetic", "leak_allowed")
+KEPT_SHARE = 0.25
+"""A worker that holds more than this share of its memory after a job is replaced."""
+
+_log = logging.getLogger(__name__)
+
+
+class AnalysisPool:
+    """Some warm workers, each with one recording at a time.
+
+    Args:
+      config: of the model, `assets/config.json`.
+      lease: taken for each recording, so that one version answers for all of it.
+      weights_dir: where the face detector's weights lie, if not in the cache.
+      factory: "module:function" that makes the recogniser in the worker.
+    """
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        lease: Lease,
+        weights_dir: Path | None = None,
+        limits: Limits | None = None,
+        metrics: Metrics | None = None,
+        factory: str = RECOGNIZER,
+    ) -> None:
+        self._limits = limits or Limits()
+        self._kind = _kind(config)
+        self._lease = lease
+        self._metrics = metrics
+        self._settings = WorkerSettings(
+            config,
+            weights_dir,
+            self._limits.max_worker_bytes,
+            self._limits.max_media_s,
+            # Time for the server to kill it first.
+            self._limits.max_analysis_s + 10,
+            factory,
+        )
+        self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._running: set[Job] = set()
+        self._lock = threading.Lock()
+        self._num_admitted = 0
+        self._is_closed = False
+        self._threads = [
+            threading.Thread(target=self._work, name=f"analysis-{number}", daemon=True)
+            for number in range(self._limits.num_workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @contextlib.contextmanager
+    def admit(self) -> Iterator[None]:
+        """Holds one of the places; take it before an upload is received.
+
+        Raises:
+          ServingError: all are taken (429), or the pool is closed (503).
+        """
+        most = self._limits.num_workers + self._limits.max_waiting_uploads
+        with self._lock:
+            if self._is_closed:
+                raise _stopping()
+            is_full = self._num_admitted >= most
+            self._num_admitted += not is_full
+        if is_full:
+            if self._metrics is not None:
+                self._metrics.rejected("queue_full")
+            raise ServingError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"{most} recordings are under way already; come again later",
+            )
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._num_admitted -= 1
+
+    def submit(self, file: Path, name: str, options: AnalysisOptions, listen: Listen) -> Job:
+        """Queues a recording; call it within `admit`.
+
+        Raises:
+          ServingError: the pool is closed.
+        """
+        job = Job(file, name, options, listen)
+        with self._lock:
+            if self._is_closed:
+                raise _stopping()
+            self._waiting.put(job)
+        return job
+
+    def analyze(
+        self, file: Path, name: str, options: AnalysisOptions, listen: Listen
+    ) -> dict[str, Any]:
+        """Waits for the answer, as `predict --json` gives it.
+
+        Raises:
+          ServingError: refused (400, 413, 422), failed (500), too slow (504), or closed (503).
+        """
+        return self.submit(file, name, options, listen).future.result()
+
+    def close(self) -> None:
+        """Refuses what waits, gives what runs `drain_s`, then ends the workers."""
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+        with contextlib.suppress(queue.Empty):
+            while (job := self._waiting.get_nowait()) is not None:
+                if job.future.set_running_or_notify_cancel():
+                    job.future.set_exception(_stopping())
+        for _ in self._threads:
+            self._waiting.put(None)
+        ends_s = time.monotonic() + self._limits.drain_s
+        for thread in self._threads:
+            thread.join(max(ends_s - time.monotonic(), 0.0))
+        with self._lock:
+            for job in self._running:
+                job.cancel()
+        for thread in self._threads:
+            thread.join()
+
+    # === The thread of one worker ===
+
+    def _work(self) -> None:
+        """Owns one worker; it must outlive it, since a worker dies with the thread it is from."""
+        worker = self._started()
+        while (job := self._waiting.get()) is not None:
+            if job.is_cancelled.is_set() or not job.future.set_running_or_notify_cancel():
+                job.future.cancel()
+                continue
+            if worker is None or not worker.is_usable:
+                worker = self._replaced(worker)
+            with self._lock:
+                self._running.add(job)
+            self._do(job, worker)
+            with self._lock:
+                self._running.discard(job)
+            most = KEPT_SHARE * self._limits.max_worker_bytes
+            if worker is None or not worker.is_usable or worker.resident_bytes > most:
+                worker = self._replaced(worker)
+        if worker is not None:
+            worker.stop()
+
+    def _do(self, job: Job, worker: WorkerProcess | None) -> None:
+        """Runs a job; whatever happens, its future is done afterwards."""
+        started_s = time.monotonic()
+        status = 200
+        try:
+            if worker is None:
+                raise unable()
+            with self._lease() as (config, forward):
+                if _kind(config) != self._kind:
+                    raise _exchanged()
+                job.future.set_result(worker.run(job, forward, self._limits.max_analysis_s))
+        except ServingError as error:
+            status = error.http_status
+            job.future.set_exception(error)
+        except Exception:
+            _log.exception("analysis of an upload failed")
+            status = 500
+            job.future.set_exception(failed(job))
+        if self._metrics is not None:
+            self._metrics.analysed(status, time.monotonic() - started_s)
+
+    def _replaced(self, worker: WorkerProcess | None) -> WorkerProcess | None:
+        if worker is not None:
+            worker.stop()
+        return self._started()
+
+    def _started(self) -> WorkerProcess | None:
+        """A new worker, or None where the system gives no process."""
+        try:
+            return WorkerProcess(self._settings)
+        except OSError:
+            _log.exception("no worker for recordings")
+            return None
+
+
+class PoolOfModel:
+    """The pool of the model that is served now: of another kind of model, another pool.
+
+    A new version that takes and gives the same keeps the pool and its warm workers.
+
+    Args:
+      config_of: `assets/config.json` of the newest available version; a ServingError where none is.
+      make: a pool for a configuration.
+    """
+
+    def __init__(
+        self,
+        config_of: Callable[[], dict[str, Any]],
+        make: Callable[[dict[str, Any]], AnalysisPool],
+    ) -> None:
+        self._config_of = config_of
+        self._make = make
+        self._lock = threading.Lock()
+        self._kind = _kind(config_of())
+        self._pool = make(config_of())
+        self._closing: list[threading.Thread] = []
+
+    def __call__(self) -> AnalysisPool:
+        config = self._config_of()
+        with self._lock:
+            if _kind(config) != self._kind:
+                # What runs in the old one is given its time.
+                thread = threading.Thread(target=self._pool.close, name="analysis-closing")
+                thread.start()
+                self._closing = [t for t in self._closing if t.is_alive()] + [thread]
+                self._kind, self._pool = _kind(config), self._make(config)
+            return self._pool
+
+    def close(self) -> None:
+        """Closes the pool of now, and waits for those of before."""
+        with self._lock:
+            self._pool.close()
+            for thread in self._closing:
+                thread.join()
+
+
+def _kind(config: Mapping[str, Any]) -> dict[str, Any]:
+    """All that an answer depends on besides the model itself."""
+    return {name: config.get(name) for name in _KEYS_OF_ANSWERS}
+
+
+def _stopping() -> ServingError:
+    return ServingError(grpc.StatusCode.UNAVAILABLE, "the server is stopping; come again later")
+
+
+def _exchanged() -> ServingError:
+    return ServingError(
+        grpc.StatusCode.UNAVAILABLE, "another kind of model took its place; send it again"
+    )

@@ -1,0 +1,65 @@
+"""What a client may choose of an analysis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from server.status import invalid
+
+FACES = ("largest", "all")
+WINDOW_S = (0.2, 60.0)
+HOP_S = (0.1, 60.0)
+MAX_TEXT_LETTERS = 10_000
+
+
+@dataclass(frozen=True)
+class AnalysisOptions:
+    """What a client may choose, with the bounds of `predict`.
+
+    Attributes:
+      face: "largest", or "all" to answer for each face as well.
+      window_s, hop_s: length and step of the windows in seconds.
+      text: the words said, for a model that knows words.
+    """
+
+    face: str = "largest"
+    window_s: float = 3.0
+    hop_s: float = 1.5
+    text: str | None = None
+
+    @classmethod
+    def of(cls, told: Mapping[str, str]) -> AnalysisOptions:
+        """Reads the options of a request.
+
+        Raises:
+          ServingError: unknown, or out of its bounds; the message names it.
+        """
+        known = list(cls.__dataclass_fields__)
+        for name in told:
+            if name not in known:
+                raise invalid(f"{name[:40]!r}: unknown option; known are {', '.join(known)}")
+        face = told.get("face", cls.face)
+        if face not in FACES:
+            raise invalid(f"face={face[:40]!r}: one of {', '.join(FACES)} is needed")
+        window_s = _seconds("window_s", told.get("window_s", str(cls.window_s)), *WINDOW_S)
+        # A shorter window is not asked to come with a shorter hop too.
+        default_hop_s = min(cls.hop_s, window_s)
+        hop_s = _seconds("hop_s", told.get("hop_s", str(default_hop_s)), *HOP_S)
+        if hop_s > window_s:
+            raise invalid(f"hop_s={hop_s:g} must not be above window_s={window_s:g}")
+        text = told.get("text")
+        if text is not None and len(text) > MAX_TEXT_LETTERS:
+            raise invalid(f"text: {len(text)} letters, at most {MAX_TEXT_LETTERS} are read")
+        return cls(face, window_s, hop_s, text)
+
+
+def _seconds(name: str, told: str, lowest: float, highest: float) -> float:
+    try:
+        value = float(told)
+    except ValueError:
+        value = math.nan
+    if not lowest <= value <= highest:
+        raise invalid(f"{name}={told[:40]!r}: a number from {lowest:g} to {highest:g} is needed")
+    return value

@@ -1,0 +1,180 @@
+"""One version of a model in memory: its signatures, run on arrays."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+
+import quiet
+from errors import UserError
+from server.arrays import Arrays
+from server.model_source import number_of
+from server.status import ServingError, invalid
+from serving.safe_graph import require_safe
+
+LOG = logging.getLogger(__name__)
+MAX_MESSAGE = 300
+# What TensorFlow says around the one line that is meant for a reader: "2 root error(s) found",
+# names of nodes and functions, "assertion failed: [...]".
+NODE = re.compile(r"\n\s*\[\[")
+BRACES = re.compile(r"\{\{[^}]*\}\}\s*")
+OPERATION = re.compile(r"\s*(?:\[Op:[^\]]*\]|\[\[.*?\]\]).*$")
+NUMBERED = re.compile(r"^\(\d+\)\s*(?:[A-Z_]+:)?\s*")
+ASSERTED = re.compile(r"^assertion failed: \[(.*)\]$")
+PATH = re.compile(r"(?<![\w/])/(?:[\w.@+-]+/)+[\w.@+-]*")
+
+
+class LoadedVersion:
+    """A version that is ready to run.
+
+    Args:
+      number: of the version.
+      folder: it was loaded from.
+      config: `assets/config.json`.
+      signatures: input -> what it takes, of each that clients may call.
+      signature_defs: as `saved_model.pb` has them, for the metadata.
+      functions: signature -> concrete function of the loaded SavedModel.
+      saved: the SavedModel, which is what keeps their variables alive.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        folder: Path,
+        config: dict[str, Any],
+        signatures: dict[str, Any],
+        signature_defs: Mapping[str, Any],
+        functions: Mapping[str, Any],
+        saved: Any = None,
+    ) -> None:
+        self.number = number
+        self.folder = folder
+        self.config = config
+        self.signatures = signatures
+        self.signature_defs = signature_defs
+        self._functions = dict(functions)
+        self._saved = saved
+
+    def __repr__(self) -> str:
+        return f"LoadedVersion({self.number}, {', '.join(self.signatures)})"
+
+    def run(self, signature: str, inputs: Arrays) -> Arrays:
+        """Runs one batch; safe to call from several threads.
+
+        Args:
+          inputs: checked (`arrays.check`) and merged.
+        Returns:
+          output -> (rows, ...); strings as object arrays of bytes.
+        Raises:
+          ServingError: INVALID_ARGUMENT with the model's own words, RESOURCE_EXHAUSTED when memory
+            is short, else INTERNAL.
+        """
+        import tensorflow as tf
+
+        function = self._functions[signature]
+        try:
+            given = {name: tf.constant(value) for name, value in inputs.items()}
+            return {name: value.numpy() for name, value in function(**given).items()}
+        except tf.errors.InvalidArgumentError as error:
+            raise invalid(client_line(str(error.message))) from error
+        except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+            message = "not enough memory for this request; send fewer rows or frames"
+            raise ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, message) from error
+        except (tf.errors.OpError, TypeError, ValueError) as error:
+            LOG.exception("version %d, signature %s failed", self.number, signature)
+            message = f"the model failed on this request ({type(error).__name__})"
+            raise ServingError(grpc.StatusCode.INTERNAL, message) from error
+
+    def warm_up(self) -> int:
+        """Replays the warm-up requests of the version, if it has some.
+
+        Returns:
+          number of requests.
+        Raises:
+          UserError: damaged, or one fails; TensorFlow Serving does not load such a version either
+            (tensorflow/serving, servables/tensorflow/saved_model_warmup_util.cc).
+        """
+        import tensorflow as tf
+        from google.protobuf.message import DecodeError
+        from tensorflow_serving.apis import prediction_log_pb2
+
+        from serving.warmup import WARMUP_FILE
+
+        file = self.folder / WARMUP_FILE
+        if not file.is_file():
+            return 0
+        number = 0
+        try:
+            for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
+                log = prediction_log_pb2.PredictionLog.FromString(record)
+                request = log.predict_log.request
+                inputs = {name: _array(tensor) for name, tensor in request.inputs.items()}
+                self.run(request.model_spec.signature_name, inputs)
+                number += 1
+        except (ServingError, tf.errors.OpError, DecodeError, KeyError, ValueError) as error:
+            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(
+                f"{self.folder}: warm-up request {number + 1} fails ({first}); export it again"
+            ) from error
+        return number
+
+    def close(self) -> None:
+        """Lets go of the model's memory; nothing may be run afterwards."""
+        self._functions.clear()
+        self._saved = None
+        gc.collect()  # a loaded SavedModel holds cycles
+
+
+def load_version(folder: Path) -> LoadedVersion:
+    """Loads one version that `export` wrote, once its graph was found safe.
+
+    Args:
+      folder: of the version; its name is the number, 1 if it is none.
+    Raises:
+      UserError: not an export, unsafe, or damaged.
+    """
+    require_safe(folder)
+    quiet.import_tensorflow()
+    from serving.export import read_config, read_saved
+    from serving.warmup import read_signatures
+
+    signatures = read_signatures(folder)
+    saved = read_saved(folder)
+    functions = {name: saved.signatures[name] for name in signatures}
+    number = number_of(folder) or 1
+    config, definitions = read_config(folder), _signature_defs(folder)
+    return LoadedVersion(number, folder, config, signatures, definitions, functions, saved)
+
+
+def _signature_defs(folder: Path) -> Mapping[str, Any]:
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    kept = {}
+    for name, definition in saved.meta_graphs[0].signature_def.items():
+        kept[name] = type(definition)()
+        kept[name].CopyFrom(definition)  # the graph itself is not kept
+    return kept
+
+
+def _array(tensor: Any) -> np.ndarray:
+    import tensorflow as tf
+
+    return tf.make_ndarray(tensor)
+
+
+def client_line(message: str) -> str:
+    """The one line of a TensorFlow error that is meant for who sent the request, without paths."""
+    lines = [line.strip() for line in NODE.split(message)[0].splitlines() if line.strip()]
+    line = OPERATION.sub("", BRACES.sub("", lines[-1])) if lines else ""
+    line = NUMBERED.sub("", line)
+    asserted = ASSERTED.match(line)
+    line = PATH.sub("(path)", asserted[1] if asserted else line)
+    return line[:MAX_MESSAGE] or "the model refused this request"

@@ -1,0 +1,98 @@
+// The overall answer, the values of one window, and all windows as a table.
+
+import { ABSENT, NAMES, byId, make, percent, seconds, share, sorted } from "./dom.js";
+import { faceSource } from "./windows.js";
+
+const NARROW = matchMedia("(max-width: 36rem)");
+
+function bar(label, value, colors) {
+  const fill = make("span", { class: `bar-fill ${colors.get(label)}` });
+  fill.style.width = `${(100 * value).toFixed(1)}%`;
+  return make("li", {},
+    make("span", { class: "bar-label" }, label),
+    make("span", { class: "bar", "aria-hidden": "true" }, fill),
+    make("span", { class: "bar-value" }, share(value)),
+  );
+}
+
+const headed = (scope, text) => make("th", { scope }, text);
+const cell = (text) => make("td", {}, text);
+
+function table(caption, head, rows) {
+  return make("table", {},
+    make("caption", { class: "unseen" }, caption),
+    make("thead", {}, make("tr", {}, ...head.map((text) => headed("col", text)))),
+    make("tbody", {}, ...rows),
+  );
+}
+
+export function showAnswer(result, colors) {
+  const used = Object.keys(result.streams).map((stream) => NAMES[stream].toLowerCase());
+  byId("answer-line").replaceChildren(
+    make("strong", { class: "big" }, result.label),
+    ` over ${seconds(result.duration_s)} s, from ${used.join(" and ")}`,
+  );
+  const shares = sorted(result.probabilities);
+  byId("answer-bars").replaceChildren(...shares.map(([label, p]) => bar(label, p, colors)));
+  const streams = Object.entries(result.streams);
+  byId("answer-streams").replaceChildren(...(streams.length < 2 ? [] : streams.map(([stream, p]) => {
+    const [[label, value]] = sorted(p);
+    return make("p", { class: "quiet" }, `${NAMES[stream]} alone: ${label} ${share(value)}`);
+  })));
+  const coverage = byId("coverage");
+  coverage.hidden = result.face_coverage === null || result.face_coverage === undefined;
+  coverage.textContent = coverage.hidden
+    ? "" : `A face was found in ${percent(result.face_coverage)} of the frames looked at.`;
+  byId("warnings").hidden = !result.warnings.length;
+  byId("warning-list").replaceChildren(...result.warnings.map((text) => make("li", {}, text)));
+  byId("answer").hidden = false;
+}
+
+// A row a stream.
+function wide(caption, labels, rows) {
+  return table(caption, ["", ...labels], rows.map(([name, values]) => make("tr", {},
+    headed("row", NAMES[name]),
+    ...(values
+      ? labels.map((label) => cell(share(values[label])))
+      : [make("td", { colspan: labels.length, class: "quiet" }, ABSENT[name])]),
+  )));
+}
+
+// A row a label, for phones.
+function tall(caption, labels, rows) {
+  return table(caption, ["", ...rows.map(([name]) => NAMES[name])], labels.map((label) => make("tr", {},
+    headed("row", label),
+    ...rows.map(([name, values]) => cell(values ? share(values[label]) : ABSENT[name])),
+  )));
+}
+
+// streams: rows of the time line beside the answer; [] where the model has one stream only.
+export function showWindow(windows, index, labels, streams) {
+  const window = windows[index];
+  byId("window").hidden = !window;
+  if (!window) return;
+  const face = byId("window-face");
+  face.hidden = !window.face_jpeg;
+  if (window.face_jpeg) {
+    face.src = faceSource(window);
+    face.alt = `Face found in window ${index + 1}`;
+  }
+  const coverage = window.face_coverage === null ? "" : `, face in ${percent(window.face_coverage)}`;
+  byId("window-title").textContent =
+    `${seconds(window.start_s)} to ${seconds(window.end_s)} s: ${window.label}${coverage}`;
+  const rows = [["answer", window.probabilities], ...streams.map((s) => [s, window.streams[s]])];
+  const caption = `Values of window ${index + 1} of ${windows.length}`;
+  byId("window-table").replaceChildren((NARROW.matches ? tall : wide)(caption, labels, rows));
+}
+
+export function showTable(windows, labels) {
+  const rows = windows.map((window) => make("tr", {},
+    headed("row", `${seconds(window.start_s)} to ${seconds(window.end_s)}`),
+    cell(window.label),
+    cell(Object.keys(window.streams).map((stream) => NAMES[stream].toLowerCase()).join(", ")),
+    ...labels.map((label) => cell(share(window.probabilities[label]))),
+  ));
+  byId("value-table").replaceChildren(
+    table("Answer of every window", ["seconds", "label", "from", ...labels], rows),
+  );
+}

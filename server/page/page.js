@@ -1,0 +1,300 @@
+// The page: a recording in, an answer out.
+
+import { showAnswer, showTable, showWindow } from "./answer.js";
+import { rendered } from "./card.js";
+import { byId, bytes, colorOf, make, percent, seconds } from "./dom.js";
+import { Refusal, analyze, authorization, reach, refuse } from "./events.js";
+import { Player } from "./player.js";
+import { Recorder } from "./record.js";
+import { csvOf, save } from "./save.js";
+import { TimeLine } from "./timeline.js";
+
+const UNAUTHORIZED = 401;
+const DEFAULT_MAX_S = 600;
+const SPOKEN_STEP = 0.25;
+
+const state = { about: null, file: null, token: "", running: null, result: null, retry: null };
+
+// === What the reader is told ===
+
+const say = (text) => { byId("status").textContent = text; };
+
+function fail(sentence) {
+  const box = byId("error");
+  box.hidden = false;
+  box.textContent = sentence;
+  box.scrollIntoView({ block: "nearest" });
+}
+
+function clearError() {
+  byId("error").hidden = true;
+  byId("error").textContent = "";
+}
+
+function askForToken(retry) {
+  const wrong = Boolean(state.token);
+  state.retry = retry;
+  byId("token-form").hidden = false;
+  byId("token").value = "";
+  byId("token").focus();
+  fail(wrong ? "The server did not accept this token." : "This server asks for an access token.");
+}
+
+// Says what went wrong; a missing token is asked for, then `retry` is called.
+function explain(error, retry) {
+  if (error.status === UNAUTHORIZED) askForToken(retry);
+  else if (error instanceof Refusal) fail(error.message);
+  else {
+    console.error(error);
+    fail(`The page failed: ${error.message}`);
+  }
+}
+
+// === The model ===
+
+async function loadAbout() {
+  try {
+    const response = await reach("v1/about", { headers: authorization(state.token) });
+    if (!response.ok) await refuse(response);
+    state.about = await response.json();
+    showAbout(state.about);
+    if (state.about.needs_token && !state.token) byId("token-form").hidden = false;
+  } catch (error) {
+    byId("model-line").textContent = "The model is not known.";
+    explain(error, loadAbout);
+  }
+}
+
+function showAbout(about) {
+  byId("model-line").textContent =
+    `${about.name}, version ${about.version}: ${about.streams.join(", ")} to ${about.labels.length} labels`;
+  document.title = `${about.name} – Affectstream`;
+  const stamps = [
+    about.synthetic && "SYNTHETIC: trained on made-up data; it recognises nobody's emotion.",
+    about.leak_allowed && "LEAK ALLOWED: its scores are too high.",
+  ].filter(Boolean);
+  byId("stamps").replaceChildren(...stamps.map((text) => make("p", { class: "stamp" }, text)));
+  byId("stamps").hidden = !stamps.length;
+  const facts = {
+    Name: about.name, Version: about.version, Recipe: about.recipe,
+    Streams: about.streams.join(", "), Labels: about.labels.join(", "),
+  };
+  byId("facts").replaceChildren(...Object.entries(facts).map(
+    ([name, text]) => make("div", {}, make("dt", {}, name), make("dd", {}, String(text))),
+  ));
+  byId("card").replaceChildren(...rendered(about.card_markdown));
+  byId("law").textContent = about.law;
+  byId("meaning").replaceChildren(...about.meaning.map((text) => make("li", {}, text)));
+  const { max_upload_bytes: size, max_media_s: length } = about.limits;
+  byId("limits").textContent =
+    `Sound or video of any usual kind, up to ${bytes(size)} and ${Math.round(length)} seconds.`;
+  byId("words-field").hidden = !about.streams.includes("text");
+}
+
+// === The recording ===
+
+const player = new Player({
+  onTime: (time, playing) => timeline.playAt(time, playing),
+});
+
+function take(file) {
+  // While it records or analyses there is no other file.
+  if (!file || byId("choose").disabled) return;
+  clearError();
+  const limit = state.about?.limits.max_upload_bytes ?? Infinity;
+  if (file.size > limit) {
+    fail(`${file.name} has ${bytes(file.size)}; this server accepts up to ${bytes(limit)}.`);
+    return;
+  }
+  state.file = file;
+  byId("chosen-name").textContent = `${file.name}, ${bytes(file.size)}`;
+  byId("chosen").hidden = false;
+  byId("actions").hidden = false;
+  byId("answer").hidden = true;
+  byId("result").hidden = true;
+  player.open(file);
+  byId("analyze").focus();
+  say(`${file.name} is ready to be analysed.`);
+}
+
+const recorder = new Recorder({
+  onDone: (file) => {
+    lock(false);
+    if (file) take(file);
+    else fail("Nothing was recorded. Try again.");
+  },
+  onFail: (sentence) => {
+    lock(false);
+    fail(sentence);
+  },
+});
+
+async function record(withPicture) {
+  clearError();
+  lock(true);
+  const limits = state.about?.limits;
+  if (await recorder.start(withPicture, limits?.max_media_s ?? DEFAULT_MAX_S)) {
+    say("Recording.");
+    byId("stop").focus();
+  }
+}
+
+function lock(busy) {
+  for (const id of ["choose", "record-sound", "record-picture", "analyze", "words"]) {
+    byId(id).disabled = busy;
+  }
+}
+
+// === The analysis ===
+
+const timeline = new TimeLine({
+  onShow: (index) => showWindow(timeline.windows, index, timeline.labels, timeline.streams),
+  onPlay: (time, start) => (time === null ? player.toggle() : player.seek(time, start)),
+});
+
+function showProgress(event) {
+  const bar = byId("bar");
+  if (!event.duration_s) {
+    bar.removeAttribute("value");
+    byId("bar-label").textContent = `${seconds(event.done_s)} s analysed`;
+    return;
+  }
+  const done = Math.min(1, event.done_s / event.duration_s);
+  bar.value = done;
+  byId("bar-label").textContent = `${seconds(event.done_s)} of ${seconds(event.duration_s)} s analysed`;
+  if (done >= state.spoken + SPOKEN_STEP && done < 1) {
+    state.spoken = done;
+    say(`${percent(done)} analysed`);
+  }
+}
+
+const colorsOf = (labels) => new Map(labels.map((label, i) => [label, colorOf(i)]));
+
+function finish(event) {
+  state.result = event;
+  const { result } = event;
+  showAnswer(result, colorsOf(timeline.labels));
+  showTable(result.windows, timeline.labels);
+  timeline.describe();
+  say(`Done: ${result.label} over ${seconds(result.duration_s)} seconds, ${result.windows.length} windows.`);
+  byId("answer-title").focus();
+}
+
+const HANDLERS = {
+  start: (event) => {
+    byId("bar-label").textContent = "Analysing";
+    byId("result").hidden = false;
+    timeline.begin(event);
+  },
+  progress: showProgress,
+  sound: (event) => timeline.addSound(event),
+  window: (event) => timeline.addWindow(event),
+  result: finish,
+};
+
+function running(is) {
+  lock(is);
+  byId("cancel").hidden = !is;
+  byId("analyze").hidden = is;
+  byId("progress").hidden = !is;
+  byId("source").setAttribute("aria-busy", is);
+}
+
+async function start() {
+  if (!state.file || state.running) return;
+  clearError();
+  state.running = new AbortController();
+  state.spoken = 0;
+  state.result = null;
+  byId("answer").hidden = true;
+  byId("result").hidden = true;
+  byId("window").hidden = true;
+  timeline.reset(state.about?.labels ?? [], state.about?.streams ?? []);
+  byId("bar").removeAttribute("value");
+  byId("bar-label").textContent = `Sending ${bytes(state.file.size)}, then waiting for the server`;
+  running(true);
+  byId("cancel").focus();
+  say("Sending the recording.");
+  const words = byId("words-field").hidden ? "" : byId("words").value.trim();
+  try {
+    const { signal } = state.running;
+    for await (const event of analyze(state.file, { words, token: state.token, signal })) {
+      HANDLERS[event.event]?.(event);
+    }
+    running(false);
+  } catch (error) {
+    running(false);
+    if (!timeline.windows.length) byId("result").hidden = true;
+    byId("analyze").focus();
+    if (error.name === "AbortError") say("Cancelled.");
+    else explain(error, start);
+  } finally {
+    state.running = null;
+  }
+}
+
+// === Buttons, dropping, colours ===
+
+function listen() {
+  byId("choose").addEventListener("click", () => byId("file").click());
+  byId("file").addEventListener("change", (event) => {
+    take(event.target.files[0]);
+    event.target.value = "";
+  });
+  byId("record-sound").addEventListener("click", () => record(false));
+  byId("record-picture").addEventListener("click", () => record(true));
+  byId("analyze").addEventListener("click", start);
+  byId("cancel").addEventListener("click", () => state.running?.abort());
+  byId("token-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    state.token = byId("token").value.trim();
+    byId("token-form").hidden = true;
+    clearError();
+    const { retry } = state;
+    state.retry = null;
+    retry?.();
+  });
+  const stem = () => state.result.result.path.replace(/\.[^.]*$/, "") || "answer";
+  byId("save-json").addEventListener("click", () => (
+    save(state.result.raw, `${stem()}.json`, "application/json")));
+  byId("save-csv").addEventListener("click", () => (
+    save(csvOf(state.result.result, timeline.labels), `${stem()}.csv`, "text/csv")));
+}
+
+function listenToDrops() {
+  const area = byId("drop");
+  addEventListener("dragover", (event) => {
+    event.preventDefault();
+    area.classList.add("over");
+  });
+  addEventListener("dragleave", (event) => {
+    if (!event.relatedTarget) area.classList.remove("over");
+  });
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    area.classList.remove("over");
+    if (event.dataTransfer.files.length > 1) fail("Drop one file at a time.");
+    else take(event.dataTransfer.files[0]);
+  });
+}
+
+function listenToColours() {
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const root = document.documentElement;
+  const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : dark.matches);
+  const tell = () => {
+    byId("theme").setAttribute("aria-pressed", isDark());
+    timeline.schedule();
+  };
+  byId("theme").addEventListener("click", () => {
+    root.dataset.theme = isDark() ? "light" : "dark";
+    tell();
+  });
+  dark.addEventListener("change", tell);
+  tell();
+}
+
+listen();
+listenToDrops();
+listenToColours();
+loadAbout();

@@ -1,0 +1,117 @@
+"""The page at `/` and what it tells of the model.
+
+The files of `page/` are read once, when the routes are made; there is no build step and nothing is
+taken from other servers, which the policy below also forbids.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from server.limits import Limits
+from serving.model_card import LAW, LIMITS, model_card
+
+FOLDER = Path(__file__).parent / "page"
+CONTENT_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+}
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:;"
+    " connect-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'none';"
+    " frame-ancestors 'none'"
+)
+HEADERS = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "Permissions-Policy": "camera=(self), microphone=(self)",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+ABOUT = "/v1/about"
+
+
+def _files() -> dict[str, Path]:
+    """Path of a request -> file; `/` is `index.html`."""
+    files = {
+        f"/{path.name}": path
+        for path in sorted(FOLDER.iterdir())
+        if path.suffix in CONTENT_TYPES and path.name != "index.html"
+    }
+    return {"/": FOLDER / "index.html", **files}
+
+
+# What a browser asks for before it can send a token.
+PUBLIC_PATHS = frozenset({*_files(), ABOUT})
+
+
+def routes(about: Callable[[], dict[str, Any]]) -> list[Route]:
+    """GET and HEAD of the page, its files and `/v1/about`; other methods answer 405.
+
+    Args:
+      about: what `about_of` gives for the version that is served at the moment of the request.
+    """
+
+    def answer_about(request: Request) -> Response:
+        return JSONResponse(about(), headers=HEADERS)
+
+    pages = [Route(path, _page(file), methods=["GET"]) for path, file in _files().items()]
+    return [*pages, Route(ABOUT, answer_about, methods=["GET"])]
+
+
+def _page(file: Path) -> Callable[[Request], Awaitable[Response]]:
+    content = file.read_bytes()
+    headers = HEADERS | {"ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"'}
+    content_type = CONTENT_TYPES[file.suffix]
+
+    async def answer(request: Request) -> Response:
+        if headers["ETag"] in request.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return Response(content, headers=headers, media_type=content_type)
+
+    return answer
+
+
+def about_of(
+    config: dict[str, Any],
+    name: str,
+    version: int,
+    limits: Limits,
+    needs_token: bool,
+    evaluation: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What the page tells of a model, ready for JSON.
+
+    Args:
+      config: `assets/config.json` of the version.
+      needs_token: whether `/v1/analyze` asks for a bearer token.
+      evaluation: of its run; when None what `config` holds of it.
+    """
+    evaluation = evaluation or config.get("evaluation")
+    return {
+        "name": name,
+        "version": version,
+        "labels": list(config["labels"]),
+        "streams": list(config["streams"]),
+        "recipe": config["recipe"]["name"],
+        "synthetic": bool(config["synthetic"]),
+        "leak_allowed": bool(
+            config["leak_allowed"] or (evaluation and evaluation.get("leak_allowed"))
+        ),
+        "card_markdown": model_card(config, evaluation, name, version),
+        "law": LAW,
+        "meaning": list(LIMITS),
+        "limits": {
+            "max_upload_bytes": limits.max_upload_bytes,
+            "max_media_s": limits.max_media_s,
+        },
+        "needs_token": needs_token,
+    }

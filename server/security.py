@@ -1,0 +1,260 @@
+"""What stands before every request: who may ask, how much may be sent, how long that may take."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import grpc
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.limits import MIB, Limits
+from server.status import ServingError, invalid
+
+# A page of another site may link to it; nothing else of this server is for other sites.
+PAGE_PATH = "/"
+UPLOAD_PATH = "/v1/analyze"
+# A multipart form has borders and a field of text around the recording.
+FORM_BYTES = MIB
+# A body may take this long, and a second more for as many bytes.
+BODY_GRACE_S = 20.0
+MIN_BYTES_A_SECOND = 16 * 1024
+# What a refused client still sends is read that long, else it would not see the answer.
+LINGER_S = 2.0
+# Names of a server that listens to its own machine only. Any other name in `Host` means that a page
+# of another site let its name point here (DNS rebinding).
+LOOPBACK_HOST = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self';"
+    " img-src 'self' data: blob:; connect-src 'self'; media-src 'self' blob:; base-uri 'none';"
+    " form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "permissions-policy": "camera=(self), microphone=(self)",
+    "cross-origin-resource-policy": "same-origin",
+}
+
+
+def error_response(error: ServingError) -> JSONResponse:
+    """An error as TensorFlow Serving writes it: `{"error": "..."}`."""
+    headers = {401: {"www-authenticate": "Bearer"}, 429: {"retry-after": "1"}}
+    return JSONResponse({"error": error.message}, error.http_status, headers.get(error.http_status))
+
+
+# === HTTP ===
+
+
+class Guard:
+    """ASGI middleware around the whole application.
+
+    Args:
+      app: what it guards; it answers a `ServingError` that reading the body raises.
+      limits: `max_body_bytes`, for uploads `max_upload_bytes`.
+      token: asked for as `Authorization: Bearer`; None asks for nothing.
+      open_paths: may be read without it.
+      loopback: whether the server listens to its own machine only.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        limits: Limits,
+        token: str | None = None,
+        open_paths: frozenset[str] = frozenset(),
+        loopback: bool = True,
+    ) -> None:
+        self._app = app
+        self._limits = limits
+        self._token = token
+        self._open_paths = open_paths
+        self._loopback = loopback
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        body = _Body(receive, headers, self._largest(scope["path"]))
+        answer = _answering(send, body)
+        try:
+            self._admit(scope, headers)
+            body.check_declared()
+        except ServingError as error:
+            await error_response(error)(scope, body.receive, answer)
+            return
+        await self._app(scope, body.receive, answer)
+
+    def _largest(self, path: str) -> int:
+        if path == UPLOAD_PATH:
+            return self._limits.max_upload_bytes + FORM_BYTES
+        return self._limits.max_body_bytes
+
+    def _admit(self, scope: Scope, headers: Headers) -> None:
+        is_reading = scope["method"] in ("GET", "HEAD")
+        is_open = is_reading and scope["path"] in self._open_paths
+        host = headers.get("host", "")
+        if self._loopback and not LOOPBACK_HOST.fullmatch(host):
+            raise _forbidden("this server answers to localhost and 127.0.0.1 only")
+        if not (is_reading and scope["path"] == PAGE_PATH):
+            _refuse_other_sites(headers, host)
+        if not is_open and not is_right_token(self._token, headers.get("authorization", "")):
+            raise _unauthenticated()
+        if headers.get("content-encoding", "identity").lower() != "identity":
+            message = "a compressed body is not read; send it without Content-Encoding"
+            raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, message, 415)
+
+
+class _Body:
+    """The body of one request as it comes: counted, and timed while the client is waited for."""
+
+    def __init__(self, receive: Receive, headers: Headers, largest: int) -> None:
+        self._receive = receive
+        self._headers = headers
+        self._largest = largest
+        self._num_bytes = 0
+        self._waited_s = 0.0
+        self._may_linger = "expect" not in headers
+        self.is_read = (
+            "transfer-encoding" not in headers and headers.get("content-length", "0") == "0"
+        )
+
+    def check_declared(self) -> None:
+        """Raises ServingError (413) before anything is read, when the length says so."""
+        declared = self._headers.get("content-length", "0")
+        if not declared.isdecimal() or len(declared) > 18:
+            raise invalid("Content-Length is not a length")
+        if int(declared) > self._largest:
+            raise _too_large(self._largest)
+
+    async def receive(self) -> Message:
+        """The next piece.
+
+        Raises:
+          ServingError: more than may come (413), or too slow (408).
+        """
+        if self.is_read:
+            return await self._receive()
+        left_s = BODY_GRACE_S + self._num_bytes / MIN_BYTES_A_SECOND - self._waited_s
+        began_s = time.monotonic()
+        try:
+            async with asyncio.timeout(max(left_s, 0.0)):
+                message = await self._receive()
+        except TimeoutError:
+            self._may_linger = False
+            text = "the body came too slowly"
+            raise ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, text, 408) from None
+        self._waited_s += time.monotonic() - began_s
+        self._num_bytes += len(message.get("body", b""))
+        self.is_read = not message.get("more_body", False)
+        if self._num_bytes > self._largest:
+            raise _too_large(self._largest)
+        return message
+
+    async def discard(self) -> None:
+        """Reads what a client that was refused still sends, for a moment."""
+        if not self._may_linger:
+            return
+        try:
+            async with asyncio.timeout(LINGER_S):
+                while (await self._receive()).get("more_body", False):
+                    pass
+        except TimeoutError:
+            return
+
+
+def _answering(send: Send, body: _Body) -> Send:
+    """Adds the headers; an answer that comes before the whole body ends the connection."""
+
+    async def answer(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
+            headers.setdefault("cache-control", "no-store")
+            if not body.is_read:
+                headers["connection"] = "close"
+        elif not body.is_read and not message.get("more_body", False):
+            await send({**message, "more_body": True})
+            await body.discard()
+            message = {"type": "http.response.body", "body": b"", "more_body": False}
+        await send(message)
+
+    return answer
+
+
+def _refuse_other_sites(headers: Headers, host: str) -> None:
+    # Browsers say where a request comes from; programs send neither header.
+    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        raise _forbidden("requests of other web sites are refused")
+    origin = headers.get("origin")
+    if origin is not None and _origin_host(origin) != _without_default_port(host.lower()):
+        raise _forbidden("requests of other web sites are refused")
+
+
+def _origin_host(origin: str) -> str | None:
+    try:
+        return _without_default_port(urlsplit(origin).netloc.lower()) or None
+    except ValueError:
+        return None
+
+
+def _without_default_port(host: str) -> str:
+    return host.removesuffix(":80").removesuffix(":443")
+
+
+def _forbidden(message: str) -> ServingError:
+    return ServingError(grpc.StatusCode.PERMISSION_DENIED, message)
+
+
+def _too_large(largest: int) -> ServingError:
+    message = f"the body is larger than {largest} bytes, which is the limit"
+    return ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, message, 413)
+
+
+# === Token ===
+
+
+def is_right_token(token: str | None, authorization: str) -> bool:
+    """Whether `Authorization: Bearer TOKEN` holds the token, compared in constant time."""
+    if token is None:
+        return True
+    scheme, _, given = authorization.partition(" ")
+    same = hmac.compare_digest(given.strip().encode("utf-8", "replace"), token.encode())
+    return same and scheme.lower() == "bearer"
+
+
+def _unauthenticated() -> ServingError:
+    message = "this server asks for a token: send `Authorization: Bearer TOKEN`"
+    return ServingError(grpc.StatusCode.UNAUTHENTICATED, message)
+
+
+class TokenInterceptor(grpc.ServerInterceptor):
+    """Ends a call without the token before its message is read; metadata `authorization`."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def intercept_service(
+        self, continuation: Callable[[Any], Any], handler_call_details: Any
+    ) -> Any:
+        handler = continuation(handler_call_details)
+        given = dict(handler_call_details.invocation_metadata).get("authorization", "")
+        if handler is None or is_right_token(self._token, str(given)):
+            return handler
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(_refuse_stream)
+        return grpc.unary_unary_rpc_method_handler(_refuse_call)
+
+
+def _refuse_call(request: bytes, context: grpc.ServicerContext) -> None:
+    error = _unauthenticated()
+    context.abort(error.code, error.message)
+
+
+def _refuse_stream(request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
+    _refuse_call(request, context)
+    yield b""

@@ -1,0 +1,188 @@
+"""What is drawn of a recording: the envelope and spectrogram of its sound, and face crops.
+
+Sound is drawn only as far as the recogniser decodes it: for a model that knows no sound a
+recording with sound shows none.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+COLUMNS_A_SECOND = 25
+POINTS_A_COLUMN = 2
+POINTS_A_SECOND = COLUMNS_A_SECOND * POINTS_A_COLUMN
+NUM_ROWS = 64
+TOP_HZ = 8000.0
+"""Speech has little above it; a lower rate's own top is lower."""
+LOWEST_DB = -80.0
+JPEG_QUALITY = 85
+
+
+# === Sound ===
+
+
+def edges(num_steps: int, steps_a_second: int, rate_hz: int) -> np.ndarray:
+    """(num_steps + 1,) int64: the sample at which each step begins, and where the last ends."""
+    return np.round(np.arange(num_steps + 1) * rate_hz / steps_a_second).astype(np.int64)
+
+
+def envelope(waveform: np.ndarray, rate_hz: int) -> np.ndarray:
+    """Lowest and highest sample of each fiftieth of a second.
+
+    Args:
+      waveform: (samples,) float32 in [-1, 1].
+    Returns:
+      (points, 2) float32; the last point may stand for less, none stands for no samples.
+    """
+    num_points = int(np.ceil(len(waveform) * POINTS_A_SECOND / rate_hz - 1e-9))
+    starts = edges(num_points, POINTS_A_SECOND, rate_hz)[:-1]
+    starts = starts[starts < len(waveform)]
+    if not len(starts):
+        return np.zeros((0, 2), np.float32)
+    lowest = np.minimum.reduceat(waveform, starts)
+    return np.stack([lowest, np.maximum.reduceat(waveform, starts)], axis=1).astype(np.float32)
+
+
+def spectrogram(waveform: np.ndarray, rate_hz: int) -> np.ndarray:
+    """Mel spectrogram of 25 columns a second that do not overlap, as levels to be drawn.
+
+    A column sees its own 40 ms under a periodic Hann window, the last one padded by zeros. A level
+    is the power in the row's band: 0 stands for -80 dB and less, 255 for 0 dB, which is a sine of
+    full scale.
+
+    Args:
+      waveform: (samples,) float32 in [-1, 1].
+    Returns:
+      (NUM_ROWS, columns) uint8, row 0 the lowest frequencies.
+    """
+    num_columns = int(np.ceil(len(waveform) * COLUMNS_A_SECOND / rate_hz - 1e-9))
+    if num_columns == 0:
+        return np.zeros((NUM_ROWS, 0), np.uint8)
+    length = rate_hz // COLUMNS_A_SECOND
+    starts = edges(num_columns, COLUMNS_A_SECOND, rate_hz)[:-1]
+    padded = np.concatenate([waveform, np.zeros(length + 1, np.float32)])
+    window = np.hanning(length + 1)[:-1]
+    pieces = padded[starts[:, None] + np.arange(length)] * window
+    fft_size = _fft_size(rate_hz)
+    # Twice for the negative frequencies (Parseval), twice since a sine's mean square is a half.
+    scale = 4.0 / (fft_size * np.sum(window**2))
+    power = scale * np.abs(np.fft.rfft(pieces, fft_size)) ** 2
+    bands = power @ mel_filters(rate_hz).T
+    level_db = 10 * np.log10(np.maximum(bands, 1e-12))
+    level = np.clip((level_db - LOWEST_DB) / -LOWEST_DB, 0.0, 1.0)
+    return np.round(255 * level).astype(np.uint8).T
+
+
+def top_hz(rate_hz: int) -> float:
+    """The highest frequency that is drawn."""
+    return min(TOP_HZ, rate_hz / 2)
+
+
+def _fft_size(rate_hz: int) -> int:
+    """Twice the power of two that holds a column, so that every band has frequencies in it."""
+    return int(2 * 2 ** int(np.ceil(np.log2(rate_hz // COLUMNS_A_SECOND))))
+
+
+@functools.lru_cache(maxsize=4)
+def mel_filters(rate_hz: int) -> np.ndarray:
+    """Overlapping triangles of height 1, evenly spaced in mel.
+
+    Returns:
+      (NUM_ROWS, fft_size / 2 + 1) float64.
+    Source: O'Shaughnessy 1987, m = 2595 log10(1 + f / 700); as librosa's with `htk`, `norm=None`.
+    """
+    top_mel = 2595 * np.log10(1 + top_hz(rate_hz) / 700)
+    corners_hz = 700 * (10 ** (np.linspace(0, top_mel, NUM_ROWS + 2) / 2595) - 1)
+    bins_hz = np.fft.rfftfreq(_fft_size(rate_hz), 1 / rate_hz)
+    low, middle, high = (corners_hz[k : k + NUM_ROWS, None] for k in range(3))
+    rising, falling = (bins_hz - low) / (middle - low), (high - bins_hz) / (high - middle)
+    return np.maximum(0.0, np.minimum(rising, falling))
+
+
+@dataclass
+class SoundSketch:
+    """Draws the sound of overlapping windows exactly once, column by column.
+
+    Args:
+      rate_hz: of the waveforms.
+    """
+
+    rate_hz: int
+
+    def __post_init__(self) -> None:
+        self._held: np.ndarray = np.zeros(0, np.float32)
+        self._num_columns = 0
+        self._num_fed = 0
+
+    def feed(self, start_s: float, end_s: float, waveform: np.ndarray | None) -> dict[str, Any]:
+        """Takes a window; the event of the columns that are whole now, {} where there is none.
+
+        Args:
+          start_s, end_s: of the window; it begins where others ended, or before.
+          waveform: (samples,) float32; None for silence.
+        """
+        first, last = round(start_s * self.rate_hz), round(end_s * self.rate_hz)
+        sound: np.ndarray = np.zeros(max(last - first, 0), np.float32)
+        if waveform is not None:
+            given = waveform[: len(sound)]
+            sound[: len(given)] = given
+        new = sound[max(self._num_fed - first, 0) :]
+        self._num_fed += len(new)
+        self._held = np.concatenate([self._held, new])
+        whole = int(self._num_fed * COLUMNS_A_SECOND / self.rate_hz + 1e-9) - self._num_columns
+        if whole <= 0:
+            return {}
+        return self._event(self._edge(whole) - self._edge(0), whole)
+
+    def finish(self) -> dict[str, Any]:
+        """The event of what is left at the end of the recording, {} where nothing is."""
+        return self._event(len(self._held), 1) if len(self._held) else {}
+
+    def _edge(self, columns_ahead: int) -> int:
+        return round((self._num_columns + columns_ahead) * self.rate_hz / COLUMNS_A_SECOND)
+
+    def _event(self, num_samples: int, num_columns: int) -> dict[str, Any]:
+        sound, self._held = self._held[:num_samples], self._held[num_samples:]
+        start_s = self._num_columns / COLUMNS_A_SECOND
+        self._num_columns += num_columns
+        points = envelope(sound, self.rate_hz)[: num_columns * POINTS_A_COLUMN]
+        return {
+            "event": "sound",
+            "start_s": round(start_s, 3),
+            "end_s": round(start_s + len(sound) / self.rate_hz, 3),
+            "envelope": [[round(float(v), 3) for v in pair] for pair in points],
+            "spectrogram": {
+                "rows": NUM_ROWS,
+                "columns": num_columns,
+                "columns_a_second": COLUMNS_A_SECOND,
+                "values": base64.b64encode(
+                    spectrogram(sound, self.rate_hz)[:, :num_columns].tobytes("F")
+                ).decode(),
+            },
+        }
+
+
+# === Faces ===
+
+
+def face_jpeg(crop: np.ndarray) -> str | None:
+    """A face crop as base64 of a JPEG.
+
+    Args:
+      crop: (size, size, 1 or 3) uint8, RGB; a model of action units has numbers in its place.
+    Returns:
+      None where there is no picture.
+    """
+    if crop.ndim != 3 or crop.dtype != np.uint8:
+        return None
+    picture = crop[..., 0] if crop.shape[-1] == 1 else crop[..., ::-1]
+    done, data = cv2.imencode(
+        ".jpg", np.ascontiguousarray(picture), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+    )
+    return base64.b64encode(data.tobytes()).decode() if done else None

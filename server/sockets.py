@@ -1,0 +1,161 @@
+"""Ports, and connections that must not be held open for nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from errors import UserError
+
+BACKLOG = 256
+# From the connection, or the first byte of a further request, to the end of its headers.
+HEADER_S = 10.0
+# A client that does not read its answer.
+WRITE_S = 30.0
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A bound socket, its real port, and whether only this machine reaches it."""
+
+    socket: socket.socket
+    port: int
+    is_loopback: bool
+
+
+@contextlib.contextmanager
+def listen(host: str, port: int, option: str) -> Iterator[Listener]:
+    """Binds a port, so that nobody else takes it while the model is loaded.
+
+    Args:
+      option: for messages.
+    Raises:
+      UserError: in use, not allowed, or no such host; names the port and the remedy.
+    """
+    bound = _bound(host, port, option)
+    with bound:
+        address = bound.getsockname()
+        loopback = ipaddress.ip_address(address[0].partition("%")[0]).is_loopback
+        yield Listener(bound, address[1], loopback)
+
+
+def take_port(bind: Callable[[str], int], host: str, port: int, option: str) -> int:
+    """Lets gRPC take a port; it says only that it could not, so a socket asks first why.
+
+    Args:
+      bind: takes "HOST:PORT" and returns the real port.
+    Raises:
+      UserError: as `listen`.
+    """
+    with _bound(host, port, option) as bound:
+        address = bound.getsockname()[0]
+    try:
+        return bind(f"[{address}]:{port}" if ":" in address else f"{address}:{port}")
+    except RuntimeError as error:
+        raise UserError(f"{option} {port}: cannot be taken; give another {option}") from error
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens on `host`."""
+    try:
+        return ipaddress.ip_address(_resolved(host, 0)[1][0].partition("%")[0]).is_loopback
+    except OSError:
+        return False
+
+
+def _bound(host: str, port: int, option: str) -> socket.socket:
+    try:
+        family, address = _resolved(host, port)
+    except (OSError, UnicodeError) as error:
+        raise UserError(
+            f"--host {host}: no such host; give an address of this machine, or 127.0.0.1"
+        ) from error
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(address)
+        bound.listen(BACKLOG)
+    except OSError as error:
+        bound.close()
+        raise UserError(_why(error, host, port, option)) from error
+    return bound
+
+
+def _resolved(host: str, port: int) -> tuple[int, Any]:
+    """Family and address; IPv4 before IPv6 where a name has both."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found.sort(key=lambda one: one[0] != socket.AF_INET)
+    return found[0][0], found[0][4]
+
+
+def _why(error: OSError, host: str, port: int, option: str) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"{option} {port}: in use on {host}; stop what listens there, or give another port"
+    if error.errno == errno.EACCES:
+        return f"{option} {port}: this user may not take it; give a port above 1023"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"--host {host}: no address of this machine; give one that is, or 127.0.0.1"
+    return f"{option} {port}: cannot be taken on {host} ({error.strerror}); give another port"
+
+
+class TimedProtocol(H11Protocol):
+    """uvicorn's HTTP, which itself waits for headers and for slow readers without end.
+
+    The time that a body takes is `security.Guard`'s to measure.
+    """
+
+    _header_timer: asyncio.TimerHandle | None = None
+    _write_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect_headers()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._is_idle():
+            self._expect_headers()
+        else:
+            self._forget_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_headers()
+        _cancel(self._write_timer)
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._write_timer = self.loop.call_later(WRITE_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        _cancel(self._write_timer)
+        super().resume_writing()
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _expect_headers(self) -> None:
+        if self._header_timer is None:
+            self._header_timer = self.loop.call_later(HEADER_S, self._headers_overdue)
+
+    def _forget_headers(self) -> None:
+        _cancel(self._header_timer)
+        self._header_timer = None
+
+    def _headers_overdue(self) -> None:
+        self._header_timer = None
+        if self._is_idle():
+            self.transport.abort()
+
+
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()

@@ -1,0 +1,450 @@
+"""The analysis of uploads: the same numbers as here, from a process that may die."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import av
+import grpc
+import numpy as np
+import pytest
+
+from server.analysis import AnalysisPool, Lease, PoolOfModel
+from server.analysis_options import AnalysisOptions
+from server.analysis_worker import RECOGNIZER, WorkerSettings
+from server.limits import MIB, Limits
+from server.status import ServingError
+from server.worker_process import Forward, Job, WorkerProcess
+from serving.recognizer import Recognizer
+from tests.factories import sample_source, tone, write_media, write_sound
+from tests.odd_recognizers import BROKEN, ODD
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG: dict[str, Any] = {
+    "labels": ["happy", "sad"],
+    "streams": ["audio", "video"],
+    "input": {"sample_rate_hz": 16_000, "face_size_px": 48, "face_channels": 1},
+    "preparation": {
+        "detector": "haar",
+        "sampling": {"mode": "time", "num_frames": 8},
+        "face": {"size_px": 48, "color": "grey", "margin": 0.1},
+    },
+    "synthetic": False,
+    "leak_allowed": False,
+}
+
+
+def forward(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """A model that hears loudness and sees brightness."""
+    loud = np.abs(inputs["audio"]).mean(axis=1)
+    light = inputs["video"].mean(axis=(1, 2, 3, 4)) / 255
+    told = {"audio": np.stack([loud, 1 - loud], 1), "video": np.stack([light, 1 - light], 1)}
+    mean = (told["audio"] + told["video"]) / 2
+    return {"probabilities": mean, **{f"{k}_probabilities": v for k, v in told.items()}}
+
+
+def held(config: dict[str, Any], forward: Forward = forward) -> Lease:
+    """One version, for ever."""
+    return lambda: nullcontext((config, forward))
+
+
+def ignore(event: dict[str, Any]) -> None:
+    """Listens to nothing."""
+
+
+def seconds_until(done: Callable[[], bool], at_most_s: float = 20.0) -> float:
+    began_s = time.monotonic()
+    while not done():
+        assert time.monotonic() - began_s < at_most_s, "it did not happen"
+        time.sleep(0.02)
+    return time.monotonic() - began_s
+
+
+# === The real recogniser ===
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[AnalysisPool]:
+    pool = AnalysisPool(CONFIG, held(CONFIG, forward))
+    yield pool
+    pool.close()
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """7.5 s of a drawn face with a tone."""
+    with av.open(str(sorted(sample_source().rglob("*.mp4"))[0])) as container:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    shown = (pictures * 4)[: round(7.5 * 25)]
+    path = tmp_path_factory.mktemp("clips") / "face.mp4"
+    return write_media(
+        path, shown, fps=25, options={"preset": "ultrafast"}, waveform=tone(7.5, 48_000)
+    )
+
+
+@pytest.mark.parametrize("face", ["largest", "all"])
+def test_the_answer_is_that_of_the_recogniser(face: str, pool: AnalysisPool, clip: Path) -> None:
+    options = AnalysisOptions(face=face, window_s=2.0, hop_s=1.0)
+    answer = pool.analyze(clip, "their.mp4", options, ignore)
+    expected = Recognizer(forward, CONFIG)(clip, face, 2.0, 1.0).as_json()
+    assert answer == {**expected, "path": "their.mp4"}
+    assert len(answer["windows"]) == 7
+    assert answer["face_coverage"] == 1.0
+    assert bool(answer.get("faces")) is (face == "all")
+
+
+def test_what_happens_meanwhile_is_told(pool: AnalysisPool, clip: Path) -> None:
+    events: list[dict[str, Any]] = []
+    answer = pool.analyze(clip, "x", AnalysisOptions(), events.append)
+    assert events[0] == {
+        "event": "start",
+        "duration_s": answer["duration_s"],
+        "has_audio": True,
+        "has_video": True,
+        "sample_rate_hz": 16_000,
+        "spectrogram_top_hz": 8000.0,
+    }
+    shown = [event for event in events if event["event"] == "window"]
+    for event, window in zip(shown, answer["windows"], strict=True):
+        assert {key: event[key] for key in window} == window
+        assert event["face_jpeg"].startswith("/9j/")
+        assert len(event["face_box"]) == 4
+    sounds = [event for event in events if event["event"] == "sound"]
+    assert sounds[0]["start_s"] == 0
+    for before, after in itertools.pairwise(sounds):
+        assert after["start_s"] == before["end_s"]
+    # The last window may end a little before the recording does.
+    assert sounds[-1]["end_s"] == answer["windows"][-1]["end_s"]
+    assert answer["duration_s"] - sounds[-1]["end_s"] < 0.05
+    done = [event["done_s"] for event in events if event["event"] == "progress"]
+    assert done == sorted(done)
+    assert done[-1] == answer["duration_s"]
+
+
+def test_sound_alone_has_no_face(pool: AnalysisPool, tmp_path: Path) -> None:
+    events: list[dict[str, Any]] = []
+    path = tmp_path / "upload"
+    path.write_bytes(write_sound(tmp_path / "x.wav", tone(2.0), 16_000).read_bytes())
+    pool.analyze(path, "x.wav", AnalysisOptions(), events.append)
+    assert [e["face_jpeg"] for e in events if e["event"] == "window"] == [None]
+
+
+@pytest.mark.parametrize(
+    ("content", "said", "status"),
+    [
+        (b"I am no sound", r"^their\.mp4: not readable as sound or video", 422),
+        (b"#EXTM3U\n#EXTINF:2,\n/etc/passwd\n#EXT-X-ENDLIST\n", r"^their\.mp4: not readable", 422),
+        (b"ffconcat version 1.0\nfile '/etc/passwd'\n", r"^their\.mp4: .*a playlist", 422),
+    ],
+)
+def test_what_is_no_recording_is_refused_by_its_own_name(
+    content: bytes, said: str, status: int, pool: AnalysisPool, tmp_path: Path
+) -> None:
+    (tmp_path / "upload").write_bytes(content)
+    with pytest.raises(ServingError, match=said) as refused:
+        pool.analyze(tmp_path / "upload", "their.mp4", AnalysisOptions(), ignore)
+    assert refused.value.http_status == status
+    assert str(tmp_path) not in refused.value.message
+
+
+def test_words_for_a_model_without_words(pool: AnalysisPool, clip: Path) -> None:
+    with pytest.raises(ServingError, match="no words; leave them out") as refused:
+        pool.analyze(clip, "x", AnalysisOptions(text="hello"), ignore)
+    assert refused.value.http_status == 400
+
+
+def test_there_is_no_tensorflow_in_the_worker(clip: Path) -> None:
+    worker = WorkerProcess(WorkerSettings(CONFIG, None, 4096 * MIB, 600, 60, RECOGNIZER))
+    try:
+        answer = worker.run(Job(clip, "x", AnalysisOptions(), ignore), forward, 60)
+        assert answer["windows"]
+        assert worker.told["tensorflow"] is False
+        assert worker.told["process"] != os.getpid()
+        assert 0 < worker.resident_bytes < 512 * MIB
+        assert worker.is_usable
+    finally:
+        worker.stop()
+
+
+# === A worker that fails ===
+
+
+LIMITS = Limits(
+    num_workers=1, max_waiting_uploads=2, max_analysis_s=3.0, max_worker_bytes=600 * MIB, drain_s=1
+)
+
+
+@pytest.fixture(scope="module")
+def odd() -> Iterator[AnalysisPool]:
+    def add_four(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {name: value + 4 for name, value in inputs.items()}
+
+    pool = AnalysisPool({}, held({}, add_four), None, LIMITS, factory=ODD)
+    yield pool
+    pool.close()
+
+
+@pytest.fixture
+def ask(odd: AnalysisPool, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    def ask(words: str, name: str = "their.mp4", listen: Any = ignore) -> dict[str, Any]:
+        (tmp_path / "upload").write_text(words)
+        return odd.analyze(tmp_path / "upload", name, AnalysisOptions(), listen)
+
+    return ask
+
+
+@pytest.mark.parametrize("death", [f"signal {int(signal.SIGSEGV)}", f"signal {9}", "exit"])
+def test_a_crash_is_an_error_and_the_next_one_works(
+    death: str, ask: Callable[..., dict[str, Any]]
+) -> None:
+    before = ask("answer")["process"]
+    with pytest.raises(ServingError, match=r"^their\.mp4: its decoder crashed") as crashed:
+        ask(death)
+    assert crashed.value.http_status == 500
+    after = ask("answer")["process"]
+    assert after != before
+    assert ask("answer")["process"] == after
+
+
+def test_what_takes_too_long_is_killed(ask: Callable[..., dict[str, Any]]) -> None:
+    before = ask("answer")["process"]
+    began_s = time.monotonic()
+    with pytest.raises(ServingError, match="not done within 3 s") as late:
+        ask("hang")
+    assert 2.5 < time.monotonic() - began_s < 8
+    assert late.value.http_status == 504
+    seconds_until(lambda: not Path(f"/proc/{before}").exists())
+    assert ask("answer")["process"] != before
+
+
+def test_what_nobody_waits_for_is_killed(
+    odd: AnalysisPool, ask: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    before = ask("answer")["process"]
+    (tmp_path / "long").write_text("hang")
+    running = odd.submit(tmp_path / "long", "x", AnalysisOptions(), ignore)
+    waiting = odd.submit(tmp_path / "long", "x", AnalysisOptions(), ignore)
+    seconds_until(running.future.running)
+    waiting.cancel()
+    running.cancel()
+    with pytest.raises(ServingError) as cancelled:
+        running.future.result(5)
+    assert cancelled.value.code is grpc.StatusCode.CANCELLED
+    seconds_until(waiting.future.cancelled)
+    assert ask("answer")["process"] != before
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ("refuse", 422, r"^their\.mp4: no sound in it; use another$"),
+        ("misuse", 400, "^the model knows audio only"),
+        ("fail", 500, r"^their\.mp4: the analysis failed; the server's log says why$"),
+        ("allocate 2000", 422, r"^their\.mp4: needs more than 600 MiB of memory"),
+        ("write", 422, r"^their\.mp4: File too large"),
+        ("open 601 answer", 413, r"^their\.mp4: 601 s long, at most 600 s are analysed; cut it$"),
+    ],
+)
+def test_a_refusal_keeps_the_worker(
+    words: str, status: int, said: str, ask: Callable[..., dict[str, Any]]
+) -> None:
+    before = ask("answer")["process"]
+    with pytest.raises(ServingError, match=said) as refused:
+        ask(words)
+    assert refused.value.http_status == status
+    assert ask("answer")["process"] == before
+
+
+def test_the_bounds_of_a_worker(ask: Callable[..., dict[str, Any]]) -> None:
+    limits = ask("answer")["limits"]
+    assert limits == {"DATA": 600 * MIB, "CORE": 0, "FSIZE": MIB, "NOFILE": 256}
+
+
+def test_a_worker_that_grew_is_replaced(ask: Callable[..., dict[str, Any]]) -> None:
+    before = ask("answer")["process"]
+    assert ask("keep 10")["process"] == before
+    assert ask("answer")["process"] == before
+    ask("keep 200")
+    assert ask("answer")["process"] != before
+
+
+def test_the_model_runs_in_the_server(
+    odd: AnalysisPool, ask: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = ask("answer")["process"]
+    assert ask("forward") == {"x": 7}
+
+    def full(inputs: Any) -> Any:
+        raise ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, "queue full")
+
+    monkeypatch.setattr(odd, "_lease", held({}, full))
+    with pytest.raises(ServingError, match="queue full") as refused:
+        ask("forward")
+    assert refused.value.http_status == 429
+    assert ask("answer")["process"] == before
+
+
+def test_places_are_counted(odd: AnalysisPool) -> None:
+    with odd.admit(), odd.admit():
+        with (
+            odd.admit(),
+            pytest.raises(ServingError, match="3 recordings are") as full,
+            odd.admit(),
+        ):
+            pass
+        assert full.value.http_status == 429
+        with odd.admit():
+            pass
+
+
+def test_a_listener_that_fails_ends_the_job(
+    odd: AnalysisPool, ask: Callable[..., dict[str, Any]]
+) -> None:
+    def listen(event: dict[str, Any]) -> None:
+        raise ValueError("mine")
+
+    with pytest.raises(ServingError, match="the analysis failed"):
+        ask("open 3 answer", listen=listen)
+    assert ask("answer")["path"] == "their.mp4"
+
+
+def test_a_recogniser_that_cannot_be_made(tmp_path: Path) -> None:
+    pool = AnalysisPool({}, held({}, forward), None, LIMITS, factory=BROKEN)
+    try:
+        (tmp_path / "upload").write_text("answer")
+        for _ in range(2):
+            with pytest.raises(ServingError, match="cannot be analysed now") as unable:
+                pool.analyze(tmp_path / "upload", "x", AnalysisOptions(), ignore)
+            assert unable.value.http_status == 503
+    finally:
+        pool.close()
+
+
+def test_closing_lets_nobody_wait(tmp_path: Path) -> None:
+    pool = AnalysisPool({}, held({}, forward), None, LIMITS, factory=ODD)
+    (tmp_path / "upload").write_text("hang")
+    jobs = [pool.submit(tmp_path / "upload", "x", AnalysisOptions(), ignore) for _ in range(3)]
+    seconds_until(jobs[0].future.running)
+    began_s = time.monotonic()
+    pool.close()
+    pool.close()
+    assert time.monotonic() - began_s < 6
+    codes = [job.future.exception(1) for job in jobs]
+    assert [error.http_status for error in codes if isinstance(error, ServingError)] == [
+        499,
+        503,
+        503,
+    ]
+    with pytest.raises(ServingError, match="stopping"):
+        pool.submit(tmp_path / "upload", "x", AnalysisOptions(), ignore)
+    assert not [t for t in threading.enumerate() if t in pool._threads]
+
+
+def test_another_kind_of_model_has_another_pool(tmp_path: Path) -> None:
+    (tmp_path / "upload").write_text("answer")
+    config = {**CONFIG, "run": "1"}
+    pool_of = PoolOfModel(
+        lambda: config, lambda made: AnalysisPool(made, held(made), None, LIMITS, factory=ODD)
+    )
+    try:
+        first = pool_of()
+        config = {**CONFIG, "run": "2"}
+        assert pool_of() is first
+        config = {**CONFIG, "labels": ["calm", "sad"]}
+        second = pool_of()
+        assert second is not first
+        assert second.analyze(tmp_path / "upload", "x", AnalysisOptions(), ignore)["path"] == "x"
+        seconds_until(lambda: not any(thread.is_alive() for thread in first._threads))
+    finally:
+        pool_of.close()
+    with pytest.raises(ServingError, match="stopping"), pool_of().admit():
+        pass
+
+
+def test_a_recording_is_not_given_to_another_kind_of_model(tmp_path: Path) -> None:
+    (tmp_path / "upload").write_text("answer")
+    served = CONFIG
+    pool = AnalysisPool(CONFIG, lambda: held(served)(), None, LIMITS, factory=ODD)
+    try:
+        pool.analyze(tmp_path / "upload", "x", AnalysisOptions(), ignore)
+        served = {**CONFIG, "labels": ["calm", "sad"]}
+        with pytest.raises(ServingError, match="took its place; send it again") as refused:
+            pool.analyze(tmp_path / "upload", "x", AnalysisOptions(), ignore)
+        assert refused.value.http_status == 503
+    finally:
+        pool.close()
+
+
+ORPHAN = """
+import sys, time
+from contextlib import nullcontext
+from pathlib import Path
+from server.analysis import AnalysisPool
+from server.analysis_options import AnalysisOptions
+if __name__ == "__main__":
+    pool = AnalysisPool({}, lambda: nullcontext(({}, None)), factory="tests.odd_recognizers:Odd")
+    path = Path(sys.argv[1])
+    path.write_text("answer")
+    options = AnalysisOptions()
+    print(pool.analyze(path, "x", options, lambda event: None)["process"], flush=True)
+    path.write_text("hang")
+    pool.analyze(path, "x", options, lambda event: None)
+"""
+
+
+def test_a_worker_dies_with_the_server(tmp_path: Path) -> None:
+    script = tmp_path / "orphan.py"
+    script.write_text(ORPHAN)
+    server = subprocess.Popen(
+        [sys.executable, script, tmp_path / "upload"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+    )
+    with server:
+        assert server.stdout is not None
+        worker = Path("/proc") / server.stdout.readline().decode().strip()
+        assert worker.exists()
+        time.sleep(0.3)
+        server.kill()
+        seconds_until(lambda: not worker.exists())
+
+
+# === Options ===
+
+
+def test_options_and_their_bounds() -> None:
+    assert AnalysisOptions.of({}) == AnalysisOptions("largest", 3.0, 1.5, None)
+    told = {"face": "all", "window_s": "60", "hop_s": "0.1", "text": "hello"}
+    assert AnalysisOptions.of(told) == AnalysisOptions("all", 60.0, 0.1, "hello")
+    assert AnalysisOptions.of({"window_s": "0.5"}).hop_s == 0.5
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"fase": "all"}, "'fase': unknown option; known are face, window_s, hop_s, text"),
+        ({"face": "smallest"}, "face='smallest': one of largest, all"),
+        ({"window_s": "0.1"}, "window_s='0.1': a number from 0.2 to 60"),
+        ({"window_s": "nan"}, "window_s='nan'"),
+        ({"window_s": "inf"}, "window_s='inf'"),
+        ({"hop_s": "x"}, "hop_s='x': a number from 0.1 to 60"),
+        ({"hop_s": "3.5"}, "hop_s=3.5 must not be above window_s=3"),
+        ({"text": "x" * 10_001}, "text: 10001 letters"),
+    ],
+)
+def test_wrong_options_are_named(told: dict[str, str], said: str) -> None:
+    with pytest.raises(ServingError) as refused:
+        AnalysisOptions.of(told)
+    assert said in refused.value.message
+    assert refused.value.http_status == 400

@@ -1,0 +1,90 @@
+"""The model card: what it tells, and where it lies."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import storage
+from modeling.run_folder import RUN, read_run
+from serving.export import export_config
+from serving.export_folder import read_config
+from serving.model_card import CARD, CARD_OF_VERSION, model_card
+from tests.models import LABELS
+
+
+def test_card(bundle: Path, words_bundle: Path) -> None:
+    card = (bundle / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert card.startswith("# both 2\n")
+    for wanted in ("Article 5(1)(f)", "acted is not felt", "CC0 1.0", ", ".join(LABELS)):
+        assert wanted in card
+    assert "SYNTHETIC" not in card and "LEAK" not in card
+    assert "not evaluated on a test part" in card
+    assert "SYNTHETIC" in (words_bundle / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+def test_card_with_scores_and_stamps(bundle: Path) -> None:
+    config = json.loads((bundle / "models/both/2/assets/config.json").read_text(encoding="utf-8"))
+    scores = {
+        "split": "test",
+        "uar": 0.5,
+        "uar_ci95": [0.4, 0.61],
+        "wa": 0.25,
+        "macro_f1": 0.45,
+        "ece": 0.1,
+        "num_clips": 40,
+        "num_speakers": 4,
+        "leak_allowed": False,
+    }
+    card = model_card(config, scores)
+    assert "| test | 0.500 (0.400 to 0.610) | 0.250 | 0.450 | 0.100 | 40 | 4 |" in card
+    assert (
+        f"| validation, audio alone | {config['parts']['audio']['scores']['val_uar']:.3f}" in card
+    )
+    assert "LEAK" not in card
+    assert "scored on what it was trained on" in model_card(config, scores | {"leak_allowed": True})
+    assert "across a crossing" in model_card(config | {"leak_allowed": True})
+
+
+def test_card_of_what_begins_from_published_weights(bundle: Path) -> None:
+    config = read_config(bundle / "models/both/2")
+    recipe = config["recipe"] | {"encoder": "bert", "encoder_settings": {"weights": "/some/bert"}}
+    wanted = "published weights (/some/bert), licence: Apache-2.0"
+    assert wanted in model_card(config | {"recipe": recipe, "pretrained": "/some/bert"})
+    as_written_down = model_card(config | {"recipe": recipe})  # with pretrained "none"
+    assert "It begins from published weights" not in as_written_down
+    del config["pretrained"]  # of a run: told by its recipe
+    assert wanted in model_card(config | {"recipe": recipe})
+
+
+# === Where it lies ===
+
+
+def test_it_goes_with_each_version(bundle: Path, exported: Path) -> None:
+    cards = [bundle / "models" / "both" / number / CARD_OF_VERSION for number in "12"]
+    first, second = (card.read_text(encoding="utf-8") for card in cards)
+    assert first.startswith("# both 1\n")
+    assert second == (bundle / CARD).read_text(encoding="utf-8")
+    alone = (exported / "1" / CARD_OF_VERSION).read_text(encoding="utf-8")
+    assert alone.startswith("# Model card, version 1\n")
+    assert alone.partition("\n")[2] == first.partition("\n")[2]
+
+
+def test_it_tells_the_scores_that_the_run_had_when_it_was_exported(
+    fusion_run: Path, tmp_path: Path
+) -> None:
+    shutil.copy(fusion_run / RUN, tmp_path / RUN)
+    config = export_config(tmp_path, read_run(tmp_path))
+    assert config["evaluation"] is None
+    assert "not evaluated on a test part" in model_card(config)
+    storage.write_json(
+        tmp_path / "evaluation" / "metrics.json",
+        {"split": "test", "uar": 0.5, "num_clips": 9, "leak_allowed": True, "per_speaker": {}},
+    )
+    config = export_config(tmp_path, read_run(tmp_path))
+    assert "per_speaker" not in config["evaluation"]
+    card = model_card(config)
+    assert "| test | 0.500 | - | - | - | 9 | - |" in card
+    assert "scored on what it was trained on" in card
+    assert "not evaluated" not in card

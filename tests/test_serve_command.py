@@ -1,0 +1,329 @@
+"""`serve` from its options to its end."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import requests
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from commands.serve import TOKEN_VARIABLE
+from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
+from server import app, sockets
+from server.app import Server, ServeSettings
+from server.limits import Limits
+from tests.conftest import ROOT
+from tests.models import run, the_one_line
+
+TIMEOUT_S = 60
+START_S = 180
+SAID = re.compile(
+    r"serving (\S+) version 1: http://127\.0\.0\.1:(\d+)/ and gRPC 127\.0\.0\.1:(\d+); Ctrl-C stops"
+)
+BODY: Any = {"signature_name": "audio", "inputs": {"audio": [[0.1, 0.2, 0.3]], "audio_length": [3]}}
+
+
+# === A process of its own ===
+
+
+def started(words: list[str]) -> tuple[subprocess.Popen[str], re.Match[str]]:
+    """A server, once it has told its addresses."""
+    process = subprocess.Popen(
+        [sys.executable, "cli.py", "serve", *words],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, TOKEN_VARIABLE: "a-token"},
+    )
+    timer = threading.Timer(START_S, process.kill)
+    timer.start()
+    assert process.stderr is not None
+    said = []
+    for line in process.stderr:
+        said.append(line)
+        if found := SAID.search(line):
+            timer.cancel()
+            return process, found
+    timer.cancel()
+    raise AssertionError("".join(said))
+
+
+def test_it_answers_and_sigterm_ends_it_well(exported: Path) -> None:
+    process, found = started(["--model", str(exported), "--rest-port", "0", "--grpc-port", "0"])
+    try:
+        url = f"http://127.0.0.1:{found[2]}"
+        where = f"{url}/v1/models/{found[1]}:predict"
+        headers = {"authorization": "Bearer a-token"}
+        answer = requests.post(where, json=BODY, headers=headers, timeout=TIMEOUT_S)
+        assert answer.status_code == 200, answer.text
+        assert sum(answer.json()["outputs"]["probabilities"][0]) == pytest.approx(1, abs=1e-4)
+        assert requests.get(f"{url}/v1/about", timeout=TIMEOUT_S).json()["needs_token"] is True
+        upload = requests.post(f"{url}/v1/analyze", data=b"x", timeout=TIMEOUT_S)
+        assert upload.status_code == 401
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=TIMEOUT_S)
+    finally:
+        process.kill()
+    assert process.returncode == EXIT_OK
+    assert "Traceback" not in said and "Error" not in said, said
+    with pytest.raises(requests.ConnectionError):
+        requests.get(url, timeout=TIMEOUT_S)
+
+
+def test_no_tensorflow_for_what_cannot_start(tmp_path: Path) -> None:
+    """Help, wrong options and wrong folders are told without waiting for TensorFlow."""
+    probe = """
+import json, sys
+import cli
+for line in json.loads(sys.argv[1]):
+    print(json.dumps([cli.main(line), "tensorflow" in sys.modules]))
+"""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    (tmp_path / "token").write_text("\n")
+    serve = ["serve", "--model"]
+    lines = [
+        ["serve"],
+        [*serve, "x", "--rest-port", "99999"],
+        [*serve, "x", "--rest-port", "8000", "--grpc-port", "8000"],
+        [*serve, str(tmp_path / "absent")],
+        [*serve, str(tmp_path / "empty")],
+        [*serve, str(tmp_path / "run")],
+        [*serve, "x", "--token-file", str(tmp_path / "token")],
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", probe, json.dumps(lines)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    codes = [EXIT_USAGE] * 3 + [EXIT_NOTHING_DONE] * 4
+    assert found == [[code, False] for code in codes], done.stderr
+    for said in ("no such folder", "no exported model", "`export --run", "holds no token"):
+        assert said in done.stderr
+
+
+# === Options ===
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ServeSettings]]:
+    """Settings that `serve` was called with, in place of serving."""
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    seen: list[ServeSettings] = []
+    monkeypatch.setattr(app, "serve", seen.append)
+    yield seen
+
+
+def test_defaults(exported: Path, served: list[ServeSettings]) -> None:
+    assert run("serve", "--model", exported) == EXIT_OK
+    assert served == [ServeSettings(exported)]
+
+
+def test_every_option(exported: Path, tmp_path: Path, served: list[ServeSettings]) -> None:
+    (tmp_path / "token").write_text("  a-token\n")
+    words = ["--rest-port", 1, "--grpc-port", 2, "--host", "::1", "--name", "n", "--poll-s", 9]
+    words += ["--token-file", tmp_path / "token", "--weights-dir", tmp_path, "--no-analyze"]
+    words += ["--max-body-mb", 3, "--max-upload-mb", 4, "--max-media-s", 5, "--workers", 6]
+    words += ["--max-batch-rows", 7, "--max-queued-rows", 8, "--drain-s", 0]
+    assert run("serve", "--model", exported, *words) == EXIT_OK
+    limits = Limits(
+        max_body_bytes=3 * 2**20,
+        max_upload_bytes=4 * 2**20,
+        max_media_s=5,
+        num_workers=6,
+        max_batch_rows=7,
+        max_queued_rows=8,
+        drain_s=0,
+    )
+    assert served == [
+        ServeSettings(exported, "n", "::1", 1, 2, 9, "a-token", tmp_path, limits, False)
+    ]
+
+
+def test_the_token_of_the_environment(
+    exported: Path, served: list[ServeSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TOKEN_VARIABLE, "of-the-environment")
+    assert run("serve", "--model", exported) == EXIT_OK
+    assert served[0].token == "of-the-environment"
+
+
+@pytest.mark.parametrize("token", ["", "two words", "Grüße", "a\nb"])
+def test_what_is_no_token(
+    exported: Path,
+    served: list[ServeSettings],
+    token: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(TOKEN_VARIABLE, token)
+    assert run("serve", "--model", exported) == EXIT_NOTHING_DONE
+    line = the_one_line(capsys.readouterr().err)
+    assert TOKEN_VARIABLE in line and (not token or token not in line)
+    assert served == []
+
+
+@pytest.mark.parametrize(
+    ("host", "token", "warned"),
+    [("0.0.0.0", "", True), ("0.0.0.0", "t", False), ("127.0.0.1", "", False), ("::1", "", False)],
+)
+def test_the_network_without_a_token_is_warned_of(
+    exported: Path,
+    served: list[ServeSettings],
+    host: str,
+    token: str,
+    warned: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if token:
+        monkeypatch.setenv(TOKEN_VARIABLE, token)
+    assert run("serve", "--model", exported, "--host", host) == EXIT_OK
+    assert ("without a token" in capsys.readouterr().err) is warned
+
+
+# === Ports ===
+
+
+@pytest.mark.parametrize("option", ["rest_port", "grpc_port"])
+def test_a_port_in_use(exported: Path, option: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        settings: dict[str, Any] = {"rest_port": 0, "grpc_port": 0, option: port}
+        with pytest.raises(UserError, match=f"--{option.replace('_', '-')} {port}: in use"):
+            Server(ServeSettings(exported, analyze=False, **settings)).start()
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [("no.such.host.invalid", "no such host"), ("192.0.2.1", "no address of this machine")],
+)
+def test_a_host_that_is_not_here(host: str, said: str) -> None:
+    with pytest.raises(UserError, match=said), sockets.listen(host, 0, "--rest-port"):
+        raise AssertionError("must not be reached")
+
+
+def test_a_port_that_is_not_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refusing(socket.socket):
+        def bind(self, address: Any) -> None:
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(sockets.socket, "socket", Refusing)
+    with (
+        pytest.raises(UserError, match=r"--rest-port 80: this user may not .* above 1023"),
+        sockets.listen("127.0.0.1", 80, "--rest-port"),
+    ):
+        raise AssertionError("must not be reached")
+
+
+# === The end ===
+
+
+def slow(monkeypatch: pytest.MonkeyPatch, server: Server, seconds: float) -> threading.Event:
+    """Makes each prediction take so long; the event is set once one runs."""
+    begun, usual = threading.Event(), server.model_server.run
+
+    def later(*asked: Any) -> Any:
+        begun.set()
+        time.sleep(seconds)
+        return usual(*asked)
+
+    monkeypatch.setattr(server.model_server, "run", later)
+    return begun
+
+
+def grpc_predict(port: int) -> Any:
+    import tensorflow as tf
+
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = "tiny", "audio"
+    values = {"audio": np.zeros((1, 3), np.float32), "audio_length": np.array([3], np.int32)}
+    for name, value in values.items():
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        return stub.Predict(request, timeout=TIMEOUT_S)
+
+
+def test_running_requests_are_answered_and_new_ones_refused(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ServeSettings(exported, "tiny", rest_port=0, grpc_port=0, analyze=False)
+    with Server(settings) as server, concurrent.futures.ThreadPoolExecutor(3) as pool:
+        url = f"http://127.0.0.1:{server.rest_port}"
+        where = f"{url}/v1/models/tiny:predict"
+        assert requests.post(where, json=BODY, timeout=TIMEOUT_S).status_code == 200
+        channel = grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}")
+        told = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(told).status == health_pb2.HealthCheckResponse.SERVING
+        begun = slow(monkeypatch, server, 1.5)
+        over_rest = pool.submit(requests.post, where, json=BODY, timeout=TIMEOUT_S)
+        over_grpc = pool.submit(grpc_predict, server.grpc_port)
+        assert begun.wait(TIMEOUT_S)
+        time.sleep(0.3)
+        stopping = pool.submit(server.stop)
+        assert next(told).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        told.cancel()
+        channel.close()
+        refused = 0
+        while not (over_rest.done() and over_grpc.done()):
+            with contextlib.suppress(requests.HTTPError):
+                try:
+                    requests.get(f"{url}/healthz", timeout=TIMEOUT_S)
+                except requests.ConnectionError:
+                    refused += 1
+            time.sleep(0.05)
+        assert over_rest.result().status_code == 200
+        assert over_grpc.result().outputs
+        assert refused > 0
+        stopping.result(TIMEOUT_S)
+        with pytest.raises(grpc.RpcError):
+            grpc_predict(server.grpc_port)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_both_signals_end_it_well(
+    exported: Path, number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.getsignal(number)
+    settings = ServeSettings(exported, "tiny", rest_port=0, grpc_port=0, analyze=False)
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), number))  # even while it still loads
+    timer.start()
+    app.serve(settings)
+    timer.join()
+    assert signal.getsignal(number) is before
+    assert "serving tiny version 1: http://127.0.0.1:" in capsys.readouterr().err
+
+
+def test_nothing_is_left_running_when_the_model_cannot_be_loaded(tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    (broken / "1").mkdir(parents=True)
+    (broken / "1" / "saved_model.pb").write_bytes(b"nothing")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = Server(ServeSettings(broken, rest_port=port, grpc_port=0, analyze=False))
+    with pytest.raises(UserError):
+        server.start()
+    with socket.create_server(("127.0.0.1", port)):
+        pass
