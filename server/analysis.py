@@ -103,8 +103,8 @@ class AnalysisPool:
             with self._lock:
                 self._num_admitted -= 1
 
-    def submit(self, file: Path, name: str, options: AnalysisOptions, listen: Listen) -> Job:
-        """Queues a recording; call it within `admit`.
+    def submit(self, file: Path | None, name: str, options: AnalysisOptions, listen: Listen) -> Job:
+        """Queues a recording, or the words of the options alone; call it within `admit`.
 
         Raises:
           ServingError: the pool is closed.
@@ -117,7 +117,7 @@ class AnalysisPool:
         return job
 
     def analyze(
-        self, file: Path, name: str, options: AnalysisOptions, listen: Listen
+        self, file: Path | None, name: str, options: AnalysisOptions, listen: Listen
     ) -> dict[str, Any]:
         """Waits for the answer, as `predict --json` gives it.
 

@@ -167,6 +167,8 @@ def _answer(
     path, name = job["path"], job["name"]
     listener = _Listener(connection, name, settings.max_media_s)
     try:
+        if path is None:
+            return "done", recognizer.read(job["options"]["text"], name).as_json()
         result = recognizer(path, **job["options"], name=name, listen=listener)
         listener.finish()
         return "done", result.as_json()

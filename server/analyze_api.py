@@ -1,7 +1,7 @@
 """`POST /v1/analyze`: a recording goes in, what `predict --json` says of it comes out.
 
 The body is the recording itself, or a multipart form with it in the field `file`. Options come in
-the address or as fields of the form. With `Accept: application/x-ndjson` the answer is a stream of
+the address or as fields of the form; a form with `text` alone asks about words. With `Accept: application/x-ndjson` the answer is a stream of
 events, one JSON object a line, while the work goes on.
 """
 
@@ -33,6 +33,7 @@ from server.uploads import Upload, display_name, too_large
 
 PATH = "/v1/analyze"
 STREAM_TYPE = "application/x-ndjson"
+WORDS_ALONE = "text"  # what `predict --text` calls them
 MAX_EVENTS_AHEAD = 64
 LOOK_EVERY_S = 0.25
 """How often it is looked whether the client is still there."""
@@ -62,9 +63,10 @@ class Analyze:
             pool = self._pool_of()
             with pool.admit(), Upload(_content_type(request), self._limits.max_upload_bytes) as own:
                 told = await _receive(request, own)
-                name = display_name(told.pop("name", "") or own.name)
+                path = own.path if own.is_recording else None
+                name = told.pop("name", "") or own.name or ("" if path else WORDS_ALONE)
                 options = AnalysisOptions.of(told)
-                result = await answer.work_out(pool, own.path, name, options)
+                result = await answer.work_out(pool, path, display_name(name), options)
             await answer.give(result)
         except ServingError as error:
             with contextlib.suppress(ClientDisconnect):
@@ -126,7 +128,7 @@ class _Answer:
         self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue(MAX_EVENTS_AHEAD)
 
     async def work_out(
-        self, pool: AnalysisPool, path: Path, name: str, options: AnalysisOptions
+        self, pool: AnalysisPool, path: Path | None, name: str, options: AnalysisOptions
     ) -> dict[str, Any]:
         """Has the recording analysed, and passes on what happens meanwhile.
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 FILE_FIELD = "file"
+TEXT_FIELD = "text"  # words, which a model of words reads without a recording
 NO_NAME = "recording"
 MAX_NAME_LETTERS = 120
 MAX_PARTS = 16
@@ -52,6 +53,7 @@ class Upload:
       path: where the recording is written; its name tells nothing of the client.
       name: the client's own name of it, if it told any, to be shown only.
       fields: of the form, but for the file.
+      is_recording: whether the body holds a recording; a form with the field `text` need not.
     """
 
     def __init__(self, content_type: str, max_bytes: int) -> None:
@@ -101,6 +103,10 @@ class Upload:
     def fields(self) -> Mapping[str, str]:
         return self._form.fields if self._form is not None else {}
 
+    @property
+    def is_recording(self) -> bool:
+        return self._form is None or self._form.has_file
+
     def feed(self, chunk: bytes) -> None:
         """Takes the next piece of the body.
 
@@ -128,7 +134,7 @@ class Upload:
             self._file.close()
         except OSError as error:
             raise _not_written(error) from error
-        if self._num_written == 0:
+        if self.is_recording and self._num_written == 0:
             raise invalid("the recording is empty; send a file with something in it")
 
     def _write(self, data: bytes) -> None:
@@ -167,7 +173,7 @@ class _Form:
         self._part = ""
         self._value = b""
         self._num_parts = 0
-        self._has_file = self._has_ended = False
+        self.has_file = self._has_ended = False
         try:
             self._parser = MultipartParser(boundary, self._callbacks())
         except FormParserError as error:
@@ -182,7 +188,7 @@ class _Form:
     def finish(self) -> None:
         if not self._has_ended:
             raise invalid("the form ends in the middle; send it again")
-        if not self._has_file:
+        if not self.has_file and TEXT_FIELD not in self.fields:
             raise invalid(f"no field {FILE_FIELD!r} in the form; put the recording there")
 
     # === What the parser calls ===
@@ -216,9 +222,9 @@ class _Form:
         _, told = parse_options_header(self._headers.get(b"content-disposition", b""))
         self._part = _text(told.get(b"name", b""), "name of a field")
         if self._part == FILE_FIELD:
-            if self._has_file:
+            if self.has_file:
                 raise invalid(f"field {FILE_FIELD!r} is there twice; send one recording at a time")
-            self._has_file = True
+            self.has_file = True
             self.file_name = told.get(b"filename", b"").decode("utf-8", "replace")
         elif self._part in self.fields:
             raise invalid(f"field {self._part[:40]!r} is there twice")

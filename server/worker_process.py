@@ -37,12 +37,13 @@ class Job:
     """One recording on its way.
 
     Attributes:
+      file: None for words alone.
       name: how the answer calls the file.
       listen: called with each event, in the thread of the worker; None of them after the end.
       future: the answer as `predict --json` gives it, or a ServingError.
     """
 
-    file: Path
+    file: Path | None
     name: str
     options: AnalysisOptions
     listen: Listen
@@ -151,7 +152,7 @@ class WorkerProcess:
 
 
 def _message(job: Job) -> dict[str, Any]:
-    return {"path": str(job.file), "name": job.name, "options": asdict(job.options)}
+    return {"path": str(job.file) if job.file is not None else None, "name": job.name, "options": asdict(job.options)}
 
 
 def _crashed(job: Job, exit_code: int | None) -> ServingError:

@@ -58,7 +58,7 @@ function requestOf(file, words, token, signal) {
   }
   const body = new FormData();
   body.append("text", words);
-  body.append("file", file, file.name);
+  if (file) body.append("file", file, file.name);
   return { method: "POST", headers, body, signal };
 }
 
@@ -94,10 +94,11 @@ function rawResult(line, result) {
   return JSON.stringify(result);
 }
 
+// Of a recording, of words, or of both.
 // Yields the events of the stream; that of the result carries its own text as `raw`.
 // Raises Refusal for every answer that is not a result, AbortError when `signal` says so.
 export async function* analyze(file, { words, token, signal }) {
-  const address = `v1/analyze?name=${encodeURIComponent(file.name)}`;
+  const address = file ? `v1/analyze?name=${encodeURIComponent(file.name)}` : "v1/analyze";
   const response = await reach(address, requestOf(file, words, token, signal));
   if (!response.ok) await refuse(response);
   let complete = false;

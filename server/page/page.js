@@ -89,6 +89,14 @@ function showAbout(about) {
   byId("limits").textContent =
     `Sound or video of any usual kind, up to ${bytes(size)} and ${Math.round(length)} seconds.`;
   byId("words-field").hidden = !about.streams.includes("text");
+  offer();
+}
+
+const words = () => (byId("words-field").hidden ? "" : byId("words").value.trim());
+
+// There is something to ask about: a recording, or words.
+function offer() {
+  byId("actions").hidden = !state.file && !words();
 }
 
 // === The recording ===
@@ -109,7 +117,7 @@ function take(file) {
   state.file = file;
   byId("chosen-name").textContent = `${file.name}, ${bytes(file.size)}`;
   byId("chosen").hidden = false;
-  byId("actions").hidden = false;
+  offer();
   byId("answer").hidden = true;
   byId("result").hidden = true;
   player.open(file);
@@ -176,7 +184,8 @@ function finish(event) {
   showAnswer(result, colorsOf(timeline.labels));
   showTable(result.windows, timeline.labels);
   timeline.describe();
-  say(`Done: ${result.label} over ${seconds(result.duration_s)} seconds, ${result.windows.length} windows.`);
+  const length = result.duration_s ? ` over ${seconds(result.duration_s)} seconds` : "";
+  say(`Done: ${result.label}${length}, ${result.windows.length} windows.`);
   byId("answer-title").focus();
 }
 
@@ -201,7 +210,7 @@ function running(is) {
 }
 
 async function start() {
-  if (!state.file || state.running) return;
+  if ((!state.file && !words()) || state.running) return;
   clearError();
   state.running = new AbortController();
   state.spoken = 0;
@@ -211,14 +220,14 @@ async function start() {
   byId("window").hidden = true;
   timeline.reset(state.about?.labels ?? [], state.about?.streams ?? []);
   byId("bar").removeAttribute("value");
-  byId("bar-label").textContent = `Sending ${bytes(state.file.size)}, then waiting for the server`;
+  const size = state.file ? bytes(state.file.size) : "words";
+  byId("bar-label").textContent = `Sending ${size}, then waiting for the server`;
   running(true);
   byId("cancel").focus();
-  say("Sending the recording.");
-  const words = byId("words-field").hidden ? "" : byId("words").value.trim();
+  say("Sending.");
   try {
     const { signal } = state.running;
-    for await (const event of analyze(state.file, { words, token: state.token, signal })) {
+    for await (const event of analyze(state.file, { words: words(), token: state.token, signal })) {
       HANDLERS[event.event]?.(event);
     }
     running(false);
@@ -243,6 +252,7 @@ function listen() {
   });
   byId("record-sound").addEventListener("click", () => record(false));
   byId("record-picture").addEventListener("click", () => record(true));
+  byId("words").addEventListener("input", offer);
   byId("analyze").addEventListener("click", start);
   byId("cancel").addEventListener("click", () => state.running?.abort());
   byId("token-form").addEventListener("submit", (event) => {
