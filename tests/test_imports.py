@@ -46,6 +46,7 @@ DISTRIBUTIONS = {
     "bs4": "beautifulsoup4",
     "grpc_health": "grpcio-health-checking",
     "google": "protobuf",
+    "prometheus_client": "prometheus-client",
 }
 
 
