@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,14 @@ import progress
 import registry
 import storage
 from commands import paths
-from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED, UserError
+from errors import (
+    EXIT_NOTHING_DONE,
+    EXIT_OK,
+    EXIT_SOME_REJECTED,
+    MediaError,
+    UserError,
+    from_os_error,
+)
 
 if TYPE_CHECKING:
     from preprocessing.transcripts import Transcriber
@@ -110,7 +118,6 @@ def command(
     if annotate is not None and len(files) != 1:
         raise click.UsageError(f"--annotate takes one input, there are {len(files)}")
     model = model or _default_model()
-    from errors import MediaError
     from preprocessing.openface import read_action_units
     from serving.loading import load
 
@@ -121,30 +128,65 @@ def command(
     if files:
         how = (face, window_s, hop_s, table, text, transcriber)
         questions = [question for path in files for question in _questions(path, recognizer, how)]
-    rows: list[dict[str, Any]] = []
-    rejected = 0
-    for path, ask in progress.track(questions, len(questions), "predict", "file"):
-        try:
-            answer = ask()
-            if annotate is not None:
-                from serving.annotate import annotate as write_annotated
-
-                write_annotated(path, answer, annotate)
-        except MediaError as error:
-            rejected += 1
-            _say_rejected(path, error, as_json)
-            continue
-        _say(answer, as_json)
-        rows += _csv_rows(answer)
-        if plot is not None and answer.duration_s:
-            name = plot if len(files) == 1 else plot.with_stem(f"{plot.stem}-{path.stem}")
-            _plot(answer, recognizer.labels, name)
-    if csv_path is not None:
-        columns = ["path", "start_s", "end_s", "label", "face_coverage", "streams"]
-        storage.write_csv(csv_path, [*columns, *recognizer.labels], rows)
+    outputs = Outputs(as_json, csv_path, plot, annotate, len(files) == 1)
+    rejected = _answer_all(questions, recognizer.labels, outputs)
     if rejected == len(questions):
         return EXIT_NOTHING_DONE
     return EXIT_SOME_REJECTED if rejected else EXIT_OK
+
+
+Question = tuple[Path, Callable[[], Any]]
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What is written of the answers; None leaves it out.
+
+    Attributes:
+      of_one: there is one input, so that one picture does for it.
+    """
+
+    as_json: bool
+    csv: Path | None
+    plot: Path | None
+    annotate: Path | None
+    of_one: bool
+
+
+def _answer_all(questions: list[Question], labels: tuple[str, ...], outputs: Outputs) -> int:
+    """Asks and writes; the number of inputs that were rejected."""
+    rows: list[dict[str, Any]] = []
+    rejected = 0
+    try:
+        for path, ask in progress.track(questions, len(questions), "predict", "file"):
+            try:
+                answer = ask()
+                if outputs.annotate is not None:
+                    from serving.annotate import annotate
+
+                    annotate(path, answer, outputs.annotate)
+            except MediaError as error:
+                rejected += 1
+                _say_rejected(path, error, outputs.as_json)
+                continue
+            _say(answer, outputs.as_json)
+            rows += _csv_rows(answer)
+            if outputs.plot is not None:
+                _plot_one(path, answer, labels, outputs)
+    finally:  # an interruption keeps the answers until then
+        if outputs.csv is not None:
+            columns = ["path", "start_s", "end_s", "label", "face_coverage", "streams"]
+            storage.write_csv(outputs.csv, [*columns, *labels], rows)
+    return rejected
+
+
+def _plot_one(path: Path, answer: Any, labels: tuple[str, ...], outputs: Outputs) -> None:
+    assert outputs.plot is not None
+    if not answer.duration_s:
+        progress.say(f"  warning: {answer.path}: words have no time line; nothing is drawn")
+        return
+    name = outputs.plot
+    _plot(answer, labels, name if outputs.of_one else name.with_stem(f"{name.stem}-{path.stem}"))
 
 
 def _transcriber(recogniser: str | None, language: str) -> Transcriber | None:
@@ -158,13 +200,8 @@ def _transcriber(recogniser: str | None, language: str) -> Transcriber | None:
     return transcriber
 
 
-Question = tuple[Path, Callable[[], Any]]
-
-
 def _questions(path: Path, recognizer: Any, how: tuple[Any, ...]) -> Iterator[Question]:
     """What is asked about one input: the name of the answer, and the call that gives it."""
-    from errors import MediaError
-
     if path.suffix.lower() != TEXT_SUFFIX:
         yield path, functools.partial(recognizer, path, *how)
         return
@@ -185,8 +222,6 @@ def _lines(path: Path) -> list[tuple[str, str]]:
     Raises:
       MediaError: absent, unreadable, not UTF-8, or without any words.
     """
-    from errors import MediaError, from_os_error
-
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:

@@ -12,10 +12,18 @@ import numpy as np
 import pytest
 
 import registry
-from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED, EXIT_USAGE, MediaError
+from errors import (
+    EXIT_INTERRUPTED,
+    EXIT_NOTHING_DONE,
+    EXIT_OK,
+    EXIT_SOME_REJECTED,
+    EXIT_USAGE,
+    MediaError,
+)
 from opencv_model.weights import CACHE_VARIABLE
 from preprocessing.recognisers.recogniser import NothingUnderstoodError, RecogniserFailedError
 from serving import Recognizer, load
+from serving.prediction import Prediction
 from tests.factories import tone, write_sound
 from tests.models import LABELS, records, run, settings, train, write_data
 
@@ -180,6 +188,33 @@ def test_every_line_is_answered(
         rows = list(csv.DictReader(file))
     assert [row["label"] for row in rows] == ["angry", "sad", "surprised"]
     assert {row["streams"] for row in rows} == {"text"}
+
+
+def test_an_interruption_keeps_the_table_until_then(
+    text_run: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Recognizer.read
+
+    def interrupted(self: Recognizer, text: str, name: str = "text") -> Prediction:
+        if name.endswith(":5"):
+            raise KeyboardInterrupt
+        return read(self, text, name)
+
+    monkeypatch.setattr(Recognizer, "read", interrupted)
+    table = tmp_path / "table.csv"
+    words = ("predict", folder / "lines.txt", "--model", text_run, "--csv", table)
+    assert run(*words) == EXIT_INTERRUPTED
+    with open(table, newline="", encoding="utf-8") as file:
+        assert [row["label"] for row in csv.DictReader(file)] == ["angry", "sad"]
+
+
+def test_words_have_no_time_line(
+    text_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "line.png"
+    assert run("predict", "--text", "wow", "--model", text_run, "--plot", out) == EXIT_OK
+    assert "words have no time line; nothing is drawn" in capfd.readouterr().err
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(
