@@ -161,6 +161,15 @@ def _short(error: UserError, name: str) -> str:
     return str(error).removeprefix(f"{name}: ").removesuffix("; not exported")
 
 
+def runs_below(paths: Sequence[Path]) -> list[Path]:
+    """The paths, each folder of runs in their place."""
+    found: list[Path] = []
+    for path in paths:
+        inside = sorted(file.parent for file in path.glob("*/run.json"))
+        found += [path] if (path / "run.json").is_file() or not inside else inside
+    return found
+
+
 def table_rows(names: Sequence[str], runs: Sequence[Path], face_px: int) -> Iterator[Any]:
     import keras
 
@@ -180,7 +189,9 @@ def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
     parser = report.parser(__doc__)
     parser.add_argument("names", nargs="*", help="recipes; all, untrained, if nothing is named")
-    parser.add_argument("--runs", type=Path, nargs="*", default=[], help="finished runs")
+    parser.add_argument(
+        "--runs", type=Path, nargs="*", default=[], help="finished runs, or folders of such"
+    )
     chosen = parser.parse_args(words)
     import quiet
 
@@ -188,7 +199,7 @@ def main(words: Sequence[str] | None = None) -> int:
     machine = report.machine()
     names = chosen.names or ([] if chosen.runs else list(registry.names("recipes")))
     face_px = QUICK_FACE_PX if chosen.quick else FACE_PX
-    rows = list(table_rows(names, chosen.runs, face_px))
+    rows = list(table_rows(names, runs_below(chosen.runs), face_px))
     note = (
         "Built-in operations only, one row at a time, against the Keras model on noise of several"
         " lengths with streams missing in turn; the difference is of the largest of all outputs,"

@@ -2,7 +2,8 @@
 
 A request counts as handled when the server answers it in time with a code that blames the client,
 or answers it like any other because what was damaged does not matter (a sample of a waveform).
-After every few of them a right request must get the right answer.
+After every few of them a right request must get the right answer. Half of the recordings are
+damaged where their container says sizes, counts and kinds. Exit code 1: a fault was found.
 """
 
 from __future__ import annotations
@@ -17,70 +18,19 @@ from typing import Any
 import numpy as np
 import requests
 
-from benchmarks import report, served
+from benchmarks import damage, inputs, report, served
+from benchmarks.damage import damaged
 from benchmarks.served import NAME, TOLERANCE, Arrays, Served
 
 TIMEOUT_S = 60.0
 CHECK_EVERY = 25
-# What a server may answer to a bad request; everything else is a fault of the server.
-CLIENT_ERRORS = range(400, 500)
-GRPC_CLIENT_ERRORS = (
-    "INVALID_ARGUMENT",
-    "NOT_FOUND",
-    "OUT_OF_RANGE",
-    "RESOURCE_EXHAUSTED",
-    "UNIMPLEMENTED",
-)
-ODD_JSON: tuple[bytes, ...] = (
-    b"",
-    b"{",
-    b"null",
-    b"[]",
-    b'"x"',
-    b"{}",
-    b'{"instances": []}',
-    b'{"instances": {}}',
-    b'{"instances": null}',
-    b'{"inputs": []}',
-    b'{"inputs": {"audio": "x"}}',
-    b'{"inputs": {"audio": [[NaN]]}}',
-    b'{"inputs": {"audio": [[1e999]]}}',
-    b'{"inputs": {"audio": [[1, 2], [3]]}}',
-    b'{"inputs": {"nothing": [1]}}',
-    b'{"instances": [1], "inputs": [1]}',
-    b'{"signature_name": "nothing", "inputs": {}}',
-    b'{"signature_name": 7, "inputs": {}}',
-    b'{"signature_name": "serve_bytes", "inputs": {"wav": [{"b64": "%%%"}]}}',
-    b"[" * 100_000,
-    b'{"inputs": ' * 5_000,
-    b"\xff\xfe\x00{",
-    b'{"inputs": {"audio": [[' + b"9" * 5_000 + b"]]}}",
-)
-
-
-# === Damage ===
-
-
-def damaged(rng: np.random.Generator, data: bytes) -> bytes:
-    """A copy that is cut, flipped here and there, repeated, or filled with noise."""
-    kind = int(rng.integers(0, 5))
-    if not data:
-        return bytes(rng.integers(0, 256, 64, dtype=np.uint8))
-    if kind == 0:
-        return data[: int(rng.integers(0, len(data)))]
-    made = bytearray(data)
-    if kind in (1, 2):  # most of what can be told wrongly stands at the beginning
-        reach = len(made) if kind == 1 else min(len(made), 128)
-        for place in rng.integers(0, reach, int(rng.integers(1, 20))):
-            made[place] = int(rng.integers(0, 256))
-    elif kind == 3:
-        start = int(rng.integers(0, len(made)))
-        del made[start : start + int(rng.integers(1, 4096))]
-    else:
-        start = int(rng.integers(0, len(made)))
-        noise = rng.integers(0, 256, int(rng.integers(1, 4096)), dtype=np.uint8)
-        made[start : start + len(noise)] = noise.tobytes()
-    return bytes(made)
+QUICK_EACH = 4
+# What a server may answer to a bad request; everything else is a fault of the server. One client
+# that asks once at a time is neither too many (429, RESOURCE_EXHAUSTED) nor too slow (408).
+CLIENT_ERRORS = (400, 404, 413, 415, 422)
+GRPC_CLIENT_ERRORS = ("INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE", "UNIMPLEMENTED")
+# Bytes that are no message are INTERNAL in every gRPC server.
+UNREADABLE = ("this is no PredictRequest", "a call without a message")
 
 
 # === Four ways to ask ===
@@ -114,7 +64,7 @@ class Attack:
 
     def json(self, rng: np.random.Generator) -> str:
         if rng.random() < 0.5:
-            body = ODD_JSON[int(rng.integers(0, len(ODD_JSON)))]
+            body = damage.ODD_JSON[int(rng.integers(0, len(damage.ODD_JSON)))]
         else:
             body = damaged(rng, self._body)
         return self._post(f"/v1/models/{NAME}:predict", body, "application/json")
@@ -148,7 +98,7 @@ class Attack:
         """Damaged WAV bytes for `serve_bytes`, as base64 in JSON."""
         import base64
 
-        data = damaged(rng, self._wavs[int(rng.integers(0, len(self._wavs)))][:200_000])
+        data = _either(rng, self._wavs[int(rng.integers(0, len(self._wavs)))][:200_000])
         given: dict[str, Any] = {"wav": [{"b64": base64.b64encode(data).decode()}]}
         if "video" in self._row:
             given["face_jpeg"] = [[""]]
@@ -159,7 +109,7 @@ class Attack:
 
     def media(self, rng: np.random.Generator) -> str:
         """A damaged recording for `/v1/analyze`."""
-        data = damaged(rng, self._files[int(rng.integers(0, len(self._files)))])
+        data = _either(rng, self._files[int(rng.integers(0, len(self._files)))])
         return self._post("/v1/analyze", data, "application/octet-stream")
 
     def _post(self, path: str, body: bytes, kind: str) -> str:
@@ -172,10 +122,7 @@ class Attack:
             )
         except requests.RequestException as error:
             return f"FAULT {type(error).__name__}"
-        if answer.ok or answer.status_code in CLIENT_ERRORS:
-            is_told = answer.ok or "error" in answer.json()
-            return str(answer.status_code) if is_told else "FAULT no reason given"
-        return f"FAULT {answer.status_code}: {answer.text[:200]}"
+        return judged(answer.status_code, answer.text)
 
     def _call(self, data: bytes) -> str:
         import grpc
@@ -184,11 +131,24 @@ class Attack:
             self._raw(data, timeout=TIMEOUT_S)
         except grpc.RpcError as error:
             code = error.code().name
-            # What cannot be parsed as a message is refused by gRPC itself, as INTERNAL.
-            parsing = code == "INTERNAL" and "deserializing" in str(error.details())
-            told = code in GRPC_CLIENT_ERRORS or parsing
+            is_unread = code == "INTERNAL" and error.details() in UNREADABLE
+            told = code in GRPC_CLIENT_ERRORS or is_unread
             return code if told else f"FAULT {code}: {str(error.details())[:200]}"
         return "OK"
+
+
+def judged(status: int, text: str) -> str:
+    """What an HTTP answer counts as: its status, or a fault."""
+    if status == 200:
+        return "200"
+    if status not in CLIENT_ERRORS:
+        return f"FAULT {status}: {text[:200]}"
+    return str(status) if '"error"' in text else "FAULT no reason given"
+
+
+def _either(rng: np.random.Generator, data: bytes) -> bytes:
+    """Damaged anywhere, or in one part of its container."""
+    return (damaged if rng.random() < 0.5 else damage.broken)(rng, data)
 
 
 def _jsonable(value: np.ndarray) -> Any:
@@ -212,7 +172,10 @@ def is_right(server: Served, row: Arrays, expected: np.ndarray) -> bool:
     """Whether a right request gets the right answer."""
     body = {"inputs": {name: _jsonable(value) for name, value in row.items()}}
     url = f"{server.rest}/v1/models/{NAME}:predict"
-    answer = requests.post(url, json=body, timeout=TIMEOUT_S)
+    try:
+        answer = requests.post(url, json=body, timeout=TIMEOUT_S)
+    except requests.RequestException:
+        return False
     if not answer.ok:
         return False
     given = np.array(answer.json()["outputs"]["probabilities"])
@@ -230,17 +193,18 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args(words)
     machine = report.machine()
+    each = min(chosen.each, QUICK_EACH) if chosen.quick else chosen.each
     version = served.versions_of(chosen.model)[-1]
     with report.work_folder(chosen.work) as work:
-        home = work / "served" / NAME
+        home = served.fresh_home(work)
         served.place(version, home, 1)
         files, told = _files(chosen.quick, work)
         options = ["--weights-dir", str(chosen.weights_dir)] if chosen.weights_dir else []
         row, expected = _question(version)
         with served.serving(home, work / "server.log", options) as server:
-            rows = _attacked(server, row, expected, files, chosen.each, chosen.seed)
+            rows = _attacked(server, row, expected, files, each, chosen.seed)
     note = (
-        f"{chosen.each} requests of each kind, seed {chosen.seed}, made from {told}; after every"
+        f"{each} requests of each kind, seed {chosen.seed}, made from {told}; after every"
         f" {CHECK_EVERY} a right request, whose answer is compared with the bare model's."
     )
     columns = ("kind", "answered with", "faults", "right requests answered right", "")
@@ -252,7 +216,7 @@ def main(words: Sequence[str] | None = None) -> int:
         [note, report.table(columns, rows)],
         chosen.out,
     )
-    return 0
+    return served.exit_code(rows)
 
 
 def _attacked(
@@ -299,15 +263,17 @@ def _attacked(
 
 
 def _files(is_quick: bool, work: Path) -> tuple[list[Path], str]:
-    files, told = ([], "") if is_quick else served.recordings()
-    if files:
-        return files, told
+    if not is_quick:
+        files, told = served.recordings()
+        if files:
+            return files, told
     from serving.wav_bytes import to_wav
 
     path = work / "noise.wav"
     noise = np.random.default_rng(0).integers(-3000, 3000, 16_000).astype(np.int16)
     path.write_bytes(to_wav(noise, 16_000))
-    return [path], "a WAV file of noise"
+    made, _ = inputs.clips(work, is_quick=True)
+    return [path, made[0].path], "a WAV file of noise and a SYNTHETIC clip"
 
 
 def _question(version: Path) -> tuple[Arrays, np.ndarray]:

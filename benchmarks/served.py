@@ -17,12 +17,13 @@ import numpy as np
 import psutil
 import requests
 
-from benchmarks import inputs
+from benchmarks import inputs, report
 from errors import MediaError
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "emotion"
 START_S = 120.0
+ASK_S = 60.0
 TOLERANCE = 1e-5
 Arrays = dict[str, np.ndarray]
 
@@ -52,6 +53,12 @@ def place(version: Path, home: Path, number: int) -> Path:
     return hidden.rename(home / str(number))
 
 
+def fresh_home(work: Path) -> Path:
+    """An export folder without any version, also when `work` was used before."""
+    shutil.rmtree(work / "served", ignore_errors=True)
+    return work / "served" / NAME
+
+
 # === Server ===
 
 
@@ -72,6 +79,13 @@ class Served:
         """Resident memory of the server and its workers."""
         parent = psutil.Process(self.process.pid)
         return sum(one.memory_info().rss for one in (parent, *parent.children(recursive=True)))
+
+    def is_available(self, version: int) -> bool:
+        """Whether a version answers."""
+        url = f"{self.rest}/v1/models/{NAME}/versions/{version}"
+        answer = requests.get(url, timeout=ASK_S)
+        told = answer.json().get("model_version_status", [])
+        return any(one["state"] == "AVAILABLE" for one in told)
 
 
 def _free_port() -> int:
@@ -111,7 +125,8 @@ def _wait_until_ready(served: Served, log: Path) -> None:
     while time.monotonic() < until:
         if served.process.poll() is not None:
             raise RuntimeError(f"the server did not start: {_tail(log)}")
-        with contextlib.suppress(requests.ConnectionError):
+        # The port is taken before the model is loaded: a request may wait there in vain.
+        with contextlib.suppress(requests.ConnectionError, requests.Timeout):
             if requests.get(f"{served.rest}/readyz", timeout=5).ok:
                 return
         time.sleep(0.2)
@@ -196,6 +211,11 @@ def stacked(rows: Sequence[Arrays]) -> Arrays:
     return made
 
 
+def batches_of(rows: Sequence[Arrays], size: int) -> list[Arrays]:
+    """Rows in batches of `size`, the last with what is left."""
+    return [stacked(rows[k : k + size]) for k in range(0, len(rows), size)]
+
+
 def answers(signature: Any, batches: Sequence[Arrays]) -> list[np.ndarray]:
     """`probabilities` of the bare model for each batch."""
     import tensorflow as tf
@@ -204,3 +224,11 @@ def answers(signature: Any, batches: Sequence[Arrays]) -> list[np.ndarray]:
         signature(**{k: tf.constant(v) for k, v in batch.items()})["probabilities"].numpy()
         for batch in batches
     ]
+
+
+# === Report ===
+
+
+def exit_code(rows: Sequence[Sequence[str]]) -> int:
+    """1 when a row of a table says that a target was missed."""
+    return int(any(report.verdict(False) in row for row in rows))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 import progress
 import quiet
 from errors import UserError
+
+if TYPE_CHECKING:
+    from server.limits import Limits
 
 TOKEN_VARIABLE = "AFFECTSTREAM_TOKEN"
 PORT = click.IntRange(0, 65535)
@@ -85,21 +87,17 @@ def command(
     if rest_port == grpc_port != 0:
         raise click.UsageError("--rest-port and --grpc-port must differ")
     token = read_token(token_file)
-    from server.limits import Limits
     from server.model_source import open_source
     from server.sockets import is_loopback
 
-    given: dict[str, Any] = {
-        "max_body_bytes": max_body_mb and max_body_mb * MIB,
-        "max_upload_bytes": max_upload_mb and max_upload_mb * MIB,
-        "max_media_s": max_media_s,
-        "num_workers": workers,
-        "max_batch_rows": max_batch_rows,
-        "max_queued_rows": max_queued_rows,
-        "drain_s": drain_s,
-    }
-    limits = dataclasses.replace(
-        Limits(), **{key: value for key, value in given.items() if value is not None}
+    limits = limits_of(
+        max_body_bytes=max_body_mb and max_body_mb * MIB,
+        max_upload_bytes=max_upload_mb and max_upload_mb * MIB,
+        max_media_s=max_media_s,
+        num_workers=workers,
+        max_batch_rows=max_batch_rows,
+        max_queued_rows=max_queued_rows,
+        drain_s=drain_s,
     )
     open_source(model, name)  # a wrong folder is told before TensorFlow is waited for
     if token is None and not is_loopback(host):
@@ -109,32 +107,32 @@ def command(
     quiet.import_tensorflow()
     from server.app import ServeSettings, serve
 
-    serve(
-        ServeSettings(
-            model,
-            name,
-            host,
-            rest_port,
-            grpc_port,
-            poll_s,
-            token,
-            weights_dir,
-            limits,
-            not no_analyze,
-        )
+    settings = ServeSettings(
+        model, name, host, rest_port, grpc_port, poll_s, token, weights_dir, limits, not no_analyze
     )
+    serve(settings)
+
+
+def limits_of(**given: float | None) -> Limits:
+    """The usual limits but for those that are given."""
+    from server.limits import Limits
+
+    return Limits(**{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
 
 
 def read_token(file: Path | None) -> str | None:
     """The token from a file, else from the environment; None when neither is given.
 
+    It is taken out of the environment, which processes of the server would inherit.
+
     Raises:
       UserError: empty, or not printable ASCII without spaces; the token itself is not told.
     """
+    of_environment = os.environ.pop(TOKEN_VARIABLE, None)
     if file is not None:
         where, text = str(file), file.read_bytes().decode("utf-8", "replace")
-    elif TOKEN_VARIABLE in os.environ:
-        where, text = TOKEN_VARIABLE, os.environ[TOKEN_VARIABLE]
+    elif of_environment is not None:
+        where, text = TOKEN_VARIABLE, of_environment
     else:
         return None
     token = text.strip()

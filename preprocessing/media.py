@@ -121,8 +121,10 @@ class MediaFile:
         except (av.error.FFmpegError, OSError) as error:
             raise _media_error(self.name, error) from error
         streams = self._container.streams
-        self._audio: Any = streams.audio[0] if streams.audio else None
-        self._video: Any = next((s for s in streams.video if not _is_cover(s)), None)
+        # Of an unknown codec: as if the stream were not there.
+        self._audio: Any = next((s for s in streams.audio if s.codec_context), None)
+        pictures = (s for s in streams.video if s.codec_context and not _is_cover(s))
+        self._video: Any = next(pictures, None)
         for stream in self._streams():
             stream.thread_type = "NONE"
             stream.codec_context.thread_count = 1
@@ -165,7 +167,7 @@ class MediaFile:
                     keyframes.append(packet.is_keyframe)
                     discarded.append(packet.is_discard)
                     video_end = max(video_end, end_s)
-                else:
+                elif packet.stream is self._audio:  # asked for none, FFmpeg gives all
                     has_audio = True
                     audio_end = max(audio_end, end_s)
         except (av.error.FFmpegError, OSError) as error:

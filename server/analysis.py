@@ -17,6 +17,7 @@ import grpc
 from server.analysis_options import AnalysisOptions
 from server.analysis_worker import RECOGNIZER, WorkerSettings
 from server.limits import Limits
+from server.places import Places, stopping
 from server.status import ServingError
 from server.worker_process import Forward, Job, Listen, WorkerProcess, failed, unable
 
@@ -26,9 +27,18 @@ if TYPE_CHECKING:
 Lease = Callable[[], AbstractContextManager[tuple[dict[str, Any], Forward]]]
 """Gives the configuration and the outputs of one version, which stays until the block ends."""
 
-_KEYS_OF_ANSWERS = ("streams", "labels", "input", "preparation", "synthetic", "leak_allowed")
+_KEYS_OF_ANSWERS = (
+    "streams",
+    "labels",
+    "input",
+    "preparation",
+    "text_input",
+    "synthetic",
+    "leak_allowed",
+)
 KEPT_SHARE = 0.25
 """A worker that holds more than this share of its memory after a job is replaced."""
+
 
 _log = logging.getLogger(__name__)
 
@@ -67,52 +77,44 @@ class AnalysisPool:
         )
         self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._running: set[Job] = set()
-        self._lock = threading.Lock()
-        self._num_admitted = 0
-        self._is_closed = False
+        most = self._limits.num_workers + self._limits.max_waiting_uploads
+        self._places = Places(most, metrics)
         self._threads = [
             threading.Thread(target=self._work, name=f"analysis-{number}", daemon=True)
-            for number in range(self._limits.num_workers)
+            # What it cannot answer needs no worker.
+            for number in range(self._limits.num_workers if _takes_recordings(config) else 0)
         ]
         for thread in self._threads:
             thread.start()
 
     @contextlib.contextmanager
-    def admit(self) -> Iterator[None]:
-        """Holds one of the places; take it before an upload is received.
+    def receive(self) -> Iterator[None]:
+        """Holds a place while an upload arrives; it takes none of `admit`.
 
         Raises:
-          ServingError: all are taken (429), or the pool is closed (503).
+          ServingError: all are taken (429), the model takes no recordings (422), or the pool is
+            closed (503).
         """
-        most = self._limits.num_workers + self._limits.max_waiting_uploads
-        with self._lock:
-            if self._is_closed:
-                raise _stopping()
-            is_full = self._num_admitted >= most
-            self._num_admitted += not is_full
-        if is_full:
-            if self._metrics is not None:
-                self._metrics.rejected("queue_full")
-            raise ServingError(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"{most} recordings are under way already; come again later",
-            )
-        try:
+        if not self._threads:
+            raise _no_recordings()
+        with self._places.receive():
             yield
-        finally:
-            with self._lock:
-                self._num_admitted -= 1
+
+    def admit(self) -> AbstractContextManager[None]:
+        """Holds a place while a recording runs or waits; see `Places.admit`."""
+        return self._places.admit()
 
     def submit(self, file: Path | None, name: str, options: AnalysisOptions, listen: Listen) -> Job:
         """Queues a recording, or the words of the options alone; call it within `admit`.
 
         Raises:
-          ServingError: the pool is closed.
+          ServingError: the pool is closed, or the model takes no recordings.
         """
+        if not self._threads:
+            raise _no_recordings()
         job = Job(file, name, options, listen)
-        with self._lock:
-            if self._is_closed:
-                raise _stopping()
+        with self._places.lock:
+            self._places.check_open()
             self._waiting.put(job)
         return job
 
@@ -126,22 +128,24 @@ class AnalysisPool:
         """
         return self.submit(file, name, options, listen).future.result()
 
-    def close(self) -> None:
-        """Refuses what waits, gives what runs `drain_s`, then ends the workers."""
-        with self._lock:
-            if self._is_closed:
-                return
-            self._is_closed = True
+    def close(self, drain_s: float | None = None) -> None:
+        """Refuses what waits, gives what runs some time, then ends the workers.
+
+        Args:
+          drain_s: that time; `limits.drain_s` when None.
+        """
+        if not self._places.close():
+            return
         with contextlib.suppress(queue.Empty):
             while (job := self._waiting.get_nowait()) is not None:
                 if job.future.set_running_or_notify_cancel():
-                    job.future.set_exception(_stopping())
+                    job.future.set_exception(stopping())
         for _ in self._threads:
             self._waiting.put(None)
-        ends_s = time.monotonic() + self._limits.drain_s
+        ends_s = time.monotonic() + (self._limits.drain_s if drain_s is None else drain_s)
         for thread in self._threads:
             thread.join(max(ends_s - time.monotonic(), 0.0))
-        with self._lock:
+        with self._places.lock:
             for job in self._running:
                 job.cancel()
         for thread in self._threads:
@@ -153,21 +157,34 @@ class AnalysisPool:
         """Owns one worker; it must outlive it, since a worker dies with the thread it is from."""
         worker = self._started()
         while (job := self._waiting.get()) is not None:
-            if job.is_cancelled.is_set() or not job.future.set_running_or_notify_cancel():
-                job.future.cancel()
-                continue
-            if worker is None or not worker.is_usable:
-                worker = self._replaced(worker)
-            with self._lock:
-                self._running.add(job)
-            self._do(job, worker)
-            with self._lock:
-                self._running.discard(job)
-            most = KEPT_SHARE * self._limits.max_worker_bytes
-            if worker is None or not worker.is_usable or worker.resident_bytes > most:
-                worker = self._replaced(worker)
+            try:
+                worker = self._next(job, worker)
+            except Exception:
+                # Else every later recording would wait for ever.
+                _log.exception("a recording was dropped")
+                if not job.future.done():
+                    job.future.set_exception(failed(job))
         if worker is not None:
             worker.stop()
+
+    def _next(self, job: Job, worker: WorkerProcess | None) -> WorkerProcess | None:
+        """Runs a job unless nobody waits for it; the worker for the next."""
+        if job.is_cancelled.is_set() or not job.future.set_running_or_notify_cancel():
+            job.future.cancel()
+            return worker
+        if worker is None or not worker.is_usable:
+            worker = self._replaced(worker)
+        with self._places.lock:
+            self._running.add(job)
+        try:
+            self._do(job, worker)
+        finally:
+            with self._places.lock:
+                self._running.discard(job)
+        most = KEPT_SHARE * self._limits.max_worker_bytes
+        if worker is None or not worker.is_usable or worker.resident_bytes > most:
+            worker = self._replaced(worker)
+        return worker
 
     def _do(self, job: Job, worker: WorkerProcess | None) -> None:
         """Runs a job; whatever happens, its future is done afterwards."""
@@ -192,14 +209,17 @@ class AnalysisPool:
 
     def _replaced(self, worker: WorkerProcess | None) -> WorkerProcess | None:
         if worker is not None:
-            worker.stop()
+            try:
+                worker.stop()
+            except Exception:
+                _log.exception("a worker did not stop well")
         return self._started()
 
     def _started(self) -> WorkerProcess | None:
-        """A new worker, or None where the system gives no process."""
+        """A new worker, or None where there can be none now."""
         try:
             return WorkerProcess(self._settings)
-        except OSError:
+        except Exception:
             _log.exception("no worker for recordings")
             return None
 
@@ -237,10 +257,14 @@ class PoolOfModel:
                 self._kind, self._pool = _kind(config), self._make(config)
             return self._pool
 
-    def close(self) -> None:
-        """Closes the pool of now, and waits for those of before."""
+    def close(self, drain_s: float | None = None) -> None:
+        """Closes the pool of now, and waits for those of before.
+
+        Args:
+          drain_s: what runs has that long; `limits.drain_s` when None.
+        """
         with self._lock:
-            self._pool.close()
+            self._pool.close(drain_s)
             for thread in self._closing:
                 thread.join()
 
@@ -250,8 +274,17 @@ def _kind(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: config.get(name) for name in _KEYS_OF_ANSWERS}
 
 
-def _stopping() -> ServingError:
-    return ServingError(grpc.StatusCode.UNAVAILABLE, "the server is stopping; come again later")
+def _takes_recordings(config: Mapping[str, Any]) -> bool:
+    # Numbers of tokens come from a tokeniser, which was left to the client.
+    return config.get("text_input") != "token_ids"
+
+
+def _no_recordings() -> ServingError:
+    return ServingError(
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "this model takes numbers of tokens, no recordings; export it without --text-input",
+        422,
+    )
 
 
 def _exchanged() -> ServingError:

@@ -3,10 +3,10 @@
 What decoders crash on, hang on or fill memory with ends here and not in the server. The model runs
 in the server: inputs of windows go there over a pipe, outputs come back.
 
-Messages to the server: ("ready", told), ("broken", line), ("forward", inputs), ("event", event),
-then for each job one of ("done", result, resident_bytes), ("refused", http_status, line,
-resident_bytes), ("failed", line, resident_bytes). Messages of the server: ("job", job),
-("outputs", outputs), ("no outputs",).
+Messages to the server (`worker_messages`): "ready" {told}, "broken" {line}, "forward" with arrays,
+"event" {the event}; then for each job one of "done" {result}, "refused" {status, line}, "failed"
+{line}, each with {resident_bytes}. Messages of the server: "job" {path or null, name, options},
+"outputs" with arrays, "no outputs".
 """
 
 from __future__ import annotations
@@ -17,18 +17,20 @@ import importlib
 import os
 import resource
 import signal
+import socket
 import sys
 import threading
 import time
 import traceback
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from errors import MediaError, UserError
+from server import worker_messages
+from server.worker_messages import Channel, MessageError
 
 if TYPE_CHECKING:
     from serving.listening import Answered, Opened
@@ -71,26 +73,31 @@ class NoOutputsError(Exception):
 # === The process ===
 
 
-def main(connection: Connection, settings: WorkerSettings, parent_id: int) -> None:
-    """Runs jobs until the pipe ends."""
+def main(end: socket.socket, settings: WorkerSettings, parent_id: int) -> None:
+    """Runs jobs until the other end of the socket pair is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _die_with_parent(parent_id)
+    channel = Channel(end)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         try:
-            recognizer = _made(settings, connection)
+            recognizer = _made(settings, channel)
         except UserError as error:
-            connection.send(("broken", str(error)))
+            channel.send("broken", {"line": str(error)})
             return
         # After that: making it may fetch weights of detectors into the cache.
         limit(settings.max_bytes)
-        connection.send(("ready", told()))
+        channel.send("ready", told())
         while True:
-            job = connection.recv()[1]
+            job = channel.receive().told
             signal.alarm(int(settings.max_job_s) + 1)
-            answer = _answer(connection, recognizer, settings, job)
+            kind, answer = _answer(channel, recognizer, settings, job)
             signal.alarm(0)
-            connection.send((*answer, resident_bytes()))
+            try:
+                channel.send(kind, {**answer, "resident_bytes": resident_bytes()})
+            except MessageError as error:
+                line = f"the answer cannot be sent: {error}"
+                channel.send("failed", {"line": line, "resident_bytes": resident_bytes()})
 
 
 def told() -> dict[str, Any]:
@@ -144,13 +151,13 @@ def _die_with_parent(parent_id: int) -> None:
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
-def _made(settings: WorkerSettings, connection: Connection) -> Any:
+def _made(settings: WorkerSettings, channel: Channel) -> Any:
     def forward(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        connection.send(("forward", inputs))
-        kind, *outputs = connection.recv()
-        if kind != "outputs":
+        channel.send("forward", arrays=inputs)
+        answer = channel.receive()
+        if answer.kind != "outputs":
             raise NoOutputsError
-        return dict(outputs[0])
+        return answer.arrays
 
     module, _, name = settings.factory.partition(":")
     make = getattr(importlib.import_module(module), name)
@@ -161,39 +168,49 @@ def _made(settings: WorkerSettings, connection: Connection) -> Any:
 
 
 def _answer(
-    connection: Connection, recognizer: Any, settings: WorkerSettings, job: dict[str, Any]
-) -> tuple[Any, ...]:
-    """The message that ends a job; a failure of the pipe itself is raised."""
+    channel: Channel, recognizer: Any, settings: WorkerSettings, job: dict[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """Kind and content of the message that ends a job; a failure of the channel is raised."""
     path, name = job["path"], job["name"]
-    listener = _Listener(connection, name, settings.max_media_s)
+    listener = _Listener(channel, name, settings.max_media_s)
     try:
         if path is None:
-            return "done", recognizer.read(job["options"]["text"], name).as_json()
+            return "done", {"result": recognizer.read(job["options"]["text"], name).as_json()}
         result = recognizer(path, **job["options"], name=name, listen=listener)
         listener.finish()
-        return "done", result.as_json()
+        return "done", {"result": result.as_json()}
     except TooLongError as error:
-        return "refused", 413, str(error)
+        return _refused(413, str(error))
     except MediaError as error:
-        return "refused", 422, str(error).replace(str(path), name)
+        return _refused(422, _renamed(error, path, name))
     except UserError as error:
-        return "refused", 400, str(error).replace(str(path), name)
+        return _refused(400, _renamed(error, path, name))
     except MemoryError:
         megabytes = settings.max_bytes // 2**20
-        return "refused", 422, f"{name}: needs more than {megabytes} MiB of memory; shorten it"
+        return _refused(422, f"{name}: needs more than {megabytes} MiB of memory; shorten it")
+    except worker_messages.TooLongError:
+        return _refused(422, f"{name}: its windows are too large; choose shorter ones")
     except NoOutputsError:
-        return "failed", "no outputs"
+        return "failed", {"line": "no outputs"}
     except (EOFError, BrokenPipeError, ConnectionResetError):
         raise
     except Exception:
-        return "failed", traceback.format_exc()
+        return "failed", {"line": traceback.format_exc()}
+
+
+def _refused(status: int, line: str) -> tuple[str, dict[str, Any]]:
+    return "refused", {"status": status, "line": line}
+
+
+def _renamed(error: UserError, path: str | None, name: str) -> str:
+    return str(error) if path is None else str(error).replace(path, name)
 
 
 class _Listener:
     """Turns what the recogniser tells into events of the stream."""
 
-    def __init__(self, connection: Connection, name: str, max_media_s: float) -> None:
-        self._connection = connection
+    def __init__(self, channel: Channel, name: str, max_media_s: float) -> None:
+        self._channel = channel
         self._name = name
         self._max_media_s = max_media_s
         self._sound: Any = None
@@ -252,7 +269,7 @@ class _Listener:
 
     def _send(self, event: dict[str, Any]) -> None:
         if event:
-            self._connection.send(("event", event))
+            self._channel.send("event", event)
 
 
 def _face(window: Any) -> dict[str, Any]:

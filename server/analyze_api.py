@@ -1,8 +1,9 @@
 """`POST /v1/analyze`: a recording goes in, what `predict --json` says of it comes out.
 
 The body is the recording itself, or a multipart form with it in the field `file`. Options come in
-the address or as fields of the form; a form with `text` alone asks about words. With `Accept: application/x-ndjson` the answer is a stream of
-events, one JSON object a line, while the work goes on.
+the address or as fields of the form; a form with `text` alone asks about words. With `Accept:
+application/x-ndjson` the answer is a stream of events, one JSON object a line, while the work goes
+on.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from starlette.types import Receive, Scope, Send
 from server.analysis import AnalysisPool
 from server.analysis_options import AnalysisOptions
 from server.limits import Limits
+from server.paths import ANALYZE
 from server.security import error_response
 from server.status import ServingError, invalid
-from server.uploads import Upload, display_name, too_large
+from server.uploads import Upload, display_name
 
-PATH = "/v1/analyze"
 STREAM_TYPE = "application/x-ndjson"
 WORDS_ALONE = "text"  # what `predict --text` calls them
 MAX_EVENTS_AHEAD = 64
@@ -45,7 +46,7 @@ def routes(pool_of: Callable[[], AnalysisPool], limits: Limits) -> list[Route]:
     Args:
       pool_of: the pool of the model that is served now; a ServingError where there is none.
     """
-    return [Route(PATH, Analyze(pool_of, limits), methods=["POST"])]
+    return [Route(ANALYZE, Analyze(pool_of, limits), methods=["POST"])]
 
 
 class Analyze:
@@ -59,14 +60,18 @@ class Analyze:
         request = Request(scope, receive)
         answer = _Answer(request, send, self._limits)
         try:
-            _check_length(request, self._limits)
             pool = self._pool_of()
-            with pool.admit(), Upload(_content_type(request), self._limits.max_upload_bytes) as own:
-                told = await _receive(request, own)
+            content_type = request.headers.get("content-type", "")
+            with Upload(content_type, self._limits.max_upload_bytes) as own:
+                with pool.receive():
+                    told = await _receive_in_time(request, own, self._limits.max_analysis_s)
                 path = own.path if own.is_recording else None
                 name = told.pop("name", "") or own.name or ("" if path else WORDS_ALONE)
                 options = AnalysisOptions.of(told)
-                result = await answer.work_out(pool, path, display_name(name), options)
+                if path is None and not (options.text or "").strip():
+                    raise invalid("text: no words in it; send some, or a recording")
+                with pool.admit():
+                    result = await answer.work_out(pool, path, display_name(name), options)
             await answer.give(result)
         except ServingError as error:
             with contextlib.suppress(ClientDisconnect):
@@ -78,16 +83,14 @@ class Analyze:
 # === The request ===
 
 
-def _check_length(request: Request, limits: Limits) -> None:
-    """Refuses before anything is read what says itself that it is too large."""
-    told = request.headers.get("content-length", "")
-    is_form = _content_type(request).startswith("multipart/")
-    if not is_form and told.isdecimal() and int(told) > limits.max_upload_bytes:
-        raise too_large(limits.max_upload_bytes)
-
-
-def _content_type(request: Request) -> str:
-    return request.headers.get("content-type", "")
+async def _receive_in_time(request: Request, upload: Upload, max_s: float) -> dict[str, str]:
+    try:
+        async with asyncio.timeout(max_s):
+            return await _receive(request, upload)
+    except TimeoutError:
+        code = grpc.StatusCode.DEADLINE_EXCEEDED
+        message = f"the recording did not arrive within {max_s:g} s; compress it, or cut it"
+        raise ServingError(code, message, 408) from None
 
 
 async def _receive(request: Request, upload: Upload) -> dict[str, str]:

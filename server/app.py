@@ -6,14 +6,11 @@ Import it once TensorFlow is (`quiet.import_tensorflow`): the gRPC stubs need it
 from __future__ import annotations
 
 import contextlib
-import logging
-import signal
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -22,12 +19,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
 
 import progress
 from errors import UserError
-from server import analyze_api, page_api
+from server import analyze_api, page_api, paths
 from server.analysis import AnalysisPool, PoolOfModel
-from server.grpc_api import GrpcServer
+from server.budget import HELD_BODIES, Budget
+from server.grpc_server import GrpcServer
 from server.limits import Limits
 from server.loaded_version import load_version
 from server.metrics import Metrics
@@ -35,15 +34,18 @@ from server.model_server import ModelServer
 from server.model_store import ModelStore, open_source
 from server.rest_api import RestApi
 from server.security import Guard, error_response
+from server.signals import until_told
 from server.sockets import Listener, TimedProtocol, listen, take_port
 from server.status import ServingError
 
-HEALTH_PATH = "/healthz"
 MAX_CONNECTIONS = 512
 KEEP_ALIVE_S = 5
 # Of the request line and headers together.
 MAX_HEADER_BYTES = 32 * 1024
 START_S = 30.0
+POLL_S = 0.01
+# For the last answers once running requests have had their time.
+ANSWER_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Server:
     Attributes:
       rest_port: the real one, once started.
       grpc_port: the real one, once started.
+      budget: bytes that predictions hold.
     """
 
     def __init__(self, settings: ServeSettings) -> None:
@@ -88,7 +91,7 @@ class Server:
         self.rest_port = settings.rest_port
         self.grpc_port = settings.grpc_port
         self._is_draining = False
-        self._http: uvicorn.Server | None = None
+        self._end_s = 0.0
         self._ends = contextlib.ExitStack()
 
     def __enter__(self) -> Server:
@@ -116,26 +119,30 @@ class Server:
         self._metrics = Metrics(source.name)
         self._store = ModelStore(source, load_version, settings.poll_s)
         self.model_server = ModelServer(self._store, limits, self._metrics)
-        self._grpc = GrpcServer(self.model_server, limits, self._metrics, settings.token)
+        self.budget = Budget(HELD_BODIES * limits.max_body_bytes, self._metrics)
+        ends.callback(lambda: self.model_server.close(self._left_s()))
+        self._grpc = GrpcServer(
+            self.model_server, limits, self._metrics, self.budget, settings.token, self._is_ready
+        )
+        ends.callback(self._grpc.stop)
         self.grpc_port = take_port(
             self._grpc.bind, settings.host, settings.grpc_port, "--grpc-port"
         )
-        ends.callback(self.model_server.close)
         self._store.start()
+        self._rest = RestApi(self.model_server, self._metrics, self.budget, self._is_ready)
+        ends.callback(self._rest.workers.give_up)
         app = self._application(ends, rest.is_loopback)
-        self._http = ends.enter_context(_answering(app, rest, limits))
+        self._http = ends.enter_context(_answering(app, rest))
         self._grpc.start()
-        ends.enter_context(_stopping(self._grpc))
+        ends.callback(self._drain)
 
     def _application(self, ends: contextlib.ExitStack, is_loopback: bool) -> Guard:
         settings, limits = self.settings, self.settings.limits
-        rest = RestApi(self.model_server, limits, self._metrics, self._is_ready)
-        ends.callback(rest.close)
-        routes: list[BaseRoute] = [*rest.routes(), *page_api.routes(self._about)]
+        routes: list[BaseRoute] = [*self._rest.routes(), *page_api.routes(self._about)]
         if settings.analyze:
-            pool_of = PoolOfModel(self.model_server.config, self._pool)
-            ends.callback(pool_of.close)
-            routes += analyze_api.routes(pool_of, limits)
+            self._pools = PoolOfModel(self.model_server.config, self._pool)
+            ends.callback(lambda: self._close_pools(self._left_s()))
+            routes += analyze_api.routes(self._pools, limits)
         app = Starlette(
             routes=routes,
             exception_handlers={
@@ -145,7 +152,7 @@ class Server:
                 Exception: _defect,
             },
         )
-        open_paths = page_api.PUBLIC_PATHS | {HEALTH_PATH}
+        open_paths = page_api.PUBLIC_PATHS | {paths.HEALTH, paths.READY}
         return Guard(app, limits, settings.token, open_paths, is_loopback)
 
     def _pool(self, config: dict[str, Any]) -> AnalysisPool:
@@ -171,18 +178,41 @@ class Server:
             )
 
     def stop(self) -> None:
-        """Takes nothing new, lets what runs end within `limits.drain_s`, frees ports and memory."""
+        """Takes nothing new, lets what runs end within `limits.drain_s`, frees ports and memory.
+
+        What still runs then is answered with UNAVAILABLE.
+        """
+        self._end_s = time.monotonic() + self.settings.limits.drain_s
         self._is_draining = True
-        if self._http is not None:
-            self._http.should_exit = True  # waited for below; both drain at the same time
         self._ends.close()
+
+    def _drain(self) -> None:
+        """REST, gRPC and recordings at the same time, up to the one end."""
+        self._http.config.timeout_graceful_shutdown = round(self._left_s() + ANSWER_S)
+        self._http.should_exit = True
+        self._grpc.refuse(self._left_s())
+        recordings = threading.Thread(target=self._close_pools, args=(self._left_s(),))
+        recordings.start()
+        for workers in (self._rest.workers, self._grpc.workers):
+            workers.wait_idle(self._end_s)
+        for workers in (self._rest.workers, self._grpc.workers):
+            workers.give_up()
+        recordings.join()
+
+    def _close_pools(self, drain_s: float) -> None:
+        if self.settings.analyze:
+            self._pools.close(drain_s)
+
+    def _left_s(self) -> float:
+        return max(0.0, self._end_s - time.monotonic())
 
     def addresses(self) -> str:
         """What is served where, in a few words."""
         host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
-        newest = next(s.version for s in self._store.statuses() if s.state == "AVAILABLE")
+        versions = [s.version for s in self._store.statuses() if s.state == "AVAILABLE"]
+        newest = f"version {versions[0]}" if versions else "no version"
         return (
-            f"serving {self._store.name} version {newest}: http://{host}:{self.rest_port}/"
+            f"serving {self._store.name} {newest}: http://{host}:{self.rest_port}/"
             f" and gRPC {host}:{self.grpc_port}"
         )
 
@@ -191,7 +221,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def _answering(app: Guard, rest: Listener, limits: Limits) -> Iterator[uvicorn.Server]:
+def _answering(app: ASGIApp, rest: Listener) -> Iterator[uvicorn.Server]:
     """uvicorn in a thread of its own, with a loop of its own."""
     config = uvicorn.Config(
         app,
@@ -207,7 +237,6 @@ def _answering(app: Guard, rest: Listener, limits: Limits) -> Iterator[uvicorn.S
         server_header=False,
         limit_concurrency=MAX_CONNECTIONS,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=max(1, round(limits.drain_s)),
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
     )
     server = uvicorn.Server(config)
@@ -215,24 +244,16 @@ def _answering(app: Guard, rest: Listener, limits: Limits) -> Iterator[uvicorn.S
         target=server.run, args=([rest.socket],), name="rest-loop", daemon=True
     )
     thread.start()
-    give_up_s = time.monotonic() + START_S
-    while not server.started:
-        if not thread.is_alive() or time.monotonic() > give_up_s:
-            raise UserError(f"--rest-port {rest.port}: HTTP did not start; try another port")
-        time.sleep(0.01)
     try:
+        give_up_s = time.monotonic() + START_S
+        while not server.started:
+            if not thread.is_alive() or time.monotonic() > give_up_s:
+                raise UserError(f"--rest-port {rest.port}: HTTP did not start; try another port")
+            time.sleep(POLL_S)
         yield server
     finally:
         server.should_exit = True
         thread.join()
-
-
-@contextlib.contextmanager
-def _stopping(server: GrpcServer) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        server.stop()
 
 
 # === Errors that are no answer of an endpoint ===
@@ -267,24 +288,7 @@ def serve(settings: ServeSettings) -> None:
     Raises:
       UserError: cannot start.
     """
-    # It writes a traceback for every message that is none.
-    logging.getLogger("grpc._server").setLevel(logging.CRITICAL)
-    told: list[int] = []
-    before: dict[int, Any] = {}
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        told.append(number)
-        for other, handler in before.items():
-            signal.signal(other, handler)
-
-    for one in (signal.SIGINT, signal.SIGTERM):
-        before[one] = signal.signal(one, on_signal)
-    try:
-        with Server(settings) as server:
-            progress.say(f"{server.addresses()}; Ctrl-C stops")
-            while not told:
-                time.sleep(0.1)
-            progress.say(f"stopping; running requests have {settings.limits.drain_s:g} s")
-    finally:
-        for other, handler in before.items():
-            signal.signal(other, handler)
+    with until_told() as wait, Server(settings) as server:
+        progress.say(f"{server.addresses()}; Ctrl-C stops")
+        wait()
+        progress.say(f"stopping; running requests have {settings.limits.drain_s:g} s")

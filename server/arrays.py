@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,7 +47,7 @@ def check(specs: dict[str, Spec], inputs: Arrays) -> int:
     Raises:
       ServingError: INVALID_ARGUMENT, naming the input, what is wanted and what was received.
     """
-    _check_names(specs, inputs)
+    check_names(specs, inputs)
     for name, spec in specs.items():
         _check_one(name, spec, inputs[name])
     rows = {name: inputs[name].shape[0] for name in specs}
@@ -61,8 +61,15 @@ def check(specs: dict[str, Spec], inputs: Arrays) -> int:
     return num_rows
 
 
-def _check_names(specs: dict[str, Spec], inputs: Arrays) -> None:
-    """In the words of tensorflow/serving, servables/tensorflow/predict_util.cc."""
+def check_names(specs: dict[str, Spec], inputs: Collection[str]) -> None:
+    """Judges the names alone, before anything is decoded.
+
+    Args:
+      inputs: names received, or a mapping of them.
+    Raises:
+      ServingError: INVALID_ARGUMENT, in the words of tensorflow/serving,
+        servables/tensorflow/predict_util.cc.
+    """
     wanted = ",".join(sorted(specs))
     extra = sorted(set(inputs) - set(specs))
     missing = sorted(set(specs) - set(inputs))
@@ -191,12 +198,6 @@ def size_of(specs: dict[str, Spec], inputs: Arrays) -> Size:
     strings = [inputs[name] for name, spec in specs.items() if spec.dtype == "object"]
     string_bytes = sum(len(item) for value in strings for item in value.flat)
     return Size(num_rows_of(inputs), inner, string_bytes)
-
-
-def padded_bytes(specs: dict[str, Spec], requests: Sequence[Arrays]) -> int:
-    """What a merged batch of checked requests costs, see `Size.cost_bytes`."""
-    sizes = (size_of(specs, request) for request in requests)
-    return functools.reduce(Size.together, sizes).cost_bytes(specs)
 
 
 def merged(specs: dict[str, Spec], requests: Sequence[Arrays]) -> Arrays:

@@ -1,4 +1,4 @@
-"""Tensors as TensorFlow Serving writes them in JSON.
+"""Inputs as TensorFlow Serving writes them in JSON.
 
 Source: tensorflow/serving, g3doc/api_rest.md and util/json_tensor.cc. Stricter than it in two
 things: a name that comes twice in an object is refused (it takes the first), and so are NaN and
@@ -11,12 +11,14 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from server.budget import STRING_BYTES
 from server.status import invalid
 
 if TYPE_CHECKING:
@@ -27,7 +29,10 @@ MAX_RANK = 8
 SHOWN_CHARACTERS = 60
 # Kind of a NumPy dtype -> what JSON may say for it.
 JSON_TYPES: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
-BYTES_SUFFIX = "_bytes"
+
+
+def _unbounded(num_bytes: int) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,13 @@ class PredictBody:
     is_rows: bool
     value: Any
 
-    def tensors(self, specs: dict[str, Spec]) -> dict[str, np.ndarray]:
+    def tensors(
+        self, specs: dict[str, Spec], reserve: Callable[[int], None] = _unbounded
+    ) -> dict[str, np.ndarray]:
         """The inputs of a signature.
 
+        Args:
+          reserve: called with the bytes of each array before it is made; may raise.
         Returns:
           name -> array of the signature's dtype; strings as object arrays of bytes. Ranks, rows
           and fixed sizes are not compared here.
@@ -53,7 +62,7 @@ class PredictBody:
           ServingError: missing, unknown, ragged or of another type; the message names the input.
         """
         columns = (_columns_of_rows if self.is_rows else _columns)(self.value, specs)
-        return {name: _tensor(name, columns[name], specs[name].dtype) for name in specs}
+        return {name: _tensor(name, columns[name], specs[name].dtype, reserve) for name in specs}
 
 
 # === Reading ===
@@ -162,11 +171,12 @@ def _is_base64(value: dict[str, Any]) -> bool:
 # === One tensor ===
 
 
-def _tensor(name: str, value: Any, dtype: str) -> np.ndarray:
+def _tensor(name: str, value: Any, dtype: str, reserve: Callable[[int], None]) -> np.ndarray:
     """Nested lists as an array; types are looked at one by one, as NumPy would convert them."""
     values, shape = _flat(name, value)
     kinds = set(map(type, values))
     if dtype == "object":
+        reserve(sum(STRING_BYTES + _length(one) for one in values))
         return np.array([_bytes(name, one) for one in values], object).reshape(shape)
     allowed = JSON_TYPES[np.dtype(dtype).kind]
     if kinds - allowed:
@@ -174,6 +184,7 @@ def _tensor(name: str, value: Any, dtype: str) -> np.ndarray:
         raise invalid(
             f"{name}: JSON Value: {_shown(wrong)} is not of expected type: {_type_name(dtype)}"
         )
+    reserve(len(values) * np.dtype(dtype).itemsize)
     return _numbers(name, values, np.dtype(dtype)).reshape(shape)
 
 
@@ -219,6 +230,12 @@ def _numbers(name: str, values: list[Any], dtype: np.dtype) -> np.ndarray:
     return wide.astype(dtype)
 
 
+def _length(value: Any) -> int:
+    """Of a string, as it came."""
+    text = value.get("b64") if isinstance(value, dict) else value
+    return len(text) if isinstance(text, str) else 0
+
+
 def _bytes(name: str, value: Any) -> bytes:
     if isinstance(value, str):
         try:
@@ -247,48 +264,3 @@ def _shown(value: Any) -> str:
         return "a very large number"
     text = json.dumps(value) if not isinstance(value, str) else value
     return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
-
-
-# === Writing ===
-
-
-def write_outputs(outputs: dict[str, np.ndarray], is_rows: bool) -> bytes:
-    """`{"predictions": ...}` by row, or `{"outputs": ...}` by tensor; one output has no name.
-
-    Args:
-      outputs: name -> (rows, ...); strings as object arrays of bytes, as base64 when the name
-        ends with `_bytes`.
-    """
-    values = {name: _listed(name, outputs[name]) for name in sorted(outputs)}
-    if not is_rows:
-        made: Any = values if len(values) > 1 else next(iter(values.values()))
-        return _dumped({"outputs": made})
-    if len(values) == 1:
-        return _dumped({"predictions": next(iter(values.values()))})
-    rows = zip(*values.values(), strict=True)
-    return _dumped({"predictions": [dict(zip(values, row, strict=True)) for row in rows]})
-
-
-def _dumped(value: Any) -> bytes:
-    # NaN and Infinity as bare words, as TensorFlow Serving writes them.
-    return json.dumps(value, ensure_ascii=False, allow_nan=True).encode("utf-8", "replace")
-
-
-def _listed(name: str, array: np.ndarray) -> Any:
-    if array.dtype == object:
-        as_base64 = name.endswith(BYTES_SUFFIX)
-        values: list[Any] = [_string(value, as_base64) for value in array.ravel()]
-    elif array.dtype.kind == "f" and array.dtype.itemsize < 8:
-        # The shortest decimal that reads back as the same float, without digits of a double.
-        values = list(map(float, array.ravel().astype("U32").tolist()))
-    else:
-        return array.tolist()
-    boxed = np.empty(len(values), object)
-    boxed[:] = values
-    return boxed.reshape(array.shape).tolist()
-
-
-def _string(value: Any, as_base64: bool) -> Any:
-    if as_base64:
-        return {"b64": base64.b64encode(value).decode("ascii")}
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -12,10 +12,10 @@ class Limits:
     """Every bound of the server.
 
     Attributes:
-      max_body_bytes: of a prediction, over HTTP and gRPC alike.
+      max_body_bytes: of a prediction, over HTTP and gRPC alike; all together hold four times that.
       max_upload_bytes: of a recording sent to `/v1/analyze`.
       max_media_s: longest recording that is analysed.
-      max_analysis_s: after that long its worker is killed.
+      max_analysis_s: after that long its worker is killed; an upload may take as long to arrive.
       max_worker_bytes: memory that a worker may ask for; it is killed above that.
       num_workers: recordings analysed at a time.
       max_waiting_uploads: that wait for a worker; more are refused.
@@ -24,7 +24,8 @@ class Limits:
       batch_wait_s: how long a request waits for others to share its batch.
       max_queued_rows: rows that wait; more are refused.
       request_timeout_s: a request that waited longer is answered with DEADLINE_EXCEEDED.
-      drain_s: how long running requests may take once the server was told to stop.
+      drain_s: how long running requests may take once the server was told to stop; what runs
+        longer is answered with UNAVAILABLE.
     """
 
     max_body_bytes: int = 64 * MIB

@@ -15,8 +15,8 @@ import numpy as np
 import quiet
 from errors import UserError
 from server.arrays import Arrays
-from server.model_source import number_of
 from server.status import ServingError, invalid
+from serving.export_folder import number_of, read_config
 from serving.safe_graph import require_safe
 
 LOG = logging.getLogger(__name__)
@@ -138,30 +138,42 @@ def load_version(folder: Path) -> LoadedVersion:
     Args:
       folder: of the version; its name is the number, 1 if it is none.
     Raises:
-      UserError: not an export, unsafe, or damaged.
+      UserError: not an export, unsafe, damaged, or changed in the meantime.
     """
-    require_safe(folder)
+    checked = require_safe(folder)
     quiet.import_tensorflow()
-    from serving.export import read_config, read_saved
-    from serving.warmup import read_signatures
+    from serving.export import read_saved
 
-    signatures = read_signatures(folder)
-    saved = read_saved(folder)
+    definitions = checked.signature_defs
+    signatures = {name: _specs(definitions[name]) for name in sorted(definitions) if _is_for(name)}
+    try:
+        config, saved = read_config(checked.folder), read_saved(checked.folder)
+    except UserError as error:  # under the name that it was asked for
+        raise UserError(str(error).replace(str(checked.folder), str(folder))) from error
+    checked.require_unchanged()
     functions = {name: saved.signatures[name] for name in signatures}
     number = number_of(folder) or 1
-    config, definitions = read_config(folder), _signature_defs(folder)
     return LoadedVersion(number, folder, config, signatures, definitions, functions, saved)
 
 
-def _signature_defs(folder: Path) -> Mapping[str, Any]:
-    from tensorflow.core.protobuf import saved_model_pb2
+def _is_for(name: str) -> bool:
+    """Whether clients may call a signature; TensorFlow's own begin with two underscores."""
+    return not name.startswith("__")
 
-    saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-    kept = {}
-    for name, definition in saved.meta_graphs[0].signature_def.items():
-        kept[name] = type(definition)()
-        kept[name].CopyFrom(definition)  # the graph itself is not kept
-    return kept
+
+def _specs(definition: Any) -> dict[str, Any]:
+    """Input -> what it takes, as `warmup.read_signatures` tells it of a file."""
+    import tensorflow as tf
+
+    from serving.warmup import Spec
+
+    return {
+        name: Spec(
+            np.dtype(tf.as_dtype(info.dtype).as_numpy_dtype).name,
+            tuple(d.size if d.size >= 0 else None for d in info.tensor_shape.dim),
+        )
+        for name, info in sorted(definition.inputs.items())
+    }
 
 
 def _array(tensor: Any) -> np.ndarray:

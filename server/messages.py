@@ -6,7 +6,7 @@ Importing this module imports TensorFlow: the published stubs are made over its 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from google.protobuf import json_format
 from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
+from server.budget import STRING_BYTES
 from server.status import invalid
 
 if TYPE_CHECKING:
@@ -40,18 +41,23 @@ FIELDS = {
 }
 # error_codes.proto of TensorFlow, which StatusProto uses; another code is UNKNOWN.
 UNKNOWN_CODE = 2
+# One value may stand for all of a tensor up to this size: a few bytes must not become many.
+MAX_REPEATED_BYTES = 64 * 1024
 
 # === Tensors ===
 
 
-def to_array(name: str, tensor: Any, spec: Spec, max_bytes: int) -> np.ndarray:
+def to_array(
+    name: str, tensor: Any, spec: Spec, max_bytes: int, reserve: Callable[[int], None]
+) -> np.ndarray:
     """A TensorProto as array, once its dtype, shape and length agree; nothing larger is allocated.
 
     Args:
       name: of the input, for messages.
       tensor: as received; values come as `tensor_content` or in the dtype's own field, where the
-        last of fewer numbers stands for the rest, as in TensorFlow.
+        last of fewer numbers stands for the rest, as in TensorFlow, up to 64 KiB.
       max_bytes: of the array.
+      reserve: called with the bytes of the array before it is made; may raise.
     Returns:
       array of the spec's dtype, perhaps read-only; strings as object array of bytes.
     Raises:
@@ -63,26 +69,44 @@ def to_array(name: str, tensor: Any, spec: Spec, max_bytes: int) -> np.ndarray:
         told = types_pb2.DataType.Name(tensor.dtype) if tensor.dtype in received else tensor.dtype
         raise invalid(f"{name}: wants {types_pb2.DataType.Name(number)}, received {told}")
     shape = _shape(name, tensor, len(spec.shape))
-    num_values, dtype = math.prod(shape), np.dtype(spec.dtype)
-    if num_values * dtype.itemsize > max_bytes:
+    dtype = np.dtype(spec.dtype)
+    num_bytes = math.prod(shape) * dtype.itemsize
+    if num_bytes > max_bytes:
         raise invalid(f"{name}: shape {list(shape)} is larger than {max_bytes} bytes, the limit")
     if tensor.tensor_content:
-        return _of_content(name, tensor.tensor_content, shape, dtype)
+        return _of_content(name, tensor, shape, dtype, reserve)
     values = getattr(tensor, field)
     if dtype.kind == "O":
-        return _strings(name, values, shape)
+        return _strings(name, values, shape, reserve)
+    _check_number(name, values, shape, num_bytes)
+    reserve(num_bytes)
+    return _numbers(name, values, shape, dtype)
+
+
+def _check_number(name: str, values: Sequence[Any], shape: tuple[int, ...], num_bytes: int) -> None:
+    num_values = math.prod(shape)
     if len(values) > num_values or (num_values and not values):
         raise invalid(f"{name}: shape {list(shape)} needs {num_values} values, holds {len(values)}")
+    if len(values) < num_values and num_bytes > MAX_REPEATED_BYTES:
+        raise invalid(
+            f"{name}: shape {list(shape)} needs {num_values} values, holds {len(values)};"
+            f" one stands for the rest up to {MAX_REPEATED_BYTES} bytes only"
+        )
+
+
+def _numbers(
+    name: str, values: Sequence[Any], shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> np.ndarray:
+    # half_val holds the bits of each number.
+    stored = np.dtype(np.uint16) if dtype == np.float16 else dtype
     try:
-        if field == "half_val":
-            made = np.array(list(values), np.uint16).view(np.float16)
-        else:
-            made = np.array(list(values), dtype)  # of the message itself, 256 becomes 0
+        made = np.fromiter(values, stored, len(values)).view(dtype)
     except (OverflowError, ValueError, TypeError) as error:
-        raise invalid(f"{name}: a number does not fit {spec.dtype}") from error
-    return np.pad(made, (0, num_values - len(made)), "edge" if num_values else "empty").reshape(
-        shape
-    )
+        raise invalid(f"{name}: a number does not fit {dtype.name}") from error
+    num_missing = math.prod(shape) - len(made)
+    if num_missing:
+        made = np.pad(made, (0, num_missing), "edge")
+    return made.reshape(shape)
 
 
 def _shape(name: str, tensor: Any, rank: int) -> tuple[int, ...]:
@@ -98,11 +122,17 @@ def _shape(name: str, tensor: Any, rank: int) -> tuple[int, ...]:
 
 
 def _of_content(
-    name: str, content: bytes, shape: tuple[int, ...], dtype: np.dtype[Any]
+    name: str,
+    tensor: Any,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    reserve: Callable[[int], None],
 ) -> np.ndarray:
     if dtype.kind == "O":
         raise invalid(f"{name}: strings are taken in string_val, not in tensor_content")
     wanted = math.prod(shape) * dtype.itemsize
+    reserve(wanted)
+    content = tensor.tensor_content
     if len(content) != wanted:
         raise invalid(
             f"{name}: shape {list(shape)} needs {wanted} bytes of tensor_content,"
@@ -113,12 +143,17 @@ def _of_content(
     return np.frombuffer(content, dtype).reshape(shape)
 
 
-def _strings(name: str, values: Sequence[bytes], shape: tuple[int, ...]) -> np.ndarray:
+def _strings(
+    name: str, values: Sequence[bytes], shape: tuple[int, ...], reserve: Callable[[int], None]
+) -> np.ndarray:
     # One long string that stands for many would be copied for each.
     if len(values) != math.prod(shape):
         wanted = math.prod(shape)
         raise invalid(f"{name}: shape {list(shape)} needs {wanted} strings, holds {len(values)}")
-    return np.array(list(values), object).reshape(shape)
+    reserve(sum(STRING_BYTES + len(value) for value in values))
+    made = np.empty(len(values), object)
+    made[:] = values
+    return made.reshape(shape)
 
 
 # === Status and metadata ===

@@ -122,7 +122,7 @@ class Metrics:
         self._queued.labels(self.model_name).inc(change)
 
     def rejected(self, reason: str) -> None:
-        """A request was refused: queue_full, deadline, too_large, unavailable or analysis."""
+        """A request was refused: queue_full, deadline, too_large, unavailable."""
         self._rejected.labels(self.model_name, reason).inc()
 
     def version(self, number: int, is_available: bool) -> None:

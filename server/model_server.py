@@ -207,7 +207,11 @@ class ModelServer:
 
     # === End ===
 
-    def close(self) -> None:
-        """Takes no more, answers what waits (at most `limits.drain_s`), unloads the versions."""
+    def close(self, drain_s: float | None = None) -> None:
+        """Takes no more, answers what waits, unloads the versions.
+
+        Args:
+          drain_s: how long that may take; `limits.drain_s` when None.
+        """
         self._is_closing = True
-        self.store.stop(self.limits.drain_s)
+        self.store.stop(self.limits.drain_s if drain_s is None else drain_s)

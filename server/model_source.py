@@ -9,7 +9,7 @@ from typing import Protocol
 
 from errors import UserError
 from serving.bundle_folder import is_bundle, read_bundle
-from serving.export_folder import SAVED_MODEL
+from serving.export_folder import SAVED_MODEL, number_of, versions_in
 
 RUN = "run.json"  # modeling.run_folder knows it too, and brings TensorFlow along
 REMEDY = "give what `export --run RUN --out OUT` or `export --run RUN --serving DIR` wrote"
@@ -80,27 +80,6 @@ def _checked(name: str | None, folder: Path) -> str:
             f"--name {name!r}: not a name for a model; use letters, digits, _, - and . (at most 63)"
         )
     return name
-
-
-def number_of(path: Path) -> int | None:
-    """Version number that a folder's name says; TensorFlow Serving's are positive 64-bit."""
-    name = path.name
-    is_number = name.isascii() and name.isdigit() and name[0] != "0" and len(name) < 19
-    return int(name) if is_number else None
-
-
-def versions_in(home: Path) -> dict[int, Path]:
-    """Number -> folder of the versions in a folder; what is being written there is left out.
-
-    Raises:
-      OSError: the folder cannot be read.
-    """
-    found = {}
-    for path in home.iterdir():
-        number = number_of(path)
-        if number is not None and (path / SAVED_MODEL).is_file():
-            found[number] = path
-    return found
 
 
 # === Kinds ===

@@ -16,6 +16,7 @@ from errors import UserError
 from server.loaded_version import LoadedVersion
 from server.model_source import Found, Source, open_source
 from server.status import ServingError, invalid
+from serving.safe_graph import listing
 
 __all__ = ["ModelStore", "VersionStatus", "open_source"]
 
@@ -141,9 +142,7 @@ class ModelStore:
         try:
             found = self._source.look()
         except (OSError, UserError) as error:
-            LOG.warning(
-                "%s: keeping its versions, the folder cannot be read (%s)", self.name, error
-            )
+            LOG.warning("%s: keeps its versions, its folder cannot be read (%s)", self.name, error)
             return
         wanted = self._load_wanted(found)
         self._move_labels(found.labels)
@@ -213,9 +212,12 @@ class ModelStore:
             returned = [entry for entry in self._retired if entry.num_leases == 0]
             self._retired = [entry for entry in self._retired if entry.num_leases]
         for entry in returned:
-            self.listen(entry.loaded, False)
-            entry.loaded.close()
             number = entry.loaded.number
+            try:
+                self.listen(entry.loaded, False)
+                entry.loaded.close()
+            except Exception:  # the others still have to go
+                LOG.exception("version %d of %s was not closed in order", number, self.name)
             with self._lock:
                 is_back = number in self._entries
             if not is_back:
@@ -294,6 +296,5 @@ def unknown_label(label: str) -> ServingError:
 def _mark(folder: Path) -> object:
     """What changes when the files of a version do."""
     with contextlib.suppress(OSError):
-        about = ((path, path.lstat()) for path in sorted(folder.rglob("*")))
-        return tuple((str(path), one.st_size, one.st_mtime_ns) for path, one in about)
+        return listing(folder.resolve())
     return None

@@ -15,7 +15,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from server import security
 from server.limits import Limits
+from server.paths import ABOUT, PAGE
 from serving.model_card import LAW, LIMITS, model_card
 
 FOLDER = Path(__file__).parent / "page"
@@ -24,19 +26,7 @@ CONTENT_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
 }
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:;"
-    " connect-src 'self'; media-src 'self' blob:; base-uri 'none'; form-action 'none';"
-    " frame-ancestors 'none'"
-)
-HEADERS = {
-    "Cache-Control": "no-cache",
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "Permissions-Policy": "camera=(self), microphone=(self)",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
-ABOUT = "/v1/about"
+HEADERS = {**security.HEADERS, "cache-control": "no-cache"}
 
 
 def _files() -> dict[str, Path]:
@@ -46,7 +36,7 @@ def _files() -> dict[str, Path]:
         for path in sorted(FOLDER.iterdir())
         if path.suffix in CONTENT_TYPES and path.name != "index.html"
     }
-    return {"/": FOLDER / "index.html", **files}
+    return {PAGE: FOLDER / "index.html", **files}
 
 
 # What a browser asks for before it can send a token.
@@ -69,11 +59,11 @@ def routes(about: Callable[[], dict[str, Any]]) -> list[Route]:
 
 def _page(file: Path) -> Callable[[Request], Awaitable[Response]]:
     content = file.read_bytes()
-    headers = HEADERS | {"ETag": f'"{hashlib.sha256(content).hexdigest()[:32]}"'}
+    headers = HEADERS | {"etag": f'"{hashlib.sha256(content).hexdigest()[:32]}"'}
     content_type = CONTENT_TYPES[file.suffix]
 
     async def answer(request: Request) -> Response:
-        if headers["ETag"] in request.headers.get("if-none-match", ""):
+        if headers["etag"] in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
         return Response(content, headers=headers, media_type=content_type)
 
@@ -101,6 +91,7 @@ def about_of(
         "version": version,
         "labels": list(config["labels"]),
         "streams": list(config["streams"]),
+        "text_input": config.get("text_input"),
         "recipe": config["recipe"]["name"],
         "synthetic": bool(config["synthetic"]),
         "leak_allowed": bool(

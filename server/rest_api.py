@@ -6,42 +6,38 @@ and metadata as JSON) and model_servers/http_rest_api_handler.cc.
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
+import functools
 import re
-import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-import grpc
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from server import json_tensors
-from server.limits import Limits
-from server.status import ServingError, invalid
+from server import json_outputs, json_tensors, paths
+from server.status import invalid
+from server.workers import Workers
 
 if TYPE_CHECKING:
+    from server.arrays import Arrays
+    from server.budget import Budget, Hold
+    from server.loaded_version import LoadedVersion
     from server.metrics import Metrics
     from server.model_server import ModelServer
 
-Result = TypeVar("Result")
-
+# Their fixed parts in any case, as there; names and labels as they are.
 PREDICT_PATH = re.compile(
-    r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?:(classify|regress|predict)"
+    r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?:(classify|regress|predict)",
+    re.IGNORECASE,
 )
 STATUS_PATH = re.compile(
-    r"/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?(?:/(metadata))?"
+    r"/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?(?:/(metadata))?",
+    re.IGNORECASE,
 )
 LARGEST_VERSION = 2**63 - 1
-# As many requests can wait for their batches; the rest stands in line, up to as many again.
-NUM_THREADS = 64
-# Lists of Python take some ten times the memory of their JSON, and one core reads one at a time.
-NUM_PARSERS = 2
-# Bodies held at a time, in largest bodies.
-HELD_BODIES = 4
 JSON_TYPE = "application/json"
 
 
@@ -60,42 +56,35 @@ class RestApi:
 
     Args:
       model_server: answers.
-      limits: `max_body_bytes`.
       metrics: counts requests.
+      budget: of all requests.
       is_ready: whether requests should be sent here now.
     """
 
     def __init__(
         self,
         model_server: ModelServer,
-        limits: Limits,
         metrics: Metrics,
+        budget: Budget,
         is_ready: Callable[[], bool],
     ) -> None:
         self._server = model_server
         self._metrics = metrics
         self._is_ready = is_ready
-        self._threads = ThreadPoolExecutor(NUM_THREADS, thread_name_prefix="rest")
-        self._parsers = threading.BoundedSemaphore(NUM_PARSERS)
-        self._num_running = 0
-        self._num_bytes_held = 0
-        self._most_bytes_held = HELD_BODIES * limits.max_body_bytes
+        self._budget = budget
+        self.workers = Workers("rest", metrics)
 
     def routes(self) -> list[Route]:
         """Routes for Starlette."""
         return [
-            Route("/v1/models", self._status, methods=["GET"]),
-            Route("/v1/models/{rest:path}", self._status, methods=["GET"]),
-            Route("/v1/models/{rest:path}", self._predict, methods=["POST"]),
+            _in_any_case("/v1/models", self._status, "GET"),
+            _in_any_case("/v1/models/{rest:path}", self._status, "GET"),
+            _in_any_case("/v1/models/{rest:path}", self._predict, "POST"),
             Route("/monitoring/prometheus/metrics", self._metrics_text, methods=["GET"]),
             Route("/metrics", self._metrics_text, methods=["GET"]),
-            Route("/healthz", self._healthz, methods=["GET"]),
-            Route("/readyz", self._readyz, methods=["GET"]),
+            Route(paths.HEALTH, self._healthz, methods=["GET"]),
+            Route(paths.READY, self._readyz, methods=["GET"]),
         ]
-
-    def close(self) -> None:
-        """Ends the threads; what did not begin is dropped."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
     # === Endpoints ===
 
@@ -104,15 +93,21 @@ class RestApi:
         if not target.name:
             raise invalid("Missing model name in request.")
         text = self._metadata_json if target.verb == "metadata" else self._status_json
-        return Response(await self._in_thread(lambda: text(target)), media_type=JSON_TYPE)
+        return Response(await self.workers.run(lambda: text(target)), media_type=JSON_TYPE)
 
     async def _predict(self, request: Request) -> Response:
         target = _target(PREDICT_PATH, request)
-        body = await self._whole_body(request)
+        hold = self._budget.hold()
+        pieces: list[bytes] = []
         try:
-            answer = await self._in_thread(lambda: self._answer(target, body))
-        finally:
-            self._num_bytes_held -= len(body)
+            async for piece in request.stream():
+                hold.add(len(piece))
+                pieces.append(piece)
+        except BaseException:
+            hold.close()
+            raise
+        work = functools.partial(self._answer, target, pieces, hold)
+        answer = await self.workers.run(work, hold.close)
         return Response(answer, media_type=JSON_TYPE)
 
     async def _metrics_text(self, request: Request) -> Response:
@@ -128,19 +123,33 @@ class RestApi:
 
     # === What blocks ===
 
-    def _answer(self, target: Target, body: bytes) -> bytes:
-        method = target.verb.capitalize()
-        with self._metrics.timed("REST", method):
+    def _answer(self, target: Target, pieces: list[bytes], hold: Hold) -> bytes:
+        """The answer to a body, whose pieces are taken out of the list."""
+        with (
+            self._metrics.timed("REST", target.verb.capitalize()),
+            contextlib.ExitStack() as leases,
+        ):
             if target.verb != "predict":
                 return self._refuse_verb(target)
-            with self._parsers:
-                parsed = json_tensors.read_body(body)
-            chosen = (target.name, target.version, target.label, parsed.signature)
-            with self._server.prepare(*chosen) as (loaded, signature):
-                with self._parsers:
-                    inputs = parsed.tensors(loaded.signatures[signature])
-                answer = self._server.run(loaded, signature, inputs)
-        return json_tensors.write_outputs(answer.outputs, parsed.is_rows)
+            with self._budget.parsing:
+                num_bytes = sum(map(len, pieces))
+                loaded, signature, inputs, is_rows = self._read(target, pieces, hold, leases)
+            hold.release(num_bytes)
+            answer = self._server.run(loaded, signature, inputs)
+        return json_outputs.write_outputs(answer.outputs, is_rows)
+
+    def _read(
+        self, target: Target, pieces: list[bytes], hold: Hold, leases: contextlib.ExitStack
+    ) -> tuple[LoadedVersion, str, Arrays, bool]:
+        """Version, signature, inputs, and whether the answer is by rows; the JSON is gone then."""
+        body = b"".join(pieces)
+        pieces.clear()
+        parsed = json_tensors.read_body(body)
+        del body
+        chosen = (target.name, target.version, target.label, parsed.signature)
+        loaded, signature = leases.enter_context(self._server.prepare(*chosen))
+        inputs = parsed.tensors(loaded.signatures[signature], hold.add)
+        return loaded, signature, inputs, parsed.is_rows
 
     def _refuse_verb(self, target: Target) -> bytes:
         self._server.metadata(target.name, target.version, target.label)  # or NOT_FOUND
@@ -164,37 +173,13 @@ class RestApi:
             loaded = self._server.metadata(target.name, target.version, target.label)
         return messages.metadata_json(target.name, loaded)
 
-    # === How much at a time ===
 
-    async def _in_thread(self, work: Callable[[], Result]) -> Result:
-        if self._num_running >= 2 * NUM_THREADS:
-            self._metrics.rejected("queue_full")
-            raise ServingError(
-                grpc.StatusCode.RESOURCE_EXHAUSTED, "too many requests at a time; try again"
-            )
-        self._num_running += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
-        finally:
-            self._num_running -= 1
-
-    async def _whole_body(self, request: Request) -> bytes:
-        """The body; its bytes are counted as held until the caller gives them back."""
-        pieces: list[bytes] = []
-        num_bytes = 0
-        try:
-            async for piece in request.stream():
-                if self._num_bytes_held + len(piece) > self._most_bytes_held:
-                    self._metrics.rejected("queue_full")
-                    text = "too many large requests at a time; try again"
-                    raise ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
-                pieces.append(piece)
-                num_bytes += len(piece)
-                self._num_bytes_held += len(piece)
-        except BaseException:
-            self._num_bytes_held -= num_bytes
-            raise
-        return b"".join(pieces)
+def _in_any_case(
+    path: str, endpoint: Callable[[Request], Awaitable[Response]], method: str
+) -> Route:
+    route = Route(path, endpoint, methods=[method])
+    route.path_regex = re.compile(route.path_regex.pattern, re.IGNORECASE)
+    return route
 
 
 def _target(pattern: re.Pattern[str], request: Request) -> Target:
@@ -208,4 +193,4 @@ def _target(pattern: re.Pattern[str], request: Request) -> Target:
         number = int(version) if len(version) <= len(str(LARGEST_VERSION)) else None
         if number is None or number > LARGEST_VERSION:
             raise invalid(f"Failed to convert version: {version[:40]} to numeric.")
-    return Target(name or "", number, label, verb or "")
+    return Target(name or "", number, label, (verb or "").lower())

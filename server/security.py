@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,12 +15,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from server import paths
 from server.limits import MIB, Limits
 from server.status import ServingError, invalid
 
-# A page of another site may link to it; nothing else of this server is for other sites.
-PAGE_PATH = "/"
-UPLOAD_PATH = "/v1/analyze"
 # A multipart form has borders and a field of text around the recording.
 FORM_BYTES = MIB
 # A body may take this long, and a second more for as many bytes.
@@ -31,6 +29,8 @@ LINGER_S = 2.0
 # Names of a server that listens to its own machine only. Any other name in `Host` means that a page
 # of another site let its name point here (DNS rebinding).
 LOOPBACK_HOST = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+OPEN_METHODS = "/grpc.health.v1.Health/"
+# Of every answer.
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self';"
     " img-src 'self' data: blob:; connect-src 'self'; media-src 'self' blob:; base-uri 'none';"
@@ -89,7 +89,7 @@ class Guard:
         await self._app(scope, body.receive, answer)
 
     def _largest(self, path: str) -> int:
-        if path == UPLOAD_PATH:
+        if path == paths.ANALYZE:
             return self._limits.max_upload_bytes + FORM_BYTES
         return self._limits.max_body_bytes
 
@@ -99,7 +99,8 @@ class Guard:
         host = headers.get("host", "")
         if self._loopback and not LOOPBACK_HOST.fullmatch(host):
             raise _forbidden("this server answers to localhost and 127.0.0.1 only")
-        if not (is_reading and scope["path"] == PAGE_PATH):
+        # Another site may link to the page; nothing else of this server is for other sites.
+        if not (is_reading and scope["path"] == paths.PAGE):
             _refuse_other_sites(headers, host)
         if not is_open and not is_right_token(self._token, headers.get("authorization", "")):
             raise _unauthenticated()
@@ -232,29 +233,29 @@ def _unauthenticated() -> ServingError:
     return ServingError(grpc.StatusCode.UNAUTHENTICATED, message)
 
 
-class TokenInterceptor(grpc.ServerInterceptor):
-    """Ends a call without the token before its message is read; metadata `authorization`."""
+class TokenInterceptor(grpc.aio.ServerInterceptor):
+    """Refuses calls without the token in the metadata `authorization`, unread.
+
+    A call is refused as soon as its metadata are there: the handler that refuses asks for no
+    message. The health service is open, as `/readyz` is: what asks for it has no token.
+    """
 
     def __init__(self, token: str) -> None:
         self._token = token
 
-    def intercept_service(
-        self, continuation: Callable[[Any], Any], handler_call_details: Any
-    ) -> Any:
-        handler = continuation(handler_call_details)
-        given = dict(handler_call_details.invocation_metadata).get("authorization", "")
-        if handler is None or is_right_token(self._token, str(given)):
-            return handler
-        if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(_refuse_stream)
-        return grpc.unary_unary_rpc_method_handler(_refuse_call)
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler:
+        given = dict(handler_call_details.invocation_metadata or ()).get("authorization", "")
+        is_open = handler_call_details.method.startswith(OPEN_METHODS)
+        if is_open or is_right_token(self._token, str(given)):
+            return await continuation(handler_call_details)
+        return grpc.stream_unary_rpc_method_handler(_refuse)
 
 
-def _refuse_call(request: bytes, context: grpc.ServicerContext) -> None:
+async def _refuse(requests: Any, context: grpc.aio.ServicerContext) -> bytes:
     error = _unauthenticated()
-    context.abort(error.code, error.message)
-
-
-def _refuse_stream(request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
-    _refuse_call(request, context)
-    yield b""
+    await context.abort(error.code, error.message)
+    return b""

@@ -18,8 +18,11 @@ from errors import UserError
 BACKLOG = 256
 # From the connection, or the first byte of a further request, to the end of its headers.
 HEADER_S = 10.0
-# A client that does not read its answer.
+# A client that reads nothing of its answer.
 WRITE_S = 30.0
+# What the system takes ahead of a reader. It asks for more when a third is free, which shows that
+# the client reads; with buffers of its own choice that would be each megabyte only.
+SEND_BUFFER_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -64,20 +67,16 @@ def take_port(bind: Callable[[str], int], host: str, port: int, option: str) -> 
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server that listens on `host`."""
-    try:
-        return ipaddress.ip_address(_resolved(host, 0)[1][0].partition("%")[0]).is_loopback
-    except OSError:
-        return False
+    """Whether only this machine can reach a server that listens on `host`.
+
+    Raises:
+      UserError: no such host.
+    """
+    return ipaddress.ip_address(_resolved(host, 0)[1][0].partition("%")[0]).is_loopback
 
 
 def _bound(host: str, port: int, option: str) -> socket.socket:
-    try:
-        family, address = _resolved(host, port)
-    except (OSError, UnicodeError) as error:
-        raise UserError(
-            f"--host {host}: no such host; give an address of this machine, or 127.0.0.1"
-        ) from error
+    family, address = _resolved(host, port)
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -91,7 +90,12 @@ def _bound(host: str, port: int, option: str) -> socket.socket:
 
 def _resolved(host: str, port: int) -> tuple[int, Any]:
     """Family and address; IPv4 before IPv6 where a name has both."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:  # the latter for parts that are empty or too long
+        raise UserError(
+            f"--host {host}: no such host; give an address of this machine, or 127.0.0.1"
+        ) from error
     found.sort(key=lambda one: one[0] != socket.AF_INET)
     return found[0][0], found[0][4]
 
@@ -114,9 +118,12 @@ class TimedProtocol(H11Protocol):
 
     _header_timer: asyncio.TimerHandle | None = None
     _write_timer: asyncio.TimerHandle | None = None
+    _num_unread = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        own = transport.get_extra_info("socket")
+        own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self._expect_headers()
 
     def data_received(self, data: bytes) -> None:
@@ -133,11 +140,21 @@ class TimedProtocol(H11Protocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._write_timer = self.loop.call_later(WRITE_S, self.transport.abort)
+        self._expect_reading()
 
     def resume_writing(self) -> None:
         _cancel(self._write_timer)
         super().resume_writing()
+
+    def _expect_reading(self) -> None:
+        self._num_unread = self.transport.get_write_buffer_size()
+        self._write_timer = self.loop.call_later(WRITE_S, self._reading_overdue)
+
+    def _reading_overdue(self) -> None:
+        if self.transport.get_write_buffer_size() < self._num_unread:
+            self._expect_reading()  # it reads, if slowly
+        else:
+            self.transport.abort()
 
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete

@@ -1,4 +1,7 @@
-"""One upload on its way into a private file, counted as it comes."""
+"""One upload on its way into a private file, counted as it comes.
+
+The recording alone is counted here; the whole body, with the borders of a form, by the guard.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,6 @@ import grpc
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from server.security import FORM_BYTES
 from server.status import ServingError, invalid
 
 if TYPE_CHECKING:
@@ -71,7 +73,7 @@ class Upload:
                 415,
             )
         self._max_bytes = max_bytes
-        self._num_bytes = self._num_written = 0
+        self._num_written = 0
         self._folder: Path | None = None
         self._file: IO[bytes] | None = None
 
@@ -113,9 +115,6 @@ class Upload:
         Raises:
           ServingError: the body is too large (413), no form (400), or the disk is full (507).
         """
-        self._num_bytes += len(chunk)
-        if self._num_bytes > self._max_bytes + (FORM_BYTES if self._form is not None else 0):
-            raise too_large(self._max_bytes)
         if self._form is None:
             self._write(chunk)
         else:
@@ -141,7 +140,7 @@ class Upload:
         assert self._file is not None
         self._num_written += len(data)
         if self._num_written > self._max_bytes:
-            raise too_large(self._max_bytes)
+            raise _too_large(self._max_bytes)
         try:
             self._file.write(data)
         except OSError as error:
@@ -256,8 +255,7 @@ def _no_form() -> ServingError:
     return invalid("no multipart/form-data of RFC 7578; let the client set the boundary")
 
 
-def too_large(max_bytes: int) -> ServingError:
-    """The recording is above the limit."""
+def _too_large(max_bytes: int) -> ServingError:
     return ServingError(
         grpc.StatusCode.INVALID_ARGUMENT,
         f"the recording is larger than {max_bytes} bytes; cut or compress it",

@@ -19,9 +19,9 @@ from modeling.inference import client_config, inference_model, load_run
 from modeling.run_folder import RunInfo
 from modeling.token_model import TOKEN_IDS, token_model, vocabulary_of
 from preprocessing.records import from_pcm, to_pcm
-from serving.export_folder import CONFIG_ASSET, read_config
-from serving.export_folder import newest_version as newest_version
+from serving.export_folder import CONFIG_ASSET, number_of, read_config
 from serving.model_card import evaluation_of, write_card
+from serving.safe_graph import require_safe
 from serving.signatures import (
     ANY,
     DEFAULT,
@@ -73,6 +73,7 @@ def export(
         served.attach(_write_assets(Path(folder), info.labels, config, vocabulary))
         tf.saved_model.save(served, str(temporary), signatures=served.served)
         check_equal(models, temporary, config)
+        require_safe(temporary)
         write_card(temporary, config, version=int(target.name))
     return target
 
@@ -118,9 +119,7 @@ def _max_tokens(model: keras.Model) -> int | None:
 
 
 def _next_version(out: Path) -> int:
-    taken = (
-        [int(path.name) for path in out.glob("*") if path.name.isdigit()] if out.is_dir() else []
-    )
+    taken = (number_of(path) or 0 for path in out.glob("*")) if out.is_dir() else ()
     return max(taken, default=0) + 1
 
 

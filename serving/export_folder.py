@@ -30,16 +30,34 @@ def newest_version(path: Path) -> Path | None:
     """The export below `path`: itself, or its highest version; None if it is no export."""
     if (path / SAVED_MODEL).is_file():
         return path
-    versions = [p for p in path.glob("*") if p.name.isdecimal() and (p / SAVED_MODEL).is_file()]
-    return max(versions, key=lambda p: int(p.name)) if versions else None
+    versions = versions_in(path)
+    return versions[max(versions)] if versions else None
+
+
+def number_of(path: Path) -> int | None:
+    """Version number that a folder's name says; None if it is none.
+
+    Positive, ASCII digits without a leading 0 and within 64 bits, so that one number has one name.
+    """
+    name = path.name
+    is_number = name.isascii() and name.isdigit() and name[0] != "0" and len(name) < 19
+    return int(name) if is_number else None
+
+
+def versions_in(home: Path) -> dict[int, Path]:
+    """Number -> folder of the versions in a folder; what is being written there is left out.
+
+    Raises:
+      OSError: the folder cannot be read.
+    """
+    found = {}
+    for path in home.iterdir():
+        number = number_of(path)
+        if number is not None and (path / SAVED_MODEL).is_file():
+            found[number] = path
+    return found
 
 
 def versions_of(home: Path) -> list[int]:
     """Numbers of the versions in a folder of versions, ascending; [] where none is."""
-    if not home.is_dir():
-        return []
-    return sorted(
-        int(path.name)
-        for path in home.iterdir()
-        if path.name.isdecimal() and (path / SAVED_MODEL).is_file()
-    )
+    return sorted(versions_in(home)) if home.is_dir() else []

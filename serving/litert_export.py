@@ -44,12 +44,11 @@ def export_litert(run: Path, out: Path, text_input: str = TEXT_INPUTS[0]) -> Pat
     Returns:
       the `.tflite`.
     Raises:
-      UserError: the file exists, the run is unfinished, LiteRT lacks an operation that the model
-        needs, or the file answers differently from the model.
+      UserError: one of the two files exists, the run is unfinished, LiteRT lacks an operation that
+        the model needs, or the file answers differently from the model.
     """
     target = out if is_litert(out) else out / f"{run.resolve().name}{SUFFIX}"
-    if target.exists():
-        raise UserError(f"{target}: exists already; choose another name, or remove it first")
+    _require_free(target)
     model, info = load_run(run)
     inference = numeric_model(model, info, str(run))
     if "text" in info.streams and text_input != TOKEN_IDS:
@@ -250,9 +249,17 @@ def difference(given: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.abs(given - wanted).max()) / max(1.0, float(np.abs(wanted).max()))
 
 
+def _require_free(target: Path) -> None:
+    """Neither the `.tflite` nor the `.json` beside it may be there, dead links included."""
+    for file in (target, config_file(target)):
+        if file.exists() or file.is_symlink():
+            raise UserError(f"{file}: exists already; choose another name, or remove it first")
+
+
 def _write_pair(target: Path, content: bytes, config: dict[str, Any]) -> None:
     """The config first: without the `.tflite` nobody looks at it."""
     beside = config_file(target)
+    _require_free(target)  # converting took a while
     storage.write_json(beside, config)
     try:
         with storage.replacing(target) as temporary:

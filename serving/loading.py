@@ -34,7 +34,7 @@ def load(path: str | Path, weights_dir: str | Path | None = None) -> Recognizer:
         return _from_litert(folder, weights)
     quiet.import_tensorflow()
     from modeling import run_folder
-    from serving.export import newest_version
+    from serving.export_folder import newest_version
 
     if run_folder.is_run(folder):
         return _from_run(folder, weights)

@@ -22,15 +22,9 @@ from preprocessing.transcripts import Transcriber
 from serving.action_units import HOW, ActionUnitInput, with_action_units
 from serving.listening import Answered, Listener, Opened
 from serving.model_inputs import ModelInputs
-from serving.prediction import (
-    Prediction,
-    Probabilities,
-    WindowPrediction,
-    mean_probabilities,
-    top,
-)
-from serving.tally import Tally
-from serving.windows import People, Window, WindowSettings, windows
+from serving.prediction import Prediction, Probabilities, WindowPrediction
+from serving.recording import Recording, stamps
+from serving.windows import Window, WindowSettings, windows
 from serving.words import TRANSCRIBING_RATE_HZ, Words, require_text
 
 Forward = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
@@ -116,49 +110,29 @@ class Recognizer:
           MediaError: unreadable, or without any stream that the model can use.
           ValueError: `face`, `window_s` or `hop_s` out of range.
         """
-        if face not in ("largest", "all"):
-            raise ValueError(f"face must be 'largest' or 'all', received {face!r}")
-        if not 0 < hop_s <= window_s:
-            raise ValueError(f"0 < hop_s <= window_s is needed, received {hop_s}, {window_s}")
-        table = self._units.fitting(action_units)
-        if self.streams == ("video",) and self._units.from_table and table is None:
-            raise UserError(
-                "the model knows only action units of OpenFace, which cannot be computed here;"
-                f" {HOW}"
-            )
+        _require_settings(face, window_s, hop_s)
+        table = self._fitting(action_units)
         track = self._units.find(table, Path(path))
-        words = Words(require_text(text), transcriber)
-        if words.expected and "text" not in self.streams:
-            known = " and ".join(self.streams)
-            raise UserError(f"the model knows {known} only, no words; leave them out")
+        words = self._words(text, transcriber)
         rate_hz = self._rate_hz or (TRANSCRIBING_RATE_HZ if transcriber is not None else None)
         settings = WindowSettings(window_s, hop_s, self._inputs.num_frames)
-        people = People()
-        answers: list[WindowPrediction] = []
-        tally = Tally()
         listen = listen or _ignore
         with MediaFile(path, name, num_threads=DECODING_THREADS) as media:
             listen(_opened(media, rate_hz))
-            lacking = self._lacking(media, table)
-            if self.streams == ("text",) and not words.expected:
-                raise MediaError(f"{media.name}: {words.lack()}, and the model knows words only")
             shows = media.info.has_video if self._looks else track is not None
-            self._require_usable(media, shows, lacking)
+            recording = Recording(media, self.config, self._units, table, shows, words)
+            recording.require_usable()
             finder = self._finder if self._looks and shows else None
-            cut = windows(media, settings, rate_hz, finder, people)
-            if track is not None:
-                cut = with_action_units(cut, track)
-            for batch in _batched(cut):
-                tally.add(batch)
+            cut = windows(media, settings, rate_hz, finder, recording.people)
+            for batch in _batched(cut if track is None else with_action_units(cut, track)):
+                recording.tally.add(batch)
                 said = [words.of(window.waveform, rate_hz) for window in batch]
                 new = self._answer(batch, shows, said)
-                answers += new
+                recording.answers += new
                 listen(Answered(batch, new))
                 if face == "all":
-                    tally.add_faces(self._answer_faces(batch))
-            lacking["text"] = words.lack()
-            warnings = tuple(self._warnings(media, answers, tally, lacking))
-            return self._whole(media, answers, tally, people, face, shows, lacking, warnings)
+                    recording.tally.add_faces(self._answer_faces(batch))
+            return recording.prediction(every_face=face == "all")
 
     def read(self, text: str, name: str = "text") -> Prediction:
         """Answers for words alone.
@@ -188,8 +162,26 @@ class Recognizer:
             answer.streams,
             None,
             tuple(answers),
-            (*warnings, *self._stamps()),
+            (*warnings, *stamps(self.config)),
         )
+
+    # === What is given beside the recording ===
+
+    def _fitting(self, action_units: ActionUnitTable | None) -> ActionUnitTable | None:
+        table = self._units.fitting(action_units)
+        if self.streams == ("video",) and self._units.from_table and table is None:
+            raise UserError(
+                "the model knows only action units of OpenFace, which cannot be computed here;"
+                f" {HOW}"
+            )
+        return table
+
+    def _words(self, text: str | None, transcriber: Transcriber | None) -> Words:
+        words = Words(require_text(text), transcriber)
+        if words.expected and "text" not in self.streams:
+            known = " and ".join(self.streams)
+            raise UserError(f"the model knows {known} only, no words; leave them out")
+        return words
 
     # === Batches of windows ===
 
@@ -249,91 +241,12 @@ class Recognizer:
     def _named(self, values: np.ndarray) -> Probabilities:
         return {label: float(p) for label, p in zip(self.labels, values, strict=True)}
 
-    # === The whole recording ===
 
-    def _lacking(self, media: MediaFile, table: ActionUnitTable | None) -> dict[str, str]:
-        """What to say of a stream that turns out to be missing."""
-        picture = "no face found" if media.info.has_video else "no picture"
-        return {
-            "audio": "silent" if media.info.has_audio else "no sound",
-            "video": self._units.lack(table) if self._units.from_table else picture,
-        }
-
-    def _require_usable(self, media: MediaFile, shows: bool, lacking: dict[str, str]) -> None:
-        if self.streams == ("audio",) and not media.info.has_audio:
-            raise MediaError(f"{media.name}: no sound, and the model knows sound only; use another")
-        if self.streams == ("video",) and not shows:
-            knows = "pictures" if self._units.kind is None else "action units"
-            raise MediaError(
-                f"{media.name}: {lacking['video']}, and the model knows {knows} only;"
-                f" {'add one' if self._units.from_table else 'use another model'}"
-            )
-
-    def _whole(
-        self,
-        media: MediaFile,
-        answers: list[WindowPrediction],
-        tally: Tally,
-        people: People,
-        face: str,
-        shows: bool,
-        lacking: dict[str, str],
-        warnings: tuple[str, ...],
-    ) -> Prediction:
-        if not answers:
-            unseen = lacking["video"] if self._units.from_table and not shows else "no face"
-            lack = " and ".join(
-                {"audio": "no sound (or silence)", "video": unseen, "text": lacking["text"]}[s]
-                for s in self.streams
-            )
-            raise MediaError(f"{media.name}: {lack} throughout; nothing to answer from")
-        probabilities = mean_probabilities([answer.probabilities for answer in answers])
-        streams = {}
-        for stream in self.streams:
-            own = [answer.streams[stream] for answer in answers if stream in answer.streams]
-            if own:
-                streams[stream] = mean_probabilities(own)
-        coverage = tally.num_followed / tally.num_frames if shows and tally.num_frames else None
-        return Prediction(
-            path=media.name,
-            duration_s=media.info.duration_s,
-            label=top(probabilities),
-            probabilities=probabilities,
-            streams=streams,
-            face_coverage=coverage if coverage is not None or not shows else 0.0,
-            windows=tuple(answers),
-            warnings=warnings,
-            faces=tuple(tally.faces(people)) if face == "all" else (),
-            boxes=tuple(tally.boxes) if self._looks else (),
-        )
-
-    def _warnings(
-        self,
-        media: MediaFile,
-        answers: Sequence[WindowPrediction],
-        tally: Tally,
-        lacking: dict[str, str],
-    ) -> Iterator[str]:
-        if media.info.truncated:
-            yield f"truncated: {media.info.duration_s:.1f} of {media.info.stated_duration_s:.1f} s"
-        for stream in self.streams:
-            if not any(stream in answer.streams for answer in answers):
-                yield f"{lacking[stream]}: answered without {stream}"
-        coverage = tally.num_followed / max(tally.num_frames, 1)
-        if 0 < coverage < 0.5:
-            yield f"a face in only {coverage:.0%} of the frames looked at"
-        if len(answers) < tally.num_windows:
-            left_out = tally.num_windows - len(answers)
-            yield f"{left_out} windows without sound or face are left out"
-        if len(tally.followed_people) > 1:
-            yield f"the followed face changed {len(tally.followed_people) - 1} times"
-        yield from self._stamps()
-
-    def _stamps(self) -> Iterator[str]:
-        if self.config["synthetic"]:
-            yield "the model was trained on SYNTHETIC data"
-        if self.config["leak_allowed"]:
-            yield "the model was trained with --allow-leak"
+def _require_settings(face: str, window_s: float, hop_s: float) -> None:
+    if face not in ("largest", "all"):
+        raise ValueError(f"face must be 'largest' or 'all', received {face!r}")
+    if not 0 < hop_s <= window_s:
+        raise ValueError(f"0 < hop_s <= window_s is needed, received {hop_s}, {window_s}")
 
 
 def _opened(media: MediaFile, rate_hz: int | None) -> Opened:

@@ -1,73 +1,132 @@
 """Whether a SavedModel can be loaded without harm: its graph is a program, so it is read first.
 
 TensorFlow runs whatever operations a SavedModel holds (tensorflow/tensorflow, SECURITY.md: models
-are programs). Here the graph is read as data. Restoring its own checkpoint is all that it may do
-outside of arithmetic.
+are programs). Here the graph is read as data. It passes if every operation is on the list of
+`graph_operations`, calls functions of the same graph only, and leaves its checkpoint to the saver.
+That holds for the bytes read here, so `CheckedVersion` tells afterwards whether TensorFlow, which
+reads the file once more, can have read others. Time and memory are not bounded: a loop of plain
+arithmetic may go on for ever.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
-import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import storage
 from errors import UserError
+from serving.export_folder import CONFIG_ASSET, SAVED_MODEL
+from serving.graph_operations import ALLOWED, CHECKPOINT
 
-# What an operation can do -> names of those that can, of tensorflow/core/ops (2.21 registers 1,910)
-# and the add-ons of its own house. None of it is in an export of ours.
-REFUSED = {
-    "runs Python": r"(Eager)?PyFunc(Stateless)?|GeneratorDataset",
-    "touches files": (
-        r"(Read|Write)File|(Experimental)?MatchingFiles(Dataset)?|Save|SaveSlices|Restore"
-        r"|RestoreSlice|DistributedSave|DTensorRestoreV\d|LoadAndRemapMatrix|RecordInput"
-        r"|FileSystemSetConfiguration|InitializeTableFromTextFile(V\d)?|CalibrationStatisticsSaver"
-        r"|.*Reader(V\d)?|Reader[A-Z].*|.*Dataset(V\d)?|DatasetTo.*|.*(LMDB|Sql|BigQuery|Bigtable).*"
-        r"|.*Summary.*|Print(V\d)?|DumpTensor|Debug(Gradient)?(Identity|NumericSummary|NanCount).*"
-        r"|IO_?.*|.*Snapshot.*"
-    ),
-    "speaks to other machines or devices": (
-        r"Rpc.*|.*RpcFuture.*|RemoteCall|RegisterDataset.*|DataService.*|Collective.*|_?Nccl.*"
-        r"|_?(Host)?(Send|Recv)|.*(TPU|Tpu).*|.*DTensor.*|WorkerHeartbeat"
-        r"|_?Xla(Host|Send|Recv).*|Kafka.*|PubSub.*"
-    ),
-    "runs code that is not TensorFlow's": (
-        r"_?Xla(CustomCall|CallModule|Compile|Run|Launch).*|TRTEngineOp|.*TensorRT.*|.*LoadLibrary.*"
-        r"|TfLite.*|.*RemoteFused.*"
-    ),
-}
-_REFUSED = {what: re.compile(f"(?:{names})") for what, names in REFUSED.items()}
-# Only in the two functions that keep the checkpoint, which nothing but the saver calls.
-CHECKPOINT = {"SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename", "ShardedFilespec"}
-SAVED_MODEL = "saved_model.pb"
-CONFIG = Path("assets") / "config.json"
+CONFIG = Path("assets") / CONFIG_ASSET
 CONFIG_KEYS = ("streams", "labels", "input", "window_s")
 REMEDY = "serve only what `export` wrote, from a source that you trust"
 
+Listing = tuple[tuple[str | int, ...], ...]
 
-def require_safe(version: Path) -> None:
+
+@dataclass(frozen=True)
+class CheckedVersion:
+    """What was found safe.
+
+    Attributes:
+      folder: of the version, without links.
+      signature_defs: name -> SignatureDef, of the bytes that were checked.
+    """
+
+    folder: Path
+    signature_defs: dict[str, Any] = field(repr=False)
+    _given: Path
+    _digest: str
+    _listing: Listing = field(repr=False)
+
+    def require_unchanged(self) -> None:
+        """To be called once the version is loaded from `folder`.
+
+        A file that was swapped in between, and be it swapped back, has another inode or time of
+        change, and `saved_model.pb` is read again.
+
+        Raises:
+          UserError: a file, or where the version's link leads, is not what was checked.
+        """
+        try:
+            same = (
+                self._given.resolve() == self.folder
+                and listing(self.folder) == self._listing
+                and _digest((self.folder / SAVED_MODEL).read_bytes()) == self._digest
+            )
+        except OSError:
+            same = False
+        if not same:
+            raise UserError(
+                f"{self._given}: changed while it was loaded; copy a version elsewhere, then"
+                " rename it into place"
+            )
+
+
+def require_safe(version: Path) -> CheckedVersion:
     """Reads a version as data and refuses what an export of ours never holds.
 
     Args:
-      version: folder of the version.
+      version: folder of the version, or a link to it.
+    Returns:
+      what was checked; load that folder, then `require_unchanged`.
     Raises:
-      UserError: an operation that runs Python, touches files beside the checkpoint, speaks to other
-        machines or runs foreign code; a link that leaves the folder; no export, or damaged.
+      UserError: an operation that is not on the list, a checkpoint that the model reaches, a link
+        that leaves the folder; no export, or damaged.
     """
-    _require_closed(version)
+    home = version.resolve()
     _require_export(version)
-    saved = _read(version / SAVED_MODEL)
-    for graph in saved.meta_graphs:
-        for where, node in _nodes(graph.graph_def):
-            for what, pattern in _REFUSED.items():
-                if pattern.fullmatch(node.op):
-                    raise UserError(f"{version}: operation {node.op} in {where} {what}; {REMEDY}")
-        _require_checkpoint_apart(version, graph)
-        for asset in graph.asset_file_def:
-            if Path(asset.filename).name != asset.filename or asset.filename in ("", ".", ".."):
-                raise UserError(f"{version}: an asset outside of its folder; {REMEDY}")
+    there, content = _read(version, home)
+    _require_closed(version)
+    graph = _graph(version / SAVED_MODEL, content)
+    _require_checkpoint_apart(version, graph)
+    functions = {function.signature.name for function in graph.graph_def.library.function}
+    for where, node in _nodes(graph.graph_def):
+        if node.op not in ALLOWED:
+            raise UserError(
+                f"{version}: operation {node.op[:80]} in {where} is none that a model needs;"
+                f" {REMEDY}"
+            )
+        unknown = set(_functions(node)) - functions
+        if unknown:
+            name = min(unknown)[:80]
+            raise UserError(f"{version}: {where} calls {name}, not a function of its own; {REMEDY}")
+    for asset in graph.asset_file_def:
+        if Path(asset.filename).name != asset.filename or asset.filename in ("", ".", ".."):
+            raise UserError(f"{version}: an asset outside of its folder; {REMEDY}")
+    return CheckedVersion(home, _copied(graph.signature_def), version, _digest(content), there)
+
+
+def _read(version: Path, home: Path) -> tuple[Listing, bytes]:
+    try:
+        return listing(home), (home / SAVED_MODEL).read_bytes()
+    except OSError as error:
+        raise UserError(f"{version}: cannot be read ({error}); export it again") from error
+
+
+def listing(folder: Path) -> Listing:
+    """The folder and all below it: name, inode, size in bytes, times of change in ns.
+
+    Raises:
+      OSError: cannot be read, or changes at this moment.
+    """
+    paths = [folder]
+    for home, names, files in os.walk(folder):
+        paths += [Path(home) / name for name in (*names, *files)]
+    about = [(str(path), path.lstat()) for path in sorted(paths)]
+    return tuple(
+        (name, one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns)
+        for name, one in about
+    )
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _require_closed(version: Path) -> None:
@@ -93,17 +152,26 @@ def _require_export(version: Path) -> None:
         raise UserError(f"{version / CONFIG}: no {missing[0]} in it; {REMEDY}")
 
 
-def _read(file: Path) -> Any:
+def _graph(file: Path, content: bytes) -> Any:
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
 
     try:
-        saved = saved_model_pb2.SavedModel.FromString(file.read_bytes())
-    except (OSError, DecodeError) as error:
+        saved = saved_model_pb2.SavedModel.FromString(content)
+    except DecodeError as error:
         raise UserError(f"{file}: cannot be read ({error}); export it again") from error
     if len(saved.meta_graphs) != 1 or not saved.meta_graphs[0].object_graph_def.nodes:
         raise UserError(f"{file}: not of TensorFlow 2, or more than one graph; {REMEDY}")
-    return saved
+    return saved.meta_graphs[0]
+
+
+def _copied(definitions: Any) -> dict[str, Any]:
+    """Definitions that do not keep the graph in memory."""
+    kept = {}
+    for name, definition in definitions.items():
+        kept[name] = type(definition)()
+        kept[name].CopyFrom(definition)
+    return kept
 
 
 def _nodes(graph: Any) -> Iterator[tuple[str, Any]]:
@@ -129,11 +197,18 @@ def _require_checkpoint_apart(version: Path, graph: Any) -> None:
         raise UserError(f"{version}: a function of the model reaches its checkpoint; {REMEDY}")
 
 
+def _functions(node: Any) -> Iterator[str]:
+    """Names of functions among a node's attributes."""
+    for value in node.attr.values():
+        if value.HasField("func"):
+            yield value.func.name
+        for function in value.list.func:
+            yield function.name
+
+
 def _calls(node: Any) -> Iterator[str]:
     """Names of the functions that a node may call."""
     yield node.op  # a function may be called by its name as an operation
+    yield from _functions(node)
     for value in node.attr.values():
-        yield value.func.name
-        for function in value.list.func:
-            yield function.name
         yield value.s.decode("utf-8", "replace")

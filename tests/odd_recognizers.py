@@ -5,7 +5,9 @@ It imports little, since each worker that a test kills is followed by a fresh on
 
 from __future__ import annotations
 
+import json
 import os
+import pickle
 import signal
 import stat
 import time
@@ -13,8 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from errors import MediaError, UserError
 from server import analysis_worker
+from server.worker_messages import Channel
 
 ODD = "tests.odd_recognizers:Odd"
 BROKEN = "tests.odd_recognizers:broken"
@@ -29,6 +34,14 @@ class Told:
 
     def as_json(self) -> dict[str, Any]:
         return self._told
+
+
+class _Bomb:
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (self._path,)
 
 
 def broken(*_: object) -> None:
@@ -90,7 +103,43 @@ class Odd:
         raise UserError("the model knows audio only, no words; leave them out")
 
     def do_forward(self, path: str, listen: Any) -> Told:
-        return Told(**self._forward({"x": 3}))
+        outputs = self._forward({"x": np.array([3], np.int32)})
+        return Told(**{name: value.tolist() for name, value in outputs.items()})
+
+    def read(self, text: str, name: str) -> Told:
+        """Words alone."""
+        if text == "none":
+            raise MediaError(f"{name}: words, and the model knows audio only; use another")
+        return Told(path=name, words=text)
+
+    # === A worker that someone else has got hold of ===
+
+    @property
+    def _channel(self) -> Channel:
+        cells = getattr(self._forward, "__closure__", ())
+        return next(cell.cell_contents for cell in cells if isinstance(cell.cell_contents, Channel))
+
+    def do_pickle(self, path: str, listen: Any) -> None:
+        """Would make a folder in whoever unpickles it."""
+        data = pickle.dumps(_Bomb(str(Path(path).parent / "made")))
+        for length in (len(data).to_bytes(4, "big"), len(data).to_bytes(8, "big")):
+            self._channel._end.sendall(length + data)
+        time.sleep(120)
+
+    def do_stall(self, path: str, listen: Any) -> None:
+        """Begins a message and does not end it."""
+        self._channel._end.sendall((1 << 20).to_bytes(8, "big"))
+        while True:
+            time.sleep(0.02)
+            self._channel._end.sendall(b"x")
+
+    def do_claim(self, path: str, listen: Any) -> None:
+        self._channel._end.sendall((1 << 40).to_bytes(8, "big"))
+        time.sleep(120)
+
+    def do_say(self, path: str, listen: Any, kind: str, told: str) -> None:
+        self._channel.send(kind, json.loads(told))
+        time.sleep(120)
 
     def do_open(self, path: str, listen: Any, duration_s: str, then: str) -> Told | None:
         from serving.listening import Opened

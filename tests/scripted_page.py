@@ -21,6 +21,7 @@ from starlette.routing import Route
 
 from preprocessing.labels import BASIC7
 from server import page_api
+from server.analyze_api import WORDS_ALONE
 from serving.prediction import Prediction, WindowPrediction
 
 LABELS = BASIC7.labels
@@ -86,6 +87,13 @@ def prediction(name: str) -> Prediction:
     )
 
 
+def of_words() -> Prediction:
+    """Words alone: one window without length."""
+    shares = _shares(1)
+    window = WindowPrediction(0.0, 0.0, LABELS[1], shares, {"text": shares}, None)
+    return Prediction(WORDS_ALONE, 0.0, LABELS[1], shares, {"text": shares}, None, (window,))
+
+
 def _sound(start_s: float, end_s: float) -> dict[str, Any]:
     columns = round((end_s - start_s) * 25)
     # Loud low tones, so that the lower half of the picture is bright.
@@ -105,7 +113,9 @@ def _sound(start_s: float, end_s: float) -> dict[str, Any]:
 
 
 def events(name: str) -> list[dict[str, Any]]:
-    """The whole script of one good recording."""
+    """The whole script of one good recording, or of words alone."""
+    if name == WORDS_ALONE:
+        return [{"event": "result", "result": of_words().as_json()}]
     result = prediction(name).as_json()
     told: list[dict[str, Any]] = [
         {"event": "start", "duration_s": DURATION_S, "has_audio": True, "has_video": True}
@@ -156,7 +166,7 @@ class ScriptedServer:
     async def _analyze(self, request: Request) -> Response:
         if self._refuses(request):
             return JSONResponse({"error": "no valid token"}, 401)
-        name = request.query_params["name"]
+        name = request.query_params.get("name", WORDS_ALONE)
         kind = request.headers.get("content-type", "")
         self.received.append({"name": name, "type": kind, "body": await request.body()})
         if name in REFUSED:

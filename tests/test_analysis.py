@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import itertools
+import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -19,10 +23,12 @@ import grpc
 import numpy as np
 import pytest
 
+from server import analysis, worker_process
 from server.analysis import AnalysisPool, Lease, PoolOfModel
 from server.analysis_options import AnalysisOptions
 from server.analysis_worker import RECOGNIZER, WorkerSettings
 from server.limits import MIB, Limits
+from server.places import MAX_RECEIVED
 from server.status import ServingError
 from server.worker_process import Forward, Job, WorkerProcess
 from serving.recognizer import Recognizer
@@ -30,6 +36,9 @@ from tests.factories import sample_source, tone, write_media, write_sound
 from tests.odd_recognizers import BROKEN, ODD
 
 ROOT = Path(__file__).resolve().parent.parent
+LIMITS = Limits(
+    num_workers=1, max_waiting_uploads=2, max_analysis_s=3.0, max_worker_bytes=600 * MIB, drain_s=1
+)
 CONFIG: dict[str, Any] = {
     "labels": ["happy", "sad"],
     "streams": ["audio", "video"],
@@ -163,6 +172,36 @@ def test_words_for_a_model_without_words(pool: AnalysisPool, clip: Path) -> None
     assert refused.value.http_status == 400
 
 
+@pytest.fixture(scope="module")
+def reading() -> Iterator[AnalysisPool]:
+    """Of a model that is happy about letters."""
+
+    def by_length(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        (texts,) = inputs.values()
+        happy = np.array([min(len(text.decode()) / 20, 1) for text in texts], np.float32)
+        shares = np.stack([happy, 1 - happy], 1)
+        return {"probabilities": shares, "text_probabilities": shares}
+
+    config = {**CONFIG, "streams": ["text"]}
+    pool = AnalysisPool(config, held(config, by_length), None, LIMITS)
+    yield pool
+    pool.close()
+
+
+def test_words_alone_of_the_recogniser(reading: AnalysisPool) -> None:
+    answer = reading.analyze(None, "text", AnalysisOptions(text="grüße, was ein"), ignore)
+    assert answer["path"] == "text"
+    assert answer["probabilities"] == {"happy": 0.7, "sad": 0.3}
+    (window,) = answer["windows"]
+    assert (window["start_s"], window["end_s"], list(window["streams"])) == (0.0, 0.0, ["text"])
+
+
+def test_words_alone_for_a_model_of_sound_and_face(pool: AnalysisPool) -> None:
+    with pytest.raises(ServingError, match="knows audio and video only") as refused:
+        pool.analyze(None, "text", AnalysisOptions(text="hello"), ignore)
+    assert refused.value.http_status == 422
+
+
 def test_there_is_no_tensorflow_in_the_worker(clip: Path) -> None:
     worker = WorkerProcess(WorkerSettings(CONFIG, None, 4096 * MIB, 600, 60, RECOGNIZER))
     try:
@@ -177,11 +216,6 @@ def test_there_is_no_tensorflow_in_the_worker(clip: Path) -> None:
 
 
 # === A worker that fails ===
-
-
-LIMITS = Limits(
-    num_workers=1, max_waiting_uploads=2, max_analysis_s=3.0, max_worker_bytes=600 * MIB, drain_s=1
-)
 
 
 @pytest.fixture(scope="module")
@@ -282,16 +316,114 @@ def test_the_model_runs_in_the_server(
     odd: AnalysisPool, ask: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = ask("answer")["process"]
-    assert ask("forward") == {"x": 7}
+    assert ask("forward") == {"x": [7]}
 
-    def full(inputs: Any) -> Any:
-        raise ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, "queue full")
+    def refusing(inputs: Any) -> Any:
+        raise ServingError(grpc.StatusCode.UNAVAILABLE, "being unloaded")
+
+    monkeypatch.setattr(odd, "_lease", held({}, refusing))
+    with pytest.raises(ServingError, match="being unloaded") as refused:
+        ask("forward")
+    assert refused.value.http_status == 503
+    assert ask("answer")["process"] == before
+
+
+@pytest.mark.parametrize("num_refusals", [3, 1000])
+def test_a_full_queue_is_asked_again(
+    num_refusals: int,
+    odd: AnalysisPool,
+    ask: Callable[..., dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before, asked_s = ask("answer")["process"], []
+
+    def full(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        asked_s.append(time.monotonic())
+        if len(asked_s) <= num_refusals:
+            raise ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, "queue full")
+        return inputs
 
     monkeypatch.setattr(odd, "_lease", held({}, full))
-    with pytest.raises(ServingError, match="queue full") as refused:
-        ask("forward")
-    assert refused.value.http_status == 429
+    if num_refusals == 3:
+        assert ask("forward") == {"x": [3]}
+        assert len(asked_s) == 4
+    else:
+        with pytest.raises(ServingError, match="queue full") as refused:
+            ask("forward")
+        assert refused.value.http_status == 429
+        assert asked_s[-1] - asked_s[0] < LIMITS.max_analysis_s
+    waits_s = np.diff(asked_s)
+    assert (waits_s[1:] > waits_s[:-1]).all()
     assert ask("answer")["process"] == before
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ("pickle", 500, "the analysis failed"),
+        ("claim", 500, "the analysis failed"),
+        ("stall", 504, "not done within 3 s; cut it"),
+        ('say event {"event":"result"}', 500, "the analysis failed"),
+        ('say event ["start"]', 500, "the analysis failed"),
+        ('say refused {"status":200,"line":"x","resident_bytes":1}', 500, "the analysis failed"),
+        ('say done {"result":[],"resident_bytes":1}', 500, "the analysis failed"),
+        ('say done {"result":{}}', 500, "the analysis failed"),
+        ("say whatever {}", 500, "the analysis failed"),
+    ],
+)
+def test_a_worker_that_sends_nonsense_is_killed(
+    words: str, status: int, said: str, ask: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    before = ask("answer")["process"]
+    with pytest.raises(ServingError, match=said) as refused:
+        ask(words)
+    assert refused.value.http_status == status
+    assert ask("answer")["process"] != before
+    assert not (tmp_path / "made").exists()
+
+
+def test_words_alone(odd: AnalysisPool) -> None:
+    words = AnalysisOptions(text="what a day")
+    assert odd.analyze(None, "text", words, ignore) == {"path": "text", "words": "what a day"}
+    with pytest.raises(ServingError, match=r"^text: words, and the model knows audio") as refused:
+        odd.analyze(None, "text", AnalysisOptions(text="none"), ignore)
+    assert refused.value.http_status == 422
+
+
+def test_places_to_arrive_are_others_than_those_to_wait(odd: AnalysisPool) -> None:
+    with contextlib.ExitStack() as held_places:
+        for _ in range(MAX_RECEIVED):
+            held_places.enter_context(odd.receive())
+        with pytest.raises(ServingError, match="8 recordings are") as full, odd.receive():
+            pass
+        assert full.value.http_status == 429
+        for _ in range(3):
+            held_places.enter_context(odd.admit())
+    with contextlib.ExitStack() as held_places:
+        for _ in range(3):
+            held_places.enter_context(odd.admit())
+        with pytest.raises(ServingError, match="3 recordings are"), odd.receive():
+            pass
+    with odd.receive():
+        pass
+
+
+def test_a_model_of_numbers_of_tokens_takes_no_recordings(clip: Path) -> None:
+    config = {**CONFIG, "streams": ["text"], "text_input": "token_ids"}
+    pool = AnalysisPool(config, held(config), None, LIMITS, factory=ODD)
+    try:
+        for ask in (
+            lambda: pool.receive().__enter__(),
+            lambda: pool.submit(clip, "x", AnalysisOptions(), ignore),
+        ):
+            with pytest.raises(ServingError) as refused:
+                ask()
+            assert refused.value.http_status == 422
+            assert refused.value.message == (
+                "this model takes numbers of tokens, no recordings; export it without --text-input"
+            )
+    finally:
+        pool.close()
 
 
 def test_places_are_counted(odd: AnalysisPool) -> None:
@@ -328,6 +460,87 @@ def test_a_recogniser_that_cannot_be_made(tmp_path: Path) -> None:
             assert unable.value.http_status == 503
     finally:
         pool.close()
+
+
+def test_no_worker_can_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    (tmp_path / "upload").write_text("answer")
+    with monkeypatch.context() as broken:
+        broken.setattr(analysis, "WorkerProcess", none)
+        pool = AnalysisPool({}, held({}, forward), None, LIMITS, factory=ODD)
+        for _ in range(2):
+            job = pool.submit(tmp_path / "upload", "x", AnalysisOptions(), ignore)
+            error = job.future.exception(5)
+            assert isinstance(error, ServingError)
+            assert error.http_status == 503
+    try:
+        job = pool.submit(tmp_path / "upload", "x", AnalysisOptions(), ignore)
+        assert job.future.result(20)["path"] == "x"
+    finally:
+        pool.close()
+
+
+def test_a_failing_start_leaves_no_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[socket.socket] = []
+    pair = socket.socketpair
+
+    def kept() -> tuple[socket.socket, socket.socket]:
+        made.extend(pair())
+        return made[0], made[1]
+
+    def fails(self: object) -> None:
+        raise RuntimeError("no process")
+
+    monkeypatch.setattr(worker_process.socket, "socketpair", kept)
+    monkeypatch.setattr(multiprocessing.get_context("spawn").Process, "start", fails)
+    with pytest.raises(RuntimeError, match="no process"):
+        WorkerProcess(WorkerSettings({}, None, 600 * MIB, 600, 60, ODD))
+    assert [one.fileno() for one in made] == [-1, -1]
+
+
+def test_a_job_that_breaks_the_thread_is_answered(
+    odd: AnalysisPool, ask: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("mine")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(odd, "_do", fails)
+        with pytest.raises(ServingError, match="the analysis failed"):
+            ask("answer")
+    assert ask("answer")["path"] == "their.mp4"
+
+
+def test_a_worker_that_starts_too_slowly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_process, "START_TIMEOUT_S", 0.01)
+    (tmp_path / "upload").write_text("answer")
+    pool = AnalysisPool({}, held({}, forward), None, LIMITS, factory=ODD)
+    try:
+        with pytest.raises(ServingError, match=r"no worker .* ready within 0.01 s") as late:
+            pool.analyze(tmp_path / "upload", "x", AnalysisOptions(), ignore)
+        assert late.value.http_status == 503
+    finally:
+        pool.close()
+
+
+@pytest.mark.parametrize("drain_s", [0.0, 1.5])
+def test_closing_gives_the_time_that_is_left(drain_s: float, tmp_path: Path) -> None:
+    limits = dataclasses.replace(LIMITS, drain_s=60.0, max_analysis_s=60.0)
+    pool_of = PoolOfModel(
+        dict, lambda made: AnalysisPool(made, held(made), None, limits, factory=ODD)
+    )
+    (tmp_path / "upload").write_text("hang")
+    job = pool_of().submit(tmp_path / "upload", "x", AnalysisOptions(), ignore)
+    seconds_until(job.future.running)
+    time.sleep(0.3)
+    began_s = time.monotonic()
+    pool_of.close(drain_s)
+    assert drain_s <= time.monotonic() - began_s < drain_s + 5
+    error = job.future.exception(1)
+    assert isinstance(error, ServingError)
+    assert error.http_status == 499
 
 
 def test_closing_lets_nobody_wait(tmp_path: Path) -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import http.client
+import io
 import json
 import os
+import select
 import signal
 import socket
+import stat
+import tarfile
 import tempfile
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,10 +30,11 @@ from starlette.applications import Starlette
 from server import analyze_api, uploads
 from server.analysis import AnalysisPool
 from server.limits import MIB, Limits
+from server.places import MAX_RECEIVED
 from server.security import Guard
 from server.uploads import display_name
 from serving.recognizer import Recognizer
-from tests.factories import tone, write_media
+from tests.factories import tone, write_media, write_sound
 from tests.odd_recognizers import ODD
 from tests.test_analysis import CONFIG, forward, held, seconds_until
 
@@ -143,6 +150,21 @@ def test_a_form_in_pieces(port: int) -> None:
         assert answer["options"]["window_s"] == 2
 
 
+@pytest.mark.parametrize("headers", [{}, STREAM])
+def test_words_alone(headers: dict[str, str], port: int) -> None:
+    body = form(("text", None, "grüße".encode()), ("face", None, b"all"))
+    status, answer, _ = post(port, body, headers=FORM | headers)
+    assert status == 200
+    expected = {"path": "text", "words": "grüße"}
+    assert answer == ([{"event": "result", "result": expected}] if headers else expected)
+
+
+def test_words_alone_for_a_model_without_words(port: int) -> None:
+    status, answer, _ = post(port, form(("text", None, b"none")), headers=FORM)
+    assert status == 422
+    assert answer == {"error": "text: words, and the model knows audio only; use another"}
+
+
 def test_an_error_is_told_with_its_status(port: int) -> None:
     for headers in ({}, STREAM):
         status, answer, _ = post(port, b"refuse", "?name=x.wav", headers)
@@ -187,7 +209,9 @@ def test_wrong_options(query: str, said: str, port: int) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (form(("text", None, b"x")), "no field 'file' in the form"),
+        (form(("face", None, b"all")), "no field 'file' in the form"),
+        (form(("text", None, b"")), "text: no words in it"),
+        (form(("text", None, b" \r\n\t")), "text: no words in it"),
         (form(("file", "x", b"")), "the recording is empty"),
         (form(("file", "x", b"answer"), ("file", "y", b"answer")), "'file' is there twice"),
         (form(("file", "x", b"answer"), end=b""), "the form ends in the middle"),
@@ -270,9 +294,62 @@ def start(port: int, words: bytes, headers: bytes = b"") -> socket.socket:
     return client
 
 
+def test_slow_uploads_close_nothing(port: int, uploads_folder: Path) -> None:
+    head = b"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
+    with contextlib.ExitStack() as slow:
+        for _ in range(MAX_RECEIVED - 1):
+            client = slow.enter_context(socket.create_connection(("127.0.0.1", port)))
+            client.sendall(head + b"answer")
+        seconds_until(lambda: len(list(uploads_folder.iterdir())) == MAX_RECEIVED - 1)
+        assert post(port, b"answer")[0] == 200
+        client = slow.enter_context(socket.create_connection(("127.0.0.1", port)))
+        client.sendall(head + b"answer")
+        seconds_until(lambda: len(list(uploads_folder.iterdir())) == MAX_RECEIVED)
+        time.sleep(0.3)
+        status, answer, _ = post(port, b"answer")
+        assert (status, answer["error"][:12]) == (429, "8 recordings")
+
+
+def test_an_upload_has_its_time(uploads_folder: Path) -> None:
+    limits = dataclasses.replace(LIMITS, max_analysis_s=1.0)
+
+    def pieces() -> Iterator[bytes]:
+        for _ in range(100):
+            time.sleep(0.05)
+            yield b"answer" * 4096
+
+    with serving(AnalysisPool({}, held({}), None, limits, factory=ODD), limits) as port:
+        began_s = time.monotonic()
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\n")
+            client.sendall(b"Content-Length: 1000000\r\n\r\n")
+            received = threading.Thread(target=_trickle, args=(client, pieces()))
+            received.start()
+            head = client.recv(12)
+            assert 0.9 < time.monotonic() - began_s < 4
+            assert head == b"HTTP/1.1 408"
+            assert b"did not arrive within 1 s" in _rest(client)
+        received.join()
+
+
+def _trickle(client: socket.socket, pieces: Iterator[bytes]) -> None:
+    with contextlib.suppress(OSError):
+        for piece in pieces:
+            client.sendall(piece)
+
+
+def _rest(client: socket.socket) -> bytes:
+    data = b""
+    with contextlib.suppress(OSError):
+        while piece := client.recv(65_536):
+            data += piece
+    return data
+
+
 def test_no_more_than_may_wait(port: int, uploads_folder: Path) -> None:
     with start(port, b"hang"), start(port, b"hang"):
         seconds_until(lambda: len(list(uploads_folder.iterdir())) == 2)
+        time.sleep(0.3)  # both have arrived
         status, answer, response = post(port, b"answer")
         assert status == 429
         assert "2 recordings are under way" in answer["error"]
@@ -341,6 +418,80 @@ def test_a_stream_ends_with_what_json_gives(uploads_folder: Path, sound: Path) -
     assert sum(event["event"] == "window" for event in events) == len(whole["windows"]) == 7
     columns = [e["spectrogram"]["columns"] for e in events if e["event"] == "sound"]
     assert sum(columns) == pytest.approx(100, abs=1)
+
+
+def tar_with_link(target: Path) -> bytes:
+    """An archive whose one member is a symbolic link to a file outside."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        member = tarfile.TarInfo("clip.wav")
+        member.type, member.linkname = tarfile.SYMTYPE, str(target)
+        archive.addfile(member)
+    return made.getvalue()
+
+
+def zip_with_link(target: Path) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        member = zipfile.ZipInfo("clip.wav")
+        member.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(member, str(target))
+    return made.getvalue()
+
+
+def zipped(path: Path) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.write(path, "clip.wav")
+    return made.getvalue()
+
+
+def references(other: Path, port: int) -> dict[str, bytes]:
+    """Uploads that ask for another file, or for a host."""
+    segments = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{}\n#EXT-X-ENDLIST\n"
+    listed = "ffconcat version 1.0\nfile '{}'\n"
+    session = (
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
+        f"a=control:rtsp://127.0.0.1:{port}/x\nm=audio {port} RTP/AVP 0\n"
+    )
+    host = f"http://127.0.0.1:{port}/x.wav"
+    texts = {
+        "list.m3u8": segments.format(other),
+        "host.m3u8": segments.format(host),
+        "list.ffconcat": listed.format(other),
+        "host.ffconcat": listed.format(host),
+        "session.sdp": session,
+        "name.txt": f"concat:{other}",
+        "host.txt": host,
+    }
+    archives = {
+        "link.tar": tar_with_link(other),
+        "link.zip": zip_with_link(other),
+        "file.zip": zipped(other),
+    }
+    return {name: text.encode() for name, text in texts.items()} | archives
+
+
+def test_nothing_but_the_upload_is_opened(uploads_folder: Path, tmp_path: Path) -> None:
+    other = write_sound(tmp_path / "other.wav", tone(2.0), 16_000)
+    limits = Limits(num_workers=1)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as called,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as spoken_to,
+        serving(AnalysisPool(CONFIG, held(CONFIG), None, limits), limits) as port,
+    ):
+        spoken_to.bind(called.getsockname())
+        uploads_made = references(other, called.getsockname()[1])
+        os.utime(other, ns=(0, other.stat().st_mtime_ns))
+        for name, body in uploads_made.items():
+            status, answer, _ = post(port, body, f"?name={name}")
+            assert (name, status) == (name, 422)
+            assert answer["error"].startswith(name)
+            assert str(tmp_path) not in answer["error"]
+        assert select.select([called, spoken_to], [], [], 0)[0] == [], "somebody was asked"
+        assert other.stat().st_atime_ns == 0, "it was read"
+        # What was asked for is a recording: had it been opened, there would be an answer.
+        assert post(port, other.read_bytes(), "?name=other.wav")[0] == 200
 
 
 @pytest.mark.real

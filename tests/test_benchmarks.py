@@ -11,10 +11,12 @@ import pytest
 
 from benchmarks import (
     acoustic_features,
+    cold_start,
     encoders,
     face_detectors,
     input_wait,
     inputs,
+    litert_recipes,
     memory,
     preprocess_speed,
     realtime,
@@ -25,25 +27,13 @@ from benchmarks import (
 from opencv_model.detector import FaceBox
 from registry import names
 from tests import models
+from tests.tables import written
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where all benchmarks find the same made clips."""
     return tmp_path_factory.mktemp("benchmarks")
-
-
-def written(capsys: pytest.CaptureFixture[str], out: Path) -> list[list[str]]:
-    """Cells of the rows of the first table that was printed, which must be the one written."""
-    text = out.read_text("utf-8")
-    assert capsys.readouterr().out.strip() == text.strip()
-    assert text.startswith("## ")
-    assert "cores" in text.splitlines()[2]
-    lines = text[text.index("\n| ") + 1 :].splitlines()
-    table = lines[: next(i for i, line in enumerate([*lines, ""]) if not line.startswith("|"))]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
-    assert {len(row) for row in cells} == {len(cells[0])}
-    return cells[2:]
 
 
 # === Each of them, tiny ===
@@ -152,6 +142,21 @@ def test_face_detectors(
     rows = written(capsys, out)
     assert [row[0] for row in rows] == ["haar", face_detectors.FULL_HAAR]
     assert [(row[2], row[5]) for row in rows] == [("2 / 2", "16 / 16")] * 2
+
+
+def test_cold_start(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "table.md"
+    assert cold_start.main([str(exported), "--quick", "--out", str(out)]) == 0
+    ((name, form, *times),) = written(capsys, out)
+    assert (name, form, times[3]) == (exported.name, "SavedModel", "")
+    assert 0.5 < float(times[0]) == float(times[1]) < 120
+
+
+def test_runs_of_a_folder(audio_run: Path, tmp_path: Path) -> None:
+    below = sorted(file.parent for file in audio_run.parent.glob("*/run.json"))
+    assert audio_run in below
+    assert litert_recipes.runs_below([audio_run.parent]) == below
+    assert litert_recipes.runs_below([audio_run, tmp_path]) == [audio_run, tmp_path]
 
 
 # === What they rest on ===

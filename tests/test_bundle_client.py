@@ -1,12 +1,13 @@
-"""The client that a bundle ships: its requests against the model, and itself over gRPC."""
+"""The client that a bundle ships: its requests against the model, and itself against the server."""
 
 from __future__ import annotations
 
 import ast
 import json
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent import futures
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,10 +17,9 @@ import numpy as np
 import pytest
 import soundfile
 import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 import registry
-from serving import warmup
+from server.app import Server, ServeSettings
 from serving.bundle import _end_token
 from tests.bundles import arrays, module_of, shares
 from tests.models import LABELS
@@ -116,38 +116,23 @@ def test_client_is_answered_alike_alone_and_in_a_padded_batch(
     assert np.abs(wrong - alone).max() > 1e-3
 
 
-# === Over gRPC ===
+# === Over the wire ===
 
 
-class Servicer(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Answers from a SavedModel."""
-
-    def __init__(self, loaded: Any) -> None:
-        self._loaded = loaded
-
-    def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802  (the stub's name)
-        request.model_spec.signature_name = "serving_default"
-        response = predict_pb2.PredictResponse()
-        response.model_spec.version.value = 2
-        for name, value in warmup.replay(self._loaded, request).items():
-            response.outputs[name].CopyFrom(tf.make_tensor_proto(value))
-        return response
+@pytest.fixture(scope="module")
+def server(bundle: Path) -> Iterator[Server]:
+    settings = ServeSettings(bundle, rest_port=0, grpc_port=0, analyze=False)
+    with Server(settings) as running:
+        yield running
 
 
-@pytest.fixture
-def address(loaded: Any) -> Iterator[str]:
-    server = grpc.server(futures.ThreadPoolExecutor(1))
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Servicer(loaded), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield f"127.0.0.1:{port}"
-    server.stop(None).wait()
-
-
+@pytest.mark.parametrize(("label", "version"), [(None, 2), ("stable", 1), ("canary", 2)])
 def test_client_over_grpc(
     client: ModuleType,
     loaded: Any,
-    address: str,
+    server: Server,
+    label: str | None,
+    version: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -155,7 +140,8 @@ def test_client_over_grpc(
     waveform, faces = clip(4, 3, 16_000)
     soundfile.write(tmp_path / "a.wav", waveform, 16_000, subtype="PCM_16")
     np.save(tmp_path / "a.npy", faces)
-    words = ["--address", address, "--wav", tmp_path / "a.wav", "--faces", tmp_path / "a.npy"]
+    words = ["--address", f"127.0.0.1:{server.grpc_port}", "--wav", tmp_path / "a.wav"]
+    words += ["--faces", tmp_path / "a.npy", *(["--label", label] if label else [])]
     monkeypatch.setattr(sys, "argv", ["client.py", *map(str, words)])
     assert client.main() == 0
     answer = json.loads(capsys.readouterr().out)
@@ -164,7 +150,39 @@ def test_client_over_grpc(
     assert list(answer["probabilities"]) == list(LABELS)
     np.testing.assert_allclose(list(answer["probabilities"].values()), wanted, atol=2e-6)
     assert answer["label"] == LABELS[int(wanted.argmax())]
-    assert answer["version"] == 2
+    assert answer["version"] == version
+
+
+def test_client_tells_what_the_server_refuses(client: ModuleType, server: Server) -> None:
+    request = client.build_request(client.read_facts(), label="beta")
+    with pytest.raises(grpc.RpcError) as raised:
+        client.ask(f"127.0.0.1:{server.grpc_port}", request)
+    assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "beta" in raised.value.details()
+
+
+@pytest.mark.parametrize("label", [None, "stable", "canary", "beta"])
+def test_request_sh_with_curl(server: Server, loaded: Any, bundle: Path, label: str | None) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("no curl on this machine")
+    words = [
+        str(bundle / "request.sh"),
+        f"127.0.0.1:{server.rest_port}",
+        *([label] if label else []),
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    told = json.loads(done.stdout)
+    if label == "beta":
+        assert done.returncode != 0
+        assert "beta" in told["error"]
+        return
+    assert done.returncode == 0, done.stderr
+    body = json.loads((bundle / "request.json").read_text(encoding="utf-8"))
+    signature = loaded.signatures[body["signature_name"]]
+    specs = signature.structured_input_signature[1]
+    given = {key: tf.constant(value, specs[key].dtype) for key, value in body["inputs"].items()}
+    wanted = signature(**given)["probabilities"].numpy()
+    np.testing.assert_allclose(told["outputs"]["probabilities"], wanted, atol=TOLERANCE)
 
 
 # === What it reads and refuses ===

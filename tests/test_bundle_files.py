@@ -149,6 +149,7 @@ def test_the_body_of_tokens_is_as_wide_as_all_requests(tokens_bundle: Path) -> N
     assert (row[0], set(row[1:])) == (1, {0})
 
 
+# With a real curl against a server: test_bundle_client.
 def test_request_sh_calls_curl(bundle: Path, tmp_path: Path) -> None:
     script = bundle / "request.sh"
     assert subprocess.run(["bash", "-n", str(script)], check=False).returncode == 0
@@ -195,7 +196,8 @@ def test_dockerfile_goes_the_way_of_make() -> None:
     needed = {word for word in rules[".venv/.installed"].split() if not word.startswith(".venv")}
     assert needed <= set(first)
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
-    kept = ("Makefile", "requirements.txt", "scripts", "cli.py", "serving", "modeling", "commands")
+    kept = ["Makefile", "requirements.txt", "scripts", "cli.py", "serving", "modeling", "commands"]
+    kept += ["server", "server/page/index.html"]
     assert all((ROOT / name).exists() for name in kept)
     assert not {name for name in kept if {name, f"/{name}"} & set(ignored)}
     assert {".git", ".venv", "/data", "/runs", "/exports"} <= set(ignored)

@@ -17,7 +17,8 @@ from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
 from modeling.inference import inference_model, load_run
 from modeling.training import load_model
 from serving import export as module
-from serving.export import TOLERANCE, check_equal, example_inputs, newest_version, read_config
+from serving.export import TOLERANCE, check_equal, example_inputs, read_config
+from serving.export_folder import newest_version
 from tests.models import LABELS, run, save_arrays, the_one_line
 
 # Runs with TensorFlow and NumPy alone, elsewhere, with nothing of ours on the path.

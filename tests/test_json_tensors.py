@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from server.json_tensors import read_body, write_outputs
+from server.json_outputs import write_outputs
+from server.json_tensors import read_body
 from server.status import ServingError
 from serving.warmup import Spec
 
@@ -259,3 +260,18 @@ def test_what_is_no_number_is_written_as_tensorflow_serving_does() -> None:
 def test_every_shape_is_nested_as_numpy_does(shape: tuple[int, ...], dtype: type) -> None:
     values: np.ndarray = (np.arange(np.prod(shape)) % 3).reshape(shape).astype(dtype)
     assert json.loads(write_outputs({"x": values}, False)) == {"outputs": values.tolist()}
+
+
+def test_arrays_are_announced_before_they_are_made() -> None:
+    body = read_body(b'{"inputs": {"a": [[1, 2, 3]], "b": ["four", {"b64": "Zm91cg=="}]}}')
+    announced: list[int] = []
+    specs = {"a": Spec("float32", (None, None)), "b": Spec("object", (None,))}
+    body.tensors(specs, announced.append)
+    assert announced[0] == 3 * 4
+    assert announced[1] >= 2 * 4
+
+    def refuse(num_bytes: int) -> None:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        body.tensors(specs, refuse)

@@ -88,6 +88,19 @@ def test_same_answers_as_the_keras_model(
         np.testing.assert_allclose(answer[name], np.asarray(value), atol=TOLERANCE, rtol=0)
 
 
+@pytest.mark.parametrize("recipe", ["s2-audio", "s2-video", "s2-two-stream"])
+def test_recipes_that_must_convert(recipe: str) -> None:
+    """S2's own models, untrained: converted, run, and the same answers for every output."""
+    tried = litert_recipes.untrained(recipe, litert_recipes.QUICK_FACE_PX)
+    expected = litert_export.answers_of(tried.inference, tried.config)
+    model = LitertModel(*convert(tried.inference, tried.config, recipe))
+    for given, wanted in expected:
+        answer = model(given)
+        assert answer.keys() == wanted.keys()
+        for name, value in wanted.items():
+            assert litert_export.difference(answer[name], np.asarray(value)) <= TOLERANCE, name
+
+
 def test_inputs_are_fixed_and_named(two_streams: Path) -> None:
     from ai_edge_litert.interpreter import Interpreter
 
@@ -140,6 +153,40 @@ def test_nothing_is_overwritten(two_streams: Path, fusion_run: Path) -> None:
     with pytest.raises(UserError, match="exists already"):
         export_litert(fusion_run, two_streams)
     assert two_streams.read_bytes() == before
+
+
+def test_a_config_of_something_else_is_left_alone(
+    audio_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`x.json` may be anybody's, there before or come while the model was converted."""
+    other = tmp_path / "x.json"
+    other.write_text("mine", encoding="utf-8")
+    with pytest.raises(UserError, match=r"x\.json: exists already"):
+        export_litert(audio_run, tmp_path / "x.tflite")
+    other.unlink()
+
+    def slow(*given: Any) -> tuple[bytes, dict[str, Any]]:
+        other.write_text("mine", encoding="utf-8")
+        return b"", {}
+
+    monkeypatch.setattr(litert_export, "convert", slow)
+    with pytest.raises(UserError, match=r"x\.json: exists already"):
+        export_litert(audio_run, tmp_path / "x.tflite")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+    assert other.read_text(encoding="utf-8") == "mine"
+
+
+def test_a_write_that_fails_takes_its_own_config_along(
+    audio_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path) -> Any:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(litert_export, "convert", lambda *given: (b"", {}))
+    monkeypatch.setattr(litert_export.storage, "replacing", full)
+    with pytest.raises(OSError, match="disk full"):
+        export_litert(audio_run, tmp_path / "x.tflite")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_words_are_options_of_one_form(

@@ -456,6 +456,23 @@ def test_a_guessed_duration_is_no_truncation(tmp_path: Path) -> None:
         assert not media.info.truncated
 
 
+@pytest.mark.parametrize("with_sound", [False, True])
+def test_a_stream_of_an_unknown_codec_is_not_there(with_sound: bool, tmp_path: Path) -> None:
+    """Its context is None, which made an AttributeError of it."""
+    pictures = [np.full((48, 64, 3), 90, np.uint8)] * 10
+    sound = tone(0.4, 48_000) if with_sound else None
+    path = write_media(tmp_path / "odd.mp4", pictures, waveform=sound)
+    data = path.read_bytes()
+    assert data.count(b"avc1") >= 1
+    path.write_bytes(data.replace(b"avc1", b"zzzz"))
+    if with_sound:
+        with MediaFile(path) as media:
+            assert media.info.has_audio and not media.info.has_video
+        return
+    with pytest.raises(MediaError, match=r"odd\.mp4"):
+        MediaFile(path)
+
+
 def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
     path = tmp_path / "x.m4a"
     picture = av.VideoFrame.from_ndarray(numbered(3), format="rgb24")

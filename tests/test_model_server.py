@@ -25,7 +25,7 @@ from server.model_server import DEFAULT, ModelServer
 from server.model_source import ExportFolder, Found, OneVersion
 from server.model_store import ModelStore
 from server.status import ServingError
-from serving import warmup
+from serving import export, warmup
 from serving.warmup import Spec
 from serving.wav_bytes import to_wav
 from tests.models import LABELS, RATE_HZ, SIZE_PX
@@ -170,6 +170,44 @@ def test_warm_up_requests_are_replayed_and_a_bad_one_keeps_the_version_out(
     file.write_bytes(file.read_bytes()[:-3])
     with pytest.raises(UserError, match=r"warm-up request .* fails"):
         made.warm_up()
+
+
+def test_what_is_swapped_while_it_loads_is_refused(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = tmp_path / "1"
+    shutil.copytree(exported / "1", version)
+    read = export.read_saved
+
+    def swapped(path: Path) -> Any:
+        """Puts another file there for the time of loading."""
+        file = path / "saved_model.pb"
+        checked = file.rename(tmp_path / "checked")
+        shutil.copy2(checked, file)
+        made = read(path)
+        checked.replace(file)
+        return made
+
+    monkeypatch.setattr(export, "read_saved", swapped)
+    with pytest.raises(UserError, match="1: changed while it was loaded"):
+        load_version(version)
+
+
+def test_a_linked_version_that_is_damaged_is_named_by_its_link(
+    exported: Path, tmp_path: Path
+) -> None:
+    real, link = tmp_path / "store" / "abc", tmp_path / "1"
+    shutil.copytree(exported / "1", real)
+    shutil.rmtree(real / "variables")
+    link.symlink_to(real)
+    with pytest.raises(UserError, match="1: SavedModel cannot be read") as caught:
+        load_version(link)
+    assert "store" not in str(caught.value)
+
+
+def test_signatures_are_told_as_the_file_has_them(loaded: LoadedVersion) -> None:
+    assert loaded.signatures == warmup.read_signatures(loaded.folder)
+    assert set(loaded.signatures) <= set(loaded.signature_defs)
 
 
 def test_a_closed_version_lets_its_model_go(exported: Path) -> None:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.framework import op_def_registry
 
+from benchmarks import litert_recipes
 from errors import UserError
+from serving import graph_operations as operations
 from serving.safe_graph import require_safe
 
 CONFIG = {"streams": ["audio"], "labels": ["a"], "input": {}, "window_s": 1.0}
@@ -50,39 +56,88 @@ def test_an_export_passes(exported: Path) -> None:
     require_safe(exported / "1")
 
 
+def test_exports_of_words_pass(words_bundle: Path, tokens_bundle: Path) -> None:
+    for folder in (words_bundle, tokens_bundle):
+        (version,) = (folder / "models").glob("*/1")
+        require_safe(version)
+
+
 @pytest.mark.parametrize(
-    ("operation", "what"),
+    "recipe", ["s2-two-stream", "s3-lstm", "s4-convlstm", "action-units", "text-transformer"]
+)
+def test_recipes_pass(recipe: str, tmp_path: Path) -> None:
+    inference = litert_recipes.untrained(recipe, 32).inference
+    specs = {
+        name: tf.TensorSpec(value.shape, value.dtype, name)
+        for name, value in inference.input.items()
+    }
+    served = tf.Module()
+    served.model = inference
+    answer = tf.function(lambda **inputs: inference(inputs, training=False))
+    version = write(tmp_path, graph())
+    tf.saved_model.save(served, str(version), answer.get_concrete_function(**specs))
+    checked = require_safe(version)
+    assert set(checked.signature_defs["serving_default"].inputs) == set(specs)
+
+
+# === Operations ===
+
+
+@pytest.mark.parametrize(
+    "operation",
     [
-        ("PyFunc", "runs Python"),
-        ("PyFuncStateless", "runs Python"),
-        ("EagerPyFunc", "runs Python"),
-        ("ReadFile", "touches files"),
-        ("WriteFile", "touches files"),
-        ("MatchingFiles", "touches files"),
-        ("InitializeTableFromTextFileV2", "touches files"),
-        ("PrintV2", "touches files"),
-        ("TFRecordDatasetV2", "touches files"),
-        ("WholeFileReaderV2", "touches files"),
-        ("DebugIdentityV3", "touches files"),
-        ("WriteGraphSummary", "touches files"),
-        ("RpcCall", "speaks to other machines"),
-        ("_Recv", "speaks to other machines"),
-        ("DataServiceDatasetV4", "touches files|speaks"),
-        ("XlaCustomCallV2", "runs code"),
-        ("TRTEngineOp", "runs code"),
+        *("PyFunc", "PyFuncStateless", "EagerPyFunc"),
+        *("ReadFile", "WriteFile", "MatchingFiles", "WholeFileReaderV2", "TFRecordDatasetV2"),
+        *("InitializeTableFromTextFileV2", "FixedUnigramCandidateSampler", "Skipgram"),
+        *("DecodeProtoV2", "EncodeProto", "PrintV2", "WriteGraphSummary", "DebugIdentityV3"),
+        *("RpcCall", "_Recv", "DataServiceDatasetV4", "RemoteCall", "CollectiveReduceV2"),
+        *("InfeedEnqueue", "InfeedDequeueTuple", "OutfeedEnqueue", "OutfeedDequeueTupleV2"),
+        *("XlaCustomCallV2", "XlaCallModule", "TRTEngineOp", "MlirPassthroughOp"),
+        *("Abort", "SleepOp", "SleepDataset", "QueueDequeueV2", "BarrierTakeMany", "Stage"),
+        *("SymbolicGradient", "For", "RandomUniform"),
+        *("NoSuchOperation", "__inference_serve_1", "matmul", "MatMul "),
     ],
 )
 @pytest.mark.parametrize("in_function", [False, True])
-def test_operations_that_can_harm_are_refused(
-    operation: str, what: str, in_function: bool, tmp_path: Path
+def test_what_is_not_on_the_list_is_refused(
+    operation: str, in_function: bool, tmp_path: Path
 ) -> None:
     saved = graph()
     definition = saved.meta_graphs[0].graph_def
     nodes = definition.library.function[1].node_def if in_function else definition.node
     nodes.add(name="harm", op=operation)
     where = "function __inference_serve_1" if in_function else "the graph"
-    with pytest.raises(UserError, match=f"operation {operation} in {where} ({what})"):
+    with pytest.raises(UserError, match=f"operation {operation} in {where} is none that a model"):
         require_safe(write(tmp_path, saved))
+
+
+def test_only_functions_of_the_graph_may_be_called(tmp_path: Path) -> None:
+    for number, change in enumerate(("one", "several")):
+        saved = graph()
+        serve = saved.meta_graphs[0].graph_def.library.function[1]
+        node = serve.node_def.add(name="c", op="StatefulPartitionedCall")
+        if change == "one":
+            node.attr["f"].func.name = "ReadFile"
+        else:
+            node.attr["branches"].list.func.add(name="ReadFile")
+        with pytest.raises(UserError, match="serve_1 calls ReadFile, not a function of its own"):
+            require_safe(write(tmp_path / str(number), saved))
+
+
+def test_the_list_holds_what_it_says() -> None:
+    """No misspelt name, no operation that is told of a file, no state where none belongs."""
+    import tensorflow_text  # noqa: F401  (registers its operations)
+
+    with_state = operations.STRUCTURE | operations.CONTROL | operations.CHECKPOINT
+    with_state |= operations.TABLES | operations.TENSORFLOW_TEXT
+    with_state |= {"CudnnRNN", "CudnnRNNV2", "CudnnRNNV3", "Empty", "StatelessRandomGetAlg"}
+    for name in sorted(operations.ALLOWED):
+        known = op_def_registry.get(name)
+        assert known is not None, name
+        assert name in with_state or not known.is_stateful, name
+        told = " ".join(one.name for one in (*known.input_arg, *known.attr))
+        if name not in operations.CHECKPOINT:
+            assert not re.search("file|path|host|address|url|library", told), (name, told)
 
 
 def test_a_real_model_with_python_in_it_is_refused(tmp_path: Path) -> None:
@@ -94,7 +149,7 @@ def test_a_real_model_with_python_in_it_is_refused(tmp_path: Path) -> None:
     version = write(tmp_path, graph())
     sly = Sly()
     tf.saved_model.save(sly, str(version), signatures=sly.serve)
-    with pytest.raises(UserError, match=r"operation PyFunc in function .* runs Python; serve only"):
+    with pytest.raises(UserError, match=r"operation PyFunc in function .* is none that .* serve"):
         require_safe(version)
 
 
@@ -173,3 +228,52 @@ def test_what_is_no_export_is_refused(tmp_path: Path) -> None:
     (version / "assets" / "config.json").unlink()
     with pytest.raises(UserError, match="no export"):
         require_safe(version)
+
+
+# === Between check and load ===
+
+
+def swapped(version: Path) -> None:
+    """Another file of the same bytes, size and time."""
+    file, other = version / "saved_model.pb", version.parent / "other"
+    shutil.copy2(file, other)
+    other.replace(file)
+
+
+def rewritten(version: Path) -> None:
+    """Another byte in the same file, its times as they were."""
+    file = version / "saved_model.pb"
+    about, content = file.stat(), bytearray(file.read_bytes())
+    content[-1] ^= 1
+    with open(file, "r+b") as opened:
+        opened.write(content)
+    os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
+
+
+def added(version: Path) -> None:
+    (version / "assets" / "more.txt").touch()
+
+
+def moved(version: Path) -> None:
+    version.rename(version.parent / "elsewhere")
+
+
+@pytest.mark.parametrize("change", [swapped, rewritten, added, moved])
+def test_a_change_after_the_check_is_found(change: Callable[[Path], None], tmp_path: Path) -> None:
+    version = write(tmp_path, graph())
+    checked = require_safe(version)
+    checked.require_unchanged()
+    change(version)
+    with pytest.raises(UserError, match="1: changed while it was loaded; copy"):
+        checked.require_unchanged()
+
+
+def test_a_link_that_moves_after_the_check_is_found(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(write(tmp_path / "a", graph()))
+    checked = require_safe(link)
+    assert checked.folder == tmp_path / "a" / "1"
+    link.unlink()
+    link.symlink_to(write(tmp_path / "b", graph()))
+    with pytest.raises(UserError, match="link: changed while it was loaded"):
+        checked.require_unchanged()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import contextlib
 import json
 import os
 import re
@@ -12,17 +10,12 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import grpc
-import numpy as np
 import pytest
 import requests
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from commands.serve import TOKEN_VARIABLE
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
@@ -167,6 +160,7 @@ def test_the_token_of_the_environment(
     monkeypatch.setenv(TOKEN_VARIABLE, "of-the-environment")
     assert run("serve", "--model", exported) == EXIT_OK
     assert served[0].token == "of-the-environment"
+    assert TOKEN_VARIABLE not in os.environ  # processes of the server would inherit it
 
 
 @pytest.mark.parametrize("token", ["", "two words", "Grüße", "a\nb"])
@@ -237,93 +231,9 @@ def test_a_port_that_is_not_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("must not be reached")
 
 
-# === The end ===
-
-
-def slow(monkeypatch: pytest.MonkeyPatch, server: Server, seconds: float) -> threading.Event:
-    """Makes each prediction take so long; the event is set once one runs."""
-    begun, usual = threading.Event(), server.model_server.run
-
-    def later(*asked: Any) -> Any:
-        begun.set()
-        time.sleep(seconds)
-        return usual(*asked)
-
-    monkeypatch.setattr(server.model_server, "run", later)
-    return begun
-
-
-def grpc_predict(port: int) -> Any:
-    import tensorflow as tf
-
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name, request.model_spec.signature_name = "tiny", "audio"
-    values = {"audio": np.zeros((1, 3), np.float32), "audio_length": np.array([3], np.int32)}
-    for name, value in values.items():
-        request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        return stub.Predict(request, timeout=TIMEOUT_S)
-
-
-def test_running_requests_are_answered_and_new_ones_refused(
-    exported: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("host", ["a..b", "a" * 70, "no.such.host.invalid"])
+def test_what_is_no_host_is_one_line(
+    exported: Path, host: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = ServeSettings(exported, "tiny", rest_port=0, grpc_port=0, analyze=False)
-    with Server(settings) as server, concurrent.futures.ThreadPoolExecutor(3) as pool:
-        url = f"http://127.0.0.1:{server.rest_port}"
-        where = f"{url}/v1/models/tiny:predict"
-        assert requests.post(where, json=BODY, timeout=TIMEOUT_S).status_code == 200
-        channel = grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}")
-        told = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
-        assert next(told).status == health_pb2.HealthCheckResponse.SERVING
-        begun = slow(monkeypatch, server, 1.5)
-        over_rest = pool.submit(requests.post, where, json=BODY, timeout=TIMEOUT_S)
-        over_grpc = pool.submit(grpc_predict, server.grpc_port)
-        assert begun.wait(TIMEOUT_S)
-        time.sleep(0.3)
-        stopping = pool.submit(server.stop)
-        assert next(told).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        told.cancel()
-        channel.close()
-        refused = 0
-        while not (over_rest.done() and over_grpc.done()):
-            with contextlib.suppress(requests.HTTPError):
-                try:
-                    requests.get(f"{url}/healthz", timeout=TIMEOUT_S)
-                except requests.ConnectionError:
-                    refused += 1
-            time.sleep(0.05)
-        assert over_rest.result().status_code == 200
-        assert over_grpc.result().outputs
-        assert refused > 0
-        stopping.result(TIMEOUT_S)
-        with pytest.raises(grpc.RpcError):
-            grpc_predict(server.grpc_port)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_both_signals_end_it_well(
-    exported: Path, number: signal.Signals, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = signal.getsignal(number)
-    settings = ServeSettings(exported, "tiny", rest_port=0, grpc_port=0, analyze=False)
-    timer = threading.Timer(0.5, os.kill, (os.getpid(), number))  # even while it still loads
-    timer.start()
-    app.serve(settings)
-    timer.join()
-    assert signal.getsignal(number) is before
-    assert "serving tiny version 1: http://127.0.0.1:" in capsys.readouterr().err
-
-
-def test_nothing_is_left_running_when_the_model_cannot_be_loaded(tmp_path: Path) -> None:
-    broken = tmp_path / "broken"
-    (broken / "1").mkdir(parents=True)
-    (broken / "1" / "saved_model.pb").write_bytes(b"nothing")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    server = Server(ServeSettings(broken, rest_port=port, grpc_port=0, analyze=False))
-    with pytest.raises(UserError):
-        server.start()
-    with socket.create_server(("127.0.0.1", port)):
-        pass
+    assert run("serve", "--model", exported, "--host", host) == EXIT_NOTHING_DONE
+    assert "no such host" in the_one_line(capsys.readouterr().err)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import grpc
@@ -132,14 +133,26 @@ def test_a_request_alone_is_not_copied() -> None:
     assert arrays.merged(SPECS, [alone])["audio"] is alone["audio"]
 
 
+def cost_bytes(specs: dict[str, Spec], *requests: Arrays) -> int:
+    """Of a batch of checked requests."""
+    sizes = [arrays.size_of(specs, one) for one in requests]
+    return functools.reduce(arrays.Size.together, sizes).cost_bytes(specs)
+
+
 def test_cost_counts_the_padding_and_the_frames() -> None:
     one, other = request(1, 10, 1), request(1, 1000, 1)
-    apart = arrays.padded_bytes(SPECS, [one]) + arrays.padded_bytes(SPECS, [other])
-    assert arrays.padded_bytes(SPECS, [one, other]) - apart == 990 * 4
-    longer = arrays.padded_bytes(SPECS, [request(1, 10, 2)])
-    assert longer - arrays.padded_bytes(SPECS, [one]) == arrays.FRAME_BYTES + 1
+    apart = cost_bytes(SPECS, one) + cost_bytes(SPECS, other)
+    assert cost_bytes(SPECS, one, other) - apart == 990 * 4
+    longer = cost_bytes(SPECS, request(1, 10, 2))
+    assert longer - cost_bytes(SPECS, one) == arrays.FRAME_BYTES + 1
     empty = {"wav": np.array([b""], object), "face_jpeg": np.full((1, 100), b"", object)}
-    assert arrays.padded_bytes(FILES, [empty]) >= 100 * arrays.FRAME_BYTES
+    assert cost_bytes(FILES, empty) >= 100 * arrays.FRAME_BYTES
+
+
+def test_names_alone_can_be_judged() -> None:
+    arrays.check_names(WORDS, ["text"])
+    with pytest.raises(ServingError, match=r"Sent extra: {wav}\. Missing but required: {text}\."):
+        arrays.check_names(WORDS, ["wav"])
 
 
 def test_pieces_hold_all_rows_once() -> None:

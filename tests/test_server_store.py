@@ -15,6 +15,7 @@ from server.loaded_version import LoadedVersion
 from server.model_source import Found, open_source
 from server.model_store import ModelStore, VersionStatus
 from server.status import ServingError
+from serving import export_folder
 from serving.bundle import models_config
 
 SOON_S = 20.0
@@ -219,6 +220,24 @@ def test_a_folder_that_cannot_be_read_changes_nothing(tmp_path: Path, loader: Lo
         assert newest(store) == 1
 
 
+def test_one_that_does_not_close_keeps_nobody(
+    tmp_path: Path, loader: Loader, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = Source(tmp_path, 1, 2, 3, num_served=None)
+    store = ModelStore(source, loader)
+    store.poll()
+
+    def fail() -> None:
+        raise RuntimeError("no")
+
+    loader.loaded[0].close = fail  # type: ignore[method-assign]
+    source.put()
+    store.poll()
+    assert [version.closed.is_set() for version in loader.loaded] == [False, True, True]
+    assert states(store) == [(3, "END"), (2, "END"), (1, "END")]
+    assert "version 3 of m was not closed in order" in caplog.text
+
+
 # === What fails ===
 
 
@@ -365,3 +384,14 @@ def test_anything_else_is_refused_with_the_remedy(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing", run / "run.json"):
         with pytest.raises(UserError, match="give what `export --run RUN --out OUT`"):
             open_source(path)
+
+
+def test_one_number_has_one_name(tmp_path: Path) -> None:
+    """Whoever looks for versions reads the names of folders alike."""
+    for name in ("2", "10", "010", "0", "\u0663", "\u00b2", "1" * 19, "12.tmp", "-4"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "saved_model.pb").touch()
+    (tmp_path / "77").mkdir()
+    assert export_folder.versions_of(tmp_path) == [2, 10]
+    assert open_source(tmp_path).look().versions == {2: tmp_path / "2", 10: tmp_path / "10"}
+    assert export_folder.newest_version(tmp_path) == tmp_path / "10"

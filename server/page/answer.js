@@ -30,7 +30,7 @@ export function showAnswer(result, colors) {
   const used = Object.keys(result.streams).map((stream) => NAMES[stream].toLowerCase());
   byId("answer-line").replaceChildren(
     make("strong", { class: "big" }, result.label),
-    result.duration_s ? ` over ${seconds(result.duration_s)} s` : "", ` from ${used.join(" and ")}`,
+    result.duration_s ? ` over ${seconds(result.duration_s)} s,` : "", ` from ${used.join(" and ")}`,
   );
   const shares = sorted(result.probabilities);
   byId("answer-bars").replaceChildren(...shares.map(([label, p]) => bar(label, p, colors)));

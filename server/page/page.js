@@ -1,9 +1,9 @@
 // The page: a recording in, an answer out.
 
 import { showAnswer, showTable, showWindow } from "./answer.js";
-import { rendered } from "./card.js";
-import { byId, bytes, colorOf, make, percent, seconds } from "./dom.js";
+import { byId, bytes, colorOf, percent, seconds } from "./dom.js";
 import { Refusal, analyze, authorization, reach, refuse } from "./events.js";
+import { showAbout } from "./model.js";
 import { Player } from "./player.js";
 import { Recorder } from "./record.js";
 import { csvOf, save } from "./save.js";
@@ -58,38 +58,12 @@ async function loadAbout() {
     if (!response.ok) await refuse(response);
     state.about = await response.json();
     showAbout(state.about);
+    offer();
     if (state.about.needs_token && !state.token) byId("token-form").hidden = false;
   } catch (error) {
     byId("model-line").textContent = "The model is not known.";
     explain(error, loadAbout);
   }
-}
-
-function showAbout(about) {
-  byId("model-line").textContent =
-    `${about.name}, version ${about.version}: ${about.streams.join(", ")} to ${about.labels.length} labels`;
-  document.title = `${about.name} – Affectstream`;
-  const stamps = [
-    about.synthetic && "SYNTHETIC: trained on made-up data; it recognises nobody's emotion.",
-    about.leak_allowed && "LEAK ALLOWED: its scores are too high.",
-  ].filter(Boolean);
-  byId("stamps").replaceChildren(...stamps.map((text) => make("p", { class: "stamp" }, text)));
-  byId("stamps").hidden = !stamps.length;
-  const facts = {
-    Name: about.name, Version: about.version, Recipe: about.recipe,
-    Streams: about.streams.join(", "), Labels: about.labels.join(", "),
-  };
-  byId("facts").replaceChildren(...Object.entries(facts).map(
-    ([name, text]) => make("div", {}, make("dt", {}, name), make("dd", {}, String(text))),
-  ));
-  byId("card").replaceChildren(...rendered(about.card_markdown));
-  byId("law").textContent = about.law;
-  byId("meaning").replaceChildren(...about.meaning.map((text) => make("li", {}, text)));
-  const { max_upload_bytes: size, max_media_s: length } = about.limits;
-  byId("limits").textContent =
-    `Sound or video of any usual kind, up to ${bytes(size)} and ${Math.round(length)} seconds.`;
-  byId("words-field").hidden = !about.streams.includes("text");
-  offer();
 }
 
 const words = () => (byId("words-field").hidden ? "" : byId("words").value.trim());
@@ -107,7 +81,7 @@ const player = new Player({
 
 function take(file) {
   // While it records or analyses there is no other file.
-  if (!file || byId("choose").disabled) return;
+  if (!file || byId("choose").disabled || byId("drop").hidden) return;
   clearError();
   const limit = state.about?.limits.max_upload_bytes ?? Infinity;
   if (file.size > limit) {
@@ -181,11 +155,14 @@ const colorsOf = (labels) => new Map(labels.map((label, i) => [label, colorOf(i)
 function finish(event) {
   state.result = event;
   const { result } = event;
+  // Of words alone no window is told before the answer.
+  if (!timeline.labels.length) timeline.labels = Object.keys(result.probabilities);
   showAnswer(result, colorsOf(timeline.labels));
   showTable(result.windows, timeline.labels);
   timeline.describe();
-  const length = result.duration_s ? ` over ${seconds(result.duration_s)} seconds` : "";
-  say(`Done: ${result.label}${length}, ${result.windows.length} windows.`);
+  say(result.duration_s
+    ? `Done: ${result.label} over ${seconds(result.duration_s)} seconds, ${result.windows.length} windows.`
+    : `Done: ${result.label}.`);
   byId("answer-title").focus();
 }
 
@@ -283,6 +260,7 @@ function listenToDrops() {
   addEventListener("drop", (event) => {
     event.preventDefault();
     area.classList.remove("over");
+    if (area.hidden) return;
     if (event.dataTransfer.files.length > 1) fail("Drop one file at a time.");
     else take(event.dataTransfer.files[0]);
   });

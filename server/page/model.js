@@ -1,0 +1,47 @@
+// What the server told of its model, and what can be asked of it.
+
+import { rendered } from "./card.js";
+import { byId, bytes, make } from "./dom.js";
+
+const TAKES_NOTHING =
+  "This model takes numbers of tokens, no recordings; export it without --text-input.";
+
+export function showAbout(about) {
+  byId("model-line").textContent =
+    `${about.name}, version ${about.version}: ${about.streams.join(", ")} to ${about.labels.length} labels`;
+  document.title = `${about.name} – Affectstream`;
+  const stamps = [
+    about.synthetic && "SYNTHETIC: trained on made-up data; it recognises nobody's emotion.",
+    about.leak_allowed && "LEAK ALLOWED: its scores are too high.",
+  ].filter(Boolean);
+  byId("stamps").replaceChildren(...stamps.map((text) => make("p", { class: "stamp" }, text)));
+  byId("stamps").hidden = !stamps.length;
+  const facts = {
+    Name: about.name, Version: about.version, Recipe: about.recipe,
+    Streams: about.streams.join(", "), Labels: about.labels.join(", "),
+  };
+  byId("facts").replaceChildren(...Object.entries(facts).map(
+    ([name, text]) => make("div", {}, make("dt", {}, name), make("dd", {}, String(text))),
+  ));
+  byId("card").replaceChildren(...rendered(about.card_markdown));
+  byId("law").textContent = about.law;
+  byId("meaning").replaceChildren(...about.meaning.map((text) => make("li", {}, text)));
+  const { max_upload_bytes: size, max_media_s: length } = about.limits;
+  byId("limits").textContent =
+    `Sound or video of any usual kind, up to ${bytes(size)} and ${Math.round(length)} seconds.`;
+  showWays(about);
+}
+
+// What can be asked about: recordings, words, or neither.
+function showWays(about) {
+  const reads = about.streams.includes("text");
+  const takesNothing = about.text_input === "token_ids";
+  const wordsOnly = reads && about.streams.length === 1;
+  byId("takes-nothing").textContent = takesNothing ? TAKES_NOTHING : "";
+  byId("takes-nothing").hidden = !takesNothing;
+  byId("words-field").hidden = !reads || takesNothing;
+  byId("drop").hidden = takesNothing || wordsOnly;
+  byId("source-title").textContent = wordsOnly ? "Words" : "Recording";
+  byId("words-label").textContent = wordsOnly
+    ? "Words to be judged" : "Words: what is said in the recording, or alone";
+}

@@ -1,0 +1,38 @@
+"""What SIGINT and SIGTERM do to a server."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+POLL_S = 0.1
+
+
+@contextlib.contextmanager
+def until_told() -> Iterator[Callable[[], None]]:
+    """Gives a function that blocks until SIGINT or SIGTERM came, also if that was before the call.
+
+    The first signal is only noted, so that the server can end well; a second one ends the process
+    at once, with exit code 130 (SIGINT) or 143 (SIGTERM).
+    """
+    told: list[int] = []
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if told:
+            os._exit(128 + number)
+        told.append(number)
+
+    def wait() -> None:
+        while not told:
+            time.sleep(POLL_S)
+
+    before = {one: signal.signal(one, on_signal) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield wait
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)

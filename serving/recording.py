@@ -1,0 +1,149 @@
+"""One recording as a whole: whether a model can use it, and what its windows come to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from errors import MediaError
+from preprocessing.action_units import ActionUnitTable
+from preprocessing.media import MediaFile
+from serving.action_units import ActionUnitInput
+from serving.prediction import Prediction, WindowPrediction, mean_probabilities, top
+from serving.tally import Tally
+from serving.windows import People
+from serving.words import Words
+
+FEW_FACES = 0.5  # share of the frames below which it is said
+
+
+@dataclass
+class Recording:
+    """A recording that is being answered for.
+
+    Attributes:
+      media: the open file.
+      config: all that is known of the model (`assets/config.json`).
+      units: what the model wants in place of face crops.
+      table: of action units, if one was given.
+      shows: whether there is anything for the video stream to look at.
+      words: what is said.
+      answers: of the windows so far, those with anything usable in them.
+      tally, people: what was seen in them.
+    """
+
+    media: MediaFile
+    config: Mapping[str, Any]
+    units: ActionUnitInput
+    table: ActionUnitTable | None
+    shows: bool
+    words: Words
+    answers: list[WindowPrediction] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+    people: People = field(default_factory=People)
+
+    def __post_init__(self) -> None:
+        """What to say of a stream that turns out to be missing, as the file was opened."""
+        self._streams: tuple[str, ...] = tuple(self.config["streams"])
+        info = self.media.info
+        picture = "no face found" if info.has_video else "no picture"
+        self._lacking = {
+            "audio": "silent" if info.has_audio else "no sound",
+            "video": self.units.lack(self.table) if self.units.from_table else picture,
+        }
+
+    def _lack(self, stream: str) -> str:
+        return self.words.lack() if stream == "text" else self._lacking[stream]
+
+    def require_usable(self) -> None:
+        """Stops before anything is decoded where nothing can come of it.
+
+        Raises:
+          MediaError: the one stream that the model knows is not there.
+        """
+        name, only = self.media.name, self._streams[0] if len(self._streams) == 1 else ""
+        if only == "text" and not self.words.expected:
+            raise MediaError(f"{name}: {self.words.lack()}, and the model knows words only")
+        if only == "audio" and not self.media.info.has_audio:
+            raise MediaError(f"{name}: no sound, and the model knows sound only; use another")
+        if only == "video" and not self.shows:
+            knows = "pictures" if self.units.kind is None else "action units"
+            raise MediaError(
+                f"{name}: {self._lack('video')}, and the model knows {knows} only;"
+                f" {'add one' if self.units.from_table else 'use another model'}"
+            )
+
+    def prediction(self, every_face: bool) -> Prediction:
+        """The answer out of those of all windows.
+
+        Args:
+          every_face: also tell of every face on its own.
+        Raises:
+          MediaError: no window holds anything that the model can use.
+        """
+        if not self.answers:
+            raise MediaError(
+                f"{self.media.name}: {self._nothing()} throughout; nothing to answer from"
+            )
+        probabilities = mean_probabilities([answer.probabilities for answer in self.answers])
+        streams = {}
+        for stream in self._streams:
+            own = [answer.streams[stream] for answer in self.answers if stream in answer.streams]
+            if own:
+                streams[stream] = mean_probabilities(own)
+        tally, coverage = self.tally, 0.0 if self.shows else None
+        if self.shows and tally.num_frames:
+            coverage = tally.num_followed / tally.num_frames
+        looks = "video" in self._streams and not self.units.from_table
+        return Prediction(
+            path=self.media.name,
+            duration_s=self.media.info.duration_s,
+            label=top(probabilities),
+            probabilities=probabilities,
+            streams=streams,
+            face_coverage=coverage,
+            windows=tuple(self.answers),
+            warnings=tuple(self._warnings()),
+            faces=tuple(tally.faces(self.people)) if every_face else (),
+            boxes=tuple(tally.boxes) if looks else (),
+        )
+
+    def _nothing(self) -> str:
+        """What is missing of every stream that the model knows."""
+        no_table = self.units.from_table and not self.shows
+        lacks = {
+            "audio": "no sound (or silence)",
+            "video": self._lack("video") if no_table else "no face",
+            "text": self.words.lack(),
+        }
+        return " and ".join(lacks[stream] for stream in self._streams)
+
+    def _warnings(self) -> Iterator[str]:
+        info, tally = self.media.info, self.tally
+        if info.truncated:
+            yield f"truncated: {info.duration_s:.1f} of {info.stated_duration_s:.1f} s"
+        for stream in self._streams:
+            if not any(stream in answer.streams for answer in self.answers):
+                yield f"{self._lack(stream)}: answered without {stream}"
+        coverage = tally.num_followed / max(tally.num_frames, 1)
+        if 0 < coverage < FEW_FACES:
+            yield f"a face in only {coverage:.0%} of the frames looked at"
+        if len(self.answers) < tally.num_windows:
+            left_out = tally.num_windows - len(self.answers)
+            yield f"{left_out} windows without sound or face are left out"
+        if len(tally.followed_people) > 1:
+            yield f"the followed face changed {len(tally.followed_people) - 1} times"
+        yield from stamps(self.config)
+
+
+def stamps(config: Mapping[str, Any]) -> Iterator[str]:
+    """Warnings that hold for every answer of a model.
+
+    Args:
+      config: all that is known of the model (`assets/config.json`).
+    """
+    if config["synthetic"]:
+        yield "the model was trained on SYNTHETIC data"
+    if config["leak_allowed"]:
+        yield "the model was trained with --allow-leak"
