@@ -74,13 +74,13 @@ def test_a_missed_target_is_an_exit_code() -> None:
     bare = serve_load.Bare([], 8, 1.0)
     bare.found = {8: [300.0, 500.0], 16: [100.0, 600.0]}
     assert bare.best == 400
-    met = serve_load.Load(1.0, [good], (1000, 1040))
+    met = serve_load.Load(1.0, [good], (1000, 1040, 1200, 1210))
     assert served.exit_code(serve_load._lines(met, 8, bare)) == 0
     for found in (
-        serve_load.Load(1.0, [slow], (1000, 1040)),  # one version, a wrong answer
-        serve_load.Load(1.0, [good], (1000, 1060)),  # memory
-        serve_load.Load(2.0, [good], (1000, 1040)),  # speed
-        serve_load.Load(1.0, [Tally(num_failed=3)], (1000, 1000)),
+        serve_load.Load(1.0, [slow], (1000, 1040, 1200, 1210)),  # one version, a wrong answer
+        serve_load.Load(1.0, [good], (1000, 1000, 1200, 1270)),  # memory
+        serve_load.Load(2.0, [good], (1000, 1040, 1200, 1210)),  # speed
+        serve_load.Load(1.0, [Tally(num_failed=3)], (1000, 1000, 1000, 1000)),
     ):
         assert served.exit_code(serve_load._lines(found, 8, bare)) == 1
 
