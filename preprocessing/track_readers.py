@@ -47,9 +47,12 @@ class AudioReader:
             self.num_damaged += 1
 
     def flush(self) -> None:
-        """Takes what the resampler still holds back."""
+        """Takes what the resampler still holds back; nothing where it never understood a frame."""
         if self._position is not None:
-            self._store(self._resampler.resample(None))
+            try:
+                self._store(self._resampler.resample(None))
+            except av.error.FFmpegError:
+                self.num_damaged += 1
 
     def _keep(self, frame: av.AudioFrame) -> None:
         if self._position is None:

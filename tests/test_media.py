@@ -473,6 +473,24 @@ def test_a_stream_of_an_unknown_codec_is_not_there(with_sound: bool, tmp_path: P
         MediaFile(path)
 
 
+def test_a_resampler_that_fails_at_the_end_costs_no_more_than_its_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Damaged headers name a kind of sound that libswresample refuses, in the end again."""
+
+    class Refusing:
+        def __init__(self, **kind: object) -> None:
+            pass
+
+        def resample(self, frame: object) -> list[object]:
+            raise av.error.ArgumentError(22, "Context has not been initialized")
+
+    monkeypatch.setattr("preprocessing.track_readers.av.AudioResampler", Refusing)
+    path = write_sound(tmp_path / "odd.wav", tone(0.5))
+    with MediaFile(path) as media, pytest.raises(MediaError, match="nothing in it can be decoded"):
+        list(media.tracks([(0.0, 0.5)], RATE_HZ))
+
+
 def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
     path = tmp_path / "x.m4a"
     picture = av.VideoFrame.from_ndarray(numbered(3), format="rgb24")
