@@ -251,9 +251,10 @@ def _crashed(job: Job, exit_code: int | None) -> ServingError:
     if exit_code is not None and exit_code < 0:
         how = signal.Signals(-exit_code).name
     _log.error("a worker died at an upload (%s, exit code %s)", how, exit_code)
-    return ServingError(
-        grpc.StatusCode.INTERNAL,
+    return ServingError(  # of the file, not of the server, which goes on
+        grpc.StatusCode.INVALID_ARGUMENT,
         f"{job.name}: its decoder crashed, or ran out of memory; convert it and send it again",
+        422,
     )
 
 

@@ -244,7 +244,7 @@ def test_a_crash_is_an_error_and_the_next_one_works(
     before = ask("answer")["process"]
     with pytest.raises(ServingError, match=r"^their\.mp4: its decoder crashed") as crashed:
         ask(death)
-    assert crashed.value.http_status == 500
+    assert crashed.value.http_status == 422
     after = ask("answer")["process"]
     assert after != before
     assert ask("answer")["process"] == after

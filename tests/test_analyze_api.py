@@ -182,7 +182,7 @@ def test_an_error_within_a_stream_is_its_last_event(port: int) -> None:
 
 def test_a_crash_is_an_answer(port: int) -> None:
     status, answer, _ = post(port, f"signal {int(signal.SIGSEGV)}".encode())
-    assert (status, list(answer)) == (500, ["error"])
+    assert (status, list(answer)) == (422, ["error"])
     assert answer["error"].startswith("recording: its decoder crashed")
     assert post(port, b"answer")[0] == 200
 

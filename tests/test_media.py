@@ -486,9 +486,9 @@ def test_a_resampler_that_fails_at_the_end_costs_no_more_than_its_rest(
             raise av.error.ArgumentError(22, "Context has not been initialized")
 
     monkeypatch.setattr("preprocessing.track_readers.av.AudioResampler", Refusing)
-    path = write_sound(tmp_path / "odd.wav", tone(0.5))
+    path = write_sound(tmp_path / "odd.wav", tone(0.5), RATE_HZ)
     with MediaFile(path) as media, pytest.raises(MediaError, match="nothing in it can be decoded"):
-        list(media.tracks([(0.0, 0.5)], RATE_HZ))
+        list(media.tracks([(0.0, 0.5)], RATE_HZ, None, lambda frame: frame))
 
 
 def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
