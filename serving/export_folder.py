@@ -30,7 +30,7 @@ def newest_version(path: Path) -> Path | None:
     """The export below `path`: itself, or its highest version; None if it is no export."""
     if (path / SAVED_MODEL).is_file():
         return path
-    versions = versions_in(path)
+    versions = versions_in(path) if path.is_dir() else {}
     return versions[max(versions)] if versions else None
 
 

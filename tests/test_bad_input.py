@@ -343,14 +343,16 @@ def test_a_shard_cut_short_is_noticed_and_mended(
 
 # Small shards, so that some are finished when the process ends early; slow enough to catch it.
 DRIVER = """
-import resource, signal, sys, time
+import itertools, resource, signal, sys, time
 from preprocessing import preprocess
 import cli
 if __name__ == "__main__":
     preprocess.CLIPS_A_SHARD = 6
-    row = preprocess._row
-    preprocess._row = lambda *told: (time.sleep(0.05), row(*told))[1]
+    row, number = preprocess._row, itertools.count()
     largest = int(sys.argv.pop(1))
+    # Without a limit it is interrupted behind the first shard, however late that is noticed.
+    wait_s = lambda: 2.0 if next(number) > 6 and not largest else 0.05
+    preprocess._row = lambda *told: (time.sleep(wait_s()), row(*told))[1]
     if largest:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
