@@ -18,6 +18,7 @@ COMMANDS = {
     "split": "Divide a data folder anew into training, validation and test.",
     "train": "Train one stream, or a fusion of trained streams.",
     "evaluate": "Score a run on a data folder.",
+    "crossval": "Train and test a recipe over folds of whole speakers, with several seeds.",
     "export": "Write a run as SavedModel, in a bundle for TensorFlow Serving, or as .tflite.",
     "predict": "Recognise emotion in any media files.",
     "serve": "Answer over REST and gRPC as TensorFlow Serving does, with a page to try it on.",

@@ -1,0 +1,94 @@
+"""`crossval`: how good a recipe is, by folds of whole speakers and several seeds."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+import registry
+from commands import paths
+from commands.train_parts import divided
+from preprocessing.data_folder import open_data_folder
+
+
+@click.command("crossval")
+@click.option("--recipe", "name", type=click.Choice(registry.names("recipes")), required=True)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    default=paths.RECORDS,
+    show_default=True,
+    help="Data folder, or a feature table for a recipe of one stream; its own split is not used.",
+)
+@click.option(
+    "--folds",
+    metavar="N|loso",
+    default="5",
+    show_default=True,
+    help="Into how many folds the speakers are dealt; loso: one speaker each.",
+)
+@click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="How many.")
+@click.option("--out", type=click.Path(path_type=Path), help="[default: runs/crossval-RECIPE]")
+@click.option(
+    "--labels",
+    type=click.Choice(registry.names("label-sets")),
+    help="Label set. [default: the recipe's]",
+)
+@click.option("--epochs", type=click.IntRange(1))
+@click.option("--batch-size", type=click.IntRange(1))
+@click.option(
+    "--set",
+    "settings",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Any value of the recipe, encoder or fusion; STREAM.KEY=VALUE for a part; repeatable.",
+)
+@click.option(
+    "--part",
+    "part_names",
+    type=click.Choice(registry.names("recipes")),
+    multiple=True,
+    help="Recipe of a stream, for a fusion; one for each. [default: the parts of the recipe]",
+)
+def command(
+    name: str,
+    data: Path,
+    folds: str,
+    seeds: int,
+    out: Path | None,
+    labels: str | None,
+    epochs: int | None,
+    batch_size: int | None,
+    settings: tuple[str, ...],
+    part_names: tuple[str, ...],
+) -> None:
+    """Trains and tests a recipe over folds of whole speakers, with several seeds.
+
+    Each fold is predicted once a seed; epoch, temperature and fusion are chosen on the speakers of
+    the next fold, and the others train. The report (report.md, report.html, crossval.json) scores
+    all clips together. The same command goes on where it was interrupted; more --seeds are added
+    to those that are there. With a fusion --epochs and --batch-size are its own; those of a part
+    are --set STREAM.epochs=N.
+    """
+    recipe = registry.load("recipes", name)
+    if part_names:
+        recipe = dataclasses.replace(recipe, parts=part_names)
+    given = (("labels", labels), ("epochs", epochs), ("batch_size", batch_size))
+    words = [f"{key}={value}" for key, value in given if value]
+    own, of_parts = divided(settings, recipe)
+    recipe = recipe.with_settings([*words, *own])
+    parts = []
+    for part_name in recipe.parts:
+        part = registry.load("recipes", part_name)
+        parts.append(part.with_settings([f"labels={recipe.labels}", *of_parts[part.stream]]))
+    folder = open_data_folder(data) if recipe.parts else paths.open_data(data, recipe.features)
+    from modeling.crossval import plan_crossval, run_crossval
+    from modeling.crossval_report import MARKDOWN, summary, write_report
+
+    out = out or paths.RUNS / f"crossval-{name}"
+    crossval = plan_crossval(recipe, parts, folder, folds, seeds, out)
+    found = write_report(crossval, run_crossval(crossval))
+    click.echo(summary(found))
+    click.echo(f"written to {out / MARKDOWN}", err=True)

@@ -1,0 +1,245 @@
+"""`crossval`: a recipe trained and tested over folds of whole speakers, with several seeds."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+import progress
+import registry
+import storage
+from errors import UserError
+from modeling import evaluation, run_folder
+from modeling.crossval_folds import Fold, make_folds, splits_of_fold
+from modeling.part import choose
+from modeling.recipes import Recipe
+from modeling.run_folder import is_run
+from modeling.train_fusion import train_fusion
+from modeling.train_run import TrainOptions
+from modeling.train_stream import train_stream
+from preprocessing.clip import STREAMS
+from preprocessing.data_folder import ClipRow, DataFolder
+from preprocessing.labels import LabelSet
+
+PLAN = "plan.json"
+DONE = "done.json"
+PREDICTIONS = "predictions.csv"
+# Columns of `predictions.csv` before the probability of each class.
+FACTS = ("id", "fold", "seed", "speaker", "sex", "intensity", "label", "recognised")
+
+
+@dataclass(frozen=True)
+class Crossval:
+    """What is crossed with what.
+
+    Attributes:
+      recipe: of a stream, or of a fusion.
+      parts: of a fusion: the recipes of its streams; empty for a stream.
+      data: one data folder or feature table; its own split is not looked at.
+      folds: of its speakers.
+      num_seeds: seeds 0 to num_seeds - 1, each over all folds.
+      rows: the clips that are scored: with a label of the set and a stream.
+    """
+
+    recipe: Recipe
+    parts: tuple[Recipe, ...]
+    data: DataFolder
+    folds: tuple[Fold, ...]
+    num_seeds: int
+    out: Path
+    rows: tuple[ClipRow, ...]
+
+    @property
+    def labels(self) -> LabelSet:
+        """The label set that is predicted."""
+        found: LabelSet = registry.load("label-sets", self.recipe.labels)
+        return found
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """What must be the same for the pairs in a folder to belong together (`plan.json`)."""
+        return {
+            "recipe": self.recipe.as_json(),
+            "parts": [part.as_json() for part in self.parts],
+            "labels": list(self.labels.labels),
+            "data": storage.digest(self.data.content()),
+            "folds": [dataclasses.asdict(fold) for fold in self.folds],
+        }
+
+    def pair(self, fold: Fold, seed: int) -> Path:
+        """Run folder of one fold and seed."""
+        return self.out / f"fold-{fold.number}-seed-{seed}"
+
+
+def plan_crossval(
+    recipe: Recipe,
+    parts: Sequence[Recipe],
+    data: DataFolder,
+    folds: str,
+    num_seeds: int,
+    out: Path,
+) -> Crossval:
+    """Chooses the clips and deals their speakers to folds; nothing is written yet.
+
+    Args:
+      parts: recipes of the streams of a fusion.
+      folds: how many, or "loso"; see `make_folds`.
+    Raises:
+      UserError: no clip, no speakers, folds that cannot be, or a fusion without its parts.
+    """
+    streams = [part.stream for part in parts] or [recipe.stream]
+    _require_parts(recipe, streams if parts else [])
+    labels: LabelSet = registry.load("label-sets", recipe.labels)
+    rows = choose([data], "all", labels, streams).all_rows
+    if not rows:
+        raise UserError(
+            f"{data.path}: no clip has a label of {recipe.labels} and a stream of"
+            f" {', '.join(streams)}; check --labels, and `describe` the data"
+        )
+    dealt = make_folds(rows, folds, data.path)
+    return Crossval(recipe, tuple(parts), data, dealt, num_seeds, out, tuple(rows))
+
+
+def _require_parts(recipe: Recipe, streams: Sequence[str]) -> None:
+    """A fusion has a recipe for each of two streams or more, a stream has none."""
+    if recipe.stream != "fusion":
+        if streams:
+            raise UserError(f"recipe {recipe.name}: of one stream; --part goes with a fusion")
+    elif not streams:
+        raise UserError(
+            f"recipe {recipe.name}: a fusion that names no recipes for its streams, which crossval"
+            " trains anew in each fold; name them with --part"
+        )
+    elif len(set(streams)) != len(streams) or len(streams) < 2:
+        raise UserError(
+            f"recipe {recipe.name}: a fusion of one stream each, two at least; the parts are of"
+            f" {', '.join(streams)}"
+        )
+
+
+def run_crossval(crossval: Crossval) -> list[dict[str, str]]:
+    """Trains and predicts what is not done yet, and writes all out-of-fold predictions.
+
+    A finished pair of fold and seed is left alone, an interrupted training goes on.
+
+    Returns:
+      the rows of `predictions.csv`: each clip once a seed.
+    Raises:
+      UserError: the folder holds a crossval of other settings, or something else.
+    """
+    _begin(crossval)
+    rows: list[dict[str, str]] = []
+    pairs = [(fold, seed) for seed in range(crossval.num_seeds) for fold in crossval.folds]
+    for number, (fold, seed) in enumerate(pairs, start=1):
+        path = crossval.pair(fold, seed)
+        told = f"{path.name} ({number} of {len(pairs)})"
+        if _is_done(crossval, fold, seed):
+            progress.say(f"{told}: done before")
+        else:
+            progress.say(f"{told}: test {', '.join(fold.test)}")
+            _train_and_predict(crossval, fold, seed)
+        rows += _predictions_of(crossval, fold, seed)
+    columns = (*FACTS, *crossval.labels.labels)
+    storage.write_csv(crossval.out / PREDICTIONS, columns, rows)
+    return rows
+
+
+def _begin(crossval: Crossval) -> None:
+    out, plan = crossval.out, crossval.plan
+    if not (out / PLAN).is_file():
+        if out.is_dir() and any(out.iterdir()):
+            raise UserError(f"{out}: not empty and not of crossval; choose another --out")
+        storage.write_json(out / PLAN, plan)
+    there = storage.read_json(out / PLAN)
+    # Digests, for JSON holds tuples as lists.
+    if differing := [
+        key for key in plan if storage.digest(there.get(key)) != storage.digest(plan[key])
+    ]:
+        raise UserError(
+            f"{out}: holds a crossval with another {' and '.join(differing)}; choose another --out"
+            " or repeat its settings"
+        )
+    storage.remove_leftovers(out)
+
+
+# === One fold with one seed ===
+
+
+def _data_of(crossval: Crossval, fold: Fold) -> DataFolder:
+    """The data under the split of a fold; nothing on disk changes."""
+    splits = splits_of_fold(crossval.data.rows, fold, len(crossval.folds))
+    return dataclasses.replace(crossval.data, splits=splits)
+
+
+def _mark(crossval: Crossval, fold: Fold, seed: int) -> dict[str, Any]:
+    """What a finished pair belongs to; `done.json` holds it with the digest of its predictions."""
+    data = _data_of(crossval, fold)
+    recipes = [recipe.as_json() for recipe in (crossval.recipe, *crossval.parts)]
+    return {
+        "data": storage.digest(data.content()),
+        "recipe": storage.digest(recipes),
+        "split": storage.digest(data.splits.parts),
+        "seed": seed,
+    }
+
+
+def _is_done(crossval: Crossval, fold: Fold, seed: int) -> bool:
+    path = crossval.pair(fold, seed)
+    if not (path / DONE).is_file() or not (path / PREDICTIONS).is_file():
+        return False
+    wanted = _mark(crossval, fold, seed)
+    held = storage.file_sha256(path / PREDICTIONS)
+    return bool(storage.read_json(path / DONE) == {**wanted, "predictions": held})
+
+
+def _train_and_predict(crossval: Crossval, fold: Fold, seed: int) -> None:
+    path, data = crossval.pair(fold, seed), _data_of(crossval, fold)
+    keras.backend.clear_session()  # models of earlier pairs are let go
+    if crossval.recipe.stream == "fusion":
+        runs = {}
+        for part in crossval.parts:
+            runs[part.stream] = path.with_name(f"{path.name}-{part.stream}")
+            _train_stream(part, data, runs[part.stream], seed, beside_others=True)
+        runs = {stream: runs[stream] for stream in STREAMS if stream in runs}
+        train_fusion(crossval.recipe, runs, [data], _options(path, seed))
+    else:
+        _train_stream(crossval.recipe, data, path, seed)
+    evaluation.evaluate(path, [data], "test", path)
+    held = storage.file_sha256(path / PREDICTIONS)
+    storage.write_json(path / DONE, {**_mark(crossval, fold, seed), "predictions": held})
+
+
+def _train_stream(
+    recipe: Recipe, data: DataFolder, path: Path, seed: int, beside_others: bool = False
+) -> None:
+    """Trains a stream unless that is done; words of a script stop it only where they are alone."""
+    if not is_run(path) or not run_folder.read_run(path).finished:
+        train_stream(recipe, [data], _options(path, seed, beside_others))
+
+
+def _options(path: Path, seed: int, fixed_sentences: bool = False) -> TrainOptions:
+    return TrainOptions(path, seed, resume=is_run(path), allow_fixed_sentences=fixed_sentences)
+
+
+def _predictions_of(crossval: Crossval, fold: Fold, seed: int) -> list[dict[str, str]]:
+    """The predictions of a finished pair, with what the corpus tells of each clip."""
+    known = {row.id: row for row in crossval.rows}
+    path = crossval.pair(fold, seed) / PREDICTIONS
+    with open(path, newline="", encoding="utf-8") as file:
+        read = list(csv.DictReader(file))
+    return [
+        {
+            **row,
+            "fold": str(fold.number),
+            "seed": str(seed),
+            "sex": known[row["id"]].attributes.get("sex", ""),
+            "intensity": known[row["id"]].attributes.get("intensity", ""),
+        }
+        for row in read
+    ]
