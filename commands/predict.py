@@ -15,6 +15,7 @@ import progress
 import registry
 import storage
 from commands import paths
+from commands.options import FiniteRange, NewFile, require_apart
 from errors import (
     EXIT_NOTHING_DONE,
     EXIT_OK,
@@ -46,12 +47,12 @@ TEXT_SUFFIX = ".txt"
 )
 @click.option(
     "--plot",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=NewFile(".png"),
     help="Draw the time line as PNG; for several files one NAME-FILE.png each.",
 )
 @click.option(
     "--annotate",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=NewFile(".mp4"),
     help="Write the video with box and answer drawn in; one input only.",
 )
 @click.option(
@@ -61,8 +62,8 @@ TEXT_SUFFIX = ".txt"
     show_default=True,
     help="Follow the largest face, or answer for each as well.",
 )
-@click.option("--window-s", type=click.FloatRange(0.2, 60), default=3.0, show_default=True)
-@click.option("--hop-s", type=click.FloatRange(0.1, 60), default=1.5, show_default=True)
+@click.option("--window-s", type=FiniteRange(0.2, 60), default=3.0, show_default=True)
+@click.option("--hop-s", type=FiniteRange(0.1, 60), default=1.5, show_default=True)
 @click.option(
     "--action-units",
     "units_path",
@@ -117,6 +118,7 @@ def command(
         raise click.UsageError("--text and --transcribe exclude each other")
     if annotate is not None and len(files) != 1:
         raise click.UsageError(f"--annotate takes one input, there are {len(files)}")
+    require_apart({"--csv": csv_path, "--plot": plot, "--annotate": annotate}, files)
     model = model or _default_model()
     from preprocessing.openface import read_action_units
     from serving.loading import load

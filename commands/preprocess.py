@@ -12,6 +12,7 @@ import click
 
 import registry
 from commands import paths
+from commands.options import FiniteRange
 from commands.preprocess_report import MAX_SHOWN, report, report_rejected, report_without_row
 from commands.steps import STEPS, Steps
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED
@@ -76,7 +77,7 @@ TRANSCRIPTS_FAILED = "transcripts_failed.csv"
 )
 @click.option(
     "--max-clip-s",
-    type=click.FloatRange(0.5, 600),
+    type=FiniteRange(0.5, 600),
     default=10.0,
     show_default=True,
     help="A longer clip becomes several records.",

@@ -10,6 +10,7 @@ import click
 
 import progress
 import quiet
+from commands.options import FiniteRange
 from errors import UserError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ MIB = 1024 * 1024
 @click.option("--name", help="Of the model. [default: the bundle's, else the folder's]")
 @click.option(
     "--poll-s",
-    type=click.FloatRange(0.1, 3600),
+    type=FiniteRange(0.1, 3600),
     default=5.0,
     show_default=True,
     help="How often to look for new versions.",
@@ -50,17 +51,17 @@ MIB = 1024 * 1024
 )
 @click.option(
     "--weights-dir",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Folder of face detector weights, for recordings.",
 )
 @click.option("--no-analyze", is_flag=True, help="Takes no recordings: tensors only.")
 @click.option("--max-body-mb", type=click.IntRange(1, 1024), help="Of a prediction. [default: 64]")
 @click.option("--max-upload-mb", type=click.IntRange(1), help="Of a recording. [default: 200]")
-@click.option("--max-media-s", type=click.FloatRange(1), help="Of a recording. [default: 600]")
+@click.option("--max-media-s", type=FiniteRange(1), help="Of a recording. [default: 600]")
 @click.option("--workers", type=click.IntRange(1), help="Recordings at a time. [default: 1]")
 @click.option("--max-batch-rows", type=click.IntRange(1), help="Rows run at once. [default: 32]")
 @click.option("--max-queued-rows", type=click.IntRange(1), help="Rows that wait. [default: 256]")
-@click.option("--drain-s", type=click.FloatRange(0), help="Time to end requests. [default: 30]")
+@click.option("--drain-s", type=FiniteRange(0), help="Time to end requests. [default: 30]")
 def command(
     model: Path,
     rest_port: int,

@@ -1,0 +1,59 @@
+"""Types of options that click has no own for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+class FiniteRange(click.FloatRange):
+    """A number within bounds; click lets `nan` through, and `inf` where no upper bound is."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no length of time; give a number", param, ctx)
+        return number
+
+
+class NewFile(click.Path):
+    """A file to be written, of one of some endings.
+
+    Args:
+      endings: with their dots, in small letters.
+    """
+
+    def __init__(self, *endings: str) -> None:
+        super().__init__(path_type=Path, dir_okay=False)
+        self._endings = endings
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path: Any = super().convert(value, param, ctx)
+        if Path(path).suffix.lower() not in self._endings:
+            self.fail(f"{path}: must end in {' or '.join(self._endings)}", param, ctx)
+        return path
+
+
+def require_apart(outputs: dict[str, Path | None], inputs: Iterable[Path]) -> None:
+    """Raises click.UsageError where an output would replace an input or another output.
+
+    Args:
+      outputs: option -> file to be written, None where there is none.
+    """
+    taken = {path.resolve(): f"the input {path}" for path in inputs}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        place = path.resolve()
+        same = next((i for i in taken if i == place or _is_same(i, place)), None)
+        if same is not None:
+            raise click.UsageError(f"{option} {path} would replace {taken[same]}; name another")
+        taken[place] = f"what {option} writes"
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)
