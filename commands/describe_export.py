@@ -8,13 +8,15 @@ from typing import Any
 from errors import UserError
 
 DEFAULT = "serving_default"
+SIDES = ("inputs", "outputs")
+UNKNOWN = "unknown: exported by an older program"
 
 
 def export_facts(version: Path) -> dict[str, Any]:
     """Facts about one exported version.
 
     Raises:
-      UserError: not one of our exports, damaged, or made before signatures were written down.
+      UserError: not one of our exports, or damaged.
     """
     config = _config(version)
     number = int(version.name) if version.name.isdecimal() else None
@@ -104,23 +106,39 @@ def _labels_of(number: int, labels: dict[str, int]) -> str:
 
 
 def _config(version: Path) -> dict[str, Any]:
-    from serving.export_folder import read_config
+    from serving.export_folder import CONFIG_ASSET, not_as_written, read_config
 
     config = read_config(version)
-    signatures = config.get("signatures") if isinstance(config, dict) else None
-    if not isinstance(signatures, dict) or DEFAULT not in signatures:
-        raise UserError(f"{version}: its config does not name its inputs; export it again")
+    if "signatures" in config and not _are_signatures(config["signatures"]):
+        file = version / "assets" / CONFIG_ASSET
+        raise not_as_written(file, "signatures do not tell inputs and outputs")
     return config
+
+
+def _are_signatures(given: Any) -> bool:
+    """Whether each tells shape and dtype of its inputs and outputs, and the usual one is there."""
+    if not isinstance(given, dict) or DEFAULT not in given:
+        return False
+    sides = [s.get(side) if isinstance(s, dict) else None for s in given.values() for side in SIDES]
+    told = [side for side in sides if isinstance(side, dict)]
+    if len(told) < len(sides):
+        return False
+    specs = [spec for side in told for spec in side.values()]
+    return all(
+        isinstance(spec, dict) and isinstance(spec.get("shape"), list) and "dtype" in spec
+        for spec in specs
+    )
 
 
 def _model(config: dict[str, Any]) -> dict[str, Any]:
     """`config.json`, with signatures in short."""
-    sides = ("inputs", "outputs")
-    signatures = config["signatures"]
+    signatures = config.get("signatures")
+    if signatures is None:
+        return {"inputs": UNKNOWN, **config}
     return {
-        **{side: _told(signatures[DEFAULT][side]) for side in sides},
+        **{side: _told(signatures[DEFAULT][side]) for side in SIDES},
         "signatures": {
-            name: {side: ", ".join(signature[side]) for side in sides}
+            name: {side: ", ".join(signature[side]) for side in SIDES}
             for name, signature in signatures.items()
         },
         **{key: value for key, value in config.items() if key != "signatures"},

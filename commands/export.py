@@ -63,6 +63,15 @@ def command(
         raise click.UsageError("--name goes with --serving")
     if kind == "litert" and (serving is not None or version is not None):
         raise click.UsageError("--format litert goes with --out alone, without --version")
+    # What is wrong with the words is told before TensorFlow is waited for.
+    if name is not None:
+        from serving.export_folder import require_name
+
+        require_name(name)
+    if kind == "litert" and out is not None:
+        from serving.litert_model import free_target
+
+        free_target(run, out)
     quiet.import_tensorflow()
     if kind == "litert" and out is not None:
         from serving.litert_export import export_litert

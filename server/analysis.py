@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from preprocessing.action_units import OPENFACE
 from server.analysis_options import AnalysisOptions
 from server.analysis_worker import RECOGNIZER, WorkerSettings
 from server.limits import Limits
@@ -64,6 +65,7 @@ class AnalysisPool:
     ) -> None:
         self._limits = limits or Limits()
         self._kind = _kind(config)
+        self._refusal = _refusal(config)
         self._lease = lease
         self._metrics = metrics
         self._settings = WorkerSettings(
@@ -82,7 +84,7 @@ class AnalysisPool:
         self._threads = [
             threading.Thread(target=self._work, name=f"analysis-{number}", daemon=True)
             # What it cannot answer needs no worker.
-            for number in range(self._limits.num_workers if _takes_recordings(config) else 0)
+            for number in range(0 if self._refusal else self._limits.num_workers)
         ]
         for thread in self._threads:
             thread.start()
@@ -95,8 +97,8 @@ class AnalysisPool:
           ServingError: all are taken (429), the model takes no recordings (422), or the pool is
             closed (503).
         """
-        if not self._threads:
-            raise _no_recordings()
+        if self._refusal:
+            raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, self._refusal, 422)
         with self._places.receive():
             yield
 
@@ -110,8 +112,8 @@ class AnalysisPool:
         Raises:
           ServingError: the pool is closed, or the model takes no recordings.
         """
-        if not self._threads:
-            raise _no_recordings()
+        if self._refusal:
+            raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, self._refusal, 422)
         job = Job(file, name, options, listen)
         with self._places.lock:
             self._places.check_open()
@@ -274,17 +276,15 @@ def _kind(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: config.get(name) for name in _KEYS_OF_ANSWERS}
 
 
-def _takes_recordings(config: Mapping[str, Any]) -> bool:
-    # Numbers of tokens come from a tokeniser, which was left to the client.
-    return config.get("text_input") != "token_ids"
-
-
-def _no_recordings() -> ServingError:
-    return ServingError(
-        grpc.StatusCode.INVALID_ARGUMENT,
-        "this model takes numbers of tokens, no recordings; export it without --text-input",
-        422,
-    )
+def _refusal(config: Mapping[str, Any]) -> str:
+    """Why the model takes no recordings; empty where it does."""
+    if config.get("text_input") == "token_ids":  # their tokeniser was left to the client
+        return "this model takes numbers of tokens, no recordings; export it without --text-input"
+    units = config.get("preparation", {}).get("action_units")
+    # Those of MediaPipe are computed here, and beside another stream they are left out.
+    if list(config.get("streams", ())) == ["video"] and units and units["source"] == OPENFACE:
+        return "this model takes action units of OpenFace, no recordings; send those to :predict"
+    return ""
 
 
 def _exchanged() -> ServingError:

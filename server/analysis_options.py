@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ FACES = ("largest", "all")
 WINDOW_S = (0.2, 60.0)
 HOP_S = (0.1, 60.0)
 MAX_TEXT_LETTERS = 10_000
+# `float` alone also takes 1_0, nan, and digits of any script.
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,7 @@ class AnalysisOptions:
 
 
 def _seconds(name: str, told: str, lowest: float, highest: float) -> float:
-    try:
-        value = float(told)
-    except ValueError:
-        value = math.nan
+    value = float(told) if _NUMBER.fullmatch(told) else math.nan
     if not lowest <= value <= highest:
         raise invalid(f"{name}={told[:40]!r}: a number from {lowest:g} to {highest:g} is needed")
     return value

@@ -152,6 +152,7 @@ class Server:
                 Exception: _defect,
             },
         )
+        app.router.redirect_slashes = False  # a slash too many is another path
         open_paths = page_api.PUBLIC_PATHS | {paths.HEALTH, paths.READY}
         return Guard(app, limits, settings.token, open_paths, is_loopback)
 

@@ -16,11 +16,12 @@ import quiet
 from errors import UserError
 from server.arrays import Arrays
 from server.status import ServingError, invalid
-from serving.export_folder import number_of, read_config
+from serving.export_folder import CONFIG_ASSET, check_config, number_of, read_checked, read_config
 from serving.safe_graph import require_safe
 
 LOG = logging.getLogger(__name__)
 MAX_MESSAGE = 300
+DEFAULT, PROBABILITIES = "serving_default", "probabilities"
 # What TensorFlow says around the one line that is meant for a reader: "2 root error(s) found",
 # names of nodes and functions, "assertion failed: [...]".
 NODE = re.compile(r"\n\s*\[\[")
@@ -138,8 +139,12 @@ def load_version(folder: Path) -> LoadedVersion:
     Args:
       folder: of the version; its name is the number, 1 if it is none.
     Raises:
-      UserError: not an export, unsafe, damaged, or changed in the meantime.
+      UserError: not an export, unsafe, damaged, changed in the meantime, or its config does not
+        go with it.
     """
+    file = folder / "assets" / CONFIG_ASSET
+    if file.is_file():
+        read_checked(file)
     checked = require_safe(folder)
     quiet.import_tensorflow()
     from serving.export import read_saved
@@ -151,6 +156,7 @@ def load_version(folder: Path) -> LoadedVersion:
     except UserError as error:  # under the name that it was asked for
         raise UserError(str(error).replace(str(checked.folder), str(folder))) from error
     checked.require_unchanged()
+    check_config(config, file, _num_outputs(definitions))
     functions = {name: saved.signatures[name] for name in signatures}
     number = number_of(folder) or 1
     return LoadedVersion(number, folder, config, signatures, definitions, functions, saved)
@@ -159,6 +165,14 @@ def load_version(folder: Path) -> LoadedVersion:
 def _is_for(name: str) -> bool:
     """Whether clients may call a signature; TensorFlow's own begin with two underscores."""
     return not name.startswith("__")
+
+
+def _num_outputs(definitions: Mapping[str, Any]) -> int | None:
+    """Last dimension of the probabilities; None where the model does not say it."""
+    if DEFAULT not in definitions or PROBABILITIES not in definitions[DEFAULT].outputs:
+        return None
+    sizes = [d.size for d in definitions[DEFAULT].outputs[PROBABILITIES].tensor_shape.dim]
+    return sizes[-1] if sizes and sizes[-1] >= 0 else None
 
 
 def _specs(definition: Any) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from typing import Protocol
 
 from errors import UserError
 from serving.bundle_folder import is_bundle, read_bundle
-from serving.export_folder import SAVED_MODEL, number_of, versions_in
+from serving.export_folder import SAVED_MODEL, number_of, require_name, versions_in
+from serving.litert_model import is_litert
 
 RUN = "run.json"  # modeling.run_folder knows it too, and brings TensorFlow along
 REMEDY = "give what `export --run RUN --out OUT` or `export --run RUN --serving DIR` wrote"
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,10 @@ def open_source(path: Path, name: str | None = None) -> Source:
         raise UserError(
             f"{path}: a run folder; `export --run {path} --out OUT` first, then serve OUT"
         )
+    if is_litert(path) and not path.is_dir():
+        raise UserError(f"{path}: made for `predict --model`; serve wants an export: {REMEDY}")
+    if path.exists() and not path.is_dir():
+        raise UserError(f"{path}: a file; serve wants a folder: {REMEDY}")
     if not path.is_dir():
         raise UserError(f"{path}: no such folder; {REMEDY}")
     if is_bundle(path):
@@ -69,16 +73,14 @@ def open_source(path: Path, name: str | None = None) -> Source:
         return OneVersion(path, _checked(name, folder), number)
     if versions_in(path):
         return ExportFolder(path, _checked(name, path.resolve()))
-    raise UserError(f"{path}: no exported model in it; {REMEDY}")
+    here = " (the current folder)" if path == Path() else ""  # `--model ''` says it too
+    raise UserError(f"{path}{here}: no exported model in it; {REMEDY}")
 
 
 def _checked(name: str | None, folder: Path) -> str:
     if name is None:
         name = re.sub(r"[^A-Za-z0-9_]+", "-", folder.name).strip("-")[:63] or "model"
-    if not NAME.fullmatch(name):
-        raise UserError(
-            f"--name {name!r}: not a name for a model; use letters, digits, _, - and . (at most 63)"
-        )
+    require_name(name)
     return name
 
 

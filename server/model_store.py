@@ -77,6 +77,9 @@ class ModelStore:
         self._retired: list[_Entry] = []
         self._statuses: dict[int, VersionStatus] = {}
         self._failed: dict[int, object] = {}
+        self._reasons: dict[int, str] = {}
+        self._unreadable: str | None = None
+        self._is_starting = False
         self._labels: dict[str, int] = {}
         self._wake = threading.Event()
         self._stopping = False
@@ -90,12 +93,18 @@ class ModelStore:
         Raises:
           UserError: no version can be loaded.
         """
+        self._is_starting = True
         self.poll()
+        self._is_starting = False
+        told = [reason for _, reason in sorted(self._reasons.items(), reverse=True)]
         if not self.is_ready():
-            told = [f"version {s.version}: {s.message}" for s in self.statuses() if s.message]
+            if self._unreadable is not None:
+                told = [self._unreadable]
             raise UserError(
                 f"{self.name}: no version can be loaded ({'; '.join(told) or 'none is there'})"
             )
+        for reason in told:
+            LOG.warning("%s: %s", self.name, reason)
         self._thread = threading.Thread(target=self._keep_polling, name="model-store", daemon=True)
         self._thread.start()
 
@@ -142,8 +151,11 @@ class ModelStore:
         try:
             found = self._source.look()
         except (OSError, UserError) as error:
-            LOG.warning("%s: keeps its versions, its folder cannot be read (%s)", self.name, error)
+            self._note_unreadable(str(error))
             return
+        if self._unreadable is not None:
+            self._unreadable = None
+            LOG.warning("%s: its folder can be read again", self.name)
         wanted = self._load_wanted(found)
         self._move_labels(found.labels)
         with self._lock:
@@ -153,10 +165,17 @@ class ModelStore:
         self._move_labels(found.labels)  # none is left to a version that is gone
         self.unload_returned()
 
+    def _note_unreadable(self, reason: str) -> None:
+        """Says it once, not at every look; at the start whoever started is told instead."""
+        if reason != self._unreadable and not self._is_starting:
+            LOG.warning("%s: keeps its versions, its folder cannot be read (%s)", self.name, reason)
+        self._unreadable = reason
+
     def _load_wanted(self, found: Found) -> set[int]:
         """Newest first, as many as can be loaded of those that are to be served."""
         num_served = len(found.versions) if found.num_served is None else found.num_served
         self._failed = {n: mark for n, mark in self._failed.items() if n in found.versions}
+        self._reasons = {n: reason for n, reason in self._reasons.items() if n in self._failed}
         wanted: set[int] = set()
         for number in sorted(found.versions, reverse=True):
             if len(wanted) == num_served:
@@ -178,12 +197,17 @@ class ModelStore:
             if not isinstance(error, UserError):
                 LOG.exception("version %d of %s failed to load", number, self.name)
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
-            message = first.replace(str(folder), f"version {number}")
-            self._failed[number] = mark
+            # Clients are not told where the folder lies.
+            message = first.replace(f"{folder}/", f"version {number}, ")
+            message = message.replace(str(folder), f"version {number}")
+            reason = first if str(folder) in first else f"{folder}: {first}"
+            self._failed[number], self._reasons[number] = mark, reason
             self._tell(VersionStatus(number, END, "UNKNOWN", message))
-            LOG.warning("%s: %s", self.name, message)
+            if not self._is_starting:
+                LOG.warning("%s: %s", self.name, reason)
             return False
         self._failed.pop(number, None)
+        self._reasons.pop(number, None)
         with self._lock:
             self._entries[number] = _Entry(loaded)
         self._tell(VersionStatus(number, AVAILABLE))

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
 # Their fixed parts in any case, as there; names and labels as they are.
 PREDICT_PATH = re.compile(
-    r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?:(classify|regress|predict)",
-    re.IGNORECASE,
+    r"/v1/models/([^/:]+)(?:/versions/([0-9]+)|/labels/([^/:]+))?:(classify|regress|predict)",
+    re.IGNORECASE | re.ASCII,
 )
 STATUS_PATH = re.compile(
-    r"/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?(?:/(metadata))?",
-    re.IGNORECASE,
+    r"/v1/models(?:/([^/:]+))?(?:/versions/([0-9]+)|/labels/([^/:]+))?(?:/(metadata))?",
+    re.IGNORECASE | re.ASCII,
 )
 LARGEST_VERSION = 2**63 - 1
 JSON_TYPE = "application/json"
@@ -178,7 +178,7 @@ def _in_any_case(
     path: str, endpoint: Callable[[Request], Awaitable[Response]], method: str
 ) -> Route:
     route = Route(path, endpoint, methods=[method])
-    route.path_regex = re.compile(route.path_regex.pattern, re.IGNORECASE)
+    route.path_regex = re.compile(route.path_regex.pattern, re.IGNORECASE | re.ASCII)
     return route
 
 

@@ -139,6 +139,8 @@ class _Body:
         """
         if self.is_read:
             return await self._receive()
+        # A client that waited for leave to send (`Expect`) has it from here on.
+        self._may_linger = True
         left_s = BODY_GRACE_S + self._num_bytes / MIN_BYTES_A_SECOND - self._waited_s
         began_s = time.monotonic()
         try:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
+import json
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from errors import UserError
+from server.security import HEADERS
 
 BACKLOG = 256
 # From the connection, or the first byte of a further request, to the end of its headers.
@@ -132,6 +134,23 @@ class TimedProtocol(H11Protocol):
             self._expect_headers()
         else:
             self._forget_headers()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answers what is no HTTP in the form of every other error, and ends the connection."""
+        # Nothing can be said within an answer that has begun.
+        if self._is_idle() or not self.cycle.response_started:
+            body = json.dumps({"error": msg}).encode()
+            told = HEADERS | {
+                "content-type": "application/json",
+                "content-length": str(len(body)),
+                "cache-control": "no-store",
+                "connection": "close",
+            }
+            lines = "".join(f"{name}: {value}\r\n" for name, value in told.items())
+            self.transport.write(f"HTTP/1.1 400 Bad Request\r\n{lines}\r\n".encode() + body)
+        if self.cycle is not None:
+            self.cycle.disconnected = True  # what still works on an answer writes nothing
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._forget_headers()

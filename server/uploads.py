@@ -55,7 +55,8 @@ class Upload:
       path: where the recording is written; its name tells nothing of the client.
       name: the client's own name of it, if it told any, to be shown only.
       fields: of the form, but for the file.
-      is_recording: whether the body holds a recording; a form with the field `text` need not.
+      is_recording: whether the body holds a recording; a form with the field `text` need not,
+        and the empty part that a browser sends where no file was chosen is none.
     """
 
     def __init__(self, content_type: str, max_bytes: int) -> None:
@@ -107,7 +108,10 @@ class Upload:
 
     @property
     def is_recording(self) -> bool:
-        return self._form is None or self._form.has_file
+        if self._form is None or self._num_written:
+            return True
+        is_chosen = bool(self._form.file_name) or TEXT_FIELD not in self._form.fields
+        return self._form.has_file and is_chosen
 
     def feed(self, chunk: bytes) -> None:
         """Takes the next piece of the body.

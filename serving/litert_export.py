@@ -23,7 +23,14 @@ from modeling.run_folder import RunInfo
 from modeling.token_model import TOKEN_IDS, token_model
 from quiet import native_talk_muted
 from serving.export import TEXT_INPUTS, example_inputs, export_config
-from serving.litert_model import LITERT, SIGNATURE, SUFFIX, LitertModel, config_file, is_litert
+from serving.litert_model import (
+    LITERT,
+    SIGNATURE,
+    LitertModel,
+    config_file,
+    free_target,
+    require_free,
+)
 
 TOLERANCE = 1e-4
 EXAMPLE_SEEDS = (0, 1)
@@ -47,8 +54,7 @@ def export_litert(run: Path, out: Path, text_input: str = TEXT_INPUTS[0]) -> Pat
       UserError: one of the two files exists, the run is unfinished, LiteRT lacks an operation that
         the model needs, or the file answers differently from the model.
     """
-    target = out if is_litert(out) else out / f"{run.resolve().name}{SUFFIX}"
-    _require_free(target)
+    target = free_target(run, out)
     model, info = load_run(run)
     inference = numeric_model(model, info, str(run))
     if "text" in info.streams and text_input != TOKEN_IDS:
@@ -249,17 +255,10 @@ def difference(given: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.abs(given - wanted).max()) / max(1.0, float(np.abs(wanted).max()))
 
 
-def _require_free(target: Path) -> None:
-    """Neither the `.tflite` nor the `.json` beside it may be there, dead links included."""
-    for file in (target, config_file(target)):
-        if file.exists() or file.is_symlink():
-            raise UserError(f"{file}: exists already; choose another name, or remove it first")
-
-
 def _write_pair(target: Path, content: bytes, config: dict[str, Any]) -> None:
     """The config first: without the `.tflite` nobody looks at it."""
     beside = config_file(target)
-    _require_free(target)  # converting took a while
+    require_free(target)  # converting took a while
     storage.write_json(beside, config)
     try:
         with storage.replacing(target) as temporary:

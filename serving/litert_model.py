@@ -7,16 +7,17 @@ do it (`FitWindow`, `FitTokens`, masks), so that the answer is that of the Saved
 from __future__ import annotations
 
 import hashlib
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import storage
 from errors import UserError, from_os_error
 from quiet import native_talk_muted
+from serving.export_folder import check_config, is_count, not_as_written, read_checked
 
 SUFFIX = ".tflite"
 SIGNATURE = "serving_default"
@@ -25,6 +26,12 @@ LITERT = "litert"
 _AGAIN = "export it again (`export --format litert`)"
 
 Arrays = dict[str, np.ndarray]
+# Stream -> the inputs that it comes in.
+_INPUTS = {
+    "audio": ("audio", "audio_length"),
+    "video": ("video", "video_mask"),
+    "text": ("token_ids",),
+}
 
 
 def config_file(path: Path) -> Path:
@@ -44,7 +51,8 @@ def read_litert_config(path: Path) -> dict[str, Any]:
       the keys of an export's `assets/config.json`, and under "litert" the `sha256` of the file,
       `inputs` (name -> dtype and shape), `window_samples` and `offset_samples` of its sound.
     Raises:
-      UserError: one of the two files is absent or damaged, or they do not belong together.
+      UserError: one of the two files is absent or damaged, the second is not as `export` writes it,
+        or they do not belong together.
     """
     return _read(Path(path))[1]
 
@@ -58,15 +66,43 @@ def _read(path: Path) -> tuple[bytes, dict[str, Any]]:
     beside = config_file(path)
     if not beside.is_file():
         raise UserError(f"{path}: without {beside.name} beside it; keep the two together")
-    config = storage.read_json(beside)
-    own = config.get(LITERT) if isinstance(config, dict) else None
-    if not isinstance(own, dict) or not {"sha256", "inputs"} <= own.keys():
+    config = read_checked(beside)
+    own = config.get(LITERT)
+    if not isinstance(own, dict):
         raise UserError(f"{beside}: not written by `export --format litert`; {_AGAIN}")
+    for problem in _problems(own, config["streams"]):
+        raise not_as_written(beside, problem)
     if hashlib.sha256(content).hexdigest() != own["sha256"]:
         raise UserError(
             f"{path}: damaged, or not the file that {beside.name} was written for; {_AGAIN}"
         )
     return content, config
+
+
+def _problems(own: dict[str, Any], streams: list[str]) -> Iterator[str]:
+    """What keeps a `.tflite` from being called with the help of what stands beside it."""
+    inputs = own.get("inputs")
+    if not isinstance(own.get("sha256"), str):
+        yield "lacks litert.sha256"
+    if not isinstance(inputs, dict):
+        yield "lacks litert.inputs"
+        return
+    wanted = {name for stream in streams for name in _INPUTS[stream]}
+    if inputs.keys() != wanted:
+        told = ", ".join(sorted(inputs)) or "empty"
+        yield f"litert.inputs are {told}, not {', '.join(sorted(wanted))}"
+    for name, spec in inputs.items():
+        shape = spec.get("shape") if isinstance(spec, dict) else None
+        if not isinstance(shape, list) or not all(is_count(size, 1) for size in shape):
+            yield f"litert.inputs.{name} lacks its shape"
+        elif spec.get("dtype") not in ("float32", "int32", "uint8", "bool"):
+            yield f"litert.inputs.{name} lacks its dtype"
+    if "audio" in inputs:
+        for key, least in (("window_samples", 1), ("offset_samples", 0)):
+            if not is_count(own.get(key), least):
+                yield f"lacks litert.{key}"
+        if own["window_samples"] != math.prod(inputs["audio"]["shape"]):
+            yield "litert.window_samples is not the length of audio"
 
 
 class LitertModel:
@@ -101,10 +137,38 @@ class LitertModel:
         """
         content, config = _read(path)
         try:
-            return cls(content, config)
+            model = cls(content, config)
         except (ValueError, RuntimeError) as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(f"{path}: LiteRT cannot run it ({first}); {_AGAIN}") from error
+        model._require_fitting(config_file(path))
+        return model
+
+    def _require_fitting(self, beside: Path) -> None:
+        """Compares the config with what the runtime says of the model.
+
+        Raises:
+          UserError: names or shapes of inputs differ, or the number of labels.
+        """
+        details = self._run.get_input_details()
+        if details.keys() != self._shapes.keys():
+            problem = f"the model takes {', '.join(sorted(details))}"
+            raise not_as_written(beside, f"{problem}, not {', '.join(sorted(self._shapes))}")
+        for name, detail in details.items():
+            there = tuple(int(size) for size in detail["shape"])
+            kind = np.dtype(detail["dtype"])
+            if (there, kind) != (self._shapes[name], self._dtypes[name]):
+                given = f"{self._shapes[name]} {self._dtypes[name]}"
+                raise not_as_written(beside, f"{name} is {there} {kind}, not {given}")
+        given_frame = self.config["input"]
+        if "video" in self._shapes and self.config["preparation"].get("action_units") is None:
+            size, channels = given_frame["face_size_px"], given_frame["face_channels"]
+            if self._shapes["video"][2:] != (size, size, channels):
+                raise not_as_written(beside, "face_size_px or face_channels is not that of video")
+        outputs = self._run.get_output_details()
+        if "probabilities" not in outputs:
+            raise not_as_written(beside, "the model gives no probabilities")
+        check_config(self.config, beside, int(outputs["probabilities"]["shape"][-1]))
 
     def __call__(self, inputs: Arrays) -> Arrays:
         num_rows = len(next(iter(inputs.values())))
@@ -138,7 +202,30 @@ class LitertModel:
         return audio[start : min(length, start + window)]
 
 
-def _signature(content: bytes) -> Callable[..., Arrays]:
+def free_target(run: Path, out: Path) -> Path:
+    """The `.tflite` that `export --out` names, which can be written; imports no TensorFlow.
+
+    Args:
+      run: names the file where `out` is a folder.
+    Raises:
+      UserError: it or the file beside it exists, or no folder can be made for it.
+    """
+    target = out if is_litert(out) else out / f"{run.resolve().name}{SUFFIX}"
+    above = next(folder for folder in (*target.parents, Path()) if os.path.lexists(folder))
+    if not above.is_dir():
+        raise UserError(f"{above}: a file; --out wants NAME{SUFFIX}, or a folder for it")
+    require_free(target)
+    return target
+
+
+def require_free(target: Path) -> None:
+    """Neither the `.tflite` nor the `.json` beside it may be there, dead links included."""
+    for file in (target, config_file(target)):
+        if file.exists() or file.is_symlink():
+            raise UserError(f"{file}: exists already; choose another name, or remove it first")
+
+
+def _signature(content: bytes) -> Any:
     """The file's one signature, ready to be called by the names of its inputs.
 
     Raises:
@@ -154,5 +241,4 @@ def _signature(content: bytes) -> Callable[..., Arrays]:
     with native_talk_muted():  # it says which processor features it uses
         interpreter = Interpreter(model_content=content, num_threads=len(os.sched_getaffinity(0)))
         interpreter.allocate_tensors()
-        runner: Callable[..., Arrays] = interpreter.get_signature_runner(SIGNATURE)
-    return runner
+        return interpreter.get_signature_runner(SIGNATURE)

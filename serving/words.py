@@ -68,4 +68,4 @@ class Words:
             return "no sound to transcribe"
         if self.failures:
             return f"no words understood ({self.failures[0]})"
-        return "no words given (--text, or --transcribe sphinx)"
+        return "no words given (give them as text; predict --transcribe hears them)"

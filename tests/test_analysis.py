@@ -426,6 +426,35 @@ def test_a_model_of_numbers_of_tokens_takes_no_recordings(clip: Path) -> None:
         pool.close()
 
 
+def units_config(source: str, *streams: str) -> dict[str, Any]:
+    preparation = {**CONFIG["preparation"], "action_units": {"source": source, "names": ["AU01_r"]}}
+    return {**CONFIG, "streams": list(streams), "preparation": preparation}
+
+
+def test_a_model_of_openface_alone_takes_no_recordings(clip: Path) -> None:
+    config = units_config("openface", "video")
+    pool = AnalysisPool(config, held(config), None, LIMITS, factory=ODD)
+    try:
+        with pytest.raises(ServingError, match="takes action units of OpenFace") as refused:
+            pool.receive().__enter__()
+        assert refused.value.http_status == 422
+        with pytest.raises(ServingError, match="send those to :predict"):
+            pool.submit(clip, "x", AnalysisOptions(), ignore)
+    finally:
+        pool.close()
+
+
+@pytest.mark.parametrize(("source", "streams"), [("mediapipe", 1), ("openface", 2)])
+def test_other_models_of_action_units_take_recordings(source: str, streams: int) -> None:
+    config = units_config(source, *("video", "audio")[:streams])
+    pool = AnalysisPool(config, held(config), None, LIMITS, factory=ODD)
+    try:
+        with pool.receive():
+            pass
+    finally:
+        pool.close()
+
+
 def test_places_are_counted(odd: AnalysisPool) -> None:
     with odd.admit(), odd.admit():
         with (

@@ -159,6 +159,14 @@ def test_words_alone(headers: dict[str, str], port: int) -> None:
     assert answer == ([{"event": "result", "result": expected}] if headers else expected)
 
 
+@pytest.mark.parametrize("file_name", ["", None])
+def test_words_beside_a_file_that_was_not_chosen(file_name: str | None, port: int) -> None:
+    parts = (("file", file_name, b""), ("text", None, b"a"))
+    for ordered in (parts, parts[::-1]):
+        status, answer, _ = post(port, form(*ordered), headers=FORM)
+        assert (status, answer) == (200, {"path": "text", "words": "a"})
+
+
 def test_words_alone_for_a_model_without_words(port: int) -> None:
     status, answer, _ = post(port, form(("text", None, b"none")), headers=FORM)
     assert status == 422
@@ -196,6 +204,10 @@ def test_a_crash_is_an_answer(port: int) -> None:
         ("?fase=all", "'fase': unknown option"),
         ("?face=both", "face='both'"),
         ("?hop_s=9", "hop_s=9 must not be above"),
+        ("?window_s=1_0", "window_s='1_0': a number"),
+        ("?window_s=nan", "window_s='nan': a number"),
+        ("?window_s=%D9%A3", "window_s='\u0663': a number"),
+        ("?hop_s=%EF%BC%91", "hop_s='\uff11': a number"),
         ("?face=all&face=all", "option 'face' is there twice"),
         ("?path=/etc/passwd", "'path': unknown option"),
     ],
@@ -213,6 +225,8 @@ def test_wrong_options(query: str, said: str, port: int) -> None:
         (form(("text", None, b"")), "text: no words in it"),
         (form(("text", None, b" \r\n\t")), "text: no words in it"),
         (form(("file", "x", b"")), "the recording is empty"),
+        (form(("file", "", b"")), "the recording is empty"),
+        (form(("file", "x", b""), ("text", None, b"a")), "the recording is empty"),
         (form(("file", "x", b"answer"), ("file", "y", b"answer")), "'file' is there twice"),
         (form(("file", "x", b"answer"), end=b""), "the form ends in the middle"),
         (form(("text", None, b"\xff"), ("file", "x", b"answer")), "field 'text': not UTF-8"),
@@ -271,6 +285,27 @@ def test_a_full_disk(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for size in (10, 100_000):  # written at the end, and at once
         status, answer, _ = post(port, b"answer" + bytes(size))
         assert (status, answer) == (507, {"error": "the server's disk is full; come again later"})
+
+
+@pytest.mark.parametrize("num_bytes", [None, 2 * MIB])
+def test_a_refusal_after_leave_to_send_is_read(port: int, num_bytes: int | None) -> None:
+    """With `Expect` the client writes on, as curl does, and only then reads."""
+    data = b"x" * (8 * MIB)
+    length = b"Transfer-Encoding: chunked" if num_bytes is None else b"Content-Length: %d"
+    head = b"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+        if num_bytes is not None:  # a form's borders are allowed for, so it is found on the way
+            data = data[:num_bytes]
+            length %= num_bytes
+        client.sendall(head + length + b"\r\n\r\n")
+        assert client.recv(65_536).startswith(b"HTTP/1.1 100 ")
+        frame = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data)
+        client.sendall(frame if num_bytes is None else data)
+        answer = b""
+        while piece := client.recv(65_536):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2].strip(b"0123456789abcdef\r\n"))["error"]
 
 
 def test_an_unwritable_folder(port: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,7 @@ def damaged_saved_model(path: Path) -> None:
         (empty_folder, "neither a run folder nor an export; train or export one first"),
         (a_file, "neither a run folder nor an export; train or export one first"),
         (foreign_saved_model, "a SavedModel without config.json; give one that `export` wrote"),
-        (damaged_saved_model, "cannot be read"),
+        (damaged_saved_model, "not as `export` writes it (lacks labels, "),
     ],
 )
 def test_no_model(

@@ -159,12 +159,16 @@ def test_a_litert_model(exported: Path, tmp_path: Path, capfd: pytest.CaptureFix
     path = tmp_path / "both.tflite"
     path.write_bytes(b"a model")
     digest = hashlib.sha256(b"a model").hexdigest()
-    own = {"sha256": digest, "inputs": {"audio": {"shape": [1, 48000], "dtype": "float32"}}}
-    config = read_config(exported / "1") | {"litert": own}
+    inputs = {
+        "audio": {"shape": [1, 48000], "dtype": "float32"},
+        "audio_length": {"shape": [1], "dtype": "int32"},
+    }
+    own = {"sha256": digest, "inputs": inputs, "window_samples": 48000, "offset_samples": 0}
+    config = read_config(exported / "1") | {"litert": own, "streams": ["audio"]}
     path.with_suffix(".json").write_text(json.dumps(config), encoding="utf-8")
     facts, _ = told(capfd, path)
     assert facts["kind"] == "LiteRT model"
-    assert facts["inputs"] == {"audio": "(1, 48000) float32"}
+    assert facts["inputs"] == {"audio": "(1, 48000) float32", "audio_length": "(1,) int32"}
     assert (facts["sha256"], facts["labels"]) == (digest, list(LABELS))
 
 
@@ -192,10 +196,12 @@ def test_exports_that_say_too_little(
     shown = (words_bundle / "models.config").read_text(encoding="utf-8")
     two = shown.replace("model_config_list {", "model_config_list { config { name: 'x' }")
     without_recipe = {key: value for key, value in config.items() if key != "recipe"}
+    odd = config | {"signatures": {"serving_default": {"inputs": [1], "outputs": {}}}}
     for path, file, text, line in (
-        (tmp_path, asset, "{}", f"{version}: its config does not name its inputs; export it again"),
-        (tmp_path, asset, "[]", f"{version}: its config does not name its inputs"),
-        (tmp_path, asset, json.dumps(without_recipe), f"{version}: its config is not as `export`"),
+        (tmp_path, asset, "{}", f"{asset}: not as `export` writes it (lacks labels, streams, "),
+        (tmp_path, asset, "[]", f"{asset}: not as `export` writes it (no JSON object)"),
+        (tmp_path, asset, json.dumps(without_recipe), f"{asset}: not as `export` writes it (lacks"),
+        (tmp_path, asset, json.dumps(odd), f"{asset}: not as `export` writes it (signatures"),
         (bundle, models, "model {", f"{models}: no ModelServerConfig ("),
         (bundle, models, two, f"{models}: 2 models where a bundle has one"),
         (bundle, models, shown, f"{bundle}: no version of my-words below models"),
@@ -205,6 +211,19 @@ def test_exports_that_say_too_little(
         capfd.readouterr()
         assert run("describe", path) == EXIT_NOTHING_DONE
         assert f"Error: {line}" in the_one_line(capfd.readouterr().err)
+
+
+def test_an_export_of_an_older_program(
+    exported: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = read_config(exported / "1")
+    del config["signatures"]
+    (tmp_path / "1" / "assets").mkdir(parents=True)
+    (tmp_path / "1" / "saved_model.pb").touch()
+    (tmp_path / "1" / "assets" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    facts, _ = told(capfd, tmp_path)
+    assert facts["inputs"] == "unknown: exported by an older program"
+    assert facts["labels"] == list(LABELS) and "signatures" not in facts
 
 
 def test_anything_else(tmp_path: Path, toy_data: Path, capfd: pytest.CaptureFixture[str]) -> None:

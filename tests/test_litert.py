@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import quiet
 from benchmarks import cold_start, litert_recipes
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
 from modeling.features.window import FitWindow
@@ -239,7 +240,9 @@ def test_a_pair_that_does_not_belong_together(two_streams: Path, tmp_path: Path)
     with pytest.raises(UserError, match=r"without a\.json beside it"):
         load(path)
     beside = path.with_suffix(".json")
-    beside.write_text("{}")
+    config = json.loads(two_streams.with_suffix(".json").read_text())
+    del config["litert"]
+    beside.write_text(json.dumps(config))
     with pytest.raises(UserError, match=r"not written by `export --format litert`"):
         load(path)
     beside.write_bytes(two_streams.with_suffix(".json").read_bytes())
@@ -247,6 +250,73 @@ def test_a_pair_that_does_not_belong_together(two_streams: Path, tmp_path: Path)
     path.write_bytes(two_streams.read_bytes()[:-1])
     with pytest.raises(UserError, match="damaged, or not the file"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"litert": {"inputs": {}}}, "litert.inputs are empty, not audio, "),
+        ({"litert": {"inputs": [1]}}, "lacks litert.inputs"),
+        ({"litert": {"window_samples": None}}, "lacks litert.window_samples"),
+        ({"litert": {"inputs": {"video_mask": {"shape": [1, 9], "dtype": "bool"}}}}, "not audio"),
+        ({"labels": None}, "labels is null"),
+        ({"labels": list(LABELS[1:])}, "6 labels for 7 outputs"),
+        ({"preparation": None}, "preparation is null"),
+    ],
+)
+def test_a_config_that_was_edited_is_one_line(
+    two_streams: Path,
+    clip: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    changes: dict[str, Any],
+    said: str,
+) -> None:
+    path = tmp_path / "a.tflite"
+    path.write_bytes(two_streams.read_bytes())
+    config = json.loads(two_streams.with_suffix(".json").read_text())
+    own = config["litert"] | changes.get("litert", {})
+    path.with_suffix(".json").write_text(json.dumps(config | changes | {"litert": own}))
+    needs_runtime = "outputs" in said
+    commands = [("predict", clip, "--model", path), ("describe", path)][: 1 if needs_runtime else 2]
+    for words in commands:
+        capfd.readouterr()
+        assert run(*words) == EXIT_NOTHING_DONE
+        line = the_one_line(capfd.readouterr().err)
+        assert f"Error: {path.with_suffix('.json')}: not as `export` writes it (" in line
+        assert said in line and line.endswith("; export it again")
+
+
+def test_a_shape_that_is_not_the_models(two_streams: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.tflite"
+    path.write_bytes(two_streams.read_bytes())
+    config = json.loads(two_streams.with_suffix(".json").read_text())
+    config["litert"]["inputs"]["video_mask"]["shape"] = [1, 9]
+    path.with_suffix(".json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"video_mask is \(1, 4\) bool, not \(1, 9\) bool"):
+        load(path)
+
+
+def test_wrong_words_are_told_before_tensorflow_is_loaded(
+    audio_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def imported() -> None:
+        raise AssertionError("TensorFlow was waited for")
+
+    monkeypatch.setattr(quiet, "import_tensorflow", imported)
+    (tmp_path / "taken").write_text("x")
+    litert = ("--format", "litert", "--out")
+    for words, said in (
+        ((*litert, tmp_path / "taken"), "taken: a file; --out wants NAME.tflite"),
+        ((*litert, tmp_path / "taken" / "x.tflite"), "taken: a file"),
+        (("--serving", tmp_path / "new", "--name", "a/b"), "--name 'a/b': not a name"),
+    ):
+        capsys.readouterr()
+        assert run("export", "--run", audio_run, *words) == EXIT_NOTHING_DONE
+        assert said in the_one_line(capsys.readouterr().err)
 
 
 def test_tokens_are_for_servers(two_streams: Path, tmp_path: Path) -> None:

@@ -49,6 +49,9 @@ REFUSED: list[tuple[str, str, int, str]] = [
     (POST, f"/v1/models/{NAME}:classify", 400, "Expected classification signature"),
     (POST, f"/v1/models/{NAME}:regress", 400, "Expected regression signature"),
     (POST, "/v1/models/other:regress", 404, "other"),
+    (GET, f"/v1/models/{NAME}/versions/%D9%A1", 400, "Malformed request: GET"),
+    (POST, f"/v1/models/{NAME}/versions/%D9%A1:predict", 400, "Malformed request"),
+    (GET, "/healthz/", 404, "Not Found"),
     (POST, "/healthz", 405, "Method Not Allowed"),
 ]
 

@@ -116,7 +116,7 @@ def test_without_the_token_no_message_is_waited_for(server: Server) -> None:
     method = "/tensorflow.serving.PredictionService/Predict"
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
         ask = channel.stream_unary(method)
-        calls = [ask.future(nothing(), timeout=TIMEOUT_S) for _ in range(200)]
+        calls = [ask.future(nothing(), timeout=TIMEOUT_S) for _ in range(100)]
         for call in calls:
             assert call.exception().code() is grpc.StatusCode.UNAUTHENTICATED
         going_on.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import socket
 import time
@@ -158,6 +159,28 @@ def test_what_is_no_http(server: Server, url: str, sent: bytes) -> None:
         answer = read_all(connection)
     assert answer == b"" or re.match(rb"HTTP/1.1 4\d\d ", answer), answer[:200]
     assert get(url, **BEARER).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\n\r\n",
+        b"GET /v1/models/\xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\nZZ\r\n",
+    ],
+)
+def test_what_is_no_http_is_told_so_as_json(server: Server, sent: bytes) -> None:
+    with connect(server) as connection:
+        connection.sendall(sent)
+        head, _, body = read_all(connection).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    told = dict(line.lower().split(": ", 1) for line in head.decode().split("\r\n")[1:])
+    assert json.loads(body) == {"error": "Invalid HTTP request received."}
+    assert told["content-type"] == "application/json"
+    assert told["connection"] == "close"
+    for name, value in security.HEADERS.items():
+        assert told[name] == value.lower()
 
 
 def test_a_client_that_leaves_in_the_middle(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import grpc
 import pytest
 
 from errors import UserError
-from server.loaded_version import LoadedVersion
+from server.loaded_version import LoadedVersion, load_version
 from server.model_source import Found, open_source
 from server.model_store import ModelStore, VersionStatus
 from server.status import ServingError
@@ -220,6 +222,22 @@ def test_a_folder_that_cannot_be_read_changes_nothing(tmp_path: Path, loader: Lo
         assert newest(store) == 1
 
 
+def test_a_folder_that_stays_unreadable_is_told_of_once(
+    tmp_path: Path, loader: Loader, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = Source(tmp_path, 1)
+    store = ModelStore(source, loader)
+    store.poll()
+    for error in (OSError("away"), OSError("away"), OSError("locked"), None, None):
+        source.error = error
+        store.poll()
+    assert caplog.messages == [
+        "m: keeps its versions, its folder cannot be read (away)",
+        "m: keeps its versions, its folder cannot be read (locked)",
+        "m: its folder can be read again",
+    ]
+
+
 def test_one_that_does_not_close_keeps_nobody(
     tmp_path: Path, loader: Loader, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -275,8 +293,58 @@ def test_a_failing_warm_up_keeps_a_version_out(
 
     monkeypatch.setattr(Version, "warm_up", fail)
     store = ModelStore(Source(tmp_path, 1), loader)
-    with pytest.raises(UserError, match=r"no version can be loaded \(version 1: no\)"):
+    with pytest.raises(UserError, match=r"no version can be loaded \(/.*/1: no\)"):
         store.start()
+
+
+def test_a_failed_start_is_one_line_with_the_path(
+    tmp_path: Path, loader: Loader, caplog: pytest.LogCaptureFixture
+) -> None:
+    loader.bad = {1}
+    store = ModelStore(Source(tmp_path, 1), loader)
+    with pytest.raises(UserError) as caught:
+        store.start()
+    line = f"{tmp_path}/1: SavedModel cannot be read; export it again"
+    assert str(caught.value) == f"m: no version can be loaded ({line})"
+    assert not caplog.messages
+    assert str(tmp_path) not in store.statuses()[0].message
+
+
+def test_one_that_does_not_start_beside_one_that_does_is_logged_once(
+    tmp_path: Path, loader: Loader, caplog: pytest.LogCaptureFixture
+) -> None:
+    loader.bad = {2}
+    store = ModelStore(Source(tmp_path, 1, 2), loader, poll_s=3600)
+    store.start()
+    store.stop()
+    line = f"m: {tmp_path}/2: SavedModel cannot be read; export it again"
+    assert caplog.messages == [line]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda c: [c.pop("recipe"), c.pop("preparation")], "lacks recipe, preparation"),
+        (lambda c: c["labels"].pop(), "6 labels for 7 outputs"),
+        (None, "damaged"),
+    ],
+)
+def test_a_version_whose_config_does_not_fit_is_not_served(
+    exported: Path, tmp_path: Path, spoil: Callable[[dict[str, Any]], Any] | None, said: str
+) -> None:
+    for number in "12":
+        shutil.copytree(exported / "1", tmp_path / number)
+    file = tmp_path / "2" / "assets" / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    if spoil is not None:
+        spoil(config)
+    file.write_text(json.dumps(config)[: None if spoil else 99], encoding="utf-8")
+    store = ModelStore(open_source(tmp_path), load_version)
+    store.poll()
+    assert newest(store) == 1
+    message = store.statuses()[0].message
+    assert message.startswith("version 2, assets/config.json: ") and said in message
+    assert message.endswith("; export it again")
 
 
 def test_nothing_to_serve_is_said_at_once(tmp_path: Path, loader: Loader) -> None:
@@ -375,12 +443,23 @@ def test_a_bundle_is_recognised_and_read_again(tmp_path: Path) -> None:
         source.look()
 
 
-def test_anything_else_is_refused_with_the_remedy(tmp_path: Path) -> None:
+def test_anything_else_is_refused_with_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = tmp_path / "run"
     run.mkdir()
     (run / "run.json").write_text("{}", encoding="utf-8")
     with pytest.raises(UserError, match=r"a run folder; `export --run .*run --out OUT` first"):
         open_source(run)
+    with pytest.raises(UserError, match=r"run\.json: a file; serve wants a folder"):
+        open_source(run / "run.json")
+    with pytest.raises(
+        UserError, match=r"x\.tflite: made for `predict --model`; serve wants an ex"
+    ):
+        open_source(tmp_path / "x.tflite")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"^\. \(the current folder\): no exported model"):
+        open_source(Path())
     for path in (tmp_path, tmp_path / "missing", run / "run.json"):
         with pytest.raises(UserError, match="give what `export --run RUN --out OUT`"):
             open_source(path)

@@ -260,7 +260,7 @@ def test_told_what_is_said(
     (answer,) = asked(capfd, told[0], "--model", fused_run)
     assert set(answer["streams"]) == {"audio"}
     assert answer["warnings"] == [
-        "no words given (--text, or --transcribe sphinx): answered without text"
+        "no words given (give them as text; predict --transcribe hears them): answered without text"
     ]
 
 
@@ -270,7 +270,7 @@ def test_a_recording_without_words(
     for more in ((), ("--text", " ")):
         words = (folder / "voice.wav", "--model", text_run, *more)
         (answer,) = asked(capfd, *words, code=EXIT_NOTHING_DONE)
-        assert "no words given (--text, or --transcribe sphinx)" in answer["error"]
+        assert "no words given (give them as text;" in answer["error"]
         assert "the model knows words only" in answer["error"]
         assert "\n" not in answer["error"]
 
