@@ -227,6 +227,11 @@ TABLE: dict[str, dict[str, Entry]] = {
     },
     "features": {
         "s2_16k": Entry(_FEATURES + "log_mel:S2_16K", f"{_SIGNAL}, from 16 kHz", stream="audio"),
+        "speech_80": Entry(
+            _FEATURES + "log_mel:SPEECH_80",
+            "log-mel picture, 80 x 301, 3 s at one spectrum each 10 ms, from 16 kHz",
+            stream="audio",
+        ),
         "s2": Entry(_FEATURES + "log_mel:S2", f"{_SIGNAL}, from 48 kHz", "", "S2", "audio"),
         "yamnet_patches": Entry(
             _FEATURES + "yamnet_patches:PATCHES",
@@ -300,6 +305,13 @@ TABLE: dict[str, dict[str, Entry]] = {
             "basic blocks 3-4-6-3, 21,299,015 parameters at 7 classes",
             "",
             "S0; He et al. 2016",
+            "audio",
+        ),
+        "resnet_asp": Entry(
+            _ENCODERS + "resnet_asp:resnet_asp",
+            "residual CNN, attentive statistics over time, 257,591 parameters at 7 classes",
+            "",
+            "He et al. 2016; Okabe et al. 2018",
             "audio",
         ),
         "vgg19": Entry(
@@ -612,6 +624,15 @@ TABLE: dict[str, dict[str, Entry]] = {
             "video",
             parameters="225,223",
             shape="T x 112 x 112 x 1",
+        ),
+        "resnet-asp": Entry(
+            "modeling.recipes:RESNET_ASP",
+            "small residual CNN, attentive statistics; noise, speed, SpecAugment, mixup",
+            "",
+            "He et al. 2016; Okabe et al. 2018",
+            "audio",
+            parameters="257,591",
+            shape="80 x 301 x 1",
         ),
         "action-units": Entry(
             "modeling.recipes:ACTION_UNITS",

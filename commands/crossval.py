@@ -29,6 +29,11 @@ from preprocessing.data_folder import open_data_folder
     show_default=True,
     help="Into how many folds the speakers are dealt; loso: one speaker each.",
 )
+@click.option(
+    "--validation-speakers",
+    type=click.IntRange(1),
+    help="How many of the next fold's speakers validate; its others train. [default: all]",
+)
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="How many.")
 @click.option("--out", type=click.Path(path_type=Path), help="[default: runs/crossval-RECIPE]")
 @click.option(
@@ -52,10 +57,16 @@ from preprocessing.data_folder import open_data_folder
     multiple=True,
     help="Recipe of a stream, for a fusion; one for each. [default: the parts of the recipe]",
 )
+@click.option(
+    "--parts-from",
+    type=click.Path(path_type=Path),
+    help="Crossval folder of another fusion of the same streams, which are not trained again.",
+)
 def command(
     name: str,
     data: Path,
     folds: str,
+    validation_speakers: int | None,
     seeds: int,
     out: Path | None,
     labels: str | None,
@@ -63,6 +74,7 @@ def command(
     batch_size: int | None,
     settings: tuple[str, ...],
     part_names: tuple[str, ...],
+    parts_from: Path | None,
 ) -> None:
     """Trains and tests a recipe over folds of whole speakers, with several seeds.
 
@@ -88,7 +100,9 @@ def command(
     from modeling.crossval_report import MARKDOWN, summary, write_report
 
     out = out or paths.RUNS / f"crossval-{name}"
-    crossval = plan_crossval(recipe, parts, folder, folds, seeds, out)
+    crossval = plan_crossval(
+        recipe, parts, folder, folds, seeds, out, validation_speakers, parts_from
+    )
     found = write_report(crossval, run_crossval(crossval))
     click.echo(summary(found))
     click.echo(f"written to {out / MARKDOWN}", err=True)

@@ -159,6 +159,16 @@ def of_stream(transforms: tuple[Transform, ...], stream: str) -> tuple[Transform
     return tuple(transform for transform in transforms if transform.stream == stream)
 
 
+def text_of_stream(text: str, stream: str) -> str:
+    """The part of a recipe's value that is of one stream.
+
+    Raises:
+      UserError: see `parse_transforms`.
+    """
+    parts = [part for part in text.split(",") if part.strip()]
+    return ",".join(part for part in parts if _parse_one(part.strip()).stream == stream)
+
+
 def _parse_one(part: str) -> Transform:
     """One transform from "name:parameter=value:..."."""
     name, *assignments = (piece.strip() for piece in part.split(":"))

@@ -140,6 +140,14 @@ def _blend(rows: np.ndarray, partner: np.ndarray, share: np.ndarray) -> np.ndarr
     return blended
 
 
+def blend_rows(
+    rows: np.ndarray, *, permutation: Sequence[int], weights: Sequence[float]
+) -> np.ndarray:
+    """Blends features or labels (B, ...) float32 by the parameters that `Mixup.sample` drew."""
+    share = np.asarray(weights, np.float32).reshape(-1, *(1,) * (rows.ndim - 1))
+    return share * rows + (1 - share) * rows[np.asarray(permutation, np.intp)]
+
+
 def _blend_video(
     video: np.ndarray, mask: np.ndarray, partner: np.ndarray, share: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ from preprocessing.labels import LabelSet
 PLAN = "plan.json"
 DONE = "done.json"
 PREDICTIONS = "predictions.csv"
+# Within the folder of a fusion's pair, by stream.
+ALONE, ONLY = "alone", "only"
 # Columns of `predictions.csv` before the probability of each class.
 FACTS = ("id", "fold", "seed", "speaker", "sex", "intensity", "label", "recognised")
 
@@ -45,6 +47,7 @@ class Crossval:
       folds: of its speakers.
       num_seeds: seeds 0 to num_seeds - 1, each over all folds.
       rows: the clips that are scored: with a label of the set and a stream.
+      parts_from: crossval folder of another fusion, whose trained streams are used.
     """
 
     recipe: Recipe
@@ -54,6 +57,7 @@ class Crossval:
     num_seeds: int
     out: Path
     rows: tuple[ClipRow, ...]
+    parts_from: Path | None = None
 
     @property
     def labels(self) -> LabelSet:
@@ -76,6 +80,17 @@ class Crossval:
         """Run folder of one fold and seed."""
         return self.out / f"fold-{fold.number}-seed-{seed}"
 
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Of a fusion those of its parts, in the usual order."""
+        named = {part.stream for part in self.parts} or {self.recipe.stream}
+        return tuple(stream for stream in STREAMS if stream in named)
+
+    def part_run(self, fold: Fold, seed: int, stream: str) -> Path:
+        """Run folder of one stream of a fusion."""
+        name = f"{self.pair(fold, seed).name}-{stream}"
+        return (self.parts_from or self.out) / name
+
 
 def plan_crossval(
     recipe: Recipe,
@@ -84,12 +99,15 @@ def plan_crossval(
     folds: str,
     num_seeds: int,
     out: Path,
+    num_validation: int | None = None,
+    parts_from: Path | None = None,
 ) -> Crossval:
     """Chooses the clips and deals their speakers to folds; nothing is written yet.
 
     Args:
       parts: recipes of the streams of a fusion.
-      folds: how many, or "loso"; see `make_folds`.
+      folds: how many, or "loso"; `num_validation`: speakers that validate in each; see
+        `make_folds`.
     Raises:
       UserError: no clip, no speakers, folds that cannot be, or a fusion without its parts.
     """
@@ -102,8 +120,10 @@ def plan_crossval(
             f"{data.path}: no clip has a label of {recipe.labels} and a stream of"
             f" {', '.join(streams)}; check --labels, and `describe` the data"
         )
-    dealt = make_folds(rows, folds, data.path)
-    return Crossval(recipe, tuple(parts), data, dealt, num_seeds, out, tuple(rows))
+    dealt = make_folds(rows, folds, data.path, num_validation)
+    if parts_from is not None and not parts:
+        raise UserError(f"--parts-from {parts_from}: of a fusion only; {recipe.name} is a stream")
+    return Crossval(recipe, tuple(parts), data, dealt, num_seeds, out, tuple(rows), parts_from)
 
 
 def _require_parts(recipe: Recipe, streams: Sequence[str]) -> None:
@@ -158,14 +178,36 @@ def _begin(crossval: Crossval) -> None:
         storage.write_json(out / PLAN, plan)
     there = storage.read_json(out / PLAN)
     # Digests, for JSON holds tuples as lists.
-    if differing := [
-        key for key in plan if storage.digest(there.get(key)) != storage.digest(plan[key])
-    ]:
+    if differing := _differing(there, plan, plan):
         raise UserError(
             f"{out}: holds a crossval with another {' and '.join(differing)}; choose another --out"
             " or repeat its settings"
         )
+    _require_parts_from(crossval)
     storage.remove_leftovers(out)
+
+
+def _differing(there: dict[str, Any], here: dict[str, Any], keys: Iterable[str]) -> list[str]:
+    """Keys of two plans that disagree; by digests, for JSON holds tuples as lists."""
+    return [k for k in keys if storage.digest(there.get(k)) != storage.digest(here[k])]
+
+
+def _require_parts_from(crossval: Crossval) -> None:
+    """The other crossval trained the same streams on the same folds, to the end."""
+    other = crossval.parts_from
+    if other is None:
+        return
+    if not (other / PLAN).is_file():
+        raise UserError(f"--parts-from {other}: no crossval folder (no {PLAN})")
+    keys = ("parts", "labels", "data", "folds")
+    if differing := _differing(storage.read_json(other / PLAN), crossval.plan, keys):
+        raise UserError(f"--parts-from {other}: a crossval with another {' and '.join(differing)}")
+    for seed in range(crossval.num_seeds):
+        for fold in crossval.folds:
+            for stream in crossval.streams:
+                run = crossval.part_run(fold, seed, stream)
+                if not is_run(run) or not run_folder.read_run(run).finished:
+                    raise UserError(f"{run}: not trained to its end; finish that crossval first")
 
 
 # === One fold with one seed ===
@@ -202,12 +244,14 @@ def _train_and_predict(crossval: Crossval, fold: Fold, seed: int) -> None:
     path, data = crossval.pair(fold, seed), _data_of(crossval, fold)
     keras.backend.clear_session()  # models of earlier pairs are let go
     if crossval.recipe.stream == "fusion":
-        runs = {}
-        for part in crossval.parts:
-            runs[part.stream] = path.with_name(f"{path.name}-{part.stream}")
-            _train_stream(part, data, runs[part.stream], seed, beside_others=True)
-        runs = {stream: runs[stream] for stream in STREAMS if stream in runs}
+        runs = {s: crossval.part_run(fold, seed, s) for s in crossval.streams}
+        if crossval.parts_from is None:
+            for part in crossval.parts:
+                _train_stream(part, data, runs[part.stream], seed, beside_others=True)
         train_fusion(crossval.recipe, runs, [data], _options(path, seed))
+        for stream, run in runs.items():
+            evaluation.evaluate(run, [data], "test", path / ALONE / stream)
+            evaluation.evaluate(path, [data], "test", path / ONLY / stream, only=stream)
     else:
         _train_stream(crossval.recipe, data, path, seed)
     evaluation.evaluate(path, [data], "test", path)
@@ -229,8 +273,31 @@ def _options(path: Path, seed: int, fixed_sentences: bool = False) -> TrainOptio
 
 def _predictions_of(crossval: Crossval, fold: Fold, seed: int) -> list[dict[str, str]]:
     """The predictions of a finished pair, with what the corpus tells of each clip."""
+    return _with_facts(crossval, fold, seed, crossval.pair(fold, seed) / PREDICTIONS)
+
+
+def predictions_of_streams(crossval: Crossval, kind: str) -> dict[str, list[dict[str, str]]]:
+    """By stream of a fusion all predictions from that stream.
+
+    Args:
+      kind: `ALONE`, of the stream's own model, or `ONLY`, of the fusion given nothing else.
+    """
+    streams = crossval.streams if crossval.parts else ()
+    return {
+        stream: [
+            row
+            for seed in range(crossval.num_seeds)
+            for fold in crossval.folds
+            for row in _with_facts(
+                crossval, fold, seed, crossval.pair(fold, seed) / kind / stream / PREDICTIONS
+            )
+        ]
+        for stream in streams
+    }
+
+
+def _with_facts(crossval: Crossval, fold: Fold, seed: int, path: Path) -> list[dict[str, str]]:
     known = {row.id: row for row in crossval.rows}
-    path = crossval.pair(fold, seed) / PREDICTIONS
     with open(path, newline="", encoding="utf-8") as file:
         read = list(csv.DictReader(file))
     return [

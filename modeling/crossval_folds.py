@@ -25,7 +25,7 @@ class Fold:
     Attributes:
       test: speakers who are only predicted, once.
       validation: speakers on whom every choice is made (epoch, temperature, fusion): those whom
-        the next fold tests, and for the last fold those of the first.
+        the next fold tests, or some of them, and for the last fold those of the first.
     """
 
     number: int
@@ -33,7 +33,9 @@ class Fold:
     validation: tuple[str, ...]
 
 
-def make_folds(rows: Sequence[ClipRow], folds: str, path: Path) -> tuple[Fold, ...]:
+def make_folds(
+    rows: Sequence[ClipRow], folds: str, path: Path, num_validation: int | None = None
+) -> tuple[Fold, ...]:
     """Deals the speakers of `rows` to folds, the same way every time, without chance.
 
     Speakers stand in natural order, one sex after the other, and are dealt in turn like cards: two
@@ -43,8 +45,10 @@ def make_folds(rows: Sequence[ClipRow], folds: str, path: Path) -> tuple[Fold, .
       rows: the clips that will be scored.
       folds: how many, from 3, or "loso": one speaker each.
       path: of the data, for messages.
+      num_validation: speakers that validate in each fold, one sex in turn with the other; the
+        others of the next fold train. None: all of the next fold.
     Raises:
-      UserError: a clip without a speaker, more folds than speakers, or two folds that share a
+      UserError: more validation speakers than a fold has, a clip without a speaker, more folds than speakers, or two folds that share a
         recording or content.
     """
     if missing := sum(not row.speaker for row in rows):
@@ -56,7 +60,8 @@ def make_folds(rows: Sequence[ClipRow], folds: str, path: Path) -> tuple[Fold, .
     count = _num_folds(folds, len(speakers), path)
     hands = [tuple(sorted(speakers[i::count], key=natural_key)) for i in range(count)]
     _require_apart(rows, hands, path)
-    following = [*hands[1:], hands[0]]
+    sexes = sex_of_speakers(rows)
+    following = [_some(hand, sexes, num_validation) for hand in (*hands[1:], hands[0])]
     return tuple(
         Fold(number, test, validation)
         for number, (test, validation) in enumerate(zip(hands, following, strict=True), start=1)
@@ -92,6 +97,22 @@ def sex_of_speakers(rows: Sequence[ClipRow]) -> dict[str, str]:
 def _in_dealing_order(rows: Sequence[ClipRow]) -> list[str]:
     sexes = sex_of_speakers(rows)
     return sorted(speakers_of(rows), key=lambda name: (sexes[name], natural_key(name)))
+
+
+def _some(
+    hand: tuple[str, ...], sexes: dict[str, str], count: int | None
+) -> tuple[str, ...]:
+    """`count` speakers of a hand, of each sex in turn."""
+    if count is None:
+        return hand
+    if count > len(hand):
+        raise UserError(
+            f"--validation-speakers {count}: a fold has only {len(hand)}; take fewer of both"
+        )
+    by_sex = [[name for name in hand if sexes[name] == sex] for sex in sorted(set(sexes.values()))]
+    turns = itertools.chain.from_iterable(itertools.zip_longest(*by_sex))
+    taken = list(itertools.islice((name for name in turns if name is not None), count))
+    return tuple(sorted(taken, key=natural_key))
 
 
 def _num_folds(folds: str, num_speakers: int, path: Path) -> int:

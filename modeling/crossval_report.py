@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 import storage
 from modeling import plots, run_folder
-from modeling.crossval import Crossval
+from modeling.crossval import ALONE, ONLY, Crossval, predictions_of_streams
 from modeling.crossval_folds import sex_of_speakers
 from modeling.crossval_scores import SCORES, pooled_scores
 
@@ -28,6 +28,7 @@ PLOTS = {
 }
 NAMES = {"uar": "UAR", "wa": "WA", "macro_f1": "macro-F1", "ece": "ECE"}
 NAMES |= {"ece_by_chance": "ECE by chance"}
+KINDS = {ALONE: "{} alone, by its own model", ONLY: "fusion given {} only"}
 _STYLE = (
     "body{font:15px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
     "table{border-collapse:collapse;margin:1em 0}td,th{border:1px solid #bbb;padding:.2em .6em}"
@@ -104,7 +105,7 @@ def summary(found: dict[str, Any]) -> str:
 
 def _numbers(crossval: Crossval, rows: Sequence[dict[str, str]]) -> dict[str, Any]:
     data = crossval.data
-    streams = tuple(part.stream for part in crossval.parts) or (crossval.recipe.stream,)
+    streams = crossval.streams
     corpora = {row.corpus for row in crossval.rows}
     human = HUMANS.get((corpora.pop(), tuple(sorted(streams)))) if len(corpora) == 1 else None
     scores = pooled_scores(rows, crossval.labels.labels)
@@ -123,11 +124,23 @@ def _numbers(crossval: Crossval, rows: Sequence[dict[str, str]]) -> dict[str, An
         },
         "folds": crossval.plan["folds"],
         "pairs": _pairs(crossval),
+        "of_streams": _of_streams(crossval),
         "human": vars(human) if human else None,
         "versions": run_folder.versions(),
         "git_revision": run_folder.git_revision(),
         "command": run_folder.command_line(),
     }
+
+
+def _of_streams(crossval: Crossval) -> list[dict[str, Any]]:
+    """Of a fusion: what each stream gives by its own model, and the fusion given only that."""
+    found = []
+    kept = ("mean", "deviation", "uar_ci95", "num_clips")
+    for kind in (ALONE, ONLY):
+        for stream, rows in predictions_of_streams(crossval, kind).items():
+            scores = pooled_scores(rows, crossval.labels.labels)
+            found.append({"kind": kind, "stream": stream, **{key: scores[key] for key in kept}})
+    return found
 
 
 def _pairs(crossval: Crossval) -> list[dict[str, Any]]:
@@ -194,6 +207,16 @@ def _tables(found: dict[str, Any]) -> list[Table]:
         " same confidences would get on so many clips."
     )
     header = ("score", "mean ± deviation", *(f"seed {seed}" for seed in seeds))
+    streams = tuple(
+        (
+            KINDS[one["kind"]].format(one["stream"]),
+            *(_mean(one["mean"][key], one["deviation"][key]) for key in SCORES),
+            _interval(one["uar_ci95"]),
+            str(one["num_clips"]),
+        )
+        for one in found["of_streams"]
+    )
+    of_streams = ("", *(NAMES[key] for key in SCORES), "95 % of UAR", "clips")
     classes = tuple(
         (label, _mean(one["recall"], one["deviation"]), str(one["num_clips"]))
         for label, one in found["per_class"].items()
@@ -216,6 +239,7 @@ def _tables(found: dict[str, Any]) -> list[Table]:
     chosen = ("fold, seed", "tested", "chosen on", "epoch", "temperature", "validation UAR")
     tables = [
         Table("Scores", header, scores, chance),
+        Table("Streams", of_streams, streams, "Of the clips that have the stream."),
         Table("By class", ("class", "recall", "clips"), classes),
         _groups("By speaker", found["per_speaker"]),
         _groups("By sex", found["per_sex"]),
@@ -237,6 +261,10 @@ def _groups(title: str, groups: dict[str, dict[str, Any]]) -> Table:
         for name, one in groups.items()
     )
     return Table(title, ("", "UAR", "WA", "clips"), rows, "Means over seeds.")
+
+
+def _interval(ends: Sequence[float] | None) -> str:
+    return f"[{ends[0]:.3f}, {ends[1]:.3f}]" if ends else ""
 
 
 def _mean(value: float, deviation: float | None) -> str:

@@ -34,13 +34,19 @@ READ_BATCH = 8
 
 
 def evaluate(
-    run: Path, folders: Sequence[DataFolder], split: str, out: Path, allow_leak: bool = False
+    run: Path,
+    folders: Sequence[DataFolder],
+    split: str,
+    out: Path,
+    allow_leak: bool = False,
+    only: str = "",
 ) -> dict[str, Any]:
     """Scores a run and writes `metrics.json`, `predictions.csv`, two pictures.
 
     Args:
       split: "train", "validation", "test" or "all".
       allow_leak: score although something was trained on; stamped on the result.
+      only: the one stream that a fusion is given, as if the others were missing; "" gives all.
     Returns:
       what `metrics.json` holds.
     Raises:
@@ -57,7 +63,7 @@ def evaluate(
             f" {', '.join(info.streams)}; check --split and `describe` the data"
         )
     leaked = _check_leaks(info, part, split, allow_leak) or info.leak_allowed
-    probabilities, truth = _predict(model, part, info)
+    probabilities, truth = _predict(model, part, info, only)
     rows = part.all_rows
     scores = metrics.report(truth, probabilities, info.labels, [row.speaker for row in rows])
     result = {
@@ -67,6 +73,7 @@ def evaluate(
         "synthetic": info.synthetic or any(folder.synthetic for folder in folders),
         "notes": sorted({*info.notes, *(n for f in folders for n in f.splits.notes)}),
         "run": str(run),
+        "streams": [only] if only else list(info.streams),
         "data": [str(folder.path) for folder in folders],
         "left_out": _left_out(folders, split, part),
     }
@@ -119,11 +126,13 @@ def _check_leaks(info: RunInfo, part: Part, split: str, allow_leak: bool) -> boo
     return require_disjoint(crossings(learnt, rows, compare_speakers), sides, allow_leak)
 
 
-def _predict(model: keras.Model, part: Part, info: RunInfo) -> tuple[np.ndarray, np.ndarray]:
+def _predict(
+    model: keras.Model, part: Part, info: RunInfo, only: str
+) -> tuple[np.ndarray, np.ndarray]:
     """(clips, classes) probabilities and (clips,) truth, in the order of the part's rows."""
     labels = run_folder.label_set_of(info)
     if are_paired(part):
-        return _predict_paired(model, part, info)
+        return _predict_paired(model, part, info, only)
     batches: EpochBatches
     if is_of_tables(part):
         front_end = front_end_of(model, info.recipe.features)
@@ -137,17 +146,35 @@ def _predict(model: keras.Model, part: Part, info: RunInfo) -> tuple[np.ndarray,
     truth = np.zeros(len(part), np.int64)
     with progress.bar(batches.num_batches, "evaluate", "batch") as bar:
         for inputs, truths, index in batches():
-            probabilities[index.numpy()] = forward(inputs).numpy()
+            given = with_one_stream(inputs, only) if only else inputs
+            probabilities[index.numpy()] = forward(given).numpy()
             truth[index.numpy()] = np.argmax(truths.numpy(), axis=1)
             bar.update()
     return probabilities, truth
 
 
-def _predict_paired(model: keras.Model, part: Part, info: RunInfo) -> tuple[np.ndarray, np.ndarray]:
+# What tells that a stream is missing: lengths and masks of zeros, empty words.
+_PRESENCE = {"audio_length": "audio", "video_mask": "video", "text": "text"}
+
+
+def with_one_stream(inputs: dict[str, tf.Tensor], only: str) -> dict[str, tf.Tensor]:
+    """A batch in which every other stream than `only` is missing."""
+    return {
+        name: tf.zeros_like(value) if _PRESENCE.get(name, only) != only else value
+        for name, value in inputs.items()
+    }
+
+
+def _predict_paired(
+    model: keras.Model, part: Part, info: RunInfo, only: str
+) -> tuple[np.ndarray, np.ndarray]:
     """As `_predict`, of a fusion over paired feature tables."""
     streams = {stream: model.get_layer(f"{stream}_stream") for stream in info.streams}
     features = {stream: str(info.parts[stream]["features"]) for stream in info.streams}
     arrays = outputs_from_tables(streams, features, part, run_folder.label_set_of(info))
+    for stream in info.streams if only else ():
+        if stream != only:
+            arrays[f"{stream}_present"] = np.zeros_like(arrays[f"{stream}_present"])
     logits = fused_logits(model.get_layer(FUSION), arrays)
     return softmax(logits / info.calibration.temperature, axis=1), arrays["truth"]
 

@@ -15,6 +15,7 @@ from errors import UserError
 _SETTINGS = ("encoder_settings", "features_settings", "fusion_settings")
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "cosine")
+KEPT = ("best", "last")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,12 @@ class Recipe:
       frames_as_examples: video trains on single faces, as S2, rather than on whole clips.
       early_stopping: epochs without a better validation UAR before training ends; 0 never.
       class_weights: weigh classes by the inverse of their frequency in the training part.
+      copies: augmented copies of each clip whose features are made once and kept, one of them drawn
+        an epoch; 0 augments anew each epoch. Of audio recipes only.
+      weight_averaging: momentum of a moving average of the weights, which is what is validated and
+        kept (Polyak & Juditsky 1992); 0 keeps the weights themselves.
+      keep: the epoch whose weights are kept: "best" on validation, or the "last", for which the
+        schedule decides and validation is not looked at.
       freeze_epochs: first epochs in which pretrained parts do not learn; after them the whole
         network is fine-tuned at `fine_tune_rate` times the learning rate.
       parts: of a fusion, the recipes of its streams, trained first where no run is named.
@@ -59,6 +66,9 @@ class Recipe:
     early_stopping: int = 0
     class_weights: bool = True
     modality_dropout: float = 0.0
+    copies: int = 0
+    weight_averaging: float = 0.0
+    keep: str = "best"
     freeze_epochs: int = 0
     fine_tune_rate: float = 0.1
     parts: tuple[str, ...] = ()
@@ -134,7 +144,7 @@ class Recipe:
             registry.entry("fusions", self.fusion)
         if self.features:
             registry.entry("features", self.features)
-        for key, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+        for key, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("keep", KEPT)):
             if getattr(self, key) not in known:
                 raise UserError(f"{key}={getattr(self, key)}: must be one of {', '.join(known)}")
         for key in ("epochs", "batch_size", "learning_rate", "fine_tune_rate"):
@@ -148,9 +158,17 @@ class Recipe:
             "label_smoothing",
             "modality_dropout",
             "early_stopping",
+            "copies",
+            "weight_averaging",
         ):
             if getattr(self, key) < 0:
                 raise UserError(f"{key}={getattr(self, key)}: must be 0 or more")
+        if self.weight_averaging >= 1:
+            raise UserError(f"weight_averaging={self.weight_averaging}: must be below 1")
+        if self.copies and self.stream != "audio":
+            raise UserError(f"copies={self.copies}: of recipes of sound only, not {self.stream}")
+        if self.keep == "last" and self.early_stopping:
+            raise UserError("keep=last: goes with early_stopping=0 only")
         fitting = {
             "audio": ("audio", "features", "batch"),
             "video": ("video", "batch"),
@@ -329,6 +347,26 @@ ACTION_UNITS = Recipe(
     features="action_units",
     epochs=60,
     early_stopping=20,
+)
+
+RESNET_ASP = Recipe(
+    name="resnet-asp",
+    stream="audio",
+    source="a small residual CNN with attentive statistics (Okabe et al. 2018), heavily augmented",
+    encoder="resnet_asp",
+    features="speech_80",
+    transforms=(
+        "speed:probability=0.8,noise:probability=0.5,time_shift,spec_augment,mixup:alpha=0.3"
+    ),
+    epochs=120,
+    optimizer="adamw",
+    learning_rate=2e-3,
+    weight_decay=5e-3,
+    schedule="cosine",
+    label_smoothing=0.1,
+    copies=6,
+    weight_averaging=0.99,
+    keep="last",
 )
 
 TEXT_CNN = Recipe(

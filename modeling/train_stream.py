@@ -14,6 +14,7 @@ import tensorflow as tf
 import registry
 from errors import UserError
 from modeling import calibration, run_folder, training
+from modeling.feature_copies import FeatureCopies
 from modeling.features.front_end import FrontEnd, TextFrontEnd, samples_read
 from modeling.input_spec import InputSpec
 from modeling.inputs import Batches
@@ -77,11 +78,11 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
     info = new_run_info(recipe, data, options, (recipe.stream,), dataclasses.asdict(spec))
     if options.init_from is not None:
         copy_weights(options.init_from, model, data.labels.labels)
-    reading = _reading(recipe, data, options, front_end)
+    reading = _reading(recipe, data, options, front_end, built.front)
     go_on = run_folder.begin(options.out, info, options.resume, options.overwrite)
     run_folder.write_split(options.out, data.folders)
     _remove_cache(options.out)
-    history = training.History()
+    history = training.History(keep=recipe.keep)
     if go_on:
         model, history = training.load_checkpoint(options.out / run_folder.LAST)
     elif options.init_from is None:
@@ -147,12 +148,18 @@ def _remove_cache(out: Path) -> None:
 
 
 def _reading(
-    recipe: Recipe, data: TrainingData, options: TrainOptions, front_end: FrontEnd
+    recipe: Recipe,
+    data: TrainingData,
+    options: TrainOptions,
+    front_end: FrontEnd,
+    front: keras.Model,
 ) -> Reading:
     if is_of_tables(data.parts["train"]):
         return _of_tables(recipe, data, options.seed, front_end)
     streams, max_samples = (recipe.stream,), samples_looked_at(recipe)
     train, validation = data.parts["train"], data.parts["validation"]
+    if recipe.copies:
+        return _of_copies(recipe, data, options.seed, front)
     watch_size = max(1, recipe.batch_size // (16 if recipe.stream == "video" else 1))
     return Reading(
         Batches(
@@ -182,6 +189,20 @@ def _of_tables(recipe: Recipe, data: TrainingData, seed: int, front_end: FrontEn
         table_batches(train, data.labels, recipe, front_end, seed),
         table_batches(validation, data.labels, recipe, front_end),
         table_batches(train, data.labels, recipe, front_end),
+        features_only=True,
+    )
+
+
+def _of_copies(recipe: Recipe, data: TrainingData, seed: int, front: keras.Model) -> Reading:
+    """Features of augmented copies, made here once."""
+    def made(split: str, seed: int | None, copies: int) -> FeatureCopies:
+        part, max_samples = data.parts[split], samples_looked_at(recipe)
+        return FeatureCopies(part, data.labels, recipe, front, max_samples, seed, copies)
+
+    return Reading(
+        made("train", seed, recipe.copies),
+        made("validation", None, 1),
+        made("train", None, 1),
         features_only=True,
     )
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -44,15 +45,22 @@ class History:
 
     Attributes:
       rows: one dict of `COLUMNS` an epoch.
+      keep: "best" or "last", see `Recipe`.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
+    keep: str = "best"
 
     @property
     def best_epoch(self) -> int | None:
-        """The epoch (from 1) with the highest validation UAR, the lower loss on a tie."""
+        """The epoch (from 1) with the highest validation UAR, the lower loss on a tie.
+
+        Where the last is kept, that one.
+        """
         if not self.rows:
             return None
+        if self.keep == "last":
+            return len(self.rows)
         return int(max(self.rows, key=_quality)["epoch"])
 
     @property
@@ -181,6 +189,22 @@ class Trainer:
                 layer.seed_generator.state.assign(np.array([start, 0], "uint32"))
         return frozen
 
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within it the model holds the moving average of its weights, where the recipe has one."""
+        if not self.recipe.weight_averaging:
+            yield
+            return
+        pairs = _averages(self._optimizer)
+        own = [(variable, variable.numpy()) for variable, _ in pairs]
+        for variable, average in pairs:
+            variable.assign(average)
+        try:
+            yield
+        finally:
+            for variable, value in own:
+                variable.assign(value)
+
     def evaluate(self, batches: EpochBatches) -> dict[str, float]:
         """Loss, WA and UAR over a part, without augmentation or dropout."""
         loss = weight = 0.0
@@ -192,6 +216,13 @@ class Trainer:
             guesses.append(np.argmax(logits.numpy(), axis=1))
         score = metrics.accuracies(np.concatenate(truth), np.concatenate(guesses))
         return {"val_loss": loss / weight, **{f"val_{k}": v for k, v in score.items()}}
+
+
+def _averages(optimizer: keras.optimizers.Optimizer) -> list[tuple[Any, Any]]:
+    """Each variable with its moving average."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    kept = inner._model_variables_moving_average
+    return list(zip(inner._trainable_variables, kept, strict=True))
 
 
 def _bases(model: keras.Model) -> list[keras.layers.Layer]:
@@ -227,12 +258,14 @@ def fit(
             break
         epoch = len(history.rows)
         row: dict[str, Any] = {"epoch": epoch + 1}
-        row |= trainer.train_epoch(train, epoch, recipe.epochs) | trainer.evaluate(validation)
+        row |= trainer.train_epoch(train, epoch, recipe.epochs)
         row["learning_rate"] = float(trainer.model.optimizer.learning_rate)
-        history.rows.append(row)
-        row["best"] = history.best_epoch == epoch + 1
-        if row["best"]:
-            save_model(trainer.model, best)
+        with trainer.averaged():
+            row |= trainer.evaluate(validation)
+            history.rows.append(row)
+            row["best"] = history.best_epoch == epoch + 1
+            if row["best"]:
+                save_model(trainer.model, best)
         save_model(trainer.model, checkpoint, asdict(history))
         after_epoch(row)
     return history
@@ -246,10 +279,14 @@ def make_optimizer(recipe: Recipe, total_steps: int) -> keras.optimizers.Optimiz
         rate = keras.optimizers.schedules.CosineDecay(
             0.0, total_steps - warmup, warmup_target=rate, warmup_steps=warmup
         )
+    settings: dict[str, Any] = {}
+    if recipe.weight_averaging:
+        settings = {"use_ema": True, "ema_momentum": recipe.weight_averaging}
     if recipe.optimizer == "adamw":
-        optimizer: Any = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
+        settings["weight_decay"] = recipe.weight_decay
+        optimizer: Any = keras.optimizers.AdamW(rate, **settings)
     else:
-        optimizer = keras.optimizers.Adam(rate)
+        optimizer = keras.optimizers.Adam(rate, **settings)
     if keras.mixed_precision.dtype_policy().compute_dtype == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer
