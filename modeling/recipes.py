@@ -346,7 +346,12 @@ ACTION_UNITS = Recipe(
     encoder="action_units",
     features="action_units",
     epochs=60,
-    early_stopping=20,
+    optimizer="adamw",
+    weight_decay=1e-2,
+    schedule="cosine",
+    label_smoothing=0.1,
+    weight_averaging=0.99,
+    keep="last",
 )
 
 RESNET_ASP = Recipe(
