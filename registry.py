@@ -227,12 +227,12 @@ TABLE: dict[str, dict[str, Entry]] = {
     },
     "features": {
         "s2_16k": Entry(_FEATURES + "log_mel:S2_16K", f"{_SIGNAL}, from 16 kHz", stream="audio"),
+        "s2": Entry(_FEATURES + "log_mel:S2", f"{_SIGNAL}, from 48 kHz", "", "S2", "audio"),
         "speech_80": Entry(
             _FEATURES + "log_mel:SPEECH_80",
             "log-mel picture, 80 x 301, 3 s at one spectrum each 10 ms, from 16 kHz",
             stream="audio",
         ),
-        "s2": Entry(_FEATURES + "log_mel:S2", f"{_SIGNAL}, from 48 kHz", "", "S2", "audio"),
         "yamnet_patches": Entry(
             _FEATURES + "yamnet_patches:PATCHES",
             "YAMNet's log-mel patches, 6 of 0.96 s, from 16 kHz",

@@ -104,6 +104,20 @@ def publish(
     return text
 
 
+def write_section(document: Path, name: str, text: str) -> None:
+    """Puts `text` between the lines `<!-- name -->` and `<!-- /name -->` of a document.
+
+    Raises:
+      ValueError: the document does not have these two lines, once each and in this order.
+    """
+    start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->\n"
+    old = document.read_text(encoding="utf-8")
+    if old.count(start) != 1 or old.count(end) != 1 or old.index(start) > old.index(end):
+        raise ValueError(f"{document}: needs the lines {start.strip()} and {end.strip()} once each")
+    before, after = old[: old.index(start) + len(start)], old[old.index(end) :]
+    storage.write_text(document, f"{before}\n{text.strip()}\n\n{after}")
+
+
 def _without_out(words: Sequence[str]) -> list[str]:
     """The arguments without those that only say where things are kept."""
     kept = []

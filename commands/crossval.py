@@ -12,6 +12,9 @@ from commands import paths
 from commands.train_parts import divided
 from preprocessing.data_folder import open_data_folder
 
+# Those of `modeling.crossval_leaks`, which needs TensorFlow.
+LEAKS = ("random-split", "test-epoch", "speaker-norm", "all")
+
 
 @click.command("crossval")
 @click.option("--recipe", "name", type=click.Choice(registry.names("recipes")), required=True)
@@ -62,6 +65,12 @@ from preprocessing.data_folder import open_data_folder
     type=click.Path(path_type=Path),
     help="Crossval folder of another fusion of the same streams, which are not trained again.",
 )
+@click.option(
+    "--leaks",
+    type=click.Choice(LEAKS),
+    multiple=True,
+    help="Then also train with this fault, seed 0 only, to show what it feigns; repeatable.",
+)
 def command(
     name: str,
     data: Path,
@@ -75,6 +84,7 @@ def command(
     settings: tuple[str, ...],
     part_names: tuple[str, ...],
     parts_from: Path | None,
+    leaks: tuple[str, ...],
 ) -> None:
     """Trains and tests a recipe over folds of whole speakers, with several seeds.
 
@@ -97,12 +107,17 @@ def command(
         parts.append(part.with_settings([f"labels={recipe.labels}", *of_parts[part.stream]]))
     folder = open_data_folder(data) if recipe.parts else paths.open_data(data, recipe.features)
     from modeling.crossval import plan_crossval, run_crossval
+    from modeling.crossval_leaks import choose_leaks, run_leaks
     from modeling.crossval_report import MARKDOWN, summary, write_report
 
     out = out or paths.RUNS / f"crossval-{name}"
     crossval = plan_crossval(
         recipe, parts, folder, folds, seeds, out, validation_speakers, parts_from
     )
-    found = write_report(crossval, run_crossval(crossval))
+    kinds = choose_leaks(crossval, leaks)
+    rows = run_crossval(crossval)
+    found = write_report(crossval, rows)
+    if kinds:
+        found = write_report(crossval, rows, run_leaks(crossval, kinds))
     click.echo(summary(found))
     click.echo(f"written to {out / MARKDOWN}", err=True)

@@ -35,7 +35,8 @@ def command(
     """Scores a run on records that it was not trained on.
 
     Prints UAR (mean recall, with a 95 % interval resampled by speaker), WA (plain accuracy),
-    macro-F1, ECE and each class; writes metrics.json, predictions.csv and two pictures.
+    macro-F1, ECE, each class, and what abstaining below a probability would give; writes
+    metrics.json, predictions.csv, risk_coverage.csv and three pictures.
     """
     from preprocessing.feature_table import is_feature_table
 

@@ -16,7 +16,7 @@ class FiniteRange(click.FloatRange):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
-            self.fail(f"{value} is no length of time; give a number", param, ctx)
+            self.fail(f"{value} is no finite number; give one", param, ctx)
         return number
 
 

@@ -14,14 +14,15 @@ import click
 import progress
 import registry
 import storage
-from commands import paths
+from commands.default_model import default_model
 from commands.options import FiniteRange, NewFile, require_apart
+from commands.prediction_report import plot as draw
+from commands.prediction_report import say
 from errors import (
     EXIT_NOTHING_DONE,
     EXIT_OK,
     EXIT_SOME_REJECTED,
     MediaError,
-    UserError,
     from_os_error,
 )
 
@@ -36,7 +37,8 @@ TEXT_SUFFIX = ".txt"
 @click.option(
     "--model",
     type=click.Path(path_type=Path),
-    help="Run folder, export or .tflite. [default: runs/fusion, else the newest of runs/]",
+    help="Run folder, export or .tflite. [default: pretrained/emotion, pretrained/words for words"
+    " alone; where these are absent runs/fusion, audio, video or text]",
 )
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON a file on stdout.")
 @click.option(
@@ -79,6 +81,11 @@ TEXT_SUFFIX = ".txt"
 )
 @click.option("--language", default="en-US", show_default=True, help="Of --transcribe.")
 @click.option(
+    "--abstain-below",
+    type=FiniteRange(0, 1, min_open=True, max_open=True),
+    help="Give no label where the highest probability is lower, but 'abstained'.",
+)
+@click.option(
     "--weights-dir",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Where weights of detectors and blendshapes lie.",
@@ -97,12 +104,14 @@ def command(
     text: str | None,
     recogniser: str | None,
     language: str,
+    abstain_below: float | None,
     weights_dir: Path | None,
 ) -> int:
     """Recognises emotion in media files of any kind and length, window by window.
 
     A stream that is missing (no sound, silence, no face, no words) is left out of the answer, which
-    says so. Of a .txt file every line is answered on its own.
+    says so. Of a .txt file every line is answered on its own. Which probability for --abstain-below
+    gives how many right answers, `evaluate` tells.
     """
     if hop_s > window_s:
         raise click.UsageError(f"--hop-s {hop_s:g} must not be above --window-s {window_s:g}")
@@ -119,7 +128,7 @@ def command(
     if annotate is not None and len(files) != 1:
         raise click.UsageError(f"--annotate takes one input, there are {len(files)}")
     require_apart({"--csv": csv_path, "--plot": plot, "--annotate": annotate}, files)
-    model = model or _default_model()
+    model = model or default_model(files, text)
     from preprocessing.openface import read_action_units
     from serving.loading import load
 
@@ -130,7 +139,7 @@ def command(
     if files:
         how = (face, window_s, hop_s, table, text, transcriber)
         questions = [question for path in files for question in _questions(path, recognizer, how)]
-    outputs = Outputs(as_json, csv_path, plot, annotate, len(files) == 1)
+    outputs = Outputs(as_json, csv_path, plot, annotate, len(files) == 1, abstain_below)
     rejected = _answer_all(questions, recognizer.labels, outputs)
     if rejected == len(questions):
         return EXIT_NOTHING_DONE
@@ -146,6 +155,7 @@ class Outputs:
 
     Attributes:
       of_one: there is one input, so that one picture does for it.
+      abstain_below: the probability that an answer needs to be given; None gives every answer.
     """
 
     as_json: bool
@@ -153,6 +163,15 @@ class Outputs:
     plot: Path | None
     annotate: Path | None
     of_one: bool
+    abstain_below: float | None
+
+    def judged(self, answer: Any) -> Any:
+        """The answer, which abstains where that was asked for."""
+        if self.abstain_below is None:
+            return answer
+        from serving.prediction import abstaining
+
+        return abstaining(answer, self.abstain_below)
 
 
 def _answer_all(questions: list[Question], labels: tuple[str, ...], outputs: Outputs) -> int:
@@ -162,7 +181,7 @@ def _answer_all(questions: list[Question], labels: tuple[str, ...], outputs: Out
     try:
         for path, ask in progress.track(questions, len(questions), "predict", "file"):
             try:
-                answer = ask()
+                answer = outputs.judged(ask())
                 if outputs.annotate is not None:
                     from serving.annotate import annotate
 
@@ -171,13 +190,14 @@ def _answer_all(questions: list[Question], labels: tuple[str, ...], outputs: Out
                 rejected += 1
                 _say_rejected(path, error, outputs.as_json)
                 continue
-            _say(answer, outputs.as_json)
+            say(answer, outputs.as_json)
             rows += _csv_rows(answer)
             if outputs.plot is not None:
                 _plot_one(path, answer, labels, outputs)
     finally:  # an interruption keeps the answers until then
         if outputs.csv is not None:
-            columns = ["path", "start_s", "end_s", "label", "face_coverage", "streams"]
+            abstained = [] if outputs.abstain_below is None else ["abstained"]
+            columns = ["path", "start_s", "end_s", "label", *abstained, "face_coverage", "streams"]
             storage.write_csv(outputs.csv, [*columns, *labels], rows)
     return rejected
 
@@ -188,7 +208,7 @@ def _plot_one(path: Path, answer: Any, labels: tuple[str, ...], outputs: Outputs
         progress.say(f"  warning: {answer.path}: words have no time line; nothing is drawn")
         return
     name = outputs.plot
-    _plot(answer, labels, name if outputs.of_one else name.with_stem(f"{name.stem}-{path.stem}"))
+    draw(answer, labels, name if outputs.of_one else name.with_stem(f"{name.stem}-{path.stem}"))
 
 
 def _transcriber(recogniser: str | None, language: str) -> Transcriber | None:
@@ -246,50 +266,10 @@ def _files(inputs: tuple[Path, ...]) -> Iterator[Path]:
             yield path
 
 
-def _default_model() -> Path:
-    from modeling.run_folder import is_run
-
-    candidates = [paths.RUNS / name for name in ("fusion", "audio", "video", "text")]
-    for path in candidates:
-        if is_run(path):
-            click.echo(f"model: {path}", err=True)
-            return path
-    raise UserError(
-        "no model: none of runs/fusion, runs/audio, runs/video, runs/text exists; train one"
-        " (`python cli.py demo` trains three) or name --model"
-    )
-
-
 def _say_rejected(path: Path, error: Exception, as_json: bool) -> None:
     if as_json:
         progress.result(json.dumps({"path": str(path), "error": str(error)}))
     progress.say(f"rejected {error}")
-
-
-def _say(answer: Any, as_json: bool) -> None:
-    if as_json:
-        progress.result(json.dumps(answer.as_json()))
-        return
-    ordered = sorted(answer.probabilities.items(), key=lambda item: -item[1])
-    shares = "  ".join(f"{label} {p:.2f}" for label, p in ordered[:3])
-    used = "+".join(answer.streams)
-    coverage = "" if answer.face_coverage is None else f", face {answer.face_coverage:.0%}"
-    progress.result(
-        f"{answer.path}: {answer.label}  ({shares}; {answer.duration_s:.1f} s, {used}{coverage})"
-    )
-    if len(answer.windows) > 1:
-        for window in answer.windows:
-            p = window.probabilities[window.label]
-            progress.result(
-                f"  {window.start_s:7.1f} - {window.end_s:7.1f} s  {window.label} {p:.2f}"
-            )
-    for face in answer.faces:
-        p = face["probabilities"][face["label"]]
-        progress.result(
-            f"  face {face['face']}: {face['label']} {p:.2f}, seen {face['face_coverage']:.0%}"
-        )
-    for warning in answer.warnings:
-        progress.say(f"  warning: {warning}")
 
 
 def _csv_rows(answer: Any) -> list[dict[str, Any]]:
@@ -297,22 +277,7 @@ def _csv_rows(answer: Any) -> list[dict[str, Any]]:
     for window in answer.as_json()["windows"]:
         probabilities = window.pop("probabilities")
         window["streams"] = "+".join(window["streams"])
+        if "abstained" in window:
+            window["abstained"] = "true" if window["abstained"] else "false"
         rows.append({"path": answer.path, **window, **probabilities})
     return rows
-
-
-def _plot(answer: Any, labels: tuple[str, ...], path: Path) -> None:
-    import numpy as np
-
-    from modeling import plots
-
-    def panel(stream: str | None) -> np.ndarray:
-        values = [
-            w.probabilities if stream is None else w.streams.get(stream) for w in answer.windows
-        ]
-        return np.array([[v[k] if v else np.nan for k in labels] for v in values])
-
-    panels = {stream: panel(stream) for stream in answer.streams} if len(answer.streams) > 1 else {}
-    spans = [(window.start_s, window.end_s) for window in answer.windows]
-    title = Path(answer.path).name
-    plots.timeline(spans, {**panels, "answer": panel(None)}, labels, path, title)

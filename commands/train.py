@@ -52,7 +52,12 @@ from preprocessing.clip import STREAMS
 @click.option("--audio-run", type=click.Path(path_type=Path), help="For a fusion.")
 @click.option("--video-run", type=click.Path(path_type=Path), help="For a fusion.")
 @click.option("--text-run", type=click.Path(path_type=Path), help="For a fusion.")
-@click.option("--init-from", type=click.Path(path_type=Path), help="Run to start the weights from.")
+@click.option(
+    "--init-from",
+    type=click.Path(path_type=Path),
+    help="Run whose weights training starts from, of the same encoder and features, or a fusion"
+    " that has such a part; `pretrained` is the model that comes with this program.",
+)
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 @click.option("--overwrite", is_flag=True, help="Replace the run that --out holds.")
 @click.option(
@@ -90,9 +95,9 @@ def command(
 
     `--stream fusion` joins --audio-run, --video-run and --text-run, two at least (default
     runs/audio and runs/video). A recipe with parts trains those that are not named, into OUT-audio
-    and so on; `--set audio.KEY=VALUE` and `--data audio=PATH` are for such a part. Runs that were
-    trained on different data are fused without paired data, from each one's own validation part,
-    unless --data names recordings that have the streams together.
+    and so on; `--set audio.KEY=VALUE` and `--data audio=PATH` are for such a part, --init-from is
+    for all of them. Runs that were trained on different data are fused without paired data, from
+    each one's own validation part, unless --data names recordings that have the streams together.
     """
     stream, recipe = _recipe(stream, recipe_name)
     out = out or paths.RUNS / stream
@@ -105,9 +110,10 @@ def command(
     words = [f"{key}={value}" for key, value in given if value]
     own, of_parts = divided(settings, recipe)
     recipe = recipe.with_settings([*words, *own])
-    options = (out, seed, resume, overwrite, allow_leak, init_from, allow_fixed_sentences)
+    start = _start(init_from, stream, recipe)
+    options = (out, seed, resume, overwrite, allow_leak, start, allow_fixed_sentences)
     if stream == "fusion":
-        of_all = PartOptions(out, seed, overwrite, allow_leak)
+        of_all = PartOptions(out, seed, overwrite, allow_leak, init_from)
         runs = with_parts(recipe, runs, folders_of, of_all, of_parts)
         info = _fuse(recipe, runs, folders_of, options)
     else:
@@ -134,6 +140,22 @@ def _recipe(stream: str | None, name: str | None) -> tuple[str, Any]:
     if stream not in (None, recipe.stream):
         raise click.UsageError(f"recipe {name} is for --stream {recipe.stream}, not {stream}")
     return recipe.stream, recipe
+
+
+def _start(init_from: Path | None, stream: str, recipe: Any) -> Path | None:
+    """The run that weights are taken from; a fusion takes none itself, its parts do."""
+    if init_from is None:
+        return None
+    if stream != "fusion":
+        from serving.boxed import starting_point
+
+        return starting_point(init_from, stream)
+    if not recipe.parts:
+        raise click.UsageError(
+            f"--init-from is for what is trained: recipe {recipe.name} has no parts; train each"
+            " stream from it and fuse these, or take a recipe with parts (s2-two-stream)"
+        )
+    return None
 
 
 def _fuse(

@@ -15,12 +15,17 @@ from preprocessing.data_folder import DataFolder
 
 @dataclass(frozen=True)
 class PartOptions:
-    """Choices of a fusion that its parts are trained with too."""
+    """Choices of a fusion that its parts are trained with too.
+
+    Attributes:
+      init_from: as typed: a run that has the stream of each part, or `pretrained`.
+    """
 
     out: Path
     seed: int
     overwrite: bool
     allow_leak: bool
+    init_from: Path | None = None
 
 
 def data_by_stream(words: tuple[str, ...]) -> dict[str, list[Path]]:
@@ -105,7 +110,7 @@ def with_parts(
         values = [f"labels={recipe.labels}", *settings[stream]]
         state = _state(runs[stream])
         if state == "finished":
-            differing = _differing(runs[stream], part, values, own, options.seed)
+            differing = _differing(runs[stream], part, values, own, options)
             if not differing:
                 continue
             if not options.overwrite:
@@ -119,6 +124,7 @@ def with_parts(
         words += ["--overwrite"] if state == "finished" else []
         words += ["--resume"] if state == "unfinished" else []
         words += ["--allow-leak"] if options.allow_leak else []
+        words += ["--init-from", options.init_from] if options.init_from else []
         # Beside other streams, words of a script are a note, no reason to stop.
         words += ["--allow-fixed-sentences"] if stream == "text" else []
         if code := paths.run_command("train", *words, "--out", runs[stream]):
@@ -126,7 +132,9 @@ def with_parts(
     return runs or {name: _default_run(name) for name in ("audio", "video")}
 
 
-def _differing(run: Path, part: str, values: list[str], data: list[Path], seed: int) -> list[str]:
+def _differing(
+    run: Path, part: str, values: list[str], data: list[Path], options: PartOptions
+) -> list[str]:
     """In what a finished part was trained otherwise than asked for now."""
     from modeling.run_folder import read_run
 
@@ -134,10 +142,22 @@ def _differing(run: Path, part: str, values: list[str], data: list[Path], seed: 
     trained_on = [str(known["path"]) for known in info.data]
     differs = {
         "recipe": info.recipe != registry.load("recipes", part).with_settings(values),
-        "seed": info.seed != seed,
+        "seed": info.seed != options.seed,
+        "start": not _has_seen(info, options.init_from),
         "data": bool(data) and trained_on != [str(path) for path in data],
     }
     return [name for name, other in differs.items() if other]
+
+
+def _has_seen(info: Any, init_from: Path | None) -> bool:
+    """Whether a part learnt from all that the run has seen which it should have started from."""
+    if init_from is None:
+        return True
+    from modeling.run_folder import read_run
+    from serving.boxed import starting_point
+
+    start = read_run(starting_point(init_from, info.recipe.stream))
+    return start.seen.recordings <= info.train_seen.recordings
 
 
 def _state(run: Path) -> str:

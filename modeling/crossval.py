@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from modeling.train_fusion import train_fusion
 from modeling.train_run import TrainOptions
 from modeling.train_stream import train_stream
 from preprocessing.clip import STREAMS
-from preprocessing.data_folder import ClipRow, DataFolder
+from preprocessing.data_folder import ClipRow, DataFolder, Splits
 from preprocessing.labels import LabelSet
 
 PLAN = "plan.json"
@@ -48,6 +48,8 @@ class Crossval:
       num_seeds: seeds 0 to num_seeds - 1, each over all folds.
       rows: the clips that are scored: with a label of the set and a stream.
       parts_from: crossval folder of another fusion, whose trained streams are used.
+      leak: the fault that is made on purpose, see `crossval_leaks`; "" for none.
+      splits: with a leak, of each fold; empty takes those that the folds say.
     """
 
     recipe: Recipe
@@ -58,6 +60,8 @@ class Crossval:
     out: Path
     rows: tuple[ClipRow, ...]
     parts_from: Path | None = None
+    leak: str = ""
+    splits: tuple[Splits, ...] = ()
 
     @property
     def labels(self) -> LabelSet:
@@ -68,7 +72,8 @@ class Crossval:
     @property
     def plan(self) -> dict[str, Any]:
         """What must be the same for the pairs in a folder to belong together (`plan.json`)."""
-        return {
+        leak = {"leak": self.leak} if self.leak else {}
+        return leak | {
             "recipe": self.recipe.as_json(),
             "parts": [part.as_json() for part in self.parts],
             "labels": list(self.labels.labels),
@@ -143,11 +148,13 @@ def _require_parts(recipe: Recipe, streams: Sequence[str]) -> None:
         )
 
 
-def run_crossval(crossval: Crossval) -> list[dict[str, str]]:
+def run_crossval(crossval: Crossval, work: Work | None = None) -> list[dict[str, str]]:
     """Trains and predicts what is not done yet, and writes all out-of-fold predictions.
 
     A finished pair of fold and seed is left alone, an interrupted training goes on.
 
+    Args:
+      work: trains and predicts a pair, to its `done.json`; None as the recipe says.
     Returns:
       the rows of `predictions.csv`: each clip once a seed.
     Raises:
@@ -158,12 +165,12 @@ def run_crossval(crossval: Crossval) -> list[dict[str, str]]:
     pairs = [(fold, seed) for seed in range(crossval.num_seeds) for fold in crossval.folds]
     for number, (fold, seed) in enumerate(pairs, start=1):
         path = crossval.pair(fold, seed)
-        told = f"{path.name} ({number} of {len(pairs)})"
+        told = f"{crossval.leak} {path.name} ({number} of {len(pairs)})".strip()
         if _is_done(crossval, fold, seed):
             progress.say(f"{told}: done before")
         else:
-            progress.say(f"{told}: test {', '.join(fold.test)}")
-            _train_and_predict(crossval, fold, seed)
+            progress.say(f"{told}: test {', '.join(fold.test) or 'clips at random'}")
+            (work or _train_and_predict)(crossval, fold, seed)
         rows += _predictions_of(crossval, fold, seed)
     columns = (*FACTS, *crossval.labels.labels)
     storage.write_csv(crossval.out / PREDICTIONS, columns, rows)
@@ -172,24 +179,23 @@ def run_crossval(crossval: Crossval) -> list[dict[str, str]]:
 
 def _begin(crossval: Crossval) -> None:
     out, plan = crossval.out, crossval.plan
+    _require_parts_from(crossval)
     if not (out / PLAN).is_file():
         if out.is_dir() and any(out.iterdir()):
             raise UserError(f"{out}: not empty and not of crossval; choose another --out")
         storage.write_json(out / PLAN, plan)
     there = storage.read_json(out / PLAN)
-    # Digests, for JSON holds tuples as lists.
-    if differing := _differing(there, plan, plan):
+    if differing := _differing(there, plan, {**plan, "leak": ""}):
         raise UserError(
             f"{out}: holds a crossval with another {' and '.join(differing)}; choose another --out"
             " or repeat its settings"
         )
-    _require_parts_from(crossval)
     storage.remove_leftovers(out)
 
 
 def _differing(there: dict[str, Any], here: dict[str, Any], keys: Iterable[str]) -> list[str]:
     """Keys of two plans that disagree; by digests, for JSON holds tuples as lists."""
-    return [k for k in keys if storage.digest(there.get(k)) != storage.digest(here[k])]
+    return [k for k in keys if storage.digest(there.get(k)) != storage.digest(here.get(k))]
 
 
 def _require_parts_from(crossval: Crossval) -> None:
@@ -199,7 +205,7 @@ def _require_parts_from(crossval: Crossval) -> None:
         return
     if not (other / PLAN).is_file():
         raise UserError(f"--parts-from {other}: no crossval folder (no {PLAN})")
-    keys = ("parts", "labels", "data", "folds")
+    keys = ("parts", "labels", "data", "folds", "leak")
     if differing := _differing(storage.read_json(other / PLAN), crossval.plan, keys):
         raise UserError(f"--parts-from {other}: a crossval with another {' and '.join(differing)}")
     for seed in range(crossval.num_seeds):
@@ -212,16 +218,22 @@ def _require_parts_from(crossval: Crossval) -> None:
 
 # === One fold with one seed ===
 
+# Trains and predicts a fold with a seed.
+Work = Callable[[Crossval, Fold, int], None]
 
-def _data_of(crossval: Crossval, fold: Fold) -> DataFolder:
+
+def data_of(crossval: Crossval, fold: Fold) -> DataFolder:
     """The data under the split of a fold; nothing on disk changes."""
-    splits = splits_of_fold(crossval.data.rows, fold, len(crossval.folds))
+    if crossval.splits:
+        splits = crossval.splits[crossval.folds.index(fold)]
+    else:
+        splits = splits_of_fold(crossval.data.rows, fold, len(crossval.folds))
     return dataclasses.replace(crossval.data, splits=splits)
 
 
 def _mark(crossval: Crossval, fold: Fold, seed: int) -> dict[str, Any]:
     """What a finished pair belongs to; `done.json` holds it with the digest of its predictions."""
-    data = _data_of(crossval, fold)
+    data = data_of(crossval, fold)
     recipes = [recipe.as_json() for recipe in (crossval.recipe, *crossval.parts)]
     return {
         "data": storage.digest(data.content()),
@@ -240,35 +252,51 @@ def _is_done(crossval: Crossval, fold: Fold, seed: int) -> bool:
     return bool(storage.read_json(path / DONE) == {**wanted, "predictions": held})
 
 
+def mark_done(crossval: Crossval, fold: Fold, seed: int) -> None:
+    """Writes `done.json` of a pair whose predictions are there."""
+    path = crossval.pair(fold, seed)
+    held = storage.file_sha256(path / PREDICTIONS)
+    storage.write_json(path / DONE, {**_mark(crossval, fold, seed), "predictions": held})
+
+
 def _train_and_predict(crossval: Crossval, fold: Fold, seed: int) -> None:
-    path, data = crossval.pair(fold, seed), _data_of(crossval, fold)
+    path, data, leak = crossval.pair(fold, seed), data_of(crossval, fold), bool(crossval.leak)
     keras.backend.clear_session()  # models of earlier pairs are let go
     if crossval.recipe.stream == "fusion":
         runs = {s: crossval.part_run(fold, seed, s) for s in crossval.streams}
         if crossval.parts_from is None:
             for part in crossval.parts:
-                _train_stream(part, data, runs[part.stream], seed, beside_others=True)
-        train_fusion(crossval.recipe, runs, [data], _options(path, seed))
+                options = options_of(crossval, fold, seed, part.stream)
+                _train_stream(part, data, options)
+        train_fusion(crossval.recipe, runs, [data], options_of(crossval, fold, seed))
         for stream, run in runs.items():
-            evaluation.evaluate(run, [data], "test", path / ALONE / stream)
-            evaluation.evaluate(path, [data], "test", path / ONLY / stream, only=stream)
+            evaluation.evaluate(run, [data], "test", path / ALONE / stream, leak)
+            evaluation.evaluate(path, [data], "test", path / ONLY / stream, leak, stream)
     else:
-        _train_stream(crossval.recipe, data, path, seed)
-    evaluation.evaluate(path, [data], "test", path)
-    held = storage.file_sha256(path / PREDICTIONS)
-    storage.write_json(path / DONE, {**_mark(crossval, fold, seed), "predictions": held})
+        _train_stream(crossval.recipe, data, options_of(crossval, fold, seed))
+    evaluation.evaluate(path, [data], "test", path, leak)
+    mark_done(crossval, fold, seed)
 
 
-def _train_stream(
-    recipe: Recipe, data: DataFolder, path: Path, seed: int, beside_others: bool = False
-) -> None:
-    """Trains a stream unless that is done; words of a script stop it only where they are alone."""
-    if not is_run(path) or not run_folder.read_run(path).finished:
-        train_stream(recipe, [data], _options(path, seed, beside_others))
+def _train_stream(recipe: Recipe, data: DataFolder, options: TrainOptions) -> None:
+    """Trains a stream unless that is done."""
+    if not is_run(options.out) or not run_folder.read_run(options.out).finished:
+        train_stream(recipe, [data], options)
 
 
-def _options(path: Path, seed: int, fixed_sentences: bool = False) -> TrainOptions:
-    return TrainOptions(path, seed, resume=is_run(path), allow_fixed_sentences=fixed_sentences)
+def options_of(crossval: Crossval, fold: Fold, seed: int, stream: str = "") -> TrainOptions:
+    """How a pair is trained, or one stream of a fusion.
+
+    Words of a script stop training only where they are alone.
+    """
+    path = crossval.part_run(fold, seed, stream) if stream else crossval.pair(fold, seed)
+    return TrainOptions(
+        path,
+        seed,
+        resume=is_run(path),
+        allow_leak=bool(crossval.leak),
+        allow_fixed_sentences=bool(stream),
+    )
 
 
 def _predictions_of(crossval: Crossval, fold: Fold, seed: int) -> list[dict[str, str]]:

@@ -48,8 +48,9 @@ def make_folds(
       num_validation: speakers that validate in each fold, one sex in turn with the other; the
         others of the next fold train. None: all of the next fold.
     Raises:
-      UserError: more validation speakers than a fold has, a clip without a speaker, more folds than speakers, or two folds that share a
-        recording or content.
+      UserError: a clip without a speaker, more folds than speakers, more validation speakers than
+        a fold has, or a recording or content that two folds share, or those of one fold who
+        validate and who train.
     """
     if missing := sum(not row.speaker for row in rows):
         raise UserError(
@@ -59,9 +60,10 @@ def make_folds(
     speakers = _in_dealing_order(rows)
     count = _num_folds(folds, len(speakers), path)
     hands = [tuple(sorted(speakers[i::count], key=natural_key)) for i in range(count)]
-    _require_apart(rows, hands, path)
     sexes = sex_of_speakers(rows)
-    following = [_some(hand, sexes, num_validation) for hand in (*hands[1:], hands[0])]
+    chosen = [_some(hand, sexes, num_validation) for hand in hands]
+    _require_apart(rows, hands, chosen, path)
+    following = [*chosen[1:], chosen[0]]
     return tuple(
         Fold(number, test, validation)
         for number, (test, validation) in enumerate(zip(hands, following, strict=True), start=1)
@@ -99,15 +101,14 @@ def _in_dealing_order(rows: Sequence[ClipRow]) -> list[str]:
     return sorted(speakers_of(rows), key=lambda name: (sexes[name], natural_key(name)))
 
 
-def _some(
-    hand: tuple[str, ...], sexes: dict[str, str], count: int | None
-) -> tuple[str, ...]:
-    """`count` speakers of a hand, of each sex in turn."""
+def _some(hand: tuple[str, ...], sexes: dict[str, str], count: int | None) -> tuple[str, ...]:
+    """`count` speakers of a hand, of each sex in turn; None: all."""
     if count is None:
         return hand
     if count > len(hand):
         raise UserError(
-            f"--validation-speakers {count}: a fold has only {len(hand)}; take fewer of both"
+            f"--validation-speakers {count}: a fold has only {len(hand)}; take {len(hand)} or less,"
+            " or fewer --folds"
         )
     by_sex = [[name for name in hand if sexes[name] == sex] for sex in sorted(set(sexes.values()))]
     turns = itertools.chain.from_iterable(itertools.zip_longest(*by_sex))
@@ -131,16 +132,34 @@ def _num_folds(folds: str, num_speakers: int, path: Path) -> int:
     return int(folds)
 
 
-def _require_apart(rows: Sequence[ClipRow], hands: Sequence[tuple[str, ...]], path: Path) -> None:
-    """No recording and no content may stand in two folds, though the speakers differ."""
-    fold_of = {speaker: number for number, hand in enumerate(hands) for speaker in hand}
-    members: list[list[ClipRow]] = [[] for _ in hands]
+def _require_apart(
+    rows: Sequence[ClipRow],
+    hands: Sequence[tuple[str, ...]],
+    chosen: Sequence[tuple[str, ...]],
+    path: Path,
+) -> None:
+    """No recording and no content may stand in two folds, though the speakers differ.
+
+    Nor on both sides of a fold of which some validate while the others train.
+
+    Args:
+      chosen: those of each hand who validate.
+    """
+    sides: list[tuple[int, set[str]]] = []
+    for number, (hand, some) in enumerate(zip(hands, chosen, strict=True), start=1):
+        sides += [(number, set(some)), (number, set(hand) - set(some))]
+    side_of = {speaker: side for side, (_, names) in enumerate(sides) for speaker in names}
+    members: list[list[ClipRow]] = [[] for _ in sides]
     for row in rows:
-        members[fold_of[row.speaker]].append(row)
+        members[side_of[row.speaker]].append(row)
     seen = [Seen.of(own) for own in members]
-    for a, b in itertools.combinations(range(len(hands)), 2):
+    for a, b in itertools.combinations(range(len(sides)), 2):
         if found := crossings(seen[a], members[b]):
+            one, other = sides[a][0], sides[b][0]
+            where = f"in folds {one} and {other}, under two speakers"
+            if one == other:
+                where = f"in fold {one}, under a speaker who validates and one who trains"
             raise UserError(
-                f"{path}: {'; '.join(found)} in folds {a + 1} and {b + 1}, under two speakers; name"
-                " the speaker alike or leave one out (`preprocess` again), else the test leaks"
+                f"{path}: {'; '.join(found)} {where}; name the speaker alike or leave one out"
+                " (`preprocess` again), else the test leaks"
             )

@@ -1,4 +1,4 @@
-"""`evaluate`: a run on a data folder -> metrics.json, confusion matrix, reliability plot."""
+"""`evaluate`: a run on a data folder -> metrics.json, predictions, risk over coverage, plots."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scipy.special import softmax
 import progress
 import storage
 from errors import UserError
-from modeling import metrics, plots, run_folder
+from modeling import metrics, plots, risk_coverage, run_folder
 from modeling.fit_fusion import FUSION, fused_logits
 from modeling.inference import inference_model, load_run
 from modeling.inputs import Batches
@@ -30,6 +30,7 @@ from preprocessing.splits import NOT_DISJOINT
 
 METRICS = "metrics.json"
 PREDICTIONS = "predictions.csv"
+RISK_COVERAGE = "risk_coverage"
 READ_BATCH = 8
 
 
@@ -41,7 +42,7 @@ def evaluate(
     allow_leak: bool = False,
     only: str = "",
 ) -> dict[str, Any]:
-    """Scores a run and writes `metrics.json`, `predictions.csv`, two pictures.
+    """Scores a run and writes `metrics.json`, `predictions.csv`, `risk_coverage.csv`, pictures.
 
     Args:
       split: "train", "validation", "test" or "all".
@@ -56,7 +57,7 @@ def evaluate(
     for folder in folders:
         require_fitting(info, folder)
     labels = run_folder.label_set_of(info)
-    part = choose(folders, split, labels, info.streams)
+    part = choose(folders, split, labels, (only,) if only else info.streams)
     if not len(part):
         raise UserError(
             f"no {split} record with a label of {info.label_set} and a stream of"
@@ -66,8 +67,11 @@ def evaluate(
     probabilities, truth = _predict(model, part, info, only)
     rows = part.all_rows
     scores = metrics.report(truth, probabilities, info.labels, [row.speaker for row in rows])
+    confidence, correct = risk_coverage.confidence_of(truth, probabilities)
+    curve = risk_coverage.curve(confidence, correct)
     result = {
         **scores,
+        RISK_COVERAGE: risk_coverage.report(curve),
         "split": split,
         "leak_allowed": leaked,
         "synthetic": info.synthetic or any(folder.synthetic for folder in folders),
@@ -83,6 +87,7 @@ def evaluate(
     plots.confusion(scores["confusion_matrix"], info.labels, out / "confusion_matrix.png", title)
     bins = metrics.reliability(truth, probabilities)
     plots.reliability(bins, scores["ece"], out / "reliability.png", title)
+    write_risk_coverage(out, curve, title)
     return result
 
 
@@ -207,6 +212,18 @@ def _write_predictions(
     storage.write_csv(out / PREDICTIONS, columns, rows)
 
 
+def write_risk_coverage(out: Path, curve: risk_coverage.Curve, title: str) -> dict[str, Any]:
+    """Writes `risk_coverage.csv`, one row a threshold, and `risk_coverage.png`.
+
+    Returns:
+      see `risk_coverage.report`.
+    """
+    columns = ("threshold", "num_answered", "coverage", "risk")
+    storage.write_csv(out / f"{RISK_COVERAGE}.csv", columns, risk_coverage.points(curve))
+    plots.risk_coverage(curve, out / f"{RISK_COVERAGE}.png", title)
+    return risk_coverage.report(curve)
+
+
 def _stamp(result: dict[str, Any]) -> str:
     stamp = " (SYNTHETIC data)" if result["synthetic"] else ""
     return stamp + (" (LEAK ALLOWED)" if result["leak_allowed"] else "")
@@ -233,6 +250,7 @@ def table(result: dict[str, Any]) -> str:
             f"  {label:<12}{recall:>8}{score['precision']:>11.3f}{score['f1']:>7.3f}"
             f"{score['num_clips']:>7}"
         )
+    lines += risk_coverage.lines(result[RISK_COVERAGE])
     for label, count in sorted(result["left_out"].items()):
         lines.append(f"  left out: {count} of {label} (not in the label set, or no such stream)")
     lines += [f"  note: {note}" for note in result["notes"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,8 +20,9 @@ from modeling.recipes import Recipe
 from preprocessing.labels import LabelSet
 
 READ_BATCH = 32
-# Decibels to a few hundredths, in half the memory.
+# Three digits in half the memory; decibels to a few hundredths.
 KEPT_DTYPE = np.float16
+KEPT_MAX = float(np.finfo(KEPT_DTYPE).max)
 
 
 class FeatureCopies:
@@ -36,7 +38,8 @@ class FeatureCopies:
       seed: of the run; None reads in order and plain (evaluation).
       copies: of each clip; with `seed` None there is one.
     Raises:
-      UserError: mixup of features that have a mask.
+      UserError: mixup of features that have a mask; when first read, features too large to be
+        kept in half precision.
     """
 
     def __init__(
@@ -59,10 +62,16 @@ class FeatureCopies:
                 f"transforms={recipe.transforms}: mixup of kept copies needs features without a"
                 f" mask, {recipe.features!r} have one; leave it out, or --set copies=0"
             )
-        batches = Batches(
+        self._front = front
+        self._num_copies = copies if seed is not None else 1
+        self._batches = Batches(
             part, labels, (recipe.stream,), READ_BATCH, seed, transforms, max_samples=max_samples
         )
-        self._copies = _features_of(batches, front, len(part), copies if seed is not None else 1)
+
+    @functools.cached_property
+    def _copies(self) -> dict[str, np.ndarray]:
+        """Made when first read: minutes, which a refused command should not take."""
+        return _features_of(self._batches, self._front, len(self._truth), self._num_copies)
 
     @property
     def num_batches(self) -> int:
@@ -106,6 +115,17 @@ def _features_of(
                     if name not in kept:
                         kind = KEPT_DTYPE if made.dtype == np.float32 else made.dtype
                         kept[name] = np.empty((copies, num_clips, *made.shape[1:]), kind)
+                    if kept[name].dtype == KEPT_DTYPE:
+                        _require_range(made)
                     kept[name][copy, index.numpy()] = made
                 bar.update()
     return kept
+
+
+def _require_range(features: np.ndarray) -> None:
+    largest = float(np.abs(features).max())
+    if largest > KEPT_MAX:
+        raise UserError(
+            f"features up to {largest:g}: too large to be kept in half precision (to"
+            f" {KEPT_MAX:g}); augment anew each epoch (--set copies=0)"
+        )

@@ -1,17 +1,21 @@
-"""Pictures of a run: curves, confusion matrix, reliability, time line."""
+"""Pictures of a run: curves, confusion matrix, reliability, risk over coverage, time line."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib.ticker
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 import storage
+from modeling.risk_coverage import THRESHOLDS, Curve, at_threshold
 
 # Okabe & Ito 2008: told apart with any kind of colour vision.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
@@ -82,18 +86,54 @@ def reliability(
     _save(figure, path)
 
 
+def risk_coverage(found: Curve, path: Path, title: str) -> None:
+    """Share of errors over the share of clips answered, beside that of the best order there is."""
+    figure = _figure(5.5, 5.2)
+    axis = figure.subplots()
+    # A single point, as of equal confidences, has no line; the mark shows it.
+    marker = "." if len(found.risk) < 30 else ""
+    axis.plot(found.coverage, found.risk, color=COLORS[0], marker=marker, label="by confidence")
+    axis.axhline(found.risk[-1], color="0.6", linestyle=":", label="every clip answered")
+    share = np.linspace(0.001, 1, 1000)
+    best = np.maximum(share - (1 - found.risk[-1]), 0) / share
+    axis.plot(share, best, color=COLORS[2], linestyle="--", label="best: all errors last")
+    _mark_thresholds(axis, found)
+    highest = max(0.05, 1.1 * found.risk.max())
+    axis.set(xlim=(0, 1.02), ylim=(-0.02 * highest, highest))
+    axis.set(xlabel="Coverage: share of clips answered", ylabel="Risk: share of errors in these")
+    axis.set_title(f"{title}\nAURC {found.aurc:.3f}, at best {found.best_aurc:.3f}")
+    axis.legend(loc="best")
+    _save(figure, path)
+
+
+def _mark_thresholds(axis: Axes, found: Curve) -> None:
+    """Dots with the threshold beside them, where there is room for its number."""
+    last_coverage, label = -1.0, "abstaining below"
+    for threshold in reversed(THRESHOLDS):
+        row = at_threshold(found, threshold)
+        if row["num_answered"] and row["coverage"] - last_coverage >= 0.03:
+            last_coverage = row["coverage"]
+            at = last_coverage, 1 - row["accuracy"]
+            axis.plot(*at, "o", color=COLORS[1], markersize=4, label=label)
+            axis.annotate(f"{threshold}", at, (3, 4), textcoords="offset points", fontsize="small")
+            label = "_"  # once in the legend
+
+
 def timeline(
     spans_s: Sequence[tuple[float, float]],
     probabilities: dict[str, np.ndarray],
     labels: Sequence[str],
     path: Path,
     title: str,
+    abstain_below: float | None = None,
 ) -> None:
     """Probabilities over time: one panel a stream and one for the answer.
 
     Args:
       spans_s: start and end of each window; a value stands at the middle of its window.
-      probabilities: panel name -> (windows, classes), NaN where a stream is missing.
+      probabilities: panel name -> (windows, classes), NaN where a stream is missing; the answer
+        is the last.
+      abstain_below: a line is drawn there, and grey lies behind the answers that stay below.
     """
     figure = _figure(10, 1.2 + 2.1 * len(probabilities))
     axes = np.atleast_1d(figure.subplots(len(probabilities), 1, sharex=True))
@@ -107,7 +147,35 @@ def timeline(
             marked = range(1, len(line) - 1)
             axis.plot(times_s, line, style, color=color, label=label, marker=".", markevery=marked)
         axis.set(ylim=(0, 1), xlim=(start_s, end_s), ylabel=name)
+    shaded: list[Patch] = []
+    if abstain_below is not None:
+        answers = list(probabilities.values())[-1]
+        shaded = _shaded(axes[-1], times_s, answers.max(axis=1) < abstain_below)
+        for axis in axes:
+            axis.axhline(abstain_below, color="0.4", linestyle=":")
     axes[-1].set_xlabel("Time in seconds")
-    axes[0].legend(ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.02), fontsize="small")
+    lines, names = axes[0].get_legend_handles_labels()
+    lines, names = [*lines, *shaded], [*names, *("abstained" for _ in shaded)]
+    place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.02)}
+    axes[0].legend(lines, names, ncols=4, fontsize="small", **place)
     figure.suptitle(title)
     _save(figure, path)
+
+
+def _shaded(axis: Axes, times_s: Sequence[float], abstained: np.ndarray) -> list[Patch]:
+    """Grey behind each window that is not answered, half-way to the next ones.
+
+    Args:
+      times_s: the middles of the windows, between the start and the end of the recording.
+      abstained: (windows,) bool.
+    Returns:
+      one of the patches, for the legend, or none.
+    """
+    between = [(one + other) / 2 for one, other in itertools.pairwise(times_s[1:-1])]
+    spans = itertools.pairwise([times_s[0], *between, times_s[-1]])
+    patches: list[Patch] = [
+        axis.axvspan(*span, color="0.88", zorder=0)
+        for span, left_out in zip(spans, abstained, strict=True)
+        if left_out
+    ]
+    return patches[:1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -208,7 +209,10 @@ def _converted(key: str, text: str, like: Any) -> Any:
             raise UserError(f"--set {key}={text}: must be true or false")
         return words[text.lower()]
     try:
-        return kind(text)
+        value = kind(text)
+        if kind is float and not math.isfinite(value):
+            raise ValueError(text)
+        return value
     except ValueError:
         wanted = {int: "whole number", float: "number"}.get(kind, kind.__name__)
         raise UserError(f"--set {key}={text}: must be a {wanted}, like {like}") from None

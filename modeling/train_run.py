@@ -126,26 +126,60 @@ def train_model(
     )
 
 
-def copy_weights(run: Path, model: keras.Model, labels: tuple[str, ...]) -> None:
+def donor_of(run: Path, stream: str) -> keras.Model:
+    """The model of a run that knows one stream; of a fusion, its part for that stream.
+
+    Raises:
+      UserError: no run, or a fusion without that stream.
+    """
+    earlier = run_folder.read_run(run)
+    donor = training.load_model(run / run_folder.BEST)
+    if len(earlier.streams) == 1:
+        return donor
+    if stream not in earlier.streams:
+        raise UserError(
+            f"--init-from {run}: it knows {' and '.join(earlier.streams)}, no {stream}; start from"
+            f" a run of {stream}"
+        )
+    return donor.get_layer(f"{stream}_stream")
+
+
+def recipe_to_take(run: Path, stream: str) -> str:
+    """How to train what a run can be started from: its recipe and what was set of it, as typed."""
+    earlier = run_folder.read_run(run)
+    part = earlier.parts.get(stream)
+    if part is None:
+        known = earlier.recipe.as_json()
+    else:
+        known = part.get("trained", {"name": part["recipe"]})
+    words = [f"--recipe {known['name']}"]
+    for key in ("encoder_settings", "features_settings"):
+        words += [f"--set {name}={value}" for name, value in known.get(key, {}).items()]
+    return " ".join(words)
+
+
+def copy_weights(run: Path, model: keras.Model, recipe: Recipe, labels: tuple[str, ...]) -> None:
     """Starts `model` from the weights of a run; its head stays new where the classes are others.
 
     Args:
-      labels: classes of `model`.
+      run: of the same stream, or of a fusion that has it.
+      recipe, labels: of `model`.
 
     Raises:
       UserError: another stream or encoder.
     """
     earlier = run_folder.read_run(run)
-    donor = training.load_model(run / run_folder.BEST)
+    donor = donor_of(run, recipe.stream)
     # By place: Keras numbers the names of layers through all models of a process.
     theirs, ours = ([v for v in m.variables if "seed" not in v.path] for m in (donor, model))
     alike = [(a, b) for a, b in zip(theirs, ours, strict=False) if a.shape == b.shape]
     same = len(theirs) == len(ours) and all(a.name == b.name for a, b in alike)
     pairs = [(a, b) for a, b in alike if earlier.labels == labels or HEAD not in b.path.split("/")]
     if not same or len(pairs) < len(ours) // 2:
+        name = earlier.recipe.encoder or f"{recipe.stream} of {earlier.recipe.name}"
         raise UserError(
-            f"--init-from {run}: its model ({earlier.recipe.encoder or earlier.recipe.fusion}) has"
-            " another build; start from a run of the same encoder and features"
+            f"--init-from {run}: its model ({name}) has another build; start from a run of the same"
+            f" encoder and features, or take its recipe ({recipe_to_take(run, recipe.stream)})"
         )
     for their, our in pairs:
         our.assign(their)

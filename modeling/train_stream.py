@@ -25,8 +25,10 @@ from modeling.stream_model import NETWORK, STANDARDISE, build_stream_model, fitt
 from modeling.train_run import (
     TrainOptions,
     copy_weights,
+    donor_of,
     finish,
     new_run_info,
+    recipe_to_take,
     set_up,
     train_model,
 )
@@ -77,7 +79,7 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
     model = built.whole
     info = new_run_info(recipe, data, options, (recipe.stream,), dataclasses.asdict(spec))
     if options.init_from is not None:
-        copy_weights(options.init_from, model, data.labels.labels)
+        copy_weights(options.init_from, model, recipe, data.labels.labels)
     reading = _reading(recipe, data, options, front_end, built.front)
     go_on = run_folder.begin(options.out, info, options.resume, options.overwrite)
     run_folder.write_split(options.out, data.folders)
@@ -103,7 +105,7 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
 def _front_end(recipe: Recipe, data: TrainingData, options: TrainOptions) -> FrontEnd:
     """Of words: with the vocabulary of the training part, or of the run that is started from."""
     if options.init_from is not None and recipe.stream == "text":
-        donor = training.load_model(options.init_from / run_folder.BEST)
+        donor = donor_of(options.init_from, recipe.stream)
         try:
             own: TextFrontEnd = dataclasses.replace(
                 registry.load("features", recipe.features), **recipe.features_settings
@@ -111,7 +113,8 @@ def _front_end(recipe: Recipe, data: TrainingData, options: TrainOptions) -> Fro
             return own.taken_from(donor)
         except ValueError as error:
             raise UserError(
-                f"--init-from {options.init_from}: no run of features {recipe.features!r}"
+                f"--init-from {options.init_from}: no run of features {recipe.features!r}; take its"
+                f" recipe ({recipe_to_take(options.init_from, recipe.stream)})"
             ) from error
     if recipe.stream == "text" and is_of_tables(data.parts["train"]):
         return _of_origin(recipe, data.folders)
@@ -179,10 +182,10 @@ def _reading(
 
 
 def _of_tables(recipe: Recipe, data: TrainingData, seed: int, front_end: FrontEnd) -> Reading:
-    if recipe.transforms:
+    if recipe.transforms or recipe.copies:
         raise UserError(
-            f"transforms={recipe.transforms}: they change recordings, a feature table has none;"
-            " leave them out (--set transforms=)"
+            f"transforms={recipe.transforms}, copies={recipe.copies}: they change recordings, a"
+            " feature table has none; leave them out (--set transforms= --set copies=0)"
         )
     train, validation = data.parts["train"], data.parts["validation"]
     return Reading(
@@ -195,6 +198,7 @@ def _of_tables(recipe: Recipe, data: TrainingData, seed: int, front_end: FrontEn
 
 def _of_copies(recipe: Recipe, data: TrainingData, seed: int, front: keras.Model) -> Reading:
     """Features of augmented copies, made here once."""
+
     def made(split: str, seed: int | None, copies: int) -> FeatureCopies:
         part, max_samples = data.parts[split], samples_looked_at(recipe)
         return FeatureCopies(part, data.labels, recipe, front, max_samples, seed, copies)

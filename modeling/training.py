@@ -253,6 +253,7 @@ def fit(
       after_epoch: is handed each finished row (tables, curves, TensorBoard).
     """
     recipe = trainer.recipe
+    history.keep = recipe.keep
     while len(history.rows) < recipe.epochs:
         if recipe.early_stopping and history.epochs_since_best >= recipe.early_stopping:
             break

@@ -19,6 +19,7 @@ from serving.prediction import Prediction, WindowPrediction
 
 BOX_COLOR = (86, 180, 233)
 BAR_COLOR = (230, 159, 0)
+ABSTAINED_COLOR = (150, 150, 150)
 # A box older than this is no longer shown: the face has left.
 MAX_BOX_AGE_S = 0.5
 SOUND_RATE_HZ = 48000
@@ -101,19 +102,28 @@ class _Overlay:
 def _bars(picture: np.ndarray, window: WindowPrediction, scale: float) -> None:
     row, wide = round(18 * scale), round(90 * scale)
     ordered = sorted(window.probabilities.items(), key=lambda item: -item[1])
-    panel = picture[: row * len(ordered) + row // 2, : 2 * wide + row]
+    num_rows = len(ordered) + int(window.abstained)
+    panel = picture[: row * num_rows + row // 2, : 2 * wide + row]
     panel[:] = panel // 3
+    color = ABSTAINED_COLOR if window.abstained else BAR_COLOR
     for index, (label, probability) in enumerate(ordered):
         base = row * (index + 1)
         end = (wide + round(wide * probability), base)
-        cv2.rectangle(picture, (wide, base - row + 4), end, BAR_COLOR, -1)
-        cv2.putText(
-            picture,
-            label,
-            (4, base - 3),
-            cv2.FONT_HERSHEY_SIMPLEX,
-            0.42 * scale,
-            (255, 255, 255),
-            max(1, round(scale)),
-            cv2.LINE_AA,
-        )
+        cv2.rectangle(picture, (wide, base - row + 4), end, color, -1)
+        _write(picture, label, base, scale)
+    if window.abstained:
+        _write(picture, "abstained", row * num_rows, scale)
+
+
+def _write(picture: np.ndarray, text: str, base: int, scale: float) -> None:
+    """Writes above the row of pixels `base`, at the left edge."""
+    cv2.putText(
+        picture,
+        text,
+        (4, base - 3),
+        cv2.FONT_HERSHEY_SIMPLEX,
+        0.42 * scale,
+        (255, 255, 255),
+        max(1, round(scale)),
+        cv2.LINE_AA,
+    )

@@ -63,6 +63,14 @@ CASES: dict[str, Case] = {
     "convlstm": Case((None, 32, 32, 1), (None, 112, 112, 1), 225_223, num_frames=4),
     "action_units": Case((None, 10), (None, 35), 23_047, num_frames=4),
     "alexnet": Case((57, 64, 1), _SPECTROGRAM, 5_368_807, has_half_precision=True),
+    "resnet_asp": Case(
+        (32, 40, 1),
+        (80, 301, 1),
+        257_591,
+        thin={"STAGES": ((8, (2, 2)), (3, (1, 1)))},
+        max_steps=250,
+        embedding="",
+    ),
     "resnet34": Case(
         (32, 40, 1),
         _SPECTROGRAM,

@@ -34,7 +34,7 @@ CONTRACT = {
     ),
     *("per_speaker", "confusion_matrix", "labels", "split", "leak_allowed"),
 }
-OURS = {"synthetic", "notes", "run", "data", "left_out"}
+OURS = {"synthetic", "notes", "run", "streams", "data", "left_out", "risk_coverage"}
 
 
 def scores_of(folder: Path) -> dict[str, Any]:

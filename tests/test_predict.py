@@ -377,6 +377,7 @@ def test_the_model_when_none_is_named(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("serving.boxed.HOME", tmp_path / "none")
     assert run("predict", folder / "voice.wav") == EXIT_NOTHING_DONE
     assert "no model: none of runs/fusion" in the_one_line(capfd.readouterr().err)
     (tmp_path / "runs").mkdir()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import keras
 import pytest
 import tensorflow as tf
 
@@ -230,7 +231,7 @@ def test_transforms_change_training_batches_only(text_data: Path, tmp_path: Path
     folder: DataFolder = open_data_folder(text_data)
     data = training_data([folder], "basic7", ("text",), allow_leak=False)
     front_end = fitted_front_end(recipe, ["any words"] * 2)
-    reading = _reading(recipe, data, TrainOptions(tmp_path), front_end)
+    reading = _reading(recipe, data, TrainOptions(tmp_path), front_end, keras.Model())
     said = {split: [row.transcript for row in folder.part(split)] for split in ("train",)}
     said["validation"] = [row.transcript for row in folder.part("validation")]
     assert sorted(texts_of(reading.watch)) == sorted(said["validation"])

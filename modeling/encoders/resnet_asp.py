@@ -52,7 +52,7 @@ def resnet_asp(
     Args:
       input_shape: (bands, frames, 1), float, standardised; 16 or more a side.
       num_classes: outputs.
-      width: channels of the stem, a multiple of 8; the others grow with it.
+      width: channels of the stem; the others grow with it.
       dropout: before the head.
     Returns:
       Model from `features` to {"logits": (batch, classes), "embedding": (batch, 12 x width)};

@@ -1,0 +1,110 @@
+"""What classical features and logistic regression reach on the folds of a crossval."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import storage
+from errors import UserError
+from modeling import metrics
+from modeling.crossval_folds import Fold
+from preprocessing.data_folder import ClipRow, DataFolder
+from preprocessing.labels import LabelSet
+from preprocessing.records import Record, read_records
+
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+
+
+def records_of(data: DataFolder, rows: Sequence[ClipRow]) -> Iterator[Record]:
+    """The records of `rows`, in the order of the shards."""
+    known = {row.id: row for row in rows}
+    for path in data.shard_paths(rows):
+        yield from read_records(path, known)
+
+
+def compare_functionals(data: DataFolder, rows: Sequence[ClipRow], kept: Path) -> np.ndarray:
+    """(clips, 6373) float32 functionals of ComParE 2016 in the order of `rows`.
+
+    Args:
+      kept: `.npz` where they are written and found again.
+    Raises:
+      UserError: opensmile is not installed.
+    Source: Schuller et al. 2016; openSMILE, Eyben et al. 2010.
+    """
+    ids = [row.id for row in rows]
+    if kept.is_file():
+        with np.load(kept) as stored:
+            if stored["ids"].tolist() == ids:
+                return stored["values"]
+    if importlib.util.find_spec("opensmile") is None:
+        raise UserError(
+            "opensmile is not installed; type: pip install -r requirements-benchmarks.txt"
+        )
+    place = {name: str(number) for number, name in enumerate(ids)}
+    waveforms = {place[record.id]: record.waveform for record in records_of(data, rows)}
+    with tempfile.TemporaryDirectory(prefix="compare-") as folder:
+        given, made = Path(folder) / "given.npz", Path(folder) / "made.npz"
+        given_arrays: dict[str, Any] = {"rate_hz": data.sample_rate_hz, **waveforms}
+        np.savez(given, **given_arrays)
+        command = [sys.executable, "-m", "benchmarks.compare_functionals", str(given), str(made)]
+        subprocess.run(command, check=True)
+        values: np.ndarray = np.load(made)["values"]
+    with storage.replacing(kept) as temporary, open(temporary, "wb") as file:
+        np.savez(file, ids=ids, values=values)
+    return values
+
+
+def action_unit_means(data: DataFolder, rows: Sequence[ClipRow]) -> np.ndarray:
+    """(clips, units) float32: action units averaged over the frames that count."""
+    found = {r.id: r.faces[r.face_mask].mean(axis=0) for r in records_of(data, rows)}
+    return np.stack([found[row.id] for row in rows])
+
+
+def log_probabilities(
+    features: np.ndarray, rows: Sequence[ClipRow], labels: LabelSet, folds: Sequence[Fold]
+) -> np.ndarray:
+    """(clips, classes) out-of-fold log-probabilities of standardised logistic regression.
+
+    The strength of the penalty is the one with the best UAR on the fold's validation speakers; then
+    these train too, so that the regression sees more speakers than a network does.
+
+    Args:
+      features: (clips, dim) float in the order of `rows`.
+    """
+    truth = np.array([labels.index(row.label) for row in rows])
+    speakers = np.array([row.speaker for row in rows])
+    found = np.zeros((len(rows), len(labels.labels)))
+    for fold in folds:
+        test, watched = np.isin(speakers, fold.test), np.isin(speakers, fold.validation)
+        train = ~test & ~watched
+
+        def uar(strength: float, train: np.ndarray = train, watched: np.ndarray = watched) -> float:
+            guesses = _fitted(features[train], truth[train], strength).predict(features[watched])
+            return metrics.accuracies(truth[watched], guesses)["uar"]
+
+        best = max(STRENGTHS, key=uar)
+        model = _fitted(features[~test], truth[~test], best)
+        found[test] = model.predict_log_proba(features[test])
+    return found
+
+
+def _fitted(features: np.ndarray, truth: np.ndarray, strength: float) -> LogisticRegression:
+    model = make_pipeline(
+        StandardScaler(), LogisticRegression(C=strength, class_weight="balanced", max_iter=300)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return model.fit(features, truth)

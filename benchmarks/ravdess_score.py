@@ -1,0 +1,182 @@
+"""The score on RAVDESS: voice, face and both, each clip predicted by models without its speaker.
+
+Trains what is not trained yet (hours on two cores; stopped, it goes on), adds the classical
+baselines on the same folds, and writes the section `ravdess` of docs/results.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import log_softmax, softmax
+
+import registry
+import storage
+from benchmarks import report
+from preprocessing.data_folder import ClipRow, open_data_folder
+
+LABELS = "ravdess8"
+PARTS = ("resnet-asp", "action-units")
+# Name -> recipe and settings; the first one of a call trains the streams for all.
+FUSIONS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "late-fusion": ("late-fusion", ()),
+    "sum": ("s2-two-stream", ()),
+    "highest": ("late-fusion", ("fusion=highest",)),
+    "dense": ("dense-fusion", ()),
+    "gated": ("dense-fusion", ("fusion=gated",)),
+    "cross-attention": ("dense-fusion", ("fusion=cross_attention",)),
+    "concat-resnet1d": ("dense-fusion", ("fusion=concat_resnet1d",)),
+}
+COLUMNS = ("", "parameters", "UAR", "95 % by speaker", "WA", "macro-F1", "ECE", "by chance")
+SECTION = "ravdess"
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    words = list(sys.argv[1:] if words is None else words)
+    parser = report.parser(__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="records with sound and OpenFace")
+    parser.add_argument("--runs", type=Path, default=Path("runs/ravdess-score"))
+    parser.add_argument("--folds", default="5")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--fusions", nargs="+", choices=FUSIONS, default=list(FUSIONS))
+    parser.add_argument("--results", type=Path, help="document whose section is rewritten")
+    chosen = parser.parse_args(words)
+    machine = report.machine()
+    crossvals = _crossvals(chosen)
+    rows = _neural(crossvals) + _classical(chosen, crossvals[0])
+    first = crossvals[0][1]
+    note = (
+        f"{first['num_clips']} clips of {first['num_speakers']} speakers, {LABELS}, folds:"
+        f" {len(first['folds'])} of whole speakers, seeds: {first['num_seeds']}; program"
+        f" {first['git_revision']}, data {first['data']['digest']} ({first['data']['licence']})."
+        " The mean over seeds, ± the sample deviation over them."
+    )
+    parts = [note, report.table(COLUMNS, rows)]
+    text = report.publish(
+        "RAVDESS, voice and face", "ravdess_score", words, machine, parts, chosen.out
+    )
+    if chosen.results is not None:
+        report.write_section(chosen.results, SECTION, text)
+    return 0
+
+
+# === Networks ===
+
+
+def _crossvals(chosen: Any) -> list[tuple[Any, dict[str, Any]]]:
+    """A finished crossval a fusion, with its numbers; only the first one trains the streams."""
+    import quiet
+
+    quiet.import_tensorflow()
+    from modeling.crossval import plan_crossval, run_crossval
+    from modeling.crossval_report import write_report
+
+    data = open_data_folder(chosen.data)
+    label = f"labels={LABELS}"
+    parts = [registry.load("recipes", name).with_settings([label]) for name in PARTS]
+    done: list[tuple[Any, dict[str, Any]]] = []
+    for name in chosen.fusions:
+        recipe_name, settings = FUSIONS[name]
+        recipe = registry.load("recipes", recipe_name).with_settings([label, *settings])
+        recipe = dataclasses.replace(recipe, parts=PARTS)
+        first = done[0][0].out if done else None
+        out = chosen.runs / name
+        planned = plan_crossval(
+            recipe, parts, data, chosen.folds, chosen.seeds, out, 2, parts_from=first
+        )
+        done.append((planned, write_report(planned, run_crossval(planned))))
+    return done
+
+
+def _neural(crossvals: list[tuple[Any, dict[str, Any]]]) -> list[tuple[str, ...]]:
+    first, found = crossvals[0]
+    counts = {stream: _parameters(first, stream) for stream in first.streams}
+    names = {part.stream: part.name for part in first.parts}
+    rows = []
+    for one in found["of_streams"]:
+        if one["kind"] == "alone":
+            stream = one["stream"]
+            told = f"{stream}: `{names[stream]}`"
+            rows.append(_row(told, f"{counts[stream]:,}", one))
+    for planned, numbers in crossvals:
+        told = f"both: {planned.out.name}"
+        rows.append(_row(told, f"{_parameters(planned):,}", numbers))
+        for one in numbers["of_streams"]:
+            if one["kind"] == "only":
+                rows.append(_row(f"{told}, {one['stream']} only", "", one))
+    return rows
+
+
+def _parameters(crossval: Any, stream: str = "") -> int:
+    from modeling.run_folder import BEST
+    from modeling.training import load_model
+
+    fold = crossval.folds[0]
+    run = crossval.part_run(fold, 0, stream) if stream else crossval.pair(fold, 0)
+    return int(load_model(run / BEST).count_params())
+
+
+def _row(told: str, parameters: str, scores: dict[str, Any]) -> tuple[str, ...]:
+    mean, deviation = scores["mean"], scores["deviation"]
+    spread = f" ± {deviation['uar']:.3f}" if deviation["uar"] is not None else ""
+    low, high = scores["uar_ci95"]
+    return (
+        told,
+        parameters,
+        f"{mean['uar']:.3f}{spread}",
+        f"{low:.3f} - {high:.3f}",
+        *(f"{mean[key]:.3f}" for key in ("wa", "macro_f1", "ece", "ece_by_chance")),
+    )
+
+
+# === Classical ===
+
+
+def _classical(chosen: Any, first: tuple[Any, dict[str, Any]]) -> list[tuple[str, ...]]:
+    """ComParE and action units with logistic regression, alone and added, on the same folds."""
+    from benchmarks import classical
+    from modeling.crossval_scores import pooled_scores
+
+    crossval = first[0]
+    rows, labels, folds = crossval.rows, crossval.labels, crossval.folds
+    compare = classical.compare_functionals(crossval.data, rows, chosen.runs / "compare.npz")
+    units = classical.action_unit_means(crossval.data, rows)
+    voice = classical.log_probabilities(compare, rows, labels, folds)
+    face = classical.log_probabilities(units, rows, labels, folds)
+    made = {
+        "audio: ComParE 2016 + logistic regression": voice,
+        "video: action units + logistic regression": face,
+        "both: these two, log-probabilities added": log_softmax(voice + face, axis=1),
+    }
+    told = []
+    for name, logs in made.items():
+        predictions = _as_predictions(rows, softmax(logs, axis=1), labels)
+        storage.write_json(chosen.runs / f"{name.split(':')[0]}-classical.json", predictions)
+        told.append(_row(name, "", pooled_scores(predictions, labels.labels)))
+    return told
+
+
+def _as_predictions(
+    rows: Sequence[ClipRow], probabilities: np.ndarray, labels: Any
+) -> list[dict[str, str]]:
+    """What `predictions.csv` of a crossval would hold, for seed 0."""
+    return [
+        {
+            "seed": "0",
+            "speaker": row.speaker,
+            "sex": row.attributes.get("sex", ""),
+            "intensity": row.attributes.get("intensity", ""),
+            "label": labels.labels[labels.index(row.label)],
+            **{name: str(p) for name, p in zip(labels.labels, shares, strict=True)},
+        }
+        for row, shares in zip(rows, probabilities, strict=True)
+    ]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,66 @@
+"""What `predict` prints and draws of one answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import progress
+
+ABSTAINED = "abstained"
+
+
+def say(answer: Any, as_json: bool) -> None:
+    """Prints a `Prediction`: as one line of JSON, or as lines for a person."""
+    if as_json:
+        progress.result(json.dumps(answer.as_json()))
+        return
+    ordered = sorted(answer.probabilities.items(), key=lambda item: -item[1])
+    shares = "  ".join(f"{label} {p:.2f}" for label, p in ordered[:3])
+    used = "+".join(answer.streams)
+    coverage = "" if answer.face_coverage is None else f", face {answer.face_coverage:.0%}"
+    label = answer.label
+    if answer.abstained:
+        label = f"{ABSTAINED} below {answer.abstain_below:g}"
+    progress.result(
+        f"{answer.path}: {label}  ({shares}; {answer.duration_s:.1f} s, {used}{coverage})"
+    )
+    if len(answer.streams) > 1 and answer.abstained_streams:
+        progress.result(f"  {ABSTAINED} alone: {', '.join(answer.abstained_streams)}")
+    if len(answer.windows) > 1:
+        for window in answer.windows:
+            told = _told(window.label, window.probabilities, window.abstained)
+            progress.result(f"  {window.start_s:7.1f} - {window.end_s:7.1f} s  {told}")
+    for face in answer.faces:
+        told = _told(face["label"], face["probabilities"], face.get("abstained", False))
+        progress.result(f"  face {face['face']}: {told}, seen {face['face_coverage']:.0%}")
+    for warning in answer.warnings:
+        progress.say(f"  warning: {warning}")
+
+
+def _told(label: str | None, probabilities: dict[str, float], abstained: bool) -> str:
+    label = label or max(probabilities, key=lambda name: probabilities[name])
+    share = f"{label} {probabilities[label]:.2f}"
+    return f"{ABSTAINED} ({share})" if abstained else share
+
+
+def plot(answer: Any, labels: tuple[str, ...], path: Path) -> None:
+    """Draws the time line of a `Prediction` as PNG."""
+    import numpy as np
+
+    from modeling import plots
+
+    def panel(stream: str | None) -> np.ndarray:
+        values = [
+            w.probabilities if stream is None else w.streams.get(stream) for w in answer.windows
+        ]
+        return np.array([[v[k] if v else np.nan for k in labels] for v in values])
+
+    panels = {stream: panel(stream) for stream in answer.streams} if len(answer.streams) > 1 else {}
+    spans = [(window.start_s, window.end_s) for window in answer.windows]
+    title = Path(answer.path).name
+    if answer.abstained:
+        title += f": {ABSTAINED} below {answer.abstain_below:g}"
+    panels["answer"] = panel(None)
+    plots.timeline(spans, panels, labels, path, title, answer.abstain_below)

@@ -1,0 +1,144 @@
+"""The benchmark of the score: baselines that never see the tested speakers, a section rewritten."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import classical, ravdess_score, report
+from modeling.crossval_folds import make_folds
+from preprocessing.data_folder import ClipRow, open_data_folder
+from preprocessing.labels import BASIC7
+from tests import models
+
+LABELS = BASIC7.labels
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[ClipRow]:
+    made = models.records(5, 2, streams=("text",))
+    return [models.row_of(one, "0") for one in made]
+
+
+def features_of(rows: list[ClipRow], noise: float) -> np.ndarray:
+    """A number a class, and noise."""
+    truth = np.eye(len(LABELS))[[LABELS.index(row.label) for row in rows]]
+    return truth + np.random.default_rng(0).normal(0, noise, truth.shape)
+
+
+def test_logistic_regression_learns_what_carries_over(rows: list[ClipRow]) -> None:
+    folds = make_folds(rows, "5", Path("data"), 1)
+    logs = classical.log_probabilities(features_of(rows, 0.05), rows, BASIC7, folds)
+    assert np.exp(logs).sum(axis=1) == pytest.approx(1)
+    assert [LABELS[i] for i in logs.argmax(axis=1)] == [row.label for row in rows]
+
+
+def test_labels_of_the_tested_speakers_change_nothing_for_them(rows: list[ClipRow]) -> None:
+    folds = make_folds(rows, "5", Path("data"), 1)
+    features = features_of(rows, 1.0)
+    honest = classical.log_probabilities(features, rows, BASIC7, folds)
+    tested = np.isin([row.speaker for row in rows], folds[0].test)
+    changed = [
+        replace(row, label=LABELS[(LABELS.index(row.label) + 1) % 7]) if is_tested else row
+        for row, is_tested in zip(rows, tested, strict=True)
+    ]
+    again = classical.log_probabilities(features, changed, BASIC7, folds)
+    assert again[tested] == pytest.approx(honest[tested])
+    assert not np.allclose(again[~tested], honest[~tested])
+
+
+def test_action_units_are_averaged_over_the_frames_that_count(tmp_path: Path) -> None:
+    made = models.records(3, 1)
+    made[0].face_mask[0] = False
+    data = open_data_folder(models.write_data(tmp_path / "data", made))
+    found = classical.action_unit_means(data, data.rows)
+    assert found.shape[0] == len(made)
+    (place,) = [i for i, row in enumerate(data.rows) if row.id == made[0].id]
+    assert found[place] == pytest.approx(made[0].faces[1:].mean(axis=0))
+
+
+def test_functionals_are_found_again_or_need_opensmile(
+    tmp_path: Path, rows: list[ClipRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = tmp_path / "compare.npz"
+    values = np.arange(2 * len(rows), dtype=np.float32).reshape(-1, 2)
+    np.savez(kept, ids=[row.id for row in rows], values=values)
+    data: Any = None  # not looked at
+    assert (classical.compare_functionals(data, rows, kept) == values).all()
+    monkeypatch.setattr(classical.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(classical.UserError, match=r"requirements-benchmarks\.txt"):
+        classical.compare_functionals(data, rows[1:], kept)
+
+
+def test_a_section_is_rewritten_and_nothing_else(tmp_path: Path) -> None:
+    page = tmp_path / "results.md"
+    page.write_text("before\n<!-- a -->\nold\n<!-- /a -->\nafter\n")
+    for text in ("## new\n", "## newer"):
+        report.write_section(page, "a", text)
+    assert page.read_text() == "before\n<!-- a -->\n\n## newer\n\n<!-- /a -->\nafter\n"
+    for broken in ("<!-- a -->\n", "<!-- /a -->\n<!-- a -->\n", ""):
+        page.write_text(broken)
+        with pytest.raises(ValueError, match=r"results\.md: needs the lines <!-- a -->"):
+            report.write_section(page, "a", "text")
+
+
+def test_the_results_have_the_section() -> None:
+    text = Path("docs/results.md").read_text(encoding="utf-8")
+    assert text.count(f"<!-- {ravdess_score.SECTION} -->\n") == 1
+
+
+def test_the_table_names_every_model(
+    tmp_path: Path, rows: list[ClipRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folds = make_folds(rows, "5", Path("data"), 1)
+    crossval = SimpleNamespace(
+        streams=("audio", "video"),
+        parts=[
+            SimpleNamespace(stream="audio", name="voice"),
+            SimpleNamespace(stream="video", name="face"),
+        ],
+        out=Path("late-fusion"),
+        rows=rows,
+        labels=BASIC7,
+        folds=folds,
+        data=None,
+    )
+    keys = ("uar", "wa", "macro_f1", "ece", "ece_by_chance")
+    scores: dict[str, Any] = {
+        "mean": dict(zip(keys, (0.8, 0.81, 0.82, 0.05, 0.03), strict=True)),
+        "deviation": dict.fromkeys(keys, 0.01),
+        "uar_ci95": [0.7, 0.9],
+    }
+    streams = [
+        {"kind": kind, "stream": stream, **scores}
+        for kind in ("alone", "only")
+        for stream in ("audio", "video")
+    ]
+    told = {"of_streams": streams, "folds": folds, "num_clips": 70, "num_speakers": 5}
+    told |= {"num_seeds": 3, "git_revision": "abc", "data": {"digest": "d", "licence": "none"}}
+    monkeypatch.setattr(ravdess_score, "_crossvals", lambda chosen: [(crossval, told | scores)])
+    monkeypatch.setattr(ravdess_score, "_parameters", lambda crossval, stream="": 1234)
+    strong, weak = features_of(rows, 0.05), features_of(rows, 2.0)
+    monkeypatch.setattr(classical, "compare_functionals", lambda *_: strong)
+    monkeypatch.setattr(classical, "action_unit_means", lambda *_: weak)
+    page = tmp_path / "results.md"
+    page.write_text("<!-- ravdess -->\n<!-- /ravdess -->\n")
+    words = ["--data", "data", "--runs", str(tmp_path), "--results", str(page)]
+    assert ravdess_score.main(words) == 0
+    lines = [line for line in page.read_text().splitlines() if line.startswith("| ")]
+    table = {cells[1].strip(): cells for cells in (line.split("|") for line in lines[2:])}
+    assert list(table) == [
+        *("audio: `voice`", "video: `face`"),
+        *("both: late-fusion", "both: late-fusion, audio only", "both: late-fusion, video only"),
+        "audio: ComParE 2016 + logistic regression",
+        "video: action units + logistic regression",
+        "both: these two, log-probabilities added",
+    ]
+    assert table["both: late-fusion"][2:5] == [" 1,234 ", " 0.800 ± 0.010 ", " 0.700 - 0.900 "]
+    assert table["audio: ComParE 2016 + logistic regression"][3] == " 1.000 "
+    assert float(table["video: action units + logistic regression"][3]) < 0.6
