@@ -409,6 +409,13 @@ TABLE: dict[str, dict[str, Entry]] = {
             "S2",
             "audio",
         ),
+        "resnet_face": Entry(
+            _ENCODERS + "resnet_face:resnet_face",
+            "residual CNN over each face, averaged over time, 693,719 parameters at 7 classes",
+            "",
+            "He et al. 2016",
+            "video",
+        ),
         "s2_video": Entry(
             _ENCODERS + "s2_video:s2_video",
             "ELU CNN over each face, averaged over time, 2,030,215 parameters at 7 classes",
@@ -633,6 +640,15 @@ TABLE: dict[str, dict[str, Entry]] = {
             "audio",
             parameters="257,591",
             shape="80 x 301 x 1",
+        ),
+        "resnet-face": Entry(
+            "modeling.recipes:RESNET_FACE",
+            "small residual CNN on single faces of 48 px; jitter, cutout, mixup",
+            "",
+            "He et al. 2016",
+            "video",
+            parameters="693,719",
+            shape="T x 48 x 48 x 1",
         ),
         "action-units": Entry(
             "modeling.recipes:ACTION_UNITS",

@@ -242,6 +242,26 @@ S2_VIDEO = Recipe(
     batch_size=64,
 )
 
+RESNET_FACE = Recipe(
+    name="resnet-face",
+    stream="video",
+    source="a small residual CNN on single faces of 48 px, averaged over time",
+    encoder="resnet_face",
+    features="faces",
+    transforms="flip,crop_jitter:min_zoom=0.85:max_zoom=1.15:max_shift_fraction=0.08,cutout,mixup",
+    frames_as_examples=True,
+    epochs=40,
+    batch_size=64,
+    optimizer="adamw",
+    learning_rate=2e-3,
+    weight_decay=5e-3,
+    schedule="cosine",
+    label_smoothing=0.1,
+    class_weights=False,
+    weight_averaging=0.998,
+    keep="last",
+)
+
 S0_ALEXNET = Recipe(
     name="s0-alexnet",
     stream="audio",

@@ -60,6 +60,13 @@ _PIECES: dict[str, Any] = {"vocabulary_size": 12, "full_vocabulary_size": 30_522
 CASES: dict[str, Case] = {
     "s2_audio": Case((32, 48, 1), _SPECTROGRAM, 387_335),
     "s2_video": Case((None, 32, 32, 1), (None, 112, 112, 1), 2_030_215, num_frames=4),
+    "resnet_face": Case(
+        (None, 32, 32, 1),
+        (None, 48, 48, 1),
+        693_719,
+        num_frames=4,
+        thin={"BLOCKS": ((8, 2), (8, 1), (16, 2))},
+    ),
     "convlstm": Case((None, 32, 32, 1), (None, 112, 112, 1), 225_223, num_frames=4),
     "action_units": Case((None, 10), (None, 35), 23_047, num_frames=4),
     "alexnet": Case((57, 64, 1), _SPECTROGRAM, 5_368_807, has_half_precision=True),

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 

@@ -9,6 +9,7 @@ from keras import layers, ops
 
 from modeling.encoders.batch_norm import MOMENTUM
 from modeling.encoders.input_shapes import require_picture
+from modeling.encoders.residual import normalised, residual_block
 
 # One row a stage: channels at width 16, stride over bands and over frames. None works at the stem's
 # resolution, where few channels on large maps would take half the time of training.
@@ -66,9 +67,9 @@ def resnet_asp(
 
     # === Functional Model ===
     features = keras.Input(input_shape, name="features")
-    x = layers.ReLU()(_normalised(features, width, 5, (2, 2)))
+    x = layers.ReLU()(normalised(features, width, 5, (2, 2)))
     for channels, stride in STAGES:
-        x = _block(x, channels * width // BASE_WIDTH, stride)
+        x = residual_block(x, channels * width // BASE_WIDTH, stride)
     frames = ops.mean(x, axis=1)
     hidden = layers.Dense(ATTENTION_DIM, activation="tanh", name="attention")(frames)
     scores = layers.Dense(frames.shape[-1], name="scores")(hidden)
@@ -76,25 +77,3 @@ def resnet_asp(
     embedding = layers.BatchNormalization(momentum=MOMENTUM, name="embedding")(pooled)
     logits = head(layers.Dropout(dropout)(embedding))
     return keras.Model(features, {"logits": logits, "embedding": embedding}, name="resnet_asp")
-
-
-def _normalised(x: Any, channels: int, kernel: int, stride: tuple[int, int]) -> Any:
-    x = layers.Conv2D(
-        channels,
-        kernel,
-        strides=stride,
-        padding="same",
-        use_bias=False,
-        kernel_initializer="he_normal",
-    )(x)
-    return layers.BatchNormalization(momentum=MOMENTUM)(x)
-
-
-def _block(x: Any, channels: int, stride: tuple[int, int]) -> Any:
-    """Two 3x3 convolutions beside a shortcut, which is projected where the shape changes."""
-    shortcut = x
-    if stride != (1, 1) or x.shape[-1] != channels:
-        shortcut = _normalised(x, channels, 1, stride)
-    x = layers.ReLU()(_normalised(x, channels, 3, stride))
-    x = _normalised(x, channels, 3, (1, 1))
-    return layers.ReLU()(layers.Add()([x, shortcut]))

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import keras
-from keras import layers, ops
+from keras import layers
 
-from errors import UserError
-from modeling.encoders.masked_mean import AttentionWeights, FoldTime, MaskedMean
+from modeling.encoders.face_clip import over_time
 
 # One row a stage: filters, kernel, dropout behind its pooling.
 STAGES = ((32, 5, 0.0), (64, 5, 0.4), (128, 3, 0.4), (256, 3, 0.5))
-MIN_PROBABILITY = 1e-7
 
 
 def s2_face(
@@ -61,29 +59,12 @@ def s2_video(
 
     Args:
       input_shape: (frames or None, height, width, channels), float in [0, 1].
-      pooling: "mean", as S2, or "attention": a weight a frame, learned from its embedding.
+      pooling: see `over_time`.
     Returns:
       Model from [`features` (batch, frames, height, width, channels), `mask` (batch, frames)] to
-      {"logits", "embedding"}; logits are the logarithm of the mean probability.
+      {"logits", "embedding"}, see `over_time`.
     Raises:
       UserError: another `pooling`.
     """
-    if pooling not in ("mean", "attention"):
-        raise UserError(f"pooling={pooling}: must be mean or attention")
     face_net = s2_face(input_shape[1:], num_classes, embedding_dim, dense_dropout)
-
-    # === Functional Model ===
-    features = keras.Input(input_shape, name="features")
-    mask = keras.Input(input_shape[:1], name="mask", dtype="bool")
-    outputs = face_net(FoldTime(name="fold_time")(features))
-    probabilities = ops.softmax(ops.cast(outputs["logits"], "float32"))
-    weights = mask
-    if pooling == "attention":
-        scores = layers.Dense(1, name="attention")(outputs["embedding"])
-        weights = AttentionWeights(name="attention_weights")(scores, mask)
-    mean = MaskedMean(name="mean_probability", dtype="float32")(probabilities, weights)
-    logits = ops.log(ops.maximum(mean, MIN_PROBABILITY))
-    embedding = MaskedMean(name="mean_embedding")(outputs["embedding"], weights)
-    return keras.Model(
-        [features, mask], {"logits": logits, "embedding": embedding}, name="s2_video"
-    )
+    return over_time(face_net, input_shape, pooling, "s2_video")

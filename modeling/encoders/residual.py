@@ -1,0 +1,35 @@
+"""Residual blocks of small networks: two 3x3 convolutions, batch normalisation, ReLU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import layers
+
+from modeling.encoders.batch_norm import MOMENTUM
+
+
+def normalised(x: Any, channels: int, kernel: int, stride: tuple[int, int]) -> Any:
+    """A convolution and its batch normalisation, (batch, height, width, channels)."""
+    x = layers.Conv2D(
+        channels,
+        kernel,
+        strides=stride,
+        padding="same",
+        use_bias=False,
+        kernel_initializer="he_normal",
+    )(x)
+    return layers.BatchNormalization(momentum=MOMENTUM)(x)
+
+
+def residual_block(x: Any, channels: int, stride: tuple[int, int]) -> Any:
+    """Two 3x3 convolutions beside a shortcut, which is projected where the shape changes.
+
+    Source: He et al. 2016.
+    """
+    shortcut = x
+    if stride != (1, 1) or x.shape[-1] != channels:
+        shortcut = normalised(x, channels, 1, stride)
+    x = layers.ReLU()(normalised(x, channels, 3, stride))
+    x = normalised(x, channels, 3, (1, 1))
+    return layers.ReLU()(layers.Add()([x, shortcut]))
