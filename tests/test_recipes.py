@@ -57,7 +57,8 @@ def test_what_the_list_says_of_its_network(name: str) -> None:
         assert not recipe.features_settings
         return
     assert entry.parameters == f"{case.parameters:,}"
-    spec = InputSpec(48_000 if recipe.features == "s2" else 16_000, 112, 1)
+    size_px = 48 if recipe.encoder == "resnet_face" else 112
+    spec = InputSpec(48_000 if recipe.features == "s2" else 16_000, size_px, 1)
     if recipe.features == "action_units":
         spec = InputSpec(action_units=[f"AU{i}" for i in range(35)])
     front_end = registry.load("features", recipe.features)
