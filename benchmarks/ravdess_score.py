@@ -50,10 +50,11 @@ def main(words: Sequence[str] | None = None) -> int:
     crossvals = _crossvals(chosen)
     rows = _neural(crossvals) + _classical(chosen, crossvals[0])
     first = crossvals[0][1]
+    revisions = ", ".join(sorted({pair["git_revision"] or "unknown" for pair in first["pairs"]}))
     note = (
         f"{first['num_clips']} clips of {first['num_speakers']} speakers, {LABELS}, folds:"
-        f" {len(first['folds'])} of whole speakers, seeds: {first['num_seeds']}; program"
-        f" {first['git_revision']}, data {first['data']['digest']} ({first['data']['licence']})."
+        f" {len(first['folds'])} of whole speakers, seeds: {first['num_seeds']}; trained by revision"
+        f" {revisions}, data {first['data']['digest']} ({first['data']['licence']})."
         " The mean over seeds, ± the sample deviation over them."
     )
     parts = [note, report.table(COLUMNS, rows)]

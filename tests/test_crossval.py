@@ -247,9 +247,9 @@ def test_the_report_holds_the_figures_and_needs_no_other_file(crossed: Path) -> 
     assert f"| UAR | {score} |" in markdown
     assert "SYNTHETIC" in markdown and "| strong |" in markdown and "(female)" in markdown
     page = (crossed / "report.html").read_text()
-    assert score in page and page.count("data:image/png;base64,") == 3
+    assert score in page and page.count("data:image/png;base64,") == 4
     assert 'src="' not in page.replace('src="data:', "") and "<link" not in page
-    for name in ("speakers.png", "confusion_matrix.png", "reliability.png"):
+    for name in crossval_report.PLOTS:
         assert models.picture(crossed / name).size
 
 

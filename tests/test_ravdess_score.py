@@ -120,7 +120,11 @@ def test_the_table_names_every_model(
         for stream in ("audio", "video")
     ]
     told = {"of_streams": streams, "folds": folds, "num_clips": 70, "num_speakers": 5}
-    told |= {"num_seeds": 3, "git_revision": "abc", "data": {"digest": "d", "licence": "none"}}
+    told |= {
+        "num_seeds": 3,
+        "pairs": [{"git_revision": "abc"}],
+        "data": {"digest": "d", "licence": "none"},
+    }
     monkeypatch.setattr(ravdess_score, "_crossvals", lambda chosen: [(crossval, told | scores)])
     monkeypatch.setattr(ravdess_score, "_parameters", lambda crossval, stream="": 1234)
     strong, weak = features_of(rows, 0.05), features_of(rows, 2.0)
