@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
 import socket
 import struct
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -136,11 +139,29 @@ def assert_equals_full_decode(
     return found
 
 
+@contextlib.contextmanager
+def same_priority() -> Iterator[None]:
+    """Takes back what SVT-AV1 does as root: it makes the thread that calls it a real-time one.
+
+    Whatever that thread starts later, a browser say, would be one too and starve all others.
+    """
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
+
+
 @pytest.fixture(scope="module", params=list(FORMATS))
 def video(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("video") / request.param.replace(" ", "-")
     pictures = [textured(number) for number in range(NUM_FRAMES)]
-    return write_media(path, pictures, waveform=tone(4.0, 48_000), **FORMATS[request.param])
+    with same_priority():
+        return write_media(path, pictures, waveform=tone(4.0, 48_000), **FORMATS[request.param])
+
+
+def test_making_the_videos_leaves_the_priority_alone(video: Path) -> None:
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
 @pytest.mark.parametrize("name", SAMPLINGS)
