@@ -25,6 +25,8 @@ from preprocessing.data_folder import ClipRow, DataFolder
 from preprocessing.labels import LabelSet
 from preprocessing.records import Record, read_records
 
+# An impossible class of one stream may still be the other's.
+MIN_PROBABILITY = 1e-6
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 
@@ -97,7 +99,7 @@ def log_probabilities(
 
         best = max(STRENGTHS, key=uar)
         model = _fitted(features[~test], truth[~test], best)
-        found[test] = model.predict_log_proba(features[test])
+        found[test] = np.log(np.maximum(model.predict_proba(features[test]), MIN_PROBABILITY))
     return found
 
 

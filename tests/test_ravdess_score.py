@@ -34,7 +34,7 @@ def features_of(rows: list[ClipRow], noise: float) -> np.ndarray:
 def test_logistic_regression_learns_what_carries_over(rows: list[ClipRow]) -> None:
     folds = make_folds(rows, "5", Path("data"), 1)
     logs = classical.log_probabilities(features_of(rows, 0.05), rows, BASIC7, folds)
-    assert np.exp(logs).sum(axis=1) == pytest.approx(1)
+    assert np.exp(logs).sum(axis=1) == pytest.approx(1, abs=1e-4)
     assert [LABELS[i] for i in logs.argmax(axis=1)] == [row.label for row in rows]
 
 
