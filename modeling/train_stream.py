@@ -84,7 +84,7 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
     go_on = run_folder.begin(options.out, info, options.resume, options.overwrite)
     run_folder.write_split(options.out, data.folders)
     _remove_cache(options.out)
-    history = training.History(keep=recipe.keep)
+    history = training.History()
     if go_on:
         model, history = training.load_checkpoint(options.out / run_folder.LAST)
     elif options.init_from is None:

@@ -8,8 +8,13 @@ from keras import layers
 
 from modeling.encoders.batch_norm import MOMENTUM
 
+# Keras's own.
+EPSILON = 1e-3
 
-def normalised(x: Any, channels: int, kernel: int, stride: tuple[int, int]) -> Any:
+
+def normalised(
+    x: Any, channels: int, kernel: int, stride: tuple[int, int], epsilon: float = EPSILON
+) -> Any:
     """A convolution and its batch normalisation, (batch, height, width, channels)."""
     x = layers.Conv2D(
         channels,
@@ -19,17 +24,17 @@ def normalised(x: Any, channels: int, kernel: int, stride: tuple[int, int]) -> A
         use_bias=False,
         kernel_initializer="he_normal",
     )(x)
-    return layers.BatchNormalization(momentum=MOMENTUM)(x)
+    return layers.BatchNormalization(momentum=MOMENTUM, epsilon=epsilon)(x)
 
 
-def residual_block(x: Any, channels: int, stride: tuple[int, int]) -> Any:
+def residual_block(x: Any, channels: int, stride: tuple[int, int], epsilon: float = EPSILON) -> Any:
     """Two 3x3 convolutions beside a shortcut, which is projected where the shape changes.
 
     Source: He et al. 2016.
     """
     shortcut = x
     if stride != (1, 1) or x.shape[-1] != channels:
-        shortcut = normalised(x, channels, 1, stride)
-    x = layers.ReLU()(normalised(x, channels, 3, stride))
-    x = normalised(x, channels, 3, (1, 1))
+        shortcut = normalised(x, channels, 1, stride, epsilon)
+    x = layers.ReLU()(normalised(x, channels, 3, stride, epsilon))
+    x = normalised(x, channels, 3, (1, 1), epsilon)
     return layers.ReLU()(layers.Add()([x, shortcut]))

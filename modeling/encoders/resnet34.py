@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 from keras import layers
 
-from modeling.encoders.batch_norm import MOMENTUM
 from modeling.encoders.input_shapes import require_picture
+from modeling.encoders.residual import normalised, residual_block
 
 # One row a stage: filters, blocks, stride of its first block.
 STAGES = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))
@@ -43,36 +41,15 @@ def resnet34(
 
     # === Functional Model ===
     features = keras.Input(input_shape, name="features")
-    x = _normalised(features, STAGES[0][0], 7, 2)
+    x = normalised(features, STAGES[0][0], 7, (2, 2), EPSILON)
     x = layers.MaxPooling2D(3, 2, padding="same")(layers.ReLU()(x))
     for filters, num_blocks, stride in STAGES:
         for block in range(num_blocks):
-            x = _block(x, filters, stride if block == 0 else 1)
+            step = stride if block == 0 else 1
+            x = residual_block(x, filters, (step, step), EPSILON)
     pooled = layers.GlobalAveragePooling2D(name="pooled")(x)
     embedding = pooled
     if embedding_dim != POOLED_DIM:
         embedding = layers.Dense(embedding_dim, activation="relu", name="embedding")(pooled)
     logits = head(layers.Dropout(dropout)(embedding))
     return keras.Model(features, {"logits": logits, "embedding": embedding}, name="resnet34")
-
-
-def _normalised(x: Any, filters: int, kernel: int, stride: int) -> Any:
-    x = layers.Conv2D(
-        filters,
-        kernel,
-        strides=stride,
-        padding="same",
-        use_bias=False,
-        kernel_initializer="he_normal",
-    )(x)
-    return layers.BatchNormalization(momentum=MOMENTUM, epsilon=EPSILON)(x)
-
-
-def _block(x: Any, filters: int, stride: int) -> Any:
-    """Two 3x3 convolutions beside a shortcut, which is projected where the shape changes."""
-    shortcut = x
-    if stride != 1 or x.shape[-1] != filters:
-        shortcut = _normalised(x, filters, 1, stride)
-    x = layers.ReLU()(_normalised(x, filters, 3, stride))
-    x = _normalised(x, filters, 3, 1)
-    return layers.ReLU()(layers.Add()([x, shortcut]))
