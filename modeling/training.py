@@ -278,7 +278,7 @@ def make_optimizer(recipe: Recipe, total_steps: int) -> keras.optimizers.Optimiz
     if recipe.schedule == "cosine":
         warmup = max(1, total_steps // 20)
         rate = keras.optimizers.schedules.CosineDecay(
-            0.0, total_steps - warmup, warmup_target=rate, warmup_steps=warmup
+            0.0, max(1, total_steps - warmup), warmup_target=rate, warmup_steps=warmup
         )
     settings: dict[str, Any] = {}
     if recipe.weight_averaging:

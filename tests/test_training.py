@@ -316,6 +316,17 @@ def test_optimizer_and_schedule() -> None:
 # === Files ===
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_schedule_of_few_steps_reaches_its_rate(steps: int) -> None:
+    """A handful of clips in one batch, one epoch: a user's first try."""
+    cosine = make_optimizer(recipe(schedule="cosine"), steps)
+    rates = [float(cosine.learning_rate)]
+    for _ in range(steps):
+        cosine.iterations.assign_add(1)
+        rates.append(float(cosine.learning_rate))
+    assert max(rates) == pytest.approx(recipe().learning_rate)
+
+
 def test_a_checkpoint_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "last.keras"
     training.save_model(small(), path, {"rows": []})
