@@ -158,6 +158,17 @@ def test_a_row_without_frames_gives_numbers(name: str) -> None:
     np.testing.assert_allclose(made["logits"][1:], kept["logits"], atol=1e-5)
 
 
+def test_a_face_and_its_mirror_image_are_the_same_to_resnet_face() -> None:
+    (faces, mask), different = example("resnet_face"), []
+    for mirrored in (True, False):
+        model = build("resnet_face", mirrored=mirrored)
+        one = answer(model, [faces, mask])["logits"]
+        other = answer(model, [faces[:, :, :, ::-1], mask])["logits"]
+        different.append(np.abs(one - other).max())
+        assert model([faces, mask], training=True)["logits"].shape == (3, NUM_CLASSES)
+    assert different[0] < 1e-5 < 1e-3 < different[1]
+
+
 @pytest.mark.parametrize(
     ("name", "shape"),
     [

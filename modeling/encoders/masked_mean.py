@@ -20,6 +20,27 @@ class FoldTime(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="affectstream")
+class WithMirrored(keras.layers.Layer):
+    """Adds each picture's mirror image as one more frame; in training nothing.
+
+    Call:
+      frames: (batch, time, height, width, channels).
+      mask: (batch, time).
+    Returns:
+      (frames, mask), of twice the time when not training.
+    """
+
+    def call(self, frames: Any, mask: Any, training: bool = False) -> tuple[Any, Any]:
+        if training:
+            return frames, mask
+        mirrored = ops.flip(frames, axis=3)
+        return ops.concatenate([frames, mirrored], 1), ops.concatenate([mask, mask], 1)
+
+    def compute_output_shape(self, frames_shape: Any, mask_shape: Any = None) -> Any:
+        return (frames_shape[0], None, *frames_shape[2:]), (frames_shape[0], None)
+
+
+@keras.saving.register_keras_serializable(package="affectstream")
 class MaskedMean(keras.layers.Layer):
     """Mean over the frames that count.
 

@@ -52,12 +52,14 @@ def resnet_face(
     width: int = 32,
     dropout: float = 0.4,
     pooling: str = "mean",
+    mirrored: bool = True,
 ) -> keras.Model:
     """Encoder of a clip: `resnet_face_frame` on every frame, averaged over those with a face.
 
     Args:
       input_shape: (frames or None, height, width, channels), float in [0, 1].
       pooling: see `over_time`.
+      mirrored: see `over_time`.
     Returns:
       Model from [`features` (batch, frames, height, width, channels), `mask` (batch, frames)] to
       {"logits", "embedding"}, see `over_time`.
@@ -65,4 +67,4 @@ def resnet_face(
       UserError: another `pooling`.
     """
     face_net = resnet_face_frame(input_shape[1:], num_classes, width, dropout)
-    return over_time(face_net, input_shape, pooling, "resnet_face")
+    return over_time(face_net, input_shape, pooling, "resnet_face", mirrored)
