@@ -501,6 +501,18 @@ TABLE: dict[str, dict[str, Entry]] = {
             source="Park et al. 2019",
             stream="features",
         ),
+        "vtlp": Entry(
+            _TRANSFORMS + "vtlp:Vtlp",
+            "vocal tracts of other lengths, in the model",
+            source="Jaitly & Hinton 2013",
+            stream="features",
+        ),
+        "mix_style": Entry(
+            _TRANSFORMS + "mix_style:MixStyle",
+            "each band's level and spread blended with another clip's, in the model",
+            source="Zhou et al. 2021; Kim et al. 2022",
+            stream="features",
+        ),
         "flip": Entry(_TRANSFORMS + "flip:Flip", "left becomes right", stream="video"),
         "crop_jitter": Entry(
             _TRANSFORMS + "crop_jitter:CropJitter",

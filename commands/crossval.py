@@ -66,6 +66,12 @@ LEAKS = ("random-split", "test-epoch", "speaker-norm", "all")
     help="Crossval folder of another fusion of the same streams, which are not trained again.",
 )
 @click.option(
+    "--also-train",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Data folder of another corpus that trains in each fold and is never scored; repeatable.",
+)
+@click.option(
     "--leaks",
     type=click.Choice(LEAKS),
     multiple=True,
@@ -84,6 +90,7 @@ def command(
     settings: tuple[str, ...],
     part_names: tuple[str, ...],
     parts_from: Path | None,
+    also_train: tuple[Path, ...],
     leaks: tuple[str, ...],
 ) -> None:
     """Trains and tests a recipe over folds of whole speakers, with several seeds.
@@ -105,14 +112,17 @@ def command(
     for part_name in recipe.parts:
         part = registry.load("recipes", part_name)
         parts.append(part.with_settings([f"labels={recipe.labels}", *of_parts[part.stream]]))
-    folder = open_data_folder(data) if recipe.parts else paths.open_data(data, recipe.features)
+    folder, *also = [
+        open_data_folder(path) if recipe.parts else paths.open_data(path, recipe.features)
+        for path in (data, *also_train)
+    ]
     from modeling.crossval import plan_crossval, run_crossval
     from modeling.crossval_leaks import choose_leaks, run_leaks
     from modeling.crossval_report import MARKDOWN, summary, write_report
 
     out = out or paths.RUNS / f"crossval-{name}"
     crossval = plan_crossval(
-        recipe, parts, folder, folds, seeds, out, validation_speakers, parts_from
+        recipe, parts, folder, folds, seeds, out, validation_speakers, parts_from, also
     )
     kinds = choose_leaks(crossval, leaks)
     rows = run_crossval(crossval)

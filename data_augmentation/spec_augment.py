@@ -8,17 +8,16 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import keras
-import numpy as np
 from keras import ops
 
-from data_augmentation.transform import Transform, check_between
+from data_augmentation.spectrogram_transform import SpectrogramTransform
+from data_augmentation.transform import check_between
 
 # === Layer ===
 
 
-@Transform.register
 @keras.saving.register_keras_serializable(package="affectstream")
-class SpecAugment(keras.layers.Layer):
+class SpecAugment(SpectrogramTransform):
     """Masks random bands and stretches of each spectrogram while training; otherwise the identity.
 
     Each mask's width is drawn uniformly from 0 to its largest, its place uniformly among those
@@ -32,15 +31,7 @@ class SpecAugment(keras.layers.Layer):
       max_time_mask_frames: largest width of a stretch in spectrogram frames, from 0.
       fill_value: what masked places receive, in the unit of the spectrogram; None for the mean of
         each example's own spectrogram.
-      probability: chance in [0, 1] of each example to be masked at all.
-      seed: int from 0; the same seed repeats the same masks, call by call.
-    Call arguments:
-      spectrogram: (batch, mels, frames) or (batch, mels, frames, 1) float.
-      training: masks only when True.
-    Returns:
-      the same shape and dtype.
-    Raises:
-      ValueError: naming an argument out of range, or a spectrogram of another rank.
+      probability, seed, and what a call takes and raises: see `SpectrogramTransform`.
     Source: Park et al. 2019, "SpecAugment".
 
     Example:
@@ -49,7 +40,7 @@ class SpecAugment(keras.layers.Layer):
         masked = layer(log_mel, training=True)
     """
 
-    stream: ClassVar[str] = "features"
+    name_in_recipes: ClassVar[str] = "spec_augment"
 
     def __init__(
         self,
@@ -62,13 +53,11 @@ class SpecAugment(keras.layers.Layer):
         seed: int = 0,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(probability, seed, **kwargs)
         check_between("num_frequency_masks", num_frequency_masks, 0, 100)
         check_between("max_frequency_mask_bins", max_frequency_mask_bins, 0, 10_000)
         check_between("num_time_masks", num_time_masks, 0, 100)
         check_between("max_time_mask_frames", max_time_mask_frames, 0, 1_000_000)
-        check_between("probability", probability, 0.0, 1.0)
-        check_between("seed", seed, 0, 2**31 - 1)
         if fill_value is not None:
             check_between("fill_value", fill_value, -1e6, 1e6)
         self.num_frequency_masks = num_frequency_masks
@@ -76,30 +65,11 @@ class SpecAugment(keras.layers.Layer):
         self.num_time_masks = num_time_masks
         self.max_time_mask_frames = max_time_mask_frames
         self.fill_value = fill_value
-        self.probability = probability
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
-        self.supports_masking = True
 
-    def call(self, spectrogram: Any, training: bool | None = None) -> Any:
-        """Draws masks and applies them when `training`, else returns the spectrogram itself."""
-        if len(spectrogram.shape) not in (3, 4):
-            raise ValueError(
-                "spec_augment needs (batch, mels, frames) or (batch, mels, frames, 1), "
-                f"received shape {tuple(spectrogram.shape)}"
-            )
-        if not training:
-            return spectrogram
+    def change(self, spectrogram: Any) -> Any:
+        """Draws masks and applies them."""
         batch_size, num_mels, num_frames = ops.shape(spectrogram)[:3]
         return self.apply_masks(spectrogram, **self.sample_masks(batch_size, num_mels, num_frames))
-
-    def begin_epoch(self, epoch: int) -> None:
-        """Makes the masks of an epoch depend on (seed, epoch) and the step within it only.
-
-        Call it before each epoch, so that a resumed training repeats an undisturbed one.
-        """
-        epoch_seed = np.random.default_rng([self.seed, epoch]).integers(2**31)
-        self.seed_generator.state.assign(np.array([epoch_seed, 0], dtype="uint32"))
 
     def sample_masks(self, batch_size: Any, num_mels: Any, num_frames: Any) -> dict[str, Any]:
         """Draws masks for a batch.
@@ -107,7 +77,7 @@ class SpecAugment(keras.layers.Layer):
         Returns:
           `apply_masks`' arguments, each (batch, masks) int32.
         """
-        chosen = self._uniform((batch_size, 1)) < self.probability
+        chosen = self.chosen(batch_size)
         band_start, band_width = self._sample_spans(
             batch_size, self.num_frequency_masks, self.max_frequency_mask_bins, num_mels
         )
@@ -151,10 +121,6 @@ class SpecAugment(keras.layers.Layer):
             fill = ops.cast(self.fill_value, spectrogram.dtype)
         return ops.where(hidden, fill, spectrogram)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """The shape does not change."""
-        return input_shape
-
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return super().get_config() | {
@@ -163,12 +129,7 @@ class SpecAugment(keras.layers.Layer):
             "num_time_masks": self.num_time_masks,
             "max_time_mask_frames": self.max_time_mask_frames,
             "fill_value": self.fill_value,
-            "probability": self.probability,
-            "seed": self.seed,
         }
-
-    def _uniform(self, shape: tuple[Any, ...]) -> Any:
-        return keras.random.uniform(shape, dtype="float32", seed=self.seed_generator)
 
     def _sample_spans(
         self, batch_size: Any, num_masks: int, max_width: int, size: Any
@@ -176,10 +137,10 @@ class SpecAugment(keras.layers.Layer):
         """Starts and widths (batch, num_masks) int32 of spans that fit into [0, size)."""
         size = ops.cast(size, "float32")
         largest = ops.minimum(ops.cast(max_width, "float32"), size)
-        width = ops.floor(self._uniform((batch_size, num_masks)) * (largest + 1.0))
+        width = ops.floor(self.uniform((batch_size, num_masks)) * (largest + 1.0))
         width = ops.minimum(width, largest)
         room = size - width
-        start = ops.floor(self._uniform((batch_size, num_masks)) * (room + 1.0))
+        start = ops.floor(self.uniform((batch_size, num_masks)) * (room + 1.0))
         return ops.cast(ops.minimum(start, room), "int32"), ops.cast(width, "int32")
 
 

@@ -23,7 +23,7 @@ from modeling.run_folder import is_run
 from modeling.train_fusion import train_fusion
 from modeling.train_run import TrainOptions
 from modeling.train_stream import train_stream
-from preprocessing.clip import STREAMS
+from preprocessing.clip import SPLITS, STREAMS
 from preprocessing.data_folder import ClipRow, DataFolder, Splits
 from preprocessing.labels import LabelSet
 
@@ -50,6 +50,7 @@ class Crossval:
       parts_from: crossval folder of another fusion, whose trained streams are used.
       leak: the fault that is made on purpose, see `crossval_leaks`; "" for none.
       splits: with a leak, of each fold; empty takes those that the folds say.
+      also: folders whose every clip trains the streams in each fold, and is never scored.
     """
 
     recipe: Recipe
@@ -62,6 +63,7 @@ class Crossval:
     parts_from: Path | None = None
     leak: str = ""
     splits: tuple[Splits, ...] = ()
+    also: tuple[DataFolder, ...] = ()
 
     @property
     def labels(self) -> LabelSet:
@@ -72,8 +74,10 @@ class Crossval:
     @property
     def plan(self) -> dict[str, Any]:
         """What must be the same for the pairs in a folder to belong together (`plan.json`)."""
-        leak = {"leak": self.leak} if self.leak else {}
-        return leak | {
+        optional: dict[str, Any] = {"leak": self.leak} if self.leak else {}
+        if self.also:
+            optional["also_train"] = [storage.digest(folder.content()) for folder in self.also]
+        return optional | {
             "recipe": self.recipe.as_json(),
             "parts": [part.as_json() for part in self.parts],
             "labels": list(self.labels.labels),
@@ -106,6 +110,7 @@ def plan_crossval(
     out: Path,
     num_validation: int | None = None,
     parts_from: Path | None = None,
+    also: Sequence[DataFolder] = (),
 ) -> Crossval:
     """Chooses the clips and deals their speakers to folds; nothing is written yet.
 
@@ -113,8 +118,10 @@ def plan_crossval(
       parts: recipes of the streams of a fusion.
       folds: how many, or "loso"; `num_validation`: speakers that validate in each; see
         `make_folds`.
+      also: folders that train only.
     Raises:
-      UserError: no clip, no speakers, folds that cannot be, or a fusion without its parts.
+      UserError: no clip, no speakers, folds that cannot be, a fusion without its parts, or a
+        folder that adds nothing.
     """
     streams = [part.stream for part in parts] or [recipe.stream]
     _require_parts(recipe, streams if parts else [])
@@ -128,7 +135,30 @@ def plan_crossval(
     dealt = make_folds(rows, folds, data.path, num_validation)
     if parts_from is not None and not parts:
         raise UserError(f"--parts-from {parts_from}: of a fusion only; {recipe.name} is a stream")
-    return Crossval(recipe, tuple(parts), data, dealt, num_seeds, out, tuple(rows), parts_from)
+    for folder in also:
+        if not choose([folder], "all", labels, streams).all_rows:
+            raise UserError(
+                f"--also-train {folder.path}: no clip has a label of {recipe.labels} and a stream"
+                f" of {', '.join(streams)}; leave it out"
+            )
+    return Crossval(
+        recipe,
+        tuple(parts),
+        data,
+        dealt,
+        num_seeds,
+        out,
+        tuple(rows),
+        parts_from,
+        also=tuple(map(_only_training, also)),
+    )
+
+
+def _only_training(folder: DataFolder) -> DataFolder:
+    """All that is usable trains, transformed copies too."""
+    ids = tuple(row.id for row in folder.rows if not row.excluded)
+    parts = {split: ids if split == "train" else () for split in SPLITS}
+    return dataclasses.replace(folder, splits=Splits(parts, {"kind": "train only"}))
 
 
 def _require_parts(recipe: Recipe, streams: Sequence[str]) -> None:
@@ -185,7 +215,7 @@ def _begin(crossval: Crossval) -> None:
             raise UserError(f"{out}: not empty and not of crossval; choose another --out")
         storage.write_json(out / PLAN, plan)
     there = storage.read_json(out / PLAN)
-    if differing := _differing(there, plan, {**plan, "leak": ""}):
+    if differing := _differing(there, plan, {**plan, "leak": "", "also_train": []}):
         raise UserError(
             f"{out}: holds a crossval with another {' and '.join(differing)}; choose another --out"
             " or repeat its settings"
@@ -205,7 +235,7 @@ def _require_parts_from(crossval: Crossval) -> None:
         return
     if not (other / PLAN).is_file():
         raise UserError(f"--parts-from {other}: no crossval folder (no {PLAN})")
-    keys = ("parts", "labels", "data", "folds", "leak")
+    keys = ("parts", "labels", "data", "folds", "leak", "also_train")
     if differing := _differing(storage.read_json(other / PLAN), crossval.plan, keys):
         raise UserError(f"--parts-from {other}: a crossval with another {' and '.join(differing)}")
     for seed in range(crossval.num_seeds):
@@ -231,12 +261,20 @@ def data_of(crossval: Crossval, fold: Fold) -> DataFolder:
     return dataclasses.replace(crossval.data, splits=splits)
 
 
+def training_folders(crossval: Crossval, fold: Fold, stream: str) -> list[DataFolder]:
+    """What one stream is trained on: the data under the split of a fold, and what is added."""
+    added = [f for f in crossval.also if choose([f], "train", crossval.labels, (stream,)).all_rows]
+    return [data_of(crossval, fold), *added]
+
+
 def _mark(crossval: Crossval, fold: Fold, seed: int) -> dict[str, Any]:
     """What a finished pair belongs to; `done.json` holds it with the digest of its predictions."""
     data = data_of(crossval, fold)
     recipes = [recipe.as_json() for recipe in (crossval.recipe, *crossval.parts)]
+    folders = [data, *crossval.also]
+    content = [folder.content() for folder in folders] if crossval.also else data.content()
     return {
-        "data": storage.digest(data.content()),
+        "data": storage.digest(content),
         "recipe": storage.digest(recipes),
         "split": storage.digest(data.splits.parts),
         "seed": seed,
@@ -267,21 +305,22 @@ def _train_and_predict(crossval: Crossval, fold: Fold, seed: int) -> None:
         if crossval.parts_from is None:
             for part in crossval.parts:
                 options = options_of(crossval, fold, seed, part.stream)
-                _train_stream(part, data, options)
+                _train_stream(part, training_folders(crossval, fold, part.stream), options)
         train_fusion(crossval.recipe, runs, [data], options_of(crossval, fold, seed))
         for stream, run in runs.items():
             evaluation.evaluate(run, [data], "test", path / ALONE / stream, leak)
             evaluation.evaluate(path, [data], "test", path / ONLY / stream, leak, stream)
     else:
-        _train_stream(crossval.recipe, data, options_of(crossval, fold, seed))
+        folders = training_folders(crossval, fold, crossval.recipe.stream)
+        _train_stream(crossval.recipe, folders, options_of(crossval, fold, seed))
     evaluation.evaluate(path, [data], "test", path, leak)
     mark_done(crossval, fold, seed)
 
 
-def _train_stream(recipe: Recipe, data: DataFolder, options: TrainOptions) -> None:
+def _train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOptions) -> None:
     """Trains a stream unless that is done."""
     if not is_run(options.out) or not run_folder.read_run(options.out).finished:
-        train_stream(recipe, [data], options)
+        train_stream(recipe, folders, options)
 
 
 def options_of(crossval: Crossval, fold: Fold, seed: int, stream: str = "") -> TrainOptions:

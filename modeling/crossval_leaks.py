@@ -25,6 +25,7 @@ from modeling.crossval import (
     mark_done,
     options_of,
     run_crossval,
+    training_folders,
 )
 from modeling.crossval_folds import Fold
 from modeling.feature_copies import FeatureCopies
@@ -288,10 +289,11 @@ def train_by_speaker(crossval: Crossval, fold: Fold, seed: int) -> None:
     """
     path, recipe = crossval.pair(fold, seed), crossval.recipe
     keras.backend.clear_session()
-    folder, options = data_of(crossval, fold), options_of(crossval, fold, seed)
-    data = training_data([folder], recipe.labels, (recipe.stream,), allow_leak=True)
+    folders = training_folders(crossval, fold, recipe.stream)
+    options = options_of(crossval, fold, seed)
+    data = training_data(folders, recipe.labels, (recipe.stream,), allow_leak=True)
     set_up(seed)
-    spec = InputSpec.of(folder, recipe.stream)
+    spec = InputSpec.of(folders[0], recipe.stream)
     front_end = fitted_front_end(recipe, ())
     built = build_stream_model(recipe, len(data.labels.labels), spec, front_end=front_end)
     info = new_run_info(recipe, data, options, (recipe.stream,), dataclasses.asdict(spec))

@@ -19,6 +19,7 @@ from modeling.crossval_folds import sex_of_speakers
 from modeling.crossval_leaks import SEED, leak_scores
 from modeling.crossval_scores import SCORES, pooled_scores
 from modeling.evaluation import write_risk_coverage
+from preprocessing.data_folder import DataFolder
 
 NUMBERS = "crossval.json"
 MARKDOWN = "report.md"
@@ -118,7 +119,6 @@ def summary(found: dict[str, Any]) -> str:
 
 
 def _numbers(crossval: Crossval, rows: Sequence[dict[str, str]]) -> dict[str, Any]:
-    data = crossval.data
     streams = crossval.streams
     corpora = {row.corpus for row in crossval.rows}
     human = HUMANS.get((corpora.pop(), tuple(sorted(streams)))) if len(corpora) == 1 else None
@@ -129,13 +129,8 @@ def _numbers(crossval: Crossval, rows: Sequence[dict[str, str]]) -> dict[str, An
         **scores,
         "recipe": crossval.recipe.as_json(),
         "parts": [part.as_json() for part in crossval.parts],
-        "data": {
-            "path": str(data.path),
-            "corpus": data.settings["corpus"],
-            "licence": data.settings["licence"],
-            "synthetic": data.synthetic,
-            "digest": storage.digest(data.content()),
-        },
+        "data": _told(crossval.data),
+        "also": [_told(folder) for folder in crossval.also],
         "folds": crossval.plan["folds"],
         "pairs": _pairs(crossval),
         "of_streams": _of_streams(crossval),
@@ -143,6 +138,16 @@ def _numbers(crossval: Crossval, rows: Sequence[dict[str, str]]) -> dict[str, An
         "versions": run_folder.versions(),
         "git_revision": run_folder.git_revision(),
         "command": run_folder.command_line(),
+    }
+
+
+def _told(data: DataFolder) -> dict[str, Any]:
+    return {
+        "path": str(data.path),
+        "corpus": data.settings["corpus"],
+        "licence": data.settings["licence"],
+        "synthetic": data.synthetic,
+        "digest": storage.digest(data.content()),
     }
 
 
@@ -183,8 +188,8 @@ def _facts(found: dict[str, Any]) -> list[str]:
     """The lines above the tables."""
     data, human, interval = found["data"], found["human"], found["uar_ci95"]
     facts = [
-        f"Data: {data['path']} (corpus {data['corpus']}, licence {data['licence']}, digest"
-        f" {data['digest']}); {found['num_clips']} clips of {found['num_speakers']} speakers",
+        f"Data: {_named(data)}; {found['num_clips']} clips of {found['num_speakers']} speakers",
+        *(f"Trained in each fold as well, never scored: {_named(one)}" for one in found["also"]),
         f"Command: {found['command']}",
         f"Program: {found['git_revision'] or 'no git checkout'}; TensorFlow"
         f" {found['versions']['tensorflow']}, Keras {found['versions']['keras']}",
@@ -200,10 +205,17 @@ def _facts(found: dict[str, Any]) -> list[str]:
         low, high = human["low"], human["high"]
         told = f"{low:.2f}" if low == high else f"{low:.2f} to {high:.2f}"
         facts.append(f"People recognise {told} of these recordings ({human['source']})")
-    if data["synthetic"]:
+    if any(one["synthetic"] for one in (data, *found["also"])):
         facts.append("SYNTHETIC data: these figures support no claim of accuracy.")
     notes = {note for pair in found["pairs"] for note in pair["notes"]}
     return facts + [f"Note: {note}" for note in sorted(notes)]
+
+
+def _named(data: dict[str, Any]) -> str:
+    return (
+        f"{data['path']} (corpus {data['corpus']}, licence {data['licence']}, digest"
+        f" {data['digest']})"
+    )
 
 
 def _tables(found: dict[str, Any]) -> list[Table]:

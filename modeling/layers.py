@@ -17,4 +17,6 @@ def know_all_layers() -> None:
     for kind in ("features", "encoders", "fusions"):
         for name in registry.names(kind):
             registry.load(kind, name)
-    registry.load("transforms", "spec_augment")
+    for name in registry.names("transforms"):
+        if registry.entry("transforms", name).stream == "features":
+            registry.load("transforms", name)

@@ -145,7 +145,7 @@ def _augmented(x: Any, recipe: Recipe) -> Any:
         if isinstance(transform, keras.layers.Layer):
             if len(x.shape) != 4 or x.shape[-1] != 1:
                 raise UserError(
-                    f"transforms={recipe.transforms}: spec_augment is for spectrogram pictures,"
+                    f"transforms={recipe.transforms}: one is for spectrogram pictures,"
                     f" features {recipe.features!r} are none; leave it out"
                 )
             shape = tuple(x.shape[1:])

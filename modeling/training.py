@@ -19,7 +19,7 @@ import tensorflow as tf
 import progress
 import storage
 from data_augmentation.chain import keyed_rng
-from data_augmentation.spec_augment import SpecAugment
+from data_augmentation.spectrogram_transform import SpectrogramTransform
 from errors import UserError
 from modeling import metrics
 from modeling.layers import know_all_layers
@@ -182,7 +182,7 @@ class Trainer:
             share = 1.0 if frozen else self.recipe.fine_tune_rate
             self._optimizer.learning_rate = self.recipe.learning_rate * share
         for place, layer in enumerate(self.model._flatten_layers()):
-            if isinstance(layer, SpecAugment):
+            if isinstance(layer, SpectrogramTransform):
                 layer.begin_epoch(epoch)
             elif hasattr(layer, "seed_generator"):
                 start = keyed_rng(self._seed, epoch, str(place), "dropout").integers(2**31)

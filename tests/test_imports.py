@@ -30,10 +30,13 @@ ROWS = (
 LEVEL = {name: level for level, row in enumerate(ROWS) for name in row}
 # Layers and training need TensorFlow; elsewhere it waits until a function needs it.
 MAY_IMPORT_TENSORFLOW = ("modeling", "serving")
-# A layer, listed among the transforms, that only what builds models imports; and what only a
+# Layers, listed among the transforms, that only what builds models imports; and what only a
 # running server imports, since the stubs of TensorFlow Serving bring TensorFlow along.
 EXCEPTIONS = {
+    ("data_augmentation/spectrogram_transform.py", "keras"),
     ("data_augmentation/spec_augment.py", "keras"),
+    ("data_augmentation/vtlp.py", "keras"),
+    ("data_augmentation/mix_style.py", "keras"),
     ("server/grpc_api.py", "tensorflow"),
     ("server/messages.py", "tensorflow"),
 }

@@ -61,7 +61,7 @@ def test_the_table_holds_every_transform() -> None:
     assert audio == set(AUDIO)
     assert {"flip", "crop_jitter", "brightness", "cutout"} == set(VIDEO)
     assert {"word_dropout", "word_swap", "typo"} == set(TEXT)
-    assert names - audio - set(VIDEO) - set(TEXT) == {"spec_augment", "mixup"}
+    assert names - audio - set(VIDEO) - set(TEXT) == {"spec_augment", "vtlp", "mix_style", "mixup"}
     folder = Path(importlib.import_module("data_augmentation").__path__[0])
     targets = {registry.entry("transforms", name).target.split(":")[0] for name in names}
     assert all((folder / f"{target.split('.')[1]}.py").is_file() for target in targets)
