@@ -94,16 +94,23 @@ def log_probabilities(
         train = ~test & ~watched
 
         def uar(strength: float, train: np.ndarray = train, watched: np.ndarray = watched) -> float:
-            guesses = _fitted(features[train], truth[train], strength).predict(features[watched])
+            guesses = fitted(features[train], truth[train], strength).predict(features[watched])
             return metrics.accuracies(truth[watched], guesses)["uar"]
 
         best = max(STRENGTHS, key=uar)
-        model = _fitted(features[~test], truth[~test], best)
+        model = fitted(features[~test], truth[~test], best)
         found[test] = np.log(np.maximum(model.predict_proba(features[test]), MIN_PROBABILITY))
     return found
 
 
-def _fitted(features: np.ndarray, truth: np.ndarray, strength: float) -> LogisticRegression:
+def fitted(features: np.ndarray, truth: np.ndarray, strength: float) -> LogisticRegression:
+    """Standardised logistic regression; classes count alike.
+
+    Args:
+      features: (clips, dim) float.
+      truth: (clips,) int.
+      strength: C, the inverse of the penalty.
+    """
     model = make_pipeline(
         StandardScaler(), LogisticRegression(C=strength, class_weight="balanced", max_iter=300)
     )

@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from scipy.special import log_softmax, softmax
 
 import registry
 import storage
-from benchmarks import report
-from preprocessing.data_folder import ClipRow, open_data_folder
+from benchmarks import report, scores
+from preprocessing.data_folder import open_data_folder
 
 LABELS = "ravdess8"
 PARTS = ("resnet-asp", "action-units")
@@ -32,7 +31,7 @@ FUSIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "cross-attention": ("dense-fusion", ("fusion=cross_attention",)),
     "concat-resnet1d": ("dense-fusion", ("fusion=concat_resnet1d",)),
 }
-COLUMNS = ("", "parameters", "UAR", "95 % by speaker", "WA", "macro-F1", "ECE", "by chance")
+COLUMNS = ("", "parameters", *scores.COLUMNS)
 SECTION = "ravdess"
 
 
@@ -103,13 +102,13 @@ def _neural(crossvals: list[tuple[Any, dict[str, Any]]]) -> list[tuple[str, ...]
         if one["kind"] == "alone":
             stream = one["stream"]
             told = f"{stream}: `{names[stream]}`"
-            rows.append(_row(told, f"{counts[stream]:,}", one))
+            rows.append((told, f"{counts[stream]:,}", *scores.cells(one)))
     for planned, numbers in crossvals:
         told = f"both: {planned.out.name}"
-        rows.append(_row(told, f"{_parameters(planned):,}", numbers))
+        rows.append((told, f"{_parameters(planned):,}", *scores.cells(numbers)))
         for one in numbers["of_streams"]:
             if one["kind"] == "only":
-                rows.append(_row(f"{told}, {one['stream']} only", "", one))
+                rows.append((f"{told}, {one['stream']} only", "", *scores.cells(one)))
     return rows
 
 
@@ -120,19 +119,6 @@ def _parameters(crossval: Any, stream: str = "") -> int:
     fold = crossval.folds[0]
     run = crossval.part_run(fold, 0, stream) if stream else crossval.pair(fold, 0)
     return int(load_model(run / BEST).count_params())
-
-
-def _row(told: str, parameters: str, scores: dict[str, Any]) -> tuple[str, ...]:
-    mean, deviation = scores["mean"], scores["deviation"]
-    spread = f" ± {deviation['uar']:.3f}" if deviation["uar"] is not None else ""
-    low, high = scores["uar_ci95"]
-    return (
-        told,
-        parameters,
-        f"{mean['uar']:.3f}{spread}",
-        f"{low:.3f} - {high:.3f}",
-        *(f"{mean[key]:.3f}" for key in ("wa", "macro_f1", "ece", "ece_by_chance")),
-    )
 
 
 # === Classical ===
@@ -156,27 +142,10 @@ def _classical(chosen: Any, first: tuple[Any, dict[str, Any]]) -> list[tuple[str
     }
     told = []
     for name, logs in made.items():
-        predictions = _as_predictions(rows, softmax(logs, axis=1), labels)
+        predictions = scores.as_predictions(rows, softmax(logs, axis=1), labels)
         storage.write_json(chosen.runs / f"{name.split(':')[0]}-classical.json", predictions)
-        told.append(_row(name, "", pooled_scores(predictions, labels.labels)))
+        told.append((name, "", *scores.cells(pooled_scores(predictions, labels.labels))))
     return told
-
-
-def _as_predictions(
-    rows: Sequence[ClipRow], probabilities: np.ndarray, labels: Any
-) -> list[dict[str, str]]:
-    """What `predictions.csv` of a crossval would hold, for seed 0."""
-    return [
-        {
-            "seed": "0",
-            "speaker": row.speaker,
-            "sex": row.attributes.get("sex", ""),
-            "intensity": row.attributes.get("intensity", ""),
-            "label": labels.labels[labels.index(row.label)],
-            **{name: str(p) for name, p in zip(labels.labels, shares, strict=True)},
-        }
-        for row, shares in zip(rows, probabilities, strict=True)
-    ]
 
 
 if __name__ == "__main__":

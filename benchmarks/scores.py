@@ -1,0 +1,50 @@
+"""Scores of out-of-fold or cross-corpus predictions as cells of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from preprocessing.data_folder import ClipRow
+from preprocessing.labels import LabelSet
+
+COLUMNS = ("UAR", "95 % by speaker", "WA", "macro-F1", "ECE", "by chance")
+
+
+def cells(scores: dict[str, Any]) -> tuple[str, ...]:
+    """One cell for each of `COLUMNS`.
+
+    Args:
+      scores: of `crossval_scores.pooled_scores`.
+    """
+    mean, deviation = scores["mean"], scores["deviation"]["uar"]
+    spread = "" if deviation is None else f" ± {deviation:.3f}"
+    interval = scores["uar_ci95"]
+    return (
+        f"{mean['uar']:.3f}{spread}",
+        "{:.3f} - {:.3f}".format(*interval) if interval else "too few",
+        *(f"{mean[key]:.3f}" for key in ("wa", "macro_f1", "ece", "ece_by_chance")),
+    )
+
+
+def as_predictions(
+    rows: Sequence[ClipRow], probabilities: np.ndarray, labels: LabelSet
+) -> list[dict[str, str]]:
+    """What `predictions.csv` of a crossval would hold, for seed 0.
+
+    Args:
+      probabilities: (clips, classes) float in the order of `rows`.
+    """
+    return [
+        {
+            "seed": "0",
+            "speaker": row.speaker,
+            "sex": row.attributes.get("sex", ""),
+            "intensity": row.attributes.get("intensity", ""),
+            "label": labels.labels[labels.index(row.label) or 0],
+            **{name: str(p) for name, p in zip(labels.labels, shares, strict=True)},
+        }
+        for row, shares in zip(rows, probabilities, strict=True)
+    ]
