@@ -4,47 +4,18 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import registry
-from benchmarks import report
+from benchmarks import report, training_runs
+from benchmarks.training_runs import Part
 from errors import UserError
-from preprocessing.data_folder import is_data_folder, open_data_folder
 from serving import boxed, packing
 
-ROOT = Path(__file__).resolve().parent.parent
 LIMIT_BYTES = 15_000_000
 FUSION = "late-fusion"
 MODELS = (boxed.EMOTION, boxed.WORDS)
-
-
-@dataclass(frozen=True)
-class Part:
-    """One network to train, with the values that the shipped weights were made with.
-
-    Attributes:
-      recipe, labels: by name.
-      data: data folders, joined.
-      epochs: None takes the recipe's.
-      settings: KEY=VALUE of the recipe or its encoder.
-    """
-
-    stream: str
-    recipe: str
-    labels: str
-    data: tuple[str, ...]
-    epochs: int | None = None
-    settings: tuple[str, ...] = ()
-
-    @property
-    def set_words(self) -> list[str]:
-        """All that differs from the recipe, as `--set` takes it."""
-        epochs = [] if self.epochs is None else [f"epochs={self.epochs}"]
-        return [f"labels={self.labels}", *epochs, *self.settings]
 
 
 DEFAULTS = (
@@ -54,97 +25,16 @@ DEFAULTS = (
 )
 
 
-# === Commands ===
-
-
-def cli(*words: object) -> None:
-    """Types a command in a process of its own, so that its run records what was typed.
-
-    Raises:
-      SystemExit: it did not end well; the same benchmark goes on from there.
-    """
-    typed = list(map(str, words))
-    print(f"$ python cli.py {shlex.join(typed)}", file=sys.stderr, flush=True)
-    code = subprocess.run([sys.executable, str(ROOT / "cli.py"), *typed], check=False).returncode
-    if code:
-        raise SystemExit(f"{typed[0]} ended with exit code {code}; run the same command to go on")
-
-
-def require_data(part: Part) -> None:
-    """Stops where a data folder is not prepared yet.
-
-    Raises:
-      UserError: naming the first.
-    """
-    for path in part.data:
-        if not is_data_folder(Path(path)):
-            raise UserError(
-                f"{path}: no prepared data; make it with `python cli.py preprocess --source FOLDER"
-                f" --out {path}`, or name another with --{part.stream}-data"
-            )
-
-
-def train_part(part: Part, run: Path, seed: int) -> None:
-    """Trains a part, goes on with it, or leaves it as it is.
-
-    Raises:
-      UserError: no data, or a run of other settings in its place.
-    """
-    state = _state(run)
-    if state == "finished":
-        _require_same(part, run, seed)
-        print(f"{run}: finished already", file=sys.stderr)
-    else:
-        require_data(part)
-        words: list[object] = ["--recipe", part.recipe, "--seed", seed, "--out", run]
-        words += [word for path in part.data for word in ("--data", path)]
-        words += [word for value in part.set_words for word in ("--set", value)]
-        cli("train", *words, *(["--resume"] if state == "unfinished" else []))
-    if not (run / "evaluation" / "metrics.json").is_file() and _has_test(part):
-        cli("evaluate", "--run", run, *(w for path in part.data for w in ("--data", path)))
-
-
 def fuse(runs: dict[str, Path], out: Path, seed: int) -> None:
     """Joins the parts without paired data; again where a part is newer."""
     newest = max((run / "best.keras").stat().st_mtime for run in runs.values())
     words: list[object] = ["--recipe", FUSION, "--seed", seed, "--out", out]
-    if _state(out) != "absent":
-        if _state(out) == "finished" and (out / "best.keras").stat().st_mtime > newest:
+    if training_runs.state(out) != "absent":
+        if training_runs.state(out) == "finished" and (out / "best.keras").stat().st_mtime > newest:
             print(f"{out}: finished already", file=sys.stderr)
             return
         words.append("--overwrite")
-    cli("train", *words, *(w for s, run in runs.items() for w in (f"--{s}-run", run)))
-
-
-def _state(run: Path) -> str:
-    from modeling.run_folder import is_run, read_run
-
-    if not is_run(run):
-        return "absent"
-    return "finished" if read_run(run).finished else "unfinished"
-
-
-def _require_same(part: Part, run: Path, seed: int) -> None:
-    from modeling.run_folder import read_run
-
-    info = read_run(run)
-    wanted = registry.load("recipes", part.recipe).with_settings(part.set_words)
-    differing = {
-        "recipe": info.recipe != wanted,
-        "seed": info.seed != seed,
-        "data": [one["path"] for one in info.data] != list(part.data),
-    }
-    if names := [name for name, other in differing.items() if other]:
-        raise UserError(
-            f"{run}: trained with another {' and '.join(names)}; remove it or choose another --runs"
-        )
-
-
-def _has_test(part: Part) -> bool:
-    folders = [Path(path) for path in part.data]
-    return all(map(is_data_folder, folders)) and any(
-        open_data_folder(path).part("test") for path in folders
-    )
+    training_runs.cli("train", *words, *(w for s, run in runs.items() for w in (f"--{s}-run", run)))
 
 
 # === The whole ===
@@ -158,7 +48,7 @@ def make(
     for part in parts:
         if boxed.BOX_OF[part.stream] in models:
             trained[part.stream] = runs / part.stream
-            train_part(part, trained[part.stream], seed)
+            training_runs.train_part(part, trained[part.stream], seed)
     packed = []
     if boxed.EMOTION in models:
         streams = {stream: trained[stream] for stream in ("audio", "video")}

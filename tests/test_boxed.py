@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from benchmarks import pretrained, robustness
+from benchmarks import pretrained, robustness, training_runs
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
 from modeling import training
 from modeling.run_folder import read_run
@@ -196,7 +196,7 @@ def test_make(
         if words[0] == "train":
             shutil.copytree(fusion_run, runs / "fusion")
 
-    monkeypatch.setattr(pretrained, "cli", cli)
+    monkeypatch.setattr(training_runs, "cli", cli)
     data = (str(toy_data),)
     parts = [
         pretrained.Part("audio", "s2-audio", "basic7", data, 2, ("batch_size=7",)),
@@ -214,7 +214,7 @@ def test_make(
         pretrained.make([other, parts[1]], ["emotion"], runs, tmp_path / "box", 1, "it")
     absent = replace(parts[0], data=(str(tmp_path / "none"),))
     with pytest.raises(UserError, match=r"none: no prepared data; .* --audio-data"):
-        pretrained.train_part(absent, tmp_path / "new", 0)
+        training_runs.train_part(absent, tmp_path / "new", 0)
 
 
 # === How robust it is ===

@@ -1,0 +1,150 @@
+"""Scores of single networks on corpora with a split of their own: faces of FER2013, English words.
+
+Trains what is not trained yet, evaluates it, and writes a section of docs/results.md for each part
+that is named.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import report, scores, training_runs
+from benchmarks.training_runs import Part
+from errors import UserError
+from preprocessing.data_folder import open_data_folder
+
+# The last epoch with averaged weights: nothing is chosen on the part that is scored.
+WORDS_LAST = (
+    *("class_weights=false", "optimizer=adamw", "weight_decay=0.01", "schedule=cosine"),
+    *("weight_averaging=0.99", "keep=last", "early_stopping=0", "label_smoothing=0.1"),
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table.
+
+    Attributes:
+      parts: name of the run -> what is trained; the first `--seeds` seeds of each.
+      note: what a reader must know.
+    """
+
+    title: str
+    parts: dict[str, Part]
+    note: str
+
+
+_FACES, _TEXTS = ("data/fer2013",), ("data/emotion",)
+SECTIONS = {
+    "face": Section(
+        "Face: FER2013, one network",
+        {
+            "resnet-face": Part("video", "resnet-face", "basic7", _FACES),
+            "s2-video": Part("video", "s2-video", "basic7", _FACES, 8, ("class_weights=false",)),
+        },
+        "PublicTest is the test part; nothing was chosen on it: `resnet-face` keeps the last epoch,"
+        " `s2-video` the best on a tenth of Training, where the temperatures are fitted, too."
+        " Training pictures that equal one of PublicTest are left out.",
+    ),
+    "words": Section(
+        "Words: the six classes of `emotion`",
+        {
+            "text-cnn": Part("text", "text-cnn", "emotion6", _TEXTS, 8, WORDS_LAST, "validation"),
+            "tfidf": Part("text", "tfidf", "emotion6", _TEXTS, None, (), "validation"),
+        },
+        "Scored on the corpus's validation part, from scratch. `text-cnn` keeps the last epoch, so"
+        " that only its temperature is fitted on the part that is scored; `tfidf` has its epoch"
+        " chosen there.",
+    ),
+}
+COLUMNS = ("network", "parameters", "epochs", "s an epoch", "clips", *scores.COLUMNS)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    words = list(sys.argv[1:] if words is None else words)
+    parser = report.parser(__doc__)
+    parser.add_argument("section", choices=SECTIONS)
+    parser.add_argument("--data", help="prepared data [default: data/fer2013 or data/emotion]")
+    parser.add_argument("--runs", type=Path, help="[default: runs/SECTION]")
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--only", nargs="+", help="these networks")
+    parser.add_argument("--results", type=Path, help="document whose section is rewritten")
+    chosen = parser.parse_args(words)
+    section = SECTIONS[chosen.section]
+    if unknown := sorted(set(chosen.only or ()) - set(section.parts)):
+        parser.error(f"--only {' '.join(unknown)}: choose from {', '.join(section.parts)}")
+    machine = report.machine()
+    runs, rows, facts = chosen.runs or Path("runs") / chosen.section, [], set()
+    try:
+        for name, part in section.parts.items():
+            if chosen.only and name not in chosen.only:
+                continue
+            if chosen.data:
+                part = dataclasses.replace(part, data=(chosen.data,))
+            rows.append(scored(name, part, runs, chosen.seeds))
+            facts.add(_data_told(part))
+    except UserError as error:
+        raise SystemExit(f"Error: {error}") from error
+    note = f"{'; '.join(sorted(facts))}; seeds: {chosen.seeds}. {section.note}"
+    parts = [note, report.table(COLUMNS, rows)]
+    text = report.publish(section.title, "run_scores", words, machine, parts, chosen.out)
+    if chosen.results is not None:
+        report.write_section(chosen.results, chosen.section, text)
+    return 0
+
+
+def scored(name: str, part: Part, runs: Path, num_seeds: int) -> tuple[str, ...]:
+    """Trains and evaluates a network with each seed; its row of the table."""
+    import quiet
+
+    quiet.import_tensorflow()
+    from modeling import run_folder, training
+    from modeling.crossval_scores import pooled_scores
+    from modeling.stream_model import NETWORK
+
+    predictions: list[dict[str, str]] = []
+    seconds: list[float] = []
+    for seed in range(num_seeds):
+        run = runs / f"{name}-seed-{seed}"
+        training_runs.train_part(part, run, seed)
+        predictions += _predictions(run, seed)
+        with open(run / run_folder.HISTORY, newline="", encoding="utf-8") as file:
+            seconds += [float(epoch["seconds"]) for epoch in csv.DictReader(file)]
+    info = run_folder.read_run(run)
+    network = training.load_model(run / run_folder.BEST).get_layer(NETWORK)
+    found = pooled_scores(predictions, info.labels)
+    return (
+        f"`{name}`",
+        f"{network.count_params():,}",
+        str(len(seconds) // num_seeds),
+        f"{report.median(seconds):.0f}",
+        str(found["num_clips"]),
+        *scores.cells(found),
+    )
+
+
+def _predictions(run: Path, seed: int) -> list[dict[str, str]]:
+    """As a crossval has them; a clip without a speaker is resampled alone."""
+    facts = {"seed": str(seed), "sex": "", "intensity": ""}
+    with open(run / "evaluation" / "predictions.csv", newline="", encoding="utf-8") as file:
+        return [
+            {**facts, **row, "speaker": row["speaker"] or row["id"]} for row in csv.DictReader(file)
+        ]
+
+
+def _data_told(part: Part) -> str:
+    folder = open_data_folder(Path(part.data[0]))
+    count = {split: len(folder.part(split)) for split in ("train", part.scored_on)}
+    return (
+        f"{folder.settings['corpus']} ({folder.settings['licence']}): {count['train']:,} train,"
+        f" {count[part.scored_on]:,} are scored"
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,122 @@
+"""Trainings by typed commands: begun, gone on with, or left alone where they are finished."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import registry
+from errors import UserError
+from preprocessing.data_folder import is_data_folder, open_data_folder
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network to train.
+
+    Attributes:
+      recipe, labels: by name.
+      data: data folders, joined.
+      epochs: None takes the recipe's.
+      settings: KEY=VALUE of the recipe or its encoder.
+      scored_on: split that is evaluated; left alone where the data have none of it.
+    """
+
+    stream: str
+    recipe: str
+    labels: str
+    data: tuple[str, ...]
+    epochs: int | None = None
+    settings: tuple[str, ...] = ()
+    scored_on: str = "test"
+
+    @property
+    def set_words(self) -> list[str]:
+        """All that differs from the recipe, as `--set` takes it."""
+        epochs = [] if self.epochs is None else [f"epochs={self.epochs}"]
+        return [f"labels={self.labels}", *epochs, *self.settings]
+
+
+def cli(*words: object) -> None:
+    """Types a command in a process of its own, so that its run records what was typed.
+
+    Raises:
+      SystemExit: it did not end well; the same benchmark goes on from there.
+    """
+    typed = list(map(str, words))
+    print(f"$ python cli.py {shlex.join(typed)}", file=sys.stderr, flush=True)
+    code = subprocess.run([sys.executable, str(ROOT / "cli.py"), *typed], check=False).returncode
+    if code:
+        raise SystemExit(f"{typed[0]} ended with exit code {code}; run the same command to go on")
+
+
+def require_data(part: Part) -> None:
+    """Stops where a data folder is not prepared yet.
+
+    Raises:
+      UserError: naming the first.
+    """
+    for path in part.data:
+        if not is_data_folder(Path(path)):
+            raise UserError(
+                f"{path}: no prepared data; make it with `python cli.py preprocess --source FOLDER"
+                f" --out {path}`, or name another with --{part.stream}-data"
+            )
+
+
+def train_part(part: Part, run: Path, seed: int) -> None:
+    """Trains a part, goes on with it, or leaves it as it is.
+
+    Raises:
+      UserError: no data, or a run of other settings in its place.
+    """
+    there = state(run)
+    if there == "finished":
+        _require_same(part, run, seed)
+        print(f"{run}: finished already", file=sys.stderr)
+    else:
+        require_data(part)
+        words: list[object] = ["--recipe", part.recipe, "--seed", seed, "--out", run]
+        words += [word for path in part.data for word in ("--data", path)]
+        words += [word for value in part.set_words for word in ("--set", value)]
+        cli("train", *words, *(["--resume"] if there == "unfinished" else []))
+    if not (run / "evaluation" / "metrics.json").is_file() and _can_be_scored(part):
+        words = [word for path in part.data for word in ("--data", path)]
+        cli("evaluate", "--run", run, "--split", part.scored_on, *words)
+
+
+def state(run: Path) -> str:
+    """Of a run folder: "absent", "finished" or "unfinished"."""
+    from modeling.run_folder import is_run, read_run
+
+    if not is_run(run):
+        return "absent"
+    return "finished" if read_run(run).finished else "unfinished"
+
+
+def _require_same(part: Part, run: Path, seed: int) -> None:
+    from modeling.run_folder import read_run
+
+    info = read_run(run)
+    wanted = registry.load("recipes", part.recipe).with_settings(part.set_words)
+    differing = {
+        "recipe": info.recipe != wanted,
+        "seed": info.seed != seed,
+        "data": [one["path"] for one in info.data] != list(part.data),
+    }
+    if names := [name for name, other in differing.items() if other]:
+        raise UserError(
+            f"{run}: trained with another {' and '.join(names)}; remove it or choose another --runs"
+        )
+
+
+def _can_be_scored(part: Part) -> bool:
+    folders = [Path(path) for path in part.data]
+    return all(map(is_data_folder, folders)) and any(
+        open_data_folder(path).part(part.scored_on) for path in folders
+    )

@@ -1,0 +1,66 @@
+"""The tables of single networks on corpora with a split of their own."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+from sklearn.metrics import balanced_accuracy_score
+
+from benchmarks import run_scores, training_runs
+from benchmarks.training_runs import Part
+from tests import models
+
+
+def test_the_results_have_each_section() -> None:
+    text = Path("docs/results.md").read_text(encoding="utf-8")
+    for name in run_scores.SECTIONS:
+        assert text.count(f"<!-- {name} -->\n") == 1
+
+
+def test_a_section_is_the_score_of_its_runs(
+    audio_run: Path, toy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A finished run is scored once and never trained again."""
+    runs, typed = tmp_path / "runs", []
+    shutil.copytree(audio_run, runs / "toy-seed-0")
+    shutil.rmtree(runs / "toy-seed-0" / "evaluation", ignore_errors=True)
+
+    def cli(*words: object) -> None:
+        typed.append(words[0])
+        assert models.run(*words) == 0
+
+    monkeypatch.setattr(training_runs, "cli", cli)
+    part = Part("audio", "s2-audio", "basic7", ("?",), 2, ("batch_size=7",), "validation")
+    section = run_scores.Section("Toys", {"toy": part, "other": part}, "A note.")
+    monkeypatch.setattr(run_scores, "SECTIONS", {"face": section})
+    page = tmp_path / "results.md"
+    page.write_text("<!-- face -->\n<!-- /face -->\n")
+    words = ["face", "--data", str(toy_data), "--runs", str(runs), "--only", "toy"]
+    for _ in range(2):
+        assert run_scores.main([*words, "--results", str(page)]) == 0
+    assert typed == ["evaluate"]
+    text = page.read_text()
+    assert "## Toys" in text and "A note." in text and "are scored" in text
+    (row,) = [line.split("|")[1:-1] for line in text.splitlines() if "`toy`" in line]
+    with open(runs / "toy-seed-0" / "evaluation" / "predictions.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    uar = balanced_accuracy_score([r["label"] for r in rows], [r["recognised"] for r in rows])
+    assert row[2].strip() == "2"
+    assert row[4].strip() == str(len(rows))
+    assert row[5].strip() == f"{uar:.3f}"
+    with pytest.raises(SystemExit):
+        run_scores.main([*words[:-1], "unknown"])
+    with pytest.raises(SystemExit, match="trained with another recipe"):
+        run_scores.main([*words[:-1], "other", "--runs", str(_renamed(runs))])
+
+
+def _renamed(runs: Path) -> Path:
+    """The run under the name of a part of other settings."""
+    other = runs / "moved"
+    shutil.copytree(runs / "toy-seed-0", other / "other-seed-0")
+    text = (other / "other-seed-0" / "run.json").read_text()
+    (other / "other-seed-0" / "run.json").write_text(text.replace('"epochs": 2', '"epochs": 9'))
+    return other
