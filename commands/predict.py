@@ -67,6 +67,11 @@ TEXT_SUFFIX = ".txt"
 @click.option("--window-s", type=FiniteRange(0.2, 60), default=3.0, show_default=True)
 @click.option("--hop-s", type=FiniteRange(0.1, 60), default=1.5, show_default=True)
 @click.option(
+    "--smooth-s",
+    type=FiniteRange(0, 600, min_open=True),
+    help="Average each window's answer with those around it, over so many seconds in all.",
+)
+@click.option(
     "--action-units",
     "units_path",
     type=click.Path(path_type=Path),
@@ -100,6 +105,7 @@ def command(
     face: str,
     window_s: float,
     hop_s: float,
+    smooth_s: float | None,
     units_path: Path | None,
     text: str | None,
     recogniser: str | None,
@@ -139,7 +145,7 @@ def command(
     if files:
         how = (face, window_s, hop_s, table, text, transcriber)
         questions = [question for path in files for question in _questions(path, recognizer, how)]
-    outputs = Outputs(as_json, csv_path, plot, annotate, len(files) == 1, abstain_below)
+    outputs = Outputs(as_json, csv_path, plot, annotate, len(files) == 1, abstain_below, smooth_s)
     rejected = _answer_all(questions, recognizer.labels, outputs)
     if rejected == len(questions):
         return EXIT_NOTHING_DONE
@@ -156,6 +162,7 @@ class Outputs:
     Attributes:
       of_one: there is one input, so that one picture does for it.
       abstain_below: the probability that an answer needs to be given; None gives every answer.
+      smooth_s: over how many seconds windows are averaged; None leaves them as they are.
     """
 
     as_json: bool
@@ -164,14 +171,16 @@ class Outputs:
     annotate: Path | None
     of_one: bool
     abstain_below: float | None
+    smooth_s: float | None
 
     def judged(self, answer: Any) -> Any:
-        """The answer, which abstains where that was asked for."""
-        if self.abstain_below is None:
-            return answer
+        """The answer, smoothed and then abstaining where that was asked for."""
         from serving.prediction import abstaining
+        from serving.smoothing import smoothed
 
-        return abstaining(answer, self.abstain_below)
+        if self.smooth_s is not None:
+            answer = smoothed(answer, self.smooth_s)
+        return answer if self.abstain_below is None else abstaining(answer, self.abstain_below)
 
 
 def _answer_all(questions: list[Question], labels: tuple[str, ...], outputs: Outputs) -> int:

@@ -56,6 +56,7 @@ class Prediction:
       warnings: what makes the answer weaker than it looks.
       faces: with `all` faces, the answer from each person's face alone.
       abstain_below: as of a window; see `abstaining`.
+      smooth_s: over how many seconds the windows were averaged; None where they were not.
     """
 
     path: str
@@ -71,6 +72,7 @@ class Prediction:
         default=(), repr=False
     )
     abstain_below: float | None = None
+    smooth_s: float | None = None
 
     @property
     def abstained(self) -> bool:
@@ -95,6 +97,8 @@ class Prediction:
         }
         if self.abstain_below is not None:
             value["abstained_streams"] = list(self.abstained_streams)
+        if self.smooth_s is not None:
+            value["smooth_s"] = self.smooth_s
         return value | ({"faces": list(self.faces)} if self.faces else {})
 
 

@@ -1,0 +1,123 @@
+"""What a face network says over the length of real recordings: pooling, windows, smoothing."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks import inputs, report
+from errors import MediaError
+from preprocessing.corpora.media_files import MEDIA_SUFFIXES
+from serving.prediction import Prediction
+from serving.smoothing import num_changes, smoothed
+
+# Length and step of the windows in seconds: about one face, and what `predict` takes.
+SHORT, USUAL = (0.4, 0.2), (3.0, 1.5)
+SMOOTH_S = (1.0, 3.0)
+SECTION = "face-over-time"
+COLUMNS = (
+    *("recording", "s", "face coverage", "answer"),
+    f"agree, windows of {SHORT[0]:g} s",
+    "changes a minute",
+    *(f"smoothed over {s:g} s" for s in SMOOTH_S),
+    f"agree, windows of {USUAL[0]:g} s",
+)
+
+
+@dataclass(frozen=True)
+class Flicker:
+    """Of one recording with windows of one length, from the face alone.
+
+    Attributes:
+      agree: share of the windows whose label is that of the whole recording.
+      changes: of the label, a minute.
+    """
+
+    agree: float
+    changes: float
+
+
+def from_face(answer: Prediction) -> Prediction | None:
+    """The answer as if there were no sound; windows without a face are left out."""
+    if "video" not in answer.streams:
+        return None
+
+    def only(one: Any) -> Any:
+        shares = one.streams["video"]
+        label = max(shares, key=lambda name: shares[name])
+        return replace(one, label=label, probabilities=shares, streams={"video": shares})
+
+    seen = tuple(only(window) for window in answer.windows if "video" in window.streams)
+    return replace(only(answer), windows=seen)
+
+
+def flicker(answer: Prediction) -> Flicker:
+    """How steady a time line is."""
+    labels = [window.label for window in answer.windows]
+    minutes = max(answer.duration_s, 1e-9) / 60
+    return Flicker(labels.count(answer.label) / len(labels), num_changes(answer) / minutes)
+
+
+def row(path: Path, ask: Callable[..., Prediction]) -> tuple[str, ...] | None:
+    """One recording's row; None where no face is found in it."""
+    short, usual = (from_face(ask(path, "largest", *how)) for how in (SHORT, USUAL))
+    if short is None or usual is None:
+        return None
+    plain = flicker(short)
+    calm = [flicker(smoothed(short, over_s)) for over_s in SMOOTH_S]
+    return (
+        f"`{path.name}`",
+        f"{usual.duration_s:.1f}",
+        f"{usual.face_coverage or 0:.0%}",
+        f"{usual.label} {usual.probabilities[usual.label]:.2f}",
+        f"{plain.agree:.0%} of {len(short.windows)}",
+        *(f"{one.changes:.0f}" for one in (plain, *calm)),
+        f"{flicker(usual).agree:.0%} of {len(usual.windows)}",
+    )
+
+
+def main(words: Sequence[str] = ()) -> int:
+    words = list(words or sys.argv[1:])
+    parser = report.parser(__doc__)
+    parser.add_argument("--model", type=Path, help="run or export [default: pretrained/emotion]")
+    parser.add_argument("--clips", type=Path, help="folder of recordings")
+    parser.add_argument("--results", type=Path, help="document whose section is rewritten")
+    chosen = parser.parse_args(words)
+    if chosen.clips is None and not chosen.quick:
+        parser.error("name a folder with --clips, or --quick")
+    from serving.boxed import EMOTION, boxed
+    from serving.loading import load
+
+    machine = report.machine()
+    recognizer = load(chosen.model or boxed(EMOTION), chosen.weights_dir)
+    rows = []
+    with report.work_folder(chosen.work) as work:
+        files = inputs.synthetic_corpus(work, True)[:1] if chosen.clips is None else []
+        if chosen.clips is not None:
+            found = sorted(chosen.clips.rglob("*"))
+            files = [path for path in found if path.suffix.lower() in MEDIA_SUFFIXES]
+        for path in files:
+            try:
+                made = row(path, recognizer)
+            except MediaError as error:
+                print(f"left out: {error}", file=sys.stderr)
+                continue
+            rows += [] if made is None else [made]
+    note = (
+        f"From the face alone, of {recognizer!r}; {len(rows)} of {len(files)} recordings show one."
+        " `answer`: mean probabilities over the windows of the whole recording. `agree`: share of"
+        " the windows that say the same. Short windows hold one to a few faces; `smoothed` is"
+        " `predict --smooth-s` on these. No recording's true label is looked at."
+    )
+    parts = [note, report.table(COLUMNS, rows)]
+    text = report.publish("Faces over time", "face_over_time", words, machine, parts, chosen.out)
+    if chosen.results is not None:
+        report.write_section(chosen.results, SECTION, text)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
