@@ -82,6 +82,34 @@ def pooled_scores(rows: Sequence[dict[str, str]], labels: Sequence[str]) -> dict
     }
 
 
+def uar_difference(
+    rows: Sequence[dict[str, str]], base: Sequence[dict[str, str]], labels: Sequence[str]
+) -> tuple[float, list[float] | None]:
+    """How far the UAR of one crossval is above another's of the same clips.
+
+    Args:
+      rows, base: of their `predictions.csv`, of the same speakers.
+    Returns:
+      the difference of the mean UARs, and its 95 % interval with whole speakers drawn again, the
+      same for both; None under three speakers.
+    Raises:
+      ValueError: other speakers.
+    """
+    if {row["speaker"] for row in rows} != {row["speaker"] for row in base}:
+        raise ValueError("the two crossvals are of other speakers")
+    means, drawn = [], []
+    for one in (rows, base):
+        truth, probabilities = _arrays(one, labels)
+        guesses = probabilities.argmax(axis=1)
+        means.append(metrics.accuracies(truth, guesses)["uar"])
+        drawn.append(metrics.resampled_uars(truth, guesses, [row["speaker"] for row in one]))
+    difference = float(means[0] - means[1])
+    if drawn[0] is None or drawn[1] is None:
+        return difference, None
+    ends = np.percentile(drawn[0] - drawn[1], [2.5, 97.5])
+    return difference, [float(value) for value in ends]
+
+
 def _arrays(rows: Sequence[dict[str, str]], labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """(predictions,) int truth and (predictions, classes) float64 probabilities."""
     number = {label: i for i, label in enumerate(labels)}

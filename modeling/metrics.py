@@ -65,6 +65,21 @@ def uar_interval(
     Returns:
       [low, high], or None under three speakers, of which an interval would say nothing.
     """
+    uars = resampled_uars(truth, guesses, speakers, seed)
+    return None if uars is None else [float(value) for value in np.percentile(uars, [2.5, 97.5])]
+
+
+def resampled_uars(
+    truth: np.ndarray, guesses: np.ndarray, speakers: Sequence[str], seed: int = 0
+) -> np.ndarray | None:
+    """(2000,) UARs of whole speakers drawn again; of single clips where no speaker is known.
+
+    With the same speakers and seed the same speakers are drawn, whatever the guesses: two models
+    can be compared draw by draw.
+
+    Returns:
+      None under three speakers.
+    """
     known = any(speakers)
     groups = np.array(speakers) if known else np.arange(len(truth)).astype(str)
     names = np.unique(groups)
@@ -77,7 +92,7 @@ def uar_interval(
         hits, clips = counts[rng.integers(len(names), size=len(names))].sum(axis=0)
         present = clips > 0
         uars.append(np.mean(hits[present] / clips[present]))
-    return [float(value) for value in np.percentile(uars, [2.5, 97.5])]
+    return np.array(uars)
 
 
 def _recall_counts(

@@ -18,7 +18,7 @@ from errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_OK, UserError
 from modeling import crossval_report, metrics, training
 from modeling.crossval import plan_crossval
 from modeling.crossval_folds import Fold, make_folds, splits_of_fold
-from modeling.crossval_scores import chance_ece, pooled_scores
+from modeling.crossval_scores import chance_ece, pooled_scores, uar_difference
 from modeling.recipes import Recipe
 from preprocessing import data_folder
 from preprocessing.data_folder import ClipRow, open_data_folder, read_rows, write_rows
@@ -163,6 +163,25 @@ def test_scores_of_several_seeds_are_means_over_seeds() -> None:
     assert found["num_clips"] == 60
     low, high = found["uar_ci95"]
     assert low < found["mean"]["uar"] < high
+
+
+def test_two_crossvals_are_compared_on_the_same_speakers() -> None:
+    one = made_up(num_seeds=1, num_clips=300)
+    same, ends = uar_difference(one, one, LABELS)
+    assert (same, ends) == (0.0, [0.0, 0.0])
+    right = [{**row, **{name: str(float(name == row["label"])) for name in LABELS}} for row in one]
+    difference, ends = uar_difference(right, one, LABELS)
+    found = pooled_scores(one, LABELS)
+    assert difference == pytest.approx(1 - found["mean"]["uar"])
+    assert ends is not None and 0 < ends[0] < difference < ends[1]
+    low, high = found["uar_ci95"]
+    assert ends == pytest.approx([1 - high, 1 - low]), "all is right whoever is drawn"
+    back, turned = uar_difference(one, right, LABELS)
+    assert turned is not None and [back, *turned] == pytest.approx(
+        [-difference, -ends[1], -ends[0]]
+    )
+    with pytest.raises(ValueError, match="of other speakers"):
+        uar_difference(one, [{**row, "speaker": "x"} for row in one], LABELS)
 
 
 # === The command ===

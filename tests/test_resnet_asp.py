@@ -93,6 +93,14 @@ def test_parameters_as_documented() -> None:
     assert resnet_asp((80, 301, 1), 8).count_params() == 257_591 + 192 + 1
 
 
+def test_plain_mean_pooling() -> None:
+    model = resnet_asp(SMALL, 7, pooling="mean")
+    assert model.output["embedding"].shape == (None, 96)
+    assert not any(isinstance(layer, AttentiveStatistics) for layer in model.layers)
+    with pytest.raises(UserError, match="pooling=max: must be attentive or mean"):
+        resnet_asp(SMALL, 7, pooling="max")
+
+
 @pytest.mark.parametrize("width", [1, 8, 24])
 def test_width_scales_the_channels(width: int) -> None:
     model = resnet_asp(SMALL, 7, width=width)

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
+from errors import UserError
 from modeling.encoders.batch_norm import MOMENTUM
 from modeling.encoders.input_shapes import require_picture
 from modeling.encoders.residual import normalised, residual_block
@@ -14,6 +15,7 @@ from modeling.encoders.residual import normalised, residual_block
 # One row a stage: channels at width 16, stride over bands and over frames. None works at the stem's
 # resolution, where few channels on large maps would take half the time of training.
 STAGES = ((24, (2, 2)), (40, (2, 2)), (64, (2, 1)), (96, (1, 1)))
+POOLINGS = ("attentive", "mean")
 BASE_WIDTH = 16
 MIN_PX = 16
 ATTENTION_DIM = 64
@@ -47,6 +49,7 @@ def resnet_asp(
     num_classes: int,
     width: int = BASE_WIDTH,
     dropout: float = 0.3,
+    pooling: str = "attentive",
 ) -> keras.Model:
     """Encoder of one spectrogram.
 
@@ -55,14 +58,17 @@ def resnet_asp(
       num_classes: outputs.
       width: channels of the stem; the others grow with it.
       dropout: before the head.
+      pooling: over time: "attentive" mean and deviation, or the plain "mean", of half the size.
     Returns:
       Model from `features` to {"logits": (batch, classes), "embedding": (batch, 12 x width)};
       257,591 parameters at (80, 301, 1), width 16 and 7 classes.
     Raises:
-      UserError: features of another shape.
+      UserError: features of another shape, or another `pooling`.
     Source: He et al. 2016 (blocks), Okabe et al. 2018 (pooling).
     """
     require_picture("resnet_asp", input_shape, MIN_PX)
+    if pooling not in POOLINGS:
+        raise UserError(f"pooling={pooling}: must be {' or '.join(POOLINGS)}")
     head = layers.Dense(num_classes, name="logits")
 
     # === Functional Model ===
@@ -71,9 +77,14 @@ def resnet_asp(
     for channels, stride in STAGES:
         x = residual_block(x, channels * width // BASE_WIDTH, stride)
     frames = ops.mean(x, axis=1)
-    hidden = layers.Dense(ATTENTION_DIM, activation="tanh", name="attention")(frames)
-    scores = layers.Dense(frames.shape[-1], name="scores")(hidden)
-    pooled = AttentiveStatistics(name="statistics")(frames, scores)
+    pooled = ops.mean(frames, axis=1) if pooling == "mean" else _attended(frames)
     embedding = layers.BatchNormalization(momentum=MOMENTUM, name="embedding")(pooled)
     logits = head(layers.Dropout(dropout)(embedding))
     return keras.Model(features, {"logits": logits, "embedding": embedding}, name="resnet_asp")
+
+
+def _attended(frames: Any) -> Any:
+    """Attentive statistics of (batch, frames, channels)."""
+    hidden = layers.Dense(ATTENTION_DIM, activation="tanh", name="attention")(frames)
+    scores = layers.Dense(frames.shape[-1], name="scores")(hidden)
+    return AttentiveStatistics(name="statistics")(frames, scores)
