@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import report, training_runs
-from benchmarks.training_runs import Part
+from benchmarks.training_runs import WORDS_EPOCHS, WORDS_LAST, Part
 from errors import UserError
 from serving import boxed, packing
 
@@ -20,8 +20,8 @@ MODELS = (boxed.EMOTION, boxed.WORDS)
 
 DEFAULTS = (
     Part("audio", "resnet-asp", "basic7", ("data/ravdess", "data/tess")),
-    Part("video", "s2-video", "basic7", ("data/fer2013",)),
-    Part("text", "text-cnn", "emotion6", ("data/emotion",)),
+    Part("video", "resnet-face", "basic7", ("data/fer2013",)),
+    Part("text", "text-cnn", "emotion6", ("data/emotion",), WORDS_EPOCHS, WORDS_LAST),
 )
 
 

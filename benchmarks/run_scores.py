@@ -14,15 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import report, scores, training_runs
-from benchmarks.training_runs import Part
+from benchmarks.training_runs import WORDS_EPOCHS, WORDS_LAST, Part
 from errors import UserError
 from preprocessing.data_folder import open_data_folder
-
-# The last epoch with averaged weights: nothing is chosen on the part that is scored.
-WORDS_LAST = (
-    *("class_weights=false", "optimizer=adamw", "weight_decay=0.01", "schedule=cosine"),
-    *("weight_averaging=0.99", "keep=last", "early_stopping=0", "label_smoothing=0.1"),
-)
 
 
 @dataclass(frozen=True)
@@ -54,7 +48,9 @@ SECTIONS = {
     "words": Section(
         "Words: the six classes of `emotion`",
         {
-            "text-cnn": Part("text", "text-cnn", "emotion6", _TEXTS, 8, WORDS_LAST, "validation"),
+            "text-cnn": Part(
+                "text", "text-cnn", "emotion6", _TEXTS, WORDS_EPOCHS, WORDS_LAST, "validation"
+            ),
             "tfidf": Part("text", "tfidf", "emotion6", _TEXTS, None, (), "validation"),
         },
         "Scored on the corpus's validation part, from scratch. `text-cnn` keeps the last epoch, so"

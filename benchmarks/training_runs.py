@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,13 @@ from errors import UserError
 from preprocessing.data_folder import is_data_folder, open_data_folder
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# Words: the last epoch with averaged weights, so that nothing is chosen on what validates.
+WORDS_LAST = (
+    *("class_weights=false", "optimizer=adamw", "weight_decay=0.01", "schedule=cosine"),
+    *("weight_averaging=0.99", "keep=last", "early_stopping=0", "label_smoothing=0.1"),
+)
+WORDS_EPOCHS = 8
 
 
 @dataclass(frozen=True)
@@ -107,12 +115,17 @@ def _require_same(part: Part, run: Path, seed: int) -> None:
     differing = {
         "recipe": info.recipe != wanted,
         "seed": info.seed != seed,
-        "data": [one["path"] for one in info.data] != list(part.data),
+        "data": _resolved(one["path"] for one in info.data) != _resolved(part.data),
     }
     if names := [name for name, other in differing.items() if other]:
         raise UserError(
             f"{run}: trained with another {' and '.join(names)}; remove it or choose another --runs"
         )
+
+
+def _resolved(paths: Iterable[str]) -> list[Path]:
+    """Where links lead to."""
+    return [Path(path).resolve() for path in paths]
 
 
 def _can_be_scored(part: Part) -> bool:

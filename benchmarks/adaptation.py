@@ -1,0 +1,163 @@
+"""What `train --init-from pretrained` gains on a few recordings of one's own.
+
+Each speaker whom the model in the box has not met is a user with a few labelled recordings: the
+model as it comes, a network trained on these recordings alone, and the model adapted to them are
+asked about the user's other recordings. Writes the section `adaptation` of docs/results.md.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+import registry
+from benchmarks import report, scores
+from preprocessing.clip import SPLITS
+from preprocessing.data_folder import ClipRow, DataFolder, Splits, open_data_folder
+from preprocessing.labels import LabelSet
+from preprocessing.splits import NOT_DISJOINT, natural_key
+
+SECTION = "adaptation"
+RECIPE, LABELS, STREAM = "resnet-asp", "basic7", "audio"
+# A small rate, so that little is forgotten; as docs/pretrained.md advises.
+ADAPTING = ("learning_rate=2e-4", "epochs=40")
+AS_IT_COMES, ALONE, ADAPTED = "as it comes", "trained on these alone", "adapted to these"
+COLUMNS = ("recordings a class", "users", "model", "clips asked", *scores.COLUMNS)
+
+
+def unmet(folder: DataFolder, model: Path) -> list[str]:
+    """Speakers whom nothing in the model's training or validation knows, in natural order."""
+    from modeling.run_folder import read_run
+
+    known = set(read_run(model).seen.speakers)
+    found = {row.speaker for row in folder.part("all") if row.speaker}
+    return sorted(found - known, key=natural_key)
+
+
+def divided(rows: Sequence[ClipRow], labels: LabelSet, count: int) -> Splits:
+    """`count` recordings of each class train, one more validates, all others are asked about.
+
+    They are taken evenly over the recordings in the order of their names.
+    """
+    parts: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for number in range(len(labels.labels)):
+        own = [row.id for row in rows if labels.index(row.label) == number]
+        places = set(np.linspace(0, len(own) - 1, min(count + 1, len(own))).round().astype(int))
+        chosen = sorted(places)
+        for place, name in enumerate(own):
+            split = "test" if place not in places else "train"
+            parts["validation" if chosen and place == chosen[-1] else split].append(name)
+    given = {split: tuple(names) for split, names in parts.items()}
+    return Splits(given, {"kind": "user", "recordings": count}, (NOT_DISJOINT,))
+
+
+def user_of(folder: DataFolder, speaker: str, count: int) -> DataFolder:
+    """The folder as if it held one user's recordings only."""
+    labels = registry.load("label-sets", LABELS)
+    rows = [
+        r for r in folder.part("all") if r.speaker == speaker and labels.index(r.label) is not None
+    ]
+    rows.sort(key=lambda row: natural_key(row.id))
+    return dataclasses.replace(folder, rows=tuple(rows), splits=divided(rows, labels, count))
+
+
+def asked(run: Path, user: DataFolder, out: Path) -> list[dict[str, str]]:
+    """Predictions of the user's other recordings.
+
+    The user is known to an adapted model, which is the point; the recordings are not.
+    """
+    from modeling.evaluation import PREDICTIONS, evaluate
+
+    evaluate(run, [user], "test", out, allow_leak=True, only=_only(run))
+    facts = {"seed": "0", "sex": "", "intensity": ""}
+    with open(out / PREDICTIONS, newline="", encoding="utf-8") as file:
+        return [{**facts, **row} for row in csv.DictReader(file)]
+
+
+def _only(run: Path) -> str:
+    """Of a fusion the stream that is asked."""
+    from modeling.run_folder import read_run
+
+    return STREAM if len(read_run(run).streams) > 1 else ""
+
+
+def trained(user: DataFolder, run: Path, start: Path | None, settings: Sequence[str]) -> Path:
+    """The recipe on the user's recordings, from `start` where there is one."""
+    from modeling.run_folder import is_run, read_run
+    from modeling.train_run import TrainOptions
+    from modeling.train_stream import train_stream
+
+    words = [f"labels={LABELS}", *(ADAPTING if start else ()), *settings]
+    recipe = registry.load("recipes", RECIPE).with_settings(words)
+    if not is_run(run) or not read_run(run).finished:
+        # The training part lies apart from what is asked; the speaker is the same on purpose.
+        blind = dataclasses.replace(
+            user,
+            splits=dataclasses.replace(user.splits, parts={**user.splits.parts, "test": ()}),
+        )
+        train_stream(recipe, [blind], TrainOptions(run, resume=is_run(run), init_from=start))
+    return run
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    words = list(sys.argv[1:] if words is None else words)
+    parser = report.parser(__doc__)
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="prepared corpora")
+    parser.add_argument("--model", type=Path, help="[default: pretrained/emotion]")
+    parser.add_argument("--runs", type=Path, default=Path("runs/adaptation"))
+    parser.add_argument("--recordings", type=int, nargs="+", default=[1, 3], help="of each class")
+    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE")
+    parser.add_argument("--results", type=Path, help="document whose section is rewritten")
+    chosen = parser.parse_args(words)
+    import quiet
+
+    quiet.import_tensorflow()
+    from modeling.crossval_scores import pooled_scores
+    from serving.boxed import EMOTION, boxed
+
+    machine = report.machine()
+    model = chosen.model or boxed(EMOTION)
+    users = [
+        (folder, speaker)
+        for folder in map(open_data_folder, chosen.data)
+        for speaker in unmet(folder, model)
+    ]
+    if not users:
+        raise SystemExit(f"{model}: knows every speaker of these data; give others with --data")
+    rows = []
+    for count in chosen.recordings:
+        found: dict[str, list[dict[str, str]]] = {AS_IT_COMES: [], ALONE: [], ADAPTED: []}
+        for folder, speaker in users:
+            user = user_of(folder, speaker, count)
+            home = chosen.runs / f"{speaker.replace('/', '-')}-{count}"
+            alone = trained(user, home / "alone", None, chosen.settings)
+            adapted = trained(user, home / "adapted", model, chosen.settings)
+            for name, run in ((AS_IT_COMES, model), (ALONE, alone), (ADAPTED, adapted)):
+                found[name] += asked(run, user, home / name.replace(" ", "-"))
+        labels = registry.load("label-sets", LABELS).labels
+        for name, predictions in found.items():
+            told = pooled_scores(predictions, labels)
+            facts = (str(count), str(len(users)), name, str(told["num_clips"]))
+            rows.append((*facts, *scores.cells(told)))
+    note = (
+        f"Sound, {LABELS}; each of {', '.join(speaker for _, speaker in users)} is a user whom the"
+        " model has not met. So many recordings of each class train, one more fits the temperature,"
+        " all others of the same person are asked about. Adapting:"
+        f" `--init-from pretrained {' '.join(f'--set {word}' for word in ADAPTING)}`."
+    )
+    parts = [note, report.table(COLUMNS, rows)]
+    text = report.publish(
+        "A few recordings of one's own", "adaptation", words, machine, parts, chosen.out
+    )
+    if chosen.results is not None:
+        report.write_section(chosen.results, SECTION, text)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
