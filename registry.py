@@ -495,6 +495,11 @@ TABLE: dict[str, dict[str, Entry]] = {
             _TRANSFORMS + "time_shift:TimeShift", "earlier or later", stream="audio"
         ),
         "gain": Entry(_TRANSFORMS + "gain:Gain", "louder or softer", stream="audio"),
+        "bandwidth": Entry(
+            _TRANSFORMS + "bandwidth:Bandwidth",
+            "nothing above a frequency, as on the telephone",
+            stream="audio",
+        ),
         "spec_augment": Entry(
             _TRANSFORMS + "spec_augment:SpecAugment",
             "masks of frequency and time, in the model",

@@ -18,8 +18,13 @@ FUSION = "late-fusion"
 MODELS = (boxed.EMOTION, boxed.WORDS)
 
 
+# As the recipe has it, and telephones: users' recordings come from anywhere.
+_HARDENED = (
+    "transforms=speed:probability=0.8,noise:probability=0.5,bandwidth:probability=0.3,time_shift,"
+    "spec_augment,mixup:alpha=0.3"
+)
 DEFAULTS = (
-    Part("audio", "resnet-asp", "basic7", ("data/ravdess", "data/tess")),
+    Part("audio", "resnet-asp", "basic7", ("data/ravdess", "data/tess"), None, (_HARDENED,)),
     Part("video", "resnet-face", "basic7", ("data/fer2013",)),
     Part("text", "text-cnn", "emotion6", ("data/emotion",), WORDS_EPOCHS, WORDS_LAST),
 )

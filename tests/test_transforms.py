@@ -12,6 +12,7 @@ import pytest
 import soundfile
 
 import registry
+from data_augmentation.bandwidth import Bandwidth
 from data_augmentation.brightness import Brightness
 from data_augmentation.chain import Chain
 from data_augmentation.crop_jitter import CropJitter
@@ -57,7 +58,7 @@ def signal_of(name: str) -> tuple[np.ndarray, tuple[int, ...]]:
 
 def test_the_table_holds_every_transform() -> None:
     names = set(registry.names("transforms"))
-    audio = {"noise", "speed", "time_stretch", "pitch_shift", "time_shift", "gain"}
+    audio = {"noise", "speed", "time_stretch", "pitch_shift", "time_shift", "gain", "bandwidth"}
     assert audio == set(AUDIO)
     assert {"flip", "crop_jitter", "brightness", "cutout"} == set(VIDEO)
     assert {"word_dropout", "word_swap", "typo"} == set(TEXT)
@@ -204,6 +205,8 @@ def test_empty_coloured_sliced_and_wrong_frames(name: str) -> None:
         (Noise, {"max_snr_db": float("inf")}, "max_snr_db.*inf"),
         (Gain, {"min_gain_db": 7.0}, "min_gain_db.*7.0 and 6.0"),
         (Speed, {"min_speed": 0.0}, "min_speed.*0.0"),
+        (Bandwidth, {"min_cutoff_hz": 100.0}, "min_cutoff_hz.*100.0"),
+        (Bandwidth, {"max_cutoff_hz": 2000.0}, "min_cutoff_hz.*3400.0 and 2000.0"),
         (TimeStretch, {"max_rate": 9.0}, "max_rate.*9.0"),
         (PitchShift, {"min_semitones": -30.0}, "min_semitones.*-30.0"),
         (TimeShift, {"max_shift_s": -1.0}, "max_shift_s.*-1.0"),
@@ -217,6 +220,19 @@ def test_empty_coloured_sliced_and_wrong_frames(name: str) -> None:
 def test_wrong_fields_are_refused(made: Any, fields: dict[str, float], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         made(**fields)
+
+
+@pytest.mark.parametrize("rate_hz", [16_000, 44_100])
+def test_bandwidth_passes_what_is_below_and_nothing_above(rate_hz: int) -> None:
+    time_s = np.arange(rate_hz) / rate_hz
+    low, high = (0.3 * np.sin(2 * np.pi * hz * time_s) for hz in (1000, 5000))
+    heard = Bandwidth().apply((low + high).astype(np.float32), rate_hz, cutoff_hz=3400.0)
+    assert heard.size == rate_hz
+    inner = slice(rate_hz // 10, -rate_hz // 10)  # without the ends
+    assert np.abs(heard - low)[inner].max() < 0.01
+    whole = low.astype(np.float32)
+    for cutoff_hz in (rate_hz / 2, 90_000.0):
+        assert Bandwidth().apply(whole, rate_hz, cutoff_hz=cutoff_hz) is whole
 
 
 # === Real speech ===
