@@ -7,6 +7,7 @@ asked about the user's other recordings. Writes the section `adaptation` of docs
 
 from __future__ import annotations
 
+import argparse
 import csv
 import dataclasses
 import sys
@@ -16,10 +17,14 @@ from pathlib import Path
 import numpy as np
 
 import registry
+import storage
 from benchmarks import report, scores
+from benchmarks.training_runs import is_trained
+from errors import UserError
 from preprocessing.clip import SPLITS
 from preprocessing.data_folder import ClipRow, DataFolder, Splits, open_data_folder
 from preprocessing.labels import LabelSet
+from preprocessing.leaks import Seen, crossings
 from preprocessing.splits import NOT_DISJOINT, natural_key
 
 SECTION = "adaptation"
@@ -56,6 +61,17 @@ def divided(rows: Sequence[ClipRow], labels: LabelSet, count: int) -> Splits:
     return Splits(given, {"kind": "user", "recordings": count}, (NOT_DISJOINT,))
 
 
+def require_apart(user: DataFolder) -> None:
+    """No recording and no content trains and is asked about.
+
+    Raises:
+      UserError: naming it.
+    """
+    learnt = Seen.of([*user.part("train"), *user.part("validation")])
+    if found := crossings(learnt, user.part("test"), compare_speakers=False):
+        raise UserError(f"{user.path}: {'; '.join(found)} would train and be asked about")
+
+
 def user_of(folder: DataFolder, speaker: str, count: int) -> DataFolder:
     """The folder as if it held one user's recordings only."""
     labels = registry.load("label-sets", LABELS)
@@ -88,25 +104,48 @@ def _only(run: Path) -> str:
 
 def trained(user: DataFolder, run: Path, start: Path | None, settings: Sequence[str]) -> Path:
     """The recipe on the user's recordings, from `start` where there is one."""
-    from modeling.run_folder import is_run, read_run
+    from modeling.run_folder import is_run
     from modeling.train_run import TrainOptions
     from modeling.train_stream import train_stream
 
     words = [f"labels={LABELS}", *(ADAPTING if start else ()), *settings]
     recipe = registry.load("recipes", RECIPE).with_settings(words)
-    if not is_run(run) or not read_run(run).finished:
-        # The training part lies apart from what is asked; the speaker is the same on purpose.
-        blind = dataclasses.replace(
-            user,
-            splits=dataclasses.replace(user.splits, parts={**user.splits.parts, "test": ()}),
-        )
+    # What is asked is kept apart by `require_apart`; the speaker is the same on purpose.
+    parts = {**user.splits.parts, "test": ()}
+    blind = dataclasses.replace(user, splits=dataclasses.replace(user.splits, parts=parts))
+    if not is_trained(run, recipe, [blind], 0):
         train_stream(recipe, [blind], TrainOptions(run, resume=is_run(run), init_from=start))
     return run
 
 
+def of_count(
+    users: list[tuple[DataFolder, str]], model: Path, count: int, chosen: argparse.Namespace
+) -> list[tuple[str, ...]]:
+    """The rows of the three models, with so many recordings a class."""
+    from modeling.crossval_scores import pooled_scores
+    from modeling.run_folder import BEST
+
+    version = storage.file_sha256(model / BEST)[:8]
+    found: dict[str, list[dict[str, str]]] = {AS_IT_COMES: [], ALONE: [], ADAPTED: []}
+    for folder, speaker in users:
+        user = user_of(folder, speaker, count)
+        require_apart(user)
+        home = chosen.runs / f"{speaker.replace('/', '-')}-{count}-{version}"
+        alone = trained(user, home / "alone", None, chosen.settings)
+        adapted = trained(user, home / "adapted", model, chosen.settings)
+        for name, run in ((AS_IT_COMES, model), (ALONE, alone), (ADAPTED, adapted)):
+            found[name] += asked(run, user, home / name.replace(" ", "-"))
+    rows: list[tuple[str, ...]] = []
+    for name, predictions in found.items():
+        told = pooled_scores(predictions, registry.load("label-sets", LABELS).labels)
+        facts = (str(count), str(len(users)), name, str(told["num_clips"]))
+        rows.append((*facts, *scores.cells(told)))
+    return rows
+
+
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
-    parser = report.parser(__doc__)
+    parser = report.parser(__doc__, has_quick=False)
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="prepared corpora")
     parser.add_argument("--model", type=Path, help="[default: pretrained/emotion]")
     parser.add_argument("--runs", type=Path, default=Path("runs/adaptation"))
@@ -117,37 +156,25 @@ def main(words: Sequence[str] | None = None) -> int:
     import quiet
 
     quiet.import_tensorflow()
-    from modeling.crossval_scores import pooled_scores
     from serving.boxed import EMOTION, boxed
 
     machine = report.machine()
     model = chosen.model or boxed(EMOTION)
-    users = [
-        (folder, speaker)
-        for folder in map(open_data_folder, chosen.data)
-        for speaker in unmet(folder, model)
-    ]
-    if not users:
-        raise SystemExit(f"{model}: knows every speaker of these data; give others with --data")
-    rows = []
-    for count in chosen.recordings:
-        found: dict[str, list[dict[str, str]]] = {AS_IT_COMES: [], ALONE: [], ADAPTED: []}
-        for folder, speaker in users:
-            user = user_of(folder, speaker, count)
-            home = chosen.runs / f"{speaker.replace('/', '-')}-{count}"
-            alone = trained(user, home / "alone", None, chosen.settings)
-            adapted = trained(user, home / "adapted", model, chosen.settings)
-            for name, run in ((AS_IT_COMES, model), (ALONE, alone), (ADAPTED, adapted)):
-                found[name] += asked(run, user, home / name.replace(" ", "-"))
-        labels = registry.load("label-sets", LABELS).labels
-        for name, predictions in found.items():
-            told = pooled_scores(predictions, labels)
-            facts = (str(count), str(len(users)), name, str(told["num_clips"]))
-            rows.append((*facts, *scores.cells(told)))
+    with report.user_errors():
+        users = [
+            (folder, speaker)
+            for folder in map(open_data_folder, chosen.data)
+            for speaker in unmet(folder, model)
+        ]
+        if not users:
+            raise UserError(f"{model}: knows every speaker of these data; give others with --data")
+        rows = [
+            line for count in chosen.recordings for line in of_count(users, model, count, chosen)
+        ]
     note = (
         f"Sound, {LABELS}; each of {', '.join(speaker for _, speaker in users)} is a user whom the"
         " model has not met. So many recordings of each class train, one more fits the temperature,"
-        " all others of the same person are asked about. Adapting:"
+        " all others of the same person are asked about. 95 %: whole speakers resampled. Adapting:"
         f" `--init-from pretrained {' '.join(f'--set {word}' for word in ADAPTING)}`."
     )
     parts = [note, report.table(COLUMNS, rows)]

@@ -54,11 +54,11 @@ def from_face(answer: Prediction) -> Prediction | None:
     return replace(only(answer), windows=seen)
 
 
-def flicker(answer: Prediction) -> Flicker:
-    """How steady a time line is."""
+def flicker(answer: Prediction, label: str) -> Flicker:
+    """How steady a time line is, and how near to `label`."""
     labels = [window.label for window in answer.windows]
     minutes = max(answer.duration_s, 1e-9) / 60
-    return Flicker(labels.count(answer.label) / len(labels), num_changes(answer) / minutes)
+    return Flicker(labels.count(label) / len(labels), num_changes(answer) / minutes)
 
 
 def row(path: Path, ask: Callable[..., Prediction]) -> tuple[str, ...] | None:
@@ -66,8 +66,8 @@ def row(path: Path, ask: Callable[..., Prediction]) -> tuple[str, ...] | None:
     short, usual = (from_face(ask(path, "largest", *how)) for how in (SHORT, USUAL))
     if short is None or usual is None:
         return None
-    plain = flicker(short)
-    calm = [flicker(smoothed(short, over_s)) for over_s in SMOOTH_S]
+    plain = flicker(short, usual.label)
+    calm = [flicker(smoothed(short, over_s), usual.label) for over_s in SMOOTH_S]
     return (
         f"`{path.name}`",
         f"{usual.duration_s:.1f}",
@@ -75,7 +75,7 @@ def row(path: Path, ask: Callable[..., Prediction]) -> tuple[str, ...] | None:
         f"{usual.label} {usual.probabilities[usual.label]:.2f}",
         f"{plain.agree:.0%} of {len(short.windows)}",
         *(f"{one.changes:.0f}" for one in (plain, *calm)),
-        f"{flicker(usual).agree:.0%} of {len(usual.windows)}",
+        f"{flicker(usual, usual.label).agree:.0%} of {len(usual.windows)}",
     )
 
 
@@ -99,6 +99,8 @@ def main(words: Sequence[str] = ()) -> int:
         if chosen.clips is not None:
             found = sorted(chosen.clips.rglob("*"))
             files = [path for path in found if path.suffix.lower() in MEDIA_SUFFIXES]
+            if not files:
+                parser.error(f"--clips {chosen.clips}: no recording in it")
         for path in files:
             try:
                 made = row(path, recognizer)

@@ -77,7 +77,7 @@ def variants() -> dict[str, Variant]:
 
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
-    parser = report.parser(__doc__)
+    parser = report.parser(__doc__, has_quick=False)
     known = variants()
     parser.add_argument("--data", type=Path, required=True, help="prepared RAVDESS")
     parser.add_argument("--also", type=Path, help="prepared TESS, for the row that has it")
@@ -90,9 +90,12 @@ def main(words: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(words)
     names = [BASE, *(chosen.variants or list(known)[1:])]
     if chosen.also is None:
+        if needing := [name for name in chosen.variants or () if known[name].is_with_other]:
+            parser.error(f"--variants {needing[0]!r} needs --also")
         names = [name for name in names if not known[name].is_with_other]
     machine = report.machine()
-    done = {name: _crossval(chosen, name, known[name]) for name in names}
+    with report.user_errors():
+        done = {name: _crossval(chosen, name, known[name]) for name in names}
     base = done[BASE]
     parts = [_note(chosen, base[1]), report.table(COLUMNS, _rows(done))]
     text = report.publish(
@@ -154,8 +157,9 @@ def _note(chosen: Any, predictions: Sequence[dict[str, str]]) -> str:
     return (
         f"`{RECIPE}` with {chosen.epochs} epochs in place of its own, {LABELS}, {speakers}"
         f" speakers, folds: {chosen.folds}, seeds: {chosen.seeds}. Of a difference, both are asked"
-        " about the same clips and whole speakers are resampled 2,000 times; an interval that holds"
-        " 0 tells nothing."
+        " about the same clips and whole speakers are resampled 2,000 times. The intervals know"
+        " nothing of other seeds and are not corrected for the number of rows: one that holds 0"
+        " tells nothing, one that just misses it little."
     )
 
 

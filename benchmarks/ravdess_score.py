@@ -37,7 +37,7 @@ SECTION = "ravdess"
 
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
-    parser = report.parser(__doc__)
+    parser = report.parser(__doc__, has_quick=False)
     parser.add_argument("--data", type=Path, required=True, help="records with sound and OpenFace")
     parser.add_argument("--runs", type=Path, default=Path("runs/ravdess-score"))
     parser.add_argument("--folds", default="5")
@@ -46,15 +46,16 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, help="document whose section is rewritten")
     chosen = parser.parse_args(words)
     machine = report.machine()
-    crossvals = _crossvals(chosen)
-    rows = _neural(crossvals) + _classical(chosen, crossvals[0])
+    with report.user_errors():
+        crossvals = _crossvals(chosen)
+        rows = _neural(crossvals) + _classical(chosen, crossvals[0])
     first = crossvals[0][1]
     revisions = ", ".join(sorted({pair["git_revision"] or "unknown" for pair in first["pairs"]}))
     note = (
         f"{first['num_clips']} clips of {first['num_speakers']} speakers, {LABELS}, folds:"
         f" {len(first['folds'])} of whole speakers, seeds: {first['num_seeds']}; trained by"
         f" revision {revisions}, data {first['data']['digest']} ({first['data']['licence']})."
-        " The mean over seeds, ± the sample deviation over them."
+        " The mean over seeds, ± the sample deviation over them; 95 %: whole speakers resampled."
     )
     parts = [note, report.table(COLUMNS, rows)]
     text = report.publish(

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import storage
+from errors import UserError
 from opencv_model.choose import open_detector
 from opencv_model.detector import FaceDetector
 from registry import names
@@ -21,14 +22,29 @@ from registry import names
 # === Options ===
 
 
-def parser(description: str | None) -> argparse.ArgumentParser:
-    """Options that all benchmarks take."""
+def parser(description: str | None, has_quick: bool = True) -> argparse.ArgumentParser:
+    """Options that all benchmarks take.
+
+    Args:
+      has_quick: False for what trains on real data only.
+    """
     made = argparse.ArgumentParser(description=description)
     made.add_argument("--out", type=Path, help="also write the table to this file")
-    made.add_argument("--quick", action="store_true", help="tiny synthetic input, a few seconds")
+    if has_quick:
+        text = "tiny synthetic input, a few seconds"
+        made.add_argument("--quick", action="store_true", help=text)
     made.add_argument("--work", type=Path, help="where made inputs are kept and found again")
     made.add_argument("--weights-dir", type=Path, help="where detector weights lie")
     return made
+
+
+@contextlib.contextmanager
+def user_errors() -> Iterator[None]:
+    """Ends the program with one line where the user can mend something."""
+    try:
+        yield
+    except UserError as error:
+        raise SystemExit(f"Error: {error}") from error
 
 
 @contextlib.contextmanager
@@ -44,8 +60,6 @@ def work_folder(chosen: Path | None) -> Iterator[Path]:
 
 def detectors_present(weights_dir: Path | None) -> dict[str, FaceDetector]:
     """Every detector that can be opened without fetching anything, by name."""
-    from errors import UserError
-
     opened = {}
     for name in names("detectors"):
         try:

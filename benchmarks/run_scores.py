@@ -15,7 +15,6 @@ from pathlib import Path
 
 from benchmarks import report, scores, training_runs
 from benchmarks.training_runs import Part
-from errors import UserError
 from preprocessing.data_folder import open_data_folder
 
 
@@ -26,11 +25,13 @@ class Section:
     Attributes:
       parts: name of the run -> what is trained; the first `--seeds` seeds of each.
       note: what a reader must know.
+      by_speaker: the clips that are scored have speakers.
     """
 
     title: str
     parts: dict[str, Part]
     note: str
+    by_speaker: bool = False
 
 
 _FACES, _TEXTS, _VOICES = ("data/fer2013",), ("data/emotion",), ("data/ravdess",)
@@ -63,6 +64,7 @@ SECTIONS = {
         "Trained on actors 1-14, chosen on 15 and 16, tested on 17-20 (`split --test-speakers 17-20"
         " --val-speakers 15,16`): four speakers are few, see the folds above. `s0-alexnet` and"
         " `s0-resnet34` are stopped long before they converge.",
+        by_speaker=True,
     ),
     "face": Section(
         "Face: FER2013, one network",
@@ -90,7 +92,7 @@ COLUMNS = ("network", "parameters", "epochs", "s an epoch", "clips", *scores.COL
 
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
-    parser = report.parser(__doc__)
+    parser = report.parser(__doc__, has_quick=False)
     parser.add_argument("section", choices=SECTIONS)
     parser.add_argument("--data", help="prepared data [default: data/ravdess, fer2013, emotion]")
     parser.add_argument("--runs", type=Path, help="[default: runs/SECTION]")
@@ -103,7 +105,7 @@ def main(words: Sequence[str] | None = None) -> int:
         parser.error(f"--only {' '.join(unknown)}: choose from {', '.join(section.parts)}")
     machine = report.machine()
     runs, rows, facts = chosen.runs or Path("runs") / chosen.section, [], set()
-    try:
+    with report.user_errors():
         for name, part in section.parts.items():
             if chosen.only and name not in chosen.only:
                 continue
@@ -111,9 +113,10 @@ def main(words: Sequence[str] | None = None) -> int:
                 part = dataclasses.replace(part, data=(chosen.data,))
             rows.append(scored(name, part, runs, chosen.seeds))
             facts.add(_data_told(part))
-    except UserError as error:
-        raise SystemExit(f"Error: {error}") from error
-    note = f"{'; '.join(sorted(facts))}; seeds: {chosen.seeds}. {section.note}"
+    unit = "whole speakers" if section.by_speaker else "single clips, for none has a speaker,"
+    note = (
+        f"{'; '.join(sorted(facts))}; seeds: {chosen.seeds}; 95 %: {unit} resampled. {section.note}"
+    )
     parts = [note, report.table(COLUMNS, rows)]
     text = report.publish(section.title, "run_scores", words, machine, parts, chosen.out)
     if chosen.results is not None:

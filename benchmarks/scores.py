@@ -1,4 +1,4 @@
-"""Scores of out-of-fold or cross-corpus predictions as cells of a table."""
+"""Scores of predictions as cells of a table; the note above it says what was resampled."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from preprocessing.data_folder import ClipRow
 from preprocessing.labels import LabelSet
 
-COLUMNS = ("UAR", "95 % by speaker", "WA", "macro-F1", "ECE", "by chance")
+COLUMNS = ("UAR", "95 %", "WA", "macro-F1", "ECE", "by chance")
 
 
 def cells(scores: dict[str, Any]) -> tuple[str, ...]:
@@ -43,7 +43,7 @@ def as_predictions(
             "speaker": row.speaker,
             "sex": row.attributes.get("sex", ""),
             "intensity": row.attributes.get("intensity", ""),
-            "label": labels.labels[labels.index(row.label) or 0],
+            "label": labels.labels[labels.index(row.label)],  # type: ignore[index]
             **{name: str(p) for name, p in zip(labels.labels, shares, strict=True)},
         }
         for row, shares in zip(rows, probabilities, strict=True)

@@ -5,13 +5,18 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import registry
+import storage
 from errors import UserError
-from preprocessing.data_folder import is_data_folder, open_data_folder
+from preprocessing.data_folder import DataFolder, is_data_folder, open_data_folder
+
+if TYPE_CHECKING:
+    from modeling.recipes import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -73,7 +78,7 @@ def require_data(part: Part) -> None:
         if not is_data_folder(Path(path)):
             raise UserError(
                 f"{path}: no prepared data; make it with `python cli.py preprocess --source FOLDER"
-                f" --out {path}`, or name another with --{part.stream}-data"
+                f" --out {path}`, or name another folder"
             )
 
 
@@ -93,9 +98,37 @@ def train_part(part: Part, run: Path, seed: int) -> None:
         words += [word for path in part.data for word in ("--data", path)]
         words += [word for value in part.set_words for word in ("--set", value)]
         cli("train", *words, *(["--resume"] if there == "unfinished" else []))
-    if not (run / "evaluation" / "metrics.json").is_file() and _can_be_scored(part):
+    if _scored_on(run) != part.scored_on and _can_be_scored(part):
         words = [word for path in part.data for word in ("--data", path)]
         cli("evaluate", "--run", run, "--split", part.scored_on, *words)
+
+
+def _scored_on(run: Path) -> str:
+    """The split that an earlier evaluation is of; "" without one."""
+    path = run / "evaluation" / "metrics.json"
+    return str(storage.read_json(path)["split"]) if path.is_file() else ""
+
+
+def is_trained(run: Path, recipe: Recipe, folders: Sequence[DataFolder], seed: int) -> bool:
+    """Whether a run is finished; what is there must be of this training.
+
+    Raises:
+      UserError: a run, finished or not, of another recipe, data, split or seed.
+    """
+    from modeling.run_folder import describe_data, read_run
+
+    there = state(run)
+    if there == "absent":
+        return False
+    info, keys = read_run(run), ("digest", "split_digest")
+    mine, theirs = (
+        [[one[key] for key in keys] for one in told]
+        for told in (describe_data(tuple(folders)), info.data)
+    )
+    _refuse(
+        run, {"recipe": info.recipe != recipe, "seed": info.seed != seed, "data": mine != theirs}
+    )
+    return there == "finished"
 
 
 def state(run: Path) -> str:
@@ -117,6 +150,10 @@ def _require_same(part: Part, run: Path, seed: int) -> None:
         "seed": info.seed != seed,
         "data": _resolved(one["path"] for one in info.data) != _resolved(part.data),
     }
+    _refuse(run, differing)
+
+
+def _refuse(run: Path, differing: dict[str, bool]) -> None:
     if names := [name for name, other in differing.items() if other]:
         raise UserError(
             f"{run}: trained with another {' and '.join(names)}; remove it or choose another --runs"

@@ -18,8 +18,8 @@ class MixStyle(SpectrogramTransform):
     """Gives each band a mean and deviation over time between its own and another example's.
 
     The label stays: what a band does over time is kept, only where it lies changes. The share of
-    the own statistics is drawn from Beta(alpha, alpha), one for each example, and is a half at
-    least.
+    the own statistics is drawn from Beta(alpha, alpha). Unlike in the paper it is a half at least,
+    since level tells of emotion, too, and is drawn for each example rather than for the batch.
 
     Args:
       alpha: of the beta distribution, above 0.

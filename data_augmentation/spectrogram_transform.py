@@ -56,12 +56,13 @@ class SpectrogramTransform(keras.layers.Layer):
     def change(self, spectrogram: Any) -> Any:
         """Draws for each example and applies it."""
 
-    def begin_epoch(self, epoch: int) -> None:
-        """Makes what is drawn in an epoch depend on (seed, epoch) and the step within it only.
+    def begin_epoch(self, epoch: int, *keys: int) -> None:
+        """Makes what is drawn in an epoch depend on (seed, epoch, keys) and the step in it only.
 
-        Call it before each epoch, so that a resumed training repeats an undisturbed one.
+        Call it before each epoch, so that a resumed training repeats an undisturbed one; with keys
+        of its own for each layer and each training, so that they do not draw alike.
         """
-        epoch_seed = np.random.default_rng([self.seed, epoch]).integers(2**31)
+        epoch_seed = np.random.default_rng([self.seed, epoch, *keys]).integers(2**31)
         self.seed_generator.state.assign(np.array([epoch_seed, 0], dtype="uint32"))
 
     def compute_output_shape(self, input_shape: Any) -> Any:

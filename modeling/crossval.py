@@ -26,6 +26,7 @@ from modeling.train_stream import train_stream
 from preprocessing.clip import SPLITS, STREAMS
 from preprocessing.data_folder import ClipRow, DataFolder, Splits
 from preprocessing.labels import LabelSet
+from preprocessing.leaks import Seen, crossings
 
 PLAN = "plan.json"
 DONE = "done.json"
@@ -121,7 +122,7 @@ def plan_crossval(
       also: folders that train only.
     Raises:
       UserError: no clip, no speakers, folds that cannot be, a fusion without its parts, or a
-        folder that adds nothing.
+        folder that adds nothing or shows what `data` shows.
     """
     streams = [part.stream for part in parts] or [recipe.stream]
     _require_parts(recipe, streams if parts else [])
@@ -141,6 +142,7 @@ def plan_crossval(
                 f"--also-train {folder.path}: no clip has a label of {recipe.labels} and a stream"
                 f" of {', '.join(streams)}; leave it out"
             )
+    _require_other(rows, also)
     return Crossval(
         recipe,
         tuple(parts),
@@ -152,6 +154,19 @@ def plan_crossval(
         parts_from,
         also=tuple(map(_only_training, also)),
     )
+
+
+def _require_other(rows: Sequence[ClipRow], also: Sequence[DataFolder]) -> None:
+    """What only trains shows nobody and nothing that is scored, nor anything twice."""
+    seen = Seen.of(rows)
+    for folder in also:
+        own = folder.part("all")
+        if found := crossings(seen, own):
+            raise UserError(
+                f"--also-train {folder.path}: {'; '.join(found)} stands in --data or another"
+                " --also-train, too; leave it out"
+            )
+        seen |= Seen.of(own)
 
 
 def _only_training(folder: DataFolder) -> DataFolder:

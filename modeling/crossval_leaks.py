@@ -123,7 +123,7 @@ def leaking(crossval: Crossval, kind: str) -> Crossval:
 
     A fusion trains its streams anew, with the same fault.
     """
-    recipe, parts, data = crossval.recipe, crossval.parts, crossval.data
+    recipe, parts, data, also = crossval.recipe, crossval.parts, crossval.data, crossval.also
     folds = crossval.folds
     splits = [data_of(crossval, fold).splits for fold in folds]
     if kind == RANDOM_SPLIT:
@@ -136,6 +136,8 @@ def leaking(crossval: Crossval, kind: str) -> Crossval:
         parts = tuple(dataclasses.replace(part, keep="best") for part in parts)
     elif isinstance(data, FeatureTable):
         data = _table_by_speaker(data, recipe.features)
+        tables = [table for table in also if isinstance(table, FeatureTable)]
+        also = tuple(_table_by_speaker(table, recipe.features) for table in tables)
     note = NOTES[kind]
     return dataclasses.replace(
         crossval,
@@ -147,6 +149,7 @@ def leaking(crossval: Crossval, kind: str) -> Crossval:
         out=crossval.out / f"leak-{kind}",
         parts_from=None,
         leak=kind,
+        also=also,
         splits=tuple(dataclasses.replace(s, notes=(*s.notes, note)) for s in splits),
     )
 

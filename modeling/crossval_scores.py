@@ -87,16 +87,19 @@ def uar_difference(
 ) -> tuple[float, list[float] | None]:
     """How far the UAR of one crossval is above another's of the same clips.
 
+    The interval tells how far other speakers might differ; not how far other seeds might.
+
     Args:
-      rows, base: of their `predictions.csv`, of the same speakers.
+      rows, base: of their `predictions.csv`: the same clips and seeds.
     Returns:
       the difference of the mean UARs, and its 95 % interval with whole speakers drawn again, the
       same for both; None under three speakers.
     Raises:
-      ValueError: other speakers.
+      ValueError: other clips or seeds.
     """
-    if {row["speaker"] for row in rows} != {row["speaker"] for row in base}:
-        raise ValueError("the two crossvals are of other speakers")
+    keys = ("seed", "id", "speaker", "label")
+    if {tuple(r[k] for k in keys) for r in rows} != {tuple(r[k] for k in keys) for r in base}:
+        raise ValueError("the two crossvals are of other clips or seeds")
     means, drawn = [], []
     for one in (rows, base):
         truth, probabilities = _arrays(one, labels)

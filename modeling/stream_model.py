@@ -12,6 +12,7 @@ import keras
 
 import registry
 from data_augmentation.chain import parse_transforms
+from data_augmentation.spectrogram_transform import SpectrogramTransform
 from errors import UserError
 from modeling.features.front_end import Features, FrontEnd
 from modeling.input_spec import InputSpec
@@ -142,11 +143,11 @@ def _require_places(network: keras.Model, num_tokens: int, recipe: Recipe) -> No
 def _augmented(x: Any, recipe: Recipe) -> Any:
     """Transforms that work on features, (batch, bands, frames, 1), while training only."""
     for transform in parse_transforms(recipe.transforms):
-        if isinstance(transform, keras.layers.Layer):
+        if isinstance(transform, SpectrogramTransform):
             if len(x.shape) != 4 or x.shape[-1] != 1:
                 raise UserError(
-                    f"transforms={recipe.transforms}: one is for spectrogram pictures,"
-                    f" features {recipe.features!r} are none; leave it out"
+                    f"transforms={recipe.transforms}: {transform.name_in_recipes} is for"
+                    f" spectrogram pictures, features {recipe.features!r} are none; leave it out"
                 )
             shape = tuple(x.shape[1:])
             x = transform(keras.layers.Reshape(shape[:-1])(x))

@@ -27,6 +27,8 @@ from modeling.pretrained import BASE
 from modeling.recipes import Recipe
 
 STATE_MEMBER = "affectstream/training.json"
+# Averaged weights reach back over this share of all steps at most.
+AVERAGED_SHARE = 0.1
 METRIC_COLUMNS = ("loss", "wa", "uar", "val_loss", "val_wa", "val_uar")
 COLUMNS = ("epoch", *METRIC_COLUMNS, "learning_rate", "seconds", "input_wait_share", "best")
 
@@ -183,7 +185,7 @@ class Trainer:
             self._optimizer.learning_rate = self.recipe.learning_rate * share
         for place, layer in enumerate(self.model._flatten_layers()):
             if isinstance(layer, SpectrogramTransform):
-                layer.begin_epoch(epoch)
+                layer.begin_epoch(epoch, self._seed, place)
             elif hasattr(layer, "seed_generator"):
                 start = keyed_rng(self._seed, epoch, str(place), "dropout").integers(2**31)
                 layer.seed_generator.state.assign(np.array([start, 0], "uint32"))
@@ -273,7 +275,11 @@ def fit(
 
 
 def make_optimizer(recipe: Recipe, total_steps: int) -> keras.optimizers.Optimizer:
-    """The recipe's optimizer with its schedule; loss scaling where the policy is half precision."""
+    """The recipe's optimizer with its schedule; loss scaling where the policy is half precision.
+
+    Averaged weights reach back over a tenth of the training at most: of a training of few steps a
+    longer average would be that of its beginning.
+    """
     rate: Any = recipe.learning_rate
     if recipe.schedule == "cosine":
         warmup = max(1, total_steps // 20)
@@ -282,7 +288,8 @@ def make_optimizer(recipe: Recipe, total_steps: int) -> keras.optimizers.Optimiz
         )
     settings: dict[str, Any] = {}
     if recipe.weight_averaging:
-        settings = {"use_ema": True, "ema_momentum": recipe.weight_averaging}
+        longest = max(0.0, 1.0 - 1.0 / (AVERAGED_SHARE * total_steps))
+        settings = {"use_ema": True, "ema_momentum": min(recipe.weight_averaging, longest)}
     if recipe.optimizer == "adamw":
         settings["weight_decay"] = recipe.weight_decay
         optimizer: Any = keras.optimizers.AdamW(rate, **settings)

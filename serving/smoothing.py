@@ -19,7 +19,8 @@ def smoothed(prediction: Prediction, over_s: float) -> Prediction:
     stream that a window lacks stays missing there. The answer for the whole recording stays.
 
     Args:
-      over_s: seconds, above 0; below twice the hop nothing changes.
+      over_s: seconds, above 0; below twice the smallest step from window to window (the last one
+        may be shorter than the hop) nothing changes.
     Raises:
       ValueError: `over_s` is not above 0.
     """

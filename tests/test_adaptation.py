@@ -65,7 +65,7 @@ def test_three_models_are_asked_the_same(
         ["2", "2", adaptation.ALONE, "14"],
         ["2", "2", adaptation.ADAPTED, "14"],
     ]
-    home = tmp_path / "runs" / "new-toy-01-2"
+    (home,) = (tmp_path / "runs").glob("new-toy-01-2-*")
     started = json.loads((home / "adapted" / "run.json").read_text())
     assert started["leak_allowed"] is False
     asked = (home / "as-it-comes" / "predictions.csv").read_text()

@@ -213,7 +213,7 @@ def test_make(
     with pytest.raises(UserError, match="audio: trained with another recipe and seed"):
         pretrained.make([other, parts[1]], ["emotion"], runs, tmp_path / "box", 1, "it")
     absent = replace(parts[0], data=(str(tmp_path / "none"),))
-    with pytest.raises(UserError, match=r"none: no prepared data; .* --audio-data"):
+    with pytest.raises(UserError, match=r"none: no prepared data; .* or name another folder"):
         training_runs.train_part(absent, tmp_path / "new", 0)
 
 

@@ -180,7 +180,7 @@ def test_two_crossvals_are_compared_on_the_same_speakers() -> None:
     assert turned is not None and [back, *turned] == pytest.approx(
         [-difference, -ends[1], -ends[0]]
     )
-    with pytest.raises(ValueError, match="of other speakers"):
+    with pytest.raises(ValueError, match="of other clips or seeds"):
         uar_difference(one, [{**row, "speaker": "x"} for row in one], LABELS)
 
 

@@ -95,3 +95,16 @@ def test_a_fusion_gives_it_to_the_streams_that_it_has(tmp_path: Path) -> None:
     assert "other/99" in heard["speakers"]
     assert "other/99" not in read["speakers"]
     assert "other/99" in fused["speakers"], "what a part has seen, the fusion has seen"
+
+
+def test_what_is_scored_must_not_train(
+    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is trained; so is a folder that is named twice."""
+    typed = (*WORDS, "--data", data, "--out", tmp_path / "out", "--also-train")
+    assert models.run(*typed, data) == EXIT_NOTHING_DONE
+    assert "speaker toy/01, toy/02, toy/03" in models.the_one_line(capfd.readouterr().err)
+    also = other_corpus(tmp_path / "other", ("text",))
+    assert models.run(*typed, also, "--also-train", also) == EXIT_NOTHING_DONE
+    assert "or another --also-train, too" in models.the_one_line(capfd.readouterr().err)
+    assert not (tmp_path / "out").exists()

@@ -37,7 +37,7 @@ def test_the_face_alone() -> None:
     assert made is not None
     assert made.label == "happy"
     assert [window.label for window in made.windows] == ["happy", "sad", "happy"]
-    found = flicker(made)
+    found = flicker(made, "happy")
     assert (found.agree, found.changes) == pytest.approx((2 / 3, 30))
     assert from_face(answer([None, None])) is None
 

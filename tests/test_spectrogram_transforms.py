@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +20,10 @@ from data_augmentation.mix_style import MixStyle  # noqa: E402
 from data_augmentation.spectrogram_transform import SpectrogramTransform  # noqa: E402
 from data_augmentation.transform import Transform  # noqa: E402
 from data_augmentation.vtlp import Vtlp  # noqa: E402
-from modeling.layers import know_all_layers  # noqa: E402
+from modeling.recipes import RESNET_ASP  # noqa: E402
+from modeling.training import Trainer, save_model  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
 
 NAMES = [
     name
@@ -94,14 +101,45 @@ def test_half_precision_keeps_its_dtype(name: str) -> None:
     assert np.isfinite(numpy(changed)).all()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_saved_and_read_again(name: str) -> None:
-    know_all_layers()
-    layer = made(name, probability=0.5, seed=9)
-    text = json.dumps(keras.saving.serialize_keras_object(layer))
-    read = keras.saving.deserialize_keras_object(json.loads(text))
-    assert type(read) is type(layer)
-    assert read.get_config() == layer.get_config()
+def test_saved_and_read_again_in_a_fresh_process(tmp_path: Path) -> None:
+    """Where nothing but `load_model` makes the layers known."""
+    given = keras.Input((20, 30))
+    x = given
+    for name in NAMES:
+        x = made(name, probability=0.5, seed=9)(x)
+    model = keras.Model(given, x)
+    save_model(model, tmp_path / "model.keras")
+    told = [layer.get_config() for layer in model.layers[1:]]
+    code = (
+        "import json, sys; from modeling.training import load_model;"
+        "model = load_model(__import__('pathlib').Path(sys.argv[1]));"
+        "print(json.dumps([layer.get_config() for layer in model.layers[1:]]))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "model.keras")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == json.loads(json.dumps(told))
+
+
+def test_layers_of_one_model_draw_apart_while_training() -> None:
+    """And the same training draws alike, epoch by epoch."""
+    text = "vtlp:probability=0.5,mix_style:probability=0.5"
+    recipe = replace(RESNET_ASP, transforms=text, weight_averaging=0.0)
+    given = keras.Input((20, 30))
+    x = given
+    for transform in parse_transforms(text):
+        assert isinstance(transform, SpectrogramTransform)
+        x = transform(x)
+    outputs = {"logits": keras.layers.Dense(2)(keras.layers.Flatten()(x))}
+    model = keras.Model(given, outputs)
+    first, second = (layer for layer in model.layers if isinstance(layer, SpectrogramTransform))
+    drawn = []
+    for seed in (0, 0, 1):
+        trainer = Trainer(model, recipe, np.ones(2, np.float32), 10, seed)
+        trainer._begin_epoch(3)
+        drawn.append([numpy(layer.chosen(400)).ravel() for layer in (first, second)])
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert 0.4 < (drawn[0][0] == drawn[0][1]).mean() < 0.6, "layers agree by chance only"
+    assert 0.4 < (drawn[0][0] == drawn[2][0]).mean() < 0.6, "so do seeds"
 
 
 @pytest.mark.parametrize("name", NAMES)

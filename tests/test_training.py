@@ -316,6 +316,14 @@ def test_optimizer_and_schedule() -> None:
 # === Files ===
 
 
+@pytest.mark.parametrize(("steps", "reach"), [(1, 0.0), (40, 0.75), (3000, 0.99)])
+def test_averaged_weights_forget_where_a_short_training_began(steps: int, reach: float) -> None:
+    """A user's few recordings are one batch: forty epochs are forty steps."""
+    optimizer = make_optimizer(recipe(weight_averaging=0.99), steps)
+    assert optimizer.ema_momentum == pytest.approx(reach)
+    assert reach**steps < 1e-4
+
+
 @pytest.mark.parametrize("steps", [1, 2])
 def test_a_schedule_of_few_steps_reaches_its_rate(steps: int) -> None:
     """A handful of clips in one batch, one epoch: a user's first try."""

@@ -61,7 +61,7 @@ def resnet_asp(
       pooling: over time: "attentive" mean and deviation, or the plain "mean", of half the size.
     Returns:
       Model from `features` to {"logits": (batch, classes), "embedding": (batch, 12 x width)};
-      257,591 parameters at (80, 301, 1), width 16 and 7 classes.
+      257,591 parameters at (80, 301, 1), width 16 and 7 classes. With the plain mean 6 x width.
     Raises:
       UserError: features of another shape, or another `pooling`.
     Source: He et al. 2016 (blocks), Okabe et al. 2018 (pooling).
