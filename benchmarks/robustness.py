@@ -287,6 +287,8 @@ def main(words: Sequence[str] = ()) -> int:
     options.add_argument("--model", type=Path, help="run or export [default: pretrained/emotion]")
     options.add_argument("--clips", type=Path, help="folder of recordings and pictures")
     options.add_argument("--limit", type=int, help="ask about so many of them")
+    options.add_argument("--results", type=Path, help="document whose section is rewritten")
+    options.add_argument("--section", default="robustness-sound", help="of that document")
     chosen = options.parse_args(words)
     if chosen.clips is None and not chosen.quick:
         options.error("name a folder with --clips, or --quick")
@@ -310,7 +312,11 @@ def main(words: Sequence[str] = ()) -> int:
         " `stream lost`: nothing of that stream was usable afterwards (no face found).",
         report.table(columns, rows),
     ]
-    report.publish("Answers kept under changes", "robustness", words, machine, parts, chosen.out)
+    text = report.publish(
+        "Answers kept under changes", "robustness", words, machine, parts, chosen.out
+    )
+    if chosen.results is not None:
+        report.write_section(chosen.results, chosen.section, text)
     return served.exit_code(rows)
 
 
