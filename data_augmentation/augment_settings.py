@@ -12,7 +12,8 @@ from data_augmentation.words import bare
 from preprocessing.data_folder import DataFolder
 
 DEFAULT_TRANSFORMS = (
-    "noise,speed,time_stretch,pitch_shift,time_shift,gain,flip,crop_jitter,brightness,cutout"
+    "noise,speed,time_stretch,pitch_shift,time_shift,gain,bandwidth,"
+    "flip,crop_jitter,brightness,cutout"
 )
 
 
