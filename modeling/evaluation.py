@@ -17,7 +17,7 @@ from errors import UserError
 from modeling import metrics, plots, risk_coverage, run_folder
 from modeling.fit_fusion import FUSION, fused_logits
 from modeling.inference import inference_model, load_run
-from modeling.inputs import Batches
+from modeling.inputs import Batches, nothing
 from modeling.part import Part, choose
 from modeling.run_folder import RunInfo
 from modeling.stream_arrays import is_of_tables, table_batches
@@ -54,10 +54,11 @@ def evaluate(
       UserError: a leak, other records than the model was made for, or no record.
     """
     model, info = load_run(run)
+    streams = (only,) if only else info.streams
     for folder in folders:
-        require_fitting(info, folder)
+        require_fitting(info, folder, streams)
     labels = run_folder.label_set_of(info)
-    part = choose(folders, split, labels, (only,) if only else info.streams)
+    part = choose(folders, split, labels, streams)
     if not len(part):
         raise UserError(
             f"no {split} record with a label of {info.label_set} and a stream of"
@@ -77,7 +78,7 @@ def evaluate(
         "synthetic": info.synthetic or any(folder.synthetic for folder in folders),
         "notes": sorted({*info.notes, *(n for f in folders for n in f.splits.notes)}),
         "run": str(run),
-        "streams": [only] if only else list(info.streams),
+        "streams": list(streams),
         "data": [str(folder.path) for folder in folders],
         "left_out": _left_out(folders, split, part),
     }
@@ -91,20 +92,22 @@ def evaluate(
     return result
 
 
-def require_fitting(info: RunInfo, folder: DataFolder) -> None:
+def require_fitting(info: RunInfo, folder: DataFolder, streams: Sequence[str]) -> None:
     """Stops when records were made otherwise than the model's own.
 
+    Args:
+      streams: those that are read.
     Raises:
       UserError: another sampling rate, crop size or colour.
     """
     wanted, there = info.preparation, folder.settings["preparation"]
-    if "audio" in info.streams and wanted["sample_rate_hz"] != there["sample_rate_hz"]:
+    if "audio" in streams and wanted["sample_rate_hz"] != there["sample_rate_hz"]:
         raise UserError(
             f"{folder.path}: records of {there['sample_rate_hz']} Hz, the model was trained on"
             f" {wanted['sample_rate_hz']} Hz;"
             f" preprocess with --sample-rate {wanted['sample_rate_hz']}"
         )
-    if "video" in info.streams:
+    if "video" in streams:
         if wanted.get("action_units") != there.get("action_units"):
             raise UserError(
                 f"{folder.path}: face crops where the model looks at action units, or the other way"
@@ -144,29 +147,25 @@ def _predict(
         batches = table_batches(part, labels, info.recipe, front_end)
         model = model.get_layer(NETWORK)
     else:
-        batches = Batches(part, labels, info.streams, READ_BATCH)
+        batches = Batches(part, labels, (only,) if only else info.streams, READ_BATCH)
     model = inference_model(model, info)
     forward = tf.function(lambda inputs: model(inputs, training=False)["probabilities"])
     probabilities = np.zeros((len(part), len(info.labels)))
     truth = np.zeros(len(part), np.int64)
     with progress.bar(batches.num_batches, "evaluate", "batch") as bar:
         for inputs, truths, index in batches():
-            given = with_one_stream(inputs, only) if only else inputs
-            probabilities[index.numpy()] = forward(given).numpy()
+            probabilities[index.numpy()] = forward(with_missing(inputs, model)).numpy()
             truth[index.numpy()] = np.argmax(truths.numpy(), axis=1)
             bar.update()
     return probabilities, truth
 
 
-# What tells that a stream is missing: lengths and masks of zeros, empty words.
-_PRESENCE = {"audio_length": "audio", "video_mask": "video", "text": "text"}
-
-
-def with_one_stream(inputs: dict[str, tf.Tensor], only: str) -> dict[str, tf.Tensor]:
-    """A batch in which every other stream than `only` is missing."""
+def with_missing(inputs: dict[str, tf.Tensor], model: keras.Model) -> dict[str, tf.Tensor]:
+    """A batch with all that the model takes; streams that were not read are missing."""
+    num_rows = len(next(iter(inputs.values())))
     return {
-        name: tf.zeros_like(value) if _PRESENCE.get(name, only) != only else value
-        for name, value in inputs.items()
+        name: inputs[name] if name in inputs else nothing(spec.shape, spec.dtype, num_rows)
+        for name, spec in model.input.items()
     }
 
 

@@ -175,6 +175,19 @@ class Batches:
         return mix
 
 
+# === Missing streams ===
+
+
+def nothing(shape: Sequence[int | None], dtype: Any, num_rows: Any) -> tf.Tensor:
+    """What says of every row that its stream is missing: one zero sample, frame or token.
+
+    Args:
+      shape: of the input, its batch first; None: any length.
+    """
+    inner = [1 if length is None else length for length in tuple(shape)[1:]]
+    return tf.zeros(tf.stack([num_rows, *inner]), dtype)
+
+
 # === Reading ===
 
 

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from modeling.features.window import FitWindow
+from modeling.inputs import nothing
 from modeling.token_model import TOKEN_IDS
 from serving.wav_bytes import require_none, waveforms
 
@@ -125,7 +126,9 @@ class ServedModel(tf.Module):
 
         def serve(inputs: Tensors) -> Tensors:
             num_rows = tf.shape(next(iter(inputs.values())))[0]
-            missing = {name: _nothing(spec, num_rows) for name, spec in others.items()}
+            missing = {
+                name: nothing(spec.shape, spec.dtype, num_rows) for name, spec in others.items()
+            }
             made = whole({**inputs, **missing})
             return {name: made[name] for name in STREAM_OUTPUTS}
 
@@ -173,12 +176,6 @@ def _function(serve: Callable[[Tensors], Tensors], specs: Specs) -> Any:
 def _shape(spec: Any) -> list[int]:
     """As TensorFlow Serving tells it: -1 for any length."""
     return [-1 if length is None else length for length in spec.shape.as_list()]
-
-
-def _nothing(spec: tf.TensorSpec, num_rows: Any) -> Any:
-    """What says of every row that its stream is missing: one zero sample, frame or token."""
-    inner = [1 if length is None else length for length in spec.shape.as_list()[1:]]
-    return tf.zeros(tf.stack([num_rows, *inner]), spec.dtype)
 
 
 # === What a model takes ===

@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score
 
-from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE
+from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
 from modeling import metrics
+from modeling.evaluation import evaluate
 from opencv_model.track import CropFormat
+from preprocessing.data_folder import open_data_folder
 from tests.models import LABELS, picture, records, run, the_one_line, write_data
 
 CONTRACT = {
@@ -302,6 +304,24 @@ def test_runs_that_cannot_be_scored(
     assert "not a prepared corpus" in refused(capfd, "--run", video_run, "--data", tmp_path)
     assert run("evaluate", "--data", toy_data) == EXIT_USAGE
     assert run("evaluate", "--run", video_run, "--split", "some") == EXIT_USAGE
+
+
+def test_of_one_stream_the_records_need_not_fit_the_others(
+    fusion_run: Path, tmp_path: Path
+) -> None:
+    """Sound of a corpus that was prepared without faces, so that their size was never chosen."""
+    made = records(2, corpus="strangers", streams=("audio",))
+    given = {
+        size: write_data(tmp_path / str(size), made, face_format=CropFormat(size, "grey"))
+        for size in (32, 64)
+    }
+    for size, data in given.items():
+        folder = [open_data_folder(data)]
+        evaluate(fusion_run, folder, "all", tmp_path / f"scores-{size}", only="audio")
+    one, other = ((tmp_path / f"scores-{s}" / "predictions.csv").read_text() for s in (32, 64))
+    assert one == other and len(one.splitlines()) == 15
+    with pytest.raises(UserError, match="faces of size_px 64, the model was trained on 32"):
+        evaluate(fusion_run, [open_data_folder(given[64])], "all", tmp_path / "both")
 
 
 def test_nothing_to_score(
