@@ -8,7 +8,6 @@ asked about the user's other recordings. Writes the section `adaptation` of docs
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import sys
 from collections.abc import Sequence
@@ -18,8 +17,7 @@ import numpy as np
 
 import registry
 import storage
-from benchmarks import report, scores
-from benchmarks.training_runs import is_trained
+from benchmarks import report, scores, training_runs
 from errors import UserError
 from preprocessing.clip import SPLITS
 from preprocessing.data_folder import ClipRow, DataFolder, Splits, open_data_folder
@@ -90,9 +88,7 @@ def asked(run: Path, user: DataFolder, out: Path) -> list[dict[str, str]]:
     from modeling.evaluation import PREDICTIONS, evaluate
 
     evaluate(run, [user], "test", out, allow_leak=True, only=_only(run))
-    facts = {"seed": "0", "sex": "", "intensity": ""}
-    with open(out / PREDICTIONS, newline="", encoding="utf-8") as file:
-        return [{**facts, **row} for row in csv.DictReader(file)]
+    return scores.read_predictions(out / PREDICTIONS)
 
 
 def _only(run: Path) -> str:
@@ -104,18 +100,12 @@ def _only(run: Path) -> str:
 
 def trained(user: DataFolder, run: Path, start: Path | None, settings: Sequence[str]) -> Path:
     """The recipe on the user's recordings, from `start` where there is one."""
-    from modeling.run_folder import is_run
-    from modeling.train_run import TrainOptions
-    from modeling.train_stream import train_stream
-
     words = [f"labels={LABELS}", *(ADAPTING if start else ()), *settings]
     recipe = registry.load("recipes", RECIPE).with_settings(words)
     # What is asked is kept apart by `require_apart`; the speaker is the same on purpose.
     parts = {**user.splits.parts, "test": ()}
     blind = dataclasses.replace(user, splits=dataclasses.replace(user.splits, parts=parts))
-    if not is_trained(run, recipe, [blind], 0):
-        train_stream(recipe, [blind], TrainOptions(run, resume=is_run(run), init_from=start))
-    return run
+    return training_runs.trained(recipe, blind, run, init_from=start)
 
 
 def of_count(
@@ -145,13 +135,11 @@ def of_count(
 
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
-    parser = report.parser(__doc__, has_quick=False)
+    parser = report.training_parser(__doc__, "runs/adaptation")
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="prepared corpora")
     parser.add_argument("--model", type=Path, help="[default: pretrained/emotion]")
-    parser.add_argument("--runs", type=Path, default=Path("runs/adaptation"))
     parser.add_argument("--recordings", type=int, nargs="+", default=[1, 3], help="of each class")
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE")
-    parser.add_argument("--results", type=Path, help="document whose section is rewritten")
     chosen = parser.parse_args(words)
     import quiet
 
@@ -178,11 +166,8 @@ def main(words: Sequence[str] | None = None) -> int:
         f" `--init-from pretrained {' '.join(f'--set {word}' for word in ADAPTING)}`."
     )
     parts = [note, report.table(COLUMNS, rows)]
-    text = report.publish(
-        "A few recordings of one's own", "adaptation", words, machine, parts, chosen.out
-    )
-    if chosen.results is not None:
-        report.write_section(chosen.results, SECTION, text)
+    where = (chosen.out, chosen.results, SECTION)
+    report.publish("A few recordings of one's own", "adaptation", words, machine, parts, *where)
     return 0
 
 

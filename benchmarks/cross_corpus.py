@@ -8,7 +8,6 @@ docs/results.md.
 from __future__ import annotations
 
 import argparse
-import csv
 import dataclasses
 import sys
 from collections.abc import Sequence
@@ -17,9 +16,8 @@ from pathlib import Path
 import numpy as np
 
 import registry
-from benchmarks import report, scores
+from benchmarks import report, scores, training_runs
 from benchmarks.classical import compare_functionals, fitted
-from benchmarks.training_runs import is_trained
 from preprocessing.data_folder import DataFolder, Splits, open_data_folder
 from preprocessing.splits import DEFAULT_RULE, NOT_DISJOINT, make_splits, speakers_of
 
@@ -54,15 +52,8 @@ def all_trains(folder: DataFolder) -> DataFolder:
 
 def trained(folder: DataFolder, run: Path, seed: int, settings: Sequence[str]) -> Path:
     """The recipe on a whole corpus, trained to its end; goes on where it was stopped."""
-    from modeling.run_folder import is_run
-    from modeling.train_run import TrainOptions
-    from modeling.train_stream import train_stream
-
     recipe = registry.load("recipes", RECIPE).with_settings([f"labels={LABELS}", *settings])
-    given = all_trains(folder)
-    if not is_trained(run, recipe, [given], seed):
-        train_stream(recipe, [given], TrainOptions(run, seed, resume=is_run(run)))
-    return run
+    return training_runs.trained(recipe, all_trains(folder), run, seed)
 
 
 def tested(run: Path, folder: DataFolder, out: Path, seed: int) -> list[dict[str, str]]:
@@ -71,9 +62,7 @@ def tested(run: Path, folder: DataFolder, out: Path, seed: int) -> list[dict[str
 
     whole = dataclasses.replace(folder, splits=make_splits(folder.rows, DEFAULT_RULE))
     evaluate(run, [whole], "all", out)
-    facts = {"seed": str(seed), "sex": "", "intensity": ""}
-    with open(out / PREDICTIONS, newline="", encoding="utf-8") as file:
-        return [{**facts, **row} for row in csv.DictReader(file)]
+    return scores.read_predictions(out / PREDICTIONS, seed)
 
 
 def classical(one: DataFolder, other: DataFolder, kept: Path) -> list[dict[str, str]]:
@@ -114,12 +103,10 @@ def one_way(one: DataFolder, other: DataFolder, chosen: argparse.Namespace) -> R
 
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
-    parser = report.parser(__doc__, has_quick=False)
+    parser = report.training_parser(__doc__, "runs/cross-corpus")
     parser.add_argument("--data", type=Path, nargs=2, required=True, help="two data folders")
-    parser.add_argument("--runs", type=Path, default=Path("runs/cross-corpus"))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE")
-    parser.add_argument("--results", type=Path, help="document whose section is rewritten")
     chosen = parser.parse_args(words)
     import quiet
 
@@ -129,9 +116,8 @@ def main(words: Sequence[str] | None = None) -> int:
         one, other = (open_data_folder(path) for path in chosen.data)
         rows = one_way(one, other, chosen) + one_way(other, one, chosen)
     parts = [_note((one, other), chosen.seeds), report.table(COLUMNS, rows)]
-    text = report.publish("Across corpora", "cross_corpus", words, machine, parts, chosen.out)
-    if chosen.results is not None:
-        report.write_section(chosen.results, SECTION, text)
+    where = (chosen.out, chosen.results, SECTION)
+    report.publish("Across corpora", "cross_corpus", words, machine, parts, *where)
     return 0
 
 

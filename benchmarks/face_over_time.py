@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import inputs, report
+from benchmarks import recordings, report
 from errors import MediaError
-from preprocessing.corpora.media_files import MEDIA_SUFFIXES
-from serving.prediction import Prediction
+from serving.prediction import Prediction, top
 from serving.smoothing import num_changes, smoothed
 
 # Length and step of the windows in seconds: about one face, and what `predict` takes.
@@ -47,8 +46,7 @@ def from_face(answer: Prediction) -> Prediction | None:
 
     def only(one: Any) -> Any:
         shares = one.streams["video"]
-        label = max(shares, key=lambda name: shares[name])
-        return replace(one, label=label, probabilities=shares, streams={"video": shares})
+        return replace(one, label=top(shares), probabilities=shares, streams={"video": shares})
 
     seen = tuple(only(window) for window in answer.windows if "video" in window.streams)
     return replace(only(answer), windows=seen)
@@ -81,26 +79,10 @@ def row(path: Path, ask: Callable[..., Prediction]) -> tuple[str, ...] | None:
 
 def main(words: Sequence[str] = ()) -> int:
     words = list(words or sys.argv[1:])
-    parser = report.parser(__doc__)
-    parser.add_argument("--model", type=Path, help="run or export [default: pretrained/emotion]")
-    parser.add_argument("--clips", type=Path, help="folder of recordings")
-    parser.add_argument("--results", type=Path, help="document whose section is rewritten")
-    chosen = parser.parse_args(words)
-    if chosen.clips is None and not chosen.quick:
-        parser.error("name a folder with --clips, or --quick")
-    from serving.boxed import EMOTION, boxed
-    from serving.loading import load
-
-    machine = report.machine()
-    recognizer = load(chosen.model or boxed(EMOTION), chosen.weights_dir)
-    rows = []
-    with report.work_folder(chosen.work) as work:
-        files = inputs.synthetic_corpus(work, True)[:1] if chosen.clips is None else []
-        if chosen.clips is not None:
-            found = sorted(chosen.clips.rglob("*"))
-            files = [path for path in found if path.suffix.lower() in MEDIA_SUFFIXES]
-            if not files:
-                parser.error(f"--clips {chosen.clips}: no recording in it")
+    chosen = recordings.parser(__doc__).parse_args(words)
+    machine, rows = report.machine(), []
+    with recordings.chosen_files(chosen) as (files, _):
+        recognizer = recordings.recognizer(chosen)
         for path in files:
             try:
                 made = row(path, recognizer)
@@ -115,9 +97,8 @@ def main(words: Sequence[str] = ()) -> int:
         " `predict --smooth-s` on these. No recording's true label is looked at."
     )
     parts = [note, report.table(COLUMNS, rows)]
-    text = report.publish("Faces over time", "face_over_time", words, machine, parts, chosen.out)
-    if chosen.results is not None:
-        report.write_section(chosen.results, SECTION, text)
+    where = (chosen.out, chosen.results, SECTION)
+    report.publish("Faces over time", "face_over_time", words, machine, parts, *where)
     return 0
 
 

@@ -10,13 +10,11 @@ from pathlib import Path
 
 from benchmarks import report, training_runs
 from benchmarks.training_runs import WORDS_EPOCHS, WORDS_LAST, Part
-from errors import UserError
 from serving import boxed, packing
 
 LIMIT_BYTES = 15_000_000
 FUSION = "late-fusion"
 MODELS = (boxed.EMOTION, boxed.WORDS)
-
 
 # As the recipe has it, and telephones: users' recordings come from anywhere.
 _HARDENED = (
@@ -34,12 +32,15 @@ def fuse(runs: dict[str, Path], out: Path, seed: int) -> None:
     """Joins the parts without paired data; again where a part is newer."""
     newest = max((run / "best.keras").stat().st_mtime for run in runs.values())
     words: list[object] = ["--recipe", FUSION, "--seed", seed, "--out", out]
-    if training_runs.state(out) != "absent":
-        if training_runs.state(out) == "finished" and (out / "best.keras").stat().st_mtime > newest:
-            print(f"{out}: finished already", file=sys.stderr)
-            return
+    there = training_runs.state(out)
+    if there == "finished" and (out / "best.keras").stat().st_mtime > newest:
+        print(f"{out}: finished already", file=sys.stderr)
+        return
+    if there != "absent":
         words.append("--overwrite")
-    training_runs.cli("train", *words, *(w for s, run in runs.items() for w in (f"--{s}-run", run)))
+    for stream, run in runs.items():
+        words += [f"--{stream}-run", run]
+    training_runs.cli("train", *words)
 
 
 # === The whole ===
@@ -121,11 +122,9 @@ def main(words: Sequence[str] | None = None) -> int:
     models = MODELS if options.only is None else (options.only,)
     command = shlex.join(["python", "-m", "benchmarks.pretrained", *words])
     machine = report.machine()
-    try:
+    with report.user_errors():
         parts = chosen_parts(options)
         packed = make(parts, models, options.runs, options.out, options.seed, command)
-    except UserError as error:
-        raise SystemExit(f"Error: {error}") from error
     table, met = size_table(packed, options.out)
     report.publish("Weights in the box", "pretrained", words, machine, [table], None)
     return 0 if met else 1

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import registry
-from benchmarks import report
+from benchmarks import report, scores
 from preprocessing.data_folder import open_data_folder
 
 RECIPE, LABELS = "resnet-asp", "ravdess8"
@@ -24,9 +24,9 @@ COLUMNS = (
     "recipe",
     "parameters",
     "UAR",
-    "95 % by speaker",
+    "95 %",
     "to the first",
-    "95 % by speaker",
+    "95 %",
     "ECE",
 )
 
@@ -77,16 +77,14 @@ def variants() -> dict[str, Variant]:
 
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
-    parser = report.parser(__doc__, has_quick=False)
+    parser = report.training_parser(__doc__, "runs/ravdess-ablation")
     known = variants()
     parser.add_argument("--data", type=Path, required=True, help="prepared RAVDESS")
     parser.add_argument("--also", type=Path, help="prepared TESS, for the row that has it")
-    parser.add_argument("--runs", type=Path, default=Path("runs/ravdess-ablation"))
     parser.add_argument("--folds", default="5")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=40, help="of each training")
     parser.add_argument("--variants", nargs="+", choices=list(known)[1:], help="[default: all]")
-    parser.add_argument("--results", type=Path, help="document whose section is rewritten")
     chosen = parser.parse_args(words)
     names = [BASE, *(chosen.variants or list(known)[1:])]
     if chosen.also is None:
@@ -98,11 +96,10 @@ def main(words: Sequence[str] | None = None) -> int:
         done = {name: _crossval(chosen, name, known[name]) for name in names}
     base = done[BASE]
     parts = [_note(chosen, base[1]), report.table(COLUMNS, _rows(done))]
-    text = report.publish(
-        "Ablation of the sound recipe", "ravdess_ablation", words, machine, parts, chosen.out
+    where = (chosen.out, chosen.results, SECTION)
+    report.publish(
+        "Ablation of the sound recipe", "ravdess_ablation", words, machine, parts, *where
     )
-    if chosen.results is not None:
-        report.write_section(chosen.results, SECTION, text)
     return 0
 
 
@@ -139,15 +136,14 @@ def _rows(done: dict[str, tuple[Any, list[dict[str, str]]]]) -> list[tuple[str, 
     rows: list[tuple[str, ...]] = []
     for name, (planned, predictions) in done.items():
         labels = planned.labels.labels
-        scores = pooled_scores(predictions, labels)
+        found = pooled_scores(predictions, labels)
         run = planned.pair(planned.folds[0], 0)
         count = load_model(run / BEST).get_layer(NETWORK).count_params()
-        mean, interval = scores["mean"], scores["uar_ci95"]
-        told = ("", "")
+        mean, told = found["mean"], ("", "")
         if name != BASE:
             difference, ends = uar_difference(predictions, base, labels)
-            told = (f"{difference:+.3f}", "{:+.3f} - {:+.3f}".format(*ends) if ends else "too few")
-        spread = "{:.3f} - {:.3f}".format(*interval) if interval else "too few"
+            told = (f"{difference:+.3f}", scores.interval(ends, "+"))
+        spread = scores.interval(found["uar_ci95"])
         rows.append((name, f"{count:,}", f"{mean['uar']:.3f}", spread, *told, f"{mean['ece']:.3f}"))
     return rows
 

@@ -37,13 +37,11 @@ SECTION = "ravdess"
 
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
-    parser = report.parser(__doc__, has_quick=False)
+    parser = report.training_parser(__doc__, "runs/ravdess-score")
     parser.add_argument("--data", type=Path, required=True, help="records with sound and OpenFace")
-    parser.add_argument("--runs", type=Path, default=Path("runs/ravdess-score"))
     parser.add_argument("--folds", default="5")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--fusions", nargs="+", choices=FUSIONS, default=list(FUSIONS))
-    parser.add_argument("--results", type=Path, help="document whose section is rewritten")
     chosen = parser.parse_args(words)
     machine = report.machine()
     with report.user_errors():
@@ -58,11 +56,8 @@ def main(words: Sequence[str] | None = None) -> int:
         " The mean over seeds, ± the sample deviation over them; 95 %: whole speakers resampled."
     )
     parts = [note, report.table(COLUMNS, rows)]
-    text = report.publish(
-        "RAVDESS, voice and face", "ravdess_score", words, machine, parts, chosen.out
-    )
-    if chosen.results is not None:
-        report.write_section(chosen.results, SECTION, text)
+    where = (chosen.out, chosen.results, SECTION)
+    report.publish("RAVDESS, voice and face", "ravdess_score", words, machine, parts, *where)
     return 0
 
 

@@ -22,11 +22,14 @@ from registry import names
 # === Options ===
 
 
-def parser(description: str | None, has_quick: bool = True) -> argparse.ArgumentParser:
+def parser(
+    description: str | None, has_quick: bool = True, has_results: bool = False
+) -> argparse.ArgumentParser:
     """Options that all benchmarks take.
 
     Args:
       has_quick: False for what trains on real data only.
+      has_results: the report is a section of a document.
     """
     made = argparse.ArgumentParser(description=description)
     made.add_argument("--out", type=Path, help="also write the table to this file")
@@ -35,6 +38,19 @@ def parser(description: str | None, has_quick: bool = True) -> argparse.Argument
         made.add_argument("--quick", action="store_true", help=text)
     made.add_argument("--work", type=Path, help="where made inputs are kept and found again")
     made.add_argument("--weights-dir", type=Path, help="where detector weights lie")
+    if has_results:
+        made.add_argument("--results", type=Path, help="document whose section is rewritten")
+    return made
+
+
+def training_parser(description: str | None, runs: str) -> argparse.ArgumentParser:
+    """Options of a benchmark that trains what is not trained yet on real data.
+
+    Args:
+      runs: the default of `--runs`.
+    """
+    made = parser(description, has_quick=False, has_results=True)
+    made.add_argument("--runs", type=Path, default=Path(runs), help="[default: %(default)s]")
     return made
 
 
@@ -100,8 +116,10 @@ def publish(
     machine_line: str,
     parts: Sequence[str],
     out: Path | None,
+    results: Path | None = None,
+    section: str = "",
 ) -> str:
-    """Prints the report on stdout and writes it to `out`.
+    """Prints the report on stdout and writes it to `out`, and as a section of `results`.
 
     Args:
       module: name of the benchmark, as in `python -m benchmarks.NAME`.
@@ -115,6 +133,8 @@ def publish(
     print(text)
     if out is not None:
         storage.write_text(out, text)
+    if results is not None:
+        write_section(results, section, text)
     return text
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,10 +17,9 @@ import numpy as np
 import scipy.signal
 
 import storage
-from benchmarks import inputs, report, served
+from benchmarks import recordings, report, served
 from errors import MediaError
 from preprocessing.clip import Clip
-from preprocessing.corpora.media_files import MEDIA_SUFFIXES
 from preprocessing.media import rgb
 from preprocessing.stills import STILL_SUFFIXES, read_still
 from progress import track
@@ -111,21 +109,6 @@ CHANGES = (
 
 
 # === Files ===
-
-
-def recordings(folder: Path, limit: int | None) -> list[Path]:
-    """Media files and pictures below a folder; of more than `limit`, a chance but fixed choice.
-
-    Raises:
-      SystemExit: there is none.
-    """
-    kinds = MEDIA_SUFFIXES | STILL_SUFFIXES
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in kinds)
-    if not found:
-        raise SystemExit(f"{folder}: no recording in it; name another folder with --clips")
-    if limit is not None and limit < len(found):
-        found = sorted(random.Random(0).sample(found, limit))
-    return found
 
 
 def remade(source: Path, folder: Path, change: Change) -> Path:
@@ -283,25 +266,12 @@ def ask(recognizer: Any, files: Sequence[Path], work: Path) -> tuple[list[Kept],
 def main(words: Sequence[str] = ()) -> int:
     """Asks, and writes the table; 1 where a target is missed."""
     words = list(words or sys.argv[1:])
-    options = report.parser(__doc__)
-    options.add_argument("--model", type=Path, help="run or export [default: pretrained/emotion]")
-    options.add_argument("--clips", type=Path, help="folder of recordings and pictures")
-    options.add_argument("--limit", type=int, help="ask about so many of them")
-    options.add_argument("--results", type=Path, help="document whose section is rewritten")
+    options = recordings.parser(__doc__)
     options.add_argument("--section", default="robustness-sound", help="of that document")
     chosen = options.parse_args(words)
-    if chosen.clips is None and not chosen.quick:
-        options.error("name a folder with --clips, or --quick")
-    from serving.boxed import EMOTION, boxed
-    from serving.loading import load
-
     machine = report.machine()
-    recognizer = load(chosen.model or boxed(EMOTION), chosen.weights_dir)
-    with report.work_folder(chosen.work) as work:
-        if chosen.clips is None:
-            files = inputs.synthetic_corpus(work, True)[: chosen.limit or 2]
-        else:
-            files = recordings(chosen.clips, chosen.limit)
+    with recordings.chosen_files(chosen) as (files, work):
+        recognizer = recordings.recognizer(chosen)
         found, num_answered = ask(recognizer, files, work)
     rows = [one.row for one in found]
     columns = ("change", "kind", "asked", "stream lost", "kept", "share", "target", "verdict")
@@ -312,11 +282,8 @@ def main(words: Sequence[str] = ()) -> int:
         " `stream lost`: nothing of that stream was usable afterwards (no face found).",
         report.table(columns, rows),
     ]
-    text = report.publish(
-        "Answers kept under changes", "robustness", words, machine, parts, chosen.out
-    )
-    if chosen.results is not None:
-        report.write_section(chosen.results, chosen.section, text)
+    where = (chosen.out, chosen.results, chosen.section)
+    report.publish("Answers kept under changes", "robustness", words, machine, parts, *where)
     return served.exit_code(rows)
 
 

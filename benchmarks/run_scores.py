@@ -92,13 +92,12 @@ COLUMNS = ("network", "parameters", "epochs", "s an epoch", "clips", *scores.COL
 
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
-    parser = report.parser(__doc__, has_quick=False)
+    parser = report.parser(__doc__, has_quick=False, has_results=True)
     parser.add_argument("section", choices=SECTIONS)
     parser.add_argument("--data", help="prepared data [default: data/ravdess, fer2013, emotion]")
     parser.add_argument("--runs", type=Path, help="[default: runs/SECTION]")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--only", nargs="+", help="these networks")
-    parser.add_argument("--results", type=Path, help="document whose section is rewritten")
     chosen = parser.parse_args(words)
     section = SECTIONS[chosen.section]
     if unknown := sorted(set(chosen.only or ()) - set(section.parts)):
@@ -118,9 +117,8 @@ def main(words: Sequence[str] | None = None) -> int:
         f"{'; '.join(sorted(facts))}; seeds: {chosen.seeds}; 95 %: {unit} resampled. {section.note}"
     )
     parts = [note, report.table(COLUMNS, rows)]
-    text = report.publish(section.title, "run_scores", words, machine, parts, chosen.out)
-    if chosen.results is not None:
-        report.write_section(chosen.results, chosen.section, text)
+    where = (chosen.out, chosen.results, chosen.section)
+    report.publish(section.title, "run_scores", words, machine, parts, *where)
     return 0
 
 
@@ -138,7 +136,7 @@ def scored(name: str, part: Part, runs: Path, num_seeds: int) -> tuple[str, ...]
     for seed in range(num_seeds):
         run = runs / f"{name}-seed-{seed}"
         training_runs.train_part(part, run, seed)
-        predictions += _predictions(run, seed)
+        predictions += scores.read_predictions(run / "evaluation" / "predictions.csv", seed)
         with open(run / run_folder.HISTORY, newline="", encoding="utf-8") as file:
             seconds += [float(epoch["seconds"]) for epoch in csv.DictReader(file)]
     info = run_folder.read_run(run)
@@ -152,15 +150,6 @@ def scored(name: str, part: Part, runs: Path, num_seeds: int) -> tuple[str, ...]
         str(found["num_clips"]),
         *scores.cells(found),
     )
-
-
-def _predictions(run: Path, seed: int) -> list[dict[str, str]]:
-    """As a crossval has them; a clip without a speaker is resampled alone."""
-    facts = {"seed": str(seed), "sex": "", "intensity": ""}
-    with open(run / "evaluation" / "predictions.csv", newline="", encoding="utf-8") as file:
-        return [
-            {**facts, **row, "speaker": row["speaker"] or row["id"]} for row in csv.DictReader(file)
-        ]
 
 
 def _data_told(part: Part) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,12 +23,25 @@ def cells(scores: dict[str, Any]) -> tuple[str, ...]:
     """
     mean, deviation = scores["mean"], scores["deviation"]["uar"]
     spread = "" if deviation is None else f" ± {deviation:.3f}"
-    interval = scores["uar_ci95"]
     return (
         f"{mean['uar']:.3f}{spread}",
-        "{:.3f} - {:.3f}".format(*interval) if interval else "too few",
+        interval(scores["uar_ci95"]),
         *(f"{mean[key]:.3f}" for key in ("wa", "macro_f1", "ece", "ece_by_chance")),
     )
+
+
+def interval(ends: Sequence[float] | None, sign: str = "") -> str:
+    """Both ends; of a difference with `sign` "+"."""
+    return "too few" if not ends else " - ".join(f"{end:{sign}.3f}" for end in ends)
+
+
+def read_predictions(path: Path, seed: int = 0) -> list[dict[str, str]]:
+    """What `evaluate` wrote as a crossval would hold it; a clip without a speaker stands alone."""
+    facts = {"seed": str(seed), "sex": "", "intensity": ""}
+    with open(path, newline="", encoding="utf-8") as file:
+        return [
+            {**facts, **row, "speaker": row["speaker"] or row["id"]} for row in csv.DictReader(file)
+        ]
 
 
 def as_predictions(

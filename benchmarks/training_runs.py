@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import registry
 import storage
@@ -90,7 +90,11 @@ def train_part(part: Part, run: Path, seed: int) -> None:
     """
     there = state(run)
     if there == "finished":
-        _require_same(part, run, seed)
+        recipe = registry.load("recipes", part.recipe).with_settings(part.set_words)
+        paths = _resolved(part.data)
+        _require_same(
+            run, recipe, seed, lambda data: _resolved(one["path"] for one in data) == paths
+        )
         print(f"{run}: finished already", file=sys.stderr)
     else:
         require_data(part)
@@ -109,26 +113,31 @@ def _scored_on(run: Path) -> str:
     return str(storage.read_json(path)["split"]) if path.is_file() else ""
 
 
-def is_trained(run: Path, recipe: Recipe, folders: Sequence[DataFolder], seed: int) -> bool:
-    """Whether a run is finished; what is there must be of this training.
+def trained(
+    recipe: Recipe, folder: DataFolder, run: Path, seed: int = 0, init_from: Path | None = None
+) -> Path:
+    """A stream trained on a folder as it is split here, without a command of its own.
+
+    Begun, gone on with, or left alone where it is finished.
 
     Raises:
       UserError: a run, finished or not, of another recipe, data, split or seed.
     """
-    from modeling.run_folder import describe_data, read_run
+    from modeling.run_folder import describe_data
+    from modeling.train_run import TrainOptions
+    from modeling.train_stream import train_stream
 
-    there = state(run)
-    if there == "absent":
-        return False
-    info, keys = read_run(run), ("digest", "split_digest")
-    mine, theirs = (
-        [[one[key] for key in keys] for one in told]
-        for told in (describe_data(tuple(folders)), info.data)
-    )
-    _refuse(
-        run, {"recipe": info.recipe != recipe, "seed": info.seed != seed, "data": mine != theirs}
-    )
-    return there == "finished"
+    there, given = state(run), _digests(describe_data((folder,)))
+    if there != "absent":
+        _require_same(run, recipe, seed, lambda data: _digests(data) == given)
+    if there != "finished":
+        options = TrainOptions(run, seed, resume=there == "unfinished", init_from=init_from)
+        train_stream(recipe, [folder], options)
+    return run
+
+
+def _digests(data: Iterable[dict[str, Any]]) -> list[tuple[Any, Any]]:
+    return [(one["digest"], one["split_digest"]) for one in data]
 
 
 def state(run: Path) -> str:
@@ -140,20 +149,22 @@ def state(run: Path) -> str:
     return "finished" if read_run(run).finished else "unfinished"
 
 
-def _require_same(part: Part, run: Path, seed: int) -> None:
+def _require_same(
+    run: Path, recipe: Recipe, seed: int, is_same_data: Callable[[list[dict[str, Any]]], bool]
+) -> None:
+    """Stops where a run is of another training.
+
+    Args:
+      is_same_data: asked about what the run says of its data.
+    """
     from modeling.run_folder import read_run
 
     info = read_run(run)
-    wanted = registry.load("recipes", part.recipe).with_settings(part.set_words)
     differing = {
-        "recipe": info.recipe != wanted,
+        "recipe": info.recipe != recipe,
         "seed": info.seed != seed,
-        "data": _resolved(one["path"] for one in info.data) != _resolved(part.data),
+        "data": not is_same_data(list(info.data)),
     }
-    _refuse(run, differing)
-
-
-def _refuse(run: Path, differing: dict[str, bool]) -> None:
     if names := [name for name, other in differing.items() if other]:
         raise UserError(
             f"{run}: trained with another {' and '.join(names)}; remove it or choose another --runs"
