@@ -65,4 +65,5 @@ def test_rows_stand_beside_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
     for name in ("fewer words", "with TESS"):
         difference, low, high = (float(x) for x in [rows[name][3], *rows[name][4].split(" - ")])
         assert low <= difference <= high
+        assert 0 <= float(rows[name][5]) <= 1
         assert difference == pytest.approx(float(rows[name][1]) - float(rows[BASE][1]), abs=0.002)
