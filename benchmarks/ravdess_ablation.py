@@ -1,7 +1,8 @@
 """What each part of the sound recipe is worth on RAVDESS: one change at a time, the same folds.
 
-Trains what is not trained yet (a quarter of an hour a row with the default 40 epochs on two cores,
-an hour where the net is wider or another corpus trains as well; stopped, it goes on), and writes the section `ablation` of docs/results.md.
+Trains what is not trained yet: a quarter of an hour a row with the default 40 epochs on two cores,
+an hour where the net is wider. Stopped, it goes on. Writes the section `ablation` of
+docs/results.md.
 """
 
 from __future__ import annotations
