@@ -183,6 +183,9 @@ def copy_weights(run: Path, model: keras.Model, recipe: Recipe, labels: tuple[st
         )
     for their, our in pairs:
         our.assign(their)
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # it computes with copies of its variables
     progress.say(f"started from {run}: {len(pairs)} of {len(ours)} tensors copied")
 
 

@@ -461,3 +461,14 @@ def test_two_speakers_are_stamped(tmp_path: Path, capfd: pytest.CaptureFixture[s
     assert scores["num_speakers"] == 1
     assert scores["uar_ci95"] is None
     assert scores["synthetic"]
+
+
+def test_begun_from_another_run_it_sees_sound_as_that_did(
+    audio_run: Path, toy_data: Path, tmp_path: Path
+) -> None:
+    """The means and deviations that were copied count while it trains, not only when saved."""
+    out = tmp_path / "run"
+    words = ("--init-from", audio_run, "--epochs", 1, "--set", "learning_rate=1e-9")
+    assert train(out, *words, stream="audio", data=toy_data) == EXIT_OK
+    theirs, ours = (read_run(path).scores for path in (audio_run, out))
+    assert ours["val_loss"] == pytest.approx(theirs["val_loss"], rel=1e-3)
