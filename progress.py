@@ -33,6 +33,11 @@ def track(items: Iterable[Item], total: int | None, what: str, unit: str) -> Ite
             progress.update()
 
 
+def show(progress: Any, count: int) -> None:
+    """Sets a bar to `count`, which may also be less than it was."""
+    progress.update(count - progress.n)
+
+
 def say(message: str) -> None:
     """One line on stderr that does not break a progress bar."""
     tqdm.write(message, file=sys.stderr)

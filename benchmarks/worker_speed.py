@@ -8,12 +8,15 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks import inputs, report
 from benchmarks.inputs import MadeClip
-from preprocessing.workers import prepare_clips
+from engines.local import Local
+from engines.tasks import Limits
+from preprocessing.clip import Clip
+from preprocessing.pieces import Piece, prepare_all, size_of_pieces
 
 TARGET = 1.7
 
@@ -21,7 +24,7 @@ TARGET = 1.7
 def measure(
     clips: Sequence[MadeClip], num_clips: int, num_rounds: int, detector: str, weights: Path | None
 ) -> str:
-    """One worker against two, from the call to the last record, start of the processes included."""
+    """One worker against two, from the call to the last shard, start of the processes included."""
     wall: dict[int, list[float]] = {1: [], 2: []}
     cpu: dict[int, list[float]] = {1: [], 2: []}
     loads = []
@@ -33,10 +36,7 @@ def measure(
             loads.append(os.getloadavg()[0])
             began_s, began_cpu_s = time.perf_counter(), _cpu_s()
             with tempfile.TemporaryDirectory() as spool:
-                settings = inputs.default_settings(detector)
-                for _, records in prepare_clips(many, settings, weights, count, Path(spool)):
-                    for _ in records:
-                        pass
+                prepare_all(Local(count), _pieces(many, Path(spool), detector, weights), Limits())
             wall[count].append(time.perf_counter() - began_s)
             cpu[count].append(_cpu_s() - began_cpu_s)
     speed_up = report.median([a / b for a, b in zip(wall[1], wall[2], strict=True)])
@@ -52,6 +52,14 @@ def measure(
         f" {report.verdict(speed_up >= TARGET)}. Two workers use {cost:.2f} times the CPU"
         f" time of one, so two free cores allow {2 / cost:.2f}x."
     )
+
+
+def _pieces(
+    clips: Sequence[Clip], shards: Path, detector: str, weights: Path | None
+) -> Iterator[Piece]:
+    settings, size = inputs.default_settings(detector), size_of_pieces(clips)
+    for number, start in enumerate(range(0, len(clips), size)):
+        yield Piece(shards, number, tuple(clips[start : start + size]), settings, weights)
 
 
 def _cpu_s() -> float:

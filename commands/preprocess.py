@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -12,6 +11,7 @@ import click
 
 import registry
 from commands import paths
+from commands.engine_options import engine_of, engine_options
 from commands.options import FiniteRange
 from commands.preprocess_report import MAX_SHOWN, report, report_rejected, report_without_row
 from commands.steps import STEPS, Steps
@@ -108,7 +108,21 @@ TRANSCRIPTS_FAILED = "transcripts_failed.csv"
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Where weights of detectors and blendshapes lie.",
 )
-@click.option("--workers", type=click.IntRange(1), help="Processes. [default: number of cores]")
+@engine_options
+@click.option(
+    "--limit-s",
+    type=FiniteRange(1, 86_400),
+    default=300,
+    show_default=True,
+    help="Seconds that one record may take; a recording that takes more, twice, is rejected.",
+)
+@click.option(
+    "--limit-gb",
+    type=FiniteRange(0.5, 1024),
+    default=4,
+    show_default=True,
+    help="Memory that a process may take, likewise.",
+)
 @click.option("--overwrite", is_flag=True, help="Begin anew whatever --out holds.")
 @click.option("--strict", is_flag=True, help="Exit 1 when any input is rejected.")
 def command(
@@ -128,7 +142,11 @@ def command(
     improvised_only: bool,
     until: str | None,
     weights_dir: Path | None,
+    engine: str,
+    address: str | None,
     workers: int | None,
+    limit_s: float,
+    limit_gb: float,
     overwrite: bool,
     strict: bool,
 ) -> int:
@@ -138,6 +156,7 @@ def command(
     is missing. Writes clips.csv, splits.json, rejected.csv and shards/ into --out, and with
     --transcribe also transcripts_failed.csv. With --until it goes S1's way step by step.
     """
+    from engines.tasks import Limits
     from opencv_model.track import CropFormat
     from preprocessing.frame_plan import FrameSampling
     from preprocessing.preparation import PreparationSettings
@@ -166,10 +185,12 @@ def command(
     )
     if steps is not None:
         steps.labels(settings_of(reader, settings))
-    workers = workers or len(os.sched_getaffinity(0))
+    chosen, limits = engine_of(engine, address, workers), Limits(limit_s, limit_gb * 2**30)
 
     def prepare() -> PreprocessResult:
-        result = preprocess(reader, source, out, settings, weights_dir, workers, overwrite, table)
+        result = preprocess(
+            reader, source, out, settings, weights_dir, chosen, overwrite, table, limits
+        )
         report(result, out, "action units" if kind else "a face")
         _report_transcripts(result.rows, out, transcribe)
         report_without_row(result, table)

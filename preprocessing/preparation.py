@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import multiprocessing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,6 @@ class PreparationSettings:
       detector: name of the face detector, or "none": every picture is a face already.
       max_clip_s: a longer clip becomes consecutive records of one recording, of equal length.
       action_units: what the video stream holds instead of face crops; None for face crops.
-      tracks: clip key -> action units of a table, which take the place of the pictures; they are
-        data, not a setting, and are not stored.
       transcriber: name of the recogniser that writes missing transcripts, "" for none; `language`
         is what it listens for.
     """
@@ -48,7 +46,6 @@ class PreparationSettings:
     sample_rate_hz: int = 16000
     max_clip_s: float = 10.0
     action_units: ActionUnitKind | None = None
-    tracks: Mapping[str, ActionUnitTrack] = field(default_factory=dict, repr=False, compare=False)
     transcriber: str = ""
     language: str = DEFAULT_LANGUAGE
 
@@ -112,27 +109,29 @@ class ClipPreparer:
             if multiprocessing.parent_process() is None:  # once, not in every worker again
                 self._transcriber.check()
 
-    def records(self, clip: Clip) -> Iterator[Record]:
+    def records(self, clip: Clip, track: ActionUnitTrack | None = None) -> Iterator[Record]:
         """Yields the records of one clip, a stretch at a time; some of a long one may be empty.
 
+        Args:
+          track: action units of a table, which take the place of the pictures.
         Raises:
           MediaError: the clip cannot be read, or holds neither sound nor a face.
         """
         if clip.text_only:
             yield self._text(clip)
         else:
-            yield from (self._still(clip) if is_still(clip) else self._moving(clip))
+            yield from (self._still(clip, track) if is_still(clip) else self._moving(clip, track))
 
     def _text(self, clip: Clip) -> Record:
         if not clip.transcript.strip():
             raise MediaError(f"{clip.key}: an empty text; leave it out")
         return self._record(clip, Tracks(0.0, 0.0, None, [], np.zeros(0)), FaceTracker(), clip.key)
 
-    def _still(self, clip: Clip) -> Iterator[Record]:
+    def _still(self, clip: Clip, track: ActionUnitTrack | None) -> Iterator[Record]:
         picture = read_still(clip)
         seen = [] if self._finder is None else [self._finder.in_picture(picture)]
         stretch = Tracks(0.0, 0.0, None, seen, np.zeros(len(seen)))
-        record = self._record(clip, stretch, FaceTracker(), clip.key)
+        record = self._record(clip, stretch, FaceTracker(), clip.key, track)
         if not record.face_mask.any():
             raise MediaError(f"{clip.key}: {self._no_face_in_picture()}")
         yield record
@@ -144,7 +143,7 @@ class ClipPreparer:
         other = "leave it out" if self.settings.action_units is not None else whole
         return f"no face in the picture; {other}"
 
-    def _moving(self, clip: Clip) -> Iterator[Record]:
+    def _moving(self, clip: Clip, track: ActionUnitTrack | None) -> Iterator[Record]:
         with MediaFile(clip.path, clip.name) as media:
             if media.info.truncated:
                 raise MediaError(
@@ -156,7 +155,7 @@ class ClipPreparer:
             useful = 0
             for number, tracks in enumerate(self._tracks(clip, media, bounds)):
                 name = clip.key if len(bounds) == 1 else f"{clip.key}#{number:05d}"
-                record = self._record(clip, tracks, tracker, name)
+                record = self._record(clip, tracks, tracker, name, track)
                 useful += bool(len(record.waveform) or record.face_mask.any())
                 yield record
             if not useful:
@@ -178,8 +177,15 @@ class ClipPreparer:
         sound = media.tracks(bounds, rate, None)
         return with_pictures(sound, bounds, clip.pictures, sampling, finder.in_picture)
 
-    def _record(self, clip: Clip, tracks: Tracks, tracker: FaceTracker, name: str) -> Record:
-        seen = self._pictures(clip, tracks, tracker)
+    def _record(
+        self,
+        clip: Clip,
+        tracks: Tracks,
+        tracker: FaceTracker,
+        name: str,
+        units: ActionUnitTrack | None = None,
+    ) -> Record:
+        seen = self._pictures(tracks, tracker, units)
         waveform = np.zeros(0, np.int16)
         if tracks.waveform is not None and np.abs(tracks.waveform).max(initial=0) >= SILENCE_PEAK:
             waveform = to_pcm(tracks.waveform)
@@ -222,22 +228,23 @@ class ClipPreparer:
             return "", {**clip.attributes, FAILURE: said.failure}
         return said.text, {**clip.attributes, TRANSCRIBED_BY: self._transcriber.name}
 
-    def _pictures(self, clip: Clip, tracks: Tracks, tracker: FaceTracker) -> _Pictures:
+    def _pictures(
+        self, tracks: Tracks, tracker: FaceTracker, units: ActionUnitTrack | None
+    ) -> _Pictures:
         """What was seen in one stretch, or what the table of action units says of it."""
         if self._finder is None:
-            return self._from_table(clip, tracks)
+            return self._from_table(tracks, units)
         faces, mask, boxes = self._follow(tracks.frames, tracker)
         if not mask.any():
             return self._nothing_seen(len(tracks.frames))
         content = content_hash(*(seen.content for seen in tracks.frames))
         return _Pictures(faces, mask, boxes, tracks.frame_times_s, content, len(mask))
 
-    def _from_table(self, clip: Clip, tracks: Tracks) -> _Pictures:
-        track = self.settings.tracks.get(clip.key)
-        if track is None:
+    def _from_table(self, tracks: Tracks, units: ActionUnitTrack | None) -> _Pictures:
+        if units is None:
             return self._nothing_seen(0)
         end_s = tracks.end_s if tracks.end_s > tracks.start_s else math.inf  # a still has no end
-        track = track.between(tracks.start_s, end_s)
+        track = units.between(tracks.start_s, end_s)
         if not track.mask.any() or track.times_s is None:
             return self._nothing_seen(len(track.mask))
         boxes = np.zeros((len(track.mask), 4), np.float32)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import shutil
+import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,8 @@ from typing import Any
 import progress
 import registry
 import storage
+from engines.here import Here
+from engines.tasks import Engine, Limits
 from errors import UserError
 from preprocessing import data_folder
 from preprocessing.action_units import ActionUnitTable, ActionUnitTrack, file_name_pattern
@@ -20,15 +24,13 @@ from preprocessing.clip import Clip, Inventory, Rejection
 from preprocessing.data_folder import ClipRow, Splits
 from preprocessing.duplicates import DuplicateReport, mark_duplicates
 from preprocessing.input_states import input_states
-from preprocessing.preparation import PreparationSettings
-from preprocessing.records import Record, ShardWriter
+from preprocessing.pieces import Piece, Shard, prepare_all, size_of_pieces
+from preprocessing.preparation import ClipPreparer, PreparationSettings
 from preprocessing.same_settings import require_same, settings_of
 from preprocessing.splits import DEFAULT_RULE, make_splits
-from preprocessing.stills import is_still
-from preprocessing.workers import prepare_clips
 
-CLIPS_A_SHARD = 64
-STILLS_A_SHARD = 2048
+# A record of ten seconds takes a process one second or two, and half a gigabyte.
+LIMITS = Limits(step_s=300, memory_bytes=4 * 2**30)
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,10 @@ def preprocess(
     out: Path,
     settings: PreparationSettings,
     weights_dir: Path | None = None,
-    num_workers: int = 1,
+    engine: Engine = Here(),  # noqa: B008  (frozen)
     overwrite: bool = False,
     table: ActionUnitTable | None = None,
+    limits: Limits = LIMITS,
 ) -> PreprocessResult:
     """Prepares a corpus: decodes, finds faces, writes records, tables and splits.
 
@@ -66,37 +69,32 @@ def preprocess(
       corpus: row of `registry.TABLE["corpora"]`, or such a corpus with options of its own.
       source: folder, archive or table, as that corpus wants it.
       out: data folder, made or completed.
+      engine: where the clips are read.
       overwrite: begin anew whatever `out` holds of an earlier preparation.
       table: action units that become the video stream, with the names of `settings.action_units`.
+      limits: of a process, for one record; a clip that takes more, twice, is rejected.
     Raises:
       UserError: nothing could be done; nothing already written is lost.
     """
     corpus = registry.load("corpora", corpus) if isinstance(corpus, str) else corpus
     inventory: Inventory = corpus.inventory(source)
+    tracks: Mapping[str, ActionUnitTrack] = {}
     if table is not None:
         tracks = table.join(inventory.clips, file_name_pattern(corpus))
-        settings = dataclasses.replace(settings, tracks=tracks)
     _open_out(out, corpus, settings, overwrite)
-    kept, missing = _what_is_missing(out, inventory.clips, settings.tracks)
-    pieces = _pieces(missing)
-    numbers = _free_numbers(out, kept)
-    with progress.bar(len(missing), "preprocess", "clip") as bar:
-        prepared = prepare_clips(
-            (clip for piece in pieces for clip in piece),
-            settings,
-            weights_dir,
-            min(num_workers, max(len(missing), 1)),
-            out / data_folder.SHARDS,
-        )
+    kept, missing = _what_is_missing(out, inventory.clips, tracks)
+    size = size_of_pieces(inventory.clips)
+    pieces = _pieces(out, missing, size, kept, settings, weights_dir, tracks)
+    if missing:
+        ClipPreparer(settings, weights_dir)  # fetches and checks weights once, not in every process
         try:
-            for piece, number in zip(pieces, numbers, strict=False):
-                kept.append(_write_shard(out, number, piece, prepared, bar, settings.tracks))
+            kept += prepare_all(engine, pieces, limits, len(missing))
         finally:
-            prepared.close()
             storage.remove_leftovers(out / data_folder.SHARDS)
+    kept.sort(key=lambda shard: shard.name)
     result = _write_tables(out, corpus, inventory, kept, len(missing))
     clips = inventory.clips if table is not None else ()
-    without = tuple(clip.name for clip in clips if clip.key not in settings.tracks)
+    without = tuple(clip.name for clip in clips if clip.key not in tracks)
     return dataclasses.replace(result, without_row=without)
 
 
@@ -117,114 +115,51 @@ def _open_out(out: Path, corpus: Any, settings: PreparationSettings, overwrite: 
 # === Shards ===
 
 
-@dataclass(frozen=True)
-class _Shard:
-    """Index of one shard, kept beside it as JSON: written last, so it stands for completeness."""
-
-    name: str
-    num_bytes: int
-    inputs: dict[str, str]
-    rows: list[dict[str, Any]]
-    rejected: list[dict[str, str]]
-
-
 def _what_is_missing(
     out: Path, clips: Sequence[Clip], tracks: Mapping[str, ActionUnitTrack]
-) -> tuple[list[_Shard], list[Clip]]:
-    """Shards whose every input is unchanged, and the clips that none of them holds."""
+) -> tuple[list[Shard], list[Clip]]:
+    """Whole shards whose every input is unchanged, and the clips that none of them holds."""
     states = input_states(clips, tracks)
     kept = []
     covered: set[str] = set()
     for path in sorted((out / data_folder.SHARDS).glob("*.json")):
-        shard = _Shard(**storage.read_json(path))
-        file = path.with_name(shard.name)
-        whole = file.is_file() and file.stat().st_size == shard.num_bytes
-        if whole and all(states.get(key) == state for key, state in shard.inputs.items()):
+        shard = Shard.read(path)
+        if shard is not None and all(states.get(key) == held for key, held in shard.inputs.items()):
             kept.append(shard)
             covered.update(shard.inputs)
         else:
             path.unlink()
-            file.unlink(missing_ok=True)
+            path.with_suffix(".tfrecord").unlink(missing_ok=True)
     return kept, [clip for clip in clips if clip.key not in covered]
 
 
-def _pieces(clips: Sequence[Clip]) -> list[list[Clip]]:
-    small = bool(clips) and (clips[0].text_only or is_still(clips[0]))
-    size = STILLS_A_SHARD if small else CLIPS_A_SHARD
-    return [list(clips[i : i + size]) for i in range(0, len(clips), size)]
-
-
-def _free_numbers(out: Path, kept: Sequence[_Shard]) -> Iterator[int]:
-    taken = {int(Path(shard.name).stem) for shard in kept}
-    number = 0
-    while True:
-        if number not in taken:
-            yield number
-        number += 1
-
-
-def _write_shard(
+def _pieces(
     out: Path,
-    number: int,
-    piece: list[Clip],
-    prepared: Any,
-    bar: Any,
+    missing: Sequence[Clip],
+    size: int,
+    kept: Sequence[Shard],
+    settings: PreparationSettings,
+    weights_dir: Path | None,
     tracks: Mapping[str, ActionUnitTrack],
-) -> _Shard:
-    path = out / data_folder.SHARDS / f"{number:05d}.tfrecord"
-    rows: list[ClipRow] = []
-    rejected: list[Rejection] = []
-    with storage.replacing(path) as temporary, ShardWriter(temporary) as writer:
-        for _ in piece:
-            clip, results = next(prepared)
-            clip_rows: list[ClipRow] = []
-            for result in results:
-                if isinstance(result, Rejection):
-                    rejected.append(result)
-                    clip_rows.clear()
-                else:
-                    writer.write(result)
-                    clip_rows.append(_row(result, path.name, clip))
-            rows += clip_rows
-            bar.update()
-    shard = _Shard(
-        name=path.name,
-        num_bytes=path.stat().st_size,
-        inputs=input_states(piece, tracks),
-        rows=[row.as_cells() for row in rows],
-        rejected=[dataclasses.asdict(rejection) for rejection in rejected],
-    )
-    storage.write_json(path.with_suffix(".json"), dataclasses.asdict(shard))
-    return shard
+) -> Iterator[Piece]:
+    """What is missing in pieces, each with a number that no shard has."""
+    numbers, job = _free_numbers(kept), uuid.uuid4().hex
+    for start in range(0, len(missing), size):
+        clips = tuple(missing[start : start + size])
+        own = {clip.key: tracks[clip.key] for clip in clips if clip.key in tracks}
+        yield Piece(out / data_folder.SHARDS, next(numbers), clips, settings, weights_dir, job, own)
 
 
-def _row(record: Record, shard: str, clip: Clip) -> ClipRow:
-    return ClipRow(
-        id=record.id,
-        shard=shard,
-        corpus=record.corpus,
-        label=record.label,
-        speaker=record.speaker,
-        recording=record.recording,
-        path=clip.key,
-        start_s=round(record.start_s, 6),
-        end_s=round(record.end_s, 6),
-        num_samples=len(record.waveform),
-        num_frames=record.num_frames,
-        num_faces=int(record.face_mask.sum()),
-        audio_hash=record.audio_hash,
-        video_hash=record.video_hash,
-        transcript=record.transcript,
-        split=record.split,
-        attributes=record.attributes,
-    )
+def _free_numbers(kept: Sequence[Shard]) -> Iterator[int]:
+    taken = {int(Path(shard.name).stem) for shard in kept}
+    return (number for number in itertools.count() if number not in taken)
 
 
 # === Tables ===
 
 
 def _write_tables(
-    out: Path, corpus: Any, inventory: Inventory, shards: list[_Shard], num_prepared: int
+    out: Path, corpus: Any, inventory: Inventory, shards: list[Shard], num_prepared: int
 ) -> PreprocessResult:
     rows = [ClipRow.from_cells(_text(cells)) for shard in shards for cells in shard.rows]
     rows.sort(key=lambda row: row.id)

@@ -17,6 +17,7 @@ Schema 1, all keys always present:
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ import numpy as np
 
 import quiet
 from errors import UserError
+from preprocessing import tfrecord
 from preprocessing.data_folder import ClipRow
 
 SCHEMA = 1
@@ -96,7 +98,7 @@ def content_hash(*parts: bytes) -> str:
 
 
 def _tensorflow() -> Any:
-    """TensorFlow, imported only where records are written or parsed."""
+    """TensorFlow, imported only where records are parsed."""
     quiet.import_tensorflow()
     import tensorflow
 
@@ -117,31 +119,19 @@ _TEXTS = (
 
 def to_example(record: Record) -> bytes:
     """Serialises one record in schema 1."""
-    tf = _tensorflow()
-
-    def ints(values: Any) -> Any:
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=[int(v) for v in values]))
-
-    def floats(values: Any) -> Any:
-        return tf.train.Feature(float_list=tf.train.FloatList(value=np.ravel(values)))
-
-    def raw(value: bytes | str) -> Any:
-        value = value.encode() if isinstance(value, str) else value
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-
-    feature = {
-        **{name: raw(getattr(record, name)) for name in _TEXTS},
-        "schema": ints([SCHEMA]),
-        "audio": raw(record.waveform.astype("<i2").tobytes()),
-        "sample_rate_hz": ints([record.sample_rate_hz]),
-        "video": raw(record.faces.tobytes()),
-        "video_shape": ints(record.faces.shape),
-        "video_mask": ints(record.face_mask),
-        "frame_times_s": floats(record.frame_times_s),
-        "boxes_px": floats(record.boxes_px),
-    }
-    example = tf.train.Example(features=tf.train.Features(feature=feature))
-    return example.SerializeToString(deterministic=True)
+    return tfrecord.example(
+        {
+            **{name: getattr(record, name) for name in _TEXTS},
+            "schema": np.array([SCHEMA]),
+            "audio": record.waveform.astype("<i2").tobytes(),
+            "sample_rate_hz": np.array([record.sample_rate_hz]),
+            "video": record.faces.tobytes(),
+            "video_shape": np.array(record.faces.shape),
+            "video_mask": record.face_mask,
+            "frame_times_s": record.frame_times_s,
+            "boxes_px": record.boxes_px,
+        }
+    )
 
 
 def parse_example(serialized: Any, action_units: bool = False) -> dict[str, Any]:
@@ -187,44 +177,47 @@ def parse_example(serialized: Any, action_units: bool = False) -> dict[str, Any]
 class ShardWriter:
     """Appends records to one TFRecord file; a context manager.
 
+    Attributes:
+      num_bytes, sha256: of what was written so far.
     Raises:
-      UserError: the file cannot be made.
+      UserError: the file cannot be made or written, for one because the disk is full.
     """
 
     def __init__(self, path: Path) -> None:
-        tf = _tensorflow()
-
+        self.num_bytes = 0
         self._path = path
-        self._errors = tf.errors
-        try:
-            self._writer = tf.io.TFRecordWriter(str(path))
-        except tf.errors.OpError as error:
-            raise _write_error(path, error) from error
+        self._hasher = hashlib.sha256()
+        with self._told():
+            self._file = open(path, "wb")  # noqa: SIM115  (closed by __exit__)
+
+    @property
+    def sha256(self) -> str:
+        return self._hasher.hexdigest()
 
     def __enter__(self) -> ShardWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        try:
-            self._writer.close()
-        except self._errors.OpError as error:
-            raise _write_error(self._path, error) from error
+        with self._told():
+            self._file.close()
 
     def write(self, record: Record) -> None:
-        """Adds one record.
+        """Adds one record."""
+        data = tfrecord.framed(to_example(record))
+        with self._told():
+            self._file.write(data)
+        self.num_bytes += len(data)
+        self._hasher.update(data)
 
-        Raises:
-          UserError: it cannot be written, for one because the disk is full.
-        """
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
         try:
-            self._writer.write(to_example(record))
-        except self._errors.OpError as error:
-            raise _write_error(self._path, error) from error
-
-
-def _write_error(path: Path, error: Exception) -> UserError:
-    text = str(getattr(error, "message", error)).split("\n")[0]
-    return UserError(f"{path.parent}: cannot write a shard ({text}); free some space and run again")
+            yield
+        except OSError as error:
+            raise UserError(
+                f"{self._path.parent}: cannot write a shard ({error.strerror}); free some space and"
+                " run again"
+            ) from error
 
 
 def read_shard(path: Path, action_units: bool = False) -> Iterator[dict[str, Any]]:

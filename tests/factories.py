@@ -211,7 +211,7 @@ def sample_source() -> Path:
 
 def preprocess(corpus: str, source: Path, out: Path, *words: str) -> int:
     """Runs `preprocess` in one process, unless `words` say otherwise; its exit code."""
-    fixed = ["--corpus", corpus, "--source", str(source), "--out", str(out), "--workers", "1"]
+    fixed = ["--corpus", corpus, "--source", str(source), "--out", str(out), "--workers", "0"]
     return cli.main(["preprocess", *fixed, *words])
 
 

@@ -275,7 +275,7 @@ def sounds(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["0", "2"])
 def test_no_weights_and_no_network(
     workers: str,
     sounds: Path,
@@ -299,7 +299,7 @@ def test_no_weights_and_no_network(
     assert preprocess("ravdess", sounds, out, "--detector", "haar") == EXIT_OK
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["0", "2"])
 def test_weights_with_a_wrong_hash(
     workers: str,
     sounds: Path,
@@ -335,7 +335,18 @@ def test_a_shard_cut_short_is_noticed_and_mended(
     shard.unlink()
     capsys.readouterr()
     assert preprocess("ravdess", sounds, out, *NONE) == EXIT_OK
-    assert "(2 clips prepared now)" in capsys.readouterr().out
+    assert "(1 clips prepared now)" in capsys.readouterr().out
+    assert files_below(out) == whole
+    # A flipped bit leaves the size as it was.
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 4
+    shard.write_bytes(bytes(content))
+    assert preprocess("ravdess", sounds, out, *NONE) == EXIT_OK
+    assert "(1 clips prepared now)" in capsys.readouterr().out
+    assert files_below(out) == whole
+    index = out / "shards/00001.json"
+    index.write_text(index.read_text()[:-30])
+    assert preprocess("ravdess", sounds, out, *NONE) == EXIT_OK
     assert files_below(out) == whole
 
 
@@ -343,16 +354,16 @@ def test_a_shard_cut_short_is_noticed_and_mended(
 
 # Small shards, so that some are finished when the process ends early; slow enough to catch it.
 DRIVER = """
-import itertools, resource, signal, sys, time
-from preprocessing import preprocess
+import itertools, os, resource, signal, sys, time
+from preprocessing import pieces
 import cli
+pieces.CLIPS_A_SHARD, pieces.MIN_PIECES = 6, 1
+row, number = pieces._row, itertools.count()
+largest = int(os.environ["LARGEST"])
+# Without a limit it is interrupted behind the first shard, however late that is noticed.
+wait_s = lambda: 2.0 if next(number) > 6 and not largest else 0.05
+pieces._row = lambda *told: (time.sleep(wait_s()), row(*told))[1]
 if __name__ == "__main__":
-    preprocess.CLIPS_A_SHARD = 6
-    row, number = preprocess._row, itertools.count()
-    largest = int(sys.argv.pop(1))
-    # Without a limit it is interrupted behind the first shard, however late that is noticed.
-    wait_s = lambda: 2.0 if next(number) > 6 and not largest else 0.05
-    preprocess._row = lambda *told: (time.sleep(wait_s()), row(*told))[1]
     if largest:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
@@ -367,11 +378,16 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def small_shards(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("preprocessing.pieces.CLIPS_A_SHARD", 6)
+    patch.setattr("preprocessing.pieces.MIN_PIECES", 1)
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     out = tmp_path_factory.mktemp("undisturbed") / "out"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("preprocessing.preprocess.CLIPS_A_SHARD", 6)
+        small_shards(patch)
         assert preprocess("sample", sample_source(), out, *SMALL) == EXIT_OK
     return files_below(out)
 
@@ -379,8 +395,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def started(driver: Path, largest_bytes: int, out: Path, *words: str) -> subprocess.Popen[str]:
     fixed = ["preprocess", "--corpus", "sample", "--source", str(sample_source())]
     return subprocess.Popen(
-        [sys.executable, str(driver), str(largest_bytes), *fixed, "--out", str(out), *words],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        [sys.executable, str(driver), *fixed, "--out", str(out), *words],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "LARGEST": str(largest_bytes)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -393,11 +409,13 @@ def error_lines(stderr: str) -> list[str]:
 
 
 def finish(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("preprocessing.preprocess.CLIPS_A_SHARD", 6)
+    small_shards(monkeypatch)
     assert preprocess("sample", sample_source(), out, *SMALL) == EXIT_OK
 
 
+@pytest.mark.parametrize("workers", ["0", "2"])
 def test_disk_full_while_writing(
+    workers: str,
     driver: Path,
     undisturbed: dict[str, bytes],
     tmp_path: Path,
@@ -406,7 +424,7 @@ def test_disk_full_while_writing(
     """No file may grow beyond 100 kB: a real EFBIG from the system in the middle of a shard."""
     assert len(undisturbed["shards/00000.tfrecord"]) > 200_000
     out = tmp_path / "out"
-    process = started(driver, 100_000, out, *SMALL, "--workers", "1")
+    process = started(driver, 100_000, out, *SMALL, "--workers", workers)
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == EXIT_NOTHING_DONE
     assert stdout == ""
@@ -419,7 +437,7 @@ def test_disk_full_while_writing(
     assert files_below(out) == undisturbed
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["0", "2"])
 def test_ctrl_c_in_the_middle(
     workers: str,
     driver: Path,
@@ -451,3 +469,54 @@ def test_ctrl_c_in_the_middle(
     assert f"({21 - num_kept} clips prepared now)" in capsys.readouterr().out
     assert files_below(out) == undisturbed
     assert json.loads(undisturbed["splits.json"])["notes"] == []
+
+
+# === A recording that ends the process that reads it ===
+
+KILLER = """
+import os, signal, sys, time
+from preprocessing import preparation
+import cli
+MediaFile = preparation.MediaFile
+def opened(path, name):
+    if "crash" in name:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if "hang" in name:
+        time.sleep(600)
+    return MediaFile(path, name)
+preparation.MediaFile = opened
+if __name__ == "__main__":
+    sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_what_ends_its_process_is_rejected_by_name(tmp_path: Path) -> None:
+    driver = tmp_path / "killer.py"
+    driver.write_text(KILLER)
+    names = ("a.wav", "b-crash.wav", "c.wav", "d-hang.wav", "e.wav")
+    for number, name in enumerate(names):
+        write_sound(tmp_path / "in" / name, tone(1.0, hz=200 + 50 * number), 16_000)
+    source = tmp_path / "in" / "own.csv"
+    source.write_text("path,label,speaker\n" + "".join(f"{name},sad,me\n" for name in names))
+    found = []
+    for workers in "12":
+        out = tmp_path / workers
+        words = ["--corpus", "manifest", "--source", str(source), "--out", str(out)]
+        words += ["--detector", "none"]
+        done = subprocess.run(
+            [sys.executable, driver, "preprocess", *words, "--workers", workers, "--limit-s", "2"],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == EXIT_SOME_REJECTED, done.stderr
+        assert "Traceback" not in done.stderr
+        found.append(files_below(out))
+    assert found[0] == found[1]
+    rows = found[0]["clips.csv"].decode().splitlines()
+    assert [row.split(",")[0] for row in rows[1:]] == [f"manifest/{n}.wav" for n in "ace"]
+    assert found[0]["rejected.csv"].decode().splitlines()[1:] == [
+        'b-crash.wav,"b-crash.wav: ended its process by SIGSEGV, 2 times; leave it out"',
+        'd-hang.wav,"d-hang.wav: took longer than 2 s, 2 times; leave it out"',
+    ]
+    assert not [name for name in found[0] if ".part-" in name]

@@ -74,7 +74,7 @@ def test_clips_to_records(
     for name in ("01-01-08-02-01-01-19.mp4", "pyfeat_no_face.mp4"):
         lines.append(f"{real_data.resolve() / 'clips' / name},surprised,{name[:2]}")
     (source / "manifest.csv").write_text("\n".join(lines), encoding="utf-8")
-    words = ("--action-units", "mediapipe", "--weights-dir", real_models / "face", "--workers", 1)
+    words = ("--action-units", "mediapipe", "--weights-dir", real_models / "face", "--workers", 0)
     out = tmp_path / "data"
     source = source / "manifest.csv"
     code = models.run(

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # What each row may import: itself and every row before it.
 ROWS = (
     ("errors", "storage", "registry", "progress", "quiet"),
-    ("opencv_model",),
+    ("engines", "opencv_model"),
     ("preprocessing",),
     ("data_augmentation",),
     ("modeling",),
@@ -49,6 +49,7 @@ DISTRIBUTIONS = {
     "bs4": "beautifulsoup4",
     "grpc_health": "grpcio-health-checking",
     "google": "protobuf",
+    "google_crc32c": "google-crc32c",
     "prometheus_client": "prometheus-client",
 }
 

@@ -14,7 +14,7 @@ import soundfile
 
 import cli
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED, EXIT_USAGE
-from preprocessing import preprocess as module
+from preprocessing import pieces
 from preprocessing.data_folder import DataFolder, open_data_folder
 from preprocessing.leaks import Seen, crossings
 from preprocessing.records import from_pcm, read_shard
@@ -63,7 +63,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> DataFolder:
 def test_what_is_written(prepared: DataFolder) -> None:
     assert set(files_below(prepared.path)) == {
         *("clips.csv", "splits.json", "rejected.csv", "preprocess.json"),
-        *("shards/00000.tfrecord", "shards/00000.json"),
+        *(f"shards/{n:05d}.{ending}" for n in range(11) for ending in ("tfrecord", "json")),
     }
     assert (prepared.path / "rejected.csv").read_text() == "path,reason\n"
     assert prepared.synthetic
@@ -131,14 +131,15 @@ def test_another_setting_is_refused_with_the_remedy(
 def test_any_number_of_workers_writes_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "CLIPS_A_SHARD", 8)
+    monkeypatch.setattr(pieces, "CLIPS_A_SHARD", 8)
+    monkeypatch.setattr(pieces, "MIN_PIECES", 1)
     words = (*NONE, "--num-frames", "2", "--face-size", "32")
-    for workers in "12":
+    for workers in "012":
         out = tmp_path / workers
         more = ("--workers", workers)
         assert preprocess("sample", sample_source(), out, *words, *more) == EXIT_OK
-    one, two = files_below(tmp_path / "1"), files_below(tmp_path / "2")
-    assert one == two
+    none, one, two = (files_below(tmp_path / workers) for workers in "012")
+    assert none == one == two
     assert sum(name.endswith(".tfrecord") for name in one) == 3
 
 

@@ -1,0 +1,200 @@
+"""One piece of a preparation: the clips of one shard, prepared and written by one process."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+import progress
+import storage
+from engines import tasks
+from engines.tasks import Died, Engine, Limits, Tell
+from errors import MediaError, UserError
+from preprocessing.action_units import ActionUnitTrack
+from preprocessing.clip import Clip, Rejection
+from preprocessing.data_folder import ClipRow
+from preprocessing.input_states import input_states
+from preprocessing.preparation import ClipPreparer, PreparationSettings
+from preprocessing.records import Record, ShardWriter
+from preprocessing.stills import is_still
+
+CLIPS_A_SHARD = 64
+STILLS_A_SHARD = 2048
+# Of a small corpus shards hold fewer, so that many processes have something to do.
+MIN_PIECES = 16
+# A clip that ends its process so often is rejected.
+MAX_DEATHS = 2
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The work on one shard; what it needs travels with it, to a process on any machine.
+
+    Attributes:
+      shards: folder that the shard is written to.
+      number: of the shard.
+      job: names the whole preparation; within it a process keeps its detector open.
+      tracks: action units of a table, of these clips.
+      deaths: clip key -> why its process ended, once a time.
+    """
+
+    shards: Path
+    number: int
+    clips: tuple[Clip, ...]
+    settings: PreparationSettings
+    weights_dir: Path | None
+    job: str = ""
+    tracks: Mapping[str, ActionUnitTrack] = field(default_factory=dict)
+    deaths: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def after(self, died: Died) -> Piece:
+        """The same once more; a clip that ends its process every time will be passed over.
+
+        Raises:
+          UserError: the process ended before it came to a clip.
+        """
+        if died.step is None:
+            raise UserError(f"a process that should read recordings {died.reason}; run again")
+        key = self.clips[died.step].key
+        known = {**self.deaths, key: (*self.deaths.get(key, ()), died.reason)}
+        return dataclasses.replace(self, deaths=known)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Index of one shard, kept beside it as JSON: written last, so it stands for completeness.
+
+    Attributes:
+      sha256: of the whole file, as it was written.
+      inputs: clip key -> state of what it was made from.
+      rows: cells of `clips.csv`.
+    """
+
+    name: str
+    num_bytes: int
+    sha256: str
+    inputs: dict[str, str]
+    rows: list[dict[str, Any]]
+    rejected: list[dict[str, str]]
+
+    @classmethod
+    def read(cls, path: Path) -> Shard | None:
+        """The index at `path`; None where it, or the shard beside it, is not what was written."""
+        try:
+            shard = cls(**storage.read_json(path))
+            file = path.with_name(shard.name)
+            whole = file.is_file() and file.stat().st_size == shard.num_bytes
+            return shard if whole and storage.file_sha256(file) == shard.sha256 else None
+        except (UserError, TypeError):
+            return None
+
+
+def size_of_pieces(clips: Sequence[Clip]) -> int:
+    """Clips a shard; of the whole corpus, so that it is the same when some are done already."""
+    small = bool(clips) and (clips[0].text_only or is_still(clips[0]))
+    return max(1, min(STILLS_A_SHARD if small else CLIPS_A_SHARD, -(-len(clips) // MIN_PIECES)))
+
+
+def prepare_all(
+    engine: Engine, pieces: Iterable[Piece], limits: Limits, num_clips: int | None = None
+) -> list[Shard]:
+    """All pieces done, in the order in which they end."""
+    made: list[Shard] = []
+    num_done = 0
+    with engine.open(prepare, limits) as pool, progress.bar(num_clips, "preprocess", "clip") as bar:
+        ended = tasks.run(
+            pool, pieces, Piece.after, lambda steps: progress.show(bar, num_done + steps)
+        )
+        for piece, shard in ended:
+            made.append(shard)
+            num_done += len(piece.clips)
+            progress.show(bar, num_done)
+    return made
+
+
+def prepare(piece: Piece, tell: Tell) -> Shard:
+    """Writes a shard and its index; the same bytes on any engine.
+
+    Raises:
+      UserError: it cannot be written, or weights are absent or wrong.
+    """
+    cv2.setNumThreads(1)
+    preparer = _preparer(piece.job, piece.settings, piece.weights_dir)
+    path = piece.shards / f"{piece.number:05d}.tfrecord"
+    rows: list[ClipRow] = []
+    rejected: list[Rejection] = []
+    with storage.replacing(path) as temporary, ShardWriter(temporary) as writer:
+        for place, clip in enumerate(piece.clips):
+            clip_rows: list[ClipRow] = []
+            for result in _results(preparer, piece, clip, functools.partial(tell, place)):
+                if isinstance(result, Rejection):
+                    rejected.append(result)
+                    clip_rows.clear()
+                else:
+                    writer.write(result)
+                    clip_rows.append(_row(result, path.name, clip))
+            rows += clip_rows
+    shard = Shard(
+        name=path.name,
+        num_bytes=writer.num_bytes,
+        sha256=writer.sha256,
+        inputs=input_states(piece.clips, piece.tracks),
+        rows=[row.as_cells() for row in rows],
+        rejected=[dataclasses.asdict(rejection) for rejection in rejected],
+    )
+    storage.write_json(path.with_suffix(".json"), dataclasses.asdict(shard))
+    return shard
+
+
+@functools.lru_cache(1)
+def _preparer(job: str, settings: PreparationSettings, weights_dir: Path | None) -> ClipPreparer:
+    """Kept from piece to piece of one job, for opening a detector takes a while."""
+    return ClipPreparer(settings, weights_dir)
+
+
+def _results(
+    preparer: ClipPreparer, piece: Piece, clip: Clip, tell: Any
+) -> Iterator[Record | Rejection]:
+    """Records of one clip, or one `Rejection`, behind which records before it do not count.
+
+    Each record is a step of its own, so that a long recording may take its time.
+    """
+    deaths = piece.deaths.get(clip.key, ())
+    if len(deaths) >= MAX_DEATHS:
+        yield Rejection(clip.key, f"{clip.name}: {deaths[-1]}, {len(deaths)} times; leave it out")
+        return
+    tell()
+    try:
+        for record in preparer.records(clip, piece.tracks.get(clip.key)):
+            yield record
+            tell()
+    except MediaError as error:
+        yield Rejection(clip.key, str(error))
+
+
+def _row(record: Record, shard: str, clip: Clip) -> ClipRow:
+    return ClipRow(
+        id=record.id,
+        shard=shard,
+        corpus=record.corpus,
+        label=record.label,
+        speaker=record.speaker,
+        recording=record.recording,
+        path=clip.key,
+        start_s=round(record.start_s, 6),
+        end_s=round(record.end_s, 6),
+        num_samples=len(record.waveform),
+        num_frames=record.num_frames,
+        num_faces=int(record.face_mask.sum()),
+        audio_hash=record.audio_hash,
+        video_hash=record.video_hash,
+        transcript=record.transcript,
+        split=record.split,
+        attributes=record.attributes,
+    )

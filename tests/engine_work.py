@@ -1,0 +1,60 @@
+"""Work for engines under test: a task says what goes wrong at which of its steps."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+
+from engines.tasks import Died, Tell
+from errors import UserError
+
+
+@dataclass(frozen=True)
+class Odd:
+    """A task of some steps.
+
+    Attributes:
+      faults: step -> "die", "kill", "hang", "spin", "eat", "refuse".
+      deaths: what was said of earlier tries.
+    """
+
+    name: str
+    num_steps: int = 3
+    faults: dict[int, str] = field(default_factory=dict)
+    deaths: tuple[Died, ...] = ()
+    pause_s: float = 0.0
+
+    def after(self, died: Died) -> Odd:
+        """Without the fault at a step that died twice."""
+        deaths = (*self.deaths, died)
+        at = [one.step for one in deaths if one.is_its_own]
+        left = {step: fault for step, fault in self.faults.items() if at.count(step) < 2}
+        return Odd(self.name, self.num_steps, left, deaths, self.pause_s)
+
+
+def work(task: Odd, tell: Tell) -> str:
+    """The name of the task, and how often its process died."""
+    for step in range(task.num_steps):
+        tell(step)
+        time.sleep(task.pause_s)
+        _go_wrong(task.faults.get(step, ""))
+    return f"{task.name} {len(task.deaths)}"
+
+
+def _go_wrong(fault: str) -> None:
+    if fault == "die":
+        os._exit(7)
+    elif fault == "kill":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    elif fault == "hang":
+        time.sleep(600)
+    elif fault == "spin":
+        sum(range(10**12))  # one call into C that never lets the interpreter go
+    elif fault == "eat":
+        held = [bytearray(os.urandom(1) * 2**20) for _ in range(2000)]
+        time.sleep(600)
+        del held
+    elif fault == "refuse":
+        raise UserError("disk full; free some space")
