@@ -11,10 +11,20 @@ from tqdm import tqdm
 Item = TypeVar("Item")
 
 
+# Set in processes whose parent tells how far all of them are.
+_silent: list[bool] = []
+
+
+def silence() -> None:
+    """Nothing is shown by this process any more."""
+    _silent.append(True)
+
+
 def bar(total: int | None, what: str, unit: str) -> Any:
     """A progress bar on stderr; where stderr is no terminal, a line every ten seconds at most."""
     interactive = sys.stderr.isatty()
     return tqdm(
+        disable=bool(_silent),
         total=total,
         desc=what,
         unit=unit,
@@ -40,7 +50,8 @@ def show(progress: Any, count: int) -> None:
 
 def say(message: str) -> None:
     """One line on stderr that does not break a progress bar."""
-    tqdm.write(message, file=sys.stderr)
+    if not _silent:
+        tqdm.write(message, file=sys.stderr)
 
 
 def result(line: str) -> None:

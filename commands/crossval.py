@@ -9,6 +9,7 @@ import click
 
 import registry
 from commands import paths
+from commands.engine_options import engine_of, engine_options
 from commands.train_parts import divided
 from preprocessing.data_folder import open_data_folder
 
@@ -77,6 +78,7 @@ LEAKS = ("random-split", "test-epoch", "speaker-norm", "all")
     multiple=True,
     help="Then also train with this fault, seed 0 only, to show what it feigns; repeatable.",
 )
+@engine_options("Trainings at a time, each in a process; 0: one by one in this. [default: 0]")
 def command(
     name: str,
     data: Path,
@@ -92,6 +94,9 @@ def command(
     parts_from: Path | None,
     also_train: tuple[Path, ...],
     leaks: tuple[str, ...],
+    engine: str,
+    address: str | None,
+    workers: int | None,
 ) -> None:
     """Trains and tests a recipe over folds of whole speakers, with several seeds.
 
@@ -101,6 +106,7 @@ def command(
     to those that are there. With a fusion --epochs and --batch-size are its own; those of a part
     are --set STREAM.epochs=N.
     """
+    chosen = engine_of(engine, address, workers, default_workers=0)
     recipe = registry.load("recipes", name)
     if part_names:
         recipe = dataclasses.replace(recipe, parts=part_names)
@@ -125,9 +131,9 @@ def command(
         recipe, parts, folder, folds, seeds, out, validation_speakers, parts_from, also
     )
     kinds = choose_leaks(crossval, leaks)
-    rows = run_crossval(crossval)
+    rows = run_crossval(crossval, engine=chosen)
     found = write_report(crossval, rows)
     if kinds:
-        found = write_report(crossval, rows, run_leaks(crossval, kinds))
+        found = write_report(crossval, rows, run_leaks(crossval, kinds, chosen))
     click.echo(summary(found))
     click.echo(f"written to {out / MARKDOWN}", err=True)

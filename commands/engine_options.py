@@ -11,7 +11,7 @@ import click
 if TYPE_CHECKING:
     from engines.tasks import Engine
 
-_OPTIONS = (
+ENGINES = (
     click.option(
         "--engine",
         type=click.Choice(["local", "ray"]),
@@ -24,24 +24,29 @@ _OPTIONS = (
         metavar="HOST:PORT|auto",
         help="Head of a running cluster; without it --engine ray starts one of this machine.",
     ),
-    click.option(
-        "--workers",
-        type=click.IntRange(0),
-        help="Processes; 0 reads in this one, which a recording may then crash. [default: number"
-        " of cores]",
-    ),
 )
 
 
-def engine_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def engine_options(help_of_workers: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Adds `--engine`, `--address` and `--workers`."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    workers = click.option("--workers", type=click.IntRange(0), help=help_of_workers)
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed((*ENGINES, workers)):
+            command = option(command)
+        return command
+
+    return decorate
 
 
-def engine_of(name: str, address: str | None, workers: int | None) -> Engine:
-    """The engine that was chosen."""
+def engine_of(
+    name: str, address: str | None, workers: int | None, default_workers: int | None = None
+) -> Engine:
+    """The engine that was chosen.
+
+    Args:
+      default_workers: of this machine, 0 for none but this process; None takes one a core.
+    """
     if address is not None and name != "ray":
         raise click.UsageError("--address is of a Ray cluster; add --engine ray")
     if address is not None and workers is not None:
@@ -55,4 +60,5 @@ def engine_of(name: str, address: str | None, workers: int | None) -> Engine:
     from engines.here import Here
     from engines.local import Local
 
+    workers = default_workers if workers is None else workers
     return Here() if workers == 0 else Local(workers or len(os.sched_getaffinity(0)))

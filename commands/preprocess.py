@@ -108,7 +108,9 @@ TRANSCRIPTS_FAILED = "transcripts_failed.csv"
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Where weights of detectors and blendshapes lie.",
 )
-@engine_options
+@engine_options(
+    "Processes; 0 reads in this one, which a recording may then crash. [default: one a core]"
+)
 @click.option(
     "--limit-s",
     type=FiniteRange(1, 86_400),

@@ -14,6 +14,9 @@ import keras
 import progress
 import registry
 import storage
+from engines import tasks
+from engines.here import Here
+from engines.tasks import Died, Engine, Limits, Tell
 from errors import UserError
 from modeling import evaluation, run_folder
 from modeling.crossval_folds import Fold, make_folds, splits_of_fold
@@ -193,30 +196,35 @@ def _require_parts(recipe: Recipe, streams: Sequence[str]) -> None:
         )
 
 
-def run_crossval(crossval: Crossval, work: Work | None = None) -> list[dict[str, str]]:
+def run_crossval(
+    crossval: Crossval,
+    work: Work | None = None,
+    engine: Engine = Here(),  # noqa: B008  (frozen)
+) -> list[dict[str, str]]:
     """Trains and predicts what is not done yet, and writes all out-of-fold predictions.
 
     A finished pair of fold and seed is left alone, an interrupted training goes on.
 
     Args:
       work: trains and predicts a pair, to its `done.json`; None as the recipe says.
+      engine: where pairs are trained; on any but `Here` several at a time.
     Returns:
       the rows of `predictions.csv`: each clip once a seed.
     Raises:
-      UserError: the folder holds a crossval of other settings, or something else.
+      UserError: the folder holds a crossval of other settings, or something else; or a process
+        that trains ends twice.
     """
     _begin(crossval)
-    rows: list[dict[str, str]] = []
     pairs = [(fold, seed) for seed in range(crossval.num_seeds) for fold in crossval.folds]
+    todo = []
     for number, (fold, seed) in enumerate(pairs, start=1):
-        path = crossval.pair(fold, seed)
-        told = f"{crossval.leak} {path.name} ({number} of {len(pairs)})".strip()
+        told = f"{crossval.leak} {crossval.pair(fold, seed).name} ({number} of {len(pairs)})"
         if _is_done(crossval, fold, seed):
-            progress.say(f"{told}: done before")
+            progress.say(f"{told.strip()}: done before")
         else:
-            progress.say(f"{told}: test {', '.join(fold.test) or 'clips at random'}")
-            (work or _train_and_predict)(crossval, fold, seed)
-        rows += _predictions_of(crossval, fold, seed)
+            todo.append(PairTask(crossval, fold, seed, work, told.strip(), engine != Here()))
+    _do(todo, engine)
+    rows = [row for fold, seed in pairs for row in _predictions_of(crossval, fold, seed)]
     columns = (*FACTS, *crossval.labels.labels)
     storage.write_csv(crossval.out / PREDICTIONS, columns, rows)
     return rows
@@ -261,10 +269,71 @@ def _require_parts_from(crossval: Crossval) -> None:
                     raise UserError(f"{run}: not trained to its end; finish that crossval first")
 
 
-# === One fold with one seed ===
+# === Pairs as tasks ===
 
 # Trains and predicts a fold with a seed.
 Work = Callable[[Crossval, Fold, int], None]
+# A pair whose process ends so often stops the crossval.
+MAX_DEATHS = 2
+
+
+@dataclass(frozen=True)
+class PairTask:
+    """The work on one fold with one seed, as it travels to a process on any machine.
+
+    Attributes:
+      work: see `run_crossval`.
+      told: how the pair is named to the user.
+      is_one_of_many: others are trained at the same time, and how far all are is told elsewhere.
+      num_deaths: how often its process ended.
+    """
+
+    crossval: Crossval
+    fold: Fold
+    seed: int
+    work: Work | None
+    told: str
+    is_one_of_many: bool
+    num_deaths: int = 0
+
+    def after(self, died: Died) -> PairTask:
+        """The same once more; it goes on behind its last finished epoch.
+
+        Raises:
+          UserError: its process ended too often.
+        """
+        if self.num_deaths + 1 >= MAX_DEATHS:
+            raise UserError(
+                f"{self.crossval.pair(self.fold, self.seed)}: its training {died.reason},"
+                f" {MAX_DEATHS} times; take fewer --workers, or a smaller --batch-size"
+            )
+        return dataclasses.replace(self, num_deaths=self.num_deaths + 1)
+
+
+def do_pair(task: PairTask, tell: Tell) -> None:
+    """Trains and predicts one pair."""
+    if task.is_one_of_many:
+        progress.silence()
+    tell(0)
+    progress.say(f"{task.told}: test {', '.join(task.fold.test) or 'clips at random'}")
+    (task.work or _train_and_predict)(task.crossval, task.fold, task.seed)
+
+
+def _do(todo: Sequence[PairTask], engine: Engine) -> None:
+    if not todo:
+        return
+    with engine.open(do_pair, Limits()) as pool:
+        if not todo[0].is_one_of_many:
+            for _ in tasks.run(pool, todo, PairTask.after):
+                pass
+            return
+        with progress.bar(len(todo), "crossval", "training") as bar:
+            for task, _ in tasks.run(pool, todo, PairTask.after):
+                progress.say(f"{task.told}: done")
+                bar.update()
+
+
+# === One fold with one seed ===
 
 
 def data_of(crossval: Crossval, fold: Fold) -> DataFolder:

@@ -16,6 +16,8 @@ import progress
 import registry
 import storage
 from data_augmentation.chain import keyed_rng
+from engines.here import Here
+from engines.tasks import Engine
 from errors import UserError
 from modeling import calibration, metrics, run_folder, training
 from modeling.crossval import (
@@ -102,20 +104,25 @@ def _why_not(crossval: Crossval, kind: str) -> str:
     return ""
 
 
-def run_leaks(crossval: Crossval, kinds: Sequence[str]) -> dict[str, list[dict[str, str]]]:
+def run_leaks(
+    crossval: Crossval,
+    kinds: Sequence[str],
+    engine: Engine = Here(),  # noqa: B008  (frozen)
+) -> dict[str, list[dict[str, str]]]:
     """Trains and predicts all folds with each fault, seed 0 only, in `OUT/leak-KIND`.
 
     Resumable like the honest pairs, whose folders and predictions are not touched.
 
     Args:
       kinds: from `choose_leaks`.
+      engine: see `run_crossval`.
     Returns:
       kind -> rows of its `predictions.csv`: each clip once.
     Raises:
       UserError: a folder holds a crossval of other settings, or something else.
     """
     works = {SPEAKER_NORM: train_by_speaker}
-    return {kind: run_crossval(leaking(crossval, kind), works.get(kind)) for kind in kinds}
+    return {kind: run_crossval(leaking(crossval, kind), works.get(kind), engine) for kind in kinds}
 
 
 def leaking(crossval: Crossval, kind: str) -> Crossval:

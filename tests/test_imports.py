@@ -191,7 +191,8 @@ def test_no_module_is_a_drawer_for_everything() -> None:
 def test_what_is_imported_is_pinned(found: list[Import]) -> None:
     third_party = {top(one.name) for one in found} - set(LEVEL) - set(sys.stdlib_module_names)
     owners = importlib.metadata.packages_distributions()
-    pinned = {name.lower() for name in pins()}
+    files = ("requirements.txt", "requirements-cluster.txt")
+    pinned = {name.lower() for file in files for name in pins(ROOT / file)}
     unpinned = {
         name
         for name in third_party
