@@ -81,13 +81,16 @@ def user_of(folder: DataFolder, speaker: str, count: int) -> DataFolder:
 
 
 def asked(run: Path, user: DataFolder, out: Path) -> list[dict[str, str]]:
-    """Predictions of the user's other recordings.
+    """Predictions of the user's other recordings, unless the model gave them before.
 
     The user is known to an adapted model, which is the point; the recordings are not.
     """
     from modeling.evaluation import PREDICTIONS, evaluate
+    from modeling.run_folder import BEST
 
-    evaluate(run, [user], "test", out, allow_leak=True, only=_only(run))
+    held = out / PREDICTIONS
+    if not held.is_file() or held.stat().st_mtime < (run / BEST).stat().st_mtime:
+        evaluate(run, [user], "test", out, allow_leak=True, only=_only(run))
     return scores.read_predictions(out / PREDICTIONS)
 
 
@@ -111,12 +114,15 @@ def trained(user: DataFolder, run: Path, start: Path | None, settings: Sequence[
 def of_count(
     users: list[tuple[DataFolder, str]], model: Path, count: int, chosen: argparse.Namespace
 ) -> list[tuple[str, ...]]:
-    """The rows of the three models, with so many recordings a class."""
+    """The rows of the three models, with so many recordings a class, corpus by corpus.
+
+    A model that knows the corpus gains less than one that meets its sentences for the first time.
+    """
     from modeling.crossval_scores import pooled_scores
     from modeling.run_folder import BEST
 
     version = storage.file_sha256(model / BEST)[:8]
-    found: dict[str, list[dict[str, str]]] = {AS_IT_COMES: [], ALONE: [], ADAPTED: []}
+    found: dict[tuple[str, str], list[dict[str, str]]] = {}
     for folder, speaker in users:
         user = user_of(folder, speaker, count)
         require_apart(user)
@@ -124,12 +130,15 @@ def of_count(
         alone = trained(user, home / "alone", None, chosen.settings)
         adapted = trained(user, home / "adapted", model, chosen.settings)
         for name, run in ((AS_IT_COMES, model), (ALONE, alone), (ADAPTED, adapted)):
-            found[name] += asked(run, user, home / name.replace(" ", "-"))
+            predictions = asked(run, user, home / name.replace(" ", "-"))
+            found.setdefault((folder.settings["corpus"], name), []).extend(predictions)
     rows: list[tuple[str, ...]] = []
-    for name, predictions in found.items():
+    for (corpus, name), predictions in found.items():
         told = pooled_scores(predictions, registry.load("label-sets", LABELS).labels)
-        facts = (str(count), str(len(users)), name, str(told["num_clips"]))
-        rows.append((*facts, *scores.cells(told)))
+        users_told = f"{told['num_speakers']} of {corpus}"
+        rows.append(
+            (str(count), users_told, name, str(told["num_clips"]), *scores.cells(told)),
+        )
     return rows
 
 

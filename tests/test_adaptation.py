@@ -61,9 +61,9 @@ def test_three_models_are_asked_the_same(
     lines = [line.split("|")[1:-1] for line in page.read_text().splitlines() if "|" in line]
     rows = [[cell.strip() for cell in line] for line in lines[2:]]
     assert [row[:4] for row in rows] == [
-        ["2", "2", adaptation.AS_IT_COMES, "14"],
-        ["2", "2", adaptation.ALONE, "14"],
-        ["2", "2", adaptation.ADAPTED, "14"],
+        ["2", "2 of toy", adaptation.AS_IT_COMES, "14"],
+        ["2", "2 of toy", adaptation.ALONE, "14"],
+        ["2", "2 of toy", adaptation.ADAPTED, "14"],
     ]
     (home,) = (tmp_path / "runs").glob("new-toy-01-2-*")
     started = json.loads((home / "adapted" / "run.json").read_text())
