@@ -233,6 +233,12 @@ TABLE: dict[str, dict[str, Entry]] = {
             "log-mel picture, 80 x 301, 3 s at one spectrum each 10 ms, from 16 kHz",
             stream="audio",
         ),
+        "speech_3x80": Entry(
+            _FEATURES + "multi_resolution:SPEECH_3X80",
+            "three log-mel pictures, windows of 32, 64 and 96 ms, 80 x 301 x 3, from 16 kHz",
+            source="after Toledano et al. 2018",
+            stream="audio",
+        ),
         "yamnet_patches": Entry(
             _FEATURES + "yamnet_patches:PATCHES",
             "YAMNet's log-mel patches, 6 of 0.96 s, from 16 kHz",

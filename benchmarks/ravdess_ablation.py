@@ -69,6 +69,7 @@ def variants() -> dict[str, Variant]:
         "one copy of each clip": Variant(("copies=1",)),
         "without averaged weights": Variant(("weight_averaging=0",)),
         "batches of 16": Variant(("batch_size=16",)),
+        "three spectrograms": Variant(("features=speech_3x80",)),
         "plain mean over time": Variant(("pooling=mean",)),
         "twice as wide": Variant(("width=32",)),
         "with wide speed": Variant(

@@ -31,7 +31,7 @@ from modeling.crossval import (
 )
 from modeling.crossval_folds import Fold
 from modeling.feature_copies import FeatureCopies
-from modeling.features.front_end import FrontEnd
+from modeling.features.front_end import Axes, FrontEnd
 from modeling.input_spec import InputSpec
 from modeling.part import Part, class_indices
 from modeling.run_folder import Calibration, RunInfo
@@ -227,27 +227,30 @@ def _chosen_on_test(splits: Splits) -> Splits:
 
 
 def standardise_by_speaker(
-    values: np.ndarray, speakers: np.ndarray, axis: int, mask: np.ndarray | None = None
+    values: np.ndarray, speakers: np.ndarray, axis: Axes, mask: np.ndarray | None = None
 ) -> None:
     """Gives each feature mean 0 and deviation 1 over all clips of each speaker, in place.
 
     Args:
       values: (clips, ...) float.
       speakers: (clips,) str.
-      axis: of `values` along which the features lie, see `FrontEnd.standardise_axis`.
+      axis: of `values` along which the features lie, or several, see `FrontEnd.standardise_axis`.
       mask: (clips, frames) bool: frames that count, of (clips, frames, features); others become 0.
     """
+    axes = (axis,) if isinstance(axis, int) else axis
+    last = range(-len(axes), 0)
     for name in np.unique(speakers):
         own = speakers == name
-        moved = np.moveaxis(values[own].astype(np.float64), axis, -1)
-        counted = moved.reshape(-1, moved.shape[-1]) if mask is None else moved[mask[own]]
+        moved = np.moveaxis(values[own].astype(np.float64), axes, last)
+        features = moved.shape[-len(axes) :]
+        counted = moved.reshape(-1, *features) if mask is None else moved[mask[own]]
         if not len(counted):
             continue
         deviation = counted.std(axis=0)
         moved = (moved - counted.mean(axis=0)) / np.where(deviation < MIN_DEVIATION, 1, deviation)
         if mask is not None:
             moved[~mask[own]] = 0.0
-        values[own] = np.moveaxis(moved, -1, axis)
+        values[own] = np.moveaxis(moved, last, axes)
 
 
 def _table_by_speaker(table: FeatureTable, features: str) -> FeatureTable:
@@ -257,7 +260,7 @@ def _table_by_speaker(table: FeatureTable, features: str) -> FeatureTable:
     return dataclasses.replace(table, values=values)
 
 
-def _axis(front_end: FrontEnd) -> int:
+def _axis(front_end: FrontEnd) -> Axes:
     if front_end.standardise_axis is None:
         raise UserError(f"--leaks {SPEAKER_NORM}: of features that are standardised only")
     return front_end.standardise_axis
@@ -266,7 +269,7 @@ def _axis(front_end: FrontEnd) -> int:
 class _CopiesBySpeaker(FeatureCopies):
     """Kept copies, standardised over all that is kept of each speaker."""
 
-    def standardise(self, part: Part, axis: int) -> None:
+    def standardise(self, part: Part, axis: Axes) -> None:
         kept, mask = self._copies["features"], self._copies.get("mask")
         speakers = np.tile([row.speaker for row in part.all_rows], len(kept))
         flat = None if mask is None else mask.reshape(-1, *mask.shape[2:])

@@ -14,7 +14,7 @@ import registry
 from data_augmentation.chain import parse_transforms
 from data_augmentation.spectrogram_transform import SpectrogramTransform
 from errors import UserError
-from modeling.features.front_end import Features, FrontEnd
+from modeling.features.front_end import Axes, Features, FrontEnd
 from modeling.input_spec import InputSpec
 from modeling.pretrained import BASE, NO_WEIGHTS
 from modeling.recipes import Recipe
@@ -91,7 +91,7 @@ def fitted_front_end(recipe: Recipe, texts: Sequence[str]) -> FrontEnd:
 
 
 def _network(
-    recipe: Recipe, num_classes: int, features: Features, standardise_axis: int | None
+    recipe: Recipe, num_classes: int, features: Features, standardise_axis: Axes | None
 ) -> keras.Model:
     shape = tuple(features.values.shape[1:])
     kind = "int32" if features.vocabulary_size else None

@@ -11,14 +11,17 @@ import keras
 from errors import UserError
 from modeling.input_spec import InputSpec
 
+# One axis of an array, or several.
+Axes = int | tuple[int, ...]
+
 
 @dataclass(frozen=True)
 class Features:
     """What an encoder sees.
 
     Attributes:
-      values: (batch, *shape) float; pictures (bands, frames, 1), sequences (frames, dim), vectors
-        (dim,), faces (frames, height, width, channels).
+      values: (batch, *shape) float; pictures (bands, frames, channels), sequences (frames, dim),
+        vectors (dim,), faces (frames, height, width, channels).
       mask: (batch, frames) bool, True for the frames that count; None where all do, or where there
         is no time axis.
       vocabulary_size: of tokens (batch, tokens) int32, the numbers that there are; else None.
@@ -34,15 +37,15 @@ class FrontEnd(Protocol):
 
     Attributes:
       stream: the stream whose raw inputs it takes.
-      standardise_axis: axis of `values` (batch is 0) of which each entry gets its own mean and
-        deviation, fitted on the training part; None leaves the values as they are.
+      standardise_axis: axis or axes of `values` (batch is 0) of which each entry gets its own mean
+        and deviation, fitted on the training part; None leaves the values as they are.
     """
 
     @property
     def stream(self) -> str: ...
 
     @property
-    def standardise_axis(self) -> int | None: ...
+    def standardise_axis(self) -> Axes | None: ...
 
     def connect(self, inputs: dict[str, keras.KerasTensor], spec: InputSpec) -> Features:
         """Builds the graph from `spec.inputs(stream)`.

@@ -58,9 +58,9 @@ class LogMelConfig:
         """(mels, frames, 1), as encoders take it."""
         return (self.num_mels, self.num_frames, 1)
 
-    def build(self) -> keras.layers.Layer:
+    def build(self, name: str = "log_mel") -> keras.layers.Layer:
         """The layer that turns (batch, window_samples) into (batch, mels, frames)."""
-        return LogMel(**self._layer_settings(), name="log_mel")
+        return LogMel(**self._layer_settings(), name=name)
 
     def connect(self, inputs: dict[str, keras.KerasTensor], spec: InputSpec) -> Features:
         """(batch, mels, frames, 1) dB of the window.
