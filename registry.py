@@ -235,7 +235,7 @@ TABLE: dict[str, dict[str, Entry]] = {
         ),
         "speech_3x80": Entry(
             _FEATURES + "multi_resolution:SPEECH_3X80",
-            "three log-mel pictures, windows of 32, 64 and 96 ms, 80 x 301 x 3, from 16 kHz",
+            "three log-mel pictures, windows of 32, 64 and 128 ms, 80 x 301 x 3, from 16 kHz",
             source="after Toledano et al. 2018",
             stream="audio",
         ),

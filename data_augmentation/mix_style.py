@@ -48,7 +48,7 @@ class MixStyle(SpectrogramTransform):
         """Blends statistics by given shares; deterministic.
 
         Args:
-          spectrogram: (batch, bands, frames) or (batch, bands, frames, 1) float.
+          spectrogram: (batch, bands, frames) or (batch, bands, frames, channels) float.
           share: (batch, 1) float in [0, 1], of the own statistics.
           partner: (batch,) int, the example that gives the rest.
         Returns:

@@ -102,7 +102,7 @@ class SpecAugment(SpectrogramTransform):
         """Fills the given bands and stretches; deterministic.
 
         Args:
-          spectrogram: (batch, mels, frames) or (batch, mels, frames, 1) float.
+          spectrogram: (batch, mels, frames) or (batch, mels, frames, channels) float.
           frequency_start_bins, frequency_width_bins: (batch, masks) int32.
           time_start_frames, time_width_frames: (batch, masks) int32.
         Returns:

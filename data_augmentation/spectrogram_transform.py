@@ -23,7 +23,7 @@ class SpectrogramTransform(keras.layers.Layer):
       probability: chance in [0, 1] of each example to be changed at all.
       seed: int from 0; the same seed repeats the same changes, call by call.
     Call arguments:
-      spectrogram: (batch, bands, frames) or (batch, bands, frames, 1) float.
+      spectrogram: (batch, bands, frames) or (batch, bands, frames, channels) float.
       training: changes only when True.
     Returns:
       the same shape and dtype.
@@ -33,6 +33,8 @@ class SpectrogramTransform(keras.layers.Layer):
 
     stream: ClassVar[str] = "features"
     name_in_recipes: ClassVar[str]
+    # Spectrograms of the same sound, all of which are changed alike.
+    max_channels: ClassVar[int] = 3
 
     def __init__(self, probability: float, seed: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)

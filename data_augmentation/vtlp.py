@@ -31,6 +31,7 @@ class Vtlp(SpectrogramTransform):
     """
 
     name_in_recipes: ClassVar[str] = "vtlp"
+    max_channels: ClassVar[int] = 1  # bands of several pictures stand for other frequencies
 
     def __init__(
         self, max_warp: float = 0.1, probability: float = 1.0, seed: int = 0, **kwargs: Any

@@ -141,17 +141,20 @@ def _require_places(network: keras.Model, num_tokens: int, recipe: Recipe) -> No
 
 
 def _augmented(x: Any, recipe: Recipe) -> Any:
-    """Transforms that work on features, (batch, bands, frames, 1), while training only."""
+    """Transforms that work on features, (batch, bands, frames, channels), while training only."""
     for transform in parse_transforms(recipe.transforms):
         if isinstance(transform, SpectrogramTransform):
-            if len(x.shape) != 4 or x.shape[-1] != 1:
+            if len(x.shape) != 4 or x.shape[-1] > transform.max_channels:
                 raise UserError(
                     f"transforms={recipe.transforms}: {transform.name_in_recipes} is for"
-                    f" spectrogram pictures, features {recipe.features!r} are none; leave it out"
+                    f" spectrogram pictures of {transform.max_channels} channels at most, features"
+                    f" {recipe.features!r} are none; leave it out"
                 )
             shape = tuple(x.shape[1:])
-            x = transform(keras.layers.Reshape(shape[:-1])(x))
-            x = keras.layers.Reshape(shape)(x)
+            if shape[-1] == 1:
+                x = keras.layers.Reshape(shape)(transform(keras.layers.Reshape(shape[:-1])(x)))
+            else:
+                x = transform(x)
     return x
 
 

@@ -55,8 +55,11 @@ def assert_equal(one: Path, other: Path) -> None:
     first, second = table(one), table(other)
     facts = [[{k: row[k] for k in module.FACTS} for row in rows] for rows in (first, second)]
     assert facts[0] == facts[1] and len(first) == 42
-    chances = [[[float(row[k]) for k in models.LABELS] for row in r] for r in (first, second)]
-    np.testing.assert_allclose(*chances, atol=2e-6)
+    chances = [
+        np.array([[float(row[k]) for k in models.LABELS] for row in rows])
+        for rows in (first, second)
+    ]
+    np.testing.assert_allclose(chances[0], chances[1], atol=2e-6)
 
 
 @pytest.fixture(scope="module")

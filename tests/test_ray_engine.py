@@ -14,7 +14,7 @@ import pytest
 from engines import tasks
 from engines.here import Here
 from engines.ray_cluster import RayCluster
-from engines.tasks import Died, Limits
+from engines.tasks import Died, Engine, Limits
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
 from modeling.crossval import run_crossval
 from tests import models, test_crossval_engines
@@ -100,7 +100,8 @@ def test_records_are_the_same_as_on_this_machine(cluster: Any, tmp_path: Path) -
 
 def test_crossval_is_the_same_as_on_this_machine(cluster: Any, tmp_path: Path) -> None:
     data = models.write_data(tmp_path / "data", models.records(6, streams=("text",)))
-    for name, engine in {"here": Here(), "ray": RayCluster(cluster.address)}.items():
+    engines: dict[str, Engine] = {"here": Here(), "ray": RayCluster(cluster.address)}
+    for name, engine in engines.items():
         crossval = test_crossval_engines.planned(data, tmp_path / name)
         run_crossval(crossval, engine=engine)
     test_crossval_engines.assert_equal(tmp_path / "here", tmp_path / "ray")

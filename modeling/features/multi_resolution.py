@@ -30,8 +30,8 @@ class MultiResolution:
     channels: tuple[LogMelConfig, ...]
 
     def __post_init__(self) -> None:
-        free = {"fft_samples": 0, "low_hz": 0.0, "high_hz": 0.0}
-        if len({replace(one, **free) for one in self.channels}) != 1:
+        alike = {replace(one, fft_samples=0, low_hz=0.0, high_hz=0.0) for one in self.channels}
+        if len(alike) != 1:
             raise ValueError("channels of one picture: the same window, hop and number of mels")
 
     @property
@@ -75,11 +75,11 @@ class MultiResolution:
         return Features(keras.layers.Concatenate(axis=3, name="pictures")(pictures))
 
 
-# As `SPEECH_80`, and what lies low, of 64 and 96 ms: 80 x 301 x 3.
+# As `SPEECH_80`, and what lies low, of 64 and 128 ms: 80 x 301 x 3.
 SPEECH_3X80 = MultiResolution(
     (
         SPEECH_80,
         replace(SPEECH_80, fft_samples=1024, high_hz=4000.0),
-        replace(SPEECH_80, fft_samples=1536, high_hz=1500.0),
+        replace(SPEECH_80, fft_samples=2048, high_hz=1500.0),
     )
 )
