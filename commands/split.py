@@ -48,6 +48,7 @@ def command(
         raise click.UsageError("--by goes with --folds; name sessions with --test-sessions")
     rule = _rule((test_speakers, val_speakers), (test_sessions, val_sessions), folds, by, fold)
     require_data_folder(data)
+    _require_whole_rows(data)
     rows = read_rows(data)
     splits = make_splits(rows, rule)
     write_splits(data, splits)
@@ -57,6 +58,18 @@ def command(
         click.echo(f"{split}: {len(ids)} records, speakers {', '.join(speakers) or 'unknown/none'}")
     for note in splits.notes:
         click.echo(f"note: {note}")
+
+
+def _require_whole_rows(data: Path) -> None:
+    """What is divided anew must not be damaged itself; a damaged splits.json is made again."""
+    from errors import UserError
+    from preprocessing.data_folder import read_splits, require_rows_as_split
+
+    try:
+        read_splits(data)
+    except UserError:
+        return
+    require_rows_as_split(data)
 
 
 def _rule(

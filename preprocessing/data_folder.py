@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # OpenCV and numpy would make `--help` slow
 CLIPS = "clips.csv"
 REJECTED = "rejected.csv"
 SPLITS_FILE = "splits.json"
+# Of `splits.json`: what `clips.csv` was, and what all else in it was.
+_CLIPS_SHA256, _DIGEST = "clips_sha256", "digest"
 SETTINGS = "preprocess.json"
 SHARDS = "shards"
 # Attribute in which a corpus of texts names the content of each; see `ClipRow.text_hash`.
@@ -165,11 +167,38 @@ class DataFolder:
 
 
 def write_splits(folder: Path, splits: Splits) -> None:
-    """Writes `splits.json`."""
-    value = {"rule": splits.rule, "notes": splits.notes, **splits.parts}
-    storage.write_json(
-        folder / SPLITS_FILE, value | ({"folds": splits.folds} if splits.folds else {})
-    )
+    """Writes `splits.json`, with what tells it and the `clips.csv` beside it from damaged ones."""
+    value: dict[str, Any] = {"rule": splits.rule, "notes": splits.notes, **splits.parts}
+    if splits.folds:
+        value["folds"] = splits.folds
+    value[_CLIPS_SHA256] = storage.file_sha256(folder / CLIPS)
+    storage.write_json(folder / SPLITS_FILE, {**value, _DIGEST: storage.digest(value)})
+
+
+def _read_sealed(folder: Path) -> dict[str, Any]:
+    """`splits.json`; one of an earlier version has no digest and is taken as it is.
+
+    Raises:
+      UserError: absent, damaged or changed by hand.
+    """
+    value: dict[str, Any] = storage.read_json(folder / SPLITS_FILE)
+    if not isinstance(value, dict) or value.pop(_DIGEST, None) not in (None, storage.digest(value)):
+        raise UserError(f"{folder / SPLITS_FILE}: not what was written; run `split` again")
+    return value
+
+
+def require_rows_as_split(folder: Path) -> None:
+    """Stops where `clips.csv` is not the one that `splits.json` was made for.
+
+    Raises:
+      UserError: naming the file that must be made again.
+    """
+    written = _read_sealed(folder).get(_CLIPS_SHA256)
+    if written is not None and written != storage.file_sha256(folder / CLIPS):
+        raise UserError(
+            f"{folder / CLIPS}: not what was written (damaged, or changed by hand); run"
+            " `preprocess` again"
+        )
 
 
 def read_splits(folder: Path) -> Splits:
@@ -178,7 +207,7 @@ def read_splits(folder: Path) -> Splits:
     Raises:
       UserError: absent or damaged.
     """
-    value = storage.read_json(folder / SPLITS_FILE)
+    value = _read_sealed(folder)
     try:
         parts = {split: tuple(value[split]) for split in SPLITS}
         folds = tuple({s: tuple(fold[s]) for s in SPLITS} for fold in value.get("folds", ()))
@@ -231,6 +260,7 @@ def open_data_folder(path: str | Path) -> DataFolder:
     """
     folder = Path(path)
     require_data_folder(folder)
+    require_rows_as_split(folder)
     return DataFolder(
         folder, read_rows(folder), read_splits(folder), storage.read_json(folder / SETTINGS)
     )

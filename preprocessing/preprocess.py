@@ -190,8 +190,8 @@ def _rule(out: Path, rows: Sequence[ClipRow]) -> dict[str, Any]:
     """The rule that the user chose before, as long as the data still allow it."""
     if not (out / data_folder.SPLITS_FILE).is_file():
         return DEFAULT_RULE
-    rule = data_folder.read_splits(out).rule
     try:
+        rule = data_folder.read_splits(out).rule
         make_splits(rows, rule)
     except UserError as error:
         progress.say(f"{out / data_folder.SPLITS_FILE}: {error}; split by the default rule instead")

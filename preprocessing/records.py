@@ -290,4 +290,4 @@ def _from_example(stored: Any, row: ClipRow) -> Record:
 
 def damaged_shard(path: object) -> UserError:
     """The one line for a shard that cannot be read to its end."""
-    return UserError(f"{path}: shard cut short or damaged; delete it and run `preprocess` again")
+    return UserError(f"{path}: shard cut short or damaged; run `preprocess` again")

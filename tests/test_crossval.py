@@ -21,7 +21,14 @@ from modeling.crossval_folds import Fold, make_folds, splits_of_fold
 from modeling.crossval_scores import chance_ece, pooled_scores, uar_difference
 from modeling.recipes import Recipe
 from preprocessing import data_folder
-from preprocessing.data_folder import ClipRow, open_data_folder, read_rows, write_rows
+from preprocessing.data_folder import (
+    ClipRow,
+    open_data_folder,
+    read_rows,
+    read_splits,
+    write_rows,
+    write_splits,
+)
 from tests import models
 
 LABELS = models.LABELS
@@ -197,7 +204,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sex = ("female", "male")[int(row.speaker[-1]) % 2]
         facts = {"sex": sex, "intensity": ("normal", "strong")[number % 2]}
         rows.append(replace(row, attributes=facts))
+    splits = read_splits(folder)
     write_rows(folder, rows)
+    write_splits(folder, splits)
     return folder
 
 

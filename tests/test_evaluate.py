@@ -342,6 +342,6 @@ def test_a_shard_cut_short(
     shard.write_bytes(content[: int(keep * len(content))])
     words = ("--run", video_run, "--data", data, "--split", "all", "--out", tmp_path / "s")
     assert refused(capfd, *words) == (
-        f"Error: {shard}: shard cut short or damaged; delete it and run `preprocess` again"
+        f"Error: {shard}: shard cut short or damaged; run `preprocess` again"
     )
     assert not (tmp_path / "s").exists()

@@ -46,7 +46,7 @@ def test_a_longer_window_parts_the_harmonics_of_a_low_voice() -> None:
     """100 Hz: between two harmonics the third channel falls by more than the first can."""
     front_end = registry.load("features", "speech_3x80")
     at_s = np.arange(front_end.window_samples) / 16_000
-    voice = sum(np.sin(2 * np.pi * 100 * n * at_s) for n in range(1, 15)) / 20
+    voice = np.sum([np.sin(2 * np.pi * 100 * n * at_s) for n in range(1, 15)], axis=0) / 20
     depths = []
     for config in front_end.channels:
         picture = np.asarray(config.build()(voice[None].astype(np.float32)))[0]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import cli
@@ -271,6 +271,38 @@ def test_split_mends_a_damaged_splits_json(data: Path) -> None:
     assert open_data_folder(data).splits.parts["test"]
 
 
+FLIPPED = st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 7))
+
+
+def flipped(content: bytes, where: tuple[float, int]) -> bytes:
+    """One bit changed."""
+    changed = bytearray(content)
+    changed[int(where[0] * len(content))] ^= 1 << where[1]
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("name", ["clips.csv", "splits.json"])
+@given(where=FLIPPED)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_flipped_bit_is_noticed_and_named(
+    name: str, where: tuple[float, int], data: Path
+) -> None:
+    content, known = (data / name).read_bytes(), open_data_folder(data)
+    (data / name).write_bytes(flipped(content, where))
+    try:
+        try:
+            found = open_data_folder(data)
+        except UserError as error:
+            assert str(error).startswith(str(data / name))
+            assert str(error).endswith(" again")
+        else:  # white space between values, or the name of a checksum
+            assert name == "splits.json" and found == known
+        if name == "clips.csv":
+            assert split(data) == EXIT_NOTHING_DONE
+    finally:
+        (data / name).write_bytes(content)
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -400,6 +432,7 @@ def test_sessions_must_be_known_of_every_record() -> None:
 def test_split_command_by_session(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = dialogues()
     data_folder.write_rows(data, rows)
+    data_folder.write_splits(data, make_splits(rows, DEFAULT_RULE))
     assert split(data, "--test-sessions", "5", "--val-sessions", "4") == EXIT_OK
     splits = open_data_folder(data).splits
     assert splits.rule == {"kind": "sessions", "test": ["5"], "validation": ["4"]}
