@@ -85,8 +85,8 @@ def augment(
     if rejected.is_file():
         storage.write_text(out / data_folder.REJECTED, rejected.read_text(encoding="utf-8"))
     _write_refused(out, refused)
-    data_folder.write_splits(out, splits)
     data_folder.write_rows(out, rows)
+    data_folder.write_splits(out, splits)
     return AugmentResult(
         num_clips=len(source.rows),
         num_copied=len({row.copy_of for row in copies}),
