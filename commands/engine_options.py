@@ -60,5 +60,6 @@ def engine_of(
     from engines.here import Here
     from engines.local import Local
 
-    workers = default_workers if workers is None else workers
-    return Here() if workers == 0 else Local(workers or len(os.sched_getaffinity(0)))
+    if workers is None:
+        workers = len(os.sched_getaffinity(0)) if default_workers is None else default_workers
+    return Local(workers) if workers else Here()

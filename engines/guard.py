@@ -22,7 +22,7 @@ CHECK_S = 0.1
 GRACE_S = 1.0
 _PR_SET_PDEATHSIG = 1
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-# When the step of this process must have ended; empty between tasks.
+# When the step of this process must have ended; empty between tasks and before the first step.
 _step_ends_s: list[float] = []
 
 
@@ -42,8 +42,10 @@ def watch(limits: Limits, last_words: Callable[[str], None] = lambda _: None) ->
 
 def _watch(limits: Limits, last_words: Callable[[str], None]) -> None:
     while True:
-        late = _step_ends_s and time.monotonic() > _step_ends_s[0]
-        if late or resident_bytes() > limits.memory_bytes:
+        ends = list(_step_ends_s)
+        late = bool(ends) and time.monotonic() > ends[0]
+        # Between steps nothing is ended: it would be told of a recording that is not to blame.
+        if late or (ends and resident_bytes() > limits.memory_bytes):
             code = EXIT_TIME if late else EXIT_MEMORY
             try:
                 last_words(told(code, limits))
@@ -63,8 +65,8 @@ def begin_step(limits: Limits) -> None:
 
     What holds the interpreter keeps `watch` from looking; a thread of C then ends the process.
     """
+    _step_ends_s[:] = [time.monotonic() + limits.step_s]
     if math.isfinite(limits.step_s):
-        _step_ends_s[:] = [time.monotonic() + limits.step_s]
         faulthandler.dump_traceback_later(limits.step_s + GRACE_S, exit=True, file=_nowhere())
 
 
@@ -76,7 +78,7 @@ def end_steps() -> None:
 
 def told(exit_code: int | None, limits: Limits) -> str:
     """Why a process ended, to stand behind the name of a file."""
-    if exit_code == EXIT_TIME:
+    if exit_code == EXIT_TIME and math.isfinite(limits.step_s):
         return f"took longer than {limits.step_s:g} s"
     if exit_code == EXIT_MEMORY:
         return f"needs more than {limits.memory_bytes / 2**30:.2g} GiB of memory"

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import signal
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pebble
@@ -18,8 +16,9 @@ import pebble
 from engines import guard
 from engines.tasks import Died, Limits, Pool, Work
 
-# A step is written in so many bytes at once, so that none is ever read half written.
-_STEP_BYTES = 12
+_SPAWN = multiprocessing.get_context("spawn")
+# Of a task that has not told a step yet.
+_NONE = -1
 
 
 @dataclass(frozen=True)
@@ -30,81 +29,103 @@ class Local:
 
     @contextlib.contextmanager
     def open(self, work: Work, limits: Limits) -> Iterator[Pool]:
-        with tempfile.TemporaryDirectory(prefix="steps-") as folder:
-            processes = pebble.ProcessPool(
-                self.num_workers,
-                context=multiprocessing.get_context("spawn"),
-                initializer=_start,
-                initargs=(limits,),
-            )
-            try:
-                yield _LocalPool(processes, self.num_workers, work, limits, Path(folder))
-            finally:
-                processes.stop()
-                processes.join()
+        pool = _LocalPool(self.num_workers, work, limits)
+        try:
+            yield pool
+        finally:
+            pool.end()
 
 
 class _LocalPool:
-    def __init__(
-        self, processes: Any, num_workers: int, work: Work, limits: Limits, folder: Path
-    ) -> None:
+    def __init__(self, num_workers: int, work: Work, limits: Limits) -> None:
         self.capacity = num_workers + 1  # one waits, so that no process does
-        self._processes = processes
+        self._num_workers = num_workers
         self._work = work
         self._limits = limits
-        self._folder = folder
+        # Shared with the processes and without a name, so that nothing of it stays behind.
+        self._steps = _SPAWN.RawArray("q", [_NONE] * self.capacity)
+        self._places: dict[int, int] = {}
         self._tickets: dict[Any, int] = {}
+        self._processes = self._started()
+
+    def _started(self) -> Any:
+        return pebble.ProcessPool(
+            self._num_workers,
+            context=_SPAWN,
+            initializer=_start,
+            # With the work, which is then imported as a process starts and not within a task.
+            initargs=(self._work, self._limits, self._steps),
+        )
 
     def submit(self, ticket: int, task: Any) -> None:
-        words = (self._work, task, self._file(ticket), self._limits)
-        self._tickets[self._processes.schedule(_run, words)] = ticket
+        place = min(set(range(self.capacity)) - set(self._places.values()))
+        self._places[ticket] = place
+        self._steps[place] = _NONE
+        try:
+            future = self._processes.schedule(_run, (task, place))
+        except RuntimeError:  # a process died that had no task; pebble takes that ill
+            self.end()
+            self._processes = self._started()
+            future = self._processes.schedule(_run, (task, place))
+        self._tickets[future] = ticket
 
     def finished(self, timeout_s: float) -> list[tuple[int, Any]]:
         done, _ = wait(self._tickets, timeout_s, FIRST_COMPLETED)
-        ended = [(self._tickets.pop(future), future) for future in done]
-        return [(ticket, self._outcome(ticket, future)) for ticket, future in sorted(ended)]
+        ended = sorted((self._tickets.pop(future), future) for future in done)
+        return [
+            (ticket, self._outcome(self._places.pop(ticket), future)) for ticket, future in ended
+        ]
 
-    def _outcome(self, ticket: int, future: Any) -> Any:
-        step = _read_step(self._file(ticket))
-        self._file(ticket).unlink(missing_ok=True)
+    def _outcome(self, place: int, future: Any) -> Any:
         try:
             return future.result()
         except pebble.ProcessExpired as error:
-            return Died(step, guard.told(error.exitcode, self._limits))
+            step = self._steps[place]
+            told = guard.told(error.exitcode, self._limits)
+            return Died(None if step == _NONE else step, told)
+        except BrokenProcessPool as error:
+            return Died(None, str(error), is_its_own=False)
 
     def steps(self) -> dict[int, int]:
-        read = {ticket: _read_step(self._file(ticket)) for ticket in self._tickets.values()}
-        return {ticket: step for ticket, step in read.items() if step is not None}
+        told = {ticket: self._steps[place] for ticket, place in self._places.items()}
+        return {ticket: step for ticket, step in told.items() if step != _NONE}
 
-    def _file(self, ticket: int) -> Path:
-        return self._folder / str(ticket)
-
-
-def _read_step(path: Path) -> int | None:
-    try:
-        return int(path.read_text("ascii"))
-    except (FileNotFoundError, ValueError):  # made, nothing written yet
-        return None
+    def end(self) -> None:
+        """Ends all processes."""
+        self._processes.stop()
+        self._processes.join()
 
 
 # === In the process ===
 
 
-def _start(limits: Limits) -> None:
+@dataclass
+class _Mine:
+    """What this process was started with."""
+
+    work: Work
+    limits: Limits
+    steps: Any
+
+
+_mine: list[_Mine] = []
+
+
+def _start(work: Work, limits: Limits, steps: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     guard.die_with_parent()
     guard.watch(limits)
+    _mine[:] = [_Mine(work, limits, steps)]
 
 
-def _run(work: Work, task: Any, file: Path, limits: Limits) -> Any:
-    number = os.open(file, os.O_WRONLY | os.O_CREAT)
+def _run(task: Any, place: int) -> Any:
+    (mine,) = _mine
 
     def tell(step: int) -> None:
-        os.pwrite(number, f"{step:{_STEP_BYTES}d}".encode(), 0)
-        guard.begin_step(limits)
+        mine.steps[place] = step
+        guard.begin_step(mine.limits)
 
     try:
-        return work(task, tell)
+        return mine.work(task, tell)
     finally:
         guard.end_steps()
-        os.close(number)

@@ -19,6 +19,8 @@ from errors import UserError
 # How long a cluster may take to notice that the machine of a process is gone, too.
 LOST_S = 5.0
 CONNECT_S = 10.0
+# How long tasks that are ended are waited for.
+END_S = 10.0
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -136,7 +138,8 @@ class _RayPool:
         return int(self._ray.cluster_resources().get("CPU", 0)) + 1
 
     def submit(self, ticket: int, task: Any) -> None:
-        reference = self._run.remote(self._work, task, ticket, self._diary, self._limits)
+        words = (self._work, task, ticket, self._diary, self._limits, str(Path.cwd()))
+        reference = self._run.remote(*words)
         self._tickets[reference] = ticket
 
     def finished(self, timeout_s: float) -> list[tuple[int, Any]]:
@@ -156,7 +159,9 @@ class _RayPool:
         try:
             self._ended.append((ticket, self._ray.get(reference)))
         except errors.RayTaskError as error:
-            raise error.cause from error
+            if isinstance(error.cause, UserError):
+                raise error.cause from error
+            raise UserError(f"on the cluster: {_first_line(error.cause)}") from error
         except (errors.ObjectLostError, errors.NodeDiedError, errors.LocalRayletDiedError) as error:
             self._ended.append((ticket, Died(None, _first_line(error), is_its_own=False)))
         except (errors.WorkerCrashedError, errors.OutOfMemoryError) as error:
@@ -166,6 +171,8 @@ class _RayPool:
             else:
                 told = Died(entry.step, self._reason(entry, error))
                 self._suspects.append(_Suspect(ticket, entry.node, told))
+        except errors.RayError as error:
+            raise UserError(f"the Ray cluster failed: {_first_line(error)}") from error
 
     def _reason(self, entry: _Entry, error: Exception) -> str:
         if entry.last_words:
@@ -199,8 +206,11 @@ class _RayPool:
 
     def end(self) -> None:
         """Ends what still runs."""
-        for reference in self._tickets:
+        open_ = list(self._tickets)
+        for reference in open_:
             self._ray.cancel(reference, force=True)
+        if open_:
+            self._ray.wait(open_, num_returns=len(open_), timeout=END_S)
 
 
 def _first_line(error: Exception) -> str:
@@ -250,9 +260,16 @@ class _Diary:
 _last_words: list[Callable[[str], None]] = []
 
 
-def _run(work: Work, task: Any, ticket: int, diary: Any, limits: Limits) -> Any:
+def _run(work: Work, task: Any, ticket: int, diary: Any, limits: Limits, folder: str) -> Any:
     import ray
 
+    try:
+        os.chdir(folder)  # paths may be relative to where the program was started
+    except OSError as error:
+        raise UserError(
+            f"{folder}: not on {socket.gethostname()} ({error.strerror}); every machine of the"
+            " cluster needs the same folders"
+        ) from error
     ray.get(diary.begin.remote(ticket, ray.get_runtime_context().get_node_id()))
     _last_words[:] = [lambda words: ray.get(diary.say.remote(ticket, words))]
     _watch(limits)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,11 @@ CLIPS_A_SHARD = 64
 STILLS_A_SHARD = 2048
 # Of a small corpus shards hold fewer, so that many processes have something to do.
 MIN_PIECES = 16
+_DIGEST = "digest"
 # A clip that ends its process so often is rejected.
 MAX_DEATHS = 2
+# Stands for the key of a clip where a process ended before it came to one.
+BEFORE_CLIPS = ""
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,14 @@ class Piece:
         """The same once more; a clip that ends its process every time will be passed over.
 
         Raises:
-          UserError: the process ended before it came to a clip.
+          UserError: the process ended before it came to a clip, every time.
         """
-        if died.step is None:
-            raise UserError(f"a process that should read recordings {died.reason}; run again")
-        key = self.clips[died.step].key
+        key = BEFORE_CLIPS if died.step is None else self.clips[died.step].key
+        if died.step is None and len(self.deaths.get(key, ())) + 1 >= MAX_DEATHS:
+            raise UserError(
+                f"a process that should read recordings {died.reason}, {MAX_DEATHS} times, before"
+                " it read one; take fewer --workers, or a larger --limit-gb"
+            )
         known = {**self.deaths, key: (*self.deaths.get(key, ()), died.reason)}
         return dataclasses.replace(self, deaths=known)
 
@@ -83,16 +89,24 @@ class Shard:
     rows: list[dict[str, Any]]
     rejected: list[dict[str, str]]
 
+    def write(self, path: Path) -> None:
+        """Writes the index, with a digest of its own."""
+        value = dataclasses.asdict(self)
+        storage.write_json(path, {**value, _DIGEST: storage.digest(value)})
+
     @classmethod
     def read(cls, path: Path) -> Shard | None:
         """The index at `path`; None where it, or the shard beside it, is not what was written."""
         try:
-            shard = cls(**storage.read_json(path))
-            file = path.with_name(shard.name)
-            whole = file.is_file() and file.stat().st_size == shard.num_bytes
-            return shard if whole and storage.file_sha256(file) == shard.sha256 else None
-        except (UserError, TypeError):
+            value = storage.read_json(path)
+            if value.pop(_DIGEST) != storage.digest(value):
+                return None
+            shard = cls(**value)
+        except (UserError, AttributeError, KeyError, TypeError):
             return None
+        file = path.with_name(shard.name)
+        whole = file.is_file() and file.stat().st_size == shard.num_bytes
+        return shard if whole and storage.file_sha256(file) == shard.sha256 else None
 
 
 def size_of_pieces(clips: Sequence[Clip]) -> int:
@@ -112,10 +126,25 @@ def prepare_all(
             pool, pieces, Piece.after, lambda steps: progress.show(bar, num_done + steps)
         )
         for piece, shard in ended:
+            _require_here(piece, shard)
             made.append(shard)
             num_done += len(piece.clips)
             progress.show(bar, num_done)
     return made
+
+
+def _require_here(piece: Piece, shard: Shard) -> None:
+    """What a process says that it wrote must be seen from here.
+
+    Raises:
+      UserError: it was written to another machine's disk.
+    """
+    file = piece.shards / shard.name
+    if not file.is_file() or file.stat().st_size != shard.num_bytes:
+        raise UserError(
+            f"{file}: written on another machine and not seen on this one; --out must be a folder"
+            " that all machines share"
+        )
 
 
 def prepare(piece: Piece, tell: Tell) -> Shard:
@@ -148,7 +177,7 @@ def prepare(piece: Piece, tell: Tell) -> Shard:
         rows=[row.as_cells() for row in rows],
         rejected=[dataclasses.asdict(rejection) for rejection in rejected],
     )
-    storage.write_json(path.with_suffix(".json"), dataclasses.asdict(shard))
+    shard.write(path.with_suffix(".json"))
     return shard
 
 
@@ -159,7 +188,7 @@ def _preparer(job: str, settings: PreparationSettings, weights_dir: Path | None)
 
 
 def _results(
-    preparer: ClipPreparer, piece: Piece, clip: Clip, tell: Any
+    preparer: ClipPreparer, piece: Piece, clip: Clip, tell: Callable[[], None]
 ) -> Iterator[Record | Rejection]:
     """Records of one clip, or one `Rejection`, behind which records before it do not count.
 
@@ -167,7 +196,11 @@ def _results(
     """
     deaths = piece.deaths.get(clip.key, ())
     if len(deaths) >= MAX_DEATHS:
-        yield Rejection(clip.key, f"{clip.name}: {deaths[-1]}, {len(deaths)} times; leave it out")
+        remedy = "leave it out"
+        if deaths[-1].startswith(("took", "needs")):  # a limit: kept in mind until --overwrite
+            remedy += ", or --overwrite with a larger --limit-s or --limit-gb"
+        told = f"{clip.name}: {deaths[-1]}, {len(deaths)} times; {remedy}"
+        yield Rejection(clip.key, told)
         return
     tell()
     try:

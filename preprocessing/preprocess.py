@@ -128,8 +128,14 @@ def _what_is_missing(
             kept.append(shard)
             covered.update(shard.inputs)
         else:
+            progress.say(
+                f"{path.with_suffix('.tfrecord')}: its inputs or itself changed; made anew"
+            )
             path.unlink()
-            path.with_suffix(".tfrecord").unlink(missing_ok=True)
+    # Also of those that were killed between writing the shard and its index.
+    for file in (out / data_folder.SHARDS).glob("*.tfrecord"):
+        if not file.with_suffix(".json").is_file():
+            file.unlink()
     return kept, [clip for clip in clips if clip.key not in covered]
 
 

@@ -53,7 +53,7 @@ def _go_wrong(fault: str) -> None:
     elif fault == "spin":
         sum(range(10**12))  # one call into C that never lets the interpreter go
     elif fault == "eat":
-        held = [bytearray(os.urandom(1) * 2**20) for _ in range(2000)]
+        held = b"x" * (650 * 2**20)
         time.sleep(600)
         del held
     elif fault == "refuse":

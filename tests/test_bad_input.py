@@ -345,7 +345,21 @@ def test_a_shard_cut_short_is_noticed_and_mended(
     assert "(1 clips prepared now)" in capsys.readouterr().out
     assert files_below(out) == whole
     index = out / "shards/00001.json"
-    index.write_text(index.read_text()[:-30])
+    text = index.read_text()
+    for damaged in (
+        text[:-30],
+        text.replace('"num_faces"', '"num_facer"'),
+        text.replace("angry", "angrx"),
+    ):
+        assert damaged != text
+        index.write_text(damaged)
+        capsys.readouterr()
+        assert preprocess("ravdess", sounds, out, *NONE) == EXIT_OK
+        printed = capsys.readouterr()
+        assert f"{out / 'shards/00001.tfrecord'}: its inputs or itself changed" in printed.err
+        assert files_below(out) == whole
+    # Killed between a shard and its index, and then the corpus is smaller.
+    (out / "shards/00007.tfrecord").write_bytes(b"half a run")
     assert preprocess("ravdess", sounds, out, *NONE) == EXIT_OK
     assert files_below(out) == whole
 
@@ -517,6 +531,7 @@ def test_what_ends_its_process_is_rejected_by_name(tmp_path: Path) -> None:
     assert [row.split(",")[0] for row in rows[1:]] == [f"manifest/{n}.wav" for n in "ace"]
     assert found[0]["rejected.csv"].decode().splitlines()[1:] == [
         'b-crash.wav,"b-crash.wav: ended its process by SIGSEGV, 2 times; leave it out"',
-        'd-hang.wav,"d-hang.wav: took longer than 2 s, 2 times; leave it out"',
+        'd-hang.wav,"d-hang.wav: took longer than 2 s, 2 times; leave it out, or --overwrite with a'
+        ' larger --limit-s or --limit-gb"',
     ]
     assert not [name for name in found[0] if ".part-" in name]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -67,7 +68,8 @@ def test_tasks_are_taken_as_fast_as_they_are_done() -> None:
 )
 def test_a_death_is_told_and_the_rest_goes_on(fault: str, reason: str) -> None:
     given = [Odd("a"), Odd("b", faults={1: fault}), *(Odd(name) for name in "cdef")]
-    found = done(Local(2), given)
+    limits = LIMITS if fault in ("hang", "spin") else replace(LIMITS, step_s=60)
+    found = done(Local(2), given, limits)
     assert set(found) == {"a 0", "b 2", "c 0", "d 0", "e 0", "f 0"}
     deaths = found["b 2"].deaths
     assert [(one.step, one.reason, one.is_its_own) for one in deaths] == [(1, reason, True)] * 2
@@ -82,6 +84,29 @@ def test_steps_are_told_while_a_task_runs() -> None:
     seen: list[int] = []
     done(Local(1), [Odd("slow", num_steps=5, pause_s=0.3)], seen=seen)
     assert {1, 2, 3} <= set(seen) and seen == sorted(seen[:-1]) + seen[-1:]
+
+
+def test_a_process_that_dies_with_nothing_to_do_costs_nobody_anything() -> None:
+    def source() -> Iterator[Odd]:
+        yield Odd("a")
+        deadline = time.monotonic() + 30
+        while not ended:  # asked for the next one before the first one has ended
+            yield Odd(f"between {len(between)}")
+            between.append(1)
+            assert time.monotonic() < deadline
+        for child in psutil.Process().children():
+            if "spawn_main" in " ".join(child.cmdline()):
+                child.kill()
+        time.sleep(1.0)
+        yield Odd("z")
+
+    between: list[int] = []
+    ended: list[str] = []
+    with Local(2).open(work, LIMITS) as pool:
+        for _, result in tasks.run(pool, source(), Odd.after):
+            ended.append(result)
+    assert {"a 0", "z 0"} <= set(ended)
+    assert len(ended) == 2 + len(between)
 
 
 @pytest.mark.parametrize("engine", [Here(), Local(2)], ids=["here", "two"])

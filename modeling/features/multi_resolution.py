@@ -33,6 +33,8 @@ class MultiResolution:
         alike = {replace(one, fft_samples=0, low_hz=0.0, high_hz=0.0) for one in self.channels}
         if len(alike) != 1:
             raise ValueError("channels of one picture: the same window, hop and number of mels")
+        if len({one.fft_samples for one in self.channels}) != len(self.channels):
+            raise ValueError("channels of one picture: each with windows of its own length")
 
     @property
     def sample_rate_hz(self) -> int:
