@@ -12,7 +12,6 @@ from typing import Any, Generic, Protocol, TypeVar
 from errors import UserError
 
 Task = TypeVar("Task")
-Result = TypeVar("Result")
 # Called by the work at the beginning of each of its steps, with its number from 0.
 Tell = Callable[[int], None]
 Work = Callable[[Any, Tell], Any]
