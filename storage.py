@@ -16,6 +16,7 @@ from typing import Any
 from errors import UserError, from_os_error
 
 TEMPORARY_MARK = ".part-"
+_DIGEST = "digest"
 
 # The module's own limit, 131,072 characters a cell, is less than a transcript may have.
 csv.field_size_limit(2**31 - 1)
@@ -78,6 +79,23 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise from_os_error(error, path) from error
     except ValueError as error:
         raise UserError(f"{path}: damaged ({error}); write it again") from error
+
+
+def write_sealed_json(path: str | os.PathLike[str], value: dict[str, Any]) -> None:
+    """As `write_json`, with a digest by which `read_sealed_json` knows it again."""
+    write_json(path, {**value, _DIGEST: digest(value)})
+
+
+def read_sealed_json(path: str | os.PathLike[str], remedy: str = "write it again") -> Any:
+    """What `write_sealed_json` wrote, as a dict.
+
+    Raises:
+      UserError: absent, damaged or changed by hand; it says `remedy`.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict) or value.pop(_DIGEST, None) != digest(value):
+        raise UserError(f"{path}: not what was written; {remedy}")
+    return value
 
 
 def read_cached_json(path: Path) -> dict[str, Any]:

@@ -116,7 +116,8 @@ def _crossval(chosen: Any, name: str, variant: Variant) -> tuple[Any, list[dict[
     import quiet
 
     quiet.import_tensorflow()
-    from modeling.crossval import plan_crossval, run_crossval
+    from modeling.crossval import run_crossval
+    from modeling.crossval_plan import plan_crossval
 
     epochs = max(1, round(chosen.epochs * variant.share_of_epochs))
     settings = [f"labels={LABELS}", f"epochs={epochs}", *variant.settings]

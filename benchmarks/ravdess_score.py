@@ -69,7 +69,8 @@ def _crossvals(chosen: Any) -> list[tuple[Any, dict[str, Any]]]:
     import quiet
 
     quiet.import_tensorflow()
-    from modeling.crossval import plan_crossval, run_crossval
+    from modeling.crossval import run_crossval
+    from modeling.crossval_plan import plan_crossval
     from modeling.crossval_report import write_report
 
     data = open_data_folder(chosen.data)

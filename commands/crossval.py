@@ -122,8 +122,9 @@ def command(
         open_data_folder(path) if recipe.parts else paths.open_data(path, recipe.features)
         for path in (data, *also_train)
     ]
-    from modeling.crossval import plan_crossval, run_crossval
+    from modeling.crossval import run_crossval
     from modeling.crossval_leaks import choose_leaks, run_leaks
+    from modeling.crossval_plan import plan_crossval
     from modeling.crossval_report import MARKDOWN, summary, write_report
 
     out = out or paths.RUNS / f"crossval-{name}"

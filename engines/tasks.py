@@ -17,6 +17,8 @@ Tell = Callable[[int], None]
 Work = Callable[[Any, Tell], Any]
 # How often results and steps are asked for.
 POLL_S = 0.2
+# A task that ends its process so often at the same place is not given to another.
+MAX_DEATHS = 2
 # A task that loses so many machines says something is wrong with these.
 MAX_LOST_MACHINES = 20
 

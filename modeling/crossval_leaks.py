@@ -20,16 +20,10 @@ from engines.here import Here
 from engines.tasks import Engine
 from errors import UserError
 from modeling import calibration, metrics, run_folder, training
-from modeling.crossval import (
-    PREDICTIONS,
-    Crossval,
-    data_of,
-    mark_done,
-    options_of,
-    run_crossval,
-    training_folders,
-)
+from modeling.crossval import run_crossval
 from modeling.crossval_folds import Fold
+from modeling.crossval_pairs import PREDICTIONS, mark_done, options_of
+from modeling.crossval_plan import Crossval, data_of, training_folders
 from modeling.feature_copies import FeatureCopies
 from modeling.features.front_end import Axes, FrontEnd
 from modeling.input_spec import InputSpec

@@ -14,9 +14,11 @@ from matplotlib.figure import Figure
 
 import storage
 from modeling import plots, risk_coverage, run_folder
-from modeling.crossval import ALONE, ONLY, Crossval, predictions_of_streams
+from modeling.crossval import predictions_of_streams
 from modeling.crossval_folds import sex_of_speakers
 from modeling.crossval_leaks import SEED, leak_scores
+from modeling.crossval_pairs import ALONE, ONLY
+from modeling.crossval_plan import Crossval
 from modeling.crossval_scores import SCORES, pooled_scores
 from modeling.evaluation import write_risk_coverage
 from preprocessing.data_folder import DataFolder

@@ -20,8 +20,9 @@ if TYPE_CHECKING:  # OpenCV and numpy would make `--help` slow
 CLIPS = "clips.csv"
 REJECTED = "rejected.csv"
 SPLITS_FILE = "splits.json"
-# Of `splits.json`: what `clips.csv` was, and what all else in it was.
-_CLIPS_SHA256, _DIGEST = "clips_sha256", "digest"
+# Of `splits.json`: what `clips.csv` was.
+_CLIPS_SHA256 = "clips_sha256"
+_REMEDY = "run `split` again"
 SETTINGS = "preprocess.json"
 SHARDS = "shards"
 # Attribute in which a corpus of texts names the content of each; see `ClipRow.text_hash`.
@@ -172,19 +173,7 @@ def write_splits(folder: Path, splits: Splits) -> None:
     if splits.folds:
         value["folds"] = splits.folds
     value[_CLIPS_SHA256] = storage.file_sha256(folder / CLIPS)
-    storage.write_json(folder / SPLITS_FILE, {**value, _DIGEST: storage.digest(value)})
-
-
-def _read_sealed(folder: Path) -> dict[str, Any]:
-    """`splits.json`; one of an earlier version has no digest and is taken as it is.
-
-    Raises:
-      UserError: absent, damaged or changed by hand.
-    """
-    value: dict[str, Any] = storage.read_json(folder / SPLITS_FILE)
-    if not isinstance(value, dict) or value.pop(_DIGEST, None) not in (None, storage.digest(value)):
-        raise UserError(f"{folder / SPLITS_FILE}: not what was written; run `split` again")
-    return value
+    storage.write_sealed_json(folder / SPLITS_FILE, value)
 
 
 def require_rows_as_split(folder: Path) -> None:
@@ -193,7 +182,7 @@ def require_rows_as_split(folder: Path) -> None:
     Raises:
       UserError: naming the file that must be made again.
     """
-    written = _read_sealed(folder).get(_CLIPS_SHA256)
+    written = storage.read_sealed_json(folder / SPLITS_FILE, _REMEDY).get(_CLIPS_SHA256)
     if written is not None and written != storage.file_sha256(folder / CLIPS):
         raise UserError(
             f"{folder / CLIPS}: not what was written (damaged, or changed by hand); run"
@@ -207,7 +196,7 @@ def read_splits(folder: Path) -> Splits:
     Raises:
       UserError: absent or damaged.
     """
-    value = _read_sealed(folder)
+    value = storage.read_sealed_json(folder / SPLITS_FILE, _REMEDY)
     try:
         parts = {split: tuple(value[split]) for split in SPLITS}
         folds = tuple({s: tuple(fold[s]) for s in SPLITS} for fold in value.get("folds", ()))

@@ -14,7 +14,7 @@ import cv2
 import progress
 import storage
 from engines import tasks
-from engines.tasks import Died, Engine, Limits, Tell
+from engines.tasks import MAX_DEATHS, Died, Engine, Limits, Tell
 from errors import MediaError, UserError
 from preprocessing.action_units import ActionUnitTrack
 from preprocessing.clip import Clip, Rejection
@@ -28,9 +28,6 @@ CLIPS_A_SHARD = 64
 STILLS_A_SHARD = 2048
 # Of a small corpus shards hold fewer, so that many processes have something to do.
 MIN_PIECES = 16
-_DIGEST = "digest"
-# A clip that ends its process so often is rejected.
-MAX_DEATHS = 2
 # Stands for the key of a clip where a process ended before it came to one.
 BEFORE_CLIPS = ""
 
@@ -91,18 +88,14 @@ class Shard:
 
     def write(self, path: Path) -> None:
         """Writes the index, with a digest of its own."""
-        value = dataclasses.asdict(self)
-        storage.write_json(path, {**value, _DIGEST: storage.digest(value)})
+        storage.write_sealed_json(path, dataclasses.asdict(self))
 
     @classmethod
     def read(cls, path: Path) -> Shard | None:
         """The index at `path`; None where it, or the shard beside it, is not what was written."""
         try:
-            value = storage.read_json(path)
-            if value.pop(_DIGEST) != storage.digest(value):
-                return None
-            shard = cls(**value)
-        except (UserError, AttributeError, KeyError, TypeError):
+            shard = cls(**storage.read_sealed_json(path))
+        except (UserError, TypeError):
             return None
         file = path.with_name(shard.name)
         whole = file.is_file() and file.stat().st_size == shard.num_bytes

@@ -16,8 +16,8 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score
 
 from errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_OK, UserError
 from modeling import crossval_report, metrics, training
-from modeling.crossval import plan_crossval
 from modeling.crossval_folds import Fold, make_folds, splits_of_fold
+from modeling.crossval_plan import plan_crossval
 from modeling.crossval_scores import chance_ece, pooled_scores, uar_difference
 from modeling.recipes import Recipe
 from preprocessing import data_folder

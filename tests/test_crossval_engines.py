@@ -16,9 +16,11 @@ from engines.local import Local
 from engines.ray_cluster import RayCluster
 from engines.tasks import Died, Engine
 from errors import UserError
-from modeling import crossval as module
-from modeling.crossval import Crossval, PairTask, plan_crossval, run_crossval
+from modeling import crossval, crossval_pairs
+from modeling.crossval import FACTS, run_crossval
 from modeling.crossval_folds import Fold
+from modeling.crossval_pairs import PairTask
+from modeling.crossval_plan import Crossval, plan_crossval
 from preprocessing.data_folder import open_data_folder
 from tests import models
 
@@ -42,7 +44,7 @@ def dies_once(crossval: Crossval, fold: Fold, seed: int) -> None:
     if not mark.exists():
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    module._train_and_predict(crossval, fold, seed)
+    crossval_pairs.train_and_predict(crossval, fold, seed)
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -53,7 +55,7 @@ def table(path: Path) -> list[dict[str, str]]:
 def assert_equal(one: Path, other: Path) -> None:
     """Processes may add floats up in another order."""
     first, second = table(one), table(other)
-    facts = [[{k: row[k] for k in module.FACTS} for row in rows] for rows in (first, second)]
+    facts = [[{k: row[k] for k in FACTS} for row in rows] for rows in (first, second)]
     assert facts[0] == facts[1] and len(first) == 42
     chances = [
         np.array([[float(row[k]) for k in models.LABELS] for row in rows])
@@ -110,7 +112,7 @@ def test_the_command_names_the_engine(
         raise EnoughError
 
     asked: list[Engine] = []
-    monkeypatch.setattr(module, "run_crossval", stop)
+    monkeypatch.setattr(crossval, "run_crossval", stop)
     given = ("--recipe", "tfidf", "--data", data, "--folds", 3, "--out", tmp_path / "out")
     with pytest.raises(EnoughError):
         models.run("crossval", *given, *words)

@@ -18,7 +18,7 @@ import storage
 from commands.crossval import LEAKS
 from errors import EXIT_NOTHING_DONE, EXIT_OK, UserError
 from modeling import crossval_leaks, run_folder, training
-from modeling.crossval import Crossval, data_of, plan_crossval, run_crossval
+from modeling.crossval import run_crossval
 from modeling.crossval_leaks import (
     ALL,
     KINDS,
@@ -28,6 +28,7 @@ from modeling.crossval_leaks import (
     standardise_by_speaker,
     train_by_speaker,
 )
+from modeling.crossval_plan import Crossval, data_of, plan_crossval
 from modeling.crossval_scores import pooled_scores
 from modeling.features.front_end import vector_names
 from modeling.recipes import Recipe

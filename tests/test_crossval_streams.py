@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from errors import EXIT_NOTHING_DONE, EXIT_OK, UserError
-from modeling import crossval as crossval_module
-from modeling import evaluation
+from modeling import crossval_pairs, evaluation
 from modeling.crossval_folds import Fold, make_folds, splits_of_fold
 from modeling.run_folder import read_run
 from preprocessing.data_folder import ClipRow, DataFolder, open_data_folder
@@ -211,7 +210,7 @@ def test_streams_of_another_crossval_are_used_not_trained(
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("a stream was trained")
 
-    monkeypatch.setattr(crossval_module, "train_stream", never)
+    monkeypatch.setattr(crossval_pairs, "train_stream", never)
     before = {
         path: path.read_bytes() for path in crossed.glob("fold-*-seed-0-*/*") if path.is_file()
     }
