@@ -664,6 +664,15 @@ TABLE: dict[str, dict[str, Entry]] = {
             parameters="257,591",
             shape="80 x 301 x 1",
         ),
+        "resnet-asp-3x80": Entry(
+            "modeling.recipes:RESNET_ASP_3X80",
+            "resnet-asp over log-mels of three windows, in smaller batches",
+            "",
+            "He et al. 2016; Okabe et al. 2018",
+            "audio",
+            parameters="258,391",
+            shape="80 x 301 x 3",
+        ),
         "resnet-face": Entry(
             "modeling.recipes:RESNET_FACE",
             "small residual CNN on single faces of 48 px; jitter, cutout, mixup",

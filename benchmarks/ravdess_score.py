@@ -20,7 +20,7 @@ from benchmarks import report, scores
 from preprocessing.data_folder import open_data_folder
 
 LABELS = "ravdess8"
-PARTS = ("resnet-asp", "action-units")
+PARTS = ("resnet-asp-3x80", "action-units")
 # Name -> recipe and settings; the first one of a call trains the streams for all.
 FUSIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "late-fusion": ("late-fusion", ()),

@@ -397,6 +397,13 @@ RESNET_ASP = Recipe(
     weight_averaging=0.99,
     keep="last",
 )
+RESNET_ASP_3X80 = dataclasses.replace(
+    RESNET_ASP,
+    name="resnet-asp-3x80",
+    source="`resnet-asp` over three resolutions, twice as many steps (`docs/results.md`, ablation)",
+    features="speech_3x80",
+    batch_size=16,
+)
 
 TEXT_CNN = Recipe(
     name="text-cnn",
