@@ -70,7 +70,7 @@ $(VENV)/.installed: requirements.txt constraints.txt $(VENV)/.made
 	$(PIP) install -r requirements.txt -c constraints.txt
 	@touch $@
 
-$(VENV)/.installed-dev: requirements-dev.txt requirements-cluster.txt $(VENV)/.installed
+$(VENV)/.installed-dev: requirements-dev.txt requirements-cluster.txt requirements-cloud.txt $(VENV)/.installed
 	$(PIP) install -r requirements-dev.txt -c constraints.txt
 	@touch $@
 

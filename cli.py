@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+import places
 from errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, UserError, from_os_error
 
 # Command -> module below `commands/` and one line of help; a module is imported when it is used.
@@ -84,8 +85,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UserError, OSError) as error:
         if "--debug" in words:
             raise
-        line = error if isinstance(error, UserError) else from_os_error(error)
-        return _fail(str(line), EXIT_NOTHING_DONE)
+        told = error if isinstance(error, UserError) else from_os_error(error)
+        return _fail(str(told), EXIT_NOTHING_DONE)
+    except Exception as error:
+        line = places.explained(error)
+        if not line or "--debug" in words:
+            raise
+        return _fail(line, EXIT_NOTHING_DONE)
     return code if isinstance(code, int) else 0
 
 

@@ -36,6 +36,7 @@ _REMEDIES = {
     errno.ENOTDIR: ("a file stands where a folder is needed", "choose another path"),
     errno.EISDIR: ("a folder stands where a file is needed", "choose another path"),
 }
+_NUMBERS = {FileNotFoundError: errno.ENOENT, PermissionError: errno.EACCES}
 
 
 def from_os_error(error: OSError, path: object = None) -> UserError:
@@ -46,7 +47,7 @@ def from_os_error(error: OSError, path: object = None) -> UserError:
       path: what was being read or written, when the error itself does not say.
     """
     where = error.filename or path or "file"
-    what, remedy = _REMEDIES.get(
-        error.errno or 0, (error.strerror or str(error), "see the message")
-    )
+    # Of an object store they have a type, but not always a number.
+    code = error.errno or next((n for kind, n in _NUMBERS.items() if isinstance(error, kind)), 0)
+    what, remedy = _REMEDIES.get(code, (error.strerror or str(error), "see the message"))
     return UserError(f"{where}: {what}; {remedy}")

@@ -8,11 +8,13 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import places
 from errors import UserError, from_os_error
 
 TEMPORARY_MARK = ".part-"
@@ -26,12 +28,21 @@ csv.field_size_limit(2**31 - 1)
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary path beside `path` (same ending), renamed on success, removed on failure.
 
-    Works for a file and for a folder that does not exist yet.
+    Works for a file and for a folder that does not exist yet. Of an object store the temporary one
+    is on this machine's disk, and uploaded on success.
 
     Raises:
       UserError: the disk is full, the folder cannot be written, ...
     """
-    final = Path(path)
+    final = places.place(path)
+    if places.is_remote(final):
+        with tempfile.TemporaryDirectory(prefix="affectstream-") as folder:
+            yield Path(folder) / final.name
+            try:
+                places.upload(Path(folder) / final.name, final)
+            except OSError as error:
+                raise from_os_error(error, final) from error
+        return
     temporary = final.with_name(f"{final.stem}{TEMPORARY_MARK}{uuid.uuid4().hex[:8]}{final.suffix}")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -49,7 +60,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:
     """Removes temporaries that a killed run of ours left directly in `folder`."""
-    for path in Path(folder).glob(f"*{TEMPORARY_MARK}*"):
+    if places.is_remote(there := places.place(folder)):
+        return  # what is uploaded shows only when it is whole
+    for path in there.glob(f"*{TEMPORARY_MARK}*"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
@@ -74,7 +87,8 @@ def read_json(path: str | os.PathLike[str]) -> Any:
       UserError: absent, unreadable or damaged.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        with places.told(places.place(path)):
+            return json.loads(places.place(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise from_os_error(error, path) from error
     except ValueError as error:
@@ -127,5 +141,5 @@ def digest(value: Any) -> str:
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file's bytes as 64 hex digits."""
-    with open(path, "rb") as file:
+    with places.open_binary(places.place(path)) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

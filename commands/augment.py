@@ -7,20 +7,21 @@ from pathlib import Path
 import click
 
 from commands import paths
+from commands.options import Place
 from errors import EXIT_OK, EXIT_SOME_REJECTED
 
 
 @click.command("augment")
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=Place(),
     default=paths.RECORDS,
     show_default=True,
     help="Data folder to copy from.",
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=Place(),
     required=True,
     help="Data folder to write or complete.",
 )

@@ -10,6 +10,7 @@ import click
 import registry
 from commands import paths
 from commands.engine_options import engine_of, engine_options
+from commands.options import Place
 from commands.train_parts import divided
 from preprocessing.data_folder import open_data_folder
 
@@ -21,7 +22,7 @@ LEAKS = ("random-split", "test-epoch", "speaker-norm", "all")
 @click.option("--recipe", "name", type=click.Choice(registry.names("recipes")), required=True)
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=Place(),
     default=paths.RECORDS,
     show_default=True,
     help="Data folder, or a feature table for a recipe of one stream; its own split is not used.",
@@ -39,7 +40,7 @@ LEAKS = ("random-split", "test-epoch", "speaker-norm", "all")
     help="How many of the next fold's speakers validate; its others train. [default: all]",
 )
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="How many.")
-@click.option("--out", type=click.Path(path_type=Path), help="[default: runs/crossval-RECIPE]")
+@click.option("--out", type=Place(), help="[default: runs/crossval-RECIPE]")
 @click.option(
     "--labels",
     type=click.Choice(registry.names("label-sets")),
@@ -63,12 +64,12 @@ LEAKS = ("random-split", "test-epoch", "speaker-norm", "all")
 )
 @click.option(
     "--parts-from",
-    type=click.Path(path_type=Path),
+    type=Place(),
     help="Crossval folder of another fusion of the same streams, which are not trained again.",
 )
 @click.option(
     "--also-train",
-    type=click.Path(path_type=Path),
+    type=Place(),
     multiple=True,
     help="Data folder of another corpus that trains in each fold and is never scored; repeatable.",
 )

@@ -10,7 +10,9 @@ from typing import Any
 
 import click
 
+import places
 from commands.describe_export import bundle_facts, card_of, export_facts, litert_facts, stamps
+from commands.options import Place
 from errors import UserError
 
 CARD = "card"
@@ -18,7 +20,7 @@ KINDS = "a run, an export, a bundle, a .tflite or a data folder"
 
 
 @click.command("describe")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=Place())
 @click.option("--json", "as_json", is_flag=True)
 def command(path: Path, as_json: bool) -> None:
     """Says what PATH is: counts, shapes, dtypes, labels, data, split, scores.
@@ -48,19 +50,20 @@ def describe(path: Path) -> dict[str, Any]:
     from preprocessing.data_folder import is_data_folder
     from serving.bundle_folder import is_bundle
     from serving.export_folder import newest_version
-    from serving.litert_model import is_litert
+    from serving.litert_model import config_file, is_litert
 
     if not path.exists():
         raise UserError(f"{path}: no such path; give {KINDS}")
     if is_litert(path):
-        return litert_facts(path)
+        return litert_facts(places.fetched(path, config_file(path)))
     if is_data_folder(path):
         return _data(path)
     if (path / "run.json").is_file():
         return _run(path)
-    if is_bundle(path):
-        return bundle_facts(path)
-    version = newest_version(path)
+    here = places.fetched(path)
+    if is_bundle(here):
+        return bundle_facts(here)
+    version = newest_version(here)
     if version is not None:
         return export_facts(version)
     raise UserError(f"{path}: not {KINDS}; check the path")

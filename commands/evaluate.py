@@ -8,15 +8,16 @@ from pathlib import Path
 import click
 
 from commands import paths
+from commands.options import Place
 from commands.train_parts import data_by_stream, one_table_each
 from preprocessing.data_folder import DataFolder
 
 
 @click.command("evaluate")
-@click.option("--run", type=click.Path(path_type=Path), required=True, help="Run folder.")
+@click.option("--run", type=Place(), required=True, help="Run folder.")
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=Place(),
     multiple=True,
     help=f"Data folder or feature table; several are joined. [default: {paths.RECORDS}]",
 )
@@ -26,7 +27,7 @@ from preprocessing.data_folder import DataFolder
     default="test",
     show_default=True,
 )
-@click.option("--out", type=click.Path(path_type=Path), help="[default: RUN/evaluation]")
+@click.option("--out", type=Place(), help="[default: RUN/evaluation]")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json instead of the table.")
 @click.option("--allow-leak", is_flag=True, help="Score although it was trained on; stamped.")
 def command(

@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 
 import quiet
+from commands.options import Place
 
 
 @click.command("export")
-@click.option("--run", type=click.Path(path_type=Path), required=True, help="Run folder.")
+@click.option("--run", type=Place(), required=True, help="Run folder.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=Place(),
     help="Folder that gets OUT/VERSION/; with --format litert NAME.tflite, or a folder for it.",
 )
 @click.option(

@@ -8,15 +8,16 @@ import click
 
 import registry
 from commands import paths
+from commands.options import Place
 
 
 @click.command("features")
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=Place(),
     help=f"Data folder that `preprocess` wrote. [default: {paths.RECORDS}]",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Table: FILE.csv or FILE.parquet.")
+@click.option("--out", type=Place(), help="Table: FILE.csv or FILE.parquet.")
 @click.option(
     "--features",
     "name",
@@ -27,7 +28,7 @@ from commands import paths
 )
 @click.option(
     "--spectrograms",
-    type=click.Path(path_type=Path),
+    type=Place(),
     help="Folder for spectrogram pictures, one a clip.",
 )
 @click.option(

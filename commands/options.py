@@ -9,6 +9,35 @@ from typing import Any
 
 import click
 
+import places
+
+
+def reachable(text: str, is_listed: bool = False) -> Path:
+    """The place that a path or URL names, once its store has answered.
+
+    Raises:
+      UserError: of `places.place` and `places.require_reachable`.
+    """
+    found = places.place(text, is_listed)
+    places.require_reachable(found)
+    return found
+
+
+class Place(click.ParamType):
+    """A file or folder by path or URL.
+
+    Args:
+      is_listed: see `places.place`.
+    """
+
+    name = "path"
+
+    def __init__(self, is_listed: bool = False) -> None:
+        self._is_listed = is_listed
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if isinstance(value, Path) else reachable(value, self._is_listed)
+
 
 class FiniteRange(click.FloatRange):
     """A number within bounds; click lets `nan` through, and `inf` where no upper bound is."""

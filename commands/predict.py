@@ -15,7 +15,7 @@ import progress
 import registry
 import storage
 from commands.default_model import default_model
-from commands.options import FiniteRange, NewFile, require_apart
+from commands.options import FiniteRange, NewFile, Place, require_apart
 from commands.prediction_report import plot as draw
 from commands.prediction_report import say
 from errors import (
@@ -33,10 +33,10 @@ TEXT_SUFFIX = ".txt"
 
 
 @click.command("predict")
-@click.argument("inputs", nargs=-1, type=click.Path(path_type=Path), metavar="FILE|FOLDER...")
+@click.argument("inputs", nargs=-1, type=Place(is_listed=True), metavar="FILE|FOLDER...")
 @click.option(
     "--model",
-    type=click.Path(path_type=Path),
+    type=Place(),
     help="Run folder, export or .tflite. [default: pretrained/emotion, pretrained/words for words"
     " alone; where these are absent runs/fusion, audio, video or text]",
 )
@@ -74,7 +74,7 @@ TEXT_SUFFIX = ".txt"
 @click.option(
     "--action-units",
     "units_path",
-    type=click.Path(path_type=Path),
+    type=Place(),
     help="OpenFace's table of the inputs, or a folder of its tables, for a model trained on such.",
 )
 @click.option("--text", help="What is said in the one input; without an input, words alone.")

@@ -12,7 +12,7 @@ import click
 import registry
 from commands import paths
 from commands.engine_options import engine_of, engine_options
-from commands.options import FiniteRange
+from commands.options import FiniteRange, Place
 from commands.preprocess_report import MAX_SHOWN, report, report_rejected, report_without_row
 from commands.steps import STEPS, Steps
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED
@@ -26,10 +26,10 @@ TRANSCRIPTS_FAILED = "transcripts_failed.csv"
 
 @click.command("preprocess")
 @click.option("--corpus", type=click.Choice(registry.names("corpora")), help="Kind of corpus.")
-@click.option("--source", type=click.Path(path_type=Path), help="Folder, archive or table.")
+@click.option("--source", type=Place(is_listed=True), help="Folder, archive or table.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=Place(),
     default=paths.RECORDS,
     show_default=True,
     help="Data folder to write or complete.",

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+import places
 import progress
 import quiet
-from commands.options import FiniteRange
+from commands.options import FiniteRange, Place
 from errors import UserError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ MIB = 1024 * 1024
 @click.command("serve")
 @click.option(
     "--model",
-    type=click.Path(path_type=Path),
+    type=Place(),
     required=True,
     help="What `export --out` or `export --serving` wrote: versions, or a bundle.",
 )
@@ -100,6 +101,9 @@ def command(
         max_queued_rows=max_queued_rows,
         drain_s=drain_s,
     )
+    if places.is_remote(model):
+        progress.say(f"{model}: fetched once; new versions there are not looked for")
+        model = places.fetched(model)
     open_source(model, name)  # a wrong folder is told before TensorFlow is waited for
     if token is None and not is_loopback(host):
         progress.say(

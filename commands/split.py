@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from commands import paths
+from commands.options import Place
 
 
 @click.command("split")
-@click.option("--data", type=click.Path(path_type=Path), default=paths.RECORDS, show_default=True)
+@click.option("--data", type=Place(), default=paths.RECORDS, show_default=True)
 @click.option("--test-speakers", metavar="LIST", help="Such as 21-24, or ravdess/21,ravdess/22.")
 @click.option("--val-speakers", metavar="LIST", help="Those who validate.")
 @click.option("--test-sessions", metavar="LIST", help="Such as 5: whole sessions (iemocap).")

@@ -110,7 +110,7 @@ class Steps:
         path = self.out / REJECTED
         if not path.is_file():
             return [vars(rejection) for rejection in self.inventory.rejected]
-        with open(path, newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
     # === Behind the records ===
@@ -176,7 +176,7 @@ class Steps:
             return
         folder = self._folder()
         split_of = {id: split for split, ids in folder.splits.parts.items() for id in ids}
-        with open(path, newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             columns = list(reader.fieldnames or ())
             rows = list(reader)

@@ -9,6 +9,7 @@ import click
 
 import registry
 from commands import paths
+from commands.options import Place
 from commands.train_parts import (
     PartOptions,
     data_by_stream,
@@ -32,7 +33,7 @@ from preprocessing.clip import STREAMS
     help="Data folder; several are joined. With STREAM= it is for that part of a fusion only."
     f" [default: {paths.RECORDS}]",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder. [default: runs/STREAM]")
+@click.option("--out", type=Place(), help="Run folder. [default: runs/STREAM]")
 @click.option("--recipe", "recipe_name", type=click.Choice(registry.names("recipes")))
 @click.option(
     "--labels",
@@ -49,12 +50,12 @@ from preprocessing.clip import STREAMS
     multiple=True,
     help="Any value of the recipe, encoder or fusion; STREAM.KEY=VALUE for a part; repeatable.",
 )
-@click.option("--audio-run", type=click.Path(path_type=Path), help="For a fusion.")
-@click.option("--video-run", type=click.Path(path_type=Path), help="For a fusion.")
-@click.option("--text-run", type=click.Path(path_type=Path), help="For a fusion.")
+@click.option("--audio-run", type=Place(), help="For a fusion.")
+@click.option("--video-run", type=Place(), help="For a fusion.")
+@click.option("--text-run", type=Place(), help="For a fusion.")
 @click.option(
     "--init-from",
-    type=click.Path(path_type=Path),
+    type=Place(),
     help="Run whose weights training starts from, of the same encoder and features, or a fusion"
     " that has such a part; `pretrained` is the model that comes with this program.",
 )

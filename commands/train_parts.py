@@ -8,6 +8,7 @@ from typing import Any
 
 import registry
 from commands import paths
+from commands.options import reachable
 from errors import UserError
 from preprocessing.clip import STREAMS
 from preprocessing.data_folder import DataFolder
@@ -34,8 +35,8 @@ def data_by_stream(words: tuple[str, ...]) -> dict[str, list[Path]]:
     for word in words:
         stream, equals, path = word.partition("=")
         if not (equals and stream in STREAMS):
-            stream, path = _stream_of_table(Path(word)), word
-        found.setdefault(stream, []).append(Path(path))
+            stream, path = _stream_of_table(reachable(word)), word
+        found.setdefault(stream, []).append(reachable(path))
     return found
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import places
 import progress
 import storage
 from data_augmentation.augment_settings import AugmentSettings
@@ -148,7 +149,7 @@ def _open_out(source: DataFolder, out: Path, settings: AugmentSettings) -> None:
                 )
         elif out.exists() and any(out.iterdir()):
             raise UserError(f"{out}: holds other files; choose an empty or new folder as --out")
-        (out / data_folder.SHARDS).mkdir(parents=True, exist_ok=True)
+        places.make_folder(out / data_folder.SHARDS)
     except OSError as error:
         raise from_os_error(error, out) from error
     storage.write_json(file, wanted)
@@ -222,8 +223,12 @@ def _make(
 ) -> _Shard:
     shards = out / data_folder.SHARDS
     original = source.path / data_folder.SHARDS / name
-    with storage.replacing(shards / name) as temporary:
-        shutil.copyfile(original, temporary)
+    with (
+        storage.replacing(shards / name) as temporary,
+        places.open_binary(original) as file,
+        open(temporary, "wb") as copy,
+    ):
+        shutil.copyfileobj(file, copy, 1 << 20)
     if not members:
         return _Shard((name,), (), (), True)
     copies_name = f"{Path(name).stem}{COPIES_MARK}{Path(name).suffix}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import keras
 import numpy as np
 from scipy.special import log_softmax
 
+import places
 import progress
 import registry
 import storage
@@ -121,7 +121,7 @@ def choose_fusion(
 
 def forget_candidates(out: Path) -> None:
     """Removes the folders of the candidates from a finished run."""
-    shutil.rmtree(out / CANDIDATES, ignore_errors=True)
+    places.remove_tree(out / CANDIDATES)
 
 
 # === Scores ===
@@ -173,6 +173,7 @@ def _take_over(candidate: Path, out: Path) -> None:
     """Copies table, curves and TensorBoard log of the chosen one to where a run has them."""
     for name in (run_folder.HISTORY, run_folder.CURVES):
         with storage.replacing(out / name) as temporary:
-            shutil.copyfile(candidate / name, temporary)
-    shutil.rmtree(out / run_folder.TENSORBOARD, ignore_errors=True)
-    shutil.copytree(candidate / run_folder.TENSORBOARD, out / run_folder.TENSORBOARD)
+            temporary.write_bytes((candidate / name).read_bytes())
+    places.remove_tree(out / run_folder.TENSORBOARD)
+    with places.local_copy(candidate / run_folder.TENSORBOARD) as log:
+        places.upload(log, out / run_folder.TENSORBOARD)

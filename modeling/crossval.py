@@ -135,7 +135,7 @@ def predictions_of_streams(crossval: Crossval, kind: str) -> dict[str, list[dict
 
 def _with_facts(crossval: Crossval, fold: Fold, seed: int, path: Path) -> list[dict[str, str]]:
     known = {row.id: row for row in crossval.rows}
-    with open(path, newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         read = list(csv.DictReader(file))
     return [
         {

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+import places
 from data_augmentation.chain import Chain, keyed_rng, parse_transforms
 from errors import UserError
 from modeling.part import Part
 from preprocessing.data_folder import ClipRow, DataFolder
 from preprocessing.labels import LabelSet
-from preprocessing.records import INT16_SCALE, SCHEMA, damaged_shard, parse_example
+from preprocessing.records import INT16_SCALE, SCHEMA, damaged_shard, parse_example, stored_examples
 
 # Above this the decoded records are cached on disk rather than in memory.
 MEMORY_CACHE_BYTES = 3 * 2**30
@@ -225,8 +227,7 @@ def _folder_source(
     paths = folder.shard_paths(rows)
     if missing := [path for path in paths if not path.is_file()]:
         raise damaged_shard(missing[0])
-    files = [str(path) for path in paths]
-    data = tf.data.TFRecordDataset(files, buffer_size=READ_BLOCK_BYTES)
+    data = _serialized(paths)
     units = folder.action_units
     frame_shape = folder.crop_format.shape if units is None else (len(units.names),)
 
@@ -243,6 +244,17 @@ def _folder_source(
 
     return data.map(parse, num_parallel_calls=2, deterministic=True).filter(
         lambda example: example["index"] >= 0
+    )
+
+
+def _serialized(paths: Sequence[Path]) -> tf.data.Dataset:
+    """The records of shards as they are stored; TensorFlow itself reads from disks only."""
+    if not any(map(places.is_remote, paths)):
+        files = [str(path) for path in paths]
+        return tf.data.TFRecordDataset(files, buffer_size=READ_BLOCK_BYTES)
+    return tf.data.Dataset.from_generator(
+        lambda: (record for path in paths for record in stored_examples(path)),
+        output_signature=tf.TensorSpec([], tf.string),
     )
 
 

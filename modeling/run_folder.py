@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import platform
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import places
 import storage
 from errors import UserError
 from modeling.recipes import Recipe
@@ -170,7 +170,7 @@ def begin(path: Path, info: RunInfo, resume: bool, overwrite: bool) -> bool:
         if path.is_dir() and any(path.iterdir()):
             raise UserError(f"{path}: not empty and not a run; choose another --out")
     elif overwrite:
-        shutil.rmtree(path)
+        places.remove_tree(path)
     elif not resume:
         state = (
             "a finished run" if read_run(path).finished else "an unfinished run, --resume goes on"

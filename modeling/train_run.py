@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+import places
 import progress
 import storage
 from errors import UserError
@@ -193,7 +194,8 @@ def epoch_writer(
     out: Path, history: training.History, recipe: Recipe
 ) -> Callable[[dict[str, Any]], None]:
     """Keeps table, curves and TensorBoard log of a run up to date."""
-    log = tf.summary.create_file_writer(str(out / run_folder.TENSORBOARD))
+    log_folder = places.work_folder(out / run_folder.TENSORBOARD)
+    log = tf.summary.create_file_writer(str(log_folder))
     drawn_s = -CURVES_EVERY_S
 
     def write(row: dict[str, Any]) -> None:
@@ -206,6 +208,8 @@ def epoch_writer(
             for key in (*training.METRIC_COLUMNS, "learning_rate"):
                 tf.summary.scalar(key, row[key])
         log.flush()
+        if places.is_remote(out):
+            places.upload(log_folder, out / run_folder.TENSORBOARD)
         progress.say(
             f"epoch {row['epoch']}: loss {row['loss']:.3f}, UAR {row['uar']:.3f} | validation loss"
             f" {row['val_loss']:.3f}, UAR {row['val_uar']:.3f}{' *' if row['best'] else ''}"

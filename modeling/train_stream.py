@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+import places
 import registry
 from errors import UserError
 from modeling import calibration, run_folder, training
@@ -141,9 +143,15 @@ def _of_origin(recipe: Recipe, tables: Sequence[DataFolder]) -> FrontEnd:
     return registry.load("features", recipe.features).with_fields(origin["front_end"])
 
 
+@functools.cache
+def _cache_folder(out: Path) -> Path:
+    """The run folder; of one in an object store, a folder of this machine."""
+    return places.work_folder(out)
+
+
 def _remove_cache(out: Path) -> None:
     """Removes decoded records kept on disk; half a cache of a killed run would stop the next."""
-    for path in out.glob(f"{CACHE}*"):
+    for path in _cache_folder(out).glob(f"{CACHE}*"):
         path.unlink()
 
 
@@ -174,7 +182,7 @@ def _reading(
             recipe.transforms,
             recipe.frames_as_examples,
             max_samples,
-            str(options.out / CACHE),
+            str(_cache_folder(options.out) / CACHE),
         ),
         Batches(validation, data.labels, streams, watch_size, max_samples=max_samples),
         Batches(train, data.labels, streams, READ_BATCH, max_samples=max_samples),

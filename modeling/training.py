@@ -16,6 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+import places
 import progress
 import storage
 from data_augmentation.chain import keyed_rng
@@ -326,7 +327,7 @@ def load_checkpoint(path: Path) -> tuple[keras.Model, History]:
       UserError: absent or damaged.
     """
     model = load_model(path)
-    with zipfile.ZipFile(path) as archive:
+    with places.open_binary(path) as file, zipfile.ZipFile(file) as archive:
         return model, History(**json.loads(archive.read(STATE_MEMBER)))
 
 
@@ -340,7 +341,8 @@ def load_model(path: Path) -> keras.Model:
         raise UserError(f"{path}: no such model; train it first")
     know_all_layers()
     try:
-        return keras.saving.load_model(path)
+        with places.local_copy(path) as file:
+            return keras.saving.load_model(file)
     except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: model cannot be read ({first}); train it again") from error

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import places
 import storage
 from errors import UserError, from_os_error
 from preprocessing.clip import SPLITS
@@ -219,7 +220,7 @@ def read_rows(folder: Path) -> tuple[ClipRow, ...]:
       UserError: absent, or not in this version's columns.
     """
     try:
-        with open(folder / CLIPS, newline="", encoding="utf-8") as file:
+        with (folder / CLIPS).open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             if tuple(reader.fieldnames or ()) != COLUMNS:
                 raise UserError(f"{folder / CLIPS}: other columns; run `preprocess --overwrite`")
@@ -247,7 +248,7 @@ def open_data_folder(path: str | Path) -> DataFolder:
     Raises:
       UserError: not one, or damaged.
     """
-    folder = Path(path)
+    folder = places.place(path)
     require_data_folder(folder)
     require_rows_as_split(folder)
     return DataFolder(

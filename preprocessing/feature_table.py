@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+import places
 import storage
 from errors import UserError, from_os_error
 from preprocessing.clip import SPLITS
@@ -240,7 +241,7 @@ def _read(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]], np.ndarray
 
 
 def _read_csv(path: Path) -> tuple[tuple[str, ...], Iterator[dict[str, Any]]]:
-    with open(path, newline="", encoding="utf-8-sig") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         return tuple(reader.fieldnames or ()), iter(list(reader))
 
@@ -248,7 +249,8 @@ def _read_csv(path: Path) -> tuple[tuple[str, ...], Iterator[dict[str, Any]]]:
 def _read_parquet(path: Path) -> tuple[tuple[str, ...], Iterator[dict[str, Any]]]:
     import pyarrow.parquet
 
-    table = pyarrow.parquet.read_table(path)
+    with places.open_binary(path) as file:
+        table = pyarrow.parquet.read_table(file)
     return tuple(table.column_names), iter(table.to_pylist())
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import places
 import storage
 from preprocessing.action_units import ActionUnitTrack
 from preprocessing.clip import Clip
@@ -17,8 +18,7 @@ def input_states(clips: Sequence[Clip], tracks: Mapping[str, ActionUnitTrack]) -
 
     def size(path: Path) -> str:
         if path not in sizes:
-            stat = path.stat() if path.exists() else None
-            sizes[path] = f"{stat.st_size}/{stat.st_mtime_ns}" if stat else "absent"
+            sizes[path] = places.state(path)
         return sizes[path]
 
     states = {}

@@ -13,6 +13,7 @@ import av
 import av.error
 import numpy as np
 
+import places
 from errors import MediaError, from_os_error
 from preprocessing.frame_plan import FrameSampling
 from preprocessing.track_readers import AudioReader, Look, VideoReader
@@ -90,14 +91,17 @@ def upright(picture: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
     return np.rot90(picture, k=round(frame.rotation / 90) % 4)
 
 
-def open_container(path: str | Path) -> Any:
+def open_container(path: Path) -> Any:
     """Opens a file of one of `FORMATS` for reading; no other file is opened on its behalf.
+
+    Of an object store, it is read as a stream.
 
     Raises:
       av.error.FFmpegError, OSError: as the library does; ArgumentError for any other format.
     """
     # The prefix keeps a name like `concat:a|b` or `http://...` from being more than a name.
-    return av.open(f"file:{path}", container_options=_CONTAINER_OPTIONS, metadata_errors="replace")
+    file: Any = places.open_binary(path) if places.is_remote(path) else f"file:{path}"
+    return av.open(file, container_options=_CONTAINER_OPTIONS, metadata_errors="replace")
 
 
 class MediaFile:
@@ -115,7 +119,8 @@ class MediaFile:
     def __init__(self, path: str | Path, name: str = "", num_threads: int = 1) -> None:
         self.name = name or str(path)
         try:
-            if Path(path).stat().st_size == 0:
+            path = places.place(path)
+            if path.stat().st_size == 0:
                 raise MediaError(f"{self.name}: empty file; record or copy it again")
             self._container = open_container(path)
         except (av.error.FFmpegError, OSError) as error:

@@ -55,7 +55,7 @@ def read_action_units(path: Path) -> ActionUnitTable:
 
 def _read_file(path: Path) -> ActionUnitTable:
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             first = file.readline()
             delimiter = ";" if first.count(";") > first.count(",") else ","
             file.seek(0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import shutil
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import places
 import progress
 import registry
 import storage
@@ -104,11 +104,11 @@ def _open_out(out: Path, corpus: Any, settings: PreparationSettings, overwrite: 
     if overwrite and (out / data_folder.SETTINGS).is_file():
         for name in (data_folder.CLIPS, data_folder.SPLITS_FILE, data_folder.REJECTED):
             (out / name).unlink(missing_ok=True)
-        shutil.rmtree(shards, ignore_errors=True)
+        places.remove_tree(shards)
     elif not overwrite:
         require_same(out, wanted)
     storage.write_json(out / data_folder.SETTINGS, wanted)
-    shards.mkdir(parents=True, exist_ok=True)
+    places.make_folder(shards)
     storage.remove_leftovers(shards)
 
 

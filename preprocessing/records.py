@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+import places
 import quiet
 from errors import UserError
 from preprocessing import tfrecord
@@ -220,20 +221,28 @@ class ShardWriter:
             ) from error
 
 
+def stored_examples(path: Path) -> Iterator[bytes]:
+    """Yields the records of one shard as they are stored, from a disk or an object store.
+
+    Raises:
+      UserError: the shard is absent, cut short or damaged.
+    """
+    try:
+        with places.open_binary(path) as file:
+            yield from tfrecord.unframed(file)
+    except (OSError, ValueError) as error:
+        raise damaged_shard(path) from error
+
+
 def read_shard(path: Path, action_units: bool = False) -> Iterator[dict[str, Any]]:
     """Yields the records of one shard as numpy values, as `parse_example` gives them.
 
     Raises:
       UserError: the shard is cut short or damaged.
     """
-    tf = _tensorflow()
-
-    try:
-        for serialized in tf.data.TFRecordDataset(str(path)):
-            parsed = parse_example(serialized, action_units)
-            yield {key: value.numpy() for key, value in parsed.items()}
-    except tf.errors.OpError as error:
-        raise damaged_shard(path) from error
+    for serialized in stored_examples(path):
+        parsed = parse_example(serialized, action_units)
+        yield {key: value.numpy() for key, value in parsed.items()}
 
 
 def read_records(path: Path, rows: Mapping[str, ClipRow]) -> Iterator[Record]:
@@ -248,19 +257,16 @@ def read_records(path: Path, rows: Mapping[str, ClipRow]) -> Iterator[Record]:
     """
     tf = _tensorflow()
 
-    try:
-        for serialized in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            stored = tf.train.Example.FromString(serialized).features.feature
-            if (schema := stored["schema"].int64_list.value[0]) != SCHEMA:
-                raise UserError(
-                    f"{path}: records of schema {schema}, this program reads {SCHEMA};"
-                    " run `preprocess --overwrite`"
-                )
-            row = rows.get(stored["id"].bytes_list.value[0].decode())
-            if row is not None:
-                yield _from_example(stored, row)
-    except tf.errors.OpError as error:
-        raise damaged_shard(path) from error
+    for serialized in stored_examples(path):
+        stored = tf.train.Example.FromString(serialized).features.feature
+        if (schema := stored["schema"].int64_list.value[0]) != SCHEMA:
+            raise UserError(
+                f"{path}: records of schema {schema}, this program reads {SCHEMA};"
+                " run `preprocess --overwrite`"
+            )
+        row = rows.get(stored["id"].bytes_list.value[0].decode())
+        if row is not None:
+            yield _from_example(stored, row)
 
 
 def _from_example(stored: Any, row: ClipRow) -> Record:

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+import places
 from errors import MediaError, from_os_error
 from preprocessing.clip import Clip
 
@@ -33,7 +34,7 @@ def read_still(clip: Clip) -> np.ndarray:
     if clip.path.suffix.lower() == ".csv":
         return _read_csv_row(clip.path, int(clip.inner))
     try:
-        data = _read_member(clip.path, clip.inner) if clip.inner else clip.path.read_bytes()
+        data = _read_member(clip.path, clip.inner) if clip.inner else _read(clip.path)
     except OSError as error:
         raise MediaError(str(from_os_error(error, clip.name))) from error
     except (KeyError, zipfile.BadZipFile) as error:
@@ -44,17 +45,22 @@ def read_still(clip: Clip) -> np.ndarray:
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
+def _read(path: Path) -> bytes:
+    with places.open_binary(path) as file:
+        return file.read()
+
+
 def _read_member(archive: Path, member: str) -> bytes:
-    return _archive(str(archive)).read(member)
+    return _archive(archive).read(member)
 
 
 @functools.lru_cache(maxsize=2)
-def _archive(path: str) -> zipfile.ZipFile:
-    return zipfile.ZipFile(path)
+def _archive(path: Path) -> zipfile.ZipFile:
+    return zipfile.ZipFile(places.open_binary(path))
 
 
 def _read_csv_row(path: Path, offset: int) -> np.ndarray:
-    with open(path, "rb") as file:
+    with places.open_binary(path) as file:
         file.seek(offset)
         cells = file.readline().decode("ascii", errors="replace").split(",")
     try:

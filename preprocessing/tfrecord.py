@@ -6,8 +6,9 @@ Source: tensorflow/core/lib/io/record_writer.h (framing) and tensorflow/core/exa
 from __future__ import annotations
 
 import functools
+import io
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import google_crc32c
@@ -31,6 +32,22 @@ def framed(data: bytes) -> bytes:
     """One record of a TFRecord file: its length, the data, and a checksum of each."""
     length = struct.pack("<Q", len(data))
     return b"".join((length, _masked_crc(length), data, _masked_crc(data)))
+
+
+def unframed(file: io.BufferedIOBase) -> Iterator[bytes]:
+    """The records of a TFRecord file, one after the other.
+
+    Raises:
+      ValueError: it ends within a record, or a checksum does not fit.
+    """
+    while head := file.read(12):
+        length = head[:8]
+        if len(head) < 12 or head[8:] != _masked_crc(length):
+            raise ValueError("length of a record damaged")
+        data, crc = file.read(struct.unpack("<Q", length)[0]), file.read(4)
+        if crc != _masked_crc(data):
+            raise ValueError("record damaged")
+        yield data
 
 
 def _masked_crc(data: bytes) -> bytes:

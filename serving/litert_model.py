@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+import places
 from errors import UserError, from_os_error
 from quiet import native_talk_muted
 from serving.export_folder import check_config, is_count, not_as_written, read_checked
@@ -211,9 +212,10 @@ def free_target(run: Path, out: Path) -> Path:
       UserError: it or the file beside it exists, or no folder can be made for it.
     """
     target = out if is_litert(out) else out / f"{run.resolve().name}{SUFFIX}"
-    above = next(folder for folder in (*target.parents, Path()) if os.path.lexists(folder))
-    if not above.is_dir():
-        raise UserError(f"{above}: a file; --out wants NAME{SUFFIX}, or a folder for it")
+    if not places.is_remote(target):
+        above = next(folder for folder in (*target.parents, Path()) if os.path.lexists(folder))
+        if not above.is_dir():
+            raise UserError(f"{above}: a file; --out wants NAME{SUFFIX}, or a folder for it")
     require_free(target)
     return target
 

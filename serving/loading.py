@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+import places
 import quiet
 from errors import UserError
-from serving.litert_model import LitertModel, is_litert
+from serving.litert_model import LitertModel, config_file, is_litert
 from serving.recognizer import Recognizer
 
 
@@ -28,10 +29,11 @@ def load(path: str | Path, weights_dir: str | Path | None = None) -> Recognizer:
         prediction = recognizer("holiday.mp4")
         print(prediction.label, recognizer.labels)
     """
-    folder = Path(path)
+    given = places.place(path)
     weights = Path(weights_dir) if weights_dir is not None else None
-    if is_litert(folder):
-        return _from_litert(folder, weights)
+    if is_litert(given):
+        return _from_litert(places.fetched(given, config_file(given)), weights)
+    folder = places.fetched(given)
     quiet.import_tensorflow()
     from modeling import run_folder
     from serving.export_folder import newest_version

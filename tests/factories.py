@@ -209,7 +209,7 @@ def sample_source() -> Path:
     return Path(_sample_folder().name) / "sample"
 
 
-def preprocess(corpus: str, source: Path, out: Path, *words: str) -> int:
+def preprocess(corpus: str, source: Path | str, out: Path | str, *words: str) -> int:
     """Runs `preprocess` in one process, unless `words` say otherwise; its exit code."""
     fixed = ["--corpus", corpus, "--source", str(source), "--out", str(out), "--workers", "0"]
     return cli.main(["preprocess", *fixed, *words])

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import places
 from errors import UserError, from_os_error
 from preprocessing.clip import Clip, Inventory, Rejection
 
@@ -122,7 +123,7 @@ class Fer2013Corpus:
 def _tree(folder: Path) -> list[str]:
     suffixes = {".jpg", ".jpeg", ".png"}
     found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
-    return sorted(path.relative_to(folder).as_posix() for path in found)
+    return sorted(places.below(path, folder) for path in found)
 
 
 def _members(archive: Path) -> list[str]:
@@ -135,7 +136,7 @@ def _lines(path: Path) -> Iterator[tuple[int, int, str]]:
     """Yields (line number from 1, byte offset, text)."""
     offset = 0
     try:
-        with open(path, "rb") as file:
+        with places.open_binary(path) as file:
             for number, line in enumerate(file, start=1):
                 yield number, offset, line.decode("ascii", errors="replace").rstrip("\r\n")
                 offset += len(line)

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import places
 from errors import UserError
 from preprocessing.clip import Clip, Inventory, PicturesElsewhere, Rejection
 from preprocessing.corpora.iemocap_files import (
@@ -177,7 +178,7 @@ def _part(turn: str, group: str) -> str:
 
 def _shown(session: Path, path: Path) -> str:
     """`Session1/...`, whether the source is the release or one session of it."""
-    return printable(f"{session.resolve().name}/{path.relative_to(session).as_posix()}")
+    return printable(f"{session.resolve().name}/{places.below(path, session)}")
 
 
 IEMOCAP = IemocapCorpus()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import places
 from errors import UserError, from_os_error
 from preprocessing.clip import SPLITS, Clip, Inventory, Rejection
 from preprocessing.corpora.csv_table import parse_csv
@@ -91,8 +92,8 @@ def _require_text_alone(row: dict[str, str]) -> None:
 
 
 def _resolve(folder: Path, text: str) -> Path:
-    path = Path(text)
-    if path.is_absolute():
+    path = places.place(text)
+    if places.is_url(text) or path.is_absolute():
         return path
     resolved = (folder / path).resolve()
     if not resolved.is_relative_to(folder.resolve()):

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import places
 from errors import UserError, from_os_error
 from preprocessing.clip import Clip, Inventory, Rejection
 from preprocessing.corpora.csv_table import parse_csv
@@ -81,7 +82,7 @@ class MeldCorpus:
             if not any(item[0] == part for item in found):
                 left_out[f"{part}: no clip of this part in the folder"] += len(rows)
                 continue
-            shown = printable(table.relative_to(source).as_posix())
+            shown = printable(places.below(table, source))
             for line, row in rows:
                 try:
                     clips.append(self._clip(source, row, part, split, found))
@@ -104,7 +105,7 @@ class MeldCorpus:
                 f"{stem(item)}: no such clip below a {part} folder, or two rows name it; get the"
                 " file"
             )
-        name = printable(path.relative_to(source).as_posix())
+        name = printable(places.below(path, source))
         return Clip(path=path, name=name, split=split, **told)
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import places
 from errors import UserError
 from preprocessing.clip import Clip, Inventory, Rejection
 from preprocessing.corpora.media_files import check_folder, find_media, printable
@@ -48,7 +49,7 @@ class MeldTextCorpus:
         rejected: list[Rejection] = []
         for table in tables:
             part, split = TABLES[table.name]
-            shown = printable(table.relative_to(source).as_posix())
+            shown = printable(places.below(table, source))
             for line, row in read_meld_table(table):
                 try:
                     told = facts(self.name, part, row)

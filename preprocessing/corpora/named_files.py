@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import places
 from preprocessing.clip import Clip, Inventory, Rejection
 from preprocessing.corpora.media_files import media_files, printable, suffix_rank
 from preprocessing.corpora.wrong_kind import wrong_kind
@@ -77,7 +78,7 @@ class FilenameCorpus:
             )
             raise wrong_kind(source, what, paths)
         for path, match in matches:
-            name = printable(path.relative_to(source).as_posix())
+            name = printable(places.below(path, source))
             if match is None:
                 reason = f"not a {self.name} file name; expected one like {self.example}"
                 rejected.append(Rejection(name, reason))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import places
 from errors import UserError, from_os_error
 from preprocessing.clip import Clip, Inventory, Rejection
 from preprocessing.corpora.csv_table import parse_csv
@@ -97,7 +98,7 @@ def find_parts(source: Path, names: Mapping[str, str], corpus: str) -> list[tupl
     for path in found:
         other = parts.setdefault(names[path.name.lower()], path)
         if other != path:
-            two = " and ".join(printable(p.relative_to(source).as_posix()) for p in (other, path))
+            two = " and ".join(printable(places.below(p, source)) for p in (other, path))
             raise UserError(f"{source}: two tables for one part: {two}; keep one")
     return sorted(((path, split) for split, path in parts.items()), key=lambda part: part[1])
 
@@ -197,7 +198,7 @@ def collect(
     rejected: list[Rejection] = []
     left_out: Counter[str] = Counter()
     for path, split in parts:
-        shown = printable(path.relative_to(source).as_posix())
+        shown = printable(places.below(path, source))
         for row in rows(path):
             try:
                 require_utf8(row.raw)
