@@ -140,7 +140,7 @@ def money(one: Result) -> str:
         (
             "recordings read",
             f"{read_tb:,.0f} TB",
-            f"{read_tb * 1000 * plan.store_price:,.0f} a month",
+            f"{source:,.0f} a month",
         ),
         ("shards written", f"{written_tb:,.0f} TB", f"{month:,.0f} a month"),
         ("objects written", f"{2 * one.num_pieces:,}", f"{puts:,.0f}"),

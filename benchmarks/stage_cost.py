@@ -33,7 +33,7 @@ from preprocessing.pieces import Piece, prepare
 from preprocessing.preparation import PreparationSettings, stretches
 
 LONG = Shape(1280, 720, 30, 4.0)
-LONG_S, QUICK_LONG_S = 120.0, 4.0
+LONG_S, QUICK_LONG_S = 60.0, 4.0
 SOUND, DECODING, FACES = "sound", "decoding", "faces"
 WHOLE, VERIFYING, LISTING = "preprocess, whole", "reading shards again", "listing"
 
