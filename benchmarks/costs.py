@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import storage
+from errors import UserError
 
 DEFAULT = Path("docs/scaling_costs.json")
 
@@ -25,13 +26,18 @@ def write(path: Path | None, section: str, machine: str, values: dict[str, Any])
     storage.write_json(path, dict(sorted(known.items())))
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path, *needed: str) -> dict[str, Any]:
     """All sections.
 
     Raises:
-      UserError: absent or damaged.
+      UserError: absent or damaged, or without a section that is needed.
     """
-    return dict(storage.read_json(path))
+    known = dict(storage.read_json(path))
+    for section in needed:
+        if section not in known:
+            told = f"{path}: no figures of {section}; measure them first with --costs {path}"
+            raise UserError(told)
+    return known
 
 
 def rounded(value: float, digits: int = 4) -> float:

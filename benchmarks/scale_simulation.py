@@ -38,8 +38,11 @@ ASSUMED = (
 
 
 def foretold(measured: dict[str, Any]) -> list[tuple[str, float, float]]:
-    """(what, foretold, measured); times of many from that of one, CPU seconds from the stages."""
-    cluster, growth = measured["cluster"], measured["growth"]
+    """(what, foretold, measured); times of many from that of one, CPU seconds from the stages.
+
+    Without figures of growth its rows are left out.
+    """
+    cluster, growth = measured["cluster"], measured.get("growth", {"cpu_s": {}})
     rows = []
     work_s = cluster["runs"][ONE_WORKER]["wall_s"] - cluster["starts"][ONE_WORKER]["wall_s"]
     for name, workers in ((LOCAL, 2), (ONE_NODE, 1), (TWO_NODES, 2), (RAY, 2)):
@@ -179,7 +182,7 @@ def main(words: Sequence[str] | None = None) -> int:
         )
         heads = (1, QUICK_HEADS)
     with report.user_errors():
-        measured = costs.read(chosen.costs or costs.DEFAULT)
+        measured = costs.read(chosen.costs or costs.DEFAULT, "stages", "cluster")
     figures = Figures.of(measured, plan.kind)
     results = [
         (name, simulate(one, figures, longest_first))

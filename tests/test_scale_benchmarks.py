@@ -21,6 +21,7 @@ from benchmarks import (
 )
 from benchmarks.processes import Ran
 from benchmarks.scale_plan import Figures, Plan
+from errors import UserError
 from preprocessing.corpora.manifest import MANIFEST
 from tests.tables import written
 
@@ -70,6 +71,13 @@ def test_figures_of_one_benchmark_leave_those_of_others(tmp_path: Path) -> None:
         "cluster": {"machine": "m", "b": 2},
         "growth": {"machine": "n", "a": 3},
     }
+
+
+def test_figures_that_are_missing_are_named(tmp_path: Path) -> None:
+    kept = tmp_path / "costs.json"
+    costs.write(kept, "stages", "m", {})
+    with pytest.raises(UserError, match=r"costs.json: no figures of cluster; measure them first"):
+        costs.read(kept, "stages", "cluster")
 
 
 # === Growth ===
