@@ -175,7 +175,8 @@ def main(words: Sequence[str] | None = None) -> int:
     add_options(parser)
     chosen = parser.parse_args(words)
     machine = report.machine()
-    plan, heads = plan_of(chosen), HEADS
+    plan = plan_of(chosen)
+    heads: tuple[int, ...] = HEADS
     if chosen.quick:
         plan = dataclasses.replace(
             plan, hours=QUICK_HOURS, nodes=QUICK_NODES, heads=QUICK_HEADS, store_gbit=16.0
