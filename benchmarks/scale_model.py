@@ -82,11 +82,15 @@ class _Run:
         seed: int,
         failures: Sequence[tuple[float, int]] | None,
     ) -> None:
-        self._pieces, self._machines = pieces, machines
+        self._machines = machines
         self._rng = np.random.default_rng(seed)
         self._given_failures = failures
+        # Lists, for single values of arrays are slow to take.
+        self._cpu_s: list[float] = pieces.cpu_s.tolist()
+        self._store_s: list[float] = pieces.store_s.tolist()
+        self._speeds: list[float] = machines.speeds.tolist()
         self._next, self._again = 0, deque[int]()
-        self._left = len(pieces.cpu_s)
+        self._left = len(self._cpu_s)
         self._free: deque[tuple[int, int]] = deque()
         # Machine -> process -> (piece, when it began, when it will end).
         self._running: list[dict[int, tuple[int, float, float]]] = [{} for _ in machines.speeds]
@@ -134,7 +138,7 @@ class _Run:
     def _give(self, now_s: float, machine: int, process: int) -> None:
         if self._again:
             piece = self._again.popleft()
-        elif self._next < len(self._pieces.cpu_s):
+        elif self._next < len(self._cpu_s):
             piece = self._next
             self._next += 1
         else:
@@ -142,10 +146,8 @@ class _Run:
             return
         begins_s = max(now_s, self._hand_out_free_s) + self._machines.hand_out_s
         self._hand_out_free_s = begins_s
-        takes_s = max(
-            self._pieces.cpu_s[piece] / self._machines.speeds[machine], self._pieces.store_s[piece]
-        )
-        ends_s = float(begins_s + takes_s)
+        takes_s = max(self._cpu_s[piece] / self._speeds[machine], self._store_s[piece])
+        ends_s = begins_s + takes_s
         self._running[machine][process] = (piece, begins_s, ends_s)
         heapq.heappush(self._events, (ends_s, ENDS, machine, process, self._life[machine]))
 

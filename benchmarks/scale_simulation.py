@@ -23,7 +23,7 @@ from preprocessing.clip import Clip
 from preprocessing.pieces import size_of_pieces
 
 QUICK_HOURS, QUICK_NODES, QUICK_HEADS = 2000.0, 20, 2
-SIZES, HEADS, SPOT_FAILURES = (8, 64, 512), (1, 10, 100), 1000.0
+SIZES, HEADS, SPOT_FAILURES = (16, 64, 512), (1, 10, 100), 1000.0
 # A recording for `size_of_pieces`, which asks whether it is a picture or a text.
 _CLIP = Clip(Path("a.mp4"), "a.mp4", "", "", "", "")
 ASSUMED = (
@@ -123,7 +123,7 @@ def variants(plan: Plan, figures: Figures, heads: Sequence[int]) -> list[tuple[s
         ("no failures", other(failures=0.0), False),
         ("all machines alike", other(speed_spread=0.0, slow_share=0.0), False),
         ("longest first", plan, True),
-        ("8 clips a shard, longest first", other(clips_a_shard=8), True),
+        ("16 clips a shard, longest first", other(clips_a_shard=16), True),
         ("a tenth of the store", other(store_gbit=plan.store_gbit / 10), False),
     ]
     return made
