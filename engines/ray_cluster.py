@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import os
 import socket
 import time
@@ -21,6 +22,8 @@ LOST_S = 5.0
 CONNECT_S = 10.0
 # How long tasks that are ended are waited for.
 END_S = 10.0
+# How often a step that is told again is told to the diary.
+AGAIN_S = 1.0
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -260,6 +263,15 @@ class _Diary:
 _last_words: list[Callable[[str], None]] = []
 
 
+def _done(reference: Any) -> Any:
+    """What a call of the diary gave, waited for.
+
+    `ray.get` would lend the core of this task to another one meanwhile: Ray then starts a further
+    process, and more of them work than there are cores.
+    """
+    return reference.future().result()
+
+
 def _run(work: Work, task: Any, ticket: int, diary: Any, limits: Limits, folder: str) -> Any:
     import ray
 
@@ -270,20 +282,26 @@ def _run(work: Work, task: Any, ticket: int, diary: Any, limits: Limits, folder:
             f"{folder}: not on {socket.gethostname()} ({error.strerror}); every machine of the"
             " cluster needs the same folders"
         ) from error
-    ray.get(diary.begin.remote(ticket, ray.get_runtime_context().get_node_id()))
-    _last_words[:] = [lambda words: ray.get(diary.say.remote(ticket, words))]
+    _done(diary.begin.remote(ticket, ray.get_runtime_context().get_node_id()))
+    _last_words[:] = [lambda words: _done(diary.say.remote(ticket, words))]
     _watch(limits)
+    last_step, last_s = -1, -math.inf
 
     def tell(step: int) -> None:
-        # Waited for: a process that dies must have told where it was.
-        ray.get(diary.tell.remote(ticket, step))
+        nonlocal last_step, last_s
+        now_s = time.monotonic()
+        # The records of one clip are one step; the diary of a large cluster has enough to do.
+        if step != last_step or now_s - last_s >= AGAIN_S:
+            # Waited for: a process that dies must have told where it was.
+            _done(diary.tell.remote(ticket, step))
+            last_step, last_s = step, now_s
         guard.begin_step(limits)
 
     try:
         return work(task, tell)
     finally:
         guard.end_steps()
-        ray.get(diary.end.remote(ticket))
+        _done(diary.end.remote(ticket))
 
 
 @functools.cache

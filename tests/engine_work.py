@@ -58,3 +58,11 @@ def _go_wrong(fault: str) -> None:
         del held
     elif fault == "refuse":
         raise UserError("disk full; free some space")
+
+
+def process(task: Odd, tell: Tell) -> int:
+    """The process that did it."""
+    for step in range(task.num_steps):
+        tell(step)
+        time.sleep(task.pause_s)
+    return os.getpid()

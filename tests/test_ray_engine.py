@@ -19,7 +19,7 @@ from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
 from modeling.crossval import run_crossval
 from tests import models, test_crossval_engines
 from tests.conftest import ROOT
-from tests.engine_work import Odd, work
+from tests.engine_work import Odd, process, work
 from tests.factories import files_below, sample_source
 from tests.models import run, the_one_line
 
@@ -70,6 +70,13 @@ def test_a_machine_that_is_lost_costs_nobody_a_try(cluster: Any) -> None:
                 cluster.remove_node(second, allow_graceful=False)
     assert sorted(map(int, done)) == list(range(16))
     assert not [died for died in deaths if died.is_its_own]
+
+
+def test_telling_starts_no_further_process(cluster: Any) -> None:
+    with RayCluster(cluster.address).open(process, Limits()) as pool:
+        given = [Odd(str(number), num_steps=100, pause_s=0.005) for number in range(8)]
+        found = [result for _, result in tasks.run(pool, given, Odd.after)]
+        assert len(set(found)) <= pool.capacity - 1
 
 
 def test_what_the_work_raises_comes_as_it_was(cluster: Any) -> None:
