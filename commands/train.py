@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+import quiet
 import registry
 from commands import paths
 from commands.options import Place
@@ -18,6 +19,7 @@ from commands.train_parts import (
     with_parts,
 )
 from preprocessing.clip import STREAMS
+from preprocessing.data_folder import DataFolder
 
 
 @click.command("train")
@@ -59,6 +61,12 @@ from preprocessing.clip import STREAMS
     help="Run whose weights training starts from, of the same encoder and features, or a fusion"
     " that has such a part; `pretrained` is the model that comes with this program.",
 )
+@click.option(
+    "--distribute",
+    type=click.Choice(["mirrored", "multi-worker"]),
+    help="mirrored: all GPUs of this machine share each batch; multi-worker: one such process a"
+    " worker, which TF_CONFIG names, all with the same words.",
+)
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 @click.option("--overwrite", is_flag=True, help="Replace the run that --out holds.")
 @click.option(
@@ -85,6 +93,7 @@ def command(
     video_run: Path | None,
     text_run: Path | None,
     init_from: Path | None,
+    distribute: str | None,
     resume: bool,
     overwrite: bool,
     allow_leak: bool,
@@ -112,21 +121,43 @@ def command(
     own, of_parts = divided(settings, recipe)
     recipe = recipe.with_settings([*words, *own])
     start = _start(init_from, stream, recipe)
-    options = (out, seed, resume, overwrite, allow_leak, start, allow_fixed_sentences)
     if stream == "fusion":
         of_all = PartOptions(out, seed, overwrite, allow_leak, init_from)
+        if distribute is not None:
+            _require_trained(recipe, runs)
         runs = with_parts(recipe, runs, folders_of, of_all, of_parts)
-        info = _fuse(recipe, runs, folders_of, options)
+        folders = _data_of_fusion(runs, folders_of)
     else:
         chosen = [path for found in folders_of.values() for path in found]
         chosen = chosen or [paths.ensure_records()]
         folders = [paths.open_data(path, recipe.features) for path in chosen]
-        from modeling.train_run import TrainOptions
-        from modeling.train_stream import train_stream
+    quiet.import_tensorflow()
+    from modeling.distribution import open_distribution
+    from modeling.train_fusion import train_fusion
+    from modeling.train_run import TrainOptions
+    from modeling.train_stream import train_stream
 
-        info = train_stream(recipe, folders, TrainOptions(*options))
-    _report(info, out)
+    with open_distribution(distribute) as member, member.folder(out, resume) as own_out:
+        options = TrainOptions(
+            own_out, seed, resume, overwrite, allow_leak, start, allow_fixed_sentences
+        )
+        if stream == "fusion":
+            info = train_fusion(recipe, runs, folders, options)
+        else:
+            info = train_stream(recipe, folders, options)
+    if member.rank == 0:
+        _report(info, out)
     return 0
+
+
+def _require_trained(recipe: Any, runs: dict[str, Path]) -> None:
+    """What several processes train together is one model."""
+    parts = {registry.load("recipes", part).stream for part in recipe.parts}
+    if missing := sorted(parts - set(runs)):
+        raise click.UsageError(
+            f"--distribute trains one model: train {' and '.join(missing)} first, and name the run"
+            f" with --{missing[0]}-run"
+        )
 
 
 def _recipe(stream: str | None, name: str | None) -> tuple[str, Any]:
@@ -159,18 +190,13 @@ def _start(init_from: Path | None, stream: str, recipe: Any) -> Path | None:
     return None
 
 
-def _fuse(
-    recipe: Any, runs: dict[str, Path], data: dict[str, list[Path]], options: tuple[Any, ...]
-) -> Any:
+def _data_of_fusion(runs: dict[str, Path], data: dict[str, list[Path]]) -> list[DataFolder]:
+    """Data folders, or the feature tables of all streams as one."""
     from preprocessing.data_folder import open_data_folder
 
     folders = [open_data_folder(path) for path in data.get("", [])]
-    if tables := paired_tables(runs, data):
-        folders = [tables]
-    from modeling.train_fusion import train_fusion
-    from modeling.train_run import TrainOptions
-
-    return train_fusion(recipe, runs, folders, TrainOptions(*options))
+    tables = paired_tables(runs, data)
+    return folders if tables is None else [tables]
 
 
 def _report(info: Any, out: Path) -> None:

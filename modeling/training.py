@@ -22,7 +22,7 @@ import storage
 from data_augmentation.chain import keyed_rng
 from data_augmentation.spectrogram_transform import SpectrogramTransform
 from errors import UserError
-from modeling import metrics
+from modeling import distribution, metrics
 from modeling.layers import know_all_layers
 from modeling.pretrained import BASE
 from modeling.recipes import Recipe
@@ -113,7 +113,7 @@ class Trainer:
         new = [v for v in model.trainable_variables if v.path not in pretrained]
         self._variables = {False: model.trainable_variables, True: new}
         self._train_steps = {
-            frozen: tf.function(functools.partial(self._step, frozen), reduce_retracing=True)
+            frozen: distribution.ReplicatedStep(functools.partial(self._step, frozen))
             for frozen in (False, True)
         }
         self._predict_step = tf.function(self._forward, reduce_retracing=True)
@@ -121,12 +121,17 @@ class Trainer:
     # === Steps ===
 
     def _step(self, frozen: bool, inputs: Any, labels: Any) -> Any:
+        """Of one replica: its share of the loss, whose gradients the optimizer adds up."""
         variables = self._variables[frozen]
         with tf.GradientTape() as tape:
-            logits = self._fed(inputs, training=True)["logits"]
+            with distribution.normalised_over_all(self._fed):
+                logits = self._fed(inputs, training=True)["logits"]
             weights = tf.linalg.matvec(labels, self._class_weights)
-            loss = tf.reduce_sum(self._loss(labels, logits) * weights) / tf.reduce_sum(weights)
-            total = loss + tf.add_n(self._fed.losses) if self._fed.losses else loss
+            weight = distribution.sum_of_all(tf.reduce_sum(weights))
+            loss = tf.reduce_sum(self._loss(labels, logits) * weights) / weight
+            total = loss
+            if self._fed.losses:
+                total += tf.add_n(self._fed.losses) * distribution.share_of_one()
             scaled = self._optimizer.scale_loss(total)
         self._optimizer.apply(tape.gradient(scaled, variables), variables)
         return loss, logits
@@ -263,7 +268,7 @@ def fit(
         epoch = len(history.rows)
         row: dict[str, Any] = {"epoch": epoch + 1}
         row |= trainer.train_epoch(train, epoch, recipe.epochs)
-        row["learning_rate"] = float(trainer.model.optimizer.learning_rate)
+        row["learning_rate"] = float(tf.convert_to_tensor(trainer.model.optimizer.learning_rate))
         with trainer.averaged():
             row |= trainer.evaluate(validation)
             history.rows.append(row)
