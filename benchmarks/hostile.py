@@ -86,7 +86,9 @@ class Hunt:
         """Writes the smallest file of each finding, and a list of all outcomes."""
         lines = []
         for (kind, way, shape), data in sorted(self.shapes.items()):
-            name = f"{hashlib.sha256(data).hexdigest()[:8]}.{hostile_tables.ENDINGS.get(kind, kind)}"
+            name = (
+                f"{hashlib.sha256(data).hexdigest()[:8]}.{hostile_tables.ENDINGS.get(kind, kind)}"
+            )
             lines.append(f"{kind}\t{way}\t{name}\t{len(data)}\t{shape}")
             if way in FINDINGS or way == "read":
                 place = folder / way.replace(" ", "-") / name
@@ -96,7 +98,13 @@ class Hunt:
 
 
 def hunt(
-    run: Way, seeds: Seeds, kinds: tuple[str, ...], num_files: int, batch: int, seed: int, work: Path
+    run: Way,
+    seeds: Seeds,
+    kinds: tuple[str, ...],
+    num_files: int,
+    batch: int,
+    seed: int,
+    work: Path,
 ) -> Hunt:
     """So many files, a batch at a time; a batch is removed when it has been read."""
     rng = np.random.default_rng(seed)
@@ -130,7 +138,12 @@ def table(hunts: Sequence[tuple[str, Hunt]]) -> str:
 
 
 def watched_table(hunts: Sequence[tuple[str, Hunt]]) -> str:
-    columns = ["program", "ms a file", "most MiB of a process that reads", "most MiB of the program"]
+    columns = [
+        "program",
+        "ms a file",
+        "most MiB of a process that reads",
+        "most MiB of the program",
+    ]
     rows = []
     for program, one in hunts:
         count = sum(one.counts.values(), Counter()).total()
@@ -165,13 +178,11 @@ def _programs(
 
 
 def _preprocessed(folder: Path, names: Sequence[str], limits: Limits) -> Batch:
-    words = ("--detector", "haar", "--num-frames", "4")
+    words = ("--detector", "haar", "--num-frames", "3")
     return hostile_runs.preprocess(folder, names, limits, *words)
 
 
-def _predicted(
-    folder: Path, names: Sequence[str], limits: Limits, options: Sequence[str]
-) -> Batch:
+def _predicted(folder: Path, names: Sequence[str], limits: Limits, options: Sequence[str]) -> Batch:
     return hostile_runs.predict(folder, names, limits, *options)
 
 
@@ -210,9 +221,7 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     parts = [note, table(hunts), watched_table(hunts)]
     title = "Hostile files"
-    report.publish(
-        title, "hostile", words, machine, parts, chosen.out, chosen.results, SECTION
-    )
+    report.publish(title, "hostile", words, machine, parts, chosen.out, chosen.results, SECTION)
     bad = sum(counts[DIED] + counts[UNNAMED] for _, one in hunts for counts in one.counts.values())
     return 1 if bad else 0
 

@@ -134,7 +134,9 @@ def _left_of(session: int, patience_s: float = 2.0) -> int:
 def preprocess(folder: Path, names: Sequence[str], limits: Limits, *words: str) -> Batch:
     """One `preprocess` over some files of a folder."""
     table, out = folder / "list.csv", folder / "out"
-    rows = [f"{name},{'sad' if number % 2 else 'happy'},s{number}" for number, name in enumerate(names)]
+    rows = [
+        f"{name},{'sad' if number % 2 else 'happy'},s{number}" for number, name in enumerate(names)
+    ]
     table.write_text("\n".join(["path,label,speaker", *rows]) + "\n")
     shutil.rmtree(out, ignore_errors=True)
     fixed = ["preprocess", "--corpus", "manifest", "--source", str(table), "--out", str(out)]
@@ -162,7 +164,9 @@ def _outcome(name: str, read: list[dict[str, str]] | None, reason: str | None) -
     if reason is not None:
         return Outcome(name, rejected_how(reason), shape_of(name, reason))
     assert read is not None
-    counts = [sum(int(row[key]) for row in read) for key in ("num_samples", "num_frames", "num_faces")]
+    counts = [
+        sum(int(row[key]) for row in read) for key in ("num_samples", "num_frames", "num_faces")
+    ]
     rough = [round(math.log2(count + 1) / 2) for count in (*counts, len(read))]
     return Outcome(name, READ, f"read {rough}")
 

@@ -34,7 +34,7 @@ CODECS: tuple[tuple[str, str, str, str, int], ...] = (
 _AUDIO_FRAME = 960
 _NUM_PUBLISHED = 5
 _NUM_ROWS = 20
-_LARGEST_BYTES = 1_500_000
+_LARGEST_BYTES = 600_000
 
 
 # === Made of one clip ===
@@ -45,7 +45,7 @@ def made(source: Path, folder: Path, duration_s: float, width_px: int) -> Seeds:
     pictures, wave, rate_hz = _beginning(source, duration_s, width_px)
     seeds: Seeds = {"wav": [], "flac": [], "mp4": [], "mov": [], "mkv": [], "jpeg": []}
     for subtype in WAV_SUBTYPES:
-        stereo = wave if subtype != "FLOAT" else np.stack([wave, -wave], 1)
+        stereo = wave if subtype != "FLOAT" else np.stack([wave, wave / 2], 1)
         file = io.BytesIO()
         soundfile.write(file, stereo, rate_hz, subtype, format="WAV")
         seeds["wav"].append(file.getvalue())

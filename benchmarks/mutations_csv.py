@@ -6,11 +6,32 @@ import numpy as np
 
 CELLS: tuple[bytes, ...] = (
     *(b"", b" ", b"nan", b"inf", b"-inf", b"-1", b"1e999", b"1e308", b"0x10", b"1_0", b"true"),
-    *(b'"', b'""', b'"a', b'a"b', b"'", b"\x00", b"\r", b"\xff\xfe", b"\xed\xa0\x80", b"\xe2\x80\xae"),
+    *(
+        b'"',
+        b'""',
+        b'"a',
+        b'a"b',
+        b"'",
+        b"\x00",
+        b"\r",
+        b"\xff\xfe",
+        b"\xed\xa0\x80",
+        b"\xe2\x80\xae",
+    ),
     *("٣".encode(), "１".encode(), b"9" * 5000, b"-0", b"1e-400", b"=1+1", b"99999999999999999999"),
     *(b"../../../../etc/passwd", b"/dev/zero", b"/dev/stdin", b"/proc/self/mem", b"..", b".", b"/"),
     *(b"a\\..\\b.wav", b"file:///etc/passwd", b"http://localhost/a.wav", b"concat:a|b", b"%d.wav"),
-    *(b"con.wav", b"a" * 300 + b".wav", b"~/x.wav", b"sad", b"no label", b"train", b"a;b\tc"),
+    *(
+        b"con.wav",
+        b"a" * 300 + b".wav",
+        b"~/x.wav",
+        b"a\x00b.wav",
+        b'"a\nb.wav"',
+        b"sad",
+        b"no label",
+        b"train",
+        b"a;b\tc",
+    ),
 )
 LARGE = 2_000_000
 

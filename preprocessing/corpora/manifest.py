@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from errors import UserError, from_os_error
+from errors import UserError, from_os_error, one_line
 from preprocessing.clip import SPLITS, Clip, Inventory, Rejection
 from preprocessing.corpora.csv_table import parse_csv
 from preprocessing.labels import CANONICAL, canonical
@@ -44,7 +44,8 @@ class ManifestCorpus:
                 if clip.key in clips:
                     raise UserError("this path and stretch stand in the table twice; keep one row")
             except UserError as error:
-                rejected.append(Rejection(f"{table.name}:{line}", f"{row['path']}: {error}"))
+                reason = one_line(f"{row['path']}: {error}")
+                rejected.append(Rejection(f"{table.name}:{line}", reason))
             else:
                 clips[clip.key] = clip
         return Inventory(tuple(clips[key] for key in sorted(clips)), tuple(rejected))
@@ -92,6 +93,13 @@ def _require_text_alone(row: dict[str, str]) -> None:
 
 def _resolve(folder: Path, text: str) -> Path:
     path = Path(text)
+    try:
+        (folder / path).stat()
+    except FileNotFoundError:
+        pass  # rejected when it is read
+    except (OSError, ValueError) as error:  # the latter of a NUL
+        told = getattr(error, "strerror", "") or error
+        raise UserError(f"no file can have this path ({str(told).lower()}); correct it") from error
     if path.is_absolute():
         return path
     resolved = (folder / path).resolve()
