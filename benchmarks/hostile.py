@@ -2,9 +2,9 @@
 
 Files are mutated (`benchmarks.mutations`) from real recordings where `EMOTION_DATA` names them, and
 from a SYNTHETIC clip in every format. What a file leads to is told apart by its message, or roughly
-by how much was read of it; a mutant that leads to something new becomes a seed of further ones. That
-is guided by behaviour, not by the coverage of code. Exit code 1: the program died, or a file was
-neither read nor rejected by name.
+by how much was read of it; a mutant that leads to something new becomes a seed of further ones.
+That is guided by behaviour, not by the coverage of code. Exit code 1: the program died, or a file
+was neither read nor rejected by name.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runs the program over hostile files, watches it from outside, and says what became of each file."""
+"""Runs the program over hostile files, watches it from outside, says what became of each file."""
 
 from __future__ import annotations
 
@@ -241,7 +241,7 @@ Run = Callable[[Sequence[str]], Batch]
 
 
 def each(run: Run, names: Sequence[str]) -> Batch:
-    """As `run` over all files; where the program dies, over halves, down to the file that did it."""
+    """As `run` over all files; where the program dies, over halves, down to the file to blame."""
     batch = run(names)
     if len(names) == 1 or not any(o.way in (DIED, UNNAMED) for o in batch.outcomes):
         return batch

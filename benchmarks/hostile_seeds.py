@@ -140,7 +140,7 @@ def tables() -> Seeds:
     header = ["frame", " face_id", " timestamp", " confidence", " success", *names]
     rows = [[n, 0, n / 25, 0.9, 1, 0.5 + n / 9, 1, 0, 2.5, 0, 1] for n in range(12)]
     frames = "\n".join(",".join(map(str, row)) for row in [header, *rows])
-    means = ";".join([*names, "name"]) + "\n" + ";".join("0.5 1 0 2.5 0 1 good".split())
+    means = ";".join([*names, "name"]) + "\n" + "0.5;1;0;2.5;0;1;good"
     pixels = " ".join(str(n % 256) for n in range(48 * 48))
     faces = f"emotion,pixels,Usage\n0,{pixels},Training\n3,{pixels[::-1]},PublicTest\n"
     return {

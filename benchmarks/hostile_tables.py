@@ -1,7 +1,7 @@
 """Hostile tables: each is a source of its own, so `preprocess` is called once for each of them.
 
-All calls run in one guarded process through the command line's own `main`, which spares the start of
-a thousand programs; a table that ends that process has ended the program.
+All calls run in one guarded process through the command line's own `main`, which spares the start
+of a thousand programs; a table that ends that process has ended the program.
 """
 
 from __future__ import annotations

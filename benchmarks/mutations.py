@@ -1,4 +1,4 @@
-"""Hostile copies of files: damaged anywhere, or just where a format states sizes, counts and rates."""
+"""Hostile copies of files: damaged anywhere, or where a format states sizes, counts and rates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Damage of tables: quotes, encodings, huge cells, missing columns, odd numbers, paths that lead out."""
+"""Damage of tables: quotes, encodings, huge cells, missing columns, odd numbers, odd paths."""
 
 from __future__ import annotations
 

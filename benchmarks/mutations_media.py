@@ -203,6 +203,8 @@ def elements(data: bytes, at: int = 0, end: int | None = None) -> Iterator[Eleme
         width = 9 - data[size_at].bit_length()
         size = int.from_bytes(data[size_at : size_at + width], "big") & ((1 << (7 * width)) - 1)
         content = size_at + width
+        if content > end:
+            return
         until = min(end, content + size)
         kind = int.from_bytes(data[at:size_at], "big")
         yield Element(kind, at, size_at, content, until)

@@ -6,7 +6,7 @@ import contextlib
 import multiprocessing
 import signal
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -35,15 +35,19 @@ class Streaming:
 
     Args:
       limits: of the process; a step is what it takes to yield one piece.
+      works: what it will be asked for; their modules are imported as it starts.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, works: Sequence[Pieces] = ()) -> None:
         self._limits = limits
+        self._works = tuple(works)
         self._start()
 
     def _start(self) -> None:
         self._pipe, theirs = _SPAWN.Pipe()
-        self._process = _SPAWN.Process(target=_serve, args=(theirs, self._limits), daemon=True)
+        self._process = _SPAWN.Process(
+            target=_serve, args=(theirs, self._limits, self._works), daemon=True
+        )
         self._process.start()
         theirs.close()
 
@@ -120,7 +124,7 @@ class Streaming:
 # === In the process ===
 
 
-def _serve(pipe: Any, limits: Limits) -> None:
+def _serve(pipe: Any, limits: Limits, _works: tuple[Pieces, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     guard.die_with_parent()
     guard.watch(limits)
