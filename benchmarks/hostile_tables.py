@@ -62,7 +62,7 @@ def _called(task: Task, tell: Tell) -> Outcome:
     code: Any
     try:
         with contextlib.redirect_stderr(err), contextlib.redirect_stdout(io.StringIO()):
-            code = cli.main(_words(folder, name, out))
+            code = cli.main(words(folder, name, out))
     except Exception:
         code = "".join(traceback.format_exc().splitlines()[-3:])
     left = [path for path in out.rglob("*") if TEMPORARY_MARK in path.name] if out.exists() else []
@@ -71,7 +71,8 @@ def _called(task: Task, tell: Tell) -> Outcome:
     return _judged(folder, name, code, lines, len(left))
 
 
-def _words(folder: Path, name: str, out: Path) -> list[str]:
+def words(folder: Path, name: str, out: Path) -> list[str]:
+    """What is typed to have a table of a folder read."""
     corpus = "fer2013" if name.endswith(ENDINGS["fer2013"]) else "manifest"
     source, more = folder / name, ["--detector", "none"]
     if name.endswith(ENDINGS["openface"]):

@@ -108,10 +108,20 @@ class Streaming:
 
     def _received(self) -> tuple[int, Any]:
         try:
+            while not self._pipe.poll(guard.CHECK_S):
+                self._look()
             kind, value = self._pipe.recv()
         except (EOFError, ConnectionResetError) as error:
             raise self._death() from error
         return kind, value
+
+    def _look(self) -> None:
+        """Ends a process whose own guard cannot look, since a call into C holds its interpreter."""
+        with contextlib.suppress(OSError, ValueError):  # it has just ended
+            if guard.resident_bytes(self._process.pid or 0) > self._limits.memory_bytes:
+                self._process.kill()
+                self._process.join()
+                raise DeathError(guard.told(guard.EXIT_MEMORY, self._limits))
 
     def _death(self) -> DeathError:
         self._process.join(_END_S)

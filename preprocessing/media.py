@@ -187,7 +187,7 @@ class MediaFile:
             require_rate(self.name, self._audio.codec_context.sample_rate or 0)
         stated_s = (self._container.duration or 0) / av.time_base
         reached_s = max(audio_end, video_end) or stated_s
-        require_filled(self.name, reached_s, num_sounds, len(pts))
+        require_filled(self.name, reached_s, num_sounds + len(pts))
         states_duration = self._container.format.name not in _GUESSED_DURATION
         self.info = MediaInfo(
             duration_s=reached_s,

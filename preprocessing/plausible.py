@@ -8,8 +8,9 @@ from errors import MediaError
 
 # What is outside is no sound of anything, and would be resampled to a multiple of memory.
 SOUND_RATES_HZ = (1_000, 1_000_000)
-# Packets of sound last milliseconds; pictures of a screen may stand still for a while.
-LONGEST_SOUND_PACKET_S, LONGEST_STILL_S = 10.0, 60.0
+# On average over a file. Most packets last milliseconds; those of Monkey's Audio hold up to
+# 1,179,648 samples, 147 s at 8 kHz, and a recorded screen may stand still for a minute.
+LONGEST_PACKET_S = 150.0
 # Full scale is 1; far above it no recording is, and squares of it would leave float32.
 LOUDEST = 1e3
 
@@ -27,16 +28,16 @@ def require_rate(name: str, rate_hz: int) -> None:
         )
 
 
-def require_filled(name: str, duration_s: float, num_sounds: int, num_pictures: int) -> None:
+def require_filled(name: str, duration_s: float, num_packets: int) -> None:
     """Stops at a length that so many packets cannot fill.
 
     Raises:
       MediaError: time stamps are wrong, and a small file would become hours of nothing.
     """
-    if duration_s > num_sounds * LONGEST_SOUND_PACKET_S + num_pictures * LONGEST_STILL_S:
+    if duration_s > num_packets * LONGEST_PACKET_S:
         raise MediaError(
-            f"{name}: its time stamps reach to {duration_s:.0f} s, and it holds"
-            f" {num_sounds + num_pictures} packets; convert or record it again"
+            f"{name}: its time stamps reach to {duration_s:.0f} s, and it holds {num_packets}"
+            " packets; convert or record it again"
         )
 
 

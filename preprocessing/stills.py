@@ -69,7 +69,7 @@ def _read_csv_row(path: Path, offset: int) -> np.ndarray:
     try:
         values = np.array(cells[1].strip('"').split(), np.int64)
         picture = values.reshape(CSV_SIDE_PX, CSV_SIDE_PX)
-    except (IndexError, ValueError) as error:
+    except (IndexError, ValueError, OverflowError) as error:
         raise MediaError(f"{path.name}: row at byte {offset} is not 48x48 pixels") from error
     if picture.min() < 0 or picture.max() > 255:
         raise MediaError(f"{path.name}: row at byte {offset} holds pixels outside 0-255")
