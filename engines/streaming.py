@@ -51,6 +51,11 @@ class Streaming:
         self._process.start()
         theirs.close()
 
+    @property
+    def pid(self) -> int | None:
+        """Of the process as it is now."""
+        return self._process.pid
+
     def __enter__(self) -> Streaming:
         return self
 
@@ -118,7 +123,7 @@ class Streaming:
     def _look(self) -> None:
         """Ends a process whose own guard cannot look, since a call into C holds its interpreter."""
         with contextlib.suppress(OSError, ValueError):  # it has just ended
-            if guard.resident_bytes(self._process.pid or 0) > self._limits.memory_bytes:
+            if guard.resident_bytes(self.pid or 0) > self._limits.memory_bytes:
                 self._process.kill()
                 self._process.join()
                 raise DeathError(guard.told(guard.EXIT_MEMORY, self._limits))

@@ -14,6 +14,7 @@ from benchmarks import (
     cold_start,
     encoders,
     face_detectors,
+    guarded_reading,
     input_wait,
     inputs,
     litert_recipes,
@@ -63,6 +64,14 @@ def test_worker_speed(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     out = tmp_path / "table.md"
     assert worker_speed.main(["--quick", "--work", str(work), "--out", str(out)]) == 0
     assert [row[0] for row in written(capsys, out)] == ["1", "2"]
+
+
+def test_guarded_reading(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "table.md"
+    assert guarded_reading.main(["--quick", "--work", str(work), "--out", str(out)]) == 0
+    rows = {row[0]: [float(cell) for cell in row[1:]] for row in written(capsys, out)}
+    assert set(rows) == {"in the program", "in another process"}
+    assert min(min(cells) for cells in rows.values()) > 0
 
 
 def test_memory(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
