@@ -90,7 +90,7 @@ def main(words: Sequence[str] | None = None) -> int:
     ]
     note = (
         f"{origin}; detector {chosen.detector}, a model that takes no time; median of {rounds}"
-        f" rounds in turn. A fresh process takes {start_s:.2f} s to start, with the first clip behind it;"
+        f" rounds in turn. A fresh process takes {start_s:.2f} s to start, before its first clip;"
         " `predict` starts it while the model loads. Without limits."
     )
     parts = [note, report.table(columns, cells)]

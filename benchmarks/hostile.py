@@ -147,7 +147,8 @@ def watched_table(hunts: Sequence[tuple[str, Hunt]]) -> str:
     rows = []
     for program, one in hunts:
         count = sum(one.counts.values(), Counter()).total()
-        mib = [f"{value / 2**20:.0f}" for value in (one.worker_bytes, one.program_bytes)]
+        watched = (one.worker_bytes, one.program_bytes)  # tables are read in a process of ours
+        mib = [f"{value / 2**20:.0f}" if value else "" for value in watched]
         rows.append([program, f"{one.wall_s / count * 1000:.0f}", *mib])
     return report.table(columns, rows)
 

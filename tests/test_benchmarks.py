@@ -15,6 +15,7 @@ from benchmarks import (
     encoders,
     face_detectors,
     guarded_reading,
+    hostile,
     input_wait,
     inputs,
     litert_recipes,
@@ -72,6 +73,19 @@ def test_guarded_reading(work: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     rows = {row[0]: [float(cell) for cell in row[1:]] for row in written(capsys, out)}
     assert set(rows) == {"in the program", "in another process"}
     assert min(min(cells) for cells in rows.values()) > 0
+
+
+def test_hostile(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, kept = tmp_path / "table.md", tmp_path / "kept"
+    words = ["--quick", "--work", str(work), "--out", str(out), "--keep", str(kept)]
+    assert hostile.main([*words, "--programs", "preprocess", "tables"]) == 0
+    rows = {(row[0], row[1]): row for row in written(capsys, out) if len(row) > 5}
+    for program in ("preprocess", "tables"):
+        total = rows[program, "all"]
+        assert int(total[2]) == hostile.QUICK_FILES
+        assert int(total[3]) + int(total[4]) == hostile.QUICK_FILES, "read or rejected"
+        listed = (kept / program / "outcomes.tsv").read_text("utf-8").splitlines()
+        assert len(listed) == int(total[-1])
 
 
 def test_memory(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
