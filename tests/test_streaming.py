@@ -36,7 +36,7 @@ def test_pieces_come_in_order_and_of_any_number() -> None:
     ],
 )
 def test_a_death_is_told_and_the_next_work_is_done(fault: str, reason: str) -> None:
-    seen = []
+    seen: list[int] = []
     # To fill memory takes its time on busy cores.
     limits = replace(LIMITS, step_s=60.0) if fault == "eat" else LIMITS
     with Streaming(limits) as process:
