@@ -93,8 +93,8 @@ def main(words: Sequence[str] | None = None) -> int:
     ]
     note = (
         f"{origin}; detector {chosen.detector}, a model that takes no time; median of {rounds}"
-        f" rounds in turn. A fresh process takes {start[0]:.1f} s to start, {start[1]:.1f} s of CPU,"
-        " which `predict` has it do while the model loads."
+        f" rounds in turn. A fresh process takes {start[0]:.1f} s to start, {start[1]:.1f} s of"
+        " CPU, which `predict` has it do while the model loads."
     )
     parts = [note, report.table(columns, cells)]
     title = "Reading in another process"

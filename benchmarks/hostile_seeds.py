@@ -65,7 +65,7 @@ def _beginning(
 ) -> tuple[list[np.ndarray], np.ndarray, int]:
     """Pictures (H, W, 3) uint8 RGB, made smaller, and mono float32 of the same seconds."""
     with av.open(str(source)) as container:
-        frames = []
+        frames: list[np.ndarray] = []
         for frame in container.decode(video=0):
             if len(frames) >= duration_s * FPS:
                 break
@@ -110,8 +110,8 @@ def encode(
             frame.pts, frame.time_base = number, Fraction(1, FPS)
             container.mux(video.encode(frame))
         if audio is not None:
-            for frame in _resampled(wave, wave_rate_hz, audio, rate_hz):
-                container.mux(audio.encode(frame))
+            for sound in _resampled(wave, wave_rate_hz, audio, rate_hz):
+                container.mux(audio.encode(sound))
             container.mux(audio.encode(None))
         if video is not None:
             container.mux(video.encode(None))
@@ -138,8 +138,10 @@ def tables() -> Seeds:
     )
     names = [f"AU{number:02d}_r" for number in (1, 2, 4, 12)] + ["AU01_c", "AU45_c"]
     header = ["frame", " face_id", " timestamp", " confidence", " success", *names]
-    rows = [[n, 0, n / 25, 0.9, 1, 0.5 + n / 9, 1, 0, 2.5, 0, 1] for n in range(12)]
-    frames = "\n".join(",".join(map(str, row)) for row in [header, *rows])
+    rows: list[list[object]] = [
+        [n, 0, n / 25, 0.9, 1, 0.5 + n / 9, 1, 0, 2.5, 0, 1] for n in range(12)
+    ]
+    frames = "\n".join([",".join(header), *(",".join(map(str, row)) for row in rows)])
     means = ";".join([*names, "name"]) + "\n" + "0.5;1;0;2.5;0;1;good"
     pixels = " ".join(str(n % 256) for n in range(48 * 48))
     faces = f"emotion,pixels,Usage\n0,{pixels},Training\n3,{pixels[::-1]},PublicTest\n"
@@ -173,7 +175,8 @@ def published(data: Path) -> Seeds:
         seeds["jpeg"] = [archive.read(name) for name in names[:: len(names) // _NUM_PUBLISHED]]
     for path in sorted((data / "ravdess_stills").glob("*.png"))[:_NUM_PUBLISHED]:
         picture = cv2.imread(str(path))
-        seeds["jpeg"].append(cv2.imencode(".jpg", picture)[1].tobytes())
+        if picture is not None:
+            seeds["jpeg"].append(cv2.imencode(".jpg", picture)[1].tobytes())
     return seeds
 
 

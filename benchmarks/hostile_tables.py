@@ -26,6 +26,8 @@ from engines.tasks import MAX_DEATHS, Died, Limits, Tell
 from storage import TEMPORARY_MARK
 
 ENDINGS = {"manifest": "manifest.csv", "openface": "openface.csv", "fer2013": "fer2013.csv"}
+# Folder, name of the table in it, and what was said each time that it ended its process.
+Task = tuple[Path, str, tuple[str, ...]]
 _GOOD = "path,label,speaker\ngood.wav,sad,me\n"
 
 
@@ -36,13 +38,10 @@ def run(folder: Path, names: Sequence[str], limits: Limits) -> Batch:
     (folder / "good.csv").write_text(_GOOD)
     began_s = time.monotonic()
     with Local(1).open(_called, limits) as pool:
-        given = [(folder, name, ()) for name in names]
+        given: list[Task] = [(folder, name, ()) for name in names]
         outcomes = [outcome for _, outcome in tasks.run(pool, given, _after)]
     ran = Ran(0, "", "", time.monotonic() - began_s, 0, 0, 0)
     return Batch(tuple(outcomes), ran)
-
-
-Task = tuple[Path, str, tuple[str, ...]]
 
 
 def _after(task: Task, died: Died) -> Task:
