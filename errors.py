@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import unicodedata
 
 # === Exit codes ===
 
@@ -13,11 +14,31 @@ EXIT_SOME_REJECTED = 3
 EXIT_INTERRUPTED = 130
 
 
+# Of a message; a value received may be a cell of a million letters.
+LONGEST_LINE = 1000
+
+
+def one_line(text: str) -> str:
+    """The text with control characters spelt out, its middle left out where it is very long."""
+    if len(text) > LONGEST_LINE:
+        text = f"{text[: LONGEST_LINE // 2]} ... {text[-LONGEST_LINE // 2 :]}"
+    if text.isprintable():
+        return text
+    return "".join(letter if not _is_control(letter) else repr(letter)[1:-1] for letter in text)
+
+
+def _is_control(letter: str) -> bool:
+    return unicodedata.category(letter) in ("Cc", "Zl", "Zp")
+
+
 class UserError(Exception):
     """A mistake or obstacle that the user can mend.
 
     The message is one line: what is wrong, naming the file or value received, then the remedy.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class MediaError(UserError):

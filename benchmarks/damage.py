@@ -107,8 +107,8 @@ def parts_of(data: bytes) -> list[Part]:
     Source: ISO/IEC 14496-12, section 4.2; Microsoft and IBM, "Multimedia Programming Interface and
       Data Specifications" 1991 (RIFF).
     """
-    if data[:4] == b"RIFF":
-        size = struct.unpack_from("<I", data, 4)[0] if len(data) >= 12 else 0
+    if data[:4] == b"RIFF" and len(data) >= 12:
+        size = struct.unpack_from("<I", data, 4)[0]
         whole = Part("RIFF", 4, size, 0, 12, len(data), "<")
         return [whole, *_chunks(data, 12, len(data))]
     if data[4:8] in (b"ftyp", b"moov", b"wide", b"mdat"):
@@ -151,7 +151,8 @@ def broken(rng: np.random.Generator, data: bytes) -> bytes:
     parts = parts_of(data)
     if not parts:
         return damaged(rng, data)
-    kind = str(rng.choice(sorted({part.kind for part in parts})))
+    kinds = sorted({part.kind for part in parts})  # numpy's own strings would lose a NUL at the end
+    kind = kinds[int(rng.integers(0, len(kinds)))]
     alike = [part for part in parts if part.kind == kind]
     part = alike[int(rng.integers(0, len(alike)))]
     ways = (_size, _field, _field, _kind, _gone, _twice, _cut)

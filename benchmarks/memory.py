@@ -40,7 +40,7 @@ from opencv_model.choose import open_detector
 from opencv_model.track import CropFormat
 from preprocessing.faces import FaceFinder
 from preprocessing.media import MediaFile
-from serving.recognizer import DECODING_THREADS
+from serving.elsewhere import DECODING_THREADS
 from serving.windows import People, WindowSettings, windows
 finder = FaceFinder(open_detector(sys.argv[2], sys.argv[3] or None), CropFormat(112, "grey"))
 with MediaFile(sys.argv[1], num_threads=DECODING_THREADS) as media:

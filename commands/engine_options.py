@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from commands.options import FiniteRange
+
 if TYPE_CHECKING:
     from engines.tasks import Engine
 
@@ -37,6 +39,19 @@ def engine_options(help_of_workers: str) -> Callable[[Callable[..., Any]], Calla
         return command
 
     return decorate
+
+
+def limit_options(
+    help_of_s: str, help_of_gb: str
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Adds `--limit-s` and `--limit-gb`, of a process that reads recordings."""
+    seconds = click.option(
+        "--limit-s", type=FiniteRange(1, 86_400), default=300, show_default=True, help=help_of_s
+    )
+    memory = click.option(
+        "--limit-gb", type=FiniteRange(0.5, 1024), default=4, show_default=True, help=help_of_gb
+    )
+    return lambda command: seconds(memory(command))
 
 
 def engine_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ import progress
 import registry
 import storage
 from commands.default_model import default_model
+from commands.engine_options import limit_options
 from commands.options import FiniteRange, NewFile, Place, require_apart
 from commands.prediction_report import plot as draw
 from commands.prediction_report import say
@@ -27,6 +29,7 @@ from errors import (
 )
 
 if TYPE_CHECKING:
+    from engines.streaming import Streaming
     from preprocessing.transcripts import Transcriber
 
 TEXT_SUFFIX = ".txt"
@@ -95,6 +98,17 @@ TEXT_SUFFIX = ".txt"
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Where weights of detectors and blendshapes lie.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(0, 1),
+    default=1,
+    show_default=True,
+    help="1 reads recordings in a process of its own; 0 in this one, which they may then crash.",
+)
+@limit_options(
+    "Seconds until the next stretch of --hop-s is read; a recording that takes more is rejected.",
+    "Memory that the process which reads may take, likewise.",
+)
 def command(
     inputs: tuple[Path, ...],
     model: Path | None,
@@ -112,6 +126,9 @@ def command(
     language: str,
     abstain_below: float | None,
     weights_dir: Path | None,
+    workers: int,
+    limit_s: float,
+    limit_gb: float,
 ) -> int:
     """Recognises emotion in media files of any kind and length, window by window.
 
@@ -136,20 +153,44 @@ def command(
     require_apart({"--csv": csv_path, "--plot": plot, "--annotate": annotate}, files)
     model = model or default_model(files, text)
     from preprocessing.openface import read_action_units
-    from serving.loading import load
 
     table = read_action_units(units_path) if units_path is not None else None
     transcriber = _transcriber(recogniser, language)
-    recognizer = load(model, weights_dir)
-    questions: list[Question] = [(Path("text"), functools.partial(recognizer.read, str(text)))]
-    if files:
-        how = (face, window_s, hop_s, table, text, transcriber)
-        questions = [question for path in files for question in _questions(path, recognizer, how)]
-    outputs = Outputs(as_json, csv_path, plot, annotate, len(files) == 1, abstain_below, smooth_s)
-    rejected = _answer_all(questions, recognizer.labels, outputs)
+    is_guarded = bool(workers) and len(files) > len(lines)
+    with _process(is_guarded, limit_s, limit_gb) as process:
+        recognizer = _loaded(model, weights_dir, process)
+        questions: list[Question] = [(Path("text"), functools.partial(recognizer.read, str(text)))]
+        if files:
+            how = (face, window_s, hop_s, table, text, transcriber)
+            questions = [asked for path in files for asked in _questions(path, recognizer, how)]
+        is_one = len(files) == 1
+        outputs = Outputs(as_json, csv_path, plot, annotate, is_one, abstain_below, smooth_s)
+        rejected = _answer_all(questions, recognizer.labels, outputs, process)
     if rejected == len(questions):
         return EXIT_NOTHING_DONE
     return EXIT_SOME_REJECTED if rejected else EXIT_OK
+
+
+@contextlib.contextmanager
+def _process(is_guarded: bool, limit_s: float, limit_gb: float) -> Iterator[Streaming | None]:
+    """The process that reads recordings; it starts while the model loads."""
+    if not is_guarded:
+        yield None
+        return
+    from engines.tasks import Limits
+    from serving.elsewhere import process_for_files
+
+    with process_for_files(Limits(limit_s, limit_gb * 2**30)) as process:
+        yield process
+
+
+def _loaded(model: Path, weights_dir: Path | None, process: Streaming | None) -> Any:
+    from serving.loading import load
+
+    recognizer = load(model, weights_dir)
+    if process is not None:
+        recognizer.read_in(process)
+    return recognizer
 
 
 Question = tuple[Path, Callable[[], Any]]
@@ -183,7 +224,12 @@ class Outputs:
         return answer if self.abstain_below is None else abstaining(answer, self.abstain_below)
 
 
-def _answer_all(questions: list[Question], labels: tuple[str, ...], outputs: Outputs) -> int:
+def _answer_all(
+    questions: list[Question],
+    labels: tuple[str, ...],
+    outputs: Outputs,
+    process: Streaming | None,
+) -> int:
     """Asks and writes; the number of inputs that were rejected."""
     rows: list[dict[str, Any]] = []
     rejected = 0
@@ -192,9 +238,7 @@ def _answer_all(questions: list[Question], labels: tuple[str, ...], outputs: Out
             try:
                 answer = outputs.judged(ask())
                 if outputs.annotate is not None:
-                    from serving.annotate import annotate
-
-                    annotate(path, answer, outputs.annotate)
+                    _annotate(path, answer, outputs.annotate, process)
             except MediaError as error:
                 rejected += 1
                 _say_rejected(path, error, outputs.as_json)
@@ -209,6 +253,16 @@ def _answer_all(questions: list[Question], labels: tuple[str, ...], outputs: Out
             columns = ["path", "start_s", "end_s", "label", *abstained, "face_coverage", "streams"]
             storage.write_csv(outputs.csv, [*columns, *labels], rows)
     return rejected
+
+
+def _annotate(path: Path, answer: Any, out: Path, process: Streaming | None) -> None:
+    from serving.annotate import annotate
+    from serving.elsewhere import annotate_elsewhere
+
+    if process is None:
+        annotate(path, answer, out)
+    else:
+        annotate_elsewhere(process, path, answer, out)
 
 
 def _plot_one(path: Path, answer: Any, labels: tuple[str, ...], outputs: Outputs) -> None:

@@ -11,7 +11,7 @@ import click
 
 import registry
 from commands import paths
-from commands.engine_options import engine_of, engine_options
+from commands.engine_options import engine_of, engine_options, limit_options
 from commands.options import FiniteRange, Place
 from commands.preprocess_report import MAX_SHOWN, report, report_rejected, report_without_row
 from commands.steps import STEPS, Steps
@@ -111,19 +111,9 @@ TRANSCRIPTS_FAILED = "transcripts_failed.csv"
 @engine_options(
     "Processes; 0 reads in this one, which a recording may then crash. [default: one a core]"
 )
-@click.option(
-    "--limit-s",
-    type=FiniteRange(1, 86_400),
-    default=300,
-    show_default=True,
-    help="Seconds that one record may take; a recording that takes more, twice, is rejected.",
-)
-@click.option(
-    "--limit-gb",
-    type=FiniteRange(0.5, 1024),
-    default=4,
-    show_default=True,
-    help="Memory that a process may take, likewise.",
+@limit_options(
+    "Seconds that one record may take; a recording that takes more, twice, is rejected.",
+    "Memory that a process may take, likewise.",
 )
 @click.option("--overwrite", is_flag=True, help="Begin anew whatever --out holds.")
 @click.option("--strict", is_flag=True, help="Exit 1 when any input is rejected.")

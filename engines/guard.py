@@ -54,9 +54,9 @@ def _watch(limits: Limits, last_words: Callable[[str], None]) -> None:
         time.sleep(CHECK_S)
 
 
-def resident_bytes() -> int:
-    """Memory of this process that is in use, without what it shares with others."""
-    _, resident, shared, *_ = Path("/proc/self/statm").read_text("ascii").split()
+def resident_bytes(process: int | str = "self") -> int:
+    """Memory of a process that is in use, without what it shares with others."""
+    _, resident, shared, *_ = Path(f"/proc/{process}/statm").read_text("ascii").split()
     return (int(resident) - int(shared)) * _PAGE_BYTES
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import places
 from errors import MediaError, from_os_error
 from preprocessing.frame_plan import FrameSampling
+from preprocessing.plausible import require_filled, require_numbers, require_rate
 from preprocessing.track_readers import AudioReader, Look, VideoReader
 
 av.logging.set_level(av.logging.PANIC)
@@ -161,7 +162,7 @@ class MediaFile:
         keyframes: list[bool] = []
         discarded: list[bool] = []
         audio_end = video_end = 0.0
-        has_audio = False
+        num_sounds = 0
         try:
             for packet in self._container.demux(self._streams()):
                 if packet.size == 0:
@@ -173,12 +174,12 @@ class MediaFile:
                     discarded.append(packet.is_discard)
                     video_end = max(video_end, end_s)
                 elif packet.stream is self._audio:  # asked for none, FFmpeg gives all
-                    has_audio = True
+                    num_sounds += 1
                     audio_end = max(audio_end, end_s)
         except (av.error.FFmpegError, OSError) as error:
-            if not pts and not has_audio:
+            if not pts and not num_sounds:
                 raise _media_error(self.name, error) from error
-        if not pts and not has_audio:
+        if not pts and not num_sounds:
             raise MediaError(f"{self.name}: neither sound nor picture in it; record it again")
         self._has_pts = all(value is not None for value in pts)
         order = np.arange(len(pts)) if not self._has_pts else np.array(pts, np.int64)
@@ -187,12 +188,15 @@ class MediaFile:
         is_shown = ~np.array(discarded, bool)[np.argsort(order, kind="stable")]
         # In order of display: an edit list may keep the first frames from ever being shown.
         self._shown = np.flatnonzero(is_shown) if self._has_pts else np.arange(len(pts))
+        if self._audio is not None:
+            require_rate(self.name, self._audio.codec_context.sample_rate or 0)
         stated_s = (self._container.duration or 0) / av.time_base
         reached_s = max(audio_end, video_end) or stated_s
+        require_filled(self.name, reached_s, num_sounds + len(pts))
         states_duration = self._container.format.name not in _GUESSED_DURATION
         self.info = MediaInfo(
             duration_s=reached_s,
-            has_audio=has_audio,
+            has_audio=num_sounds > 0,
             has_video=bool(pts),
             num_frames=len(self._shown),
             truncated=states_duration and reached_s < stated_s * (1 - TRUNCATION_TOLERANCE) - 0.1,
@@ -257,7 +261,7 @@ class MediaFile:
         for packet in self._packets(bounds_s[0][0] if bounds_s else 0.0):
             (video if packet.stream is self._video else audio).feed(packet)
             while done < len(bounds_s) and self._passed(audio, video, done):
-                yield _tracks(bounds_s[done], audio, video, done, times_s)
+                yield self._tracks(bounds_s[done], audio, video, done, times_s)
                 done += 1
             if done == len(bounds_s):
                 return
@@ -267,7 +271,21 @@ class MediaFile:
                 f"{self.name}: nothing in it can be decoded; convert or record it again"
             )
         for index in range(done, len(bounds_s)):
-            yield _tracks(bounds_s[index], audio, video, index, times_s)
+            yield self._tracks(bounds_s[index], audio, video, index, times_s)
+
+    def _tracks(
+        self,
+        bounds_s: tuple[float, float],
+        audio: AudioReader,
+        video: VideoReader,
+        index: int,
+        frame_times_s: np.ndarray,
+    ) -> Tracks:
+        frames, shown = video.take(index)
+        waveform = audio.take(index)
+        if waveform is not None:
+            require_numbers(self.name, waveform)
+        return Tracks(*bounds_s, waveform, frames, frame_times_s[shown])
 
     def _passed(self, audio: AudioReader, video: VideoReader, index: int) -> bool:
         return video.passed(index) and (not self.info.has_audio or audio.passed(index))
@@ -279,17 +297,6 @@ class MediaFile:
             self._container.seek(round((start_s + self._zero_s) * av.time_base))
         with contextlib.suppress(av.error.FFmpegError, OSError):
             yield from self._container.demux(self._streams())
-
-
-def _tracks(
-    bounds_s: tuple[float, float],
-    audio: AudioReader,
-    video: VideoReader,
-    index: int,
-    frame_times_s: np.ndarray,
-) -> Tracks:
-    frames, shown = video.take(index)
-    return Tracks(*bounds_s, audio.take(index), frames, frame_times_s[shown])
 
 
 def _is_cover(stream: Any) -> bool:

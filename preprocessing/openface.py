@@ -79,7 +79,7 @@ class _Reader:
         self._units = [name for name in header if _ACTION_UNIT.fullmatch(name)]
         self._places = [header.index(name) for name in self._units]
         self._width = len(header)
-        if not self._units or not rows:
+        if not self._units or not self._rows:
             lack = (
                 "no row below its header" if self._units else "no column AU01_r, AU01_c ... in it"
             )

@@ -282,6 +282,8 @@ def stretches(clip: Clip, duration_s: float, max_clip_s: float) -> list[tuple[fl
     """
     end_s = duration_s if clip.end_s is None else min(clip.end_s, duration_s)
     length_s = end_s - clip.start_s
+    if duration_s <= 0:
+        raise MediaError(f"{clip.name}: lasts 0 s; convert or record it again")
     if length_s <= 0:
         raise MediaError(
             f"{clip.name}: from {clip.start_s:g} to {end_s:g} s there is nothing"

@@ -74,10 +74,18 @@ def with_copies(rows: Sequence[ClipRow], splits: Splits) -> Splits:
     return Splits(joined(splits.parts), splits.rule, tuple(notes), tuple(map(joined, splits.folds)))
 
 
+_DIGITS = frozenset("0123456789")
+# What stands for a speaker; Python reads no number of more than some thousand digits.
+_NUMBER = "[0-9]{1,18}"
+
+
 def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
-    """Sorts "actor 2" before "actor 10"."""
-    parts = re.findall(r"\d+|\D+", text)
-    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts)
+    """Sorts "actor 2" before "actor 10"; a number may have any length."""
+    parts = re.findall(r"[0-9]+|[^0-9]+", text)
+    return tuple(
+        (0, len(part.lstrip("0")), part.lstrip("0")) if part[0] in _DIGITS else (1, 0, part)
+        for part in parts
+    )
 
 
 def speakers_of(rows: Iterable[ClipRow]) -> list[str]:
@@ -269,7 +277,7 @@ def _stable_number(text: str) -> int:
 
 def _named(word: str, known: list[str], what: str = "speaker") -> list[str]:
     """Speakers meant by `ravdess/07`, `07`, `7` or a range `21-24`; sessions likewise."""
-    if bounds := re.fullmatch(r"(\d+)-(\d+)", word):
+    if bounds := re.fullmatch(rf"({_NUMBER})-({_NUMBER})", word):
         numbers = range(int(bounds[1]), int(bounds[2]) + 1)
         found = [speaker for speaker in known if _number(speaker) in numbers]
     else:
@@ -277,7 +285,7 @@ def _named(word: str, known: list[str], what: str = "speaker") -> list[str]:
             speaker
             for speaker in known
             if word in (speaker, speaker.partition("/")[2])
-            or (word.isdigit() and _number(speaker) == int(word))
+            or (re.fullmatch(_NUMBER, word) and _number(speaker) == int(word))
         ]
     if not found:
         raise UserError(f"no {what} {word!r} in the data; there are {', '.join(known) or 'none'}")
@@ -285,7 +293,7 @@ def _named(word: str, known: list[str], what: str = "speaker") -> list[str]:
 
 
 def _number(speaker: str) -> int | None:
-    digits = re.search(r"(\d+)$", speaker)
+    digits = re.search(rf"(?<![0-9])({_NUMBER})$", speaker)
     return int(digits[1]) if digits else None
 
 

@@ -12,9 +12,12 @@ import numpy as np
 import places
 from errors import MediaError, from_os_error
 from preprocessing.clip import Clip
+from preprocessing.picture_size import stated_size
 
 STILL_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp"))
 CSV_SIDE_PX = 48
+# A file of a kilobyte may state a thousand millions, which would be decoded into gigabytes.
+MAX_PIXELS = 200_000_000
 
 
 def is_still(clip: Clip) -> bool:
@@ -29,7 +32,7 @@ def read_still(clip: Clip) -> np.ndarray:
     """The picture of a clip: (H, W, 3) uint8 RGB.
 
     Raises:
-      MediaError: absent, unreadable, or not a picture.
+      MediaError: absent, unreadable, too large, or not a picture.
     """
     if clip.path.suffix.lower() == ".csv":
         return _read_csv_row(clip.path, int(clip.inner))
@@ -39,6 +42,12 @@ def read_still(clip: Clip) -> np.ndarray:
         raise MediaError(str(from_os_error(error, clip.name))) from error
     except (KeyError, zipfile.BadZipFile) as error:
         raise MediaError(f"{clip.name}!{clip.inner}: {error}; fetch the archive again") from error
+    width_px, height_px = stated_size(data) or (0, 0)
+    if width_px * height_px > MAX_PIXELS:
+        raise MediaError(
+            f"{clip.key}: states {width_px}x{height_px} pixels, at most {MAX_PIXELS:,} in all are"
+            " read; make it smaller"
+        )
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if picture is None:
         raise MediaError(f"{clip.key}: not a picture that can be read; leave it out or replace it")
@@ -66,7 +75,7 @@ def _read_csv_row(path: Path, offset: int) -> np.ndarray:
     try:
         values = np.array(cells[1].strip('"').split(), np.int64)
         picture = values.reshape(CSV_SIDE_PX, CSV_SIDE_PX)
-    except (IndexError, ValueError) as error:
+    except (IndexError, ValueError, OverflowError) as error:
         raise MediaError(f"{path.name}: row at byte {offset} is not 48x48 pixels") from error
     if picture.min() < 0 or picture.max() > 255:
         raise MediaError(f"{path.name}: row at byte {offset} holds pixels outside 0-255")

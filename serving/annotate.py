@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
+import av.error
 import cv2
 import numpy as np
 
@@ -33,20 +35,35 @@ def annotate(path: Path, prediction: Prediction, out: Path) -> None:
     Args:
       prediction: of this very file.
     Raises:
-      MediaError: no picture in the file.
+      MediaError: no picture in the file, or it cannot be decoded from end to end.
     """
-    with open_container(path) as source, storage.replacing(out) as temporary:
-        if not source.streams.video:
-            raise MediaError(f"{path}: no picture to draw on; --annotate needs a video")
-        with av.open(str(temporary), "w", format="mp4") as target:
-            _copy(source, target, prediction)
+    for _ in annotated(path, prediction, out):
+        pass
 
 
-def _copy(source: Any, target: Any, prediction: Prediction) -> None:
+def annotated(path: Path, prediction: Prediction, out: Path) -> Iterator[None]:
+    """As `annotate`, one frame of picture or sound at a time."""
+    try:
+        with open_container(path) as source, storage.replacing(out) as temporary:
+            if not source.streams.video:
+                raise MediaError(f"{path}: no picture to draw on; --annotate needs a video")
+            with av.open(str(temporary), "w", format="mp4") as target:
+                yield from _copied(path, source, target, prediction)
+    except av.error.FFmpegError as error:
+        raise MediaError(
+            f"{path}: damaged, so that nothing can be drawn on it ({error.strerror});"
+            " leave --annotate out, or convert it"
+        ) from error
+
+
+def _copied(path: Path, source: Any, target: Any, prediction: Prediction) -> Iterator[None]:
     video = source.streams.video[0]
     video.thread_type = "AUTO"
     # All streams must be known before the first packet is written; the first frame tells the size.
-    height_px, width_px = rgb(next(source.decode(video))).shape[:2]
+    first = next(source.decode(video), None)
+    if first is None:
+        raise MediaError(f"{path}: no picture can be decoded; leave --annotate out, or convert it")
+    height_px, width_px = rgb(first).shape[:2]
     source.seek(0)
     drawn = target.add_stream("libx264", rate=video.average_rate or 25, options={"crf": "20"})
     drawn.width, drawn.height = width_px - width_px % 2, height_px - height_px % 2
@@ -58,6 +75,7 @@ def _copy(source: Any, target: Any, prediction: Prediction) -> None:
     overlay = _Overlay(prediction)
     with progress.bar(video.frames or None, "annotate", "frame") as bar:
         for frame in source.decode([video, *sounds]):
+            yield
             if isinstance(frame, av.AudioFrame):
                 for piece in resampler.resample(frame):
                     target.mux(sound.encode(piece))

@@ -10,9 +10,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from engines.streaming import Streaming
 from errors import MediaError, UserError
-from opencv_model.blendshapes import open_blendshapes
-from opencv_model.choose import open_detector
 from opencv_model.track import CropFormat
 from preprocessing.action_units import ActionUnitTable
 from preprocessing.blendshapes import BlendshapeFinder
@@ -20,6 +19,7 @@ from preprocessing.faces import FaceFinder
 from preprocessing.media import MediaFile
 from preprocessing.transcripts import Transcriber
 from serving.action_units import HOW, ActionUnitInput, with_action_units
+from serving.elsewhere import DECODING_THREADS, FileElsewhere, Looker
 from serving.listening import Answered, Listener, Opened
 from serving.model_inputs import ModelInputs
 from serving.prediction import Prediction, Probabilities, WindowPrediction
@@ -30,8 +30,6 @@ from serving.words import TRANSCRIBING_RATE_HZ, Words, require_text
 Forward = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 Item = TypeVar("Item")
 WINDOWS_A_BATCH = 8
-# One file at a time: the next frame is decoded while faces are looked for in this one.
-DECODING_THREADS = 4
 
 
 class Recognizer:
@@ -66,18 +64,34 @@ class Recognizer:
         self._inputs = ModelInputs(self.streams, config, num_units)
         self._weights_dir = weights_dir
         self._looks = "video" in self.streams and not self._units.from_table
+        self._process: Streaming | None = None
         if self._looks and detector_at_once:
             self._finder  # noqa: B018  (opened, and kept)
 
     @functools.cached_property
     def _finder(self) -> FaceFinder | BlendshapeFinder:
         """What looks at pictures, for a model that does; opened when it is first needed."""
-        if self._units.from_mediapipe:
-            return BlendshapeFinder(open_blendshapes(self._weights_dir))
-        detector = self.config["preparation"]["detector"]
+        return self._looker.open()
+
+    @property
+    def _looker(self) -> Looker:
+        preparation = self.config["preparation"]
         # Trained on pictures that were faces already: here they must be found first.
-        opened = open_detector("auto" if detector == "none" else detector, self._weights_dir)
-        return FaceFinder(opened, CropFormat(**self.config["preparation"]["face"]))
+        named = "auto" if preparation["detector"] == "none" else preparation["detector"]
+        detector = "" if self._units.from_mediapipe else named
+        return Looker(detector, CropFormat(**preparation["face"]), self._weights_dir)
+
+    def read_in(self, process: Streaming) -> None:
+        """Has recordings read in another process from now on, which may die without this one."""
+        self._process = process
+
+    def _open(self, path: str | Path, name: str) -> MediaFile | FileElsewhere:
+        if self._process is None:
+            return MediaFile(path, name, num_threads=DECODING_THREADS)
+        return FileElsewhere(self._process, path, name)
+
+    def _finder_in_use(self) -> FaceFinder | BlendshapeFinder | Looker:
+        return self._finder if self._process is None else self._looker
 
     def __repr__(self) -> str:
         return f"Recognizer({'+'.join(self.streams)} -> {', '.join(self.labels)})"
@@ -107,7 +121,8 @@ class Recognizer:
             the work.
         Raises:
           UserError: no table or one that does not fit, for a model that knows nothing else.
-          MediaError: unreadable, or without any stream that the model can use.
+          MediaError: unreadable, without any stream that the model can use, or more than the
+            process of `read_in` could bear.
           ValueError: `face`, `window_s` or `hop_s` out of range.
         """
         _require_settings(face, window_s, hop_s)
@@ -117,12 +132,12 @@ class Recognizer:
         rate_hz = self._rate_hz or (TRANSCRIBING_RATE_HZ if transcriber is not None else None)
         settings = WindowSettings(window_s, hop_s, self._inputs.num_frames)
         listen = listen or _ignore
-        with MediaFile(path, name, num_threads=DECODING_THREADS) as media:
+        with self._open(path, name) as media:
             listen(_opened(media, rate_hz))
             shows = media.info.has_video if self._looks else track is not None
             recording = Recording(media, self.config, self._units, table, shows, words)
             recording.require_usable()
-            finder = self._finder if self._looks and shows else None
+            finder = self._finder_in_use() if self._looks and shows else None
             cut = windows(media, settings, rate_hz, finder, recording.people)
             for batch in _batched(cut if track is None else with_action_units(cut, track)):
                 recording.tally.add(batch)
@@ -249,7 +264,7 @@ def _require_settings(face: str, window_s: float, hop_s: float) -> None:
         raise ValueError(f"0 < hop_s <= window_s is needed, received {hop_s}, {window_s}")
 
 
-def _opened(media: MediaFile, rate_hz: int | None) -> Opened:
+def _opened(media: MediaFile | FileElsewhere, rate_hz: int | None) -> Opened:
     info = media.info
     return Opened(info.duration_s, info.has_audio, info.has_video, rate_hz)
 

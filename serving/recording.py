@@ -10,6 +10,7 @@ from errors import MediaError
 from preprocessing.action_units import ActionUnitTable
 from preprocessing.media import MediaFile
 from serving.action_units import ActionUnitInput
+from serving.elsewhere import FileElsewhere
 from serving.prediction import Prediction, WindowPrediction, mean_probabilities, top
 from serving.tally import Tally
 from serving.windows import People
@@ -33,7 +34,7 @@ class Recording:
       tally, people: what was seen in them.
     """
 
-    media: MediaFile
+    media: MediaFile | FileElsewhere
     config: Mapping[str, Any]
     units: ActionUnitInput
     table: ActionUnitTable | None

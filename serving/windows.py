@@ -16,6 +16,7 @@ from preprocessing.faces import Face, FaceFinder, FrameFaces
 from preprocessing.frame_plan import FrameSampling
 from preprocessing.media import MediaFile, Tracks
 from preprocessing.records import SILENCE_PEAK
+from serving.elsewhere import FileElsewhere, Looker
 
 # A face counts as one more person when it is there for this share of a recording's frames.
 MIN_FACE_SHARE = 0.1
@@ -94,17 +95,17 @@ class People:
 
 
 def windows(
-    media: MediaFile,
+    media: MediaFile | FileElsewhere,
     settings: WindowSettings,
     sample_rate_hz: int | None,
-    finder: FaceFinder | BlendshapeFinder | None,
+    finder: FaceFinder | BlendshapeFinder | Looker | None,
     people: People,
 ) -> Iterator[Window]:
     """Cuts an open recording; the last window ends with the recording.
 
     Args:
       sample_rate_hz: rate of the waveforms; None for a model without sound.
-      finder: None for a model that looks at no picture.
+      finder: None for a model that looks at no picture; a `Looker` for a file read elsewhere.
       people: keeps faces apart; read it after the last window.
     Raises:
       MediaError: the file cannot be decoded.

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from engines.tasks import Died, Tell
 from errors import UserError
@@ -16,7 +18,7 @@ class Odd:
     """A task of some steps.
 
     Attributes:
-      faults: step -> "die", "kill", "hang", "spin", "eat", "refuse".
+      faults: step -> "die", "kill", "hang", "spin", "eat", "refuse", "divide".
       deaths: what was said of earlier tries.
     """
 
@@ -58,6 +60,31 @@ def _go_wrong(fault: str) -> None:
         del held
     elif fault == "refuse":
         raise UserError("disk full; free some space")
+    elif fault == "divide":
+        raise ZeroDivisionError
+
+
+_yielded: list[int] = []
+
+
+def pieces(count: int, faults: Mapping[int, str] = MappingProxyType({})) -> Iterator[int]:
+    """Numbers, with a fault before some of them."""
+    for number in range(count):
+        _go_wrong(faults.get(number, ""))
+        yield number
+
+
+def unending(num_bytes: int) -> Iterator[bytes]:
+    """As many pieces as anybody takes."""
+    _yielded.clear()
+    while True:
+        _yielded.append(num_bytes)
+        yield b"x" * num_bytes
+
+
+def num_yielded() -> Iterator[int]:
+    """How far `unending` came in this process."""
+    yield len(_yielded)
 
 
 def process(task: Odd, tell: Tell) -> int:

@@ -14,6 +14,8 @@ from benchmarks import (
     cold_start,
     encoders,
     face_detectors,
+    guarded_reading,
+    hostile,
     input_wait,
     inputs,
     litert_recipes,
@@ -63,6 +65,27 @@ def test_worker_speed(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     out = tmp_path / "table.md"
     assert worker_speed.main(["--quick", "--work", str(work), "--out", str(out)]) == 0
     assert [row[0] for row in written(capsys, out)] == ["1", "2"]
+
+
+def test_guarded_reading(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "table.md"
+    assert guarded_reading.main(["--quick", "--work", str(work), "--out", str(out)]) == 0
+    rows = {row[0]: [float(cell) for cell in row[1:]] for row in written(capsys, out)}
+    assert set(rows) == {"in the program", "in another process"}
+    assert min(min(cells) for cells in rows.values()) > 0
+
+
+def test_hostile(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, kept = tmp_path / "table.md", tmp_path / "kept"
+    words = ["--quick", "--work", str(work), "--out", str(out), "--keep", str(kept)]
+    assert hostile.main([*words, "--programs", "preprocess", "tables"]) == 0
+    rows = {(row[0], row[1]): row for row in written(capsys, out) if len(row) > 5}
+    for program in ("preprocess", "tables"):
+        total = rows[program, "all"]
+        assert int(total[2]) == hostile.QUICK_FILES
+        assert int(total[3]) + int(total[4]) == hostile.QUICK_FILES, "read or rejected"
+        listed = (kept / program / "outcomes.tsv").read_text("utf-8").splitlines()
+        assert len(listed) == int(total[-1])
 
 
 def test_memory(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

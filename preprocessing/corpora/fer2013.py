@@ -93,7 +93,10 @@ class Fer2013Corpus:
 
     def _from_csv(self, source: Path, rejected: list[Rejection]) -> Iterator[Clip]:
         for number, offset, line in _lines(source):
-            cells = next(csv.reader([line]))
+            try:
+                cells = next(csv.reader([line]), [])
+            except csv.Error:  # a carriage return within a cell
+                cells = []
             if number == 1:
                 if [cell.strip() for cell in cells] != ["emotion", "pixels", "Usage"]:
                     raise UserError(f"{source}: header is not emotion,pixels,Usage; not FER2013's")

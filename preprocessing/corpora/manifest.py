@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import places
-from errors import UserError, from_os_error
+from errors import UserError, from_os_error, one_line
 from preprocessing.clip import SPLITS, Clip, Inventory, Rejection
 from preprocessing.corpora.csv_table import parse_csv
 from preprocessing.labels import CANONICAL, canonical
@@ -45,7 +45,8 @@ class ManifestCorpus:
                 if clip.key in clips:
                     raise UserError("this path and stretch stand in the table twice; keep one row")
             except UserError as error:
-                rejected.append(Rejection(f"{table.name}:{line}", f"{row['path']}: {error}"))
+                reason = one_line(f"{row['path']}: {error}")
+                rejected.append(Rejection(f"{table.name}:{line}", reason))
             else:
                 clips[clip.key] = clip
         return Inventory(tuple(clips[key] for key in sorted(clips)), tuple(rejected))
@@ -93,7 +94,11 @@ def _require_text_alone(row: dict[str, str]) -> None:
 
 def _resolve(folder: Path, text: str) -> Path:
     path = places.place(text)
-    if places.is_url(text) or path.is_absolute():
+    if places.is_url(text):
+        return path
+    if not places.is_remote(folder):
+        _require_possible(folder / path)
+    if path.is_absolute():
         return path
     resolved = (folder / path).resolve()
     if not resolved.is_relative_to(folder.resolve()):
@@ -101,6 +106,16 @@ def _resolve(folder: Path, text: str) -> Path:
             "path leads out of the table's folder; use an absolute path if that is meant"
         )
     return resolved
+
+
+def _require_possible(path: Path) -> None:
+    try:
+        path.stat()
+    except FileNotFoundError:
+        pass  # rejected when it is read
+    except (OSError, ValueError) as error:  # the latter of a NUL
+        told = getattr(error, "strerror", "") or error
+        raise UserError(f"no file can have this path ({str(told).lower()}); correct it") from error
 
 
 def _seconds(text: str) -> float | None:
