@@ -107,9 +107,10 @@ def _open_out(out: Path, corpus: Any, settings: PreparationSettings, overwrite: 
         shutil.rmtree(shards, ignore_errors=True)
     elif not overwrite:
         require_same(out, wanted)
-    storage.write_json(out / data_folder.SETTINGS, wanted)
+    data_folder.write_settings(out, wanted)
     shards.mkdir(parents=True, exist_ok=True)
-    storage.remove_leftovers(shards)
+    for folder in (out, shards):
+        storage.remove_leftovers(folder)
 
 
 # === Shards ===
