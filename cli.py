@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 import places
-from errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, UserError, from_os_error
+from errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, UserError, from_full_disk, from_os_error
+from storage import own_temporaries
 
 # Command -> module below `commands/` and one line of help; a module is imported when it is used.
 COMMANDS = {
@@ -72,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     _quieten()
     try:
-        code: Any = cli.main(words, prog_name="python cli.py", standalone_mode=False)
+        with own_temporaries():
+            code: Any = cli.main(words, prog_name="python cli.py", standalone_mode=False)
     except click.exceptions.Abort:
         return _fail("interrupted; what was finished is kept, the same command goes on", 130)
     except click.ClickException as error:
@@ -88,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = error if isinstance(error, UserError) else from_os_error(error)
         return _fail(str(told), EXIT_NOTHING_DONE)
     except Exception as error:
-        line = places.explained(error)
+        line = str(from_full_disk(error) or places.explained(error))
         if not line or "--debug" in words:
             raise
         return _fail(line, EXIT_NOTHING_DONE)

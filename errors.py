@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
 import unicodedata
 
 # === Exit codes ===
@@ -58,6 +60,17 @@ _REMEDIES = {
     errno.EISDIR: ("a folder stands where a file is needed", "choose another path"),
 }
 _NUMBERS = {FileNotFoundError: errno.ENOENT, PermissionError: errno.EACCES}
+
+
+# As TensorFlow tells it, whose errors are none of the operating system's; it writes to temporary
+# names of its own.
+_NO_SPACE = re.compile(rf"(/[^{{}}]*?)(?:\.tempstate\d+)?; {os.strerror(errno.ENOSPC)}")
+
+
+def from_full_disk(error: Exception) -> UserError | None:
+    """One line where a library's error says that the disk is full; None for any other."""
+    found = _NO_SPACE.search(str(error))
+    return from_os_error(OSError(errno.ENOSPC, "", found[1])) if found else None
 
 
 def from_os_error(error: OSError, path: object = None) -> UserError:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import fcntl
 import hashlib
 import json
+import multiprocessing
 import os
+import re
 import shutil
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,7 +22,15 @@ import places
 from errors import UserError, from_os_error
 
 TEMPORARY_MARK = ".part-"
+_OWN_FOLDER = "affectstream-run-"
+_LOCK = "lock"
+# Ray looks there for a cluster that runs, and names its sockets after it, which must be short.
+_OF_RAY = "RAY_TMPDIR"
+# Where Linux shows those that have a name.
+_SEMAPHORES = Path("/dev/shm")
 _DIGEST = "digest"
+# As `replacing` and `tempfile` write it; talk.part-1.mp4 may be a name of the user's own.
+_LEFTOVER = re.compile(rf"{re.escape(TEMPORARY_MARK)}[a-z0-9_]{{8}}(\..*)?$")
 
 # The module's own limit, 131,072 characters a cell, is less than a transcript may have.
 csv.field_size_limit(2**31 - 1)
@@ -59,14 +71,78 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:
-    """Removes temporaries that a killed run of ours left directly in `folder`."""
+    """Removes temporaries that a killed run of ours left directly in `folder`, if there is one."""
     if places.is_remote(there := places.place(folder)):
         return  # what is uploaded shows only when it is whole
     for path in there.glob(f"*{TEMPORARY_MARK}*"):
+        if not _LEFTOVER.search(path.name):
+            continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def own_temporaries() -> Iterator[None]:
+    """Within it all that libraries put where temporary files go lies in one folder of this program.
+
+    It goes at the end; those of programs that were killed go now, with the semaphores named after
+    them, which Python removes in a process of its own that may have been killed as well. A folder
+    belongs to somebody as long as its file `lock` is locked, which ends with the process.
+    Where none can be made (a full disk) temporary files go where they always went.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    usual = tempfile.gettempdir()
+    before = {name: os.environ.get(name) for name in ("TMPDIR", _OF_RAY)}
+    _remove_ownerless(Path(usual))
+    try:
+        folder, lock = _locked_folder()
+    except OSError:
+        yield
+        return
+    tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
+    os.environ.setdefault(_OF_RAY, before["TMPDIR"] or usual)
+    naming: dict[str, str] = multiprocessing.current_process()._config  # type: ignore[attr-defined]
+    prefix = naming["semprefix"]
+    naming["semprefix"] = f"/{folder.name}"
+    try:
+        yield
+    finally:
+        naming["semprefix"] = prefix
+        tempfile.tempdir = usual
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _locked_folder() -> tuple[Path, int]:
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_OWN_FOLDER))
+        lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (folder / _LOCK).exists():
+            return folder, lock
+        os.close(lock)  # another program took it for one left behind
+
+
+def _remove_ownerless(place: Path) -> None:
+    for folder in place.glob(f"{_OWN_FOLDER}*"):
+        with contextlib.suppress(OSError):  # in use, or another user's
+            lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for semaphore in _SEMAPHORES.glob(f"sem.{folder.name}-*"):
+                    semaphore.unlink()
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -80,11 +156,11 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: str | os.PathLike[str]) -> Any:
+def read_json(path: str | os.PathLike[str], remedy: str = "write it again") -> Any:
     """Reads JSON.
 
     Raises:
-      UserError: absent, unreadable or damaged.
+      UserError: absent, unreadable or damaged; then it says `remedy`.
     """
     try:
         with places.told(places.place(path)):
@@ -92,24 +168,39 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     except OSError as error:
         raise from_os_error(error, path) from error
     except ValueError as error:
-        raise UserError(f"{path}: damaged ({error}); write it again") from error
+        raise UserError(f"{path}: damaged ({error}); {remedy}") from error
 
 
 def write_sealed_json(path: str | os.PathLike[str], value: dict[str, Any]) -> None:
     """As `write_json`, with a digest by which `read_sealed_json` knows it again."""
-    write_json(path, {**value, _DIGEST: digest(value)})
+    own = {key: held for key, held in value.items() if key != _DIGEST}
+    write_json(path, {**own, _DIGEST: digest(own)})
 
 
-def read_sealed_json(path: str | os.PathLike[str], remedy: str = "write it again") -> Any:
+def read_sealed_json(
+    path: str | os.PathLike[str], remedy: str = "write it again", or_unsealed: bool = False
+) -> Any:
     """What `write_sealed_json` wrote, as a dict.
 
+    Args:
+      remedy: what the user can do about a file that is not.
+      or_unsealed: take a file without any digest too, as earlier versions wrote it.
     Raises:
       UserError: absent, damaged or changed by hand; it says `remedy`.
     """
-    value = read_json(path)
-    if not isinstance(value, dict) or value.pop(_DIGEST, None) != digest(value):
-        raise UserError(f"{path}: not what was written; {remedy}")
+    value = read_json(path, remedy)
+    known = isinstance(value, dict) and (
+        _DIGEST in value or (or_unsealed and not _had_digest(value))
+    )
+    if not known or value.pop(_DIGEST, digest(value)) != digest(value):
+        raise UserError(f"{path}: damaged, not what was written; {remedy}")
     return value
+
+
+def _had_digest(value: dict[str, Any]) -> bool:
+    """Whether the last value is the digest of the others, under a damaged name."""
+    *others, last = [*value.items()] or [("", None)]
+    return last[1] == digest(dict(others))
 
 
 def read_cached_json(path: Path) -> dict[str, Any]:

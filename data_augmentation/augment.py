@@ -136,8 +136,9 @@ def _open_out(source: DataFolder, out: Path, settings: AugmentSettings) -> None:
     if out.resolve() == source.path.resolve():
         raise UserError(f"{out}: --out must differ from --data; nothing is changed in place")
     try:
+        storage.remove_leftovers(out)
         if file.is_file():
-            present = storage.read_json(file)
+            present = data_folder.read_settings(out)
             keys = sorted({*present, *wanted})
             differing = [key for key in keys if present.get(key) != wanted.get(key)]
             if differing:
@@ -152,8 +153,7 @@ def _open_out(source: DataFolder, out: Path, settings: AugmentSettings) -> None:
         places.make_folder(out / data_folder.SHARDS)
     except OSError as error:
         raise from_os_error(error, out) from error
-    storage.write_json(file, wanted)
-    storage.remove_leftovers(out)
+    data_folder.write_settings(out, wanted)
     storage.remove_leftovers(out / data_folder.SHARDS)
 
 
@@ -267,11 +267,11 @@ def _write_index(out: Path, name: str, state: str, shard: _Shard) -> None:
     """Written last, so it stands for completeness."""
     index = {
         "state": state,
-        "files": {file: _size(out, file) for file in shard.files},
+        "files": {file: _sha256(out, file) for file in shard.files},
         "rows": [row.as_cells() for row in shard.rows],
         "refused": [asdict(one) for one in shard.refused],
     }
-    storage.write_json(_index(out, name), index)
+    storage.write_sealed_json(_index(out, name), index)
 
 
 def _kept(out: Path, name: str, state: str) -> _Shard | None:
@@ -279,9 +279,13 @@ def _kept(out: Path, name: str, state: str) -> _Shard | None:
     path = _index(out, name)
     if not path.is_file():
         return None
-    index = storage.read_json(path)
-    whole = all(_size(out, file) == size for file, size in index["files"].items())
+    try:
+        index = storage.read_sealed_json(path)
+    except UserError:
+        index = {"state": "", "files": {}}
+    whole = all(_sha256(out, file) == held for file, held in index["files"].items())
     if index["state"] != state or not whole:
+        progress.say(f"{out / data_folder.SHARDS / name}: its source or itself changed; made anew")
         return None
     cells = ({key: str(value) for key, value in row.items()} for row in index["rows"])
     rows = tuple(ClipRow.from_cells(row) for row in cells)
@@ -293,6 +297,6 @@ def _index(out: Path, name: str) -> Path:
     return (out / data_folder.SHARDS / name).with_suffix(".json")
 
 
-def _size(out: Path, file: str) -> int:
+def _sha256(out: Path, file: str) -> str:
     path = out / data_folder.SHARDS / file
-    return path.stat().st_size if path.is_file() else -1
+    return storage.file_sha256(path) if path.is_file() else ""

@@ -61,17 +61,22 @@ def run_crossval(
 def _begin(crossval: Crossval) -> None:
     out, plan = crossval.out, crossval.plan
     _require_parts_from(crossval)
+    storage.remove_leftovers(out)
     if not (out / PLAN).is_file():
         if out.is_dir() and any(out.iterdir()):
             raise UserError(f"{out}: not empty and not of crossval; choose another --out")
-        storage.write_json(out / PLAN, plan)
-    there = storage.read_json(out / PLAN)
+        storage.write_sealed_json(out / PLAN, plan)
+    try:
+        there = storage.read_sealed_json(out / PLAN, or_unsealed=True)
+    except UserError:  # each pair tells by itself what it belongs to
+        progress.say(f"{out / PLAN}: damaged, not what was written; written again")
+        storage.write_sealed_json(out / PLAN, plan)
+        there = plan
     if differing := _differing(there, plan, {**plan, "leak": "", "also_train": []}):
         raise UserError(
             f"{out}: holds a crossval with another {' and '.join(differing)}; choose another --out"
             " or repeat its settings"
         )
-    storage.remove_leftovers(out)
 
 
 def _differing(there: dict[str, Any], here: dict[str, Any], keys: Iterable[str]) -> list[str]:
@@ -87,7 +92,8 @@ def _require_parts_from(crossval: Crossval) -> None:
     if not (other / PLAN).is_file():
         raise UserError(f"--parts-from {other}: no crossval folder (no {PLAN})")
     keys = ("parts", "labels", "data", "folds", "leak", "also_train")
-    if differing := _differing(storage.read_json(other / PLAN), crossval.plan, keys):
+    theirs = storage.read_sealed_json(other / PLAN, "run that crossval again", or_unsealed=True)
+    if differing := _differing(theirs, crossval.plan, keys):
         raise UserError(f"--parts-from {other}: a crossval with another {' and '.join(differing)}")
     for seed in range(crossval.num_seeds):
         for fold in crossval.folds:

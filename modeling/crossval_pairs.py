@@ -93,15 +93,23 @@ def is_done(crossval: Crossval, fold: Fold, seed: int) -> bool:
     if not (path / DONE).is_file() or not (path / PREDICTIONS).is_file():
         return False
     wanted = _mark(crossval, fold, seed)
-    held = storage.file_sha256(path / PREDICTIONS)
-    return bool(storage.read_json(path / DONE) == {**wanted, "predictions": held})
+    try:
+        there = storage.read_sealed_json(path / DONE, or_unsealed=True)
+    except UserError:
+        progress.say(f"{path / DONE}: damaged, not what was written; predicted again")
+        return False
+    if there == {**wanted, "predictions": storage.file_sha256(path / PREDICTIONS)}:
+        return True
+    if {**there, "predictions": ""} == {**wanted, "predictions": ""}:
+        progress.say(f"{path / PREDICTIONS}: damaged, not what was written; predicted again")
+    return False
 
 
 def mark_done(crossval: Crossval, fold: Fold, seed: int) -> None:
     """Writes `done.json` of a pair whose predictions are there."""
     path = crossval.pair(fold, seed)
     held = storage.file_sha256(path / PREDICTIONS)
-    storage.write_json(path / DONE, {**_mark(crossval, fold, seed), "predictions": held})
+    storage.write_sealed_json(path / DONE, {**_mark(crossval, fold, seed), "predictions": held})
 
 
 def train_and_predict(crossval: Crossval, fold: Fold, seed: int) -> None:
@@ -127,20 +135,26 @@ def train_and_predict(crossval: Crossval, fold: Fold, seed: int) -> None:
 
 def _train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOptions) -> None:
     """Trains a stream unless that is done."""
-    if not is_run(options.out) or not run_folder.read_run(options.out).finished:
+    is_begun = options.resume and not options.overwrite
+    if not is_begun or not run_folder.read_run(options.out).finished:
         train_stream(recipe, folders, options)
 
 
 def options_of(crossval: Crossval, fold: Fold, seed: int, stream: str = "") -> TrainOptions:
     """How a pair is trained, or one stream of a fusion.
 
-    Words of a script stop training only where they are alone.
+    A run of which something is damaged is begun anew. Words of a script stop training only where
+    they are alone.
     """
     path = crossval.part_run(fold, seed, stream) if stream else crossval.pair(fold, seed)
+    damage = run_folder.damage(path)
+    if damage:
+        progress.say(f"{damage}; trained anew")
     return TrainOptions(
         path,
         seed,
-        resume=is_run(path),
+        resume=is_run(path) and not damage,
+        overwrite=bool(damage),
         allow_leak=bool(crossval.leak),
         allow_fixed_sentences=bool(stream),
     )

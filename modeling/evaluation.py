@@ -53,6 +53,7 @@ def evaluate(
     Raises:
       UserError: a leak, other records than the model was made for, or no record.
     """
+    storage.remove_leftovers(out)
     model, info = load_run(run)
     streams = (only,) if only else info.streams
     for folder in folders:

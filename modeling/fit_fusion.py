@@ -68,8 +68,9 @@ def fit_fusion(
     history = training.History()
     if not fusion.trainable_variables:
         _calibrate(fusion, names, watch)
+        write = epoch_writer(options.out, history, recipe)
         history.rows.append(_row(fusion, train, watch))
-        epoch_writer(options.out, history, recipe)(history.rows[0])
+        write(history.rows[0])
         return fusion, history
     if (options.out / run_folder.LAST).is_file():
         fusion, history = training.load_checkpoint(options.out / run_folder.LAST)

@@ -14,6 +14,7 @@ from typing import Any
 import places
 import storage
 from errors import UserError
+from modeling import sealed_zip
 from modeling.recipes import Recipe
 from preprocessing.data_folder import DataFolder
 from preprocessing.labels import LabelSet
@@ -148,14 +149,32 @@ def read_run(path: Path) -> RunInfo:
     if not is_run(path):
         raise UserError(f"{path}: not a run folder (no {RUN}); give one that `train` wrote")
     try:
-        return RunInfo.from_json(storage.read_json(path / RUN))
+        value = storage.read_sealed_json(path / RUN, "train again (--overwrite)", or_unsealed=True)
+        return RunInfo.from_json(value)
     except (KeyError, TypeError) as error:
         raise UserError(f"{path / RUN}: not of this version ({error}); train again") from error
 
 
+def damage(path: Path) -> str:
+    """Names a file of a run without which it cannot go on and which is damaged; or ""."""
+    if not is_run(path):
+        return ""
+    try:
+        storage.read_sealed_json(path / RUN, or_unsealed=True)
+    except UserError:
+        return f"{path / RUN}: damaged, not what was written"
+    for file in (path / LAST, path / BEST):
+        if file.is_file():
+            with places.local_copy(file) as there:
+                why = sealed_zip.why_damaged(there)
+            if why:
+                return f"{file}: damaged ({why})"
+    return ""
+
+
 def write_run(path: Path, info: RunInfo) -> None:
     """Writes `run.json`."""
-    storage.write_json(path / RUN, info.as_json())
+    storage.write_sealed_json(path / RUN, info.as_json())
 
 
 def begin(path: Path, info: RunInfo, resume: bool, overwrite: bool) -> bool:
@@ -165,12 +184,13 @@ def begin(path: Path, info: RunInfo, resume: bool, overwrite: bool) -> bool:
       UserError: a run is there already, or `resume` finds one of other settings, or none.
     """
     if not is_run(path):
+        storage.remove_leftovers(path)  # of a run that was killed before it had a name
         if resume:
             raise UserError(f"{path}: no run to resume; leave --resume out to begin one")
         if path.is_dir() and any(path.iterdir()):
             raise UserError(f"{path}: not empty and not a run; choose another --out")
     elif overwrite:
-        places.remove_tree(path)
+        _clear(path)
     elif not resume:
         state = (
             "a finished run" if read_run(path).finished else "an unfinished run, --resume goes on"
@@ -187,6 +207,15 @@ def begin(path: Path, info: RunInfo, resume: bool, overwrite: bool) -> bool:
         return (path / LAST).is_file()
     write_run(path, info)
     return False
+
+
+def _clear(path: Path) -> None:
+    """Empties a run folder but for what says that it is one, in case this is killed midway."""
+    for held in path.iterdir():
+        if held.is_dir() and not held.is_symlink():
+            places.remove_tree(held)
+        elif held.name != RUN:
+            held.unlink()
 
 
 # === Facts stored with every run ===

@@ -88,6 +88,7 @@ def _fuse_paired(
         fusion = build_fusion(recipe, len(data.labels.labels), dims)
     go_on = run_folder.begin(options.out, info, options.resume, options.overwrite)
     if go_on and run_folder.read_run(options.out).finished:
+        forget_candidates(options.out)  # where it was killed before it had
         return run_folder.read_run(options.out)
     run_folder.write_split(options.out, data.folders)
     train, watch = (_part_outputs(models, infos, data, s) for s in ("train", "validation"))

@@ -193,10 +193,27 @@ def copy_weights(run: Path, model: keras.Model, recipe: Recipe, labels: tuple[st
 def epoch_writer(
     out: Path, history: training.History, recipe: Recipe
 ) -> Callable[[dict[str, Any]], None]:
-    """Keeps table, curves and TensorBoard log of a run up to date."""
+    """Keeps table, curves and TensorBoard log of a run up to date.
+
+    Those of the epochs in `history` are written at once, for a run may have been killed before.
+    """
+    places.remove_tree(out / run_folder.TENSORBOARD)
     log_folder = places.work_folder(out / run_folder.TENSORBOARD)
     log = tf.summary.create_file_writer(str(log_folder))
     drawn_s = -CURVES_EVERY_S
+
+    def add_to_log(row: dict[str, Any]) -> None:
+        with log.as_default(step=row["epoch"]):
+            for key in (*training.METRIC_COLUMNS, "learning_rate"):
+                tf.summary.scalar(key, row[key])
+        log.flush()
+        if places.is_remote(out):
+            places.upload(log_folder, out / run_folder.TENSORBOARD)
+
+    if history.rows:
+        storage.write_csv(out / run_folder.HISTORY, training.COLUMNS, _marked(history))
+    for known in history.rows:
+        add_to_log(known)
 
     def write(row: dict[str, Any]) -> None:
         nonlocal drawn_s
@@ -204,12 +221,7 @@ def epoch_writer(
         if time.monotonic() - drawn_s >= CURVES_EVERY_S:
             draw_curves(out, history, recipe)
             drawn_s = time.monotonic()
-        with log.as_default(step=row["epoch"]):
-            for key in (*training.METRIC_COLUMNS, "learning_rate"):
-                tf.summary.scalar(key, row[key])
-        log.flush()
-        if places.is_remote(out):
-            places.upload(log_folder, out / run_folder.TENSORBOARD)
+        add_to_log(row)
         progress.say(
             f"epoch {row['epoch']}: loss {row['loss']:.3f}, UAR {row['uar']:.3f} | validation loss"
             f" {row['val_loss']:.3f}, UAR {row['val_uar']:.3f}{' *' if row['best'] else ''}"

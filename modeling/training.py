@@ -21,8 +21,8 @@ import progress
 import storage
 from data_augmentation.chain import keyed_rng
 from data_augmentation.spectrogram_transform import SpectrogramTransform
-from errors import UserError
-from modeling import distribution, metrics
+from errors import UserError, from_os_error
+from modeling import distribution, metrics, sealed_zip
 from modeling.layers import know_all_layers
 from modeling.pretrained import BASE
 from modeling.recipes import Recipe
@@ -310,7 +310,7 @@ def make_optimizer(recipe: Recipe, total_steps: int) -> keras.optimizers.Optimiz
 
 
 def save_model(model: keras.Model, path: Path, state: dict[str, Any] | None = None) -> None:
-    """Writes a `.keras` file whole or not at all.
+    """Writes a `.keras` file whole or not at all, with a checksum (`sealed_zip`).
 
     Args:
       state: training state, kept as a further member of the file beside the optimizer's; None
@@ -323,6 +323,7 @@ def save_model(model: keras.Model, path: Path, state: dict[str, Any] | None = No
         if state is not None:
             with zipfile.ZipFile(temporary, "a") as archive:
                 archive.writestr(STATE_MEMBER, json.dumps(state))
+        sealed_zip.seal(temporary)
 
 
 def load_checkpoint(path: Path) -> tuple[keras.Model, History]:
@@ -331,23 +332,41 @@ def load_checkpoint(path: Path) -> tuple[keras.Model, History]:
     Raises:
       UserError: absent or damaged.
     """
-    model = load_model(path)
+    model = load_model(path, "begin the training anew with --overwrite")
     with places.open_binary(path) as file, zipfile.ZipFile(file) as archive:
         return model, History(**json.loads(archive.read(STATE_MEMBER)))
 
 
-def load_model(path: Path) -> keras.Model:
+def load_model(path: Path, remedy: str = "train it again") -> keras.Model:
     """Reads a `.keras` file, in Keras's safe mode.
 
+    Args:
+      remedy: what the user can do about a damaged one.
     Raises:
       UserError: absent or damaged.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such model; train it first")
+    require_whole(path, remedy)
     know_all_layers()
     try:
         with places.local_copy(path) as file:
             return keras.saving.load_model(file)
     except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: model cannot be read ({first}); train it again") from error
+        raise UserError(f"{path}: model cannot be read ({first}); {remedy}") from error
+
+
+def require_whole(path: Path, remedy: str = "train it again") -> None:
+    """Stops where a `.keras` file is absent or not as it was written.
+
+    Raises:
+      UserError: naming the file and `remedy`.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such model; train it first")
+    try:
+        with places.local_copy(path) as file:
+            why = sealed_zip.why_damaged(file)
+    except OSError as error:
+        raise from_os_error(error, path) from error
+    if why:
+        raise UserError(f"{path}: model cannot be read ({why}); {remedy}")

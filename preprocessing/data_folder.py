@@ -251,6 +251,20 @@ def open_data_folder(path: str | Path) -> DataFolder:
     folder = places.place(path)
     require_data_folder(folder)
     require_rows_as_split(folder)
-    return DataFolder(
-        folder, read_rows(folder), read_splits(folder), storage.read_json(folder / SETTINGS)
-    )
+    return DataFolder(folder, read_rows(folder), read_splits(folder), read_settings(folder))
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Reads `preprocess.json`.
+
+    Raises:
+      UserError: absent or damaged.
+    """
+    remedy = "prepare it again (`preprocess --overwrite`, or `augment` into another folder)"
+    found: dict[str, Any] = storage.read_sealed_json(folder / SETTINGS, remedy, or_unsealed=True)
+    return found
+
+
+def write_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Writes `preprocess.json`."""
+    storage.write_sealed_json(folder / SETTINGS, settings)

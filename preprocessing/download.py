@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import progress
+import storage
 from errors import UserError, from_os_error
 from opencv_model.checksum import Checksum
 from preprocessing.sources.item import Item, RemoteFile, Wish
@@ -62,6 +63,7 @@ def download(name: str, out: Path, wish: Wish) -> DownloadResult:
     if not items:
         raise UserError(f"{name}: the publisher lists nothing of that; look at {source.by_hand}")
     missing = [item for item in items if not _is_there(out, item)]
+    _forget_done(out, [item for item in items if item not in missing])
     check_disk(out, sum(item.remote.num_bytes or 0 for item in missing))
     job = _Job(out, missing)
     try:
@@ -93,6 +95,20 @@ def _is_there(out: Path, item: Item) -> bool:
     return all((out / result).exists() for result in item.results)
 
 
+def _fetched(out: Path, item: Item) -> Path:
+    """Where an archive lies until it is unpacked, and a file until it is whole."""
+    return out / WORK_FOLDER / item.path.replace("/", "__")
+
+
+def _forget_done(out: Path, items: Sequence[Item]) -> None:
+    """Removes archives that a download was killed behind the unpacking of."""
+    for item in items:
+        _fetched(out, item).unlink(missing_ok=True)
+    folder = out / WORK_FOLDER
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
 class _Job:
     """The items of one call, several at a time where they are small files."""
 
@@ -112,6 +128,7 @@ class _Job:
         if not self.items:
             return
         (self.out / WORK_FOLDER).mkdir(parents=True, exist_ok=True)
+        self._remove_leftovers()
         total = sum(item.remote.num_bytes or 0 for item in self.items)
         sized = (total, "B") if self._sized else (len(self.items), "file")
         with progress.bar(sized[0], "download", sized[1]) as self._bar:
@@ -121,6 +138,12 @@ class _Job:
             self._all([item for item in self.items if not item.pieces], NUM_CONNECTIONS)
         if not self.failures and not self.num_untried:
             self._remove_work_folder()
+
+    def _remove_leftovers(self) -> None:
+        """Of folders that a killed download was unpacking; each stands beside its final name."""
+        folders = {(self.out / result).parent for item in self.items for result in item.results}
+        for folder in folders:
+            storage.remove_leftovers(folder)
 
     def _all(self, items: Sequence[Item], num_connections: int) -> None:
         in_a_row = 0
@@ -150,7 +173,7 @@ class _Job:
         if self._stop.is_set():
             raise StoppedError
         remote = _resolved(item.remote, self._stop)
-        fetched = self.out / WORK_FOLDER / item.path.replace("/", "__")
+        fetched = _fetched(self.out, item)
         if not (item.pieces and fetched.is_file()):
             fetch(remote, fetched, self._count, self._stop)
         elif remote.num_bytes is not None:

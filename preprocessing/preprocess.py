@@ -107,9 +107,10 @@ def _open_out(out: Path, corpus: Any, settings: PreparationSettings, overwrite: 
         places.remove_tree(shards)
     elif not overwrite:
         require_same(out, wanted)
-    storage.write_json(out / data_folder.SETTINGS, wanted)
+    data_folder.write_settings(out, wanted)
     places.make_folder(shards)
-    storage.remove_leftovers(shards)
+    for folder in (out, shards):
+        storage.remove_leftovers(folder)
 
 
 # === Shards ===

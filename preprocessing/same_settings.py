@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import storage
 from errors import UserError
 from preprocessing import data_folder
 from preprocessing.preparation import PreparationSettings
@@ -40,7 +39,7 @@ def require_same(out: Path, wanted: dict[str, Any]) -> None:
     file = out / data_folder.SETTINGS
     if not file.is_file() or not any((out / data_folder.SHARDS).glob("*.json")):
         return
-    present = storage.read_json(file)
+    present = data_folder.read_settings(out)
     if "preparation" not in wanted:
         apart = ("preparation", "sample_rate_hz")
         present = {key: value for key, value in present.items() if key not in apart}

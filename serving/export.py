@@ -57,6 +57,7 @@ def export(
       UserError: the version exists, the run is unfinished, or the saved model answers differently.
     """
     model, info = load_run(run)
+    storage.remove_leftovers(out)
     target = out / str(version if version is not None else _next_version(out))
     if target.exists():
         raise UserError(
@@ -69,7 +70,11 @@ def export(
     served = ServedModel(models, info.labels, info.streams, info.input.get("sample_rate_hz"))
     config["signatures"] = served.described()
     vocabulary = vocabulary_of(model, info.streams) if "text" in info.streams else []
-    with tempfile.TemporaryDirectory() as folder, storage.replacing(target) as temporary:
+    with (
+        storage.replacing(target) as temporary,
+        # Where the next export finds it if this one is killed.
+        tempfile.TemporaryDirectory(prefix=f"assets{storage.TEMPORARY_MARK}", dir=out) as folder,
+    ):
         served.attach(_write_assets(Path(folder), info.labels, config, vocabulary))
         tf.saved_model.save(served, str(temporary), signatures=served.served)
         check_equal(models, temporary, config)

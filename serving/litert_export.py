@@ -55,6 +55,7 @@ def export_litert(run: Path, out: Path, text_input: str = TEXT_INPUTS[0]) -> Pat
         the model needs, or the file answers differently from the model.
     """
     target = free_target(run, out)
+    storage.remove_leftovers(target.parent)
     model, info = load_run(run)
     inference = numeric_model(model, info, str(run))
     if "text" in info.streams and text_input != TOKEN_IDS:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 import places
+import storage
 from errors import UserError, from_os_error
 from quiet import native_talk_muted
 from serving.export_folder import check_config, is_count, not_as_written, read_checked
@@ -223,8 +224,16 @@ def free_target(run: Path, out: Path) -> Path:
 def require_free(target: Path) -> None:
     """Neither the `.tflite` nor the `.json` beside it may be there, dead links included."""
     for file in (target, config_file(target)):
-        if file.exists() or file.is_symlink():
+        if (file.exists() or file.is_symlink()) and not _is_half_a_pair(target):
             raise UserError(f"{file}: exists already; choose another name, or remove it first")
+
+
+def _is_half_a_pair(target: Path) -> bool:
+    """Whether all that is there is the config of an export that was killed before its `.tflite`."""
+    if target.exists() or target.is_symlink():
+        return False
+    own = storage.read_cached_json(config_file(target)).get("litert")
+    return isinstance(own, dict) and "sha256" in own
 
 
 def _signature(content: bytes) -> Any:

@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 
 import cli
-import storage
 from opencv_model.track import CropFormat
 from preprocessing import data_folder
 from preprocessing.data_folder import ClipRow
@@ -175,7 +174,7 @@ def write_data(
         "citation": "",
         "preparation": preparation.as_json(),
     }
-    storage.write_json(folder / data_folder.SETTINGS, settings)
+    data_folder.write_settings(folder, settings)
     data_folder.write_rows(folder, rows)
     data_folder.write_splits(folder, make_splits(rows, rule))
     return folder

@@ -125,7 +125,7 @@ def test_a_run_of_another_version(
 ) -> None:
     info = json.loads((video_run / "run.json").read_text())
     info["recipe"]["from_the_future"] = 1
-    (tmp_path / "run.json").write_text(json.dumps(info))
+    storage.write_sealed_json(tmp_path / "run.json", info)
     line = error_of(capfd, "describe", tmp_path)
     assert f"{tmp_path / 'run.json'}: not of this version" in line
     assert "train again" in line

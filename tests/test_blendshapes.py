@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import storage
 from errors import UserError
 from opencv_model import blendshapes
 from opencv_model.blendshapes import BLENDSHAPES, BlendshapeReader, open_blendshapes
 from opencv_model.weights import CACHE_VARIABLE
+from preprocessing import data_folder
 from preprocessing.blendshapes import BlendshapeFinder
 from tests import models
 
@@ -118,9 +118,9 @@ def test_predict_computes_them(
         for number, one in enumerate(models.records(streams=("video",)))
     ]
     data = models.write_data(tmp_path / "data", made)
-    settings = storage.read_json(data / "preprocess.json")
+    settings = data_folder.read_settings(data)
     settings["preparation"]["action_units"] = {"source": "mediapipe", "names": list(BLENDSHAPES)}
-    storage.write_json(data / "preprocess.json", settings)
+    data_folder.write_settings(data, settings)
     run = tmp_path / "run"
     assert models.train(run, "--recipe", "action-units", "--epochs", 1, data=data) == 0
     clip = real_data / "clips" / "01-01-08-02-01-01-19.mp4"

@@ -141,7 +141,7 @@ def test_a_cut_off_bundle_is_gone_on_with(
     bundle: Path, fusion_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "served"
-    leftover = folder / "models" / "both" / "export.part-x1" / "1"
+    leftover = folder / "models" / "both" / "export.part-x1y2z3w4" / "1"
     leftover.mkdir(parents=True)
     (folder / "client.py").write_text("")
     monkeypatch.setattr(module, "export", copied(bundle / "models" / "both" / "1"))

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-import storage
 from benchmarks import cross_corpus
+from preprocessing import data_folder
 from preprocessing.data_folder import open_data_folder
 from preprocessing.labels import BASIC7
 from preprocessing.splits import NOT_DISJOINT
@@ -33,8 +33,7 @@ def corpus(home: Path, name: str, num_speakers: int) -> Path:
         )
     ]
     folder = models.write_data(home / name, made)
-    settings = storage.read_json(folder / "preprocess.json")
-    storage.write_json(folder / "preprocess.json", {**settings, "corpus": name})
+    data_folder.write_settings(folder, {**data_folder.read_settings(folder), "corpus": name})
     return folder
 
 

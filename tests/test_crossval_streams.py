@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import storage
 from errors import EXIT_NOTHING_DONE, EXIT_OK, UserError
 from modeling import crossval_pairs, evaluation
 from modeling.crossval_folds import Fold, make_folds, splits_of_fold
@@ -248,11 +249,12 @@ def test_streams_that_do_not_fit_are_refused(
     half = tmp_path / "half"
     shutil.copytree(crossed, half)
     info = json.loads((half / "fold-2-seed-0-text" / "run.json").read_text())
-    (half / "fold-2-seed-0-text" / "run.json").write_text(json.dumps({**info, "finished": False}))
+    path = half / "fold-2-seed-0-text" / "run.json"
+    storage.write_sealed_json(path, {**info, "finished": False})
     assert "fold-2-seed-0-text: not trained to its end" in refused(other=half)
     plan = json.loads((half / "plan.json").read_text())
     plan["folds"][0]["validation"] = plan["folds"][0]["test"]
-    (half / "plan.json").write_text(json.dumps(plan))
+    storage.write_sealed_json(half / "plan.json", plan)
     assert "a crossval with another folds" in refused(other=half)
 
     capfd.readouterr()

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import storage
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE
 from serving.export_folder import read_config
 from serving.model_card import CARD_OF_VERSION
@@ -105,7 +106,7 @@ def test_an_unfinished_run(
 ) -> None:
     info = json.loads((video_run / "run.json").read_text())
     info |= {"finished": False, "leak_allowed": True, "synthetic": True, "scores": {}}
-    (tmp_path / "run.json").write_text(json.dumps(info))
+    storage.write_sealed_json(tmp_path / "run.json", info)
     facts, _ = told(capfd, tmp_path)
     assert facts["kind"] == "run (unfinished) (SYNTHETIC data) (LEAK ALLOWED)"
     assert "parameters" not in facts

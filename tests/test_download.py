@@ -182,6 +182,26 @@ def test_ravdess_whole_and_again(
     assert len(ravdess.ranges_of(AUDIO_PATH)) == 1
 
 
+def test_what_a_killed_download_left_goes(ravdess: Server, tmp_path: Path) -> None:
+    half = tmp_path / AUDIO / "Actor_01.part-0123abcd"
+    half.mkdir(parents=True)
+    (half / "half.wav").touch()
+    assert run(ravdess, "ravdess", tmp_path) == EXIT_OK
+    assert [path.name for path in tmp_path.iterdir()] == [AUDIO]
+    assert len(files_below(tmp_path)) == 24
+    # Killed between the last folder and the end: the archive lies there still.
+    work = tmp_path / ".download"
+    work.mkdir()
+    (work / f"{AUDIO}.zip").touch()
+    assert run(ravdess, "ravdess", tmp_path) == EXIT_OK
+    assert not work.exists()
+    # That of another wish stays.
+    work.mkdir()
+    (work / "Video_Speech_Actor_02.zip").touch()
+    assert run(ravdess, "ravdess", tmp_path) == EXIT_OK
+    assert [path.name for path in work.iterdir()] == ["Video_Speech_Actor_02.zip"]
+
+
 def test_ravdess_by_actor_then_more(ravdess: Server, tmp_path: Path) -> None:
     assert run(ravdess, "ravdess", tmp_path, "--actors", "1-2,24") == EXIT_OK
     assert files_below(tmp_path) == [f"{AUDIO}/{sound_name(actor)}" for actor in (1, 2, 24)]

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score
 
+import storage
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
 from modeling import metrics
 from modeling.evaluation import evaluate
@@ -278,7 +279,7 @@ def test_another_list_of_labels_under_the_same_name(
     shutil.copytree(video_run, older)
     info = json.loads((older / "run.json").read_text())
     info["labels"][0] = "bored"
-    (older / "run.json").write_text(json.dumps(info))
+    storage.write_sealed_json(older / "run.json", info)
     line = refused(capfd, "--run", older, "--data", strangers)
     assert "label set basic7: the run was trained on bored, happy" in line
 
@@ -291,10 +292,10 @@ def test_runs_that_cannot_be_scored(
     unfinished = tmp_path / "run"
     unfinished.mkdir()
     info = json.loads((video_run / "run.json").read_text()) | {"finished": False}
-    (unfinished / "run.json").write_text(json.dumps(info))
+    storage.write_sealed_json(unfinished / "run.json", info)
     line = refused(capfd, "--run", unfinished, "--data", toy_data)
     assert "unfinished run; finish it with `train --resume` first" in line
-    (unfinished / "run.json").write_text(json.dumps(info | {"finished": True}))
+    storage.write_sealed_json(unfinished / "run.json", info | {"finished": True})
     line = refused(capfd, "--run", unfinished, "--data", toy_data)
     assert f"{unfinished / 'best.keras'}: no such model" in line
     (unfinished / "run.json").write_text("{]")

@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 from scipy.special import softmax
 
+import storage
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
 from modeling.inference import inference_model, load_run
 from modeling.training import load_model
@@ -269,7 +270,7 @@ def test_what_is_not_a_finished_run(
     assert run("export", "--run", tmp_path, "--out", tmp_path / "e") == EXIT_NOTHING_DONE
     assert "not a run folder" in the_one_line(capfd.readouterr().err)
     info = json.loads((video_run / "run.json").read_text()) | {"finished": False}
-    (tmp_path / "run.json").write_text(json.dumps(info))
+    storage.write_sealed_json(tmp_path / "run.json", info)
     assert run("export", "--run", tmp_path, "--out", tmp_path / "e") == EXIT_NOTHING_DONE
     assert "unfinished run" in the_one_line(capfd.readouterr().err)
     assert not (tmp_path / "e").exists()

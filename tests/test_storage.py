@@ -78,11 +78,12 @@ def test_every_error_of_the_system_names_the_file(code: int) -> None:
 
 def test_leftovers_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     (tmp_path / "keep.txt").touch()
-    (tmp_path / f"x{storage.TEMPORARY_MARK}12.txt").touch()
-    (tmp_path / f"y{storage.TEMPORARY_MARK}34").mkdir()
-    (tmp_path / f"y{storage.TEMPORARY_MARK}34" / "z").touch()
+    (tmp_path / "talk.part-1.mp4").touch()  # of the user's own
+    (tmp_path / f"x{storage.TEMPORARY_MARK}0123abcd.txt").touch()
+    (tmp_path / f"y{storage.TEMPORARY_MARK}4567cdef").mkdir()
+    (tmp_path / f"y{storage.TEMPORARY_MARK}4567cdef" / "z").touch()
     storage.remove_leftovers(tmp_path)
-    assert names(tmp_path) == ["keep.txt"]
+    assert names(tmp_path) == ["keep.txt", "talk.part-1.mp4"]
 
 
 def test_json(tmp_path: Path) -> None:
