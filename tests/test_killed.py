@@ -12,19 +12,19 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 
+import places
 import storage
 from benchmarks import killed, same_tree
 from benchmarks.kill_jobs import jobs
 from benchmarks.kill_trials import Arena
 from benchmarks.publisher import publisher
 from errors import EXIT_OK, UserError
-from modeling import run_folder, train_run
+from modeling import train_run
 from serving.litert_model import require_free
 from tests import models
 from tests.conftest import ROOT
@@ -157,7 +157,7 @@ def test_an_overwriting_killed_while_it_removes(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_folder, "shutil", SimpleNamespace(rmtree=dying))
+        patch.setattr(places, "remove_tree", dying)
         with pytest.raises(Killed):
             train(words_data, out, "--overwrite")
     assert train(words_data, out, "--overwrite") == EXIT_OK
