@@ -119,7 +119,7 @@ def _python() -> Check:
 
 
 def pins(path: Path = REQUIREMENTS) -> dict[str, str]:
-    """Package -> version of every line `name==version`.
+    """Package -> version of every line `name==version` or `name[extra]==version`.
 
     Raises:
       UserError: the file is absent, or a line is not an exact pin.
@@ -131,7 +131,7 @@ def pins(path: Path = REQUIREMENTS) -> dict[str, str]:
     found = {}
     for line in (line.partition("#")[0].strip() for line in lines):
         if line and not line.startswith("-"):
-            match = re.fullmatch(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.!+_-]+)", line)
+            match = re.fullmatch(r"([A-Za-z0-9._-]+)(?:\[[a-z0-9,]+\])?==([A-Za-z0-9.!+_-]+)", line)
             if match is None:
                 raise UserError(f"{path}: {line!r} is not an exact pin; write name==version")
             found[match[1]] = match[2]

@@ -65,7 +65,7 @@ def _read_member(archive: Path, member: str) -> bytes:
 
 @functools.lru_cache(maxsize=2)
 def _archive(path: Path) -> zipfile.ZipFile:
-    return zipfile.ZipFile(places.open_binary(path))
+    return zipfile.ZipFile(places.open_binary(path) if places.is_remote(path) else path)
 
 
 def _read_csv_row(path: Path, offset: int) -> np.ndarray:

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+import places
 import storage
 from errors import UserError
 from modeling.features.tokens import FitTokens
@@ -73,7 +74,9 @@ def export(
     with (
         storage.replacing(target) as temporary,
         # Where the next export finds it if this one is killed.
-        tempfile.TemporaryDirectory(prefix=f"assets{storage.TEMPORARY_MARK}", dir=out) as folder,
+        tempfile.TemporaryDirectory(
+            prefix=f"assets{storage.TEMPORARY_MARK}", dir=None if places.is_remote(out) else out
+        ) as folder,
     ):
         served.attach(_write_assets(Path(folder), info.labels, config, vocabulary))
         tf.saved_model.save(served, str(temporary), signatures=served.served)

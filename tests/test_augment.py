@@ -505,7 +505,7 @@ def test_a_full_disk_is_one_line(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("data_augmentation.augment.shutil.copyfile", full)
+    monkeypatch.setattr("data_augmentation.augment.shutil.copyfileobj", full)
     with pytest.raises(UserError, match="disk full; free some space"):
         augment(source, tmp_path / "out", QUICK)
 

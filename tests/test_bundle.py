@@ -5,7 +5,6 @@ No TensorFlow Serving runs here: its own protos read `models.config` and the war
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from google.protobuf import text_format
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
+import storage
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE
 from modeling.run_folder import RUN
 from serving import bundle as module
@@ -159,8 +159,8 @@ def test_bad_input_is_one_line(
     (other / "thesis.txt").write_text("mine")
     unfinished = tmp_path / "unfinished"
     unfinished.mkdir()
-    info = json.loads((fusion_run / RUN).read_text(encoding="utf-8"))
-    (unfinished / RUN).write_text(json.dumps(info | {"finished": False}), encoding="utf-8")
+    info = storage.read_sealed_json(fusion_run / RUN)
+    storage.write_sealed_json(unfinished / RUN, info | {"finished": False})
     (unfinished / "best.keras").write_bytes((fusion_run / "best.keras").read_bytes())
     new = tmp_path / "new"
     cases: list[tuple[tuple[Any, ...], str]] = [

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
+import storage
 from benchmarks import run_scores, training_runs
 from benchmarks.training_runs import Part
 from tests import models
@@ -61,6 +62,8 @@ def _renamed(runs: Path) -> Path:
     """The run under the name of a part of other settings."""
     other = runs / "moved"
     shutil.copytree(runs / "toy-seed-0", other / "other-seed-0")
-    text = (other / "other-seed-0" / "run.json").read_text()
-    (other / "other-seed-0" / "run.json").write_text(text.replace('"epochs": 2', '"epochs": 9'))
+    file = other / "other-seed-0" / "run.json"
+    info = storage.read_sealed_json(file)
+    info["recipe"]["epochs"] = 9
+    storage.write_sealed_json(file, info)
     return other
