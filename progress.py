@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 Item = TypeVar("Item")
+
+# Its own would also be one between processes, which share no bar here: a semaphore that a process
+# leaves behind when it is killed.
+tqdm.set_lock(threading.RLock())
 
 
 # Set in processes whose parent tells how far all of them are.

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+import progress
 from engines.tasks import Died, Tell
 from errors import UserError
 
@@ -72,6 +73,11 @@ def pieces(count: int, faults: Mapping[int, str] = MappingProxyType({})) -> Iter
     for number in range(count):
         _go_wrong(faults.get(number, ""))
         yield number
+
+
+def counted(count: int) -> Iterator[int]:
+    """Numbers under a progress bar."""
+    yield from progress.track(range(count), count, "counted", "number")
 
 
 def unending(num_bytes: int) -> Iterator[bytes]:

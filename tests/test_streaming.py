@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -13,6 +15,7 @@ import pytest
 from engines.streaming import DeathError, Streaming
 from engines.tasks import Limits
 from errors import UserError
+from tests.conftest import ROOT
 from tests.engine_work import num_yielded, pieces, unending
 
 LIMITS = Limits(step_s=1.5, memory_bytes=600 * 2**20)
@@ -83,3 +86,14 @@ def test_no_process_outlives_it() -> None:
     # Python's own tracker of shared resources stays.
     names = [psutil.Process(pid).cmdline() for pid in left - before]
     assert not [name for name in names if "spawn_main" in " ".join(name)]
+
+
+def test_a_process_with_a_bar_leaves_no_semaphore() -> None:
+    code = (
+        "from engines.streaming import Streaming; from engines.tasks import Limits\n"
+        "from tests.engine_work import counted\n"
+        "with Streaming(Limits()) as process: print(list(process(counted, 3)))"
+    )
+    made = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (made.returncode, made.stdout) == (0, "[0, 1, 2]\n")
+    assert "leaked" not in made.stderr
