@@ -206,14 +206,17 @@ def epoch_writer(
         with log.as_default(step=row["epoch"]):
             for key in (*training.METRIC_COLUMNS, "learning_rate"):
                 tf.summary.scalar(key, row[key])
+
+    def show_log() -> None:
         log.flush()
         if places.is_remote(out):
             places.upload(log_folder, out / run_folder.TENSORBOARD)
 
     if history.rows:
         storage.write_csv(out / run_folder.HISTORY, training.COLUMNS, _marked(history))
-    for known in history.rows:
-        add_to_log(known)
+        for known in history.rows:
+            add_to_log(known)
+        show_log()
 
     def write(row: dict[str, Any]) -> None:
         nonlocal drawn_s
@@ -222,6 +225,7 @@ def epoch_writer(
             draw_curves(out, history, recipe)
             drawn_s = time.monotonic()
         add_to_log(row)
+        show_log()
         progress.say(
             f"epoch {row['epoch']}: loss {row['loss']:.3f}, UAR {row['uar']:.3f} | validation loss"
             f" {row['val_loss']:.3f}, UAR {row['val_uar']:.3f}{' *' if row['best'] else ''}"

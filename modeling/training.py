@@ -332,9 +332,11 @@ def load_checkpoint(path: Path) -> tuple[keras.Model, History]:
     Raises:
       UserError: absent or damaged.
     """
-    model = load_model(path, "begin the training anew with --overwrite")
-    with places.open_binary(path) as file, zipfile.ZipFile(file) as archive:
-        return model, History(**json.loads(archive.read(STATE_MEMBER)))
+    remedy = "begin the training anew with --overwrite"
+    with _whole(path, remedy) as file:
+        model = _loaded(path, file, remedy)
+        with zipfile.ZipFile(file) as archive:
+            return model, History(**json.loads(archive.read(STATE_MEMBER)))
 
 
 def load_model(path: Path, remedy: str = "train it again") -> keras.Model:
@@ -345,28 +347,33 @@ def load_model(path: Path, remedy: str = "train it again") -> keras.Model:
     Raises:
       UserError: absent or damaged.
     """
-    require_whole(path, remedy)
+    with _whole(path, remedy) as file:
+        return _loaded(path, file, remedy)
+
+
+def _loaded(path: Path, file: Path, remedy: str) -> keras.Model:
+    """The model in `file`, a copy of `path` on this machine or itself."""
     know_all_layers()
     try:
-        with places.local_copy(path) as file:
-            return keras.saving.load_model(file)
+        return keras.saving.load_model(file)
     except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: model cannot be read ({first}); {remedy}") from error
 
 
-def require_whole(path: Path, remedy: str = "train it again") -> None:
-    """Stops where a `.keras` file is absent or not as it was written.
+@contextlib.contextmanager
+def _whole(path: Path, remedy: str) -> Iterator[Path]:
+    """Yields a `.keras` file where it can be read, fetched once and checked.
 
     Raises:
-      UserError: naming the file and `remedy`.
+      UserError: absent or not as it was written; it says `remedy`.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such model; train it first")
     try:
         with places.local_copy(path) as file:
-            why = sealed_zip.why_damaged(file)
+            if why := sealed_zip.why_damaged(file):
+                raise UserError(f"{path}: model cannot be read ({why}); {remedy}")
+            yield file
     except OSError as error:
         raise from_os_error(error, path) from error
-    if why:
-        raise UserError(f"{path}: model cannot be read ({why}); {remedy}")
