@@ -200,12 +200,13 @@ def cluster_table(bench: Bench) -> str:
 
 
 def lines_of(found: dict[str, float], rate: float) -> str:
-    apart = found["cpu_s, start apart"]
+    wall, cpu = found["wall_s, start apart"], found["cpu_s, start apart"]
     told = "; ".join(f"{name.replace('_s', '')} {value:+.0%}" for name, value in found.items())
     return (
         f"- Ray over local, two workers: {told}.\n"
-        f"- Target: below {TARGET:.0%} by CPU time, the start apart: {apart:+.1%},"
-        f" {report.verdict(apart < TARGET)}.\n"
+        f"- Target: below {TARGET:.0%}, the start apart: by the clock {wall:+.1%},"
+        f" {report.verdict(wall < TARGET)}; by CPU time {cpu:+.1%},"
+        f" {report.verdict(cpu < TARGET)}.\n"
         f"- One driver and one core do {rate:,.0f} empty tasks a second."
     )
 

@@ -25,11 +25,10 @@ from opencv_model.detector import FaceDetector
 from opencv_model.track import CropFormat
 from preprocessing.clip import Clip
 from preprocessing.corpora.manifest import MANIFEST
-from preprocessing.data_folder import ClipRow
 from preprocessing.faces import FaceFinder
 from preprocessing.frame_plan import FrameSampling
 from preprocessing.media import MediaFile
-from preprocessing.pieces import Piece, prepare
+from preprocessing.pieces import Piece, Shard, prepare
 from preprocessing.preparation import PreparationSettings, stretches
 
 LONG = Shape(1280, 720, 30, 4.0)
@@ -131,19 +130,14 @@ def _whole(
 
 
 def driver_bytes(work: Path) -> float:
-    """What the program keeps in memory of a record: the cells of its index and its row."""
+    """What the program keeps in memory of a record: its row, and the state of its input."""
     index = next(work.rglob("shards/*.json"))
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    kept = [storage.read_sealed_json(index) for _ in range(20)]
-    rows = [
-        ClipRow.from_cells({key: str(value) for key, value in cells.items()})
-        for shard in kept
-        for cells in shard["rows"]
-    ]
+    kept = [shard for _ in range(20) if (shard := Shard.read(index)) is not None]
     held = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
-    return held / len(rows)
+    return held / sum(len(shard.rows) for shard in kept)
 
 
 # === Table ===

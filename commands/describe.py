@@ -55,18 +55,24 @@ def describe(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise UserError(f"{path}: no such path; give {KINDS}")
     if is_litert(path):
-        return litert_facts(places.fetched(path, config_file(path)))
+        copy = places.fetched(path, config_file(path))
+        return _named(litert_facts(copy), copy, path)
     if is_data_folder(path):
         return _data(path)
     if (path / "run.json").is_file():
         return _run(path)
     here = places.fetched(path)
     if is_bundle(here):
-        return bundle_facts(here)
+        return _named(bundle_facts(here), here, path)
     version = newest_version(here)
     if version is not None:
-        return export_facts(version)
+        return _named(export_facts(version), here, path)
     raise UserError(f"{path}: not {KINDS}; check the path")
+
+
+def _named(facts: dict[str, Any], copy: Path, path: Path) -> dict[str, Any]:
+    """Facts about a copy, told of what it is a copy of."""
+    return {**facts, "path": facts["path"].replace(str(copy), str(path), 1)}
 
 
 def _data(path: Path) -> dict[str, Any]:

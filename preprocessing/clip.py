@@ -27,7 +27,7 @@ class PicturesElsewhere:
     half: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Clip:
     """One labelled stretch of one media file.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -30,7 +31,11 @@ SHARDS = "shards"
 TEXT_HASH = "text_hash"
 
 
-@dataclass(frozen=True)
+# Cells that many rows share: each text is kept once.
+_SHARED = frozenset(("shard", "corpus", "label", "speaker", "split", "excluded"))
+
+
+@dataclass(frozen=True, slots=True)
 class ClipRow:
     """One row of `clips.csv`: what is known of one record without opening its shard.
 
@@ -87,6 +92,7 @@ class ClipRow:
         """Reads CSV cells back."""
         types: dict[str, Callable[[str], Any]] = {"start_s": float, "end_s": float}
         types |= {"num_samples": int, "num_frames": int, "num_faces": int, "attributes": json.loads}
+        types |= dict.fromkeys(_SHARED, sys.intern)
         return cls(**{key: types.get(key, str)(value) for key, value in cells.items()})
 
 

@@ -56,9 +56,13 @@ def mark_duplicates(
             elif len(members) > 1:
                 reasons |= _within_part(members)
     counts = Counter(reason.partition(":")[0] for reason in reasons.values())
-    marked = tuple(replace(row, excluded=reasons.get(row.id, "")) for row in rows)
+    marked = tuple(_excluded(row, reasons.get(row.id, "")) for row in rows)
     names = tuple(tuple(row.id for row in group) for group in equal)
     return marked, DuplicateReport(names, counts, kept_in_test)
+
+
+def _excluded(row: ClipRow, reason: str) -> ClipRow:
+    return row if row.excluded == reason else replace(row, excluded=reason)
 
 
 def _across_parts(group: list[ClipRow]) -> dict[str, str]:

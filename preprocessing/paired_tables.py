@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ def pair_tables(tables: Mapping[str, FeatureTable]) -> PairedTables:
         paths = ", ".join(str(table.path) for table in tables.values())
         raise UserError(f"{paths}: no clip stands in all of them; write both from one data folder")
     rows = tuple(
-        PairedRow(**{**vars(row), "stream": "+".join(streams)})
+        PairedRow(**{**asdict(row), "stream": "+".join(streams)})
         for _, row, streams in known.values()
     )
     leading = next(iter(tables.values()))

@@ -77,26 +77,30 @@ class Shard:
     Attributes:
       sha256: of the whole file, as it was written.
       inputs: clip key -> state of what it was made from.
-      rows: cells of `clips.csv`.
+      rows: of `clips.csv`.
     """
 
     name: str
     num_bytes: int
     sha256: str
     inputs: dict[str, str]
-    rows: list[dict[str, Any]]
-    rejected: list[dict[str, str]]
+    rows: list[ClipRow]
+    rejected: list[Rejection]
 
     def write(self, path: Path) -> None:
         """Writes the index, with a digest of its own."""
-        storage.write_sealed_json(path, dataclasses.asdict(self))
+        rows = [row.as_cells() for row in self.rows]
+        storage.write_sealed_json(path, {**dataclasses.asdict(self), "rows": rows})
 
     @classmethod
     def read(cls, path: Path) -> Shard | None:
         """The index at `path`; None where it, or the shard beside it, is not what was written."""
         try:
-            shard = cls(**storage.read_sealed_json(path))
-        except (UserError, TypeError):
+            told = storage.read_sealed_json(path)
+            told["rows"] = [ClipRow.from_cells(_text(cells)) for cells in told["rows"]]
+            told["rejected"] = [Rejection(**cells) for cells in told["rejected"]]
+            shard = cls(**told)
+        except (UserError, TypeError, KeyError, ValueError):
             return None
         return shard if shard._is_held_by(path.with_name(shard.name)) else None
 
@@ -105,6 +109,10 @@ class Shard:
         if not file.is_file() or file.stat().st_size != self.num_bytes:
             return False
         return places.is_remote(file) or storage.file_sha256(file) == self.sha256
+
+
+def _text(cells: dict[str, Any]) -> dict[str, str]:
+    return {key: str(value) for key, value in cells.items()}
 
 
 def size_of_pieces(clips: Sequence[Clip]) -> int:
@@ -172,8 +180,8 @@ def prepare(piece: Piece, tell: Tell) -> Shard:
         num_bytes=writer.num_bytes,
         sha256=writer.sha256,
         inputs=input_states(piece.clips, piece.tracks),
-        rows=[row.as_cells() for row in rows],
-        rejected=[dataclasses.asdict(rejection) for rejection in rejected],
+        rows=rows,
+        rejected=rejected,
     )
     shard.write(path.with_suffix(".json"))
     return shard

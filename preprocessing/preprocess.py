@@ -168,10 +168,9 @@ def _free_numbers(kept: Sequence[Shard]) -> Iterator[int]:
 def _write_tables(
     out: Path, corpus: Any, inventory: Inventory, shards: list[Shard], num_prepared: int
 ) -> PreprocessResult:
-    rows = [ClipRow.from_cells(_text(cells)) for shard in shards for cells in shard.rows]
-    rows.sort(key=lambda row: row.id)
+    rows = sorted((row for shard in shards for row in shard.rows), key=lambda row: row.id)
     rejected = list(inventory.rejected)
-    rejected += [Rejection(**cells) for shard in shards for cells in shard.rejected]
+    rejected += [rejection for shard in shards for rejection in shard.rejected]
     rejected.sort(key=lambda rejection: rejection.path)
     storage.write_csv(
         out / data_folder.REJECTED, ("path", "reason"), map(dataclasses.asdict, rejected)
@@ -187,10 +186,6 @@ def _write_tables(
     return PreprocessResult(
         marked, tuple(rejected), splits, duplicates, inventory.left_out, num_prepared
     )
-
-
-def _text(cells: dict[str, Any]) -> dict[str, str]:
-    return {key: str(value) for key, value in cells.items()}
 
 
 def _rule(out: Path, rows: Sequence[ClipRow]) -> dict[str, Any]:

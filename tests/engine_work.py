@@ -10,8 +10,19 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import progress
-from engines.tasks import Died, Tell
+from engines.tasks import Died, Limits, Tell
 from errors import UserError
+
+# Each is reached by one of the faults below.
+LIMITS = Limits(step_s=1.5, memory_bytes=600 * 2**20)
+# Fault -> what is said of the process.
+DEATHS = (
+    ("die", "ended its process with code 7"),
+    ("kill", "ended its process by SIGSEGV"),
+    ("hang", "took longer than 1.5 s"),
+    ("spin", "took longer than 1.5 s"),
+    ("eat", "needs more than 0.59 GiB of memory"),
+)
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,7 @@ from engines.local import Local
 from engines.tasks import Engine, Limits
 from errors import UserError
 from tests.conftest import ROOT
-from tests.engine_work import Odd, work
-
-LIMITS = Limits(step_s=1.5, memory_bytes=600 * 2**20)
+from tests.engine_work import DEATHS, LIMITS, Odd, work
 
 
 def done(
@@ -56,16 +54,7 @@ def test_tasks_are_taken_as_fast_as_they_are_done() -> None:
     assert ended == 30
 
 
-@pytest.mark.parametrize(
-    ("fault", "reason"),
-    [
-        ("die", "ended its process with code 7"),
-        ("kill", "ended its process by SIGSEGV"),
-        ("hang", "took longer than 1.5 s"),
-        ("spin", "took longer than 1.5 s"),
-        ("eat", "needs more than 0.59 GiB of memory"),
-    ],
-)
+@pytest.mark.parametrize(("fault", "reason"), DEATHS)
 def test_a_death_is_told_and_the_rest_goes_on(fault: str, reason: str) -> None:
     given = [Odd("a"), Odd("b", faults={1: fault}), *(Odd(name) for name in "cdef")]
     limits = LIMITS if fault in ("hang", "spin") else replace(LIMITS, step_s=60)

@@ -203,6 +203,9 @@ def test_train_evaluate_export_and_predict_by_url(
     exported = f"s3://{BUCKET}/exports/face"
     assert models.run("export", "--run", run, "--out", exported) == EXIT_OK
     assert "1/saved_model.pb" in store.files("exports/face")
+    capsys.readouterr()
+    assert models.run("describe", exported, "--json") == EXIT_OK
+    assert json.loads(capsys.readouterr().out)["path"] == f"{exported}/1"
     puts = [path for method, path in store.asked if method == "PUT" and "/exports/" in path]
     assert puts[-1].startswith(f"/{BUCKET}/exports/face/1/saved_model.pb")
     film = next(iter(sorted(sample_source().rglob("*.mp4"))))

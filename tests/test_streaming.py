@@ -13,12 +13,9 @@ import psutil
 import pytest
 
 from engines.streaming import DeathError, Streaming
-from engines.tasks import Limits
 from errors import UserError
 from tests.conftest import ROOT
-from tests.engine_work import num_yielded, pieces, unending
-
-LIMITS = Limits(step_s=1.5, memory_bytes=600 * 2**20)
+from tests.engine_work import DEATHS, LIMITS, num_yielded, pieces, unending
 
 
 def test_pieces_come_in_order_and_of_any_number() -> None:
@@ -28,16 +25,7 @@ def test_pieces_come_in_order_and_of_any_number() -> None:
         assert list(process(pieces, 1000)) == list(range(1000))
 
 
-@pytest.mark.parametrize(
-    ("fault", "reason"),
-    [
-        ("die", "ended its process with code 7"),
-        ("kill", "ended its process by SIGSEGV"),
-        ("hang", "took longer than 1.5 s"),
-        ("spin", "took longer than 1.5 s"),
-        ("eat", "needs more than 0.59 GiB of memory"),
-    ],
-)
+@pytest.mark.parametrize(("fault", "reason"), DEATHS)
 def test_a_death_is_told_and_the_next_work_is_done(fault: str, reason: str) -> None:
     seen: list[int] = []
     # To fill memory takes its time on busy cores.
