@@ -123,6 +123,13 @@ def state(path: Path) -> str:
     return f"{facts['size']}/{next((facts[key] for key in tags if key in facts), '')}"
 
 
+def num_bytes(path: Path) -> int:
+    """Size of a file; 0 of one that is not there."""
+    if not is_remote(path):
+        return path.stat().st_size if path.exists() else 0
+    return int((_facts(path) or {"size": 0})["size"] or 0)
+
+
 def _facts(path: Path) -> dict[str, Any] | None:
     """What a store tells of a file; None of one that is not there."""
     remote: Any = path

@@ -138,9 +138,9 @@ def _sentences() -> Iterator[tuple[str, str, str, str]]:
                 yield "", LABELS_OF_MELD[emotion], speaker, row["Utterance"]
         return
     rng = np.random.default_rng(0)
-    for speaker in range(4):
+    for number in range(4):
         for label, telling in TELLING.items():
-            yield "", label, f"{speaker}", " ".join(rng.permutation(telling.split()))
+            yield "", label, f"{number}", " ".join(rng.permutation(telling.split()))
 
 
 def _resumed(place: Path, words: tuple[str, ...]) -> tuple[str, ...]:

@@ -208,6 +208,6 @@ def drawn_lengths_s(
     return lengths * (hours * 3600 / lengths.sum())
 
 
-def in_pieces(values: np.ndarray, clips_a_shard: int) -> np.ndarray:
-    """Sums over every so many recordings."""
-    return np.add.reduceat(values, np.arange(0, len(values), clips_a_shard))
+def in_pieces(values: np.ndarray, starts: Sequence[int]) -> np.ndarray:
+    """Sums over the recordings of each piece, which begins at one of `starts`."""
+    return np.add.reduceat(values, starts)

@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks import scale_model
 from benchmarks.scale_model import Machines, Outcome, Pieces
 from benchmarks.stage_cost import WHOLE
-from preprocessing.pieces import CLIPS_A_SHARD
+from preprocessing.shard_sizes import BYTES_A_SHARD, CLIPS_A_SHARD, starts_of_shards
 
 DAY_S = 86_400.0
 
@@ -24,7 +24,7 @@ class Plan:
     Attributes:
       kind: of recordings, as the stage costs name it.
       heads: clusters that work side by side, each with its own program and data folder.
-      clips_a_shard: as `preprocessing.pieces` has it.
+      clips_a_shard, mb_a_shard: at most; as `preprocessing.shard_sizes` has it.
       mean_length_s, length_spread: recordings are lognormal.
       speed_spread, slow_share: machines are lognormal about the measured one, some at half of that.
       failures: per 1,000 machine days.
@@ -38,6 +38,7 @@ class Plan:
     processes: int = 8
     heads: int = 100
     clips_a_shard: int = CLIPS_A_SHARD
+    mb_a_shard: float = BYTES_A_SHARD / 1e6
     mean_length_s: float = 600.0
     length_spread: float = 1.0
     speed_spread: float = 0.1
@@ -190,7 +191,9 @@ def _machines(plan: Plan, figures: Figures, rng: np.random.Generator) -> Machine
 def _pieces(plan: Plan, figures: Figures, rng: np.random.Generator) -> Pieces:
     hours = plan.hours / plan.heads
     lengths_s = scale_model.drawn_lengths_s(hours, plan.mean_length_s, plan.length_spread, rng)
-    lengths_h = scale_model.in_pieces(lengths_s, plan.clips_a_shard) / 3600
+    read_bytes = lengths_s / 3600 * figures.read_bytes
+    starts = starts_of_shards(read_bytes.tolist(), plan.clips_a_shard, plan.mb_a_shard * 1e6)
+    lengths_h = scale_model.in_pieces(lengths_s, starts) / 3600
     # Each process has its share of the network of its machine, or of the store, if that is less.
     process_bytes_s = min(
         plan.machine_gbit / plan.processes, plan.store_gbit / plan.nodes / plan.processes

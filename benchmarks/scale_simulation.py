@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,13 +18,11 @@ from benchmarks.cluster_speed import LOCAL, ONE_NODE, ONE_WORKER, RAY, TWO_NODES
 from benchmarks.scale_model import Machines, Pieces
 from benchmarks.scale_plan import Figures, Plan, Result, add_options, plan_of, simulate
 from benchmarks.stage_cost import WHOLE
-from preprocessing.clip import Clip
-from preprocessing.pieces import size_of_pieces
+from preprocessing.shard_sizes import most_clips
 
 QUICK_HOURS, QUICK_NODES, QUICK_HEADS = 2000.0, 20, 2
-SIZES, HEADS, SPOT_FAILURES = (16, 64, 512), (1, 10, 100), 1000.0
-# A recording for `size_of_pieces`, which asks whether it is a picture or a text.
-_CLIP = Clip(Path("a.mp4"), "a.mp4", "", "", "", "")
+# Megabytes of recordings a shard; the last is no limit but that of the clips.
+SIZES_MB, HEADS, SPOT_FAILURES = (64.0, 256.0, 1024.0, 1e9), (1, 10, 100), 1000.0
 ASSUMED = (
     "Failures: 6.5 per 1,000 machine days, as Kokolis et al. 2025 (HPCA) give for the worse of two"
     " clusters at Meta; 1,000 (one a day and machine) stands for machines that may be taken away at"
@@ -64,7 +61,7 @@ def foretold(measured: dict[str, Any]) -> list[tuple[str, float, float]]:
 
 def _spread_s(work_s: float, num_clips: int, workers: int) -> float:
     """Seconds of `workers` processes over so many equal clips in pieces."""
-    size = size_of_pieces([_CLIP] * num_clips)
+    size = most_clips(num_clips)
     sizes = [min(size, num_clips - start) for start in range(0, num_clips, size)]
     pieces = Pieces(np.array(sizes) * (work_s / num_clips), np.zeros(len(sizes)))
     return scale_model.simulate(pieces, Machines(np.ones(1), workers)).seconds
@@ -115,15 +112,15 @@ def variants(plan: Plan, figures: Figures, heads: Sequence[int]) -> list[tuple[s
     made = [("as assumed", plan, False)]
     made += [(f"{n} head{'s' * (n > 1)}", other(heads=n), False) for n in heads if n != plan.heads]
     for failures in (plan.failures, SPOT_FAILURES):
-        for size in SIZES:
-            if (size, failures) != (plan.clips_a_shard, plan.failures):
-                name = f"{size} clips a shard, {failures:g} failures"
-                made.append((name, other(clips_a_shard=size, failures=failures), False))
+        for size in SIZES_MB:
+            if (size, failures) != (plan.mb_a_shard, plan.failures):
+                told = f"{size:g} MB" if size < max(SIZES_MB) else f"{plan.clips_a_shard} clips"
+                name = f"{told} a shard, {failures:g} failures"
+                made.append((name, other(mb_a_shard=size, failures=failures), False))
     made += [
         ("no failures", other(failures=0.0), False),
         ("all machines alike", other(speed_spread=0.0, slow_share=0.0), False),
         ("longest first", plan, True),
-        ("16 clips a shard, longest first", other(clips_a_shard=16), True),
         ("a tenth of the store", other(store_gbit=plan.store_gbit / 10), False),
     ]
     return made

@@ -16,7 +16,8 @@ from benchmarks.inputs import MadeClip
 from engines.local import Local
 from engines.tasks import Limits
 from preprocessing.clip import Clip
-from preprocessing.pieces import Piece, prepare_all, size_of_pieces
+from preprocessing.pieces import Piece, prepare_all
+from preprocessing.shard_sizes import in_shards
 
 TARGET = 1.7
 
@@ -57,9 +58,9 @@ def measure(
 def _pieces(
     clips: Sequence[Clip], shards: Path, detector: str, weights: Path | None
 ) -> Iterator[Piece]:
-    settings, size = inputs.default_settings(detector), size_of_pieces(clips)
-    for number, start in enumerate(range(0, len(clips), size)):
-        yield Piece(shards, number, tuple(clips[start : start + size]), settings, weights)
+    settings = inputs.default_settings(detector)
+    for number, some in enumerate(in_shards(clips)):
+        yield Piece(shards, number, some, settings, weights)
 
 
 def _cpu_s() -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,7 @@ from preprocessing.data_folder import ClipRow
 from preprocessing.input_states import input_states
 from preprocessing.preparation import ClipPreparer, PreparationSettings
 from preprocessing.records import Record, ShardWriter
-from preprocessing.stills import is_still
 
-CLIPS_A_SHARD = 64
-STILLS_A_SHARD = 2048
-# Of a small corpus shards hold fewer, so that many processes have something to do.
-MIN_PIECES = 16
 # Stands for the key of a clip where a process ended before it came to one.
 BEFORE_CLIPS = ""
 
@@ -113,12 +108,6 @@ class Shard:
 
 def _text(cells: dict[str, Any]) -> dict[str, str]:
     return {key: str(value) for key, value in cells.items()}
-
-
-def size_of_pieces(clips: Sequence[Clip]) -> int:
-    """Clips a shard; of the whole corpus, so that it is the same when some are done already."""
-    small = bool(clips) and (clips[0].text_only or is_still(clips[0]))
-    return max(1, min(STILLS_A_SHARD if small else CLIPS_A_SHARD, -(-len(clips) // MIN_PIECES)))
 
 
 def prepare_all(

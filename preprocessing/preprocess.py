@@ -24,9 +24,10 @@ from preprocessing.clip import Clip, Inventory, Rejection
 from preprocessing.data_folder import ClipRow, Splits
 from preprocessing.duplicates import DuplicateReport, mark_duplicates
 from preprocessing.input_states import input_states
-from preprocessing.pieces import Piece, Shard, prepare_all, size_of_pieces
+from preprocessing.pieces import Piece, Shard, prepare_all
 from preprocessing.preparation import ClipPreparer, PreparationSettings
 from preprocessing.same_settings import require_same, settings_of
+from preprocessing.shard_sizes import in_shards
 from preprocessing.splits import DEFAULT_RULE, make_splits
 
 # A record of ten seconds takes a process one second or two, and half a gigabyte.
@@ -83,8 +84,7 @@ def preprocess(
         tracks = table.join(inventory.clips, file_name_pattern(corpus))
     _open_out(out, corpus, settings, overwrite)
     kept, missing = _what_is_missing(out, inventory.clips, tracks)
-    size = size_of_pieces(inventory.clips)
-    pieces = _pieces(out, missing, size, kept, settings, weights_dir, tracks)
+    pieces = _pieces(out, inventory.clips, missing, kept, settings, weights_dir, tracks)
     if missing:
         ClipPreparer(settings, weights_dir)  # fetches and checks weights once, not in every process
         try:
@@ -142,8 +142,8 @@ def _what_is_missing(
 
 def _pieces(
     out: Path,
+    every: Sequence[Clip],
     missing: Sequence[Clip],
-    size: int,
     kept: Sequence[Shard],
     settings: PreparationSettings,
     weights_dir: Path | None,
@@ -151,10 +151,13 @@ def _pieces(
 ) -> Iterator[Piece]:
     """What is missing in pieces, each with a number that no shard has."""
     numbers, job = _free_numbers(kept), uuid.uuid4().hex
-    for start in range(0, len(missing), size):
-        clips = tuple(missing[start : start + size])
-        own = {clip.key: tracks[clip.key] for clip in clips if clip.key in tracks}
-        yield Piece(out / data_folder.SHARDS, next(numbers), clips, settings, weights_dir, job, own)
+    wanted = {clip.key for clip in missing}
+    for shard in in_shards(every) if missing else ():
+        clips = tuple(clip for clip in shard if clip.key in wanted)
+        if clips:
+            own = {clip.key: tracks[clip.key] for clip in clips if clip.key in tracks}
+            place = out / data_folder.SHARDS
+            yield Piece(place, next(numbers), clips, settings, weights_dir, job, own)
 
 
 def _free_numbers(kept: Sequence[Shard]) -> Iterator[int]:

@@ -369,9 +369,9 @@ def test_a_shard_cut_short_is_noticed_and_mended(
 # Small shards, so that some are finished when the process ends early; slow enough to catch it.
 DRIVER = """
 import itertools, os, resource, signal, sys, time
-from preprocessing import pieces
+from preprocessing import pieces, shard_sizes
 import cli
-pieces.CLIPS_A_SHARD, pieces.MIN_PIECES = 6, 1
+shard_sizes.CLIPS_A_SHARD, shard_sizes.MIN_PIECES = 6, 1
 row, number = pieces._row, itertools.count()
 largest = int(os.environ["LARGEST"])
 # Without a limit it is interrupted behind the first shard, however late that is noticed.
@@ -393,8 +393,8 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def small_shards(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("preprocessing.pieces.CLIPS_A_SHARD", 6)
-    patch.setattr("preprocessing.pieces.MIN_PIECES", 1)
+    patch.setattr("preprocessing.shard_sizes.CLIPS_A_SHARD", 6)
+    patch.setattr("preprocessing.shard_sizes.MIN_PIECES", 1)
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import soundfile
 
 import cli
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED, EXIT_USAGE
-from preprocessing import pieces
+from preprocessing import shard_sizes
 from preprocessing.data_folder import DataFolder, open_data_folder
 from preprocessing.leaks import Seen, crossings
 from preprocessing.records import from_pcm, read_shard
@@ -131,8 +131,8 @@ def test_another_setting_is_refused_with_the_remedy(
 def test_any_number_of_workers_writes_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pieces, "CLIPS_A_SHARD", 8)
-    monkeypatch.setattr(pieces, "MIN_PIECES", 1)
+    monkeypatch.setattr(shard_sizes, "CLIPS_A_SHARD", 8)
+    monkeypatch.setattr(shard_sizes, "MIN_PIECES", 1)
     words = (*NONE, "--num-frames", "2", "--face-size", "32")
     for workers in "012":
         out = tmp_path / workers

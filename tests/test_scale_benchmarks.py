@@ -141,7 +141,8 @@ FIGURES = Figures(
 def plan(**more: Any) -> Plan:
     even: dict[str, Any] = {"speed_spread": 0.0, "slow_share": 0.0, "length_spread": 0.0}
     small: dict[str, Any] = {"hours": 800.0, "nodes": 10, "heads": 2, "failures": 0.0}
-    return Plan(**{**even, **small, "clips_a_shard": 3, "store_gbit": 1e6, **more})
+    shards: dict[str, Any] = {"clips_a_shard": 3, "mb_a_shard": 1e9}
+    return Plan(**{**even, **small, **shards, "store_gbit": 1e6, **more})
 
 
 def test_a_plan_without_chance_takes_work_over_processes() -> None:

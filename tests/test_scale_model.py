@@ -96,7 +96,7 @@ def test_drawn_lengths_and_speeds() -> None:
     rng = np.random.default_rng(0)
     lengths_s = drawn_lengths_s(100, 60, 1.0, rng)
     assert (len(lengths_s), lengths_s.sum()) == (6000, pytest.approx(360_000))
-    assert in_pieces(np.arange(5.0), 2).tolist() == [1, 5, 4]
+    assert in_pieces(np.arange(5.0), [0, 2, 4]).tolist() == [1, 5, 4]
     speeds = drawn_speeds(10_000, 0.0, 0.25, rng)
     assert set(speeds) == {0.5, 1.0}
     assert np.mean(speeds == 0.5) == pytest.approx(0.25, abs=0.02)
