@@ -2,8 +2,9 @@
 
 Files are mutated (`benchmarks.mutations`) from real recordings where `EMOTION_DATA` names them, and
 from a SYNTHETIC clip in every format. What a file leads to is told apart by its message, or roughly
-by how much was read of it; a mutant that leads to something new becomes a seed of further ones.
-That is guided by behaviour, not by the coverage of code. Exit code 1: the program died, or a file
+by how much was read of it; a mutant that leads to something new becomes a seed of further ones. Of
+tables, which code of our own reads, so does one that reaches a new line of it; media are read by
+libraries in C that no coverage is known of. Exit code 1: the program died, or a file
 was neither read nor rejected by name.
 """
 
@@ -21,7 +22,7 @@ import numpy as np
 
 import storage
 from benchmarks import hostile_runs, hostile_seeds, hostile_tables, inputs, mutations, report
-from benchmarks.hostile_runs import DIED, FINDINGS, UNNAMED, WAYS, Batch
+from benchmarks.hostile_runs import DIED, FINDINGS, UNNAMED, WAYS, Batch, Outcome
 from benchmarks.hostile_seeds import Seeds
 from engines.tasks import Limits
 
@@ -43,6 +44,7 @@ class Hunt:
       seeds: whole files, and mutants that led to something new.
       counts: kind -> way -> files.
       shapes: (kind, way, shape) -> the smallest file that led to it.
+      lines: kind -> lines of our own code that were reached, where they are watched.
       program_bytes, worker_bytes: the most memory of the program, and of a process of its.
     """
 
@@ -51,6 +53,7 @@ class Hunt:
     kinds: tuple[str, ...]
     counts: dict[str, Counter[str]] = field(default_factory=dict)
     shapes: dict[tuple[str, str, str], bytes] = field(default_factory=dict)
+    lines: dict[str, set[str]] = field(default_factory=dict)
     program_bytes: int = 0
     worker_bytes: int = 0
     wall_s: float = 0.0
@@ -73,13 +76,16 @@ class Hunt:
         for outcome in batch.outcomes:
             kind, data = made[outcome.name]
             self.counts.setdefault(kind, Counter())[outcome.way] += 1
-            self._learn(kind, (kind, outcome.way, outcome.shape), data)
+            self._learn(kind, outcome, data)
 
-    def _learn(self, kind: str, key: tuple[str, str, str], data: bytes) -> None:
-        known = self.shapes.get(key)
+    def _learn(self, kind: str, outcome: Outcome, data: bytes) -> None:
+        key = (kind, outcome.way, outcome.shape)
+        known, reached = self.shapes.get(key), self.lines.setdefault(kind, set())
+        is_new = known is None or not outcome.lines <= reached
         if known is None or len(data) < len(known):
             self.shapes[key] = data
-        if known is None and key[1] not in FINDINGS and len(data) <= LARGEST_SEED_BYTES:
+        reached |= outcome.lines
+        if is_new and outcome.way not in FINDINGS and len(data) <= LARGEST_SEED_BYTES:
             self.seeds[kind] = [*self.seeds[kind], data][:MOST_SEEDS]
 
     def save(self, folder: Path) -> None:
@@ -143,13 +149,15 @@ def watched_table(hunts: Sequence[tuple[str, Hunt]]) -> str:
         "ms a file",
         "most MiB of a process that reads",
         "most MiB of the program",
+        "lines of `preprocessing` reached",
     ]
     rows = []
     for program, one in hunts:
         count = sum(one.counts.values(), Counter()).total()
         watched = (one.worker_bytes, one.program_bytes)  # tables are read in a process of ours
         mib = [f"{value / 2**20:.0f}" if value else "" for value in watched]
-        rows.append([program, f"{one.wall_s / count * 1000:.0f}", *mib])
+        lines = len(set().union(*one.lines.values()))
+        rows.append([program, f"{one.wall_s / count * 1000:.0f}", *mib, str(lines or "")])
     return report.table(columns, rows)
 
 

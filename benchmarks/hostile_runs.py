@@ -39,11 +39,13 @@ class Outcome:
       way: one of `WAYS`.
       shape: what tells it from other outcomes: the message without names and numbers, or roughly
         how much was read.
+      lines: of the program's own code that it ran, "file:line", where that is watched.
     """
 
     name: str
     way: str
     shape: str
+    lines: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

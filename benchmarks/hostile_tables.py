@@ -1,30 +1,36 @@
 """Hostile tables: each is a source of its own, so `preprocess` is called once for each of them.
 
 All calls run in one guarded process through the command line's own `main`, which spares the start
-of a thousand programs; a table that ends that process has ended the program.
+of a thousand programs; a table that ends that process has ended the program. Tables are read by
+code of our own, so the lines of it that each one reaches are watched.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import os
 import shutil
+import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
 import soundfile
 
+import preprocessing
 from benchmarks.hostile_runs import DIED, READ, REJECTED, Batch, Outcome, Ran, shape_of
 from engines import tasks
 from engines.local import Local
 from engines.tasks import MAX_DEATHS, Died, Limits, Tell
 from storage import TEMPORARY_MARK
 
+WATCHED = Path(preprocessing.__file__).parent
 ENDINGS = {"manifest": "manifest.csv", "openface": "openface.csv", "fer2013": "fer2013.csv"}
 # Folder, name of the table in it, and what was said each time that it ended its process.
 Task = tuple[Path, str, tuple[str, ...]]
@@ -59,15 +65,46 @@ def _called(task: Task, tell: Tell) -> Outcome:
     out = folder / f"out-{os.getpid()}"
     err = io.StringIO()
     code: Any
+    lines_run: set[str] = set()
     try:
-        with contextlib.redirect_stderr(err), contextlib.redirect_stdout(io.StringIO()):
+        with (
+            contextlib.redirect_stderr(err),
+            contextlib.redirect_stdout(io.StringIO()),
+            watched_lines(lines_run),
+        ):
             code = cli.main(words(folder, name, out))
     except Exception:
         code = "".join(traceback.format_exc().splitlines()[-3:])
     left = [path for path in out.rglob("*") if TEMPORARY_MARK in path.name] if out.exists() else []
     shutil.rmtree(out, ignore_errors=True)
     lines = [line for line in err.getvalue().splitlines() if not line.startswith("preprocess: ")]
-    return _judged(folder, name, code, lines, len(left))
+    judged = _judged(folder, name, code, lines, len(left))
+    return dataclasses.replace(judged, lines=frozenset(lines_run))
+
+
+@contextlib.contextmanager
+def watched_lines(seen: set[str]) -> Iterator[None]:
+    """Adds "file:line" of every line of `preprocessing` that this thread runs to `seen`."""
+    known: dict[str, str] = {}
+
+    def name_of(path: str) -> str:
+        if path not in known:
+            inside = path.startswith(str(WATCHED))
+            known[path] = Path(path).relative_to(WATCHED).as_posix() if inside else ""
+        return known[path]
+
+    def trace(frame: FrameType, event: str, value: Any) -> Any:
+        if not (name := name_of(frame.f_code.co_filename)):
+            return None
+        seen.add(f"{name}:{frame.f_lineno}")
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
 
 
 def words(folder: Path, name: str, out: Path) -> list[str]:

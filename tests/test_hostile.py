@@ -158,6 +158,11 @@ def test_fresh_tables_are_read_or_refused(seeds: Seeds, tmp_path: Path) -> None:
         (tmp_path / names[-1]).write_bytes(mutations.mutant(rng, kind, seeds))
     batch = hostile_tables.run(tmp_path, names, LIMITS)
     assert {outcome.way for outcome in batch.outcomes} == {READ, REJECTED}
+    # Lines of our own code that a table reached tell it from others.
+    reached = [outcome.lines for outcome in batch.outcomes]
+    files = {line.partition(":")[0] for lines in reached for line in lines}
+    assert {"corpora/manifest.py", "openface.py", "preprocess.py"} <= files
+    assert len(set(reached)) > 10
 
 
 # === predict ===
