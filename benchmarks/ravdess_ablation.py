@@ -137,10 +137,10 @@ def _crossval(chosen: Any, name: str, variant: Variant) -> tuple[Any, list[dict[
 
 
 def _rows(done: dict[str, tuple[Any, list[dict[str, str]]]]) -> list[tuple[str, ...]]:
+    from modeling.checkpoints import load_model
     from modeling.crossval_scores import pooled_scores, uar_difference
     from modeling.run_folder import BEST
     from modeling.stream_model import NETWORK
-    from modeling.training import load_model
 
     base = done[BASE][1]
     rows: list[tuple[str, ...]] = []

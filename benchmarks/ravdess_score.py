@@ -110,8 +110,8 @@ def _neural(crossvals: list[tuple[Any, dict[str, Any]]]) -> list[tuple[str, ...]
 
 
 def _parameters(crossval: Any, stream: str = "") -> int:
+    from modeling.checkpoints import load_model
     from modeling.run_folder import BEST
-    from modeling.training import load_model
 
     fold = crossval.folds[0]
     run = crossval.part_run(fold, 0, stream) if stream else crossval.pair(fold, 0)

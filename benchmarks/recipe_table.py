@@ -49,11 +49,11 @@ def exported(exports: Path, run: Path) -> str:
 
 def row(run: Path, exports: Path) -> tuple[str, ...]:
     """One row of the table."""
-    from modeling import run_folder, training
+    from modeling import checkpoints, run_folder
     from modeling.stream_model import NETWORK
 
     info = run_folder.read_run(run)
-    model = training.load_model(run / run_folder.BEST)
+    model = checkpoints.load_model(run / run_folder.BEST)
     network = model.get_layer(NETWORK) if len(info.streams) == 1 else model
     with open(run / run_folder.HISTORY, newline="") as file:
         history = list(csv.DictReader(file))

@@ -127,7 +127,7 @@ def scored(name: str, part: Part, runs: Path, num_seeds: int) -> tuple[str, ...]
     import quiet
 
     quiet.import_tensorflow()
-    from modeling import run_folder, training
+    from modeling import checkpoints, run_folder
     from modeling.crossval_scores import pooled_scores
     from modeling.stream_model import NETWORK
 
@@ -140,7 +140,7 @@ def scored(name: str, part: Part, runs: Path, num_seeds: int) -> tuple[str, ...]
         with open(run / run_folder.HISTORY, newline="", encoding="utf-8") as file:
             seconds += [float(epoch["seconds"]) for epoch in csv.DictReader(file)]
     info = run_folder.read_run(run)
-    network = training.load_model(run / run_folder.BEST).get_layer(NETWORK)
+    network = checkpoints.load_model(run / run_folder.BEST).get_layer(NETWORK)
     found = pooled_scores(predictions, info.labels)
     return (
         f"`{name}`",

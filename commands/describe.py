@@ -139,10 +139,10 @@ def _run(path: Path) -> dict[str, Any]:
     if evaluation is not None:
         facts["evaluation"] = evaluation
     if info.finished:
-        from modeling import training
+        from modeling import checkpoints
         from modeling.inference import client_config
 
-        model = training.load_model(path / BEST)
+        model = checkpoints.load_model(path / BEST)
         facts |= {"parameters": model.count_params(), **_shapes(model.input, model.output)}
         late = (
             next((x for x in model.get_layer("fusion").layers if hasattr(x, "settings")), None)

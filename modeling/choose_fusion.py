@@ -14,7 +14,7 @@ import places
 import progress
 import registry
 import storage
-from modeling import calibration, metrics, run_folder, training
+from modeling import calibration, checkpoints, metrics, run_folder
 from modeling.fit_fusion import StreamOutputs, build_fusion, fit_fusion, fused_logits
 from modeling.fusions.best_stream import guesses_alone
 from modeling.recipes import Recipe
@@ -67,7 +67,7 @@ class Choice:
     """
 
     fusion: keras.Model
-    history: training.History
+    history: checkpoints.History
     note: str
 
 
@@ -95,7 +95,7 @@ def choose_fusion(
     names, watch, num_classes = outputs.names, outputs.watch, len(data.labels.labels)
     dims = {name: watch[f"{name}_embedding"].shape[-1] for name in names}
     rows = [_alone(name, watch) for name in names]
-    fitted: dict[str, tuple[keras.Model, training.History]] = {}
+    fitted: dict[str, tuple[keras.Model, checkpoints.History]] = {}
     tried = [name for name in registry.names("fusions") if name not in TOO_LARGE]
     progress.say(f"left out for their size: {', '.join(TOO_LARGE)} (--set fusion=NAME trains one)")
     for number, name in enumerate(tried):
@@ -134,7 +134,9 @@ def _alone(stream: str, watch: Arrays) -> Candidate:
     return Candidate(f"{stream} alone", score["uar"], score["wa"], _loss(logits, truth))
 
 
-def _scored(name: str, fusion: keras.Model, history: training.History, watch: Arrays) -> Candidate:
+def _scored(
+    name: str, fusion: keras.Model, history: checkpoints.History, watch: Arrays
+) -> Candidate:
     logits, truth = fused_logits(fusion, watch), watch["truth"]
     score = metrics.accuracies(truth, logits.argmax(axis=1))
     num_trained = sum(int(np.prod(v.shape)) for v in fusion.trainable_variables)

@@ -19,7 +19,7 @@ from data_augmentation.chain import keyed_rng
 from engines.here import Here
 from engines.tasks import Engine
 from errors import UserError
-from modeling import calibration, metrics, run_folder, training
+from modeling import calibration, checkpoints, metrics, run_folder, training
 from modeling.crossval import run_crossval
 from modeling.crossval_folds import Fold
 from modeling.crossval_pairs import PREDICTIONS, mark_done, options_of
@@ -309,14 +309,14 @@ def train_by_speaker(crossval: Crossval, fold: Fold, seed: int) -> None:
     train, watch = _batches(data, "train", *given, seed), _batches(data, "validation", *given)
     go_on = run_folder.begin(path, info, options.resume, overwrite=False)
     run_folder.write_split(path, data.folders)
-    model, history = built.whole, training.History(keep=recipe.keep)
+    model, history = built.whole, checkpoints.History(keep=recipe.keep)
     if go_on:
-        model, history = training.load_checkpoint(path / run_folder.LAST)
+        model, history = checkpoints.load_checkpoint(path / run_folder.LAST)
     else:
         _adapt(built.network, _batches(data, "train", *given))
     entry = model.get_layer(NETWORK)
     history = train_model(model, recipe, data, train, watch, options, history, entry)
-    best = training.load_model(path / run_folder.BEST).get_layer(NETWORK)
+    best = checkpoints.load_model(path / run_folder.BEST).get_layer(NETWORK)
     temperature = calibration.fit_temperature(*predict_logits(best, watch))
     _, log_prior = class_weights(data, recipe)
     info = finish(path, info, Calibration(temperature, log_prior), history)

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import log_softmax
 
 import registry
-from modeling import calibration, metrics, run_folder, training
+from modeling import calibration, checkpoints, metrics, run_folder
 from modeling.recipes import Recipe
 from modeling.stream_arrays import ArrayBatches, Arrays
 from modeling.train_run import TrainOptions, epoch_writer, train_model
@@ -55,7 +55,7 @@ def fit_fusion(
     data: TrainingData,
     outputs: StreamOutputs,
     options: TrainOptions,
-) -> tuple[keras.Model, training.History]:
+) -> tuple[keras.Model, checkpoints.History]:
     """Trains `fusion`, going on from a checkpoint in `options.out`; or calibrates it on validation.
 
     Args:
@@ -65,7 +65,7 @@ def fit_fusion(
       epochs.
     """
     names, train, watch = outputs.names, outputs.train, outputs.watch
-    history = training.History()
+    history = checkpoints.History()
     if not fusion.trainable_variables:
         _calibrate(fusion, names, watch)
         write = epoch_writer(options.out, history, recipe)
@@ -73,13 +73,13 @@ def fit_fusion(
         write(history.rows[0])
         return fusion, history
     if (options.out / run_folder.LAST).is_file():
-        fusion, history = training.load_checkpoint(options.out / run_folder.LAST)
+        fusion, history = checkpoints.load_checkpoint(options.out / run_folder.LAST)
         fusion = _alone(fusion)
     num_classes = len(data.labels.labels)
     batches = ArrayBatches(train, names, recipe, num_classes, options.seed)
     watched = ArrayBatches(watch, names, recipe, num_classes)
     history = train_model(fusion, recipe, data, batches, watched, options, history)
-    return _alone(training.load_model(options.out / run_folder.BEST)), history
+    return _alone(checkpoints.load_model(options.out / run_folder.BEST)), history
 
 
 def _alone(model: keras.Model) -> keras.Model:

@@ -7,7 +7,7 @@ import dataclasses
 import keras
 
 from errors import UserError
-from modeling import run_folder, training
+from modeling import checkpoints, run_folder
 from modeling.fit_fusion import build_fusion
 from modeling.fused_model import fused_model
 from modeling.recipes import Recipe
@@ -48,9 +48,9 @@ def fuse_unpaired(
     info = _info(recipe, infos, options)
     run_folder.begin(options.out, info, options.resume, options.overwrite)
     whole = fused_model(models, fusion)
-    training.save_model(whole, options.out / run_folder.BEST)
-    training.save_model(
-        whole, options.out / run_folder.LAST, dataclasses.asdict(training.History())
+    checkpoints.save_model(whole, options.out / run_folder.BEST)
+    checkpoints.save_model(
+        whole, options.out / run_folder.LAST, dataclasses.asdict(checkpoints.History())
     )
     done = dataclasses.replace(info, finished=True)
     run_folder.write_run(options.out, done)

@@ -10,7 +10,7 @@ from keras import layers, ops
 
 import registry
 from errors import UserError
-from modeling import run_folder, training
+from modeling import checkpoints, run_folder
 from modeling.features.front_end import AudioFrontEnd
 from modeling.fused_model import Present
 from modeling.fusions.presence import where_present
@@ -31,7 +31,7 @@ def load_run(path: Path) -> tuple[keras.Model, RunInfo]:
     if not info.finished:
         raise UserError(f"{path}: unfinished run; finish it with `train --resume` first")
     run_folder.label_set_of(info)
-    return training.load_model(path / run_folder.BEST), info
+    return checkpoints.load_model(path / run_folder.BEST), info
 
 
 def inference_model(model: keras.Model, info: RunInfo) -> keras.Model:

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import progress
 from errors import UserError
-from modeling import calibration, run_folder, training
+from modeling import calibration, checkpoints, run_folder
 from modeling.choose_fusion import AUTO, WITHOUT_PAIRS, choose_fusion, forget_candidates
 from modeling.fit_fusion import StreamOutputs, build_fusion, fit_fusion, fused_logits
 from modeling.fuse_unpaired import fuse_unpaired
@@ -60,7 +60,7 @@ def train_fusion(
     infos = read_stream_runs(runs)
     recipe = with_their_labels(recipe, infos)
     set_up(options.seed)
-    models = {s: training.load_model(path / run_folder.BEST) for s, path in runs.items()}
+    models = {s: checkpoints.load_model(path / run_folder.BEST) for s, path in runs.items()}
     folders = folders or common_folders(infos)
     if folders:
         return _fuse_paired(recipe, infos, models, folders, options)
@@ -101,8 +101,8 @@ def _fuse_paired(
         fusion, history = fit_fusion(recipe, fusion, data, outputs, options)
     temperature = calibration.fit_temperature(fused_logits(fusion, watch), watch["truth"])
     whole = fused_model(models, fusion)
-    training.save_model(whole, options.out / run_folder.BEST)
-    training.save_model(whole, options.out / run_folder.LAST, dataclasses.asdict(history))
+    checkpoints.save_model(whole, options.out / run_folder.BEST)
+    checkpoints.save_model(whole, options.out / run_folder.LAST, dataclasses.asdict(history))
     _, log_prior = class_weights(data, recipe)
     done = finish(options.out, info, Calibration(temperature, log_prior), history)
     forget_candidates(options.out)

@@ -16,7 +16,7 @@ import places
 import progress
 import storage
 from errors import UserError
-from modeling import plots, run_folder, training
+from modeling import checkpoints, plots, run_folder, training
 from modeling.recipes import Recipe
 from modeling.run_folder import Calibration, RunInfo
 from modeling.training_data import TrainingData, class_weights
@@ -102,9 +102,9 @@ def train_model(
     train: training.EpochBatches,
     watch: training.EpochBatches,
     options: TrainOptions,
-    history: training.History,
+    history: checkpoints.History,
     entry: keras.Model | None = None,
-) -> training.History:
+) -> checkpoints.History:
     """Trains epoch by epoch from where `history` ends, keeping the run folder up to date.
 
     Args:
@@ -134,7 +134,7 @@ def donor_of(run: Path, stream: str) -> keras.Model:
       UserError: no run, or a fusion without that stream.
     """
     earlier = run_folder.read_run(run)
-    donor = training.load_model(run / run_folder.BEST)
+    donor = checkpoints.load_model(run / run_folder.BEST)
     if len(earlier.streams) == 1:
         return donor
     if stream not in earlier.streams:
@@ -191,7 +191,7 @@ def copy_weights(run: Path, model: keras.Model, recipe: Recipe, labels: tuple[st
 
 
 def epoch_writer(
-    out: Path, history: training.History, recipe: Recipe
+    out: Path, history: checkpoints.History, recipe: Recipe
 ) -> Callable[[dict[str, Any]], None]:
     """Keeps table, curves and TensorBoard log of a run up to date.
 
@@ -234,18 +234,18 @@ def epoch_writer(
     return write
 
 
-def _marked(history: training.History) -> list[dict[str, Any]]:
+def _marked(history: checkpoints.History) -> list[dict[str, Any]]:
     """The rows with one best epoch: an earlier one was best only at its time."""
     best = history.best_epoch
     return [{**row, "best": row["epoch"] == best} for row in history.rows]
 
 
-def draw_curves(out: Path, history: training.History, recipe: Recipe) -> None:
+def draw_curves(out: Path, history: checkpoints.History, recipe: Recipe) -> None:
     """Draws loss and accuracy of the epochs so far."""
     plots.curves(_marked(history), out / run_folder.CURVES, f"{recipe.name}, {recipe.labels}")
 
 
-def finish(out: Path, info: RunInfo, fitted: Calibration, history: training.History) -> RunInfo:
+def finish(out: Path, info: RunInfo, fitted: Calibration, history: checkpoints.History) -> RunInfo:
     """Writes what is known only at the end."""
     draw_curves(out, history, info.recipe)
     row = next(row for row in history.rows if row["epoch"] == history.best_epoch)

@@ -15,7 +15,7 @@ import tensorflow as tf
 import places
 import registry
 from errors import UserError
-from modeling import calibration, run_folder, training
+from modeling import calibration, checkpoints, run_folder, training
 from modeling.feature_copies import FeatureCopies
 from modeling.features.front_end import FrontEnd, TextFrontEnd, samples_read
 from modeling.input_spec import InputSpec
@@ -86,9 +86,9 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
     go_on = run_folder.begin(options.out, info, options.resume, options.overwrite)
     run_folder.write_split(options.out, data.folders)
     _remove_cache(options.out)
-    history = training.History()
+    history = checkpoints.History()
     if go_on:
-        model, history = training.load_checkpoint(options.out / run_folder.LAST)
+        model, history = checkpoints.load_checkpoint(options.out / run_folder.LAST)
     elif options.init_from is None:
         _standardise(built.network, None if reading.features_only else built.front, reading)
     entry = model.get_layer(NETWORK) if reading.features_only else None
@@ -96,7 +96,7 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
         model, recipe, data, reading.train, reading.watch, options, history, entry
     )
     _remove_cache(options.out)
-    best = training.load_model(options.out / run_folder.BEST)
+    best = checkpoints.load_model(options.out / run_folder.BEST)
     fed = best.get_layer(NETWORK) if reading.features_only else best
     logits, truth = predict_logits(fed, reading.watch)
     _, log_prior = class_weights(data, recipe)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import time
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,18 +14,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-import places
 import progress
-import storage
 from data_augmentation.chain import keyed_rng
 from data_augmentation.spectrogram_transform import SpectrogramTransform
-from errors import UserError, from_os_error
-from modeling import distribution, metrics, sealed_zip
-from modeling.layers import know_all_layers
+from errors import UserError
+from modeling import distribution, metrics
+from modeling.checkpoints import History, save_model
 from modeling.pretrained import BASE
 from modeling.recipes import Recipe
 
-STATE_MEMBER = "affectstream/training.json"
 # Averaged weights reach back over this share of all steps at most.
 AVERAGED_SHARE = 0.1
 METRIC_COLUMNS = ("loss", "wa", "uar", "val_loss", "val_wa", "val_uar")
@@ -40,39 +35,6 @@ class EpochBatches(Protocol):
     @property
     def num_batches(self) -> int: ...
     def __call__(self, epoch: int = 0) -> Iterable[Any]: ...
-
-
-@dataclass
-class History:
-    """Epochs done so far, stored within `last.keras` so that the two cannot disagree.
-
-    Attributes:
-      rows: one dict of `COLUMNS` an epoch.
-      keep: "best" or "last", see `Recipe`.
-    """
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    keep: str = "best"
-
-    @property
-    def best_epoch(self) -> int | None:
-        """The epoch (from 1) with the highest validation UAR, the lower loss on a tie.
-
-        Where the last is kept, that one.
-        """
-        if not self.rows:
-            return None
-        if self.keep == "last":
-            return len(self.rows)
-        return int(max(self.rows, key=_quality)["epoch"])
-
-    @property
-    def epochs_since_best(self) -> int:
-        return len(self.rows) - (self.best_epoch or 0)
-
-
-def _quality(row: dict[str, Any]) -> tuple[float, float]:
-    return (row["val_uar"], -row["val_loss"])
 
 
 class Trainer:
@@ -304,76 +266,3 @@ def make_optimizer(recipe: Recipe, total_steps: int) -> keras.optimizers.Optimiz
     if keras.mixed_precision.dtype_policy().compute_dtype == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer
-
-
-# === Checkpoints ===
-
-
-def save_model(model: keras.Model, path: Path, state: dict[str, Any] | None = None) -> None:
-    """Writes a `.keras` file whole or not at all, with a checksum (`sealed_zip`).
-
-    Args:
-      state: training state, kept as a further member of the file beside the optimizer's; None
-        leaves both out, for a model that is only to be used.
-    """
-    if state is None:
-        model = keras.Model(model.input, model.output, name=model.name)  # the same layers, bare
-    with storage.replacing(path) as temporary:
-        model.save(temporary)
-        if state is not None:
-            with zipfile.ZipFile(temporary, "a") as archive:
-                archive.writestr(STATE_MEMBER, json.dumps(state))
-        sealed_zip.seal(temporary)
-
-
-def load_checkpoint(path: Path) -> tuple[keras.Model, History]:
-    """Model, optimizer and history as `save_model` left them.
-
-    Raises:
-      UserError: absent or damaged.
-    """
-    remedy = "begin the training anew with --overwrite"
-    with _whole(path, remedy) as file:
-        model = _loaded(path, file, remedy)
-        with zipfile.ZipFile(file) as archive:
-            return model, History(**json.loads(archive.read(STATE_MEMBER)))
-
-
-def load_model(path: Path, remedy: str = "train it again") -> keras.Model:
-    """Reads a `.keras` file, in Keras's safe mode.
-
-    Args:
-      remedy: what the user can do about a damaged one.
-    Raises:
-      UserError: absent or damaged.
-    """
-    with _whole(path, remedy) as file:
-        return _loaded(path, file, remedy)
-
-
-def _loaded(path: Path, file: Path, remedy: str) -> keras.Model:
-    """The model in `file`, a copy of `path` on this machine or itself."""
-    know_all_layers()
-    try:
-        return keras.saving.load_model(file)
-    except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: model cannot be read ({first}); {remedy}") from error
-
-
-@contextlib.contextmanager
-def _whole(path: Path, remedy: str) -> Iterator[Path]:
-    """Yields a `.keras` file where it can be read, fetched once and checked.
-
-    Raises:
-      UserError: absent or not as it was written; it says `remedy`.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: no such model; train it first")
-    try:
-        with places.local_copy(path) as file:
-            if why := sealed_zip.why_damaged(file):
-                raise UserError(f"{path}: model cannot be read ({why}); {remedy}")
-            yield file
-    except OSError as error:
-        raise from_os_error(error, path) from error

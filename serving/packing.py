@@ -77,7 +77,7 @@ def pack(
       UserError: no finished run, an occupied `out`, or probabilities that changed by more than
         0.01.
     """
-    from modeling import run_folder, training
+    from modeling import checkpoints, run_folder
     from modeling.inference import client_config, load_run
 
     model, info = load_run(run)
@@ -87,7 +87,7 @@ def pack(
     with storage.replacing(out) as temporary:
         temporary.mkdir()
         halve(run / run_folder.BEST, temporary / _MODEL)
-        after = answers_of(training.load_model(temporary / _MODEL), info)
+        after = answers_of(checkpoints.load_model(temporary / _MODEL), info)
         change = difference(answers_of(model, info), after)
         if not change <= TOLERANCE:
             raise UserError(

@@ -237,9 +237,9 @@ def save_arrays(path: Path, arrays: dict[str, Any]) -> None:
 
 def weights(path: Path) -> dict[str, np.ndarray]:
     """Every weight of a `.keras` file, the optimizer's too where it is in it."""
-    from modeling import training
+    from modeling import checkpoints
 
-    model = training.load_model(path)
+    model = checkpoints.load_model(path)
     found = {f"weight {i}": np.asarray(v) for i, v in enumerate(model.weights)}
     if getattr(model, "optimizer", None) is not None:
         adam = model.optimizer.variables

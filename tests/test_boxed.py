@@ -17,7 +17,7 @@ import soundfile
 
 from benchmarks import pretrained, robustness, training_runs
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
-from modeling import training
+from modeling import checkpoints
 from modeling.run_folder import read_run
 from serving import boxed, packing
 from tests.models import run, the_one_line, weights
@@ -76,7 +76,7 @@ def test_weights_are_halved(home: Path, fusion_run: Path) -> None:
     with h5py.File(io.BytesIO(content), "r") as file:
         file.visititems(note)
     assert kinds[2] == {"float16"} and kinds[1] == {"float32"}
-    read = training.load_model(small)
+    read = checkpoints.load_model(small)
     assert {str(v.dtype) for v in read.trainable_variables} == {"float32"}
     assert not getattr(read, "optimizer", None)
     theirs = weights(large)

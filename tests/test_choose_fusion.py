@@ -13,7 +13,7 @@ from scipy.special import softmax
 
 import registry
 from errors import EXIT_OK
-from modeling import choose_fusion, plots, train_fusion, training
+from modeling import checkpoints, choose_fusion, plots, train_fusion, training
 from modeling.choose_fusion import forget_candidates
 from modeling.fit_fusion import StreamOutputs, build_fusion, fit_fusion, fused_logits
 from modeling.metrics import accuracies
@@ -312,7 +312,7 @@ def test_auto_without_paired_data(
     assert "auto is calibrated_late here" in capfd.readouterr().err
     assert info.recipe.fusion == "calibrated_late"
     assert info.notes[0] == "fused without paired data"
-    whole = training.load_model(tmp_path / "run" / "best.keras")
+    whole = checkpoints.load_model(tmp_path / "run" / "best.keras")
     assert (
         whole.get_layer("fusion").get_layer("late").settings(("audio", "video"))["sharpness"] == 2
     )

@@ -11,7 +11,7 @@ import pytest
 
 import storage
 from errors import EXIT_NOTHING_DONE, EXIT_OK, UserError
-from modeling import run_folder, sealed_zip, training
+from modeling import checkpoints, run_folder, sealed_zip
 from tests import models
 from tests.models import the_one_line
 
@@ -74,7 +74,7 @@ def test_the_end_of_a_model_counts_too(run: Path, tmp_path: Path) -> None:
             content[place] ^= 1 << bit
             damaged.write_bytes(bytes(content))
             if not sealed_zip.why_damaged(damaged):  # then nothing but the seal is lost
-                training.load_model(damaged)
+                checkpoints.load_model(damaged)
                 assert content[: -71 - 2] == whole[: -71 - 2]
     for cut in (1, 10, 72, 100, len(whole) // 2, len(whole)):
         damaged.write_bytes(whole[:-cut])
@@ -90,13 +90,13 @@ def test_a_model_without_a_seal_is_judged_by_its_members(run: Path, tmp_path: Pa
         for name in given.namelist():
             copy.writestr(name, given.read(name))
     assert sealed_zip.why_damaged(bare) == ""
-    training.load_model(bare)
+    checkpoints.load_model(bare)
     content = bytearray(bare.read_bytes())
     content[len(content) // 2] ^= 1
     bare.write_bytes(bytes(content))
     assert "wrong CRC-32 of its member model.weights.h5" in sealed_zip.why_damaged(bare)
     with pytest.raises(UserError, match=r"bare\.keras: model cannot be read \(wrong CRC-32"):
-        training.load_model(bare)
+        checkpoints.load_model(bare)
 
 
 def test_any_flipped_bit_of_run_json_is_noticed_or_without_effect(run: Path) -> None:

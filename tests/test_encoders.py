@@ -12,11 +12,12 @@ import tensorflow as tf
 
 import registry
 from errors import UserError
+from modeling.checkpoints import load_model, save_model
 from modeling.input_spec import InputSpec
 from modeling.layers import know_all_layers
 from modeling.recipes import S2_AUDIO, S2_VIDEO, Recipe
 from modeling.stream_model import build_stream_model
-from modeling.training import Trainer, load_model, save_model
+from modeling.training import Trainer
 from tests import encoder_cases, models
 from tests.encoder_cases import CASES
 

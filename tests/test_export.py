@@ -15,8 +15,8 @@ from scipy.special import softmax
 
 import storage
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
+from modeling.checkpoints import load_model
 from modeling.inference import inference_model, load_run
-from modeling.training import load_model
 from serving import export as module
 from serving.export import TOLERANCE, check_equal, example_inputs, read_config
 from serving.export_folder import newest_version

@@ -12,9 +12,10 @@ import pytest
 import tensorflow as tf
 
 from errors import UserError
+from modeling.checkpoints import History, load_checkpoint
 from modeling.pretrained import BASE
 from modeling.recipes import S2_VIDEO, Recipe
-from modeling.training import History, Trainer, fit, load_checkpoint
+from modeling.training import Trainer, fit
 
 CLOUDS = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)
 LABELS = np.eye(2, dtype=np.float32)[(CLOUDS[:, 0] > 0).astype(int)]

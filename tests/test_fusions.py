@@ -13,7 +13,7 @@ from scipy.special import log_softmax, softmax
 
 import registry
 from errors import UserError
-from modeling.training import load_model, save_model
+from modeling.checkpoints import load_model, save_model
 
 FUSIONS = registry.names("fusions")
 STREAMS = ("audio", "video", "text")

@@ -11,11 +11,11 @@ import tensorflow as tf
 
 import registry
 from errors import UserError
+from modeling.checkpoints import load_model, save_model
 from modeling.encoders.resnet_asp import AttentiveStatistics, resnet_asp
 from modeling.input_spec import InputSpec
 from modeling.recipes import RESNET_ASP
 from modeling.stream_model import build_stream_model
-from modeling.training import load_model, save_model
 from tests.test_log_mel import TOLERANCE_DB, reference, signals
 
 SMALL = (32, 40, 1)

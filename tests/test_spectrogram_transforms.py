@@ -20,8 +20,9 @@ from data_augmentation.mix_style import MixStyle  # noqa: E402
 from data_augmentation.spectrogram_transform import SpectrogramTransform  # noqa: E402
 from data_augmentation.transform import Transform  # noqa: E402
 from data_augmentation.vtlp import Vtlp  # noqa: E402
+from modeling.checkpoints import save_model  # noqa: E402
 from modeling.recipes import RESNET_ASP  # noqa: E402
-from modeling.training import Trainer, save_model  # noqa: E402
+from modeling.training import Trainer  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -111,7 +112,7 @@ def test_saved_and_read_again_in_a_fresh_process(tmp_path: Path) -> None:
     save_model(model, tmp_path / "model.keras")
     told = [layer.get_config() for layer in model.layers[1:]]
     code = (
-        "import json, sys; from modeling.training import load_model;"
+        "import json, sys; from modeling.checkpoints import load_model;"
         "model = load_model(__import__('pathlib').Path(sys.argv[1]));"
         "print(json.dumps([layer.get_config() for layer in model.layers[1:]]))"
     )

@@ -13,7 +13,7 @@ from scipy.special import softmax
 
 import registry
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE
-from modeling.training import load_model
+from modeling.checkpoints import load_model
 from tests.models import (
     ALL,
     LABELS,

@@ -17,11 +17,11 @@ import tensorflow as tf
 from safetensors.numpy import load_file, save_file
 
 from errors import EXIT_NOTHING_DONE, UserError
+from modeling.checkpoints import load_model, save_model
 from modeling.input_spec import InputSpec
 from modeling.pretrained import BASE
 from modeling.recipes import S0_BERT, S3_DISTILBERT, Recipe
 from modeling.stream_model import StreamModel, build_stream_model
-from modeling.training import load_model, save_model
 from tests.models import records, run, the_one_line, write_data
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "i", "I", "feel", "good", "##ish", "!"]

@@ -12,13 +12,13 @@ import pytest
 import tensorflow as tf
 
 from errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_OK
+from modeling.checkpoints import load_model
 from modeling.encoders import bert
 from modeling.recipes import TEXT_CNN
 from modeling.stream_model import fitted_front_end
 from modeling.token_model import vocabulary_of
 from modeling.train_run import TrainOptions
 from modeling.train_stream import _reading
-from modeling.training import load_model
 from modeling.training_data import training_data
 from preprocessing.data_folder import DataFolder, open_data_folder
 from tests.models import (

@@ -14,9 +14,9 @@ import tensorflow as tf
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from errors import UserError
+from modeling.checkpoints import load_model, save_model
 from modeling.features.tfidf import TFIDF, Tfidf
 from modeling.input_spec import InputSpec
-from modeling.training import load_model, save_model
 
 NUM_REAL = 3000
 PARTS = (

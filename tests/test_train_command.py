@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from commands import paths
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
-from modeling import training
+from modeling import checkpoints, training
 from modeling.run_folder import git_revision, read_run
 from preprocessing.data_folder import open_data_folder
 from tests.models import (
@@ -105,12 +105,12 @@ def test_history_curves_and_tensorboard_tell_the_same(audio_run: Path) -> None:
 
 
 def test_best_is_the_best_epoch_and_is_small(video_run: Path) -> None:
-    best = training.load_model(video_run / "best.keras")
+    best = checkpoints.load_model(video_run / "best.keras")
     assert best.count_params() > 100_000
     # A model to use, without the two moments of each weight that Adam remembers.
     sizes = [(video_run / name).stat().st_size for name in ("best.keras", "last.keras")]
     assert sizes[0] < 0.4 * sizes[1]
-    _, kept = training.load_checkpoint(video_run / "last.keras")
+    _, kept = checkpoints.load_checkpoint(video_run / "last.keras")
     assert [str(row["val_uar"]) for row in kept.rows] == [
         row["val_uar"] for row in history(video_run)
     ]
@@ -197,7 +197,7 @@ def test_a_recipe_says_the_stream_and_two_folders_are_one(
     fused = info_of(joined)
     assert fused["notes"][0] == "fused without paired data"
     assert fused["train_seen"]["speakers"] == ["other/01", "toy/01", "toy/02"]
-    late = training.load_model(joined / "best.keras").get_layer("fusion").get_layer("late")
+    late = checkpoints.load_model(joined / "best.keras").get_layer("fusion").get_layer("late")
     told = late.settings(("audio", "video"))
     assert told["weight"] == {"audio": 0.5, "video": 0.5}
     assert told["sharpness"] == 2.0

@@ -18,10 +18,11 @@ import pytest
 import tensorflow as tf
 
 from errors import EXIT_INTERRUPTED, EXIT_OK, UserError
-from modeling import inputs, training
+from modeling import checkpoints, inputs, training
+from modeling.checkpoints import History, load_checkpoint, load_model
 from modeling.inputs import Batches
 from modeling.recipes import S2_AUDIO, S2_VIDEO, Recipe
-from modeling.training import History, Trainer, fit, load_checkpoint, load_model, make_optimizer
+from modeling.training import Trainer, fit, make_optimizer
 from tests.models import history, run, the_one_line, train, weights
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -337,16 +338,16 @@ def test_a_schedule_of_few_steps_reaches_its_rate(steps: int) -> None:
 
 def test_a_checkpoint_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "last.keras"
-    training.save_model(small(), path, {"rows": []})
+    checkpoints.save_model(small(), path, {"rows": []})
     before = path.read_bytes()
 
     def fails(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.zipfile.ZipFile, "writestr", fails)
+        patch.setattr(checkpoints.zipfile.ZipFile, "writestr", fails)
         with pytest.raises(UserError, match=r"last\.keras: disk full; free some space"):
-            training.save_model(small(), path, {"rows": []})
+            checkpoints.save_model(small(), path, {"rows": []})
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["last.keras"]
 
@@ -355,7 +356,7 @@ def test_damaged_and_absent_models_say_so(tmp_path: Path) -> None:
     path = tmp_path / "best.keras"
     with pytest.raises(UserError, match="no such model; train it first"):
         load_model(path)
-    training.save_model(small(), path)
+    checkpoints.save_model(small(), path)
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(UserError) as raised:
         load_model(path)

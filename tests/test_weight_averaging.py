@@ -12,9 +12,10 @@ import pytest
 import tensorflow as tf
 
 from errors import EXIT_INTERRUPTED, EXIT_OK, UserError
+from modeling.checkpoints import History, load_checkpoint, load_model
 from modeling.feature_copies import FeatureCopies
 from modeling.recipes import RESNET_ASP, S2_AUDIO, S2_VIDEO, Recipe
-from modeling.training import History, Trainer, fit, load_checkpoint, load_model
+from modeling.training import Trainer, fit
 from tests import models
 from tests.test_training import Points, Worsening, assert_same_run, recipe, small
 

@@ -13,9 +13,9 @@ import pytest
 import tensorflow as tf
 
 from errors import UserError
+from modeling.checkpoints import load_model, save_model
 from modeling.features.wordpieces import WORD_PIECES, WordPieces
 from modeling.input_spec import InputSpec
-from modeling.training import load_model, save_model
 
 SMALL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "i", "feel", "##ing", "##s", "good", "!"]
 PLAIN = [

@@ -11,10 +11,10 @@ import pytest
 import tensorflow as tf
 
 from errors import UserError
+from modeling.checkpoints import load_model, save_model
 from modeling.features.tokens import FitTokens
 from modeling.features.words import WORDS, WordTokens, standardise_words, words_of
 from modeling.input_spec import InputSpec
-from modeling.training import load_model, save_model
 
 LEARNT = ["the cat and the dog", "the cat ran!", "A dog? no"]
 HOSTILE = [
