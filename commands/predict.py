@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,19 +20,17 @@ from commands.engine_options import limit_options
 from commands.options import FiniteRange, NewFile, Place, require_apart
 from commands.prediction_report import plot as draw
 from commands.prediction_report import say
+from commands.questions import TEXT_SUFFIX, Question, files_of, questions_about
 from errors import (
     EXIT_NOTHING_DONE,
     EXIT_OK,
     EXIT_SOME_REJECTED,
     MediaError,
-    from_os_error,
 )
 
 if TYPE_CHECKING:
     from engines.streaming import Streaming
     from preprocessing.transcripts import Transcriber
-
-TEXT_SUFFIX = ".txt"
 
 
 @click.command("predict")
@@ -140,7 +138,7 @@ def command(
         raise click.UsageError(f"--hop-s {hop_s:g} must not be above --window-s {window_s:g}")
     if not inputs and text is None:
         raise click.UsageError("name a FILE or FOLDER, or --text")
-    files = list(_files(inputs))
+    files = list(files_of(inputs))
     if text is not None and len(files) > 1:
         raise click.UsageError(f"--text is what is said in one input, there are {len(files)}")
     lines = [path for path in files if path.suffix.lower() == TEXT_SUFFIX]
@@ -162,7 +160,9 @@ def command(
         questions: list[Question] = [(Path("text"), functools.partial(recognizer.read, str(text)))]
         if files:
             how = (face, window_s, hop_s, table, text, transcriber)
-            questions = [asked for path in files for asked in _questions(path, recognizer, how)]
+            questions = [
+                asked for path in files for asked in questions_about(path, recognizer, how)
+            ]
         is_one = len(files) == 1
         outputs = Outputs(as_json, csv_path, plot, annotate, is_one, abstain_below, smooth_s)
         rejected = _answer_all(questions, recognizer.labels, outputs, process)
@@ -191,9 +191,6 @@ def _loaded(model: Path, weights_dir: Path | None, process: Streaming | None) ->
     if process is not None:
         recognizer.read_in(process)
     return recognizer
-
-
-Question = tuple[Path, Callable[[], Any]]
 
 
 @dataclass(frozen=True)
@@ -283,50 +280,6 @@ def _transcriber(recogniser: str | None, language: str) -> Transcriber | None:
     transcriber = Transcriber(recogniser, language)
     transcriber.check()
     return transcriber
-
-
-def _questions(path: Path, recognizer: Any, how: tuple[Any, ...]) -> Iterator[Question]:
-    """What is asked about one input: the name of the answer, and the call that gives it."""
-    if path.suffix.lower() != TEXT_SUFFIX:
-        yield path, functools.partial(recognizer, path, *how)
-        return
-    try:
-        for name, line in _lines(path):
-            yield Path(name), functools.partial(recognizer.read, line, name)
-    except MediaError as error:
-        yield path, functools.partial(_raise, error)
-
-
-def _raise(error: Exception) -> None:
-    raise error
-
-
-def _lines(path: Path) -> list[tuple[str, str]]:
-    """Name and words of each line that is not blank.
-
-    Raises:
-      MediaError: absent, unreadable, not UTF-8, or without any words.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise MediaError(str(from_os_error(error, path))) from error
-    except UnicodeDecodeError as error:
-        raise MediaError(f"{path}: not UTF-8 text ({error.reason}); save it as UTF-8") from error
-    found = [(f"{path}:{n}", line) for n, line in enumerate(lines, start=1) if line.strip()]
-    if not found:
-        raise MediaError(f"{path}: no words in it; write one utterance a line")
-    return found
-
-
-def _files(inputs: tuple[Path, ...]) -> Iterator[Path]:
-    from preprocessing.corpora.media_files import media_files
-
-    for path in inputs:
-        if path.is_dir():
-            yield from media_files(path)
-        else:
-            yield path
 
 
 def _say_rejected(path: Path, error: Exception, as_json: bool) -> None:
