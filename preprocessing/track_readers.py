@@ -13,6 +13,9 @@ from preprocessing.frame_plan import plan_packets
 
 Look = Callable[[av.VideoFrame], Any]
 
+# Of planes PyAV 18 knows eight: of a ninth channel it would read whatever lies in memory there.
+_INTERLEAVED = "flt"
+
 # Decoders that take `skip_frame` anew with each packet; dav1d (AV1) reads it once, when it opens.
 _SKIPPING_DECODERS = frozenset(["h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"])
 
@@ -29,7 +32,7 @@ class AudioReader:
     ) -> None:
         self._rate = sample_rate_hz
         self._zero_s = zero_s
-        self._resampler = av.AudioResampler(format="fltp", rate=sample_rate_hz)
+        self._resampler = av.AudioResampler(format=_INTERLEAVED, rate=sample_rate_hz)
         self._kind: tuple[str, str, int] | None = None
         self._bounds = [(round(a * sample_rate_hz), round(b * sample_rate_hz)) for a, b in bounds_s]
         self._pieces: list[tuple[int, np.ndarray]] = []
@@ -67,13 +70,14 @@ class AudioReader:
             kind,
         ):  # joined files: mono goes on as stereo, or at another rate
             self.flush()
-            self._resampler = av.AudioResampler(format="fltp", rate=self._rate)
+            self._resampler = av.AudioResampler(format=_INTERLEAVED, rate=self._rate)
         self._kind = kind
         self._store(self._resampler.resample(frame))
 
     def _store(self, frames: list[av.AudioFrame]) -> None:
         for frame in frames:
-            samples = frame.to_ndarray().mean(axis=0, dtype=np.float32)
+            by_channel = frame.to_ndarray().reshape(-1, frame.layout.nb_channels).T
+            samples = by_channel.mean(axis=0, dtype=np.float32)
             self._pieces.append((self._position or 0, samples))
             self._position = (self._position or 0) + len(samples)
             self.num_samples += len(samples)

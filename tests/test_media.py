@@ -421,6 +421,19 @@ def test_stereo_is_the_mean_of_its_channels(tmp_path: Path) -> None:
     ).max() == pytest.approx(0.3, abs=1e-3)
 
 
+@pytest.mark.parametrize("rate_hz", [RATE_HZ, 44_100])
+@pytest.mark.parametrize("num_channels", [6, 9, 16, 64])
+def test_more_channels_than_a_frame_has_planes(
+    num_channels: int, rate_hz: int, tmp_path: Path
+) -> None:
+    """Microphone arrays; a mutated file with 37 channels had ended the process that read it."""
+    wave = tone(1.0, rate_hz, hz=500, peak=0.6)
+    shares = np.linspace(0, 1, num_channels, dtype=np.float32)
+    path = write_sound(tmp_path / "x.wav", wave[:, None] * shares, rate_hz, "FLOAT")
+    expected = tone(1.0, RATE_HZ, hz=500, peak=0.6) * shares.mean()
+    np.testing.assert_allclose(whole(path)[800:-800], expected[800:-800], atol=5e-3)
+
+
 @pytest.mark.parametrize(
     ("subtype", "step"),
     [("PCM_U8", 2**-7), ("PCM_16", 2**-15), ("PCM_24", 2**-20), ("PCM_32", 1e-6), ("FLOAT", 1e-7)],
