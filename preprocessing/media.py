@@ -19,7 +19,9 @@ from preprocessing.frame_plan import FrameSampling
 from preprocessing.plausible import require_filled, require_numbers, require_rate
 from preprocessing.track_readers import AudioReader, Look, VideoReader
 
-av.logging.set_level(av.logging.PANIC)
+# At any other level PyAV takes the interpreter's lock for a line that FFmpeg writes; where one of a
+# decoder's threads writes it while the decoder is being closed, both wait for ever.
+av.logging.set_level(None)
 
 # A file counts as truncated when its packets end this share before the stated end.
 TRUNCATION_TOLERANCE = 0.05
@@ -243,6 +245,20 @@ class MediaFile:
         Raises:
           MediaError: the file cannot be decoded.
         """
+        try:
+            yield from self._decoded(bounds_s, sample_rate_hz, sampling, look)
+        except av.error.FFmpegError as error:  # some are OSErrors, as of a disk that is full
+            raise MediaError(
+                f"{self.name}: cannot be decoded ({error.strerror}); convert or record it again"
+            ) from error
+
+    def _decoded(
+        self,
+        bounds_s: Sequence[tuple[float, float]],
+        sample_rate_hz: int,
+        sampling: FrameSampling | None,
+        look: Look,
+    ) -> Iterator[Tracks]:
         times_s = self._frame_times_s()
         if sampling is None or self._video is None:
             chosen = [np.zeros(0, np.int64) for _ in bounds_s]

@@ -168,10 +168,14 @@ class VideoReader:
     def _keep(self, frame: av.VideoFrame) -> None:
         index = self._display_index(frame.pts) if self._has_stamps else self._frames_seen
         self._frames_seen += 1
-        self.num_decoded += 1
         self._position = max(self._position, index)
         if index in self._wanted and index not in self._looked:
-            self._looked[index] = self._look(frame)
+            try:
+                self._looked[index] = self._look(frame)
+            except av.error.FFmpegError:  # its pixels are of a kind that cannot be converted
+                self.num_damaged += 1
+                return
+        self.num_decoded += 1
 
     def passed(self, index: int) -> bool:
         """Whether all wanted frames of a stretch have come by."""

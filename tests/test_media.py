@@ -525,6 +525,41 @@ def test_a_resampler_that_fails_at_the_end_costs_no_more_than_its_rest(
         list(media.tracks([(0.0, 0.5)], RATE_HZ, None, lambda frame: frame))
 
 
+@pytest.mark.parametrize("num_bad", [1, 1000])
+def test_frames_that_cannot_be_converted_are_passed_over(num_bad: int, video: Path) -> None:
+    """Damaged colour tags that libswscale refuses; the error is an OSError, as of a full disk."""
+    seen = []
+
+    def look(frame: av.VideoFrame) -> object:
+        seen.append(frame)
+        if len(seen) <= num_bad:
+            raise av.error.OSError(95, "Operation not supported")
+        return frame.pts
+
+    with MediaFile(video) as media:
+        (tracks,) = media.tracks([(0.0, 2.0)], RATE_HZ, FrameSampling("time", 4), look)
+    assert len(seen) == 4
+    assert len(tracks.frames) == max(0, 4 - num_bad)
+    assert tracks.waveform is not None
+
+
+def test_an_error_of_the_library_names_the_file(
+    video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise av.error.OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("preprocessing.media.AudioReader.flush", fails)
+    line = r"^\S+: cannot be decoded \(Operation not supported\); convert or record it again$"
+    with MediaFile(video) as media, pytest.raises(MediaError, match=line):
+        list(media.tracks([(0.0, media.info.duration_s + 1)], RATE_HZ, None))
+
+
+def test_lines_of_the_library_take_no_lock() -> None:
+    """With PyAV's own log a decoder that was being closed waited for ever; one file in 10,000."""
+    assert av.logging.get_level() is None
+
+
 def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
     path = tmp_path / "x.m4a"
     picture = av.VideoFrame.from_ndarray(numbered(3), format="rgb24")
