@@ -28,16 +28,21 @@ def native_talk_muted() -> Iterator[None]:
             os.close(kept)
 
 
-def import_tensorflow() -> None:
-    """Imports TensorFlow tuned and without its start-up talk; 6 s the first time, nothing later."""
-    if "tensorflow" in sys.modules:
-        return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+def tune() -> None:
+    """Sets how TensorFlow computes, as far as the user has not; to be called before its import."""
     # Off by default without AVX-512 VNNI; with it an AVX2 machine trains 1.8 times as fast.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     # With AVX-512 the oneDNN of TensorFlow 2.21 writes beyond what it allocated as it trains narrow
     # convolutions (`resnet-asp` at width 4 and 8, an AMD EPYC), and ends the process.
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow tuned and without its start-up talk; 6 s the first time, nothing later."""
+    if "tensorflow" in sys.modules:
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    tune()
     with native_talk_muted():
         import tensorflow
 

@@ -107,6 +107,21 @@ def open_container(path: Path) -> Any:
     return av.open(file, container_options=_CONTAINER_OPTIONS, metadata_errors="replace")
 
 
+@contextlib.contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Errors of the library name the file; some are OSErrors, as of a disk that is full.
+
+    Raises:
+      MediaError: in their place.
+    """
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        raise MediaError(
+            f"{name}: cannot be decoded ({error.strerror}); convert or record it again"
+        ) from error
+
+
 class MediaFile:
     """A recording opened for reading.
 
@@ -245,49 +260,36 @@ class MediaFile:
         Raises:
           MediaError: the file cannot be decoded.
         """
-        try:
-            yield from self._decoded(bounds_s, sample_rate_hz, sampling, look)
-        except av.error.FFmpegError as error:  # some are OSErrors, as of a disk that is full
-            raise MediaError(
-                f"{self.name}: cannot be decoded ({error.strerror}); convert or record it again"
-            ) from error
-
-    def _decoded(
-        self,
-        bounds_s: Sequence[tuple[float, float]],
-        sample_rate_hz: int,
-        sampling: FrameSampling | None,
-        look: Look,
-    ) -> Iterator[Tracks]:
-        times_s = self._frame_times_s()
-        if sampling is None or self._video is None:
-            chosen = [np.zeros(0, np.int64) for _ in bounds_s]
-        else:
-            chosen = [self._shown[i] for i in sampling.choose(times_s[self._shown], bounds_s)]
-        video = VideoReader(
-            self._video.codec_context if self._video is not None else None,
-            self._packet_order,
-            self._packet_keyframes,
-            self._has_pts,
-            chosen,
-            look,
-        )
-        audio = AudioReader(self._zero_s, sample_rate_hz, bounds_s)
-        done = 0
-        for packet in self._packets(bounds_s[0][0] if bounds_s else 0.0):
-            (video if packet.stream is self._video else audio).feed(packet)
-            while done < len(bounds_s) and self._passed(audio, video, done):
-                yield self._tracks(bounds_s[done], audio, video, done, times_s)
-                done += 1
-            if done == len(bounds_s):
-                return
-        audio.flush()
-        if done < len(bounds_s) and not video.num_decoded and not audio.num_samples:
-            raise MediaError(
-                f"{self.name}: nothing in it can be decoded; convert or record it again"
+        with _named(self.name):
+            times_s = self._frame_times_s()
+            if sampling is None or self._video is None:
+                chosen = [np.zeros(0, np.int64) for _ in bounds_s]
+            else:
+                chosen = [self._shown[i] for i in sampling.choose(times_s[self._shown], bounds_s)]
+            video = VideoReader(
+                self._video.codec_context if self._video is not None else None,
+                self._packet_order,
+                self._packet_keyframes,
+                self._has_pts,
+                chosen,
+                look,
             )
-        for index in range(done, len(bounds_s)):
-            yield self._tracks(bounds_s[index], audio, video, index, times_s)
+            audio = AudioReader(self._zero_s, sample_rate_hz, bounds_s)
+            done = 0
+            for packet in self._packets(bounds_s[0][0] if bounds_s else 0.0):
+                (video if packet.stream is self._video else audio).feed(packet)
+                while done < len(bounds_s) and self._passed(audio, video, done):
+                    yield self._tracks(bounds_s[done], audio, video, done, times_s)
+                    done += 1
+                if done == len(bounds_s):
+                    return
+            audio.flush()
+            if done < len(bounds_s) and not video.num_decoded and not audio.num_samples:
+                raise MediaError(
+                    f"{self.name}: nothing in it can be decoded; convert or record it again"
+                )
+            for index in range(done, len(bounds_s)):
+                yield self._tracks(bounds_s[index], audio, video, index, times_s)
 
     def _tracks(
         self,

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+import quiet
+
 # As `quiet.import_tensorflow` does: test modules import TensorFlow before anything of ours, and a
 # command in a process of its own must come to the same numbers to the last bit.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
+quiet.tune()
 
 ROOT = Path(__file__).resolve().parent.parent
 
