@@ -68,7 +68,7 @@ def measure(stream: str, data: Path, num_clips: int, num_epochs: int) -> tuple[l
     from modeling.inputs import Batches
     from modeling.part import Part
     from modeling.stream_model import build_stream_model
-    from modeling.train_stream import samples_looked_at
+    from modeling.train_network import samples_looked_at
     from modeling.training import Trainer
     from modeling.training_data import training_data
     from preprocessing.data_folder import open_data_folder

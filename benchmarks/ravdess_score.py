@@ -42,11 +42,15 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--folds", default="5")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--fusions", nargs="+", choices=FUSIONS, default=list(FUSIONS))
+    parser.add_argument("--workers", type=int, default=0, help="trainings at a time [default: 0]")
     chosen = parser.parse_args(words)
     machine = report.machine()
     with report.user_errors():
         crossvals = _crossvals(chosen)
-        rows = _neural(crossvals) + _classical(chosen, crossvals[0])
+        rows = _neural(crossvals)
+        if chosen.seeds > 1:
+            rows += _averaged(chosen, crossvals[0][0])
+        rows += _classical(chosen, crossvals[0])
     first = crossvals[0][1]
     revisions = ", ".join(sorted({pair["git_revision"] or "unknown" for pair in first["pairs"]}))
     note = (
@@ -69,9 +73,7 @@ def _crossvals(chosen: Any) -> list[tuple[Any, dict[str, Any]]]:
     import quiet
 
     quiet.import_tensorflow()
-    from modeling.crossval import run_crossval
     from modeling.crossval_plan import plan_crossval
-    from modeling.crossval_report import write_report
 
     data = open_data_folder(chosen.data)
     label = f"labels={LABELS}"
@@ -86,26 +88,67 @@ def _crossvals(chosen: Any) -> list[tuple[Any, dict[str, Any]]]:
         planned = plan_crossval(
             recipe, parts, data, chosen.folds, chosen.seeds, out, 2, parts_from=first
         )
-        done.append((planned, write_report(planned, run_crossval(planned))))
+        done.append((planned, _run(planned, chosen.workers)))
     return done
 
 
+def _run(planned: Any, workers: int) -> dict[str, Any]:
+    """Trains what is not trained yet; the numbers of the report."""
+    from commands.engine_options import engine_of
+    from modeling.crossval import run_crossval
+    from modeling.crossval_report import write_report
+
+    engine = engine_of("local", None, workers, default_workers=0)
+    return write_report(planned, run_crossval(planned, engine=engine))
+
+
+def _averaged(chosen: Any, first: Any) -> list[tuple[str, ...]]:
+    """The first fusion once more, each stream the average of all its seeds."""
+    from modeling.crossval_plan import plan_crossval
+
+    parts = [dataclasses.replace(part, members=chosen.seeds) for part in first.parts]
+    name = f"{first.out.name}-of-{chosen.seeds}"
+    planned = plan_crossval(
+        first.recipe,
+        parts,
+        first.data,
+        chosen.folds,
+        1,
+        chosen.runs / name,
+        2,
+        members_from=first.out,
+    )
+    numbers, behind = _run(planned, chosen.workers), f", {chosen.seeds} networks averaged"
+    told = f"both: {first.out.name}{behind}"
+    return _rows_alone(planned, numbers, behind) + _rows_of_fusion(planned, numbers, told)
+
+
 def _neural(crossvals: list[tuple[Any, dict[str, Any]]]) -> list[tuple[str, ...]]:
-    first, found = crossvals[0]
-    counts = {stream: _parameters(first, stream) for stream in first.streams}
-    names = {part.stream: part.name for part in first.parts}
-    rows = []
-    for one in found["of_streams"]:
-        if one["kind"] == "alone":
-            stream = one["stream"]
-            told = f"{stream}: `{names[stream]}`"
-            rows.append((told, f"{counts[stream]:,}", *scores.cells(one)))
+    """Each stream alone, then each fusion: given both, and given one only."""
+    rows = _rows_alone(*crossvals[0])
     for planned, numbers in crossvals:
-        told = f"both: {planned.out.name}"
-        rows.append((told, f"{_parameters(planned):,}", *scores.cells(numbers)))
-        for one in numbers["of_streams"]:
-            if one["kind"] == "only":
-                rows.append((f"{told}, {one['stream']} only", "", *scores.cells(one)))
+        rows += _rows_of_fusion(planned, numbers, f"both: {planned.out.name}")
+    return rows
+
+
+def _rows_alone(planned: Any, numbers: dict[str, Any], behind: str = "") -> list[tuple[str, ...]]:
+    names = {part.stream: part.name for part in planned.parts}
+    return [
+        (
+            f"{one['stream']}: `{names[one['stream']]}`{behind}",
+            f"{_parameters(planned, one['stream']):,}",
+            *scores.cells(one),
+        )
+        for one in numbers["of_streams"]
+        if one["kind"] == "alone"
+    ]
+
+
+def _rows_of_fusion(planned: Any, numbers: dict[str, Any], told: str) -> list[tuple[str, ...]]:
+    rows = [(told, f"{_parameters(planned):,}", *scores.cells(numbers))]
+    for one in numbers["of_streams"]:
+        if one["kind"] == "only":
+            rows.append((f"{told}, {one['stream']} only", "", *scores.cells(one)))
     return rows
 
 

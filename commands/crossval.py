@@ -68,6 +68,12 @@ LEAKS = ("random-split", "test-epoch", "speaker-norm", "all")
     help="Crossval folder of another fusion of the same streams, which are not trained again.",
 )
 @click.option(
+    "--members-from",
+    type=Place(),
+    help="Crossval folder of the same with one network each: with --set [STREAM.]members=N its"
+    " seeds, N at a time, are averaged and not trained again.",
+)
+@click.option(
     "--also-train",
     type=Place(),
     multiple=True,
@@ -93,6 +99,7 @@ def command(
     settings: tuple[str, ...],
     part_names: tuple[str, ...],
     parts_from: Path | None,
+    members_from: Path | None,
     also_train: tuple[Path, ...],
     leaks: tuple[str, ...],
     engine: str,
@@ -130,7 +137,16 @@ def command(
 
     out = out or paths.RUNS / f"crossval-{name}"
     crossval = plan_crossval(
-        recipe, parts, folder, folds, seeds, out, validation_speakers, parts_from, also
+        recipe,
+        parts,
+        folder,
+        folds,
+        seeds,
+        out,
+        validation_speakers,
+        parts_from,
+        also,
+        members_from,
     )
     kinds = choose_leaks(crossval, leaks)
     rows = run_crossval(crossval, engine=chosen)

@@ -62,6 +62,14 @@ from preprocessing.data_folder import DataFolder
     " that has such a part; `pretrained` is the model that comes with this program.",
 )
 @click.option(
+    "--member-run",
+    "member_runs",
+    type=Place(),
+    multiple=True,
+    help="With --set members=N: N finished runs of the same recipe, data and split, with seeds of"
+    " their own, which are averaged and not trained again.",
+)
+@click.option(
     "--distribute",
     type=click.Choice(["mirrored", "multi-worker"]),
     help="mirrored: all GPUs of this machine share each batch; multi-worker: one such process a"
@@ -93,6 +101,7 @@ def command(
     video_run: Path | None,
     text_run: Path | None,
     init_from: Path | None,
+    member_runs: tuple[Path, ...],
     distribute: str | None,
     resume: bool,
     overwrite: bool,
@@ -100,6 +109,8 @@ def command(
     allow_fixed_sentences: bool,
 ) -> int:
     """Trains one network a stream, or fuses trained streams.
+
+    `--set members=N` trains N networks, each with a seed of its own, and averages them into one.
 
     --data may also be a feature table that `features` wrote, for a recipe of those features.
 
@@ -120,6 +131,8 @@ def command(
     words = [f"{key}={value}" for key, value in given if value]
     own, of_parts = divided(settings, recipe)
     recipe = recipe.with_settings([*words, *own])
+    if member_runs and recipe.members == 1:
+        raise click.UsageError("--member-run goes with --set members=N")
     start = _start(init_from, stream, recipe)
     if stream == "fusion":
         of_all = PartOptions(out, seed, overwrite, allow_leak, init_from)
@@ -139,7 +152,14 @@ def command(
 
     with open_distribution(distribute) as member, member.folder(out, resume) as own_out:
         options = TrainOptions(
-            own_out, seed, resume, overwrite, allow_leak, start, allow_fixed_sentences
+            own_out,
+            seed,
+            resume,
+            overwrite,
+            allow_leak,
+            start,
+            allow_fixed_sentences,
+            member_runs=member_runs,
         )
         if stream == "fusion":
             info = train_fusion(recipe, runs, folders, options)

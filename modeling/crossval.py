@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,7 @@ def run_crossval(
 def _begin(crossval: Crossval) -> None:
     out, plan = crossval.out, crossval.plan
     _require_parts_from(crossval)
+    _require_members_from(crossval)
     storage.remove_leftovers(out)
     if not (out / PLAN).is_file():
         if out.is_dir() and any(out.iterdir()):
@@ -95,12 +97,45 @@ def _require_parts_from(crossval: Crossval) -> None:
     theirs = storage.read_sealed_json(other / PLAN, "run that crossval again", or_unsealed=True)
     if differing := _differing(theirs, crossval.plan, keys):
         raise UserError(f"--parts-from {other}: a crossval with another {' and '.join(differing)}")
-    for seed in range(crossval.num_seeds):
-        for fold in crossval.folds:
-            for stream in crossval.streams:
-                run = crossval.part_run(fold, seed, stream)
-                if not is_run(run) or not run_folder.read_run(run).finished:
-                    raise UserError(f"{run}: not trained to its end; finish that crossval first")
+    _require_finished(
+        crossval.part_run(fold, seed, stream)
+        for seed in range(crossval.num_seeds)
+        for fold in crossval.folds
+        for stream in crossval.streams
+    )
+
+
+def _require_members_from(crossval: Crossval) -> None:
+    """The other crossval trained each network that is averaged, on the same folds, to the end."""
+    other = crossval.members_from
+    if other is None:
+        return
+    if not (other / PLAN).is_file():
+        raise UserError(f"--members-from {other}: no crossval folder (no {PLAN})")
+    single = dataclasses.replace(
+        crossval,
+        recipe=dataclasses.replace(crossval.recipe, members=1),
+        parts=tuple(dataclasses.replace(part, members=1) for part in crossval.parts),
+    )
+    keys = ("parts" if crossval.parts else "recipe", "labels", "data", "folds", "also_train")
+    theirs = storage.read_sealed_json(other / PLAN, "run that crossval again", or_unsealed=True)
+    if differing := _differing(theirs, single.plan, keys):
+        raise UserError(
+            f"--members-from {other}: a crossval with another {' and '.join(differing)}"
+        )
+    _require_finished(
+        run
+        for seed in range(crossval.num_seeds)
+        for fold in crossval.folds
+        for stream in crossval.streams
+        for run in crossval.member_runs(fold, seed, stream)
+    )
+
+
+def _require_finished(runs: Iterable[Path]) -> None:
+    for run in runs:
+        if not is_run(run) or not run_folder.read_run(run).finished:
+            raise UserError(f"{run}: not trained to its end; finish that crossval first")
 
 
 def _do(todo: Sequence[PairTask], engine: Engine) -> None:

@@ -37,8 +37,8 @@ from modeling.stream_model import (
     build_stream_model,
     fitted_front_end,
 )
+from modeling.train_network import predict_logits, samples_looked_at
 from modeling.train_run import finish, new_run_info, set_up, train_model
-from modeling.train_stream import predict_logits, samples_looked_at
 from modeling.training_data import TrainingData, class_weights, training_data
 from preprocessing.data_folder import Splits
 from preprocessing.feature_table import FeatureTable
@@ -87,6 +87,8 @@ def choose_leaks(crossval: Crossval, words: Sequence[str]) -> tuple[str, ...]:
 def _why_not(crossval: Crossval, kind: str) -> str:
     """Why a kind cannot be shown, "" where it can."""
     recipe = crossval.recipe
+    if recipe.members > 1:
+        return f"of one network, it averages {recipe.members}; leave members out"
     if kind != SPEAKER_NORM:
         return ""
     if recipe.stream != "audio":

@@ -154,6 +154,7 @@ def options_of(crossval: Crossval, fold: Fold, seed: int, stream: str = "") -> T
         path,
         seed,
         resume=is_run(path) and not damage,
+        member_runs=crossval.member_runs(fold, seed, stream or crossval.recipe.stream),
         overwrite=bool(damage),
         allow_leak=bool(crossval.leak),
         allow_fixed_sentences=bool(stream),

@@ -32,6 +32,7 @@ class Crossval:
       num_seeds: seeds 0 to num_seeds - 1, each over all folds.
       rows: the clips that are scored: with a label of the set and a stream.
       parts_from: crossval folder of another fusion, whose trained streams are used.
+      members_from: crossval folder of the same with one member each, whose seeds are averaged.
       leak: the fault that is made on purpose, see `crossval_leaks`; "" for none.
       splits: with a leak, of each fold; empty takes those that the folds say.
       also: folders whose every clip trains the streams in each fold, and is never scored.
@@ -48,6 +49,7 @@ class Crossval:
     leak: str = ""
     splits: tuple[Splits, ...] = ()
     also: tuple[DataFolder, ...] = ()
+    members_from: Path | None = None
 
     @property
     def labels(self) -> LabelSet:
@@ -71,7 +73,7 @@ class Crossval:
 
     def pair(self, fold: Fold, seed: int) -> Path:
         """Run folder of one fold and seed."""
-        return self.out / f"fold-{fold.number}-seed-{seed}"
+        return self.out / _name(fold, seed)
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -81,8 +83,21 @@ class Crossval:
 
     def part_run(self, fold: Fold, seed: int, stream: str) -> Path:
         """Run folder of one stream of a fusion."""
-        name = f"{self.pair(fold, seed).name}-{stream}"
-        return (self.parts_from or self.out) / name
+        return (self.parts_from or self.out) / _name(fold, seed, stream)
+
+    def member_runs(self, fold: Fold, seed: int, stream: str) -> tuple[Path, ...]:
+        """Runs of `members_from` that are averaged to the model of a stream."""
+        recipe = next(one for one in (*self.parts, self.recipe) if one.stream == stream)
+        if self.members_from is None or recipe.members == 1:
+            return ()
+        named = stream if self.parts else ""
+        seeds = range(seed * recipe.members, (seed + 1) * recipe.members)
+        return tuple(self.members_from / _name(fold, one, named) for one in seeds)
+
+
+def _name(fold: Fold, seed: int, stream: str = "") -> str:
+    """Of a run folder; with the stream where it is one of several."""
+    return f"fold-{fold.number}-seed-{seed}" + (f"-{stream}" if stream else "")
 
 
 def plan_crossval(
@@ -95,6 +110,7 @@ def plan_crossval(
     num_validation: int | None = None,
     parts_from: Path | None = None,
     also: Sequence[DataFolder] = (),
+    members_from: Path | None = None,
 ) -> Crossval:
     """Chooses the clips and deals their speakers to folds; nothing is written yet.
 
@@ -103,6 +119,7 @@ def plan_crossval(
       folds: how many, or "loso"; `num_validation`: speakers that validate in each; see
         `make_folds`.
       also: folders that train only.
+      members_from: crossval folder whose seeds are averaged, see `Crossval`.
     Raises:
       UserError: no clip, no speakers, folds that cannot be, a fusion without its parts, or a
         folder that adds nothing or shows what `data` shows.
@@ -119,6 +136,8 @@ def plan_crossval(
     dealt = make_folds(rows, folds, data.path, num_validation)
     if parts_from is not None and not parts:
         raise UserError(f"--parts-from {parts_from}: of a fusion only; {recipe.name} is a stream")
+    if members_from is not None and all(one.members == 1 for one in (*parts, recipe)):
+        raise UserError(f"--members-from {members_from}: nothing is averaged; --set members=N")
     for folder in also:
         if not choose([folder], "all", labels, streams).all_rows:
             raise UserError(
@@ -136,6 +155,7 @@ def plan_crossval(
         tuple(rows),
         parts_from,
         also=tuple(map(_only_training, also)),
+        members_from=members_from,
     )
 
 

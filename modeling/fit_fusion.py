@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
-from scipy.special import log_softmax
 
 import registry
-from modeling import calibration, checkpoints, metrics, run_folder
+from modeling import checkpoints, run_folder
 from modeling.recipes import Recipe
 from modeling.stream_arrays import ArrayBatches, Arrays
-from modeling.train_run import TrainOptions, epoch_writer, train_model
+from modeling.train_run import TrainOptions, epoch_writer, row_without_epochs, train_model
 from modeling.training_data import TrainingData
 
 # Name of the whole model, in which the fusion is the layer FUSION; see `fused_model`.
@@ -69,7 +67,8 @@ def fit_fusion(
     if not fusion.trainable_variables:
         _calibrate(fusion, names, watch)
         write = epoch_writer(options.out, history, recipe)
-        history.rows.append(_row(fusion, train, watch))
+        made = ((fused_logits(fusion, part), part["truth"]) for part in (train, watch))
+        history.rows.append(row_without_epochs(*made))
         write(history.rows[0])
         return fusion, history
     if (options.out / run_folder.LAST).is_file():
@@ -101,15 +100,3 @@ def fused_logits(fusion: keras.Model, arrays: Arrays) -> np.ndarray:
     """(clips, classes) float32: what the fusion says to the outputs of the streams."""
     inputs = {name: value for name, value in arrays.items() if name != "truth"}
     return np.asarray(fusion(inputs, training=False)["logits"])
-
-
-def _row(fusion: keras.Model, train: Arrays, watch: Arrays) -> dict[str, Any]:
-    """The history of a fusion without epochs: one row."""
-    row: dict[str, Any] = {"epoch": 1, "best": True, "learning_rate": 0.0, "seconds": 0.0}
-    row["input_wait_share"] = 0.0
-    for prefix, arrays in (("", train), ("val_", watch)):
-        logits = fused_logits(fusion, arrays)
-        score = metrics.accuracies(arrays["truth"], logits.argmax(axis=1))
-        row[f"{prefix}loss"] = calibration.nll(log_softmax(logits, axis=1), arrays["truth"])
-        row |= {f"{prefix}{name}": value for name, value in score.items()}
-    return row

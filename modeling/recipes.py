@@ -17,6 +17,8 @@ _SETTINGS = ("encoder_settings", "features_settings", "fusion_settings")
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "cosine")
 KEPT = ("best", "last")
+# Of one model: more would not fit into memory, and gain nothing.
+MAX_MEMBERS = 20
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Recipe:
         schedule decides and validation is not looked at.
       freeze_epochs: first epochs in which pretrained parts do not learn; after them the whole
         network is fine-tuned at `fine_tune_rate` times the learning rate.
+      members: networks of a stream that are trained apart, each with a seed of its own, and whose
+        logits are averaged (Lakshminarayanan et al. 2017).
       parts: of a fusion, the recipes of its streams, trained first where no run is named.
       modality_dropout: share of training rows of a fusion in which one stream is hidden.
     """
@@ -72,6 +76,7 @@ class Recipe:
     keep: str = "best"
     freeze_epochs: int = 0
     fine_tune_rate: float = 0.1
+    members: int = 1
     parts: tuple[str, ...] = ()
 
     @property
@@ -164,6 +169,10 @@ class Recipe:
         ):
             if getattr(self, key) < 0:
                 raise UserError(f"{key}={getattr(self, key)}: must be 0 or more")
+        if not 1 <= self.members <= MAX_MEMBERS:
+            raise UserError(f"members={self.members}: must be 1 to {MAX_MEMBERS}")
+        if self.members > 1 and self.stream == "fusion":
+            raise UserError(f"members={self.members}: of a stream only; set STREAM.members")
         if self.weight_averaging >= 1:
             raise UserError(f"weight_averaging={self.weight_averaging}: must be below 1")
         if self.copies and self.stream != "audio":
@@ -400,9 +409,12 @@ RESNET_ASP = Recipe(
 RESNET_ASP_3X80 = dataclasses.replace(
     RESNET_ASP,
     name="resnet-asp-3x80",
-    source="`resnet-asp` over three resolutions, twice as many steps (`docs/results.md`, ablation)",
+    source="`resnet-asp` over three resolutions, its bands joined rather than averaged, twice as"
+    " many steps (`docs/results.md`, ablation)",
+    encoder_settings={"channels": "32,48,64,96", "bands": "joined"},
     features="speech_3x80",
     batch_size=16,
+    epochs=100,
 )
 
 TEXT_CNN = Recipe(

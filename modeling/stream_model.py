@@ -20,6 +20,8 @@ from modeling.pretrained import BASE, NO_WEIGHTS
 from modeling.recipes import Recipe
 
 NETWORK = "network"
+# Name of each network in one that averages several, before its number; of its run folder, too.
+MEMBER = "member-"
 STANDARDISE = "standardise"
 
 
@@ -59,7 +61,13 @@ def build_stream_model(
     front_end = front_end or fitted_front_end(recipe, texts)
     raw = spec.inputs(recipe.stream)
     features = front_end.connect(raw, spec)
-    network = _network(recipe, num_classes, features, front_end.standardise_axis)
+    axis = front_end.standardise_axis
+    if recipe.members == 1:
+        network = _network(recipe, num_classes, features, axis)
+    else:
+        names = [f"{MEMBER}{number}" for number in range(recipe.members)]
+        members = [_network(recipe, num_classes, features, axis, name) for name in names]
+        network = _averaged(members)
     _require_places(network, getattr(front_end, "max_tokens", 0), recipe)
     given = _named(features)
     front = keras.Model(raw, given, name="front")
@@ -90,8 +98,26 @@ def fitted_front_end(recipe: Recipe, texts: Sequence[str]) -> FrontEnd:
     return front_end.fitted(texts, recipe.pretrained)
 
 
+def _averaged(members: Sequence[keras.Model]) -> keras.Model:
+    """The mean of their logits, which makes the geometric mean of their probabilities; and their
+    embeddings side by side."""
+    inputs = {
+        name: keras.Input(given.shape[1:], name=name, dtype=given.dtype)
+        for name, given in members[0].input.items()
+    }
+    made = [member(inputs) for member in members]
+    logits = keras.layers.Average(name="logits")([one["logits"] for one in made])
+    join = keras.layers.Concatenate(name="embedding")
+    embedding = join([one["embedding"] for one in made])
+    return keras.Model(inputs, {"logits": logits, "embedding": embedding}, name=NETWORK)
+
+
 def _network(
-    recipe: Recipe, num_classes: int, features: Features, standardise_axis: Axes | None
+    recipe: Recipe,
+    num_classes: int,
+    features: Features,
+    standardise_axis: Axes | None,
+    name: str = NETWORK,
 ) -> keras.Model:
     shape = tuple(features.values.shape[1:])
     kind = "int32" if features.vocabulary_size else None
@@ -126,7 +152,7 @@ def _network(
         name: keras.layers.Activation("linear", dtype="float32", name=name)(outputs[name])
         for name in ("logits", "embedding")
     }
-    return keras.Model(inputs, named, name=NETWORK)
+    return keras.Model(inputs, named, name=name)
 
 
 def _require_places(network: keras.Model, num_tokens: int, recipe: Recipe) -> None:

@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+from scipy.special import log_softmax
 
 import places
 import progress
 import storage
 from errors import UserError
-from modeling import checkpoints, plots, run_folder, training
+from modeling import calibration, checkpoints, metrics, plots, run_folder, training
 from modeling.recipes import Recipe
 from modeling.run_folder import Calibration, RunInfo
+from modeling.stream_model import MEMBER, NETWORK
 from modeling.training_data import TrainingData, class_weights
 from preprocessing.leaks import crossings, require_disjoint
 
@@ -34,6 +37,8 @@ class TrainOptions:
 
     Attributes:
       init_from: run whose weights training starts from.
+      init_member: which network of that run, where it averages several.
+      member_runs: of a recipe of several members, finished runs that are taken as these.
       allow_fixed_sentences: train on words that say nothing about the label.
     """
 
@@ -44,6 +49,8 @@ class TrainOptions:
     allow_leak: bool = False
     init_from: Path | None = None
     allow_fixed_sentences: bool = False
+    init_member: int = 0
+    member_runs: tuple[Path, ...] = ()
 
 
 def set_up(seed: int) -> None:
@@ -145,6 +152,13 @@ def donor_of(run: Path, stream: str) -> keras.Model:
     return donor.get_layer(f"{stream}_stream")
 
 
+def _member_of(donor: keras.Model, number: int) -> keras.Model:
+    """One network of a model that averages several, another model as it is."""
+    network = donor.get_layer(NETWORK)
+    members = [layer for layer in network.layers if layer.name.startswith(MEMBER)]
+    return members[number % len(members)] if members else donor
+
+
 def recipe_to_take(run: Path, stream: str) -> str:
     """How to train what a run can be started from: its recipe and what was set of it, as typed."""
     earlier = run_folder.read_run(run)
@@ -159,18 +173,21 @@ def recipe_to_take(run: Path, stream: str) -> str:
     return " ".join(words)
 
 
-def copy_weights(run: Path, model: keras.Model, recipe: Recipe, labels: tuple[str, ...]) -> None:
+def copy_weights(
+    run: Path, model: keras.Model, recipe: Recipe, labels: tuple[str, ...], number: int = 0
+) -> None:
     """Starts `model` from the weights of a run; its head stays new where the classes are others.
 
     Args:
       run: of the same stream, or of a fusion that has it.
       recipe, labels: of `model`.
+      number: which network of the run, where it averages several.
 
     Raises:
       UserError: another stream or encoder.
     """
     earlier = run_folder.read_run(run)
-    donor = donor_of(run, recipe.stream)
+    donor = _member_of(donor_of(run, recipe.stream), number)
     # By place: Keras numbers the names of layers through all models of a process.
     theirs, ours = ([v for v in m.variables if "seed" not in v.path] for m in (donor, model))
     alike = [(a, b) for a, b in zip(theirs, ours, strict=False) if a.shape == b.shape]
@@ -238,6 +255,23 @@ def _marked(history: checkpoints.History) -> list[dict[str, Any]]:
     """The rows with one best epoch: an earlier one was best only at its time."""
     best = history.best_epoch
     return [{**row, "best": row["epoch"] == best} for row in history.rows]
+
+
+def row_without_epochs(
+    learnt: tuple[np.ndarray, np.ndarray], watched: tuple[np.ndarray, np.ndarray]
+) -> dict[str, Any]:
+    """The one row in the history of what is not trained by epochs.
+
+    Args:
+      learnt, watched: (clips, classes) logits and (clips,) truth of training and validation.
+    """
+    row: dict[str, Any] = {"epoch": 1, "best": True, "learning_rate": 0.0, "seconds": 0.0}
+    row["input_wait_share"] = 0.0
+    for prefix, (logits, truth) in (("", learnt), ("val_", watched)):
+        row[f"{prefix}loss"] = calibration.nll(log_softmax(logits, axis=1), truth)
+        score = metrics.accuracies(truth, logits.argmax(axis=1))
+        row |= {f"{prefix}{name}": value for name, value in score.items()}
+    return row
 
 
 def draw_curves(out: Path, history: checkpoints.History, recipe: Recipe) -> None:

@@ -1,72 +1,47 @@
-"""`train --stream audio|video|text`: data folders or feature tables -> a run folder."""
+"""`train --stream audio|video|text`: one network, or several that are averaged -> a run folder."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
-import numpy as np
-import tensorflow as tf
+from keras import layers
 
-import places
-import registry
+import progress
 from errors import UserError
-from modeling import calibration, checkpoints, run_folder, training
-from modeling.feature_copies import FeatureCopies
-from modeling.features.front_end import FrontEnd, TextFrontEnd, samples_read
+from modeling import calibration, checkpoints, run_folder
 from modeling.input_spec import InputSpec
-from modeling.inputs import Batches
 from modeling.recipes import Recipe
 from modeling.run_folder import Calibration, RunInfo
-from modeling.stream_arrays import is_of_tables, table_batches
-from modeling.stream_model import NETWORK, STANDARDISE, build_stream_model, fitted_front_end
+from modeling.stream_model import MEMBER, NETWORK, build_stream_model
+from modeling.train_network import front_end_for, predict_logits, reading_of, train_network
 from modeling.train_run import (
     TrainOptions,
-    copy_weights,
-    donor_of,
+    epoch_writer,
     finish,
     new_run_info,
-    recipe_to_take,
+    row_without_epochs,
     set_up,
-    train_model,
 )
-from modeling.training_data import TrainingData, class_weights, training_data
+from modeling.training_data import class_weights, training_data
 from preprocessing.data_folder import DataFolder
-from preprocessing.feature_table import FeatureTable
-
-CACHE = "cache"
-READ_BATCH = 32
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How training reads its data.
-
-    Attributes:
-      train: batches of the training part, shuffled and augmented.
-      watch: batches of the validation part, in order.
-      fitting: of the training part, in order and plain.
-      features_only: batches hold features, not raw inputs: the network is fed, not the whole.
-    """
-
-    train: training.EpochBatches
-    watch: training.EpochBatches
-    fitting: training.EpochBatches
-    features_only: bool = False
 
 
 def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOptions) -> RunInfo:
     """Trains one stream and writes its run folder.
+
+    A recipe of several members has each of them trained by itself, in OUT/member-0 and so on, with
+    seeds of their own; the run then holds the one model that averages them.
 
     Args:
       folders: prepared corpora, or feature tables with the columns of the recipe's features.
     Raises:
       UserError: bad data, settings or an occupied `options.out`; nothing already written is lost.
     """
+    if recipe.members == 1:
+        return train_network(recipe, folders, options)
     data = training_data(
         folders,
         recipe.labels,
@@ -76,184 +51,107 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
     )
     set_up(options.seed)
     spec = InputSpec.of(data.folders[0], recipe.stream)
-    front_end = _front_end(recipe, data, options)
+    front_end = front_end_for(recipe, data, options)
     built = build_stream_model(recipe, len(data.labels.labels), spec, front_end=front_end)
-    model = built.whole
     info = new_run_info(recipe, data, options, (recipe.stream,), dataclasses.asdict(spec))
-    if options.init_from is not None:
-        copy_weights(options.init_from, model, recipe, data.labels.labels)
-    reading = _reading(recipe, data, options, front_end, built.front)
-    go_on = run_folder.begin(options.out, info, options.resume, options.overwrite)
+    run_folder.begin(options.out, info, options.resume, options.overwrite)
     run_folder.write_split(options.out, data.folders)
-    _remove_cache(options.out)
-    history = checkpoints.History()
-    if go_on:
-        model, history = checkpoints.load_checkpoint(options.out / run_folder.LAST)
-    elif options.init_from is None:
-        _standardise(built.network, None if reading.features_only else built.front, reading)
-    entry = model.get_layer(NETWORK) if reading.features_only else None
-    history = train_model(
-        model, recipe, data, reading.train, reading.watch, options, history, entry
-    )
-    _remove_cache(options.out)
-    best = checkpoints.load_model(options.out / run_folder.BEST)
-    fed = best.get_layer(NETWORK) if reading.features_only else best
-    logits, truth = predict_logits(fed, reading.watch)
+    for number, run in enumerate(_trained_members(recipe, folders, options)):
+        member = checkpoints.load_model(run / run_folder.BEST).get_layer(NETWORK)
+        _take_weights(built.network.get_layer(f"{MEMBER}{number}"), member, run)
+    checkpoints.save_model(built.whole, options.out / run_folder.BEST)
+    reading = reading_of(recipe, data, options, front_end, built.front)
+    fed = built.network if reading.features_only else built.whole
+    learnt, watched = (predict_logits(fed, part) for part in (reading.fitting, reading.watch))
+    history = checkpoints.History([row_without_epochs(learnt, watched)])
+    epoch_writer(options.out, history, recipe)
     _, log_prior = class_weights(data, recipe)
-    fitted = Calibration(calibration.fit_temperature(logits, truth), log_prior)
+    fitted = Calibration(calibration.fit_temperature(*watched), log_prior)
     return finish(options.out, info, fitted, history)
 
 
-def _front_end(recipe: Recipe, data: TrainingData, options: TrainOptions) -> FrontEnd:
-    """Of words: with the vocabulary of the training part, or of the run that is started from."""
-    if options.init_from is not None and recipe.stream == "text":
-        donor = donor_of(options.init_from, recipe.stream)
-        try:
-            own: TextFrontEnd = dataclasses.replace(
-                registry.load("features", recipe.features), **recipe.features_settings
-            )
-            return own.taken_from(donor)
-        except ValueError as error:
-            raise UserError(
-                f"--init-from {options.init_from}: no run of features {recipe.features!r}; take its"
-                f" recipe ({recipe_to_take(options.init_from, recipe.stream)})"
-            ) from error
-    if recipe.stream == "text" and is_of_tables(data.parts["train"]):
-        return _of_origin(recipe, data.folders)
-    texts = [row.transcript for row in data.parts["train"].all_rows]
-    return fitted_front_end(recipe, texts if recipe.stream == "text" else ())
+def _trained_members(
+    recipe: Recipe, folders: Sequence[DataFolder], options: TrainOptions
+) -> list[Path]:
+    """Run folders of the members: those that are given, or trained now as far as they are not."""
+    single = dataclasses.replace(recipe, members=1)
+    if options.member_runs:
+        return _given_members(single, recipe.members, folders, options)
+    runs = []
+    for number in range(recipe.members):
+        out = options.out / f"{MEMBER}{number}"
+        runs.append(out)
+        is_begun = run_folder.is_run(out)
+        damage = run_folder.damage(out)
+        if damage:
+            progress.say(f"{damage}; trained anew")
+        elif is_begun and run_folder.read_run(out).finished:
+            continue
+        progress.say(f"network {number + 1} of {recipe.members}")
+        of_member = dataclasses.replace(
+            options,
+            out=out,
+            seed=options.seed * recipe.members + number,
+            resume=is_begun and not damage,
+            overwrite=bool(damage),
+            init_member=number,
+        )
+        train_network(single, folders, of_member)
+        keras.backend.clear_session()
+    return runs
 
 
-def _of_origin(recipe: Recipe, tables: Sequence[DataFolder]) -> FrontEnd:
-    """The front end of words that the tables were written with.
+def _given_members(
+    single: Recipe, count: int, folders: Sequence[DataFolder], options: TrainOptions
+) -> list[Path]:
+    """The runs that are given, held against what would be trained here.
 
     Raises:
-      UserError: unknown, or of another kind, or not the same for all tables.
+      UserError: too few or many, an unfinished one, one of another training, or the same twice.
     """
-    first = tables[0]
-    origin = first.origin if isinstance(first, FeatureTable) else {}
-    if origin.get("features") != recipe.features or "front_end" not in origin:
-        raise UserError(
-            f"{first.path}: what its columns stand for is not known (no {first.path.name}.json of"
-            f" features {recipe.features!r} beside it); write it with `features --features"
-            f" {recipe.features}`"
-        )
-    if any(getattr(table, "origin", {}) != origin for table in tables[1:]):
-        raise UserError(f"{first.path}: the tables were fitted apart; write one from all the data")
-    return registry.load("features", recipe.features).with_fields(origin["front_end"])
+    runs = list(options.member_runs)
+    if len(runs) != count:
+        raise UserError(f"--member-run: {len(runs)} for members={count}; give one for each")
+    wanted = run_folder.describe_data(tuple(folders))
+    seeds = set()
+    for run in runs:
+        info = run_folder.read_run(run)
+        if not info.finished:
+            raise UserError(f"{run}: unfinished run; finish it with `train --resume` first")
+        differing = {
+            "recipe": info.recipe != single,
+            "data": _digests(info.data) != _digests(wanted),
+        }
+        if names := [name for name, other in differing.items() if other]:
+            raise UserError(
+                f"{run}: trained with another {' and '.join(names)} than this model; name runs of"
+                " the same recipe and settings on the same data and split"
+            )
+        if info.seed in seeds:
+            raise UserError(
+                f"{run}: has seed {info.seed} like another of the runs; the same network twice adds"
+                " nothing, train it with another --seed"
+            )
+        seeds.add(info.seed)
+    return runs
 
 
-@functools.cache
-def _cache_folder(out: Path) -> Path:
-    """The run folder; of one in an object store, a folder of this machine."""
-    return places.work_folder(out)
+def _digests(data: Sequence[dict[str, object]]) -> list[tuple[object, object]]:
+    return [(one["digest"], one["split_digest"]) for one in data]
 
 
-def _remove_cache(out: Path) -> None:
-    """Removes decoded records kept on disk; half a cache of a killed run would stop the next."""
-    for path in _cache_folder(out).glob(f"{CACHE}*"):
-        path.unlink()
+def _take_weights(ours: keras.Model, theirs: keras.Model, run: Path) -> None:
+    """Copies a trained network into its place in the averaged one.
 
-
-# === Reading ===
-
-
-def _reading(
-    recipe: Recipe,
-    data: TrainingData,
-    options: TrainOptions,
-    front_end: FrontEnd,
-    front: keras.Model,
-) -> Reading:
-    if is_of_tables(data.parts["train"]):
-        return _of_tables(recipe, data, options.seed, front_end)
-    streams, max_samples = (recipe.stream,), samples_looked_at(recipe)
-    train, validation = data.parts["train"], data.parts["validation"]
-    if recipe.copies:
-        return _of_copies(recipe, data, options.seed, front)
-    watch_size = max(1, recipe.batch_size // (16 if recipe.stream == "video" else 1))
-    return Reading(
-        Batches(
-            train,
-            data.labels,
-            streams,
-            recipe.batch_size,
-            options.seed,
-            recipe.transforms,
-            recipe.frames_as_examples,
-            max_samples,
-            str(_cache_folder(options.out) / CACHE),
-        ),
-        Batches(validation, data.labels, streams, watch_size, max_samples=max_samples),
-        Batches(train, data.labels, streams, READ_BATCH, max_samples=max_samples),
-    )
-
-
-def _of_tables(recipe: Recipe, data: TrainingData, seed: int, front_end: FrontEnd) -> Reading:
-    if recipe.transforms or recipe.copies:
-        raise UserError(
-            f"transforms={recipe.transforms}, copies={recipe.copies}: they change recordings, a"
-            " feature table has none; leave them out (--set transforms= --set copies=0)"
-        )
-    train, validation = data.parts["train"], data.parts["validation"]
-    return Reading(
-        table_batches(train, data.labels, recipe, front_end, seed),
-        table_batches(validation, data.labels, recipe, front_end),
-        table_batches(train, data.labels, recipe, front_end),
-        features_only=True,
-    )
-
-
-def _of_copies(recipe: Recipe, data: TrainingData, seed: int, front: keras.Model) -> Reading:
-    """Features of augmented copies, made here once."""
-
-    def made(split: str, seed: int | None, copies: int) -> FeatureCopies:
-        part, max_samples = data.parts[split], samples_looked_at(recipe)
-        return FeatureCopies(part, data.labels, recipe, front, max_samples, seed, copies)
-
-    return Reading(
-        made("train", seed, recipe.copies),
-        made("validation", None, 1),
-        made("train", None, 1),
-        features_only=True,
-    )
-
-
-def samples_looked_at(recipe: Recipe) -> int | None:
-    """Sound behind this is never read by the model; None for another stream."""
-    if recipe.stream != "audio":
-        return None
-    return samples_read(registry.load("features", recipe.features))
-
-
-def _standardise(network: keras.Model, front: keras.Model | None, reading: Reading) -> None:
-    """Fits means and deviations on the training part, of what counts in each clip.
-
-    Args:
-      front: from raw inputs to features; None where features are read.
+    Raises:
+      UserError: the two are built differently (another vocabulary).
     """
-    if not any(layer.name == STANDARDISE for layer in network.layers):
-        return
-
-    def values() -> Iterator[tf.Tensor]:
-        for inputs, *_ in reading.fitting():
-            made = inputs if forward is None else forward(inputs)
-            whole = made["features"]
-            yield tf.boolean_mask(whole, made["mask"])[None] if "mask" in made else whole
-
-    forward = None
-    if front is not None:
-        forward = tf.function(lambda given: front(given, training=False), reduce_retracing=True)
-    network.get_layer(STANDARDISE).adapt(values())
-
-
-def predict_logits(
-    model: keras.Model, batches: training.EpochBatches
-) -> tuple[np.ndarray, np.ndarray]:
-    """(clips, classes) logits and (clips,) truth, in the order of reading."""
-    forward = tf.function(lambda inputs: model(inputs, training=False)["logits"])
-    logits, truth = [], []
-    for inputs, labels, _ in batches():
-        logits.append(forward(inputs).numpy())
-        truth.append(np.argmax(labels.numpy(), axis=1))
-    return np.concatenate(logits), np.concatenate(truth)
+    pairs = list(zip(ours.variables, theirs.variables, strict=False))
+    same = len(ours.variables) == len(theirs.variables)
+    if not same or any(a.shape != b.shape for a, b in pairs):
+        raise UserError(f"{run}: its network has another build; train it again (--overwrite)")
+    for our, their in pairs:
+        our.assign(their)
+    for layer in ours._flatten_layers():
+        if isinstance(layer, layers.Normalization):
+            layer.finalize_state()  # it computes with copies of its variables

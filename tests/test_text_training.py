@@ -17,8 +17,8 @@ from modeling.encoders import bert
 from modeling.recipes import TEXT_CNN
 from modeling.stream_model import fitted_front_end
 from modeling.token_model import vocabulary_of
+from modeling.train_network import reading_of
 from modeling.train_run import TrainOptions
-from modeling.train_stream import _reading
 from modeling.training_data import training_data
 from preprocessing.data_folder import DataFolder, open_data_folder
 from tests.models import (
@@ -231,7 +231,7 @@ def test_transforms_change_training_batches_only(text_data: Path, tmp_path: Path
     folder: DataFolder = open_data_folder(text_data)
     data = training_data([folder], "basic7", ("text",), allow_leak=False)
     front_end = fitted_front_end(recipe, ["any words"] * 2)
-    reading = _reading(recipe, data, TrainOptions(tmp_path), front_end, keras.Model())
+    reading = reading_of(recipe, data, TrainOptions(tmp_path), front_end, keras.Model())
     said = {split: [row.transcript for row in folder.part(split)] for split in ("train",)}
     said["validation"] = [row.transcript for row in folder.part("validation")]
     assert sorted(texts_of(reading.watch)) == sorted(said["validation"])

@@ -12,10 +12,12 @@ from modeling.encoders.batch_norm import MOMENTUM
 from modeling.encoders.input_shapes import require_picture
 from modeling.encoders.residual import normalised, residual_block
 
-# One row a stage: channels at width 16, stride over bands and over frames. None works at the stem's
-# resolution, where few channels on large maps would take half the time of training.
-STAGES = ((24, (2, 2)), (40, (2, 2)), (64, (2, 1)), (96, (1, 1)))
+# Of each stage over bands and over frames. None works at the stem's resolution, where few channels
+# on large maps would take half the time of training.
+STRIDES = ((2, 2), (2, 2), (2, 1), (1, 1))
 POOLINGS = ("attentive", "mean")
+BANDS = ("mean", "joined")
+JOINED_DIM = 128
 BASE_WIDTH = 16
 MIN_PX = 16
 ATTENTION_DIM = 64
@@ -50,6 +52,8 @@ def resnet_asp(
     width: int = BASE_WIDTH,
     dropout: float = 0.3,
     pooling: str = "attentive",
+    channels: str = "24,40,64,96",
+    bands: str = "mean",
 ) -> keras.Model:
     """Encoder of one spectrogram.
 
@@ -59,28 +63,53 @@ def resnet_asp(
       width: channels of the stem; the others grow with it.
       dropout: before the head.
       pooling: over time: "attentive" mean and deviation, or the plain "mean", of half the size.
+      channels: of the four stages at width 16. With AVX-512 multiples of 16 cost what the next
+        lower numbers do.
+      bands: before pooling over time: their "mean", which forgets at which pitch something was, or
+        "joined" by a dense layer of 8 x width as in x-vector networks.
     Returns:
-      Model from `features` to {"logits": (batch, classes), "embedding": (batch, 12 x width)};
-      257,591 parameters at (80, 301, 1), width 16 and 7 classes. With the plain mean 6 x width.
+      Model from `features` to {"logits": (batch, classes), "embedding": (batch, D)}; D is twice
+      what is pooled, with the plain mean as much. 257,591 parameters and D = 192 at (80, 301, 1),
+      width 16 and 7 classes.
     Raises:
-      UserError: features of another shape, or another `pooling`.
+      UserError: features of another shape, or another `pooling`, `channels` or `bands`.
     Source: He et al. 2016 (blocks), Okabe et al. 2018 (pooling).
     """
     require_picture("resnet_asp", input_shape, MIN_PX)
-    if pooling not in POOLINGS:
-        raise UserError(f"pooling={pooling}: must be {' or '.join(POOLINGS)}")
+    for key, value, known in (("pooling", pooling, POOLINGS), ("bands", bands, BANDS)):
+        if value not in known:
+            raise UserError(f"{key}={value}: must be {' or '.join(known)}")
+    of_stages = _numbers(channels)
     head = layers.Dense(num_classes, name="logits")
 
     # === Functional Model ===
     features = keras.Input(input_shape, name="features")
     x = layers.ReLU()(normalised(features, width, 5, (2, 2)))
-    for channels, stride in STAGES:
-        x = residual_block(x, channels * width // BASE_WIDTH, stride)
-    frames = ops.mean(x, axis=1)
+    for count, stride in zip(of_stages, STRIDES, strict=True):
+        x = residual_block(x, count * width // BASE_WIDTH, stride)
+    frames = (
+        ops.mean(x, axis=1) if bands == "mean" else _joined(x, JOINED_DIM * width // BASE_WIDTH)
+    )
     pooled = ops.mean(frames, axis=1) if pooling == "mean" else _attended(frames)
     embedding = layers.BatchNormalization(momentum=MOMENTUM, name="embedding")(pooled)
     logits = head(layers.Dropout(dropout)(embedding))
     return keras.Model(features, {"logits": logits, "embedding": embedding}, name="resnet_asp")
+
+
+def _numbers(channels: str) -> tuple[int, ...]:
+    """The channels of the stages, e.g. "24,40,64,96"."""
+    words = channels.split(",")
+    if len(words) != len(STRIDES) or not all(word.isdigit() and int(word) > 0 for word in words):
+        raise UserError(f"channels={channels}: must be {len(STRIDES)} numbers, as 24,40,64,96")
+    return tuple(map(int, words))
+
+
+def _joined(x: Any, dim: int) -> Any:
+    """(batch, bands, frames, channels) -> (batch, frames, dim)."""
+    _, bands, frames, channels = x.shape
+    x = layers.Reshape((frames, bands * channels))(layers.Permute((2, 1, 3))(x))
+    x = layers.Dense(dim, use_bias=False, name="bands")(x)
+    return layers.ReLU()(layers.BatchNormalization(momentum=MOMENTUM)(x))
 
 
 def _attended(frames: Any) -> Any:

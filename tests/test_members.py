@@ -1,0 +1,163 @@
+"""Several networks of one recipe, trained apart and averaged into one model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE
+from modeling import train_stream as module
+from modeling.checkpoints import load_model
+from modeling.run_folder import BEST, read_run
+from modeling.stream_model import MEMBER, NETWORK
+from tests import models
+
+RECIPE = ("--recipe", "resnet-asp", "--epochs", 1, "--batch-size", 7)
+SETTINGS = models.settings("width=4", "copies=1", "transforms=spec_augment")
+WORDS = (*RECIPE, *SETTINGS)
+
+
+def train(out: Path, data: Path, *words: object) -> int:
+    return models.run("train", *WORDS, "--data", data, "--out", out, *words)
+
+
+@pytest.fixture(scope="module")
+def seeds(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two single networks that differ in their seed."""
+    home = tmp_path_factory.mktemp("seeds")
+    runs = [home / f"seed-{seed}" for seed in (2, 3)]
+    for seed, run in zip((2, 3), runs, strict=True):
+        assert train(run, toy_data, "--seed", seed) == EXIT_OK
+    return runs
+
+
+@pytest.fixture(scope="module")
+def averaged(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("averaged") / "run"
+    assert train(out, toy_data, "--set", "members=2", "--seed", 1) == EXIT_OK
+    return out
+
+
+def given_to(model: keras.Model) -> dict[str, np.ndarray]:
+    sound = np.random.default_rng(0).normal(0, 0.1, (3, 40_000)).astype(np.float32)
+    return {"audio": sound, "audio_length": np.array([40_000, 30_000, 9_000], np.int32)}
+
+
+def logits(run: Path) -> np.ndarray:
+    model = load_model(run / BEST)
+    return np.asarray(model(given_to(model), training=False)["logits"])
+
+
+def test_its_logits_are_the_mean_of_those_of_its_members(averaged: Path) -> None:
+    members = [logits(averaged / f"{MEMBER}{number}") for number in (0, 1)]
+    assert np.abs(members[0] - members[1]).max() > 1e-3  # not one network twice
+    np.testing.assert_allclose(logits(averaged), np.mean(members, axis=0), atol=1e-5)
+    network = load_model(averaged / BEST).get_layer(NETWORK)
+    single = load_model(averaged / f"{MEMBER}0" / BEST).get_layer(NETWORK)
+    assert network.count_params() == 2 * single.count_params()
+    assert network.output["embedding"].shape[1] == 2 * single.output["embedding"].shape[1]
+
+
+def test_each_member_is_what_its_seed_alone_gives(averaged: Path, seeds: list[Path]) -> None:
+    for number, alone in enumerate(seeds):  # seed 1 of two members: seeds 2 and 3
+        member = averaged / f"{MEMBER}{number}"
+        assert read_run(member).seed == read_run(alone).seed
+        np.testing.assert_array_equal(logits(member), logits(alone))
+
+
+def test_finished_runs_are_taken_and_nothing_is_trained(
+    averaged: Path,
+    seeds: list[Path],
+    toy_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("a network was trained")
+
+    monkeypatch.setattr(module, "train_network", never)
+    words = [word for run in seeds for word in ("--member-run", run)]
+    assert train(tmp_path / "run", toy_data, "--set", "members=2", *words) == EXIT_OK
+    np.testing.assert_array_equal(logits(tmp_path / "run"), logits(averaged))
+    ours, theirs = read_run(tmp_path / "run"), read_run(averaged)
+    assert ours.calibration == theirs.calibration
+    assert ours.scores == theirs.scores
+
+
+def test_a_killed_training_goes_on_behind_its_last_member(
+    averaged: Path, toy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = module.train_network
+    trained: list[Path] = []
+
+    def counted(recipe: Any, folders: Any, options: Any) -> Any:
+        trained.append(options.out)
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        return whole(recipe, folders, options)
+
+    out = tmp_path / "run"
+    words = ("--set", "members=2", "--seed", 1)
+    monkeypatch.setattr(module, "train_network", counted)
+    assert train(out, toy_data, *words) == 130
+    assert not read_run(out).finished and read_run(out / f"{MEMBER}0").finished
+    assert train(out, toy_data, *words, "--resume") == EXIT_OK
+    assert [path.name for path in trained] == ["member-0", "member-1", "member-1"]
+    np.testing.assert_array_equal(logits(out), logits(averaged))
+
+
+def test_members_that_do_not_belong_together_are_refused(
+    seeds: list[Path], toy_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refused(*words: object, code: int = EXIT_NOTHING_DONE) -> str:
+        capfd.readouterr()
+        assert train(tmp_path / "run", toy_data, *words) == code
+        shutil.rmtree(tmp_path / "run", ignore_errors=True)
+        return capfd.readouterr().err
+
+    first, second = seeds
+    two = ("--set", "members=2", "--member-run", first, "--member-run")
+    assert "goes with --set members=N" in refused("--member-run", first, code=EXIT_USAGE)
+    assert "--member-run: 1 for members=2" in refused(*two[:-1])
+    assert "has seed 2 like another" in refused(*two, first)
+    assert "another recipe than this model" in refused(*two, second, "--set", "dropout=0.1")
+    assert "unfinished" not in refused(*two, tmp_path) and "not a run folder" in refused(
+        *two, tmp_path
+    )
+    begun = tmp_path / "begun"
+    shutil.copytree(second, begun)
+    told = json.loads((begun / "run.json").read_text())
+    (begun / "run.json").write_text(json.dumps({**told["content"], "finished": False}))
+    assert "unfinished run" in refused(*two, begun)
+    assert "must be 1 to 20" in refused("--set", "members=0")
+
+
+def test_each_member_starts_from_its_own(
+    averaged: Path, toy_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--set", "members=2", "--init-from", averaged, "--set", "learning_rate=1e-9")
+    assert train(tmp_path / "run", toy_data, *words) == EXIT_OK
+    assert "tensors copied" in capfd.readouterr().err
+    for number in (0, 1):
+        ours, theirs = (
+            load_model(run / f"{MEMBER}{number}" / BEST).get_layer(NETWORK)
+            for run in (tmp_path / "run", averaged)
+        )
+        for our, their in zip(ours.trainable_variables, theirs.trainable_variables, strict=True):
+            np.testing.assert_allclose(our.numpy(), their.numpy(), atol=1e-5)
+
+
+def test_it_is_evaluated_fused_and_exported_like_any_other(
+    averaged: Path, video_run: Path, toy_data: Path, tmp_path: Path
+) -> None:
+    assert models.run("evaluate", "--run", averaged, "--data", toy_data) == EXIT_OK
+    streams = ("--audio-run", averaged, "--video-run", video_run)
+    fused = tmp_path / "fused"
+    assert models.train(fused, *streams, stream="fusion", data=toy_data) == EXIT_OK
+    assert models.run("export", "--run", fused, "--out", tmp_path / "export") == EXIT_OK
