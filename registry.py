@@ -666,11 +666,11 @@ TABLE: dict[str, dict[str, Entry]] = {
         ),
         "resnet-asp-3x80": Entry(
             "modeling.recipes:RESNET_ASP_3X80",
-            "resnet-asp over log-mels of three windows, in smaller batches",
+            "resnet-asp over log-mels of three windows, bands joined, in smaller batches",
             "",
             "He et al. 2016; Okabe et al. 2018",
             "audio",
-            parameters="258,391",
+            parameters="347,895",
             shape="80 x 301 x 3",
         ),
         "resnet-face": Entry(

@@ -49,7 +49,7 @@ def main(words: Sequence[str] | None = None) -> int:
         crossvals = _crossvals(chosen)
         rows = _neural(crossvals)
         if chosen.seeds > 1:
-            rows += _averaged(chosen, crossvals[0][0])
+            rows += _neural([_averaged(chosen, crossvals[0][0])])
         rows += _classical(chosen, crossvals[0])
     first = crossvals[0][1]
     revisions = ", ".join(sorted({pair["git_revision"] or "unknown" for pair in first["pairs"]}))
@@ -102,54 +102,38 @@ def _run(planned: Any, workers: int) -> dict[str, Any]:
     return write_report(planned, run_crossval(planned, engine=engine))
 
 
-def _averaged(chosen: Any, first: Any) -> list[tuple[str, ...]]:
+def _averaged(chosen: Any, first: Any) -> tuple[Any, dict[str, Any]]:
     """The first fusion once more, each stream the average of all its seeds."""
     from modeling.crossval_plan import plan_crossval
 
     parts = [dataclasses.replace(part, members=chosen.seeds) for part in first.parts]
-    name = f"{first.out.name}-of-{chosen.seeds}"
-    planned = plan_crossval(
-        first.recipe,
-        parts,
-        first.data,
-        chosen.folds,
-        1,
-        chosen.runs / name,
-        2,
-        members_from=first.out,
-    )
-    numbers, behind = _run(planned, chosen.workers), f", {chosen.seeds} networks averaged"
-    told = f"both: {first.out.name}{behind}"
-    return _rows_alone(planned, numbers, behind) + _rows_of_fusion(planned, numbers, told)
+    out = chosen.runs / f"{first.out.name}-of-{chosen.seeds}"
+    given = (first.recipe, parts, first.data, chosen.folds)
+    planned = plan_crossval(*given, 1, out, 2, members_from=first.out)
+    return planned, _run(planned, chosen.workers)
 
 
 def _neural(crossvals: list[tuple[Any, dict[str, Any]]]) -> list[tuple[str, ...]]:
     """Each stream alone, then each fusion: given both, and given one only."""
-    rows = _rows_alone(*crossvals[0])
+    first, found = crossvals[0]
+    rows = []
+    for one in found["of_streams"]:
+        if one["kind"] == "alone":
+            part = next(part for part in first.parts if part.stream == one["stream"])
+            count = f"{_parameters(first, part.stream):,}"
+            name = f"{part.stream}: `{part.name}`{_told_members(part)}"
+            rows.append((name, count, *scores.cells(one)))
     for planned, numbers in crossvals:
-        rows += _rows_of_fusion(planned, numbers, f"both: {planned.out.name}")
+        told = f"both: {planned.recipe.fusion}{_told_members(planned.parts[0])}"
+        rows.append((told, f"{_parameters(planned):,}", *scores.cells(numbers)))
+        for one in numbers["of_streams"]:
+            if one["kind"] == "only":
+                rows.append((f"{told}, {one['stream']} only", "", *scores.cells(one)))
     return rows
 
 
-def _rows_alone(planned: Any, numbers: dict[str, Any], behind: str = "") -> list[tuple[str, ...]]:
-    names = {part.stream: part.name for part in planned.parts}
-    return [
-        (
-            f"{one['stream']}: `{names[one['stream']]}`{behind}",
-            f"{_parameters(planned, one['stream']):,}",
-            *scores.cells(one),
-        )
-        for one in numbers["of_streams"]
-        if one["kind"] == "alone"
-    ]
-
-
-def _rows_of_fusion(planned: Any, numbers: dict[str, Any], told: str) -> list[tuple[str, ...]]:
-    rows = [(told, f"{_parameters(planned):,}", *scores.cells(numbers))]
-    for one in numbers["of_streams"]:
-        if one["kind"] == "only":
-            rows.append((f"{told}, {one['stream']} only", "", *scores.cells(one)))
-    return rows
+def _told_members(part: Any) -> str:
+    return f", {part.members} networks averaged" if part.members > 1 else ""
 
 
 def _parameters(crossval: Any, stream: str = "") -> int:

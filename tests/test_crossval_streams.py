@@ -14,7 +14,7 @@ import pytest
 
 import storage
 from errors import EXIT_NOTHING_DONE, EXIT_OK, UserError
-from modeling import crossval_pairs, evaluation
+from modeling import crossval_pairs, evaluation, train_stream
 from modeling.crossval_folds import Fold, make_folds, splits_of_fold
 from modeling.run_folder import read_run
 from preprocessing.data_folder import ClipRow, DataFolder, open_data_folder
@@ -261,3 +261,48 @@ def test_streams_that_do_not_fit_are_refused(
     alone = ("crossval", "--recipe", "tfidf", "--data", data, "--out", tmp_path / "alone")
     assert models.run(*alone, "--folds", 3, "--parts-from", crossed) == EXIT_NOTHING_DONE
     assert "of a fusion only; tfidf is a stream" in models.the_one_line(capfd.readouterr().err)
+
+
+# === Seeds of another crossval, averaged ===
+
+
+def test_the_seeds_of_another_crossval_are_averaged_not_trained(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = (
+        *("crossval", "--recipe", "tfidf", "--folds", 3, "--data", data, "--epochs", 2),
+        *models.settings("min_df=1", "learning_rate=0.05", "early_stopping=0"),
+    )
+    seeds, out = tmp_path / "seeds", tmp_path / "out"
+    assert models.run(*words, "--seeds", 2, "--out", seeds) == EXIT_OK
+
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("a network was trained")
+
+    monkeypatch.setattr(train_stream, "train_network", never)
+    averaged = (*words, "--seeds", 1, "--members-from", seeds, "--out", out)
+    assert models.run(*averaged, "--set", "members=2") == EXIT_OK
+    rows = [table(seeds / f"fold-1-seed-{seed}" / "predictions.csv") for seed in (0, 1)]
+    logs = [np.log([[float(row[name]) for name in models.LABELS] for row in read]) for read in rows]
+    scales = [read_run(seeds / f"fold-1-seed-{s}").calibration.temperature for s in (0, 1)]
+    own = read_run(out / "fold-1-seed-0")
+    mean = (logs[0] * scales[0] + logs[1] * scales[1]) / 2 / own.calibration.temperature
+    expected = np.exp(mean) / np.exp(mean).sum(axis=1, keepdims=True)
+    got = table(out / "fold-1-seed-0" / "predictions.csv")
+    assert [row["id"] for row in got] == [row["id"] for row in rows[0]]
+    made = np.array([[float(row[name]) for name in models.LABELS] for row in got])
+    np.testing.assert_allclose(made, expected, atol=1e-4)
+    assert own.recipe.members == 2
+
+    def refused(*more: object) -> str:
+        capfd.readouterr()
+        assert models.run(*averaged[:-1], tmp_path / "no", *more) == EXIT_NOTHING_DONE
+        return capfd.readouterr().err
+
+    assert "nothing is averaged; --set members=N" in refused()
+    assert "seed-2: not trained to its end" in refused("--set", "members=3")
+    assert "another recipe" in refused("--set", "members=2", "--set", "l2=0.1")
+    assert f"--members-from {data}: no crossval folder" in refused(
+        *("--set", "members=2", "--members-from", data)
+    )
+    assert not (tmp_path / "no").exists()

@@ -17,6 +17,7 @@ from preprocessing.labels import BASIC7
 from tests import models
 
 LABELS = BASIC7.labels
+BOTH = "both: calibrated_late"
 
 
 @pytest.fixture(scope="module")
@@ -99,9 +100,10 @@ def test_the_table_names_every_model(
     crossval = SimpleNamespace(
         streams=("audio", "video"),
         parts=[
-            SimpleNamespace(stream="audio", name="voice"),
-            SimpleNamespace(stream="video", name="face"),
+            SimpleNamespace(stream="audio", name="voice", members=1),
+            SimpleNamespace(stream="video", name="face", members=1),
         ],
+        recipe=SimpleNamespace(fusion="calibrated_late"),
         out=Path("late-fusion"),
         rows=rows,
         labels=BASIC7,
@@ -126,6 +128,13 @@ def test_the_table_names_every_model(
         "data": {"digest": "d", "licence": "none"},
     }
     monkeypatch.setattr(ravdess_score, "_crossvals", lambda chosen: [(crossval, told | scores)])
+    of_three = SimpleNamespace(
+        **{
+            **vars(crossval),
+            "parts": [SimpleNamespace(**{**vars(p), "members": 3}) for p in crossval.parts],
+        }
+    )
+    monkeypatch.setattr(ravdess_score, "_averaged", lambda *_: (of_three, told | scores))
     monkeypatch.setattr(ravdess_score, "_parameters", lambda crossval, stream="": 1234)
     strong, weak = features_of(rows, 0.05), features_of(rows, 2.0)
     monkeypatch.setattr(classical, "compare_functionals", lambda *_: strong)
@@ -138,11 +147,13 @@ def test_the_table_names_every_model(
     table = {cells[1].strip(): cells for cells in (line.split("|") for line in lines[2:])}
     assert list(table) == [
         *("audio: `voice`", "video: `face`"),
-        *("both: late-fusion", "both: late-fusion, audio only", "both: late-fusion, video only"),
+        *(f"{BOTH}{only}" for only in ("", ", audio only", ", video only")),
+        *(f"{stream}, 3 networks averaged" for stream in ("audio: `voice`", "video: `face`")),
+        *(f"{BOTH}, 3 networks averaged{only}" for only in ("", ", audio only", ", video only")),
         "audio: ComParE 2016 + logistic regression",
         "video: action units + logistic regression",
         "both: these two, log-probabilities added",
     ]
-    assert table["both: late-fusion"][2:5] == [" 1,234 ", " 0.800 ± 0.010 ", " 0.700 - 0.900 "]
+    assert table[BOTH][2:5] == [" 1,234 ", " 0.800 ± 0.010 ", " 0.700 - 0.900 "]
     assert table["audio: ComParE 2016 + logistic regression"][3] == " 1.000 "
     assert float(table["video: action units + logistic regression"][3]) < 0.6

@@ -101,6 +101,30 @@ def test_plain_mean_pooling() -> None:
         resnet_asp(SMALL, 7, pooling="max")
 
 
+def test_joined_bands_tell_where_something_was() -> None:
+    """Their mean hears no difference between a sound and the same sound at another pitch."""
+    found = {}
+    for bands in ("mean", "joined"):
+        keras.utils.set_random_seed(1)
+        model = resnet_asp((64, 16, 1), 4, bands=bands)
+        given = np.zeros((2, 64, 16, 1), np.float32)
+        given[0, 16:18], given[1, 40:42] = 1.0, 1.0  # strides of 8: two like places
+        low, high = np.asarray(model(given, training=False)["embedding"])
+        found[bands] = np.abs(low - high).max() / np.abs(low).max()
+    assert found["mean"] < 1e-4 < 1e-2 < found["joined"]
+    joined = resnet_asp((80, 301, 3), 8, bands="joined", channels="32,48,64,96")
+    assert joined.count_params() == 348_152
+    assert joined.output["embedding"].shape == (None, 256)
+
+
+@pytest.mark.parametrize("channels", ["", "1,2,3", "1,2,3,0", "1,2,3,4,5", "a,b,c,d", "1, 2,3,4"])
+def test_channels_and_bands_that_cannot_be(channels: str) -> None:
+    with pytest.raises(UserError, match=f"channels={channels}: must be 4 numbers"):
+        resnet_asp(SMALL, 7, channels=channels)
+    with pytest.raises(UserError, match="bands=max: must be mean or joined"):
+        resnet_asp(SMALL, 7, bands="max")
+
+
 @pytest.mark.parametrize("width", [1, 8, 24])
 def test_width_scales_the_channels(width: int) -> None:
     model = resnet_asp(SMALL, 7, width=width)
