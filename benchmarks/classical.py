@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -111,13 +112,18 @@ def log_probabilities(
 def fitted(features: np.ndarray, truth: np.ndarray, strength: float) -> LogisticRegression:
     """Standardised logistic regression; classes count alike.
 
+    The clips are first turned into the space that they span: with an L2 penalty that changes no
+    answer, and 6,373 features of 1,000 clips become 1,000.
+
     Args:
       features: (clips, dim) float.
       truth: (clips,) int.
       strength: C, the inverse of the penalty.
     """
     model = make_pipeline(
-        StandardScaler(), LogisticRegression(C=strength, class_weight="balanced", max_iter=300)
+        StandardScaler(),
+        PCA(svd_solver="full"),
+        LogisticRegression(C=strength, class_weight="balanced", max_iter=300),
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

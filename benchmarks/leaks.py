@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 import registry
 from benchmarks import classical, report
+from commands.engine_options import engine_of
 from preprocessing.data_folder import ClipRow, DataFolder, open_data_folder
 
 LABELS = "ravdess8"
@@ -34,9 +35,8 @@ Shown = dict[str, float]
 
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
-    parser = report.training_parser(__doc__, "runs/leaks")
+    parser = report.crossing_parser(__doc__, "runs/leaks")
     parser.add_argument("--data", type=Path, required=True, help="records with sound and OpenFace")
-    parser.add_argument("--folds", default="5")
     parser.add_argument(
         "--recipes", nargs="*", default=["resnet-asp-3x80", "action-units"], help="networks"
     )
@@ -91,8 +91,9 @@ def _network(chosen: Any, data: DataFolder, name: str) -> Shown:
     from modeling.crossval_leaks import ALL, choose_leaks, run_leaks
     from modeling.crossval_report import write_report
 
-    rows = run_crossval(planned)
-    leaked = run_leaks(planned, choose_leaks(planned, [ALL]))
+    engine = engine_of("local", None, chosen.workers)
+    rows = run_crossval(planned, engine=engine)
+    leaked = run_leaks(planned, choose_leaks(planned, [ALL]), engine)
     numbers = write_report(planned, rows, leaked)
     return {one["protocol"]: one["uar"] for one in numbers["leaks"]}
 

@@ -17,6 +17,7 @@ import numpy as np
 
 import registry
 from benchmarks import report, scores
+from commands.engine_options import engine_of
 from preprocessing.data_folder import open_data_folder
 
 RECIPE, LABELS = "resnet-asp", "ravdess8"
@@ -70,6 +71,8 @@ def variants() -> dict[str, Variant]:
         "without averaged weights": Variant(("weight_averaging=0",)),
         "batches of 16": Variant(("batch_size=16",)),
         "three spectrograms": Variant(("features=speech_3x80",)),
+        "bands joined": Variant(("bands=joined",)),
+        "bands joined, more channels": Variant(("bands=joined", "channels=32,48,64,96")),
         "plain mean over time": Variant(("pooling=mean",)),
         "twice as wide": Variant(("width=32",)),
         "with wide speed": Variant(
@@ -86,11 +89,10 @@ def variants() -> dict[str, Variant]:
 
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
-    parser = report.training_parser(__doc__, "runs/ravdess-ablation")
+    parser = report.crossing_parser(__doc__, "runs/ravdess-ablation")
     known = variants()
     parser.add_argument("--data", type=Path, required=True, help="prepared RAVDESS")
     parser.add_argument("--also", type=Path, help="prepared TESS, for the row that has it")
-    parser.add_argument("--folds", default="5")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=40, help="of each training")
     parser.add_argument("--variants", nargs="+", choices=list(known)[1:], help="[default: all]")
@@ -133,7 +135,8 @@ def _crossval(chosen: Any, name: str, variant: Variant) -> tuple[Any, list[dict[
         NUM_VALIDATION,
         also=also,
     )
-    return planned, run_crossval(planned)
+    engine = engine_of("local", None, chosen.workers)
+    return planned, run_crossval(planned, engine=engine)
 
 
 def _rows(done: dict[str, tuple[Any, list[dict[str, str]]]]) -> list[tuple[str, ...]]:

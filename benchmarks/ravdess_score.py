@@ -17,6 +17,7 @@ from scipy.special import log_softmax, softmax
 import registry
 import storage
 from benchmarks import report, scores
+from commands.engine_options import engine_of
 from preprocessing.data_folder import open_data_folder
 
 LABELS = "ravdess8"
@@ -37,12 +38,10 @@ SECTION = "ravdess"
 
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
-    parser = report.training_parser(__doc__, "runs/ravdess-score")
+    parser = report.crossing_parser(__doc__, "runs/ravdess-score")
     parser.add_argument("--data", type=Path, required=True, help="records with sound and OpenFace")
-    parser.add_argument("--folds", default="5")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--fusions", nargs="+", choices=FUSIONS, default=list(FUSIONS))
-    parser.add_argument("--workers", type=int, default=0, help="trainings at a time [default: 0]")
     chosen = parser.parse_args(words)
     machine = report.machine()
     with report.user_errors():
@@ -94,12 +93,10 @@ def _crossvals(chosen: Any) -> list[tuple[Any, dict[str, Any]]]:
 
 def _run(planned: Any, workers: int) -> dict[str, Any]:
     """Trains what is not trained yet; the numbers of the report."""
-    from commands.engine_options import engine_of
     from modeling.crossval import run_crossval
     from modeling.crossval_report import write_report
 
-    engine = engine_of("local", None, workers, default_workers=0)
-    return write_report(planned, run_crossval(planned, engine=engine))
+    return write_report(planned, run_crossval(planned, engine=engine_of("local", None, workers)))
 
 
 def _averaged(chosen: Any, first: Any) -> tuple[Any, dict[str, Any]]:

@@ -54,6 +54,16 @@ def training_parser(description: str | None, runs: str) -> argparse.ArgumentPars
     return made
 
 
+def crossing_parser(description: str | None, runs: str) -> argparse.ArgumentParser:
+    """As `training_parser`, of one that trains over folds; it says where by `--workers`."""
+    made = training_parser(description, runs)
+    made.add_argument("--folds", default="5")
+    made.add_argument(
+        "--workers", type=int, default=0, help="trainings at a time [default: one, in this process]"
+    )
+    return made
+
+
 @contextlib.contextmanager
 def user_errors() -> Iterator[None]:
     """Ends the program with one line where the user can mend something."""

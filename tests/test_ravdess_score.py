@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from benchmarks import classical, ravdess_score, report
 from modeling.crossval_folds import make_folds
@@ -37,6 +40,22 @@ def test_logistic_regression_learns_what_carries_over(rows: list[ClipRow]) -> No
     logs = classical.log_probabilities(features_of(rows, 0.05), rows, BASIC7, folds)
     assert np.exp(logs).sum(axis=1) == pytest.approx(1, abs=1e-4)
     assert [LABELS[i] for i in logs.argmax(axis=1)] == [row.label for row in rows]
+
+
+def test_turning_the_features_changes_no_answer(rows: list[ClipRow]) -> None:
+    """More features than clips, which are turned into the space that the clips span."""
+    truth = np.array([LABELS.index(row.label) for row in rows])
+    noise = np.random.default_rng(1).normal(size=(len(rows), 200))
+    features = np.concatenate([features_of(rows, 1.0), noise], axis=1)
+    learnt, asked = np.arange(len(rows)) % 2 == 0, np.arange(len(rows)) % 2 == 1
+    assert learnt.sum() < features.shape[1]
+    ours = classical.fitted(features[learnt], truth[learnt], 0.01)
+    plain = make_pipeline(
+        StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", tol=1e-8)
+    ).fit(features[learnt], truth[learnt])
+    np.testing.assert_allclose(
+        ours.predict_proba(features[asked]), plain.predict_proba(features[asked]), atol=2e-3
+    )
 
 
 def test_labels_of_the_tested_speakers_change_nothing_for_them(rows: list[ClipRow]) -> None:
