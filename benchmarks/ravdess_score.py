@@ -57,6 +57,7 @@ def main(words: Sequence[str] | None = None) -> int:
         f" {len(first['folds'])} of whole speakers, seeds: {first['num_seeds']}; trained by"
         f" revision {revisions}, data {first['data']['digest']} ({first['data']['licence']})."
         " The mean over seeds, ± the sample deviation over them; 95 %: whole speakers resampled."
+        " Averaged: one model of all seeds, so there is no deviation."
     )
     parts = [note, report.table(COLUMNS, rows)]
     where = (chosen.out, chosen.results, SECTION)

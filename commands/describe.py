@@ -131,6 +131,7 @@ def _run(path: Path) -> dict[str, Any]:
         "temperature": info.calibration.temperature,
         "parts": info.parts,
         "seed": info.seed,
+        "networks averaged": info.members,
         "versions": info.versions,
         "git revision": info.git_revision,
         "command": info.command,

@@ -150,7 +150,7 @@ def command(
     from modeling.train_run import TrainOptions
     from modeling.train_stream import train_stream
 
-    with open_distribution(distribute) as member, member.folder(out, resume) as own_out:
+    with open_distribution(distribute) as worker, worker.folder(out, resume) as own_out:
         options = TrainOptions(
             own_out,
             seed,
@@ -165,7 +165,7 @@ def command(
             info = train_fusion(recipe, runs, folders, options)
         else:
             info = train_stream(recipe, folders, options)
-    if member.rank == 0:
+    if worker.rank == 0:
         _report(info, out)
     return 0
 
@@ -224,6 +224,7 @@ def _report(info: Any, out: Path) -> None:
     stamps += " | LEAK ALLOWED" if info.leak_allowed else ""
     if info.scores:
         epoch = f" at epoch {info.scores['epoch']}" if "epoch" in info.scores else ""
+        epoch = f", {len(info.members)} networks averaged" if info.members else epoch
         click.echo(
             f"{out}: validation UAR {info.scores['val_uar']:.3f},"
             f" WA {info.scores['val_wa']:.3f}{epoch}{stamps}"

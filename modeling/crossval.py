@@ -98,10 +98,13 @@ def _require_parts_from(crossval: Crossval) -> None:
     if differing := _differing(theirs, crossval.plan, keys):
         raise UserError(f"--parts-from {other}: a crossval with another {' and '.join(differing)}")
     _require_finished(
-        crossval.part_run(fold, seed, stream)
-        for seed in range(crossval.num_seeds)
-        for fold in crossval.folds
-        for stream in crossval.streams
+        (
+            crossval.part_run(fold, seed, stream)
+            for seed in range(crossval.num_seeds)
+            for fold in crossval.folds
+            for stream in crossval.streams
+        ),
+        "finish that crossval first",
     )
 
 
@@ -123,19 +126,24 @@ def _require_members_from(crossval: Crossval) -> None:
         raise UserError(
             f"--members-from {other}: a crossval with another {' and '.join(differing)}"
         )
+    streams = crossval.streams if crossval.parts else ("",)
     _require_finished(
-        run
-        for seed in range(crossval.num_seeds)
-        for fold in crossval.folds
-        for stream in crossval.streams
-        for run in crossval.member_runs(fold, seed, stream)
+        (
+            run
+            for seed in range(crossval.num_seeds)
+            for fold in crossval.folds
+            for stream in streams
+            for run in crossval.member_runs(fold, seed, stream)
+            or (crossval.part_run(fold, seed, stream),)
+        ),
+        "finish that crossval with as many seeds, or take fewer --seeds or members here",
     )
 
 
-def _require_finished(runs: Iterable[Path]) -> None:
+def _require_finished(runs: Iterable[Path], remedy: str) -> None:
     for run in runs:
         if not is_run(run) or not run_folder.read_run(run).finished:
-            raise UserError(f"{run}: not trained to its end; finish that crossval first")
+            raise UserError(f"{run}: not trained to its end; {remedy}")
 
 
 def _do(todo: Sequence[PairTask], engine: Engine) -> None:

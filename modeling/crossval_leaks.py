@@ -87,8 +87,8 @@ def choose_leaks(crossval: Crossval, words: Sequence[str]) -> tuple[str, ...]:
 def _why_not(crossval: Crossval, kind: str) -> str:
     """Why a kind cannot be shown, "" where it can."""
     recipe = crossval.recipe
-    if recipe.members > 1:
-        return f"of one network, it averages {recipe.members}; leave members out"
+    if max(one.members for one in (recipe, *crossval.parts)) > 1:
+        return "of single networks, it averages several; leave members out"
     if kind != SPEAKER_NORM:
         return ""
     if recipe.stream != "audio":
@@ -151,6 +151,7 @@ def leaking(crossval: Crossval, kind: str) -> Crossval:
         num_seeds=SEED + 1,
         out=crossval.out / f"leak-{kind}",
         parts_from=None,
+        members_from=None,
         leak=kind,
         also=also,
         splits=tuple(dataclasses.replace(s, notes=(*s.notes, note)) for s in splits),

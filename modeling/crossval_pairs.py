@@ -118,8 +118,8 @@ def train_and_predict(crossval: Crossval, fold: Fold, seed: int) -> None:
     keras.backend.clear_session()  # models of earlier pairs are let go
     if crossval.recipe.stream == "fusion":
         runs = {s: crossval.part_run(fold, seed, s) for s in crossval.streams}
-        if crossval.parts_from is None:
-            for part in crossval.parts:
+        for part in crossval.parts:
+            if runs[part.stream].parent == crossval.out:  # else another crossval has trained it
                 options = options_of(crossval, fold, seed, part.stream)
                 _train_stream(part, training_folders(crossval, fold, part.stream), options)
         train_fusion(crossval.recipe, runs, [data], options_of(crossval, fold, seed))
@@ -147,14 +147,16 @@ def options_of(crossval: Crossval, fold: Fold, seed: int, stream: str = "") -> T
     they are alone.
     """
     path = crossval.part_run(fold, seed, stream) if stream else crossval.pair(fold, seed)
-    damage = run_folder.damage(path)
+    # An average is made anew from its members, which look after themselves.
+    is_average = crossval.recipe_of(stream).members > 1
+    damage = run_folder.damage(path, () if is_average else (run_folder.LAST, run_folder.BEST))
     if damage:
         progress.say(f"{damage}; trained anew")
     return TrainOptions(
         path,
         seed,
         resume=is_run(path) and not damage,
-        member_runs=crossval.member_runs(fold, seed, stream or crossval.recipe.stream),
+        member_runs=crossval.member_runs(fold, seed, stream),
         overwrite=bool(damage),
         allow_leak=bool(crossval.leak),
         allow_fixed_sentences=bool(stream),

@@ -32,7 +32,8 @@ class Crossval:
       num_seeds: seeds 0 to num_seeds - 1, each over all folds.
       rows: the clips that are scored: with a label of the set and a stream.
       parts_from: crossval folder of another fusion, whose trained streams are used.
-      members_from: crossval folder of the same with one member each, whose seeds are averaged.
+      members_from: crossval folder of the same with one member each, whose seeds are averaged; a
+        part of one member is taken from there as it is.
       leak: the fault that is made on purpose, see `crossval_leaks`; "" for none.
       splits: with a leak, of each fold; empty takes those that the folds say.
       also: folders whose every clip trains the streams in each fold, and is never scored.
@@ -83,16 +84,22 @@ class Crossval:
 
     def part_run(self, fold: Fold, seed: int, stream: str) -> Path:
         """Run folder of one stream of a fusion."""
-        return (self.parts_from or self.out) / _name(fold, seed, stream)
+        home = self.parts_from
+        if self.recipe_of(stream).members == 1:  # nothing to be averaged
+            home = home or self.members_from
+        return (home or self.out) / _name(fold, seed, stream)
+
+    def recipe_of(self, stream: str) -> Recipe:
+        """That of a part; of "" the recipe itself."""
+        return next((one for one in self.parts if one.stream == stream), self.recipe)
 
     def member_runs(self, fold: Fold, seed: int, stream: str) -> tuple[Path, ...]:
-        """Runs of `members_from` that are averaged to the model of a stream."""
-        recipe = next(one for one in (*self.parts, self.recipe) if one.stream == stream)
-        if self.members_from is None or recipe.members == 1:
+        """Runs of `members_from` that are averaged; `stream` as in `recipe_of`."""
+        count = self.recipe_of(stream).members
+        if self.members_from is None or count == 1:
             return ()
-        named = stream if self.parts else ""
-        seeds = range(seed * recipe.members, (seed + 1) * recipe.members)
-        return tuple(self.members_from / _name(fold, one, named) for one in seeds)
+        seeds = range(seed * count, (seed + 1) * count)
+        return tuple(self.members_from / _name(fold, one, stream) for one in seeds)
 
 
 def _name(fold: Fold, seed: int, stream: str = "") -> str:

@@ -176,6 +176,7 @@ def _pairs(crossval: Crossval) -> list[dict[str, Any]]:
                     "seed": seed,
                     "temperature": info.calibration.temperature,
                     "validation": info.scores,
+                    "is_average": bool(info.members),
                     "notes": list(info.notes),
                     "git_revision": info.git_revision,
                 }
@@ -258,7 +259,7 @@ def _tables(found: dict[str, Any]) -> list[Table]:
             f"{pair['fold']}, {pair['seed']}",
             ", ".join(found["folds"][pair["fold"] - 1]["test"]),
             ", ".join(found["folds"][pair["fold"] - 1]["validation"]),
-            str(pair["validation"]["epoch"]),
+            "" if pair["is_average"] else str(pair["validation"]["epoch"]),
             f"{pair['temperature']:.3f}",
             f"{pair['validation']['val_uar']:.3f}",
         )

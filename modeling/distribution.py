@@ -32,7 +32,7 @@ CONFIG = "TF_CONFIG"
 
 
 @dataclass(frozen=True)
-class Member:
+class Worker:
     """This process among those that train together.
 
     Attributes:
@@ -59,7 +59,7 @@ class Member:
 
 
 @contextlib.contextmanager
-def open_distribution(kind: str | None) -> Iterator[Member]:
+def open_distribution(kind: str | None) -> Iterator[Worker]:
     """Within it models are built and trained on all devices.
 
     Several workers must enter it before TensorFlow did anything.
@@ -70,11 +70,11 @@ def open_distribution(kind: str | None) -> Iterator[Member]:
       UserError: no GPU, or no or a wrong `TF_CONFIG`; and within it, that another worker was lost.
     """
     if kind is None:
-        yield Member()
+        yield Worker()
         return
     if kind == "mirrored":
         with mirrored([device.name for device in tf.config.list_logical_devices("GPU")]):
-            yield Member()
+            yield Worker()
         return
     rank, num_workers = _task()
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
@@ -82,7 +82,7 @@ def open_distribution(kind: str | None) -> Iterator[Member]:
         progress.silence()
     progress.say(f"worker {rank} of {num_workers}, {strategy.num_replicas_in_sync} replicas in all")
     with strategy.scope(), _told_of_losses():
-        yield Member(rank)
+        yield Worker(rank)
         _wait_for_all(strategy)
 
 

@@ -94,6 +94,7 @@ def client_config(info: RunInfo) -> dict[str, Any]:
         "leak_allowed": info.leak_allowed,
         "scores": info.scores,
         "seed": info.seed,
+        "members": info.members,
         "versions": info.versions,
         "git_revision": info.git_revision,
     }

@@ -7,6 +7,7 @@ import importlib.metadata
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ class RunInfo:
       notes: what a reader of a score must know.
       leak_allowed: trained across a crossing on purpose.
       scores: of the best epoch on validation.
+      members: of a model that averages several networks, the run folder and seed of each.
       parts: of a fusion, for each stream its calibration, recipe and scores.
     """
 
@@ -89,6 +91,7 @@ class RunInfo:
     git_revision: str | None = None
     command: str = ""
     finished: bool = False
+    members: list[dict[str, Any]] = field(default_factory=list)
     parts: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -155,15 +158,19 @@ def read_run(path: Path) -> RunInfo:
         raise UserError(f"{path / RUN}: not of this version ({error}); train again") from error
 
 
-def damage(path: Path) -> str:
-    """Names a file of a run without which it cannot go on and which is damaged; or ""."""
+def damage(path: Path, models: Sequence[str] = (LAST, BEST)) -> str:
+    """Names a file of a run without which it cannot go on and which is damaged; or "".
+
+    Args:
+      models: those that are looked at beside `run.json`.
+    """
     if not is_run(path):
         return ""
     try:
         storage.read_sealed_json(path / RUN, or_unsealed=True)
     except UserError:
         return f"{path / RUN}: damaged, not what was written"
-    for file in (path / LAST, path / BEST):
+    for file in (path / name for name in models):
         if file.is_file():
             with places.local_copy(file) as there:
                 why = sealed_zip.why_damaged(there)

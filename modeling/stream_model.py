@@ -106,9 +106,10 @@ def _averaged(members: Sequence[keras.Model]) -> keras.Model:
         for name, given in members[0].input.items()
     }
     made = [member(inputs) for member in members]
-    logits = keras.layers.Average(name="logits")([one["logits"] for one in made])
-    join = keras.layers.Concatenate(name="embedding")
-    embedding = join([one["embedding"] for one in made])
+    # In single precision whatever the policy of the networks, as their own outputs are.
+    mean = keras.layers.Average(name="logits", dtype="float32")
+    join = keras.layers.Concatenate(name="embedding", dtype="float32")
+    logits, embedding = mean([m["logits"] for m in made]), join([m["embedding"] for m in made])
     return keras.Model(inputs, {"logits": logits, "embedding": embedding}, name=NETWORK)
 
 

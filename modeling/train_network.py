@@ -171,7 +171,8 @@ def reading_of(
     train, validation = data.parts["train"], data.parts["validation"]
     if recipe.copies:
         return _of_copies(recipe, data, options.seed, front)
-    watch_size = max(1, recipe.batch_size // (16 if recipe.stream == "video" else 1))
+    is_video = recipe.stream == "video"
+    watch_size = max(1, recipe.batch_size // 16) if is_video else recipe.batch_size
     return Reading(
         Batches(
             train,
@@ -185,7 +186,13 @@ def reading_of(
             str(_cache_folder(options.out) / CACHE),
         ),
         Batches(validation, data.labels, streams, watch_size, max_samples=max_samples),
-        Batches(train, data.labels, streams, READ_BATCH, max_samples=max_samples),
+        Batches(
+            train,
+            data.labels,
+            streams,
+            watch_size if is_video else READ_BATCH,
+            max_samples=max_samples,
+        ),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 from keras import layers
@@ -19,6 +20,7 @@ from modeling.stream_model import MEMBER, NETWORK, build_stream_model
 from modeling.train_network import front_end_for, predict_logits, reading_of, train_network
 from modeling.train_run import (
     TrainOptions,
+    copy_weights,
     epoch_writer,
     finish,
     new_run_info,
@@ -54,13 +56,23 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
     front_end = front_end_for(recipe, data, options)
     built = build_stream_model(recipe, len(data.labels.labels), spec, front_end=front_end)
     info = new_run_info(recipe, data, options, (recipe.stream,), dataclasses.asdict(spec))
+    reading = reading_of(recipe, data, options, front_end, built.front)
+    # All that can be refused is, before anything is written.
+    runs = _given_members(recipe, info, options)
+    if options.init_from is not None:
+        trial = build_stream_model(
+            _single(recipe), len(data.labels.labels), spec, front_end=front_end
+        )
+        copy_weights(options.init_from, trial.whole, recipe, data.labels.labels)
     run_folder.begin(options.out, info, options.resume, options.overwrite)
     run_folder.write_split(options.out, data.folders)
-    for number, run in enumerate(_trained_members(recipe, folders, options)):
+    runs = runs or _trained_members(_single(recipe), recipe.members, folders, options)
+    for number, run in enumerate(runs):
         member = checkpoints.load_model(run / run_folder.BEST).get_layer(NETWORK)
         _take_weights(built.network.get_layer(f"{MEMBER}{number}"), member, run)
     checkpoints.save_model(built.whole, options.out / run_folder.BEST)
-    reading = reading_of(recipe, data, options, front_end, built.front)
+    members = [{"run": str(run), "seed": run_folder.read_run(run).seed} for run in runs]
+    info = dataclasses.replace(info, members=members)
     fed = built.network if reading.features_only else built.whole
     learnt, watched = (predict_logits(fed, part) for part in (reading.fitting, reading.watch))
     history = checkpoints.History([row_without_epochs(learnt, watched)])
@@ -71,73 +83,84 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
 
 
 def _trained_members(
-    recipe: Recipe, folders: Sequence[DataFolder], options: TrainOptions
+    single: Recipe, count: int, folders: Sequence[DataFolder], options: TrainOptions
 ) -> list[Path]:
-    """Run folders of the members: those that are given, or trained now as far as they are not."""
-    single = dataclasses.replace(recipe, members=1)
-    if options.member_runs:
-        return _given_members(single, recipe.members, folders, options)
-    runs = []
-    for number in range(recipe.members):
-        out = options.out / f"{MEMBER}{number}"
-        runs.append(out)
-        is_begun = run_folder.is_run(out)
-        damage = run_folder.damage(out)
+    """Run folders of the members, within the run; trained now as far as they are not."""
+    runs = [options.out / f"{MEMBER}{number}" for number in range(count)]
+    for number, run in enumerate(runs):
+        is_begun = run_folder.is_run(run)
+        damage = run_folder.damage(run)
+        if damage and not run_folder.damage(run, (run_folder.BEST,)):
+            damage = ""
         if damage:
             progress.say(f"{damage}; trained anew")
-        elif is_begun and run_folder.read_run(out).finished:
-            continue
-        progress.say(f"network {number + 1} of {recipe.members}")
+        elif is_begun:
+            there = run_folder.read_run(run)
+            if there.finished and there.recipe == single:
+                continue
+        progress.say(f"network {number + 1} of {count}")
         of_member = dataclasses.replace(
             options,
-            out=out,
-            seed=options.seed * recipe.members + number,
+            out=run,
+            seed=options.seed * count + number,
             resume=is_begun and not damage,
             overwrite=bool(damage),
             init_member=number,
         )
         train_network(single, folders, of_member)
-        keras.backend.clear_session()
     return runs
 
 
-def _given_members(
-    single: Recipe, count: int, folders: Sequence[DataFolder], options: TrainOptions
-) -> list[Path]:
-    """The runs that are given, held against what would be trained here.
+def _given_members(recipe: Recipe, info: RunInfo, options: TrainOptions) -> list[Path]:
+    """The runs that are given, held against what would be trained here; none where none are.
 
+    Args:
+      info: of the averaged run.
     Raises:
-      UserError: too few or many, an unfinished one, one of another training, or the same twice.
+      UserError: too few or many, an unfinished one, one that is or has seen anything else, or the
+        same seed twice.
     """
     runs = list(options.member_runs)
-    if len(runs) != count:
-        raise UserError(f"--member-run: {len(runs)} for members={count}; give one for each")
-    wanted = run_folder.describe_data(tuple(folders))
-    seeds = set()
+    if not runs:
+        return []
+    if len(runs) != recipe.members:
+        raise UserError(
+            f"--member-run: {len(runs)} for members={recipe.members}; give one for each"
+        )
+    if options.init_from is not None:
+        raise UserError(
+            "--init-from: the networks of --member-run are trained already; leave it out"
+        )
+    wanted, seeds = _described(dataclasses.replace(info, recipe=_single(recipe))), set()
     for run in runs:
-        info = run_folder.read_run(run)
-        if not info.finished:
+        there = run_folder.read_run(run)
+        if not there.finished:
             raise UserError(f"{run}: unfinished run; finish it with `train --resume` first")
-        differing = {
-            "recipe": info.recipe != single,
-            "data": _digests(info.data) != _digests(wanted),
-        }
-        if names := [name for name, other in differing.items() if other]:
+        found = _described(there)
+        if names := [name for name, value in wanted.items() if found[name] != value]:
             raise UserError(
-                f"{run}: trained with another {' and '.join(names)} than this model; name runs of"
-                " the same recipe and settings on the same data and split"
+                f"{run}: another {' and '.join(names)} than this model would have; name runs of the"
+                " same recipe and settings on the same data and split, not started from others"
             )
-        if info.seed in seeds:
+        if there.seed in seeds:
             raise UserError(
-                f"{run}: has seed {info.seed} like another of the runs; the same network twice adds"
-                " nothing, train it with another --seed"
+                f"{run}: has seed {there.seed} like another of the runs; the same network twice"
+                " adds nothing, train it with another --seed"
             )
-        seeds.add(info.seed)
+        seeds.add(there.seed)
     return runs
 
 
-def _digests(data: Sequence[dict[str, object]]) -> list[tuple[object, object]]:
-    return [(one["digest"], one["split_digest"]) for one in data]
+def _described(info: RunInfo) -> dict[str, Any]:
+    """What networks that are averaged must agree in."""
+    data = [(one["digest"], one["split_digest"]) for one in info.data]
+    seen = (info.train_seen, info.validation_seen, info.leak_allowed)
+    known = {"recipe": info.recipe, "labels": info.labels, "input": info.input}
+    return {**known, "data": data, "training": seen}
+
+
+def _single(recipe: Recipe) -> Recipe:
+    return dataclasses.replace(recipe, members=1)
 
 
 def _take_weights(ours: keras.Model, theirs: keras.Model, run: Path) -> None:
@@ -148,7 +171,7 @@ def _take_weights(ours: keras.Model, theirs: keras.Model, run: Path) -> None:
     """
     pairs = list(zip(ours.variables, theirs.variables, strict=False))
     same = len(ours.variables) == len(theirs.variables)
-    if not same or any(a.shape != b.shape for a, b in pairs):
+    if not same or any(a.shape != b.shape or a.name != b.name for a, b in pairs):
         raise UserError(f"{run}: its network has another build; train it again (--overwrite)")
     for our, their in pairs:
         our.assign(their)

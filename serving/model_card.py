@@ -84,6 +84,9 @@ def _lines(config: dict[str, Any], evaluation: dict[str, Any] | None) -> Iterato
     recipe = config["recipe"]
     yield f"- streams: {', '.join(config['streams'])}"
     yield f"- recipe: {recipe['name']} ({recipe['source']})"
+    if members := config.get("members"):
+        seeds = ", ".join(str(member["seed"]) for member in members)
+        yield f"- the average of {len(members)} networks, trained apart with the seeds {seeds}"
     yield f"- labels ({config['label_set']}), in the order of the outputs: " + ", ".join(
         config["labels"]
     )
@@ -97,7 +100,9 @@ def _lines(config: dict[str, Any], evaluation: dict[str, Any] | None) -> Iterato
     if not config["data"]:
         yield "| none of its own: see the parts below | | |"
     for stream, part in config["parts"].items():
-        yield f"\nThe {stream} part was trained in a run of its own, recipe {part['recipe']}."
+        count = len(part.get("members", ()))
+        told = f", {count} networks averaged" if count else ""
+        yield f"\nThe {stream} part was trained in a run of its own, recipe {part['recipe']}{told}."
     yield from ("", "## Scores", "", *_scores(config, evaluation))
     if config["notes"]:
         yield from ("", "## Notes of the training", "")
@@ -128,7 +133,8 @@ def _scores(config: dict[str, Any], evaluation: dict[str, Any] | None) -> Iterat
         yield _score_row(str(evaluation.get("split", "evaluation")), evaluation)
     if config["scores"]:  # a fusion that is fitted, not trained, has none
         picked = {key.removeprefix("val_"): value for key, value in config["scores"].items()}
-        yield _score_row("validation, by which the epoch was picked", picked)
+        told = "" if config.get("members") else ", by which the epoch was picked"
+        yield _score_row(f"validation{told}", picked)
     for stream, part in config["parts"].items():
         own = {key.removeprefix("val_"): value for key, value in part["scores"].items()}
         yield _score_row(f"validation, {stream} alone", own)

@@ -300,7 +300,8 @@ def test_the_seeds_of_another_crossval_are_averaged_not_trained(
         return capfd.readouterr().err
 
     assert "nothing is averaged; --set members=N" in refused()
-    assert "seed-2: not trained to its end" in refused("--set", "members=3")
+    told = refused("--set", "members=3")
+    assert "seed-2: not trained to its end" in told and "take fewer --seeds" in told
     assert "another recipe" in refused("--set", "members=2", "--set", "l2=0.1")
     assert f"--members-from {data}: no crossval folder" in refused(
         *("--set", "members=2", "--members-from", data)

@@ -79,14 +79,14 @@ def resnet_asp(
     for key, value, known in (("pooling", pooling, POOLINGS), ("bands", bands, BANDS)):
         if value not in known:
             raise UserError(f"{key}={value}: must be {' or '.join(known)}")
-    of_stages = _numbers(channels)
+    of_stages = _numbers(channels, width)
     head = layers.Dense(num_classes, name="logits")
 
     # === Functional Model ===
     features = keras.Input(input_shape, name="features")
     x = layers.ReLU()(normalised(features, width, 5, (2, 2)))
     for count, stride in zip(of_stages, STRIDES, strict=True):
-        x = residual_block(x, count * width // BASE_WIDTH, stride)
+        x = residual_block(x, count, stride)
     frames = (
         ops.mean(x, axis=1) if bands == "mean" else _joined(x, JOINED_DIM * width // BASE_WIDTH)
     )
@@ -96,12 +96,16 @@ def resnet_asp(
     return keras.Model(features, {"logits": logits, "embedding": embedding}, name="resnet_asp")
 
 
-def _numbers(channels: str) -> tuple[int, ...]:
-    """The channels of the stages, e.g. "24,40,64,96"."""
+def _numbers(channels: str, width: int) -> tuple[int, ...]:
+    """The channels of the stages at `width`, from e.g. "24,40,64,96" at width 16."""
     words = channels.split(",")
-    if len(words) != len(STRIDES) or not all(word.isdigit() and int(word) > 0 for word in words):
-        raise UserError(f"channels={channels}: must be {len(STRIDES)} numbers, as 24,40,64,96")
-    return tuple(map(int, words))
+    counts = [int(word) * width // BASE_WIDTH if word.isdecimal() else 0 for word in words]
+    if len(counts) != len(STRIDES) or min(counts) < 1:
+        raise UserError(
+            f"channels={channels}: must be {len(STRIDES)} numbers, as 24,40,64,96, that leave a"
+            f" channel or more at width={width}"
+        )
+    return tuple(counts)
 
 
 def _joined(x: Any, dim: int) -> Any:
