@@ -91,12 +91,8 @@ def _require_parts_from(crossval: Crossval) -> None:
     other = crossval.parts_from
     if other is None:
         return
-    if not (other / PLAN).is_file():
-        raise UserError(f"--parts-from {other}: no crossval folder (no {PLAN})")
     keys = ("parts", "labels", "data", "folds", "leak", "also_train")
-    theirs = storage.read_sealed_json(other / PLAN, "run that crossval again", or_unsealed=True)
-    if differing := _differing(theirs, crossval.plan, keys):
-        raise UserError(f"--parts-from {other}: a crossval with another {' and '.join(differing)}")
+    _require_plan(f"--parts-from {other}", other, crossval.plan, keys)
     _require_finished(
         (
             crossval.part_run(fold, seed, stream)
@@ -113,19 +109,13 @@ def _require_members_from(crossval: Crossval) -> None:
     other = crossval.members_from
     if other is None:
         return
-    if not (other / PLAN).is_file():
-        raise UserError(f"--members-from {other}: no crossval folder (no {PLAN})")
     single = dataclasses.replace(
         crossval,
         recipe=dataclasses.replace(crossval.recipe, members=1),
         parts=tuple(dataclasses.replace(part, members=1) for part in crossval.parts),
     )
     keys = ("parts" if crossval.parts else "recipe", "labels", "data", "folds", "also_train")
-    theirs = storage.read_sealed_json(other / PLAN, "run that crossval again", or_unsealed=True)
-    if differing := _differing(theirs, single.plan, keys):
-        raise UserError(
-            f"--members-from {other}: a crossval with another {' and '.join(differing)}"
-        )
+    _require_plan(f"--members-from {other}", other, single.plan, keys)
     streams = crossval.streams if crossval.parts else ("",)
     _require_finished(
         (
@@ -138,6 +128,15 @@ def _require_members_from(crossval: Crossval) -> None:
         ),
         "finish that crossval with as many seeds, or take fewer --seeds or members here",
     )
+
+
+def _require_plan(told: str, other: Path, plan: dict[str, Any], keys: Iterable[str]) -> None:
+    """`other` is a crossval that agrees in `keys`; `told` is how it was named."""
+    if not (other / PLAN).is_file():
+        raise UserError(f"{told}: no crossval folder (no {PLAN})")
+    theirs = storage.read_sealed_json(other / PLAN, "run that crossval again", or_unsealed=True)
+    if differing := _differing(theirs, plan, keys):
+        raise UserError(f"{told}: a crossval with another {' and '.join(differing)}")
 
 
 def _require_finished(runs: Iterable[Path], remedy: str) -> None:

@@ -23,7 +23,13 @@ from modeling.inputs import Batches
 from modeling.recipes import Recipe
 from modeling.run_folder import Calibration, RunInfo
 from modeling.stream_arrays import is_of_tables, table_batches
-from modeling.stream_model import NETWORK, STANDARDISE, build_stream_model, fitted_front_end
+from modeling.stream_model import (
+    NETWORK,
+    STANDARDISE,
+    StreamModel,
+    build_stream_model,
+    fitted_front_end,
+)
 from modeling.train_run import (
     TrainOptions,
     copy_weights,
@@ -67,22 +73,10 @@ def train_network(recipe: Recipe, folders: Sequence[DataFolder], options: TrainO
     Raises:
       UserError: bad data, settings or an occupied `options.out`; nothing already written is lost.
     """
-    data = training_data(
-        folders,
-        recipe.labels,
-        (recipe.stream,),
-        options.allow_leak,
-        options.allow_fixed_sentences,
-    )
-    set_up(options.seed)
-    spec = InputSpec.of(data.folders[0], recipe.stream)
-    front_end = front_end_for(recipe, data, options)
-    built = build_stream_model(recipe, len(data.labels.labels), spec, front_end=front_end)
+    data, built, info, reading = prepared(recipe, folders, options)
     model = built.whole
-    info = new_run_info(recipe, data, options, (recipe.stream,), dataclasses.asdict(spec))
     if options.init_from is not None:
         copy_weights(options.init_from, model, recipe, data.labels.labels, options.init_member)
-    reading = reading_of(recipe, data, options, front_end, built.front)
     go_on = run_folder.begin(options.out, info, options.resume, options.overwrite)
     run_folder.write_split(options.out, data.folders)
     _remove_cache(options.out)
@@ -104,7 +98,30 @@ def train_network(recipe: Recipe, folders: Sequence[DataFolder], options: TrainO
     return finish(options.out, info, fitted, history)
 
 
-def front_end_for(recipe: Recipe, data: TrainingData, options: TrainOptions) -> FrontEnd:
+def prepared(
+    recipe: Recipe, folders: Sequence[DataFolder], options: TrainOptions
+) -> tuple[TrainingData, StreamModel, RunInfo, Reading]:
+    """All that a training of a stream begins with; nothing is written, chance is fixed.
+
+    Raises:
+      UserError: bad data or settings.
+    """
+    data = training_data(
+        folders,
+        recipe.labels,
+        (recipe.stream,),
+        options.allow_leak,
+        options.allow_fixed_sentences,
+    )
+    set_up(options.seed)
+    spec = InputSpec.of(data.folders[0], recipe.stream)
+    front_end = _front_end(recipe, data, options)
+    built = build_stream_model(recipe, len(data.labels.labels), spec, front_end=front_end)
+    info = new_run_info(recipe, data, options, (recipe.stream,), dataclasses.asdict(spec))
+    return data, built, info, reading_of(recipe, data, options, front_end, built.front)
+
+
+def _front_end(recipe: Recipe, data: TrainingData, options: TrainOptions) -> FrontEnd:
     """Of words: with the vocabulary of the training part, or of the run that is started from."""
     if options.init_from is not None and recipe.stream == "text":
         donor = donor_of(options.init_from, recipe.stream)

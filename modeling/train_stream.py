@@ -13,21 +13,18 @@ from keras import layers
 import progress
 from errors import UserError
 from modeling import calibration, checkpoints, run_folder
-from modeling.input_spec import InputSpec
 from modeling.recipes import Recipe
 from modeling.run_folder import Calibration, RunInfo
-from modeling.stream_model import MEMBER, NETWORK, build_stream_model
-from modeling.train_network import front_end_for, predict_logits, reading_of, train_network
+from modeling.stream_model import MEMBER, NETWORK
+from modeling.train_network import predict_logits, prepared, train_network
 from modeling.train_run import (
     TrainOptions,
     copy_weights,
     epoch_writer,
     finish,
-    new_run_info,
     row_without_epochs,
-    set_up,
 )
-from modeling.training_data import class_weights, training_data
+from modeling.training_data import class_weights
 from preprocessing.data_folder import DataFolder
 
 
@@ -44,26 +41,12 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
     """
     if recipe.members == 1:
         return train_network(recipe, folders, options)
-    data = training_data(
-        folders,
-        recipe.labels,
-        (recipe.stream,),
-        options.allow_leak,
-        options.allow_fixed_sentences,
-    )
-    set_up(options.seed)
-    spec = InputSpec.of(data.folders[0], recipe.stream)
-    front_end = front_end_for(recipe, data, options)
-    built = build_stream_model(recipe, len(data.labels.labels), spec, front_end=front_end)
-    info = new_run_info(recipe, data, options, (recipe.stream,), dataclasses.asdict(spec))
-    reading = reading_of(recipe, data, options, front_end, built.front)
+    data, built, info, reading = prepared(recipe, folders, options)
     # All that can be refused is, before anything is written.
     runs = _given_members(recipe, info, options)
     if options.init_from is not None:
-        trial = build_stream_model(
-            _single(recipe), len(data.labels.labels), spec, front_end=front_end
-        )
-        copy_weights(options.init_from, trial.whole, recipe, data.labels.labels)
+        trial = built.network.get_layer(f"{MEMBER}0")
+        copy_weights(options.init_from, trial, recipe, data.labels.labels)
     run_folder.begin(options.out, info, options.resume, options.overwrite)
     run_folder.write_split(options.out, data.folders)
     runs = runs or _trained_members(_single(recipe), recipe.members, folders, options)
@@ -88,27 +71,30 @@ def _trained_members(
     """Run folders of the members, within the run; trained now as far as they are not."""
     runs = [options.out / f"{MEMBER}{number}" for number in range(count)]
     for number, run in enumerate(runs):
-        is_begun = run_folder.is_run(run)
+        if _is_trained(run, single):
+            continue
         damage = run_folder.damage(run)
-        if damage and not run_folder.damage(run, (run_folder.BEST,)):
-            damage = ""
         if damage:
             progress.say(f"{damage}; trained anew")
-        elif is_begun:
-            there = run_folder.read_run(run)
-            if there.finished and there.recipe == single:
-                continue
         progress.say(f"network {number + 1} of {count}")
         of_member = dataclasses.replace(
             options,
             out=run,
             seed=options.seed * count + number,
-            resume=is_begun and not damage,
+            resume=run_folder.is_run(run) and not damage,
             overwrite=bool(damage),
             init_member=number,
         )
         train_network(single, folders, of_member)
     return runs
+
+
+def _is_trained(run: Path, recipe: Recipe) -> bool:
+    """Whether a run is finished and its model whole; the checkpoint is not needed any more."""
+    if not run_folder.is_run(run) or run_folder.damage(run, (run_folder.BEST,)):
+        return False
+    there = run_folder.read_run(run)
+    return there.finished and there.recipe == recipe
 
 
 def _given_members(recipe: Recipe, info: RunInfo, options: TrainOptions) -> list[Path]:

@@ -170,6 +170,19 @@ def test_what_is_damaged_of_it_is_made_anew(
     assert np.abs(logits(out) - logits(averaged)).max() < 0.5
 
 
+def test_a_damaged_checkpoint_of_an_unfinished_member_is_begun_anew(
+    averaged: Path, toy_data: Path, tmp_path: Path
+) -> None:
+    """Its model is whole, but there is nothing to go on from."""
+    out = tmp_path / "run"
+    shutil.copytree(averaged, out)
+    member = out / f"{MEMBER}1"
+    write_run(member, replace(read_run(member), finished=False))
+    (member / LAST).write_bytes(b"damaged")
+    assert train(out, toy_data, "--set", "members=2", "--seed", 1, "--resume") == EXIT_OK
+    assert read_run(member).finished
+
+
 def test_more_epochs_reach_every_member(toy_data: Path, tmp_path: Path) -> None:
     words = ("--set", "members=2", "--set", "schedule=constant")
     assert train(tmp_path / "run", toy_data, *words) == EXIT_OK
