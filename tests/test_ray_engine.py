@@ -30,12 +30,34 @@ LIMITS = Limits(step_s=10.0, memory_bytes=600 * 2**20)
 def cluster() -> Iterator[Any]:
     """A head with one process on this machine; further nodes can be added."""
     ray = pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    made = started()
     yield made
     ray.shutdown()
     made.shutdown()
+
+
+def started(more_tries: int = 2) -> Any:
+    """A cluster; Ray's own start, which a busy machine lets fail now and then, is tried again."""
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        # The server has 30 s by default to name its port; beside another test that was too little.
+        patch.setenv("RAY_gcs_server_port_wait_time_s", "60")
+        try:
+            return Cluster(True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        except Exception as error:
+            if more_tries:
+                return started(more_tries - 1)
+            raise RuntimeError(f"{error}; {told_by_the_server()}") from error
+
+
+def told_by_the_server() -> str:
+    """The end of what the newest cluster's server wrote on its two streams."""
+    logs = Path("/tmp/ray/session_latest/logs")
+    return " | ".join(
+        f"{path.name}: {path.read_text(errors='replace')[-1000:]}"
+        for path in sorted(logs.glob("gcs_server*"))
+    )
 
 
 def test_all_are_done_whatever_they_die_of(cluster: Any) -> None:
