@@ -150,7 +150,9 @@ def _predict(
     else:
         batches = Batches(part, labels, (only,) if only else info.streams, READ_BATCH)
     model = inference_model(model, info)
-    forward = tf.function(lambda inputs: model(inputs, training=False)["probabilities"])
+    forward = tf.function(
+        lambda inputs: model(inputs, training=False)["probabilities"], reduce_retracing=True
+    )
     probabilities = np.zeros((len(part), len(info.labels)))
     truth = np.zeros(len(part), np.int64)
     with progress.bar(batches.num_batches, "evaluate", "batch") as bar:

@@ -132,7 +132,7 @@ def _part_outputs(
         return outputs_from_tables(models, features, part, data.labels)
     streams = outputs_of_streams(models)
     batches = Batches(part, data.labels, tuple(models), READ_BATCH)
-    forward = tf.function(lambda inputs: streams(inputs, training=False))
+    forward = tf.function(lambda inputs: streams(inputs, training=False), reduce_retracing=True)
     found: dict[str, list[np.ndarray]] = {}
     with progress.bar(batches.num_batches, f"streams over {split}", "batch") as bar:
         for inputs, labels, _ in batches():

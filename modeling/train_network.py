@@ -275,7 +275,9 @@ def predict_logits(
     model: keras.Model, batches: training.EpochBatches
 ) -> tuple[np.ndarray, np.ndarray]:
     """(clips, classes) logits and (clips,) truth, in the order of reading."""
-    forward = tf.function(lambda inputs: model(inputs, training=False)["logits"])
+    forward = tf.function(
+        lambda inputs: model(inputs, training=False)["logits"], reduce_retracing=True
+    )
     logits, truth = [], []
     for inputs, labels, _ in batches():
         logits.append(forward(inputs).numpy())

@@ -17,7 +17,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_m
 
 import storage
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
-from modeling import metrics
+from modeling import evaluation, metrics
 from modeling.evaluation import evaluate
 from opencv_model.track import CropFormat
 from preprocessing.data_folder import open_data_folder
@@ -253,6 +253,37 @@ def test_a_fusion_scores_clips_that_lack_a_stream(
     assert run("evaluate", *words) == EXIT_OK
     hidden = [i for i, name in enumerate(speakers) if name.startswith("hidden/")]
     np.testing.assert_allclose(shares[hidden], predictions(tmp_path / "a")[2], atol=1e-5)
+
+
+def test_clips_of_many_lengths_take_few_graphs(
+    fusion_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A graph for each length took longer than all that was computed in it."""
+    made = [
+        one
+        for i in range(12)
+        for one in records(2, corpus=f"c{i}", seconds=0.6 + i / 10, rate_hz=16_000)
+    ]
+    data = write_data(tmp_path / "data", made, num_shards=1)
+    num_traced = 0
+    real = evaluation.inference_model
+
+    def counted(*given: Any) -> Any:
+        model = real(*given)
+        call = model.call
+
+        def traced(*inputs: Any, **more: Any) -> Any:
+            nonlocal num_traced
+            num_traced += 1
+            return call(*inputs, **more)
+
+        model.call = traced
+        return model
+
+    monkeypatch.setattr(evaluation, "inference_model", counted)
+    evaluation.evaluate(fusion_run, [open_data_folder(data)], "all", tmp_path / "s")
+    assert scores_of(tmp_path / "s")["num_clips"] == len(made)
+    assert 1 <= num_traced <= 3
 
 
 # === What stops it ===
