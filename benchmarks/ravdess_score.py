@@ -46,10 +46,12 @@ def main(words: Sequence[str] | None = None) -> int:
     machine = report.machine()
     with report.user_errors():
         crossvals = _crossvals(chosen)
-        rows = _neural(crossvals)
+        rows, last = _neural(crossvals), crossvals[0]
         if chosen.seeds > 1:
-            rows += _neural([_averaged(chosen, crossvals[0][0])])
+            last = _averaged(chosen, crossvals[0][0])
+            rows += _neural([last])
         rows += _classical(chosen, crossvals[0])
+        groups = _groups(*last)
     first = crossvals[0][1]
     revisions = ", ".join(sorted({pair["git_revision"] or "unknown" for pair in first["pairs"]}))
     note = (
@@ -59,7 +61,7 @@ def main(words: Sequence[str] | None = None) -> int:
         " The mean over seeds, ± the sample deviation over them; 95 %: whole speakers resampled."
         " Averaged: one model of all seeds, so there is no deviation."
     )
-    parts = [note, report.table(COLUMNS, rows)]
+    parts = [note, report.table(COLUMNS, rows), *groups]
     where = (chosen.out, chosen.results, SECTION)
     report.publish("RAVDESS, voice and face", "ravdess_score", words, machine, parts, *where)
     return 0
@@ -128,6 +130,36 @@ def _neural(crossvals: list[tuple[Any, dict[str, Any]]]) -> list[tuple[str, ...]
             if one["kind"] == "only":
                 rows.append((f"{told}, {one['stream']} only", "", *scores.cells(one)))
     return rows
+
+
+def _groups(planned: Any, numbers: dict[str, Any]) -> tuple[str, str]:
+    """Where the models err: by sex, intensity and class; what people reach; a remark before it."""
+    from modeling.crossval import predictions_of_streams
+    from modeling.crossval_pairs import ALONE
+    from modeling.crossval_report import HUMANS
+    from modeling.crossval_scores import pooled_scores
+
+    labels = planned.labels.labels
+    alone = predictions_of_streams(planned, ALONE)
+    found = {(stream,): pooled_scores(rows, labels) for stream, rows in alone.items()}
+    found[tuple(alone)] = numbers
+    rows = [
+        (f"{told}, {name}", *(f"{one[group][name][key]:.3f}" for one in found.values()))
+        for group, key, told in (
+            ("per_sex", "uar", "UAR"),
+            ("per_intensity", "uar", "UAR"),
+            ("per_class", "recall", "recall"),
+        )
+        for name in numbers[group]
+    ]
+    people = [HUMANS["ravdess", streams] for streams in found]
+    shares = (f"{one.low:.2f}" + f" - {one.high:.2f}" * (one.high > one.low) for one in people)
+    rows.append(("people, share right", *shares))
+    columns = ("", *(" + ".join(streams) for streams in found))
+    members = max(part.members for part in planned.parts)
+    whose = f"{members} networks averaged" if members > 1 else "one network each"
+    note = f"Where these err ({planned.recipe.fusion}, {whose}). People: {people[0].source}."
+    return note, report.table(columns, rows)
 
 
 def _told_members(part: Any) -> str:

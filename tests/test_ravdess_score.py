@@ -13,8 +13,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import modeling.crossval
 from benchmarks import classical, ravdess_score, report
+from benchmarks.scores import as_predictions
 from modeling.crossval_folds import make_folds
+from modeling.crossval_scores import pooled_scores
 from preprocessing.data_folder import ClipRow, open_data_folder
 from preprocessing.labels import BASIC7
 from tests import models
@@ -140,7 +143,18 @@ def test_the_table_names_every_model(
         for kind in ("alone", "only")
         for stream in ("audio", "video")
     ]
+    right = np.eye(len(LABELS))[[LABELS.index(row.label) for row in rows]]
+    wrong = np.roll(right, 1, axis=1)
+    given = {
+        stream: as_predictions(rows, shares, BASIC7)
+        for stream, shares in {"audio": right, "video": wrong}.items()
+    }
+    for predicted in given.values():
+        for index, row in enumerate(predicted):
+            row["sex"] = "male" if index % 2 else "female"
+    monkeypatch.setattr(modeling.crossval, "predictions_of_streams", lambda *_: given)
     told = {"of_streams": streams, "folds": folds, "num_clips": 70, "num_speakers": 5}
+    told |= pooled_scores(given["audio"], LABELS)
     told |= {
         "num_seeds": 3,
         "pairs": [{"git_revision": "abc"}],
@@ -163,7 +177,18 @@ def test_the_table_names_every_model(
     words = ["--data", "data", "--runs", str(tmp_path), "--results", str(page)]
     assert ravdess_score.main(words) == 0
     lines = [line for line in page.read_text().splitlines() if line.startswith("| ")]
-    table = {cells[1].strip(): cells for cells in (line.split("|") for line in lines[2:])}
+    second = lines.index("|  | audio | video | audio + video |")
+    split = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[second + 2 :]]
+    cells_of = {name: cells for name, *cells in split}
+    assert list(cells_of) == [
+        *("UAR, female", "UAR, male"),
+        *(f"recall, {label}" for label in LABELS),
+        "people, share right",
+    ]
+    assert cells_of["UAR, male"] == cells_of["recall, sad"] == ["1.000", "0.000", "1.000"]
+    assert cells_of["people, share right"] == ["0.62 - 0.67", "0.75", "0.80"]
+    assert "(calibrated_late, 3 networks averaged)" in page.read_text()
+    table = {cells[1].strip(): cells for cells in (line.split("|") for line in lines[2:second])}
     assert list(table) == [
         *("audio: `voice`", "video: `face`"),
         *(f"{BOTH}{only}" for only in ("", ", audio only", ", video only")),
