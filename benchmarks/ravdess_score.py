@@ -141,8 +141,10 @@ def _groups(planned: Any, numbers: dict[str, Any]) -> tuple[str, str]:
 
     labels = planned.labels.labels
     alone = predictions_of_streams(planned, ALONE)
-    found = {(stream,): pooled_scores(rows, labels) for stream, rows in alone.items()}
-    found[tuple(alone)] = numbers
+    found: dict[tuple[str, ...], dict[str, Any]] = {
+        **{(stream,): pooled_scores(rows, labels) for stream, rows in alone.items()},
+        tuple(alone): numbers,
+    }
     rows = [
         (f"{told}, {name}", *(f"{one[group][name][key]:.3f}" for one in found.values()))
         for group, key, told in (
