@@ -145,7 +145,7 @@ def _scored(
 
 
 def _loss(logits: np.ndarray, truth: np.ndarray) -> float:
-    temperature = calibration.fit_temperature(logits, truth)
+    temperature = calibration.most_likely_temperature(logits, truth)
     return calibration.nll(log_softmax(logits / temperature, axis=1), truth)
 
 

@@ -19,7 +19,7 @@ from data_augmentation.chain import keyed_rng
 from engines.here import Here
 from engines.tasks import Engine
 from errors import UserError
-from modeling import calibration, checkpoints, metrics, run_folder, training
+from modeling import checkpoints, metrics, run_folder, training
 from modeling.crossval import run_crossval
 from modeling.crossval_folds import Fold
 from modeling.crossval_pairs import PREDICTIONS, mark_done, options_of
@@ -320,11 +320,11 @@ def train_by_speaker(crossval: Crossval, fold: Fold, seed: int) -> None:
     entry = model.get_layer(NETWORK)
     history = train_model(model, recipe, data, train, watch, options, history, entry)
     best = checkpoints.load_model(path / run_folder.BEST).get_layer(NETWORK)
-    temperature = calibration.fit_temperature(*predict_logits(best, watch))
+    temperature = predict_logits(best, watch).temperature(data)
     _, log_prior = class_weights(data, recipe)
     info = finish(path, info, Calibration(temperature, log_prior), history)
-    logits, _ = predict_logits(best, _batches(data, "test", *given))
-    _write_predictions(path, data, softmax(logits / temperature, axis=1), info)
+    tested = predict_logits(best, _batches(data, "test", *given))
+    _write_predictions(path, data, softmax(tested.logits / temperature, axis=1), info)
     mark_done(crossval, fold, seed)
 
 

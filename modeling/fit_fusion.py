@@ -65,7 +65,7 @@ def fit_fusion(
     names, train, watch = outputs.names, outputs.train, outputs.watch
     history = checkpoints.History()
     if not fusion.trainable_variables:
-        _calibrate(fusion, names, watch)
+        _calibrate(fusion, names, watch, data.parts["validation"].speakers)
         write = epoch_writer(options.out, history, recipe)
         made = ((fused_logits(fusion, part), part["truth"]) for part in (train, watch))
         history.rows.append(row_without_epochs(*made))
@@ -86,13 +86,16 @@ def _alone(model: keras.Model) -> keras.Model:
     return model.get_layer(FUSION) if model.name == WHOLE else model
 
 
-def _calibrate(fusion: keras.Model, names: tuple[str, ...], watch: Arrays) -> None:
+def _calibrate(
+    fusion: keras.Model, names: tuple[str, ...], watch: Arrays, speakers: np.ndarray
+) -> None:
     for layer in fusion.layers:
         if hasattr(layer, "calibrate"):
             layer.calibrate(
                 [watch[f"{name}_logits"] for name in names],
                 [watch[f"{name}_present"] > 0 for name in names],
                 watch["truth"],
+                speakers,
             )
 
 

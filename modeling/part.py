@@ -28,6 +28,11 @@ class Part:
     def all_rows(self) -> list[ClipRow]:
         return [row for rows in self.rows for row in rows]
 
+    @property
+    def speakers(self) -> np.ndarray:
+        """(records,) str: whose each is, in the order of the rows; where unknown, the record's."""
+        return np.array([row.speaker or row.id for row in self.all_rows])
+
     def __len__(self) -> int:
         return sum(map(len, self.rows))
 

@@ -18,6 +18,7 @@ from modeling.fit_fusion import StreamOutputs, build_fusion, fit_fusion, fused_l
 from modeling.fuse_unpaired import fuse_unpaired
 from modeling.fused_model import fused_model, outputs_of_streams
 from modeling.inputs import Batches
+from modeling.part import class_indices
 from modeling.recipes import Recipe
 from modeling.run_folder import Calibration, RunInfo
 from modeling.stream_arrays import Arrays
@@ -99,7 +100,8 @@ def _fuse_paired(
         info = dataclasses.replace(info, notes=(*info.notes, choice.note))
     else:
         fusion, history = fit_fusion(recipe, fusion, data, outputs, options)
-    temperature = calibration.fit_temperature(fused_logits(fusion, watch), watch["truth"])
+    speakers = data.parts["validation"].speakers
+    temperature = calibration.fit_temperature(fused_logits(fusion, watch), watch["truth"], speakers)
     whole = fused_model(models, fusion)
     checkpoints.save_model(whole, options.out / run_folder.BEST)
     checkpoints.save_model(whole, options.out / run_folder.LAST, dataclasses.asdict(history))
@@ -125,7 +127,7 @@ def _check_streams_against(data: TrainingData, infos: dict[str, RunInfo], allow_
 def _part_outputs(
     models: dict[str, keras.Model], infos: dict[str, RunInfo], data: TrainingData, split: str
 ) -> Arrays:
-    """Outputs of the frozen streams over a part, and `truth` (clips,) int, by record order."""
+    """Outputs of the frozen streams over a part, and `truth` (clips,) int, in row order."""
     part = data.parts[split]
     if are_paired(part):
         features = {stream: info.recipe.features for stream, info in infos.items()}
@@ -135,13 +137,15 @@ def _part_outputs(
     forward = tf.function(lambda inputs: streams(inputs, training=False), reduce_retracing=True)
     found: dict[str, list[np.ndarray]] = {}
     with progress.bar(batches.num_batches, f"streams over {split}", "batch") as bar:
-        for inputs, labels, _ in batches():
+        for inputs, _, index in batches():
             made = {name: value.numpy() for name, value in forward(inputs).items()}
-            made["truth"] = np.argmax(labels.numpy(), axis=1)
-            for name, value in made.items():
+            for name, value in {**made, "index": index.numpy()}.items():
                 found.setdefault(name, []).append(value)
             bar.update()
-    return {name: np.concatenate(values) for name, values in found.items()}
+    arrays = {name: np.concatenate(values) for name, values in found.items()}
+    order = np.argsort(arrays.pop("index"))
+    by_row = {name: value[order] for name, value in arrays.items()}
+    return by_row | {"truth": class_indices(part, data.labels)}
 
 
 def _require_pairs(data: TrainingData, names: tuple[str, ...]) -> None:

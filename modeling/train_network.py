@@ -92,9 +92,9 @@ def train_network(recipe: Recipe, folders: Sequence[DataFolder], options: TrainO
     _remove_cache(options.out)
     best = checkpoints.load_model(options.out / run_folder.BEST)
     fed = best.get_layer(NETWORK) if reading.features_only else best
-    logits, truth = predict_logits(fed, reading.watch)
+    temperature = predict_logits(fed, reading.watch).temperature(data)
     _, log_prior = class_weights(data, recipe)
-    fitted = Calibration(calibration.fit_temperature(logits, truth), log_prior)
+    fitted = Calibration(temperature, log_prior)
     return finish(options.out, info, fitted, history)
 
 
@@ -271,15 +271,33 @@ def _standardise(network: keras.Model, front: keras.Model | None, reading: Readi
     network.get_layer(STANDARDISE).adapt(values())
 
 
-def predict_logits(
-    model: keras.Model, batches: training.EpochBatches
-) -> tuple[np.ndarray, np.ndarray]:
-    """(clips, classes) logits and (clips,) truth, in the order of reading."""
+@dataclass(frozen=True)
+class Predicted:
+    """What a network says of the examples of a part, in the order of reading.
+
+    Attributes:
+      logits: (examples, classes) float.
+      truth: (examples,) int.
+      index: (examples,) int, the record of each as `Part.all_rows` lists them.
+    """
+
+    logits: np.ndarray
+    truth: np.ndarray
+    index: np.ndarray
+
+    def temperature(self, data: TrainingData) -> float:
+        """Fitted; of the validation part of `data`."""
+        speakers = data.parts["validation"].speakers[self.index]
+        return calibration.fit_temperature(self.logits, self.truth, speakers)
+
+
+def predict_logits(model: keras.Model, batches: training.EpochBatches) -> Predicted:
+    """What a network says of all that is read."""
     forward = tf.function(
         lambda inputs: model(inputs, training=False)["logits"], reduce_retracing=True
     )
-    logits, truth = [], []
-    for inputs, labels, _ in batches():
-        logits.append(forward(inputs).numpy())
-        truth.append(np.argmax(labels.numpy(), axis=1))
-    return np.concatenate(logits), np.concatenate(truth)
+    found = [
+        (forward(inputs).numpy(), np.argmax(labels.numpy(), axis=1), index.numpy())
+        for inputs, labels, index in batches()
+    ]
+    return Predicted(*map(np.concatenate, zip(*found, strict=True)))

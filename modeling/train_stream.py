@@ -12,7 +12,7 @@ from keras import layers
 
 import progress
 from errors import UserError
-from modeling import calibration, checkpoints, run_folder
+from modeling import checkpoints, run_folder
 from modeling.recipes import Recipe
 from modeling.run_folder import Calibration, RunInfo
 from modeling.stream_model import MEMBER, NETWORK
@@ -58,10 +58,11 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
     info = dataclasses.replace(info, members=members)
     fed = built.network if reading.features_only else built.whole
     learnt, watched = (predict_logits(fed, part) for part in (reading.fitting, reading.watch))
-    history = checkpoints.History([row_without_epochs(learnt, watched)])
+    made = ((one.logits, one.truth) for one in (learnt, watched))
+    history = checkpoints.History([row_without_epochs(*made)])
     epoch_writer(options.out, history, recipe)
     _, log_prior = class_weights(data, recipe)
-    fitted = Calibration(calibration.fit_temperature(*watched), log_prior)
+    fitted = Calibration(watched.temperature(data), log_prior)
     return finish(options.out, info, fitted, history)
 
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
-from modeling.calibration import TEMPERATURE_RANGE, fit_temperature, nll
+from modeling.calibration import (
+    TEMPERATURE_RANGE,
+    _log_temperature_variance,
+    fit_temperature,
+    most_likely_temperature,
+    nll,
+)
 
 
 def drawn(num_clips: int, num_classes: int = 5) -> tuple[np.ndarray, np.ndarray]:
@@ -20,28 +28,96 @@ def drawn(num_clips: int, num_classes: int = 5) -> tuple[np.ndarray, np.ndarray]
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
 def test_a_known_temperature_is_found(temperature: float) -> None:
     logits, truth = drawn(8000)
-    assert fit_temperature(logits * temperature, truth) == pytest.approx(temperature, rel=0.05)
+    for found in (
+        most_likely_temperature(logits * temperature, truth),
+        fit_temperature(logits * temperature, truth, np.arange(8000)),
+        fit_temperature(logits * temperature, truth, np.arange(8000) % 40),
+    ):
+        assert found == pytest.approx(temperature, rel=0.05)
 
 
-def test_it_is_the_best_one() -> None:
+def test_it_is_the_likeliest_one() -> None:
     logits, truth = drawn(300)
     logits = logits * 2.5
 
     def cost(temperature: float) -> float:
         return nll(log_softmax(logits / temperature, axis=1), truth)
 
-    fitted = fit_temperature(logits, truth)
-    assert cost(fitted) <= min(cost(t) for t in np.geomspace(0.1, 10, 400)) + 1e-6
+    found = most_likely_temperature(logits, truth)
+    assert cost(found) <= min(cost(t) for t in np.geomspace(0.1, 10, 400)) + 1e-6
 
 
 def test_extremes_stay_within_bounds() -> None:
     sure = np.eye(3) * 5
-    assert TEMPERATURE_RANGE[0] <= fit_temperature(sure, np.arange(3)) < 0.2
-    assert 19 < fit_temperature(sure, (np.arange(3) + 1) % 3) <= TEMPERATURE_RANGE[1]
+    assert TEMPERATURE_RANGE[0] <= most_likely_temperature(sure, np.arange(3)) < 0.2
+    assert 19 < most_likely_temperature(sure, (np.arange(3) + 1) % 3) <= TEMPERATURE_RANGE[1]
 
 
 def test_nothing_to_fit_on() -> None:
-    assert fit_temperature(np.zeros((0, 3)), np.zeros(0, int)) == 1.0
+    assert fit_temperature(np.zeros((0, 3)), np.zeros(0, int), np.zeros(0)) == 1.0
+    # Neither a temperature nor its variance can be told from what is always the same.
+    assert fit_temperature(np.zeros((6, 3)), np.arange(6) % 3, np.arange(6)) == 1.0
+
+
+# === Speakers ===
+
+
+def of_speakers(factors: Sequence[float], num_clips: int) -> tuple[np.ndarray, ...]:
+    """Logits, truths and speakers; those of each speaker are too sure by a factor of his own."""
+    logits, truth = drawn(num_clips * len(factors))
+    speakers = np.repeat(np.arange(len(factors)), num_clips)
+    return logits * np.array(factors)[speakers, None], truth, speakers
+
+
+def test_speakers_who_disagree_draw_it_towards_one() -> None:
+    logits, truth, speakers = of_speakers((4.0, 0.8), 400)
+    likeliest = most_likely_temperature(logits, truth)
+    assert likeliest > 1.5
+    assert 1 <= fit_temperature(logits, truth, speakers) < 1 + (likeliest - 1) / 2
+    # Clips that were all independent would leave no doubt.
+    alone = fit_temperature(logits, truth, np.arange(len(truth)))
+    assert alone == pytest.approx(likeliest, rel=0.02)
+
+
+def test_speakers_who_agree_leave_it_as_it_is() -> None:
+    logits, truth, speakers = of_speakers((2.0, 2.0, 2.0, 2.0), 500)
+    likeliest = most_likely_temperature(logits, truth)
+    assert fit_temperature(logits, truth, speakers) == pytest.approx(likeliest, rel=0.05)
+
+
+def test_more_speakers_tell_more() -> None:
+    found = []
+    for repeats in (1, 4, 16):
+        logits, truth, speakers = of_speakers((3.0, 1.2) * repeats, 200)
+        likeliest = np.log(most_likely_temperature(logits, truth))
+        found.append(np.log(fit_temperature(logits, truth, speakers)) / likeliest)
+    assert found[0] < found[1] < found[2]
+    assert found[2] > 0.9
+
+
+def test_clips_of_a_single_speaker_count_as_independent() -> None:
+    logits, truth = drawn(300)
+    one = fit_temperature(logits * 3, truth, np.zeros(300))
+    assert one == fit_temperature(logits * 3, truth, np.arange(300))
+    assert one == pytest.approx(3.0, rel=0.15)
+
+
+def test_its_variance_is_that_of_other_speakers() -> None:
+    """Against what the likeliest temperature does over many draws of 20 speakers."""
+    rng = np.random.default_rng(1)
+    found, told = [], []
+    for _ in range(200):
+        logits = rng.normal(0, 2, (20, 30, 5))
+        truth = (rng.random((20, 30, 1)) > softmax(logits, axis=2).cumsum(axis=2)).sum(axis=2)
+        logits = (logits * np.exp(rng.normal(0, 0.4, (20, 1, 1)))).reshape(600, 5)
+        truth, speakers = truth.reshape(600), np.repeat(np.arange(20), 30)
+        temperature = most_likely_temperature(logits, truth)
+        found.append(np.log(temperature))
+        told.append(_log_temperature_variance(logits / temperature, truth, speakers))
+    assert np.mean(told) == pytest.approx(np.var(found), rel=0.25)
+
+
+# === Likelihood ===
 
 
 def test_likelihood_by_hand() -> None:

@@ -215,7 +215,7 @@ def test_best_stream_prefers_the_one_with_the_highest_uar() -> None:
     logits[0] = logits[0] + np.random.default_rng(3).normal(0, 6, logits[0].shape)
     logits[2] = logits[2] + np.random.default_rng(4).normal(0, 2, logits[2].shape)
     layer = best().get_layer("best")
-    layer.calibrate(logits, [np.ones(len(truth), bool)] * 3, truth)
+    layer.calibrate(logits, [np.ones(len(truth), bool)] * 3, truth, np.arange(len(truth)))
     told = layer.settings(STREAMS)
     assert told["order"] == ["video", "text", "audio"]
     assert told["temperature"]["video"] == pytest.approx(3.0, rel=0.15)
@@ -228,7 +228,7 @@ def test_best_stream_counts_recordings_that_lack_the_better_one() -> None:
     seldom = np.arange(len(truth)) < 90
     present = [seldom, np.ones(len(truth), bool)]
     fusion = best(("audio", "video"))
-    fusion.get_layer("best").calibrate(logits, present, truth)
+    fusion.get_layer("best").calibrate(logits, present, truth, np.arange(len(truth)))
     assert fusion.get_layer("best").settings(("audio", "video"))["order"] == ["audio", "video"]
     given = {"audio_embedding": np.zeros((900, 5)), "video_embedding": np.zeros((900, 3))}
     for stream, said, there in zip(("audio", "video"), logits, present, strict=True):
@@ -359,7 +359,7 @@ def test_calibrating_finds_known_temperatures_weights_and_sharpness() -> None:
     logits, truth = drawn(4000, (3.0, 0.4))
     layer = late().get_layer("late")
     everywhere = [np.ones(len(truth), bool)] * 2
-    layer.calibrate(logits, everywhere, truth)
+    layer.calibrate(logits, everywhere, truth, np.arange(len(truth)))
     told = layer.settings(("audio", "video"))
     assert told["temperature"]["audio"] == pytest.approx(3.0, rel=0.1)
     assert told["temperature"]["video"] == pytest.approx(0.4, rel=0.1)
@@ -373,7 +373,7 @@ def test_calibrating_silences_a_stream_that_knows_nothing() -> None:
     (good,), truth = drawn(1500, (1.0,))
     noise = np.random.default_rng(9).normal(0, 1, good.shape)
     layer = late().get_layer("late")
-    layer.calibrate([good, noise], [np.ones(len(truth), bool)] * 2, truth)
+    layer.calibrate([good, noise], [np.ones(len(truth), bool)] * 2, truth, np.arange(len(truth)))
     told = layer.settings(("audio", "video"))
     assert told["weight"]["video"] < 0.1
     assert told["temperature"]["video"] > 5
@@ -385,7 +385,7 @@ def test_calibrating_takes_each_stream_where_it_is() -> None:
     half = np.arange(len(truth)) < 2000
     logits[1] = np.where(half[:, None], logits[1], 50.0)  # nonsense where it is missing
     layer = late().get_layer("late")
-    layer.calibrate(logits, [np.ones(len(truth), bool), half], truth)
+    layer.calibrate(logits, [np.ones(len(truth), bool), half], truth, np.arange(len(truth)))
     told = layer.settings(("audio", "video"))
     assert told["temperature"]["audio"] == pytest.approx(3.0, rel=0.1)
     assert told["temperature"]["video"] == pytest.approx(1.0, rel=0.1)

@@ -67,7 +67,11 @@ class BestStream(keras.layers.Layer):
         return {**super().get_config(), **mine}
 
     def calibrate(
-        self, logits: Sequence[np.ndarray], present: Sequence[np.ndarray], truth: np.ndarray
+        self,
+        logits: Sequence[np.ndarray],
+        present: Sequence[np.ndarray],
+        truth: np.ndarray,
+        speakers: np.ndarray,
     ) -> None:
         """Sets the order with the highest UAR over all recordings, and each stream's temperature.
 
@@ -77,6 +81,7 @@ class BestStream(keras.layers.Layer):
           logits: (clips, classes) of each stream.
           present: (clips,) bool of each stream.
           truth: (clips,) int.
+          speakers: (clips,), see `fit_temperature`.
         """
         guesses = [guesses_alone(x, p) for x, p in zip(logits, present, strict=True)]
         alone = [metrics.accuracies(truth, guess)["uar"] for guess in guesses]
@@ -92,7 +97,10 @@ class BestStream(keras.layers.Layer):
         preferences = [len(best) - best.index(stream) for stream in range(len(best))]
         self.preferences.assign(preferences)
         self.temperatures.assign(
-            [fit_temperature(x[p], truth[p]) for x, p in zip(logits, present, strict=True)]
+            [
+                fit_temperature(x[p], truth[p], speakers[p])
+                for x, p in zip(logits, present, strict=True)
+            ]
         )
 
     def assume_independent(

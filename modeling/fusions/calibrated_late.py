@@ -76,7 +76,11 @@ class CalibratedLate(keras.layers.Layer):
         return {**super().get_config(), **mine}
 
     def calibrate(
-        self, logits: Sequence[np.ndarray], present: Sequence[np.ndarray], truth: np.ndarray
+        self,
+        logits: Sequence[np.ndarray],
+        present: Sequence[np.ndarray],
+        truth: np.ndarray,
+        speakers: np.ndarray,
     ) -> None:
         """Fits temperatures, weights and sharpness by the likelihood of held-out recordings.
 
@@ -84,9 +88,11 @@ class CalibratedLate(keras.layers.Layer):
           logits: (clips, classes) of each stream.
           present: (clips,) bool of each stream.
           truth: (clips,) int.
+          speakers: (clips,), see `fit_temperature`.
         """
         temperatures = [
-            fit_temperature(x[p], truth[p]) for x, p in zip(logits, present, strict=True)
+            fit_temperature(x[p], truth[p], speakers[p])
+            for x, p in zip(logits, present, strict=True)
         ]
         full = np.all(present, axis=0)
         scores = [
