@@ -121,10 +121,10 @@ def _neural(crossvals: list[tuple[Any, dict[str, Any]]]) -> list[tuple[str, ...]
         if one["kind"] == "alone":
             part = next(part for part in first.parts if part.stream == one["stream"])
             count = f"{_parameters(first, part.stream):,}"
-            name = f"{part.stream}: `{part.name}`{_told_members(part)}"
+            name = f"{part.stream}: `{part.name}`{scores.told_members(part.members)}"
             rows.append((name, count, *scores.cells(one)))
     for planned, numbers in crossvals:
-        told = f"both: {planned.recipe.fusion}{_told_members(planned.parts[0])}"
+        told = f"both: {planned.recipe.fusion}{scores.told_members(planned.parts[0].members)}"
         rows.append((told, f"{_parameters(planned):,}", *scores.cells(numbers)))
         for one in numbers["of_streams"]:
             if one["kind"] == "only":
@@ -162,10 +162,6 @@ def _groups(planned: Any, numbers: dict[str, Any]) -> tuple[str, str]:
     whose = f"{members} networks averaged" if members > 1 else "one network each"
     note = f"Where these err ({planned.recipe.fusion}, {whose}). People: {people[0].source}."
     return note, report.table(columns, rows)
-
-
-def _told_members(part: Any) -> str:
-    return f", {part.members} networks averaged" if part.members > 1 else ""
 
 
 def _parameters(crossval: Any, stream: str = "") -> int:

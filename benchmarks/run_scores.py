@@ -110,7 +110,7 @@ def main(words: Sequence[str] | None = None) -> int:
                 continue
             if chosen.data:
                 part = dataclasses.replace(part, data=(chosen.data,))
-            rows.append(scored(name, part, runs, chosen.seeds))
+            rows += scored(name, part, runs, chosen.seeds)
             facts.add(_data_told(part))
     unit = "whole speakers" if section.by_speaker else "single clips, for none has a speaker,"
     note = (
@@ -122,8 +122,22 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
-def scored(name: str, part: Part, runs: Path, num_seeds: int) -> tuple[str, ...]:
-    """Trains and evaluates a network with each seed; its row of the table."""
+def scored(name: str, part: Part, runs: Path, num_seeds: int) -> list[tuple[str, ...]]:
+    """Rows of a network: its seeds, trained where they are not yet, and the average of these."""
+    trained = [runs / f"{name}-seed-{seed}" for seed in range(num_seeds)]
+    for seed, run in enumerate(trained):
+        training_runs.train_part(part, run, seed)
+    rows = [_row(f"`{name}`", trained)]
+    if num_seeds > 1:
+        run, settings = runs / f"{name}-of-{num_seeds}", (*part.settings, f"members={num_seeds}")
+        average = dataclasses.replace(part, settings=settings, member_runs=tuple(trained))
+        training_runs.train_part(average, run, 0)
+        rows.append(_row(f"`{name}`{scores.told_members(num_seeds)}", [run]))
+    return rows
+
+
+def _row(told: str, runs: Sequence[Path]) -> tuple[str, ...]:
+    """Runs of one network with a seed each; of an average no epoch is told."""
     import quiet
 
     quiet.import_tensorflow()
@@ -133,20 +147,18 @@ def scored(name: str, part: Part, runs: Path, num_seeds: int) -> tuple[str, ...]
 
     predictions: list[dict[str, str]] = []
     seconds: list[float] = []
-    for seed in range(num_seeds):
-        run = runs / f"{name}-seed-{seed}"
-        training_runs.train_part(part, run, seed)
+    for seed, run in enumerate(runs):
         predictions += scores.read_predictions(run / "evaluation" / "predictions.csv", seed)
         with open(run / run_folder.HISTORY, newline="", encoding="utf-8") as file:
             seconds += [float(epoch["seconds"]) for epoch in csv.DictReader(file)]
-    info = run_folder.read_run(run)
-    network = checkpoints.load_model(run / run_folder.BEST).get_layer(NETWORK)
+    info = run_folder.read_run(runs[0])
+    network = checkpoints.load_model(runs[0] / run_folder.BEST).get_layer(NETWORK)
     found = pooled_scores(predictions, info.labels)
+    epochs = (str(len(seconds) // len(runs)), f"{report.median(seconds):.0f}")
     return (
-        f"`{name}`",
+        told,
         f"{network.count_params():,}",
-        str(len(seconds) // num_seeds),
-        f"{report.median(seconds):.0f}",
+        *(("", "") if info.members else epochs),
         str(found["num_clips"]),
         *scores.cells(found),
     )

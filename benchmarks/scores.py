@@ -30,6 +30,11 @@ def cells(scores: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
+def told_members(count: int) -> str:
+    """What stands behind the name of a network in a table."""
+    return f", {count} networks averaged" if count > 1 else ""
+
+
 def interval(ends: Sequence[float] | None, sign: str = "") -> str:
     """Both ends; of a difference with `sign` "+"."""
     return "too few" if not ends else " - ".join(f"{end:{sign}.3f}" for end in ends)

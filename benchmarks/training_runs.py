@@ -38,6 +38,7 @@ class Part:
       epochs: None takes the recipe's.
       settings: KEY=VALUE of the recipe or its encoder.
       scored_on: split that is evaluated; left alone where the data have none of it.
+      member_runs: finished runs that are averaged, of a recipe of so many members.
     """
 
     stream: str
@@ -47,6 +48,7 @@ class Part:
     epochs: int | None = None
     settings: tuple[str, ...] = ()
     scored_on: str = "test"
+    member_runs: tuple[Path, ...] = ()
 
     @property
     def set_words(self) -> list[str]:
@@ -101,6 +103,7 @@ def train_part(part: Part, run: Path, seed: int) -> None:
         words: list[object] = ["--recipe", part.recipe, "--seed", seed, "--out", run]
         words += [word for path in part.data for word in ("--data", path)]
         words += [word for value in part.set_words for word in ("--set", value)]
+        words += [word for one in part.member_runs for word in ("--member-run", one)]
         cli("train", *words, *(["--resume"] if there == "unfinished" else []))
     if _scored_on(run) != part.scored_on and _can_be_scored(part):
         words = [word for path in part.data for word in ("--data", path)]

@@ -58,6 +58,29 @@ def test_a_section_is_the_score_of_its_runs(
         run_scores.main([*words[:-1], "other", "--runs", str(_renamed(runs))])
 
 
+def test_several_seeds_are_averaged_too(
+    toy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = []
+
+    def cli(*words: object) -> None:
+        typed.append(words[0])
+        assert models.run(*words) == 0
+
+    monkeypatch.setattr(training_runs, "cli", cli)
+    part = Part("audio", "s2-audio", "basic7", (str(toy_data),), 1, (), "validation")
+    for _ in range(2):
+        single, average = run_scores.scored("toy", part, tmp_path, 2)
+    assert typed == ["train", "evaluate"] * 3
+    assert (single[0], average[0]) == ("`toy`", "`toy`, 2 networks averaged")
+    assert single[2] == "1" and average[2:4] == ("", "")
+    count, of_both = (int(row[1].replace(",", "")) for row in (single, average))
+    assert of_both == 2 * count
+    assert "±" in single[5] and "±" not in average[5]
+    held = storage.read_sealed_json(tmp_path / "toy-of-2" / "run.json")
+    assert [one["seed"] for one in held["members"]] == [0, 1]
+
+
 def _renamed(runs: Path) -> Path:
     """The run under the name of a part of other settings."""
     other = runs / "moved"
