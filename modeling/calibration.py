@@ -20,50 +20,55 @@ def nll(log_probabilities: np.ndarray, truth: np.ndarray) -> float:
 
 
 def fit_temperature(logits: np.ndarray, truth: np.ndarray, speakers: np.ndarray) -> float:
-    """The likeliest temperature, drawn towards 1 as far as the speakers disagree about it.
+    """The likeliest temperature, drawn towards 1 as far as it is uncertain.
 
     A few speakers tell little of the next one: with two that validate, the likeliest temperature
-    is as much theirs as the model's. Its logarithm u is taken for a draw around 0 whose spread is
-    what is left of u^2 beyond its own variance v, and is multiplied by max(0, 1 - v / u^2); v
-    counts whole speakers, for clips of one are alike. From a single speaker v cannot be told; his
-    clips are then taken for independent.
+    is as much theirs as the model's. Its logarithm u is taken for a draw around 0 whose variance
+    is what u^2 has beyond v, the variance of u itself, so it is multiplied by max(0, 1 - v / u^2).
+    v counts whole speakers, whose clips are alike, but is never below what independent clips
+    would leave; from a single speaker it is told as if his clips were independent.
 
     Args:
       logits: (clips, classes) float.
       truth: (clips,) int.
       speakers: (clips,) of any kind; equal where clips are not independent.
     Returns:
-      1.0 without any clip.
+      1.0 where nothing can be told: no clip, or only right answers.
     Source: Guo et al. 2017, On Calibration of Modern Neural Networks, section 4.2; Liang & Zeger
-      1986 (variance of what clusters); Efron & Morris 1973 (shrinking by its own variance).
+      1986, Longitudinal data analysis using generalized linear models (v); Efron & Morris 1973,
+      Stein's estimation rule and its competitors: an empirical Bayes approach (for one value,
+      as here, the rule of greatest marginal likelihood, with no promise to be best everywhere).
     """
+    logits = np.asarray(logits, np.float64)
     temperature = most_likely_temperature(logits, truth)
-    deviation = np.log(temperature)
-    variance = _log_temperature_variance(logits / temperature, truth, speakers)
-    if variance >= deviation**2:
+    square = np.log(temperature) ** 2
+    variance = _variance_of_log(logits / temperature, truth, speakers)
+    if variance >= square:
         return 1.0
-    return float(np.exp(deviation * (1 - variance / deviation**2)))
+    return float(temperature ** (1 - variance / square))
 
 
-def _log_temperature_variance(scaled: np.ndarray, truth: np.ndarray, speakers: np.ndarray) -> float:
-    """Of the logarithm of the likeliest temperature, robust to clips of a speaker being alike.
+def _variance_of_log(scaled: np.ndarray, truth: np.ndarray, speakers: np.ndarray) -> float:
+    """Variance of the logarithm of the likeliest temperature.
 
     Args:
-      scaled: (clips, classes) logits divided by that temperature.
+      scaled: (clips, classes) float64, logits divided by that temperature.
+      truth, speakers: see `fit_temperature`.
     Returns:
       infinity where the likelihood does not depend on the temperature.
     """
     shares = softmax(scaled, axis=1)
-    expected = (shares * scaled).sum(axis=1)
-    # Derivatives of each clip's negative log-likelihood by the logarithm of the temperature.
-    slope = scaled[np.arange(len(truth)), truth] - expected
-    curvature = (shares * scaled**2).sum(axis=1) - expected**2
-    names, of = np.unique(speakers, return_inverse=True)
-    slopes = np.bincount(of, slope) if len(names) > 1 else slope
-    total, count = curvature.sum(), len(slopes)
-    if count < 2 or total <= 0:
+    centred = scaled - (shares * scaled).sum(axis=1, keepdims=True)
+    # Of each clip's negative log-likelihood by the logarithm: slope, expected second derivative.
+    slope = centred[np.arange(len(truth)), truth]
+    information = float((shares * centred**2).sum())
+    names, speaker_of_clip = np.unique(speakers, return_inverse=True)
+    slopes = np.bincount(speaker_of_clip, slope) if len(names) > 1 else slope
+    count = len(slopes)
+    if count < 2 or information <= 0:
         return float("inf")
-    return float(count / (count - 1) * (slopes**2).sum() / total**2)
+    between = count / (count - 1) * float((slopes**2).sum()) / information**2
+    return max(between, 1 / information)
 
 
 def most_likely_temperature(logits: np.ndarray, truth: np.ndarray) -> float:

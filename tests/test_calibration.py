@@ -10,7 +10,7 @@ from scipy.special import log_softmax, softmax
 
 from modeling.calibration import (
     TEMPERATURE_RANGE,
-    _log_temperature_variance,
+    _variance_of_log,
     fit_temperature,
     most_likely_temperature,
     nll,
@@ -113,8 +113,23 @@ def test_its_variance_is_that_of_other_speakers() -> None:
         truth, speakers = truth.reshape(600), np.repeat(np.arange(20), 30)
         temperature = most_likely_temperature(logits, truth)
         found.append(np.log(temperature))
-        told.append(_log_temperature_variance(logits / temperature, truth, speakers))
+        told.append(_variance_of_log(logits / temperature, truth, speakers))
     assert np.mean(told) == pytest.approx(np.var(found), rel=0.25)
+
+
+@pytest.mark.parametrize("speakers", [np.zeros(7), np.arange(7) % 2, np.arange(7)])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("sureness", [2.0, 5.0, 50.0])
+def test_only_right_answers_say_nothing(sureness: float, kind: type, speakers: np.ndarray) -> None:
+    """The likelihood then grows with every further sharpening."""
+    logits = sureness * np.eye(7) + np.random.default_rng(0).normal(0, 0.3, (7, 7))
+    assert fit_temperature(logits.astype(kind), np.arange(7), speakers) == 1.0
+
+
+def test_a_second_speaker_of_one_clip_makes_nothing_surer() -> None:
+    logits, truth = drawn(200)
+    alone = _variance_of_log(logits, truth, np.arange(200))
+    assert _variance_of_log(logits, truth, np.arange(200) == 0) >= 0.5 * alone
 
 
 # === Likelihood ===
