@@ -20,7 +20,7 @@ from benchmarks import report, scores
 from commands.engine_options import engine_of
 from preprocessing.data_folder import open_data_folder
 
-LABELS = "ravdess8"
+CORPUS, LABELS = "ravdess", "ravdess8"
 PARTS = ("resnet-asp-3x80", "action-units")
 # Name -> recipe and settings; the first one of a call trains the streams for all.
 FUSIONS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -46,14 +46,15 @@ def main(words: Sequence[str] | None = None) -> int:
     machine = report.machine()
     with report.user_errors():
         crossvals = _crossvals(chosen)
-        rows, last = _neural(crossvals), crossvals[0]
+        rows, best = _neural(crossvals), crossvals[0]
         if chosen.seeds > 1:
-            last = _averaged(chosen, crossvals[0][0])
-            rows += _neural([last])
+            best = _averaged(chosen, crossvals[0][0])
+            rows += _neural([best])
         rows += _classical(chosen, crossvals[0])
-        groups = _groups(*last)
+        groups = _groups(*best)
     first = crossvals[0][1]
-    revisions = ", ".join(sorted({pair["git_revision"] or "unknown" for pair in first["pairs"]}))
+    pairs = [pair for _, numbers in (*crossvals, best) for pair in numbers["pairs"]]
+    revisions = ", ".join(sorted({pair["git_revision"] or "unknown" for pair in pairs}))
     note = (
         f"{first['num_clips']} clips of {first['num_speakers']} speakers, {LABELS}, folds:"
         f" {len(first['folds'])} of whole speakers, seeds: {first['num_seeds']}; trained by"
@@ -146,7 +147,7 @@ def _groups(planned: Any, numbers: dict[str, Any]) -> tuple[str, str]:
         tuple(alone): numbers,
     }
     rows = [
-        (f"{told}, {name}", *(f"{one[group][name][key]:.3f}" for one in found.values()))
+        (f"{told}, {name}", *(_share(one[group].get(name, {}).get(key)) for one in found.values()))
         for group, key, told in (
             ("per_sex", "uar", "UAR"),
             ("per_intensity", "uar", "UAR"),
@@ -154,7 +155,7 @@ def _groups(planned: Any, numbers: dict[str, Any]) -> tuple[str, str]:
         )
         for name in numbers[group]
     ]
-    people = [HUMANS["ravdess", streams] for streams in found]
+    people = [HUMANS[CORPUS, streams] for streams in found]
     shares = (f"{one.low:.2f}" + f" - {one.high:.2f}" * (one.high > one.low) for one in people)
     rows.append(("people, share right", *shares))
     columns = ("", *(" + ".join(streams) for streams in found))
@@ -171,6 +172,11 @@ def _parameters(crossval: Any, stream: str = "") -> int:
     fold = crossval.folds[0]
     run = crossval.part_run(fold, 0, stream) if stream else crossval.pair(fold, 0)
     return int(load_model(run / BEST).count_params())
+
+
+def _share(value: float | None) -> str:
+    """Nothing where a stream has no clip of a group."""
+    return "" if value is None else f"{value:.3f}"
 
 
 # === Classical ===

@@ -115,6 +115,7 @@ def main(words: Sequence[str] | None = None) -> int:
     unit = "whole speakers" if section.by_speaker else "single clips, for none has a speaker,"
     note = (
         f"{'; '.join(sorted(facts))}; seeds: {chosen.seeds}; 95 %: {unit} resampled. {section.note}"
+        + " Averaged: one model of all seeds, so there is no deviation." * (chosen.seeds > 1)
     )
     parts = [note, report.table(COLUMNS, rows)]
     where = (chosen.out, chosen.results, chosen.section)

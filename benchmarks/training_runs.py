@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,6 +97,7 @@ def train_part(part: Part, run: Path, seed: int) -> None:
         _require_same(
             run, recipe, seed, lambda data: _resolved(one["path"] for one in data) == paths
         )
+        _require_newest(run, part.member_runs)
         print(f"{run}: finished already", file=sys.stderr)
     else:
         require_data(part)
@@ -172,6 +173,15 @@ def _require_same(
         raise UserError(
             f"{run}: trained with another {' and '.join(names)}; remove it or choose another --runs"
         )
+
+
+def _require_newest(run: Path, members: Sequence[Path]) -> None:
+    """Stops where a run averages what was trained again since."""
+    from modeling.run_folder import BEST
+
+    for member in members:
+        if (member / BEST).stat().st_mtime > (run / BEST).stat().st_mtime:
+            raise UserError(f"{run}: older than {member}, which it averages; remove it")
 
 
 def _resolved(paths: Iterable[str]) -> list[Path]:

@@ -38,7 +38,7 @@ class Candidate:
     Attributes:
       fusion: its name in the registry, or "STREAM alone", which cannot be chosen.
       val_uar, val_wa: on validation; of a stream alone, where it is missing it is wrong.
-      val_loss: mean negative log-likelihood after fitting a temperature, both on validation.
+      val_loss: mean negative log-likelihood with the likeliest temperature, both on validation.
       num_trained: weights that learn.
       best_epoch: of the epochs trained; 0 for a stream alone.
     """

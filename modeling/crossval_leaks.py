@@ -320,7 +320,7 @@ def train_by_speaker(crossval: Crossval, fold: Fold, seed: int) -> None:
     entry = model.get_layer(NETWORK)
     history = train_model(model, recipe, data, train, watch, options, history, entry)
     best = checkpoints.load_model(path / run_folder.BEST).get_layer(NETWORK)
-    temperature = predict_logits(best, watch).temperature(data)
+    temperature = predict_logits(best, watch).temperature(data.parts["validation"])
     _, log_prior = class_weights(data, recipe)
     info = finish(path, info, Calibration(temperature, log_prior), history)
     tested = predict_logits(best, _batches(data, "test", *given))

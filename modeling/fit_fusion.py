@@ -27,11 +27,13 @@ class StreamOutputs:
       names: the streams, in the order in which they are joined.
       train, watch: of the training and the validation part, by record: `STREAM_logits`,
         `STREAM_embedding`, `STREAM_present` float32 and `truth` int.
+      speakers: (clips,) of the validation part, see `fit_temperature`.
     """
 
     names: tuple[str, ...]
     train: Arrays
     watch: Arrays
+    speakers: np.ndarray
 
 
 def build_fusion(recipe: Recipe, num_classes: int, embedding_dims: dict[str, int]) -> keras.Model:
@@ -65,7 +67,7 @@ def fit_fusion(
     names, train, watch = outputs.names, outputs.train, outputs.watch
     history = checkpoints.History()
     if not fusion.trainable_variables:
-        _calibrate(fusion, names, watch, data.parts["validation"].speakers)
+        _calibrate(fusion, outputs)
         write = epoch_writer(options.out, history, recipe)
         made = ((fused_logits(fusion, part), part["truth"]) for part in (train, watch))
         history.rows.append(row_without_epochs(*made))
@@ -86,16 +88,15 @@ def _alone(model: keras.Model) -> keras.Model:
     return model.get_layer(FUSION) if model.name == WHOLE else model
 
 
-def _calibrate(
-    fusion: keras.Model, names: tuple[str, ...], watch: Arrays, speakers: np.ndarray
-) -> None:
+def _calibrate(fusion: keras.Model, outputs: StreamOutputs) -> None:
+    watch = outputs.watch
     for layer in fusion.layers:
         if hasattr(layer, "calibrate"):
             layer.calibrate(
-                [watch[f"{name}_logits"] for name in names],
-                [watch[f"{name}_present"] > 0 for name in names],
+                [watch[f"{name}_logits"] for name in outputs.names],
+                [watch[f"{name}_present"] > 0 for name in outputs.names],
                 watch["truth"],
-                speakers,
+                outputs.speakers,
             )
 
 

@@ -30,8 +30,8 @@ class Part:
 
     @property
     def speakers(self) -> np.ndarray:
-        """(records,) str: whose each is, in the order of the rows; where unknown, the record's."""
-        return np.array([row.speaker or row.id for row in self.all_rows])
+        """(records,) str: speaker of each, in the order of the rows; unknown, its recording."""
+        return np.array([row.speaker or row.recording or row.id for row in self.all_rows])
 
     def __len__(self) -> int:
         return sum(map(len, self.rows))

@@ -93,14 +93,14 @@ def _fuse_paired(
         return run_folder.read_run(options.out)
     run_folder.write_split(options.out, data.folders)
     train, watch = (_part_outputs(models, infos, data, s) for s in ("train", "validation"))
-    outputs = StreamOutputs(tuple(infos), train, watch)
+    speakers = data.parts["validation"].speakers
+    outputs = StreamOutputs(tuple(infos), train, watch, speakers)
     if fusion is None:
         choice = choose_fusion(recipe, data, outputs, options)
         fusion, history = choice.fusion, choice.history
         info = dataclasses.replace(info, notes=(*info.notes, choice.note))
     else:
         fusion, history = fit_fusion(recipe, fusion, data, outputs, options)
-    speakers = data.parts["validation"].speakers
     temperature = calibration.fit_temperature(fused_logits(fusion, watch), watch["truth"], speakers)
     whole = fused_model(models, fusion)
     checkpoints.save_model(whole, options.out / run_folder.BEST)

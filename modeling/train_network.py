@@ -20,6 +20,7 @@ from modeling.feature_copies import FeatureCopies
 from modeling.features.front_end import FrontEnd, TextFrontEnd, samples_read
 from modeling.input_spec import InputSpec
 from modeling.inputs import Batches
+from modeling.part import Part
 from modeling.recipes import Recipe
 from modeling.run_folder import Calibration, RunInfo
 from modeling.stream_arrays import is_of_tables, table_batches
@@ -92,7 +93,7 @@ def train_network(recipe: Recipe, folders: Sequence[DataFolder], options: TrainO
     _remove_cache(options.out)
     best = checkpoints.load_model(options.out / run_folder.BEST)
     fed = best.get_layer(NETWORK) if reading.features_only else best
-    temperature = predict_logits(fed, reading.watch).temperature(data)
+    temperature = predict_logits(fed, reading.watch).temperature(data.parts["validation"])
     _, log_prior = class_weights(data, recipe)
     fitted = Calibration(temperature, log_prior)
     return finish(options.out, info, fitted, history)
@@ -285,10 +286,9 @@ class Predicted:
     truth: np.ndarray
     index: np.ndarray
 
-    def temperature(self, data: TrainingData) -> float:
-        """Fitted; of the validation part of `data`."""
-        speakers = data.parts["validation"].speakers[self.index]
-        return calibration.fit_temperature(self.logits, self.truth, speakers)
+    def temperature(self, part: Part) -> float:
+        """Fitted to the predictions; `part` is what they are of."""
+        return calibration.fit_temperature(self.logits, self.truth, part.speakers[self.index])
 
 
 def predict_logits(model: keras.Model, batches: training.EpochBatches) -> Predicted:

@@ -62,7 +62,7 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
     history = checkpoints.History([row_without_epochs(*made)])
     epoch_writer(options.out, history, recipe)
     _, log_prior = class_weights(data, recipe)
-    fitted = Calibration(watched.temperature(data), log_prior)
+    fitted = Calibration(watched.temperature(data.parts["validation"]), log_prior)
     return finish(options.out, info, fitted, history)
 
 

@@ -55,7 +55,7 @@ def outputs(
       missing: share of rows without a stream, for each.
     """
     train, watch = (_made(names, kind, num_clips, missing, seed) for seed in (1, 2))
-    return StreamOutputs(names, train, watch)
+    return StreamOutputs(names, train, watch, np.arange(num_clips))
 
 
 def _made(names: tuple[str, ...], kind: str, num_clips: int, missing: float, seed: int) -> Arrays:

@@ -13,14 +13,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score
 
 import storage
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
 from modeling import evaluation, metrics
+from modeling.checkpoints import load_model
 from modeling.evaluation import evaluate
+from modeling.part import choose
+from modeling.run_folder import BEST, read_run
+from modeling.train_fusion import _part_outputs
+from modeling.training_data import TrainingData
 from opencv_model.track import CropFormat
 from preprocessing.data_folder import open_data_folder
+from preprocessing.labels import BASIC7
+from preprocessing.records import read_records
 from tests.models import LABELS, picture, records, run, the_one_line, write_data
 
 CONTRACT = {
@@ -284,6 +292,32 @@ def test_clips_of_many_lengths_take_few_graphs(
     evaluation.evaluate(fusion_run, [open_data_folder(data)], "all", tmp_path / "s")
     assert scores_of(tmp_path / "s")["num_clips"] == len(made)
     assert 1 <= num_traced <= 3
+
+
+def test_outputs_of_streams_stand_as_the_rows_do(
+    audio_run: Path, video_run: Path, tmp_path: Path
+) -> None:
+    """Truth, speakers and what each stream says, though shards are read in another order."""
+    made = records(3, corpus="sh", labels=LABELS[:4])
+    data = open_data_folder(write_data(tmp_path / "data", made, num_shards=3))
+    runs = {"audio": audio_run, "video": video_run}
+    infos = {stream: read_run(path) for stream, path in runs.items()}
+    models = {stream: load_model(path / BEST) for stream, path in runs.items()}
+    part = choose([data], "all", BASIC7, tuple(runs))
+    known = {row.id: row for row in part.all_rows}
+    paths = data.shard_paths(part.all_rows)
+    read = [one.id for path in paths for one in read_records(path, known)]
+    assert read != [row.id for row in part.all_rows]
+    given = TrainingData((data,), BASIC7, {"all": part}, (), False)
+    found = _part_outputs(models, infos, given, "all")
+    assert [LABELS[i] for i in found["truth"]] == [row.label for row in part.all_rows]
+    assert part.speakers.tolist() == [row.speaker for row in part.all_rows]
+    for stream, path in runs.items():
+        evaluation.evaluate(path, [data], "all", tmp_path / stream)
+        *_, shares, speakers = predictions(tmp_path / stream)
+        assert speakers == part.speakers.tolist()
+        logits = found[f"{stream}_logits"] / infos[stream].calibration.temperature
+        np.testing.assert_allclose(softmax(logits, axis=1), shares, atol=1e-4)
 
 
 # === What stops it ===

@@ -38,6 +38,7 @@ def cluster() -> Iterator[Any]:
 
 def started(more_tries: int = 2) -> Any:
     """A cluster; Ray's own start, which a busy machine lets fail now and then, is tried again."""
+    import ray
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch:
@@ -47,6 +48,7 @@ def started(more_tries: int = 2) -> Any:
             return Cluster(True, head_node_args={"num_cpus": 1, "include_dashboard": False})
         except Exception as error:
             if more_tries:
+                ray.shutdown()
                 return started(more_tries - 1)
             raise RuntimeError(f"{error}; {told_by_the_server()}") from error
 

@@ -12,6 +12,7 @@ from sklearn.metrics import balanced_accuracy_score
 import storage
 from benchmarks import run_scores, training_runs
 from benchmarks.training_runs import Part
+from errors import UserError
 from tests import models
 
 
@@ -77,6 +78,9 @@ def test_several_seeds_are_averaged_too(
     count, of_both = (int(row[1].replace(",", "")) for row in (single, average))
     assert of_both == 2 * count
     assert "±" in single[5] and "±" not in average[5]
+    (tmp_path / "toy-seed-1" / "best.keras").touch()
+    with pytest.raises(UserError, match=r"toy-of-2: older than .*toy-seed-1, which it averages"):
+        run_scores.scored("toy", part, tmp_path, 2)
     held = storage.read_sealed_json(tmp_path / "toy-of-2" / "run.json")
     assert [one["seed"] for one in held["members"]] == [0, 1]
 
