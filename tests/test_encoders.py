@@ -65,6 +65,14 @@ def rows(given: Any, which: slice) -> Any:
 
 
 @pytest.mark.parametrize("name", ENCODERS)
+def test_built_first_in_a_process(name: str) -> None:
+    """Where Keras counts the names that it gives from the beginning."""
+    keras.backend.clear_session()
+    layers = [layer.name for layer in build(name).layers]
+    assert len(layers) == len(set(layers))
+
+
+@pytest.mark.parametrize("name", ENCODERS)
 def test_what_it_gives(name: str) -> None:
     made = answer(build(name), example(name))
     assert set(made) == {"logits", "embedding"}

@@ -64,6 +64,14 @@ def answer(fusion: keras.Model, given: dict[str, np.ndarray]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", FUSIONS)
+def test_built_first_in_a_process(name: str) -> None:
+    """Where Keras counts the names that it gives from the beginning."""
+    keras.backend.clear_session()
+    layers = [layer.name for layer in build(name).layers]
+    assert len(layers) == len(set(layers))
+
+
+@pytest.mark.parametrize("name", FUSIONS)
 @pytest.mark.parametrize("streams", [("audio", "video"), ("text", "audio"), STREAMS])
 def test_any_stream_may_be_missing(name: str, streams: tuple[str, ...]) -> None:
     fusion = build(name, streams)

@@ -83,7 +83,9 @@ def _block(x: Any, keys: Any, name: str, num_heads: int, token_dim: int, dropout
         num_heads, token_dim // num_heads, dropout=dropout, name=f"{name}_attention"
     )
     asked = layers.LayerNormalization(name=f"{name}_attention_norm")(x)
-    x = x + layers.Dropout(dropout)(look(asked, asked, attention_mask=keys))
+    said = look(asked, asked, attention_mask=keys)
+    x = x + layers.Dropout(dropout, name=f"{name}_attention_dropout")(said)
     y = layers.LayerNormalization(name=f"{name}_dense_norm")(x)
     y = layers.Dense(2 * token_dim, activation="gelu", name=f"{name}_wide")(y)
-    return x + layers.Dropout(dropout)(layers.Dense(token_dim, name=f"{name}_narrow")(y))
+    y = layers.Dense(token_dim, name=f"{name}_narrow")(y)
+    return x + layers.Dropout(dropout, name=f"{name}_dense_dropout")(y)
