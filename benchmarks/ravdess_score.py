@@ -60,7 +60,7 @@ def main(words: Sequence[str] | None = None) -> int:
         f" {len(first['folds'])} of whole speakers, seeds: {first['num_seeds']}; trained by"
         f" revision {revisions}, data {first['data']['digest']} ({first['data']['licence']})."
         " The mean over seeds, ± the sample deviation over them; 95 %: whole speakers resampled."
-        " Averaged: one model of all seeds, so there is no deviation."
+        f"{scores.AVERAGED}"
     )
     parts = [note, report.table(COLUMNS, rows), *groups]
     where = (chosen.out, chosen.results, SECTION)
@@ -159,9 +159,8 @@ def _groups(planned: Any, numbers: dict[str, Any]) -> tuple[str, str]:
     shares = (f"{one.low:.2f}" + f" - {one.high:.2f}" * (one.high > one.low) for one in people)
     rows.append(("people, share right", *shares))
     columns = ("", *(" + ".join(streams) for streams in found))
-    members = max(part.members for part in planned.parts)
-    whose = f"{members} networks averaged" if members > 1 else "one network each"
-    note = f"Where these err ({planned.recipe.fusion}, {whose}). People: {people[0].source}."
+    whose = f"{planned.recipe.fusion}{scores.told_members(planned.parts[0].members)}"
+    note = f"Where these err ({whose}). People: {people[0].source}."
     return note, report.table(columns, rows)
 
 

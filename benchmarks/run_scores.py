@@ -115,8 +115,9 @@ def main(words: Sequence[str] | None = None) -> int:
     unit = "whole speakers" if section.by_speaker else "single clips, for none has a speaker,"
     note = (
         f"{'; '.join(sorted(facts))}; seeds: {chosen.seeds}; 95 %: {unit} resampled. {section.note}"
-        + " Averaged: one model of all seeds, so there is no deviation." * (chosen.seeds > 1)
     )
+    if chosen.seeds > 1:
+        note += scores.AVERAGED
     parts = [note, report.table(COLUMNS, rows)]
     where = (chosen.out, chosen.results, chosen.section)
     report.publish(section.title, "run_scores", words, machine, parts, *where)

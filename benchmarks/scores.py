@@ -13,6 +13,8 @@ from preprocessing.data_folder import ClipRow
 from preprocessing.labels import LabelSet
 
 COLUMNS = ("UAR", "95 %", "WA", "macro-F1", "ECE", "by chance")
+# Of rows whose name ends as `told_members` says.
+AVERAGED = " Averaged: one model of all seeds, so there is no deviation."
 
 
 def cells(scores: dict[str, Any]) -> tuple[str, ...]:

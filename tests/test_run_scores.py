@@ -16,6 +16,18 @@ from errors import UserError
 from tests import models
 
 
+def words_typed(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The commands that are typed from now on, which run in this process."""
+    typed: list[object] = []
+
+    def cli(*words: object) -> None:
+        typed.append(words[0])
+        assert models.run(*words) == 0
+
+    monkeypatch.setattr(training_runs, "cli", cli)
+    return typed
+
+
 def test_the_results_have_each_section() -> None:
     text = Path("docs/results.md").read_text(encoding="utf-8")
     for name in run_scores.SECTIONS:
@@ -26,15 +38,9 @@ def test_a_section_is_the_score_of_its_runs(
     audio_run: Path, toy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A finished run is scored once and never trained again."""
-    runs, typed = tmp_path / "runs", []
+    runs, typed = tmp_path / "runs", words_typed(monkeypatch)
     shutil.copytree(audio_run, runs / "toy-seed-0")
     shutil.rmtree(runs / "toy-seed-0" / "evaluation", ignore_errors=True)
-
-    def cli(*words: object) -> None:
-        typed.append(words[0])
-        assert models.run(*words) == 0
-
-    monkeypatch.setattr(training_runs, "cli", cli)
     part = Part("audio", "s2-audio", "basic7", ("?",), 2, ("batch_size=7",), "validation")
     section = run_scores.Section("Toys", {"toy": part, "other": part}, "A note.")
     monkeypatch.setattr(run_scores, "SECTIONS", {"face": section})
@@ -62,13 +68,7 @@ def test_a_section_is_the_score_of_its_runs(
 def test_several_seeds_are_averaged_too(
     toy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    typed = []
-
-    def cli(*words: object) -> None:
-        typed.append(words[0])
-        assert models.run(*words) == 0
-
-    monkeypatch.setattr(training_runs, "cli", cli)
+    typed = words_typed(monkeypatch)
     part = Part("audio", "s2-audio", "basic7", (str(toy_data),), 1, (), "validation")
     for _ in range(2):
         single, average = run_scores.scored("toy", part, tmp_path, 2)
