@@ -135,6 +135,7 @@ class ScriptedServer:
 
     Attributes:
       about: what `/v1/about` tells.
+      may_tell: unset while `/v1/about` is to keep its answer back.
       needs_token: whether `/v1/analyze` asks for `TOKEN`, and `/v1/about` where it does not say so.
       received: what came to `/v1/analyze`: name, content type, body.
       left: set when a client left a stream before its end.
@@ -146,6 +147,8 @@ class ScriptedServer:
 
     def reset(self) -> None:
         self.about = about()
+        self.may_tell = threading.Event()
+        self.may_tell.set()
         self.needs_token = False
         self.received: list[dict[str, Any]] = []
         self.left = threading.Event()
@@ -154,6 +157,7 @@ class ScriptedServer:
         async def locked(request: Request) -> Response:
             if self._refuses(request) and not self.about["needs_token"]:
                 return JSONResponse({"error": "no valid token"}, 401)
+            await asyncio.to_thread(self.may_tell.wait, 30)
             return JSONResponse(self.about)
 
         pages = [r for r in page_api.routes(lambda: self.about) if r.path != page_api.ABOUT]

@@ -116,6 +116,22 @@ def test_an_answer_is_drawn_as_it_comes(
     assert "Done: happy" in reader.text("#status")
 
 
+def test_who_asks_before_the_model_is_told_gets_every_row(
+    open_page: Callable[..., Reader], server: ScriptedServer
+) -> None:
+    server.may_tell.clear()
+    reader = open_page()
+    reader.choose("good.wav")
+    reader.page.click("#analyze")
+    reader.page.wait_for_selector("#cancel:visible")
+    assert server.received == []
+    server.may_tell.set()
+    reader.page.wait_for_selector("#answer:visible")
+    rows = reader.page.eval_on_selector_all("[data-row]", "all => all.map(x => x.dataset.row)")
+    assert rows == ["answer", "audio", "video"]
+    assert [one["name"] for one in server.received] == ["good.wav"]
+
+
 def test_shares_are_drawn_to_scale_and_a_missing_stream_is_a_gap(
     open_page: Callable[..., Reader],
 ) -> None:

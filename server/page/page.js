@@ -52,14 +52,19 @@ function explain(error, retry) {
 
 // === The model ===
 
+// Raises what `reach` and `refuse` raise.
+async function fetchAbout(signal) {
+  const response = await reach("v1/about", { headers: authorization(state.token), signal });
+  if (!response.ok) await refuse(response);
+  state.about = await response.json();
+  showAbout(state.about);
+  offer();
+  if (state.about.needs_token && !state.token) byId("token-form").hidden = false;
+}
+
 async function loadAbout() {
   try {
-    const response = await reach("v1/about", { headers: authorization(state.token) });
-    if (!response.ok) await refuse(response);
-    state.about = await response.json();
-    showAbout(state.about);
-    offer();
-    if (state.about.needs_token && !state.token) byId("token-form").hidden = false;
+    await fetchAbout();
   } catch (error) {
     byId("model-line").textContent = "The model is not known.";
     explain(error, loadAbout);
@@ -195,7 +200,6 @@ async function start() {
   byId("answer").hidden = true;
   byId("result").hidden = true;
   byId("window").hidden = true;
-  timeline.reset(state.about?.labels ?? [], state.about?.streams ?? []);
   byId("bar").removeAttribute("value");
   const size = state.file ? bytes(state.file.size) : "words";
   byId("bar-label").textContent = `Sending ${size}, then waiting for the server`;
@@ -204,6 +208,9 @@ async function start() {
   say("Sending.");
   try {
     const { signal } = state.running;
+    // Who is quicker than the server's first answer waits for it: it tells the rows.
+    if (!state.about) await fetchAbout(signal);
+    timeline.reset(state.about.labels, state.about.streams);
     for await (const event of analyze(state.file, { words: words(), token: state.token, signal })) {
       HANDLERS[event.event]?.(event);
     }
