@@ -15,6 +15,7 @@ from tests.scripted_page import ScriptedServer, listening
 
 FAKE_DEVICES = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
 SOON_MS = 10_000
+DRAWN = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,7 @@ class Reader:
         self.choose(name)
         self.page.click("#analyze")
         self.page.wait_for_selector(f"{until}:visible")
+        self.page.evaluate(DRAWN)
 
     def until(self, expression: str) -> None:
         """Waits; the page's policy forbids Playwright's own way, which evaluates text in it."""

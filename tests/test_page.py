@@ -137,7 +137,6 @@ def test_shares_are_drawn_to_scale_and_a_missing_stream_is_a_gap(
 ) -> None:
     reader = open_page()
     reader.analyze("good.wav")
-    reader.page.wait_for_timeout(100)
     path = reader.page.evaluate(
         """() => {
           const picture = document.querySelector("[data-row=answer] svg");
