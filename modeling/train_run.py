@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -199,12 +199,17 @@ def copy_weights(
             f"--init-from {run}: its model ({name}) has another build; start from a run of the same"
             f" encoder and features, or take its recipe ({recipe_to_take(run, recipe.stream)})"
         )
+    assign(model, pairs)
+    progress.say(f"started from {run}: {len(pairs)} of {len(ours)} tensors copied")
+
+
+def assign(model: keras.Model, pairs: Iterable[tuple[keras.Variable, keras.Variable]]) -> None:
+    """Gives variables of `model` (the second of each pair) the values of others."""
     for their, our in pairs:
         our.assign(their)
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()  # it computes with copies of its variables
-    progress.say(f"started from {run}: {len(pairs)} of {len(ours)} tensors copied")
 
 
 def epoch_writer(

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-from keras import layers
 
 import progress
 from errors import UserError
@@ -19,6 +18,7 @@ from modeling.stream_model import MEMBER, NETWORK
 from modeling.train_network import predict_logits, prepared, train_network
 from modeling.train_run import (
     TrainOptions,
+    assign,
     copy_weights,
     epoch_writer,
     finish,
@@ -156,12 +156,8 @@ def _take_weights(ours: keras.Model, theirs: keras.Model, run: Path) -> None:
     Raises:
       UserError: the two are built differently (another vocabulary).
     """
-    pairs = list(zip(ours.variables, theirs.variables, strict=False))
+    pairs = list(zip(theirs.variables, ours.variables, strict=False))
     same = len(ours.variables) == len(theirs.variables)
     if not same or any(a.shape != b.shape or a.name != b.name for a, b in pairs):
         raise UserError(f"{run}: its network has another build; train it again (--overwrite)")
-    for our, their in pairs:
-        our.assign(their)
-    for layer in ours._flatten_layers():
-        if isinstance(layer, layers.Normalization):
-            layer.finalize_state()  # it computes with copies of its variables
+    assign(ours, pairs)

@@ -54,6 +54,21 @@ def given_to(model: keras.Model) -> dict[str, np.ndarray]:
     return {"audio": sound, "audio_length": np.array([40_000, 30_000, 9_000], np.int32)}
 
 
+def counted(monkeypatch: pytest.MonkeyPatch, killed_at: int | None = None) -> list[str]:
+    """Names of the networks as they are trained from now on."""
+    whole = module.train_network
+    trained: list[str] = []
+
+    def noted(recipe: Any, folders: Any, options: Any) -> Any:
+        trained.append(options.out.name)
+        if len(trained) == killed_at:
+            raise KeyboardInterrupt
+        return whole(recipe, folders, options)
+
+    monkeypatch.setattr(module, "train_network", noted)
+    return trained
+
+
 def logits(run: Path) -> np.ndarray:
     model = load_model(run / BEST)
     return np.asarray(model(given_to(model), training=False)["logits"])
@@ -99,22 +114,13 @@ def test_finished_runs_are_taken_and_nothing_is_trained(
 def test_a_killed_training_goes_on_behind_its_last_member(
     averaged: Path, toy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = module.train_network
-    trained: list[Path] = []
-
-    def counted(recipe: Any, folders: Any, options: Any) -> Any:
-        trained.append(options.out)
-        if len(trained) == 2:
-            raise KeyboardInterrupt
-        return whole(recipe, folders, options)
-
+    trained = counted(monkeypatch, killed_at=2)
     out = tmp_path / "run"
     words = ("--set", "members=2", "--seed", 1)
-    monkeypatch.setattr(module, "train_network", counted)
     assert train(out, toy_data, *words) == 130
     assert not read_run(out).finished and read_run(out / f"{MEMBER}0").finished
     assert train(out, toy_data, *words, "--resume") == EXIT_OK
-    assert [path.name for path in trained] == ["member-0", "member-1", "member-1"]
+    assert trained == ["member-0", "member-1", "member-1"]
     members = [logits(out / f"{MEMBER}{number}") for number in (0, 1)]
     np.testing.assert_allclose(logits(out), np.mean(members, axis=0), atol=1e-5)
     assert np.abs(logits(out) - logits(averaged)).max() < 0.5
@@ -152,19 +158,12 @@ def test_what_is_damaged_of_it_is_made_anew(
     averaged: Path, toy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A member's checkpoint is not needed any more; its model is trained again, alone."""
-    whole = module.train_network
-    trained: list[str] = []
-
-    def counted(recipe: Any, folders: Any, options: Any) -> Any:
-        trained.append(options.out.name)
-        return whole(recipe, folders, options)
-
     out = tmp_path / "run"
     shutil.copytree(averaged, out)
     (out / BEST).write_bytes(b"damaged")
     (out / f"{MEMBER}0" / LAST).write_bytes(b"damaged")
     (out / f"{MEMBER}1" / BEST).write_bytes(b"damaged")
-    monkeypatch.setattr(module, "train_network", counted)
+    trained = counted(monkeypatch)
     assert train(out, toy_data, "--set", "members=2", "--seed", 1, "--resume") == EXIT_OK
     assert trained == [f"{MEMBER}1"]
     assert np.abs(logits(out) - logits(averaged)).max() < 0.5
