@@ -9,8 +9,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import report, scores, training_runs
@@ -25,12 +25,14 @@ class Section:
     Attributes:
       parts: name of the run -> what is trained; the first `--seeds` seeds of each.
       note: what a reader must know.
+      remarks: name of a run -> what is to be known of it, where it is in the table.
       by_speaker: the clips that are scored have speakers.
     """
 
     title: str
     parts: dict[str, Part]
     note: str
+    remarks: Mapping[str, str] = field(default_factory=dict)
     by_speaker: bool = False
 
 
@@ -62,8 +64,11 @@ SECTIONS = {
             for name, (epochs, settings) in _SYSTEMS.items()
         },
         "Trained on actors 1-14, chosen on 15 and 16, tested on 17-20 (`split --test-speakers 17-20"
-        " --val-speakers 15,16`): four speakers are few, see the folds above. `s0-alexnet` and"
-        " `s0-resnet34` are stopped long before they converge.",
+        " --val-speakers 15,16`): four speakers are few, see the folds above.",
+        {
+            name: f"`{name}` is stopped long before it converges."
+            for name in ("s0-alexnet", "s0-resnet34")
+        },
         by_speaker=True,
     ),
     "face": Section(
@@ -84,7 +89,8 @@ SECTIONS = {
         },
         "Scored on the corpus's validation part, from scratch. `text-cnn` keeps the last epoch, so"
         " that only its temperature is fitted on the part that is scored; the others have their"
-        " epoch chosen there. `s0-bert` is narrow: 2 layers of 128, 6,000 pieces.",
+        " epoch chosen there.",
+        {"s0-bert": "`s0-bert` is narrow: 2 layers of 128, 6,000 pieces."},
     ),
 }
 COLUMNS = ("network", "parameters", "epochs", "s an epoch", "clips", *scores.COLUMNS)
@@ -104,23 +110,22 @@ def main(words: Sequence[str] | None = None) -> int:
         parser.error(f"--only {' '.join(unknown)}: choose from {', '.join(section.parts)}")
     machine = report.machine()
     runs, rows, facts = chosen.runs or Path("runs") / chosen.section, [], set()
+    parts = {n: part for n, part in section.parts.items() if not chosen.only or n in chosen.only}
     with report.user_errors():
-        for name, part in section.parts.items():
-            if chosen.only and name not in chosen.only:
-                continue
+        for name, part in parts.items():
             if chosen.data:
                 part = dataclasses.replace(part, data=(chosen.data,))
             rows += scored(name, part, runs, chosen.seeds)
             facts.add(_data_told(part))
     unit = "whole speakers" if section.by_speaker else "single clips, for none has a speaker,"
-    note = (
-        f"{'; '.join(sorted(facts))}; seeds: {chosen.seeds}; 95 %: {unit} resampled. {section.note}"
-    )
+    told = f"{'; '.join(sorted(facts))}; seeds: {chosen.seeds}; 95 %: {unit} resampled."
+    remarks = [text for name, text in section.remarks.items() if name in parts]
+    note = " ".join((told, section.note, *remarks))
     if chosen.seeds > 1:
         note += scores.AVERAGED
-    parts = [note, report.table(COLUMNS, rows)]
     where = (chosen.out, chosen.results, chosen.section)
-    report.publish(section.title, "run_scores", words, machine, parts, *where)
+    blocks = [note, report.table(COLUMNS, rows)]
+    report.publish(section.title, "run_scores", words, machine, blocks, *where)
     return 0
 
 

@@ -42,7 +42,9 @@ def test_a_section_is_the_score_of_its_runs(
     shutil.copytree(audio_run, runs / "toy-seed-0")
     shutil.rmtree(runs / "toy-seed-0" / "evaluation", ignore_errors=True)
     part = Part("audio", "s2-audio", "basic7", ("?",), 2, ("batch_size=7",), "validation")
-    section = run_scores.Section("Toys", {"toy": part, "other": part}, "A note.")
+    section = run_scores.Section(
+        "Toys", {"toy": part, "other": part}, "A note.", {"toy": "Toy.", "other": "Other."}
+    )
     monkeypatch.setattr(run_scores, "SECTIONS", {"face": section})
     page = tmp_path / "results.md"
     page.write_text("<!-- face -->\n<!-- /face -->\n")
@@ -51,7 +53,12 @@ def test_a_section_is_the_score_of_its_runs(
         assert run_scores.main([*words, "--results", str(page)]) == 0
     assert typed == ["evaluate"]
     text = page.read_text()
-    assert "## Toys" in text and "A note." in text and "are scored" in text
+    assert (
+        "## Toys" in text
+        and "A note. Toy." in text
+        and "Other." not in text
+        and "are scored" in text
+    )
     (row,) = [line.split("|")[1:-1] for line in text.splitlines() if "`toy`" in line]
     with open(runs / "toy-seed-0" / "evaluation" / "predictions.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
