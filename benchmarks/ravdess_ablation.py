@@ -1,8 +1,7 @@
 """What each part of the sound recipe is worth on RAVDESS: one change at a time, the same folds.
 
 Trains what is not trained yet: a quarter of an hour a row with the default 40 epochs on two cores,
-an hour where the net is wider. Stopped, it goes on. Writes the section `ablation` of
-docs/results.md.
+an hour where the net is wider. Stopped, it goes on. Writes a section of docs/results.md.
 """
 
 from __future__ import annotations
@@ -96,6 +95,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=40, help="of each training")
     parser.add_argument("--variants", nargs="+", choices=list(known)[1:], help="[default: all]")
+    parser.add_argument("--section", default=SECTION, help="of that document")
     chosen = parser.parse_args(words)
     names = [BASE, *(chosen.variants or list(known)[1:])]
     if chosen.also is None:
@@ -107,7 +107,7 @@ def main(words: Sequence[str] | None = None) -> int:
         done = {name: _crossval(chosen, name, known[name]) for name in names}
     base = done[BASE]
     parts = [_note(chosen, base[1]), report.table(COLUMNS, _rows(done))]
-    where = (chosen.out, chosen.results, SECTION)
+    where = (chosen.out, chosen.results, chosen.section)
     report.publish(
         "Ablation of the sound recipe", "ravdess_ablation", words, machine, parts, *where
     )

@@ -52,9 +52,9 @@ def test_rows_stand_beside_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(ravdess_ablation, "RECIPE", "tfidf")
     monkeypatch.setattr(ravdess_ablation, "LABELS", "basic7")
     page = tmp_path / "results.md"
-    page.write_text("<!-- ablation -->\n<!-- /ablation -->\n")
+    page.write_text("<!-- more -->\n<!-- /more -->\n")
     words = ["--data", str(data), "--runs", str(tmp_path / "runs"), "--folds", "3", "--epochs", "1"]
-    words += ["--results", str(page)]
+    words += ["--results", str(page), "--section", "more"]
     assert ravdess_ablation.main(words) == 0
     assert "with TESS" not in page.read_text(), "no other corpus was named"
     assert ravdess_ablation.main([*words, "--also", str(also)]) == 0
