@@ -77,6 +77,11 @@ class Reader:
             assert time.monotonic() < end_s, f"never came true: {expression}"
             self.page.wait_for_timeout(50)
 
+    def rows(self) -> list[str]:
+        """What the time line has rows of."""
+        found = self.page.eval_on_selector_all("[data-row]", "all => all.map(x => x.dataset.row)")
+        return [str(row) for row in found]
+
     def text(self, selector: str) -> str:
         return str(self.page.inner_text(selector))
 

@@ -107,8 +107,7 @@ def test_an_answer_is_drawn_as_it_comes(
     assert [bar.split()[1] for bar in bars] == ["0.70", "0.12", *["0.06"] * 4, "0.00"]
     assert "40 %" in reader.text("#coverage")
     assert reader.text("#warning-list") == "a face in only 40% of the frames looked at"
-    rows = reader.page.eval_on_selector_all("[data-row]", "all => all.map(x => x.dataset.row)")
-    assert rows == ["answer", "audio", "video"]
+    assert reader.rows() == ["answer", "audio", "video"]
     assert reader.page.locator("#faces img").count() == 2
     assert reader.page.locator("#legend li").all_inner_texts() == list(LABELS)
     assert "6.0 seconds" in str(reader.page.get_attribute("#wave", "aria-label"))
@@ -127,8 +126,7 @@ def test_who_asks_before_the_model_is_told_gets_every_row(
     assert server.received == []
     server.may_tell.set()
     reader.page.wait_for_selector("#answer:visible")
-    rows = reader.page.eval_on_selector_all("[data-row]", "all => all.map(x => x.dataset.row)")
-    assert rows == ["answer", "audio", "video"]
+    assert reader.rows() == ["answer", "audio", "video"]
     assert [one["name"] for one in server.received] == ["good.wav"]
 
 

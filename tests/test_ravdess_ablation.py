@@ -52,13 +52,15 @@ def test_rows_stand_beside_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(ravdess_ablation, "RECIPE", "tfidf")
     monkeypatch.setattr(ravdess_ablation, "LABELS", "basic7")
     page = tmp_path / "results.md"
-    page.write_text("<!-- more -->\n<!-- /more -->\n")
+    page.write_text("<!-- ablation -->\n<!-- /ablation -->\n<!-- more -->\n<!-- /more -->\n")
     words = ["--data", str(data), "--runs", str(tmp_path / "runs"), "--folds", "3", "--epochs", "1"]
-    words += ["--results", str(page), "--section", "more"]
+    words += ["--results", str(page)]
     assert ravdess_ablation.main(words) == 0
     assert "with TESS" not in page.read_text(), "no other corpus was named"
-    assert ravdess_ablation.main([*words, "--also", str(also)]) == 0
-    lines = [line.split("|")[1:-1] for line in page.read_text().splitlines() if "|" in line]
+    assert ravdess_ablation.main([*words, "--also", str(also), "--section", "more"]) == 0
+    by_default, more = page.read_text().split("<!-- more -->")
+    assert "fewer words" in by_default and "with TESS" not in by_default
+    lines = [line.split("|")[1:-1] for line in more.splitlines() if "|" in line]
     rows = {line[0].strip(): [cell.strip() for cell in line[1:]] for line in lines[2:]}
     assert list(rows) == list(known)
     assert rows[BASE][3:5] == ["", ""]
