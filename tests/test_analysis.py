@@ -255,7 +255,7 @@ def test_what_takes_too_long_is_killed(ask: Callable[..., dict[str, Any]]) -> No
     began_s = time.monotonic()
     with pytest.raises(ServingError, match="not done within 3 s") as late:
         ask("hang")
-    assert 2.5 < time.monotonic() - began_s < 60
+    assert 2.5 < time.monotonic() - began_s < 8
     assert late.value.http_status == 504
     seconds_until(lambda: not Path(f"/proc/{before}").exists())
     assert ask("answer")["process"] != before
@@ -566,7 +566,7 @@ def test_closing_gives_the_time_that_is_left(drain_s: float, tmp_path: Path) -> 
     time.sleep(0.3)
     began_s = time.monotonic()
     pool_of.close(drain_s)
-    assert drain_s <= time.monotonic() - began_s < drain_s + 30
+    assert drain_s <= time.monotonic() - began_s < drain_s + 5
     error = job.future.exception(1)
     assert isinstance(error, ServingError)
     assert error.http_status == 499
@@ -580,7 +580,7 @@ def test_closing_lets_nobody_wait(tmp_path: Path) -> None:
     began_s = time.monotonic()
     pool.close()
     pool.close()
-    assert time.monotonic() - began_s < 30
+    assert time.monotonic() - began_s < 6
     codes = [job.future.exception(1) for job in jobs]
     assert [error.http_status for error in codes if isinstance(error, ServingError)] == [
         499,

@@ -196,7 +196,7 @@ def test_a_half_message_does_not_hold(
     try:
         with pytest.raises(TooLateError):
             ours.receive(late_after(0.3))
-        assert time.monotonic() - began_s < 30
+        assert time.monotonic() - began_s < 2
     finally:
         stop.set()
         thread.join()
