@@ -101,7 +101,6 @@ def variants() -> dict[str, Variant]:
         "without cutout": without("cutout"),
         "without jitter of the crop": without("crop_jitter"),
         "without mirror images": Variant((*without("flip").settings, "mirrored=false")),
-        "asked without mirror images": Variant(("mirrored=false",)),
         "half the dropout": Variant(("dropout=0.2",)),
         "without label smoothing": Variant(("label_smoothing=0",)),
         "without averaged weights": Variant(("weight_averaging=0",)),

@@ -47,14 +47,16 @@ def test_a_section_is_the_score_of_its_runs(
     )
     monkeypatch.setattr(run_scores, "SECTIONS", {"face": section})
     page = tmp_path / "results.md"
-    page.write_text("<!-- face -->\n<!-- /face -->\n")
+    page.write_text("<!-- face -->\n<!-- /face -->\n<!-- more -->\n<!-- /more -->\n")
     words = ["face", "--data", str(toy_data), "--runs", str(runs), "--only", "toy"]
     for _ in range(2):
         assert run_scores.main([*words, "--results", str(page)]) == 0
     assert typed == ["evaluate"]
     text = page.read_text()
     assert "## Toys" in text and "A note. Toy." in text and "are scored" in text
-    assert "Other." not in text
+    assert "Other." not in text and text.endswith("<!-- more -->\n<!-- /more -->\n")
+    assert run_scores.main([*words, "--results", str(page), "--into", "more"]) == 0
+    assert page.read_text().count("A note. Toy.") == 2
     (row,) = [line.split("|")[1:-1] for line in text.splitlines() if "`toy`" in line]
     with open(runs / "toy-seed-0" / "evaluation" / "predictions.csv", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

@@ -1,0 +1,111 @@
+"""The table of what each part of the face recipe is worth."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import registry
+from benchmarks import face_ablation
+from benchmarks.face_ablation import BASE, Variant, accuracy_difference, halves, variants
+from engines.tasks import Died
+from errors import UserError
+from preprocessing.data_folder import open_data_folder
+from tests import models
+
+
+def _data(folder: Path) -> Path:
+    """Faces of nobody in particular, eight of each class, two of them officially test."""
+    made = [
+        models.record("", label, take, streams=("video",), num_frames=1, split=split)
+        for label in models.LABELS
+        for take, split in enumerate(["train"] * 6 + ["test"] * 2)
+    ]
+    return models.write_data(folder, made)
+
+
+def test_each_variant_changes_one_thing() -> None:
+    base = registry.load("recipes", face_ablation.RECIPE)
+    for name, one in variants().items():
+        changed = base.with_settings(list(one.settings))
+        is_same = changed == base and one == Variant()
+        assert is_same == (name == BASE), name
+        assert name == "without mirror images" or len(one.settings) <= 1, name
+    for name in ("mixup", "cutout", "crop_jitter"):
+        row = f"without {'jitter of the crop' if name == 'crop_jitter' else name}"
+        left = base.with_settings(list(variants()[row].settings)).transforms.split(",")
+        own = base.transforms.split(",")
+        assert [one for one in own if one not in left] == [
+            one for one in own if one.startswith(name)
+        ]
+
+
+def test_the_official_test_part_stays_closed(tmp_path: Path) -> None:
+    folder = open_data_folder(_data(tmp_path / "data"))
+    closed = {row.id for row in folder.part("test")}
+    dealt = halves(folder).splits.parts
+    given = [name for part in dealt.values() for name in part]
+    assert len(closed) == 2 * len(models.LABELS)
+    assert len(given) == len(set(given)) == 6 * len(models.LABELS)
+    assert not closed & set(given)
+    assert len(dealt["test"]) == len(dealt["train"]) + len(dealt["validation"])
+    scored = [name.split("-")[1] for name in dealt["test"]]
+    assert {label: scored.count(label) for label in models.LABELS} == dict.fromkeys(
+        models.LABELS, 3
+    )
+
+
+def test_a_difference_has_the_interval_of_its_pictures() -> None:
+    def answers(right: int, wrong: int) -> list[dict[str, str]]:
+        told = ["a"] * right + ["b"] * wrong
+        return [{"id": str(i), "label": "a", "recognised": one} for i, one in enumerate(told)]
+
+    mean, (low, high) = accuracy_difference(answers(300, 100), answers(280, 120))
+    assert mean == pytest.approx(0.05)
+    assert (high - low) / 2 == pytest.approx(1.96 * (0.05 * 0.95 / 399) ** 0.5)
+    assert (low + high) / 2 == pytest.approx(mean)
+    with pytest.raises(ValueError, match="other pictures"):
+        accuracy_difference(answers(3, 1), answers(2, 1))
+
+
+def test_rows_stand_beside_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With nets that train in a moment; asked again, nothing is trained again."""
+    known: dict[str, Any] = {
+        BASE: Variant(("width=8",)),
+        "half as wide": Variant(("width=4",), share_of_epochs=0.5),
+    }
+    monkeypatch.setattr(face_ablation, "variants", lambda: known)
+    page, runs = tmp_path / "results.md", tmp_path / "runs"
+    page.write_text("<!-- face-ablation -->\n<!-- /face-ablation -->\n")
+    words = ["--data", str(_data(tmp_path / "data")), "--runs", str(runs), "--epochs", "2"]
+    words += ["--results", str(page)]
+    assert face_ablation.main(words) == 0
+    text = page.read_text()
+    assert "19 pictures" in text and "2 fit" in text and "21 others" in text
+    lines = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("|")]
+    rows = {line[0].strip(): [cell.strip() for cell in line[1:]] for line in lines[2:]}
+    assert list(rows) == list(known)
+    assert rows[BASE][2:4] == ["", ""]
+    narrow = rows["half as wide"]
+    difference, low, high = (float(cell) for cell in [narrow[2], *narrow[3].split(" - ")])
+    assert low <= difference <= high
+    assert difference == pytest.approx(float(narrow[1]) - float(rows[BASE][1]), abs=0.002)
+    count = {}
+    for name in known:
+        history = runs / name.replace(" ", "-") / "history.csv"
+        with open(history, newline="", encoding="utf-8") as file:
+            count[name] = len(list(csv.DictReader(file)))
+    assert count == {BASE: 2, "half as wide": 1}
+    before = {path: path.stat().st_mtime_ns for path in runs.rglob("*.keras")}
+    assert face_ablation.main(words) == 0
+    assert {path: path.stat().st_mtime_ns for path in runs.rglob("*.keras")} == before
+
+
+def test_a_row_whose_process_ends_twice_stops(tmp_path: Path) -> None:
+    task = face_ablation.RowTask("one", tmp_path, (), tmp_path / "run")
+    again = task.after(Died(0, "ran out of memory"))
+    with pytest.raises(UserError, match="ran out of memory; take fewer --workers"):
+        again.after(Died(0, "ran out of memory"))
