@@ -72,13 +72,19 @@ def starting_point(given: Path, stream: str) -> Path:
 
 
 def told(path: Path) -> str:
-    """Streams, scores and terms of a run on one line."""
+    """Streams, scores and terms of a run on one line; of a test part where all have met one."""
     info = storage.read_json(path / RUN_FILE)
-    scores = {name: part["scores"] for name, part in info["parts"].items()}
-    if not any(scores.values()):
-        scores = {" + ".join(info["streams"]): info["scores"]}
-    found = [f"{name} {own['val_uar']:.2f}" for name, own in scores.items() if "val_uar" in own]
-    said = f"{' + '.join(info['streams'])}, validation UAR {', '.join(found) or 'unknown'}"
+    streams = " + ".join(info["streams"])
+    parts = list(info["parts"].items())
+    if not any(part["scores"] for _, part in parts):
+        parts = [(streams, info)]
+    kind = "validation"
+    uars = {name: part["scores"].get("val_uar") for name, part in parts}
+    tested = {name: part.get("evaluation") or {} for name, part in parts}
+    if all(one.get("split") == "test" for one in tested.values()):
+        kind, uars = "test", {name: one["uar"] for name, one in tested.items()}
+    found = [f"{name} {uar:.2f}" for name, uar in uars.items() if uar is not None]
+    said = f"{streams}, {kind} UAR {', '.join(found) or 'unknown'}"
     return f"{said}; {NON_COMMERCIAL}" if is_non_commercial(info["data"]) else said
 
 

@@ -133,13 +133,20 @@ def _scores(config: dict[str, Any], evaluation: dict[str, Any] | None) -> Iterat
         yield _score_row(str(evaluation.get("split", "evaluation")), evaluation)
     if config["scores"]:  # a fusion that is fitted, not trained, has none
         picked = {key.removeprefix("val_"): value for key, value in config["scores"].items()}
-        told = "" if config.get("members") else ", by which the epoch was picked"
-        yield _score_row(f"validation{told}", picked)
+        chose = config["recipe"].get("keep") == "best" and not config.get("members")
+        told = "by which the epoch was picked" if chose else "on which the temperature was fitted"
+        yield _score_row(f"validation, {told}", picked)
     for stream, part in config["parts"].items():
+        if own := part.get("evaluation"):
+            yield _score_row(f"{own['split']}, {stream} alone", own)
         own = {key.removeprefix("val_"): value for key, value in part["scores"].items()}
         yield _score_row(f"validation, {stream} alone", own)
     if evaluation is None:
-        yield "\nIt was not evaluated on a test part before it was exported."
+        parts_are = any(part.get("evaluation") for part in config["parts"].values())
+        what = (
+            "Its parts were evaluated, the whole was not" if parts_are else "It was not evaluated"
+        )
+        yield f"\n{what} on a test part before it was exported."
     yield (
         "\nUAR is the mean recall, WA the plain accuracy. The interval is resampled by speaker, by"
         " clip where no speaker is known; under three speakers there is none."

@@ -178,17 +178,9 @@ def _about_the_box(info: RunInfo, change: float, packed_by: str) -> str:
         " of noise.",
         "",
     ]
-    for stream, part in info.parts.items():
-        if own := part.get("evaluation"):
-            low, high = own.get("uar_ci95") or (None, None)
-            interval = f" ({low:.3f} to {high:.3f})" if low is not None else ""
-            lines.append(
-                f"- {stream} alone, {own['split']}: UAR {own['uar']:.3f}{interval}, WA"
-                f" {own['wa']:.3f}, {own['num_clips']} clips"
-            )
     commands = [part["command"] for part in info.parts.values() if "command" in part]
     commands += [info.command, packed_by]
-    lines += ["", "Commands that made it, paths left out:", "", "```sh"]
+    lines += ["Commands that made it, paths left out:", "", "```sh"]
     return "\n".join([*lines, *filter(None, commands), "```", ""])
 
 

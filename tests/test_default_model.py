@@ -55,6 +55,15 @@ def test_the_box_comes_first(home: Path, capsys: pytest.CaptureFixture[str]) -> 
         "model: pretrained/emotion (audio + video, validation UAR audio 0.62, video 0.70;"
         " non-commercial use only); --model names another\n"
     )
+    tested = {
+        name: {**part, "evaluation": {"split": "test", "uar": 0.5}} for name, part in BOTH.items()
+    }
+    write_run(home / "emotion", streams=["audio", "video"], parts=tested, scores={}, data=BOUND)
+    assert default_model([Path("a.mp4")]) == home / "emotion"
+    assert "audio + video, test UAR audio 0.50, video 0.50; non-co" in capsys.readouterr().err
+    write_run(home / "emotion", streams=["audio", "video"], parts=tested | {"video": BOTH["video"]})
+    assert default_model([Path("a.mp4")]) == home / "emotion"
+    assert "validation UAR audio 0.62, video 0.70" in capsys.readouterr().err, "one was not tested"
     assert default_model([], "so sad") == home / "words"
     assert "pretrained/words (text, validation UAR text 0.90); --m" in capsys.readouterr().err
 

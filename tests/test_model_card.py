@@ -47,6 +47,27 @@ def test_card_with_scores_and_stamps(bundle: Path) -> None:
     assert "across a crossing" in model_card(config | {"leak_allowed": True})
 
 
+def test_card_of_parts_that_were_evaluated(bundle: Path) -> None:
+    config = read_config(bundle / "models/both/2")
+    own = {"split": "test", "uar": 0.3, "uar_ci95": [0.2, 0.4], "ece": 0.08, "num_clips": 7}
+    parts = {**config["parts"], "audio": {**config["parts"]["audio"], "evaluation": own}}
+    card = model_card(config | {"parts": parts})
+    assert "| test, audio alone | 0.300 (0.200 to 0.400) | - | - | 0.080 | 7 | - |" in card
+    assert "Its parts were evaluated, the whole was not on a test part" in card
+
+
+def test_card_says_what_validation_was_used_for(words_bundle: Path) -> None:
+    (version,) = words_bundle.glob("models/*/*/assets")
+    config = read_config(version.parent)
+    chosen = {**config["recipe"], "keep": "best"}
+    assert "| validation, by which the epoch was picked |" in model_card(
+        config | {"recipe": chosen}
+    )
+    last = model_card(config | {"recipe": {**chosen, "keep": "last"}})
+    assert "| validation, on which the temperature was fitted |" in last
+    assert "picked" not in last
+
+
 def test_card_of_what_begins_from_published_weights(bundle: Path) -> None:
     config = read_config(bundle / "models/both/2")
     recipe = config["recipe"] | {"encoder": "bert", "encoder_settings": {"weights": "/some/bert"}}
