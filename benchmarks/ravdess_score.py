@@ -33,6 +33,17 @@ FUSIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "concat-resnet1d": ("dense-fusion", ("fusion=concat_resnet1d",)),
 }
 COLUMNS = ("", "parameters", *scores.COLUMNS)
+ABOVE = (
+    "How far the UAR of the networks is above that of the regressions. Both are asked about the"
+    " same clips; whole speakers are resampled, the same for both."
+)
+ABOVE_COLUMNS = ("", "against", "above", "95 %")
+# What logistic regression is fitted to, by stream.
+REGRESSIONS = {
+    "audio": "ComParE 2016 + logistic regression",
+    "video": "action units + logistic regression",
+    "both": "these two, log-probabilities added",
+}
 SECTION = "ravdess"
 
 
@@ -46,11 +57,13 @@ def main(words: Sequence[str] | None = None) -> int:
     machine = report.machine()
     with report.user_errors():
         crossvals = _crossvals(chosen)
-        rows, best = _neural(crossvals), crossvals[0]
+        rows, scored = _neural(crossvals), [crossvals[0]]
         if chosen.seeds > 1:
-            best = _averaged(chosen, crossvals[0][0])
-            rows += _neural([best])
-        rows += _classical(chosen, crossvals[0])
+            scored.append(_averaged(chosen, crossvals[0][0]))
+            rows += _neural(scored[1:])
+        best, regressions = scored[-1], _regressions(chosen, crossvals[0][0])
+        rows += _classical(regressions, crossvals[0][0].labels.labels)
+        above = [row for planned, _ in scored for row in _above(planned, regressions)]
         groups = _groups(*best)
     first = crossvals[0][1]
     pairs = [pair for _, numbers in (*crossvals, best) for pair in numbers["pairs"]]
@@ -62,7 +75,8 @@ def main(words: Sequence[str] | None = None) -> int:
         " The mean over seeds, ± the sample deviation over them; 95 %: whole speakers resampled."
         f"{scores.AVERAGED}"
     )
-    parts = [note, report.table(COLUMNS, rows), *groups]
+    compared = report.table(ABOVE_COLUMNS, above)
+    parts = [note, report.table(COLUMNS, rows), ABOVE, compared, *groups]
     where = (chosen.out, chosen.results, SECTION)
     report.publish("RAVDESS, voice and face", "ravdess_score", words, machine, parts, *where)
     return 0
@@ -181,27 +195,56 @@ def _share(value: float | None) -> str:
 # === Classical ===
 
 
-def _classical(chosen: Any, first: tuple[Any, dict[str, Any]]) -> list[tuple[str, ...]]:
-    """ComParE and action units with logistic regression, alone and added, on the same folds."""
+def _regressions(chosen: Any, crossval: Any) -> dict[str, list[dict[str, str]]]:
+    """Predictions of logistic regression over ComParE and action units, on the same folds."""
     from benchmarks import classical
-    from modeling.crossval_scores import pooled_scores
 
-    crossval = first[0]
     rows, labels, folds = crossval.rows, crossval.labels, crossval.folds
     compare = classical.compare_functionals(crossval.data, rows, chosen.runs / "compare.npz")
     units = classical.action_unit_means(crossval.data, rows)
     voice = classical.log_probabilities(compare, rows, labels, folds)
     face = classical.log_probabilities(units, rows, labels, folds)
     made = {
-        "audio: ComParE 2016 + logistic regression": voice,
-        "video: action units + logistic regression": face,
-        "both: these two, log-probabilities added": log_softmax(voice + face, axis=1),
+        "audio": voice,
+        "video": face,
+        "both": log_softmax(voice + face, axis=1),
     }
-    told = []
+    found = {}
     for name, logs in made.items():
-        predictions = scores.as_predictions(rows, softmax(logs, axis=1), labels)
-        storage.write_json(chosen.runs / f"{name.split(':')[0]}-classical.json", predictions)
-        told.append((name, "", *scores.cells(pooled_scores(predictions, labels.labels))))
+        found[name] = scores.as_predictions(rows, softmax(logs, axis=1), labels)
+        storage.write_json(chosen.runs / f"{name}-classical.json", found[name])
+    return found
+
+
+def _classical(
+    regressions: dict[str, list[dict[str, str]]], labels: Sequence[str]
+) -> list[tuple[str, ...]]:
+    from modeling.crossval_scores import pooled_scores
+
+    return [
+        (f"{name}: {REGRESSIONS[name]}", "", *scores.cells(pooled_scores(predictions, labels)))
+        for name, predictions in regressions.items()
+    ]
+
+
+def _above(planned: Any, regressions: dict[str, list[dict[str, str]]]) -> list[tuple[str, ...]]:
+    """How far each stream and the fusion are above the regression over the same."""
+    from modeling.crossval import PREDICTIONS, predictions_of_streams
+    from modeling.crossval_pairs import ALONE
+    from modeling.crossval_scores import uar_difference
+
+    found = predictions_of_streams(planned, ALONE)
+    found["both"] = scores.read_predictions(planned.out / PREDICTIONS)
+    names = {part.stream: f"`{part.name}`" for part in planned.parts}
+    names["both"] = planned.recipe.fusion
+    told: list[tuple[str, ...]] = []
+    for stream, predictions in found.items():
+        seeds = dict.fromkeys(row["seed"] for row in predictions)
+        base = [row | {"seed": seed} for seed in seeds for row in regressions[stream]]
+        difference, ends = uar_difference(predictions, base, planned.labels.labels)
+        what = names[stream] + scores.told_members(planned.parts[0].members)
+        interval = scores.interval(ends, "+")
+        told.append((f"{stream}: {what}", REGRESSIONS[stream], f"{difference:+.3f}", interval))
     return told
 
 

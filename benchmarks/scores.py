@@ -62,6 +62,7 @@ def as_predictions(
     return [
         {
             "seed": "0",
+            "id": row.id,
             "speaker": row.speaker,
             "sex": row.attributes.get("sex", ""),
             "intensity": row.attributes.get("intensity", ""),

@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import modeling.crossval
+import storage
 from benchmarks import classical, ravdess_score, report
 from benchmarks.scores import as_predictions
 from modeling.crossval_folds import make_folds
@@ -126,7 +127,7 @@ def test_the_table_names_every_model(
             SimpleNamespace(stream="video", name="face", members=1),
         ],
         recipe=SimpleNamespace(fusion="calibrated_late"),
-        out=Path("late-fusion"),
+        out=tmp_path / "late-fusion",
         rows=rows,
         labels=BASIC7,
         folds=folds,
@@ -152,7 +153,8 @@ def test_the_table_names_every_model(
     for predicted in given.values():
         for index, row in enumerate(predicted):
             row["sex"] = "male" if index % 2 else "female"
-    monkeypatch.setattr(modeling.crossval, "predictions_of_streams", lambda *_: given)
+    monkeypatch.setattr(modeling.crossval, "predictions_of_streams", lambda *_: dict(given))
+    storage.write_csv(crossval.out / "predictions.csv", list(given["audio"][0]), given["audio"])
     told = {"of_streams": streams, "folds": folds, "num_clips": 70, "num_speakers": 5}
     told |= pooled_scores(given["audio"], LABELS)
     told |= {
@@ -178,6 +180,15 @@ def test_the_table_names_every_model(
     assert ravdess_score.main(words) == 0
     lines = [line for line in page.read_text().splitlines() if line.startswith("| ")]
     second = lines.index("|  | audio | video | audio + video |")
+    third = lines.index("|  | against | above | 95 % |")
+    above = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[third + 2 : second]]
+    single = ["audio: `voice`", "video: `face`", BOTH]
+    averaged = [f"{name}, 3 networks averaged" for name in single]
+    assert [name for name, *_ in above] == [*single, *averaged]
+    for name, _, difference, ends in above:
+        low, high = map(float, ends.split(" - "))
+        assert low <= float(difference) <= high, name
+    assert above[0][1:3] == ["ComParE 2016 + logistic regression", "+0.000"]
     split = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[second + 2 :]]
     cells_of = {name: cells for name, *cells in split}
     assert list(cells_of) == [
@@ -188,7 +199,7 @@ def test_the_table_names_every_model(
     assert cells_of["UAR, male"] == cells_of["recall, sad"] == ["1.000", "0.000", "1.000"]
     assert cells_of["people, share right"] == ["0.62 - 0.67", "0.75", "0.80"]
     assert "(calibrated_late, 3 networks averaged)" in page.read_text()
-    table = {cells[1].strip(): cells for cells in (line.split("|") for line in lines[2:second])}
+    table = {cells[1].strip(): cells for cells in (line.split("|") for line in lines[2:third])}
     assert list(table) == [
         *("audio: `voice`", "video: `face`"),
         *(f"{BOTH}{only}" for only in ("", ", audio only", ", video only")),
@@ -200,4 +211,6 @@ def test_the_table_names_every_model(
     ]
     assert table[BOTH][2:5] == [" 1,234 ", " 0.800 ± 0.010 ", " 0.700 - 0.900 "]
     assert table["audio: ComParE 2016 + logistic regression"][3] == " 1.000 "
-    assert float(table["video: action units + logistic regression"][3]) < 0.6
+    regression = float(table["video: action units + logistic regression"][3])
+    assert regression < 0.6
+    assert float(above[1][2]) == pytest.approx(-regression, abs=1e-3), "the network is always wrong"
