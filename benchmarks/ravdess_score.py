@@ -37,6 +37,10 @@ ABOVE = (
     "How far the UAR of the networks is above that of the regressions. Both are asked about the"
     " same clips; whole speakers are resampled, the same for both."
 )
+SURE = (
+    "The same, where only answers of a highest probability are given (`predict --abstain-below`):"
+    " share of the clips that are answered, and share of these that is right."
+)
 ABOVE_COLUMNS = ("", "against", "above", "95 %")
 # What logistic regression is fitted to, by stream.
 REGRESSIONS = {
@@ -64,7 +68,7 @@ def main(words: Sequence[str] | None = None) -> int:
         best, regressions = scored[-1], _regressions(chosen, crossvals[0][0])
         rows += _classical(regressions, crossvals[0][0].labels.labels)
         above = [row for planned, _ in scored for row in _above(planned, regressions)]
-        groups = _groups(*best)
+        groups = [*_groups(*best), SURE, _sure(best[0])]
     first = crossvals[0][1]
     pairs = [pair for _, numbers in (*crossvals, best) for pair in numbers["pairs"]]
     revisions = ", ".join(sorted({pair["git_revision"] or "unknown" for pair in pairs}))
@@ -176,6 +180,34 @@ def _groups(planned: Any, numbers: dict[str, Any]) -> tuple[str, str]:
     whose = f"{planned.recipe.fusion}{scores.told_members(planned.parts[0].members)}"
     note = f"Where these err ({whose}). People: {people[0].source}."
     return note, report.table(columns, rows)
+
+
+def _sure(planned: Any) -> str:
+    """What is left, and how much of it is right, where unsure answers are withheld."""
+    from modeling import risk_coverage
+    from modeling.crossval import PREDICTIONS, predictions_of_streams
+    from modeling.crossval_pairs import ALONE
+
+    found = predictions_of_streams(planned, ALONE)
+    found[" + ".join(found)] = scores.read_predictions(planned.out / PREDICTIONS)
+    reports = [
+        risk_coverage.report(
+            risk_coverage.curve(*risk_coverage.of_rows(rows, planned.labels.labels))
+        )
+        for rows in found.values()
+    ]
+    by_threshold = zip(*(one["at_thresholds"] for one in reports), strict=True)
+    rows = [
+        (
+            f"{cells[0]['threshold']:g} and above",
+            *(_share(one["coverage"]) for one in cells),
+            *(_share(one["accuracy"]) for one in cells),
+        )
+        for cells in by_threshold
+    ]
+    rows.append(("AURC", *[""] * len(found), *(_share(one["aurc"]) for one in reports)))
+    told = ("answered", "right")
+    return report.table(("", *(f"{what}, {name}" for what in told for name in found)), rows)
 
 
 def _parameters(crossval: Any, stream: str = "") -> int:

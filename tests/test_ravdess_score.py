@@ -189,7 +189,10 @@ def test_the_table_names_every_model(
         low, high = map(float, ends.split(" - "))
         assert low <= float(difference) <= high, name
     assert above[0][1:3] == ["ComParE 2016 + logistic regression", "+0.000"]
-    split = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[second + 2 :]]
+    last = next(place for place, line in enumerate(lines) if line.startswith("|  | answered, "))
+    assert lines[last + 2] == "| 0.3 and above | 1.000 | 1.000 | 1.000 | 1.000 | 0.000 | 1.000 |"
+    assert lines[-1] == "| AURC |  |  |  | 0.000 | 1.000 | 0.000 |"
+    split = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[second + 2 : last]]
     cells_of = {name: cells for name, *cells in split}
     assert list(cells_of) == [
         *("UAR, female", "UAR, male"),
