@@ -27,6 +27,11 @@ def _data(folder: Path) -> Path:
     return models.write_data(folder, made)
 
 
+def test_the_results_have_the_section() -> None:
+    text = Path("docs/results.md").read_text(encoding="utf-8")
+    assert text.count(f"<!-- {face_ablation.SECTION} -->\n") == 1
+
+
 def test_each_variant_changes_one_thing() -> None:
     base = registry.load("recipes", face_ablation.RECIPE)
     for name, one in variants().items():
