@@ -22,7 +22,7 @@ import registry
 from benchmarks import report, scores, training_runs
 from commands.engine_options import engine_of
 from engines import tasks
-from engines.tasks import MAX_DEATHS, Died, Limits, Tell
+from engines.tasks import Died, Limits, Tell
 from errors import UserError
 from preprocessing.data_folder import DataFolder, Splits, open_data_folder
 
@@ -66,25 +66,13 @@ class RowTask:
 
     Attributes:
       data: the prepared folder, not divided yet.
-      recipe: as `Recipe.with_settings` takes its values.
-      num_deaths: how often its process ended.
+      settings: KEY=VALUE, all that differ from the recipe.
     """
 
     name: str
     data: Path
     settings: tuple[str, ...]
     run: Path
-    num_deaths: int = 0
-
-    def after(self, died: Died) -> RowTask:
-        """The same once more; it goes on behind its last finished epoch.
-
-        Raises:
-          UserError: its process ended too often.
-        """
-        if self.num_deaths + 1 >= MAX_DEATHS:
-            raise UserError(f"{self.run}: its training {died.reason}; take fewer --workers")
-        return dataclasses.replace(self, num_deaths=self.num_deaths + 1)
 
 
 def variants() -> dict[str, Variant]:
@@ -148,7 +136,7 @@ def main(words: Sequence[str] | None = None) -> int:
     with report.user_errors():
         folder = halves(open_data_folder(chosen.data))
         with engine_of("local", None, chosen.workers).open(do_row, Limits()) as pool:
-            for row, _ in tasks.run(pool, rows, RowTask.after):
+            for row, _ in tasks.run(pool, rows, _give_up):
                 progress.say(f"{row.name}: done")
     parts = [_note(chosen, folder), report.table(COLUMNS, _rows(rows))]
     where = (chosen.out, chosen.results, SECTION)
@@ -160,6 +148,13 @@ def _task(chosen: Any, name: str, variant: Variant) -> RowTask:
     epochs = max(1, round(chosen.epochs * variant.share_of_epochs))
     settings = (f"labels={LABELS}", f"epochs={epochs}", *variant.settings)
     return RowTask(name, chosen.data, settings, chosen.runs / name.replace(" ", "-"))
+
+
+def _give_up(task: RowTask, died: Died) -> RowTask:
+    raise UserError(
+        f"{task.run}: its training {died.reason}; the same command goes on, perhaps with fewer"
+        " --workers"
+    )
 
 
 def do_row(task: RowTask, tell: Tell) -> None:

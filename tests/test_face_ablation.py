@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,7 @@ import pytest
 import registry
 from benchmarks import face_ablation
 from benchmarks.face_ablation import BASE, Variant, accuracy_difference, halves, variants
-from engines.tasks import Died
-from errors import UserError
+from engines.tasks import Tell
 from preprocessing.data_folder import open_data_folder
 from tests import models
 
@@ -109,8 +109,12 @@ def test_rows_stand_beside_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert {path: path.stat().st_mtime_ns for path in runs.rglob("*.keras")} == before
 
 
-def test_a_row_whose_process_ends_twice_stops(tmp_path: Path) -> None:
-    task = face_ablation.RowTask("one", tmp_path, (), tmp_path / "run")
-    again = task.after(Died(0, "ran out of memory"))
-    with pytest.raises(UserError, match="ran out of memory; take fewer --workers"):
-        again.after(Died(0, "ran out of memory"))
+def test_a_row_whose_process_ends_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(face_ablation, "do_row", _die)
+    words = ["--data", str(_data(tmp_path / "data")), "--runs", str(tmp_path), "--workers", "1"]
+    with pytest.raises(SystemExit, match=r"as-it-is: its training .*; the same command goes on"):
+        face_ablation.main(words)
+
+
+def _die(task: face_ablation.RowTask, tell: Tell) -> None:
+    os._exit(7)
