@@ -233,11 +233,13 @@ def test_answers_are_the_same_read_here_and_elsewhere(tmp_path: Path) -> None:
         with pytest.raises(MediaError, match=r"bad\.mp4: damaged"):
             annotate_elsewhere(process, bad, here, tmp_path / "bad-drawn.mp4")
     (tmp_path / f"cut{TEMPORARY_MARK}other.txt").touch()
-    # No time at all: with a little, every look at a step might come just after it began.
-    with process_for_files(Limits(step_s=0)) as process, pytest.raises(MediaError) as told:
-        annotate_elsewhere(process, video, here, tmp_path / "cut.mp4")
-    assert str(told.value).startswith(f"{video}: took longer than 0 s; leave it out, or give")
-    kept = {"v.mp4", "bad.mp4", "drawn.mp4", f"cut{TEMPORARY_MARK}other.txt"}
+    # Large, for whoever looks ten times a second must find a step under way.
+    pictures = [np.tile(picture, (10, 10, 1)) for picture in pictures]
+    large = write_media(tmp_path / "large.mp4", pictures, options=FAST)
+    with process_for_files(Limits(step_s=0.001)) as process, pytest.raises(MediaError) as told:
+        annotate_elsewhere(process, large, here, tmp_path / "cut.mp4")
+    assert str(told.value).startswith(f"{large}: took longer than 0.001 s; leave it out, or give")
+    kept = {"v.mp4", "large.mp4", "bad.mp4", "drawn.mp4", f"cut{TEMPORARY_MARK}other.txt"}
     assert {path.name for path in tmp_path.iterdir()} == kept
 
 
