@@ -19,6 +19,7 @@ import numpy as np
 
 import progress
 import registry
+import storage
 from benchmarks import report, scores, training_runs
 from commands.engine_options import engine_of
 from engines import tasks
@@ -194,8 +195,7 @@ def accuracy_difference(rows: Predictions, base: Predictions) -> tuple[float, li
 
 def _rows(trained: Sequence[RowTask]) -> list[tuple[str, ...]]:
     from modeling import checkpoints, run_folder
-    from modeling.crossval_scores import pooled_scores
-    from modeling.evaluation import PREDICTIONS
+    from modeling.evaluation import METRICS, PREDICTIONS
     from modeling.stream_model import NETWORK
 
     told: list[tuple[str, ...]] = []
@@ -203,18 +203,17 @@ def _rows(trained: Sequence[RowTask]) -> list[tuple[str, ...]]:
     for task in trained:
         predictions = scores.read_predictions(task.run / HELD_OUT / PREDICTIONS, SEED)
         base = base or predictions
-        info = run_folder.read_run(task.run)
+        found = storage.read_json(task.run / HELD_OUT / METRICS)
         network = checkpoints.load_model(task.run / run_folder.BEST).get_layer(NETWORK)
-        mean = pooled_scores(predictions, info.labels)["mean"]
         compared = ("", "")
         if task.name != BASE:
             difference, ends = accuracy_difference(predictions, base)
             compared = (f"{difference:+.3f}", scores.interval(ends, "+"))
         with open(task.run / run_folder.HISTORY, newline="", encoding="utf-8") as file:
             last = list(csv.DictReader(file))[-1]
-        shares = (f"{share:.3f}" for share in (mean["uar"], mean["ece"], float(last["wa"])))
+        shares = (f"{share:.3f}" for share in (found["uar"], found["ece"], float(last["wa"])))
         told.append(
-            (task.name, f"{network.count_params():,}", f"{mean['wa']:.3f}", *compared, *shares)
+            (task.name, f"{network.count_params():,}", f"{found['wa']:.3f}", *compared, *shares)
         )
     return told
 
