@@ -26,7 +26,7 @@ from preprocessing.leaks import Seen, crossings
 from preprocessing.splits import NOT_DISJOINT, natural_key
 
 SECTION = "adaptation"
-RECIPE, LABELS, STREAM = "resnet-asp", "basic7", "audio"
+RECIPE, LABELS, STREAM = "resnet-asp-3x80", "basic7", "audio"
 # A small rate, so that little is forgotten; as docs/pretrained.md advises.
 ADAPTING = ("learning_rate=2e-4", "epochs=40")
 AS_IT_COMES, ALONE, ADAPTED = "as it comes", "trained on these alone", "adapted to these"

@@ -22,8 +22,8 @@ _HARDENED = (
     "spec_augment,mixup:alpha=0.3"
 )
 DEFAULTS = (
-    Part("audio", "resnet-asp", "basic7", ("data/ravdess", "data/tess"), None, (_HARDENED,)),
-    Part("video", "resnet-face", "basic7", ("data/fer2013",)),
+    Part("audio", "resnet-asp-3x80", "basic7", ("data/ravdess", "data/tess"), None, (_HARDENED,)),
+    Part("video", "resnet-face", "basic7", ("data/fer2013",), None, ("width=48",)),
     Part("text", "text-cnn", "emotion6", ("data/emotion",), WORDS_EPOCHS, WORDS_LAST),
 )
 
