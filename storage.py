@@ -84,6 +84,55 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> None:
 
 
 @contextlib.contextmanager
+def claimed(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Within it no other program of ours on this machine writes into `folder`.
+
+    Made if it is not there; what was made for nothing goes at the end. The claim ends with the
+    process, however that ends. In an object store, and where folders cannot be locked (some
+    network file systems), there is none.
+
+    Raises:
+      UserError: another program has claimed it, or it cannot be made.
+    """
+    if places.is_remote(there := places.place(folder)):
+        yield
+        return
+    made = [path for path in (there, *there.parents) if not path.exists()]
+    try:
+        lock = _locked(there)
+    except BlockingIOError as error:
+        raise UserError(
+            f"{there}: another program is writing there; wait for it, or choose another --out"
+        ) from error
+    except OSError as error:
+        raise from_os_error(error, there) from error
+    try:
+        yield
+    finally:
+        os.close(lock)
+        with contextlib.suppress(OSError):  # up to the first that holds something
+            for path in made:
+                path.rmdir()
+
+
+def _locked(folder: Path) -> int:
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise
+        except OSError:
+            pass  # cannot be locked here
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock), folder.stat()):
+                return lock
+        os.close(lock)  # another program made it for nothing
+
+
+@contextlib.contextmanager
 def own_temporaries() -> Iterator[None]:
     """Within it all that libraries put where temporary files go lies in one folder of this program.
 

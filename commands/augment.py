@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+import storage
 from commands import paths
 from commands.options import Place
 from errors import EXIT_OK, EXIT_SOME_REJECTED
@@ -93,7 +94,9 @@ def command(
         ",".join(PIVOTS) if pivots is None else pivots,
         language or "en",
     )
-    result = augment.augment(open_data_folder(data), out, settings, examples)
+    folder = open_data_folder(data)
+    with storage.claimed(out):
+        result = augment.augment(folder, out, settings, examples)
     stamp = " of SYNTHETIC data" if result.synthetic else ""
     click.echo(
         f"{out}: {result.num_clips} clips and {result.num_copies} copies of {result.num_copied}"

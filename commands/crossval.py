@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 import registry
+import storage
 from commands import paths
 from commands.engine_options import engine_of, engine_options
 from commands.options import Place
@@ -149,9 +150,10 @@ def command(
         members_from,
     )
     kinds = choose_leaks(crossval, leaks)
-    rows = run_crossval(crossval, engine=chosen)
-    found = write_report(crossval, rows)
-    if kinds:
-        found = write_report(crossval, rows, run_leaks(crossval, kinds, chosen))
+    with storage.claimed(out):
+        rows = run_crossval(crossval, engine=chosen)
+        found = write_report(crossval, rows)
+        if kinds:
+            found = write_report(crossval, rows, run_leaks(crossval, kinds, chosen))
     click.echo(summary(found))
     click.echo(f"written to {out / MARKDOWN}", err=True)

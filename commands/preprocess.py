@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import click
 
 import registry
+import storage
 from commands import paths
 from commands.engine_options import engine_of, engine_options, limit_options
 from commands.options import FiniteRange, Place
@@ -160,6 +161,7 @@ def command(
         raise click.UsageError("--language is for --transcribe; give both or neither")
     corpus, source = _source(corpus, source)
     reader = _reader(corpus, improvised_only)
+    click.get_current_context().with_resource(storage.claimed(out))
     steps = Steps(reader, source, out, overwrite) if until else None
     if steps is not None and until == "labels":
         steps.labels(settings_of(reader))

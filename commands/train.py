@@ -9,6 +9,7 @@ import click
 
 import quiet
 import registry
+import storage
 from commands import paths
 from commands.options import Place
 from commands.train_parts import (
@@ -150,7 +151,11 @@ def command(
     from modeling.train_run import TrainOptions
     from modeling.train_stream import train_stream
 
-    with open_distribution(distribute) as worker, worker.folder(out, resume) as own_out:
+    with (
+        open_distribution(distribute) as worker,
+        worker.folder(out, resume) as own_out,
+        storage.claimed(own_out),
+    ):
         options = TrainOptions(
             own_out,
             seed,

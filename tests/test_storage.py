@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import storage
 from errors import UserError, from_os_error
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def names(folder: Path) -> list[str]:
@@ -114,3 +119,56 @@ def test_a_digest_is_of_the_content(tmp_path: Path) -> None:
     assert storage.digest({"a": 1}) != storage.digest({"a": "1"})
     (tmp_path / "x").write_bytes(b"abc")
     assert storage.file_sha256(tmp_path / "x").startswith("ba7816bf8f01cfea")
+
+
+def test_a_claimed_folder_is_made_and_goes_again_when_nothing_was_written(tmp_path: Path) -> None:
+    with storage.claimed(tmp_path / "runs" / "mine"):
+        assert (tmp_path / "runs" / "mine").is_dir()
+    assert names(tmp_path) == []
+    with storage.claimed(tmp_path / "runs" / "mine"):
+        (tmp_path / "runs" / "a").touch()
+    assert names(tmp_path / "runs") == ["a"]
+    with storage.claimed(tmp_path / "runs"):
+        pass
+    assert names(tmp_path) == ["runs"]
+
+
+def test_what_one_has_claimed_no_other_gets_until_the_end(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(UserError) as caught, storage.claimed(out), storage.claimed(out):
+        raise AssertionError("claimed twice")
+    assert str(caught.value) == (
+        f"{out}: another program is writing there; wait for it, or choose another --out"
+    )
+    with storage.claimed(out):
+        assert out.is_dir()
+
+
+def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
+    code = """
+import os, sys, storage
+claim = storage.claimed(sys.argv[1])
+claim.__enter__()
+os.kill(os.getpid(), 9)
+"""
+    ended = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=False)
+    assert ended.returncode == -9
+    with storage.claimed(tmp_path):
+        pass
+
+
+def test_where_no_folder_can_be_made_nothing_is_claimed(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="a file stands where a folder is needed"):
+        storage.claimed(tmp_path / "file" / "run").__enter__()
+
+
+def test_a_folder_that_cannot_be_locked_is_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    with storage.claimed(tmp_path / "run"):
+        assert (tmp_path / "run").is_dir()
