@@ -62,8 +62,11 @@ def text_cnn(
 
     # === Layers ===
     embed = layers.Embedding(vocabulary_size, token_dim, name="token_embedding")
+    # Named here: Keras would count on in a process that has built another, and TensorFlow adds up
+    # their gradients in an order that hangs on the names, so that the last bits would differ.
     convolutions = [
-        layers.Conv1D(filters, size, padding="same", activation="relu") for size in KERNELS
+        layers.Conv1D(filters, size, padding="same", activation="relu", name=f"convolution_{size}")
+        for size in KERNELS
     ]
     dense = layers.Dense(embedding_dim, activation="relu", name="embedding")
     head = layers.Dense(num_classes, name="logits")
