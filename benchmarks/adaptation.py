@@ -25,7 +25,6 @@ from preprocessing.labels import LabelSet
 from preprocessing.leaks import Seen, crossings
 from preprocessing.splits import NOT_DISJOINT, natural_key
 
-SECTION = "adaptation"
 RECIPE, LABELS, STREAM = "resnet-asp-3x80", "basic7", "audio"
 # A small rate, so that little is forgotten; as docs/pretrained.md advises.
 ADAPTING = ("learning_rate=2e-4", "epochs=40")
@@ -144,7 +143,7 @@ def of_count(
 
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
-    parser = report.training_parser(__doc__, "runs/adaptation")
+    parser = report.training_parser(__doc__, "runs/adaptation", "adaptation")
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="prepared corpora")
     parser.add_argument("--model", type=Path, help="[default: pretrained/emotion]")
     parser.add_argument("--recordings", type=int, nargs="+", default=[1, 3], help="of each class")
@@ -175,7 +174,7 @@ def main(words: Sequence[str] | None = None) -> int:
         f" `--init-from pretrained {' '.join(f'--set {word}' for word in ADAPTING)}`."
     )
     parts = [note, report.table(COLUMNS, rows)]
-    where = (chosen.out, chosen.results, SECTION)
+    where = report.destination(chosen)
     report.publish("A few recordings of one's own", "adaptation", words, machine, parts, *where)
     return 0
 

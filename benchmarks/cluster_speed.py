@@ -213,7 +213,7 @@ def lines_of(found: dict[str, float], rate: float) -> str:
 
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
-    parser = report.parser(__doc__, has_results=True)
+    parser = report.parser(__doc__, section="cluster")
     parser.add_argument("--detector", default="haar")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--times", type=int, default=6, help="each recording in the corpus")
@@ -255,9 +255,7 @@ def main(words: Sequence[str] | None = None) -> int:
     costs.write(chosen.costs, "cluster", machine, values)
     parts = [remark, cluster_table(bench), lines_of(found, rate) + "\n" + killed]
     title = "The local engine and Ray"
-    report.publish(
-        title, "cluster_speed", words, machine, parts, chosen.out, chosen.results, "cluster"
-    )
+    report.publish(title, "cluster_speed", words, machine, parts, *report.destination(chosen))
     return 0
 
 

@@ -27,7 +27,6 @@ NUM_VALIDATION = 2
 MIN_TRAINING = 3
 EVERY = 10
 STRENGTH = 1e-3
-SECTION = "cross-corpus"
 COLUMNS = ("trained on", "tested on", "clips", "speakers", *scores.COLUMNS)
 
 Rows = list[tuple[str, ...]]
@@ -103,7 +102,7 @@ def one_way(one: DataFolder, other: DataFolder, chosen: argparse.Namespace) -> R
 
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
-    parser = report.training_parser(__doc__, "runs/cross-corpus")
+    parser = report.training_parser(__doc__, "runs/cross-corpus", "cross-corpus")
     parser.add_argument("--data", type=Path, nargs=2, required=True, help="two data folders")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE")
@@ -116,8 +115,9 @@ def main(words: Sequence[str] | None = None) -> int:
         one, other = (open_data_folder(path) for path in chosen.data)
         rows = one_way(one, other, chosen) + one_way(other, one, chosen)
     parts = [_note((one, other), chosen.seeds), report.table(COLUMNS, rows)]
-    where = (chosen.out, chosen.results, SECTION)
-    report.publish("Across corpora", "cross_corpus", words, machine, parts, *where)
+    report.publish(
+        "Across corpora", "cross_corpus", words, machine, parts, *report.destination(chosen)
+    )
     return 0
 
 

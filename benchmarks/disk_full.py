@@ -103,7 +103,7 @@ def wrong_words(code: int, said: str) -> list[str]:
 
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
-    parser = report.parser(__doc__, has_results=True)
+    parser = report.parser(__doc__, section="disk-full")
     parser.add_argument("--commands", nargs="+", help="only these [default: all]")
     chosen = parser.parse_args(words)
     shares = QUICK_SHARES if chosen.quick else SHARES
@@ -123,7 +123,7 @@ def main(words: Sequence[str] | None = None) -> int:
             kib = written_bytes(arena.reference.kept) // 1024
             rows.append((name, f"{kib:,}", len(shares), full, equal, num))
     text = f"{kill_jobs.origin()}.\n\n{report.table(COLUMNS, rows)}"
-    title, place = "On a disk that fills up", (chosen.out, chosen.results, "disk-full")
+    title, place = "On a disk that fills up", report.destination(chosen)
     report.publish(title, "disk_full", words, machine, [text], *place)
     return 1 if num_defects else 0
 

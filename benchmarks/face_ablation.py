@@ -122,7 +122,7 @@ def halves(folder: DataFolder) -> DataFolder:
 
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
-    parser = report.training_parser(__doc__, "runs/face-ablation")
+    parser = report.training_parser(__doc__, "runs/face-ablation", SECTION)
     known = variants()
     parser.add_argument("--data", type=Path, default=Path("data/fer2013"), help="prepared FER2013")
     parser.add_argument("--epochs", type=int, default=10, help="of each training")
@@ -140,7 +140,7 @@ def main(words: Sequence[str] | None = None) -> int:
             for row, _ in tasks.run(pool, rows, _give_up):
                 progress.say(f"{row.name}: done")
     parts = [_note(chosen, folder), report.table(COLUMNS, _rows(rows))]
-    where = (chosen.out, chosen.results, SECTION)
+    where = report.destination(chosen)
     report.publish("Ablation of the face recipe", "face_ablation", words, machine, parts, *where)
     return 0
 

@@ -16,7 +16,6 @@ from serving.smoothing import num_changes, smoothed
 # Length and step of the windows in seconds: about one face, and what `predict` takes.
 SHORT, USUAL = (0.4, 0.2), (3.0, 1.5)
 SMOOTH_S = (1.0, 3.0)
-SECTION = "face-over-time"
 COLUMNS = (
     *("recording", "s", "face coverage", "answer"),
     f"agree, windows of {SHORT[0]:g} s",
@@ -79,7 +78,7 @@ def row(path: Path, ask: Callable[..., Prediction]) -> tuple[str, ...] | None:
 
 def main(words: Sequence[str] = ()) -> int:
     words = list(words or sys.argv[1:])
-    chosen = recordings.parser(__doc__).parse_args(words)
+    chosen = recordings.parser(__doc__, "face-over-time").parse_args(words)
     machine, rows = report.machine(), []
     with recordings.chosen_files(chosen) as (files, _):
         recognizer = recordings.recognizer(chosen)
@@ -97,8 +96,9 @@ def main(words: Sequence[str] = ()) -> int:
         " `predict --smooth-s` on these. No recording's true label is looked at."
     )
     parts = [note, report.table(COLUMNS, rows)]
-    where = (chosen.out, chosen.results, SECTION)
-    report.publish("Faces over time", "face_over_time", words, machine, parts, *where)
+    report.publish(
+        "Faces over time", "face_over_time", words, machine, parts, *report.destination(chosen)
+    )
     return 0
 
 

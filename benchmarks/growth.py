@@ -134,7 +134,7 @@ def verdicts(found: Runs) -> str:
 
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
-    parser = report.parser(__doc__, has_results=True)
+    parser = report.parser(__doc__, section="growth")
     parser.add_argument("--detector", default="haar")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--times", type=int, default=6, help="each recording in one copy")
@@ -160,7 +160,7 @@ def main(words: Sequence[str] | None = None) -> int:
     costs.write(chosen.costs, "growth", machine, values)
     parts = [remark, growth_table(found), verdicts(found)]
     title = "One to eight copies of a corpus"
-    report.publish(title, "growth", words, machine, parts, chosen.out, chosen.results, "growth")
+    report.publish(title, "growth", words, machine, parts, *report.destination(chosen))
     return 0
 
 

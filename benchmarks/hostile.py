@@ -30,7 +30,6 @@ from engines.tasks import Limits
 LARGEST_SEED_BYTES, MOST_SEEDS = 300_000, 300
 QUICK_FILES = 24
 QUICK_S, QUICK_PX, MADE_S, MADE_PX = 0.4, 64, 1.0, 160
-SECTION = "hostile"
 
 # Names of files in a folder -> what became of them.
 Way = Callable[[Path, Sequence[str]], Batch]
@@ -200,7 +199,7 @@ def _predicted(folder: Path, names: Sequence[str], limits: Limits, options: Sequ
 
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
-    parser = report.parser(__doc__, has_results=True)
+    parser = report.parser(__doc__, section="hostile")
     parser.add_argument("--files", type=int, default=1000, help="for each program")
     parser.add_argument("--batch", type=int, default=300, help="files of one command")
     parser.add_argument("--seed", type=int, default=0)
@@ -230,7 +229,7 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     parts = [note, table(hunts), watched_table(hunts)]
     title = "Hostile files"
-    report.publish(title, "hostile", words, machine, parts, chosen.out, chosen.results, SECTION)
+    report.publish(title, "hostile", words, machine, parts, *report.destination(chosen))
     bad = sum(counts[DIED] + counts[UNNAMED] for _, one in hunts for counts in one.counts.values())
     return 1 if bad else 0
 

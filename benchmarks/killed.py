@@ -59,11 +59,10 @@ def row(arena: Arena, trials: Sequence[Trial]) -> tuple[str, ...]:
 
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
-    parser = report.parser(__doc__, has_results=True)
+    parser = report.parser(__doc__, section="killed")
     parser.add_argument("--kills", type=int, default=KILLS, help="of each [default: %(default)s]")
     parser.add_argument("--commands", nargs="+", help="only these [default: all]")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--section", default="killed", help="of --results [default: %(default)s]")
     chosen = parser.parse_args(words)
     kills = QUICK_KILLS if chosen.quick else chosen.kills
     with report.work_folder(chosen.work) as work, publisher() as mirror, report.user_errors():
@@ -82,9 +81,7 @@ def main(words: Sequence[str] | None = None) -> int:
         words,
         machine,
         [text],
-        chosen.out,
-        chosen.results,
-        chosen.section,
+        *report.destination(chosen),
     )
     return 1 if num_defects else 0
 

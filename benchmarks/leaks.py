@@ -22,7 +22,6 @@ from preprocessing.data_folder import ClipRow, DataFolder, open_data_folder
 
 LABELS = "ravdess8"
 NUM_VALIDATION = 2
-SECTION = "leaks"
 HONEST, RANDOM_SPLIT, TEST_EPOCH, SPEAKER_NORM = KINDS = (
     "honest",
     "random-split",
@@ -35,7 +34,7 @@ Shown = dict[str, float]
 
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
-    parser = report.crossing_parser(__doc__, "runs/leaks")
+    parser = report.crossing_parser(__doc__, "runs/leaks", "leaks")
     parser.add_argument("--data", type=Path, required=True, help="records with sound and OpenFace")
     parser.add_argument(
         "--recipes", nargs="*", default=["resnet-asp-3x80", "action-units"], help="networks"
@@ -57,8 +56,9 @@ def main(words: Sequence[str] | None = None) -> int:
         " features are standardised over all clips of a speaker. One seed, one deal of the clips."
     )
     parts = [note, report.table(("", *KINDS), [_row(name, one) for name, one in found.items()])]
-    where = (chosen.out, chosen.results, SECTION)
-    report.publish("What leaking would have shown", "leaks", words, machine, parts, *where)
+    report.publish(
+        "What leaking would have shown", "leaks", words, machine, parts, *report.destination(chosen)
+    )
     return 0
 
 

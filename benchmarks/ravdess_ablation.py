@@ -21,7 +21,6 @@ from preprocessing.data_folder import open_data_folder
 
 RECIPE, LABELS = "resnet-asp", "ravdess8"
 BASE = "as it is"
-SECTION = "ablation"
 NUM_VALIDATION = 2
 COLUMNS = (
     "recipe",
@@ -88,14 +87,13 @@ def variants() -> dict[str, Variant]:
 
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
-    parser = report.crossing_parser(__doc__, "runs/ravdess-ablation")
+    parser = report.crossing_parser(__doc__, "runs/ravdess-ablation", "ablation")
     known = variants()
     parser.add_argument("--data", type=Path, required=True, help="prepared RAVDESS")
     parser.add_argument("--also", type=Path, help="prepared TESS, for the row that has it")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=40, help="of each training")
     parser.add_argument("--variants", nargs="+", choices=list(known)[1:], help="[default: all]")
-    parser.add_argument("--section", default=SECTION, help="of that document")
     chosen = parser.parse_args(words)
     names = [BASE, *(chosen.variants or list(known)[1:])]
     if chosen.also is None:
@@ -107,7 +105,7 @@ def main(words: Sequence[str] | None = None) -> int:
         done = {name: _crossval(chosen, name, known[name]) for name in names}
     base = done[BASE]
     parts = [_note(chosen, base[1]), report.table(COLUMNS, _rows(done))]
-    where = (chosen.out, chosen.results, chosen.section)
+    where = report.destination(chosen)
     report.publish(
         "Ablation of the sound recipe", "ravdess_ablation", words, machine, parts, *where
     )

@@ -53,7 +53,7 @@ SECTION = "ravdess"
 
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
-    parser = report.crossing_parser(__doc__, "runs/ravdess-score")
+    parser = report.crossing_parser(__doc__, "runs/ravdess-score", SECTION)
     parser.add_argument("--data", type=Path, required=True, help="records with sound and OpenFace")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--fusions", nargs="+", choices=FUSIONS, default=list(FUSIONS))
@@ -81,7 +81,7 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     compared = report.table(ABOVE_COLUMNS, above)
     parts = [note, report.table(COLUMNS, rows), ABOVE, compared, *groups]
-    where = (chosen.out, chosen.results, SECTION)
+    where = report.destination(chosen)
     report.publish("RAVDESS, voice and face", "ravdess_score", words, machine, parts, *where)
     return 0
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 QUICK_COUNT = 2
 
 
-def parser(description: str | None) -> argparse.ArgumentParser:
+def parser(description: str | None, section: str) -> argparse.ArgumentParser:
     """Options of a benchmark that asks a model about recordings."""
-    made = report.parser(description, has_results=True)
+    made = report.parser(description, section=section)
     made.add_argument("--model", type=Path, help="run or export [default: pretrained/emotion]")
     made.add_argument("--clips", type=Path, help="folder of recordings and pictures")
     made.add_argument("--limit", type=int, help="ask about so many of them")

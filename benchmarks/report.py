@@ -23,13 +23,13 @@ from registry import names
 
 
 def parser(
-    description: str | None, has_quick: bool = True, has_results: bool = False
+    description: str | None, has_quick: bool = True, section: str = ""
 ) -> argparse.ArgumentParser:
     """Options that all benchmarks take.
 
     Args:
       has_quick: False for what trains on real data only.
-      has_results: the report is a section of a document.
+      section: of a document that the report is a part of, unless another is named.
     """
     made = argparse.ArgumentParser(description=description)
     made.add_argument("--out", type=Path, help="also write the table to this file")
@@ -38,25 +38,31 @@ def parser(
         made.add_argument("--quick", action="store_true", help=text)
     made.add_argument("--work", type=Path, help="where made inputs are kept and found again")
     made.add_argument("--weights-dir", type=Path, help="where detector weights lie")
-    if has_results:
-        made.add_argument("--results", type=Path, help="document whose section is rewritten")
+    if section:
+        made.add_argument("--results", type=Path, help="document of which a section is rewritten")
+        made.add_argument("--section", default=section, help=f"of it [default: {section}]")
     return made
 
 
-def training_parser(description: str | None, runs: str) -> argparse.ArgumentParser:
+def destination(chosen: argparse.Namespace) -> tuple[Path | None, Path | None, str]:
+    """Where the options say that the report goes, as `publish` takes it."""
+    return chosen.out, chosen.results, chosen.section
+
+
+def training_parser(description: str | None, runs: str, section: str) -> argparse.ArgumentParser:
     """Options of a benchmark that trains what is not trained yet on real data.
 
     Args:
       runs: the default of `--runs`.
     """
-    made = parser(description, has_quick=False, has_results=True)
+    made = parser(description, has_quick=False, section=section)
     made.add_argument("--runs", type=Path, default=Path(runs), help="[default: %(default)s]")
     return made
 
 
-def crossing_parser(description: str | None, runs: str) -> argparse.ArgumentParser:
+def crossing_parser(description: str | None, runs: str, section: str) -> argparse.ArgumentParser:
     """As `training_parser`, of one that trains over folds; it says where by `--workers`."""
-    made = training_parser(description, runs)
+    made = training_parser(description, runs, section)
     made.add_argument("--folds", default="5")
     made.add_argument(
         "--workers", type=int, default=0, help="trainings at a time [default: one, in this process]"

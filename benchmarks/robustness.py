@@ -266,8 +266,7 @@ def ask(recognizer: Any, files: Sequence[Path], work: Path) -> tuple[list[Kept],
 def main(words: Sequence[str] = ()) -> int:
     """Asks, and writes the table; 1 where a target is missed."""
     words = list(words or sys.argv[1:])
-    options = recordings.parser(__doc__)
-    options.add_argument("--section", default="robustness-sound", help="of that document")
+    options = recordings.parser(__doc__, "robustness-sound")
     chosen = options.parse_args(words)
     machine = report.machine()
     with recordings.chosen_files(chosen) as (files, work):
@@ -282,8 +281,14 @@ def main(words: Sequence[str] = ()) -> int:
         " `stream lost`: nothing of that stream was usable afterwards (no face found).",
         report.table(columns, rows),
     ]
-    where = (chosen.out, chosen.results, chosen.section)
-    report.publish("Answers kept under changes", "robustness", words, machine, parts, *where)
+    report.publish(
+        "Answers kept under changes",
+        "robustness",
+        words,
+        machine,
+        parts,
+        *report.destination(chosen),
+    )
     return served.exit_code(rows)
 
 

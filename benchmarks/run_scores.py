@@ -102,19 +102,19 @@ COLUMNS = ("network", "parameters", "epochs", "s an epoch", "clips", *scores.COL
 
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
-    parser = report.parser(__doc__, has_quick=False, has_results=True)
-    parser.add_argument("section", choices=SECTIONS)
+    parser = report.parser(__doc__, has_quick=False, section="the name of the table")
+    parser.set_defaults(section=None)
+    parser.add_argument("table", choices=SECTIONS)
     parser.add_argument("--data", help="prepared data [default: data/ravdess, fer2013, emotion]")
-    parser.add_argument("--runs", type=Path, help="[default: runs/SECTION]")
+    parser.add_argument("--runs", type=Path, help="[default: runs/TABLE]")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--only", nargs="+", help="these networks")
-    parser.add_argument("--into", help="section of that document [default: of the same name]")
     chosen = parser.parse_args(words)
-    section = SECTIONS[chosen.section]
+    section = SECTIONS[chosen.table]
     if unknown := sorted(set(chosen.only or ()) - set(section.parts)):
         parser.error(f"--only {' '.join(unknown)}: choose from {', '.join(section.parts)}")
     machine = report.machine()
-    runs, rows, facts = chosen.runs or Path("runs") / chosen.section, [], set()
+    runs, rows, facts = chosen.runs or Path("runs") / chosen.table, [], set()
     parts = {n: part for n, part in section.parts.items() if not chosen.only or n in chosen.only}
     with report.user_errors():
         for name, part in parts.items():
@@ -128,7 +128,7 @@ def main(words: Sequence[str] | None = None) -> int:
     note = " ".join((told, section.note, *remarks))
     if chosen.seeds > 1:
         note += scores.AVERAGED
-    where = (chosen.out, chosen.results, chosen.into or chosen.section)
+    where = (chosen.out, chosen.results, chosen.section or chosen.table)
     blocks = [note, report.table(COLUMNS, rows)]
     report.publish(section.title, "run_scores", words, machine, blocks, *where)
     return 0

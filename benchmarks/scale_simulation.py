@@ -167,7 +167,7 @@ def remark(plan: Plan, figures: Figures, one: Result) -> str:
 
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
-    parser = report.parser(__doc__, has_results=True)
+    parser = report.parser(__doc__, section="simulation")
     costs.add_option(parser)
     add_options(parser)
     chosen = parser.parse_args(words)
@@ -194,9 +194,7 @@ def main(words: Sequence[str] | None = None) -> int:
         money(base),
     ]
     title = f"{plan.hours:,.0f} hours on {plan.nodes:,} machines, simulated"
-    report.publish(
-        title, "scale_simulation", words, machine, parts, chosen.out, chosen.results, "simulation"
-    )
+    report.publish(title, "scale_simulation", words, machine, parts, *report.destination(chosen))
     return 0
 
 

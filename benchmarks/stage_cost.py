@@ -191,7 +191,7 @@ def kinds_of(work: Path, is_quick: bool) -> list[tuple[str, Corpus]]:
 
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
-    parser = report.parser(__doc__, has_results=True)
+    parser = report.parser(__doc__, section="stage-cost")
     parser.add_argument("--detector", default="haar", help="of the whole [default: %(default)s]")
     parser.add_argument("--times", type=int, default=3, help="the least of so many counts")
     costs.add_option(parser)
@@ -218,9 +218,7 @@ def main(words: Sequence[str] | None = None) -> int:
     costs.write(chosen.costs, "stages", machine, as_json(found, chosen.detector, a_record))
     title = "Cost of an hour of media, by stage"
     parts = [remark, stage_table(found)]
-    report.publish(
-        title, "stage_cost", words, machine, parts, chosen.out, chosen.results, "stage-cost"
-    )
+    report.publish(title, "stage_cost", words, machine, parts, *report.destination(chosen))
     return 0
 
 

@@ -55,7 +55,7 @@ def test_a_section_is_the_score_of_its_runs(
     text = page.read_text()
     assert "## Toys" in text and "A note. Toy." in text and "are scored" in text
     assert "Other." not in text and text.endswith("<!-- more -->\n<!-- /more -->\n")
-    assert run_scores.main([*words, "--results", str(page), "--into", "more"]) == 0
+    assert run_scores.main([*words, "--results", str(page), "--section", "more"]) == 0
     assert page.read_text().count("A note. Toy.") == 2
     (row,) = [line.split("|")[1:-1] for line in text.splitlines() if "`toy`" in line]
     with open(runs / "toy-seed-0" / "evaluation" / "predictions.csv", encoding="utf-8") as file:
