@@ -23,6 +23,12 @@ from commands.options import Place
     type=click.Choice(["speaker", "session"]),
     help="What --folds keeps together. [default: speaker]",
 )
+@click.option(
+    "--one-validates",
+    is_flag=True,
+    help="Of each speaker and class one recording validates, all others train, none tests: to"
+    " adapt a model to people of your own (train --init-from).",
+)
 @click.option("--fold", type=int, default=1, show_default=True, help="Fold in use, with --folds.")
 def command(
     data: Path,
@@ -32,6 +38,7 @@ def command(
     val_sessions: str | None,
     folds: int | None,
     by: str | None,
+    one_validates: bool,
     fold: int,
 ) -> None:
     """Divides a data folder anew; rewrites splits.json only.
@@ -41,13 +48,17 @@ def command(
     six validates.
     """
     from preprocessing.data_folder import read_rows, require_data_folder, write_splits
-    from preprocessing.splits import make_splits, speakers_of
+    from preprocessing.splits import ONE_VALIDATES, make_splits, speakers_of
 
     if folds is None and fold != 1:
         raise click.UsageError("--fold goes with --folds")
     if folds is None and by is not None:
         raise click.UsageError("--by goes with --folds; name sessions with --test-sessions")
+    if one_validates and any((test_speakers, val_speakers, test_sessions, val_sessions, folds)):
+        raise click.UsageError("--one-validates goes with none of the others")
     rule = _rule((test_speakers, val_speakers), (test_sessions, val_sessions), folds, by, fold)
+    if one_validates:
+        rule = ONE_VALIDATES
     require_data_folder(data)
     _require_whole_rows(data)
     rows = read_rows(data)

@@ -210,7 +210,7 @@ def _start(init_from: Path | None, stream: str, recipe: Any) -> Path | None:
     if not recipe.parts:
         raise click.UsageError(
             f"--init-from is for what is trained: recipe {recipe.name} has no parts; train each"
-            " stream from it and fuse these, or take a recipe with parts (s2-two-stream)"
+            " stream from it, then fuse them with --audio-run and --video-run"
         )
     return None
 

@@ -68,8 +68,9 @@ def training_data(
     notes = tuple(sorted({note for folder in folders for note in folder.splits.notes}))
     if ONE_SPEAKER in notes and not len(parts["train"]):
         raise UserError(
-            f"{folders[0].path}: {ONE_SPEAKER}; add recordings of a second person, or use a trained"
-            " model (`predict`, `evaluate --split all`)"
+            f"{folders[0].path}: {ONE_SPEAKER}; add recordings of a second person, use a trained"
+            " model (`predict`, `evaluate --split all`), or adapt one to this person (`split"
+            " --one-validates`, then `train --init-from`)"
         )
     for split in ("train", "validation"):
         if not len(parts[split]):

@@ -25,6 +25,7 @@ NO_SPEAKERS = "speakers unknown: split by recording"
 NOT_BY_SPEAKER = "some speakers are in sessions of several parts: not speaker-disjoint"
 
 DEFAULT_RULE: dict[str, Any] = {"kind": "default"}
+ONE_VALIDATES: dict[str, Any] = {"kind": "one-validates"}
 
 
 def make_splits(rows: Sequence[ClipRow], rule: dict[str, Any]) -> Splits:
@@ -35,11 +36,13 @@ def make_splits(rows: Sequence[ClipRow], rule: dict[str, Any]) -> Splits:
 
     Args:
       rule: {"kind": "default"}; {"kind": "speakers", "test": [...], "validation": [...]}, or
-        "sessions" in the same way; or {"kind": "folds", "num_folds": K, "fold": N} with N from 1,
-        and "by": "session" where sessions rather than speakers are cut into groups.
+        "sessions" in the same way; {"kind": "folds", "num_folds": K, "fold": N} with N from 1,
+        and "by": "session" where sessions rather than speakers are cut into groups; or
+        {"kind": "one-validates"}: of each speaker and class one recording validates, all others
+        train and none tests, which is for adapting a model to these very people.
     Raises:
       UserError: a speaker or session that is not there or stands on two sides, more folds than
-        speakers, or no session known.
+        speakers, no session known, or no two recordings of a speaker and class.
     """
     usable = [row for row in rows if not row.excluded]
     return with_copies(usable, _divide([row for row in usable if not row.copy_of], rule))
@@ -106,6 +109,8 @@ def _divide(usable: list[ClipRow], rule: dict[str, Any]) -> Splits:
         return _by_name(usable, rule)
     if rule["kind"] == "folds":
         return _by_folds(usable, rule)
+    if rule["kind"] == ONE_VALIDATES["kind"]:
+        return _by_recordings(usable, rule)
     if any(row.split for row in usable):
         return _official(usable, rule)
     return _by_default(usable, rule)
@@ -162,6 +167,20 @@ def _by_name(rows: list[ClipRow], rule: dict[str, Any]) -> Splits:
     if test | validation == set(known):
         raise UserError(f"no {what} is left to train on; hold out fewer")
     return _by_sets(rows, rule, test, validation, _session if by_session else _speaker)
+
+
+def _by_recordings(rows: list[ClipRow], rule: dict[str, Any]) -> Splits:
+    recordings: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        recordings.setdefault((row.speaker, row.label), set()).add(row.recording)
+    last = {max(names, key=natural_key) for names in recordings.values() if len(names) > 1}
+    if not last:
+        raise UserError(
+            "no speaker has two recordings of one class, of which one could validate; add some"
+        )
+    validation = [row for row in rows if row.recording in last]
+    train = [row for row in rows if row.recording not in last]
+    return _splits(rows, rule, train, validation, [], (NOT_DISJOINT,))
 
 
 def _by_folds(rows: list[ClipRow], rule: dict[str, Any]) -> Splits:

@@ -180,8 +180,15 @@ def _about_the_box(info: RunInfo, change: float, packed_by: str) -> str:
     ]
     commands = [part["command"] for part in info.parts.values() if "command" in part]
     commands += [info.command, packed_by]
-    lines += ["Commands that made it, paths left out:", "", "```sh"]
-    return "\n".join([*lines, *filter(None, commands), "```", ""])
+    # Interrupted and gone on with ends the same.
+    told = [command.replace(" --resume", "") for command in commands if command]
+    lines += [
+        "Commands as typed, their paths shortened; the last one makes all of it, in folders of its"
+        " own:",
+        "",
+        "```sh",
+    ]
+    return "\n".join([*lines, *told, "```", ""])
 
 
 def _rounded_up(value: float) -> float:

@@ -19,6 +19,7 @@ from benchmarks import pretrained, robustness, training_runs
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
 from modeling import checkpoints
 from modeling.run_folder import read_run
+from preprocessing.labels import BASIC7, RAVDESS8
 from serving import boxed, packing
 from tests.models import run, the_one_line, weights
 
@@ -175,6 +176,32 @@ def test_training_starts_from_the_part(
 
 
 # === Making it ===
+
+
+def test_adapted_to_one_person(
+    real_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As docs/pretrained.md tells it, on a person whom the model in the box has not met."""
+    lines = []
+    for label in BASIC7.labels:
+        number = RAVDESS8.index(label)
+        assert number is not None
+        clips = sorted((real_data / "ravdess" / "Actor_17").glob(f"03-01-{number + 1:02}-*"))
+        lines += [f"{clip},{label},me" for clip in clips[:2]]
+    (tmp_path / "my.csv").write_text("\n".join(["path,label,speaker", *lines]) + "\n")
+    data, out = tmp_path / "data", tmp_path / "voice"
+    words = ("--source", tmp_path / "my.csv", "--out", data, "--workers", 0)
+    assert run("preprocess", "--corpus", "manifest", *words) == EXIT_OK
+    learning = ("--set", "learning_rate=2e-4", "--epochs", 1, "--init-from", "pretrained")
+    of_the_card = ("--recipe", "resnet-asp-3x80", "--labels", "basic7")
+    adapt = ("train", *of_the_card, "--data", data, *learning)
+    assert run(*adapt, "--out", out) == EXIT_NOTHING_DONE
+    assert "`split --one-validates`, then" in the_one_line(capfd.readouterr().err)
+    assert run("split", "--data", data, "--one-validates") == EXIT_OK
+    assert run(*adapt, "--out", out) == EXIT_OK
+    capfd.readouterr()
+    assert run("predict", clips[0], "--model", out, "--json") == EXIT_OK
+    assert set(json.loads(capfd.readouterr().out)["streams"]) == {"audio"}
 
 
 def test_make(

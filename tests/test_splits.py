@@ -14,7 +14,13 @@ import storage
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
 from preprocessing import data_folder
 from preprocessing.data_folder import ClipRow, Splits, open_data_folder
-from preprocessing.splits import DEFAULT_RULE, make_splits, natural_key, parse_speakers
+from preprocessing.splits import (
+    DEFAULT_RULE,
+    ONE_VALIDATES,
+    make_splits,
+    natural_key,
+    parse_speakers,
+)
 from tests.factories import files_below, row
 
 
@@ -89,6 +95,30 @@ def test_one_speaker_holds_nothing_out() -> None:
     splits = make_splits(rows_of(["only"], 20), DEFAULT_RULE)
     assert splits.parts == {"train": (), "validation": (), "test": ()}
     assert splits.notes == ("one speaker: nothing can be held out",)
+
+
+def test_to_adapt_one_recording_of_each_speaker_and_class_validates() -> None:
+    rows = [
+        row(
+            f"x/{who}-{label}-{n}#{k}",
+            label=label,
+            speaker=f"x/{who}",
+            recording=f"x/{who}{label}{n}",
+        )
+        for who in ("ann", "bob")
+        for label, count in (("sad", 3), ("happy", 2), ("angry", 1))
+        for n in range(8, 8 + count)
+        for k in range(2)
+    ]
+    splits = make_splits(rows, ONE_VALIDATES)
+    assert {name.partition("#")[0] for name in splits.parts["validation"]} == {
+        *("x/ann-sad-10", "x/ann-happy-9", "x/bob-sad-10", "x/bob-happy-9"),
+    }
+    assert len(splits.parts["validation"]) == 8 and len(splits.parts["train"]) == 16
+    assert splits.parts["test"] == ()
+    assert splits.notes == ("validation not speaker-disjoint",)
+    with pytest.raises(UserError, match="no speaker has two recordings of one class"):
+        make_splits([one for one in rows if "-8#" in one.id], ONE_VALIDATES)
 
 
 def test_without_speakers_recordings_are_cut() -> None:
@@ -308,6 +338,7 @@ def test_a_flipped_bit_is_noticed_and_named(
     ("words", "code", "message"),
     [
         (("--folds", "3", "--test-speakers", "1"), EXIT_USAGE, "exclude each other"),
+        (("--one-validates", "--folds", "3"), EXIT_USAGE, "goes with none of the others"),
         (("--folds", "many"), EXIT_USAGE, "'many' is not a valid integer"),
         (("--test-speakers", "9"), EXIT_NOTHING_DONE, "no speaker '9' in the data"),
         (("--folds", "99"), EXIT_NOTHING_DONE, "--folds 99: must be 3 to 6"),
