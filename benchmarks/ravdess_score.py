@@ -74,8 +74,9 @@ def main(words: Sequence[str] | None = None) -> int:
     revisions = ", ".join(sorted({pair["git_revision"] or "unknown" for pair in pairs}))
     note = (
         f"{first['num_clips']} clips of {first['num_speakers']} speakers, {LABELS}, folds:"
-        f" {len(first['folds'])} of whole speakers, seeds: {first['num_seeds']}; trained by"
-        f" revision {revisions}, data {first['data']['digest']} ({first['data']['licence']})."
+        f" {len(first['folds'])} of whole speakers, seeds: {first['num_seeds']}; trained,"
+        f" calibrated or fused by revision {revisions}, data {first['data']['digest']}"
+        f" ({first['data']['licence']})."
         " The mean over seeds, ± the sample deviation over them; 95 %: whole speakers resampled."
         f"{scores.AVERAGED}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ import scipy.signal
 
 import storage
 from benchmarks import recordings, report, served
+from benchmarks.classical import records_of
 from errors import MediaError
 from preprocessing.clip import Clip
+from preprocessing.data_folder import ClipRow, DataFolder, open_data_folder
 from preprocessing.media import rgb
 from preprocessing.stills import STILL_SUFFIXES, read_still
 from progress import track
@@ -30,6 +33,7 @@ SNR_DB = 10.0
 GAIN_DB = 12.0
 MP3_BIT_RATE = 32_000
 LOW_RATE_HZ = 8_000
+ENLARGED = 4
 JPEG_QUALITY = 30
 # Of the pictures that are written; a film of 1000 frames a second is played rightly.
 _TICK_S = Fraction(1, 1000)
@@ -263,11 +267,40 @@ def ask(recognizer: Any, files: Sequence[Path], work: Path) -> tuple[list[Kept],
     return [Kept(change, *counts[change.name]) for change in CHANGES], num_answered
 
 
+def write_pictures(data: DataFolder, out: Path, each: int) -> None:
+    """Writes the first faces of each class of the test part, as pictures in which one is found.
+
+    They are enlarged `ENLARGED` times and their edge is drawn out by a third on each side, for
+    detectors miss what fills the picture.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    by_label: dict[str, list[ClipRow]] = {}
+    for row in data.part("test"):
+        by_label.setdefault(row.label, []).append(row)
+    in_order = (sorted(found, key=operator.attrgetter("id")) for found in by_label.values())
+    rows = [row for found in in_order for row in found[:each]]
+    for record in records_of(data, rows):
+        face = np.ascontiguousarray(record.faces[0][:, :, ::-1])  # OpenCV writes blue first
+        picture = cv2.resize(face, None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
+        edge = picture.shape[0] // 3
+        picture = cv2.copyMakeBorder(picture, edge, edge, edge, edge, cv2.BORDER_REPLICATE)
+        cv2.imwrite(str(out / f"{record.label}-{Path(record.id).stem}.png"), picture)
+
+
 def main(words: Sequence[str] = ()) -> int:
     """Asks, and writes the table; 1 where a target is missed."""
     words = list(words or sys.argv[1:])
     options = recordings.parser(__doc__, "robustness-sound")
+    options.add_argument(
+        "--pictures-of", type=Path, help="prepared faces, whose test part is written to --clips"
+    )
+    options.add_argument("--each", type=int, default=30, help="pictures of each class, with that")
     chosen = options.parse_args(words)
+    if chosen.pictures_of and not chosen.clips:
+        options.error("--pictures-of needs --clips, where they are written")
+    if chosen.pictures_of:
+        with report.user_errors():
+            write_pictures(open_data_folder(chosen.pictures_of), chosen.clips, chosen.each)
     machine = report.machine()
     with recordings.chosen_files(chosen) as (files, work):
         recognizer = recordings.recognizer(chosen)

@@ -19,9 +19,10 @@ from benchmarks import pretrained, robustness, training_runs
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
 from modeling import checkpoints
 from modeling.run_folder import read_run
+from preprocessing.data_folder import open_data_folder
 from preprocessing.labels import BASIC7, RAVDESS8
 from serving import boxed, packing
-from tests.models import run, the_one_line, weights
+from tests.models import records, run, the_one_line, weights, write_data
 
 # Of the golden answers: other processors and versions round otherwise.
 GOLDEN_TOLERANCE = 1e-3
@@ -261,6 +262,23 @@ def test_changes() -> None:
     assert robustness.scaled(picture, 0.5).shape == (10, 15, 3)
     worse = robustness.squeezed(np.repeat(np.repeat(picture, 4, 0), 4, 1))
     assert worse.shape == (80, 120, 3)
+
+
+def test_pictures_of_prepared_faces(tmp_path: Path) -> None:
+    made = [one for one in records(3, num_takes=3) if one.faces is not None]
+    data = open_data_folder(write_data(tmp_path / "data", made))
+    robustness.write_pictures(data, tmp_path / "out", each=2)
+    tested = {row.label for row in data.part("test")}
+    found = sorted((tmp_path / "out").iterdir())
+    assert len(found) == 2 * len(tested)
+    by_stem = {f"{one.label}-{Path(one.id).stem}": one.faces[0] for one in made}
+    for path in found:
+        picture, face = cv2.imread(str(path)), by_stem[path.stem]
+        size = 4 * face.shape[0]
+        assert picture.shape == (size + 2 * (size // 3),) * 2 + (3,)
+        edge = size // 3
+        shown = picture[edge : edge + size, edge : edge + size].mean()
+        assert shown == pytest.approx(face.mean(), abs=3)
 
 
 @pytest.mark.parametrize("change", robustness.CHANGES, ids=lambda change: change.name)
