@@ -539,6 +539,15 @@ TABLE: dict[str, dict[str, Entry]] = {
             source="DeVries & Taylor 2017",
             stream="video",
         ),
+        "downscale": Entry(
+            _TRANSFORMS + "downscale:Downscale", "as from a smaller picture", stream="video"
+        ),
+        "jpeg": Entry(
+            _TRANSFORMS + "jpeg:Jpeg",
+            "as from a squeezed picture",
+            source="ITU-T T.81",
+            stream="video",
+        ),
         "word_dropout": Entry(
             _TRANSFORMS + "word_dropout:WordDropout",
             "words left out",

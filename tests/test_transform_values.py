@@ -8,8 +8,10 @@ import pytest
 from data_augmentation.brightness import Brightness
 from data_augmentation.crop_jitter import CropJitter
 from data_augmentation.cutout import Cutout
+from data_augmentation.downscale import Downscale
 from data_augmentation.flip import Flip
 from data_augmentation.gain import Gain
+from data_augmentation.jpeg import Jpeg
 from data_augmentation.noise import Noise
 from data_augmentation.pitch_shift import PitchShift
 from data_augmentation.speed import Speed
@@ -147,6 +149,30 @@ def test_brightness_and_contrast_by_formula() -> None:
     harder = Brightness().apply(frames, brightness=0.0, contrast=2.0)
     assert harder.ravel().tolist() == [0, 72, 126, 128, 255, 255]
     np.testing.assert_array_equal(Brightness().apply(frames, brightness=0, contrast=1), frames)
+
+
+def test_downscale_leaves_what_the_small_picture_holds() -> None:
+    frames = np.zeros((2, 8, 8, 1), np.uint8)
+    frames[:, :4] = 200
+    np.testing.assert_array_equal(Downscale().apply(frames, scale=1.0), frames)
+    fine = np.indices((8, 8)).sum(axis=0) % 2 * 200
+    blurred = Downscale().apply(fine.astype(np.uint8)[None, :, :, None], scale=0.5)
+    assert (blurred == 100).all()
+    halves = Downscale().apply(frames, scale=0.5)
+    assert (halves[:, :3] == 200).all() and (halves[:, 5:] == 0).all()
+    tiny = Downscale().apply(frames, scale=0.01)
+    assert (tiny == 100).all()
+
+
+def test_jpeg_is_worse_the_lower_the_quality() -> None:
+    frames = picture(channels=3)
+    errors = [
+        np.abs(Jpeg().apply(frames, quality=quality).astype(int) - frames).mean()
+        for quality in (95, 50, 10)
+    ]
+    assert errors[0] < errors[1] < errors[2]
+    plain = np.full((1, 16, 16, 1), 77, np.uint8)
+    np.testing.assert_allclose(Jpeg().apply(plain, quality=30), plain, atol=3)
 
 
 def test_cutout_hides_one_rectangle_with_the_mean() -> None:

@@ -60,7 +60,7 @@ def test_the_table_holds_every_transform() -> None:
     names = set(registry.names("transforms"))
     audio = {"noise", "speed", "time_stretch", "pitch_shift", "time_shift", "gain", "bandwidth"}
     assert audio == set(AUDIO)
-    assert {"flip", "crop_jitter", "brightness", "cutout"} == set(VIDEO)
+    assert {"flip", "crop_jitter", "brightness", "cutout", "downscale", "jpeg"} == set(VIDEO)
     assert {"word_dropout", "word_swap", "typo"} == set(TEXT)
     assert names - audio - set(VIDEO) - set(TEXT) == {"spec_augment", "vtlp", "mix_style", "mixup"}
     folder = Path(importlib.import_module("data_augmentation").__path__[0])
