@@ -274,6 +274,7 @@ def test_pictures_of_prepared_faces(tmp_path: Path) -> None:
     by_stem = {f"{one.label}-{Path(one.id).stem}": one.faces[0] for one in made}
     for path in found:
         picture, face = cv2.imread(str(path)), by_stem[path.stem]
+        assert picture is not None
         size = 4 * face.shape[0]
         assert picture.shape == (size + 2 * (size // 3),) * 2 + (3,)
         edge = size // 3
