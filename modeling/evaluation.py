@@ -24,7 +24,7 @@ from modeling.stream_arrays import is_of_tables, table_batches
 from modeling.stream_model import NETWORK
 from modeling.table_outputs import are_paired, front_end_of, outputs_from_tables
 from modeling.training import EpochBatches
-from preprocessing.data_folder import DataFolder
+from preprocessing.data_folder import ClipRow, DataFolder
 from preprocessing.leaks import crossings, require_disjoint
 from preprocessing.splits import NOT_DISJOINT
 
@@ -73,6 +73,7 @@ def evaluate(
     curve = risk_coverage.curve(confidence, correct)
     result = {
         **scores,
+        "per_corpus": _per_corpus(truth, probabilities, info.labels, rows),
         RISK_COVERAGE: risk_coverage.report(curve),
         "split": split,
         "leak_allowed": leaked,
@@ -231,6 +232,19 @@ def _stamp(result: dict[str, Any]) -> str:
     return stamp + (" (LEAK ALLOWED)" if result["leak_allowed"] else "")
 
 
+def _per_corpus(
+    truth: np.ndarray, probabilities: np.ndarray, labels: Sequence[str], rows: Sequence[ClipRow]
+) -> dict[str, dict[str, Any]]:
+    """The scores of each corpus alone; speakers of several corpora are no sample of one crowd."""
+    found = {}
+    for corpus in sorted({row.corpus for row in rows}):
+        own = [place for place, row in enumerate(rows) if row.corpus == corpus]
+        speakers = [rows[place].speaker for place in own]
+        told = metrics.report(truth[own], probabilities[own], labels, speakers)
+        found[corpus] = {key: told[key] for key in metrics.TOTALS}
+    return found
+
+
 def table(result: dict[str, Any]) -> str:
     """The scores as lines for a person."""
     interval = result["uar_ci95"]
@@ -244,8 +258,13 @@ def table(result: dict[str, Any]) -> str:
         f"  macro-F1  {result['macro_f1']:.3f}, weighted {result['weighted_f1']:.3f}",
         f"  ECE       {result['ece']:.3f}",
         f"  clips     {result['num_clips']}, speakers {speakers}",
-        f"  {'class':<12}{'recall':>8}{'precision':>11}{'F1':>7}{'clips':>7}",
     ]
+    if len(result["per_corpus"]) > 1:
+        lines += [
+            f"  of {corpus}: UAR {own['uar']:.3f}, ECE {own['ece']:.3f}, clips {own['num_clips']}"
+            for corpus, own in result["per_corpus"].items()
+        ]
+    lines.append(f"  {'class':<12}{'recall':>8}{'precision':>11}{'F1':>7}{'clips':>7}")
     for label, score in result["per_class"].items():
         recall = "-" if score["recall"] is None else f"{score['recall']:.3f}"
         lines.append(

@@ -13,6 +13,10 @@ NUM_RESAMPLES = 2000
 MIN_SPEAKERS = 3
 
 
+# Of a report, what is one number or interval.
+TOTALS = ("uar", "uar_ci95", "wa", "macro_f1", "weighted_f1", "ece", "num_clips", "num_speakers")
+
+
 def accuracies(truth: np.ndarray, guesses: np.ndarray) -> dict[str, float]:
     """WA (plain accuracy) and UAR (mean recall over the classes that occur).
 

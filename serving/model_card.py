@@ -15,7 +15,7 @@ CARD_OF_VERSION = Path("assets.extra") / CARD
 # What a card tells of `metrics.json`.
 TOLD_SCORES = (
     *("split", "uar", "uar_ci95", "wa", "macro_f1", "ece", "num_clips", "num_speakers"),
-    "leak_allowed",
+    *("leak_allowed", "per_corpus"),
 )
 
 LAW = (
@@ -130,7 +130,7 @@ def _scores(config: dict[str, Any], evaluation: dict[str, Any] | None) -> Iterat
     yield "| part | UAR (95 % interval) | WA | macro-F1 | ECE | clips | speakers |"
     yield "|---|---|---|---|---|---|---|"
     if evaluation is not None:
-        yield _score_row(str(evaluation.get("split", "evaluation")), evaluation)
+        yield from _score_rows(str(evaluation.get("split", "evaluation")), evaluation)
     if config["scores"]:  # a fusion that is fitted, not trained, has none
         picked = {key.removeprefix("val_"): value for key, value in config["scores"].items()}
         chose = config["recipe"].get("keep") == "best" and not config.get("members")
@@ -138,7 +138,7 @@ def _scores(config: dict[str, Any], evaluation: dict[str, Any] | None) -> Iterat
         yield _score_row(f"validation, {told}", picked)
     for stream, part in config["parts"].items():
         if own := part.get("evaluation"):
-            yield _score_row(f"{own['split']}, {stream} alone", own)
+            yield from _score_rows(f"{own['split']}, {stream} alone", own)
         own = {key.removeprefix("val_"): value for key, value in part["scores"].items()}
         yield _score_row(f"validation, {stream} alone", own)
     if evaluation is None:
@@ -151,6 +151,17 @@ def _scores(config: dict[str, Any], evaluation: dict[str, Any] | None) -> Iterat
         "\nUAR is the mean recall, WA the plain accuracy. The interval is resampled by speaker, by"
         " clip where no speaker is known; under three speakers there is none."
     )
+
+
+def _score_rows(part: str, scores: dict[str, Any]) -> Iterator[str]:
+    """The whole, and each corpus where there are several: then an interval is of one of these."""
+    corpora = scores.get("per_corpus") or {}
+    if len(corpora) < 2:
+        yield _score_row(part, scores)
+        return
+    yield _score_row(f"{part}, all", {**scores, "uar_ci95": None})
+    for corpus, own in corpora.items():
+        yield _score_row(f"{part}, {corpus}", own)
 
 
 def _score_row(part: str, scores: dict[str, Any]) -> str:

@@ -45,7 +45,7 @@ CONTRACT = {
     ),
     *("per_speaker", "confusion_matrix", "labels", "split", "leak_allowed"),
 }
-OURS = {"synthetic", "notes", "run", "streams", "data", "left_out", "risk_coverage"}
+OURS = {"per_corpus", "synthetic", "notes", "run", "streams", "data", "left_out", "risk_coverage"}
 
 
 def scores_of(folder: Path) -> dict[str, Any]:
@@ -204,6 +204,31 @@ def test_another_split_than_the_run_was_trained_on(
     data = write_data(tmp_path / "data", records(), rule=rule)
     line = refused(capfd, "--run", video_run, "--data", data)
     assert "leak: speaker toy/01" in line
+
+
+def test_corpora_are_told_apart(
+    video_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = records(2, corpus="strangers") + records(3, corpus="guests", labels=LABELS[:4])
+    for number, one in enumerate(made):
+        made[number] = dataclasses.replace(one, video_hash=f"{number:032x}")
+    data = write_data(tmp_path / "data", made)
+    words = ("--run", video_run, "--data", data, "--split", "all", "--out", tmp_path / "out")
+    assert run("evaluate", *words) == EXIT_OK
+    told = scores_of(tmp_path / "out")["per_corpus"]
+    assert list(told) == ["guests", "strangers"]
+    truth, answers, _, speakers = predictions(tmp_path / "out")
+    for corpus, own in told.items():
+        pairs = [
+            (true, answer)
+            for true, answer, speaker in zip(truth, answers, speakers, strict=True)
+            if speaker.startswith(f"{corpus}/")
+        ]
+        assert own["num_clips"] == len(pairs)
+        assert own["wa"] == pytest.approx(np.mean([a == b for a, b in pairs]))
+    assert told["guests"]["uar_ci95"] and told["guests"]["num_speakers"] == 3
+    assert told["strangers"]["uar_ci95"] is None  # two speakers
+    assert f"of guests: UAR {told['guests']['uar']:.3f}, ECE" in capsys.readouterr().out
 
 
 # === Unusual data ===

@@ -56,6 +56,19 @@ def test_card_of_parts_that_were_evaluated(bundle: Path) -> None:
     assert "Its parts were evaluated, the whole was not on a test part" in card
 
 
+def test_card_of_several_corpora_has_an_interval_for_each(bundle: Path) -> None:
+    config = read_config(bundle / "models/both/2")
+    whole = {"split": "test", "uar": 0.3, "uar_ci95": [0.2, 0.4], "num_clips": 7}
+    one = {"uar": 0.5, "uar_ci95": [0.4, 0.6], "num_clips": 5, "num_speakers": 4}
+    other = {"uar": 0.1, "uar_ci95": None, "num_clips": 2, "num_speakers": 1}
+    card = model_card(config, {**whole, "per_corpus": {"one": one, "other": other}})
+    assert "| test, all | 0.300 | - | - | - | 7 | - |" in card
+    assert "| test, one | 0.500 (0.400 to 0.600) | - | - | - | 5 | 4 |" in card
+    assert "| test, other | 0.100 | - | - | - | 2 | 1 |" in card
+    alone = model_card(config, {**whole, "per_corpus": {"one": one}})
+    assert "| test | 0.300 (0.200 to 0.400) |" in alone and "test, one" not in alone
+
+
 def test_card_says_what_validation_was_used_for(words_bundle: Path) -> None:
     (version,) = words_bundle.glob("models/*/*/assets")
     config = read_config(version.parent)
