@@ -13,7 +13,7 @@ from preprocessing.data_folder import DataFolder
 
 DEFAULT_TRANSFORMS = (
     "noise,speed,time_stretch,pitch_shift,time_shift,gain,bandwidth,"
-    "flip,crop_jitter,brightness,cutout"
+    "flip,crop_jitter,brightness,cutout,downscale,jpeg"
 )
 
 
