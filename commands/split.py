@@ -48,17 +48,14 @@ def command(
     six validates.
     """
     from preprocessing.data_folder import read_rows, require_data_folder, write_splits
-    from preprocessing.splits import ONE_VALIDATES, make_splits, speakers_of
+    from preprocessing.splits import make_splits, speakers_of
 
     if folds is None and fold != 1:
         raise click.UsageError("--fold goes with --folds")
     if folds is None and by is not None:
         raise click.UsageError("--by goes with --folds; name sessions with --test-sessions")
-    if one_validates and any((test_speakers, val_speakers, test_sessions, val_sessions, folds)):
-        raise click.UsageError("--one-validates goes with none of the others")
-    rule = _rule((test_speakers, val_speakers), (test_sessions, val_sessions), folds, by, fold)
-    if one_validates:
-        rule = ONE_VALIDATES
+    named = (test_speakers, val_speakers), (test_sessions, val_sessions)
+    rule = _rule(*named, folds, by, fold, one_validates)
     require_data_folder(data)
     _require_whole_rows(data)
     rows = read_rows(data)
@@ -90,12 +87,17 @@ def _rule(
     folds: int | None,
     by: str | None,
     fold: int,
+    one_validates: bool,
 ) -> dict[str, Any]:
     """The one rule that the options ask for; lists are (test, validation)."""
-    from preprocessing.splits import DEFAULT_RULE, parse_speakers
+    from preprocessing.splits import DEFAULT_RULE, ONE_VALIDATES, parse_speakers
 
     lists = {"speakers": speakers, "sessions": sessions}
     named = [kind for kind, words in lists.items() if words != (None, None)]
+    if one_validates and (named or folds is not None):
+        raise click.UsageError("--one-validates goes with none of the others")
+    if one_validates:
+        return ONE_VALIDATES
     if len(named) > 1:
         raise click.UsageError("lists of speakers and of sessions exclude each other")
     if folds is not None and named:

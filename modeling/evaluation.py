@@ -73,7 +73,7 @@ def evaluate(
     curve = risk_coverage.curve(confidence, correct)
     result = {
         **scores,
-        "per_corpus": _per_corpus(truth, probabilities, info.labels, rows),
+        "per_corpus": _per_corpus(truth, probabilities, rows, scores),
         RISK_COVERAGE: risk_coverage.report(curve),
         "split": split,
         "leak_allowed": leaked,
@@ -233,14 +233,16 @@ def _stamp(result: dict[str, Any]) -> str:
 
 
 def _per_corpus(
-    truth: np.ndarray, probabilities: np.ndarray, labels: Sequence[str], rows: Sequence[ClipRow]
+    truth: np.ndarray, probabilities: np.ndarray, rows: Sequence[ClipRow], whole: dict[str, Any]
 ) -> dict[str, dict[str, Any]]:
     """The scores of each corpus alone; speakers of several corpora are no sample of one crowd."""
     found = {}
     for corpus in sorted({row.corpus for row in rows}):
         own = [place for place, row in enumerate(rows) if row.corpus == corpus]
-        speakers = [rows[place].speaker for place in own]
-        told = metrics.report(truth[own], probabilities[own], labels, speakers)
+        told = whole
+        if len(own) < len(rows):
+            speakers = [rows[place].speaker for place in own]
+            told = metrics.report(truth[own], probabilities[own], whole["labels"], speakers)
         found[corpus] = {key: told[key] for key in metrics.TOTALS}
     return found
 
