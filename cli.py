@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+import interrupts
 import places
 from errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, UserError, from_full_disk, from_os_error
 from storage import own_temporaries
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     _quieten()
     try:
-        with own_temporaries():
+        with interrupts.none_lost(), own_temporaries():
             code: Any = cli.main(words, prog_name="python cli.py", standalone_mode=False)
     except click.exceptions.Abort:
         return _fail("interrupted; what was finished is kept, the same command goes on", 130)

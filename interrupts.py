@@ -1,0 +1,42 @@
+"""Ctrl-C that Python could not raise where it came is raised again."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+
+# After the callback has ended in which the signal came, and before a user presses twice.
+AGAIN_AFTER_S = 0.05
+
+
+@contextlib.contextmanager
+def none_lost() -> Iterator[None]:
+    """Sends SIGINT once more where its KeyboardInterrupt was dropped.
+
+    Python drops what is raised in a `__del__`, or in a callback of the garbage collector or of a
+    weak reference (`sys.unraisablehook`), and says "Exception ignored in". JAX, which Keras
+    imports, has such a callback; a command interrupted in it would go on to its end.
+    """
+    before = sys.unraisablehook
+    pending: list[threading.Timer] = []
+
+    def send_again(dropped: sys.UnraisableHookArgs) -> None:
+        if not issubclass(dropped.exc_type, KeyboardInterrupt):
+            before(dropped)
+            return
+        timer = threading.Timer(AGAIN_AFTER_S, os.kill, (os.getpid(), signal.SIGINT))
+        timer.daemon = True
+        pending.append(timer)
+        timer.start()
+
+    sys.unraisablehook = send_again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+        for timer in pending:
+            timer.cancel()
