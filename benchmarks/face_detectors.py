@@ -1,11 +1,11 @@
-"""Milliseconds a frame and faces found of every detector, on stills and on clips at 720p."""
+"""Milliseconds a frame and faces found of every detector; faces found in pictures of few pixels."""
 
 from __future__ import annotations
 
 import itertools
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import av
@@ -15,13 +15,14 @@ import numpy as np
 from benchmarks import inputs, report
 from benchmarks.preprocess_speed import one_core
 from benchmarks.s2_way import MIN_NEIGHBORS, SCALE_FACTOR, full_size_cascade
-from opencv_model.detector import FaceBox
+from opencv_model.detector import FaceBox, FaceDetector, as_colors
 
 FRAMES_A_CLIP = 8
 FULL_HAAR = "haar as S2, full size"
 
 Detect = Callable[[np.ndarray], Sequence[FaceBox]]
 MIN_IOU = 0.5
+SMALL_SIDES_PX = (160, 80, 48)
 
 
 def stills(is_quick: bool, clips: Sequence[Path]) -> tuple[list[np.ndarray], str]:
@@ -48,11 +49,9 @@ def pictures(path: Path, count: int) -> list[np.ndarray]:
         return [frame.to_ndarray(format="rgb24") for frame in frames]
 
 
-def detectors(weights_dir: Path | None) -> dict[str, Detect]:
-    """Each finds the faces of a picture."""
-    found: dict[str, Detect] = {
-        name: one.detect for name, one in report.detectors_present(weights_dir).items()
-    }
+def finders(present: Mapping[str, FaceDetector]) -> dict[str, Detect]:
+    """Each finds the faces of a picture; S2's way beside ours."""
+    found: dict[str, Detect] = {name: one.detect for name, one in present.items()}
     cascade = full_size_cascade()
 
     def full_size(picture: np.ndarray) -> Sequence[FaceBox]:
@@ -84,9 +83,41 @@ def _largest(faces: Sequence[FaceBox]) -> FaceBox:
     return max(faces, key=lambda face: face.width * face.height)
 
 
+# === Small pictures ===
+
+
+def small_pictures(present: Mapping[str, FaceDetector], folder: Path) -> list[str]:
+    """In how many pictures of few pixels each sees a face: as they are, and as it searches them."""
+    paths = sorted(folder.glob("*.png"))
+    read = [p for p in (cv2.imread(str(path)) for path in paths) if p is not None]
+    rows = []
+    for name, detector in present.items():
+        cells: list[object] = [name]
+        for side_px in SMALL_SIDES_PX:
+            small = [_reduced(cv2.cvtColor(p, cv2.COLOR_BGR2RGB), side_px) for p in read]
+            plain = sum(bool(detector._find(as_colors(p, detector.colors))) for p in small)
+            cells += [plain, sum(bool(detector.detect(p)) for p in small)]
+        rows.append(cells)
+    note = (
+        f"{len(read)} pictures of `{folder.name}`, reduced so that the longer side is as above the"
+        " columns: in how many a face is found, searched as they are and, as it is done, enlarged."
+    )
+    columns = [f"{px} px{how}" for px in SMALL_SIDES_PX for how in ("", ", enlarged")]
+    return [note, report.table(["detector", *columns], rows)]
+
+
+def _reduced(picture: np.ndarray, side_px: int) -> np.ndarray:
+    scale = side_px / max(picture.shape[:2])
+    return cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
-    chosen = report.parser(__doc__).parse_args(words)
+    options = report.parser(__doc__)
+    options.add_argument(
+        "--pictures", type=Path, help="also faces of few pixels: these PNG files, reduced"
+    )
+    chosen = options.parse_args(words)
     with report.work_folder(chosen.work) as work:
         clips, origin = inputs.clips(work, chosen.quick)
         paths = [clip.path for clip in clips]
@@ -95,8 +126,9 @@ def main(words: Sequence[str] | None = None) -> int:
     machine = report.machine()
     rows = []
     boxes: dict[str, list[Sequence[FaceBox]]] = {}
+    present = report.detectors_present(chosen.weights_dir)
     with one_core():
-        for name, detect in detectors(chosen.weights_dir).items():
+        for name, detect in finders(present).items():
             cells: list[object] = [name]
             boxes[name] = []
             for frames in (still, moving):
@@ -117,6 +149,8 @@ def main(words: Sequence[str] | None = None) -> int:
         " both find one:"
     )
     parts = [note, report.table(columns, rows), same, report.table(("", *boxes), pairs)]
+    if chosen.pictures is not None:
+        parts += small_pictures(present, chosen.pictures)
     report.publish("Face detectors", "face_detectors", words, machine, parts, chosen.out)
     return 0
 

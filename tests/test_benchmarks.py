@@ -161,8 +161,16 @@ def test_face_detectors(
 ) -> None:
     monkeypatch.setattr(report, "names", lambda kind: ("haar",))
     out = tmp_path / "table.md"
-    assert face_detectors.main(["--quick", "--work", str(work), "--out", str(out)]) == 0
+    small = tmp_path / "small"
+    small.mkdir()
+    clips, _ = inputs.clips(work, is_quick=True)
+    (frame,) = face_detectors.pictures(clips[0].path, 1)
+    cv2.imwrite(str(small / "drawn.png"), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+    words = ["--quick", "--work", str(work), "--out", str(out), "--pictures", str(small)]
+    assert face_detectors.main(words) == 0
     rows = written(capsys, out)
+    few_pixels = out.read_text("utf-8").splitlines()[-1].strip("| ").split(" | ")
+    assert few_pixels == ["haar", "1", "1", "1", "1", "0", "1"]
     assert [row[0] for row in rows] == ["haar", face_detectors.FULL_HAAR]
     assert [(row[2], row[5]) for row in rows] == [("2 / 2", "16 / 16")] * 2
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import multiprocessing
 import subprocess
 import sys
@@ -131,7 +130,23 @@ def test_strips_are_not_searched(detector: FaceDetector, monkeypatch: pytest.Mon
     monkeypatch.setattr(detector, "_find", lambda picture: [whole])
     assert detector.detect(np.zeros((SMALLEST_SIDE_PX - 1, 200, 3), np.uint8)) == []
     assert detector.detect(np.zeros((1000, SMALLEST_SIDE_PX, 3), np.uint8)) == []
-    assert detector.detect(np.zeros((SMALLEST_SIDE_PX, 200, 3), np.uint8)) == [whole]
+    assert detector.detect(np.zeros((SMALLEST_SIDE_PX, 320, 3), np.uint8)) == [whole]
+
+
+def test_small_pictures_are_enlarged_for_the_search(
+    detector: FaceDetector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched = []
+
+    def found(picture: np.ndarray) -> list[FaceBox]:
+        searched.append(picture.shape[:2])
+        return [FaceBox(40, 20, 80, 80, 0.9)]
+
+    monkeypatch.setattr(detector, "_find", found)
+    assert detector.detect(np.zeros((40, 80, 3), np.uint8)) == [FaceBox(10, 5, 20, 20, 0.9)]
+    reduced = np.zeros((40, 80), np.uint8)
+    assert detector.detect_reduced(reduced, 640, 320) == [FaceBox(80, 40, 160, 160, 0.9)]
+    assert searched == [(160, 320), (160, 320)]
 
 
 @pytest.mark.parametrize(
@@ -146,14 +161,6 @@ def test_strips_are_not_searched(detector: FaceDetector, monkeypatch: pytest.Mon
 def test_what_is_no_picture_is_refused(detector: FaceDetector, picture: np.ndarray) -> None:
     with pytest.raises(ValueError, match="received"):
         detector.detect(picture)
-
-
-def test_record_names_the_weights(detector: FaceDetector) -> None:
-    record = json.loads(json.dumps(detector.record()))
-    assert record["detector"] == detector.name
-    assert list(record["weights"]) == [path.name for path in detector.paths]
-    assert all(len(digest) == 64 for digest in record["weights"].values())
-    assert record["max_side_px"] == 320
 
 
 def test_threads_of_the_caller_stay(detector: FaceDetector) -> None:
@@ -275,6 +282,17 @@ def test_grey_and_enlarged_stills_give_the_same_face(
         assert found.scaled(398 / 1280, 224 / 720).iou(box) > 0.7
         small = reduce_picture(large, detector.max_side_px)
         assert detector.detect_reduced(small, 1280, 720) == [found]
+
+
+@pytest.mark.real
+def test_stills_of_64_px_have_the_same_face(
+    detector: FaceDetector, stills: list[np.ndarray]
+) -> None:
+    for still in stills:
+        (box,) = detector.detect(still)
+        small = cv2.resize(still, (64, 36), interpolation=cv2.INTER_AREA)
+        (found,) = detector.detect(small)
+        assert found.scaled(398 / 64, 224 / 36).iou(box) > 0.5
 
 
 @pytest.mark.real
