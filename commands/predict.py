@@ -92,6 +92,11 @@ if TYPE_CHECKING:
     help="Give no label where the highest probability is lower, but 'abstained'.",
 )
 @click.option(
+    "--detector",
+    type=click.Choice([*registry.names("detectors"), "auto", "none"]),
+    help="Face detector; none takes each picture whole, as a face. [default: the model's own]",
+)
+@click.option(
     "--weights-dir",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Where weights of detectors and blendshapes lie.",
@@ -123,6 +128,7 @@ def command(
     recogniser: str | None,
     language: str,
     abstain_below: float | None,
+    detector: str | None,
     weights_dir: Path | None,
     workers: int,
     limit_s: float,
@@ -156,7 +162,7 @@ def command(
     transcriber = _transcriber(recogniser, language)
     is_guarded = bool(workers) and len(files) > len(lines)
     with _process(is_guarded, limit_s, limit_gb) as process:
-        recognizer = _loaded(model, weights_dir, process)
+        recognizer = _loaded(model, weights_dir, detector, process)
         questions: list[Question] = [(Path("text"), functools.partial(recognizer.read, str(text)))]
         if files:
             how = (face, window_s, hop_s, table, text, transcriber)
@@ -184,10 +190,12 @@ def _process(is_guarded: bool, limit_s: float, limit_gb: float) -> Iterator[Stre
         yield process
 
 
-def _loaded(model: Path, weights_dir: Path | None, process: Streaming | None) -> Any:
+def _loaded(
+    model: Path, weights_dir: Path | None, detector: str | None, process: Streaming | None
+) -> Any:
     from serving.loading import load
 
-    recognizer = load(model, weights_dir)
+    recognizer = load(model, weights_dir, detector)
     if process is not None:
         recognizer.read_in(process)
     return recognizer

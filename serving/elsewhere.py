@@ -34,7 +34,8 @@ class Looker:
     """What looks at pictures, as it travels to the process that does.
 
     Attributes:
-      detector: its name, or "" where the video stream holds MediaPipe's blendshapes.
+      detector: its name, "none" where each picture is a face already and is taken whole, or ""
+        where the video stream holds MediaPipe's blendshapes.
       face: how faces are cut out.
       weights_dir: where the weights lie, if not in the cache.
     """
@@ -55,6 +56,8 @@ class Looker:
         """
         if not self.detector:
             return BlendshapeFinder(open_blendshapes(self.weights_dir))
+        if self.detector == "none":
+            return FaceFinder(None, self.face)
         return FaceFinder(open_detector(self.detector, self.weights_dir), self.face)
 
 

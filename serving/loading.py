@@ -14,15 +14,18 @@ from serving.litert_model import LitertModel, config_file, is_litert
 from serving.recognizer import Recognizer
 
 
-def load(path: str | Path, weights_dir: str | Path | None = None) -> Recognizer:
+def load(
+    path: str | Path, weights_dir: str | Path | None = None, detector: str | None = None
+) -> Recognizer:
     """Loads a run folder, an exported SavedModel or a `.tflite`; the last without TensorFlow.
 
     Args:
       path: run folder, export folder (its newest version), one version of it, or a file that
         `export --format litert` wrote.
       weights_dir: where the face detector's weights lie, if not in the cache.
+      detector: another than the model's own; "none" takes each picture whole.
     Raises:
-      UserError: none of them, or damaged.
+      UserError: none of them, or damaged; a detector for a model that is given no pictures.
 
     Example:
         recognizer = load("runs/fusion")
@@ -32,24 +35,24 @@ def load(path: str | Path, weights_dir: str | Path | None = None) -> Recognizer:
     given = places.place(path)
     weights = Path(weights_dir) if weights_dir is not None else None
     if is_litert(given):
-        return _from_litert(places.fetched(given, config_file(given)), weights)
+        return _from_litert(places.fetched(given, config_file(given)), weights, detector)
     folder = places.fetched(given)
     quiet.import_tensorflow()
     from modeling import run_folder
     from serving.export_folder import newest_version
 
     if run_folder.is_run(folder):
-        return _from_run(folder, weights)
+        return _from_run(folder, weights, detector)
     version = newest_version(folder) if folder.is_dir() else None
     if version is None:
         raise UserError(f"{folder}: neither a run folder nor an export; train or export one first")
-    return _from_export(version, weights)
+    return _from_export(version, weights, detector)
 
 
-def _from_litert(path: Path, weights_dir: Path | None) -> Recognizer:
+def _from_litert(path: Path, weights_dir: Path | None, detector: str | None) -> Recognizer:
     model = LitertModel.open(path)
     _require_strings(path, model.config)
-    return Recognizer(model, model.config, weights_dir, detector_at_once=False)
+    return Recognizer(model, model.config, weights_dir, detector, detector_at_once=False)
 
 
 def _require_strings(path: Path, config: dict[str, Any]) -> None:
@@ -65,7 +68,7 @@ def _require_strings(path: Path, config: dict[str, Any]) -> None:
         )
 
 
-def _from_run(folder: Path, weights_dir: Path | None) -> Recognizer:
+def _from_run(folder: Path, weights_dir: Path | None, detector: str | None) -> Recognizer:
     import tensorflow as tf
 
     from modeling.inference import client_config, inference_model, load_run
@@ -77,10 +80,10 @@ def _from_run(folder: Path, weights_dir: Path | None) -> Recognizer:
     def forward(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {k: v.numpy() for k, v in call(_tensors(inputs)).items()}
 
-    return Recognizer(forward, client_config(info), weights_dir)
+    return Recognizer(forward, client_config(info), weights_dir, detector)
 
 
-def _from_export(version: Path, weights_dir: Path | None) -> Recognizer:
+def _from_export(version: Path, weights_dir: Path | None, detector: str | None) -> Recognizer:
     from serving.export import read_config, read_saved
 
     config = read_config(version)
@@ -93,7 +96,7 @@ def _from_export(version: Path, weights_dir: Path | None) -> Recognizer:
             for name, value in saved.signatures["serving_default"](**_tensors(inputs)).items()
         }
 
-    return Recognizer(forward, config, weights_dir)
+    return Recognizer(forward, config, weights_dir, detector)
 
 
 def _tensors(inputs: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -44,7 +44,10 @@ class Recognizer:
       forward: a batch of inputs -> outputs.
       config: see above.
       weights_dir: where the face detector's weights lie, if not in the cache.
+      detector: another than the model's own; "none" takes each picture whole.
       detector_at_once: False opens the face detector with the first file that has pictures.
+    Raises:
+      UserError: `detector` for a model that is given no pictures; weights absent or wrong.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Recognizer:
         forward: Forward,
         config: dict[str, Any],
         weights_dir: Path | None = None,
+        detector: str | None = None,
         detector_at_once: bool = True,
     ) -> None:
         self.config = config
@@ -63,8 +67,14 @@ class Recognizer:
         num_units = len(self._units.kind.names) if self._units.kind is not None else 0
         self._inputs = ModelInputs(self.streams, config, num_units)
         self._weights_dir = weights_dir
+        self._detector = detector
         self._looks = "video" in self.streams and not self._units.from_table
         self._process: Streaming | None = None
+        if detector is not None and (not self._looks or self._units.from_mediapipe):
+            raise UserError(
+                f"detector {detector}: the model cuts out no faces ({', '.join(self.streams)});"
+                " leave it out"
+            )
         if self._looks and detector_at_once:
             self._finder  # noqa: B018  (opened, and kept)
 
@@ -77,8 +87,8 @@ class Recognizer:
     def _looker(self) -> Looker:
         preparation = self.config["preparation"]
         # Trained on pictures that were faces already: here they must be found first.
-        named = "auto" if preparation["detector"] == "none" else preparation["detector"]
-        detector = "" if self._units.from_mediapipe else named
+        own = "auto" if preparation["detector"] == "none" else preparation["detector"]
+        detector = "" if self._units.from_mediapipe else self._detector or own
         return Looker(detector, CropFormat(**preparation["face"]), self._weights_dir)
 
     def read_in(self, process: Streaming) -> None:

@@ -221,6 +221,30 @@ def test_a_model_of_one_stream_asks_for_it(
     assert answer["face_coverage"] is None  # nobody looked
 
 
+def test_a_picture_may_be_taken_whole_as_a_face(
+    video_run: Path, folder: Path, pictures: list[np.ndarray], capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--model", video_run, "--detector", "none")
+    (answer,) = asked(capfd, folder / "noface.mp4", *words)
+    assert answer["face_coverage"] == 1.0
+    whole = load(video_run, detector="none")
+    assert whole(folder / "noface.mp4").as_json() == answer
+    height_px, width_px = pictures[0].shape[:2]
+    side_px = min(height_px, width_px)
+    boxes = {box for _, box in whole(folder / "mute.mp4").boxes}
+    left, top = (width_px - side_px) / 2, (height_px - side_px) / 2
+    assert boxes == {(left, top, side_px, side_px)}
+
+
+def test_a_detector_is_for_models_that_cut_out_faces(
+    audio_run: Path, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = (folder / "voice.wav", "--model", audio_run, "--detector", "none")
+    assert run("predict", *words) == EXIT_NOTHING_DONE
+    said = the_one_line(capfd.readouterr().err)
+    assert said == "Error: detector none: the model cuts out no faces (audio); leave it out"
+
+
 # === Windows ===
 
 
