@@ -13,6 +13,7 @@ import places
 from data_augmentation.chain import Chain, keyed_rng, parse_transforms
 from errors import UserError
 from modeling.part import Part
+from modeling.untuned import untuned
 from preprocessing.data_folder import ClipRow, DataFolder
 from preprocessing.labels import LabelSet
 from preprocessing.records import INT16_SCALE, SCHEMA, damaged_shard, parse_example, stored_examples
@@ -108,7 +109,7 @@ class Batches:
         data = data.padded_batch(self._batch_size)
         if self._mixers:
             data = data.enumerate().map(self._mixed(epoch))
-        return data.prefetch(2)
+        return untuned(data.prefetch(2))
 
     # === Single examples ===
 

@@ -10,6 +10,7 @@ from errors import UserError
 from modeling.features.front_end import FrontEnd, vector_names
 from modeling.part import Part, class_indices
 from modeling.recipes import Recipe
+from modeling.untuned import untuned
 from preprocessing.feature_table import FeatureTable
 from preprocessing.labels import LabelSet
 
@@ -56,7 +57,7 @@ class ArrayBatches:
         labels = np.eye(self._num_classes, dtype=np.float32)[arrays.pop("truth")]
         inputs = {name: value[order] for name, value in arrays.items()}
         data = tf.data.Dataset.from_tensor_slices((inputs, labels[order], order))
-        return data.batch(self._recipe.batch_size)
+        return untuned(data.batch(self._recipe.batch_size))
 
 
 def _hide(arrays: Arrays, names: tuple[str, ...], share: float, rng: np.random.Generator) -> Arrays:

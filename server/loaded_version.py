@@ -106,6 +106,7 @@ class LoadedVersion:
         from google.protobuf.message import DecodeError
         from tensorflow_serving.apis import prediction_log_pb2
 
+        from modeling.untuned import untuned
         from serving.warmup import WARMUP_FILE
 
         file = self.folder / WARMUP_FILE
@@ -113,7 +114,7 @@ class LoadedVersion:
             return 0
         number = 0
         try:
-            for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
+            for record in untuned(tf.data.TFRecordDataset(str(file))).as_numpy_iterator():
                 log = prediction_log_pb2.PredictionLog.FromString(record)
                 request = log.predict_log.request
                 inputs = {name: _array(tensor) for name, tensor in request.inputs.items()}

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from errors import UserError
+from modeling import recipes
 from modeling.inputs import Batches
 from modeling.part import Part, choose, class_indices
+from modeling.stream_arrays import ArrayBatches
 from preprocessing.data_folder import DataFolder, open_data_folder
 from preprocessing.labels import BASIC7, RAVDESS7, LabelSet
 from preprocessing.splits import make_splits
@@ -364,3 +366,18 @@ def test_an_absent_shard_is_named(tmp_path: Path) -> None:
 def test_splits_follow_the_rows(folder: DataFolder) -> None:
     """The helper of these tests divides as the program does."""
     assert folder.splits.parts == make_splits(folder.rows, folder.splits.rule).parts
+
+
+def test_no_iterator_waits_for_the_tuner(
+    folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every pass over data would otherwise end late at times, by as long as it took."""
+    opened = []
+    plain = Batches._dataset
+    monkeypatch.setattr(
+        Batches, "_dataset", lambda self, epoch: opened.append(plain(self, epoch)) or opened[-1]
+    )
+    read(Batches(part_of(folder), BASIC7, BOTH, 8, seed=0), epoch=1)
+    arrays = {"truth": np.arange(4), "features": np.zeros((4, 3), np.float32)}
+    opened.append(ArrayBatches(arrays, (), recipes.S1_FEATURES, 7)(0))
+    assert [data.options().autotune.enabled for data in opened] == [False, False]
