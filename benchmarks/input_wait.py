@@ -1,11 +1,13 @@
 """How long training waits for its input, for S2's two streams with augmentation.
 
 The real loop on the real pipeline. The share as `history.csv` has it leaves out the first batch
-of an epoch, which fills the shuffle buffer; here it is shown both without and with that.
+of an epoch, which fills the shuffle buffer; here it is shown both without and with that. A second
+table has the wait for the end of an epoch with tf.data's tuner, which the program leaves out.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import sys
@@ -23,15 +25,17 @@ RECIPES = {"audio": "s2-audio", "video": "s2-video"}
 
 @dataclass
 class TimedBatches:
-    """Batches that note when the first of the epoch came.
+    """Batches that note when the first of the epoch came, and its end.
 
     Attributes:
       batches: `modeling.inputs.Batches`.
       first_s: seconds until the first batch of the last epoch.
+      end_s: seconds from the demand after its last batch to the word that there is none.
     """
 
     batches: Any
     first_s: float = 0.0
+    end_s: float = 0.0
 
     @property
     def num_batches(self) -> int:
@@ -43,15 +47,18 @@ class TimedBatches:
             if number == 0:
                 self.first_s = time.perf_counter() - began_s
             yield batch
+            asked_s = time.perf_counter()
+        self.end_s = time.perf_counter() - asked_s
 
 
 @dataclass(frozen=True)
 class Waited:
-    """One epoch: seconds in all, share waited, seconds to the first batch, ms a batch alone."""
+    """One epoch: seconds, share waited, seconds to the first batch and at the end, ms a batch."""
 
     seconds: float
     share: float
     first_s: float
+    end_s: float
     batch_ms: float
 
     @property
@@ -98,10 +105,23 @@ def measure(stream: str, data: Path, num_clips: int, num_epochs: int) -> tuple[l
     epochs = []
     for epoch in range(num_epochs):
         row = trainer.train_epoch(batches, epoch, num_epochs)
-        first_s = batches.first_s
+        waits_s = batches.first_s, batches.end_s
         alone_ms = seconds_to_read(batches(epoch)) / batches.num_batches * 1000
-        epochs.append(Waited(row["seconds"], row["input_wait_share"], first_s, alone_ms))
+        epochs.append(Waited(row["seconds"], row["input_wait_share"], *waits_s, alone_ms))
     return epochs, int(batches.batches.num_examples)
+
+
+@contextlib.contextmanager
+def tuner() -> Iterator[None]:
+    """Data have tf.data's tuner meanwhile, as they have by default."""
+    from modeling import inputs as pipeline
+
+    left_out = pipeline.untuned
+    pipeline.untuned = lambda data: data
+    try:
+        yield
+    finally:
+        pipeline.untuned = left_out
 
 
 def seconds_to_read(batches: Iterable[Any]) -> float:
@@ -149,6 +169,19 @@ def wait_table(measured: dict[str, tuple[list[Waited], int]]) -> str:
     return report.table(columns, rows)
 
 
+def end_table(measured: dict[str, tuple[list[Waited], list[Waited]]]) -> str:
+    """The ends of epochs, by stream: as it is, and with the tuner."""
+    columns = ["recipe", "tuner", "epochs", "s an epoch", "s at its end, median", "most"]
+    rows = []
+    for stream, ways in measured.items():
+        for way, epochs in zip(("left out", "at work"), ways, strict=True):
+            ends_s = [one.end_s for one in epochs]
+            seconds = report.median([one.seconds for one in epochs])
+            told = (f"{report.median(ends_s):.3f}", f"{max(ends_s):.3f}")
+            rows.append((RECIPES[stream], way, len(epochs), f"{seconds:.1f}", *told))
+    return report.table(columns, rows)
+
+
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
     parser = report.parser(__doc__)
@@ -169,10 +202,18 @@ def main(words: Sequence[str] | None = None) -> int:
             data = {stream: path or made for stream, path in data.items()}
         machine = report.machine()
         measured = {s: measure(s, path, clips, epochs) for s, path in data.items()}
+        ends = {}
+        for stream, path in data.items():
+            with tuner():
+                tuned, _ = measure(stream, path, clips, epochs)
+            ends[stream] = (measured[stream][0], tuned)
     parts = [
         f"The first {clips} clips or pictures of the training part, augmented as the recipes say."
         f" Epoch 1 builds the graph and fills the cache. Target: below {TARGET:.0%}.",
         wait_table(measured),
+        "From the last batch of an epoch to the word that there is none, and with tf.data's tuner,"
+        " without which data are read here:",
+        end_table(ends),
     ]
     if chosen.history:
         parts += ["Whole trainings, as their `history.csv` tells:", recorded(chosen.history)]

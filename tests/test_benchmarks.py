@@ -145,7 +145,11 @@ def test_input_wait(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for row in rows:
         without, with_first = (float(cell.rstrip("%")) for cell in row[4:6])
         assert 0 <= without < with_first <= 100
-    assert "| past | 2 | 7.25% (2.00% to 12.50%) | **missed** |" in out.read_text("utf-8")
+    text = out.read_text("utf-8")
+    for recipe in ("s2-audio", "s2-video"):
+        assert f"| {recipe} | left out | 1 |" in text
+        assert f"| {recipe} | at work | 1 |" in text
+    assert "| past | 2 | 7.25% (2.00% to 12.50%) | **missed** |" in text
 
 
 def test_transforms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -372,12 +372,15 @@ def test_no_iterator_waits_for_the_tuner(
     folder: DataFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every pass over data would otherwise end late at times, by as long as it took."""
-    opened = []
+    opened: list[Any] = []
     plain = Batches._dataset
-    monkeypatch.setattr(
-        Batches, "_dataset", lambda self, epoch: opened.append(plain(self, epoch)) or opened[-1]
-    )
+
+    def noted(batches: Batches, epoch: int) -> Any:
+        opened.append(plain(batches, epoch))
+        return opened[-1]
+
+    monkeypatch.setattr(Batches, "_dataset", noted)
     read(Batches(part_of(folder), BASIC7, BOTH, 8, seed=0), epoch=1)
-    arrays = {"truth": np.arange(4), "features": np.zeros((4, 3), np.float32)}
+    arrays: dict[str, Any] = {"truth": np.arange(4), "features": np.zeros((4, 3), np.float32)}
     opened.append(ArrayBatches(arrays, (), recipes.S1_FEATURES, 7)(0))
     assert [data.options().autotune.enabled for data in opened] == [False, False]
