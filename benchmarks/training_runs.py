@@ -26,6 +26,13 @@ WORDS_LAST = (
     *("weight_averaging=0.99", "keep=last", "early_stopping=0", "label_smoothing=0.1"),
 )
 WORDS_EPOCHS = 8
+# Faces: wider than the recipe, and also small and squeezed as users' pictures are.
+FACE_ROUGH = (
+    "width=48",
+    "transforms=flip,crop_jitter:min_zoom=0.85:max_zoom=1.15:max_shift_fraction=0.08,"
+    "downscale:probability=0.3,jpeg:probability=0.3,cutout,mixup",
+)
+FACE_EPOCHS = 60
 
 
 @dataclass(frozen=True)
