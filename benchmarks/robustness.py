@@ -21,6 +21,7 @@ import storage
 from benchmarks import recordings, report, served
 from benchmarks.classical import records_of
 from errors import MediaError
+from opencv_model.detector import as_colors
 from preprocessing.clip import Clip
 from preprocessing.data_folder import ClipRow, DataFolder, open_data_folder
 from preprocessing.media import rgb
@@ -280,11 +281,16 @@ def write_pictures(data: DataFolder, out: Path, each: int) -> None:
     in_order = (sorted(found, key=operator.attrgetter("id")) for found in by_label.values())
     rows = [row for found in in_order for row in found[:each]]
     for record in records_of(data, rows):
-        face = np.ascontiguousarray(record.faces[0][:, :, ::-1])  # OpenCV writes blue first
-        picture = cv2.resize(face, None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
-        edge = picture.shape[0] // 3
-        picture = cv2.copyMakeBorder(picture, edge, edge, edge, edge, cv2.BORDER_REPLICATE)
-        cv2.imwrite(str(out / f"{record.label}-{Path(record.id).stem}.png"), picture)
+        path = out / f"{record.label}-{Path(record.id).stem}.png"
+        cv2.imwrite(str(path), face_picture(record.faces[0])[..., ::-1])  # it writes blue first
+
+
+def face_picture(face: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 RGB around a face (h, w, 1 or 3) uint8 that filled its picture."""
+    colored = as_colors(face[..., 0] if face.shape[2] == 1 else face, "rgb")
+    picture = cv2.resize(colored, None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
+    edge = picture.shape[0] // 3
+    return cv2.copyMakeBorder(picture, edge, edge, edge, edge, cv2.BORDER_REPLICATE)
 
 
 def main(words: Sequence[str] = ()) -> int:
