@@ -63,7 +63,7 @@ class Fake:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
     """`predict` with any --model asks `Fake`."""
-    monkeypatch.setattr(loading, "load", lambda model, weights_dir: Fake())
+    monkeypatch.setattr(loading, "load", lambda model, weights_dir, detector: Fake())
 
 
 @pytest.fixture
@@ -265,7 +265,7 @@ def recognizer(fusion_run: Path) -> Recognizer:
 @pytest.fixture
 def trained(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
     """`predict` with any --model asks the one that is loaded."""
-    monkeypatch.setattr(loading, "load", lambda model, weights_dir: recognizer)
+    monkeypatch.setattr(loading, "load", lambda model, weights_dir, detector: recognizer)
 
 
 @pytest.mark.usefixtures("trained")
