@@ -68,6 +68,14 @@ TRANSCRIPTS_FAILED = "transcripts_failed.csv"
     show_default=True,
     help="Side of a face crop in pixels.",
 )
+@click.option(
+    "--face-margin",
+    type=FiniteRange(0, 1),
+    default=0.1,
+    show_default=True,
+    help="Share of the longer side of a face's box that is added all around; 0 as the pictures of"
+    " FER2013, and the face network in pretrained/.",
+)
 @click.option("--face-color", type=click.Choice(["grey", "rgb"]), default="grey", show_default=True)
 @click.option(
     "--sample-rate",
@@ -127,6 +135,7 @@ def command(
     num_frames: int,
     sampling: str,
     face_size: int,
+    face_margin: float,
     face_color: str,
     sample_rate: int,
     max_clip_s: float,
@@ -170,7 +179,7 @@ def command(
     settings = PreparationSettings(
         detector="none" if kind else _detector(corpus, detector, weights_dir),
         sampling=FrameSampling(sampling, num_frames),
-        face=CropFormat(face_size, cast(Literal["grey", "rgb"], face_color)),
+        face=CropFormat(face_size, cast(Literal["grey", "rgb"], face_color), face_margin),
         sample_rate_hz=sample_rate,
         max_clip_s=max_clip_s,
         action_units=kind,

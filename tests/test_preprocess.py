@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 import soundfile
@@ -313,6 +314,23 @@ def test_colour_size_and_rate(tmp_path: Path) -> None:
     np.testing.assert_allclose(record["video"].mean(axis=(0, 1, 2)), (200, 40, 90), atol=4)
     assert record["sample_rate_hz"] == 48_000
     assert len(record["audio"]) == pytest.approx(9_600, abs=500)
+
+
+def test_the_margin_around_a_face(tmp_path: Path) -> None:
+    """With half the side on each side, the middle half of a crop is the face without a margin."""
+    (tmp_path / "in").mkdir()
+    shutil.copy(sorted(sample_source().rglob("*.mp4"))[0], tmp_path / "in/x.mp4")
+    crops = {}
+    for margin in ("0", "0.5"):
+        out = tmp_path / f"out-{margin}"
+        words = ("--detector", "haar", "--num-frames", "1", "--face-size", "64")
+        source = own(tmp_path / "in", "x.mp4")
+        assert preprocess("manifest", source, out, *words, "--face-margin", margin) == EXIT_OK
+        assert open_data_folder(out).crop_format.margin == float(margin)
+        (record,) = records_of(out).values()
+        crops[margin] = record["video"][0, :, :, 0]
+    middle = cv2.resize(crops["0.5"][16:48, 16:48], (64, 64)).astype(float)
+    assert np.abs(middle - crops["0"]).mean() < 0.5 * np.abs(crops["0.5"] - middle).mean()
 
 
 def test_frames_without_a_face_are_masked_and_counted(
