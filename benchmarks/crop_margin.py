@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import report
-from benchmarks.robustness import face_picture, records_of, squeezed
+from benchmarks.classical import records_of
+from benchmarks.robustness import face_picture, squeezed
 from opencv_model.detector import FaceBox, FaceDetector
 from opencv_model.track import CropFormat
 from preprocessing.data_folder import open_data_folder
@@ -28,6 +29,7 @@ def rows_of(
     name: str,
     detector: FaceDetector,
     pictures: Sequence[np.ndarray],
+    changed: Sequence[np.ndarray],
     whole: np.ndarray,
     truth: np.ndarray,
     answer: Any,
@@ -35,12 +37,11 @@ def rows_of(
     """One row a margin; all of a detector's are asked about the same pictures.
 
     Args:
-      pictures: (H, W, 3) uint8 RGB.
+      pictures, changed: (H, W, 3) uint8 RGB, the second ones after JPEG.
       whole: (pictures,) int, the answers about the pictures as they were prepared.
       truth: (pictures,) int.
       answer: faces (N, size, size, C) uint8 -> classes (N,) int.
     """
-    changed = [squeezed(picture) for picture in pictures]
     found: dict[int, tuple[FaceBox, FaceBox]] = {}
     for i, both in enumerate(zip(pictures, changed, strict=True)):
         faces = [box for picture in both for box in detector.detect(picture)[:1]]
@@ -78,8 +79,8 @@ def main(words: Sequence[str] | None = None) -> int:
         data = open_data_folder(chosen.data)
     network, labels = inference_model(model, info), list(info.labels)
     rows_of_part = [row for row in data.part("validation") if row.label in labels]
-    order = np.random.default_rng(0).permutation(len(rows_of_part))[: chosen.pictures]
-    records = list(records_of(data, [rows_of_part[i] for i in sorted(order)]))
+    drawn = np.random.default_rng(0).permutation(len(rows_of_part))[: chosen.pictures]
+    records = list(records_of(data, [rows_of_part[i] for i in drawn]))
 
     def answer(faces: np.ndarray) -> np.ndarray:
         found = []
@@ -93,9 +94,10 @@ def main(words: Sequence[str] | None = None) -> int:
     truth = np.array([labels.index(record.label) for record in records])
     whole = answer(np.stack([record.faces[0] for record in records]))
     pictures = [face_picture(record.faces[0]) for record in records]
+    changed = [squeezed(picture) for picture in pictures]
     rows = []
     for name, detector in report.detectors_present(chosen.weights_dir).items():
-        rows += rows_of(name, detector, pictures, whole, truth, answer)
+        rows += rows_of(name, detector, pictures, changed, whole, truth, answer)
     note = (
         f"{len(records)} pictures of `{data.path.name}` that validated, whole right on"
         f" {np.mean(whole == truth):.3f}: enlarged, their edge drawn out, the face looked for and"

@@ -14,6 +14,7 @@ import numpy as np
 
 from benchmarks import inputs, report
 from benchmarks.preprocess_speed import one_core
+from benchmarks.robustness import scaled
 from benchmarks.s2_way import MIN_NEIGHBORS, SCALE_FACTOR, full_size_cascade
 from opencv_model.detector import FaceBox, FaceDetector, as_colors
 
@@ -89,14 +90,14 @@ def _largest(faces: Sequence[FaceBox]) -> FaceBox:
 def small_pictures(present: Mapping[str, FaceDetector], folder: Path) -> list[str]:
     """In how many pictures of few pixels each sees a face: as they are, and as it searches them."""
     paths = sorted(folder.glob("*.png"))
-    read = [p for p in (cv2.imread(str(path)) for path in paths) if p is not None]
+    read = [p[..., ::-1] for p in (cv2.imread(str(path)) for path in paths) if p is not None]
+    small = [[scaled(p, px / max(p.shape[:2])) for p in read] for px in SMALL_SIDES_PX]
     rows = []
     for name, detector in present.items():
         cells: list[object] = [name]
-        for side_px in SMALL_SIDES_PX:
-            small = [_reduced(cv2.cvtColor(p, cv2.COLOR_BGR2RGB), side_px) for p in read]
-            plain = sum(bool(detector._find(as_colors(p, detector.colors))) for p in small)
-            cells += [plain, sum(bool(detector.detect(p)) for p in small)]
+        for of_side in small:
+            plain = sum(bool(detector._find(as_colors(p, detector.colors))) for p in of_side)
+            cells += [plain, sum(bool(detector.detect(p)) for p in of_side)]
         rows.append(cells)
     note = (
         f"{len(read)} pictures of `{folder.name}`, reduced so that the longer side is as above the"
@@ -104,11 +105,6 @@ def small_pictures(present: Mapping[str, FaceDetector], folder: Path) -> list[st
     )
     columns = [f"{px} px{how}" for px in SMALL_SIDES_PX for how in ("", ", enlarged")]
     return [note, report.table(["detector", *columns], rows)]
-
-
-def _reduced(picture: np.ndarray, side_px: int) -> np.ndarray:
-    scale = side_px / max(picture.shape[:2])
-    return cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -18,7 +18,8 @@ DETECT_SIDE_PX = 320
 """Longer side of the picture that is searched: a face of a tenth of it is still 32 px wide.
 
 Smaller pictures are enlarged to it. Of 210 faces that fill pictures of 48 px (FER2013's PublicTest)
-YuNet finds 13 as they are and 179 enlarged, of 160 px 159 and 190; Haar 81 and 146 of 48 px.
+YuNet finds 13 as they are and 179 enlarged, of 160 px 159 and 190; Haar 81 and 146 of 48 px
+(`benchmarks.face_detectors --pictures`).
 """
 
 SMALLEST_SIDE_PX = 16

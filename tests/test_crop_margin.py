@@ -36,7 +36,8 @@ def test_the_benchmark_counts_right_and_kept() -> None:
     rows = crop_margin.rows_of(
         "fixed",
         Fixed(()),
-        [bright, dark, bright],
+        pictures=[bright, dark, bright],
+        changed=[bright, dark, bright],
         whole=np.array([1, 1, 1]),
         truth=np.array([1, 1, 0]),
         answer=lambda faces: np.ones(len(faces), np.int64),
