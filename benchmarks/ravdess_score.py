@@ -56,21 +56,23 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = report.crossing_parser(__doc__, "runs/ravdess-score", SECTION)
     parser.add_argument("--data", type=Path, required=True, help="records with sound and OpenFace")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--speeds", default="", help="ask the voice's networks at these, too")
     parser.add_argument("--fusions", nargs="+", choices=FUSIONS, default=list(FUSIONS))
     chosen = parser.parse_args(words)
     machine = report.machine()
     with report.user_errors():
         crossvals = _crossvals(chosen)
         rows, scored = _neural(crossvals), [crossvals[0]]
-        if chosen.seeds > 1:
-            scored.append(_averaged(chosen, crossvals[0][0]))
-            rows += _neural(scored[1:])
+        for members, speeds in _compositions(chosen):
+            scored.append(_composed(chosen, crossvals[0][0], members, speeds))
+            rows += _neural(scored[-1:])
+        rows = list(dict.fromkeys(rows))  # a stream that is as it was has a row already
         best, regressions = scored[-1], _regressions(chosen, crossvals[0][0])
         rows += _classical(regressions, crossvals[0][0].labels.labels)
-        above = [row for planned, _ in scored for row in _above(planned, regressions)]
+        above = dict.fromkeys(r for planned, _ in scored for r in _above(planned, regressions))
         groups = [*_groups(*best), SURE, _sure(best[0])]
     first = crossvals[0][1]
-    pairs = [pair for _, numbers in (*crossvals, best) for pair in numbers["pairs"]]
+    pairs = [pair for _, numbers in (*crossvals, *scored[1:]) for pair in numbers["pairs"]]
     revisions = ", ".join(sorted({pair["git_revision"] or "unknown" for pair in pairs}))
     note = (
         f"{first['num_clips']} clips of {first['num_speakers']} speakers, {LABELS}, folds:"
@@ -80,7 +82,7 @@ def main(words: Sequence[str] | None = None) -> int:
         " The mean over seeds, ± the sample deviation over them; 95 %: whole speakers resampled."
         f"{scores.AVERAGED}"
     )
-    compared = report.table(ABOVE_COLUMNS, above)
+    compared = report.table(ABOVE_COLUMNS, list(above))
     parts = [note, report.table(COLUMNS, rows), ABOVE, compared, *groups]
     where = report.destination(chosen)
     report.publish("RAVDESS, voice and face", "ravdess_score", words, machine, parts, *where)
@@ -122,14 +124,28 @@ def _run(planned: Any, workers: int) -> dict[str, Any]:
     return write_report(planned, run_crossval(planned, engine=engine_of("local", None, workers)))
 
 
-def _averaged(chosen: Any, first: Any) -> tuple[Any, dict[str, Any]]:
-    """The first fusion once more, each stream the average of all its seeds."""
+def _compositions(chosen: Any) -> list[tuple[int, str]]:
+    """Networks and speeds of the models that are put together of what is trained."""
+    members = [1, chosen.seeds] if chosen.seeds > 1 else [1]
+    speeds = ["", chosen.speeds] if chosen.speeds else [""]
+    made = [(count, one) for one in speeds for count in members]
+    return [one for one in made if one != (1, "")]
+
+
+def _composed(chosen: Any, first: Any, members: int, speeds: str) -> tuple[Any, dict[str, Any]]:
+    """The first fusion once more, each stream the average of so many seeds; the best comes last.
+
+    Args:
+      speeds: at which the voice's networks are asked; "" as it is.
+    """
     from modeling.crossval_plan import plan_crossval
 
-    parts = [dataclasses.replace(part, members=chosen.seeds) for part in first.parts]
-    out = chosen.runs / f"{first.out.name}-of-{chosen.seeds}"
-    given = (first.recipe, parts, first.data, chosen.folds)
-    planned = plan_crossval(*given, 1, out, 2, members_from=first.out)
+    parts = [dataclasses.replace(part, members=members) for part in first.parts]
+    heard = {"audio": speeds}
+    parts = [dataclasses.replace(p, speeds=heard.get(p.stream, "")).checked() for p in parts]
+    name = first.out.name + f"-of-{members}" * (members > 1) + "-at-speeds" * bool(speeds)
+    given = (first.recipe, parts, first.data, chosen.folds, chosen.seeds // members)
+    planned = plan_crossval(*given, chosen.runs / name, 2, members_from=first.out)
     return planned, _run(planned, chosen.workers)
 
 
@@ -141,10 +157,10 @@ def _neural(crossvals: list[tuple[Any, dict[str, Any]]]) -> list[tuple[str, ...]
         if one["kind"] == "alone":
             part = next(part for part in first.parts if part.stream == one["stream"])
             count = f"{_parameters(first, part.stream):,}"
-            name = f"{part.stream}: `{part.name}`{scores.told_members(part.members)}"
+            name = f"{part.stream}: `{part.name}`{scores.told_composed(part)}"
             rows.append((name, count, *scores.cells(one)))
     for planned, numbers in crossvals:
-        told = f"both: {planned.recipe.fusion}{scores.told_members(planned.parts[0].members)}"
+        told = f"both: {planned.recipe.fusion}{scores.told_composed(planned.parts[0])}"
         rows.append((told, f"{_parameters(planned):,}", *scores.cells(numbers)))
         for one in numbers["of_streams"]:
             if one["kind"] == "only":
@@ -178,7 +194,7 @@ def _groups(planned: Any, numbers: dict[str, Any]) -> tuple[str, str]:
     shares = (f"{one.low:.2f}" + f" - {one.high:.2f}" * (one.high > one.low) for one in people)
     rows.append(("people, share right", *shares))
     columns = ("", *(" + ".join(streams) for streams in found))
-    whose = f"{planned.recipe.fusion}{scores.told_members(planned.parts[0].members)}"
+    whose = f"{planned.recipe.fusion}{scores.told_composed(planned.parts[0])}"
     note = f"Where these err ({whose}). People: {people[0].source}."
     return note, report.table(columns, rows)
 
@@ -268,16 +284,17 @@ def _above(planned: Any, regressions: dict[str, list[dict[str, str]]]) -> list[t
 
     found = predictions_of_streams(planned, ALONE)
     found["both"] = scores.read_predictions(planned.out / PREDICTIONS)
-    names = {part.stream: f"`{part.name}`" for part in planned.parts}
-    names["both"] = planned.recipe.fusion
+    names = {p.stream: f"`{p.name}`{scores.told_composed(p)}" for p in planned.parts}
+    names["both"] = planned.recipe.fusion + scores.told_composed(planned.parts[0])
     told: list[tuple[str, ...]] = []
     for stream, predictions in found.items():
         seeds = dict.fromkeys(row["seed"] for row in predictions)
         base = [row | {"seed": seed} for seed in seeds for row in regressions[stream]]
         difference, ends = uar_difference(predictions, base, planned.labels.labels)
-        what = names[stream] + scores.told_members(planned.parts[0].members)
         interval = scores.interval(ends, "+")
-        told.append((f"{stream}: {what}", REGRESSIONS[stream], f"{difference:+.3f}", interval))
+        told.append(
+            (f"{stream}: {names[stream]}", REGRESSIONS[stream], f"{difference:+.3f}", interval)
+        )
     return told
 
 

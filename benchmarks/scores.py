@@ -37,6 +37,12 @@ def told_members(count: int) -> str:
     return f", {count} networks averaged" if count > 1 else ""
 
 
+def told_composed(recipe: Any) -> str:
+    """The same of a recipe, with the speeds at which it is asked."""
+    speeds = f", at {len(recipe.heard_at)} speeds" if recipe.speeds else ""
+    return told_members(recipe.members) + speeds
+
+
 def interval(ends: Sequence[float] | None, sign: str = "") -> str:
     """Both ends; of a difference with `sign` "+"."""
     return "too few" if not ends else " - ".join(f"{end:{sign}.3f}" for end in ends)

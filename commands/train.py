@@ -132,8 +132,8 @@ def command(
     words = [f"{key}={value}" for key, value in given if value]
     own, of_parts = divided(settings, recipe)
     recipe = recipe.with_settings([*words, *own])
-    if member_runs and recipe.members == 1:
-        raise click.UsageError("--member-run goes with --set members=N")
+    if member_runs and not recipe.is_composed:
+        raise click.UsageError("--member-run goes with --set members=N, or speeds")
     start = _start(init_from, stream, recipe)
     if stream == "fusion":
         of_all = PartOptions(out, seed, overwrite, allow_leak, init_from)
@@ -229,7 +229,8 @@ def _report(info: Any, out: Path) -> None:
     stamps += " | LEAK ALLOWED" if info.leak_allowed else ""
     if info.scores:
         epoch = f" at epoch {info.scores['epoch']}" if "epoch" in info.scores else ""
-        epoch = f", {len(info.members)} networks averaged" if info.members else epoch
+        count = len(info.members)
+        epoch = f", {count} network{'s' if count > 1 else ''} averaged" if count else epoch
         click.echo(
             f"{out}: validation UAR {info.scores['val_uar']:.3f},"
             f" WA {info.scores['val_wa']:.3f}{epoch}{stamps}"

@@ -111,8 +111,8 @@ def _require_members_from(crossval: Crossval) -> None:
         return
     single = dataclasses.replace(
         crossval,
-        recipe=dataclasses.replace(crossval.recipe, members=1),
-        parts=tuple(dataclasses.replace(part, members=1) for part in crossval.parts),
+        recipe=crossval.recipe.single,
+        parts=tuple(part.single for part in crossval.parts),
     )
     keys = ("parts" if crossval.parts else "recipe", "labels", "data", "folds", "also_train")
     _require_plan(f"--members-from {other}", other, single.plan, keys)

@@ -87,8 +87,8 @@ def choose_leaks(crossval: Crossval, words: Sequence[str]) -> tuple[str, ...]:
 def _why_not(crossval: Crossval, kind: str) -> str:
     """Why a kind cannot be shown, "" where it can."""
     recipe = crossval.recipe
-    if max(one.members for one in (recipe, *crossval.parts)) > 1:
-        return "of single networks, it averages several; leave members out"
+    if any(one.is_composed for one in (recipe, *crossval.parts)):
+        return "of single networks, it averages several answers; leave members and speeds out"
     if kind != SPEAKER_NORM:
         return ""
     if recipe.stream != "audio":

@@ -147,9 +147,9 @@ def options_of(crossval: Crossval, fold: Fold, seed: int, stream: str = "") -> T
     they are alone.
     """
     path = crossval.part_run(fold, seed, stream) if stream else crossval.pair(fold, seed)
-    # An average is made anew from its members, which look after themselves.
-    is_average = crossval.recipe_of(stream).members > 1
-    damage = run_folder.damage(path, () if is_average else (run_folder.LAST, run_folder.BEST))
+    # What is put together is made anew from its networks, which look after themselves.
+    is_composed = crossval.recipe_of(stream).is_composed
+    damage = run_folder.damage(path, () if is_composed else (run_folder.LAST, run_folder.BEST))
     if damage:
         progress.say(f"{damage}; trained anew")
     return TrainOptions(

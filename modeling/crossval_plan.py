@@ -85,7 +85,7 @@ class Crossval:
     def part_run(self, fold: Fold, seed: int, stream: str) -> Path:
         """Run folder of one stream of a fusion."""
         home = self.parts_from
-        if self.recipe_of(stream).members == 1:  # nothing to be averaged
+        if not self.recipe_of(stream).is_composed:  # trained there already
             home = home or self.members_from
         return (home or self.out) / _name(fold, seed, stream)
 
@@ -96,7 +96,7 @@ class Crossval:
     def member_runs(self, fold: Fold, seed: int, stream: str) -> tuple[Path, ...]:
         """Runs of `members_from` that are averaged; `stream` as in `recipe_of`."""
         count = self.recipe_of(stream).members
-        if self.members_from is None or count == 1:
+        if self.members_from is None or not self.recipe_of(stream).is_composed:
             return ()
         seeds = range(seed * count, (seed + 1) * count)
         return tuple(self.members_from / _name(fold, one, stream) for one in seeds)
@@ -143,8 +143,10 @@ def plan_crossval(
     dealt = make_folds(rows, folds, data.path, num_validation)
     if parts_from is not None and not parts:
         raise UserError(f"--parts-from {parts_from}: of a fusion only; {recipe.name} is a stream")
-    if members_from is not None and all(one.members == 1 for one in (*parts, recipe)):
-        raise UserError(f"--members-from {members_from}: nothing is averaged; --set members=N")
+    if members_from is not None and not any(one.is_composed for one in (*parts, recipe)):
+        raise UserError(
+            f"--members-from {members_from}: nothing is averaged; --set members=N, or speeds"
+        )
     for folder in also:
         if not choose([folder], "all", labels, streams).all_rows:
             raise UserError(

@@ -19,6 +19,8 @@ SCHEDULES = ("constant", "cosine")
 KEPT = ("best", "last")
 # Of one model: more would not fit into memory, and gain nothing.
 MAX_MEMBERS = 20
+# At which a clip may be heard; each costs as much as a model that hears it once.
+MIN_SPEED, MAX_SPEED, MAX_SPEEDS = 0.5, 2.0, 9
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Recipe:
         network is fine-tuned at `fine_tune_rate` times the learning rate.
       members: networks of a stream that are trained apart, each with a seed of its own, and whose
         logits are averaged (Lakshminarayanan et al. 2017).
+      speeds: "0.9,1,1.1" of sound: the model hears each clip at all of these, and averages the
+        logits; its networks are trained as ever. "" hears it as it is.
       parts: of a fusion, the recipes of its streams, trained first where no run is named.
       modality_dropout: share of training rows of a fusion in which one stream is hidden.
     """
@@ -77,6 +81,7 @@ class Recipe:
     freeze_epochs: int = 0
     fine_tune_rate: float = 0.1
     members: int = 1
+    speeds: str = ""
     parts: tuple[str, ...] = ()
 
     @property
@@ -85,10 +90,42 @@ class Recipe:
         arguments = _arguments("encoders", self.encoder)
         return str(self.encoder_settings.get("weights", arguments.get("weights", "none")))
 
+    @property
+    def is_composed(self) -> bool:
+        """Whether its model is put together of networks that are trained by `single`."""
+        return self.members > 1 or bool(self.speeds)
+
+    @property
+    def single(self) -> Recipe:
+        """One network by itself."""
+        return dataclasses.replace(self, members=1, speeds="")
+
+    @property
+    def heard_at(self) -> tuple[float, ...]:
+        """`speeds` as numbers.
+
+        Raises:
+          UserError: what cannot be one.
+        """
+        try:
+            found = tuple(float(word) for word in self.speeds.split(",")) if self.speeds else ()
+        except ValueError:
+            found = (math.nan,)
+        fits = all(MIN_SPEED <= one <= MAX_SPEED and one == round(one, 2) for one in found)
+        if not fits or len(set(found)) != len(found) or len(found) > MAX_SPEEDS:
+            raise UserError(
+                f"speeds={self.speeds}: must be {MAX_SPEEDS} different numbers at most, of"
+                f" {MIN_SPEED} to {MAX_SPEED} and two decimals, like 0.9,1,1.1"
+            )
+        return found
+
     def as_json(self) -> dict[str, Any]:
         value = dataclasses.asdict(self)
-        if self.members == 1:  # as earlier versions wrote it, whose digests stay valid
+        # As earlier versions wrote it, whose digests stay valid.
+        if self.members == 1:
             del value["members"]
+        if not self.speeds:
+            del value["speeds"]
         return value
 
     @classmethod
@@ -176,6 +213,8 @@ class Recipe:
             raise UserError(f"members={self.members}: must be 1 to {MAX_MEMBERS}")
         if self.members > 1 and self.stream == "fusion":
             raise UserError(f"members={self.members}: of a stream only; set STREAM.members")
+        if self.heard_at and self.stream != "audio":
+            raise UserError(f"speeds={self.speeds}: of sound only; set audio.speeds")
         if self.weight_averaging >= 1:
             raise UserError(f"weight_averaging={self.weight_averaging}: must be below 1")
         if self.copies and self.stream != "audio":

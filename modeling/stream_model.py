@@ -14,7 +14,9 @@ import registry
 from data_augmentation.chain import parse_transforms
 from data_augmentation.spectrogram_transform import SpectrogramTransform
 from errors import UserError
-from modeling.features.front_end import Axes, Features, FrontEnd
+from modeling.features.front_end import Axes, Features, FrontEnd, samples_read
+from modeling.features.speeds import AtSpeeds, MeanOfSpeeds, samples_at
+from modeling.features.window import FitWindow
 from modeling.input_spec import InputSpec
 from modeling.pretrained import BASE, NO_WEIGHTS
 from modeling.recipes import Recipe
@@ -62,7 +64,7 @@ def build_stream_model(
     raw = spec.inputs(recipe.stream)
     features = front_end.connect(raw, spec)
     axis = front_end.standardise_axis
-    if recipe.members == 1:
+    if not recipe.is_composed:
         network = _network(recipe, num_classes, features, axis)
     else:
         names = [f"{MEMBER}{number}" for number in range(recipe.members)]
@@ -71,7 +73,12 @@ def build_stream_model(
     _require_places(network, getattr(front_end, "max_tokens", 0), recipe)
     given = _named(features)
     front = keras.Model(raw, given, name="front")
-    whole = keras.Model(raw, network(given), name=f"{recipe.stream}_stream")
+    if recipe.speeds:
+        num_samples = samples_read(registry.load("features", recipe.features))
+        outputs = _at_speeds(recipe.heard_at, num_samples, raw, front, network)
+    else:
+        outputs = network(given)
+    whole = keras.Model(raw, outputs, name=f"{recipe.stream}_stream")
     return StreamModel(whole, front, network)
 
 
@@ -106,11 +113,32 @@ def _averaged(members: Sequence[keras.Model]) -> keras.Model:
         for name, given in members[0].input.items()
     }
     made = [member(inputs) for member in members]
+    if len(made) == 1:
+        return keras.Model(inputs, made[0], name=NETWORK)
     # In single precision whatever the policy of the networks, as their own outputs are.
     mean = keras.layers.Average(name="logits", dtype="float32")
     join = keras.layers.Concatenate(name="embedding", dtype="float32")
     logits, embedding = mean([m["logits"] for m in made]), join([m["embedding"] for m in made])
     return keras.Model(inputs, {"logits": logits, "embedding": embedding}, name=NETWORK)
+
+
+def _at_speeds(
+    speeds: Sequence[float],
+    num_samples: int,
+    raw: dict[str, keras.KerasTensor],
+    front: keras.Model,
+    network: keras.Model,
+) -> dict[str, keras.KerasTensor]:
+    """What the network says of each waveform at several speeds, on the mean.
+
+    Args:
+      num_samples: that the front end looks at.
+    """
+    window = FitWindow(samples_at(speeds, num_samples), name="heard")
+    sound = window(raw["audio"], raw["audio_length"])
+    made = AtSpeeds(speeds, num_samples, name="at_speeds")(sound, raw["audio_length"])
+    outputs = network(front(dict(zip(("audio", "audio_length"), made, strict=True))))
+    return {name: MeanOfSpeeds(len(speeds), name=name)(value) for name, value in outputs.items()}
 
 
 def _network(

@@ -18,6 +18,7 @@ from errors import UserError
 from modeling import calibration, checkpoints, run_folder, training
 from modeling.feature_copies import FeatureCopies
 from modeling.features.front_end import FrontEnd, TextFrontEnd, samples_read
+from modeling.features.speeds import samples_at
 from modeling.input_spec import InputSpec
 from modeling.inputs import Batches
 from modeling.part import Part
@@ -184,10 +185,15 @@ def reading_of(
     front: keras.Model,
 ) -> Reading:
     if is_of_tables(data.parts["train"]):
+        if recipe.speeds:
+            raise UserError(
+                f"speeds={recipe.speeds}: a feature table holds no sound to be heard at other"
+                " speeds; leave them out, or give recordings"
+            )
         return _of_tables(recipe, data, options.seed, front_end)
     streams, max_samples = (recipe.stream,), samples_looked_at(recipe)
     train, validation = data.parts["train"], data.parts["validation"]
-    if recipe.copies:
+    if recipe.copies and not recipe.speeds:  # what is kept was heard at one
         return _of_copies(recipe, data, options.seed, front)
     is_video = recipe.stream == "video"
     watch_size = max(1, recipe.batch_size // 16) if is_video else recipe.batch_size
@@ -248,7 +254,8 @@ def samples_looked_at(recipe: Recipe) -> int | None:
     """Sound behind this is never read by the model; None for another stream."""
     if recipe.stream != "audio":
         return None
-    return samples_read(registry.load("features", recipe.features))
+    num_samples = samples_read(registry.load("features", recipe.features))
+    return samples_at(recipe.heard_at, num_samples) if recipe.speeds else num_samples
 
 
 def _standardise(network: keras.Model, front: keras.Model | None, reading: Reading) -> None:

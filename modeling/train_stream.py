@@ -31,15 +31,16 @@ from preprocessing.data_folder import DataFolder
 def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOptions) -> RunInfo:
     """Trains one stream and writes its run folder.
 
-    A recipe of several members has each of them trained by itself, in OUT/member-0 and so on, with
-    seeds of their own; the run then holds the one model that averages them.
+    Where several networks are averaged, or one is asked at several speeds, each is trained by
+    itself, in OUT/member-0 and so on, with seeds of their own; the run then holds the one model
+    that is put together of them.
 
     Args:
       folders: prepared corpora, or feature tables with the columns of the recipe's features.
     Raises:
       UserError: bad data, settings or an occupied `options.out`; nothing already written is lost.
     """
-    if recipe.members == 1:
+    if not recipe.is_composed:
         return train_network(recipe, folders, options)
     data, built, info, reading = prepared(recipe, folders, options)
     # All that can be refused is, before anything is written.
@@ -49,7 +50,7 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
         copy_weights(options.init_from, trial, recipe, data.labels.labels)
     run_folder.begin(options.out, info, options.resume, options.overwrite)
     run_folder.write_split(options.out, data.folders)
-    runs = runs or _trained_members(_single(recipe), recipe.members, folders, options)
+    runs = runs or _trained_members(recipe.single, recipe.members, folders, options)
     for number, run in enumerate(runs):
         member = checkpoints.load_model(run / run_folder.BEST).get_layer(NETWORK)
         _take_weights(built.network.get_layer(f"{MEMBER}{number}"), member, run)
@@ -118,7 +119,7 @@ def _given_members(recipe: Recipe, info: RunInfo, options: TrainOptions) -> list
         raise UserError(
             "--init-from: the networks of --member-run are trained already; leave it out"
         )
-    wanted, seeds = _described(dataclasses.replace(info, recipe=_single(recipe))), set()
+    wanted, seeds = _described(dataclasses.replace(info, recipe=recipe.single)), set()
     for run in runs:
         there = run_folder.read_run(run)
         if not there.finished:
@@ -144,10 +145,6 @@ def _described(info: RunInfo) -> dict[str, Any]:
     seen = (info.train_seen, info.validation_seen, info.leak_allowed)
     known = {"recipe": info.recipe, "labels": info.labels, "input": info.input}
     return {**known, "data": data, "training": seen}
-
-
-def _single(recipe: Recipe) -> Recipe:
-    return dataclasses.replace(recipe, members=1)
 
 
 def _take_weights(ours: keras.Model, theirs: keras.Model, run: Path) -> None:

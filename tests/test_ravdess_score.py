@@ -123,8 +123,8 @@ def test_the_table_names_every_model(
     crossval = SimpleNamespace(
         streams=("audio", "video"),
         parts=[
-            SimpleNamespace(stream="audio", name="voice", members=1),
-            SimpleNamespace(stream="video", name="face", members=1),
+            SimpleNamespace(stream="audio", name="voice", members=1, speeds=""),
+            SimpleNamespace(stream="video", name="face", members=1, speeds=""),
         ],
         recipe=SimpleNamespace(fusion="calibrated_late"),
         out=tmp_path / "late-fusion",
@@ -169,7 +169,7 @@ def test_the_table_names_every_model(
             "parts": [SimpleNamespace(**{**vars(p), "members": 3}) for p in crossval.parts],
         }
     )
-    monkeypatch.setattr(ravdess_score, "_averaged", lambda *_: (of_three, told | scores))
+    monkeypatch.setattr(ravdess_score, "_composed", lambda *_: (of_three, told | scores))
     monkeypatch.setattr(ravdess_score, "_parameters", lambda crossval, stream="": 1234)
     strong, weak = features_of(rows, 0.05), features_of(rows, 2.0)
     monkeypatch.setattr(classical, "compare_functionals", lambda *_: strong)
