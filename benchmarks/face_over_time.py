@@ -93,7 +93,7 @@ def main(words: Sequence[str] = ()) -> int:
         f"From the face alone, of {recognizer!r}; {len(rows)} of {len(files)} recordings show one."
         " `answer`: mean probabilities over the windows of the whole recording. `agree`: share of"
         " the windows that say the same. Short windows hold one to a few faces; `smoothed` is"
-        " `predict --smooth-s` on these. No recording's true label is looked at."
+        " `predict --smooth-s` on these. The table looks at no true label."
     )
     parts = [note, report.table(COLUMNS, rows)]
     report.publish(

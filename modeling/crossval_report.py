@@ -196,8 +196,9 @@ def _facts(found: dict[str, Any]) -> list[str]:
         f"Command: {found['command']}",
         f"Program: {found['git_revision'] or 'no git checkout'}; TensorFlow"
         f" {found['versions']['tensorflow']}, Keras {found['versions']['keras']}",
-        "Every clip is predicted once a seed, by a model that has not met its speaker; epoch,"
-        " temperature and fusion are chosen on the speakers of the next fold, never on the tested.",
+        "Every clip is predicted once a seed, by a model that has not met its speaker; what is"
+        " chosen (temperature, fusion and, where the recipe keeps the best one, the epoch) is chosen"
+        " on speakers of the next fold, never on the tested.",
     ]
     if interval:
         facts.append(

@@ -314,3 +314,24 @@ def test_golden(name: str) -> None:
     card = (path / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "Non-commercial use only" in card
     assert json.loads((path / "run.json").read_text(encoding="utf-8"))["git_revision"]
+
+
+def test_the_first_thing_a_newcomer_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`predict FILE` and `predict --text` in an empty folder, with the weights that are shipped."""
+    if not (boxed.is_boxed(boxed.EMOTION) and boxed.is_boxed(boxed.WORDS)):
+        pytest.skip("pretrained/ is not filled yet")
+    monkeypatch.chdir(tmp_path)
+    time_s = np.arange(48_000) / 16_000
+    hum = 0.3 * np.sin(2 * np.pi * 180 * time_s) * (1 + np.sin(2 * np.pi * 3 * time_s)) / 2
+    soundfile.write("voice.wav", hum.astype(np.float32), 16_000)
+    for words, name, labels in (
+        (("voice.wav",), boxed.EMOTION, BASIC7.labels),
+        (("--text", "i feel so happy today"), boxed.WORDS, read_run(boxed.boxed("words")).labels),
+    ):
+        assert run("predict", *words, "--json") == EXIT_OK
+        told = capsys.readouterr()
+        assert json.loads(told.out.splitlines()[0])["label"] in labels
+        assert f"pretrained/{name}" in told.err and "non-commercial" in told.err.lower()
+    assert json.loads(told.out.splitlines()[0])["label"] == "happy"
