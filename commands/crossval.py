@@ -110,10 +110,10 @@ def command(
     """Trains and tests a recipe over folds of whole speakers, with several seeds.
 
     Each fold is predicted once a seed; epoch (unless the last is kept), temperature and fusion are
-    chosen on speakers of the next fold, and the others train. The report (report.md, report.html, crossval.json) scores
-    all clips together. The same command goes on where it was interrupted; more --seeds are added
-    to those that are there. With a fusion --epochs and --batch-size are its own; those of a part
-    are --set STREAM.epochs=N.
+    chosen on speakers of the next fold, and the others train. The report (report.md, report.html,
+    crossval.json) scores all clips together. The same command goes on where it was interrupted;
+    more --seeds are added to those that are there. With a fusion --epochs and --batch-size are its
+    own; those of a part are --set STREAM.epochs=N.
     """
     chosen = engine_of(engine, address, workers, default_workers=0)
     recipe = registry.load("recipes", name)

@@ -197,8 +197,8 @@ def _facts(found: dict[str, Any]) -> list[str]:
         f"Program: {found['git_revision'] or 'no git checkout'}; TensorFlow"
         f" {found['versions']['tensorflow']}, Keras {found['versions']['keras']}",
         "Every clip is predicted once a seed, by a model that has not met its speaker; what is"
-        " chosen (temperature, fusion and, where the recipe keeps the best one, the epoch) is chosen"
-        " on speakers of the next fold, never on the tested.",
+        " chosen (temperature, fusion and, where the recipe keeps the best one, the epoch) is so on"
+        " speakers of the next fold, never on the tested.",
     ]
     if interval:
         facts.append(
