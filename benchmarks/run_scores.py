@@ -89,9 +89,9 @@ SECTIONS = {
             "s2-video": Part("video", "s2-video", "basic7", _FACES, 8, ("class_weights=false",)),
         },
         "PublicTest is the test part; no label of it was used to choose: `resnet-face`, and the"
-        " same 1.5 times as wide (`-rough`: and from reduced and squeezed pictures, too), keep the last"
-        " epoch, `s2-video` the best on a tenth of Training, where the temperatures are fitted,"
-        " too. Training pictures that equal one of PublicTest are left out.",
+        " same 1.5 times as wide (`-rough`: and from reduced and squeezed pictures, too), keep the"
+        " last epoch, `s2-video` the best on a tenth of Training, where the temperatures are"
+        " fitted, too. Training pictures that equal one of PublicTest are left out.",
     ),
     "words": Section(
         "Words: the six classes of `emotion`",

@@ -65,6 +65,11 @@ def test_three_models_are_asked_the_same(
         ["2", "2 of toy", adaptation.ALONE, "14"],
         ["2", "2 of toy", adaptation.ADAPTED, "14"],
     ]
+    uar = [float(row[4].split()[0]) for row in rows]
+    assert rows[0][-2:] == ["", ""]
+    for row, own in zip(rows[1:], uar[1:], strict=True):
+        assert float(row[-2]) == pytest.approx(own - uar[0], abs=2e-3)
+        assert row[-1] == "too few"  # two speakers
     (home,) = (tmp_path / "runs").glob("new-toy-01-2-*")
     started = json.loads((home / "adapted" / "run.json").read_text())
     assert started["leak_allowed"] is False
