@@ -29,8 +29,11 @@ RECIPE, LABELS, STREAM = "resnet-asp-3x80", "basic7", "audio"
 # A small rate, so that little is forgotten; as docs/pretrained.md advises.
 ADAPTING = ("learning_rate=2e-4", "epochs=40")
 AS_IT_COMES, ALONE, ADAPTED = "as it comes", "trained on these alone", "adapted to these"
-COLUMNS = ("recordings a class", "users", "model", "clips asked", *scores.COLUMNS)
-COLUMNS += ("to the first", "95 %")
+COLUMNS = (
+    *("recordings a class", "users", "model", "clips asked"),
+    *scores.COLUMNS,
+    *("to the first", "95 %"),
+)
 
 
 def unmet(folder: DataFolder, model: Path) -> list[str]:
