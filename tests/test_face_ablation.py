@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 import registry
-from benchmarks import face_ablation
-from benchmarks.face_ablation import BASE, Variant, accuracy_difference, halves, variants
+from benchmarks import face_ablation, half_ablation, words_ablation
+from benchmarks.face_ablation import variants
+from benchmarks.half_ablation import BASE, RowTask, Variant, accuracy_difference, halves
 from engines.tasks import Tell
 from preprocessing.data_folder import open_data_folder
 from tests import models
@@ -29,11 +30,12 @@ def _data(folder: Path) -> Path:
 
 def test_the_results_have_the_section() -> None:
     text = Path("docs/results.md").read_text(encoding="utf-8")
-    assert text.count(f"<!-- {face_ablation.SECTION} -->\n") == 1
+    for study in (face_ablation.STUDY, words_ablation.STUDY):
+        assert text.count(f"<!-- {study.section} -->\n") == 1
 
 
 def test_each_variant_changes_one_thing() -> None:
-    base = registry.load("recipes", face_ablation.RECIPE)
+    base = registry.load("recipes", face_ablation.STUDY.recipe)
     for name, one in variants().items():
         changed = base.with_settings(list(one.settings))
         is_same = changed == base and one == Variant()
@@ -48,10 +50,31 @@ def test_each_variant_changes_one_thing() -> None:
         ]
 
 
+def test_each_variant_of_words_changes_one_thing() -> None:
+    study = words_ablation.STUDY
+    base = registry.load("recipes", study.recipe).with_settings(list(study.settings))
+    for name, one in words_ablation.VARIANTS.items():
+        is_same = base.with_settings(list(one.settings)) == base and one == Variant()
+        assert is_same == (name == BASE), name
+        assert len(one.settings) + (one.share_of_epochs != 1) <= 1, name
+
+
+def test_what_words_are_scored_on_elsewhere_stays_closed(tmp_path: Path) -> None:
+    made = [
+        models.record("", label, take, streams=("text",), split=split)
+        for label in models.LABELS
+        for take, split in enumerate(["train"] * 4 + ["validation", "test"])
+    ]
+    folder = open_data_folder(models.write_data(tmp_path / "data", made))
+    dealt = halves(folder, words_ablation.STUDY.splits)
+    given = {name for part in dealt.splits.parts.values() for name in part}
+    assert given == {row.id for row in folder.part("train")}
+
+
 def test_the_official_test_part_stays_closed(tmp_path: Path) -> None:
     folder = open_data_folder(_data(tmp_path / "data"))
     closed = {row.id for row in folder.part("test")}
-    dealt = halves(folder).splits.parts
+    dealt = halves(folder, face_ablation.STUDY.splits).splits.parts
     given = [name for part in dealt.values() for name in part]
     assert len(closed) == 2 * len(models.LABELS)
     assert len(given) == len(set(given)) == 6 * len(models.LABELS)
@@ -72,7 +95,7 @@ def test_a_difference_has_the_interval_of_its_pictures() -> None:
     assert mean == pytest.approx(0.05)
     assert (high - low) / 2 == pytest.approx(1.96 * (0.05 * 0.95 / 399) ** 0.5)
     assert (low + high) / 2 == pytest.approx(mean)
-    with pytest.raises(ValueError, match="other pictures"):
+    with pytest.raises(ValueError, match="other examples"):
         accuracy_difference(answers(3, 1), answers(2, 1))
 
 
@@ -110,11 +133,11 @@ def test_rows_stand_beside_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_row_whose_process_ends_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(face_ablation, "do_row", _die)
+    monkeypatch.setattr(half_ablation, "do_row", _die)
     words = ["--data", str(_data(tmp_path / "data")), "--runs", str(tmp_path), "--workers", "1"]
     with pytest.raises(SystemExit, match=r"as-it-is: its training .*; the same command goes on"):
         face_ablation.main(words)
 
 
-def _die(task: face_ablation.RowTask, tell: Tell) -> None:
+def _die(task: RowTask, tell: Tell) -> None:
     os._exit(7)
