@@ -1,8 +1,8 @@
 """What each part of the face recipe is worth: one change at a time, on FER2013's Training part.
 
 Half of it trains, half is scored; PublicTest and PrivateTest are never opened. Trains what is not
-trained yet: ten minutes a row with the default epochs and one core each. Stopped, it goes on. Writes
-a section of docs/results.md.
+trained yet: ten minutes a row with the default epochs and one core each. Stopped, it goes on.
+Writes a section of docs/results.md.
 """
 
 from __future__ import annotations
