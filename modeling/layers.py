@@ -7,7 +7,12 @@ import importlib
 import registry
 
 # Layers that stand behind no row of the registry.
-_FURTHER = ("modeling.fused_model", "modeling.features.window", "modeling.encoders.masked_mean")
+_FURTHER = (
+    "modeling.fused_model",
+    "modeling.features.window",
+    "modeling.features.speeds",
+    "modeling.encoders.masked_mean",
+)
 
 
 def know_all_layers() -> None:

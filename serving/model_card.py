@@ -84,7 +84,10 @@ def _lines(config: dict[str, Any], evaluation: dict[str, Any] | None) -> Iterato
     recipe = config["recipe"]
     yield f"- streams: {', '.join(config['streams'])}"
     yield f"- recipe: {recipe['name']} ({recipe['source']})"
-    if members := config.get("members"):
+    if speeds := recipe.get("speeds"):
+        yield f"- hears each clip at the speeds {speeds} and averages the answers"
+    members = config.get("members", ())
+    if len(members) > 1:
         seeds = ", ".join(str(member["seed"]) for member in members)
         yield f"- the average of {len(members)} networks, trained apart with the seeds {seeds}"
     yield f"- labels ({config['label_set']}), in the order of the outputs: " + ", ".join(
@@ -101,7 +104,8 @@ def _lines(config: dict[str, Any], evaluation: dict[str, Any] | None) -> Iterato
         yield "| none of its own: see the parts below | | |"
     for stream, part in config["parts"].items():
         count = len(part.get("members", ()))
-        told = f", {count} networks averaged" if count else ""
+        told = f", {count} networks averaged" if count > 1 else ""
+        told += f", asked at the speeds {part['speeds']}" if part.get("speeds") else ""
         yield f"\nThe {stream} part was trained in a run of its own, recipe {part['recipe']}{told}."
     yield from ("", "## Scores", "", *_scores(config, evaluation))
     if config["notes"]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,13 +19,16 @@ from modeling.checkpoints import load_model
 from modeling.evaluation import evaluate
 from modeling.features.speeds import AtSpeeds, filters, samples_at
 from modeling.features.window import FitWindow
+from modeling.inference import client_config
 from modeling.input_spec import InputSpec
 from modeling.run_folder import BEST, read_run
 from modeling.stream_model import MEMBER, NETWORK, StreamModel, build_stream_model
 from preprocessing.data_folder import open_data_folder
 from serving.litert_model import LitertModel
+from serving.model_card import model_card
 from tests import models
 
+ROOT = Path(__file__).resolve().parent.parent
 RATE_HZ = 16_000
 SPEEDS = (0.9, 1.0, 1.12)
 RECIPE = ("--recipe", "resnet-asp", "--epochs", 1, "--batch-size", 7)
@@ -180,6 +185,19 @@ def test_what_is_fitted_and_scored_is_heard_at_all_speeds(
     scores = read_run(at_speeds).scores
     assert result["uar"] == pytest.approx(scores["val_uar"])
     assert result["num_clips"] > 0
+
+
+def test_the_card_tells_them(at_speeds: Path) -> None:
+    card = model_card(client_config(read_run(at_speeds)))
+    assert "\n- hears each clip at the speeds 0.9,1,1.12 and averages the answers\n" in card
+    assert "networks" not in card.partition("## Use")[0]  # one alone
+
+
+def test_a_process_that_never_built_one_reads_it(at_speeds: Path) -> None:
+    words = (sys.executable, "cli.py", "describe", str(at_speeds))
+    told = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (told.returncode, told.stderr) == (EXIT_OK, "")
+    assert "0.9,1,1.12" in told.stdout
 
 
 def test_exported_it_answers_the_same(at_speeds: Path, tmp_path: Path) -> None:
