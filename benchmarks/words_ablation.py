@@ -39,6 +39,9 @@ VARIANTS = {
     "half the epochs": Variant(share_of_epochs=0.5),
     "twice the epochs": Variant(share_of_epochs=2.0),
     "a transformer instead": Variant(("encoder=text_transformer",)),
+    "half the dropout, twice the epochs": Variant(("dropout=0.25",), 2.0),
+    "half the dropout, also of word vectors": Variant(("dropout=0.25", "token_dropout=0.2")),
+    "half the dropout, twice as many filters": Variant(("dropout=0.25", "filters=256")),
 }
 
 
