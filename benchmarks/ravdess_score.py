@@ -61,6 +61,7 @@ def main(words: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(words)
     machine = report.machine()
     with report.user_errors():
+        registry.load("recipes", PARTS[0]).with_settings([f"speeds={chosen.speeds}"])
         crossvals = _crossvals(chosen)
         rows, scored = _neural(crossvals), [crossvals[0]]
         for members, speeds in _compositions(chosen):
@@ -143,7 +144,8 @@ def _composed(chosen: Any, first: Any, members: int, speeds: str) -> tuple[Any, 
     parts = [dataclasses.replace(part, members=members) for part in first.parts]
     heard = {"audio": speeds}
     parts = [dataclasses.replace(p, speeds=heard.get(p.stream, "")).checked() for p in parts]
-    name = first.out.name + f"-of-{members}" * (members > 1) + "-at-speeds" * bool(speeds)
+    name = first.out.name + f"-of-{members}" * (members > 1)
+    name += f"-at-{speeds.replace(',', '-')}" * bool(speeds)
     given = (first.recipe, parts, first.data, chosen.folds, chosen.seeds // members)
     planned = plan_crossval(*given, chosen.runs / name, 2, members_from=first.out)
     return planned, _run(planned, chosen.workers)

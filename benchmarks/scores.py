@@ -13,7 +13,7 @@ from preprocessing.data_folder import ClipRow
 from preprocessing.labels import LabelSet
 
 COLUMNS = ("UAR", "95 %", "WA", "macro-F1", "ECE", "by chance")
-# Of rows whose name ends as `told_members` says.
+# Of rows whose name says so, see `told_members`.
 AVERAGED = " Averaged: one model of all seeds, so there is no deviation."
 
 

@@ -72,7 +72,7 @@ LEAKS = ("random-split", "test-epoch", "speaker-norm", "all")
     "--members-from",
     type=Place(),
     help="Crossval folder of the same with one network each: with --set [STREAM.]members=N its"
-    " seeds, N at a time, are averaged and not trained again.",
+    " seeds, N at a time, are averaged (with speeds: asked at these) and not trained again.",
 )
 @click.option(
     "--also-train",

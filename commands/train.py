@@ -67,8 +67,8 @@ from preprocessing.data_folder import DataFolder
     "member_runs",
     type=Place(),
     multiple=True,
-    help="With --set members=N: N finished runs of the same recipe, data and split, with seeds of"
-    " their own, which are averaged and not trained again.",
+    help="With --set members=N (or speeds: one): N finished runs of the same recipe, data and"
+    " split, with seeds of their own, which are averaged and not trained again.",
 )
 @click.option(
     "--distribute",
@@ -229,8 +229,10 @@ def _report(info: Any, out: Path) -> None:
     stamps += " | LEAK ALLOWED" if info.leak_allowed else ""
     if info.scores:
         epoch = f" at epoch {info.scores['epoch']}" if "epoch" in info.scores else ""
-        count = len(info.members)
-        epoch = f", {count} network{'s' if count > 1 else ''} averaged" if count else epoch
+        if info.recipe.is_composed:  # its networks have epochs of their own
+            count = len(info.members)
+            epoch = f", {count} networks averaged" * (count > 1)
+            epoch += f", at {len(info.recipe.heard_at)} speeds" * bool(info.recipe.speeds)
         click.echo(
             f"{out}: validation UAR {info.scores['val_uar']:.3f},"
             f" WA {info.scores['val_wa']:.3f}{epoch}{stamps}"

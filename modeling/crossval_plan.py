@@ -32,8 +32,8 @@ class Crossval:
       num_seeds: seeds 0 to num_seeds - 1, each over all folds.
       rows: the clips that are scored: with a label of the set and a stream.
       parts_from: crossval folder of another fusion, whose trained streams are used.
-      members_from: crossval folder of the same with one member each, whose seeds are averaged; a
-        part of one member is taken from there as it is.
+      members_from: crossval folder of the same with single networks, of which a model is put
+        together (see `Recipe.is_composed`); a part that is single is taken from there as it is.
       leak: the fault that is made on purpose, see `crossval_leaks`; "" for none.
       splits: with a leak, of each fold; empty takes those that the folds say.
       also: folders whose every clip trains the streams in each fold, and is never scored.

@@ -68,7 +68,7 @@ class RunInfo:
       notes: what a reader of a score must know.
       leak_allowed: trained across a crossing on purpose.
       scores: of the best epoch on validation.
-      members: of a model that averages several networks, the run folder and seed of each.
+      members: of a model that is put together, the run folder and seed of each network.
       parts: of a fusion, for each stream its calibration, recipe and scores.
     """
 

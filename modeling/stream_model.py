@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import keras
 
@@ -14,8 +14,14 @@ import registry
 from data_augmentation.chain import parse_transforms
 from data_augmentation.spectrogram_transform import SpectrogramTransform
 from errors import UserError
-from modeling.features.front_end import Axes, Features, FrontEnd, samples_read
-from modeling.features.speeds import AtSpeeds, MeanOfSpeeds, samples_at
+from modeling.features.front_end import (
+    AudioFrontEnd,
+    Axes,
+    Features,
+    FrontEnd,
+    samples_read,
+)
+from modeling.features.speeds import AT_SPEEDS, AtSpeeds, MeanOfSpeeds, samples_at
 from modeling.features.window import FitWindow
 from modeling.input_spec import InputSpec
 from modeling.pretrained import BASE, NO_WEIGHTS
@@ -34,7 +40,8 @@ class StreamModel:
     Attributes:
       whole: raw inputs -> {"logits": (B, classes), "embedding": (B, D)} float32.
       front: raw inputs -> {"features": ..., "mask": ...}; learns nothing.
-      network: the same features -> the outputs of `whole`; all that is trained.
+      network: the same features -> the outputs of `whole`, which is their mean where a clip is
+        heard at several speeds; all that is trained.
     """
 
     whole: keras.Model
@@ -74,7 +81,7 @@ def build_stream_model(
     given = _named(features)
     front = keras.Model(raw, given, name="front")
     if recipe.speeds:
-        num_samples = samples_read(registry.load("features", recipe.features))
+        num_samples = samples_read(cast(AudioFrontEnd, front_end))
         outputs = _at_speeds(recipe.heard_at, num_samples, raw, front, network)
     else:
         outputs = network(given)
@@ -136,7 +143,7 @@ def _at_speeds(
     """
     window = FitWindow(samples_at(speeds, num_samples), name="heard")
     sound = window(raw["audio"], raw["audio_length"])
-    made = AtSpeeds(speeds, num_samples, name="at_speeds")(sound, raw["audio_length"])
+    made = AtSpeeds(speeds, num_samples, name=AT_SPEEDS)(sound, raw["audio_length"])
     outputs = network(front(dict(zip(("audio", "audio_length"), made, strict=True))))
     return {name: MeanOfSpeeds(len(speeds), name=name)(value) for name, value in outputs.items()}
 

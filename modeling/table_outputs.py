@@ -10,6 +10,7 @@ import numpy as np
 import registry
 from errors import UserError
 from modeling.features.front_end import FrontEnd, vector_names
+from modeling.features.speeds import AT_SPEEDS, NO_SOUND_IN_TABLES
 from modeling.part import Part, class_indices
 from modeling.stream_arrays import Arrays, require_same_fit
 from modeling.stream_model import NETWORK
@@ -56,6 +57,12 @@ def outputs_from_tables(
 
 
 def front_end_of(model: keras.Model, features: str) -> FrontEnd:
-    """The front end that a trained model of one stream holds."""
+    """The front end that a trained model of one stream holds, whose features tables may give.
+
+    Raises:
+      UserError: the model hears sound at several speeds, of which tables know one.
+    """
+    if any(layer.name == AT_SPEEDS for layer in model.layers):
+        raise UserError(f"{features}: {NO_SOUND_IN_TABLES}")
     front_end = registry.load("features", features)
     return front_end.taken_from(model) if front_end.stream == "text" else front_end

@@ -18,7 +18,7 @@ from errors import UserError
 from modeling import calibration, checkpoints, run_folder, training
 from modeling.feature_copies import FeatureCopies
 from modeling.features.front_end import FrontEnd, TextFrontEnd, samples_read
-from modeling.features.speeds import samples_at
+from modeling.features.speeds import NO_SOUND_IN_TABLES, samples_at
 from modeling.input_spec import InputSpec
 from modeling.inputs import Batches
 from modeling.part import Part
@@ -186,10 +186,7 @@ def reading_of(
 ) -> Reading:
     if is_of_tables(data.parts["train"]):
         if recipe.speeds:
-            raise UserError(
-                f"speeds={recipe.speeds}: a feature table holds no sound to be heard at other"
-                " speeds; leave them out, or give recordings"
-            )
+            raise UserError(f"speeds={recipe.speeds}: {NO_SOUND_IN_TABLES}")
         return _of_tables(recipe, data, options.seed, front_end)
     streams, max_samples = (recipe.stream,), samples_looked_at(recipe)
     train, validation = data.parts["train"], data.parts["validation"]
@@ -197,6 +194,10 @@ def reading_of(
         return _of_copies(recipe, data, options.seed, front)
     is_video = recipe.stream == "video"
     watch_size = max(1, recipe.batch_size // 16) if is_video else recipe.batch_size
+    fitting_size = watch_size if is_video else READ_BATCH
+    if recipe.speeds:  # each is so many rows within the model
+        num_speeds = len(recipe.heard_at)
+        watch_size, fitting_size = (max(1, n // num_speeds) for n in (watch_size, fitting_size))
     return Reading(
         Batches(
             train,
@@ -214,7 +215,7 @@ def reading_of(
             train,
             data.labels,
             streams,
-            watch_size if is_video else READ_BATCH,
+            fitting_size,
             max_samples=max_samples,
         ),
     )

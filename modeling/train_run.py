@@ -38,7 +38,7 @@ class TrainOptions:
     Attributes:
       init_from: run whose weights training starts from.
       init_member: which network of that run, where it averages several.
-      member_runs: of a recipe of several members, finished runs that are taken as these.
+      member_runs: of a recipe that is put together, finished runs that are taken as its networks.
       allow_fixed_sentences: train on words that say nothing about the label.
     """
 

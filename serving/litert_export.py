@@ -168,7 +168,7 @@ def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
 
 
 def _window_of(inference: keras.Model) -> dict[str, int]:
-    """Where a model of sound looks; the same for all its parts."""
+    """Where a model of sound looks: the outermost window, which comes first."""
     for layer in _layers(inference):
         if isinstance(layer, FitWindow):
             return {

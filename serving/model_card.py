@@ -137,7 +137,7 @@ def _scores(config: dict[str, Any], evaluation: dict[str, Any] | None) -> Iterat
         yield from _score_rows(str(evaluation.get("split", "evaluation")), evaluation)
     if config["scores"]:  # a fusion that is fitted, not trained, has none
         picked = {key.removeprefix("val_"): value for key, value in config["scores"].items()}
-        chose = config["recipe"].get("keep") == "best" and not config.get("members")
+        chose = config["recipe"].get("keep") == "best"
         told = "by which the epoch was picked" if chose else "on which the temperature was fitted"
         yield _score_row(f"validation, {told}", picked)
     for stream, part in config["parts"].items():

@@ -14,6 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import modeling.crossval
+import modeling.crossval_plan
+import registry
 import storage
 from benchmarks import classical, ravdess_score, report
 from benchmarks.scores import as_predictions
@@ -217,3 +219,49 @@ def test_the_table_names_every_model(
     regression = float(table["video: action units + logistic regression"][3])
     assert regression < 0.6
     assert float(above[1][2]) == pytest.approx(-regression, abs=1e-3), "the network is always wrong"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "speeds", "made"),
+    [
+        (1, "", []),
+        (3, "", [(3, "")]),
+        (1, "0.9,1", [(1, "0.9,1")]),
+        (3, "0.9,1", [(3, ""), (1, "0.9,1"), (3, "0.9,1")]),
+    ],
+)
+def test_what_is_put_together(seeds: int, speeds: str, made: list[tuple[int, str]]) -> None:
+    chosen = SimpleNamespace(seeds=seeds, speeds=speeds)
+    assert ravdess_score._compositions(chosen) == made
+
+
+def test_speeds_are_of_the_voice_and_name_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned: list[tuple[Any, ...]] = []
+
+    def plan(*given: Any, members_from: Path) -> Any:
+        planned.append((*given, members_from))
+        return SimpleNamespace(out=given[5])
+
+    monkeypatch.setattr(modeling.crossval_plan, "plan_crossval", plan)
+    monkeypatch.setattr(ravdess_score, "_run", lambda *_: {})
+    parts = [registry.load("recipes", name) for name in ravdess_score.PARTS]
+    first = SimpleNamespace(recipe="late", parts=parts, data="data", out=tmp_path / "late-fusion")
+    chosen = SimpleNamespace(runs=tmp_path, folds="5", seeds=3, workers=0)
+    for members, speeds in ((1, "0.9,1"), (3, "0.9,1"), (3, "")):
+        ravdess_score._composed(chosen, first, members, speeds)
+    told = [
+        (one[5].name, one[4], [(p.members, p.speeds) for p in one[1]], one[-1]) for one in planned
+    ]
+    assert told == [
+        ("late-fusion-at-0.9-1", 3, [(1, "0.9,1"), (1, "")], first.out),
+        ("late-fusion-of-3-at-0.9-1", 1, [(3, "0.9,1"), (3, "")], first.out),
+        ("late-fusion-of-3", 1, [(3, ""), (3, "")], first.out),
+    ]
+
+
+def test_wrong_speeds_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    words = ["--data", str(tmp_path), "--runs", str(tmp_path), "--speeds", "0.9,fast"]
+    with pytest.raises(SystemExit, match=r"speeds=0\.9,fast: must be"):
+        ravdess_score.main(words)

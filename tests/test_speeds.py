@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import shutil
 import subprocess
 import sys
 from fractions import Fraction
@@ -16,7 +18,7 @@ import registry
 from data_augmentation.speed import play_at
 from errors import EXIT_NOTHING_DONE, EXIT_OK
 from modeling.checkpoints import load_model
-from modeling.evaluation import evaluate
+from modeling.evaluation import PREDICTIONS, evaluate
 from modeling.features.speeds import AtSpeeds, filters, samples_at
 from modeling.features.window import FitWindow
 from modeling.inference import client_config
@@ -76,15 +78,19 @@ def test_a_tone_above_half_the_rate_is_filtered_away() -> None:
 
 @pytest.mark.parametrize("speed", ["0.5", "0.9", "1.1", "2"])
 def test_the_filters_pass_what_is_heard_and_stop_what_is_not(speed: str) -> None:
+    """All phases, one behind the other, are the one filter that they were taken from."""
     ratio = Fraction(speed)
-    kernels, _ = filters(ratio)
-    narrow = min(1.0, 1 / float(ratio))
-    for phase in kernels.T:
-        frequency, gain = freqz(phase, worN=2048)
-        levels = np.abs(gain)
-        np.testing.assert_allclose(levels[frequency < 0.88 * narrow * np.pi], 1, atol=2e-3)
-        assert levels[frequency > 1.0 * narrow * np.pi].max(initial=0) < 0.06
-        assert levels[frequency > 1.02 * narrow * np.pi].max(initial=0) < 2e-3
+    kernels, half = filters(ratio)
+    phases, step = ratio.denominator, ratio.numerator
+    places = (np.arange(len(kernels))[:, None] - half) * phases - np.arange(phases) * step
+    whole = np.zeros(int(places.max() - places.min()) + 1)
+    whole[places - places.min()] = kernels
+    frequency, gain = freqz(whole, worN=1 << 16)
+    levels = np.abs(gain) / phases
+    nyquist = np.pi / phases * min(1.0, 1 / float(ratio))
+    np.testing.assert_allclose(levels[frequency < 0.88 * nyquist], 1, atol=1e-3)
+    assert (frequency > 1.02 * nyquist).any()
+    assert levels[frequency > 1.02 * nyquist].max() < 10 ** (-70 / 20)
 
 
 def test_a_clip_alone_is_as_in_a_filled_batch() -> None:
@@ -178,13 +184,45 @@ def test_it_trains_its_network_first(toy_data: Path, single: Path, tmp_path: Pat
 
 
 def test_what_is_fitted_and_scored_is_heard_at_all_speeds(
-    toy_data: Path, at_speeds: Path, tmp_path: Path
+    toy_data: Path, single: Path, at_speeds: Path, tmp_path: Path
 ) -> None:
-    """Validation's score in the run is that of the whole model on recordings."""
-    result = evaluate(at_speeds, [open_data_folder(toy_data)], "validation", tmp_path / "scored")
-    scores = read_run(at_speeds).scores
-    assert result["uar"] == pytest.approx(scores["val_uar"])
-    assert result["num_clips"] > 0
+    """Validation's loss in the run is that of the whole model on recordings."""
+    losses = []
+    for run in (at_speeds, single):
+        evaluate(run, [open_data_folder(toy_data)], "validation", tmp_path / run.parent.name)
+        with open(tmp_path / run.parent.name / PREDICTIONS, newline="", encoding="utf-8") as file:
+            losses.append(np.mean([-np.log(float(r[r["label"]])) for r in csv.DictReader(file)]))
+    assert read_run(at_speeds).calibration.temperature == 1
+    assert read_run(at_speeds).scores["val_loss"] == pytest.approx(losses[0], abs=1e-4)
+    assert abs(losses[0] - losses[1]) > 1e-3
+
+
+def test_a_run_it_is_made_of_is_never_overwritten(
+    toy_data: Path, single: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "run"
+    shutil.copytree(single, own)
+    for out, option in ((own, "--member-run"), (tmp_path, "--member-run"), (own, "--init-from")):
+        words = ("--data", toy_data, "--out", out, "--overwrite", option, own)
+        assert models.run("train", *WORDS, *HEARD, *words) == EXIT_NOTHING_DONE
+        assert f"{option} {own}: lies in --out {out}" in capsys.readouterr().err
+    assert read_run(own) == read_run(single) and (own / BEST).is_file()
+
+
+def test_feature_tables_are_refused(
+    toy_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They hold what was heard once; the answers would be of another model."""
+    table, run = tmp_path / "table.csv", tmp_path / "run"
+    words = ("--data", toy_data, "--features", "s1_statistics", "--out", table)
+    assert models.run("features", *words) == EXIT_OK
+    given = ("--recipe", "s1-features", "--epochs", 1, *HEARD, "--out", run)
+    assert models.run("train", *given, "--data", table) == EXIT_NOTHING_DONE
+    assert "holds no sound" in capsys.readouterr().err
+    assert models.run("train", *given, "--data", toy_data) == EXIT_OK
+    asked = ("--run", run, "--data", table, "--split", "validation")
+    assert models.run("evaluate", *asked) == EXIT_NOTHING_DONE
+    assert "holds no sound" in capsys.readouterr().err
 
 
 def test_the_card_tells_them(at_speeds: Path) -> None:

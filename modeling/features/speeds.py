@@ -12,10 +12,15 @@ import numpy as np
 import tensorflow as tf
 
 # Zero crossings of the filter on each side of a sample, and the Kaiser window's shape: pass band
-# to 0.88 of the narrower Nyquist frequency, images and aliases below -70 dB.
+# to 0.88 of the narrower Nyquist frequency, images and aliases below -70 dB from 1.02 of it on.
 ZERO_CROSSINGS = 32
 KAISER_BETA = 7.0
 CUTOFF = 0.95
+AT_SPEEDS = "at_speeds"
+NO_SOUND_IN_TABLES = (
+    "a feature table holds no sound that could be heard at other speeds; give recordings, or a"
+    " model without speeds"
+)
 # Of a speed's decimals: few phases of the filter.
 DIGITS = 2
 
@@ -24,8 +29,9 @@ DIGITS = 2
 class AtSpeeds(keras.layers.Layer):
     """Each waveform once a speed, tempo and pitch changed together, one below the other.
 
-    A waveform of n samples becomes round(n / speed) long, as in `data_augmentation.speed`. The
-    band-limited resampling is one strided convolution a speed, with a filter for each phase.
+    A waveform of n samples becomes n / speed long, halves rounded up, otherwise as in
+    `data_augmentation.speed`. The band-limited resampling is one strided convolution a speed, with
+    a filter for each phase.
 
     Args:
       speeds: above 0, of two decimals at most.

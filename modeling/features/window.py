@@ -31,7 +31,8 @@ class FitWindow(keras.layers.Layer):
     """
 
     def __init__(self, window_samples: int, offset_samples: int = 0, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        # Sound stays in single precision whatever the policy of the networks.
+        super().__init__(**{**kwargs, "dtype": "float32"})
         self.window_samples = window_samples
         self.offset_samples = offset_samples
 
