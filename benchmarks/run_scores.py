@@ -105,8 +105,8 @@ SECTIONS = {
             for name, (recipe, epochs, settings) in _TEXT_NETS.items()
         },
         "Scored on the corpus's validation part, from scratch. `text-cnn` (`-half-dropout`: 0.25 in"
-        " place of 0.5) keeps the last epoch, so that only its temperature is fitted on the part that is scored; the others have their"
-        " epoch chosen there.",
+        " place of 0.5) keeps the last epoch, so that only its temperature is fitted on the part"
+        " that is scored; the others have their epoch chosen there.",
         {"s0-bert": "`s0-bert` is narrow: 2 layers of 128, 6,000 pieces."},
     ),
 }
