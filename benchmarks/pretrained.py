@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import report, training_runs
-from benchmarks.training_runs import FACE_EPOCHS, FACE_ROUGH, WORDS_EPOCHS, WORDS_LAST, Part
+from benchmarks.training_runs import FACE_EPOCHS, FACE_ROUGH, WORDS_EPOCHS, WORDS_HALF_DROPOUT, Part
 from serving import boxed, packing
 
 LIMIT_BYTES = 15_000_000
@@ -24,7 +24,7 @@ _HARDENED = (
 DEFAULTS = (
     Part("audio", "resnet-asp-3x80", "basic7", ("data/ravdess", "data/tess"), None, (_HARDENED,)),
     Part("video", "resnet-face", "basic7", ("data/fer2013",), FACE_EPOCHS, FACE_ROUGH),
-    Part("text", "text-cnn", "emotion6", ("data/emotion",), WORDS_EPOCHS, WORDS_LAST),
+    Part("text", "text-cnn", "emotion6", ("data/emotion",), WORDS_EPOCHS, WORDS_HALF_DROPOUT),
 )
 
 

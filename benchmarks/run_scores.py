@@ -55,7 +55,7 @@ _TEXT_NETS: dict[str, tuple[str, int | None, tuple[str, ...]]] = {
     "text-cnn-half-dropout": (
         "text-cnn",
         training_runs.WORDS_EPOCHS,
-        (*training_runs.WORDS_LAST, "dropout=0.25"),
+        training_runs.WORDS_HALF_DROPOUT,
     ),
     "tfidf": ("tfidf", None, ()),
     "text-transformer": ("text-transformer", 4, ()),
