@@ -206,7 +206,9 @@ def test_the_card_is_shown_as_text_only(
 ) -> None:
     server.about |= {"synthetic": True, "leak_allowed": True}
     reader = open_page()
+    reader.page.wait_for_selector("#facts dt")  # what comes in late moves what is clicked
     reader.page.click("summary:has-text('Model card')")
+    reader.page.wait_for_selector("#card h3:visible")
     assert reader.text("#card h3") == "toy 3"
     assert "<img src=x onerror=alert(1)>" in reader.text("#card ul")
     assert reader.page.locator("#card img, #card b").count() == 0
