@@ -115,15 +115,22 @@ def trained(user: DataFolder, run: Path, start: Path | None, settings: Sequence[
 
 
 def of_count(
-    users: list[tuple[DataFolder, str]], model: Path, count: int, chosen: argparse.Namespace
+    users: list[tuple[DataFolder, str]],
+    model: Path,
+    version: str,
+    count: int,
+    chosen: argparse.Namespace,
 ) -> list[tuple[str, ...]]:
     """The rows of the three models, with so many recordings a class, corpus by corpus.
 
     A model that knows the corpus gains less than one that meets its sentences for the first time.
+
+    Args:
+      version: of `model`, see `version_of`.
     """
     from modeling.crossval_scores import pooled_scores, uar_difference
 
-    version = version_of(model)
+    labels = registry.load("label-sets", LABELS).labels
     found: dict[tuple[str, str], list[dict[str, str]]] = {}
     for folder, speaker in users:
         user = user_of(folder, speaker, count)
@@ -136,7 +143,6 @@ def of_count(
             found.setdefault((folder.settings["corpus"], name), []).extend(predictions)
     rows: list[tuple[str, ...]] = []
     for (corpus, name), predictions in found.items():
-        labels = registry.load("label-sets", LABELS).labels
         told = pooled_scores(predictions, labels)
         users_told = f"{told['num_speakers']} of {corpus}"
         above = ("", "")
@@ -181,9 +187,8 @@ def main(words: Sequence[str] | None = None) -> int:
         ]
         if not users:
             raise UserError(f"{model}: knows every speaker of these data; give others with --data")
-        rows = [
-            line for count in chosen.recordings for line in of_count(users, model, count, chosen)
-        ]
+        known = (users, model, version_of(model))
+        rows = [line for count in chosen.recordings for line in of_count(*known, count, chosen)]
     note = (
         f"Sound, {LABELS}; each of {', '.join(speaker for _, speaker in users)} is a user whom the"
         " model has not met. So many recordings of each class train, one more fits the temperature,"

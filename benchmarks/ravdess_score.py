@@ -127,10 +127,8 @@ def _run(planned: Any, workers: int) -> dict[str, Any]:
 
 def _compositions(chosen: Any) -> list[tuple[int, str]]:
     """Networks and speeds of the models that are put together of what is trained."""
-    members = [1, chosen.seeds] if chosen.seeds > 1 else [1]
-    speeds = ["", chosen.speeds] if chosen.speeds else [""]
-    made = [(count, one) for one in speeds for count in members]
-    return [one for one in made if one != (1, "")]
+    members, speeds = dict.fromkeys((1, chosen.seeds)), dict.fromkeys(("", chosen.speeds))
+    return [(count, at) for at in speeds for count in members if count > 1 or at]
 
 
 def _composed(chosen: Any, first: Any, members: int, speeds: str) -> tuple[Any, dict[str, Any]]:
@@ -141,9 +139,11 @@ def _composed(chosen: Any, first: Any, members: int, speeds: str) -> tuple[Any, 
     """
     from modeling.crossval_plan import plan_crossval
 
-    parts = [dataclasses.replace(part, members=members) for part in first.parts]
     heard = {"audio": speeds}
-    parts = [dataclasses.replace(p, speeds=heard.get(p.stream, "")).checked() for p in parts]
+    parts = [
+        dataclasses.replace(part, members=members, speeds=heard.get(part.stream, ""))
+        for part in first.parts
+    ]
     name = first.out.name + f"-of-{members}" * (members > 1)
     name += f"-at-{speeds.replace(',', '-')}" * bool(speeds)
     given = (first.recipe, parts, first.data, chosen.folds, chosen.seeds // members)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks import report, scores, training_runs
 from benchmarks.training_runs import Part
+from modeling.recipes import told_composition
 from preprocessing.data_folder import open_data_folder
 
 
@@ -157,7 +158,7 @@ def scored(name: str, part: Part, runs: Path, num_seeds: int) -> list[tuple[str,
         run, settings = runs / f"{name}-of-{num_seeds}", (*part.settings, f"members={num_seeds}")
         average = dataclasses.replace(part, settings=settings, member_runs=tuple(trained))
         training_runs.train_part(average, run, 0)
-        rows.append(_row(f"`{name}`{scores.told_members(num_seeds)}", [run]))
+        rows.append(_row(f"`{name}`{told_composition(num_seeds)}", [run]))
     return rows
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from modeling.recipes import told_composition
 from preprocessing.data_folder import ClipRow
 from preprocessing.labels import LabelSet
 
 COLUMNS = ("UAR", "95 %", "WA", "macro-F1", "ECE", "by chance")
-# Of rows whose name says so, see `told_members`.
+# Of rows whose name says so, see `told_composition`.
 AVERAGED = " Averaged: one model of all seeds, so there is no deviation."
 
 
@@ -32,15 +33,9 @@ def cells(scores: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def told_members(count: int) -> str:
-    """What stands behind the name of a network in a table."""
-    return f", {count} networks averaged" if count > 1 else ""
-
-
 def told_composed(recipe: Any) -> str:
-    """The same of a recipe, with the speeds at which it is asked."""
-    speeds = f", at {len(recipe.heard_at)} speeds" if recipe.speeds else ""
-    return told_members(recipe.members) + speeds
+    """What stands behind the name of a recipe's model in a table."""
+    return told_composition(recipe.members, len(recipe.heard_at) if recipe.speeds else 0)
 
 
 def interval(ends: Sequence[float] | None, sign: str = "") -> str:

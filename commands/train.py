@@ -225,14 +225,14 @@ def _data_of_fusion(runs: dict[str, Path], data: dict[str, list[Path]]) -> list[
 
 
 def _report(info: Any, out: Path) -> None:
+    from modeling.recipes import told_composition
+
     stamps = " | SYNTHETIC data" if info.synthetic else ""
     stamps += " | LEAK ALLOWED" if info.leak_allowed else ""
     if info.scores:
         epoch = f" at epoch {info.scores['epoch']}" if "epoch" in info.scores else ""
         if info.recipe.is_composed:  # its networks have epochs of their own
-            count = len(info.members)
-            epoch = f", {count} networks averaged" * (count > 1)
-            epoch += f", at {len(info.recipe.heard_at)} speeds" * bool(info.recipe.speeds)
+            epoch = told_composition(info.recipe.members, len(info.recipe.heard_at))
         click.echo(
             f"{out}: validation UAR {info.scores['val_uar']:.3f},"
             f" WA {info.scores['val_wa']:.3f}{epoch}{stamps}"

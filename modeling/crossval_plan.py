@@ -95,10 +95,10 @@ class Crossval:
 
     def member_runs(self, fold: Fold, seed: int, stream: str) -> tuple[Path, ...]:
         """Runs of `members_from` that are averaged; `stream` as in `recipe_of`."""
-        count = self.recipe_of(stream).members
-        if self.members_from is None or not self.recipe_of(stream).is_composed:
+        recipe = self.recipe_of(stream)
+        if self.members_from is None or not recipe.is_composed:
             return ()
-        seeds = range(seed * count, (seed + 1) * count)
+        seeds = range(seed * recipe.members, (seed + 1) * recipe.members)
         return tuple(self.members_from / _name(fold, one, stream) for one in seeds)
 
 

@@ -235,6 +235,12 @@ class Recipe:
         return self
 
 
+def told_composition(members: int, num_speeds: int = 0) -> str:
+    """What stands behind the name of a model that is put together, "" of a single network."""
+    told = f", {members} networks averaged" if members > 1 else ""
+    return told + (f", at {num_speeds} speeds" if num_speeds else "")
+
+
 def _arguments(kind: str, name: str) -> dict[str, Any]:
     """Arguments with a default of an encoder's or fusion's builder."""
     if name in ("", "auto"):

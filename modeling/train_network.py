@@ -185,8 +185,6 @@ def reading_of(
     front: keras.Model,
 ) -> Reading:
     if is_of_tables(data.parts["train"]):
-        if recipe.speeds:
-            raise UserError(f"speeds={recipe.speeds}: {NO_SOUND_IN_TABLES}")
         return _of_tables(recipe, data, options.seed, front_end)
     streams, max_samples = (recipe.stream,), samples_looked_at(recipe)
     train, validation = data.parts["train"], data.parts["validation"]
@@ -227,6 +225,8 @@ def _of_tables(recipe: Recipe, data: TrainingData, seed: int, front_end: FrontEn
             f"transforms={recipe.transforms}, copies={recipe.copies}: they change recordings, a"
             " feature table has none; leave them out (--set transforms= --set copies=0)"
         )
+    if recipe.speeds:
+        raise UserError(f"speeds={recipe.speeds}: {NO_SOUND_IN_TABLES}")
     train, validation = data.parts["train"], data.parts["validation"]
     return Reading(
         table_batches(train, data.labels, recipe, front_end, seed),
