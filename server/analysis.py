@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import InvalidStateError
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ import grpc
 from preprocessing.action_units import OPENFACE
 from server.analysis_options import AnalysisOptions
 from server.analysis_worker import RECOGNIZER, WorkerSettings
-from server.limits import Limits
+from server.limits import ENDING_S, Limits
 from server.places import Places, stopping
 from server.status import ServingError
 from server.worker_process import Forward, Job, Listen, WorkerProcess, failed, unable
@@ -134,7 +135,8 @@ class AnalysisPool:
         """Refuses what waits, gives what runs some time, then ends the workers.
 
         Args:
-          drain_s: that time; `limits.drain_s` when None.
+          drain_s: that time; `limits.drain_s` when None. What still runs then is answered with
+            UNAVAILABLE, and `ENDING_S` later nothing is waited for any more.
         """
         if not self._places.close():
             return
@@ -149,9 +151,12 @@ class AnalysisPool:
             thread.join(max(ends_s - time.monotonic(), 0.0))
         with self._places.lock:
             for job in self._running:
+                _settle(job, error=stopping())
                 job.cancel()
+        # One that waits for the model hears nothing of it; it keeps neither caller nor process.
+        ends_s = time.monotonic() + ENDING_S
         for thread in self._threads:
-            thread.join()
+            thread.join(max(ends_s - time.monotonic(), 0.0))
 
     # === The thread of one worker ===
 
@@ -164,8 +169,7 @@ class AnalysisPool:
             except Exception:
                 # Else every later recording would wait for ever.
                 _log.exception("a recording was dropped")
-                if not job.future.done():
-                    job.future.set_exception(failed(job))
+                _settle(job, error=failed(job))
         if worker is not None:
             worker.stop()
 
@@ -198,14 +202,14 @@ class AnalysisPool:
             with self._lease() as (config, forward):
                 if _kind(config) != self._kind:
                     raise _exchanged()
-                job.future.set_result(worker.run(job, forward, self._limits.max_analysis_s))
+                _settle(job, worker.run(job, forward, self._limits.max_analysis_s))
         except ServingError as error:
             status = error.http_status
-            job.future.set_exception(error)
+            _settle(job, error=error)
         except Exception:
             _log.exception("analysis of an upload failed")
             status = 500
-            job.future.set_exception(failed(job))
+            _settle(job, error=failed(job))
         if self._metrics is not None:
             self._metrics.analysed(status, time.monotonic() - started_s)
 
@@ -229,7 +233,8 @@ class AnalysisPool:
 class PoolOfModel:
     """The pool of the model that is served now: of another kind of model, another pool.
 
-    A new version that takes and gives the same keeps the pool and its warm workers.
+    A new version that takes and gives the same keeps the pool and its warm workers. It may be
+    called by an event loop, also while another thread closes it: it waits for nothing that lasts.
 
     Args:
       config_of: `assets/config.json` of the newest available version; a ServingError where none is.
@@ -247,28 +252,49 @@ class PoolOfModel:
         self._kind = _kind(config_of())
         self._pool = make(config_of())
         self._closing: list[threading.Thread] = []
+        self._is_closed = False
 
     def __call__(self) -> AnalysisPool:
+        """The pool; once closed, the last one, which refuses everything."""
         config = self._config_of()
         with self._lock:
-            if _kind(config) != self._kind:
+            if _kind(config) != self._kind and not self._is_closed:
                 # What runs in the old one is given its time.
-                thread = threading.Thread(target=self._pool.close, name="analysis-closing")
+                thread = threading.Thread(
+                    target=self._pool.close, name="analysis-closing", daemon=True
+                )
                 thread.start()
                 self._closing = [t for t in self._closing if t.is_alive()] + [thread]
                 self._kind, self._pool = _kind(config), self._make(config)
             return self._pool
 
     def close(self, drain_s: float | None = None) -> None:
-        """Closes the pool of now, and waits for those of before.
+        """Closes the pool of now, and waits as long for those of before.
 
         Args:
           drain_s: what runs has that long; `limits.drain_s` when None.
         """
-        with self._lock:
-            self._pool.close(drain_s)
-            for thread in self._closing:
-                thread.join()
+        with self._lock:  # never while it drains: who asks for the pool waits for this lock
+            self._is_closed = True
+            pool, closing = self._pool, self._closing
+        began_s = time.monotonic()
+        pool.close(drain_s)
+        for thread in closing:
+            left_s = None
+            if drain_s is not None:
+                left_s = max(began_s + drain_s + ENDING_S - time.monotonic(), 0.0)
+            thread.join(left_s)
+
+
+def _settle(
+    job: Job, result: dict[str, Any] | None = None, error: ServingError | None = None
+) -> None:
+    """Answers a job, unless that was done when the pool closed."""
+    with contextlib.suppress(InvalidStateError):
+        if error is None:
+            job.future.set_result({} if result is None else result)
+        else:
+            job.future.set_exception(error)
 
 
 def _kind(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,14 +27,14 @@ from server import analyze_api, page_api, paths
 from server.analysis import AnalysisPool, PoolOfModel
 from server.budget import HELD_BODIES, Budget
 from server.grpc_server import GrpcServer
-from server.limits import Limits
+from server.limits import ENDING_S, LAST_S, Limits
 from server.loaded_version import load_version
 from server.metrics import Metrics
 from server.model_server import ModelServer
 from server.model_store import ModelStore, open_source
 from server.rest_api import RestApi
 from server.security import Guard, error_response
-from server.signals import until_told
+from server.signals import ending_within, until_told
 from server.sockets import Listener, TimedProtocol, listen, take_port
 from server.status import ServingError
 
@@ -131,6 +131,7 @@ class Server:
         self._store.start()
         self._rest = RestApi(self.model_server, self._metrics, self.budget, self._is_ready)
         ends.callback(self._rest.workers.give_up)
+        ends.callback(self._rest.status_workers.give_up)
         app = self._application(ends, rest.is_loopback)
         self._http = ends.enter_context(_answering(app, rest))
         self._grpc.start()
@@ -194,9 +195,11 @@ class Server:
         self._grpc.refuse(self._left_s())
         recordings = threading.Thread(target=self._close_pools, args=(self._left_s(),))
         recordings.start()
-        for workers in (self._rest.workers, self._grpc.workers):
+        apis = (self._rest, self._grpc)
+        all_workers = [one for api in apis for one in (api.workers, api.status_workers)]
+        for workers in all_workers:
             workers.wait_idle(self._end_s)
-        for workers in (self._rest.workers, self._grpc.workers):
+        for workers in all_workers:
             workers.give_up()
         recordings.join()
 
@@ -254,7 +257,8 @@ def _answering(app: ASGIApp, rest: Listener) -> Iterator[uvicorn.Server]:
         yield server
     finally:
         server.should_exit = True
-        thread.join()
+        ending_s = (server.config.timeout_graceful_shutdown or 0) + ENDING_S
+        thread.join(ending_s)
 
 
 # === Errors that are no answer of an endpoint ===
@@ -289,7 +293,11 @@ def serve(settings: ServeSettings) -> None:
     Raises:
       UserError: cannot start.
     """
-    with until_told() as wait, Server(settings) as server:
+    drain_s = settings.limits.drain_s
+    with until_told() as wait, contextlib.ExitStack() as ends:
+        server = ends.enter_context(Server(settings))
         progress.say(f"{server.addresses()}; Ctrl-C stops")
         wait()
-        progress.say(f"stopping; running requests have {settings.limits.drain_s:g} s")
+        progress.say(f"stopping; running requests have {drain_s:g} s")
+        with ending_within(drain_s + LAST_S):
+            ends.close()

@@ -145,13 +145,18 @@ class Batcher:
         self._queued_bytes += sign * request.num_bytes
         self._metrics.queued(sign * request.num_rows)
 
-    def close(self) -> None:
-        """Takes no more, runs what waits, ends the threads."""
+    def close(self, wait_s: float | None = None) -> None:
+        """Takes no more, runs what waits, ends the threads.
+
+        Args:
+          wait_s: how long to wait for that; to the end when None.
+        """
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
+        end_s = None if wait_s is None else time.monotonic() + wait_s
         for thread in self._threads:
-            thread.join()
+            thread.join(None if end_s is None else max(0.0, end_s - time.monotonic()))
 
     # === Going out ===
 

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 PREDICTION = prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name
 MODEL = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 
+PREDICT = "Predict"
+# Of a message that asks for status or metadata; it names one model and one field.
+MAX_QUESTION_BYTES = 64 * 1024
+
 
 class Method(Protocol):
     """One method; blocks, and is called in a thread.
@@ -75,7 +79,7 @@ class Services:
     def methods(self) -> dict[str, dict[str, Method]]:
         """Service -> name -> method."""
         return {
-            PREDICTION: {"Predict": self._predict, "GetModelMetadata": self._metadata},
+            PREDICTION: {PREDICT: self._predict, "GetModelMetadata": self._metadata},
             MODEL: {"GetModelStatus": self._status},
         }
 
@@ -114,8 +118,7 @@ class Services:
     def _metadata(self, received: list[bytes], hold: Hold, due_s: float | None) -> bytes:
         """The signatures, packed; after servables/tensorflow/get_model_metadata_impl.cc."""
         with self._metrics.timed("GRPC", "GetModelMetadata"):
-            with self._budget.parsing:
-                request = _parsed(get_model_metadata_pb2.GetModelMetadataRequest, received)
+            request = _question(get_model_metadata_pb2.GetModelMetadataRequest, received)
             if not request.metadata_field:
                 raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
             for field in request.metadata_field:
@@ -133,10 +136,17 @@ class Services:
     def _status(self, received: list[bytes], hold: Hold, due_s: float | None) -> bytes:
         """State of one version or of all."""
         with self._metrics.timed("GRPC", "GetModelStatus"):
-            with self._budget.parsing:
-                request = _parsed(get_model_status_pb2.GetModelStatusRequest, received)
+            request = _question(get_model_status_pb2.GetModelStatusRequest, received)
             found = messages.model_status(self._server.statuses(*_spec(request)))
             return bytes(found.SerializeToString())
+
+
+def _question(kind: Any, received: list[bytes]) -> Any:
+    """A small message, read without waiting for those who read large ones."""
+    if len(received[0]) > MAX_QUESTION_BYTES:
+        name, most = kind.DESCRIPTOR.name, MAX_QUESTION_BYTES
+        raise invalid(f"{name}: {len(received[0])} bytes; at most {most} are read")
+    return _parsed(kind, received)
 
 
 def _parsed(kind: Any, received: list[bytes]) -> Any:

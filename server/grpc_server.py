@@ -15,10 +15,10 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health
 
-from server.grpc_api import Method, Services
+from server.grpc_api import PREDICT, Method, Services
 from server.security import TokenInterceptor
 from server.status import ServingError
-from server.workers import NUM_THREADS, Workers
+from server.workers import NUM_STATUS_THREADS, NUM_THREADS, Workers
 
 if TYPE_CHECKING:
     from server.budget import Budget
@@ -67,6 +67,7 @@ class GrpcServer:
         is_ready: Callable[[], bool],
     ) -> None:
         self.workers = Workers("grpc", metrics)
+        self.status_workers = Workers("grpc-status", metrics, NUM_STATUS_THREADS)
         self._services = Services(model_server, limits, metrics, budget)
         self._budget = budget
         self._is_ready = is_ready
@@ -101,6 +102,7 @@ class GrpcServer:
             self._in_loop(self._stop())
         finally:
             self.workers.give_up()
+            self.status_workers.give_up()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
 
@@ -123,7 +125,7 @@ class GrpcServer:
             options=_options(limits),
         )
         for service, methods in self._services.methods().items():
-            handlers = {name: self._handler(method) for name, method in methods.items()}
+            handlers = {name: self._handler(name, method) for name, method in methods.items()}
             generic = grpc.method_handlers_generic_handler(service, handlers)
             self._server.add_generic_rpc_handlers((generic,))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -164,9 +166,10 @@ class GrpcServer:
 
     # === Calls ===
 
-    def _handler(self, method: Method) -> grpc.RpcMethodHandler:
+    def _handler(self, name: str, method: Method) -> grpc.RpcMethodHandler:
         """A stream on this side, which is the same on the wire: its message is read when we say."""
-        call = functools.partial(self._answer, method)
+        workers = self.workers if name == PREDICT else self.status_workers
+        call = functools.partial(self._answer, workers, method)
 
         async def answer(requests: Any, context: grpc.aio.ServicerContext) -> bytes:
             try:
@@ -181,13 +184,15 @@ class GrpcServer:
 
         return grpc.stream_unary_rpc_method_handler(answer)
 
-    async def _answer(self, method: Method, context: grpc.aio.ServicerContext) -> bytes:
+    async def _answer(
+        self, workers: Workers, method: Method, context: grpc.aio.ServicerContext
+    ) -> bytes:
         messages = [await _message(context)]
         left_s = context.time_remaining()
         due_s = None if left_s is None else time.monotonic() + left_s
         hold = self._budget.hold()
         hold.add(len(messages[0]))
-        return await self.workers.run(lambda: method(messages, hold, due_s), hold.close)
+        return await workers.run(lambda: method(messages, hold, due_s), hold.close)
 
 
 async def _message(context: grpc.aio.ServicerContext) -> bytes:

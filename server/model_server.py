@@ -13,7 +13,7 @@ import grpc
 
 from server.arrays import Arrays
 from server.batching import Batcher, overdue, unknown_signature
-from server.limits import Limits
+from server.limits import ENDING_S, Limits
 from server.loaded_version import LoadedVersion
 from server.metrics import Metrics
 from server.model_store import AVAILABLE, ModelStore, VersionStatus, not_found, unknown_label
@@ -68,7 +68,7 @@ class ModelServer:
         with self._lock:
             batcher = self._batchers.pop(loaded, None)
         if batcher is not None:
-            batcher.close()
+            batcher.close(ENDING_S if self._is_closing else None)
 
     def _batcher(self, loaded: LoadedVersion) -> Batcher:
         with self._lock:

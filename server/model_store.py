@@ -13,6 +13,7 @@ from pathlib import Path
 import grpc
 
 from errors import UserError
+from server.limits import ENDING_S
 from server.loaded_version import LoadedVersion
 from server.model_source import Found, Source, open_source
 from server.status import ServingError, invalid
@@ -112,15 +113,16 @@ class ModelStore:
         """Ends the polling, then unloads every version, each when its leases are back.
 
         Args:
-          drain_s: how long to wait for leases.
+          drain_s: how long to wait for leases. A version that is being loaded is waited for as long
+            and `ENDING_S` more, then left to its thread.
         """
         self._stopping = True
         self._wake.set()
+        end_s = time.monotonic() + drain_s
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(drain_s + ENDING_S)
         for number in list(self._entries):
             self._retire(number)
-        end_s = time.monotonic() + drain_s
         while True:
             self._wake.clear()
             self.unload_returned()
@@ -209,7 +211,12 @@ class ModelStore:
         self._failed.pop(number, None)
         self._reasons.pop(number, None)
         with self._lock:
-            self._entries[number] = _Entry(loaded)
+            is_late = self._stopping
+            if not is_late:
+                self._entries[number] = _Entry(loaded)
+        if is_late:  # nobody would unload it
+            loaded.close()
+            return False
         self._tell(VersionStatus(number, AVAILABLE))
         self.listen(loaded, True)
         return True

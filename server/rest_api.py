@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from server import json_outputs, json_tensors, paths
 from server.status import invalid
-from server.workers import Workers
+from server.workers import NUM_STATUS_THREADS, Workers
 
 if TYPE_CHECKING:
     from server.arrays import Arrays
@@ -73,6 +73,7 @@ class RestApi:
         self._is_ready = is_ready
         self._budget = budget
         self.workers = Workers("rest", metrics)
+        self.status_workers = Workers("rest-status", metrics, NUM_STATUS_THREADS)
 
     def routes(self) -> list[Route]:
         """Routes for Starlette."""
@@ -93,7 +94,8 @@ class RestApi:
         if not target.name:
             raise invalid("Missing model name in request.")
         text = self._metadata_json if target.verb == "metadata" else self._status_json
-        return Response(await self.workers.run(lambda: text(target)), media_type=JSON_TYPE)
+        answer = await self.status_workers.run(lambda: text(target))
+        return Response(answer, media_type=JSON_TYPE)
 
     async def _predict(self, request: Request) -> Response:
         target = _target(PREDICT_PATH, request)

@@ -5,9 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
+
+import progress
 
 POLL_S = 0.1
 
@@ -36,3 +40,25 @@ def until_told() -> Iterator[Callable[[], None]]:
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
+
+
+@contextlib.contextmanager
+def ending_within(seconds: float) -> Iterator[None]:
+    """Ends the process, exit code 0, where the block takes longer than `seconds`.
+
+    Whoever sent SIGTERM kills it soon after (Kubernetes: terminationGracePeriodSeconds), and a
+    model, a disk or a library that hangs answers to nobody.
+    """
+    timer = threading.Timer(seconds, _give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _give_up() -> None:
+    progress.say("ended; what still ran was given up")
+    sys.stderr.flush()
+    os._exit(0)

@@ -23,6 +23,8 @@ Result = TypeVar("Result")
 
 # As many requests can wait for their batches; as many again stand in line, more are refused.
 NUM_THREADS = 64
+# Of those who ask how it goes: they read memory only, and never stand behind predictions.
+NUM_STATUS_THREADS = 4
 
 
 def _nothing() -> None:
@@ -37,14 +39,20 @@ class Workers:
     Args:
       name: of the threads.
       metrics: counts what is refused.
+      num_threads: at most.
+
+    Attributes:
+      most: requests that run or stand in line.
     """
 
-    def __init__(self, name: str, metrics: Metrics) -> None:
+    def __init__(self, name: str, metrics: Metrics, num_threads: int = NUM_THREADS) -> None:
+        self.num_threads = num_threads
+        self.most = 2 * NUM_THREADS
         self._name = name
         self._metrics = metrics
         self._waiting: queue.SimpleQueue[tuple[Any, Future[Any], Callable[[], None]] | None]
         self._waiting = queue.SimpleQueue()
-        self._num_threads = 0
+        self._num_started = 0
         self._is_given_up = False
         self._answers: set[Future[Any]] = set()
         self._changed = threading.Condition()
@@ -74,13 +82,13 @@ class Workers:
         with self._changed:
             if self._is_given_up:
                 raise _stopping()
-            is_full = len(self._answers) >= 2 * NUM_THREADS
+            is_full = len(self._answers) >= self.most
             if not is_full:
                 self._answers.add(answer)
                 self._waiting.put((work, answer, on_end))
-                if self._num_threads < min(NUM_THREADS, len(self._answers)):
-                    self._num_threads += 1
-                    name = f"{self._name}-{self._num_threads}"
+                if self._num_started < min(self.num_threads, len(self._answers)):
+                    self._num_started += 1
+                    name = f"{self._name}-{self._num_started}"
                     threading.Thread(target=self._work, name=name, daemon=True).start()
         if is_full:
             self._metrics.rejected("queue_full")
@@ -113,9 +121,9 @@ class Workers:
         with self._changed:
             self._is_given_up = True
             unanswered = list(self._answers)
-            for _ in range(self._num_threads):
+            for _ in range(self._num_started):
                 self._waiting.put(None)
-            self._num_threads = 0
+            self._num_started = 0
         for answer in unanswered:
             with contextlib.suppress(InvalidStateError):
                 answer.set_exception(_stopping())

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -569,7 +570,7 @@ def test_closing_gives_the_time_that_is_left(drain_s: float, tmp_path: Path) -> 
     assert drain_s <= time.monotonic() - began_s < drain_s + 5
     error = job.future.exception(1)
     assert isinstance(error, ServingError)
-    assert error.http_status == 499
+    assert (error.http_status, error.message[:22]) == (503, "the server is stopping")
 
 
 def test_closing_lets_nobody_wait(tmp_path: Path) -> None:
@@ -583,13 +584,76 @@ def test_closing_lets_nobody_wait(tmp_path: Path) -> None:
     assert time.monotonic() - began_s < 6
     codes = [job.future.exception(1) for job in jobs]
     assert [error.http_status for error in codes if isinstance(error, ServingError)] == [
-        499,
+        503,
         503,
         503,
     ]
     with pytest.raises(ServingError, match="stopping"):
         pool.submit(tmp_path / "upload", "x", AnalysisOptions(), ignore)
     assert not [t for t in threading.enumerate() if t in pool._threads]
+
+
+class Draining:
+    """A pool whose `close` lasts until `may_end`."""
+
+    def __init__(self) -> None:
+        self.closing, self.may_end = threading.Event(), threading.Event()
+
+    def close(self, drain_s: float | None = None) -> None:
+        self.closing.set()
+        assert self.may_end.wait(60)
+
+
+def test_who_asks_for_a_pool_does_not_wait_for_one_that_drains() -> None:
+    """The event loop asks, and every client of the server would wait with it."""
+    config: dict[str, Any] = {"labels": ["happy"]}
+    made: list[Any] = []
+
+    def make(_: dict[str, Any]) -> Any:
+        made.append(Draining())
+        return made[-1]
+
+    pool_of = PoolOfModel(lambda: config, make)
+    with ThreadPoolExecutor(2) as threads:
+        ending = threads.submit(pool_of.close, 30.0)
+        try:
+            assert made[0].closing.wait(60)
+            assert threads.submit(pool_of).result(60) is made[0]
+            config = {"labels": ["sad"]}
+            assert threads.submit(pool_of).result(60) is made[0], "none is made at the end"
+            assert not ending.done()
+        finally:
+            made[0].may_end.set()
+        ending.result(60)
+    assert len(made) == 1
+
+
+def test_closing_does_not_wait_for_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits for an answer of the model hears nothing of the end."""
+    monkeypatch.setattr(analysis, "ENDING_S", 0.1)
+    asked, may_answer = threading.Event(), threading.Event()
+
+    def never(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        asked.set()
+        assert may_answer.wait(60)
+        return inputs
+
+    pool = AnalysisPool({}, held({}, never), None, LIMITS, factory=ODD)
+    (tmp_path / "upload").write_text("forward")
+    job = pool.submit(tmp_path / "upload", "x", AnalysisOptions(), ignore)
+    try:
+        assert asked.wait(60)
+        pool.close(0.0)
+        error = job.future.exception(0)
+        assert isinstance(error, ServingError) and error.http_status == 503
+        assert any(thread.is_alive() for thread in pool._threads)
+    finally:
+        may_answer.set()
+    for thread in pool._threads:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in pool._threads)
 
 
 def test_another_kind_of_model_has_another_pool(tmp_path: Path) -> None:

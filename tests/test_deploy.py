@@ -18,6 +18,7 @@ import yaml
 from cli import COMMANDS, cli
 from commands.serve import TOKEN_VARIABLE
 from server import paths
+from server.limits import LAST_S
 from tests.conftest import ROOT
 from tests.rayjob_schema import RAYJOB
 
@@ -192,7 +193,7 @@ def test_our_server_is_started_with_options_that_it_has() -> None:
     ]
     assert [variable["name"] for variable in one["env"]] == [TOKEN_VARIABLE]
     ((_, pod),) = (both for both in pods() if both[0] == "serve.yaml")
-    assert pod["terminationGracePeriodSeconds"] > given.params["drain_s"]
+    assert pod["terminationGracePeriodSeconds"] > given.params["drain_s"] + LAST_S
 
 
 def test_a_misspelt_option_is_refused() -> None:

@@ -25,6 +25,7 @@ from errors import UserError
 from server import app
 from server.app import Server, ServeSettings
 from server.limits import Limits
+from server.places import stopping
 from tests.conftest import ROOT
 from tests.grpc_calls import TIMEOUT_S, request_of, sound
 
@@ -151,6 +152,53 @@ with until_told() as wait:
         assert time.monotonic() - began_s < 20
     finally:
         process.kill()
+
+
+def test_an_end_that_hangs_is_given_up() -> None:
+    """Within the grace period, with the exit code of an end that went well."""
+    probe = """
+import threading
+from server.signals import ending_within
+with ending_within(0.0):
+    threading.Event().wait()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", probe], cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S
+    )
+    assert (ended.returncode, ended.stdout) == (0, "")
+    assert ended.stderr == "ended; what still ran was given up\n"
+
+
+def test_an_upload_at_the_end_freezes_nobody(exported: Path) -> None:
+    """It comes while a recording still runs: it is refused, and everybody else is answered."""
+    settings = ServeSettings(exported, "tiny", rest_port=0, grpc_port=0)
+    may_end = threading.Event()
+
+    class Draining:
+        closing = threading.Event()
+
+        def close(self, drain_s: float | None = None) -> None:
+            self.closing.set()
+            assert may_end.wait(TIMEOUT_S)
+
+        def receive(self) -> Any:
+            raise stopping()
+
+    with Server(settings) as server, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        usual, server._pools._pool = server._pools._pool, Draining()  # type: ignore[assignment]
+        usual.close(0.0)
+        url = f"http://127.0.0.1:{server.rest_port}"
+        ending = pool.submit(server._close_pools, 30.0)
+        try:
+            assert Draining.closing.wait(TIMEOUT_S)
+            answer = requests.post(f"{url}/v1/analyze", data=b"x", timeout=TIMEOUT_S)
+            assert answer.status_code == 503
+            assert requests.get(f"{url}/healthz", timeout=TIMEOUT_S).status_code == 200
+            where = f"{url}/v1/models/tiny:predict"
+            assert requests.post(where, json=BODY, timeout=TIMEOUT_S).status_code == 200
+            assert not ending.done()
+        finally:
+            may_end.set()
 
 
 def ports_of_nobody() -> tuple[int, int]:

@@ -15,12 +15,18 @@ import grpc
 import pytest
 import requests
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tensorflow_serving.apis import prediction_service_pb2_grpc
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2_grpc,
+    prediction_service_pb2_grpc,
+)
 
 from server import grpc_server, json_tensors
 from server.app import Server, ServeSettings
 from server.budget import HELD_BODIES
 from server.limits import Limits
+from server.workers import Workers
 from tests.grpc_calls import NAME, TIMEOUT_S, refusal, request_of, sound
 
 LIMITS = Limits(max_body_bytes=4 * 1024 * 1024)
@@ -113,15 +119,26 @@ def test_a_call_without_a_message(channel: grpc.Channel) -> None:
     assert code is grpc.StatusCode.INTERNAL and "without a message" in said
 
 
+def narrow(monkeypatch: pytest.MonkeyPatch, workers: Workers) -> None:
+    """Two run, two stand in line."""
+    monkeypatch.setattr(workers, "num_threads", 2)
+    monkeypatch.setattr(workers, "most", 4)
+
+
+def held(monkeypatch: pytest.MonkeyPatch, server: Server) -> threading.Event:
+    """Predictions run once the event is set."""
+    going_on, usual = threading.Event(), server.model_server.run
+    monkeypatch.setattr(
+        server.model_server, "run", lambda *asked: (going_on.wait(TIMEOUT_S), usual(*asked))[1]
+    )
+    return going_on
+
+
 def test_too_many_at_a_time_are_told_to_come_again(
     server: Server, stub: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    going_on = threading.Event()
-    usual = server.model_server.run
-    monkeypatch.setattr("server.workers.NUM_THREADS", 2)
-    monkeypatch.setattr(
-        server.model_server, "run", lambda *asked: (going_on.wait(30), usual(*asked))[1]
-    )
+    going_on = held(monkeypatch, server)
+    narrow(monkeypatch, server._grpc.workers)
     asked = [stub.Predict.future(request_of(sound()), timeout=TIMEOUT_S) for _ in range(5)]
     with concurrent.futures.ThreadPoolExecutor(5) as pool:
         ends = [pool.submit(call.exception) for call in asked]
@@ -169,7 +186,7 @@ def test_too_many_at_a_time_over_rest(
 ) -> None:
     """All threads are busy and as many requests wait: one more is refused at once."""
     going_on = threading.Event()
-    monkeypatch.setattr("server.workers.NUM_THREADS", 2)
+    narrow(monkeypatch, server._rest.status_workers)
     monkeypatch.setattr(server.model_server, "statuses", lambda *asked: (going_on.wait(30), [])[1])
     where = f"{url}/v1/models/{NAME}"
     with concurrent.futures.ThreadPoolExecutor(5) as pool:
@@ -213,6 +230,46 @@ def test_bytes_of_all_requests_over_rest(server: Server, url: str) -> None:
     server.budget.give_back(most - 1000)
     assert predict(url).status_code == 200
     assert server.budget.num_bytes == 0
+
+
+def test_status_and_metadata_do_not_stand_behind_predictions(
+    server: Server, url: str, channel: grpc.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every place of a prediction is taken, over both protocols; who asks how it goes is told."""
+    going_on = held(monkeypatch, server)
+    narrow(monkeypatch, server._rest.workers)
+    narrow(monkeypatch, server._grpc.workers)
+    about = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    about.model_spec.name = NAME
+    state = get_model_status_pb2.GetModelStatusRequest(model_spec=about.model_spec)
+    with concurrent.futures.ThreadPoolExecutor(10) as pool:
+        over_rest = [pool.submit(predict, url) for _ in range(5)]
+        first = next(concurrent.futures.as_completed(over_rest)).result()
+        assert first.status_code == 429
+        calls = [Stub(channel).Predict.future(request_of(sound()), timeout=60) for _ in range(5)]
+        over_grpc = [pool.submit(call.exception) for call in calls]
+        refused = next(concurrent.futures.as_completed(over_grpc)).result()
+        assert refused is not None and refused.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        for _ in range(10):
+            for path in (f"/v1/models/{NAME}", f"/v1/models/{NAME}/metadata"):
+                assert requests.get(url + path, timeout=TIMEOUT_S).status_code == 200
+            assert Stub(channel).GetModelMetadata(about, timeout=TIMEOUT_S).metadata
+            status = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus
+            assert status(state, timeout=TIMEOUT_S).model_version_status
+        assert sum(one.done() for one in [*over_rest, *over_grpc]) == 2  # the refused ones
+        going_on.set()
+    assert sorted(one.result().status_code for one in over_rest) == [200, 200, 200, 200, 429]
+    assert sum(one.result() is None for one in over_grpc) == 4
+
+
+def test_a_question_of_status_is_short(channel: grpc.Channel) -> None:
+    """It is read beside the predictions, so it may not be one of their size."""
+    request = get_model_status_pb2.GetModelStatusRequest()
+    request.model_spec.name = "x" * 70_000
+    status = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus
+    code, said = refusal(lambda: status(request, timeout=TIMEOUT_S))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert said == "GetModelStatusRequest: 70008 bytes; at most 65536 are read"
 
 
 # === Health ===

@@ -208,6 +208,16 @@ def test_closing_answers_what_waits_and_takes_no_more(model: Model) -> None:
     assert not [thread for thread in made._threads if thread.is_alive()]
 
 
+def test_closing_need_not_wait_for_the_model(model: Model) -> None:
+    made = batcher(model, max_batch_rows=1)
+    held = hold(model, made)
+    made.close(0.0)
+    assert not any(answer.done() for answer in held)
+    model.may_go.set()
+    made.close()
+    assert all(answer.done() for answer in held)
+
+
 def test_what_happened_is_counted(model: Model) -> None:
     metrics = Metrics("m")
     made = Batcher(model, SIGNATURES, Limits(batch_wait_s=0), metrics)

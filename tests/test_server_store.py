@@ -395,6 +395,28 @@ def test_stopping_waits_for_leases(tmp_path: Path, loader: Loader) -> None:
 # === Sources ===
 
 
+def test_stopping_leaves_a_version_that_still_loads(
+    tmp_path: Path, loader: Loader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may take minutes; once it is there nobody is served by it."""
+    monkeypatch.setattr("server.model_store.ENDING_S", 0.1)
+    source = Source(tmp_path, 1)
+    store = ModelStore(source, loader, poll_s=0.05)
+    store.start()
+    loader.entered.clear()
+    loader.may_go.clear()
+    source.put(2)
+    assert loader.entered.wait(SOON_S)
+    store.stop()
+    assert loader.loaded[0].closed.is_set()
+    loader.may_go.set()
+    assert store._thread is not None
+    store._thread.join(SOON_S)
+    assert loader.numbers == [1, 2]
+    assert loader.loaded[1].closed.is_set()
+    assert not store.is_ready()
+
+
 def versions(home: Path, *numbers: object) -> Path:
     for number in numbers:
         (home / str(number)).mkdir(parents=True)
