@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,10 +16,27 @@ from errors import UserError
 
 if TYPE_CHECKING:
     from server.limits import Limits
+    from server.origins import PublicOrigin
 
 TOKEN_VARIABLE = "AFFECTSTREAM_TOKEN"
 PORT = click.IntRange(0, 65535)
 MIB = 1024 * 1024
+
+
+class Origin(click.ParamType):
+    """A `PublicOrigin`."""
+
+    name = "url"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from server.origins import PublicOrigin
+
+        if isinstance(value, PublicOrigin):
+            return value
+        try:
+            return PublicOrigin.of(value)
+        except UserError as error:
+            self.fail(str(error), param, ctx)
 
 
 @click.command("serve")
@@ -55,6 +72,13 @@ MIB = 1024 * 1024
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Folder of face detector weights, for recordings.",
 )
+@click.option(
+    "--public-origin",
+    "public_origins",
+    multiple=True,
+    type=Origin(),
+    help="Where browsers see the page behind a proxy: https://HOST[:PORT][/PREFIX]; repeatable.",
+)
 @click.option("--no-analyze", is_flag=True, help="Takes no recordings: tensors only.")
 @click.option("--max-body-mb", type=click.IntRange(1, 1024), help="Of a prediction. [default: 64]")
 @click.option("--max-upload-mb", type=click.IntRange(1), help="Of a recording. [default: 200]")
@@ -72,6 +96,7 @@ def command(
     poll_s: float,
     token_file: Path | None,
     weights_dir: Path | None,
+    public_origins: tuple[PublicOrigin, ...],
     no_analyze: bool,
     max_body_mb: int | None,
     max_upload_mb: int | None,
@@ -105,15 +130,27 @@ def command(
         progress.say(f"{model}: fetched once; new versions there are not looked for")
         model = places.fetched(model)
     open_source(model, name)  # a wrong folder is told before TensorFlow is waited for
-    if token is None and not is_loopback(host):
+    opened = [f"--public-origin {one.origin}" for one in public_origins]
+    opened += [] if is_loopback(host) else [f"--host {host}"]
+    if token is None and opened:
         progress.say(
-            f"warning: --host {host} lets the network in without a token; set {TOKEN_VARIABLE}"
+            f"warning: {opened[-1]} lets the network in without a token; set {TOKEN_VARIABLE}"
         )
     quiet.import_tensorflow()
     from server.app import ServeSettings, serve
 
     settings = ServeSettings(
-        model, name, host, rest_port, grpc_port, poll_s, token, weights_dir, limits, not no_analyze
+        model,
+        name,
+        host,
+        rest_port,
+        grpc_port,
+        poll_s,
+        token,
+        weights_dir,
+        limits,
+        not no_analyze,
+        public_origins,
     )
     serve(settings)
 

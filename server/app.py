@@ -32,6 +32,7 @@ from server.loaded_version import load_version
 from server.metrics import Metrics
 from server.model_server import ModelServer
 from server.model_store import ModelStore, open_source
+from server.origins import PublicOrigin
 from server.rest_api import RestApi
 from server.security import Guard, error_response
 from server.signals import ending_within, until_told
@@ -63,6 +64,7 @@ class ServeSettings:
       weights_dir: face detector weights for the analysis; None takes the default folder.
       limits: of everything.
       analyze: whether `/v1/analyze` is there.
+      public_origins: where browsers see the page, if a proxy stands before it.
     """
 
     model: Path
@@ -75,6 +77,7 @@ class ServeSettings:
     weights_dir: Path | None = None
     limits: Limits = field(default_factory=Limits)
     analyze: bool = True
+    public_origins: tuple[PublicOrigin, ...] = ()
 
 
 class Server:
@@ -155,7 +158,8 @@ class Server:
         )
         app.router.redirect_slashes = False  # a slash too many is another path
         open_paths = page_api.PUBLIC_PATHS | {paths.HEALTH, paths.READY}
-        return Guard(app, limits, settings.token, open_paths, is_loopback)
+        origins = settings.public_origins
+        return Guard(app, limits, settings.token, open_paths, is_loopback, origins)
 
     def _pool(self, config: dict[str, Any]) -> AnalysisPool:
         return AnalysisPool(
@@ -215,9 +219,12 @@ class Server:
         host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
         versions = [s.version for s in self._store.statuses() if s.state == "AVAILABLE"]
         newest = f"version {versions[0]}" if versions else "no version"
+        public = "".join(
+            f", in browsers {one.origin}{one.prefix}/" for one in self.settings.public_origins
+        )
         return (
             f"serving {self._store.name} {newest}: http://{host}:{self.rest_port}/"
-            f" and gRPC {host}:{self.grpc_port}"
+            f" and gRPC {host}:{self.grpc_port}{public}"
         )
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from server.budget import STRING_BYTES
+from server.json_size import check_size
 from server.status import invalid
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def read_body(body: bytes) -> PredictBody:
     """The JSON of a `:predict` request.
 
     Raises:
-      ServingError: not JSON, or not a request.
+      ServingError: not JSON, not a request, or one that takes too much memory (413).
     """
     document = _parsed(body)
     if not isinstance(document, dict):
@@ -97,6 +98,7 @@ def read_body(body: bytes) -> PredictBody:
 def _parsed(body: bytes) -> Any:
     if not body:
         raise invalid("JSON Parse error: The document is empty")
+    check_size(body)
     try:
         return json.loads(
             body.decode("utf-8-sig"), object_pairs_hook=_object, parse_constant=_constant

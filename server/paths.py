@@ -7,3 +7,7 @@ ABOUT = "/v1/about"
 ANALYZE = "/v1/analyze"
 HEALTH = "/healthz"
 READY = "/readyz"
+METRICS = ("/metrics", "/monitoring/prometheus/metrics")
+PAGE_ENDINGS = (".css", ".html", ".js")
+# What no proxy may put before them, or a path would have two meanings.
+FIRST_PARTS = frozenset(path.split("/")[1] for path in (ABOUT, HEALTH, READY, *METRICS))

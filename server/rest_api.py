@@ -81,8 +81,7 @@ class RestApi:
             _in_any_case("/v1/models", self._status, "GET"),
             _in_any_case("/v1/models/{rest:path}", self._status, "GET"),
             _in_any_case("/v1/models/{rest:path}", self._predict, "POST"),
-            Route("/monitoring/prometheus/metrics", self._metrics_text, methods=["GET"]),
-            Route("/metrics", self._metrics_text, methods=["GET"]),
+            *(Route(path, self._metrics_text, methods=["GET"]) for path in paths.METRICS),
             Route(paths.HEALTH, self._healthz, methods=["GET"]),
             Route(paths.READY, self._readyz, methods=["GET"]),
         ]

@@ -12,11 +12,12 @@ from urllib.parse import urlsplit
 
 import grpc
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server import paths
 from server.limits import MIB, Limits
+from server.origins import PublicOrigin, without_default_port, without_prefix
 from server.status import ServingError, invalid
 
 # A multipart form has borders and a field of text around the recording.
@@ -29,6 +30,7 @@ LINGER_S = 2.0
 # Names of a server that listens to its own machine only. Any other name in `Host` means that a page
 # of another site let its name point here (DNS rebinding).
 LOOPBACK_HOST = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+BEHIND_PROXY = "behind a proxy it is started with --public-origin"
 OPEN_METHODS = "/grpc.health.v1.Health/"
 # Of every answer.
 HEADERS = {
@@ -60,6 +62,8 @@ class Guard:
       token: asked for as `Authorization: Bearer`; None asks for nothing.
       open_paths: may be read without it.
       loopback: whether the server listens to its own machine only.
+      origins: of the page behind a proxy. Nothing else that a proxy says is believed
+        (`X-Forwarded-...`): whoever reaches the port could say it.
     """
 
     def __init__(
@@ -69,14 +73,20 @@ class Guard:
         token: str | None = None,
         open_paths: frozenset[str] = frozenset(),
         loopback: bool = True,
+        origins: tuple[PublicOrigin, ...] = (),
     ) -> None:
         self._app = app
         self._limits = limits
         self._token = token
         self._open_paths = open_paths
         self._loopback = loopback
+        self._origins = origins
+        self._hosts = frozenset(one.host for one in origins)
+        self._names = frozenset(one.origin for one in origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        came, path = scope["path"], without_prefix(scope["path"], self._origins)
+        scope = {**scope, "path": paths.PAGE if path is None else path}
         headers = Headers(scope=scope)
         body = _Body(receive, headers, self._largest(scope["path"]))
         answer = _answering(send, body)
@@ -85,6 +95,10 @@ class Guard:
             body.check_declared()
         except ServingError as error:
             await error_response(error)(scope, body.receive, answer)
+            return
+        if path is None:  # the page's own addresses are relative: it must stand in a folder
+            moved = RedirectResponse(f"{came.rpartition('/')[2]}/", 308)
+            await moved(scope, body.receive, answer)
             return
         await self._app(scope, body.receive, answer)
 
@@ -96,17 +110,25 @@ class Guard:
     def _admit(self, scope: Scope, headers: Headers) -> None:
         is_reading = scope["method"] in ("GET", "HEAD")
         is_open = is_reading and scope["path"] in self._open_paths
-        host = headers.get("host", "")
-        if self._loopback and not LOOPBACK_HOST.fullmatch(host):
-            raise _forbidden("this server answers to localhost and 127.0.0.1 only")
+        host = without_default_port(headers.get("host", ""))
+        if self._loopback and not LOOPBACK_HOST.fullmatch(host) and host not in self._hosts:
+            names = ", ".join(["localhost", *sorted(self._hosts)])
+            raise _forbidden(f"this server answers to {names} and 127.0.0.1 only; {BEHIND_PROXY}")
         # Another site may link to the page; nothing else of this server is for other sites.
         if not (is_reading and scope["path"] == paths.PAGE):
-            _refuse_other_sites(headers, host)
+            self._refuse_other_sites(headers, host)
         if not is_open and not is_right_token(self._token, headers.get("authorization", "")):
             raise _unauthenticated()
         if headers.get("content-encoding", "identity").lower() != "identity":
             message = "a compressed body is not read; send it without Content-Encoding"
             raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, message, 415)
+
+    def _refuse_other_sites(self, headers: Headers, host: str) -> None:
+        # Browsers say where a request comes from; programs send neither header.
+        site, origin = headers.get("sec-fetch-site", "none"), headers.get("origin")
+        is_own = origin is None or origin.lower() in self._names or _origin_host(origin) == host
+        if site not in ("none", "same-origin") or not is_own:
+            raise _forbidden(f"requests of other web sites are refused; {BEHIND_PROXY}")
 
 
 class _Body:
@@ -189,24 +211,11 @@ def _answering(send: Send, body: _Body) -> Send:
     return answer
 
 
-def _refuse_other_sites(headers: Headers, host: str) -> None:
-    # Browsers say where a request comes from; programs send neither header.
-    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-        raise _forbidden("requests of other web sites are refused")
-    origin = headers.get("origin")
-    if origin is not None and _origin_host(origin) != _without_default_port(host.lower()):
-        raise _forbidden("requests of other web sites are refused")
-
-
 def _origin_host(origin: str) -> str | None:
     try:
-        return _without_default_port(urlsplit(origin).netloc.lower()) or None
+        return without_default_port(urlsplit(origin).netloc) or None
     except ValueError:
         return None
-
-
-def _without_default_port(host: str) -> str:
-    return host.removesuffix(":80").removesuffix(":443")
 
 
 def _forbidden(message: str) -> ServingError:

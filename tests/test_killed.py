@@ -243,3 +243,24 @@ with storage.own_temporaries():
         assert not folder.exists()
         assert not list(Path("/dev/shm").glob(semaphores))
     assert list(temporary.iterdir()) == []
+
+
+def test_an_upload_of_a_killed_server_goes_with_the_next_program(temporary: Path) -> None:
+    """As docs/serving.md says: until then it lies there."""
+    code = """
+import os, signal
+import storage
+from server.uploads import Upload
+with storage.own_temporaries(), Upload("application/octet-stream", 100) as upload:
+    upload.feed(b"somebody's voice")
+    upload.finish()
+    print(upload.path, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    path = Path(ended.stdout.strip())
+    assert path.read_bytes() == b"somebody's voice"
+    with storage.own_temporaries():
+        assert not path.exists()

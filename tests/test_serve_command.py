@@ -197,6 +197,18 @@ def test_the_network_without_a_token_is_warned_of(
     assert ("without a token" in capsys.readouterr().err) is warned
 
 
+def test_the_page_behind_a_proxy(
+    exported: Path, served: list[ServeSettings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--public-origin", "https://a.example/b/", "--public-origin", "http://c.example:81")
+    assert run("serve", "--model", exported, *words) == EXIT_OK
+    told = [(one.origin, one.prefix) for one in served[0].public_origins]
+    assert told == [("https://a.example", "/b"), ("http://c.example:81", "")]
+    assert "lets the network in without a token" in capsys.readouterr().err
+    assert run("serve", "--model", exported, "--public-origin", "a.example") == EXIT_USAGE
+    assert "a.example: not the address of a page; give http" in capsys.readouterr().err
+
+
 # === Ports ===
 
 

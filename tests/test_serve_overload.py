@@ -22,7 +22,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from server import grpc_server, json_tensors
+from server import grpc_server, json_size, json_tensors
 from server.app import Server, ServeSettings
 from server.budget import HELD_BODIES
 from server.limits import Limits
@@ -270,6 +270,20 @@ def test_a_question_of_status_is_short(channel: grpc.Channel) -> None:
     code, said = refusal(lambda: status(request, timeout=TIMEOUT_S))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert said == "GetModelStatusRequest: 70008 bytes; at most 65536 are read"
+
+
+def test_a_json_bomb_is_refused_unread(
+    server: Server, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large one here would be refused for its length; a small bound stands for it."""
+    monkeypatch.setattr(json_size, "MAX_JSON_BYTES", 1 << 20)
+    where = f"{url}/v1/models/{NAME}:predict"
+    bomb = b'{"inputs": [' + 100_000 * b"[]," + b"[]]}"
+    answer = requests.post(where, data=bomb, timeout=TIMEOUT_S)
+    assert answer.status_code == 413
+    assert answer.json()["error"].startswith("this JSON would take 14 MiB once it is read, at most")
+    assert server.budget.num_bytes == 0
+    assert predict(url).status_code == 200
 
 
 # === Health ===

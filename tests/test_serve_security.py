@@ -14,9 +14,11 @@ import requests
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+from errors import UserError
 from server import page_api
 from server.app import Server, ServeSettings
 from server.limits import Limits
+from server.origins import PublicOrigin
 from server.security import is_right_token
 
 NAME = "tiny"
@@ -173,6 +175,128 @@ def test_requests_of_other_sites_are_refused(
     assert get(url, "/", **headers).status_code == 200  # a link to the page does no harm
     answer = requests.post(url + "/healthz", data=b"", headers=headers | BEARER, timeout=TIMEOUT_S)
     assert answer.status_code == (405 if status == 200 else 403)
+
+
+# === Behind a proxy ===
+
+ORIGINS = tuple(
+    PublicOrigin.of(text) for text in ("https://page.example/affect", "http://other.example:8080")
+)
+
+
+@pytest.fixture(scope="module")
+def behind(exported: Path) -> Iterator[str]:
+    settings = ServeSettings(
+        exported, NAME, rest_port=0, grpc_port=0, analyze=False, public_origins=ORIGINS
+    )
+    with Server(settings) as running:
+        assert running.addresses().endswith(
+            ", in browsers https://page.example/affect/, in browsers http://other.example:8080/"
+        )
+        yield f"http://127.0.0.1:{running.rest_port}"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"host": "page.example"}, 200),
+        ({"host": "PAGE.example:443"}, 200),
+        ({"host": "page.example", "origin": "https://page.example"}, 200),
+        ({"origin": "https://page.example"}, 200),  # a proxy that puts its own name for Host
+        ({"origin": "https://PAGE.example", "sec-fetch-site": "same-origin"}, 200),
+        ({"host": "other.example:8080", "origin": "http://other.example:8080"}, 200),
+        ({"host": "other.example"}, 403),  # another port is another origin
+        ({"origin": "http://page.example"}, 403),
+        ({"origin": "https://page.example:8443"}, 403),
+        ({"origin": "https://page.example.evil.example"}, 403),
+        ({"origin": "https://evil.example", "host": "page.example"}, 403),
+        ({"origin": "https://page.example", "sec-fetch-site": "cross-site"}, 403),
+        ({"host": "evil.example"}, 403),
+        # Whoever reaches the port can say these.
+        ({"host": "evil.example", "x-forwarded-host": "page.example"}, 403),
+        ({"origin": "https://evil.example", "x-forwarded-host": "evil.example"}, 403),
+        ({"x-forwarded-host": "evil.example", "x-forwarded-proto": "https"}, 200),
+    ],
+)
+def test_the_page_behind_a_proxy_is_no_other_site(
+    behind: str, headers: dict[str, str], status: int
+) -> None:
+    for path in (STATUS, "/page.js", f"/affect{STATUS}", "/affect/page.js"):
+        assert get(behind, path, **headers).status_code == status, path
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/affect/", 200),
+        ("/affect/v1/about", 200),
+        ("/affect/healthz", 200),
+        ("/affectation/", 404),
+        ("/affect/affect/", 404),
+        ("/other/", 404),
+    ],
+)
+def test_a_prefix_may_stay(behind: str, path: str, status: int) -> None:
+    assert get(behind, path).status_code == status
+
+
+def test_a_prefix_without_its_slash_is_a_folder(behind: str) -> None:
+    """The page's own addresses are relative to it."""
+    answer = requests.get(f"{behind}/affect", allow_redirects=False, timeout=TIMEOUT_S)
+    assert (answer.status_code, answer.headers["location"]) == (308, "affect/")
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert get(behind, "/affect").text == get(behind, "/").text
+
+
+def test_a_refusal_tells_how_a_proxy_is_named(url: str) -> None:
+    for headers in ({"host": "page.example"}, {"origin": "https://page.example"}):
+        said = get(url, **headers).json()["error"]
+        assert said.endswith("; behind a proxy it is started with --public-origin")
+
+
+@pytest.mark.parametrize(
+    ("text", "origin", "prefix"),
+    [
+        ("https://Page.Example", "https://page.example", ""),
+        ("https://page.example/", "https://page.example", ""),
+        ("https://page.example:443/a/b/", "https://page.example", "/a/b"),
+        ("http://page.example:80", "http://page.example", ""),
+        ("http://page.example:443/~me", "http://page.example:443", "/~me"),
+        ("http://[::1]:8080/x", "http://[::1]:8080", "/x"),
+    ],
+)
+def test_a_public_origin(text: str, origin: str, prefix: str) -> None:
+    found = PublicOrigin.of(text)
+    assert (found.origin, found.prefix) == (origin, prefix)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "page.example",
+        "ftp://page.example",
+        "https://",
+        "https://me@page.example",
+        "https://page.example:99999",
+        "https://page.example?x=1",
+        "https://page.example/#x",
+        "https://page.example/a//b",
+        "https://page.example/../b",
+        "https://page.example/a b",
+        "https://p\u00e4ge.example",
+        "https://*.example",
+    ],
+)
+def test_what_is_no_public_origin(text: str) -> None:
+    with pytest.raises(UserError, match="not the address of a page; give http or https, host"):
+        PublicOrigin.of(text)
+
+
+@pytest.mark.parametrize("first", ["v1", "metrics", "healthz", "readyz", "monitoring", "page.js"])
+def test_a_prefix_is_no_path_of_the_server(first: str) -> None:
+    with pytest.raises(UserError, match=f"/{first} is a path of the server itself; give"):
+        PublicOrigin.of(f"https://page.example/{first}/x")
 
 
 @pytest.mark.parametrize(
