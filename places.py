@@ -19,6 +19,8 @@ from urllib.parse import unquote, urlsplit
 
 from errors import UserError, from_os_error
 
+# Models that come with the program; only `benchmarks.pretrained` writes there.
+BUNDLED = Path(__file__).resolve().parent / "pretrained"
 _MARK = "://"
 # Packages whose errors tell of a store that could not be asked or would not answer.
 _STORES = frozenset(("botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "google", "fsspec"))
@@ -88,6 +90,11 @@ def told(path: Path) -> Iterator[None]:
         if not (line := explained(error)):
             raise
         raise UserError(f"{path}: {line}") from error
+
+
+def is_bundled(path: Path) -> bool:
+    """Whether a place lies in the folder of the models that come with the program."""
+    return not is_remote(path) and path.resolve().is_relative_to(BUNDLED)
 
 
 def require_reachable(path: Path) -> None:

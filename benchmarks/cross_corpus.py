@@ -82,7 +82,12 @@ def row(names: tuple[str, str], predictions: list[dict[str, str]]) -> tuple[str,
     from modeling.crossval_scores import pooled_scores
 
     found = pooled_scores(predictions, registry.load("label-sets", LABELS).labels)
-    return (*names, str(found["num_clips"]), str(found["num_speakers"]), *scores.cells(found))
+    return (
+        *names,
+        str(found["num_clips"]),
+        str(found["num_speakers"] or "unknown"),
+        *scores.cells(found),
+    )
 
 
 def one_way(one: DataFolder, other: DataFolder, chosen: argparse.Namespace) -> Rows:

@@ -192,7 +192,7 @@ def _groups(planned: Any, numbers: dict[str, Any]) -> tuple[str, str]:
         )
         for name in numbers[group]
     ]
-    people = [HUMANS[CORPUS, streams] for streams in found]
+    people = [HUMANS[CORPUS, LABELS, streams] for streams in found]
     shares = (f"{one.low:.2f}" + f" - {one.high:.2f}" * (one.high > one.low) for one in people)
     rows.append(("people, share right", *shares))
     columns = ("", *(" + ".join(streams) for streams in found))

@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks import report
 from errors import UserError
+from modeling.score_store import EVALUATION, scores_of
 
 COLUMNS = (
     "recipe",
@@ -27,16 +28,18 @@ COLUMNS = (
 
 
 def scores(run: Path) -> dict[str, Any]:
-    """What `evaluate` wrote of a run.
+    """What `evaluate` wrote of a run on its test part; where there is none, on validation.
 
     Raises:
-      UserError: it was not evaluated.
+      UserError: it was evaluated on neither, or on several data.
     """
-    path = run / "evaluation" / "metrics.json"
-    if not path.is_file():
-        raise UserError(f"{run}: no {path.name}; run `evaluate --run {run}` first")
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
+    found = scores_of(run, "test") or scores_of(run, "validation")
+    if len(found) != 1:
+        raise UserError(
+            f"{run}: {len(found) or 'no'} scores on a test part; run `evaluate --run {run}` first,"
+            f" and leave one in {run / EVALUATION}"
+        )
+    return next(iter(found.values()))
 
 
 def exported(exports: Path, run: Path) -> str:

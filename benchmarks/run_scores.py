@@ -153,28 +153,30 @@ def scored(name: str, part: Part, runs: Path, num_seeds: int) -> list[tuple[str,
     trained = [runs / f"{name}-seed-{seed}" for seed in range(num_seeds)]
     for seed, run in enumerate(trained):
         training_runs.train_part(part, run, seed)
-    rows = [_row(f"`{name}`", trained)]
+    rows = [_row(f"`{name}`", trained, part.scored_on)]
     if num_seeds > 1:
         run, settings = runs / f"{name}-of-{num_seeds}", (*part.settings, f"members={num_seeds}")
         average = dataclasses.replace(part, settings=settings, member_runs=tuple(trained))
         training_runs.train_part(average, run, 0)
-        rows.append(_row(f"`{name}`{told_composition(num_seeds)}", [run]))
+        rows.append(_row(f"`{name}`{told_composition(num_seeds)}", [run], part.scored_on))
     return rows
 
 
-def _row(told: str, runs: Sequence[Path]) -> tuple[str, ...]:
-    """Runs of one network with a seed each; of an average no epoch is told."""
+def _row(told: str, runs: Sequence[Path], split: str) -> tuple[str, ...]:
+    """Runs of one network with a seed each, scored on a split; of an average no epoch is told."""
     import quiet
 
     quiet.import_tensorflow()
     from modeling import checkpoints, run_folder
     from modeling.crossval_scores import pooled_scores
+    from modeling.score_store import scores_of
     from modeling.stream_model import NETWORK
 
     predictions: list[dict[str, str]] = []
     seconds: list[float] = []
     for seed, run in enumerate(runs):
-        predictions += scores.read_predictions(run / "evaluation" / "predictions.csv", seed)
+        (scored_in, *_) = scores_of(run, split)
+        predictions += scores.read_predictions(scored_in / "predictions.csv", seed)
         with open(run / run_folder.HISTORY, newline="", encoding="utf-8") as file:
             seconds += [float(epoch["seconds"]) for epoch in csv.DictReader(file)]
     info = run_folder.read_run(runs[0])

@@ -44,12 +44,10 @@ def interval(ends: Sequence[float] | None, sign: str = "") -> str:
 
 
 def read_predictions(path: Path, seed: int = 0) -> list[dict[str, str]]:
-    """What `evaluate` wrote as a crossval would hold it; a clip without a speaker stands alone."""
+    """What `evaluate` wrote, as the rows of a crossval."""
     facts = {"seed": str(seed), "sex": "", "intensity": ""}
     with open(path, newline="", encoding="utf-8") as file:
-        return [
-            {**facts, **row, "speaker": row["speaker"] or row["id"]} for row in csv.DictReader(file)
-        ]
+        return [{**facts, **row} for row in csv.DictReader(file)]
 
 
 def as_predictions(

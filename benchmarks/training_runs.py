@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import registry
-import storage
 from errors import UserError
+from modeling.score_store import scores_of
 from preprocessing.data_folder import DataFolder, is_data_folder, open_data_folder
 
 if TYPE_CHECKING:
@@ -115,15 +115,9 @@ def train_part(part: Part, run: Path, seed: int) -> None:
         words += [word for value in part.set_words for word in ("--set", value)]
         words += [word for one in part.member_runs for word in ("--member-run", one)]
         cli("train", *words, *(["--resume"] if there == "unfinished" else []))
-    if _scored_on(run) != part.scored_on and _can_be_scored(part):
+    if not scores_of(run, part.scored_on) and _can_be_scored(part):
         words = [word for path in part.data for word in ("--data", path)]
         cli("evaluate", "--run", run, "--split", part.scored_on, *words)
-
-
-def _scored_on(run: Path) -> str:
-    """The split that an earlier evaluation is of; "" without one."""
-    path = run / "evaluation" / "metrics.json"
-    return str(storage.read_json(path)["split"]) if path.is_file() else ""
 
 
 def trained(

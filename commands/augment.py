@@ -8,7 +8,7 @@ import click
 
 import storage
 from commands import paths
-from commands.options import Place
+from commands.options import OutPlace, Place
 from errors import EXIT_OK, EXIT_SOME_REJECTED
 
 
@@ -22,7 +22,7 @@ from errors import EXIT_OK, EXIT_SOME_REJECTED
 )
 @click.option(
     "--out",
-    type=Place(),
+    type=OutPlace(),
     required=True,
     help="Data folder to write or complete.",
 )

@@ -11,7 +11,7 @@ import registry
 import storage
 from commands import paths
 from commands.engine_options import engine_of, engine_options
-from commands.options import Place
+from commands.options import OutPlace, Place
 from commands.train_parts import divided
 from preprocessing.data_folder import open_data_folder
 
@@ -41,7 +41,7 @@ LEAKS = ("random-split", "test-epoch", "speaker-norm", "all")
     help="How many of the next fold's speakers validate; its others train. [default: all]",
 )
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="How many.")
-@click.option("--out", type=Place(), help="[default: runs/crossval-RECIPE]")
+@click.option("--out", type=OutPlace(), help="[default: runs/crossval-RECIPE]")
 @click.option(
     "--labels",
     type=click.Choice(registry.names("label-sets")),

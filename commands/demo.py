@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 
 import click
 
+import storage
 from commands import paths
+from commands.options import OutPath
 from errors import UserError
 
 # Few clips and little time: smaller steps than the recipes take on a corpus of full size, and no
@@ -17,12 +18,14 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "audio": ("--epochs", "24", "--batch-size", "8", "--set", "transforms="),
     "video": ("--epochs", "8", "--batch-size", "8"),
 }
+# Of each run, where `evaluate` keeps what it found on the test part of OUT/records.
+SCORES = "evaluation/records-test"
 
 
 @click.command("demo")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=OutPath(path_type=Path),
     default=Path("demo"),
     show_default=True,
     help="Folder for everything it writes.",
@@ -103,8 +106,7 @@ def _summary(out: Path, seconds: float) -> None:
     click.echo(f"\nSYNTHETIC sample corpus, speakers never shared, {seconds:.0f} s")
     click.echo(f"{'model':<8}{'test UAR':>9}{'95 % over speakers':>21}{'WA':>7}{'ECE':>7}")
     for run in (*SETTINGS, "fusion"):
-        path = out / run / "evaluation" / "metrics.json"
-        scores = json.loads(path.read_text(encoding="utf-8"))
+        scores = storage.read_json(out / run / SCORES / "metrics.json")
         interval = scores["uar_ci95"]
         told = f"[{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "under 3 speakers"
         click.echo(
@@ -120,6 +122,6 @@ def _summary(out: Path, seconds: float) -> None:
         "timeline.png",
         "annotated.mp4",
         "windows.csv",
-        "fusion/evaluation/confusion_matrix.png",
+        f"fusion/{SCORES}/confusion_matrix.png",
     ):
         click.echo(f"wrote {out / name}")

@@ -11,7 +11,15 @@ from typing import Any
 import click
 
 import places
-from commands.describe_export import bundle_facts, card_of, export_facts, litert_facts, stamps
+from commands.describe_export import (
+    bundle_facts,
+    card_of,
+    export_facts,
+    litert_facts,
+    stamps,
+    told_parts,
+    told_scores,
+)
 from commands.options import Place
 from errors import UserError
 
@@ -115,7 +123,7 @@ def _video(folder: Any) -> str:
 
 def _run(path: Path) -> dict[str, Any]:
     from modeling.run_folder import BEST, read_run
-    from serving.model_card import evaluation_of
+    from serving.model_card import evaluations_of
 
     info = read_run(path)
     facts: dict[str, Any] = {
@@ -127,18 +135,18 @@ def _run(path: Path) -> dict[str, Any]:
         "data": info.data,
         "speakers trained on": len(info.train_seen.speakers) or "unknown",
         "notes": list(info.notes),
-        "scores on validation": info.scores,
+        **told_scores(info.scores),
         "temperature": info.calibration.temperature,
-        "parts": info.parts,
+        "parts": told_parts(info.parts),
         "seed": info.seed,
         "networks averaged": info.members,
         "versions": info.versions,
         "git revision": info.git_revision,
         "command": info.command,
     }
-    evaluation = evaluation_of(path)
-    if evaluation is not None:
-        facts["evaluation"] = evaluation
+    evaluations = evaluations_of(path)
+    if evaluations:
+        facts["evaluation"] = evaluations
     if info.finished:
         from modeling import checkpoints
         from modeling.inference import client_config
@@ -152,7 +160,7 @@ def _run(path: Path) -> dict[str, Any]:
         )
         if late is not None:
             facts["fusion"] = late.settings(info.streams)
-        facts[CARD] = card_of(path, client_config(info) | {"evaluation": evaluation})
+        facts[CARD] = card_of(path, client_config(info) | {"evaluation": evaluations})
     return facts
 
 

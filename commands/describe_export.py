@@ -71,9 +71,40 @@ def litert_facts(path: Path) -> dict[str, Any]:
         "path": str(path),
         "inputs": _told(own["inputs"]),
         **{key: value for key, value in own.items() if key != "inputs"},
-        **rest,
+        **_told_config(rest),
         "card": card_of(path, config),
     }
+
+
+def told_scores(scores: dict[str, Any]) -> dict[str, Any]:
+    """Scores of the epoch that was kept, those of training apart from those on validation."""
+    from serving.model_card import on_training, on_validation
+
+    if not scores:
+        return {}
+    return {
+        "epoch kept": scores.get("epoch"),
+        "scores on validation": on_validation(scores),
+        "scores on its own training part, during that epoch": on_training(scores),
+    }
+
+
+def told_parts(parts: dict[str, Any]) -> dict[str, Any]:
+    """The parts of a fusion, their scores told by `told_scores`."""
+    return {
+        stream: {
+            name: one
+            for key, value in part.items()
+            for name, one in (told_scores(value) if key == "scores" else {key: value}).items()
+        }
+        for stream, part in parts.items()
+    }
+
+
+def _told_config(config: dict[str, Any]) -> dict[str, Any]:
+    scores = told_scores(config.get("scores") or {})
+    rest = {key: value for key, value in config.items() if key != "scores"}
+    return rest | scores | {"parts": told_parts(config.get("parts") or {})}
 
 
 def card_of(path: Path, config: dict[str, Any], name: str = "", version: int | None = None) -> str:
@@ -134,14 +165,14 @@ def _model(config: dict[str, Any]) -> dict[str, Any]:
     """`config.json`, with signatures in short."""
     signatures = config.get("signatures")
     if signatures is None:
-        return {"inputs": UNKNOWN, **config}
+        return {"inputs": UNKNOWN, **_told_config(config)}
     return {
         **{side: _told(signatures[DEFAULT][side]) for side in SIDES},
         "signatures": {
             name: {side: ", ".join(signature[side]) for side in SIDES}
             for name, signature in signatures.items()
         },
-        **{key: value for key, value in config.items() if key != "signatures"},
+        **{key: value for key, value in _told_config(config).items() if key != "signatures"},
     }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from commands.options import OutPath
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED
 from preprocessing.sources.table import ASK, FREE
 
@@ -36,7 +37,7 @@ class ActorRange(click.ParamType):
 @click.argument("name", type=click.Choice([*FREE, *ASK]))
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=OutPath(path_type=Path, file_okay=False),
     required=True,
     help="Corpus folder to make or complete.",
 )

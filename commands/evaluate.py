@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from commands import paths
-from commands.options import Place
+from commands.options import OutPlace, Place
 from commands.train_parts import data_by_stream, one_table_each
 from preprocessing.data_folder import DataFolder
 
@@ -27,9 +27,17 @@ from preprocessing.data_folder import DataFolder
     default="test",
     show_default=True,
 )
-@click.option("--out", type=Place(), help="[default: RUN/evaluation]")
+@click.option(
+    "--out",
+    type=OutPlace(),
+    help="[default: RUN/evaluation/DATA-SPLIT, of a bundled model evaluations/NAME/DATA-SPLIT]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json instead of the table.")
-@click.option("--allow-leak", is_flag=True, help="Score although it was trained on; stamped.")
+@click.option(
+    "--allow-leak",
+    is_flag=True,
+    help="Score although the run was trained on it (as with --split train); stamped.",
+)
 def command(
     run: Path, data: tuple[Path, ...], split: str, out: Path | None, as_json: bool, allow_leak: bool
 ) -> None:
@@ -37,7 +45,8 @@ def command(
 
     Prints UAR (mean recall, with a 95 % interval resampled by speaker), WA (plain accuracy),
     macro-F1, ECE, each class, and what abstaining below a probability would give; writes
-    metrics.json, predictions.csv, risk_coverage.csv and three pictures.
+    metrics.json, predictions.csv, risk_coverage.csv and three pictures, into a folder for each data
+    and split.
     """
     from preprocessing.feature_table import is_feature_table
 
@@ -55,8 +64,9 @@ def command(
             folders = [paths.open_paired(one_table_each(by_stream, info.streams), own)]
     folders = folders or [paths.open_data(path, features) for path in chosen]
     from modeling.evaluation import evaluate, table
+    from modeling.score_store import home_of_scores, score_folder
 
-    out = out or run / "evaluation"
+    out = out or score_folder(home_of_scores(run), folders, split)
     result = evaluate(run, folders, split, out, allow_leak)
     click.echo(json.dumps(result, indent=1) if as_json else table(result))
     click.echo(f"written to {out}", err=True)

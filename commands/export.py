@@ -7,14 +7,14 @@ from pathlib import Path
 import click
 
 import quiet
-from commands.options import Place
+from commands.options import OutPath, OutPlace, Place
 
 
 @click.command("export")
 @click.option("--run", type=Place(), required=True, help="Run folder.")
 @click.option(
     "--out",
-    type=Place(),
+    type=OutPlace(),
     help="Folder that gets OUT/VERSION/; with --format litert NAME.tflite, or a folder for it.",
 )
 @click.option(
@@ -28,7 +28,7 @@ from commands.options import Place
 )
 @click.option(
     "--serving",
-    type=click.Path(path_type=Path),
+    type=OutPath(path_type=Path),
     metavar="DIR",
     help="In place of --out: a folder that TensorFlow Serving starts from, with its settings, a"
     " client and a model card; the SavedModel goes to DIR/models/NAME/VERSION/.",

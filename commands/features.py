@@ -8,7 +8,7 @@ import click
 
 import registry
 from commands import paths
-from commands.options import Place
+from commands.options import OutPlace, Place
 
 
 @click.command("features")
@@ -17,7 +17,7 @@ from commands.options import Place
     type=Place(),
     help=f"Data folder that `preprocess` wrote. [default: {paths.RECORDS}]",
 )
-@click.option("--out", type=Place(), help="Table: FILE.csv or FILE.parquet.")
+@click.option("--out", type=OutPlace(), help="Table: FILE.csv or FILE.parquet.")
 @click.option(
     "--features",
     "name",

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 import places
+from errors import UserError
 
 
 def reachable(text: str, is_listed: bool = False) -> Path:
@@ -39,6 +40,23 @@ class Place(click.ParamType):
         return value if isinstance(value, Path) else reachable(value, self._is_listed)
 
 
+class OutPlace(Place):
+    """A place to write to: not within the models that come with the program."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = super().convert(value, param, ctx)
+        require_unbundled(path)
+        return path
+
+
+def require_unbundled(path: Path) -> None:
+    """Raises UserError where `path` lies within the models that come with the program."""
+    if places.is_bundled(path):
+        raise UserError(
+            f"{path}: lies in the folder of the bundled models, which are read-only; name another"
+        )
+
+
 class FiniteRange(click.FloatRange):
     """A number within bounds; click lets `nan` through, and `inf` where no upper bound is."""
 
@@ -49,7 +67,16 @@ class FiniteRange(click.FloatRange):
         return number
 
 
-class NewFile(click.Path):
+class OutPath(click.Path):
+    """A local file or folder to be written: not within the models that come with the program."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path: Any = super().convert(value, param, ctx)
+        require_unbundled(Path(path))
+        return path
+
+
+class NewFile(OutPath):
     """A file to be written, of one of some endings.
 
     Args:

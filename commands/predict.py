@@ -17,7 +17,7 @@ import registry
 import storage
 from commands.default_model import default_model
 from commands.engine_options import limit_options
-from commands.options import FiniteRange, NewFile, Place, require_apart
+from commands.options import FiniteRange, NewFile, OutPath, Place, require_apart
 from commands.prediction_report import plot as draw
 from commands.prediction_report import say
 from commands.questions import TEXT_SUFFIX, Question, files_of, questions_about
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 @click.option(
     "--csv",
     "csv_path",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OutPath(path_type=Path, dir_okay=False),
     help="Write one row a window.",
 )
 @click.option(

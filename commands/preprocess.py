@@ -13,7 +13,7 @@ import registry
 import storage
 from commands import paths
 from commands.engine_options import engine_of, engine_options, limit_options
-from commands.options import FiniteRange, Place
+from commands.options import FiniteRange, OutPlace, Place
 from commands.preprocess_report import MAX_SHOWN, report, report_rejected, report_without_row
 from commands.steps import STEPS, Steps
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED
@@ -30,7 +30,7 @@ TRANSCRIPTS_FAILED = "transcripts_failed.csv"
 @click.option("--source", type=Place(is_listed=True), help="Folder, archive or table.")
 @click.option(
     "--out",
-    type=Place(),
+    type=OutPlace(),
     default=paths.RECORDS,
     show_default=True,
     help="Data folder to write or complete.",

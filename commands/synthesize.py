@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from commands import paths
+from commands.options import OutPath
 
 
 @click.command("synthesize")
-@click.argument("out", type=click.Path(path_type=Path))
+@click.argument("out", type=OutPath(path_type=Path))
 @click.option(
     "--speakers", type=int, default=8, show_default=True, help="Invented people, 1 to 99."
 )

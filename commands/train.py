@@ -11,7 +11,7 @@ import quiet
 import registry
 import storage
 from commands import paths
-from commands.options import Place
+from commands.options import OutPlace, Place
 from commands.train_parts import (
     PartOptions,
     data_by_stream,
@@ -36,7 +36,7 @@ from preprocessing.data_folder import DataFolder
     help="Data folder; several are joined. With STREAM= it is for that part of a fusion only."
     f" [default: {paths.RECORDS}]",
 )
-@click.option("--out", type=Place(), help="Run folder. [default: runs/STREAM]")
+@click.option("--out", type=OutPlace(), help="Run folder. [default: runs/STREAM]")
 @click.option("--recipe", "recipe_name", type=click.Choice(registry.names("recipes")))
 @click.option(
     "--labels",

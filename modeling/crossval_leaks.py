@@ -303,7 +303,7 @@ def train_by_speaker(crossval: Crossval, fold: Fold, seed: int) -> None:
     options = options_of(crossval, fold, seed)
     data = training_data(folders, recipe.labels, (recipe.stream,), allow_leak=True)
     set_up(seed)
-    spec = InputSpec.of(folders[0], recipe.stream)
+    spec = InputSpec.of(data.parts["train"].holder(recipe.stream), recipe.stream)
     front_end = fitted_front_end(recipe, ())
     built = build_stream_model(recipe, len(data.labels.labels), spec, front_end=front_end)
     info = new_run_info(recipe, data, options, (recipe.stream,), dataclasses.asdict(spec))

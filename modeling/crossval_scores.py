@@ -45,7 +45,8 @@ def pooled_scores(rows: Sequence[dict[str, str]], labels: Sequence[str]) -> dict
       labels: classes in the order of the outputs.
     Returns:
       `per_seed`: a list of `SCORES`, `uar_ci95` and `seed`; `mean` and `deviation` of `SCORES`
-      over seeds (sample deviation, None for one seed); `uar_ci95`: of the mean, by speaker;
+      over seeds (sample deviation, None for one seed); `uar_ci95`: of the mean, by speaker, and by
+      clip where the speaker is unknown; `num_speakers`: that are known, None without any;
       `per_class`, `per_speaker`, `per_sex`, `per_intensity`; `confusion_matrix` (classes, classes)
       clips of all seeds, rows the truth; `reliability`: see `metrics.reliability`.
     """
@@ -53,6 +54,7 @@ def pooled_scores(rows: Sequence[dict[str, str]], labels: Sequence[str]) -> dict
     guesses = probabilities.argmax(axis=1)
     seeds = np.array([int(row["seed"]) for row in rows])
     speakers = np.array([row["speaker"] for row in rows])
+    clusters = metrics.clusters(speakers.tolist(), [row["id"] for row in rows])
     per_seed = []
     for seed in np.unique(seeds):
         own = seeds == seed
@@ -66,12 +68,12 @@ def pooled_scores(rows: Sequence[dict[str, str]], labels: Sequence[str]) -> dict
 
     return {
         "num_clips": len(rows) // len(per_seed),
-        "num_speakers": len(set(speakers)),
+        "num_speakers": len({*speakers} - {""}) or None,
         "num_seeds": len(per_seed),
         "per_seed": per_seed,
         "mean": {key: float(found.mean()) for key, found in values.items()},
         "deviation": {key: _deviation(found) for key, found in values.items()},
-        "uar_ci95": metrics.uar_interval(truth, guesses, speakers.tolist()),
+        "uar_ci95": metrics.uar_interval(truth, guesses, clusters),
         "per_class": _per_class(truth, guesses, seeds, labels),
         "per_speaker": by("speaker"),
         "per_sex": by("sex"),
@@ -105,7 +107,8 @@ def uar_difference(
         truth, probabilities = _arrays(one, labels)
         guesses = probabilities.argmax(axis=1)
         means.append(metrics.accuracies(truth, guesses)["uar"])
-        drawn.append(metrics.resampled_uars(truth, guesses, [row["speaker"] for row in one]))
+        clusters = metrics.clusters([row["speaker"] for row in one], [row["id"] for row in one])
+        drawn.append(metrics.resampled_uars(truth, guesses, clusters))
     difference = float(means[0] - means[1])
     if drawn[0] is None or drawn[1] is None:
         return difference, None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from modeling.inference import inference_model, load_run
 from modeling.inputs import Batches, nothing
 from modeling.part import Part, choose
 from modeling.run_folder import RunInfo
+from modeling.score_store import METRICS, MODEL, data_name, identity, model_digest
 from modeling.stream_arrays import is_of_tables, table_batches
 from modeling.stream_model import NETWORK
 from modeling.table_outputs import are_paired, front_end_of, outputs_from_tables
@@ -28,7 +29,6 @@ from preprocessing.data_folder import ClipRow, DataFolder
 from preprocessing.leaks import crossings, require_disjoint
 from preprocessing.splits import NOT_DISJOINT
 
-METRICS = "metrics.json"
 PREDICTIONS = "predictions.csv"
 RISK_COVERAGE = "risk_coverage"
 READ_BATCH = 8
@@ -56,19 +56,26 @@ def evaluate(
     storage.remove_leftovers(out)
     model, info = load_run(run)
     streams = (only,) if only else info.streams
-    for folder in folders:
-        require_fitting(info, folder, streams)
     labels = run_folder.label_set_of(info)
     part = choose(folders, split, labels, streams)
+    require_fitting(info, part, streams)
     if not len(part):
         raise UserError(
             f"no {split} record with a label of {info.label_set} and a stream of"
             f" {', '.join(info.streams)}; check --split and `describe` the data"
         )
-    leaked = _check_leaks(info, part, split, allow_leak) or info.leak_allowed
+    leaks = _leaks(info, part, split)
+    learnt = "trained on" if split == "validation" else "trained and chosen on"
+    leaked = require_disjoint(leaks, f"what the run was {learnt}, and {split} here", allow_leak)
     probabilities, truth = _predict(model, part, info, only)
     rows = part.all_rows
-    scores = metrics.report(truth, probabilities, info.labels, [row.speaker for row in rows])
+    scores = metrics.report(
+        truth,
+        probabilities,
+        info.labels,
+        [row.speaker for row in rows],
+        [row.cluster for row in rows],
+    )
     confidence, correct = risk_coverage.confidence_of(truth, probabilities)
     curve = risk_coverage.curve(confidence, correct)
     result = {
@@ -76,17 +83,20 @@ def evaluate(
         "per_corpus": _per_corpus(truth, probabilities, rows, scores),
         RISK_COVERAGE: risk_coverage.report(curve),
         "split": split,
-        "leak_allowed": leaked,
+        "leak_allowed": leaked or info.leak_allowed,
+        "leaks": leaks,
+        "chosen_on": bool(crossings(info.validation_seen, rows)),
         "synthetic": info.synthetic or any(folder.synthetic for folder in folders),
         "notes": sorted({*info.notes, *(n for f in folders for n in f.splits.notes)}),
         "run": str(run),
+        MODEL: model_digest(run),
         "streams": list(streams),
-        "data": [str(folder.path) for folder in folders],
+        **identity(folders),
         "left_out": _left_out(folders, split, part),
     }
     storage.write_json(out / METRICS, result)
     _write_predictions(out, part, probabilities, truth, info)
-    title = f"{info.recipe.name}, {split}" + _stamp(result)
+    title = f"{info.recipe.name}, {split} of {_named(result)}" + _stamp(result)
     plots.confusion(scores["confusion_matrix"], info.labels, out / "confusion_matrix.png", title)
     bins = metrics.reliability(truth, probabilities)
     plots.reliability(bins, scores["ece"], out / "reliability.png", title)
@@ -94,14 +104,22 @@ def evaluate(
     return result
 
 
-def require_fitting(info: RunInfo, folder: DataFolder, streams: Sequence[str]) -> None:
+def require_fitting(info: RunInfo, part: Part, streams: Sequence[str]) -> None:
     """Stops when records were made otherwise than the model's own.
+
+    Only streams that the chosen records of a folder hold are compared: where nobody has a face,
+    the size of faces says nothing.
 
     Args:
       streams: those that are read.
     Raises:
       UserError: another sampling rate, crop size or colour.
     """
+    for folder, rows in zip(part.folders, part.rows, strict=True):
+        _require_fitting(info, folder, {s for row in rows for s in row.streams} & {*streams})
+
+
+def _require_fitting(info: RunInfo, folder: DataFolder, streams: Set[str]) -> None:
     wanted, there = info.preparation, folder.settings["preparation"]
     if "audio" in streams and wanted["sample_rate_hz"] != there["sample_rate_hz"]:
         raise UserError(
@@ -124,16 +142,15 @@ def require_fitting(info: RunInfo, folder: DataFolder, streams: Sequence[str]) -
                 )
 
 
-def _check_leaks(info: RunInfo, part: Part, split: str, allow_leak: bool) -> bool:
-    if split == "train":
-        return False
-    rows = part.all_rows
-    learnt, sides = info.seen, f"what the run was trained and chosen on, and {split} here"
-    compare_speakers = True
+def _leaks(info: RunInfo, part: Part, split: str) -> list[str]:
+    """What of the part the run has learnt from, also where the part is the one it was trained on.
+
+    What epoch and temperature were chosen on may be scored as validation, and is told of then.
+    """
+    learnt, compare_speakers = info.seen, True
     if split == "validation":
-        learnt, sides = info.train_seen, "what the run was trained on, and validation here"
-        compare_speakers = NOT_DISJOINT not in info.notes
-    return require_disjoint(crossings(learnt, rows, compare_speakers), sides, allow_leak)
+        learnt, compare_speakers = info.train_seen, NOT_DISJOINT not in info.notes
+    return crossings(learnt, part.all_rows, compare_speakers)
 
 
 def _predict(
@@ -149,7 +166,8 @@ def _predict(
         batches = table_batches(part, labels, info.recipe, front_end)
         model = model.get_layer(NETWORK)
     else:
-        batches = Batches(part, labels, (only,) if only else info.streams, READ_BATCH)
+        read = part.held((only,) if only else info.streams)
+        batches = Batches(part, labels, read, READ_BATCH)
     model = inference_model(model, info)
     forward = tf.function(
         lambda inputs: model(inputs, training=False)["probabilities"], reduce_retracing=True
@@ -227,6 +245,10 @@ def write_risk_coverage(out: Path, curve: risk_coverage.Curve, title: str) -> di
     return risk_coverage.report(curve)
 
 
+def _named(result: dict[str, Any]) -> str:
+    return " + ".join(dict.fromkeys(map(data_name, result["data"])))
+
+
 def _stamp(result: dict[str, Any]) -> str:
     stamp = " (SYNTHETIC data)" if result["synthetic"] else ""
     return stamp + (" (LEAK ALLOWED)" if result["leak_allowed"] else "")
@@ -242,20 +264,24 @@ def _per_corpus(
         told = whole
         if len(own) < len(rows):
             speakers = [rows[place].speaker for place in own]
-            told = metrics.report(truth[own], probabilities[own], whole["labels"], speakers)
+            clusters = [rows[place].cluster for place in own]
+            told = metrics.report(
+                truth[own], probabilities[own], whole["labels"], speakers, clusters
+            )
         found[corpus] = {key: told[key] for key in metrics.TOTALS}
     return found
 
 
 def table(result: dict[str, Any]) -> str:
     """The scores as lines for a person."""
-    interval = result["uar_ci95"]
-    how = "speakers" if result["num_speakers"] else "clips"
-    told = f"  95 % [{interval[0]:.3f}, {interval[1]:.3f}] over {how}" if interval else ""
+    interval, note = result["uar_ci95"], result["uar_ci95_note"]
+    told = f"95 % [{interval[0]:.3f}, {interval[1]:.3f}] {note}" if interval else note
     speakers = result["num_speakers"] if result["num_speakers"] is not None else "unknown"
+    if result["num_speakers"] and (unknown := result["num_clips_of_unknown_speakers"]):
+        speakers = f"{speakers}, unknown of {unknown} clips"
     lines = [
         f"{result['run']} on {', '.join(result['data'])}, {result['split']}" + _stamp(result),
-        f"  UAR       {result['uar']:.3f}{told}",
+        f"  UAR       {result['uar']:.3f}  {told}",
         f"  WA        {result['wa']:.3f}",
         f"  macro-F1  {result['macro_f1']:.3f}, weighted {result['weighted_f1']:.3f}",
         f"  ECE       {result['ece']:.3f}",
@@ -276,5 +302,9 @@ def table(result: dict[str, Any]) -> str:
     lines += risk_coverage.lines(result[RISK_COVERAGE])
     for label, count in sorted(result["left_out"].items()):
         lines.append(f"  left out: {count} of {label} (not in the label set, or no such stream)")
+    if leaks := result["leaks"]:
+        lines.append(f"  note: LEAK ALLOWED: the run was trained or chosen on {'; '.join(leaks)}")
+    elif result["chosen_on"]:
+        lines.append("  note: epoch or temperature of the run were chosen on people or clips here")
     lines += [f"  note: {note}" for note in result["notes"]]
     return "\n".join(lines)

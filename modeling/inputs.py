@@ -12,7 +12,7 @@ import tensorflow as tf
 import places
 from data_augmentation.chain import Chain, keyed_rng, parse_transforms
 from errors import UserError
-from modeling.part import Part
+from modeling.part import Part, holds
 from modeling.untuned import untuned
 from preprocessing.data_folder import ClipRow, DataFolder
 from preprocessing.labels import LabelSet
@@ -66,10 +66,12 @@ class Batches:
         }
         self._mixers = [t for t in parsed if t.stream == "batch"]
         if "video" in streams:
-            _require_one_kind(part.folders, bool(self._chains["video"].transforms), transforms)
+            pairs = zip(part.folders, part.rows, strict=True)
+            holding = [folder for folder, rows in pairs if holds(rows, "video")]
+            _require_one_kind(holding, bool(self._chains["video"].transforms), transforms)
         faces = sum(row.num_faces for row in part.all_rows)
         self.num_examples = faces if self._frames else len(part)
-        self._rates = {folder.sample_rate_hz for folder in part.folders}
+        self._rate_hz = part.holder("audio").sample_rate_hz
         self._source = _source(part, labels, self._streams, cache_path)
         if self._frames:
             self._source = self._source.flat_map(_single_faces)
@@ -114,7 +116,7 @@ class Batches:
     # === Single examples ===
 
     def _transformed(self, epoch: int) -> Any:
-        rate = min(self._rates)
+        rate = self._rate_hz
 
         def apply(stream: str, signal: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
             chain = self._chains[stream]
@@ -202,7 +204,8 @@ def _source(
     start = 0
     for number, (folder, rows) in enumerate(zip(part.folders, part.rows, strict=True)):
         if rows:
-            parts.append(_folder_source(folder, rows, labels, streams, number, start))
+            faces = folder if holds(rows, "video") else part.holder("video")
+            parts.append(_folder_source(folder, rows, labels, streams, number, start, faces))
         start += len(rows)
     if not parts:
         raise UserError("no record to read; check --labels, --split and the streams of the data")
@@ -221,7 +224,14 @@ def _folder_source(
     streams: tuple[str, ...],
     number: int,
     start: int,
+    faces: DataFolder,
 ) -> tf.data.Dataset:
+    """The records of one folder.
+
+    Args:
+      faces: the folder whose faces tell the shape of a frame; another one where these rows have
+        none, whose own shape was never chosen.
+    """
     ids = [row.id for row in rows]
     index = _table(ids, list(range(start, start + len(ids))))
     classes = _table(ids, [labels.index(row.label) for row in rows])
@@ -229,14 +239,20 @@ def _folder_source(
     if missing := [path for path in paths if not path.is_file()]:
         raise damaged_shard(missing[0])
     data = _serialized(paths)
-    units = folder.action_units
-    frame_shape = folder.crop_format.shape if units is None else (len(units.names),)
+    is_of_units, units = folder.action_units is not None, faces.action_units
+    frame_shape = faces.crop_format.shape if units is None else (len(units.names),)
+    frame_kind = tf.uint8 if units is None else tf.float32
 
     def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-        record = parse_example(serialized, units is not None)
+        record = parse_example(serialized, is_of_units)
         wanted = {stream: record[stream] for stream in streams}
-        if "video" in streams:
+        if "video" in streams and faces is folder:
             wanted |= _with_a_frame(record["video"], record["video_mask"], frame_shape)
+        elif "video" in streams:
+            wanted |= {
+                "video": tf.zeros((1, *frame_shape), frame_kind),
+                "video_mask": tf.zeros(1, tf.bool),
+            }
         key = tf.strings.join([str(number), record["id"]], "/")
         found = {"index": index.lookup(record["id"]), "class": classes.lookup(record["id"])}
         schema_is_ours = tf.debugging.Assert(record["schema"] == SCHEMA, [record["schema"]])
@@ -270,6 +286,8 @@ def _with_a_frame(
 
 
 def _require_one_kind(folders: Sequence[DataFolder], has_transforms: bool, transforms: str) -> None:
+    if not folders:
+        return
     first = folders[0]
     for folder in folders:
         if folder.action_units != first.action_units:

@@ -14,7 +14,10 @@ MIN_SPEAKERS = 3
 
 
 # Of a report, what is one number or interval.
-TOTALS = ("uar", "uar_ci95", "wa", "macro_f1", "weighted_f1", "ece", "num_clips", "num_speakers")
+TOTALS = (
+    *("uar", "uar_ci95", "uar_ci95_note", "wa", "macro_f1", "weighted_f1", "ece"),
+    *("num_clips", "num_speakers", "num_clips_of_unknown_speakers"),
+)
 
 
 def accuracies(truth: np.ndarray, guesses: np.ndarray) -> dict[str, float]:
@@ -64,10 +67,10 @@ def _bins(confidence: np.ndarray) -> list[np.ndarray]:
 def uar_interval(
     truth: np.ndarray, guesses: np.ndarray, speakers: Sequence[str], seed: int = 0
 ) -> list[float] | None:
-    """95 % interval of UAR by resampling whole speakers; single clips where none is known.
+    """95 % interval of UAR by resampling whole clusters, see `clusters`.
 
     Returns:
-      [low, high], or None under three speakers, of which an interval would say nothing.
+      [low, high], or None under three clusters, of which an interval would say nothing.
     """
     uars = resampled_uars(truth, guesses, speakers, seed)
     return None if uars is None else [float(value) for value in np.percentile(uars, [2.5, 97.5])]
@@ -76,16 +79,19 @@ def uar_interval(
 def resampled_uars(
     truth: np.ndarray, guesses: np.ndarray, speakers: Sequence[str], seed: int = 0
 ) -> np.ndarray | None:
-    """(2000,) UARs of whole speakers drawn again; of single clips where no speaker is known.
+    """(2000,) UARs of whole clusters drawn again, see `clusters`.
 
-    With the same speakers and seed the same speakers are drawn, whatever the guesses: two models
+    With the same speakers and seed the same clusters are drawn, whatever the guesses: two models
     can be compared draw by draw.
 
+    Args:
+      truth, guesses: (clips,) int.
+      speakers: (clips,) speaker of each clip, or its cluster; "" where unknown: the clip stands for
+        itself.
     Returns:
-      None under three speakers.
+      None under three clusters.
     """
-    known = any(speakers)
-    groups = np.array(speakers) if known else np.arange(len(truth)).astype(str)
+    groups = np.array(clusters(speakers))
     names = np.unique(groups)
     if len(names) < MIN_SPEAKERS:
         return None
@@ -97,6 +103,46 @@ def resampled_uars(
         present = clips > 0
         uars.append(np.mean(hits[present] / clips[present]))
     return np.array(uars)
+
+
+def clusters(speakers: Sequence[str], recordings: Sequence[str] = ()) -> list[str]:
+    """What is resampled as a whole: all clips of a speaker, each recording of unknown speakers.
+
+    Unknown speakers are not one person: each of their recordings is a cluster of its own.
+
+    Args:
+      speakers: (clips,) "" where unknown.
+      recordings: (clips,) what clips of one recording share; empty: each clip stands for itself.
+    """
+    own = recordings or [str(index) for index in range(len(speakers))]
+    return [
+        speaker or f"recording {recording}"
+        for speaker, recording in zip(speakers, own, strict=True)
+    ]
+
+
+def interval_note(speakers: Sequence[str], recordings: Sequence[str] = ()) -> str:
+    """How the interval was drawn ("over speakers"), or why there is none.
+
+    Args:
+      speakers, recordings: see `clusters`.
+    """
+    named = clusters(speakers, recordings)
+    known = {speaker for speaker in speakers if speaker}
+    unknown = [name for name, speaker in zip(named, speakers, strict=True) if not speaker]
+    num_unknown = len({*unknown})
+    unit = "clip" if num_unknown == len(unknown) else "recording"
+    if len(known) + num_unknown < MIN_SPEAKERS:
+        counts = [_counted(len(known), "speaker")] if known else []
+        counts += [f"{_counted(num_unknown, unit)} of unknown speakers"] if unknown else []
+        return f"no interval: {' and '.join(counts)}, at least {MIN_SPEAKERS} are needed"
+    if not known:
+        return f"over {unit}s"
+    return f"over speakers, and {unit}s of unknown speakers" if unknown else "over speakers"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _recall_counts(
@@ -118,6 +164,7 @@ def report(
     probabilities: np.ndarray,
     labels: Sequence[str],
     speakers: Sequence[str],
+    recordings: Sequence[str] = (),
 ) -> dict[str, Any]:
     """All scores of `metrics.json` that follow from predictions.
 
@@ -126,6 +173,7 @@ def report(
       probabilities: (clips, classes) float.
       labels: classes in the order of the outputs.
       speakers: of each clip, "" where unknown.
+      recordings: see `clusters`.
     """
     guesses = probabilities.argmax(axis=1)
     every = range(len(labels))
@@ -140,9 +188,11 @@ def report(
         "macro_f1": float(np.mean(f1[present])),
         "weighted_f1": float(np.average(f1, weights=support)),
         "ece": expected_calibration_error(truth, probabilities),
-        "uar_ci95": uar_interval(truth, guesses, speakers),
+        "uar_ci95": uar_interval(truth, guesses, clusters(speakers, recordings)),
+        "uar_ci95_note": interval_note(speakers, recordings),
         "num_clips": len(truth),
         "num_speakers": len({speaker for speaker in speakers if speaker}) or None,
+        "num_clips_of_unknown_speakers": sum(not speaker for speaker in speakers),
         "per_class": {
             label: {
                 "recall": float(recall[i]) if present[i] else None,

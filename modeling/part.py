@@ -28,10 +28,22 @@ class Part:
     def all_rows(self) -> list[ClipRow]:
         return [row for rows in self.rows for row in rows]
 
+    def holder(self, stream: str) -> DataFolder:
+        """The first folder of which a chosen record holds the stream; the first where none does.
+
+        How a folder without any face was prepared for faces says nothing.
+        """
+        pairs = zip(self.folders, self.rows, strict=True)
+        return next((f for f, rows in pairs if holds(rows, stream)), self.folders[0])
+
+    def held(self, streams: Sequence[str]) -> tuple[str, ...]:
+        """Those of the streams that any chosen record has."""
+        return tuple(s for s in streams if any(holds(rows, s) for rows in self.rows))
+
     @property
     def speakers(self) -> np.ndarray:
         """(records,) str: speaker of each, in the order of the rows; unknown, its recording."""
-        return np.array([row.speaker or row.recording or row.id for row in self.all_rows])
+        return np.array([row.cluster for row in self.all_rows])
 
     def __len__(self) -> int:
         return sum(map(len, self.rows))
@@ -50,6 +62,11 @@ class Part:
                 }
                 if held != {row.id: row.num_faces for row in wanted.values()}:
                     raise damaged_shard(path)
+
+
+def holds(rows: Sequence[ClipRow], stream: str) -> bool:
+    """Whether any of the records has the stream."""
+    return any(stream in row.streams for row in rows)
 
 
 def choose(

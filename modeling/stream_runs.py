@@ -95,6 +95,7 @@ def with_parts(info: RunInfo, infos: dict[str, RunInfo], leaked: bool) -> RunInf
         parts={
             s: dataclasses.asdict(o.calibration)
             | {"recipe": o.recipe.name, "features": o.recipe.features, "scores": o.scores}
+            | {"corpora": list(dict.fromkeys(data["corpus"] for data in o.data))}
             | ({"members": o.members} if o.members else {})
             | ({"speeds": o.recipe.speeds} if o.recipe.speeds else {})
             for s, o in infos.items()

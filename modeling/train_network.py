@@ -116,7 +116,7 @@ def prepared(
         options.allow_fixed_sentences,
     )
     set_up(options.seed)
-    spec = InputSpec.of(data.folders[0], recipe.stream)
+    spec = InputSpec.of(data.parts["train"].holder(recipe.stream), recipe.stream)
     front_end = _front_end(recipe, data, options)
     built = build_stream_model(recipe, len(data.labels.labels), spec, front_end=front_end)
     info = new_run_info(recipe, data, options, (recipe.stream,), dataclasses.asdict(spec))

@@ -89,7 +89,7 @@ def new_run_info(
         labels=data.labels.labels,
         seed=options.seed,
         input=spec,
-        preparation=data.folders[0].settings["preparation"],
+        preparation=data.preparation,
         data=run_folder.describe_data(data.folders),
         train_seen=seen["train"],
         validation_seen=seen["validation"],

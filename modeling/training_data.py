@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 import progress
 import registry
 from errors import UserError
-from modeling.part import Part, choose, class_indices
+from modeling.part import Part, choose, class_indices, holds
 from modeling.recipes import Recipe
 from preprocessing.clip import SPLITS
 from preprocessing.data_folder import DataFolder
@@ -41,6 +43,13 @@ class TrainingData:
     @property
     def synthetic(self) -> bool:
         return any(folder.synthetic for folder in self.folders)
+
+    @property
+    def preparation(self) -> dict[str, Any]:
+        """How the records were made: of each stream as the first folder tells that holds it."""
+        sound, faces = (self.parts["train"].holder(s) for s in ("audio", "video"))
+        made: dict[str, Any] = dict(faces.settings["preparation"])
+        return made | {"sample_rate_hz": sound.settings["preparation"]["sample_rate_hz"]}
 
     def seen(self, split: str) -> Seen:
         return Seen.of(self.parts[split].all_rows)
@@ -99,10 +108,11 @@ def training_data(
 
 
 def _require_alike(folders: Sequence[DataFolder], streams: Sequence[str]) -> None:
-    first = folders[0]
+    """Folders that hold a stream must be prepared alike for it; the others are not asked."""
     needed = {"audio": "sample_rate_hz", "video": "face"}
-    for folder in folders[1:]:
-        for key in (needed[stream] for stream in streams if stream in needed):
+    for stream, key in needed.items():
+        holding = [f for f in folders if stream in streams and holds(f.part("all"), stream)]
+        for first, folder in itertools.product(holding[:1], holding[1:]):
             a, b = (f.settings["preparation"][key] for f in (first, folder))
             if a != b:
                 raise UserError(

@@ -74,6 +74,12 @@ class ClipRow:
         return tuple(stream for stream, amount in has.items() if amount)
 
     @property
+    def cluster(self) -> str:
+        """Records of one cluster are not independent: those of a speaker; of an unknown speaker,
+        those of a recording."""
+        return self.speaker or f"recording {self.recording or self.id}"
+
+    @property
     def text_hash(self) -> str:
         """Name of a text that is a piece of content of its own, such as a post; "" for speech."""
         return self.attributes.get(TEXT_HASH, "")

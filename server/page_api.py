@@ -76,16 +76,13 @@ def about_of(
     version: int,
     limits: Limits,
     needs_token: bool,
-    evaluation: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What the page tells of a model, ready for JSON.
 
     Args:
       config: `assets/config.json` of the version.
       needs_token: whether `/v1/analyze` asks for a bearer token.
-      evaluation: of its run; when None what `config` holds of it.
     """
-    evaluation = evaluation or config.get("evaluation")
     return {
         "name": name,
         "version": version,
@@ -94,10 +91,8 @@ def about_of(
         "text_input": config.get("text_input"),
         "recipe": config["recipe"]["name"],
         "synthetic": bool(config["synthetic"]),
-        "leak_allowed": bool(
-            config["leak_allowed"] or (evaluation and evaluation.get("leak_allowed"))
-        ),
-        "card_markdown": model_card(config, evaluation, name, version),
+        "leak_allowed": bool(config["leak_allowed"]),
+        "card_markdown": model_card(config, None, name, version),
         "law": LAW,
         "meaning": list(LIMITS),
         "limits": {

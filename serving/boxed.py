@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import places
 import storage
 from errors import UserError
+from serving.model_card import listed
 
 if TYPE_CHECKING:
     import keras
 
     from modeling.run_folder import RunInfo
 
-HOME = Path(__file__).resolve().parent.parent / "pretrained"
+HOME = places.BUNDLED
 EMOTION = "emotion"
 WORDS = "words"
 # Which of them knows a stream.
@@ -80,9 +82,12 @@ def told(path: Path) -> str:
         parts = [(streams, info)]
     kind = "validation"
     uars = {name: part["scores"].get("val_uar") for name, part in parts}
-    tested = {name: part.get("evaluation") or {} for name, part in parts}
-    if all(one.get("split") == "test" for one in tested.values()):
-        kind, uars = "test", {name: one["uar"] for name, one in tested.items()}
+    tested = {
+        name: [one for one in listed(part.get("evaluation")) if one["split"] == "test"]
+        for name, part in parts
+    }
+    if all(tested.values()):
+        kind, uars = "test", {name: found[0]["uar"] for name, found in tested.items()}
     found = [f"{name} {uar:.2f}" for name, uar in uars.items() if uar is not None]
     said = f"{streams}, {kind} UAR {', '.join(found) or 'unknown'}"
     return f"{said}; {NON_COMMERCIAL}" if is_non_commercial(info["data"]) else said

@@ -21,7 +21,7 @@ from modeling.run_folder import RunInfo
 from modeling.token_model import TOKEN_IDS, token_model, vocabulary_of
 from preprocessing.records import from_pcm, to_pcm
 from serving.export_folder import CONFIG_ASSET, number_of, read_config
-from serving.model_card import evaluation_of, write_card
+from serving.model_card import evaluations_of, write_card
 from serving.safe_graph import require_safe
 from serving.signatures import (
     ANY,
@@ -91,7 +91,7 @@ def export_config(run: Path, info: RunInfo) -> dict[str, Any]:
     return client_config(info) | {
         "run": str(run),
         "pretrained": info.recipe.pretrained,
-        "evaluation": evaluation_of(run),
+        "evaluation": evaluations_of(run),
     }
 
 

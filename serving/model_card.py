@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ CARD = "MODEL_CARD.md"
 CARD_OF_VERSION = Path("assets.extra") / CARD
 # What a card tells of `metrics.json`.
 TOLD_SCORES = (
-    *("split", "uar", "uar_ci95", "wa", "macro_f1", "ece", "num_clips", "num_speakers"),
-    *("leak_allowed", "per_corpus"),
+    *("data", "split", "uar", "uar_ci95", "uar_ci95_note", "wa", "macro_f1", "ece", "num_clips"),
+    *("num_speakers", "leak_allowed", "chosen_on", "per_corpus"),
 )
+# Scores that a card tells: of one evaluation, or of several.
+Evaluations = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 
 LAW = (
     "Article 5(1)(f) of the EU AI Act (Regulation (EU) 2024/1689) forbids AI systems that infer the"
@@ -39,7 +41,7 @@ LIMITS = (
 
 def model_card(
     config: dict[str, Any],
-    evaluation: dict[str, Any] | None = None,
+    evaluations: Evaluations = None,
     name: str = "",
     version: int | None = None,
 ) -> str:
@@ -47,28 +49,41 @@ def model_card(
 
     Args:
       config: `assets/config.json` of an export, or `client_config` of a run.
-      evaluation: `evaluation_of` a run; when None what `config` holds of it.
+      evaluations: `evaluations_of` a run; when None what `config` holds of them.
       name: of the model where it is served.
       version: of the export.
     """
     title = name or "Model card"
     if version is not None:
         title += f" {version}" if name else f", version {version}"
-    evaluation = evaluation or config.get("evaluation")
-    return "\n".join([f"# {title}", "", *_lines(config, evaluation), ""])
+    found = listed(evaluations or config.get("evaluation"))
+    return "\n".join([f"# {title}", "", *_lines(config, found), ""])
 
 
-def evaluation_of(run: Path) -> dict[str, Any] | None:
-    """What `evaluate` found of a run, as far as a card tells it; None before it was evaluated.
+def evaluations_of(run: Path) -> list[dict[str, Any]]:
+    """What `evaluate` found of a run on each data and split, as far as a card tells it.
 
     Raises:
-      UserError: its file is damaged.
+      UserError: a file is damaged.
     """
-    file = run / "evaluation" / "metrics.json"
-    if not file.is_file():
-        return None
-    scores = storage.read_json(file)
-    return {key: scores.get(key) for key in TOLD_SCORES}
+    from modeling.score_store import scores_of
+
+    return [as_told(scores) for scores in scores_of(run).values()]
+
+
+def as_told(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Of `metrics.json` what a card tells; of data their names, not where they lie."""
+    from modeling.score_store import data_name
+
+    told = {key: scores.get(key) for key in TOLD_SCORES}
+    return told | {"data": [data_name(path) for path in scores.get("data") or ()]}
+
+
+def listed(evaluations: Evaluations) -> list[Mapping[str, Any]]:
+    """Evaluations as a list; an older program told of one at most."""
+    if isinstance(evaluations, Mapping):
+        return [evaluations]
+    return list(evaluations or ())
 
 
 def write_card(
@@ -79,8 +94,8 @@ def write_card(
     storage.write_text(saved / CARD_OF_VERSION, model_card(config, name=name, version=version))
 
 
-def _lines(config: dict[str, Any], evaluation: dict[str, Any] | None) -> Iterator[str]:
-    yield from _stamps(config, evaluation)
+def _lines(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield from _stamps(config, evaluations)
     recipe = config["recipe"]
     yield f"- streams: {', '.join(config['streams'])}"
     yield f"- recipe: {recipe['name']} ({recipe['source']})"
@@ -107,20 +122,23 @@ def _lines(config: dict[str, Any], evaluation: dict[str, Any] | None) -> Iterato
         told = f", {count} networks averaged" if count > 1 else ""
         told += f", asked at the speeds {part['speeds']}" if part.get("speeds") else ""
         yield f"\nThe {stream} part was trained in a run of its own, recipe {part['recipe']}{told}."
-    yield from ("", "## Scores", "", *_scores(config, evaluation))
+    yield from ("", "## Scores", "", *_scores(config, evaluations))
     if config["notes"]:
         yield from ("", "## Notes of the training", "")
         yield from (f"- {note}" for note in config["notes"])
     yield from ("", "## Licence", "", *_licence(config))
 
 
-def _stamps(config: dict[str, Any], evaluation: dict[str, Any] | None) -> Iterator[str]:
+def _stamps(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if config["synthetic"]:
         yield "**SYNTHETIC: trained on made-up data; it recognises nobody's emotion.**\n"
     if config["leak_allowed"]:
         yield "**LEAK ALLOWED: trained across a crossing of its parts; its scores are too high.**\n"
-    if evaluation and evaluation.get("leak_allowed"):
-        yield "**LEAK ALLOWED: scored on what it was trained on; these scores are too high.**\n"
+    elif leaked := [_named(one) for one in evaluations if one.get("leak_allowed")]:
+        yield (
+            f"**LEAK ALLOWED: scored on what it was trained on ({'; '.join(leaked)});"
+            " these scores are too high.**\n"
+        )
 
 
 def _data_row(data: dict[str, Any]) -> str:
@@ -130,22 +148,23 @@ def _data_row(data: dict[str, Any]) -> str:
     return f"| {data['corpus']}{synthetic} | {data['licence'] or 'not stated'} | {told} |"
 
 
-def _scores(config: dict[str, Any], evaluation: dict[str, Any] | None) -> Iterator[str]:
+def _scores(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield "| part | UAR (95 % interval) | WA | macro-F1 | ECE | clips | speakers |"
     yield "|---|---|---|---|---|---|---|"
-    if evaluation is not None:
-        yield from _score_rows(str(evaluation.get("split", "evaluation")), evaluation)
+    for one in evaluations:
+        yield from _score_rows(_named(one), one)
     if config["scores"]:  # a fusion that is fitted, not trained, has none
-        picked = {key.removeprefix("val_"): value for key, value in config["scores"].items()}
         chose = config["recipe"].get("keep") == "best"
         told = "by which the epoch was picked" if chose else "on which the temperature was fitted"
-        yield _score_row(f"validation, {told}", picked)
+        corpora = _of(data["corpus"] for data in config["data"])
+        yield _score_row(f"validation{corpora}, {told}", on_validation(config["scores"]))
     for stream, part in config["parts"].items():
-        if own := part.get("evaluation"):
-            yield from _score_rows(f"{own['split']}, {stream} alone", own)
-        own = {key.removeprefix("val_"): value for key, value in part["scores"].items()}
-        yield _score_row(f"validation, {stream} alone", own)
-    if evaluation is None:
+        for one in listed(part.get("evaluation")):
+            yield from _score_rows(f"{_named(one)}, {stream} alone", one)
+        corpora = _of(part.get("corpora", ()))
+        own = on_validation(part["scores"])
+        yield _score_row(f"validation{corpora}, {stream} alone", own)
+    if not any(one.get("split") in ("test", "all") for one in evaluations):
         parts_are = any(part.get("evaluation") for part in config["parts"].values())
         what = (
             "Its parts were evaluated, the whole was not" if parts_are else "It was not evaluated"
@@ -153,11 +172,37 @@ def _scores(config: dict[str, Any], evaluation: dict[str, Any] | None) -> Iterat
         yield f"\n{what} on a test part before it was exported."
     yield (
         "\nUAR is the mean recall, WA the plain accuracy. The interval is resampled by speaker, by"
-        " clip where no speaker is known; under three speakers there is none."
+        " recording where the speaker is unknown; under three speakers there is none."
     )
 
 
-def _score_rows(part: str, scores: dict[str, Any]) -> Iterator[str]:
+def on_validation(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the scores of a run's epoch those on validation, without the prefix."""
+    return {k.removeprefix("val_"): v for k, v in scores.items() if k.startswith("val_")}
+
+
+def on_training(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the scores of a run's epoch those on what it was trained on, during the epoch."""
+    return {k: v for k, v in scores.items() if not k.startswith("val_") and k != "epoch"}
+
+
+def _named(scores: Mapping[str, Any]) -> str:
+    """Split and data of an evaluation, and what forbids to take it for a test."""
+    data, corpora = scores.get("data") or (), scores.get("per_corpus") or {}
+    named = f"{scores.get('split', 'evaluation')}{_of(data or corpora)}"
+    if data and corpora and {*data} != {*corpora}:
+        named += f" ({' + '.join(corpora)})"
+    if scores.get("leak_allowed"):
+        return f"{named} (LEAK ALLOWED)"
+    return f"{named} (epoch or temperature chosen on it)" if scores.get("chosen_on") else named
+
+
+def _of(names: Iterable[str]) -> str:
+    told = " + ".join(dict.fromkeys(names))
+    return f" of {told}" if told else ""
+
+
+def _score_rows(part: str, scores: Mapping[str, Any]) -> Iterator[str]:
     """The whole, and each corpus where there are several: then an interval is of one of these."""
     corpora = scores.get("per_corpus") or {}
     if len(corpora) < 2:
@@ -165,10 +210,10 @@ def _score_rows(part: str, scores: dict[str, Any]) -> Iterator[str]:
         return
     yield _score_row(f"{part}, all", {**scores, "uar_ci95": None})
     for corpus, own in corpora.items():
-        yield _score_row(f"{part}, {corpus}", own)
+        yield _score_row(f"{part}, {corpus} alone", own)
 
 
-def _score_row(part: str, scores: dict[str, Any]) -> str:
+def _score_row(part: str, scores: Mapping[str, Any]) -> str:
     def told(key: str) -> str:
         value = scores.get(key)
         return f"{value:.3f}" if isinstance(value, float) else str(value if value else "-")

@@ -27,7 +27,7 @@ from serving.boxed import (
     difference,
     is_non_commercial,
 )
-from serving.model_card import CARD, evaluation_of, model_card
+from serving.model_card import CARD, as_told, evaluations_of, model_card
 
 if TYPE_CHECKING:
     from modeling.run_folder import RunInfo
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 # Largest difference of any probability that packing may make.
 TOLERANCE = 0.01
 NOTE = "weights stored as float16"
-_EVALUATION = Path("evaluation") / "metrics.json"
 _WEIGHTS = "model.weights.h5"
 _CONFIG = "config.json"
 _MODEL = "best.keras"
@@ -79,11 +78,12 @@ def pack(
     """
     from modeling import checkpoints, run_folder
     from modeling.inference import client_config, load_run
+    from modeling.score_store import EVALUATION, METRICS, scores_of
 
     model, info = load_run(run)
     _require_free(out, run, overwrite)
     info = _without_paths(info, parts or {})
-    evaluation = evaluation_of(run)
+    evaluations = {folder: as_told(scores) for folder, scores in scores_of(run).items()}
     with storage.replacing(out) as temporary:
         temporary.mkdir()
         halve(run / run_folder.BEST, temporary / _MODEL)
@@ -97,10 +97,10 @@ def pack(
         golden = [{name: rows.tolist() for name, rows in one.items()} for one in after]
         storage.write_text(temporary / GOLDEN, json.dumps(golden) + "\n")
         _write_lines(temporary / RUN_FILE, info.as_json())
-        if evaluation is not None:
-            storage.write_json(temporary / _EVALUATION, evaluation)
+        for folder, scores in evaluations.items():
+            storage.write_json(temporary / EVALUATION / folder.name / METRICS, scores)
         config = client_config(info) | {"pretrained": info.recipe.pretrained}
-        card = model_card(config, evaluation, out.name)
+        card = model_card(config, list(evaluations.values()), out.name)
         card += _about_the_box(info, change, bare(packed_by))
         storage.write_text(temporary / CARD, card)
         if overwrite and out.exists():
@@ -141,7 +141,7 @@ def _without_paths(info: RunInfo, runs: Mapping[str, Path]) -> RunInfo:
                 "trained": own.recipe.as_json(),
                 "command": bare(own.command),
                 "git_revision": own.git_revision,
-                "evaluation": evaluation_of(runs[stream]),
+                "evaluation": evaluations_of(runs[stream]),
             }
     return dataclasses.replace(
         info,

@@ -14,6 +14,7 @@ import pytest
 
 import storage
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE
+from modeling.run_folder import read_run
 from serving.export_folder import read_config
 from serving.model_card import CARD_OF_VERSION
 from tests.conftest import ROOT
@@ -82,13 +83,20 @@ def test_a_run(video_run: Path, toy_data: Path, capfd: pytest.CaptureFixture[str
     }
     assert facts["outputs"] == {"logits": "(?, 7) float32", "embedding": "(?, 128) float32"}
     assert facts["parameters"] > 100_000
-    assert set(facts["scores on validation"]) >= {"val_uar", "val_wa", "epoch"}
-    scores = json.loads((video_run / "evaluation" / "metrics.json").read_text())
-    assert facts["evaluation"]["uar"] == scores["uar"]
-    assert facts["evaluation"]["num_clips"] == 14
+    known = read_run(video_run).scores
+    assert facts["epoch kept"] == known["epoch"]
+    assert facts["scores on validation"] == {k: known[f"val_{k}"] for k in ("loss", "wa", "uar")}
+    trained = facts["scores on its own training part, during that epoch"]
+    assert trained == {key: known[key] for key in ("loss", "wa", "uar")}
+    file = video_run / "evaluation" / "data-test" / "metrics.json"
+    scores = json.loads(file.read_text())
+    (told_scores,) = (one for one in facts["evaluation"] if one["split"] == "test")
+    assert told_scores["data"] == ["data"]
+    assert told_scores["uar"] == scores["uar"]
+    assert told_scores["num_clips"] == 14
     assert f"labels: {', '.join(LABELS)}" in lines
     assert "command: python" in lines
-    assert f"| test | {scores['uar']:.3f}" in facts["card"]
+    assert f"| test of data | {scores['uar']:.3f}" in facts["card"]
 
 
 def test_a_fusion(fusion_run: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -97,7 +105,10 @@ def test_a_fusion(fusion_run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert set(facts["fusion"]) == {"temperature", "weight", "sharpness"}
     assert set(facts["fusion"]["weight"]) == {"audio", "video"}
     assert sum(facts["fusion"]["weight"].values()) == pytest.approx(1)
-    assert facts["parts"]["audio"]["recipe"] == "s2-audio"
+    part = facts["parts"]["audio"]
+    assert (part["recipe"], part["corpora"]) == ("s2-audio", ["toy"])
+    assert set(part["scores on validation"]) == {"loss", "wa", "uar"}
+    assert "scores" not in part and "epoch kept" in part
     assert set(facts["inputs"]) == {"audio", "audio_length", "video", "video_mask"}
 
 
@@ -117,6 +128,8 @@ def test_an_unfinished_run(
 def test_an_export(inner: str, exported: Path, capfd: pytest.CaptureFixture[str]) -> None:
     facts, _ = told(capfd, exported / inner)
     assert facts["kind"] == "export"
+    assert "scores" not in facts and "scores" not in facts["parts"]["video"]
+    assert facts["parts"]["video"]["scores on validation"]["uar"] > 0
     assert facts["path"] == str(exported / "1")
     assert facts["labels"] == list(LABELS)
     assert facts["inputs"]["audio"] == "(?, ?) float32"

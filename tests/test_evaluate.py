@@ -16,9 +16,10 @@ import pytest
 from scipy.special import softmax
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score
 
+import places
 import storage
-from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
-from modeling import evaluation, metrics
+from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE
+from modeling import evaluation, metrics, score_store
 from modeling.checkpoints import load_model
 from modeling.evaluation import evaluate
 from modeling.part import choose
@@ -46,6 +47,8 @@ CONTRACT = {
     *("per_speaker", "confusion_matrix", "labels", "split", "leak_allowed"),
 }
 OURS = {"per_corpus", "synthetic", "notes", "run", "streams", "data", "left_out", "risk_coverage"}
+OURS |= {"uar_ci95_note", "num_clips_of_unknown_speakers", "leaks", "chosen_on"}
+OURS |= {"data_digest", "model_sha256"}
 
 
 def scores_of(folder: Path) -> dict[str, Any]:
@@ -161,16 +164,124 @@ def test_the_same_again_as_json(
 # === Splits ===
 
 
-@pytest.mark.parametrize("split", ["train", "validation", "test"])
+@pytest.mark.parametrize("split", ["validation", "test"])
 def test_each_split(
     split: str, audio_run: Path, toy_data: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert run("evaluate", "--run", audio_run, "--data", toy_data, "--split", split) == EXIT_OK
-    assert f", {split}\n" in capfd.readouterr().out
-    scores = scores_of(audio_run / "evaluation")
-    speaker = {"train": "toy/01", "validation": "toy/02", "test": "toy/03"}[split]
+    said = capfd.readouterr().out
+    assert f", {split}\n" in said
+    assert "  no interval: 1 speaker, at least 3 are needed\n" in said
+    assert ("epoch or temperature of the run were chosen on" in said) == (split == "validation")
+    scores = scores_of(audio_run / "evaluation" / f"{toy_data.name}-{split}")
+    speaker = {"validation": "toy/02", "test": "toy/03"}[split]
     assert list(scores["per_speaker"]) == [speaker]
     assert (scores["split"], scores["num_clips"], scores["uar_ci95"]) == (split, 14, None)
+    assert (scores["leak_allowed"], scores["leaks"]) == (False, [])
+    assert scores["chosen_on"] == (split == "validation")
+
+
+def test_what_was_trained_on_is_scored_as_a_leak_and_beside_the_test(
+    video_run: Path, toy_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    own = tmp_path / "run"
+    shutil.copytree(video_run, own, ignore=shutil.ignore_patterns("evaluation"))
+    words = ("--run", own, "--data", toy_data)
+    assert run("evaluate", *words) == EXIT_OK
+    tested = scores_of(own / "evaluation" / "data-test")
+    line = refused(capfd, *words, "--split", "train")
+    assert "leak: speaker toy/01; recording" in line and "and train here" in line
+    assert not (own / "evaluation" / "data-train").exists()
+    assert run("evaluate", *words, "--split", "train", "--allow-leak") == EXIT_OK
+    said = capfd.readouterr().out
+    assert ", train (LEAK ALLOWED)\n" in said
+    assert "note: LEAK ALLOWED: the run was trained or chosen on speaker toy/01; recording" in said
+    scores = scores_of(own / "evaluation" / "data-train")
+    assert scores["leak_allowed"] and scores["leaks"][0] == "speaker toy/01"
+    assert scores_of(own / "evaluation" / "data-test") == tested
+    assert run("describe", own, "--json") == EXIT_OK
+    facts = json.loads(capfd.readouterr().out)
+    told = {one["split"]: one for one in facts["evaluation"]}
+    assert told["test"]["uar"] == tested["uar"] and not told["test"]["leak_allowed"]
+    assert told["train"]["leak_allowed"]
+    assert f"| test of data | {tested['uar']:.3f} |" in facts["card"]
+    assert f"| train of data (LEAK ALLOWED) | {scores['uar']:.3f} |" in facts["card"]
+    assert "**LEAK ALLOWED: scored on what it was trained on (train of data" in facts["card"]
+
+
+def test_the_train_part_of_strangers_is_no_leak(
+    video_run: Path, strangers: Path, tmp_path: Path
+) -> None:
+    words = ("--run", video_run, "--data", strangers, "--split", "train", "--out", tmp_path / "s")
+    assert run("evaluate", *words) == EXIT_OK
+    assert not scores_of(tmp_path / "s")["leak_allowed"]
+
+
+def test_scores_are_kept_by_data_and_split(
+    video_run: Path, strangers: Path, toy_data: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "run"
+    shutil.copytree(video_run, own, ignore=shutil.ignore_patterns("evaluation"))
+    again = write_data(tmp_path / "other" / "data", records(2, corpus="others"))
+    for data in (toy_data, strangers, strangers, again):
+        split = "test" if data == toy_data else "all"
+        assert run("evaluate", "--run", own, "--data", data, "--split", split) == EXIT_OK
+    first, second = open_data_folder(strangers), open_data_folder(again)
+    digest = score_store.identity([second])["data_digest"][:8]
+    kept = score_store.scores_of(own)
+    names = {path.name: scores["data"] for path, scores in kept.items()}
+    assert names == {
+        "data-test": [str(toy_data)],
+        "data-all": [str(strangers)],
+        f"data-all-{digest}": [str(again)],
+    }
+    together = score_store.score_folder(own / "evaluation", [first, second], "all")
+    assert together.name == "data-all-" + score_store.identity([first, second])["data_digest"][:8]
+    # Trained further it has other weights, of which these scores tell nothing.
+    (own / BEST).write_bytes((own / BEST).read_bytes() + b"more")
+    assert score_store.scores_of(own) == {}
+
+
+def test_a_bundled_model_is_not_written_to(
+    video_run: Path,
+    strangers: Path,
+    toy_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    own = tmp_path / "pretrained" / "face"
+    shutil.copytree(video_run, own, ignore=shutil.ignore_patterns("evaluation"))
+    before = sorted(own.rglob("*"))
+    monkeypatch.setattr(places, "BUNDLED", tmp_path / "pretrained")
+    monkeypatch.chdir(tmp_path)
+    words = ("--run", "pretrained/face", "--data", strangers, "--split", "all")
+    assert run("evaluate", *words) == EXIT_OK
+    assert "written to evaluations/face/data-all" in capfd.readouterr().err
+    assert scores_of(tmp_path / "evaluations" / "face" / "data-all")["num_clips"] == 27
+    clip = tmp_path / "x.wav"
+    clip.touch()
+    for typed in (
+        ("evaluate", *words, "--out", own / "evaluation"),
+        ("train", "--stream", "video", "--data", toy_data, "--out", own, "--resume"),
+        ("train", "--stream", "video", "--data", toy_data, "--out", own, "--overwrite"),
+        ("export", "--run", own, "--out", own / "export"),
+        ("export", "--run", own, "--serving", own),
+        ("preprocess", "--corpus", "sample", "--out", own),
+        ("predict", clip, "--model", own, "--csv", own / "x.csv"),
+        ("predict", clip, "--model", own, "--plot", own / "x.png"),
+        ("predict", clip, "--model", own, "--annotate", own / "x.mp4"),
+        ("features", "--data", toy_data, "--out", own / "x.csv"),
+        ("crossval", "--recipe", "s2-video", "--data", toy_data, "--out", own),
+        ("augment", "--data", toy_data, "--out", own),
+        ("synthesize", own),
+        ("demo", "--out", own),
+        ("download", "ravdess", "--out", own),
+    ):
+        capfd.readouterr()
+        assert run(*typed) == EXIT_NOTHING_DONE, typed
+        assert "folder of the bundled models, which are read-only" in capfd.readouterr().err
+    assert sorted(own.rglob("*")) == before
 
 
 def test_all_of_what_was_trained_on_is_a_leak(
@@ -411,8 +522,30 @@ def test_of_one_stream_the_records_need_not_fit_the_others(
         evaluate(fusion_run, folder, "all", tmp_path / f"scores-{size}", only="audio")
     one, other = ((tmp_path / f"scores-{s}" / "predictions.csv").read_text() for s in (32, 64))
     assert one == other and len(one.splitlines()) == 15
-    with pytest.raises(UserError, match="faces of size_px 64, the model was trained on 32"):
-        evaluate(fusion_run, [open_data_folder(given[64])], "all", tmp_path / "both")
+
+
+def test_only_what_the_records_hold_must_fit(
+    fusion_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody in these recordings has a face; how faces would have been cut says nothing."""
+    made = records(2, corpus="strangers", streams=("audio",))
+    seen = records(2, corpus="visible", streams=("video",))
+    other = CropFormat(64, "rgb")
+    heard = write_data(tmp_path / "heard", made, face_format=other)
+    shown = write_data(tmp_path / "shown", seen, rate_hz=48_000)
+    split = ("--split", "all")
+    for name, data in (("heard", (heard,)), ("shown", (shown,)), ("both", (heard, shown))):
+        words = [word for path in data for word in ("--data", path)]
+        out = ("--out", tmp_path / f"scores-{name}")
+        assert run("evaluate", "--run", fusion_run, *words, *split, *out) == EXIT_OK
+    shares = {n: predictions(tmp_path / f"scores-{n}")[2] for n in ("heard", "shown", "both")}
+    np.testing.assert_allclose(
+        shares["both"], np.concatenate([shares["heard"], shares["shown"]]), atol=1e-5
+    )
+    # One face is enough to be compared.
+    mixed = write_data(tmp_path / "mixed", [*made, seen[0]], face_format=other)
+    line = refused(capfd, "--run", fusion_run, "--data", mixed, *split)
+    assert "faces of size_px 64, the model was trained on 32" in line
 
 
 def test_nothing_to_score(

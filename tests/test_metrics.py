@@ -9,6 +9,7 @@ import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, recall_score
 
 from modeling import metrics
+from modeling.crossval_scores import pooled_scores, uar_difference
 
 LABELS = ("neutral", "happy", "sad", "angry")
 
@@ -50,6 +51,7 @@ def test_the_keys() -> None:
     assert set(told) == {
         *("uar", "wa", "macro_f1", "weighted_f1", "ece", "uar_ci95", "num_clips", "num_speakers"),
         *("per_class", "per_speaker", "confusion_matrix", "labels"),
+        *("uar_ci95_note", "num_clips_of_unknown_speakers"),
     }
     for scores in told["per_class"].values():
         assert set(scores) == {"recall", "precision", "f1", "num_clips"}
@@ -139,6 +141,86 @@ def test_the_interval_is_that_of_whole_resampling() -> None:
         uars.append(balanced_accuracy_score(truth[chosen], guesses[chosen]))
     expected = np.percentile(uars, [2.5, 97.5])
     assert metrics.uar_interval(truth, guesses, list(who)) == pytest.approx(expected, abs=0.015)
+
+
+def test_unknown_speakers_are_not_one_person() -> None:
+    """Two corpora, one with three speakers and one that knows none."""
+    truth = np.tile(np.arange(4), 50)
+    guesses = np.where(np.arange(200) < 100, truth, (truth + np.arange(200) // 4 % 2) % 4)
+    known = ["a/1"] * 40 + ["a/2"] * 30 + ["a/3"] * 30
+    given = known + [""] * 100
+    apart = known + [f"b/{i}" for i in range(100)]
+    told = metrics.uar_interval(truth, guesses, given)
+    assert told == pytest.approx(metrics.uar_interval(truth, guesses, apart), abs=0.01)
+    as_one = metrics.uar_interval(truth, guesses, known + ["nobody"] * 100)
+    assert told is not None and as_one is not None
+    assert told[1] - told[0] < 0.6 * (as_one[1] - as_one[0])
+    report = metrics.report(truth, np.eye(4)[guesses], LABELS, given)
+    assert report["uar_ci95"] == told
+    assert report["uar_ci95_note"] == "over speakers, and clips of unknown speakers"
+    assert (report["num_speakers"], report["num_clips_of_unknown_speakers"]) == (3, 100)
+    assert list(report["per_speaker"]) == ["a/1", "a/2", "a/3"]
+
+
+def test_records_of_one_recording_of_an_unknown_speaker_are_drawn_together() -> None:
+    """A long clip becomes several records, which are no more than one."""
+    truth = np.tile(np.arange(4), 30)
+    right = np.repeat(np.arange(6) % 2 == 0, 20)
+    guesses = np.where(right, truth, (truth + 1) % 4)
+    recordings = [f"x/{i // 20}" for i in range(120)]
+    told = metrics.report(truth, np.eye(4)[guesses], LABELS, [""] * 120, recordings)
+    as_speakers = metrics.uar_interval(truth, guesses, recordings)
+    assert told["uar_ci95"] == as_speakers
+    assert told["uar_ci95_note"] == "over recordings"
+    assert told["num_speakers"] is None
+
+
+@pytest.mark.parametrize(
+    ("speakers", "recordings", "note"),
+    [
+        (["a"], [], "no interval: 1 speaker, at least 3 are needed"),
+        (["a", "b", "b"], [], "no interval: 2 speakers, at least 3 are needed"),
+        (["", ""], [], "no interval: 2 clips of unknown speakers, at least 3 are needed"),
+        (
+            ["a", "", ""],
+            ["p", "q", "q"],
+            "no interval: 1 speaker and 1 recording of unknown speakers, at least 3 are needed",
+        ),
+        (["a", "b", "c"], [], "over speakers"),
+        (["", "", ""], [], "over clips"),
+        (["a", "", ""], [], "over speakers, and clips of unknown speakers"),
+    ],
+)
+def test_how_the_interval_was_drawn_or_why_there_is_none(
+    speakers: list[str], recordings: list[str], note: str
+) -> None:
+    assert metrics.interval_note(speakers, recordings) == note
+    truth = np.arange(len(speakers)) % 2
+    there = metrics.uar_interval(truth, truth, metrics.clusters(speakers, recordings))
+    assert (there is None) == note.startswith("no interval")
+
+
+def test_pooled_scores_of_unknown_speakers() -> None:
+    """One clip predicted by two seeds is one clip; "" is nobody's name."""
+    rows = [
+        {
+            "seed": str(seed),
+            "id": f"c{i}",
+            "speaker": "",
+            "sex": "",
+            "intensity": "",
+            "label": LABELS[i % 4],
+            **{name: "0.7" if (name == LABELS[i % 4]) == (i % 3 > 0) else "0.1" for name in LABELS},
+        }
+        for seed in range(2)
+        for i in range(40)
+    ]
+    found = pooled_scores(rows, LABELS)
+    assert (found["num_clips"], found["num_speakers"], found["per_speaker"]) == (40, None, {})
+    once = pooled_scores(rows[:40], LABELS)
+    assert found["uar_ci95"] == pytest.approx(once["uar_ci95"])
+    difference, ends = uar_difference(rows, rows, LABELS)
+    assert (difference, ends) == (0.0, [0.0, 0.0])
 
 
 def test_the_interval_is_the_same_every_time() -> None:

@@ -27,6 +27,7 @@ def test_card(bundle: Path, words_bundle: Path) -> None:
 def test_card_with_scores_and_stamps(bundle: Path) -> None:
     config = json.loads((bundle / "models/both/2/assets/config.json").read_text(encoding="utf-8"))
     scores = {
+        "data": ["mine"],
         "split": "test",
         "uar": 0.5,
         "uar_ci95": [0.4, 0.61],
@@ -38,12 +39,18 @@ def test_card_with_scores_and_stamps(bundle: Path) -> None:
         "leak_allowed": False,
     }
     card = model_card(config, scores)
-    assert "| test | 0.500 (0.400 to 0.610) | 0.250 | 0.450 | 0.100 | 40 | 4 |" in card
+    assert "| test of mine | 0.500 (0.400 to 0.610) | 0.250 | 0.450 | 0.100 | 40 | 4 |" in card
     assert (
-        f"| validation, audio alone | {config['parts']['audio']['scores']['val_uar']:.3f}" in card
+        f"| validation of toy, audio alone | {config['parts']['audio']['scores']['val_uar']:.3f}"
+        in card
     )
     assert "LEAK" not in card
-    assert "scored on what it was trained on" in model_card(config, scores | {"leak_allowed": True})
+    leaked = model_card(config, [scores, scores | {"split": "train", "leak_allowed": True}])
+    assert "scored on what it was trained on (train of mine (LEAK ALLOWED))" in leaked
+    assert "| test of mine | 0.500" in leaked and "| train of mine (LEAK ALLOWED) | 0.5" in leaked
+    chosen = model_card(config, scores | {"split": "validation", "chosen_on": True})
+    assert "| validation of mine (epoch or temperature chosen on it) | 0.500" in chosen
+    assert "It was not evaluated on a test part" in chosen
     assert "across a crossing" in model_card(config | {"leak_allowed": True})
 
 
@@ -62,22 +69,24 @@ def test_card_of_several_corpora_has_an_interval_for_each(bundle: Path) -> None:
     one = {"uar": 0.5, "uar_ci95": [0.4, 0.6], "num_clips": 5, "num_speakers": 4}
     other = {"uar": 0.1, "uar_ci95": None, "num_clips": 2, "num_speakers": 1}
     card = model_card(config, {**whole, "per_corpus": {"one": one, "other": other}})
-    assert "| test, all | 0.300 | - | - | - | 7 | - |" in card
-    assert "| test, one | 0.500 (0.400 to 0.600) | - | - | - | 5 | 4 |" in card
-    assert "| test, other | 0.100 | - | - | - | 2 | 1 |" in card
+    assert "| test of one + other, all | 0.300 | - | - | - | 7 | - |" in card
+    assert "| test of one + other, one alone | 0.500 (0.400 to 0.600) | - | - | - | 5 | 4 |" in card
+    assert "| test of one + other, other alone | 0.100 | - | - | - | 2 | 1 |" in card
     alone = model_card(config, {**whole, "per_corpus": {"one": one}})
-    assert "| test | 0.300 (0.200 to 0.400) |" in alone and "test, one" not in alone
+    assert "| test of one | 0.300 (0.200 to 0.400) |" in alone and "one alone" not in alone
+    named = model_card(config, {**whole, "data": ["mine"], "per_corpus": {"one": one}})
+    assert "| test of mine (one) | 0.300 (0.200 to 0.400) |" in named
 
 
 def test_card_says_what_validation_was_used_for(words_bundle: Path) -> None:
     (version,) = words_bundle.glob("models/*/*/assets")
     config = read_config(version.parent)
     chosen = {**config["recipe"], "keep": "best"}
-    assert "| validation, by which the epoch was picked |" in model_card(
+    assert "| validation of toy, by which the epoch was picked |" in model_card(
         config | {"recipe": chosen}
     )
     last = model_card(config | {"recipe": {**chosen, "keep": "last"}})
-    assert "| validation, on which the temperature was fitted |" in last
+    assert "| validation of toy, on which the temperature was fitted |" in last
     assert "picked" not in last
 
 
@@ -110,15 +119,20 @@ def test_it_tells_the_scores_that_the_run_had_when_it_was_exported(
 ) -> None:
     shutil.copy(fusion_run / RUN, tmp_path / RUN)
     config = export_config(tmp_path, read_run(tmp_path))
-    assert config["evaluation"] is None
+    assert config["evaluation"] == []
     assert "not evaluated on a test part" in model_card(config)
     storage.write_json(
         tmp_path / "evaluation" / "metrics.json",
         {"split": "test", "uar": 0.5, "num_clips": 9, "leak_allowed": True, "per_speaker": {}},
+    )  # where an older program kept it
+    storage.write_json(
+        tmp_path / "evaluation" / "mine-test" / "metrics.json",
+        {"split": "test", "data": ["/home/me/mine"], "uar": 0.25, "num_clips": 8},
     )
     config = export_config(tmp_path, read_run(tmp_path))
-    assert "per_speaker" not in config["evaluation"]
+    assert "per_speaker" not in config["evaluation"][0]
     card = model_card(config)
-    assert "| test | 0.500 | - | - | - | 9 | - |" in card
+    assert "| test (LEAK ALLOWED) | 0.500 | - | - | - | 9 | - |" in card
+    assert "| test of mine | 0.250 | - | - | - | 8 | - |" in card and "/home" not in card
     assert "scored on what it was trained on" in card
     assert "not evaluated" not in card

@@ -197,7 +197,7 @@ def test_train_evaluate_export_and_predict_by_url(
     assert {"run.json", "best.keras", "last.keras", "history.csv"} <= set(files)
     assert any(name.startswith("tensorboard/") for name in files)
     assert models.run("evaluate", "--run", run, "--data", data) == EXIT_OK
-    metrics = json.loads(store.files("runs/face/evaluation")["metrics.json"])
+    metrics = json.loads(store.files("runs/face/evaluation/toy-test")["metrics.json"])
     assert metrics["num_clips"] == 14
     assert models.run("describe", run) == EXIT_OK
     exported = f"s3://{BUCKET}/exports/face"

@@ -58,7 +58,9 @@ def test_a_section_is_the_score_of_its_runs(
     assert run_scores.main([*words, "--results", str(page), "--section", "more"]) == 0
     assert page.read_text().count("A note. Toy.") == 2
     (row,) = [line.split("|")[1:-1] for line in text.splitlines() if "`toy`" in line]
-    with open(runs / "toy-seed-0" / "evaluation" / "predictions.csv", encoding="utf-8") as file:
+    with open(
+        runs / "toy-seed-0" / "evaluation/data-validation/predictions.csv", encoding="utf-8"
+    ) as file:
         rows = list(csv.DictReader(file))
     uar = balanced_accuracy_score([r["label"] for r in rows], [r["recognised"] for r in rows])
     assert row[2].strip() == "2"

@@ -433,7 +433,9 @@ def test_an_allowed_leak_is_stamped_on_every_result(
     words = ("evaluate", "--run", out, "--data", strangers, "--split", "all")
     assert run(*words) == EXIT_OK
     assert "(LEAK ALLOWED)" in capfd.readouterr().out
-    assert json.loads((out / "evaluation" / "metrics.json").read_text())["leak_allowed"]
+    assert json.loads((out / "evaluation" / "strangers-all" / "metrics.json").read_text())[
+        "leak_allowed"
+    ]
     assert run("describe", out) == EXIT_OK
     assert "(LEAK ALLOWED)" in capfd.readouterr().out
     assert run("export", "--run", out, "--out", exports) == EXIT_OK
@@ -454,7 +456,7 @@ def test_two_speakers_are_stamped(tmp_path: Path, capfd: pytest.CaptureFixture[s
     assert run("evaluate", "--run", out, "--data", data) == EXIT_OK
     said = capfd.readouterr().out
     assert "note: validation not speaker-disjoint" in said
-    scores = json.loads((out / "evaluation" / "metrics.json").read_text())
+    scores = json.loads((out / "evaluation" / "data-test" / "metrics.json").read_text())
     assert scores["notes"] == ["validation not speaker-disjoint"]
     assert scores["num_speakers"] == 1
     assert scores["uar_ci95"] is None
