@@ -107,6 +107,19 @@ TRANSCRIPTS_FAILED = "transcripts_failed.csv"
     help="Leave scripted dialogues out, which all sessions act alike (iemocap).",
 )
 @click.option(
+    "--name",
+    metavar="NAME",
+    help="Of a manifest: stands in the ids of its people and recordings, so that they are not taken"
+    " for those of another manifest. [default: of the data folder that is completed, else a digest"
+    " of the table]",
+)
+@click.option(
+    "--same-people",
+    type=Place(),
+    metavar="DATA",
+    help="Prepared data whose speakers the manifest names; equal ids are then one person.",
+)
+@click.option(
     "--until",
     type=click.Choice(STEPS),
     help="Go step by step up to this one, skipping what is done: labels.csv, the records,"
@@ -142,6 +155,8 @@ def command(
     transcribe: str | None,
     language: str | None,
     improvised_only: bool,
+    name: str | None,
+    same_people: Path | None,
     until: str | None,
     weights_dir: Path | None,
     engine: str,
@@ -163,14 +178,17 @@ def command(
     from preprocessing.frame_plan import FrameSampling
     from preprocessing.preparation import PreparationSettings
     from preprocessing.preprocess import preprocess
-    from preprocessing.same_settings import settings_of
+    from preprocessing.same_settings import named_for, settings_of
     from preprocessing.transcripts import DEFAULT_LANGUAGE
 
     if language is not None and transcribe is None:
         raise click.UsageError("--language is for --transcribe; give both or neither")
     corpus, source = _source(corpus, source)
     reader = _reader(corpus, improvised_only)
+    if name is not None or same_people is not None:
+        reader = _with_identity(reader, name, same_people)
     click.get_current_context().with_resource(storage.claimed(out))
+    reader = named_for(reader, source, out, overwrite)
     steps = Steps(reader, source, out, overwrite) if until else None
     if steps is not None and until == "labels":
         steps.labels(settings_of(reader))
@@ -220,6 +238,25 @@ def _reader(corpus: str, improvised_only: bool) -> Any:
     if not hasattr(reader, "improvised_only"):
         raise click.UsageError(f"--improvised-only is for iemocap; {corpus} has no scripts")
     return dataclasses.replace(reader, improvised_only=True)
+
+
+def _with_identity(reader: Any, name: str | None, same_people: Path | None) -> Any:
+    """A manifest with a name, or with the people of other data."""
+    from preprocessing.corpora.manifest import KIND, manifest_name
+    from preprocessing.data_folder import read_settings, require_data_folder
+
+    if reader.name != KIND:
+        raise click.UsageError(
+            f"--name and --same-people are for --corpus {KIND}; {reader.name} has ids of its own"
+        )
+    if name is not None:
+        reader = dataclasses.replace(reader, name=manifest_name(name))
+    if same_people is None:
+        return reader
+    require_data_folder(same_people)
+    theirs = read_settings(same_people)
+    people = theirs.get("corpus_options", {}).get("people") or theirs["corpus"]
+    return dataclasses.replace(reader, people=people)
 
 
 def _source(corpus: str | None, source: Path | None) -> tuple[str, Path]:

@@ -26,7 +26,7 @@ from modeling.stream_model import NETWORK
 from modeling.table_outputs import are_paired, front_end_of, outputs_from_tables
 from modeling.training import EpochBatches
 from preprocessing.data_folder import ClipRow, DataFolder
-from preprocessing.leaks import crossings, require_disjoint
+from preprocessing.leaks import crossings, namesakes, require_disjoint
 from preprocessing.splits import NOT_DISJOINT
 
 PREDICTIONS = "predictions.csv"
@@ -87,7 +87,13 @@ def evaluate(
         "leaks": leaks,
         "chosen_on": bool(crossings(info.validation_seen, rows)),
         "synthetic": info.synthetic or any(folder.synthetic for folder in folders),
-        "notes": sorted({*info.notes, *(n for f in folders for n in f.splits.notes)}),
+        "notes": sorted(
+            {
+                *info.notes,
+                *(note for folder in folders for note in folder.splits.notes),
+                *namesakes({*info.seen.speakers, *(row.speaker for row in rows)}),
+            }
+        ),
         "run": str(run),
         MODEL: model_digest(run),
         "streams": list(streams),

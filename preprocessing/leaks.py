@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from errors import UserError
+from preprocessing.corpora.manifest import is_manifest
 from preprocessing.data_folder import ClipRow
 
 MAX_SHOWN = 3
@@ -73,6 +74,26 @@ def crossings(learnt: Seen, rows: Iterable[ClipRow], compare_speakers: bool = Tr
         same = sorted(row.id for row in rows if {*_hashes(row)} & hashes)
         found.append(f"the content of {_some(same)}")
     return found
+
+
+def namesakes(speakers: Iterable[str]) -> tuple[str, ...]:
+    """A note where people of several manifests have the same ids, "corpus/id"; else nothing.
+
+    They are taken for different people, whom nothing here can tell from the same ones.
+    """
+    of_manifests: dict[str, set[str]] = {}
+    for speaker in speakers:
+        corpus, _, own = speaker.partition("/")
+        if is_manifest(corpus):
+            of_manifests.setdefault(own, set()).add(corpus)
+    shared = sorted(own for own, corpora in of_manifests.items() if len(corpora) > 1)
+    if not shared:
+        return ()
+    corpora = sorted({corpus for own in shared for corpus in of_manifests[own]})
+    return (
+        f"speaker {_some(shared)} of {' and of '.join(corpora)} are taken for different people;"
+        " if they are the same, prepare one of these with --same-people",
+    )
 
 
 def require_disjoint(found: list[str], sides: str, allow_leak: bool) -> bool:

@@ -26,7 +26,7 @@ from preprocessing.duplicates import DuplicateReport, mark_duplicates
 from preprocessing.input_states import input_states
 from preprocessing.pieces import Piece, Shard, prepare_all
 from preprocessing.preparation import ClipPreparer, PreparationSettings
-from preprocessing.same_settings import require_same, settings_of
+from preprocessing.same_settings import named_for, require_same, settings_of
 from preprocessing.shard_sizes import in_shards
 from preprocessing.splits import DEFAULT_RULE, make_splits
 
@@ -78,6 +78,7 @@ def preprocess(
       UserError: nothing could be done; nothing already written is lost.
     """
     corpus = registry.load("corpora", corpus) if isinstance(corpus, str) else corpus
+    corpus = named_for(corpus, source, out, overwrite)
     inventory: Inventory = corpus.inventory(source)
     tracks: Mapping[str, ActionUnitTrack] = {}
     if table is not None:

@@ -28,6 +28,18 @@ def settings_of(corpus: Any, settings: PreparationSettings | None = None) -> dic
     return made
 
 
+def named_for(corpus: Any, source: Path, out: Path, overwrite: bool) -> Any:
+    """A corpus that is named by its source, with that name, or the one that `out` has begun with.
+
+    Raises:
+      UserError: the source cannot be read.
+    """
+    if not hasattr(corpus, "named"):
+        return corpus
+    is_there = (out / data_folder.SETTINGS).is_file() and not overwrite
+    return corpus.named(source, data_folder.read_settings(out) if is_there else None)
+
+
 def require_same(out: Path, wanted: dict[str, Any]) -> None:
     """Stops where records of `out` were made otherwise.
 

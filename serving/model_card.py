@@ -193,8 +193,8 @@ def _named(scores: Mapping[str, Any]) -> str:
     if data and corpora and {*data} != {*corpora}:
         named += f" ({' + '.join(corpora)})"
     if scores.get("leak_allowed"):
-        return f"{named} (LEAK ALLOWED)"
-    return f"{named} (epoch or temperature chosen on it)" if scores.get("chosen_on") else named
+        return f"{named}, LEAK ALLOWED"
+    return f"{named}, epoch or temperature chosen on it" if scores.get("chosen_on") else named
 
 
 def _of(names: Iterable[str]) -> str:

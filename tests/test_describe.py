@@ -96,7 +96,7 @@ def test_a_run(video_run: Path, toy_data: Path, capfd: pytest.CaptureFixture[str
     assert told_scores["num_clips"] == 14
     assert f"labels: {', '.join(LABELS)}" in lines
     assert "command: python" in lines
-    assert f"| test of data | {scores['uar']:.3f}" in facts["card"]
+    assert f"| test of data (toy) | {scores['uar']:.3f}" in facts["card"]
 
 
 def test_a_fusion(fusion_run: Path, capfd: pytest.CaptureFixture[str]) -> None:

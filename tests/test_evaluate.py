@@ -204,9 +204,9 @@ def test_what_was_trained_on_is_scored_as_a_leak_and_beside_the_test(
     told = {one["split"]: one for one in facts["evaluation"]}
     assert told["test"]["uar"] == tested["uar"] and not told["test"]["leak_allowed"]
     assert told["train"]["leak_allowed"]
-    assert f"| test of data | {tested['uar']:.3f} |" in facts["card"]
-    assert f"| train of data (LEAK ALLOWED) | {scores['uar']:.3f} |" in facts["card"]
-    assert "**LEAK ALLOWED: scored on what it was trained on (train of data" in facts["card"]
+    assert f"| test of data (toy) | {tested['uar']:.3f} |" in facts["card"]
+    assert f"| train of data (toy), LEAK ALLOWED | {scores['uar']:.3f} |" in facts["card"]
+    assert "**LEAK ALLOWED: scored on what it was trained on (train of data (toy)" in facts["card"]
 
 
 def test_the_train_part_of_strangers_is_no_leak(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import codecs
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 import registry
-from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED, UserError
+from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED, EXIT_USAGE, UserError
 from preprocessing.clip import Clip, Inventory
-from preprocessing.data_folder import open_data_folder
+from preprocessing.data_folder import DataFolder, open_data_folder
 from preprocessing.labels import CANONICAL
-from tests.factories import preprocess, tone, write_sound
+from preprocessing.leaks import Seen, crossings, namesakes
+from tests.factories import files_below, preprocess, tone, write_sound
 
 
 def inventory(folder: Path, text: str, encoding: str = "utf-8") -> Inventory:
@@ -215,6 +218,114 @@ def test_stretches_bad_rows_and_a_missing_file(
     assert prepare(table, tmp_path / "strict", "--strict") == EXIT_NOTHING_DONE
 
 
+TABLE = "path,label,speaker\na.wav,sad,01\nb.wav,happy,02\nc.wav,angry,03\n"
+
+
+@pytest.fixture
+def others(tmp_path: Path) -> tuple[Path, Path]:
+    """Two tables of the same text in different folders, over different recordings."""
+    tables = []
+    for place, start_hz in (("one", 200), ("two", 500)):
+        for number, name in enumerate("abc"):
+            sound = tone(1.0, hz=start_hz + 50 * number)
+            write_sound(tmp_path / place / f"{name}.wav", sound, 16_000)
+        tables.append(tmp_path / place / "mine.csv")
+        tables[-1].write_text(TABLE)
+    return tables[0], tables[1]
+
+
+def prepared(table: Path, out: Path, *words: str) -> DataFolder:
+    assert prepare(table, out, *words) == EXIT_OK
+    return open_data_folder(out)
+
+
+def test_people_of_different_manifests_are_different_people(
+    others: tuple[Path, Path], tmp_path: Path
+) -> None:
+    one, two = (prepared(t, tmp_path / f"data-{t.parent.name}") for t in others)
+    names = [folder.settings["corpus"] for folder in (one, two)]
+    assert len({*names}) == 2 and all(re.fullmatch("manifest-[0-9a-f]{8}", n) for n in names)
+    for name, folder in zip(names, (one, two), strict=True):
+        assert [row.id for row in folder.rows] == [f"{name}/{n}.wav" for n in "abc"]
+        assert [row.recording for row in folder.rows] == [f"{name}/{n}.wav" for n in "abc"]
+        assert [row.speaker for row in folder.rows] == [f"{name}/0{n}" for n in "123"]
+        assert {row.corpus for row in folder.rows} == {name}
+    assert crossings(Seen.of(one.rows), two.rows) == []
+    assert namesakes(row.speaker for row in (*one.rows, *two.rows)) == (
+        f"speaker 01, 02, 03 of {' and of '.join(sorted(names))} are taken for different people;"
+        " if they are the same, prepare one of these with --same-people",
+    )
+    assert namesakes(row.speaker for row in one.rows) == ()
+
+
+def test_the_same_manifest_elsewhere_is_the_same(others: tuple[Path, Path], tmp_path: Path) -> None:
+    """Other order of rows, other line ends, another folder: the same people and recordings."""
+    one = prepared(others[0], tmp_path / "first")
+    shutil.copytree(others[0].parent, tmp_path / "copy")
+    header, *rows = TABLE.splitlines()
+    (tmp_path / "copy" / "mine.csv").write_text("\r\n".join([header, *rows[::-1], ""]))
+    again = prepared(tmp_path / "copy" / "mine.csv", tmp_path / "second")
+    assert again.settings["corpus"] == one.settings["corpus"]
+    found = crossings(Seen.of(one.rows), again.rows)
+    assert [what.partition(" ")[0] for what in found] == ["speaker", "recording", "the"]
+
+
+def test_a_name_of_ones_own_and_the_same_people(
+    others: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = prepared(others[0], tmp_path / "one-data", "--name", "spring")
+    joined = ("--name", "autumn", "--same-people", str(one.path))
+    two = prepared(others[1], tmp_path / "two-data", *joined)
+    assert [row.speaker for row in two.rows] == [f"manifest-spring/0{n}" for n in "123"]
+    assert [row.id for row in two.rows] == [f"manifest-autumn/{n}.wav" for n in "abc"]
+    assert crossings(Seen.of(one.rows), two.rows) == [
+        "speaker manifest-spring/01, manifest-spring/02, manifest-spring/03"
+    ]
+    assert namesakes(row.speaker for row in (*one.rows, *two.rows)) == ()
+    # Whose people these are is handed on, and goes on being so.
+    third = prepared(others[1], tmp_path / "third", "--same-people", str(two.path))
+    assert third.rows[0].speaker == "manifest-spring/01"
+    before = files_below(two.path)
+    assert prepared(others[1], two.path).rows == two.rows
+    assert files_below(two.path) == before
+    capsys.readouterr()
+    assert prepare(others[1], two.path, "--name", "winter") == EXIT_NOTHING_DONE
+    line = capsys.readouterr().err
+    assert "prepared otherwise (" in line
+    assert "corpus: manifest-autumn there, manifest-winter now" in line
+
+
+def test_a_table_that_grows_keeps_its_name(others: tuple[Path, Path], tmp_path: Path) -> None:
+    before = prepared(others[0], tmp_path / "out")
+    write_sound(others[0].parent / "d.wav", tone(1.0, hz=900), 16_000)
+    others[0].write_text(TABLE + "d.wav,sad,01\n")
+    after = prepared(others[0], tmp_path / "out")
+    assert after.settings["corpus"] == before.settings["corpus"]
+    assert after.rows[:3] == before.rows and len(after.rows) == 4
+    anew = prepared(others[0], tmp_path / "out", "--overwrite")
+    assert anew.settings["corpus"] != before.settings["corpus"]
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../x", ".x", "ä", "x" * 65, "a b"])
+def test_names_that_cannot_be(
+    name: str, others: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert prepare(others[0], tmp_path / "out", "--name", name) == EXIT_NOTHING_DONE
+    assert f"--name {name!r}: give 1 to 64 letters" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_only_manifests_have_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--name", "mine")
+    assert preprocess("ravdess", tmp_path, tmp_path / "out", *words) == EXIT_USAGE
+    assert "--name and --same-people are for --corpus manifest" in capsys.readouterr().err
+    table = tmp_path / "mine.csv"
+    table.write_text(TABLE)
+    gone = ("--same-people", str(tmp_path / "gone"))
+    assert prepare(table, tmp_path / "out", *gone) == EXIT_NOTHING_DONE
+    assert "gone: not a prepared corpus" in capsys.readouterr().err
+
+
 def test_a_split_of_ones_own(tmp_path: Path) -> None:
     rows = []
     for number, split in enumerate(["train"] * 3 + ["validation", "test", "test"]):
@@ -229,7 +340,8 @@ def test_a_split_of_ones_own(tmp_path: Path) -> None:
         "validation": 1,
         "test": 2,
     }
-    assert parts["test"] == ("manifest/4.wav", "manifest/5.wav")
+    name = open_data_folder(tmp_path / "out").settings["corpus"]
+    assert parts["test"] == (f"{name}/4.wav", f"{name}/5.wav")
 
 
 def test_a_missing_column_through_the_command_line(

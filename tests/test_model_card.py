@@ -46,10 +46,10 @@ def test_card_with_scores_and_stamps(bundle: Path) -> None:
     )
     assert "LEAK" not in card
     leaked = model_card(config, [scores, scores | {"split": "train", "leak_allowed": True}])
-    assert "scored on what it was trained on (train of mine (LEAK ALLOWED))" in leaked
-    assert "| test of mine | 0.500" in leaked and "| train of mine (LEAK ALLOWED) | 0.5" in leaked
+    assert "scored on what it was trained on (train of mine, LEAK ALLOWED)" in leaked
+    assert "| test of mine | 0.500" in leaked and "| train of mine, LEAK ALLOWED | 0.5" in leaked
     chosen = model_card(config, scores | {"split": "validation", "chosen_on": True})
-    assert "| validation of mine (epoch or temperature chosen on it) | 0.500" in chosen
+    assert "| validation of mine, epoch or temperature chosen on it | 0.500" in chosen
     assert "It was not evaluated on a test part" in chosen
     assert "across a crossing" in model_card(config | {"leak_allowed": True})
 
@@ -132,7 +132,7 @@ def test_it_tells_the_scores_that_the_run_had_when_it_was_exported(
     config = export_config(tmp_path, read_run(tmp_path))
     assert "per_speaker" not in config["evaluation"][0]
     card = model_card(config)
-    assert "| test (LEAK ALLOWED) | 0.500 | - | - | - | 9 | - |" in card
+    assert "| test, LEAK ALLOWED | 0.500 | - | - | - | 9 | - |" in card
     assert "| test of mine | 0.250 | - | - | - | 8 | - |" in card and "/home" not in card
     assert "scored on what it was trained on" in card
     assert "not evaluated" not in card

@@ -50,6 +50,11 @@ def own(folder: Path, *names: str, label: str = "sad") -> Path:
     return folder
 
 
+def named(data: Path) -> str:
+    """The name of a prepared manifest, which stands before each id."""
+    return open_data_folder(data).settings["corpus"]
+
+
 # === The sample corpus ===
 
 
@@ -167,7 +172,7 @@ def test_a_new_file_alone_is_prepared(
     assert "(1 clips prepared now)" in capsys.readouterr().out
     after = files_below(out)
     assert after["shards/00000.tfrecord"] == before["shards/00000.tfrecord"]
-    assert set(records_of(out)) == {f"manifest/{name}.wav" for name in (*"0123", "new")}
+    assert set(records_of(out)) == {f"{named(out)}/{name}.wav" for name in (*"0123", "new")}
     assert len(open_data_folder(out).rows) == 5
 
 
@@ -180,7 +185,7 @@ def test_a_changed_file_is_prepared_again_and_a_removed_one_goes(
     write_sound(tones / "2.wav", tone(1.5, hz=950), 16_000)
     assert preprocess("manifest", tones, out, *NONE) == EXIT_OK
     after = {row.id: row.audio_hash for row in open_data_folder(out).rows}
-    assert {key for key in after if after[key] != before[key]} == {"manifest/2.wav"}
+    assert {key for key in after if after[key] != before[key]} == {f"{named(out)}/2.wav"}
     own(tones, "0.wav", "1.wav", "3.wav")
     assert preprocess("manifest", tones, out, *NONE) == EXIT_OK
     assert [row.path for row in open_data_folder(out).rows] == ["0.wav", "1.wav", "3.wav"]
@@ -219,7 +224,7 @@ def test_a_split_that_was_chosen_stays_chosen(tones: Path, tmp_path: Path) -> No
     assert preprocess("manifest", tones, out, *NONE) == EXIT_OK
     splits = open_data_folder(out).splits
     assert splits.rule == chosen.rule
-    assert splits.parts["test"] == ("manifest/0.wav",)
+    assert splits.parts["test"] == (f"{named(out)}/0.wav",)
     assert len(splits.parts["train"]) == 3
 
 
@@ -270,7 +275,7 @@ def test_a_long_clip_becomes_consecutive_records(tmp_path: Path) -> None:
     words = (*NONE, "--max-clip-s", "2", "--num-frames", "3", "--face-size", "64")
     assert preprocess("manifest", own(tmp_path / "in", "long.mkv"), out, *words) == EXIT_OK
     rows = open_data_folder(out).rows
-    assert [row.id for row in rows] == [f"manifest/long.mkv#{n:05d}" for n in range(4)]
+    assert [row.id for row in rows] == [f"{named(out)}/long.mkv#{n:05d}" for n in range(4)]
     assert [row.start_s for row in rows] == [0.0, 1.75, 3.5, 5.25]
     assert [row.end_s for row in rows] == [1.75, 3.5, 5.25, 7.0]
     assert len({row.recording for row in rows}) == 1
@@ -365,11 +370,12 @@ def test_a_recording_under_two_names_is_kept_once(
     out = tmp_path / "out"
     assert preprocess("manifest", own(tones, *names), out, *NONE) == EXIT_OK
     printed = capsys.readouterr().out
-    assert "equal content: 1 groups, for one manifest/1.wav = manifest/copy.wav" in printed
+    name = named(out)
+    assert f"equal content: 1 groups, for one {name}/1.wav = {name}/copy.wav" in printed
     assert "left out of training and evaluation: 1 records, same content" in printed
     folder = open_data_folder(out)
     (left_out,) = [row for row in folder.rows if row.excluded]
-    assert left_out.id == "manifest/copy.wav"
+    assert left_out.id == f"{name}/copy.wav"
     assert left_out.id not in {row.id for row in folder.part("all")}
 
 
@@ -382,7 +388,7 @@ def test_a_pair_on_two_sides_is_left_to_stop_training(tones: Path, tmp_path: Pat
     folder = open_data_folder(out)
     assert not any(row.excluded for row in folder.rows)
     found = crossings(Seen.of(folder.part("train")), folder.part("test"))
-    assert found == ["the content of manifest/copy.wav"]
+    assert found == [f"the content of {named(out)}/copy.wav"]
 
 
 # === Usage ===

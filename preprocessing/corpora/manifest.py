@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import places
+import storage
 from errors import UserError, from_os_error, one_line
 from preprocessing.clip import SPLITS, Clip, Inventory, Rejection
 from preprocessing.corpora.csv_table import parse_csv
 from preprocessing.labels import CANONICAL, canonical
 
+KIND = "manifest"
+# What a name may be: it stands in ids and paths.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# Recordings that tell one manifest from another of the same text, and how much of each.
+_NUM_HEADS, _HEAD_BYTES = 8, 1 << 20
 REQUIRED = ("path", "label", "speaker")
 OPTIONAL = ("start_s", "end_s", "transcript", "split", "recording")
 
@@ -22,12 +32,48 @@ class ManifestCorpus:
     A row with an empty path and a transcript is a text of its own, without sound or picture.
     Paths are relative to the CSV and stay below its folder or are absolute on purpose; an empty
     `speaker` means unknown; any further column is kept as an attribute of the clip.
+
+    Two manifests may call different people `01` and different files `a.wav`, so each has a name,
+    which stands in the ids of its people, recordings and records; see `named`.
+
+    Attributes:
+      name: "manifest-NAME"; "manifest" before it has one.
+      people: name of another corpus, whose people the speakers of this one are; "" for its own.
     """
 
-    name: str = "manifest"
+    name: str = KIND
+    people: str = ""
     citation: str = "the user's own"
     licence: str = "the user's own"
     synthetic: bool = False
+
+    @property
+    def options(self) -> dict[str, str]:
+        """What `preprocess.json` holds of it beyond its name."""
+        return {"people": self.people} if self.people else {}
+
+    def named(self, source: Path, present: Mapping[str, Any] | None = None) -> ManifestCorpus:
+        """This corpus with a name: its own, that of what is completed, or a digest of its content.
+
+        That is the table, in any order of rows, and the first recordings of it: two tables of the
+        same text may lie beside different files.
+
+        Args:
+          present: `preprocess.json` of the data folder that is completed. Its name stays where the
+            table has got more rows.
+        Raises:
+          UserError: the table cannot be read.
+        """
+        if self.name != KIND:
+            return self
+        if present is not None and is_manifest(str(present["corpus"])):
+            people = self.people or present.get("corpus_options", {}).get("people", "")
+            return replace(self, name=str(present["corpus"]), people=people)
+        table = _table_of(source)
+        rows = sorted(sorted(row.items()) for _, row in _read_table(table))
+        paths = sorted({dict(row)["path"] for row in rows} - {""})[:_NUM_HEADS]
+        content = [rows, [_head(table.parent, path) for path in paths]]
+        return replace(self, name=manifest_name(storage.digest(content)[:8]))
 
     def inventory(self, source: Path) -> Inventory:
         """Reads the table; `source` is the CSV or a folder that holds `manifest.csv`.
@@ -35,7 +81,7 @@ class ManifestCorpus:
         Raises:
           UserError: no such table, a required column missing, or no row in it.
         """
-        table = source / "manifest.csv" if source.is_dir() else source
+        table = _table_of(source)
         rows = _read_table(table)
         clips: dict[str, Clip] = {}
         rejected: list[Rejection] = []
@@ -70,7 +116,7 @@ class ManifestCorpus:
             name=name,
             corpus=self.name,
             label=label,
-            speaker=f"{self.name}/{row['speaker']}" if row["speaker"] else "",
+            speaker=f"{self.people or self.name}/{row['speaker']}" if row["speaker"] else "",
             recording=f"{self.name}/{row.get('recording') or own_recording}",
             inner=str(line) if text_only else "",
             start_s=_seconds(row.get("start_s", "")) or 0.0,
@@ -80,6 +126,47 @@ class ManifestCorpus:
             attributes={key: value for key, value in row.items() if key not in known and value},
             text_only=text_only,
         )
+
+
+def manifest_name(name: str) -> str:
+    """The name of a manifest as it stands in ids.
+
+    Raises:
+      UserError: characters that an id cannot have.
+    """
+    bare = name.removeprefix(f"{KIND}-")
+    if not _NAME.fullmatch(bare):
+        raise UserError(
+            f"--name {name!r}: give 1 to 64 letters of A-Z, digits, dots, - and _, a letter or"
+            " digit first"
+        )
+    return f"{KIND}-{bare}"
+
+
+def is_manifest(corpus: str) -> bool:
+    """Whether ids that begin with `corpus` are those of a manifest."""
+    return corpus == KIND or corpus.startswith(f"{KIND}-")
+
+
+def _head(folder: Path, path: str) -> str:
+    """A digest of how a recording begins; "" where it cannot be read, and is rejected later.
+
+    Raises:
+      UserError: a store breaks off.
+    """
+    try:
+        place = _resolve(folder, path.replace("\\", "/"))
+    except UserError:
+        return ""
+    try:
+        with places.open_binary(place) as file:
+            return hashlib.sha256(file.read(_HEAD_BYTES)).hexdigest()
+    except OSError:
+        return ""
+
+
+def _table_of(source: Path) -> Path:
+    return source / "manifest.csv" if source.is_dir() else source
 
 
 def _require_text_alone(row: dict[str, str]) -> None:
