@@ -58,7 +58,7 @@ def evaluate(
     streams = (only,) if only else info.streams
     labels = run_folder.label_set_of(info)
     part = choose(folders, split, labels, streams)
-    require_fitting(info, part, streams)
+    require_fitting(info, part if len(part) else choose(folders, "all", labels, streams), streams)
     if not len(part):
         raise UserError(
             f"no {split} record with a label of {info.label_set} and a stream of"

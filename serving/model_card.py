@@ -210,7 +210,7 @@ def _score_rows(part: str, scores: Mapping[str, Any]) -> Iterator[str]:
         return
     yield _score_row(f"{part}, all", {**scores, "uar_ci95": None})
     for corpus, own in corpora.items():
-        yield _score_row(f"{part}, {corpus} alone", own)
+        yield _score_row(f"{part}, of these {corpus}", own)
 
 
 def _score_row(part: str, scores: Mapping[str, Any]) -> str:

@@ -70,10 +70,12 @@ def test_card_of_several_corpora_has_an_interval_for_each(bundle: Path) -> None:
     other = {"uar": 0.1, "uar_ci95": None, "num_clips": 2, "num_speakers": 1}
     card = model_card(config, {**whole, "per_corpus": {"one": one, "other": other}})
     assert "| test of one + other, all | 0.300 | - | - | - | 7 | - |" in card
-    assert "| test of one + other, one alone | 0.500 (0.400 to 0.600) | - | - | - | 5 | 4 |" in card
-    assert "| test of one + other, other alone | 0.100 | - | - | - | 2 | 1 |" in card
+    assert (
+        "| test of one + other, of these one | 0.500 (0.400 to 0.600) | - | - | - | 5 | 4 |" in card
+    )
+    assert "| test of one + other, of these other | 0.100 | - | - | - | 2 | 1 |" in card
     alone = model_card(config, {**whole, "per_corpus": {"one": one}})
-    assert "| test of one | 0.300 (0.200 to 0.400) |" in alone and "one alone" not in alone
+    assert "| test of one | 0.300 (0.200 to 0.400) |" in alone and "of these" not in alone
     named = model_card(config, {**whole, "data": ["mine"], "per_corpus": {"one": one}})
     assert "| test of mine (one) | 0.300 (0.200 to 0.400) |" in named
 
