@@ -23,7 +23,7 @@ from modeling.recipes import Recipe
 from modeling.run_folder import Calibration, RunInfo
 from modeling.stream_model import MEMBER, NETWORK
 from modeling.training_data import TrainingData, class_weights
-from preprocessing.leaks import crossings, require_disjoint
+from preprocessing.leaks import crossings, namesakes, require_disjoint
 
 # Name of the last dense layer of every encoder.
 HEAD = "logits"
@@ -82,6 +82,7 @@ def new_run_info(
         seen["train"] |= earlier.seen
         leaked |= earlier.leak_allowed
         synthetic |= earlier.synthetic
+    everybody = seen["train"] | seen["validation"] | data.tested
     return RunInfo(
         recipe=recipe,
         streams=streams,
@@ -93,7 +94,7 @@ def new_run_info(
         data=run_folder.describe_data(data.folders),
         train_seen=seen["train"],
         validation_seen=seen["validation"],
-        notes=data.notes,
+        notes=tuple(dict.fromkeys([*data.notes, *namesakes(everybody.speakers)])),
         leak_allowed=leaked,
         synthetic=synthetic,
         versions=run_folder.versions(),

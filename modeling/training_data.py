@@ -17,7 +17,7 @@ from modeling.recipes import Recipe
 from preprocessing.clip import SPLITS
 from preprocessing.data_folder import DataFolder
 from preprocessing.labels import LabelSet
-from preprocessing.leaks import Seen, crossings, namesakes, require_disjoint
+from preprocessing.leaks import Seen, crossings, require_disjoint
 from preprocessing.splits import NOT_DISJOINT, ONE_SPEAKER
 from preprocessing.word_information import measure_rows
 
@@ -50,6 +50,11 @@ class TrainingData:
         sound, faces = (self.parts["train"].holder(s) for s in ("audio", "video"))
         made: dict[str, Any] = dict(faces.settings["preparation"])
         return made | {"sample_rate_hz": sound.settings["preparation"]["sample_rate_hz"]}
+
+    @property
+    def tested(self) -> Seen:
+        """Whom and what the test parts show, with any label and stream."""
+        return Seen.of(row for folder in self.folders for row in folder.part("test"))
 
     def seen(self, split: str) -> Seen:
         return Seen.of(self.parts[split].all_rows)
@@ -99,7 +104,6 @@ def training_data(
     leaked |= require_disjoint(
         crossings(learnt, test), "training or validation, and test", allow_leak
     )
-    notes += _told(namesakes((learnt | Seen.of(test)).speakers))
     if "text" in streams:
         must_inform = tuple(streams) == ("text",) and not allow_fixed_sentences
         told = _words_say_nothing(folders, parts["train"], labels)
@@ -140,12 +144,6 @@ def _words_say_nothing(folders: Sequence[DataFolder], train: Part, labels: Label
     classes = {row.id: labels.labels[labels.index(row.label) or 0] for row in train.all_rows}
     found = measure_rows(train.all_rows, classes)
     return found.explain() if found.num_records and not found.informative else ""
-
-
-def _told(notes: tuple[str, ...]) -> tuple[str, ...]:
-    for note in notes:
-        progress.say(f"note: {note}")
-    return notes
 
 
 def _notes_on_words(told: str, must_inform: bool) -> tuple[str, ...]:

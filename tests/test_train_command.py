@@ -17,10 +17,12 @@ from commands import paths
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
 from modeling import checkpoints, training
 from modeling.run_folder import git_revision, read_run
+from opencv_model.track import CropFormat
 from preprocessing.data_folder import open_data_folder
 from tests.models import (
     LABELS,
     RATE_HZ,
+    SIZE_PX,
     history,
     picture,
     record,
@@ -472,3 +474,33 @@ def test_begun_from_another_run_it_sees_sound_as_that_did(
     assert train(out, *words, stream="audio", data=toy_data) == EXIT_OK
     theirs, ours = (read_run(path).scores for path in (audio_run, out))
     assert ours["val_loss"] == pytest.approx(theirs["val_loss"], rel=1e-3)
+
+
+def test_only_folders_that_hold_the_stream_must_be_prepared_alike(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The first has sound alone: how it would have cut faces, and whether there are, is no matter.
+
+    Both are manifests that call people 1, 2 and 3: these are six people.
+    """
+    own = {"one": "manifest-one", "two": "manifest-two"}
+    heard = records(corpus=own["one"], streams=("audio",))
+    first = write_data(tmp_path / "heard", heard, face_format=CropFormat(64, "rgb"))
+    second = write_data(tmp_path / "seen", records(corpus=own["two"]))
+    out = tmp_path / "run"
+    assert train(out, "--epochs", 1, "--data", first, data=second) == EXIT_OK
+    out = tmp_path / "other-order"
+    assert train(out, "--epochs", 1, "--data", second, data=first) == EXIT_OK
+    told = (
+        "speaker 03 of manifest-one and of manifest-two are taken for different people;"
+        " if they are the same, prepare one of these with --same-people"
+    )
+    assert f"note: {told}\n" in capfd.readouterr().out
+    info = read_run(out)
+    assert (info.input["face_size_px"], info.preparation["face"]["size_px"]) == (SIZE_PX, SIZE_PX)
+    assert told in info.notes and not info.leak_allowed
+    large = write_data(tmp_path / "large", records(corpus="c"), face_format=CropFormat(64, "grey"))
+    words = ("--epochs", 1, "--data", first, "--data", large)
+    assert train(tmp_path / "no", *words, data=second) == EXIT_NOTHING_DONE
+    line = the_one_line(capfd.readouterr().err)
+    assert f"{large}: prepared with face " in line and f", {second} with " in line
