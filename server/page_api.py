@@ -18,7 +18,7 @@ from starlette.routing import Route
 from server import security
 from server.limits import Limits
 from server.paths import ABOUT, PAGE
-from serving.model_card import LAW, LIMITS, model_card
+from serving.model_card import LAW, LIMITS, Evaluations, listed, model_card
 
 FOLDER = Path(__file__).parent / "page"
 CONTENT_TYPES = {
@@ -76,13 +76,16 @@ def about_of(
     version: int,
     limits: Limits,
     needs_token: bool,
+    evaluations: Evaluations = None,
 ) -> dict[str, Any]:
     """What the page tells of a model, ready for JSON.
 
     Args:
       config: `assets/config.json` of the version.
       needs_token: whether `/v1/analyze` asks for a bearer token.
+      evaluations: of its run; when None what `config` holds of them.
     """
+    scored = evaluations or config.get("evaluation")
     return {
         "name": name,
         "version": version,
@@ -91,8 +94,9 @@ def about_of(
         "text_input": config.get("text_input"),
         "recipe": config["recipe"]["name"],
         "synthetic": bool(config["synthetic"]),
-        "leak_allowed": bool(config["leak_allowed"]),
-        "card_markdown": model_card(config, None, name, version),
+        "leak_allowed": bool(config["leak_allowed"])
+        or any(one.get("leak_allowed") for one in listed(scored)),
+        "card_markdown": model_card(config, scored, name, version),
         "law": LAW,
         "meaning": list(LIMITS),
         "limits": {
