@@ -41,10 +41,10 @@ from opencv_model.track import CropFormat
 from preprocessing.faces import FaceFinder
 from preprocessing.media import MediaFile
 from serving.elsewhere import DECODING_THREADS
-from serving.windows import People, WindowSettings, windows
+from serving.windows import People, Reading, windows
 finder = FaceFinder(open_detector(sys.argv[2], sys.argv[3] or None), CropFormat(112, "grey"))
 with MediaFile(sys.argv[1], num_threads=DECODING_THREADS) as media:
-    for window in windows(media, WindowSettings(), 16000, finder, People()):
+    for window in windows(media, Reading(), 16000, finder, People()):
         pass
 """
 

@@ -28,6 +28,8 @@ from errors import (
     MediaError,
 )
 
+COVERAGES = ("face_coverage", "sound_coverage")
+
 if TYPE_CHECKING:
     from engines.streaming import Streaming
     from preprocessing.transcripts import Transcriber
@@ -65,8 +67,17 @@ if TYPE_CHECKING:
     show_default=True,
     help="Follow the largest face, or answer for each as well.",
 )
-@click.option("--window-s", type=FiniteRange(0.2, 60), default=3.0, show_default=True)
-@click.option("--hop-s", type=FiniteRange(0.1, 60), default=1.5, show_default=True)
+@click.option(
+    "--window-s",
+    type=FiniteRange(0.2, 60),
+    help="Length of the windows. [default: as `evaluate` scores the model, mostly 3 s, and a"
+    " recording not much longer than that is taken whole]",
+)
+@click.option(
+    "--hop-s",
+    type=FiniteRange(0.1, 60),
+    help="Largest step from one window to the next. [default: the model's own, mostly half of one]",
+)
 @click.option(
     "--smooth-s",
     type=FiniteRange(0, 600, min_open=True),
@@ -109,7 +120,8 @@ if TYPE_CHECKING:
     help="1 reads recordings in a process of its own; 0 in this one, which they may then crash.",
 )
 @limit_options(
-    "Seconds until the next stretch of --hop-s is read; a recording that takes more is rejected.",
+    "Seconds until the next stretch (of --hop-s, or all of a recording of a few seconds) is read; a"
+    " recording that takes more is rejected.",
     "Memory that the process which reads may take, likewise.",
 )
 def command(
@@ -120,8 +132,8 @@ def command(
     plot: Path | None,
     annotate: Path | None,
     face: str,
-    window_s: float,
-    hop_s: float,
+    window_s: float | None,
+    hop_s: float | None,
     smooth_s: float | None,
     units_path: Path | None,
     text: str | None,
@@ -140,7 +152,7 @@ def command(
     says so. Of a .txt file every line is answered on its own. Which probability for --abstain-below
     gives how many right answers, `evaluate` tells.
     """
-    if hop_s > window_s:
+    if window_s is not None and hop_s is not None and hop_s > window_s:
         raise click.UsageError(f"--hop-s {hop_s:g} must not be above --window-s {window_s:g}")
     if not inputs and text is None:
         raise click.UsageError("name a FILE or FOLDER, or --text")
@@ -255,7 +267,7 @@ def _answer_all(
     finally:  # an interruption keeps the answers until then
         if outputs.csv is not None:
             abstained = [] if outputs.abstain_below is None else ["abstained"]
-            columns = ["path", "start_s", "end_s", "label", *abstained, "face_coverage", "streams"]
+            columns = ["path", "start_s", "end_s", "label", *abstained, *COVERAGES, "streams"]
             storage.write_csv(outputs.csv, [*columns, *labels], rows)
     return rejected
 

@@ -17,15 +17,14 @@ def say(answer: Any, as_json: bool) -> None:
         progress.result(json.dumps(answer.as_json()))
         return
     ordered = sorted(answer.probabilities.items(), key=lambda item: -item[1])
-    shares = "  ".join(f"{label} {p:.2f}" for label, p in ordered[:3])
+    top = "  ".join(f"{label} {p:.2f}" for label, p in ordered[:3])
     used = "+".join(answer.streams)
-    coverage = "" if answer.face_coverage is None else f", face {answer.face_coverage:.0%}"
+    shares = {"face": answer.face_coverage, "sound": answer.sound_coverage}
+    coverage = "".join(f", {name} {x:.0%}" for name, x in shares.items() if x is not None)
     label = answer.label
     if answer.abstained:
         label = f"{ABSTAINED} below {answer.abstain_below:g}"
-    progress.result(
-        f"{answer.path}: {label}  ({shares}; {answer.duration_s:.1f} s, {used}{coverage})"
-    )
+    progress.result(f"{answer.path}: {label}  ({top}; {answer.duration_s:.1f} s, {used}{coverage})")
     if len(answer.streams) > 1 and answer.abstained_streams:
         progress.result(f"  {ABSTAINED} alone: {', '.join(answer.abstained_streams)}")
     if len(answer.windows) > 1:

@@ -6,32 +6,24 @@ from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
-from scipy.special import softmax
 
-import progress
 import storage
 from errors import UserError
 from modeling import metrics, plots, risk_coverage, run_folder
-from modeling.fit_fusion import FUSION, fused_logits
-from modeling.inference import inference_model, load_run
-from modeling.inputs import Batches, nothing
-from modeling.part import Part, choose
+from modeling.inference import load_run, read_otherwise
+from modeling.part import Part, choose, holds
+from modeling.part_answers import answers_of_part
 from modeling.run_folder import RunInfo
 from modeling.score_store import METRICS, MODEL, data_name, identity, model_digest
-from modeling.stream_arrays import is_of_tables, table_batches
-from modeling.stream_model import NETWORK
-from modeling.table_outputs import are_paired, front_end_of, outputs_from_tables
-from modeling.training import EpochBatches
+from modeling.stream_arrays import is_of_tables
+from modeling.table_outputs import are_paired
 from preprocessing.data_folder import ClipRow, DataFolder
 from preprocessing.leaks import crossings, namesakes, require_disjoint
 from preprocessing.splits import NOT_DISJOINT
 
 PREDICTIONS = "predictions.csv"
 RISK_COVERAGE = "risk_coverage"
-READ_BATCH = 8
 
 
 def evaluate(
@@ -67,7 +59,7 @@ def evaluate(
     leaks = _leaks(info, part, split)
     learnt = "trained on" if split == "validation" else "trained and chosen on"
     leaked = require_disjoint(leaks, f"what the run was {learnt}, and {split} here", allow_leak)
-    probabilities, truth = _predict(model, part, info, only)
+    probabilities, truth = answers_of_part(model, part, info, only)
     rows = part.all_rows
     scores = metrics.report(
         truth,
@@ -78,6 +70,10 @@ def evaluate(
     )
     confidence, correct = risk_coverage.confidence_of(truth, probabilities)
     curve = risk_coverage.curve(confidence, correct)
+    otherwise = []
+    if "video" in streams and not is_of_tables(part) and not are_paired(part):
+        seen = [f for f, own in zip(part.folders, part.rows, strict=True) if holds(own, "video")]
+        otherwise = [note for folder in seen for note in read_otherwise(info, folder)]
     result = {
         **scores,
         "per_corpus": _per_corpus(truth, probabilities, rows, scores),
@@ -91,6 +87,7 @@ def evaluate(
             {
                 *info.notes,
                 *(note for folder in folders for note in folder.splits.notes),
+                *otherwise,
                 *namesakes({*info.seen.speakers, *(row.speaker for row in rows)}),
             }
         ),
@@ -157,58 +154,6 @@ def _leaks(info: RunInfo, part: Part, split: str) -> list[str]:
     if split == "validation":
         learnt, compare_speakers = info.train_seen, NOT_DISJOINT not in info.notes
     return crossings(learnt, part.all_rows, compare_speakers)
-
-
-def _predict(
-    model: keras.Model, part: Part, info: RunInfo, only: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """(clips, classes) probabilities and (clips,) truth, in the order of the part's rows."""
-    labels = run_folder.label_set_of(info)
-    if are_paired(part):
-        return _predict_paired(model, part, info, only)
-    batches: EpochBatches
-    if is_of_tables(part):
-        front_end = front_end_of(model, info.recipe.features)
-        batches = table_batches(part, labels, info.recipe, front_end)
-        model = model.get_layer(NETWORK)
-    else:
-        read = part.held((only,) if only else info.streams)
-        batches = Batches(part, labels, read, READ_BATCH)
-    model = inference_model(model, info)
-    forward = tf.function(
-        lambda inputs: model(inputs, training=False)["probabilities"], reduce_retracing=True
-    )
-    probabilities = np.zeros((len(part), len(info.labels)))
-    truth = np.zeros(len(part), np.int64)
-    with progress.bar(batches.num_batches, "evaluate", "batch") as bar:
-        for inputs, truths, index in batches():
-            probabilities[index.numpy()] = forward(with_missing(inputs, model)).numpy()
-            truth[index.numpy()] = np.argmax(truths.numpy(), axis=1)
-            bar.update()
-    return probabilities, truth
-
-
-def with_missing(inputs: dict[str, tf.Tensor], model: keras.Model) -> dict[str, tf.Tensor]:
-    """A batch with all that the model takes; streams that were not read are missing."""
-    num_rows = len(next(iter(inputs.values())))
-    return {
-        name: inputs[name] if name in inputs else nothing(spec.shape, spec.dtype, num_rows)
-        for name, spec in model.input.items()
-    }
-
-
-def _predict_paired(
-    model: keras.Model, part: Part, info: RunInfo, only: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """As `_predict`, of a fusion over paired feature tables."""
-    streams = {stream: model.get_layer(f"{stream}_stream") for stream in info.streams}
-    features = {stream: str(info.parts[stream]["features"]) for stream in info.streams}
-    arrays = outputs_from_tables(streams, features, part, run_folder.label_set_of(info))
-    for stream in info.streams if only else ():
-        if stream != only:
-            arrays[f"{stream}_present"] = np.zeros_like(arrays[f"{stream}_present"])
-    logits = fused_logits(model.get_layer(FUSION), arrays)
-    return softmax(logits / info.calibration.temperature, axis=1), arrays["truth"]
 
 
 def _left_out(folders: Sequence[DataFolder], split: str, part: Part) -> dict[str, int]:

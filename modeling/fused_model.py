@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -61,10 +62,16 @@ def outputs_of_streams(streams: dict[str, keras.Model]) -> keras.Model:
     return keras.Model(inputs, outputs, name="streams")
 
 
-def fused_model(streams: dict[str, keras.Model], fusion: keras.Model) -> keras.Model:
+def fused_model(
+    streams: dict[str, keras.Model], fusion: keras.Model, with_alone: bool = False
+) -> keras.Model:
     """The whole: raw inputs -> {"logits", "embedding", "STREAM_logits" ...}.
 
     `embedding` holds those of the streams side by side, zeros where one is missing.
+
+    Args:
+      with_alone: adds `STREAM_alone_logits` (B, classes): what the fusion makes of that stream
+        where the others are missing; of a missing stream they mean nothing.
     """
     parts = outputs_of_streams(streams)
     logits = fusion(parts.output)["logits"]
@@ -76,7 +83,15 @@ def fused_model(streams: dict[str, keras.Model], fusion: keras.Model) -> keras.M
         "embedding": keras.layers.Concatenate(name="embedding", dtype="float32")(embeddings),
         **{f"{s}_logits": parts.output[f"{s}_logits"] for s in streams},
     }
+    for stream in streams if with_alone else ():
+        outputs[f"{stream}_alone_logits"] = _alone(parts.output, fusion, stream, streams)
     return keras.Model(parts.input, outputs, name="fused")
+
+
+def _alone(made: dict[str, Any], fusion: keras.Model, stream: str, streams: Iterable[str]) -> Any:
+    """Logits of a fusion where one stream is as it is, and no other there."""
+    others = {f"{s}_present": ops.zeros_like(made[f"{s}_present"]) for s in streams if s != stream}
+    return fusion({**made, **others})["logits"]
 
 
 def _like(model: keras.Model, name: str) -> keras.KerasTensor:

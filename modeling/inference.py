@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ import registry
 from errors import UserError
 from modeling import checkpoints, run_folder
 from modeling.features.front_end import AudioFrontEnd
-from modeling.fused_model import Present
+from modeling.fit_fusion import FUSION
+from modeling.fused_model import Present, fused_model
 from modeling.fusions.presence import where_present
 from modeling.input_spec import AMOUNTS
 from modeling.run_folder import RunInfo
+from preprocessing.data_folder import DataFolder
+from preprocessing.windowing import WindowSettings
 
 # Sound models look at a window of the front end named here; a model of pictures alone has none.
 DEFAULT_WINDOW_S = 3.0
@@ -39,21 +43,23 @@ def inference_model(model: keras.Model, info: RunInfo) -> keras.Model:
 
     Returns:
       Model to {"probabilities": (B, classes), "embedding": (B, D)} float32, and for each stream
-      `STREAM_probabilities` (B, classes), what that stream alone would say; of a missing stream
-      they mean nothing. `embedding` holds those of the streams side by side, zeros where missing.
+      `STREAM_probabilities` (B, classes): what `probabilities` would be if no other stream were
+      there; of a missing stream they mean nothing. `embedding` holds those of the streams side by
+      side, zeros where missing.
     """
-    outputs = model.output
-    made = {
-        "probabilities": _softmax(outputs["logits"], info.calibration.temperature, "probabilities"),
-        "embedding": _embedding(model, info),
-    }
+    made = {}
+    if len(info.streams) > 1:
+        parts = {stream: model.get_layer(f"{stream}_stream") for stream in info.streams}
+        model = fused_model(parts, model.get_layer(FUSION), with_alone=True)
+    outputs, temperature = model.output, info.calibration.temperature
+    made["probabilities"] = _softmax(outputs["logits"], temperature, "probabilities")
+    made["embedding"] = _embedding(model, info)
     for stream in info.streams:
-        part = info.parts.get(stream)
         name = f"{stream}_probabilities"
-        if part is None:
+        if len(info.streams) == 1:
             made[name] = layers.Activation("linear", name=name)(made["probabilities"])
         else:
-            made[name] = _softmax(outputs[f"{stream}_logits"], part["temperature"], name)
+            made[name] = _softmax(outputs[f"{stream}_alone_logits"], temperature, name)
     return keras.Model(model.input, made, name="inference")
 
 
@@ -71,19 +77,25 @@ def _softmax(logits: Any, temperature: float, name: str) -> Any:
     return layers.Softmax(name=name, dtype="float32")(scaled)
 
 
+def window_settings(info: RunInfo) -> WindowSettings:
+    """How the recordings that a model answers for are cut: by what its front end looks at."""
+    features = _features_of(info)
+    if not features:
+        return WindowSettings.for_window(DEFAULT_WINDOW_S)
+    front_end: AudioFrontEnd = registry.load("features", features)
+    return WindowSettings.for_window(front_end.window_samples / front_end.sample_rate_hz)
+
+
 def client_config(info: RunInfo) -> dict[str, Any]:
     """All that a client must do alike, and where the model comes from; `assets/config.json`."""
-    window_s = DEFAULT_WINDOW_S
-    features = _features_of(info)
-    if features:
-        front_end: AudioFrontEnd = registry.load("features", features)
-        window_s = front_end.window_samples / front_end.sample_rate_hz
+    windows = window_settings(info)
     return {
         "streams": list(info.streams),
         "label_set": info.label_set,
         "labels": list(info.labels),
         "input": info.input,
-        "window_s": window_s,
+        "window_s": windows.window_s,
+        "windows": windows.as_json(),
         "preparation": _preparation(info),
         "calibration": {"temperature": info.calibration.temperature},
         "parts": info.parts,
@@ -110,6 +122,30 @@ def _preparation(info: RunInfo) -> dict[str, Any]:
     if info.preparation.get("detector") != "none" or "face" not in info.preparation:
         return info.preparation
     return info.preparation | {"face": info.preparation["face"] | {"margin": 0.0}}
+
+
+def read_otherwise(info: RunInfo, folder: DataFolder) -> Iterator[str]:
+    """What sets face crops of a data folder apart from those that `predict` makes for a model.
+
+    Scores of such records are not those of what users get. Sizes and colours are the same anyway.
+    """
+    own, there = _preparation(info), folder.settings["preparation"]
+    if own.get("action_units") is not None or "face" not in own or "face" not in there:
+        return
+    asked = "auto" if own["detector"] == "none" else own["detector"]
+    found = there["detector"]
+    if found != asked and (asked != "auto" or found == "none"):
+        wanted = "a detector finds" if asked == "auto" else f"{asked} finds"
+        how = "pictures taken whole as faces" if found == "none" else f"faces found by {found}"
+        yield f"{folder.path}: {how}, where `predict` with this model {wanted} them"
+    margins = [one["face"].get("margin") for one in (there, own)]
+    if found != "none" and margins[0] != margins[1]:
+        yield (
+            f"{folder.path}: faces cut with --face-margin {margins[0]:g}, where `predict` with this"
+            f" model takes {margins[1]:g}"
+        )
+    if there["sampling"] != own["sampling"]:
+        yield f"{folder.path}: other frames than `predict` looks at with this model"
 
 
 def _features_of(info: RunInfo) -> str:

@@ -36,6 +36,8 @@ class Batches:
       frames_as_examples: each face is an example of its own.
       max_samples: longer sound is cut to this, the model looks no further.
       cache_path: for data too large to keep in memory.
+      frame_times: yields also, beside `video`, `frame_times_s` (B, T) float32 and `num_frames`
+        (B,) int32, those that a record holds; 0 where it shows no face.
     Raises:
       UserError: face crops beside action units, or transforms of faces on action units.
     """
@@ -51,6 +53,7 @@ class Batches:
         frames_as_examples: bool = False,
         max_samples: int | None = None,
         cache_path: str = "",
+        frame_times: bool = False,
     ) -> None:
         self._part = part
         self._streams = tuple(streams)
@@ -58,6 +61,7 @@ class Batches:
         self._batch_size = batch_size
         self._seed = seed
         self._max_samples = max_samples
+        self._of_frames = ("frame_times_s", "num_frames") if frame_times else ()
         self._frames = frames_as_examples and "video" in streams
         parsed = parse_transforms(transforms) if seed is not None else ()
         self._chains = {
@@ -146,7 +150,7 @@ class Batches:
             audio = example["audio"][: self._max_samples]
             inputs |= {"audio": audio, "audio_length": tf.size(audio)}
         if "video" in self._streams:
-            inputs |= {name: example[name] for name in ("video", "video_mask")}
+            inputs |= {name: example[name] for name in ("video", "video_mask", *self._of_frames)}
         if "text" in self._streams:
             inputs["text"] = example["text"]
         return inputs, tf.one_hot(example["class"], self._num_classes), example["index"]
@@ -247,11 +251,13 @@ def _folder_source(
         record = parse_example(serialized, is_of_units)
         wanted = {stream: record[stream] for stream in streams}
         if "video" in streams and faces is folder:
-            wanted |= _with_a_frame(record["video"], record["video_mask"], frame_shape)
+            wanted |= _with_a_frame(record, frame_shape)
         elif "video" in streams:
             wanted |= {
                 "video": tf.zeros((1, *frame_shape), frame_kind),
                 "video_mask": tf.zeros(1, tf.bool),
+                "frame_times_s": tf.zeros(1),
+                "num_frames": 0,
             }
         key = tf.strings.join([str(number), record["id"]], "/")
         found = {"index": index.lookup(record["id"]), "class": classes.lookup(record["id"])}
@@ -276,13 +282,16 @@ def _serialized(paths: Sequence[Path]) -> tf.data.Dataset:
 
 
 def _with_a_frame(
-    video: tf.Tensor, mask: tf.Tensor, frame_shape: tuple[int, ...]
+    record: dict[str, tf.Tensor], frame_shape: tuple[int, ...]
 ) -> dict[str, tf.Tensor]:
     """A record without faces gets one blank, masked frame, so that every batch has a shape."""
-    num_blank = tf.cast(tf.equal(tf.size(mask), 0), tf.int32)
-    video = tf.reshape(video, (-1, *frame_shape))
-    video = tf.pad(video, [[0, num_blank], *([0, 0] for _ in frame_shape)])
-    return {"video": video, "video_mask": tf.pad(mask, [[0, num_blank]])}
+    num_frames = tf.size(record["video_mask"])
+    num_blank = tf.cast(tf.equal(num_frames, 0), tf.int32)
+    video = tf.reshape(record["video"], (-1, *frame_shape))
+    made = {"video": tf.pad(video, [[0, num_blank], *([0, 0] for _ in frame_shape)])}
+    for name in ("video_mask", "frame_times_s"):
+        made[name] = tf.pad(record[name], [[0, num_blank]])
+    return made | {"num_frames": num_frames}
 
 
 def _require_one_kind(folders: Sequence[DataFolder], has_transforms: bool, transforms: str) -> None:

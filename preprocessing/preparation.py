@@ -23,7 +23,7 @@ from preprocessing.faces import FaceFinder, FrameFaces
 from preprocessing.frame_plan import FrameSampling
 from preprocessing.media import MediaFile, Tracks, rgb
 from preprocessing.pictures_elsewhere import with_pictures
-from preprocessing.records import SILENCE_PEAK, Record, content_hash, to_pcm
+from preprocessing.records import Record, content_hash, is_silent, to_pcm
 from preprocessing.stills import is_still, read_still
 from preprocessing.transcripts import DEFAULT_LANGUAGE, FAILURE, TRANSCRIBED_BY, Transcriber
 
@@ -187,7 +187,7 @@ class ClipPreparer:
     ) -> Record:
         seen = self._pictures(tracks, tracker, units)
         waveform = np.zeros(0, np.int16)
-        if tracks.waveform is not None and np.abs(tracks.waveform).max(initial=0) >= SILENCE_PEAK:
+        if tracks.waveform is not None and not is_silent(tracks.waveform):
             waveform = to_pcm(tracks.waveform)
         audio_hash = content_hash(waveform.tobytes()) if len(waveform) else ""
         transcript, attributes = self._words(clip, waveform, audio_hash)
@@ -274,6 +274,11 @@ class ClipPreparer:
         return crops, mask, boxes
 
 
+def num_records(length_s: float, max_clip_s: float) -> int:
+    """How many records of equal length a stretch of this length becomes."""
+    return max(1, math.ceil(length_s / max_clip_s - 1e-6))
+
+
 def stretches(clip: Clip, duration_s: float, max_clip_s: float) -> list[tuple[float, float]]:
     """Bounds of a clip's records: one, or as many of equal length as `max_clip_s` asks for.
 
@@ -289,7 +294,7 @@ def stretches(clip: Clip, duration_s: float, max_clip_s: float) -> list[tuple[fl
             f"{clip.name}: from {clip.start_s:g} to {end_s:g} s there is nothing"
             f" (the file lasts {duration_s:.1f} s); correct start_s and end_s"
         )
-    count = max(1, math.ceil(length_s / max_clip_s - 1e-6))
+    count = num_records(length_s, max_clip_s)
     edges = [clip.start_s + i * length_s / count for i in range(count + 1)]
     return list(itertools.pairwise(edges))
 

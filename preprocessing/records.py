@@ -87,6 +87,11 @@ def from_pcm(pcm: np.ndarray) -> np.ndarray:
     return pcm.astype(np.float32) / np.float32(INT16_SCALE)
 
 
+def is_silent(waveform: np.ndarray | None) -> bool:
+    """Whether a stretch counts as without sound; (samples,) float32, or None."""
+    return waveform is None or bool(np.abs(waveform).max(initial=0) < SILENCE_PEAK)
+
+
 def content_hash(*parts: bytes) -> str:
     """Name of some content, 32 hex digits; the same content has the same name on any machine."""
     hasher = hashlib.blake2b(digest_size=16)
@@ -142,8 +147,8 @@ def parse_example(serialized: Any, action_units: bool = False) -> dict[str, Any]
       action_units: whether the video stream is action units; a graph must know it beforehand.
     Returns:
       `id` () string, `audio` (samples,) int16 (see `from_pcm`), `video` (T, H, W, C) uint8 or
-      (T, units) float32, `video_mask` (T,) bool, `text` () string, `sample_rate_hz` () int64,
-      `schema` () int64.
+      (T, units) float32, `video_mask` (T,) bool, `frame_times_s` (T,) float32, `text` () string,
+      `sample_rate_hz` () int64, `schema` () int64.
     """
     tf = _tensorflow()
 
@@ -158,6 +163,7 @@ def parse_example(serialized: Any, action_units: bool = False) -> dict[str, Any]
             "video": one([], tf.string),
             "video_shape": one([2 if action_units else 4], tf.int64),
             "video_mask": tf.io.VarLenFeature(tf.int64),
+            "frame_times_s": tf.io.VarLenFeature(tf.float32),
             "transcript": one([], tf.string),
         },
     )
@@ -169,6 +175,7 @@ def parse_example(serialized: Any, action_units: bool = False) -> dict[str, Any]
         "audio": pcm,
         "video": video,
         "video_mask": tf.cast(tf.sparse.to_dense(parsed["video_mask"]), tf.bool),
+        "frame_times_s": tf.sparse.to_dense(parsed["frame_times_s"]),
         "text": parsed["transcript"],
         "sample_rate_hz": parsed["sample_rate_hz"],
         "schema": parsed["schema"],

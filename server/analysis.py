@@ -34,6 +34,8 @@ _KEYS_OF_ANSWERS = (
     "labels",
     "input",
     "preparation",
+    "window_s",
+    "windows",
     "text_input",
     "synthetic",
     "leak_allowed",

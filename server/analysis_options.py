@@ -23,13 +23,13 @@ class AnalysisOptions:
 
     Attributes:
       face: "largest", or "all" to answer for each face as well.
-      window_s, hop_s: length and step of the windows in seconds.
+      window_s, hop_s: length and largest step of the windows in seconds; None: the model's own.
       text: the words said, for a model that knows words.
     """
 
     face: str = "largest"
-    window_s: float = 3.0
-    hop_s: float = 1.5
+    window_s: float | None = None
+    hop_s: float | None = None
     text: str | None = None
 
     @classmethod
@@ -46,11 +46,9 @@ class AnalysisOptions:
         face = told.get("face", cls.face)
         if face not in FACES:
             raise invalid(f"face={face[:40]!r}: one of {', '.join(FACES)} is needed")
-        window_s = _seconds("window_s", told.get("window_s", str(cls.window_s)), *WINDOW_S)
-        # A shorter window is not asked to come with a shorter hop too.
-        default_hop_s = min(cls.hop_s, window_s)
-        hop_s = _seconds("hop_s", told.get("hop_s", str(default_hop_s)), *HOP_S)
-        if hop_s > window_s:
+        window_s = _seconds("window_s", told.get("window_s"), *WINDOW_S)
+        hop_s = _seconds("hop_s", told.get("hop_s"), *HOP_S)
+        if window_s is not None and hop_s is not None and hop_s > window_s:
             raise invalid(f"hop_s={hop_s:g} must not be above window_s={window_s:g}")
         text = told.get("text")
         if text is not None and len(text) > MAX_TEXT_LETTERS:
@@ -58,7 +56,9 @@ class AnalysisOptions:
         return cls(face, window_s, hop_s, text)
 
 
-def _seconds(name: str, told: str, lowest: float, highest: float) -> float:
+def _seconds(name: str, told: str | None, lowest: float, highest: float) -> float | None:
+    if told is None:
+        return None
     value = float(told) if _NUMBER.fullmatch(told) else math.nan
     if not lowest <= value <= highest:
         raise invalid(f"{name}={told[:40]!r}: a number from {lowest:g} to {highest:g} is needed")

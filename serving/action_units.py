@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from preprocessing.action_units import (
     file_name_pattern,
 )
 from preprocessing.faces import Face
-from serving.windows import SeenFrame, Window
+from serving.windows import SeenFrame
 
 HOW = "give OpenFace's table with --action-units FILE"
 # A table says nothing of where the face is.
@@ -86,16 +86,11 @@ class ActionUnitInput:
         return f"no action units ({HOW})" if table is None else f"no row for it in {table.path}"
 
 
-def with_action_units(cut: Iterator[Window], track: ActionUnitTrack) -> Iterator[Window]:
-    """Windows whose frames are the rows of a table instead of pictures."""
-    for window in cut:
-        rows = track.between(window.start_s, window.end_s)
-        times_s = rows.times_s if rows.times_s is not None else ()
-        yield replace(
-            window,
-            frames=tuple(
-                SeenFrame(float(time_s), {0: Face(_NOWHERE, values)} if found else {}, followed)
-                for time_s, values, found in zip(times_s, rows.values, rows.mask, strict=True)
-                for followed in (0 if found else None,)
-            ),
-        )
+def rows_between(track: ActionUnitTrack, start_s: float, end_s: float) -> list[SeenFrame]:
+    """The rows of a table between two moments, which take the place of pictures."""
+    rows = track.between(start_s, end_s)
+    times_s = rows.times_s if rows.times_s is not None else ()
+    return [
+        SeenFrame(float(time_s), {0: Face(_NOWHERE, values)} if found else {}, 0 if found else None)
+        for time_s, values, found in zip(times_s, rows.values, rows.mask, strict=True)
+    ]

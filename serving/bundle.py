@@ -19,6 +19,7 @@ import storage
 from errors import UserError
 from modeling.features.wordpieces import END
 from modeling.run_folder import read_run
+from preprocessing.windowing import WindowSettings
 from serving import warmup
 from serving.bundle_folder import MODELS, MODELS_CONFIG, bundled_name
 from serving.export import VOCABULARY_ASSET, export
@@ -195,6 +196,7 @@ def _client_facts(
         "labels": config["labels"],
         "sample_rate_hz": config["input"].get("sample_rate_hz"),
         "window_s": config["window_s"],
+        "windows": WindowSettings.of(config).as_json(),
         "max_tokens": config.get("max_tokens"),
         "end_token": end_token,
         "preparation": config["preparation"],

@@ -9,6 +9,8 @@ from typing import Any
 
 import storage
 from errors import UserError
+from preprocessing.frame_plan import SAMPLINGS
+from preprocessing.windowing import WindowSettings
 
 CONFIG_ASSET = "config.json"
 SAVED_MODEL = "saved_model.pb"
@@ -97,6 +99,12 @@ def _problems(config: Any, num_outputs: int | None) -> Iterator[str]:
     sampling = preparation.get("sampling")
     if not isinstance(sampling, dict) or not is_count(sampling.get("num_frames")):
         yield "preparation lacks sampling.num_frames"
+    elif sampling.get("mode", SAMPLINGS[0]) not in SAMPLINGS:
+        yield f"preparation.sampling.mode is {_shown(sampling['mode'])}"
+    try:
+        WindowSettings.of(config)
+    except (TypeError, ValueError) as error:
+        yield f"windows: {error}"
     if "audio" in streams and not is_count(given.get("sample_rate_hz"), 1):
         yield "input lacks sample_rate_hz"
     if "video" in streams and preparation.get("action_units") is None:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from preprocessing.faces import Face
+from preprocessing.model_rows import frame_rows, sound_rows
 
 Item = TypeVar("Item")
 
@@ -17,7 +18,7 @@ class ModelInputs:
 
     Args:
       streams: of the model.
-      config: what is known of it; its `input` and its frames a window are used.
+      config: what is known of it; its `input` and its sampling are used.
       num_units: values a frame gives where action units take the place of faces; else 0.
     """
 
@@ -25,7 +26,10 @@ class ModelInputs:
         self._streams = streams
         self._spec: dict[str, Any] = config["input"]
         self._num_units = num_units
-        self.num_frames = int(config["preparation"]["sampling"]["num_frames"])
+        sampling = config["preparation"]["sampling"]
+        has_number = sampling.get("mode", "time") == "time" and not num_units
+        # Rows of a table, and every third frame, are as many as there are.
+        self._most_frames = int(sampling["num_frames"]) if has_number else None
 
     def batch(
         self,
@@ -42,7 +46,7 @@ class ModelInputs:
         """
         inputs: dict[str, np.ndarray] = {}
         if "audio" in self._streams:
-            inputs |= _sounds(sounds)
+            inputs |= sound_rows(sounds)
         if "video" in self._streams:
             inputs |= self._faces(faces)
         if "text" in self._streams:
@@ -50,15 +54,14 @@ class ModelInputs:
         return inputs
 
     def _faces(self, faces: Sequence[Sequence[Face | None]]) -> dict[str, np.ndarray]:
-        shape, kind = self._frame()
-        found = [_evenly([f for f in row if f is not None], self.num_frames) for row in faces]
-        most = max(1, *(len(row) for row in found))
-        video: np.ndarray = np.zeros((len(faces), most, *shape), kind)
-        mask = np.zeros((len(faces), most), bool)
-        for row, crops in enumerate(found):
-            for column, face in enumerate(crops):
-                video[row, column], mask[row, column] = face.crop, True
-        return {"video": video, "video_mask": mask}
+        shown = [[None if face is None else face.crop for face in self._few(row)] for row in faces]
+        return frame_rows(shown, *self._frame())
+
+    def _few(self, row: Sequence[Face | None]) -> Sequence[Face | None]:
+        """A window may hold some more frames than its hops ask for; of these, those with a face."""
+        if self._most_frames is None or len(row) <= self._most_frames:
+            return row
+        return _evenly([face for face in row if face is not None], self._most_frames)
 
     def _frame(self) -> tuple[tuple[int, ...], type]:
         """Shape and dtype of what a frame gives: a face crop, or action units."""
@@ -67,29 +70,9 @@ class ModelInputs:
         size, channels = (self._spec[key] for key in ("face_size_px", "face_channels"))
         return (size, size, channels), np.uint8
 
-    def present(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """(rows,) bool of each stream: whether the row has it."""
-        there: dict[str, np.ndarray] = {}
-        if "audio" in self._streams:
-            there["audio"] = np.asarray(inputs["audio_length"] > 0)
-        if "video" in self._streams:
-            there["video"] = np.asarray(inputs["video_mask"].any(axis=1))
-        if "text" in self._streams:
-            there["text"] = np.array([bool(text.strip()) for text in inputs["text"]])
-        return there
-
-
-def _sounds(sounds: Sequence[np.ndarray | None]) -> dict[str, np.ndarray]:
-    lengths = [0 if sound is None else len(sound) for sound in sounds]
-    audio = np.zeros((len(sounds), max(1, *lengths)), np.float32)
-    for row, sound in enumerate(sounds):
-        if sound is not None:
-            audio[row, : len(sound)] = sound
-    return {"audio": audio, "audio_length": np.array(lengths, np.int32)}
-
 
 def _evenly(items: list[Item], most: int) -> list[Item]:
-    """At most so many of them, evenly spread: a window may hold some more than its hops ask for."""
+    """At most so many of them, evenly spread."""
     if len(items) <= most:
         return items
     return [items[i] for i in np.linspace(0, len(items) - 1, most).round().astype(int)]

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from preprocessing.windowing import pool
+
 Probabilities = dict[str, float]
 
 
@@ -16,8 +18,10 @@ class WindowPrediction:
 
     Attributes:
       label: the most probable one.
-      streams: what each stream that was there says alone.
+      streams: of each stream that counts, what the model would answer if it were the only one.
       face_coverage: share of the frames looked at that show the followed face; None without video.
+      sound_coverage: share of the window that holds sound, with 0 for a silent one; None where the
+        recording has no sound, or the model does not listen.
       abstain_below: the probability that `label` needs to be given as the answer; None always
         gives it.
     """
@@ -29,6 +33,7 @@ class WindowPrediction:
     streams: dict[str, Probabilities]
     face_coverage: float | None
     abstain_below: float | None = None
+    sound_coverage: float | None = None
 
     @property
     def abstained(self) -> bool:
@@ -43,16 +48,18 @@ class WindowPrediction:
             "probabilities": rounded(self.probabilities),
             "streams": {name: rounded(p) for name, p in self.streams.items()},
             "face_coverage": _share(self.face_coverage),
+            "sound_coverage": _share(self.sound_coverage),
         }
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one recording; its probabilities are the mean over the windows.
+    """The answer for one recording; its probabilities are pooled over the windows.
 
     Attributes:
       label: the most probable one.
-      face_coverage: over the whole recording; None without video.
+      streams: as of a window, pooled over those in which the stream counts.
+      face_coverage, sound_coverage: as of a window, over the whole recording.
       warnings: what makes the answer weaker than it looks.
       faces: with `all` faces, the answer from each person's face alone.
       abstain_below: as of a window; see `abstaining`.
@@ -73,6 +80,7 @@ class Prediction:
     )
     abstain_below: float | None = None
     smooth_s: float | None = None
+    sound_coverage: float | None = None
 
     @property
     def abstained(self) -> bool:
@@ -92,6 +100,7 @@ class Prediction:
             "probabilities": rounded(self.probabilities),
             "streams": {name: rounded(p) for name, p in self.streams.items()},
             "face_coverage": _share(self.face_coverage),
+            "sound_coverage": _share(self.sound_coverage),
             "windows": [window.as_json() for window in self.windows],
             "warnings": list(self.warnings),
         }
@@ -153,6 +162,12 @@ def _share(value: float | None) -> float | None:
 def mean_probabilities(many: list[Probabilities]) -> Probabilities:
     """Mean of each label's probability."""
     return {label: float(np.mean([p[label] for p in many])) for label in many[0]}
+
+
+def pooled(many: list[Probabilities], pooling: str) -> Probabilities:
+    """What windows say as the answer of a recording; see `windowing.pool`."""
+    rows = pool([list(one.values()) for one in many], pooling)
+    return dict(zip(many[0], map(float, rows), strict=True))
 
 
 def top(probabilities: Probabilities) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,16 +16,18 @@ from errors import MediaError, UserError
 from opencv_model.track import CropFormat
 from preprocessing.action_units import ActionUnitTable
 from preprocessing.blendshapes import BlendshapeFinder
-from preprocessing.faces import FaceFinder
+from preprocessing.faces import Face, FaceFinder
+from preprocessing.frame_plan import FrameSampling
 from preprocessing.media import MediaFile
 from preprocessing.transcripts import Transcriber
-from serving.action_units import HOW, ActionUnitInput, with_action_units
+from preprocessing.windowing import WindowSettings, streams_that_count
+from serving.action_units import HOW, ActionUnitInput, rows_between
 from serving.elsewhere import DECODING_THREADS, FileElsewhere, Looker
 from serving.listening import Answered, Listener, Opened
 from serving.model_inputs import ModelInputs
 from serving.prediction import Prediction, Probabilities, WindowPrediction
 from serving.recording import Recording, stamps
-from serving.windows import Window, WindowSettings, windows
+from serving.windows import Reading, Window, windows
 from serving.words import TRANSCRIBING_RATE_HZ, Words, require_text
 
 Forward = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
@@ -39,6 +42,7 @@ class Recognizer:
       labels: classes, in the order of the model's outputs.
       streams: what the model can use.
       config: all that is known of the model (`assets/config.json`).
+      window_settings: how the model's recordings are cut.
 
     Args:
       forward: a batch of inputs -> outputs.
@@ -61,6 +65,7 @@ class Recognizer:
         self.config = config
         self.labels: tuple[str, ...] = tuple(config["labels"])
         self.streams: tuple[str, ...] = tuple(config["streams"])
+        self.window_settings = WindowSettings.of(config)
         self._forward = forward
         self._rate_hz: int | None = config["input"].get("sample_rate_hz")
         self._units = ActionUnitInput.of(config)
@@ -110,8 +115,8 @@ class Recognizer:
         self,
         path: str | Path,
         face: str = "largest",
-        window_s: float = 3.0,
-        hop_s: float = 1.5,
+        window_s: float | None = None,
+        hop_s: float | None = None,
         action_units: ActionUnitTable | None = None,
         text: str | None = None,
         transcriber: Transcriber | None = None,
@@ -122,7 +127,9 @@ class Recognizer:
 
         Args:
           face: "largest" follows the largest face; "all" also answers for every face on its own.
-          window_s, hop_s: length and step of the windows in seconds.
+          window_s, hop_s: length and largest step of the windows in seconds, other than the
+            model's own; windows of a user's choice hold 16 frames each (or the model's number),
+            where a recording as long as a record is else looked at as `evaluate` does.
           action_units: table of OpenFace, for a model trained on such.
           text: what is said, for a model that knows words.
           transcriber: hears what is said where `text` is None, window by window.
@@ -130,28 +137,32 @@ class Recognizer:
           listen: called when the file is open and after each batch of windows; what it raises ends
             the work.
         Raises:
-          UserError: no table or one that does not fit, for a model that knows nothing else.
+          UserError: no table or one that does not fit, for a model that knows nothing else; a
+            `hop_s` above the model's own window.
           MediaError: unreadable, without any stream that the model can use, or more than the
             process of `read_in` could bear.
           ValueError: `face`, `window_s` or `hop_s` out of range.
         """
-        _require_settings(face, window_s, hop_s)
+        if face not in ("largest", "all"):
+            raise ValueError(f"face must be 'largest' or 'all', received {face!r}")
+        reading = self._reading(window_s, hop_s)
         table = self._fitting(action_units)
         track = self._units.find(table, Path(path))
         words = self._words(text, transcriber)
         rate_hz = self._rate_hz or (TRANSCRIBING_RATE_HZ if transcriber is not None else None)
-        settings = WindowSettings(window_s, hop_s, self._inputs.num_frames)
+        shown = functools.partial(rows_between, track) if track is not None else None
         listen = listen or _ignore
         with self._open(path, name) as media:
             listen(_opened(media, rate_hz))
             shows = media.info.has_video if self._looks else track is not None
-            recording = Recording(media, self.config, self._units, table, shows, words)
+            settings = reading.settings
+            recording = Recording(media, self.config, self._units, table, shows, words, settings)
             recording.require_usable()
             finder = self._finder_in_use() if self._looks and shows else None
-            cut = windows(media, settings, rate_hz, finder, recording.people)
-            for batch in _batched(cut if track is None else with_action_units(cut, track)):
+            cut = windows(media, reading, rate_hz, finder, recording.people, shown)
+            for batch in _batched(cut):
                 recording.tally.add(batch)
-                said = [words.of(window.waveform, rate_hz) for window in batch]
+                said = [words.of(window.heard, rate_hz) for window in batch]
                 new = self._answer(batch, shows, said)
                 recording.answers += new
                 listen(Answered(batch, new))
@@ -210,43 +221,61 @@ class Recognizer:
 
     # === Batches of windows ===
 
+    def _reading(self, window_s: float | None, hop_s: float | None) -> Reading:
+        own = self.window_settings
+        if window_s is None and hop_s is not None and hop_s > own.window_s:
+            raise UserError(
+                f"hop_s={hop_s:g} must not be above window_s, of this model {own.window_s:g}"
+            )
+        preparation = self.config["preparation"]
+        given = preparation["sampling"]
+        sampling = FrameSampling(given.get("mode", "time"), max(1, int(given["num_frames"])))
+        is_own = window_s is None and hop_s is None
+        longest_s = float(preparation.get("max_clip_s", 0.0)) if is_own else 0.0
+        return Reading(own.overridden(window_s, hop_s), sampling, longest_s)
+
     def _answer(
         self, batch: Sequence[Window], shows: bool, said: Sequence[str]
     ) -> list[WindowPrediction]:
-        followed = [
-            [
-                frame.faces.get(frame.followed) if frame.followed is not None else None
-                for frame in window.frames
-            ]
-            for window in batch
-        ]
-        inputs = self._inputs.batch([window.waveform for window in batch], followed, said)
-        present = self._inputs.present(inputs)
-        usable = np.any(list(present.values()), axis=0)
-        if not usable.any():
+        rows = [self._row(window, text) for window, text in zip(batch, said, strict=True)]
+        rows = [row for row in rows if row.streams]
+        if not rows:
             return []
+        inputs = self._inputs.batch(
+            [row.window.waveform if "audio" in row.streams else None for row in rows],
+            [row.faces if "video" in row.streams else [] for row in rows],
+            [row.text if "text" in row.streams else "" for row in rows],
+        )
         outputs = self._forward(inputs)
-        answers = []
-        for row in map(int, np.flatnonzero(usable)):
-            window, faces = batch[row], followed[row]
-            coverage = None
-            if shows and faces:
-                coverage = float(np.mean([face is not None for face in faces]))
-            answers.append(
-                WindowPrediction(
-                    window.start_s,
-                    window.end_s,
-                    self.labels[int(outputs["probabilities"][row].argmax())],
-                    self._named(outputs["probabilities"][row]),
-                    {
-                        stream: self._named(outputs[f"{stream}_probabilities"][row])
-                        for stream in self.streams
-                        if present[stream][row]
-                    },
-                    coverage,
-                )
+        return [
+            WindowPrediction(
+                row.window.start_s,
+                row.window.end_s,
+                self.labels[int(outputs["probabilities"][number].argmax())],
+                self._named(outputs["probabilities"][number]),
+                {
+                    stream: self._named(outputs[f"{stream}_probabilities"][number])
+                    for stream in self.streams
+                    if stream in row.streams
+                },
+                row.face_coverage if shows and row.faces else None,
+                sound_coverage=row.window.sound_coverage if "audio" in self.streams else None,
             )
-        return answers
+            for number, row in enumerate(rows)
+        ]
+
+    def _row(self, window: Window, text: str) -> _Row:
+        """What a window holds for the model, and which of its streams count."""
+        faces = [
+            frame.faces.get(frame.followed) if frame.followed is not None else None
+            for frame in window.frames
+        ]
+        seen = sum(face is not None for face in faces) / max(len(faces), 1)
+        heard = window.sound_coverage if window.waveform is not None else None
+        covers = {"audio": heard or 0.0, "video": seen, "text": float(bool(text.strip()))}
+        own = {stream: covers[stream] for stream in self.streams}
+        count = streams_that_count(own, self.window_settings.least_coverage)
+        return _Row(window, faces, text, seen, count)
 
     def _answer_faces(self, batch: Sequence[Window]) -> Iterator[tuple[int, Probabilities]]:
         """What each person's face alone says in each window that shows it."""
@@ -267,11 +296,21 @@ class Recognizer:
         return {label: float(p) for label, p in zip(self.labels, values, strict=True)}
 
 
-def _require_settings(face: str, window_s: float, hop_s: float) -> None:
-    if face not in ("largest", "all"):
-        raise ValueError(f"face must be 'largest' or 'all', received {face!r}")
-    if not 0 < hop_s <= window_s:
-        raise ValueError(f"0 < hop_s <= window_s is needed, received {hop_s}, {window_s}")
+@dataclass(frozen=True)
+class _Row:
+    """One window as it is asked about.
+
+    Attributes:
+      faces: of each frame that was looked at the followed one; None where it was not seen.
+      face_coverage: share of the frames that show it.
+      streams: those that count.
+    """
+
+    window: Window
+    faces: list[Face | None]
+    text: str
+    face_coverage: float
+    streams: frozenset[str]
 
 
 def _opened(media: MediaFile | FileElsewhere, rate_hz: int | None) -> Opened:

@@ -9,9 +9,10 @@ from typing import Any
 from errors import MediaError
 from preprocessing.action_units import ActionUnitTable
 from preprocessing.media import MediaFile
+from preprocessing.windowing import WindowSettings
 from serving.action_units import ActionUnitInput
 from serving.elsewhere import FileElsewhere
-from serving.prediction import Prediction, WindowPrediction, mean_probabilities, top
+from serving.prediction import Prediction, WindowPrediction, pooled, top
 from serving.tally import Tally
 from serving.windows import People
 from serving.words import Words
@@ -30,6 +31,7 @@ class Recording:
       table: of action units, if one was given.
       shows: whether there is anything for the video stream to look at.
       words: what is said.
+      settings: of the windows.
       answers: of the windows so far, those with anything usable in them.
       tally, people: what was seen in them.
     """
@@ -40,13 +42,15 @@ class Recording:
     table: ActionUnitTable | None
     shows: bool
     words: Words
+    settings: WindowSettings
     answers: list[WindowPrediction] = field(default_factory=list)
-    tally: Tally = field(default_factory=Tally)
+    tally: Tally = field(init=False)
     people: People = field(default_factory=People)
 
     def __post_init__(self) -> None:
         """What to say of a stream that turns out to be missing, as the file was opened."""
         self._streams: tuple[str, ...] = tuple(self.config["streams"])
+        self.tally = Tally(self.settings.pooling)
         info = self.media.info
         picture = "no face found" if info.has_video else "no picture"
         self._lacking = {
@@ -87,15 +91,14 @@ class Recording:
             raise MediaError(
                 f"{self.media.name}: {self._nothing()} throughout; nothing to answer from"
             )
-        probabilities = mean_probabilities([answer.probabilities for answer in self.answers])
+        pooling = self.settings.pooling
+        probabilities = pooled([answer.probabilities for answer in self.answers], pooling)
         streams = {}
         for stream in self._streams:
             own = [answer.streams[stream] for answer in self.answers if stream in answer.streams]
             if own:
-                streams[stream] = mean_probabilities(own)
-        tally, coverage = self.tally, 0.0 if self.shows else None
-        if self.shows and tally.num_frames:
-            coverage = tally.num_followed / tally.num_frames
+                streams[stream] = pooled(own, pooling)
+        tally = self.tally
         looks = "video" in self._streams and not self.units.from_table
         return Prediction(
             path=self.media.name,
@@ -103,11 +106,12 @@ class Recording:
             label=top(probabilities),
             probabilities=probabilities,
             streams=streams,
-            face_coverage=coverage,
+            face_coverage=tally.face_coverage() if self.shows else None,
             windows=tuple(self.answers),
             warnings=tuple(self._warnings()),
             faces=tuple(tally.faces(self.people)) if every_face else (),
             boxes=tuple(tally.boxes) if looks else (),
+            sound_coverage=tally.sound_coverage(self.media.info.duration_s),
         )
 
     def _nothing(self) -> str:
@@ -125,9 +129,8 @@ class Recording:
         if info.truncated:
             yield f"truncated: {info.duration_s:.1f} of {info.stated_duration_s:.1f} s"
         for stream in self._streams:
-            if not any(stream in answer.streams for answer in self.answers):
-                yield f"{self._lack(stream)}: answered without {stream}"
-        coverage = tally.num_followed / max(tally.num_frames, 1)
+            yield from self._warnings_of(stream)
+        coverage = tally.face_coverage()
         if 0 < coverage < FEW_FACES:
             yield f"a face in only {coverage:.0%} of the frames looked at"
         if len(self.answers) < tally.num_windows:
@@ -136,6 +139,30 @@ class Recording:
         if len(tally.followed_people) > 1:
             yield f"the followed face changed {len(tally.followed_people) - 1} times"
         yield from stamps(self.config)
+
+    def _warnings_of(self, stream: str) -> Iterator[str]:
+        """Where a stream is missing, or covers too little to count."""
+        num_short = sum(_is_short(answer, stream) for answer in self.answers)
+        covers = f"less than {self.settings.least_coverage:.0%}"
+        if any(stream in answer.streams for answer in self.answers):
+            if num_short:
+                yield (
+                    f"{stream} left out of {num_short} of {len(self.answers)} windows, of which it"
+                    f" covers {covers}"
+                )
+        elif num_short:
+            yield f"{_NAMES[stream]} in {covers} of each window: answered without {stream}"
+        else:
+            yield f"{self._lack(stream)}: answered without {stream}"
+
+
+_NAMES = {"audio": "sound", "video": "a face"}
+
+
+def _is_short(answer: WindowPrediction, stream: str) -> bool:
+    """Whether a stream is there in a window and does not count."""
+    shares = {"audio": answer.sound_coverage, "video": answer.face_coverage}
+    return bool(shares.get(stream)) and stream not in answer.streams
 
 
 def stamps(config: Mapping[str, Any]) -> Iterator[str]:

@@ -45,7 +45,7 @@ class ServedModel(tf.Module):
     for a row when its length is 0, its mask all 0 or its text empty; one zero sample or one zero
     frame is filler enough. It gives `probabilities` (B, classes) float32, `label` (B,) string,
     `embedding` (B, D) float32, the streams side by side with zeros where missing, and for each
-    stream `STREAM_probabilities` (B, classes), what it alone would say.
+    stream `STREAM_probabilities` (B, classes), what `probabilities` would be without the others.
 
     `audio`, `video`, `text`, those that the model has: that stream's inputs only, the others
     missing; gives `probabilities`, `label`, `embedding`.

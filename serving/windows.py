@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +15,14 @@ from preprocessing.blendshapes import BlendshapeFinder
 from preprocessing.faces import Face, FaceFinder, FrameFaces
 from preprocessing.frame_plan import FrameSampling
 from preprocessing.media import MediaFile, Tracks
-from preprocessing.records import SILENCE_PEAK
+from preprocessing.preparation import num_records
+from preprocessing.records import from_pcm, is_silent, to_pcm
+from preprocessing.windowing import (
+    WindowSettings,
+    frames_within,
+    sound_coverage,
+    window_bounds,
+)
 from serving.elsewhere import FileElsewhere, Looker
 
 # A face counts as one more person when it is there for this share of a recording's frames.
@@ -23,22 +30,33 @@ MIN_FACE_SHARE = 0.1
 
 
 @dataclass(frozen=True)
-class WindowSettings:
-    """How a recording is cut.
+class Reading:
+    """How a recording is read and cut.
 
     Attributes:
-      window_s, hop_s: length of a window and the step to the next.
-      frames_a_window: frames looked at in a full window, evenly in time.
+      settings: of the windows.
+      sampling: which frames the records hold that the model was made with.
+      max_record_s: a recording up to this long is read exactly as `preprocess` reads it for one
+        record, and its windows are cut from that, as `evaluate` does; 0 reads none so. Otherwise
+        `sampling.num_frames` are looked at a window.
     """
 
-    window_s: float = 3.0
-    hop_s: float = 1.5
-    frames_a_window: int = 16
+    settings: WindowSettings = field(default_factory=WindowSettings)
+    sampling: FrameSampling = field(default_factory=FrameSampling)
+    max_record_s: float = 0.0
 
-    def frames_in(self, block_s: float, duration_s: float) -> int:
-        """Frames of a stretch, so that a window, or all of a shorter recording, has its number."""
-        share = block_s / min(self.window_s, duration_s) if duration_s > 0 else 1.0
-        return max(1, round(self.frames_a_window * share))
+    def is_record(self, duration_s: float) -> bool:
+        """Whether a recording is read as one record."""
+        return self.max_record_s > 0 and num_records(duration_s, self.max_record_s) == 1
+
+    def plan(self, duration_s: float) -> tuple[list[tuple[float, float]], FrameSampling]:
+        """The stretches that are decoded one after the other, and the frames of each."""
+        if self.is_record(duration_s):
+            return [(0.0, duration_s)], self.sampling
+        blocks = _blocks(duration_s, self.settings.hop_s)
+        in_full_s = min(self.settings.window_s, duration_s)
+        share = (blocks[0][1] - blocks[0][0]) / in_full_s if in_full_s > 0 else 1.0
+        return blocks, FrameSampling("time", max(1, round(self.sampling.num_frames * share)))
 
 
 @dataclass(frozen=True)
@@ -57,12 +75,19 @@ class Window:
     Attributes:
       waveform: (samples,) float32, or None where there is no sound or only silence.
       frames: those looked at within it, in order of time.
+      sound_coverage: share of the window that holds sound; None where nobody listens.
+      new_sound_s: seconds of sound in it behind the windows before.
+      heard: (samples,) float32, what a speech recogniser is given for it, or None: the whole
+        recording where this is read as one record, as its transcript is, else `waveform`.
     """
 
     start_s: float
     end_s: float
     waveform: np.ndarray | None
     frames: tuple[SeenFrame, ...]
+    sound_coverage: float | None = None
+    new_sound_s: float = 0.0
+    heard: np.ndarray | None = None
 
 
 @dataclass
@@ -94,56 +119,70 @@ class People:
         return named, followed
 
 
+# What takes the place of pictures between two moments: rows of a table.
+Shown = Callable[[float, float], Sequence[SeenFrame]]
+
+
 def windows(
     media: MediaFile | FileElsewhere,
-    settings: WindowSettings,
+    reading: Reading,
     sample_rate_hz: int | None,
     finder: FaceFinder | BlendshapeFinder | Looker | None,
     people: People,
+    shown: Shown | None = None,
 ) -> Iterator[Window]:
-    """Cuts an open recording; the last window ends with the recording.
+    """Cuts an open recording.
 
     Args:
       sample_rate_hz: rate of the waveforms; None for a model without sound.
       finder: None for a model that looks at no picture; a `Looker` for a file read elsewhere.
       people: keeps faces apart; read it after the last window.
+      shown: takes the place of pictures, for a model that is given a table.
     Raises:
       MediaError: the file cannot be decoded.
     """
     duration_s = media.info.duration_s
-    bounds = window_bounds(duration_s, settings)
-    stretches = _blocks(duration_s, settings.hop_s)
-    sampling = None
-    if finder is not None and media.info.has_video:
-        count = settings.frames_in(stretches[0][1] - stretches[0][0], duration_s)
-        sampling = FrameSampling("time", count)
-    rate = sample_rate_hz or 8000
-    blocks: deque[tuple[Tracks, list[SeenFrame]]] = deque()
-    pending = deque(bounds)
+    is_record = reading.is_record(duration_s)
+    stretches, sampling = reading.plan(duration_s)
+    looks = finder is not None and media.info.has_video
+    rate_hz = sample_rate_hz if media.info.has_audio else None
+    blocks: deque[_Block] = deque()
+    pending = deque(window_bounds(duration_s, reading.settings))
+    done_s = 0.0
     look = finder.in_frame if finder is not None else (lambda frame: frame)
-    for tracks in media.tracks(stretches, rate, sampling, look):
-        frames = [
-            SeenFrame(float(time_s), *people.name(seen))
-            for time_s, seen in zip(tracks.frame_times_s, tracks.frames, strict=True)
-        ]
-        blocks.append((tracks, frames))
+    for tracks in media.tracks(
+        stretches, sample_rate_hz or 8000, sampling if looks else None, look
+    ):
+        if shown is not None:
+            frames = list(shown(tracks.start_s, tracks.end_s))
+        else:
+            frames = [
+                SeenFrame(float(time_s), *people.name(seen))
+                for time_s, seen in zip(tracks.frame_times_s, tracks.frames, strict=True)
+            ]
+        blocks.append(_Block(tracks.start_s, tracks.end_s, _as_recorded(tracks, is_record), frames))
         while pending and (pending[0][1] <= tracks.end_s + 1e-9 or tracks.end_s >= duration_s):
-            start_s, end_s = pending.popleft()
-            yield _window(start_s, end_s, blocks, rate if sample_rate_hz else None)
-            while blocks and pending and blocks[0][0].end_s <= pending[0][0]:
+            yield (window := _window(*pending.popleft(), blocks, rate_hz, is_record, done_s))
+            done_s = window.end_s
+            while blocks and pending and blocks[0].end_s <= pending[0][0]:
                 blocks.popleft()
 
 
-def window_bounds(duration_s: float, settings: WindowSettings) -> list[tuple[float, float]]:
-    """Start and end of each window: one every hop, and a last one that ends with the recording."""
-    window_s, hop_s = settings.window_s, settings.hop_s
-    if duration_s <= window_s:
-        return [(0.0, duration_s)]
-    count = int((duration_s - window_s) / hop_s + 1e-6) + 1
-    bounds = [(k * hop_s, k * hop_s + window_s) for k in range(count)]
-    if bounds[-1][1] < duration_s - 0.05:
-        bounds.append((duration_s - window_s, duration_s))
-    return bounds
+@dataclass(frozen=True)
+class _Block:
+    """What one stretch holds."""
+
+    start_s: float
+    end_s: float
+    waveform: np.ndarray | None
+    frames: list[SeenFrame]
+
+
+def _as_recorded(tracks: Tracks, is_record: bool) -> np.ndarray | None:
+    """The sound of a stretch as a record would give it back."""
+    if tracks.waveform is None or (is_record and is_silent(tracks.waveform)):
+        return None
+    return from_pcm(to_pcm(tracks.waveform))
 
 
 def _blocks(duration_s: float, hop_s: float) -> list[tuple[float, float]]:
@@ -156,28 +195,30 @@ def _blocks(duration_s: float, hop_s: float) -> list[tuple[float, float]]:
 def _window(
     start_s: float,
     end_s: float,
-    blocks: deque[tuple[Tracks, list[SeenFrame]]],
+    blocks: Sequence[_Block],
     rate_hz: int | None,
+    is_record: bool,
+    done_s: float,
 ) -> Window:
-    frames = tuple(f for _, seen in blocks for f in seen if start_s <= f.time_s < end_s)
-    waveform = None
-    if rate_hz is not None:
-        waveform = _sound(start_s, end_s, blocks, rate_hz)
-        if not len(waveform) or np.abs(waveform).max() < SILENCE_PEAK:
-            waveform = None
-    return Window(start_s, end_s, waveform, frames)
+    """Args: done_s: where the window before ends."""
+    seen = [frame for block in blocks for frame in block.frames]
+    frames = tuple(seen[frames_within([frame.time_s for frame in seen], start_s, end_s)])
+    if rate_hz is None:
+        return Window(start_s, end_s, None, frames)
+    waveform = _sound(start_s, end_s, blocks, rate_hz)
+    coverage = sound_coverage(waveform, rate_hz, end_s - start_s)
+    new_s = end_s - max(start_s, done_s)
+    new = sound_coverage(_sound(end_s - new_s, end_s, blocks, rate_hz), rate_hz, new_s) * new_s
+    own = waveform if coverage > 0 else None
+    heard = blocks[0].waveform if is_record else own
+    return Window(start_s, end_s, own, frames, coverage, new, heard)
 
 
-def _sound(
-    start_s: float,
-    end_s: float,
-    blocks: deque[tuple[Tracks, list[SeenFrame]]],
-    rate_hz: int,
-) -> np.ndarray:
+def _sound(start_s: float, end_s: float, blocks: Sequence[_Block], rate_hz: int) -> np.ndarray:
     first, last = round(start_s * rate_hz), round(end_s * rate_hz)
     pieces = []
-    for tracks, _ in blocks:
-        if tracks.waveform is not None:
-            offset = round(tracks.start_s * rate_hz)
-            pieces.append(tracks.waveform[max(first - offset, 0) : max(last - offset, 0)])
+    for block in blocks:
+        if block.waveform is not None:
+            offset = round(block.start_s * rate_hz)
+            pieces.append(block.waveform[max(first - offset, 0) : max(last - offset, 0)])
     return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)

@@ -32,7 +32,7 @@ MEAN = shares(0.55, 0.3, 0.15)
 def answer(path: str = "clip.mp4", duration_s: float = 4.5) -> Prediction:
     """Sure in the first of two windows, in all 0.55; its sound is surer than its face."""
     windows = (
-        WindowPrediction(0.0, 3.0, "happy", SURE, {"audio": SURE, "video": UNSURE}, 1.0),
+        WindowPrediction(0.0, 3.0, "happy", SURE, {"audio": SURE, "video": UNSURE}, 1.0, None, 0.5),
         WindowPrediction(1.5, 4.5, "sad", UNSURE, {"audio": UNSURE}, None),
     )
     faces = tuple(
@@ -141,14 +141,15 @@ def test_without_the_option_nothing_is_new(
     assert "abstain" not in said
     told = json.loads(said)
     assert list(told) == [
-        *("path", "duration_s", "label", "probabilities", "streams", "face_coverage"),
+        *("path", "duration_s", "label", "probabilities", "streams"),
+        *("face_coverage", "sound_coverage"),
         *("windows", "warnings", "faces"),
     ]
     assert list(told["windows"][0])[:4] == ["start_s", "end_s", "label", "probabilities"]
     assert out.read_text() == (
-        "path,start_s,end_s,label,face_coverage,streams,happy,sad,angry\n"
-        f"{clip},0.0,3.0,happy,1.0,audio+video,0.8,0.15,0.05\n"
-        f"{clip},1.5,4.5,sad,,audio,0.3,0.45,0.25\n"
+        "path,start_s,end_s,label,face_coverage,sound_coverage,streams,happy,sad,angry\n"
+        f"{clip},0.0,3.0,happy,1.0,0.5,audio+video,0.8,0.15,0.05\n"
+        f"{clip},1.5,4.5,sad,,,audio,0.3,0.45,0.25\n"
     )
     assert predicted(capfd, clip) == (
         f"{clip}: happy  (happy 0.55  sad 0.30  angry 0.15; 4.5 s, audio+video, face 100%)\n"
@@ -166,9 +167,9 @@ def test_with_it(clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     told = json.loads(predicted(capfd, *words, "--json", "--csv", out))
     assert (told["label"], told["abstained"], told["probabilities"]) == (None, True, MEAN)
     assert out.read_text() == (
-        "path,start_s,end_s,label,abstained,face_coverage,streams,happy,sad,angry\n"
-        f"{clip},0.0,3.0,happy,false,1.0,audio+video,0.8,0.15,0.05\n"
-        f"{clip},1.5,4.5,,true,,audio,0.3,0.45,0.25\n"
+        "path,start_s,end_s,label,abstained,face_coverage,sound_coverage,streams,happy,sad,angry\n"
+        f"{clip},0.0,3.0,happy,false,1.0,0.5,audio+video,0.8,0.15,0.05\n"
+        f"{clip},1.5,4.5,,true,,,audio,0.3,0.45,0.25\n"
     )
     assert predicted(capfd, *words) == (
         f"{clip}: abstained below 0.6"

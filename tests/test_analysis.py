@@ -113,6 +113,12 @@ def test_the_answer_is_that_of_the_recogniser(face: str, pool: AnalysisPool, cli
     assert bool(answer.get("faces")) is (face == "all")
 
 
+def test_a_step_above_the_window_of_the_model(pool: AnalysisPool, clip: Path) -> None:
+    with pytest.raises(ServingError, match=r"hop_s=3\.5 must not be above window_s") as raised:
+        pool.analyze(clip, "x", AnalysisOptions(hop_s=3.5), ignore)
+    assert raised.value.http_status == 400
+
+
 def test_what_happens_meanwhile_is_told(pool: AnalysisPool, clip: Path) -> None:
     events: list[dict[str, Any]] = []
     answer = pool.analyze(clip, "x", AnalysisOptions(), events.append)
@@ -730,10 +736,12 @@ def test_a_worker_dies_with_the_server(tmp_path: Path) -> None:
 
 
 def test_options_and_their_bounds() -> None:
-    assert AnalysisOptions.of({}) == AnalysisOptions("largest", 3.0, 1.5, None)
+    assert AnalysisOptions.of({}) == AnalysisOptions("largest", None, None, None)
     told = {"face": "all", "window_s": "60", "hop_s": "0.1", "text": "hello"}
     assert AnalysisOptions.of(told) == AnalysisOptions("all", 60.0, 0.1, "hello")
-    assert AnalysisOptions.of({"window_s": "0.5"}).hop_s == 0.5
+    assert AnalysisOptions.of({"window_s": "0.5"}) == AnalysisOptions(
+        window_s=0.5
+    )  # the model's hop
 
 
 @pytest.mark.parametrize(
@@ -745,7 +753,7 @@ def test_options_and_their_bounds() -> None:
         ({"window_s": "nan"}, "window_s='nan'"),
         ({"window_s": "inf"}, "window_s='inf'"),
         ({"hop_s": "x"}, "hop_s='x': a number from 0.1 to 60"),
-        ({"hop_s": "3.5"}, "hop_s=3.5 must not be above window_s=3"),
+        ({"window_s": "3", "hop_s": "3.5"}, "hop_s=3.5 must not be above window_s=3"),
         ({"text": "x" * 10_001}, "text: 10001 letters"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ import soundfile
 import tensorflow as tf
 
 import registry
+from preprocessing.windowing import WindowSettings, pool, window_bounds
 from server.app import Server, ServeSettings
 from serving.bundle import _end_token
 from tests.bundles import arrays, module_of, shares
@@ -151,6 +153,36 @@ def test_client_over_grpc(
     np.testing.assert_allclose(list(answer["probabilities"].values()), wanted, atol=2e-6)
     assert answer["label"] == LABELS[int(wanted.argmax())]
     assert answer["version"] == version
+
+
+@pytest.mark.parametrize("pooling", ["probabilities", "log-probabilities"])
+def test_client_cuts_and_pools_as_the_program(client: ModuleType, pooling: str) -> None:
+    """The same windows and the same answer as `preprocessing.windowing`, which it cannot import."""
+    facts = client.read_facts()
+    settings = dataclasses.replace(WindowSettings(**facts["windows"]), pooling=pooling)
+    assert settings.window_s == facts["window_s"]
+    for duration_s in (0.3, 3.0, 4.4, 4.6, 7.2, 61.0):
+        wanted = window_bounds(duration_s, settings)
+        np.testing.assert_allclose(client.bounds(facts, duration_s), wanted, atol=1e-9)
+    rows = np.random.default_rng(0).dirichlet(np.ones(len(LABELS)), 3)
+    answers = [{"version": 2, "probabilities": dict(zip(LABELS, row, strict=True))} for row in rows]
+    told = client.pooled(facts | {"windows": settings.as_json()}, answers)
+    wanted = pool(rows, pooling)
+    np.testing.assert_allclose(list(told["probabilities"].values()), wanted, atol=1e-6)
+    assert told["label"] == LABELS[int(wanted.argmax())]
+    assert (told["version"], told["num_windows"]) == (2, 3)
+
+
+def test_client_shares_out_frames_among_windows(client: ModuleType) -> None:
+    facts = client.read_facts() | {"sample_rate_hz": 10}
+    facts["windows"] = {**facts["windows"], "window_s": 2.0, "hop_s": 1.0, "whole_s": 3.0}
+    sound, faces = np.arange(40, dtype=np.float32), np.arange(8)
+    cut = client.windows(facts, sound, faces)
+    assert [(wave[0], len(wave)) for wave, _ in cut] == [(0, 20), (10, 20), (20, 20)]
+    assert [own.tolist() for _, own in cut] == [[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 7]]
+    ((_, of_whole),) = client.windows(facts, sound[:30], faces)
+    assert of_whole is faces
+    assert client.windows(facts, None, faces) == [(None, faces)]
 
 
 def test_client_tells_what_the_server_refuses(client: ModuleType, server: Server) -> None:

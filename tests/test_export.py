@@ -139,10 +139,14 @@ def test_a_missing_stream_is_not_in_the_answer(
     junk["video"][2] = 255  # no mask
     again = expected(inference, junk)["probabilities"]
     np.testing.assert_allclose(again[1:3], made["probabilities"][1:3], atol=1e-6)
-    # Alone, a stream answers with its own calibrated probabilities, up to the last temperature.
-    for row, stream in ((1, "video"), (2, "audio")):
+    for row, stream in ((1, "video"), (2, "audio")):  # alone, a stream is the answer
         alone = made[f"{stream}_probabilities"][row]
-        assert (np.argsort(alone) == np.argsort(made["probabilities"][row])).all()
+        np.testing.assert_allclose(alone, made["probabilities"][row], atol=1e-6)
+    # And of two, each says what it would say without the other.
+    for stream, other in (("audio", "video_mask"), ("video", "audio_length")):
+        without = expected(inference, given | {other: np.zeros_like(given[other])})
+        alone = made[f"{stream}_probabilities"][0]
+        np.testing.assert_allclose(alone, without["probabilities"][0], atol=1e-6)
     assert np.ptp(made["probabilities"][3]) < 1e-6  # neither: says nothing
 
 

@@ -14,6 +14,7 @@ from scipy.special import log_softmax, softmax
 import registry
 from errors import UserError
 from modeling.checkpoints import load_model, save_model
+from modeling.fused_model import fused_model
 
 FUSIONS = registry.names("fusions")
 STREAMS = ("audio", "video", "text")
@@ -69,6 +70,31 @@ def test_built_first_in_a_process(name: str) -> None:
     keras.backend.clear_session()
     layers = [layer.name for layer in build(name).layers]
     assert len(layers) == len(set(layers))
+
+
+def stream(name: str) -> keras.Model:
+    """A stream of two numbers a row, which is there where its amount is above 0."""
+    amount = {"audio": ("audio_length", (), "int32"), "video": ("video_mask", (1,), "bool")}[name]
+    given = keras.Input((2,), name=name)
+    inputs = {name: given, amount[0]: keras.Input(amount[1], name=amount[0], dtype=amount[2])}
+    embedding = keras.layers.Dense(DIMS[name])(given)
+    made = {"logits": keras.layers.Dense(NUM_CLASSES)(embedding), "embedding": embedding}
+    return keras.Model(inputs, made)
+
+
+@pytest.mark.parametrize("name", FUSIONS)
+def test_what_a_stream_says_alone_is_what_the_fusion_says_of_it(name: str) -> None:
+    streams = {"audio": stream("audio"), "video": stream("video")}
+    whole = fused_model(streams, build(name, tuple(streams)), with_alone=True)
+    rng = np.random.default_rng(3)
+    given = {key: rng.normal(0, 1, (4, 2)).astype(np.float32) for key in streams}
+    given |= {"audio_length": np.ones(4, np.int32), "video_mask": np.ones((4, 1), bool)}
+    both = whole(given, training=False)
+    for alone, other in (("audio", "video_mask"), ("video", "audio_length")):
+        made = whole(given | {other: np.zeros_like(given[other])}, training=False)
+        wanted = np.asarray(made["logits"])
+        np.testing.assert_allclose(both[f"{alone}_alone_logits"], wanted, atol=1e-6)
+        np.testing.assert_allclose(made[f"{alone}_alone_logits"], wanted, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", FUSIONS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -12,17 +11,17 @@ import av
 import numpy as np
 import pytest
 
-from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED, EXIT_USAGE, MediaError
+from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED, EXIT_USAGE, MediaError, UserError
 from serving import Recognizer, load
-from serving.windows import WindowSettings, window_bounds
 from tests.factories import sample_source, tone, write_media, write_sound
 from tests.models import LABELS, picture, run, the_one_line
 
 KEYS = {
-    *("path", "duration_s", "label", "probabilities", "streams", "face_coverage"),
+    *("path", "duration_s", "label", "probabilities", "streams"),
+    *("face_coverage", "sound_coverage"),
     *("windows", "warnings"),
 }
-WINDOW_KEYS = {"start_s", "end_s", "label", "probabilities", "streams", "face_coverage"}
+WINDOW_KEYS = {"start_s", "end_s", *KEYS} - {"path", "duration_s", "windows", "warnings"}
 FAST = {"preset": "ultrafast"}
 
 
@@ -148,8 +147,8 @@ def test_in_words(
     said = capfd.readouterr()
     lines = said.out.splitlines()
     assert lines[0].startswith(f"{clip}: ")
-    assert lines[0].endswith("audio+video, face 100%)")
-    assert lines[1].endswith("7.2 s, audio)")
+    assert lines[0].endswith("audio+video, face 100%, sound 100%)")
+    assert lines[1].endswith("7.2 s, audio, sound 100%)")
     assert len(lines) == 2 + 4  # and the windows of the long one
     assert "warning: no picture: answered without video" in said.err
 
@@ -248,27 +247,25 @@ def test_a_detector_is_for_models_that_cut_out_faces(
 # === Windows ===
 
 
-@pytest.mark.parametrize("duration_s", [0.04, 1.0, 3.0, 3.01, 4.5, 7.2, 61.0])
-@pytest.mark.parametrize(("window_s", "hop_s"), [(3.0, 1.5), (1.0, 1.0), (0.2, 0.1), (2.0, 0.7)])
-def test_windows_cover_the_recording(duration_s: float, window_s: float, hop_s: float) -> None:
-    bounds = window_bounds(duration_s, WindowSettings(window_s, hop_s))
-    assert bounds[0][0] == 0.0
-    assert bounds[-1][1] == pytest.approx(duration_s, abs=0.05 + 1e-9)
-    assert bounds[-1][1] <= duration_s + 1e-9
-    for (start_s, end_s), (next_s, _) in itertools.pairwise(bounds):
-        assert start_s < next_s <= end_s + 1e-9  # no gap
-        assert next_s - start_s <= hop_s + 1e-9
-    for start_s, end_s in bounds:
-        assert end_s - start_s == pytest.approx(min(window_s, duration_s))
-
-
 def test_windows_of_a_long_file(recognizer: Recognizer, folder: Path) -> None:
+    """Evenly spread; a window is as long as the model's front end looks."""
     answer = recognizer(folder / "long.wav")
     spans = [(round(w.start_s, 2), round(w.end_s, 2)) for w in answer.windows]
-    assert spans == [(0, 3), (1.5, 4.5), (3, 6), (4.2, 7.2)]
+    assert spans == [(0, 2.99), (1.4, 4.39), (2.81, 5.8), (4.21, 7.2)]
     assert answer.duration_s == pytest.approx(7.2, abs=0.01)
-    finer = recognizer(folder / "long.wav", window_s=2.0, hop_s=1.0)
-    assert [round(w.start_s, 2) for w in finer.windows] == [0, 1, 2, 3, 4, 5, 5.2]
+    finer = recognizer(folder / "long.wav", window_s=2.2, hop_s=1.0)
+    assert [round(w.start_s, 2) for w in finer.windows] == [0, 1, 2, 3, 4, 5]
+    shorter = recognizer(folder / "long.wav", window_s=1.2)  # a hop of at most that
+    assert [round(w.start_s, 2) for w in shorter.windows] == [0, 1.2, 2.4, 3.6, 4.8, 6]
+
+
+def test_windows_of_its_own_are_asked_for(recognizer: Recognizer, folder: Path) -> None:
+    """A recording that is taken whole else is cut then."""
+    assert len(recognizer(folder / "both.mp4").windows) == 1
+    cut = recognizer(folder / "both.mp4", window_s=1.0, hop_s=0.5)
+    assert [(w.start_s, w.end_s) for w in cut.windows] == [(0, 1), (0.5, 1.5), (1, 2)]
+    with pytest.raises(UserError, match=r"hop_s=5 must not be above window_s, of this model 2\.98"):
+        recognizer(folder / "both.mp4", hop_s=5)
 
 
 def test_a_window_answers_for_its_own_stretch(
@@ -320,7 +317,7 @@ def test_every_face_is_answered_for(
     assert any(followed)
     with pytest.raises(ValueError, match="face must be 'largest' or 'all', received 'each'"):
         recognizer(path, face="each")
-    with pytest.raises(ValueError, match="0 < hop_s <= window_s"):
+    with pytest.raises(ValueError, match="0 < hop_s <= window_s is needed, received 2, 1"):
         recognizer(path, window_s=1.0, hop_s=2.0)
 
 
@@ -350,11 +347,13 @@ def test_a_folder_with_bad_files_in_it(
         assert "\n" not in by_name[name]["error"]
     with open(tmp_path / "w.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    columns = ["path", "start_s", "end_s", "label", "face_coverage", "streams", *LABELS]
+    shares = ("face_coverage", "sound_coverage")
+    columns = ["path", "start_s", "end_s", "label", *shares, "streams", *LABELS]
     assert list(rows[0]) == columns
     assert len(rows) == sum(len(answer.get("windows", ())) for answer in answers)
     long = [row for row in rows if row["path"].endswith("long.wav")]
-    assert [row["end_s"] for row in long] == ["3.0", "4.5", "6.0", "7.2"]
+    assert [row["end_s"] for row in long] == ["2.986", "4.39", "5.795", "7.2"]
+    assert {(row["face_coverage"], row["sound_coverage"]) for row in long} == {("", "1.0")}
     assert {row["streams"] for row in long} == {"audio"}
     pictures = {path.name for path in tmp_path.glob("p-*.png")}
     assert pictures == {f"p-{Path(n).stem}.png" for n in by_name.keys() - rejected}

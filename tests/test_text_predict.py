@@ -28,7 +28,8 @@ from tests.factories import tone, write_sound
 from tests.models import LABELS, records, run, settings, train, write_data
 
 KEYS = {
-    *("path", "duration_s", "label", "probabilities", "streams", "face_coverage"),
+    *("path", "duration_s", "label", "probabilities", "streams"),
+    *("face_coverage", "sound_coverage"),
     *("windows", "warnings"),
 }
 

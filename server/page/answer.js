@@ -26,6 +26,18 @@ function table(caption, head, rows) {
   );
 }
 
+// Of what share of a recording is looked at and heard.
+function coverageSentences(result) {
+  const sentences = [];
+  if (typeof result.face_coverage === "number") {
+    sentences.push(`A face was found in ${percent(result.face_coverage)} of the frames looked at.`);
+  }
+  if (typeof result.sound_coverage === "number") {
+    sentences.push(`There is sound in ${percent(result.sound_coverage)} of the time.`);
+  }
+  return sentences;
+}
+
 export function showAnswer(result, colors) {
   const used = Object.keys(result.streams).map((stream) => NAMES[stream].toLowerCase());
   byId("answer-line").replaceChildren(
@@ -40,9 +52,8 @@ export function showAnswer(result, colors) {
     return make("p", { class: "quiet" }, `${NAMES[stream]} alone: ${label} ${share(value)}`);
   })));
   const coverage = byId("coverage");
-  coverage.hidden = result.face_coverage === null || result.face_coverage === undefined;
-  coverage.textContent = coverage.hidden
-    ? "" : `A face was found in ${percent(result.face_coverage)} of the frames looked at.`;
+  coverage.textContent = coverageSentences(result).join(" ");
+  coverage.hidden = !coverage.textContent;
   byId("warnings").hidden = !result.warnings.length;
   byId("warning-list").replaceChildren(...result.warnings.map((text) => make("li", {}, text)));
   byId("answer").hidden = false;
@@ -77,7 +88,9 @@ export function showWindow(windows, index, labels, streams) {
     face.src = faceSource(window);
     face.alt = `Face found in window ${index + 1}`;
   }
-  const coverage = window.face_coverage === null ? "" : `, face in ${percent(window.face_coverage)}`;
+  const coverage = [["face", window.face_coverage], ["sound", window.sound_coverage]]
+    .filter(([, share]) => typeof share === "number")
+    .map(([name, share]) => `, ${name} in ${percent(share)}`).join("");
   byId("window-title").textContent =
     `${seconds(window.start_s)} to ${seconds(window.end_s)} s: ${window.label}${coverage}`;
   const rows = [["answer", window.probabilities], ...streams.map((s) => [s, window.streams[s]])];

@@ -2,7 +2,7 @@
 
 import { make } from "./dom.js";
 
-const COLUMNS = ["path", "start_s", "end_s", "label", "face_coverage", "streams"];
+const COLUMNS = ["path", "start_s", "end_s", "label", "face_coverage", "sound_coverage", "streams"];
 
 // A float as Python writes it, so that the file equals that of the command line.
 function float(value) {
@@ -22,6 +22,7 @@ export function csvOf(result, labels) {
     float(window.end_s),
     quoted(window.label),
     float(window.face_coverage),
+    float(window.sound_coverage),
     Object.keys(window.streams).join("+"),
     ...labels.map((label) => float(window.probabilities[label])),
   ]);

@@ -5,6 +5,9 @@
 `client.json` beside this file says what the model takes. A stream that is not given is sent as one
 zero sample, one blank frame or an empty text, which the model reads as missing.
 
+A recording that is longer than the model takes whole is cut into windows, each asked about by
+itself, as `predict` does (`windows` in `client.json`); their probabilities are averaged.
+
 Frames begin with a blank one that does not count. A server with `pad_variable_length_inputs`
 lengthens the shorter requests of a batch with copies of the *first value* of each tensor
 (tensorflow/serving, batching/batching_util.cc); a first mask value that says "this counts" would
@@ -17,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import wave
 from pathlib import Path
 from typing import Any
@@ -35,6 +39,59 @@ def read_facts(path: Path | None = None) -> dict[str, Any]:
     """`client.json`: model, labels, inputs with dtype and shape, sample rate, most tokens."""
     path = path or Path(__file__).with_name("client.json")
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+# === Windows ===
+
+
+def bounds(facts: dict[str, Any], duration_s: float) -> list[tuple[float, float]]:
+    """Start and end of each window: one for a short recording, else evenly spread ones."""
+    window_s, hop_s, whole_s = (facts["windows"][key] for key in ("window_s", "hop_s", "whole_s"))
+    rest_s = duration_s - window_s
+    count = math.ceil(rest_s / hop_s - 1e-6)
+    if duration_s <= max(whole_s, window_s) or count < 1:
+        return [(0.0, duration_s)]
+    return [(k * rest_s / count, k * rest_s / count + window_s) for k in range(count + 1)]
+
+
+def windows(
+    facts: dict[str, Any], waveform: np.ndarray | None = None, faces: np.ndarray | None = None
+) -> list[tuple[np.ndarray | None, np.ndarray | None]]:
+    """Waveform and faces of each window, for `build_request`.
+
+    Args:
+      waveform, faces: see `build_request`; frames are taken as evenly spread over the sound.
+        Without sound they are one window, since nothing says how long they last.
+    """
+    if waveform is None or not len(waveform):
+        return [(waveform, faces)]
+    rate_hz, cut = facts["sample_rate_hz"], []
+    duration_s = len(waveform) / rate_hz
+    spans = bounds(facts, duration_s)
+    if len(spans) == 1:
+        return [(waveform, faces)]
+    for start_s, end_s in spans:
+        own = faces
+        if faces is not None:
+            at_s = (np.arange(len(faces)) + 0.5) * duration_s / max(len(faces), 1)
+            own = faces[(at_s >= start_s) & (at_s < end_s)]
+        sound = waveform[round(start_s * rate_hz) : round(end_s * rate_hz)]
+        cut.append((sound, own))
+    return cut
+
+
+def pooled(facts: dict[str, Any], answers: list[dict[str, Any]]) -> dict[str, Any]:
+    """The answer for a recording from those of its windows, as `read_answer` gives them."""
+    shares = np.array([[answer["probabilities"][k] for k in facts["labels"]] for answer in answers])
+    if facts["windows"]["pooling"] == "log-probabilities":
+        shares = np.log(np.maximum(shares, 1e-12))
+        mean = np.exp(shares.mean(axis=0))
+        mean /= mean.sum()
+    else:
+        mean = shares.mean(axis=0)
+    found = {k: round(float(x), 6) for k, x in zip(facts["labels"], mean, strict=True)}
+    label = facts["labels"][int(mean.argmax())]
+    return {**answers[-1], "label": label, "probabilities": found, "num_windows": len(answers)}
 
 
 # === Request ===
@@ -175,20 +232,18 @@ def main() -> int:
     parser.add_argument("--token-ids", type=int, nargs="+")
     given = parser.parse_args()
     try:
-        request = build_request(
-            facts,
-            read_wav(given.wav, facts["sample_rate_hz"] or 0) if given.wav else None,
-            np.load(given.faces, allow_pickle=False) if given.faces else None,
-            given.text,
-            given.token_ids,
-            given.label,
-        )
-        response = ask(given.address, request)
+        waveform = read_wav(given.wav, facts["sample_rate_hz"] or 0) if given.wav else None
+        faces = np.load(given.faces, allow_pickle=False) if given.faces else None
+        words = (given.text, given.token_ids, given.label)
+        answers = []
+        for window in windows(facts, waveform, faces):
+            response = ask(given.address, build_request(facts, *window, *words))
+            answers.append(read_answer(response, facts["labels"]))
     except (ValueError, OSError, EOFError, wave.Error) as error:
         parser.error(str(error))
     except grpc.RpcError as error:
         parser.error(f"{given.address}: {error.code().name}: {error.details()}")
-    print(json.dumps(read_answer(response, facts["labels"]), indent=1))
+    print(json.dumps(pooled(facts, answers), indent=1))
     return 0
 
 

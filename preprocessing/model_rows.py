@@ -1,0 +1,45 @@
+"""Sound and frames of any length as one batch of a model's inputs, for evaluation and serving."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def sound_rows(sounds: Sequence[np.ndarray | None]) -> dict[str, np.ndarray]:
+    """Waveforms side by side, zeros behind the shorter ones.
+
+    Args:
+      sounds: (samples,) float32 each; None where the stream is missing.
+    Returns:
+      `audio` (rows, samples) float32, at least one sample wide, and `audio_length` (rows,) int32.
+    """
+    lengths = [0 if sound is None else len(sound) for sound in sounds]
+    audio = np.zeros((len(sounds), max(1, *lengths)), np.float32)
+    for row, sound in enumerate(sounds):
+        if sound is not None:
+            audio[row, : len(sound)] = sound
+    return {"audio": audio, "audio_length": np.array(lengths, np.int32)}
+
+
+def frame_rows(
+    frames: Sequence[Sequence[np.ndarray | None]], shape: Sequence[int], dtype: Any
+) -> dict[str, np.ndarray]:
+    """Frames side by side, masked where nobody was seen and behind the shorter rows.
+
+    Args:
+      frames: of each row what each frame shows; None where nobody was seen.
+      shape, dtype: of what a frame shows.
+    Returns:
+      `video` (rows, T, *shape), at least one frame wide, and `video_mask` (rows, T) bool.
+    """
+    most = max(1, *map(len, frames))
+    video: np.ndarray = np.zeros((len(frames), most, *shape), dtype)
+    mask = np.zeros((len(frames), most), bool)
+    for row, shown in enumerate(frames):
+        for column, one in enumerate(shown):
+            if one is not None:
+                video[row, column], mask[row, column] = one, True
+    return {"video": video, "video_mask": mask}
