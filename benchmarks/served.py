@@ -174,13 +174,16 @@ def windows_of(
     return rows
 
 
-def noise(signature: Any, count: int) -> list[Arrays]:
-    """Made-up rows, ragged in length, for machines without recordings."""
+def noise(
+    signature: Any, count: int, num_samples: int | None = None, num_frames: int | None = None
+) -> list[Arrays]:
+    """Made-up rows, for machines without recordings; ragged where no length is given."""
     rng = np.random.default_rng(0)
     made: list[Arrays] = []
     for _ in range(count):
         row: Arrays = {}
-        samples, frames = int(rng.integers(8000, 48_000)), int(rng.integers(1, 9))
+        samples = int(rng.integers(8000, 48_000)) if num_samples is None else num_samples
+        frames = int(rng.integers(1, 9)) if num_frames is None else num_frames
         for name, spec in signature.structured_input_signature[1].items():
             shape = [1, *(size or frames for size in spec.shape.as_list()[1:])]
             if name == "audio":

@@ -22,6 +22,7 @@ from tensorflow_serving.apis import (
 )
 
 from server import arrays, messages
+from server.message_size import WireFormatError, check_parts
 from server.status import ServingError, invalid
 
 if TYPE_CHECKING:
@@ -151,8 +152,9 @@ def _question(kind: Any, received: list[bytes]) -> Any:
 
 def _parsed(kind: Any, received: list[bytes]) -> Any:
     try:
+        check_parts(kind.DESCRIPTOR, received[0])
         return kind.FromString(received.pop())
-    except DecodeError as error:  # the code that gRPC itself has for it
+    except (DecodeError, WireFormatError) as error:  # the code that gRPC itself has for it
         text = f"this is no {kind.DESCRIPTOR.name}"
         raise ServingError(grpc.StatusCode.INTERNAL, text) from error
 
