@@ -17,7 +17,7 @@ from tests.grpc_calls import request_of, sound
 REQUEST = predict_pb2.PredictRequest.DESCRIPTOR
 # As PredictRequest, its map `inputs`, and TensorProto number their fields.
 INPUTS, FILTER, KEY, VALUE = 2, 3, 1, 2
-SHAPE, STRING, RESOURCE, VARIANT, DIM, TENSORS = 2, 8, 14, 15, 2, 3
+SHAPE, STRING, INT64, RESOURCE, VARIANT, DIM, TENSORS = 2, 8, 10, 14, 15, 2, 3
 
 
 def field(number: int, content: bytes) -> bytes:
@@ -61,6 +61,7 @@ def test_numbers_one_by_one_are_taken() -> None:
         tensor(field(VARIANT, field(TENSORS, 2000 * field(STRING, b"")))),
         2000 * field(FILTER, b""),
         b"".join(field(INPUTS, field(KEY, b"%d" % number)) for number in range(2000)),
+        tensor(field(INT64, bytes(40_000))),
         2000 * b"\x78\x01",  # a field that it does not have
     ],
 )
