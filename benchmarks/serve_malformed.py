@@ -28,7 +28,13 @@ QUICK_EACH = 4
 # What a server may answer to a bad request; everything else is a fault of the server. One client
 # that asks once at a time is neither too many (429, RESOURCE_EXHAUSTED) nor too slow (408).
 CLIENT_ERRORS = (400, 404, 413, 415, 422)
-GRPC_CLIENT_ERRORS = ("INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE", "UNIMPLEMENTED")
+GRPC_CLIENT_ERRORS = (
+    "FAILED_PRECONDITION",
+    "INVALID_ARGUMENT",
+    "NOT_FOUND",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+)
 # Bytes that are no message are INTERNAL in every gRPC server.
 UNREADABLE = ("this is no PredictRequest", "a call without a message")
 

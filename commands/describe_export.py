@@ -40,8 +40,13 @@ def bundle_facts(path: Path) -> dict[str, Any]:
     newest = bundle.versions[-1]
     version = bundle.home / str(newest)
     config = _config(version)
-    states = {str(number): _labels_of(number, bundle.labels) for number in bundle.versions}
-    for number in sorted({*bundle.labels.values()} - {*bundle.versions}):
+    states = {
+        str(number): _labels_of(number, bundle.labels)
+        if number in bundle.served
+        else "not served, as models.config says"
+        for number in bundle.versions
+    }
+    for number in sorted({*bundle.labels.values(), *bundle.absent} - {*bundle.versions}):
         states[str(number)] = f"{_labels_of(number, bundle.labels)}, but it is not there"
     return {
         "kind": "bundle" + stamps(config),

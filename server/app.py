@@ -159,7 +159,8 @@ class Server:
         app.router.redirect_slashes = False  # a slash too many is another path
         open_paths = page_api.PUBLIC_PATHS | {paths.HEALTH, paths.READY}
         origins = settings.public_origins
-        return Guard(app, limits, settings.token, open_paths, is_loopback, origins)
+        refused = self._rest.refused
+        return Guard(app, limits, settings.token, open_paths, is_loopback, origins, refused)
 
     def _pool(self, config: dict[str, Any]) -> AnalysisPool:
         return AnalysisPool(

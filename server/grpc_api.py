@@ -22,6 +22,7 @@ from tensorflow_serving.apis import (
 )
 
 from server import arrays, messages
+from server.loaded_version import DEFAULT
 from server.message_size import WireFormatError, check_parts
 from server.status import ServingError, invalid
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from server.budget import Budget, Hold
     from server.limits import Limits
     from server.loaded_version import LoadedVersion
-    from server.metrics import Metrics
     from server.model_server import Answer, ModelServer
 
 PREDICTION = prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name
@@ -54,8 +54,6 @@ class Method(Protocol):
       ServingError: for the client.
     """
 
-    __name__: str
-
     def __call__(self, received: list[bytes], hold: Hold, due_s: float | None) -> bytes: ...
 
 
@@ -65,16 +63,12 @@ class Services:
     Args:
       model_server: answers.
       limits: `max_body_bytes`, also of an array.
-      metrics: counts requests.
       budget: of all requests.
     """
 
-    def __init__(
-        self, model_server: ModelServer, limits: Limits, metrics: Metrics, budget: Budget
-    ) -> None:
+    def __init__(self, model_server: ModelServer, limits: Limits, budget: Budget) -> None:
         self._server = model_server
         self._limits = limits
-        self._metrics = metrics
         self._budget = budget
 
     def methods(self) -> dict[str, dict[str, Method]]:
@@ -88,7 +82,7 @@ class Services:
 
     def _predict(self, received: list[bytes], hold: Hold, due_s: float | None) -> bytes:
         """Inputs by name to outputs by name, all of them or those of `output_filter`."""
-        with self._metrics.timed("GRPC", "Predict"), contextlib.ExitStack() as leases:
+        with contextlib.ExitStack() as leases:
             with self._budget.parsing:
                 num_bytes = len(received[0])
                 loaded, signature, inputs, wanted = self._read(received, hold, leases)
@@ -102,44 +96,44 @@ class Services:
     ) -> tuple[LoadedVersion, str, Arrays, list[str]]:
         """Version, signature, inputs and wanted outputs; the message itself is gone afterwards."""
         request = _parsed(predict_pb2.PredictRequest, received)
-        chosen = (*_named_spec(request), request.model_spec.signature_name)
-        loaded, signature = leases.enter_context(self._server.prepare(*chosen))
+        loaded = leases.enter_context(self._server.version(*_named_spec(request)))
+        signature = request.model_spec.signature_name or DEFAULT
+        if signature not in loaded.signatures:
+            raise _unknown_signature(signature)
         specs = loaded.signatures[signature]
-        wanted = _filtered(request.output_filter, loaded.signature_defs[signature].outputs)
         arrays.check_names(specs, request.inputs)
         most = self._limits.max_body_bytes
         inputs = {
             key: messages.to_array(key, tensor, specs[key], most, hold.add)
             for key, tensor in request.inputs.items()
         }
+        wanted = _filtered(request.output_filter, loaded.signature_defs[signature].outputs)
         return loaded, signature, inputs, wanted
 
     # === About the model ===
 
     def _metadata(self, received: list[bytes], hold: Hold, due_s: float | None) -> bytes:
         """The signatures, packed; after servables/tensorflow/get_model_metadata_impl.cc."""
-        with self._metrics.timed("GRPC", "GetModelMetadata"):
-            request = _question(get_model_metadata_pb2.GetModelMetadataRequest, received)
-            if not request.metadata_field:
-                raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
-            for field in request.metadata_field:
-                if field != messages.SIGNATURE_DEF:
-                    raise invalid(f"Metadata field {field[:100]} is not supported")
-            name, version, label = _named_spec(request)
-            loaded = self._server.metadata(name, version, label)
-            response = get_model_metadata_pb2.GetModelMetadataResponse()
-            response.model_spec.name = name
-            response.model_spec.version.value = loaded.number
-            packed = messages.signature_map(loaded.signature_defs)
-            response.metadata[messages.SIGNATURE_DEF].Pack(packed)
-            return bytes(response.SerializeToString())
+        request = _question(get_model_metadata_pb2.GetModelMetadataRequest, received)
+        if not request.metadata_field:
+            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+        for field in request.metadata_field:
+            if field != messages.SIGNATURE_DEF:
+                raise invalid(f"Metadata field {field[:100]} is not supported")
+        name, version, label = _named_spec(request)
+        loaded = self._server.metadata(name, version, label)
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        response.model_spec.name = name
+        response.model_spec.version.value = loaded.number
+        packed = messages.signature_map(loaded.signature_defs)
+        response.metadata[messages.SIGNATURE_DEF].Pack(packed)
+        return bytes(response.SerializeToString())
 
     def _status(self, received: list[bytes], hold: Hold, due_s: float | None) -> bytes:
         """State of one version or of all."""
-        with self._metrics.timed("GRPC", "GetModelStatus"):
-            request = _question(get_model_status_pb2.GetModelStatusRequest, received)
-            found = messages.model_status(self._server.statuses(*_spec(request)))
-            return bytes(found.SerializeToString())
+        request = _question(get_model_status_pb2.GetModelStatusRequest, received)
+        found = messages.model_status(self._server.statuses(*_spec(request)))
+        return bytes(found.SerializeToString())
 
 
 def _question(kind: Any, received: list[bytes]) -> Any:
@@ -185,6 +179,12 @@ def _named_spec(request: Any) -> tuple[str, int | None, str | None]:
     if not spec[0]:
         raise invalid("ModelSpec has no name specified.")
     return spec
+
+
+def _unknown_signature(signature: str) -> ServingError:
+    """As tensorflow/serving, servables/tensorflow/predict_util.cc; REST has other words."""
+    text = f'Serving signature key "{signature[:64]}" not found.'
+    return ServingError(grpc.StatusCode.FAILED_PRECONDITION, text)
 
 
 def _filtered(output_filter: Any, outputs: Any) -> list[str]:

@@ -68,7 +68,8 @@ class GrpcServer:
     ) -> None:
         self.workers = Workers("grpc", metrics)
         self.status_workers = Workers("grpc-status", metrics, NUM_STATUS_THREADS)
-        self._services = Services(model_server, limits, metrics, budget)
+        self._services = Services(model_server, limits, budget)
+        self._metrics = metrics
         self._budget = budget
         self._is_ready = is_ready
         self._is_bound = self._is_started = False
@@ -121,7 +122,7 @@ class GrpcServer:
     async def _make(self, limits: Limits, token: str | None) -> None:
         self._health = health.HealthServicer()
         self._server = grpc.aio.server(
-            interceptors=[] if token is None else [TokenInterceptor(token)],
+            interceptors=[] if token is None else [TokenInterceptor(token, self._refused)],
             options=_options(limits),
         )
         for service, methods in self._services.methods().items():
@@ -166,10 +167,16 @@ class GrpcServer:
 
     # === Calls ===
 
+    def _refused(self, path: str, error: ServingError) -> None:
+        """Counts a call that was refused before it came to its method."""
+        _, service, name = path.split("/")
+        if name in self._services.methods().get(service, {}):
+            self._metrics.requested("GRPC", name, error.code.name)
+
     def _handler(self, name: str, method: Method) -> grpc.RpcMethodHandler:
         """A stream on this side, which is the same on the wire: its message is read when we say."""
         workers = self.workers if name == PREDICT else self.status_workers
-        call = functools.partial(self._answer, workers, method)
+        call = functools.partial(self._answer, name, workers, method)
 
         async def answer(requests: Any, context: grpc.aio.ServicerContext) -> bytes:
             try:
@@ -177,7 +184,7 @@ class GrpcServer:
             except ServingError as error:
                 code, message = error.code, error.message
             except Exception:  # a defect of ours must not reach the client in its own words
-                LOG.exception("%s failed", method.__name__)
+                LOG.exception("%s failed", name)
                 code, message = grpc.StatusCode.INTERNAL, "internal error"
             await context.abort(code, message[:MESSAGE_CHARACTERS])
             raise AssertionError("abort raises")
@@ -185,14 +192,16 @@ class GrpcServer:
         return grpc.stream_unary_rpc_method_handler(answer)
 
     async def _answer(
-        self, workers: Workers, method: Method, context: grpc.aio.ServicerContext
+        self, name: str, workers: Workers, method: Method, context: grpc.aio.ServicerContext
     ) -> bytes:
-        messages = [await _message(context)]
-        left_s = context.time_remaining()
-        due_s = None if left_s is None else time.monotonic() + left_s
-        hold = self._budget.hold()
-        hold.add(len(messages[0]))
-        return await workers.run(lambda: method(messages, hold, due_s), hold.close)
+        with self._metrics.timed("GRPC", name) as timing:
+            messages = [await _message(context)]
+            timing.restart()
+            left_s = context.time_remaining()
+            due_s = None if left_s is None else time.monotonic() + left_s
+            hold = self._budget.hold()
+            hold.add(len(messages[0]))
+            return await workers.run(lambda: method(messages, hold, due_s), hold.close)
 
 
 async def _message(context: grpc.aio.ServicerContext) -> bytes:

@@ -1,15 +1,12 @@
 """Inputs as TensorFlow Serving writes them in JSON.
 
-Source: tensorflow/serving, g3doc/api_rest.md and util/json_tensor.cc. Stricter than it in two
-things: a name that comes twice in an object is refused (it takes the first), and so are NaN and
-Infinity in a request (it takes them; no sound or picture has such values). It takes neither 0 and 1
-for a boolean nor 1.0 for a whole number, and neither does this.
+Source: tensorflow/serving, g3doc/api_rest.md and util/json_tensor.cc. As there, neither 0 and 1 are
+booleans nor is 1.0 a whole number, a whole number that a float cannot hold is rounded, and a pixel
+beyond 255 is taken modulo 256. What is refused here and taken there stands in docs/serving.md.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +15,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from server.base64_text import decode
 from server.budget import STRING_BYTES
 from server.json_size import check_size
-from server.status import invalid
+from server.status import ServingError, invalid
 
 if TYPE_CHECKING:
     from serving.warmup import Spec
@@ -30,6 +28,15 @@ MAX_RANK = 8
 SHOWN_CHARACTERS = 60
 # Kind of a NumPy dtype -> what JSON may say for it.
 JSON_TYPES: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
+# These must fit int32 and are then cut to their own bits, as TensorProto has one field for all.
+SMALL_WHOLE = {"int32", "int16", "int8", "uint8"}
+# Python's words -> rapidjson's (error/en.h), which TensorFlow Serving passes on.
+PARSE_ERRORS = {
+    "Extra data": "The document root must not be followed by other values.",
+    "Expecting value": "Invalid value.",
+    "Expecting property name enclosed in double quotes": "Missing a name for object member.",
+    "Expecting ':' delimiter": "Missing a colon after a name of object member.",
+}
 
 
 def _unbounded(num_bytes: int) -> None:
@@ -96,6 +103,8 @@ def read_body(body: bytes) -> PredictBody:
 
 
 def _parsed(body: bytes) -> Any:
+    end = body.find(0)  # where rapidjson ceases to read
+    body = body if end < 0 else body[:end]
     if not body:
         raise invalid("JSON Parse error: The document is empty")
     check_size(body)
@@ -106,7 +115,9 @@ def _parsed(body: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise invalid(f"JSON Parse error: not UTF-8 at offset: {error.start}") from error
     except json.JSONDecodeError as error:
-        raise invalid(f"JSON Parse error: {error.msg} at offset: {error.pos}") from error
+        told = PARSE_ERRORS.get(error.msg, error.msg)
+        offset = len(error.doc[: error.pos].encode())
+        raise invalid(f"JSON Parse error: {told} at offset: {offset}") from error
     except RecursionError as error:
         raise invalid("JSON Parse error: nested too deeply") from error
     except ValueError as error:  # a number of more digits than Python reads
@@ -125,6 +136,7 @@ def _constant(word: str) -> NoReturn:
 
 
 def _columns(value: Any, specs: dict[str, Spec]) -> dict[str, Any]:
+    """Input -> its tensor as JSON; more than the signature takes is passed over."""
     if not _is_named(value):
         if len(specs) != 1:
             raise invalid(
@@ -135,10 +147,7 @@ def _columns(value: Any, specs: dict[str, Spec]) -> dict[str, Any]:
     for name in specs:
         if name not in value:
             raise invalid(f"Missing named input: {name} in 'inputs' object.")
-    if len(value) > len(specs):
-        unknown = sorted(set(value) - set(specs))
-        raise invalid(f"'inputs' object has unknown inputs: {_shown(', '.join(unknown))}")
-    return dict(value)
+    return {name: value[name] for name in specs}
 
 
 def _columns_of_rows(rows: list[Any], specs: dict[str, Spec]) -> dict[str, Any]:
@@ -148,18 +157,30 @@ def _columns_of_rows(rows: list[Any], specs: dict[str, Spec]) -> dict[str, Any]:
                 "instances is a plain list, but expecting list of objects as multiple input"
                 f" tensors required: {', '.join(specs)}"
             )
-        if any(_is_named(row) for row in rows):
-            raise invalid("'instances' has both objects and plain values")
+        named = next((number for number, row in enumerate(rows) if _is_named(row)), None)
+        if named is not None:
+            raise invalid(f"Expecting value/list but got object at item {named} of input list")
         return dict.fromkeys(specs, rows)
     for number, row in enumerate(rows):
         if not _is_named(row):
             raise invalid(f"Expecting object but got {_shown(row)} at item {number} of input list")
         if row.keys() != specs.keys():
-            raise invalid(
-                f"Failed to process element: {number} of 'instances' list."
-                f" Its keys {_shown(', '.join(sorted(row)))} must be equal to: {', '.join(specs)}"
-            )
+            raise _wrong_keys(number, row, specs)
     return {name: [row[name] for row in rows] for name in specs}
+
+
+def _wrong_keys(number: int, row: dict[str, Any], specs: dict[str, Spec]) -> ServingError:
+    failed = f"Failed to process element: {number}"
+    for key in row:
+        if key not in specs:
+            return invalid(
+                f"{failed} key: {_shown(key)} of 'instances' list. Error: INVALID_ARGUMENT:"
+                f" JSON object: does not have named input: {_shown(key)}"
+            )
+    return invalid(
+        f"{failed} of 'instances' list. JSON object: {{{_shown(','.join(sorted(row)))}}}"
+        f" keys must be equal to: {','.join(sorted(specs))}"
+    )
 
 
 def _is_named(value: Any) -> bool:
@@ -183,9 +204,7 @@ def _tensor(name: str, value: Any, dtype: str, reserve: Callable[[int], None]) -
     allowed = JSON_TYPES[np.dtype(dtype).kind]
     if kinds - allowed:
         wrong = next(one for one in values if type(one) not in allowed)
-        raise invalid(
-            f"{name}: JSON Value: {_shown(wrong)} is not of expected type: {_type_name(dtype)}"
-        )
+        raise _wrong_type(name, wrong, dtype)
     reserve(len(values) * np.dtype(dtype).itemsize)
     return _numbers(name, values, np.dtype(dtype)).reshape(shape)
 
@@ -212,24 +231,45 @@ def _flat(name: str, value: Any) -> tuple[list[Any], tuple[int, ...]]:
 
 
 def _numbers(name: str, values: list[Any], dtype: np.dtype) -> np.ndarray:
+    if dtype.name in SMALL_WHOLE:
+        return _small_whole(name, values, dtype)
     try:
-        if dtype.kind != "f":
-            return np.array(values, dtype)
-        wide = np.array(values, np.float64)
+        return _floats(name, values, dtype) if dtype.kind == "f" else np.array(values, dtype)
     except OverflowError as error:
         raise invalid(f"{name}: a number does not fit {_type_name(dtype.name)}") from error
-    # Beyond that not every whole number has a value of its own; json_tensor.cc, IsLosslessDecimal.
-    largest_whole = 2 ** (np.finfo(dtype).nmant + 1) - 1
-    if (np.abs(wide) > largest_whole).any():
-        for one in values:
-            if isinstance(one, int) and abs(one) > largest_whole:
-                raise invalid(
-                    f"{name}: Cannot convert JSON value: {_shown(one)} to"
-                    f" {_type_name(dtype.name)} without loss of precision."
-                )
+
+
+def _small_whole(name: str, values: list[Any], dtype: np.dtype) -> np.ndarray:
+    """Whole numbers of 32 bits, of which the dtype keeps the lowest."""
+    fits = np.iinfo(np.int32)
+    try:
+        return np.array(values, np.int32).astype(dtype)
+    except OverflowError as error:
+        wrong = next(one for one in values if not fits.min <= one <= fits.max)
+        raise _wrong_type(name, wrong, dtype.name) from error
+
+
+def _floats(name: str, values: list[Any], dtype: np.dtype) -> np.ndarray:
+    """Rounded to the dtype; OverflowError: not even a double holds one of them."""
+    wide = np.array(values, np.float64)
     if not (np.abs(wide) <= float(np.finfo(dtype).max)).all():
         raise invalid(f"{name}: a number does not fit {_type_name(dtype.name)}")
     return wide.astype(dtype)
+
+
+def _wrong_type(name: str, value: Any, dtype: str) -> ServingError:
+    return invalid(
+        f"{name}: JSON Value: {_shown(value)} Type: {_json_type(value)}"
+        f" is not of expected type: {_type_name(dtype)}"
+    )
+
+
+def _json_type(value: Any) -> str:
+    """As rapidjson calls it."""
+    if value is None or isinstance(value, bool):
+        return {None: "Null", True: "True", False: "False"}[value]
+    names = ((str, "String"), (list, "Array"), (dict, "Object"))
+    return next((name for kind, name in names if isinstance(value, kind)), "Number")
 
 
 def _length(value: Any) -> int:
@@ -245,12 +285,15 @@ def _bytes(name: str, value: Any) -> bytes:
         except UnicodeEncodeError as error:
             raise invalid(f"{name}: a string holds half of a surrogate pair") from error
     if not isinstance(value, dict):
-        raise invalid(f"{name}: JSON Value: {_shown(value)} is not of expected type: string")
+        raise _wrong_type(name, value, "object")
     if not _is_base64(value):
-        raise invalid(f'{name}: an object in place of a string must be {{"b64": "..."}}')
+        raise invalid(
+            f"{name}: JSON Value: an object not formatted correctly for base64 data;"
+            ' it must be {"b64": "..."}'
+        )
     try:
-        return base64.b64decode(value["b64"], validate=True)
-    except (binascii.Error, ValueError) as error:
+        return decode(value["b64"])
+    except ValueError as error:
         raise invalid(f"{name}: Unable to base64 decode") from error
 
 

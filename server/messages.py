@@ -5,6 +5,7 @@ Importing this module imports TensorFlow: the published stubs are made over its 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from server.budget import STRING_BYTES
-from server.status import invalid
+from server.status import ServingError, invalid
 
 if TYPE_CHECKING:
     from server.model_server import Metadata
@@ -43,6 +44,10 @@ FIELDS = {
 UNKNOWN_CODE = 2
 # One value may stand for all of a tensor up to this size: a few bytes must not become many.
 MAX_REPEATED_BYTES = 64 * 1024
+# Far more than the rows and frames of a request; they are read one by one.
+MAX_CONTENT_STRINGS = 2**18
+# Of the fifth byte of a length, the last that a varint of 32 bits has.
+LAST_SHIFT = 28
 
 # === Tensors ===
 
@@ -54,8 +59,10 @@ def to_array(
 
     Args:
       name: of the input, for messages.
-      tensor: as received; values come as `tensor_content` or in the dtype's own field, where the
-        last of fewer numbers stands for the rest, as in TensorFlow, up to 64 KiB.
+      tensor: as received; values come as `tensor_content` or in the dtype's own field. There, as in
+        TensorFlow, the last of fewer values stands for the rest and none for zeros or empty
+        strings, up to 64 KiB; more than the shape needs are passed over, and whole numbers keep
+        the lowest bits that their dtype has.
       max_bytes: of the array.
       reserve: called with the bytes of the array before it is made; may raise.
     Returns:
@@ -73,21 +80,22 @@ def to_array(
     num_bytes = math.prod(shape) * dtype.itemsize
     if num_bytes > max_bytes:
         raise invalid(f"{name}: shape {list(shape)} is larger than {max_bytes} bytes, the limit")
-    if tensor.tensor_content:
-        return _of_content(name, tensor, shape, dtype, reserve)
+    if tensor.tensor_content and num_bytes:
+        return _of_content(name, tensor.tensor_content, shape, dtype, reserve)
     values = getattr(tensor, field)
     if dtype.kind == "O":
         return _strings(name, values, shape, reserve)
-    _check_number(name, values, shape, num_bytes)
+    _check_repeated(name, values, shape, dtype.itemsize)
     reserve(num_bytes)
     return _numbers(name, values, shape, dtype)
 
 
-def _check_number(name: str, values: Sequence[Any], shape: tuple[int, ...], num_bytes: int) -> None:
+def _check_repeated(
+    name: str, values: Sequence[Any], shape: tuple[int, ...], num_bytes: int
+) -> None:
+    """Refuses few bytes that would become many, `num_bytes` a value."""
     num_values = math.prod(shape)
-    if len(values) > num_values or (num_values and not values):
-        raise invalid(f"{name}: shape {list(shape)} needs {num_values} values, holds {len(values)}")
-    if len(values) < num_values and num_bytes > MAX_REPEATED_BYTES:
+    if len(values) < num_values and num_values * num_bytes > MAX_REPEATED_BYTES:
         raise invalid(
             f"{name}: shape {list(shape)} needs {num_values} values, holds {len(values)};"
             f" one stands for the rest up to {MAX_REPEATED_BYTES} bytes only"
@@ -97,14 +105,20 @@ def _check_number(name: str, values: Sequence[Any], shape: tuple[int, ...], num_
 def _numbers(
     name: str, values: Sequence[Any], shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> np.ndarray:
-    # half_val holds the bits of each number.
-    stored = np.dtype(np.uint16) if dtype == np.float16 else dtype
+    num_values = math.prod(shape)
+    # half_val holds the bits of each number, int_val 32 bits of smaller ones too.
+    stored = np.dtype(np.int32) if dtype.kind in "iu" and dtype.itemsize < 4 else dtype
+    stored = np.dtype(np.uint16) if dtype == np.float16 else stored
     try:
-        made = np.fromiter(values, stored, len(values)).view(dtype)
+        count = min(len(values), num_values)
+        made = np.fromiter(itertools.islice(values, count), stored, count)
     except (OverflowError, ValueError, TypeError) as error:
         raise invalid(f"{name}: a number does not fit {dtype.name}") from error
-    num_missing = math.prod(shape) - len(made)
-    if num_missing:
+    made = made.view(dtype) if dtype == np.float16 else made.astype(dtype, copy=False)
+    num_missing = num_values - len(made)
+    if num_missing and not len(made):
+        made = np.zeros(num_values, dtype)
+    elif num_missing:
         made = np.pad(made, (0, num_missing), "edge")
     return made.reshape(shape)
 
@@ -123,37 +137,82 @@ def _shape(name: str, tensor: Any, rank: int) -> tuple[int, ...]:
 
 def _of_content(
     name: str,
-    tensor: Any,
+    content: bytes,
     shape: tuple[int, ...],
     dtype: np.dtype[Any],
     reserve: Callable[[int], None],
 ) -> np.ndarray:
     if dtype.kind == "O":
-        raise invalid(f"{name}: strings are taken in string_val, not in tensor_content")
+        num_strings = math.prod(shape)
+        if num_strings > MAX_CONTENT_STRINGS:
+            raise invalid(f"{name}: more than {MAX_CONTENT_STRINGS} strings in tensor_content")
+        reserve(num_strings * STRING_BYTES + len(content))
+        return _placed(_strings_of_content(name, content, num_strings), shape)
     wanted = math.prod(shape) * dtype.itemsize
     reserve(wanted)
-    content = tensor.tensor_content
     if len(content) != wanted:
-        raise invalid(
-            f"{name}: shape {list(shape)} needs {wanted} bytes of tensor_content,"
-            f" holds {len(content)}"
+        raise _unparsed(
+            name,
+            f"shape {list(shape)} needs {wanted} bytes of tensor_content, holds {len(content)}",
         )
-    if dtype.kind == "b":
-        return (np.frombuffer(content, np.uint8) != 0).reshape(shape)
-    return np.frombuffer(content, dtype).reshape(shape)
+    if dtype.kind != "b":
+        return np.frombuffer(content, dtype).reshape(shape)
+    stored = np.frombuffer(content, np.uint8)
+    if stored.max() > 1:
+        raise _unparsed(name, "a boolean is 0 or 1")
+    return stored.view(bool).reshape(shape)
+
+
+def _strings_of_content(name: str, content: bytes, num_strings: int) -> list[bytes]:
+    """The lengths of all, then the bytes of all.
+
+    Source: tensorflow, core/platform/tensor_coding.cc, DecodeStringList.
+    """
+    lengths: list[int] = []
+    start = 0
+    while len(lengths) < num_strings:
+        length = shift = 0
+        while True:
+            if start == len(content) or shift > LAST_SHIFT:
+                raise _unparsed(name, f"no lengths of {num_strings} strings in tensor_content")
+            byte = content[start]
+            start += 1
+            length |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        lengths.append(length & 0xFFFFFFFF)
+    if sum(lengths) != len(content) - start:
+        raise _unparsed(
+            name,
+            f"strings of {sum(lengths)} bytes, tensor_content holds {len(content) - start}",
+        )
+    ends = itertools.accumulate(lengths, initial=start)
+    return [content[begin:end] for begin, end in itertools.pairwise(ends)]
 
 
 def _strings(
     name: str, values: Sequence[bytes], shape: tuple[int, ...], reserve: Callable[[int], None]
 ) -> np.ndarray:
-    # One long string that stands for many would be copied for each.
-    if len(values) != math.prod(shape):
-        wanted = math.prod(shape)
-        raise invalid(f"{name}: shape {list(shape)} needs {wanted} strings, holds {len(values)}")
-    reserve(sum(STRING_BYTES + len(value) for value in values))
+    num_values = math.prod(shape)
+    last = values[min(len(values), num_values) - 1] if values and num_values else b""
+    # One long string that stands for many is copied for each later on.
+    _check_repeated(name, values, shape, STRING_BYTES + len(last))
+    given = list(values[:num_values])
+    num_missing = num_values - len(given)
+    reserve(num_values * STRING_BYTES + sum(map(len, given)) + num_missing * len(last))
+    return _placed(given + [last] * num_missing, shape)
+
+
+def _placed(values: list[bytes], shape: tuple[int, ...]) -> np.ndarray:
     made = np.empty(len(values), object)
     made[:] = values
     return made.reshape(shape)
+
+
+def _unparsed(name: str, why: str) -> ServingError:
+    """As tensorflow, cc/saved_model/util.cc, with a reason."""
+    return invalid(f"tensor parsing error: {name}: {why}")
 
 
 # === Status and metadata ===

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from prometheus_client import (
     CollectorRegistry,
@@ -12,22 +14,53 @@ from prometheus_client import (
     Gauge,
     Histogram,
     ProcessCollector,
+    disable_created_metrics,
     generate_latest,
 )
+from starlette.requests import ClientDisconnect
 
 from server.status import ServingError
 
+# tensorflow/serving, servables/tensorflow/util.cc: `/tensorflow/serving/request_count` and
+# `request_latency`, as util/prometheus_exporter.cc writes their names.
+REQUEST_COUNT = ":tensorflow:serving:request_count"
+REQUEST_LATENCY = ":tensorflow:serving:request_latency"
+REQUEST_BUCKETS_US = tuple(10 * 1.8**power for power in range(33))
+MODEL_NAME = "model_name"
+PREDICTIONS = ("Predict", "Classify", "Regress")
+US_PER_S = 1e6
 LATENCY_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 ANALYSIS_BUCKETS_S = (0.5, 1, 2, 5, 10, 20, 60, 120, 300)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
+disable_created_metrics()  # which TensorFlow Serving has none of
+
+
+@dataclass
+class Timing:
+    """One request while it is answered.
+
+    Attributes:
+      method: "Predict", "Classify", "Regress", "GetModelMetadata", "GetModelStatus"; "": unknown.
+      started_s: of `time.perf_counter`; from when the latency counts.
+    """
+
+    method: str
+    started_s: float = field(default_factory=time.perf_counter)
+
+    def restart(self) -> None:
+        """The request is there only now."""
+        self.started_s = time.perf_counter()
+
+
 class Metrics:
     """Counters of one server, in a registry of its own.
 
-    Names follow TensorFlow Serving's where it has one, with `_` for its `:`
-    (tensorflow/serving, servables/tensorflow/util.cc: `/tensorflow/serving/request_count` and
-    `request_latency`). No label takes a client's own words: the number of series is bounded.
+    `:tensorflow:serving:request_count` and `...request_latency` count what TensorFlow Serving's do:
+    all requests of REST and the predictions of gRPC, the latency of those that went well, in
+    microseconds. No label takes a client's own words, also no name of a model that is not there:
+    the number of series is bounded.
 
     Attributes:
       model_name: of the model served; label of what is counted.
@@ -37,17 +70,18 @@ class Metrics:
         self.model_name = model_name
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        named = "model_name"
-        self._requests = self._counter(
-            "tensorflow_serving_request_count",
-            "Requests answered, by gRPC status.",
-            (named, "status", "entrypoint", "method"),
-        )
+        named = MODEL_NAME
+        self._requests = self._counter(REQUEST_COUNT, "Requests, by status.", (named, "status"))
         self._latency = self._histogram(
-            "tensorflow_serving_request_latency_seconds",
-            "From the parsed request to its answer.",
-            (named, "entrypoint", "method"),
-            LATENCY_BUCKETS_S,
+            REQUEST_LATENCY,
+            "Microseconds from the received request to its answer.",
+            (named, "API", "entrypoint"),
+            REQUEST_BUCKETS_US,
+        )
+        self._by_method = self._counter(
+            "affectstream_requests",
+            "Requests, by protocol and method too.",
+            (named, "status", "entrypoint", "method"),
         )
         self._batches = self._histogram(
             "tensorflow_serving_batch_size",
@@ -87,30 +121,43 @@ class Metrics:
 
     # === What happens ===
 
-    def requested(self, entrypoint: str, method: str, status: str, seconds: float) -> None:
+    def requested(self, entrypoint: str, method: str, status: str, seconds: float = 0.0) -> None:
         """One answered request.
 
         Args:
           entrypoint: "REST" or "GRPC".
-          method: "Predict", "GetModelMetadata", "GetModelStatus".
+          method: see `Timing`.
           status: name of a gRPC code, "OK" among them.
+          seconds: that an answered request took.
         """
-        self._requests.labels(self.model_name, status, entrypoint, method).inc()
-        self._latency.labels(self.model_name, entrypoint, method).observe(seconds)
+        self._by_method.labels(self.model_name, status, entrypoint, method).inc()
+        is_rest, is_prediction = entrypoint == "REST", method in PREDICTIONS
+        if not is_rest and not is_prediction:
+            return
+        self._requests.labels(self.model_name, status).inc()
+        if status == "OK":
+            # There REST takes it from the path, which says nothing for status and metadata.
+            api = method.lower() if is_rest and is_prediction else "" if is_rest else method
+            latency = self._latency.labels(self.model_name, api, entrypoint)
+            latency.observe(seconds * US_PER_S)
 
     @contextlib.contextmanager
-    def timed(self, entrypoint: str, method: str) -> Iterator[None]:
+    def timed(self, entrypoint: str, method: str) -> Iterator[Timing]:
         """Counts what happens inside as one request; a ServingError gives its status."""
-        started_s = time.perf_counter()
-        status = "UNKNOWN"
+        timing = Timing(method)
+        status = "INTERNAL"
         try:
-            yield
+            yield timing
             status = "OK"
         except ServingError as error:
             status = error.code.name
             raise
+        except (asyncio.CancelledError, ClientDisconnect):
+            status = "CANCELLED"
+            raise
         finally:
-            self.requested(entrypoint, method, status, time.perf_counter() - started_s)
+            seconds = time.perf_counter() - timing.started_s
+            self.requested(entrypoint, timing.method, status, seconds)
 
     def ran(self, signature: str, num_rows: int, seconds: float) -> None:
         """One batch went through the model."""
@@ -140,4 +187,7 @@ class Metrics:
 
     def text(self) -> bytes:
         """Everything, in the text format."""
-        return generate_latest(self.registry)
+        # The library ends the name of every counter so.
+        return generate_latest(self.registry).replace(
+            f"{REQUEST_COUNT}_total".encode(), REQUEST_COUNT.encode()
+        )

@@ -105,6 +105,18 @@ class ModelServer:
             return self.run(loaded, chosen, inputs, timeout_s)
 
     @contextlib.contextmanager
+    def version(self, name: str, version: int | None, label: str | None) -> Iterator[LoadedVersion]:
+        """The version that a request means, kept in memory until the block ends.
+
+        Raises:
+          ServingError: unknown name, version or label.
+        """
+        self._check_open()
+        self._check_name(name, version, label)
+        with self.store.lease(version, label) as loaded:
+            yield loaded
+
+    @contextlib.contextmanager
     def prepare(
         self, name: str, version: int | None, label: str | None, signature: str
     ) -> Iterator[tuple[LoadedVersion, str]]:
@@ -116,9 +128,7 @@ class ModelServer:
         Raises:
           ServingError: unknown name, version, label or signature.
         """
-        self._check_open()
-        self._check_name(name, version, label)
-        with self.store.lease(version, label) as loaded:
+        with self.version(name, version, label) as loaded:
             chosen = signature or DEFAULT
             if chosen not in loaded.signatures:
                 raise unknown_signature(chosen)

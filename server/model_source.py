@@ -24,11 +24,13 @@ class Found:
       versions: number -> folder.
       labels: name -> number, as written; the version may be absent.
       num_served: the newest so many are to be served; None: all.
+      absent: numbers that are asked for by name and are not there.
     """
 
     versions: dict[int, Path]
     labels: dict[str, int] = field(default_factory=dict)
     num_served: int | None = None
+    absent: tuple[int, ...] = ()
 
 
 class Source(Protocol):
@@ -113,7 +115,7 @@ class ExportFolder:
 
 @dataclass(frozen=True)
 class WholeBundle:
-    """What `export --serving` wrote: all its versions, and labels as `models.config` has them."""
+    """What `export --serving` wrote: the versions and labels that `models.config` asks for."""
 
     path: Path
     name: str
@@ -122,7 +124,10 @@ class WholeBundle:
         bundle = read_bundle(self.path)
         if bundle.name != self.name:
             raise UserError(f"{self.path}: holds {bundle.name} now, no longer {self.name}")
-        return Found(versions_in(bundle.home), bundle.labels)
+        versions = versions_in(bundle.home)
+        if bundle.specific is not None:
+            versions = {n: folder for n, folder in versions.items() if n in bundle.specific}
+        return Found(versions, bundle.labels, bundle.num_served, bundle.absent)
 
 
 def _bundle_name(folder: Path, name: str | None) -> str:

@@ -80,6 +80,7 @@ class ModelStore:
         self._failed: dict[int, object] = {}
         self._reasons: dict[int, str] = {}
         self._unreadable: str | None = None
+        self._absent: tuple[int, ...] = ()
         self._is_starting = False
         self._labels: dict[str, int] = {}
         self._wake = threading.Event()
@@ -158,6 +159,7 @@ class ModelStore:
         if self._unreadable is not None:
             self._unreadable = None
             LOG.warning("%s: its folder can be read again", self.name)
+        self._note_absent(found.absent)
         wanted = self._load_wanted(found)
         self._move_labels(found.labels)
         with self._lock:
@@ -172,6 +174,15 @@ class ModelStore:
         if reason != self._unreadable and not self._is_starting:
             LOG.warning("%s: keeps its versions, its folder cannot be read (%s)", self.name, reason)
         self._unreadable = reason
+
+    def _note_absent(self, numbers: tuple[int, ...]) -> None:
+        """Says once which versions are asked for and not there; as TensorFlow Serving goes on."""
+        if numbers and numbers != self._absent:
+            told = ", ".join(map(str, numbers))
+            LOG.warning(
+                "%s: models.config asks for version %s, which is not there", self.name, told
+            )
+        self._absent = numbers
 
     def _load_wanted(self, found: Found) -> set[int]:
         """Newest first, as many as can be loaded of those that are to be served."""

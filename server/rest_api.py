@@ -17,8 +17,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from server import json_outputs, json_tensors, paths
-from server.status import invalid
+from server import gzip_body, json_outputs, json_tensors, paths
+from server.batching import unknown_signature
+from server.loaded_version import DEFAULT
+from server.status import ServingError, invalid
 from server.workers import NUM_STATUS_THREADS, Workers
 
 if TYPE_CHECKING:
@@ -89,27 +91,41 @@ class RestApi:
     # === Endpoints ===
 
     async def _status(self, request: Request) -> Response:
-        target = _target(STATUS_PATH, request)
-        if not target.name:
-            raise invalid("Missing model name in request.")
-        text = self._metadata_json if target.verb == "metadata" else self._status_json
-        answer = await self.status_workers.run(lambda: text(target))
-        return Response(answer, media_type=JSON_TYPE)
+        with self._metrics.timed("REST", "") as timing:
+            target = _target(STATUS_PATH, request)
+            timing.method = _method(target.verb)
+            if not target.name:
+                raise invalid("Missing model name in request.")
+            text = self._metadata_json if target.verb == "metadata" else self._status_json
+            answer = await self.status_workers.run(lambda: text(target))
+            return Response(answer, media_type=JSON_TYPE)
 
     async def _predict(self, request: Request) -> Response:
-        target = _target(PREDICT_PATH, request)
-        hold = self._budget.hold()
-        pieces: list[bytes] = []
-        try:
-            async for piece in request.stream():
-                hold.add(len(piece))
-                pieces.append(piece)
-        except BaseException:
-            hold.close()
-            raise
-        work = functools.partial(self._answer, target, pieces, hold)
-        answer = await self.workers.run(work, hold.close)
-        return Response(answer, media_type=JSON_TYPE)
+        with self._metrics.timed("REST", "") as timing:
+            target = _target(PREDICT_PATH, request)
+            timing.method = _method(target.verb)
+            hold = self._budget.hold()
+            pieces: list[bytes] = []
+            try:
+                async for piece in request.stream():
+                    hold.add(len(piece))
+                    pieces.append(piece)
+            except BaseException:
+                hold.close()
+                raise
+            timing.restart()
+            is_packed = gzip_body.is_gzip(request.headers.get("content-encoding", ""))
+            work = functools.partial(self._answer, target, pieces, is_packed, hold)
+            answer = await self.workers.run(work, hold.close)
+            return Response(answer, media_type=JSON_TYPE)
+
+    def refused(self, method: str, path: str, error: ServingError) -> None:
+        """Counts a request of a model that was refused before it came here."""
+        if not paths.is_of_models(path):
+            return
+        found = (PREDICT_PATH if method == "POST" else STATUS_PATH).fullmatch(path)
+        told = _method(found.groups()[-1]) if found else ""
+        self._metrics.requested("REST", told, error.code.name)
 
     async def _metrics_text(self, request: Request) -> Response:
         return PlainTextResponse(self._metrics.text())
@@ -124,33 +140,36 @@ class RestApi:
 
     # === What blocks ===
 
-    def _answer(self, target: Target, pieces: list[bytes], hold: Hold) -> bytes:
+    def _answer(self, target: Target, pieces: list[bytes], is_packed: bool, hold: Hold) -> bytes:
         """The answer to a body, whose pieces are taken out of the list."""
-        with (
-            self._metrics.timed("REST", target.verb.capitalize()),
-            contextlib.ExitStack() as leases,
-        ):
+        with contextlib.ExitStack() as leases:
             if target.verb != "predict":
                 return self._refuse_verb(target)
+            chosen = self._server.version(target.name, target.version, target.label)
+            loaded = leases.enter_context(chosen)  # or NOT_FOUND, whatever the body is
             with self._budget.parsing:
-                num_bytes = sum(map(len, pieces))
-                loaded, signature, inputs, is_rows = self._read(target, pieces, hold, leases)
-            hold.release(num_bytes)
+                signature, inputs, is_rows = self._read(loaded, pieces, is_packed, hold)
             answer = self._server.run(loaded, signature, inputs)
         return json_outputs.write_outputs(answer.outputs, is_rows)
 
     def _read(
-        self, target: Target, pieces: list[bytes], hold: Hold, leases: contextlib.ExitStack
-    ) -> tuple[LoadedVersion, str, Arrays, bool]:
-        """Version, signature, inputs, and whether the answer is by rows; the JSON is gone then."""
+        self, loaded: LoadedVersion, pieces: list[bytes], is_packed: bool, hold: Hold
+    ) -> tuple[str, Arrays, bool]:
+        """Signature, inputs, and whether the answer is by rows; the JSON is gone then."""
         body = b"".join(pieces)
         pieces.clear()
+        num_bytes = len(body)
+        if is_packed:
+            body = gzip_body.unpacked(body, self._server.limits.max_body_bytes, hold.add)
+            num_bytes += len(body)
         parsed = json_tensors.read_body(body)
         del body
-        chosen = (target.name, target.version, target.label, parsed.signature)
-        loaded, signature = leases.enter_context(self._server.prepare(*chosen))
+        signature = parsed.signature or DEFAULT
+        if signature not in loaded.signatures:
+            raise unknown_signature(signature)
         inputs = parsed.tensors(loaded.signatures[signature], hold.add)
-        return loaded, signature, inputs, parsed.is_rows
+        hold.release(num_bytes)
+        return signature, inputs, parsed.is_rows
 
     def _refuse_verb(self, target: Target) -> bytes:
         self._server.metadata(target.name, target.version, target.label)  # or NOT_FOUND
@@ -163,15 +182,13 @@ class RestApi:
     def _status_json(self, target: Target) -> bytes:
         from server import messages
 
-        with self._metrics.timed("REST", "GetModelStatus"):
-            statuses = self._server.statuses(target.name, target.version, target.label)
+        statuses = self._server.statuses(target.name, target.version, target.label)
         return messages.status_json(statuses)
 
     def _metadata_json(self, target: Target) -> bytes:
         from server import messages
 
-        with self._metrics.timed("REST", "GetModelMetadata"):
-            loaded = self._server.metadata(target.name, target.version, target.label)
+        loaded = self._server.metadata(target.name, target.version, target.label)
         return messages.metadata_json(target.name, loaded)
 
 
@@ -195,3 +212,10 @@ def _target(pattern: re.Pattern[str], request: Request) -> Target:
         if number is None or number > LARGEST_VERSION:
             raise invalid(f"Failed to convert version: {version[:40]} to numeric.")
     return Target(name or "", number, label, (verb or "").lower())
+
+
+def _method(verb: str | None) -> str:
+    """As gRPC calls what a path asks for by its last part."""
+    names = {"": "GetModelStatus", "metadata": "GetModelMetadata"}
+    verb = (verb or "").lower()
+    return names.get(verb, verb.capitalize())

@@ -16,9 +16,10 @@ from starlette.responses import JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server import paths
+from server.gzip_body import is_gzip
 from server.limits import MIB, Limits
 from server.origins import PublicOrigin, without_default_port, without_prefix
-from server.status import ServingError, invalid
+from server.status import ServingError, invalid, too_large
 
 # A multipart form has borders and a field of text around the recording.
 FORM_BYTES = MIB
@@ -50,6 +51,10 @@ def error_response(error: ServingError) -> JSONResponse:
     return JSONResponse({"error": error.message}, error.http_status, headers.get(error.http_status))
 
 
+def _nobody(*told: object) -> None:
+    pass
+
+
 # === HTTP ===
 
 
@@ -64,6 +69,7 @@ class Guard:
       loopback: whether the server listens to its own machine only.
       origins: of the page behind a proxy. Nothing else that a proxy says is believed
         (`X-Forwarded-...`): whoever reaches the port could say it.
+      refused: told of each request that goes no further: its method, its path, and why.
     """
 
     def __init__(
@@ -74,6 +80,7 @@ class Guard:
         open_paths: frozenset[str] = frozenset(),
         loopback: bool = True,
         origins: tuple[PublicOrigin, ...] = (),
+        refused: Callable[[str, str, ServingError], None] = _nobody,
     ) -> None:
         self._app = app
         self._limits = limits
@@ -83,6 +90,7 @@ class Guard:
         self._origins = origins
         self._hosts = frozenset(one.host for one in origins)
         self._names = frozenset(one.origin for one in origins)
+        self._refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         came, path = scope["path"], without_prefix(scope["path"], self._origins)
@@ -94,6 +102,7 @@ class Guard:
             self._admit(scope, headers)
             body.check_declared()
         except ServingError as error:
+            self._refused(scope["method"], scope["path"], error)
             await error_response(error)(scope, body.receive, answer)
             return
         if path is None:  # the page's own addresses are relative: it must stand in a folder
@@ -119,8 +128,10 @@ class Guard:
             self._refuse_other_sites(headers, host)
         if not is_open and not is_right_token(self._token, headers.get("authorization", "")):
             raise _unauthenticated()
-        if headers.get("content-encoding", "identity").lower() != "identity":
-            message = "a compressed body is not read; send it without Content-Encoding"
+        encoding = headers.get("content-encoding", "identity")
+        takes_gzip = paths.is_of_models(scope["path"]) and is_gzip(encoding)
+        if encoding.lower() != "identity" and not takes_gzip:
+            message = "this Content-Encoding is not read; send predictions with gzip or without it"
             raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, message, 415)
 
     def _refuse_other_sites(self, headers: Headers, host: str) -> None:
@@ -151,7 +162,7 @@ class _Body:
         if not declared.isdecimal() or len(declared) > 18:
             raise invalid("Content-Length is not a length")
         if int(declared) > self._largest:
-            raise _too_large(self._largest)
+            raise too_large(self._largest)
 
     async def receive(self) -> Message:
         """The next piece.
@@ -176,7 +187,7 @@ class _Body:
         self._num_bytes += len(message.get("body", b""))
         self.is_read = not message.get("more_body", False)
         if self._num_bytes > self._largest:
-            raise _too_large(self._largest)
+            raise too_large(self._largest)
         return message
 
     async def discard(self) -> None:
@@ -222,11 +233,6 @@ def _forbidden(message: str) -> ServingError:
     return ServingError(grpc.StatusCode.PERMISSION_DENIED, message)
 
 
-def _too_large(largest: int) -> ServingError:
-    message = f"the body is larger than {largest} bytes, which is the limit"
-    return ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, message, 413)
-
-
 # === Token ===
 
 
@@ -249,10 +255,15 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
 
     A call is refused as soon as its metadata are there: the handler that refuses asks for no
     message. The health service is open, as `/readyz` is: what asks for it has no token.
+
+    Args:
+      token: wanted.
+      refused: told of each call that is refused: its `/SERVICE/METHOD`, and why.
     """
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, refused: Callable[[str, ServingError], None] = _nobody) -> None:
         self._token = token
+        self._refused = refused
 
     async def intercept_service(
         self,
@@ -263,6 +274,7 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
         is_open = handler_call_details.method.startswith(OPEN_METHODS)
         if is_open or is_right_token(self._token, str(given)):
             return await continuation(handler_call_details)
+        self._refused(handler_call_details.method, _unauthenticated())
         return grpc.stream_unary_rpc_method_handler(_refuse)
 
 

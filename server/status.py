@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import grpc
 
-# As TensorFlow Serving maps its codes (tensorflow_serving/util/net_http), but for a full queue: 429
-# tells a client to come again, its 503 would tell a balancer to go away.
+# As TensorFlow Serving maps its codes (tensorflow/serving, model_servers/http_server.cc). A full
+# queue is RESOURCE_EXHAUSTED here, UNAVAILABLE there: 429 tells a client to come again, 503 would
+# tell a balancer to go away.
 HTTP_STATUS = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.FAILED_PRECONDITION: 400,
     grpc.StatusCode.UNAUTHENTICATED: 401,
     grpc.StatusCode.PERMISSION_DENIED: 403,
     grpc.StatusCode.NOT_FOUND: 404,
@@ -38,3 +40,9 @@ class ServingError(Exception):
 def invalid(message: str) -> ServingError:
     """The request itself is wrong."""
     return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)
+
+
+def too_large(largest: int) -> ServingError:
+    """A body of more bytes than may come."""
+    message = f"the body is larger than {largest} bytes, which is the limit"
+    return ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, message, 413)

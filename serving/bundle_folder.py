@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from errors import UserError, from_os_error
 from serving.export_folder import versions_of
@@ -21,12 +22,28 @@ class Bundle:
       home: folder of its versions.
       versions: their numbers, ascending.
       labels: label -> version, as `models.config` has it: `stable`, `canary`.
+      num_served: the newest so many are to be served; None: all, or those that are named.
+      specific: the versions that are to be served, whether they are there or not; None: any.
     """
 
     name: str
     home: Path
     versions: tuple[int, ...]
     labels: dict[str, int]
+    num_served: int | None = None
+    specific: tuple[int, ...] | None = None
+
+    @property
+    def served(self) -> tuple[int, ...]:
+        """Those of its versions that are to be served, ascending."""
+        if self.specific is not None:
+            return tuple(number for number in self.versions if number in self.specific)
+        return self.versions if self.num_served is None else self.versions[-self.num_served :]
+
+    @property
+    def absent(self) -> tuple[int, ...]:
+        """Versions that are to be served and are not there, ascending."""
+        return tuple(sorted({*(self.specific or ())} - {*self.versions}))
 
 
 def is_bundle(folder: Path) -> bool:
@@ -64,7 +81,23 @@ def read_bundle(folder: Path) -> Bundle:
     versions = versions_of(home) if Path(name).name == name else []
     if not versions:
         raise UserError(f"{folder}: no version of {name} below {MODELS}; export into it again")
-    return Bundle(name, home, tuple(versions), dict(configs[0].version_labels))
+    labels = dict(configs[0].version_labels)
+    policy = configs[0].model_version_policy
+    return Bundle(name, home, tuple(versions), labels, *_asked_for(policy))
+
+
+def _asked_for(policy: Any) -> tuple[int | None, tuple[int, ...] | None]:
+    """How many of the newest versions, and which ones.
+
+    Source: tensorflow/serving, sources/storage_path/file_system_storage_path_source.cc: without a
+      policy the newest.
+    """
+    kind = policy.WhichOneof("policy_choice")
+    if kind == "all":
+        return None, None
+    if kind == "specific":
+        return None, tuple(policy.specific.versions)
+    return max(policy.latest.num_versions, 1), None
 
 
 def bundled_name(folder: Path) -> str | None:

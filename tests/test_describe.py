@@ -167,6 +167,13 @@ def test_a_bundle_of_one_synthetic_version_and_a_label_that_points_nowhere(
     file.write_text(text.replace('"canary" value: 1', '"canary" value: 7'), encoding="utf-8")
     facts, _ = told(capfd, copy)
     assert facts["served versions"] == {"1": "stable", "7": "canary, but it is not there"}
+    asked = text.replace("all {}", "specific { versions: 8 }")
+    file.write_text(asked, encoding="utf-8")
+    facts, _ = told(capfd, copy)
+    assert facts["served versions"] == {
+        "1": "not served, as models.config says",
+        "8": "no label, but it is not there",
+    }
 
 
 def test_a_litert_model(exported: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -89,13 +89,72 @@ def test_empty_lists_have_their_shape() -> None:
     assert found["audio"].dtype == np.float32
 
 
+# === As TensorFlow Serving takes them, though they look odd ===
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["AP8=", "AP8", "AP8.", "AP\n8=", " A\tP 8\r\n= \v\f", "AP9"],
+    ids=["padded", "not padded", "dot", "broken", "spread", "bits behind the last byte"],
+)
+def test_base64_as_abseil_reads_it(text: str) -> None:
+    body = {"instances": [{"b64": text}]}
+    assert tensors(body, WORDS)["text"].tolist() == [b"\x00\xff"]
+
+
+def test_base64_in_lines_as_mime_has_it() -> None:
+    data = bytes(range(256)) * 3
+    body = {"inputs": {"text": [{"b64": base64.encodebytes(data).decode()}, {"b64": ""}]}}
+    assert tensors(body, WORDS)["text"].tolist() == [data, b""]
+
+
+def test_more_inputs_than_the_signature_takes_are_passed_over() -> None:
+    body = {"inputs": {"text": ["a"], "x": [[1], "ragged"], "video": None}}
+    found = tensors(body, WORDS)
+    assert list(found) == ["text"]
+    assert found["text"].tolist() == [b"a"]
+
+
+@pytest.mark.parametrize("rest", [b"\x00", b" \n\x00", b"\x00 {}", b"\x00\xff\xff"])
+def test_a_document_ends_at_a_nul(rest: bytes) -> None:
+    assert tensors(b'{"instances": ["a"]}' + rest, WORDS)["text"].tolist() == [b"a"]
+
+
+def test_whole_numbers_that_a_float_cannot_hold_are_rounded() -> None:
+    body = {"inputs": {"audio": [[16777217, -16777219, 2**63 + 1, 0.1]], "audio_length": [4]}}
+    found = tensors(body, SOUND)["audio"]
+    assert found.dtype == np.float32
+    assert found.tolist() == [[16777216, -16777220, 2.0**63, float(np.float32(0.1))]]
+
+
+def test_pixels_beyond_a_byte_are_taken_modulo_256() -> None:
+    pixels = [-1, 256, 300, -(2**31)]
+    body = {
+        "inputs": {
+            "video": [[[[[p], [7]], [[0], [0]]] for p in pixels]],
+            "video_mask": [[True] * 4],
+        }
+    }
+    found = tensors(body, FACES)["video"]
+    assert found.dtype == np.uint8
+    assert found[0, :, 0, 0, 0].tolist() == [255, 0, 44, 0]
+    assert found[0, :, 0, 1, 0].tolist() == [7] * 4
+
+
 # === Bad requests ===
 
 DEEP = b"[" * 100_000 + b"]" * 100_000
 BAD: dict[str, tuple[bytes, dict[str, Spec], str]] = {
     "nothing": (b"", WORDS, "empty"),
     "no JSON": (b"{", WORDS, "Parse error"),
-    "two documents": (b'{"instances": ["a"]} {}', WORDS, "Parse error"),
+    "nothing but spaces": (b" \n", WORDS, "JSON Parse error: Invalid value. at offset: 2"),
+    "nothing before a NUL": (b'\x00{"instances": ["a"]}', WORDS, "The document is empty"),
+    "two documents": (
+        b'{"instances": ["\xc3\xbc"]} {}',
+        WORDS,
+        "The document root must not be followed by other values. at offset: 22",
+    ),
+    "a NUL within a string": (b'{"instances": ["a\x00b"]}', WORDS, "Parse error"),
     "not UTF-8": (b'{"instances": ["\xff"]}', WORDS, "UTF-8"),
     "UTF-16": ('{"instances": ["a"]}'.encode("utf-16"), WORDS, "UTF-8"),
     "deep": (b'{"instances": ' + DEEP + b"}", WORDS, "nested too deeply"),
@@ -114,13 +173,22 @@ BAD: dict[str, tuple[bytes, dict[str, Spec], str]] = {
     "plain list for two inputs": (b'{"instances": [1]}', SOUND, "expecting list of objects"),
     "plain value for two inputs": (b'{"inputs": [1]}', SOUND, "expecting an object"),
     "missing input": (b'{"inputs": {"audio": [[1]]}}', SOUND, "audio_length"),
-    "unknown input": (b'{"inputs": {"text": ["a"], "x": [1]}}', WORDS, "unknown inputs: x"),
     "missing in a row": (
         b'{"instances": [{"audio": [1], "audio_length": 1}, {"audio": [1]}]}',
         SOUND,
-        "element: 1",
+        "element: 1 of 'instances' list. JSON object: {audio} keys must be equal to: audio,audio_l",
     ),
-    "object after value": (b'{"instances": ["a", {"text": "b"}]}', WORDS, "both objects"),
+    "unknown in a row": (
+        b'{"instances": [{"text": "a", "x": 1}]}',
+        WORDS,
+        "element: 0 key: x of 'instances' list. Error: INVALID_ARGUMENT: JSON object: does not have"
+        " named input: x",
+    ),
+    "object after value": (
+        b'{"instances": ["a", {"text": "b"}]}',
+        WORDS,
+        "Expecting value/list but got object at item 1 of input list",
+    ),
     "value after object": (b'{"instances": [{"text": "b"}, "a"]}', WORDS, "Expecting object"),
     "ragged": (
         b'{"instances": [{"audio": [1, 2], "audio_length": 2}, {"audio": [1], "audio_length": 1}]}',
@@ -140,7 +208,12 @@ BAD: dict[str, tuple[bytes, dict[str, Spec], str]] = {
     "too large for int32": (
         b'{"inputs": {"audio": [[1]], "audio_length": [2147483648]}}',
         SOUND,
-        "does not fit int32",
+        "JSON Value: 2147483648 Type: Number is not of expected type: int32",
+    ),
+    "too large for 64 bits": (
+        b'{"inputs": {"audio": [[1]], "audio_length": [-9223372036854775809]}}',
+        SOUND,
+        "JSON Value: -9223372036854775809 Type: Number is not of expected type: int32",
     ),
     "too large for float": (
         b'{"inputs": {"audio": [[1e39]], "audio_length": [1]}}',
@@ -152,38 +225,44 @@ BAD: dict[str, tuple[bytes, dict[str, Spec], str]] = {
         SOUND,
         "does not fit float",
     ),
-    "whole number that loses digits": (
-        b'{"inputs": {"audio": [[16777217]], "audio_length": [1]}}',
-        SOUND,
-        "without loss of precision",
-    ),
     "whole number of 400 digits": (
         b'{"inputs": {"audio": [[1' + b"0" * 400 + b']], "audio_length": [1]}}',
         SOUND,
         "does not fit float",
     ),
     "whole number of 9000 digits": (b'{"instances": [1' + b"0" * 9000 + b"]}", WORDS, "too long"),
-    "negative pixel": (
-        b'{"inputs": {"video": [[[[[-1],[0]],[[0],[0]]]]], "video_mask": [[true]]}}',
+    "pixel beyond 32 bits": (
+        b'{"inputs": {"video": [[[[[2147483648],[0]],[[0],[0]]]]], "video_mask": [[true]]}}',
         FACES,
-        "does not fit uint8",
+        "JSON Value: 2147483648 Type: Number is not of expected type: uint8",
     ),
-    "pixel of 256": (
-        b'{"inputs": {"video": [[[[[256],[0]],[[0],[0]]]]], "video_mask": [[true]]}}',
+    "pixel of a half": (
+        b'{"inputs": {"video": [[[[[0.5],[0]],[[0],[0]]]]], "video_mask": [[true]]}}',
         FACES,
-        "does not fit uint8",
+        "JSON Value: 0.5 Type: Number is not of expected type: uint8",
     ),
     "1 as bool": (
         b'{"inputs": {"video": [[[[[1],[0]],[[0],[0]]]]], "video_mask": [[1]]}}',
         FACES,
         "not of expected type: bool",
     ),
-    "number as text": (b'{"instances": [1]}', WORDS, "expected type: string"),
+    "number as text": (
+        b'{"instances": [1]}',
+        WORDS,
+        "JSON Value: 1 Type: Number is not of expected type: string",
+    ),
     "half a surrogate pair": (b'{"instances": ["\\ud800"]}', WORDS, "surrogate"),
     "wrong base64": (b'{"instances": [{"b64": "A"}]}', WORDS, "base64"),
     "no base64": (b'{"instances": [{"b64": "\\u00fc"}]}', WORDS, "base64"),
-    "base64 of a number": (b'{"instances": [{"b64": 1}]}', WORDS, "keys"),
-    "more than base64": (b'{"inputs": {"text": [{"b64": "AA==", "c": 1}]}}', WORDS, "b64"),
+    "base64 with half its padding": (b'{"instances": [{"b64": "AA="}]}', WORDS, "base64 decode"),
+    "base64 of URLs": (b'{"instances": [{"b64": "_-8="}]}', WORDS, "Unable to base64 decode"),
+    "two of base64": (b'{"instances": [{"b64": "AA==AA=="}]}', WORDS, "Unable to base64 decode"),
+    "base64 of a number": (b'{"instances": [{"b64": 1}]}', WORDS, "not have named input: b64"),
+    "more than base64": (
+        b'{"inputs": {"text": [{"b64": "AA==", "c": 1}]}}',
+        WORDS,
+        "not formatted correctly for base64 data",
+    ),
 }
 
 

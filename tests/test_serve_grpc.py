@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+import requests
 import tensorflow as tf
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import (
@@ -23,6 +24,7 @@ from tensorflow_serving.apis import (
 
 import storage
 from server.app import Server, ServeSettings
+from server.budget import HELD_BODIES
 from server.limits import Limits
 from server.status import ServingError
 from serving import warmup
@@ -153,7 +155,16 @@ REQUESTS: dict[str, tuple[Any, grpc.StatusCode, str]] = {
         grpc.StatusCode.INVALID_ARGUMENT,
         "smell",
     ),
-    "unknown signature": (request_of(sound(), "x"), grpc.StatusCode.INVALID_ARGUMENT, "x"),
+    "unknown signature": (
+        request_of(sound(), "x"),
+        grpc.StatusCode.FAILED_PRECONDITION,
+        'Serving signature key "x" not found.',
+    ),
+    "unknown signature and inputs": (
+        request_of({"smell": np.zeros(2, np.float32)}, "x"),
+        grpc.StatusCode.FAILED_PRECONDITION,
+        'Serving signature key "x" not found.',
+    ),
 }
 
 
@@ -161,10 +172,7 @@ REQUESTS: dict[str, tuple[Any, grpc.StatusCode, str]] = {
 def test_a_wrong_request(stub: Any, name: str) -> None:
     request, wanted, said = REQUESTS[name]
     code, told = refusal(lambda: stub.Predict(request, timeout=TIMEOUT_S))
-    if name == "unknown signature":  # TensorFlow Serving calls it FAILED_PRECONDITION
-        assert code in (wanted, grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND)
-    else:
-        assert code is wanted, told
+    assert code is wanted, told
     assert said in told
 
 
@@ -182,6 +190,35 @@ def test_a_message_over_the_limit(stub: Any) -> None:
     request = request_of(sound(1, LIMITS.max_body_bytes // 4 + 100))
     code, _ = refusal(lambda: stub.Predict(request, timeout=TIMEOUT_S))
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+# === Counted ===
+
+
+def counted(server: Server) -> dict[str, float]:
+    """Status -> predictions."""
+    url = f"http://127.0.0.1:{server.rest_port}/monitoring/prometheus/metrics"
+    text = requests.get(url, timeout=TIMEOUT_S).text
+    prefix = f':tensorflow:serving:request_count{{model_name="{NAME}",status="'
+    lines = [line.removeprefix(prefix) for line in text.splitlines() if line.startswith(prefix)]
+    return {line.split('"')[0]: float(line.split()[-1]) for line in lines}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_a_refused_call_is_counted(server: Server, stub: Any, name: str) -> None:
+    request, code, _ = REQUESTS[name]
+    before = counted(server)
+    refusal(lambda: stub.Predict(request, timeout=TIMEOUT_S))
+    assert counted(server) == before | {code.name: before.get(code.name, 0) + 1}
+
+
+def test_a_call_for_which_there_is_no_memory_is_counted(server: Server, stub: Any) -> None:
+    before, code = counted(server), "RESOURCE_EXHAUSTED"
+    most = HELD_BODIES * LIMITS.max_body_bytes
+    server.budget.take(most)
+    refusal(lambda: stub.Predict(request_of(sound()), timeout=TIMEOUT_S))
+    server.budget.give_back(most)
+    assert counted(server) == before | {code: before.get(code, 0) + 1}
 
 
 # === Errors of ours and of others ===

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,7 +81,6 @@ BAD_BODIES = {
     "unknown signature": changed("other"),
     "signature of the saver": changed("__saved_model_init_op"),
     "missing input": json.dumps({"signature_name": "audio", "inputs": {"audio": [[1]]}}).encode(),
-    "unknown input": changed("audio", picture=[1]),
     "rows differ": changed("audio", audio_length=[3, 3]),
     "no rows": changed("audio", audio=[], audio_length=[]),
     "rank": changed("audio", audio=[0.1]),
@@ -118,7 +119,124 @@ def test_a_body_over_the_limit(url: str, chunked: bool) -> None:
         assert answer.headers["connection"] == "close"
 
 
-def test_a_compressed_body_is_not_unpacked(url: str) -> None:
+# === Compressed ===
+
+
+def packed(body: bytes) -> bytes:
+    return gzip.compress(body, mtime=0)
+
+
+def post(url: str, body: bytes, encoding: str = "gzip", name: str = NAME) -> requests.Response:
+    where = f"{url}/v1/models/{name}:predict"
+    return requests.post(
+        where, data=body, headers={"content-encoding": encoding}, timeout=TIMEOUT_S
+    )
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "x-gzip"])
+def test_a_body_of_gzip_is_answered_like_a_plain_one(url: str, encoding: str) -> None:
+    plain = post(url, changed("audio"), "identity")
+    answer = post(url, packed(changed("audio")), encoding)
+    assert (plain.status_code, answer.status_code) == (200, 200)
+    assert answer.json() == plain.json()
+    assert "content-encoding" not in answer.headers
+
+
+BAD_GZIP = {
+    "nothing": b"",
+    "no gzip": changed("audio"),
+    "zlib": zlib.compress(changed("audio")),
+    "cut off": packed(changed("audio"))[:-9],
+    "without its checksum": packed(changed("audio"))[:-8],
+    "wrong checksum": packed(changed("audio"))[:-8] + b"\0" * 8,
+    "something behind": packed(changed("audio")) + b"x",
+    "two of them": packed(changed("audio")) * 2,
+    "gzip of nothing": packed(b""),
+}
+
+
+@pytest.mark.parametrize("name", BAD_GZIP)
+def test_a_gzip_that_cannot_be_read_is_an_empty_document(url: str, name: str) -> None:
+    answer = post(url, BAD_GZIP[name])
+    assert answer.status_code == 400
+    assert "JSON Parse error: The document is empty" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("more", [0, 1, 200 * 1024 * 1024])
+def test_what_comes_out_of_a_gzip_is_bounded(url: str, more: int) -> None:
+    """As long as the limit: judged as JSON; 200 MiB of spaces in 200 KiB: 413."""
+    answer = post(url, packed(b" " * (LIMITS.max_body_bytes + more)))
+    if not more:
+        assert (answer.status_code, "Parse error" in answer.text) == (400, True)
+        return
+    assert answer.status_code == 413
+    assert str(LIMITS.max_body_bytes) in answer.json()["error"]
+
+
+@pytest.mark.parametrize("encoding", ["deflate", "br", "zstd"])
+def test_another_encoding_is_refused(url: str, encoding: str) -> None:
+    answer = post(url, b"x", encoding)
+    assert answer.status_code == 415
+    assert "gzip" in answer.json()["error"]
+
+
+def test_a_recording_is_not_unpacked(url: str) -> None:
     headers = {"content-encoding": "gzip"}
-    where = f"{url}/v1/models/{NAME}:predict"
-    assert requests.post(where, data=b"x", headers=headers, timeout=9).status_code == 415
+    answer = requests.post(f"{url}/v1/analyze", data=packed(b"x"), headers=headers, timeout=9)
+    assert answer.status_code == 415
+
+
+# === A model that is not there ===
+
+
+@pytest.mark.parametrize("body", [b"", b"no JSON", b"{", b"{}", b'{"instances": []}', b"\xff" * 9])
+def test_an_unknown_model_is_404_whatever_the_body_is(url: str, body: bytes) -> None:
+    for encoding in ("identity", "gzip"):
+        answer = post(url, body, encoding, "other")
+        assert answer.status_code == 404
+        assert answer.json() == {"error": "Servable not found for request: Latest(other)"}
+    answer = post(url, body, "identity", f"{NAME}/versions/7")
+    assert answer.status_code == 404
+    assert answer.json() == {"error": f"Servable not found for request: Specific({NAME}, 7)"}
+
+
+# === Counted ===
+
+
+def counts(url: str) -> dict[str, float]:
+    """Status -> requests of the model."""
+    text = requests.get(f"{url}/monitoring/prometheus/metrics", timeout=TIMEOUT_S).text
+    prefix = f':tensorflow:serving:request_count{{model_name="{NAME}",status="'
+    lines = [line.removeprefix(prefix) for line in text.splitlines() if line.startswith(prefix)]
+    return {line.split('"')[0]: float(line.split()[-1]) for line in lines}
+
+
+EARLY: dict[str, tuple[str, str, dict[str, str], bytes, int, str]] = {
+    "too large": (POST, f"{NAME}:predict", {}, b"x" * 5_000_000, 413, "RESOURCE_EXHAUSTED"),
+    "encoding": (POST, f"{NAME}:predict", {"content-encoding": "br"}, b"", 415, "INVALID_ARGUMENT"),
+    "other site": (
+        POST,
+        f"{NAME}:predict",
+        {"origin": "http://elsewhere"},
+        b"",
+        403,
+        "PERMISSION_DENIED",
+    ),
+    "no JSON": (POST, f"{NAME}:predict", {}, b"x", 400, "INVALID_ARGUMENT"),
+    "no such model": (POST, "other:predict", {}, b"{}", 404, "NOT_FOUND"),
+    "other verb": (POST, f"{NAME}:classify", {}, b"{}", 400, "INVALID_ARGUMENT"),
+    "malformed": (POST, NAME, {}, b"{}", 400, "INVALID_ARGUMENT"),
+    "no such status": (GET, "other", {}, b"", 404, "NOT_FOUND"),
+    "no such metadata": (GET, f"{NAME}/versions/9/metadata", {}, b"", 404, "NOT_FOUND"),
+    "status": (GET, NAME, {}, b"", 200, "OK"),
+}
+
+
+@pytest.mark.parametrize("name", EARLY)
+def test_a_request_is_counted_once_however_early_it_is_refused(url: str, name: str) -> None:
+    method, path, headers, body, status, code = EARLY[name]
+    before = counts(url)
+    where = f"{url}/v1/models/{path}"
+    answer = requests.request(method, where, data=body, headers=headers, timeout=TIMEOUT_S)
+    assert answer.status_code == status
+    assert counts(url) == before | {code: before.get(code, 0) + 1}

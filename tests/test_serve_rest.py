@@ -224,6 +224,8 @@ def test_health_and_metrics(url: str, examples: dict[str, Any]) -> None:
         for path in ("/metrics", "/monitoring/prometheus/metrics")
     ]
     for text in texts:
-        counted = [line for line in text.splitlines() if "request_count_total{" in line]
-        assert any('entrypoint="REST"' in line and 'status="OK"' in line for line in counted)
-        assert any('status="INVALID_ARGUMENT"' in line for line in counted)
+        for status in ("OK", "INVALID_ARGUMENT"):
+            wanted = f':tensorflow:serving:request_count{{model_name="{NAME}",status="{status}"}} '
+            assert wanted in text
+        wanted = f'{{API="predict",entrypoint="REST",model_name="{NAME}"}} '
+        assert f":tensorflow:serving:request_latency_count{wanted}" in text

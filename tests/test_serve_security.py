@@ -127,6 +127,25 @@ def test_without_the_token_no_message_is_waited_for(server: Server) -> None:
         assert raised.value.details() == "Missing ModelSpec"
 
 
+def test_who_has_no_token_is_counted(server: Server, url: str) -> None:
+    def counted() -> float:
+        text = get(url, "/metrics", **BEARER).text
+        named = (
+            f':tensorflow:serving:request_count{{model_name="{NAME}",status="UNAUTHENTICATED"}} '
+        )
+        return sum(float(x.removeprefix(named)) for x in text.splitlines() if x.startswith(named))
+
+    before = counted()
+    assert get(url).status_code == 401
+    assert requests.post(url + PREDICT, data=b"{}", timeout=TIMEOUT_S).status_code == 401
+    assert get(url, "/nothing").status_code == 401  # of no model
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        for method in ("PredictionService/Predict", "PredictionService/X", "X/Predict"):
+            with pytest.raises(grpc.RpcError):
+                channel.unary_unary(f"/tensorflow.serving.{method}")(b"", timeout=TIMEOUT_S)
+    assert counted() == before + 3
+
+
 def test_the_token_is_not_shown() -> None:
     assert TOKEN not in repr(ServeSettings(Path("x"), token=TOKEN))
 

@@ -54,13 +54,21 @@ def unknown_rank() -> tensor_pb2.TensorProto:
     return tensor
 
 
+def free(num_bytes: int) -> None:
+    """Bytes without a bound."""
+
+
 FLOAT, INT, STRING = types_pb2.DT_FLOAT, types_pb2.DT_INT32, types_pb2.DT_STRING
 TENSORS: dict[str, tuple[str, tensor_pb2.TensorProto, str]] = {
     "nothing": ("audio", tensor_pb2.TensorProto(), "DT_FLOAT, received DT_INVALID"),
     "other dtype": ("audio", content(INT, (1, 1), b"\0\0\0\0"), "received DT_INT32"),
     "dtype of no name": ("audio", content(7777, (1, 1), b"\0\0\0\0"), "received 7777"),
     "resource": ("audio", content(types_pb2.DT_RESOURCE, (1, 1), b""), "received DT_RESOURCE"),
-    "shape promises more": ("audio", content(FLOAT, (1, 9), b"\0" * 4), "needs 36 bytes"),
+    "shape promises more": (
+        "audio",
+        content(FLOAT, (1, 9), b"\0" * 4),
+        "tensor parsing error: audio: shape [1, 9] needs 36",
+    ),
     "shape promises less": ("audio", content(FLOAT, (1, 1), b"\0" * 8), "needs 4 bytes"),
     "content of 3 bytes": ("audio", content(FLOAT, (1, 1), b"\0" * 3), "needs 4 bytes"),
     "4 TB": ("audio", content(FLOAT, (1_000_000, 1_000_000), b"\0" * 4), "the limit"),
@@ -71,9 +79,7 @@ TENSORS: dict[str, tuple[str, tensor_pb2.TensorProto, str]] = {
     "unknown rank": ("audio", unknown_rank(), "unknown"),
     "rank 1": ("audio", content(FLOAT, (1,), b"\0" * 4), "wants 2 dimensions, received 1"),
     "rank 300": ("audio", content(FLOAT, (1,) * 300, b"\0" * 4), "received 300"),
-    "no values": ("audio", values(FLOAT, (1, 3)), "holds 0"),
-    "too many values": ("audio", values(FLOAT, (1, 1), float_val=[1.0, 2.0]), "holds 2"),
-    "values of another field": ("audio", values(FLOAT, (1, 1), int_val=[1]), "holds 0"),
+    "2 MB of no value": ("audio", values(FLOAT, (1, 500_000)), "holds 0"),
     "no rows": ("audio", content(FLOAT, (0, 1), b""), "rows"),
     "rows differ": ("audio", content(FLOAT, (2, 1), b"\0" * 8), "rows"),
     "NaN": ("audio", values(FLOAT, (1, 1), float_val=[float("nan")]), "finite"),
@@ -92,24 +98,85 @@ def test_a_lying_tensor_is_refused_and_harms_nobody(stub: Any, name: str) -> Non
     assert stub.Predict(request_of(sound(1)), timeout=TIMEOUT_S).outputs
 
 
-def test_strings_must_be_as_many_as_the_shape_says(stub: Any) -> None:
-    """One string for many places would be copied for each."""
-    for tensor in (
-        values(STRING, (3,), string_val=[b"x" * 1000]),
-        values(STRING, (1,), string_val=[b"", b""]),
-        content(STRING, (1,), b"\x01x"),
-    ):
-        request = request_of({}, "labels")
-        request.inputs["any"].CopyFrom(tensor)
-        code, told = refusal(functools.partial(stub.Predict, request, timeout=TIMEOUT_S))
-        assert code is grpc.StatusCode.INVALID_ARGUMENT and "string" in told
+STRINGS: dict[str, tuple[tensor_pb2.TensorProto, str]] = {
+    "one long for many": (
+        values(STRING, (66,), string_val=[b"x" * 1000]),
+        "one stands for the rest",
+    ),
+    "no for many": (values(STRING, (2000,)), "one stands for the rest"),
+    "lengths of more": (content(STRING, (1,), b"\x02x"), "strings of 2 bytes"),
+    "lengths of less": (content(STRING, (2,), b"\x01\x00xy"), "strings of 1 bytes"),
+    "too few lengths": (content(STRING, (3,), b"\x00\x00"), "no lengths of 3 strings"),
+    "length cut off": (content(STRING, (1,), b"\x81\x80"), "no lengths of 1 strings"),
+    "length of 6 bytes": (content(STRING, (1,), b"\x81\x80\x80\x80\x80\x00x"), "no lengths of 1"),
+    "length of 4 GiB": (content(STRING, (1,), b"\xff\xff\xff\xff\x0fx"), "strings of 4294967295"),
+    "very many": (content(STRING, (2**18 + 1,), b"\x00"), "more than 262144 strings"),
+}
+
+
+@pytest.mark.parametrize("name", STRINGS)
+def test_strings_that_lie_are_refused(stub: Any, name: str) -> None:
+    tensor, said = STRINGS[name]
+    request = request_of({}, "labels")
+    request.inputs["any"].CopyFrom(tensor)
+    code, told = refusal(functools.partial(stub.Predict, request, timeout=TIMEOUT_S))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert said in told
+
+
+def test_strings_as_content_are_answered(stub: Any) -> None:
+    request = request_of({}, "labels")
+    request.inputs["any"].CopyFrom(content(STRING, (2,), b"\x00\x01x"))
+    assert tf.make_ndarray(stub.Predict(request, timeout=TIMEOUT_S).outputs["labels"]).shape[0] == 2
+
+
+# === What TensorFlow makes of a message is made of it here ===
+
+LONG = b"y" * 300
+ODD: dict[str, tuple[str, tensor_pb2.TensorProto]] = {
+    "strings as content": (
+        "object",
+        content(STRING, (2, 2), b"\x00\x01\x03\xac\x02x\x00\xff\xfe" + LONG),
+    ),
+    "a length with needless bytes": ("object", content(STRING, (1,), b"\x81\x80\x80\x80\x00x")),
+    "a length of 35 bits": ("object", content(STRING, (1,), b"\x81\x80\x80\x80\x10x")),
+    "strings as content and as values": (
+        "object",
+        tensor_pb2.TensorProto(
+            dtype=STRING,
+            tensor_shape=content(STRING, (1,), b"").tensor_shape,
+            tensor_content=b"\x01x",
+            string_val=[b"z"],
+        ),
+    ),
+    "no strings": ("object", values(STRING, (2,))),
+    "fewer strings": ("object", values(STRING, (3,), string_val=[b"a", b"bc"])),
+    "more strings": ("object", values(STRING, (1,), string_val=[b"a", b"bc"])),
+    "no rows of strings": ("object", content(STRING, (0,), b"\x01x")),
+    "no rows": ("float32", content(FLOAT, (0,), b"\x01")),
+    "no values": ("float32", values(FLOAT, (3,))),
+    "values of another field": ("float32", values(FLOAT, (2,), int_val=[1])),
+    "more values": ("float32", values(FLOAT, (1,), float_val=[1.5, 2.5])),
+    "fewer values": ("float32", values(FLOAT, (3,), float_val=[1.5, 2.5])),
+    "pixels": ("uint8", values(types_pb2.DT_UINT8, (4,), int_val=[256, -1, 300, 2**31 - 1])),
+    "pixels, fewer": ("uint8", values(types_pb2.DT_UINT8, (3,), int_val=[300])),
+    "int8": ("int8", values(types_pb2.DT_INT8, (3,), int_val=[200, -129, 128])),
+    "uint16": ("uint16", values(types_pb2.DT_UINT16, (2,), int_val=[70000, -1])),
+    "half": ("float16", values(types_pb2.DT_HALF, (2,), half_val=[70000 % 65536, 15360])),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_tensor_is_what_tensorflow_makes_of_it(name: str) -> None:
+    dtype, tensor = ODD[name]
+    spec = Spec(dtype, (None,) * len(tensor.tensor_shape.dim))
+    wanted = tf.io.parse_tensor(tensor.SerializeToString(), tf.as_dtype(tensor.dtype)).numpy()
+    found = to_array("x", tensor, spec, 2**20, free)
+    assert found.dtype == wanted.dtype
+    assert found.tolist() == wanted.tolist()
 
 
 # === Tensors of dtypes that no signature here has ===
-
-
-def free(num_bytes: int) -> None:
-    """Bytes without a bound."""
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float64", "int8", "int64", "uint16", "uint64"])
@@ -128,17 +195,24 @@ def test_every_dtype_as_content_and_as_values(dtype: str) -> None:
     assert found.tolist() == [[2, 2, 2]]
 
 
-def test_values_that_do_not_fit() -> None:
-    tensor = values(types_pb2.DT_UINT8, (1,), int_val=[256])
-    with pytest.raises(ServingError, match="does not fit uint8"):
-        to_array("x", tensor, Spec("uint8", (None,)), 100, free)
-
-
-def test_every_byte_but_0_is_true() -> None:
-    tensor = content(types_pb2.DT_BOOL, (3,), b"\x00\x01\x02")
+def test_a_boolean_of_another_byte_is_refused_as_tensorflow_does() -> None:
+    tensor = content(types_pb2.DT_BOOL, (3,), b"\x00\x01\x01")
     found = to_array("x", tensor, Spec("bool", (None,)), 100, free)
     assert found.dtype == bool
     assert found.tolist() == [False, True, True]
+    tensor.tensor_content = b"\x00\x01\x02"
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        tf.io.parse_tensor(tensor.SerializeToString(), tf.bool)
+    with pytest.raises(ServingError, match="tensor parsing error: x"):
+        to_array("x", tensor, Spec("bool", (None,)), 100, free)
+
+
+def test_strings_are_announced_before_they_are_made() -> None:
+    announced: list[int] = []
+    spec = Spec("object", (None,))
+    to_array("x", content(STRING, (2,), b"\x01\x02abc"), spec, 100, announced.append)
+    to_array("x", values(STRING, (3,), string_val=[b"a", b"bc"]), spec, 100, announced.append)
+    assert [number >= least for number, least in zip(announced, (3, 5), strict=True)] == [True] * 2
 
 
 def test_one_value_for_many_only_while_they_are_small() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -229,8 +230,45 @@ def test_what_happened_is_counted(model: Model) -> None:
     assert 'tensorflow_serving_batch_size_sum{model_name="m",signature="sum"} 3.0' in text
     assert 'affectstream_queued_rows{model_name="m"} 0.0' in text
     assert 'affectstream_rejected_total{model_name="m",reason="too_large"} 1.0' in text
-    assert (
-        'tensorflow_serving_request_count_total{entrypoint="REST",method="Predict",'
-        'model_name="m",status="INVALID_ARGUMENT"} 1.0'
-    ) in text
+    refused = 'model_name="m",status="INVALID_ARGUMENT"'
+    assert f":tensorflow:serving:request_count{{{refused}}} 1.0\n" in text
+    named = f'entrypoint="REST",method="Predict",{refused}'
+    assert f"affectstream_requests_total{{{named}}} 1.0\n" in text
+    assert ":tensorflow:serving:request_latency_count{" not in text  # of answered ones alone
     assert "process_resident_memory_bytes" in text
+
+
+def test_requests_are_counted_as_tensorflow_serving_does() -> None:
+    metrics = Metrics("m")
+    metrics.requested("REST", "Predict", "OK", 0.5e-3)
+    metrics.requested("REST", "GetModelStatus", "OK", 1e-6)
+    metrics.requested("GRPC", "Predict", "OK", 20.0)
+    metrics.requested("GRPC", "GetModelStatus", "OK", 1.0)  # there it is not counted
+    with pytest.raises(asyncio.CancelledError), metrics.timed("GRPC", "Predict"):
+        raise asyncio.CancelledError
+    with pytest.raises(KeyError), metrics.timed("REST", "Predict"):
+        raise KeyError
+    lines = metrics.text().decode().splitlines()
+    count = ":tensorflow:serving:request_count"
+    assert f"# TYPE {count} counter" in lines
+    assert sorted(line for line in lines if line.startswith(count)) == [
+        f'{count}{{model_name="m",status="CANCELLED"}} 1.0',
+        f'{count}{{model_name="m",status="INTERNAL"}} 1.0',
+        f'{count}{{model_name="m",status="OK"}} 3.0',
+    ]
+    latency = ":tensorflow:serving:request_latency"
+    assert f"# TYPE {latency} histogram" in lines
+    for api, protocol, sum_us in (
+        ("predict", "REST", "500.0"),
+        ("", "REST", "1.0"),
+        ("Predict", "GRPC", "2e+07"),
+    ):
+        labels = f'{{API="{api}",entrypoint="{protocol}",model_name="m"}}'
+        assert f"{latency}_sum{labels} {sum_us}" in lines
+        assert f"{latency}_count{labels} 1.0" in lines
+    bounds = [line for line in lines if line.startswith(f'{latency}_bucket{{API="predict"')]
+    assert len(bounds) == 33 + 1
+    assert 'le="10.0"' in bounds[0] and 'le="18.0"' in bounds[1] and 'le="+Inf"' in bounds[-1]
+    assert [line.split()[-1] for line in bounds[:7]] == ["0.0"] * 7  # 10 * 1.8**6 = 340
+    assert [line.split()[-1] for line in bounds[7:]] == ["1.0"] * 27
+    assert not [line for line in lines if line.startswith(latency) and "_created" in line]

@@ -465,6 +465,55 @@ def test_a_bundle_is_recognised_and_read_again(tmp_path: Path) -> None:
         source.look()
 
 
+@pytest.mark.parametrize(
+    ("policy", "wanted"),
+    [
+        ("model_version_policy { all {} }", [1, 2, 3]),
+        ("model_version_policy { specific { versions: 1 versions: 3 } }", [1, 3]),
+        ("model_version_policy { specific { versions: 2 } }", [2]),
+        ("model_version_policy { latest { num_versions: 2 } }", [2, 3]),
+        ("model_version_policy { latest {} }", [3]),
+        ("", [3]),
+    ],
+)
+def test_the_versions_that_a_bundle_asks_for_are_served(
+    tmp_path: Path, loader: Loader, policy: str, wanted: list[int]
+) -> None:
+    versions(tmp_path / "models" / "tone", 1, 2, 3)
+    text = models_config("tone", [1, 2, 3]).replace("model_version_policy { all {} }", policy)
+    (tmp_path / "models.config").write_text(text, encoding="utf-8")
+    store = ModelStore(open_source(tmp_path), loader)
+    store.poll()
+    assert states(store) == [(number, "AVAILABLE") for number in reversed(wanted)]
+    labels = {"stable": 2, "canary": 3}
+    assert store.labels() == {label: n for label, n in labels.items() if n in wanted}
+    if 1 not in wanted:
+        with pytest.raises(ServingError) as caught, store.lease(version=1):
+            raise AssertionError
+        assert caught.value.code is grpc.StatusCode.NOT_FOUND
+
+
+def test_a_specific_version_comes_and_goes_and_its_absence_is_said_once(
+    tmp_path: Path, loader: Loader, caplog: pytest.LogCaptureFixture
+) -> None:
+    versions(tmp_path / "models" / "tone", 1, 2)
+    config = tmp_path / "models.config"
+    asked = models_config("tone", [1, 2]).replace("all {}", "specific { versions: 1 versions: 7 }")
+    config.write_text(asked, encoding="utf-8")
+    store = ModelStore(open_source(tmp_path), loader)
+    for _ in range(3):
+        store.poll()
+    assert states(store) == [(1, "AVAILABLE")]
+    assert caplog.messages == ["tone: models.config asks for version 7, which is not there"]
+    versions(tmp_path / "models" / "tone", 7)
+    store.poll()
+    assert states(store) == [(7, "AVAILABLE"), (1, "AVAILABLE")]
+    config.write_text(asked.replace("versions: 1 ", "versions: 2 "), encoding="utf-8")
+    store.poll()
+    assert states(store) == [(7, "AVAILABLE"), (2, "AVAILABLE"), (1, "END")]
+    assert len(caplog.messages) == 1
+
+
 def test_anything_else_is_refused_with_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,55 @@
+"""Bodies with `Content-Encoding: gzip`."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+
+from server.status import ServingError, invalid, too_large
+
+GZIP_WINDOW_BITS = 31
+READ_BYTES = 64 * 1024
+MADE_BYTES = 1024 * 1024
+
+
+def is_gzip(content_encoding: str) -> bool:
+    """As tensorflow/serving, util/net_http/server/internal/evhttp_request.cc."""
+    return "gzip" in content_encoding.lower()
+
+
+def unpacked(body: bytes, most: int, reserve: Callable[[int], None]) -> bytes:
+    """The content of one gzip member, which never takes more than `most` bytes and a step.
+
+    Args:
+      body: compressed.
+      most: bytes of the content.
+      reserve: called with the bytes of each piece of it; may raise.
+    Raises:
+      ServingError: 413 for more content, INVALID_ARGUMENT where it is damaged or something follows
+        it; TensorFlow Serving takes both for an empty body, whose words these are.
+    """
+    unpacker = zlib.decompressobj(GZIP_WINDOW_BITS)
+    pieces: list[bytes] = []
+    num_bytes = 0
+    for start in range(0, len(body), READ_BYTES):
+        packed = body[start : start + READ_BYTES]
+        while packed:
+            try:
+                piece = unpacker.decompress(packed, MADE_BYTES)
+            except zlib.error as error:
+                raise _damaged() from error
+            num_bytes += len(piece)
+            if num_bytes > most:
+                raise too_large(most)
+            reserve(len(piece))
+            pieces.append(piece)
+            if unpacker.unused_data:
+                raise _damaged()
+            packed = unpacker.unconsumed_tail
+    if not unpacker.eof:
+        raise _damaged()
+    return b"".join(pieces)
+
+
+def _damaged() -> ServingError:
+    return invalid("JSON Parse error: The document is empty, as its gzip cannot be read")
