@@ -112,7 +112,9 @@ def test_an_answer_is_drawn_as_it_comes(
     assert reader.page.locator("#legend li").all_inner_texts() == list(LABELS)
     assert "6.0 seconds" in str(reader.page.get_attribute("#wave", "aria-label"))
     assert reader.page.evaluate("document.activeElement.id") == "answer-title"
-    assert "Done: happy" in reader.text("#status")
+    assert reader.text("#status") == "Done: happy over 6.0 seconds, 3 windows."
+    # The first window was alone when it was shown.
+    assert reader.page.text_content("#window-table caption") == "Values of window 1 of 3"
 
 
 def test_who_asks_before_the_model_is_told_gets_every_row(

@@ -34,6 +34,7 @@ def test_a_refusal_is_one_sentence(
     reader.analyze(name, until="#error")
     assert reader.text("#error") == sentence
     assert reader.page.get_attribute("#error", "role") == "alert"
+    assert reader.page.text_content("#status") == "", "it sends no longer"
     assert not reader.page.is_visible("#answer")
     reader.analyze("good.wav")
     assert not reader.page.is_visible("#error")
@@ -83,6 +84,7 @@ def test_cancelling_ends_the_request(
     reader.analyze("slow.wav", until="#faces img")
     assert reader.page.evaluate("document.activeElement.id") == "cancel"
     assert reader.page.get_attribute("#bar", "value") == "0.5"
+    assert reader.text("#status") == "50 % analysed"
     assert reader.page.is_disabled("#choose")
     reader.page.keyboard.press("Enter")
     reader.page.wait_for_selector("#cancel", state="hidden")
@@ -119,6 +121,7 @@ def test_an_analysis_goes_on_once_the_token_is_there(
     assert not reader.page.is_visible("#error")
     reader.analyze("good.wav", until="#error")
     assert reader.text("#error") == "This server asks for an access token."
+    assert reader.page.text_content("#status") == ""
     assert reader.page.evaluate("document.activeElement.id") == "token"
     reader.page.fill("#token", TOKEN)
     reader.page.keyboard.press("Enter")

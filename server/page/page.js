@@ -19,7 +19,9 @@ const state = { about: null, file: null, token: "", running: null, result: null,
 
 const say = (text) => { byId("status").textContent = text; };
 
+// What went on before, "Sending." say, does so no longer.
 function fail(sentence) {
+  say("");
   const box = byId("error");
   box.hidden = false;
   box.textContent = sentence;
@@ -165,8 +167,9 @@ function finish(event) {
   showAnswer(result, colorsOf(timeline.labels));
   showTable(result.windows, timeline.labels);
   timeline.describe();
+  const count = result.windows.length;
   say(result.duration_s
-    ? `Done: ${result.label} over ${seconds(result.duration_s)} seconds, ${result.windows.length} windows.`
+    ? `Done: ${result.label} over ${seconds(result.duration_s)} seconds, ${count} window${count === 1 ? "" : "s"}.`
     : `Done: ${result.label}.`);
   byId("answer-title").focus();
 }
@@ -174,6 +177,7 @@ function finish(event) {
 const HANDLERS = {
   start: (event) => {
     byId("bar-label").textContent = "Analysing";
+    say("Analysing.");
     byId("result").hidden = false;
     timeline.begin(event);
   },

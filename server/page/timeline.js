@@ -66,7 +66,11 @@ export class TimeLine {
     if (window.face_jpeg) byId("faces-lane").hidden = false;
     this.slider.setAttribute("aria-valuemax", this.windows.length);
     if (this.selected < 0) this.select(0);
-    else this.#tellSelected();
+    else {
+      // Both say of how many windows it is one.
+      this.#tellSelected();
+      this.show(this.shown);
+    }
     this.schedule();
   }
 
