@@ -8,7 +8,7 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import cv2
@@ -133,6 +133,9 @@ def events(name: str) -> list[dict[str, Any]]:
 class ScriptedServer:
     """The page over a script that is chosen by the name of the uploaded file.
 
+    Args:
+      script: name of a recording -> the events that answer it.
+
     Attributes:
       about: what `/v1/about` tells.
       may_tell: unset while `/v1/about` is to keep its answer back.
@@ -141,8 +144,9 @@ class ScriptedServer:
       left: set when a client left a stream before its end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, script: Callable[[str], list[dict[str, Any]]] = events) -> None:
         self.address = ""
+        self._script = script
         self.reset()
 
     def reset(self) -> None:
@@ -179,7 +183,7 @@ class ScriptedServer:
         return StreamingResponse(self._lines(name), media_type="application/x-ndjson")
 
     async def _lines(self, name: str) -> AsyncIterator[str]:
-        script = events(name)
+        script = self._script(name)
         if name == "bad.wav":
             error = f"{name}: <b>not a media file</b>"
             script = [script[0], {"event": "error", "error": error, "status": 422}]
