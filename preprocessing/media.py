@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import av.error
@@ -15,8 +15,10 @@ import numpy as np
 
 import places
 from errors import MediaError, from_os_error
+from preprocessing.frame_headers import COUNTED_FORMATS, HEAD_BYTES, lost_bytes
 from preprocessing.frame_plan import FrameSampling
 from preprocessing.plausible import require_filled, require_numbers, require_rate
+from preprocessing.sound_clock import SoundClock, SoundPackets
 from preprocessing.track_readers import AudioReader, Look, VideoReader
 
 # At any other level PyAV takes the interpreter's lock for a line that FFmpeg writes; where one of a
@@ -43,6 +45,8 @@ _CONTAINER_OPTIONS = {
     # Of image2: a name with `%d` is one file, no pattern for a row of them.
     "pattern_type": "none",
 }
+# A format's flag (AVFMT_TS_DISCONT): joined files are usual, whose stamps begin anew.
+_CLOCK_MAY_RESTART = 0x0200
 # Decoding begins this long before a stretch, so that sound codecs have settled.
 SEEK_LEAD_S = 1.0
 
@@ -178,28 +182,30 @@ class MediaFile:
         pts: list[int | None] = []
         keyframes: list[bool] = []
         discarded: list[bool] = []
-        audio_end = video_end = 0.0
-        num_sounds = 0
+        sounds: list[_Sound] = []
+        has_headers = self._container.format.name in COUNTED_FORMATS
+        video_end = 0.0
         try:
             for packet in self._container.demux(self._streams()):
                 if packet.size == 0:
                     continue
-                end_s = self._end_s(packet)
                 if packet.stream is self._video:
                     pts.append(packet.pts)
                     keyframes.append(packet.is_keyframe)
                     discarded.append(packet.is_discard)
-                    video_end = max(video_end, end_s)
+                    video_end = max(video_end, self._end_s(packet))
                 elif packet.stream is self._audio:  # asked for none, FFmpeg gives all
-                    num_sounds += 1
-                    audio_end = max(audio_end, end_s)
+                    sounds.append(_sound(packet, has_headers))
         except (av.error.FFmpegError, OSError) as error:
-            if not pts and not num_sounds:
+            if not pts and not sounds:
                 raise _media_error(self.name, error) from error
-        if not pts and not num_sounds:
+        if not pts and not sounds:
             raise MediaError(f"{self.name}: neither sound nor picture in it; record it again")
         self._has_pts = all(value is not None for value in pts)
         order = np.arange(len(pts)) if not self._has_pts else np.array(pts, np.int64)
+        self._can_seek = self._has_pts and (
+            bool(pts) or any(sound.stamp is not None for sound in sounds)
+        )
         self._packet_order = order.astype(np.int64)
         self._packet_keyframes = np.array(keyframes, bool)
         is_shown = ~np.array(discarded, bool)[np.argsort(order, kind="stable")]
@@ -208,16 +214,37 @@ class MediaFile:
         if self._audio is not None:
             require_rate(self.name, self._audio.codec_context.sample_rate or 0)
         stated_s = (self._container.duration or 0) / av.time_base
-        reached_s = max(audio_end, video_end) or stated_s
-        require_filled(self.name, reached_s, num_sounds + len(pts))
         states_duration = self._container.format.name not in _GUESSED_DURATION
+        self._clock = self._sound_clock(sounds, stated_s if states_duration else 0.0)
+        reached_s = max(self._clock.end_s, video_end) or stated_s
+        require_filled(self.name, reached_s, len(sounds) + len(pts))
         self.info = MediaInfo(
             duration_s=reached_s,
-            has_audio=num_sounds > 0,
+            has_audio=bool(sounds),
             has_video=bool(pts),
             num_frames=len(self._shown),
             truncated=states_duration and reached_s < stated_s * (1 - TRUNCATION_TOLERANCE) - 0.1,
             stated_duration_s=stated_s,
+        )
+
+    def _sound_clock(self, sounds: Sequence[_Sound], stated_s: float) -> SoundClock:
+        stamps, durations, sizes, heads = zip(*sounds, strict=True) if sounds else ((),) * 4
+        rate_hz = frame_size = 0
+        if self._audio is not None:
+            rate_hz = self._audio.codec_context.sample_rate or 0
+            frame_size = self._audio.codec_context.frame_size or 0
+        return SoundClock(
+            SoundPackets(
+                stamps,
+                durations,
+                sizes,
+                lost_bytes(self._container.format.name, sizes, heads),
+                tick_s=float(self._audio.time_base) if self._audio is not None else 1.0,
+                zero_s=self._zero_s,
+                frame_s=frame_size / rate_hz if rate_hz else 0.0,
+                restarts=bool(self._container.format.flags & _CLOCK_MAY_RESTART),
+                stated_s=stated_s,
+            )
         )
 
     def _streams(self) -> list[Any]:
@@ -274,7 +301,7 @@ class MediaFile:
                 chosen,
                 look,
             )
-            audio = AudioReader(self._zero_s, sample_rate_hz, bounds_s)
+            audio = AudioReader(self._clock, sample_rate_hz, bounds_s)
             done = 0
             for packet in self._packets(bounds_s[0][0] if bounds_s else 0.0):
                 (video if packet.stream is self._video else audio).feed(packet)
@@ -310,11 +337,28 @@ class MediaFile:
 
     def _packets(self, start_s: float) -> Iterator[av.Packet]:
         """Packets from the last keyframe before `start_s`, then the flush ones."""
-        start_s = max(start_s - SEEK_LEAD_S, 0.0) if self._has_pts else 0.0
+        start_s = max(start_s - SEEK_LEAD_S, 0.0) if self._can_seek else 0.0
+        self._clock.rewind(to_start=not start_s)
+        if start_s:
+            start_s = self._clock.stamp_s_before(start_s)
         with contextlib.suppress(av.error.FFmpegError):
             self._container.seek(round((start_s + self._zero_s) * av.time_base))
         with contextlib.suppress(av.error.FFmpegError, OSError):
             yield from self._container.demux(self._streams())
+
+
+class _Sound(NamedTuple):
+    """One packet of sound; `head` is its beginning, where its own header is asked."""
+
+    stamp: int | None
+    duration: int
+    size: int
+    head: bytes
+
+
+def _sound(packet: av.Packet, has_header: bool) -> _Sound:
+    head = bytes(packet)[:HEAD_BYTES] if has_header else b""
+    return _Sound(packet.pts, packet.duration or 0, packet.size, head)
 
 
 def _is_cover(stream: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,11 +11,15 @@ import av.error
 import numpy as np
 
 from preprocessing.frame_plan import plan_packets
+from preprocessing.sound_clock import JITTER_S, Place, SoundClock
 
 Look = Callable[[av.VideoFrame], Any]
 
 # Of planes PyAV 18 knows eight: of a ninth channel it would read whatever lies in memory there.
 _INTERLEAVED = "flt"
+# Stamps are rounded to a millisecond in some containers.
+_AFTER_LOSS_S = 0.002
+_FAR_BACK = -(2**62)
 
 # Decoders that take `skip_frame` anew with each packet; dav1d (AV1) reads it once, when it opens.
 _SKIPPING_DECODERS = frozenset(["h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"])
@@ -24,72 +29,164 @@ class AudioReader:
     """Turns packets of sound into mono waveforms of the wanted rate, one a stretch.
 
     Channels are averaged after resampling (libswresample), so that stereo keeps its level.
-    Samples are placed by the time stamp of the first decoded frame.
+    Every frame is placed by its time stamp, as `SoundClock` corrects it: a gap is silence.
+
+    Args:
+      clock: of all packets of the stream.
+      sample_rate_hz: of the waveforms.
+      bounds_s: start and end of each stretch, ascending.
     """
 
     def __init__(
-        self, zero_s: float, sample_rate_hz: int, bounds_s: Sequence[tuple[float, float]]
+        self, clock: SoundClock, sample_rate_hz: int, bounds_s: Sequence[tuple[float, float]]
     ) -> None:
         self._rate = sample_rate_hz
-        self._zero_s = zero_s
+        self._clock = clock
         self._resampler = av.AudioResampler(format=_INTERLEAVED, rate=sample_rate_hz)
         self._kind: tuple[str, str, int] | None = None
         self._bounds = [(round(a * sample_rate_hz), round(b * sample_rate_hz)) for a, b in bounds_s]
         self._pieces: list[tuple[int, np.ndarray]] = []
-        self._position: int | None = None
+        # Where the next resampled sample of the running piece belongs, and where all sound ends.
+        self._next: int | None = None
+        self._position = _FAR_BACK
+        self._expected_s = 0.0
+        self._has_lost = False
+        self._num_taken = 0
         self.num_samples = 0
         self.num_damaged = 0
 
     def feed(self, packet: av.Packet) -> None:
         """Decodes one packet; a damaged one is counted and passed over."""
+        place = self._clock.place(packet.pts) if packet.size else None
         try:
             frames: Sequence[Any] = packet.decode()
             for frame in frames:
-                self._keep(frame)
+                self._keep(frame, packet, place, len(frames) == 1)
         except av.error.FFmpegError:
             self.num_damaged += 1
+            self._has_lost = True
 
     def flush(self) -> None:
         """Takes what the resampler still holds back; nothing where it never understood a frame."""
-        if self._position is not None:
+        if self._next is not None:
             try:
                 self._store(self._resampler.resample(None))
             except av.error.FFmpegError:
                 self.num_damaged += 1
 
-    def _keep(self, frame: av.AudioFrame) -> None:
-        if self._position is None:
-            self._position = 0
-            if frame.pts is not None and frame.time_base is not None:
-                start_s = float(frame.pts * frame.time_base) - self._zero_s
-                self._position = round(start_s * self._rate)
-        frame.pts = None
+    # === Where a frame belongs ===
+
+    def _keep(
+        self, frame: av.AudioFrame, packet: av.Packet, place: Place | None, is_alone: bool
+    ) -> None:
+        start_s = self._start_s(frame, packet, place, is_alone)
+        if start_s is None:
+            if self._next is None and self._clock.has_stamps:
+                return  # no telling where it belongs, just behind a jump into the file
+            start_s = self._expected_s
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if self._kind not in (
-            None,
-            kind,
-        ):  # joined files: mono goes on as stereo, or at another rate
+        # Behind what could not be decoded the count is wrong by that much, however short.
+        tolerance_s = _AFTER_LOSS_S if self._has_lost else JITTER_S
+        is_away = abs(start_s - self._expected_s) > tolerance_s
+        if self._next is None or is_away:
+            self._begin(start_s, frame, place)
+        elif self._kind != kind:  # joined files: mono goes on as stereo, or at another rate
             self.flush()
             self._resampler = av.AudioResampler(format=_INTERLEAVED, rate=self._rate)
         self._kind = kind
+        self._has_lost = False
+        self._expected_s += frame.samples / frame.sample_rate
+        frame.pts = None
         self._store(self._resampler.resample(frame))
+
+    def _start_s(
+        self, frame: av.AudioFrame, packet: av.Packet, place: Place | None, is_alone: bool
+    ) -> float | None:
+        if frame.pts is None or frame.time_base is None:
+            return None
+        if place is None:
+            return self._clock.seconds(frame.pts * frame.time_base)
+        cut = is_alone and packet.pts is not None and frame.pts > packet.pts
+        if cut and place.duration_s is not None:
+            # Codecs begin with samples that are not heard; their number is finer than a stamp.
+            return place.start_s + place.duration_s - frame.samples / frame.sample_rate
+        return self._clock.seconds(frame.pts * frame.time_base) + place.shift_s
+
+    def _begin(self, start_s: float, frame: av.AudioFrame, place: Place | None) -> None:
+        """Begins a piece of sound that does not go on from the one before."""
+        self.flush()
+        self._resampler = av.AudioResampler(format=_INTERLEAVED, rate=self._rate)
+        self._expected_s = start_s
+        self._next = round(start_s * self._rate)
+        if place is None:
+            return
+        self._position = max(self._position, round(place.keep_from_s * self._rate))
+        self._align(start_s - place.run_start_s, place.run_start_s, frame)
+
+    def _align(self, into_run_s: float, run_start_s: float, frame: av.AudioFrame) -> None:
+        """Makes samples fall where they would if the run had been read from its beginning.
+
+        Silence is put before the first frame, up to where a sample of either rate falls together.
+        """
+        step = frame.sample_rate // math.gcd(frame.sample_rate, self._rate)
+        into_run = round(into_run_s * frame.sample_rate)
+        num_before = into_run % step
+        channels = frame.layout.nb_channels
+        if num_before > frame.sample_rate / 2 or (frame.format.is_planar and channels > 8):
+            return
+        first = (into_run - num_before) // step * (self._rate * step // frame.sample_rate)
+        self._next = round(run_start_s * self._rate) + first
+        if num_before:
+            silence = av.AudioFrame(frame.format, frame.layout, num_before)
+            silence.sample_rate = frame.sample_rate
+            zero = b"\x80" if frame.format.name.startswith("u8") else b"\x00"
+            for plane in silence.planes:
+                plane.update(zero * plane.buffer_size)
+            self._store(self._resampler.resample(silence))
+
+    # === Samples ===
 
     def _store(self, frames: list[av.AudioFrame]) -> None:
         for frame in frames:
             by_channel = frame.to_ndarray().reshape(-1, frame.layout.nb_channels).T
             samples = by_channel.mean(axis=0, dtype=np.float32)
-            self._pieces.append((self._position or 0, samples))
-            self._position = (self._position or 0) + len(samples)
-            self.num_samples += len(samples)
+            self._add(samples)
+
+    def _add(self, samples: np.ndarray) -> None:
+        """Keeps what was not heard before and belongs to a stretch that is still to be taken."""
+        first = self._next or 0
+        self._next = first + len(samples)
+        self.num_samples += len(samples)
+        overlap = max(self._position - first, 0)
+        if overlap < len(samples):
+            self._position = self._next
+            if first < self._last_bound and self._next > self._first_bound:
+                self._pieces.append((first + overlap, samples[overlap:]))
+
+    @property
+    def _first_bound(self) -> int:
+        return self._bounds[min(self._num_taken, len(self._bounds) - 1)][0] if self._bounds else 0
+
+    @property
+    def _last_bound(self) -> int:
+        return self._bounds[-1][1] if self._bounds else 0
 
     def passed(self, index: int) -> bool:
         """Whether all sound of a stretch is there."""
-        return self._position is not None and self._position >= self._bounds[index][1]
+        return self._next is not None and self._reached >= self._bounds[index][1]
+
+    @property
+    def _reached(self) -> int:
+        return self._position if self._next is None else max(self._position, self._next)
 
     def take(self, index: int) -> np.ndarray | None:
-        """(samples,) float32 of a stretch, up to where the sound ends; None where there is none."""
+        """(samples,) float32 of a stretch, up to where the sound ends; None where there is none.
+
+        Where no sound belongs before that end there are zeros.
+        """
         start, end = self._bounds[index]
-        end = min(end, max(self._position or 0, start))
+        self._num_taken = index + 1
+        end = min(end, max(self._reached, start))
         if end == start:
             return None
         waveform = np.zeros(end - start, np.float32)

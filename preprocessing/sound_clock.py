@@ -1,0 +1,260 @@
+"""When each packet of sound is heard: its time stamp, without jitter, false jumps and overlaps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+# A stamp this near to where counting samples leads is jitter; one further off is a gap or overlap.
+JITTER_S = 0.05
+# A stamp that lies this far behind the length that the file states is wrong.
+BEYOND_STATED_S = 10.0
+# Stamps in larger ticks than this are rounded, so that durations of packets do not add up.
+_FINE_TICK_S = 1 / 8000
+# A packet without a length lasts until the next one, unless that is further away than this.
+_LONGEST_UNSTATED_S = 0.5
+
+
+@dataclass(frozen=True)
+class SoundPackets:
+    """What is known of the packets of one stream of sound, in file order.
+
+    Attributes:
+      stamps: presentation stamps in ticks; None where a packet has none.
+      durations: in ticks; 0 where unknown.
+      sizes: in bytes.
+      lost_bytes: what holds no frame, within a packet or behind it, of formats without stamps.
+      tick_s: length of a tick.
+      zero_s: the moment of the stream's clock at which the file begins.
+      frame_s: length of every packet where the codec fixes it, else 0.
+      restarts: whether its clock may begin anew, as in joined transport streams.
+      stated_s: length that the file states; 0 where it does not.
+    """
+
+    stamps: Sequence[int | None]
+    durations: Sequence[int]
+    sizes: Sequence[int]
+    lost_bytes: Sequence[int]
+    tick_s: float
+    zero_s: float
+    frame_s: float
+    restarts: bool
+    stated_s: float
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the sound of one packet belongs, in seconds from the beginning of the file.
+
+    Attributes:
+      start_s: of its first sample.
+      shift_s: what is added to stamps of its frames.
+      keep_from_s: what lies before was heard already; above `start_s` where packets overlap.
+      run_start_s: of the run of packets, without a gap between them, that it belongs to.
+      duration_s: exact length; None where it is not known exactly.
+    """
+
+    start_s: float
+    shift_s: float
+    keep_from_s: float
+    run_start_s: float
+    duration_s: float | None
+
+
+class SoundClock:
+    """Tells for each packet where its sound belongs, the same wherever reading begins.
+
+    Samples are counted from the first stamp of a run. A stamp that is more than `JITTER_S` away
+    from the count begins a new run: the gap before it is silence; of an overlap the earlier sound
+    stays. A clock that drifts is followed in such steps. Not believed are a jump forward from which
+    later stamps return, one beyond the stated length, and a single stamp that its neighbours
+    contradict. A jump back in a format whose clock may restart goes on by counting.
+
+    Args:
+      packets: all of the stream.
+    """
+
+    def __init__(self, packets: SoundPackets) -> None:
+        self._zero_s = packets.zero_s
+        self._stamps = np.array(
+            [_NO_STAMP if stamp is None else stamp for stamp in packets.stamps], np.int64
+        )
+        has_stamp = self._stamps != _NO_STAMP
+        self.has_stamps = bool(has_stamp.any())
+        ticks = self._stamps.astype(np.float64)
+        self._stamps_s = np.where(has_stamp, ticks * packets.tick_s - packets.zero_s, np.nan)
+        self.lengths_s, self._is_exact = _lengths_s(packets, self._stamps_s)
+        lost_s = _lost_s(packets, self.lengths_s)
+        told_s = self._stamps_s + np.concatenate([[0.0], np.cumsum(lost_s)])[:-1]
+        self._place(told_s, packets)
+        self._next = 0
+        self._is_sorted = bool((np.diff(self._stamps) >= 0).all()) and bool(has_stamp.all())
+
+    def _place(self, told_s: np.ndarray, packets: SoundPackets) -> None:
+        """Fills `starts_s`, `keep_from_s` and `_run_starts_s`, (packets,) float64 each."""
+        first_s = float(told_s[0]) if len(told_s) and not np.isnan(told_s[0]) else 0.0
+        ends_s = first_s + np.cumsum(self.lengths_s)
+        counted_s = np.concatenate([[first_s], ends_s[:-1]])[: len(told_s)]
+        if np.nanmax(np.abs(told_s - counted_s), initial=0.0) <= JITTER_S and self._is_exact:
+            self.starts_s, self.keep_from_s = counted_s, counted_s
+            self._run_starts_s = np.full(len(told_s), first_s)
+            return
+        runs = _Runs(told_s, self.lengths_s, packets, first_s, self._is_exact)
+        self.starts_s, self.keep_from_s, self._run_starts_s = runs.placed()
+
+    def seconds(self, stamp_s: Any) -> float:
+        """A moment of the stream's clock in seconds from the beginning of the file."""
+        return float(stamp_s) - self._zero_s
+
+    @property
+    def end_s(self) -> float:
+        """Where the last sound ends; 0 without packets."""
+        return float((self.starts_s + self.lengths_s).max(initial=0.0))
+
+    def stamp_s_before(self, moment_s: float) -> float:
+        """The file's own time of the first packet that is heard at or after a moment."""
+        later = np.flatnonzero(self.starts_s + self.lengths_s > moment_s)
+        if not len(later):
+            return moment_s
+        stamp_s = float(self._stamps_s[later[0]])
+        return moment_s if np.isnan(stamp_s) else min(moment_s, stamp_s)
+
+    def place(self, stamp: int | None) -> Place | None:
+        """Where the sound of the next packet belongs, known by its stamp; None if unknown."""
+        number = self._number(stamp)
+        if number is None:
+            return None
+        start_s = float(self.starts_s[number])
+        shift_s = start_s - float(self._stamps_s[number]) if stamp is not None else 0.0
+        return Place(
+            start_s,
+            shift_s,
+            float(self.keep_from_s[number]),
+            float(self._run_starts_s[number]),
+            float(self.lengths_s[number]) if self._is_exact else None,
+        )
+
+    def _number(self, stamp: int | None) -> int | None:
+        """Which packet it is: the one behind the last, or after a jump the first that fits."""
+        number = self._next
+        wanted = _NO_STAMP if stamp is None else stamp
+        if number >= len(self._stamps) or self._stamps[number] != wanted:
+            if stamp is None:
+                return None
+            if self._is_sorted:
+                number = int(np.searchsorted(self._stamps, stamp))
+            else:
+                fitting = np.flatnonzero(self._stamps == stamp)
+                number = int(fitting[0]) if len(fitting) else len(self._stamps)
+            if number >= len(self._stamps) or self._stamps[number] != stamp:
+                return None
+        self._next = number + 1
+        return number
+
+    def rewind(self, to_start: bool) -> None:
+        """Reading begins somewhere else."""
+        self._next = 0 if to_start else len(self._stamps)
+
+
+_NO_STAMP = np.iinfo(np.int64).min
+
+
+def _lengths_s(packets: SoundPackets, stamps_s: np.ndarray) -> tuple[np.ndarray, bool]:
+    """(packets,) float64 length of each packet, and whether these add up exactly."""
+    lengths_s = np.array(packets.durations, np.float64) * packets.tick_s
+    steps_s = np.append(np.diff(stamps_s), np.nan)[: len(lengths_s)]
+    positive_s = steps_s[steps_s > 0]  # also not NaN
+    usual_s = float(np.median(positive_s)) if len(positive_s) else 0.0
+    is_fine, known_s = packets.tick_s <= _FINE_TICK_S, packets.frame_s
+    is_known = known_s > 0 and abs(known_s - usual_s) <= max(packets.tick_s, 0.1 * usual_s)
+    if is_fine:
+        unknown = (lengths_s == 0) & (steps_s > 0) & (steps_s <= _LONGEST_UNSTATED_S)
+        lengths_s = np.where(unknown, steps_s, lengths_s)
+        # In MP4 the packet before a pause lasts until its end.
+        return (np.minimum(lengths_s, known_s) if is_known else lengths_s), True
+    if is_known:
+        return np.full(len(lengths_s), known_s), True
+    inner_s = lengths_s[1:-1]  # the first and the last may be cut
+    is_constant = len(inner_s) > 0 and bool((np.abs(inner_s - usual_s) < 1e-6).all())
+    return lengths_s, is_constant and not known_s
+
+
+def _lost_s(packets: SoundPackets, lengths_s: np.ndarray) -> np.ndarray:
+    """(packets,) float64 seconds that are missing behind each packet, by the bytes of them."""
+    lost = np.array(packets.lost_bytes, np.float64)
+    sizes = np.array(packets.sizes, np.float64)
+    whole = lost == 0
+    if whole.all() or not sizes[whole].sum() or not lengths_s[whole].sum():
+        return np.zeros(len(lost))
+    lost_s = lost * lengths_s[whole].sum() / sizes[whole].sum()
+    # The library counts a damaged stretch as a packet of the usual length.
+    counted = lost >= sizes
+    return np.maximum(lost_s - np.where(counted, lengths_s, 0.0), 0.0)
+
+
+class _Runs:
+    """One walk over all packets of a file whose stamps are not those of an unbroken stream."""
+
+    def __init__(
+        self,
+        told_s: np.ndarray,
+        lengths_s: np.ndarray,
+        packets: SoundPackets,
+        first_s: float,
+        is_exact: bool,
+    ) -> None:
+        self._told_s = told_s
+        self._lengths_s = lengths_s
+        self._packets = packets
+        self._is_exact = is_exact
+        self._expected_s = self._covered_s = self._run_start_s = first_s
+        self._offset_s = 0.0
+        filled = np.where(np.isnan(told_s), np.inf, told_s)
+        least = np.minimum.accumulate(filled[::-1])[::-1]
+        self._least_later_s = np.append(least[1:], np.inf)
+
+    def placed(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Start, where it is kept from, and start of the run of each packet."""
+        rows = np.array([self._one(number) for number in range(len(self._told_s))])
+        starts, keeps, runs = rows.reshape(-1, 3).T
+        return starts, keeps, runs
+
+    def _one(self, number: int) -> tuple[float, float, float]:
+        start_s, is_new = self._start(number)
+        if is_new:
+            self._run_start_s = start_s
+        kept_s = max(start_s, self._covered_s) if self._is_exact or is_new else start_s
+        self._expected_s = start_s + float(self._lengths_s[number])
+        self._covered_s = max(self._covered_s, self._expected_s)
+        return start_s, kept_s, self._run_start_s
+
+    def _start(self, number: int) -> tuple[float, bool]:
+        """Where a packet starts, and whether a run starts with it."""
+        told_s = float(self._told_s[number]) + self._offset_s
+        expected_s = self._expected_s
+        if np.isnan(told_s):
+            return expected_s, False
+        if abs(told_s - expected_s) <= JITTER_S:
+            return (expected_s if self._is_exact else told_s), False
+        if number + 1 < len(self._told_s):
+            after_s = float(self._told_s[number + 1]) + self._offset_s
+            if abs(after_s - expected_s - float(self._lengths_s[number])) <= JITTER_S:
+                return expected_s, False
+        if abs(told_s - self._covered_s) <= JITTER_S:
+            return self._covered_s, True
+        if told_s > expected_s:
+            return (told_s, True) if self._is_gap(number) else (expected_s, False)
+        if self._packets.restarts:
+            self._offset_s += expected_s - told_s
+            return expected_s, False
+        return told_s, True
+
+    def _is_gap(self, number: int) -> bool:
+        told_s = float(self._told_s[number])
+        stated_s = self._packets.stated_s
+        if stated_s and told_s > stated_s + BEYOND_STATED_S:
+            return False
+        return bool(self._least_later_s[number] >= told_s - JITTER_S)
