@@ -92,6 +92,14 @@ TRANSCRIPTS_FAILED = "transcripts_failed.csv"
     help="A longer clip becomes several records.",
 )
 @click.option(
+    "--min-decoded-share",
+    type=FiniteRange(0, 1),
+    default=0.95,
+    show_default=True,
+    help="A clip is rejected when less of its sound, of its frames looked at, or of the duration"
+    " that its file states can be decoded; 0 takes all. Damage that is taken is reported.",
+)
+@click.option(
     "--transcribe",
     type=click.Choice(registry.names("recognisers")),
     help="Recogniser that writes a transcript for every sound that has none; google sends it away.",
@@ -152,6 +160,7 @@ def command(
     face_color: str,
     sample_rate: int,
     max_clip_s: float,
+    min_decoded_share: float,
     transcribe: str | None,
     language: str | None,
     improvised_only: bool,
@@ -203,6 +212,7 @@ def command(
         action_units=kind,
         transcriber=transcribe or "",
         language=language or DEFAULT_LANGUAGE,
+        min_decoded_share=min_decoded_share,
     )
     if steps is not None:
         steps.labels(settings_of(reader, settings))

@@ -11,6 +11,7 @@ import click
 if TYPE_CHECKING:
     from preprocessing.action_units import ActionUnitTable
     from preprocessing.clip import Rejection
+    from preprocessing.data_folder import ClipRow
     from preprocessing.preprocess import PreprocessResult
 
 MAX_SHOWN = 10
@@ -44,9 +45,23 @@ def report(result: PreprocessResult, out: Path, shown: str) -> None:
         click.echo(f"    left out of training and evaluation: {count} records, {reason}")
     if result.duplicates.kept_in_test:
         click.echo(f"    kept in the official test part: {result.duplicates.kept_in_test} copies")
+    _report_damage(rows, out)
     if report_rejected(result.rejected):
         click.echo(
             f"{len(result.rejected)} inputs rejected, all in {out / 'rejected.csv'}", err=True
+        )
+
+
+def _report_damage(rows: Sequence[ClipRow], out: Path) -> None:
+    """Says of how many records a part could not be decoded, and what of the first."""
+    from preprocessing.preparation import DAMAGE
+
+    damaged = [row for row in rows if row.attributes.get(DAMAGE)]
+    if damaged:
+        click.echo(
+            f"damaged: {len(damaged)} records, for one {damaged[0].id}:"
+            f" {damaged[0].attributes[DAMAGE]}; all in {out / 'clips.csv'} (attribute {DAMAGE})",
+            err=True,
         )
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import av
 import av.error
@@ -15,10 +15,11 @@ import numpy as np
 
 import places
 from errors import MediaError, from_os_error
-from preprocessing.frame_headers import COUNTED_FORMATS, HEAD_BYTES, lost_bytes
+from preprocessing.completeness import Completeness
 from preprocessing.frame_plan import FrameSampling
+from preprocessing.packet_scan import PacketScan, scan, sound_clock
 from preprocessing.plausible import require_filled, require_numbers, require_rate
-from preprocessing.sound_clock import SoundClock, SoundPackets
+from preprocessing.stated_length import StatedLength, stated_length
 from preprocessing.track_readers import AudioReader, Look, VideoReader
 
 # At any other level PyAV takes the interpreter's lock for a line that FFmpeg writes; where one of a
@@ -45,8 +46,8 @@ _CONTAINER_OPTIONS = {
     # Of image2: a name with `%d` is one file, no pattern for a row of them.
     "pattern_type": "none",
 }
-# A format's flag (AVFMT_TS_DISCONT): joined files are usual, whose stamps begin anew.
-_CLOCK_MAY_RESTART = 0x0200
+# What a cut packet says of these is known better; a stream written to a pipe ends with one.
+_CHECKED = frozenset(["wav", "w64", "ogg"])
 # Decoding begins this long before a stretch, so that sound codecs have settled.
 SEEK_LEAD_S = 1.0
 
@@ -59,7 +60,8 @@ class MediaInfo:
       duration_s: to the end of the last packet of sound or picture.
       has_audio, has_video: whether there is at least one packet of it.
       num_frames: video packets, without those that an edit list keeps from being shown.
-      truncated: the file states a duration that its packets do not reach.
+      truncated: the file ends before the duration that it states, or within a packet.
+      stated_duration_s: the former; a guess, or 0, where `states_duration` is false.
     """
 
     duration_s: float
@@ -68,6 +70,21 @@ class MediaInfo:
     num_frames: int
     truncated: bool
     stated_duration_s: float
+    states_duration: bool = True
+
+    @property
+    def truncation(self) -> str:
+        """How much of a truncated file is there."""
+        if self.states_duration:
+            return f"{self.duration_s:.1f} of {self.stated_duration_s:.1f} s"
+        return f"{self.duration_s:.1f} s, the end is missing"
+
+    @property
+    def held_share(self) -> float:
+        """How much of the stated duration is there; 0 for a truncated file that states none."""
+        if not self.truncated:
+            return 1.0
+        return self.duration_s / self.stated_duration_s if self.states_duration else 0.0
 
 
 @dataclass(frozen=True)
@@ -79,6 +96,8 @@ class Tracks:
       waveform: (samples,) float32 mono in [-1, 1], or None without sound.
       frames: what `look` made of each wanted frame, in the order of display.
       frame_times_s: (frames,) float64, when each came on show.
+      lost_times_s: (frames,) float64, the same of wanted frames that could not be decoded.
+      completeness: what of it could be decoded.
     """
 
     start_s: float
@@ -86,6 +105,8 @@ class Tracks:
     waveform: np.ndarray | None
     frames: list[Any]
     frame_times_s: np.ndarray
+    lost_times_s: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    completeness: Completeness = field(default_factory=Completeness)
 
 
 def rgb(frame: av.VideoFrame) -> np.ndarray:
@@ -133,6 +154,11 @@ class MediaFile:
       path: the file.
       name: how messages call it; the path when left out.
       num_threads: for decoding pictures; frames come out the same to the bit.
+
+    Attributes:
+      info: what its packets say.
+      completeness: of all stretches that were decoded so far.
+
     Raises:
       MediaError: absent, none of `FORMATS` (a playlist is none), truncated beyond reading, or
         without sound and picture.
@@ -140,6 +166,7 @@ class MediaFile:
 
     def __init__(self, path: str | Path, name: str = "", num_threads: int = 1) -> None:
         self.name = name or str(path)
+        self.completeness = Completeness()
         try:
             path = places.place(path)
             if path.stat().st_size == 0:
@@ -160,7 +187,7 @@ class MediaFile:
             self._video.codec_context.thread_count = num_threads
         self._zero_s = (self._container.start_time or 0) / av.time_base
         try:
-            self._scan()
+            self._scan(path)
         except BaseException:
             self._container.close()
             raise
@@ -178,83 +205,56 @@ class MediaFile:
 
     # === Packets ===
 
-    def _scan(self) -> None:
-        pts: list[int | None] = []
-        keyframes: list[bool] = []
-        discarded: list[bool] = []
-        sounds: list[_Sound] = []
-        has_headers = self._container.format.name in COUNTED_FORMATS
-        video_end = 0.0
-        try:
-            for packet in self._container.demux(self._streams()):
-                if packet.size == 0:
-                    continue
-                if packet.stream is self._video:
-                    pts.append(packet.pts)
-                    keyframes.append(packet.is_keyframe)
-                    discarded.append(packet.is_discard)
-                    video_end = max(video_end, self._end_s(packet))
-                elif packet.stream is self._audio:  # asked for none, FFmpeg gives all
-                    sounds.append(_sound(packet, has_headers))
-        except (av.error.FFmpegError, OSError) as error:
-            if not pts and not sounds:
-                raise _media_error(self.name, error) from error
-        if not pts and not sounds:
+    def _scan(self, path: Path) -> None:
+        found = scan(self._container, self._audio, self._video)
+        if not found.num_packets:
+            if found.error is not None:
+                raise _media_error(self.name, found.error) from found.error
             raise MediaError(f"{self.name}: neither sound nor picture in it; record it again")
+        pts = found.pictures
         self._has_pts = all(value is not None for value in pts)
+        stamps = any(sound.stamp is not None for sound in found.sounds)
+        self._can_seek = self._has_pts and (bool(pts) or stamps)
         order = np.arange(len(pts)) if not self._has_pts else np.array(pts, np.int64)
-        self._can_seek = self._has_pts and (
-            bool(pts) or any(sound.stamp is not None for sound in sounds)
-        )
         self._packet_order = order.astype(np.int64)
-        self._packet_keyframes = np.array(keyframes, bool)
-        is_shown = ~np.array(discarded, bool)[np.argsort(order, kind="stable")]
+        self._packet_keyframes = found.is_keyframe
+        is_shown = ~found.is_discarded[np.argsort(order, kind="stable")]
         # In order of display: an edit list may keep the first frames from ever being shown.
         self._shown = np.flatnonzero(is_shown) if self._has_pts else np.arange(len(pts))
         if self._audio is not None:
             require_rate(self.name, self._audio.codec_context.sample_rate or 0)
-        stated_s = (self._container.duration or 0) / av.time_base
-        states_duration = self._container.format.name not in _GUESSED_DURATION
-        self._clock = self._sound_clock(sounds, stated_s if states_duration else 0.0)
-        reached_s = max(self._clock.end_s, video_end) or stated_s
-        require_filled(self.name, reached_s, len(sounds) + len(pts))
-        self.info = MediaInfo(
-            duration_s=reached_s,
-            has_audio=bool(sounds),
-            has_video=bool(pts),
-            num_frames=len(self._shown),
-            truncated=states_duration and reached_s < stated_s * (1 - TRUNCATION_TOLERANCE) - 0.1,
-            stated_duration_s=stated_s,
-        )
+        self.info = self._info(found, stated_length(path, self._container.format.name))
 
-    def _sound_clock(self, sounds: Sequence[_Sound], stated_s: float) -> SoundClock:
-        stamps, durations, sizes, heads = zip(*sounds, strict=True) if sounds else ((),) * 4
-        rate_hz = frame_size = 0
-        if self._audio is not None:
-            rate_hz = self._audio.codec_context.sample_rate or 0
-            frame_size = self._audio.codec_context.frame_size or 0
-        return SoundClock(
-            SoundPackets(
-                stamps,
-                durations,
-                sizes,
-                lost_bytes(self._container.format.name, sizes, heads),
-                tick_s=float(self._audio.time_base) if self._audio is not None else 1.0,
-                zero_s=self._zero_s,
-                frame_s=frame_size / rate_hz if rate_hz else 0.0,
-                restarts=bool(self._container.format.flags & _CLOCK_MAY_RESTART),
-                stated_s=stated_s,
-            )
+    def _info(self, found: PacketScan, stated: StatedLength) -> MediaInfo:
+        stated_s = (self._container.duration or 0) / av.time_base
+        format_name = self._container.format.name
+        is_guess = format_name in _GUESSED_DURATION or not stated.is_exact
+        if format_name == "mp3" and stated.is_exact:
+            is_guess = False
+        self._clock = sound_clock(
+            self._container, self._audio, found, 0.0 if is_guess else stated_s
+        )
+        reached_s = max(self._clock.end_s, found.video_end_s) or stated_s
+        require_filled(self.name, reached_s, found.num_packets)
+        num_stated = self._video.frames if self._video is not None else 0
+        if len(found.pictures) < num_stated * (1 - TRUNCATION_TOLERANCE) - 1:
+            stated_s = max(stated_s, found.video_end_s * num_stated / max(len(found.pictures), 1))
+        if stated.share < 1:
+            stated_s = reached_s / max(stated.share, 1e-6)
+        is_short = not is_guess and reached_s < stated_s * (1 - TRUNCATION_TOLERANCE) - 0.1
+        cut_off = stated.is_cut_off or (found.ends_within and format_name not in _CHECKED)
+        return MediaInfo(
+            duration_s=reached_s,
+            has_audio=bool(found.sounds),
+            has_video=bool(found.pictures),
+            num_frames=len(self._shown),
+            truncated=is_short or cut_off,
+            stated_duration_s=stated_s,
+            states_duration=is_short,
         )
 
     def _streams(self) -> list[Any]:
         return [stream for stream in (self._audio, self._video) if stream is not None]
-
-    def _end_s(self, packet: av.Packet) -> float:
-        stamp = packet.pts if packet.pts is not None else packet.dts
-        if stamp is None or packet.time_base is None:
-            return 0.0
-        return float((stamp + (packet.duration or 0)) * packet.time_base) - self._zero_s
 
     def _frame_times_s(self) -> np.ndarray:
         """(packets,) float64: when the frame of each comes on show, ascending."""
@@ -326,11 +326,15 @@ class MediaFile:
         index: int,
         frame_times_s: np.ndarray,
     ) -> Tracks:
-        frames, shown = video.take(index)
+        taken = video.take(index)
         waveform = audio.take(index)
         if waveform is not None:
             require_numbers(self.name, waveform)
-        return Tracks(*bounds_s, waveform, frames, frame_times_s[shown])
+        promised_s = self._clock.promised_s(*bounds_s)
+        whole = Completeness(audio.heard_s, promised_s, taken.num_whole, taken.num_wanted)
+        self.completeness += whole
+        shown_s, lost_s = frame_times_s[taken.shown], frame_times_s[taken.lost]
+        return Tracks(*bounds_s, waveform, taken.looks, shown_s, lost_s, whole)
 
     def _passed(self, audio: AudioReader, video: VideoReader, index: int) -> bool:
         return video.passed(index) and (not self.info.has_audio or audio.passed(index))
@@ -345,20 +349,6 @@ class MediaFile:
             self._container.seek(round((start_s + self._zero_s) * av.time_base))
         with contextlib.suppress(av.error.FFmpegError, OSError):
             yield from self._container.demux(self._streams())
-
-
-class _Sound(NamedTuple):
-    """One packet of sound; `head` is its beginning, where its own header is asked."""
-
-    stamp: int | None
-    duration: int
-    size: int
-    head: bytes
-
-
-def _sound(packet: av.Packet, has_header: bool) -> _Sound:
-    head = bytes(packet)[:HEAD_BYTES] if has_header else b""
-    return _Sound(packet.pts, packet.duration or 0, packet.size, head)
 
 
 def _is_cover(stream: Any) -> bool:

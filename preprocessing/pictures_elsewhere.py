@@ -51,7 +51,15 @@ def with_pictures(
         seen = media.tracks(elsewhere, _LOWEST_RATE_HZ, sampling, look_at)
         for heard, shown in zip(sound, seen, strict=True):
             yield dataclasses.replace(
-                heard, frames=shown.frames, frame_times_s=shown.frame_times_s - offset_s
+                heard,
+                frames=shown.frames,
+                frame_times_s=shown.frame_times_s - offset_s,
+                lost_times_s=shown.lost_times_s - offset_s,
+                completeness=dataclasses.replace(
+                    heard.completeness,
+                    num_frames=shown.completeness.num_frames,
+                    num_wanted_frames=shown.completeness.num_wanted_frames,
+                ),
             )
 
 

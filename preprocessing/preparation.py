@@ -6,7 +6,7 @@ import itertools
 import math
 import multiprocessing
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,19 @@ from opencv_model.track import CropFormat, FaceTracker
 from preprocessing.action_units import MEDIAPIPE, ActionUnitKind, ActionUnitTrack
 from preprocessing.blendshapes import BlendshapeFinder
 from preprocessing.clip import Clip
+from preprocessing.completeness import Completeness
 from preprocessing.faces import FaceFinder, FrameFaces
 from preprocessing.frame_plan import FrameSampling
-from preprocessing.media import MediaFile, Tracks, rgb
+from preprocessing.media import MediaFile, MediaInfo, Tracks, rgb
 from preprocessing.pictures_elsewhere import with_pictures
 from preprocessing.records import Record, content_hash, is_silent, to_pcm
 from preprocessing.stills import is_still, read_still
 from preprocessing.transcripts import DEFAULT_LANGUAGE, FAILURE, TRANSCRIBED_BY, Transcriber
+
+# Of what a clip promises. A file is called truncated when it lacks a twentieth of its duration.
+MIN_DECODED_SHARE = 0.95
+# Attribute in which a record says what of it could not be decoded.
+DAMAGE = "damage"
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,8 @@ class PreparationSettings:
       action_units: what the video stream holds instead of face crops; None for face crops.
       transcriber: name of the recogniser that writes missing transcripts, "" for none; `language`
         is what it listens for.
+      min_decoded_share: a clip of whose sound or wanted frames less could be decoded, or whose file
+        holds less of its stated duration, is rejected.
     """
 
     detector: str
@@ -48,6 +56,7 @@ class PreparationSettings:
     action_units: ActionUnitKind | None = None
     transcriber: str = ""
     language: str = DEFAULT_LANGUAGE
+    min_decoded_share: float = MIN_DECODED_SHARE
 
     def as_json(self) -> dict[str, Any]:
         value = {
@@ -61,6 +70,8 @@ class PreparationSettings:
             value["action_units"] = self.action_units.as_json()
         if self.transcriber:
             value |= {"transcriber": self.transcriber, "language": self.language}
+        if self.min_decoded_share != MIN_DECODED_SHARE:
+            value["min_decoded_share"] = self.min_decoded_share
         return value
 
     @classmethod
@@ -145,23 +156,35 @@ class ClipPreparer:
 
     def _moving(self, clip: Clip, track: ActionUnitTrack | None) -> Iterator[Record]:
         with MediaFile(clip.path, clip.name) as media:
-            if media.info.truncated:
-                raise MediaError(
-                    f"{clip.name}: truncated, holds {media.info.duration_s:.1f} s of"
-                    f" {media.info.stated_duration_s:.1f} s; copy or record it again"
-                )
+            self._require_end(clip, media.info)
             bounds = stretches(clip, media.info.duration_s, self.settings.max_clip_s)
             tracker = FaceTracker()
-            useful = 0
+            useful, whole = 0, Completeness()
             for number, tracks in enumerate(self._tracks(clip, media, bounds)):
                 name = clip.key if len(bounds) == 1 else f"{clip.key}#{number:05d}"
                 record = self._record(clip, tracks, tracker, name, track)
                 useful += bool(len(record.waveform) or record.face_mask.any())
-                yield record
+                whole += tracks.completeness
+                yield _with_damage(record, media.info, tracks.completeness)
+            self._require_decoded(clip, whole)
             if not useful:
                 shown = media.info.has_video or clip.pictures is not None
                 nothing = _nothing(media.info.has_audio, shown, self._finder is None)
                 raise MediaError(f"{clip.name}: {nothing}; record it again or leave it out")
+
+    def _require_end(self, clip: Clip, info: MediaInfo) -> None:
+        if info.held_share < self.settings.min_decoded_share:
+            held = f"holds {info.duration_s:.1f} s"
+            of = (
+                f" of {info.stated_duration_s:.1f} s"
+                if info.states_duration
+                else ", without its end"
+            )
+            raise MediaError(f"{clip.name}: truncated, {held}{of}; {_REMEDY}")
+
+    def _require_decoded(self, clip: Clip, whole: Completeness) -> None:
+        if whole.share < self.settings.min_decoded_share:
+            raise MediaError(f"{clip.name}: damaged, {', '.join(whole.lines())}; {_REMEDY}")
 
     def _tracks(
         self, clip: Clip, media: MediaFile, bounds: list[tuple[float, float]]
@@ -235,10 +258,11 @@ class ClipPreparer:
         if self._finder is None:
             return self._from_table(tracks, units)
         faces, mask, boxes = self._follow(tracks.frames, tracker)
+        num_frames = len(tracks.frames) + len(tracks.lost_times_s)
         if not mask.any():
-            return self._nothing_seen(len(tracks.frames))
+            return self._nothing_seen(num_frames)
         content = content_hash(*(seen.content for seen in tracks.frames))
-        return _Pictures(faces, mask, boxes, tracks.frame_times_s, content, len(mask))
+        return _Pictures(faces, mask, boxes, tracks.frame_times_s, content, num_frames)
 
     def _from_table(self, tracks: Tracks, units: ActionUnitTrack | None) -> _Pictures:
         if units is None:
@@ -277,6 +301,18 @@ class ClipPreparer:
 def num_records(length_s: float, max_clip_s: float) -> int:
     """How many records of equal length a stretch of this length becomes."""
     return max(1, math.ceil(length_s / max_clip_s - 1e-6))
+
+
+_REMEDY = "copy or record it again, or give a lower --min-decoded-share"
+
+
+def _with_damage(record: Record, info: MediaInfo, whole: Completeness) -> Record:
+    """The record with what could not be decoded of it, if anything, among its attributes."""
+    truncated = [f"truncated: {info.truncation}"] if info.truncated else []
+    damage = "; ".join([*truncated, *whole.lines()])
+    if not damage:
+        return record
+    return replace(record, attributes={**record.attributes, DAMAGE: damage})
 
 
 def stretches(clip: Clip, duration_s: float, max_clip_s: float) -> list[tuple[float, float]]:

@@ -32,6 +32,7 @@ class SoundPackets:
       frame_s: length of every packet where the codec fixes it, else 0.
       restarts: whether its clock may begin anew, as in joined transport streams.
       stated_s: length that the file states; 0 where it does not.
+      is_unbroken: whether it knows no pauses, so that sound is promised throughout.
     """
 
     stamps: Sequence[int | None]
@@ -43,6 +44,7 @@ class SoundPackets:
     frame_s: float
     restarts: bool
     stated_s: float
+    is_unbroken: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class SoundClock:
         lost_s = _lost_s(packets, self.lengths_s)
         told_s = self._stamps_s + np.concatenate([[0.0], np.cumsum(lost_s)])[:-1]
         self._place(told_s, packets)
+        self._promise(packets)
         self._next = 0
         self._is_sorted = bool((np.diff(self._stamps) >= 0).all()) and bool(has_stamp.all())
 
@@ -108,6 +111,26 @@ class SoundClock:
     def seconds(self, stamp_s: Any) -> float:
         """A moment of the stream's clock in seconds from the beginning of the file."""
         return float(stamp_s) - self._zero_s
+
+    def _promise(self, packets: SoundPackets) -> None:
+        """Fills the points between which the sound promised so far grows or stands still."""
+        ends_s = np.maximum(self.keep_from_s, self.starts_s + self.lengths_s)
+        edges_s = np.stack([self.keep_from_s, ends_s], axis=1).reshape(-1)
+        if packets.is_unbroken and len(edges_s):
+            edges_s = np.array([edges_s[0], max(edges_s.max(), packets.stated_s)])
+            if packets.stated_s > 0:  # encoders fill up the last packet
+                edges_s[1] = packets.stated_s
+        self._edges_s = np.maximum.accumulate(edges_s)
+        steps_s = np.diff(self._edges_s)
+        steps_s[1::2] = 0.0
+        self._promised_s = np.concatenate([[0.0], np.cumsum(steps_s)])[: len(edges_s)]
+
+    def promised_s(self, start_s: float, end_s: float) -> float:
+        """Seconds of sound that the packets between two moments hold."""
+        if not len(self._edges_s):
+            return 0.0
+        before, upto = np.interp([start_s, end_s], self._edges_s, self._promised_s)
+        return float(upto - before)
 
     @property
     def end_s(self) -> float:

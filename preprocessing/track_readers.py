@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import av
@@ -51,7 +52,7 @@ class AudioReader:
         self._position = _FAR_BACK
         self._expected_s = 0.0
         self._has_lost = False
-        self._num_taken = 0
+        self._num_taken = self._num_heard = 0
         self.num_samples = 0
         self.num_damaged = 0
 
@@ -186,6 +187,7 @@ class AudioReader:
         """
         start, end = self._bounds[index]
         self._num_taken = index + 1
+        self._num_heard = 0
         end = min(end, max(self._reached, start))
         if end == start:
             return None
@@ -194,8 +196,32 @@ class AudioReader:
             first, last = max(offset, start), min(offset + len(samples), end)
             if first < last:
                 waveform[first - start : last - start] = samples[first - offset : last - offset]
+                self._num_heard += last - first
         self._pieces = [piece for piece in self._pieces if piece[0] + len(piece[1]) > end]
         return waveform
+
+    @property
+    def heard_s(self) -> float:
+        """Seconds of the stretch taken last for which there was sound."""
+        return self._num_heard / self._rate
+
+
+@dataclass(frozen=True)
+class TakenFrames:
+    """The wanted frames of one stretch.
+
+    Attributes:
+      looks: what `look` made of each that could be decoded.
+      shown, lost: (frames,) int64 display indices of these, and of the others.
+      num_whole: new frames that were decoded without damage, of `num_wanted`; a frame that the
+        stretch before wanted too does not count again.
+    """
+
+    looks: list[Any]
+    shown: np.ndarray
+    lost: np.ndarray
+    num_whole: int
+    num_wanted: int
 
 
 class VideoReader:
@@ -234,7 +260,9 @@ class VideoReader:
         wanted[self._file_order[sorted(self._wanted)]] = True
         self._plan = plan_packets(packet_order, is_keyframe, wanted)
         self._looked: dict[int, Any] = {}
-        self._position = -1
+        self._position = self._last_taken = -1
+        self._damaged: set[int] = set()
+        self._is_hurt = False
         self._packets_seen = 0
         self._frames_seen = 0
         self.num_decoded = 0
@@ -254,6 +282,7 @@ class VideoReader:
             frames = packet.decode()
         except av.error.FFmpegError:
             self.num_damaged += 1
+            self._is_hurt = True
             return
         for frame in frames:
             self._keep(frame)
@@ -266,6 +295,10 @@ class VideoReader:
         index = self._display_index(frame.pts) if self._has_stamps else self._frames_seen
         self._frames_seen += 1
         self._position = max(self._position, index)
+        # Damage goes on through the frames that refer to this one, up to the next key frame.
+        self._is_hurt = frame.is_corrupt or (self._is_hurt and not frame.key_frame)
+        if self._is_hurt and index in self._wanted:
+            self._damaged.add(index)
         if index in self._wanted and index not in self._looked:
             try:
                 self._looked[index] = self._look(frame)
@@ -278,12 +311,18 @@ class VideoReader:
         """Whether all wanted frames of a stretch have come by."""
         return len(self._chosen[index]) == 0 or self._position >= self._chosen[index][-1]
 
-    def take(self, index: int) -> tuple[list[Any], np.ndarray]:
-        """What `look` made of the frames of a stretch, and their display indices."""
-        present = [int(i) for i in self._chosen[index] if int(i) in self._looked]
+    def take(self, index: int) -> TakenFrames:
+        """The frames of a stretch."""
+        wanted = [int(i) for i in self._chosen[index]]
+        present = [i for i in wanted if i in self._looked]
         looks = [self._looked[i] for i in present]
         later = {int(i) for indices in self._chosen[index + 1 : index + 2] for i in indices}
+        new = [i for i in wanted if i > self._last_taken]
+        num_whole = sum(i in self._looked and i not in self._damaged for i in new)
         for i in present:
             if i not in later:
                 del self._looked[i]
-        return looks, np.array(present, np.int64)
+        self._last_taken = max(self._last_taken, *wanted) if wanted else self._last_taken
+        lost = [i for i in wanted if i not in present]
+        shown = np.array(present, np.int64)
+        return TakenFrames(looks, shown, np.array(lost, np.int64), num_whole, len(new))

@@ -19,6 +19,7 @@ from opencv_model.blendshapes import open_blendshapes
 from opencv_model.choose import open_detector
 from opencv_model.track import CropFormat
 from preprocessing.blendshapes import BlendshapeFinder
+from preprocessing.completeness import Completeness
 from preprocessing.faces import FaceFinder, FrameFaces
 from preprocessing.frame_plan import FrameSampling
 from preprocessing.media import MediaFile, MediaInfo, Tracks
@@ -80,6 +81,7 @@ class FileElsewhere:
         self.name = name or str(path)
         self._process = process
         self._path = places.place(path)
+        self.completeness = Completeness()
         (self.info,) = self._asked(_info)
 
     def __enter__(self) -> FileElsewhere:
@@ -101,7 +103,10 @@ class FileElsewhere:
           look: of a `Looker` where frames are wanted.
         """
         wanted = look if sampling is not None else None
-        return self._asked(_tracks, tuple(bounds_s), sample_rate_hz, sampling, wanted)
+        given = tuple(bounds_s), sample_rate_hz, sampling, wanted
+        for tracks in self._asked(_tracks, *given):
+            self.completeness += tracks.completeness
+            yield tracks
 
     def _asked(self, work: Any, *given: Any) -> Iterator[Any]:
         with (

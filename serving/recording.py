@@ -127,7 +127,9 @@ class Recording:
     def _warnings(self) -> Iterator[str]:
         info, tally = self.media.info, self.tally
         if info.truncated:
-            yield f"truncated: {info.duration_s:.1f} of {info.stated_duration_s:.1f} s"
+            yield f"truncated: {info.truncation}"
+        looks = "video" in self._streams and not self.units.from_table
+        yield from self.media.completeness.lines(sound="audio" in self._streams, frames=looks)
         for stream in self._streams:
             yield from self._warnings_of(stream)
         coverage = tally.face_coverage()

@@ -156,10 +156,7 @@ def windows(
         if shown is not None:
             frames = list(shown(tracks.start_s, tracks.end_s))
         else:
-            frames = [
-                SeenFrame(float(time_s), *people.name(seen))
-                for time_s, seen in zip(tracks.frame_times_s, tracks.frames, strict=True)
-            ]
+            frames = _seen(tracks, people)
         blocks.append(_Block(tracks.start_s, tracks.end_s, _as_recorded(tracks, is_record), frames))
         while pending and (pending[0][1] <= tracks.end_s + 1e-9 or tracks.end_s >= duration_s):
             yield (window := _window(*pending.popleft(), blocks, rate_hz, is_record, done_s))
@@ -183,6 +180,16 @@ def _as_recorded(tracks: Tracks, is_record: bool) -> np.ndarray | None:
     if tracks.waveform is None or (is_record and is_silent(tracks.waveform)):
         return None
     return from_pcm(to_pcm(tracks.waveform))
+
+
+def _seen(tracks: Tracks, people: People) -> list[SeenFrame]:
+    """The wanted frames of a stretch in order of time; no face in one that is damaged."""
+    seen = [
+        SeenFrame(float(time_s), *people.name(faces))
+        for time_s, faces in zip(tracks.frame_times_s, tracks.frames, strict=True)
+    ]
+    seen += [SeenFrame(float(time_s), {}, None) for time_s in tracks.lost_times_s]
+    return sorted(seen, key=lambda frame: frame.time_s)
 
 
 def _blocks(duration_s: float, hop_s: float) -> list[tuple[float, float]]:
