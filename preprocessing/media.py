@@ -11,6 +11,7 @@ from typing import Any
 
 import av
 import av.error
+import av.sidedata.sidedata
 import numpy as np
 
 import places
@@ -20,6 +21,7 @@ from preprocessing.frame_plan import FrameSampling
 from preprocessing.packet_scan import PacketScan, scan, sound_clock
 from preprocessing.plausible import require_filled, require_numbers, require_rate
 from preprocessing.stated_length import StatedLength, stated_length
+from preprocessing.track_choice import choose_tracks
 from preprocessing.track_readers import AudioReader, Look, VideoReader
 
 # At any other level PyAV takes the interpreter's lock for a line that FFmpeg writes; where one of a
@@ -48,6 +50,9 @@ _CONTAINER_OPTIONS = {
 }
 # What a cut packet says of these is known better; a stream written to a pipe ends with one.
 _CHECKED = frozenset(["wav", "w64", "ogg"])
+# Decoders that compare a checksum only when asked to; else a damaged frame is a burst of noise.
+_CHECKSUMMED = frozenset(["flac"])
+DISPLAY_MATRIX = av.sidedata.sidedata.Type.DISPLAYMATRIX
 # Decoding begins this long before a stretch, so that sound codecs have settled.
 SEEK_LEAD_S = 1.0
 
@@ -62,6 +67,7 @@ class MediaInfo:
       num_frames: video packets, without those that an edit list keeps from being shown.
       truncated: the file ends before the duration that it states, or within a packet.
       stated_duration_s: the former; a guess, or 0, where `states_duration` is false.
+      notes: of several tracks, which is used.
     """
 
     duration_s: float
@@ -71,6 +77,7 @@ class MediaInfo:
     truncated: bool
     stated_duration_s: float
     states_duration: bool = True
+    notes: tuple[str, ...] = ()
 
     @property
     def truncation(self) -> str:
@@ -110,13 +117,33 @@ class Tracks:
 
 
 def rgb(frame: av.VideoFrame) -> np.ndarray:
-    """The whole picture, upright: (H, W, 3) uint8 RGB."""
+    """The whole picture, upright: (H, W, 3) uint8 RGB. `squared` comes before it."""
     return upright(frame.to_ndarray(format="rgb24"), frame)
 
 
 def upright(picture: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
-    """Turns a picture as the rotation stored with its frame asks (phones record sideways)."""
-    return np.rot90(picture, k=round(frame.rotation / 90) % 4)
+    """Turns and mirrors a picture as the matrix stored with its frame asks.
+
+    Phones record sideways, front cameras mirrored; of a JPEG it is the orientation in its EXIF.
+
+    Source: ISO/IEC 14496-12, section 8.5 (matrix of a track): x' = a x + c y, y' = b x + d y.
+    """
+    try:
+        stored = frame.side_data.get(DISPLAY_MATRIX)
+    except ValueError:  # PyAV 18 knows no EXIF beside it, and then tells the angle alone
+        return np.rot90(picture, k=round(frame.rotation / 90) % 4)
+    if stored is None:
+        return picture
+    a, b, _, c, d = np.frombuffer(bytes(stored), np.int32)[:5].astype(np.int64)
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        picture, a, d = picture.swapaxes(0, 1), c, b
+    return picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+
+
+def pixel_aspect(video: Any) -> float:
+    """Width of a pixel over its height, as the file or its codec states it; 1.0 where neither."""
+    stated = video.sample_aspect_ratio if video is not None else None
+    return float(stated) if stated else 1.0
 
 
 def open_container(path: Path) -> Any:
@@ -174,14 +201,14 @@ class MediaFile:
             self._container = open_container(path)
         except (av.error.FFmpegError, OSError) as error:
             raise _media_error(self.name, error) from error
-        streams = self._container.streams
-        # Of an unknown codec: as if the stream were not there.
-        self._audio: Any = next((s for s in streams.audio if s.codec_context), None)
-        pictures = (s for s in streams.video if s.codec_context and not _is_cover(s))
-        self._video: Any = next(pictures, None)
+        chosen = choose_tracks(self._container, lambda: open_container(path))
+        self._audio, self._video, self._channel = chosen.audio, chosen.video, chosen.channel
+        self._notes = chosen.notes
         for stream in self._streams():
             stream.thread_type = "NONE"
             stream.codec_context.thread_count = 1
+        if self._audio is not None and self._audio.codec_context.name in _CHECKSUMMED:
+            self._audio.codec_context.options = {"err_detect": "crccheck+explode"}
         if num_threads > 1 and self._video is not None:
             self._video.thread_type = "FRAME"
             self._video.codec_context.thread_count = num_threads
@@ -251,6 +278,7 @@ class MediaFile:
             truncated=is_short or cut_off,
             stated_duration_s=stated_s,
             states_duration=is_short,
+            notes=self._notes,
         )
 
     def _streams(self) -> list[Any]:
@@ -300,8 +328,9 @@ class MediaFile:
                 self._has_pts,
                 chosen,
                 look,
+                pixel_aspect(self._video),
             )
-            audio = AudioReader(self._clock, sample_rate_hz, bounds_s)
+            audio = AudioReader(self._clock, sample_rate_hz, bounds_s, self._channel)
             done = 0
             for packet in self._packets(bounds_s[0][0] if bounds_s else 0.0):
                 (video if packet.stream is self._video else audio).feed(packet)
@@ -349,11 +378,6 @@ class MediaFile:
             self._container.seek(round((start_s + self._zero_s) * av.time_base))
         with contextlib.suppress(av.error.FFmpegError, OSError):
             yield from self._container.demux(self._streams())
-
-
-def _is_cover(stream: Any) -> bool:
-    """Whether a video stream is only the cover picture of a sound file."""
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
 def _media_error(name: str, error: av.error.FFmpegError | OSError) -> MediaError:

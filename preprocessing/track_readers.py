@@ -11,6 +11,7 @@ import av
 import av.error
 import numpy as np
 
+from preprocessing.channels import channel_weights, interleaved, mixed
 from preprocessing.frame_plan import plan_packets
 from preprocessing.sound_clock import JITTER_S, Place, SoundClock
 
@@ -20,6 +21,8 @@ Look = Callable[[av.VideoFrame], Any]
 _INTERLEAVED = "flt"
 # Stamps are rounded to a millisecond in some containers.
 _AFTER_LOSS_S = 0.002
+# Pixels outside of these were never meant.
+ASPECTS = (0.2, 5.0)
 _FAR_BACK = -(2**62)
 
 # Decoders that take `skip_frame` anew with each packet; dav1d (AV1) reads it once, when it opens.
@@ -29,18 +32,24 @@ _SKIPPING_DECODERS = frozenset(["h264", "hevc", "mpeg1video", "mpeg2video", "mpe
 class AudioReader:
     """Turns packets of sound into mono waveforms of the wanted rate, one a stretch.
 
-    Channels are averaged after resampling (libswresample), so that stereo keeps its level.
-    Every frame is placed by its time stamp, as `SoundClock` corrects it: a gap is silence.
+    Channels are mixed after resampling (libswresample), by `channel_weights`. Every frame is placed
+    by its time stamp, as `SoundClock` corrects it: a gap is silence.
 
     Args:
       clock: of all packets of the stream.
       sample_rate_hz: of the waveforms.
       bounds_s: start and end of each stretch, ascending.
+      channel: which one stands for the mix; None for the mix.
     """
 
     def __init__(
-        self, clock: SoundClock, sample_rate_hz: int, bounds_s: Sequence[tuple[float, float]]
+        self,
+        clock: SoundClock,
+        sample_rate_hz: int,
+        bounds_s: Sequence[tuple[float, float]],
+        channel: int | None = None,
     ) -> None:
+        self._channel = channel
         self._rate = sample_rate_hz
         self._clock = clock
         self._resampler = av.AudioResampler(format=_INTERLEAVED, rate=sample_rate_hz)
@@ -62,6 +71,8 @@ class AudioReader:
         try:
             frames: Sequence[Any] = packet.decode()
             for frame in frames:
+                if frame.sample_rate <= 0:
+                    raise av.error.InvalidDataError(0, "a rate of none")
                 self._keep(frame, packet, place, len(frames) == 1)
         except av.error.FFmpegError:
             self.num_damaged += 1
@@ -149,9 +160,11 @@ class AudioReader:
 
     def _store(self, frames: list[av.AudioFrame]) -> None:
         for frame in frames:
-            by_channel = frame.to_ndarray().reshape(-1, frame.layout.nb_channels).T
-            samples = by_channel.mean(axis=0, dtype=np.float32)
-            self._add(samples)
+            by_channel = interleaved(frame)
+            if self._channel is not None and self._channel < len(by_channel):
+                self._add(by_channel[self._channel])
+            else:
+                self._add(mixed(by_channel, channel_weights(frame.layout)))
 
     def _add(self, samples: np.ndarray) -> None:
         """Keeps what was not heard before and belongs to a stretch that is still to be taken."""
@@ -224,6 +237,18 @@ class TakenFrames:
     num_wanted: int
 
 
+def squared(frame: av.VideoFrame, pixel_aspect: float) -> av.VideoFrame:
+    """The frame as a player shows it, its pixels square; the height stays.
+
+    Args:
+      pixel_aspect: width of a pixel over its height, as stored.
+    """
+    width = round(frame.width * pixel_aspect)
+    if not ASPECTS[0] <= pixel_aspect <= ASPECTS[1] or abs(width - frame.width) < 2:
+        return frame
+    return frame.reformat(width=width, height=frame.height)
+
+
 class VideoReader:
     """Decodes no more than is needed to show the wanted frames.
 
@@ -236,7 +261,8 @@ class VideoReader:
       is_keyframe: (packets,) bool, in file order.
       has_stamps: whether packets carry presentation stamps.
       chosen: for each stretch the wanted frames, as indices in order of display.
-      look: called once on each wanted frame.
+      look: called once on each wanted frame, whose pixels are square by then.
+      pixel_aspect: width of a pixel over its height.
     """
 
     def __init__(
@@ -247,7 +273,9 @@ class VideoReader:
         has_stamps: bool,
         chosen: Sequence[np.ndarray],
         look: Look,
+        pixel_aspect: float = 1.0,
     ) -> None:
+        self._pixel_aspect = pixel_aspect
         self._context = codec_context
         self._can_skip = codec_context is not None and codec_context.name in _SKIPPING_DECODERS
         self._has_stamps = has_stamps
@@ -301,7 +329,7 @@ class VideoReader:
             self._damaged.add(index)
         if index in self._wanted and index not in self._looked:
             try:
-                self._looked[index] = self._look(frame)
+                self._looked[index] = self._look(squared(frame, self._pixel_aspect))
             except av.error.FFmpegError:  # its pixels are of a kind that cannot be converted
                 self.num_damaged += 1
                 return

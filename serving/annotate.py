@@ -16,7 +16,9 @@ import numpy as np
 import progress
 import storage
 from errors import MediaError
-from preprocessing.media import open_container, rgb
+from preprocessing.media import open_container, pixel_aspect, rgb
+from preprocessing.track_choice import ChosenTracks, choose_tracks
+from preprocessing.track_readers import squared
 from serving.prediction import Prediction, WindowPrediction
 
 BOX_COLOR = (86, 180, 233)
@@ -45,10 +47,11 @@ def annotated(path: Path, prediction: Prediction, out: Path) -> Iterator[None]:
     """As `annotate`, one frame of picture or sound at a time."""
     try:
         with open_container(path) as source, storage.replacing(out) as temporary:
-            if not source.streams.video:
+            chosen = choose_tracks(source, lambda: open_container(path))
+            if chosen.video is None:
                 raise MediaError(f"{path}: no picture to draw on; --annotate needs a video")
             with av.open(str(temporary), "w", format="mp4") as target:
-                yield from _copied(path, source, target, prediction)
+                yield from _copied(path, source, chosen, target, prediction)
     except av.error.FFmpegError as error:
         raise MediaError(
             f"{path}: damaged, so that nothing can be drawn on it ({error.strerror});"
@@ -56,20 +59,23 @@ def annotated(path: Path, prediction: Prediction, out: Path) -> Iterator[None]:
         ) from error
 
 
-def _copied(path: Path, source: Any, target: Any, prediction: Prediction) -> Iterator[None]:
-    video = source.streams.video[0]
+def _copied(
+    path: Path, source: Any, chosen: ChosenTracks, target: Any, prediction: Prediction
+) -> Iterator[None]:
+    video = chosen.video
+    aspect = pixel_aspect(video)
     video.thread_type = "AUTO"
     # All streams must be known before the first packet is written; the first frame tells the size.
     first = next(source.decode(video), None)
     if first is None:
         raise MediaError(f"{path}: no picture can be decoded; leave --annotate out, or convert it")
-    height_px, width_px = rgb(first).shape[:2]
+    height_px, width_px = rgb(squared(first, aspect)).shape[:2]
     source.seek(0)
     drawn = target.add_stream("libx264", rate=video.average_rate or 25, options={"crf": "20"})
     drawn.width, drawn.height = width_px - width_px % 2, height_px - height_px % 2
     drawn.pix_fmt = "yuv420p"
     drawn.codec_context.time_base = CLOCK
-    sounds = source.streams.audio[:1]
+    sounds = [chosen.audio] if chosen.audio is not None else []
     sound: Any = target.add_stream("aac", rate=SOUND_RATE_HZ) if sounds else None
     resampler = av.AudioResampler("fltp", "stereo", SOUND_RATE_HZ)
     overlay = _Overlay(prediction)
@@ -81,7 +87,9 @@ def _copied(path: Path, source: Any, target: Any, prediction: Prediction) -> Ite
                     target.mux(sound.encode(piece))
                 continue
             time_s = float(frame.time or 0.0)
-            picture = overlay.draw(rgb(frame), time_s)[: drawn.height, : drawn.width]
+            picture = overlay.draw(rgb(squared(frame, aspect)), time_s)[
+                : drawn.height, : drawn.width
+            ]
             made = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             made.pts, made.time_base = round(time_s / CLOCK), CLOCK
             target.mux(drawn.encode(made))

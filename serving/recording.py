@@ -128,6 +128,7 @@ class Recording:
         info, tally = self.media.info, self.tally
         if info.truncated:
             yield f"truncated: {info.truncation}"
+        yield from info.notes
         looks = "video" in self._streams and not self.units.from_table
         yield from self.media.completeness.lines(sound="audio" in self._streams, frames=looks)
         for stream in self._streams:

@@ -91,6 +91,7 @@ def write_media(
     audio_start_s: float = 0.0,
     rotation: int = 0,
     container_options: dict[str, str] | None = None,
+    pixel_aspect: Fraction | None = None,
 ) -> Path:
     """Writes pictures and sound with PyAV.
 
@@ -101,6 +102,7 @@ def write_media(
       waveform: (samples,) or (samples, channels) float32.
       audio_start_s: when the sound begins.
       rotation: degrees counterclockwise by which a player is to turn the pictures.
+      pixel_aspect: width of a pixel over its height.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     pictures = list(pictures)
@@ -115,12 +117,14 @@ def write_media(
             video.pix_fmt = pixels
             if times_s is not None:
                 video.codec_context.time_base = Fraction(1, _TICKS_HZ)
+            if pixel_aspect:
+                video.codec_context.sample_aspect_ratio = pixel_aspect
             if rotation:
                 video.set_display_rotation(rotation)
         if waveform is not None:
             channels = 1 if waveform.ndim == 1 else waveform.shape[1]
             audio = container.add_stream(
-                audio_codec, rate=rate_hz, layout={1: "mono", 2: "stereo"}[channels]
+                audio_codec, rate=rate_hz, layout={1: "mono", 2: "stereo", 6: "5.1"}[channels]
             )
         packets: list[Any] = []
         if video is not None:

@@ -186,6 +186,17 @@ def test_bytes_that_were_lost_are_told_in_seconds(name: str, codec: str, tmp_pat
     assert list(found.lines()) == [f"{found.sound_s:.1f} of 10.0 s of sound could be decoded"]
 
 
+def test_a_flipped_bit_of_flac_is_noticed_by_its_checksum(tmp_path: Path) -> None:
+    path = write_media(
+        tmp_path / "x.flac", waveform=noise(10.0), rate_hz=16_000, audio_codec="flac"
+    )
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 16
+    path.write_bytes(bytes(data))
+    found = decoded(path)
+    assert 0.05 < found.promised_sound_s - found.sound_s < 0.4, "a frame or two"
+
+
 def test_a_pause_is_no_damage(tmp_path: Path) -> None:
     from tests.test_sound_clock import remuxed
 

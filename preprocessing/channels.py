@@ -1,0 +1,45 @@
+"""How the channels of a sound become one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+_HALF = 0.5
+# ITU-R BS.775-4: what is mixed into left and right at -3 dB, of which the mean is taken here.
+_CENTRE, _SURROUND = 0.7071, 0.3536
+_FRONT = frozenset(["FL", "FR", "FLC", "FRC", "DL", "DR", "WL", "WR"])
+_BEHIND = frozenset(["BL", "BR", "BC", "SL", "SR", "SDL", "SDR"])
+_ABOVE = frozenset(["TC", "TFL", "TFC", "TFR", "TBL", "TBC", "TBR", "TSL", "TSR"])
+_LOW = frozenset(["LFE", "LFE2"])
+
+
+def channel_weights(layout: Any) -> np.ndarray:
+    """(channels,) float32: what each counts in the mono mix.
+
+    That of a player's stereo: the mean of left and right; the centre, which holds the dialogue, at
+    -3 dB, surround channels at -9 dB, bass effects not at all. Of a layout that is not known all
+    count alike.
+    """
+    count = layout.nb_channels
+    names = [channel.name for channel in layout.channels] if count <= 64 else []
+    known = dict.fromkeys(_FRONT, _HALF)
+    known |= {"FC": _CENTRE} | dict.fromkeys(_BEHIND | _ABOVE, _SURROUND) | dict.fromkeys(_LOW, 0.0)
+    is_known = len(names) == count > 1 and {"FL", "FR"} <= set(names) <= set(known)
+    if not is_known:
+        return np.full(count, 1.0 / count, np.float32)
+    return np.array([known[name] for name in names], np.float32)
+
+
+def mixed(by_channel: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(channels, samples) -> (samples,) float32; in the order of channels, the same everywhere."""
+    if len(set(weights.tolist())) == 1 and weights[0] * len(weights) == 1:
+        return by_channel.mean(axis=0, dtype=np.float32)
+    return (by_channel * weights[:, None]).sum(axis=0, dtype=np.float32)
+
+
+def interleaved(frame: Any) -> np.ndarray:
+    """(channels, samples) of a frame in packed format."""
+    channels: np.ndarray = frame.to_ndarray().reshape(-1, frame.layout.nb_channels).T
+    return channels
