@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,12 @@ def channel_weights(layout: Any) -> np.ndarray:
     -3 dB, surround channels at -9 dB, bass effects not at all. Of a layout that is not known all
     count alike.
     """
-    count = layout.nb_channels
-    names = [channel.name for channel in layout.channels] if count <= 64 else []
+    names = tuple(channel.name for channel in layout.channels) if layout.nb_channels > 1 else ()
+    return _weights(layout.nb_channels, names)
+
+
+@functools.lru_cache(maxsize=16)
+def _weights(count: int, names: tuple[str, ...]) -> np.ndarray:
     known = dict.fromkeys(_FRONT, _HALF)
     known |= {"FC": _CENTRE} | dict.fromkeys(_BEHIND | _ABOVE, _SURROUND) | dict.fromkeys(_LOW, 0.0)
     is_known = len(names) == count > 1 and {"FL", "FR"} <= set(names) <= set(known)
@@ -34,7 +39,9 @@ def channel_weights(layout: Any) -> np.ndarray:
 
 def mixed(by_channel: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(channels, samples) -> (samples,) float32; in the order of channels, the same everywhere."""
-    if len(set(weights.tolist())) == 1 and weights[0] * len(weights) == 1:
+    if len(weights) == 1:
+        return by_channel[0]
+    if weights[0] * len(weights) == 1 and (weights == weights[0]).all():
         return by_channel.mean(axis=0, dtype=np.float32)
     return (by_channel * weights[:, None]).sum(axis=0, dtype=np.float32)
 

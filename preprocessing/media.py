@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from preprocessing.frame_plan import FrameSampling
 from preprocessing.packet_scan import PacketScan, scan, sound_clock
 from preprocessing.plausible import require_filled, require_numbers, require_rate
 from preprocessing.stated_length import StatedLength, stated_length
-from preprocessing.track_choice import choose_tracks
+from preprocessing.track_choice import choose_tracks, uncancelled_channel
 from preprocessing.track_readers import AudioReader, Look, VideoReader
 
 # At any other level PyAV takes the interpreter's lock for a line that FFmpeg writes; where one of a
@@ -202,7 +203,7 @@ class MediaFile:
         except (av.error.FFmpegError, OSError) as error:
             raise _media_error(self.name, error) from error
         chosen = choose_tracks(self._container, lambda: open_container(path))
-        self._audio, self._video, self._channel = chosen.audio, chosen.video, chosen.channel
+        self._audio, self._video = chosen.audio, chosen.video
         self._notes = chosen.notes
         for stream in self._streams():
             stream.thread_type = "NONE"
@@ -368,14 +369,25 @@ class MediaFile:
     def _passed(self, audio: AudioReader, video: VideoReader, index: int) -> bool:
         return video.passed(index) and (not self.info.has_audio or audio.passed(index))
 
+    def _seek(self, start_s: float) -> None:
+        with contextlib.suppress(av.error.FFmpegError):
+            self._container.seek(round((start_s + self._zero_s) * av.time_base))
+
+    @functools.cached_property
+    def _channel(self) -> int | None:
+        """Which channel stands for the mix of all, where that would be silence."""
+        if self._audio is None or self._audio.codec_context.channels < 2:
+            return None
+        self._seek(0.0)
+        return uncancelled_channel(self._container.demux(self._audio))
+
     def _packets(self, start_s: float) -> Iterator[av.Packet]:
         """Packets from the last keyframe before `start_s`, then the flush ones."""
         start_s = max(start_s - SEEK_LEAD_S, 0.0) if self._can_seek else 0.0
         self._clock.rewind(to_start=not start_s)
         if start_s:
             start_s = self._clock.stamp_s_before(start_s)
-        with contextlib.suppress(av.error.FFmpegError):
-            self._container.seek(round((start_s + self._zero_s) * av.time_base))
+        self._seek(start_s)
         with contextlib.suppress(av.error.FFmpegError, OSError):
             yield from self._container.demux(self._streams())
 

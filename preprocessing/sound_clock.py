@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -47,8 +47,7 @@ class SoundPackets:
     is_unbroken: bool = False
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where the sound of one packet belongs, in seconds from the beginning of the file.
 
     Attributes:
@@ -80,7 +79,7 @@ class SoundClock:
     """
 
     def __init__(self, packets: SoundPackets) -> None:
-        self._zero_s = packets.zero_s
+        self._zero_s, self._tick_s = packets.zero_s, packets.tick_s
         self._stamps = np.array(
             [_NO_STAMP if stamp is None else stamp for stamp in packets.stamps], np.int64
         )
@@ -108,9 +107,9 @@ class SoundClock:
         runs = _Runs(told_s, self.lengths_s, packets, first_s, self._is_exact)
         self.starts_s, self.keep_from_s, self._run_starts_s = runs.placed()
 
-    def seconds(self, stamp_s: Any) -> float:
-        """A moment of the stream's clock in seconds from the beginning of the file."""
-        return float(stamp_s) - self._zero_s
+    def seconds(self, stamp: int) -> float:
+        """A stamp in seconds from the beginning of the file."""
+        return stamp * self._tick_s - self._zero_s
 
     def _promise(self, packets: SoundPackets) -> None:
         """Fills the points between which the sound promised so far grows or stands still."""

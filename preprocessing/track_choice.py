@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ _STILL_CODECS = frozenset(["png", "apng", "mjpeg", "bmp", "tiff", "webp", "gif",
 _SILENCE_PEAK = 1e-4
 # A sound is judged by so much of it that can be heard, within so much of its beginning.
 _AUDIBLE_S, _JUDGED_WITHIN_S = 10.0, 60.0
+# Less is enough where the mix keeps at least this share of the loudest channel's energy.
+_CLEARLY_AUDIBLE_S, _KEPT_SHARE = 1.0, 0.2
 # Below this share of the loudest channel's energy the channels cancel each other in a mix.
 _CANCELLED_SHARE = 0.1
 
@@ -28,14 +30,11 @@ class ChosenTracks:
     """The chosen streams; None where there is none.
 
     Attributes:
-      channel: number of the channel that stands for the mix, since in that all cancel each other;
-        None for the mix.
       notes: what to say of a file with several.
     """
 
     audio: Any
     video: Any
-    channel: int | None
     notes: tuple[str, ...]
 
 
@@ -44,7 +43,7 @@ def choose_tracks(container: Any, reopen: Callable[[], Any]) -> ChosenTracks:
 
     Args:
       container: an open file, from which nothing is read.
-      reopen: opens it once more; called only where sound must be listened to.
+      reopen: opens it once more; called only where there are several tracks of sound.
     """
     # Of an unknown codec: as if the stream were not there.
     videos = [s for s in container.streams.video if s.codec_context and not is_cover(s)]
@@ -52,14 +51,11 @@ def choose_tracks(container: Any, reopen: Callable[[], Any]) -> ChosenTracks:
     video = _best(container, "video", moving or videos)
     sounds = [s for s in container.streams.audio if s.codec_context]
     first = _best(container, "audio", sounds)
-    audio, channel = first, None
-    if first is not None and (len(sounds) > 1 or first.codec_context.channels > 1):
-        order = [first, *(sound for sound in sounds if sound is not first)]
-        audio, channel = _listened(order, reopen)
+    audio = _first_heard([first, *(s for s in sounds if s is not first)], reopen)
     notes = [_note("sound", sounds, audio), _note("video", videos, video)]
     if audio is not first:
         notes[0] += f", number {sounds.index(first) + 1} is silent throughout"
-    return ChosenTracks(audio, video, channel, tuple(note for note in notes if note))
+    return ChosenTracks(audio, video, tuple(note for note in notes if note))
 
 
 def _note(kind: str, streams: Sequence[Any], used: Any) -> str:
@@ -79,15 +75,30 @@ def is_cover(stream: Any) -> bool:
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
-def _listened(streams: Sequence[Any], reopen: Callable[[], Any]) -> tuple[Any, int | None]:
-    """The first stream with anything to hear, and the channel to take of it; else the first."""
-    for stream in streams:
-        heard = _Energies(is_only=len(streams) == 1)
+def _first_heard(streams: Sequence[Any], reopen: Callable[[], Any]) -> Any:
+    """The first stream with anything to hear; else the first."""
+    for stream in streams if len(streams) > 1 else ():
+        heard = _Energies(is_only=False)
         with contextlib.suppress(av.error.FFmpegError, OSError), reopen() as container:
-            heard.listen(container, container.streams[stream.index])
+            heard.listen(container.demux(container.streams[stream.index]))
         if heard.peak >= _SILENCE_PEAK:
-            return stream, heard.channel()
-    return streams[0], None
+            return stream
+    return streams[0]
+
+
+def uncancelled_channel(packets: Iterable[Any]) -> int | None:
+    """The loudest channel of a sound whose channels cancel each other in a mix, else None.
+
+    Decided once for a file, by its first second that can be heard where the mix is sound, and by
+    the first ten seconds where it may not be, so that all stretches are read alike.
+
+    Args:
+      packets: of the stream of sound, from its beginning; only so many are taken as are needed.
+    """
+    heard = _Energies(is_only=True)
+    with contextlib.suppress(av.error.FFmpegError, OSError):
+        heard.listen(packets)
+    return heard.channel()
 
 
 class _Energies:
@@ -104,11 +115,11 @@ class _Energies:
         self._channels: np.ndarray = np.zeros(0)
         self._weights: np.ndarray = np.zeros(0)
 
-    def listen(self, container: Any, stream: Any) -> None:
+    def listen(self, packets: Iterable[Any]) -> None:
         """Decodes until enough is heard; a silent stream that has others beside it, to its end."""
         judged_s = audible_s = 0.0
         resampler, kind = None, None
-        for packet in container.demux(stream):
+        for packet in packets:
             with contextlib.suppress(av.error.FFmpegError):
                 for frame in packet.decode():
                     if frame.sample_rate <= 0:
@@ -118,7 +129,8 @@ class _Energies:
                     judged_s += frame.samples / frame.sample_rate
                     audible_s += self._add(resampler, frame)
             is_judged = judged_s >= _JUDGED_WITHIN_S and (self.peak > 0 or self._is_only)
-            if audible_s >= _AUDIBLE_S or is_judged:
+            is_kept = audible_s >= _CLEARLY_AUDIBLE_S and self._mix >= _KEPT_SHARE * self._loudest
+            if audible_s >= _AUDIBLE_S or is_judged or is_kept:
                 return
 
     def _add(self, resampler: Any, frame: Any) -> float:
@@ -129,18 +141,21 @@ class _Energies:
             by_channel = interleaved(whole)
             peak = float(np.abs(by_channel).max(initial=0.0))
             self.peak = max(self.peak, peak if np.isfinite(peak) else 0.0)
-            if peak < _SILENCE_PEAK or (len(self._channels) not in (0, len(weights))):
+            if not _SILENCE_PEAK <= peak < np.inf or (len(self._channels) not in (0, len(weights))):
                 continue
             energies = np.square(by_channel.astype(np.float64)).sum(axis=1)
             self._channels = energies + (self._channels if len(self._channels) else 0.0)
             self._weights = weights
             self._mix += float(np.square(mixed(by_channel, weights).astype(np.float64)).sum())
-            seconds += by_channel.shape[1] / rate_hz
+            seconds += by_channel.shape[1] / max(rate_hz, 1)
         return seconds
+
+    @property
+    def _loudest(self) -> float:
+        return float(self._channels.max(initial=0.0, where=self._weights > 0))
 
     def channel(self) -> int | None:
         """The loudest channel where the mix loses nearly all of it; None where it does not."""
-        energies = np.where(self._weights > 0, self._channels, 0.0)
-        if len(energies) < 2 or self._mix >= _CANCELLED_SHARE * energies.max():
+        if len(self._channels) < 2 or self._mix >= _CANCELLED_SHARE * self._loudest:
             return None
-        return int(energies.argmax())
+        return int(np.where(self._weights > 0, self._channels, 0.0).argmax())

@@ -114,15 +114,15 @@ class AudioReader:
     def _start_s(
         self, frame: av.AudioFrame, packet: av.Packet, place: Place | None, is_alone: bool
     ) -> float | None:
-        if frame.pts is None or frame.time_base is None:
+        if frame.pts is None:
             return None
         if place is None:
-            return self._clock.seconds(frame.pts * frame.time_base)
+            return self._clock.seconds(frame.pts)
         cut = is_alone and packet.pts is not None and frame.pts > packet.pts
         if cut and place.duration_s is not None:
             # Codecs begin with samples that are not heard; their number is finer than a stamp.
             return place.start_s + place.duration_s - frame.samples / frame.sample_rate
-        return self._clock.seconds(frame.pts * frame.time_base) + place.shift_s
+        return self._clock.seconds(frame.pts) + place.shift_s
 
     def _begin(self, start_s: float, frame: av.AudioFrame, place: Place | None) -> None:
         """Begins a piece of sound that does not go on from the one before."""

@@ -258,7 +258,7 @@ def test_preprocess_rejects_below_a_share_and_reports_the_rest(
         source / f"{NAME.format(2)}.flac", waveform=noise(4.0), rate_hz=16_000, audio_codec="flac"
     )
     spoiled(bad, 0.3, 0.5)
-    words = ("--detector", "none")
+    words: tuple[str, ...] = ("--detector", "none")
     assert preprocess("ravdess", source, tmp_path / "a", *words) == EXIT_SOME_REJECTED
     said = capsys.readouterr().err
     assert f"rejected {bad.name}: {bad.name}: damaged, " in said
