@@ -45,24 +45,25 @@ def report(result: PreprocessResult, out: Path, shown: str) -> None:
         click.echo(f"    left out of training and evaluation: {count} records, {reason}")
     if result.duplicates.kept_in_test:
         click.echo(f"    kept in the official test part: {result.duplicates.kept_in_test} copies")
-    _report_damage(rows, out)
+    _report_remarks(rows, out)
     if report_rejected(result.rejected):
         click.echo(
             f"{len(result.rejected)} inputs rejected, all in {out / 'rejected.csv'}", err=True
         )
 
 
-def _report_damage(rows: Sequence[ClipRow], out: Path) -> None:
-    """Says of how many records a part could not be decoded, and what of the first."""
-    from preprocessing.preparation import DAMAGE
+def _report_remarks(rows: Sequence[ClipRow], out: Path) -> None:
+    """Says of how many records a part could not be decoded, or one of several tracks was used."""
+    from preprocessing.preparation import DAMAGE, TRACKS
 
-    damaged = [row for row in rows if row.attributes.get(DAMAGE)]
-    if damaged:
-        click.echo(
-            f"damaged: {len(damaged)} records, for one {damaged[0].id}:"
-            f" {damaged[0].attributes[DAMAGE]}; all in {out / 'clips.csv'} (attribute {DAMAGE})",
-            err=True,
-        )
+    for name, title in ((DAMAGE, "damaged"), (TRACKS, "several tracks")):
+        told = [row for row in rows if row.attributes.get(name)]
+        if told:
+            click.echo(
+                f"{title}: {len(told)} record{'s' * (len(told) > 1)}, for one {told[0].id}:"
+                f" {told[0].attributes[name]}; all in {out / 'clips.csv'} (attribute {name})",
+                err=True,
+            )
 
 
 def report_rejected(rejected: Sequence[Rejection]) -> int:

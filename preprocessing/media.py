@@ -18,37 +18,19 @@ import numpy as np
 import places
 from errors import MediaError, from_os_error
 from preprocessing.completeness import Completeness
+from preprocessing.containers import open_container
 from preprocessing.frame_plan import FrameSampling
 from preprocessing.packet_scan import PacketScan, scan, sound_clock
 from preprocessing.plausible import require_filled, require_numbers, require_rate
+from preprocessing.sound_reader import AudioReader
 from preprocessing.stated_length import StatedLength, stated_length
 from preprocessing.track_choice import choose_tracks, uncancelled_channel
-from preprocessing.track_readers import AudioReader, Look, VideoReader
-
-# At any other level PyAV takes the interpreter's lock for a line that FFmpeg writes; where one of a
-# decoder's threads writes it while the decoder is being closed, both wait for ever.
-av.logging.set_level(None)
+from preprocessing.track_readers import Look, VideoReader
 
 # A file counts as truncated when its packets end this share before the stated end.
 TRUNCATION_TOLERANCE = 0.05
 # These state no duration; what the library reports is a guess from the first packets.
 _GUESSED_DURATION = frozenset(["aac", "ac3", "eac3", "mp3"])
-# What is opened: containers that hold their own sound and pictures, and raw codecs. Playlists (HLS,
-# DASH, concat), session descriptions and devices would have the library open other files or hosts.
-# Names of libavformat's demuxers (`ffmpeg -demuxers`); one of a demuxer's names is enough.
-FORMATS = (
-    *("wav", "w64", "aiff", "au", "caf", "voc", "nistsphere"),
-    *("flac", "wv", "ape", "tta", "mp3", "aac", "ac3", "eac3", "ogg", "amr", "amrnb", "amrwb"),
-    *("matroska", "mov", "avi", "flv", "asf", "mpeg", "mpegts", "mxf", "dv", "ivf", "nut", "rm"),
-    *("mpegvideo", "m4v", "h264", "hevc", "obu", "mjpeg", "gif"),
-    *("image2", "jpeg_pipe", "png_pipe", "webp_pipe", "bmp_pipe", "tiff_pipe", "ppm_pipe"),
-)
-_CONTAINER_OPTIONS = {
-    "format_whitelist": ",".join(FORMATS),
-    "protocol_whitelist": "file",
-    # Of image2: a name with `%d` is one file, no pattern for a row of them.
-    "pattern_type": "none",
-}
 # What a cut packet says of these is known better; a stream written to a pipe ends with one.
 _CHECKED = frozenset(["wav", "w64", "ogg"])
 # Decoders that compare a checksum only when asked to; else a damaged frame is a burst of noise.
@@ -145,19 +127,6 @@ def pixel_aspect(video: Any) -> float:
     """Width of a pixel over its height, as the file or its codec states it; 1.0 where neither."""
     stated = video.sample_aspect_ratio if video is not None else None
     return float(stated) if stated else 1.0
-
-
-def open_container(path: Path) -> Any:
-    """Opens a file of one of `FORMATS` for reading; no other file is opened on its behalf.
-
-    Of an object store, it is read as a stream.
-
-    Raises:
-      av.error.FFmpegError, OSError: as the library does; ArgumentError for any other format.
-    """
-    # The prefix keeps a name like `concat:a|b` or `http://...` from being more than a name.
-    file: Any = places.open_binary(path) if places.is_remote(path) else f"file:{path}"
-    return av.open(file, container_options=_CONTAINER_OPTIONS, metadata_errors="replace")
 
 
 @contextlib.contextmanager

@@ -32,6 +32,8 @@ from preprocessing.transcripts import DEFAULT_LANGUAGE, FAILURE, TRANSCRIBED_BY,
 MIN_DECODED_SHARE = 0.95
 # Attribute in which a record says what of it could not be decoded.
 DAMAGE = "damage"
+# The same of which of several tracks was used.
+TRACKS = "tracks"
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ class ClipPreparer:
                 record = self._record(clip, tracks, tracker, name, track)
                 useful += bool(len(record.waveform) or record.face_mask.any())
                 whole += tracks.completeness
-                yield _with_damage(record, media.info, tracks.completeness)
+                yield _with_remarks(record, media.info, tracks.completeness)
             self._require_decoded(clip, whole)
             if not useful:
                 shown = media.info.has_video or clip.pictures is not None
@@ -306,13 +308,12 @@ def num_records(length_s: float, max_clip_s: float) -> int:
 _REMEDY = "copy or record it again, or give a lower --min-decoded-share"
 
 
-def _with_damage(record: Record, info: MediaInfo, whole: Completeness) -> Record:
-    """The record with what could not be decoded of it, if anything, among its attributes."""
+def _with_remarks(record: Record, info: MediaInfo, whole: Completeness) -> Record:
+    """The record with what is remarkable about its file, if anything, among its attributes."""
     truncated = [f"truncated: {info.truncation}"] if info.truncated else []
-    damage = "; ".join([*truncated, *whole.lines()])
-    if not damage:
-        return record
-    return replace(record, attributes={**record.attributes, DAMAGE: damage})
+    remarks = {DAMAGE: "; ".join([*truncated, *whole.lines()]), TRACKS: "; ".join(info.notes)}
+    told = {name: remark for name, remark in remarks.items() if remark}
+    return replace(record, attributes={**record.attributes, **told}) if told else record
 
 
 def stretches(clip: Clip, duration_s: float, max_clip_s: float) -> list[tuple[float, float]]:

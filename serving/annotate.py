@@ -16,7 +16,8 @@ import numpy as np
 import progress
 import storage
 from errors import MediaError
-from preprocessing.media import open_container, pixel_aspect, rgb
+from preprocessing.containers import open_container
+from preprocessing.media import pixel_aspect, rgb
 from preprocessing.track_choice import ChosenTracks, choose_tracks
 from preprocessing.track_readers import squared
 from serving.prediction import Prediction, WindowPrediction

@@ -266,7 +266,7 @@ def test_preprocess_rejects_below_a_share_and_reports_the_rest(
     words = (*words, "--min-decoded-share", "0.5")
     assert preprocess("ravdess", source, tmp_path / "b", *words) == EXIT_OK
     said = capsys.readouterr().err
-    assert "damaged: 1 records, for one ravdess/03-01-05-01-01-01-02.flac: " in said
+    assert "damaged: 1 record, for one ravdess/03-01-05-01-01-01-02.flac: " in said
     with (tmp_path / "b/clips.csv").open(newline="") as file:
         told = [json.loads(row["attributes"]).get("damage", "") for row in csv.DictReader(file)]
     assert sum("of 4.0 s of sound could be decoded" in text for text in told) == 1

@@ -21,9 +21,9 @@ import soundfile
 
 from errors import MediaError
 from opencv_model.track import CropFormat
+from preprocessing.containers import FORMATS as READ_FORMATS
 from preprocessing.faces import FaceFinder
 from preprocessing.frame_plan import FrameSampling
-from preprocessing.media import FORMATS as READ_FORMATS
 from preprocessing.media import MediaFile, Tracks
 from preprocessing.preparation import stretches
 from tests.factories import (
@@ -519,7 +519,7 @@ def test_a_resampler_that_fails_at_the_end_costs_no_more_than_its_rest(
         def resample(self, frame: object) -> list[object]:
             raise av.error.ArgumentError(22, "Context has not been initialized")
 
-    monkeypatch.setattr("preprocessing.track_readers.av.AudioResampler", Refusing)
+    monkeypatch.setattr("preprocessing.sound_reader.av.AudioResampler", Refusing)
     path = write_sound(tmp_path / "odd.wav", tone(0.5), RATE_HZ)
     with MediaFile(path) as media, pytest.raises(MediaError, match="nothing in it can be decoded"):
         list(media.tracks([(0.0, 0.5)], RATE_HZ, None, lambda frame: frame))
