@@ -357,7 +357,7 @@ class MediaFile:
         if start_s:
             start_s = self._clock.stamp_s_before(start_s)
         self._seek(start_s)
-        with contextlib.suppress(av.error.FFmpegError, OSError):
+        with contextlib.suppress(av.error.FFmpegError, OSError, IndexError):
             yield from self._container.demux(self._streams())
 
 

@@ -65,19 +65,23 @@ def scan(container: Any, audio: Any, video: Any) -> PacketScan:
     sounds: list[_Sound] = []
     pictures: list[tuple[int | None, bool, bool]] = []
     video_end_s, is_cut, failed = 0.0, False, None
+    streams = [stream for stream in (audio, video) if stream is not None]
     try:
-        for packet in container.demux([stream for stream in (audio, video) if stream is not None]):
+        # Asked for none, PyAV gives all, also those that it does not know yet.
+        for packet in container.demux(streams) if streams else ():
             if packet.size == 0:
                 continue
             if packet.stream is video:
                 pictures.append((packet.pts, packet.is_keyframe, packet.is_discard))
                 video_end_s = max(video_end_s, _end_s(packet, zero_s))
-            elif packet.stream is audio:  # asked for none, FFmpeg gives all
+            elif packet.stream is audio:
                 head = bytes(packet)[:HEAD_BYTES] if has_headers else b""
                 sounds.append(_Sound(packet.pts, packet.duration or 0, packet.size, head))
             is_cut = packet.is_corrupt
     except (av.error.FFmpegError, OSError) as error:
         failed = error
+    except IndexError:  # PyAV 18 does not know a stream that a damaged file begins midway
+        is_cut = True
     if has_headers and sounds:
         is_cut = sounds[-1].size < (stated_bytes(format_name, sounds[-1].head) or 0)
     stamps, keyframes, discarded = zip(*pictures, strict=True) if pictures else ((), (), ())

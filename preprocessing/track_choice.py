@@ -79,7 +79,7 @@ def _first_heard(streams: Sequence[Any], reopen: Callable[[], Any]) -> Any:
     """The first stream with anything to hear; else the first."""
     for stream in streams if len(streams) > 1 else ():
         heard = _Energies(is_only=False)
-        with contextlib.suppress(av.error.FFmpegError, OSError), reopen() as container:
+        with contextlib.suppress(av.error.FFmpegError, OSError, IndexError), reopen() as container:
             heard.listen(container.demux(container.streams[stream.index]))
         if heard.peak >= _SILENCE_PEAK:
             return stream
@@ -96,7 +96,7 @@ def uncancelled_channel(packets: Iterable[Any]) -> int | None:
       packets: of the stream of sound, from its beginning; only so many are taken as are needed.
     """
     heard = _Energies(is_only=True)
-    with contextlib.suppress(av.error.FFmpegError, OSError):
+    with contextlib.suppress(av.error.FFmpegError, OSError, IndexError):
         heard.listen(packets)
     return heard.channel()
 

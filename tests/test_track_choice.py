@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from errors import EXIT_OK
 from opencv_model.track import CropFormat
 from preprocessing.faces import FaceFinder
 from preprocessing.frame_plan import FrameSampling
@@ -19,7 +20,9 @@ from preprocessing.media import MediaFile, Tracks, pixel_aspect
 from preprocessing.stills import read_still
 from serving.annotate import annotate
 from serving.prediction import Prediction, WindowPrediction
-from tests.factories import clip, number_of, numbered, tone, write_media
+from serving.recognizer import Recognizer
+from tests.factories import clip, number_of, numbered, preprocess, tone, write_media
+from tests.test_completeness import CONFIG, forward
 
 RATE_HZ = 16_000
 DEFAULT = av.stream.Disposition.default
@@ -304,3 +307,28 @@ def test_a_photograph_is_upright(orientation: int, tmp_path: Path) -> None:
     assert light_corner(read_still(clip(path))) == light
     if orientation in (1, 3, 6, 8):  # mirrored ones are turned, not mirrored, as a short video
         assert light_corner(read(path, FrameSampling("time", 1))[0].frames[0]) == light
+
+
+# === What is said ===
+
+
+def test_predict_says_which_track_was_used(tmp_path: Path) -> None:
+    parts = [
+        write_media(tmp_path / f"{k}.mka", waveform=tone(2.0, 48_000, hz=hz))
+        for k, hz in enumerate((300.0, 900.0))
+    ]
+    path = joined(tmp_path / "x.mkv", (parts[0], False), (parts[1], True))
+    assert "2 sound tracks: number 2 is used" in Recognizer(forward, CONFIG)(path).warnings
+
+
+def test_preprocess_says_so_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parts = [
+        write_media(tmp_path / f"{k}.mka", waveform=tone(2.0, 48_000, hz=hz))
+        for k, hz in enumerate((300.0, 900.0))
+    ]
+    source = tmp_path / "in"
+    source.mkdir()
+    joined(source / "03-01-05-01-01-01-01.mkv", (parts[0], False), (parts[1], True))
+    assert preprocess("ravdess", source, tmp_path / "out", "--detector", "none") == EXIT_OK
+    said = capsys.readouterr().err
+    assert "several tracks: 1 record, for one ravdess/03-01-05-01-01-01-01.mkv: 2 sound" in said
