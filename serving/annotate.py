@@ -79,7 +79,7 @@ def _copied(
     sounds = [chosen.audio] if chosen.audio is not None else []
     sound: Any = target.add_stream("aac", rate=SOUND_RATE_HZ) if sounds else None
     resampler = av.AudioResampler("fltp", "stereo", SOUND_RATE_HZ)
-    overlay = _Overlay(prediction)
+    overlay, zero_s = _Overlay(prediction), (source.start_time or 0) / av.time_base
     with progress.bar(video.frames or None, "annotate", "frame") as bar:
         for frame in source.decode([video, *sounds]):
             yield
@@ -88,7 +88,7 @@ def _copied(
                     target.mux(sound.encode(piece))
                 continue
             time_s = float(frame.time or 0.0)
-            picture = overlay.draw(rgb(squared(frame, aspect)), time_s)[
+            picture = overlay.draw(rgb(squared(frame, aspect)), time_s - zero_s)[
                 : drawn.height, : drawn.width
             ]
             made = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")

@@ -211,6 +211,19 @@ def test_what_is_drawn_has_square_pixels_too(tmp_path: Path) -> None:
         assert pixel_aspect(drawn.streams.video[0]) == 1.0
 
 
+def test_boxes_are_drawn_in_step_where_the_clock_does_not_begin_at_0(tmp_path: Path) -> None:
+    """Transport streams begin at 1.4 s; a prediction counts from the beginning."""
+    grey = [np.full((144, 192, 3), 90, np.uint8)] * 10
+    path = write_media(tmp_path / "x.ts", grey, options=X264)
+    half = {"happy": 0.5, "sad": 0.5}
+    boxes = tuple((number / 25, (120.0, 60.0, 40.0, 40.0)) for number in range(10))
+    said = Prediction(str(path), 0.4, "happy", half, {}, 1.0, (), boxes=boxes)
+    annotate(path, said, tmp_path / "y.mp4")
+    with av.open(str(tmp_path / "y.mp4")) as drawn:
+        pictures = [frame.to_ndarray(format="rgb24") for frame in drawn.decode(video=0)]
+    assert all(picture[60, 130:150].std(axis=-1).min() > 20 for picture in pictures)
+
+
 def test_pixels_that_cannot_be_meant_are_square(tmp_path: Path) -> None:
     pictures = [np.full((64, 64, 3), 90, np.uint8)] * 2
     path = write_media(tmp_path / "x.mkv", pictures, options=X264, pixel_aspect=Fraction(1, 200))
