@@ -212,9 +212,10 @@ def test_what_is_drawn_has_square_pixels_too(tmp_path: Path) -> None:
 
 
 def test_boxes_are_drawn_in_step_where_the_clock_does_not_begin_at_0(tmp_path: Path) -> None:
-    """Transport streams begin at 1.4 s; a prediction counts from the beginning."""
+    """As of a cut out of a recording; a prediction counts from the beginning."""
     grey = [np.full((144, 192, 3), 90, np.uint8)] * 10
-    path = write_media(tmp_path / "x.ts", grey, options=X264)
+    times_s = [5 + number / 25 for number in range(10)]
+    path = write_media(tmp_path / "x.mkv", grey, times_s, options=X264)
     half = {"happy": 0.5, "sad": 0.5}
     boxes = tuple((number / 25, (120.0, 60.0, 40.0, 40.0)) for number in range(10))
     said = Prediction(str(path), 0.4, "happy", half, {}, 1.0, (), boxes=boxes)
