@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -259,12 +259,14 @@ class ClipPreparer:
         """What was seen in one stretch, or what the table of action units says of it."""
         if self._finder is None:
             return self._from_table(tracks, units)
-        faces, mask, boxes = self._follow(tracks.frames, tracker)
-        num_frames = len(tracks.frames) + len(tracks.lost_times_s)
+        times_s = np.concatenate([tracks.frame_times_s, tracks.lost_times_s])
+        order = np.argsort(times_s, kind="stable")
+        seen = [*tracks.frames, *[None] * len(tracks.lost_times_s)]
+        faces, mask, boxes = self._follow([seen[number] for number in order], tracker)
         if not mask.any():
-            return self._nothing_seen(num_frames)
-        content = content_hash(*(seen.content for seen in tracks.frames))
-        return _Pictures(faces, mask, boxes, tracks.frame_times_s, content, num_frames)
+            return self._nothing_seen(len(mask))
+        content = content_hash(*(shown.content for shown in tracks.frames))
+        return _Pictures(faces, mask, boxes, times_s[order], content, len(mask))
 
     def _from_table(self, tracks: Tracks, units: ActionUnitTrack | None) -> _Pictures:
         if units is None:
@@ -283,17 +285,19 @@ class ClipPreparer:
         return _Pictures(faces, np.zeros(0, bool), boxes, np.zeros(0), "", num_frames)
 
     def _follow(
-        self, seen: list[FrameFaces], tracker: FaceTracker
+        self, seen: Sequence[FrameFaces | None], tracker: FaceTracker
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Crops (T, size, size, C) uint8 or blendshapes (T, 52) float32 of one person, with mask
-        (T,) bool and boxes (T, 4) float32.
+        (T,) bool and boxes (T, 4) float32. A frame that is None shows nobody.
         """
         crops = np.zeros((len(seen), *self._shape), self._dtype)
         mask = np.zeros(len(seen), bool)
         boxes = np.zeros((len(seen), 4), np.float32)
         for index, frame in enumerate(seen):
-            chosen = tracker.choose([found.box for found in frame.faces])
-            if chosen is not None:
+            chosen = None
+            if frame is not None:
+                chosen = tracker.choose([found.box for found in frame.faces])
+            if frame is not None and chosen is not None:
                 found = next(found for found in frame.faces if found.box == chosen)
                 crops[index], mask[index] = found.crop, True
                 boxes[index] = (chosen.x, chosen.y, chosen.width, chosen.height)

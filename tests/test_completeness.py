@@ -18,10 +18,10 @@ from errors import EXIT_OK, EXIT_SOME_REJECTED
 from preprocessing.completeness import Completeness
 from preprocessing.frame_plan import FrameSampling
 from preprocessing.media import MediaFile
-from preprocessing.preparation import PreparationSettings
+from preprocessing.preparation import ClipPreparer, PreparationSettings
 from serving.elsewhere import process_for_files
 from serving.recognizer import Recognizer
-from tests.factories import preprocess, textured, tone, write_media, write_sound
+from tests.factories import clip, preprocess, textured, tone, write_media, write_sound
 
 CONFIG: dict[str, Any] = {
     "labels": ["happy", "sad"],
@@ -299,6 +299,19 @@ def test_preprocess_rejects_what_is_cut_off(
     words = ("--detector", "none", "--min-decoded-share", "0", "--overwrite")
     assert preprocess("ravdess", source, out, *words) == EXIT_OK
     assert "truncated: " in capsys.readouterr().err
+
+
+def test_a_record_holds_the_frames_that_were_wanted(tmp_path: Path) -> None:
+    path = spoiled_pictures(tmp_path / "x.mp4", lambda at_s: 1.0 <= at_s < 2.0)
+    settings = PreparationSettings("none", FrameSampling("time", 8), min_decoded_share=0.0)
+    (record,) = ClipPreparer(settings).records(clip(path))
+    assert record.num_frames == len(record.face_mask) == len(record.faces) == 8
+    assert (np.diff(record.frame_times_s) > 0).all()
+    lost = ~record.face_mask
+    assert lost.any()
+    assert ((record.frame_times_s[lost] >= 1.0) & (record.frame_times_s[lost] < 2.0)).all()
+    assert not record.faces[lost].any()
+    assert record.attributes["damage"].endswith("frames looked at could be decoded without damage")
 
 
 def test_the_share_is_a_setting_that_older_folders_lack() -> None:
