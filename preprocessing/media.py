@@ -112,7 +112,8 @@ def upright(picture: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
     Source: ISO/IEC 14496-12, section 8.5 (matrix of a track): x' = a x + c y, y' = b x + d y.
     """
     try:
-        stored = frame.side_data.get(DISPLAY_MATRIX)
+        beside: Any = frame.side_data
+        stored = beside.get(DISPLAY_MATRIX)
     except ValueError:  # PyAV 18 knows no EXIF beside it, and then tells the angle alone
         return np.rot90(picture, k=round(frame.rotation / 90) % 4)
     if stored is None:

@@ -142,6 +142,7 @@ def test_stereo_that_is_merely_wide_stays_the_mean(tmp_path: Path) -> None:
     )
     with MediaFile(path) as media:
         (tracks,) = media.tracks([(0.0, 1.0)], 48_000, None)
+    assert tracks.waveform is not None
     np.testing.assert_allclose(tracks.waveform, (left + right) / 2, atol=1e-4)
 
 
@@ -157,6 +158,7 @@ def test_each_channel_of_surround_sound_counts_as_in_a_player(
     wave[:, channel] = tone(1.0, hz=400, peak=0.5)
     path = write_media(tmp_path / "x.wav", waveform=wave, rate_hz=RATE_HZ, audio_codec="pcm_s16le")
     tracks, _ = read(path)
+    assert tracks.waveform is not None
     np.testing.assert_allclose(tracks.waveform, share * wave[:, channel], atol=1e-4)
 
 
