@@ -33,8 +33,6 @@ from preprocessing.windowing import POOLINGS, WindowSettings, pool, window_bound
 
 WINDOWS_S = (3.0, 3.5, 4.0)
 HOPS_S = (0.5, 1.0, 1.5)
-# Recordings up to this long are also tried whole.
-WHOLE_S = 4.5
 COVERED_WINDOW_S = 3.5
 COVERAGES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0)
 # RAVDESS's actors begin to speak about one second into a clip.
@@ -80,13 +78,12 @@ def joined(sounds: Sequence[Sound], seed: int = 0) -> list[Sound]:
 
 def rules(longest_s: float) -> dict[str, WindowSettings]:
     """The rules that are compared, by how they are told; `longest_s`: the longest recording."""
-    made = {"the recording whole": WindowSettings(3.0, 1.5, longest_s)}
+    made = {"the recording whole": WindowSettings(longest_s)}
     for pooling in POOLINGS:
         for window_s in WINDOWS_S:
             for hop_s in HOPS_S:
-                for whole_s in (window_s, WHOLE_S):
-                    told = f"{window_s:g} s every {hop_s:g} s, whole up to {whole_s:g} s, {pooling}"
-                    made[told] = WindowSettings(window_s, hop_s, whole_s, pooling)
+                told = f"{window_s:g} s every {hop_s:g} s, {pooling}"
+                made[told] = WindowSettings(window_s, hop_s, pooling)
     return made
 
 
@@ -248,7 +245,7 @@ def _tables(
         f"{len(truths['joined'])} joined",
     )
     parts = [
-        f"UAR on the validation speakers of {num_folds} folds; no speaker that a fold tests is used.",
+        f"UAR on the validation speakers of {num_folds} folds; nobody whom a fold tests is asked.",
         report.table(columns, rows),
     ]
     if has_faces:
@@ -261,8 +258,8 @@ def _tables(
             for coverage in COVERAGES
         ]
         parts += [
-            f"Sound in a share of a window of {COVERED_WINDOW_S:g} s, the rest zeros, beside the whole"
-            f" face (alone: {uar('face', 'faces')}); probabilities multiplied.",
+            f"Sound in a share of a window of {COVERED_WINDOW_S:g} s, the rest zeros, beside the"
+            f" whole face (alone: {uar('face', 'faces')}); probabilities multiplied.",
             report.table(("share with sound", "sound alone", "both"), covered),
         ]
     return parts

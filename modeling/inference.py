@@ -12,7 +12,7 @@ from keras import layers, ops
 import registry
 from errors import UserError
 from modeling import checkpoints, run_folder
-from modeling.features.front_end import AudioFrontEnd
+from modeling.features.front_end import AudioFrontEnd, samples_read
 from modeling.fit_fusion import FUSION
 from modeling.fused_model import Present, fused_model
 from modeling.fusions.presence import where_present
@@ -83,7 +83,7 @@ def window_settings(info: RunInfo) -> WindowSettings:
     if not features:
         return WindowSettings.for_window(DEFAULT_WINDOW_S)
     front_end: AudioFrontEnd = registry.load("features", features)
-    return WindowSettings.for_window(front_end.window_samples / front_end.sample_rate_hz)
+    return WindowSettings.for_window(samples_read(front_end) / front_end.sample_rate_hz)
 
 
 def client_config(info: RunInfo) -> dict[str, Any]:

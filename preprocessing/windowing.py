@@ -17,12 +17,11 @@ from preprocessing.records import SILENCE_PEAK
 
 # === The constants of every model; each model stores its own settings in `client_config` ===
 
-# A recording up to this many windows long is given to the model whole.
-WHOLE_WINDOWS = 1.5
-# Step from one window to the next, as a share of a window.
-HOP_SHARE = 0.5
+# Chosen by `benchmarks.windowing` on validation speakers (docs/results.md, "Windows and pooling").
+# The largest step from one window to the next, where a window is as long.
+HOP_S = 1.5
 # A stream that covers less of a window does not answer beside one that covers more.
-LEAST_COVERAGE = 0.25
+LEAST_COVERAGE = 0.4
 POOLINGS = ("probabilities", "log-probabilities")
 POOLING = "probabilities"
 
@@ -39,9 +38,8 @@ class WindowSettings:
     """How the recordings that a model answers for are cut, and its answers pooled.
 
     Attributes:
-      window_s: length of a window.
+      window_s: length of a window; a recording up to this long is one window.
       hop_s: the largest step from one window to the next.
-      whole_s: a recording up to this long is one window, given to the model whole.
       pooling: what is averaged over the windows, one of `POOLINGS`.
       least_coverage: share of a window that a stream must cover to count beside one that does.
     Raises:
@@ -49,8 +47,7 @@ class WindowSettings:
     """
 
     window_s: float = 3.0
-    hop_s: float = 1.5
-    whole_s: float = 4.5
+    hop_s: float = HOP_S
     pooling: str = POOLING
     least_coverage: float = LEAST_COVERAGE
 
@@ -67,7 +64,7 @@ class WindowSettings:
     @classmethod
     def for_window(cls, window_s: float) -> WindowSettings:
         """The settings of a model that looks at `window_s` seconds."""
-        return cls(window_s, HOP_SHARE * window_s, WHOLE_WINDOWS * window_s)
+        return cls(window_s, min(HOP_S, window_s))
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> WindowSettings:
@@ -89,7 +86,7 @@ class WindowSettings:
         return asdict(self)
 
     def overridden(self, window_s: float | None, hop_s: float | None) -> WindowSettings:
-        """The settings with windows that a user asks for; a longer recording is never whole then.
+        """The settings with windows that a user asks for.
 
         Args:
           window_s, hop_s: None leaves the model's own; a hop is at most its window long.
@@ -100,7 +97,7 @@ class WindowSettings:
             return self
         window_s = self.window_s if window_s is None else window_s
         hop_s = min(self.hop_s, window_s) if hop_s is None else hop_s
-        return replace(self, window_s=window_s, hop_s=hop_s, whole_s=window_s)
+        return replace(self, window_s=window_s, hop_s=hop_s)
 
 
 # === Windows ===
@@ -109,12 +106,12 @@ class WindowSettings:
 def window_bounds(duration_s: float, settings: WindowSettings) -> list[tuple[float, float]]:
     """Start and end of each window in seconds.
 
-    One window for a recording of at most `whole_s`. Otherwise the windows are `window_s` long, the
+    One window for a recording of at most `window_s`. Otherwise the windows are `window_s` long, the
     first begins and the last ends with the recording, and their starts are evenly spread, so that
-    none nearly equals its neighbour and counts twice.
+    the end of a recording counts no more than the rest.
     """
     window_s = settings.window_s
-    if duration_s <= max(settings.whole_s, window_s):
+    if duration_s <= window_s:
         return [(0.0, duration_s)]
     rest_s = duration_s - window_s
     num_steps = math.ceil(rest_s / settings.hop_s - _SLACK)

@@ -21,7 +21,7 @@ from preprocessing.windowing import (
 )
 
 RATE_HZ = 16_000
-PLAIN = WindowSettings(3.0, 1.5, 4.5)
+PLAIN = WindowSettings(3.0, 1.5)
 
 
 # === Bounds ===
@@ -32,7 +32,7 @@ PLAIN = WindowSettings(3.0, 1.5, 4.5)
     [
         (0.5, [(0, 0.5)]),
         (3.0, [(0, 3.0)]),
-        (4.5, [(0, 4.5)]),  # whole
+        (4.5, [(0, 3), (1.5, 4.5)]),
         (4.6, [(0, 3), (0.8, 3.8), (1.6, 4.6)]),  # not 1.5-4.5 and 1.6-4.6
         (6.0, [(0, 3), (1.5, 4.5), (3, 6)]),
         (9.0, [(0, 3), (1.5, 4.5), (3, 6), (4.5, 7.5), (6, 9)]),
@@ -44,16 +44,15 @@ def test_where_windows_lie(duration_s: float, bounds: list[tuple[float, float]])
 
 @pytest.mark.parametrize("duration_s", [0.04, 1.0, 3.0, 3.01, 4.5, 4.51, 7.2, 61.0, 3600.0])
 @pytest.mark.parametrize(
-    ("window_s", "hop_s", "whole_s"),
-    [(3.0, 1.5, 3.0), (3.0, 1.5, 4.5), (1.0, 1.0, 1.0), (0.2, 0.1, 0.2), (2.0, 0.7, 2.0)],
+    ("window_s", "hop_s"), [(3.0, 1.5), (3.5, 1.5), (1.0, 1.0), (0.2, 0.1), (2.0, 0.7)]
 )
 def test_windows_cover_the_recording_evenly(
-    duration_s: float, window_s: float, hop_s: float, whole_s: float
+    duration_s: float, window_s: float, hop_s: float
 ) -> None:
-    bounds = window_bounds(duration_s, WindowSettings(window_s, hop_s, whole_s))
+    bounds = window_bounds(duration_s, WindowSettings(window_s, hop_s))
     assert bounds[0][0] == 0.0
     assert bounds[-1][1] == duration_s
-    if duration_s <= whole_s:
+    if duration_s <= window_s:
         assert len(bounds) == 1
         return
     steps = [b[0] - a[0] for a, b in itertools.pairwise(bounds)]
@@ -67,11 +66,11 @@ def test_windows_cover_the_recording_evenly(
 
 def test_settings_follow_from_the_window_of_the_model() -> None:
     assert WindowSettings.for_window(3.0) == PLAIN
-    assert WindowSettings.for_window(10.0) == WindowSettings(10.0, 5.0, 15.0)
+    assert WindowSettings.for_window(1.0) == WindowSettings(1.0, 1.0)
 
 
 def test_a_model_keeps_its_own() -> None:
-    own = WindowSettings(2.0, 0.5, 8.0, "log-probabilities", 0.1)
+    own = WindowSettings(2.0, 0.5, "log-probabilities", 0.1)
     stored = json.loads(json.dumps(own.as_json()))
     assert WindowSettings.of({"window_s": 3.0, "windows": stored}) == own
     assert WindowSettings.of({"window_s": 2.0}) == WindowSettings.for_window(2.0)  # an old export
@@ -79,9 +78,9 @@ def test_a_model_keeps_its_own() -> None:
 
 def test_windows_of_a_user_are_never_longer() -> None:
     assert PLAIN.overridden(None, None) is PLAIN
-    assert PLAIN.overridden(1.0, None) == WindowSettings(1.0, 1.0, 1.0)
-    assert PLAIN.overridden(None, 0.5) == WindowSettings(3.0, 0.5, 3.0)
-    assert PLAIN.overridden(5.0, 2.0) == WindowSettings(5.0, 2.0, 5.0)
+    assert PLAIN.overridden(1.0, None) == WindowSettings(1.0, 1.0)
+    assert PLAIN.overridden(None, 0.5) == WindowSettings(3.0, 0.5)
+    assert PLAIN.overridden(5.0, 2.0) == WindowSettings(5.0, 2.0)
 
 
 @pytest.mark.parametrize(
@@ -89,8 +88,8 @@ def test_windows_of_a_user_are_never_longer() -> None:
     [
         ((1.0, 2.0), "0 < hop_s <= window_s is needed, received 2, 1"),
         ((1.0, 0.0), "0 < hop_s <= window_s is needed, received 0, 1"),
-        ((3.0, 1.5, 4.5, "median"), "pooling must be one of probabilities, log-probabilities"),
-        ((3.0, 1.5, 4.5, "probabilities", 2.0), r"least_coverage must be in \[0, 1\], received 2"),
+        ((3.0, 1.5, "median"), "pooling must be one of probabilities, log-probabilities"),
+        ((3.0, 1.5, "probabilities", 2.0), r"least_coverage must be in \[0, 1\], received 2"),
     ],
 )
 def test_settings_out_of_range(settings: tuple[float, ...], message: str) -> None:

@@ -5,7 +5,7 @@
 `client.json` beside this file says what the model takes. A stream that is not given is sent as one
 zero sample, one blank frame or an empty text, which the model reads as missing.
 
-A recording that is longer than the model takes whole is cut into windows, each asked about by
+A recording that is longer than a window is cut into windows, each asked about by
 itself, as `predict` does (`windows` in `client.json`); their probabilities are averaged.
 
 Frames begin with a blank one that does not count. A server with `pad_variable_length_inputs`
@@ -46,10 +46,10 @@ def read_facts(path: Path | None = None) -> dict[str, Any]:
 
 def bounds(facts: dict[str, Any], duration_s: float) -> list[tuple[float, float]]:
     """Start and end of each window: one for a short recording, else evenly spread ones."""
-    window_s, hop_s, whole_s = (facts["windows"][key] for key in ("window_s", "hop_s", "whole_s"))
+    window_s, hop_s = facts["windows"]["window_s"], facts["windows"]["hop_s"]
     rest_s = duration_s - window_s
     count = math.ceil(rest_s / hop_s - 1e-6)
-    if duration_s <= max(whole_s, window_s) or count < 1:
+    if count < 1:
         return [(0.0, duration_s)]
     return [(k * rest_s / count, k * rest_s / count + window_s) for k in range(count + 1)]
 
