@@ -20,7 +20,7 @@ from errors import MediaError, from_os_error
 from preprocessing.completeness import Completeness
 from preprocessing.containers import open_container
 from preprocessing.frame_plan import FrameSampling
-from preprocessing.packet_scan import PacketScan, scan, sound_clock
+from preprocessing.packet_scan import PacketScan, adts_length_s, scan, sound_clock
 from preprocessing.plausible import require_filled, require_numbers, require_rate
 from preprocessing.sound_reader import AudioReader
 from preprocessing.stated_length import StatedLength, stated_length
@@ -29,8 +29,9 @@ from preprocessing.track_readers import Look, VideoReader
 
 # A file counts as truncated when its packets end this share before the stated end.
 TRUNCATION_TOLERANCE = 0.05
-# These state no duration; what the library reports is a guess from the first packets.
-_GUESSED_DURATION = frozenset(["aac", "ac3", "eac3", "mp3"])
+# These state no duration; what the library reports is a guess from the first packets, as it is
+# of an MP3 without a header of its own.
+_GUESSED_DURATION = frozenset(["aac", "ac3", "eac3"])
 # What a cut packet says of these is known better; a stream written to a pipe ends with one.
 _CHECKED = frozenset(["wav", "w64", "ogg"])
 # Decoders that compare a checksum only when asked to; else a damaged frame is a burst of noise.
@@ -226,9 +227,9 @@ class MediaFile:
     def _info(self, found: PacketScan, stated: StatedLength) -> MediaInfo:
         stated_s = (self._container.duration or 0) / av.time_base
         format_name = self._container.format.name
-        is_guess = format_name in _GUESSED_DURATION or not stated.is_exact
-        if format_name == "mp3" and stated.is_exact:
-            is_guess = False
+        is_guess = not stated.is_exact if format_name == "mp3" else format_name in _GUESSED_DURATION
+        if whole_s := adts_length_s(self._container, self._audio, found):
+            stated_s, is_guess = whole_s, False
         self._clock = sound_clock(
             self._container, self._audio, found, 0.0 if is_guess else stated_s
         )

@@ -19,6 +19,9 @@ _UNBROKEN_FORMATS = frozenset(
     [*COUNTED_FORMATS, "flac", "wav", "w64", "aiff", "au", "caf", "ogg", "wv", "ape", "tta"]
 )
 
+# Tags at the end of a stream are no sound; a file that holds more beside its frames is damaged.
+_TAGS_SHARE = 0.05
+
 
 class _Sound(NamedTuple):
     """One packet of sound; `head` is its beginning, where its own header is asked."""
@@ -37,6 +40,7 @@ class PacketScan:
       sounds: packets of sound, in file order.
       pictures: presentation stamp of each packet of video, in file order.
       is_keyframe, is_discarded: (pictures,) bool.
+      first_byte: where the first packet of sound begins in the file; 0 where that is not known.
       video_end_s: when the last picture ends.
       ends_within: whether the file ends within its last packet.
       zero_s: the moment of the clock at which the file begins.
@@ -47,6 +51,7 @@ class PacketScan:
     pictures: tuple[int | None, ...]
     is_keyframe: np.ndarray
     is_discarded: np.ndarray
+    first_byte: int
     video_end_s: float
     ends_within: bool
     zero_s: float
@@ -64,7 +69,7 @@ def scan(container: Any, audio: Any, video: Any) -> PacketScan:
     has_headers = format_name in COUNTED_FORMATS
     sounds: list[_Sound] = []
     pictures: list[tuple[int | None, bool, bool]] = []
-    video_end_s, is_cut, failed = 0.0, False, None
+    video_end_s, is_cut, failed, first_byte = 0.0, False, None, 0
     streams = [stream for stream in (audio, video) if stream is not None]
     try:
         # Asked for none, PyAV gives all, also those that it does not know yet.
@@ -75,6 +80,7 @@ def scan(container: Any, audio: Any, video: Any) -> PacketScan:
                 pictures.append((packet.pts, packet.is_keyframe, packet.is_discard))
                 video_end_s = max(video_end_s, _end_s(packet, zero_s))
             elif packet.stream is audio:
+                first_byte = first_byte if sounds else max(packet.pos or 0, 0)
                 head = bytes(packet)[:HEAD_BYTES] if has_headers else b""
                 sounds.append(_Sound(packet.pts, packet.duration or 0, packet.size, head))
             is_cut = packet.is_corrupt
@@ -90,6 +96,7 @@ def scan(container: Any, audio: Any, video: Any) -> PacketScan:
         pictures=stamps,
         is_keyframe=np.array(keyframes, bool),
         is_discarded=np.array(discarded, bool),
+        first_byte=first_byte,
         video_end_s=video_end_s,
         ends_within=is_cut,
         zero_s=zero_s,
@@ -131,3 +138,17 @@ def sound_clock(container: Any, audio: Any, scanned: PacketScan, stated_s: float
             is_unbroken=container.format.name in _UNBROKEN_FORMATS,
         )
     )
+
+
+def adts_length_s(container: Any, audio: Any, scanned: PacketScan) -> float:
+    """Length by the bytes of a raw AAC file, of which the library skips damage unseen.
+
+    Returns:
+      0 for any other file, and where all of it holds frames.
+    """
+    held = sum(sound.size for sound in scanned.sounds)
+    size = container.size - scanned.first_byte
+    if container.format.name != "aac" or not 0 < held < size * (1 - _TAGS_SHARE):
+        return 0.0
+    length_s = sum(sound.duration for sound in scanned.sounds) * float(audio.time_base)
+    return length_s * size / held

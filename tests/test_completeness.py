@@ -175,7 +175,8 @@ def test_a_wav_from_a_pipe_states_no_length(stated: int, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "codec"), [("x.flac", "flac"), ("x.mp3", "libmp3lame"), ("x.ac3", "ac3")]
+    ("name", "codec"),
+    [("x.flac", "flac"), ("x.mp3", "libmp3lame"), ("x.ac3", "ac3")],
 )
 def test_bytes_that_were_lost_are_told_in_seconds(name: str, codec: str, tmp_path: Path) -> None:
     path = write_media(tmp_path / name, waveform=noise(10.0, 48_000), audio_codec=codec)
@@ -184,6 +185,18 @@ def test_bytes_that_were_lost_are_told_in_seconds(name: str, codec: str, tmp_pat
     assert found.promised_sound_s == pytest.approx(10.0, abs=0.1)
     assert found.sound_s == pytest.approx(6.0, abs=0.2)
     assert list(found.lines()) == [f"{found.sound_s:.1f} of 10.0 s of sound could be decoded"]
+
+
+def test_bytes_of_raw_aac_that_were_skipped_are_told_too(tmp_path: Path) -> None:
+    """The library passes them without a packet, so that later sound is early; it is said."""
+    path = write_media(tmp_path / "x.aac", waveform=noise(10.0, 48_000), audio_codec="aac")
+    tagged = tmp_path / "tagged.aac"
+    tagged.write_bytes(b"ID3\x04\0\0\0\3\7\x50" + bytes(50_128) + path.read_bytes())
+    with MediaFile(tagged) as media:
+        assert not media.info.truncated, "a cover picture before the sound"
+    with MediaFile(spoiled(path, 0.3, 0.7)) as media:
+        assert media.info.truncated
+        assert media.info.truncation == "6.0 of 10.0 s"
 
 
 def test_a_flipped_bit_of_flac_is_noticed_by_its_checksum(tmp_path: Path) -> None:
