@@ -157,7 +157,7 @@ def main(target: Path) -> None:
         server.about |= {"name": "demo", "version": 1, "synthetic": True}
         sandbox = () if os.geteuid() else ("--no-sandbox",)
         browser = driver.chromium.launch(executable_path=chromium, args=[*sandbox])
-        page = browser.new_page(viewport={"width": WIDTH_PX, "height": HEIGHT_PX})
+        page: Any = browser.new_page(viewport={"width": WIDTH_PX, "height": HEIGHT_PX})
         page.goto(server.address)
         page.wait_for_selector("#facts dt")
         file = {"name": "made-up.wav", "mimeType": "audio/wav", "buffer": _silence()}
