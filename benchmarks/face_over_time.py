@@ -13,7 +13,7 @@ from errors import MediaError
 from serving.prediction import Prediction, top
 from serving.smoothing import num_changes, smoothed
 
-# Length and step of the windows in seconds: about one face, and what `predict` takes.
+# Length and step of the windows in seconds: about one face, and as `predict` takes them.
 SHORT, USUAL = (0.4, 0.2), (3.0, 1.5)
 SMOOTH_S = (1.0, 3.0)
 COLUMNS = (

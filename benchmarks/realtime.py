@@ -96,12 +96,13 @@ def _untrained() -> tuple[Forward, dict[str, Any]]:
     video = build_stream_model(S2_VIDEO, count, InputSpec(face_size_px=112, face_channels=1)).whole
     streams = {"audio": audio, "video": video}
     dims = {name: int(m.output["embedding"].shape[-1]) for name, m in streams.items()}
-    model = fused_model(streams, registry.load("fusions", "sum")(tuple(streams), count, dims))
+    fusion = registry.load("fusions", "sum")(tuple(streams), count, dims)
+    model = fused_model(streams, fusion, with_alone=True)
     call = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
 
     def forward(batch: dict[str, Any]) -> dict[str, Any]:
         logits = call({name: tf.constant(value) for name, value in batch.items()})
-        made = {f"{s}_probabilities": tf.nn.softmax(logits[f"{s}_logits"]) for s in streams}
+        made = {f"{s}_probabilities": tf.nn.softmax(logits[f"{s}_alone_logits"]) for s in streams}
         made["probabilities"] = tf.nn.softmax(logits["logits"])
         return {name: value.numpy() for name, value in made.items()}
 
@@ -188,10 +189,10 @@ def main(words: Sequence[str] | None = None) -> int:
         duration_s = sum(_duration_s(one) for one in clips)
     whose = UNTRAINED if chosen.model is None else "trained"
     parts = [
-        f"{origin}. Model: {'+'.join(config['streams'])}, {whose}, loaded and warm, windows of 3 s"
-        f" every 1.5 s; median of {rounds} rounds. The last three columns split the CPU time over"
-        " all threads; `decode` is all that is neither detector nor model. On cores that nothing"
-        " else uses, the real-time factor is at most the one by CPU time. Target: below"
+        f"{origin}. Model: {'+'.join(config['streams'])}, {whose}, loaded and warm, windows as"
+        f" `predict` cuts them; median of {rounds} rounds. The last three columns split the CPU"
+        " time over all threads; `decode` is all that is neither detector nor model. On cores that"
+        " nothing else uses, the real-time factor is at most the one by CPU time. Target: below"
         f" {TARGET:g}.",
         realtime_table(rows, duration_s, len(clips)),
     ]

@@ -57,10 +57,12 @@ class Both:
         return first, second
 
 
-def both(run: Path, data: DataFolder, split: str, allow_leak: bool = False) -> Both:
+def both(run: Path, data: DataFolder, source: Path, split: str, allow_leak: bool = False) -> Both:
     """Answers for the clips of a split, by both commands; clips that were cut from longer files are
     left out, since `predict` answers for whole files.
 
+    Args:
+      source: where the files lie, as `preprocess` was told.
     Raises:
       UserError: a leak, or data that do not fit.
       MediaError: a file is gone or cannot be read.
@@ -80,7 +82,7 @@ def both(run: Path, data: DataFolder, split: str, allow_leak: bool = False) -> B
         with open(Path(folder) / PREDICTIONS, newline="", encoding="utf-8") as file:
             for told in csv.DictReader(file):
                 row = rows[told["id"]]
-                answer = recognizer(row.path)
+                answer = recognizer(source / row.path)
                 if row.start_s or abs(answer.duration_s - row.end_s) > 1e-6:
                     continue
                 truth = labels.index(told["label"])
@@ -100,7 +102,8 @@ def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
     options = report.parser(__doc__, has_quick=False, section="same-answer")
     options.add_argument("runs", type=Path, nargs="+", help="run folders")
-    options.add_argument("--data", type=Path, required=True, help="prepared clips, files in place")
+    options.add_argument("--data", type=Path, required=True, help="prepared clips")
+    options.add_argument("--source", type=Path, required=True, help="where the files lie")
     options.add_argument("--split", default="test")
     options.add_argument("--allow-leak", action="store_true")
     chosen = options.parse_args(words)
@@ -109,7 +112,7 @@ def main(words: Sequence[str] | None = None) -> int:
         data = open_data_folder(chosen.data)
         for run in chosen.runs:
             try:
-                answers = both(run, data, chosen.split, chosen.allow_leak)
+                answers = both(run, data, chosen.source, chosen.split, chosen.allow_leak)
             except MediaError as error:
                 print(f"{run}: {error}", file=sys.stderr)
                 return 1

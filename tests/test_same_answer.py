@@ -232,7 +232,8 @@ def test_the_bundled_model_on_real_speech(real_data: Path, tmp_path: Path) -> No
     words = ("--face-size", "48", "--face-margin", "0")
     assert preprocess("ravdess", tmp_path / "in", tmp_path / "data", *words) == 0
     run_folder = boxed.boxed(boxed.EMOTION)
-    answers = same_answer.both(run_folder, open_data_folder(tmp_path / "data"), "all")
+    data = open_data_folder(tmp_path / "data")
+    answers = same_answer.both(run_folder, data, tmp_path / "in", "all")
     assert len(answers.truth) == len(clips)
     assert answers.num_other_labels == 0
     assert answers.largest < 1e-5
