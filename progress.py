@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Iterable, Iterator
@@ -29,7 +30,7 @@ def bar(total: int | None, what: str, unit: str) -> Any:
     """A progress bar on stderr; where stderr is no terminal, a line every ten seconds at most."""
     interactive = sys.stderr.isatty()
     return tqdm(
-        disable=bool(_silent),
+        disable=bool(_silent or os.environ.get("TQDM_DISABLE")),
         total=total,
         desc=what,
         unit=unit,

@@ -197,7 +197,9 @@ def command(
     if name is not None or same_people is not None:
         reader = _with_identity(reader, name, same_people)
     click.get_current_context().with_resource(storage.claimed(out))
-    reader = named_for(reader, source, out, overwrite)
+    unnamed, reader = reader, named_for(reader, source, out, overwrite)
+    if reader.name != unnamed.name:
+        click.echo(f"ids of this manifest begin with {reader.name}/ (see --name)", err=True)
     steps = Steps(reader, source, out, overwrite) if until else None
     if steps is not None and until == "labels":
         steps.labels(settings_of(reader))
