@@ -97,6 +97,14 @@ def is_bundled(path: Path) -> bool:
     return not is_remote(path) and path.resolve().is_relative_to(BUNDLED)
 
 
+def require_unbundled(path: Path) -> None:
+    """Raises UserError where `path` lies within the models that come with the program."""
+    if is_bundled(path):
+        raise UserError(
+            f"{path}: lies in the folder of the bundled models, which are read-only; name another"
+        )
+
+
 def require_reachable(path: Path) -> None:
     """Asks the store of a place, whether or not anything is there.
 

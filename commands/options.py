@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 import places
-from errors import UserError
 
 
 def reachable(text: str, is_listed: bool = False) -> Path:
@@ -45,16 +44,8 @@ class OutPlace(Place):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path = super().convert(value, param, ctx)
-        require_unbundled(path)
+        places.require_unbundled(path)
         return path
-
-
-def require_unbundled(path: Path) -> None:
-    """Raises UserError where `path` lies within the models that come with the program."""
-    if places.is_bundled(path):
-        raise UserError(
-            f"{path}: lies in the folder of the bundled models, which are read-only; name another"
-        )
 
 
 class FiniteRange(click.FloatRange):
@@ -72,7 +63,7 @@ class OutPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path: Any = super().convert(value, param, ctx)
-        require_unbundled(Path(path))
+        places.require_unbundled(Path(path))
         return path
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+import places
 import storage
 from errors import UserError
 from modeling import metrics, plots, risk_coverage, run_folder
@@ -43,8 +44,10 @@ def evaluate(
     Returns:
       what `metrics.json` holds.
     Raises:
-      UserError: a leak, other records than the model was made for, or no record.
+      UserError: a leak, other records than the model was made for, no record, or an `out` within
+        the bundled models.
     """
+    places.require_unbundled(out)
     storage.remove_leftovers(out)
     model, info = load_run(run)
     streams = (only,) if only else info.streams

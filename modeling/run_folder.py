@@ -190,6 +190,7 @@ def begin(path: Path, info: RunInfo, resume: bool, overwrite: bool) -> bool:
     Raises:
       UserError: a run is there already, or `resume` finds one of other settings, or none.
     """
+    places.require_unbundled(path)
     if not is_run(path):
         storage.remove_leftovers(path)  # of a run that was killed before it had a name
         if resume:

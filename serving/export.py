@@ -57,6 +57,7 @@ def export(
     Raises:
       UserError: the version exists, the run is unfinished, or the saved model answers differently.
     """
+    places.require_unbundled(out)
     model, info = load_run(run)
     storage.remove_leftovers(out)
     target = out / str(version if version is not None else _next_version(out))

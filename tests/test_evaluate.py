@@ -281,6 +281,8 @@ def test_a_bundled_model_is_not_written_to(
         capfd.readouterr()
         assert run(*typed) == EXIT_NOTHING_DONE, typed
         assert "folder of the bundled models, which are read-only" in capfd.readouterr().err
+    with pytest.raises(UserError, match="bundled models"):
+        evaluate(own, [open_data_folder(strangers)], "all", own / "evaluation")
     assert sorted(own.rglob("*")) == before
 
 
