@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -20,6 +21,15 @@ def test_stored_tour_was_executed_in_order() -> None:
     cells = code_cells(nbformat.read(TOUR, as_version=4))
     assert [cell.execution_count for cell in cells] == list(range(1, NUM_CELLS + 1))
     assert all(output.output_type != "error" for cell in cells for output in cell.outputs)
+    printed = "".join(output.get("text", "") for cell in cells for output in cell.outputs)
+    # What it shows is worth showing: the bundled models, and one adapted, both above chance.
+    assert "angry     0.99  I am so angry at him" in printed
+    assert "| test of ravdess + tess, audio alone, of these ravdess | 0.714" in printed
+    uars = [
+        float(uar) for uar in re.findall(r"UAR +(0\.\d+)(?:  no interval| of 7 clips)", printed)
+    ]
+    assert len(uars) == 2 and min(uars) > 2 / 7
+    assert "/tmp/" not in printed
 
 
 # The kernel speaks TCP on loopback; that it is not encrypted is said by jupyter_client, not by us.
