@@ -18,7 +18,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_m
 
 import places
 import storage
-from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE
+from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
 from modeling import evaluation, metrics, part_answers, score_store
 from modeling.checkpoints import load_model
 from modeling.evaluation import evaluate
