@@ -84,7 +84,7 @@ class Origin(click.ParamType):
 @click.option("--max-upload-mb", type=click.IntRange(1), help="Of a recording. [default: 200]")
 @click.option("--max-media-s", type=FiniteRange(1), help="Of a recording. [default: 600]")
 @click.option("--workers", type=click.IntRange(1), help="Recordings at a time. [default: 1]")
-@click.option("--max-batch-rows", type=click.IntRange(1), help="Rows run at once. [default: 32]")
+@click.option("--max-batch-rows", type=click.IntRange(1), help="Rows run at once. [default: 8]")
 @click.option("--max-queued-rows", type=click.IntRange(1), help="Rows that wait. [default: 256]")
 @click.option("--drain-s", type=FiniteRange(0), help="Time to end requests. [default: 30]")
 def command(

@@ -23,7 +23,8 @@ class Limits:
       max_worker_bytes: memory that a worker may ask for; it is killed above that.
       num_workers: recordings analysed at a time.
       max_waiting_uploads: that wait for a worker; more are refused.
-      max_batch_rows: rows run at once; a larger request is run in pieces.
+      max_batch_rows: rows run at once; a larger request is run in pieces. On two cores larger
+        batches were slower a row (`benchmarks/batch_size.py`).
       max_batch_bytes: of the padded inputs of a merged batch; requests are not merged beyond it.
       batch_wait_s: how long a request waits for others to share its batch.
       max_queued_rows: rows that wait; more are refused.
@@ -39,7 +40,7 @@ class Limits:
     max_worker_bytes: int = 4096 * MIB
     num_workers: int = 1
     max_waiting_uploads: int = 4
-    max_batch_rows: int = 32
+    max_batch_rows: int = 8
     max_batch_bytes: int = 128 * MIB
     batch_wait_s: float = 0.002
     max_queued_rows: int = 256
