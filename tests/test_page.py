@@ -303,5 +303,5 @@ def test_a_real_clip_on_the_page(
     with Server(settings) as server:
         _, result, faces = _ask(browser, f"http://127.0.0.1:{server.rest_port}/", clip)
     assert faces >= 1
-    assert len(result["windows"]) == 4
+    assert len(result["windows"]) == 3
     assert set(result["streams"]) == {"audio", "video"}
