@@ -29,6 +29,14 @@ def one_line(text: str) -> str:
     return "".join(letter if not _is_control(letter) else repr(letter)[1:-1] for letter in text)
 
 
+def counted(count: int, noun: str) -> str:
+    """A number and what is counted, as "1 window", "2 windows", "2 copies"."""
+    if count == 1:
+        return f"1 {noun}"
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count} {plural}"
+
+
 def _is_control(letter: str) -> bool:
     return unicodedata.category(letter) in ("Cc", "Zl", "Zp")
 

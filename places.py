@@ -22,6 +22,8 @@ from errors import UserError, from_os_error
 # Models that come with the program; only `benchmarks.pretrained` writes there.
 BUNDLED = Path(__file__).resolve().parent / "pretrained"
 _MARK = "://"
+# Addresses of single files and streams, which are no store: a file there is fetched first.
+_NO_STORES = frozenset(("http", "https", "ftp", "ftps", "sftp", "ssh", "scp", "rtsp", "rtmp"))
 # Packages whose errors tell of a store that could not be asked or would not answer.
 _STORES = frozenset(("botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "google", "fsspec"))
 # Of a stream: blocks that are kept, so that a recording read twice is fetched once.
@@ -51,6 +53,11 @@ def place(text: str | os.PathLike[str], is_listed: bool = False) -> Path:
     url = str(text)
     if url.startswith("file://"):
         return Path(unquote(urlsplit(url).path))
+    if url.partition(_MARK)[0].lower() in _NO_STORES:
+        raise UserError(
+            f"{url}: not read over the network; download it first and name the file, or give a"
+            " store's s3://, gs:// or a path"
+        )
     try:
         from upath import UPath
 

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import lfs
 import places
 from errors import UserError, from_os_error
 
@@ -26,11 +27,13 @@ _OWN_FOLDER = "affectstream-run-"
 _LOCK = "lock"
 # Ray looks there for a cluster that runs, and names its sockets after it, which must be short.
 _OF_RAY = "RAY_TMPDIR"
+_OF_MATPLOTLIB = "MPLCONFIGDIR"
 # Where Linux shows those that have a name.
 _SEMAPHORES = Path("/dev/shm")
 _DIGEST = "digest"
 # As `replacing` and `tempfile` write it; talk.part-1.mp4 may be a name of the user's own.
 _LEFTOVER = re.compile(rf"{re.escape(TEMPORARY_MARK)}[a-z0-9_]{{8}}(\..*)?$")
+_TAB_SUFFIXES = (".tsv", ".tab")
 
 # The module's own limit, 131,072 characters a cell, is less than a transcript may have.
 csv.field_size_limit(2**31 - 1)
@@ -145,7 +148,7 @@ def own_temporaries() -> Iterator[None]:
         yield
         return
     usual = tempfile.gettempdir()
-    before = {name: os.environ.get(name) for name in ("TMPDIR", _OF_RAY)}
+    before = {name: os.environ.get(name) for name in ("TMPDIR", _OF_RAY, _OF_MATPLOTLIB)}
     _remove_ownerless(Path(usual))
     try:
         folder, lock = _locked_folder()
@@ -154,6 +157,9 @@ def own_temporaries() -> Iterator[None]:
         return
     tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
     os.environ.setdefault(_OF_RAY, before["TMPDIR"] or usual)
+    if not _is_writable(_settings_of_matplotlib()):
+        # Else it makes a folder in ours, and complains behind our end that it is gone.
+        os.environ[_OF_MATPLOTLIB] = str(folder / "matplotlib")
     naming: dict[str, str] = multiprocessing.current_process()._config  # type: ignore[attr-defined]
     prefix = naming["semprefix"]
     naming["semprefix"] = f"/{folder.name}"
@@ -169,6 +175,26 @@ def own_temporaries() -> Iterator[None]:
                 os.environ[name] = value
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+
+
+def _settings_of_matplotlib() -> Path:
+    """Where matplotlib keeps its settings and fonts, which need not exist."""
+    if told := os.environ.get(_OF_MATPLOTLIB):
+        return Path(told)
+    above = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111
+    return Path(above) / "matplotlib"
+
+
+def _is_writable(folder: Path) -> bool:
+    """Whether a folder can be written to, or made."""
+    # Not `Path.exists`, which raises where a folder above may not be entered.
+    there = next(path for path in (folder, *folder.parents) if os.access(path, os.F_OK))
+    try:
+        # Tried, for what root may do is no question of permissions (/proc, read-only disks).
+        with tempfile.TemporaryFile(dir=there):
+            return True
+    except OSError:
+        return False
 
 
 def _locked_folder() -> tuple[Path, int]:
@@ -217,6 +243,7 @@ def read_json(path: str | os.PathLike[str], remedy: str = "write it again") -> A
     except OSError as error:
         raise from_os_error(error, path) from error
     except ValueError as error:
+        lfs.require_content(places.place(path))
         raise UserError(f"{path}: damaged ({error}); {remedy}") from error
 
 
@@ -266,9 +293,10 @@ def read_cached_json(path: Path) -> dict[str, Any]:
 def write_csv(
     path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[dict[str, Any]]
 ) -> None:
-    """Writes rows under `columns` as UTF-8 CSV, whole or not at all."""
+    """Writes rows under `columns` as UTF-8 CSV, whole or not at all; tabs part cells in a .tsv."""
+    delimiter = "\t" if Path(path).suffix.lower() in _TAB_SUFFIXES else ","
     with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer = csv.DictWriter(file, columns, delimiter=delimiter, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

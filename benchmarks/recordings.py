@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import inputs, report
-from preprocessing.corpora.media_files import MEDIA_SUFFIXES
-from preprocessing.stills import STILL_SUFFIXES
+from preprocessing.file_kinds import IMAGE_SUFFIXES, MEDIA_SUFFIXES
 
 if TYPE_CHECKING:
     from serving.recognizer import Recognizer
@@ -58,7 +57,7 @@ def below(folder: Path, limit: int | None) -> list[Path]:
     Raises:
       SystemExit: there is none.
     """
-    kinds = MEDIA_SUFFIXES | STILL_SUFFIXES
+    kinds = MEDIA_SUFFIXES | IMAGE_SUFFIXES
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in kinds)
     if not files:
         raise SystemExit(f"{folder}: no recording in it; name another folder with --clips")

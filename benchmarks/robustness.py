@@ -24,8 +24,9 @@ from errors import MediaError
 from opencv_model.detector import as_colors
 from preprocessing.clip import Clip
 from preprocessing.data_folder import ClipRow, DataFolder, open_data_folder
+from preprocessing.file_kinds import IMAGE, kind_of
 from preprocessing.media import rgb
-from preprocessing.stills import STILL_SUFFIXES, read_still
+from preprocessing.stills import read_still
 from progress import track
 
 MILD = 0.90
@@ -118,7 +119,7 @@ CHANGES = (
 
 def remade(source: Path, folder: Path, change: Change) -> Path:
     """A recording after a change, written without further loss; returns where."""
-    if source.suffix.lower() in STILL_SUFFIXES:
+    if kind_of(source) == IMAGE:
         picture = read_still(Clip(source, source.name, "", "", "", source.name))
         out = folder / "changed.png"
         _require(cv2.imwrite(str(out), (change.picture or _same)(picture)[..., ::-1]), out)

@@ -9,7 +9,7 @@ import click
 import storage
 from commands import paths
 from commands.options import OutPlace, Place
-from errors import EXIT_OK, EXIT_SOME_REJECTED
+from errors import EXIT_OK, EXIT_SOME_REJECTED, counted
 
 
 @click.command("augment")
@@ -99,11 +99,12 @@ def command(
         result = augment.augment(folder, out, settings, examples)
     stamp = " of SYNTHETIC data" if result.synthetic else ""
     click.echo(
-        f"{out}: {result.num_clips} clips and {result.num_copies} copies of {result.num_copied}"
-        f" training clips{stamp} ({result.num_made} copies made now)"
+        f"{out}: {counted(result.num_clips, 'clip')} and {counted(result.num_copies, 'copy')} of"
+        f" {counted(result.num_copied, 'training clip')}{stamp}"
+        f" ({counted(result.num_made, 'copy')} made now)"
     )
     if result.num_unchanged:
-        click.echo(f"  not written, nothing new came out: {result.num_unchanged} copies")
+        click.echo(f"  not written, nothing new came out: {counted(result.num_unchanged, 'copy')}")
     for split, ids in result.splits.parts.items():
         click.echo(f"  {split}: {len(ids)}")
     for note in result.splits.notes:
@@ -112,7 +113,8 @@ def command(
         click.echo(f"  before and after, to open: {out / augment.EXAMPLES}")
     if result.num_refused:
         click.echo(
-            f"warning: {result.num_refused} paraphrases were refused, see"
+            f"warning: {counted(result.num_refused, 'paraphrase')}"
+            f" {'was' if result.num_refused == 1 else 'were'} refused, see"
             f" {out / augment.UNTRANSLATED}",
             err=True,
         )

@@ -9,8 +9,8 @@ import click
 
 from commands import paths
 from errors import UserError
+from preprocessing.file_kinds import TEXT, kind_of
 
-TEXT_SUFFIX = ".txt"
 RUN_NAMES = ("fusion", "audio", "video", "text")
 
 
@@ -48,4 +48,4 @@ def are_words_alone(files: Sequence[Path], text: str | None) -> bool:
     """Whether nothing but words is asked about."""
     if not files:
         return text is not None
-    return all(path.suffix.lower() == TEXT_SUFFIX for path in files)
+    return all(kind_of(path) == TEXT for path in files)

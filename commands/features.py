@@ -9,6 +9,7 @@ import click
 import registry
 from commands import paths
 from commands.options import OutPlace, Place
+from errors import counted
 
 
 @click.command("features")
@@ -54,8 +55,8 @@ def command(
     from modeling.feature_writer import write_features, write_spectrograms
 
     if out is not None:
-        click.echo(f"{out}: {write_features(folder, name, out)} clips")
+        click.echo(f"{out}: {counted(write_features(folder, name, out), 'clip')}")
     if spectrograms is not None:
         count = write_spectrograms(folder, picture, spectrograms)
-        click.echo(f"{spectrograms}: {count} pictures")
+        click.echo(f"{spectrograms}: {counted(count, 'picture')}")
     return 0

@@ -11,6 +11,11 @@ import click
 
 import places
 
+# Of other programs and formats, under whose names CSV would not be found to be CSV.
+_OTHER_TABLES = frozenset(
+    (".parquet", ".xlsx", ".xls", ".ods", ".json", ".jsonl", ".npz", ".feather")
+)
+
 
 def reachable(text: str, is_listed: bool = False) -> Path:
     """The place that a path or URL names, once its store has answered.
@@ -82,6 +87,19 @@ class NewFile(OutPath):
         path: Any = super().convert(value, param, ctx)
         if Path(path).suffix.lower() not in self._endings:
             self.fail(f"{path}: must end in {' or '.join(self._endings)}", param, ctx)
+        return path
+
+
+class TableFile(OutPath):
+    """A table to be written: CSV, or with tabs between cells where its name ends in .tsv."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, dir_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path: Any = super().convert(value, param, ctx)
+        if Path(path).suffix.lower() in _OTHER_TABLES:
+            self.fail(f"{path}: CSV is written; name a .csv, or a .tsv for tabs", param, ctx)
         return path
 
 

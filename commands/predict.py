@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,16 +17,17 @@ import registry
 import storage
 from commands.default_model import default_model
 from commands.engine_options import limit_options
-from commands.options import FiniteRange, NewFile, OutPath, Place, require_apart
+from commands.options import FiniteRange, NewFile, Place, TableFile, require_apart
 from commands.prediction_report import plot as draw
-from commands.prediction_report import say
-from commands.questions import TEXT_SUFFIX, Question, files_of, questions_about
+from commands.prediction_report import plot_files, say
+from commands.questions import Inputs, Question, inputs_of, questions_about, rejection_of
 from errors import (
     EXIT_NOTHING_DONE,
     EXIT_OK,
     EXIT_SOME_REJECTED,
     MediaError,
 )
+from preprocessing.file_kinds import passed_over_line
 
 COVERAGES = ("face_coverage", "sound_coverage")
 
@@ -47,8 +48,8 @@ if TYPE_CHECKING:
 @click.option(
     "--csv",
     "csv_path",
-    type=OutPath(path_type=Path, dir_okay=False),
-    help="Write one row a window.",
+    type=TableFile(),
+    help="Write one row a window; FILE.tsv with tabs between.",
 )
 @click.option(
     "--plot",
@@ -156,37 +157,68 @@ def command(
         raise click.UsageError(f"--hop-s {hop_s:g} must not be above --window-s {window_s:g}")
     if not inputs and text is None:
         raise click.UsageError("name a FILE or FOLDER, or --text")
-    files = list(files_of(inputs))
-    if text is not None and len(files) > 1:
-        raise click.UsageError(f"--text is what is said in one input, there are {len(files)}")
-    lines = [path for path in files if path.suffix.lower() == TEXT_SUFFIX]
-    if lines and (text is not None or annotate is not None):
-        raise click.UsageError(f"--text and --annotate are for recordings, {lines[0]} holds words")
-    if text is not None and recogniser is not None:
-        raise click.UsageError("--text and --transcribe exclude each other")
-    if annotate is not None and len(files) != 1:
-        raise click.UsageError(f"--annotate takes one input, there are {len(files)}")
-    require_apart({"--csv": csv_path, "--plot": plot, "--annotate": annotate}, files)
-    model = model or default_model(files, text)
-    from preprocessing.openface import read_action_units
+    written = {"--csv": csv_path, "--plot": plot, "--annotate": annotate}
+    with inputs_of(inputs) as given:
+        _require_fitting(given, text, recogniser, written)
+        model = model or default_model(given.files, text)
+        from preprocessing.openface import read_action_units
 
-    table = read_action_units(units_path) if units_path is not None else None
-    transcriber = _transcriber(recogniser, language)
-    is_guarded = bool(workers) and len(files) > len(lines)
-    with _process(is_guarded, limit_s, limit_gb) as process:
-        recognizer = _loaded(model, weights_dir, detector, process)
-        questions: list[Question] = [(Path("text"), functools.partial(recognizer.read, str(text)))]
-        if files:
+        table = read_action_units(units_path) if units_path is not None else None
+        transcriber = _transcriber(recogniser, language)
+        is_guarded = bool(workers) and bool(given.recordings)
+        with _process(is_guarded, limit_s, limit_gb) as process:
+            recognizer = _loaded(model, weights_dir, detector, process)
             how = (face, window_s, hop_s, table, text, transcriber)
-            questions = [
-                asked for path in files for asked in questions_about(path, recognizer, how)
-            ]
-        is_one = len(files) == 1
-        outputs = Outputs(as_json, csv_path, plot, annotate, is_one, abstain_below, smooth_s)
-        rejected = _answer_all(questions, recognizer.labels, outputs, process)
+            questions = _questions(given, recognizer, how)
+            plots = _plots(plot, given, csv_path)
+            outputs = Outputs(as_json, csv_path, plots, annotate, abstain_below, smooth_s)
+            rejected = _answer_all(questions, recognizer.labels, outputs, process)
     if rejected == len(questions):
         return EXIT_NOTHING_DONE
     return EXIT_SOME_REJECTED if rejected else EXIT_OK
+
+
+def _require_fitting(
+    given: Inputs, text: str | None, recogniser: str | None, written: dict[str, Path | None]
+) -> None:
+    """Raises click.UsageError where inputs and options exclude each other."""
+    num_files, annotate = len(given.files), written["--annotate"]
+    if text is not None and num_files > 1:
+        raise click.UsageError(f"--text is what is said in one input, there are {num_files}")
+    if given.texts and (text is not None or annotate is not None):
+        raise click.UsageError(
+            f"--text and --annotate are for recordings, {given.texts[0]} holds words"
+        )
+    if text is not None and recogniser is not None:
+        raise click.UsageError("--text and --transcribe exclude each other")
+    if annotate is not None and num_files != 1:
+        raise click.UsageError(f"--annotate takes one input, there are {num_files}")
+    require_apart(written, given.files)
+
+
+def _questions(given: Inputs, recognizer: Any, how: tuple[Any, ...]) -> list[Question]:
+    """All that is asked; says in one line what of the folders is passed over."""
+    if "text" not in recognizer.streams and given.recordings:
+        given.without_texts_of_folders()
+    if line := passed_over_line(given.passed_over):
+        progress.say(f"passed over: {line}")
+    questions = [rejection_of(rejected) for rejected in given.rejected]
+    for path in given.files:
+        questions += questions_about(path, given.names.get(path, ""), recognizer, how)
+    text = how[4]
+    if not given.files and text is not None:
+        questions.append((Path("text"), "text", functools.partial(recognizer.read, text)))
+    return questions
+
+
+def _plots(plot: Path | None, given: Inputs, csv_path: Path | None) -> dict[Path, Path]:
+    """Where the time line of each recording is drawn; empty for nowhere."""
+    if plot is None:
+        return {}
+    if len(given.files) <= 1:
+        return dict.fromkeys([*given.files, Path("text")], plot)
+    others = [csv_path] if csv_path is not None else []
+    return plot_files(plot, given.recordings, [*given.files, *others])
 
 
 @contextlib.contextmanager
@@ -218,16 +250,15 @@ class Outputs:
     """What is written of the answers; None leaves it out.
 
     Attributes:
-      of_one: there is one input, so that one picture does for it.
+      plots: file -> where its time line is drawn; empty for none.
       abstain_below: the probability that an answer needs to be given; None gives every answer.
       smooth_s: over how many seconds windows are averaged; None leaves them as they are.
     """
 
     as_json: bool
     csv: Path | None
-    plot: Path | None
+    plots: Mapping[Path, Path]
     annotate: Path | None
-    of_one: bool
     abstain_below: float | None
     smooth_s: float | None
 
@@ -251,18 +282,18 @@ def _answer_all(
     rows: list[dict[str, Any]] = []
     rejected = 0
     try:
-        for path, ask in progress.track(questions, len(questions), "predict", "file"):
+        for path, name, ask in progress.track(questions, len(questions), "predict", "file"):
             try:
                 answer = outputs.judged(ask())
                 if outputs.annotate is not None:
                     _annotate(path, answer, outputs.annotate, process)
             except MediaError as error:
                 rejected += 1
-                _say_rejected(path, error, outputs.as_json)
+                _say_rejected(name, error, outputs.as_json)
                 continue
             say(answer, outputs.as_json)
             rows += _csv_rows(answer)
-            if outputs.plot is not None:
+            if outputs.plots:
                 _plot_one(path, answer, labels, outputs)
     finally:  # an interruption keeps the answers until then
         if outputs.csv is not None:
@@ -283,12 +314,10 @@ def _annotate(path: Path, answer: Any, out: Path, process: Streaming | None) -> 
 
 
 def _plot_one(path: Path, answer: Any, labels: tuple[str, ...], outputs: Outputs) -> None:
-    assert outputs.plot is not None
     if not answer.duration_s:
         progress.say(f"  warning: {answer.path}: words have no time line; nothing is drawn")
         return
-    name = outputs.plot
-    draw(answer, labels, name if outputs.of_one else name.with_stem(f"{name.stem}-{path.stem}"))
+    draw(answer, labels, outputs.plots[path])
 
 
 def _transcriber(recogniser: str | None, language: str) -> Transcriber | None:
@@ -302,9 +331,9 @@ def _transcriber(recogniser: str | None, language: str) -> Transcriber | None:
     return transcriber
 
 
-def _say_rejected(path: Path, error: Exception, as_json: bool) -> None:
+def _say_rejected(name: str, error: Exception, as_json: bool) -> None:
     if as_json:
-        progress.result(json.dumps({"path": str(path), "error": str(error)}))
+        progress.result(json.dumps({"path": name, "error": str(error)}))
     progress.say(f"rejected {error}")
 
 

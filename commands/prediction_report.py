@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,27 @@ def _told(label: str | None, probabilities: dict[str, float], abstained: bool) -
     label = label or max(probabilities, key=lambda name: probabilities[name])
     share = f"{label} {probabilities[label]:.2f}"
     return f"{ABSTAINED} ({share})" if abstained else share
+
+
+def plot_files(plot: Path, files: Sequence[Path], taken: Iterable[Path]) -> dict[Path, Path]:
+    """Where the time line of each file is drawn: no two in one place, and none over a taken one.
+
+    Args:
+      plot: as the user named it; of several files it is the beginning of each name.
+      files: those asked about.
+      taken: what must not be replaced: inputs and other outputs.
+    """
+    if len(set(files)) <= 1:
+        return dict.fromkeys(files, plot)
+    used = {path.resolve() for path in taken}
+    names: dict[Path, Path] = {}
+    for file in dict.fromkeys(files):
+        stem = f"{plot.stem}-{file.stem}"
+        numbered = (stem if number == 1 else f"{stem}-{number}" for number in itertools.count(1))
+        free = (plot.with_stem(name) for name in numbered)
+        names[file] = next(path for path in free if path.resolve() not in used)
+        used.add(names[file].resolve())
+    return names
 
 
 def plot(answer: Any, labels: tuple[str, ...], path: Path) -> None:

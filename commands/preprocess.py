@@ -16,7 +16,7 @@ from commands.engine_options import engine_of, engine_options, limit_options
 from commands.options import FiniteRange, OutPlace, Place
 from commands.preprocess_report import MAX_SHOWN, report, report_rejected, report_without_row
 from commands.steps import STEPS, Steps
-from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED
+from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED, counted
 
 if TYPE_CHECKING:
     from preprocessing.action_units import ActionUnitKind, ActionUnitTable
@@ -345,7 +345,7 @@ def _report_transcripts(rows: Sequence[Any], out: Path, transcribe: str | None) 
         click.echo(f"no transcript of {path}: {reason}", err=True)
     if failed:
         click.echo(
-            f"{len(failed)} sounds without a transcript, all in {table}; to try those again that"
-            " got no answer, --overwrite: what was answered is remembered",
+            f"{counted(len(failed), 'sound')} without a transcript, all in {table}; to try those"
+            " again that got no answer, --overwrite: what was answered is remembered",
             err=True,
         )

@@ -9,6 +9,7 @@ import click
 
 from commands import paths
 from commands.options import Place
+from errors import counted
 
 
 @click.command("split")
@@ -64,7 +65,8 @@ def command(
     by_id = {row.id: row for row in rows}
     for split, ids in splits.parts.items():
         speakers = speakers_of(by_id[name] for name in ids)
-        click.echo(f"{split}: {len(ids)} records, speakers {', '.join(speakers) or 'unknown/none'}")
+        told = ", ".join(speakers) or "unknown/none"
+        click.echo(f"{split}: {counted(len(ids), 'record')}, speakers {told}")
     for note in splits.notes:
         click.echo(f"note: {note}")
 

@@ -11,7 +11,7 @@ import click
 
 import progress
 import storage
-from errors import UserError
+from errors import UserError, counted
 
 if TYPE_CHECKING:  # OpenCV and numpy would make `--help` slow
     from preprocessing.clip import Clip
@@ -66,7 +66,7 @@ class Steps:
 
         def write() -> None:
             storage.write_csv(self.out / LABELS, LABEL_COLUMNS, rows)
-            click.echo(f"{self.out / LABELS}: {len(rows)} clips")
+            click.echo(f"{self.out / LABELS}: {counted(len(rows), 'clip')}")
 
         self._step("labels", LABELS, rows, write)
 
@@ -126,7 +126,7 @@ class Steps:
             from modeling.feature_writer import write_features
 
             count = write_features(folder, FRONT_END, self.out / FEATURES)
-            click.echo(f"{self.out / FEATURES}: {count} clips")
+            click.echo(f"{self.out / FEATURES}: {counted(count, 'clip')}")
 
         known = [[row.id, row.label, row.speaker, row.recording, row.audio_hash] for row in rows]
         self._step("features", FEATURES, [FRONT_END, folder.sample_rate_hz, known], write)
@@ -165,7 +165,7 @@ class Steps:
         def write() -> None:
             storage.write_csv(self.out / TRANSCRIPTS, (*FACTS, "transcript"), table)
             said = sum(bool(row.transcript) for row in rows)
-            click.echo(f"{self.out / TRANSCRIPTS}: {len(rows)} clips, {said} with words")
+            click.echo(f"{self.out / TRANSCRIPTS}: {counted(len(rows), 'clip')}, {said} with words")
 
         self._step("transcripts", TRANSCRIPTS, table, write)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 
+import lfs
 import places
 import storage
 from errors import UserError, from_os_error
@@ -118,6 +119,7 @@ def _whole(path: Path, remedy: str) -> Iterator[Path]:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such model; train it first")
+    lfs.require_content(path)
     try:
         with places.local_copy(path) as file:
             if why := sealed_zip.why_damaged(file):

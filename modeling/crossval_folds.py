@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from errors import UserError
+from errors import UserError, counted
 from preprocessing.clip import SPLITS
 from preprocessing.data_folder import ClipRow, Splits
 from preprocessing.leaks import Seen, crossings
@@ -119,8 +119,8 @@ def _some(hand: tuple[str, ...], sexes: dict[str, str], count: int | None) -> tu
 def _num_folds(folds: str, num_speakers: int, path: Path) -> int:
     if num_speakers < MIN_FOLDS:
         raise UserError(
-            f"{path}: {num_speakers} speakers; crossval needs {MIN_FOLDS}: one to train on, one to"
-            " choose on, one to test"
+            f"{path}: {counted(num_speakers, 'speaker')}; crossval needs {MIN_FOLDS}: one to train"
+            " on, one to choose on, one to test"
         )
     if folds == LOSO:
         return num_speakers

@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+import lfs
 from errors import UserError
 
 # Name of the pretrained part of an encoder that may learn; training can hold it still for the
@@ -39,6 +40,7 @@ def h5_layers(path: Path) -> LayerWeights:
 
     if not path.is_file():
         raise UserError(f"{path}: not found; check the path, or train from scratch (weights=none)")
+    lfs.require_content(path)
     try:
         with h5py.File(path, "r") as file:
             root = file.get("model_weights", file)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import platformdirs
 
+import lfs
 from errors import UserError, from_os_error
 from opencv_model.checksum import Checksum
 from opencv_model.download import fetch
@@ -251,7 +252,10 @@ def _first(patterns: Sequence[str], weights_dir: Path | None) -> Path | None:
 
 def _check(path: Path, is_given: bool) -> None:
     file = FILES.get(path.name)
+    is_pointer = lfs.is_pointer_file(path)
     if file is None or (is_given and file.has_variants):
+        if is_pointer:
+            raise UserError(f"{path}: {lfs.WHAT}")
         return
     try:
         value = file.checksum.of(path)
@@ -259,6 +263,7 @@ def _check(path: Path, is_given: bool) -> None:
         raise from_os_error(error, path) from error
     if value != file.checksum.value:
         remedy = f"replace it with {file.url}" if is_given else "delete it and run again"
+        remedy = f"{lfs.WHAT}; {remedy}" if is_pointer else remedy
         raise UserError(
             f"{path}: weights with a wrong checksum ({file.checksum.kind} {value}, "
             f"expected {file.checksum.value}); {remedy}"

@@ -14,7 +14,7 @@ import numpy as np
 
 from errors import UserError
 from preprocessing.clip import Clip
-from preprocessing.corpora.media_files import MEDIA_SUFFIXES
+from preprocessing.file_kinds import MEDIA_SUFFIXES, PICTURE_SUFFIXES
 
 OPENFACE = "openface"
 MEDIAPIPE = "mediapipe"
@@ -22,7 +22,7 @@ MEDIAPIPE = "mediapipe"
 ID_COLUMNS = ("name", "clip", "path", "file", "filename", "id")
 MAX_NAMED = 3
 
-_FILE_SUFFIXES = MEDIA_SUFFIXES | {".csv", ".png", ".jpg", ".jpeg"}
+_FILE_SUFFIXES = MEDIA_SUFFIXES | PICTURE_SUFFIXES | {".csv"}
 
 
 @dataclass(frozen=True)

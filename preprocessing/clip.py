@@ -45,6 +45,9 @@ class Clip:
       attributes: what else the corpus tells (sex, intensity, ...).
       pictures: where the pictures are, if not in the file itself; None where they are.
       text_only: there is neither sound nor picture, `transcript` is all; `path` is the table.
+      stated_s: how long the file is by the corpus's tables; None where they do not tell.
+      others: further files of the same recording, the best first; each is read where those before
+        it cannot be.
     """
 
     path: Path
@@ -61,6 +64,8 @@ class Clip:
     attributes: dict[str, str] = field(default_factory=dict)
     pictures: PicturesElsewhere | None = None
     text_only: bool = False
+    stated_s: float | None = None
+    others: tuple[Clip, ...] = ()
 
     @property
     def key(self) -> str:
@@ -86,8 +91,10 @@ class Inventory:
       clips: sorted by `key`.
       rejected: files that belong to the corpus but cannot be used.
       left_out: counts by reason of what was left out on purpose (song, siblings of one recording).
+      passed_over: counts by ending of files that this corpus is not read from.
     """
 
     clips: tuple[Clip, ...]
     rejected: tuple[Rejection, ...] = ()
     left_out: Counter[str] = field(default_factory=Counter)
+    passed_over: Counter[str] = field(default_factory=Counter)

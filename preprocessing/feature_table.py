@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+import lfs
 import places
 import storage
 from errors import UserError, from_os_error
 from preprocessing.clip import SPLITS
+from preprocessing.corpora.csv_table import delimiter_of
 from preprocessing.data_folder import ClipRow, DataFolder, Splits
 from preprocessing.labels import CANONICAL
 from preprocessing.records import content_hash
@@ -215,6 +217,7 @@ def open_feature_table(path: Path, sample_rate_hz: int, stream: str = "audio") -
 
 def _read(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]], np.ndarray]:
     """Names of the features, what is known of each row, (rows, features) float32."""
+    lfs.require_content(path)
     reader = _read_parquet if path.suffix.lower() == ".parquet" else _read_csv
     try:
         header, cells = reader(path)
@@ -242,7 +245,9 @@ def _read(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]], np.ndarray
 
 def _read_csv(path: Path) -> tuple[tuple[str, ...], Iterator[dict[str, Any]]]:
     with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
+        delimiter = delimiter_of([file.readline()], ("clip", "label"))
+        file.seek(0)
+        reader = csv.DictReader(file, delimiter=delimiter)
         return tuple(reader.fieldnames or ()), iter(list(reader))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import places
 import storage
@@ -21,11 +22,17 @@ def input_states(clips: Sequence[Clip], tracks: Mapping[str, ActionUnitTrack]) -
             sizes[path] = places.state(path)
         return sizes[path]
 
-    states = {}
-    for clip in clips:
+    def told_of(clip: Clip) -> dict[str, Any]:
         told = {**dataclasses.asdict(clip), "path": size(clip.path)}
         if clip.pictures is not None:
             told["pictures"] = {**told["pictures"], "path": size(clip.pictures.path)}
+        told["others"] = [told_of(other) for other in clip.others]
+        # Left out where empty: data folders of earlier versions stay as they are.
+        return {k: v for k, v in told.items() if k not in ("others", "stated_s") or v}
+
+    states = {}
+    for clip in clips:
+        told = told_of(clip)
         if clip.key in tracks:
             told["action_units"] = tracks[clip.key].digest
         states[clip.key] = storage.digest(told)

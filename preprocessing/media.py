@@ -15,13 +15,19 @@ import av.error
 import av.sidedata.sidedata
 import numpy as np
 
+import lfs
 import places
 from errors import MediaError, from_os_error
 from preprocessing.completeness import Completeness
 from preprocessing.containers import open_container
 from preprocessing.frame_plan import FrameSampling
 from preprocessing.packet_scan import PacketScan, adts_length_s, scan, sound_clock
-from preprocessing.plausible import require_filled, require_numbers, require_rate
+from preprocessing.plausible import (
+    require_filled,
+    require_numbers,
+    require_rate,
+    require_regular,
+)
 from preprocessing.sound_reader import AudioReader
 from preprocessing.stated_length import StatedLength, stated_length
 from preprocessing.track_choice import choose_tracks, uncancelled_channel
@@ -168,8 +174,12 @@ class MediaFile:
         self.completeness = Completeness()
         try:
             path = places.place(path)
-            if path.stat().st_size == 0:
+            require_regular(self.name, path)
+            num_bytes = path.stat().st_size
+            if num_bytes == 0:
                 raise MediaError(f"{self.name}: empty file; record or copy it again")
+            if num_bytes <= lfs.MAX_BYTES and lfs.is_pointer_file(path):
+                raise MediaError(f"{self.name}: {lfs.WHAT}")
             self._container = open_container(path)
         except (av.error.FFmpegError, OSError) as error:
             raise _media_error(self.name, error) from error

@@ -19,6 +19,8 @@ from preprocessing.action_units import (
     bare_name,
     some,
 )
+from preprocessing.corpora.csv_table import delimiter_of, require_no_pointer
+from preprocessing.corpora.media_files import list_folder
 
 FRAME_COLUMNS = ("frame", "timestamp")
 
@@ -29,17 +31,21 @@ def read_action_units(path: Path) -> ActionUnitTable:
     """Reads a table of OpenFace, or a folder of its tables of one recording each.
 
     Columns `AU01_r` ... (intensity, 0 to 5) and `AU01_c` ... (presence, 0 or 1), blanks around
-    the names allowed, `,` or `;` between. With a column `frame` or `timestamp` a row is a frame
-    (then `timestamp` in seconds is needed; rows without `success` are masked; of several faces the
-    one with the lowest `face_id` counts), else a whole recording.
+    the names allowed, `,`, `;` or a tab between. With a column `frame` or `timestamp` a row is a
+    frame (then `timestamp` in seconds is needed; rows without `success` are masked; of several
+    faces the one with the lowest `face_id` counts), else a whole recording.
 
     Raises:
-      UserError: absent, no action units in it, or rows that cannot be told apart.
+      UserError: absent, a folder in it that cannot be entered, no action units in it, or rows that
+        cannot be told apart.
     Source: Baltrusaitis et al. 2018, "OpenFace 2.0: Facial Behavior Analysis Toolkit".
     """
     if not path.is_dir():
         return _read_file(path)
-    files = sorted(file for file in path.rglob("*.csv") if not file.name.startswith("."))
+    listing = list_folder(path)
+    if listing.rejected:
+        raise UserError(listing.rejected[0].reason)
+    files = listing.of((".csv",))
     if not files:
         raise UserError(f"{path}: no .csv in this folder; give the folder that OpenFace wrote")
     tables = [_read_file(file) for file in files]
@@ -57,9 +63,9 @@ def _read_file(path: Path) -> ActionUnitTable:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             first = file.readline()
-            delimiter = ";" if first.count(";") > first.count(",") else ","
+            require_no_pointer(path, first)
             file.seek(0)
-            header, *rows = csv.reader(file, delimiter=delimiter)
+            header, *rows = csv.reader(file, delimiter=delimiter_of([first]))
     except OSError as error:
         raise from_os_error(error, path) from error
     except (UnicodeDecodeError, csv.Error, ValueError) as error:

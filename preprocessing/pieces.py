@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -156,13 +156,13 @@ def prepare(piece: Piece, tell: Tell) -> Shard:
     with storage.replacing(path) as temporary, ShardWriter(temporary) as writer:
         for place, clip in enumerate(piece.clips):
             clip_rows: list[ClipRow] = []
-            for result in _results(preparer, piece, clip, functools.partial(tell, place)):
+            for file, result in _results(preparer, piece, clip, functools.partial(tell, place)):
                 if isinstance(result, Rejection):
                     rejected.append(result)
                     clip_rows.clear()
                 else:
                     writer.write(result)
-                    clip_rows.append(_row(result, path.name, clip))
+                    clip_rows.append(_row(result, path.name, file))
             rows += clip_rows
     shard = Shard(
         name=path.name,
@@ -184,26 +184,45 @@ def _preparer(job: str, settings: PreparationSettings, weights_dir: Path | None)
 
 def _results(
     preparer: ClipPreparer, piece: Piece, clip: Clip, tell: Callable[[], None]
-) -> Iterator[Record | Rejection]:
-    """Records of one clip, or one `Rejection`, behind which records before it do not count.
+) -> Iterator[tuple[Clip, Record | Rejection]]:
+    """Records of one clip, or a `Rejection`, behind which records before it do not count.
+
+    Each with the file that it is of: behind the rejection of one file of a recording come the
+    records of its next file.
 
     Each record is a step of its own, so that a long recording may take its time.
     """
-    deaths = piece.deaths.get(clip.key, ())
-    if len(deaths) >= MAX_DEATHS:
-        remedy = "leave it out"
-        if deaths[-1].startswith(("took", "needs")):  # a limit: kept in mind until --overwrite
-            remedy += ", or --overwrite with a larger --limit-s or --limit-gb"
-        told = f"{clip.name}: {deaths[-1]}, {len(deaths)} times; {remedy}"
-        yield Rejection(clip.key, told)
-        return
-    tell()
-    try:
-        for record in preparer.records(clip, piece.tracks.get(clip.key)):
-            yield record
-            tell()
-    except MediaError as error:
-        yield Rejection(clip.key, str(error))
+    track, deaths = piece.tracks.get(clip.key), piece.deaths.get(clip.key, ())
+    files = (clip, *clip.others)
+    num_deadly = len(deaths) // MAX_DEATHS
+    for number, file in enumerate(files):
+        if number < num_deadly:
+            died = deaths[(number + 1) * MAX_DEATHS - 1]
+            yield file, _rejected(file, _deadly(file, died), files[number + 1 :])
+            continue
+        tell()
+        try:
+            for record in preparer.records(file, track):
+                yield file, record
+                tell()
+        except MediaError as error:
+            yield file, _rejected(file, str(error), files[number + 1 :])
+        else:
+            return
+
+
+def _deadly(clip: Clip, reason: str) -> str:
+    remedy = "leave it out"
+    if reason.startswith(("took", "needs")):  # a limit: kept in mind until --overwrite
+        remedy += ", or --overwrite with a larger --limit-s or --limit-gb"
+    return f"{clip.name}: {reason}, {MAX_DEATHS} times; {remedy}"
+
+
+def _rejected(file: Clip, reason: str, others: Sequence[Clip]) -> Rejection:
+    """The rejection of a file; says which of the same recording is read in its place."""
+    if others:
+        reason += f"; read in its place: {others[0].name}"
+    return Rejection(file.key, reason)
 
 
 def _row(record: Record, shard: str, clip: Clip) -> ClipRow:

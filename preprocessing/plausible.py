@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import stat
+from pathlib import Path
+
 import numpy as np
 
+import places
 from errors import MediaError
 
 # What is outside is no sound of anything, and would be resampled to a multiple of memory.
@@ -13,6 +17,20 @@ SOUND_RATES_HZ = (1_000, 1_000_000)
 LONGEST_PACKET_S = 150.0
 # Full scale is 1; far above it no recording is, and squares of it would leave float32.
 LOUDEST = 1e3
+
+
+def require_regular(name: str, path: Path) -> None:
+    """Stops at a pipe or device, which cannot be read twice, and may never come to an end.
+
+    Raises:
+      MediaError: it is neither a file nor a folder.
+      OSError: it is not there.
+    """
+    if places.is_remote(path):
+        return
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise MediaError(f"{name}: a pipe or a device, no file; save what comes out of it first")
 
 
 def require_rate(name: str, rate_hz: int) -> None:

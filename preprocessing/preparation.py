@@ -34,6 +34,11 @@ MIN_DECODED_SHARE = 0.95
 DAMAGE = "damage"
 # The same of which of several tracks was used.
 TRACKS = "tracks"
+# A file is not the one that a table is about where it is so much longer than stated: the clips of
+# MELD overlap their neighbours by seconds, and some hold minutes of something else.
+MOST_TIMES_LONGER, MOST_LONGER_S = 2.0, 5.0
+# Tables round, and codecs pad or cut a little.
+END_TOLERANCE_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -159,7 +164,10 @@ class ClipPreparer:
     def _moving(self, clip: Clip, track: ActionUnitTrack | None) -> Iterator[Record]:
         with MediaFile(clip.path, clip.name) as media:
             self._require_end(clip, media.info)
+            require_stated_length(clip, media.info.duration_s)
             bounds = stretches(clip, media.info.duration_s, self.settings.max_clip_s)
+            if not media.info.truncated:  # else it is the file that ends too early
+                require_end_within(clip, media.info.duration_s)
             tracker = FaceTracker()
             useful, whole = 0, Completeness()
             for number, tracks in enumerate(self._tracks(clip, media, bounds)):
@@ -318,6 +326,36 @@ def _with_remarks(record: Record, info: MediaInfo, whole: Completeness) -> Recor
     remarks = {DAMAGE: "; ".join([*truncated, *whole.lines()]), TRACKS: "; ".join(info.notes)}
     told = {name: remark for name, remark in remarks.items() if remark}
     return replace(record, attributes={**record.attributes, **told}) if told else record
+
+
+def require_stated_length(clip: Clip, duration_s: float) -> None:
+    """Refuses a file that is another one than its corpus's tables are about.
+
+    Raises:
+      MediaError: more than twice as long as they say, and more than 5 s longer.
+    """
+    stated_s = clip.stated_s
+    if stated_s is None or duration_s <= max(
+        MOST_TIMES_LONGER * stated_s, stated_s + MOST_LONGER_S
+    ):
+        return
+    raise MediaError(
+        f"{clip.name}: lasts {duration_s:.1f} s where the table says {stated_s:.1f} s, so label and"
+        " words are not those of all of it; get the file again or leave it out"
+    )
+
+
+def require_end_within(clip: Clip, duration_s: float) -> None:
+    """Refuses a clip that ends behind its file.
+
+    Raises:
+      MediaError: by more than `END_TOLERANCE_S`.
+    """
+    if clip.end_s is not None and clip.end_s > duration_s + END_TOLERANCE_S:
+        raise MediaError(
+            f"{clip.name}: end_s {clip.end_s:g} lies {clip.end_s - duration_s:.1f} s behind the end"
+            f" of the file ({duration_s:.1f} s); correct it, or leave it empty for all of the file"
+        )
 
 
 def stretches(clip: Clip, duration_s: float, max_clip_s: float) -> list[tuple[float, float]]:

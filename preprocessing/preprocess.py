@@ -7,7 +7,7 @@ import itertools
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class PreprocessResult:
     Attributes:
       num_prepared: clips decoded in this run; the others were there already.
       left_out: counts by reason of what the corpus leaves out on purpose.
+      passed_over: counts by ending of files that the corpus is not read from.
       without_row: clips of which a table of action units says nothing; they have no video stream.
     """
 
@@ -51,6 +52,7 @@ class PreprocessResult:
     left_out: Counter[str]
     num_prepared: int
     without_row: tuple[str, ...] = ()
+    passed_over: Counter[str] = field(default_factory=Counter)
 
 
 def preprocess(
@@ -188,7 +190,13 @@ def _write_tables(
     splits = make_splits(marked, _rule(out, marked))
     data_folder.write_splits(out, splits)
     return PreprocessResult(
-        marked, tuple(rejected), splits, duplicates, inventory.left_out, num_prepared
+        marked,
+        tuple(rejected),
+        splits,
+        duplicates,
+        inventory.left_out,
+        num_prepared,
+        passed_over=inventory.passed_over,
     )
 
 

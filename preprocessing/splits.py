@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from errors import UserError
+from errors import UserError, counted
 from preprocessing.clip import SPLITS
 from preprocessing.data_folder import ClipRow, Splits
 
@@ -237,7 +237,8 @@ def _require_sessions(rows: list[ClipRow]) -> list[str]:
     if not known:
         raise UserError("no record has a session (as those of iemocap have); split by speaker")
     if missing := sum(not _session(row) for row in rows):
-        raise UserError(f"{missing} records have no session; split by speaker")
+        verb = "has" if missing == 1 else "have"
+        raise UserError(f"{counted(missing, 'record')} {verb} no session; split by speaker")
     return known
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import functools
+import re
 import zipfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+import lfs
 import places
 from errors import MediaError, from_os_error
 from preprocessing.clip import Clip
+from preprocessing.file_kinds import IMAGE, PICTURE_SUFFIXES, kind_of
 from preprocessing.picture_size import stated_size
 
-STILL_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp"))
 CSV_SIDE_PX = 48
 # A file of a kilobyte may state a thousand millions, which would be decoded into gigabytes.
 MAX_PIXELS = 200_000_000
@@ -24,8 +26,9 @@ def is_still(clip: Clip) -> bool:
     """Whether a clip is one picture rather than sound or moving pictures."""
     if clip.text_only:
         return False
-    suffix = Path(clip.inner).suffix if Path(clip.inner).suffix else clip.path.suffix
-    return suffix.lower() in STILL_SUFFIXES or clip.path.suffix.lower() == ".csv"
+    if Path(clip.inner).suffix:
+        return Path(clip.inner).suffix.lower() in PICTURE_SUFFIXES
+    return kind_of(clip.path) == IMAGE or clip.path.suffix.lower() == ".csv"
 
 
 def read_still(clip: Clip) -> np.ndarray:
@@ -48,7 +51,12 @@ def read_still(clip: Clip) -> np.ndarray:
             f"{clip.key}: states {width_px}x{height_px} pixels, at most {MAX_PIXELS:,} in all are"
             " read; make it smaller"
         )
-    picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if lfs.is_pointer(data):
+        raise MediaError(f"{clip.key}: {lfs.WHAT}")
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    except cv2.error:
+        picture = None
     if picture is None:
         raise MediaError(f"{clip.key}: not a picture that can be read; leave it out or replace it")
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
@@ -71,11 +79,13 @@ def _archive(path: Path) -> zipfile.ZipFile:
 def _read_csv_row(path: Path, offset: int) -> np.ndarray:
     with places.open_binary(path) as file:
         file.seek(offset)
-        cells = file.readline().decode("ascii", errors="replace").split(",")
+        line = file.readline().decode("ascii", errors="replace")
     try:
-        values = np.array(cells[1].strip('"').split(), np.int64)
+        # The tables have their columns in another order each; the longest cell holds the pixels.
+        pixels = max(re.split(r"[,;\t]", line), key=len)
+        values = np.array(pixels.strip(' "\r\n').split(), np.int64)
         picture = values.reshape(CSV_SIDE_PX, CSV_SIDE_PX)
-    except (IndexError, ValueError, OverflowError) as error:
+    except (ValueError, OverflowError) as error:
         raise MediaError(f"{path.name}: row at byte {offset} is not 48x48 pixels") from error
     if picture.min() < 0 or picture.max() > 255:
         raise MediaError(f"{path.name}: row at byte {offset} holds pixels outside 0-255")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import grpc
 import numpy as np
 
+from errors import counted
 from server import arrays
 from server.arrays import Arrays, Size
 from server.limits import MIB, Limits
@@ -135,9 +136,10 @@ class Batcher:
         is_full = num_rows > self._limits.max_queued_rows
         if self._queue and (is_full or self._queued_bytes + request.num_bytes > most):
             self._metrics.rejected("queue_full")
+            verb = "waits" if self._queued_rows == 1 else "wait"
             raise ServingError(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"{self._queued_rows} rows wait already; send this again later",
+                f"{counted(self._queued_rows, 'row')} {verb} already; send this again later",
             )
 
     def _count(self, request: _Request, sign: int) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from errors import counted
 from server.status import ServingError
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ class Places:
 
     def _full(self, most: int) -> ServingError:
         self._reject("queue_full")
-        message = f"{most} recordings are under way already; come again later"
+        verb = "is" if most == 1 else "are"
+        message = f"{counted(most, 'recording')} {verb} under way already; come again later"
         return ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
 
     def _reject(self, reason: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import storage
-from errors import UserError
+from errors import UserError, counted
 from preprocessing.frame_plan import SAMPLINGS
 from preprocessing.windowing import WindowSettings
 
@@ -92,7 +92,7 @@ def _problems(config: Any, num_outputs: int | None) -> Iterator[str]:
     if not streams or not all(isinstance(s, str) and s in _STREAMS for s in streams):
         yield f"streams are {_shown(streams)}"
     if num_outputs is not None and len(labels) != num_outputs:
-        yield f"{len(labels)} labels for {num_outputs} outputs"
+        yield f"{counted(len(labels), 'label')} for {counted(num_outputs, 'output')}"
     given, preparation = config["input"], config["preparation"]
     if not isinstance(config["recipe"].get("name"), str):
         yield "recipe lacks its name"

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+import lfs
 import places
 import storage
 from errors import UserError, from_os_error
@@ -65,6 +66,7 @@ def _read(path: Path) -> tuple[bytes, dict[str, Any]]:
         content = path.read_bytes()
     except OSError as error:
         raise from_os_error(error, path) from error
+    lfs.require_content(path)
     beside = config_file(path)
     if not beside.is_file():
         raise UserError(f"{path}: without {beside.name} beside it; keep the two together")

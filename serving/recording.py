@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from errors import MediaError
+from errors import MediaError, counted
 from preprocessing.action_units import ActionUnitTable
 from preprocessing.media import MediaFile
 from preprocessing.windowing import WindowSettings
@@ -138,9 +138,12 @@ class Recording:
             yield f"a face in only {coverage:.0%} of the frames looked at"
         if len(self.answers) < tally.num_windows:
             left_out = tally.num_windows - len(self.answers)
-            yield f"{left_out} windows without sound or face are left out"
+            windows = counted(left_out, "window")
+            verb = "is" if left_out == 1 else "are"
+            yield f"{windows} without sound or face {verb} left out"
         if len(tally.followed_people) > 1:
-            yield f"the followed face changed {len(tally.followed_people) - 1} times"
+            times = counted(len(tally.followed_people) - 1, "time")
+            yield f"the followed face changed {times}"
         yield from stamps(self.config)
 
     def _warnings_of(self, stream: str) -> Iterator[str]:

@@ -202,9 +202,9 @@ def test_clips_without_a_row(
     rows = open_data_folder(out).rows
     assert sum(row.streams == ("audio", "text") for row in rows) == 2
     assert preprocess(source, short, out) == 0
-    assert "(0 clips prepared now)" in capsys.readouterr().out
+    assert "no clip was read now" in capsys.readouterr().out
     assert preprocess(source, units, out) == 0
-    assert "(6 clips prepared now)" in capsys.readouterr().out
+    assert "6 clips read now" in capsys.readouterr().out
     assert all("video" in row.streams for row in open_data_folder(out).rows)
 
 

@@ -335,14 +335,14 @@ def test_a_shard_cut_short_is_noticed_and_mended(
     shard.unlink()
     capsys.readouterr()
     assert preprocess("ravdess", sounds, out, *NONE) == EXIT_OK
-    assert "(1 clips prepared now)" in capsys.readouterr().out
+    assert "; 1 clip read now" in capsys.readouterr().out
     assert files_below(out) == whole
     # A flipped bit leaves the size as it was.
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 4
     shard.write_bytes(bytes(content))
     assert preprocess("ravdess", sounds, out, *NONE) == EXIT_OK
-    assert "(1 clips prepared now)" in capsys.readouterr().out
+    assert "; 1 clip read now" in capsys.readouterr().out
     assert files_below(out) == whole
     index = out / "shards/00001.json"
     text = index.read_text()
@@ -480,7 +480,7 @@ def test_ctrl_c_in_the_middle(
     assert "clips.csv" not in kept
     num_kept = 6 * sum(name.endswith(".json") for name in kept if name.startswith("shards"))
     finish(out, monkeypatch)
-    assert f"({21 - num_kept} clips prepared now)" in capsys.readouterr().out
+    assert f"{21 - num_kept} clips read now" in capsys.readouterr().out
     assert files_below(out) == undisturbed
     assert json.loads(undisturbed["splits.json"])["notes"] == []
 

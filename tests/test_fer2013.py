@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zipfile
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -122,6 +124,105 @@ def test_with_a_private_test_the_public_one_validates(tmp_path: Path) -> None:
     assert split == {"training": "train", "publictest": "validation", "privatetest": "test"}
 
 
+# === Layouts that are about ===
+
+
+def with_folders(name: str) -> Callable[[Path], Path]:
+    """A zip of PART/happy/1.png ... with other names, by a template of part and emotion."""
+
+    def make(path: Path) -> Path:
+        with zipfile.ZipFile(path / "fer.zip", "w") as archive:
+            for number, part in enumerate(("Training", "PublicTest", "PrivateTest")):
+                archive.writestr(name.format(part, part.lower()), encoded(number))
+            archive.writestr("__MACOSX/Training/happy/._1.png", b"resources of a Mac")
+            archive.writestr("README.md", "of the archive")
+        return path / "fer.zip"
+
+    return make
+
+
+def unpacked(make: Callable[[Path], Path]) -> Callable[[Path], Path]:
+    def made(path: Path) -> Path:
+        with zipfile.ZipFile(make(path)) as archive:
+            archive.extractall(path / "there")
+        return path / "there"
+
+    return made
+
+
+def challenge_csv(path: Path, mark: str = ",", head: str = "emotion, Usage, pixels") -> Path:
+    """As the challenge gave it out after its end: another order, blanks behind the commas."""
+    parts = ("Training", "PublicTest", "PrivateTest")
+    pixels = [" ".join(map(str, picture(number).ravel())) for number in range(3)]
+    rows = [f"3, {part}, {cell}" for part, cell in zip(parts, pixels, strict=True)]
+    lines = [line.replace(", ", f"{mark} ") for line in (head, *rows)]
+    (path / "icml_face_data.csv").write_text("\ufeff" + "\r\n".join(lines) + "\r\n")
+    return path
+
+
+LAYOUTS: dict[str, Callable[[Path], Path]] = {
+    "in a folder of its own": with_folders("fer2013/{0}/happy/1.png"),
+    "two folders deep, upper case": with_folders("a/b/{0}/HAPPY/1.PNG"),
+    "lower case": with_folders("{1}/Happy/1.png"),
+    "images": with_folders("images/{1}/happy/1.webp"),
+    "a folder below the class": with_folders("{0}/happy/more/1.tiff"),
+    "backslashes": with_folders("fer2013\\{0}\\happy\\1.png"),
+    "unpacked": unpacked(with_folders("fer2013/{1}/Happy/1.jpeg")),
+    "icml_face_data.csv": challenge_csv,
+    "semicolons": lambda path: challenge_csv(path, ";"),
+    "tabs": lambda path: challenge_csv(path, "\t"),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts_that_are_about(layout: str, tmp_path: Path) -> None:
+    found = inventory(LAYOUTS[layout](tmp_path))
+    assert not found.rejected
+    told = {(clip.split, clip.label, read_still(clip)[..., 1].tobytes()) for clip in found.clips}
+    splits = ("train", "validation", "test")
+    assert told == {(s, "happy", picture(n).tobytes()) for n, s in enumerate(splits)}
+
+
+@pytest.mark.parametrize("ending", ["jpg", "webp", "bmp", "tiff", "gif", "ppm"])
+def test_any_format_of_pictures(ending: str, tmp_path: Path) -> None:
+    names = (f"train/sad/1.{ending}", f"validation/Sad/2.{ending.upper()}", f"test/SAD/3.{ending}")
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for number, name in enumerate(names):
+            rgb = np.repeat(picture(number)[:, :, None], 3, axis=2)
+            archive.writestr(name, cv2.imencode(f".{ending}", rgb)[1].tobytes())
+    clips = inventory(tmp_path / "x.zip").clips
+    assert {clip.split for clip in clips} == {"train", "validation", "test"}
+    assert all(is_still(clip) and read_still(clip).shape == (48, 48, 3) for clip in clips)
+
+
+def test_tables_of_the_challenge_while_it_ran(tmp_path: Path) -> None:
+    pixels = " ".join(map(str, picture(1).ravel()))
+    train, test = tmp_path / "train.csv", tmp_path / "test.csv"
+    train.write_text(f"emotion,pixels\n3,{pixels}\n")
+    test.write_text(f"pixels\n{pixels}\n")
+    (clip,) = inventory(tmp_path).clips
+    assert (clip.split, clip.label) == ("train", "happy")
+    with pytest.raises(
+        UserError, match=r"test\.csv: pixels without emotion, .*icml_face_data\.csv"
+    ):
+        inventory(test)
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.writestr("fer2013/fer2013.csv", "emotion,pixels,Usage\n")
+    with pytest.raises(UserError, match=r"all\.zip: holds fer2013/fer2013\.csv; unpack it"):
+        inventory(tmp_path / "all.zip")
+
+
+@pytest.mark.real
+def test_the_originals_are_lossless_webp(real_data: Path) -> None:
+    archive = real_data / "fer2013_original.zip"
+    if not archive.is_file():
+        pytest.skip(f"{archive} is absent")
+    found = inventory(archive)
+    splits = Counter(clip.split for clip in found.clips)
+    assert (splits, found.rejected) == ({"train": 26_138, "test": 3_422}, ())
+    assert read_still(found.clips[0]).shape == (48, 48, 3)
+
+
 # === Duplicates ===
 
 
@@ -177,7 +278,7 @@ def test_the_report_counts_what_was_left_out(
 ) -> None:
     assert prepare(source("zip", tmp_path), tmp_path / "out") == EXIT_OK
     printed = capsys.readouterr()
-    assert "left out of training and evaluation: 1 records, equals a test item" in printed.out
+    assert "left out of training and evaluation: 1 record, equals a test item" in printed.out
     assert "left out of training and evaluation: 2 records, equal content, conf" in printed.out
     assert "kept in the official test part: 2 copies" in printed.out
     assert "detector: none, the pictures of this corpus are faces already" in printed.err

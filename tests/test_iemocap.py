@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -346,3 +347,30 @@ def test_a_missing_wav_names_the_file(root: Path) -> None:
     (rejection,) = IEMOCAP.inventory(root).rejected
     expected = "no Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F002.wav"
     assert rejection.reason == f"{expected}; unpack sentences/wav of the release"
+
+
+def test_a_turn_much_longer_than_its_evaluation_says(filmed: Path, tmp_path: Path) -> None:
+    clip = by_turn(IEMOCAP.inventory(filmed))["Ses01F_impro01_F000"]
+    assert clip.stated_s == 0.5
+    wav = factories.write_sound(tmp_path / "long.wav", factories.tone(60.0, 8_000), 8_000)
+    with pytest.raises(MediaError, match=r"lasts 60\.0 s where the table says 0\.5 s"):
+        list(ClipPreparer(SETTINGS).records(dataclasses.replace(clip, path=wav, pictures=None)))
+
+
+def test_a_session_that_cannot_be_entered_is_rejected(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = len(IEMOCAP.inventory(root).clips)
+    listed = Path.iterdir
+
+    def guarded(path: Path) -> Iterator[Path]:
+        if path == root / "Session2/dialog/EmoEvaluation":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", guarded)
+    found = IEMOCAP.inventory(root)
+    assert len(found.clips) == whole // 2
+    (rejection,) = found.rejected
+    assert rejection.path == "Session2"
+    assert "Session2/dialog/EmoEvaluation: no permission" in rejection.reason

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # What each row may import: itself and every row before it.
 ROWS = (
-    ("errors", "places", "storage", "registry", "progress", "quiet", "interrupts"),
+    ("errors", "places", "lfs", "storage", "registry", "progress", "quiet", "interrupts"),
     ("engines", "opencv_model"),
     ("preprocessing",),
     ("data_augmentation",),

@@ -12,6 +12,7 @@ import pytest
 import registry
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED, EXIT_USAGE, UserError
 from preprocessing.clip import Clip, Inventory
+from preprocessing.corpora.manifest import MANIFEST
 from preprocessing.data_folder import DataFolder, open_data_folder
 from preprocessing.labels import CANONICAL
 from preprocessing.leaks import Seen, crossings, namesakes
@@ -363,3 +364,76 @@ def test_a_very_long_text_is_read(tmp_path: Path) -> None:
     (clip,) = registry.load("corpora", "manifest").inventory(tmp_path).clips
     assert clip.text_only
     assert clip.transcript == said.strip()
+
+
+# === What a table says otherwise than meant ===
+
+
+def test_an_end_behind_the_end_of_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_sound(tmp_path / "a.wav", tone(6.0, hz=300), 16_000)
+    table = tmp_path / "mine.csv"
+    rows = ("a.wav,sad,1,0,8", "a.wav,sad,1,1,6.4", "a.wav,sad,1,2,6")
+    table.write_text("\n".join(["path,label,speaker,start_s,end_s", *rows]))
+    assert prepare(table, tmp_path / "out") == EXIT_SOME_REJECTED
+    assert [row.start_s for row in open_data_folder(tmp_path / "out").rows] == [1.0, 2.0]
+    line = "a.wav: end_s 8 lies 2.0 s behind the end of the file (6.0 s); correct it"
+    assert line in capsys.readouterr().err
+
+
+def test_backslashes_in_paths(tmp_path: Path) -> None:
+    write_sound(tmp_path / "a/b.wav", tone(0.5), 16_000)
+    write_sound(tmp_path / "c\\d.wav", tone(0.6), 16_000)
+    table = tmp_path / "mine.csv"
+    table.write_text("path,label,speaker\na\\b.wav,sad,1\nc\\d.wav,sad,1\n")
+    clips = {clip.name: clip.path for clip in MANIFEST.inventory(table).clips}
+    assert clips == {"a/b.wav": tmp_path / "a/b.wav", "c\\d.wav": tmp_path / "c\\d.wav"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path;label;speaker;transcript\na.wav;sad;1;well, then\n",
+        "path\tlabel\tspeaker\ttranscript\na.wav\tsad\t1\twell, then\n",
+        "sep=;\r\npath;label;speaker;transcript\r\na.wav;sad;1;well, then\r\n",
+        '\ufeffpath;label;speaker;transcript\r"a.wav";sad;1;"well, then"\r',
+    ],
+)
+def test_semicolons_and_tabs_part_cells_too(text: str, tmp_path: Path) -> None:
+    table = tmp_path / "mine.csv"
+    table.write_bytes(text.encode())
+    (clip,) = MANIFEST.inventory(table).clips
+    assert (clip.name, clip.label, clip.transcript) == ("a.wav", "sad", "well, then")
+
+
+def test_a_decimal_comma_is_hinted_at(tmp_path: Path) -> None:
+    table = tmp_path / "mine.csv"
+    table.write_text("path;label;speaker;start_s\na.wav;sad;1;1,5\n")
+    (rejection,) = MANIFEST.inventory(table).rejected
+    assert rejection.reason == "a.wav: time '1,5' is not a number of seconds; write 1.5"
+
+
+def test_people_that_nobody_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = []
+    for number, speaker in enumerate(("a", "b", "c", "")):
+        write_sound(tmp_path / f"{number}.wav", tone(0.5, hz=200 + 50 * number), 16_000)
+        rows.append(f"{number}.wav,sad,{speaker}")
+    table = tmp_path / "mine.csv"
+    table.write_text("\n".join(["path,label,speaker", *rows]))
+    assert prepare(table, tmp_path / "out") == EXIT_OK
+    line = "  note: speaker unknown: 1 of 4 records; the same person may be in training and in test"
+    assert line in capsys.readouterr().out.splitlines()
+
+
+def test_a_transcript_of_a_clip_that_is_cut(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_sound(tmp_path / "a.wav", tone(5.0), 16_000)
+    table = tmp_path / "mine.csv"
+    table.write_text("path,label,speaker,transcript\na.wav,sad,1,well\n")
+    assert prepare(table, tmp_path / "out", "--max-clip-s", "2") == EXIT_OK
+    assert (
+        "  note: longer than --max-clip-s: 1 clip with a transcript, cut into 3 records that each"
+        " hold all of it; raise --max-clip-s"
+    ) in capsys.readouterr().out

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from errors import UserError
+from errors import EXIT_SOME_REJECTED, UserError
 from preprocessing.clip import Inventory
-from preprocessing.corpora.meld import MELD, decode, read_meld_table
+from preprocessing.corpora.meld import MELD, decode, read_meld_table, stated_duration_s
+from preprocessing.data_folder import open_data_folder
+from tests.factories import preprocess, tone, write_sound
 
 COLUMNS = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode"
 FOLDERS = {
@@ -207,3 +209,54 @@ def test_real_tables(part: str, num_rows: int, real_data: Path, tmp_path: Path) 
     assert len(found.clips) == num_rows
     assert not found.rejected
     assert not found.left_out
+
+
+# === Clips that are longer than the table says ===
+
+
+def timed(folder: Path, start: str, end: str, *durations_s: float) -> Path:
+    """A train part of clips of some lengths, each said to last from `start` to `end`."""
+    rows = [
+        f'{n},"Oh, no!",Ross,joy,positive,0,{n},8,21,"{start}","{end}"'
+        for n in range(len(durations_s))
+    ]
+    path = folder / "train_sent_emo.csv"
+    folder.mkdir(parents=True)
+    path.write_text("\n".join([f"{COLUMNS},StartTime,EndTime", *rows]), encoding="utf-8")
+    for number, duration_s in enumerate(durations_s):
+        clip = folder / f"train_splits/dia0_utt{number}.wav"
+        write_sound(clip, tone(duration_s, 8_000, hz=200 + 50 * number), 8_000)
+    return folder
+
+
+def test_the_table_says_how_long_a_clip_is(tmp_path: Path) -> None:
+    folder = timed(tmp_path / "in", "00:16:21,940", "00:16:23,442", 0.5)
+    (clip,) = inventory(folder).clips
+    assert clip.stated_s == 1.502
+    for times in (("", ""), ("00:00:05,000", "00:00:04,000"), ("x", "00:00:04,000")):
+        row = dict(zip(("StartTime", "EndTime"), times, strict=True))
+        assert stated_duration_s(row) is None
+    assert stated_duration_s({}) is None
+
+
+def test_a_clip_much_longer_than_its_row_is_rejected(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Up to 5 s longer a clip of 1.5 s may be.
+    folder = timed(tmp_path / "in", "00:16:21,940", "00:16:23,440", 1.5, 6.4, 6.7, 60.0)
+    out = tmp_path / "out"
+    assert preprocess("meld", folder, out, "--detector", "none") == EXIT_SOME_REJECTED
+    assert [row.path for row in open_data_folder(out).rows] == [
+        f"train_splits/dia0_utt{number}.wav" for number in (0, 1)
+    ]
+    said = capsys.readouterr().err
+    assert "dia0_utt3.wav: lasts 60.0 s where the table says 1.5 s, so label and words are" in said
+    assert "dia0_utt2.wav: lasts 6.7 s where the table says 1.5 s" in said
+
+
+def test_a_broken_video_gives_way_to_the_sound_of_the_utterance(tmp_path: Path) -> None:
+    folder = timed(tmp_path / "in", "00:00:00,000", "00:00:01,000", 1.0)
+    (folder / "train_splits/dia0_utt0.mp4").touch()
+    out = tmp_path / "out"
+    assert preprocess("meld", folder, out, "--detector", "none") == EXIT_SOME_REJECTED
+    assert [row.path for row in open_data_folder(out).rows] == ["train_splits/dia0_utt0.wav"]

@@ -116,7 +116,7 @@ def test_again_there_is_nothing_to_do(
     assert preprocess("sample", sample_source(), prepared.path, *words) == EXIT_OK
     assert files_below(prepared.path) == before
     assert "21 records in" in (printed := capsys.readouterr().out)
-    assert "(0 clips prepared now)" in printed
+    assert "no clip was read now" in printed
 
 
 def test_another_setting_is_refused_with_the_remedy(
@@ -169,7 +169,7 @@ def test_a_new_file_alone_is_prepared(
     write_sound(tones / "new.wav", tone(1.0, hz=900), 16_000)
     own(tones, "0.wav", "1.wav", "2.wav", "3.wav", "new.wav")
     assert preprocess("manifest", tones, out, *NONE) == EXIT_OK
-    assert "(1 clips prepared now)" in capsys.readouterr().out
+    assert "; 1 clip read now" in capsys.readouterr().out
     after = files_below(out)
     assert after["shards/00000.tfrecord"] == before["shards/00000.tfrecord"]
     assert set(records_of(out)) == {f"{named(out)}/{name}.wav" for name in (*"0123", "new")}
@@ -208,7 +208,7 @@ def test_overwrite_begins_anew(
     words = (*NONE, "--sample-rate", "8000")
     assert preprocess("manifest", tones, out, *words) == EXIT_NOTHING_DONE
     assert preprocess("manifest", tones, out, *words, "--overwrite") == EXIT_OK
-    assert "(4 clips prepared now)" in capsys.readouterr().out
+    assert "4 clips read now" in capsys.readouterr().out
     assert {row.num_samples for row in open_data_folder(out).rows} == {8_000}
     assert open_data_folder(out).sample_rate_hz == 8_000
 
@@ -241,11 +241,11 @@ def test_bad_files_are_listed_and_the_rest_goes_on(
     assert len(rejected) == 2
     assert rejected[1].startswith('1.wav,"1.wav: not readable as sound or video')
     assert "rejected 1.wav: " in (errors := capsys.readouterr().err)
-    assert f"1 inputs rejected, all in {out / 'rejected.csv'}" in errors
+    assert f"1 input rejected, all in {out / 'rejected.csv'}" in errors
     assert len(open_data_folder(out).rows) == 3
     # Known as rejected, so not tried again; said again all the same.
     assert preprocess("manifest", tones, out, *NONE) == EXIT_SOME_REJECTED
-    assert "(0 clips prepared now)" in capsys.readouterr().out
+    assert "no clip was read now" in capsys.readouterr().out
     write_sound(tones / "1.wav", tone(1.0, hz=777), 16_000)
     assert preprocess("manifest", tones, out, *NONE) == EXIT_OK
     assert len(open_data_folder(out).rows) == 4
@@ -371,8 +371,8 @@ def test_a_recording_under_two_names_is_kept_once(
     assert preprocess("manifest", own(tones, *names), out, *NONE) == EXIT_OK
     printed = capsys.readouterr().out
     name = named(out)
-    assert f"equal content: 1 groups, for one {name}/1.wav = {name}/copy.wav" in printed
-    assert "left out of training and evaluation: 1 records, same content" in printed
+    assert f"equal content: 1 group, for one {name}/1.wav = {name}/copy.wav" in printed
+    assert "left out of training and evaluation: 1 record, same content" in printed
     folder = open_data_folder(out)
     (left_out,) = [row for row in folder.rows if row.excluded]
     assert left_out.id == f"{name}/copy.wav"
@@ -426,7 +426,7 @@ def test_the_known_duplicate_of_ravdess(
     assert preprocess("ravdess", source, out) == EXIT_OK
     first, second = (f"ravdess/Actor_07/03-01-03-01-02-{take}-07.flac" for take in ("01", "02"))
     printed = capsys.readouterr().out
-    assert f"equal content: 1 groups, for one {first} = {second}" in printed
+    assert f"equal content: 1 group, for one {first} = {second}" in printed
     folder = open_data_folder(out)
     assert {row.id: row.excluded for row in folder.rows if row.excluded} == {
         second: f"same content under another name: {first}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -172,3 +173,37 @@ def test_a_folder_that_cannot_be_locked_is_written_all_the_same(
     monkeypatch.setattr(fcntl, "flock", refused)
     with storage.claimed(tmp_path / "run"):
         assert (tmp_path / "run").is_dir()
+
+
+# === A home that cannot be written to ===
+
+
+def test_a_home_that_cannot_be_written_to_leaves_no_word_behind(tmp_path: Path) -> None:
+    # Matplotlib made a folder among ours and complained at the end that it was gone.
+    program = "import storage\nwith storage.own_temporaries():\n    import matplotlib.pyplot"
+    unset = ("MPLCONFIGDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")
+    known = {key: value for key, value in os.environ.items() if key not in unset}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**known, "HOME": "/proc/nohome", "TMPDIR": str(tmp_path)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_home_that_can_be_written_to_stays_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MPLCONFIGDIR", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with storage.own_temporaries():
+        assert "MPLCONFIGDIR" not in os.environ
+    monkeypatch.setenv("HOME", "/proc/nohome")
+    with storage.own_temporaries():
+        assert Path(os.environ["MPLCONFIGDIR"]).parent == Path(os.environ["TMPDIR"])
+    assert "MPLCONFIGDIR" not in os.environ

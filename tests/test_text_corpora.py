@@ -170,7 +170,7 @@ def test_bad_rows_of_a_csv(tmp_path: Path) -> None:
         ("train.txt", b"", ("train.txt", "an empty file")),
         ("train.txt", b"\xef\xbb\xbf \n", ("an empty file",)),
         ("train.txt", "text;joy\n".encode("utf-16"), ("UTF-16 text; save it as UTF-8",)),
-        ("train.txt", b"a,joy\n", ("none of 1 rows", "first: train.txt:1")),
+        ("train.txt", b"a,joy\n", ("none of 1 row", "first: train.txt:1")),
         ("train.txt", b"text;label\n", ("none of 0 rows is one of emotion",)),
         ("train.csv", b"text,emotion\na,1\n", ("column label missing (has text, emotion)",)),
         ("train.csv", b'text,label\na,1\n"open,1\n', ("train.csv:3: no CSV", "close it")),

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from errors import UserError
+from errors import UserError, counted
 from modeling.features.front_end import Features
 from modeling.input_spec import InputSpec
 
@@ -104,8 +104,8 @@ class Tfidf:
             vectorizer.fit(texts)
         except ValueError as error:
             raise UserError(
-                f"no term stands in {self.min_df} of {len(texts)} training texts; lower it"
-                " (--set min_df=1) or add texts"
+                f"no term stands in {self.min_df} of {counted(len(texts), 'training text')}; lower"
+                " it (--set min_df=1) or add texts"
             ) from error
         terms = tuple(vectorizer.get_feature_names_out().tolist())
         return dataclasses.replace(self, terms=terms, idf=tuple(vectorizer.idf_.tolist()))

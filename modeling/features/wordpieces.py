@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+import lfs
 from errors import UserError, from_os_error
 from modeling.features.front_end import Features
 from modeling.features.tokens import PAD_ID, FitTokens, require_sizes
@@ -138,6 +139,7 @@ class WordPieces:
 
 
 def _read(path: Path) -> tuple[str, ...]:
+    lfs.require_content(path)
     try:
         # Not `splitlines`: multilingual vocabularies hold signs that it takes for ends of lines.
         lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")

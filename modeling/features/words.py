@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from errors import UserError
+from errors import UserError, counted
 from modeling.features.front_end import Features
 from modeling.features.tokens import PAD_ID, FitTokens, require_sizes
 from modeling.input_spec import InputSpec
@@ -73,7 +73,8 @@ class WordTokens:
         known = [word for word, count in ranked if count >= self.min_count]
         if not known:
             raise UserError(
-                f"no word occurs {self.min_count} times in {len(texts)} training texts; lower it"
+                f"no word occurs {counted(self.min_count, 'time')} in"
+                f" {counted(len(texts), 'training text')}; lower it"
                 " (--set min_count=1) or add texts"
             )
         return dataclasses.replace(self, vocabulary=tuple(known[: self.vocabulary_size]))

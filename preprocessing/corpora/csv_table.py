@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import lfs
 from errors import UserError
 from preprocessing.corpora.media_files import printable
+
+# What parts the cells: as RFC 4180 has it, as spreadsheets write it where a comma is the decimal
+# point, and as tab-separated tables do.
+DELIMITERS = (",", ";", "\t")
+# A first line by which a spreadsheet is told what parts the cells.
+_SPREADSHEET_HINT = re.compile(r"sep=([,;\t])\s*")
+_LINE_END = re.compile(r"\r\n|\n|\r")
 
 
 @dataclass(frozen=True)
@@ -42,10 +51,27 @@ class CsvTable:
         return dict(zip(self.columns, (*row.cells, *lacking), strict=False))
 
 
+def split_lines(text: str) -> list[str]:
+    """The lines of a text, which only CR LF, LF and CR end.
+
+    Not `str.splitlines`: it also takes U+2028, U+0085 or a form feed within a sentence for ends.
+    """
+    lines = _LINE_END.split(text)
+    return lines if lines[-1] else lines[:-1]
+
+
+def require_no_pointer(path: Path, text: str) -> None:
+    """Raises UserError where the text of a file is a git-lfs pointer."""
+    if lfs.is_pointer_text(text):
+        raise UserError(f"{path}: {lfs.WHAT}")
+
+
 def parse_csv(
     path: Path, text: str, required: Sequence[str], ignore_case: bool = False
 ) -> CsvTable:
     """Reads a CSV; quoted cells may hold commas, doubled quotes and line breaks.
+
+    Commas part the cells, or semicolons or tabs where with them the required columns are found.
 
     Args:
       path: of the file, for messages.
@@ -53,11 +79,16 @@ def parse_csv(
       required: columns that must be there.
       ignore_case: names of columns are taken in lower case.
     Raises:
-      UserError: a column is missing, or quotes are set wrongly.
+      UserError: a column is missing, quotes are set wrongly, or a git-lfs pointer.
     Source: RFC 4180.
     """
+    require_no_pointer(path, text)
     lines = list(io.StringIO(text, newline=""))
-    reader = csv.reader(lines, strict=True)
+    told = _SPREADSHEET_HINT.fullmatch(lines[0]) if lines else None
+    if told is not None:
+        lines[0] = "\n"
+    delimiter = told[1] if told else delimiter_of(lines, required, ignore_case)
+    reader = csv.reader(lines, strict=True, delimiter=delimiter)
     rows: list[CsvRow] = []
     begin = 0
     try:
@@ -78,3 +109,27 @@ def parse_csv(
         have = printable(", ".join(columns)) or "none"
         raise UserError(f"{path}: column {', '.join(missing)} missing (has {have}); add it")
     return CsvTable(columns, tuple(rows[1:]))
+
+
+def delimiter_of(
+    lines: Sequence[str], required: Sequence[str] = (), ignore_case: bool = False
+) -> str:
+    """What parts the cells of a table, by its header.
+
+    Args:
+      lines: of the table.
+      required: columns that must be there; the first delimiter by which they are is taken, else
+        the one that parts the header most, and of equal ones the comma.
+    """
+    header = next((line for line in lines if line.strip()), "")
+
+    def columns(delimiter: str) -> list[str]:
+        try:
+            found = [cell.strip() for cell in next(csv.reader([header], delimiter=delimiter), [])]
+        except csv.Error:
+            return []
+        return [name.lower() for name in found] if ignore_case else found
+
+    names = {delimiter: columns(delimiter) for delimiter in DELIMITERS}
+    fitting = [d for d in DELIMITERS if required and set(required) <= set(names[d])]
+    return fitting[0] if fitting else max(DELIMITERS, key=lambda d: len(names[d]))

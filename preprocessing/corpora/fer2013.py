@@ -1,16 +1,22 @@
-"""FER2013: 48x48 grey faces, as a folder tree, its zip, or the official CSV."""
+"""FER2013: 48x48 grey faces, as a folder tree, its zip, or one of its CSVs, in any layout."""
 
 from __future__ import annotations
 
 import csv
+import re
 import zipfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+import lfs
 import places
 from errors import UserError, from_os_error
 from preprocessing.clip import Clip, Inventory, Rejection
+from preprocessing.corpora.csv_table import delimiter_of
+from preprocessing.corpora.media_files import is_hidden, list_folder, printable
+from preprocessing.file_kinds import PICTURE_SUFFIXES, endings_of
 
 FOLDER_LABELS = {
     "angry": "angry",
@@ -21,15 +27,24 @@ FOLDER_LABELS = {
     "sad": "sad",
     "surprise": "surprised",
 }
-# The official CSV numbers its classes in this order.
+# The official CSVs number their classes in this order.
 CSV_LABELS = ("angry", "disgust", "fearful", "happy", "sad", "surprised", "neutral")
+# Names of parts in small letters and without what is no letter, as `Public_Test`.
 PARTS = {
     "training": "train",
     "train": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
     "publictest": "test",
     "privatetest": "test",
     "test": "test",
 }
+# The tables of all parts, under the names by which they are handed on.
+TABLES = ("fer2013.csv", "icml_face_data.csv")
+# As the challenge gave them out while it ran: the training part, and the test part without labels.
+CHALLENGE_TABLES = ("train.csv", "test.csv")
+_EXPECTED = "expected like Training/happy/x.jpg"
 
 
 @dataclass(frozen=True)
@@ -37,7 +52,8 @@ class Fer2013Corpus:
     """FER2013 with its official split: Training trains, PublicTest and PrivateTest test.
 
     Where PrivateTest is there it is the test part and PublicTest validates, as in the challenge;
-    else PublicTest is the test part, and `split` cuts validation out of Training.
+    else PublicTest is the test part, and `split` cuts validation out of Training. A part named
+    validation validates.
     """
 
     name: str = "fer2013"
@@ -50,24 +66,47 @@ class Fer2013Corpus:
     def inventory(self, source: Path) -> Inventory:
         """Lists the pictures; opens none of them.
 
+        Args:
+          source: a folder or zip with pictures below PART/EMOTION, at any depth and in any case,
+            in any format of pictures; a CSV with the columns emotion, pixels and Usage in any
+            order; or a folder with such a CSV at any depth.
         Raises:
           UserError: missing, neither folder, zip nor CSV, or no picture in it.
         """
         if not source.exists():
             raise UserError(f"{source}: not found; give FER2013's folder, zip or CSV")
         rejected: list[Rejection] = []
-        if source.is_dir() and (source / "fer2013.csv").is_file():
-            source = source / "fer2013.csv"
+        passed_over: Counter[str] = Counter()
         if source.is_dir():
-            clips = list(self._from_names(source, _tree(source), rejected))
+            listing = list_folder(source)
+            rejected += listing.rejected
+            pictures = listing.of(PICTURE_SUFFIXES)
+            table = _table_in(listing.files, TABLES if pictures else TABLES + CHALLENGE_TABLES)
+            if table is not None:
+                clips = list(self._from_csv(table, rejected))
+                passed_over = listing.passed_over([table])
+            else:
+                names = [places.below(path, source) for path in pictures]
+                clips = list(self._from_names(source, names, rejected))
+                passed_over = listing.passed_over(pictures)
         elif zipfile.is_zipfile(source):
-            clips = list(self._from_names(source, _members(source), rejected))
+            names, others = _members(source)
+            clips = list(self._from_names(source, names, rejected))
+            passed_over = endings_of(map(PurePosixPath, others))
+            if not clips:
+                _require_no_table(source, others)
         elif source.suffix.lower() == ".csv":
             clips = list(self._from_csv(source, rejected))
+        elif lfs.is_pointer_file(source):
+            raise UserError(f"{source}: {lfs.WHAT}")
         else:
-            raise UserError(f"{source}: neither a folder, a zip nor a CSV; give one of FER2013's")
+            raise UserError(
+                f"{source}: neither a folder, a zip nor a CSV; give one of FER2013's, an archive of"
+                " another kind unpacked"
+            )
         if not clips:
-            raise UserError(f"{source}: no FER2013 picture in it (looked for PART/EMOTION/*.jpg)")
+            first = f"; first picture: {rejected[0].path}" if rejected else ""
+            raise UserError(f"{source}: no FER2013 picture in it ({_EXPECTED}){first}")
         if any("privatetest" in clip.attributes["part"] for clip in clips):
             clips = [
                 replace(clip, split="validation")
@@ -75,39 +114,45 @@ class Fer2013Corpus:
                 else clip
                 for clip in clips
             ]
-        return Inventory(tuple(sorted(clips, key=lambda clip: clip.key)), tuple(rejected))
+        clips.sort(key=lambda clip: clip.key)
+        return Inventory(tuple(clips), tuple(rejected), passed_over=passed_over)
 
     def _from_names(
         self, source: Path, names: list[str], rejected: list[Rejection]
     ) -> Iterator[Clip]:
+        is_folder = source.is_dir()
         for name in names:
-            part, _, rest = name.partition("/")
-            folder = rest.partition("/")[0]
-            if part.lower() not in PARTS or folder not in FOLDER_LABELS:
-                reason = "not below PART/EMOTION; expected like Training/happy/x.jpg"
-                rejected.append(Rejection(name, reason))
-            elif source.is_dir():
-                yield self._clip(source / name, name, part, FOLDER_LABELS[folder])
+            part, label = _part_and_label(name)
+            if not part or not label:
+                rejected.append(Rejection(printable(name), f"not below PART/EMOTION; {_EXPECTED}"))
+            elif is_folder:
+                yield self._clip(source / name, printable(name), part, label)
             else:
-                yield self._clip(source, name, part, FOLDER_LABELS[folder], inner=name)
+                yield self._clip(source, name, part, label, inner=name)
 
     def _from_csv(self, source: Path, rejected: list[Rejection]) -> Iterator[Clip]:
+        columns: dict[str, int] = {}
+        delimiter = ","
         for number, offset, line in _lines(source):
+            if number == 1:
+                delimiter = delimiter_of([line])
+                columns = _columns(source, line, delimiter)
+                continue
+            if not line.strip():
+                continue
             try:
-                cells = next(csv.reader([line]), [])
+                cells = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
             except csv.Error:  # a carriage return within a cell
                 cells = []
-            if number == 1:
-                if [cell.strip() for cell in cells] != ["emotion", "pixels", "Usage"]:
-                    raise UserError(f"{source}: header is not emotion,pixels,Usage; not FER2013's")
-                continue
             name = f"{source.name}:{number}"
-            good = len(cells) == 3 and cells[0] in set("0123456") and cells[2].lower() in PARTS
+            cell = {key: cells[i] for key, i in columns.items() if i < len(cells)}
+            part = _part(cell.get("usage", "" if "usage" in columns else "Training"))
+            good = len(cell) == len(columns) and cell["emotion"] in set("0123456") and part
             if not good:
                 rejected.append(Rejection(name, "not a row of emotion 0-6, pixels, Usage"))
                 continue
-            label = CSV_LABELS[int(cells[0])]
-            yield self._clip(source, f"row{number:06d}", cells[2], label, inner=str(offset))
+            label = CSV_LABELS[int(cell["emotion"])]
+            yield self._clip(source, f"row{number:06d}", part, label, inner=str(offset))
 
     def _clip(self, path: Path, name: str, part: str, label: str, inner: str = "") -> Clip:
         return Clip(
@@ -118,21 +163,76 @@ class Fer2013Corpus:
             speaker="",
             recording=f"{self.name}/{name}",
             inner=inner,
-            split=PARTS[part.lower()],
-            attributes={"part": part.lower()},
+            split=PARTS[part],
+            attributes={"part": part},
         )
 
 
-def _tree(folder: Path) -> list[str]:
-    suffixes = {".jpg", ".jpeg", ".png"}
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
-    return sorted(places.below(path, folder) for path in found)
+def _part(word: str) -> str:
+    """A key of `PARTS`, or ""."""
+    bare = re.sub(r"[^a-z]", "", word.lower())
+    return bare if bare in PARTS else ""
 
 
-def _members(archive: Path) -> list[str]:
-    with zipfile.ZipFile(archive) as file:
-        names = file.namelist()
-    return sorted(name for name in names if name.lower().endswith((".jpg", ".jpeg", ".png")))
+def _part_and_label(name: str) -> tuple[str, str]:
+    """Key of `PARTS` and label by the nearest folders above a picture that tell; "" for untold.
+
+    Args:
+      name: with slashes, or with backslashes as some programs write them into a zip.
+    """
+    folders = [folder.strip().lower() for folder in name.replace("\\", "/").split("/")[:-1]]
+    places_of_label = [i for i, folder in enumerate(folders) if folder in FOLDER_LABELS]
+    if not places_of_label:
+        return "", ""
+    place = places_of_label[-1]
+    part = next((part for folder in reversed(folders[:place]) if (part := _part(folder))), "")
+    return part, FOLDER_LABELS[folders[place]]
+
+
+def _table_in(files: Iterable[Path], names: Sequence[str]) -> Path | None:
+    """The table of the first of some names, and of these the shallowest."""
+    ranked = [
+        (names.index(path.name.lower()), len(path.parts), path)
+        for path in files
+        if path.name.lower() in names
+    ]
+    return min(ranked)[2] if ranked else None
+
+
+def _members(archive: Path) -> tuple[list[str], list[str]]:
+    """Names of the pictures in a zip, and of its other files; hidden ones are neither."""
+    with places.open_binary(archive) as stream, zipfile.ZipFile(stream) as file:
+        names = sorted(name for name in file.namelist() if not name.endswith("/"))
+    names = [name for name in names if not any(map(is_hidden, re.split(r"[/\\]", name)))]
+    pictures = [n for n in names if PurePosixPath(n).suffix.lower() in PICTURE_SUFFIXES]
+    return pictures, [name for name in names if name not in set(pictures)]
+
+
+def _require_no_table(archive: Path, names: Iterable[str]) -> None:
+    for name in names:
+        if PurePosixPath(name).suffix.lower() in (".csv", ".gz", ".tar", ".tgz"):
+            raise UserError(f"{archive}: holds {name}; unpack it and give that to --source")
+
+
+def _columns(source: Path, header: str, delimiter: str) -> dict[str, int]:
+    """{"emotion", "pixels" and, where it is there, "usage": place} of a CSV.
+
+    Raises:
+      UserError: another header.
+    """
+    cells = [cell.strip().strip('"').lower() for cell in header.split(delimiter)]
+    wanted: tuple[str, ...] = ("emotion", "pixels", "usage")
+    columns = {cell: cells.index(cell) for cell in wanted if cell in cells}
+    if "pixels" in columns and "emotion" not in columns:
+        raise UserError(
+            f"{source}: pixels without emotion, the challenge's test part, whose labels were not"
+            f" given out with it; give {TABLES[1]} or {TABLES[0]}, which hold all parts"
+        )
+    if lfs.is_pointer_text(header):
+        raise UserError(f"{source}: {lfs.WHAT}")
+    if not {"emotion", "pixels"} <= columns.keys():
+        raise UserError(f"{source}: header is not emotion,pixels,Usage; not FER2013's")
+    return columns
 
 
 def _lines(path: Path) -> Iterator[tuple[int, int, str]]:
@@ -141,7 +241,8 @@ def _lines(path: Path) -> Iterator[tuple[int, int, str]]:
     try:
         with places.open_binary(path) as file:
             for number, line in enumerate(file, start=1):
-                yield number, offset, line.decode("ascii", errors="replace").rstrip("\r\n")
+                bare = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+                yield number, offset, bare.decode("ascii", errors="replace").rstrip("\r\n")
                 offset += len(line)
     except OSError as error:
         raise from_os_error(error, path) from error

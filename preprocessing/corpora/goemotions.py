@@ -70,8 +70,8 @@ class GoEmotionsCorpus:
         Raises:
           UserError: no folder, no such table, a table that cannot be read, or no usable row.
         """
-        parts = text_table.find_parts(source, FILES, self.name)
-        return text_table.collect(self.name, source, parts, _rows, _sentence, EXAMPLE)
+        listing, parts = text_table.find_parts(source, FILES, self.name)
+        return text_table.collect(self.name, listing, parts, _rows, _sentence, EXAMPLE)
 
 
 def _rows(path: Path) -> list[Row]:

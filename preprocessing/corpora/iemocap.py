@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import places
-from errors import UserError
+from errors import UserError, from_os_error
 from preprocessing.clip import Clip, Inventory, PicturesElsewhere, Rejection
 from preprocessing.corpora.iemocap_files import (
     EVALUATIONS,
@@ -63,17 +63,24 @@ class IemocapCorpus:
         """
         if not source.is_dir():
             raise UserError(f"{source}: no such folder; {WHERE}")
-        sessions = [path for path in sessions_below(source) if text_files(path / EVALUATIONS)]
-        if not sessions:
+        rejected: list[Rejection] = []
+        evaluations = [
+            (session, path)
+            for session in sessions_below(source, rejected)
+            for path in text_files(session / EVALUATIONS)
+        ]
+        if not evaluations:
             looked_for = "Session1/dialog/EmoEvaluation/*.txt"
             what = f"no session of IEMOCAP in it (looked for {looked_for}; {WHERE})"
-            raise wrong_kind(source, what, find_media(source))
+            raise wrong_kind(source, what, find_media(source), rejected)
         clips: dict[str, Clip] = {}
-        rejected: list[Rejection] = []
         left_out: Counter[str] = Counter()
-        for session in sessions:
-            for path in text_files(session / EVALUATIONS):
+        for session, path in evaluations:
+            try:
                 self._dialogue(session, path, clips, rejected, left_out)
+            except OSError as error:  # a folder of it cannot be entered
+                reason = str(from_os_error(error, path))
+                rejected.append(Rejection(_shown(session, path), reason))
         ordered = sorted(clips.values(), key=lambda clip: clip.key)
         return Inventory(tuple(ordered), tuple(rejected), +left_out)
 
@@ -134,6 +141,7 @@ class IemocapCorpus:
             recording=f"{self.name}/{turn.name}",
             transcript=transcript,
             attributes=attributes,
+            stated_s=round(turn.end_s - turn.start_s, 4),
             pictures=_pictures(session, turn, "left" if sex == marked else "right"),
         )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from errors import UserError, from_os_error
 from preprocessing.clip import Rejection
+from preprocessing.corpora.csv_table import require_no_pointer, split_lines
 from preprocessing.corpora.media_files import printable
 from preprocessing.corpora.meld import decode
 from preprocessing.labels import canonical
@@ -79,19 +80,39 @@ class Turn:
         return sum(label in named for named in self.evaluations) / len(self.evaluations)
 
 
-def sessions_below(source: Path) -> list[Path]:
-    """Folders of sessions: `source` itself, or those directly in it."""
-    if (source / EVALUATIONS).is_dir():
-        return [source]
+def sessions_below(source: Path, rejected: list[Rejection]) -> list[Path]:
+    """Folders of sessions: `source` itself, or those directly in it.
+
+    Args:
+      rejected: gets those that cannot be entered.
+    Raises:
+      UserError: `source` cannot be read.
+    """
     try:
-        return sorted(path for path in source.iterdir() if (path / EVALUATIONS).is_dir())
+        if (source / EVALUATIONS).is_dir():
+            return [source] if text_files(source / EVALUATIONS) else []
+        folders = sorted(source.iterdir())
     except OSError as error:
         raise from_os_error(error, source) from error
+    sessions = []
+    for folder in folders:
+        try:
+            if (folder / EVALUATIONS).is_dir() and text_files(folder / EVALUATIONS):
+                sessions.append(folder)
+        except OSError as error:
+            reason = str(from_os_error(error, folder))
+            rejected.append(Rejection(printable(folder.name), reason))
+    return sessions
 
 
 def text_files(folder: Path) -> list[Path]:
-    """The `.txt` files directly in a folder, hidden ones (`._Ses01F_impro01.txt`) left out."""
-    return sorted(path for path in folder.glob("*.txt") if not path.name.startswith("."))
+    """The `.txt` files directly in a folder, hidden ones (`._Ses01F_impro01.txt`) left out.
+
+    Raises:
+      OSError: the folder cannot be read.
+    """
+    found = [path for path in folder.iterdir() if path.suffix == ".txt"]
+    return sorted(path for path in found if not path.name.startswith("."))
 
 
 def read_evaluation(path: Path, shown: str) -> tuple[list[Turn], list[Rejection]]:
@@ -215,9 +236,10 @@ def read_transcription(path: Path, shown: str) -> tuple[dict[str, str], list[Rej
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
-    """(number from 1, stripped line); only line feeds end a line."""
+    """(number from 1, stripped line)."""
     try:
         text = decode(path.read_bytes())
     except OSError as error:
         raise from_os_error(error, path) from error
-    return [(number, line.strip()) for number, line in enumerate(text.split("\n"), start=1)]
+    require_no_pointer(path, text)
+    return [(number, line.strip()) for number, line in enumerate(split_lines(text), start=1)]

@@ -31,7 +31,8 @@ class ManifestCorpus:
 
     A row with an empty path and a transcript is a text of its own, without sound or picture.
     Paths are relative to the CSV and stay below its folder or are absolute on purpose; an empty
-    `speaker` means unknown; any further column is kept as an attribute of the clip.
+    `speaker` means unknown; any further column is kept as an attribute of the clip. Semicolons or
+    tabs may part the cells in place of commas, backslashes the folders in a path.
 
     Two manifests may call different people `01` and different files `a.wav`, so each has a name,
     which stands in the ids of its people, recordings and records; see `named`.
@@ -107,8 +108,9 @@ class ManifestCorpus:
         text_only = not row["path"]
         if text_only:
             _require_text_alone(row)
-        path = table if text_only else _resolve(table.parent, row["path"])
-        name = table.name if text_only else row["path"].replace("\\", "/")
+        shown = _with_slashes(table.parent, row["path"])
+        path = table if text_only else _resolve(table.parent, shown)
+        name = table.name if text_only else shown
         own_recording = f"{name}:{line}" if text_only else name
         known = {*REQUIRED, *OPTIONAL}
         return Clip(
@@ -179,6 +181,17 @@ def _require_text_alone(row: dict[str, str]) -> None:
         raise UserError("start_s and end_s without a path; name the file or leave them empty")
 
 
+def _with_slashes(folder: Path, text: str) -> str:
+    """A path as written on Windows, with slashes; as it is where a file has just this name."""
+    slashed = text.replace("\\", "/")
+    if slashed == text or places.is_remote(folder) or places.is_url(text):
+        return text if places.is_url(text) else slashed
+    try:
+        return text if (folder / text).exists() else slashed
+    except (OSError, ValueError):
+        return slashed
+
+
 def _resolve(folder: Path, text: str) -> Path:
     path = places.place(text)
     if places.is_url(text):
@@ -211,7 +224,8 @@ def _seconds(text: str) -> float | None:
     try:
         value = float(text)
     except ValueError:
-        raise UserError(f"time {text!r} is not a number of seconds") from None
+        hint = f"; write {text.replace(',', '.')}" if "," in text else ""
+        raise UserError(f"time {text!r} is not a number of seconds{hint}") from None
     if not 0 <= value < float("inf"):
         raise UserError(f"time {text!r} must be 0 or more seconds")
     return value

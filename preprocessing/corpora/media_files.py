@@ -1,15 +1,21 @@
-"""Media files of a folder, in an order that no disk decides."""
+"""Files below a folder, in an order that no disk decides; nothing is passed over in silence."""
 
 from __future__ import annotations
 
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
+import places
 from errors import UserError, from_os_error
+from preprocessing.clip import Rejection
+from preprocessing.file_kinds import MEDIA_SUFFIXES, endings_of, passed_over_line
 
-VIDEO_SUFFIXES = frozenset([".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mpg", ".flv"])
-LOSSLESS_SUFFIXES = frozenset([".wav", ".flac", ".aif", ".aiff"])
-LOSSY_SUFFIXES = frozenset([".mp3", ".ogg", ".opus", ".m4a", ".aac", ".wma"])
-MEDIA_SUFFIXES = VIDEO_SUFFIXES | LOSSLESS_SUFFIXES | LOSSY_SUFFIXES
+# Left by systems, not by people; hidden files and folders are passed over with them.
+_LEFT_BY_SYSTEMS = frozenset(("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"))
 
 
 def printable(name: str) -> str:
@@ -17,10 +23,9 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def suffix_rank(suffix: str) -> int:
-    """The lowest of one recording's files is kept: 0 with picture, 1 exact sound, 2 the rest."""
-    suffix = suffix.lower()
-    return 0 if suffix in VIDEO_SUFFIXES else 1 if suffix in LOSSLESS_SUFFIXES else 2
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is hidden (`.x`, `._x`) or left by a system (`__MACOSX`)."""
+    return name.startswith(".") or name.lower() in _LEFT_BY_SYSTEMS
 
 
 def check_folder(source: Path) -> None:
@@ -31,28 +36,147 @@ def check_folder(source: Path) -> None:
         raise UserError(f"{source}: not a folder; give the folder that holds the recordings")
 
 
+@dataclass(frozen=True)
+class Listing:
+    """What lies below a folder, at any depth, behind linked folders too.
+
+    Attributes:
+      folder: where it was looked.
+      files: sorted by path, hidden ones left out.
+      rejected: folders that cannot be entered, links that lead nowhere, and what is neither file
+        nor folder (a pipe, a device).
+    """
+
+    folder: Path
+    files: tuple[Path, ...]
+    rejected: tuple[Rejection, ...]
+
+    def of(self, suffixes: Collection[str]) -> list[Path]:
+        """The files of one of some endings, which are in small letters."""
+        return [path for path in self.files if path.suffix.lower() in suffixes]
+
+    def named(self, is_wanted: Callable[[str], bool]) -> list[Path]:
+        """The files whose name, in small letters, is wanted."""
+        return [path for path in self.files if is_wanted(path.name.lower())]
+
+    def passed_over(self, taken: Iterable[Path]) -> Counter[str]:
+        """Endings of the files that were not taken."""
+        return endings_of(set(self.files).difference(taken))
+
+    def shown(self, path: Path) -> str:
+        """Name of a file below the folder, with slashes."""
+        return printable(places.below(path, self.folder))
+
+    def nothing(self, what: str) -> UserError:
+        """The error for a folder that lacks `what`, with all that was seen in it instead."""
+        seen = [f"passed over: {line}"] if (line := passed_over_line(self.passed_over(()))) else []
+        seen += [rejection.reason for rejection in self.rejected[:1]]
+        return UserError(f"{self.folder}: {'; '.join([what, *seen])}; check the folder")
+
+
+def list_folder(source: Path) -> Listing:
+    """Lists the files below a folder.
+
+    Linked folders are followed; a folder that is met a second time, as in a loop, is not entered
+    again, and one that lies in the tree is listed there rather than behind a link.
+
+    Raises:
+      UserError: `source` itself is missing or unreadable.
+    """
+    check_folder(source)
+    if places.is_remote(source):
+        return _list_store(source)
+    files: list[Path] = []
+    rejected: list[Rejection] = []
+    entered: set[tuple[int, int]] = set()
+    folders, links = [source], list[Path]()
+    while folders or links:
+        if not folders:
+            links.sort(reverse=True)
+            folders.append(links.pop())
+        folder = folders.pop()
+        try:
+            facts = folder.stat()
+            if (facts.st_dev, facts.st_ino) in entered:
+                continue
+            entered.add((facts.st_dev, facts.st_ino))
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    _sort_in(entry, folder / entry.name, folders, links, files, rejected, source)
+        except OSError as error:
+            if folder == source:
+                raise from_os_error(error, source) from error
+            rejected.append(_rejection(error, folder, source))
+    return Listing(source, tuple(sorted(files)), tuple(sorted(rejected, key=lambda r: r.path)))
+
+
+def _sort_in(
+    entry: os.DirEntry[str],
+    path: Path,
+    folders: list[Path],
+    links: list[Path],
+    files: list[Path],
+    rejected: list[Rejection],
+    source: Path,
+) -> None:
+    """Adds one entry of a folder to the list that it belongs to."""
+    if is_hidden(entry.name):
+        return
+    shown = printable(places.below(path, source))
+    try:
+        mode = entry.stat().st_mode
+    except FileNotFoundError:
+        rejected.append(
+            Rejection(shown, f"{printable(str(path))}: a link that leads nowhere; mend it")
+        )
+        return
+    except OSError as error:
+        rejected.append(_rejection(error, path, source))
+        return
+    if stat.S_ISDIR(mode):
+        (links if entry.is_symlink() else folders).append(path)
+    elif stat.S_ISREG(mode):
+        files.append(path)
+    else:
+        reason = f"{printable(str(path))}: neither a file nor a folder; leave it out"
+        rejected.append(Rejection(shown, reason))
+
+
+def _rejection(error: OSError, path: Path, source: Path) -> Rejection:
+    told = from_os_error(OSError(error.errno, error.strerror), printable(str(path)))
+    return Rejection(printable(places.below(path, source)), str(told))
+
+
+def _list_store(source: Path) -> Listing:
+    try:
+        found = sorted(path for path in source.rglob("*"))
+    except OSError as error:
+        raise from_os_error(error, source) from error
+    shown = [
+        path for path in found if not any(map(is_hidden, places.below(path, source).split("/")))
+    ]
+    return Listing(source, tuple(path for path in shown if path.is_file()), ())
+
+
 def find_media(source: Path) -> list[Path]:
-    """All media files below a folder, sorted by path, hidden ones left out; [] where none is.
+    """The recordings in a folder, sorted by path; [] where none is.
 
     Raises:
       UserError: the folder is missing or unreadable.
     """
-    check_folder(source)
-    try:
-        found = sorted(path for path in source.rglob("*") if path.suffix.lower() in MEDIA_SUFFIXES)
-    except OSError as error:
-        raise from_os_error(error, source) from error
-    return [path for path in found if not path.name.startswith(".") and path.is_file()]
+    return list_folder(source).of(MEDIA_SUFFIXES)
 
 
-def media_files(source: Path) -> list[Path]:
-    """As `find_media`, for a folder that must hold some.
+def list_media(source: Path) -> tuple[Listing, list[Path]]:
+    """A folder that must hold recordings, and the recordings in it.
 
     Raises:
       UserError: the folder is missing, unreadable, or holds no media file.
     """
-    found = find_media(source)
+    listing = list_folder(source)
+    found = listing.of(MEDIA_SUFFIXES)
     if not found:
-        kinds = " ".join(sorted(MEDIA_SUFFIXES))
-        raise UserError(f"{source}: no media file in this folder (looked for {kinds})")
-    return found
+        raise listing.nothing(
+            "no media file in this folder (looked for .aac .flac .mp3 .wav .avi .mov .mp4 and more)"
+        )
+    return listing, found

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import places
 from errors import UserError, from_os_error
 from preprocessing.clip import Clip, Inventory, Rejection
 from preprocessing.corpora.csv_table import parse_csv
-from preprocessing.corpora.media_files import check_folder, find_media, printable, suffix_rank
+from preprocessing.corpora.media_files import Listing, list_folder
 from preprocessing.corpora.named_files import SAME_RECORDING
 from preprocessing.corpora.wrong_kind import wrong_kind
+from preprocessing.file_kinds import MEDIA_SUFFIXES, suffix_rank
 from preprocessing.labels import canonical
 
 # Name of a table -> (part as in folder names, split).
@@ -60,14 +60,10 @@ class MeldCorpus:
         Raises:
           UserError: no folder, no table of MELD, a table without a needed column, or no clip.
         """
-        check_folder(source)
-        tables = find_tables(source)
-        media = find_media(source)
-        if not tables:
-            what = f"no table of MELD in it (looked for {', '.join(TABLES)})"
-            raise wrong_kind(source, what, media)
+        listing = list_folder(source)
+        tables = find_tables(listing)
         left_out: Counter[str] = Counter()
-        found = _by_item(source, media, left_out)
+        found = _by_item(listing, left_out)
         if not found:
             raise UserError(
                 f"{source}: tables of MELD but no clip (looked for train_splits/dia0_utt0.mp4 and "
@@ -75,38 +71,45 @@ class MeldCorpus:
                 "--corpus meld_text"
             )
         clips: list[Clip] = []
-        rejected: list[Rejection] = []
+        rejected = [*listing.rejected]
         for table in tables:
             part, split = TABLES[table.name]
             rows = read_meld_table(table)
             if not any(item[0] == part for item in found):
                 left_out[f"{part}: no clip of this part in the folder"] += len(rows)
                 continue
-            shown = printable(places.below(table, source))
+            shown = listing.shown(table)
             for line, row in rows:
                 try:
-                    clips.append(self._clip(source, row, part, split, found))
+                    clips.append(self._clip(listing, row, part, split, found))
                 except UserError as error:
                     rejected.append(Rejection(f"{shown}:{line}", str(error)))
         if found:
             left_out["clips that no row of the tables names"] += len(found)
         clips.sort(key=lambda clip: clip.key)
-        return Inventory(tuple(clips), tuple(rejected), +left_out)
+        passed_over = listing.passed_over([*listing.of(MEDIA_SUFFIXES), *tables])
+        return Inventory(tuple(clips), tuple(rejected), +left_out, passed_over)
 
     def _clip(
-        self, source: Path, row: Mapping[str, str], part: str, split: str, found: dict[Item, Path]
+        self,
+        listing: Listing,
+        row: Mapping[str, str],
+        part: str,
+        split: str,
+        found: dict[Item, list[Path]],
     ) -> Clip:
-        """The clip of one row; takes its file out of `found`, so that no other row has it."""
+        """The clip of one row; takes its files out of `found`, so that no other row has them."""
         told = facts(self.name, part, row)
         item = item_of(part, row)
-        path = found.pop(item, None)
-        if path is None:
+        paths = found.pop(item, None)
+        if paths is None:
             raise UserError(
                 f"{stem(item)}: no such clip below a {part} folder, or two rows name it; get the"
                 " file"
             )
-        name = printable(places.below(path, source))
-        return Clip(path=path, name=name, split=split, **told)
+        told |= {"split": split, "stated_s": stated_duration_s(row)}
+        first, *others = [Clip(path=path, name=listing.shown(path), **told) for path in paths]
+        return replace(first, others=tuple(others))
 
 
 def item_of(part: str, row: Mapping[str, str]) -> Item:
@@ -184,31 +187,54 @@ def _mended() -> dict[int, str]:
 _MENDED = _mended()
 
 
-def find_tables(source: Path) -> list[Path]:
-    """One table a part, the shallowest, in the order of `TABLES`; [] where none is."""
+def find_tables(listing: Listing) -> list[Path]:
+    """One table a part, the shallowest, in the order of `TABLES`.
+
+    Raises:
+      UserError: there is none.
+    """
     found: dict[str, Path] = {}
-    try:
-        paths = sorted(source.rglob("*.csv"), key=lambda path: (len(path.parts), path))
-    except OSError as error:
-        raise from_os_error(error, source) from error
-    for path in paths:
+    for path in sorted(listing.files, key=lambda path: (len(path.parts), path)):
         found.setdefault(path.name, path)
-    return [found[name] for name in TABLES if name in found]
+    tables = [found[name] for name in TABLES if name in found]
+    if not tables:
+        what = f"no table of MELD in it (looked for {', '.join(TABLES)})"
+        raise wrong_kind(listing.folder, what, listing.of(MEDIA_SUFFIXES), listing.rejected)
+    return tables
 
 
-def _by_item(source: Path, media: Sequence[Path], left_out: Counter[str]) -> dict[Item, Path]:
-    """The best file of each utterance, a video before sound alone."""
+_CLOCK = re.compile(r"(\d+):(\d\d):(\d\d)[.,](\d{1,3})")
+
+
+def stated_duration_s(row: Mapping[str, str]) -> float | None:
+    """How long an utterance is by StartTime and EndTime (00:16:16,059); None where untold."""
+    start_s, end_s = (_clock_s(row.get(column, "")) for column in ("StartTime", "EndTime"))
+    if start_s is None or end_s is None or end_s <= start_s:
+        return None
+    return round(end_s - start_s, 3)
+
+
+def _clock_s(text: str) -> float | None:
+    match = _CLOCK.fullmatch(text)
+    if match is None:
+        return None
+    hours, minutes, seconds, rest = match.groups()
+    return int(hours) * 3600 + int(minutes) * 60 + int(seconds) + float(f"0.{rest}")
+
+
+def _by_item(listing: Listing, left_out: Counter[str]) -> dict[Item, list[Path]]:
+    """The files of each utterance, a video before sound alone."""
     groups: dict[Item, list[Path]] = defaultdict(list)
-    for path in media:
+    for path in listing.of(MEDIA_SUFFIXES):
         match = _STEM.fullmatch(path.stem)
-        part = _part_of(source, path)
+        part = _part_of(listing.folder, path)
         if match is None or not part:
             left_out["not named like PART/dia0_utt0.mp4"] += 1
         else:
             groups[part, int(match[1]), int(match[2])].append(path)
     left_out[SAME_RECORDING] += sum(len(paths) - 1 for paths in groups.values())
     return {
-        item: min(paths, key=lambda path: (suffix_rank(path.suffix), path))
+        item: sorted(paths, key=lambda path: (suffix_rank(path.suffix), path))
         for item, paths in groups.items()
     }
 

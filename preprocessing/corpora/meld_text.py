@@ -6,12 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import places
 from errors import UserError
 from preprocessing.clip import Clip, Inventory, Rejection
-from preprocessing.corpora.media_files import check_folder, find_media, printable
+from preprocessing.corpora.media_files import list_folder
 from preprocessing.corpora.meld import MELD, TABLES, facts, find_tables, read_meld_table
-from preprocessing.corpora.wrong_kind import wrong_kind
 
 
 @dataclass(frozen=True)
@@ -40,16 +38,13 @@ class MeldTextCorpus:
         Raises:
           UserError: no folder, no table of MELD, or a table without a needed column.
         """
-        check_folder(source)
-        tables = find_tables(source)
-        if not tables:
-            what = f"no table of MELD in it (looked for {', '.join(TABLES)})"
-            raise wrong_kind(source, what, find_media(source))
+        listing = list_folder(source)
+        tables = find_tables(listing)
         clips: dict[str, Clip] = {}
-        rejected: list[Rejection] = []
+        rejected = [*listing.rejected]
         for table in tables:
             part, split = TABLES[table.name]
-            shown = printable(places.below(table, source))
+            shown = listing.shown(table)
             for line, row in read_meld_table(table):
                 try:
                     told = facts(self.name, part, row)
@@ -69,7 +64,8 @@ class MeldTextCorpus:
                         **told,
                     )
         found = sorted(clips.values(), key=lambda clip: clip.key)
-        return Inventory(tuple(found), tuple(rejected), Counter())
+        passed_over = listing.passed_over(tables)
+        return Inventory(tuple(found), tuple(rejected), Counter(), passed_over)
 
 
 MELD_TEXT = MeldTextCorpus()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import places
+from errors import counted
 from preprocessing.clip import Clip, Inventory, Rejection
-from preprocessing.corpora.media_files import media_files, printable, suffix_rank
+from preprocessing.corpora.media_files import list_media, printable
 from preprocessing.corpora.wrong_kind import wrong_kind
+from preprocessing.file_kinds import suffix_rank
 
 SAME_RECORDING = "another file of the same recording is used"
 
@@ -66,19 +67,19 @@ class FilenameCorpus:
           UserError: the folder is missing, holds no media file, or none named like this corpus's.
         """
         ranked: list[tuple[int, Clip]] = []
-        rejected: list[Rejection] = []
+        listing, paths = list_media(source)
+        rejected = [*listing.rejected]
         left_out: Counter[str] = Counter()
-        paths = media_files(source)
         matches = [(path, self._match(path)) for path in paths]
         if not any(match for _, match in matches):
             first = printable(paths[0].name)
             what = (
-                f"none of {len(paths)} media files is one of {self.name}; first: not a "
+                f"none of {counted(len(paths), 'media file')} is one of {self.name}; first: not a "
                 f"{self.name} file name; expected one like {self.example}, found {first}"
             )
             raise wrong_kind(source, what, paths)
         for path, match in matches:
-            name = printable(places.below(path, source))
+            name = listing.shown(path)
             if match is None:
                 reason = f"not a {self.name} file name; expected one like {self.example}"
                 rejected.append(Rejection(name, reason))
@@ -90,7 +91,9 @@ class FilenameCorpus:
             else:
                 ranked.append((self.preference(match, path.suffix), self._clip(path, name, match)))
         kept = one_file_a_recording(ranked, left_out)
-        return Inventory(tuple(sorted(kept, key=lambda clip: clip.key)), tuple(rejected), left_out)
+        kept.sort(key=lambda clip: clip.key)
+        passed_over = listing.passed_over(paths)
+        return Inventory(tuple(kept), tuple(rejected), left_out, passed_over)
 
     def _match(self, path: Path) -> Match | None:
         match = self.pattern.fullmatch(path.stem)
@@ -117,11 +120,14 @@ class FilenameCorpus:
 
 
 def one_file_a_recording(ranked: list[tuple[int, Clip]], left_out: Counter[str]) -> list[Clip]:
-    """Keeps the clip of the lowest rank, then key, of each recording; counts the others."""
-    best: dict[str, tuple[int, str]] = {}
-    for rank, clip in ranked:
-        best[clip.recording] = min(best.get(clip.recording, (rank, clip.key)), (rank, clip.key))
-    kept = [clip for rank, clip in ranked if best[clip.recording] == (rank, clip.key)]
-    if len(kept) < len(ranked):
-        left_out[SAME_RECORDING] += len(ranked) - len(kept)
-    return kept
+    """The clip of the lowest rank, then key, of each recording; counts the others.
+
+    The others stand behind it, to be read where its file cannot be.
+    """
+    ordered = sorted(ranked, key=lambda item: (item[0], item[1].key))
+    groups: dict[str, list[Clip]] = {}
+    for _, clip in ordered:
+        groups.setdefault(clip.recording, []).append(clip)
+    if len(groups) < len(ranked):
+        left_out[SAME_RECORDING] += len(ranked) - len(groups)
+    return [replace(first, others=tuple(others)) for first, *others in groups.values()]

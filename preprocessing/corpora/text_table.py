@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import places
-from errors import UserError, from_os_error
+from errors import UserError, counted, from_os_error
 from preprocessing.clip import Clip, Inventory, Rejection
-from preprocessing.corpora.csv_table import parse_csv
-from preprocessing.corpora.media_files import check_folder, printable
+from preprocessing.corpora.csv_table import parse_csv, require_no_pointer, split_lines
+from preprocessing.corpora.media_files import Listing, list_folder, printable
 from preprocessing.corpora.wrong_kind import wrong_kind
 from preprocessing.data_folder import TEXT_HASH
 from preprocessing.records import content_hash
@@ -75,8 +75,10 @@ def text_hash(text: str) -> str:
 # === Files ===
 
 
-def find_parts(source: Path, names: Mapping[str, str], corpus: str) -> list[tuple[Path, str]]:
-    """The tables below a folder that publish a part of a corpus: (path, split), sorted by split.
+def find_parts(
+    source: Path, names: Mapping[str, str], corpus: str
+) -> tuple[Listing, list[tuple[Path, str]]]:
+    """A folder, and the tables in it that publish a part of a corpus: (path, split), by split.
 
     Args:
       source: folder, searched at any depth.
@@ -85,22 +87,19 @@ def find_parts(source: Path, names: Mapping[str, str], corpus: str) -> list[tupl
     Raises:
       UserError: no folder, none of the tables in it, or two for one split.
     """
-    check_folder(source)
-    try:
-        files = sorted(path for path in source.rglob("*") if not path.name.startswith("."))
-        found = [path for path in files if path.name.lower() in names and path.is_file()]
-    except OSError as error:
-        raise from_os_error(error, source) from error
+    listing = list_folder(source)
+    found = listing.named(names.__contains__)
     if not found:
         what = f"no table of {corpus} in it (looked for {', '.join(names)})"
-        raise wrong_kind(source, what, [path for path in files if path.is_file()])
+        raise wrong_kind(source, what, listing.files, listing.rejected)
     parts: dict[str, Path] = {}
     for path in found:
         other = parts.setdefault(names[path.name.lower()], path)
         if other != path:
             two = " and ".join(printable(places.below(p, source)) for p in (other, path))
             raise UserError(f"{source}: two tables for one part: {two}; keep one")
-    return sorted(((path, split) for split, path in parts.items()), key=lambda part: part[1])
+    ordered = sorted(((path, split) for split, path in parts.items()), key=lambda part: part[1])
+    return listing, ordered
 
 
 def read_text(path: Path) -> str:
@@ -116,6 +115,7 @@ def read_text(path: Path) -> str:
     if data.startswith(_UTF16_MARKS):
         raise UserError(f"{path}: UTF-16 text; save it as UTF-8")
     text = data.removeprefix(_UTF8_MARK).decode("utf-8", errors="surrogateescape")
+    require_no_pointer(path, text)
     if not text.strip():
         raise UserError(f"{path}: an empty file; fetch the table again")
     return text
@@ -143,10 +143,9 @@ def line_rows(path: Path, cells: Callable[[str], Sequence[str]]) -> list[Row]:
     Raises:
       UserError: as `read_text`.
     """
-    lines = [line.removesuffix("\r") for line in read_text(path).split("\n")]
     return [
         Row(number, line, tuple(cells(line)))
-        for number, line in enumerate(lines, start=1)
+        for number, line in enumerate(split_lines(read_text(path)), start=1)
         if line.strip()
     ]
 
@@ -177,8 +176,8 @@ def csv_rows(path: Path, columns: Sequence[str]) -> list[Row]:
 
 def collect(
     corpus: str,
-    source: Path,
-    parts: Iterable[tuple[Path, str]],
+    listing: Listing,
+    parts: Sequence[tuple[Path, str]],
     rows: Callable[[Path], Iterable[Row]],
     tell: Callable[[Row], Sentence],
     example: str,
@@ -187,7 +186,7 @@ def collect(
 
     Args:
       corpus: as it stands in ids.
-      parts: as `find_parts` gives them.
+      listing, parts: as `find_parts` gives them.
       rows: reads one table.
       tell: reads one row; raises UserError where it is bad, LeftOut where it is left out.
       example: a good row, for messages.
@@ -195,10 +194,10 @@ def collect(
       UserError: a table cannot be read at all, or not one row of all tables is of this corpus.
     """
     clips: list[Clip] = []
-    rejected: list[Rejection] = []
+    rejected = [*listing.rejected]
     left_out: Counter[str] = Counter()
     for path, split in parts:
-        shown = printable(places.below(path, source))
+        shown = listing.shown(path)
         for row in rows(path):
             try:
                 require_utf8(row.raw)
@@ -214,10 +213,12 @@ def collect(
     if not clips and not left_out:
         first = f"; first: {rejected[0].path}: {rejected[0].reason}" if rejected else ""
         raise UserError(
-            f"{source}: none of {len(rejected)} rows is one of {corpus};"
+            f"{listing.folder}: none of {counted(len(rejected), 'row')} is one of {corpus};"
             f" expected one like {example!r}{first}"
         )
-    return Inventory(tuple(sorted(clips, key=lambda clip: clip.key)), tuple(rejected), left_out)
+    clips.sort(key=lambda clip: clip.key)
+    passed_over = listing.passed_over(path for path, _ in parts)
+    return Inventory(tuple(clips), tuple(rejected), left_out, passed_over)
 
 
 def _clip(corpus: str, path: Path, shown: str, line: int, split: str, told: Sentence) -> Clip:

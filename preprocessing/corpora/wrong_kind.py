@@ -7,6 +7,7 @@ from pathlib import Path
 
 import registry
 from errors import UserError
+from preprocessing.clip import Rejection
 
 NUM_LOOKED_AT = 20
 
@@ -20,14 +21,18 @@ def likely_corpus(paths: Sequence[Path]) -> str:
     return ""
 
 
-def wrong_kind(source: Path, what: str, paths: Sequence[Path]) -> UserError:
+def wrong_kind(
+    source: Path, what: str, paths: Sequence[Path], rejected: Sequence[Rejection] = ()
+) -> UserError:
     """The error for a folder that holds none of what a reader needs.
 
     Args:
       source: the folder.
       what: what it lacks, to follow "FOLDER: ".
       paths: media files in it, by which another corpus may be recognised.
+      rejected: what in it could not be entered.
     """
+    what = "; ".join([what, *(rejection.reason for rejection in rejected[:1])])
     likely = likely_corpus(paths)
     if likely:
         return UserError(f"{source}: {what}; it looks like {likely}: use --corpus {likely}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from preprocessing.corpora.media_files import MEDIA_SUFFIXES
+from preprocessing.file_kinds import MEDIA_SUFFIXES
 from preprocessing.sources.item import Item, Piece, RemoteFile, Wish
 from preprocessing.sources.stated import field, stated_checksum
 from preprocessing.sources.transfer import read_json

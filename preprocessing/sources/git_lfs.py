@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 from errors import UserError
 from opencv_model.checksum import Checksum
-from preprocessing.corpora.media_files import MEDIA_SUFFIXES
+from preprocessing.file_kinds import MEDIA_SUFFIXES
 from preprocessing.sources.item import Item, RemoteFile, Wish
 from preprocessing.sources.stated import field
 from preprocessing.sources.transfer import read_json

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import storage
-from errors import UserError
+from errors import UserError, counted
 from preprocessing.synthesis.emotions import EMOTIONS, sample_take
 from preprocessing.synthesis.encoding import read_metadata, write_mp4
 from preprocessing.synthesis.face import FaceArtist
@@ -127,7 +127,7 @@ def _write_clip(path: Path, plan: ClipPlan) -> None:
 def _check(num_speakers: int, num_takes: int, seed: int, duration_s: float) -> None:
     """Raises UserError for a setting out of range."""
     if not 1 <= num_speakers <= MAX_SPEAKERS:
-        raise UserError(f"{num_speakers} speakers asked for; give 1 to {MAX_SPEAKERS}")
+        raise UserError(f"{counted(num_speakers, 'speaker')} asked for; give 1 to {MAX_SPEAKERS}")
     if not 1 <= num_takes <= MAX_TAKES:
         raise UserError(f"{num_takes} takes asked for; give 1 to {MAX_TAKES}")
     if seed < 0:

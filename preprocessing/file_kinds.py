@@ -1,0 +1,61 @@
+"""The one list of what is read here: file endings, by what a file of that ending holds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import PurePath
+
+AUDIO, VIDEO, IMAGE, TEXT = "audio", "video", "image", "text"
+
+
+def _endings(words: str) -> frozenset[str]:
+    return frozenset(f".{word}" for word in words.split())
+
+
+LOSSLESS_SUFFIXES = _endings(
+    "wav wave w64 rf64 flac aif aiff aifc au snd caf voc nist sph wv ape tta"
+)
+LOSSY_SUFFIXES = _endings(
+    "mp3 mp2 mpa mpga aac ac3 eac3 ec3 ogg oga opus spx m4a m4b m4r wma mka weba amr awb ra"
+)
+# A GIF may move; one of a single picture is a video of one frame.
+VIDEO_SUFFIXES = _endings(
+    "mp4 m4v mov qt mkv mk3d webm avi divx flv f4v wmv asf mpg mpeg mpe m1v m2v vob ts mts m2ts m2t"
+    " ogv 3gp 3g2 mxf dv rm rmvb ivf nut mjpg mjpeg h264 264 h265 265 hevc obu gif"
+)
+IMAGE_SUFFIXES = _endings("jpg jpeg jpe jfif png webp bmp tif tiff avif ppm pgm pbm pnm")
+TEXT_SUFFIX = ".txt"
+
+MEDIA_SUFFIXES = VIDEO_SUFFIXES | LOSSLESS_SUFFIXES | LOSSY_SUFFIXES
+# A GIF in an archive or a folder of pictures is one picture.
+PICTURE_SUFFIXES = IMAGE_SUFFIXES | {".gif"}
+
+_KINDS = (
+    dict.fromkeys(LOSSLESS_SUFFIXES | LOSSY_SUFFIXES, AUDIO)
+    | dict.fromkeys(VIDEO_SUFFIXES, VIDEO)
+    | dict.fromkeys(IMAGE_SUFFIXES, IMAGE)
+    | {TEXT_SUFFIX: TEXT}
+)
+
+
+def kind_of(path: PurePath) -> str:
+    """What a file holds by its ending, in any case: "audio", "video", "image", "text" or ""."""
+    return _KINDS.get(path.suffix.lower(), "")
+
+
+def suffix_rank(suffix: str) -> int:
+    """The lowest of one recording's files is kept: 0 with picture, 1 exact sound, 2 the rest."""
+    suffix = suffix.lower()
+    return 0 if suffix in VIDEO_SUFFIXES else 1 if suffix in LOSSLESS_SUFFIXES else 2
+
+
+def endings_of(paths: Iterable[PurePath]) -> Counter[str]:
+    """Ending in small letters -> number of files; "" for those without one."""
+    return Counter(path.suffix.lower() for path in paths)
+
+
+def passed_over_line(endings: Counter[str]) -> str:
+    """`endings_of` files that are not read, in one line, as "3 .docx, 1 .pdf"; "" for none."""
+    ordered = sorted(endings.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count} {ending or 'without ending'}" for ending, count in ordered)
