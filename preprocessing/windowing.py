@@ -31,6 +31,8 @@ SOUND_FRAME_S = 0.05
 _SMALLEST = 1e-12
 # Rounding of a duration does not make one more window.
 _SLACK = 1e-6
+# Decimals of a duration in `clips.csv`.
+_DURATION_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,11 @@ def window_bounds(duration_s: float, settings: WindowSettings) -> list[tuple[flo
     One window for a recording of at most `window_s`. Otherwise the windows are `window_s` long, the
     first begins and the last ends with the recording, and their starts are evenly spread, so that
     the end of a recording counts no more than the rest.
+
+    The duration counts in microseconds, as `clips.csv` holds it: a file and its record are cut at
+    the same samples.
     """
-    window_s = settings.window_s
+    window_s, duration_s = settings.window_s, round(duration_s, _DURATION_DIGITS)
     if duration_s <= window_s:
         return [(0.0, duration_s)]
     rest_s = duration_s - window_s

@@ -61,6 +61,12 @@ def test_windows_cover_the_recording_evenly(
     assert all(end_s - start_s == pytest.approx(window_s) for start_s, end_s in bounds)
 
 
+def test_a_file_is_cut_where_its_record_is() -> None:
+    """The record's duration is rounded; half a sample may lie between the two."""
+    assert window_bounds(8.00000000000005, PLAIN) == window_bounds(8.0, PLAIN)
+    assert window_bounds(9.3 - 2e-7, PLAIN) == window_bounds(9.3, PLAIN)
+
+
 # === Settings ===
 
 
