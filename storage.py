@@ -78,12 +78,17 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> None:
     if places.is_remote(there := places.place(folder)):
         return  # what is uploaded shows only when it is whole
     for path in there.glob(f"*{TEMPORARY_MARK}*"):
-        if not _LEFTOVER.search(path.name):
+        if not is_leftover(path):
             continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a file or folder is named as temporaries of ours are."""
+    return bool(_LEFTOVER.search(path.name))
 
 
 @contextlib.contextmanager

@@ -16,9 +16,7 @@ from errors import EXIT_OK, EXIT_SOME_REJECTED, counted
 @click.option(
     "--data",
     type=Place(),
-    default=paths.RECORDS,
-    show_default=True,
-    help="Data folder to copy from.",
+    help=f"Data folder to copy from. [default: {paths.RECORDS}]",
 )
 @click.option(
     "--out",
@@ -60,7 +58,7 @@ from errors import EXIT_OK, EXIT_SOME_REJECTED, counted
     help="Clips to write as pictures and sounds to open.",
 )
 def command(
-    data: Path,
+    data: Path | None,
     out: Path,
     transforms: str | None,
     back_translate: str | None,
@@ -78,6 +76,7 @@ def command(
     sounds and words, lie in --out/examples. Run again after an interruption, it does only what is
     missing.
     """
+    data = data or paths.only_records(out)
     if back_translate is None and (pivots or language):
         raise click.UsageError("--pivots and --language need --back-translate")
     from data_augmentation import augment

@@ -24,9 +24,8 @@ LEAKS = ("random-split", "test-epoch", "speaker-norm", "all")
 @click.option(
     "--data",
     type=Place(),
-    default=paths.RECORDS,
-    show_default=True,
-    help="Data folder, or a feature table for a recipe of one stream; its own split is not used.",
+    help="Data folder, or a feature table for a recipe of one stream; its own split is not used."
+    f" [default: {paths.RECORDS}]",
 )
 @click.option(
     "--folds",
@@ -89,7 +88,7 @@ LEAKS = ("random-split", "test-epoch", "speaker-norm", "all")
 @engine_options("Trainings at a time, each in a process; 0: one by one in this. [default: 0]")
 def command(
     name: str,
-    data: Path,
+    data: Path | None,
     folds: str,
     validation_speakers: int | None,
     seeds: int,
@@ -129,9 +128,10 @@ def command(
         parts.append(part.with_settings([f"labels={recipe.labels}", *of_parts[part.stream]]))
     folder, *also = [
         open_data_folder(path) if recipe.parts else paths.open_data(path, recipe.features)
-        for path in (data, *also_train)
+        for path in (data or paths.only_records(), *also_train)
     ]
-    from modeling.crossval import run_crossval
+    from modeling.crossval import begin, run_crossval
+    from modeling.crossval_introduction import introduce_crossval
     from modeling.crossval_leaks import choose_leaks, run_leaks
     from modeling.crossval_plan import plan_crossval
     from modeling.crossval_report import MARKDOWN, summary, write_report
@@ -151,6 +151,8 @@ def command(
     )
     kinds = choose_leaks(crossval, leaks)
     with storage.claimed(out):
+        begin(crossval)
+        introduce_crossval(crossval)
         rows = run_crossval(crossval, engine=chosen)
         found = write_report(crossval, rows)
         if kinds:

@@ -50,7 +50,7 @@ def command(
     """
     from preprocessing.feature_table import is_feature_table
 
-    chosen = data or (paths.RECORDS,)
+    chosen = data or (paths.only_records(),)
     features = ""
     folders: list[DataFolder] = []
     if any(is_feature_table(path) for path in chosen):

@@ -10,7 +10,13 @@ import click
 import progress
 import registry
 from errors import UserError
-from preprocessing.data_folder import DataFolder, is_data_folder, open_data_folder
+from preprocessing.data_folder import (
+    CLIPS,
+    DataFolder,
+    is_data_folder,
+    open_data_folder,
+    read_settings,
+)
 
 SAMPLE_SOURCE = Path("data/sample")
 RECORDS = Path("data/records")
@@ -73,10 +79,55 @@ def open_paired(tables: dict[str, Path], features: dict[str, str]) -> DataFolder
 
 
 def ensure_records() -> Path:
-    """Prepares the sample corpus in the default place when there are no records yet."""
-    if not is_data_folder(RECORDS) and (code := run_command("preprocess")):
+    """The default place; the sample corpus is prepared there when there are no records yet.
+
+    Raises:
+      click.UsageError: other data are prepared here, see `only_records`.
+    """
+    records = only_records()
+    if is_data_folder(records):
+        return records
+    click.echo(f"no --data: taking {told_records(records)}", err=True)
+    if code := run_command("preprocess"):
         raise UserError(f"preprocess of the sample corpus ended with exit code {code}; see above")
+    return records
+
+
+def only_records(*but: Path) -> Path:
+    """The default place of data, unless some that lie elsewhere may be meant.
+
+    Args:
+      but: data folders that cannot be meant.
+    Raises:
+      click.UsageError: there are; it lists them.
+    """
+    if others := prepared_here(RECORDS, *but):
+        known = [*others, *([RECORDS] if is_data_folder(RECORDS) else [])]
+        listed = ", ".join(map(str, known))
+        raise click.UsageError(f"name --data: prepared here {_are(len(known))} {listed}")
     return RECORDS
+
+
+def told_records(path: Path) -> str:
+    """What the default place of data is, or will be."""
+    if is_data_folder(path):
+        is_sample = read_settings(path).get("synthetic")
+        return f"{path}{', a SYNTHETIC corpus' if is_sample else ''}"
+    return (
+        f"the built-in SYNTHETIC sample corpus, 112 clips written to {SAMPLE_SOURCE} and prepared"
+        f" in {path} first (some minutes); scores on it say nothing about people"
+    )
+
+
+def prepared_here(*but: Path) -> list[Path]:
+    """Data folders in the current folder and in `data/`, without some of them."""
+    found = {path.parent for home in (Path(), RECORDS.parent) for path in home.glob(f"*/{CLIPS}")}
+    left_out = {path.resolve() for path in but}
+    return sorted(p for p in found if is_data_folder(p) and p.resolve() not in left_out)
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def run_command(*words: str | int | Path) -> int:

@@ -187,16 +187,22 @@ def command(
     from preprocessing.frame_plan import FrameSampling
     from preprocessing.preparation import PreparationSettings
     from preprocessing.preprocess import preprocess
-    from preprocessing.same_settings import named_for, settings_of
+    from preprocessing.same_settings import named_for, require_same, settings_of
     from preprocessing.transcripts import DEFAULT_LANGUAGE
 
     if language is not None and transcribe is None:
         raise click.UsageError("--language is for --transcribe; give both or neither")
-    corpus, source = _source(corpus, source)
+    corpus = _corpus(corpus, source, out)
     reader = _reader(corpus, improvised_only)
     if name is not None or same_people is not None:
         reader = _with_identity(reader, name, same_people)
+    kind, table = _action_units(action_units, detector)
+    chosen, limits = engine_of(engine, address, workers), Limits(limit_s, limit_gb * 2**30)
     click.get_current_context().with_resource(storage.claimed(out))
+    if source is None:
+        if not overwrite:
+            require_same(out, settings_of(reader))
+        source = paths.ensure_sample()
     unnamed, reader = reader, named_for(reader, source, out, overwrite)
     if reader.name != unnamed.name:
         click.echo(f"ids of this manifest begin with {reader.name}/ (see --name)", err=True)
@@ -204,7 +210,6 @@ def command(
     if steps is not None and until == "labels":
         steps.labels(settings_of(reader))
         return _exit_code(report_rejected(steps.inventory.rejected), strict)
-    kind, table = _action_units(action_units, detector)
     settings = PreparationSettings(
         detector="none" if kind else _detector(corpus, detector, weights_dir),
         sampling=FrameSampling(sampling, num_frames),
@@ -218,7 +223,6 @@ def command(
     )
     if steps is not None:
         steps.labels(settings_of(reader, settings))
-    chosen, limits = engine_of(engine, address, workers), Limits(limit_s, limit_gb * 2**30)
 
     def prepare() -> PreprocessResult:
         result = preprocess(
@@ -271,15 +275,26 @@ def _with_identity(reader: Any, name: str | None, same_people: Path | None) -> A
     return dataclasses.replace(reader, people=people)
 
 
-def _source(corpus: str | None, source: Path | None) -> tuple[str, Path]:
-    if corpus in (None, "sample") and source is None:
-        return "sample", paths.ensure_sample()
-    if source is None:
+def _corpus(corpus: str | None, source: Path | None, out: Path) -> str:
+    """Which corpus is read; the sample needs no source.
+
+    Raises:
+      click.UsageError: one without the other; or neither, where data of the user's own are.
+    """
+    if source is not None:
+        if corpus is None:
+            known = ", ".join(registry.names("corpora"))
+            raise click.UsageError(f"--source needs --corpus, one of {known}")
+        return corpus
+    if corpus not in (None, "sample"):
         raise click.UsageError(f"--corpus {corpus} needs --source, where its recordings lie")
-    if corpus is None:
-        known = ", ".join(registry.names("corpora"))
-        raise click.UsageError(f"--source needs --corpus, one of {known}")
-    return corpus, source
+    others = paths.prepared_here(out, paths.RECORDS)
+    if corpus is None and others:
+        raise click.UsageError(
+            "name --corpus and --source, or --corpus sample for the built-in SYNTHETIC one: other"
+            f" data were prepared here ({', '.join(map(str, others))})"
+        )
+    return "sample"
 
 
 def _detector(corpus: str, detector: str | None, weights_dir: Path | None) -> str:

@@ -13,7 +13,7 @@ from errors import counted
 
 
 @click.command("split")
-@click.option("--data", type=Place(), default=paths.RECORDS, show_default=True)
+@click.option("--data", type=Place(), help=f"Data folder. [default: {paths.RECORDS}]")
 @click.option("--test-speakers", metavar="LIST", help="Such as 21-24, or ravdess/21,ravdess/22.")
 @click.option("--val-speakers", metavar="LIST", help="Those who validate.")
 @click.option("--test-sessions", metavar="LIST", help="Such as 5: whole sessions (iemocap).")
@@ -32,7 +32,7 @@ from errors import counted
 )
 @click.option("--fold", type=int, default=1, show_default=True, help="Fold in use, with --folds.")
 def command(
-    data: Path,
+    data: Path | None,
     test_speakers: str | None,
     val_speakers: str | None,
     test_sessions: str | None,
@@ -57,6 +57,7 @@ def command(
         raise click.UsageError("--by goes with --folds; name sessions with --test-sessions")
     named = (test_speakers, val_speakers), (test_sessions, val_sessions)
     rule = _rule(*named, folds, by, fold, one_validates)
+    data = data or paths.only_records()
     require_data_folder(data)
     _require_whole_rows(data)
     rows = read_rows(data)

@@ -128,7 +128,8 @@ class Steps:
             count = write_features(folder, FRONT_END, self.out / FEATURES)
             click.echo(f"{self.out / FEATURES}: {counted(count, 'clip')}")
 
-        known = [[row.id, row.label, row.speaker, row.recording, row.audio_hash] for row in rows]
+        keys = ("id", "label", "speaker", "recording", "audio_hash", "attributes")
+        known = [[getattr(row, key) for key in keys] for row in rows]
         self._step("features", FEATURES, [FRONT_END, folder.sample_rate_hz, known], write)
         self._tell_features()  # the split may be another than when it was written
 

@@ -57,6 +57,11 @@ from preprocessing.data_folder import DataFolder
 @click.option("--video-run", type=Place(), help="For a fusion.")
 @click.option("--text-run", type=Place(), help="For a fusion.")
 @click.option(
+    "--unpaired",
+    is_flag=True,
+    help="Fuse runs without paired data, also where they were trained on the same.",
+)
+@click.option(
     "--init-from",
     type=Place(),
     help="Run whose weights training starts from, of the same encoder and features, or a fusion"
@@ -101,6 +106,7 @@ def command(
     audio_run: Path | None,
     video_run: Path | None,
     text_run: Path | None,
+    unpaired: bool,
     init_from: Path | None,
     member_runs: tuple[Path, ...],
     distribute: str | None,
@@ -110,6 +116,9 @@ def command(
     allow_fixed_sentences: bool,
 ) -> int:
     """Trains one network a stream, or fuses trained streams.
+
+    Without --data it takes data/records; where nothing was prepared yet, the built-in SYNTHETIC
+    sample, prepared first. Where other data were prepared in this folder, it asks for --data.
 
     `--set members=N` trains N networks, each with a seed of its own, and averages them into one.
 
@@ -135,6 +144,9 @@ def command(
     if member_runs and not recipe.is_composed:
         raise click.UsageError("--member-run goes with --set members=N, or speeds")
     start = _start(init_from, stream, recipe)
+    if unpaired and (stream != "fusion" or "" in folders_of):
+        raise click.UsageError("--unpaired is for a fusion that reads no --data of its own")
+    _require_first(out, [*member_runs, *([start] if start else [])], distribute, resume, overwrite)
     if stream == "fusion":
         of_all = PartOptions(out, seed, overwrite, allow_leak, init_from)
         if distribute is not None:
@@ -165,6 +177,7 @@ def command(
             start,
             allow_fixed_sentences,
             member_runs=member_runs,
+            unpaired=unpaired,
         )
         if stream == "fusion":
             info = train_fusion(recipe, runs, folders, options)
@@ -173,6 +186,24 @@ def command(
     if worker.rank == 0:
         _report(info, out)
     return 0
+
+
+def _require_first(
+    out: Path, runs: list[Path], distribute: str | None, resume: bool, overwrite: bool
+) -> None:
+    """Checks what needs no data before any are prepared, or parts of a fusion trained.
+
+    Args:
+      runs: that are read.
+    Raises:
+      UserError: one of them is none, or `out` is taken, or holds nothing to resume.
+    """
+    from modeling.run_folder import read_run, require_free
+
+    for run in runs:
+        read_run(run)
+    if distribute is None:  # of several workers another one may have begun it
+        require_free(out, resume, overwrite)
 
 
 def _require_trained(recipe: Any, runs: dict[str, Path]) -> None:

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import click
+
 import registry
+import storage
 from commands import paths
 from commands.options import reachable
 from errors import UserError
@@ -100,6 +103,7 @@ def with_parts(
 ) -> dict[str, Path]:
     """The runs to fuse: those named, and the parts of the recipe, trained first where needed."""
     out = options.out
+    _require_room(recipe, runs, out)
     for part in recipe.parts:
         stream = registry.load("recipes", part).stream
         if stream in runs:
@@ -130,7 +134,18 @@ def with_parts(
         words += ["--allow-fixed-sentences"] if stream == "text" else []
         if code := paths.run_command("train", *words, "--out", runs[stream]):
             raise UserError(f"training {runs[stream]} ended with exit code {code}")
-    return runs or {name: _default_run(name) for name in ("audio", "video")}
+    return runs or _default_runs(data)
+
+
+def _require_room(recipe: Any, runs: dict[str, Path], out: Path) -> None:
+    """Something else must not stand where a part is going to be trained, before any is."""
+    from modeling.run_folder import is_run, require_free
+
+    for part in recipe.parts:
+        stream = registry.load("recipes", part).stream
+        place = out.with_name(f"{out.name}-{stream}")
+        if stream not in runs and not is_run(place):
+            require_free(place, resume=False, overwrite=False)
 
 
 def _differing(
@@ -140,14 +155,24 @@ def _differing(
     from modeling.run_folder import read_run
 
     info = read_run(run)
-    trained_on = [str(known["path"]) for known in info.data]
+    recipe = registry.load("recipes", part).with_settings(values)
     differs = {
-        "recipe": info.recipe != registry.load("recipes", part).with_settings(values),
+        "recipe": info.recipe != recipe,
         "seed": info.seed != options.seed,
         "start": not _has_seen(info, options.init_from),
-        "data": bool(data) and trained_on != [str(path) for path in data],
+        "data": bool(data) and not _was_trained_on(info, data, recipe.features),
     }
     return [name for name, other in differs.items() if other]
+
+
+def _was_trained_on(info: Any, data: list[Path], features: str) -> bool:
+    """Whether a run learnt from these very data and split, by whatever path they are named."""
+    from modeling.run_folder import describe_data, without_path
+
+    now = describe_data(tuple(paths.open_data(path, features) for path in data))
+    # By digests: JSON holds tuples as lists.
+    digests = [[storage.digest(without_path(one)) for one in held] for held in (now, info.data)]
+    return digests[0] == digests[1]
 
 
 def _has_seen(info: Any, init_from: Path | None) -> bool:
@@ -158,7 +183,7 @@ def _has_seen(info: Any, init_from: Path | None) -> bool:
     from serving.boxed import starting_point
 
     start = read_run(starting_point(init_from, info.recipe.stream))
-    return start.seen.recordings <= info.train_seen.recordings
+    return start.train_seen.recordings <= info.train_seen.recordings
 
 
 def _state(run: Path) -> str:
@@ -169,11 +194,36 @@ def _state(run: Path) -> str:
     return "finished" if read_run(run).finished else "unfinished"
 
 
-def _default_run(stream: str) -> Path:
-    """runs/STREAM; trained first, with all defaults, when it is not there."""
-    path = paths.RUNS / stream
-    if not (path / "run.json").is_file() and (
-        code := paths.run_command("train", "--stream", stream)
-    ):
-        raise UserError(f"training {path} for the fusion ended with exit code {code}")
-    return path
+def _default_runs(data: dict[str, list[Path]]) -> dict[str, Path]:
+    """Those in `runs/`; trained first, with all defaults, where the sample is all there is.
+
+    Raises:
+      click.UsageError: one is not there, and data or runs of the user's own are.
+    """
+    runs = {name: paths.RUNS / name for name in ("audio", "video")}
+    absent = [name for name, path in runs.items() if not (path / "run.json").is_file()]
+    if not absent:
+        click.echo(f"no runs named: fusing {' and '.join(map(str, runs.values()))}", err=True)
+        return runs
+    if data or not all(_is_of_sample(path) for name, path in runs.items() if name not in absent):
+        first = absent[0]
+        raise click.UsageError(
+            f"no {' and no '.join(str(runs[name]) for name in absent)} to fuse; train it (`train"
+            f" --stream {first} --data PATH`), or name a run with --{first}-run"
+        )
+    source = paths.only_records()
+    click.echo(
+        f"no runs named, and no {' and no '.join(str(runs[name]) for name in absent)}: each is"
+        f" trained first, with all defaults, on {paths.told_records(source)}",
+        err=True,
+    )
+    for name in absent:
+        if code := paths.run_command("train", "--stream", name):
+            raise UserError(f"training {runs[name]} for the fusion ended with exit code {code}")
+    return runs
+
+
+def _is_of_sample(run: Path) -> bool:
+    from modeling.run_folder import read_run
+
+    return read_run(run).synthetic

@@ -43,7 +43,7 @@ def run_crossval(
       UserError: the folder holds a crossval of other settings, or something else; or a process
         that trains ends twice.
     """
-    _begin(crossval)
+    begin(crossval)
     pairs = [(fold, seed) for seed in range(crossval.num_seeds) for fold in crossval.folds]
     todo = []
     for number, (fold, seed) in enumerate(pairs, start=1):
@@ -59,7 +59,12 @@ def run_crossval(
     return rows
 
 
-def _begin(crossval: Crossval) -> None:
+def begin(crossval: Crossval) -> None:
+    """Makes its folder ready; does no harm twice.
+
+    Raises:
+      UserError: it holds something else, or other crossvals that are used do not fit.
+    """
     out, plan = crossval.out, crossval.plan
     _require_parts_from(crossval)
     _require_members_from(crossval)
@@ -114,7 +119,8 @@ def _require_members_from(crossval: Crossval) -> None:
         recipe=crossval.recipe.single,
         parts=tuple(part.single for part in crossval.parts),
     )
-    keys = ("parts" if crossval.parts else "recipe", "labels", "data", "folds", "also_train")
+    kind = "parts" if crossval.parts else "recipe"
+    keys = (kind, "labels", "data", "folds", "leak", "also_train")
     _require_plan(f"--members-from {other}", other, single.plan, keys)
     streams = crossval.streams if crossval.parts else ("",)
     _require_finished(

@@ -160,4 +160,5 @@ def options_of(crossval: Crossval, fold: Fold, seed: int, stream: str = "") -> T
         overwrite=bool(damage),
         allow_leak=bool(crossval.leak),
         allow_fixed_sentences=bool(stream),
+        introduces=False,
     )

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import functools
+import math
+import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -13,7 +17,7 @@ import tensorflow as tf
 import progress
 from data_augmentation.chain import keyed_rng, parse_transforms, text_of_stream
 from data_augmentation.mixup import Mixup, blend_rows
-from errors import UserError
+from errors import UserError, from_os_error
 from modeling.inputs import Batches
 from modeling.part import Part, class_indices
 from modeling.recipes import Recipe
@@ -23,6 +27,8 @@ READ_BATCH = 32
 # Three digits in half the memory; decibels to a few hundredths.
 KEPT_DTYPE = np.float16
 KEPT_MAX = float(np.finfo(KEPT_DTYPE).max)
+# Above this they are kept in a temporary file rather than in memory.
+MEMORY_COPIES_BYTES = 4 * 2**30
 
 
 class FeatureCopies:
@@ -64,14 +70,23 @@ class FeatureCopies:
             )
         self._front = front
         self._num_copies = copies if seed is not None else 1
-        self._batches = Batches(
-            part, labels, (recipe.stream,), READ_BATCH, seed, transforms, max_samples=max_samples
+        # Made where they are read, so that what they keep in memory goes with them.
+        self._open = functools.partial(
+            Batches,
+            part,
+            labels,
+            (recipe.stream,),
+            READ_BATCH,
+            seed,
+            transforms,
+            max_samples=max_samples,
+            is_repeated=self._num_copies > 1,
         )
 
     @functools.cached_property
     def _copies(self) -> dict[str, np.ndarray]:
         """Made when first read: minutes, which a refused command should not take."""
-        return _features_of(self._batches, self._front, len(self._truth), self._num_copies)
+        return _features_of(self._open(), self._front, len(self._truth), self._num_copies)
 
     @property
     def num_batches(self) -> int:
@@ -114,12 +129,25 @@ def _features_of(
                     made = values.numpy()
                     if name not in kept:
                         kind = KEPT_DTYPE if made.dtype == np.float32 else made.dtype
-                        kept[name] = np.empty((copies, num_clips, *made.shape[1:]), kind)
+                        kept[name] = _room_for((copies, num_clips, *made.shape[1:]), kind)
                     if kept[name].dtype == KEPT_DTYPE:
                         _require_range(made)
                     kept[name][copy, index.numpy()] = made
                 bar.update()
     return kept
+
+
+def _room_for(shape: tuple[int, ...], kind: Any) -> np.ndarray:
+    """An array; of a size above `MEMORY_COPIES_BYTES` in a file, whose pages may leave memory."""
+    num_bytes = math.prod(shape) * np.dtype(kind).itemsize
+    if num_bytes <= MEMORY_COPIES_BYTES:
+        return np.empty(shape, kind)
+    try:
+        with tempfile.TemporaryFile(prefix="affectstream-copies-") as file:
+            os.posix_fallocate(file.fileno(), 0, num_bytes)  # a full disk is told now, by an error
+            return np.memmap(file, kind, "w+", shape=shape)
+    except OSError as error:
+        raise from_os_error(error, Path(tempfile.gettempdir())) from error
 
 
 def _require_range(features: np.ndarray) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 import numpy as np
 
+import progress
 import registry
+from errors import UserError
 from modeling import checkpoints, run_folder
 from modeling.recipes import Recipe
 from modeling.stream_arrays import ArrayBatches, Arrays
@@ -74,13 +78,39 @@ def fit_fusion(
         write(history.rows[0])
         return fusion, history
     if (options.out / run_folder.LAST).is_file():
-        fusion, history = checkpoints.load_checkpoint(options.out / run_folder.LAST)
-        fusion = _alone(fusion)
+        there, history = checkpoints.load_checkpoint(options.out / run_folder.LAST)
+        fusion = _alone(there)
+        if there is not fusion and len(history.rows) < recipe.epochs:
+            progress.say(f"{options.out}: an earlier version kept no optimizer; it begins anew")
     num_classes = len(data.labels.labels)
     batches = ArrayBatches(train, names, recipe, num_classes, options.seed)
     watched = ArrayBatches(watch, names, recipe, num_classes)
     history = train_model(fusion, recipe, data, batches, watched, options, history)
     return _alone(checkpoints.load_model(options.out / run_folder.BEST)), history
+
+
+def require_same_epochs(out: Path, recipe: Recipe) -> None:
+    """Stops where a finished fusion is to go on, of which no training can.
+
+    Args:
+      out: run folder of a fusion that has no epochs, or that was chosen among several.
+    Raises:
+      UserError: it is finished, and nothing but the number of epochs is to change.
+    """
+    before = run_folder.read_run(out) if run_folder.is_run(out) else None
+    if before is None or not before.finished or before.recipe == recipe:
+        return
+    if dataclasses.replace(before.recipe, epochs=recipe.epochs) != recipe:
+        return  # another one altogether, which `run_folder.begin` tells
+    if recipe.fusion in registry.names("fusions"):
+        raise UserError(
+            f"{out}: finished, and fusion {recipe.fusion} is calibrated, not trained by epochs:"
+            " there is nothing to go on with; leave --epochs out"
+        )
+    raise UserError(
+        f"{out}: finished, its fusion was chosen among several after {before.recipe.epochs} epochs"
+        " of each and cannot go on; train one alone (--set fusion=NAME), or all with --overwrite"
+    )
 
 
 def _alone(model: keras.Model) -> keras.Model:

@@ -8,8 +8,9 @@ import keras
 
 from errors import UserError
 from modeling import checkpoints, run_folder
-from modeling.fit_fusion import build_fusion
+from modeling.fit_fusion import build_fusion, require_same_epochs
 from modeling.fused_model import fused_model
+from modeling.introduction import introduce_unpaired, told_parameters
 from modeling.recipes import Recipe
 from modeling.run_folder import Calibration, RunInfo
 from modeling.stream_runs import joined_input, with_parts
@@ -46,7 +47,12 @@ def fuse_unpaired(
                 [info.calibration.log_prior for info in infos.values()],
             )
     info = _info(recipe, infos, options)
+    if options.resume:
+        require_same_epochs(options.out, recipe)
     run_folder.begin(options.out, info, options.resume, options.overwrite)
+    if options.introduces:
+        parameters = told_parameters(*models.values(), fusion, trained=fusion)
+        introduce_unpaired(recipe, infos, parameters, options.out)
     whole = fused_model(models, fusion)
     checkpoints.save_model(whole, options.out / run_folder.BEST)
     checkpoints.save_model(

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-import places
 from data_augmentation.chain import Chain, keyed_rng, parse_transforms
 from errors import UserError
 from modeling.part import Part, holds
+from modeling.stored_records import StoredRecords, decoded_bytes, face_bytes
 from modeling.untuned import untuned
-from preprocessing.data_folder import ClipRow, DataFolder
+from preprocessing.data_folder import DataFolder
 from preprocessing.labels import LabelSet
-from preprocessing.records import INT16_SCALE, SCHEMA, damaged_shard, parse_example, stored_examples
+from preprocessing.records import INT16_SCALE
 
-# Above this the decoded records are cached on disk rather than in memory.
+# What one training may keep of its records in memory; above it they are read anew in each epoch.
 MEMORY_CACHE_BYTES = 3 * 2**30
-READ_BLOCK_BYTES = 2**20
+# Examples among which chance takes the next one; of single faces fewer, where these take more
+# than so much.
+SHUFFLED_EXAMPLES = 20_000
+SHUFFLED_BYTES = 2**30
 
 
 class Batches:
     """Batches of one part, epoch by epoch; what an epoch gives depends on (seed, epoch) only.
+
+    What is read again and again is kept in memory as the records hold it (int16, uint8), up to
+    `MEMORY_CACHE_BYTES`. More than that is read from the shards in each epoch: those of an object
+    store are fetched once to where temporary files go. The order is the same either way.
 
     Args:
       part: the records.
@@ -35,9 +41,13 @@ class Batches:
       transforms: recipe text; used with a seed only.
       frames_as_examples: each face is an example of its own.
       max_samples: longer sound is cut to this, the model looks no further.
-      cache_path: for data too large to keep in memory.
       frame_times: yields also, beside `video`, `frame_times_s` (B, T) float32 and `num_frames`
         (B,) int32, those that a record holds; 0 where it shows no face.
+      is_repeated: whether several epochs are read; None: with a seed.
+      beside_bytes: what other batches of the same training keep in memory already.
+
+    Attributes:
+      memory_bytes: what these keep in memory, once an epoch was read.
     Raises:
       UserError: face crops beside action units, or transforms of faces on action units.
     """
@@ -52,8 +62,9 @@ class Batches:
         transforms: str = "",
         frames_as_examples: bool = False,
         max_samples: int | None = None,
-        cache_path: str = "",
         frame_times: bool = False,
+        is_repeated: bool | None = None,
+        beside_bytes: int = 0,
     ) -> None:
         self._part = part
         self._streams = tuple(streams)
@@ -76,7 +87,19 @@ class Batches:
         faces = sum(row.num_faces for row in part.all_rows)
         self.num_examples = faces if self._frames else len(part)
         self._rate_hz = part.holder("audio").sample_rate_hz
-        self._source = _source(part, labels, self._streams, cache_path)
+        # Sound that nothing transforms is cut before it is kept.
+        is_changed = "audio" in streams and bool(self._chains["audio"].transforms)
+        kept_samples = None if is_changed else max_samples
+        if is_repeated is None:
+            is_repeated = seed is not None
+        size = decoded_bytes(part, self._streams, kept_samples)
+        fits = is_repeated and beside_bytes + size <= MEMORY_CACHE_BYTES
+        self.memory_bytes = size if fits else 0
+        is_read_again = is_repeated and not fits
+        self._records = StoredRecords(part, labels, self._streams, kept_samples, is_read_again)
+        # Drawn by position and read one by one: nothing waits in memory for its turn.
+        self._is_drawn = is_read_again and seed is not None and not self._frames
+        self._source = self._records.in_order(is_cached=fits)
         if self._frames:
             self._source = self._source.flat_map(_single_faces)
 
@@ -105,10 +128,11 @@ class Batches:
 
     def _dataset(self, epoch: int) -> tf.data.Dataset:
         data = self._source
-        if self._seed is not None:
-            shuffle_seed = int(keyed_rng(self._seed, epoch, "", "shuffle").integers(2**31))
-            buffer = min(self.num_examples, 20_000)
-            data = data.shuffle(buffer, shuffle_seed, reshuffle_each_iteration=False)
+        if self._is_drawn:
+            data = self._records.at(self._shuffled(self._records.positions(), epoch))
+        elif self._seed is not None:
+            data = self._shuffled(data, epoch)
+        data = data.map(_as_float, num_parallel_calls=2, deterministic=True)
         if any(chain.transforms for chain in self._chains.values()):
             data = data.map(self._transformed(epoch), num_parallel_calls=2, deterministic=True)
         data = data.map(self._example, num_parallel_calls=2, deterministic=True)
@@ -116,6 +140,13 @@ class Batches:
         if self._mixers:
             data = data.enumerate().map(self._mixed(epoch))
         return untuned(data.prefetch(2))
+
+    def _shuffled(self, data: tf.data.Dataset, epoch: int) -> tf.data.Dataset:
+        seed = int(keyed_rng(self._seed or 0, epoch, "", "shuffle").integers(2**31))
+        count = min(self.num_examples, SHUFFLED_EXAMPLES)
+        if self._frames:  # each is cut out of its record; others share what is kept of them
+            count = min(count, max(1, SHUFFLED_BYTES // face_bytes(self._part)))
+        return data.shuffle(count, seed, reshuffle_each_iteration=False)
 
     # === Single examples ===
 
@@ -200,100 +231,6 @@ def nothing(shape: Sequence[int | None], dtype: Any, num_rows: Any) -> tf.Tensor
 # === Reading ===
 
 
-def _source(
-    part: Part, labels: LabelSet, streams: tuple[str, ...], cache_path: str
-) -> tf.data.Dataset:
-    """Parsed, selected and cached records in the order of the rows of each folder's shards."""
-    parts = []
-    start = 0
-    for number, (folder, rows) in enumerate(zip(part.folders, part.rows, strict=True)):
-        if rows:
-            faces = folder if holds(rows, "video") else part.holder("video")
-            parts.append(_folder_source(folder, rows, labels, streams, number, start, faces))
-        start += len(rows)
-    if not parts:
-        raise UserError("no record to read; check --labels, --split and the streams of the data")
-    data = parts[0]
-    for further in parts[1:]:
-        data = data.concatenate(further)
-    size = sum(row.num_samples * 2 + row.num_frames * 12544 for row in part.all_rows)
-    data = data.cache(cache_path if cache_path and size > MEMORY_CACHE_BYTES else "")
-    return data.map(_as_float, num_parallel_calls=2, deterministic=True)
-
-
-def _folder_source(
-    folder: DataFolder,
-    rows: Sequence[ClipRow],
-    labels: LabelSet,
-    streams: tuple[str, ...],
-    number: int,
-    start: int,
-    faces: DataFolder,
-) -> tf.data.Dataset:
-    """The records of one folder.
-
-    Args:
-      faces: the folder whose faces tell the shape of a frame; another one where these rows have
-        none, whose own shape was never chosen.
-    """
-    ids = [row.id for row in rows]
-    index = _table(ids, list(range(start, start + len(ids))))
-    classes = _table(ids, [labels.index(row.label) for row in rows])
-    paths = folder.shard_paths(rows)
-    if missing := [path for path in paths if not path.is_file()]:
-        raise damaged_shard(missing[0])
-    data = _serialized(paths)
-    is_of_units, units = folder.action_units is not None, faces.action_units
-    frame_shape = faces.crop_format.shape if units is None else (len(units.names),)
-    frame_kind = tf.uint8 if units is None else tf.float32
-
-    def parse(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-        record = parse_example(serialized, is_of_units)
-        wanted = {stream: record[stream] for stream in streams}
-        if "video" in streams and faces is folder:
-            wanted |= _with_a_frame(record, frame_shape)
-        elif "video" in streams:
-            wanted |= {
-                "video": tf.zeros((1, *frame_shape), frame_kind),
-                "video_mask": tf.zeros(1, tf.bool),
-                "frame_times_s": tf.zeros(1),
-                "num_frames": 0,
-            }
-        key = tf.strings.join([str(number), record["id"]], "/")
-        found = {"index": index.lookup(record["id"]), "class": classes.lookup(record["id"])}
-        schema_is_ours = tf.debugging.Assert(record["schema"] == SCHEMA, [record["schema"]])
-        with tf.control_dependencies([schema_is_ours]):
-            return {**wanted, **found, "key": key}
-
-    return data.map(parse, num_parallel_calls=2, deterministic=True).filter(
-        lambda example: example["index"] >= 0
-    )
-
-
-def _serialized(paths: Sequence[Path]) -> tf.data.Dataset:
-    """The records of shards as they are stored; TensorFlow itself reads from disks only."""
-    if not any(map(places.is_remote, paths)):
-        files = [str(path) for path in paths]
-        return tf.data.TFRecordDataset(files, buffer_size=READ_BLOCK_BYTES)
-    return tf.data.Dataset.from_generator(
-        lambda: (record for path in paths for record in stored_examples(path)),
-        output_signature=tf.TensorSpec([], tf.string),
-    )
-
-
-def _with_a_frame(
-    record: dict[str, tf.Tensor], frame_shape: tuple[int, ...]
-) -> dict[str, tf.Tensor]:
-    """A record without faces gets one blank, masked frame, so that every batch has a shape."""
-    num_frames = tf.size(record["video_mask"])
-    num_blank = tf.cast(tf.equal(num_frames, 0), tf.int32)
-    video = tf.reshape(record["video"], (-1, *frame_shape))
-    made = {"video": tf.pad(video, [[0, num_blank], *([0, 0] for _ in frame_shape)])}
-    for name in ("video_mask", "frame_times_s"):
-        made[name] = tf.pad(record[name], [[0, num_blank]])
-    return made | {"num_frames": num_frames}
-
-
 def _require_one_kind(folders: Sequence[DataFolder], has_transforms: bool, transforms: str) -> None:
     if not folders:
         return
@@ -311,11 +248,6 @@ def _require_one_kind(folders: Sequence[DataFolder], has_transforms: bool, trans
             f"transforms={transforms}: these change face crops, {first.path} holds action units;"
             " leave them out (--set transforms=)"
         )
-
-
-def _table(keys: list[str], values: list[Any]) -> tf.lookup.StaticHashTable:
-    contents = tf.lookup.KeyValueTensorInitializer(keys, tf.constant(values, tf.int64))
-    return tf.lookup.StaticHashTable(contents, default_value=-1)
 
 
 def _as_float(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -129,13 +129,19 @@ class RunInfo:
         """Names of what differs, among what must be equal to resume.
 
         The number of epochs may change, to end sooner or go on longer, unless the learning rate
-        follows a schedule over all of them.
+        follows a schedule over all of them. Data are known by their content, not by the path
+        that they were named by.
         """
         mine, theirs = self.as_json(), other.as_json()
+        for value in (mine, theirs):
+            value["data"] = [without_path(one) for one in value["data"]]
         if self.recipe.schedule == "constant":
             mine["recipe"] |= {"epochs": other.recipe.epochs}
         keys = ("recipe", "label_set", "seed", "input", "data")
-        return [key for key in keys if mine[key] != theirs[key]]
+        found = [key for key in keys if mine[key] != theirs[key]]
+        if not found and self.seen != other.seen:
+            found.append("start (--init-from, or the runs of its streams)")
+        return found
 
 
 def is_run(path: Path) -> bool:
@@ -191,30 +197,55 @@ def begin(path: Path, info: RunInfo, resume: bool, overwrite: bool) -> bool:
       UserError: a run is there already, or `resume` finds one of other settings, or none.
     """
     places.require_unbundled(path)
+    require_free(path, resume, overwrite)
     if not is_run(path):
         storage.remove_leftovers(path)  # of a run that was killed before it had a name
-        if resume:
-            raise UserError(f"{path}: no run to resume; leave --resume out to begin one")
-        if path.is_dir() and any(path.iterdir()):
-            raise UserError(f"{path}: not empty and not a run; choose another --out")
     elif overwrite:
         _clear(path)
-    elif not resume:
-        state = (
-            "a finished run" if read_run(path).finished else "an unfinished run, --resume goes on"
-        )
-        raise UserError(f"{path}: holds {state}; choose another --out or --overwrite")
-    else:
+    elif resume:
         present = read_run(path)
         if differing := present.same_training(info):
             raise UserError(
-                f"{path}: begun with another {', '.join(differing)};"
+                f"{path}: begun with another {', '.join(differing)}{_of_schedule(present, info)};"
                 " resume with the same options and data, or choose another --out"
             )
         storage.remove_leftovers(path)
+        if present.finished and present.recipe != info.recipe:
+            write_run(path, info)  # unfinished again, in case this is killed midway
         return (path / LAST).is_file()
     write_run(path, info)
     return False
+
+
+def require_free(path: Path, resume: bool, overwrite: bool) -> None:
+    """Checks, before anything is prepared, what `begin` would refuse whatever is trained.
+
+    Raises:
+      UserError: `path` holds a run or something else, or nothing that could be resumed.
+    """
+    if is_run(path):
+        if not (resume or overwrite):
+            state = (
+                "a finished run"
+                if read_run(path).finished
+                else "an unfinished run, --resume goes on"
+            )
+            raise UserError(f"{path}: holds {state}; choose another --out or --overwrite")
+    elif resume:
+        raise UserError(f"{path}: no run to resume; leave --resume out to begin one")
+    elif path.is_dir() and any(not storage.is_leftover(held) for held in path.iterdir()):
+        raise UserError(f"{path}: not empty and not a run; choose another --out")
+
+
+def _of_schedule(present: RunInfo, info: RunInfo) -> str:
+    """Why a run cannot go on for another number of epochs, where nothing else differs."""
+    before, now = present.recipe, info.recipe
+    if before == now or dataclasses.replace(before, epochs=now.epochs) != now:
+        return ""
+    return (
+        f" (epochs: {now.epochs} now, its {before.schedule} schedule was laid out over"
+        f" {before.epochs})"
+    )
 
 
 def _clear(path: Path) -> None:
@@ -244,6 +275,11 @@ def describe_data(folders: tuple[DataFolder, ...]) -> list[dict[str, Any]]:
         }
         for folder in folders
     ]
+
+
+def without_path(data: dict[str, Any]) -> dict[str, Any]:
+    """One of `RunInfo.data` without where it lies, which may be named in many ways and change."""
+    return {key: value for key, value in data.items() if key != "path"}
 
 
 def write_split(path: Path, folders: tuple[DataFolder, ...]) -> None:

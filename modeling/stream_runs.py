@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import places
+import storage
 from errors import UserError
 from modeling import run_folder
 from modeling.recipes import Recipe
 from modeling.run_folder import RunInfo
 from preprocessing.data_folder import DataFolder, is_data_folder, open_data_folder
+from preprocessing.feature_table import is_feature_table
+
+# What else can be done where runs of the same recordings cannot be paired.
+_ALONE = "fuse them without paired data by --unpaired"
 
 
 def read_stream_runs(runs: dict[str, Path]) -> dict[str, RunInfo]:
@@ -54,12 +61,65 @@ def with_their_labels(recipe: Recipe, infos: dict[str, RunInfo]) -> Recipe:
 
 
 def common_folders(infos: dict[str, RunInfo]) -> list[DataFolder]:
-    """The data folders that all runs were trained on, if those are the same and still there."""
+    """The data folders that all runs were trained on; none where those differ.
+
+    Raises:
+      UserError: the runs were trained on the same recordings, but these are not where they lay,
+        have changed, or were given as feature tables.
+    """
     digests = [[data["digest"] for data in info.data] for info in infos.values()]
     if any(other != digests[0] for other in digests):
+        _require_different(infos)
         return []
-    paths = [Path(data["path"]) for data in next(iter(infos.values())).data]  # not of tables
-    return [open_data_folder(p) for p in paths] if all(map(is_data_folder, paths)) else []
+    each = zip(*(info.data for info in infos.values()), strict=True)
+    return [_where_it_lies(described) for described in each]
+
+
+def _where_it_lies(described: Sequence[dict[str, Any]]) -> DataFolder:
+    """One data folder that all runs were trained on.
+
+    Args:
+      described: by each of the runs; it may have moved between their trainings.
+    Raises:
+      UserError: absent, or it holds something else now.
+    """
+    named = list(dict.fromkeys(data["path"] for data in described))
+    found = []
+    for path in map(places.place, named):
+        places.require_reachable(path)
+        if is_data_folder(path):
+            found.append(open_data_folder(path))
+    for folder in found:
+        if storage.digest(folder.content()) == described[0]["digest"]:
+            return folder
+    state = "holds other recordings by now" if found else "not there any more"
+    raise UserError(
+        f"{' or '.join(named)}: the data that all runs were trained on, {state}; name recordings"
+        f" that have the streams together with --data, or {_ALONE}"
+    )
+
+
+def _require_different(infos: dict[str, RunInfo]) -> None:
+    """Runs of the same recordings are not fused as if they were of different ones.
+
+    Raises:
+      UserError: they name the same paths, or have learnt from the same recordings; of feature
+        tables, which hold one stream each, from one recording in common.
+    """
+    named = {stream: [data["path"] for data in info.data] for stream, info in infos.items()}
+    lie = [[places.place(path).resolve() for path in paths] for paths in named.values()]
+    seen = [info.seen.recordings for info in infos.values()]
+    are_tables = any(is_feature_table(path) for paths in lie for path in paths)
+    are_same = frozenset.intersection(*seen) if are_tables else seen.count(seen[0]) == len(seen)
+    if not are_same and lie.count(lie[0]) != len(lie):
+        return
+    told = " ".join(f"--data {stream}={path}" for stream, paths in named.items() for path in paths)
+    if not are_tables:
+        told = f"--data {next(iter(named.values()))[0]}"
+    raise UserError(
+        "the runs were trained on the same recordings, in different files or states; name those to"
+        f" fuse them on ({told}), or {_ALONE}"
+    )
 
 
 def joined_input(infos: dict[str, RunInfo]) -> dict[str, Any]:

@@ -14,10 +14,17 @@ import progress
 from errors import UserError
 from modeling import calibration, checkpoints, run_folder
 from modeling.choose_fusion import AUTO, WITHOUT_PAIRS, choose_fusion, forget_candidates
-from modeling.fit_fusion import StreamOutputs, build_fusion, fit_fusion, fused_logits
+from modeling.fit_fusion import (
+    StreamOutputs,
+    build_fusion,
+    fit_fusion,
+    fused_logits,
+    require_same_epochs,
+)
 from modeling.fuse_unpaired import fuse_unpaired
 from modeling.fused_model import fused_model, outputs_of_streams
 from modeling.inputs import Batches
+from modeling.introduction import introduce_fusion
 from modeling.part import class_indices
 from modeling.recipes import Recipe
 from modeling.run_folder import Calibration, RunInfo
@@ -55,14 +62,17 @@ def train_fusion(
       runs: stream -> its run folder, two at least.
       folders: recordings that have the streams together; empty to use the data that the runs
         were all trained on, or, where those differ, to fuse without paired data.
+      options: with `unpaired` the streams are fused without paired data in any case.
     Raises:
-      UserError: unfinished or unfitting runs, a leak, or a fusion that needs paired recordings.
+      UserError: unfinished or unfitting runs, a leak, data that the runs were all trained on and
+        that are not found any more, or a fusion that needs paired recordings.
     """
     infos = read_stream_runs(runs)
     recipe = with_their_labels(recipe, infos)
+    if not options.unpaired:
+        folders = folders or common_folders(infos)
     set_up(options.seed)
     models = {s: checkpoints.load_model(path / run_folder.BEST) for s, path in runs.items()}
-    folders = folders or common_folders(infos)
     if folders:
         return _fuse_paired(recipe, infos, models, folders, options)
     if recipe.fusion == AUTO:
@@ -87,11 +97,16 @@ def _fuse_paired(
     fusion = None
     if recipe.fusion != AUTO:  # before anything is written: its settings may not fit
         fusion = build_fusion(recipe, len(data.labels.labels), dims)
+    has_epochs = fusion is not None and bool(fusion.trainable_variables)
+    if options.resume and not has_epochs:
+        require_same_epochs(options.out, recipe)
     go_on = run_folder.begin(options.out, info, options.resume, options.overwrite)
     if go_on and run_folder.read_run(options.out).finished:
         forget_candidates(options.out)  # where it was killed before it had
         return run_folder.read_run(options.out)
     run_folder.write_split(options.out, data.folders)
+    if options.introduces:
+        introduce_fusion(recipe, data, models, fusion, options)
     train, watch = (_part_outputs(models, infos, data, s) for s in ("train", "validation"))
     speakers = data.parts["validation"].speakers
     outputs = StreamOutputs(tuple(infos), train, watch, speakers)
@@ -104,7 +119,8 @@ def _fuse_paired(
     temperature = calibration.fit_temperature(fused_logits(fusion, watch), watch["truth"], speakers)
     whole = fused_model(models, fusion)
     checkpoints.save_model(whole, options.out / run_folder.BEST)
-    checkpoints.save_model(whole, options.out / run_folder.LAST, dataclasses.asdict(history))
+    if not has_epochs:  # else training has left one from which it can go on
+        checkpoints.save_model(whole, options.out / run_folder.LAST, dataclasses.asdict(history))
     _, log_prior = class_weights(data, recipe)
     done = finish(options.out, info, Calibration(temperature, log_prior), history)
     forget_candidates(options.out)

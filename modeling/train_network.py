@@ -21,6 +21,7 @@ from modeling.features.front_end import FrontEnd, TextFrontEnd, samples_read
 from modeling.features.speeds import NO_SOUND_IN_TABLES, samples_at
 from modeling.input_spec import InputSpec
 from modeling.inputs import Batches
+from modeling.introduction import introduce, told_parameters
 from modeling.part import Part
 from modeling.recipes import Recipe
 from modeling.run_folder import Calibration, RunInfo
@@ -82,6 +83,9 @@ def train_network(recipe: Recipe, folders: Sequence[DataFolder], options: TrainO
     go_on = run_folder.begin(options.out, info, options.resume, options.overwrite)
     run_folder.write_split(options.out, data.folders)
     _remove_cache(options.out)
+    if options.introduces:
+        parameters = told_parameters(model)
+        introduce(recipe, data, (recipe.stream,), parameters, options.out, options.seed)
     history = checkpoints.History()
     if go_on:
         model, history = checkpoints.load_checkpoint(options.out / run_folder.LAST)
@@ -91,7 +95,6 @@ def train_network(recipe: Recipe, folders: Sequence[DataFolder], options: TrainO
     history = train_model(
         model, recipe, data, reading.train, reading.watch, options, history, entry
     )
-    _remove_cache(options.out)
     best = checkpoints.load_model(options.out / run_folder.BEST)
     fed = best.get_layer(NETWORK) if reading.features_only else best
     temperature = predict_logits(fed, reading.watch).temperature(data.parts["validation"])
@@ -162,16 +165,11 @@ def _of_origin(recipe: Recipe, tables: Sequence[DataFolder]) -> FrontEnd:
     return registry.load("features", recipe.features).with_fields(origin["front_end"])
 
 
-@functools.cache
-def _cache_folder(out: Path) -> Path:
-    """The run folder; of one in an object store, a folder of this machine."""
-    return places.work_folder(out)
-
-
 def _remove_cache(out: Path) -> None:
-    """Removes decoded records kept on disk; half a cache of a killed run would stop the next."""
-    for path in _cache_folder(out).glob(f"{CACHE}*"):
-        path.unlink()
+    """Removes decoded records that an earlier version kept there and was killed over."""
+    if not places.is_remote(out):
+        for path in out.glob(f"{CACHE}*"):
+            path.unlink()
 
 
 # === Reading ===
@@ -196,27 +194,21 @@ def reading_of(
     if recipe.speeds:  # each is so many rows within the model
         num_speeds = len(recipe.heard_at)
         watch_size, fitting_size = (max(1, n // num_speeds) for n in (watch_size, fitting_size))
-    return Reading(
-        Batches(
-            train,
-            data.labels,
-            streams,
-            recipe.batch_size,
-            options.seed,
-            recipe.transforms,
-            recipe.frames_as_examples,
-            max_samples,
-            str(_cache_folder(options.out) / CACHE),
-        ),
-        Batches(validation, data.labels, streams, watch_size, max_samples=max_samples),
-        Batches(
-            train,
-            data.labels,
-            streams,
-            fitting_size,
-            max_samples=max_samples,
-        ),
+    read = functools.partial(Batches, labels=data.labels, streams=streams, max_samples=max_samples)
+    trained = read(
+        train,
+        batch_size=recipe.batch_size,
+        seed=options.seed,
+        transforms=recipe.transforms,
+        frames_as_examples=recipe.frames_as_examples,
     )
+    watched = read(
+        validation,
+        batch_size=watch_size,
+        is_repeated=True,
+        beside_bytes=trained.memory_bytes,
+    )
+    return Reading(trained, watched, read(train, batch_size=fitting_size))
 
 
 def _of_tables(recipe: Recipe, data: TrainingData, seed: int, front_end: FrontEnd) -> Reading:

@@ -24,6 +24,7 @@ from modeling.run_folder import Calibration, RunInfo
 from modeling.stream_model import MEMBER, NETWORK
 from modeling.training_data import TrainingData, class_weights
 from preprocessing.leaks import crossings, namesakes, require_disjoint
+from preprocessing.splits import NOT_DISJOINT
 
 # Name of the last dense layer of every encoder.
 HEAD = "logits"
@@ -40,6 +41,8 @@ class TrainOptions:
       init_member: which network of that run, where it averages several.
       member_runs: of a recipe that is put together, finished runs that are taken as its networks.
       allow_fixed_sentences: train on words that say nothing about the label.
+      unpaired: fuse without paired data even where the streams were trained on the same.
+      introduces: tells at the start what is trained; not of one network among several.
     """
 
     out: Path
@@ -51,6 +54,8 @@ class TrainOptions:
     allow_fixed_sentences: bool = False
     init_member: int = 0
     member_runs: tuple[Path, ...] = ()
+    unpaired: bool = False
+    introduces: bool = True
 
 
 def set_up(seed: int) -> None:
@@ -74,12 +79,10 @@ def new_run_info(
     synthetic = data.synthetic
     if options.init_from is not None:
         earlier = run_folder.read_run(options.init_from)
-        test = [row for folder in data.folders for row in folder.part("test")]
-        found = crossings(earlier.seen, test)
-        leaked |= require_disjoint(
-            found, f"what {options.init_from} was trained on, and test", options.allow_leak
-        )
-        seen["train"] |= earlier.seen
+        leaked |= _check_start_against(data, earlier, options)
+        # Apart, as they are in a run of its own: what chose an epoch before may choose one again.
+        seen["train"] |= earlier.train_seen
+        seen["validation"] |= earlier.validation_seen
         leaked |= earlier.leak_allowed
         synthetic |= earlier.synthetic
     everybody = seen["train"] | seen["validation"] | data.tested
@@ -101,6 +104,21 @@ def new_run_info(
         git_revision=run_folder.git_revision(),
         command=run_folder.command_line(),
     )
+
+
+def _check_start_against(data: TrainingData, earlier: RunInfo, options: TrainOptions) -> bool:
+    """What a start was trained on must neither validate, where choices are made, nor be tested.
+
+    Returns:
+      whether a crossing was let through.
+    """
+    told = f"what {options.init_from} was trained on, and"
+    compare = NOT_DISJOINT not in data.notes
+    found = crossings(earlier.train_seen, data.parts["validation"].all_rows, compare)
+    leaked = require_disjoint(found, f"{told} validation", options.allow_leak)
+    test = [row for folder in data.folders for row in folder.part("test")]
+    found = crossings(earlier.seen, test)
+    return require_disjoint(found, f"{told} test", options.allow_leak) | leaked
 
 
 def train_model(

@@ -12,6 +12,7 @@ import keras
 import progress
 from errors import UserError
 from modeling import checkpoints, run_folder
+from modeling.introduction import introduce, told_parameters
 from modeling.recipes import Recipe
 from modeling.run_folder import Calibration, RunInfo
 from modeling.stream_model import MEMBER, NETWORK
@@ -51,6 +52,9 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
         copy_weights(options.init_from, trial, recipe, data.labels.labels)
     run_folder.begin(options.out, info, options.resume, options.overwrite)
     run_folder.write_split(options.out, data.folders)
+    if options.introduces:
+        parameters = told_parameters(built.whole)
+        introduce(recipe, data, (recipe.stream,), parameters, options.out, options.seed)
     runs = runs or _trained_members(recipe.single, recipe.members, folders, options)
     for number, run in enumerate(runs):
         member = checkpoints.load_model(run / run_folder.BEST).get_layer(NETWORK)
@@ -87,6 +91,7 @@ def _trained_members(
             resume=run_folder.is_run(run) and not damage,
             overwrite=bool(damage),
             init_member=number,
+            introduces=False,
         )
         train_network(single, folders, of_member)
     return runs

@@ -226,6 +226,10 @@ def fit(
     history.keep = recipe.keep
     while len(history.rows) < recipe.epochs:
         if recipe.early_stopping and history.epochs_since_best >= recipe.early_stopping:
+            progress.say(
+                f"stopped after epoch {len(history.rows)} of {recipe.epochs}: the last"
+                f" {recipe.early_stopping} were no better on validation (early_stopping)"
+            )
             break
         epoch = len(history.rows)
         row: dict[str, Any] = {"epoch": epoch + 1}

@@ -24,6 +24,8 @@ from preprocessing.splits import DEFAULT_RULE, make_splits
 
 FACTS = ("clip", "speaker", "recording", "label", "split")
 SUFFIXES = (".csv", ".parquet")
+# Beside a table: clip -> `ClipRow.attributes`.
+_ATTRIBUTES = "attributes"
 # What a table of unknown origin is taken for; a table that we wrote says it beside itself.
 _UNKNOWN: dict[str, Any] = {
     "corpus": "table",
@@ -112,7 +114,8 @@ def write_feature_table(
     front_end: Mapping[str, Any] | None = None,
     words: str = "",
 ) -> None:
-    """Writes a table (`.csv` or `.parquet`), and beside it `NAME.json`: where it comes from.
+    """Writes a table (`.csv` or `.parquet`), and beside it `NAME.json`: where it comes from, and
+    what else the corpus tells of each clip (sex, session, of which clip it is a copy).
 
     Args:
       names: of the features.
@@ -137,6 +140,8 @@ def write_feature_table(
         raise UserError(f"{path}: a feature table ends in {' or '.join(SUFFIXES)}; rename --out")
     known = {key: folder.settings[key] for key in _UNKNOWN}
     origin = {"features": features, "notes": folder.splits.notes, "rule": folder.splits.rule}
+    told = {row.id: row.attributes for row, _ in rows if row.attributes}
+    origin |= {_ATTRIBUTES: told} if told else {}
     if front_end is not None:
         origin |= {"front_end": dict(front_end), "words": words}
     storage.write_json(_origin(path), known | origin)
@@ -181,6 +186,8 @@ def open_feature_table(path: Path, sample_rate_hz: int, stream: str = "audio") -
       UserError: absent, unreadable, without a needed column, or with a value that is no number.
     """
     names, facts, values = _read(path)
+    origin: dict[str, Any] = storage.read_json(_origin(path)) if _origin(path).is_file() else {}
+    attributes = origin.pop(_ATTRIBUTES, {})
     rows = tuple(
         TableRow(
             id=known["clip"],
@@ -199,16 +206,13 @@ def open_feature_table(path: Path, sample_rate_hz: int, stream: str = "audio") -
             audio_hash="" if stream == "text" else content_hash(one.tobytes()),
             video_hash="",
             split=known["split"],
+            attributes=attributes.get(known["clip"], {}),
             stream=stream,
         )
         for known, one in zip(facts, values, strict=True)
     )
     _require_usable(path, rows)
-    settings = dict(_UNKNOWN)
-    origin: dict[str, Any] = {}
-    if _origin(path).is_file():
-        origin = storage.read_json(_origin(path))
-        settings = {key: origin[key] for key in _UNKNOWN}
+    settings = {key: origin[key] for key in _UNKNOWN} if origin else dict(_UNKNOWN)
     preparation = {**settings["preparation"], "sample_rate_hz": sample_rate_hz}
     preparation.setdefault("face", {"size_px": 0, "color": "grey"})
     settings |= {"preparation": preparation, "sample_rate_hz": sample_rate_hz}

@@ -50,6 +50,11 @@ def unframed(file: io.BufferedIOBase) -> Iterator[bytes]:
         yield data
 
 
+def framed_size(data: bytes) -> int:
+    """Bytes that `framed` takes for `data`."""
+    return len(data) + 16
+
+
 def _masked_crc(data: bytes) -> bytes:
     crc = google_crc32c.value(data)
     return struct.pack("<I", ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF)
@@ -76,6 +81,12 @@ def example(features: Mapping[str, Value]) -> bytes:
             feature.int64_list.SetInParent()
             feature.int64_list.value.extend(np.ravel(value).astype(np.int64).tolist())
     return bytes(made.SerializeToString(deterministic=True))
+
+
+def text_of(serialized: bytes, feature: str) -> str:
+    """A text within a serialised `tf.train.Example`."""
+    stored = _example_class().FromString(serialized).features.feature[feature]
+    return str(stored.bytes_list.value[0], "utf-8")
 
 
 @functools.cache

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import registry
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
-from preprocessing.feature_table import open_feature_table
+from modeling.crossval_plan import plan_crossval
+from preprocessing.data_folder import open_data_folder, read_rows, write_rows, write_splits
+from preprocessing.feature_table import open_feature_table, write_feature_table
+from preprocessing.splits import DEFAULT_RULE, make_splits
 from tests import models
 from tests.models import LABELS, run, the_one_line
 
@@ -115,6 +120,40 @@ def test_the_table(data: Path, table: Path) -> None:
     assert all(np.isfinite(float(v)) for r in rows for v in list(r.values())[5:])
     origin = json.loads(table.with_name("table.csv.json").read_text())
     assert (origin["corpus"], origin["features"]) == ("toy", "s1_statistics")
+
+
+def test_folds_are_those_of_the_records_that_a_table_was_written_from(tmp_path: Path) -> None:
+    """Speakers are dealt by sex, which the corpus tells and a table has no column for."""
+    folder = models.write_data(tmp_path / "data", models.records(6, streams=("audio",)))
+    sexes = dict(
+        zip("123456", ("female", "female", "male", "female", "female", "male"), strict=True)
+    )
+    rows = [
+        replace(row, attributes={"sex": sexes[row.speaker[-1]], "intensity": "strong"})
+        for row in read_rows(folder)
+    ]
+    rows[1] = replace(rows[1], attributes={**rows[1].attributes, "copy_of": rows[0].id})
+    write_rows(folder, rows)
+    write_splits(folder, make_splits(rows, DEFAULT_RULE))
+    tables = [tmp_path / "table.csv", tmp_path / "table.parquet"]
+    written = open_data_folder(folder)
+    values = np.random.default_rng(0).normal(size=(len(rows), 3)).astype(np.float32)
+    for table in tables:
+        clips = list(zip(written.rows, values, strict=True))
+        write_feature_table(table, ["a", "b", "c"], clips, written, "s1_statistics")
+    recipe, out = registry.load("recipes", "s1-statistics"), tmp_path / "out"
+    data = [open_data_folder(folder), *(open_feature_table(path, RATE_HZ) for path in tables)]
+    plans = [plan_crossval(recipe, [], one, "3", 1, out, num_validation=1) for one in data]
+    assert [fold.test for fold in plans[0].folds] == [
+        ("toy/01", "toy/05"),
+        ("toy/02", "toy/03"),
+        ("toy/04", "toy/06"),
+    ]
+    facts = [{row.id: row.attributes for row in plan.rows} for plan in plans]
+    assert rows[1].id not in facts[0]  # a copy trains and is never scored
+    for plan, known in zip(plans[1:], facts[1:], strict=True):
+        assert plan.folds == plans[0].folds
+        assert known == facts[0]
 
 
 def test_parquet_holds_the_same(data: Path, table: Path, tmp_path: Path) -> None:

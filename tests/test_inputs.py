@@ -9,12 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from data_augmentation.chain import keyed_rng
 from errors import UserError
+from modeling import inputs as pipeline
 from modeling import recipes
 from modeling.inputs import Batches
 from modeling.part import Part, choose, class_indices
+from modeling.stored_records import decoded_bytes, face_bytes
 from modeling.stream_arrays import ArrayBatches
+from opencv_model.track import CropFormat
+from preprocessing.action_units import ActionUnitKind
 from preprocessing.data_folder import DataFolder, open_data_folder
 from preprocessing.labels import BASIC7, RAVDESS7, LabelSet
 from preprocessing.splits import make_splits
@@ -300,6 +306,120 @@ def test_frames_of_one_clip_are_transformed_each_on_its_own(tmp_path: Path) -> N
     )
     ((inputs, _, _),) = read(batches)
     assert len({picture.tobytes() for picture in inputs["video"]}) > 1
+
+
+# === Memory ===
+
+
+@pytest.mark.parametrize("frames", [False, True])
+def test_the_order_does_not_tell_what_is_kept_in_memory(
+    tmp_path: Path, frames: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two folders, clips of different length; nothing kept, read by position, is the same."""
+    made = [record(f"{n:02d}", "sad", seconds=0.1 + n / 50, num_frames=n) for n in range(1, 9)]
+    other = [record(f"{n:02d}", "happy", corpus="other") for n in range(1, 5)]
+    folders = [
+        open_data_folder(write_data(tmp_path / name, each))
+        for name, each in (("a", made), ("b", other))
+    ]
+    part = choose(folders, "all", BASIC7, BOTH)
+    streams = ("video",) if frames else BOTH
+
+    def batches() -> Batches:
+        return Batches(part, BASIC7, streams, 5, 3, "noise,flip", frames_as_examples=frames)
+
+    kept = batches()
+    assert kept.memory_bytes > 0
+    monkeypatch.setattr(pipeline, "MEMORY_CACHE_BYTES", 0)
+    lean = batches()
+    assert lean.memory_bytes == 0
+    for epoch in (0, 1, 0):
+        assert_equal(read(lean, epoch), read(kept, epoch))
+    if not frames:  # the very order that shuffling the clips themselves gives, as ever
+        seed = int(keyed_rng(3, 0, "", "shuffle").integers(2**31))
+        stored = order(Batches(part, BASIC7, BOTH, 5))
+        places = tf.data.Dataset.range(12).shuffle(12, seed, reshuffle_each_iteration=False)
+        assert order(kept) == [stored[int(place)] for place in places]
+
+
+def test_sizes_are_those_of_the_records(tmp_path: Path) -> None:
+    """Frames as the folder cuts them, sound only where it is read, and cut where that can be."""
+    sizes = CropFormat(20, "rgb")
+    faces = np.zeros((4, 20, 20, 3), np.uint8)
+    made = [
+        dataclasses.replace(record("01", "sad"), faces=faces, face_mask=np.ones(4, bool)),
+        record("02", "happy", streams=("audio",), seconds=1.0),
+    ]
+    made[0] = dataclasses.replace(made[0], num_frames=4)
+    folder = open_data_folder(write_data(tmp_path / "data", made, face_format=sizes))
+    part, known = part_of(folder), 2 * 512
+
+    def kept(*streams: str, **settings: Any) -> int:
+        return Batches(part, BASIC7, streams, 4, 0, **settings).memory_bytes
+
+    assert kept("video") == (4 + 1) * 20 * 20 * 3 + known  # a blank frame where there is none
+    assert kept("audio") == 2 * (9600 + 16_000) + known
+    assert kept("audio", max_samples=12_000) == 2 * (9600 + 12_000) + known
+    assert kept("audio", max_samples=12_000, transforms="noise") == kept("audio")
+    assert kept(*BOTH) == kept("audio") + kept("video") - known
+    assert Batches(part, BASIC7, BOTH, 4).memory_bytes == 0  # is read once
+
+
+def test_action_units_are_counted_as_numbers(tmp_path: Path) -> None:
+    folder = open_data_folder(write_data(tmp_path / "data", records(1, streams=("video",))))
+    units = ActionUnitKind("test", ("AU01", "AU02", "AU04")).as_json()
+    preparation = {**folder.settings["preparation"], "action_units": units}
+    folder = dataclasses.replace(folder, settings={**folder.settings, "preparation": preparation})
+    assert decoded_bytes(part_of(folder), ("video",)) == 7 * (3 * 3 * 4 + 512)
+
+
+def test_one_bound_holds_for_all_that_a_training_reads(
+    folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = part_of(folder)
+    first = Batches(part, BASIC7, ("audio",), 4, 0)
+    monkeypatch.setattr(pipeline, "MEMORY_CACHE_BYTES", 2 * first.memory_bytes - 1)
+    second = Batches(part, BASIC7, ("audio",), 4, is_repeated=True, beside_bytes=first.memory_bytes)
+    assert (first.memory_bytes > 0, second.memory_bytes) == (True, 0)
+    assert order(second, 0) == order(second, 1) == order(Batches(part, BASIC7, ("audio",), 4))
+
+
+def test_single_faces_wait_in_bounded_memory(
+    folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fewer of them then; each comes once an epoch all the same."""
+    part = part_of(folder, streams=("video",))
+    monkeypatch.setattr(pipeline, "SHUFFLED_BYTES", 5 * face_bytes(part))
+    given: list[int] = []
+    plain = tf.data.Dataset.shuffle
+
+    def noted(data: Any, count: int, *words: Any, **named: Any) -> Any:
+        given.append(count)
+        return plain(data, count, *words, **named)
+
+    monkeypatch.setattr(tf.data.Dataset, "shuffle", noted)
+    found = order(Batches(part, BASIC7, ("video",), 8, 1, frames_as_examples=True))
+    assert given == [5]
+    assert np.bincount(found).tolist() == [3] * 21
+
+
+@pytest.mark.parametrize("keep", [0.95, 0.5])
+def test_a_shard_cut_short_is_named_where_records_are_read_by_position(
+    tmp_path: Path, keep: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "MEMORY_CACHE_BYTES", 0)
+    folder = open_data_folder(write_data(tmp_path / "data", records(1)))
+    batches = Batches(part_of(folder), BASIC7, BOTH, 4, 1)
+    damaged = folder.path / "shards" / "00001.tfrecord"
+    whole = damaged.read_bytes()
+    cut(damaged, keep)
+    with pytest.raises(UserError, match=r"00001\.tfrecord: shard cut short or damaged"):
+        read(batches)
+    damaged.write_bytes(whole)
+    read(batches)
+    cut(damaged, keep)  # and in a later epoch
+    with pytest.raises(UserError, match=r"00001\.tfrecord: shard cut short or damaged"):
+        read(batches, 1)
 
 
 # === Cache and damage ===

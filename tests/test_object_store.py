@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -225,6 +227,32 @@ def test_a_run_in_a_store_is_the_same_and_goes_on(
     ours, theirs = (run_folder.read_run(path) for path in (out, tmp_path / "local"))
     assert ours.scores == theirs.scores
     assert np.isfinite(ours.scores["val_loss"])
+
+
+def test_streams_of_data_in_a_store_are_fused_on_them_and_resumed(
+    store: Store, toy_data: Path, audio_run: Path, video_run: Path, tmp_path: Path
+) -> None:
+    """The URL that a run keeps of its data is asked again, under any spelling."""
+    data, words = store.put(toy_data, "toy"), ["train", "--recipe", "late-fusion"]
+    for stream, source in (("audio", audio_run), ("video", video_run)):
+        info = run_folder.read_run(source)
+        run = tmp_path / stream
+        shutil.copytree(source, run)
+        url = f"{data}/" if stream == "audio" else data
+        known = [{**info.data[0], "path": url}]
+        run_folder.write_run(run, dataclasses.replace(info, data=known))
+        words += [f"--{stream}-run", str(run)]
+    out = tmp_path / "fused"
+    assert models.run(*words, "--out", out) == EXIT_OK
+    fused = run_folder.read_run(out)
+    assert fused.notes == ()
+    assert fused.data[0]["path"].rstrip("/") == data
+    assert fused.data[0]["num_records"] == {"train": 14, "validation": 14, "test": 14}
+    face = ("--stream", "video", "--resume", "--epochs", 2, "--batch-size", 14)
+    assert models.run("train", *face, "--data", f"{data}/", "--out", tmp_path / "video") == EXIT_OK
+    store.client().delete_object(Bucket=BUCKET, Key="toy/clips.csv")
+    object_store.forget()
+    assert models.run(*words, "--out", tmp_path / "gone") == EXIT_NOTHING_DONE
 
 
 def test_other_commands_by_url(

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
 from modeling import checkpoints, training
 from modeling.run_folder import git_revision, read_run
 from opencv_model.track import CropFormat
-from preprocessing.data_folder import open_data_folder
+from preprocessing.data_folder import open_data_folder, read_splits, write_splits
 from tests.models import (
     LABELS,
     RATE_HZ,
@@ -159,7 +160,12 @@ def test_without_data_the_sample_corpus_is_prepared(
     monkeypatch.setattr(paths, "run_command", noted)
     assert run("train", "--stream", "audio") == EXIT_NOTHING_DONE
     assert typed == [("preprocess",)]
-    assert the_one_line(capfd.readouterr().err) == "Error: that is enough"
+    said = capfd.readouterr().err
+    assert the_one_line(said) == "Error: that is enough"
+    assert said.splitlines()[0] == (
+        "no --data: taking the built-in SYNTHETIC sample corpus, 112 clips written to data/sample"
+        " and prepared in data/records first (some minutes); scores on it say nothing about people"
+    )
 
 
 def test_a_recipe_says_the_stream_and_two_folders_are_one(
@@ -180,7 +186,7 @@ def test_a_recipe_says_the_stream_and_two_folders_are_one(
     assert said.out.startswith(f"{out}: validation UAR ")
     info = info_of(out)
     assert [data["path"] for data in info["data"]] == [str(toy_data), str(second)]
-    assert info["train_seen"]["speakers"] == ["other/01", "toy/01", "toy/02"]  # toy/02 by init-from
+    assert info["train_seen"]["speakers"] == ["other/01", "toy/01"]
     assert info["validation_seen"]["speakers"] == ["other/02", "toy/02"]
     assert set(json.loads((out / "split.json").read_text())) == {str(toy_data), str(second)}
     theirs = weights(video_run / "best.keras")
@@ -198,7 +204,7 @@ def test_a_recipe_says_the_stream_and_two_folders_are_one(
     assert "note: fused without paired data" in capfd.readouterr().out
     fused = info_of(joined)
     assert fused["notes"][0] == "fused without paired data"
-    assert fused["train_seen"]["speakers"] == ["other/01", "toy/01", "toy/02"]
+    assert fused["train_seen"]["speakers"] == ["other/01", "toy/01"]
     late = checkpoints.load_model(joined / "best.keras").get_layer("fusion").get_layer("late")
     told = late.settings(("audio", "video"))
     assert told["weight"] == {"audio": 0.5, "video": 0.5}
@@ -239,6 +245,45 @@ def test_what_cannot_be_resumed(
     line = the_one_line(capfd.readouterr().err)
     assert f"{video_run}: begun with another recipe, seed" in line
     assert (video_run / "run.json").read_bytes() == before
+
+
+def test_data_are_known_by_what_they_hold_not_by_how_they_are_named(
+    toy_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Relative or absolute, by a link, with a slash behind it, or moved: it is resumed."""
+    home, out = tmp_path / "home", tmp_path / "run"
+    shutil.copytree(toy_data, home / "data")
+    (tmp_path / "link").symlink_to(home / "data")
+    shutil.copytree(toy_data, tmp_path / "moved")
+    monkeypatch.chdir(home)
+    assert train(out, "--batch-size", 42, "--epochs", 1, data=Path("data")) == EXIT_OK
+    assert info_of(out)["data"][0]["path"] == "data"
+    names = ["./data/", home / "data", "../link", f"{tmp_path}/home/../link/", tmp_path / "moved"]
+    for number, name in enumerate([*names, f"file://{home}/data"], start=2):
+        words = ("--batch-size", 42, "--epochs", number, "--data", name, "--resume")
+        assert train(out, *words) == EXIT_OK
+    assert len(history(out)) == 7
+    assert info_of(out)["data"][0]["path"] == str(home / "data")
+    # Other content, or the same under another split, is other data.
+    capfd.readouterr()
+    rule = {"kind": "speakers", "test": ["1"], "validation": ["2"]}
+    other = write_data(tmp_path / "other", records(num_takes=2), rule=rule)
+    assert train(out, *words[:4], "--data", other, "--resume") == EXIT_NOTHING_DONE
+    assert f"{out}: begun with another data;" in the_one_line(capfd.readouterr().err)
+
+
+def test_a_schedule_cannot_be_prolonged_and_says_why(
+    video_run: Path, toy_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out, words = tmp_path / "run", ("--batch-size", 14, "--set", "schedule=cosine")
+    assert train(out, *words, data=toy_data) == EXIT_OK
+    capfd.readouterr()
+    assert train(out, *words, "--resume", "--epochs", 200, data=toy_data) == EXIT_NOTHING_DONE
+    line = the_one_line(capfd.readouterr().err)
+    assert "another recipe (epochs: 200 now, its cosine schedule was laid out over 2);" in line
 
 
 @pytest.mark.parametrize(
@@ -409,6 +454,88 @@ def test_what_a_start_was_trained_on_is_no_test(
     line = refused(capfd, tmp_path / "run", "--init-from", video_run, data=data)
     assert "leak: speaker toy/01" in line
     assert f"what {video_run} was trained on, and test" in line
+
+
+def starting(kind: str, folder: Path) -> Path:
+    """Data in which what `toy_data` trains validates: its people, a recording or a content."""
+    if kind == "people":
+        rule = {"kind": "speakers", "test": ["3"], "validation": ["1"]}
+        return write_data(folder, records(), rule=rule)
+    made = records(corpus="new")
+    learnt = next(one for one in records(num_takes=2) if one.id == "toy/01-sad-0")
+    fields = ("recording",) if kind == "recording" else ("faces", "face_mask", "video_hash")
+    changes = {name: getattr(learnt, name) for name in fields}
+    made = [dataclasses.replace(o, **changes) if o.id == "new/02-sad-0" else o for o in made]
+    return write_data(folder, made)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("people", "speaker toy/01"),
+        ("recording", "recording toy/01-sad-0"),
+        ("content", "the content of new/02-sad-0"),
+    ],
+)
+def test_what_a_start_was_trained_on_does_not_validate(
+    kind: str, told: str, video_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Epoch and temperature would be chosen on what the weights know."""
+    data, out = starting(kind, tmp_path / "data"), tmp_path / "run"
+    words = ("--init-from", video_run)
+    line = refused(capfd, out, *words, data=data)
+    assert f"leak: {told}" in line
+    assert f"on both sides (what {video_run} was trained on, and validation)" in line
+    if kind == "content":
+        assert train(out, *words, "--epochs", 1, "--allow-leak", data=data) == EXIT_OK
+        assert "LEAK ALLOWED" in capfd.readouterr().out
+        assert read_run(out).leak_allowed
+
+
+def test_a_start_goes_on_with_its_own_data_again_and_again(
+    video_run: Path, toy_data: Path, tmp_path: Path
+) -> None:
+    """Those who chose its epoch choose again; nothing of them was learnt."""
+    again, once_more = tmp_path / "again", tmp_path / "once more"
+    for start, out in ((video_run, again), (again, once_more)):
+        assert train(out, "--init-from", start, "--epochs", 1, data=toy_data) == EXIT_OK
+    info = read_run(once_more)
+    assert (info.train_seen, info.leak_allowed) == (read_run(video_run).train_seen, False)
+    # What a start had seen is not lost where it is left out on resuming.
+    assert train(again, "--init-from", video_run, "--resume", data=toy_data) == EXIT_OK
+
+
+def test_a_start_is_not_forgotten_on_resuming(
+    video_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data, out = write_data(tmp_path / "data", records(corpus="new")), tmp_path / "run"
+    words = ("--epochs", 1)
+    assert train(out, "--init-from", video_run, *words, data=data) == EXIT_OK
+    capfd.readouterr()
+    assert train(out, *words, "--resume", data=data) == EXIT_NOTHING_DONE
+    assert "begun with another start (--init-from" in the_one_line(capfd.readouterr().err)
+    assert read_run(out).train_seen.speakers == {"new/01", "toy/01"}
+
+
+def test_people_who_validate_for_themselves_may_start_from_others(
+    video_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """`split --one-validates`: the same people train and validate, and every result says so."""
+    data = write_data(tmp_path / "data", records(1, 3, corpus="me"), rule={"kind": "one-validates"})
+    out = tmp_path / "run"
+    words = ("--init-from", video_run, "--epochs", 1)
+    assert train(out, *words, data=data) == EXIT_OK
+    assert "note: validation not speaker-disjoint" in capfd.readouterr().out
+    # Adapted once more to the same people; a recording that trained must not validate.
+    assert train(tmp_path / "more", "--init-from", out, "--epochs", 1, data=data) == EXIT_OK
+    other = tmp_path / "other"
+    shutil.copytree(data, other)
+    splits = read_splits(other)
+    swapped = {**splits.parts, "train": splits.parts["validation"]}
+    swapped["validation"] = splits.parts["train"]
+    write_splits(other, dataclasses.replace(splits, parts=swapped))
+    line = refused(capfd, tmp_path / "swapped", "--init-from", out, data=other)
+    assert "leak: recording me/01-" in line and "and validation)" in line
 
 
 def test_a_fusion_is_held_against_what_its_streams_saw(

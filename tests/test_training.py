@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from errors import EXIT_INTERRUPTED, EXIT_OK, UserError
+from errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_OK, UserError
 from modeling import checkpoints, inputs, training
 from modeling.checkpoints import History, load_checkpoint, load_model
 from modeling.inputs import Batches
@@ -161,6 +161,61 @@ def test_a_dense_fusion_is_resumed_too(
     theirs = weights(outs[1] / "best.keras")
     for path, value in weights(outs[0] / "best.keras").items():
         np.testing.assert_array_equal(value, theirs[path])
+
+
+def test_a_finished_fusion_goes_on_as_a_stream_does(
+    audio_run: Path, video_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Two epochs and then two more are four, to the last bit."""
+    runs = ("--audio-run", audio_run, "--video-run", video_run)
+    words = ("train", "--recipe", "dense-fusion", *runs, "--batch-size", 4)
+    once, twice = tmp_path / "once", tmp_path / "twice"
+    assert run(*words, "--out", once, "--epochs", 4) == EXIT_OK
+    assert run(*words, "--out", twice, "--epochs", 2) == EXIT_OK
+    assert run(*words, "--out", twice, "--epochs", 4, "--resume") == EXIT_OK
+    assert len(history(twice)) == 4
+    assert_same_run(once, twice)
+    before = (twice / "best.keras").read_bytes()
+    assert run(*words, "--out", twice, "--epochs", 4, "--resume") == EXIT_OK
+    assert (twice / "best.keras").read_bytes() == before
+
+
+def test_a_finished_fusion_that_is_stopped_while_it_goes_on_is_unfinished(
+    audio_run: Path, video_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = ("--audio-run", audio_run, "--video-run", video_run)
+    words = ("train", "--recipe", "dense-fusion", *runs, "--batch-size", 4, "--out", tmp_path / "f")
+    assert run(*words, "--epochs", 1) == EXIT_OK
+
+    def never(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "train_epoch", never)
+        assert run(*words, "--epochs", 3, "--resume") == EXIT_INTERRUPTED
+    assert not json.loads((tmp_path / "f" / "run.json").read_text())["finished"]
+    assert run(*words, "--epochs", 3, "--resume") == EXIT_OK
+    assert len(history(tmp_path / "f")) == 3
+
+
+@pytest.mark.parametrize("more", [(), ("--unpaired",)])
+def test_a_fusion_without_epochs_says_that_it_has_none(
+    more: tuple[str, ...],
+    audio_run: Path,
+    video_run: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    runs = ("--audio-run", audio_run, "--video-run", video_run)
+    words = ("train", "--stream", "fusion", *runs, *more, "--out", tmp_path / "late")
+    assert run(*words) == EXIT_OK
+    said = capfd.readouterr().err
+    assert "late-fusion (audio+video), fusion calibrated_late, calibrated, no epochs" in said
+    before = (tmp_path / "late" / "run.json").read_bytes()
+    assert run(*words, "--resume", "--epochs", 200) == EXIT_NOTHING_DONE
+    line = the_one_line(capfd.readouterr().err)
+    assert "finished, and fusion calibrated_late is calibrated, not trained by epochs" in line
+    assert (tmp_path / "late" / "run.json").read_bytes() == before
 
 
 # === The loop itself ===
