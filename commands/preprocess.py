@@ -13,7 +13,7 @@ import registry
 import storage
 from commands import paths
 from commands.engine_options import engine_of, engine_options, limit_options
-from commands.options import FiniteRange, OutPlace, Place
+from commands.options import FiniteRange, OutPlace, Place, reachable
 from commands.preprocess_report import MAX_SHOWN, report, report_rejected, report_without_row
 from commands.steps import STEPS, Steps
 from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED, counted
@@ -329,7 +329,7 @@ def _action_units(
         return ActionUnitKind(MEDIAPIPE, BLENDSHAPES), None
     from preprocessing.openface import read_action_units
 
-    table = read_action_units(Path(value))
+    table = read_action_units(reachable(value))
     return ActionUnitKind(OPENFACE, table.names), table
 
 

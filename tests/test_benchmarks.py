@@ -21,6 +21,7 @@ from benchmarks import (
     litert_recipes,
     memory,
     preprocess_speed,
+    reading_memory,
     realtime,
     report,
     transforms,
@@ -95,6 +96,14 @@ def test_memory(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         assert name in ("decoding and faces", "windows")
         assert 40 < float(short_mib) < 200
         assert float(long_mib) < 1.2 * float(short_mib)
+
+
+def test_reading_memory(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "table.md"
+    assert reading_memory.main(["--quick", "--work", str(work), "--out", str(out)]) == 0
+    kept, anew = written(capsys, out)
+    assert (kept[0], anew[0]) == ("kept", "read anew")
+    assert all(float(row[1]) > 100 for row in (kept, anew))
 
 
 def test_realtime(
