@@ -11,7 +11,7 @@ import tensorflow as tf
 from data_augmentation.chain import Chain, keyed_rng, parse_transforms
 from errors import UserError
 from modeling.part import Part, holds
-from modeling.stored_records import StoredRecords, decoded_bytes, face_bytes
+from modeling.stored_records import StoredRecords, decoded_bytes, face_bytes, frame_shape_of
 from modeling.untuned import untuned
 from preprocessing.data_folder import DataFolder
 from preprocessing.labels import LabelSet
@@ -243,6 +243,12 @@ def _require_one_kind(folders: Sequence[DataFolder], has_transforms: bool, trans
                 for u in (f.action_units,)
             ]
             raise UserError(f"{', '.join(told)}; preprocess both alike")
+        if frame_shape_of(folder) != frame_shape_of(first):
+            shapes = (
+                f"{f.path} holds faces of {'x'.join(map(str, frame_shape_of(f)))}"
+                for f in (first, folder)
+            )
+            raise UserError(f"{', '.join(shapes)}; preprocess both alike")
     if first.action_units is not None and has_transforms:
         raise UserError(
             f"transforms={transforms}: these change face crops, {first.path} holds action units;"

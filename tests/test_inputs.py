@@ -182,6 +182,19 @@ def test_several_folders_are_one(tmp_path: Path) -> None:
             assert labels[row].argmax() == BASIC7.index(label)
 
 
+def test_faces_of_two_sizes_are_not_mixed(folder: DataFolder, tmp_path: Path) -> None:
+    large = dataclasses.replace(
+        record("09", "sad"), faces=np.zeros((3, 64, 64, 1), np.uint8), corpus="large"
+    )
+    sizes = CropFormat(64, "grey")
+    other = open_data_folder(write_data(tmp_path / "large", [large], face_format=sizes))
+    part = choose([folder, other], "all", BASIC7, BOTH)
+    told = f"{folder.path} holds faces of 32x32x1, {other.path} holds faces of 64x64x1; preprocess"
+    with pytest.raises(UserError, match=told):
+        Batches(part, BASIC7, ("video",), 4)
+    Batches(part, BASIC7, ("audio",), 4)
+
+
 def test_nothing_to_read(folder: DataFolder) -> None:
     empty = choose([folder], "all", LabelSet(("love",)), BOTH)
     with pytest.raises(UserError, match="no record to read"):

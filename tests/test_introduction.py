@@ -117,7 +117,7 @@ def test_a_crossval_is_introduced_once(tmp_path: Path, capfd: pytest.CaptureFixt
     assert run("crossval", *words, "--data", data, "--out", out) == EXIT_OK
     total, trained = counts(out / "fold-1-seed-0")
     assert block(capfd.readouterr().err) == [
-        "recipe      tfidf (text), 1 epoch, batches of 32",
+        "recipe      tfidf (text), 1 epoch, batches of 64",
         f"labels      basic7 ({NAMES})",
         f"data        {data}",
         "clips       28 of 4 people; in fold 1 train 7 of 1 person, validation 7 of 1 person,"
