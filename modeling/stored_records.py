@@ -71,8 +71,8 @@ class StoredRecords:
     """The records of a part, parsed and numbered.
 
     Each is a dict of the streams asked for (`audio` int16, `text`, `video` with `video_mask`,
-    `frame_times_s` and `num_frames`), `index` () int64 as `part.all_rows` lists them, `class` () int64 and `key` () string, which
-    names it among all folders.
+    `frame_times_s` and `num_frames`), `index` () int64 as `part.all_rows` lists them, `class` ()
+    int64 and `key` () string, which names it among all folders.
 
     Args:
       max_samples: longer sound is cut to this.
