@@ -88,8 +88,7 @@ def both(run: Path, data: DataFolder, source: Path, split: str, allow_leak: bool
                 truth = labels.index(told["label"])
                 shares = [float(told[label]) for label in labels]
                 found.append((truth, shares, [answer.probabilities[label] for label in labels]))
-    truth, evaluated, predicted = zip(*found, strict=True)
-    return Both(np.array(truth), np.array(evaluated), np.array(predicted))
+    return Both(*map(np.array, zip(*found, strict=True)))
 
 
 def row_of(name: str, answers: Both) -> tuple[str, ...]:

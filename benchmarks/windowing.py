@@ -112,7 +112,8 @@ def pooled(
         np.stack(
             [
                 pool(
-                    [known[i, round(a * rate_hz), round(b * rate_hz)] for a, b in cut], one.pooling
+                    np.stack([known[i, round(a * rate_hz), round(b * rate_hz)] for a, b in cut]),
+                    one.pooling,
                 )
                 for i, cut in enumerate(by_sound)
             ]

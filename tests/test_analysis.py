@@ -624,9 +624,11 @@ def test_who_asks_for_a_pool_does_not_wait_for_one_that_drains() -> None:
         ending = threads.submit(pool_of.close, 30.0)
         try:
             assert made[0].closing.wait(60)
-            assert threads.submit(pool_of).result(60) is made[0]
+            given: Any = threads.submit(pool_of).result(60)
+            assert given is made[0]
             config = {"labels": ["sad"]}
-            assert threads.submit(pool_of).result(60) is made[0], "none is made at the end"
+            given = threads.submit(pool_of).result(60)
+            assert given is made[0], "none is made at the end"
             assert not ending.done()
         finally:
             made[0].may_end.set()

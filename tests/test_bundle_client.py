@@ -167,9 +167,9 @@ def test_client_cuts_and_pools_as_the_program(client: ModuleType, pooling: str) 
     rows = np.random.default_rng(0).dirichlet(np.ones(len(LABELS)), 3)
     answers = [{"version": 2, "probabilities": dict(zip(LABELS, row, strict=True))} for row in rows]
     told = client.pooled(facts | {"windows": settings.as_json()}, answers)
-    wanted = pool(rows, pooling)
-    np.testing.assert_allclose(list(told["probabilities"].values()), wanted, atol=1e-6)
-    assert told["label"] == LABELS[int(wanted.argmax())]
+    pooled = pool(rows, pooling)
+    np.testing.assert_allclose(list(told["probabilities"].values()), pooled, atol=1e-6)
+    assert told["label"] == LABELS[int(pooled.argmax())]
     assert (told["version"], told["num_windows"]) == (2, 3)
 
 

@@ -107,22 +107,23 @@ def test_a_taken_place_is_noticed_before_the_sample_is_made(
     shutil.copytree(audio_run, "runs/fusion")
     Path("runs/multi-video").mkdir()
     (Path("runs/multi-video") / "letter.txt").write_text("keep me")
-    for words, place in (
+    commands: tuple[tuple[tuple[str, ...], str], ...] = (
         (AUDIO, "runs/audio"),
         (("train", "--stream", "fusion"), "runs/fusion"),
         (("train", "--recipe", "s2-two-stream"), "runs/fusion"),
-    ):
+    )
+    for words, place in commands:
         assert run(*words) == EXIT_NOTHING_DONE
         line = the_one_line(capfd.readouterr().err)
         assert f"{place}: holds a finished run; choose another --out or --overwrite" in line
     assert run("train", "--recipe", "s2-two-stream", "--out", "runs/multi") == EXIT_NOTHING_DONE
     assert "runs/multi-video: not empty and not a run" in the_one_line(capfd.readouterr().err)
-    for words, told in (
+    for options, told in (
         (("--out", "runs/new", "--resume"), "runs/new: no run to resume"),
         (("--out", "runs/new", "--init-from", "nowhere"), "nowhere: not a run folder"),
         (("--out", "runs/new", "--set", "epoch=3"), "--set epoch: no such setting"),
     ):
-        assert run(*AUDIO, *words) == EXIT_NOTHING_DONE
+        assert run(*AUDIO, *options) == EXIT_NOTHING_DONE
         assert told in the_one_line(capfd.readouterr().err)
     assert not typed
     assert not Path("data").exists()

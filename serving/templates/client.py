@@ -65,7 +65,8 @@ def windows(
     """
     if waveform is None or not len(waveform):
         return [(waveform, faces)]
-    rate_hz, cut = facts["sample_rate_hz"], []
+    cut: list[tuple[np.ndarray | None, np.ndarray | None]] = []
+    rate_hz = facts["sample_rate_hz"]
     duration_s = len(waveform) / rate_hz
     spans = bounds(facts, duration_s)
     if len(spans) == 1:
