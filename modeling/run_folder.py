@@ -196,7 +196,6 @@ def begin(path: Path, info: RunInfo, resume: bool, overwrite: bool) -> bool:
     Raises:
       UserError: a run is there already, or `resume` finds one of other settings, or none.
     """
-    places.require_unbundled(path)
     require_free(path, resume, overwrite)
     if not is_run(path):
         storage.remove_leftovers(path)  # of a run that was killed before it had a name
@@ -221,8 +220,10 @@ def require_free(path: Path, resume: bool, overwrite: bool) -> None:
     """Checks, before anything is prepared, what `begin` would refuse whatever is trained.
 
     Raises:
-      UserError: `path` holds a run or something else, or nothing that could be resumed.
+      UserError: `path` holds a run or something else, or nothing that could be resumed; or it is a
+        bundled model.
     """
+    places.require_unbundled(path)
     if is_run(path):
         if not (resume or overwrite):
             state = (

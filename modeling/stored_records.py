@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import places
 from errors import UserError
-from modeling.part import Part
+from modeling.part import Part, holds
 from preprocessing import tfrecord
 from preprocessing.data_folder import DataFolder
 from preprocessing.labels import LabelSet
@@ -41,14 +41,17 @@ def decoded_bytes(part: Part, streams: Sequence[str], max_samples: int | None = 
       max_samples: longer sound is cut to this.
     """
     total = 0
-    frame = _frame_bytes(part.holder("video")) if "video" in streams else 0
-    for rows in part.rows:
+    for folder, rows in zip(part.folders, part.rows, strict=True):
+        has_faces = holds(rows, "video")
+        frame = 0
+        if "video" in streams and rows:
+            frame = _frame_bytes(folder if has_faces else part.holder("video"))
         for row in rows:
             total += _OVERHEAD_BYTES
             if "audio" in streams:
                 total += 2 * min(row.num_samples, max_samples or row.num_samples)
             if "video" in streams:
-                total += max(1, row.num_frames) * frame
+                total += (max(1, row.num_frames) if has_faces else 1) * frame
             if "text" in streams:
                 total += len(row.transcript.encode())
     return total
@@ -116,7 +119,7 @@ class StoredRecords:
         """
         sources = [
             self._serialized([path for of, path in self._shards if of == number]).map(
-                functools.partial(self._parsed, tf.constant(str(number))),
+                functools.partial(self._parsed, number),
                 num_parallel_calls=2,
                 deterministic=True,
             )
@@ -136,18 +139,29 @@ class StoredRecords:
         """The records at some `positions`, each read when its turn comes."""
 
         def read(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            made = tf.numpy_function(self._read, [position], [tf.string, tf.string], stateful=False)
+            made = tf.numpy_function(self._read, [position], [tf.int32, tf.string], stateful=False)
             return tf.ensure_shape(made[0], []), tf.ensure_shape(made[1], [])
 
-        stored = positions.map(read, num_parallel_calls=2, deterministic=True)
-        return stored.map(self._parsed, num_parallel_calls=2, deterministic=True)
+        numbers = list(dict.fromkeys(number for number, _ in self._shards))
 
-    def _read(self, position: np.int64) -> tuple[bytes, bytes]:
+        def parse(which: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+            ways = [functools.partial(self._parsed, number, serialized) for number in numbers]
+            if len(ways) == 1:
+                return ways[0]()
+            found: dict[str, tf.Tensor] = tf.switch_case(
+                tf.argmax(tf.equal(numbers, which), output_type=tf.int32), ways
+            )
+            return found
+
+        stored = positions.map(read, num_parallel_calls=2, deterministic=True)
+        return stored.map(parse, num_parallel_calls=2, deterministic=True)
+
+    def _read(self, position: np.int64) -> tuple[np.int32, bytes]:
         shard, offset = self._places[int(position)]
         number, path = self._shards[shard]
         with self._local(path).open("rb") as file:
             file.seek(offset)
-            return str(number).encode(), next(tfrecord.unframed(file))
+            return np.int32(number), next(tfrecord.unframed(file))
 
     @functools.cached_property
     def _places(self) -> list[tuple[int, int]]:
@@ -183,19 +197,33 @@ class StoredRecords:
             all_stored, output_signature=tf.TensorSpec([], tf.string)
         )
 
-    def _parsed(self, number: tf.Tensor, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-        folder = self._part.holder("video")  # a folder without any face holds empty frames
+    def _parsed(self, number: int, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+        """A record of one folder; of one without faces, a blank frame of the shape of others'."""
+        folder = self._part.folders[number]
         record = parse_example(serialized, folder.action_units is not None)
         wanted = {stream: record[stream] for stream in self._streams}
         if "audio" in self._streams:
             wanted["audio"] = record["audio"][: self._max_samples]
-        if "video" in self._streams:
+        if "video" in self._streams and holds(self._part.rows[number], "video"):
             wanted |= _with_a_frame(record, frame_shape_of(folder))
-        key = tf.strings.join([number, record["id"]], "/")
+        elif "video" in self._streams:
+            wanted |= _blank_frame(self._part.holder("video"))
+        key = tf.strings.join([str(number), record["id"]], "/")
         found = {"index": self._index.lookup(key), "class": self._classes.lookup(key)}
         schema_is_ours = tf.debugging.Assert(record["schema"] == SCHEMA, [record["schema"]])
         with tf.control_dependencies([schema_is_ours]):
             return {**wanted, **found, "key": key}
+
+
+def _blank_frame(faces: DataFolder) -> dict[str, tf.Tensor]:
+    """What stands for faces in records of a folder that has none; their shape is another's."""
+    kind = tf.uint8 if faces.action_units is None else tf.float32
+    return {
+        "video": tf.zeros((1, *frame_shape_of(faces)), kind),
+        "video_mask": tf.zeros(1, tf.bool),
+        "frame_times_s": tf.zeros(1),
+        "num_frames": tf.constant(0),
+    }
 
 
 def _with_a_frame(
