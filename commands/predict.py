@@ -29,7 +29,7 @@ from errors import (
 )
 from preprocessing.file_kinds import passed_over_line
 
-COVERAGES = ("face_coverage", "sound_coverage")
+COVERAGES = ("face_coverage", "sound_coverage", "speech_share")
 
 if TYPE_CHECKING:
     from engines.streaming import Streaming
@@ -104,6 +104,11 @@ if TYPE_CHECKING:
     help="Give no label where the highest probability is lower, but 'abstained'.",
 )
 @click.option(
+    "--min-speech-share",
+    type=FiniteRange(0, 1, min_open=True),
+    help="Give no label from sound of which a smaller share is speech, but 'abstained'.",
+)
+@click.option(
     "--detector",
     type=click.Choice([*registry.names("detectors"), "auto", "none"]),
     help="Face detector; none takes each picture whole, as a face. [default: the model's own]",
@@ -141,6 +146,7 @@ def command(
     recogniser: str | None,
     language: str,
     abstain_below: float | None,
+    min_speech_share: float | None,
     detector: str | None,
     weights_dir: Path | None,
     workers: int,
@@ -171,7 +177,11 @@ def command(
             how = (face, window_s, hop_s, table, text, transcriber)
             questions = _questions(given, recognizer, how)
             plots = _plots(plot, given, csv_path)
-            outputs = Outputs(as_json, csv_path, plots, annotate, abstain_below, smooth_s)
+            limits = (abstain_below, min_speech_share)
+            transcribes = recogniser is not None
+            outputs = Outputs(
+                as_json, csv_path, plots, annotate, limits, smooth_s, transcribes
+            )
             rejected = _answer_all(questions, recognizer.labels, outputs, process)
     if rejected == len(questions):
         return EXIT_NOTHING_DONE
@@ -251,16 +261,23 @@ class Outputs:
 
     Attributes:
       plots: file -> where its time line is drawn; empty for none.
-      abstain_below: the probability that an answer needs to be given; None gives every answer.
+      limits: the probability, and the share of speech, that an answer needs to be given; None gives
+        every answer.
       smooth_s: over how many seconds windows are averaged; None leaves them as they are.
+      transcribes: whether there are transcripts to write.
     """
 
     as_json: bool
     csv: Path | None
     plots: Mapping[Path, Path]
     annotate: Path | None
-    abstain_below: float | None
+    limits: tuple[float | None, float | None]
     smooth_s: float | None
+    transcribes: bool
+
+    @property
+    def may_abstain(self) -> bool:
+        return any(limit is not None for limit in self.limits)
 
     def judged(self, answer: Any) -> Any:
         """The answer, smoothed and then abstaining where that was asked for."""
@@ -269,7 +286,7 @@ class Outputs:
 
         if self.smooth_s is not None:
             answer = smoothed(answer, self.smooth_s)
-        return answer if self.abstain_below is None else abstaining(answer, self.abstain_below)
+        return abstaining(answer, *self.limits) if self.may_abstain else answer
 
 
 def _answer_all(
@@ -297,8 +314,9 @@ def _answer_all(
                 _plot_one(path, answer, labels, outputs)
     finally:  # an interruption keeps the answers until then
         if outputs.csv is not None:
-            abstained = [] if outputs.abstain_below is None else ["abstained"]
-            columns = ["path", "start_s", "end_s", "label", *abstained, *COVERAGES, "streams"]
+            abstained = ["abstained"] if outputs.may_abstain else []
+            transcript = ["transcript"] if outputs.transcribes else []
+            columns = ["path", "start_s", "end_s", "label", *abstained, *COVERAGES, "streams", *transcript]
             storage.write_csv(outputs.csv, [*columns, *labels], rows)
     return rejected
 

@@ -21,18 +21,27 @@ def say(answer: Any, as_json: bool) -> None:
     ordered = sorted(answer.probabilities.items(), key=lambda item: -item[1])
     top = "  ".join(f"{label} {p:.2f}" for label, p in ordered[:3])
     used = "+".join(answer.streams)
-    shares = {"face": answer.face_coverage, "sound": answer.sound_coverage}
+    shares = {
+        "face": answer.face_coverage,
+        "sound": answer.sound_coverage,
+        "speech": answer.speech_share,
+    }
     coverage = "".join(f", {name} {x:.0%}" for name, x in shares.items() if x is not None)
     label = answer.label
     if answer.abstained:
-        label = f"{ABSTAINED} below {answer.abstain_below:g}"
+        from serving.prediction import why_abstained
+
+        label = f"{ABSTAINED} {why_abstained(answer)}"
     progress.result(f"{answer.path}: {label}  ({top}; {answer.duration_s:.1f} s, {used}{coverage})")
     if len(answer.streams) > 1 and answer.abstained_streams:
         progress.result(f"  {ABSTAINED} alone: {', '.join(answer.abstained_streams)}")
+    if answer.transcript is not None:
+        progress.result(f"  heard: {answer.transcript or '(nothing)'}")
     if len(answer.windows) > 1:
         for window in answer.windows:
             told = _told(window.label, window.probabilities, window.abstained)
-            progress.result(f"  {window.start_s:7.1f} - {window.end_s:7.1f} s  {told}")
+            heard = f'  "{window.transcript}"' if window.transcript else ""
+            progress.result(f"  {window.start_s:7.1f} - {window.end_s:7.1f} s  {told}{heard}")
     for face in answer.faces:
         told = _told(face["label"], face["probabilities"], face.get("abstained", False))
         progress.result(f"  face {face['face']}: {told}, seen {face['face_coverage']:.0%}")
@@ -83,6 +92,8 @@ def plot(answer: Any, labels: tuple[str, ...], path: Path) -> None:
     spans = [(window.start_s, window.end_s) for window in answer.windows]
     title = Path(answer.path).name
     if answer.abstained:
-        title += f": {ABSTAINED} below {answer.abstain_below:g}"
+        from serving.prediction import why_abstained
+
+        title += f": {ABSTAINED} {why_abstained(answer)}"
     panels["answer"] = panel(None)
     plots.timeline(spans, panels, labels, path, title, answer.abstain_below)

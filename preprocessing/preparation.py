@@ -24,7 +24,7 @@ from preprocessing.faces import FaceFinder, FrameFaces
 from preprocessing.frame_plan import FrameSampling
 from preprocessing.media import MediaFile, MediaInfo, Tracks, rgb
 from preprocessing.pictures_elsewhere import with_pictures
-from preprocessing.records import Record, content_hash, is_silent, to_pcm
+from preprocessing.records import MIN_SOUND_S, Record, content_hash, is_sound, to_pcm
 from preprocessing.stills import is_still, read_still
 from preprocessing.transcripts import DEFAULT_LANGUAGE, FAILURE, TRANSCRIBED_BY, Transcriber
 
@@ -179,7 +179,8 @@ class ClipPreparer:
             self._require_decoded(clip, whole)
             if not useful:
                 shown = media.info.has_video or clip.pictures is not None
-                nothing = _nothing(media.info.has_audio, shown, self._finder is None)
+                sound = _no_sound(media.info.has_audio, media.info.duration_s)
+                nothing = _nothing(sound, shown, self._finder is None)
                 raise MediaError(f"{clip.name}: {nothing}; record it again or leave it out")
 
     def _require_end(self, clip: Clip, info: MediaInfo) -> None:
@@ -220,7 +221,8 @@ class ClipPreparer:
     ) -> Record:
         seen = self._pictures(tracks, tracker, units)
         waveform = np.zeros(0, np.int16)
-        if tracks.waveform is not None and not is_silent(tracks.waveform):
+        sample_rate_hz = self.settings.sample_rate_hz
+        if tracks.waveform is not None and is_sound(tracks.waveform, sample_rate_hz):
             waveform = to_pcm(tracks.waveform)
         audio_hash = content_hash(waveform.tobytes()) if len(waveform) else ""
         transcript, attributes = self._words(clip, waveform, audio_hash)
@@ -378,10 +380,14 @@ def stretches(clip: Clip, duration_s: float, max_clip_s: float) -> list[tuple[fl
     return list(itertools.pairwise(edges))
 
 
-def _nothing(has_audio: bool, has_video: bool, from_table: bool) -> str:
+def _no_sound(has_audio: bool, duration_s: float) -> str:
+    """Why there is nothing to hear in a recording."""
+    if has_audio and duration_s < MIN_SOUND_S:
+        return f"less than {MIN_SOUND_S:g} s of sound"
+    return "silent throughout" if has_audio else "no sound"
+
+
+def _nothing(sound: str, has_video: bool, from_table: bool) -> str:
     if from_table:
-        sound = "silent throughout" if has_audio else "no sound"
         return f"{sound} and no row of action units for it"
-    if has_audio and has_video:
-        return "silent throughout and no face in it"
-    return "silent throughout" if has_audio else "no sound and no face in it"
+    return f"{sound} and no face in it" if has_video or sound == "no sound" else sound

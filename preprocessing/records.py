@@ -34,8 +34,10 @@ from preprocessing.data_folder import ClipRow
 
 SCHEMA = 1
 INT16_SCALE = 32768.0
-# Below this peak (-80 dB of full scale) sound counts as missing.
+# Below this peak (-80 dB of full scale) around its mean, sound counts as missing.
 SILENCE_PEAK = 1e-4
+# Sound that is shorter counts as missing: no syllable fits in.
+MIN_SOUND_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,17 @@ def from_pcm(pcm: np.ndarray) -> np.ndarray:
 
 
 def is_silent(waveform: np.ndarray | None) -> bool:
-    """Whether a stretch counts as without sound; (samples,) float32, or None."""
-    return waveform is None or bool(np.abs(waveform).max(initial=0) < SILENCE_PEAK)
+    """Whether there is nothing to hear in (samples,) float32; a constant offset is silence."""
+    if waveform is None or not len(waveform):
+        return True
+    return bool(np.abs(waveform - waveform.mean(dtype=np.float64)).max() < SILENCE_PEAK)
+
+
+def is_sound(waveform: np.ndarray | None, sample_rate_hz: int) -> bool:
+    """Whether (samples,) float32 counts as sound: of 0.1 s or more, and not silent."""
+    if waveform is None or len(waveform) < MIN_SOUND_S * sample_rate_hz:
+        return False
+    return not is_silent(waveform)
 
 
 def content_hash(*parts: bytes) -> str:

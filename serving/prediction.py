@@ -22,6 +22,9 @@ class WindowPrediction:
       face_coverage: share of the frames looked at that show the followed face; None without video.
       sound_coverage: share of the window that holds sound, with 0 for a silent one; None where the
         recording has no sound, or the model does not listen.
+      speech_share: share of the sound that is speech; None as of `sound_coverage`.
+      min_speech_share: the share that an answer from sound needs to be given; None gives it always.
+      transcript: what a speech recogniser heard; None where none was asked.
       abstain_below: the probability that `label` needs to be given as the answer; None always
         gives it.
     """
@@ -34,11 +37,14 @@ class WindowPrediction:
     face_coverage: float | None
     abstain_below: float | None = None
     sound_coverage: float | None = None
+    speech_share: float | None = None
+    min_speech_share: float | None = None
+    transcript: str | None = None
 
     @property
     def abstained(self) -> bool:
-        """Whether no label is probable enough to be given."""
-        return is_below(self.probabilities, self.abstain_below)
+        """Whether no label is probable enough to be given, or too little of the sound is speech."""
+        return is_below(self.probabilities, self.abstain_below) or lacks_speech(self)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -49,6 +55,8 @@ class WindowPrediction:
             "streams": {name: rounded(p) for name, p in self.streams.items()},
             "face_coverage": _share(self.face_coverage),
             "sound_coverage": _share(self.sound_coverage),
+            "speech_share": _share(self.speech_share),
+            **_transcript(self),
         }
 
 
@@ -59,7 +67,8 @@ class Prediction:
     Attributes:
       label: the most probable one.
       streams: as of a window, pooled over those in which the stream counts.
-      face_coverage, sound_coverage: as of a window, over the whole recording.
+      face_coverage, sound_coverage, speech_share: as of a window, over the whole recording.
+      transcript: of windows that do not overlap, one after the other.
       warnings: what makes the answer weaker than it looks.
       faces: with `all` faces, the answer from each person's face alone.
       abstain_below: as of a window; see `abstaining`.
@@ -81,16 +90,23 @@ class Prediction:
     abstain_below: float | None = None
     smooth_s: float | None = None
     sound_coverage: float | None = None
+    speech_share: float | None = None
+    min_speech_share: float | None = None
+    transcript: str | None = None
 
     @property
     def abstained(self) -> bool:
-        """Whether no label is probable enough to be given."""
-        return is_below(self.probabilities, self.abstain_below)
+        """Whether no label is probable enough to be given, or too little of the sound is speech."""
+        return is_below(self.probabilities, self.abstain_below) or lacks_speech(self)
 
     @property
     def abstained_streams(self) -> tuple[str, ...]:
         """The streams that would abstain if they answered alone for the whole recording."""
-        return tuple(k for k, p in self.streams.items() if is_below(p, self.abstain_below))
+        return tuple(
+            name
+            for name, p in self.streams.items()
+            if is_below(p, self.abstain_below) or (name == "audio" and lacks_speech(self))
+        )
 
     def as_json(self) -> dict[str, Any]:
         value = {
@@ -101,29 +117,38 @@ class Prediction:
             "streams": {name: rounded(p) for name, p in self.streams.items()},
             "face_coverage": _share(self.face_coverage),
             "sound_coverage": _share(self.sound_coverage),
+            "speech_share": _share(self.speech_share),
+            **_transcript(self),
             "windows": [window.as_json() for window in self.windows],
             "warnings": list(self.warnings),
         }
-        if self.abstain_below is not None:
+        if may_abstain(self):
             value["abstained_streams"] = list(self.abstained_streams)
         if self.smooth_s is not None:
             value["smooth_s"] = self.smooth_s
         return value | ({"faces": list(self.faces)} if self.faces else {})
 
 
-def abstaining(prediction: Prediction, below: float) -> Prediction:
-    """The same prediction, which abstains where the highest probability is below a threshold.
+def abstaining(
+    prediction: Prediction, below: float | None = None, min_speech_share: float | None = None
+) -> Prediction:
+    """The same prediction, which abstains where it rests on too little.
 
     It concerns the recording, each window, each stream over the whole recording and each face; all
     probabilities stay.
 
     Args:
-      below: in (0, 1); a probability equal to it is answered.
+      below: in (0, 1): the least highest probability; one equal to it is answered.
+      min_speech_share: in (0, 1]: the least share of speech of what is answered from sound, alone
+        or beside other streams; faces on their own are not concerned.
     Raises:
-      ValueError: `below` is not in (0, 1).
+      ValueError: out of its range.
     """
-    if not 0 < below < 1:
+    if below is not None and not 0 < below < 1:
         raise ValueError(f"below must be in (0, 1), received {below}")
+    if min_speech_share is not None and not 0 < min_speech_share <= 1:
+        raise ValueError(f"min_speech_share must be in (0, 1], received {min_speech_share}")
+    limits: dict[str, Any] = {"abstain_below": below, "min_speech_share": min_speech_share}
     faces = []
     for face in prediction.faces:
         abstained = is_below(face["probabilities"], below)
@@ -133,10 +158,29 @@ def abstaining(prediction: Prediction, below: float) -> Prediction:
         faces.append({"face": face["face"], "label": label, "abstained": abstained, **rest})
     return replace(
         prediction,
-        windows=tuple(replace(window, abstain_below=below) for window in prediction.windows),
+        windows=tuple(replace(window, **limits) for window in prediction.windows),
         faces=tuple(faces),
-        abstain_below=below,
+        **limits,
     )
+
+
+def may_abstain(of: WindowPrediction | Prediction) -> bool:
+    """Whether abstaining was asked for."""
+    return of.abstain_below is not None or of.min_speech_share is not None
+
+
+def lacks_speech(of: WindowPrediction | Prediction) -> bool:
+    """Whether an answer rests on sound of which less is speech than was asked for."""
+    if of.min_speech_share is None or of.speech_share is None or "audio" not in of.streams:
+        return False
+    return of.speech_share < of.min_speech_share
+
+
+def why_abstained(of: WindowPrediction | Prediction) -> str:
+    """Behind the word "abstained": which limit is not reached."""
+    if is_below(of.probabilities, of.abstain_below):
+        return f"below {of.abstain_below:g}"
+    return f"with speech in {of.speech_share or 0:.0%}, less than {of.min_speech_share:.0%}"
 
 
 def is_below(probabilities: Probabilities, threshold: float | None) -> bool:
@@ -146,9 +190,13 @@ def is_below(probabilities: Probabilities, threshold: float | None) -> bool:
 
 def _answer(of: WindowPrediction | Prediction) -> dict[str, Any]:
     """The label, and whether it is withheld where that was asked for."""
-    if of.abstain_below is None:
+    if not may_abstain(of):
         return {"label": of.label}
     return {"label": None if of.abstained else of.label, "abstained": of.abstained}
+
+
+def _transcript(of: WindowPrediction | Prediction) -> dict[str, str]:
+    return {} if of.transcript is None else {"transcript": of.transcript}
 
 
 def rounded(probabilities: Probabilities) -> Probabilities:

@@ -19,6 +19,7 @@ from preprocessing.blendshapes import BlendshapeFinder
 from preprocessing.faces import Face, FaceFinder
 from preprocessing.frame_plan import FrameSampling
 from preprocessing.media import MediaFile
+from preprocessing.speech_activity import SpeechMeter
 from preprocessing.transcripts import Transcriber
 from preprocessing.windowing import WindowSettings, streams_that_count
 from serving.action_units import HOW, ActionUnitInput, rows_between
@@ -156,14 +157,20 @@ class Recognizer:
             listen(_opened(media, rate_hz))
             shows = media.info.has_video if self._looks else track is not None
             settings = reading.settings
-            recording = Recording(media, self.config, self._units, table, shows, words, settings)
+            listens = "audio" in self.streams and media.info.has_audio and rate_hz is not None
+            meter = SpeechMeter(rate_hz) if listens and rate_hz is not None else None
+            recording = Recording(
+                media, self.config, self._units, table, shows, words, settings, meter
+            )
             recording.require_usable()
             finder = self._finder_in_use() if self._looks and shows else None
-            cut = windows(media, reading, rate_hz, finder, recording.people, shown)
+            cut = windows(media, reading, rate_hz, finder, recording.people, shown, meter)
             for batch in _batched(cut):
                 recording.tally.add(batch)
                 said = [words.of(window.heard, rate_hz) for window in batch]
-                new = self._answer(batch, shows, said)
+                for window, text in zip(batch, said, strict=True):
+                    words.note(window.start_s, window.end_s, text)
+                new = self._answer(batch, shows, said, words.transcript_of)
                 recording.answers += new
                 listen(Answered(batch, new))
                 if face == "all":
@@ -235,7 +242,11 @@ class Recognizer:
         return Reading(own.overridden(window_s, hop_s), sampling, longest_s)
 
     def _answer(
-        self, batch: Sequence[Window], shows: bool, said: Sequence[str]
+        self,
+        batch: Sequence[Window],
+        shows: bool,
+        said: Sequence[str],
+        transcript_of: Callable[[str], str | None] = lambda text: None,
     ) -> list[WindowPrediction]:
         rows = [self._row(window, text) for window, text in zip(batch, said, strict=True)]
         rows = [row for row in rows if row.streams]
@@ -260,6 +271,8 @@ class Recognizer:
                 },
                 row.face_coverage if shows and row.faces else None,
                 sound_coverage=row.window.sound_coverage if "audio" in self.streams else None,
+                speech_share=row.window.speech_share,
+                transcript=transcript_of(row.text),
             )
             for number, row in enumerate(rows)
         ]

@@ -9,6 +9,8 @@ from typing import Any
 from errors import MediaError, counted
 from preprocessing.action_units import ActionUnitTable
 from preprocessing.media import MediaFile
+from preprocessing.records import MIN_SOUND_S
+from preprocessing.speech_activity import LITTLE_SPEECH, SpeechMeter
 from preprocessing.windowing import WindowSettings
 from serving.action_units import ActionUnitInput
 from serving.elsewhere import FileElsewhere
@@ -32,6 +34,7 @@ class Recording:
       shows: whether there is anything for the video stream to look at.
       words: what is said.
       settings: of the windows.
+      meter: of speech; None where the model does not listen, or there is no sound.
       answers: of the windows so far, those with anything usable in them.
       tally, people: what was seen in them.
     """
@@ -43,6 +46,7 @@ class Recording:
     shows: bool
     words: Words
     settings: WindowSettings
+    meter: SpeechMeter | None = None
     answers: list[WindowPrediction] = field(default_factory=list)
     tally: Tally = field(init=False)
     people: People = field(default_factory=People)
@@ -54,7 +58,7 @@ class Recording:
         info = self.media.info
         picture = "no face found" if info.has_video else "no picture"
         self._lacking = {
-            "audio": "silent" if info.has_audio else "no sound",
+            "audio": _no_sound(info.has_audio, info.duration_s),
             "video": self.units.lack(self.table) if self.units.from_table else picture,
         }
 
@@ -112,17 +116,25 @@ class Recording:
             faces=tuple(tally.faces(self.people)) if every_face else (),
             boxes=tuple(tally.boxes) if looks else (),
             sound_coverage=tally.sound_coverage(self.media.info.duration_s),
+            speech_share=self._speech_share(),
+            transcript=self.words.transcript(),
         )
 
     def _nothing(self) -> str:
         """What is missing of every stream that the model knows."""
         no_table = self.units.from_table and not self.shows
         lacks = {
-            "audio": "no sound (or silence)",
+            "audio": self._lacking["audio"] if self._is_short() else "no sound (or silence)",
             "video": self._lack("video") if no_table else "no face",
             "text": self.words.lack(),
         }
         return " and ".join(lacks[stream] for stream in self._streams)
+
+    def _is_short(self) -> bool:
+        return self.media.info.has_audio and self.media.info.duration_s < MIN_SOUND_S
+
+    def _speech_share(self) -> float | None:
+        return None if self.meter is None else self.meter.share()
 
     def _warnings(self) -> Iterator[str]:
         info, tally = self.media.info, self.tally
@@ -133,6 +145,11 @@ class Recording:
         yield from self.media.completeness.lines(sound="audio" in self._streams, frames=looks)
         for stream in self._streams:
             yield from self._warnings_of(stream)
+        speech = self._speech_share()
+        listened = any("audio" in answer.streams for answer in self.answers)
+        if listened and speech is not None and speech < LITTLE_SPEECH:
+            found = f"speech in only {speech:.0%}" if speech else "no speech in any"
+            yield f"{found} of the sound: the voice answer means little"
         coverage = tally.face_coverage()
         if 0 < coverage < FEW_FACES:
             yield f"a face in only {coverage:.0%} of the frames looked at"
@@ -160,6 +177,12 @@ class Recording:
             yield f"{_NAMES[stream]} in {covers} of each window: answered without {stream}"
         else:
             yield f"{self._lack(stream)}: answered without {stream}"
+
+
+def _no_sound(has_audio: bool, duration_s: float) -> str:
+    if has_audio and duration_s < MIN_SOUND_S:
+        return f"less than {MIN_SOUND_S:g} s of sound"
+    return "silent" if has_audio else "no sound"
 
 
 _NAMES = {"audio": "sound", "video": "a face"}

@@ -55,8 +55,8 @@ def to_wav(pcm: np.ndarray, rate_hz: int) -> bytes:
 def waveforms(wav: Any, rate_hz: int, max_samples: int | None = None) -> tuple[Any, Any]:
     """Waveforms of a batch of WAV files, mono, resampled to one rate.
 
-    Channels are averaged. An empty string is a missing stream, and so is silence, as it is to
-    `predict` and was in training: length 0.
+    Channels are averaged. An empty string is a missing stream, and so is silence, also around a
+    constant offset, as it is to `predict` and was in training: length 0.
 
     Args:
       wav: (batch,) string; RIFF WAVE with 16-bit PCM, of any rate from 2 to 192 kHz and up to 32
@@ -110,7 +110,8 @@ def _waveform(row: tuple[Any, ...], rate_hz: int, max_samples: int | None) -> An
     is_rate = tf.logical_or(tf.equal(from_hz, rate_hz), tf.equal(num_frames, 0))
     mono = tf.cond(is_rate, lambda: mono, lambda: resampled(mono, from_hz, rate_hz))
     mono = mono[:max_samples]
-    is_silent = tf.reduce_max(tf.abs(mono), axis=0) < SILENCE_PEAK
+    around_mean = tf.abs(mono - tf.reduce_mean(mono))  # as `preprocessing.records.is_silent`
+    is_silent = tf.reduce_max(around_mean, axis=0) < SILENCE_PEAK
     return mono[: tf.where(is_silent, 0, tf.size(mono))]
 
 

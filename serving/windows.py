@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -16,7 +16,8 @@ from preprocessing.faces import Face, FaceFinder, FrameFaces
 from preprocessing.frame_plan import FrameSampling
 from preprocessing.media import MediaFile, Tracks
 from preprocessing.preparation import num_records
-from preprocessing.records import from_pcm, is_silent, to_pcm
+from preprocessing.records import MIN_SOUND_S, from_pcm, is_sound, to_pcm
+from preprocessing.speech_activity import SpeechMeter
 from preprocessing.windowing import (
     WindowSettings,
     frames_within,
@@ -79,6 +80,7 @@ class Window:
       new_sound_s: seconds of sound in it behind the windows before.
       heard: (samples,) float32, what a speech recogniser is given for it, or None: the whole
         recording where this is read as one record, as its transcript is, else `waveform`.
+      speech_share: share of its sound that is speech; None where that is not measured.
     """
 
     start_s: float
@@ -88,6 +90,7 @@ class Window:
     sound_coverage: float | None = None
     new_sound_s: float = 0.0
     heard: np.ndarray | None = None
+    speech_share: float | None = None
 
 
 @dataclass
@@ -130,6 +133,7 @@ def windows(
     finder: FaceFinder | BlendshapeFinder | Looker | None,
     people: People,
     shown: Shown | None = None,
+    meter: SpeechMeter | None = None,
 ) -> Iterator[Window]:
     """Cuts an open recording.
 
@@ -138,6 +142,7 @@ def windows(
       finder: None for a model that looks at no picture; a `Looker` for a file read elsewhere.
       people: keeps faces apart; read it after the last window.
       shown: takes the place of pictures, for a model that is given a table.
+      meter: measures how much of the sound is speech, at the same rate.
     Raises:
       MediaError: the file cannot be decoded.
     """
@@ -157,9 +162,16 @@ def windows(
             frames = list(shown(tracks.start_s, tracks.end_s))
         else:
             frames = _seen(tracks, people)
-        blocks.append(_Block(tracks.start_s, tracks.end_s, _as_recorded(tracks, is_record), frames))
+        heard = _as_recorded(tracks, is_record, sample_rate_hz or 8000)
+        if meter is not None:
+            meter.feed(heard if heard is not None else _silence(tracks, sample_rate_hz or 8000))
+        blocks.append(_Block(tracks.start_s, tracks.end_s, heard, frames))
         while pending and (pending[0][1] <= tracks.end_s + 1e-9 or tracks.end_s >= duration_s):
-            yield (window := _window(*pending.popleft(), blocks, rate_hz, is_record, done_s))
+            window = _window(*pending.popleft(), blocks, rate_hz, is_record, done_s)
+            if meter is not None:
+                share = meter.share(window.start_s, window.end_s)
+                window = replace(window, speech_share=share)
+            yield window
             done_s = window.end_s
             while blocks and pending and blocks[0].end_s <= pending[0][0]:
                 blocks.popleft()
@@ -175,9 +187,9 @@ class _Block:
     frames: list[SeenFrame]
 
 
-def _as_recorded(tracks: Tracks, is_record: bool) -> np.ndarray | None:
+def _as_recorded(tracks: Tracks, is_record: bool, rate_hz: int) -> np.ndarray | None:
     """The sound of a stretch as a record would give it back."""
-    if tracks.waveform is None or (is_record and is_silent(tracks.waveform)):
+    if tracks.waveform is None or (is_record and not is_sound(tracks.waveform, rate_hz)):
         return None
     return from_pcm(to_pcm(tracks.waveform))
 
@@ -190,6 +202,10 @@ def _seen(tracks: Tracks, people: People) -> list[SeenFrame]:
     ]
     seen += [SeenFrame(float(time_s), {}, None) for time_s in tracks.lost_times_s]
     return sorted(seen, key=lambda frame: frame.time_s)
+
+
+def _silence(tracks: Tracks, rate_hz: int) -> np.ndarray:
+    return np.zeros(round((tracks.end_s - tracks.start_s) * rate_hz), np.float32)
 
 
 def _blocks(duration_s: float, hop_s: float) -> list[tuple[float, float]]:
@@ -216,6 +232,8 @@ def _window(
     coverage = sound_coverage(waveform, rate_hz, end_s - start_s)
     new_s = end_s - max(start_s, done_s)
     new = sound_coverage(_sound(end_s - new_s, end_s, blocks, rate_hz), rate_hz, new_s) * new_s
+    if len(waveform) < MIN_SOUND_S * rate_hz:
+        coverage, new = 0.0, 0.0
     own = waveform if coverage > 0 else None
     heard = blocks[0].waveform if is_record else own
     return Window(start_s, end_s, own, frames, coverage, new, heard)

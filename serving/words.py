@@ -35,11 +35,13 @@ class Words:
       told: the same words for every window; None where nobody told them.
       transcriber: hears the words of each window where none are told.
       failures: why windows have no words, in their order.
+      heard: end in seconds and words of the windows transcribed, those that do not overlap.
     """
 
     told: str | None = None
     transcriber: Transcriber | None = None
     failures: list[str] = field(default_factory=list)
+    heard: list[tuple[float, str]] = field(default_factory=list)
 
     @property
     def expected(self) -> bool:
@@ -61,6 +63,19 @@ class Words:
         if heard.failure:
             self.failures.append(heard.failure)
         return str(heard.text)
+
+    def transcript_of(self, text: str) -> str | None:
+        """What was heard in a window, for the answer; None where words are told or none wanted."""
+        return None if self.transcriber is None or self.told is not None else text
+
+    def note(self, start_s: float, end_s: float, text: str) -> None:
+        """Keeps what was heard in a window unless it overlaps one that is kept."""
+        if not self.heard or start_s >= self.heard[-1][0] - 0.05:
+            self.heard.append((end_s, text))
+
+    def transcript(self) -> str | None:
+        """What was heard in the whole recording; None as of `transcript_of`."""
+        return self.transcript_of(" ".join(text for _, text in self.heard if text))
 
     def lack(self) -> str:
         """What to say where no window has words."""

@@ -89,11 +89,13 @@ def test_channels_are_averaged(read: Any) -> None:
 def test_rows_of_different_lengths(read: Any) -> None:
     long = np.tile(PCM, 4)
     silence = np.full(900, 3, np.int16)  # what `predict` takes for none
-    audio, length = read(to_wav(PCM, RATE_HZ), b"", to_wav(long, RATE_HZ), to_wav(silence, RATE_HZ))
-    assert length.tolist() == [300, 0, 1200, 0]
+    offset = np.full(900, 3000, np.int16)  # likewise
+    told = (to_wav(one, RATE_HZ) for one in (long, silence, offset))
+    audio, length = read(to_wav(PCM, RATE_HZ), b"", *told)
+    assert length.tolist() == [300, 0, 1200, 0, 0]
     np.testing.assert_array_equal(audio[2], long / np.float32(32768))
     assert not audio[0, 300:].any()
-    assert not audio[[1, 3]].any()
+    assert not audio[[1, 3, 4]].any()
 
 
 def test_nothing_but_missing_rows(read: Any) -> None:

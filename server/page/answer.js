@@ -35,6 +35,9 @@ function coverageSentences(result) {
   if (typeof result.sound_coverage === "number") {
     sentences.push(`There is sound in ${percent(result.sound_coverage)} of the time.`);
   }
+  if (typeof result.speech_share === "number") {
+    sentences.push(`Speech was found in ${percent(result.speech_share)} of the sound.`);
+  }
   return sentences;
 }
 
@@ -88,7 +91,8 @@ export function showWindow(windows, index, labels, streams) {
     face.src = faceSource(window);
     face.alt = `Face found in window ${index + 1}`;
   }
-  const coverage = [["face", window.face_coverage], ["sound", window.sound_coverage]]
+  const coverage = [["face", window.face_coverage], ["sound", window.sound_coverage],
+    ["speech", window.speech_share]]
     .filter(([, share]) => typeof share === "number")
     .map(([name, share]) => `, ${name} in ${percent(share)}`).join("");
   byId("window-title").textContent =

@@ -2,7 +2,8 @@
 
 import { make } from "./dom.js";
 
-const COLUMNS = ["path", "start_s", "end_s", "label", "face_coverage", "sound_coverage", "streams"];
+const COLUMNS = ["path", "start_s", "end_s", "label", "face_coverage", "sound_coverage",
+  "speech_share", "streams"];
 
 // A float as Python writes it, so that the file equals that of the command line.
 function float(value) {
@@ -23,6 +24,7 @@ export function csvOf(result, labels) {
     quoted(window.label),
     float(window.face_coverage),
     float(window.sound_coverage),
+    float(window.speech_share),
     Object.keys(window.streams).join("+"),
     ...labels.map((label) => float(window.probabilities[label])),
   ]);
