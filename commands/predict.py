@@ -316,7 +316,16 @@ def _answer_all(
         if outputs.csv is not None:
             abstained = ["abstained"] if outputs.may_abstain else []
             transcript = ["transcript"] if outputs.transcribes else []
-            columns = ["path", "start_s", "end_s", "label", *abstained, *COVERAGES, "streams", *transcript]
+            columns = [
+                "path",
+                "start_s",
+                "end_s",
+                "label",
+                *abstained,
+                *COVERAGES,
+                "streams",
+                *transcript,
+            ]
             storage.write_csv(outputs.csv, [*columns, *labels], rows)
     return rejected
 

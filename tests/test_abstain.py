@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from errors import EXIT_OK, EXIT_SOME_REJECTED, EXIT_USAGE, MediaError
 from modeling import plots
 from serving import Recognizer, loading
-from serving.prediction import Prediction, WindowPrediction, abstaining
+from serving.prediction import Prediction, WindowPrediction, abstaining, why_abstained
 from tests.factories import sample_source, tone, write_sound
 from tests.models import picture, run
 
@@ -142,14 +143,14 @@ def test_without_the_option_nothing_is_new(
     told = json.loads(said)
     assert list(told) == [
         *("path", "duration_s", "label", "probabilities", "streams"),
-        *("face_coverage", "sound_coverage"),
+        *("face_coverage", "sound_coverage", "speech_share"),
         *("windows", "warnings", "faces"),
     ]
     assert list(told["windows"][0])[:4] == ["start_s", "end_s", "label", "probabilities"]
     assert out.read_text() == (
-        "path,start_s,end_s,label,face_coverage,sound_coverage,streams,happy,sad,angry\n"
-        f"{clip},0.0,3.0,happy,1.0,0.5,audio+video,0.8,0.15,0.05\n"
-        f"{clip},1.5,4.5,sad,,,audio,0.3,0.45,0.25\n"
+        "path,start_s,end_s,label,face_coverage,sound_coverage,speech_share,streams,happy,sad,angry\n"
+        f"{clip},0.0,3.0,happy,1.0,0.5,,audio+video,0.8,0.15,0.05\n"
+        f"{clip},1.5,4.5,sad,,,,audio,0.3,0.45,0.25\n"
     )
     assert predicted(capfd, clip) == (
         f"{clip}: happy  (happy 0.55  sad 0.30  angry 0.15; 4.5 s, audio+video, face 100%)\n"
@@ -167,9 +168,9 @@ def test_with_it(clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     told = json.loads(predicted(capfd, *words, "--json", "--csv", out))
     assert (told["label"], told["abstained"], told["probabilities"]) == (None, True, MEAN)
     assert out.read_text() == (
-        "path,start_s,end_s,label,abstained,face_coverage,sound_coverage,streams,happy,sad,angry\n"
-        f"{clip},0.0,3.0,happy,false,1.0,0.5,audio+video,0.8,0.15,0.05\n"
-        f"{clip},1.5,4.5,,true,,,audio,0.3,0.45,0.25\n"
+        "path,start_s,end_s,label,abstained,face_coverage,sound_coverage,speech_share,streams,happy,sad,angry\n"
+        f"{clip},0.0,3.0,happy,false,1.0,0.5,,audio+video,0.8,0.15,0.05\n"
+        f"{clip},1.5,4.5,,true,,,,audio,0.3,0.45,0.25\n"
     )
     assert predicted(capfd, *words) == (
         f"{clip}: abstained below 0.6"
@@ -180,6 +181,32 @@ def test_with_it(clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
         "  face 1: happy 0.80, seen 100%\n"
         "  face 2: abstained (sad 0.45), seen 100%\n"
     )
+
+
+def test_little_speech_abstains() -> None:
+    """What rests on sound only; the share of the recording and of each window for itself."""
+    heard = answer()
+    first, second = heard.windows
+    windows = (replace(first, speech_share=0.5), replace(second, speech_share=0.1))
+    heard = replace(heard, windows=windows, speech_share=0.3)
+    told = abstaining(heard, min_speech_share=0.3).as_json()
+    assert (told["label"], told["abstained"]) == ("happy", False)
+    assert [window["abstained"] for window in told["windows"]] == [False, True]
+    assert [window["label"] for window in told["windows"]] == ["happy", None]
+    assert told["abstained_streams"] == []
+    strict = abstaining(heard, min_speech_share=0.4)
+    told = strict.as_json()
+    assert (told["label"], told["abstained"]) == (None, True)
+    assert told["abstained_streams"] == ["audio"]
+    assert [face["abstained"] for face in told["faces"]] == [False, False]
+    assert why_abstained(strict) == "with speech in 30%, less than 40%"
+    silent = replace(heard, streams={"video": UNSURE}, speech_share=0.0)
+    assert not abstaining(silent, min_speech_share=1.0).abstained
+    both = abstaining(heard, 0.6, 0.4)
+    assert both.abstained
+    assert why_abstained(both) == "below 0.6"
+    with pytest.raises(ValueError, match=r"min_speech_share must be in \(0, 1\], received 0"):
+        abstaining(heard, min_speech_share=0.0)
 
 
 @pytest.mark.usefixtures("fake")

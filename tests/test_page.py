@@ -231,7 +231,7 @@ def test_saved_files_equal_the_command_line(
     reader.analyze("good.wav")
     expected = prediction("good.wav")
     assert reader.saved("#save-json") == json.dumps(expected.as_json())
-    shares = ("face_coverage", "sound_coverage")
+    shares = ("face_coverage", "sound_coverage", "speech_share")
     columns = ["path", "start_s", "end_s", "label", *shares, "streams", *LABELS]
     storage.write_csv(tmp_path / "x.csv", columns, _csv_rows(expected))
     assert reader.saved("#save-csv") == (tmp_path / "x.csv").read_text()

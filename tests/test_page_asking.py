@@ -169,7 +169,7 @@ def test_words_alone_are_answered(
     assert not page.is_visible("#result"), "there is no time to draw"
     expected = of_words()
     assert reader.saved("#save-json") == json.dumps(expected.as_json())
-    shares = ("face_coverage", "sound_coverage")
+    shares = ("face_coverage", "sound_coverage", "speech_share")
     columns = ["path", "start_s", "end_s", "label", *shares, "streams", *LABELS]
     storage.write_csv(tmp_path / "x.csv", columns, _csv_rows(expected))
     assert reader.saved("#save-csv") == (tmp_path / "x.csv").read_text()

@@ -18,10 +18,11 @@ from tests.models import LABELS, picture, run, the_one_line
 
 KEYS = {
     *("path", "duration_s", "label", "probabilities", "streams"),
-    *("face_coverage", "sound_coverage"),
+    *("face_coverage", "sound_coverage", "speech_share"),
     *("windows", "warnings"),
 }
 WINDOW_KEYS = {"start_s", "end_s", *KEYS} - {"path", "duration_s", "windows", "warnings"}
+UNHEARD = "no speech in any of the sound: the voice answer means little"  # of a tone
 FAST = {"preset": "ultrafast"}
 
 
@@ -147,8 +148,8 @@ def test_in_words(
     said = capfd.readouterr()
     lines = said.out.splitlines()
     assert lines[0].startswith(f"{clip}: ")
-    assert lines[0].endswith("audio+video, face 100%, sound 100%)")
-    assert lines[1].endswith("7.2 s, audio, sound 100%)")
+    assert lines[0].endswith("audio+video, face 100%, sound 100%, speech 56%)")
+    assert lines[1].endswith("7.2 s, audio, sound 100%, speech 0%)")
     assert len(lines) == 2 + 4  # and the windows of the long one
     assert "warning: no picture: answered without video" in said.err
 
@@ -178,7 +179,9 @@ def test_any_stream_may_be_missing(
     answer = recognizer(folder / name)
     assert set(answer.streams) == streams
     assert answer.face_coverage == coverage
-    assert list(answer.warnings) == ([warning] if warning else [])
+    expected = [*([warning] if warning else []), *([UNHEARD] if "audio" in streams else [])]
+    assert list(answer.warnings) == expected
+    assert answer.speech_share == (0.0 if "audio" in streams else answer.speech_share)
     assert sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-5)
     if len(streams) == 1:  # alone, a stream's own answer is the answer
         (alone,) = answer.streams.values()
@@ -347,7 +350,7 @@ def test_a_folder_with_bad_files_in_it(
         assert "\n" not in by_name[name]["error"]
     with open(tmp_path / "w.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    shares = ("face_coverage", "sound_coverage")
+    shares = ("face_coverage", "sound_coverage", "speech_share")
     columns = ["path", "start_s", "end_s", "label", *shares, "streams", *LABELS]
     assert list(rows[0]) == columns
     assert len(rows) == sum(len(answer.get("windows", ())) for answer in answers)

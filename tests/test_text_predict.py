@@ -29,9 +29,11 @@ from tests.models import LABELS, records, run, settings, train, write_data
 
 KEYS = {
     *("path", "duration_s", "label", "probabilities", "streams"),
-    *("face_coverage", "sound_coverage"),
+    *("face_coverage", "sound_coverage", "speech_share"),
     *("windows", "warnings"),
 }
+
+UNHEARD = "no speech in any of the sound: the voice answer means little"  # of a tone
 
 
 class Fake:
@@ -256,13 +258,16 @@ def test_told_what_is_said(
     assert {window["label"] for window in answer["windows"]} == {"sad"}
     (answer,) = asked(capfd, *told, "--model", fused_run)
     assert set(answer["streams"]) == {"audio", "text"}
-    assert answer["warnings"] == []
+    assert answer["warnings"] == [UNHEARD]
     assert max(answer["streams"]["text"], key=answer["streams"]["text"].get) == "sad"
     (answer,) = asked(capfd, told[0], "--model", fused_run)
     assert set(answer["streams"]) == {"audio"}
     assert answer["warnings"] == [
-        "no words given (give them as text; predict --transcribe hears them): answered without text"
+        "no words given (give them as text; predict --transcribe hears them):"
+        " answered without text",
+        UNHEARD,
     ]
+    assert "transcript" not in answer
 
 
 def test_a_recording_without_words(
@@ -288,10 +293,12 @@ def test_heard_by_a_recogniser(
     assert answer["label"] == "angry"
     assert len(answer["windows"]) > 1
     assert {window["label"] for window in answer["windows"]} == {"angry"}
+    assert {window["transcript"] for window in answer["windows"]} == {"furious shout"}
+    assert answer["transcript"] == "furious shout"
     assert fake.asked == [92_800]  # all of it at once, as `preprocess --transcribe` hears a record
     (answer,) = asked(capfd, *heard, "--model", fused_run)
     assert set(answer["streams"]) == {"audio", "text"}
-    assert answer["warnings"] == []
+    assert answer["warnings"] == [UNHEARD]
     assert len(fake.asked) == 1  # the same sound is not heard twice
 
 
@@ -319,7 +326,7 @@ def test_nothing_heard(
     )
     assert expected in answer["error"]
     (answer,) = asked(capfd, folder / "voice.wav", *heard, "--model", fused_run)
-    assert answer["warnings"] == [f"{expected}: answered without text"]
+    assert answer["warnings"] == [f"{expected}: answered without text", UNHEARD]
 
 
 def test_silence_has_no_words(
