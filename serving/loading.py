@@ -10,6 +10,7 @@ import numpy as np
 import places
 import quiet
 from errors import UserError
+from serving.known_words import KnownWords
 from serving.litert_model import LitertModel, config_file, is_litert
 from serving.recognizer import Recognizer
 
@@ -72,6 +73,7 @@ def _from_run(folder: Path, weights_dir: Path | None, detector: str | None) -> R
     import tensorflow as tf
 
     from modeling.inference import client_config, inference_model, load_run
+    from modeling.token_model import vocabulary_of
 
     model, info = load_run(folder)
     inference = inference_model(model, info)
@@ -80,11 +82,14 @@ def _from_run(folder: Path, weights_dir: Path | None, detector: str | None) -> R
     def forward(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {k: v.numpy() for k, v in call(_tensors(inputs)).items()}
 
-    return Recognizer(forward, client_config(info), weights_dir, detector)
+    recognizer = Recognizer(forward, client_config(info), weights_dir, detector)
+    if "text" in info.streams:
+        recognizer.known_words = KnownWords.of(vocabulary_of(model, info.streams))
+    return recognizer
 
 
 def _from_export(version: Path, weights_dir: Path | None, detector: str | None) -> Recognizer:
-    from serving.export import read_config, read_saved
+    from serving.export import VOCABULARY_ASSET, read_config, read_saved
 
     config = read_config(version)
     _require_strings(version, config)
@@ -96,7 +101,13 @@ def _from_export(version: Path, weights_dir: Path | None, detector: str | None) 
             for name, value in saved.signatures["serving_default"](**_tensors(inputs)).items()
         }
 
-    return Recognizer(forward, config, weights_dir, detector)
+    recognizer = Recognizer(forward, config, weights_dir, detector)
+    vocabulary = version / "assets" / VOCABULARY_ASSET
+    if vocabulary.is_file():
+        # Not `splitlines`: vocabularies hold signs that it takes for ends of lines.
+        lines = vocabulary.read_text(encoding="utf-8").split("\n")[:-1]
+        recognizer.known_words = KnownWords.of(lines)
+    return recognizer
 
 
 def _tensors(inputs: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -69,6 +69,8 @@ class Prediction:
       streams: as of a window, pooled over those in which the stream counts.
       face_coverage, sound_coverage, speech_share: as of a window, over the whole recording.
       transcript: of windows that do not overlap, one after the other.
+      known_word_share: share of the words that the model has in its vocabulary; None where there
+        are no words or the vocabulary is not at hand.
       warnings: what makes the answer weaker than it looks.
       faces: with `all` faces, the answer from each person's face alone.
       abstain_below: as of a window; see `abstaining`.
@@ -93,6 +95,7 @@ class Prediction:
     speech_share: float | None = None
     min_speech_share: float | None = None
     transcript: str | None = None
+    known_word_share: float | None = None
 
     @property
     def abstained(self) -> bool:
@@ -118,6 +121,7 @@ class Prediction:
             "face_coverage": _share(self.face_coverage),
             "sound_coverage": _share(self.sound_coverage),
             "speech_share": _share(self.speech_share),
+            "known_word_share": _share(self.known_word_share),
             **_transcript(self),
             "windows": [window.as_json() for window in self.windows],
             "warnings": list(self.warnings),

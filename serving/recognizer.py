@@ -24,6 +24,7 @@ from preprocessing.transcripts import Transcriber
 from preprocessing.windowing import WindowSettings, streams_that_count
 from serving.action_units import HOW, ActionUnitInput, rows_between
 from serving.elsewhere import DECODING_THREADS, FileElsewhere, Looker
+from serving.known_words import KnownWords, few_known_words
 from serving.listening import Answered, Listener, Opened
 from serving.model_inputs import ModelInputs
 from serving.prediction import Prediction, Probabilities, WindowPrediction
@@ -44,6 +45,7 @@ class Recognizer:
       streams: what the model can use.
       config: all that is known of the model (`assets/config.json`).
       window_settings: how the model's recordings are cut.
+      known_words: the vocabulary, where it is known; a text with few known words is warned of.
 
     Args:
       forward: a batch of inputs -> outputs.
@@ -67,6 +69,7 @@ class Recognizer:
         self.labels: tuple[str, ...] = tuple(config["labels"])
         self.streams: tuple[str, ...] = tuple(config["streams"])
         self.window_settings = WindowSettings.of(config)
+        self.known_words: KnownWords | None = None
         self._forward = forward
         self._rate_hz: int | None = config["input"].get("sample_rate_hz")
         self._units = ActionUnitInput.of(config)
@@ -162,6 +165,7 @@ class Recognizer:
             recording = Recording(
                 media, self.config, self._units, table, shows, words, settings, meter
             )
+            recording.known_words = self.known_words
             recording.require_usable()
             finder = self._finder_in_use() if self._looks and shows else None
             cut = windows(media, reading, rate_hz, finder, recording.people, shown, meter)
@@ -197,6 +201,7 @@ class Recognizer:
         answer = answers[0]
         others = [stream for stream in self.streams if stream != "text"]
         warnings = [f"words only: answered without {stream}" for stream in others]
+        share = None if self.known_words is None else self.known_words.share(text)
         return Prediction(
             name,
             0.0,
@@ -205,7 +210,8 @@ class Recognizer:
             answer.streams,
             None,
             tuple(answers),
-            (*warnings, *stamps(self.config)),
+            (*warnings, *few_known_words(share), *stamps(self.config)),
+            known_word_share=share,
         )
 
     # === What is given beside the recording ===

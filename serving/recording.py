@@ -14,6 +14,7 @@ from preprocessing.speech_activity import LITTLE_SPEECH, SpeechMeter
 from preprocessing.windowing import WindowSettings
 from serving.action_units import ActionUnitInput
 from serving.elsewhere import FileElsewhere
+from serving.known_words import KnownWords, few_known_words
 from serving.prediction import Prediction, WindowPrediction, pooled, top
 from serving.tally import Tally
 from serving.windows import People
@@ -37,6 +38,7 @@ class Recording:
       meter: of speech; None where the model does not listen, or there is no sound.
       answers: of the windows so far, those with anything usable in them.
       tally, people: what was seen in them.
+      known_words: the model's, where they are known.
     """
 
     media: MediaFile | FileElsewhere
@@ -50,6 +52,7 @@ class Recording:
     answers: list[WindowPrediction] = field(default_factory=list)
     tally: Tally = field(init=False)
     people: People = field(default_factory=People)
+    known_words: KnownWords | None = None
 
     def __post_init__(self) -> None:
         """What to say of a stream that turns out to be missing, as the file was opened."""
@@ -118,6 +121,7 @@ class Recording:
             sound_coverage=tally.sound_coverage(self.media.info.duration_s),
             speech_share=self._speech_share(),
             transcript=self.words.transcript(),
+            known_word_share=self._known_word_share(),
         )
 
     def _nothing(self) -> str:
@@ -136,6 +140,12 @@ class Recording:
     def _speech_share(self) -> float | None:
         return None if self.meter is None else self.meter.share()
 
+    def _known_word_share(self) -> float | None:
+        text = self.words.told if self.words.told is not None else self.words.transcript()
+        if self.known_words is None or not (text or "").strip():
+            return None
+        return self.known_words.share(text or "")
+
     def _warnings(self) -> Iterator[str]:
         info, tally = self.media.info, self.tally
         if info.truncated:
@@ -150,6 +160,7 @@ class Recording:
         if listened and speech is not None and speech < LITTLE_SPEECH:
             found = f"speech in only {speech:.0%}" if speech else "no speech in any"
             yield f"{found} of the sound: the voice answer means little"
+        yield from few_known_words(self._known_word_share())
         coverage = tally.face_coverage()
         if 0 < coverage < FEW_FACES:
             yield f"a face in only {coverage:.0%} of the frames looked at"

@@ -143,7 +143,7 @@ def test_without_the_option_nothing_is_new(
     told = json.loads(said)
     assert list(told) == [
         *("path", "duration_s", "label", "probabilities", "streams"),
-        *("face_coverage", "sound_coverage", "speech_share"),
+        *("face_coverage", "sound_coverage", "speech_share", "known_word_share"),
         *("windows", "warnings", "faces"),
     ]
     assert list(told["windows"][0])[:4] == ["start_s", "end_s", "label", "probabilities"]

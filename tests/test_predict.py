@@ -18,10 +18,12 @@ from tests.models import LABELS, picture, run, the_one_line
 
 KEYS = {
     *("path", "duration_s", "label", "probabilities", "streams"),
-    *("face_coverage", "sound_coverage", "speech_share"),
+    *("face_coverage", "sound_coverage", "speech_share", "known_word_share"),
     *("windows", "warnings"),
 }
-WINDOW_KEYS = {"start_s", "end_s", *KEYS} - {"path", "duration_s", "windows", "warnings"}
+WINDOW_KEYS = {"start_s", "end_s", *KEYS} - {
+    *("path", "duration_s", "known_word_share", "windows", "warnings")
+}
 UNHEARD = "no speech in any of the sound: the voice answer means little"  # of a tone
 FAST = {"preset": "ultrafast"}
 

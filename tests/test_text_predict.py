@@ -29,7 +29,7 @@ from tests.models import LABELS, records, run, settings, train, write_data
 
 KEYS = {
     *("path", "duration_s", "label", "probabilities", "streams"),
-    *("face_coverage", "sound_coverage", "speech_share"),
+    *("face_coverage", "sound_coverage", "speech_share", "known_word_share"),
     *("windows", "warnings"),
 }
 
@@ -144,7 +144,8 @@ def test_words_alone(
     assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-4)
     assert answer["streams"] == {"text": answer["probabilities"]}
     assert answer["face_coverage"] is None
-    assert answer["warnings"] == []
+    few = "only 50% of the words are known to the model: the answer from words means little"
+    assert answer["warnings"] == ([few] if "我" in text else [])
     (window,) = answer["windows"]
     assert (window["start_s"], window["end_s"], window["label"]) == (0.0, 0.0, label)
 
@@ -175,6 +176,20 @@ def test_no_words(text: str, text_run: Path, capfd: pytest.CaptureFixture[str]) 
 def test_a_model_that_knows_no_words(audio_run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (answer,) = asked(capfd, "--model", audio_run, "--text", "wow", code=EXIT_NOTHING_DONE)
     assert answer["error"] == "text: words, and the model knows audio only; use another"
+
+
+def test_unknown_words_are_told(
+    recognizer: Recognizer, text_run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    known = recognizer.read("furious shout")
+    assert (known.known_word_share, known.warnings) == (1.0, ())
+    for text, share, warning in (
+        ("ich bin wütend", 0.0, "no word is known to the model"),
+        ("furious Nachbarn schreien laut", 0.25, "only 25% of the words are known to the model"),
+    ):
+        (answer,) = asked(capfd, "--text", text, "--model", text_run)
+        assert answer["known_word_share"] == share
+        assert answer["warnings"] == [f"{warning}: the answer from words means little"]
 
 
 # === Files of lines ===

@@ -1,0 +1,73 @@
+"""Which share of a text's words a model has ever seen. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+# At most this share known: the text is in another language, or is none.
+FEW_KNOWN_WORDS = 0.5
+_WORD_PIECES_BEGIN_WITH = "[PAD]"
+_DROPPED = "'’`\ufe0f"
+
+
+@dataclass(frozen=True)
+class KnownWords:
+    """The vocabulary of a model of words or word pieces.
+
+    Attributes:
+      words: known ones, as `WordTokens` or `WordPieces` writes them.
+      are_pieces: whether a word may also be put together of pieces; it is known only where it
+        stands whole in the vocabulary, since pieces spell any word of any language.
+      lowercase: whether the model knows words in lower case, without accents, only.
+    """
+
+    words: frozenset[str]
+    are_pieces: bool
+    lowercase: bool = True
+
+    @classmethod
+    def of(cls, vocabulary: Sequence[str]) -> KnownWords | None:
+        """Of the token of each number; None where there are none, as of TF-IDF."""
+        if not vocabulary:
+            return None
+        are_pieces = vocabulary[0] == _WORD_PIECES_BEGIN_WITH
+        special = 1 if are_pieces else 2  # "none" and "unknown"
+        words = frozenset(vocabulary[special:])
+        lowercase = not any(word[:1].isupper() for word in words)
+        return cls(words, are_pieces, lowercase)
+
+    def share(self, text: str) -> float:
+        """Share of the words of a text that are known, 0 where it holds no word."""
+        words = self._words_of(text)
+        return sum(word in self.words for word in words) / len(words) if words else 0.0
+
+    def _words_of(self, text: str) -> list[str]:
+        if not self.are_pieces:
+            return _split(text.lower(), _DROPPED)
+        if self.lowercase:
+            text = unicodedata.normalize("NFD", text.lower())
+            text = "".join(one for one in text if unicodedata.category(one) != "Mn")
+        return _split(text, "")
+
+
+def few_known_words(share: float | None) -> Iterator[str]:
+    """The warning where the share of known words is low, if it is known."""
+    if share is not None and share <= FEW_KNOWN_WORDS:
+        found = f"only {share:.0%} of the words are" if share else "no word is"
+        yield f"{found} known to the model: the answer from words means little"
+
+
+def _split(text: str, dropped: str) -> list[str]:
+    """Runs of letters, marks and digits; an emoji is a word of its own, signs are none."""
+    out = []
+    for one in text:
+        kind = unicodedata.category(one)
+        if one in dropped:
+            continue
+        if kind == "So":
+            out.append(f" {one} ")
+        else:
+            out.append(one if kind[0] in "LMN" else " ")
+    return "".join(out).split()
