@@ -179,9 +179,7 @@ def command(
             plots = _plots(plot, given, csv_path)
             limits = (abstain_below, min_speech_share)
             transcribes = recogniser is not None
-            outputs = Outputs(
-                as_json, csv_path, plots, annotate, limits, smooth_s, transcribes
-            )
+            outputs = Outputs(as_json, csv_path, plots, annotate, limits, smooth_s, transcribes)
             rejected = _answer_all(questions, recognizer.labels, outputs, process)
     if rejected == len(questions):
         return EXIT_NOTHING_DONE

@@ -172,8 +172,10 @@ class Recognizer:
             for batch in _batched(cut):
                 recording.tally.add(batch)
                 said = [words.of(window.heard, rate_hz) for window in batch]
+                whole_s = media.info.duration_s
+                is_whole = reading.is_record(whole_s)  # each window is given all of it to hear
                 for window, text in zip(batch, said, strict=True):
-                    words.note(window.start_s, window.end_s, text)
+                    words.note(window.start_s, whole_s if is_whole else window.end_s, text)
                 new = self._answer(batch, shows, said, words.transcript_of)
                 recording.answers += new
                 listen(Answered(batch, new))
