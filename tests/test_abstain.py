@@ -48,6 +48,7 @@ class Fake:
     """Gives the same answer for every recording, an unsure one for words."""
 
     labels = NAMES
+    streams = ("audio", "video", "text")
 
     def __call__(self, path: Path, *how: object) -> Prediction:
         if Path(path).stem == "bad":
