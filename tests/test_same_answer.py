@@ -162,7 +162,7 @@ def test_a_jingle_does_not_overrule_a_face(
     assert jingle.probabilities == pytest.approx(mute.probabilities, abs=1e-6)
     assert jingle.warnings == ("sound in less than 40% of each window: answered without audio",)
     assert run("predict", recordings / "jingle.mp4", "--model", fusion_run) == 0
-    covered = f", video, face 100%, sound {jingle.sound_coverage:.0%})"
+    covered = f", sound {jingle.sound_coverage:.0%}, speech {jingle.speech_share:.0%})"
     assert covered in capfd.readouterr().out
 
 

@@ -67,6 +67,7 @@ def test_reach() -> None:
 
 class Fake:
     labels = ("happy", "sad")
+    streams = ("audio", "video", "text")
 
     def __call__(self, path: Path, *how: object) -> Prediction:
         return answer(str(path))
