@@ -284,10 +284,11 @@ def test_a_fusion_goes_on_without(
     wav = source / "03-01-05-01-01-01-02.wav"
     both = recognizer(wav, action_units=read_action_units(units))
     assert set(both.streams) == {"audio", "video"}
-    assert both.warnings == ()
+    assert both.warnings == ("no speech in any of the sound: the voice answer means little",)
     alone = recognizer(wav)
     assert set(alone.streams) == {"audio"}
-    assert "no action units (give OpenFace's table with --action-units FILE)" in alone.warnings[0]
+    wanted = "no action units (give OpenFace's table with --action-units FILE)"
+    assert any(wanted in warning for warning in alone.warnings)
     assert recognizer.config["preparation"]["action_units"]["source"] == "openface"
 
 

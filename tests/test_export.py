@@ -171,7 +171,7 @@ def test_labels_and_config(exported: Path, fusion_run: Path, toy_data: Path) -> 
     assert config["streams"] == ["audio", "video"]
     assert config["labels"] == list(LABELS)
     assert config["input"] == {"sample_rate_hz": 16_000, "face_size_px": 32, "face_channels": 1}
-    assert config["window_s"] == pytest.approx(47_770 / 16_000)
+    assert config["window_s"] == pytest.approx(47_770 / 16_000 + 0.5)
     assert config["preparation"]["detector"] == "haar"
     assert config["preparation"]["sampling"]["num_frames"] == 4
     assert config["run"] == str(fusion_run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,7 @@ def test_a_finished_part_that_was_trained_otherwise(
 ) -> None:
     words = ("train", "--recipe", "s2-two-stream", "--data", toy_data, "--out", tmp_path / "whole")
     assert run(*words, *FEW) == EXIT_OK
+    shutil.rmtree(tmp_path / "whole")
     capsys.readouterr()
     assert run(*words, *FEW, "--seed", 4) == EXIT_NOTHING_DONE
     line = the_one_line(capsys.readouterr().err)
