@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,7 +57,9 @@ def write_clips(folder: Path, num_clips: int) -> Path:
     manifest = folder / "clips.csv"
     manifest.write_text("\n".join(lines) + "\n", "utf-8")
     words = ["preprocess", "--corpus", "manifest", "--source", str(manifest), "--out", str(records)]
-    if cli.main([*words, "--detector", "none"]):
+    with contextlib.redirect_stdout(sys.stderr):  # the report alone goes to stdout
+        status = cli.main([*words, "--detector", "none"])
+    if status:
         raise RuntimeError(f"{manifest}: not prepared; see above")
     return records
 

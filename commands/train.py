@@ -146,7 +146,9 @@ def command(
     start = _start(init_from, stream, recipe)
     if unpaired and (stream != "fusion" or "" in folders_of):
         raise click.UsageError("--unpaired is for a fusion that reads no --data of its own")
-    _require_first(out, [*member_runs, *([start] if start else [])], distribute, resume, overwrite)
+    read = [("--member-run", run) for run in member_runs]
+    read += [("--init-from", start)] if start else []
+    _require_first(out, read, distribute, resume, overwrite)
     if stream == "fusion":
         of_all = PartOptions(out, seed, overwrite, allow_leak, init_from)
         if distribute is not None:
@@ -189,21 +191,28 @@ def command(
 
 
 def _require_first(
-    out: Path, runs: list[Path], distribute: str | None, resume: bool, overwrite: bool
+    out: Path,
+    runs: list[tuple[str, Path]],
+    distribute: str | None,
+    resume: bool,
+    overwrite: bool,
 ) -> None:
     """Checks what needs no data before any are prepared, or parts of a fusion trained.
 
     Args:
-      runs: that are read.
+      runs: that are read, with the option that names each.
     Raises:
-      UserError: one of them is none, or `out` is taken, or holds nothing to resume.
+      UserError: one of them is none or lies in `out`, or `out` is taken, in use by another
+        program, or holds nothing to resume.
     """
-    from modeling.run_folder import read_run, require_free
+    from modeling.run_folder import read_run, require_free, require_outside
 
-    for run in runs:
+    for option, run in runs:
         read_run(run)
+        require_outside(run, option, out)
     if distribute is None:  # of several workers another one may have begun it
-        require_free(out, resume, overwrite)
+        with storage.claimed(out):
+            require_free(out, resume, overwrite)
 
 
 def _require_trained(recipe: Any, runs: dict[str, Path]) -> None:

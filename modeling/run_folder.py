@@ -238,6 +238,17 @@ def require_free(path: Path, resume: bool, overwrite: bool) -> None:
         raise UserError(f"{path}: not empty and not a run; choose another --out")
 
 
+def require_outside(run: Path, option: str, out: Path) -> None:
+    """A run that this one is made of must not go where --out is cleared.
+
+    Raises:
+      UserError: it is the folder of --out, or lies in it.
+    """
+    own, target = run.resolve(), out.resolve()
+    if own == target or target in own.parents:
+        raise UserError(f"{option} {run}: lies in --out {out}; choose another --out")
+
+
 def _of_schedule(present: RunInfo, info: RunInfo) -> str:
     """Why a run cannot go on for another number of epochs, where nothing else differs."""
     before, now = present.recipe, info.recipe

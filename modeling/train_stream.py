@@ -47,7 +47,7 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
     # All that can be refused is, before anything is written.
     runs = _given_members(recipe, info, options)
     if options.init_from is not None:
-        _require_outside(options.init_from, "--init-from", options.out)
+        run_folder.require_outside(options.init_from, "--init-from", options.out)
         trial = built.network.get_layer(f"{MEMBER}0")
         copy_weights(options.init_from, trial, recipe, data.labels.labels)
     run_folder.begin(options.out, info, options.resume, options.overwrite)
@@ -127,7 +127,7 @@ def _given_members(recipe: Recipe, info: RunInfo, options: TrainOptions) -> list
         )
     wanted, seeds = _described(dataclasses.replace(info, recipe=recipe.single)), set()
     for run in runs:
-        _require_outside(run, "--member-run", options.out)
+        run_folder.require_outside(run, "--member-run", options.out)
         there = run_folder.read_run(run)
         if not there.finished:
             raise UserError(f"{run}: unfinished run; finish it with `train --resume` first")
@@ -144,17 +144,6 @@ def _given_members(recipe: Recipe, info: RunInfo, options: TrainOptions) -> list
             )
         seeds.add(there.seed)
     return runs
-
-
-def _require_outside(run: Path, option: str, out: Path) -> None:
-    """A run that this one is made of must not go where --out is cleared.
-
-    Raises:
-      UserError: it is the folder of --out, or lies in it.
-    """
-    own, target = run.resolve(), out.resolve()
-    if own == target or target in own.parents:
-        raise UserError(f"{option} {run}: lies in --out {out}; choose another --out")
 
 
 def _described(info: RunInfo) -> dict[str, Any]:

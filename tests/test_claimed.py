@@ -32,7 +32,6 @@ def test_a_folder_in_use_is_left_alone(
         assert run(*typed, "--out", out) == EXIT_NOTHING_DONE
         assert list(out.iterdir()) == [half]
     line = the_one_line(capsys.readouterr().err)
-    told = "another program is writing there; wait for it, or choose another --out"
-    if words[0] == "train":  # which looks for the run before it waits for anybody
-        told = "no run to resume; leave --resume out to begin one"
-    assert line == f"Error: {out}: {told}"
+    assert line == (
+        f"Error: {out}: another program is writing there; wait for it, or choose another --out"
+    )
