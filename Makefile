@@ -30,7 +30,7 @@ test: $(VENV)/.libraries $(VENV)/.installed-dev
 lint: $(VENV)/.installed-dev
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
-	$(PYTHON) -m mypy .
+	$(PYTHON) -m mypy
 
 constraints: $(VENV)/.made
 	@sed -n '/^#/p' constraints.txt > constraints.txt.new

@@ -10,10 +10,15 @@ from typing import Any
 
 import click
 
-import interrupts
-import places
-from errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, UserError, from_full_disk, from_os_error
-from storage import own_temporaries
+from affectstream.core import interrupts, storage_paths
+from affectstream.core.atomic_io import own_temporaries
+from affectstream.core.errors import (
+    EXIT_INTERRUPTED,
+    EXIT_NOTHING_DONE,
+    UserError,
+    from_full_disk,
+    from_os_error,
+)
 
 # Command -> module below `commands/` and one line of help; a module is imported when it is used.
 COMMANDS = {
@@ -45,7 +50,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"commands.{cmd_name}")
+        module = importlib.import_module(f"affectstream.commands.{cmd_name}")
         return module.command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -91,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = error if isinstance(error, UserError) else from_os_error(error)
         return _fail(str(told), EXIT_NOTHING_DONE)
     except Exception as error:
-        line = str(from_full_disk(error) or places.explained(error))
+        line = str(from_full_disk(error) or storage_paths.explained(error))
         if not line or "--debug" in words:
             raise
         return _fail(line, EXIT_NOTHING_DONE)

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 import soundfile
 
-import storage
-from preprocessing.clip import Clip
-from preprocessing.preparation import PreparationSettings
+from affectstream.core import atomic_io
+from affectstream.preprocessing.clip import Clip
+from affectstream.preprocessing.records.record_builder import PreparationSettings
 
 DATA_VARIABLE = "EMOTION_DATA"
 SOUND_RATE_HZ = 48_000
@@ -88,7 +88,7 @@ def clips(work: Path, is_quick: bool) -> tuple[list[MadeClip], str]:
 
 def synthetic_corpus(work: Path, is_quick: bool) -> list[Path]:
     """The clips of a small sample corpus, written to `work` unless they are there."""
-    from preprocessing.synthesis.corpus import synthesize
+    from affectstream.preprocessing.synthetic.corpus import synthesize
 
     speakers, duration_s = (1, 2.0) if is_quick else (4, 4.0)
     return sorted(synthesize(work / "sample", speakers, num_takes=1, duration_s=duration_s))
@@ -98,9 +98,9 @@ def _make(source: Path, sound: Path, path: Path, shape: Shape) -> MadeClip:
     made = MadeClip(path, path.with_suffix(".wav"))
     if not (made.path.is_file() and made.wav.is_file()):
         wave = _sound(sound, round(shape.duration_s * SOUND_RATE_HZ))
-        with storage.replacing(made.wav) as temporary:
+        with atomic_io.replacing(made.wav) as temporary:
             soundfile.write(temporary, wave, SOUND_RATE_HZ)
-        with storage.replacing(path) as temporary:
+        with atomic_io.replacing(path) as temporary:
             _encode(temporary, _enlarged(source, shape), wave, shape, ENCODING)
     return made
 
@@ -170,11 +170,11 @@ def long_video(source: MadeClip, work: Path, shape: Shape, duration_s: float) ->
     short = work / f"loop-{shape.height_px}p.mp4"
     if not short.is_file():
         wave = _sound(source.wav, round(shape.duration_s * SOUND_RATE_HZ))
-        with storage.replacing(short) as temporary:
+        with atomic_io.replacing(short) as temporary:
             _encode(temporary, _enlarged(source.path, shape), wave, shape, {"preset": "veryfast"})
     path = work / f"{shape.height_px}p-{duration_s:.0f}s.mp4"
     if not path.is_file():
-        with storage.replacing(path) as temporary:
+        with atomic_io.replacing(path) as temporary:
             _repeat(short, temporary, max(1, round(duration_s / shape.duration_s)))
     return path
 

@@ -13,11 +13,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import storage
-from errors import UserError
-from opencv_model.choose import open_detector
-from opencv_model.detector import FaceDetector
-from registry import names
+from affectstream.core import atomic_io
+from affectstream.core.errors import UserError
+from affectstream.core.registry import names
+from affectstream.opencv_model.detectors.auto_detector import open_detector
+from affectstream.opencv_model.detectors.detector import FaceDetector
 
 # === Options ===
 
@@ -148,7 +148,7 @@ def publish(
     text = "\n\n".join([f"## {title}", f"`{command}`; {machine_line}.", *parts]) + "\n"
     print(text)
     if out is not None:
-        storage.write_text(out, text)
+        atomic_io.write_text(out, text)
     if results is not None:
         write_section(results, section, text)
     return text
@@ -165,7 +165,7 @@ def write_section(document: Path, name: str, text: str) -> None:
     if old.count(start) != 1 or old.count(end) != 1 or old.index(start) > old.index(end):
         raise ValueError(f"{document}: needs the lines {start.strip()} and {end.strip()} once each")
     before, after = old[: old.index(start) + len(start)], old[old.index(end) :]
-    storage.write_text(document, f"{before}\n{text.strip()}\n\n{after}")
+    atomic_io.write_text(document, f"{before}\n{text.strip()}\n\n{after}")
 
 
 def _without_out(words: Sequence[str]) -> list[str]:

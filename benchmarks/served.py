@@ -17,8 +17,8 @@ import numpy as np
 import psutil
 import requests
 
+from affectstream.core.errors import MediaError
 from benchmarks import inputs, report
-from errors import MediaError
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "emotion"
@@ -157,7 +157,7 @@ def windows_of(
     config: dict[str, Any], files: Sequence[Path], weights_dir: Path | None
 ) -> list[Arrays]:
     """The model inputs, one row each, of every window of some recordings."""
-    from serving.recognizer import Recognizer
+    from affectstream.serving.inference.recognizer import Recognizer
 
     rows: list[Arrays] = []
     outputs = ("probabilities", *(f"{s}_probabilities" for s in config["streams"]))

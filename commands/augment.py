@@ -6,17 +6,17 @@ from pathlib import Path
 
 import click
 
-import storage
-from commands import paths
-from commands.options import OutPlace, Place
-from errors import EXIT_OK, EXIT_SOME_REJECTED, counted
+from affectstream.commands.options import sample_data
+from affectstream.commands.options.param_types import OutPlace, Place
+from affectstream.core import atomic_io
+from affectstream.core.errors import EXIT_OK, EXIT_SOME_REJECTED, counted
 
 
 @click.command("augment")
 @click.option(
     "--data",
     type=Place(),
-    help=f"Data folder to copy from. [default: {paths.RECORDS}]",
+    help=f"Data folder to copy from. [default: {sample_data.RECORDS}]",
 )
 @click.option(
     "--out",
@@ -76,13 +76,16 @@ def command(
     sounds and words, lie in --out/examples. Run again after an interruption, it does only what is
     missing.
     """
-    data = data or paths.only_records(out)
+    data = data or sample_data.only_records(out)
     if back_translate is None and (pivots or language):
         raise click.UsageError("--pivots and --language need --back-translate")
-    from data_augmentation import augment
-    from data_augmentation.augment_settings import DEFAULT_TRANSFORMS, AugmentSettings
-    from data_augmentation.back_translation import PIVOTS
-    from preprocessing.data_folder import open_data_folder
+    from affectstream.data_augmentation.offline import augment
+    from affectstream.data_augmentation.offline.augment_settings import (
+        DEFAULT_TRANSFORMS,
+        AugmentSettings,
+    )
+    from affectstream.data_augmentation.offline.back_translation import PIVOTS
+    from affectstream.preprocessing.dataset.data_folder import open_data_folder
 
     default = "" if back_translate else DEFAULT_TRANSFORMS
     settings = AugmentSettings(
@@ -94,7 +97,7 @@ def command(
         language or "en",
     )
     folder = open_data_folder(data)
-    with storage.claimed(out):
+    with atomic_io.claimed(out):
         result = augment.augment(folder, out, settings, examples)
     stamp = " of SYNTHETIC data" if result.synthetic else ""
     click.echo(

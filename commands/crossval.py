@@ -7,15 +7,14 @@ from pathlib import Path
 
 import click
 
-import registry
-import storage
-from commands import paths
-from commands.engine_options import engine_of, engine_options
-from commands.options import OutPlace, Place
-from commands.train_parts import divided
-from preprocessing.data_folder import open_data_folder
+from affectstream.commands.options import sample_data
+from affectstream.commands.options.engine_options import engine_of, engine_options
+from affectstream.commands.options.param_types import OutPlace, Place
+from affectstream.commands.options.split_part_settings import divided
+from affectstream.core import atomic_io, registry
+from affectstream.preprocessing.dataset.data_folder import open_data_folder
 
-# Those of `modeling.crossval_leaks`, which needs TensorFlow.
+# Those of `affectstream.modeling.crossval.leakage`, which needs TensorFlow.
 LEAKS = ("random-split", "test-epoch", "speaker-norm", "all")
 
 
@@ -25,7 +24,7 @@ LEAKS = ("random-split", "test-epoch", "speaker-norm", "all")
     "--data",
     type=Place(),
     help="Data folder, or a feature table for a recipe of one stream; its own split is not used."
-    f" [default: {paths.RECORDS}]",
+    f" [default: {sample_data.RECORDS}]",
 )
 @click.option(
     "--folds",
@@ -127,16 +126,16 @@ def command(
         part = registry.load("recipes", part_name)
         parts.append(part.with_settings([f"labels={recipe.labels}", *of_parts[part.stream]]))
     folder, *also = [
-        open_data_folder(path) if recipe.parts else paths.open_data(path, recipe.features)
-        for path in (data or paths.only_records(), *also_train)
+        open_data_folder(path) if recipe.parts else sample_data.open_data(path, recipe.features)
+        for path in (data or sample_data.only_records(), *also_train)
     ]
-    from modeling.crossval import begin, run_crossval
-    from modeling.crossval_introduction import introduce_crossval
-    from modeling.crossval_leaks import choose_leaks, run_leaks
-    from modeling.crossval_plan import plan_crossval
-    from modeling.crossval_report import MARKDOWN, summary, write_report
+    from affectstream.modeling.crossval.config import plan_crossval
+    from affectstream.modeling.crossval.introduction import introduce_crossval
+    from affectstream.modeling.crossval.leakage import choose_leaks, run_leaks
+    from affectstream.modeling.crossval.report import MARKDOWN, summary, write_report
+    from affectstream.modeling.crossval.run import begin, run_crossval
 
-    out = out or paths.RUNS / f"crossval-{name}"
+    out = out or sample_data.RUNS / f"crossval-{name}"
     crossval = plan_crossval(
         recipe,
         parts,
@@ -150,7 +149,7 @@ def command(
         members_from,
     )
     kinds = choose_leaks(crossval, leaks)
-    with storage.claimed(out):
+    with atomic_io.claimed(out):
         begin(crossval)
         introduce_crossval(crossval)
         rows = run_crossval(crossval, engine=chosen)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-import storage
-from commands import paths
-from commands.options import OutPath
-from errors import UserError
+from affectstream.commands.options import sample_data
+from affectstream.commands.options.param_types import OutPath
+from affectstream.core import atomic_io
+from affectstream.core.errors import UserError
 
 # Few clips and little time: smaller steps than the recipes take on a corpus of full size, and no
 # augmentation of the sound, which would want more epochs.
@@ -38,7 +38,7 @@ def command(out: Path) -> None:
     """
     began_s = time.perf_counter()
     sample, records, exported = out / "sample", out / "records", out / "export"
-    paths.ensure_sample(sample)
+    sample_data.ensure_sample(sample)
     _step(
         "preprocess", "--corpus", "sample", "--source", sample, "--out", records, "--num-frames", 8
     )
@@ -92,12 +92,12 @@ def command(out: Path) -> None:
 
 def _step(*words: str | int | Path) -> None:
     click.echo("", err=True)
-    if code := paths.run_command(*words):
+    if code := sample_data.run_command(*words):
         raise UserError(f"demo stopped: `{words[0]}` ended with exit code {code}")
 
 
 def _finished(run: Path) -> bool:
-    from modeling.run_folder import is_run, read_run
+    from affectstream.modeling.runs.run_folder import is_run, read_run
 
     return is_run(run) and read_run(run).finished
 
@@ -106,7 +106,7 @@ def _summary(out: Path, seconds: float) -> None:
     click.echo(f"\nSYNTHETIC sample corpus, speakers never shared, {seconds:.0f} s")
     click.echo(f"{'model':<8}{'test UAR':>9}{'95 % over speakers':>21}{'WA':>7}{'ECE':>7}")
     for run in (*SETTINGS, "fusion"):
-        scores = storage.read_json(out / run / SCORES / "metrics.json")
+        scores = atomic_io.read_json(out / run / SCORES / "metrics.json")
         interval = scores["uar_ci95"]
         told = f"[{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "under 3 speakers"
         click.echo(

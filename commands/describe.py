@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-import places
-from commands.describe_export import (
+from affectstream.commands.options.param_types import Place
+from affectstream.commands.reports.describe_export import (
     bundle_facts,
     card_of,
     export_facts,
@@ -20,8 +20,8 @@ from commands.describe_export import (
     told_parts,
     told_scores,
 )
-from commands.options import Place
-from errors import UserError
+from affectstream.core import storage_paths
+from affectstream.core.errors import UserError
 
 CARD = "card"
 KINDS = "a run, an export, a bundle, a .tflite or a data folder"
@@ -55,21 +55,21 @@ def describe(path: Path) -> dict[str, Any]:
     Raises:
       UserError: none of these.
     """
-    from preprocessing.data_folder import is_data_folder
-    from serving.bundle_folder import is_bundle
-    from serving.export_folder import newest_version
-    from serving.litert_model import config_file, is_litert
+    from affectstream.preprocessing.dataset.data_folder import is_data_folder
+    from affectstream.serving.exported.bundle_folder import is_bundle
+    from affectstream.serving.exported.version_folder import newest_version
+    from affectstream.serving.inference.litert_model import config_file, is_litert
 
     if not path.exists():
         raise UserError(f"{path}: no such path; give {KINDS}")
     if is_litert(path):
-        copy = places.fetched(path, config_file(path))
+        copy = storage_paths.fetched(path, config_file(path))
         return _named(litert_facts(copy), copy, path)
     if is_data_folder(path):
         return _data(path)
     if (path / "run.json").is_file():
         return _run(path)
-    here = places.fetched(path)
+    here = storage_paths.fetched(path)
     if is_bundle(here):
         return _named(bundle_facts(here), here, path)
     version = newest_version(here)
@@ -84,8 +84,8 @@ def _named(facts: dict[str, Any], copy: Path, path: Path) -> dict[str, Any]:
 
 
 def _data(path: Path) -> dict[str, Any]:
-    from preprocessing.data_folder import open_data_folder
-    from preprocessing.splits import speakers_of
+    from affectstream.preprocessing.dataset.data_folder import open_data_folder
+    from affectstream.preprocessing.dataset.splits import speakers_of
 
     folder = open_data_folder(path)
     rows = folder.part("all")
@@ -122,8 +122,8 @@ def _video(folder: Any) -> str:
 
 
 def _run(path: Path) -> dict[str, Any]:
-    from modeling.run_folder import BEST, read_run
-    from serving.model_card import evaluations_of
+    from affectstream.modeling.runs.run_folder import BEST, read_run
+    from affectstream.serving.export.model_card import evaluations_of
 
     info = read_run(path)
     facts: dict[str, Any] = {
@@ -148,8 +148,8 @@ def _run(path: Path) -> dict[str, Any]:
     if evaluations:
         facts["evaluation"] = evaluations
     if info.finished:
-        from modeling import checkpoints
-        from modeling.inference import client_config
+        from affectstream.modeling.evaluation.inference import client_config
+        from affectstream.modeling.runs import checkpoints
 
         model = checkpoints.load_model(path / BEST)
         facts |= {"parameters": model.count_params(), **_shapes(model.input, model.output)}

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import click
 
-from errors import EXIT_NOTHING_DONE, EXIT_OK, UserError
+from affectstream import PROJECT
+from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, UserError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = PROJECT
 REQUIREMENTS = ROOT / "requirements.txt"
 CONSTRAINTS = ROOT / "constraints.txt"
 PYTHON = (3, 11)
@@ -213,7 +214,7 @@ def _detectors() -> Iterator[Check]:
     """Which detectors are ready; only one must be, and `haar` comes with OpenCV."""
     if importlib.util.find_spec("platformdirs") is None:
         return
-    from opencv_model.weights import FORMS, cache_folder, present_weights
+    from affectstream.opencv_model.weights import FORMS, cache_folder, present_weights
 
     haar = importlib.util.find_spec("cv2")
     if haar is not None and haar.submodule_search_locations:

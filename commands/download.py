@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from commands.options import OutPath
-from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED
-from preprocessing.sources.table import ASK, FREE
+from affectstream.commands.options.param_types import OutPath
+from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED
+from affectstream.preprocessing.download.publishers import ASK, FREE
 
 MAX_SHOWN = 10
 
@@ -63,8 +63,8 @@ def command(name: str, out: Path, actors: tuple[int, ...], stream: str, mirror: 
     Interrupted or broken off, the same command goes on where it was. For a corpus that its
     publisher gives out on request only, it says where to ask. Mind each corpus's licence.
     """
-    from preprocessing.download import download
-    from preprocessing.sources.item import Wish
+    from affectstream.preprocessing.download.corpus_download import download
+    from affectstream.preprocessing.download.remote_item import Wish
 
     if mirror and not mirror.startswith(("http://", "https://")):
         raise click.UsageError(f"--mirror {mirror}: begin it with http:// or https://")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from commands import paths
-from commands.options import OutPlace, Place
-from commands.train_parts import data_by_stream, one_table_each
-from preprocessing.data_folder import DataFolder
+from affectstream.commands.options import sample_data
+from affectstream.commands.options.param_types import OutPlace, Place
+from affectstream.commands.options.split_part_settings import data_by_stream, one_table_each
+from affectstream.preprocessing.dataset.data_folder import DataFolder
 
 
 @click.command("evaluate")
@@ -19,7 +19,7 @@ from preprocessing.data_folder import DataFolder
     "--data",
     type=Place(),
     multiple=True,
-    help=f"Data folder or feature table; several are joined. [default: {paths.RECORDS}]",
+    help=f"Data folder or feature table; several are joined. [default: {sample_data.RECORDS}]",
 )
 @click.option(
     "--split",
@@ -48,23 +48,23 @@ def command(
     metrics.json, predictions.csv, risk_coverage.csv and three pictures, into a folder for each data
     and split.
     """
-    from preprocessing.feature_table import is_feature_table
+    from affectstream.preprocessing.dataset.feature_table import is_feature_table
 
-    chosen = data or (paths.only_records(),)
+    chosen = data or (sample_data.only_records(),)
     features = ""
     folders: list[DataFolder] = []
     if any(is_feature_table(path) for path in chosen):
-        from modeling.run_folder import read_run
+        from affectstream.modeling.runs.run_folder import read_run
 
         info = read_run(run)
         features = info.recipe.features
         if len(info.streams) > 1:
             by_stream = data_by_stream(tuple(map(str, chosen)))
             own = {stream: str(part["features"]) for stream, part in info.parts.items()}
-            folders = [paths.open_paired(one_table_each(by_stream, info.streams), own)]
-    folders = folders or [paths.open_data(path, features) for path in chosen]
-    from modeling.evaluation import evaluate, table
-    from modeling.score_store import home_of_scores, score_folder
+            folders = [sample_data.open_paired(one_table_each(by_stream, info.streams), own)]
+    folders = folders or [sample_data.open_data(path, features) for path in chosen]
+    from affectstream.modeling.evaluation.evaluate import evaluate, table
+    from affectstream.modeling.runs.score_store import home_of_scores, score_folder
 
     out = out or score_folder(home_of_scores(run), folders, split)
     result = evaluate(run, folders, split, out, allow_leak)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-import quiet
-from commands.options import OutPath, OutPlace, Place
+from affectstream.commands.options.param_types import OutPath, OutPlace, Place
+from affectstream.core import tf_setup
 
 
 @click.command("export")
@@ -66,25 +66,25 @@ def command(
         raise click.UsageError("--format litert goes with --out alone, without --version")
     # What is wrong with the words is told before TensorFlow is waited for.
     if name is not None:
-        from serving.export_folder import require_name
+        from affectstream.serving.exported.version_folder import require_name
 
         require_name(name)
     if kind == "litert" and out is not None:
-        from serving.litert_model import free_target
+        from affectstream.serving.inference.litert_model import free_target
 
         free_target(run, out)
-    quiet.import_tensorflow()
+    tf_setup.import_tensorflow()
     if kind == "litert" and out is not None:
-        from serving.litert_export import export_litert
+        from affectstream.serving.export.litert_export import export_litert
 
         click.echo(str(export_litert(run, out, text_input)))
         return
     if serving is not None:
-        from serving.bundle import write_bundle
+        from affectstream.serving.export.bundle import write_bundle
 
         click.echo(str(write_bundle(run, serving, name, version, text_input)))
         return
     if out is not None:
-        from serving.export import export
+        from affectstream.serving.export.savedmodel_export import export
 
         click.echo(str(export(run, out, version, text_input)))

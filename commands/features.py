@@ -6,17 +6,17 @@ from pathlib import Path
 
 import click
 
-import registry
-from commands import paths
-from commands.options import OutPlace, Place
-from errors import counted
+from affectstream.commands.options import sample_data
+from affectstream.commands.options.param_types import OutPlace, Place
+from affectstream.core import registry
+from affectstream.core.errors import counted
 
 
 @click.command("features")
 @click.option(
     "--data",
     type=Place(),
-    help=f"Data folder that `preprocess` wrote. [default: {paths.RECORDS}]",
+    help=f"Data folder that `preprocess` wrote. [default: {sample_data.RECORDS}]",
 )
 @click.option("--out", type=OutPlace(), help="Table: FILE.csv or FILE.parquet.")
 @click.option(
@@ -49,10 +49,10 @@ def command(
     """
     if out is None and spectrograms is None:
         raise click.UsageError("name --out FILE.csv, --spectrograms DIR or both")
-    from preprocessing.data_folder import open_data_folder
+    from affectstream.preprocessing.dataset.data_folder import open_data_folder
 
-    folder = open_data_folder(data or paths.ensure_records())
-    from modeling.feature_writer import write_features, write_spectrograms
+    folder = open_data_folder(data or sample_data.ensure_records())
+    from affectstream.modeling.data.feature_writer import write_features, write_spectrograms
 
     if out is not None:
         click.echo(f"{out}: {counted(write_features(folder, name, out), 'clip')}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-import registry
+from affectstream.core import registry
 
 COLUMNS = ("name", "stream", "summary", "parameters", "shape", "licence", "source")
 LABELS = "label-sets"

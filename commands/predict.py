@@ -12,28 +12,33 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-import progress
-import registry
-import storage
-from commands.default_model import default_model
-from commands.engine_options import limit_options
-from commands.options import FiniteRange, NewFile, Place, TableFile, require_apart
-from commands.prediction_report import plot as draw
-from commands.prediction_report import plot_files, say
-from commands.questions import Inputs, Question, inputs_of, questions_about, rejection_of
-from errors import (
-    EXIT_NOTHING_DONE,
-    EXIT_OK,
-    EXIT_SOME_REJECTED,
-    MediaError,
+from affectstream.commands.jobs.prediction_jobs import (
+    Inputs,
+    Question,
+    inputs_of,
+    questions_about,
+    rejection_of,
 )
-from preprocessing.file_kinds import passed_over_line
+from affectstream.commands.options.default_model import default_model
+from affectstream.commands.options.engine_options import limit_options
+from affectstream.commands.options.param_types import (
+    FiniteRange,
+    NewFile,
+    Place,
+    TableFile,
+    require_apart,
+)
+from affectstream.commands.reports.prediction_report import plot as draw
+from affectstream.commands.reports.prediction_report import plot_files, say
+from affectstream.core import atomic_io, progress, registry
+from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED, MediaError
+from affectstream.preprocessing.file_kinds import passed_over_line
 
 COVERAGES = ("face_coverage", "sound_coverage", "speech_share")
 
 if TYPE_CHECKING:
-    from engines.streaming import Streaming
-    from preprocessing.transcripts import Transcriber
+    from affectstream.parallel.isolated_worker import Streaming
+    from affectstream.preprocessing.speech_to_text.transcript_cache import Transcriber
 
 
 @click.command("predict")
@@ -167,7 +172,7 @@ def command(
     with inputs_of(inputs) as given:
         _require_fitting(given, text, recogniser, written)
         model = model or default_model(given.files, text)
-        from preprocessing.openface import read_action_units
+        from affectstream.preprocessing.faces.openface import read_action_units
 
         table = read_action_units(units_path) if units_path is not None else None
         transcriber = _transcriber(recogniser, language)
@@ -235,8 +240,8 @@ def _process(is_guarded: bool, limit_s: float, limit_gb: float) -> Iterator[Stre
     if not is_guarded:
         yield None
         return
-    from engines.tasks import Limits
-    from serving.elsewhere import process_for_files
+    from affectstream.parallel.tasks import Limits
+    from affectstream.serving.inference.isolated_reader import process_for_files
 
     with process_for_files(Limits(limit_s, limit_gb * 2**30)) as process:
         yield process
@@ -245,7 +250,7 @@ def _process(is_guarded: bool, limit_s: float, limit_gb: float) -> Iterator[Stre
 def _loaded(
     model: Path, weights_dir: Path | None, detector: str | None, process: Streaming | None
 ) -> Any:
-    from serving.loading import load
+    from affectstream.serving.loading import load
 
     recognizer = load(model, weights_dir, detector)
     if process is not None:
@@ -279,8 +284,8 @@ class Outputs:
 
     def judged(self, answer: Any) -> Any:
         """The answer, smoothed and then abstaining where that was asked for."""
-        from serving.prediction import abstaining
-        from serving.smoothing import smoothed
+        from affectstream.serving.inference.prediction import abstaining
+        from affectstream.serving.inference.smoothing import smoothed
 
         if self.smooth_s is not None:
             answer = smoothed(answer, self.smooth_s)
@@ -324,13 +329,13 @@ def _answer_all(
                 "streams",
                 *transcript,
             ]
-            storage.write_csv(outputs.csv, [*columns, *labels], rows)
+            atomic_io.write_csv(outputs.csv, [*columns, *labels], rows)
     return rejected
 
 
 def _annotate(path: Path, answer: Any, out: Path, process: Streaming | None) -> None:
-    from serving.annotate import annotate
-    from serving.elsewhere import annotate_elsewhere
+    from affectstream.serving.inference.annotate import annotate
+    from affectstream.serving.inference.isolated_reader import annotate_elsewhere
 
     if process is None:
         annotate(path, answer, out)
@@ -349,7 +354,7 @@ def _transcriber(recogniser: str | None, language: str) -> Transcriber | None:
     """The recogniser behind its cache, checked before any recording is opened."""
     if recogniser is None:
         return None
-    from preprocessing.transcripts import Transcriber
+    from affectstream.preprocessing.speech_to_text.transcript_cache import Transcriber
 
     transcriber = Transcriber(recogniser, language)
     transcriber.check()

@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
-import registry
-import storage
-from commands import paths
-from commands.engine_options import engine_of, engine_options, limit_options
-from commands.options import FiniteRange, OutPlace, Place, reachable
-from commands.preprocess_report import MAX_SHOWN, report, report_rejected, report_without_row
-from commands.steps import STEPS, Steps
-from errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED, counted
+from affectstream.commands.jobs.prep_steps import STEPS, Steps
+from affectstream.commands.options import sample_data
+from affectstream.commands.options.engine_options import engine_of, engine_options, limit_options
+from affectstream.commands.options.param_types import FiniteRange, OutPlace, Place, reachable
+from affectstream.commands.reports.preprocess_report import (
+    MAX_SHOWN,
+    report,
+    report_rejected,
+    report_without_row,
+)
+from affectstream.core import atomic_io, registry
+from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED, counted
 
 if TYPE_CHECKING:
-    from preprocessing.action_units import ActionUnitKind, ActionUnitTable
-    from preprocessing.preprocess import PreprocessResult
+    from affectstream.preprocessing.faces.action_units import ActionUnitKind, ActionUnitTable
+    from affectstream.preprocessing.records.preprocess import PreprocessResult
 
 TRANSCRIPTS_FAILED = "transcripts_failed.csv"
 
@@ -31,7 +35,7 @@ TRANSCRIPTS_FAILED = "transcripts_failed.csv"
 @click.option(
     "--out",
     type=OutPlace(),
-    default=paths.RECORDS,
+    default=sample_data.RECORDS,
     show_default=True,
     help="Data folder to write or complete.",
 )
@@ -182,13 +186,17 @@ def command(
     is missing. Writes clips.csv, splits.json, rejected.csv and shards/ into --out, and with
     --transcribe also transcripts_failed.csv. With --until it goes S1's way step by step.
     """
-    from engines.tasks import Limits
-    from opencv_model.track import CropFormat
-    from preprocessing.frame_plan import FrameSampling
-    from preprocessing.preparation import PreparationSettings
-    from preprocessing.preprocess import preprocess
-    from preprocessing.same_settings import named_for, require_same, settings_of
-    from preprocessing.transcripts import DEFAULT_LANGUAGE
+    from affectstream.opencv_model.tracking import CropFormat
+    from affectstream.parallel.tasks import Limits
+    from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
+    from affectstream.preprocessing.records.preprocess import preprocess
+    from affectstream.preprocessing.records.record_builder import PreparationSettings
+    from affectstream.preprocessing.records.settings_check import (
+        named_for,
+        require_same,
+        settings_of,
+    )
+    from affectstream.preprocessing.speech_to_text.transcript_cache import DEFAULT_LANGUAGE
 
     if language is not None and transcribe is None:
         raise click.UsageError("--language is for --transcribe; give both or neither")
@@ -198,11 +206,11 @@ def command(
         reader = _with_identity(reader, name, same_people)
     kind, table = _action_units(action_units, detector)
     chosen, limits = engine_of(engine, address, workers), Limits(limit_s, limit_gb * 2**30)
-    click.get_current_context().with_resource(storage.claimed(out))
+    click.get_current_context().with_resource(atomic_io.claimed(out))
     if source is None:
         if not overwrite:
             require_same(out, settings_of(reader))
-        source = paths.ensure_sample()
+        source = sample_data.ensure_sample()
     unnamed, reader = reader, named_for(reader, source, out, overwrite)
     if reader.name != unnamed.name:
         click.echo(f"ids of this manifest begin with {reader.name}/ (see --name)", err=True)
@@ -258,8 +266,8 @@ def _reader(corpus: str, improvised_only: bool) -> Any:
 
 def _with_identity(reader: Any, name: str | None, same_people: Path | None) -> Any:
     """A manifest with a name, or with the people of other data."""
-    from preprocessing.corpora.manifest import KIND, manifest_name
-    from preprocessing.data_folder import read_settings, require_data_folder
+    from affectstream.preprocessing.corpora.manifest import KIND, manifest_name
+    from affectstream.preprocessing.dataset.data_folder import read_settings, require_data_folder
 
     if reader.name != KIND:
         raise click.UsageError(
@@ -288,7 +296,7 @@ def _corpus(corpus: str | None, source: Path | None, out: Path) -> str:
         return corpus
     if corpus not in (None, "sample"):
         raise click.UsageError(f"--corpus {corpus} needs --source, where its recordings lie")
-    others = paths.prepared_here(out, paths.RECORDS)
+    others = sample_data.prepared_here(out, sample_data.RECORDS)
     if corpus is None and others:
         raise click.UsageError(
             "name --corpus and --source, or --corpus sample for the built-in SYNTHETIC one: other"
@@ -305,7 +313,7 @@ def _detector(corpus: str, detector: str | None, weights_dir: Path | None) -> st
         click.echo("detector: none, the pictures of this corpus are faces already", err=True)
         return "none"
     if detector in (None, "auto"):
-        from opencv_model.choose import resolve_auto
+        from affectstream.opencv_model.detectors.auto_detector import resolve_auto
 
         choice = resolve_auto(weights_dir)
         click.echo(f"detector: {choice.name}, {choice.reason}", err=True)
@@ -321,13 +329,13 @@ def _action_units(
         return None, None
     if detector is not None:
         raise click.UsageError("--detector is for face crops; leave it out with --action-units")
-    from preprocessing.action_units import MEDIAPIPE, OPENFACE, ActionUnitKind
+    from affectstream.preprocessing.faces.action_units import MEDIAPIPE, OPENFACE, ActionUnitKind
 
     if value == MEDIAPIPE:
-        from opencv_model.blendshapes import BLENDSHAPES
+        from affectstream.opencv_model.blendshapes import BLENDSHAPES
 
         return ActionUnitKind(MEDIAPIPE, BLENDSHAPES), None
-    from preprocessing.openface import read_action_units
+    from affectstream.preprocessing.faces.openface import read_action_units
 
     table = read_action_units(reachable(value))
     return ActionUnitKind(OPENFACE, table.names), table
@@ -335,8 +343,8 @@ def _action_units(
 
 def _report_transcripts(rows: Sequence[Any], out: Path, transcribe: str | None) -> None:
     """Says what a recogniser did and writes what it could not do to `TRANSCRIPTS_FAILED`."""
-    import storage
-    from preprocessing.transcripts import FAILURE, TRANSCRIBED_BY
+    from affectstream.core import atomic_io
+    from affectstream.preprocessing.speech_to_text.transcript_cache import FAILURE, TRANSCRIBED_BY
 
     table = out / TRANSCRIPTS_FAILED
     if transcribe is None:
@@ -349,7 +357,9 @@ def _report_transcripts(rows: Sequence[Any], out: Path, transcribe: str | None) 
         if FAILURE in row.attributes
     ]
     columns = ("path", "reason")
-    storage.write_csv(table, columns, (dict(zip(columns, cells, strict=True)) for cells in failed))
+    atomic_io.write_csv(
+        table, columns, (dict(zip(columns, cells, strict=True)) for cells in failed)
+    )
     num_done = sum(TRANSCRIBED_BY in row.attributes for row in rows)
     num_own = sum(bool(row.transcript) for row in rows) - num_done
     click.echo(

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-import places
-import progress
-import quiet
-from commands.options import FiniteRange, Place
-from errors import UserError
+from affectstream.commands.options.param_types import FiniteRange, Place
+from affectstream.core import progress, storage_paths, tf_setup
+from affectstream.core.errors import UserError
 
 if TYPE_CHECKING:
-    from server.limits import Limits
-    from server.origins import PublicOrigin
+    from affectstream.server.limits import Limits
+    from affectstream.server.origins import PublicOrigin
 
 TOKEN_VARIABLE = "AFFECTSTREAM_TOKEN"
 PORT = click.IntRange(0, 65535)
@@ -29,7 +27,7 @@ class Origin(click.ParamType):
     name = "url"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from server.origins import PublicOrigin
+        from affectstream.server.origins import PublicOrigin
 
         if isinstance(value, PublicOrigin):
             return value
@@ -114,8 +112,8 @@ def command(
     if rest_port == grpc_port != 0:
         raise click.UsageError("--rest-port and --grpc-port must differ")
     token = read_token(token_file)
-    from server.model_source import open_source
-    from server.sockets import is_loopback
+    from affectstream.server.sockets import is_loopback
+    from affectstream.server.versions.model_source import open_source
 
     limits = limits_of(
         max_body_bytes=max_body_mb and max_body_mb * MIB,
@@ -126,9 +124,9 @@ def command(
         max_queued_rows=max_queued_rows,
         drain_s=drain_s,
     )
-    if places.is_remote(model):
+    if storage_paths.is_remote(model):
         progress.say(f"{model}: fetched once; new versions there are not looked for")
-        model = places.fetched(model)
+        model = storage_paths.fetched(model)
     open_source(model, name)  # a wrong folder is told before TensorFlow is waited for
     opened = [f"--public-origin {one.origin}" for one in public_origins]
     opened += [] if is_loopback(host) else [f"--host {host}"]
@@ -136,8 +134,8 @@ def command(
         progress.say(
             f"warning: {opened[-1]} lets the network in without a token; set {TOKEN_VARIABLE}"
         )
-    quiet.import_tensorflow()
-    from server.app import ServeSettings, serve
+    tf_setup.import_tensorflow()
+    from affectstream.server.app import ServeSettings, serve
 
     settings = ServeSettings(
         model,
@@ -157,7 +155,7 @@ def command(
 
 def limits_of(**given: float | None) -> Limits:
     """The usual limits but for those that are given."""
-    from server.limits import Limits
+    from affectstream.server.limits import Limits
 
     return Limits(**{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
 

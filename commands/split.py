@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from commands import paths
-from commands.options import Place
-from errors import counted
+from affectstream.commands.options import sample_data
+from affectstream.commands.options.param_types import Place
+from affectstream.core.errors import counted
 
 
 @click.command("split")
-@click.option("--data", type=Place(), help=f"Data folder. [default: {paths.RECORDS}]")
+@click.option("--data", type=Place(), help=f"Data folder. [default: {sample_data.RECORDS}]")
 @click.option("--test-speakers", metavar="LIST", help="Such as 21-24, or ravdess/21,ravdess/22.")
 @click.option("--val-speakers", metavar="LIST", help="Those who validate.")
 @click.option("--test-sessions", metavar="LIST", help="Such as 5: whole sessions (iemocap).")
@@ -48,8 +48,12 @@ def command(
     any option: the corpus's official split if it has one, else one speaker in six tests and one in
     six validates.
     """
-    from preprocessing.data_folder import read_rows, require_data_folder, write_splits
-    from preprocessing.splits import make_splits, speakers_of
+    from affectstream.preprocessing.dataset.data_folder import (
+        read_rows,
+        require_data_folder,
+        write_splits,
+    )
+    from affectstream.preprocessing.dataset.splits import make_splits, speakers_of
 
     if folds is None and fold != 1:
         raise click.UsageError("--fold goes with --folds")
@@ -57,7 +61,7 @@ def command(
         raise click.UsageError("--by goes with --folds; name sessions with --test-sessions")
     named = (test_speakers, val_speakers), (test_sessions, val_sessions)
     rule = _rule(*named, folds, by, fold, one_validates)
-    data = data or paths.only_records()
+    data = data or sample_data.only_records()
     require_data_folder(data)
     _require_whole_rows(data)
     rows = read_rows(data)
@@ -74,8 +78,8 @@ def command(
 
 def _require_whole_rows(data: Path) -> None:
     """What is divided anew must not be damaged itself; a damaged splits.json is made again."""
-    from errors import UserError
-    from preprocessing.data_folder import read_splits, require_rows_as_split
+    from affectstream.core.errors import UserError
+    from affectstream.preprocessing.dataset.data_folder import read_splits, require_rows_as_split
 
     try:
         read_splits(data)
@@ -93,7 +97,11 @@ def _rule(
     one_validates: bool,
 ) -> dict[str, Any]:
     """The one rule that the options ask for; lists are (test, validation)."""
-    from preprocessing.splits import DEFAULT_RULE, ONE_VALIDATES, parse_speakers
+    from affectstream.preprocessing.dataset.splits import (
+        DEFAULT_RULE,
+        ONE_VALIDATES,
+        parse_speakers,
+    )
 
     lists = {"speakers": speakers, "sessions": sessions}
     named = [kind for kind, words in lists.items() if words != (None, None)]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from commands import paths
-from commands.options import OutPath
+from affectstream.commands.options import sample_data
+from affectstream.commands.options.param_types import OutPath
 
 
 @click.command("synthesize")
@@ -25,8 +25,8 @@ def command(out: Path, speakers: int, takes: int, seed: int) -> None:
     mp4 files of 3 s with RAVDESS-style names, the same for the same seed. Clips of the same
     settings that OUT holds are kept. What is learnt from them says nothing about people.
     """
-    clips = paths.write_sample(out, speakers, takes, seed)
+    clips = sample_data.write_sample(out, speakers, takes, seed)
     click.echo(f"{out}: {len(clips)} SYNTHETIC clips of {speakers} invented speakers")
     click.echo(
-        f"next: python cli.py preprocess --corpus sample --source {out} --out {paths.RECORDS}"
+        f"next: python cli.py preprocess --corpus sample --source {out} --out {sample_data.RECORDS}"
     )

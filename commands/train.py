@@ -7,20 +7,18 @@ from typing import Any
 
 import click
 
-import quiet
-import registry
-import storage
-from commands import paths
-from commands.options import OutPlace, Place
-from commands.train_parts import (
+from affectstream.commands.options import sample_data
+from affectstream.commands.options.param_types import OutPlace, Place
+from affectstream.commands.options.split_part_settings import (
     PartOptions,
     data_by_stream,
     divided,
     paired_tables,
     with_parts,
 )
-from preprocessing.clip import STREAMS
-from preprocessing.data_folder import DataFolder
+from affectstream.core import atomic_io, registry, tf_setup
+from affectstream.preprocessing.clip import STREAMS
+from affectstream.preprocessing.dataset.data_folder import DataFolder
 
 
 @click.command("train")
@@ -34,7 +32,7 @@ from preprocessing.data_folder import DataFolder
     metavar="[STREAM=]PATH",
     multiple=True,
     help="Data folder; several are joined. With STREAM= it is for that part of a fusion only."
-    f" [default: {paths.RECORDS}]",
+    f" [default: {sample_data.RECORDS}]",
 )
 @click.option("--out", type=OutPlace(), help="Run folder. [default: runs/STREAM]")
 @click.option("--recipe", "recipe_name", type=click.Choice(registry.names("recipes")))
@@ -131,7 +129,7 @@ def command(
     each one's own validation part, unless --data names recordings that have the streams together.
     """
     stream, recipe = _recipe(stream, recipe_name)
-    out = out or paths.RUNS / stream
+    out = out or sample_data.RUNS / stream
     named = {"audio": audio_run, "video": video_run, "text": text_run}
     runs = {name: path for name, path in named.items() if path is not None}
     folders_of = data_by_stream(data)
@@ -157,18 +155,18 @@ def command(
         folders = _data_of_fusion(runs, folders_of)
     else:
         chosen = [path for found in folders_of.values() for path in found]
-        chosen = chosen or [paths.ensure_records()]
-        folders = [paths.open_data(path, recipe.features) for path in chosen]
-    quiet.import_tensorflow()
-    from modeling.distribution import open_distribution
-    from modeling.train_fusion import train_fusion
-    from modeling.train_run import TrainOptions
-    from modeling.train_stream import train_stream
+        chosen = chosen or [sample_data.ensure_records()]
+        folders = [sample_data.open_data(path, recipe.features) for path in chosen]
+    tf_setup.import_tensorflow()
+    from affectstream.modeling.training.distribution import open_distribution
+    from affectstream.modeling.training.train_fusion import train_fusion
+    from affectstream.modeling.training.train_stream import train_stream
+    from affectstream.modeling.training.training_steps import TrainOptions
 
     with (
         open_distribution(distribute) as worker,
         worker.folder(out, resume) as own_out,
-        storage.claimed(own_out),
+        atomic_io.claimed(own_out),
     ):
         options = TrainOptions(
             own_out,
@@ -205,13 +203,13 @@ def _require_first(
       UserError: one of them is none or lies in `out`, or `out` is taken, in use by another
         program, or holds nothing to resume.
     """
-    from modeling.run_folder import read_run, require_free, require_outside
+    from affectstream.modeling.runs.run_folder import read_run, require_free, require_outside
 
     for option, run in runs:
         read_run(run)
         require_outside(run, option, out)
     if distribute is None:  # of several workers another one may have begun it
-        with storage.claimed(out):
+        with atomic_io.claimed(out):
             require_free(out, resume, overwrite)
 
 
@@ -227,7 +225,7 @@ def _require_trained(recipe: Any, runs: dict[str, Path]) -> None:
 
 def _recipe(stream: str | None, name: str | None) -> tuple[str, Any]:
     """Stream and recipe from what was named of the two."""
-    from modeling.recipes import DEFAULTS
+    from affectstream.modeling.recipes import DEFAULTS
 
     if name is None:
         if stream is None:
@@ -244,7 +242,7 @@ def _start(init_from: Path | None, stream: str, recipe: Any) -> Path | None:
     if init_from is None:
         return None
     if stream != "fusion":
-        from serving.boxed import starting_point
+        from affectstream.serving.bundled.bundled_models import starting_point
 
         return starting_point(init_from, stream)
     if not recipe.parts:
@@ -257,7 +255,7 @@ def _start(init_from: Path | None, stream: str, recipe: Any) -> Path | None:
 
 def _data_of_fusion(runs: dict[str, Path], data: dict[str, list[Path]]) -> list[DataFolder]:
     """Data folders, or the feature tables of all streams as one."""
-    from preprocessing.data_folder import open_data_folder
+    from affectstream.preprocessing.dataset.data_folder import open_data_folder
 
     folders = [open_data_folder(path) for path in data.get("", [])]
     tables = paired_tables(runs, data)
@@ -265,7 +263,7 @@ def _data_of_fusion(runs: dict[str, Path], data: dict[str, list[Path]]) -> list[
 
 
 def _report(info: Any, out: Path) -> None:
-    from modeling.recipes import told_composition
+    from affectstream.modeling.recipes import told_composition
 
     stamps = " | SYNTHETIC data" if info.synthetic else ""
     stamps += " | LEAK ALLOWED" if info.leak_allowed else ""

@@ -1,0 +1,1 @@
+"""Transforms of sound, pictures, text and spectrograms, and chains of them."""

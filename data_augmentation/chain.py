@@ -13,15 +13,15 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-import registry
-from data_augmentation.transform import (
+from affectstream.core import registry
+from affectstream.core.errors import UserError
+from affectstream.data_augmentation.transform import (
     AudioTransform,
     Parameters,
     TextTransform,
     Transform,
     VideoTransform,
 )
-from errors import UserError
 
 Drawn = list[tuple[str, Parameters | None]]
 """For each transform its name and its parameters, None where it is left out."""

@@ -9,7 +9,7 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from data_augmentation.transform import Parameters, Transform, check_between
+from affectstream.data_augmentation.transform import Parameters, Transform, check_between
 
 _PAIRS = (("audio", "audio_length"), ("video", "video_mask"))
 

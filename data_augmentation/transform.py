@@ -52,7 +52,7 @@ class Transform(abc.ABC):
       name: as in the table of transforms.
       stream: what it works on: "audio", "video", "text", "features" (inside the model) or "batch".
       probability: chance in [0, 1] that a clip is changed at all; drawn by the caller of `sample`
-        (`data_augmentation.chain.Chain`), or for each row by a batch transform itself.
+        (`affectstream.data_augmentation.chain.Chain`), or for each row by a batch transform itself.
     """
 
     name: ClassVar[str]
@@ -157,7 +157,8 @@ class VideoTransform(Transform):
 class TextTransform(Transform):
     """A transform of what is said; a subclass gives `sample` and `_apply`.
 
-    Words are what whitespace divides, in any script; see `data_augmentation.words`.
+    Words are what whitespace divides, in any script; see
+    `affectstream.data_augmentation.text.word_tokens`.
     """
 
     stream: ClassVar[str] = "text"

@@ -1,5 +1,5 @@
 """Features in the graph, encoders, fusions, training and evaluation."""
 
-import quiet
+from affectstream.core import tf_setup
 
-quiet.import_tensorflow()
+tf_setup.import_tensorflow()

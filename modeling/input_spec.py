@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import keras
 
-from preprocessing.data_folder import DataFolder
+from affectstream.preprocessing.dataset.data_folder import DataFolder
 
 # Inputs that say of a row whether its stream is there: where all is 0 or empty, it is missing.
 AMOUNTS = ("audio_length", "video_mask", "text", "token_ids")

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import registry
-from data_augmentation.chain import parse_transforms
-from errors import UserError
+from affectstream.core import registry
+from affectstream.core.errors import UserError
+from affectstream.data_augmentation.chain import parse_transforms
 
 _SETTINGS = ("encoder_settings", "features_settings", "fusion_settings")
 OPTIMIZERS = ("adam", "adamw")

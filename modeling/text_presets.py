@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import keras
 
-from errors import UserError
+from affectstream.core.errors import UserError
 
 Made = TypeVar("Made")
 

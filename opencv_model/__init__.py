@@ -1,1 +1,1 @@
-"""Faces: detectors and their weights, which face to follow, square crops."""
+"""Faces: detectors and their weights, tracking, square crops, blendshapes."""

@@ -1,6 +1,6 @@
 """Blendshapes through MediaPipe Tasks: 52 numbers that say what a face does.
 
-MediaPipe reports its use as `opencv_model.blazeface` tells.
+MediaPipe reports its use as `affectstream.opencv_model.detectors.blazeface` tells.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from errors import UserError
-from opencv_model.detector import FaceBox
-from opencv_model.mediapipe_task import WARM_UP_SIDES_PX, OpenTask, import_task
-from opencv_model.weights import find_weights
-from quiet import native_talk_muted
+from affectstream.core.errors import UserError
+from affectstream.core.tf_setup import native_talk_muted
+from affectstream.opencv_model.detectors.detector import FaceBox
+from affectstream.opencv_model.mediapipe_task import WARM_UP_SIDES_PX, OpenTask, import_task
+from affectstream.opencv_model.weights import find_weights
 
 WEIGHTS = "blendshapes"
 MAX_FACES = 4

@@ -12,9 +12,9 @@ from email.message import Message
 from pathlib import Path
 from typing import IO
 
-from errors import UserError
-from opencv_model.checksum import Checksum
-from storage import replacing
+from affectstream.core.atomic_io import replacing
+from affectstream.core.errors import UserError
+from affectstream.opencv_model.checksum import Checksum
 
 TIMEOUT_S = 30.0
 CHUNK_BYTES = 1 << 16

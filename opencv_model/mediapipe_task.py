@@ -9,8 +9,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from errors import UserError
-from quiet import native_talk_muted
+from affectstream.core.errors import UserError
+from affectstream.core.tf_setup import native_talk_muted
 
 # MediaPipe warns once of memory that is not aligned, as chance has it at the first or second
 # picture: six pictures of different sizes while its logs are muted leave nothing to say.

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import platformdirs
 
-import lfs
-from errors import UserError, from_os_error
-from opencv_model.checksum import Checksum
-from opencv_model.download import fetch
-from storage import TEMPORARY_MARK
+from affectstream.core import lfs_pointer
+from affectstream.core.atomic_io import TEMPORARY_MARK
+from affectstream.core.errors import UserError, from_os_error
+from affectstream.opencv_model.checksum import Checksum
+from affectstream.opencv_model.download import fetch
 
 CACHE_VARIABLE = "AFFECTSTREAM_CACHE"
 
@@ -252,10 +252,10 @@ def _first(patterns: Sequence[str], weights_dir: Path | None) -> Path | None:
 
 def _check(path: Path, is_given: bool) -> None:
     file = FILES.get(path.name)
-    is_pointer = lfs.is_pointer_file(path)
+    is_pointer = lfs_pointer.is_pointer_file(path)
     if file is None or (is_given and file.has_variants):
         if is_pointer:
-            raise UserError(f"{path}: {lfs.WHAT}")
+            raise UserError(f"{path}: {lfs_pointer.WHAT}")
         return
     try:
         value = file.checksum.of(path)
@@ -263,7 +263,7 @@ def _check(path: Path, is_given: bool) -> None:
         raise from_os_error(error, path) from error
     if value != file.checksum.value:
         remedy = f"replace it with {file.url}" if is_given else "delete it and run again"
-        remedy = f"{lfs.WHAT}; {remedy}" if is_pointer else remedy
+        remedy = f"{lfs_pointer.WHAT}; {remedy}" if is_pointer else remedy
         raise UserError(
             f"{path}: weights with a wrong checksum ({file.checksum.kind} {value}, "
             f"expected {file.checksum.value}); {remedy}"

@@ -35,7 +35,7 @@ class Clip:
       path: the media file, or the archive or table that holds it.
       name: path as shown and sorted by: relative to the corpus folder, `/` separated.
       corpus: name of the corpus.
-      label: a canonical label (`preprocessing.labels.CANONICAL`).
+      label: a canonical label (`affectstream.preprocessing.labels.CANONICAL`).
       speaker: "corpus/speaker", or "" where the corpus knows none.
       recording: "corpus/recording"; the same for every file of one recording.
       inner: member of an archive, or byte offset of a row in a table; "" for a file of its own.

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from preprocessing.records import SILENCE_PEAK
+from affectstream.preprocessing.pcm import SILENCE_PEAK
 
 # === The constants of every model; each model stores its own settings in `client_config` ===
 
-# Chosen by `benchmarks.windowing` on validation speakers (docs/results.md, "Windows and pooling").
+# Chosen by `benchmarks.accuracy.windowing` on validation speakers (docs/results.md, "Windows and
+# pooling").
 # The largest step from one window to the next, where a window is as long.
 HOP_S = 1.5
 # A stream that covers less of a window does not answer beside one that covers more.

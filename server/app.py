@@ -1,6 +1,6 @@
 """The whole server: ports, REST with analysis and page, gRPC, and an orderly end.
 
-Import it once TensorFlow is (`quiet.import_tensorflow`): the gRPC stubs need it.
+Import it once TensorFlow is (`tf_setup.import_tensorflow`): the gRPC stubs need it.
 """
 
 from __future__ import annotations
@@ -21,23 +21,25 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
-import progress
-from errors import UserError
-from server import analyze_api, page_api, paths
-from server.analysis import AnalysisPool, PoolOfModel
-from server.budget import HELD_BODIES, Budget
-from server.grpc_server import GrpcServer
-from server.limits import ENDING_S, LAST_S, Limits
-from server.loaded_version import load_version
-from server.metrics import Metrics
-from server.model_server import ModelServer
-from server.model_store import ModelStore, open_source
-from server.origins import PublicOrigin
-from server.rest_api import RestApi
-from server.security import Guard, error_response
-from server.signals import ending_within, until_told
-from server.sockets import Listener, TimedProtocol, listen, take_port
-from server.status import ServingError
+from affectstream.core import progress
+from affectstream.core.errors import UserError
+from affectstream.server import routes as paths
+from affectstream.server.analysis import analyze_api
+from affectstream.server.analysis.analysis_pool import AnalysisPool, PoolOfModel
+from affectstream.server.errors import ServingError
+from affectstream.server.grpc.grpc_server import GrpcServer
+from affectstream.server.limits import ENDING_S, LAST_S, Limits
+from affectstream.server.memory_quota import HELD_BODIES, Budget
+from affectstream.server.metrics import Metrics
+from affectstream.server.origins import PublicOrigin
+from affectstream.server.page import page_api
+from affectstream.server.rest.rest_api import RestApi
+from affectstream.server.security import Guard, error_response
+from affectstream.server.signals import ending_within, until_told
+from affectstream.server.sockets import Listener, TimedProtocol, listen, take_port
+from affectstream.server.versions.loaded_version import load_version
+from affectstream.server.versions.model_server import ModelServer
+from affectstream.server.versions.model_store import ModelStore, open_source
 
 MAX_CONNECTIONS = 512
 KEEP_ALIVE_S = 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 
-from server.status import ServingError, invalid, too_large
+from affectstream.server.errors import ServingError, invalid, too_large
 
 GZIP_WINDOW_BITS = 31
 READ_BYTES = 64 * 1024

@@ -19,7 +19,7 @@ from prometheus_client import (
 )
 from starlette.requests import ClientDisconnect
 
-from server.status import ServingError
+from affectstream.server.errors import ServingError
 
 # tensorflow/serving, servables/tensorflow/util.cc: `/tensorflow/serving/request_count` and
 # `request_latency`, as util/prometheus_exporter.cc writes their names.

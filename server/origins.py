@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from errors import UserError
-from server import paths
+from affectstream.core.errors import UserError
+from affectstream.server import routes
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 EXAMPLE = "https://example.org/affect"
@@ -56,7 +56,7 @@ class PublicOrigin:
         if not _PREFIX.fullmatch(prefix):
             raise _unreadable(text)
         first = prefix.split("/")[1] if prefix else ""
-        if first in paths.FIRST_PARTS or first.endswith(paths.PAGE_ENDINGS):
+        if first in routes.FIRST_PARTS or first.endswith(routes.PAGE_ENDINGS):
             raise UserError(
                 f"{text}: /{first} is a path of the server itself; give the page another prefix"
             )

@@ -15,11 +15,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server import paths
-from server.gzip_body import is_gzip
-from server.limits import MIB, Limits
-from server.origins import PublicOrigin, without_default_port, without_prefix
-from server.status import ServingError, invalid, too_large
+from affectstream.server import routes
+from affectstream.server.errors import ServingError, invalid, too_large
+from affectstream.server.gzip_body import is_gzip
+from affectstream.server.limits import MIB, Limits
+from affectstream.server.origins import PublicOrigin, without_default_port, without_prefix
 
 # A multipart form has borders and a field of text around the recording.
 FORM_BYTES = MIB
@@ -94,7 +94,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         came, path = scope["path"], without_prefix(scope["path"], self._origins)
-        scope = {**scope, "path": paths.PAGE if path is None else path}
+        scope = {**scope, "path": routes.PAGE if path is None else path}
         headers = Headers(scope=scope)
         body = _Body(receive, headers, self._largest(scope["path"]))
         answer = _answering(send, body)
@@ -112,7 +112,7 @@ class Guard:
         await self._app(scope, body.receive, answer)
 
     def _largest(self, path: str) -> int:
-        if path == paths.ANALYZE:
+        if path == routes.ANALYZE:
             return self._limits.max_upload_bytes + FORM_BYTES
         return self._limits.max_body_bytes
 
@@ -124,12 +124,12 @@ class Guard:
             names = ", ".join(["localhost", *sorted(self._hosts)])
             raise _forbidden(f"this server answers to {names} and 127.0.0.1 only; {BEHIND_PROXY}")
         # Another site may link to the page; nothing else of this server is for other sites.
-        if not (is_reading and scope["path"] == paths.PAGE):
+        if not (is_reading and scope["path"] == routes.PAGE):
             self._refuse_other_sites(headers, host)
         if not is_open and not is_right_token(self._token, headers.get("authorization", "")):
             raise _unauthenticated()
         encoding = headers.get("content-encoding", "identity")
-        takes_gzip = paths.is_of_models(scope["path"]) and is_gzip(encoding)
+        takes_gzip = routes.is_of_models(scope["path"]) and is_gzip(encoding)
         if encoding.lower() != "identity" and not takes_gzip:
             message = "this Content-Encoding is not read; send predictions with gzip or without it"
             raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, message, 415)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-import progress
+from affectstream.core import progress
 
 POLL_S = 0.1
 

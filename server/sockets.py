@@ -14,8 +14,8 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from errors import UserError
-from server.security import HEADERS
+from affectstream.core.errors import UserError
+from affectstream.server.security import HEADERS
 
 BACKLOG = 256
 # From the connection, or the first byte of a further request, to the end of its headers.

@@ -1,6 +1,6 @@
 """From a trained run to answers: export, and `load(path)(file)`."""
 
-from serving.loading import load
-from serving.recognizer import Recognizer
+from affectstream.serving.inference.recognizer import Recognizer
+from affectstream.serving.loading import load
 
 __all__ = ["Recognizer", "load"]

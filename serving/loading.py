@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
-import places
-import quiet
-from errors import UserError
-from serving.known_words import KnownWords
-from serving.litert_model import LitertModel, config_file, is_litert
-from serving.recognizer import Recognizer
+from affectstream.core import storage_paths, tf_setup
+from affectstream.core.errors import UserError
+from affectstream.serving.inference.known_words import KnownWords
+from affectstream.serving.inference.litert_model import LitertModel, config_file, is_litert
+from affectstream.serving.inference.recognizer import Recognizer
 
 
 def load(
@@ -33,14 +32,14 @@ def load(
         prediction = recognizer("holiday.mp4")
         print(prediction.label, recognizer.labels)
     """
-    given = places.place(path)
+    given = storage_paths.place(path)
     weights = Path(weights_dir) if weights_dir is not None else None
     if is_litert(given):
-        return _from_litert(places.fetched(given, config_file(given)), weights, detector)
-    folder = places.fetched(given)
-    quiet.import_tensorflow()
-    from modeling import run_folder
-    from serving.export_folder import newest_version
+        return _from_litert(storage_paths.fetched(given, config_file(given)), weights, detector)
+    folder = storage_paths.fetched(given)
+    tf_setup.import_tensorflow()
+    from affectstream.modeling.runs import run_folder
+    from affectstream.serving.exported.version_folder import newest_version
 
     if run_folder.is_run(folder):
         return _from_run(folder, weights, detector)
@@ -72,8 +71,8 @@ def _require_strings(path: Path, config: dict[str, Any]) -> None:
 def _from_run(folder: Path, weights_dir: Path | None, detector: str | None) -> Recognizer:
     import tensorflow as tf
 
-    from modeling.inference import client_config, inference_model, load_run
-    from modeling.token_model import vocabulary_of
+    from affectstream.modeling.evaluation.inference import client_config, inference_model, load_run
+    from affectstream.modeling.evaluation.token_model import vocabulary_of
 
     model, info = load_run(folder)
     inference = inference_model(model, info)
@@ -89,7 +88,11 @@ def _from_run(folder: Path, weights_dir: Path | None, detector: str | None) -> R
 
 
 def _from_export(version: Path, weights_dir: Path | None, detector: str | None) -> Recognizer:
-    from serving.export import VOCABULARY_ASSET, read_config, read_saved
+    from affectstream.serving.export.savedmodel_export import (
+        VOCABULARY_ASSET,
+        read_config,
+        read_saved,
+    )
 
     config = read_config(version)
     _require_strings(version, config)

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-import quiet
+from affectstream.core import tf_setup
+from tests import ROOT
 
-# As `quiet.import_tensorflow` does: test modules import TensorFlow before anything of ours, and a
-# command in a process of its own must come to the same numbers to the last bit.
-quiet.tune()
-
-ROOT = Path(__file__).resolve().parent.parent
+# As `tf_setup.import_tensorflow` does: test modules import TensorFlow before anything of ours, and
+# a command in a process of its own must come to the same numbers to the last bit.
+tf_setup.tune()
 
 
 def real_data_folder() -> Path:
@@ -43,7 +42,7 @@ def real_models(real_data: Path) -> Path:
 @pytest.fixture(scope="session")
 def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder of sound and face that are easy to tell apart: 3 speakers x 7 x 2."""
-    from tests import models
+    from tests.support import models
 
     folder = tmp_path_factory.mktemp("toy") / "data"
     return models.write_data(folder, models.records(num_takes=2))
@@ -51,7 +50,7 @@ def toy_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def video_run(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests import models
+    from tests.support import models
 
     out = tmp_path_factory.mktemp("runs") / "video"
     assert models.train(out, "--batch-size", 14, stream="video", data=toy_data) == 0
@@ -60,7 +59,7 @@ def video_run(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def audio_run(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests import models
+    from tests.support import models
 
     out = tmp_path_factory.mktemp("runs") / "audio"
     assert models.train(out, "--batch-size", 7, stream="audio", data=toy_data) == 0
@@ -70,7 +69,7 @@ def audio_run(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def fusion_run(audio_run: Path, video_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both streams, calibrated late fusion."""
-    from tests import models
+    from tests.support import models
 
     out = tmp_path_factory.mktemp("runs") / "fusion"
     streams = ("--audio-run", audio_run, "--video-run", video_run)
@@ -81,7 +80,7 @@ def fusion_run(audio_run: Path, video_run: Path, tmp_path_factory: pytest.TempPa
 @pytest.fixture(scope="session")
 def exported(fusion_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An export folder with version 1 of `fusion_run`."""
-    from tests import models
+    from tests.support import models
 
     out = tmp_path_factory.mktemp("export") / "fusion"
     assert models.run("export", "--run", fusion_run, "--out", out) == 0
@@ -91,7 +90,7 @@ def exported(fusion_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="session")
 def words_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Words alone, SYNTHETIC; its folder's name is no name of a model."""
-    from tests import models
+    from tests.support import models
 
     home = tmp_path_factory.mktemp("words")
     data = models.write_data(home / "data", models.records(streams=("text",)), synthetic=True)
@@ -106,8 +105,8 @@ def words_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def bundle(fusion_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two versions of `fusion_run`, named both."""
-    from serving import bundle as module
-    from tests import bundles, models
+    from affectstream.serving.export import bundle as module
+    from tests.support import bundles, models
 
     folder = tmp_path_factory.mktemp("bundle") / "served"
     words = ("export", "--run", fusion_run, "--serving", folder)
@@ -121,7 +120,7 @@ def bundle(fusion_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def words_bundle(words_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One version of `words_run`, under the name of its folder."""
-    from tests import models
+    from tests.support import models
 
     folder = tmp_path_factory.mktemp("bundle") / "words"
     assert models.run("export", "--run", words_run, "--serving", folder) == 0
@@ -131,7 +130,7 @@ def words_bundle(words_run: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 @pytest.fixture(scope="session")
 def tokens_bundle(words_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same without its tokeniser."""
-    from tests import models
+    from tests.support import models
 
     folder = tmp_path_factory.mktemp("bundle") / "tokens"
     words = ("export", "--run", words_run, "--serving", folder, "--name", "tokens")

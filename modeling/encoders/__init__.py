@@ -1,0 +1,1 @@
+"""Encoders: features of one stream -> an embedding; and what encoders share."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from modeling.encoders.input_shapes import require_vector
+from affectstream.modeling.encoders.input_checks import require_vector
 
 
 def linear(

@@ -6,7 +6,7 @@ from typing import Any
 
 from keras import layers
 
-from modeling.encoders.batch_norm import MOMENTUM
+from affectstream.modeling.encoders.batch_norm import MOMENTUM
 
 # Keras's own.
 EPSILON = 1e-3

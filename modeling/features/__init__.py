@@ -1,0 +1,1 @@
+"""Features, computed in the graph from what records hold."""

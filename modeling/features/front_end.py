@@ -8,8 +8,8 @@ from typing import Protocol
 
 import keras
 
-from errors import UserError
-from modeling.input_spec import InputSpec
+from affectstream.core.errors import UserError
+from affectstream.modeling.input_spec import InputSpec
 
 # One axis of an array, or several.
 Axes = int | tuple[int, ...]

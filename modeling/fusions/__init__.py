@@ -1,0 +1,1 @@
+"""Fusions: logits and embeddings of the streams -> one answer."""

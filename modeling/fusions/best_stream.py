@@ -10,10 +10,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from modeling import metrics
-from modeling.calibration import fit_temperature
-from modeling.fusions.inputs import flat, fusion_inputs
-from modeling.fusions.presence import where_present
+from affectstream.modeling.fusions.fusion_inputs import flat, fusion_inputs
+from affectstream.modeling.fusions.missing_streams import where_present
+from affectstream.modeling.metrics import classification
+from affectstream.modeling.metrics.calibration import fit_temperature
 
 # Class number of an answer that nobody gave.
 NO_ANSWER = -1
@@ -84,14 +84,14 @@ class BestStream(keras.layers.Layer):
           speakers: (clips,), see `fit_temperature`.
         """
         guesses = [guesses_alone(x, p) for x, p in zip(logits, present, strict=True)]
-        alone = [metrics.accuracies(truth, guess)["uar"] for guess in guesses]
+        alone = [classification.accuracies(truth, guess)["uar"] for guess in guesses]
         falling = sorted(range(len(guesses)), key=lambda stream: -alone[stream])
 
         def uar(order: Sequence[int]) -> float:
             answer = np.full(len(truth), NO_ANSWER)
             for stream in reversed(order):
                 answer = np.where(present[stream], guesses[stream], answer)
-            return metrics.accuracies(truth, answer)["uar"]
+            return classification.accuracies(truth, answer)["uar"]
 
         best = max(itertools.permutations(falling), key=uar)  # of equals the first
         preferences = [len(best) - best.index(stream) for stream in range(len(best))]

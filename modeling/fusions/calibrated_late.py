@@ -11,9 +11,9 @@ from keras import ops
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-from modeling.calibration import fit_temperature, nll
-from modeling.fusions.inputs import flat, fusion_inputs
-from modeling.fusions.presence import where_present
+from affectstream.modeling.fusions.fusion_inputs import flat, fusion_inputs
+from affectstream.modeling.fusions.missing_streams import where_present
+from affectstream.modeling.metrics.calibration import fit_temperature, nll
 
 # No stream is weighed below this: alone it must still be able to answer.
 MIN_WEIGHT = 0.02

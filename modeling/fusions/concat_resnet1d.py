@@ -5,9 +5,9 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
-from modeling.encoders.resnet1d import POOLED_DIM, resnet1d
-from modeling.fusions.inputs import flat, fusion_inputs
-from modeling.fusions.presence import where_present
+from affectstream.modeling.encoders.audio.resnet1d import POOLED_DIM, resnet1d
+from affectstream.modeling.fusions.fusion_inputs import flat, fusion_inputs
+from affectstream.modeling.fusions.missing_streams import where_present
 
 
 def concat_resnet1d(

@@ -7,9 +7,9 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from errors import UserError
-from modeling.fusions.inputs import flat, fusion_inputs
-from modeling.fusions.presence import where_present
+from affectstream.core.errors import UserError
+from affectstream.modeling.fusions.fusion_inputs import flat, fusion_inputs
+from affectstream.modeling.fusions.missing_streams import where_present
 
 
 def cross_attention(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
-from modeling.fusions.inputs import flat, fusion_inputs
-from modeling.fusions.presence import where_present
+from affectstream.modeling.fusions.fusion_inputs import flat, fusion_inputs
+from affectstream.modeling.fusions.missing_streams import where_present
 
 # Added to the gate of a missing stream; its share of the softmax is then 0 in float32.
 CLOSED = -1e4

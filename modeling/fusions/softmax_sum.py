@@ -7,8 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from modeling.fusions.inputs import flat, fusion_inputs
-from modeling.fusions.presence import where_present
+from affectstream.modeling.fusions.fusion_inputs import flat, fusion_inputs
+from affectstream.modeling.fusions.missing_streams import where_present
 
 MIN_PROBABILITY = 1e-7
 

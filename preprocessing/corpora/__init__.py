@@ -1,0 +1,1 @@
+"""Readers of corpora, one a corpus or a family of corpora."""

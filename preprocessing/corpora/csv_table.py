@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import lfs
-from errors import UserError
-from preprocessing.corpora.media_files import printable
+from affectstream.core import lfs_pointer
+from affectstream.core.errors import UserError
+from affectstream.preprocessing.corpora.media_files import printable
 
 # What parts the cells: as RFC 4180 has it, as spreadsheets write it where a comma is the decimal
 # point, and as tab-separated tables do.
@@ -62,8 +62,8 @@ def split_lines(text: str) -> list[str]:
 
 def require_no_pointer(path: Path, text: str) -> None:
     """Raises UserError where the text of a file is a git-lfs pointer."""
-    if lfs.is_pointer_text(text):
-        raise UserError(f"{path}: {lfs.WHAT}")
+    if lfs_pointer.is_pointer_text(text):
+        raise UserError(f"{path}: {lfs_pointer.WHAT}")
 
 
 def parse_csv(

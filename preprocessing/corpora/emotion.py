@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from errors import UserError
-from preprocessing.clip import Inventory
-from preprocessing.corpora import text_table
-from preprocessing.corpora.text_table import Row, Sentence
+from affectstream.core.errors import UserError
+from affectstream.preprocessing.clip import Inventory
+from affectstream.preprocessing.corpora import text_table
+from affectstream.preprocessing.corpora.text_table import Row, Sentence
 
 # In the order of the numbers 0-5 that stand for them in the CSV form.
 LABELS: Mapping[str, str] = MappingProxyType(

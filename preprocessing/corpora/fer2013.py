@@ -10,13 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-import lfs
-import places
-from errors import UserError, from_os_error
-from preprocessing.clip import Clip, Inventory, Rejection
-from preprocessing.corpora.csv_table import delimiter_of
-from preprocessing.corpora.media_files import is_hidden, list_folder, printable
-from preprocessing.file_kinds import PICTURE_SUFFIXES, endings_of
+from affectstream.core import lfs_pointer, storage_paths
+from affectstream.core.errors import UserError, from_os_error
+from affectstream.preprocessing.clip import Clip, Inventory, Rejection
+from affectstream.preprocessing.corpora.csv_table import delimiter_of
+from affectstream.preprocessing.corpora.media_files import is_hidden, list_folder, printable
+from affectstream.preprocessing.file_kinds import PICTURE_SUFFIXES, endings_of
 
 FOLDER_LABELS = {
     "angry": "angry",
@@ -86,7 +85,7 @@ class Fer2013Corpus:
                 clips = list(self._from_csv(table, rejected))
                 passed_over = listing.passed_over([table])
             else:
-                names = [places.below(path, source) for path in pictures]
+                names = [storage_paths.below(path, source) for path in pictures]
                 clips = list(self._from_names(source, names, rejected))
                 passed_over = listing.passed_over(pictures)
         elif zipfile.is_zipfile(source):
@@ -97,8 +96,8 @@ class Fer2013Corpus:
                 _require_no_table(source, others)
         elif source.suffix.lower() == ".csv":
             clips = list(self._from_csv(source, rejected))
-        elif lfs.is_pointer_file(source):
-            raise UserError(f"{source}: {lfs.WHAT}")
+        elif lfs_pointer.is_pointer_file(source):
+            raise UserError(f"{source}: {lfs_pointer.WHAT}")
         else:
             raise UserError(
                 f"{source}: neither a folder, a zip nor a CSV; give one of FER2013's, an archive of"
@@ -201,7 +200,7 @@ def _table_in(files: Iterable[Path], names: Sequence[str]) -> Path | None:
 
 def _members(archive: Path) -> tuple[list[str], list[str]]:
     """Names of the pictures in a zip, and of its other files; hidden ones are neither."""
-    with places.open_binary(archive) as stream, zipfile.ZipFile(stream) as file:
+    with storage_paths.open_binary(archive) as stream, zipfile.ZipFile(stream) as file:
         names = sorted(name for name in file.namelist() if not name.endswith("/"))
     names = [name for name in names if not any(map(is_hidden, re.split(r"[/\\]", name)))]
     pictures = [n for n in names if PurePosixPath(n).suffix.lower() in PICTURE_SUFFIXES]
@@ -228,8 +227,8 @@ def _columns(source: Path, header: str, delimiter: str) -> dict[str, int]:
             f"{source}: pixels without emotion, the challenge's test part, whose labels were not"
             f" given out with it; give {TABLES[1]} or {TABLES[0]}, which hold all parts"
         )
-    if lfs.is_pointer_text(header):
-        raise UserError(f"{source}: {lfs.WHAT}")
+    if lfs_pointer.is_pointer_text(header):
+        raise UserError(f"{source}: {lfs_pointer.WHAT}")
     if not {"emotion", "pixels"} <= columns.keys():
         raise UserError(f"{source}: header is not emotion,pixels,Usage; not FER2013's")
     return columns
@@ -239,7 +238,7 @@ def _lines(path: Path) -> Iterator[tuple[int, int, str]]:
     """Yields (line number from 1, byte offset, text)."""
     offset = 0
     try:
-        with places.open_binary(path) as file:
+        with storage_paths.open_binary(path) as file:
             for number, line in enumerate(file, start=1):
                 bare = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
                 yield number, offset, bare.decode("ascii", errors="replace").rstrip("\r\n")

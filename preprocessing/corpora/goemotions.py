@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from errors import UserError
-from preprocessing.clip import Inventory
-from preprocessing.corpora import text_table
-from preprocessing.corpora.text_table import LeftOut, Row, Sentence
-from preprocessing.labels import canonical
+from affectstream.core.errors import UserError
+from affectstream.preprocessing.clip import Inventory
+from affectstream.preprocessing.corpora import text_table
+from affectstream.preprocessing.corpora.text_table import LeftOut, Row, Sentence
+from affectstream.preprocessing.labels import canonical
 
 # Order of the label numbers: google-research/goemotions, data/emotions.txt.
 EMOTIONS: tuple[str, ...] = (

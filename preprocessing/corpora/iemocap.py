@@ -6,10 +6,11 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import places
-from errors import UserError, from_os_error
-from preprocessing.clip import Clip, Inventory, PicturesElsewhere, Rejection
-from preprocessing.corpora.iemocap_files import (
+from affectstream.core import storage_paths
+from affectstream.core.errors import UserError, from_os_error
+from affectstream.preprocessing.clip import Clip, Inventory, PicturesElsewhere, Rejection
+from affectstream.preprocessing.corpora.corpus_mismatch import wrong_kind
+from affectstream.preprocessing.corpora.iemocap_files import (
     EVALUATIONS,
     LABELS,
     NO_LABEL,
@@ -21,8 +22,7 @@ from preprocessing.corpora.iemocap_files import (
     sessions_below,
     text_files,
 )
-from preprocessing.corpora.media_files import find_media, printable
-from preprocessing.corpora.wrong_kind import wrong_kind
+from affectstream.preprocessing.corpora.media_files import find_media, printable
 
 WHERE = "its authors give the release to who signs their licence, https://sail.usc.edu/iemocap/"
 _SEXES = {"F": "female", "M": "male"}
@@ -186,7 +186,7 @@ def _part(turn: str, group: str) -> str:
 
 def _shown(session: Path, path: Path) -> str:
     """`Session1/...`, whether the source is the release or one session of it."""
-    return printable(f"{session.resolve().name}/{places.below(path, session)}")
+    return printable(f"{session.resolve().name}/{storage_paths.below(path, session)}")
 
 
 IEMOCAP = IemocapCorpus()

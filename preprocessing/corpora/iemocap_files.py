@@ -7,12 +7,12 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from errors import UserError, from_os_error
-from preprocessing.clip import Rejection
-from preprocessing.corpora.csv_table import require_no_pointer, split_lines
-from preprocessing.corpora.media_files import printable
-from preprocessing.corpora.meld import decode
-from preprocessing.labels import canonical
+from affectstream.core.errors import UserError, from_os_error
+from affectstream.preprocessing.clip import Rejection
+from affectstream.preprocessing.corpora.csv_table import require_no_pointer, split_lines
+from affectstream.preprocessing.corpora.media_files import printable
+from affectstream.preprocessing.corpora.meld import decode
+from affectstream.preprocessing.labels import canonical
 
 EVALUATIONS = Path("dialog/EmoEvaluation")
 TRANSCRIPTIONS = Path("dialog/transcriptions")

@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import places
-import storage
-from errors import UserError, from_os_error, one_line
-from preprocessing.clip import SPLITS, Clip, Inventory, Rejection
-from preprocessing.corpora.csv_table import parse_csv
-from preprocessing.labels import CANONICAL, canonical
+from affectstream.core import atomic_io, storage_paths
+from affectstream.core.errors import UserError, from_os_error, one_line
+from affectstream.preprocessing.clip import SPLITS, Clip, Inventory, Rejection
+from affectstream.preprocessing.corpora.csv_table import parse_csv
+from affectstream.preprocessing.labels import CANONICAL, canonical
 
 KIND = "manifest"
 # What a name may be: it stands in ids and paths.
@@ -74,7 +73,7 @@ class ManifestCorpus:
         rows = sorted(sorted(row.items()) for _, row in _read_table(table))
         paths = sorted({dict(row)["path"] for row in rows} - {""})[:_NUM_HEADS]
         content = [rows, [_head(table.parent, path) for path in paths]]
-        return replace(self, name=manifest_name(storage.digest(content)[:8]))
+        return replace(self, name=manifest_name(atomic_io.digest(content)[:8]))
 
     def inventory(self, source: Path) -> Inventory:
         """Reads the table; `source` is the CSV or a folder that holds `manifest.csv`.
@@ -161,7 +160,7 @@ def _head(folder: Path, path: str) -> str:
     except UserError:
         return ""
     try:
-        with places.open_binary(place) as file:
+        with storage_paths.open_binary(place) as file:
             return hashlib.sha256(file.read(_HEAD_BYTES)).hexdigest()
     except OSError:
         return ""
@@ -184,8 +183,8 @@ def _require_text_alone(row: dict[str, str]) -> None:
 def _with_slashes(folder: Path, text: str) -> str:
     """A path as written on Windows, with slashes; as it is where a file has just this name."""
     slashed = text.replace("\\", "/")
-    if slashed == text or places.is_remote(folder) or places.is_url(text):
-        return text if places.is_url(text) else slashed
+    if slashed == text or storage_paths.is_remote(folder) or storage_paths.is_url(text):
+        return text if storage_paths.is_url(text) else slashed
     try:
         return text if (folder / text).exists() else slashed
     except (OSError, ValueError):
@@ -193,10 +192,10 @@ def _with_slashes(folder: Path, text: str) -> str:
 
 
 def _resolve(folder: Path, text: str) -> Path:
-    path = places.place(text)
-    if places.is_url(text):
+    path = storage_paths.place(text)
+    if storage_paths.is_url(text):
         return path
-    if not places.is_remote(folder):
+    if not storage_paths.is_remote(folder):
         _require_possible(folder / path)
     if path.is_absolute():
         return path

@@ -9,10 +9,10 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import places
-from errors import UserError, from_os_error
-from preprocessing.clip import Rejection
-from preprocessing.file_kinds import MEDIA_SUFFIXES, endings_of, passed_over_line
+from affectstream.core import storage_paths
+from affectstream.core.errors import UserError, from_os_error
+from affectstream.preprocessing.clip import Rejection
+from affectstream.preprocessing.file_kinds import MEDIA_SUFFIXES, endings_of, passed_over_line
 
 # Left by systems, not by people; hidden files and folders are passed over with them.
 _LEFT_BY_SYSTEMS = frozenset(("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"))
@@ -65,7 +65,7 @@ class Listing:
 
     def shown(self, path: Path) -> str:
         """Name of a file below the folder, with slashes."""
-        return printable(places.below(path, self.folder))
+        return printable(storage_paths.below(path, self.folder))
 
     def nothing(self, what: str) -> UserError:
         """The error for a folder that lacks `what`, with all that was seen in it instead."""
@@ -84,7 +84,7 @@ def list_folder(source: Path) -> Listing:
       UserError: `source` itself is missing or unreadable.
     """
     check_folder(source)
-    if places.is_remote(source):
+    if storage_paths.is_remote(source):
         return _list_store(source)
     files: list[Path] = []
     rejected: list[Rejection] = []
@@ -122,7 +122,7 @@ def _sort_in(
     """Adds one entry of a folder to the list that it belongs to."""
     if is_hidden(entry.name):
         return
-    shown = printable(places.below(path, source))
+    shown = printable(storage_paths.below(path, source))
     try:
         mode = entry.stat().st_mode
     except FileNotFoundError:
@@ -144,7 +144,7 @@ def _sort_in(
 
 def _rejection(error: OSError, path: Path, source: Path) -> Rejection:
     told = from_os_error(OSError(error.errno, error.strerror), printable(str(path)))
-    return Rejection(printable(places.below(path, source)), str(told))
+    return Rejection(printable(storage_paths.below(path, source)), str(told))
 
 
 def _list_store(source: Path) -> Listing:
@@ -153,7 +153,9 @@ def _list_store(source: Path) -> Listing:
     except OSError as error:
         raise from_os_error(error, source) from error
     shown = [
-        path for path in found if not any(map(is_hidden, places.below(path, source).split("/")))
+        path
+        for path in found
+        if not any(map(is_hidden, storage_paths.below(path, source).split("/")))
     ]
     return Listing(source, tuple(path for path in shown if path.is_file()), ())
 

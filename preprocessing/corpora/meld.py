@@ -10,14 +10,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from errors import UserError, from_os_error
-from preprocessing.clip import Clip, Inventory, Rejection
-from preprocessing.corpora.csv_table import parse_csv
-from preprocessing.corpora.media_files import Listing, list_folder
-from preprocessing.corpora.named_files import SAME_RECORDING
-from preprocessing.corpora.wrong_kind import wrong_kind
-from preprocessing.file_kinds import MEDIA_SUFFIXES, suffix_rank
-from preprocessing.labels import canonical
+from affectstream.core.errors import UserError, from_os_error
+from affectstream.preprocessing.clip import Clip, Inventory, Rejection
+from affectstream.preprocessing.corpora.corpus_mismatch import wrong_kind
+from affectstream.preprocessing.corpora.csv_table import parse_csv
+from affectstream.preprocessing.corpora.filename_reader import SAME_RECORDING
+from affectstream.preprocessing.corpora.media_files import Listing, list_folder
+from affectstream.preprocessing.file_kinds import MEDIA_SUFFIXES, suffix_rank
+from affectstream.preprocessing.labels import canonical
 
 # Name of a table -> (part as in folder names, split).
 TABLES: Mapping[str, tuple[str, str]] = MappingProxyType(

@@ -6,10 +6,16 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from errors import UserError
-from preprocessing.clip import Clip, Inventory, Rejection
-from preprocessing.corpora.media_files import list_folder
-from preprocessing.corpora.meld import MELD, TABLES, facts, find_tables, read_meld_table
+from affectstream.core.errors import UserError
+from affectstream.preprocessing.clip import Clip, Inventory, Rejection
+from affectstream.preprocessing.corpora.media_files import list_folder
+from affectstream.preprocessing.corpora.meld import (
+    MELD,
+    TABLES,
+    facts,
+    find_tables,
+    read_meld_table,
+)
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import places
-from errors import UserError, counted, from_os_error
-from preprocessing.clip import Clip, Inventory, Rejection
-from preprocessing.corpora.csv_table import parse_csv, require_no_pointer, split_lines
-from preprocessing.corpora.media_files import Listing, list_folder, printable
-from preprocessing.corpora.wrong_kind import wrong_kind
-from preprocessing.data_folder import TEXT_HASH
-from preprocessing.records import content_hash
+from affectstream.core import storage_paths
+from affectstream.core.errors import UserError, counted, from_os_error
+from affectstream.preprocessing.clip import Clip, Inventory, Rejection
+from affectstream.preprocessing.content_hash import TEXT_HASH, content_hash
+from affectstream.preprocessing.corpora.corpus_mismatch import wrong_kind
+from affectstream.preprocessing.corpora.csv_table import parse_csv, require_no_pointer, split_lines
+from affectstream.preprocessing.corpora.media_files import Listing, list_folder, printable
 
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -96,7 +95,7 @@ def find_parts(
     for path in found:
         other = parts.setdefault(names[path.name.lower()], path)
         if other != path:
-            two = " and ".join(printable(places.below(p, source)) for p in (other, path))
+            two = " and ".join(printable(storage_paths.below(p, source)) for p in (other, path))
             raise UserError(f"{source}: two tables for one part: {two}; keep one")
     ordered = sorted(((path, split) for split, path in parts.items()), key=lambda part: part[1])
     return listing, ordered

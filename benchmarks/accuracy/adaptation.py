@@ -1,0 +1,212 @@
+"""What `train --init-from pretrained` gains on a few recordings of one's own.
+
+Each speaker whom the model in the box has not met is a user with a few labelled recordings: the
+model as it comes, a network trained on these recordings alone, and the model adapted to them are
+asked about the user's other recordings. Writes the section `adaptation` of docs/results.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from affectstream.core import registry
+from affectstream.core.errors import UserError
+from affectstream.preprocessing.clip import SPLITS
+from affectstream.preprocessing.dataset.data_folder import (
+    ClipRow,
+    DataFolder,
+    Splits,
+    open_data_folder,
+)
+from affectstream.preprocessing.dataset.leakage import Seen, crossings
+from affectstream.preprocessing.dataset.splits import NOT_DISJOINT, natural_key
+from affectstream.preprocessing.labels import LabelSet
+from benchmarks import report
+from benchmarks.accuracy import scores
+from benchmarks.robustness import training_runs
+
+RECIPE, LABELS, STREAM = "resnet-asp-3x80", "basic7", "audio"
+# A small rate, so that little is forgotten; as docs/pretrained.md advises.
+ADAPTING = ("learning_rate=2e-4", "epochs=40")
+AS_IT_COMES, ALONE, ADAPTED = "as it comes", "trained on these alone", "adapted to these"
+COLUMNS = (
+    *("recordings a class", "users", "model", "clips asked"),
+    *scores.COLUMNS,
+    *("to the first", "95 %"),
+)
+
+
+def unmet(folder: DataFolder, model: Path) -> list[str]:
+    """Speakers whom nothing in the model's training or validation knows, in natural order."""
+    from affectstream.modeling.runs.run_folder import read_run
+
+    known = set(read_run(model).seen.speakers)
+    found = {row.speaker for row in folder.part("all") if row.speaker}
+    return sorted(found - known, key=natural_key)
+
+
+def divided(rows: Sequence[ClipRow], labels: LabelSet, count: int) -> Splits:
+    """`count` recordings of each class train, one more validates, all others are asked about.
+
+    They are taken evenly over the recordings in the order of their names.
+    """
+    parts: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for number in range(len(labels.labels)):
+        own = [row.id for row in rows if labels.index(row.label) == number]
+        places = set(np.linspace(0, len(own) - 1, min(count + 1, len(own))).round().astype(int))
+        chosen = sorted(places)
+        for place, name in enumerate(own):
+            split = "test" if place not in places else "train"
+            parts["validation" if chosen and place == chosen[-1] else split].append(name)
+    given = {split: tuple(names) for split, names in parts.items()}
+    return Splits(given, {"kind": "user", "recordings": count}, (NOT_DISJOINT,))
+
+
+def require_apart(user: DataFolder) -> None:
+    """No recording and no content trains and is asked about.
+
+    Raises:
+      UserError: naming it.
+    """
+    learnt = Seen.of([*user.part("train"), *user.part("validation")])
+    if found := crossings(learnt, user.part("test"), compare_speakers=False):
+        raise UserError(f"{user.path}: {'; '.join(found)} would train and be asked about")
+
+
+def user_of(folder: DataFolder, speaker: str, count: int) -> DataFolder:
+    """The folder as if it held one user's recordings only."""
+    labels = registry.load("label-sets", LABELS)
+    rows = [
+        r for r in folder.part("all") if r.speaker == speaker and labels.index(r.label) is not None
+    ]
+    rows.sort(key=lambda row: natural_key(row.id))
+    return dataclasses.replace(folder, rows=tuple(rows), splits=divided(rows, labels, count))
+
+
+def asked(run: Path, user: DataFolder, out: Path) -> list[dict[str, str]]:
+    """Predictions of the user's other recordings, unless the model gave them before.
+
+    The user is known to an adapted model, which is the point; the recordings are not.
+    """
+    from affectstream.modeling.evaluation.evaluate import PREDICTIONS, evaluate
+    from affectstream.modeling.runs.run_folder import BEST
+
+    held = out / PREDICTIONS
+    if not held.is_file() or held.stat().st_mtime < (run / BEST).stat().st_mtime:
+        evaluate(run, [user], "test", out, allow_leak=True, only=_only(run))
+    return scores.read_predictions(out / PREDICTIONS)
+
+
+def _only(run: Path) -> str:
+    """Of a fusion the stream that is asked."""
+    from affectstream.modeling.runs.run_folder import read_run
+
+    return STREAM if len(read_run(run).streams) > 1 else ""
+
+
+def trained(user: DataFolder, run: Path, start: Path | None, settings: Sequence[str]) -> Path:
+    """The recipe on the user's recordings, from `start` where there is one."""
+    words = [f"labels={LABELS}", *(ADAPTING if start else ()), *settings]
+    recipe = registry.load("recipes", RECIPE).with_settings(words)
+    # What is asked is kept apart by `require_apart`; the speaker is the same on purpose.
+    parts = {**user.splits.parts, "test": ()}
+    blind = dataclasses.replace(user, splits=dataclasses.replace(user.splits, parts=parts))
+    return training_runs.trained(recipe, blind, run, init_from=start)
+
+
+def of_count(
+    users: list[tuple[DataFolder, str]],
+    model: Path,
+    version: str,
+    count: int,
+    chosen: argparse.Namespace,
+) -> list[tuple[str, ...]]:
+    """The rows of the three models, with so many recordings a class, corpus by corpus.
+
+    A model that knows the corpus gains less than one that meets its sentences for the first time.
+
+    Args:
+      version: of `model`, see `version_of`.
+    """
+    from affectstream.modeling.crossval.scores import pooled_scores, uar_difference
+
+    labels = registry.load("label-sets", LABELS).labels
+    found: dict[tuple[str, str], list[dict[str, str]]] = {}
+    for folder, speaker in users:
+        user = user_of(folder, speaker, count)
+        require_apart(user)
+        home = chosen.runs / f"{speaker.replace('/', '-')}-{count}-{version}"
+        alone = trained(user, home / "alone", None, chosen.settings)
+        adapted = trained(user, home / "adapted", model, chosen.settings)
+        for name, run in ((AS_IT_COMES, model), (ALONE, alone), (ADAPTED, adapted)):
+            predictions = asked(run, user, home / name.replace(" ", "-"))
+            found.setdefault((folder.settings["corpus"], name), []).extend(predictions)
+    rows: list[tuple[str, ...]] = []
+    for (corpus, name), predictions in found.items():
+        told = pooled_scores(predictions, labels)
+        users_told = f"{told['num_speakers']} of {corpus}"
+        above = ("", "")
+        if name != AS_IT_COMES:
+            difference, ends = uar_difference(predictions, found[corpus, AS_IT_COMES], labels)
+            above = (f"{difference:+.3f}", scores.interval(ends, "+"))
+        cells = (str(count), users_told, name, str(told["num_clips"]), *scores.cells(told))
+        rows.append((*cells, *above))
+    return rows
+
+
+def version_of(model: Path) -> str:
+    """Tells apart the networks that are adapted: a digest of the weights that know the stream."""
+    from affectstream.modeling.training.training_steps import donor_of
+
+    digest = hashlib.sha256()
+    for value in donor_of(model, STREAM).get_weights():
+        digest.update(np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()[:8]
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    words = list(sys.argv[1:] if words is None else words)
+    parser = report.training_parser(__doc__, "runs/adaptation", "adaptation")
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="prepared corpora")
+    parser.add_argument("--model", type=Path, help="[default: pretrained/emotion]")
+    parser.add_argument("--recordings", type=int, nargs="+", default=[1, 3], help="of each class")
+    parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE")
+    chosen = parser.parse_args(words)
+    from affectstream.core import tf_setup
+
+    tf_setup.import_tensorflow()
+    from affectstream.serving.bundled.bundled_models import EMOTION, boxed
+
+    machine = report.machine()
+    model = chosen.model or boxed(EMOTION)
+    with report.user_errors():
+        users = [
+            (folder, speaker)
+            for folder in map(open_data_folder, chosen.data)
+            for speaker in unmet(folder, model)
+        ]
+        if not users:
+            raise UserError(f"{model}: knows every speaker of these data; give others with --data")
+        known = (users, model, version_of(model))
+        rows = [line for count in chosen.recordings for line in of_count(*known, count, chosen)]
+    note = (
+        f"Sound, {LABELS}; each of {', '.join(speaker for _, speaker in users)} is a user whom the"
+        " model has not met. So many recordings of each class train, one more fits the temperature,"
+        " all others of the same person are asked about. 95 %: whole speakers resampled. Adapting:"
+        f" `--init-from pretrained {' '.join(f'--set {word}' for word in ADAPTING)}`."
+    )
+    parts = [note, report.table(COLUMNS, rows)]
+    where = report.destination(chosen)
+    report.publish("A few recordings of one's own", "adaptation", words, machine, parts, *where)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""Damaged files, kills, full disks, hostile requests."""

@@ -1,0 +1,1 @@
+"""What `predict` and `preprocess` do step by step."""

@@ -1,0 +1,250 @@
+"""S1's steps of preparing a corpus, one after the other, each skipped where nothing has changed."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from affectstream.core import atomic_io, progress
+from affectstream.core.errors import UserError, counted
+
+if TYPE_CHECKING:  # OpenCV and numpy would make `--help` slow
+    from affectstream.preprocessing.clip import Clip
+    from affectstream.preprocessing.dataset.data_folder import DataFolder
+    from affectstream.preprocessing.records.preprocess import PreprocessResult
+
+STEPS = ("labels", "audio", "features", "split", "transcripts")
+LABELS = "labels.csv"
+FEATURES = "features.csv"
+TRANSCRIPTS = "transcripts.csv"
+# Which step was done on what: step -> digest of its inputs.
+DONE = "steps.json"
+LABEL_COLUMNS = (
+    *("turn", "start_s", "end_s", "wav", "label", "speaker", "session"),
+    *("valence", "arousal", "dominance"),
+)
+FRONT_END = "s1_statistics"
+
+
+class Steps:
+    """The steps of one data folder.
+
+    Args:
+      corpus: a corpus of the registry.
+      source: where it lies.
+      out: data folder, which also gets labels.csv, features.csv, transcripts.csv and steps.json.
+      overwrite: do every step again.
+    Raises:
+      UserError: `source` is not what the corpus wants.
+    """
+
+    def __init__(self, corpus: Any, source: Path, out: Path, overwrite: bool) -> None:
+        self.out = out
+        self.overwrite = overwrite
+        self.inventory = corpus.inventory(source)
+        if overwrite:
+            (out / DONE).unlink(missing_ok=True)
+
+    def labels(self, told: dict[str, Any]) -> None:
+        """Writes labels.csv; opens no recording.
+
+        Args:
+          told: `settings_of` what is going to be done, up to the last step asked for.
+        Raises:
+          UserError: the folder holds records that were made otherwise; nothing is written then.
+        """
+        from affectstream.preprocessing.records.settings_check import require_same
+
+        if not self.overwrite:
+            require_same(self.out, told)
+        rows = [_label_row(clip) for clip in self.inventory.clips]
+
+        def write() -> None:
+            atomic_io.write_csv(self.out / LABELS, LABEL_COLUMNS, rows)
+            click.echo(f"{self.out / LABELS}: {counted(len(rows), 'clip')}")
+
+        self._step("labels", LABELS, rows, write)
+
+    def audio(
+        self, told: dict[str, Any] | None, prepare: Callable[[], PreprocessResult]
+    ) -> PreprocessResult | None:
+        """Prepares the records.
+
+        Args:
+          told: everything but the recordings that the records depend on; None where that cannot be
+            told, then `prepare` is always called and finds out itself what is missing.
+          prepare: does it.
+        Returns:
+          what `prepare` did; None where nothing has changed.
+        """
+        from affectstream.preprocessing.dataset.data_folder import CLIPS
+        from affectstream.preprocessing.records.fingerprints import input_states
+
+        results: list[PreprocessResult] = []
+        rejected = [vars(rejection) for rejection in self.inventory.rejected]
+        inputs = [told, input_states(self.inventory.clips, {}), rejected]
+
+        def write() -> None:
+            results.append(prepare())
+
+        whole = told is not None and _is_whole(self.out)
+        self._step("audio", CLIPS, inputs, write, whole)
+        return results[0] if results else None
+
+    def after_audio(self, until: str) -> None:
+        """The steps behind `audio`, up to and including `until`."""
+        for name in STEPS[2 : STEPS.index(until) + 1]:
+            {"features": self._features, "split": self._split, "transcripts": self._transcripts}[
+                name
+            ]()
+
+    def rejected(self) -> list[dict[str, str]]:
+        """What could not be used, as (path, reason), by the records or else by the inventory."""
+        from affectstream.preprocessing.dataset.data_folder import REJECTED
+
+        path = self.out / REJECTED
+        if not path.is_file():
+            return [vars(rejection) for rejection in self.inventory.rejected]
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    # === Behind the records ===
+
+    def _features(self) -> None:
+        folder = self._folder()
+        rows = [row for row in folder.rows if row.num_samples and not row.excluded]
+        if not rows:
+            progress.say("features: no record has sound; there is nothing to write")
+            return
+
+        def write() -> None:
+            from affectstream.modeling.data.feature_writer import write_features
+
+            count = write_features(folder, FRONT_END, self.out / FEATURES)
+            click.echo(f"{self.out / FEATURES}: {counted(count, 'clip')}")
+
+        keys = ("id", "label", "speaker", "recording", "audio_hash", "attributes")
+        known = [[getattr(row, key) for key in keys] for row in rows]
+        self._step("features", FEATURES, [FRONT_END, folder.sample_rate_hz, known], write)
+        self._tell_features()  # the split may be another than when it was written
+
+    def _split(self) -> None:
+        from affectstream.preprocessing.dataset.data_folder import SPLITS_FILE, write_splits
+        from affectstream.preprocessing.dataset.splits import (
+            DEFAULT_RULE,
+            MIN_SESSIONS,
+            make_splits,
+            sessions_of,
+        )
+
+        folder = self._folder()
+        rule = folder.splits.rule
+        sessions = sessions_of(folder.rows)
+        if rule == DEFAULT_RULE and 0 < len(sessions) < MIN_SESSIONS:
+            progress.say(f"split: by speaker, sessions are too few ({', '.join(sessions)})")
+
+        def write() -> None:
+            splits = make_splits(folder.rows, rule)
+            write_splits(self.out, splits)
+            sizes = ", ".join(f"{split} {len(ids)}" for split, ids in splits.parts.items())
+            click.echo(f"{self.out / SPLITS_FILE}: {sizes}")
+
+        cells = [{**row.as_cells(), "shard": ""} for row in folder.rows]
+        self._step("split", SPLITS_FILE, [rule, cells], write)
+        self._tell_features()
+
+    def _transcripts(self) -> None:
+        from affectstream.preprocessing.dataset.feature_table import FACTS, facts_of
+
+        folder = self._folder()
+        rows = [row for row in folder.rows if not row.excluded]
+        table = [
+            dict(zip((*FACTS, "transcript"), (*known, row.transcript), strict=True))
+            for known, row in zip(facts_of(rows, folder), rows, strict=True)
+        ]
+
+        def write() -> None:
+            atomic_io.write_csv(self.out / TRANSCRIPTS, (*FACTS, "transcript"), table)
+            said = sum(bool(row.transcript) for row in rows)
+            click.echo(f"{self.out / TRANSCRIPTS}: {counted(len(rows), 'clip')}, {said} with words")
+
+        self._step("transcripts", TRANSCRIPTS, table, write)
+
+    def _tell_features(self) -> None:
+        """Puts the split in use into the table of features, which was written before it."""
+        path = self.out / FEATURES
+        if not path.is_file():
+            return
+        folder = self._folder()
+        split_of = {id: split for split, ids in folder.splits.parts.items() for id in ids}
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            columns = list(reader.fieldnames or ())
+            rows = list(reader)
+        told = [{**row, "split": split_of.get(row["clip"], "")} for row in rows]
+        if told == rows:
+            return
+        atomic_io.write_csv(path, columns, told)
+        origin = path.with_name(f"{path.name}.json")
+        about = {"notes": folder.splits.notes, "rule": folder.splits.rule}
+        atomic_io.write_json(origin, atomic_io.read_json(origin) | about)
+
+    # === What is done already ===
+
+    def _folder(self) -> DataFolder:
+        from affectstream.preprocessing.dataset.data_folder import open_data_folder
+
+        return open_data_folder(self.out)
+
+    def _step(
+        self,
+        name: str,
+        output: str,
+        inputs: Any,
+        write: Callable[[], None],
+        whole: bool = True,
+    ) -> None:
+        """Does a step, unless its output is `whole` and was made of the same inputs."""
+        path = self.out / DONE
+        done: dict[str, str] = atomic_io.read_json(path) if path.is_file() else {}
+        digest = atomic_io.digest(inputs)
+        if whole and (self.out / output).is_file() and done.get(name) == digest:
+            progress.say(f"{name}: skipped, {self.out / output} is there and nothing has changed")
+            return
+        write()
+        atomic_io.write_json(path, done | {name: digest})
+
+
+def _is_whole(out: Path) -> bool:
+    """Whether every record of clips.csv lies in a shard of the size that it was written with."""
+    from affectstream.preprocessing.dataset import data_folder
+
+    shards = out / data_folder.SHARDS
+    try:
+        folder = data_folder.open_data_folder(out)
+        indices = [atomic_io.read_json(path) for path in shards.glob("*.json")]
+    except UserError:
+        return False  # preparing the records mends it
+    sizes = {index["name"]: index["num_bytes"] for index in indices}
+    return {row.shard for row in folder.rows} <= set(sizes) and all(
+        (shards / name).is_file() and (shards / name).stat().st_size == size
+        for name, size in sizes.items()
+    )
+
+
+def _label_row(clip: Clip) -> dict[str, str]:
+    told = clip.attributes
+    end_s = "" if clip.end_s is None else f"{clip.end_s:g}"
+    facts = {
+        "turn": clip.recording.partition("/")[2] or clip.key,
+        "start_s": told.get("dialogue_start_s", f"{clip.start_s:g}"),
+        "end_s": told.get("dialogue_end_s", end_s),
+        "wav": clip.name,
+        "label": clip.label,
+        "speaker": clip.speaker,
+    }
+    return {**facts, **{name: told.get(name, "") for name in LABEL_COLUMNS[len(facts) :]}}

@@ -1,0 +1,1 @@
+"""Types of options, and options that several commands share."""

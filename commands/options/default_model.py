@@ -1,0 +1,54 @@
+"""Which model answers when none is named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from affectstream.commands.options import sample_data
+from affectstream.core.errors import UserError
+from affectstream.preprocessing.file_kinds import TEXT, kind_of
+
+RUN_NAMES = ("fusion", "audio", "video", "text")
+
+
+def default_model(files: Sequence[Path], text: str | None = None) -> Path:
+    """The model in the box for what is asked about, else a run of the user's own; says which.
+
+    Args:
+      files: recordings, and text files of one utterance a line.
+      text: what is said; without any file, words alone are asked about.
+    Raises:
+      UserError: neither a model in the box nor a run in `runs/`.
+    """
+    from affectstream.serving.bundled import bundled_models
+
+    name = bundled_models.WORDS if are_words_alone(files, text) else bundled_models.EMOTION
+    if bundled_models.is_boxed(name):
+        path = bundled_models.boxed(name)
+        click.echo(
+            f"model: {bundled_models.HOME.name}/{name} ({bundled_models.told(path)});"
+            " --model names another",
+            err=True,
+        )
+        return path
+    from affectstream.modeling.runs.run_folder import is_run
+
+    for path in (sample_data.RUNS / run for run in RUN_NAMES):
+        if is_run(path):
+            click.echo(f"model: {path}", err=True)
+            return path
+    raise UserError(
+        f"no model: none of {', '.join(f'{sample_data.RUNS}/{run}' for run in RUN_NAMES)}"
+        f" exists, nor {bundled_models.HOME.name}/{name};"
+        " train one (`python cli.py demo` trains three) or name --model"
+    )
+
+
+def are_words_alone(files: Sequence[Path], text: str | None) -> bool:
+    """Whether nothing but words is asked about."""
+    if not files:
+        return text is not None
+    return all(kind_of(path) == TEXT for path in files)

@@ -1,0 +1,80 @@
+"""Options that say where independent pieces of work run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from affectstream.commands.options.param_types import FiniteRange
+
+if TYPE_CHECKING:
+    from affectstream.parallel.tasks import Engine
+
+ENGINES = (
+    click.option(
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="Processes of this machine, or a Ray cluster (requirements-cluster.txt).",
+    ),
+    click.option(
+        "--address",
+        metavar="HOST:PORT|auto",
+        help="Head of a running cluster; without it --engine ray starts one of this machine.",
+    ),
+)
+
+
+def engine_options(help_of_workers: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Adds `--engine`, `--address` and `--workers`."""
+    workers = click.option("--workers", type=click.IntRange(0), help=help_of_workers)
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed((*ENGINES, workers)):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def limit_options(
+    help_of_s: str, help_of_gb: str
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Adds `--limit-s` and `--limit-gb`, of a process that reads recordings."""
+    seconds = click.option(
+        "--limit-s", type=FiniteRange(1, 86_400), default=300, show_default=True, help=help_of_s
+    )
+    memory = click.option(
+        "--limit-gb", type=FiniteRange(0.5, 1024), default=4, show_default=True, help=help_of_gb
+    )
+    return lambda command: seconds(memory(command))
+
+
+def engine_of(
+    name: str, address: str | None, workers: int | None, default_workers: int | None = None
+) -> Engine:
+    """The engine that was chosen.
+
+    Args:
+      default_workers: of this machine, 0 for none but this process; None takes one a core.
+    """
+    if address is not None and name != "ray":
+        raise click.UsageError("--address is of a Ray cluster; add --engine ray")
+    if address is not None and workers is not None:
+        raise click.UsageError("--workers: a cluster that runs already has its own number")
+    if name == "ray":
+        from affectstream.parallel.ray_cluster import RayCluster
+
+        if workers == 0:
+            raise click.UsageError("--workers 0 is for --engine local")
+        return RayCluster(address or "", workers)
+    from affectstream.parallel.process_pool import Local
+    from affectstream.parallel.serial import Here
+
+    if workers is None:
+        workers = len(os.sched_getaffinity(0)) if default_workers is None else default_workers
+    return Local(workers) if workers else Here()

@@ -1,0 +1,124 @@
+"""Types of options that click has no own for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from affectstream.core import storage_paths
+
+# Of other programs and formats, under whose names CSV would not be found to be CSV.
+_OTHER_TABLES = frozenset(
+    (".parquet", ".xlsx", ".xls", ".ods", ".json", ".jsonl", ".npz", ".feather")
+)
+
+
+def reachable(text: str, is_listed: bool = False) -> Path:
+    """The place that a path or URL names, once its store has answered.
+
+    Raises:
+      UserError: of `storage_paths.place` and `storage_paths.require_reachable`.
+    """
+    found = storage_paths.place(text, is_listed)
+    storage_paths.require_reachable(found)
+    return found
+
+
+class Place(click.ParamType):
+    """A file or folder by path or URL.
+
+    Args:
+      is_listed: see `storage_paths.place`.
+    """
+
+    name = "path"
+
+    def __init__(self, is_listed: bool = False) -> None:
+        self._is_listed = is_listed
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if isinstance(value, Path) else reachable(value, self._is_listed)
+
+
+class OutPlace(Place):
+    """A place to write to: not within the models that come with the program."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path = super().convert(value, param, ctx)
+        storage_paths.require_unbundled(path)
+        return path
+
+
+class FiniteRange(click.FloatRange):
+    """A number within bounds; click lets `nan` through, and `inf` where no upper bound is."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no finite number; give one", param, ctx)
+        return number
+
+
+class OutPath(click.Path):
+    """A local file or folder to be written: not within the models that come with the program."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path: Any = super().convert(value, param, ctx)
+        storage_paths.require_unbundled(Path(path))
+        return path
+
+
+class NewFile(OutPath):
+    """A file to be written, of one of some endings.
+
+    Args:
+      endings: with their dots, in small letters.
+    """
+
+    def __init__(self, *endings: str) -> None:
+        super().__init__(path_type=Path, dir_okay=False)
+        self._endings = endings
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path: Any = super().convert(value, param, ctx)
+        if Path(path).suffix.lower() not in self._endings:
+            self.fail(f"{path}: must end in {' or '.join(self._endings)}", param, ctx)
+        return path
+
+
+class TableFile(OutPath):
+    """A table to be written: CSV, or with tabs between cells where its name ends in .tsv."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, dir_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        path: Any = super().convert(value, param, ctx)
+        if Path(path).suffix.lower() in _OTHER_TABLES:
+            self.fail(f"{path}: CSV is written; name a .csv, or a .tsv for tabs", param, ctx)
+        return path
+
+
+def require_apart(outputs: dict[str, Path | None], inputs: Iterable[Path]) -> None:
+    """Raises click.UsageError where an output would replace an input or another output.
+
+    Args:
+      outputs: option -> file to be written, None where there is none.
+    """
+    taken = {path.resolve(): f"the input {path}" for path in inputs}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        place = path.resolve()
+        same = next((i for i in taken if i == place or _is_same(i, place)), None)
+        if same is not None:
+            raise click.UsageError(f"{option} {path} would replace {taken[same]}; name another")
+        taken[place] = f"what {option} writes"
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)

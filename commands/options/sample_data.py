@@ -1,0 +1,152 @@
+"""Default places, and the sample corpus that stands in when no data are named."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import click
+
+from affectstream.core import progress, registry
+from affectstream.core.errors import UserError
+from affectstream.preprocessing.dataset.data_folder import (
+    CLIPS,
+    DataFolder,
+    is_data_folder,
+    open_data_folder,
+    read_settings,
+)
+
+SAMPLE_SOURCE = Path("data/sample")
+RECORDS = Path("data/records")
+RUNS = Path("runs")
+
+
+def ensure_sample(source: Path = SAMPLE_SOURCE) -> Path:
+    """Writes the synthetic corpus to `source` unless it is there; returns where it is."""
+    click.echo(f"using the built-in SYNTHETIC sample corpus in {source}", err=True)
+    write_sample(source)
+    return source
+
+
+def write_sample(
+    out: Path, num_speakers: int = 8, num_takes: int = 2, seed: int = 0
+) -> tuple[Path, ...]:
+    """Writes the synthetic corpus under a progress bar; its clips, those that were there too."""
+    from affectstream.preprocessing.synthetic.corpus import synthesize
+
+    with progress.bar(None, "synthesize", "clip") as bar:
+
+        def advance(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return tuple(synthesize(out, num_speakers, num_takes, seed, progress=advance))
+
+
+def open_data(path: Path, features: str) -> DataFolder:
+    """A data folder, or a feature table of the front end `features`.
+
+    Raises:
+      UserError: neither, or damaged.
+    """
+    from affectstream.preprocessing.dataset.feature_table import (
+        is_feature_table,
+        open_feature_table,
+    )
+
+    if not is_feature_table(path):
+        return open_data_folder(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; write it with `features --out {path}`")
+    front_end = registry.load("features", features)
+    rate_hz = getattr(front_end, "sample_rate_hz", 0)
+    return open_feature_table(path, rate_hz, front_end.stream)
+
+
+def open_paired(tables: dict[str, Path], features: dict[str, str]) -> DataFolder:
+    """Feature tables of several streams over the same clips.
+
+    Args:
+      tables: stream -> its file.
+      features: stream -> name of its front end.
+    Raises:
+      UserError: not there, damaged, or they disagree.
+    """
+    from affectstream.preprocessing.dataset.feature_table import FeatureTable
+    from affectstream.preprocessing.dataset.paired_tables import pair_tables
+
+    opened = {stream: open_data(path, features[stream]) for stream, path in tables.items()}
+    return pair_tables({s: t for s, t in opened.items() if isinstance(t, FeatureTable)})
+
+
+def ensure_records() -> Path:
+    """The default place; the sample corpus is prepared there when there are no records yet.
+
+    Raises:
+      click.UsageError: other data are prepared here, see `only_records`.
+    """
+    records = only_records()
+    if is_data_folder(records):
+        return records
+    click.echo(f"no --data: taking {told_records(records)}", err=True)
+    if code := run_command("preprocess"):
+        raise UserError(f"preprocess of the sample corpus ended with exit code {code}; see above")
+    return records
+
+
+def only_records(*but: Path) -> Path:
+    """The default place of data, unless some that lie elsewhere may be meant.
+
+    Args:
+      but: data folders that cannot be meant.
+    Raises:
+      click.UsageError: there are; it lists them.
+    """
+    if others := prepared_here(RECORDS, *but):
+        known = [*others, *([RECORDS] if is_data_folder(RECORDS) else [])]
+        listed = ", ".join(map(str, known))
+        raise click.UsageError(f"name --data: prepared here {_are(len(known))} {listed}")
+    return RECORDS
+
+
+def told_records(path: Path) -> str:
+    """What the default place of data is, or will be."""
+    if is_data_folder(path):
+        is_sample = read_settings(path).get("synthetic")
+        return f"{path}{', a SYNTHETIC corpus' if is_sample else ''}"
+    return (
+        f"the built-in SYNTHETIC sample corpus, 112 clips written to {SAMPLE_SOURCE} and prepared"
+        f" in {path} first (some minutes); scores on it say nothing about people"
+    )
+
+
+def prepared_here(*but: Path) -> list[Path]:
+    """Data folders in the current folder and in `data/`, without some of them."""
+    found = {path.parent for home in (Path(), RECORDS.parent) for path in home.glob(f"*/{CLIPS}")}
+    left_out = {path.resolve() for path in but}
+    return sorted(p for p in found if is_data_folder(p) and p.resolve() not in left_out)
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def run_command(*words: str | int | Path) -> int:
+    """Runs another command in this process, as if it were typed, and says so.
+
+    Args:
+      words: name of the command, then its arguments.
+    Returns:
+      its exit code.
+    Raises:
+      UserError: what stopped it.
+    """
+    name, *arguments = map(str, words)
+    click.echo(f"$ python cli.py {' '.join([name, *arguments])}", err=True)
+    command = importlib.import_module(f"affectstream.commands.{name}").command
+    try:
+        code = command.main(arguments, prog_name=f"python cli.py {name}", standalone_mode=False)
+    except click.ClickException as error:
+        raise UserError(f"{name}: {error.format_message()}") from error
+    return code if isinstance(code, int) else 0

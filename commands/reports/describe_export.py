@@ -1,0 +1,194 @@
+"""What `describe` tells of exported models; nothing here loads TensorFlow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from affectstream.core.errors import UserError
+
+DEFAULT = "serving_default"
+SIDES = ("inputs", "outputs")
+UNKNOWN = "unknown: exported by an older program"
+
+
+def export_facts(version: Path) -> dict[str, Any]:
+    """Facts about one exported version.
+
+    Raises:
+      UserError: not one of our exports, or damaged.
+    """
+    config = _config(version)
+    number = int(version.name) if version.name.isdecimal() else None
+    return {
+        "kind": "export" + stamps(config),
+        "path": str(version),
+        **_model(config),
+        "card": card_of(version, config, version=number),
+    }
+
+
+def bundle_facts(path: Path) -> dict[str, Any]:
+    """Facts about a bundle for TensorFlow Serving; those of the model are of its newest version.
+
+    Raises:
+      UserError: `models.config` or the newest version is damaged.
+    """
+    from affectstream.serving.exported.bundle_folder import read_bundle
+
+    bundle = read_bundle(path)
+    newest = bundle.versions[-1]
+    version = bundle.home / str(newest)
+    config = _config(version)
+    states = {
+        str(number): _labels_of(number, bundle.labels)
+        if number in bundle.served
+        else "not served, as models.config says"
+        for number in bundle.versions
+    }
+    for number in sorted({*bundle.labels.values(), *bundle.absent} - {*bundle.versions}):
+        states[str(number)] = f"{_labels_of(number, bundle.labels)}, but it is not there"
+    return {
+        "kind": "bundle" + stamps(config),
+        "path": str(path),
+        "name": bundle.name,
+        "served versions": states,
+        "files": sorted(file.name for file in path.iterdir() if file.is_file()),
+        "described below": f"version {newest}",
+        **_model(config),
+        "card": card_of(version, config, bundle.name, newest),
+    }
+
+
+def litert_facts(path: Path) -> dict[str, Any]:
+    """Facts about a `.tflite` and the file beside it.
+
+    Raises:
+      UserError: see `read_litert_config`.
+    """
+    from affectstream.serving.inference.litert_model import LITERT, read_litert_config
+
+    config = read_litert_config(path)
+    own = config[LITERT]
+    rest = {key: value for key, value in config.items() if key not in (LITERT, "signatures")}
+    return {
+        "kind": "LiteRT model" + stamps(config),
+        "path": str(path),
+        "inputs": _told(own["inputs"]),
+        **{key: value for key, value in own.items() if key != "inputs"},
+        **_told_config(rest),
+        "card": card_of(path, config),
+    }
+
+
+def told_scores(scores: dict[str, Any]) -> dict[str, Any]:
+    """Scores of the epoch that was kept, those of training apart from those on validation."""
+    from affectstream.serving.export.model_card import on_training, on_validation
+
+    if not scores:
+        return {}
+    return {
+        "epoch kept": scores.get("epoch"),
+        "scores on validation": on_validation(scores),
+        "scores on its own training part, during that epoch": on_training(scores),
+    }
+
+
+def told_parts(parts: dict[str, Any]) -> dict[str, Any]:
+    """The parts of a fusion, their scores told by `told_scores`."""
+    return {
+        stream: {
+            name: one
+            for key, value in part.items()
+            for name, one in (told_scores(value) if key == "scores" else {key: value}).items()
+        }
+        for stream, part in parts.items()
+    }
+
+
+def _told_config(config: dict[str, Any]) -> dict[str, Any]:
+    scores = told_scores(config.get("scores") or {})
+    rest = {key: value for key, value in config.items() if key != "scores"}
+    return rest | scores | {"parts": told_parts(config.get("parts") or {})}
+
+
+def card_of(path: Path, config: dict[str, Any], name: str = "", version: int | None = None) -> str:
+    """The model card.
+
+    Args:
+      path: of the model, for the message.
+    Raises:
+      UserError: the config lacks what a card tells.
+    """
+    from affectstream.serving.export.model_card import model_card
+
+    try:
+        return model_card(config, name=name, version=version)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path}: its config is not as `export` writes it ({error}); export it again"
+        ) from error
+
+
+def stamps(facts: dict[str, Any]) -> str:
+    """What must be read beside every score."""
+    return (" (SYNTHETIC data)" if facts.get("synthetic") else "") + (
+        " (LEAK ALLOWED)" if facts.get("leak_allowed") else ""
+    )
+
+
+def _labels_of(number: int, labels: dict[str, int]) -> str:
+    return " and ".join(sorted(k for k, v in labels.items() if v == number)) or "no label"
+
+
+def _config(version: Path) -> dict[str, Any]:
+    from affectstream.serving.exported.version_folder import (
+        CONFIG_ASSET,
+        not_as_written,
+        read_config,
+    )
+
+    config = read_config(version)
+    if "signatures" in config and not _are_signatures(config["signatures"]):
+        file = version / "assets" / CONFIG_ASSET
+        raise not_as_written(file, "signatures do not tell inputs and outputs")
+    return config
+
+
+def _are_signatures(given: Any) -> bool:
+    """Whether each tells shape and dtype of its inputs and outputs, and the usual one is there."""
+    if not isinstance(given, dict) or DEFAULT not in given:
+        return False
+    sides = [s.get(side) if isinstance(s, dict) else None for s in given.values() for side in SIDES]
+    told = [side for side in sides if isinstance(side, dict)]
+    if len(told) < len(sides):
+        return False
+    specs = [spec for side in told for spec in side.values()]
+    return all(
+        isinstance(spec, dict) and isinstance(spec.get("shape"), list) and "dtype" in spec
+        for spec in specs
+    )
+
+
+def _model(config: dict[str, Any]) -> dict[str, Any]:
+    """`config.json`, with signatures in short."""
+    signatures = config.get("signatures")
+    if signatures is None:
+        return {"inputs": UNKNOWN, **_told_config(config)}
+    return {
+        **{side: _told(signatures[DEFAULT][side]) for side in SIDES},
+        "signatures": {
+            name: {side: ", ".join(signature[side]) for side in SIDES}
+            for name, signature in signatures.items()
+        },
+        **{key: value for key, value in _told_config(config).items() if key != "signatures"},
+    }
+
+
+def _told(specs: dict[str, Any]) -> dict[str, str]:
+    """Name -> shape, ? for any length, and dtype."""
+    shapes = {
+        name: f"{tuple('?' if size in (-1, None) else size for size in spec['shape'])}"
+        for name, spec in specs.items()
+    }
+    return {k: f"{v} {specs[k]['dtype']}".replace("'", "") for k, v in shapes.items()}

@@ -1,0 +1,1 @@
+"""Used by every package: errors, storage paths, atomic files, registry, progress, signals."""

@@ -1,0 +1,317 @@
+"""Files that are either whole or absent: written under a temporary name, then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import fcntl
+import hashlib
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import tempfile
+import threading
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from affectstream.core import lfs_pointer, storage_paths
+from affectstream.core.errors import UserError, from_os_error
+
+TEMPORARY_MARK = ".part-"
+_OWN_FOLDER = "affectstream-run-"
+_LOCK = "lock"
+# Ray looks there for a cluster that runs, and names its sockets after it, which must be short.
+_OF_RAY = "RAY_TMPDIR"
+_OF_MATPLOTLIB = "MPLCONFIGDIR"
+# Where Linux shows those that have a name.
+_SEMAPHORES = Path("/dev/shm")
+_DIGEST = "digest"
+# As `replacing` and `tempfile` write it; talk.part-1.mp4 may be a name of the user's own.
+_LEFTOVER = re.compile(rf"{re.escape(TEMPORARY_MARK)}[a-z0-9_]{{8}}(\..*)?$")
+_TAB_SUFFIXES = (".tsv", ".tab")
+
+# The module's own limit, 131,072 characters a cell, is less than a transcript may have.
+csv.field_size_limit(2**31 - 1)
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields a temporary path beside `path` (same ending), renamed on success, removed on failure.
+
+    Works for a file and for a folder that does not exist yet. Of an object store the temporary one
+    is on this machine's disk, and uploaded on success.
+
+    Raises:
+      UserError: the disk is full, the folder cannot be written, ...
+    """
+    final = storage_paths.place(path)
+    if storage_paths.is_remote(final):
+        with tempfile.TemporaryDirectory(prefix="affectstream-") as folder:
+            yield Path(folder) / final.name
+            try:
+                storage_paths.upload(Path(folder) / final.name, final)
+            except OSError as error:
+                raise from_os_error(error, final) from error
+        return
+    temporary = final.with_name(f"{final.stem}{TEMPORARY_MARK}{uuid.uuid4().hex[:8]}{final.suffix}")
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(final)
+    except OSError as error:
+        raise from_os_error(error, final) from error
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Removes temporaries that a killed run of ours left directly in `folder`, if there is one."""
+    if storage_paths.is_remote(there := storage_paths.place(folder)):
+        return  # what is uploaded shows only when it is whole
+    for path in there.glob(f"*{TEMPORARY_MARK}*"):
+        if not is_leftover(path):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a file or folder is named as temporaries of ours are."""
+    return bool(_LEFTOVER.search(path.name))
+
+
+@contextlib.contextmanager
+def claimed(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Within it no other program of ours on this machine writes into `folder`.
+
+    Made if it is not there; what was made for nothing goes at the end. The claim ends with the
+    process, however that ends. In an object store, and where folders cannot be locked (some
+    network file systems), there is none.
+
+    Raises:
+      UserError: another program has claimed it, or it cannot be made.
+    """
+    if storage_paths.is_remote(there := storage_paths.place(folder)):
+        yield
+        return
+    made = [path for path in (there, *there.parents) if not path.exists()]
+    try:
+        lock = _locked(there)
+    except BlockingIOError as error:
+        raise UserError(
+            f"{there}: another program is writing there; wait for it, or choose another --out"
+        ) from error
+    except OSError as error:
+        raise from_os_error(error, there) from error
+    try:
+        yield
+    finally:
+        os.close(lock)
+        with contextlib.suppress(OSError):  # up to the first that holds something
+            for path in made:
+                path.rmdir()
+
+
+def _locked(folder: Path) -> int:
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise
+        except OSError:
+            pass  # cannot be locked here
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock), folder.stat()):
+                return lock
+        os.close(lock)  # another program made it for nothing
+
+
+@contextlib.contextmanager
+def own_temporaries() -> Iterator[None]:
+    """Within it all that libraries put where temporary files go lies in one folder of this program.
+
+    It goes at the end; those of programs that were killed go now, with the semaphores named after
+    them, which Python removes in a process of its own that may have been killed as well. A folder
+    belongs to somebody as long as its file `lock` is locked, which ends with the process.
+    Where none can be made (a full disk) temporary files go where they always went.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    usual = tempfile.gettempdir()
+    before = {name: os.environ.get(name) for name in ("TMPDIR", _OF_RAY, _OF_MATPLOTLIB)}
+    _remove_ownerless(Path(usual))
+    try:
+        folder, lock = _locked_folder()
+    except OSError:
+        yield
+        return
+    tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
+    os.environ.setdefault(_OF_RAY, before["TMPDIR"] or usual)
+    if not _is_writable(_settings_of_matplotlib()):
+        # Else it makes a folder in ours, and complains behind our end that it is gone.
+        os.environ[_OF_MATPLOTLIB] = str(folder / "matplotlib")
+    naming: dict[str, str] = multiprocessing.current_process()._config  # type: ignore[attr-defined]
+    prefix = naming["semprefix"]
+    naming["semprefix"] = f"/{folder.name}"
+    try:
+        yield
+    finally:
+        naming["semprefix"] = prefix
+        tempfile.tempdir = usual
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _settings_of_matplotlib() -> Path:
+    """Where matplotlib keeps its settings and fonts, which need not exist."""
+    if told := os.environ.get(_OF_MATPLOTLIB):
+        return Path(told)
+    above = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111
+    return Path(above) / "matplotlib"
+
+
+def _is_writable(folder: Path) -> bool:
+    """Whether a folder can be written to, or made."""
+    # Not `Path.exists`, which raises where a folder above may not be entered.
+    there = next(path for path in (folder, *folder.parents) if os.access(path, os.F_OK))
+    try:
+        # Tried, for what root may do is no question of permissions (/proc, read-only disks).
+        with tempfile.TemporaryFile(dir=there):
+            return True
+    except OSError:
+        return False
+
+
+def _locked_folder() -> tuple[Path, int]:
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_OWN_FOLDER))
+        lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (folder / _LOCK).exists():
+            return folder, lock
+        os.close(lock)  # another program took it for one left behind
+
+
+def _remove_ownerless(place: Path) -> None:
+    for folder in place.glob(f"{_OWN_FOLDER}*"):
+        with contextlib.suppress(OSError):  # in use, or another user's
+            lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for semaphore in _SEMAPHORES.glob(f"sem.{folder.name}-*"):
+                    semaphore.unlink()
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Writes `text` as UTF-8, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Writes `value` as indented JSON, whole or not at all; NaN is refused."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: str | os.PathLike[str], remedy: str = "write it again") -> Any:
+    """Reads JSON.
+
+    Raises:
+      UserError: absent, unreadable or damaged; then it says `remedy`.
+    """
+    try:
+        with storage_paths.told(storage_paths.place(path)):
+            return json.loads(storage_paths.place(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise from_os_error(error, path) from error
+    except ValueError as error:
+        lfs_pointer.require_content(storage_paths.place(path))
+        raise UserError(f"{path}: damaged ({error}); {remedy}") from error
+
+
+def write_sealed_json(path: str | os.PathLike[str], value: dict[str, Any]) -> None:
+    """As `write_json`, with a digest by which `read_sealed_json` knows it again."""
+    own = {key: held for key, held in value.items() if key != _DIGEST}
+    write_json(path, {**own, _DIGEST: digest(own)})
+
+
+def read_sealed_json(
+    path: str | os.PathLike[str], remedy: str = "write it again", or_unsealed: bool = False
+) -> Any:
+    """What `write_sealed_json` wrote, as a dict.
+
+    Args:
+      remedy: what the user can do about a file that is not.
+      or_unsealed: take a file without any digest too, as earlier versions wrote it.
+    Raises:
+      UserError: absent, damaged or changed by hand; it says `remedy`.
+    """
+    value = read_json(path, remedy)
+    known = isinstance(value, dict) and (
+        _DIGEST in value or (or_unsealed and not _had_digest(value))
+    )
+    if not known or value.pop(_DIGEST, digest(value)) != digest(value):
+        raise UserError(f"{path}: damaged, not what was written; {remedy}")
+    return value
+
+
+def _had_digest(value: dict[str, Any]) -> bool:
+    """Whether the last value is the digest of the others, under a damaged name."""
+    *others, last = [*value.items()] or [("", None)]
+    return last[1] == digest(dict(others))
+
+
+def read_cached_json(path: Path) -> dict[str, Any]:
+    """What a file of a cache holds; empty where it is absent or damaged, to be made again."""
+    if not path.is_file():
+        return {}
+    try:
+        held = read_json(path)
+    except UserError:
+        return {}
+    return held if isinstance(held, dict) else {}
+
+
+def write_csv(
+    path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[dict[str, Any]]
+) -> None:
+    """Writes rows under `columns` as UTF-8 CSV, whole or not at all; tabs part cells in a .tsv."""
+    delimiter = "\t" if Path(path).suffix.lower() in _TAB_SUFFIXES else ","
+    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, delimiter=delimiter, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def digest(value: Any) -> str:
+    """A short stable name for a JSON value: 16 hex digits of the SHA-256 of its canonical text."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file's bytes as 64 hex digits."""
+    with storage_paths.open_binary(storage_paths.place(path)) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

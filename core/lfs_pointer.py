@@ -1,0 +1,41 @@
+"""Git LFS pointers met where a file is meant: a few lines that stand in git for a large file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from affectstream.core import storage_paths
+from affectstream.core.errors import UserError
+
+_START = b"version https://git-lfs.github.com/spec/v1"
+# A pointer is about 130 bytes.
+MAX_BYTES = 1024
+WHAT = "a git-lfs pointer, not the file itself; run `git lfs pull` there, or fetch the file"
+
+
+def is_pointer(data: bytes) -> bool:
+    """Whether the content of a file is a pointer.
+
+    Source: Git LFS specification, version 1.
+    """
+    return len(data) <= MAX_BYTES and data.startswith(_START)
+
+
+def is_pointer_text(text: str) -> bool:
+    """As `is_pointer`, of a file that was read as text."""
+    return is_pointer(text[: MAX_BYTES + 1].encode("utf-8", "replace"))
+
+
+def is_pointer_file(path: Path) -> bool:
+    """Whether the file at `path` is a pointer; False where it cannot be read."""
+    try:
+        with storage_paths.open_binary(path) as file:
+            return is_pointer(file.read(MAX_BYTES + 1))
+    except OSError:
+        return False
+
+
+def require_content(path: Path) -> None:
+    """Raises UserError where the file at `path` is a pointer rather than what it stands for."""
+    if is_pointer_file(path):
+        raise UserError(f"{path}: {WHAT}")

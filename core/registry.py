@@ -1,0 +1,877 @@
+"""What exists: name -> "module:attribute", so that listing imports nothing heavy.
+
+Adding a corpus, detector, transform, encoder, fusion or recipe is one file and one line here;
+the contract tests run over the same table.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from affectstream.core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing that exists.
+
+    Attributes:
+      target: "module:attribute", imported only when the thing is used.
+      summary: what it is, one line.
+      licence: licence of the data, weights or method's code; "" where none applies.
+      source: paper, standard or publisher.
+      stream: the stream it belongs to, "" for any.
+      parameters: of a recipe's network at 7 classes, standardisation apart; "" where it depends.
+      shape: what that network takes in, "" where it depends.
+    """
+
+    target: str
+    summary: str
+    licence: str = ""
+    source: str = ""
+    stream: str = ""
+    parameters: str = ""
+    shape: str = ""
+
+
+# === Table ===
+
+_SIGNAL = "S2's log-mel picture, 128 x 282"
+_DETECTORS = "affectstream.opencv_model.detectors."
+_TRANSFORMS = "affectstream.data_augmentation."
+_LABELS = "affectstream.preprocessing.labels:"
+_CORPORA = "affectstream.preprocessing.corpora."
+_ENCODERS = "affectstream.modeling.encoders."
+_FEATURES = "affectstream.modeling.features."
+
+TABLE: dict[str, dict[str, Entry]] = {
+    "corpora": {
+        "ravdess": Entry(
+            _CORPORA + "filename_corpora:RAVDESS",
+            "RAVDESS speech by its official file names, sound, video or both, at any folder depth",
+            "CC BY-NC-SA 4.0",
+            "Livingstone & Russo 2018, PLoS ONE 13(5) e0196391",
+        ),
+        "ravdess_song": Entry(
+            _CORPORA + "filename_corpora:RAVDESS_SONG",
+            "RAVDESS speech and song",
+            "CC BY-NC-SA 4.0",
+            "Livingstone & Russo 2018, PLoS ONE 13(5) e0196391",
+        ),
+        "iemocap": Entry(
+            _CORPORA + "iemocap:IEMOCAP",
+            "IEMOCAP turns in the release's layout: sound, words, the speaker's half of the video",
+            "signed licence of USC, research use",
+            "Busso et al. 2008, Language Resources and Evaluation 42(4)",
+        ),
+        "emotion": Entry(
+            _CORPORA + "emotion:EMOTION",
+            "six-class English messages, text;label lines or CSV, with the published split",
+            "research and education",
+            "Saravia et al. 2018, CARER, EMNLP",
+            "text",
+        ),
+        "goemotions": Entry(
+            _CORPORA + "goemotions:GOEMOTIONS",
+            "GoEmotions comments mapped to Ekman's six and neutral, with the published split",
+            "CC BY 4.0",
+            "Demszky et al. 2020, ACL",
+            "text",
+        ),
+        "meld_text": Entry(
+            _CORPORA + "meld_text:MELD_TEXT",
+            "MELD's utterances by its tables alone, no clips needed, with its official split",
+            "GPL-3.0",
+            "Poria et al. 2019, ACL",
+            "text",
+        ),
+        "manifest": Entry(
+            _CORPORA + "manifest:MANIFEST",
+            "your own, by a CSV: path, label, speaker [start_s, end_s, transcript, split]",
+            "your own",
+        ),
+        "fer2013": Entry(
+            _CORPORA + "fer2013:FER2013",
+            "FER2013 stills, as folder tree, zip or the official CSV, with its official split",
+            "research use",
+            "Goodfellow et al. 2013, Challenges in Representation Learning",
+        ),
+        "tess": Entry(
+            _CORPORA + "filename_corpora:TESS",
+            "TESS by its file names, sound, two speakers",
+            "CC BY-NC-ND 4.0",
+            "Pichora-Fuller & Dupuis 2020, doi:10.5683/SP2/E8H2MF",
+        ),
+        "crema_d": Entry(
+            _CORPORA + "filename_corpora:CREMA_D",
+            "CREMA-D by its file names, sound or video, 91 speakers",
+            "ODbL 1.0",
+            "Cao et al. 2014, IEEE Trans. Affective Computing 5(4)",
+        ),
+        "emodb": Entry(
+            _CORPORA + "filename_corpora:EMODB",
+            "Berlin EmoDB by its file names, sound, German; boredom is left out",
+            "free, no licence stated by the publisher",
+            "Burkhardt et al. 2005, Interspeech",
+        ),
+        "savee": Entry(
+            _CORPORA + "filename_corpora:SAVEE",
+            "SAVEE by DC/a01 or DC_a01, sound or video, four men",
+            "research use, on registration",
+            "Haq & Jackson 2010, Machine Audition, chapter 17",
+        ),
+        "meld": Entry(
+            _CORPORA + "meld:MELD",
+            "MELD clips by its tables, with transcripts and its official split",
+            "GPL-3.0 (tables); clips of a television series, research use",
+            "Poria et al. 2019, ACL",
+        ),
+        "sample": Entry(
+            _CORPORA + "filename_corpora:SAMPLE",
+            "SYNTHETIC talking faces made by `synthesize`; for trying out, never for accuracy",
+            "CC0 1.0",
+            "made by this program",
+        ),
+    },
+    "label-sets": {
+        "ravdess8": Entry(_LABELS + "RAVDESS8", "neutral and calm apart, and the six of basic7"),
+        "ravdess7": Entry(_LABELS + "RAVDESS7", "without neutral, as S2", source="S2"),
+        "basic7": Entry(
+            _LABELS + "BASIC7", "calm merged into neutral; the six of Ekman and neutral"
+        ),
+        "iemocap4": Entry(
+            _LABELS + "IEMOCAP4",
+            "angry, happy with excited, sad, neutral: 5,531 turns",
+            source="Yang et al. 2021, SUPERB",
+        ),
+        "iemocap5": Entry(_LABELS + "IEMOCAP5", "those of iemocap4 and frustrated"),
+        "iemocap6": Entry(
+            _LABELS + "IEMOCAP6",
+            "angry, happy, sad, neutral, excited, frustrated",
+            source="Majumder et al. 2019",
+        ),
+        "iemocap_s1": Entry(
+            _LABELS + "IEMOCAP_S1", "S1's six: excited is happy, frustrated is sad", source="S1"
+        ),
+        "emotion6": Entry(
+            _LABELS + "EMOTION6",
+            "the six classes of the text set emotion",
+            source="Saravia et al. 2018",
+        ),
+        "s3_common": Entry(
+            _LABELS + "S3_COMMON", "the five that TESS and emotion both have", source="S3"
+        ),
+    },
+    "detectors": {
+        "haar": Entry(
+            _DETECTORS + "haar:HaarDetector",
+            "boosted cascade, comes with OpenCV 4",
+            "Apache-2.0",
+            "Viola & Jones 2001; OpenCV",
+            "video",
+        ),
+        "resnet_ssd": Entry(
+            _DETECTORS + "resnet_ssd:ResNetSsdDetector",
+            "ResNet-10 single-shot detector, OpenCV DNN, TensorFlow or Caffe form",
+            "Apache-2.0",
+            "OpenCV samples/dnn/face_detector",
+            "video",
+        ),
+        "yunet": Entry(
+            _DETECTORS + "yunet:YuNetDetector",
+            "small anchor-free network, OpenCV FaceDetectorYN",
+            "MIT",
+            "Wu et al. 2023; opencv_zoo",
+            "video",
+        ),
+        "blazeface": Entry(
+            _DETECTORS + "blazeface:BlazeFaceDetector",
+            "MediaPipe Tasks, short range, the fastest; MediaPipe reports its use to Google",
+            "Apache-2.0",
+            "Bazarevsky et al. 2019",
+            "video",
+        ),
+    },
+    "recognisers": {
+        "sphinx": Entry(
+            "affectstream.preprocessing.speech_to_text.sphinx:SphinxRecogniser",
+            "CMU PocketSphinx, offline; its US English model comes along",
+            "BSD-2-Clause",
+            "Huggins-Daines et al. 2006, ICASSP",
+            "audio",
+        ),
+        "google": Entry(
+            "affectstream.preprocessing.speech_to_text.google:GoogleRecogniser",
+            "Google Web Speech; needs the network and sends every sound to Google",
+            "Google's terms",
+            "S3",
+            "audio",
+        ),
+        "whisper": Entry(
+            "affectstream.preprocessing.speech_to_text.whisper:WhisperRecogniser",
+            "Whisper base, on this machine; needs the package openai-whisper",
+            "MIT",
+            "Radford et al. 2022, arXiv:2212.04356",
+            "audio",
+        ),
+    },
+    "translators": {
+        "google": Entry(
+            _TRANSFORMS + "offline.translators.google:GoogleTranslator",
+            "Google Translate's public page; the texts are sent there",
+            source="deep-translator 1.11.4",
+            stream="text",
+        ),
+    },
+    "features": {
+        "s2_16k": Entry(
+            _FEATURES + "audio.log_mel:S2_16K", f"{_SIGNAL}, from 16 kHz", stream="audio"
+        ),
+        "s2": Entry(_FEATURES + "audio.log_mel:S2", f"{_SIGNAL}, from 48 kHz", "", "S2", "audio"),
+        "speech_80": Entry(
+            _FEATURES + "audio.log_mel:SPEECH_80",
+            "log-mel picture, 80 x 301, 3 s at one spectrum each 10 ms, from 16 kHz",
+            stream="audio",
+        ),
+        "speech_3x80": Entry(
+            _FEATURES + "audio.multi_resolution:SPEECH_3X80",
+            "three log-mel pictures, windows of 32, 64 and 128 ms, 80 x 301 x 3, from 16 kHz",
+            source="after Toledano et al. 2018",
+            stream="audio",
+        ),
+        "yamnet_patches": Entry(
+            _FEATURES + "audio.yamnet_patches:PATCHES",
+            "YAMNet's log-mel patches, 6 of 0.96 s, from 16 kHz",
+            stream="audio",
+        ),
+        "s1_statistics": Entry(
+            _FEATURES + "audio.clip_statistics:S1_STATISTICS",
+            "276 statistics a clip, from 16 kHz; also as a table",
+            "",
+            "S1",
+            "audio",
+        ),
+        "s3_sequence": Entry(
+            _FEATURES + "audio.frame_sequences:S3_SEQUENCE",
+            "40 MFCC and 12 chroma a frame, 3 s from 16 kHz",
+            "",
+            "S3",
+            "audio",
+        ),
+        "acoustic_sequence": Entry(
+            _FEATURES + "audio.frame_sequences:ACOUSTIC_SEQUENCE",
+            "MFCC with deltas, chroma, contrast and spectral shape a frame, 3 s from 16 kHz",
+            stream="audio",
+        ),
+        "s0_picture": Entry(
+            _FEATURES + "audio.spectrogram_image:S0_PICTURE",
+            "log-mel picture in [0, 255] for image networks, 3 s from 16 kHz",
+            "",
+            "S0",
+            "audio",
+        ),
+        "words": Entry(
+            _FEATURES + "text.word_tokens:WORDS",
+            "numbers of words, vocabulary of the training part",
+            stream="text",
+        ),
+        "wordpieces": Entry(
+            _FEATURES + "text.wordpieces:WORD_PIECES",
+            "numbers of word pieces as BERT; needs TensorFlow Text",
+            "",
+            "Schuster & Nakajima 2012; Devlin et al. 2019",
+            "text",
+        ),
+        "tfidf": Entry(
+            _FEATURES + "text.tfidf:TFIDF",
+            "TF-IDF of words and pairs, fitted on the training part; also as a table",
+            "",
+            "S1; Salton & Buckley 1988",
+            "text",
+        ),
+        "faces": Entry(
+            _FEATURES + "video.faces:FACES", "face crops as pictures in [0, 1]", stream="video"
+        ),
+        "action_units": Entry(
+            _FEATURES + "video.action_units:ACTION_UNITS",
+            "action units or blendshapes as they are, frame by frame",
+            stream="video",
+        ),
+    },
+    "encoders": {
+        "alexnet": Entry(
+            _ENCODERS + "audio.alexnet:alexnet",
+            "AlexNet with batch norm and narrow dense layers, 5,368,807 parameters at 7 classes",
+            "",
+            "S0; Krizhevsky et al. 2012",
+            "audio",
+        ),
+        "resnet34": Entry(
+            _ENCODERS + "audio.resnet34:resnet34",
+            "basic blocks 3-4-6-3, 21,299,015 parameters at 7 classes",
+            "",
+            "S0; He et al. 2016",
+            "audio",
+        ),
+        "resnet_asp": Entry(
+            _ENCODERS + "audio.resnet_asp:resnet_asp",
+            "residual CNN, attentive statistics over time, 257,591 parameters at 7 classes",
+            "",
+            "He et al. 2016; Okabe et al. 2018",
+            "audio",
+        ),
+        "vgg19": Entry(
+            _ENCODERS + "audio.vgg19:vgg19",
+            "ImageNet transfer, pictures in [0, 255], 20,157,511 parameters at 7 classes",
+            "weights: see keras.applications",
+            "S4; Simonyan & Zisserman 2015",
+            "audio",
+        ),
+        "yamnet": Entry(
+            _ENCODERS + "audio.yamnet:yamnet",
+            "AudioSet transfer, features yamnet_patches, 3,481,543 parameters at 7 classes",
+            "Apache-2.0",
+            "S4; Plakal & Ellis",
+            "audio",
+        ),
+        "resnet1d": Entry(
+            _ENCODERS + "audio.resnet1d:resnet1d",
+            "residual 1-D CNN over one vector, 15,415,495 parameters at 7 classes",
+            "",
+            "S1",
+            "audio",
+        ),
+        "conv1d": Entry(
+            _ENCODERS + "audio.conv1d:conv1d",
+            "1-D CNN over a sequence, 190,599 parameters at dim 52 and 7 classes",
+            "",
+            "S3",
+            "audio",
+        ),
+        "lstm": Entry(
+            _ENCODERS + "audio.lstm:lstm",
+            "LSTM over a sequence, 110,087 parameters at dim 52 and 7 classes",
+            "",
+            "S3",
+            "audio",
+        ),
+        "action_units": Entry(
+            _ENCODERS + "video.action_units:action_units",
+            "action units over time, two dense layers, 23,047 parameters at 35 units, 7 classes",
+            "",
+            "",
+            "video",
+        ),
+        "convlstm": Entry(
+            _ENCODERS + "video.convlstm:convlstm",
+            "ConvLSTM2D over the faces of a clip, 225,223 parameters at 7 classes",
+            "",
+            "S4; Shi et al. 2015",
+            "video",
+        ),
+        "text_cnn": Entry(
+            _ENCODERS + "text.text_cnn:text_cnn",
+            "word vectors and convolutions of four widths, 2,807,303 parameters at 20,000 words",
+            "",
+            "Kim 2014",
+            "text",
+        ),
+        "text_transformer": Entry(
+            _ENCODERS + "text.text_transformer:text_transformer",
+            "a small transformer over words, 2,908,167 parameters at 20,000 words and 7 classes",
+            "",
+            "Vaswani et al. 2017",
+            "text",
+        ),
+        "bert": Entry(
+            _ENCODERS + "text.bert:bert",
+            "BERT, pretrained or from scratch, 109,487,623 parameters as base, uncased, 7 classes",
+            "Apache-2.0 (published weights)",
+            "S0; Devlin et al. 2019",
+            "text",
+        ),
+        "tinybert": Entry(
+            _ENCODERS + "text.bert:tinybert",
+            "BERT of 4 layers, 312 wide, 7,325,575 parameters at 8,000 pieces and 7 classes",
+            "Apache-2.0 (published weights)",
+            "S3; Jiao et al. 2020",
+            "text",
+        ),
+        "distilbert": Entry(
+            _ENCODERS + "text.bert:distilbert",
+            "DistilBERT, pretrained or from scratch, 66,958,855 parameters as base, uncased",
+            "Apache-2.0 (published weights)",
+            "S3; Sanh et al. 2019",
+            "text",
+        ),
+        "linear": Entry(
+            _ENCODERS + "linear:linear",
+            "logistic regression on features as they are, 1,939 parameters at 276 and 7 classes",
+        ),
+        "s2_audio": Entry(
+            _ENCODERS + "audio.relu_cnn:s2_audio",
+            "ReLU CNN over a spectrogram, 387,335 parameters at 7 classes",
+            "",
+            "S2",
+            "audio",
+        ),
+        "resnet_face": Entry(
+            _ENCODERS + "video.resnet_face:resnet_face",
+            "residual CNN over each face, averaged over time, 693,719 parameters at 7 classes",
+            "",
+            "He et al. 2016",
+            "video",
+        ),
+        "s2_video": Entry(
+            _ENCODERS + "video.elu_cnn:s2_video",
+            "ELU CNN over each face, averaged over time, 2,030,215 parameters at 7 classes",
+            "",
+            "S2",
+            "video",
+        ),
+    },
+    "fusions": {
+        "sum": Entry(
+            "affectstream.modeling.fusions.softmax_sum:softmax_sum",
+            "mean of the streams' softmaxes",
+            "",
+            "S2",
+        ),
+        "calibrated_late": Entry(
+            "affectstream.modeling.fusions.calibrated_late:calibrated_late",
+            "temperature a stream, weighted log-probabilities, fitted on validation",
+            "",
+            "Guo et al. 2017; Hinton 2002 (product of experts)",
+        ),
+        "dense": Entry(
+            "affectstream.modeling.fusions.dense:dense_fusion",
+            "dense layers over the concatenated embeddings, trained with modality dropout",
+            "",
+            "Neverova et al. 2016 (ModDrop)",
+        ),
+        "highest": Entry(
+            "affectstream.modeling.fusions.max_rule:highest",
+            "the class with the highest probability over the streams",
+            "",
+            "S3; Kittler et al. 1998 (maximum rule)",
+        ),
+        "gated": Entry(
+            "affectstream.modeling.fusions.gated:gated",
+            "gated multimodal unit over the embeddings, trained with modality dropout",
+            "",
+            "Arevalo et al. 2017",
+        ),
+        "cross_attention": Entry(
+            "affectstream.modeling.fusions.cross_attention:cross_attention",
+            "attention between tokens of the streams, trained with modality dropout",
+            "",
+            "Tsai et al. 2019; Vaswani et al. 2017",
+        ),
+        "concat_resnet1d": Entry(
+            "affectstream.modeling.fusions.concat_resnet1d:concat_resnet1d",
+            "residual 1-D network over the concatenated embeddings",
+            "",
+            "S1",
+        ),
+        "best_stream": Entry(
+            "affectstream.modeling.fusions.best_stream:best_stream",
+            "no fusion: the stream with the highest validation UAR among those that are there",
+        ),
+    },
+    "transforms": {
+        "noise": Entry(
+            _TRANSFORMS + "audio.noise:Noise",
+            "white noise at a signal-to-noise ratio",
+            stream="audio",
+        ),
+        "speed": Entry(
+            _TRANSFORMS + "audio.speed:Speed",
+            "tempo and pitch together",
+            source="Ko et al. 2015",
+            stream="audio",
+        ),
+        "time_stretch": Entry(
+            _TRANSFORMS + "audio.time_stretch:TimeStretch",
+            "tempo at the same pitch; about 2 ms a second of sound",
+            source="Verhelst & Roelands 1993",
+            stream="audio",
+        ),
+        "pitch_shift": Entry(
+            _TRANSFORMS + "audio.pitch_shift:PitchShift",
+            "pitch at the same tempo; about 2 ms a second of sound",
+            source="Verhelst & Roelands 1993",
+            stream="audio",
+        ),
+        "time_shift": Entry(
+            _TRANSFORMS + "audio.time_shift:TimeShift", "earlier or later", stream="audio"
+        ),
+        "gain": Entry(_TRANSFORMS + "audio.gain:Gain", "louder or softer", stream="audio"),
+        "bandwidth": Entry(
+            _TRANSFORMS + "audio.bandwidth:Bandwidth",
+            "nothing above a frequency, as on the telephone",
+            stream="audio",
+        ),
+        "spec_augment": Entry(
+            _TRANSFORMS + "spectrogram.spec_augment:SpecAugment",
+            "masks of frequency and time, in the model",
+            source="Park et al. 2019",
+            stream="features",
+        ),
+        "vtlp": Entry(
+            _TRANSFORMS + "spectrogram.vtlp:Vtlp",
+            "vocal tracts of other lengths, in the model",
+            source="Jaitly & Hinton 2013",
+            stream="features",
+        ),
+        "mix_style": Entry(
+            _TRANSFORMS + "spectrogram.mix_style:MixStyle",
+            "each band's level and spread blended with another clip's, in the model",
+            source="Zhou et al. 2021; Kim et al. 2022",
+            stream="features",
+        ),
+        "flip": Entry(_TRANSFORMS + "image.flip:Flip", "left becomes right", stream="video"),
+        "crop_jitter": Entry(
+            _TRANSFORMS + "image.crop_jitter:CropJitter",
+            "zoom and shift of the face crop",
+            stream="video",
+        ),
+        "brightness": Entry(
+            _TRANSFORMS + "image.brightness:Brightness", "brightness and contrast", stream="video"
+        ),
+        "cutout": Entry(
+            _TRANSFORMS + "image.cutout:Cutout",
+            "a rectangle hidden",
+            source="DeVries & Taylor 2017",
+            stream="video",
+        ),
+        "downscale": Entry(
+            _TRANSFORMS + "image.downscale:Downscale", "as from a smaller picture", stream="video"
+        ),
+        "jpeg": Entry(
+            _TRANSFORMS + "image.jpeg:Jpeg",
+            "as from a squeezed picture",
+            source="ITU-T T.81",
+            stream="video",
+        ),
+        "word_dropout": Entry(
+            _TRANSFORMS + "text.word_dropout:WordDropout",
+            "words left out",
+            source="Wei & Zou 2019",
+            stream="text",
+        ),
+        "word_swap": Entry(
+            _TRANSFORMS + "text.word_swap:WordSwap",
+            "two words change places",
+            source="Wei & Zou 2019",
+            stream="text",
+        ),
+        "typo": Entry(
+            _TRANSFORMS + "text.typo:Typo",
+            "slips of the keyboard",
+            source="Belinkov & Bisk 2018",
+            stream="text",
+        ),
+        "mixup": Entry(
+            _TRANSFORMS + "mixup:Mixup",
+            "two clips and their labels blended",
+            source="Zhang et al. 2018",
+            stream="batch",
+        ),
+    },
+    "recipes": {
+        "s2-audio": Entry(
+            "affectstream.modeling.recipes:S2_AUDIO",
+            "S2's audio stream",
+            "",
+            "S2",
+            "audio",
+            parameters="387,335",
+            shape="128 x 282 x 1",
+        ),
+        "s2-video": Entry(
+            "affectstream.modeling.recipes:S2_VIDEO",
+            "S2's face stream",
+            "",
+            "S2",
+            "video",
+            parameters="2,030,215",
+            shape="T x 112 x 112 x 1",
+        ),
+        "s0-alexnet": Entry(
+            "affectstream.modeling.recipes:S0_ALEXNET",
+            "AlexNet on spectrogram pictures",
+            "",
+            "S0",
+            "audio",
+            parameters="5,368,807",
+            shape="128 x 282 x 1",
+        ),
+        "s0-resnet34": Entry(
+            "affectstream.modeling.recipes:S0_RESNET34",
+            "ResNet34 on spectrogram pictures",
+            "",
+            "S0",
+            "audio",
+            parameters="21,299,015",
+            shape="128 x 282 x 1",
+        ),
+        "s1-features": Entry(
+            "affectstream.modeling.recipes:S1_FEATURES",
+            "276 statistics a clip into a residual 1-D CNN; also from a table",
+            "",
+            "S1",
+            "audio",
+            parameters="15,415,495",
+            shape="276",
+        ),
+        "s3-conv1d": Entry(
+            "affectstream.modeling.recipes:S3_CONV1D",
+            "1-D CNN over MFCC and chroma",
+            "",
+            "S3 A1",
+            "audio",
+            parameters="190,599",
+            shape="188 x 52",
+        ),
+        "s3-lstm": Entry(
+            "affectstream.modeling.recipes:S3_LSTM",
+            "LSTM over MFCC and chroma",
+            "",
+            "S3 A2",
+            "audio",
+            parameters="110,087",
+            shape="188 x 52",
+        ),
+        "s4-vgg19": Entry(
+            "affectstream.modeling.recipes:S4_VGG19",
+            "VGG19 on spectrogram pictures, frozen, then fine-tuned",
+            "",
+            "S4",
+            "audio",
+            parameters="20,157,511",
+            shape="128 x 188 x 1",
+        ),
+        "s4-yamnet": Entry(
+            "affectstream.modeling.recipes:S4_YAMNET",
+            "YAMNet embeddings over time, frozen, then fine-tuned",
+            "",
+            "S4",
+            "audio",
+            parameters="3,481,543",
+            shape="6 x 96 x 64",
+        ),
+        "s4-convlstm": Entry(
+            "affectstream.modeling.recipes:S4_CONVLSTM",
+            "ConvLSTM2D over the faces of a clip",
+            "",
+            "S4",
+            "video",
+            parameters="225,223",
+            shape="T x 112 x 112 x 1",
+        ),
+        "resnet-asp": Entry(
+            "affectstream.modeling.recipes:RESNET_ASP",
+            "small residual CNN, attentive statistics; noise, speed, SpecAugment, mixup",
+            "",
+            "He et al. 2016; Okabe et al. 2018",
+            "audio",
+            parameters="257,591",
+            shape="80 x 301 x 1",
+        ),
+        "resnet-asp-3x80": Entry(
+            "affectstream.modeling.recipes:RESNET_ASP_3X80",
+            "resnet-asp over log-mels of three windows, bands joined, in smaller batches",
+            "",
+            "He et al. 2016; Okabe et al. 2018",
+            "audio",
+            parameters="347,895",
+            shape="80 x 301 x 3",
+        ),
+        "resnet-face": Entry(
+            "affectstream.modeling.recipes:RESNET_FACE",
+            "small residual CNN on single faces of 48 px; jitter, cutout, mixup",
+            "",
+            "He et al. 2016",
+            "video",
+            parameters="693,719",
+            shape="T x 48 x 48 x 1",
+        ),
+        "action-units": Entry(
+            "affectstream.modeling.recipes:ACTION_UNITS",
+            "facial action units or blendshapes as the video stream",
+            "",
+            "",
+            "video",
+            parameters="23,047",
+            shape="T x 35",
+        ),
+        "s4-multimodal": Entry(
+            "affectstream.modeling.recipes:S4_MULTIMODAL",
+            "s4-yamnet and s4-convlstm joined by dense layers",
+            "",
+            "S4",
+            "fusion",
+        ),
+        "text-cnn": Entry(
+            "affectstream.modeling.recipes:TEXT_CNN",
+            "word vectors and convolutions, from scratch",
+            "",
+            "Kim 2014",
+            "text",
+            parameters="2,807,303",
+            shape="up to 64 of 20,000 tokens",
+        ),
+        "text-transformer": Entry(
+            "affectstream.modeling.recipes:TEXT_TRANSFORMER",
+            "a small transformer, from scratch",
+            "",
+            "Vaswani et al. 2017",
+            "text",
+            parameters="2,908,167",
+            shape="up to 64 of 20,000 tokens",
+        ),
+        "tfidf": Entry(
+            "affectstream.modeling.recipes:TFIDF",
+            "TF-IDF and a linear layer; also from a table",
+            "",
+            "S1",
+            "text",
+            shape="terms",
+        ),
+        "s0-bert": Entry(
+            "affectstream.modeling.recipes:S0_BERT",
+            "BERT, fine-tuned",
+            "",
+            "S0",
+            "text",
+            parameters="109,487,623",
+            shape="up to 128 of 30,522 tokens",
+        ),
+        "s3-tinybert": Entry(
+            "affectstream.modeling.recipes:S3_TINYBERT",
+            "TinyBERT's build, from scratch unless weights are named",
+            "",
+            "S3 A1",
+            "text",
+            parameters="7,325,575",
+            shape="up to 128 of 8,000 tokens",
+        ),
+        "s3-distilbert": Entry(
+            "affectstream.modeling.recipes:S3_DISTILBERT",
+            "DistilBERT, fine-tuned",
+            "",
+            "S3 A2",
+            "text",
+            parameters="66,958,855",
+            shape="up to 128 of 30,522 tokens",
+        ),
+        "s1-statistics": Entry(
+            "affectstream.modeling.recipes:S1_STATISTICS",
+            "276 statistics a clip and a linear layer; also from a table",
+            "",
+            "S1",
+            "audio",
+            parameters="1,939",
+            shape="276",
+        ),
+        "s0-bert-resnet34": Entry(
+            "affectstream.modeling.recipes:S0_BERT_RESNET34",
+            "s0-bert and s0-resnet34 joined by dense layers",
+            "",
+            "S0",
+            "fusion",
+        ),
+        "s0-bert-alexnet": Entry(
+            "affectstream.modeling.recipes:S0_BERT_ALEXNET",
+            "s0-bert and s0-alexnet joined by dense layers",
+            "",
+            "S0",
+            "fusion",
+        ),
+        "s1-fused-cnn": Entry(
+            "affectstream.modeling.recipes:S1_FUSED_CNN",
+            "statistics and TF-IDF into a residual 1-D CNN; also from two tables",
+            "",
+            "S1",
+            "fusion",
+        ),
+        "s3-feature-fusion": Entry(
+            "affectstream.modeling.recipes:S3_FEATURE_FUSION",
+            "s3-tinybert and s3-conv1d joined by dense layers",
+            "",
+            "S3 A1",
+            "fusion",
+        ),
+        "s3-probability-fusion": Entry(
+            "affectstream.modeling.recipes:S3_PROBABILITY_FUSION",
+            "the highest probability of s3-distilbert and s3-lstm, each on its own corpus",
+            "",
+            "S3 A2",
+            "fusion",
+        ),
+        "three-stream": Entry(
+            "affectstream.modeling.recipes:THREE_STREAM",
+            "s2-audio, s2-video and text-cnn, calibrated late fusion",
+            "",
+            "",
+            "fusion",
+        ),
+        "s2-two-stream": Entry(
+            "affectstream.modeling.recipes:S2_TWO_STREAM",
+            "S2's fusion: sum of softmaxes",
+            "",
+            "S2",
+            "fusion",
+        ),
+        "auto": Entry(
+            "affectstream.modeling.recipes:AUTO",
+            "every fusion tried, the best on validation kept, never below its best stream",
+            "",
+            "",
+            "fusion",
+        ),
+        "late-fusion": Entry(
+            "affectstream.modeling.recipes:LATE_FUSION",
+            "calibrated late fusion, the default",
+            "",
+            "",
+            "fusion",
+        ),
+        "dense-fusion": Entry(
+            "affectstream.modeling.recipes:DENSE_FUSION",
+            "feature-level fusion",
+            "",
+            "",
+            "fusion",
+        ),
+    },
+}
+
+# === Access ===
+
+
+def entry(kind: str, name: str) -> Entry:
+    """The table row of `name`.
+
+    Raises:
+      UserError: no such kind or name; the message lists those that exist.
+    """
+    rows = TABLE.get(kind)
+    if rows is None:
+        raise UserError(f"no list {kind!r}; known: {', '.join(TABLE)}")
+    if name not in rows:
+        raise UserError(f"no {kind} named {name!r}; known: {', '.join(rows)}")
+    return rows[name]
+
+
+def load(kind: str, name: str) -> Any:
+    """Imports and returns what the row of `name` points to."""
+    module, attribute = entry(kind, name).target.split(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """The names of one kind, in the order of the table."""
+    return tuple(TABLE[kind])

@@ -1,0 +1,319 @@
+"""Where files lie: on a disk, or in an object store under a URL; a `pathlib.Path` stands for both.
+
+Source: universal_pathlib and fsspec, whose URLs these are (`s3://bucket/key`, `gs://...`).
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import unquote, urlsplit
+
+import affectstream
+from affectstream.core.errors import UserError, from_os_error
+
+# Models that come with the program; only `benchmarks.accuracy.pretrained` writes there.
+BUNDLED = Path(affectstream.__file__).parent / "pretrained"
+_MARK = "://"
+# Addresses of single files and streams, which are no store: a file there is fetched first.
+_NO_STORES = frozenset(("http", "https", "ftp", "ftps", "sftp", "ssh", "scp", "rtsp", "rtmp"))
+# Packages whose errors tell of a store that could not be asked or would not answer.
+_STORES = frozenset(("botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "google", "fsspec"))
+# Of a stream: blocks that are kept, so that a recording read twice is fetched once.
+_BLOCK_BYTES, _NUM_BLOCKS = 4 << 20, 32
+# Uploaded behind all other files of a folder: what a server takes as the sign that it is whole.
+_LAST = "saved_model.pb"
+
+
+def is_url(text: str) -> bool:
+    """Whether a word of the user's names something by URL rather than by path."""
+    return _MARK in text
+
+
+def place(text: str | os.PathLike[str], is_listed: bool = False) -> Path:
+    """The place that a path or URL names; asks no store yet.
+
+    Args:
+      is_listed: what a listing told is believed for the rest of the process, so that each of
+        10,000 recordings need not be asked for alone; for what nobody changes meanwhile.
+    Raises:
+      UserError: a URL of an unknown kind, or packages for it are not installed.
+    """
+    if isinstance(text, Path):
+        return text
+    if not is_url(str(text)):
+        return Path(text)
+    url = str(text)
+    if url.startswith("file://"):
+        return Path(unquote(urlsplit(url).path))
+    if url.partition(_MARK)[0].lower() in _NO_STORES:
+        raise UserError(
+            f"{url}: not read over the network; download it first and name the file, or give a"
+            " store's s3://, gs:// or a path"
+        )
+    try:
+        from upath import UPath
+
+        found: Any = UPath(url, use_listings_cache=is_listed)
+        _ = found.fs
+    except ImportError as error:
+        raise UserError(f"{url}: {error}; pip install -r requirements-cloud.txt") from error
+    except ValueError as error:
+        raise UserError(f"{url}: {error}; give s3://, gs://, file:// or a path") from error
+    return cast(Path, found)
+
+
+def is_remote(path: Path) -> bool:
+    """Whether a place is in an object store."""
+    return hasattr(path, "storage_options")
+
+
+def explained(error: BaseException) -> str:
+    """What a store's client complains of, in one line with a remedy; "" for any other error."""
+    if type(error).__module__.partition(".")[0] not in _STORES:
+        return ""
+    what = " ".join(str(error).split()) or type(error).__name__
+    remedy = "run the same command again"
+    if "redential" in f"{type(error).__name__} {what}":
+        remedy = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or log in as the store asks"
+    elif "endpoint" in what:
+        remedy = "check the network and AWS_ENDPOINT_URL"
+    return f"{what}; {remedy}"
+
+
+@contextlib.contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Errors of a store become one that names `path`."""
+    try:
+        yield
+    except Exception as error:
+        if not (line := explained(error)):
+            raise
+        raise UserError(f"{path}: {line}") from error
+
+
+def is_bundled(path: Path) -> bool:
+    """Whether a place lies in the folder of the models that come with the program."""
+    return not is_remote(path) and path.resolve().is_relative_to(BUNDLED)
+
+
+def require_unbundled(path: Path) -> None:
+    """Raises UserError where `path` lies within the models that come with the program."""
+    if is_bundled(path):
+        raise UserError(
+            f"{path}: lies in the folder of the bundled models, which are read-only; name another"
+        )
+
+
+def require_reachable(path: Path) -> None:
+    """Asks the store of a place, whether or not anything is there.
+
+    Raises:
+      UserError: no credentials, no network, or it may not be asked.
+    """
+    if is_remote(path):
+        try:
+            with told(path):
+                path.exists()
+        except OSError as error:
+            raise from_os_error(error, path) from error
+
+
+def below(path: Path, folder: Path) -> str:
+    """Name of `path` within `folder`, with slashes."""
+    if not is_remote(path):
+        return path.relative_to(folder).as_posix()
+    return str(path).removeprefix(str(folder).rstrip("/") + "/")
+
+
+def state(path: Path) -> str:
+    """What changes when a file is written anew: its size, and its time or its store's tag."""
+    if not is_remote(path):
+        found = path.stat() if path.exists() else None
+        return f"{found.st_size}/{found.st_mtime_ns}" if found else "absent"
+    facts = _facts(path)
+    if facts is None:
+        return "absent"
+    tags = ("ETag", "etag", "md5Hash", "LastModified", "updated")
+    return f"{facts['size']}/{next((facts[key] for key in tags if key in facts), '')}"
+
+
+def num_bytes(path: Path) -> int:
+    """Size of a file; 0 of one that is not there."""
+    if not is_remote(path):
+        return path.stat().st_size if path.exists() else 0
+    return int((_facts(path) or {"size": 0})["size"] or 0)
+
+
+def _facts(path: Path) -> dict[str, Any] | None:
+    """What a store tells of a file; None of one that is not there."""
+    remote: Any = path
+    with told(path):
+        if remote.storage_options["use_listings_cache"]:
+            return _listing(path.parent).get(remote.path)
+        try:
+            return dict(remote.fs.info(remote.path))
+        except FileNotFoundError:
+            return None
+
+
+@functools.lru_cache(maxsize=1024)
+def _listing(folder: Path) -> dict[str, dict[str, Any]]:
+    """What lies right in a folder of a store, by name; asked for once in a process."""
+    remote: Any = folder
+    try:
+        return {one["name"]: one for one in remote.fs.ls(remote.path, detail=True)}
+    except FileNotFoundError:
+        return {}
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder with those above it; an object store has none."""
+    if not is_remote(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def remove_tree(path: Path) -> None:
+    """Removes a folder with all that it holds, if it is there."""
+    if not is_remote(path):
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with told(path):
+        remote: Any = path
+        if path.exists():
+            remote.fs.rm(remote.path, recursive=True)
+
+
+# === Reading ===
+
+
+class _Stream(io.BufferedIOBase):
+    """A file of a store; whatever goes wrong while it is read names it and is no fault of it."""
+
+    def __init__(self, file: Any, path: Path) -> None:
+        self._file, self._path = file, path
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1) -> bytes:
+        try:
+            return bytes(self._file.read(-1 if size is None else size))
+        except Exception as error:
+            what = " ".join(str(error).split()) or type(error).__name__
+            line = f"{self._path}: reading broke off ({what}); run the same command again"
+            raise UserError(line) from error
+
+    read1 = read
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def open_binary(path: Path) -> io.BufferedIOBase:
+    """Opens a file for reading; of a store, its blocks are fetched as they are asked for.
+
+    Raises:
+      OSError: absent, or not to be read.
+      UserError: the store cannot be asked; and, from `read`, it broke off.
+    """
+    if not is_remote(path):
+        return open(path, "rb")
+    remote: Any = path
+    with told(path):
+        file = remote.open(
+            "rb",
+            block_size=_BLOCK_BYTES,
+            cache_type="blockcache",
+            cache_options={"maxblocks": _NUM_BLOCKS},
+        )
+    return _Stream(file, path)
+
+
+@contextlib.contextmanager
+def local_copy(path: Path) -> Iterator[Path]:
+    """A file or folder where a library can open it: itself, or a copy for as long as it is used.
+
+    Raises:
+      OSError: absent.
+      UserError: the store cannot be asked.
+    """
+    if not is_remote(path):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="affectstream-") as folder:
+        copy = Path(folder) / path.name
+        _download(path, copy)
+        yield copy
+
+
+def fetched(path: Path, *beside: Path) -> Path:
+    """As `local_copy`, until the program ends, with other files of the same folder `beside` it."""
+    if not is_remote(path):
+        return path
+    folder = work_folder(path)
+    for one in (path, *beside):
+        _download(one, folder / one.name)
+    return folder / path.name
+
+
+def work_folder(path: Path) -> Path:
+    """A folder that libraries can write to: itself, or one of this machine until the program ends;
+    what shall stay of it is for the caller to `upload`.
+    """
+    if not is_remote(path):
+        return path
+    folder = tempfile.mkdtemp(prefix="affectstream-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+def _download(path: Path, target: Path) -> None:
+    remote: Any = path
+    with told(path):
+        if not path.exists():
+            raise UserError(f"{path}: not found; check the URL")
+        remote.fs.get(remote.path, str(target), recursive=path.is_dir())
+
+
+# === Writing ===
+
+
+def upload(source: Path, target: Path) -> None:
+    """Copies a file or folder; in a store each file is there whole or not at all.
+
+    Raises:
+      OSError: refused.
+      UserError: the store cannot be asked.
+    """
+    if not is_remote(target):
+        copy = shutil.copyfile if source.is_file() else shutil.copytree
+        copy(source, target)
+        return
+    remote: Any = target
+    with told(target):
+        if source.is_file():
+            remote.fs.put_file(str(source), remote.path)
+            return
+        files = [file for file in source.rglob("*") if file.is_file()]
+        for file in sorted(files, key=lambda f: (f.name == _LAST, -len(f.parts), f)):
+            inner = file.relative_to(source).as_posix()
+            remote.fs.put_file(str(file), f"{remote.path}/{inner}")

@@ -1,0 +1,1 @@
+"""Augmented copies of a data folder, written to disk."""

@@ -1,0 +1,300 @@
+"""`augment`: a data folder -> another one with transformed copies of its training clips."""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from affectstream.core import atomic_io, progress, storage_paths
+from affectstream.core.errors import UserError, from_os_error
+from affectstream.data_augmentation.offline.augment_settings import AugmentSettings
+from affectstream.data_augmentation.offline.augmenter import Copier, Copy
+from affectstream.data_augmentation.offline.examples import shows, write_examples
+from affectstream.data_augmentation.offline.text_augmenter import Refused
+from affectstream.preprocessing.dataset import data_folder
+from affectstream.preprocessing.dataset.data_folder import ClipRow, DataFolder, Splits
+from affectstream.preprocessing.dataset.splits import with_copies
+from affectstream.preprocessing.records.record import ShardWriter, damaged_shard, read_records
+
+EXAMPLES = "examples"
+COPIES_MARK = "-copies"
+# Paraphrases that the translator did not give.
+UNTRANSLATED = "untranslated.csv"
+
+
+@dataclass(frozen=True)
+class AugmentResult:
+    """What was done.
+
+    Attributes:
+      num_clips: records of the source, all copied as they are.
+      num_copied: training clips that have copies.
+      num_copies: transformed copies in the folder.
+      num_unchanged: copies not written because no draw or translation changed the clip.
+      num_refused: paraphrases that the translator did not give, listed in `untranslated.csv`.
+      num_made: copies made in this run; the others were there already.
+      splits: of the new folder.
+      synthetic: the clips are.
+    """
+
+    num_clips: int
+    num_copied: int
+    num_copies: int
+    num_unchanged: int
+    num_refused: int
+    num_made: int
+    splits: Splits
+    synthetic: bool
+
+
+def augment(
+    source: DataFolder, out: Path, settings: AugmentSettings, num_examples: int = 8
+) -> AugmentResult:
+    """Writes a data folder with all clips of `source` and copies of its training clips.
+
+    A copy keeps label, speaker and recording of its clip and stands in the training part only. It
+    depends on (seed, copy number, record id). Sound and picture are transformed apart, so speech
+    and lips of a copy need not keep time. A copy with other words has neither sound nor picture.
+    Run again after an interruption, it does what is missing; translations are asked for once.
+
+    Args:
+      source: the clips, prepared and split.
+      out: the folder to write or complete.
+      num_examples: clips of which pictures and sounds to open go to `out/examples`.
+    Raises:
+      UserError: nothing to copy, an occupied `out`, a damaged shard, or `out` cannot be written.
+      TranslatorUnavailableError: the translator cannot be had now.
+    """
+    copier = settings.copier(source)
+    chosen = _clips_to_copy(source, copier)
+    _open_out(source, out, settings)
+    shards = _complete_shards(source, out, chosen, copier, settings.copies)
+    copies = [row for shard in shards for row in shard.rows]
+    refused = [one for shard in shards for one in shard.refused]
+    rows = sorted([*source.rows, *copies], key=lambda row: row.id)
+    splits = with_copies([row for row in rows if not row.excluded], source.splits)
+    shown = chosen[:num_examples]
+    if any(shard.made_now for shard in shards) or not shows(out / EXAMPLES, shown):
+        write_examples(out / EXAMPLES, source, shown, copier, settings.copies, copies)
+    rejected = source.path / data_folder.REJECTED
+    if rejected.is_file():
+        atomic_io.write_text(out / data_folder.REJECTED, rejected.read_text(encoding="utf-8"))
+    _write_refused(out, refused)
+    data_folder.write_rows(out, rows)
+    data_folder.write_splits(out, splits)
+    return AugmentResult(
+        num_clips=len(source.rows),
+        num_copied=len({row.copy_of for row in copies}),
+        num_copies=len(copies),
+        num_unchanged=sum(copier.num_wanted(row, settings.copies) for row in chosen)
+        - len(copies)
+        - len(refused),
+        num_refused=len(refused),
+        num_made=sum(len(shard.rows) for shard in shards if shard.made_now),
+        splits=splits,
+        synthetic=source.synthetic,
+    )
+
+
+def _clips_to_copy(source: DataFolder, copier: Copier) -> list[ClipRow]:
+    """Training clips that have a stream which the transforms change."""
+    if any(row.copy_of for row in source.rows):
+        origin = source.settings.get("augmented_from", "the folder it was made from")
+        raise UserError(f"{source.path}: holds copies already; augment {origin} instead")
+    if source.action_units is not None and "video" in copier.streams:
+        raise UserError(
+            f"{source.path}: holds action units, which face transforms cannot change; name those"
+            " of sound only, for one --transforms noise,speed,time_shift"
+        )
+    train = source.part("train")
+    if not train:
+        notes = f" ({'; '.join(source.splits.notes)})" if source.splits.notes else ""
+        raise UserError(f"{source.path}: no training clip to copy{notes}; see `split`")
+    chosen = [row for row in train if set(row.streams) & set(copier.streams)]
+    if not chosen:
+        raise UserError(
+            f"{source.path}: the transforms change {' and '.join(copier.streams)}, which no"
+            " training clip has; choose other --transforms"
+        )
+    return chosen
+
+
+def _open_out(source: DataFolder, out: Path, settings: AugmentSettings) -> None:
+    """Makes `out`, or makes sure that it was begun with the same settings."""
+    wanted = {
+        **source.settings,
+        "augmented_from": str(source.path.resolve()),
+        **settings.as_json(),
+    }
+    file = out / data_folder.SETTINGS
+    if out.resolve() == source.path.resolve():
+        raise UserError(f"{out}: --out must differ from --data; nothing is changed in place")
+    try:
+        atomic_io.remove_leftovers(out)
+        if file.is_file():
+            present = data_folder.read_settings(out)
+            keys = sorted({*present, *wanted})
+            differing = [key for key in keys if present.get(key) != wanted.get(key)]
+            if differing:
+                told = [
+                    f"{key}: {present.get(key)} there, {wanted.get(key)} now" for key in differing
+                ]
+                raise UserError(
+                    f"{out}: written otherwise ({'; '.join(told)}); choose another --out"
+                )
+        elif out.exists() and any(out.iterdir()):
+            raise UserError(f"{out}: holds other files; choose an empty or new folder as --out")
+        storage_paths.make_folder(out / data_folder.SHARDS)
+    except OSError as error:
+        raise from_os_error(error, out) from error
+    data_folder.write_settings(out, wanted)
+    atomic_io.remove_leftovers(out / data_folder.SHARDS)
+
+
+def _write_refused(out: Path, refused: Sequence[Refused]) -> None:
+    """Lists what was not translated; without any there is no list."""
+    if refused:
+        columns = [field.name for field in fields(Refused)]
+        atomic_io.write_csv(out / UNTRANSLATED, columns, map(asdict, refused))
+    else:
+        (out / UNTRANSLATED).unlink(missing_ok=True)
+
+
+# === Shards ===
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """What came of one shard of the source: the shard itself, and one of its copies, if any."""
+
+    files: tuple[str, ...]
+    rows: tuple[ClipRow, ...]
+    refused: tuple[Refused, ...]
+    made_now: bool
+
+
+def _complete_shards(
+    source: DataFolder, out: Path, chosen: Sequence[ClipRow], copier: Copier, num_copies: int
+) -> list[_Shard]:
+    """Writes the shards that are missing; removes those of an earlier state of the source."""
+    members: dict[str, list[ClipRow]] = defaultdict(list)
+    for row in chosen:
+        members[row.shard].append(row)
+    names = sorted({row.shard for row in source.rows})
+    held_out = sorted(copier.texts.held_out) if "text" in copier.streams else []
+    states = {name: _state(source, name, members[name], held_out) for name in names}
+    kept = {name: _kept(out, name, states[name]) for name in names}
+    done = {name: shard for name, shard in kept.items() if shard is not None}
+    missing = {name: members[name] for name in names if name not in done}
+    if missing:
+        (out / data_folder.CLIPS).unlink(missing_ok=True)
+        total = sum(copier.num_wanted(row, num_copies) for rows in missing.values() for row in rows)
+        with progress.bar(total, "augment", "copy") as bar:
+            for name, rows in missing.items():
+                done[name] = _make(source, out, name, rows, copier, num_copies, bar)
+                _write_index(out, name, states[name], done[name])
+    _remove_others(out, done)
+    return list(done.values())
+
+
+def _remove_others(out: Path, shards: dict[str, _Shard]) -> None:
+    """Removes what an earlier state of the source left."""
+    wanted = {file for shard in shards.values() for file in shard.files}
+    wanted |= {_index(out, name).name for name in shards}
+    for path in (out / data_folder.SHARDS).iterdir():
+        if path.name not in wanted:
+            path.unlink()
+
+
+def _make(
+    source: DataFolder,
+    out: Path,
+    name: str,
+    members: Sequence[ClipRow],
+    copier: Copier,
+    num_copies: int,
+    bar: Any,
+) -> _Shard:
+    shards = out / data_folder.SHARDS
+    original = source.path / data_folder.SHARDS / name
+    with (
+        atomic_io.replacing(shards / name) as temporary,
+        storage_paths.open_binary(original) as file,
+        open(temporary, "wb") as copy,
+    ):
+        shutil.copyfileobj(file, copy, 1 << 20)
+    if not members:
+        return _Shard((name,), (), (), True)
+    copies_name = f"{Path(name).stem}{COPIES_MARK}{Path(name).suffix}"
+    rows, refused = [], []
+    by_id = {row.id: row for row in members}
+    num_read = 0
+    with atomic_io.replacing(shards / copies_name) as temporary, ShardWriter(temporary) as writer:
+        for record in read_records(original, by_id):
+            num_read += 1
+            for made in copier.copies(record, by_id[record.id], num_copies):
+                bar.update()
+                if isinstance(made, Copy):
+                    writer.write(made.record)
+                    rows.append(made.row(by_id[record.id], copies_name))
+                elif made is not None:
+                    refused.append(made)
+    if num_read != len(members):
+        raise damaged_shard(original)
+    return _Shard((name, copies_name), tuple(rows), tuple(refused), True)
+
+
+def _state(
+    source: DataFolder, name: str, members: Sequence[ClipRow], held_out: Sequence[str]
+) -> str:
+    """What the shards made of one shard depend on, besides the settings."""
+    path = source.path / data_folder.SHARDS / name
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise damaged_shard(path) from error
+    cells = [row.as_cells() for row in members]
+    return atomic_io.digest([stat.st_size, stat.st_mtime_ns, cells, *held_out])
+
+
+def _write_index(out: Path, name: str, state: str, shard: _Shard) -> None:
+    """Written last, so it stands for completeness."""
+    index = {
+        "state": state,
+        "files": {file: _sha256(out, file) for file in shard.files},
+        "rows": [row.as_cells() for row in shard.rows],
+        "refused": [asdict(one) for one in shard.refused],
+    }
+    atomic_io.write_sealed_json(_index(out, name), index)
+
+
+def _kept(out: Path, name: str, state: str) -> _Shard | None:
+    """What an earlier run made of a shard, if all of it is there and still holds."""
+    path = _index(out, name)
+    if not path.is_file():
+        return None
+    try:
+        index = atomic_io.read_sealed_json(path)
+    except UserError:
+        index = {"state": "", "files": {}}
+    whole = all(_sha256(out, file) == held for file, held in index["files"].items())
+    if index["state"] != state or not whole:
+        progress.say(f"{out / data_folder.SHARDS / name}: its source or itself changed; made anew")
+        return None
+    cells = ({key: str(value) for key, value in row.items()} for row in index["rows"])
+    rows = tuple(ClipRow.from_cells(row) for row in cells)
+    refused = tuple(Refused(**one) for one in index.get("refused", ()))
+    return _Shard(tuple(index["files"]), rows, refused, False)
+
+
+def _index(out: Path, name: str) -> Path:
+    return (out / data_folder.SHARDS / name).with_suffix(".json")
+
+
+def _sha256(out: Path, file: str) -> str:
+    path = out / data_folder.SHARDS / file
+    return atomic_io.file_sha256(path) if path.is_file() else ""

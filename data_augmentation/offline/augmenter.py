@@ -1,0 +1,185 @@
+"""Transformed copies of one record, for training only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from affectstream.core import registry
+from affectstream.core.errors import UserError
+from affectstream.data_augmentation.chain import Chain, Drawn, of_stream, parse_transforms
+from affectstream.data_augmentation.offline.back_translation import BackTranslator
+from affectstream.data_augmentation.offline.text_augmenter import Refused, TextCopier
+from affectstream.data_augmentation.transform import Parameters
+from affectstream.preprocessing.content_hash import content_hash
+from affectstream.preprocessing.dataset.data_folder import ClipRow
+from affectstream.preprocessing.pcm import from_pcm, to_pcm
+from affectstream.preprocessing.records.record import Record
+
+# Draws until one changes the clip: with a single transform of chance 0.5, 1 in 10^19 never does.
+MAX_DRAWS = 64
+CHANGEABLE = ("audio", "video", "text")
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One transformed copy.
+
+    Attributes:
+      record: with the label, speaker, recording, times and boxes of its clip.
+      applied: stream -> (name, parameters) of each transform of sound and picture that was
+        applied, in order; a text copy tells it in its attributes.
+      is_text: other words without sound and picture.
+    """
+
+    record: Record
+    applied: dict[str, list[tuple[str, Parameters]]]
+    is_text: bool = False
+
+    def row(self, original: ClipRow, shard: str) -> ClipRow:
+        """Its row of `clips.csv`."""
+        return replace(
+            original,
+            id=self.record.id,
+            shard=shard,
+            num_samples=len(self.record.waveform),
+            num_frames=self.record.num_frames,
+            num_faces=int(self.record.face_mask.sum()),
+            audio_hash=self.record.audio_hash,
+            video_hash=self.record.video_hash,
+            transcript=self.record.transcript if self.is_text else original.transcript,
+            attributes=self.record.attributes,
+        )
+
+
+@dataclass(frozen=True)
+class Copier:
+    """Makes copies; what is drawn depends on (seed, copy number, record id) only.
+
+    A copy has either sound and picture transformed and the words as they were, or other words and
+    neither sound nor picture.
+
+    Attributes:
+      chains: stream -> its transforms, of sound and picture; a stream without any is left out.
+      texts: makes the copies with other words.
+    """
+
+    chains: dict[str, Chain]
+    texts: TextCopier = field(default_factory=TextCopier)
+
+    @classmethod
+    def parse(
+        cls,
+        transforms: str,
+        seed: int,
+        back: BackTranslator | None = None,
+        held_out: frozenset[str] = frozenset(),
+    ) -> Copier:
+        """From recipe text.
+
+        Args:
+          transforms: as `parse_transforms` takes them; may be empty beside `back`.
+          seed: of the run.
+          back: gives paraphrases too.
+          held_out: see `TextCopier`.
+        Raises:
+          UserError: an unknown transform, one that works inside training only, or none.
+        """
+        parsed = parse_transforms(transforms)
+        names = (word.partition(":")[0].strip() for word in transforms.split(","))
+        inside = [n for n, t in zip(names, parsed, strict=False) if t.stream not in CHANGEABLE]
+        if inside:
+            raise UserError(
+                f"{', '.join(inside)}: works inside training and cannot be written into records;"
+                " give it to `train --set transforms=...`"
+            )
+        if not any(transform.probability for transform in parsed) and (parsed or back is None):
+            rows = registry.TABLE["transforms"].items()
+            known = [name for name, row in rows if row.stream in CHANGEABLE]
+            raise UserError(f"no transform that ever applies; known: {', '.join(known)}")
+        chains = {stream: Chain(of_stream(parsed, stream), seed) for stream in CHANGEABLE}
+        chains = {stream: chain for stream, chain in chains.items() if chain.transforms}
+        texts = TextCopier(chains.pop("text", None), back, held_out)
+        return cls(chains, texts)
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Streams that are changed."""
+        return (*self.chains, *(("text",) if self.texts.num_wanted(1) else ()))
+
+    def num_wanted(self, row: ClipRow, num_copies: int) -> int:
+        """Copies of one clip when each comes out."""
+        has_signal = bool(set(row.streams) & set(self.chains))
+        has_words = bool(row.transcript.strip())
+        return num_copies * has_signal + self.texts.num_wanted(num_copies) * has_words
+
+    def copies(
+        self, record: Record, row: ClipRow, num_copies: int
+    ) -> Iterator[Copy | Refused | None]:
+        """Yields `num_wanted` results: a copy, None where none came out, or a refusal.
+
+        Args:
+          record: the clip.
+          row: its row, which says what streams it has.
+          num_copies: of sound and picture, and of each text by transforms.
+        Raises:
+          TranslatorUnavailable: the translator cannot be had now.
+        """
+        if set(row.streams) & set(self.chains):
+            for number in range(1, num_copies + 1):
+                yield self.copy(record, number)
+        if row.transcript.strip():
+            told = replace(record, transcript=row.transcript)
+            for made in self.texts.copies(told, num_copies):
+                yield Copy(made, {}, is_text=True) if isinstance(made, Record) else made
+
+    def copy(self, record: Record, number: int) -> Copy | None:
+        """The `number`-th copy of sound and picture, from 1; None where no draw changes them.
+
+        Faces that were not found stay blank. A stream that is left as it was keeps its hash.
+        """
+        for draw in range(MAX_DRAWS if self.chains else 0):
+            key = (number, f"{record.id}#{draw}" if draw else record.id)
+            waveform, heard = self._audio(record, key)
+            faces, seen = self._video(record, key)
+            new_audio = not np.array_equal(waveform, record.waveform)
+            new_video = not np.array_equal(faces, record.faces)
+            if new_audio or new_video:
+                changed: dict[str, Any] = {
+                    "id": f"{record.id}+copy{number}",
+                    "waveform": waveform,
+                    "faces": faces,
+                    "attributes": {**record.attributes, "copy_of": record.id},
+                }
+                if new_audio:
+                    changed["audio_hash"] = content_hash(waveform.tobytes())
+                if new_video:
+                    changed["video_hash"] = content_hash(faces.tobytes())
+                applied = {"audio": _applied(heard), "video": _applied(seen)}
+                return Copy(replace(record, **changed), applied)
+        return None
+
+    def _audio(self, record: Record, key: tuple[int, str]) -> tuple[np.ndarray, Drawn]:
+        chain = self.chains.get("audio")
+        if chain is None or not record.waveform.size:
+            return record.waveform, []
+        waveform = from_pcm(record.waveform)
+        drawn = chain.sample_all(waveform, record.sample_rate_hz, key)
+        return to_pcm(chain.apply_all(waveform, record.sample_rate_hz, drawn)), drawn
+
+    def _video(self, record: Record, key: tuple[int, str]) -> tuple[np.ndarray, Drawn]:
+        chain = self.chains.get("video")
+        if chain is None or not record.face_mask.any():
+            return record.faces, []
+        found = record.faces[record.face_mask]
+        drawn = chain.sample_all(found, None, key)
+        faces = record.faces.copy()
+        faces[record.face_mask] = chain.apply_all(found, None, drawn)
+        return faces, drawn
+
+
+def _applied(drawn: Drawn) -> list[tuple[str, Parameters]]:
+    return [(name, parameters) for name, parameters in drawn if parameters is not None]

@@ -1,0 +1,1 @@
+"""Layers that change spectrograms inside the model, in training only."""

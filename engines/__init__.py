@@ -1,1 +1,0 @@
-"""Where independent pieces of work run: in this process, in others, on other machines."""

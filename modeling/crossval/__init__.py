@@ -1,0 +1,1 @@
+"""Cross-validation over folds of whole speakers, and leakage scenarios."""

@@ -1,0 +1,219 @@
+"""What a crossval crosses: clips, folds of speakers, seeds; nothing is trained here."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from affectstream.core import atomic_io, registry
+from affectstream.core.errors import UserError
+from affectstream.modeling.crossval.folds import Fold, make_folds, splits_of_fold
+from affectstream.modeling.data.subset import choose
+from affectstream.modeling.recipes import Recipe
+from affectstream.preprocessing.clip import SPLITS, STREAMS
+from affectstream.preprocessing.dataset.data_folder import ClipRow, DataFolder, Splits
+from affectstream.preprocessing.dataset.leakage import Seen, crossings
+from affectstream.preprocessing.labels import LabelSet
+
+
+@dataclass(frozen=True)
+class Crossval:
+    """What is crossed with what.
+
+    Attributes:
+      recipe: of a stream, or of a fusion.
+      parts: of a fusion: the recipes of its streams; empty for a stream.
+      data: one data folder or feature table; its own split is not looked at.
+      folds: of its speakers.
+      num_seeds: seeds 0 to num_seeds - 1, each over all folds.
+      rows: the clips that are scored: with a label of the set and a stream.
+      parts_from: crossval folder of another fusion, whose trained streams are used.
+      members_from: crossval folder of the same with single networks, of which a model is put
+        together (see `Recipe.is_composed`); a part that is single is taken from there as it is.
+      leak: the fault that is made on purpose, see `crossval_leaks`; "" for none.
+      splits: with a leak, of each fold; empty takes those that the folds say.
+      also: folders whose every clip trains the streams in each fold, and is never scored.
+    """
+
+    recipe: Recipe
+    parts: tuple[Recipe, ...]
+    data: DataFolder
+    folds: tuple[Fold, ...]
+    num_seeds: int
+    out: Path
+    rows: tuple[ClipRow, ...]
+    parts_from: Path | None = None
+    leak: str = ""
+    splits: tuple[Splits, ...] = ()
+    also: tuple[DataFolder, ...] = ()
+    members_from: Path | None = None
+
+    @property
+    def labels(self) -> LabelSet:
+        """The label set that is predicted."""
+        found: LabelSet = registry.load("label-sets", self.recipe.labels)
+        return found
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """What must be the same for the pairs in a folder to belong together (`plan.json`)."""
+        optional: dict[str, Any] = {"leak": self.leak} if self.leak else {}
+        if self.also:
+            optional["also_train"] = [atomic_io.digest(folder.content()) for folder in self.also]
+        return optional | {
+            "recipe": self.recipe.as_json(),
+            "parts": [part.as_json() for part in self.parts],
+            "labels": list(self.labels.labels),
+            "data": atomic_io.digest(self.data.content()),
+            "folds": [dataclasses.asdict(fold) for fold in self.folds],
+        }
+
+    def pair(self, fold: Fold, seed: int) -> Path:
+        """Run folder of one fold and seed."""
+        return self.out / _name(fold, seed)
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Of a fusion those of its parts, in the usual order."""
+        named = {part.stream for part in self.parts} or {self.recipe.stream}
+        return tuple(stream for stream in STREAMS if stream in named)
+
+    def part_run(self, fold: Fold, seed: int, stream: str) -> Path:
+        """Run folder of one stream of a fusion."""
+        home = self.parts_from
+        if not self.recipe_of(stream).is_composed:  # trained there already
+            home = home or self.members_from
+        return (home or self.out) / _name(fold, seed, stream)
+
+    def recipe_of(self, stream: str) -> Recipe:
+        """That of a part; of "" the recipe itself."""
+        return next((one for one in self.parts if one.stream == stream), self.recipe)
+
+    def member_runs(self, fold: Fold, seed: int, stream: str) -> tuple[Path, ...]:
+        """Runs of `members_from` that are averaged; `stream` as in `recipe_of`."""
+        recipe = self.recipe_of(stream)
+        if self.members_from is None or not recipe.is_composed:
+            return ()
+        seeds = range(seed * recipe.members, (seed + 1) * recipe.members)
+        return tuple(self.members_from / _name(fold, one, stream) for one in seeds)
+
+
+def _name(fold: Fold, seed: int, stream: str = "") -> str:
+    """Of a run folder; with the stream where it is one of several."""
+    return f"fold-{fold.number}-seed-{seed}" + (f"-{stream}" if stream else "")
+
+
+def plan_crossval(
+    recipe: Recipe,
+    parts: Sequence[Recipe],
+    data: DataFolder,
+    folds: str,
+    num_seeds: int,
+    out: Path,
+    num_validation: int | None = None,
+    parts_from: Path | None = None,
+    also: Sequence[DataFolder] = (),
+    members_from: Path | None = None,
+) -> Crossval:
+    """Chooses the clips and deals their speakers to folds; nothing is written yet.
+
+    Args:
+      parts: recipes of the streams of a fusion.
+      folds: how many, or "loso"; `num_validation`: speakers that validate in each; see
+        `make_folds`.
+      also: folders that train only.
+      members_from: crossval folder whose seeds are averaged, see `Crossval`.
+    Raises:
+      UserError: no clip, no speakers, folds that cannot be, a fusion without its parts, or a
+        folder that adds nothing or shows what `data` shows.
+    """
+    streams = [part.stream for part in parts] or [recipe.stream]
+    _require_parts(recipe, streams if parts else [])
+    labels: LabelSet = registry.load("label-sets", recipe.labels)
+    rows = choose([data], "all", labels, streams).all_rows
+    if not rows:
+        raise UserError(
+            f"{data.path}: no clip has a label of {recipe.labels} and a stream of"
+            f" {', '.join(streams)}; check --labels, and `describe` the data"
+        )
+    dealt = make_folds(rows, folds, data.path, num_validation)
+    if parts_from is not None and not parts:
+        raise UserError(f"--parts-from {parts_from}: of a fusion only; {recipe.name} is a stream")
+    if members_from is not None and not any(one.is_composed for one in (*parts, recipe)):
+        raise UserError(
+            f"--members-from {members_from}: nothing is averaged; --set members=N, or speeds"
+        )
+    for folder in also:
+        if not choose([folder], "all", labels, streams).all_rows:
+            raise UserError(
+                f"--also-train {folder.path}: no clip has a label of {recipe.labels} and a stream"
+                f" of {', '.join(streams)}; leave it out"
+            )
+    _require_other(rows, also)
+    return Crossval(
+        recipe,
+        tuple(parts),
+        data,
+        dealt,
+        num_seeds,
+        out,
+        tuple(rows),
+        parts_from,
+        also=tuple(map(_only_training, also)),
+        members_from=members_from,
+    )
+
+
+def _require_other(rows: Sequence[ClipRow], also: Sequence[DataFolder]) -> None:
+    """What only trains shows nobody and nothing that is scored, nor anything twice."""
+    seen = Seen.of(rows)
+    for folder in also:
+        own = folder.part("all")
+        if found := crossings(seen, own):
+            raise UserError(
+                f"--also-train {folder.path}: {'; '.join(found)} stands in --data or another"
+                " --also-train, too; leave it out"
+            )
+        seen |= Seen.of(own)
+
+
+def _only_training(folder: DataFolder) -> DataFolder:
+    """All that is usable trains, transformed copies too."""
+    ids = tuple(row.id for row in folder.rows if not row.excluded)
+    parts = {split: ids if split == "train" else () for split in SPLITS}
+    return dataclasses.replace(folder, splits=Splits(parts, {"kind": "train only"}))
+
+
+def _require_parts(recipe: Recipe, streams: Sequence[str]) -> None:
+    """A fusion has a recipe for each of two streams or more, a stream has none."""
+    if recipe.stream != "fusion":
+        if streams:
+            raise UserError(f"recipe {recipe.name}: of one stream; --part goes with a fusion")
+    elif not streams:
+        raise UserError(
+            f"recipe {recipe.name}: a fusion that names no recipes for its streams, which crossval"
+            " trains anew in each fold; name them with --part"
+        )
+    elif len(set(streams)) != len(streams) or len(streams) < 2:
+        raise UserError(
+            f"recipe {recipe.name}: a fusion of one stream each, two at least; the parts are of"
+            f" {', '.join(streams)}"
+        )
+
+
+def data_of(crossval: Crossval, fold: Fold) -> DataFolder:
+    """The data under the split of a fold; nothing on disk changes."""
+    if crossval.splits:
+        splits = crossval.splits[crossval.folds.index(fold)]
+    else:
+        splits = splits_of_fold(crossval.data.rows, fold, len(crossval.folds))
+    return dataclasses.replace(crossval.data, splits=splits)
+
+
+def training_folders(crossval: Crossval, fold: Fold, stream: str) -> list[DataFolder]:
+    """What one stream is trained on: the data under the split of a fold, and what is added."""
+    added = [f for f in crossval.also if choose([f], "train", crossval.labels, (stream,)).all_rows]
+    return [data_of(crossval, fold), *added]

@@ -1,0 +1,165 @@
+"""Who trains, validates and tests in each fold of a cross-validation: whole speakers, always."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from affectstream.core.errors import UserError, counted
+from affectstream.preprocessing.clip import SPLITS
+from affectstream.preprocessing.dataset.data_folder import ClipRow, Splits
+from affectstream.preprocessing.dataset.leakage import Seen, crossings
+from affectstream.preprocessing.dataset.splits import natural_key, speakers_of, with_copies
+
+LOSO = "loso"
+# One fold tests, one validates and at least one trains.
+MIN_FOLDS = 3
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold, numbered from 1.
+
+    Attributes:
+      test: speakers who are only predicted, once.
+      validation: speakers on whom every choice is made (epoch, temperature, fusion): those whom
+        the next fold tests, or some of them, and for the last fold those of the first.
+    """
+
+    number: int
+    test: tuple[str, ...]
+    validation: tuple[str, ...]
+
+
+def make_folds(
+    rows: Sequence[ClipRow], folds: str, path: Path, num_validation: int | None = None
+) -> tuple[Fold, ...]:
+    """Deals the speakers of `rows` to folds, the same way every time, without chance.
+
+    Speakers stand in natural order, one sex after the other, and are dealt in turn like cards: two
+    folds differ by one speaker at most, and by one of each sex at most.
+
+    Args:
+      rows: the clips that will be scored.
+      folds: how many, from 3, or "loso": one speaker each.
+      path: of the data, for messages.
+      num_validation: speakers that validate in each fold, one sex in turn with the other; the
+        others of the next fold train. None: all of the next fold.
+    Raises:
+      UserError: a clip without a speaker, more folds than speakers, more validation speakers than
+        a fold has, or a recording or content that two folds share, or those of one fold who
+        validate and who train.
+    """
+    if missing := sum(not row.speaker for row in rows):
+        raise UserError(
+            f"{path}: {missing} of {len(rows)} clips have no speaker; crossval keeps whole speakers"
+            " apart and needs one for each (a corpus that names them, or column speaker)"
+        )
+    speakers = _in_dealing_order(rows)
+    count = _num_folds(folds, len(speakers), path)
+    hands = [tuple(sorted(speakers[i::count], key=natural_key)) for i in range(count)]
+    sexes = sex_of_speakers(rows)
+    chosen = [_some(hand, sexes, num_validation) for hand in hands]
+    _require_apart(rows, hands, chosen, path)
+    following = [*chosen[1:], chosen[0]]
+    return tuple(
+        Fold(number, test, validation)
+        for number, (test, validation) in enumerate(zip(hands, following, strict=True), start=1)
+    )
+
+
+def splits_of_fold(rows: Sequence[ClipRow], fold: Fold, num_folds: int) -> Splits:
+    """The rows of a data folder divided as a fold says; copies follow their clip into training.
+
+    Speakers whom no fold tests (none of their clips has a label of the set) take no part.
+    """
+    usable = [row for row in rows if not row.excluded]
+    parts: dict[str, list[str]] = {split: [] for split in SPLITS}
+    test, validation = set(fold.test), set(fold.validation)
+    for row in usable:
+        if row.copy_of or not row.speaker:
+            continue
+        side = "test" if row.speaker in test else "train"
+        parts["validation" if row.speaker in validation else side].append(row.id)
+    rule = {"kind": "crossval", "num_folds": num_folds, "fold": fold.number}
+    rule |= {"test": list(fold.test), "validation": list(fold.validation)}
+    return with_copies(usable, Splits({name: tuple(ids) for name, ids in parts.items()}, rule))
+
+
+def sex_of_speakers(rows: Sequence[ClipRow]) -> dict[str, str]:
+    """Sex of each speaker as the corpus tells it, "" where it does not."""
+    known: dict[str, str] = {}
+    for row in rows:
+        known[row.speaker] = known.get(row.speaker) or row.attributes.get("sex", "")
+    return known
+
+
+def _in_dealing_order(rows: Sequence[ClipRow]) -> list[str]:
+    sexes = sex_of_speakers(rows)
+    return sorted(speakers_of(rows), key=lambda name: (sexes[name], natural_key(name)))
+
+
+def _some(hand: tuple[str, ...], sexes: dict[str, str], count: int | None) -> tuple[str, ...]:
+    """`count` speakers of a hand, of each sex in turn; None: all."""
+    if count is None:
+        return hand
+    if count > len(hand):
+        raise UserError(
+            f"--validation-speakers {count}: a fold has only {len(hand)}; take {len(hand)} or less,"
+            " or fewer --folds"
+        )
+    by_sex = [[name for name in hand if sexes[name] == sex] for sex in sorted(set(sexes.values()))]
+    turns = itertools.chain.from_iterable(itertools.zip_longest(*by_sex))
+    taken = list(itertools.islice((name for name in turns if name is not None), count))
+    return tuple(sorted(taken, key=natural_key))
+
+
+def _num_folds(folds: str, num_speakers: int, path: Path) -> int:
+    if num_speakers < MIN_FOLDS:
+        raise UserError(
+            f"{path}: {counted(num_speakers, 'speaker')}; crossval needs {MIN_FOLDS}: one to train"
+            " on, one to choose on, one to test"
+        )
+    if folds == LOSO:
+        return num_speakers
+    if not folds.isdecimal() or not MIN_FOLDS <= int(folds) <= num_speakers:
+        raise UserError(
+            f"--folds {folds}: must be {MIN_FOLDS} to {num_speakers} (the speakers of {path}), or"
+            f" {LOSO}"
+        )
+    return int(folds)
+
+
+def _require_apart(
+    rows: Sequence[ClipRow],
+    hands: Sequence[tuple[str, ...]],
+    chosen: Sequence[tuple[str, ...]],
+    path: Path,
+) -> None:
+    """No recording and no content may stand in two folds, though the speakers differ.
+
+    Nor on both sides of a fold of which some validate while the others train.
+
+    Args:
+      chosen: those of each hand who validate.
+    """
+    sides: list[tuple[int, set[str]]] = []
+    for number, (hand, some) in enumerate(zip(hands, chosen, strict=True), start=1):
+        sides += [(number, set(some)), (number, set(hand) - set(some))]
+    side_of = {speaker: side for side, (_, names) in enumerate(sides) for speaker in names}
+    members: list[list[ClipRow]] = [[] for _ in sides]
+    for row in rows:
+        members[side_of[row.speaker]].append(row)
+    seen = [Seen.of(own) for own in members]
+    for a, b in itertools.combinations(range(len(sides)), 2):
+        if found := crossings(seen[a], members[b]):
+            one, other = sides[a][0], sides[b][0]
+            where = f"in folds {one} and {other}, under two speakers"
+            if one == other:
+                where = f"in fold {one}, under a speaker who validates and one who trains"
+            raise UserError(
+                f"{path}: {'; '.join(found)} {where}; name the speaker alike or leave one out"
+                " (`preprocess` again), else the test leaks"
+            )

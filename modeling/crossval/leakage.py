@@ -1,0 +1,362 @@
+"""What leaking would have shown: the same folds with one fault at a time."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from scipy.special import softmax
+
+from affectstream.core import atomic_io, progress, registry
+from affectstream.core.errors import UserError
+from affectstream.data_augmentation.chain import keyed_rng
+from affectstream.modeling.crossval.config import Crossval, data_of, training_folders
+from affectstream.modeling.crossval.folds import Fold
+from affectstream.modeling.crossval.run import run_crossval
+from affectstream.modeling.crossval.task import PREDICTIONS, mark_done, options_of
+from affectstream.modeling.data.array_dataset import table_batches
+from affectstream.modeling.data.feature_cache import FeatureCopies
+from affectstream.modeling.data.subset import Part, class_indices
+from affectstream.modeling.data.training_data import TrainingData, class_weights, training_data
+from affectstream.modeling.features.front_end import Axes, FrontEnd
+from affectstream.modeling.input_spec import InputSpec
+from affectstream.modeling.metrics import classification
+from affectstream.modeling.models.stream_model import (
+    NETWORK,
+    STANDARDISE,
+    StreamModel,
+    build_stream_model,
+    fitted_front_end,
+)
+from affectstream.modeling.runs import checkpoints, run_folder
+from affectstream.modeling.runs.run_folder import Calibration, RunInfo
+from affectstream.modeling.training import trainer
+from affectstream.modeling.training.train_single import predict_logits, samples_looked_at
+from affectstream.modeling.training.training_steps import finish, new_run_info, set_up, train_model
+from affectstream.parallel.serial import Here
+from affectstream.parallel.tasks import Engine
+from affectstream.preprocessing.dataset.data_folder import Splits
+from affectstream.preprocessing.dataset.feature_table import FeatureTable
+from affectstream.preprocessing.dataset.splits import with_copies
+
+RANDOM_SPLIT, TEST_EPOCH, SPEAKER_NORM = "random-split", "test-epoch", "speaker-norm"
+ALL = "all"
+HONEST = "honest"
+# Kind -> what is stamped on its runs.
+NOTES = {
+    RANDOM_SPLIT: "LEAK random-split: clips are dealt at random, speakers stand on all sides",
+    TEST_EPOCH: "LEAK test-epoch: epoch, temperature and fusion are chosen on the tested speakers",
+    SPEAKER_NORM: (
+        "LEAK speaker-norm: features are standardised over all clips of their speaker, the tested"
+        " ones too; the model expects them so"
+    ),
+}
+KINDS = tuple(NOTES)
+# The one seed that leaks are shown with.
+SEED = 0
+MIN_DEVIATION = 1e-6
+
+
+# === Which, and what of them ===
+
+
+def choose_leaks(crossval: Crossval, words: Sequence[str]) -> tuple[str, ...]:
+    """The kinds that are asked for, in the usual order; with "all" those that can be had.
+
+    Raises:
+      UserError: one that is named is not offered for the recipe.
+    """
+    chosen = []
+    for kind in KINDS if ALL in words else (kind for kind in KINDS if kind in words):
+        why = _why_not(crossval, kind)
+        told = f"--leaks {kind}: not offered for recipe {crossval.recipe.name}: {why}"
+        if why and ALL not in words:
+            raise UserError(told)
+        if why:
+            progress.say(told)
+        else:
+            chosen.append(kind)
+    return tuple(chosen)
+
+
+def _why_not(crossval: Crossval, kind: str) -> str:
+    """Why a kind cannot be shown, "" where it can."""
+    recipe = crossval.recipe
+    if any(one.is_composed for one in (recipe, *crossval.parts)):
+        return "of single networks, it averages several answers; leave members and speeds out"
+    if kind != SPEAKER_NORM:
+        return ""
+    if recipe.stream != "audio":
+        return f"of sound only, it is of {recipe.stream}"
+    if registry.load("features", recipe.features).standardise_axis is None:
+        return f"its features {recipe.features} are not standardised"
+    if not recipe.copies and not isinstance(crossval.data, FeatureTable):
+        return "it keeps no features; have it keep some with --set copies=N, or give a table"
+    return ""
+
+
+def run_leaks(
+    crossval: Crossval,
+    kinds: Sequence[str],
+    engine: Engine = Here(),  # noqa: B008  (frozen)
+) -> dict[str, list[dict[str, str]]]:
+    """Trains and predicts all folds with each fault, seed 0 only, in `OUT/leak-KIND`.
+
+    Resumable like the honest pairs, whose folders and predictions are not touched.
+
+    Args:
+      kinds: from `choose_leaks`.
+      engine: see `run_crossval`.
+    Returns:
+      kind -> rows of its `predictions.csv`: each clip once.
+    Raises:
+      UserError: a folder holds a crossval of other settings, or something else.
+    """
+    works = {SPEAKER_NORM: train_by_speaker}
+    return {kind: run_crossval(leaking(crossval, kind), works.get(kind), engine) for kind in kinds}
+
+
+def leaking(crossval: Crossval, kind: str) -> Crossval:
+    """The same crossval with one fault, one seed and a folder of its own.
+
+    A fusion trains its streams anew, with the same fault.
+    """
+    recipe, parts, data, also = crossval.recipe, crossval.parts, crossval.data, crossval.also
+    folds = crossval.folds
+    splits = [data_of(crossval, fold).splits for fold in folds]
+    if kind == RANDOM_SPLIT:
+        splits = _random_splits(crossval)
+        folds = tuple(Fold(fold.number, (), ()) for fold in folds)
+    elif kind == TEST_EPOCH:
+        splits = [_chosen_on_test(split) for split in splits]
+        folds = tuple(Fold(fold.number, fold.test, fold.test) for fold in folds)
+        recipe = dataclasses.replace(recipe, keep="best")
+        parts = tuple(dataclasses.replace(part, keep="best") for part in parts)
+    elif isinstance(data, FeatureTable):
+        data = _table_by_speaker(data, recipe.features)
+        tables = [table for table in also if isinstance(table, FeatureTable)]
+        also = tuple(_table_by_speaker(table, recipe.features) for table in tables)
+    note = NOTES[kind]
+    return dataclasses.replace(
+        crossval,
+        recipe=recipe,
+        parts=parts,
+        data=data,
+        folds=folds,
+        num_seeds=SEED + 1,
+        out=crossval.out / f"leak-{kind}",
+        parts_from=None,
+        members_from=None,
+        leak=kind,
+        also=also,
+        splits=tuple(dataclasses.replace(s, notes=(*s.notes, note)) for s in splits),
+    )
+
+
+def leak_scores(
+    honest: Sequence[dict[str, str]],
+    leaked: dict[str, list[dict[str, str]]],
+    labels: Sequence[str],
+) -> list[dict[str, Any]]:
+    """UAR and WA of each protocol with seed 0, the honest one first.
+
+    Args:
+      honest: rows of the honest `predictions.csv`, of all seeds.
+      leaked: from `run_leaks`.
+    Returns:
+      for each `protocol`: `uar`, `wa`, `uar_difference` to the honest one, `num_clips`, `note`;
+      nothing where nothing leaked.
+    """
+    if not leaked:
+        return []
+    number = {label: i for i, label in enumerate(labels)}
+    found: list[dict[str, Any]] = []
+    same_seed = [row for row in honest if row["seed"] == str(SEED)]
+    for protocol, rows in {HONEST: same_seed, **leaked}.items():
+        truth, guesses = (
+            np.array([number[row[key]] for row in rows]) for key in ("label", "recognised")
+        )
+        scores = classification.accuracies(truth, guesses)
+        scores["uar_difference"] = scores["uar"] - (found[0]["uar"] if found else scores["uar"])
+        told = {"num_clips": len(rows), "note": NOTES.get(protocol, "")}
+        found.append({"protocol": protocol, **scores, **told})
+    return found
+
+
+# === Splits ===
+
+
+def _random_splits(crossval: Crossval) -> list[Splits]:
+    """Clips dealt to as many folds; about as many validate as in the honest fold."""
+    ids = sorted(row.id for row in crossval.rows)
+    keyed_rng(SEED, 0, "", RANDOM_SPLIT).shuffle(ids)
+    count = len(crossval.folds)
+    hands = [ids[start::count] for start in range(count)]
+    usable = [row for row in crossval.data.rows if not row.excluded]
+    splits = []
+    for index, fold in enumerate(crossval.folds):
+        num_validation = sum(row.speaker in fold.validation for row in crossval.rows)
+        sides = dict.fromkeys(ids, "train") | dict.fromkeys(hands[index], "test")
+        following = hands[(index + 1) % count][:num_validation]
+        sides |= dict.fromkeys(following, "validation")
+        parts = {
+            split: tuple(row.id for row in usable if sides.get(row.id) == split)
+            for split in ("train", "validation", "test")
+        }
+        rule = {"kind": "crossval", "num_folds": count, "fold": fold.number, "leak": RANDOM_SPLIT}
+        splits.append(with_copies(usable, Splits(parts, rule)))
+    return splits
+
+
+def _chosen_on_test(splits: Splits) -> Splits:
+    """The tested clips validate; those that validated honestly take no part."""
+    parts = {**splits.parts, "validation": splits.parts["test"]}
+    rule = {**splits.rule, "validation": splits.rule["test"], "leak": TEST_EPOCH}
+    return Splits(parts, rule, splits.notes)
+
+
+# === Features by speaker ===
+
+
+def standardise_by_speaker(
+    values: np.ndarray, speakers: np.ndarray, axis: Axes, mask: np.ndarray | None = None
+) -> None:
+    """Gives each feature mean 0 and deviation 1 over all clips of each speaker, in place.
+
+    Args:
+      values: (clips, ...) float.
+      speakers: (clips,) str.
+      axis: of `values` along which the features lie, or several, see `FrontEnd.standardise_axis`.
+      mask: (clips, frames) bool: frames that count, of (clips, frames, features); others become 0.
+    """
+    axes = (axis,) if isinstance(axis, int) else axis
+    last = range(-len(axes), 0)
+    for name in np.unique(speakers):
+        own = speakers == name
+        moved = np.moveaxis(values[own].astype(np.float64), axes, last)
+        features = moved.shape[-len(axes) :]
+        counted = moved.reshape(-1, *features) if mask is None else moved[mask[own]]
+        if not len(counted):
+            continue
+        deviation = counted.std(axis=0)
+        moved = (moved - counted.mean(axis=0)) / np.where(deviation < MIN_DEVIATION, 1, deviation)
+        if mask is not None:
+            moved[~mask[own]] = 0.0
+        values[own] = np.moveaxis(moved, last, axes)
+
+
+def _table_by_speaker(table: FeatureTable, features: str) -> FeatureTable:
+    values = table.values.copy()
+    speakers = np.array([row.speaker for row in table.rows])
+    standardise_by_speaker(values, speakers, _axis(registry.load("features", features)))
+    return dataclasses.replace(table, values=values)
+
+
+def _axis(front_end: FrontEnd) -> Axes:
+    if front_end.standardise_axis is None:
+        raise UserError(f"--leaks {SPEAKER_NORM}: of features that are standardised only")
+    return front_end.standardise_axis
+
+
+class _CopiesBySpeaker(FeatureCopies):
+    """Kept copies, standardised over all that is kept of each speaker."""
+
+    def standardise(self, part: Part, axis: Axes) -> None:
+        kept, mask = self._copies["features"], self._copies.get("mask")
+        speakers = np.tile([row.speaker for row in part.all_rows], len(kept))
+        flat = None if mask is None else mask.reshape(-1, *mask.shape[2:])
+        standardise_by_speaker(kept.reshape(-1, *kept.shape[2:]), speakers, axis, flat)
+
+
+def _batches(
+    data: TrainingData,
+    split: str,
+    crossval: Crossval,
+    front_end: FrontEnd,
+    built: StreamModel,
+    seed: int | None = None,
+) -> trainer.EpochBatches:
+    """Batches of features by speaker; of the test part too."""
+    part, recipe = data.parts[split], crossval.recipe
+    if isinstance(crossval.data, FeatureTable):
+        return table_batches(part, data.labels, recipe, front_end, seed)
+    max_samples, copies = samples_looked_at(recipe), max(1, recipe.copies)
+    made = _CopiesBySpeaker(part, data.labels, recipe, built.front, max_samples, seed, copies)
+    made.standardise(part, _axis(front_end))
+    return made
+
+
+def train_by_speaker(crossval: Crossval, fold: Fold, seed: int) -> None:
+    """One fold with `speaker-norm`: as `train_stream`, but of features standardised by speaker.
+
+    Such a model answers only for features of that kind, so it is fed them here for the test part
+    as well; `evaluate` on its run folder would feed it others.
+    """
+    path, recipe = crossval.pair(fold, seed), crossval.recipe
+    keras.backend.clear_session()
+    folders = training_folders(crossval, fold, recipe.stream)
+    options = options_of(crossval, fold, seed)
+    data = training_data(folders, recipe.labels, (recipe.stream,), allow_leak=True)
+    set_up(seed)
+    spec = InputSpec.of(data.parts["train"].holder(recipe.stream), recipe.stream)
+    front_end = fitted_front_end(recipe, ())
+    built = build_stream_model(recipe, len(data.labels.labels), spec, front_end=front_end)
+    info = new_run_info(recipe, data, options, (recipe.stream,), dataclasses.asdict(spec))
+    info = dataclasses.replace(info, leak_allowed=True)
+    given = (crossval, front_end, built)
+    train, watch = _batches(data, "train", *given, seed), _batches(data, "validation", *given)
+    go_on = run_folder.begin(path, info, options.resume, overwrite=False)
+    run_folder.write_split(path, data.folders)
+    model, history = built.whole, checkpoints.History(keep=recipe.keep)
+    if go_on:
+        model, history = checkpoints.load_checkpoint(path / run_folder.LAST)
+    else:
+        _adapt(built.network, _batches(data, "train", *given))
+    entry = model.get_layer(NETWORK)
+    history = train_model(model, recipe, data, train, watch, options, history, entry)
+    best = checkpoints.load_model(path / run_folder.BEST).get_layer(NETWORK)
+    temperature = predict_logits(best, watch).temperature(data.parts["validation"])
+    _, log_prior = class_weights(data, recipe)
+    info = finish(path, info, Calibration(temperature, log_prior), history)
+    tested = predict_logits(best, _batches(data, "test", *given))
+    _write_predictions(path, data, softmax(tested.logits / temperature, axis=1), info)
+    mark_done(crossval, fold, seed)
+
+
+def _write_predictions(
+    path: Path, data: TrainingData, probabilities: np.ndarray, info: RunInfo
+) -> None:
+    """As `evaluate` writes them."""
+    rows = [
+        {
+            "id": row.id,
+            "speaker": row.speaker,
+            "label": info.labels[truth],
+            "recognised": info.labels[int(values.argmax())],
+            **{name: f"{v:.6f}" for name, v in zip(info.labels, values, strict=True)},
+        }
+        for row, truth, values in zip(
+            data.parts["test"].all_rows,
+            class_indices(data.parts["test"], data.labels),
+            probabilities,
+            strict=True,
+        )
+    ]
+    columns = ("id", "speaker", "label", "recognised", *info.labels)
+    atomic_io.write_csv(path / PREDICTIONS, columns, rows)
+
+
+def _adapt(network: keras.Model, batches: trainer.EpochBatches) -> None:
+    """Means and deviations of the training part, near 0 and 1."""
+
+    def values() -> Iterator[tf.Tensor]:
+        for inputs, *_ in batches():
+            whole = inputs["features"]
+            yield tf.boolean_mask(whole, inputs["mask"])[None] if "mask" in inputs else whole
+
+    network.get_layer(STANDARDISE).adapt(values())

@@ -1,0 +1,378 @@
+"""The report of a crossval: `crossval.json`, `report.md`, `report.html` and three plots."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from affectstream.core import atomic_io
+from affectstream.modeling.crossval.config import Crossval
+from affectstream.modeling.crossval.folds import sex_of_speakers
+from affectstream.modeling.crossval.leakage import SEED, leak_scores
+from affectstream.modeling.crossval.run import predictions_of_streams
+from affectstream.modeling.crossval.scores import SCORES, pooled_scores
+from affectstream.modeling.crossval.task import ALONE, ONLY
+from affectstream.modeling.evaluation.evaluate import write_risk_coverage
+from affectstream.modeling.metrics import plots, selective_prediction
+from affectstream.modeling.runs import run_folder
+from affectstream.preprocessing.dataset.data_folder import DataFolder
+
+NUMBERS = "crossval.json"
+MARKDOWN = "report.md"
+HTML = "report.html"
+PLOTS = {
+    "speakers.png": "UAR of each speaker, mean over seeds",
+    "confusion_matrix.png": "Confusion matrix, clips of all seeds",
+    "reliability.png": "Accuracy against confidence, clips of all seeds",
+    "risk_coverage.png": "Errors over the share of clips answered, clips of all seeds",
+}
+NAMES = {"uar": "UAR", "wa": "WA", "macro_f1": "macro-F1", "ece": "ECE"}
+NAMES |= {"ece_by_chance": "ECE by chance"}
+KINDS = {ALONE: "{} alone, by its own model", ONLY: "fusion given {} only"}
+_STYLE = (
+    "body{font:15px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
+    "table{border-collapse:collapse;margin:1em 0}td,th{border:1px solid #bbb;padding:.2em .6em}"
+    "td+td{text-align:right}img{max-width:100%}"
+)
+
+
+@dataclass(frozen=True)
+class Human:
+    """What people reach who judge all recordings of a corpus, among all its labels.
+
+    Attributes:
+      low, high: share recognised as the actor meant it, which is a WA and no UAR; equal where one
+        figure is known.
+      source: of the figures, and of what.
+    """
+
+    low: float
+    high: float
+    source: str
+
+
+_RAVDESS = "raters among 8 emotions, Livingstone & Russo 2018, PLoS ONE 13(5) e0196391"
+# (corpus, label set, streams) -> people. No other label set can be compared: the raters chose
+# among these labels.
+HUMANS = {
+    ("ravdess", "ravdess8", ("audio",)): Human(0.62, 0.67, _RAVDESS),
+    ("ravdess", "ravdess8", ("video",)): Human(0.75, 0.75, _RAVDESS),
+    ("ravdess", "ravdess8", ("audio", "video")): Human(0.80, 0.80, _RAVDESS),
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of the report; the first column names the row."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+def write_report(
+    crossval: Crossval,
+    rows: Sequence[dict[str, str]],
+    leaked: dict[str, list[dict[str, str]]] | None = None,
+) -> dict[str, Any]:
+    """Writes the report of all predictions; the numbers last.
+
+    Args:
+      rows: of `predictions.csv`.
+      leaked: of `run_leaks`, for a table of its own; no other figure looks at them.
+    Returns:
+      what `crossval.json` holds.
+    """
+    found = _numbers(crossval, rows)
+    found["leaks"] = leak_scores(rows, leaked or {}, crossval.labels.labels)
+    title = f"{found['recipe']['name']}, folds: {len(crossval.folds)}, seeds: {found['num_seeds']}"
+    title += " (SYNTHETIC data)" if found["data"]["synthetic"] else ""
+    out = crossval.out
+    _plot_speakers(found, out / "speakers.png", title)
+    matrix = found["confusion_matrix"]
+    plots.confusion(matrix, found["labels"], out / "confusion_matrix.png", title)
+    mean_ece = found["mean"]["ece"]
+    plots.reliability(found["reliability"], mean_ece, out / "reliability.png", title)
+    curve = selective_prediction.curve(*selective_prediction.of_rows(rows, found["labels"]))
+    found["risk_coverage"] = write_risk_coverage(out, curve, title)
+    facts, tables = _facts(found), _tables(found)
+    atomic_io.write_text(out / MARKDOWN, _markdown(title, facts, tables))
+    atomic_io.write_text(out / HTML, _html(title, facts, tables, out))
+    atomic_io.write_json(out / NUMBERS, found)
+    return found
+
+
+def summary(found: dict[str, Any]) -> str:
+    """The scores as lines for a person."""
+    lines = []
+    for key in SCORES:
+        interval = found["uar_ci95"] if key == "uar" else None
+        told = f"  95 % [{interval[0]:.3f}, {interval[1]:.3f}] by speaker" if interval else ""
+        lines.append(f"{NAMES[key]:<14}{_mean(found['mean'][key], found['deviation'][key])}{told}")
+    for one in found["leaks"][1:]:
+        told = f"{one['uar']:.3f} ({one['uar_difference']:+.3f} to honest, seed {SEED})"
+        lines.append(f"UAR with the leak {one['protocol']}: {told}")
+    return "\n".join(lines)
+
+
+def _numbers(crossval: Crossval, rows: Sequence[dict[str, str]]) -> dict[str, Any]:
+    streams = crossval.streams
+    corpora = {row.corpus for row in crossval.rows}
+    human = None
+    if len(corpora) == 1:
+        human = HUMANS.get((corpora.pop(), crossval.recipe.labels, tuple(sorted(streams))))
+    scores = pooled_scores(rows, crossval.labels.labels)
+    for speaker, sex in sex_of_speakers(crossval.rows).items():
+        scores["per_speaker"][speaker]["sex"] = sex
+    return {
+        **scores,
+        "recipe": crossval.recipe.as_json(),
+        "parts": [part.as_json() for part in crossval.parts],
+        "data": _told(crossval.data),
+        "also": [_told(folder) for folder in crossval.also],
+        "folds": crossval.plan["folds"],
+        "pairs": _pairs(crossval),
+        "of_streams": _of_streams(crossval),
+        "human": vars(human) if human else None,
+        "versions": run_folder.versions(),
+        "git_revision": run_folder.git_revision(),
+        "command": run_folder.command_line(),
+    }
+
+
+def _told(data: DataFolder) -> dict[str, Any]:
+    return {
+        "path": str(data.path),
+        "corpus": data.settings["corpus"],
+        "licence": data.settings["licence"],
+        "synthetic": data.synthetic,
+        "digest": atomic_io.digest(data.content()),
+    }
+
+
+def _of_streams(crossval: Crossval) -> list[dict[str, Any]]:
+    """Of a fusion: what each stream gives by its own model, and the fusion given only that."""
+    found = []
+    kept = ("mean", "deviation", "uar_ci95", "num_clips")
+    for kind in (ALONE, ONLY):
+        for stream, rows in predictions_of_streams(crossval, kind).items():
+            scores = pooled_scores(rows, crossval.labels.labels)
+            found.append({"kind": kind, "stream": stream, **{key: scores[key] for key in kept}})
+    return found
+
+
+def _pairs(crossval: Crossval) -> list[dict[str, Any]]:
+    """Of each fold and seed: what was chosen on its validation speakers."""
+    found = []
+    for seed in range(crossval.num_seeds):
+        for fold in crossval.folds:
+            info = run_folder.read_run(crossval.pair(fold, seed))
+            found.append(
+                {
+                    "fold": fold.number,
+                    "seed": seed,
+                    "temperature": info.calibration.temperature,
+                    "validation": info.scores,
+                    "is_average": bool(info.members),
+                    "notes": list(info.notes),
+                    "git_revision": info.git_revision,
+                }
+            )
+    return found
+
+
+# === What it says ===
+
+
+def _facts(found: dict[str, Any]) -> list[str]:
+    """The lines above the tables."""
+    data, human, interval = found["data"], found["human"], found["uar_ci95"]
+    facts = [
+        f"Data: {_named(data)}; {found['num_clips']} clips of {found['num_speakers']} speakers",
+        *(f"Trained in each fold as well, never scored: {_named(one)}" for one in found["also"]),
+        f"Command: {found['command']}",
+        f"Program: {found['git_revision'] or 'no git checkout'}; TensorFlow"
+        f" {found['versions']['tensorflow']}, Keras {found['versions']['keras']}",
+        "Every clip is predicted once a seed, by a model that has not met its speaker; what is"
+        " chosen (temperature, fusion and, where the recipe keeps the best one, the epoch) is so on"
+        " speakers of the next fold, never on the tested.",
+    ]
+    if interval:
+        facts.append(
+            f"95 % interval of the mean UAR, resampled by speaker:"
+            f" [{interval[0]:.3f}, {interval[1]:.3f}]"
+        )
+    if human:
+        low, high = human["low"], human["high"]
+        told = f"{low:.2f}" if low == high else f"{low:.2f} to {high:.2f}"
+        facts.append(
+            f"People recognise {told} of all recordings of this corpus ({human['source']}): a share"
+            " of clips, to be compared with WA, not with UAR"
+        )
+    if any(one["synthetic"] for one in (data, *found["also"])):
+        facts.append("SYNTHETIC data: these figures support no claim of accuracy.")
+    notes = {note for pair in found["pairs"] for note in pair["notes"]}
+    return facts + [f"Note: {note}" for note in sorted(notes)]
+
+
+def _named(data: dict[str, Any]) -> str:
+    return (
+        f"{data['path']} (corpus {data['corpus']}, licence {data['licence']}, digest"
+        f" {data['digest']})"
+    )
+
+
+def _tables(found: dict[str, Any]) -> list[Table]:
+    seeds = [str(one["seed"]) for one in found["per_seed"]]
+    scores = tuple(
+        (
+            NAMES[key],
+            _mean(found["mean"][key], found["deviation"][key]),
+            *(f"{one[key]:.3f}" for one in found["per_seed"]),
+        )
+        for key in SCORES
+    )
+    chance = (
+        "ECE over 15 bins of equal width. ECE by chance: what a perfectly calibrated model of the"
+        " same confidences would get on so many clips."
+    )
+    header = ("score", "mean ± deviation", *(f"seed {seed}" for seed in seeds))
+    streams = tuple(
+        (
+            KINDS[one["kind"]].format(one["stream"]),
+            *(_mean(one["mean"][key], one["deviation"][key]) for key in SCORES),
+            _interval(one["uar_ci95"]),
+            str(one["num_clips"]),
+        )
+        for one in found["of_streams"]
+    )
+    of_streams = ("", *(NAMES[key] for key in SCORES), "95 % of UAR", "clips")
+    classes = tuple(
+        (label, _mean(one["recall"], one["deviation"]), str(one["num_clips"]))
+        for label, one in found["per_class"].items()
+    )
+    counts = tuple(
+        (label, *map(str, row))
+        for label, row in zip(found["labels"], found["confusion_matrix"], strict=True)
+    )
+    pairs = tuple(
+        (
+            f"{pair['fold']}, {pair['seed']}",
+            ", ".join(found["folds"][pair["fold"] - 1]["test"]),
+            ", ".join(found["folds"][pair["fold"] - 1]["validation"]),
+            "" if pair["is_average"] else str(pair["validation"]["epoch"]),
+            f"{pair['temperature']:.3f}",
+            f"{pair['validation']['val_uar']:.3f}",
+        )
+        for pair in found["pairs"]
+    )
+    chosen = ("fold, seed", "tested", "chosen on", "epoch", "temperature", "validation UAR")
+    tables = [
+        Table("Scores", header, scores, chance),
+        _leaks(found["leaks"]),
+        Table("Streams", of_streams, streams, "Of the clips that have the stream."),
+        Table("By class", ("class", "recall", "clips"), classes),
+        _groups("By speaker", found["per_speaker"]),
+        _groups("By sex", found["per_sex"]),
+        _groups("By intensity", found["per_intensity"]),
+        Table("Confusion matrix", ("truth", *found["labels"]), counts, "Clips of all seeds."),
+        Table("Folds and what was chosen", chosen, pairs),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def _leaks(leaks: Sequence[dict[str, Any]]) -> Table:
+    rows = tuple(
+        (one["protocol"], f"{one['uar']:.3f}", f"{one['wa']:.3f}", f"{one['uar_difference']:+.3f}")
+        for one in leaks
+    )
+    note = (
+        f"Seed {SEED} only, the honest one too; a difference within the deviation over seeds tells"
+        " nothing. These figures count nowhere else."
+    )
+    for one in leaks[1:]:
+        note += f" {one['note']}."
+    header = ("protocol", "UAR", "WA", "UAR to honest")
+    return Table("What leaking would have shown", header, rows, note)
+
+
+def _groups(title: str, groups: dict[str, dict[str, Any]]) -> Table:
+    rows = tuple(
+        (
+            f"{name} ({one['sex']})" if one.get("sex") else name,
+            f"{one['uar']:.3f}",
+            f"{one['wa']:.3f}",
+            str(one["num_clips"]),
+        )
+        for name, one in groups.items()
+    )
+    return Table(title, ("", "UAR", "WA", "clips"), rows, "Means over seeds.")
+
+
+def _interval(ends: Sequence[float] | None) -> str:
+    return f"[{ends[0]:.3f}, {ends[1]:.3f}]" if ends else ""
+
+
+def _mean(value: float, deviation: float | None) -> str:
+    return f"{value:.3f}" + (f" ± {deviation:.3f}" if deviation is not None else "")
+
+
+# === How it looks ===
+
+
+def _markdown(title: str, facts: Sequence[str], tables: Sequence[Table]) -> str:
+    lines = [f"# {title}", "", *(f"- {fact}" for fact in facts), ""]
+    for table in tables:
+        lines += [f"## {table.title}", ""]
+        for row in (table.header, ("---",) * len(table.header), *table.rows):
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
+        lines += ["", table.note, ""] if table.note else [""]
+    for name, caption in PLOTS.items():
+        lines += [f"![{caption}]({name})", ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _html(title: str, facts: Sequence[str], tables: Sequence[Table], out: Path) -> str:
+    """One page without any other file: the plots are in it."""
+
+    def cells(row: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in row) + "</tr>"
+
+    name = html.escape(title)
+    parts = [f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title>']
+    parts += [f"<style>{_STYLE}</style><h1>{name}</h1><ul>"]
+    parts += [f"<li>{html.escape(fact)}</li>" for fact in facts] + ["</ul>"]
+    for table in tables:
+        parts += [f"<h2>{html.escape(table.title)}</h2><table>", cells(table.header, "th")]
+        parts += [cells(row, "td") for row in table.rows] + ["</table>"]
+        parts += [f"<p>{html.escape(table.note)}</p>"] if table.note else []
+    for file, caption in PLOTS.items():
+        data = base64.b64encode((out / file).read_bytes()).decode("ascii")
+        parts.append(
+            f'<p><img alt="{html.escape(caption)}" src="data:image/png;base64,{data}"></p>'
+        )
+    return "\n".join([*parts, "</html>"]) + "\n"
+
+
+def _plot_speakers(found: dict[str, Any], path: Path, title: str) -> None:
+    """UAR of each speaker, with the mean UAR; figures of people are no UAR and stay out of it."""
+    speakers = found["per_speaker"]
+    figure = Figure(figsize=(max(6.4, 2 + 0.35 * len(speakers)), 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    axis.bar(range(len(speakers)), [s["uar"] for s in speakers.values()], color=plots.COLORS[5])
+    mean = found["mean"]["uar"]
+    axis.axhline(mean, color=plots.COLORS[0], label=f"mean UAR {mean:.3f}")
+    axis.set_xticks(range(len(speakers)), list(speakers), rotation=90)
+    axis.set(ylim=(0, 1), ylabel="UAR", title=title)
+    axis.legend()
+    with atomic_io.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110, metadata={"Software": ""})

@@ -1,0 +1,202 @@
+"""`crossval`: a recipe trained and tested over folds of whole speakers, with several seeds."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from affectstream.core import atomic_io, progress
+from affectstream.core.errors import UserError
+from affectstream.modeling.crossval.config import Crossval
+from affectstream.modeling.crossval.folds import Fold
+from affectstream.modeling.crossval.task import PREDICTIONS, PairTask, Work, do_pair, is_done
+from affectstream.modeling.runs import run_folder
+from affectstream.modeling.runs.run_folder import is_run
+from affectstream.parallel import tasks
+from affectstream.parallel.serial import Here
+from affectstream.parallel.tasks import Engine, Limits
+
+PLAN = "plan.json"
+# Columns of `predictions.csv` before the probability of each class.
+FACTS = ("id", "fold", "seed", "speaker", "sex", "intensity", "label", "recognised")
+
+
+def run_crossval(
+    crossval: Crossval,
+    work: Work | None = None,
+    engine: Engine = Here(),  # noqa: B008  (frozen)
+) -> list[dict[str, str]]:
+    """Trains and predicts what is not done yet, and writes all out-of-fold predictions.
+
+    A finished pair of fold and seed is left alone, an interrupted training goes on.
+
+    Args:
+      work: trains and predicts a pair, to its `done.json`; None as the recipe says.
+      engine: where pairs are trained; on any but `Here` several at a time.
+    Returns:
+      the rows of `predictions.csv`: each clip once a seed.
+    Raises:
+      UserError: the folder holds a crossval of other settings, or something else; or a process
+        that trains ends twice.
+    """
+    begin(crossval)
+    pairs = [(fold, seed) for seed in range(crossval.num_seeds) for fold in crossval.folds]
+    todo = []
+    for number, (fold, seed) in enumerate(pairs, start=1):
+        told = f"{crossval.leak} {crossval.pair(fold, seed).name} ({number} of {len(pairs)})"
+        if is_done(crossval, fold, seed):
+            progress.say(f"{told.strip()}: done before")
+        else:
+            todo.append(PairTask(crossval, fold, seed, work, told.strip(), engine != Here()))
+    _do(todo, engine)
+    rows = [row for fold, seed in pairs for row in _predictions_of(crossval, fold, seed)]
+    columns = (*FACTS, *crossval.labels.labels)
+    atomic_io.write_csv(crossval.out / PREDICTIONS, columns, rows)
+    return rows
+
+
+def begin(crossval: Crossval) -> None:
+    """Makes its folder ready; does no harm twice.
+
+    Raises:
+      UserError: it holds something else, or other crossvals that are used do not fit.
+    """
+    out, plan = crossval.out, crossval.plan
+    _require_parts_from(crossval)
+    _require_members_from(crossval)
+    atomic_io.remove_leftovers(out)
+    if not (out / PLAN).is_file():
+        if out.is_dir() and any(out.iterdir()):
+            raise UserError(f"{out}: not empty and not of crossval; choose another --out")
+        atomic_io.write_sealed_json(out / PLAN, plan)
+    try:
+        there = atomic_io.read_sealed_json(out / PLAN, or_unsealed=True)
+    except UserError:  # each pair tells by itself what it belongs to
+        progress.say(f"{out / PLAN}: damaged, not what was written; written again")
+        atomic_io.write_sealed_json(out / PLAN, plan)
+        there = plan
+    if differing := _differing(there, plan, {**plan, "leak": "", "also_train": []}):
+        raise UserError(
+            f"{out}: holds a crossval with another {' and '.join(differing)}; choose another --out"
+            " or repeat its settings"
+        )
+
+
+def _differing(there: dict[str, Any], here: dict[str, Any], keys: Iterable[str]) -> list[str]:
+    """Keys of two plans that disagree; by digests, for JSON holds tuples as lists."""
+    return [k for k in keys if atomic_io.digest(there.get(k)) != atomic_io.digest(here.get(k))]
+
+
+def _require_parts_from(crossval: Crossval) -> None:
+    """The other crossval trained the same streams on the same folds, to the end."""
+    other = crossval.parts_from
+    if other is None:
+        return
+    keys = ("parts", "labels", "data", "folds", "leak", "also_train")
+    _require_plan(f"--parts-from {other}", other, crossval.plan, keys)
+    _require_finished(
+        (
+            crossval.part_run(fold, seed, stream)
+            for seed in range(crossval.num_seeds)
+            for fold in crossval.folds
+            for stream in crossval.streams
+        ),
+        "finish that crossval first",
+    )
+
+
+def _require_members_from(crossval: Crossval) -> None:
+    """The other crossval trained each network that is averaged, on the same folds, to the end."""
+    other = crossval.members_from
+    if other is None:
+        return
+    single = dataclasses.replace(
+        crossval,
+        recipe=crossval.recipe.single,
+        parts=tuple(part.single for part in crossval.parts),
+    )
+    kind = "parts" if crossval.parts else "recipe"
+    keys = (kind, "labels", "data", "folds", "leak", "also_train")
+    _require_plan(f"--members-from {other}", other, single.plan, keys)
+    streams = crossval.streams if crossval.parts else ("",)
+    _require_finished(
+        (
+            run
+            for seed in range(crossval.num_seeds)
+            for fold in crossval.folds
+            for stream in streams
+            for run in crossval.member_runs(fold, seed, stream)
+            or (crossval.part_run(fold, seed, stream),)
+        ),
+        "finish that crossval with as many seeds, or take fewer --seeds or members here",
+    )
+
+
+def _require_plan(told: str, other: Path, plan: dict[str, Any], keys: Iterable[str]) -> None:
+    """`other` is a crossval that agrees in `keys`; `told` is how it was named."""
+    if not (other / PLAN).is_file():
+        raise UserError(f"{told}: no crossval folder (no {PLAN})")
+    theirs = atomic_io.read_sealed_json(other / PLAN, "run that crossval again", or_unsealed=True)
+    if differing := _differing(theirs, plan, keys):
+        raise UserError(f"{told}: a crossval with another {' and '.join(differing)}")
+
+
+def _require_finished(runs: Iterable[Path], remedy: str) -> None:
+    for run in runs:
+        if not is_run(run) or not run_folder.read_run(run).finished:
+            raise UserError(f"{run}: not trained to its end; {remedy}")
+
+
+def _do(todo: Sequence[PairTask], engine: Engine) -> None:
+    if not todo:
+        return
+    with engine.open(do_pair, Limits()) as pool:
+        trained: Iterator[PairTask] = (task for task, _ in tasks.run(pool, todo, PairTask.after))
+        if todo[0].is_one_of_many:
+            trained = progress.track(trained, len(todo), "crossval", "training")
+        for task in trained:
+            progress.say(f"{task.told}: done")
+
+
+def _predictions_of(crossval: Crossval, fold: Fold, seed: int) -> list[dict[str, str]]:
+    """The predictions of a finished pair, with what the corpus tells of each clip."""
+    return _with_facts(crossval, fold, seed, crossval.pair(fold, seed) / PREDICTIONS)
+
+
+def predictions_of_streams(crossval: Crossval, kind: str) -> dict[str, list[dict[str, str]]]:
+    """By stream of a fusion all predictions from that stream.
+
+    Args:
+      kind: `ALONE`, of the stream's own model, or `ONLY`, of the fusion given nothing else.
+    """
+    streams = crossval.streams if crossval.parts else ()
+    return {
+        stream: [
+            row
+            for seed in range(crossval.num_seeds)
+            for fold in crossval.folds
+            for row in _with_facts(
+                crossval, fold, seed, crossval.pair(fold, seed) / kind / stream / PREDICTIONS
+            )
+        ]
+        for stream in streams
+    }
+
+
+def _with_facts(crossval: Crossval, fold: Fold, seed: int, path: Path) -> list[dict[str, str]]:
+    known = {row.id: row for row in crossval.rows}
+    with path.open(newline="", encoding="utf-8") as file:
+        read = list(csv.DictReader(file))
+    return [
+        {
+            **row,
+            "fold": str(fold.number),
+            "seed": str(seed),
+            "sex": known[row["id"]].attributes.get("sex", ""),
+            "intensity": known[row["id"]].attributes.get("intensity", ""),
+        }
+        for row in read
+    ]

@@ -1,0 +1,160 @@
+"""Scores of pooled out-of-fold predictions: each clip predicted once a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import confusion_matrix
+
+from affectstream.modeling.metrics import classification
+from affectstream.preprocessing.dataset.splits import natural_key
+
+NUM_DRAWS = 200
+SCORES = ("uar", "wa", "macro_f1", "ece", "ece_by_chance")
+
+
+def chance_ece(probabilities: np.ndarray, seed: int = 0) -> float:
+    """ECE that a perfectly calibrated model of these very confidences would get by chance.
+
+    Labels are drawn from the predicted probabilities, so that each is right as often as it says;
+    what ECE then remains comes from the number of clips alone. Mean over 200 draws.
+
+    Args:
+      probabilities: (clips, classes) float, rows that add up to 1 within rounding.
+    """
+    rng = np.random.default_rng(seed)
+    steps = np.cumsum(probabilities, axis=1)
+    steps /= steps[:, -1:]
+    drawn = []
+    for _ in range(NUM_DRAWS):
+        labels = (rng.random((len(steps), 1)) >= steps).sum(axis=1)
+        drawn.append(classification.expected_calibration_error(labels, probabilities))
+    return float(np.mean(drawn))
+
+
+def pooled_scores(rows: Sequence[dict[str, str]], labels: Sequence[str]) -> dict[str, Any]:
+    """All scores of a crossval.
+
+    UAR, WA and recalls over the clips of all seeds together equal the means over seeds, for every
+    seed predicts the same clips; so does the interval, that of the mean UAR.
+
+    Args:
+      rows: of `predictions.csv`.
+      labels: classes in the order of the outputs.
+    Returns:
+      `per_seed`: a list of `SCORES`, `uar_ci95` and `seed`; `mean` and `deviation` of `SCORES`
+      over seeds (sample deviation, None for one seed); `uar_ci95`: of the mean, by speaker, and by
+      clip where the speaker is unknown; `num_speakers`: that are known, None without any;
+      `per_class`, `per_speaker`, `per_sex`, `per_intensity`; `confusion_matrix` (classes, classes)
+      clips of all seeds, rows the truth; `reliability`: see `metrics.reliability`.
+    """
+    truth, probabilities = _arrays(rows, labels)
+    guesses = probabilities.argmax(axis=1)
+    seeds = np.array([int(row["seed"]) for row in rows])
+    speakers = np.array([row["speaker"] for row in rows])
+    clusters = classification.clusters(speakers.tolist(), [row["id"] for row in rows])
+    per_seed = []
+    for seed in np.unique(seeds):
+        own = seeds == seed
+        told = classification.report(truth[own], probabilities[own], labels, speakers[own].tolist())
+        told["ece_by_chance"] = chance_ece(probabilities[own])
+        per_seed.append({"seed": int(seed), **{key: told[key] for key in (*SCORES, "uar_ci95")}})
+    values = {key: np.array([one[key] for one in per_seed]) for key in SCORES}
+
+    def by(column: str) -> dict[str, dict[str, Any]]:
+        return _by_group([row[column] for row in rows], truth, guesses, len(per_seed))
+
+    return {
+        "num_clips": len(rows) // len(per_seed),
+        "num_speakers": len({*speakers} - {""}) or None,
+        "num_seeds": len(per_seed),
+        "per_seed": per_seed,
+        "mean": {key: float(found.mean()) for key, found in values.items()},
+        "deviation": {key: _deviation(found) for key, found in values.items()},
+        "uar_ci95": classification.uar_interval(truth, guesses, clusters),
+        "per_class": _per_class(truth, guesses, seeds, labels),
+        "per_speaker": by("speaker"),
+        "per_sex": by("sex"),
+        "per_intensity": by("intensity"),
+        "confusion_matrix": confusion_matrix(truth, guesses, labels=range(len(labels))).tolist(),
+        "reliability": classification.reliability(truth, probabilities),
+        "labels": list(labels),
+    }
+
+
+def uar_difference(
+    rows: Sequence[dict[str, str]], base: Sequence[dict[str, str]], labels: Sequence[str]
+) -> tuple[float, list[float] | None]:
+    """How far the UAR of one crossval is above another's of the same clips.
+
+    The interval tells how far other speakers might differ; not how far other seeds might.
+
+    Args:
+      rows, base: of their `predictions.csv`: the same clips and seeds.
+    Returns:
+      the difference of the mean UARs, and its 95 % interval with whole speakers drawn again, the
+      same for both; None under three speakers.
+    Raises:
+      ValueError: other clips or seeds.
+    """
+    keys = ("seed", "id", "speaker", "label")
+    if {tuple(r[k] for k in keys) for r in rows} != {tuple(r[k] for k in keys) for r in base}:
+        raise ValueError("the two crossvals are of other clips or seeds")
+    means, drawn = [], []
+    for one in (rows, base):
+        truth, probabilities = _arrays(one, labels)
+        guesses = probabilities.argmax(axis=1)
+        means.append(classification.accuracies(truth, guesses)["uar"])
+        clusters = classification.clusters(
+            [row["speaker"] for row in one], [row["id"] for row in one]
+        )
+        drawn.append(classification.resampled_uars(truth, guesses, clusters))
+    difference = float(means[0] - means[1])
+    if drawn[0] is None or drawn[1] is None:
+        return difference, None
+    ends = np.percentile(drawn[0] - drawn[1], [2.5, 97.5])
+    return difference, [float(value) for value in ends]
+
+
+def _arrays(rows: Sequence[dict[str, str]], labels: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """(predictions,) int truth and (predictions, classes) float64 probabilities."""
+    number = {label: i for i, label in enumerate(labels)}
+    truth = np.array([number[row["label"]] for row in rows])
+    return truth, np.array([[float(row[label]) for label in labels] for row in rows])
+
+
+def _deviation(values: np.ndarray) -> float | None:
+    return float(values.std(ddof=1)) if len(values) > 1 else None
+
+
+def _per_class(
+    truth: np.ndarray, guesses: np.ndarray, seeds: np.ndarray, labels: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Recall of each class that occurs: mean and deviation over seeds."""
+    found = {}
+    each = np.unique(seeds)
+    for index, label in enumerate(labels):
+        own = truth == index
+        if own.any():
+            recalls = np.array([np.mean(guesses[own & (seeds == s)] == index) for s in each])
+            found[label] = {
+                "recall": float(recalls.mean()),
+                "deviation": _deviation(recalls),
+                "num_clips": int(own.sum()) // len(each),
+            }
+    return found
+
+
+def _by_group(
+    names: Sequence[str], truth: np.ndarray, guesses: np.ndarray, num_seeds: int
+) -> dict[str, dict[str, Any]]:
+    """UAR and WA, means over seeds, of each group that is known by name."""
+    groups = np.array(names)
+    found = {}
+    for name in sorted({*names} - {""}, key=natural_key):
+        own = groups == name
+        scores = classification.accuracies(truth[own], guesses[own])
+        found[name] = {**scores, "num_clips": int(own.sum()) // num_seeds}
+    return found

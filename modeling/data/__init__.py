@@ -1,0 +1,1 @@
+"""tf.data pipelines over records, array data sets, the feature cache."""

@@ -1,0 +1,89 @@
+"""Which records a training or evaluation reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from affectstream.preprocessing.dataset.data_folder import ClipRow, DataFolder
+from affectstream.preprocessing.labels import LabelSet
+from affectstream.preprocessing.records.record import damaged_shard, read_records
+
+
+@dataclass(frozen=True)
+class Part:
+    """Records chosen from some data folders.
+
+    Attributes:
+      folders: where they lie.
+      rows: those chosen of each folder, with a label of the label set.
+    """
+
+    folders: tuple[DataFolder, ...]
+    rows: tuple[tuple[ClipRow, ...], ...]
+
+    @property
+    def all_rows(self) -> list[ClipRow]:
+        return [row for rows in self.rows for row in rows]
+
+    def holder(self, stream: str) -> DataFolder:
+        """The first folder of which a chosen record holds the stream; the first where none does.
+
+        How a folder without any face was prepared for faces says nothing.
+        """
+        pairs = zip(self.folders, self.rows, strict=True)
+        return next((f for f, rows in pairs if holds(rows, stream)), self.folders[0])
+
+    def held(self, streams: Sequence[str]) -> tuple[str, ...]:
+        """Those of the streams that any chosen record has."""
+        return tuple(s for s in streams if any(holds(rows, s) for rows in self.rows))
+
+    @property
+    def speakers(self) -> np.ndarray:
+        """(records,) str: speaker of each, in the order of the rows; unknown, its recording."""
+        return np.array([row.cluster for row in self.all_rows])
+
+    def __len__(self) -> int:
+        return sum(map(len, self.rows))
+
+    def require_whole(self) -> None:
+        """Reads every shard through.
+
+        Raises:
+          UserError: naming the first that is absent, damaged or lacks a record.
+        """
+        for folder, rows in zip(self.folders, self.rows, strict=True):
+            for path in folder.shard_paths(rows):
+                wanted = {row.id: row for row in rows if row.shard == path.name}
+                held = {
+                    record.id: int(record.face_mask.sum()) for record in read_records(path, wanted)
+                }
+                if held != {row.id: row.num_faces for row in wanted.values()}:
+                    raise damaged_shard(path)
+
+
+def holds(rows: Sequence[ClipRow], stream: str) -> bool:
+    """Whether any of the records has the stream."""
+    return any(stream in row.streams for row in rows)
+
+
+def choose(
+    folders: Sequence[DataFolder], split: str, labels: LabelSet, streams: Sequence[str]
+) -> Part:
+    """Records of a split that have a label of the set and at least one of the streams."""
+    rows = tuple(
+        tuple(
+            row
+            for row in folder.part(split)
+            if labels.index(row.label) is not None and set(row.streams) & set(streams)
+        )
+        for folder in folders
+    )
+    return Part(tuple(folders), rows)
+
+
+def class_indices(part: Part, labels: LabelSet) -> np.ndarray:
+    """(records,) int: class of each record, in the order of the rows."""
+    return np.array([labels.index(row.label) for row in part.all_rows], np.int64)

@@ -1,0 +1,68 @@
+"""What trained streams say to the rows of paired feature tables, without any recording."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+
+from affectstream.core import registry
+from affectstream.core.errors import UserError
+from affectstream.modeling.data.array_dataset import Arrays, require_same_fit
+from affectstream.modeling.data.subset import Part, class_indices
+from affectstream.modeling.features.front_end import FrontEnd, vector_names
+from affectstream.modeling.models.speed_tta import AT_SPEEDS, NO_SOUND_IN_TABLES
+from affectstream.modeling.models.stream_model import NETWORK
+from affectstream.preprocessing.dataset.paired_tables import PairedTables
+from affectstream.preprocessing.labels import LabelSet
+
+ROWS_A_STEP = 256
+
+
+def are_paired(part: Part) -> bool:
+    """Whether the part is read from paired feature tables."""
+    return any(isinstance(folder, PairedTables) for folder in part.folders)
+
+
+def outputs_from_tables(
+    streams: Mapping[str, keras.Model], features: Mapping[str, str], part: Part, labels: LabelSet
+) -> Arrays:
+    """Outputs of frozen streams over the rows of a part.
+
+    Args:
+      streams: stream -> its whole model; only its network is run.
+      features: stream -> name of its front end.
+    Returns:
+      `STREAM_logits`, `STREAM_embedding`, `STREAM_present` float32 and `truth` int, by row.
+    Raises:
+      UserError: a table lacks a column, or records stand beside tables.
+    """
+    made: dict[str, list[np.ndarray]] = {}
+    for stream, model in streams.items():
+        front_end = front_end_of(model, features[stream])
+        names = vector_names(front_end, features[stream])
+        network = model.get_layer(NETWORK)
+        for folder, rows in zip(part.folders, part.rows, strict=True):
+            if not isinstance(folder, PairedTables):
+                raise UserError(f"{folder.path}: records beside feature tables; give one kind")
+            require_same_fit(folder.tables[stream], front_end)
+            values, there = folder.values(stream, rows, names)
+            answer = network.predict({"features": values}, ROWS_A_STEP, verbose=0)
+            for kind in ("logits", "embedding"):
+                made.setdefault(f"{stream}_{kind}", []).append(answer[kind])
+            made.setdefault(f"{stream}_present", []).append(there.astype(np.float32))
+    arrays = {name: np.concatenate(parts) for name, parts in made.items()}
+    return arrays | {"truth": class_indices(part, labels)}
+
+
+def front_end_of(model: keras.Model, features: str) -> FrontEnd:
+    """The front end that a trained model of one stream holds, whose features tables may give.
+
+    Raises:
+      UserError: the model hears sound at several speeds, of which tables know one.
+    """
+    if any(layer.name == AT_SPEEDS for layer in model.layers):
+        raise UserError(f"{features}: {NO_SOUND_IN_TABLES}")
+    front_end = registry.load("features", features)
+    return front_end.taken_from(model) if front_end.stream == "text" else front_end

@@ -1,0 +1,180 @@
+"""What a training reads, checked: no leak, every class, folders prepared alike."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from affectstream.core import progress, registry
+from affectstream.core.errors import UserError
+from affectstream.modeling.data.subset import Part, choose, class_indices, holds
+from affectstream.modeling.recipes import Recipe
+from affectstream.preprocessing.clip import SPLITS
+from affectstream.preprocessing.dataset.data_folder import DataFolder
+from affectstream.preprocessing.dataset.leakage import Seen, crossings, require_disjoint
+from affectstream.preprocessing.dataset.splits import NOT_DISJOINT, ONE_SPEAKER
+from affectstream.preprocessing.dataset.text_informativeness import measure_rows
+from affectstream.preprocessing.labels import LabelSet
+
+FIXED_SENTENCES = "fixed sentences"
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a training reads, checked.
+
+    Attributes:
+      parts: the records of each split that have a label and a stream.
+      notes: what a reader of a score must know.
+      leak_allowed: something crosses the split and was let through.
+    """
+
+    folders: tuple[DataFolder, ...]
+    labels: LabelSet
+    parts: dict[str, Part]
+    notes: tuple[str, ...]
+    leak_allowed: bool
+
+    @property
+    def synthetic(self) -> bool:
+        return any(folder.synthetic for folder in self.folders)
+
+    @property
+    def preparation(self) -> dict[str, Any]:
+        """How the records were made: of each stream as the first folder tells that holds it."""
+        sound, faces = (self.parts["train"].holder(s) for s in ("audio", "video"))
+        made: dict[str, Any] = dict(faces.settings["preparation"])
+        return made | {"sample_rate_hz": sound.settings["preparation"]["sample_rate_hz"]}
+
+    @property
+    def tested(self) -> Seen:
+        """Whom and what the test parts show, with any label and stream."""
+        return Seen.of(row for folder in self.folders for row in folder.part("test"))
+
+    def seen(self, split: str) -> Seen:
+        return Seen.of(self.parts[split].all_rows)
+
+
+def training_data(
+    folders: Sequence[DataFolder],
+    label_set: str,
+    streams: Sequence[str],
+    allow_leak: bool,
+    allow_fixed_sentences: bool = False,
+) -> TrainingData:
+    """Chooses the records of a training and makes sure that nothing crosses the split.
+
+    Args:
+      allow_fixed_sentences: train words alone although they say nothing about the label; beside
+        other streams such words are a warning only.
+    Raises:
+      UserError: a leak, folders prepared differently, no record, a class without any, or words
+        that say nothing about the label.
+    """
+    labels: LabelSet = registry.load("label-sets", label_set)
+    _require_alike(folders, streams)
+    parts = {split: choose(folders, split, labels, streams) for split in SPLITS}
+    notes = tuple(sorted({note for folder in folders for note in folder.splits.notes}))
+    if ONE_SPEAKER in notes and not len(parts["train"]):
+        raise UserError(
+            f"{folders[0].path}: {ONE_SPEAKER}; add recordings of a second person, use a trained"
+            " model (`predict`, `evaluate --split all`), or adapt one to this person (`split"
+            " --one-validates`, then `train --init-from`)"
+        )
+    for split in ("train", "validation"):
+        if not len(parts[split]):
+            raise UserError(
+                f"no {split} record has a label of {label_set} and a stream of"
+                f" {', '.join(streams)}; check --labels, `split`, and `describe` the data"
+            )
+    _require_all_classes(parts["train"], labels, label_set)
+    learnt = Seen.of(parts["train"].all_rows)
+    leaked = require_disjoint(
+        crossings(learnt, parts["validation"].all_rows, NOT_DISJOINT not in notes),
+        "training and validation",
+        allow_leak,
+    )
+    learnt |= Seen.of(parts["validation"].all_rows)
+    test = [row for folder in folders for row in folder.part("test")]
+    leaked |= require_disjoint(
+        crossings(learnt, test), "training or validation, and test", allow_leak
+    )
+    if "text" in streams:
+        must_inform = tuple(streams) == ("text",) and not allow_fixed_sentences
+        told = _words_say_nothing(folders, parts["train"], labels)
+        notes += _notes_on_words(told, must_inform)
+    _warn_of_absent(parts, labels)
+    return TrainingData(tuple(folders), labels, parts, notes, leaked)
+
+
+def _require_alike(folders: Sequence[DataFolder], streams: Sequence[str]) -> None:
+    """Folders that hold a stream must be prepared alike for it; the others are not asked."""
+    needed = {"audio": "sample_rate_hz", "video": "face"}
+    for stream, key in needed.items():
+        holding = [f for f in folders if stream in streams and holds(f.part("all"), stream)]
+        for first, folder in itertools.product(holding[:1], holding[1:]):
+            a, b = (f.settings["preparation"][key] for f in (first, folder))
+            if a != b:
+                raise UserError(
+                    f"{folder.path}: prepared with {key} {b}, {first.path} with {a};"
+                    " preprocess both alike"
+                )
+
+
+def _require_all_classes(part: Part, labels: LabelSet, label_set: str) -> None:
+    present = set(class_indices(part, labels))
+    absent = [name for i, name in enumerate(labels.labels) if i not in present]
+    if absent:
+        raise UserError(
+            f"no training record of class {', '.join(absent)} (label set {label_set});"
+            f" choose a set without it: --labels {'|'.join(registry.names('label-sets'))}"
+        )
+
+
+def _words_say_nothing(folders: Sequence[DataFolder], train: Part, labels: LabelSet) -> str:
+    """Why the words say nothing about the label, "" where they do: measured, not known by name."""
+    for folder in folders:
+        if told := folder.words_say_nothing:
+            return told
+    classes = {row.id: labels.labels[labels.index(row.label) or 0] for row in train.all_rows}
+    found = measure_rows(train.all_rows, classes)
+    return found.explain() if found.num_records and not found.informative else ""
+
+
+def _notes_on_words(told: str, must_inform: bool) -> tuple[str, ...]:
+    """What is recorded where actors read a script.
+
+    Raises:
+      UserError: where only words are trained.
+    """
+    if told and must_inform:
+        raise UserError(
+            f"{told}; train --stream audio or video on these recordings, or go on all the same with"
+            " --allow-fixed-sentences"
+        )
+    if told:
+        progress.say(f"warning: {FIXED_SENTENCES}: {told}")
+    return (f"{FIXED_SENTENCES}: {told}",) if told else ()
+
+
+def _warn_of_absent(parts: dict[str, Part], labels: LabelSet) -> None:
+    for split in ("validation", "test"):
+        present = set(class_indices(parts[split], labels))
+        absent = [name for i, name in enumerate(labels.labels) if i not in present]
+        if absent and present:
+            progress.say(f"note: no {split} record of {', '.join(absent)}; UAR leaves it out")
+
+
+def class_weights(data: TrainingData, recipe: Recipe) -> tuple[np.ndarray, tuple[float, ...]]:
+    """Weight of each class in the loss, and log of the class shares that the loss then sees."""
+    counts = np.bincount(
+        class_indices(data.parts["train"], data.labels), minlength=len(data.labels.labels)
+    )
+    if recipe.class_weights:
+        uniform = np.full(len(counts), -np.log(len(counts)))
+        return (counts.sum() / (len(counts) * counts)).astype(np.float32), tuple(uniform.tolist())
+    return np.ones(len(counts), np.float32), tuple(np.log(counts / counts.sum()).tolist())

@@ -1,0 +1,196 @@
+"""YAMNet, the sound classifier of AudioSet, as a transfer learner over patches of log-mel."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import keras
+from keras import layers
+
+from affectstream.core.errors import UserError, from_os_error
+from affectstream.modeling.encoders.temporal_pooling import FoldTime, MaskedMean
+from affectstream.modeling.pretrained_weights import (
+    BASE,
+    FROZEN_BASE,
+    NO_WEIGHTS,
+    LayerWeights,
+    assign,
+    fetch_hub_folder,
+    h5_layers,
+    saved_model_layers,
+    weighted_layers,
+)
+
+AUDIOSET = "audioset"
+HUB_HANDLE = "https://tfhub.dev/google/yamnet/1"
+PATCH_SHAPE = (96, 64)
+NUM_CLASSES = 521
+EPSILON = 1e-4
+# He's rule for nine inputs a map; Keras's own counts all maps of a depthwise kernel as inputs.
+DEPTHWISE_DEVIATION = (2 / 9) ** 0.5
+
+# MobileNet v1: a plain convolution, then separable ones. One row a layer: filters, stride.
+STEM = (32, 2)
+SEPARABLE = (
+    (64, 1),
+    (128, 2),
+    (128, 1),
+    (256, 2),
+    (256, 1),
+    (512, 2),
+    (512, 1),
+    (512, 1),
+    (512, 1),
+    (512, 1),
+    (512, 1),
+    (1024, 2),
+    (1024, 1),
+)
+
+
+def yamnet(
+    input_shape: tuple[int | None, int, int],
+    num_classes: int,
+    embedding_dim: int = 256,
+    weights: str = AUDIOSET,
+    trainable: bool = True,
+    dropout: float = 0.3,
+) -> keras.Model:
+    """Encoder of a clip: YAMNet on every patch, averaged over the patches that hold sound.
+
+    The nested model is named `base`, or `frozen_base` where it never learns; "frozen, then
+    fine-tuned" is `trainable` and training that holds `base` still at first (`freeze_epochs`).
+
+    Args:
+      input_shape: (patches or None, 96, 64), as features `yamnet_patches` give it.
+      num_classes: outputs.
+      embedding_dim: width of the dense layer on YAMNet's 1,024 numbers.
+      weights: `audioset` (TF-Hub's google/yamnet/1), `none`, another TF-Hub handle, the folder of
+        a SavedModel, or the official `yamnet.h5`.
+      trainable: whether YAMNet itself may learn.
+      dropout: behind the average and the dense layer.
+    Returns:
+      Model from [`features` (batch, patches, 96, 64), `mask` (batch, patches) bool] to
+      {"logits": (batch, classes), "embedding": (batch, embedding_dim)}; 3,481,543 parameters at 7
+      classes.
+    Raises:
+      UserError: features of another shape, weights that cannot be fetched or do not fit.
+    Source: Plakal & Ellis, YAMNet (tensorflow/models); Howard et al. 2017; system S4.
+    """
+    if len(input_shape) != 3 or tuple(input_shape[1:]) != PATCH_SHAPE:
+        raise UserError(
+            f"encoder 'yamnet' needs patches (patches, 96, 64), these features are"
+            f" {tuple(input_shape)}; choose features=yamnet_patches"
+        )
+
+    # === Layers ===
+    base = yamnet_base(weights, BASE if trainable else FROZEN_BASE)
+    base.trainable = trainable
+    dense = layers.Dense(embedding_dim)
+    head = layers.Dense(num_classes, name="logits")
+
+    # === Functional Model ===
+    features = keras.Input(input_shape, name="features")
+    mask = keras.Input(input_shape[:1], name="mask", dtype="bool")
+    patches = base(FoldTime(name="fold_time")(features))
+    pooled = MaskedMean(name="mean_over_patches")(patches, mask)
+    embedding = layers.ReLU(name="embedding")(dense(layers.Dropout(dropout)(pooled)))
+    logits = head(layers.Dropout(dropout)(embedding))
+    return keras.Model([features, mask], {"logits": logits, "embedding": embedding}, name="yamnet")
+
+
+def yamnet_base(weights: str, name: str = BASE) -> keras.Model:
+    """YAMNet without its classes: (batch, 96, 64) log-mel -> (batch, 1024) embedding.
+
+    Raises:
+      UserError: weights that cannot be fetched or do not fit.
+    """
+    given = keras.Input(PATCH_SHAPE)
+    return _with_weights(keras.Model(given, _embedding(given), name=name), weights)
+
+
+def yamnet_classifier(weights: str) -> keras.Model:
+    """Whole YAMNet: (batch, 96, 64) log-mel -> 521 classes of AudioSet.
+
+    Returns:
+      Model to {"scores": (batch, 521) in [0, 1], each class on its own,
+      "embedding": (batch, 1024)}; 3,751,369 parameters.
+    Raises:
+      UserError: weights that cannot be fetched or do not fit.
+    """
+    given = keras.Input(PATCH_SHAPE, name="features")
+    embedding = _embedding(given)
+    logits = layers.Dense(NUM_CLASSES, name="logits")(embedding)
+    scores = layers.Activation("sigmoid", dtype="float32")(logits)
+    model = keras.Model(given, {"scores": scores, "embedding": embedding}, name="yamnet")
+    return _with_weights(model, weights)
+
+
+def class_names(path: Path) -> tuple[str, ...]:
+    """The 521 names of `yamnet_class_map.csv`, in the order of the classes.
+
+    Raises:
+      UserError: the file is absent or another one.
+    """
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            names = tuple(row.get("display_name", "") for row in csv.DictReader(file))
+    except OSError as error:
+        raise from_os_error(error, path) from error
+    if len(names) != NUM_CLASSES or not all(names):
+        raise UserError(f"{path}: no class map of YAMNet ({len(names)} names of {NUM_CLASSES})")
+    return names
+
+
+# === Network ===
+
+
+def _embedding(patches: Any) -> Any:
+    x = layers.Reshape((*PATCH_SHAPE, 1))(patches)
+    filters, stride = STEM
+    settings: dict[str, Any] = {"padding": "same", "use_bias": False}
+    convolution = layers.Conv2D(
+        filters, 3, stride, kernel_initializer="he_normal", name="layer1_conv", **settings
+    )
+    x = _activated(convolution, x)
+    for number, (filters, stride) in enumerate(SEPARABLE, 2):
+        depthwise = layers.DepthwiseConv2D(
+            3,
+            stride,
+            depthwise_initializer=keras.initializers.RandomNormal(stddev=DEPTHWISE_DEVIATION),
+            name=f"layer{number}_depthwise_conv",
+            **settings,
+        )
+        pointwise = layers.Conv2D(
+            filters,
+            1,
+            kernel_initializer="he_normal",
+            name=f"layer{number}_pointwise_conv",
+            **settings,
+        )
+        x = _activated(pointwise, _activated(depthwise, x))
+    return layers.GlobalAveragePooling2D(name="embeddings")(x)
+
+
+def _activated(convolution: keras.layers.Layer, x: Any) -> Any:
+    norm = layers.BatchNormalization(scale=False, epsilon=EPSILON, name=f"{convolution.name}_bn")
+    return layers.ReLU(name=f"{convolution.name}_relu")(norm(convolution(x)))
+
+
+# === Weights ===
+
+
+def _with_weights(model: keras.Model, weights: str) -> keras.Model:
+    if weights != NO_WEIGHTS:
+        names = [layer.name for layer in weighted_layers(model)]
+        assign(model, _read(HUB_HANDLE if weights == AUDIOSET else weights, names), weights)
+    return model
+
+
+def _read(weights: str, names: list[str]) -> LayerWeights:
+    if "://" in weights:
+        return saved_model_layers(fetch_hub_folder(weights), names)
+    path = Path(weights)
+    return saved_model_layers(path, names) if path.is_dir() else h5_layers(path)

@@ -1,0 +1,68 @@
+"""ConvLSTM over the faces of a clip: what moves, and how it looked just before."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers, ops
+
+from affectstream.modeling.encoders.batch_norm import MOMENTUM
+from affectstream.modeling.encoders.temporal_pooling import FoldTime, UnfoldTime
+
+# One row a stage of the picture network in front: filters, kernel, stride.
+STEM = ((16, 5, 2), (32, 3, 2))
+
+
+def convlstm(
+    input_shape: tuple[int | None, int, int, int],
+    num_classes: int,
+    embedding_dim: int = 128,
+    num_filters: int = 32,
+    num_filters_top: int = 48,
+    dropout: float = 0.3,
+    dense_dropout: float = 0.5,
+) -> keras.Model:
+    """Encoder of a clip: small convolutions on each face, two ConvLSTM2D over time, dense head.
+
+    A frame without a face is skipped: the state stays as it was, and the clip is read off after
+    its last face. At 112 pixels the stem brings a face down to 28 x 28 before time is looked at,
+    which keeps a clip of 16 frames below a second on two cores.
+
+    Args:
+      input_shape: (frames or None, height, width, channels), float in [0, 1].
+      num_classes: outputs.
+      embedding_dim: width of the dense layer.
+      num_filters, num_filters_top: of the two ConvLSTM layers.
+      dropout: behind each ConvLSTM.
+      dense_dropout: behind the dense layer.
+    Returns:
+      Model from [`features` (batch, frames, height, width, channels), `mask` (batch, frames)] to
+      {"logits": (batch, classes), "embedding": (batch, embedding_dim)}.
+    Source: Shi et al. 2015 (ConvLSTM); system S4, video branch, whose sizes are not published.
+    """
+    # === Layers ===
+    lower = layers.ConvLSTM2D(num_filters, 3, padding="same", return_sequences=True, name="lower")
+    upper = layers.ConvLSTM2D(num_filters_top, 3, padding="same", name="upper")
+    dense = layers.Dense(embedding_dim)
+    head = layers.Dense(num_classes, name="logits")
+
+    # === Functional Model ===
+    features = keras.Input(input_shape, name="features")
+    mask = keras.Input(input_shape[:1], name="mask", dtype="bool")
+    x = FoldTime(name="fold_time")(features)
+    for filters, kernel, stride in STEM:
+        x = layers.Conv2D(filters, kernel, strides=stride, padding="same")(x)
+        x = layers.ELU()(layers.BatchNormalization(momentum=MOMENTUM)(x))
+    x = UnfoldTime(name="unfold_time")(x, mask)
+    # Of the rank of a picture: Keras widens a mask to it on TensorFlow, but not on JAX.
+    there = ops.expand_dims(mask, (2, 3, 4))
+    x = layers.Dropout(dropout)(lower(x, mask=there))
+    # Frame by frame: LiteRT has no pooling over three axes.
+    x = ops.reshape(x, (-1, *x.shape[2:]))  # not FoldTime, which warns of the mask that ends here
+    x = UnfoldTime(name="unfold_lower")(ops.max_pool(x, (2, 2), strides=(2, 2)), mask)
+    x = layers.Dropout(dropout)(upper(x, mask=there))
+    x = layers.BatchNormalization(momentum=MOMENTUM)(dense(layers.GlobalAveragePooling2D()(x)))
+    embedding = layers.ELU(name="embedding")(x)
+    logits = head(layers.Dropout(dense_dropout)(embedding))
+    return keras.Model(
+        [features, mask], {"logits": logits, "embedding": embedding}, name="convlstm"
+    )

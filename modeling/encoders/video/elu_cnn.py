@@ -1,0 +1,70 @@
+"""S2's face network: four ELU convolutions on each frame, the clip is the mean over its faces."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+from affectstream.modeling.encoders.video.face_clip import over_time
+
+# One row a stage: filters, kernel, dropout behind its pooling.
+STAGES = ((32, 5, 0.0), (64, 5, 0.4), (128, 3, 0.4), (256, 3, 0.5))
+
+
+def s2_face(
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    embedding_dim: int = 128,
+    dense_dropout: float = 0.6,
+) -> keras.Model:
+    """Encoder of one face picture.
+
+    Args:
+      input_shape: (height, width, channels), float in [0, 1].
+      num_classes: outputs.
+      embedding_dim: width of the dense layer.
+      dense_dropout: behind the dense layer.
+    Returns:
+      Model from `face` to {"logits": (batch, classes), "embedding": (batch, embedding_dim)};
+      2,030,215 parameters at (112, 112, 1) and 7 classes.
+    Source: system S2 (RAVDESS two-stream), video branch.
+    """
+    # === Layers ===
+    dense = layers.Dense(embedding_dim)
+    head = layers.Dense(num_classes, name="logits")
+
+    # === Functional Model ===
+    face = keras.Input(input_shape, name="face")
+    x = face
+    for filters, kernel, dropout in STAGES:
+        x = layers.Conv2D(filters, kernel, padding="same")(x)
+        x = layers.BatchNormalization()(x)
+        x = layers.ELU()(x)
+        x = layers.MaxPooling2D(2)(x)
+        x = layers.Dropout(dropout)(x)
+    x = layers.BatchNormalization()(dense(layers.Flatten()(x)))
+    embedding = layers.ELU(name="embedding")(x)
+    logits = head(layers.Dropout(dense_dropout)(embedding))
+    return keras.Model(face, {"logits": logits, "embedding": embedding}, name="s2_face")
+
+
+def s2_video(
+    input_shape: tuple[int | None, int, int, int],
+    num_classes: int,
+    embedding_dim: int = 128,
+    dense_dropout: float = 0.6,
+    pooling: str = "mean",
+) -> keras.Model:
+    """Encoder of a clip: `s2_face` on every frame, probabilities averaged over those with a face.
+
+    Args:
+      input_shape: (frames or None, height, width, channels), float in [0, 1].
+      pooling: see `over_time`.
+    Returns:
+      Model from [`features` (batch, frames, height, width, channels), `mask` (batch, frames)] to
+      {"logits", "embedding"}, see `over_time`.
+    Raises:
+      UserError: another `pooling`.
+    """
+    face_net = s2_face(input_shape[1:], num_classes, embedding_dim, dense_dropout)
+    return over_time(face_net, input_shape, pooling, "s2_video")

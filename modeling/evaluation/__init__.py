@@ -1,0 +1,1 @@
+"""A finished run answers for a data folder, and is scored."""

@@ -1,0 +1,264 @@
+"""`evaluate`: a run on a data folder -> metrics.json, predictions, risk over coverage, plots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from affectstream.core import atomic_io, storage_paths
+from affectstream.core.errors import UserError
+from affectstream.modeling.data.array_dataset import is_of_tables
+from affectstream.modeling.data.subset import Part, choose, holds
+from affectstream.modeling.data.table_inference import are_paired
+from affectstream.modeling.evaluation.inference import load_run, read_otherwise
+from affectstream.modeling.evaluation.subset_predictions import answers_of_part
+from affectstream.modeling.metrics import classification, plots, selective_prediction
+from affectstream.modeling.runs import run_folder
+from affectstream.modeling.runs.run_folder import RunInfo
+from affectstream.modeling.runs.score_store import METRICS, MODEL, data_name, identity, model_digest
+from affectstream.preprocessing.dataset.data_folder import ClipRow, DataFolder
+from affectstream.preprocessing.dataset.leakage import crossings, namesakes, require_disjoint
+from affectstream.preprocessing.dataset.splits import NOT_DISJOINT
+
+PREDICTIONS = "predictions.csv"
+RISK_COVERAGE = "risk_coverage"
+
+
+def evaluate(
+    run: Path,
+    folders: Sequence[DataFolder],
+    split: str,
+    out: Path,
+    allow_leak: bool = False,
+    only: str = "",
+) -> dict[str, Any]:
+    """Scores a run and writes `metrics.json`, `predictions.csv`, `risk_coverage.csv`, pictures.
+
+    Args:
+      split: "train", "validation", "test" or "all".
+      allow_leak: score although something was trained on; stamped on the result.
+      only: the one stream that a fusion is given, as if the others were missing; "" gives all.
+    Returns:
+      what `metrics.json` holds.
+    Raises:
+      UserError: a leak, other records than the model was made for, no record, or an `out` within
+        the bundled models.
+    """
+    storage_paths.require_unbundled(out)
+    atomic_io.remove_leftovers(out)
+    model, info = load_run(run)
+    streams = (only,) if only else info.streams
+    labels = run_folder.label_set_of(info)
+    part = choose(folders, split, labels, streams)
+    require_fitting(info, part if len(part) else choose(folders, "all", labels, streams), streams)
+    if not len(part):
+        raise UserError(
+            f"no {split} record with a label of {info.label_set} and a stream of"
+            f" {', '.join(info.streams)}; check --split and `describe` the data"
+        )
+    leaks = _leaks(info, part, split)
+    learnt = "trained on" if split == "validation" else "trained and chosen on"
+    leaked = require_disjoint(leaks, f"what the run was {learnt}, and {split} here", allow_leak)
+    probabilities, truth = answers_of_part(model, part, info, only)
+    rows = part.all_rows
+    scores = classification.report(
+        truth,
+        probabilities,
+        info.labels,
+        [row.speaker for row in rows],
+        [row.cluster for row in rows],
+    )
+    confidence, correct = selective_prediction.confidence_of(truth, probabilities)
+    curve = selective_prediction.curve(confidence, correct)
+    otherwise = []
+    if "video" in streams and not is_of_tables(part) and not are_paired(part):
+        seen = [f for f, own in zip(part.folders, part.rows, strict=True) if holds(own, "video")]
+        otherwise = [note for folder in seen for note in read_otherwise(info, folder)]
+    result = {
+        **scores,
+        "per_corpus": _per_corpus(truth, probabilities, rows, scores),
+        RISK_COVERAGE: selective_prediction.report(curve),
+        "split": split,
+        "leak_allowed": leaked or info.leak_allowed,
+        "leaks": leaks,
+        "chosen_on": bool(crossings(info.validation_seen, rows)),
+        "synthetic": info.synthetic or any(folder.synthetic for folder in folders),
+        "notes": sorted(
+            {
+                *info.notes,
+                *(note for folder in folders for note in folder.splits.notes),
+                *otherwise,
+                *namesakes({*info.seen.speakers, *(row.speaker for row in rows)}),
+            }
+        ),
+        "run": str(run),
+        MODEL: model_digest(run),
+        "streams": list(streams),
+        **identity(folders),
+        "left_out": _left_out(folders, split, part),
+    }
+    atomic_io.write_json(out / METRICS, result)
+    _write_predictions(out, part, probabilities, truth, info)
+    title = f"{info.recipe.name}, {split} of {_named(result)}" + _stamp(result)
+    plots.confusion(scores["confusion_matrix"], info.labels, out / "confusion_matrix.png", title)
+    bins = classification.reliability(truth, probabilities)
+    plots.reliability(bins, scores["ece"], out / "reliability.png", title)
+    write_risk_coverage(out, curve, title)
+    return result
+
+
+def require_fitting(info: RunInfo, part: Part, streams: Sequence[str]) -> None:
+    """Stops when records were made otherwise than the model's own.
+
+    Only streams that the chosen records of a folder hold are compared: where nobody has a face,
+    the size of faces says nothing.
+
+    Args:
+      streams: those that are read.
+    Raises:
+      UserError: another sampling rate, crop size or colour.
+    """
+    for folder, rows in zip(part.folders, part.rows, strict=True):
+        _require_fitting(info, folder, {s for row in rows for s in row.streams} & {*streams})
+
+
+def _require_fitting(info: RunInfo, folder: DataFolder, streams: Set[str]) -> None:
+    wanted, there = info.preparation, folder.settings["preparation"]
+    if "audio" in streams and wanted["sample_rate_hz"] != there["sample_rate_hz"]:
+        raise UserError(
+            f"{folder.path}: records of {there['sample_rate_hz']} Hz, the model was trained on"
+            f" {wanted['sample_rate_hz']} Hz;"
+            f" preprocess with --sample-rate {wanted['sample_rate_hz']}"
+        )
+    if "video" in streams:
+        if wanted.get("action_units") != there.get("action_units"):
+            raise UserError(
+                f"{folder.path}: face crops where the model looks at action units, or the other way"
+                " round, or other units; preprocess as its own data were"
+            )
+        for key, option in (("size_px", "--face-size"), ("color", "--face-color")):
+            a, b = wanted["face"][key], there["face"][key]
+            if a != b:
+                raise UserError(
+                    f"{folder.path}: faces of {key} {b}, the model was trained on {a};"
+                    f" preprocess with {option} {a}"
+                )
+
+
+def _leaks(info: RunInfo, part: Part, split: str) -> list[str]:
+    """What of the part the run has learnt from, also where the part is the one it was trained on.
+
+    What epoch and temperature were chosen on may be scored as validation, and is told of then.
+    """
+    learnt, compare_speakers = info.seen, True
+    if split == "validation":
+        learnt, compare_speakers = info.train_seen, NOT_DISJOINT not in info.notes
+    return crossings(learnt, part.all_rows, compare_speakers)
+
+
+def _left_out(folders: Sequence[DataFolder], split: str, part: Part) -> dict[str, int]:
+    """How many records of the split have no label of the set, or none of the streams."""
+    chosen = {row.id for row in part.all_rows}
+    counts: dict[str, int] = {}
+    for folder in folders:
+        for row in folder.part(split):
+            if row.id not in chosen:
+                counts[row.label] = counts.get(row.label, 0) + 1
+    return counts
+
+
+def _write_predictions(
+    out: Path, part: Part, probabilities: np.ndarray, truth: np.ndarray, info: RunInfo
+) -> None:
+    columns = ("id", "speaker", "label", "recognised", *info.labels)
+    rows = (
+        {
+            "id": row.id,
+            "speaker": row.speaker,
+            "label": info.labels[truth[i]],
+            "recognised": info.labels[int(probabilities[i].argmax())],
+            **{name: f"{probabilities[i, k]:.6f}" for k, name in enumerate(info.labels)},
+        }
+        for i, row in enumerate(part.all_rows)
+    )
+    atomic_io.write_csv(out / PREDICTIONS, columns, rows)
+
+
+def write_risk_coverage(out: Path, curve: selective_prediction.Curve, title: str) -> dict[str, Any]:
+    """Writes `risk_coverage.csv`, one row a threshold, and `risk_coverage.png`.
+
+    Returns:
+      see `risk_coverage.report`.
+    """
+    columns = ("threshold", "num_answered", "coverage", "risk")
+    atomic_io.write_csv(out / f"{RISK_COVERAGE}.csv", columns, selective_prediction.points(curve))
+    plots.risk_coverage(curve, out / f"{RISK_COVERAGE}.png", title)
+    return selective_prediction.report(curve)
+
+
+def _named(result: dict[str, Any]) -> str:
+    return " + ".join(dict.fromkeys(map(data_name, result["data"])))
+
+
+def _stamp(result: dict[str, Any]) -> str:
+    stamp = " (SYNTHETIC data)" if result["synthetic"] else ""
+    return stamp + (" (LEAK ALLOWED)" if result["leak_allowed"] else "")
+
+
+def _per_corpus(
+    truth: np.ndarray, probabilities: np.ndarray, rows: Sequence[ClipRow], whole: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """The scores of each corpus alone; speakers of several corpora are no sample of one crowd."""
+    found = {}
+    for corpus in sorted({row.corpus for row in rows}):
+        own = [place for place, row in enumerate(rows) if row.corpus == corpus]
+        told = whole
+        if len(own) < len(rows):
+            speakers = [rows[place].speaker for place in own]
+            clusters = [rows[place].cluster for place in own]
+            told = classification.report(
+                truth[own], probabilities[own], whole["labels"], speakers, clusters
+            )
+        found[corpus] = {key: told[key] for key in classification.TOTALS}
+    return found
+
+
+def table(result: dict[str, Any]) -> str:
+    """The scores as lines for a person."""
+    interval, note = result["uar_ci95"], result["uar_ci95_note"]
+    told = f"95 % [{interval[0]:.3f}, {interval[1]:.3f}] {note}" if interval else note
+    speakers = result["num_speakers"] if result["num_speakers"] is not None else "unknown"
+    if result["num_speakers"] and (unknown := result["num_clips_of_unknown_speakers"]):
+        speakers = f"{speakers}, unknown of {unknown} clips"
+    lines = [
+        f"{result['run']} on {', '.join(result['data'])}, {result['split']}" + _stamp(result),
+        f"  UAR       {result['uar']:.3f}  {told}",
+        f"  WA        {result['wa']:.3f}",
+        f"  macro-F1  {result['macro_f1']:.3f}, weighted {result['weighted_f1']:.3f}",
+        f"  ECE       {result['ece']:.3f}",
+        f"  clips     {result['num_clips']}, speakers {speakers}",
+    ]
+    if len(result["per_corpus"]) > 1:
+        lines += [
+            f"  of {corpus}: UAR {own['uar']:.3f}, ECE {own['ece']:.3f}, clips {own['num_clips']}"
+            for corpus, own in result["per_corpus"].items()
+        ]
+    lines.append(f"  {'class':<12}{'recall':>8}{'precision':>11}{'F1':>7}{'clips':>7}")
+    for label, score in result["per_class"].items():
+        recall = "-" if score["recall"] is None else f"{score['recall']:.3f}"
+        lines.append(
+            f"  {label:<12}{recall:>8}{score['precision']:>11.3f}{score['f1']:>7.3f}"
+            f"{score['num_clips']:>7}"
+        )
+    lines += selective_prediction.lines(result[RISK_COVERAGE])
+    for label, count in sorted(result["left_out"].items()):
+        lines.append(f"  left out: {count} of {label} (not in the label set, or no such stream)")
+    if leaks := result["leaks"]:
+        lines.append(f"  note: LEAK ALLOWED: the run was trained or chosen on {'; '.join(leaks)}")
+    elif result["chosen_on"]:
+        lines.append("  note: epoch or temperature of the run were chosen on people or clips here")
+    lines += [f"  note: {note}" for note in result["notes"]]
+    return "\n".join(lines)

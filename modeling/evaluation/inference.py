@@ -1,0 +1,154 @@
+"""A finished run as a model that answers with probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from affectstream.core import registry
+from affectstream.core.errors import UserError
+from affectstream.modeling.features.front_end import AudioFrontEnd, samples_read
+from affectstream.modeling.fusions.missing_streams import where_present
+from affectstream.modeling.input_spec import AMOUNTS
+from affectstream.modeling.models.fused_model import Present, fused_model
+from affectstream.modeling.runs import checkpoints, run_folder
+from affectstream.modeling.runs.run_folder import RunInfo
+from affectstream.modeling.training.fit_fusion import FUSION
+from affectstream.preprocessing.dataset.data_folder import DataFolder
+from affectstream.preprocessing.windowing import WindowSettings
+
+# Sound models look at a window of the front end named here; a model of pictures alone has none.
+DEFAULT_WINDOW_S = 3.0
+
+
+def load_run(path: Path) -> tuple[keras.Model, RunInfo]:
+    """The best model of a finished run, and what is known of it.
+
+    Raises:
+      UserError: not a run, unfinished, or damaged.
+    """
+    info = run_folder.read_run(path)
+    if not info.finished:
+        raise UserError(f"{path}: unfinished run; finish it with `train --resume` first")
+    run_folder.label_set_of(info)
+    return checkpoints.load_model(path / run_folder.BEST), info
+
+
+def inference_model(model: keras.Model, info: RunInfo) -> keras.Model:
+    """From raw inputs to calibrated probabilities.
+
+    Returns:
+      Model to {"probabilities": (B, classes), "embedding": (B, D)} float32, and for each stream
+      `STREAM_probabilities` (B, classes): what `probabilities` would be if no other stream were
+      there; of a missing stream they mean nothing. `embedding` holds those of the streams side by
+      side, zeros where missing.
+    """
+    made = {}
+    if len(info.streams) > 1:
+        parts = {stream: model.get_layer(f"{stream}_stream") for stream in info.streams}
+        model = fused_model(parts, model.get_layer(FUSION), with_alone=True)
+    outputs, temperature = model.output, info.calibration.temperature
+    made["probabilities"] = _softmax(outputs["logits"], temperature, "probabilities")
+    made["embedding"] = _embedding(model, info)
+    for stream in info.streams:
+        name = f"{stream}_probabilities"
+        if len(info.streams) == 1:
+            made[name] = layers.Activation("linear", name=name)(made["probabilities"])
+        else:
+            made[name] = _softmax(outputs[f"{stream}_alone_logits"], temperature, name)
+    return keras.Model(model.input, made, name="inference")
+
+
+def _embedding(model: keras.Model, info: RunInfo) -> Any:
+    """A fusion zeroes those of its missing streams itself, a stream on its own does not."""
+    embedding = model.output["embedding"]
+    amounts = [model.input[name] for name in AMOUNTS if name in model.input]
+    if len(info.streams) > 1 or not amounts:  # a network that is fed features has no amounts
+        return embedding
+    return where_present(embedding, Present(name="present")(amounts[0]))
+
+
+def _softmax(logits: Any, temperature: float, name: str) -> Any:
+    scaled = ops.cast(logits, "float32") / temperature
+    return layers.Softmax(name=name, dtype="float32")(scaled)
+
+
+def window_settings(info: RunInfo) -> WindowSettings:
+    """How the recordings that a model answers for are cut: by what its front end looks at."""
+    features = _features_of(info)
+    if not features:
+        return WindowSettings.for_window(DEFAULT_WINDOW_S)
+    front_end: AudioFrontEnd = registry.load("features", features)
+    return WindowSettings.for_window(samples_read(front_end) / front_end.sample_rate_hz)
+
+
+def client_config(info: RunInfo) -> dict[str, Any]:
+    """All that a client must do alike, and where the model comes from; `assets/config.json`."""
+    windows = window_settings(info)
+    return {
+        "streams": list(info.streams),
+        "label_set": info.label_set,
+        "labels": list(info.labels),
+        "input": info.input,
+        "window_s": windows.window_s,
+        "windows": windows.as_json(),
+        "preparation": _preparation(info),
+        "calibration": {"temperature": info.calibration.temperature},
+        "parts": info.parts,
+        "recipe": info.recipe.as_json(),
+        "data": info.data,
+        "notes": list(info.notes),
+        "synthetic": info.synthetic,
+        "leak_allowed": info.leak_allowed,
+        "scores": info.scores,
+        "seed": info.seed,
+        "members": info.members,
+        "versions": info.versions,
+        "git_revision": info.git_revision,
+    }
+
+
+def _preparation(info: RunInfo) -> dict[str, Any]:
+    """How the data were prepared, as a client must prepare what it asks about.
+
+    Pictures that were faces already were taken whole, so that one found in a larger picture is cut
+    out without a margin: with one, networks see it smaller than any in training, and are right
+    less often (`benchmarks.accuracy.crop_margin`).
+    """
+    if info.preparation.get("detector") != "none" or "face" not in info.preparation:
+        return info.preparation
+    return info.preparation | {"face": info.preparation["face"] | {"margin": 0.0}}
+
+
+def read_otherwise(info: RunInfo, folder: DataFolder) -> Iterator[str]:
+    """What sets face crops of a data folder apart from those that `predict` makes for a model.
+
+    Scores of such records are not those of what users get. Sizes and colours are the same anyway.
+    """
+    own, there = _preparation(info), folder.settings["preparation"]
+    if own.get("action_units") is not None or "face" not in own or "face" not in there:
+        return
+    asked = "auto" if own["detector"] == "none" else own["detector"]
+    found = there["detector"]
+    if found != asked and (asked != "auto" or found == "none"):
+        wanted = "a detector finds" if asked == "auto" else f"{asked} finds"
+        how = "pictures taken whole as faces" if found == "none" else f"faces found by {found}"
+        yield f"{folder.path}: {how}, where `predict` with this model {wanted} them"
+    margins = [one["face"].get("margin") for one in (there, own)]
+    if found != "none" and margins[0] != margins[1]:
+        yield (
+            f"{folder.path}: faces cut with --face-margin {margins[0]:g}, where `predict` with this"
+            f" model takes {margins[1]:g}"
+        )
+    if there["sampling"] != own["sampling"]:
+        yield f"{folder.path}: other frames than `predict` looks at with this model"
+
+
+def _features_of(info: RunInfo) -> str:
+    if info.recipe.stream == "audio":
+        return info.recipe.features
+    return str(info.parts.get("audio", {}).get("features", ""))

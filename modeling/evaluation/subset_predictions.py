@@ -1,0 +1,110 @@
+"""What a run says to the records, or the rows of tables, of a part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from scipy.special import softmax
+
+from affectstream.core import progress
+from affectstream.modeling.data.array_dataset import is_of_tables, table_batches
+from affectstream.modeling.data.record_dataset import Batches, nothing
+from affectstream.modeling.data.subset import Part
+from affectstream.modeling.data.table_inference import are_paired, front_end_of, outputs_from_tables
+from affectstream.modeling.evaluation.inference import inference_model, window_settings
+from affectstream.modeling.evaluation.window_predictions import answers_of_batch
+from affectstream.modeling.models.stream_model import NETWORK
+from affectstream.modeling.runs import run_folder
+from affectstream.modeling.runs.run_folder import RunInfo
+from affectstream.modeling.training.fit_fusion import FUSION, fused_logits
+from affectstream.modeling.training.trainer import EpochBatches
+from affectstream.preprocessing.windowing import WindowSettings
+
+READ_BATCH = 8
+
+
+def answers_of_part(
+    model: keras.Model,
+    part: Part,
+    info: RunInfo,
+    only: str = "",
+    windows: WindowSettings | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Answers for the records of a part, as `predict` gives them for their files.
+
+    Args:
+      model, info: of `load_run`.
+      only: the one stream that a fusion is given; "" gives all.
+      windows: other than the model's own. Feature tables hold one row a clip, whatever its length.
+    Returns:
+      (clips, classes) probabilities and (clips,) truth, in the order of the part's rows.
+    """
+    labels = run_folder.label_set_of(info)
+    if are_paired(part):
+        return _predict_paired(model, part, info, only)
+    batches: EpochBatches
+    if is_of_tables(part):
+        windows = None
+        front_end = front_end_of(model, info.recipe.features)
+        batches = table_batches(part, labels, info.recipe, front_end)
+        model = model.get_layer(NETWORK)
+    else:
+        windows = windows or window_settings(info)
+        streams = part.held((only,) if only else info.streams)
+        batches = Batches(part, labels, streams, READ_BATCH, frame_times=True)
+    forward = _forward(inference_model(model, info))
+    rows, rate_hz = part.all_rows, info.input.get("sample_rate_hz")
+    probabilities = np.zeros((len(part), len(info.labels)))
+    truth = np.zeros(len(part), np.int64)
+    with progress.bar(batches.num_batches, "evaluate", "batch") as bar:
+        for inputs, truths, index in batches():
+            if windows is None:
+                made = forward(inputs)
+            else:
+                own = [rows[i] for i in index.numpy()]
+                made = answers_of_batch(inputs, own, windows, rate_hz, forward)
+            probabilities[index.numpy()] = made
+            truth[index.numpy()] = np.argmax(truths.numpy(), axis=1)
+            bar.update()
+    return probabilities, truth
+
+
+def _forward(model: keras.Model) -> Callable[[dict[str, Any]], np.ndarray]:
+    """Some rows of inputs -> (rows, classes) probabilities; one graph for clips of all lengths."""
+    specs = {name: tf.TensorSpec(x.shape, x.dtype, name) for name, x in model.input.items()}
+    call = tf.function(
+        lambda inputs: model(inputs, training=False)["probabilities"], input_signature=[specs]
+    )
+
+    def forward(inputs: dict[str, Any]) -> np.ndarray:
+        given = {name: tf.convert_to_tensor(value) for name, value in inputs.items()}
+        return np.asarray(call(with_missing(given, model)))
+
+    return forward
+
+
+def with_missing(inputs: dict[str, tf.Tensor], model: keras.Model) -> dict[str, tf.Tensor]:
+    """A batch with all that the model takes; streams that were not read are missing."""
+    num_rows = len(next(iter(inputs.values())))
+    return {
+        name: inputs[name] if name in inputs else nothing(spec.shape, spec.dtype, num_rows)
+        for name, spec in model.input.items()
+    }
+
+
+def _predict_paired(
+    model: keras.Model, part: Part, info: RunInfo, only: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `answers_of_part`, of a fusion over paired feature tables."""
+    streams = {stream: model.get_layer(f"{stream}_stream") for stream in info.streams}
+    features = {stream: str(info.parts[stream]["features"]) for stream in info.streams}
+    arrays = outputs_from_tables(streams, features, part, run_folder.label_set_of(info))
+    for stream in info.streams if only else ():
+        if stream != only:
+            arrays[f"{stream}_present"] = np.zeros_like(arrays[f"{stream}_present"])
+    logits = fused_logits(model.get_layer(FUSION), arrays)
+    return softmax(logits / info.calibration.temperature, axis=1), arrays["truth"]

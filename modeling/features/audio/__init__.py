@@ -1,0 +1,1 @@
+"""Features of sound; librosa is the reference that tests compare against."""

@@ -1,0 +1,156 @@
+"""Features of every frame of sound, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from affectstream.modeling.features.audio.audio_frames import Framing, Sound, frame_mask
+from affectstream.modeling.features.audio.chroma import PITCH_CLASSES, chroma
+from affectstream.modeling.features.audio.deltas import delta
+from affectstream.modeling.features.audio.mel import NUM_MELS, mel_power
+from affectstream.modeling.features.audio.mfcc import NUM_MFCCS, mfcc
+from affectstream.modeling.features.audio.rms import rms
+from affectstream.modeling.features.audio.spectral_contrast import NUM_OCTAVES, spectral_contrast
+from affectstream.modeling.features.audio.spectral_shape import (
+    bandwidth_hz,
+    centroid_hz,
+    flatness,
+    roll_off_hz,
+)
+from affectstream.modeling.features.audio.zero_crossing_rate import zero_crossing_rate
+
+
+@dataclass(frozen=True)
+class FrameFeature:
+    """One kind of feature: (batch, frames, dim) float64 of sound, and what each of dim is called.
+
+    Attributes:
+      of: computes it.
+      names: (dim,) of the last axis.
+    """
+
+    of: Callable[[Sound], Any]
+    names: tuple[str, ...]
+
+
+def numbered(name: str, count: int) -> tuple[str, ...]:
+    return tuple(f"{name}_{number:02d}" for number in range(1, count + 1))
+
+
+def _mfcc_deltas(order: int) -> Callable[[Sound], Any]:
+    return lambda sound: delta(mfcc(sound), sound.num_frames, order)
+
+
+FRAME_FEATURES = {
+    "mfcc": FrameFeature(mfcc, numbered("mfcc", NUM_MFCCS)),
+    "mfcc_delta": FrameFeature(_mfcc_deltas(1), numbered("mfcc_delta", NUM_MFCCS)),
+    "mfcc_delta2": FrameFeature(_mfcc_deltas(2), numbered("mfcc_delta2", NUM_MFCCS)),
+    "chroma": FrameFeature(chroma, tuple(f"chroma_{name}" for name in PITCH_CLASSES)),
+    "mel_power": FrameFeature(
+        mel_power, tuple(f"mel_power_{number:03d}" for number in range(1, NUM_MELS + 1))
+    ),
+    "spectral_contrast": FrameFeature(
+        spectral_contrast, numbered("spectral_contrast", NUM_OCTAVES + 1)
+    ),
+    "centroid_hz": FrameFeature(centroid_hz, ("centroid_hz",)),
+    "bandwidth_hz": FrameFeature(bandwidth_hz, ("bandwidth_hz",)),
+    "roll_off_hz": FrameFeature(roll_off_hz, ("roll_off_hz",)),
+    "flatness": FrameFeature(flatness, ("flatness",)),
+    "zero_crossing_rate": FrameFeature(zero_crossing_rate, ("zero_crossing_rate",)),
+    "rms": FrameFeature(rms, ("rms",)),
+}
+
+
+def names_of(parts: Sequence[str]) -> tuple[str, ...]:
+    """Names of the last axis of `FrameFeatures(parts)`."""
+    return tuple(name for part in parts for name in FRAME_FEATURES[part].names)
+
+
+@keras.saving.register_keras_serializable(package="affectstream")
+class FrameFeatures(keras.layers.Layer):
+    """Chosen features of every frame, joined on the last axis; one transform serves them all.
+
+    Args:
+      parts: keys of `FRAME_FEATURES`; each function states which call of librosa it equals, given
+        the same samples as float64.
+      sample_rate_hz, fft_samples, hop_samples: see `Framing`.
+    Call:
+      waveform: (batch, samples) float32 in [-1, 1].
+      length: (batch,) int, samples of each that count; 0 where the stream is missing.
+    Returns:
+      (batch, 1 + samples // hop, dim) float32; of a clip of n samples the first 1 + n // hop frames
+      are what the clip alone would give, the others zero (see `FrameMask`).
+    Attributes:
+      transform_dtype: of all that is computed; LiteRT, which has no other, is given "float32".
+    Raises:
+      ValueError: unknown parts; waveform is not rank 2.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[str],
+        sample_rate_hz: int = Framing.sample_rate_hz,
+        fft_samples: int = Framing.fft_samples,
+        hop_samples: int = Framing.hop_samples,
+        **kwargs: Any,
+    ) -> None:
+        # Spectra need more than half precision whatever the policy of the network.
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        unknown = [part for part in parts if part not in FRAME_FEATURES]
+        if unknown or not parts:
+            raise ValueError(f"parts must be of {list(FRAME_FEATURES)}; received {list(parts)}")
+        self.parts = tuple(parts)
+        self.framing = Framing(sample_rate_hz, fft_samples, hop_samples)
+        self.transform_dtype = "float64"
+
+    def call(self, waveform: Any, length: Any) -> Any:
+        if len(waveform.shape) != 2:
+            raise ValueError(f"waveform must be (batch, samples); received shape {waveform.shape}")
+        sound = Sound(waveform, length, self.framing, self.transform_dtype)
+        values = tf.concat([FRAME_FEATURES[part].of(sound) for part in self.parts], axis=-1)
+        counted = tf.where(sound.mask[..., None], values, tf.zeros_like(values))
+        return tf.cast(counted, tf.float32)
+
+    def compute_output_shape(self, waveform_shape: Any, length_shape: Any = None) -> Any:
+        samples = waveform_shape[1]
+        frames = None if samples is None else self.framing.num_frames(samples)
+        return (waveform_shape[0], frames, len(names_of(self.parts)))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "parts": list(self.parts), **asdict(self.framing)}
+
+
+@keras.saving.register_keras_serializable(package="affectstream")
+class FrameMask(keras.layers.Layer):
+    """Which frames of a padded batch belong to each clip.
+
+    Args:
+      num_frames: of the padded batch.
+      hop_samples: between frames.
+    Call:
+      length: (batch,) int, samples of each clip; 0 where the stream is missing.
+    Returns:
+      (batch, num_frames) bool: the first 1 + length // hop, none for a missing stream.
+    """
+
+    def __init__(self, num_frames: int, hop_samples: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_frames = num_frames
+        self.hop_samples = hop_samples
+
+    def call(self, length: Any) -> Any:
+        length = tf.cast(length, tf.int32)
+        counts = tf.where(length > 0, 1 + length // self.hop_samples, 0)
+        return frame_mask(counts, self.num_frames)
+
+    def compute_output_spec(self, length: Any) -> Any:
+        return keras.KerasTensor((length.shape[0], self.num_frames), dtype="bool")
+
+    def get_config(self) -> dict[str, Any]:
+        mine = {"num_frames": self.num_frames, "hop_samples": self.hop_samples}
+        return {**super().get_config(), **mine}

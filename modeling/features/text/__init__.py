@@ -1,0 +1,1 @@
+"""Tokens, word pieces and TF-IDF of text."""

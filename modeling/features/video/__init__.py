@@ -1,0 +1,1 @@
+"""Features of face crops and action units."""

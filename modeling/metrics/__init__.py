@@ -1,0 +1,1 @@
+"""Scores, calibration, selective prediction, and their plots."""

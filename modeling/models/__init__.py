@@ -1,0 +1,1 @@
+"""Models of one stream and of several, from raw inputs to logits."""

@@ -1,0 +1,99 @@
+"""Streams and their fusion as one model from raw inputs to logits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+from keras import ops
+
+from affectstream.modeling.fusions.missing_streams import where_present
+from affectstream.modeling.input_spec import AMOUNTS
+
+
+@keras.saving.register_keras_serializable(package="affectstream")
+class Present(keras.layers.Layer):
+    """1 for each row whose stream is there: a length above 0, any frame with a face, any letter.
+
+    Call:
+      amount: `audio_length` (batch,) int, `video_mask` (batch, frames) bool, `text` (batch,) string
+        or `token_ids` (batch, tokens) int.
+    Returns:
+      (batch,) float32.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "dtype": "float32"}, autocast=False)
+        self._convert_input_args = False  # of strings there is no float
+
+    def call(self, amount: Any) -> Any:
+        if keras.backend.standardize_dtype(amount.dtype) == "string":
+            amount = _num_letters(amount)
+        amount = ops.cast(amount, "int32")
+        if len(amount.shape) == 2:
+            amount = ops.sum(amount, axis=1)
+        return ops.cast(amount > 0, "float32")
+
+    def compute_output_shape(self, amount_shape: Any) -> Any:
+        return (amount_shape[0],)
+
+
+def _num_letters(text: Any) -> Any:
+    """Letters of each text but for white space around it; strings exist in TensorFlow only."""
+    import tensorflow as tf
+
+    return tf.strings.length(tf.strings.strip(text))
+
+
+def outputs_of_streams(streams: dict[str, keras.Model]) -> keras.Model:
+    """One model from all raw inputs to `STREAM_logits`, `STREAM_embedding`, `STREAM_present`."""
+    inputs: dict[str, Any] = {}
+    outputs: dict[str, Any] = {}
+    for stream, model in streams.items():
+        model.name = f"{stream}_stream"  # names must be unique, and `audio` is an input
+        own = {name: _like(model, name) for name in model.input}
+        inputs |= own
+        made = model(own)
+        amount = next(own[name] for name in AMOUNTS if name in own)
+        present = Present(name=f"{stream}_present")(amount)
+        named = {"logits": made["logits"], "embedding": made["embedding"], "present": present}
+        outputs |= {f"{stream}_{kind}": tensor for kind, tensor in named.items()}
+    return keras.Model(inputs, outputs, name="streams")
+
+
+def fused_model(
+    streams: dict[str, keras.Model], fusion: keras.Model, with_alone: bool = False
+) -> keras.Model:
+    """The whole: raw inputs -> {"logits", "embedding", "STREAM_logits" ...}.
+
+    `embedding` holds those of the streams side by side, zeros where one is missing.
+
+    Args:
+      with_alone: adds `STREAM_alone_logits` (B, classes): what the fusion makes of that stream
+        where the others are missing; of a missing stream they mean nothing.
+    """
+    parts = outputs_of_streams(streams)
+    logits = fusion(parts.output)["logits"]
+    embeddings = [
+        where_present(parts.output[f"{s}_embedding"], parts.output[f"{s}_present"]) for s in streams
+    ]
+    outputs = {
+        "logits": logits,
+        "embedding": keras.layers.Concatenate(name="embedding", dtype="float32")(embeddings),
+        **{f"{s}_logits": parts.output[f"{s}_logits"] for s in streams},
+    }
+    for stream in streams if with_alone else ():
+        outputs[f"{stream}_alone_logits"] = _alone(parts.output, fusion, stream, streams)
+    return keras.Model(parts.input, outputs, name="fused")
+
+
+def _alone(made: dict[str, Any], fusion: keras.Model, stream: str, streams: Iterable[str]) -> Any:
+    """Logits of a fusion where one stream is as it is, and no other there."""
+    others = {f"{s}_present": ops.zeros_like(made[f"{s}_present"]) for s in streams if s != stream}
+    return fusion({**made, **others})["logits"]
+
+
+def _like(model: keras.Model, name: str) -> keras.KerasTensor:
+    tensor = next(t for t in model.inputs if t.name == name)
+    return keras.Input(tensor.shape[1:], name=name, dtype=tensor.dtype)

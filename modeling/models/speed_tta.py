@@ -1,0 +1,138 @@
+"""A clip heard at several speeds, in the graph, and what is made of the answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+# Zero crossings of the filter on each side of a sample, and the Kaiser window's shape: pass band
+# to 0.88 of the narrower Nyquist frequency, images and aliases below -70 dB from 1.02 of it on.
+ZERO_CROSSINGS = 32
+KAISER_BETA = 7.0
+CUTOFF = 0.95
+AT_SPEEDS = "at_speeds"
+NO_SOUND_IN_TABLES = (
+    "a feature table holds no sound that could be heard at other speeds; give recordings, or a"
+    " model without speeds"
+)
+# Of a speed's decimals: few phases of the filter.
+DIGITS = 2
+
+
+@keras.saving.register_keras_serializable(package="affectstream")
+class AtSpeeds(keras.layers.Layer):
+    """Each waveform once a speed, tempo and pitch changed together, one below the other.
+
+    A waveform of n samples becomes n / speed long, halves rounded up, otherwise as in
+    `affectstream.data_augmentation.audio.speed`. The band-limited resampling is one strided
+    convolution a speed, with a filter for each phase.
+
+    Args:
+      speeds: above 0, of two decimals at most.
+      num_samples: length of the result; what is longer is cut, what is shorter zero-filled.
+    Call:
+      audio: (batch, samples) float32, 0 behind each waveform's end.
+      audio_length: (batch,) int32, samples that count.
+    Returns:
+      (batch x speeds, num_samples) float32, (batch x speeds,) int32; a waveform's rows side by
+      side.
+    Source: Crochiere & Rabiner 1983 (polyphase interpolators); Ko et al. 2015 for the speeds.
+    """
+
+    def __init__(self, speeds: Sequence[float], num_samples: int, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.speeds = [float(speed) for speed in speeds]
+        self.num_samples = num_samples
+        self._convert_input_args = False
+
+    def call(self, audio: Any, audio_length: Any) -> tuple[Any, Any]:
+        ratios = [exact(speed) for speed in self.speeds]
+        heard = tf.stack([self._resampled(audio, ratio) for ratio in ratios], axis=1)
+        length = tf.cast(audio_length, tf.int32)[:, None]
+        step = tf.constant([[ratio.numerator for ratio in ratios]], tf.int32)
+        phases = tf.constant([[ratio.denominator for ratio in ratios]], tf.int32)
+        # Half of `step` before the whole division: rounded, not cut off. Longer is cut anyway.
+        most = tf.cast(tf.shape(audio)[1], tf.int32)
+        lengths = (tf.minimum(length, most) * phases + step // 2) // step
+        lengths = tf.minimum(lengths, self.num_samples)
+        return tf.reshape(heard, (-1, self.num_samples)), tf.reshape(lengths, (-1,))
+
+    def _resampled(self, audio: Any, ratio: Fraction) -> Any:
+        """(batch, num_samples): sample i is the waveform at i x ratio."""
+        if ratio == 1:
+            return _fitted(audio, self.num_samples)
+        kernels, half = filters(ratio)
+        steps = -(-self.num_samples // ratio.denominator)
+        needed = (steps - 1) * ratio.numerator + len(kernels)
+        padded = _fitted(tf.pad(audio, [[0, 0], [half, 0]]), needed)[:, :, None]
+        made = tf.nn.conv1d(padded, kernels[:, None, :], ratio.numerator, "VALID")
+        return tf.reshape(made, (-1, steps * ratio.denominator))[:, : self.num_samples]
+
+    def compute_output_spec(self, audio: Any, audio_length: Any) -> Any:
+        sound = keras.KerasTensor((None, self.num_samples), "float32")
+        return sound, keras.KerasTensor((None,), "int32")
+
+    def get_config(self) -> dict[str, Any]:
+        mine = {"speeds": self.speeds, "num_samples": self.num_samples}
+        return {**super().get_config(), **mine}
+
+
+@keras.saving.register_keras_serializable(package="affectstream")
+class MeanOfSpeeds(keras.layers.Layer):
+    """The mean of the rows that `AtSpeeds` made of one: (batch x speeds, dim) -> (batch, dim)."""
+
+    def __init__(self, num_speeds: int, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.num_speeds = num_speeds
+
+    def call(self, values: Any) -> Any:
+        rows = keras.ops.reshape(values, (-1, self.num_speeds, values.shape[-1]))
+        return keras.ops.mean(rows, axis=1)
+
+    def compute_output_shape(self, values_shape: Any) -> Any:
+        return (None, values_shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "num_speeds": self.num_speeds}
+
+
+def exact(speed: float) -> Fraction:
+    """The ratio of whole numbers that a speed of two decimals stands for."""
+    return Fraction(round(speed * 10**DIGITS), 10**DIGITS)
+
+
+def samples_at(speeds: Sequence[float], num_samples: int) -> int:
+    """How much of a waveform is looked at where `num_samples` are at each speed."""
+    fastest = max(exact(speed) for speed in speeds)
+    return math.ceil(fastest * num_samples) + filters(fastest)[1]
+
+
+def filters(ratio: Fraction) -> tuple[np.ndarray, int]:
+    """Windowed sinc filters, one a phase.
+
+    Args:
+      ratio: speed, numerator samples in for denominator samples out.
+    Returns:
+      (taps, denominator) float32, and how many taps lie before the first sample.
+    """
+    cutoff = CUTOFF * min(1.0, float(1 / ratio))
+    reach = ZERO_CROSSINGS / cutoff
+    half = math.ceil(reach)
+    taps = np.arange(ratio.numerator + 2 * half)[:, None] - half
+    places = taps - np.arange(ratio.denominator)[None, :] * float(ratio)
+    inside = np.clip(1 - np.square(places / reach), 0, None)
+    window = np.where(np.abs(places) < reach, np.i0(KAISER_BETA * np.sqrt(inside)), 0)
+    kernels = cutoff * np.sinc(cutoff * places) * window / np.i0(KAISER_BETA)
+    return kernels.astype(np.float32), half
+
+
+def _fitted(rows: Any, size: int) -> Any:
+    """(batch, size): cut, or filled with zeros."""
+    missing = tf.maximum(size - tf.shape(rows)[1], 0)
+    return tf.ensure_shape(tf.pad(rows, [[0, 0], [0, missing]])[:, :size], (None, size))

@@ -1,0 +1,1 @@
+"""Run folders: a trained model on disk, its checkpoints and scores."""

@@ -1,0 +1,127 @@
+"""Checkpoints: a model as a `.keras` file with a checksum, and how far its training has come."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from affectstream.core import atomic_io, lfs_pointer, storage_paths
+from affectstream.core.errors import UserError, from_os_error
+from affectstream.modeling.models.custom_objects import know_all_layers
+from affectstream.modeling.runs import checksummed_zip
+
+STATE_MEMBER = "affectstream/training.json"
+
+
+@dataclass
+class History:
+    """Epochs done so far, stored within `last.keras` so that the two cannot disagree.
+
+    Attributes:
+      rows: one dict of `training.COLUMNS` an epoch.
+      keep: "best" or "last", see `Recipe`.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    keep: str = "best"
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch (from 1) with the highest validation UAR, the lower loss on a tie.
+
+        Where the last is kept, that one.
+        """
+        if not self.rows:
+            return None
+        if self.keep == "last":
+            return len(self.rows)
+        return int(max(self.rows, key=_quality)["epoch"])
+
+    @property
+    def epochs_since_best(self) -> int:
+        return len(self.rows) - (self.best_epoch or 0)
+
+
+def _quality(row: dict[str, Any]) -> tuple[float, float]:
+    return (row["val_uar"], -row["val_loss"])
+
+
+# === Files ===
+
+
+def save_model(model: keras.Model, path: Path, state: dict[str, Any] | None = None) -> None:
+    """Writes a `.keras` file whole or not at all, with a checksum (`sealed_zip`).
+
+    Args:
+      state: training state, kept as a further member of the file beside the optimizer's; None
+        leaves both out, for a model that is only to be used.
+    """
+    if state is None:
+        model = keras.Model(model.input, model.output, name=model.name)  # the same layers, bare
+    with atomic_io.replacing(path) as temporary:
+        model.save(temporary)
+        if state is not None:
+            with zipfile.ZipFile(temporary, "a") as archive:
+                archive.writestr(STATE_MEMBER, json.dumps(state))
+        checksummed_zip.seal(temporary)
+
+
+def load_checkpoint(path: Path) -> tuple[keras.Model, History]:
+    """Model, optimizer and history as `save_model` left them.
+
+    Raises:
+      UserError: absent or damaged.
+    """
+    remedy = "begin the training anew with --overwrite"
+    with _whole(path, remedy) as file:
+        model = _loaded(path, file, remedy)
+        with zipfile.ZipFile(file) as archive:
+            return model, History(**json.loads(archive.read(STATE_MEMBER)))
+
+
+def load_model(path: Path, remedy: str = "train it again") -> keras.Model:
+    """Reads a `.keras` file, in Keras's safe mode.
+
+    Args:
+      remedy: what the user can do about a damaged one.
+    Raises:
+      UserError: absent or damaged.
+    """
+    with _whole(path, remedy) as file:
+        return _loaded(path, file, remedy)
+
+
+def _loaded(path: Path, file: Path, remedy: str) -> keras.Model:
+    """The model in `file`, a copy of `path` on this machine or itself."""
+    know_all_layers()
+    try:
+        return keras.saving.load_model(file)
+    except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path}: model cannot be read ({first}); {remedy}") from error
+
+
+@contextlib.contextmanager
+def _whole(path: Path, remedy: str) -> Iterator[Path]:
+    """Yields a `.keras` file where it can be read, fetched once and checked.
+
+    Raises:
+      UserError: absent or not as it was written; it says `remedy`.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such model; train it first")
+    lfs_pointer.require_content(path)
+    try:
+        with storage_paths.local_copy(path) as file:
+            if why := checksummed_zip.why_damaged(file):
+                raise UserError(f"{path}: model cannot be read ({why}); {remedy}")
+            yield file
+    except OSError as error:
+        raise from_os_error(error, path) from error

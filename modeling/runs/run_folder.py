@@ -1,0 +1,344 @@
+"""A trained model on disk, with everything needed to judge it and to make it again."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from affectstream import PROJECT
+from affectstream.core import atomic_io, storage_paths
+from affectstream.core.errors import UserError
+from affectstream.modeling.recipes import Recipe
+from affectstream.modeling.runs import checksummed_zip
+from affectstream.preprocessing.dataset.data_folder import DataFolder
+from affectstream.preprocessing.dataset.leakage import Seen
+from affectstream.preprocessing.labels import LabelSet
+
+RUN = "run.json"
+SPLIT = "split.json"
+BEST = "best.keras"
+LAST = "last.keras"
+HISTORY = "history.csv"
+CURVES = "curves.png"
+TENSORBOARD = "tensorboard"
+
+PACKAGES = (
+    "tensorflow",
+    "keras",
+    "keras-hub",
+    "tensorflow-text",
+    "numpy",
+    "librosa",
+    "av",
+    "opencv-contrib-python",
+    "mediapipe",
+)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far a model's confidence can be trusted, measured on its own validation part.
+
+    Attributes:
+      temperature: divides the logits.
+      log_prior: (classes,) log of the class frequencies that the training loss saw.
+    """
+
+    temperature: float = 1.0
+    log_prior: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """`run.json`: what a run is.
+
+    Attributes:
+      streams: what the model can listen to or look at.
+      input: of the model, see `input_spec.InputSpec`.
+      preparation: how its records were made, for a client to do alike.
+      data: each data folder: path, corpus, licence, digest of its rows, records a split.
+      seen: speakers, recordings and content of training and validation.
+      notes: what a reader of a score must know.
+      leak_allowed: trained across a crossing on purpose.
+      scores: of the best epoch on validation.
+      members: of a model that is put together, the run folder and seed of each network.
+      parts: of a fusion, for each stream its calibration, recipe and scores.
+    """
+
+    recipe: Recipe
+    streams: tuple[str, ...]
+    label_set: str
+    labels: tuple[str, ...]
+    seed: int
+    input: dict[str, Any]
+    preparation: dict[str, Any]
+    data: list[dict[str, Any]]
+    train_seen: Seen
+    validation_seen: Seen
+    notes: tuple[str, ...] = ()
+    leak_allowed: bool = False
+    synthetic: bool = False
+    calibration: Calibration = Calibration()
+    scores: dict[str, float] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    git_revision: str | None = None
+    command: str = ""
+    finished: bool = False
+    members: list[dict[str, Any]] = field(default_factory=list)
+    parts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def seen(self) -> Seen:
+        """All that any choice about the model was made on."""
+        return self.train_seen | self.validation_seen
+
+    def as_json(self) -> dict[str, Any]:
+        value = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        value["recipe"] = self.recipe.as_json()
+        value["train_seen"] = self.train_seen.as_json()
+        value["validation_seen"] = self.validation_seen.as_json()
+        value["calibration"] = dataclasses.asdict(self.calibration)
+        return value
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> RunInfo:
+        calibration = value["calibration"]
+        return cls(
+            **{
+                **value,
+                "recipe": Recipe.from_json(value["recipe"]),
+                "streams": tuple(value["streams"]),
+                "labels": tuple(value["labels"]),
+                "notes": tuple(value["notes"]),
+                "train_seen": Seen.from_json(value["train_seen"]),
+                "validation_seen": Seen.from_json(value["validation_seen"]),
+                "calibration": Calibration(
+                    calibration["temperature"], tuple(calibration["log_prior"])
+                ),
+            }
+        )
+
+    def same_training(self, other: RunInfo) -> list[str]:
+        """Names of what differs, among what must be equal to resume.
+
+        The number of epochs may change, to end sooner or go on longer, unless the learning rate
+        follows a schedule over all of them. Data are known by their content, not by the path
+        that they were named by.
+        """
+        mine, theirs = self.as_json(), other.as_json()
+        for value in (mine, theirs):
+            value["data"] = [without_path(one) for one in value["data"]]
+        if self.recipe.schedule == "constant":
+            mine["recipe"] |= {"epochs": other.recipe.epochs}
+        keys = ("recipe", "label_set", "seed", "input", "data")
+        found = [key for key in keys if mine[key] != theirs[key]]
+        if not found and self.seen != other.seen:
+            found.append("start (--init-from, or the runs of its streams)")
+        return found
+
+
+def is_run(path: Path) -> bool:
+    """Whether `path` holds a run, finished or not."""
+    return (path / RUN).is_file()
+
+
+def read_run(path: Path) -> RunInfo:
+    """Reads `run.json`.
+
+    Raises:
+      UserError: not a run, or damaged.
+    """
+    if not is_run(path):
+        raise UserError(f"{path}: not a run folder (no {RUN}); give one that `train` wrote")
+    try:
+        value = atomic_io.read_sealed_json(
+            path / RUN, "train again (--overwrite)", or_unsealed=True
+        )
+        return RunInfo.from_json(value)
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path / RUN}: not of this version ({error}); train again") from error
+
+
+def damage(path: Path, models: Sequence[str] = (LAST, BEST)) -> str:
+    """Names a file of a run without which it cannot go on and which is damaged; or "".
+
+    Args:
+      models: those that are looked at beside `run.json`.
+    """
+    if not is_run(path):
+        return ""
+    try:
+        atomic_io.read_sealed_json(path / RUN, or_unsealed=True)
+    except UserError:
+        return f"{path / RUN}: damaged, not what was written"
+    for file in (path / name for name in models):
+        if file.is_file():
+            with storage_paths.local_copy(file) as there:
+                why = checksummed_zip.why_damaged(there)
+            if why:
+                return f"{file}: damaged ({why})"
+    return ""
+
+
+def write_run(path: Path, info: RunInfo) -> None:
+    """Writes `run.json`."""
+    atomic_io.write_sealed_json(path / RUN, info.as_json())
+
+
+def begin(path: Path, info: RunInfo, resume: bool, overwrite: bool) -> bool:
+    """Makes the run folder ready; returns whether there is a checkpoint to go on from.
+
+    Raises:
+      UserError: a run is there already, or `resume` finds one of other settings, or none.
+    """
+    require_free(path, resume, overwrite)
+    if not is_run(path):
+        atomic_io.remove_leftovers(path)  # of a run that was killed before it had a name
+    elif overwrite:
+        _clear(path)
+    elif resume:
+        present = read_run(path)
+        if differing := present.same_training(info):
+            raise UserError(
+                f"{path}: begun with another {', '.join(differing)}{_of_schedule(present, info)};"
+                " resume with the same options and data, or choose another --out"
+            )
+        atomic_io.remove_leftovers(path)
+        if present.finished and present.recipe != info.recipe:
+            write_run(path, info)  # unfinished again, in case this is killed midway
+        return (path / LAST).is_file()
+    write_run(path, info)
+    return False
+
+
+def require_free(path: Path, resume: bool, overwrite: bool) -> None:
+    """Checks, before anything is prepared, what `begin` would refuse whatever is trained.
+
+    Raises:
+      UserError: `path` holds a run or something else, or nothing that could be resumed; or it is a
+        bundled model.
+    """
+    storage_paths.require_unbundled(path)
+    if is_run(path):
+        if not (resume or overwrite):
+            state = (
+                "a finished run"
+                if read_run(path).finished
+                else "an unfinished run, --resume goes on"
+            )
+            raise UserError(f"{path}: holds {state}; choose another --out or --overwrite")
+    elif resume:
+        raise UserError(f"{path}: no run to resume; leave --resume out to begin one")
+    elif path.is_dir() and any(not atomic_io.is_leftover(held) for held in path.iterdir()):
+        raise UserError(f"{path}: not empty and not a run; choose another --out")
+
+
+def require_outside(run: Path, option: str, out: Path) -> None:
+    """A run that this one is made of must not go where --out is cleared.
+
+    Raises:
+      UserError: it is the folder of --out, or lies in it.
+    """
+    own, target = run.resolve(), out.resolve()
+    if own == target or target in own.parents:
+        raise UserError(f"{option} {run}: lies in --out {out}; choose another --out")
+
+
+def _of_schedule(present: RunInfo, info: RunInfo) -> str:
+    """Why a run cannot go on for another number of epochs, where nothing else differs."""
+    before, now = present.recipe, info.recipe
+    if before == now or dataclasses.replace(before, epochs=now.epochs) != now:
+        return ""
+    return (
+        f" (epochs: {now.epochs} now, its {before.schedule} schedule was laid out over"
+        f" {before.epochs})"
+    )
+
+
+def _clear(path: Path) -> None:
+    """Empties a run folder but for what says that it is one, in case this is killed midway."""
+    for held in path.iterdir():
+        if held.is_dir() and not held.is_symlink():
+            storage_paths.remove_tree(held)
+        elif held.name != RUN:
+            held.unlink()
+
+
+# === Facts stored with every run ===
+
+
+def describe_data(folders: tuple[DataFolder, ...]) -> list[dict[str, Any]]:
+    """Which data: enough to notice that they have changed."""
+    return [
+        {
+            "path": str(folder.path),
+            "corpus": folder.settings["corpus"],
+            "licence": folder.settings["licence"],
+            "synthetic": folder.synthetic,
+            "digest": atomic_io.digest(folder.content()),
+            "split_digest": atomic_io.digest(folder.splits.parts),
+            "split_rule": folder.splits.rule,
+            "num_records": {name: len(ids) for name, ids in folder.splits.parts.items()},
+        }
+        for folder in folders
+    ]
+
+
+def without_path(data: dict[str, Any]) -> dict[str, Any]:
+    """One of `RunInfo.data` without where it lies, which may be named in many ways and change."""
+    return {key: value for key, value in data.items() if key != "path"}
+
+
+def write_split(path: Path, folders: tuple[DataFolder, ...]) -> None:
+    """Writes `split.json`: the record ids of each part of each data folder."""
+    atomic_io.write_json(path / SPLIT, {str(f.path): f.splits.parts for f in folders})
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that change results."""
+    found = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), "platform": platform.platform(), **found}
+
+
+def git_revision() -> str | None:
+    """Revision of this program, with `+changes` when files differ; None outside a checkout."""
+    root = PROJECT
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(root), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("+changes" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def command_line() -> str:
+    """The command that is running, to be typed again."""
+    return " ".join(["python", *(Path(sys.argv[0]).name, *sys.argv[1:])])
+
+
+def label_set_of(info: RunInfo) -> LabelSet:
+    """The label set of a run, checked against the list stored in it.
+
+    Raises:
+      UserError: this version's list of that name differs from the one trained on.
+    """
+    from affectstream.core import registry
+
+    labels: LabelSet = registry.load("label-sets", info.label_set)
+    if labels.labels != info.labels:
+        raise UserError(
+            f"label set {info.label_set}: the run was trained on {', '.join(info.labels)},"
+            f" this version has {', '.join(labels.labels)}; train again"
+        )
+    return labels

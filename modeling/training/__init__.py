@@ -1,0 +1,1 @@
+"""Training a stream and training a fusion."""

@@ -1,0 +1,184 @@
+"""`fusion=auto`: every fusion is fitted, and the one that is best on validation is kept."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from scipy.special import log_softmax
+
+from affectstream.core import atomic_io, progress, registry, storage_paths
+from affectstream.modeling.data.array_dataset import Arrays
+from affectstream.modeling.data.training_data import TrainingData
+from affectstream.modeling.fusions.best_stream import guesses_alone
+from affectstream.modeling.metrics import calibration, classification
+from affectstream.modeling.recipes import Recipe
+from affectstream.modeling.runs import checkpoints, run_folder
+from affectstream.modeling.training.fit_fusion import (
+    StreamOutputs,
+    build_fusion,
+    fit_fusion,
+    fused_logits,
+)
+from affectstream.modeling.training.training_steps import TrainOptions
+
+AUTO = "auto"
+# What `auto` is where no recording has all streams: nothing can be compared there.
+WITHOUT_PAIRS = "calibrated_late"
+# Above 10 M weights; hours on a processor, and no corpus of ours could tell that it is better.
+TOO_LARGE = ("concat_resnet1d",)
+CANDIDATES = "candidates"
+TABLE = "fusions.csv"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A row of `fusions.csv`: one fusion, or one stream alone for comparison.
+
+    Attributes:
+      fusion: its name in the registry, or "STREAM alone", which cannot be chosen.
+      val_uar, val_wa: on validation; of a stream alone, where it is missing it is wrong.
+      val_loss: mean negative log-likelihood with the likeliest temperature, both on validation.
+      num_trained: weights that learn.
+      best_epoch: of the epochs trained; 0 for a stream alone.
+    """
+
+    fusion: str
+    val_uar: float
+    val_wa: float
+    val_loss: float
+    num_trained: int = 0
+    best_epoch: int = 0
+    chosen: bool = False
+
+    @property
+    def quality(self) -> tuple[float, float]:
+        """Highest UAR, the lower loss on a tie."""
+        return (round(self.val_uar, 9), -self.val_loss)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The fusion that `auto` keeps.
+
+    Attributes:
+      history: its own epochs.
+      note: what a reader of the validation score must know.
+    """
+
+    fusion: keras.Model
+    history: checkpoints.History
+    note: str
+
+
+def choose_fusion(
+    recipe: Recipe,
+    data: TrainingData,
+    outputs: StreamOutputs,
+    options: TrainOptions,
+) -> Choice:
+    """Fits every fusion but those `TOO_LARGE`; keeps the one with the highest validation UAR.
+
+    One of them is `best_stream`, so that the choice is never worse on validation than the best
+    stream alone. Each candidate is trained in a folder of its own and goes on from its checkpoint
+    when the run is resumed; the folders go when the choice is made, the table `fusions.csv` stays.
+
+    The score of the choice on validation is too high, being the best of several noisy ones: of N
+    equally good candidates with independent errors the best looks 1.4 standard deviations (N = 8)
+    better than it is, where one deviation is about sqrt(UAR (1 - UAR) / clips): up to 5 points at
+    200 clips. Candidates err alike, so it is less in truth. The number tried is in the note and
+    the table; judge the model on the test part.
+
+    Args:
+      recipe: with fusion "auto"; each candidate has its own default settings.
+    """
+    names, watch, num_classes = outputs.names, outputs.watch, len(data.labels.labels)
+    dims = {name: watch[f"{name}_embedding"].shape[-1] for name in names}
+    rows = [_alone(name, watch) for name in names]
+    fitted: dict[str, tuple[keras.Model, checkpoints.History]] = {}
+    tried = [name for name in registry.names("fusions") if name not in TOO_LARGE]
+    progress.say(f"left out for their size: {', '.join(TOO_LARGE)} (--set fusion=NAME trains one)")
+    for number, name in enumerate(tried):
+        progress.say(f"fusion {number + 1} of {len(tried)}: {name}")
+        own = dataclasses.replace(recipe, name=f"{recipe.name} {name}", fusion=name)
+        place = dataclasses.replace(options, out=_folder(options.out, name))
+        keras.utils.set_random_seed(options.seed)  # each the same, whichever were done before it
+        fusion = build_fusion(own, num_classes, dims)
+        fitted[name] = fit_fusion(own, fusion, data, outputs, place)
+        rows.append(_scored(name, *fitted[name], watch))
+        _write(options.out, rows)
+    best = max((row for row in rows if row.fusion in fitted), key=lambda row: row.quality)
+    rows = [dataclasses.replace(row, chosen=row is best) for row in rows]
+    _write(options.out, rows)
+    _show(rows)
+    _take_over(_folder(options.out, best.fusion), options.out)
+    note = (
+        f"fusion {best.fusion} is the best of {len(fitted)} on validation, whose scores are"
+        " therefore too high"
+    )
+    return Choice(*fitted[best.fusion], note)
+
+
+def forget_candidates(out: Path) -> None:
+    """Removes the folders of the candidates from a finished run."""
+    storage_paths.remove_tree(out / CANDIDATES)
+
+
+# === Scores ===
+
+
+def _alone(stream: str, watch: Arrays) -> Candidate:
+    truth, present = watch["truth"], watch[f"{stream}_present"] > 0
+    logits = np.where(present[:, None], watch[f"{stream}_logits"], 0.0)
+    score = classification.accuracies(truth, guesses_alone(logits, present))
+    return Candidate(f"{stream} alone", score["uar"], score["wa"], _loss(logits, truth))
+
+
+def _scored(
+    name: str, fusion: keras.Model, history: checkpoints.History, watch: Arrays
+) -> Candidate:
+    logits, truth = fused_logits(fusion, watch), watch["truth"]
+    score = classification.accuracies(truth, logits.argmax(axis=1))
+    num_trained = sum(int(np.prod(v.shape)) for v in fusion.trainable_variables)
+    loss = _loss(logits, truth)
+    return Candidate(name, score["uar"], score["wa"], loss, num_trained, history.best_epoch or 0)
+
+
+def _loss(logits: np.ndarray, truth: np.ndarray) -> float:
+    temperature = calibration.most_likely_temperature(logits, truth)
+    return calibration.nll(log_softmax(logits / temperature, axis=1), truth)
+
+
+# === The run folder ===
+
+
+def _folder(out: Path, name: str) -> Path:
+    return out / CANDIDATES / name
+
+
+def _write(out: Path, rows: list[Candidate]) -> None:
+    columns = [field.name for field in dataclasses.fields(Candidate)]
+    atomic_io.write_csv(out / TABLE, columns, map(dataclasses.asdict, rows))
+
+
+def _show(rows: list[Candidate]) -> None:
+    width = max(len(row.fusion) for row in rows)
+    progress.say(f"{'fusion':{width}}  UAR    WA     loss   on validation")
+    for row in rows:
+        mark = "  *" if row.chosen else ""
+        progress.say(
+            f"{row.fusion:{width}}  {row.val_uar:.3f}  {row.val_wa:.3f}  {row.val_loss:.3f}{mark}"
+        )
+
+
+def _take_over(candidate: Path, out: Path) -> None:
+    """Copies table, curves and TensorBoard log of the chosen one to where a run has them."""
+    for name in (run_folder.HISTORY, run_folder.CURVES):
+        with atomic_io.replacing(out / name) as temporary:
+            temporary.write_bytes((candidate / name).read_bytes())
+    storage_paths.remove_tree(out / run_folder.TENSORBOARD)
+    with storage_paths.local_copy(candidate / run_folder.TENSORBOARD) as log:
+        storage_paths.upload(log, out / run_folder.TENSORBOARD)

@@ -1,0 +1,140 @@
+"""Fitting one fusion to the outputs of frozen streams: by epochs, or by calibrating."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from affectstream.core import progress, registry
+from affectstream.core.errors import UserError
+from affectstream.modeling.data.array_dataset import ArrayBatches, Arrays
+from affectstream.modeling.data.training_data import TrainingData
+from affectstream.modeling.recipes import Recipe
+from affectstream.modeling.runs import checkpoints, run_folder
+from affectstream.modeling.training.training_steps import (
+    TrainOptions,
+    epoch_writer,
+    row_without_epochs,
+    train_model,
+)
+
+# Name of the whole model, in which the fusion is the layer FUSION; see `fused_model`.
+WHOLE = "fused"
+FUSION = "fusion"
+
+
+@dataclass(frozen=True)
+class StreamOutputs:
+    """What the frozen streams say to the recordings that a fusion is fitted on.
+
+    Attributes:
+      names: the streams, in the order in which they are joined.
+      train, watch: of the training and the validation part, by record: `STREAM_logits`,
+        `STREAM_embedding`, `STREAM_present` float32 and `truth` int.
+      speakers: (clips,) of the validation part, see `fit_temperature`.
+    """
+
+    names: tuple[str, ...]
+    train: Arrays
+    watch: Arrays
+    speakers: np.ndarray
+
+
+def build_fusion(recipe: Recipe, num_classes: int, embedding_dims: dict[str, int]) -> keras.Model:
+    """The recipe's fusion, untrained.
+
+    Args:
+      embedding_dims: of each stream, in the order in which they are joined.
+    """
+    build = registry.load("fusions", recipe.fusion)
+    fusion: keras.Model = build(
+        tuple(embedding_dims), num_classes, embedding_dims, **recipe.fusion_settings
+    )
+    return fusion
+
+
+def fit_fusion(
+    recipe: Recipe,
+    fusion: keras.Model,
+    data: TrainingData,
+    outputs: StreamOutputs,
+    options: TrainOptions,
+) -> tuple[keras.Model, checkpoints.History]:
+    """Trains `fusion`, going on from a checkpoint in `options.out`; or calibrates it on validation.
+
+    Args:
+      fusion: as `build_fusion` made it.
+    Returns:
+      the fusion with the weights of its best epoch, and its history: one row where it has no
+      epochs.
+    """
+    names, train, watch = outputs.names, outputs.train, outputs.watch
+    history = checkpoints.History()
+    if not fusion.trainable_variables:
+        _calibrate(fusion, outputs)
+        write = epoch_writer(options.out, history, recipe)
+        made = ((fused_logits(fusion, part), part["truth"]) for part in (train, watch))
+        history.rows.append(row_without_epochs(*made))
+        write(history.rows[0])
+        return fusion, history
+    if (options.out / run_folder.LAST).is_file():
+        there, history = checkpoints.load_checkpoint(options.out / run_folder.LAST)
+        fusion = _alone(there)
+        if there is not fusion and len(history.rows) < recipe.epochs:
+            progress.say(f"{options.out}: an earlier version kept no optimizer; it begins anew")
+    num_classes = len(data.labels.labels)
+    batches = ArrayBatches(train, names, recipe, num_classes, options.seed)
+    watched = ArrayBatches(watch, names, recipe, num_classes)
+    history = train_model(fusion, recipe, data, batches, watched, options, history)
+    return _alone(checkpoints.load_model(options.out / run_folder.BEST)), history
+
+
+def require_same_epochs(out: Path, recipe: Recipe) -> None:
+    """Stops where a finished fusion is to go on, of which no training can.
+
+    Args:
+      out: run folder of a fusion that has no epochs, or that was chosen among several.
+    Raises:
+      UserError: it is finished, and nothing but the number of epochs is to change.
+    """
+    before = run_folder.read_run(out) if run_folder.is_run(out) else None
+    if before is None or not before.finished or before.recipe == recipe:
+        return
+    if dataclasses.replace(before.recipe, epochs=recipe.epochs) != recipe:
+        return  # another one altogether, which `run_folder.begin` tells
+    if recipe.fusion in registry.names("fusions"):
+        raise UserError(
+            f"{out}: finished, and fusion {recipe.fusion} is calibrated, not trained by epochs:"
+            " there is nothing to go on with; leave --epochs out"
+        )
+    raise UserError(
+        f"{out}: finished, its fusion was chosen among several after {before.recipe.epochs} epochs"
+        " of each and cannot go on; train one alone (--set fusion=NAME), or all with --overwrite"
+    )
+
+
+def _alone(model: keras.Model) -> keras.Model:
+    """The fusion, also where a run stopped between writing the whole and being finished."""
+    return model.get_layer(FUSION) if model.name == WHOLE else model
+
+
+def _calibrate(fusion: keras.Model, outputs: StreamOutputs) -> None:
+    watch = outputs.watch
+    for layer in fusion.layers:
+        if hasattr(layer, "calibrate"):
+            layer.calibrate(
+                [watch[f"{name}_logits"] for name in outputs.names],
+                [watch[f"{name}_present"] > 0 for name in outputs.names],
+                watch["truth"],
+                outputs.speakers,
+            )
+
+
+def fused_logits(fusion: keras.Model, arrays: Arrays) -> np.ndarray:
+    """(clips, classes) float32: what the fusion says to the outputs of the streams."""
+    inputs = {name: value for name, value in arrays.items() if name != "truth"}
+    return np.asarray(fusion(inputs, training=False)["logits"])

@@ -1,0 +1,166 @@
+"""The runs of the streams that a fusion joins: checked, and what the whole takes over from them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from affectstream.core import atomic_io, storage_paths
+from affectstream.core.errors import UserError
+from affectstream.modeling.recipes import Recipe
+from affectstream.modeling.runs import run_folder
+from affectstream.modeling.runs.run_folder import RunInfo
+from affectstream.preprocessing.dataset.data_folder import (
+    DataFolder,
+    is_data_folder,
+    open_data_folder,
+)
+from affectstream.preprocessing.dataset.feature_table import is_feature_table
+
+# What else can be done where runs of the same recordings cannot be paired.
+_ALONE = "fuse them without paired data by --unpaired"
+
+
+def read_stream_runs(runs: dict[str, Path]) -> dict[str, RunInfo]:
+    """What is known of each stream's run.
+
+    Args:
+      runs: stream -> its run folder.
+    Raises:
+      UserError: unfinished, of another stream, or fewer than two.
+    """
+    infos = {stream: _checked(stream, path) for stream, path in runs.items()}
+    if len(infos) < 2:
+        raise UserError("a fusion joins two runs; name two of --audio-run, --video-run, --text-run")
+    return infos
+
+
+def _checked(stream: str, path: Path) -> RunInfo:
+    info = run_folder.read_run(path)
+    if not info.finished:
+        raise UserError(f"{path}: unfinished run; finish it with --resume first")
+    if info.streams != (stream,):
+        raise UserError(f"{path}: a run of {'+'.join(info.streams)}, not of {stream}")
+    return info
+
+
+def with_their_labels(recipe: Recipe, infos: dict[str, RunInfo]) -> Recipe:
+    """The recipe of a fusion with the label set that its streams were trained on.
+
+    Raises:
+      UserError: they have different ones, or one that is no more what it was.
+    """
+    sets = {stream: info.label_set for stream, info in infos.items()}
+    if len(set(sets.values())) > 1:
+        told = ", ".join(f"{stream}: {name}" for stream, name in sets.items())
+        raise UserError(
+            f"the runs have different label sets ({told}); train both with one --labels"
+        )
+    for info in infos.values():
+        run_folder.label_set_of(info)
+    return dataclasses.replace(recipe, labels=next(iter(sets.values())))
+
+
+def common_folders(infos: dict[str, RunInfo]) -> list[DataFolder]:
+    """The data folders that all runs were trained on; none where those differ.
+
+    Raises:
+      UserError: the runs were trained on the same recordings, but these are not where they lay,
+        have changed, or were given as feature tables.
+    """
+    digests = [[data["digest"] for data in info.data] for info in infos.values()]
+    if any(other != digests[0] for other in digests):
+        _require_different(infos)
+        return []
+    each = zip(*(info.data for info in infos.values()), strict=True)
+    return [_where_it_lies(described) for described in each]
+
+
+def _where_it_lies(described: Sequence[dict[str, Any]]) -> DataFolder:
+    """One data folder that all runs were trained on.
+
+    Args:
+      described: by each of the runs; it may have moved between their trainings.
+    Raises:
+      UserError: absent, or it holds something else now.
+    """
+    named = list(dict.fromkeys(data["path"] for data in described))
+    found = []
+    for path in map(storage_paths.place, named):
+        storage_paths.require_reachable(path)
+        if is_data_folder(path):
+            found.append(open_data_folder(path))
+    for folder in found:
+        if atomic_io.digest(folder.content()) == described[0]["digest"]:
+            return folder
+    state = "holds other recordings by now" if found else "not there any more"
+    raise UserError(
+        f"{' or '.join(named)}: the data that all runs were trained on, {state}; name recordings"
+        f" that have the streams together with --data, or {_ALONE}"
+    )
+
+
+def _require_different(infos: dict[str, RunInfo]) -> None:
+    """Runs of the same recordings are not fused as if they were of different ones.
+
+    Raises:
+      UserError: they name the same paths, or have learnt from the same recordings; of feature
+        tables, which hold one stream each, from one recording in common.
+    """
+    named = {stream: [data["path"] for data in info.data] for stream, info in infos.items()}
+    lie = [[storage_paths.place(path).resolve() for path in paths] for paths in named.values()]
+    seen = [info.seen.recordings for info in infos.values()]
+    are_tables = any(is_feature_table(path) for paths in lie for path in paths)
+    are_same = frozenset.intersection(*seen) if are_tables else seen.count(seen[0]) == len(seen)
+    if not are_same and lie.count(lie[0]) != len(lie):
+        return
+    told = " ".join(f"--data {stream}={path}" for stream, paths in named.items() for path in paths)
+    if not are_tables:
+        told = f"--data {next(iter(named.values()))[0]}"
+    raise UserError(
+        "the runs were trained on the same recordings, in different files or states; name those to"
+        f" fuse them on ({told}), or {_ALONE}"
+    )
+
+
+def joined_input(infos: dict[str, RunInfo]) -> dict[str, Any]:
+    """What the whole model takes in, see `input_spec.InputSpec`."""
+    joined: dict[str, Any] = {}
+    for info in infos.values():
+        joined |= {key: value for key, value in info.input.items() if value is not None}
+    return joined
+
+
+def with_parts(info: RunInfo, infos: dict[str, RunInfo], leaked: bool) -> RunInfo:
+    """Adds what the streams themselves have seen, and how faces were cut for the video stream.
+
+    Args:
+      leaked: something crosses from a stream's training to what the fusion is judged on.
+    """
+    each = list(infos.values())
+    train_seen, validation_seen = info.train_seen, info.validation_seen
+    for other in each:
+        train_seen |= other.train_seen
+        validation_seen |= other.validation_seen
+    preparation = dict(infos["video"].preparation if "video" in infos else info.preparation)
+    if "audio" in infos:
+        preparation["sample_rate_hz"] = infos["audio"].preparation["sample_rate_hz"]
+    return dataclasses.replace(
+        info,
+        train_seen=train_seen,
+        validation_seen=validation_seen,
+        preparation=preparation,
+        notes=tuple(dict.fromkeys([*info.notes, *(n for o in each for n in o.notes)])),
+        leak_allowed=info.leak_allowed or leaked or any(o.leak_allowed for o in each),
+        synthetic=info.synthetic or any(o.synthetic for o in each),
+        parts={
+            s: dataclasses.asdict(o.calibration)
+            | {"recipe": o.recipe.name, "features": o.recipe.features, "scores": o.scores}
+            | {"corpora": list(dict.fromkeys(data["corpus"] for data in o.data))}
+            | ({"members": o.members} if o.members else {})
+            | ({"speeds": o.recipe.speeds} if o.recipe.speeds else {})
+            for s, o in infos.items()
+        },
+    )

@@ -1,0 +1,166 @@
+"""What a training opens with: recipe, labels, data, clips and people, parameters, run folder."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from affectstream.core import progress
+from affectstream.modeling.data.training_data import TrainingData
+from affectstream.modeling.recipes import Recipe, told_composition
+from affectstream.modeling.runs.run_folder import RunInfo
+from affectstream.modeling.training.training_steps import TrainOptions
+from affectstream.preprocessing.clip import SPLITS
+from affectstream.preprocessing.dataset.data_folder import ClipRow, DataFolder
+from affectstream.preprocessing.labels import LabelSet
+
+
+def introduce(
+    recipe: Recipe,
+    data: TrainingData,
+    streams: Sequence[str],
+    parameters: str,
+    out: Path,
+    seed: int,
+    has_epochs: bool = True,
+) -> None:
+    """Says on stderr what is going to be trained, before it is.
+
+    Args:
+      streams: of the model.
+      parameters: from `told_parameters`.
+      out: run folder.
+    """
+    clips = (f"{split} {told_clips(data.parts[split].all_rows)}" for split in SPLITS)
+    rows = [row for split in SPLITS for folder in data.folders for row in folder.part(split)]
+    tell_block(
+        {
+            "recipe": f"{told_recipe(recipe, streams, has_epochs)}, seed {seed}",
+            "labels": told_labels(recipe.labels, data.labels, rows, streams),
+            "data": told_data(data.folders),
+            "clips": ", ".join(clips),
+            "parameters": parameters,
+            "writes to": str(out),
+        }
+    )
+
+
+def introduce_fusion(
+    recipe: Recipe,
+    data: TrainingData,
+    models: dict[str, keras.Model],
+    fusion: keras.Model | None,
+    options: TrainOptions,
+) -> None:
+    """As `introduce`, of trained streams that are joined.
+
+    Args:
+      models: by stream, which stay as they are.
+      fusion: None where one is chosen among several.
+    """
+    told = f"{sum(model.count_params() for model in models.values()):,} of the streams stay"
+    told += ", those of each fusion that is tried are trained"
+    if fusion is not None:
+        told = told_parameters(*models.values(), fusion, trained=fusion)
+    has_epochs = fusion is None or bool(fusion.trainable_variables)
+    introduce(recipe, data, tuple(models), told, options.out, options.seed, has_epochs)
+
+
+def introduce_unpaired(
+    recipe: Recipe, infos: dict[str, RunInfo], parameters: str, out: Path
+) -> None:
+    """As `introduce`, of streams that are fused without paired data."""
+    first = next(iter(infos.values()))
+    data = (
+        f"{stream} was trained on {' and '.join(str(one['path']) for one in info.data)}"
+        for stream, info in infos.items()
+    )
+    tell_block(
+        {
+            "recipe": told_recipe(recipe, tuple(infos), has_epochs=False),
+            "labels": f"{first.label_set} ({', '.join(first.labels)})",
+            "data": f"none is read: {', '.join(data)}",
+            "parameters": parameters,
+            "writes to": str(out),
+        }
+    )
+
+
+def tell_block(lines: dict[str, str]) -> None:
+    """One line each on stderr, what it is about first."""
+    width = max(map(len, lines))
+    progress.say("\n".join(f"{name:{width}}  {told}" for name, told in lines.items()))
+
+
+# === Its lines ===
+
+
+def told_recipe(recipe: Recipe, streams: Sequence[str], has_epochs: bool = True) -> str:
+    """A recipe, what it is of, and how long it is trained."""
+    told = f"{recipe.name} ({'+'.join(streams)})"
+    told += told_composition(recipe.members, len(recipe.heard_at)) if recipe.is_composed else ""
+    if recipe.fusion:
+        told += f", fusion {recipe.fusion}"
+    if not has_epochs:
+        return f"{told}, calibrated, no epochs"
+    epochs = "1 epoch" if recipe.epochs == 1 else f"{recipe.epochs:,} epochs"
+    return f"{told}, {epochs}, batches of {recipe.batch_size}"
+
+
+def told_labels(
+    name: str, labels: LabelSet, rows: Iterable[ClipRow], streams: Sequence[str]
+) -> str:
+    """The classes, which labels count as which of them, and how many clips take no part.
+
+    Args:
+      rows: of all parts, those without a label of the set too.
+    """
+    rows = list(rows)
+    told = f"{name} ({', '.join(labels.labels)})"
+    counts = Counter(row.label for row in rows)
+    merged = [
+        f"{label} -> {labels.merges[label]} ({counts[label]:,})"
+        for label in labels.merges
+        if counts[label]
+    ]
+    none = [f"{label} {count:,}" for label, count in counts.items() if labels.index(label) is None]
+    has_label = [row for row in rows if labels.index(row.label) is not None]
+    if num_without := sum(not set(row.streams) & set(streams) for row in has_label):
+        none.append(f"without {' or '.join(streams)} {num_without:,}")
+    told += f", {', '.join(merged)}" if merged else ""
+    return f"{told}; left out: {', '.join(none)}" if none else told
+
+
+def told_data(folders: Iterable[DataFolder]) -> str:
+    return ", ".join(
+        f"{folder.path}{' (SYNTHETIC)' if folder.synthetic else ''}" for folder in folders
+    )
+
+
+def told_clips(rows: Sequence[ClipRow]) -> str:
+    """`1,008 of 14 people`."""
+    people = {row.speaker for row in rows if row.speaker}
+    unknown = sum(not row.speaker for row in rows)
+    told = f"{len(rows):,}"
+    if people:
+        told += f" of {len(people):,} {'person' if len(people) == 1 else 'people'}"
+        return f"{told} ({unknown:,} of unknown)" if unknown else told
+    return f"{told} (people unknown)" if rows else told
+
+
+def told_parameters(*models: keras.Model, trained: keras.Model | None = None) -> str:
+    """How many numbers make up some models, and how many of them are trained.
+
+    Args:
+      trained: the part that is; None: all of the models.
+    """
+    total = sum(model.count_params() for model in models)
+    learning = [trained] if trained is not None else models
+    num_trained = sum(
+        int(np.prod(variable.shape)) for one in learning for variable in one.trainable_variables
+    )
+    return f"{total:,}, of which {num_trained:,} are trained"

@@ -1,0 +1,83 @@
+"""Joining streams that were trained on different recordings, without any that has them all."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+
+from affectstream.core.errors import UserError
+from affectstream.modeling.models.fused_model import fused_model
+from affectstream.modeling.recipes import Recipe
+from affectstream.modeling.runs import checkpoints, run_folder
+from affectstream.modeling.runs.run_folder import Calibration, RunInfo
+from affectstream.modeling.training.fit_fusion import build_fusion, require_same_epochs
+from affectstream.modeling.training.fusion_parts import joined_input, with_parts
+from affectstream.modeling.training.introduction import introduce_unpaired, told_parameters
+from affectstream.modeling.training.training_steps import TrainOptions
+
+UNPAIRED = "fused without paired data"
+
+
+def fuse_unpaired(
+    recipe: Recipe,
+    infos: dict[str, RunInfo],
+    models: dict[str, keras.Model],
+    options: TrainOptions,
+) -> RunInfo:
+    """Writes the run folder of a fusion that takes the streams for independent.
+
+    Args:
+      infos, models: run and model of each stream.
+    Raises:
+      UserError: a fusion that has something to learn, or an occupied `options.out`.
+    """
+    first = next(iter(infos.values()))
+    dims = {s: int(model.output["embedding"].shape[-1]) for s, model in models.items()}
+    fusion = build_fusion(recipe, len(first.labels), dims)
+    if fusion.trainable_variables:
+        raise UserError(
+            f"fusion {recipe.fusion!r} learns from recordings that have all streams; name --data"
+            " that has, or use late-fusion or s2-two-stream"
+        )
+    for layer in fusion.layers:
+        if hasattr(layer, "assume_independent"):
+            layer.assume_independent(
+                [info.calibration.temperature for info in infos.values()],
+                [info.calibration.log_prior for info in infos.values()],
+            )
+    info = _info(recipe, infos, options)
+    if options.resume:
+        require_same_epochs(options.out, recipe)
+    run_folder.begin(options.out, info, options.resume, options.overwrite)
+    if options.introduces:
+        parameters = told_parameters(*models.values(), fusion, trained=fusion)
+        introduce_unpaired(recipe, infos, parameters, options.out)
+    whole = fused_model(models, fusion)
+    checkpoints.save_model(whole, options.out / run_folder.BEST)
+    checkpoints.save_model(
+        whole, options.out / run_folder.LAST, dataclasses.asdict(checkpoints.History())
+    )
+    done = dataclasses.replace(info, finished=True)
+    run_folder.write_run(options.out, done)
+    return done
+
+
+def _info(recipe: Recipe, infos: dict[str, RunInfo], options: TrainOptions) -> RunInfo:
+    first = next(iter(infos.values()))
+    info = dataclasses.replace(
+        first,
+        recipe=recipe,
+        streams=tuple(infos),
+        seed=options.seed,
+        input=joined_input(infos),
+        data=[data for each in infos.values() for data in each.data],
+        notes=(UNPAIRED,),
+        scores={},
+        calibration=Calibration(1.0, first.calibration.log_prior),
+        versions=run_folder.versions(),
+        git_revision=run_folder.git_revision(),
+        command=run_folder.command_line(),
+        finished=False,
+    )
+    return with_parts(info, infos, leaked=False)

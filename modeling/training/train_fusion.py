@@ -1,0 +1,178 @@
+"""`train --stream fusion`: trained streams -> one model, with or without paired recordings."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from affectstream.core import progress
+from affectstream.core.errors import UserError
+from affectstream.modeling.data.array_dataset import Arrays
+from affectstream.modeling.data.record_dataset import Batches
+from affectstream.modeling.data.subset import class_indices
+from affectstream.modeling.data.table_inference import are_paired, outputs_from_tables
+from affectstream.modeling.data.training_data import TrainingData, class_weights, training_data
+from affectstream.modeling.metrics import calibration
+from affectstream.modeling.models.fused_model import fused_model, outputs_of_streams
+from affectstream.modeling.recipes import Recipe
+from affectstream.modeling.runs import checkpoints, run_folder
+from affectstream.modeling.runs.run_folder import Calibration, RunInfo
+from affectstream.modeling.training.auto_fusion import (
+    AUTO,
+    WITHOUT_PAIRS,
+    choose_fusion,
+    forget_candidates,
+)
+from affectstream.modeling.training.fit_fusion import (
+    StreamOutputs,
+    build_fusion,
+    fit_fusion,
+    fused_logits,
+    require_same_epochs,
+)
+from affectstream.modeling.training.fusion_parts import (
+    common_folders,
+    joined_input,
+    read_stream_runs,
+    with_parts,
+    with_their_labels,
+)
+from affectstream.modeling.training.introduction import introduce_fusion
+from affectstream.modeling.training.late_fusion_unpaired import fuse_unpaired
+from affectstream.modeling.training.training_steps import TrainOptions, finish, new_run_info, set_up
+from affectstream.preprocessing.dataset.data_folder import DataFolder
+from affectstream.preprocessing.dataset.leakage import crossings, require_disjoint
+from affectstream.preprocessing.dataset.splits import NOT_DISJOINT
+
+READ_BATCH = 16
+
+
+def train_fusion(
+    recipe: Recipe,
+    runs: dict[str, Path],
+    folders: Sequence[DataFolder],
+    options: TrainOptions,
+) -> RunInfo:
+    """Joins trained streams and writes the run folder of the whole.
+
+    A fusion that learns does so from the outputs of the frozen streams over their own training
+    part, where they are surer than elsewhere; its validation part they have not learnt from.
+
+    Args:
+      recipe: of a fusion; "auto" fits every one of the registry, see `choose_fusion`.
+      runs: stream -> its run folder, two at least.
+      folders: recordings that have the streams together; empty to use the data that the runs
+        were all trained on, or, where those differ, to fuse without paired data.
+      options: with `unpaired` the streams are fused without paired data in any case.
+    Raises:
+      UserError: unfinished or unfitting runs, a leak, data that the runs were all trained on and
+        that are not found any more, or a fusion that needs paired recordings.
+    """
+    infos = read_stream_runs(runs)
+    recipe = with_their_labels(recipe, infos)
+    if not options.unpaired:
+        folders = folders or common_folders(infos)
+    set_up(options.seed)
+    models = {s: checkpoints.load_model(path / run_folder.BEST) for s, path in runs.items()}
+    if folders:
+        return _fuse_paired(recipe, infos, models, folders, options)
+    if recipe.fusion == AUTO:
+        progress.say(f"no paired data to choose a fusion on: {AUTO} is {WITHOUT_PAIRS} here")
+        recipe = dataclasses.replace(recipe, fusion=WITHOUT_PAIRS)
+    return fuse_unpaired(recipe, infos, models, options)
+
+
+def _fuse_paired(
+    recipe: Recipe,
+    infos: dict[str, RunInfo],
+    models: dict[str, keras.Model],
+    folders: Sequence[DataFolder],
+    options: TrainOptions,
+) -> RunInfo:
+    data = training_data(folders, recipe.labels, tuple(infos), options.allow_leak)
+    leaked = _check_streams_against(data, infos, options.allow_leak)
+    info = new_run_info(recipe, data, options, tuple(infos), joined_input(infos))
+    info = with_parts(info, infos, leaked)
+    _require_pairs(data, tuple(infos))
+    dims = {s: int(model.output["embedding"].shape[-1]) for s, model in models.items()}
+    fusion = None
+    if recipe.fusion != AUTO:  # before anything is written: its settings may not fit
+        fusion = build_fusion(recipe, len(data.labels.labels), dims)
+    has_epochs = fusion is not None and bool(fusion.trainable_variables)
+    if options.resume and not has_epochs:
+        require_same_epochs(options.out, recipe)
+    go_on = run_folder.begin(options.out, info, options.resume, options.overwrite)
+    if go_on and run_folder.read_run(options.out).finished:
+        forget_candidates(options.out)  # where it was killed before it had
+        return run_folder.read_run(options.out)
+    run_folder.write_split(options.out, data.folders)
+    if options.introduces:
+        introduce_fusion(recipe, data, models, fusion, options)
+    train, watch = (_part_outputs(models, infos, data, s) for s in ("train", "validation"))
+    speakers = data.parts["validation"].speakers
+    outputs = StreamOutputs(tuple(infos), train, watch, speakers)
+    if fusion is None:
+        choice = choose_fusion(recipe, data, outputs, options)
+        fusion, history = choice.fusion, choice.history
+        info = dataclasses.replace(info, notes=(*info.notes, choice.note))
+    else:
+        fusion, history = fit_fusion(recipe, fusion, data, outputs, options)
+    temperature = calibration.fit_temperature(fused_logits(fusion, watch), watch["truth"], speakers)
+    whole = fused_model(models, fusion)
+    checkpoints.save_model(whole, options.out / run_folder.BEST)
+    if not has_epochs:  # else training has left one from which it can go on
+        checkpoints.save_model(whole, options.out / run_folder.LAST, dataclasses.asdict(history))
+    _, log_prior = class_weights(data, recipe)
+    done = finish(options.out, info, Calibration(temperature, log_prior), history)
+    forget_candidates(options.out)
+    return done
+
+
+def _check_streams_against(data: TrainingData, infos: dict[str, RunInfo], allow_leak: bool) -> bool:
+    """The streams must not have learnt from what the fusion validates or is tested on."""
+    leaked = False
+    compare = NOT_DISJOINT not in data.notes
+    test = [row for folder in data.folders for row in folder.part("test")]
+    for stream, info in infos.items():
+        found = crossings(info.train_seen, data.parts["validation"].all_rows, compare)
+        leaked |= require_disjoint(found, f"training of {stream}, validation here", allow_leak)
+        found = crossings(info.seen, test)
+        leaked |= require_disjoint(found, f"training of {stream}, test here", allow_leak)
+    return leaked
+
+
+def _part_outputs(
+    models: dict[str, keras.Model], infos: dict[str, RunInfo], data: TrainingData, split: str
+) -> Arrays:
+    """Outputs of the frozen streams over a part, and `truth` (clips,) int, in row order."""
+    part = data.parts[split]
+    if are_paired(part):
+        features = {stream: info.recipe.features for stream, info in infos.items()}
+        return outputs_from_tables(models, features, part, data.labels)
+    streams = outputs_of_streams(models)
+    batches = Batches(part, data.labels, tuple(models), READ_BATCH)
+    forward = tf.function(lambda inputs: streams(inputs, training=False), reduce_retracing=True)
+    found: dict[str, list[np.ndarray]] = {}
+    with progress.bar(batches.num_batches, f"streams over {split}", "batch") as bar:
+        for inputs, _, index in batches():
+            made = {name: value.numpy() for name, value in forward(inputs).items()}
+            for name, value in {**made, "index": index.numpy()}.items():
+                found.setdefault(name, []).append(value)
+            bar.update()
+    arrays = {name: np.concatenate(values) for name, values in found.items()}
+    order = np.argsort(arrays.pop("index"))
+    by_row = {name: value[order] for name, value in arrays.items()}
+    return by_row | {"truth": class_indices(part, data.labels)}
+
+
+def _require_pairs(data: TrainingData, names: tuple[str, ...]) -> None:
+    if not any(set(names) <= set(row.streams) for row in data.parts["validation"].all_rows):
+        raise UserError(
+            f"no validation recording has {' and '.join(names)} together; name --data that has,"
+            " or leave --data out to fuse without paired data"
+        )

@@ -1,0 +1,304 @@
+"""One network of a stream: data folders or feature tables -> a run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from affectstream.core import registry, storage_paths
+from affectstream.core.errors import UserError
+from affectstream.modeling.data.array_dataset import is_of_tables, table_batches
+from affectstream.modeling.data.feature_cache import FeatureCopies
+from affectstream.modeling.data.record_dataset import Batches
+from affectstream.modeling.data.subset import Part
+from affectstream.modeling.data.training_data import TrainingData, class_weights, training_data
+from affectstream.modeling.features.front_end import FrontEnd, TextFrontEnd, samples_read
+from affectstream.modeling.input_spec import InputSpec
+from affectstream.modeling.metrics import calibration
+from affectstream.modeling.models.speed_tta import NO_SOUND_IN_TABLES, samples_at
+from affectstream.modeling.models.stream_model import (
+    NETWORK,
+    STANDARDISE,
+    StreamModel,
+    build_stream_model,
+    fitted_front_end,
+)
+from affectstream.modeling.recipes import Recipe
+from affectstream.modeling.runs import checkpoints, run_folder
+from affectstream.modeling.runs.run_folder import Calibration, RunInfo
+from affectstream.modeling.training import trainer
+from affectstream.modeling.training.introduction import introduce, told_parameters
+from affectstream.modeling.training.training_steps import (
+    TrainOptions,
+    copy_weights,
+    donor_of,
+    finish,
+    new_run_info,
+    recipe_to_take,
+    set_up,
+    train_model,
+)
+from affectstream.preprocessing.dataset.data_folder import DataFolder
+from affectstream.preprocessing.dataset.feature_table import FeatureTable
+
+CACHE = "cache"
+READ_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How training reads its data.
+
+    Attributes:
+      train: batches of the training part, shuffled and augmented.
+      watch: batches of the validation part, in order.
+      fitting: of the training part, in order and plain.
+      features_only: batches hold features, not raw inputs: the network is fed, not the whole.
+    """
+
+    train: trainer.EpochBatches
+    watch: trainer.EpochBatches
+    fitting: trainer.EpochBatches
+    features_only: bool = False
+
+
+def train_network(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOptions) -> RunInfo:
+    """Trains one network and writes its run folder.
+
+    Args:
+      folders: prepared corpora, or feature tables with the columns of the recipe's features.
+    Raises:
+      UserError: bad data, settings or an occupied `options.out`; nothing already written is lost.
+    """
+    data, built, info, reading = prepared(recipe, folders, options)
+    model = built.whole
+    if options.init_from is not None:
+        copy_weights(options.init_from, model, recipe, data.labels.labels, options.init_member)
+    go_on = run_folder.begin(options.out, info, options.resume, options.overwrite)
+    run_folder.write_split(options.out, data.folders)
+    _remove_cache(options.out)
+    if options.introduces:
+        parameters = told_parameters(model)
+        introduce(recipe, data, (recipe.stream,), parameters, options.out, options.seed)
+    history = checkpoints.History()
+    if go_on:
+        model, history = checkpoints.load_checkpoint(options.out / run_folder.LAST)
+    elif options.init_from is None:
+        _standardise(built.network, None if reading.features_only else built.front, reading)
+    entry = model.get_layer(NETWORK) if reading.features_only else None
+    history = train_model(
+        model, recipe, data, reading.train, reading.watch, options, history, entry
+    )
+    best = checkpoints.load_model(options.out / run_folder.BEST)
+    fed = best.get_layer(NETWORK) if reading.features_only else best
+    temperature = predict_logits(fed, reading.watch).temperature(data.parts["validation"])
+    _, log_prior = class_weights(data, recipe)
+    fitted = Calibration(temperature, log_prior)
+    return finish(options.out, info, fitted, history)
+
+
+def prepared(
+    recipe: Recipe, folders: Sequence[DataFolder], options: TrainOptions
+) -> tuple[TrainingData, StreamModel, RunInfo, Reading]:
+    """All that a training of a stream begins with; nothing is written, chance is fixed.
+
+    Raises:
+      UserError: bad data or settings.
+    """
+    data = training_data(
+        folders,
+        recipe.labels,
+        (recipe.stream,),
+        options.allow_leak,
+        options.allow_fixed_sentences,
+    )
+    set_up(options.seed)
+    spec = InputSpec.of(data.parts["train"].holder(recipe.stream), recipe.stream)
+    front_end = _front_end(recipe, data, options)
+    built = build_stream_model(recipe, len(data.labels.labels), spec, front_end=front_end)
+    info = new_run_info(recipe, data, options, (recipe.stream,), dataclasses.asdict(spec))
+    return data, built, info, reading_of(recipe, data, options, front_end, built.front)
+
+
+def _front_end(recipe: Recipe, data: TrainingData, options: TrainOptions) -> FrontEnd:
+    """Of words: with the vocabulary of the training part, or of the run that is started from."""
+    if options.init_from is not None and recipe.stream == "text":
+        donor = donor_of(options.init_from, recipe.stream)
+        try:
+            own: TextFrontEnd = dataclasses.replace(
+                registry.load("features", recipe.features), **recipe.features_settings
+            )
+            return own.taken_from(donor)
+        except ValueError as error:
+            raise UserError(
+                f"--init-from {options.init_from}: no run of features {recipe.features!r}; take its"
+                f" recipe ({recipe_to_take(options.init_from, recipe.stream)})"
+            ) from error
+    if recipe.stream == "text" and is_of_tables(data.parts["train"]):
+        return _of_origin(recipe, data.folders)
+    texts = [row.transcript for row in data.parts["train"].all_rows]
+    return fitted_front_end(recipe, texts if recipe.stream == "text" else ())
+
+
+def _of_origin(recipe: Recipe, tables: Sequence[DataFolder]) -> FrontEnd:
+    """The front end of words that the tables were written with.
+
+    Raises:
+      UserError: unknown, or of another kind, or not the same for all tables.
+    """
+    first = tables[0]
+    origin = first.origin if isinstance(first, FeatureTable) else {}
+    if origin.get("features") != recipe.features or "front_end" not in origin:
+        raise UserError(
+            f"{first.path}: what its columns stand for is not known (no {first.path.name}.json of"
+            f" features {recipe.features!r} beside it); write it with `features --features"
+            f" {recipe.features}`"
+        )
+    if any(getattr(table, "origin", {}) != origin for table in tables[1:]):
+        raise UserError(f"{first.path}: the tables were fitted apart; write one from all the data")
+    return registry.load("features", recipe.features).with_fields(origin["front_end"])
+
+
+def _remove_cache(out: Path) -> None:
+    """Removes decoded records that an earlier version kept there and was killed over."""
+    if not storage_paths.is_remote(out):
+        for path in out.glob(f"{CACHE}*"):
+            path.unlink()
+
+
+# === Reading ===
+
+
+def reading_of(
+    recipe: Recipe,
+    data: TrainingData,
+    options: TrainOptions,
+    front_end: FrontEnd,
+    front: keras.Model,
+) -> Reading:
+    if is_of_tables(data.parts["train"]):
+        return _of_tables(recipe, data, options.seed, front_end)
+    streams, max_samples = (recipe.stream,), samples_looked_at(recipe)
+    train, validation = data.parts["train"], data.parts["validation"]
+    if recipe.copies and not recipe.speeds:  # what is kept was heard at one
+        return _of_copies(recipe, data, options.seed, front)
+    is_video = recipe.stream == "video"
+    watch_size = max(1, recipe.batch_size // 16) if is_video else recipe.batch_size
+    fitting_size = watch_size if is_video else READ_BATCH
+    if recipe.speeds:  # each is so many rows within the model
+        num_speeds = len(recipe.heard_at)
+        watch_size, fitting_size = (max(1, n // num_speeds) for n in (watch_size, fitting_size))
+    read = functools.partial(Batches, labels=data.labels, streams=streams, max_samples=max_samples)
+    trained = read(
+        train,
+        batch_size=recipe.batch_size,
+        seed=options.seed,
+        transforms=recipe.transforms,
+        frames_as_examples=recipe.frames_as_examples,
+    )
+    watched = read(
+        validation,
+        batch_size=watch_size,
+        is_repeated=True,
+        beside_bytes=trained.memory_bytes,
+    )
+    return Reading(trained, watched, read(train, batch_size=fitting_size))
+
+
+def _of_tables(recipe: Recipe, data: TrainingData, seed: int, front_end: FrontEnd) -> Reading:
+    if recipe.transforms or recipe.copies:
+        raise UserError(
+            f"transforms={recipe.transforms}, copies={recipe.copies}: they change recordings, a"
+            " feature table has none; leave them out (--set transforms= --set copies=0)"
+        )
+    if recipe.speeds:
+        raise UserError(f"speeds={recipe.speeds}: {NO_SOUND_IN_TABLES}")
+    train, validation = data.parts["train"], data.parts["validation"]
+    return Reading(
+        table_batches(train, data.labels, recipe, front_end, seed),
+        table_batches(validation, data.labels, recipe, front_end),
+        table_batches(train, data.labels, recipe, front_end),
+        features_only=True,
+    )
+
+
+def _of_copies(recipe: Recipe, data: TrainingData, seed: int, front: keras.Model) -> Reading:
+    """Features of augmented copies, made here once."""
+
+    def made(split: str, seed: int | None, copies: int) -> FeatureCopies:
+        part, max_samples = data.parts[split], samples_looked_at(recipe)
+        return FeatureCopies(part, data.labels, recipe, front, max_samples, seed, copies)
+
+    return Reading(
+        made("train", seed, recipe.copies),
+        made("validation", None, 1),
+        made("train", None, 1),
+        features_only=True,
+    )
+
+
+def samples_looked_at(recipe: Recipe) -> int | None:
+    """Sound behind this is never read by the model; None for another stream."""
+    if recipe.stream != "audio":
+        return None
+    num_samples = samples_read(registry.load("features", recipe.features))
+    return samples_at(recipe.heard_at, num_samples) if recipe.speeds else num_samples
+
+
+def _standardise(network: keras.Model, front: keras.Model | None, reading: Reading) -> None:
+    """Fits means and deviations on the training part, of what counts in each clip.
+
+    Args:
+      front: from raw inputs to features; None where features are read.
+    """
+    if not any(layer.name == STANDARDISE for layer in network.layers):
+        return
+
+    def values() -> Iterator[tf.Tensor]:
+        for inputs, *_ in reading.fitting():
+            made = inputs if forward is None else forward(inputs)
+            whole = made["features"]
+            yield tf.boolean_mask(whole, made["mask"])[None] if "mask" in made else whole
+
+    forward = None
+    if front is not None:
+        forward = tf.function(lambda given: front(given, training=False), reduce_retracing=True)
+    network.get_layer(STANDARDISE).adapt(values())
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a network says of the examples of a part, in the order of reading.
+
+    Attributes:
+      logits: (examples, classes) float.
+      truth: (examples,) int.
+      index: (examples,) int, the record of each as `Part.all_rows` lists them.
+    """
+
+    logits: np.ndarray
+    truth: np.ndarray
+    index: np.ndarray
+
+    def temperature(self, part: Part) -> float:
+        """Fitted to the predictions; `part` is what they are of."""
+        return calibration.fit_temperature(self.logits, self.truth, part.speakers[self.index])
+
+
+def predict_logits(model: keras.Model, batches: trainer.EpochBatches) -> Predicted:
+    """What a network says of all that is read."""
+    forward = tf.function(
+        lambda inputs: model(inputs, training=False)["logits"], reduce_retracing=True
+    )
+    found = [
+        (forward(inputs).numpy(), np.argmax(labels.numpy(), axis=1), index.numpy())
+        for inputs, labels, index in batches()
+    ]
+    return Predicted(*map(np.concatenate, zip(*found, strict=True)))

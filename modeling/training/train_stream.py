@@ -1,0 +1,167 @@
+"""`train --stream audio|video|text`: one network, or several that are averaged -> a run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from affectstream.core import progress
+from affectstream.core.errors import UserError
+from affectstream.modeling.data.training_data import class_weights
+from affectstream.modeling.models.stream_model import MEMBER, NETWORK
+from affectstream.modeling.recipes import Recipe
+from affectstream.modeling.runs import checkpoints, run_folder
+from affectstream.modeling.runs.run_folder import Calibration, RunInfo
+from affectstream.modeling.training.introduction import introduce, told_parameters
+from affectstream.modeling.training.train_single import predict_logits, prepared, train_network
+from affectstream.modeling.training.training_steps import (
+    TrainOptions,
+    assign,
+    copy_weights,
+    epoch_writer,
+    finish,
+    row_without_epochs,
+)
+from affectstream.preprocessing.dataset.data_folder import DataFolder
+
+
+def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOptions) -> RunInfo:
+    """Trains one stream and writes its run folder.
+
+    Where several networks are averaged, or one is asked at several speeds, each is trained by
+    itself, in OUT/member-0 and so on, with seeds of their own; the run then holds the one model
+    that is put together of them.
+
+    Args:
+      folders: prepared corpora, or feature tables with the columns of the recipe's features.
+    Raises:
+      UserError: bad data, settings or an occupied `options.out`; nothing already written is lost.
+    """
+    if not recipe.is_composed:
+        return train_network(recipe, folders, options)
+    data, built, info, reading = prepared(recipe, folders, options)
+    # All that can be refused is, before anything is written.
+    runs = _given_members(recipe, info, options)
+    if options.init_from is not None:
+        run_folder.require_outside(options.init_from, "--init-from", options.out)
+        trial = built.network.get_layer(f"{MEMBER}0")
+        copy_weights(options.init_from, trial, recipe, data.labels.labels)
+    run_folder.begin(options.out, info, options.resume, options.overwrite)
+    run_folder.write_split(options.out, data.folders)
+    if options.introduces:
+        parameters = told_parameters(built.whole)
+        introduce(recipe, data, (recipe.stream,), parameters, options.out, options.seed)
+    runs = runs or _trained_members(recipe.single, recipe.members, folders, options)
+    for number, run in enumerate(runs):
+        member = checkpoints.load_model(run / run_folder.BEST).get_layer(NETWORK)
+        _take_weights(built.network.get_layer(f"{MEMBER}{number}"), member, run)
+    checkpoints.save_model(built.whole, options.out / run_folder.BEST)
+    members = [{"run": str(run), "seed": run_folder.read_run(run).seed} for run in runs]
+    info = dataclasses.replace(info, members=members)
+    fed = built.network if reading.features_only else built.whole
+    learnt, watched = (predict_logits(fed, part) for part in (reading.fitting, reading.watch))
+    made = ((one.logits, one.truth) for one in (learnt, watched))
+    history = checkpoints.History([row_without_epochs(*made)])
+    epoch_writer(options.out, history, recipe)
+    _, log_prior = class_weights(data, recipe)
+    fitted = Calibration(watched.temperature(data.parts["validation"]), log_prior)
+    return finish(options.out, info, fitted, history)
+
+
+def _trained_members(
+    single: Recipe, count: int, folders: Sequence[DataFolder], options: TrainOptions
+) -> list[Path]:
+    """Run folders of the members, within the run; trained now as far as they are not."""
+    runs = [options.out / f"{MEMBER}{number}" for number in range(count)]
+    for number, run in enumerate(runs):
+        if _is_trained(run, single):
+            continue
+        damage = run_folder.damage(run)
+        if damage:
+            progress.say(f"{damage}; trained anew")
+        progress.say(f"network {number + 1} of {count}")
+        of_member = dataclasses.replace(
+            options,
+            out=run,
+            seed=options.seed * count + number,
+            resume=run_folder.is_run(run) and not damage,
+            overwrite=bool(damage),
+            init_member=number,
+            introduces=False,
+        )
+        train_network(single, folders, of_member)
+    return runs
+
+
+def _is_trained(run: Path, recipe: Recipe) -> bool:
+    """Whether a run is finished and its model whole; the checkpoint is not needed any more."""
+    if not run_folder.is_run(run) or run_folder.damage(run, (run_folder.BEST,)):
+        return False
+    there = run_folder.read_run(run)
+    return there.finished and there.recipe == recipe
+
+
+def _given_members(recipe: Recipe, info: RunInfo, options: TrainOptions) -> list[Path]:
+    """The runs that are given, held against what would be trained here; none where none are.
+
+    Args:
+      info: of the averaged run.
+    Raises:
+      UserError: too few or many, an unfinished one, one that is or has seen anything else, or the
+        same seed twice.
+    """
+    runs = list(options.member_runs)
+    if not runs:
+        return []
+    if len(runs) != recipe.members:
+        raise UserError(
+            f"--member-run: {len(runs)} for members={recipe.members}; give one for each"
+        )
+    if options.init_from is not None:
+        raise UserError(
+            "--init-from: the networks of --member-run are trained already; leave it out"
+        )
+    wanted, seeds = _described(dataclasses.replace(info, recipe=recipe.single)), set()
+    for run in runs:
+        run_folder.require_outside(run, "--member-run", options.out)
+        there = run_folder.read_run(run)
+        if not there.finished:
+            raise UserError(f"{run}: unfinished run; finish it with `train --resume` first")
+        found = _described(there)
+        if names := [name for name, value in wanted.items() if found[name] != value]:
+            raise UserError(
+                f"{run}: another {' and '.join(names)} than this model would have; name runs of the"
+                " same recipe and settings on the same data and split, not started from others"
+            )
+        if there.seed in seeds:
+            raise UserError(
+                f"{run}: has seed {there.seed} like another of the runs; the same network twice"
+                " adds nothing, train it with another --seed"
+            )
+        seeds.add(there.seed)
+    return runs
+
+
+def _described(info: RunInfo) -> dict[str, Any]:
+    """What networks that are averaged must agree in."""
+    data = [(one["digest"], one["split_digest"]) for one in info.data]
+    seen = (info.train_seen, info.validation_seen, info.leak_allowed)
+    known = {"recipe": info.recipe, "labels": info.labels, "input": info.input}
+    return {**known, "data": data, "training": seen}
+
+
+def _take_weights(ours: keras.Model, theirs: keras.Model, run: Path) -> None:
+    """Copies a trained network into its place in the averaged one.
+
+    Raises:
+      UserError: the two are built differently (another vocabulary).
+    """
+    pairs = list(zip(theirs.variables, ours.variables, strict=False))
+    same = len(ours.variables) == len(theirs.variables)
+    if not same or any(a.shape != b.shape or a.name != b.name for a, b in pairs):
+        raise UserError(f"{run}: its network has another build; train it again (--overwrite)")
+    assign(ours, pairs)

@@ -1,0 +1,273 @@
+"""The one training loop: a step at a time, stopped and resumed without changing the outcome."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from affectstream.core import progress
+from affectstream.core.errors import UserError
+from affectstream.data_augmentation.chain import keyed_rng
+from affectstream.data_augmentation.spectrogram.spectrogram_transform import SpectrogramTransform
+from affectstream.modeling.metrics import classification
+from affectstream.modeling.pretrained_weights import BASE
+from affectstream.modeling.recipes import Recipe
+from affectstream.modeling.runs.checkpoints import History, save_model
+from affectstream.modeling.training import distribution
+
+# Averaged weights reach back over this share of all steps at most.
+AVERAGED_SHARE = 0.1
+METRIC_COLUMNS = ("loss", "wa", "uar", "val_loss", "val_wa", "val_uar")
+COLUMNS = ("epoch", *METRIC_COLUMNS, "learning_rate", "seconds", "input_wait_share", "best")
+
+
+class EpochBatches(Protocol):
+    """What the loop reads from: `affectstream.modeling.data.record_dataset.Batches`, or arrays."""
+
+    @property
+    def num_batches(self) -> int: ...
+    def __call__(self, epoch: int = 0) -> Iterable[Any]: ...
+
+
+class Trainer:
+    """Trains one model on one part and watches another.
+
+    Args:
+      model: from named inputs to {"logits": (B, classes), ...}.
+      recipe: optimizer, epochs and the rest.
+      class_weights: (classes,) float32, multiplied into the loss of each row.
+      total_steps: over all epochs, for the learning-rate schedule.
+      seed: of the run.
+      entry: the part of `model` that is fed and holds all that is trained, where a part's
+        precomputed features are read instead of raw inputs; None feeds the model itself.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        recipe: Recipe,
+        class_weights: np.ndarray,
+        total_steps: int,
+        seed: int = 0,
+        entry: keras.Model | None = None,
+    ) -> None:
+        self.model = model
+        self._fed = entry or model
+        self.recipe = recipe
+        self._seed = seed
+        self._class_weights = tf.constant(class_weights, tf.float32)
+        self._loss = keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=recipe.label_smoothing, reduction="none"
+        )
+        if getattr(model, "optimizer", None) is None:
+            model.compile(optimizer=make_optimizer(recipe, total_steps))
+        self._optimizer = model.optimizer
+        self._optimizer.build(model.trainable_variables)
+        pretrained = {v.path for base in _bases(model) for v in base.trainable_variables}
+        new = [v for v in model.trainable_variables if v.path not in pretrained]
+        self._variables = {False: model.trainable_variables, True: new}
+        self._train_steps = {
+            frozen: distribution.ReplicatedStep(functools.partial(self._step, frozen))
+            for frozen in (False, True)
+        }
+        self._predict_step = tf.function(self._forward, reduce_retracing=True)
+
+    # === Steps ===
+
+    def _step(self, frozen: bool, inputs: Any, labels: Any) -> Any:
+        """Of one replica: its share of the loss, whose gradients the optimizer adds up."""
+        variables = self._variables[frozen]
+        with tf.GradientTape() as tape:
+            with distribution.normalised_over_all(self._fed):
+                logits = self._fed(inputs, training=True)["logits"]
+            weights = tf.linalg.matvec(labels, self._class_weights)
+            weight = distribution.sum_of_all(tf.reduce_sum(weights))
+            loss = tf.reduce_sum(self._loss(labels, logits) * weights) / weight
+            total = loss
+            if self._fed.losses:
+                total += tf.add_n(self._fed.losses) * distribution.share_of_one()
+            scaled = self._optimizer.scale_loss(total)
+        self._optimizer.apply(tape.gradient(scaled, variables), variables)
+        return loss, logits
+
+    def _forward(self, inputs: Any, labels: Any) -> Any:
+        logits = self._fed(inputs, training=False)["logits"]
+        weights = tf.linalg.matvec(labels, self._class_weights)
+        return tf.reduce_sum(self._loss(labels, logits) * weights), tf.reduce_sum(weights), logits
+
+    # === Epochs ===
+
+    def train_epoch(self, batches: EpochBatches, epoch: int, num_epochs: int) -> dict[str, Any]:
+        """One pass over the training part: loss, WA, UAR, seconds and the share of waiting."""
+        losses: list[float] = []
+        truth, guesses = [], []
+        frozen = self._begin_epoch(epoch)
+        waited_s = 0.0
+        began_s = time.perf_counter()
+        iterator = iter(batches(epoch))
+        name = f"{self.recipe.name} epoch {epoch + 1}/{num_epochs}"
+        with progress.bar(batches.num_batches, name, "batch") as bar:
+            while True:
+                asked_s = time.perf_counter()
+                batch = next(iterator, None)
+                if losses:  # the first batch fills the shuffle buffer, it is not waiting
+                    waited_s += time.perf_counter() - asked_s
+                if batch is None:
+                    break
+                loss, logits = self._train_steps[frozen](batch[0], batch[1])
+                losses.append(float(loss))
+                truth.append(np.argmax(batch[1].numpy(), axis=1))
+                guesses.append(np.argmax(logits.numpy(), axis=1))
+                bar.update()
+        seconds = time.perf_counter() - began_s
+        for base in _bases(self.model):
+            base.trainable = True  # as the optimizer and every checkpoint know it
+        if not (np.isfinite(losses).all() and _all_finite(self.model.trainable_variables)):
+            raise UserError(
+                f"loss or weights no longer a number in epoch {epoch + 1}; lower learning_rate"
+                f" (--set learning_rate={self.recipe.learning_rate / 10:g})"
+            )
+        score = classification.accuracies(np.concatenate(truth), np.concatenate(guesses))
+        speed = {"seconds": seconds, "input_wait_share": waited_s / seconds}
+        return {"loss": float(np.mean(losses)), **score, **speed}
+
+    def _begin_epoch(self, epoch: int) -> bool:
+        """Makes chance in the model depend on (seed, epoch) only; Keras saves no state of it.
+
+        Returns:
+          whether pretrained parts are frozen in this epoch.
+        """
+        frozen = epoch < self.recipe.freeze_epochs
+        for base in _bases(self.model):
+            base.trainable = not frozen
+        if self.recipe.freeze_epochs:
+            share = 1.0 if frozen else self.recipe.fine_tune_rate
+            self._optimizer.learning_rate = self.recipe.learning_rate * share
+        for place, layer in enumerate(self.model._flatten_layers()):
+            if isinstance(layer, SpectrogramTransform):
+                layer.begin_epoch(epoch, self._seed, place)
+            elif hasattr(layer, "seed_generator"):
+                start = keyed_rng(self._seed, epoch, str(place), "dropout").integers(2**31)
+                layer.seed_generator.state.assign(np.array([start, 0], "uint32"))
+        return frozen
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within it the model holds the moving average of its weights, where the recipe has one."""
+        if not self.recipe.weight_averaging:
+            yield
+            return
+        pairs = _averages(self._optimizer)
+        own = [(variable, variable.numpy()) for variable, _ in pairs]
+        for variable, average in pairs:
+            variable.assign(average)
+        try:
+            yield
+        finally:
+            for variable, value in own:
+                variable.assign(value)
+
+    def evaluate(self, batches: EpochBatches) -> dict[str, float]:
+        """Loss, WA and UAR over a part, without augmentation or dropout."""
+        loss = weight = 0.0
+        truth, guesses = [], []
+        for inputs, labels, _ in batches(0):
+            batch_loss, batch_weight, logits = self._predict_step(inputs, labels)
+            loss, weight = loss + float(batch_loss), weight + float(batch_weight)
+            truth.append(np.argmax(labels.numpy(), axis=1))
+            guesses.append(np.argmax(logits.numpy(), axis=1))
+        score = classification.accuracies(np.concatenate(truth), np.concatenate(guesses))
+        return {"val_loss": loss / weight, **{f"val_{k}": v for k, v in score.items()}}
+
+
+def _averages(optimizer: keras.optimizers.Optimizer) -> list[tuple[Any, Any]]:
+    """Each variable with its moving average."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    kept = inner._model_variables_moving_average
+    return list(zip(inner._trainable_variables, kept, strict=True))
+
+
+def _bases(model: keras.Model) -> list[keras.layers.Layer]:
+    """Parts that came with pretrained weights."""
+    return [layer for layer in model._flatten_layers() if layer.name == BASE]
+
+
+def _all_finite(variables: Sequence[Any]) -> bool:
+    """The loss alone does not tell: oneDNN's ReLU behind a dense layer turns NaN into 0."""
+    return all(np.isfinite(keras.ops.convert_to_numpy(v)).all() for v in variables)
+
+
+def fit(
+    trainer: Trainer,
+    train: EpochBatches,
+    validation: EpochBatches,
+    checkpoint: Path,
+    best: Path,
+    history: History,
+    after_epoch: Callable[[dict[str, Any]], None],
+) -> History:
+    """Runs the epochs that are left; writes `best` and `checkpoint` whole after each.
+
+    Interrupted and started again from `checkpoint`, it ends with the same history and weights.
+
+    Args:
+      history: empty, or what `load_checkpoint` returned.
+      after_epoch: is handed each finished row (tables, curves, TensorBoard).
+    """
+    recipe = trainer.recipe
+    history.keep = recipe.keep
+    while len(history.rows) < recipe.epochs:
+        if recipe.early_stopping and history.epochs_since_best >= recipe.early_stopping:
+            progress.say(
+                f"stopped after epoch {len(history.rows)} of {recipe.epochs}: the last"
+                f" {recipe.early_stopping} were no better on validation (early_stopping)"
+            )
+            break
+        epoch = len(history.rows)
+        row: dict[str, Any] = {"epoch": epoch + 1}
+        row |= trainer.train_epoch(train, epoch, recipe.epochs)
+        row["learning_rate"] = float(tf.convert_to_tensor(trainer.model.optimizer.learning_rate))
+        with trainer.averaged():
+            row |= trainer.evaluate(validation)
+            history.rows.append(row)
+            row["best"] = history.best_epoch == epoch + 1
+            if row["best"]:
+                save_model(trainer.model, best)
+        save_model(trainer.model, checkpoint, asdict(history))
+        after_epoch(row)
+    return history
+
+
+def make_optimizer(recipe: Recipe, total_steps: int) -> keras.optimizers.Optimizer:
+    """The recipe's optimizer with its schedule; loss scaling where the policy is half precision.
+
+    Averaged weights reach back over a tenth of the training at most: of a training of few steps a
+    longer average would be that of its beginning.
+    """
+    rate: Any = recipe.learning_rate
+    if recipe.schedule == "cosine":
+        warmup = max(1, total_steps // 20)
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, max(1, total_steps - warmup), warmup_target=rate, warmup_steps=warmup
+        )
+    settings: dict[str, Any] = {}
+    if recipe.weight_averaging:
+        longest = max(0.0, 1.0 - 1.0 / (AVERAGED_SHARE * total_steps))
+        settings = {"use_ema": True, "ema_momentum": min(recipe.weight_averaging, longest)}
+    if recipe.optimizer == "adamw":
+        settings["weight_decay"] = recipe.weight_decay
+        optimizer: Any = keras.optimizers.AdamW(rate, **settings)
+    else:
+        optimizer = keras.optimizers.Adam(rate, **settings)
+    if keras.mixed_precision.dtype_policy().compute_dtype == "float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    return optimizer

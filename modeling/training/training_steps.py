@@ -1,0 +1,313 @@
+"""What training a stream and training a fusion have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from scipy.special import log_softmax
+
+from affectstream.core import atomic_io, progress, storage_paths
+from affectstream.core.errors import UserError
+from affectstream.modeling.data.training_data import TrainingData, class_weights
+from affectstream.modeling.metrics import calibration, classification, plots
+from affectstream.modeling.models.stream_model import MEMBER, NETWORK
+from affectstream.modeling.recipes import Recipe
+from affectstream.modeling.runs import checkpoints, run_folder
+from affectstream.modeling.runs.run_folder import Calibration, RunInfo
+from affectstream.modeling.training import trainer as training
+from affectstream.preprocessing.dataset.leakage import crossings, namesakes, require_disjoint
+from affectstream.preprocessing.dataset.splits import NOT_DISJOINT
+
+# Name of the last dense layer of every encoder.
+HEAD = "logits"
+# Drawing takes longer than an epoch of a small network.
+CURVES_EVERY_S = 10.0
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Choices of one run that are not part of the recipe.
+
+    Attributes:
+      init_from: run whose weights training starts from.
+      init_member: which network of that run, where it averages several.
+      member_runs: of a recipe that is put together, finished runs that are taken as its networks.
+      allow_fixed_sentences: train on words that say nothing about the label.
+      unpaired: fuse without paired data even where the streams were trained on the same.
+      introduces: tells at the start what is trained; not of one network among several.
+    """
+
+    out: Path
+    seed: int = 0
+    resume: bool = False
+    overwrite: bool = False
+    allow_leak: bool = False
+    init_from: Path | None = None
+    allow_fixed_sentences: bool = False
+    init_member: int = 0
+    member_runs: tuple[Path, ...] = ()
+    unpaired: bool = False
+    introduces: bool = True
+
+
+def set_up(seed: int) -> None:
+    """Fixes chance and order of every operation; half precision where a GPU is."""
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+    if tf.config.list_physical_devices("GPU"):
+        keras.mixed_precision.set_global_policy("mixed_float16")
+
+
+def new_run_info(
+    recipe: Recipe,
+    data: TrainingData,
+    options: TrainOptions,
+    streams: tuple[str, ...],
+    spec: dict[str, Any],
+) -> RunInfo:
+    """What is known of a run before it starts."""
+    seen = {split: data.seen(split) for split in ("train", "validation")}
+    leaked = data.leak_allowed
+    synthetic = data.synthetic
+    if options.init_from is not None:
+        earlier = run_folder.read_run(options.init_from)
+        leaked |= _check_start_against(data, earlier, options)
+        # Apart, as they are in a run of its own: what chose an epoch before may choose one again.
+        seen["train"] |= earlier.train_seen
+        seen["validation"] |= earlier.validation_seen
+        leaked |= earlier.leak_allowed
+        synthetic |= earlier.synthetic
+    everybody = seen["train"] | seen["validation"] | data.tested
+    return RunInfo(
+        recipe=recipe,
+        streams=streams,
+        label_set=recipe.labels,
+        labels=data.labels.labels,
+        seed=options.seed,
+        input=spec,
+        preparation=data.preparation,
+        data=run_folder.describe_data(data.folders),
+        train_seen=seen["train"],
+        validation_seen=seen["validation"],
+        notes=tuple(dict.fromkeys([*data.notes, *namesakes(everybody.speakers)])),
+        leak_allowed=leaked,
+        synthetic=synthetic,
+        versions=run_folder.versions(),
+        git_revision=run_folder.git_revision(),
+        command=run_folder.command_line(),
+    )
+
+
+def _check_start_against(data: TrainingData, earlier: RunInfo, options: TrainOptions) -> bool:
+    """What a start was trained on must neither validate, where choices are made, nor be tested.
+
+    Returns:
+      whether a crossing was let through.
+    """
+    told = f"what {options.init_from} was trained on, and"
+    compare = NOT_DISJOINT not in data.notes
+    found = crossings(earlier.train_seen, data.parts["validation"].all_rows, compare)
+    leaked = require_disjoint(found, f"{told} validation", options.allow_leak)
+    test = [row for folder in data.folders for row in folder.part("test")]
+    found = crossings(earlier.seen, test)
+    return require_disjoint(found, f"{told} test", options.allow_leak) | leaked
+
+
+def train_model(
+    model: keras.Model,
+    recipe: Recipe,
+    data: TrainingData,
+    train: training.EpochBatches,
+    watch: training.EpochBatches,
+    options: TrainOptions,
+    history: checkpoints.History,
+    entry: keras.Model | None = None,
+) -> checkpoints.History:
+    """Trains epoch by epoch from where `history` ends, keeping the run folder up to date.
+
+    Args:
+      train, watch: the training and the validation part.
+      entry: the part of `model` that is fed, see `Trainer`.
+    Returns:
+      the history, complete.
+    """
+    weights, _ = class_weights(data, recipe)
+    total_steps = train.num_batches * recipe.epochs
+    trainer = training.Trainer(model, recipe, weights, total_steps, options.seed, entry)
+    return training.fit(
+        trainer,
+        train,
+        watch,
+        options.out / run_folder.LAST,
+        options.out / run_folder.BEST,
+        history,
+        epoch_writer(options.out, history, recipe),
+    )
+
+
+def donor_of(run: Path, stream: str) -> keras.Model:
+    """The model of a run that knows one stream; of a fusion, its part for that stream.
+
+    Raises:
+      UserError: no run, or a fusion without that stream.
+    """
+    earlier = run_folder.read_run(run)
+    donor = checkpoints.load_model(run / run_folder.BEST)
+    if len(earlier.streams) == 1:
+        return donor
+    if stream not in earlier.streams:
+        raise UserError(
+            f"--init-from {run}: it knows {' and '.join(earlier.streams)}, no {stream}; start from"
+            f" a run of {stream}"
+        )
+    return donor.get_layer(f"{stream}_stream")
+
+
+def _member_of(donor: keras.Model, number: int) -> keras.Model:
+    """One network of a model that averages several, another model as it is."""
+    network = donor.get_layer(NETWORK)
+    members = [layer for layer in network.layers if layer.name.startswith(MEMBER)]
+    return members[number % len(members)] if members else donor
+
+
+def recipe_to_take(run: Path, stream: str) -> str:
+    """How to train what a run can be started from: its recipe and what was set of it, as typed."""
+    earlier = run_folder.read_run(run)
+    part = earlier.parts.get(stream)
+    if part is None:
+        known = earlier.recipe.as_json()
+    else:
+        known = part.get("trained", {"name": part["recipe"]})
+    words = [f"--recipe {known['name']}"]
+    for key in ("encoder_settings", "features_settings"):
+        words += [f"--set {name}={value}" for name, value in known.get(key, {}).items()]
+    return " ".join(words)
+
+
+def copy_weights(
+    run: Path, model: keras.Model, recipe: Recipe, labels: tuple[str, ...], number: int = 0
+) -> None:
+    """Starts `model` from the weights of a run; its head stays new where the classes are others.
+
+    Args:
+      run: of the same stream, or of a fusion that has it.
+      recipe, labels: of `model`.
+      number: which network of the run, where it averages several.
+
+    Raises:
+      UserError: another stream or encoder.
+    """
+    earlier = run_folder.read_run(run)
+    donor = _member_of(donor_of(run, recipe.stream), number)
+    # By place: Keras numbers the names of layers through all models of a process.
+    theirs, ours = ([v for v in m.variables if "seed" not in v.path] for m in (donor, model))
+    alike = [(a, b) for a, b in zip(theirs, ours, strict=False) if a.shape == b.shape]
+    same = len(theirs) == len(ours) and all(a.name == b.name for a, b in alike)
+    pairs = [(a, b) for a, b in alike if earlier.labels == labels or HEAD not in b.path.split("/")]
+    if not same or len(pairs) < len(ours) // 2:
+        name = earlier.recipe.encoder or f"{recipe.stream} of {earlier.recipe.name}"
+        raise UserError(
+            f"--init-from {run}: its model ({name}) has another build; start from a run of the same"
+            f" encoder and features, or take its recipe ({recipe_to_take(run, recipe.stream)})"
+        )
+    assign(model, pairs)
+    progress.say(f"started from {run}: {len(pairs)} of {len(ours)} tensors copied")
+
+
+def assign(model: keras.Model, pairs: Iterable[tuple[keras.Variable, keras.Variable]]) -> None:
+    """Gives variables of `model` (the second of each pair) the values of others."""
+    for their, our in pairs:
+        our.assign(their)
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # it computes with copies of its variables
+
+
+def epoch_writer(
+    out: Path, history: checkpoints.History, recipe: Recipe
+) -> Callable[[dict[str, Any]], None]:
+    """Keeps table, curves and TensorBoard log of a run up to date.
+
+    Those of the epochs in `history` are written at once, for a run may have been killed before.
+    """
+    storage_paths.remove_tree(out / run_folder.TENSORBOARD)
+    log_folder = storage_paths.work_folder(out / run_folder.TENSORBOARD)
+    log = tf.summary.create_file_writer(str(log_folder))
+    drawn_s = -CURVES_EVERY_S
+
+    def add_to_log(row: dict[str, Any]) -> None:
+        with log.as_default(step=row["epoch"]):
+            for key in (*training.METRIC_COLUMNS, "learning_rate"):
+                tf.summary.scalar(key, row[key])
+
+    def show_log() -> None:
+        log.flush()
+        if storage_paths.is_remote(out):
+            storage_paths.upload(log_folder, out / run_folder.TENSORBOARD)
+
+    if history.rows:
+        atomic_io.write_csv(out / run_folder.HISTORY, training.COLUMNS, _marked(history))
+        for known in history.rows:
+            add_to_log(known)
+        show_log()
+
+    def write(row: dict[str, Any]) -> None:
+        nonlocal drawn_s
+        atomic_io.write_csv(out / run_folder.HISTORY, training.COLUMNS, _marked(history))
+        if time.monotonic() - drawn_s >= CURVES_EVERY_S:
+            draw_curves(out, history, recipe)
+            drawn_s = time.monotonic()
+        add_to_log(row)
+        show_log()
+        progress.say(
+            f"epoch {row['epoch']}: loss {row['loss']:.3f}, UAR {row['uar']:.3f} | validation loss"
+            f" {row['val_loss']:.3f}, UAR {row['val_uar']:.3f}{' *' if row['best'] else ''}"
+        )
+
+    return write
+
+
+def _marked(history: checkpoints.History) -> list[dict[str, Any]]:
+    """The rows with one best epoch: an earlier one was best only at its time."""
+    best = history.best_epoch
+    return [{**row, "best": row["epoch"] == best} for row in history.rows]
+
+
+def row_without_epochs(
+    learnt: tuple[np.ndarray, np.ndarray], watched: tuple[np.ndarray, np.ndarray]
+) -> dict[str, Any]:
+    """The one row in the history of what is not trained by epochs.
+
+    Args:
+      learnt, watched: (clips, classes) logits and (clips,) truth of training and validation.
+    """
+    row: dict[str, Any] = {"epoch": 1, "best": True, "learning_rate": 0.0, "seconds": 0.0}
+    row["input_wait_share"] = 0.0
+    for prefix, (logits, truth) in (("", learnt), ("val_", watched)):
+        row[f"{prefix}loss"] = calibration.nll(log_softmax(logits, axis=1), truth)
+        score = classification.accuracies(truth, logits.argmax(axis=1))
+        row |= {f"{prefix}{name}": value for name, value in score.items()}
+    return row
+
+
+def draw_curves(out: Path, history: checkpoints.History, recipe: Recipe) -> None:
+    """Draws loss and accuracy of the epochs so far."""
+    plots.curves(_marked(history), out / run_folder.CURVES, f"{recipe.name}, {recipe.labels}")
+
+
+def finish(out: Path, info: RunInfo, fitted: Calibration, history: checkpoints.History) -> RunInfo:
+    """Writes what is known only at the end."""
+    draw_curves(out, history, info.recipe)
+    row = next(row for row in history.rows if row["epoch"] == history.best_epoch)
+    scores = {key: row[key] for key in training.METRIC_COLUMNS} | {"epoch": row["epoch"]}
+    done = dataclasses.replace(info, calibration=fitted, scores=scores, finished=True)
+    run_folder.write_run(out, done)
+    return done

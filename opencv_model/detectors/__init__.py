@@ -1,0 +1,1 @@
+"""Face detectors, one a file, and the choice among them."""

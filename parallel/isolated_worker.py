@@ -1,0 +1,180 @@
+"""One other process that works piece by piece for this one, and may die without it."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import signal
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
+from typing import Any
+
+from affectstream.core.errors import UserError
+from affectstream.parallel import resource_limits
+from affectstream.parallel.tasks import Limits
+
+# Called by name in the other process; what it yields must be small enough to travel.
+Pieces = Callable[..., Iterator[Any]]
+
+_SPAWN = multiprocessing.get_context("spawn")
+# How long a process may take to end, or to leave work that is given up, before it is killed.
+_END_S = 2.0
+_PIECE, _ERROR, _BROKEN, _END = range(4)
+
+
+class DeathError(Exception):
+    """The process ended in the middle of its work; says why, to stand behind the name of a file."""
+
+
+class Streaming:
+    """A process that is started at once, so that it imports while this one does something else.
+
+    It is one piece ahead at most: memory does not grow with the number of pieces. Where it died
+    another one takes its place at the next call.
+
+    Args:
+      limits: of the process; a step is what it takes to yield one piece.
+      works: what it will be asked for; their modules are imported as it starts.
+    """
+
+    def __init__(self, limits: Limits, works: Sequence[Pieces] = ()) -> None:
+        self._limits = limits
+        self._works = tuple(works)
+        self._start()
+
+    def _start(self) -> None:
+        self._pipe, theirs = _SPAWN.Pipe()
+        self._process = _SPAWN.Process(
+            target=_serve, args=(theirs, self._limits, self._works), daemon=True
+        )
+        self._process.start()
+        theirs.close()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process as it is now."""
+        return self._process.pid
+
+    def __enter__(self) -> Streaming:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pipe.close()
+        self._process.kill()
+        self._process.join()
+
+    def __call__(self, work: Pieces, *given: Any) -> Iterator[Any]:
+        """Yields what `work(*given)` yields over there; work that is given up is stopped there.
+
+        Raises:
+          DeathError: the process ended, by a crash or because a step took more than it may.
+          UserError: as the work raised it.
+          RuntimeError: the work raised anything else; holds its traceback.
+        """
+        if not self._process.is_alive():
+            self._pipe.close()
+            self._start()
+        self._send((work, given))
+        try:
+            while True:
+                kind, value = self._received()
+                if kind == _END:
+                    return
+                if kind == _ERROR:
+                    raise value
+                if kind == _BROKEN:
+                    raise RuntimeError(value)
+                yield value
+        except GeneratorExit:
+            self._give_up()
+            raise
+
+    def _give_up(self) -> None:
+        """Has the process leave its work, so that it can be given other."""
+        with contextlib.suppress(DeathError, OSError):  # closed meanwhile
+            self._send(None)
+            while self._pipe.poll(_END_S):
+                if self._received()[0] != _PIECE:
+                    return
+        self._process.kill()
+        self._process.join()
+
+    def _send(self, message: Any) -> None:
+        try:
+            self._pipe.send(message)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            raise self._death() from error
+
+    def _received(self) -> tuple[int, Any]:
+        try:
+            while not self._pipe.poll(resource_limits.CHECK_S):
+                self._look()
+            kind, value = self._pipe.recv()
+        except (EOFError, ConnectionResetError) as error:
+            raise self._death() from error
+        return kind, value
+
+    def _look(self) -> None:
+        """Ends a process whose own guard cannot look, since a call into C holds its interpreter."""
+        with contextlib.suppress(OSError, ValueError):  # it has just ended
+            if resource_limits.resident_bytes(self.pid or 0) > self._limits.memory_bytes:
+                self._process.kill()
+                self._process.join()
+                raise DeathError(resource_limits.told(resource_limits.EXIT_MEMORY, self._limits))
+
+    def _death(self) -> DeathError:
+        self._process.join(_END_S)
+        if self._process.exitcode is None:
+            self._process.kill()
+            self._process.join()
+        return DeathError(resource_limits.told(self._process.exitcode, self._limits))
+
+
+# === In the process ===
+
+
+def _serve(pipe: Any, limits: Limits, _works: tuple[Pieces, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource_limits.die_with_parent()
+    resource_limits.watch(limits)
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        while True:
+            asked = pipe.recv()
+            if asked is not None:  # else given up when it was just done
+                _work(pipe, limits, *asked)
+
+
+def _work(pipe: Any, limits: Limits, work: Pieces, given: tuple[Any, ...]) -> None:
+    try:
+        with contextlib.closing(work(*given)) as pieces:  # type: ignore[type-var]
+            for piece in _guarded(pieces, limits):
+                if pipe.poll():
+                    pipe.recv()
+                    break
+                pipe.send((_PIECE, piece))
+        pipe.send((_END, None))
+    except UserError as error:
+        pipe.send((_ERROR, error))
+    except (BrokenPipeError, ConnectionResetError):
+        raise
+    except Exception:
+        pipe.send((_BROKEN, traceback.format_exc()))
+
+
+def _guarded(pieces: Iterator[Any], limits: Limits) -> Iterator[Any]:
+    """Each piece is a step; handing it over is none, for that may wait for the other side."""
+    while True:
+        resource_limits.begin_step(limits)
+        try:
+            piece = next(pieces)
+        except StopIteration:
+            return
+        finally:
+            resource_limits.end_steps()
+        yield piece

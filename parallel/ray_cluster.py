@@ -1,0 +1,311 @@
+"""Tasks on a Ray cluster: one that runs already, or one of this machine alone."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from affectstream import PROJECT
+from affectstream.core.errors import UserError
+from affectstream.parallel import resource_limits
+from affectstream.parallel.tasks import Died, Limits, Pool, Work
+
+# How long a cluster may take to notice that the machine of a process is gone, too.
+LOST_S = 5.0
+CONNECT_S = 10.0
+# How long tasks that are ended are waited for.
+END_S = 10.0
+# How often a step that is told again is told to the diary.
+AGAIN_S = 1.0
+ROOT = PROJECT
+
+
+@dataclass(frozen=True)
+class RayCluster:
+    """Every machine of it needs the program and what it reads and writes under the same paths.
+
+    Attributes:
+      address: "host:port" of the head, or "auto"; "" starts a cluster of this machine.
+      num_workers: processes of that cluster; None takes a process a core.
+    """
+
+    address: str = ""
+    num_workers: int | None = None
+
+    @contextlib.contextmanager
+    def open(self, work: Work, limits: Limits) -> Iterator[Pool]:
+        """See `Engine`.
+
+        Raises:
+          UserError: Ray is not installed, or no cluster answers at the address.
+        """
+        ray = _ray()
+        self._connect(ray)
+        try:
+            pool = _RayPool(ray, work, limits)
+            try:
+                yield pool
+            finally:
+                pool.end()
+        finally:
+            ray.shutdown()
+
+    def _connect(self, ray: Any) -> None:
+        _require_listener(self.address)
+        given: dict[str, Any] = {"address": self.address}
+        if not self.address:
+            given = {"address": "local", "num_cpus": self.num_workers, "include_dashboard": False}
+        try:
+            ray.init(
+                **given,
+                log_to_driver=False,
+                logging_level="ERROR",
+                runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
+            )
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise _no_cluster(self.address, error) from error
+
+
+def _require_listener(address: str) -> None:
+    """Ray itself would try for minutes and then end the program.
+
+    Raises:
+      UserError: nobody listens there.
+    """
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal():
+        try:
+            socket.create_connection((host, int(port)), CONNECT_S).close()
+        except (OSError, OverflowError) as error:
+            raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str, error: Exception) -> UserError:
+    return UserError(
+        f"--address {address}: no Ray cluster answers ({_first_line(error)}); start one with"
+        " `ray start --head`, or leave --address out"
+    )
+
+
+def _ray() -> Any:
+    """Ray, imported only when it is asked for.
+
+    Raises:
+      UserError: not installed.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
+    try:
+        import ray
+    except ImportError:
+        raise UserError("--engine ray: needs `pip install -r requirements-cluster.txt`") from None
+    # Ray 2.60 prints on stdout what its machines say of dead processes and has no option against
+    # it; we tell of each by the name of what it read.
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
+    return ray
+
+
+@dataclass(frozen=True)
+class _Suspect:
+    """A process that died, perhaps with its machine."""
+
+    ticket: int
+    node: str
+    died: Died
+    since_s: float = field(default_factory=time.monotonic)
+
+
+class _RayPool:
+    def __init__(self, ray: Any, work: Work, limits: Limits) -> None:
+        self._ray = ray
+        self._limits = limits
+        self._work = ray.put(work)
+        # Where the program itself runs: with any other machine it could be lost.
+        here = ray.get_runtime_context().get_node_id()
+        strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=False)
+        remote = ray.remote(num_cpus=0, scheduling_strategy=strategy)(_Diary)
+        self._diary = remote.remote()
+        self._run = ray.remote(num_cpus=1, max_retries=0)(_run)
+        self._tickets: dict[Any, int] = {}
+        self._ended: list[tuple[int, Any]] = []
+        self._suspects: list[_Suspect] = []
+
+    @property
+    def capacity(self) -> int:
+        return int(self._ray.cluster_resources().get("CPU", 0)) + 1
+
+    def submit(self, ticket: int, task: Any) -> None:
+        words = (self._work, task, ticket, self._diary, self._limits, str(Path.cwd()))
+        reference = self._run.remote(*words)
+        self._tickets[reference] = ticket
+
+    def finished(self, timeout_s: float) -> list[tuple[int, Any]]:
+        wait, tickets = self._ray.wait, list(self._tickets)
+        ready = wait(tickets, num_returns=1, timeout=timeout_s)[0] if tickets else []
+        if ready:
+            ready, _ = wait(tickets, num_returns=len(tickets), timeout=0)
+        elif not tickets:
+            time.sleep(timeout_s)
+        for reference in ready:
+            self._take(self._tickets.pop(reference), reference)
+        ended, self._ended = self._ended + self._judged(), []
+        return sorted(ended, key=lambda one: one[0])
+
+    def _take(self, ticket: int, reference: Any) -> None:
+        errors = self._ray.exceptions
+        try:
+            self._ended.append((ticket, self._ray.get(reference)))
+        except errors.RayTaskError as error:
+            if isinstance(error.cause, UserError):
+                raise error.cause from error
+            raise UserError(f"on the cluster: {_first_line(error.cause)}") from error
+        except (errors.ObjectLostError, errors.NodeDiedError, errors.LocalRayletDiedError) as error:
+            self._ended.append((ticket, Died(None, _first_line(error), is_its_own=False)))
+        except (errors.WorkerCrashedError, errors.OutOfMemoryError) as error:
+            entry = self._ray.get(self._diary.read.remote(ticket))
+            if entry is None:  # it never began
+                self._ended.append((ticket, Died(None, _first_line(error), is_its_own=False)))
+            else:
+                told = Died(entry.step, self._reason(entry, error))
+                self._suspects.append(_Suspect(ticket, entry.node, told))
+        except errors.RayError as error:
+            raise UserError(f"the Ray cluster failed: {_first_line(error)}") from error
+
+    def _reason(self, entry: _Entry, error: Exception) -> str:
+        if entry.last_words:
+            return entry.last_words
+        if isinstance(error, self._ray.exceptions.OutOfMemoryError):
+            return "needs more memory than its machine has"
+        # What holds the interpreter so long is ended without last words.
+        if time.time() - entry.told_s >= self._limits.step_s:
+            return resource_limits.told(resource_limits.EXIT_TIME, self._limits)
+        return "ended its process"
+
+    def _judged(self) -> list[tuple[int, Died]]:
+        """Deaths of which it is known by now whether the machine was lost, too."""
+        if not self._suspects:
+            return []
+        alive = {one["NodeID"] for one in self._ray.nodes() if one["Alive"]}
+        judged, waiting = [], []
+        for one in self._suspects:
+            if one.node not in alive:
+                judged.append((one.ticket, replace(one.died, step=None, is_its_own=False)))
+            elif time.monotonic() - one.since_s >= LOST_S:
+                judged.append((one.ticket, one.died))
+            else:
+                waiting.append(one)
+        self._suspects = waiting
+        return judged
+
+    def steps(self) -> dict[int, int]:
+        told: dict[int, int] = self._ray.get(self._diary.steps.remote())
+        return told
+
+    def end(self) -> None:
+        """Ends what still runs."""
+        open_ = list(self._tickets)
+        for reference in open_:
+            self._ray.cancel(reference, force=True)
+        if open_:
+            self._ray.wait(open_, num_returns=len(open_), timeout=END_S)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
+
+
+# === Where tasks run ===
+
+
+@dataclass
+class _Entry:
+    """What is known of a task under way."""
+
+    node: str
+    step: int | None = None
+    told_s: float = 0.0
+    last_words: str = ""
+
+
+class _Diary:
+    """Where tasks tell how far they are; it outlives their processes."""
+
+    def __init__(self) -> None:
+        self._entries: dict[int, _Entry] = {}
+
+    def begin(self, ticket: int, node: str) -> None:
+        self._entries[ticket] = _Entry(node)
+
+    def tell(self, ticket: int, step: int) -> None:
+        entry = self._entries[ticket]
+        entry.step, entry.told_s = step, time.time()
+
+    def say(self, ticket: int, last_words: str) -> None:
+        self._entries[ticket].last_words = last_words
+
+    def end(self, ticket: int) -> None:
+        self._entries.pop(ticket, None)
+
+    def read(self, ticket: int) -> _Entry | None:
+        return self._entries.pop(ticket, None)
+
+    def steps(self) -> dict[int, int]:
+        return {t: entry.step for t, entry in self._entries.items() if entry.step is not None}
+
+
+# The task of this process, for what watches it.
+_last_words: list[Callable[[str], None]] = []
+
+
+def _done(reference: Any) -> Any:
+    """What a call of the diary gave, waited for.
+
+    `ray.get` would lend the core of this task to another one meanwhile: Ray then starts a further
+    process, and more of them work than there are cores.
+    """
+    return reference.future().result()
+
+
+def _run(work: Work, task: Any, ticket: int, diary: Any, limits: Limits, folder: str) -> Any:
+    import ray
+
+    try:
+        os.chdir(folder)  # paths may be relative to where the program was started
+    except OSError as error:
+        raise UserError(
+            f"{folder}: not on {socket.gethostname()} ({error.strerror}); every machine of the"
+            " cluster needs the same folders"
+        ) from error
+    _done(diary.begin.remote(ticket, ray.get_runtime_context().get_node_id()))
+    _last_words[:] = [lambda words: _done(diary.say.remote(ticket, words))]
+    _watch(limits)
+    last_step, last_s = -1, -math.inf
+
+    def tell(step: int) -> None:
+        nonlocal last_step, last_s
+        now_s = time.monotonic()
+        # The records of one clip are one step; the diary of a large cluster has enough to do.
+        if step != last_step or now_s - last_s >= AGAIN_S:
+            # Waited for: a process that dies must have told where it was.
+            _done(diary.tell.remote(ticket, step))
+            last_step, last_s = step, now_s
+        resource_limits.begin_step(limits)
+
+    try:
+        return work(task, tell)
+    finally:
+        resource_limits.end_steps()
+        _done(diary.end.remote(ticket))
+
+
+@functools.cache
+def _watch(limits: Limits) -> None:
+    """Once a process, which does many tasks."""
+    resource_limits.watch(limits, lambda words: _last_words[0](words))

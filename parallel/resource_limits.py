@@ -1,0 +1,95 @@
+"""Ends this process when a step takes too long or too much memory, or when its parent is gone."""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import functools
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from affectstream.parallel.tasks import Limits
+
+# What a process ends with, for its parent to tell why; `faulthandler` has 1.
+EXIT_TIME = 1
+EXIT_MEMORY = 86
+CHECK_S = 0.1
+GRACE_S = 1.0
+_PR_SET_PDEATHSIG = 1
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+# When the step of this process must have ended; empty between tasks and before the first step.
+_step_ends_s: list[float] = []
+
+
+def die_with_parent() -> None:
+    """Has Linux kill this process when its parent ends, however that ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def watch(limits: Limits, last_words: Callable[[str], None] = lambda _: None) -> None:
+    """Ends this process from now on when it takes more than it may.
+
+    Args:
+      last_words: told why, where an exit code reaches nobody.
+    """
+    threading.Thread(target=_watch, args=(limits, last_words), daemon=True).start()
+
+
+def _watch(limits: Limits, last_words: Callable[[str], None]) -> None:
+    while True:
+        ends = list(_step_ends_s)
+        late = bool(ends) and time.monotonic() > ends[0]
+        # Between steps nothing is ended: it would be told of a recording that is not to blame.
+        if late or (ends and resident_bytes() > limits.memory_bytes):
+            code = EXIT_TIME if late else EXIT_MEMORY
+            try:
+                last_words(told(code, limits))
+            finally:
+                os._exit(code)
+        time.sleep(CHECK_S)
+
+
+def resident_bytes(process: int | str = "self") -> int:
+    """Memory of a process that is in use, without what it shares with others."""
+    _, resident, shared, *_ = Path(f"/proc/{process}/statm").read_text("ascii").split()
+    return (int(resident) - int(shared)) * _PAGE_BYTES
+
+
+def begin_step(limits: Limits) -> None:
+    """Gives the next step its time.
+
+    What holds the interpreter keeps `watch` from looking; a thread of C then ends the process.
+    """
+    _step_ends_s[:] = [time.monotonic() + limits.step_s]
+    if math.isfinite(limits.step_s):
+        faulthandler.dump_traceback_later(limits.step_s + GRACE_S, exit=True, file=_nowhere())
+
+
+def end_steps() -> None:
+    """No step is under way."""
+    _step_ends_s.clear()
+    faulthandler.cancel_dump_traceback_later()
+
+
+def told(exit_code: int | None, limits: Limits) -> str:
+    """Why a process ended, to stand behind the name of a file."""
+    if exit_code == EXIT_TIME and math.isfinite(limits.step_s):
+        return f"took longer than {limits.step_s:g} s"
+    if exit_code == EXIT_MEMORY:
+        return f"needs more than {limits.memory_bytes / 2**30:.2g} GiB of memory"
+    if exit_code is not None and exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        more = ", perhaps for want of memory" if exit_code == -signal.SIGKILL else ""
+        return f"ended its process by {name}{more}"
+    return f"ended its process with code {exit_code}"
+
+
+@functools.cache
+def _nowhere() -> int:
+    """The null device, opened once; a descriptor, for what uses it runs outside the interpreter."""
+    return os.open(os.devnull, os.O_WRONLY)

@@ -1,0 +1,37 @@
+"""Tasks in this very process, one after the other."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from affectstream.parallel.tasks import Limits, Pool, Work
+
+
+@dataclass(frozen=True)
+class Here:
+    """Nothing is guarded: a crash is that of the program, limits are not kept."""
+
+    @contextlib.contextmanager
+    def open(self, work: Work, limits: Limits) -> Iterator[Pool]:
+        yield _HerePool(work)
+
+
+class _HerePool:
+    capacity = 1
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._ended: list[tuple[int, Any]] = []
+
+    def submit(self, ticket: int, task: Any) -> None:
+        self._ended.append((ticket, self._work(task, lambda _: None)))
+
+    def finished(self, timeout_s: float) -> list[tuple[int, Any]]:
+        ended, self._ended = self._ended, []
+        return ended
+
+    def steps(self) -> dict[int, int]:
+        return {}

@@ -1,0 +1,137 @@
+"""Independent tasks on any engine: handed out a few at a time, repeated where a process died."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from affectstream.core.errors import UserError
+
+Task = TypeVar("Task")
+# Called by the work at the beginning of each of its steps, with its number from 0.
+Tell = Callable[[int], None]
+Work = Callable[[Any, Tell], Any]
+# How often results and steps are asked for.
+POLL_S = 0.2
+# A task that ends its process so often at the same place is not given to another.
+MAX_DEATHS = 2
+# A task that loses so many machines says something is wrong with these.
+MAX_LOST_MACHINES = 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one step of a task may take; a process that takes more is ended.
+
+    Attributes:
+      step_s: seconds between one `tell` and the next.
+      memory_bytes: of the whole process.
+    """
+
+    step_s: float = math.inf
+    memory_bytes: float = math.inf
+
+
+@dataclass(frozen=True)
+class Died:
+    """The process of a task ended before the task did.
+
+    Attributes:
+      step: that it was at; None before the first one.
+      reason: what can be said of it, to stand behind the name of what the step reads.
+      is_its_own: False where the machine was lost, which says nothing about the task.
+    """
+
+    step: int | None
+    reason: str
+    is_its_own: bool = True
+
+
+class Pool(Protocol):
+    """Processes that do one kind of work.
+
+    Attributes:
+      capacity: tasks that should be under way, so that no process waits.
+    """
+
+    @property
+    def capacity(self) -> int: ...
+
+    def submit(self, ticket: int, task: Any) -> None:
+        """Hands out a task; `ticket` names it from then on."""
+
+    def finished(self, timeout_s: float) -> list[tuple[int, Any]]:
+        """What ended since, by ticket: a result or `Died`; waits so long for one.
+
+        Raises:
+          what the work raised.
+        """
+
+    def steps(self) -> dict[int, int]:
+        """The step that each task under way told last."""
+
+
+class Engine(Protocol):
+    """A way to run tasks, as it was chosen on the command line."""
+
+    def open(self, work: Work, limits: Limits) -> AbstractContextManager[Pool]:
+        """Processes for this work; what still runs when the context ends is ended."""
+
+
+@dataclass
+class _Underway(Generic[Task]):
+    task: Task
+    num_lost: int = 0
+
+
+def run(
+    pool: Pool,
+    tasks: Iterable[Task],
+    after_death: Callable[[Task, Died], Task],
+    on_steps: Callable[[int], None] = lambda _: None,
+) -> Iterator[tuple[Task, Any]]:
+    """Yields each task with its result, in the order in which they end.
+
+    Tasks are taken from the iterable only as fast as they are worked on.
+
+    Args:
+      after_death: the task that takes the place of one whose process died.
+      on_steps: told now and then how many steps the tasks under way have done.
+    Raises:
+      UserError: machines are lost again and again; and whatever the work or `after_death` raises.
+    """
+    source, again = iter(tasks), deque[_Underway[Task]]()
+    running: dict[int, _Underway[Task]] = {}
+    ticket, is_drained = 0, False
+    while True:
+        while len(running) < pool.capacity and not (is_drained and not again):
+            one = again.popleft() if again else next((_Underway(t) for t in source), None)
+            if one is None:
+                is_drained = True
+                continue
+            running[ticket] = one
+            pool.submit(ticket, one.task)
+            ticket += 1
+        if not running:
+            return
+        for ended, outcome in pool.finished(POLL_S):
+            one = running.pop(ended)
+            if isinstance(outcome, Died):
+                again.append(_repeated(one, outcome, after_death))
+            else:
+                yield one.task, outcome
+        on_steps(sum(step for which, step in pool.steps().items() if which in running))
+
+
+def _repeated(
+    one: _Underway[Task], died: Died, after_death: Callable[[Task, Died], Task]
+) -> _Underway[Task]:
+    if died.is_its_own:
+        return _Underway(after_death(one.task, died), one.num_lost)
+    if one.num_lost >= MAX_LOST_MACHINES:
+        raise UserError(f"lost {MAX_LOST_MACHINES} machines over one task: {died.reason}")
+    return _Underway(one.task, one.num_lost + 1)

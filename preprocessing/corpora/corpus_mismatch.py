@@ -1,0 +1,39 @@
+"""A folder given to the reader of another corpus: which one it looks like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from affectstream.core import registry
+from affectstream.core.errors import UserError
+from affectstream.preprocessing.clip import Rejection
+
+NUM_LOOKED_AT = 20
+
+
+def likely_corpus(paths: Sequence[Path]) -> str:
+    """Name of the first corpus of the registry that knows one of the first files by name, or ""."""
+    for name in registry.names("corpora"):
+        recognises = getattr(registry.load("corpora", name), "recognises", None)
+        if recognises is not None and any(recognises(path) for path in paths[:NUM_LOOKED_AT]):
+            return name
+    return ""
+
+
+def wrong_kind(
+    source: Path, what: str, paths: Sequence[Path], rejected: Sequence[Rejection] = ()
+) -> UserError:
+    """The error for a folder that holds none of what a reader needs.
+
+    Args:
+      source: the folder.
+      what: what it lacks, to follow "FOLDER: ".
+      paths: media files in it, by which another corpus may be recognised.
+      rejected: what in it could not be entered.
+    """
+    what = "; ".join([what, *(rejection.reason for rejection in rejected[:1])])
+    likely = likely_corpus(paths)
+    if likely:
+        return UserError(f"{source}: {what}; it looks like {likely}: use --corpus {likely}")
+    return UserError(f"{source}: {what}; check --corpus and --source")

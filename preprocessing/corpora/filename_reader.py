@@ -1,0 +1,133 @@
+"""Reader of corpora whose file names say everything; the corpora are rows of `filename`."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from affectstream.core.errors import counted
+from affectstream.preprocessing.clip import Clip, Inventory, Rejection
+from affectstream.preprocessing.corpora.corpus_mismatch import wrong_kind
+from affectstream.preprocessing.corpora.media_files import list_media, printable
+from affectstream.preprocessing.file_kinds import suffix_rank
+
+SAME_RECORDING = "another file of the same recording is used"
+
+Match = re.Match[str]
+
+
+@dataclass(frozen=True)
+class FilenameCorpus:
+    """A corpus told by its file names, at any folder depth.
+
+    Attributes:
+      name: as it stands in speaker and recording ids.
+      pattern: matches the stem of a file name, or "folder/stem"; its group `emotion` is looked up
+        in `labels`.
+      labels: code in the file name -> canonical label.
+      example: a good file name, for messages.
+      speaker: who speaks, from a match.
+      recording: what all files of one recording share, from a match.
+      attributes: further facts of a match (sex, intensity, ...).
+      transcript: what is said, from a match; "" where the name does not tell.
+      no_label: code -> the emotion of the corpus for which there is no canonical label.
+      left_out: says why a match is left out on purpose, or "".
+      known_bad: lower-case file name -> what is wrong with that file of the corpus.
+      preference: of a match and its suffix; the lowest is kept when files share a recording.
+      synthetic: made by a program; said wherever the corpus shows.
+    """
+
+    name: str
+    pattern: re.Pattern[str]
+    labels: Mapping[str, str]
+    example: str
+    citation: str
+    licence: str
+    speaker: Callable[[Match], str] = lambda match: match["speaker"]
+    recording: Callable[[Match], str] = lambda match: match["recording"]
+    attributes: Callable[[Match], dict[str, str]] = lambda match: {}
+    transcript: Callable[[Match], str] = lambda match: ""
+    no_label: Mapping[str, str] = field(default_factory=dict)
+    left_out: Callable[[Match], str] = lambda match: ""
+    known_bad: Mapping[str, str] = field(default_factory=dict)
+    preference: Callable[[Match, str], int] = lambda match, suffix: suffix_rank(suffix)
+    synthetic: bool = False
+
+    def recognises(self, path: Path) -> bool:
+        """Whether a file is named as this corpus names its files."""
+        return self._match(path) is not None
+
+    def inventory(self, source: Path) -> Inventory:
+        """Reads the names below `source`; opens no file.
+
+        Raises:
+          UserError: the folder is missing, holds no media file, or none named like this corpus's.
+        """
+        ranked: list[tuple[int, Clip]] = []
+        listing, paths = list_media(source)
+        rejected = [*listing.rejected]
+        left_out: Counter[str] = Counter()
+        matches = [(path, self._match(path)) for path in paths]
+        if not any(match for _, match in matches):
+            first = printable(paths[0].name)
+            what = (
+                f"none of {counted(len(paths), 'media file')} is one of {self.name}; first: not a "
+                f"{self.name} file name; expected one like {self.example}, found {first}"
+            )
+            raise wrong_kind(source, what, paths)
+        for path, match in matches:
+            name = listing.shown(path)
+            if match is None:
+                reason = f"not a {self.name} file name; expected one like {self.example}"
+                rejected.append(Rejection(name, reason))
+            elif fault := self.known_bad.get(path.name.lower()):
+                reason = f"a file of {self.name} known to be bad ({fault}); nothing to mend"
+                rejected.append(Rejection(name, reason))
+            elif reason := self._reason_left_out(match):
+                left_out[reason] += 1
+            else:
+                ranked.append((self.preference(match, path.suffix), self._clip(path, name, match)))
+        kept = one_file_a_recording(ranked, left_out)
+        kept.sort(key=lambda clip: clip.key)
+        passed_over = listing.passed_over(paths)
+        return Inventory(tuple(kept), tuple(rejected), left_out, passed_over)
+
+    def _match(self, path: Path) -> Match | None:
+        match = self.pattern.fullmatch(path.stem)
+        match = match or self.pattern.fullmatch(f"{path.parent.name}/{path.stem}")
+        if match and match["emotion"] not in self.labels and match["emotion"] not in self.no_label:
+            return None
+        return match
+
+    def _reason_left_out(self, match: Match) -> str:
+        emotion = self.no_label.get(match["emotion"])
+        return f"{emotion}: no such label here" if emotion else self.left_out(match)
+
+    def _clip(self, path: Path, name: str, match: Match) -> Clip:
+        return Clip(
+            path=path,
+            name=name,
+            corpus=self.name,
+            label=self.labels[match["emotion"]],
+            speaker=f"{self.name}/{self.speaker(match)}",
+            recording=f"{self.name}/{self.recording(match)}",
+            transcript=self.transcript(match),
+            attributes=self.attributes(match),
+        )
+
+
+def one_file_a_recording(ranked: list[tuple[int, Clip]], left_out: Counter[str]) -> list[Clip]:
+    """The clip of the lowest rank, then key, of each recording; counts the others.
+
+    The others stand behind it, to be read where its file cannot be.
+    """
+    ordered = sorted(ranked, key=lambda item: (item[0], item[1].key))
+    groups: dict[str, list[Clip]] = {}
+    for _, clip in ordered:
+        groups.setdefault(clip.recording, []).append(clip)
+    if len(groups) < len(ranked):
+        left_out[SAME_RECORDING] += len(ranked) - len(groups)
+    return [replace(first, others=tuple(others)) for first, *others in groups.values()]

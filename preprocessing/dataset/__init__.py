@@ -1,0 +1,1 @@
+"""Prepared data: data folders, splits, leakage checks, duplicates, feature tables."""

@@ -1,0 +1,279 @@
+"""A prepared corpus: `clips.csv`, `splits.json`, `rejected.csv`, `preprocess.json`, `shards/`."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from affectstream.core import atomic_io, storage_paths
+from affectstream.core.errors import UserError, from_os_error
+from affectstream.preprocessing.clip import SPLITS
+from affectstream.preprocessing.content_hash import TEXT_HASH
+
+if TYPE_CHECKING:  # OpenCV and numpy would make `--help` slow
+    from affectstream.opencv_model.tracking import CropFormat
+    from affectstream.preprocessing.faces.action_units import ActionUnitKind
+
+CLIPS = "clips.csv"
+REJECTED = "rejected.csv"
+SPLITS_FILE = "splits.json"
+# Of `splits.json`: what `clips.csv` was.
+_CLIPS_SHA256 = "clips_sha256"
+_REMEDY = "run `split` again"
+SETTINGS = "preprocess.json"
+SHARDS = "shards"
+
+# Cells that many rows share: each text is kept once.
+_SHARED = frozenset(("shard", "corpus", "label", "speaker", "split", "excluded"))
+
+
+@dataclass(frozen=True, slots=True)
+class ClipRow:
+    """One row of `clips.csv`: what is known of one record without opening its shard.
+
+    Attributes:
+      shard: file name within `shards/`.
+      audio_hash, video_hash: name of the decoded content; "" when that stream is missing.
+      num_faces: frames in which a face was found, of `num_frames`.
+      split: part of the corpus's official split, or "".
+      excluded: why training and evaluation leave the record out, or "".
+      attributes: what else is told of it; "copy_of" names the record that a transformed copy is of.
+    """
+
+    id: str
+    shard: str
+    corpus: str
+    label: str
+    speaker: str
+    recording: str
+    path: str
+    start_s: float
+    end_s: float
+    num_samples: int
+    num_frames: int
+    num_faces: int
+    audio_hash: str
+    video_hash: str
+    transcript: str = ""
+    split: str = ""
+    excluded: str = ""
+    attributes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Streams that the record has."""
+        has = {"audio": self.num_samples, "video": self.num_faces, "text": self.transcript}
+        return tuple(stream for stream, amount in has.items() if amount)
+
+    @property
+    def cluster(self) -> str:
+        """Records of one cluster are not independent: those of a speaker; of an unknown speaker,
+        those of a recording."""
+        return self.speaker or f"recording {self.recording or self.id}"
+
+    @property
+    def text_hash(self) -> str:
+        """Name of a text that is a piece of content of its own, such as a post; "" for speech."""
+        return self.attributes.get(TEXT_HASH, "")
+
+    @property
+    def copy_of(self) -> str:
+        """Record that this one is a transformed copy of, or ""; a copy is for training only."""
+        return self.attributes.get("copy_of", "")
+
+    def as_cells(self) -> dict[str, Any]:
+        """The row as CSV cells."""
+        return {**asdict(self), "attributes": json.dumps(self.attributes, sort_keys=True)}
+
+    @classmethod
+    def from_cells(cls, cells: dict[str, str]) -> ClipRow:
+        """Reads CSV cells back."""
+        types: dict[str, Callable[[str], Any]] = {"start_s": float, "end_s": float}
+        types |= {"num_samples": int, "num_frames": int, "num_faces": int, "attributes": json.loads}
+        types |= dict.fromkeys(_SHARED, sys.intern)
+        return cls(**{key: types.get(key, str)(value) for key, value in cells.items()})
+
+
+COLUMNS = tuple(field.name for field in fields(ClipRow))
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Which records train, validate and test.
+
+    Attributes:
+      parts: split name -> record ids, in the order of `clips.csv`.
+      rule: how they were made, enough to make them again.
+      notes: what a reader of a score must know ("validation not speaker-disjoint").
+      folds: with `--folds`, the parts of each fold.
+    """
+
+    parts: dict[str, tuple[str, ...]]
+    rule: dict[str, Any]
+    notes: tuple[str, ...] = ()
+    folds: tuple[dict[str, tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True)
+class DataFolder:
+    """A prepared corpus, read without opening its shards.
+
+    Attributes:
+      settings: what `preprocess` was called with, and what it found (`preprocess.json`).
+    """
+
+    path: Path
+    rows: tuple[ClipRow, ...]
+    splits: Splits
+    settings: dict[str, Any]
+
+    @property
+    def sample_rate_hz(self) -> int:
+        return int(self.settings["sample_rate_hz"])
+
+    @property
+    def crop_format(self) -> CropFormat:
+        from affectstream.opencv_model.tracking import CropFormat
+
+        return CropFormat(**self.settings["preparation"]["face"])
+
+    @property
+    def action_units(self) -> ActionUnitKind | None:
+        """What the video stream holds instead of face crops; None for face crops."""
+        from affectstream.preprocessing.faces.action_units import ActionUnitKind
+
+        kind = self.settings["preparation"].get("action_units")
+        return None if kind is None else ActionUnitKind.from_json(kind)
+
+    @property
+    def synthetic(self) -> bool:
+        return bool(self.settings["synthetic"])
+
+    @property
+    def words_say_nothing(self) -> str:
+        """Why the words say nothing about the label, where that was measured before; or ""."""
+        return ""
+
+    def content(self) -> list[Any]:
+        """What tells these data from others, as JSON holds it."""
+        keys = ("id", "label", "audio_hash", "video_hash", "transcript")
+        return [[getattr(row, key) for key in keys] for row in self.rows]
+
+    def part(self, split: str) -> tuple[ClipRow, ...]:
+        """Rows of one split, or of all but transformed copies; without those left out."""
+        usable = [row for row in self.rows if not row.excluded]
+        if split == "all":
+            return tuple(row for row in usable if not row.copy_of)
+        ids = set(self.splits.parts.get(split, ()))
+        return tuple(row for row in usable if row.id in ids)
+
+    def shard_paths(self, rows: Iterable[ClipRow]) -> list[Path]:
+        """The shards that hold `rows`, in order."""
+        return [self.path / SHARDS / name for name in sorted({row.shard for row in rows})]
+
+
+def write_splits(folder: Path, splits: Splits) -> None:
+    """Writes `splits.json`, with what tells it and the `clips.csv` beside it from damaged ones."""
+    value: dict[str, Any] = {"rule": splits.rule, "notes": splits.notes, **splits.parts}
+    if splits.folds:
+        value["folds"] = splits.folds
+    value[_CLIPS_SHA256] = atomic_io.file_sha256(folder / CLIPS)
+    atomic_io.write_sealed_json(folder / SPLITS_FILE, value)
+
+
+def require_rows_as_split(folder: Path) -> None:
+    """Stops where `clips.csv` is not the one that `splits.json` was made for.
+
+    Raises:
+      UserError: naming the file that must be made again.
+    """
+    written = atomic_io.read_sealed_json(folder / SPLITS_FILE, _REMEDY).get(_CLIPS_SHA256)
+    if written is not None and written != atomic_io.file_sha256(folder / CLIPS):
+        raise UserError(
+            f"{folder / CLIPS}: not what was written (damaged, or changed by hand); run"
+            " `preprocess` again"
+        )
+
+
+def read_splits(folder: Path) -> Splits:
+    """Reads `splits.json`.
+
+    Raises:
+      UserError: absent or damaged.
+    """
+    value = atomic_io.read_sealed_json(folder / SPLITS_FILE, _REMEDY)
+    try:
+        parts = {split: tuple(value[split]) for split in SPLITS}
+        folds = tuple({s: tuple(fold[s]) for s in SPLITS} for fold in value.get("folds", ()))
+        return Splits(parts, value["rule"], tuple(value["notes"]), folds)
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder / SPLITS_FILE}: not a split file ({error}); run `split` again"
+        ) from error
+
+
+def write_rows(folder: Path, rows: Iterable[ClipRow]) -> None:
+    """Writes `clips.csv`."""
+    atomic_io.write_csv(folder / CLIPS, COLUMNS, (row.as_cells() for row in rows))
+
+
+def read_rows(folder: Path) -> tuple[ClipRow, ...]:
+    """Reads `clips.csv`.
+
+    Raises:
+      UserError: absent, or not in this version's columns.
+    """
+    try:
+        with (folder / CLIPS).open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if tuple(reader.fieldnames or ()) != COLUMNS:
+                raise UserError(f"{folder / CLIPS}: other columns; run `preprocess --overwrite`")
+            return tuple(ClipRow.from_cells(cells) for cells in reader)
+    except OSError as error:
+        raise from_os_error(error, folder / CLIPS) from error
+    except (ValueError, TypeError, csv.Error) as error:
+        raise UserError(f"{folder / CLIPS}: damaged ({error}); run `preprocess` again") from error
+
+
+def is_data_folder(path: Path) -> bool:
+    """Whether `path` holds a prepared corpus."""
+    return (path / CLIPS).is_file() and (path / SETTINGS).is_file()
+
+
+def require_data_folder(path: Path) -> None:
+    """Raises UserError unless `path` holds a prepared corpus."""
+    if not is_data_folder(path):
+        raise UserError(f"{path}: not a prepared corpus (no {CLIPS}); run `preprocess` first")
+
+
+def open_data_folder(path: str | Path) -> DataFolder:
+    """Opens a prepared corpus.
+
+    Raises:
+      UserError: not one, or damaged.
+    """
+    folder = storage_paths.place(path)
+    require_data_folder(folder)
+    require_rows_as_split(folder)
+    return DataFolder(folder, read_rows(folder), read_splits(folder), read_settings(folder))
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Reads `preprocess.json`.
+
+    Raises:
+      UserError: absent or damaged.
+    """
+    remedy = "prepare it again (`preprocess --overwrite`, or `augment` into another folder)"
+    found: dict[str, Any] = atomic_io.read_sealed_json(folder / SETTINGS, remedy, or_unsealed=True)
+    return found
+
+
+def write_settings(folder: Path, settings: dict[str, Any]) -> None:
+    """Writes `preprocess.json`."""
+    atomic_io.write_sealed_json(folder / SETTINGS, settings)

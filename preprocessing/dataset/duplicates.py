@@ -1,0 +1,77 @@
+"""Equal content under several names: kept once, and never on two sides of an official split."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from affectstream.preprocessing.dataset.data_folder import ClipRow
+
+NOTHING = "neither sound nor face nor words"
+# Later parts win: a training copy of a validation item goes, a validation copy of a test item too.
+_RANK = {"": 0, "train": 0, "validation": 1, "test": 2}
+
+
+@dataclass(frozen=True)
+class DuplicateReport:
+    """What `preprocess` says about equal content.
+
+    Attributes:
+      groups: record ids with equal decoded sound and picture.
+      counts: how many records were left out, by reason.
+      kept_in_test: records of the official test part that equal another of it and stay.
+    """
+
+    groups: tuple[tuple[str, ...], ...]
+    counts: Counter[str]
+    kept_in_test: int
+
+
+def mark_duplicates(
+    rows: Sequence[ClipRow], official_split: bool
+) -> tuple[tuple[ClipRow, ...], DuplicateReport]:
+    """Sets `excluded` on records whose content stands elsewhere too.
+
+    Args:
+      rows: in the order of `clips.csv`; `excluded` is set anew.
+      official_split: the corpus publishes its split. Then training copies of held-out items are
+        left out and its test items never are. Otherwise the first of equal records within one part
+        stays; copies on two sides of a split of the user's own are left for `train` to stop on.
+    """
+    groups: dict[tuple[str, ...], list[ClipRow]] = defaultdict(list)
+    for row in rows:
+        content = (row.audio_hash, row.video_hash, row.text_hash)
+        if any(content):
+            groups[content].append(row)
+    equal = [group for group in groups.values() if len(group) > 1]
+    reasons = {row.id: NOTHING for row in rows if not row.streams}
+    kept_in_test = 0
+    for group in equal:
+        reasons |= _across_parts(group) if official_split else {}
+        for part in ("", "train", "validation", "test"):
+            members = [row for row in group if row.split == part and row.id not in reasons]
+            if official_split and part == "test":
+                kept_in_test += max(len(members) - 1, 0)
+            elif len(members) > 1:
+                reasons |= _within_part(members)
+    counts = Counter(reason.partition(":")[0] for reason in reasons.values())
+    marked = tuple(_excluded(row, reasons.get(row.id, "")) for row in rows)
+    names = tuple(tuple(row.id for row in group) for group in equal)
+    return marked, DuplicateReport(names, counts, kept_in_test)
+
+
+def _excluded(row: ClipRow, reason: str) -> ClipRow:
+    return row if row.excluded == reason else replace(row, excluded=reason)
+
+
+def _across_parts(group: list[ClipRow]) -> dict[str, str]:
+    held_out = max(group, key=lambda row: _RANK[row.split])
+    lower = [row for row in group if _RANK[row.split] < _RANK[held_out.split]]
+    return {row.id: f"equals a {held_out.split} item: {held_out.id}" for row in lower}
+
+
+def _within_part(members: list[ClipRow]) -> dict[str, str]:
+    if len({row.label for row in members}) > 1:
+        return {row.id: "equal content, conflicting labels" for row in members}
+    return {row.id: f"same content under another name: {members[0].id}" for row in members[1:]}

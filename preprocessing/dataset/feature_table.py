@@ -1,0 +1,286 @@
+"""A table of features as data: one row a clip, trained on and scored without the recordings."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from affectstream.core import atomic_io, lfs_pointer, storage_paths
+from affectstream.core.errors import UserError, from_os_error
+from affectstream.preprocessing.clip import SPLITS
+from affectstream.preprocessing.content_hash import content_hash
+from affectstream.preprocessing.corpora.csv_table import delimiter_of
+from affectstream.preprocessing.dataset.data_folder import ClipRow, DataFolder, Splits
+from affectstream.preprocessing.dataset.splits import DEFAULT_RULE, make_splits
+from affectstream.preprocessing.labels import CANONICAL
+
+FACTS = ("clip", "speaker", "recording", "label", "split")
+SUFFIXES = (".csv", ".parquet")
+# Beside a table: clip -> `ClipRow.attributes`.
+_ATTRIBUTES = "attributes"
+# What a table of unknown origin is taken for; a table that we wrote says it beside itself.
+_UNKNOWN: dict[str, Any] = {
+    "corpus": "table",
+    "licence": "your own",
+    "citation": "",
+    "synthetic": False,
+    "preparation": {},
+}
+
+
+@dataclass(frozen=True)
+class TableRow(ClipRow):
+    """One row: what is known of a clip; its features lie in the table.
+
+    Attributes:
+      stream: the stream that the features describe.
+    """
+
+    stream: str = "audio"
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        return (self.stream,)
+
+
+@dataclass(frozen=True)
+class FeatureTable(DataFolder):
+    """A feature table, read whole.
+
+    Attributes:
+      path: the file.
+      origin: what stands beside it: `features`, and for words the `front_end` fitted with them and
+        `words`, why they say nothing about the label.
+      names: of the columns of `values`.
+      values: (rows, features) float32, in the order of `rows`.
+    """
+
+    origin: dict[str, Any] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    values: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+
+    @property
+    def words_say_nothing(self) -> str:
+        return str(self.origin.get("words", ""))
+
+    def content(self) -> list[Any]:
+        return [*super().content(), content_hash(self.values.tobytes()), self.origin]
+
+    def columns(self, names: Sequence[str]) -> np.ndarray:
+        """(rows, len(names)) float32.
+
+        Raises:
+          UserError: a column is not there.
+        """
+        place = {name: i for i, name in enumerate(self.names)}
+        if missing := [name for name in names if name not in place]:
+            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+            raise UserError(
+                f"{self.path}: no column {', '.join(missing[:3])}{more}; write the table again"
+                " with `features`, or choose other features (--set features=NAME)"
+            )
+        return self.values[:, [place[name] for name in names]]
+
+
+def is_feature_table(path: Path) -> bool:
+    """Whether `path` is named like a feature table."""
+    return path.suffix.lower() in SUFFIXES and not path.is_dir()
+
+
+def features_of(path: Path) -> str:
+    """Name of the front end that a table was written with; "" for one of unknown origin."""
+    if not _origin(path).is_file():
+        return ""
+    return str(atomic_io.read_json(_origin(path)).get("features", ""))
+
+
+# === Writing ===
+
+
+def write_feature_table(
+    path: Path,
+    names: Sequence[str],
+    rows: Sequence[tuple[ClipRow, np.ndarray]],
+    folder: DataFolder,
+    features: str,
+    front_end: Mapping[str, Any] | None = None,
+    words: str = "",
+) -> None:
+    """Writes a table (`.csv` or `.parquet`), and beside it `NAME.json`: where it comes from, and
+    what else the corpus tells of each clip (sex, session, of which clip it is a copy).
+
+    Args:
+      names: of the features.
+      rows: of each clip what is known and its (features,) values.
+      folder: the records that were read.
+      features: name of the front end.
+      front_end: fields of one that was fitted, so that a model can be built on the table.
+      words: why words of these clips say nothing about the label, "" where they do.
+    Raises:
+      UserError: another ending, or it cannot be written.
+    """
+    facts = facts_of([row for row, _ in rows], folder)
+    if path.suffix.lower() == ".parquet":
+        _write_parquet(path, names, facts, np.stack([values for _, values in rows]))
+    elif path.suffix.lower() == ".csv":
+        table = (
+            dict(zip((*FACTS, *names), [*known, *(f"{v:.9g}" for v in values)], strict=True))
+            for known, (_, values) in zip(facts, rows, strict=True)
+        )
+        atomic_io.write_csv(path, (*FACTS, *names), table)
+    else:
+        raise UserError(f"{path}: a feature table ends in {' or '.join(SUFFIXES)}; rename --out")
+    known = {key: folder.settings[key] for key in _UNKNOWN}
+    origin = {"features": features, "notes": folder.splits.notes, "rule": folder.splits.rule}
+    told = {row.id: row.attributes for row, _ in rows if row.attributes}
+    origin |= {_ATTRIBUTES: told} if told else {}
+    if front_end is not None:
+        origin |= {"front_end": dict(front_end), "words": words}
+    atomic_io.write_json(_origin(path), known | origin)
+
+
+def facts_of(rows: Sequence[ClipRow], folder: DataFolder) -> list[list[str]]:
+    """The cells of `FACTS` for each clip of a data folder."""
+    split_of = {id: split for split, ids in folder.splits.parts.items() for id in ids}
+    return [
+        [row.id, row.speaker, row.recording, row.label, split_of.get(row.id, "")] for row in rows
+    ]
+
+
+def _write_parquet(
+    path: Path, names: Sequence[str], facts: list[list[str]], values: np.ndarray
+) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    columns: dict[str, Any] = dict(zip(FACTS, map(list, zip(*facts, strict=True)), strict=True))
+    columns |= {name: values[:, i] for i, name in enumerate(names)}
+    with atomic_io.replacing(path) as temporary:
+        pyarrow.parquet.write_table(pyarrow.table(columns), temporary)
+
+
+def _origin(path: Path) -> Path:
+    return path.with_name(path.name + ".json")
+
+
+# === Reading ===
+
+
+def open_feature_table(path: Path, sample_rate_hz: int, stream: str = "audio") -> FeatureTable:
+    """Reads a table that `features` or another program wrote.
+
+    Without any entry in `split` the rows are divided by speaker, as `preprocess` does.
+
+    Args:
+      sample_rate_hz: of the sound that the features were made from.
+      stream: what the features describe.
+    Raises:
+      UserError: absent, unreadable, without a needed column, or with a value that is no number.
+    """
+    names, facts, values = _read(path)
+    origin: dict[str, Any] = atomic_io.read_json(_origin(path)) if _origin(path).is_file() else {}
+    attributes = origin.pop(_ATTRIBUTES, {})
+    rows = tuple(
+        TableRow(
+            id=known["clip"],
+            shard="",
+            corpus=known["speaker"].partition("/")[0],
+            label=known["label"],
+            speaker=known["speaker"],
+            recording=known["recording"] or known["clip"],
+            path=known["clip"],
+            start_s=0.0,
+            end_s=0.0,
+            num_samples=0,
+            num_frames=0,
+            num_faces=0,
+            # Words said twice are no copy.
+            audio_hash="" if stream == "text" else content_hash(one.tobytes()),
+            video_hash="",
+            split=known["split"],
+            attributes=attributes.get(known["clip"], {}),
+            stream=stream,
+        )
+        for known, one in zip(facts, values, strict=True)
+    )
+    _require_usable(path, rows)
+    settings = {key: origin[key] for key in _UNKNOWN} if origin else dict(_UNKNOWN)
+    preparation = {**settings["preparation"], "sample_rate_hz": sample_rate_hz}
+    preparation.setdefault("face", {"size_px": 0, "color": "grey"})
+    settings |= {"preparation": preparation, "sample_rate_hz": sample_rate_hz}
+    return FeatureTable(path, rows, splits_of(rows, origin), settings, origin, names, values)
+
+
+def _read(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]], np.ndarray]:
+    """Names of the features, what is known of each row, (rows, features) float32."""
+    lfs_pointer.require_content(path)
+    reader = _read_parquet if path.suffix.lower() == ".parquet" else _read_csv
+    try:
+        header, cells = reader(path)
+    except OSError as error:
+        raise from_os_error(error, path) from error
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{path}: not a readable table ({error}); write it again") from error
+    if missing := [name for name in ("clip", "label") if name not in header]:
+        raise UserError(
+            f"{path}: no column {', '.join(missing)}; a feature table has the columns"
+            f" {', '.join(FACTS)} and then the features"
+        )
+    names = tuple(name for name in header if name not in FACTS)
+    facts, values = [], []
+    for number, row in enumerate(cells, start=2):
+        facts.append({name: str(row.get(name) or "") for name in FACTS})
+        try:
+            values.append([float(row[name]) for name in names])
+        except (TypeError, ValueError):
+            raise UserError(f"{path}, line {number}: not {len(names)} numbers; mend it") from None
+    if not values or not names:
+        raise UserError(f"{path}: no row or no feature in it; write it again with `features`")
+    return names, facts, np.array(values, np.float32)
+
+
+def _read_csv(path: Path) -> tuple[tuple[str, ...], Iterator[dict[str, Any]]]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        delimiter = delimiter_of([file.readline()], ("clip", "label"))
+        file.seek(0)
+        reader = csv.DictReader(file, delimiter=delimiter)
+        return tuple(reader.fieldnames or ()), iter(list(reader))
+
+
+def _read_parquet(path: Path) -> tuple[tuple[str, ...], Iterator[dict[str, Any]]]:
+    import pyarrow.parquet
+
+    with storage_paths.open_binary(path) as file:
+        table = pyarrow.parquet.read_table(file)
+    return tuple(table.column_names), iter(table.to_pylist())
+
+
+def _require_usable(path: Path, rows: Sequence[TableRow]) -> None:
+    checks: dict[str, tuple[Callable[[TableRow], bool], str]] = {
+        "label": (lambda row: row.label in CANONICAL, f"one of {', '.join(CANONICAL)}"),
+        "split": (lambda row: row.split in ("", *SPLITS), f"one of {', '.join(SPLITS)}, or empty"),
+    }
+    for number, row in enumerate(rows, start=2):
+        for column, (fits, wanted) in checks.items():
+            if not fits(row):
+                raise UserError(
+                    f"{path}, line {number}: {column} {getattr(row, column)!r}; must be {wanted}"
+                )
+    clip, count = Counter(row.id for row in rows).most_common(1)[0]
+    if count > 1:
+        raise UserError(f"{path}: clip {clip!r} stands in it {count} times; keep one")
+
+
+def splits_of(rows: Sequence[TableRow], origin: dict[str, Any]) -> Splits:
+    """As the table says; by the default rule where it says nothing."""
+    if not any(row.split for row in rows):
+        return make_splits(rows, DEFAULT_RULE)
+    parts = {split: tuple(row.id for row in rows if row.split == split) for split in SPLITS}
+    rule = origin.get("rule", {"kind": "table"})
+    return Splits(parts, rule, tuple(origin.get("notes", ())))

@@ -1,0 +1,122 @@
+"""Nothing may be learnt from what is tested: speaker, recording and content are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from affectstream.core.errors import UserError
+from affectstream.preprocessing.corpora.manifest import is_manifest
+from affectstream.preprocessing.dataset.data_folder import ClipRow
+
+MAX_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Whom and what a set of records shows.
+
+    Attributes:
+      speakers: "corpus/speaker"; unknown ones are not in it.
+      recordings: "corpus/recording".
+      hashes: of decoded sound and picture, and of texts that are content of their own.
+    """
+
+    speakers: frozenset[str] = frozenset()
+    recordings: frozenset[str] = frozenset()
+    hashes: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, rows: Iterable[ClipRow]) -> Seen:
+        rows = list(rows)
+        return cls(
+            frozenset(row.speaker for row in rows if row.speaker),
+            frozenset(row.recording for row in rows),
+            frozenset(h for row in rows for h in _hashes(row) if h),
+        )
+
+    def __or__(self, other: Seen) -> Seen:
+        return Seen(
+            self.speakers | other.speakers,
+            self.recordings | other.recordings,
+            self.hashes | other.hashes,
+        )
+
+    def as_json(self) -> dict[str, list[str]]:
+        return {
+            "speakers": sorted(self.speakers),
+            "recordings": sorted(self.recordings),
+            "hashes": sorted(self.hashes),
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Seen:
+        return cls(*(frozenset(value[key]) for key in ("speakers", "recordings", "hashes")))
+
+
+def crossings(learnt: Seen, rows: Iterable[ClipRow], compare_speakers: bool = True) -> list[str]:
+    """What of `rows` was also learnt from, as short phrases; empty when nothing crosses.
+
+    Args:
+      learnt: what training (and every choice made on validation) has seen.
+      rows: the records about to be held against it.
+      compare_speakers: False where a split is stamped as not speaker-disjoint.
+    """
+    rows = list(rows)
+    held = Seen.of(rows)
+    found = []
+    if compare_speakers and (speakers := sorted(learnt.speakers & held.speakers)):
+        found.append(f"speaker {_some(speakers)}")
+    if recordings := sorted(learnt.recordings & held.recordings):
+        found.append(f"recording {_some(recordings)}")
+    if hashes := learnt.hashes & held.hashes:
+        same = sorted(row.id for row in rows if {*_hashes(row)} & hashes)
+        found.append(f"the content of {_some(same)}")
+    return found
+
+
+def namesakes(speakers: Iterable[str]) -> tuple[str, ...]:
+    """A note where people of several manifests have the same ids, "corpus/id"; else nothing.
+
+    They are taken for different people, whom nothing here can tell from the same ones.
+    """
+    of_manifests: dict[str, set[str]] = {}
+    for speaker in speakers:
+        corpus, _, own = speaker.partition("/")
+        if is_manifest(corpus):
+            of_manifests.setdefault(own, set()).add(corpus)
+    shared = sorted(own for own, corpora in of_manifests.items() if len(corpora) > 1)
+    if not shared:
+        return ()
+    corpora = sorted({corpus for own in shared for corpus in of_manifests[own]})
+    return (
+        f"speaker {_some(shared)} of {' and of '.join(corpora)} are taken for different people;"
+        " if they are the same, prepare one of these with --same-people",
+    )
+
+
+def require_disjoint(found: list[str], sides: str, allow_leak: bool) -> bool:
+    """Stops on a crossing unless leaks are allowed; returns whether one was let through.
+
+    Args:
+      found: from `crossings`.
+      sides: names of the two sides, for the message.
+    Raises:
+      UserError: something crosses and `allow_leak` is False.
+    """
+    if found and not allow_leak:
+        raise UserError(
+            f"leak: {'; '.join(found)} on both sides ({sides});"
+            " split by speaker (`split`), or --allow-leak to go on with a stamp on every result"
+        )
+    return bool(found)
+
+
+def _hashes(row: ClipRow) -> tuple[str, ...]:
+    return row.audio_hash, row.video_hash, row.text_hash
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""
+    return ", ".join(names[:MAX_SHOWN]) + more

@@ -1,0 +1,111 @@
+"""Feature tables of several streams over the same clips, as one set of data for a fusion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from affectstream.core.errors import UserError
+from affectstream.preprocessing.clip import STREAMS
+from affectstream.preprocessing.dataset.data_folder import ClipRow, DataFolder
+from affectstream.preprocessing.dataset.feature_table import FeatureTable, TableRow, splits_of
+
+# What two tables must say alike of a clip.
+_COMMON = ("speaker", "recording", "label", "split")
+
+
+@dataclass(frozen=True)
+class PairedRow(TableRow):
+    """One clip of several tables.
+
+    Attributes:
+      stream: its streams with + between.
+    """
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        return tuple(self.stream.split("+"))
+
+
+@dataclass(frozen=True)
+class PairedTables(DataFolder):
+    """Tables joined by clip; a clip that one of them lacks has no such stream.
+
+    Attributes:
+      path: of the first table.
+      tables: stream -> its table.
+    """
+
+    tables: Mapping[str, FeatureTable] = field(default_factory=dict)
+
+    @property
+    def words_say_nothing(self) -> str:
+        return next((t.words_say_nothing for t in self.tables.values() if t.words_say_nothing), "")
+
+    def content(self) -> list[Any]:
+        return [[stream, *table.content()] for stream, table in self.tables.items()]
+
+    def values(
+        self, stream: str, rows: tuple[ClipRow, ...], names: tuple[str, ...]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Features of one stream.
+
+        Args:
+          names: of the columns.
+        Returns:
+          (rows, names) float32, zeros where the stream is missing, and (rows,) bool: where it is
+          there.
+        Raises:
+          UserError: a column is not there.
+        """
+        table = self.tables[stream]
+        columns = table.columns(names)
+        place = {row.id: i for i, row in enumerate(table.rows)}
+        there = np.array([row.id in place for row in rows], bool)
+        values = np.zeros((len(rows), len(names)), np.float32)
+        values[there] = columns[[place[row.id] for row in rows if row.id in place]]
+        return values, there
+
+
+def pair_tables(tables: Mapping[str, FeatureTable]) -> PairedTables:
+    """Joins tables by their column `clip`.
+
+    Args:
+      tables: stream -> table, two or more.
+    Raises:
+      UserError: they disagree about a clip, or have none in common.
+    """
+    tables = {stream: tables[stream] for stream in STREAMS if stream in tables}
+    known: dict[str, tuple[Path, ClipRow, list[str]]] = {}
+    for stream, table in tables.items():
+        for row in table.rows:
+            path, first, streams = known.setdefault(row.id, (table.path, row, []))
+            for key in _COMMON:
+                a, b = getattr(first, key), getattr(row, key)
+                if a != b:
+                    raise UserError(
+                        f"{table.path}: {key} of clip {row.id!r} is {b!r}, in {path} it is {a!r};"
+                        " write both with `features` from the same data folder"
+                    )
+            streams.append(stream)
+    if all(len(streams) < len(tables) for _, _, streams in known.values()):
+        paths = ", ".join(str(table.path) for table in tables.values())
+        raise UserError(f"{paths}: no clip stands in all of them; write both from one data folder")
+    rows = tuple(
+        PairedRow(**{**asdict(row), "stream": "+".join(streams)})
+        for _, row, streams in known.values()
+    )
+    leading = next(iter(tables.values()))
+    notes = dict.fromkeys(note for table in tables.values() for note in table.splits.notes)
+    synthetic = any(table.synthetic for table in tables.values())
+    return PairedTables(
+        leading.path,
+        rows,
+        splits_of(rows, {**leading.origin, "notes": tuple(notes)}),
+        {**leading.settings, "synthetic": synthetic},
+        tables,
+    )

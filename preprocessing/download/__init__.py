@@ -1,0 +1,1 @@
+"""Downloading corpora from their publishers."""

@@ -1,0 +1,219 @@
+"""Download of a corpus that may be fetched freely; run again, it fetches only what is missing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from affectstream.core import atomic_io, progress
+from affectstream.core.errors import UserError, from_os_error
+from affectstream.opencv_model.checksum import Checksum
+from affectstream.preprocessing.download.http_transfer import StoppedError, fetch, read_small
+from affectstream.preprocessing.download.lfs_pointer import read_pointer
+from affectstream.preprocessing.download.publishers import ASK, FREE
+from affectstream.preprocessing.download.remote_item import Item, RemoteFile, Wish
+from affectstream.preprocessing.download.unzip import DamagedError, check_disk, unpack
+
+WORK_FOLDER = ".download"
+NUM_CONNECTIONS = 8
+MAX_FAILURES_IN_A_ROW = 8
+
+
+@dataclass(frozen=True)
+class DownloadResult:
+    """What was done.
+
+    Attributes:
+      num_present: things that were there already.
+      num_fetched: things fetched now.
+      failures: (name, one line why) of what could not be had.
+      num_untried: things given up on after too many failures in a row.
+      note: what is to be said of the checking, or "".
+    """
+
+    num_present: int
+    num_fetched: int
+    failures: tuple[tuple[str, str], ...]
+    num_untried: int
+    note: str
+
+
+def download(name: str, out: Path, wish: Wish) -> DownloadResult:
+    """Fetches, checks and unpacks a corpus.
+
+    Args:
+      name: a key of `FREE` or `ASK`.
+      out: corpus folder, made or completed; each file, or folder of an archive, in it is whole.
+      wish: what of the corpus is wanted.
+    Raises:
+      UserError: not to be had freely, no such choice, too little disk, or no list to be had.
+    """
+    if name in ASK:
+        raise UserError(f"{name}: cannot be fetched freely: {ASK[name]}")
+    if name not in FREE:
+        raise UserError(f"no source named {name!r}; known: {', '.join((*FREE, *ASK))}")
+    source = FREE[name]
+    _check_wish(name, wish)
+    items = source.items(wish)
+    if not items:
+        raise UserError(f"{name}: the publisher lists nothing of that; look at {source.by_hand}")
+    missing = [item for item in items if not _is_there(out, item)]
+    _forget_done(out, [item for item in items if item not in missing])
+    check_disk(out, sum(item.remote.num_bytes or 0 for item in missing))
+    job = _Job(out, missing)
+    try:
+        job.run()
+    except OSError as error:
+        raise from_os_error(error, out) from error
+    return DownloadResult(
+        len(items) - len(missing),
+        job.num_fetched,
+        tuple(job.failures),
+        job.num_untried,
+        source.note,
+    )
+
+
+def _check_wish(name: str, wish: Wish) -> None:
+    source = FREE[name]
+    if wish.stream not in source.streams:
+        raise UserError(f"{name}: has no {wish.stream}; known: {', '.join(source.streams)}")
+    if wish.actors and not source.actors:
+        raise UserError(f"{name}: comes as a whole; leave --actors away")
+    strangers = [str(actor) for actor in wish.actors if actor not in source.actors]
+    if strangers:
+        first, last = source.actors[0], source.actors[-1]
+        raise UserError(f"{name}: no actor {', '.join(strangers)}; there are {first} to {last}")
+
+
+def _is_there(out: Path, item: Item) -> bool:
+    return all((out / result).exists() for result in item.results)
+
+
+def _fetched(out: Path, item: Item) -> Path:
+    """Where an archive lies until it is unpacked, and a file until it is whole."""
+    return out / WORK_FOLDER / item.path.replace("/", "__")
+
+
+def _forget_done(out: Path, items: Sequence[Item]) -> None:
+    """Removes archives that a download was killed behind the unpacking of."""
+    for item in items:
+        _fetched(out, item).unlink(missing_ok=True)
+    folder = out / WORK_FOLDER
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+class _Job:
+    """The items of one call, several at a time where they are small files."""
+
+    def __init__(self, out: Path, items: Sequence[Item]) -> None:
+        self.out = out
+        self.items = items
+        self.failures: list[tuple[str, str]] = []
+        self.num_fetched = 0
+        self.num_untried = 0
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._bar: Any = None
+        self._sized = all(item.remote.num_bytes is not None for item in items)
+
+    def run(self) -> None:
+        """Fetches all; a failure of one keeps none of the others back."""
+        if not self.items:
+            return
+        (self.out / WORK_FOLDER).mkdir(parents=True, exist_ok=True)
+        self._remove_leftovers()
+        total = sum(item.remote.num_bytes or 0 for item in self.items)
+        sized = (total, "B") if self._sized else (len(self.items), "file")
+        with progress.bar(sized[0], "download", sized[1]) as self._bar:
+            self._bar.unit_scale = self._sized
+            archives = [item for item in self.items if item.pieces]
+            self._all(archives, 1)
+            self._all([item for item in self.items if not item.pieces], NUM_CONNECTIONS)
+        if not self.failures and not self.num_untried:
+            self._remove_work_folder()
+
+    def _remove_leftovers(self) -> None:
+        """Of folders that a killed download was unpacking; each stands beside its final name."""
+        folders = {(self.out / result).parent for item in self.items for result in item.results}
+        for folder in folders:
+            atomic_io.remove_leftovers(folder)
+
+    def _all(self, items: Sequence[Item], num_connections: int) -> None:
+        in_a_row = 0
+        pool = ThreadPoolExecutor(num_connections)
+        try:
+            futures = {pool.submit(self._one, item): item for item in items}
+            for future in as_completed(futures):
+                try:
+                    future.result()
+                except StoppedError:
+                    self.num_untried += 1
+                except UserError as error:
+                    self.failures.append((futures[future].path, str(error)))
+                    in_a_row += 1
+                    if in_a_row == MAX_FAILURES_IN_A_ROW:
+                        self._stop.set()
+                else:
+                    self.num_fetched += 1
+                    in_a_row = 0
+        except BaseException:
+            self._stop.set()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _one(self, item: Item) -> None:
+        if self._stop.is_set():
+            raise StoppedError
+        remote = _resolved(item.remote, self._stop)
+        fetched = _fetched(self.out, item)
+        if not (item.pieces and fetched.is_file()):
+            fetch(remote, fetched, self._count, self._stop)
+        elif remote.num_bytes is not None:
+            self._count(remote.num_bytes)
+        if item.pieces:
+            try:
+                unpack(fetched, self.out, item.pieces)
+            except DamagedError:
+                fetched.unlink()
+                raise
+            fetched.unlink()
+        else:
+            target = self.out / item.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            fetched.replace(target)
+        if not self._sized:
+            self._update(1)
+
+    def _count(self, num_bytes: int) -> None:
+        if self._sized:
+            self._update(num_bytes)
+
+    def _update(self, amount: int) -> None:
+        with self._lock:
+            self._bar.update(amount)
+
+    def _remove_work_folder(self) -> None:
+        folder = self.out / WORK_FOLDER
+        for path in folder.iterdir():
+            if path.name.endswith((".part", ".part.json")):
+                path.unlink()
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _resolved(remote: RemoteFile, stop: threading.Event) -> RemoteFile:
+    """`remote` with the size and checksum that its Git LFS pointer states."""
+    if remote.pointer is None:
+        return remote
+    num_bytes, sha256 = read_pointer(
+        read_small(remote.pointer_url, stop), remote.pointer, remote.pointer_url
+    )
+    checksum = Checksum("sha256", sha256, remote.pointer_url)
+    return replace(remote, num_bytes=num_bytes, checksum=checksum, pointer=None)

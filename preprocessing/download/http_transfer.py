@@ -1,0 +1,242 @@
+"""Fetching over HTTP: a broken download goes on where it broke off, a wrong file is not kept."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from affectstream.core import atomic_io
+from affectstream.core.errors import UserError, from_os_error
+from affectstream.opencv_model.checksum import Checksum
+from affectstream.preprocessing.download.remote_item import RemoteFile
+
+TIMEOUT_S = 30.0
+CHUNK_BYTES = 1 << 18
+RETRY_WAITS_S = (1.0, 4.0, 15.0)
+MAX_SMALL_BYTES = 64 << 20
+_HEADERS = {"User-Agent": "affectstream", "Accept-Encoding": "identity"}
+_TRANSIENT = frozenset([408, 416, 425, 429, 500, 502, 503, 504])
+
+
+class TransientError(Exception):
+    """It may go better a moment later."""
+
+
+class StoppedError(Exception):
+    """Somebody asked for the end."""
+
+
+def fetch(
+    remote: RemoteFile,
+    path: Path,
+    on_bytes: Callable[[int], object] = lambda num_bytes: None,
+    stop: threading.Event | None = None,
+) -> None:
+    """Fetches a file to `path`; what a broken attempt has got stays beside it for the next.
+
+    Args:
+      remote: what to fetch and how to know that it is genuine.
+      path: where to; its folder must exist. Until it is whole it is `path` + ".part".
+      on_bytes: told of every stretch as it arrives, negative where one was thrown away.
+      stop: set to end the transfer soon.
+    Raises:
+      UserError: not reachable, refused, cut off each time, or not the file that was promised.
+      StoppedError: `stop` was set.
+    """
+    stop = stop or threading.Event()
+    part = path.with_name(path.name + ".part")
+    try:
+        _retrying(lambda: _attempt(remote, part, on_bytes, stop), remote.url, part, stop)
+        _check(remote, part)
+        part.replace(path)
+        _state_path(part).unlink(missing_ok=True)
+    except OSError as error:
+        raise from_os_error(error, path) from error
+
+
+def read_small(url: str, stop: threading.Event | None = None) -> bytes:
+    """The whole answer to a request, in memory.
+
+    Raises:
+      UserError: not reachable, refused, cut off each time, or longer than 64 MiB.
+    """
+    stop = stop or threading.Event()
+
+    def attempt() -> bytes:
+        with _open(url, {}) as response:
+            data = _read(response, MAX_SMALL_BYTES + 1)
+            stated = response.headers.get("Content-Length")
+        if len(data) > MAX_SMALL_BYTES:
+            raise UserError(f"{url}: an answer of more than 64 MiB; not what was asked for")
+        if stated is not None and len(data) < int(stated):
+            raise TransientError(f"broke off after {len(data)} of {stated} bytes")
+        return data
+
+    return _retrying(attempt, url, None, stop)
+
+
+def read_json(url: str) -> Any:
+    """The answer to a request, as JSON.
+
+    Raises:
+      UserError: as `read_small`, or no JSON.
+    """
+    try:
+        return json.loads(read_small(url))
+    except ValueError as error:
+        raise UserError(f"{url}: the server answered no JSON ({error}); try again later") from error
+
+
+# === One attempt ===
+
+
+def _retrying(
+    attempt: Callable[[], Any], url: str, part: Path | None, stop: threading.Event
+) -> Any:
+    waits_s = iter(RETRY_WAITS_S)
+    while True:
+        try:
+            return attempt()
+        except TransientError as error:
+            wait_s = next(waits_s, None)
+            if wait_s is None:
+                got = part.stat().st_size if part is not None and part.exists() else 0
+                kept = f", {got} bytes are kept and the same command goes on from there"
+                raise UserError(f"{url}: {error}; try again later{kept if got else ''}") from error
+        if stop.wait(wait_s):
+            raise StoppedError
+
+
+def _attempt(
+    remote: RemoteFile, part: Path, on_bytes: Callable[[int], object], stop: threading.Event
+) -> None:
+    have, validator = _kept(remote, part)
+    if have and have == remote.num_bytes:
+        on_bytes(have)
+        return
+    headers = {}
+    if have:
+        headers["Range"] = f"bytes={have}-"
+        if validator:
+            headers["If-Range"] = validator
+    with _open(remote.url, headers, part) as response:
+        if response.status == 206 and not _starts_at(response, have):
+            part.unlink(missing_ok=True)
+            raise TransientError("the server sent another stretch than asked for")
+        start = have if response.status == 206 else 0
+        _remember(remote, part, response)
+        on_bytes(start)
+        stated = response.headers.get("Content-Length")
+        total = start + int(stated) if stated is not None else remote.num_bytes
+        with open(part, "ab" if start else "wb") as file:
+            got = start
+            try:
+                while chunk := _read(response, CHUNK_BYTES):
+                    file.write(chunk)
+                    got += len(chunk)
+                    on_bytes(len(chunk))
+                    if stop.is_set():
+                        raise StoppedError
+                if total is not None and got < total:
+                    raise TransientError(f"broke off after {got} of {total} bytes")
+            except TransientError:
+                on_bytes(-got)
+                raise
+
+
+def _open(url: str, headers: dict[str, str], part: Path | None = None) -> http.client.HTTPResponse:
+    request = urllib.request.Request(url, headers={**_HEADERS, **headers})
+    try:
+        return urllib.request.urlopen(request, timeout=TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 416 and part is not None:
+            part.unlink(missing_ok=True)
+        text = f"the server answered {error.code} {error.reason}"
+        if error.code in _TRANSIENT:
+            raise TransientError(text) from error
+        raise UserError(f"{url}: {text}; see whether the publisher has moved it") from error
+    except (OSError, http.client.HTTPException) as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        raise TransientError(f"not reachable ({reason})") from error
+    except ValueError as error:
+        raise UserError(f"{url}: no address ({error}); give one that begins http://") from error
+
+
+def _read(response: http.client.HTTPResponse, num_bytes: int) -> bytes:
+    try:
+        return response.read(num_bytes)
+    except (http.client.HTTPException, OSError) as error:
+        raise TransientError(f"broke off ({error})") from error
+
+
+def _starts_at(response: http.client.HTTPResponse, start: int) -> bool:
+    stretch = response.headers.get("Content-Range", "")
+    return stretch.startswith(f"bytes {start}-")
+
+
+# === What an earlier attempt left ===
+
+
+def _state_path(part: Path) -> Path:
+    return part.with_name(part.name + ".json")
+
+
+def _kept(remote: RemoteFile, part: Path) -> tuple[int, str]:
+    """Usable bytes of an earlier attempt and the server's mark of that version of the file."""
+    if not part.is_file():
+        return 0, ""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        state = json.loads(_state_path(part).read_text(encoding="utf-8"))
+        validator = str(state.get("validator", ""))
+        too_long = remote.num_bytes is not None and part.stat().st_size > remote.num_bytes
+        sure = validator or remote.checksum is not None
+        if state.get("url") == remote.url and sure and not too_long:
+            return part.stat().st_size, validator
+    part.unlink()
+    return 0, ""
+
+
+def _remember(remote: RemoteFile, part: Path, response: http.client.HTTPResponse) -> None:
+    etag = response.headers.get("ETag", "")
+    # A weak ETag may not be used with If-Range (RFC 9110, 13.1.5).
+    validator = "" if etag.startswith("W/") else etag
+    validator = validator or response.headers.get("Last-Modified", "")
+    atomic_io.write_json(_state_path(part), {"url": remote.url, "validator": validator})
+
+
+# === Checking ===
+
+
+def checksum_of(path: Path, checksum: Checksum) -> str:
+    """The checksum of the same kind that a file of any length has."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(
+            file, lambda: hashlib.new(checksum.kind, usedforsecurity=False)
+        ).hexdigest()
+
+
+def _check(remote: RemoteFile, part: Path) -> None:
+    wrong = ""
+    num_bytes = part.stat().st_size
+    if remote.num_bytes is not None and num_bytes != remote.num_bytes:
+        wrong = f"a file of wrong length ({num_bytes} bytes, expected {remote.num_bytes})"
+    elif remote.checksum is not None:
+        value = checksum_of(part, remote.checksum)
+        if value != remote.checksum.value.lower():
+            wrong = (
+                f"a file with a wrong checksum ({remote.checksum.kind} {value}, expected "
+                f"{remote.checksum.value} by {remote.checksum.source})"
+            )
+    if wrong:
+        part.unlink()
+        _state_path(part).unlink(missing_ok=True)
+        raise UserError(f"{remote.url}: {wrong}, nothing kept; try again")

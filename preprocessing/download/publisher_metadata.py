@@ -1,0 +1,40 @@
+"""Reading what a publisher states in JSON, without trusting its form."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from affectstream.core.errors import UserError
+from affectstream.opencv_model.checksum import Checksum, Kind
+
+_KINDS: dict[str, Kind] = {
+    "md5": "md5",
+    "sha1": "sha1",
+    "sha-1": "sha1",
+    "sha256": "sha256",
+    "sha-256": "sha256",
+}
+
+
+def field(value: Any, source: str, name: str, kind: type = object) -> Any:
+    """`value[name]`.
+
+    Raises:
+      UserError: `value` is no JSON object, or has no such field of that kind.
+    """
+    found = value.get(name) if isinstance(value, dict) else None
+    if found is None or not isinstance(found, kind):
+        raise UserError(f"{source}: the answer has no {name!r}; the publisher has changed its form")
+    return found
+
+
+def stated_checksum(text: str, source: str) -> Checksum:
+    """`kind:digits` as a checksum.
+
+    Raises:
+      UserError: of a kind that is not known here.
+    """
+    kind, _, value = str(text).partition(":")
+    if kind.lower() not in _KINDS or not value:
+        raise UserError(f"{source}: checksum {text!r} is of no known kind; fetch the file by hand")
+    return Checksum(cast(Kind, _KINDS[kind.lower()]), value.strip().lower(), source)

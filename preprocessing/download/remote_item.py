@@ -1,0 +1,84 @@
+"""What a publisher offers: files to fetch, how each is checked, where it goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from affectstream.opencv_model.checksum import Checksum
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One file at its publisher.
+
+    Attributes:
+      url: where from.
+      num_bytes: size that the publisher states, or None.
+      checksum: what the publisher states, or None.
+      pointer: checksum of a Git LFS pointer instead: then `pointer_url` answers with the size and
+        SHA-256 of the file, in a few lines that have this checksum themselves.
+    """
+
+    url: str
+    num_bytes: int | None = None
+    checksum: Checksum | None = None
+    pointer_url: str = ""
+    pointer: Checksum | None = None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A folder that is made of an archive, whole or not at all.
+
+    Attributes:
+      folder: below the corpus folder, `/` separated.
+      pattern: full match of the member names that belong in it; the group `name`, where there is
+        one, is the path below `folder`, else it is the whole member name.
+    """
+
+    folder: str
+    pattern: str = "(?P<name>.+)"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing to fetch.
+
+    Attributes:
+      remote: the file.
+      path: where it is kept below the corpus folder, or a name for an archive.
+      pieces: what is unpacked of an archive, which is not kept; () for a file kept as it is.
+    """
+
+    remote: RemoteFile
+    path: str
+    pieces: tuple[Piece, ...] = ()
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """Paths below the corpus folder that are there once the item is done."""
+        return tuple(piece.folder for piece in self.pieces) or (self.path,)
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What of a corpus is wanted.
+
+    Attributes:
+      actors: numbers of actors, or () for all.
+      stream: "audio" for sound files, "video" for files with picture (and sound).
+      mirror: scheme and host that stand in for the publisher's, or "".
+    """
+
+    actors: tuple[int, ...] = ()
+    stream: str = "audio"
+    mirror: str = ""
+
+    def at(self, url: str) -> str:
+        """`url`, at the mirror where one is given; path and query stay."""
+        if not self.mirror:
+            return url
+        parts = urlsplit(url)
+        query = f"?{parts.query}" if parts.query else ""
+        return f"{self.mirror.rstrip('/')}{parts.path}{query}"

@@ -1,0 +1,1 @@
+"""Faces of a frame, blendshapes and action units."""

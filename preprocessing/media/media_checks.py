@@ -1,0 +1,72 @@
+"""What a file says of itself and cannot be: a few lying bytes would cost hours or gigabytes."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import numpy as np
+
+from affectstream.core import storage_paths
+from affectstream.core.errors import MediaError
+
+# What is outside is no sound of anything, and would be resampled to a multiple of memory.
+SOUND_RATES_HZ = (1_000, 1_000_000)
+# On average over a file. Most packets last milliseconds; those of Monkey's Audio hold up to
+# 1,179,648 samples, 147 s at 8 kHz, and a recorded screen may stand still for a minute.
+LONGEST_PACKET_S = 150.0
+# Full scale is 1; far above it no recording is, and squares of it would leave float32.
+LOUDEST = 1e3
+
+
+def require_regular(name: str, path: Path) -> None:
+    """Stops at a pipe or device, which cannot be read twice, and may never come to an end.
+
+    Raises:
+      MediaError: it is neither a file nor a folder.
+      OSError: it is not there.
+    """
+    if storage_paths.is_remote(path):
+        return
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise MediaError(f"{name}: a pipe or a device, no file; save what comes out of it first")
+
+
+def require_rate(name: str, rate_hz: int) -> None:
+    """Stops at a rate of sound that is none; 0 stands for one that is not stated.
+
+    Raises:
+      MediaError: it is outside `SOUND_RATES_HZ`.
+    """
+    if rate_hz and not SOUND_RATES_HZ[0] <= rate_hz <= SOUND_RATES_HZ[1]:
+        raise MediaError(
+            f"{name}: states {rate_hz} samples of sound a second, which is none; convert or record"
+            " it again"
+        )
+
+
+def require_filled(name: str, duration_s: float, num_packets: int) -> None:
+    """Stops at a length that so many packets cannot fill.
+
+    Raises:
+      MediaError: time stamps are wrong, and a small file would become hours of nothing.
+    """
+    if duration_s > num_packets * LONGEST_PACKET_S:
+        raise MediaError(
+            f"{name}: its time stamps reach to {duration_s:.0f} s, and it holds {num_packets}"
+            " packets; convert or record it again"
+        )
+
+
+def require_numbers(name: str, waveform: np.ndarray) -> None:
+    """Stops at samples that are NaN, infinite, or louder than anything.
+
+    Raises:
+      MediaError: there are such.
+    """
+    if not np.abs(waveform).max(initial=0) <= LOUDEST:  # of a NaN every comparison is false
+        raise MediaError(
+            f"{name}: its sound holds values that are no numbers, or far beyond full scale; convert"
+            " or record it again"
+        )

@@ -1,0 +1,389 @@
+"""One media file, opened once, read as a stream of stretches with sound and pictures together."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import av.error
+import av.sidedata.sidedata
+import numpy as np
+
+from affectstream.core import lfs_pointer, storage_paths
+from affectstream.core.errors import MediaError, from_os_error
+from affectstream.preprocessing.media.audio.audio_reader import AudioReader
+from affectstream.preprocessing.media.audio.stated_length import StatedLength, stated_length
+from affectstream.preprocessing.media.completeness import Completeness
+from affectstream.preprocessing.media.containers import open_container
+from affectstream.preprocessing.media.media_checks import (
+    require_filled,
+    require_numbers,
+    require_rate,
+    require_regular,
+)
+from affectstream.preprocessing.media.packet_scan import (
+    PacketScan,
+    adts_length_s,
+    scan,
+    sound_clock,
+)
+from affectstream.preprocessing.media.track_selection import choose_tracks, uncancelled_channel
+from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
+from affectstream.preprocessing.media.video.stream_decoders import Look, VideoReader
+
+# A file counts as truncated when its packets end this share before the stated end.
+TRUNCATION_TOLERANCE = 0.05
+# These state no duration; what the library reports is a guess from the first packets, as it is
+# of an MP3 without a header of its own.
+_GUESSED_DURATION = frozenset(["aac", "ac3", "eac3"])
+# What a cut packet says of these is known better; a stream written to a pipe ends with one.
+_CHECKED = frozenset(["wav", "w64", "ogg"])
+# Decoders that compare a checksum only when asked to; else a damaged frame is a burst of noise.
+_CHECKSUMMED = frozenset(["flac"])
+DISPLAY_MATRIX = av.sidedata.sidedata.Type.DISPLAYMATRIX
+# Decoding begins this long before a stretch, so that sound codecs have settled.
+SEEK_LEAD_S = 1.0
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """What a file holds, found by reading its packets without decoding them.
+
+    Attributes:
+      duration_s: to the end of the last packet of sound or picture.
+      has_audio, has_video: whether there is at least one packet of it.
+      num_frames: video packets, without those that an edit list keeps from being shown.
+      truncated: the file ends before the duration that it states, or within a packet.
+      stated_duration_s: the former; a guess, or 0, where `states_duration` is false.
+      notes: of several tracks, which is used.
+    """
+
+    duration_s: float
+    has_audio: bool
+    has_video: bool
+    num_frames: int
+    truncated: bool
+    stated_duration_s: float
+    states_duration: bool = True
+    notes: tuple[str, ...] = ()
+
+    @property
+    def truncation(self) -> str:
+        """How much of a truncated file is there."""
+        if self.states_duration:
+            return f"{self.duration_s:.1f} of {self.stated_duration_s:.1f} s"
+        return f"{self.duration_s:.1f} s, the end is missing"
+
+    @property
+    def held_share(self) -> float:
+        """How much of the stated duration is there; 0 for a truncated file that states none."""
+        if not self.truncated:
+            return 1.0
+        return self.duration_s / self.stated_duration_s if self.states_duration else 0.0
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """What decoding one stretch yields.
+
+    Attributes:
+      start_s, end_s: the stretch within the file.
+      waveform: (samples,) float32 mono in [-1, 1], or None without sound.
+      frames: what `look` made of each wanted frame, in the order of display.
+      frame_times_s: (frames,) float64, when each came on show.
+      lost_times_s: (frames,) float64, the same of wanted frames that could not be decoded.
+      completeness: what of it could be decoded.
+    """
+
+    start_s: float
+    end_s: float
+    waveform: np.ndarray | None
+    frames: list[Any]
+    frame_times_s: np.ndarray
+    lost_times_s: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    completeness: Completeness = field(default_factory=Completeness)
+
+
+def rgb(frame: av.VideoFrame) -> np.ndarray:
+    """The whole picture, upright: (H, W, 3) uint8 RGB. `squared` comes before it."""
+    return upright(frame.to_ndarray(format="rgb24"), frame)
+
+
+def upright(picture: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
+    """Turns and mirrors a picture as the matrix stored with its frame asks.
+
+    Phones record sideways, front cameras mirrored; of a JPEG it is the orientation in its EXIF.
+
+    Source: ISO/IEC 14496-12, section 8.5 (matrix of a track): x' = a x + c y, y' = b x + d y.
+    """
+    try:
+        beside: Any = frame.side_data
+        stored = beside.get(DISPLAY_MATRIX)
+    except ValueError:  # PyAV 18 knows no EXIF beside it, and then tells the angle alone
+        return np.rot90(picture, k=round(frame.rotation / 90) % 4)
+    if stored is None:
+        return picture
+    a, b, _, c, d = np.frombuffer(bytes(stored), np.int32)[:5].astype(np.int64)
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        picture, a, d = picture.swapaxes(0, 1), c, b
+    return picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+
+
+def pixel_aspect(video: Any) -> float:
+    """Width of a pixel over its height, as the file or its codec states it; 1.0 where neither."""
+    stated = video.sample_aspect_ratio if video is not None else None
+    return float(stated) if stated else 1.0
+
+
+@contextlib.contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Errors of the library name the file; some are OSErrors, as of a disk that is full.
+
+    Raises:
+      MediaError: in their place.
+    """
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        raise MediaError(
+            f"{name}: cannot be decoded ({error.strerror}); convert or record it again"
+        ) from error
+
+
+class MediaFile:
+    """A recording opened for reading.
+
+    Args:
+      path: the file.
+      name: how messages call it; the path when left out.
+      num_threads: for decoding pictures; frames come out the same to the bit.
+
+    Attributes:
+      info: what its packets say.
+      completeness: of all stretches that were decoded so far.
+
+    Raises:
+      MediaError: absent, none of `FORMATS` (a playlist is none), truncated beyond reading, or
+        without sound and picture.
+    """
+
+    def __init__(self, path: str | Path, name: str = "", num_threads: int = 1) -> None:
+        self.name = name or str(path)
+        self.completeness = Completeness()
+        try:
+            path = storage_paths.place(path)
+            require_regular(self.name, path)
+            num_bytes = path.stat().st_size
+            if num_bytes == 0:
+                raise MediaError(f"{self.name}: empty file; record or copy it again")
+            if num_bytes <= lfs_pointer.MAX_BYTES and lfs_pointer.is_pointer_file(path):
+                raise MediaError(f"{self.name}: {lfs_pointer.WHAT}")
+            self._container = open_container(path)
+        except (av.error.FFmpegError, OSError) as error:
+            raise _media_error(self.name, error) from error
+        chosen = choose_tracks(self._container, lambda: open_container(path))
+        self._audio, self._video = chosen.audio, chosen.video
+        self._notes = chosen.notes
+        for stream in self._streams():
+            stream.thread_type = "NONE"
+            stream.codec_context.thread_count = 1
+        if self._audio is not None and self._audio.codec_context.name in _CHECKSUMMED:
+            self._audio.codec_context.options = {"err_detect": "crccheck+explode"}
+        if num_threads > 1 and self._video is not None:
+            self._video.thread_type = "FRAME"
+            self._video.codec_context.thread_count = num_threads
+        self._zero_s = (self._container.start_time or 0) / av.time_base
+        try:
+            self._scan(path)
+        except BaseException:
+            self._container.close()
+            raise
+
+    def __enter__(self) -> MediaFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._container.close()
+
+    # === Packets ===
+
+    def _scan(self, path: Path) -> None:
+        found = scan(self._container, self._audio, self._video)
+        if not found.num_packets:
+            if found.error is not None:
+                raise _media_error(self.name, found.error) from found.error
+            raise MediaError(f"{self.name}: neither sound nor picture in it; record it again")
+        pts = found.pictures
+        self._has_pts = all(value is not None for value in pts)
+        stamps = any(sound.stamp is not None for sound in found.sounds)
+        self._can_seek = self._has_pts and (bool(pts) or stamps)
+        order = np.arange(len(pts)) if not self._has_pts else np.array(pts, np.int64)
+        self._packet_order = order.astype(np.int64)
+        self._packet_keyframes = found.is_keyframe
+        is_shown = ~found.is_discarded[np.argsort(order, kind="stable")]
+        # In order of display: an edit list may keep the first frames from ever being shown.
+        self._shown = np.flatnonzero(is_shown) if self._has_pts else np.arange(len(pts))
+        if self._audio is not None:
+            require_rate(self.name, self._audio.codec_context.sample_rate or 0)
+        self.info = self._info(found, stated_length(path, self._container.format.name))
+
+    def _info(self, found: PacketScan, stated: StatedLength) -> MediaInfo:
+        stated_s = (self._container.duration or 0) / av.time_base
+        format_name = self._container.format.name
+        is_guess = not stated.is_exact if format_name == "mp3" else format_name in _GUESSED_DURATION
+        if whole_s := adts_length_s(self._container, self._audio, found):
+            stated_s, is_guess = whole_s, False
+        self._clock = sound_clock(
+            self._container, self._audio, found, 0.0 if is_guess else stated_s
+        )
+        reached_s = max(self._clock.end_s, found.video_end_s) or stated_s
+        require_filled(self.name, reached_s, found.num_packets)
+        num_stated = self._video.frames if self._video is not None else 0
+        if len(found.pictures) < num_stated * (1 - TRUNCATION_TOLERANCE) - 1:
+            stated_s = max(stated_s, found.video_end_s * num_stated / max(len(found.pictures), 1))
+        if stated.share < 1:
+            stated_s = reached_s / max(stated.share, 1e-6)
+        is_short = not is_guess and reached_s < stated_s * (1 - TRUNCATION_TOLERANCE) - 0.1
+        cut_off = stated.is_cut_off or (found.ends_within and format_name not in _CHECKED)
+        return MediaInfo(
+            duration_s=reached_s,
+            has_audio=bool(found.sounds),
+            has_video=bool(found.pictures),
+            num_frames=len(self._shown),
+            truncated=is_short or cut_off,
+            stated_duration_s=stated_s,
+            states_duration=is_short,
+            notes=self._notes,
+        )
+
+    def _streams(self) -> list[Any]:
+        return [stream for stream in (self._audio, self._video) if stream is not None]
+
+    def _frame_times_s(self) -> np.ndarray:
+        """(packets,) float64: when the frame of each comes on show, ascending."""
+        order = np.sort(self._packet_order)
+        if self._video is None or len(order) == 0:
+            return np.zeros(0)
+        if self._has_pts:
+            return order * float(self._video.time_base) - self._zero_s
+        rate = self._video.average_rate or self._video.guessed_rate
+        return order / float(rate) if rate else order * (self.info.duration_s / len(order))
+
+    # === Stretches ===
+
+    def tracks(
+        self,
+        bounds_s: Sequence[tuple[float, float]],
+        sample_rate_hz: int,
+        sampling: FrameSampling | None,
+        look: Look = rgb,
+    ) -> Iterator[Tracks]:
+        """Decodes consecutive stretches in one pass over the file.
+
+        Args:
+          bounds_s: start and end of each stretch, ascending and not overlapping.
+          sample_rate_hz: rate to which sound is resampled.
+          sampling: which frames are wanted; None for none.
+          look: called on each wanted frame at once, so that no full picture is held.
+        Yields:
+          Tracks of one stretch after the other; memory holds one or two stretches.
+        Raises:
+          MediaError: the file cannot be decoded.
+        """
+        with _named(self.name):
+            times_s = self._frame_times_s()
+            if sampling is None or self._video is None:
+                chosen = [np.zeros(0, np.int64) for _ in bounds_s]
+            else:
+                chosen = [self._shown[i] for i in sampling.choose(times_s[self._shown], bounds_s)]
+            video = VideoReader(
+                self._video.codec_context if self._video is not None else None,
+                self._packet_order,
+                self._packet_keyframes,
+                self._has_pts,
+                chosen,
+                look,
+                pixel_aspect(self._video),
+            )
+            audio = AudioReader(self._clock, sample_rate_hz, bounds_s, self._channel)
+            done = 0
+            for packet in self._packets(bounds_s[0][0] if bounds_s else 0.0):
+                (video if packet.stream is self._video else audio).feed(packet)
+                while done < len(bounds_s) and self._passed(audio, video, done):
+                    yield self._tracks(bounds_s[done], audio, video, done, times_s)
+                    done += 1
+                if done == len(bounds_s):
+                    return
+            audio.flush()
+            if done < len(bounds_s) and not video.num_decoded and not audio.num_samples:
+                raise MediaError(
+                    f"{self.name}: nothing in it can be decoded; convert or record it again"
+                )
+            for index in range(done, len(bounds_s)):
+                yield self._tracks(bounds_s[index], audio, video, index, times_s)
+
+    def _tracks(
+        self,
+        bounds_s: tuple[float, float],
+        audio: AudioReader,
+        video: VideoReader,
+        index: int,
+        frame_times_s: np.ndarray,
+    ) -> Tracks:
+        taken = video.take(index)
+        waveform = audio.take(index)
+        if waveform is not None:
+            require_numbers(self.name, waveform)
+        promised_s = self._clock.promised_s(*bounds_s)
+        whole = Completeness(audio.heard_s, promised_s, taken.num_whole, taken.num_wanted)
+        self.completeness += whole
+        shown_s, lost_s = frame_times_s[taken.shown], frame_times_s[taken.lost]
+        return Tracks(*bounds_s, waveform, taken.looks, shown_s, lost_s, whole)
+
+    def _passed(self, audio: AudioReader, video: VideoReader, index: int) -> bool:
+        return video.passed(index) and (not self.info.has_audio or audio.passed(index))
+
+    def _seek(self, start_s: float) -> None:
+        with contextlib.suppress(av.error.FFmpegError):
+            self._container.seek(round((start_s + self._zero_s) * av.time_base))
+
+    @functools.cached_property
+    def _channel(self) -> int | None:
+        """Which channel stands for the mix of all, where that would be silence."""
+        if self._audio is None or self._audio.codec_context.channels < 2:
+            return None
+        self._seek(0.0)
+        return uncancelled_channel(self._container.demux(self._audio))
+
+    def _packets(self, start_s: float) -> Iterator[av.Packet]:
+        """Packets from the last keyframe before `start_s`, then the flush ones."""
+        start_s = max(start_s - SEEK_LEAD_S, 0.0) if self._can_seek else 0.0
+        self._clock.rewind(to_start=not start_s)
+        if start_s:
+            start_s = self._clock.stamp_s_before(start_s)
+        self._seek(start_s)
+        with contextlib.suppress(av.error.FFmpegError, OSError, IndexError):
+            yield from self._container.demux(self._streams())
+
+
+def _media_error(name: str, error: av.error.FFmpegError | OSError) -> MediaError:
+    if isinstance(error, av.error.FFmpegError):
+        reason = (error.strerror or "unreadable").lower()
+        if isinstance(error, av.error.ArgumentError):
+            reason = "a playlist, or a format that is not read here"
+        return MediaError(
+            f"{name}: not readable as sound or video ({reason}); truncated or another kind of file,"
+            " convert or record it again"
+        )
+    return MediaError(str(from_os_error(error, name)))

@@ -1,0 +1,159 @@
+"""One pass over the packets of a file, none of them decoded: what is there, and when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import av
+import av.error
+import numpy as np
+
+from affectstream.preprocessing.media.audio.audio_clock import SoundClock, SoundPackets
+from affectstream.preprocessing.media.audio.frame_headers import (
+    COUNTED_FORMATS,
+    HEAD_BYTES,
+    lost_bytes,
+    stated_bytes,
+)
+
+# A format's flag (AVFMT_TS_DISCONT): joined files are usual, whose stamps begin anew.
+_CLOCK_MAY_RESTART = 0x0200
+# Sound alone, without a pause: what is missing between two packets, or at the end, was lost.
+_UNBROKEN_FORMATS = frozenset(
+    [*COUNTED_FORMATS, "flac", "wav", "w64", "aiff", "au", "caf", "ogg", "wv", "ape", "tta"]
+)
+
+# Tags at the end of a stream are no sound; a file that holds more beside its frames is damaged.
+_TAGS_SHARE = 0.05
+
+
+class _Sound(NamedTuple):
+    """One packet of sound; `head` is its beginning, where its own header is asked."""
+
+    stamp: int | None
+    duration: int
+    size: int
+    head: bytes
+
+
+@dataclass(frozen=True)
+class PacketScan:
+    """What the packets of a file say.
+
+    Attributes:
+      sounds: packets of sound, in file order.
+      pictures: presentation stamp of each packet of video, in file order.
+      is_keyframe, is_discarded: (pictures,) bool.
+      first_byte: where the first packet of sound begins in the file; 0 where that is not known.
+      video_end_s: when the last picture ends.
+      ends_within: whether the file ends within its last packet.
+      zero_s: the moment of the clock at which the file begins.
+      error: why reading ended early, if it did.
+    """
+
+    sounds: tuple[_Sound, ...]
+    pictures: tuple[int | None, ...]
+    is_keyframe: np.ndarray
+    is_discarded: np.ndarray
+    first_byte: int
+    video_end_s: float
+    ends_within: bool
+    zero_s: float
+    error: av.error.FFmpegError | OSError | None
+
+    @property
+    def num_packets(self) -> int:
+        return len(self.sounds) + len(self.pictures)
+
+
+def scan(container: Any, audio: Any, video: Any) -> PacketScan:
+    """Reads all packets of two streams, either of which may be None."""
+    zero_s = (container.start_time or 0) / av.time_base
+    format_name = container.format.name
+    has_headers = format_name in COUNTED_FORMATS
+    sounds: list[_Sound] = []
+    pictures: list[tuple[int | None, bool, bool]] = []
+    video_end_s, is_cut, failed, first_byte = 0.0, False, None, 0
+    streams = [stream for stream in (audio, video) if stream is not None]
+    try:
+        # Asked for none, PyAV gives all, also those that it does not know yet.
+        for packet in container.demux(streams) if streams else ():
+            if packet.size == 0:
+                continue
+            if packet.stream is video:
+                pictures.append((packet.pts, packet.is_keyframe, packet.is_discard))
+                video_end_s = max(video_end_s, _end_s(packet, zero_s))
+            elif packet.stream is audio:
+                first_byte = first_byte if sounds else max(packet.pos or 0, 0)
+                head = bytes(packet)[:HEAD_BYTES] if has_headers else b""
+                sounds.append(_Sound(packet.pts, packet.duration or 0, packet.size, head))
+            is_cut = packet.is_corrupt
+    except (av.error.FFmpegError, OSError) as error:
+        failed = error
+    except IndexError:  # PyAV 18 does not know a stream that a damaged file begins midway
+        is_cut = True
+    if has_headers and sounds:
+        is_cut = sounds[-1].size < (stated_bytes(format_name, sounds[-1].head) or 0)
+    stamps, keyframes, discarded = zip(*pictures, strict=True) if pictures else ((), (), ())
+    return PacketScan(
+        sounds=tuple(sounds),
+        pictures=stamps,
+        is_keyframe=np.array(keyframes, bool),
+        is_discarded=np.array(discarded, bool),
+        first_byte=first_byte,
+        video_end_s=video_end_s,
+        ends_within=is_cut,
+        zero_s=zero_s,
+        error=failed,
+    )
+
+
+def _end_s(packet: av.Packet, zero_s: float) -> float:
+    stamp = packet.pts if packet.pts is not None else packet.dts
+    if stamp is None or packet.time_base is None:
+        return 0.0
+    return float((stamp + (packet.duration or 0)) * packet.time_base) - zero_s
+
+
+def sound_clock(container: Any, audio: Any, scanned: PacketScan, stated_s: float) -> SoundClock:
+    """When the sound of each packet is heard.
+
+    Args:
+      audio: the stream, or None.
+      stated_s: length that the file states; 0 where it does not.
+    """
+    sounds = scanned.sounds
+    stamps, durations, sizes, heads = zip(*sounds, strict=True) if sounds else ((),) * 4
+    rate_hz = frame_size = 0
+    if audio is not None:
+        rate_hz = audio.codec_context.sample_rate or 0
+        frame_size = audio.codec_context.frame_size or 0
+    return SoundClock(
+        SoundPackets(
+            stamps,
+            durations,
+            sizes,
+            lost_bytes(container.format.name, sizes, heads),
+            tick_s=float(audio.time_base) if audio is not None else 1.0,
+            zero_s=scanned.zero_s,
+            frame_s=frame_size / rate_hz if rate_hz else 0.0,
+            restarts=bool(container.format.flags & _CLOCK_MAY_RESTART),
+            stated_s=stated_s,
+            is_unbroken=container.format.name in _UNBROKEN_FORMATS,
+        )
+    )
+
+
+def adts_length_s(container: Any, audio: Any, scanned: PacketScan) -> float:
+    """Length by the bytes of a raw AAC file, of which the library skips damage unseen.
+
+    Returns:
+      0 for any other file, and where all of it holds frames.
+    """
+    held = sum(sound.size for sound in scanned.sounds)
+    size = container.size - scanned.first_byte
+    if container.format.name != "aac" or not 0 < held < size * (1 - _TAGS_SHARE):
+        return 0.0
+    length_s = sum(sound.duration for sound in scanned.sounds) * float(audio.time_base)
+    return length_s * size / held

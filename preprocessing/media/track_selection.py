@@ -1,0 +1,161 @@
+"""Which of several tracks of a file is seen and heard: the one that a player takes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+
+from affectstream.preprocessing.media.audio.channels import channel_weights, interleaved, mixed
+
+# Codecs of single pictures: beside another one, such a track is a cover or a preview.
+_STILL_CODECS = frozenset(["png", "apng", "mjpeg", "bmp", "tiff", "webp", "gif", "jpeg2000"])
+# Below this peak (-80 dB of full scale) a track is silent; as of records.
+_SILENCE_PEAK = 1e-4
+# A sound is judged by so much of it that can be heard, within so much of its beginning.
+_AUDIBLE_S, _JUDGED_WITHIN_S = 10.0, 60.0
+# Less is enough where the mix keeps at least this share of the loudest channel's energy.
+_CLEARLY_AUDIBLE_S, _KEPT_SHARE = 1.0, 0.2
+# Below this share of the loudest channel's energy the channels cancel each other in a mix.
+_CANCELLED_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class ChosenTracks:
+    """The chosen streams; None where there is none.
+
+    Attributes:
+      notes: what to say of a file with several.
+    """
+
+    audio: Any
+    video: Any
+    notes: tuple[str, ...]
+
+
+def choose_tracks(container: Any, reopen: Callable[[], Any]) -> ChosenTracks:
+    """Chooses the default or best track of each kind; sound that is silent throughout is passed.
+
+    Args:
+      container: an open file, from which nothing is read.
+      reopen: opens it once more; called only where there are several tracks of sound.
+    """
+    # Of an unknown codec: as if the stream were not there.
+    videos = [s for s in container.streams.video if s.codec_context and not is_cover(s)]
+    moving = [s for s in videos if s.codec_context.name not in _STILL_CODECS]
+    video = _best(container, "video", moving or videos)
+    sounds = [s for s in container.streams.audio if s.codec_context]
+    first = _best(container, "audio", sounds)
+    audio = _first_heard([first, *(s for s in sounds if s is not first)], reopen)
+    notes = [_note("sound", sounds, audio), _note("video", videos, video)]
+    if audio is not first:
+        notes[0] += f", number {sounds.index(first) + 1} is silent throughout"
+    return ChosenTracks(audio, video, tuple(note for note in notes if note))
+
+
+def _note(kind: str, streams: Sequence[Any], used: Any) -> str:
+    if len(streams) < 2:
+        return ""
+    return f"{len(streams)} {kind} tracks: number {streams.index(used) + 1} is used"
+
+
+def _best(container: Any, kind: str, streams: Sequence[Any]) -> Any:
+    """As players choose: the default one before others, else that of more frames and bits."""
+    best = container.streams.best(kind) if len(streams) > 1 else None
+    return best if best in streams else next(iter(streams), None)
+
+
+def is_cover(stream: Any) -> bool:
+    """Whether a video stream is only the cover picture of a sound file."""
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def _first_heard(streams: Sequence[Any], reopen: Callable[[], Any]) -> Any:
+    """The first stream with anything to hear; else the first."""
+    for stream in streams if len(streams) > 1 else ():
+        heard = _Energies(is_only=False)
+        with contextlib.suppress(av.error.FFmpegError, OSError, IndexError), reopen() as container:
+            heard.listen(container.demux(container.streams[stream.index]))
+        if heard.peak >= _SILENCE_PEAK:
+            return stream
+    return streams[0]
+
+
+def uncancelled_channel(packets: Iterable[Any]) -> int | None:
+    """The loudest channel of a sound whose channels cancel each other in a mix, else None.
+
+    Decided once for a file, by its first second that can be heard where the mix is sound, and by
+    the first ten seconds where it may not be, so that all stretches are read alike.
+
+    Args:
+      packets: of the stream of sound, from its beginning; only so many are taken as are needed.
+    """
+    heard = _Energies(is_only=True)
+    with contextlib.suppress(av.error.FFmpegError, OSError, IndexError):
+        heard.listen(packets)
+    return heard.channel()
+
+
+class _Energies:
+    """What the channels of a stream hold, and their mix.
+
+    Args:
+      is_only: whether there is no other stream, so that its silence matters nothing.
+    """
+
+    def __init__(self, is_only: bool) -> None:
+        self.peak = 0.0
+        self._is_only = is_only
+        self._mix = 0.0
+        self._channels: np.ndarray = np.zeros(0)
+        self._weights: np.ndarray = np.zeros(0)
+
+    def listen(self, packets: Iterable[Any]) -> None:
+        """Decodes until enough is heard; a silent stream that has others beside it, to its end."""
+        judged_s = audible_s = 0.0
+        resampler, kind = None, None
+        for packet in packets:
+            with contextlib.suppress(av.error.FFmpegError):
+                for frame in packet.decode():
+                    if frame.sample_rate <= 0:
+                        return
+                    if kind != (kind := (frame.format.name, frame.layout.name, frame.sample_rate)):
+                        resampler = av.AudioResampler(format="flt")
+                    judged_s += frame.samples / frame.sample_rate
+                    audible_s += self._add(resampler, frame)
+            is_judged = judged_s >= _JUDGED_WITHIN_S and (self.peak > 0 or self._is_only)
+            is_kept = audible_s >= _CLEARLY_AUDIBLE_S and self._mix >= _KEPT_SHARE * self._loudest
+            if audible_s >= _AUDIBLE_S or is_judged or is_kept:
+                return
+
+    def _add(self, resampler: Any, frame: Any) -> float:
+        """Adds a frame; seconds of it that can be heard."""
+        seconds, rate_hz = 0.0, frame.sample_rate
+        weights = channel_weights(frame.layout)
+        for whole in resampler.resample(frame):
+            by_channel = interleaved(whole)
+            peak = float(np.abs(by_channel).max(initial=0.0))
+            self.peak = max(self.peak, peak if np.isfinite(peak) else 0.0)
+            if not _SILENCE_PEAK <= peak < np.inf or (len(self._channels) not in (0, len(weights))):
+                continue
+            energies = np.square(by_channel.astype(np.float64)).sum(axis=1)
+            self._channels = energies + (self._channels if len(self._channels) else 0.0)
+            self._weights = weights
+            self._mix += float(np.square(mixed(by_channel, weights).astype(np.float64)).sum())
+            seconds += by_channel.shape[1] / max(rate_hz, 1)
+        return seconds
+
+    @property
+    def _loudest(self) -> float:
+        return float(self._channels.max(initial=0.0, where=self._weights > 0))
+
+    def channel(self) -> int | None:
+        """The loudest channel where the mix loses nearly all of it; None where it does not."""
+        if len(self._channels) < 2 or self._mix >= _CANCELLED_SHARE * self._loudest:
+            return None
+        return int(np.where(self._weights > 0, self._channels, 0.0).argmax())

@@ -1,0 +1,1 @@
+"""Frames of a media file and still images."""

@@ -1,0 +1,93 @@
+"""Still pictures: a file, a member of a zip, or a row of FER2013's CSV."""
+
+from __future__ import annotations
+
+import functools
+import re
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from affectstream.core import lfs_pointer, storage_paths
+from affectstream.core.errors import MediaError, from_os_error
+from affectstream.preprocessing.clip import Clip
+from affectstream.preprocessing.file_kinds import IMAGE, PICTURE_SUFFIXES, kind_of
+from affectstream.preprocessing.media.video.image_header import stated_size
+
+CSV_SIDE_PX = 48
+# A file of a kilobyte may state a thousand millions, which would be decoded into gigabytes.
+MAX_PIXELS = 200_000_000
+
+
+def is_still(clip: Clip) -> bool:
+    """Whether a clip is one picture rather than sound or moving pictures."""
+    if clip.text_only:
+        return False
+    if Path(clip.inner).suffix:
+        return Path(clip.inner).suffix.lower() in PICTURE_SUFFIXES
+    return kind_of(clip.path) == IMAGE or clip.path.suffix.lower() == ".csv"
+
+
+def read_still(clip: Clip) -> np.ndarray:
+    """The picture of a clip: (H, W, 3) uint8 RGB.
+
+    Raises:
+      MediaError: absent, unreadable, too large, or not a picture.
+    """
+    if clip.path.suffix.lower() == ".csv":
+        return _read_csv_row(clip.path, int(clip.inner))
+    try:
+        data = _read_member(clip.path, clip.inner) if clip.inner else _read(clip.path)
+    except OSError as error:
+        raise MediaError(str(from_os_error(error, clip.name))) from error
+    except (KeyError, zipfile.BadZipFile) as error:
+        raise MediaError(f"{clip.name}!{clip.inner}: {error}; fetch the archive again") from error
+    width_px, height_px = stated_size(data) or (0, 0)
+    if width_px * height_px > MAX_PIXELS:
+        raise MediaError(
+            f"{clip.key}: states {width_px}x{height_px} pixels, at most {MAX_PIXELS:,} in all are"
+            " read; make it smaller"
+        )
+    if lfs_pointer.is_pointer(data):
+        raise MediaError(f"{clip.key}: {lfs_pointer.WHAT}")
+    try:
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    except cv2.error:
+        picture = None
+    if picture is None:
+        raise MediaError(f"{clip.key}: not a picture that can be read; leave it out or replace it")
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def _read(path: Path) -> bytes:
+    with storage_paths.open_binary(path) as file:
+        return file.read()
+
+
+def _read_member(archive: Path, member: str) -> bytes:
+    return _archive(archive).read(member)
+
+
+@functools.lru_cache(maxsize=2)
+def _archive(path: Path) -> zipfile.ZipFile:
+    return zipfile.ZipFile(
+        storage_paths.open_binary(path) if storage_paths.is_remote(path) else path
+    )
+
+
+def _read_csv_row(path: Path, offset: int) -> np.ndarray:
+    with storage_paths.open_binary(path) as file:
+        file.seek(offset)
+        line = file.readline().decode("ascii", errors="replace")
+    try:
+        # The tables have their columns in another order each; the longest cell holds the pixels.
+        pixels = max(re.split(r"[,;\t]", line), key=len)
+        values = np.array(pixels.strip(' "\r\n').split(), np.int64)
+        picture = values.reshape(CSV_SIDE_PX, CSV_SIDE_PX)
+    except (ValueError, OverflowError) as error:
+        raise MediaError(f"{path.name}: row at byte {offset} is not 48x48 pixels") from error
+    if picture.min() < 0 or picture.max() > 255:
+        raise MediaError(f"{path.name}: row at byte {offset} holds pixels outside 0-255")
+    return np.repeat(picture.astype(np.uint8)[:, :, None], 3, axis=2)

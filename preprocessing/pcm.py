@@ -1,0 +1,35 @@
+"""Sound as records hold it: int16 PCM, and what counts as sound at all."""
+
+from __future__ import annotations
+
+import numpy as np
+
+INT16_SCALE = 32768.0
+# Below this peak (-80 dB of full scale) around its mean, sound counts as missing.
+SILENCE_PEAK = 1e-4
+# Sound that is shorter counts as missing: no syllable fits in.
+MIN_SOUND_S = 0.1
+
+
+def to_pcm(waveform: np.ndarray) -> np.ndarray:
+    """(samples,) float32 in [-1, 1] -> int16; louder samples are clipped."""
+    return np.clip(np.rint(waveform * INT16_SCALE), -32768, 32767).astype(np.int16)
+
+
+def from_pcm(pcm: np.ndarray) -> np.ndarray:
+    """int16 -> float32 in [-1, 1)."""
+    return pcm.astype(np.float32) / np.float32(INT16_SCALE)
+
+
+def is_silent(waveform: np.ndarray | None) -> bool:
+    """Whether there is nothing to hear in (samples,) float32; a constant offset is silence."""
+    if waveform is None or not len(waveform):
+        return True
+    return bool(np.abs(waveform - waveform.mean(dtype=np.float64)).max() < SILENCE_PEAK)
+
+
+def is_sound(waveform: np.ndarray | None, sample_rate_hz: int) -> bool:
+    """Whether (samples,) float32 counts as sound: of 0.1 s or more, and not silent."""
+    if waveform is None or len(waveform) < MIN_SOUND_S * sample_rate_hz:
+        return False
+    return not is_silent(waveform)

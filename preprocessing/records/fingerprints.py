@@ -1,0 +1,38 @@
+"""What the records of a clip depend on, named, so that a later run knows what is unchanged."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from affectstream.core import atomic_io, storage_paths
+from affectstream.preprocessing.clip import Clip
+from affectstream.preprocessing.faces.action_units import ActionUnitTrack
+
+
+def input_states(clips: Sequence[Clip], tracks: Mapping[str, ActionUnitTrack]) -> dict[str, str]:
+    """Clip key -> digest of its files' size and time and of what corpus and table say of it."""
+    sizes: dict[Path, str] = {}
+
+    def size(path: Path) -> str:
+        if path not in sizes:
+            sizes[path] = storage_paths.state(path)
+        return sizes[path]
+
+    def told_of(clip: Clip) -> dict[str, Any]:
+        told = {**dataclasses.asdict(clip), "path": size(clip.path)}
+        if clip.pictures is not None:
+            told["pictures"] = {**told["pictures"], "path": size(clip.pictures.path)}
+        told["others"] = [told_of(other) for other in clip.others]
+        # Left out where empty: data folders of earlier versions stay as they are.
+        return {k: v for k, v in told.items() if k not in ("others", "stated_s") or v}
+
+    states = {}
+    for clip in clips:
+        told = told_of(clip)
+        if clip.key in tracks:
+            told["action_units"] = tracks[clip.key].digest
+        states[clip.key] = atomic_io.digest(told)
+    return states

@@ -1,0 +1,214 @@
+"""`preprocess`: a corpus folder -> a data folder; run again, it does only what is missing."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from affectstream.core import atomic_io, progress, registry, storage_paths
+from affectstream.core.errors import UserError
+from affectstream.parallel.serial import Here
+from affectstream.parallel.tasks import Engine, Limits
+from affectstream.preprocessing.clip import Clip, Inventory, Rejection
+from affectstream.preprocessing.dataset import data_folder
+from affectstream.preprocessing.dataset.data_folder import ClipRow, Splits
+from affectstream.preprocessing.dataset.duplicates import DuplicateReport, mark_duplicates
+from affectstream.preprocessing.dataset.splits import DEFAULT_RULE, make_splits
+from affectstream.preprocessing.faces.action_units import (
+    ActionUnitTable,
+    ActionUnitTrack,
+    file_name_pattern,
+)
+from affectstream.preprocessing.records.fingerprints import input_states
+from affectstream.preprocessing.records.record_builder import ClipPreparer, PreparationSettings
+from affectstream.preprocessing.records.settings_check import named_for, require_same, settings_of
+from affectstream.preprocessing.records.shard_job import Piece, Shard, prepare_all
+from affectstream.preprocessing.records.sharding import in_shards
+
+# A record of ten seconds takes a process one second or two, and half a gigabyte.
+LIMITS = Limits(step_s=300, memory_bytes=4 * 2**30)
+
+
+@dataclass(frozen=True)
+class PreprocessResult:
+    """What was done.
+
+    Attributes:
+      num_prepared: clips decoded in this run; the others were there already.
+      left_out: counts by reason of what the corpus leaves out on purpose.
+      passed_over: counts by ending of files that the corpus is not read from.
+      without_row: clips of which a table of action units says nothing; they have no video stream.
+    """
+
+    rows: tuple[ClipRow, ...]
+    rejected: tuple[Rejection, ...]
+    splits: Splits
+    duplicates: DuplicateReport
+    left_out: Counter[str]
+    num_prepared: int
+    without_row: tuple[str, ...] = ()
+    passed_over: Counter[str] = field(default_factory=Counter)
+
+
+def preprocess(
+    corpus: Any,
+    source: Path,
+    out: Path,
+    settings: PreparationSettings,
+    weights_dir: Path | None = None,
+    engine: Engine = Here(),  # noqa: B008  (frozen)
+    overwrite: bool = False,
+    table: ActionUnitTable | None = None,
+    limits: Limits = LIMITS,
+) -> PreprocessResult:
+    """Prepares a corpus: decodes, finds faces, writes records, tables and splits.
+
+    Args:
+      corpus: row of `registry.TABLE["corpora"]`, or such a corpus with options of its own.
+      source: folder, archive or table, as that corpus wants it.
+      out: data folder, made or completed.
+      engine: where the clips are read.
+      overwrite: begin anew whatever `out` holds of an earlier preparation.
+      table: action units that become the video stream, with the names of `settings.action_units`.
+      limits: of a process, for one record; a clip that takes more, twice, is rejected.
+    Raises:
+      UserError: nothing could be done; nothing already written is lost.
+    """
+    corpus = registry.load("corpora", corpus) if isinstance(corpus, str) else corpus
+    corpus = named_for(corpus, source, out, overwrite)
+    inventory: Inventory = corpus.inventory(source)
+    tracks: Mapping[str, ActionUnitTrack] = {}
+    if table is not None:
+        tracks = table.join(inventory.clips, file_name_pattern(corpus))
+    _open_out(out, corpus, settings, overwrite)
+    kept, missing = _what_is_missing(out, inventory.clips, tracks)
+    pieces = _pieces(out, inventory.clips, missing, kept, settings, weights_dir, tracks)
+    if missing:
+        ClipPreparer(settings, weights_dir)  # fetches and checks weights once, not in every process
+        try:
+            kept += prepare_all(engine, pieces, limits, len(missing))
+        finally:
+            atomic_io.remove_leftovers(out / data_folder.SHARDS)
+    kept.sort(key=lambda shard: shard.name)
+    result = _write_tables(out, corpus, inventory, kept, len(missing))
+    clips = inventory.clips if table is not None else ()
+    without = tuple(clip.name for clip in clips if clip.key not in tracks)
+    return dataclasses.replace(result, without_row=without)
+
+
+def _open_out(out: Path, corpus: Any, settings: PreparationSettings, overwrite: bool) -> None:
+    wanted = settings_of(corpus, settings)
+    shards = out / data_folder.SHARDS
+    if overwrite and (out / data_folder.SETTINGS).is_file():
+        for name in (data_folder.CLIPS, data_folder.SPLITS_FILE, data_folder.REJECTED):
+            (out / name).unlink(missing_ok=True)
+        storage_paths.remove_tree(shards)
+    elif not overwrite:
+        require_same(out, wanted)
+    data_folder.write_settings(out, wanted)
+    storage_paths.make_folder(shards)
+    for folder in (out, shards):
+        atomic_io.remove_leftovers(folder)
+
+
+# === Shards ===
+
+
+def _what_is_missing(
+    out: Path, clips: Sequence[Clip], tracks: Mapping[str, ActionUnitTrack]
+) -> tuple[list[Shard], list[Clip]]:
+    """Whole shards whose every input is unchanged, and the clips that none of them holds."""
+    states = input_states(clips, tracks)
+    kept = []
+    covered: set[str] = set()
+    for path in sorted((out / data_folder.SHARDS).glob("*.json")):
+        shard = Shard.read(path)
+        if shard is not None and all(states.get(key) == held for key, held in shard.inputs.items()):
+            kept.append(shard)
+            covered.update(shard.inputs)
+        else:
+            progress.say(
+                f"{path.with_suffix('.tfrecord')}: its inputs or itself changed; made anew"
+            )
+            path.unlink()
+    # Also of those that were killed between writing the shard and its index.
+    for file in (out / data_folder.SHARDS).glob("*.tfrecord"):
+        if not file.with_suffix(".json").is_file():
+            file.unlink()
+    return kept, [clip for clip in clips if clip.key not in covered]
+
+
+def _pieces(
+    out: Path,
+    every: Sequence[Clip],
+    missing: Sequence[Clip],
+    kept: Sequence[Shard],
+    settings: PreparationSettings,
+    weights_dir: Path | None,
+    tracks: Mapping[str, ActionUnitTrack],
+) -> Iterator[Piece]:
+    """What is missing in pieces, each with a number that no shard has."""
+    numbers, job = _free_numbers(kept), uuid.uuid4().hex
+    wanted = {clip.key for clip in missing}
+    for shard in in_shards(every) if missing else ():
+        clips = tuple(clip for clip in shard if clip.key in wanted)
+        if clips:
+            own = {clip.key: tracks[clip.key] for clip in clips if clip.key in tracks}
+            place = out / data_folder.SHARDS
+            yield Piece(place, next(numbers), clips, settings, weights_dir, job, own)
+
+
+def _free_numbers(kept: Sequence[Shard]) -> Iterator[int]:
+    taken = {int(Path(shard.name).stem) for shard in kept}
+    return (number for number in itertools.count() if number not in taken)
+
+
+# === Tables ===
+
+
+def _write_tables(
+    out: Path, corpus: Any, inventory: Inventory, shards: list[Shard], num_prepared: int
+) -> PreprocessResult:
+    rows = sorted((row for shard in shards for row in shard.rows), key=lambda row: row.id)
+    rejected = list(inventory.rejected)
+    rejected += [rejection for shard in shards for rejection in shard.rejected]
+    rejected.sort(key=lambda rejection: rejection.path)
+    atomic_io.write_csv(
+        out / data_folder.REJECTED, ("path", "reason"), map(dataclasses.asdict, rejected)
+    )
+    if not rows:
+        first = f"; first: {rejected[0].reason}" if rejected else ""
+        raise UserError(f"no recording could be used, see {out / data_folder.REJECTED}{first}")
+    official = getattr(corpus, "official_split", False)
+    marked, duplicates = mark_duplicates(rows, official)
+    data_folder.write_rows(out, marked)
+    splits = make_splits(marked, _rule(out, marked))
+    data_folder.write_splits(out, splits)
+    return PreprocessResult(
+        marked,
+        tuple(rejected),
+        splits,
+        duplicates,
+        inventory.left_out,
+        num_prepared,
+        passed_over=inventory.passed_over,
+    )
+
+
+def _rule(out: Path, rows: Sequence[ClipRow]) -> dict[str, Any]:
+    """The rule that the user chose before, as long as the data still allow it."""
+    if not (out / data_folder.SPLITS_FILE).is_file():
+        return DEFAULT_RULE
+    try:
+        rule = data_folder.read_splits(out).rule
+        make_splits(rows, rule)
+    except UserError as error:
+        progress.say(f"{out / data_folder.SPLITS_FILE}: {error}; split by the default rule instead")
+        return DEFAULT_RULE
+    return rule

@@ -1,0 +1,400 @@
+"""From one clip to its records: decode, find faces, name the content. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from affectstream.core.errors import MediaError
+from affectstream.opencv_model.blendshapes import open_blendshapes
+from affectstream.opencv_model.detectors.auto_detector import open_detector
+from affectstream.opencv_model.tracking import CropFormat, FaceTracker
+from affectstream.preprocessing.clip import Clip
+from affectstream.preprocessing.content_hash import content_hash
+from affectstream.preprocessing.faces.action_units import MEDIAPIPE, ActionUnitKind, ActionUnitTrack
+from affectstream.preprocessing.faces.blendshapes import BlendshapeFinder
+from affectstream.preprocessing.faces.face_finder import FaceFinder, FrameFaces
+from affectstream.preprocessing.media.companion_video import with_pictures
+from affectstream.preprocessing.media.completeness import Completeness
+from affectstream.preprocessing.media.media_file import MediaFile, MediaInfo, Tracks, rgb
+from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
+from affectstream.preprocessing.media.video.still_images import is_still, read_still
+from affectstream.preprocessing.pcm import MIN_SOUND_S, is_sound, to_pcm
+from affectstream.preprocessing.records.record import Record
+from affectstream.preprocessing.speech_to_text.transcript_cache import (
+    DEFAULT_LANGUAGE,
+    FAILURE,
+    TRANSCRIBED_BY,
+    Transcriber,
+)
+
+# Of what a clip promises. A file is called truncated when it lacks a twentieth of its duration.
+MIN_DECODED_SHARE = 0.95
+# Attribute in which a record says what of it could not be decoded.
+DAMAGE = "damage"
+# The same of which of several tracks was used.
+TRACKS = "tracks"
+# A file is not the one that a table is about where it is so much longer than stated: the clips of
+# MELD overlap their neighbours by seconds, and some hold minutes of something else.
+MOST_TIMES_LONGER, MOST_LONGER_S = 2.0, 5.0
+# Tables round, and codecs pad or cut a little.
+END_TOLERANCE_S = 0.5
+
+
+@dataclass(frozen=True)
+class PreparationSettings:
+    """Everything that changes the records; stored in `preprocess.json`.
+
+    Attributes:
+      detector: name of the face detector, or "none": every picture is a face already.
+      max_clip_s: a longer clip becomes consecutive records of one recording, of equal length.
+      action_units: what the video stream holds instead of face crops; None for face crops.
+      transcriber: name of the recogniser that writes missing transcripts, "" for none; `language`
+        is what it listens for.
+      min_decoded_share: a clip of whose sound or wanted frames less could be decoded, or whose file
+        holds less of its stated duration, is rejected.
+    """
+
+    detector: str
+    sampling: FrameSampling = field(default_factory=FrameSampling)
+    face: CropFormat = field(default_factory=lambda: CropFormat(112, "grey"))
+    sample_rate_hz: int = 16000
+    max_clip_s: float = 10.0
+    action_units: ActionUnitKind | None = None
+    transcriber: str = ""
+    language: str = DEFAULT_LANGUAGE
+    min_decoded_share: float = MIN_DECODED_SHARE
+
+    def as_json(self) -> dict[str, Any]:
+        value = {
+            "detector": self.detector,
+            "sampling": asdict(self.sampling),
+            "face": asdict(self.face),
+            "sample_rate_hz": self.sample_rate_hz,
+            "max_clip_s": self.max_clip_s,
+        }
+        if self.action_units is not None:
+            value["action_units"] = self.action_units.as_json()
+        if self.transcriber:
+            value |= {"transcriber": self.transcriber, "language": self.language}
+        if self.min_decoded_share != MIN_DECODED_SHARE:
+            value["min_decoded_share"] = self.min_decoded_share
+        return value
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> PreparationSettings:
+        read: dict[str, Any] = {
+            "sampling": FrameSampling(**value["sampling"]),
+            "face": CropFormat(**value["face"]),
+        }
+        if value.get("action_units") is not None:
+            read["action_units"] = ActionUnitKind.from_json(value["action_units"])
+        return cls(**{**value, **read})
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """The video stream of one record, as `Record` holds it."""
+
+    faces: np.ndarray
+    mask: np.ndarray
+    boxes: np.ndarray
+    times_s: np.ndarray
+    content: str
+    num_frames: int
+
+
+class ClipPreparer:
+    """Turns clips into records; holds what looks at frames, so open one a process."""
+
+    def __init__(self, settings: PreparationSettings, weights_dir: Path | None = None) -> None:
+        self.settings = settings
+        units = settings.action_units
+        self._finder: FaceFinder | BlendshapeFinder | None = None
+        self._shape: tuple[int, ...] = settings.face.shape
+        if units is None:
+            no_detector = settings.detector == "none"
+            detector = None if no_detector else open_detector(settings.detector, weights_dir)
+            self._finder = FaceFinder(detector, settings.face)
+        else:
+            self._shape = (len(units.names),)
+            if units.source == MEDIAPIPE:
+                self._finder = BlendshapeFinder(open_blendshapes(weights_dir))
+        self._dtype = np.uint8 if units is None else np.float32
+        self._transcriber: Transcriber | None = None
+        if settings.transcriber:
+            self._transcriber = Transcriber(settings.transcriber, settings.language)
+            if multiprocessing.parent_process() is None:  # once, not in every worker again
+                self._transcriber.check()
+
+    def records(self, clip: Clip, track: ActionUnitTrack | None = None) -> Iterator[Record]:
+        """Yields the records of one clip, a stretch at a time; some of a long one may be empty.
+
+        Args:
+          track: action units of a table, which take the place of the pictures.
+        Raises:
+          MediaError: the clip cannot be read, or holds neither sound nor a face.
+        """
+        if clip.text_only:
+            yield self._text(clip)
+        else:
+            yield from (self._still(clip, track) if is_still(clip) else self._moving(clip, track))
+
+    def _text(self, clip: Clip) -> Record:
+        if not clip.transcript.strip():
+            raise MediaError(f"{clip.key}: an empty text; leave it out")
+        return self._record(clip, Tracks(0.0, 0.0, None, [], np.zeros(0)), FaceTracker(), clip.key)
+
+    def _still(self, clip: Clip, track: ActionUnitTrack | None) -> Iterator[Record]:
+        picture = read_still(clip)
+        seen = [] if self._finder is None else [self._finder.in_picture(picture)]
+        stretch = Tracks(0.0, 0.0, None, seen, np.zeros(len(seen)))
+        record = self._record(clip, stretch, FaceTracker(), clip.key, track)
+        if not record.face_mask.any():
+            raise MediaError(f"{clip.key}: {self._no_face_in_picture()}")
+        yield record
+
+    def _no_face_in_picture(self) -> str:
+        if self._finder is None:
+            return "no row of action units; add it to the table"
+        whole = "--detector none takes it whole"
+        other = "leave it out" if self.settings.action_units is not None else whole
+        return f"no face in the picture; {other}"
+
+    def _moving(self, clip: Clip, track: ActionUnitTrack | None) -> Iterator[Record]:
+        with MediaFile(clip.path, clip.name) as media:
+            self._require_end(clip, media.info)
+            require_stated_length(clip, media.info.duration_s)
+            bounds = stretches(clip, media.info.duration_s, self.settings.max_clip_s)
+            if not media.info.truncated:  # else it is the file that ends too early
+                require_end_within(clip, media.info.duration_s)
+            tracker = FaceTracker()
+            useful, whole = 0, Completeness()
+            for number, tracks in enumerate(self._tracks(clip, media, bounds)):
+                name = clip.key if len(bounds) == 1 else f"{clip.key}#{number:05d}"
+                record = self._record(clip, tracks, tracker, name, track)
+                useful += bool(len(record.waveform) or record.face_mask.any())
+                whole += tracks.completeness
+                yield _with_remarks(record, media.info, tracks.completeness)
+            self._require_decoded(clip, whole)
+            if not useful:
+                shown = media.info.has_video or clip.pictures is not None
+                sound = _no_sound(media.info.has_audio, media.info.duration_s)
+                nothing = _nothing(sound, shown, self._finder is None)
+                raise MediaError(f"{clip.name}: {nothing}; record it again or leave it out")
+
+    def _require_end(self, clip: Clip, info: MediaInfo) -> None:
+        if info.held_share < self.settings.min_decoded_share:
+            held = f"holds {info.duration_s:.1f} s"
+            of = (
+                f" of {info.stated_duration_s:.1f} s"
+                if info.states_duration
+                else ", without its end"
+            )
+            raise MediaError(f"{clip.name}: truncated, {held}{of}; {_REMEDY}")
+
+    def _require_decoded(self, clip: Clip, whole: Completeness) -> None:
+        if whole.share < self.settings.min_decoded_share:
+            raise MediaError(f"{clip.name}: damaged, {', '.join(whole.lines())}; {_REMEDY}")
+
+    def _tracks(
+        self, clip: Clip, media: MediaFile, bounds: list[tuple[float, float]]
+    ) -> Iterator[Tracks]:
+        """Stretches of a clip; its pictures are taken from where they lie."""
+        rate, sampling, finder = self.settings.sample_rate_hz, self.settings.sampling, self._finder
+        if finder is None:
+            return media.tracks(bounds, rate, None, rgb)
+        if clip.pictures is None:
+            return media.tracks(
+                bounds, rate, sampling if media.info.has_video else None, finder.in_frame
+            )
+        sound = media.tracks(bounds, rate, None)
+        return with_pictures(sound, bounds, clip.pictures, sampling, finder.in_picture)
+
+    def _record(
+        self,
+        clip: Clip,
+        tracks: Tracks,
+        tracker: FaceTracker,
+        name: str,
+        units: ActionUnitTrack | None = None,
+    ) -> Record:
+        seen = self._pictures(tracks, tracker, units)
+        waveform = np.zeros(0, np.int16)
+        sample_rate_hz = self.settings.sample_rate_hz
+        if tracks.waveform is not None and is_sound(tracks.waveform, sample_rate_hz):
+            waveform = to_pcm(tracks.waveform)
+        audio_hash = content_hash(waveform.tobytes()) if len(waveform) else ""
+        transcript, attributes = self._words(clip, waveform, audio_hash)
+        if not (clip.text_only or len(waveform) or seen.mask.any()):
+            transcript = ""  # nobody speaks in a stretch that holds nothing
+        return Record(
+            id=f"{clip.corpus}/{name}",
+            path=str(clip.path),
+            corpus=clip.corpus,
+            label=clip.label,
+            speaker=clip.speaker,
+            recording=clip.recording,
+            start_s=tracks.start_s,
+            end_s=tracks.end_s,
+            waveform=waveform,
+            sample_rate_hz=self.settings.sample_rate_hz,
+            faces=seen.faces,
+            face_mask=seen.mask,
+            frame_times_s=seen.times_s.astype(np.float32),
+            boxes_px=seen.boxes,
+            audio_hash=audio_hash,
+            video_hash=seen.content,
+            detector=self.settings.detector,
+            transcript=transcript,
+            split=clip.split,
+            num_frames=seen.num_frames,
+            attributes=attributes,
+        )
+
+    def _words(
+        self, clip: Clip, waveform: np.ndarray, audio_hash: str
+    ) -> tuple[str, dict[str, str]]:
+        """The transcript, the corpus's own before a recogniser's, and the attributes with it."""
+        if self._transcriber is None or clip.transcript.strip() or not audio_hash:
+            return clip.transcript, clip.attributes
+        said = self._transcriber(waveform, self.settings.sample_rate_hz, audio_hash)
+        if said.failure:
+            return "", {**clip.attributes, FAILURE: said.failure}
+        return said.text, {**clip.attributes, TRANSCRIBED_BY: self._transcriber.name}
+
+    def _pictures(
+        self, tracks: Tracks, tracker: FaceTracker, units: ActionUnitTrack | None
+    ) -> _Pictures:
+        """What was seen in one stretch, or what the table of action units says of it."""
+        if self._finder is None:
+            return self._from_table(tracks, units)
+        times_s = np.concatenate([tracks.frame_times_s, tracks.lost_times_s])
+        order = np.argsort(times_s, kind="stable")
+        seen = [*tracks.frames, *[None] * len(tracks.lost_times_s)]
+        faces, mask, boxes = self._follow([seen[number] for number in order], tracker)
+        if not mask.any():
+            return self._nothing_seen(len(mask))
+        content = content_hash(*(shown.content for shown in tracks.frames))
+        return _Pictures(faces, mask, boxes, times_s[order], content, len(mask))
+
+    def _from_table(self, tracks: Tracks, units: ActionUnitTrack | None) -> _Pictures:
+        if units is None:
+            return self._nothing_seen(0)
+        end_s = tracks.end_s if tracks.end_s > tracks.start_s else math.inf  # a still has no end
+        track = units.between(tracks.start_s, end_s)
+        if not track.mask.any() or track.times_s is None:
+            return self._nothing_seen(len(track.mask))
+        boxes = np.zeros((len(track.mask), 4), np.float32)
+        content = content_hash(track.values.tobytes(), track.mask.tobytes())
+        return _Pictures(track.values, track.mask, boxes, track.times_s, content, len(track.mask))
+
+    def _nothing_seen(self, num_frames: int) -> _Pictures:
+        faces = np.zeros([0] * (1 + len(self._shape)), self._dtype)
+        boxes = np.zeros((0, 4), np.float32)
+        return _Pictures(faces, np.zeros(0, bool), boxes, np.zeros(0), "", num_frames)
+
+    def _follow(
+        self, seen: Sequence[FrameFaces | None], tracker: FaceTracker
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Crops (T, size, size, C) uint8 or blendshapes (T, 52) float32 of one person, with mask
+        (T,) bool and boxes (T, 4) float32. A frame that is None shows nobody.
+        """
+        crops = np.zeros((len(seen), *self._shape), self._dtype)
+        mask = np.zeros(len(seen), bool)
+        boxes = np.zeros((len(seen), 4), np.float32)
+        for index, frame in enumerate(seen):
+            chosen = None
+            if frame is not None:
+                chosen = tracker.choose([found.box for found in frame.faces])
+            if frame is not None and chosen is not None:
+                found = next(found for found in frame.faces if found.box == chosen)
+                crops[index], mask[index] = found.crop, True
+                boxes[index] = (chosen.x, chosen.y, chosen.width, chosen.height)
+        return crops, mask, boxes
+
+
+def num_records(length_s: float, max_clip_s: float) -> int:
+    """How many records of equal length a stretch of this length becomes."""
+    return max(1, math.ceil(length_s / max_clip_s - 1e-6))
+
+
+_REMEDY = "copy or record it again, or give a lower --min-decoded-share"
+
+
+def _with_remarks(record: Record, info: MediaInfo, whole: Completeness) -> Record:
+    """The record with what is remarkable about its file, if anything, among its attributes."""
+    truncated = [f"truncated: {info.truncation}"] if info.truncated else []
+    remarks = {DAMAGE: "; ".join([*truncated, *whole.lines()]), TRACKS: "; ".join(info.notes)}
+    told = {name: remark for name, remark in remarks.items() if remark}
+    return replace(record, attributes={**record.attributes, **told}) if told else record
+
+
+def require_stated_length(clip: Clip, duration_s: float) -> None:
+    """Refuses a file that is another one than its corpus's tables are about.
+
+    Raises:
+      MediaError: more than twice as long as they say, and more than 5 s longer.
+    """
+    stated_s = clip.stated_s
+    if stated_s is None or duration_s <= max(
+        MOST_TIMES_LONGER * stated_s, stated_s + MOST_LONGER_S
+    ):
+        return
+    raise MediaError(
+        f"{clip.name}: lasts {duration_s:.1f} s where the table says {stated_s:.1f} s, so label and"
+        " words are not those of all of it; get the file again or leave it out"
+    )
+
+
+def require_end_within(clip: Clip, duration_s: float) -> None:
+    """Refuses a clip that ends behind its file.
+
+    Raises:
+      MediaError: by more than `END_TOLERANCE_S`.
+    """
+    if clip.end_s is not None and clip.end_s > duration_s + END_TOLERANCE_S:
+        raise MediaError(
+            f"{clip.name}: end_s {clip.end_s:g} lies {clip.end_s - duration_s:.1f} s behind the end"
+            f" of the file ({duration_s:.1f} s); correct it, or leave it empty for all of the file"
+        )
+
+
+def stretches(clip: Clip, duration_s: float, max_clip_s: float) -> list[tuple[float, float]]:
+    """Bounds of a clip's records: one, or as many of equal length as `max_clip_s` asks for.
+
+    Raises:
+      MediaError: the clip lies beyond the end of its file.
+    """
+    end_s = duration_s if clip.end_s is None else min(clip.end_s, duration_s)
+    length_s = end_s - clip.start_s
+    if duration_s <= 0:
+        raise MediaError(f"{clip.name}: lasts 0 s; convert or record it again")
+    if length_s <= 0:
+        raise MediaError(
+            f"{clip.name}: from {clip.start_s:g} to {end_s:g} s there is nothing"
+            f" (the file lasts {duration_s:.1f} s); correct start_s and end_s"
+        )
+    count = num_records(length_s, max_clip_s)
+    edges = [clip.start_s + i * length_s / count for i in range(count + 1)]
+    return list(itertools.pairwise(edges))
+
+
+def _no_sound(has_audio: bool, duration_s: float) -> str:
+    """Why there is nothing to hear in a recording."""
+    if has_audio and duration_s < MIN_SOUND_S:
+        return f"less than {MIN_SOUND_S:g} s of sound"
+    return "silent throughout" if has_audio else "no sound"
+
+
+def _nothing(sound: str, has_video: bool, from_table: bool) -> str:
+    if from_table:
+        return f"{sound} and no row of action units for it"
+    return f"{sound} and no face in it" if has_video or sound == "no sound" else sound

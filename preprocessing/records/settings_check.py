@@ -1,0 +1,74 @@
+"""Whether a data folder was prepared as it is about to be completed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from affectstream.core.errors import UserError
+from affectstream.preprocessing.dataset import data_folder
+from affectstream.preprocessing.records.record_builder import PreparationSettings
+
+
+def settings_of(corpus: Any, settings: PreparationSettings | None = None) -> dict[str, Any]:
+    """What `preprocess.json` holds of a corpus and, where they are given, of the settings."""
+    made: dict[str, Any] = {
+        "corpus": corpus.name,
+        "synthetic": corpus.synthetic,
+        "licence": corpus.licence,
+        "citation": corpus.citation,
+    }
+    if settings is not None:
+        made |= {
+            "sample_rate_hz": settings.sample_rate_hz,
+            "preparation": settings.as_json(),
+        }
+    if options := getattr(corpus, "options", None):
+        made["corpus_options"] = options
+    return made
+
+
+def named_for(corpus: Any, source: Path, out: Path, overwrite: bool) -> Any:
+    """A corpus that is named by its source, with that name, or the one that `out` has begun with.
+
+    Raises:
+      UserError: the source cannot be read.
+    """
+    if not hasattr(corpus, "named"):
+        return corpus
+    is_there = (out / data_folder.SETTINGS).is_file() and not overwrite
+    return corpus.named(source, data_folder.read_settings(out) if is_there else None)
+
+
+def require_same(out: Path, wanted: dict[str, Any]) -> None:
+    """Stops where records of `out` were made otherwise.
+
+    Args:
+      wanted: `settings_of` what is about to be done; without a preparation none is compared.
+    Raises:
+      UserError: what differs, and what to do.
+    """
+    file = out / data_folder.SETTINGS
+    if not file.is_file() or not any((out / data_folder.SHARDS).glob("*.json")):
+        return
+    present = data_folder.read_settings(out)
+    if "preparation" not in wanted:
+        apart = ("preparation", "sample_rate_hz")
+        present = {key: value for key, value in present.items() if key not in apart}
+    found = _differences(present, wanted)
+    if found:
+        raise UserError(
+            f"{out}: prepared otherwise ({'; '.join(found)});"
+            " choose another --out, or --overwrite to begin anew"
+        )
+
+
+def _differences(present: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for key in sorted({*present, *wanted}):
+        a, b = present.get(key), wanted.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += _differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append(f"{prefix}{key}: {a} there, {b} now")
+    return found

@@ -1,0 +1,245 @@
+"""One piece of a preparation: the clips of one shard, prepared and written by one process."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from affectstream.core import atomic_io, progress, storage_paths
+from affectstream.core.errors import MediaError, UserError
+from affectstream.parallel import tasks
+from affectstream.parallel.tasks import MAX_DEATHS, Died, Engine, Limits, Tell
+from affectstream.preprocessing.clip import Clip, Rejection
+from affectstream.preprocessing.dataset.data_folder import ClipRow
+from affectstream.preprocessing.faces.action_units import ActionUnitTrack
+from affectstream.preprocessing.records.fingerprints import input_states
+from affectstream.preprocessing.records.record import Record, ShardWriter
+from affectstream.preprocessing.records.record_builder import ClipPreparer, PreparationSettings
+
+# Stands for the key of a clip where a process ended before it came to one.
+BEFORE_CLIPS = ""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The work on one shard; what it needs travels with it, to a process on any machine.
+
+    Attributes:
+      shards: folder that the shard is written to.
+      number: of the shard.
+      job: names the whole preparation; within it a process keeps its detector open.
+      tracks: action units of a table, of these clips.
+      deaths: clip key -> why its process ended, once a time.
+    """
+
+    shards: Path
+    number: int
+    clips: tuple[Clip, ...]
+    settings: PreparationSettings
+    weights_dir: Path | None
+    job: str = ""
+    tracks: Mapping[str, ActionUnitTrack] = field(default_factory=dict)
+    deaths: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def after(self, died: Died) -> Piece:
+        """The same once more; a clip that ends its process every time will be passed over.
+
+        Raises:
+          UserError: the process ended before it came to a clip, every time.
+        """
+        key = BEFORE_CLIPS if died.step is None else self.clips[died.step].key
+        if died.step is None and len(self.deaths.get(key, ())) + 1 >= MAX_DEATHS:
+            raise UserError(
+                f"a process that should read recordings {died.reason}, {MAX_DEATHS} times, before"
+                " it read one; take fewer --workers, or a larger --limit-gb"
+            )
+        known = {**self.deaths, key: (*self.deaths.get(key, ()), died.reason)}
+        return dataclasses.replace(self, deaths=known)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Index of one shard, kept beside it as JSON: written last, so it stands for completeness.
+
+    Attributes:
+      sha256: of the whole file, as it was written.
+      inputs: clip key -> state of what it was made from.
+      rows: of `clips.csv`.
+    """
+
+    name: str
+    num_bytes: int
+    sha256: str
+    inputs: dict[str, str]
+    rows: list[ClipRow]
+    rejected: list[Rejection]
+
+    def write(self, path: Path) -> None:
+        """Writes the index, with a digest of its own."""
+        rows = [row.as_cells() for row in self.rows]
+        atomic_io.write_sealed_json(path, {**dataclasses.asdict(self), "rows": rows})
+
+    @classmethod
+    def read(cls, path: Path) -> Shard | None:
+        """The index at `path`; None where it, or the shard beside it, is not what was written."""
+        try:
+            told = atomic_io.read_sealed_json(path)
+            told["rows"] = [ClipRow.from_cells(_text(cells)) for cells in told["rows"]]
+            told["rejected"] = [Rejection(**cells) for cells in told["rejected"]]
+            shard = cls(**told)
+        except (UserError, TypeError, KeyError, ValueError):
+            return None
+        return shard if shard._is_held_by(path.with_name(shard.name)) else None
+
+    def _is_held_by(self, file: Path) -> bool:
+        """An object store keeps checksums itself: there the size must do."""
+        if not file.is_file() or file.stat().st_size != self.num_bytes:
+            return False
+        return storage_paths.is_remote(file) or atomic_io.file_sha256(file) == self.sha256
+
+
+def _text(cells: dict[str, Any]) -> dict[str, str]:
+    return {key: str(value) for key, value in cells.items()}
+
+
+def prepare_all(
+    engine: Engine, pieces: Iterable[Piece], limits: Limits, num_clips: int | None = None
+) -> list[Shard]:
+    """All pieces done, in the order in which they end."""
+    made: list[Shard] = []
+    num_done = 0
+    with engine.open(prepare, limits) as pool, progress.bar(num_clips, "preprocess", "clip") as bar:
+        ended = tasks.run(
+            pool, pieces, Piece.after, lambda steps: progress.show(bar, num_done + steps)
+        )
+        for piece, shard in ended:
+            _require_here(piece, shard)
+            made.append(shard)
+            num_done += len(piece.clips)
+            progress.show(bar, num_done)
+    return made
+
+
+def _require_here(piece: Piece, shard: Shard) -> None:
+    """What a process says that it wrote must be seen from here.
+
+    Raises:
+      UserError: it was written to another machine's disk.
+    """
+    file = piece.shards / shard.name
+    if not file.is_file() or file.stat().st_size != shard.num_bytes:
+        raise UserError(
+            f"{file}: written on another machine and not seen on this one; --out must be a folder"
+            " that all machines share"
+        )
+
+
+def prepare(piece: Piece, tell: Tell) -> Shard:
+    """Writes a shard and its index; the same bytes on any engine.
+
+    Raises:
+      UserError: it cannot be written, or weights are absent or wrong.
+    """
+    cv2.setNumThreads(1)
+    preparer = _preparer(piece.job, piece.settings, piece.weights_dir)
+    path = piece.shards / f"{piece.number:05d}.tfrecord"
+    rows: list[ClipRow] = []
+    rejected: list[Rejection] = []
+    with atomic_io.replacing(path) as temporary, ShardWriter(temporary) as writer:
+        for place, clip in enumerate(piece.clips):
+            clip_rows: list[ClipRow] = []
+            for file, result in _results(preparer, piece, clip, functools.partial(tell, place)):
+                if isinstance(result, Rejection):
+                    rejected.append(result)
+                    clip_rows.clear()
+                else:
+                    writer.write(result)
+                    clip_rows.append(_row(result, path.name, file))
+            rows += clip_rows
+    shard = Shard(
+        name=path.name,
+        num_bytes=writer.num_bytes,
+        sha256=writer.sha256,
+        inputs=input_states(piece.clips, piece.tracks),
+        rows=rows,
+        rejected=rejected,
+    )
+    shard.write(path.with_suffix(".json"))
+    return shard
+
+
+@functools.lru_cache(1)
+def _preparer(job: str, settings: PreparationSettings, weights_dir: Path | None) -> ClipPreparer:
+    """Kept from piece to piece of one job, for opening a detector takes a while."""
+    return ClipPreparer(settings, weights_dir)
+
+
+def _results(
+    preparer: ClipPreparer, piece: Piece, clip: Clip, tell: Callable[[], None]
+) -> Iterator[tuple[Clip, Record | Rejection]]:
+    """Records of one clip, or a `Rejection`, behind which records before it do not count.
+
+    Each with the file that it is of: behind the rejection of one file of a recording come the
+    records of its next file.
+
+    Each record is a step of its own, so that a long recording may take its time.
+    """
+    track, deaths = piece.tracks.get(clip.key), piece.deaths.get(clip.key, ())
+    files = (clip, *clip.others)
+    num_deadly = len(deaths) // MAX_DEATHS
+    for number, file in enumerate(files):
+        if number < num_deadly:
+            died = deaths[(number + 1) * MAX_DEATHS - 1]
+            yield file, _rejected(file, _deadly(file, died), files[number + 1 :])
+            continue
+        tell()
+        try:
+            for record in preparer.records(file, track):
+                yield file, record
+                tell()
+        except MediaError as error:
+            yield file, _rejected(file, str(error), files[number + 1 :])
+        else:
+            return
+
+
+def _deadly(clip: Clip, reason: str) -> str:
+    remedy = "leave it out"
+    if reason.startswith(("took", "needs")):  # a limit: kept in mind until --overwrite
+        remedy += ", or --overwrite with a larger --limit-s or --limit-gb"
+    return f"{clip.name}: {reason}, {MAX_DEATHS} times; {remedy}"
+
+
+def _rejected(file: Clip, reason: str, others: Sequence[Clip]) -> Rejection:
+    """The rejection of a file; says which of the same recording is read in its place."""
+    if others:
+        reason += f"; read in its place: {others[0].name}"
+    return Rejection(file.key, reason)
+
+
+def _row(record: Record, shard: str, clip: Clip) -> ClipRow:
+    return ClipRow(
+        id=record.id,
+        shard=shard,
+        corpus=record.corpus,
+        label=record.label,
+        speaker=record.speaker,
+        recording=record.recording,
+        path=clip.key,
+        start_s=round(record.start_s, 6),
+        end_s=round(record.end_s, 6),
+        num_samples=len(record.waveform),
+        num_frames=record.num_frames,
+        num_faces=int(record.face_mask.sum()),
+        audio_hash=record.audio_hash,
+        video_hash=record.video_hash,
+        transcript=record.transcript,
+        split=record.split,
+        attributes=record.attributes,
+    )

@@ -1,0 +1,62 @@
+"""Which clips stand in one shard: so many at most, and of so many bytes of recordings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from affectstream.core import storage_paths
+from affectstream.preprocessing.clip import Clip
+from affectstream.preprocessing.media.video.still_images import is_still
+
+CLIPS_A_SHARD = 64
+STILLS_A_SHARD = 2048
+# Of a small corpus shards hold fewer, so that many processes have something to do.
+MIN_PIECES = 16
+# Long recordings come a few at a time: what a lost process had begun is minutes, not hours.
+BYTES_A_SHARD = 256e6
+
+
+def in_shards(clips: Sequence[Clip]) -> list[tuple[Clip, ...]]:
+    """The clips of each shard, in their order.
+
+    Args:
+      clips: all of the corpus, so that shards are the same when some of them are done already.
+    """
+    small = bool(clips) and (clips[0].text_only or is_still(clips[0]))
+    starts = starts_of_shards(_bytes_of(clips), most_clips(len(clips), small), BYTES_A_SHARD)
+    return [tuple(clips[a:b]) for a, b in zip(starts, [*starts[1:], len(clips)], strict=True)]
+
+
+def most_clips(num_clips: int, are_small: bool = False) -> int:
+    """Clips that a shard of a corpus of `num_clips` holds at most."""
+    return max(1, min(STILLS_A_SHARD if are_small else CLIPS_A_SHARD, -(-num_clips // MIN_PIECES)))
+
+
+def starts_of_shards(num_bytes: Iterable[float], most: int, most_bytes: float) -> list[int]:
+    """Places of the first clip of each shard.
+
+    Args:
+      num_bytes: of each clip's recording; one that is larger than a shard has one of its own.
+      most, most_bytes: clips and bytes that a shard holds.
+    """
+    starts: list[int] = []
+    count, held = 0, 0.0
+    for place, size in enumerate(num_bytes):
+        if not starts or count == most or held + size > most_bytes:
+            starts.append(place)
+            count, held = 0, 0.0
+        count, held = count + 1, held + size
+    return starts
+
+
+def _bytes_of(clips: Sequence[Clip]) -> list[float]:
+    """Of each clip, its share of the files that it lies in, with as many clips as they have."""
+    uses = Counter(path for clip in clips for path in _files(clip))
+    share = {path: storage_paths.num_bytes(path) / count for path, count in uses.items()}
+    return [sum(share[path] for path in _files(clip)) for clip in clips]
+
+
+def _files(clip: Clip) -> tuple[Path, ...]:
+    return (clip.path,) if clip.pictures is None else (clip.path, clip.pictures.path)

@@ -1,0 +1,1 @@
+"""Transcribers and the cache of their transcripts."""

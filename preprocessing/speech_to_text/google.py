@@ -1,0 +1,53 @@
+"""Google Web Speech, as the S3 project used it: every sound is sent to Google."""
+
+from __future__ import annotations
+
+import http.client
+from typing import ClassVar
+
+import numpy as np
+
+from affectstream.preprocessing.speech_to_text.transcriber import (
+    NothingUnderstoodError,
+    RecogniserFailedError,
+    audio_data,
+    load_library,
+)
+
+# The library's own address is the same without TLS.
+ENDPOINT = "https://www.google.com/speech-api/v2/recognize"
+TIMEOUT_S = 30.0
+
+
+class GoogleRecogniser:
+    """Asks Google with the key that comes with SpeechRecognition, which Google may revoke.
+
+    The library turns a refusal and a connection that cannot be made into `RequestError`, but lets
+    a time-out while it waits for the answer, a broken connection and a strange answer through.
+    """
+
+    name = "google"
+    packages: ClassVar[tuple[str, ...]] = ("SpeechRecognition",)
+
+    def __init__(self, language: str) -> None:
+        self.language = language
+        self._library = load_library("speech_recognition", self.name)
+        self._recogniser = self._library.Recognizer()
+        self._recogniser.operation_timeout = TIMEOUT_S
+
+    def __call__(self, pcm: np.ndarray, sample_rate_hz: int) -> str:
+        sound = audio_data(pcm, sample_rate_hz)
+        try:
+            return str(
+                self._recogniser.recognize_google(sound, language=self.language, endpoint=ENDPOINT)
+            )
+        except self._library.UnknownValueError as error:
+            raise NothingUnderstoodError from error
+        except self._library.RequestError as error:
+            raise RecogniserFailedError(f"google: {error}") from error
+        except TimeoutError as error:
+            raise RecogniserFailedError(f"google: no answer within {TIMEOUT_S:g} s") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise RecogniserFailedError(f"google: {error or type(error).__name__}") from error
+        except (ValueError, LookupError, TypeError) as error:
+            raise RecogniserFailedError(f"google: an answer of another form ({error})") from error

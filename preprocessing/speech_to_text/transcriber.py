@@ -1,0 +1,85 @@
+"""What a speech recogniser is, and how it may fail. All of them come through SpeechRecognition."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from affectstream.core.errors import UserError
+
+SAMPLE_RATE_HZ = 16_000
+
+
+class NothingUnderstoodError(Exception):
+    """The recogniser listened and found no words: a result, the same whenever it is asked."""
+
+
+class RecogniserFailedError(Exception):
+    """This one request failed, by a time-out or a refusal; it may succeed another time."""
+
+
+class RecogniserUnavailableError(UserError):
+    """The recogniser cannot work here: its package, model, language or network is missing."""
+
+
+class Recogniser(Protocol):
+    """Turns sound into words. Made once a process, with a language tag such as "en-US".
+
+    Raises:
+      RecogniserUnavailableError: on making it, when its package, model or language is missing.
+
+    Attributes:
+      packages: distributions it works with; their versions are kept with what it says.
+    """
+
+    name: str
+    language: str
+    packages: ClassVar[tuple[str, ...]]
+
+    def __init__(self, language: str) -> None: ...
+
+    def __call__(self, pcm: np.ndarray, sample_rate_hz: int) -> str:
+        """The words that are said; the same sound always gives the same words.
+
+        Args:
+          pcm: (samples,) int16 mono.
+        Raises:
+          NothingUnderstoodError: no words were found.
+          RecogniserFailedError: this request failed.
+        """
+        ...
+
+
+def load_library(name: str, needed_by: str) -> Any:
+    """Imports SpeechRecognition or a part of it, or what one of its recognisers needs.
+
+    Raises:
+      RecogniserUnavailableError: it cannot be imported.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Python 3.11 and 3.12 announce the end of aifc and audioop, which the library imports;
+            # from 3.13 on it brings its own.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return importlib.import_module(name)
+    except (ImportError, OSError) as error:
+        raise RecogniserUnavailableError(
+            f"recogniser {needed_by}: {name} cannot be imported ({error}); install it again"
+        ) from error
+
+
+def audio_data(pcm: np.ndarray, sample_rate_hz: int) -> Any:
+    """The library's `AudioData` at 16 kHz, of (samples,) int16 mono.
+
+    Resampled here, because the library's own resampling has no low-pass filter.
+    """
+    import speech_recognition
+
+    if sample_rate_hz != SAMPLE_RATE_HZ:
+        import soxr
+
+        pcm = soxr.resample(pcm, sample_rate_hz, SAMPLE_RATE_HZ)
+    return speech_recognition.AudioData(pcm.astype("<i2").tobytes(), SAMPLE_RATE_HZ, 2)

@@ -1,0 +1,162 @@
+"""Transcripts for recordings that have none: a speech recogniser behind a cache on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from affectstream.core import atomic_io, registry
+from affectstream.core.errors import UserError, from_os_error
+from affectstream.opencv_model.weights import cache_folder
+from affectstream.preprocessing.speech_to_text.transcriber import (
+    SAMPLE_RATE_HZ,
+    NothingUnderstoodError,
+    Recogniser,
+    RecogniserFailedError,
+    RecogniserUnavailableError,
+)
+
+DEFAULT_LANGUAGE = "en-US"
+NOTHING_UNDERSTOOD = "nothing understood"
+# Attributes of a record.
+TRANSCRIBED_BY = "transcribed_by"
+FAILURE = "transcript_failure"
+# After so many failed requests without a success between them the recogniser counts as gone.
+MAX_FAILED_RUNNING = 10
+
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What was said, or why that is not known; one of the two is ""."""
+
+    text: str
+    failure: str = ""
+
+
+class Transcriber:
+    """Asks one recogniser about each sound once; open one a process.
+
+    The recogniser is made for the first sound that is not in the cache. The cache holds a small
+    JSON file a sound, `transcripts/RECOGNISER-LANGUAGE/ab/abcd...json` in the program's cache
+    folder (`AFFECTSTREAM_CACHE` chooses another), named by the sound's content. It holds results
+    only: what was said, or that nothing was understood. A damaged file, and one that other versions
+    of the packages wrote, is made again.
+
+    Args:
+      recogniser_name: row of `registry.TABLE["recognisers"]`.
+      language: language tag, such as "en-US".
+      cache_dir: in place of `transcripts` in the program's cache folder.
+    Raises:
+      RecogniserUnavailableError: a package of the recogniser is not installed.
+      UserError: no such recogniser, or not a language tag.
+    """
+
+    def __init__(
+        self, recogniser_name: str, language: str = DEFAULT_LANGUAGE, cache_dir: Path | None = None
+    ) -> None:
+        if not _LANGUAGE.fullmatch(language):
+            raise UserError(f"{language!r} is not a language tag; give one such as en-US or de-DE")
+        self._kind: Any = registry.load("recognisers", recogniser_name)
+        self.name = recogniser_name
+        self.language = language
+        self.versions = _versions(recogniser_name, self._kind.packages)
+        cache = cache_folder() / "transcripts" if cache_dir is None else cache_dir
+        self._folder = cache / f"{recogniser_name}-{language}"
+        self._recogniser: Recogniser | None = None
+        self._num_failed_running = 0
+
+    def check(self) -> None:
+        """Asks the recogniser about half a second of silence, before any recording is decoded.
+
+        Raises:
+          RecogniserUnavailableError: its model or language is missing, or it does not answer.
+          UserError: the cache folder cannot be made.
+        """
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise from_os_error(error, self._folder) from error
+        with contextlib.suppress(NothingUnderstoodError):
+            try:
+                self._opened()(np.zeros(SAMPLE_RATE_HZ // 2, np.int16), SAMPLE_RATE_HZ)
+            except RecogniserFailedError as error:
+                raise RecogniserUnavailableError(
+                    f"recogniser {self.name} does not work here: {error};"
+                    " check the network, or leave --transcribe out"
+                ) from error
+
+    def __call__(self, pcm: np.ndarray, sample_rate_hz: int, audio_hash: str) -> Transcript:
+        """What is said in (samples,) int16 mono whose content is named `audio_hash`.
+
+        Raises:
+          RecogniserUnavailableError: the recogniser cannot be made, or failed ten times running.
+          UserError: the cache cannot be written.
+        """
+        path = self._folder / audio_hash[:2] / f"{audio_hash}.json"
+        known = {
+            "recogniser": self.name,
+            "language": self.language,
+            "versions": self.versions,
+            "sample_rate_hz": sample_rate_hz,
+        }
+        transcript = _cached(path, known)
+        if transcript is None:
+            transcript = self._ask(pcm, sample_rate_hz)
+            if transcript.failure in ("", NOTHING_UNDERSTOOD):
+                told = {"text": transcript.text, "failure": transcript.failure}
+                atomic_io.write_json(path, known | told)
+        return transcript
+
+    def _ask(self, pcm: np.ndarray, sample_rate_hz: int) -> Transcript:
+        try:
+            text = self._opened()(pcm, sample_rate_hz).strip()
+        except NothingUnderstoodError:
+            text = ""
+        except RecogniserFailedError as error:
+            self._num_failed_running += 1
+            if self._num_failed_running >= MAX_FAILED_RUNNING:
+                raise RecogniserUnavailableError(
+                    f"recogniser {self.name} failed {MAX_FAILED_RUNNING} times running, last:"
+                    f" {error}; run the same command again later, what is done is kept"
+                ) from error
+            return Transcript("", str(error) or "failed without a reason")
+        self._num_failed_running = 0
+        return Transcript(text, "" if text else NOTHING_UNDERSTOOD)
+
+    def _opened(self) -> Recogniser:
+        if self._recogniser is None:
+            self._recogniser = self._kind(self.language)
+        return self._recogniser
+
+
+def _versions(name: str, packages: tuple[str, ...]) -> str:
+    """ "SpeechRecognition 3.17.0, pocketsphinx 5.1.1"."""
+    found = []
+    for package in packages:
+        try:
+            found.append(f"{package} {importlib.metadata.version(package)}")
+        except importlib.metadata.PackageNotFoundError as error:
+            raise RecogniserUnavailableError(
+                f"recogniser {name} needs the package {package}, which is not installed;"
+                f" pip install {package}"
+            ) from error
+    return ", ".join(found)
+
+
+def _cached(path: Path, known: dict[str, Any]) -> Transcript | None:
+    """What the cache holds of a sound; None where that is nothing, damaged or of other versions."""
+    value = atomic_io.read_cached_json(path)
+    if any(value.get(key) != known[key] for key in known):
+        return None
+    text, failure = value.get("text"), value.get("failure")
+    if not isinstance(text, str) or failure != ("" if text else NOTHING_UNDERSTOOD):
+        return None
+    return Transcript(text, failure)

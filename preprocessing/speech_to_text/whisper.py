@@ -1,0 +1,59 @@
+"""Whisper on this machine, through SpeechRecognition and the package openai-whisper."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from affectstream.preprocessing.speech_to_text.transcriber import (
+    RecogniserFailedError,
+    RecogniserUnavailableError,
+    audio_data,
+    load_library,
+)
+
+MODEL = "base"
+_LOCAL = "speech_recognition.recognizers.whisper_local."
+
+
+class WhisperRecogniser:
+    """Recognises with Whisper's multilingual base model, fetched by that package on first use.
+
+    `recognize_whisper` loads the model for every sound; here the same parts of the library are put
+    together once. Only temperature 0 is tried, so that the same sound always gives the same words.
+
+    Source: Radford et al. 2022, arXiv:2212.04356.
+    """
+
+    name = "whisper"
+    packages: ClassVar[tuple[str, ...]] = ("SpeechRecognition", "openai-whisper")
+
+    def __init__(self, language: str) -> None:
+        self.language = language
+        load_library("speech_recognition", self.name)
+        whisper = load_library("whisper", self.name)
+        self._code = language.split("-")[0].lower()
+        known = load_library("whisper.tokenizer", self.name).LANGUAGES
+        if self._code not in known:
+            raise RecogniserUnavailableError(
+                f"recogniser whisper: no language {language}; it knows {', '.join(sorted(known))}"
+            )
+        try:
+            model = whisper.load_model(MODEL)
+        except (OSError, RuntimeError) as error:
+            raise RecogniserUnavailableError(
+                f"recogniser whisper: its model {MODEL} cannot be fetched or opened ({error});"
+                " check the network and the disk, then run again"
+            ) from error
+        adapter = load_library(_LOCAL + "whisper", self.name).TranscribableAdapter
+        base = load_library(_LOCAL + "base", self.name)
+        self._recogniser = base.WhisperCompatibleRecognizer(adapter(model))
+
+    def __call__(self, pcm: np.ndarray, sample_rate_hz: int) -> str:
+        sound = audio_data(pcm, sample_rate_hz)
+        try:
+            text = self._recogniser.recognize(sound, language=self._code, temperature=0.0)
+        except RuntimeError as error:
+            raise RecogniserFailedError(f"whisper: {error}") from error
+        return str(text).strip()

@@ -1,1 +1,0 @@
-"""The sample corpus: synthetic faces and voices that vary with speaker and emotion."""

@@ -1,0 +1,1 @@
+"""The sample corpus: SYNTHETIC faces and voices that vary with speaker and emotion."""

@@ -1,0 +1,328 @@
+"""Uploaded recordings analysed in processes that can be killed, with the model of the server."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import InvalidStateError
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from affectstream.preprocessing.faces.action_units import OPENFACE
+from affectstream.server.analysis.analysis_options import AnalysisOptions
+from affectstream.server.analysis.analysis_worker import RECOGNIZER, WorkerSettings
+from affectstream.server.analysis.upload_slots import Places, stopping
+from affectstream.server.analysis.worker_process import (
+    Forward,
+    Job,
+    Listen,
+    WorkerProcess,
+    failed,
+    unable,
+)
+from affectstream.server.errors import ServingError
+from affectstream.server.limits import ENDING_S, Limits
+
+if TYPE_CHECKING:
+    from affectstream.server.metrics import Metrics
+
+Lease = Callable[[], AbstractContextManager[tuple[dict[str, Any], Forward]]]
+"""Gives the configuration and the outputs of one version, which stays until the block ends."""
+
+_KEYS_OF_ANSWERS = (
+    "streams",
+    "labels",
+    "input",
+    "preparation",
+    "window_s",
+    "windows",
+    "text_input",
+    "synthetic",
+    "leak_allowed",
+)
+KEPT_SHARE = 0.25
+"""A worker that holds more than this share of its memory after a job is replaced."""
+
+
+_log = logging.getLogger(__name__)
+
+
+class AnalysisPool:
+    """Some warm workers, each with one recording at a time.
+
+    Args:
+      config: of the model, `assets/config.json`.
+      lease: taken for each recording, so that one version answers for all of it.
+      weights_dir: where the face detector's weights lie, if not in the cache.
+      factory: "module:function" that makes the recogniser in the worker.
+    """
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        lease: Lease,
+        weights_dir: Path | None = None,
+        limits: Limits | None = None,
+        metrics: Metrics | None = None,
+        factory: str = RECOGNIZER,
+    ) -> None:
+        self._limits = limits or Limits()
+        self._kind = _kind(config)
+        self._refusal = _refusal(config)
+        self._lease = lease
+        self._metrics = metrics
+        self._settings = WorkerSettings(
+            config,
+            weights_dir,
+            self._limits.max_worker_bytes,
+            self._limits.max_media_s,
+            # Time for the server to kill it first.
+            self._limits.max_analysis_s + 10,
+            factory,
+        )
+        self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._running: set[Job] = set()
+        most = self._limits.num_workers + self._limits.max_waiting_uploads
+        self._places = Places(most, metrics)
+        self._threads = [
+            threading.Thread(target=self._work, name=f"analysis-{number}", daemon=True)
+            # What it cannot answer needs no worker.
+            for number in range(0 if self._refusal else self._limits.num_workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @contextlib.contextmanager
+    def receive(self) -> Iterator[None]:
+        """Holds a place while an upload arrives; it takes none of `admit`.
+
+        Raises:
+          ServingError: all are taken (429), the model takes no recordings (422), or the pool is
+            closed (503).
+        """
+        if self._refusal:
+            raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, self._refusal, 422)
+        with self._places.receive():
+            yield
+
+    def admit(self) -> AbstractContextManager[None]:
+        """Holds a place while a recording runs or waits; see `Places.admit`."""
+        return self._places.admit()
+
+    def submit(self, file: Path | None, name: str, options: AnalysisOptions, listen: Listen) -> Job:
+        """Queues a recording, or the words of the options alone; call it within `admit`.
+
+        Raises:
+          ServingError: the pool is closed, or the model takes no recordings.
+        """
+        if self._refusal:
+            raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, self._refusal, 422)
+        job = Job(file, name, options, listen)
+        with self._places.lock:
+            self._places.check_open()
+            self._waiting.put(job)
+        return job
+
+    def analyze(
+        self, file: Path | None, name: str, options: AnalysisOptions, listen: Listen
+    ) -> dict[str, Any]:
+        """Waits for the answer, as `predict --json` gives it.
+
+        Raises:
+          ServingError: refused (400, 413, 422), failed (500), too slow (504), or closed (503).
+        """
+        return self.submit(file, name, options, listen).future.result()
+
+    def close(self, drain_s: float | None = None) -> None:
+        """Refuses what waits, gives what runs some time, then ends the workers.
+
+        Args:
+          drain_s: that time; `limits.drain_s` when None. What still runs then is answered with
+            UNAVAILABLE, and `ENDING_S` later nothing is waited for any more.
+        """
+        if not self._places.close():
+            return
+        with contextlib.suppress(queue.Empty):
+            while (job := self._waiting.get_nowait()) is not None:
+                if job.future.set_running_or_notify_cancel():
+                    job.future.set_exception(stopping())
+        for _ in self._threads:
+            self._waiting.put(None)
+        ends_s = time.monotonic() + (self._limits.drain_s if drain_s is None else drain_s)
+        for thread in self._threads:
+            thread.join(max(ends_s - time.monotonic(), 0.0))
+        with self._places.lock:
+            for job in self._running:
+                _settle(job, error=stopping())
+                job.cancel()
+        # One that waits for the model hears nothing of it; it keeps neither caller nor process.
+        ends_s = time.monotonic() + ENDING_S
+        for thread in self._threads:
+            thread.join(max(ends_s - time.monotonic(), 0.0))
+
+    # === The thread of one worker ===
+
+    def _work(self) -> None:
+        """Owns one worker; it must outlive it, since a worker dies with the thread it is from."""
+        worker = self._started()
+        while (job := self._waiting.get()) is not None:
+            try:
+                worker = self._next(job, worker)
+            except Exception:
+                # Else every later recording would wait for ever.
+                _log.exception("a recording was dropped")
+                _settle(job, error=failed(job))
+        if worker is not None:
+            worker.stop()
+
+    def _next(self, job: Job, worker: WorkerProcess | None) -> WorkerProcess | None:
+        """Runs a job unless nobody waits for it; the worker for the next."""
+        if job.is_cancelled.is_set() or not job.future.set_running_or_notify_cancel():
+            job.future.cancel()
+            return worker
+        if worker is None or not worker.is_usable:
+            worker = self._replaced(worker)
+        with self._places.lock:
+            self._running.add(job)
+        try:
+            self._do(job, worker)
+        finally:
+            with self._places.lock:
+                self._running.discard(job)
+        most = KEPT_SHARE * self._limits.max_worker_bytes
+        if worker is None or not worker.is_usable or worker.resident_bytes > most:
+            worker = self._replaced(worker)
+        return worker
+
+    def _do(self, job: Job, worker: WorkerProcess | None) -> None:
+        """Runs a job; whatever happens, its future is done afterwards."""
+        started_s = time.monotonic()
+        status = 200
+        try:
+            if worker is None:
+                raise unable()
+            with self._lease() as (config, forward):
+                if _kind(config) != self._kind:
+                    raise _exchanged()
+                _settle(job, worker.run(job, forward, self._limits.max_analysis_s))
+        except ServingError as error:
+            status = error.http_status
+            _settle(job, error=error)
+        except Exception:
+            _log.exception("analysis of an upload failed")
+            status = 500
+            _settle(job, error=failed(job))
+        if self._metrics is not None:
+            self._metrics.analysed(status, time.monotonic() - started_s)
+
+    def _replaced(self, worker: WorkerProcess | None) -> WorkerProcess | None:
+        if worker is not None:
+            try:
+                worker.stop()
+            except Exception:
+                _log.exception("a worker did not stop well")
+        return self._started()
+
+    def _started(self) -> WorkerProcess | None:
+        """A new worker, or None where there can be none now."""
+        try:
+            return WorkerProcess(self._settings)
+        except Exception:
+            _log.exception("no worker for recordings")
+            return None
+
+
+class PoolOfModel:
+    """The pool of the model that is served now: of another kind of model, another pool.
+
+    A new version that takes and gives the same keeps the pool and its warm workers. It may be
+    called by an event loop, also while another thread closes it: it waits for nothing that lasts.
+
+    Args:
+      config_of: `assets/config.json` of the newest available version; a ServingError where none is.
+      make: a pool for a configuration.
+    """
+
+    def __init__(
+        self,
+        config_of: Callable[[], dict[str, Any]],
+        make: Callable[[dict[str, Any]], AnalysisPool],
+    ) -> None:
+        self._config_of = config_of
+        self._make = make
+        self._lock = threading.Lock()
+        self._kind = _kind(config_of())
+        self._pool = make(config_of())
+        self._closing: list[threading.Thread] = []
+        self._is_closed = False
+
+    def __call__(self) -> AnalysisPool:
+        """The pool; once closed, the last one, which refuses everything."""
+        config = self._config_of()
+        with self._lock:
+            if _kind(config) != self._kind and not self._is_closed:
+                # What runs in the old one is given its time.
+                thread = threading.Thread(
+                    target=self._pool.close, name="analysis-closing", daemon=True
+                )
+                thread.start()
+                self._closing = [t for t in self._closing if t.is_alive()] + [thread]
+                self._kind, self._pool = _kind(config), self._make(config)
+            return self._pool
+
+    def close(self, drain_s: float | None = None) -> None:
+        """Closes the pool of now, and waits as long for those of before.
+
+        Args:
+          drain_s: what runs has that long; `limits.drain_s` when None.
+        """
+        with self._lock:  # never while it drains: who asks for the pool waits for this lock
+            self._is_closed = True
+            pool, closing = self._pool, self._closing
+        began_s = time.monotonic()
+        pool.close(drain_s)
+        for thread in closing:
+            left_s = None
+            if drain_s is not None:
+                left_s = max(began_s + drain_s + ENDING_S - time.monotonic(), 0.0)
+            thread.join(left_s)
+
+
+def _settle(
+    job: Job, result: dict[str, Any] | None = None, error: ServingError | None = None
+) -> None:
+    """Answers a job, unless that was done when the pool closed."""
+    with contextlib.suppress(InvalidStateError):
+        if error is None:
+            job.future.set_result({} if result is None else result)
+        else:
+            job.future.set_exception(error)
+
+
+def _kind(config: Mapping[str, Any]) -> dict[str, Any]:
+    """All that an answer depends on besides the model itself."""
+    return {name: config.get(name) for name in _KEYS_OF_ANSWERS}
+
+
+def _refusal(config: Mapping[str, Any]) -> str:
+    """Why the model takes no recordings; empty where it does."""
+    if config.get("text_input") == "token_ids":  # their tokeniser was left to the client
+        return "this model takes numbers of tokens, no recordings; export it without --text-input"
+    units = config.get("preparation", {}).get("action_units")
+    # Those of MediaPipe are computed here, and beside another stream they are left out.
+    if list(config.get("streams", ())) == ["video"] and units and units["source"] == OPENFACE:
+        return "this model takes action units of OpenFace, no recordings; send those to :predict"
+    return ""
+
+
+def _exchanged() -> ServingError:
+    return ServingError(
+        grpc.StatusCode.UNAVAILABLE, "another kind of model took its place; send it again"
+    )

@@ -1,0 +1,225 @@
+"""`POST /v1/analyze`: a recording goes in, what `predict --json` says of it comes out.
+
+The body is the recording itself, or a multipart form with it in the field `file`. Options come in
+the address or as fields of the form; a form with `text` alone asks about words. With `Accept:
+application/x-ndjson` the answer is a stream of events, one JSON object a line, while the work goes
+on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import json
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from affectstream.server.analysis.analysis_options import AnalysisOptions
+from affectstream.server.analysis.analysis_pool import AnalysisPool
+from affectstream.server.analysis.uploads import Upload, display_name
+from affectstream.server.errors import ServingError, invalid
+from affectstream.server.limits import Limits
+from affectstream.server.routes import ANALYZE
+from affectstream.server.security import error_response
+
+STREAM_TYPE = "application/x-ndjson"
+WORDS_ALONE = "text"  # what `predict --text` calls them
+MAX_EVENTS_AHEAD = 64
+LOOK_EVERY_S = 0.25
+"""How often it is looked whether the client is still there."""
+
+
+def routes(pool_of: Callable[[], AnalysisPool], limits: Limits) -> list[Route]:
+    """The route of the analysis.
+
+    Args:
+      pool_of: the pool of the model that is served now; a ServingError where there is none.
+    """
+    return [Route(ANALYZE, Analyze(pool_of, limits), methods=["POST"])]
+
+
+class Analyze:
+    """The ASGI application behind the route."""
+
+    def __init__(self, pool_of: Callable[[], AnalysisPool], limits: Limits) -> None:
+        self._pool_of = pool_of
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        answer = _Answer(request, send, self._limits)
+        try:
+            pool = self._pool_of()
+            content_type = request.headers.get("content-type", "")
+            with Upload(content_type, self._limits.max_upload_bytes) as own:
+                with pool.receive():
+                    told = await _receive_in_time(request, own, self._limits.max_analysis_s)
+                path = own.path if own.is_recording else None
+                name = told.pop("name", "") or own.name or ("" if path else WORDS_ALONE)
+                options = AnalysisOptions.of(told)
+                if path is None and not (options.text or "").strip():
+                    raise invalid("text: no words in it; send some, or a recording")
+                with pool.admit():
+                    result = await answer.work_out(pool, path, display_name(name), options)
+            await answer.give(result)
+        except ServingError as error:
+            with contextlib.suppress(ClientDisconnect):
+                await answer.refuse(error)
+        except ClientDisconnect:
+            return
+
+
+# === The request ===
+
+
+async def _receive_in_time(request: Request, upload: Upload, max_s: float) -> dict[str, str]:
+    try:
+        async with asyncio.timeout(max_s):
+            return await _receive(request, upload)
+    except TimeoutError:
+        code = grpc.StatusCode.DEADLINE_EXCEEDED
+        message = f"the recording did not arrive within {max_s:g} s; compress it, or cut it"
+        raise ServingError(code, message, 408) from None
+
+
+async def _receive(request: Request, upload: Upload) -> dict[str, str]:
+    """Writes the body away; the options, of the address and the form together."""
+    told: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        _add(told, name, value)
+    # What is wrong already need not be sent.
+    AnalysisOptions.of({name: value for name, value in told.items() if name != "name"})
+    async for chunk in request.stream():
+        if chunk:
+            await run_in_threadpool(upload.feed, chunk)
+    await run_in_threadpool(upload.finish)
+    for name, value in upload.fields.items():
+        _add(told, name, value)
+    return told
+
+
+def _add(told: dict[str, str], name: str, value: str) -> None:
+    if name in told:
+        raise invalid(f"option {name[:40]!r} is there twice")
+    told[name] = value
+
+
+# === The answer ===
+
+
+class _Answer:
+    """One answer, whole or as a stream; it looks after the job when the client goes away."""
+
+    def __init__(self, request: Request, send: Send, limits: Limits) -> None:
+        self._request = request
+        self._send = send
+        self._limits = limits
+        self._is_stream = STREAM_TYPE in request.headers.get("accept", "")
+        self._has_begun = False
+        self._is_gone = threading.Event()
+        self._events: asyncio.Queue[dict[str, Any]] = asyncio.Queue(MAX_EVENTS_AHEAD)
+
+    async def work_out(
+        self, pool: AnalysisPool, path: Path | None, name: str, options: AnalysisOptions
+    ) -> dict[str, Any]:
+        """Has the recording analysed, and passes on what happens meanwhile.
+
+        Raises:
+          ServingError: as the pool says.
+          ClientDisconnect: nobody is there to take the answer.
+        """
+        loop = asyncio.get_running_loop()
+        job = pool.submit(path, name, options, functools.partial(self._hand_over, loop))
+        result = asyncio.wrap_future(job.future)
+        # Of a job that nobody waits for any more, nobody asks how it ended.
+        result.add_done_callback(lambda done: done.cancelled() or done.exception())
+        try:
+            while not result.done():
+                await self._pass_on(result)
+                if await self._request.is_disconnected():
+                    raise ClientDisconnect
+            return await result
+        finally:
+            self._is_gone.set()
+            job.cancel()
+
+    async def give(self, result: dict[str, Any]) -> None:
+        """Answers; the recording is gone by now."""
+        if not self._is_stream:
+            await self._whole(JSONResponse(result))
+            return
+        await self._pass_on_rest()
+        await self._line({"event": "result", "result": result}, is_last=True)
+
+    async def refuse(self, error: ServingError) -> None:
+        """Answers with an error: of its own, or as the last event of the stream."""
+        if not self._has_begun:
+            await self._whole(error_response(error))
+            return
+        await self._pass_on_rest()
+        told = {"event": "error", "error": error.message, "status": error.http_status}
+        await self._line(told, is_last=True)
+
+    # === Events ===
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop, event: dict[str, Any]) -> None:
+        """From the thread of the worker; it waits while the client is slow to read."""
+        if not self._is_stream or self._is_gone.is_set():
+            return
+        handed = asyncio.run_coroutine_threadsafe(self._events.put(event), loop)
+        ends_s = time.monotonic() + self._limits.request_timeout_s
+        while True:
+            try:
+                handed.result(LOOK_EVERY_S)
+                return
+            except TimeoutError:
+                if self._is_gone.is_set():
+                    handed.cancel()
+                    return
+                if time.monotonic() > ends_s:
+                    handed.cancel()
+                    text = "the events were read too slowly"
+                    raise ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, text) from None
+
+    async def _pass_on(self, result: asyncio.Future[dict[str, Any]]) -> None:
+        """Sends the next event, if there is one before the result, or soon."""
+        event = asyncio.ensure_future(self._events.get())
+        try:
+            await asyncio.wait(
+                {event, result}, timeout=LOOK_EVERY_S, return_when=asyncio.FIRST_COMPLETED
+            )
+            if event.done():
+                await self._line(event.result())
+        finally:
+            event.cancel()
+
+    async def _pass_on_rest(self) -> None:
+        while not self._events.empty():
+            await self._line(self._events.get_nowait())
+
+    async def _line(self, event: dict[str, Any], is_last: bool = False) -> None:
+        try:
+            if not self._has_begun:
+                headers = [(b"content-type", STREAM_TYPE.encode()), (b"x-accel-buffering", b"no")]
+                self._has_begun = True
+                start = {"type": "http.response.start", "status": 200, "headers": headers}
+                await self._send(start)
+            body = json.dumps(event, separators=(",", ":")).encode() + b"\n"
+            more = {"type": "http.response.body", "body": body, "more_body": not is_last}
+            await self._send(more)
+        except OSError as error:
+            raise ClientDisconnect from error
+
+    async def _whole(self, response: JSONResponse) -> None:
+        await response(self._request.scope, self._request.receive, self._send)

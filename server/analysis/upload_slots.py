@@ -1,0 +1,104 @@
+"""Places of uploads: some for those that arrive, others for those that run or wait."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import grpc
+
+from affectstream.core.errors import counted
+from affectstream.server.errors import ServingError
+
+if TYPE_CHECKING:
+    from affectstream.server.metrics import Metrics
+
+MAX_RECEIVED = 8
+"""Uploads received at a time; each may fill `Limits.max_upload_bytes` of the disk."""
+
+
+class Places:
+    """Counts uploads; those that arrive slowly keep none from being analysed.
+
+    Args:
+      most: that run or wait at a time.
+      metrics: counts refusals.
+
+    Attributes:
+      lock: held by who hands work over, so that none comes after `close`.
+    """
+
+    def __init__(self, most: int, metrics: Metrics | None) -> None:
+        self.lock = threading.RLock()
+        self._most = most
+        self._metrics = metrics
+        self._num_received = self._num_admitted = 0
+        self._is_closed = False
+
+    @contextlib.contextmanager
+    def receive(self) -> Iterator[None]:
+        """Holds a place while an upload arrives.
+
+        Raises:
+          ServingError: all are taken, or none would be free to run or wait afterwards (429), or the
+            server is stopping (503).
+        """
+        with self.lock:
+            self.check_open()
+            if self._num_admitted >= self._most:
+                raise self._full(self._most)
+            if self._num_received >= MAX_RECEIVED:
+                raise self._full(MAX_RECEIVED)
+            self._num_received += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self._num_received -= 1
+
+    @contextlib.contextmanager
+    def admit(self) -> Iterator[None]:
+        """Holds a place while a recording runs or waits.
+
+        Raises:
+          ServingError: all are taken (429), or the server is stopping (503).
+        """
+        with self.lock:
+            self.check_open()
+            if self._num_admitted >= self._most:
+                raise self._full(self._most)
+            self._num_admitted += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self._num_admitted -= 1
+
+    def check_open(self) -> None:
+        """Raises a ServingError (503) after `close`."""
+        if self._is_closed:
+            self._reject("unavailable")
+            raise stopping()
+
+    def close(self) -> bool:
+        """Gives no place any more; False where it was closed before."""
+        with self.lock:
+            was_closed, self._is_closed = self._is_closed, True
+        return not was_closed
+
+    def _full(self, most: int) -> ServingError:
+        self._reject("queue_full")
+        verb = "is" if most == 1 else "are"
+        message = f"{counted(most, 'recording')} {verb} under way already; come again later"
+        return ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
+
+    def _reject(self, reason: str) -> None:
+        if self._metrics is not None:
+            self._metrics.rejected(reason)
+
+
+def stopping() -> ServingError:
+    """There will be no answer any more."""
+    return ServingError(grpc.StatusCode.UNAVAILABLE, "the server is stopping; come again later")

@@ -1,0 +1,202 @@
+"""TensorFlow Serving's gRPC methods over the published messages.
+
+Importing this module imports TensorFlow, see `messages`. What is not here (Classify, Regress,
+MultiInference, HandleReloadConfigRequest) is UNIMPLEMENTED.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+import grpc
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_service_pb2,
+    predict_pb2,
+    prediction_service_pb2,
+)
+
+from affectstream.server.errors import ServingError, invalid
+from affectstream.server.grpc import messages
+from affectstream.server.grpc.message_size import WireFormatError, check_parts
+from affectstream.server.versions import arrays
+from affectstream.server.versions.loaded_version import DEFAULT
+
+if TYPE_CHECKING:
+    from affectstream.server.limits import Limits
+    from affectstream.server.memory_quota import Budget, Hold
+    from affectstream.server.versions.arrays import Arrays
+    from affectstream.server.versions.loaded_version import LoadedVersion
+    from affectstream.server.versions.model_server import Answer, ModelServer
+
+PREDICTION = prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name
+MODEL = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
+
+PREDICT = "Predict"
+# Of a message that asks for status or metadata; it names one model and one field.
+MAX_QUESTION_BYTES = 64 * 1024
+
+
+class Method(Protocol):
+    """One method; blocks, and is called in a thread.
+
+    Args:
+      received: the message alone, which is taken out of it, so that nobody else keeps it.
+      hold: has the bytes of the message; grows by those of arrays.
+      due_s: when the client ceases to wait, of the monotonic clock; None: it waits.
+    Returns:
+      the answer, serialised.
+    Raises:
+      ServingError: for the client.
+    """
+
+    def __call__(self, received: list[bytes], hold: Hold, due_s: float | None) -> bytes: ...
+
+
+class Services:
+    """`tensorflow.serving.PredictionService` and `tensorflow.serving.ModelService`.
+
+    Args:
+      model_server: answers.
+      limits: `max_body_bytes`, also of an array.
+      budget: of all requests.
+    """
+
+    def __init__(self, model_server: ModelServer, limits: Limits, budget: Budget) -> None:
+        self._server = model_server
+        self._limits = limits
+        self._budget = budget
+
+    def methods(self) -> dict[str, dict[str, Method]]:
+        """Service -> name -> method."""
+        return {
+            PREDICTION: {PREDICT: self._predict, "GetModelMetadata": self._metadata},
+            MODEL: {"GetModelStatus": self._status},
+        }
+
+    # === Prediction ===
+
+    def _predict(self, received: list[bytes], hold: Hold, due_s: float | None) -> bytes:
+        """Inputs by name to outputs by name, all of them or those of `output_filter`."""
+        with contextlib.ExitStack() as leases:
+            with self._budget.parsing:
+                num_bytes = len(received[0])
+                loaded, signature, inputs, wanted = self._read(received, hold, leases)
+            hold.release(num_bytes)
+            left_s = None if due_s is None else due_s - time.monotonic()
+            answer = self._server.run(loaded, signature, inputs, left_s)
+        return _response(self._server.store.name, answer, wanted)
+
+    def _read(
+        self, received: list[bytes], hold: Hold, leases: contextlib.ExitStack
+    ) -> tuple[LoadedVersion, str, Arrays, list[str]]:
+        """Version, signature, inputs and wanted outputs; the message itself is gone afterwards."""
+        request = _parsed(predict_pb2.PredictRequest, received)
+        loaded = leases.enter_context(self._server.version(*_named_spec(request)))
+        signature = request.model_spec.signature_name or DEFAULT
+        if signature not in loaded.signatures:
+            raise _unknown_signature(signature)
+        specs = loaded.signatures[signature]
+        arrays.check_names(specs, request.inputs)
+        most = self._limits.max_body_bytes
+        inputs = {
+            key: messages.to_array(key, tensor, specs[key], most, hold.add)
+            for key, tensor in request.inputs.items()
+        }
+        wanted = _filtered(request.output_filter, loaded.signature_defs[signature].outputs)
+        return loaded, signature, inputs, wanted
+
+    # === About the model ===
+
+    def _metadata(self, received: list[bytes], hold: Hold, due_s: float | None) -> bytes:
+        """The signatures, packed; after servables/tensorflow/get_model_metadata_impl.cc."""
+        request = _question(get_model_metadata_pb2.GetModelMetadataRequest, received)
+        if not request.metadata_field:
+            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+        for field in request.metadata_field:
+            if field != messages.SIGNATURE_DEF:
+                raise invalid(f"Metadata field {field[:100]} is not supported")
+        name, version, label = _named_spec(request)
+        loaded = self._server.metadata(name, version, label)
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        response.model_spec.name = name
+        response.model_spec.version.value = loaded.number
+        packed = messages.signature_map(loaded.signature_defs)
+        response.metadata[messages.SIGNATURE_DEF].Pack(packed)
+        return bytes(response.SerializeToString())
+
+    def _status(self, received: list[bytes], hold: Hold, due_s: float | None) -> bytes:
+        """State of one version or of all."""
+        request = _question(get_model_status_pb2.GetModelStatusRequest, received)
+        found = messages.model_status(self._server.statuses(*_spec(request)))
+        return bytes(found.SerializeToString())
+
+
+def _question(kind: Any, received: list[bytes]) -> Any:
+    """A small message, read without waiting for those who read large ones."""
+    if len(received[0]) > MAX_QUESTION_BYTES:
+        name, most = kind.DESCRIPTOR.name, MAX_QUESTION_BYTES
+        raise invalid(f"{name}: {len(received[0])} bytes; at most {most} are read")
+    return _parsed(kind, received)
+
+
+def _parsed(kind: Any, received: list[bytes]) -> Any:
+    try:
+        check_parts(kind.DESCRIPTOR, received[0])
+        return kind.FromString(received.pop())
+    except (DecodeError, WireFormatError) as error:  # the code that gRPC itself has for it
+        text = f"this is no {kind.DESCRIPTOR.name}"
+        raise ServingError(grpc.StatusCode.INTERNAL, text) from error
+
+
+def _response(name: str, answer: Answer, wanted: list[str]) -> bytes:
+    response = predict_pb2.PredictResponse()
+    response.model_spec.name = name
+    response.model_spec.version.value = answer.version
+    response.model_spec.signature_name = answer.signature
+    for key in wanted:
+        response.outputs[key].CopyFrom(tf.make_tensor_proto(answer.outputs[key]))
+    return bytes(response.SerializeToString())
+
+
+def _spec(request: Any) -> tuple[str, int | None, str | None]:
+    """Name, version and label that a request asks for."""
+    if not request.HasField("model_spec"):
+        raise invalid("Missing ModelSpec")
+    spec = request.model_spec
+    chosen = spec.WhichOneof("version_choice")
+    version = int(spec.version.value) if chosen == "version" else None
+    return spec.name, version, spec.version_label if chosen == "version_label" else None
+
+
+def _named_spec(request: Any) -> tuple[str, int | None, str | None]:
+    """As `_spec`; a name must be there, in the words of model_servers/server_core.cc."""
+    spec = _spec(request)
+    if not spec[0]:
+        raise invalid("ModelSpec has no name specified.")
+    return spec
+
+
+def _unknown_signature(signature: str) -> ServingError:
+    """As tensorflow/serving, servables/tensorflow/predict_util.cc; REST has other words."""
+    text = f'Serving signature key "{signature[:64]}" not found.'
+    return ServingError(grpc.StatusCode.FAILED_PRECONDITION, text)
+
+
+def _filtered(output_filter: Any, outputs: Any) -> list[str]:
+    """Outputs to send; all when nothing is filtered (servables/tensorflow/predict_util.cc)."""
+    wanted = list(output_filter)
+    for alias in wanted:
+        if alias not in outputs:
+            raise invalid(
+                f"output tensor alias not found in signature: {alias[:100]}"
+                f" Outputs expected to be in the set {{{','.join(sorted(outputs))}}}."
+            )
+    if len(set(wanted)) < len(wanted):
+        raise invalid("duplicate output tensor alias")
+    return wanted or sorted(outputs)

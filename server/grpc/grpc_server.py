@@ -1,0 +1,246 @@
+"""gRPC over asyncio: calls that say nothing cost no thread, and bytes are counted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health
+
+from affectstream.server.errors import ServingError
+from affectstream.server.grpc.grpc_api import PREDICT, Method, Services
+from affectstream.server.security import TokenInterceptor
+from affectstream.server.thread_pool import NUM_STATUS_THREADS, NUM_THREADS, Workers
+
+if TYPE_CHECKING:
+    from affectstream.server.limits import Limits
+    from affectstream.server.memory_quota import Budget
+    from affectstream.server.metrics import Metrics
+    from affectstream.server.versions.model_server import ModelServer
+
+LOG = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+# From the begin of a call to the end of its message.
+RECEIVE_S = 60.0
+# For the last bytes of answers, once all are given.
+ANSWER_S = 0.5
+# How often the health is looked at.
+HEALTH_S = 0.2
+CALL_S = 30.0
+# A message travels as trailer of an answer, whose size clients limit.
+MESSAGE_CHARACTERS = 1000
+MAX_CONNECTIONS = 512
+CONNECTION_AGE_S = 600
+IDLE_S = 300
+# Clients may ping an idle connection so often.
+PING_S = 10
+
+
+class GrpcServer:
+    """The services on one port, in a loop and thread of their own.
+
+    Args:
+      model_server: answers.
+      limits: `max_body_bytes` of a message, `drain_s` of a connection that is too old.
+      metrics: counts requests.
+      budget: of all requests.
+      token: asked for in the metadata; None asks for nothing.
+      is_ready: whether some version answers, told by the health service.
+    """
+
+    def __init__(
+        self,
+        model_server: ModelServer,
+        limits: Limits,
+        metrics: Metrics,
+        budget: Budget,
+        token: str | None,
+        is_ready: Callable[[], bool],
+    ) -> None:
+        self.workers = Workers("grpc", metrics)
+        self.status_workers = Workers("grpc-status", metrics, NUM_STATUS_THREADS)
+        self._services = Services(model_server, limits, budget)
+        self._metrics = metrics
+        self._budget = budget
+        self._is_ready = is_ready
+        self._is_bound = self._is_started = False
+        self._ending: asyncio.Task[None] | None = None
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="grpc-loop", daemon=True)
+        self._thread.start()
+        self._in_loop(self._make(limits, token))
+
+    def bind(self, address: str) -> int:
+        """Takes the port of `HOST:PORT`; returns the real one. RuntimeError: not to be had."""
+
+        async def take() -> int:
+            return int(self._server.add_insecure_port(address))
+
+        port = self._in_loop(take())
+        self._is_bound = True
+        return port
+
+    def start(self) -> None:
+        """Begins to answer."""
+        self._in_loop(self._start())
+
+    def refuse(self, left_s: float) -> None:
+        """Takes no new call, and says so; running ones have `left_s`."""
+        self._in_loop(self._refuse(left_s))
+
+    def stop(self) -> None:
+        """Ends all calls, frees port and thread; also of a server that was not started."""
+        try:
+            self._in_loop(self._stop())
+        finally:
+            self.workers.give_up()
+            self.status_workers.give_up()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+
+    # === In the loop ===
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
+
+    def _in_loop(self, work: Coroutine[Any, Any, Result]) -> Result:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(CALL_S)
+
+    async def _make(self, limits: Limits, token: str | None) -> None:
+        self._health = health.HealthServicer()
+        self._server = grpc.aio.server(
+            interceptors=[] if token is None else [TokenInterceptor(token, self._refused)],
+            options=_options(limits),
+        )
+        for service, methods in self._services.methods().items():
+            handlers = {name: self._handler(name, method) for name, method in methods.items()}
+            generic = grpc.method_handlers_generic_handler(service, handlers)
+            self._server.add_generic_rpc_handlers((generic,))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        await self._tell(False)
+
+    async def _start(self) -> None:
+        await self._tell(self._is_ready())
+        await self._server.start()
+        self._is_started = True
+        self._watching = asyncio.create_task(self._keep_telling())
+
+    async def _keep_telling(self) -> None:
+        told = None
+        while True:
+            if told != (told := self._is_ready()):
+                await self._tell(told)
+            await asyncio.sleep(HEALTH_S)
+
+    async def _tell(self, is_serving: bool) -> None:
+        status = health_pb2.HealthCheckResponse
+        for service in ("", *self._services.methods()):
+            await self._health.set(service, status.SERVING if is_serving else status.NOT_SERVING)
+
+    async def _refuse(self, left_s: float) -> None:
+        self._watching.cancel()
+        await self._health.enter_graceful_shutdown()
+        self._ending = asyncio.create_task(self._server.stop(left_s + 2 * ANSWER_S))
+
+    async def _stop(self) -> None:
+        if self._is_started:
+            self._watching.cancel()
+            await self._server.stop(ANSWER_S)
+            if self._ending is not None:
+                await self._ending
+        elif self._is_bound:
+            await self._server.start()  # the port of a server that never ran is not freed
+            await self._server.stop(None)
+
+    # === Calls ===
+
+    def _refused(self, path: str, error: ServingError) -> None:
+        """Counts a call that was refused before it came to its method."""
+        _, service, name = path.split("/")
+        if name in self._services.methods().get(service, {}):
+            self._metrics.requested("GRPC", name, error.code.name)
+
+    def _handler(self, name: str, method: Method) -> grpc.RpcMethodHandler:
+        """A stream on this side, which is the same on the wire: its message is read when we say."""
+        workers = self.workers if name == PREDICT else self.status_workers
+        call = functools.partial(self._answer, name, workers, method)
+
+        async def answer(requests: Any, context: grpc.aio.ServicerContext) -> bytes:
+            try:
+                return await call(context)
+            except ServingError as error:
+                code, message = error.code, error.message
+            except Exception:  # a defect of ours must not reach the client in its own words
+                LOG.exception("%s failed", name)
+                code, message = grpc.StatusCode.INTERNAL, "internal error"
+            await context.abort(code, message[:MESSAGE_CHARACTERS])
+            raise AssertionError("abort raises")
+
+        return grpc.stream_unary_rpc_method_handler(answer)
+
+    async def _answer(
+        self, name: str, workers: Workers, method: Method, context: grpc.aio.ServicerContext
+    ) -> bytes:
+        with self._metrics.timed("GRPC", name) as timing:
+            messages = [await _message(context)]
+            timing.restart()
+            left_s = context.time_remaining()
+            due_s = None if left_s is None else time.monotonic() + left_s
+            hold = self._budget.hold()
+            hold.add(len(messages[0]))
+            return await workers.run(lambda: method(messages, hold, due_s), hold.close)
+
+
+async def _message(context: grpc.aio.ServicerContext) -> bytes:
+    """The one message of a call.
+
+    Raises:
+      ServingError: there is none, or not in time.
+    """
+    reading = asyncio.ensure_future(context.read())
+    # Not cancelled when it is late: gRPC writes into it until the call has ended.
+    reading.add_done_callback(_forget)
+    done, _ = await asyncio.wait({reading}, timeout=RECEIVE_S)
+    if not done:
+        text = "the request came too slowly"
+        raise ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, text)
+    message = reading.result()
+    if not isinstance(message, bytes):
+        raise ServingError(grpc.StatusCode.INTERNAL, "a call without a message")
+    return message
+
+
+def _forget(reading: asyncio.Future[Any]) -> None:
+    with contextlib.suppress(asyncio.CancelledError):
+        reading.exception()
+
+
+def _options(limits: Limits) -> list[tuple[str, int]]:
+    """Of the core: sizes, and how long and how busy a connection may be."""
+    return [
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", limits.max_body_bytes),
+        ("grpc.max_send_message_length", limits.max_body_bytes),
+        ("grpc.max_concurrent_streams", 2 * NUM_THREADS),
+        ("grpc.max_allowed_incoming_connections", MAX_CONNECTIONS),
+        ("grpc.max_connection_idle_ms", IDLE_S * 1000),
+        ("grpc.max_connection_age_ms", CONNECTION_AGE_S * 1000),
+        ("grpc.max_connection_age_grace_ms", max(1, round(limits.drain_s)) * 1000),
+        ("grpc.http2.min_ping_interval_without_data_ms", PING_S * 1000),
+        ("grpc.http2.max_ping_strikes", 2),
+        ("grpc.keepalive_time_ms", IDLE_S * 1000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+    ]

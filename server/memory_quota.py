@@ -1,0 +1,90 @@
+"""Memory that requests hold at a time, over REST and gRPC together."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import grpc
+
+from affectstream.server.errors import ServingError
+
+if TYPE_CHECKING:
+    from affectstream.server.metrics import Metrics
+
+# Largest bodies that may be held at a time.
+HELD_BODIES = 4
+# Parsed requests take many times their bytes, and one core reads one at a time.
+NUM_PARSERS = 2
+# Of an array that holds strings, for each beside its own bytes.
+STRING_BYTES = 64
+
+
+class Budget:
+    """Bytes that all requests together may hold; callable from any thread.
+
+    Args:
+      max_bytes: of all.
+      metrics: counts what is refused.
+
+    Attributes:
+      parsing: semaphore that is held from the bytes of a request to its arrays, so that few
+        requests lie in memory in the wasteful form between the two.
+    """
+
+    def __init__(self, max_bytes: int, metrics: Metrics) -> None:
+        self.parsing = threading.BoundedSemaphore(NUM_PARSERS)
+        self._max_bytes = max_bytes
+        self._metrics = metrics
+        self._num_bytes = 0
+        self._lock = threading.Lock()
+
+    @property
+    def num_bytes(self) -> int:
+        """That are held now."""
+        return self._num_bytes
+
+    def hold(self) -> Hold:
+        """What one request holds; nothing yet."""
+        return Hold(self)
+
+    def take(self, num_bytes: int) -> None:
+        """Raises ServingError (RESOURCE_EXHAUSTED) when more than all would be held."""
+        with self._lock:
+            is_over = self._num_bytes + num_bytes > self._max_bytes
+            self._num_bytes += 0 if is_over else num_bytes
+        if is_over:
+            self._metrics.rejected("queue_full")
+            text = "too many large requests at a time; try again"
+            raise ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+
+    def give_back(self, num_bytes: int) -> None:
+        """Frees what was taken."""
+        with self._lock:
+            self._num_bytes -= num_bytes
+
+
+class Hold:
+    """The share of one request; `close` gives back what is left of it."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._num_bytes = 0
+
+    def add(self, num_bytes: int) -> None:
+        """Takes so many bytes; call it before they are allocated.
+
+        Raises:
+          ServingError: RESOURCE_EXHAUSTED; nothing is taken then.
+        """
+        self._budget.take(num_bytes)
+        self._num_bytes += num_bytes
+
+    def release(self, num_bytes: int) -> None:
+        """Gives some of them back."""
+        self._num_bytes -= num_bytes
+        self._budget.give_back(num_bytes)
+
+    def close(self) -> None:
+        """Gives all back."""
+        self.release(self._num_bytes)

@@ -1,0 +1,1 @@
+"""Model versions in memory, and the batching of their requests."""

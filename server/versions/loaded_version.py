@@ -1,0 +1,213 @@
+"""One version of a model in memory: its signatures, run on arrays."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+
+from affectstream.core import tf_setup
+from affectstream.core.errors import UserError
+from affectstream.server.errors import ServingError, invalid
+from affectstream.server.versions.arrays import Arrays
+from affectstream.serving.exported.savedmodel_audit import require_safe
+from affectstream.serving.exported.version_folder import (
+    CONFIG_ASSET,
+    check_config,
+    number_of,
+    read_checked,
+    read_config,
+)
+
+LOG = logging.getLogger(__name__)
+MAX_MESSAGE = 300
+DEFAULT, PROBABILITIES = "serving_default", "probabilities"
+# What TensorFlow says around the one line that is meant for a reader: "2 root error(s) found",
+# names of nodes and functions, "assertion failed: [...]".
+NODE = re.compile(r"\n\s*\[\[")
+BRACES = re.compile(r"\{\{[^}]*\}\}\s*")
+OPERATION = re.compile(r"\s*(?:\[Op:[^\]]*\]|\[\[.*?\]\]).*$")
+NUMBERED = re.compile(r"^\(\d+\)\s*(?:[A-Z_]+:)?\s*")
+ASSERTED = re.compile(r"^assertion failed: \[(.*)\]$")
+PATH = re.compile(r"(?<![\w/])/(?:[\w.@+-]+/)+[\w.@+-]*")
+
+
+class LoadedVersion:
+    """A version that is ready to run.
+
+    Args:
+      number: of the version.
+      folder: it was loaded from.
+      config: `assets/config.json`.
+      signatures: input -> what it takes, of each that clients may call.
+      signature_defs: as `saved_model.pb` has them, for the metadata.
+      functions: signature -> concrete function of the loaded SavedModel.
+      saved: the SavedModel, which is what keeps their variables alive.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        folder: Path,
+        config: dict[str, Any],
+        signatures: dict[str, Any],
+        signature_defs: Mapping[str, Any],
+        functions: Mapping[str, Any],
+        saved: Any = None,
+    ) -> None:
+        self.number = number
+        self.folder = folder
+        self.config = config
+        self.signatures = signatures
+        self.signature_defs = signature_defs
+        self._functions = dict(functions)
+        self._saved = saved
+
+    def __repr__(self) -> str:
+        return f"LoadedVersion({self.number}, {', '.join(self.signatures)})"
+
+    def run(self, signature: str, inputs: Arrays) -> Arrays:
+        """Runs one batch; safe to call from several threads.
+
+        Args:
+          inputs: checked (`arrays.check`) and merged.
+        Returns:
+          output -> (rows, ...); strings as object arrays of bytes.
+        Raises:
+          ServingError: INVALID_ARGUMENT with the model's own words, RESOURCE_EXHAUSTED when memory
+            is short, else INTERNAL.
+        """
+        import tensorflow as tf
+
+        function = self._functions[signature]
+        try:
+            given = {name: tf.constant(value) for name, value in inputs.items()}
+            return {name: value.numpy() for name, value in function(**given).items()}
+        except tf.errors.InvalidArgumentError as error:
+            raise invalid(client_line(str(error.message))) from error
+        except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+            message = "not enough memory for this request; send fewer rows or frames"
+            raise ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, message) from error
+        except (tf.errors.OpError, TypeError, ValueError) as error:
+            LOG.exception("version %d, signature %s failed", self.number, signature)
+            message = f"the model failed on this request ({type(error).__name__})"
+            raise ServingError(grpc.StatusCode.INTERNAL, message) from error
+
+    def warm_up(self) -> int:
+        """Replays the warm-up requests of the version, if it has some.
+
+        Returns:
+          number of requests.
+        Raises:
+          UserError: damaged, or one fails; TensorFlow Serving does not load such a version either
+            (tensorflow/serving, servables/tensorflow/saved_model_warmup_util.cc).
+        """
+        import tensorflow as tf
+        from google.protobuf.message import DecodeError
+        from tensorflow_serving.apis import prediction_log_pb2
+
+        from affectstream.modeling.data.no_autotune import untuned
+        from affectstream.serving.export.warmup import WARMUP_FILE
+
+        file = self.folder / WARMUP_FILE
+        if not file.is_file():
+            return 0
+        number = 0
+        try:
+            for record in untuned(tf.data.TFRecordDataset(str(file))).as_numpy_iterator():
+                log = prediction_log_pb2.PredictionLog.FromString(record)
+                request = log.predict_log.request
+                inputs = {name: _array(tensor) for name, tensor in request.inputs.items()}
+                self.run(request.model_spec.signature_name, inputs)
+                number += 1
+        except (ServingError, tf.errors.OpError, DecodeError, KeyError, ValueError) as error:
+            first = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(
+                f"{self.folder}: warm-up request {number + 1} fails ({first}); export it again"
+            ) from error
+        return number
+
+    def close(self) -> None:
+        """Lets go of the model's memory; nothing may be run afterwards."""
+        self._functions.clear()
+        self._saved = None
+        gc.collect()  # a loaded SavedModel holds cycles
+
+
+def load_version(folder: Path) -> LoadedVersion:
+    """Loads one version that `export` wrote, once its graph was found safe.
+
+    Args:
+      folder: of the version; its name is the number, 1 if it is none.
+    Raises:
+      UserError: not an export, unsafe, damaged, changed in the meantime, or its config does not
+        go with it.
+    """
+    file = folder / "assets" / CONFIG_ASSET
+    if file.is_file():
+        read_checked(file)
+    checked = require_safe(folder)
+    tf_setup.import_tensorflow()
+    from affectstream.serving.export.savedmodel_export import read_saved
+
+    definitions = checked.signature_defs
+    signatures = {name: _specs(definitions[name]) for name in sorted(definitions) if _is_for(name)}
+    try:
+        config, saved = read_config(checked.folder), read_saved(checked.folder)
+    except UserError as error:  # under the name that it was asked for
+        raise UserError(str(error).replace(str(checked.folder), str(folder))) from error
+    checked.require_unchanged()
+    check_config(config, file, _num_outputs(definitions))
+    functions = {name: saved.signatures[name] for name in signatures}
+    number = number_of(folder) or 1
+    return LoadedVersion(number, folder, config, signatures, definitions, functions, saved)
+
+
+def _is_for(name: str) -> bool:
+    """Whether clients may call a signature; TensorFlow's own begin with two underscores."""
+    return not name.startswith("__")
+
+
+def _num_outputs(definitions: Mapping[str, Any]) -> int | None:
+    """Last dimension of the probabilities; None where the model does not say it."""
+    if DEFAULT not in definitions or PROBABILITIES not in definitions[DEFAULT].outputs:
+        return None
+    sizes = [d.size for d in definitions[DEFAULT].outputs[PROBABILITIES].tensor_shape.dim]
+    return sizes[-1] if sizes and sizes[-1] >= 0 else None
+
+
+def _specs(definition: Any) -> dict[str, Any]:
+    """Input -> what it takes, as `warmup.read_signatures` tells it of a file."""
+    import tensorflow as tf
+
+    from affectstream.serving.export.warmup import Spec
+
+    return {
+        name: Spec(
+            np.dtype(tf.as_dtype(info.dtype).as_numpy_dtype).name,
+            tuple(d.size if d.size >= 0 else None for d in info.tensor_shape.dim),
+        )
+        for name, info in sorted(definition.inputs.items())
+    }
+
+
+def _array(tensor: Any) -> np.ndarray:
+    import tensorflow as tf
+
+    return tf.make_ndarray(tensor)
+
+
+def client_line(message: str) -> str:
+    """The one line of a TensorFlow error that is meant for who sent the request, without paths."""
+    lines = [line.strip() for line in NODE.split(message)[0].splitlines() if line.strip()]
+    line = OPERATION.sub("", BRACES.sub("", lines[-1])) if lines else ""
+    line = NUMBERED.sub("", line)
+    asserted = ASSERTED.match(line)
+    line = PATH.sub("(path)", asserted[1] if asserted else line)
+    return line[:MAX_MESSAGE] or "the model refused this request"

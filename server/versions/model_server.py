@@ -1,0 +1,233 @@
+"""The one facade that REST, gRPC and the analysis speak to."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from affectstream.server.errors import ServingError
+from affectstream.server.limits import ENDING_S, Limits
+from affectstream.server.metrics import Metrics
+from affectstream.server.versions.arrays import Arrays
+from affectstream.server.versions.batching import Batcher, overdue, unknown_signature
+from affectstream.server.versions.loaded_version import LoadedVersion
+from affectstream.server.versions.model_store import (
+    AVAILABLE,
+    ModelStore,
+    VersionStatus,
+    not_found,
+    unknown_label,
+)
+
+DEFAULT = "serving_default"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Of one prediction: who gave it, and its outputs, (rows, ...) each."""
+
+    version: int
+    signature: str
+    outputs: Arrays
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """Of one version: signature -> SignatureDef."""
+
+    number: int
+    signature_defs: Mapping[str, Any]
+
+
+class ModelServer:
+    """Answers for the one model of a store; every method may be called from any thread.
+
+    Args:
+      store: of the versions; started before or afterwards.
+      limits: of the batches and waits.
+      metrics: of the server.
+    """
+
+    def __init__(self, store: ModelStore, limits: Limits, metrics: Metrics) -> None:
+        self.store = store
+        self.limits = limits
+        self.metrics = metrics
+        metrics.model_name = store.name
+        self._batchers: dict[LoadedVersion, Batcher] = {}
+        self._lock = threading.Lock()
+        self._is_closing = False
+        store.listen = self._heard
+
+    def _heard(self, loaded: LoadedVersion, answers: bool) -> None:
+        if answers:
+            self.metrics.version(loaded.number, True)
+            return
+        states = {status.version: status.state for status in self.store.statuses()}
+        if states.get(loaded.number) != AVAILABLE:  # else its folder went and came back
+            self.metrics.version(loaded.number, False)
+        with self._lock:
+            batcher = self._batchers.pop(loaded, None)
+        if batcher is not None:
+            batcher.close(ENDING_S if self._is_closing else None)
+
+    def _batcher(self, loaded: LoadedVersion) -> Batcher:
+        with self._lock:
+            if loaded not in self._batchers:
+                self._batchers[loaded] = Batcher(
+                    loaded.run, loaded.signatures, self.limits, self.metrics
+                )
+            return self._batchers[loaded]
+
+    # === Predictions ===
+
+    def predict(
+        self,
+        name: str,
+        version: int | None,
+        label: str | None,
+        signature: str,
+        inputs: Arrays,
+        timeout_s: float | None = None,
+    ) -> Answer:
+        """One prediction; blocks until it is there.
+
+        Args:
+          name: of the model.
+          version: its number, or None.
+          label: of the version, or None; the newest version when both are None.
+          signature: "" for `serving_default`.
+          inputs: of the signature.
+          timeout_s: at most `limits.request_timeout_s`, which is taken when None.
+        Raises:
+          ServingError: with the code and words that TensorFlow Serving has for it.
+        """
+        with self.prepare(name, version, label, signature) as (loaded, chosen):
+            return self.run(loaded, chosen, inputs, timeout_s)
+
+    @contextlib.contextmanager
+    def version(self, name: str, version: int | None, label: str | None) -> Iterator[LoadedVersion]:
+        """The version that a request means, kept in memory until the block ends.
+
+        Raises:
+          ServingError: unknown name, version or label.
+        """
+        self._check_open()
+        self._check_name(name, version, label)
+        with self.store.lease(version, label) as loaded:
+            yield loaded
+
+    @contextlib.contextmanager
+    def prepare(
+        self, name: str, version: int | None, label: str | None, signature: str
+    ) -> Iterator[tuple[LoadedVersion, str]]:
+        """The version and signature that a request means, kept in memory until the block ends.
+
+        Parse the request by `loaded.signatures[signature]`, then `run` it within the block: both
+        then speak of one version, also while another takes its place.
+
+        Raises:
+          ServingError: unknown name, version, label or signature.
+        """
+        with self.version(name, version, label) as loaded:
+            chosen = signature or DEFAULT
+            if chosen not in loaded.signatures:
+                raise unknown_signature(chosen)
+            yield loaded, chosen
+
+    def run(
+        self,
+        loaded: LoadedVersion,
+        signature: str,
+        inputs: Arrays,
+        timeout_s: float | None = None,
+    ) -> Answer:
+        """As `predict`, on what `prepare` gave."""
+        wait_s = self.limits.request_timeout_s
+        if timeout_s is not None:
+            wait_s = min(wait_s, timeout_s)
+        answer = self._batcher(loaded).submit(signature, inputs, wait_s)
+        try:
+            return Answer(loaded.number, signature, answer.result(wait_s))
+        except concurrent.futures.TimeoutError as error:
+            answer.cancel()
+            self.metrics.rejected("deadline")
+            raise overdue() from error
+
+    @contextlib.contextmanager
+    def leased(self) -> Iterator[tuple[dict[str, Any], Callable[[Arrays], Arrays]]]:
+        """The newest version's configuration and `serving_default`, both of one version throughout.
+
+        Raises:
+          ServingError: no version is there, or the server is stopping.
+        """
+        with self.prepare(self.store.name, None, None, DEFAULT) as (loaded, signature):
+            yield loaded.config, lambda inputs: self.run(loaded, signature, inputs).outputs
+
+    # === About the model ===
+
+    def metadata(self, name: str, version: int | None, label: str | None) -> Metadata:
+        """Signatures of a version.
+
+        Raises:
+          ServingError: unknown name, version or label.
+        """
+        self._check_name(name, version, label)
+        with self.store.lease(version, label) as loaded:
+            return Metadata(loaded.number, loaded.signature_defs)
+
+    def statuses(
+        self, name: str, version: int | None = None, label: str | None = None
+    ) -> list[VersionStatus]:
+        """Of one version, or of all, newest first.
+
+        Raises:
+          ServingError: unknown name, version or label, in the words of tensorflow/serving,
+            model_servers/get_model_status_impl.cc.
+        """
+        if label is not None and name == self.store.name:
+            labels = self.store.labels()
+            if label not in labels:
+                raise unknown_label(label)
+            version = labels[label]
+        found = self.store.statuses() if name == self.store.name else []
+        if version is not None:
+            found = [status for status in found if status.version == version]
+        if found:
+            return found
+        told = "any versions" if version is None else f"version {version}"
+        message = f"Could not find {told} of model {name[:64]}"
+        raise ServingError(grpc.StatusCode.NOT_FOUND, message)
+
+    def config(self) -> dict[str, Any]:
+        """`assets/config.json` of the newest version."""
+        with self.store.lease() as loaded:
+            return loaded.config
+
+    def _check_name(self, name: str, version: int | None, label: str | None) -> None:
+        if name == self.store.name:
+            return
+        if label is not None:
+            raise unknown_label(label)
+        raise not_found(name[:64], version)
+
+    def _check_open(self) -> None:
+        if self._is_closing:
+            self.metrics.rejected("unavailable")
+            raise ServingError(grpc.StatusCode.UNAVAILABLE, "the server is stopping")
+
+    # === End ===
+
+    def close(self, drain_s: float | None = None) -> None:
+        """Takes no more, answers what waits, unloads the versions.
+
+        Args:
+          drain_s: how long that may take; `limits.drain_s` when None.
+        """
+        self._is_closing = True
+        self.store.stop(self.limits.drain_s if drain_s is None else drain_s)

@@ -1,0 +1,134 @@
+"""Weights in the box: small run folders that come with the program, in `pretrained/`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from affectstream.core import atomic_io, storage_paths
+from affectstream.core.errors import UserError
+from affectstream.serving.export.model_card import listed
+
+if TYPE_CHECKING:
+    import keras
+
+    from affectstream.modeling.runs.run_folder import RunInfo
+
+HOME = storage_paths.BUNDLED
+EMOTION = "emotion"
+WORDS = "words"
+# Which of them knows a stream.
+BOX_OF = {"audio": EMOTION, "video": EMOTION, "text": WORDS}
+
+NUM_CHECKS = 5
+NON_COMMERCIAL = "non-commercial use only"
+
+# What it answered when it was packed, for a test to hold against what it answers now.
+GOLDEN = "golden.json"
+Answers = dict[str, np.ndarray]
+
+RUN_FILE = "run.json"
+_FREE_LICENCES = ("CC0", "CC BY 4", "CC BY-SA 4", "MIT", "Apache", "public domain")
+
+
+# === Finding ===
+
+
+def boxed(name: str) -> Path:
+    """The run folder of a model in the box.
+
+    Args:
+      name: "emotion" (sound and face) or "words".
+    Raises:
+      UserError: it is not there.
+    """
+    path = HOME / name
+    if not is_boxed(name):
+        held = sorted(found.parent.name for found in HOME.glob(f"*/{RUN_FILE}"))
+        raise UserError(
+            f"{path}: no such model in the box (there: {', '.join(held) or 'none'});"
+            " make it with `python -m benchmarks.accuracy.pretrained`, or name a run of your own"
+        )
+    return path
+
+
+def is_boxed(name: str) -> bool:
+    """Whether a model of that name is in the box."""
+    return (HOME / name / RUN_FILE).is_file()
+
+
+def starting_point(given: Path, stream: str) -> Path:
+    """The run that `--init-from` means: a run folder, or `pretrained[/NAME]` for one in the box.
+
+    Args:
+      stream: that is trained; `pretrained` alone takes the model that knows it.
+    Raises:
+      UserError: a model that is not in the box.
+    """
+    if (given / RUN_FILE).is_file() or given.parts[:1] != (HOME.name,) or len(given.parts) > 2:
+        return given
+    return boxed(given.parts[1] if len(given.parts) == 2 else BOX_OF[stream])
+
+
+def told(path: Path) -> str:
+    """Streams, scores and terms of a run on one line; of a test part where all have met one."""
+    info = atomic_io.read_json(path / RUN_FILE)
+    streams = " + ".join(info["streams"])
+    parts = list(info["parts"].items())
+    if not any(part["scores"] for _, part in parts):
+        parts = [(streams, info)]
+    kind = "validation"
+    uars = {name: part["scores"].get("val_uar") for name, part in parts}
+    tested = {
+        name: [one for one in listed(part.get("evaluation")) if one["split"] == "test"]
+        for name, part in parts
+    }
+    if all(tested.values()):
+        kind, uars = "test", {name: found[0]["uar"] for name, found in tested.items()}
+    found = [f"{name} {uar:.2f}" for name, uar in uars.items() if uar is not None]
+    said = f"{streams}, {kind} UAR {', '.join(found) or 'unknown'}"
+    return f"{said}; {NON_COMMERCIAL}" if is_non_commercial(info["data"]) else said
+
+
+def is_non_commercial(data: list[dict[str, Any]]) -> bool:
+    """Whether any licence of the data is not known to allow commercial use."""
+    return any(not str(one["licence"]).startswith(_FREE_LICENCES) for one in data)
+
+
+# === Answers ===
+
+
+def answers(run: Path) -> list[Answers]:
+    """What a run answers to some batches of noise that are the same everywhere; see `GOLDEN`."""
+    from affectstream.modeling.evaluation.inference import load_run
+
+    return answers_of(*load_run(run))
+
+
+def answers_of(model: keras.Model, info: RunInfo) -> list[Answers]:
+    from affectstream.modeling.evaluation.inference import inference_model
+    from affectstream.serving.export.savedmodel_export import example_inputs
+
+    inference = inference_model(model, info)
+    found = []
+    for seed in range(NUM_CHECKS):
+        made = inference(example_inputs(model, seed), training=False)
+        kept = {name: np.asarray(made[name]) for name in made if name.endswith("probabilities")}
+        found.append(kept)
+    return found
+
+
+def difference(first: list[Answers], second: list[Answers]) -> float:
+    """The largest difference of any probability."""
+    pairs = zip(first, second, strict=True)
+    return max(float(np.abs(a[name] - b[name]).max()) for a, b in pairs for name in a)
+
+
+def read_golden(path: Path) -> list[Answers]:
+    """What a model in the box answered when it was packed, as `answers` gives it."""
+    return [
+        {name: np.array(rows, np.float32) for name, rows in one.items()}
+        for one in atomic_io.read_json(path / GOLDEN)
+    ]

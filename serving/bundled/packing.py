@@ -1,0 +1,257 @@
+"""Packs a run for the box: weights as float16, no local paths, checked against the run itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import math
+import re
+import shutil
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from affectstream.core import atomic_io
+from affectstream.core.errors import UserError, from_os_error
+from affectstream.serving.bundled.bundled_models import (
+    GOLDEN,
+    NON_COMMERCIAL,
+    NUM_CHECKS,
+    RUN_FILE,
+    answers_of,
+    difference,
+    is_non_commercial,
+)
+from affectstream.serving.export.model_card import CARD, as_told, evaluations_of, model_card
+
+if TYPE_CHECKING:
+    from affectstream.modeling.runs.run_folder import RunInfo
+
+# Largest difference of any probability that packing may make.
+TOLERANCE = 0.01
+NOTE = "weights stored as float16"
+_WEIGHTS = "model.weights.h5"
+_CONFIG = "config.json"
+_MODEL = "best.keras"
+# An absolute path, or one that leaves the folder, at the beginning of a word or behind STREAM=.
+_LOCAL_PATH = re.compile(r"(^|[\s=\"'])(?:~|\.\.?)?/(?:[^\s/\"']+/)*([^\s/\"']+)/?")
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What packing came to.
+
+    Attributes:
+      num_bytes: of the whole folder.
+      difference: largest change of a probability, over batches of noise with streams missing.
+    """
+
+    path: Path
+    num_bytes: int
+    difference: float
+
+
+def pack(
+    run: Path,
+    out: Path,
+    parts: Mapping[str, Path] | None = None,
+    packed_by: str = "",
+    overwrite: bool = False,
+) -> Packed:
+    """Writes a finished run as a small run folder without local paths, checked against the run.
+
+    It holds `run.json`, `best.keras` with its weights as float16 (read back as float32),
+    `MODEL_CARD.md`, `golden.json` (see `answers`), and what `evaluate` found, if it was asked.
+
+    Args:
+      parts: of a fusion, the run that each stream was trained in; their recipes, commands and
+        scores are kept.
+      packed_by: the command that makes all of this again.
+    Raises:
+      UserError: no finished run, an occupied `out`, or probabilities that changed by more than
+        0.01.
+    """
+    from affectstream.modeling.evaluation.inference import client_config, load_run
+    from affectstream.modeling.runs import checkpoints, run_folder
+    from affectstream.modeling.runs.score_store import EVALUATION, METRICS, scores_of
+
+    model, info = load_run(run)
+    _require_free(out, run, overwrite)
+    info = _without_paths(info, parts or {})
+    evaluations = {folder: as_told(scores) for folder, scores in scores_of(run).items()}
+    with atomic_io.replacing(out) as temporary:
+        temporary.mkdir()
+        halve(run / run_folder.BEST, temporary / _MODEL)
+        after = answers_of(checkpoints.load_model(temporary / _MODEL), info)
+        change = difference(answers_of(model, info), after)
+        if not change <= TOLERANCE:
+            raise UserError(
+                f"{run}: as float16 a probability changes by {change:.2g}, more than {TOLERANCE:g};"
+                " not packed"
+            )
+        golden = [{name: rows.tolist() for name, rows in one.items()} for one in after]
+        atomic_io.write_text(temporary / GOLDEN, json.dumps(golden) + "\n")
+        _write_lines(temporary / RUN_FILE, info.as_json())
+        for folder, scores in evaluations.items():
+            atomic_io.write_json(temporary / EVALUATION / folder.name / METRICS, scores)
+        config = client_config(info) | {"pretrained": info.recipe.pretrained}
+        card = model_card(config, list(evaluations.values()), out.name)
+        card += _about_the_box(info, change, bare(packed_by))
+        atomic_io.write_text(temporary / CARD, card)
+        if overwrite and out.exists():
+            shutil.rmtree(out)
+    return Packed(out, size_bytes(out), change)
+
+
+def size_bytes(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def bare(text: str) -> str:
+    """A command without local paths: of each only its last name is left."""
+    return _LOCAL_PATH.sub(r"\1\2", text)
+
+
+def _require_free(out: Path, run: Path, overwrite: bool) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if out.resolve() == run.resolve():
+        raise UserError(f"{out}: is the run itself; choose another folder to pack into")
+    if not overwrite or not (out / RUN_FILE).is_file():
+        raise UserError(f"{out}: occupied; choose another folder or remove it first")
+
+
+def _without_paths(info: RunInfo, runs: Mapping[str, Path]) -> RunInfo:
+    from affectstream.modeling.runs.run_folder import read_run
+
+    if unknown := sorted(set(runs) - set(info.parts)):
+        raise UserError(f"{', '.join(unknown)}: no part of this run; leave it out of the parts")
+    parts = {}
+    for stream, part in info.parts.items():
+        parts[stream] = dict(part)
+        if stream in runs:
+            own = read_run(runs[stream])
+            parts[stream] |= {
+                "trained": own.recipe.as_json(),
+                "command": bare(own.command),
+                "git_revision": own.git_revision,
+                "evaluation": evaluations_of(runs[stream]),
+            }
+    return dataclasses.replace(
+        info,
+        command=bare(info.command),
+        data=[{**one, "path": Path(one["path"]).name} for one in info.data],
+        notes=tuple(dict.fromkeys([*info.notes, NOTE])),
+        parts=parts,
+    )
+
+
+def _write_lines(path: Path, value: dict[str, Any]) -> None:
+    """JSON with one line a key: what was seen in training is long, and read by programs only."""
+
+    def compact(one: Any) -> str:
+        return json.dumps(one, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+    lines = [f"{compact(key)}: {compact(own)}" for key, own in value.items()]
+    atomic_io.write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def _about_the_box(info: RunInfo, change: float, packed_by: str) -> str:
+    lines = ["", "## In the box", ""]
+    if is_non_commercial(info.data):
+        terms = "; ".join(f"{one['corpus']}: {one['licence'] or 'not stated'}" for one in info.data)
+        lines += [
+            f"**{NON_COMMERCIAL.capitalize()}.** The terms of the data hold for the weights:"
+            f" {terms}. The MIT licence of the program does not extend to this folder.",
+            "",
+        ]
+    moved = f"{_rounded_up(change):g}"
+    lines += [
+        "Weights are stored as float16 and computed with as float32. Against the weights as they"
+        f" were trained, no probability moved by more than {moved} over {NUM_CHECKS} batches"
+        " of noise.",
+        "",
+    ]
+    commands = [part["command"] for part in info.parts.values() if "command" in part]
+    commands += [info.command, packed_by]
+    # Interrupted and gone on with ends the same.
+    told = [command.replace(" --resume", "") for command in commands if command]
+    lines += [
+        "Commands as typed, their paths shortened; the last one makes all of it, in folders of its"
+        " own:",
+        "",
+        "```sh",
+    ]
+    return "\n".join([*lines, *told, "```", ""])
+
+
+def _rounded_up(value: float) -> float:
+    """To one digit, so that "no more than" stays true."""
+    if value <= 0:
+        return 0.0
+    unit = 10.0 ** math.floor(math.log10(value))
+    return math.ceil(value / unit) * unit
+
+
+# === Weights ===
+
+
+def halve(source: Path, out: Path) -> None:
+    """Copies a `.keras` file with its matrices as float16, bare of the optimizer.
+
+    Vectors and scalars (biases, statistics, temperatures) stay float32: they are few, and a
+    variance may pass the largest float16. So does a matrix that holds a value beyond that.
+
+    Raises:
+      UserError: not a `.keras` file.
+    """
+    try:
+        with zipfile.ZipFile(source) as given:
+            members = {name: given.read(name) for name in given.namelist()}
+        members[_WEIGHTS] = _half_weights(members[_WEIGHTS])
+        config = json.loads(members[_CONFIG])
+    except (KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"{source}: no model of Keras ({error}); train it again") from error
+    except OSError as error:
+        raise from_os_error(error, source) from error
+    members[_CONFIG] = json.dumps({**config, "compile_config": None}).encode()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+
+
+def _half_weights(content: bytes) -> bytes:
+    import h5py
+
+    made = io.BytesIO()
+    with h5py.File(io.BytesIO(content), "r") as given, h5py.File(made, "w") as smaller:
+
+        def copy(name: str, item: Any) -> None:
+            if name.split("/")[0] == "optimizer":
+                return
+            if isinstance(item, h5py.Dataset):
+                values = _stored(item[()])
+                packing = {"compression": "gzip", "shuffle": True} if values.ndim else {}
+                kept = smaller.create_dataset(name, data=values, **packing)
+            else:
+                kept = smaller.require_group(name)
+            kept.attrs.update(item.attrs)
+
+        smaller.attrs.update(given.attrs)
+        given.visititems(copy)
+    return made.getvalue()
+
+
+def _stored(values: Any) -> np.ndarray:
+    values = np.asarray(values)
+    if values.dtype != np.float32 or values.ndim < 2:
+        return values
+    if values.size and np.abs(values).max() > np.finfo(np.float16).max:
+        return values
+    return values.astype(np.float16)

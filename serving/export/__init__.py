@@ -1,0 +1,1 @@
+"""Writing SavedModels, LiteRT models and bundles for TensorFlow Serving."""

@@ -1,0 +1,251 @@
+"""`export --serving`: a folder that TensorFlow Serving can be started from.
+
+Written without TensorFlow Serving at hand: what is tested and what is not stands in the README.md
+of every bundle (`serving/export/templates/README.md`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from affectstream.core import atomic_io
+from affectstream.core.errors import UserError
+from affectstream.modeling.features.text.wordpieces import END
+from affectstream.modeling.runs.run_folder import read_run
+from affectstream.preprocessing.windowing import WindowSettings
+from affectstream.serving.export import warmup
+from affectstream.serving.export.model_card import CARD, model_card, write_card
+from affectstream.serving.export.savedmodel_export import VOCABULARY_ASSET, export
+from affectstream.serving.export.warmup import DEFAULT, Signatures, Spec
+from affectstream.serving.exported.bundle_folder import MODELS, MODELS_CONFIG, bundled_name
+from affectstream.serving.exported.version_folder import read_config, versions_of
+
+TEMPLATES = Path(__file__).with_name("templates")
+TEMPLATE_NAMES = (
+    "README.md",
+    "batching.config",
+    "client.py",
+    "docker-compose.yaml",
+    "monitoring.config",
+    "request.sh",
+)
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
+EXECUTABLE = 0o755
+
+
+def write_bundle(
+    run: Path,
+    folder: Path,
+    name: str | None = None,
+    version: int | None = None,
+    text_input: str = "string",
+) -> Path:
+    """Adds a version to a bundle, which is made if need be, and writes its other files anew.
+
+    The version appears with its warm-up inside, or not at all; `models.config` is written last.
+
+    Args:
+      run: finished run.
+      name: of the model; when None that of the bundle, else the run folder's.
+      version: the next free number when None.
+      text_input: see `export`.
+    Returns:
+      `folder/models/NAME/VERSION`.
+    Raises:
+      UserError: bad name, `folder` holds something else, or `export` refuses the run.
+    """
+    read_run(run)
+    check_folder(folder)
+    name = _chosen_name(run, folder, name)
+    home = folder / MODELS / name
+    taken = versions_of(home)
+    target = home / str(version if version is not None else max(taken, default=0) + 1)
+    if target.exists():
+        raise UserError(
+            f"{target}: exists already; versions are never overwritten, leave --version out"
+        )
+    try:
+        atomic_io.remove_leftovers(home)
+        with (
+            atomic_io.replacing(target) as temporary,
+            tempfile.TemporaryDirectory(
+                prefix=f"export{atomic_io.TEMPORARY_MARK}", dir=home
+            ) as staging,
+        ):
+            made = export(run, Path(staging), int(target.name), text_input)
+            warmup.write(made, name)
+            config = read_config(made)
+            write_card(made, config, name, int(target.name))
+            texts = _texts(name, int(target.name), made, config)
+            made.replace(temporary)
+    except BaseException:
+        _remove_empty(home, folder / MODELS, folder)
+        raise
+    for file, text in texts.items():
+        with atomic_io.replacing(folder / file) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+            if file.endswith(".sh"):
+                temporary.chmod(EXECUTABLE)
+    atomic_io.write_text(folder / MODELS_CONFIG, models_config(name, versions_of(home)))
+    return target
+
+
+# === What is there ===
+
+
+def check_folder(folder: Path) -> None:
+    """Accepts a bundle, one whose first export was cut off, an empty folder, or none.
+
+    Raises:
+      UserError: it holds anything else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: a file; --serving wants a folder, a new one or a bundle")
+    if not folder.is_dir() or (folder / MODELS_CONFIG).is_file():
+        return
+    ours = {MODELS, CARD, "client.json", "request.json", *TEMPLATE_NAMES}
+    there = (path.name for path in folder.iterdir())
+    foreign = sorted(n for n in there if n not in ours and atomic_io.TEMPORARY_MARK not in n)
+    if foreign:
+        raise UserError(
+            f"{folder}: not empty and not a bundle ({foreign[0]} is there, {MODELS_CONFIG} is not);"
+            " choose another --serving folder"
+        )
+
+
+def _chosen_name(run: Path, folder: Path, name: str | None) -> str:
+    there = bundled_name(folder)
+    if name is None:
+        name = there or re.sub(r"[^A-Za-z0-9_]+", "-", run.resolve().name).strip("-")[:63]
+    if not NAME.fullmatch(name):
+        raise UserError(
+            f"--name {name!r}: not a name for a model; use letters, digits, _, - and . (at most 63)"
+        )
+    if there not in (None, name):
+        raise UserError(
+            f"{folder}: holds the model {there}; use --name {there}, or another --serving folder"
+        )
+    return name
+
+
+def _remove_empty(*folders: Path) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+# === Files beside the versions ===
+
+
+def _texts(name: str, version: int, saved: Path, config: dict[str, Any]) -> dict[str, str]:
+    """File -> text of all but `models.config`, made before the version appears."""
+    signatures = warmup.read_signatures(saved)
+    inputs = smallest_request(signatures[DEFAULT], config.get("max_tokens"))
+    body = {"signature_name": DEFAULT, "inputs": inputs}
+    made = {
+        file: (TEMPLATES / file).read_text(encoding="utf-8").replace("@NAME@", name)
+        for file in TEMPLATE_NAMES
+    }
+    return made | {
+        "client.json": json.dumps(
+            _client_facts(name, config, signatures, _end_token(saved)), indent=1
+        )
+        + "\n",
+        "request.json": json.dumps(body, separators=(",", ":")) + "\n",
+        CARD: model_card(config, name=name, version=version),
+    }
+
+
+def models_config(name: str, versions: list[int]) -> str:
+    """Text of a ModelServerConfig that serves all versions.
+
+    With the policy `all` a server loads a new version when its folder appears, before a label that
+    points at it is read: a label in use may only move to a version that is loaded.
+
+    Args:
+      versions: ascending, at least one.
+    Source: tensorflow/serving, config/model_server_config.proto (ModelConfig: name = 1,
+      base_path = 2, model_platform = 4, model_version_policy = 7, version_labels = 8) and
+      g3doc/serving_config.md.
+    """
+    stable, canary = versions[-2:][0], versions[-1]
+    return (
+        "# ModelServerConfig of tensorflow/serving, written by `export --serving`.\n"
+        "model_config_list {\n  config {\n"
+        f'    name: "{name}"\n    base_path: "/{MODELS}/{name}"\n'
+        '    model_platform: "tensorflow"\n'
+        "    model_version_policy { all {} }\n"
+        f'    version_labels {{ key: "stable" value: {stable} }}\n'
+        f'    version_labels {{ key: "canary" value: {canary} }}\n'
+        "  }\n}\n"
+    )
+
+
+def _client_facts(
+    name: str, config: dict[str, Any], signatures: Signatures, end_token: int | None
+) -> dict[str, Any]:
+    return {
+        "model": name,
+        "labels": config["labels"],
+        "sample_rate_hz": config["input"].get("sample_rate_hz"),
+        "window_s": config["window_s"],
+        "windows": WindowSettings.of(config).as_json(),
+        "max_tokens": config.get("max_tokens"),
+        "end_token": end_token,
+        "preparation": config["preparation"],
+        "inputs": _told(signatures[DEFAULT]),
+        "signatures": {key: _told(inputs) for key, inputs in signatures.items()},
+    }
+
+
+def _end_token(saved: Path) -> int | None:
+    """Number of the word piece that ends every text; None where words are no pieces."""
+    file = saved / "assets" / VOCABULARY_ASSET
+    if not file.is_file():
+        return None
+    vocabulary = file.read_text(encoding="utf-8").split("\n")
+    return vocabulary.index(END) if END in vocabulary else None
+
+
+def _told(inputs: dict[str, Spec]) -> dict[str, Any]:
+    return {
+        key: {"dtype": "string" if spec.dtype == "object" else spec.dtype, "shape": spec.shape}
+        for key, spec in inputs.items()
+    }
+
+
+def smallest_request(inputs: dict[str, Spec], max_tokens: int | None = None) -> dict[str, Any]:
+    """One row, ready for JSON, in which one stream is there and the others are filled.
+
+    There is a short sentence where the model takes words, else one sample of silence, else one
+    black frame behind the blank one that leads (see templates/client.py). Numbers of tokens are
+    filled up to `max_tokens`.
+    """
+    streams = ("text", "token_ids", "audio", "video")
+    present = next((stream for stream in streams if stream in inputs), None)
+    num_frames = 2 if present == "video" else 1
+    made: dict[str, Any] = {}
+    for name, spec in inputs.items():
+        if name == "text":
+            made[name] = ["What a day this was."]
+        elif name == "token_ids":
+            made[name] = [[1] + [0] * ((max_tokens or 1) - 1)]
+        elif name == "audio":
+            made[name] = [[0.0]]
+        elif name == "audio_length":
+            made[name] = [int(present == "audio")]
+        elif name == "video_mask":
+            made[name] = [[False] + [True] * (num_frames - 1)]
+        elif name == "video":
+            shape = (1, num_frames, *(size or 1 for size in spec.shape[2:]))
+            made[name] = np.zeros(shape, spec.dtype).tolist()
+        else:
+            raise UserError(f"input {name}: no filler is known for it; the bundle needs one")
+    return made

@@ -1,0 +1,269 @@
+"""`export --format litert`: a run -> one `.tflite` of fixed shapes and built-in operations."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from affectstream.core import atomic_io
+from affectstream.core.errors import UserError
+from affectstream.core.tf_setup import native_talk_muted
+from affectstream.modeling.evaluation.inference import inference_model, load_run
+from affectstream.modeling.evaluation.token_model import TOKEN_IDS, token_model
+from affectstream.modeling.features.audio.window import FitWindow
+from affectstream.modeling.features.text.tokens import FitTokens
+from affectstream.modeling.runs.run_folder import RunInfo
+from affectstream.serving.export.savedmodel_export import TEXT_INPUTS, example_inputs, export_config
+from affectstream.serving.inference.litert_model import (
+    LITERT,
+    SIGNATURE,
+    LitertModel,
+    config_file,
+    free_target,
+    require_free,
+)
+
+TOLERANCE = 1e-4
+EXAMPLE_SEEDS = (0, 1)
+
+Examples = list[tuple[dict[str, np.ndarray], dict[str, Any]]]
+
+
+class ConversionError(UserError):
+    """LiteRT has no form of a model."""
+
+
+def export_litert(run: Path, out: Path, text_input: str = TEXT_INPUTS[0]) -> Path:
+    """Writes NAME.tflite and NAME.json, run by LiteRT before they become visible.
+
+    Args:
+      out: the file, NAME.tflite, or a folder that gets one named after the run.
+      text_input: of a model of words "token_ids"; there are no strings in LiteRT's operations.
+    Returns:
+      the `.tflite`.
+    Raises:
+      UserError: one of the two files exists, the run is unfinished, LiteRT lacks an operation that
+        the model needs, or the file answers differently from the model.
+    """
+    target = free_target(run, out)
+    atomic_io.remove_leftovers(target.parent)
+    model, info = load_run(run)
+    inference = numeric_model(model, info, str(run))
+    if "text" in info.streams and text_input != TOKEN_IDS:
+        raise UserError(
+            f"{run}: takes strings, which LiteRT has no operations for; add"
+            f" --text-input {TOKEN_IDS}, and do the tokeniser's work in the client"
+        )
+    if "text" not in info.streams and text_input == TOKEN_IDS:
+        raise UserError(f"--text-input {TOKEN_IDS}: {run} takes no tokens of a text")
+    config = export_config(run, info)
+    if "text" in info.streams:
+        config["text_input"] = text_input
+    content, config = convert(inference, config, str(run))
+    _write_pair(target, content, config)
+    return target
+
+
+def convert(
+    inference: keras.Model, config: dict[str, Any], name: str
+) -> tuple[bytes, dict[str, Any]]:
+    """The model as a checked flat buffer, and its config with what LiteRT needs to know.
+
+    Changes layers of `inference` for good: recurrences are unrolled, spectra single precision.
+
+    Args:
+      inference: of `inference_model`, with numeric inputs only.
+      config: of `export_config`.
+      name: for messages.
+    Raises:
+      ConversionError: an operation is no built-in one.
+      UserError: the file does not run, or its answers differ by more than 1e-4.
+    """
+    specs = fixed_inputs(inference, config)
+    examples = answers_of(inference, config)
+    for layer in _layers(inference):
+        if hasattr(layer, "transform_dtype"):
+            layer.transform_dtype = "float32"
+        if isinstance(layer, keras.layers.RNN):
+            layer.unroll = True
+    content = _converted(inference, specs, name)
+    own = {
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "inputs": {
+            key: {"dtype": np.dtype(spec.dtype.as_numpy_dtype).name, "shape": list(spec.shape)}
+            for key, spec in specs.items()
+        },
+        **_window_of(inference),
+    }
+    config = config | {LITERT: own}
+    _check(content, config, examples, name)
+    return content, config
+
+
+def fixed_inputs(inference: keras.Model, config: dict[str, Any]) -> dict[str, tf.TensorSpec]:
+    """What the file takes: one row; the model's window, frames a window, most tokens.
+
+    Returns:
+      `audio` (1, window) float32, `audio_length` (1,) int32, `video` (1, T, ...) uint8 or float32,
+      `video_mask` (1, T) bool, `token_ids` (1, T) int32, those that the model has.
+    """
+    window = _window_of(inference).get("window_samples")
+    num_frames = max(1, int(config["preparation"]["sampling"]["num_frames"]))
+    most_tokens = [x.max_tokens for x in _layers(inference) if isinstance(x, FitTokens)]
+    steps = {"audio": window, "video": num_frames, "video_mask": num_frames}
+    if most_tokens:
+        steps[TOKEN_IDS] = most_tokens[0]
+    specs = {}
+    for name, tensor in inference.input.items():
+        shape = (1, *(steps[name] if size is None else size for size in tensor.shape[1:]))
+        specs[name] = tf.TensorSpec(shape, tensor.dtype, name=name)
+    return specs
+
+
+def answers_of(inference: keras.Model, config: dict[str, Any]) -> Examples:
+    """Rows of other lengths than the file's own, streams missing in turn, and what is right."""
+    made = []
+    specs = fixed_inputs(inference, config)
+    for seed in EXAMPLE_SEEDS:
+        example = example_inputs(inference, seed)
+        if "video" in example:  # a model of stills may look at one frame only
+            for key in ("video", "video_mask"):
+                example[key] = example[key][:, : specs["video"].shape[1]]
+        made.append((example, inference(example, training=False)))
+    return made
+
+
+def numeric_model(model: keras.Model, info: RunInfo, name: str) -> keras.Model:
+    """`inference_model` with token numbers in place of strings.
+
+    Raises:
+      ConversionError: its words are no tokens.
+    """
+    if "text" not in info.streams:
+        return inference_model(model, info)
+    of_tokens = token_model(model, info.streams)
+    if of_tokens is None:
+        raise ConversionError(
+            f"{name}: its words are one vector made of strings (TF-IDF), which LiteRT cannot do;"
+            " export a SavedModel instead"
+        )
+    return inference_model(of_tokens, info)
+
+
+def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """All layers, those of models within it too."""
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
+
+
+def _window_of(inference: keras.Model) -> dict[str, int]:
+    """Where a model of sound looks: the outermost window, which comes first."""
+    for layer in _layers(inference):
+        if isinstance(layer, FitWindow):
+            return {
+                "window_samples": layer.window_samples,
+                "offset_samples": layer.offset_samples,
+            }
+    return {}
+
+
+# === Conversion ===
+
+
+def _converted(inference: keras.Model, specs: dict[str, tf.TensorSpec], name: str) -> bytes:
+    with tempfile.TemporaryDirectory() as folder, native_talk_muted():
+        try:
+            # By way of a SavedModel, because only so the names of inputs and outputs are kept.
+            served = tf.Module()
+            signatures = {SIGNATURE: _frozen(inference, specs)}
+            tf.saved_model.save(served, folder, signatures=signatures)
+            converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+            return bytes(converter.convert())
+        except Exception as error:  # the converter raises what its C++ side says, of no one type
+            cause = error
+    raise ConversionError(
+        f"{name}: LiteRT cannot do it ({cause_of(cause)}); not exported"
+    ) from cause
+
+
+def _frozen(inference: keras.Model, specs: dict[str, tf.TensorSpec]) -> Any:
+    """The model of one fixed row, its weights constants: the converter reads variables as zeros."""
+    traced = tf.function(lambda **inputs: inference(inputs, training=False))
+    concrete = traced.get_concrete_function(**specs)
+    constant = convert_variables_to_constants_v2(concrete)
+    given = [tensor.name.split(":")[0] for tensor in constant.inputs]
+    made = sorted(concrete.structured_outputs)  # as a dict is flattened
+
+    def answer(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = constant(*(inputs[key] for key in given))
+        return dict(zip(made, tf.nest.flatten(outputs), strict=True))
+
+    return tf.function(answer).get_concrete_function(**specs)
+
+
+def cause_of(error: Exception) -> str:
+    """What a converter's error of hundreds of lines says, in one."""
+    text = str(error)
+    for kind in ("Flex", "Custom"):
+        found = re.search(rf"{kind} ops: ([\w, ]+)", text)
+        if found:
+            return f"needs operations that are no built-in ones: {found[1].strip()}"
+    failed = sorted(set(re.findall(r"'(tfl?\.\w+)' op", text)))
+    if failed:
+        shown = ", ".join(failed[:3]) + (f" and {len(failed) - 3} more" if failed[3:] else "")
+        precision = " of float64" if "xf64>" in text else ""
+        return f"no built-in operation{precision} for {shown}"
+    return (text.strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _check(content: bytes, config: dict[str, Any], examples: Examples, name: str) -> None:
+    """Runs the file as `predict` does.
+
+    Raises:
+      UserError: it does not run, or differs by more than 1e-4 (of the largest value above 1).
+    """
+    try:
+        model = LitertModel(content, config)
+        answers = [model(example) for example, _ in examples]
+    except (ValueError, RuntimeError) as error:
+        raise UserError(
+            f"{name}: LiteRT cannot run it ({cause_of(error)}); not exported"
+        ) from error
+    for answer, (_, wanted) in zip(answers, examples, strict=True):
+        for key, value in wanted.items():
+            off = difference(answer[key], np.asarray(value))
+            if not off <= TOLERANCE:
+                raise UserError(
+                    f"{name}: {key} of LiteRT differs from the trained model by {off:.2g};"
+                    " not exported"
+                )
+
+
+def difference(given: np.ndarray, wanted: np.ndarray) -> float:
+    """Largest difference, as a share of the largest wanted value where that is above 1."""
+    return float(np.abs(given - wanted).max()) / max(1.0, float(np.abs(wanted).max()))
+
+
+def _write_pair(target: Path, content: bytes, config: dict[str, Any]) -> None:
+    """The config first: without the `.tflite` nobody looks at it."""
+    beside = config_file(target)
+    require_free(target)  # converting took a while
+    atomic_io.write_json(beside, config)
+    try:
+        with atomic_io.replacing(target) as temporary:
+            temporary.write_bytes(content)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,244 @@
+"""What a reader must know of a model before he uses its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from affectstream.core import atomic_io, registry
+
+CARD = "MODEL_CARD.md"
+# TensorFlow Serving reads nothing else of this folder than its warm-up file.
+CARD_OF_VERSION = Path("assets.extra") / CARD
+# What a card tells of `metrics.json`.
+TOLD_SCORES = (
+    *("data", "split", "uar", "uar_ci95", "uar_ci95_note", "wa", "macro_f1", "ece", "num_clips"),
+    *("num_speakers", "leak_allowed", "chosen_on", "per_corpus"),
+)
+# Scores that a card tells: of one evaluation, or of several.
+Evaluations = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+
+LAW = (
+    "Article 5(1)(f) of the EU AI Act (Regulation (EU) 2024/1689) forbids AI systems that infer the"
+    " emotions of people from biometric data, such as face and voice, at work and in education,"
+    " except for medical or safety reasons. Other uses may count as high-risk, and people must be"
+    " told that such a system looks at them (Article 50(3)). This is a reminder, not legal advice."
+)
+LIMITS = (
+    "It names how a short stretch looks, sounds or reads to a model that learned from labelled"
+    " recordings. It does not know what anybody feels.",
+    "Most corpora are acted; acted is not felt emotion, and a model of actors does worse on people"
+    " in daily life.",
+    "It knows the speakers, ages, languages, cameras and microphones of its data and no others; it"
+    " was not tested for equal quality over groups of people.",
+    "Its shares were calibrated on its own validation part; on other recordings a share of 0.9 need"
+    " not be right nine times in ten.",
+    "It always names one of its labels, also where none fits.",
+)
+
+
+def model_card(
+    config: dict[str, Any],
+    evaluations: Evaluations = None,
+    name: str = "",
+    version: int | None = None,
+) -> str:
+    """The model card as Markdown.
+
+    Args:
+      config: `assets/config.json` of an export, or `client_config` of a run.
+      evaluations: `evaluations_of` a run; when None what `config` holds of them.
+      name: of the model where it is served.
+      version: of the export.
+    """
+    title = name or "Model card"
+    if version is not None:
+        title += f" {version}" if name else f", version {version}"
+    found = listed(evaluations or config.get("evaluation"))
+    return "\n".join([f"# {title}", "", *_lines(config, found), ""])
+
+
+def evaluations_of(run: Path) -> list[dict[str, Any]]:
+    """What `evaluate` found of a run on each data and split, as far as a card tells it.
+
+    Raises:
+      UserError: a file is damaged.
+    """
+    from affectstream.modeling.runs.score_store import scores_of
+
+    return [as_told(scores) for scores in scores_of(run).values()]
+
+
+def as_told(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Of `metrics.json` what a card tells; of data their names, not where they lie."""
+    from affectstream.modeling.runs.score_store import data_name
+
+    told = {key: scores.get(key) for key in TOLD_SCORES}
+    return told | {"data": [data_name(path) for path in scores.get("data") or ()]}
+
+
+def listed(evaluations: Evaluations) -> list[Mapping[str, Any]]:
+    """Evaluations as a list; an older program told of one at most."""
+    if isinstance(evaluations, Mapping):
+        return [evaluations]
+    return list(evaluations or ())
+
+
+def write_card(
+    saved: Path, config: dict[str, Any], name: str = "", version: int | None = None
+) -> None:
+    """Writes the card into an exported version, so that it goes wherever the version goes."""
+    (saved / CARD_OF_VERSION).parent.mkdir(exist_ok=True)
+    atomic_io.write_text(saved / CARD_OF_VERSION, model_card(config, name=name, version=version))
+
+
+def _lines(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield from _stamps(config, evaluations)
+    recipe = config["recipe"]
+    yield f"- streams: {', '.join(config['streams'])}"
+    yield f"- recipe: {recipe['name']} ({recipe['source']})"
+    if speeds := recipe.get("speeds"):
+        yield f"- hears each clip at the speeds {speeds} and averages the answers"
+    members = config.get("members", ())
+    if len(members) > 1:
+        seeds = ", ".join(str(member["seed"]) for member in members)
+        yield f"- the average of {len(members)} networks, trained apart with the seeds {seeds}"
+    yield f"- labels ({config['label_set']}), in the order of the outputs: " + ", ".join(
+        config["labels"]
+    )
+    yield f"- calibration temperature: {config['calibration']['temperature']:.3g}"
+    yield f"- seed {config['seed']}, revision {config['git_revision'] or 'unknown'}"
+    yield from ("", "## Use and law", "", LAW, "", "## Limits", "")
+    yield from (f"- {line}" for line in LIMITS)
+    yield from ("", "## Data", "", "| corpus | licence | records (train, validation, test) |")
+    yield "|---|---|---|"
+    yield from map(_data_row, config["data"])
+    if not config["data"]:
+        yield "| none of its own: see the parts below | | |"
+    for stream, part in config["parts"].items():
+        count = len(part.get("members", ()))
+        told = f", {count} networks averaged" if count > 1 else ""
+        told += f", asked at the speeds {part['speeds']}" if part.get("speeds") else ""
+        yield f"\nThe {stream} part was trained in a run of its own, recipe {part['recipe']}{told}."
+    yield from ("", "## Scores", "", *_scores(config, evaluations))
+    if config["notes"]:
+        yield from ("", "## Notes of the training", "")
+        yield from (f"- {note}" for note in config["notes"])
+    yield from ("", "## Licence", "", *_licence(config))
+
+
+def _stamps(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    if config["synthetic"]:
+        yield "**SYNTHETIC: trained on made-up data; it recognises nobody's emotion.**\n"
+    if config["leak_allowed"]:
+        yield "**LEAK ALLOWED: trained across a crossing of its parts; its scores are too high.**\n"
+    elif leaked := [_named(one) for one in evaluations if one.get("leak_allowed")]:
+        yield (
+            f"**LEAK ALLOWED: scored on what it was trained on ({'; '.join(leaked)});"
+            " these scores are too high.**\n"
+        )
+
+
+def _data_row(data: dict[str, Any]) -> str:
+    counts = data.get("num_records", {})
+    told = ", ".join(str(counts.get(part, 0)) for part in ("train", "validation", "test"))
+    synthetic = " (SYNTHETIC)" if data.get("synthetic") else ""
+    return f"| {data['corpus']}{synthetic} | {data['licence'] or 'not stated'} | {told} |"
+
+
+def _scores(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield "| part | UAR (95 % interval) | WA | macro-F1 | ECE | clips | speakers |"
+    yield "|---|---|---|---|---|---|---|"
+    for one in evaluations:
+        yield from _score_rows(_named(one), one)
+    if config["scores"]:  # a fusion that is fitted, not trained, has none
+        chose = config["recipe"].get("keep") == "best"
+        told = "by which the epoch was picked" if chose else "on which the temperature was fitted"
+        corpora = _of(data["corpus"] for data in config["data"])
+        yield _score_row(f"validation{corpora}, {told}", on_validation(config["scores"]))
+    for stream, part in config["parts"].items():
+        for one in listed(part.get("evaluation")):
+            yield from _score_rows(f"{_named(one)}, {stream} alone", one)
+        corpora = _of(part.get("corpora", ()))
+        own = on_validation(part["scores"])
+        yield _score_row(f"validation{corpora}, {stream} alone", own)
+    if not any(one.get("split") in ("test", "all") for one in evaluations):
+        parts_are = any(part.get("evaluation") for part in config["parts"].values())
+        what = (
+            "Its parts were evaluated, the whole was not" if parts_are else "It was not evaluated"
+        )
+        yield f"\n{what} on a test part before it was exported."
+    yield (
+        "\nUAR is the mean recall, WA the plain accuracy. The interval is resampled by speaker, by"
+        " recording where the speaker is unknown; under three speakers there is none."
+    )
+
+
+def on_validation(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the scores of a run's epoch those on validation, without the prefix."""
+    return {k.removeprefix("val_"): v for k, v in scores.items() if k.startswith("val_")}
+
+
+def on_training(scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the scores of a run's epoch those on what it was trained on, during the epoch."""
+    return {k: v for k, v in scores.items() if not k.startswith("val_") and k != "epoch"}
+
+
+def _named(scores: Mapping[str, Any]) -> str:
+    """Split and data of an evaluation, and what forbids to take it for a test."""
+    data, corpora = scores.get("data") or (), scores.get("per_corpus") or {}
+    named = f"{scores.get('split', 'evaluation')}{_of(data or corpora)}"
+    if data and corpora and {*data} != {*corpora}:
+        named += f" ({' + '.join(corpora)})"
+    if scores.get("leak_allowed"):
+        return f"{named}, LEAK ALLOWED"
+    return f"{named}, epoch or temperature chosen on it" if scores.get("chosen_on") else named
+
+
+def _of(names: Iterable[str]) -> str:
+    told = " + ".join(dict.fromkeys(names))
+    return f" of {told}" if told else ""
+
+
+def _score_rows(part: str, scores: Mapping[str, Any]) -> Iterator[str]:
+    """The whole, and each corpus where there are several: then an interval is of one of these."""
+    corpora = scores.get("per_corpus") or {}
+    if len(corpora) < 2:
+        yield _score_row(part, scores)
+        return
+    yield _score_row(f"{part}, all", {**scores, "uar_ci95": None})
+    for corpus, own in corpora.items():
+        yield _score_row(f"{part}, of these {corpus}", own)
+
+
+def _score_row(part: str, scores: Mapping[str, Any]) -> str:
+    def told(key: str) -> str:
+        value = scores.get(key)
+        return f"{value:.3f}" if isinstance(value, float) else str(value if value else "-")
+
+    interval = scores.get("uar_ci95")
+    uar = told("uar") + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
+    rest = [told(key) for key in ("wa", "macro_f1", "ece", "num_clips", "num_speakers")]
+    return f"| {' | '.join([part, uar, *rest])} |"
+
+
+def _licence(config: dict[str, Any]) -> Iterator[str]:
+    yield "The weights follow from the data above and may be used no more freely than these allow;"
+    yield "several corpora of emotion forbid commercial use. The program is under the MIT licence."
+    encoder = config["recipe"]["encoder"]
+    pretrained = _pretrained(config) if encoder else ""
+    if pretrained not in ("", "none"):
+        licence = registry.entry("encoders", encoder).licence or "not stated"
+        yield f"\nIt begins from published weights ({pretrained}), licence: {licence}."
+    if config["parts"]:
+        yield "\nWhere a part begins from published weights, their licence holds for the whole."
+
+
+def _pretrained(config: dict[str, Any]) -> str:
+    """Weights that the encoder began from; of a run they follow from its recipe."""
+    if "pretrained" in config:
+        return str(config["pretrained"])
+    from affectstream.modeling.recipes import Recipe  # brings TensorFlow
+
+    return Recipe.from_json(config["recipe"]).pretrained

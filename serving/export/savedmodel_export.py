@@ -1,0 +1,253 @@
+"""`export`: a run -> one SavedModel from raw waveform and face crops to probabilities."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from affectstream.core import atomic_io, storage_paths
+from affectstream.core.errors import UserError
+from affectstream.modeling.evaluation.inference import client_config, inference_model, load_run
+from affectstream.modeling.evaluation.token_model import TOKEN_IDS, token_model, vocabulary_of
+from affectstream.modeling.features.text.tokens import FitTokens
+from affectstream.modeling.runs.run_folder import RunInfo
+from affectstream.preprocessing.pcm import from_pcm, to_pcm
+from affectstream.serving.export.model_card import evaluations_of, write_card
+from affectstream.serving.export.signatures import (
+    ANY,
+    DEFAULT,
+    FACE_JPEG,
+    LABELS,
+    SERVE_BYTES,
+    STREAM_INPUTS,
+    STREAM_OUTPUTS,
+    WAV,
+    ServedModel,
+)
+from affectstream.serving.export.wav_bytes import to_wav
+from affectstream.serving.exported.savedmodel_audit import require_safe
+from affectstream.serving.exported.version_folder import CONFIG_ASSET, number_of, read_config
+
+LABELS_ASSET = "labels.txt"
+VOCABULARY_ASSET = "vocabulary.txt"
+TEXT_INPUTS = ("string", TOKEN_IDS)
+TOLERANCE = 1e-5
+
+
+def export(
+    run: Path, out: Path, version: int | None = None, text_input: str = TEXT_INPUTS[0]
+) -> Path:
+    """Writes `out/VERSION/`, checked against the Keras model before it becomes visible.
+
+    Args:
+      out: folder of versions, as TensorFlow Serving reads it.
+      version: the next free number when None.
+      text_input: of a model of words, "string", or "token_ids" to leave the tokeniser out, so that
+        a server needs no operations of TensorFlow Text.
+    Returns:
+      the folder written.
+    Raises:
+      UserError: the version exists, the run is unfinished, or the saved model answers differently.
+    """
+    storage_paths.require_unbundled(out)
+    model, info = load_run(run)
+    atomic_io.remove_leftovers(out)
+    target = out / str(version if version is not None else _next_version(out))
+    if target.exists():
+        raise UserError(
+            f"{target}: exists already; versions are never overwritten, leave --version out"
+        )
+    models = _served(model, info, text_input)
+    config = export_config(run, info)
+    if "text" in info.streams:
+        config |= {"text_input": text_input, "max_tokens": _max_tokens(models[DEFAULT])}
+    served = ServedModel(models, info.labels, info.streams, info.input.get("sample_rate_hz"))
+    config["signatures"] = served.described()
+    vocabulary = vocabulary_of(model, info.streams) if "text" in info.streams else []
+    with (
+        atomic_io.replacing(target) as temporary,
+        # Where the next export finds it if this one is killed.
+        tempfile.TemporaryDirectory(
+            prefix=f"assets{atomic_io.TEMPORARY_MARK}",
+            dir=None if storage_paths.is_remote(out) else out,
+        ) as folder,
+    ):
+        served.attach(_write_assets(Path(folder), info.labels, config, vocabulary))
+        tf.saved_model.save(served, str(temporary), signatures=served.served)
+        check_equal(models, temporary, config)
+        require_safe(temporary)
+        write_card(temporary, config, version=int(target.name))
+    return target
+
+
+def export_config(run: Path, info: RunInfo) -> dict[str, Any]:
+    """`client_config` of a run, and what a model card tells beyond it, in whatever form it goes."""
+    return client_config(info) | {
+        "run": str(run),
+        "pretrained": info.recipe.pretrained,
+        "evaluation": evaluations_of(run),
+    }
+
+
+def _write_assets(
+    folder: Path, labels: Sequence[str], config: dict[str, Any], vocabulary: Sequence[str]
+) -> dict[str, Path]:
+    """Name of each file that goes into the SavedModel -> where it lies until then."""
+    lines = {LABELS_ASSET: labels, CONFIG_ASSET: [json.dumps(config, indent=1)]}
+    if vocabulary:
+        lines[VOCABULARY_ASSET] = vocabulary
+    for name, some in lines.items():
+        text = "".join(f"{line}\n" for line in some)
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
+    return {Path(name).stem: folder / name for name in lines}
+
+
+def _served(model: keras.Model, info: RunInfo, text_input: str) -> dict[str, keras.Model]:
+    """What each signature answers with."""
+    whole = {DEFAULT: inference_model(model, info)}
+    of_tokens = token_model(model, info.streams) if "text" in info.streams else None
+    if of_tokens is not None:
+        by_ids = inference_model(of_tokens, info)
+        return {DEFAULT: by_ids} if text_input == TOKEN_IDS else whole | {TOKEN_IDS: by_ids}
+    if text_input == TOKEN_IDS:
+        raise UserError(f"--text-input {TOKEN_IDS}: this model takes no tokens of a text")
+    return whole
+
+
+def _max_tokens(model: keras.Model) -> int | None:
+    """Tokens of a text that the model looks at; None where its words are no tokens."""
+    layers = [layer for layer in model._flatten_layers() if isinstance(layer, FitTokens)]
+    return layers[0].max_tokens if layers else None
+
+
+def _next_version(out: Path) -> int:
+    taken = (number_of(path) or 0 for path in out.glob("*")) if out.is_dir() else ()
+    return max(taken, default=0) + 1
+
+
+# === Checks ===
+
+
+def check_equal(models: dict[str, keras.Model], saved: Path, config: dict[str, Any]) -> None:
+    """Runs models and SavedModel on the same ragged batches, with streams missing here and there.
+
+    Every signature is asked: those of whole models with numbers, those of one stream against a
+    batch whose other streams are missing, `serve_bytes` with files at the model's own rate and
+    size, `labels` for its order.
+
+    Args:
+      models: by the name of their signature.
+      saved: folder of the version.
+      config: of the export.
+    Raises:
+      UserError: any output differs by more than 1e-5, or 1e-5 of its largest value above 1.
+    """
+    signatures = tf.saved_model.load(str(saved)).signatures
+    for name, model in models.items():
+        inputs = example_inputs(model)
+        _require_equal(model(inputs, training=False), signatures[name], inputs, saved)
+    model = models[DEFAULT]
+    for stream in config["streams"]:
+        inputs = example_inputs(model)
+        own = {name: inputs[name] for name in STREAM_INPUTS[stream] if name in inputs}
+        others = {name: np.zeros_like(value) for name, value in inputs.items() if name not in own}
+        if "text" in others:
+            others["text"] = np.array([b""] * len(others["text"]), object)
+        made = model({**own, **others}, training=False)
+        expected = {name: made[name] for name in STREAM_OUTPUTS if name in made}
+        _require_equal(expected, signatures[stream], own, saved)
+    if SERVE_BYTES in signatures:
+        files, inputs = example_files(model, config["input"].get("sample_rate_hz"))
+        _require_equal(model(inputs, training=False), signatures[SERVE_BYTES], files, saved)
+    rows = signatures[LABELS](**{ANY: tf.constant(["", "x"])})[LABELS].numpy().astype(str)
+    if rows.tolist() != [config["labels"]] * 2:
+        raise UserError(f"{saved}: signature labels gives {rows.tolist()}; not exported")
+
+
+def _require_equal(
+    expected: dict[str, Any], signature: Any, inputs: dict[str, np.ndarray], saved: Path
+) -> None:
+    given = signature(**{name: tf.constant(value) for name, value in inputs.items()})
+    for key, value in expected.items():
+        wanted = np.asarray(value)
+        difference = float(np.abs(given[key].numpy() - wanted).max())
+        difference /= max(1.0, float(np.abs(wanted).max()))  # embeddings have no fixed range
+        if not difference <= TOLERANCE:
+            raise UserError(
+                f"{saved}: {key} differs from the trained model by {difference:.2g}; not exported"
+            )
+
+
+def example_files(
+    model: keras.Model, sample_rate_hz: int | None, seed: int = 0
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The rows of `example_inputs` as files, and the numbers that these hold.
+
+    Returns:
+      inputs of `serve_bytes`; inputs of `serving_default`.
+    """
+    inputs = example_inputs(model, seed)
+    files = dict(inputs)
+    if "audio" in inputs and sample_rate_hz is not None:
+        del files["audio"], files["audio_length"]
+        pcm = to_pcm(inputs["audio"])
+        inputs["audio"] = from_pcm(pcm)
+        rows = zip(pcm, inputs["audio_length"], strict=True)
+        wavs = [to_wav(row[:length], sample_rate_hz) if length else b"" for row, length in rows]
+        files[WAV] = np.array(wavs, object)
+    if "video" in inputs and inputs["video"].ndim == 5:
+        mask = inputs["video_mask"]
+        del files["video"], files["video_mask"]
+        files[FACE_JPEG] = np.full(mask.shape, b"", object)
+        for place in np.argwhere(mask):
+            at = tuple(place)
+            jpeg = tf.io.encode_jpeg(inputs["video"][at])
+            files[FACE_JPEG][at] = jpeg.numpy()
+            inputs["video"][at] = tf.io.decode_jpeg(jpeg, dct_method="INTEGER_ACCURATE").numpy()
+    return files, inputs
+
+
+def example_inputs(model: keras.Model, seed: int = 0) -> dict[str, np.ndarray]:
+    """Three rows of noise of different lengths: all streams, then one missing in turn."""
+    rng = np.random.default_rng(seed)
+    rows = 3
+    made: dict[str, np.ndarray] = {}
+    if "audio" in model.input:
+        made["audio"] = rng.normal(0, 0.1, (rows, 60_000)).astype(np.float32)
+        made["audio_length"] = np.array([60_000, 30_000, 0], np.int32)
+    if "text" in model.input:
+        made["text"] = np.array([b"What a lovely day, thank you!", b"", "nein 😡".encode()], object)
+    if TOKEN_IDS in model.input:
+        made[TOKEN_IDS] = np.array([[2, 1, 3, 1], [0, 0, 0, 0], [3, 2, 0, 0]], np.int32)
+    if "video" in model.input:
+        shape = (rows, 3, *model.input["video"].shape[2:])
+        is_units = len(shape) == 3
+        made["video"] = (
+            rng.random(shape, np.float32)
+            if is_units
+            else rng.integers(0, 256, shape).astype(np.uint8)
+        )
+        made["video_mask"] = np.array([[1, 1, 1], [0, 0, 0], [1, 0, 1]], bool)
+    return made
+
+
+def read_saved(path: Path) -> Any:
+    """An exported version, loaded.
+
+    Raises:
+      UserError: damaged.
+    """
+    if "text" in read_config(path).get("streams", ()):
+        import tensorflow_text  # noqa: F401  (operations that the model may need)
+    try:
+        return tf.saved_model.load(str(path))
+    except (OSError, IndexError, ValueError, KeyError, tf.errors.OpError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path}: SavedModel cannot be read ({first}); export it again") from error

@@ -1,0 +1,277 @@
+"""The signatures of a served model, all of one graph: numbers, one stream alone, bytes, labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from affectstream.modeling.data.record_dataset import nothing
+from affectstream.modeling.evaluation.token_model import TOKEN_IDS
+from affectstream.modeling.features.audio.window import FitWindow
+from affectstream.serving.export.wav_bytes import require_none, waveforms
+
+Tensors = dict[str, tf.Tensor]
+Specs = dict[str, tf.TensorSpec]
+
+DEFAULT = "serving_default"
+SERVE_BYTES = "serve_bytes"
+LABELS = "labels"
+ANY = "any"  # input of `labels`
+# What each stream is given as; of a stream without tokens, or with nothing else, one of two.
+STREAM_INPUTS = {
+    "audio": ("audio", "audio_length"),
+    "video": ("video", "video_mask"),
+    "text": ("text", TOKEN_IDS),
+}
+STREAM_OUTPUTS = ("probabilities", "label", "embedding")
+WAV, FACE_JPEG = "wav", "face_jpeg"
+
+MAX_FACE_PX = 2048
+JPEG_START = b"\xff\xd8\xff"
+# Weights of red, green and blue in OpenCV's grey, of 2**15.
+GREY_WEIGHTS, GREY_SHIFT = (9798, 19235, 3735), 15
+
+
+class ServedModel(tf.Module):
+    """What is saved: named signatures over named inputs, with labels and config as assets.
+
+    `serving_default` takes those inputs that the model has: `audio` (B, samples) float32 at the
+    model's rate, `audio_length` (B,) int32, `video` (B, T, H, W, C) uint8 face crops or (B, T,
+    units) float32 action units, `video_mask` (B, T) bool, `text` (B,) string. A stream is missing
+    for a row when its length is 0, its mask all 0 or its text empty; one zero sample or one zero
+    frame is filler enough. It gives `probabilities` (B, classes) float32, `label` (B,) string,
+    `embedding` (B, D) float32, the streams side by side with zeros where missing, and for each
+    stream `STREAM_probabilities` (B, classes), what `probabilities` would be without the others.
+
+    `audio`, `video`, `text`, those that the model has: that stream's inputs only, the others
+    missing; gives `probabilities`, `label`, `embedding`.
+
+    `serve_bytes`, of a model with sound or face crops: `wav` (B,) string in place of `audio` and
+    its length (see `wav_bytes.waveforms`), `face_jpeg` (B, T) string in place of `video` and its
+    mask (see `face_crops`); what else the model takes stays as it is. Gives what
+    `serving_default` gives.
+
+    `labels`: `any` (B,) string, whatever it holds; gives `labels` (B, classes) string, so that its
+    first dimension is the batch.
+
+    `token_ids`, of a model whose words are tokens: as `serving_default` with `token_ids` (B, T)
+    int32 in place of `text` (0 behind the last, all 0: missing; numbers are the lines of
+    `assets/vocabulary.txt`, from 0).
+
+    Args:
+      models: what `serving_default`, and `token_ids` if there is such, answer with.
+      labels: classes, in the order of the outputs.
+      streams: of the model.
+      sample_rate_hz: of `audio`; None for a model without sound.
+    """
+
+    def __init__(
+        self,
+        models: dict[str, keras.Model],
+        labels: Sequence[str],
+        streams: Sequence[str],
+        sample_rate_hz: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.models = models
+        self.sample_rate_hz = sample_rate_hz
+        self.class_names = tf.constant(list(labels))
+        self.served = {name: self._whole(model) for name, model in models.items()}
+        model, whole = models[DEFAULT], self.served[DEFAULT]
+        for stream in streams:
+            self.served[stream] = self._of_stream(model, whole, stream)
+        if takes_bytes(model):
+            self.served[SERVE_BYTES] = self._of_bytes(model, whole)
+        self.served[LABELS] = self._labels()
+
+    def attach(self, assets: dict[str, Path]) -> None:
+        """Files to be saved within, as the attributes `NAME_asset`."""
+        for name, path in assets.items():
+            setattr(self, f"{name}_asset", tf.saved_model.Asset(str(path)))
+
+    def described(self) -> dict[str, Any]:
+        """JSON: of each signature names, shapes (-1: any length), dtypes of inputs and outputs."""
+        made = {}
+        for name, function in self.served.items():
+            concrete = function.get_concrete_function()
+            ((inputs,), _) = concrete.structured_input_signature
+            sides = {"inputs": inputs, "outputs": concrete.structured_outputs}
+            made[name] = {
+                side: {
+                    key: {"shape": _shape(spec), "dtype": spec.dtype.name}
+                    for key, spec in specs.items()
+                }
+                for side, specs in sides.items()
+            }
+        return made
+
+    # === One signature each ===
+
+    def _whole(self, model: keras.Model) -> Any:
+        return _function(lambda inputs: self._serve(model, inputs), specs_of(model))
+
+    def _serve(self, model: keras.Model, inputs: Tensors) -> Tensors:
+        made = model(inputs, training=False)
+        label = tf.gather(self.class_names, tf.argmax(made["probabilities"], axis=1))
+        return {**made, "label": label}
+
+    def _of_stream(self, model: keras.Model, whole: Any, stream: str) -> Any:
+        specs = specs_of(model)
+        own = {name: specs[name] for name in STREAM_INPUTS[stream] if name in specs}
+        others = {name: spec for name, spec in specs.items() if name not in own}
+
+        def serve(inputs: Tensors) -> Tensors:
+            num_rows = tf.shape(next(iter(inputs.values())))[0]
+            missing = {
+                name: nothing(spec.shape, spec.dtype, num_rows) for name, spec in others.items()
+            }
+            made = whole({**inputs, **missing})
+            return {name: made[name] for name in STREAM_OUTPUTS}
+
+        return _function(serve, own)
+
+    def _of_bytes(self, model: keras.Model, whole: Any) -> Any:
+        specs = specs_of(model)
+        rate_hz = self.sample_rate_hz
+        if "audio" in specs:
+            if rate_hz is None:
+                raise ValueError("a model with sound needs sample_rate_hz")
+            window = _samples_looked_at(model)
+            specs[WAV] = tf.TensorSpec((None,), tf.string, WAV)
+            del specs["audio"], specs["audio_length"]
+        if _has_faces(model):
+            *_, size_px, _, num_channels = model.input["video"].shape
+            specs[FACE_JPEG] = tf.TensorSpec((None, None), tf.string, FACE_JPEG)
+            del specs["video"], specs["video_mask"]
+
+        def serve(inputs: Tensors) -> Tensors:
+            given = dict(inputs)
+            if WAV in given and rate_hz is not None:
+                wav = given.pop(WAV)
+                given["audio"], given["audio_length"] = waveforms(wav, rate_hz, window)
+            if FACE_JPEG in given:
+                jpeg = given.pop(FACE_JPEG)
+                given["video"], given["video_mask"] = face_crops(jpeg, size_px, num_channels)
+            return whole(given)
+
+        return _function(serve, specs)
+
+    def _labels(self) -> Any:
+        def serve(inputs: Tensors) -> Tensors:
+            shape = tf.stack([tf.size(inputs[ANY]), tf.size(self.class_names)])
+            labels = tf.broadcast_to(self.class_names, shape)
+            return {LABELS: tf.ensure_shape(labels, (None, self.class_names.shape[0]))}
+
+        return _function(serve, {ANY: tf.TensorSpec((None,), tf.string, ANY)})
+
+
+def _function(serve: Callable[[Tensors], Tensors], specs: Specs) -> Any:
+    return tf.function(serve, input_signature=[specs])
+
+
+def _shape(spec: Any) -> list[int]:
+    """As TensorFlow Serving tells it: -1 for any length."""
+    return [-1 if length is None else length for length in spec.shape.as_list()]
+
+
+# === What a model takes ===
+
+
+def specs_of(model: keras.Model) -> Specs:
+    """Its inputs by name."""
+    return {
+        name: tf.TensorSpec(tensor.shape, tensor.dtype, name)
+        for name, tensor in model.input.items()
+    }
+
+
+def takes_bytes(model: keras.Model) -> bool:
+    """Whether it has an input that comes in files: sound or faces, not action units or words."""
+    return "audio" in model.input or _has_faces(model)
+
+
+def _has_faces(model: keras.Model) -> bool:
+    return "video" in model.input and len(model.input["video"].shape) == 5
+
+
+def _samples_looked_at(model: keras.Model) -> int | None:
+    """Samples from the beginning of a waveform behind which its window never reaches."""
+    windows = [layer for layer in model._flatten_layers() if isinstance(layer, FitWindow)]
+    ends = [layer.offset_samples + layer.window_samples for layer in windows]
+    return max(ends, default=None)
+
+
+# === Faces ===
+
+
+def face_crops(face_jpeg: Any, size_px: int, num_channels: int) -> tuple[Any, Any]:
+    """Face crops of a batch of JPEG files, as a model was trained on.
+
+    Each is the square around a face with the model's margin, of any side up to 2,048 px, grey or
+    RGB. It is brought to the model's size as `affectstream.opencv_model.crops` does: shrinking
+    averages areas, enlarging is bilinear, then grey as OpenCV's if the model sees grey. An empty
+    string is a frame without a face.
+
+    Args:
+      face_jpeg: (batch, frames) string.
+      size_px: side of the result.
+      num_channels: 3 for RGB, 1 for grey.
+    Returns:
+      (batch, frames, size_px, size_px, num_channels) uint8; (batch, frames) bool.
+    Raises:
+      tf.errors.InvalidArgumentError: no JPEG, or a picture that is no crop.
+    """
+    shape = tf.shape(face_jpeg)
+    starts = tf.strings.substr(face_jpeg, 0, len(JPEG_START))
+    is_face = tf.not_equal(face_jpeg, "")
+    is_wrong = tf.logical_and(is_face, tf.not_equal(starts, JPEG_START))
+    says_wrong = "no JPEG; send the face crop as one, or an empty string where there is no face"
+    problems = tf.reduce_any(is_wrong, axis=1)
+    with tf.control_dependencies([require_none(tf.where(problems, says_wrong, ""))]):
+        flat = tf.reshape(face_jpeg, [-1])
+    rows = tf.range(tf.size(flat)) // tf.maximum(shape[1], 1)
+    crop_shape = (size_px, size_px, num_channels)
+
+    def one(given: tuple[Any, Any]) -> Any:
+        jpeg, row = given
+        return tf.cond(
+            tf.equal(jpeg, ""),
+            lambda: tf.zeros(crop_shape, tf.uint8),
+            lambda: _crop(jpeg, row, size_px, num_channels),
+        )
+
+    signature = tf.TensorSpec(crop_shape, tf.uint8)
+    crops = tf.map_fn(one, (flat, rows), fn_output_signature=signature)
+    return tf.reshape(crops, tf.concat([shape, crop_shape], axis=0)), is_face
+
+
+def _crop(jpeg: Any, row: Any, size_px: int, num_channels: int) -> Any:
+    """(size_px, size_px, num_channels) uint8; its size is judged before it is decoded."""
+    shape = tf.io.extract_jpeg_shape(jpeg)
+    height_px, width_px = shape[0], shape[1]
+    fits = tf.logical_and(tf.equal(height_px, width_px), height_px <= MAX_FACE_PX)
+    number = tf.strings.as_string
+    says = tf.strings.join(
+        [
+            *("row ", number(row), ": a face crop of ", number(width_px), " x "),
+            *(number(height_px), f" px; send the square around the face, at most {MAX_FACE_PX} px"),
+        ]
+    )
+    with tf.control_dependencies([tf.debugging.Assert(fits, [says])]):
+        jpeg = tf.identity(jpeg)
+    rgb = tf.io.decode_jpeg(jpeg, channels=3, dct_method="INTEGER_ACCURATE")
+    size = (size_px, size_px)
+    sized = tf.cond(
+        height_px > size_px,
+        lambda: tf.image.resize(rgb, size, method="area"),
+        lambda: tf.image.resize(rgb, size, method="bilinear"),
+    )
+    sized = tf.cast(tf.clip_by_value(tf.round(sized), 0, 255), tf.int32)
+    if num_channels == 1:
+        weighted = tf.reduce_sum(sized * GREY_WEIGHTS, axis=-1, keepdims=True)
+        sized = (weighted + 2 ** (GREY_SHIFT - 1)) // 2**GREY_SHIFT
+    return tf.ensure_shape(tf.cast(sized, tf.uint8), (*size, num_channels))

@@ -1,0 +1,214 @@
+"""Whether a SavedModel can be loaded without harm: its graph is a program, so it is read first.
+
+TensorFlow runs whatever operations a SavedModel holds (tensorflow/tensorflow, SECURITY.md: models
+are programs). Here the graph is read as data. It passes if every operation is on the list of
+`graph_operations`, calls functions of the same graph only, and leaves its checkpoint to the saver.
+That holds for the bytes read here, so `CheckedVersion` tells afterwards whether TensorFlow, which
+reads the file once more, can have read others. Time and memory are not bounded: a loop of plain
+arithmetic may go on for ever.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from affectstream.core import atomic_io
+from affectstream.core.errors import UserError
+from affectstream.serving.exported.allowed_ops import ALLOWED, CHECKPOINT
+from affectstream.serving.exported.version_folder import CONFIG_ASSET, SAVED_MODEL
+
+CONFIG = Path("assets") / CONFIG_ASSET
+CONFIG_KEYS = ("streams", "labels", "input", "window_s")
+REMEDY = "serve only what `export` wrote, from a source that you trust"
+
+Listing = tuple[tuple[str | int, ...], ...]
+
+
+@dataclass(frozen=True)
+class CheckedVersion:
+    """What was found safe.
+
+    Attributes:
+      folder: of the version, without links.
+      signature_defs: name -> SignatureDef, of the bytes that were checked.
+    """
+
+    folder: Path
+    signature_defs: dict[str, Any] = field(repr=False)
+    _given: Path
+    _digest: str
+    _listing: Listing = field(repr=False)
+
+    def require_unchanged(self) -> None:
+        """To be called once the version is loaded from `folder`.
+
+        A file that was swapped in between, and be it swapped back, has another inode or time of
+        change, and `saved_model.pb` is read again.
+
+        Raises:
+          UserError: a file, or where the version's link leads, is not what was checked.
+        """
+        try:
+            same = (
+                self._given.resolve() == self.folder
+                and listing(self.folder) == self._listing
+                and _digest((self.folder / SAVED_MODEL).read_bytes()) == self._digest
+            )
+        except OSError:
+            same = False
+        if not same:
+            raise UserError(
+                f"{self._given}: changed while it was loaded; copy a version elsewhere, then"
+                " rename it into place"
+            )
+
+
+def require_safe(version: Path) -> CheckedVersion:
+    """Reads a version as data and refuses what an export of ours never holds.
+
+    Args:
+      version: folder of the version, or a link to it.
+    Returns:
+      what was checked; load that folder, then `require_unchanged`.
+    Raises:
+      UserError: an operation that is not on the list, a checkpoint that the model reaches, a link
+        that leaves the folder; no export, or damaged.
+    """
+    home = version.resolve()
+    _require_export(version)
+    there, content = _read(version, home)
+    _require_closed(version)
+    graph = _graph(version / SAVED_MODEL, content)
+    _require_checkpoint_apart(version, graph)
+    functions = {function.signature.name for function in graph.graph_def.library.function}
+    for where, node in _nodes(graph.graph_def):
+        if node.op not in ALLOWED:
+            raise UserError(
+                f"{version}: operation {node.op[:80]} in {where} is none that a model needs;"
+                f" {REMEDY}"
+            )
+        unknown = set(_functions(node)) - functions
+        if unknown:
+            name = min(unknown)[:80]
+            raise UserError(f"{version}: {where} calls {name}, not a function of its own; {REMEDY}")
+    for asset in graph.asset_file_def:
+        if Path(asset.filename).name != asset.filename or asset.filename in ("", ".", ".."):
+            raise UserError(f"{version}: an asset outside of its folder; {REMEDY}")
+    return CheckedVersion(home, _copied(graph.signature_def), version, _digest(content), there)
+
+
+def _read(version: Path, home: Path) -> tuple[Listing, bytes]:
+    try:
+        return listing(home), (home / SAVED_MODEL).read_bytes()
+    except OSError as error:
+        raise UserError(f"{version}: cannot be read ({error}); export it again") from error
+
+
+def listing(folder: Path) -> Listing:
+    """The folder and all below it: name, inode, size in bytes, times of change in ns.
+
+    Raises:
+      OSError: cannot be read, or changes at this moment.
+    """
+    paths = [folder]
+    for home, names, files in os.walk(folder):
+        paths += [Path(home) / name for name in (*names, *files)]
+    about = [(str(path), path.lstat()) for path in sorted(paths)]
+    return tuple(
+        (name, one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns)
+        for name, one in about
+    )
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _require_closed(version: Path) -> None:
+    """No link in the folder leads out of it."""
+    home = version.resolve()
+    for folder, names, files in os.walk(version):
+        for name in (*names, *files):
+            path = Path(folder) / name
+            if path.is_symlink() and not path.resolve().is_relative_to(home):
+                raise UserError(
+                    f"{path}: a link that leads out of the version; copy the file there instead"
+                )
+            if not (path.is_file() or path.is_dir() or path.is_symlink()):
+                raise UserError(f"{path}: neither file nor folder; {REMEDY}")
+
+
+def _require_export(version: Path) -> None:
+    if not (version / SAVED_MODEL).is_file() or not (version / CONFIG).is_file():
+        raise UserError(f"{version}: no export, {SAVED_MODEL} or {CONFIG} is missing; {REMEDY}")
+    config = atomic_io.read_json(version / CONFIG)
+    missing = [key for key in CONFIG_KEYS if not isinstance(config, dict) or key not in config]
+    if missing:
+        raise UserError(f"{version / CONFIG}: no {missing[0]} in it; {REMEDY}")
+
+
+def _graph(file: Path, content: bytes) -> Any:
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    try:
+        saved = saved_model_pb2.SavedModel.FromString(content)
+    except DecodeError as error:
+        raise UserError(f"{file}: cannot be read ({error}); export it again") from error
+    if len(saved.meta_graphs) != 1 or not saved.meta_graphs[0].object_graph_def.nodes:
+        raise UserError(f"{file}: not of TensorFlow 2, or more than one graph; {REMEDY}")
+    return saved.meta_graphs[0]
+
+
+def _copied(definitions: Any) -> dict[str, Any]:
+    """Definitions that do not keep the graph in memory."""
+    kept = {}
+    for name, definition in definitions.items():
+        kept[name] = type(definition)()
+        kept[name].CopyFrom(definition)
+    return kept
+
+
+def _nodes(graph: Any) -> Iterator[tuple[str, Any]]:
+    """Each node of the graph and its functions, with the name of where it is."""
+    for node in graph.node:
+        yield "the graph", node
+    for function in graph.library.function:
+        for node in function.node_def:
+            yield f"function {function.signature.name[:60]}", node
+
+
+def _require_checkpoint_apart(version: Path, graph: Any) -> None:
+    """A signature that reached SaveV2 or RestoreV2 could write or read any file."""
+    functions = graph.graph_def.library.function
+    keepers = {
+        function.signature.name
+        for function in functions
+        if any(node.op in CHECKPOINT for node in function.node_def)
+    }
+    called = {name for function in functions for node in function.node_def for name in _calls(node)}
+    reached = keepers & (called | set(graph.object_graph_def.concrete_functions))
+    if reached or any(node.op in CHECKPOINT for node in graph.graph_def.node):
+        raise UserError(f"{version}: a function of the model reaches its checkpoint; {REMEDY}")
+
+
+def _functions(node: Any) -> Iterator[str]:
+    """Names of functions among a node's attributes."""
+    for value in node.attr.values():
+        if value.HasField("func"):
+            yield value.func.name
+        for function in value.list.func:
+            yield function.name
+
+
+def _calls(node: Any) -> Iterator[str]:
+    """Names of the functions that a node may call."""
+    yield node.op  # a function may be called by its name as an operation
+    yield from _functions(node)
+    for value in node.attr.values():
+        yield value.s.decode("utf-8", "replace")

@@ -1,0 +1,175 @@
+"""What an exported version says of itself; read without TensorFlow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from affectstream.core import atomic_io
+from affectstream.core.errors import UserError, counted
+from affectstream.preprocessing.media.video.frame_sampling import SAMPLINGS
+from affectstream.preprocessing.windowing import WindowSettings
+
+CONFIG_ASSET = "config.json"
+SAVED_MODEL = "saved_model.pb"
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
+# What every export holds; what it did not hold from the start (`signatures`, ...) may be absent.
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("labels", "streams", "data", "notes"), list),
+    **dict.fromkeys(("recipe", "preparation", "input", "calibration", "parts", "scores"), dict),
+    **dict.fromkeys(("synthetic", "leak_allowed"), bool),
+    "label_set": str,
+    "window_s": (int, float),
+    "seed": int,
+}
+_STREAMS = {"audio", "video", "text"}
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """`assets/config.json` of an exported version.
+
+    Raises:
+      UserError: not one of our exports, damaged, or see `check_config`.
+    """
+    file = path / "assets" / CONFIG_ASSET
+    if not file.is_file():
+        raise UserError(
+            f"{path}: a SavedModel without {CONFIG_ASSET}; give one that `export` wrote"
+        )
+    return read_checked(file)
+
+
+def read_checked(file: Path) -> dict[str, Any]:
+    """The config in a file.
+
+    Raises:
+      UserError: absent, damaged, or see `check_config`.
+    """
+    try:
+        config = atomic_io.read_json(file)
+    except UserError as error:
+        if isinstance(error.__cause__, ValueError):
+            raise UserError(f"{file}: damaged ({error.__cause__}); export it again") from error
+        raise
+    check_config(config, file)
+    return config
+
+
+def check_config(config: Any, file: Path, num_outputs: int | None = None) -> None:
+    """Compares what a config holds with what `export` writes and its readers need.
+
+    Args:
+      file: that it was read from, for the message.
+      num_outputs: last dimension of the model's probabilities, where that is known.
+    Raises:
+      UserError: something is missing, of another type, or one label too many or too few.
+    """
+    for problem in _problems(config, num_outputs):
+        raise not_as_written(file, problem)
+
+
+def not_as_written(file: Path, problem: str) -> UserError:
+    """The one line on a config that was changed, or that another program wrote."""
+    return UserError(f"{file}: not as `export` writes it ({problem}); export it again")
+
+
+def _problems(config: Any, num_outputs: int | None) -> Iterator[str]:
+    if not isinstance(config, dict):
+        yield "no JSON object"
+        return
+    missing = [key for key in _TYPES if key not in config]
+    if missing:
+        yield f"lacks {', '.join(missing)}"
+    for key, kind in _TYPES.items():
+        value = config.get(key)
+        if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
+            yield f"{key} is {_shown(value)}"
+    labels, streams = config["labels"], config["streams"]
+    if not labels or not all(isinstance(label, str) for label in labels):
+        yield "labels are no list of names"
+    if not streams or not all(isinstance(s, str) and s in _STREAMS for s in streams):
+        yield f"streams are {_shown(streams)}"
+    if num_outputs is not None and len(labels) != num_outputs:
+        yield f"{counted(len(labels), 'label')} for {counted(num_outputs, 'output')}"
+    given, preparation = config["input"], config["preparation"]
+    if not isinstance(config["recipe"].get("name"), str):
+        yield "recipe lacks its name"
+    sampling = preparation.get("sampling")
+    if not isinstance(sampling, dict) or not is_count(sampling.get("num_frames")):
+        yield "preparation lacks sampling.num_frames"
+    elif sampling.get("mode", SAMPLINGS[0]) not in SAMPLINGS:
+        yield f"preparation.sampling.mode is {_shown(sampling['mode'])}"
+    try:
+        WindowSettings.of(config)
+    except (TypeError, ValueError) as error:
+        yield f"windows: {error}"
+    if "audio" in streams and not is_count(given.get("sample_rate_hz"), 1):
+        yield "input lacks sample_rate_hz"
+    if "video" in streams and preparation.get("action_units") is None:
+        if not all(is_count(given.get(key), 1) for key in ("face_size_px", "face_channels")):
+            yield "input lacks face_size_px or face_channels"
+        if not isinstance(preparation.get("face"), dict):
+            yield "preparation lacks face"
+        if not isinstance(preparation.get("detector"), str):
+            yield "preparation lacks detector"
+
+
+def is_count(value: Any, least: int = 0) -> bool:
+    """Whether a value of a config is a whole number, not below `least`."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _shown(value: Any) -> str:
+    text = "null" if value is None else repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."
+
+
+def require_name(name: str) -> None:
+    """Whether a model may be called so.
+
+    Raises:
+      UserError: it may not.
+    """
+    if not NAME.fullmatch(name):
+        raise UserError(
+            f"--name {name!r}: not a name for a model; use letters, digits, _, - and . (at most 63)"
+        )
+
+
+def newest_version(path: Path) -> Path | None:
+    """The export below `path`: itself, or its highest version; None if it is no export."""
+    if (path / SAVED_MODEL).is_file():
+        return path
+    versions = versions_in(path) if path.is_dir() else {}
+    return versions[max(versions)] if versions else None
+
+
+def number_of(path: Path) -> int | None:
+    """Version number that a folder's name says; None if it is none.
+
+    Positive, ASCII digits without a leading 0 and within 64 bits, so that one number has one name.
+    """
+    name = path.name
+    is_number = name.isascii() and name.isdigit() and name[0] != "0" and len(name) < 19
+    return int(name) if is_number else None
+
+
+def versions_in(home: Path) -> dict[int, Path]:
+    """Number -> folder of the versions in a folder; what is being written there is left out.
+
+    Raises:
+      OSError: the folder cannot be read.
+    """
+    found = {}
+    for path in home.iterdir():
+        number = number_of(path)
+        if number is not None and (path / SAVED_MODEL).is_file():
+            found[number] = path
+    return found
+
+
+def versions_of(home: Path) -> list[int]:
+    """Numbers of the versions in a folder of versions, ascending; [] where none is."""
+    return sorted(versions_in(home)) if home.is_dir() else []

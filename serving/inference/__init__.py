@@ -1,0 +1,1 @@
+"""Any recording -> predictions, by a run, an export or a `.tflite`."""

@@ -1,0 +1,96 @@
+"""Action units of OpenFace as `predict` takes them: a table beside the recordings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from affectstream.core import registry
+from affectstream.core.errors import UserError
+from affectstream.opencv_model.detectors.detector import FaceBox
+from affectstream.preprocessing.faces.action_units import (
+    MEDIAPIPE,
+    OPENFACE,
+    ActionUnitKind,
+    ActionUnitTable,
+    ActionUnitTrack,
+    file_name_pattern,
+)
+from affectstream.preprocessing.faces.face_finder import Face
+from affectstream.serving.inference.windows import SeenFrame
+
+HOW = "give OpenFace's table with --action-units FILE"
+# A table says nothing of where the face is.
+_NOWHERE = FaceBox(0.0, 0.0, 0.0, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class ActionUnitInput:
+    """What a model wants in place of face crops.
+
+    Attributes:
+      kind: source and names; None for a model of face crops or without pictures.
+      patterns: of the corpora it was trained on, to find a recording under its other names.
+    """
+
+    kind: ActionUnitKind | None
+    patterns: tuple[re.Pattern[str], ...] = ()
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> ActionUnitInput:
+        """From `assets/config.json`."""
+        kind = config["preparation"].get("action_units")
+        if "video" not in config["streams"] or kind is None:
+            return cls(None)
+        known = {data["corpus"] for data in config["data"]} & set(registry.names("corpora"))
+        found = [file_name_pattern(registry.load("corpora", name)) for name in sorted(known)]
+        patterns = tuple(pattern for pattern in found if pattern is not None)
+        return cls(ActionUnitKind.from_json(kind), patterns)
+
+    @property
+    def from_mediapipe(self) -> bool:
+        return self.kind is not None and self.kind.source == MEDIAPIPE
+
+    @property
+    def from_table(self) -> bool:
+        return self.kind is not None and self.kind.source == OPENFACE
+
+    def fitting(self, table: ActionUnitTable | None) -> ActionUnitTable | None:
+        """The table with the columns that the model was trained on.
+
+        Raises:
+          UserError: the model takes no table, or the table lacks a column.
+        """
+        if table is None:
+            return None
+        if self.kind is None or not self.from_table:
+            wanted = "face crops or none" if self.kind is None else f"those of {self.kind.source}"
+            raise UserError(
+                f"{table.path}: the model takes no action units of OpenFace (it was trained on"
+                f" {wanted}); leave --action-units out"
+            )
+        return table.select(self.kind.names)
+
+    def find(self, table: ActionUnitTable | None, path: Path) -> ActionUnitTrack | None:
+        """The rows of one recording."""
+        if table is None:
+            return None
+        tries = (table.find(str(path)), *(table.find(path.name, p) for p in self.patterns))
+        return next((track for track in tries if track is not None), None)
+
+    def lack(self, table: ActionUnitTable | None) -> str:
+        """Why there are no action units."""
+        return f"no action units ({HOW})" if table is None else f"no row for it in {table.path}"
+
+
+def rows_between(track: ActionUnitTrack, start_s: float, end_s: float) -> list[SeenFrame]:
+    """The rows of a table between two moments, which take the place of pictures."""
+    rows = track.between(start_s, end_s)
+    times_s = rows.times_s if rows.times_s is not None else ()
+    return [
+        SeenFrame(float(time_s), {0: Face(_NOWHERE, values)} if found else {}, 0 if found else None)
+        for time_s, values, found in zip(times_s, rows.values, rows.mask, strict=True)
+    ]

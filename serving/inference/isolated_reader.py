@@ -1,0 +1,194 @@
+"""Recordings read in another process: what ends it, or takes too much, is a rejected file."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import av
+
+from affectstream.core import storage_paths
+from affectstream.core.atomic_io import TEMPORARY_MARK
+from affectstream.core.errors import MediaError
+from affectstream.opencv_model.blendshapes import open_blendshapes
+from affectstream.opencv_model.detectors.auto_detector import open_detector
+from affectstream.opencv_model.tracking import CropFormat
+from affectstream.parallel.isolated_worker import DeathError, Streaming
+from affectstream.parallel.tasks import Limits
+from affectstream.preprocessing.faces.blendshapes import BlendshapeFinder
+from affectstream.preprocessing.faces.face_finder import FaceFinder, FrameFaces
+from affectstream.preprocessing.media.completeness import Completeness
+from affectstream.preprocessing.media.media_file import MediaFile, MediaInfo, Tracks
+from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
+from affectstream.preprocessing.media.video.stream_decoders import Look
+
+# One file at a time: the next frame is decoded while faces are looked for in this one.
+DECODING_THREADS = 4
+
+
+@dataclass(frozen=True)
+class Looker:
+    """What looks at pictures, as it travels to the process that does.
+
+    Attributes:
+      detector: its name, "none" where each picture is a face already and is taken whole, or ""
+        where the video stream holds MediaPipe's blendshapes.
+      face: how faces are cut out.
+      weights_dir: where the weights lie, if not in the cache.
+    """
+
+    detector: str
+    face: CropFormat
+    weights_dir: Path | None
+
+    def in_frame(self, frame: av.VideoFrame) -> FrameFaces:
+        """Faces of a decoded frame; opened with the first one."""
+        return _opened(self).in_frame(frame)
+
+    def open(self) -> FaceFinder | BlendshapeFinder:
+        """The finder itself.
+
+        Raises:
+          UserError: weights are absent or wrong.
+        """
+        if not self.detector:
+            return BlendshapeFinder(open_blendshapes(self.weights_dir))
+        if self.detector == "none":
+            return FaceFinder(None, self.face)
+        return FaceFinder(open_detector(self.detector, self.weights_dir), self.face)
+
+
+@functools.lru_cache(1)
+def _opened(looker: Looker) -> FaceFinder | BlendshapeFinder:
+    return looker.open()
+
+
+class FileElsewhere:
+    """Stands where `MediaFile` does.
+
+    Args:
+      process: where the file is read.
+      path, name: as of `MediaFile`.
+    Raises:
+      MediaError: as of `MediaFile`, or its process ended.
+    """
+
+    def __init__(self, process: Streaming, path: str | Path, name: str = "") -> None:
+        self.name = name or str(path)
+        self._process = process
+        self._path = storage_paths.place(path)
+        self.completeness = Completeness()
+        (self.info,) = self._asked(_info)
+
+    def __enter__(self) -> FileElsewhere:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """The file is closed over there with its last stretch, or when the next one is opened."""
+
+    def tracks(
+        self,
+        bounds_s: Sequence[tuple[float, float]],
+        sample_rate_hz: int,
+        sampling: FrameSampling | None,
+        look: Look,
+    ) -> Iterator[Tracks]:
+        """As of `MediaFile`; each stretch is a step of the process.
+
+        Args:
+          look: of a `Looker` where frames are wanted.
+        """
+        wanted = look if sampling is not None else None
+        given = tuple(bounds_s), sample_rate_hz, sampling, wanted
+        for tracks in self._asked(_tracks, *given):
+            self.completeness += tracks.completeness
+            yield tracks
+
+    def _asked(self, work: Any, *given: Any) -> Iterator[Any]:
+        with (
+            dead_is_rejected(self.name),
+            contextlib.closing(
+                self._process(work, self._path, self.name, *given)  # type: ignore[type-var]
+            ) as pieces,
+        ):
+            yield from pieces
+
+
+def process_for_files(limits: Limits) -> Streaming:
+    """A process to read recordings in, started at once; it imports no TensorFlow."""
+    return Streaming(limits, (_info,))
+
+
+@contextlib.contextmanager
+def dead_is_rejected(name: str) -> Iterator[None]:
+    """Turns the end of a process into the rejection of the file that it read.
+
+    Raises:
+      MediaError: the process ended.
+    """
+    try:
+        yield
+    except DeathError as error:
+        reason = str(error)
+        remedy = "leave it out"
+        if reason.startswith(("took", "needs")):
+            remedy += ", or give a larger --limit-s or --limit-gb"
+        raise MediaError(f"{name}: {reason}; {remedy}") from error
+
+
+def annotate_elsewhere(process: Streaming, path: Path, prediction: Any, out: Path) -> None:
+    """`annotate` in another process; each frame is a step.
+
+    Raises:
+      MediaError: as of `annotate`, or the process ended.
+    """
+    try:
+        with dead_is_rejected(str(path)):
+            for _ in process(_annotated, path, prediction, out):
+                pass
+    finally:  # of a process that died
+        for left in out.parent.glob(f"{out.stem}{TEMPORARY_MARK}*{out.suffix}"):
+            left.unlink(missing_ok=True)
+
+
+# === In the process ===
+
+# Opened to say what it holds, and soon to be read.
+_held: list[MediaFile] = []
+
+
+def _info(path: Path, name: str) -> Iterator[MediaInfo]:
+    before = _taken()
+    if before is not None:
+        before.__exit__(None, None, None)
+    _held.append(MediaFile(path, name, num_threads=DECODING_THREADS))
+    yield _held[0].info
+
+
+def _taken() -> MediaFile | None:
+    """The held file, which must be closed."""
+    return _held.pop() if _held else None
+
+
+def _tracks(
+    path: Path,
+    name: str,
+    bounds_s: Sequence[tuple[float, float]],
+    sample_rate_hz: int,
+    sampling: FrameSampling | None,
+    look: Look,
+) -> Iterator[Tracks]:
+    # The process may be another one than that which said what the file holds.
+    with _taken() or MediaFile(path, name, num_threads=DECODING_THREADS) as media:
+        for tracks in media.tracks(bounds_s, sample_rate_hz, sampling, look):
+            yield replace(tracks, frames=[replace(seen, content=b"") for seen in tracks.frames])
+
+
+def _annotated(path: Path, prediction: Any, out: Path) -> Iterator[None]:
+    from affectstream.serving.inference.annotate import annotated
+
+    yield from annotated(path, prediction, out)

@@ -1,0 +1,78 @@
+"""Sound, faces and words of some windows as one batch of a model's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from affectstream.preprocessing.faces.face_finder import Face
+from affectstream.preprocessing.model_rows import frame_rows, sound_rows
+
+Item = TypeVar("Item")
+
+
+class ModelInputs:
+    """Lays out what windows hold as the model was fed in training.
+
+    Args:
+      streams: of the model.
+      config: what is known of it; its `input` and its sampling are used.
+      num_units: values a frame gives where action units take the place of faces; else 0.
+    """
+
+    def __init__(self, streams: Sequence[str], config: dict[str, Any], num_units: int = 0) -> None:
+        self._streams = streams
+        self._spec: dict[str, Any] = config["input"]
+        self._num_units = num_units
+        sampling = config["preparation"]["sampling"]
+        has_number = sampling.get("mode", "time") == "time" and not num_units
+        # Rows of a table, and every third frame, are as many as there are.
+        self._most_frames = int(sampling["num_frames"]) if has_number else None
+
+    def batch(
+        self,
+        sounds: Sequence[np.ndarray | None],
+        faces: Sequence[Sequence[Face | None]],
+        texts: Sequence[str],
+    ) -> dict[str, np.ndarray]:
+        """The inputs of one row a window, those of the model's streams.
+
+        Args:
+          sounds: (samples,) float32 each, None where there is none.
+          faces: of each frame that was looked at; None where nobody was seen.
+          texts: what is said, "" where that is unknown.
+        """
+        inputs: dict[str, np.ndarray] = {}
+        if "audio" in self._streams:
+            inputs |= sound_rows(sounds)
+        if "video" in self._streams:
+            inputs |= self._faces(faces)
+        if "text" in self._streams:
+            inputs["text"] = np.array([text.encode() for text in texts], object)
+        return inputs
+
+    def _faces(self, faces: Sequence[Sequence[Face | None]]) -> dict[str, np.ndarray]:
+        shown = [[None if face is None else face.crop for face in self._few(row)] for row in faces]
+        return frame_rows(shown, *self._frame())
+
+    def _few(self, row: Sequence[Face | None]) -> Sequence[Face | None]:
+        """A window may hold some more frames than its hops ask for; of these, those with a face."""
+        if self._most_frames is None or len(row) <= self._most_frames:
+            return row
+        return _evenly([face for face in row if face is not None], self._most_frames)
+
+    def _frame(self) -> tuple[tuple[int, ...], type]:
+        """Shape and dtype of what a frame gives: a face crop, or action units."""
+        if self._num_units:
+            return (self._num_units,), np.float32
+        size, channels = (self._spec[key] for key in ("face_size_px", "face_channels"))
+        return (size, size, channels), np.uint8
+
+
+def _evenly(items: list[Item], most: int) -> list[Item]:
+    """At most so many of them, evenly spread."""
+    if len(items) <= most:
+        return items
+    return [items[i] for i in np.linspace(0, len(items) - 1, most).round().astype(int)]

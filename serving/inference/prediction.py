@@ -1,0 +1,227 @@
+"""The answer for one recording, as `predict --json` writes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from affectstream.preprocessing.windowing import pool
+
+Probabilities = dict[str, float]
+
+
+@dataclass(frozen=True)
+class WindowPrediction:
+    """The answer for one window.
+
+    Attributes:
+      label: the most probable one.
+      streams: of each stream that counts, what the model would answer if it were the only one.
+      face_coverage: share of the frames looked at that show the followed face; None without video.
+      sound_coverage: share of the window that holds sound, with 0 for a silent one; None where the
+        recording has no sound, or the model does not listen.
+      speech_share: share of the sound that is speech; None as of `sound_coverage`.
+      min_speech_share: the share that an answer from sound needs to be given; None gives it always.
+      transcript: what a speech recogniser heard; None where none was asked.
+      abstain_below: the probability that `label` needs to be given as the answer; None always
+        gives it.
+    """
+
+    start_s: float
+    end_s: float
+    label: str
+    probabilities: Probabilities
+    streams: dict[str, Probabilities]
+    face_coverage: float | None
+    abstain_below: float | None = None
+    sound_coverage: float | None = None
+    speech_share: float | None = None
+    min_speech_share: float | None = None
+    transcript: str | None = None
+
+    @property
+    def abstained(self) -> bool:
+        """Whether no label is probable enough to be given, or too little of the sound is speech."""
+        return is_below(self.probabilities, self.abstain_below) or lacks_speech(self)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3),
+            **_answer(self),
+            "probabilities": rounded(self.probabilities),
+            "streams": {name: rounded(p) for name, p in self.streams.items()},
+            "face_coverage": _share(self.face_coverage),
+            "sound_coverage": _share(self.sound_coverage),
+            "speech_share": _share(self.speech_share),
+            **_transcript(self),
+        }
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one recording; its probabilities are pooled over the windows.
+
+    Attributes:
+      label: the most probable one.
+      streams: as of a window, pooled over those in which the stream counts.
+      face_coverage, sound_coverage, speech_share: as of a window, over the whole recording.
+      transcript: of windows that do not overlap, one after the other.
+      known_word_share: share of the words that the model has in its vocabulary; None where there
+        are no words or the vocabulary is not at hand.
+      warnings: what makes the answer weaker than it looks.
+      faces: with `all` faces, the answer from each person's face alone.
+      abstain_below: as of a window; see `abstaining`.
+      smooth_s: over how many seconds the windows were averaged; None where they were not.
+    """
+
+    path: str
+    duration_s: float
+    label: str
+    probabilities: Probabilities
+    streams: dict[str, Probabilities]
+    face_coverage: float | None
+    windows: tuple[WindowPrediction, ...]
+    warnings: tuple[str, ...] = ()
+    faces: tuple[dict[str, Any], ...] = ()
+    boxes: tuple[tuple[float, tuple[float, float, float, float]], ...] = field(
+        default=(), repr=False
+    )
+    abstain_below: float | None = None
+    smooth_s: float | None = None
+    sound_coverage: float | None = None
+    speech_share: float | None = None
+    min_speech_share: float | None = None
+    transcript: str | None = None
+    known_word_share: float | None = None
+
+    @property
+    def abstained(self) -> bool:
+        """Whether no label is probable enough to be given, or too little of the sound is speech."""
+        return is_below(self.probabilities, self.abstain_below) or lacks_speech(self)
+
+    @property
+    def abstained_streams(self) -> tuple[str, ...]:
+        """The streams that would abstain if they answered alone for the whole recording."""
+        return tuple(
+            name
+            for name, p in self.streams.items()
+            if is_below(p, self.abstain_below) or (name == "audio" and lacks_speech(self))
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        value = {
+            "path": self.path,
+            "duration_s": round(self.duration_s, 3),
+            **_answer(self),
+            "probabilities": rounded(self.probabilities),
+            "streams": {name: rounded(p) for name, p in self.streams.items()},
+            "face_coverage": _share(self.face_coverage),
+            "sound_coverage": _share(self.sound_coverage),
+            "speech_share": _share(self.speech_share),
+            "known_word_share": _share(self.known_word_share),
+            **_transcript(self),
+            "windows": [window.as_json() for window in self.windows],
+            "warnings": list(self.warnings),
+        }
+        if may_abstain(self):
+            value["abstained_streams"] = list(self.abstained_streams)
+        if self.smooth_s is not None:
+            value["smooth_s"] = self.smooth_s
+        return value | ({"faces": list(self.faces)} if self.faces else {})
+
+
+def abstaining(
+    prediction: Prediction, below: float | None = None, min_speech_share: float | None = None
+) -> Prediction:
+    """The same prediction, which abstains where it rests on too little.
+
+    It concerns the recording, each window, each stream over the whole recording and each face; all
+    probabilities stay.
+
+    Args:
+      below: in (0, 1): the least highest probability; one equal to it is answered.
+      min_speech_share: in (0, 1]: the least share of speech of what is answered from sound, alone
+        or beside other streams; faces on their own are not concerned.
+    Raises:
+      ValueError: out of its range.
+    """
+    if below is not None and not 0 < below < 1:
+        raise ValueError(f"below must be in (0, 1), received {below}")
+    if min_speech_share is not None and not 0 < min_speech_share <= 1:
+        raise ValueError(f"min_speech_share must be in (0, 1], received {min_speech_share}")
+    limits: dict[str, Any] = {"abstain_below": below, "min_speech_share": min_speech_share}
+    faces = []
+    for face in prediction.faces:
+        abstained = is_below(face["probabilities"], below)
+        label = None if abstained else face["label"]
+        # Beside the label, as of recordings and windows.
+        rest = {key: value for key, value in face.items() if key not in ("face", "label")}
+        faces.append({"face": face["face"], "label": label, "abstained": abstained, **rest})
+    return replace(
+        prediction,
+        windows=tuple(replace(window, **limits) for window in prediction.windows),
+        faces=tuple(faces),
+        **limits,
+    )
+
+
+def may_abstain(of: WindowPrediction | Prediction) -> bool:
+    """Whether abstaining was asked for."""
+    return of.abstain_below is not None or of.min_speech_share is not None
+
+
+def lacks_speech(of: WindowPrediction | Prediction) -> bool:
+    """Whether an answer rests on sound of which less is speech than was asked for."""
+    if of.min_speech_share is None or of.speech_share is None or "audio" not in of.streams:
+        return False
+    return of.speech_share < of.min_speech_share
+
+
+def why_abstained(of: WindowPrediction | Prediction) -> str:
+    """Behind the word "abstained": which limit is not reached."""
+    if is_below(of.probabilities, of.abstain_below):
+        return f"below {of.abstain_below:g}"
+    return f"with speech in {of.speech_share or 0:.0%}, less than {of.min_speech_share:.0%}"
+
+
+def is_below(probabilities: Probabilities, threshold: float | None) -> bool:
+    """Whether the highest probability is below a threshold, if there is one."""
+    return threshold is not None and max(probabilities.values()) < threshold
+
+
+def _answer(of: WindowPrediction | Prediction) -> dict[str, Any]:
+    """The label, and whether it is withheld where that was asked for."""
+    if not may_abstain(of):
+        return {"label": of.label}
+    return {"label": None if of.abstained else of.label, "abstained": of.abstained}
+
+
+def _transcript(of: WindowPrediction | Prediction) -> dict[str, str]:
+    return {} if of.transcript is None else {"transcript": of.transcript}
+
+
+def rounded(probabilities: Probabilities) -> Probabilities:
+    return {label: round(p, 6) for label, p in probabilities.items()}
+
+
+def _share(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def mean_probabilities(many: list[Probabilities]) -> Probabilities:
+    """Mean of each label's probability."""
+    return {label: float(np.mean([p[label] for p in many])) for label in many[0]}
+
+
+def pooled(many: list[Probabilities], pooling: str) -> Probabilities:
+    """What windows say as the answer of a recording; see `windowing.pool`."""
+    rows = pool([list(one.values()) for one in many], pooling)
+    return dict(zip(many[0], map(float, rows), strict=True))
+
+
+def top(probabilities: Probabilities) -> str:
+    """The label with the highest probability."""
+    return max(probabilities, key=lambda label: probabilities[label])

@@ -1,0 +1,39 @@
+"""What a recogniser tells of a recording while it is still at it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from affectstream.serving.inference.prediction import WindowPrediction
+from affectstream.serving.inference.windows import Window
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The file could be opened; nothing is decoded yet.
+
+    Attributes:
+      sample_rate_hz: of the windows' waveforms; None where sound is not decoded.
+    """
+
+    duration_s: float
+    has_audio: bool
+    has_video: bool
+    sample_rate_hz: int | None
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Some consecutive windows are done.
+
+    Attributes:
+      windows: in order of time, also those that nothing can be said of.
+      answers: of those with anything usable in them; start and end say which.
+    """
+
+    windows: Sequence[Window]
+    answers: Sequence[WindowPrediction]
+
+
+Listener = Callable[[Opened | Answered], None]

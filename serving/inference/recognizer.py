@@ -1,0 +1,348 @@
+"""Any recording -> what it says, to a trained run or an exported SavedModel alike."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from affectstream.core.errors import MediaError, UserError
+from affectstream.opencv_model.tracking import CropFormat
+from affectstream.parallel.isolated_worker import Streaming
+from affectstream.preprocessing.faces.action_units import ActionUnitTable
+from affectstream.preprocessing.faces.blendshapes import BlendshapeFinder
+from affectstream.preprocessing.faces.face_finder import Face, FaceFinder
+from affectstream.preprocessing.media.audio.speech_activity import SpeechMeter
+from affectstream.preprocessing.media.media_file import MediaFile
+from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
+from affectstream.preprocessing.speech_to_text.transcript_cache import Transcriber
+from affectstream.preprocessing.windowing import WindowSettings, streams_that_count
+from affectstream.serving.inference.action_unit_tables import HOW, ActionUnitInput, rows_between
+from affectstream.serving.inference.isolated_reader import DECODING_THREADS, FileElsewhere, Looker
+from affectstream.serving.inference.known_words import KnownWords, few_known_words
+from affectstream.serving.inference.model_inputs import ModelInputs
+from affectstream.serving.inference.prediction import Prediction, Probabilities, WindowPrediction
+from affectstream.serving.inference.progress_events import Answered, Listener, Opened
+from affectstream.serving.inference.recording import Recording, stamps
+from affectstream.serving.inference.window_text import TRANSCRIBING_RATE_HZ, Words, require_text
+from affectstream.serving.inference.windows import Reading, Window, windows
+
+Forward = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+Item = TypeVar("Item")
+WINDOWS_A_BATCH = 8
+
+
+class Recognizer:
+    """A loaded model that answers for files.
+
+    Attributes:
+      labels: classes, in the order of the model's outputs.
+      streams: what the model can use.
+      config: all that is known of the model (`assets/config.json`).
+      window_settings: how the model's recordings are cut.
+      known_words: the vocabulary, where it is known; a text with few known words is warned of.
+
+    Args:
+      forward: a batch of inputs -> outputs.
+      config: see above.
+      weights_dir: where the face detector's weights lie, if not in the cache.
+      detector: another than the model's own; "none" takes each picture whole.
+      detector_at_once: False opens the face detector with the first file that has pictures.
+    Raises:
+      UserError: `detector` for a model that is given no pictures; weights absent or wrong.
+    """
+
+    def __init__(
+        self,
+        forward: Forward,
+        config: dict[str, Any],
+        weights_dir: Path | None = None,
+        detector: str | None = None,
+        detector_at_once: bool = True,
+    ) -> None:
+        self.config = config
+        self.labels: tuple[str, ...] = tuple(config["labels"])
+        self.streams: tuple[str, ...] = tuple(config["streams"])
+        self.window_settings = WindowSettings.of(config)
+        self.known_words: KnownWords | None = None
+        self._forward = forward
+        self._rate_hz: int | None = config["input"].get("sample_rate_hz")
+        self._units = ActionUnitInput.of(config)
+        num_units = len(self._units.kind.names) if self._units.kind is not None else 0
+        self._inputs = ModelInputs(self.streams, config, num_units)
+        self._weights_dir = weights_dir
+        self._detector = detector
+        self._looks = "video" in self.streams and not self._units.from_table
+        self._process: Streaming | None = None
+        if detector is not None and (not self._looks or self._units.from_mediapipe):
+            raise UserError(
+                f"detector {detector}: the model cuts out no faces ({', '.join(self.streams)});"
+                " leave it out"
+            )
+        if self._looks and detector_at_once:
+            self._finder  # noqa: B018  (opened, and kept)
+
+    @functools.cached_property
+    def _finder(self) -> FaceFinder | BlendshapeFinder:
+        """What looks at pictures, for a model that does; opened when it is first needed."""
+        return self._looker.open()
+
+    @property
+    def _looker(self) -> Looker:
+        preparation = self.config["preparation"]
+        # Trained on pictures that were faces already: here they must be found first.
+        own = "auto" if preparation["detector"] == "none" else preparation["detector"]
+        detector = "" if self._units.from_mediapipe else self._detector or own
+        return Looker(detector, CropFormat(**preparation["face"]), self._weights_dir)
+
+    def read_in(self, process: Streaming) -> None:
+        """Has recordings read in another process from now on, which may die without this one."""
+        self._process = process
+
+    def _open(self, path: str | Path, name: str) -> MediaFile | FileElsewhere:
+        if self._process is None:
+            return MediaFile(path, name, num_threads=DECODING_THREADS)
+        return FileElsewhere(self._process, path, name)
+
+    def _finder_in_use(self) -> FaceFinder | BlendshapeFinder | Looker:
+        return self._finder if self._process is None else self._looker
+
+    def __repr__(self) -> str:
+        return f"Recognizer({'+'.join(self.streams)} -> {', '.join(self.labels)})"
+
+    def __call__(
+        self,
+        path: str | Path,
+        face: str = "largest",
+        window_s: float | None = None,
+        hop_s: float | None = None,
+        action_units: ActionUnitTable | None = None,
+        text: str | None = None,
+        transcriber: Transcriber | None = None,
+        name: str = "",
+        listen: Listener | None = None,
+    ) -> Prediction:
+        """Answers for one recording of any kind and length.
+
+        Args:
+          face: "largest" follows the largest face; "all" also answers for every face on its own.
+          window_s, hop_s: length and largest step of the windows in seconds, other than the
+            model's own; windows of a user's choice hold 16 frames each (or the model's number),
+            where a recording as long as a record is else looked at as `evaluate` does.
+          action_units: table of OpenFace, for a model trained on such.
+          text: what is said, for a model that knows words.
+          transcriber: hears what is said where `text` is None, window by window.
+          name: how the answer and messages call the file; the path when left out.
+          listen: called when the file is open and after each batch of windows; what it raises ends
+            the work.
+        Raises:
+          UserError: no table or one that does not fit, for a model that knows nothing else; a
+            `hop_s` above the model's own window.
+          MediaError: unreadable, without any stream that the model can use, or more than the
+            process of `read_in` could bear.
+          ValueError: `face`, `window_s` or `hop_s` out of range.
+        """
+        if face not in ("largest", "all"):
+            raise ValueError(f"face must be 'largest' or 'all', received {face!r}")
+        reading = self._reading(window_s, hop_s)
+        table = self._fitting(action_units)
+        track = self._units.find(table, Path(path))
+        words = self._words(text, transcriber)
+        rate_hz = self._rate_hz or (TRANSCRIBING_RATE_HZ if transcriber is not None else None)
+        shown = functools.partial(rows_between, track) if track is not None else None
+        listen = listen or _ignore
+        with self._open(path, name) as media:
+            listen(_opened(media, rate_hz))
+            shows = media.info.has_video if self._looks else track is not None
+            settings = reading.settings
+            listens = "audio" in self.streams and media.info.has_audio and rate_hz is not None
+            meter = SpeechMeter(rate_hz) if listens and rate_hz is not None else None
+            recording = Recording(
+                media, self.config, self._units, table, shows, words, settings, meter
+            )
+            recording.known_words = self.known_words
+            recording.require_usable()
+            finder = self._finder_in_use() if self._looks and shows else None
+            cut = windows(media, reading, rate_hz, finder, recording.people, shown, meter)
+            for batch in _batched(cut):
+                recording.tally.add(batch)
+                said = [words.of(window.heard, rate_hz) for window in batch]
+                whole_s = media.info.duration_s
+                is_whole = reading.is_record(whole_s)  # each window is given all of it to hear
+                for window, text in zip(batch, said, strict=True):
+                    words.note(window.start_s, whole_s if is_whole else window.end_s, text)
+                new = self._answer(batch, shows, said, words.transcript_of)
+                recording.answers += new
+                listen(Answered(batch, new))
+                if face == "all":
+                    recording.tally.add_faces(self._answer_faces(batch))
+            return recording.prediction(every_face=face == "all")
+
+    def read(self, text: str, name: str = "text") -> Prediction:
+        """Answers for words alone.
+
+        Args:
+          text: one utterance, of any length; the model looks at its beginning only.
+          name: shown as the path of the answer.
+        Raises:
+          MediaError: the model knows no words, or there are none.
+        """
+        if "text" not in self.streams:
+            known = " and ".join(self.streams)
+            raise MediaError(f"{name}: words, and the model knows {known} only; use another")
+        require_text(text)
+        window = Window(0.0, 0.0, None, ())
+        answers = self._answer([window], False, [text])
+        if not answers:
+            raise MediaError(f"{name}: no words in it; leave it out")
+        answer = answers[0]
+        others = [stream for stream in self.streams if stream != "text"]
+        warnings = [f"words only: answered without {stream}" for stream in others]
+        share = None if self.known_words is None else self.known_words.share(text)
+        return Prediction(
+            name,
+            0.0,
+            answer.label,
+            answer.probabilities,
+            answer.streams,
+            None,
+            tuple(answers),
+            (*warnings, *few_known_words(share), *stamps(self.config)),
+            known_word_share=share,
+        )
+
+    # === What is given beside the recording ===
+
+    def _fitting(self, action_units: ActionUnitTable | None) -> ActionUnitTable | None:
+        table = self._units.fitting(action_units)
+        if self.streams == ("video",) and self._units.from_table and table is None:
+            raise UserError(
+                "the model knows only action units of OpenFace, which cannot be computed here;"
+                f" {HOW}"
+            )
+        return table
+
+    def _words(self, text: str | None, transcriber: Transcriber | None) -> Words:
+        words = Words(require_text(text), transcriber)
+        if words.expected and "text" not in self.streams:
+            known = " and ".join(self.streams)
+            raise UserError(f"the model knows {known} only, no words; leave them out")
+        return words
+
+    # === Batches of windows ===
+
+    def _reading(self, window_s: float | None, hop_s: float | None) -> Reading:
+        own = self.window_settings
+        if window_s is None and hop_s is not None and hop_s > own.window_s:
+            raise UserError(
+                f"hop_s={hop_s:g} must not be above window_s, of this model {own.window_s:g}"
+            )
+        preparation = self.config["preparation"]
+        given = preparation["sampling"]
+        sampling = FrameSampling(given.get("mode", "time"), max(1, int(given["num_frames"])))
+        is_own = window_s is None and hop_s is None
+        longest_s = float(preparation.get("max_clip_s", 0.0)) if is_own else 0.0
+        return Reading(own.overridden(window_s, hop_s), sampling, longest_s)
+
+    def _answer(
+        self,
+        batch: Sequence[Window],
+        shows: bool,
+        said: Sequence[str],
+        transcript_of: Callable[[str], str | None] = lambda text: None,
+    ) -> list[WindowPrediction]:
+        rows = [self._row(window, text) for window, text in zip(batch, said, strict=True)]
+        rows = [row for row in rows if row.streams]
+        if not rows:
+            return []
+        inputs = self._inputs.batch(
+            [row.window.waveform if "audio" in row.streams else None for row in rows],
+            [row.faces if "video" in row.streams else [] for row in rows],
+            [row.text if "text" in row.streams else "" for row in rows],
+        )
+        outputs = self._forward(inputs)
+        return [
+            WindowPrediction(
+                row.window.start_s,
+                row.window.end_s,
+                self.labels[int(outputs["probabilities"][number].argmax())],
+                self._named(outputs["probabilities"][number]),
+                {
+                    stream: self._named(outputs[f"{stream}_probabilities"][number])
+                    for stream in self.streams
+                    if stream in row.streams
+                },
+                row.face_coverage if shows and row.faces else None,
+                sound_coverage=row.window.sound_coverage if "audio" in self.streams else None,
+                speech_share=row.window.speech_share,
+                transcript=transcript_of(row.text),
+            )
+            for number, row in enumerate(rows)
+        ]
+
+    def _row(self, window: Window, text: str) -> _Row:
+        """What a window holds for the model, and which of its streams count."""
+        faces = [
+            frame.faces.get(frame.followed) if frame.followed is not None else None
+            for frame in window.frames
+        ]
+        seen = sum(face is not None for face in faces) / max(len(faces), 1)
+        heard = window.sound_coverage if window.waveform is not None else None
+        covers = {"audio": heard or 0.0, "video": seen, "text": float(bool(text.strip()))}
+        own = {stream: covers[stream] for stream in self.streams}
+        count = streams_that_count(own, self.window_settings.least_coverage)
+        return _Row(window, faces, text, seen, count)
+
+    def _answer_faces(self, batch: Sequence[Window]) -> Iterator[tuple[int, Probabilities]]:
+        """What each person's face alone says in each window that shows it."""
+        rows = [
+            (person, [frame.faces.get(person) for frame in window.frames])
+            for window in batch
+            for person in sorted({p for frame in window.frames for p in frame.faces})
+        ]
+        for few in _batched(iter(rows)):
+            faces = [row[1] for row in few]
+            outputs = self._forward(
+                self._inputs.batch([None] * len(faces), faces, [""] * len(faces))
+            )
+            for (person, _), values in zip(few, outputs["video_probabilities"], strict=True):
+                yield person, self._named(values)
+
+    def _named(self, values: np.ndarray) -> Probabilities:
+        return {label: float(p) for label, p in zip(self.labels, values, strict=True)}
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One window as it is asked about.
+
+    Attributes:
+      faces: of each frame that was looked at the followed one; None where it was not seen.
+      face_coverage: share of the frames that show it.
+      streams: those that count.
+    """
+
+    window: Window
+    faces: list[Face | None]
+    text: str
+    face_coverage: float
+    streams: frozenset[str]
+
+
+def _opened(media: MediaFile | FileElsewhere, rate_hz: int | None) -> Opened:
+    info = media.info
+    return Opened(info.duration_s, info.has_audio, info.has_video, rate_hz)
+
+
+def _ignore(event: Opened | Answered) -> None:
+    """Listens to nothing."""
+
+
+def _batched(items: Iterator[Item]) -> Iterator[list[Item]]:
+    while batch := list(itertools.islice(items, WINDOWS_A_BATCH)):
+        yield batch

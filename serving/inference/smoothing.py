@@ -1,0 +1,63 @@
+"""A time line without flicker: each window's answer averaged with those around it."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+from affectstream.serving.inference.prediction import (
+    Prediction,
+    WindowPrediction,
+    mean_probabilities,
+    top,
+)
+
+# Two windows exactly so far apart still count as near, whatever rounding did to their times.
+_SLACK_S = 1e-6
+
+
+def smoothed(prediction: Prediction, over_s: float) -> Prediction:
+    """The same prediction with a moving average over its windows.
+
+    The probabilities of a window become the mean over the windows whose middle lies within
+    `over_s` / 2 of its own; each stream's are averaged over those that have the stream, and a
+    stream that a window lacks stays missing there. The answer for the whole recording stays.
+
+    Args:
+      over_s: seconds, above 0; below twice the smallest step from window to window (the last one
+        may be shorter than the hop) nothing changes.
+    Raises:
+      ValueError: `over_s` is not above 0.
+    """
+    if not over_s > 0:
+        raise ValueError(f"over_s must be above 0, received {over_s}")
+    middles = [(window.start_s + window.end_s) / 2 for window in prediction.windows]
+    reach_s = over_s / 2 + _SLACK_S
+    windows = tuple(
+        _averaged(
+            window,
+            [
+                other
+                for at, other in zip(middles, prediction.windows, strict=True)
+                if abs(at - middle) <= reach_s
+            ],
+        )
+        for middle, window in zip(middles, prediction.windows, strict=True)
+    )
+    return replace(prediction, windows=windows, smooth_s=over_s)
+
+
+def _averaged(window: WindowPrediction, near: list[WindowPrediction]) -> WindowPrediction:
+    """`window` itself stands among `near`."""
+    probabilities = mean_probabilities([other.probabilities for other in near])
+    streams = {
+        name: mean_probabilities([o.streams[name] for o in near if name in o.streams])
+        for name in window.streams
+    }
+    return replace(window, label=top(probabilities), probabilities=probabilities, streams=streams)
+
+
+def num_changes(prediction: Prediction) -> int:
+    """How often the label of one window differs from that of the window before."""
+    labels = [window.label for window in prediction.windows]
+    return sum(one != other for one, other in itertools.pairwise(labels))

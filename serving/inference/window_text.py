@@ -1,0 +1,87 @@
+"""What is said in a window: told by the user, or heard by a speech recogniser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from affectstream.core.errors import UserError
+from affectstream.preprocessing.content_hash import content_hash
+from affectstream.preprocessing.pcm import to_pcm
+from affectstream.preprocessing.speech_to_text.transcript_cache import Transcriber
+
+TRANSCRIBING_RATE_HZ = 16_000
+
+
+def require_text(text: str | None) -> str | None:
+    """The text itself.
+
+    Raises:
+      UserError: it holds bytes that are no UTF-8, as a terminal may hand them over.
+    """
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"text: not UTF-8 at letter {error.start + 1}; type it again") from error
+    return text
+
+
+@dataclass
+class Words:
+    """The words of one recording, window by window.
+
+    Attributes:
+      told: the same words for every window; None where nobody told them.
+      transcriber: hears the words of each window where none are told.
+      failures: why windows have no words, in their order.
+      heard: end in seconds and words of the windows transcribed, those that do not overlap.
+    """
+
+    told: str | None = None
+    transcriber: Transcriber | None = None
+    failures: list[str] = field(default_factory=list)
+    heard: list[tuple[float, str]] = field(default_factory=list)
+
+    @property
+    def expected(self) -> bool:
+        """Whether any window can have words."""
+        return bool((self.told or "").strip()) or self.transcriber is not None
+
+    def of(self, waveform: np.ndarray | None, sample_rate_hz: int | None) -> str:
+        """The words of one window.
+
+        Args:
+          waveform: (samples,) float32, None where the window is silent.
+        """
+        if self.told is not None:
+            return self.told
+        if self.transcriber is None or waveform is None or sample_rate_hz is None:
+            return ""
+        pcm = to_pcm(waveform)
+        heard: Any = self.transcriber(pcm, sample_rate_hz, content_hash(pcm.tobytes()))
+        if heard.failure:
+            self.failures.append(heard.failure)
+        return str(heard.text)
+
+    def transcript_of(self, text: str) -> str | None:
+        """What was heard in a window, for the answer; None where words are told or none wanted."""
+        return None if self.transcriber is None or self.told is not None else text
+
+    def note(self, start_s: float, end_s: float, text: str) -> None:
+        """Keeps what was heard in a window unless it overlaps one that is kept."""
+        if not self.heard or start_s >= self.heard[-1][0] - 0.05:
+            self.heard.append((end_s, text))
+
+    def transcript(self) -> str | None:
+        """What was heard in the whole recording; None as of `transcript_of`."""
+        return self.transcript_of(" ".join(text for _, text in self.heard if text))
+
+    def lack(self) -> str:
+        """What to say where no window has words."""
+        if self.transcriber is not None and not self.failures:
+            return "no sound to transcribe"
+        if self.failures:
+            return f"no words understood ({self.failures[0]})"
+        return "no words given (give them as text; predict --transcribe hears them)"

@@ -1,0 +1,249 @@
+"""A recording of any length as overlapping windows, a few in memory at a time."""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from affectstream.opencv_model.detectors.detector import FaceBox
+from affectstream.opencv_model.tracking import FaceTracker, assign_boxes
+from affectstream.preprocessing.faces.blendshapes import BlendshapeFinder
+from affectstream.preprocessing.faces.face_finder import Face, FaceFinder, FrameFaces
+from affectstream.preprocessing.media.audio.speech_activity import SpeechMeter
+from affectstream.preprocessing.media.media_file import MediaFile, Tracks
+from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
+from affectstream.preprocessing.pcm import MIN_SOUND_S, from_pcm, is_sound, to_pcm
+from affectstream.preprocessing.records.record_builder import num_records
+from affectstream.preprocessing.windowing import (
+    WindowSettings,
+    frames_within,
+    sound_coverage,
+    window_bounds,
+)
+from affectstream.serving.inference.isolated_reader import FileElsewhere, Looker
+
+# A face counts as one more person when it is there for this share of a recording's frames.
+MIN_FACE_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a recording is read and cut.
+
+    Attributes:
+      settings: of the windows.
+      sampling: which frames the records hold that the model was made with.
+      max_record_s: a recording up to this long is read exactly as `preprocess` reads it for one
+        record, and its windows are cut from that, as `evaluate` does; 0 reads none so. Otherwise
+        `sampling.num_frames` are looked at a window.
+    """
+
+    settings: WindowSettings = field(default_factory=WindowSettings)
+    sampling: FrameSampling = field(default_factory=FrameSampling)
+    max_record_s: float = 0.0
+
+    def is_record(self, duration_s: float) -> bool:
+        """Whether a recording is read as one record."""
+        return self.max_record_s > 0 and num_records(duration_s, self.max_record_s) == 1
+
+    def plan(self, duration_s: float) -> tuple[list[tuple[float, float]], FrameSampling]:
+        """The stretches that are decoded one after the other, and the frames of each."""
+        if self.is_record(duration_s):
+            return [(0.0, duration_s)], self.sampling
+        blocks = _blocks(duration_s, self.settings.hop_s)
+        in_full_s = min(self.settings.window_s, duration_s)
+        share = (blocks[0][1] - blocks[0][0]) / in_full_s if in_full_s > 0 else 1.0
+        return blocks, FrameSampling("time", max(1, round(self.sampling.num_frames * share)))
+
+
+@dataclass(frozen=True)
+class SeenFrame:
+    """One frame: when it is on show, all its faces by person, and whose face is followed."""
+
+    time_s: float
+    faces: dict[int, Face]
+    followed: int | None
+
+
+@dataclass(frozen=True)
+class Window:
+    """One window of a recording.
+
+    Attributes:
+      waveform: (samples,) float32, or None where there is no sound or only silence.
+      frames: those looked at within it, in order of time.
+      sound_coverage: share of the window that holds sound; None where nobody listens.
+      new_sound_s: seconds of sound in it behind the windows before.
+      heard: (samples,) float32, what a speech recogniser is given for it, or None: the whole
+        recording where this is read as one record, as its transcript is, else `waveform`.
+      speech_share: share of its sound that is speech; None where that is not measured.
+    """
+
+    start_s: float
+    end_s: float
+    waveform: np.ndarray | None
+    frames: tuple[SeenFrame, ...]
+    sound_coverage: float | None = None
+    new_sound_s: float = 0.0
+    heard: np.ndarray | None = None
+    speech_share: float | None = None
+
+
+@dataclass
+class People:
+    """Tells one face from another over the frames of a recording.
+
+    Attributes:
+      last_boxes: person -> where it was last seen.
+      num_frames: frames in which each was seen.
+    """
+
+    last_boxes: dict[int, FaceBox] = field(default_factory=dict)
+    num_frames: dict[int, int] = field(default_factory=dict)
+    tracker: FaceTracker = field(default_factory=FaceTracker)
+
+    def name(self, seen: FrameFaces) -> tuple[dict[int, Face], int | None]:
+        """The faces of a frame by person, and the person that is followed in it."""
+        known = list(self.last_boxes)
+        boxes = [face.box for face in seen.faces]
+        assigned = assign_boxes([self.last_boxes[person] for person in known], boxes)
+        named: dict[int, Face] = {}
+        for face, place in zip(seen.faces, assigned, strict=True):
+            person = known[place] if place is not None else len(self.last_boxes)
+            self.last_boxes[person] = face.box
+            self.num_frames[person] = self.num_frames.get(person, 0) + 1
+            named[person] = face
+        chosen = self.tracker.choose(boxes)
+        followed = next((p for p, face in named.items() if face.box == chosen), None)
+        return named, followed
+
+
+# What takes the place of pictures between two moments: rows of a table.
+Shown = Callable[[float, float], Sequence[SeenFrame]]
+
+
+def windows(
+    media: MediaFile | FileElsewhere,
+    reading: Reading,
+    sample_rate_hz: int | None,
+    finder: FaceFinder | BlendshapeFinder | Looker | None,
+    people: People,
+    shown: Shown | None = None,
+    meter: SpeechMeter | None = None,
+) -> Iterator[Window]:
+    """Cuts an open recording.
+
+    Args:
+      sample_rate_hz: rate of the waveforms; None for a model without sound.
+      finder: None for a model that looks at no picture; a `Looker` for a file read elsewhere.
+      people: keeps faces apart; read it after the last window.
+      shown: takes the place of pictures, for a model that is given a table.
+      meter: measures how much of the sound is speech, at the same rate.
+    Raises:
+      MediaError: the file cannot be decoded.
+    """
+    duration_s = media.info.duration_s
+    is_record = reading.is_record(duration_s)
+    stretches, sampling = reading.plan(duration_s)
+    looks = finder is not None and media.info.has_video
+    rate_hz = sample_rate_hz if media.info.has_audio else None
+    blocks: deque[_Block] = deque()
+    pending = deque(window_bounds(duration_s, reading.settings))
+    done_s = 0.0
+    look = finder.in_frame if finder is not None else (lambda frame: frame)
+    for tracks in media.tracks(
+        stretches, sample_rate_hz or 8000, sampling if looks else None, look
+    ):
+        if shown is not None:
+            frames = list(shown(tracks.start_s, tracks.end_s))
+        else:
+            frames = _seen(tracks, people)
+        heard = _as_recorded(tracks, is_record, sample_rate_hz or 8000)
+        if meter is not None:
+            meter.feed(heard if heard is not None else _silence(tracks, sample_rate_hz or 8000))
+        blocks.append(_Block(tracks.start_s, tracks.end_s, heard, frames))
+        while pending and (pending[0][1] <= tracks.end_s + 1e-9 or tracks.end_s >= duration_s):
+            window = _window(*pending.popleft(), blocks, rate_hz, is_record, done_s)
+            if meter is not None:
+                share = meter.share(window.start_s, window.end_s)
+                window = replace(window, speech_share=share)
+            yield window
+            done_s = window.end_s
+            while blocks and pending and blocks[0].end_s <= pending[0][0]:
+                blocks.popleft()
+
+
+@dataclass(frozen=True)
+class _Block:
+    """What one stretch holds."""
+
+    start_s: float
+    end_s: float
+    waveform: np.ndarray | None
+    frames: list[SeenFrame]
+
+
+def _as_recorded(tracks: Tracks, is_record: bool, rate_hz: int) -> np.ndarray | None:
+    """The sound of a stretch as a record would give it back."""
+    if tracks.waveform is None or (is_record and not is_sound(tracks.waveform, rate_hz)):
+        return None
+    return from_pcm(to_pcm(tracks.waveform))
+
+
+def _seen(tracks: Tracks, people: People) -> list[SeenFrame]:
+    """The wanted frames of a stretch in order of time; no face in one that is damaged."""
+    seen = [
+        SeenFrame(float(time_s), *people.name(faces))
+        for time_s, faces in zip(tracks.frame_times_s, tracks.frames, strict=True)
+    ]
+    seen += [SeenFrame(float(time_s), {}, None) for time_s in tracks.lost_times_s]
+    return sorted(seen, key=lambda frame: frame.time_s)
+
+
+def _silence(tracks: Tracks, rate_hz: int) -> np.ndarray:
+    return np.zeros(round((tracks.end_s - tracks.start_s) * rate_hz), np.float32)
+
+
+def _blocks(duration_s: float, hop_s: float) -> list[tuple[float, float]]:
+    """Stretches of equal length, so that as many frames of each are spread evenly in time."""
+    count = max(1, int(np.ceil(duration_s / hop_s - 1e-6)))
+    edges = [*(k * duration_s / count for k in range(count)), duration_s]
+    return list(itertools.pairwise(edges))
+
+
+def _window(
+    start_s: float,
+    end_s: float,
+    blocks: Sequence[_Block],
+    rate_hz: int | None,
+    is_record: bool,
+    done_s: float,
+) -> Window:
+    """Args: done_s: where the window before ends."""
+    seen = [frame for block in blocks for frame in block.frames]
+    frames = tuple(seen[frames_within([frame.time_s for frame in seen], start_s, end_s)])
+    if rate_hz is None:
+        return Window(start_s, end_s, None, frames)
+    waveform = _sound(start_s, end_s, blocks, rate_hz)
+    coverage = sound_coverage(waveform, rate_hz, end_s - start_s)
+    new_s = end_s - max(start_s, done_s)
+    new = sound_coverage(_sound(end_s - new_s, end_s, blocks, rate_hz), rate_hz, new_s) * new_s
+    if len(waveform) < MIN_SOUND_S * rate_hz:
+        coverage, new = 0.0, 0.0
+    own = waveform if coverage > 0 else None
+    heard = blocks[0].waveform if is_record else own
+    return Window(start_s, end_s, own, frames, coverage, new, heard)
+
+
+def _sound(start_s: float, end_s: float, blocks: Sequence[_Block], rate_hz: int) -> np.ndarray:
+    first, last = round(start_s * rate_hz), round(end_s * rate_hz)
+    pieces = []
+    for block in blocks:
+        if block.waveform is not None:
+            offset = round(block.start_s * rate_hz)
+            pieces.append(block.waveform[max(first - offset, 0) : max(last - offset, 0)])
+    return np.concatenate(pieces) if pieces else np.zeros(0, np.float32)

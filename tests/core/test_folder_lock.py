@@ -1,0 +1,37 @@
+"""Two programs never write into one folder at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from affectstream.core import atomic_io
+from affectstream.core.errors import EXIT_NOTHING_DONE
+from tests.support.models import run, the_one_line
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "--stream", "video", "--data", "{data}", "--resume"),
+        ("crossval", "--recipe", "s2-video", "--data", "{data}", "--folds", "3"),
+        ("augment", "--data", "{data}"),
+        ("preprocess", "--corpus", "sample", "--source", "{data}"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_folder_in_use_is_left_alone(
+    words: tuple[str, ...], toy_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    typed = [word.format(data=toy_data) for word in words]
+    with atomic_io.claimed(out):
+        half = out / "last.part-abcdefgh.keras"  # which whoever begins anew would remove
+        half.touch()
+        assert run(*typed, "--out", out) == EXIT_NOTHING_DONE
+        assert list(out.iterdir()) == [half]
+    line = the_one_line(capsys.readouterr().err)
+    assert line == (
+        f"Error: {out}: another program is writing there; wait for it, or choose another --out"
+    )

@@ -1,0 +1,110 @@
+"""Cross-validation with another corpus that only trains."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK
+from affectstream.preprocessing.dataset.data_folder import read_rows
+from tests.support import models
+
+WORDS = (
+    *("crossval", "--recipe", "tfidf", "--set", "min_df=1", "--set", "learning_rate=0.05"),
+    *("--folds", 3, "--epochs", 1, "--seeds", 1),
+)
+
+
+def other_corpus(folder: Path, streams: tuple[str, ...]) -> Path:
+    """A speaker of another corpus, who says something of her own."""
+    made = [
+        replace(
+            one,
+            id=f"other/{one.id}",
+            corpus="other",
+            speaker="other/99",
+            recording=f"other/{one.recording}",
+            transcript=f"{one.transcript} elsewhere" if one.transcript else "",
+            audio_hash=f"{number:032x}" if one.audio_hash else "",
+        )
+        for number, one in enumerate(models.records(1, streams=streams))
+    ]
+    return models.write_data(folder, made)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = models.records(3, streams=("text",))
+    return models.write_data(tmp_path_factory.mktemp("words") / "data", made)
+
+
+def test_it_trains_in_each_fold_and_is_never_scored(data: Path, tmp_path: Path) -> None:
+    also, out = other_corpus(tmp_path / "other", ("text",)), tmp_path / "out"
+    typed = (*WORDS, "--data", data, "--also-train", also)
+    assert models.run(*typed, "--out", out) == EXIT_OK
+    with open(out / "predictions.csv", newline="", encoding="utf-8") as file:
+        scored = [row["id"] for row in csv.DictReader(file)]
+    assert sorted(scored) == sorted(row.id for row in read_rows(data))
+    for fold in (1, 2, 3):
+        info = json.loads((out / f"fold-{fold}-seed-0" / "run.json").read_text())
+        assert "other/99" in info["train_seen"]["speakers"]
+        assert "other/99" not in info["validation_seen"]["speakers"]
+    found = json.loads((out / "crossval.json").read_text())
+    assert [one["path"] for one in found["also"]] == [str(also)]
+    assert f"never scored: {also}" in (out / "report.md").read_text()
+
+
+def test_a_crossval_with_it_is_another_one(
+    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    also, out = other_corpus(tmp_path / "other", ("text",)), tmp_path / "out"
+    assert models.run(*WORDS, "--data", data, "--out", out) == EXIT_OK
+    capfd.readouterr()
+    typed = (*WORDS, "--data", data, "--out", out, "--also-train", also)
+    assert models.run(*typed) == EXIT_NOTHING_DONE
+    assert "holds a crossval with another also_train" in models.the_one_line(capfd.readouterr().err)
+
+
+def test_a_folder_that_adds_nothing_is_refused(
+    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    silent = other_corpus(tmp_path / "other", ("audio",))
+    typed = (*WORDS, "--data", data, "--out", tmp_path / "out", "--also-train", silent)
+    assert models.run(*typed) == EXIT_NOTHING_DONE
+    told = models.the_one_line(capfd.readouterr().err)
+    assert f"--also-train {silent}: no clip has a label" in told and "leave it out" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_fusion_gives_it_to_the_streams_that_it_has(tmp_path: Path) -> None:
+    """Sound of another corpus trains the sound; the fusion itself is fitted on the pairs."""
+    data = models.write_data(tmp_path / "data", models.records(3, streams=("audio", "text")))
+    also, out = other_corpus(tmp_path / "other", ("audio",)), tmp_path / "out"
+    typed = ("crossval", "--recipe", "late-fusion", "--part", "s3-lstm", "--part", "tfidf")
+    settings = ("--set", "audio.epochs=1", "--set", "text.epochs=1", "--set", "text.min_df=1")
+    words = (*typed, *settings, "--folds", 3, "--seeds", 1, "--data", data, "--also-train", also)
+    assert models.run(*words, "--out", out) == EXIT_OK
+    heard, read, fused = (
+        json.loads((out / f"fold-1-seed-0{stream}" / "run.json").read_text())["train_seen"]
+        for stream in ("-audio", "-text", "")
+    )
+    assert "other/99" in heard["speakers"]
+    assert "other/99" not in read["speakers"]
+    assert "other/99" in fused["speakers"], "what a part has seen, the fusion has seen"
+
+
+def test_what_is_scored_must_not_train(
+    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is trained; so is a folder that is named twice."""
+    typed = (*WORDS, "--data", data, "--out", tmp_path / "out", "--also-train")
+    assert models.run(*typed, data) == EXIT_NOTHING_DONE
+    assert "speaker toy/01, toy/02, toy/03" in models.the_one_line(capfd.readouterr().err)
+    also = other_corpus(tmp_path / "other", ("text",))
+    assert models.run(*typed, also, "--also-train", also) == EXIT_NOTHING_DONE
+    assert "or another --also-train, too" in models.the_one_line(capfd.readouterr().err)
+    assert not (tmp_path / "out").exists()

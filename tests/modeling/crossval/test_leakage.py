@@ -1,0 +1,326 @@
+"""What leaking would have shown: folders of its own, stamped, and never in the honest figures."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import balanced_accuracy_score
+
+from affectstream.commands.crossval import LEAKS
+from affectstream.core import atomic_io, registry
+from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, UserError
+from affectstream.modeling.crossval import leakage
+from affectstream.modeling.crossval.config import Crossval, data_of, plan_crossval
+from affectstream.modeling.crossval.leakage import (
+    ALL,
+    KINDS,
+    NOTES,
+    choose_leaks,
+    leaking,
+    standardise_by_speaker,
+    train_by_speaker,
+)
+from affectstream.modeling.crossval.run import run_crossval
+from affectstream.modeling.crossval.scores import pooled_scores
+from affectstream.modeling.features.front_end import vector_names
+from affectstream.modeling.recipes import Recipe
+from affectstream.modeling.runs import run_folder
+from affectstream.modeling.training import trainer
+from affectstream.preprocessing.dataset.data_folder import open_data_folder, read_rows
+from affectstream.preprocessing.dataset.feature_table import FACTS, open_feature_table
+from tests.support import models
+
+LABELS = models.LABELS
+WORDS = (
+    *("--recipe", "tfidf", "--set", "min_df=1", "--set", "learning_rate=0.05", "--folds", 3),
+    *("--epochs", 3, "--seeds", 1, "--validation-speakers", 1),
+)
+NAMED = ("--leaks", "random-split", "--leaks", "test-epoch")
+
+
+def planned(name: str, data: Any, out: Path, *settings: str) -> Crossval:
+    recipe: Recipe = registry.load("recipes", name)
+    return plan_crossval(recipe.with_settings(settings), (), data, "3", 2, out)
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Words of four speakers, four takes."""
+    made = models.records(4, num_takes=4, streams=("text",))
+    return models.write_data(tmp_path_factory.mktemp("words") / "data", made, synthetic=True)
+
+
+@pytest.fixture(scope="module")
+def leaked(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Honest pairs, then two kinds of leak."""
+    out = tmp_path_factory.mktemp("leaked") / "out"
+    assert models.run("crossval", *WORDS, *NAMED, "--data", data, "--out", out) == EXIT_OK
+    return out
+
+
+# === Runs of their own ===
+
+
+def test_the_command_offers_what_there_is() -> None:
+    assert (*KINDS, ALL) == LEAKS
+
+
+@pytest.mark.parametrize("kind", ["random-split", "test-epoch"])
+def test_each_clip_is_predicted_once_and_every_run_is_stamped(
+    leaked: Path, data: Path, kind: str
+) -> None:
+    rows = table(leaked / f"leak-{kind}" / "predictions.csv")
+    assert Counter(row["id"] for row in rows) == {row.id: 1 for row in read_rows(data)}
+    for number in (1, 2, 3):
+        run = leaked / f"leak-{kind}" / f"fold-{number}-seed-0"
+        info = run_folder.read_run(run)
+        assert info.finished and info.leak_allowed and NOTES[kind] in info.notes
+        told = json.loads((run / "metrics.json").read_text())
+        assert told["leak_allowed"] and NOTES[kind] in told["notes"]
+        honest = run_folder.read_run(leaked / run.name)
+        assert not honest.leak_allowed and not any("LEAK" in note for note in honest.notes)
+
+
+def test_random_split_trains_on_the_tested_speakers_but_not_on_the_tested_clips(
+    leaked: Path,
+) -> None:
+    rows = table(leaked / "leak-random-split" / "predictions.csv")
+    hands = set()
+    for number in (1, 2, 3):
+        run = f"fold-{number}-seed-0"
+        info, honest = (
+            run_folder.read_run(path / run) for path in (leaked / "leak-random-split", leaked)
+        )
+        tested = [row for row in rows if row["fold"] == str(number)]
+        assert {row["speaker"] for row in tested} <= info.train_seen.speakers
+        assert not {row["id"] for row in tested} & info.seen.recordings
+        hands.add(tuple(sorted(row["id"] for row in tested)))
+        sizes = [len(i.validation_seen.recordings) for i in (info, honest)]
+        assert sizes == [28, 28]
+    assert len(hands) == 3 and max(map(len, hands)) - min(map(len, hands)) <= 1
+
+
+def test_test_epoch_chooses_on_the_tested_and_trains_on_the_same(leaked: Path) -> None:
+    plan = json.loads((leaked / "plan.json").read_text())
+    for fold in plan["folds"]:
+        run = f"fold-{fold['number']}-seed-0"
+        info = run_folder.read_run(leaked / "leak-test-epoch" / run)
+        assert info.validation_seen.speakers == set(fold["test"])
+        assert info.train_seen == run_folder.read_run(leaked / run).train_seen
+        scored = json.loads((leaked / "leak-test-epoch" / run / "metrics.json").read_text())
+        # The score that the epoch was chosen by is the score that is told.
+        assert info.scores["val_uar"] == pytest.approx(scored["uar"])
+        history = models.history(leaked / "leak-test-epoch" / run)
+        assert info.scores["val_uar"] == max(float(row["val_uar"]) for row in history)
+
+
+def test_a_recipe_that_keeps_the_last_epoch_chooses_one_where_that_is_the_fault(
+    data: Path, tmp_path: Path
+) -> None:
+    folder = open_data_folder(data)
+    crossval = planned("tfidf", folder, tmp_path, "keep=last", "early_stopping=0", "min_df=1")
+    crossval = replace(crossval, parts=(crossval.recipe,), parts_from=tmp_path)
+    assert leaking(crossval, "random-split").recipe.keep == "last"
+    leak = leaking(crossval, "test-epoch")
+    assert (leak.recipe.keep, leak.parts[0].keep, leak.num_seeds) == ("best", "best", 1)
+    assert leak.parts_from is None
+    assert leak.out == tmp_path / "leak-test-epoch"
+
+
+def test_copies_train_only_in_a_random_split_too(data: Path, tmp_path: Path) -> None:
+    folder = open_data_folder(data)
+    copies = [replace(r, id=f"{r.id}+", attributes={"copy_of": r.id}) for r in folder.rows]
+    crossval = planned("tfidf", replace(folder, rows=(*folder.rows, *copies)), tmp_path)
+    leak = leaking(crossval, "random-split")
+    for fold in leak.folds:
+        parts = data_of(leak, fold).splits.parts
+        train = set(parts["train"])
+        clips = {name for name in train if not name.endswith("+")}
+        assert train == clips | {f"{name}+" for name in clips}
+        assert not any(name.endswith("+") for s in ("validation", "test") for name in parts[s])
+
+
+def test_the_streams_of_a_fusion_have_the_same_fault(tmp_path: Path) -> None:
+    made = models.records(3, streams=("video", "text"))
+    data = open_data_folder(models.write_data(tmp_path / "data", made))
+    settings = {"tfidf": ("min_df=1", "epochs=2"), "s2-video": ("epochs=1",)}
+    parts = [registry.load("recipes", n).with_settings(s) for n, s in settings.items()]
+    fusion = registry.load("recipes", "late-fusion")
+    crossval = plan_crossval(fusion, parts, data, "3", 1, tmp_path / "out")
+    leak = leaking(replace(crossval, folds=crossval.folds[:1]), "test-epoch")
+    rows = run_crossval(leak)
+    assert {row["speaker"] for row in rows} == set(crossval.folds[0].test)
+    pair = leak.out / "fold-1-seed-0"
+    for run in (pair, *(pair.with_name(f"{pair.name}-{s}") for s in ("text", "video"))):
+        info = run_folder.read_run(run)
+        assert info.leak_allowed and NOTES["test-epoch"] in info.notes
+        assert info.validation_seen.speakers == set(crossval.folds[0].test)
+    for kind in ("alone/text", "only/video"):
+        assert json.loads((pair / kind / "metrics.json").read_text())["leak_allowed"]
+
+
+# === The report ===
+
+
+def test_the_table_stands_beside_honest_figures_that_know_nothing_of_it(leaked: Path) -> None:
+    found = json.loads((leaked / "crossval.json").read_text())
+    honest = table(leaked / "predictions.csv")
+    scores = pooled_scores(honest, LABELS)
+    assert found["mean"] == scores["mean"] and found["num_clips"] == len(honest)
+    assert not any("LEAK" in note for pair in found["pairs"] for note in pair["notes"])
+    assert [one["protocol"] for one in found["leaks"]] == ["honest", "random-split", "test-epoch"]
+    report = (leaked / "report.md").read_text()
+    assert "## What leaking would have shown" in report
+    for one in found["leaks"]:
+        kind = one["protocol"]
+        rows = honest if kind == "honest" else table(leaked / f"leak-{kind}" / "predictions.csv")
+        uar = balanced_accuracy_score(*([row[k] for row in rows] for k in ("label", "recognised")))
+        assert one["uar"] == pytest.approx(uar)
+        assert one["uar_difference"] == pytest.approx(uar - scores["mean"]["uar"])
+        line = f"| {kind} | {uar:.3f} | {one['wa']:.3f} | {one['uar_difference']:+.3f} |"
+        assert line in report
+    assert "What leaking would have shown" in (leaked / "report.html").read_text()
+
+
+def test_the_same_command_again_trains_nothing(
+    leaked: Path,
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    before = json.loads((leaked / "crossval.json").read_text())
+
+    def never(*_: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(trainer.Trainer, "train_epoch", never)
+    words = ("crossval", *WORDS, "--leaks", "all", "--data", data, "--out", leaked)
+    assert models.run(*words) == EXIT_OK
+    told = capfd.readouterr()
+    assert told.err.count("done before") == 9
+    assert "speaker-norm: not offered for recipe tfidf: of sound only" in told.err
+    assert "UAR with the leak random-split" in told.out
+    assert json.loads((leaked / "crossval.json").read_text())["leaks"] == before["leaks"]
+
+
+def test_a_folder_of_leaks_is_not_taken_for_an_honest_one(
+    leaked: Path, data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ("crossval", *WORDS, "--data", data, "--out")
+    assert models.run(*words, leaked / "leak-test-epoch") == EXIT_NOTHING_DONE
+    told = models.the_one_line(capfd.readouterr().err)
+    assert "another" in told and "leak" in told.split("another", 1)[1]
+    assert models.run(*words, tmp_path / "new", "--leaks", "speaker-norm") == EXIT_NOTHING_DONE
+    assert "not offered for recipe tfidf" in models.the_one_line(capfd.readouterr().err)
+    assert not (tmp_path / "new").exists()
+
+
+# === By speaker ===
+
+
+def test_standardising_by_speaker_takes_away_what_is_of_the_speaker_only() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(3.0, 2.0, (6, 4, 5)).astype(np.float32)
+    speakers = np.array(["a", "b", "a", "b", "a", "b"])
+    values[speakers == "b"] *= 7.0
+    values[:, 2] = 5.0
+    standardise_by_speaker(values, speakers, axis=1)
+    for name in "ab":
+        own = values[speakers == name]
+        assert own.mean(axis=(0, 2)) == pytest.approx(0, abs=1e-5)
+        assert own.std(axis=(0, 2)) == pytest.approx([1, 1, 0, 1], abs=1e-5)
+
+
+def test_frames_that_do_not_count_become_zeros_and_are_not_counted() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(3.0, 2.0, (4, 6, 2))
+    mask = np.arange(6) < np.array([[6], [3], [2], [0]])
+    values[~mask] = 1e6
+    standardise_by_speaker(values, np.array(["a", "a", "a", "silent"]), 2, mask)
+    assert values[:3][mask[:3]].mean(axis=0) == pytest.approx(0, abs=1e-9)
+    assert not values[:3][~mask[:3]].any()
+
+
+def test_a_table_whose_speakers_hide_the_label_is_read_by_speaker(tmp_path: Path) -> None:
+    """Offsets of speakers, far larger than what tells the label, mislead the honest model only."""
+    names = vector_names(registry.load("features", "s1_statistics"), "s1_statistics")
+    rng, cells = np.random.default_rng(4), []
+    for one in models.records(4, num_takes=3, streams=("audio",)):
+        values = np.resize(2.0 * np.eye(len(LABELS))[LABELS.index(one.label)], len(names))
+        values += rng.normal(0, 0.2, len(names))
+        offset = np.random.default_rng([*one.speaker.encode()]).normal(0, 20, len(names))
+        known = (one.id, one.speaker, one.recording, one.label, "")
+        cells.append(dict(zip((*FACTS, *names), (*known, *(values + offset)), strict=True)))
+    atomic_io.write_csv(tmp_path / "data.csv", (*FACTS, *names), cells)
+    data = open_feature_table(tmp_path / "data.csv", 16_000)
+    settings = ("epochs=6", "learning_rate=0.01", "batch_size=16")
+    crossval = planned("s1-statistics", data, tmp_path / "out", *settings)
+    crossval = replace(crossval, num_seeds=1, folds=crossval.folds[:1])
+    honest = run_crossval(crossval)
+    assert choose_leaks(crossval, ["speaker-norm"]) == ("speaker-norm",)
+    leaked = leakage.run_leaks(crossval, ("speaker-norm",))
+    found = leakage.leak_scores(honest, leaked, LABELS)
+    assert found[0]["uar"] < 0.6 < 0.9 < found[1]["uar"]
+    info = run_folder.read_run(tmp_path / "out" / "leak-speaker-norm" / "fold-1-seed-0")
+    assert info.leak_allowed and NOTES["speaker-norm"] in info.notes
+    assert info.validation_seen.speakers == set(crossval.folds[0].validation)
+
+
+def test_kept_features_of_records_are_read_by_speaker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = models.records(3, streams=("audio",))
+    data = open_data_folder(models.write_data(tmp_path / "data", made))
+    settings = ("copies=2", "transforms=noise", "epochs=1", "batch_size=8")
+    crossval = leaking(planned("s2-audio", data, tmp_path / "out", *settings), "speaker-norm")
+    fed: list[Any] = []
+    predict = leakage.predict_logits
+
+    def kept(model: Any, batches: Any) -> Any:
+        fed.append(batches)
+        return predict(model, batches)
+
+    monkeypatch.setattr(leakage, "predict_logits", kept)
+    fold = crossval.folds[0]
+    train_by_speaker(crossval, fold, 0)
+    assert len(fed) == 2  # validation, then test, of one speaker each
+    for batches in fed:
+        values = np.concatenate([inputs["features"] for inputs, *_ in batches()])
+        assert values.mean(axis=(0, 2, 3)) == pytest.approx(0, abs=0.01)
+        assert values.std(axis=(0, 2, 3)) == pytest.approx(1, abs=0.01)
+    rows = table(crossval.pair(fold, 0) / "predictions.csv")
+    assert {row["speaker"] for row in rows} == set(fold.test) and len(rows) == len(LABELS)
+    sums = [sum(float(row[name]) for name in LABELS) for row in rows]
+    assert sums == pytest.approx([1] * len(rows), abs=1e-5)
+    assert (crossval.pair(fold, 0) / "done.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("s2-audio", "it keeps no features"),
+        ("s4-vgg19", "its features s0_picture are not standardised"),
+        ("s2-video", "of sound only, it is of video"),
+    ],
+)
+def test_by_speaker_is_refused_in_one_line_where_there_is_no_way(
+    tmp_path: Path, name: str, why: str
+) -> None:
+    made = models.records(3)
+    data = open_data_folder(models.write_data(tmp_path / "data", made))
+    with pytest.raises(UserError) as error:
+        choose_leaks(planned(name, data, tmp_path), ["speaker-norm"])
+    assert f"not offered for recipe {name}: {why}" in str(error.value)
+    assert choose_leaks(planned(name, data, tmp_path), ["all"]) == KINDS[:2]

@@ -1,0 +1,41 @@
+"""Texts whose words a model does not know."""
+
+from __future__ import annotations
+
+import pytest
+
+from affectstream.serving.inference.known_words import FEW_KNOWN_WORDS, KnownWords
+
+WORDS = ["", "[UNK]", "i", "am", "so", "happy", "dont", "!", "😡", "die", "war"]
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "i", "am", "so", "happy", "##py", "cafe", "a", "##b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [
+        ("I am so happy!", 1.0),
+        ("I DON'T", 1.0),
+        ("i am glücklich", 2 / 3),
+        ("Die Kinder sind im Haus", 0.2),
+        ("asdf qwer zxcv", 0.0),
+        ("12345", 0.0),
+        ("😡😡", 1.0),
+        ("😀😀😀", 0.0),
+        ("...", 0.0),
+        ("", 0.0),
+    ],
+)
+def test_words(text: str, share: float) -> None:
+    known = KnownWords.of(WORDS)
+    assert known is not None
+    assert known.share(text) == pytest.approx(share)
+
+
+def test_word_pieces_count_whole_words_only() -> None:
+    known = KnownWords.of(PIECES)
+    assert known is not None
+    assert known.share("I am so happy, so happy.") == 1.0
+    assert known.share("Café!") == 1.0
+    assert known.share("ab so") == 0.5  # "a", "##b" would spell it
+    assert FEW_KNOWN_WORDS == 0.5
+    assert KnownWords.of([]) is None

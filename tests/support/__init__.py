@@ -1,0 +1,1 @@
+"""What tests share: fake corpora, tiny models, servers and clients."""

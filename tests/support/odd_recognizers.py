@@ -1,0 +1,148 @@
+"""Recognisers for workers under test: the "recording" says what goes wrong.
+
+It imports little, since each worker that a test kills is followed by a fresh one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import stat
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from affectstream.core.errors import MediaError, UserError
+from affectstream.server.analysis import analysis_worker
+from affectstream.server.analysis.worker_messages import Channel
+
+ODD = "tests.support.odd_recognizers:Odd"
+BROKEN = "tests.support.odd_recognizers:broken"
+_kept: list[bytes] = []
+
+
+class Told:
+    """Stands for a `Prediction`."""
+
+    def __init__(self, **told: Any) -> None:
+        self._told = told
+
+    def as_json(self) -> dict[str, Any]:
+        return self._told
+
+
+class _Bomb:
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (self._path,)
+
+
+def broken(*_: object) -> None:
+    raise UserError("yunet: no weights; fetch them")
+
+
+class Odd:
+    """Does what the first word of the file names."""
+
+    def __init__(self, forward: Callable[[Any], Any], config: Any, weights_dir: Any) -> None:
+        self._forward = forward
+
+    def __call__(self, path: str, name: str, listen: Any, **options: Any) -> Told:
+        data = Path(path).read_bytes()
+        words = data[:100].decode("latin-1").split()
+        file, folder = Path(path).stat(), Path(path).parent.stat()
+        about = Told(
+            **analysis_worker.told(),
+            path=name,
+            options=options,
+            num_bytes=len(data),
+            at=path,
+            modes=[stat.S_IMODE(file.st_mode), stat.S_IMODE(folder.st_mode)],
+        )
+        return getattr(self, f"do_{words[0]}")(path, listen, *words[1:]) or about
+
+    def do_answer(self, path: str, listen: Any, *rest: str) -> None:
+        """Tells about itself."""
+
+    def do_signal(self, path: str, listen: Any, number: str) -> None:
+        os.kill(os.getpid(), int(number))
+
+    def do_exit(self, path: str, listen: Any) -> None:
+        os._exit(3)
+
+    def do_hang(self, path: str, listen: Any) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
+        time.sleep(120)
+
+    def do_allocate(self, path: str, listen: Any, megabytes: str) -> None:
+        bytearray(int(megabytes) << 20)
+
+    def do_keep(self, path: str, listen: Any, megabytes: str) -> None:
+        _kept.append(os.urandom(1 << 20) * int(megabytes))
+
+    def do_write(self, path: str, listen: Any) -> None:
+        try:
+            (Path(path).parent / "more").write_bytes(bytes(3 << 20))
+        except OSError as error:
+            raise MediaError(f"{path}: {error.strerror}") from error
+
+    def do_fail(self, path: str, listen: Any) -> None:
+        raise ValueError(f"secret of {path}")
+
+    def do_refuse(self, path: str, listen: Any) -> None:
+        raise MediaError(f"{path}: no sound in it; use another")
+
+    def do_misuse(self, path: str, listen: Any) -> None:
+        raise UserError("the model knows audio only, no words; leave them out")
+
+    def do_forward(self, path: str, listen: Any) -> Told:
+        outputs = self._forward({"x": np.array([3], np.int32)})
+        return Told(**{name: value.tolist() for name, value in outputs.items()})
+
+    def read(self, text: str, name: str) -> Told:
+        """Words alone."""
+        if text == "none":
+            raise MediaError(f"{name}: words, and the model knows audio only; use another")
+        return Told(path=name, words=text)
+
+    # === A worker that someone else has got hold of ===
+
+    @property
+    def _channel(self) -> Channel:
+        cells = getattr(self._forward, "__closure__", ())
+        return next(cell.cell_contents for cell in cells if isinstance(cell.cell_contents, Channel))
+
+    def do_pickle(self, path: str, listen: Any) -> None:
+        """Would make a folder in whoever unpickles it."""
+        data = pickle.dumps(_Bomb(str(Path(path).parent / "made")))
+        for length in (len(data).to_bytes(4, "big"), len(data).to_bytes(8, "big")):
+            self._channel._end.sendall(length + data)
+        time.sleep(120)
+
+    def do_stall(self, path: str, listen: Any) -> None:
+        """Begins a message and does not end it."""
+        self._channel._end.sendall((1 << 20).to_bytes(8, "big"))
+        while True:
+            time.sleep(0.02)
+            self._channel._end.sendall(b"x")
+
+    def do_claim(self, path: str, listen: Any) -> None:
+        self._channel._end.sendall((1 << 40).to_bytes(8, "big"))
+        time.sleep(120)
+
+    def do_say(self, path: str, listen: Any, kind: str, told: str) -> None:
+        self._channel.send(kind, json.loads(told))
+        time.sleep(120)
+
+    def do_open(self, path: str, listen: Any, duration_s: str, then: str) -> Told | None:
+        from affectstream.serving.inference.progress_events import Opened
+
+        listen(Opened(float(duration_s), True, True, None))
+        return getattr(self, f"do_{then}")(path, listen)
