@@ -23,7 +23,7 @@ from affectstream.core.errors import counted
     "--features",
     "name",
     type=click.Choice(registry.names("features")),
-    default="s1_statistics",
+    default="clip_statistics",
     show_default=True,
     help="Which; of those that give one vector a clip.",
 )
@@ -35,7 +35,7 @@ from affectstream.core.errors import counted
 @click.option(
     "--picture",
     type=click.Choice(registry.names("features")),
-    default="s2_16k",
+    default="log_mel_128_16k",
     show_default=True,
     help="Which spectrogram.",
 )
@@ -45,7 +45,7 @@ def command(
     """Writes acoustic features for pandas and scikit-learn, or spectrogram pictures.
 
     The table has the columns clip, speaker, recording, label, split and then the features;
-    `train --recipe s1-features --data FILE` reads it back without the corpus.
+    `train --recipe statistics-resnet1d --data FILE` reads it back without the corpus.
     """
     if out is None and spectrograms is None:
         raise click.UsageError("name --out FILE.csv, --spectrograms DIR or both")

@@ -152,16 +152,18 @@ TABLE: dict[str, dict[str, Entry]] = {
             "angry, happy, sad, neutral, excited, frustrated",
             source="Majumder et al. 2019",
         ),
-        "iemocap_s1": Entry(
-            _LABELS + "IEMOCAP_S1", "S1's six: excited is happy, frustrated is sad", source="S1"
+        "iemocap6_merged": Entry(
+            _LABELS + "IEMOCAP6_MERGED",
+            "S1's six: excited is happy, frustrated is sad",
+            source="S1",
         ),
         "emotion6": Entry(
             _LABELS + "EMOTION6",
             "the six classes of the text set emotion",
             source="Saravia et al. 2018",
         ),
-        "s3_common": Entry(
-            _LABELS + "S3_COMMON", "the five that TESS and emotion both have", source="S3"
+        "tess_emotion5": Entry(
+            _LABELS + "TESS_EMOTION5", "the five that TESS and emotion both have", source="S3"
         ),
     },
     "detectors": {
@@ -226,10 +228,16 @@ TABLE: dict[str, dict[str, Entry]] = {
         ),
     },
     "features": {
-        "s2_16k": Entry(
-            _FEATURES + "audio.log_mel:S2_16K", f"{_SIGNAL}, from 16 kHz", stream="audio"
+        "log_mel_128_16k": Entry(
+            _FEATURES + "audio.log_mel:LOG_MEL_128_16K", f"{_SIGNAL}, from 16 kHz", stream="audio"
         ),
-        "s2": Entry(_FEATURES + "audio.log_mel:S2", f"{_SIGNAL}, from 48 kHz", "", "S2", "audio"),
+        "log_mel_128_48k": Entry(
+            _FEATURES + "audio.log_mel:LOG_MEL_128_48K",
+            f"{_SIGNAL}, from 48 kHz",
+            "",
+            "S2",
+            "audio",
+        ),
         "speech_80": Entry(
             _FEATURES + "audio.log_mel:SPEECH_80",
             "log-mel picture, 80 x 301, 3 s at one spectrum each 10 ms, from 16 kHz",
@@ -246,15 +254,15 @@ TABLE: dict[str, dict[str, Entry]] = {
             "YAMNet's log-mel patches, 6 of 0.96 s, from 16 kHz",
             stream="audio",
         ),
-        "s1_statistics": Entry(
-            _FEATURES + "audio.clip_statistics:S1_STATISTICS",
+        "clip_statistics": Entry(
+            _FEATURES + "audio.clip_statistics:CLIP_STATISTICS",
             "276 statistics a clip, from 16 kHz; also as a table",
             "",
             "S1",
             "audio",
         ),
-        "s3_sequence": Entry(
-            _FEATURES + "audio.frame_sequences:S3_SEQUENCE",
+        "mfcc_chroma_sequence": Entry(
+            _FEATURES + "audio.frame_sequences:MFCC_CHROMA_SEQUENCE",
             "40 MFCC and 12 chroma a frame, 3 s from 16 kHz",
             "",
             "S3",
@@ -265,8 +273,8 @@ TABLE: dict[str, dict[str, Entry]] = {
             "MFCC with deltas, chroma, contrast and spectral shape a frame, 3 s from 16 kHz",
             stream="audio",
         ),
-        "s0_picture": Entry(
-            _FEATURES + "audio.spectrogram_image:S0_PICTURE",
+        "spectrogram_image": Entry(
+            _FEATURES + "audio.spectrogram_image:SPECTROGRAM_IMAGE",
             "log-mel picture in [0, 255] for image networks, 3 s from 16 kHz",
             "",
             "S0",
@@ -410,8 +418,8 @@ TABLE: dict[str, dict[str, Entry]] = {
             _ENCODERS + "linear:linear",
             "logistic regression on features as they are, 1,939 parameters at 276 and 7 classes",
         ),
-        "s2_audio": Entry(
-            _ENCODERS + "audio.relu_cnn:s2_audio",
+        "relu_cnn": Entry(
+            _ENCODERS + "audio.relu_cnn:relu_cnn",
             "ReLU CNN over a spectrogram, 387,335 parameters at 7 classes",
             "",
             "S2",
@@ -424,8 +432,8 @@ TABLE: dict[str, dict[str, Entry]] = {
             "He et al. 2016",
             "video",
         ),
-        "s2_video": Entry(
-            _ENCODERS + "video.elu_cnn:s2_video",
+        "elu_cnn": Entry(
+            _ENCODERS + "video.elu_cnn:elu_cnn",
             "ELU CNN over each face, averaged over time, 2,030,215 parameters at 7 classes",
             "",
             "S2",
@@ -581,8 +589,8 @@ TABLE: dict[str, dict[str, Entry]] = {
         ),
     },
     "recipes": {
-        "s2-audio": Entry(
-            "affectstream.modeling.recipes:S2_AUDIO",
+        "relu-cnn-audio": Entry(
+            "affectstream.modeling.recipes:RELU_CNN_AUDIO",
             "S2's audio stream",
             "",
             "S2",
@@ -590,8 +598,8 @@ TABLE: dict[str, dict[str, Entry]] = {
             parameters="387,335",
             shape="128 x 282 x 1",
         ),
-        "s2-video": Entry(
-            "affectstream.modeling.recipes:S2_VIDEO",
+        "elu-cnn-video": Entry(
+            "affectstream.modeling.recipes:ELU_CNN_VIDEO",
             "S2's face stream",
             "",
             "S2",
@@ -599,8 +607,8 @@ TABLE: dict[str, dict[str, Entry]] = {
             parameters="2,030,215",
             shape="T x 112 x 112 x 1",
         ),
-        "s0-alexnet": Entry(
-            "affectstream.modeling.recipes:S0_ALEXNET",
+        "alexnet-audio": Entry(
+            "affectstream.modeling.recipes:ALEXNET_AUDIO",
             "AlexNet on spectrogram pictures",
             "",
             "S0",
@@ -608,8 +616,8 @@ TABLE: dict[str, dict[str, Entry]] = {
             parameters="5,368,807",
             shape="128 x 282 x 1",
         ),
-        "s0-resnet34": Entry(
-            "affectstream.modeling.recipes:S0_RESNET34",
+        "resnet34-audio": Entry(
+            "affectstream.modeling.recipes:RESNET34_AUDIO",
             "ResNet34 on spectrogram pictures",
             "",
             "S0",
@@ -617,8 +625,8 @@ TABLE: dict[str, dict[str, Entry]] = {
             parameters="21,299,015",
             shape="128 x 282 x 1",
         ),
-        "s1-features": Entry(
-            "affectstream.modeling.recipes:S1_FEATURES",
+        "statistics-resnet1d": Entry(
+            "affectstream.modeling.recipes:STATISTICS_RESNET1D",
             "276 statistics a clip into a residual 1-D CNN; also from a table",
             "",
             "S1",
@@ -626,8 +634,8 @@ TABLE: dict[str, dict[str, Entry]] = {
             parameters="15,415,495",
             shape="276",
         ),
-        "s3-conv1d": Entry(
-            "affectstream.modeling.recipes:S3_CONV1D",
+        "conv1d-audio": Entry(
+            "affectstream.modeling.recipes:CONV1D_AUDIO",
             "1-D CNN over MFCC and chroma",
             "",
             "S3 A1",
@@ -635,8 +643,8 @@ TABLE: dict[str, dict[str, Entry]] = {
             parameters="190,599",
             shape="188 x 52",
         ),
-        "s3-lstm": Entry(
-            "affectstream.modeling.recipes:S3_LSTM",
+        "lstm-audio": Entry(
+            "affectstream.modeling.recipes:LSTM_AUDIO",
             "LSTM over MFCC and chroma",
             "",
             "S3 A2",
@@ -644,8 +652,8 @@ TABLE: dict[str, dict[str, Entry]] = {
             parameters="110,087",
             shape="188 x 52",
         ),
-        "s4-vgg19": Entry(
-            "affectstream.modeling.recipes:S4_VGG19",
+        "vgg19-audio": Entry(
+            "affectstream.modeling.recipes:VGG19_AUDIO",
             "VGG19 on spectrogram pictures, frozen, then fine-tuned",
             "",
             "S4",
@@ -653,8 +661,8 @@ TABLE: dict[str, dict[str, Entry]] = {
             parameters="20,157,511",
             shape="128 x 188 x 1",
         ),
-        "s4-yamnet": Entry(
-            "affectstream.modeling.recipes:S4_YAMNET",
+        "yamnet-audio": Entry(
+            "affectstream.modeling.recipes:YAMNET_AUDIO",
             "YAMNet embeddings over time, frozen, then fine-tuned",
             "",
             "S4",
@@ -662,8 +670,8 @@ TABLE: dict[str, dict[str, Entry]] = {
             parameters="3,481,543",
             shape="6 x 96 x 64",
         ),
-        "s4-convlstm": Entry(
-            "affectstream.modeling.recipes:S4_CONVLSTM",
+        "convlstm-video": Entry(
+            "affectstream.modeling.recipes:CONVLSTM_VIDEO",
             "ConvLSTM2D over the faces of a clip",
             "",
             "S4",
@@ -671,8 +679,8 @@ TABLE: dict[str, dict[str, Entry]] = {
             parameters="225,223",
             shape="T x 112 x 112 x 1",
         ),
-        "resnet-asp": Entry(
-            "affectstream.modeling.recipes:RESNET_ASP",
+        "resnet-asp-audio": Entry(
+            "affectstream.modeling.recipes:RESNET_ASP_AUDIO",
             "small residual CNN, attentive statistics; noise, speed, SpecAugment, mixup",
             "",
             "He et al. 2016; Okabe et al. 2018",
@@ -680,9 +688,9 @@ TABLE: dict[str, dict[str, Entry]] = {
             parameters="257,591",
             shape="80 x 301 x 1",
         ),
-        "resnet-asp-3x80": Entry(
-            "affectstream.modeling.recipes:RESNET_ASP_3X80",
-            "resnet-asp over log-mels of three windows, bands joined, in smaller batches",
+        "resnet-asp-3x80-audio": Entry(
+            "affectstream.modeling.recipes:RESNET_ASP_3X80_AUDIO",
+            "resnet-asp-audio over log-mels of three windows, bands joined, in smaller batches",
             "",
             "He et al. 2016; Okabe et al. 2018",
             "audio",
@@ -707,9 +715,9 @@ TABLE: dict[str, dict[str, Entry]] = {
             parameters="23,047",
             shape="T x 35",
         ),
-        "s4-multimodal": Entry(
-            "affectstream.modeling.recipes:S4_MULTIMODAL",
-            "s4-yamnet and s4-convlstm joined by dense layers",
+        "convlstm-yamnet": Entry(
+            "affectstream.modeling.recipes:CONVLSTM_YAMNET",
+            "yamnet-audio and convlstm-video joined by dense layers",
             "",
             "S4",
             "fusion",
@@ -732,16 +740,16 @@ TABLE: dict[str, dict[str, Entry]] = {
             parameters="2,908,167",
             shape="up to 64 of 20,000 tokens",
         ),
-        "tfidf": Entry(
-            "affectstream.modeling.recipes:TFIDF",
+        "tfidf-text": Entry(
+            "affectstream.modeling.recipes:TFIDF_TEXT",
             "TF-IDF and a linear layer; also from a table",
             "",
             "S1",
             "text",
             shape="terms",
         ),
-        "s0-bert": Entry(
-            "affectstream.modeling.recipes:S0_BERT",
+        "bert-text": Entry(
+            "affectstream.modeling.recipes:BERT_TEXT",
             "BERT, fine-tuned",
             "",
             "S0",
@@ -749,8 +757,8 @@ TABLE: dict[str, dict[str, Entry]] = {
             parameters="109,487,623",
             shape="up to 128 of 30,522 tokens",
         ),
-        "s3-tinybert": Entry(
-            "affectstream.modeling.recipes:S3_TINYBERT",
+        "tinybert-text": Entry(
+            "affectstream.modeling.recipes:TINYBERT_TEXT",
             "TinyBERT's build, from scratch unless weights are named",
             "",
             "S3 A1",
@@ -758,8 +766,8 @@ TABLE: dict[str, dict[str, Entry]] = {
             parameters="7,325,575",
             shape="up to 128 of 8,000 tokens",
         ),
-        "s3-distilbert": Entry(
-            "affectstream.modeling.recipes:S3_DISTILBERT",
+        "distilbert-text": Entry(
+            "affectstream.modeling.recipes:DISTILBERT_TEXT",
             "DistilBERT, fine-tuned",
             "",
             "S3 A2",
@@ -767,8 +775,8 @@ TABLE: dict[str, dict[str, Entry]] = {
             parameters="66,958,855",
             shape="up to 128 of 30,522 tokens",
         ),
-        "s1-statistics": Entry(
-            "affectstream.modeling.recipes:S1_STATISTICS",
+        "statistics-linear": Entry(
+            "affectstream.modeling.recipes:STATISTICS_LINEAR",
             "276 statistics a clip and a linear layer; also from a table",
             "",
             "S1",
@@ -776,50 +784,50 @@ TABLE: dict[str, dict[str, Entry]] = {
             parameters="1,939",
             shape="276",
         ),
-        "s0-bert-resnet34": Entry(
-            "affectstream.modeling.recipes:S0_BERT_RESNET34",
-            "s0-bert and s0-resnet34 joined by dense layers",
+        "bert-resnet34": Entry(
+            "affectstream.modeling.recipes:BERT_RESNET34",
+            "bert-text and resnet34-audio joined by dense layers",
             "",
             "S0",
             "fusion",
         ),
-        "s0-bert-alexnet": Entry(
-            "affectstream.modeling.recipes:S0_BERT_ALEXNET",
-            "s0-bert and s0-alexnet joined by dense layers",
+        "bert-alexnet": Entry(
+            "affectstream.modeling.recipes:BERT_ALEXNET",
+            "bert-text and alexnet-audio joined by dense layers",
             "",
             "S0",
             "fusion",
         ),
-        "s1-fused-cnn": Entry(
-            "affectstream.modeling.recipes:S1_FUSED_CNN",
+        "tfidf-statistics-resnet1d": Entry(
+            "affectstream.modeling.recipes:TFIDF_STATISTICS_RESNET1D",
             "statistics and TF-IDF into a residual 1-D CNN; also from two tables",
             "",
             "S1",
             "fusion",
         ),
-        "s3-feature-fusion": Entry(
-            "affectstream.modeling.recipes:S3_FEATURE_FUSION",
-            "s3-tinybert and s3-conv1d joined by dense layers",
+        "tinybert-conv1d": Entry(
+            "affectstream.modeling.recipes:TINYBERT_CONV1D",
+            "tinybert-text and conv1d-audio joined by dense layers",
             "",
             "S3 A1",
             "fusion",
         ),
-        "s3-probability-fusion": Entry(
-            "affectstream.modeling.recipes:S3_PROBABILITY_FUSION",
-            "the highest probability of s3-distilbert and s3-lstm, each on its own corpus",
+        "distilbert-lstm-max": Entry(
+            "affectstream.modeling.recipes:DISTILBERT_LSTM_MAX",
+            "the highest probability of distilbert-text and lstm-audio, each on its own corpus",
             "",
             "S3 A2",
             "fusion",
         ),
         "three-stream": Entry(
             "affectstream.modeling.recipes:THREE_STREAM",
-            "s2-audio, s2-video and text-cnn, calibrated late fusion",
+            "relu-cnn-audio, elu-cnn-video and text-cnn, calibrated late fusion",
             "",
             "",
             "fusion",
         ),
-        "s2-two-stream": Entry(
-            "affectstream.modeling.recipes:S2_TWO_STREAM",
+        "two-stream-sum": Entry(
+            "affectstream.modeling.recipes:TWO_STREAM_SUM",
             "S2's fusion: sum of softmaxes",
             "",
             "S2",

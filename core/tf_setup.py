@@ -33,7 +33,7 @@ def tune() -> None:
     # Off by default without AVX-512 VNNI; with it an AVX2 machine trains 1.8 times as fast.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     # With AVX-512 the oneDNN of TensorFlow 2.21 writes beyond what it allocated as it trains narrow
-    # convolutions (`resnet-asp` at width 4 and 8, an AMD EPYC), and ends the process.
+    # convolutions (`resnet-asp-audio` at width 4 and 8, an AMD EPYC), and ends the process.
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 
 

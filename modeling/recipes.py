@@ -277,21 +277,21 @@ def _converted(key: str, text: str, like: Any) -> Any:
 
 # === Table ===
 
-S2_AUDIO = Recipe(
-    name="s2-audio",
+RELU_CNN_AUDIO = Recipe(
+    name="relu-cnn-audio",
     stream="audio",
     source="S2 (RAVDESS two-stream): 3 s log-mel, ReLU CNN, Adam 1e-3, batch 32, 45 epochs",
-    encoder="s2_audio",
-    features="s2_16k",
+    encoder="relu_cnn",
+    features="log_mel_128_16k",
     transforms="noise,speed,time_shift",
     epochs=45,
 )
 
-S2_VIDEO = Recipe(
-    name="s2-video",
+ELU_CNN_VIDEO = Recipe(
+    name="elu-cnn-video",
     stream="video",
     source="S2 (RAVDESS two-stream): single faces, ELU CNN, Adam 1e-3, batch 64, 10 epochs",
-    encoder="s2_video",
+    encoder="elu_cnn",
     features="faces",
     transforms="flip",
     frames_as_examples=True,
@@ -319,62 +319,62 @@ RESNET_FACE = Recipe(
     keep="last",
 )
 
-S0_ALEXNET = Recipe(
-    name="s0-alexnet",
+ALEXNET_AUDIO = Recipe(
+    name="alexnet-audio",
     stream="audio",
     source="S0 (BERT with ResNet34 or AlexNet): AlexNet on spectrogram pictures",
     encoder="alexnet",
-    features="s2_16k",
+    features="log_mel_128_16k",
     transforms="noise,speed,time_shift",
     epochs=30,
     learning_rate=3e-4,
     early_stopping=12,
 )
 
-S0_RESNET34 = Recipe(
-    name="s0-resnet34",
+RESNET34_AUDIO = Recipe(
+    name="resnet34-audio",
     stream="audio",
     source="S0 (BERT with ResNet34 or AlexNet): ResNet34 on spectrogram pictures",
     encoder="resnet34",
-    features="s2_16k",
+    features="log_mel_128_16k",
     transforms="noise,speed,time_shift",
     epochs=30,
     learning_rate=3e-4,
     early_stopping=12,
 )
 
-S1_FEATURES = Recipe(
-    name="s1-features",
+STATISTICS_RESNET1D = Recipe(
+    name="statistics-resnet1d",
     stream="audio",
     source="S1 (IEMOCAP, fused features): 276 statistics a clip into a residual 1-D CNN",
     encoder="resnet1d",
-    features="s1_statistics",
+    features="clip_statistics",
     epochs=100,
     learning_rate=3e-4,
     early_stopping=20,
 )
 
-S3_CONV1D = Recipe(
-    name="s3-conv1d",
+CONV1D_AUDIO = Recipe(
+    name="conv1d-audio",
     stream="audio",
     source="S3 A1 (TESS): MFCC and chroma into a 1-D CNN, noise, stretch, pitch and speed",
     encoder="conv1d",
-    features="s3_sequence",
+    features="mfcc_chroma_sequence",
     transforms="noise,time_stretch,pitch_shift,speed",
     epochs=45,
 )
 
-S3_LSTM = Recipe(
-    name="s3-lstm",
+LSTM_AUDIO = Recipe(
+    name="lstm-audio",
     stream="audio",
     source="S3 A2 (TESS): MFCC and chroma into an LSTM, no augmentation",
     encoder="lstm",
-    features="s3_sequence",
+    features="mfcc_chroma_sequence",
     epochs=45,
 )
 
-S4_CONVLSTM = Recipe(
-    name="s4-convlstm",
+CONVLSTM_VIDEO = Recipe(
+    name="convlstm-video",
     stream="video",
     source="S4: ConvLSTM2D over the faces of a clip",
     encoder="convlstm",
@@ -384,18 +384,18 @@ S4_CONVLSTM = Recipe(
     batch_size=16,
 )
 
-S4_VGG19 = Recipe(
-    name="s4-vgg19",
+VGG19_AUDIO = Recipe(
+    name="vgg19-audio",
     stream="audio",
     source="S4: VGG19 (ImageNet) on spectrogram pictures, frozen, then fine-tuned",
     encoder="vgg19",
-    features="s0_picture",
+    features="spectrogram_image",
     epochs=12,
     freeze_epochs=6,
 )
 
-S4_YAMNET = Recipe(
-    name="s4-yamnet",
+YAMNET_AUDIO = Recipe(
+    name="yamnet-audio",
     stream="audio",
     source="S4: YAMNet (AudioSet) embeddings pooled over time, frozen, then fine-tuned",
     encoder="yamnet",
@@ -413,11 +413,11 @@ DENSE_FUSION = Recipe(
     early_stopping=15,
     modality_dropout=0.3,
 )
-S4_MULTIMODAL = dataclasses.replace(
+CONVLSTM_YAMNET = dataclasses.replace(
     DENSE_FUSION,
-    name="s4-multimodal",
+    name="convlstm-yamnet",
     source="S4: YAMNet and ConvLSTM joined by fully connected layers",
-    parts=("s4-yamnet", "s4-convlstm"),
+    parts=("yamnet-audio", "convlstm-video"),
 )
 
 ACTION_UNITS = Recipe(
@@ -435,8 +435,8 @@ ACTION_UNITS = Recipe(
     keep="last",
 )
 
-RESNET_ASP = Recipe(
-    name="resnet-asp",
+RESNET_ASP_AUDIO = Recipe(
+    name="resnet-asp-audio",
     stream="audio",
     source="a small residual CNN with attentive statistics (Okabe et al. 2018), heavily augmented",
     encoder="resnet_asp",
@@ -454,11 +454,11 @@ RESNET_ASP = Recipe(
     weight_averaging=0.99,
     keep="last",
 )
-RESNET_ASP_3X80 = dataclasses.replace(
-    RESNET_ASP,
-    name="resnet-asp-3x80",
-    source="`resnet-asp` over three resolutions, its bands joined rather than averaged, batches of"
-    " half the size (`docs/results.md`, ablation)",
+RESNET_ASP_3X80_AUDIO = dataclasses.replace(
+    RESNET_ASP_AUDIO,
+    name="resnet-asp-3x80-audio",
+    source="`resnet-asp-audio` over three resolutions, its bands joined rather than averaged,"
+    " batches of half the size (`docs/results.md`, ablation)",
     encoder_settings={"channels": "32,48,64,96", "bands": "joined"},
     features="speech_3x80",
     batch_size=16,
@@ -488,8 +488,8 @@ TEXT_TRANSFORMER = Recipe(
     learning_rate=5e-4,
     early_stopping=6,
 )
-TFIDF = Recipe(
-    name="tfidf",
+TFIDF_TEXT = Recipe(
+    name="tfidf-text",
     stream="text",
     source="S1: TF-IDF of words and pairs, min_df 5, sublinear; a linear layer judges it",
     encoder="linear",
@@ -500,8 +500,8 @@ TFIDF = Recipe(
     learning_rate=3e-3,
     early_stopping=8,
 )
-S0_BERT = Recipe(
-    name="s0-bert",
+BERT_TEXT = Recipe(
+    name="bert-text",
     stream="text",
     source="S0: BERT classifier (Devlin et al. 2019), fine-tuned",
     encoder="bert",
@@ -510,8 +510,8 @@ S0_BERT = Recipe(
     batch_size=16,
     learning_rate=2e-5,
 )
-S3_TINYBERT = Recipe(
-    name="s3-tinybert",
+TINYBERT_TEXT = Recipe(
+    name="tinybert-text",
     stream="text",
     source="S3 A1: TinyBERT (4 layers, 312 wide); from scratch unless weights are named",
     encoder="tinybert",
@@ -521,8 +521,8 @@ S3_TINYBERT = Recipe(
     learning_rate=2e-4,
     early_stopping=4,
 )
-S3_DISTILBERT = Recipe(
-    name="s3-distilbert",
+DISTILBERT_TEXT = Recipe(
+    name="distilbert-text",
     stream="text",
     source="S3 A2: DistilBERT (Sanh et al. 2019), fine-tuned",
     encoder="distilbert",
@@ -531,64 +531,64 @@ S3_DISTILBERT = Recipe(
     batch_size=16,
     learning_rate=2e-5,
 )
-S1_STATISTICS = Recipe(
-    name="s1-statistics",
+STATISTICS_LINEAR = Recipe(
+    name="statistics-linear",
     stream="audio",
     source="S1: the 276 statistics as they are; a linear layer judges them",
     encoder="linear",
-    features="s1_statistics",
+    features="clip_statistics",
     epochs=60,
     early_stopping=10,
 )
-S0_BERT_RESNET34 = dataclasses.replace(
+BERT_RESNET34 = dataclasses.replace(
     DENSE_FUSION,
-    name="s0-bert-resnet34",
+    name="bert-resnet34",
     source="S0: BERT and ResNet34 joined by dense layers",
-    parts=("s0-bert", "s0-resnet34"),
+    parts=("bert-text", "resnet34-audio"),
 )
-S0_BERT_ALEXNET = dataclasses.replace(
+BERT_ALEXNET = dataclasses.replace(
     DENSE_FUSION,
-    name="s0-bert-alexnet",
+    name="bert-alexnet",
     source="S0: BERT and AlexNet joined by dense layers",
-    parts=("s0-bert", "s0-alexnet"),
+    parts=("bert-text", "alexnet-audio"),
 )
-S1_FUSED_CNN = Recipe(
-    name="s1-fused-cnn",
+TFIDF_STATISTICS_RESNET1D = Recipe(
+    name="tfidf-statistics-resnet1d",
     stream="fusion",
     source="S1: 276 statistics and TF-IDF side by side into a residual 1-D CNN",
     fusion="concat_resnet1d",
     epochs=100,
     learning_rate=3e-4,
     early_stopping=20,
-    parts=("s1-statistics", "tfidf"),
+    parts=("statistics-linear", "tfidf-text"),
 )
-S3_FEATURE_FUSION = dataclasses.replace(
+TINYBERT_CONV1D = dataclasses.replace(
     DENSE_FUSION,
-    name="s3-feature-fusion",
+    name="tinybert-conv1d",
     source="S3 A1: TinyBERT and 1-D CNN joined by an MLP, on recordings that have both",
-    parts=("s3-tinybert", "s3-conv1d"),
+    parts=("tinybert-text", "conv1d-audio"),
 )
-S3_PROBABILITY_FUSION = Recipe(
-    name="s3-probability-fusion",
+DISTILBERT_LSTM_MAX = Recipe(
+    name="distilbert-lstm-max",
     stream="fusion",
     source="S3 A2: the highest probability of DistilBERT and LSTM, each on its own corpus",
-    labels="s3_common",
+    labels="tess_emotion5",
     fusion="highest",
-    parts=("s3-distilbert", "s3-lstm"),
+    parts=("distilbert-text", "lstm-audio"),
 )
 THREE_STREAM = Recipe(
     name="three-stream",
     stream="fusion",
     source="face, voice and words: S2's streams and a text CNN, calibrated late fusion",
     fusion="calibrated_late",
-    parts=("s2-audio", "s2-video", "text-cnn"),
+    parts=("relu-cnn-audio", "elu-cnn-video", "text-cnn"),
 )
-S2_TWO_STREAM = Recipe(
-    name="s2-two-stream",
+TWO_STREAM_SUM = Recipe(
+    name="two-stream-sum",
     stream="fusion",
     source="S2 (RAVDESS two-stream): sum of the two softmaxes",
     fusion="sum",
-    parts=("s2-audio", "s2-video"),
+    parts=("relu-cnn-audio", "elu-cnn-video"),
 )
 
 LATE_FUSION = Recipe(
@@ -611,8 +611,8 @@ AUTO = Recipe(
 
 # What `train --stream X` takes when no recipe is named.
 DEFAULTS = {
-    "audio": "s2-audio",
-    "video": "s2-video",
+    "audio": "relu-cnn-audio",
+    "video": "elu-cnn-video",
     "text": "text-cnn",
     "fusion": "late-fusion",
 }

@@ -82,7 +82,7 @@ IEMOCAP5 = LabelSet((*IEMOCAP4.labels, "frustrated"), _EXCITED_IS_HAPPY)
 # Nothing merged, as in emotion recognition in conversations (Majumder et al. 2019, DialogueRNN).
 IEMOCAP6 = LabelSet((*IEMOCAP4.labels, "excited", "frustrated"))
 # The six classes of S1.
-IEMOCAP_S1 = LabelSet(
+IEMOCAP6_MERGED = LabelSet(
     ("angry", "happy", "sad", "fearful", "surprised", "neutral"),
     MappingProxyType({"excited": "happy", "frustrated": "sad"}),
 )
@@ -92,4 +92,4 @@ IEMOCAP_S1 = LabelSet(
 # The six classes of the text set `emotion`, in its own order (Saravia et al. 2018, CARER).
 EMOTION6 = LabelSet(("sad", "happy", "love", "angry", "fearful", "surprised"))
 # S3: what TESS and that text set both have.
-S3_COMMON = LabelSet(("happy", "sad", "angry", "fearful", "surprised"))
+TESS_EMOTION5 = LabelSet(("happy", "sad", "angry", "fearful", "surprised"))

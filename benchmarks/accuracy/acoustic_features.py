@@ -86,7 +86,7 @@ def librosa_calls() -> dict[str, Callable[[np.ndarray], Any]]:
         **alone,
         "acoustic_sequence": lambda y: [call(y) for call in in_sequence],
         "harmonic": lambda y: librosa.effects.harmonic(y, **stft),
-        "s1_statistics": _librosa_statistics,
+        "clip_statistics": _librosa_statistics,
     }
 
 
@@ -132,7 +132,7 @@ def graph_calls() -> dict[str, Work]:
         "harmonic": lambda waves: tf.map_fn(
             one_harmonic, waves, fn_output_signature=tf.float64, parallel_iterations=2
         ),
-        "s1_statistics": with_length(SoundStatistics()),
+        "clip_statistics": with_length(SoundStatistics()),
     }
     for name in librosa_calls():
         if name not in made:
@@ -198,9 +198,9 @@ def main(words: Sequence[str] | None = None) -> int:
         f"{origin}. Frames of {FFT} each {HOP} samples; librosa 0.11 on float32 clip by clip,"
         " where each call makes its filters anew,"
         " the graph in float64 on all cores. Each feature makes its own transform, but within"
-        " `acoustic_sequence` (all from `mfcc with deltas` to `rms`) and `s1_statistics` the graph"
-        " makes one for all. Median of the calls of 1 s or more; a ratio above 1: the graph is"
-        " faster."
+        " `acoustic_sequence` (all from `mfcc with deltas` to `rms`) and `clip_statistics` the"
+        " graph makes one for all. Median of the calls of 1 s or more; a ratio above 1: the graph"
+        " is faster."
     )
     parts = [note, report.table(columns, cells)]
     report.publish("Acoustic features", "acoustic_features", words, machine, parts, chosen.out)

@@ -32,7 +32,7 @@ from benchmarks import report
 from benchmarks.accuracy import scores
 from benchmarks.robustness import training_runs
 
-RECIPE, LABELS, STREAM = "resnet-asp-3x80", "basic7", "audio"
+RECIPE, LABELS, STREAM = "resnet-asp-3x80-audio", "basic7", "audio"
 # A small rate, so that little is forgotten; as docs/pretrained.md advises.
 ADAPTING = ("learning_rate=2e-4", "epochs=40")
 AS_IT_COMES, ALONE, ADAPTED = "as it comes", "trained on these alone", "adapted to these"

@@ -28,7 +28,7 @@ from benchmarks.accuracy import scores
 from benchmarks.accuracy.classical import compare_functionals, fitted
 from benchmarks.robustness import training_runs
 
-RECIPE, LABELS = "resnet-asp", "basic7"
+RECIPE, LABELS = "resnet-asp-audio", "basic7"
 # Speakers who only calibrate; of a corpus of fewer than so many more, a tenth of the clips does.
 NUM_VALIDATION = 2
 MIN_TRAINING = 3

@@ -38,7 +38,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = report.crossing_parser(__doc__, "runs/leaks", "leaks")
     parser.add_argument("--data", type=Path, required=True, help="records with sound and OpenFace")
     parser.add_argument(
-        "--recipes", nargs="*", default=["resnet-asp-3x80", "action-units"], help="networks"
+        "--recipes", nargs="*", default=["resnet-asp-3x80-audio", "action-units"], help="networks"
     )
     parser.add_argument("--set", dest="settings", nargs="*", default=[], metavar="KEY=VALUE")
     chosen = parser.parse_args(words)

@@ -29,7 +29,14 @@ _HARDENED = (
     "spec_augment,mixup:alpha=0.3"
 )
 DEFAULTS = (
-    Part("audio", "resnet-asp-3x80", "basic7", ("data/ravdess", "data/tess"), None, (_HARDENED,)),
+    Part(
+        "audio",
+        "resnet-asp-3x80-audio",
+        "basic7",
+        ("data/ravdess", "data/tess"),
+        None,
+        (_HARDENED,),
+    ),
     Part("video", "resnet-face", "basic7", ("data/fer2013",), FACE_EPOCHS, FACE_ROUGH),
     Part("text", "text-cnn", "emotion6", ("data/emotion",), WORDS_EPOCHS, WORDS_HALF_DROPOUT),
 )

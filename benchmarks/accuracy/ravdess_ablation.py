@@ -20,7 +20,7 @@ from affectstream.preprocessing.dataset.data_folder import open_data_folder
 from benchmarks import report
 from benchmarks.accuracy import scores
 
-RECIPE, LABELS = "resnet-asp", "ravdess8"
+RECIPE, LABELS = "resnet-asp-audio", "ravdess8"
 BASE = "as it is"
 NUM_VALIDATION = 2
 COLUMNS = (

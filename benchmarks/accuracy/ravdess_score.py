@@ -21,11 +21,11 @@ from benchmarks import report
 from benchmarks.accuracy import scores
 
 CORPUS, LABELS = "ravdess", "ravdess8"
-PARTS = ("resnet-asp-3x80", "action-units")
+PARTS = ("resnet-asp-3x80-audio", "action-units")
 # Name -> recipe and settings; the first one of a call trains the streams for all.
 FUSIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "late-fusion": ("late-fusion", ()),
-    "sum": ("s2-two-stream", ()),
+    "sum": ("two-stream-sum", ()),
     "highest": ("late-fusion", ("fusion=highest",)),
     "dense": ("dense-fusion", ()),
     "gated": ("dense-fusion", ("fusion=gated",)),

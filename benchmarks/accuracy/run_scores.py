@@ -42,12 +42,12 @@ class Section:
 _FACES, _TEXTS, _VOICES = ("data/fer2013",), ("data/emotion",), ("data/ravdess",)
 # Short of their recipes' epochs where two cores take minutes for one.
 _SYSTEMS: dict[str, tuple[int | None, tuple[str, ...]]] = {
-    "s0-alexnet": (8, ()),
-    "s0-resnet34": (3, ()),
-    "s2-audio": (None, ()),
-    "s3-conv1d": (None, ()),
-    "s3-lstm": (None, ()),
-    "resnet-asp": (None, ()),
+    "alexnet-audio": (8, ()),
+    "resnet34-audio": (3, ()),
+    "relu-cnn-audio": (None, ()),
+    "conv1d-audio": (None, ()),
+    "lstm-audio": (None, ()),
+    "resnet-asp-audio": (None, ()),
 }
 _NARROW = (
     *("weights=none", "num_layers=2", "hidden_dim=128", "num_heads=2", "intermediate_dim=512"),
@@ -60,9 +60,9 @@ _TEXT_NETS: dict[str, tuple[str, int | None, tuple[str, ...]]] = {
         training_runs.WORDS_EPOCHS,
         training_runs.WORDS_HALF_DROPOUT,
     ),
-    "tfidf": ("tfidf", None, ()),
+    "tfidf-text": ("tfidf-text", None, ()),
     "text-transformer": ("text-transformer", 4, ()),
-    "s0-bert": ("s0-bert", 5, (*_NARROW, "learning_rate=5e-4")),
+    "bert-text": ("bert-text", 5, (*_NARROW, "learning_rate=5e-4")),
 }
 SECTIONS = {
     "systems": Section(
@@ -75,7 +75,7 @@ SECTIONS = {
         " --val-speakers 15,16`): four speakers are few, see the folds above.",
         {
             name: f"`{name}` is stopped long before it converges."
-            for name in ("s0-alexnet", "s0-resnet34")
+            for name in ("alexnet-audio", "resnet34-audio")
         },
         by_speaker=True,
     ),
@@ -94,11 +94,13 @@ SECTIONS = {
                 training_runs.FACE_EPOCHS,
                 training_runs.FACE_ROUGH,
             ),
-            "s2-video": Part("video", "s2-video", "basic7", _FACES, 8, ("class_weights=false",)),
+            "elu-cnn-video": Part(
+                "video", "elu-cnn-video", "basic7", _FACES, 8, ("class_weights=false",)
+            ),
         },
         "PublicTest is the test part; no label of it was used to choose: `resnet-face`, and the"
         " same 1.5 times as wide (`-rough`: and from reduced and squeezed pictures, too), keep the"
-        " last epoch, `s2-video` the best on a tenth of Training, where the temperatures are"
+        " last epoch, `elu-cnn-video` the best on a tenth of Training, where the temperatures are"
         " fitted, too. Training pictures that equal one of PublicTest are left out.",
     ),
     "words": Section(
@@ -110,7 +112,7 @@ SECTIONS = {
         "Scored on the corpus's validation part, from scratch. `text-cnn` (`-half-dropout`: 0.25 in"
         " place of 0.5) keeps the last epoch, so that only its temperature is fitted on the part"
         " that is scored; the others have their epoch chosen there.",
-        {"s0-bert": "`s0-bert` is narrow: 2 layers of 128, 6,000 pieces."},
+        {"bert-text": "`bert-text` is narrow: 2 layers of 128, 6,000 pieces."},
     ),
 }
 COLUMNS = ("network", "parameters", "epochs", "s an epoch", "clips", *scores.COLUMNS)

@@ -20,7 +20,7 @@ from benchmarks.robustness.kill_trials import Job
 
 # Every one of MELD's six leading speakers says some lines of each of these four classes.
 CLASSES = ("--labels", "iemocap4")
-TRAIN = ("--recipe", "tfidf", *CLASSES, "--set", "min_df=1", "--set", "learning_rate=0.05")
+TRAIN = ("--recipe", "tfidf-text", *CLASSES, "--set", "min_df=1", "--set", "learning_rate=0.05")
 SPEAKERS, EMOTIONS = 3, ("01", "03", "05")
 # SYNTHETIC words that tell a label.
 TELLING = {

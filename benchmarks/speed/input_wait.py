@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks import inputs, report
 
 TARGET = 0.1
-RECIPES = {"audio": "s2-audio", "video": "s2-video"}
+RECIPES = {"audio": "relu-cnn-audio", "video": "elu-cnn-video"}
 
 
 @dataclass

@@ -19,7 +19,7 @@ from benchmarks import report
 NUM_CLASSES, NUM_FRAMES = 7, 16
 RATE_HZ, FACE_PX, QUICK_FACE_PX = 16_000, 112, 32
 # Streams of a fusion whose recipe names none.
-PARTS = ("s2-audio", "s2-video")
+PARTS = ("relu-cnn-audio", "elu-cnn-video")
 TEXTS = ("what a lovely day thank you", "nothing but rain and dark clouds again") * 8
 COLUMNS = (
     "recipe",

@@ -88,12 +88,14 @@ def _untrained() -> tuple[Forward, dict[str, Any]]:
     from affectstream.modeling.input_spec import InputSpec
     from affectstream.modeling.models.fused_model import fused_model
     from affectstream.modeling.models.stream_model import build_stream_model
-    from affectstream.modeling.recipes import S2_AUDIO, S2_VIDEO
+    from affectstream.modeling.recipes import ELU_CNN_VIDEO, RELU_CNN_AUDIO
     from affectstream.preprocessing.labels import BASIC7
 
     count = len(BASIC7.labels)
-    audio = build_stream_model(S2_AUDIO, count, InputSpec(sample_rate_hz=16_000)).whole
-    video = build_stream_model(S2_VIDEO, count, InputSpec(face_size_px=112, face_channels=1)).whole
+    audio = build_stream_model(RELU_CNN_AUDIO, count, InputSpec(sample_rate_hz=16_000)).whole
+    video = build_stream_model(
+        ELU_CNN_VIDEO, count, InputSpec(face_size_px=112, face_channels=1)
+    ).whole
     streams = {"audio": audio, "video": video}
     dims = {name: int(m.output["embedding"].shape[-1]) for name, m in streams.items()}
     fusion = registry.load("fusions", "sum")(tuple(streams), count, dims)

@@ -27,7 +27,7 @@ LABEL_COLUMNS = (
     *("turn", "start_s", "end_s", "wav", "label", "speaker", "session"),
     *("valence", "arousal", "dominance"),
 )
-FRONT_END = "s1_statistics"
+FRONT_END = "clip_statistics"
 
 
 class Steps:

@@ -113,7 +113,7 @@ def vector_names(front_end: FrontEnd, name: str) -> tuple[str, ...]:
     names: tuple[str, ...] = getattr(front_end, "names", ())
     if not names:
         raise UserError(
-            f"features {name!r} are no table of numbers a clip; use s1_statistics or tfidf"
+            f"features {name!r} are no table of numbers a clip; use clip_statistics or tfidf"
             " (see `list features`)"
         )
     return names

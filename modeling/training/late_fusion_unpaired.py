@@ -38,7 +38,7 @@ def fuse_unpaired(
     if fusion.trainable_variables:
         raise UserError(
             f"fusion {recipe.fusion!r} learns from recordings that have all streams; name --data"
-            " that has, or use late-fusion or s2-two-stream"
+            " that has, or use late-fusion or two-stream-sum"
         )
     for layer in fusion.layers:
         if hasattr(layer, "assume_independent"):

@@ -51,7 +51,7 @@ def test_only_the_unmet_are_users(data: Path, toy_data: Path, audio_run: Path) -
 def test_three_models_are_asked_the_same(
     data: Path, audio_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(adaptation, "RECIPE", "s2-audio")
+    monkeypatch.setattr(adaptation, "RECIPE", "relu-cnn-audio")
     monkeypatch.setattr(adaptation, "ADAPTING", ("learning_rate=2e-4", "epochs=1"))
     page = tmp_path / "results.md"
     page.write_text("<!-- adaptation -->\n<!-- /adaptation -->\n")

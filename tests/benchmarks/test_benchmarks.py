@@ -120,7 +120,7 @@ def test_realtime(
 
 def test_encoders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "table.md"
-    some = ["s2_audio", "conv1d", "action_units"]
+    some = ["relu_cnn", "conv1d", "action_units"]
     assert encoders.main(["--quick", "--out", str(out), *some]) == 0
     rows = written(capsys, out)
     assert [row[0] for row in rows] == some
@@ -149,12 +149,12 @@ def test_input_wait(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--quick", "--audio-data", str(data), "--video-data", str(data), "--out", str(out)]
     assert input_wait.main([*words, "--history", str(history)]) == 0
     rows = written(capsys, out)
-    assert [(row[0], row[1]) for row in rows] == [("s2-audio", "7"), ("s2-video", "21")]
+    assert [(row[0], row[1]) for row in rows] == [("relu-cnn-audio", "7"), ("elu-cnn-video", "21")]
     for row in rows:
         without, with_first = (float(cell.rstrip("%")) for cell in row[4:6])
         assert 0 <= without < with_first <= 100
     text = out.read_text("utf-8")
-    for recipe in ("s2-audio", "s2-video"):
+    for recipe in ("relu-cnn-audio", "elu-cnn-video"):
         assert f"| {recipe} | left out | 1 |" in text
         assert f"| {recipe} | at work | 1 |" in text
     assert "| past | 2 | 7.25% (2.00% to 12.50%) | **missed** |" in text

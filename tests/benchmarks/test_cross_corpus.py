@@ -69,9 +69,9 @@ def test_each_way_beside_logistic_regression(
     lines = [line.split("|")[1:-1] for line in page.read_text().splitlines() if "|" in line]
     rows = [[cell.strip() for cell in line] for line in lines[2:]]
     assert [row[:4] for row in rows] == [
-        ["one: `resnet-asp`", "other", "14", "2"],
+        ["one: `resnet-asp-audio`", "other", "14", "2"],
         ["one: ComParE 2016 + logistic regression", "other", "14", "2"],
-        ["other: `resnet-asp`", "one", "35", "5"],
+        ["other: `resnet-asp-audio`", "one", "35", "5"],
         ["other: ComParE 2016 + logistic regression", "one", "35", "5"],
     ]
     assert [row[4] for row in rows[1::2]] == ["1.000", "1.000"]

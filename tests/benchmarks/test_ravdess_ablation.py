@@ -49,7 +49,7 @@ def test_rows_stand_beside_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "with TESS": Variant(("min_df=1",), is_with_other=True),
     }
     monkeypatch.setattr(ravdess_ablation, "variants", lambda: known)
-    monkeypatch.setattr(ravdess_ablation, "RECIPE", "tfidf")
+    monkeypatch.setattr(ravdess_ablation, "RECIPE", "tfidf-text")
     monkeypatch.setattr(ravdess_ablation, "LABELS", "basic7")
     page = tmp_path / "results.md"
     page.write_text("<!-- ablation -->\n<!-- /ablation -->\n<!-- more -->\n<!-- /more -->\n")

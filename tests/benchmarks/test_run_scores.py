@@ -42,7 +42,7 @@ def test_a_section_is_the_score_of_its_runs(
     runs, typed = tmp_path / "runs", words_typed(monkeypatch)
     shutil.copytree(audio_run, runs / "toy-seed-0")
     shutil.rmtree(runs / "toy-seed-0" / "evaluation", ignore_errors=True)
-    part = Part("audio", "s2-audio", "basic7", ("?",), 2, ("batch_size=7",), "validation")
+    part = Part("audio", "relu-cnn-audio", "basic7", ("?",), 2, ("batch_size=7",), "validation")
     section = run_scores.Section(
         "Toys", {"toy": part, "other": part}, "A note.", {"toy": "Toy.", "other": "Other."}
     )
@@ -77,7 +77,7 @@ def test_several_seeds_are_averaged_too(
     toy_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     typed = words_typed(monkeypatch)
-    part = Part("audio", "s2-audio", "basic7", (str(toy_data),), 1, (), "validation")
+    part = Part("audio", "relu-cnn-audio", "basic7", (str(toy_data),), 1, (), "validation")
     for _ in range(2):
         single, average = run_scores.scored("toy", part, tmp_path, 2)
     assert typed == ["train", "evaluate"] * 3

@@ -74,7 +74,7 @@ def test_a_run(video_run: Path, toy_data: Path, capfd: pytest.CaptureFixture[str
     assert facts["kind"] == "run"
     assert facts["streams"] == ["video"]
     assert facts["labels"] == list(LABELS)
-    assert facts["recipe"]["encoder"] == "s2_video"
+    assert facts["recipe"]["encoder"] == "elu_cnn"
     assert facts["data"][0]["path"] == str(toy_data)
     assert facts["speakers trained on"] == 1
     assert facts["inputs"] == {
@@ -106,7 +106,7 @@ def test_a_fusion(fusion_run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert set(facts["fusion"]["weight"]) == {"audio", "video"}
     assert sum(facts["fusion"]["weight"].values()) == pytest.approx(1)
     part = facts["parts"]["audio"]
-    assert (part["recipe"], part["corpora"]) == ("s2-audio", ["toy"])
+    assert (part["recipe"], part["corpora"]) == ("relu-cnn-audio", ["toy"])
     assert set(part["scores on validation"]) == {"loss", "wa", "uar"}
     assert "scores" not in part and "epoch kept" in part
     assert set(facts["inputs"]) == {"audio", "audio_length", "video", "video_mask"}

@@ -15,7 +15,7 @@ from tests.support.models import run, the_one_line
     "words",
     [
         ("train", "--stream", "video", "--data", "{data}", "--resume"),
-        ("crossval", "--recipe", "s2-video", "--data", "{data}", "--folds", "3"),
+        ("crossval", "--recipe", "elu-cnn-video", "--data", "{data}", "--folds", "3"),
         ("augment", "--data", "{data}"),
         ("preprocess", "--corpus", "sample", "--source", "{data}"),
     ],

@@ -281,7 +281,18 @@ def test_crossval_by_url_with_two_processes(store: Store, tmp_path: Path) -> Non
     local = models.write_data(tmp_path / "words", made)
     data = store.put(local, "words")
     out = f"s3://{BUCKET}/crossval"
-    words = ("--recipe", "tfidf", "--folds", 3, "--seeds", 1, "--set", "min_df=1", "--epochs", 1)
+    words = (
+        "--recipe",
+        "tfidf-text",
+        "--folds",
+        3,
+        "--seeds",
+        1,
+        "--set",
+        "min_df=1",
+        "--epochs",
+        1,
+    )
     assert models.run("crossval", *words, "--data", data, "--out", out, "--workers", 2) == EXIT_OK
     files = store.files("crossval")
     assert {"report.md", "report.html", "crossval.json", "predictions.csv"} <= set(files)

@@ -58,8 +58,8 @@ _WORDS: dict[str, Any] = {"vocabulary_size": 12, "full_vocabulary_size": 20_000}
 _PIECES: dict[str, Any] = {"vocabulary_size": 12, "full_vocabulary_size": 30_522}
 
 CASES: dict[str, Case] = {
-    "s2_audio": Case((32, 48, 1), _SPECTROGRAM, 387_335),
-    "s2_video": Case((None, 32, 32, 1), (None, 112, 112, 1), 2_030_215, num_frames=4),
+    "relu_cnn": Case((32, 48, 1), _SPECTROGRAM, 387_335),
+    "elu_cnn": Case((None, 32, 32, 1), (None, 112, 112, 1), 2_030_215, num_frames=4),
     "resnet_face": Case(
         (None, 32, 32, 1),
         (None, 48, 48, 1),

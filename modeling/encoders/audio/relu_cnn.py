@@ -13,7 +13,7 @@ STAGES = (
 )
 
 
-def s2_audio(
+def relu_cnn(
     input_shape: tuple[int, int, int],
     num_classes: int,
     embedding_dim: int = 128,
@@ -34,7 +34,7 @@ def s2_audio(
     Source: system S2 (RAVDESS two-stream), audio branch; the sizes of its pools are ours.
 
     Example:
-      >>> s2_audio((128, 282, 1), 7).count_params()
+      >>> relu_cnn((128, 282, 1), 7).count_params()
       387335
     """
     # === Layers ===
@@ -58,4 +58,4 @@ def s2_audio(
     x = layers.GlobalMaxPooling2D()(x)
     embedding = layers.ReLU(name="embedding")(dense(x))
     logits = head(layers.Dropout(dropout)(embedding))
-    return keras.Model(features, {"logits": logits, "embedding": embedding}, name="s2_audio")
+    return keras.Model(features, {"logits": logits, "embedding": embedding}, name="relu_cnn")

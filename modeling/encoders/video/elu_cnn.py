@@ -11,7 +11,7 @@ from affectstream.modeling.encoders.video.face_clip import over_time
 STAGES = ((32, 5, 0.0), (64, 5, 0.4), (128, 3, 0.4), (256, 3, 0.5))
 
 
-def s2_face(
+def elu_cnn_face(
     input_shape: tuple[int, int, int],
     num_classes: int,
     embedding_dim: int = 128,
@@ -45,17 +45,17 @@ def s2_face(
     x = layers.BatchNormalization()(dense(layers.Flatten()(x)))
     embedding = layers.ELU(name="embedding")(x)
     logits = head(layers.Dropout(dense_dropout)(embedding))
-    return keras.Model(face, {"logits": logits, "embedding": embedding}, name="s2_face")
+    return keras.Model(face, {"logits": logits, "embedding": embedding}, name="elu_cnn_face")
 
 
-def s2_video(
+def elu_cnn(
     input_shape: tuple[int | None, int, int, int],
     num_classes: int,
     embedding_dim: int = 128,
     dense_dropout: float = 0.6,
     pooling: str = "mean",
 ) -> keras.Model:
-    """Encoder of a clip: `s2_face` on every frame, probabilities averaged over those with a face.
+    """Encoder of a clip: `elu_cnn_face` on every frame, averaged over the frames with a face.
 
     Args:
       input_shape: (frames or None, height, width, channels), float in [0, 1].
@@ -66,5 +66,5 @@ def s2_video(
     Raises:
       UserError: another `pooling`.
     """
-    face_net = s2_face(input_shape[1:], num_classes, embedding_dim, dense_dropout)
-    return over_time(face_net, input_shape, pooling, "s2_video")
+    face_net = elu_cnn_face(input_shape[1:], num_classes, embedding_dim, dense_dropout)
+    return over_time(face_net, input_shape, pooling, "elu_cnn")

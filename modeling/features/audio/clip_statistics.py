@@ -158,4 +158,4 @@ class StatisticsConfig:
         return Features(layer(waveform, inputs["audio_length"]))
 
 
-S1_STATISTICS = StatisticsConfig()
+CLIP_STATISTICS = StatisticsConfig()

@@ -60,7 +60,7 @@ class SequenceConfig:
         return Features(values, mask)
 
 
-S3_SEQUENCE = SequenceConfig(("mfcc", "chroma"))
+MFCC_CHROMA_SEQUENCE = SequenceConfig(("mfcc", "chroma"))
 ACOUSTIC_SEQUENCE = SequenceConfig(
     (
         *("mfcc", "mfcc_delta", "mfcc_delta2", "chroma", "spectral_contrast"),

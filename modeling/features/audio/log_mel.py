@@ -77,10 +77,10 @@ class LogMelConfig:
 
 _WINDOW_FIELDS = ("window_samples", "offset_samples")
 
-# S2: 3 s from 0.5 s at 48 kHz.
-S2 = LogMelConfig(48000, 144_000, 24_000, 1024, 512, 128, 50.0, 24_000.0)
+# 3 s from 0.5 s at 48 kHz, as the two-stream system.
+LOG_MEL_128_48K = LogMelConfig(48000, 144_000, 24_000, 1024, 512, 128, 50.0, 24_000.0)
 # The same picture, 128 x 282, from 16 kHz; 1024 points leave none of the 128 filters empty.
-S2_16K = LogMelConfig(16000, 47_770, 8_000, 1024, 170, 128, 50.0, 8_000.0)
+LOG_MEL_128_16K = LogMelConfig(16000, 47_770, 8_000, 1024, 170, 128, 50.0, 8_000.0)
 # 3 s from 0.5 s, a spectrum each 10 ms as in speech recognition: 80 x 301.
 SPEECH_80 = LogMelConfig(16000, 48_000, 8_000, 512, 160, 80, 50.0, 8_000.0)
 

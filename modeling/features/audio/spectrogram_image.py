@@ -54,4 +54,6 @@ class PictureConfig:
 
 
 # 3 s from 0.5 s at 16 kHz, 128 x 188.
-S0_PICTURE = PictureConfig(LogMelConfig(16_000, 48_000, 8_000, 1024, 256, 128, 50.0, 8_000.0))
+SPECTROGRAM_IMAGE = PictureConfig(
+    LogMelConfig(16_000, 48_000, 8_000, 1024, 256, 128, 50.0, 8_000.0)
+)

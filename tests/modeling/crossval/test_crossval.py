@@ -36,7 +36,7 @@ from tests.support import models
 LABELS = models.LABELS
 HERE = Path("data")
 WORDS = (
-    *("--recipe", "tfidf", "--set", "min_df=1", "--set", "learning_rate=0.05", "--folds", 3),
+    *("--recipe", "tfidf-text", "--set", "min_df=1", "--set", "learning_rate=0.05", "--folds", 3),
     *("--epochs", 3, "--batch-size", 7),
 )
 
@@ -381,8 +381,8 @@ def test_another_crossval_is_not_mixed_with_one_that_is_there(
 
     assert "name them with --part" in refused_recipe("late-fusion")
     assert "a fusion of one stream each" in refused_recipe(
-        "late-fusion", "--part", "tfidf", "--part", "text-cnn"
+        "late-fusion", "--part", "tfidf-text", "--part", "text-cnn"
     )
-    assert "--part goes with a fusion" in refused_recipe("tfidf", "--part", "text-cnn")
-    assert "no clip has a label" in refused_recipe("s2-video")
+    assert "--part goes with a fusion" in refused_recipe("tfidf-text", "--part", "text-cnn")
+    assert "no clip has a label" in refused_recipe("elu-cnn-video")
     assert not (tmp_path / "new").exists()

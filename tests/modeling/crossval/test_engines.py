@@ -35,7 +35,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def planned(data: Path, out: Path) -> Crossval:
-    recipe = registry.load("recipes", "tfidf").with_settings(SETTINGS)
+    recipe = registry.load("recipes", "tfidf-text").with_settings(SETTINGS)
     return plan_crossval(recipe, [], open_data_folder(data), "3", 1, out)
 
 
@@ -114,7 +114,7 @@ def test_the_command_names_the_engine(
 
     asked: list[Engine] = []
     monkeypatch.setattr(crossval_run, "run_crossval", stop)
-    given = ("--recipe", "tfidf", "--data", data, "--folds", 3, "--out", tmp_path / "out")
+    given = ("--recipe", "tfidf-text", "--data", data, "--folds", 3, "--out", tmp_path / "out")
     with pytest.raises(EnoughError):
         models.run("crossval", *given, *words)
     assert asked == [engine]

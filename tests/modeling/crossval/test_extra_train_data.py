@@ -14,7 +14,7 @@ from affectstream.preprocessing.dataset.data_folder import read_rows
 from tests.support import models
 
 WORDS = (
-    *("crossval", "--recipe", "tfidf", "--set", "min_df=1", "--set", "learning_rate=0.05"),
+    *("crossval", "--recipe", "tfidf-text", "--set", "min_df=1", "--set", "learning_rate=0.05"),
     *("--folds", 3, "--epochs", 1, "--seeds", 1),
 )
 
@@ -84,7 +84,7 @@ def test_a_fusion_gives_it_to_the_streams_that_it_has(tmp_path: Path) -> None:
     """Sound of another corpus trains the sound; the fusion itself is fitted on the pairs."""
     data = models.write_data(tmp_path / "data", models.records(3, streams=("audio", "text")))
     also, out = other_corpus(tmp_path / "other", ("audio",)), tmp_path / "out"
-    typed = ("crossval", "--recipe", "late-fusion", "--part", "s3-lstm", "--part", "tfidf")
+    typed = ("crossval", "--recipe", "late-fusion", "--part", "lstm-audio", "--part", "tfidf-text")
     settings = ("--set", "audio.epochs=1", "--set", "text.epochs=1", "--set", "text.min_df=1")
     words = (*typed, *settings, "--folds", 3, "--seeds", 1, "--data", data, "--also-train", also)
     assert models.run(*words, "--out", out) == EXIT_OK

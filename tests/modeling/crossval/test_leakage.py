@@ -39,7 +39,7 @@ from tests.support import models
 
 LABELS = models.LABELS
 WORDS = (
-    *("--recipe", "tfidf", "--set", "min_df=1", "--set", "learning_rate=0.05", "--folds", 3),
+    *("--recipe", "tfidf-text", "--set", "min_df=1", "--set", "learning_rate=0.05", "--folds", 3),
     *("--epochs", 3, "--seeds", 1, "--validation-speakers", 1),
 )
 NAMED = ("--leaks", "random-split", "--leaks", "test-epoch")
@@ -130,7 +130,7 @@ def test_a_recipe_that_keeps_the_last_epoch_chooses_one_where_that_is_the_fault(
     data: Path, tmp_path: Path
 ) -> None:
     folder = open_data_folder(data)
-    crossval = planned("tfidf", folder, tmp_path, "keep=last", "early_stopping=0", "min_df=1")
+    crossval = planned("tfidf-text", folder, tmp_path, "keep=last", "early_stopping=0", "min_df=1")
     crossval = replace(crossval, parts=(crossval.recipe,), parts_from=tmp_path)
     assert leaking(crossval, "random-split").recipe.keep == "last"
     leak = leaking(crossval, "test-epoch")
@@ -142,7 +142,7 @@ def test_a_recipe_that_keeps_the_last_epoch_chooses_one_where_that_is_the_fault(
 def test_copies_train_only_in_a_random_split_too(data: Path, tmp_path: Path) -> None:
     folder = open_data_folder(data)
     copies = [replace(r, id=f"{r.id}+", attributes={"copy_of": r.id}) for r in folder.rows]
-    crossval = planned("tfidf", replace(folder, rows=(*folder.rows, *copies)), tmp_path)
+    crossval = planned("tfidf-text", replace(folder, rows=(*folder.rows, *copies)), tmp_path)
     leak = leaking(crossval, "random-split")
     for fold in leak.folds:
         parts = data_of(leak, fold).splits.parts
@@ -155,7 +155,7 @@ def test_copies_train_only_in_a_random_split_too(data: Path, tmp_path: Path) -> 
 def test_the_streams_of_a_fusion_have_the_same_fault(tmp_path: Path) -> None:
     made = models.records(3, streams=("video", "text"))
     data = open_data_folder(models.write_data(tmp_path / "data", made))
-    settings = {"tfidf": ("min_df=1", "epochs=2"), "s2-video": ("epochs=1",)}
+    settings = {"tfidf-text": ("min_df=1", "epochs=2"), "elu-cnn-video": ("epochs=1",)}
     parts = [registry.load("recipes", n).with_settings(s) for n, s in settings.items()]
     fusion = registry.load("recipes", "late-fusion")
     crossval = plan_crossval(fusion, parts, data, "3", 1, tmp_path / "out")
@@ -210,7 +210,7 @@ def test_the_same_command_again_trains_nothing(
     assert models.run(*words) == EXIT_OK
     told = capfd.readouterr()
     assert told.err.count("done before") == 9
-    assert "speaker-norm: not offered for recipe tfidf: of sound only" in told.err
+    assert "speaker-norm: not offered for recipe tfidf-text: of sound only" in told.err
     assert "UAR with the leak random-split" in told.out
     assert json.loads((leaked / "crossval.json").read_text())["leaks"] == before["leaks"]
 
@@ -223,7 +223,7 @@ def test_a_folder_of_leaks_is_not_taken_for_an_honest_one(
     told = models.the_one_line(capfd.readouterr().err)
     assert "another" in told and "leak" in told.split("another", 1)[1]
     assert models.run(*words, tmp_path / "new", "--leaks", "speaker-norm") == EXIT_NOTHING_DONE
-    assert "not offered for recipe tfidf" in models.the_one_line(capfd.readouterr().err)
+    assert "not offered for recipe tfidf-text" in models.the_one_line(capfd.readouterr().err)
     assert not (tmp_path / "new").exists()
 
 
@@ -255,7 +255,7 @@ def test_frames_that_do_not_count_become_zeros_and_are_not_counted() -> None:
 
 def test_a_table_whose_speakers_hide_the_label_is_read_by_speaker(tmp_path: Path) -> None:
     """Offsets of speakers, far larger than what tells the label, mislead the honest model only."""
-    names = vector_names(registry.load("features", "s1_statistics"), "s1_statistics")
+    names = vector_names(registry.load("features", "clip_statistics"), "clip_statistics")
     rng, cells = np.random.default_rng(4), []
     for one in models.records(4, num_takes=3, streams=("audio",)):
         values = np.resize(2.0 * np.eye(len(LABELS))[LABELS.index(one.label)], len(names))
@@ -266,7 +266,7 @@ def test_a_table_whose_speakers_hide_the_label_is_read_by_speaker(tmp_path: Path
     atomic_io.write_csv(tmp_path / "data.csv", (*FACTS, *names), cells)
     data = open_feature_table(tmp_path / "data.csv", 16_000)
     settings = ("epochs=6", "learning_rate=0.01", "batch_size=16")
-    crossval = planned("s1-statistics", data, tmp_path / "out", *settings)
+    crossval = planned("statistics-linear", data, tmp_path / "out", *settings)
     crossval = replace(crossval, num_seeds=1, folds=crossval.folds[:1])
     honest = run_crossval(crossval)
     assert choose_leaks(crossval, ["speaker-norm"]) == ("speaker-norm",)
@@ -284,7 +284,7 @@ def test_kept_features_of_records_are_read_by_speaker(
     made = models.records(3, streams=("audio",))
     data = open_data_folder(models.write_data(tmp_path / "data", made))
     settings = ("copies=2", "transforms=noise", "epochs=1", "batch_size=8")
-    crossval = leaking(planned("s2-audio", data, tmp_path / "out", *settings), "speaker-norm")
+    crossval = leaking(planned("relu-cnn-audio", data, tmp_path / "out", *settings), "speaker-norm")
     fed: list[Any] = []
     predict = leakage.predict_logits
 
@@ -310,9 +310,9 @@ def test_kept_features_of_records_are_read_by_speaker(
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("s2-audio", "it keeps no features"),
-        ("s4-vgg19", "its features s0_picture are not standardised"),
-        ("s2-video", "of sound only, it is of video"),
+        ("relu-cnn-audio", "it keeps no features"),
+        ("vgg19-audio", "its features spectrogram_image are not standardised"),
+        ("elu-cnn-video", "of sound only, it is of video"),
     ],
 )
 def test_by_speaker_is_refused_in_one_line_where_there_is_no_way(

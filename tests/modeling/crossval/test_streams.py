@@ -26,7 +26,7 @@ from tests.support import models
 
 STREAMS = ("audio", "text")
 WORDS = (
-    *("crossval", "--folds", 3, "--seeds", 1, "--part", "tfidf", "--part", "s2-audio"),
+    *("crossval", "--folds", 3, "--seeds", 1, "--part", "tfidf-text", "--part", "relu-cnn-audio"),
     *models.settings("text.min_df=1", "text.learning_rate=0.05"),
     *models.settings("audio.epochs=1", "text.epochs=2", "audio.transforms="),
     *models.settings("audio.features=speech_80", "audio.embedding_dim=4"),
@@ -227,7 +227,7 @@ def test_streams_of_another_crossval_are_used_not_trained(
     assert {path: path.read_bytes() for path in before} == before
     assert table(out / "predictions.csv") == table(crossed / "predictions.csv")
     parts = read_run(out / "fold-1-seed-0").parts
-    assert parts["text"]["recipe"] == "tfidf"
+    assert parts["text"]["recipe"] == "tfidf-text"
     ours, theirs = (json.loads((p / "crossval.json").read_text()) for p in (out, crossed))
     assert ours["of_streams"] == theirs["of_streams"]
 
@@ -260,9 +260,9 @@ def test_streams_that_do_not_fit_are_refused(
     assert "a crossval with another folds" in refused(other=half)
 
     capfd.readouterr()
-    alone = ("crossval", "--recipe", "tfidf", "--data", data, "--out", tmp_path / "alone")
+    alone = ("crossval", "--recipe", "tfidf-text", "--data", data, "--out", tmp_path / "alone")
     assert models.run(*alone, "--folds", 3, "--parts-from", crossed) == EXIT_NOTHING_DONE
-    assert "of a fusion only; tfidf is a stream" in models.the_one_line(capfd.readouterr().err)
+    assert "of a fusion only; tfidf-text is a stream" in models.the_one_line(capfd.readouterr().err)
 
 
 # === Seeds of another crossval, averaged ===
@@ -272,7 +272,7 @@ def test_the_seeds_of_another_crossval_are_averaged_not_trained(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     words = (
-        *("crossval", "--recipe", "tfidf", "--folds", 3, "--data", data, "--epochs", 2),
+        *("crossval", "--recipe", "tfidf-text", "--folds", 3, "--data", data, "--epochs", 2),
         *models.settings("min_df=1", "learning_rate=0.05", "early_stopping=0"),
     )
     seeds, out = tmp_path / "seeds", tmp_path / "out"

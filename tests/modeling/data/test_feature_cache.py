@@ -19,14 +19,14 @@ from affectstream.modeling.data.record_dataset import Batches
 from affectstream.modeling.data.subset import Part, choose
 from affectstream.modeling.input_spec import InputSpec
 from affectstream.modeling.models.stream_model import build_stream_model
-from affectstream.modeling.recipes import RESNET_ASP, S3_CONV1D, Recipe
+from affectstream.modeling.recipes import CONV1D_AUDIO, RESNET_ASP_AUDIO, Recipe
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
 from affectstream.preprocessing.labels import BASIC7
 from tests.support import models
 
 SOUND = "noise:probability=1,time_shift:probability=1"
 RECIPE = dataclasses.replace(
-    RESNET_ASP, transforms=SOUND, batch_size=3, encoder_settings={"width": 2}
+    RESNET_ASP_AUDIO, transforms=SOUND, batch_size=3, encoder_settings={"width": 2}
 )
 COPIES = 3
 # Half a step of float16 between 64 and 128 dB, and the order of adding up.
@@ -214,7 +214,7 @@ def test_a_mask_is_kept_with_its_features(part: Part) -> None:
 
 
 def test_mixup_of_features_with_a_mask_is_refused(part: Part) -> None:
-    recipe = dataclasses.replace(S3_CONV1D, transforms="noise,mixup", copies=2)
+    recipe = dataclasses.replace(CONV1D_AUDIO, transforms="noise,mixup", copies=2)
     front = build_stream_model(recipe, 7, InputSpec(models.RATE_HZ)).front
     for seed in (4, None):
         with pytest.raises(UserError, match=r"needs features without a mask.*--set copies=0") as e:

@@ -515,5 +515,5 @@ def test_no_iterator_waits_for_the_tuner(
     monkeypatch.setattr(Batches, "_dataset", noted)
     read(Batches(part_of(folder), BASIC7, BOTH, 8, seed=0), epoch=1)
     arrays: dict[str, Any] = {"truth": np.arange(4), "features": np.zeros((4, 3), np.float32)}
-    opened.append(ArrayBatches(arrays, (), recipes.S1_FEATURES, 7)(0))
+    opened.append(ArrayBatches(arrays, (), recipes.STATISTICS_RESNET1D, 7)(0))
     assert [data.options().autotune.enabled for data in opened] == [False, False]

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from affectstream.core.errors import UserError
-from affectstream.modeling.encoders.video.elu_cnn import s2_face, s2_video
+from affectstream.modeling.encoders.video.elu_cnn import elu_cnn, elu_cnn_face
 from affectstream.modeling.input_spec import InputSpec
 from affectstream.modeling.models.stream_model import build_stream_model
-from affectstream.modeling.recipes import S2_VIDEO
+from affectstream.modeling.recipes import ELU_CNN_VIDEO
 from tests.modeling.encoders.test_encoder_contract import (
     EMBEDDING_DIM,
     NUM_CLASSES,
@@ -21,8 +21,8 @@ from tests.modeling.encoders.test_encoder_contract import (
 
 
 def test_masked_frames_change_nothing() -> None:
-    model = build("s2_video")
-    frames, mask = example("s2_video")
+    model = build("elu_cnn")
+    frames, mask = example("elu_cnn")
     before = answer(model, [frames, mask])
     frames = frames.copy()
     frames[~mask] = 1e3
@@ -34,8 +34,8 @@ def test_masked_frames_change_nothing() -> None:
 
 
 def test_order_of_frames_changes_nothing() -> None:
-    model = build("s2_video")
-    frames, mask = example("s2_video")
+    model = build("elu_cnn")
+    frames, mask = example("elu_cnn")
     order = [2, 0, 3, 1]
     before = answer(model, [frames, mask])
     for key, value in answer(model, [frames[:, order], mask[:, order]]).items():
@@ -43,9 +43,9 @@ def test_order_of_frames_changes_nothing() -> None:
 
 
 def test_the_mean_is_over_probabilities() -> None:
-    model = build("s2_video")
-    frames, mask = example("s2_video")
-    single = model.get_layer("s2_face")
+    model = build("elu_cnn")
+    frames, mask = example("elu_cnn")
+    single = model.get_layer("elu_cnn_face")
     probabilities, embeddings = [], []
     for row in range(len(frames)):
         made = answer(single, frames[row][mask[row]])
@@ -58,8 +58,8 @@ def test_the_mean_is_over_probabilities() -> None:
 
 
 def test_a_clip_without_a_face_says_nothing() -> None:
-    model = build("s2_video")
-    frames, mask = example("s2_video")
+    model = build("elu_cnn")
+    frames, mask = example("elu_cnn")
     mask = mask.copy()
     mask[0] = False
     made = answer(model, [frames, mask])
@@ -68,9 +68,9 @@ def test_a_clip_without_a_face_says_nothing() -> None:
 
 
 def test_one_frame_alone_is_the_face_network() -> None:
-    clip, single = build("s2_video"), s2_face((32, 32, 1), NUM_CLASSES, EMBEDDING_DIM)
-    single.set_weights(clip.get_layer("s2_face").get_weights())
-    frames, _ = example("s2_video")
+    clip, single = build("elu_cnn"), elu_cnn_face((32, 32, 1), NUM_CLASSES, EMBEDDING_DIM)
+    single.set_weights(clip.get_layer("elu_cnn_face").get_weights())
+    frames, _ = example("elu_cnn")
     as_clips = answer(clip, [frames[:, :1], np.ones((3, 1), bool)])["logits"]
     logits = answer(single, frames[:, 0])["logits"]
     log_shares = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
@@ -80,7 +80,7 @@ def test_one_frame_alone_is_the_face_network() -> None:
 def test_attention_weighs_the_frames() -> None:
     """Frames that score higher count more; those without a face never do."""
     keras.utils.set_random_seed(0)
-    model = s2_video((None, 32, 32, 1), 4, embedding_dim=6, pooling="attention")
+    model = elu_cnn((None, 32, 32, 1), 4, embedding_dim=6, pooling="attention")
     rng = np.random.default_rng(0)
     faces = rng.uniform(size=(2, 3, 32, 32, 1)).astype(np.float32)
     mask = np.array([[True, True, False], [False, False, False]])
@@ -103,12 +103,12 @@ def test_attention_weighs_the_frames() -> None:
 
 def test_another_pooling_is_refused() -> None:
     with pytest.raises(UserError, match="pooling=max: must be mean or attention"):
-        s2_video((None, 32, 32, 1), 4, pooling="max")
+        elu_cnn((None, 32, 32, 1), 4, pooling="max")
 
 
 def test_clips_without_any_frame_say_nothing() -> None:
     spec = InputSpec(face_size_px=32, face_channels=1)
-    whole = build_stream_model(S2_VIDEO, NUM_CLASSES, spec).whole
+    whole = build_stream_model(ELU_CNN_VIDEO, NUM_CLASSES, spec).whole
     given = {"video": np.zeros((2, 0, 32, 32, 1), np.uint8), "video_mask": np.zeros((2, 0), bool)}
     made = answer(whole, given)
     assert np.ptp(made["logits"]) == 0

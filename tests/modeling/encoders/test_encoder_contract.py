@@ -15,7 +15,7 @@ from affectstream.core.errors import UserError
 from affectstream.modeling.input_spec import InputSpec
 from affectstream.modeling.models.custom_objects import know_all_layers
 from affectstream.modeling.models.stream_model import build_stream_model
-from affectstream.modeling.recipes import S2_AUDIO, S2_VIDEO, Recipe
+from affectstream.modeling.recipes import ELU_CNN_VIDEO, RELU_CNN_AUDIO, Recipe
 from affectstream.modeling.runs.checkpoints import load_model, save_model
 from affectstream.modeling.training.trainer import Trainer
 from tests.support import encoder_cases, models
@@ -47,7 +47,7 @@ def example(name: str, num_rows: int = 3) -> Any:
         mask = np.ones(shape, bool)
         mask[:, 1] = False
         return [rng.integers(1, case.vocabulary_size, shape).astype(np.int32), mask]
-    frames = rng.uniform(size=shape) if name == "s2_video" else rng.normal(size=shape)
+    frames = rng.uniform(size=shape) if name == "elu_cnn" else rng.normal(size=shape)
     mask = np.ones(shape[:2], bool)
     mask[:, 1] = False
     return [(case.scale * frames).astype(np.float32), mask]
@@ -261,7 +261,7 @@ def test_half_precision_alone(name: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(again["logits"], made["logits"])
 
 
-@pytest.mark.parametrize("recipe", [S2_AUDIO, S2_VIDEO], ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("recipe", [RELU_CNN_AUDIO, ELU_CNN_VIDEO], ids=lambda recipe: recipe.name)
 def test_half_precision(recipe: Recipe, tmp_path: Path) -> None:
     keras.utils.set_random_seed(3)
     before = keras.mixed_precision.dtype_policy()

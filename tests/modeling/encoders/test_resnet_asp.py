@@ -14,7 +14,7 @@ from affectstream.core.errors import UserError
 from affectstream.modeling.encoders.audio.resnet_asp import AttentiveStatistics, resnet_asp
 from affectstream.modeling.input_spec import InputSpec
 from affectstream.modeling.models.stream_model import build_stream_model
-from affectstream.modeling.recipes import RESNET_ASP
+from affectstream.modeling.recipes import RESNET_ASP_AUDIO
 from affectstream.modeling.runs.checkpoints import load_model, save_model
 from tests.modeling.features.test_log_mel import TOLERANCE_DB, reference, signals
 
@@ -88,7 +88,7 @@ def test_parameters_as_documented() -> None:
     assert model.count_params() == 257_591
     assert model.output["embedding"].shape == (None, 192)
     assert "257,591" in registry.entry("encoders", "resnet_asp").summary
-    assert registry.entry("recipes", "resnet-asp").parameters == "257,591"
+    assert registry.entry("recipes", "resnet-asp-audio").parameters == "257,591"
     # All but the head, which grows by a column a class.
     assert resnet_asp((80, 301, 1), 8).count_params() == 257_591 + 192 + 1
 
@@ -163,7 +163,7 @@ def test_the_picture_is_librosas() -> None:
 
 
 def test_the_recipe_builds_from_sound() -> None:
-    built = build_stream_model(RESNET_ASP, 8, InputSpec(16_000))
+    built = build_stream_model(RESNET_ASP_AUDIO, 8, InputSpec(16_000))
     given = {"audio": np.zeros((2, 30_000), np.float32), "audio_length": np.array([30_000, 9])}
     made = built.whole(given, training=False)
     assert made["logits"].shape == (2, 8)

@@ -20,14 +20,14 @@ from affectstream.core.errors import EXIT_NOTHING_DONE, UserError
 from affectstream.modeling.input_spec import InputSpec
 from affectstream.modeling.models.stream_model import StreamModel, build_stream_model
 from affectstream.modeling.pretrained_weights import BASE
-from affectstream.modeling.recipes import S0_BERT, S3_DISTILBERT, Recipe
+from affectstream.modeling.recipes import BERT_TEXT, DISTILBERT_TEXT, Recipe
 from affectstream.modeling.runs.checkpoints import load_model, save_model
 from tests.support.models import records, run, the_one_line, write_data
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "i", "I", "feel", "good", "##ish", "!"]
 WIDTH, HEADS, BETWEEN, LENGTH = 8, 2, 12, 16
 TEXTS = ["I feel goodish!", "good", "", "what I feel " * 9]
-RECIPES = {"bert": S0_BERT, "distilbert": S3_DISTILBERT}
+RECIPES = {"bert": BERT_TEXT, "distilbert": DISTILBERT_TEXT}
 # Each format once in lower case and once not.
 LOWERCASE = {("bert", "hub"): True, ("bert", "hf"): False}
 LOWERCASE |= {("distilbert", "hub"): False, ("distilbert", "hf"): True}
@@ -282,7 +282,7 @@ def test_without_a_network_at_the_command_line(
     offline: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     data = write_data(tmp_path / "data", records(streams=("text",)))
-    words = ("--recipe", "s0-bert", "--data", data, "--out", tmp_path / "run")
+    words = ("--recipe", "bert-text", "--data", data, "--out", tmp_path / "run")
     assert run("train", *words, "--set", "weights=hf://nobody/nothing") == EXIT_NOTHING_DONE
     assert "local folder of keras-hub or Hugging Face" in the_one_line(capfd.readouterr().err)
     assert not (tmp_path / "run").exists()

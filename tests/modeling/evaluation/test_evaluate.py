@@ -274,7 +274,7 @@ def test_a_bundled_model_is_not_written_to(
         ("predict", clip, "--model", own, "--plot", own / "x.png"),
         ("predict", clip, "--model", own, "--annotate", own / "x.mp4"),
         ("features", "--data", toy_data, "--out", own / "x.csv"),
-        ("crossval", "--recipe", "s2-video", "--data", toy_data, "--out", own),
+        ("crossval", "--recipe", "elu-cnn-video", "--data", toy_data, "--out", own),
         ("augment", "--data", toy_data, "--out", own),
         ("synthesize", own),
         ("demo", "--out", own),

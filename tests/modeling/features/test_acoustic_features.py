@@ -22,13 +22,13 @@ from affectstream.modeling.features.audio.frame_features import (
 )
 from affectstream.modeling.features.audio.frame_sequences import (
     ACOUSTIC_SEQUENCE,
-    S3_SEQUENCE,
+    MFCC_CHROMA_SEQUENCE,
     SequenceConfig,
 )
 from affectstream.modeling.features.audio.harmonic import harmonic
 from affectstream.modeling.features.audio.log_mel import LogMelConfig
 from affectstream.modeling.features.audio.median import sliding_median
-from affectstream.modeling.features.audio.spectrogram_image import S0_PICTURE
+from affectstream.modeling.features.audio.spectrogram_image import SPECTROGRAM_IMAGE
 from affectstream.modeling.input_spec import InputSpec
 from tests.support import librosa_reference as reference
 
@@ -47,7 +47,7 @@ TOLERANCES = {
     "rms": 1e-6,
 }
 ALL_PARTS = tuple(FRAME_FEATURES)
-SEQUENCES = {"s3_sequence": S3_SEQUENCE, "acoustic_sequence": ACOUSTIC_SEQUENCE}
+SEQUENCES = {"mfcc_chroma_sequence": MFCC_CHROMA_SEQUENCE, "acoustic_sequence": ACOUSTIC_SEQUENCE}
 
 
 def made(waveform: np.ndarray, length: int | None = None) -> dict[str, np.ndarray]:
@@ -202,9 +202,9 @@ def test_sequences_name_their_columns(name: str) -> None:
 
 
 def test_what_the_sequences_hold() -> None:
-    assert S3_SEQUENCE.names[0] == "mfcc_01"
-    assert S3_SEQUENCE.names[-1] == "chroma_b"
-    assert len(S3_SEQUENCE.names) == 40 + 12
+    assert MFCC_CHROMA_SEQUENCE.names[0] == "mfcc_01"
+    assert MFCC_CHROMA_SEQUENCE.names[-1] == "chroma_b"
+    assert len(MFCC_CHROMA_SEQUENCE.names) == 40 + 12
     assert len(ACOUSTIC_SEQUENCE.names) == 3 * 40 + 12 + 7 + 6
     assert ACOUSTIC_SEQUENCE.names[-6:] == (
         *("centroid_hz", "bandwidth_hz", "roll_off_hz", "flatness", "zero_crossing_rate", "rms"),
@@ -214,7 +214,7 @@ def test_what_the_sequences_hold() -> None:
 def test_a_sequence_is_of_the_window_and_of_sound_only() -> None:
     long, short = reference.signals(60_000)["noise"], reference.signals(20_000)["clipped"]
     batch = np.stack([long, np.pad(short, (0, 40_000), constant_values=0.7), long])
-    found = model_of(S3_SEQUENCE)(
+    found = model_of(MFCC_CHROMA_SEQUENCE)(
         {"audio": batch, "audio_length": np.array([60_000, 20_000, 0], np.int32)}
     )
     values, mask = np.asarray(found["values"]), np.asarray(found["mask"])
@@ -228,20 +228,20 @@ def test_a_sequence_is_of_the_window_and_of_sound_only() -> None:
 
 
 def test_the_picture_is_the_spectrogram_in_grey() -> None:
-    model = model_of(S0_PICTURE)
+    model = model_of(SPECTROGRAM_IMAGE)
     assert model.output["values"].shape == (None, 128, 188, 1)
     assert set(model.output) == {"values"}
     wave = np.roll(reference.signals(56_000)["half silent"], 20_000)
     found = model({"audio": wave[None], "audio_length": np.array([56_000], np.int32)})
     picture = np.asarray(found["values"])[0, ..., 0]
-    log_mel: LogMelConfig = S0_PICTURE.log_mel
+    log_mel: LogMelConfig = SPECTROGRAM_IMAGE.log_mel
     level_db = np.asarray(log_mel.build()(wave[None, 8_000:]))[0]
     np.testing.assert_allclose(picture, (level_db + 80) * 255 / 80, rtol=0, atol=1e-3)
     assert picture.min() == 0.0
     assert picture.max() == 255.0
 
 
-@pytest.mark.parametrize("front_end", [S3_SEQUENCE, ACOUSTIC_SEQUENCE, S0_PICTURE])
+@pytest.mark.parametrize("front_end", [MFCC_CHROMA_SEQUENCE, ACOUSTIC_SEQUENCE, SPECTROGRAM_IMAGE])
 def test_records_of_another_rate_are_refused(front_end: Any) -> None:
     spec = InputSpec(sample_rate_hz=48_000)
     with pytest.raises(UserError, match="16000 Hz, the records hold 48000 Hz"):

@@ -12,8 +12,8 @@ import tensorflow as tf
 from affectstream.core.errors import UserError
 from affectstream.modeling.features.audio.autocorrelation import voice_autocorrelation
 from affectstream.modeling.features.audio.clip_statistics import (
+    CLIP_STATISTICS,
     NAMES,
-    S1_STATISTICS,
     SoundStatistics,
 )
 from affectstream.modeling.features.front_end import vector_names
@@ -28,7 +28,7 @@ SPEC = InputSpec(sample_rate_hz=16_000)
 @pytest.fixture(scope="module")
 def model() -> keras.Model:
     inputs = SPEC.inputs("audio")
-    features = S1_STATISTICS.connect(inputs, SPEC)
+    features = CLIP_STATISTICS.connect(inputs, SPEC)
     assert features.mask is None
     return keras.Model(inputs, features.values)
 
@@ -54,7 +54,7 @@ def check(name: str, found: np.ndarray, waveform: np.ndarray) -> None:
 
 def test_the_names_of_the_numbers() -> None:
     assert len(NAMES) == len(set(NAMES)) == 276
-    assert vector_names(S1_STATISTICS, "s1_statistics") == NAMES
+    assert vector_names(CLIP_STATISTICS, "clip_statistics") == NAMES
     counts = {
         stem: sum(name.startswith(stem) for name in NAMES)
         for stem in ("signal", "rms", "silence", "harmonic", "autocorrelation", "mfcc")
@@ -128,4 +128,4 @@ def test_the_statistics_survive_saving_and_export(model: keras.Model, tmp_path: 
 def test_records_of_another_rate_are_refused() -> None:
     spec = InputSpec(sample_rate_hz=48_000)
     with pytest.raises(UserError, match="16000 Hz, the records hold 48000 Hz"):
-        S1_STATISTICS.connect(spec.inputs("audio"), spec)
+        CLIP_STATISTICS.connect(spec.inputs("audio"), spec)

@@ -15,11 +15,11 @@ from affectstream.core.errors import UserError
 from affectstream.modeling.features.audio.log_mel import LogMel, LogMelConfig
 from affectstream.modeling.input_spec import InputSpec
 from affectstream.modeling.models.stream_model import build_stream_model
-from affectstream.modeling.recipes import S2_AUDIO
+from affectstream.modeling.recipes import RELU_CNN_AUDIO
 from affectstream.preprocessing.media.media_file import MediaFile
 
 TOLERANCE_DB = 1e-3
-SETTINGS = ("s2_16k", "s2")
+SETTINGS = ("log_mel_128_16k", "log_mel_128_48k")
 
 
 def reference(waveform: np.ndarray, config: LogMelConfig) -> np.ndarray:
@@ -63,17 +63,17 @@ def test_both_settings_give_one_picture() -> None:
 
 def test_the_numbers_of_s2() -> None:
     told = (48_000, 144_000, 1024, 512, 128, 50.0, 24_000.0)
-    s2 = registry.load("features", "s2")
+    s2 = registry.load("features", "log_mel_128_48k")
     assert told == (
         *(s2.sample_rate_hz, s2.window_samples, s2.fft_samples, s2.hop_samples, s2.num_mels),
         *(s2.low_hz, s2.high_hz),
     )
-    s2_16k = registry.load("features", "s2_16k")
-    assert (s2_16k.sample_rate_hz, s2_16k.window_samples) == (16_000, 47_770)
-    assert (s2_16k.hop_samples, s2_16k.high_hz) == (170, 8_000.0)
+    log_mel_128_16k = registry.load("features", "log_mel_128_16k")
+    assert (log_mel_128_16k.sample_rate_hz, log_mel_128_16k.window_samples) == (16_000, 47_770)
+    assert (log_mel_128_16k.hop_samples, log_mel_128_16k.high_hz) == (170, 8_000.0)
     # The same stretch of a clip, to a sample of the slower rate.
     for field in ("window_samples", "offset_samples"):
-        seconds = [getattr(one, field) / one.sample_rate_hz for one in (s2, s2_16k)]
+        seconds = [getattr(one, field) / one.sample_rate_hz for one in (s2, log_mel_128_16k)]
         assert seconds[0] == pytest.approx(seconds[1], abs=0.015)
 
 
@@ -127,7 +127,7 @@ def test_no_filter_is_empty(config: LogMelConfig) -> None:
 
 
 def test_the_layer_survives_saving(tmp_path: Path) -> None:
-    config = registry.load("features", "s2_16k")
+    config = registry.load("features", "log_mel_128_16k")
     waveform = keras.Input((config.window_samples,))
     model = keras.Model(waveform, config.build()(waveform))
     model.save(tmp_path / "front.keras")
@@ -145,7 +145,7 @@ def test_half_precision_leaves_decibels_alone() -> None:
     before = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("mixed_float16")
     try:
-        layer = registry.load("features", "s2_16k").build()
+        layer = registry.load("features", "log_mel_128_16k").build()
     finally:
         keras.mixed_precision.set_dtype_policy(before)
     assert layer.compute_dtype == "float32"
@@ -153,7 +153,7 @@ def test_half_precision_leaves_decibels_alone() -> None:
 
 def test_records_of_another_rate_are_refused() -> None:
     with pytest.raises(UserError) as raised:
-        build_stream_model(S2_AUDIO, 7, InputSpec(sample_rate_hz=48_000))
+        build_stream_model(RELU_CNN_AUDIO, 7, InputSpec(sample_rate_hz=48_000))
     line = str(raised.value)
     assert "\n" not in line
     assert "16000 Hz" in line

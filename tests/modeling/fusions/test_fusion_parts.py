@@ -121,7 +121,7 @@ def test_a_part_knows_its_data_by_another_name(
     (tmp_path / "link").symlink_to(toy_data)
     monkeypatch.chdir(tmp_path)
     few = models.settings("audio.epochs=1", "video.epochs=1")
-    words = ("train", "--recipe", "s2-two-stream", "--out", "whole", *few)
+    words = ("train", "--recipe", "two-stream-sum", "--out", "whole", *few)
     assert run(*words, "--data", toy_data) == EXIT_OK
     written = Path("whole-audio/best.keras").stat().st_mtime_ns
     assert run(*words, "--data", "link/", "--overwrite") == EXIT_OK

@@ -83,7 +83,7 @@ def example(streams: tuple[str, ...]) -> dict[str, tf.Tensor]:
 @pytest.mark.parametrize(
     ("recipe", "streams"),
     [
-        ("s2-two-stream", ("audio", "text")),
+        ("two-stream-sum", ("audio", "text")),
         ("late-fusion", ALL),
         ("dense-fusion", ("audio", "text")),
         ("dense-fusion", ALL),
@@ -98,7 +98,7 @@ def test_fusions_with_words(
 ) -> None:
     out = tmp_path / "fusion"
     named = [word for stream in streams for word in (f"--{stream}-run", runs[stream])]
-    if recipe == "s2-two-stream":  # it has parts of its own; the rule is what is wanted
+    if recipe == "two-stream-sum":  # it has parts of its own; the rule is what is wanted
         recipe, named = "late-fusion", [*named, "--set", "fusion=sum"]
     words = ("--recipe", recipe, *named)
     assert train(out, *words, stream="fusion", data=mixed_data) == EXIT_OK
@@ -135,7 +135,7 @@ def test_fusions_with_words(
 
 def test_parts_on_their_own_data_fused_without_pairs(tmp_path: Path) -> None:
     """Sound from one corpus, words from another; the label set is that of both."""
-    shared = registry.load("label-sets", "s3_common").labels
+    shared = registry.load("label-sets", "tess_emotion5").labels
     assert set(shared) < set(LABELS)
     voice = write_data(
         tmp_path / "voice", records(labels=shared, streams=("audio",), corpus="voices")
@@ -146,13 +146,13 @@ def test_parts_on_their_own_data_fused_without_pairs(tmp_path: Path) -> None:
     out = tmp_path / "whole"
     few = [f"text.{word}" for word in (*SMALL_BERT, "epochs=1", "vocabulary_size=120")]
     done = run(
-        *("train", "--recipe", "s3-probability-fusion", "--out", out),
+        *("train", "--recipe", "distilbert-lstm-max", "--out", out),
         *("--data", f"audio={voice}", "--data", f"text={words}"),
         *settings(*few, "audio.epochs=1"),
     )
     assert done == EXIT_OK
     info, audio, text = told(out), told(tmp_path / "whole-audio"), told(tmp_path / "whole-text")
-    assert (audio["recipe"]["name"], text["recipe"]["name"]) == ("s3-lstm", "s3-distilbert")
+    assert (audio["recipe"]["name"], text["recipe"]["name"]) == ("lstm-audio", "distilbert-text")
     assert [data["path"] for data in audio["data"]] == [str(voice)]
     assert [data["path"] for data in text["data"]] == [str(words)]
     assert text["recipe"]["encoder_settings"]["hidden_dim"] == 8

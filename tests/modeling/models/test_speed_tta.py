@@ -38,7 +38,7 @@ from tests.support import models
 
 RATE_HZ = 16_000
 SPEEDS = (0.9, 1.0, 1.12)
-RECIPE = ("--recipe", "resnet-asp", "--epochs", 1, "--batch-size", 7)
+RECIPE = ("--recipe", "resnet-asp-audio", "--epochs", 1, "--batch-size", 7)
 SETTINGS = ("width=8", "copies=1", "transforms=spec_augment")
 WORDS = (*RECIPE, *models.settings(*SETTINGS))
 HEARD = models.settings("speeds=0.9,1,1.12")
@@ -117,7 +117,7 @@ def test_nothing_stays_nothing() -> None:
 
 
 def built(*settings: str) -> StreamModel:
-    recipe = registry.load("recipes", "resnet-asp").with_settings(["width=4", *settings])
+    recipe = registry.load("recipes", "resnet-asp-audio").with_settings(["width=4", *settings])
     return build_stream_model(recipe, 3, InputSpec(sample_rate_hz=RATE_HZ))
 
 
@@ -219,9 +219,9 @@ def test_feature_tables_are_refused(
 ) -> None:
     """They hold what was heard once; the answers would be of another model."""
     table, run = tmp_path / "table.csv", tmp_path / "run"
-    words = ("--data", toy_data, "--features", "s1_statistics", "--out", table)
+    words = ("--data", toy_data, "--features", "clip_statistics", "--out", table)
     assert models.run("features", *words) == EXIT_OK
-    given = ("--recipe", "s1-features", "--epochs", 1, *HEARD, "--out", run)
+    given = ("--recipe", "statistics-resnet1d", "--epochs", 1, *HEARD, "--out", run)
     assert models.run("train", *given, "--data", table) == EXIT_NOTHING_DONE
     assert "holds no sound" in capsys.readouterr().err
     assert models.run("train", *given, "--data", toy_data) == EXIT_OK
@@ -305,4 +305,4 @@ def test_folds_take_the_networks_of_others(
 
 
 def test_the_digest_of_a_recipe_without_them_is_as_before() -> None:
-    assert "speeds" not in registry.load("recipes", "resnet-asp").as_json()
+    assert "speeds" not in registry.load("recipes", "resnet-asp-audio").as_json()

@@ -46,9 +46,9 @@ def prepared(*folders: str) -> None:
     "words",
     [
         AUDIO,
-        ("train", "--recipe", "s2-two-stream"),
+        ("train", "--recipe", "two-stream-sum"),
         ("train", "--stream", "fusion"),
-        ("crossval", "--recipe", "s1-statistics"),
+        ("crossval", "--recipe", "statistics-linear"),
         ("evaluate", "--run", "runs/audio"),
         ("features", "--out", "table.csv"),
         ("split", "--folds", "3"),
@@ -110,13 +110,13 @@ def test_a_taken_place_is_noticed_before_the_sample_is_made(
     commands: tuple[tuple[tuple[str, ...], str], ...] = (
         (AUDIO, "runs/audio"),
         (("train", "--stream", "fusion"), "runs/fusion"),
-        (("train", "--recipe", "s2-two-stream"), "runs/fusion"),
+        (("train", "--recipe", "two-stream-sum"), "runs/fusion"),
     )
     for words, place in commands:
         assert run(*words) == EXIT_NOTHING_DONE
         line = the_one_line(capfd.readouterr().err)
         assert f"{place}: holds a finished run; choose another --out or --overwrite" in line
-    assert run("train", "--recipe", "s2-two-stream", "--out", "runs/multi") == EXIT_NOTHING_DONE
+    assert run("train", "--recipe", "two-stream-sum", "--out", "runs/multi") == EXIT_NOTHING_DONE
     assert "runs/multi-video: not empty and not a run" in the_one_line(capfd.readouterr().err)
     for options, told in (
         (("--out", "runs/new", "--resume"), "runs/new: no run to resume"),

@@ -21,10 +21,10 @@ from tests.support.models import settings, the_one_line
 
 # Nothing random in the network; with it, the rows of each replica draw alike.
 PLAIN = settings("transforms=", "copies=0", "dropout=0", "width=4")
-RECIPE = ("--recipe", "resnet-asp", "--labels", "basic7", "--batch-size", 7, *PLAIN)
+RECIPE = ("--recipe", "resnet-asp-audio", "--labels", "basic7", "--batch-size", 7, *PLAIN)
 # So many that a worker can be lost between the first and the last.
 EPOCHS = 40
-OF_WORDS = ("--recipe", "tfidf", "--batch-size", 14, "--epochs", EPOCHS, *settings("min_df=1"))
+OF_WORDS = ("--recipe", "tfidf-text", "--batch-size", 14, "--epochs", EPOCHS, *settings("min_df=1"))
 # Sums in another order; Adam divides by what is nearly 0 at first and makes more of it.
 LOSS_TOLERANCE = 0.02
 # Trains on two logical devices, which stand in for two GPUs.
@@ -154,5 +154,5 @@ def test_a_wrong_cluster_is_one_line(
 
 
 def test_parts_are_trained_before(tmp_path: Path) -> None:
-    given = ("--recipe", "s2-two-stream", "--distribute", "mirrored", "--out", tmp_path / "run")
+    given = ("--recipe", "two-stream-sum", "--distribute", "mirrored", "--out", tmp_path / "run")
     assert models.run("train", *given) == EXIT_USAGE

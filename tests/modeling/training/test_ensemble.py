@@ -23,7 +23,7 @@ from affectstream.modeling.training import train_stream as module
 from affectstream.serving.export.model_card import CARD_OF_VERSION, model_card
 from tests.support import models
 
-RECIPE = ("--recipe", "resnet-asp", "--epochs", 1, "--batch-size", 7)
+RECIPE = ("--recipe", "resnet-asp-audio", "--epochs", 1, "--batch-size", 7)
 SETTINGS = models.settings("width=4", "copies=1", "transforms=spec_augment")
 WORDS = (*RECIPE, *SETTINGS)
 
@@ -192,7 +192,7 @@ def test_more_epochs_reach_every_member(toy_data: Path, tmp_path: Path) -> None:
 
 
 def test_its_outputs_stay_in_single_precision() -> None:
-    recipe = registry.load("recipes", "resnet-asp").with_settings(["members=2", "width=4"])
+    recipe = registry.load("recipes", "resnet-asp-audio").with_settings(["members=2", "width=4"])
     keras.mixed_precision.set_global_policy("mixed_float16")
     try:
         network = build_stream_model(recipe, 7, InputSpec(16_000)).network
@@ -223,7 +223,9 @@ def test_it_is_evaluated_fused_and_exported_like_any_other(
     streams = ("--audio-run", averaged, "--video-run", video_run)
     fused = tmp_path / "fused"
     assert models.train(fused, *streams, stream="fusion", data=toy_data) == EXIT_OK
-    assert "recipe resnet-asp, 2 networks averaged" in model_card(client_config(read_run(fused)))
+    assert "recipe resnet-asp-audio, 2 networks averaged" in model_card(
+        client_config(read_run(fused))
+    )
     out = tmp_path / "export"
     assert models.run("export", "--run", averaged, "--out", out) == EXIT_OK
     card = (out / "1" / CARD_OF_VERSION).read_text()

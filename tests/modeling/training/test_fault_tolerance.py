@@ -29,7 +29,16 @@ from tests.conftest import ROOT
 from tests.support import models
 from tests.support.tables import written
 
-TFIDF = ("--recipe", "tfidf", "--set", "min_df=1", "--set", "epochs=3", "--set", "batch_size=7")
+TFIDF = (
+    "--recipe",
+    "tfidf-text",
+    "--set",
+    "min_df=1",
+    "--set",
+    "epochs=3",
+    "--set",
+    "batch_size=7",
+)
 
 
 class Killed(BaseException):

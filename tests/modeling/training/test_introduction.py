@@ -37,11 +37,14 @@ def test_a_stream(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     made += [record("01", "excited", take, streams=("audio",)) for take in (0, 1)]
     made += [record("02", "love", streams=("audio",)), record("03", "sad", 7, streams=("video",))]
     data, out = write_data(tmp_path / "data", made, synthetic=True), tmp_path / "run"
-    words = ("--recipe", "s2-audio", "--batch-size", 7, "--data", data, "--out", out)
-    assert run("train", *words, "--epochs", 1, "--seed", 4, "--set", "features=s2_16k") == EXIT_OK
+    words = ("--recipe", "relu-cnn-audio", "--batch-size", 7, "--data", data, "--out", out)
+    assert (
+        run("train", *words, "--epochs", 1, "--seed", 4, "--set", "features=log_mel_128_16k")
+        == EXIT_OK
+    )
     total, trained = counts(out)
     assert block(capfd.readouterr().err) == [
-        "recipe      s2-audio (audio), 1 epoch, batches of 7, seed 4",
+        "recipe      relu-cnn-audio (audio), 1 epoch, batches of 7, seed 4",
         f"labels      basic7 ({NAMES}), calm -> neutral (3); left out: excited 2, love 1,"
         " without audio 1",
         f"data        {data} (SYNTHETIC)",
@@ -57,7 +60,7 @@ def test_people_who_are_not_known(tmp_path: Path, capfd: pytest.CaptureFixture[s
     ]
     data, out = write_data(tmp_path / "data", made), tmp_path / "run"
     words = ("--set", "min_df=1", "--epochs", 1, "--data", data, "--out", out)
-    assert run("train", "--recipe", "tfidf", *words) == EXIT_OK
+    assert run("train", "--recipe", "tfidf-text", *words) == EXIT_OK
     told = block(capfd.readouterr().err)[3]
     assert told == (
         "clips       train 91 (people unknown), validation 10 (people unknown),"
@@ -104,20 +107,40 @@ def test_fusions(
 def test_networks_that_are_averaged_are_introduced_once(
     toy_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("--recipe", "resnet-asp", "--epochs", 1, "--data", toy_data, "--out", tmp_path / "run")
+    words = (
+        "--recipe",
+        "resnet-asp-audio",
+        "--epochs",
+        1,
+        "--data",
+        toy_data,
+        "--out",
+        tmp_path / "run",
+    )
     settings = models.settings("members=2", "width=4", "copies=1", "transforms=")
     assert run("train", *words, *settings) == EXIT_OK
     told = block(capfd.readouterr().err)[0]
-    assert told.startswith("recipe      resnet-asp (audio), 2 networks averaged, 1 epoch, ")
+    assert told.startswith("recipe      resnet-asp-audio (audio), 2 networks averaged, 1 epoch, ")
 
 
 def test_a_crossval_is_introduced_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     data, out = write_data(tmp_path / "data", records(4, streams=("text",))), tmp_path / "out"
-    words = ("--recipe", "tfidf", "--set", "min_df=1", "--folds", 3, "--seeds", 2, "--epochs", 1)
+    words = (
+        "--recipe",
+        "tfidf-text",
+        "--set",
+        "min_df=1",
+        "--folds",
+        3,
+        "--seeds",
+        2,
+        "--epochs",
+        1,
+    )
     assert run("crossval", *words, "--data", data, "--out", out) == EXIT_OK
     total, trained = counts(out / "fold-1-seed-0")
     assert block(capfd.readouterr().err) == [
-        "recipe      tfidf (text), 1 epoch, batches of 64",
+        "recipe      tfidf-text (text), 1 epoch, batches of 64",
         f"labels      basic7 ({NAMES})",
         f"data        {data}",
         "clips       28 of 4 people; in fold 1 train 7 of 1 person, validation 7 of 1 person,"

@@ -12,14 +12,14 @@ from affectstream.core.errors import UserError
 from affectstream.data_augmentation.chain import parse_transforms
 from affectstream.modeling.input_spec import InputSpec
 from affectstream.modeling.recipes import (
+    BERT_TEXT,
     DEFAULTS,
     DENSE_FUSION,
+    ELU_CNN_VIDEO,
     LATE_FUSION,
-    S0_BERT,
-    S2_AUDIO,
-    S2_VIDEO,
+    RELU_CNN_AUDIO,
     TEXT_CNN,
-    TFIDF,
+    TFIDF_TEXT,
     Recipe,
 )
 from tests.support.encoder_cases import CASES
@@ -56,10 +56,10 @@ def test_what_the_list_says_of_its_network(name: str) -> None:
         assert (entry.parameters, entry.shape) == expected
         assert not recipe.features_settings
         return
-    of_recipe = {"resnet-asp-3x80": 347_895}  # three spectrograms, and its bands joined
+    of_recipe = {"resnet-asp-3x80-audio": 347_895}  # three spectrograms, and its bands joined
     assert entry.parameters == f"{of_recipe.get(name, case.parameters):,}"
     size_px = 48 if recipe.encoder == "resnet_face" else 112
-    spec = InputSpec(48_000 if recipe.features == "s2" else 16_000, size_px, 1)
+    spec = InputSpec(48_000 if recipe.features == "log_mel_128_48k" else 16_000, size_px, 1)
     if recipe.features == "action_units":
         spec = InputSpec(action_units=[f"AU{i}" for i in range(35)])
     front_end = registry.load("features", recipe.features)
@@ -76,9 +76,9 @@ def test_a_default_for_each_stream() -> None:
 
 def test_set_own_values() -> None:
     words = ["epochs=3", "learning_rate=0.01", "class_weights=no", "transforms=flip,cutout"]
-    changed = S2_VIDEO.with_settings([*words, "optimizer=adamw", " label_smoothing = 0.1 "])
+    changed = ELU_CNN_VIDEO.with_settings([*words, "optimizer=adamw", " label_smoothing = 0.1 "])
     assert changed == dataclasses.replace(
-        S2_VIDEO,
+        ELU_CNN_VIDEO,
         epochs=3,
         learning_rate=0.01,
         class_weights=False,
@@ -86,15 +86,15 @@ def test_set_own_values() -> None:
         optimizer="adamw",
         label_smoothing=0.1,
     )
-    assert S2_VIDEO.epochs == 10  # frozen
+    assert ELU_CNN_VIDEO.epochs == 10  # frozen
 
 
 def test_the_last_word_counts() -> None:
-    assert S2_AUDIO.with_settings(["epochs=3", "epochs=4"]).epochs == 4
+    assert RELU_CNN_AUDIO.with_settings(["epochs=3", "epochs=4"]).epochs == 4
 
 
 def test_set_what_encoder_and_fusion_take() -> None:
-    assert S2_AUDIO.with_settings(["embedding_dim=64", "dropout=0.5"]).encoder_settings == {
+    assert RELU_CNN_AUDIO.with_settings(["embedding_dim=64", "dropout=0.5"]).encoder_settings == {
         "embedding_dim": 64,
         "dropout": 0.5,
     }
@@ -107,39 +107,51 @@ def test_set_what_a_front_end_of_words_takes() -> None:
     assert changed.encoder_settings == {"filters": 8}
     assert Recipe.from_json(json.loads(json.dumps(changed.as_json()))) == changed
     words = ["vocabulary=mine.txt", "lowercase=no", "weights=none"]
-    pieces = S0_BERT.with_settings(words)
+    pieces = BERT_TEXT.with_settings(words)
     assert pieces.features_settings == {"vocabulary": "mine.txt", "lowercase": False}
-    assert (S0_BERT.pretrained, pieces.pretrained) == ("bert_base_en_uncased", "none")
-    assert (TEXT_CNN.pretrained, S2_AUDIO.pretrained) == ("none", "none")
+    assert (BERT_TEXT.pretrained, pieces.pretrained) == ("bert_base_en_uncased", "none")
+    assert (TEXT_CNN.pretrained, RELU_CNN_AUDIO.pretrained) == ("none", "none")
 
 
 @pytest.mark.parametrize(
     ("recipe", "word", "expected"),
     [
-        (S2_AUDIO, "epoch=3", "--set epoch: no such setting; known: batch_size, class_weights"),
-        (S2_AUDIO, "hidden_dim=3", "--set hidden_dim: no such setting"),
-        (S2_AUDIO, "name=x", "--set name: no such setting"),
-        (S2_AUDIO, "epochs", "--set epochs: expected key=value"),
-        (S2_AUDIO, "epochs=many", "--set epochs=many: must be a whole number, like 45"),
-        (S2_AUDIO, "class_weights=perhaps", "--set class_weights=perhaps: must be true or false"),
-        (S2_AUDIO, "epochs=0", "epochs=0: must be above 0"),
-        (S2_AUDIO, "learning_rate=-1", "learning_rate=-1.0: must be above 0"),
-        (S2_AUDIO, "dropout=x", "--set dropout=x: must be a number, like 0.2"),
-        (S2_AUDIO, "weight_decay=-1", "weight_decay=-1.0: must be 0 or more"),
-        (S2_AUDIO, "optimizer=sgd", "optimizer=sgd: must be one of adam, adamw"),
-        (S2_AUDIO, "schedule=linear", "schedule=linear: must be one of constant, cosine"),
-        (S2_AUDIO, "transforms=nose", "no transforms named 'nose'; known: noise, speed"),
-        (S2_AUDIO, "transforms=noise,flip", "transforms=noise,flip: one is for video, the recipe"),
-        (S2_VIDEO, "transforms=spec_augment", "transforms=spec_augment: one is for features"),
+        (
+            RELU_CNN_AUDIO,
+            "epoch=3",
+            "--set epoch: no such setting; known: batch_size, class_weights",
+        ),
+        (RELU_CNN_AUDIO, "hidden_dim=3", "--set hidden_dim: no such setting"),
+        (RELU_CNN_AUDIO, "name=x", "--set name: no such setting"),
+        (RELU_CNN_AUDIO, "epochs", "--set epochs: expected key=value"),
+        (RELU_CNN_AUDIO, "epochs=many", "--set epochs=many: must be a whole number, like 45"),
+        (
+            RELU_CNN_AUDIO,
+            "class_weights=perhaps",
+            "--set class_weights=perhaps: must be true or false",
+        ),
+        (RELU_CNN_AUDIO, "epochs=0", "epochs=0: must be above 0"),
+        (RELU_CNN_AUDIO, "learning_rate=-1", "learning_rate=-1.0: must be above 0"),
+        (RELU_CNN_AUDIO, "dropout=x", "--set dropout=x: must be a number, like 0.2"),
+        (RELU_CNN_AUDIO, "weight_decay=-1", "weight_decay=-1.0: must be 0 or more"),
+        (RELU_CNN_AUDIO, "optimizer=sgd", "optimizer=sgd: must be one of adam, adamw"),
+        (RELU_CNN_AUDIO, "schedule=linear", "schedule=linear: must be one of constant, cosine"),
+        (RELU_CNN_AUDIO, "transforms=nose", "no transforms named 'nose'; known: noise, speed"),
+        (
+            RELU_CNN_AUDIO,
+            "transforms=noise,flip",
+            "transforms=noise,flip: one is for video, the recipe",
+        ),
+        (ELU_CNN_VIDEO, "transforms=spec_augment", "transforms=spec_augment: one is for features"),
         (LATE_FUSION, "transforms=mixup", "transforms=mixup: one is for batch, the recipe for fus"),
-        (S2_AUDIO, "encoder=vgg", "no encoders named 'vgg'; known: alexnet"),
-        (S2_AUDIO, "features=mfcc", "no features named 'mfcc'; known: s2_16k, s2"),
-        (S2_AUDIO, "labels=seven", "no label-sets named 'seven'; known: ravdess8"),
+        (RELU_CNN_AUDIO, "encoder=vgg", "no encoders named 'vgg'; known: alexnet"),
+        (RELU_CNN_AUDIO, "features=mfcc", "no features named 'mfcc'; known: log_mel_128_16k, s2"),
+        (RELU_CNN_AUDIO, "labels=seven", "no label-sets named 'seven'; known: ravdess8"),
         (TEXT_CNN, "max_tokens=all", "--set max_tokens=all: must be a whole number, like 64"),
         (TEXT_CNN, "stream=audio", "--set stream: no such setting"),
         (TEXT_CNN, "vocabulary=a", "--set vocabulary: no such setting"),  # learnt, never set
-        (TFIDF, "idf=1", "--set idf: no such setting"),
-        (S2_AUDIO, "max_tokens=9", "--set max_tokens: no such setting"),
+        (TFIDF_TEXT, "idf=1", "--set idf: no such setting"),
+        (RELU_CNN_AUDIO, "max_tokens=9", "--set max_tokens: no such setting"),
         (TEXT_CNN, "transforms=noise", "transforms=noise: one is for audio, the recipe for text"),
         (LATE_FUSION, "fusion=mean", "no fusions named 'mean'; known: sum, calibrated_late, dense"),
     ],
@@ -151,7 +163,7 @@ def test_what_cannot_be_set(recipe: Recipe, word: str, expected: str) -> None:
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("recipe", [S2_AUDIO, DENSE_FUSION], ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("recipe", [RELU_CNN_AUDIO, DENSE_FUSION], ids=lambda recipe: recipe.name)
 def test_an_unknown_key_answers_with_all_that_are_known(recipe: Recipe) -> None:
     with pytest.raises(UserError) as raised:
         recipe.with_settings(["colour=red"])

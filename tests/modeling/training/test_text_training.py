@@ -41,8 +41,8 @@ CNN = settings("token_dim=16", "filters=16", "embedding_dim=16", "max_tokens=16"
 TINY = {
     "text-cnn": CNN,
     "text-transformer": settings("token_dim=16", "num_heads=2", "num_layers=1", "min_count=1"),
-    "tfidf": settings("min_df=2"),
-    "s3-tinybert": settings("weights=none", "vocabulary_size=150", "max_tokens=24"),
+    "tfidf-text": settings("min_df=2"),
+    "tinybert-text": settings("weights=none", "vocabulary_size=150", "max_tokens=24"),
 }
 LEARNS = ("--epochs", 8, "--batch-size", 4, *settings("learning_rate=0.02", "transforms="))
 
@@ -135,7 +135,10 @@ def test_min_count_and_vocabulary_size(text_data: Path, tmp_path: Path) -> None:
         (("min_count=99",), "no word occurs 99 times in 28 training texts"),
         (("stream=audio",), "--set stream: no such setting"),
         (("standardise_axis=1",), "--set standardise_axis: no such setting"),
-        (("features=s2_16k",), "features 's2_16k' are of audio, the recipe is for text"),
+        (
+            ("features=log_mel_128_16k",),
+            "features 'log_mel_128_16k' are of audio, the recipe is for text",
+        ),
         (("features=tfidf",), "encoder 'text_cnn' takes tokens, features 'tfidf' give none"),
         (("encoder=linear",), "linear"),
         (("transforms=flip",), "transforms=flip: one is for video, the recipe for text"),
@@ -156,7 +159,7 @@ def test_settings_that_cannot_be(
 def test_more_tokens_than_a_transformer_has_places_for(
     text_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    for recipe in ("text-transformer", "s3-tinybert"):
+    for recipe in ("text-transformer", "tinybert-text"):
         given = ("--recipe", recipe, "--data", text_data, "--out", tmp_path / "run")
         assert "from 8 to 512" in refused(capfd, *given, *settings("max_tokens=600"))
 
@@ -206,7 +209,7 @@ def test_begun_from_another_run_with_settings_of_its_own(
     assert model.get_layer("tokens").max_tokens == 24
 
 
-@pytest.mark.parametrize("recipe", ["tfidf", "s3-tinybert"])
+@pytest.mark.parametrize("recipe", ["tfidf-text", "tinybert-text"])
 def test_begun_from_a_run_of_other_features(
     recipe: str,
     text_run: Path,

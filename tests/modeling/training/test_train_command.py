@@ -63,7 +63,7 @@ def test_everything_is_in_the_run_folder(video_run: Path, toy_data: Path) -> Non
     assert names - {"evaluation"} == files | {"tensorboard"}
     info = info_of(video_run)
     assert info["finished"]
-    assert info["recipe"]["name"] == "s2-video"
+    assert info["recipe"]["name"] == "elu-cnn-video"
     assert (info["recipe"]["epochs"], info["recipe"]["batch_size"]) == (2, 14)
     assert info["recipe"]["learning_rate"] == 0.001  # not only what was changed
     assert info["labels"] == list(LABELS)
@@ -139,8 +139,8 @@ def test_class_weights_make_the_seen_shares_even(video_run: Path) -> None:
         (),
         ("--stream", "smell"),
         ("--stream", "text", "--data", "audio=x"),
-        ("--recipe", "s2-voice"),
-        ("--stream", "video", "--recipe", "s2-audio"),
+        ("--recipe", "relu-cnn-voice"),
+        ("--stream", "video", "--recipe", "relu-cnn-audio"),
         ("--stream", "video", "--audio-run", "x"),
         ("--stream", "video", "--labels", "seven"),
         ("--stream", "video", "--epochs", "0"),
@@ -184,7 +184,7 @@ def test_a_recipe_says_the_stream_and_two_folders_are_one(
     second = write_data(tmp_path / "second", records(corpus="other"))
     out = tmp_path / "run"
     words = ("--data", toy_data, "--data", second, "--out", out, "--epochs", 1)
-    begin = ("train", "--recipe", "s2-video", "--init-from", video_run)
+    begin = ("train", "--recipe", "elu-cnn-video", "--init-from", video_run)
     assert run(*begin, *words, "--set", "learning_rate=1e-9") == EXIT_OK
     said = capfd.readouterr()
     assert re.search(rf"started from {video_run}: (\d+) of \1 tensors copied", said.err)
@@ -320,7 +320,7 @@ def test_another_encoder_cannot_be_started_from(
     out = tmp_path / "run"
     assert train(out, "--init-from", audio_run, data=toy_data) == EXIT_NOTHING_DONE
     line = the_one_line(capfd.readouterr().err)
-    assert f"--init-from {audio_run}: its model (s2_audio) has another build" in line
+    assert f"--init-from {audio_run}: its model (relu_cnn) has another build" in line
 
 
 @pytest.mark.parametrize("which", ["absent", "empty"])

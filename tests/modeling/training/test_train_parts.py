@@ -20,10 +20,10 @@ def told(path: Path) -> dict:
 
 def test_parts_are_trained_once(toy_data: Path, tmp_path: Path) -> None:
     out = tmp_path / "whole"
-    words = ("train", "--recipe", "s2-two-stream", "--data", toy_data, "--out", out, "--seed", 3)
+    words = ("train", "--recipe", "two-stream-sum", "--data", toy_data, "--out", out, "--seed", 3)
     assert run(*words, *FEW) == EXIT_OK
     audio, video = told(tmp_path / "whole-audio"), told(tmp_path / "whole-video")
-    assert (audio["recipe"]["name"], video["recipe"]["name"]) == ("s2-audio", "s2-video")
+    assert (audio["recipe"]["name"], video["recipe"]["name"]) == ("relu-cnn-audio", "elu-cnn-video")
     assert audio["recipe"]["epochs"] == video["recipe"]["epochs"] == 1
     assert video["recipe"]["encoder_settings"] == {"dense_dropout": 0.1}
     assert {audio["seed"], video["seed"], told(out)["seed"]} == {3}
@@ -40,7 +40,7 @@ def test_parts_are_trained_once(toy_data: Path, tmp_path: Path) -> None:
 
 def test_a_named_run_stands_for_its_part(toy_data: Path, audio_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "whole"
-    words = ("train", "--recipe", "s2-two-stream", "--data", toy_data, "--out", out)
+    words = ("train", "--recipe", "two-stream-sum", "--data", toy_data, "--out", out)
     assert run(*words, "--audio-run", audio_run, *FEW) == EXIT_OK
     assert not (tmp_path / "whole-audio").exists()
     assert told(tmp_path / "whole-video")["finished"]
@@ -49,7 +49,7 @@ def test_a_named_run_stands_for_its_part(toy_data: Path, audio_run: Path, tmp_pa
 def test_a_bad_setting_of_a_part(
     toy_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("train", "--recipe", "s2-two-stream", "--data", toy_data, "--out", tmp_path / "whole")
+    words = ("train", "--recipe", "two-stream-sum", "--data", toy_data, "--out", tmp_path / "whole")
     assert run(*words, "--set", "audio.size=3") == EXIT_NOTHING_DONE
     assert "--set size: no such setting" in the_one_line(capsys.readouterr().err)
     assert not (tmp_path / "whole-audio").exists()
@@ -58,7 +58,7 @@ def test_a_bad_setting_of_a_part(
 def test_a_finished_part_that_was_trained_otherwise(
     toy_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("train", "--recipe", "s2-two-stream", "--data", toy_data, "--out", tmp_path / "whole")
+    words = ("train", "--recipe", "two-stream-sum", "--data", toy_data, "--out", tmp_path / "whole")
     assert run(*words, *FEW) == EXIT_OK
     shutil.rmtree(tmp_path / "whole")
     capsys.readouterr()

@@ -20,7 +20,7 @@ import tensorflow as tf
 from affectstream.core.errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_OK, UserError
 from affectstream.modeling.data import record_dataset
 from affectstream.modeling.data.record_dataset import Batches
-from affectstream.modeling.recipes import S2_AUDIO, S2_VIDEO, Recipe
+from affectstream.modeling.recipes import ELU_CNN_VIDEO, RELU_CNN_AUDIO, Recipe
 from affectstream.modeling.runs import checkpoints
 from affectstream.modeling.runs.checkpoints import History, load_checkpoint, load_model
 from affectstream.modeling.training import trainer as training
@@ -248,7 +248,7 @@ def small(classes: int = 2) -> keras.Model:
 
 
 def recipe(**changes: Any) -> Recipe:
-    return dataclasses.replace(S2_VIDEO, **{"epochs": 3, "learning_rate": 0.02, **changes})
+    return dataclasses.replace(ELU_CNN_VIDEO, **{"epochs": 3, "learning_rate": 0.02, **changes})
 
 
 def run_fit(
@@ -368,7 +368,7 @@ def test_optimizer_and_schedule() -> None:
     assert rates[1] == pytest.approx(0.02)
     assert rates[1] > rates[2] > rates[3]
     assert rates[3] == pytest.approx(0.0, abs=1e-6)
-    assert S2_AUDIO.learning_rate == 1e-3
+    assert RELU_CNN_AUDIO.learning_rate == 1e-3
 
 
 # === Files ===

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from affectstream.core.errors import EXIT_INTERRUPTED, EXIT_OK, UserError
 from affectstream.modeling.data.feature_cache import FeatureCopies
-from affectstream.modeling.recipes import RESNET_ASP, S2_AUDIO, S2_VIDEO, Recipe
+from affectstream.modeling.recipes import ELU_CNN_VIDEO, RELU_CNN_AUDIO, RESNET_ASP_AUDIO, Recipe
 from affectstream.modeling.runs.checkpoints import History, load_checkpoint, load_model
 from affectstream.modeling.training.trainer import Trainer, fit
 from tests.modeling.training.test_trainer import Points, Worsening, assert_same_run, recipe, small
@@ -22,9 +22,9 @@ from tests.support import models
 MOMENTUM = 0.8
 # All that chance has a hand in, small.
 CHANCE = (
-    *("--recipe", "s2-audio", "--epochs", 3, "--batch-size", 1, "--set", "embedding_dim=4"),
+    *("--recipe", "relu-cnn-audio", "--epochs", 3, "--batch-size", 1, "--set", "embedding_dim=4"),
     *models.settings("copies=2", "weight_averaging=0.9", "keep=last", "optimizer=adamw"),
-    *models.settings("schedule=cosine", f"transforms={RESNET_ASP.transforms}"),
+    *models.settings("schedule=cosine", f"transforms={RESNET_ASP_AUDIO.transforms}"),
 )
 
 
@@ -61,14 +61,18 @@ def fitted(
 @pytest.mark.parametrize(
     ("base", "words", "told"),
     [
-        (S2_AUDIO, ["weight_averaging=1"], "weight_averaging=1.0: must be below 1"),
-        (S2_AUDIO, ["weight_averaging=-0.1"], "weight_averaging=-0.1: must be 0 or more"),
-        (S2_AUDIO, ["copies=-1"], "copies=-1: must be 0 or more"),
-        (S2_AUDIO, ["copies=2.5"], "--set copies=2.5: must be a whole number"),
-        (S2_VIDEO, ["copies=2"], "copies=2: of recipes of sound only, not video"),
-        (S2_AUDIO, ["keep=first"], "keep=first: must be one of best, last"),
-        (S2_AUDIO, ["keep=last", "early_stopping=5"], "keep=last: goes with early_stopping=0"),
-        (RESNET_ASP, ["early_stopping=5"], "keep=last: goes with early_stopping=0"),
+        (RELU_CNN_AUDIO, ["weight_averaging=1"], "weight_averaging=1.0: must be below 1"),
+        (RELU_CNN_AUDIO, ["weight_averaging=-0.1"], "weight_averaging=-0.1: must be 0 or more"),
+        (RELU_CNN_AUDIO, ["copies=-1"], "copies=-1: must be 0 or more"),
+        (RELU_CNN_AUDIO, ["copies=2.5"], "--set copies=2.5: must be a whole number"),
+        (ELU_CNN_VIDEO, ["copies=2"], "copies=2: of recipes of sound only, not video"),
+        (RELU_CNN_AUDIO, ["keep=first"], "keep=first: must be one of best, last"),
+        (
+            RELU_CNN_AUDIO,
+            ["keep=last", "early_stopping=5"],
+            "keep=last: goes with early_stopping=0",
+        ),
+        (RESNET_ASP_AUDIO, ["early_stopping=5"], "keep=last: goes with early_stopping=0"),
     ],
 )
 def test_what_a_recipe_cannot_say(base: Recipe, words: list[str], told: str) -> None:
@@ -80,13 +84,13 @@ def test_what_a_recipe_cannot_say(base: Recipe, words: list[str], told: str) -> 
 
 def test_what_it_can_say() -> None:
     words = ["copies=3", "weight_averaging=0.5", "keep=last"]
-    changed = S2_AUDIO.with_settings(words)
+    changed = RELU_CNN_AUDIO.with_settings(words)
     assert (changed.copies, changed.weight_averaging, changed.keep) == (3, 0.5, "last")
-    assert S2_VIDEO.with_settings(words[1:]).keep == "last"
-    before = S2_AUDIO.as_json()
+    assert ELU_CNN_VIDEO.with_settings(words[1:]).keep == "last"
+    before = RELU_CNN_AUDIO.as_json()
     for key in ("copies", "weight_averaging", "keep"):
         del before[key]  # as a run of an earlier revision holds it
-    assert Recipe.from_json(before) == S2_AUDIO
+    assert Recipe.from_json(before) == RELU_CNN_AUDIO
 
 
 # === The average ===

@@ -124,7 +124,7 @@ def test_the_table(data: Path, table: Path) -> None:
     assert {r["split"] for r in rows} == {"train", "validation", "test"}
     assert all(np.isfinite(float(v)) for r in rows for v in list(r.values())[5:])
     origin = json.loads(table.with_name("table.csv.json").read_text())
-    assert (origin["corpus"], origin["features"]) == ("toy", "s1_statistics")
+    assert (origin["corpus"], origin["features"]) == ("toy", "clip_statistics")
 
 
 def test_folds_are_those_of_the_records_that_a_table_was_written_from(tmp_path: Path) -> None:
@@ -145,8 +145,8 @@ def test_folds_are_those_of_the_records_that_a_table_was_written_from(tmp_path: 
     values = np.random.default_rng(0).normal(size=(len(rows), 3)).astype(np.float32)
     for table in tables:
         clips = list(zip(written.rows, values, strict=True))
-        write_feature_table(table, ["a", "b", "c"], clips, written, "s1_statistics")
-    recipe, out = registry.load("recipes", "s1-statistics"), tmp_path / "out"
+        write_feature_table(table, ["a", "b", "c"], clips, written, "clip_statistics")
+    recipe, out = registry.load("recipes", "statistics-linear"), tmp_path / "out"
     data = [open_data_folder(folder), *(open_feature_table(path, RATE_HZ) for path in tables)]
     plans = [plan_crossval(recipe, [], one, "3", 1, out, num_validation=1) for one in data]
     assert [fold.test for fold in plans[0].folds] == [
@@ -175,7 +175,7 @@ def test_trained_without_the_corpus_it_answers_for_recordings(
 ) -> None:
     """The run trained on the table scores the same on the table and on the records behind it."""
     out = tmp_path / "run"
-    words = ("--recipe", "s1-features", "--epochs", "2", "--batch-size", "16", "--out", out)
+    words = ("--recipe", "statistics-resnet1d", "--epochs", "2", "--batch-size", "16", "--out", out)
     assert run("train", *words, "--data", table) == EXIT_OK
     scores = []
     for source in (table, data):
@@ -199,10 +199,22 @@ def test_refusals(
 ) -> None:
     out = ("--out", tmp_path / "run")
     for words, told in (
-        (("--recipe", "s2-audio", "--set", "transforms=", "--data", table), "no table of numbers"),
-        (("--recipe", "s1-features", "--data", tmp_path / "no.csv"), "no.csv: no such file"),
-        (("--recipe", "s1-features", "--set", "transforms=noise", "--data", table), "they change"),
-        (("--recipe", "s1-features", "--data", table, "--data", data), "records beside feature"),
+        (
+            ("--recipe", "relu-cnn-audio", "--set", "transforms=", "--data", table),
+            "no table of numbers",
+        ),
+        (
+            ("--recipe", "statistics-resnet1d", "--data", tmp_path / "no.csv"),
+            "no.csv: no such file",
+        ),
+        (
+            ("--recipe", "statistics-resnet1d", "--set", "transforms=noise", "--data", table),
+            "they change",
+        ),
+        (
+            ("--recipe", "statistics-resnet1d", "--data", table, "--data", data),
+            "records beside feature",
+        ),
     ):
         assert run("train", *words, *out) == EXIT_NOTHING_DONE
         assert told in the_one_line(capsys.readouterr().err)

@@ -61,12 +61,12 @@ def test_ravdess8_ravdess7_and_basic7() -> None:
         ),
         ("iemocap6", ("angry", "happy", "sad", "neutral", "excited", "frustrated"), {}),
         (
-            "iemocap_s1",
+            "iemocap6_merged",
             ("angry", "happy", "sad", "fearful", "surprised", "neutral"),
             {"excited": "happy", "frustrated": "sad"},
         ),
         ("emotion6", ("sad", "happy", "love", "angry", "fearful", "surprised"), {}),
-        ("s3_common", ("happy", "sad", "angry", "fearful", "surprised"), {}),
+        ("tess_emotion5", ("happy", "sad", "angry", "fearful", "surprised"), {}),
     ],
 )
 def test_label_sets_of_iemocap_and_texts(

@@ -22,7 +22,7 @@ from affectstream.preprocessing.dataset.paired_tables import PairedTables, pair_
 from tests.support import models
 from tests.support.models import LABELS, run, the_one_line
 
-FOLDERS = {"s1-statistics": "audio", "tfidf": "text"}
+FOLDERS = {"statistics-linear": "audio", "tfidf-text": "text"}
 SAYS = {label: f"what a {label} {label} day" for label in LABELS}
 
 
@@ -125,7 +125,20 @@ def fused(tables: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
     out = tmp_path_factory.mktemp("fused") / "run"
     given = ("--data", tables["audio"], "--data", tables["text"])
     few = ("--set", "audio.epochs=2", "--set", "text.epochs=3", "--set", "fusion=dense")
-    assert run("train", "--recipe", "s1-fused-cnn", *given, *few, "--epochs", 2, "--out", out) == 0
+    assert (
+        run(
+            "train",
+            "--recipe",
+            "tfidf-statistics-resnet1d",
+            *given,
+            *few,
+            "--epochs",
+            2,
+            "--out",
+            out,
+        )
+        == 0
+    )
     return out
 
 
@@ -164,18 +177,18 @@ def test_tables_and_recordings_get_the_same_answer(
 def drop_origin(tables: dict[str, Path], folder: Path) -> list[object]:
     copy = folder / "words.parquet"
     copy.write_bytes(tables["text"].read_bytes())
-    return ["--stream", "text", "--recipe", "tfidf", "--data", f"text={copy}"]
+    return ["--stream", "text", "--recipe", "tfidf-text", "--data", f"text={copy}"]
 
 
 def one_table(tables: dict[str, Path], folder: Path) -> list[object]:
-    return ["--recipe", "s1-fused-cnn", "--data", tables["text"]]
+    return ["--recipe", "tfidf-statistics-resnet1d", "--data", tables["text"]]
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (drop_origin, "what its columns stand for is not known (no words.parquet.json"),
-        (one_table, "no --data for audio, the part s1-statistics; add --data audio=PATH"),
+        (one_table, "no --data for audio, the part statistics-linear; add --data audio=PATH"),
     ],
 )
 def test_bad_tables(

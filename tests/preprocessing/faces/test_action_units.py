@@ -302,7 +302,7 @@ def test_wrong_kind_of_records(
         assert models.train(tmp_path / "run", *words, data=folder) == 1
         return models.the_one_line(capsys.readouterr().err)
 
-    assert "these hold action units" in line(data, "--recipe", "s2-video")
+    assert "these hold action units" in line(data, "--recipe", "elu-cnn-video")
     assert "these hold face crops" in line(toy_data, "--recipe", "action-units")
     flipped = ("--recipe", "action-units", "--set", "transforms=flip")
     assert "these change face crops" in line(data, *flipped)

@@ -15,7 +15,16 @@ from affectstream.modeling.runs import checkpoints, checksummed_zip, run_folder
 from tests.support import models
 from tests.support.models import the_one_line
 
-TFIDF = ("--recipe", "tfidf", "--set", "min_df=1", "--set", "batch_size=7", "--set", "epochs=2")
+TFIDF = (
+    "--recipe",
+    "tfidf-text",
+    "--set",
+    "min_df=1",
+    "--set",
+    "batch_size=7",
+    "--set",
+    "epochs=2",
+)
 FLIPS = 200
 
 

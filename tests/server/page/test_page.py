@@ -63,7 +63,7 @@ def test_about_tells_of_the_model(client: TestClient) -> None:
         "streams": ["audio"],
         "label_set": "basic7",
         "labels": list(LABELS),
-        "recipe": {"name": "s2-audio", "source": "made up", "encoder": "", "pretrained": ""},
+        "recipe": {"name": "relu-cnn-audio", "source": "made up", "encoder": "", "pretrained": ""},
         "calibration": {"temperature": 1.0},
         "parts": {},
         "data": [],
@@ -76,11 +76,11 @@ def test_about_tells_of_the_model(client: TestClient) -> None:
     }
     from affectstream.modeling.recipes import Recipe
 
-    config["recipe"] = Recipe("s2-audio", "audio", "made up").as_json() | config["recipe"]
+    config["recipe"] = Recipe("relu-cnn-audio", "audio", "made up").as_json() | config["recipe"]
     told = page_api.about_of(config, "voice", 2, Limits(max_upload_bytes=5), True)
     assert told["card_markdown"] == model_card(config, None, "voice", 2)
     assert (told["law"], told["meaning"]) == (LAW, list(LIMITS))
-    assert (told["name"], told["version"], told["recipe"]) == ("voice", 2, "s2-audio")
+    assert (told["name"], told["version"], told["recipe"]) == ("voice", 2, "relu-cnn-audio")
     assert (told["synthetic"], told["leak_allowed"], told["needs_token"]) == (True, False, True)
     assert told["limits"] == {"max_upload_bytes": 5, "max_media_s": 600.0}
     assert told["text_input"] is None

@@ -63,7 +63,7 @@ def test_what_is_packed(home: Path, fusion_run: Path, toy_data: Path) -> None:
     assert info.data[0]["path"] == toy_data.name
     assert info.data[0]["licence"] == "CC0 1.0"
     assert (info.seen, info.scores, info.versions) == (before.seen, before.scores, before.versions)
-    assert info.parts["audio"]["trained"]["encoder"] == "s2_audio"
+    assert info.parts["audio"]["trained"]["encoder"] == "relu_cnn"
     assert packing.NOTE in info.notes and info.finished
     card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "\npython -m it --data data\n" in card
@@ -171,10 +171,10 @@ def test_training_starts_from_the_part(
     for name, value in weights(out / "best.keras").items():
         np.testing.assert_allclose(value, theirs[name], rtol=1e-3, atol=1e-5)
     # Another encoder: one line that names the recipe to take.
-    other = ("--recipe", "s3-conv1d", "--out", tmp_path / "other")
+    other = ("--recipe", "conv1d-audio", "--out", tmp_path / "other")
     assert run(*words, *other) == EXIT_NOTHING_DONE
     line = the_one_line(capfd.readouterr().err)
-    assert "has another build" in line and "take its recipe (--recipe s2-audio)" in line
+    assert "has another build" in line and "take its recipe (--recipe relu-cnn-audio)" in line
     assert not (tmp_path / "other" / "run.json").exists()
     # A fusion is not trained from it, its parts are.
     fusion = ("--recipe", "late-fusion", "--out", tmp_path / "fusion")
@@ -200,7 +200,7 @@ def test_adapted_to_one_person(
     words = ("--source", tmp_path / "my.csv", "--out", data, "--workers", 0)
     assert run("preprocess", "--corpus", "manifest", *words) == EXIT_OK
     learning = ("--set", "learning_rate=2e-4", "--epochs", 1, "--init-from", "pretrained")
-    of_the_card = ("--recipe", "resnet-asp-3x80", "--labels", "basic7")
+    of_the_card = ("--recipe", "resnet-asp-3x80-audio", "--labels", "basic7")
     adapt = ("train", *of_the_card, "--data", data, *learning)
     assert run(*adapt, "--out", out) == EXIT_NOTHING_DONE
     assert "`split --one-validates`, then" in the_one_line(capfd.readouterr().err)
@@ -233,8 +233,8 @@ def test_make(
     monkeypatch.setattr(training_runs, "cli", cli)
     data = (str(toy_data),)
     parts = [
-        pretrained.Part("audio", "s2-audio", "basic7", data, 2, ("batch_size=7",)),
-        pretrained.Part("video", "s2-video", "basic7", data, 2, ("batch_size=14",)),
+        pretrained.Part("audio", "relu-cnn-audio", "basic7", data, 2, ("batch_size=7",)),
+        pretrained.Part("video", "elu-cnn-video", "basic7", data, 2, ("batch_size=14",)),
     ]
     for _ in range(2):
         packed = pretrained.make(parts, ["emotion"], runs, tmp_path / "box", 0, "it")

@@ -95,7 +95,7 @@ def test_same_answers_as_the_keras_model(
         np.testing.assert_allclose(answer[name], np.asarray(value), atol=TOLERANCE, rtol=0)
 
 
-@pytest.mark.parametrize("recipe", ["s2-audio", "s2-video", "s2-two-stream"])
+@pytest.mark.parametrize("recipe", ["relu-cnn-audio", "elu-cnn-video", "two-stream-sum"])
 def test_recipes_that_must_convert(recipe: str) -> None:
     """S2's own models, untrained: converted, run, and the same answers for every output."""
     tried = litert_recipes.untrained(recipe, litert_recipes.QUICK_FACE_PX)
@@ -392,12 +392,12 @@ def test_real_clips(two_streams: Path, exported: Path, real_data: Path) -> None:
 
 def test_table_of_recipes(tmp_path: Path) -> None:
     out = tmp_path / "table.md"
-    assert litert_recipes.main(["--quick", "action-units", "tfidf", "--out", str(out)]) == 0
+    assert litert_recipes.main(["--quick", "action-units", "tfidf-text", "--out", str(out)]) == 0
     rows = [line.split("|") for line in out.read_text("utf-8").splitlines() if "|" in line][2:]
     units, tfidf = [[cell.strip() for cell in row[1:-1]] for row in rows]
     assert units[:3] == ["action-units", "yes", "yes"]
     assert float(units[3]) < TOLERANCE
-    assert tfidf[:2] == ["tfidf", "no"]
+    assert tfidf[:2] == ["tfidf-text", "no"]
     assert "strings" in tfidf[-1]
 
 

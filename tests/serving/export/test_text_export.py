@@ -43,7 +43,7 @@ SAID = [0, 2, 3, 4]
 SMALL_BERT = ("weights=none", "num_layers=1", "hidden_dim=8", "num_heads=2", "intermediate_dim=16")
 RECIPES = {
     "words": ("text-cnn", "token_dim=16", "filters=16", "embedding_dim=16", "max_tokens=16"),
-    "pieces": ("s0-bert", *SMALL_BERT, "vocabulary_size=150", "max_tokens=24"),
+    "pieces": ("bert-text", *SMALL_BERT, "vocabulary_size=150", "max_tokens=24"),
     "terms": ("tfidf", "min_df=2"),
 }
 

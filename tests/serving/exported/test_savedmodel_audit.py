@@ -63,7 +63,7 @@ def test_exports_of_words_pass(words_bundle: Path, tokens_bundle: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "recipe", ["s2-two-stream", "s3-lstm", "s4-convlstm", "action-units", "text-transformer"]
+    "recipe", ["two-stream-sum", "lstm-audio", "convlstm-video", "action-units", "text-transformer"]
 )
 def test_recipes_pass(recipe: str, tmp_path: Path) -> None:
     inference = litert_recipes.untrained(recipe, 32).inference
