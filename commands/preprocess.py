@@ -63,7 +63,7 @@ TRANSCRIPTS_FAILED = "transcripts_failed.csv"
     type=click.Choice(["time", "every-third"]),
     default="time",
     show_default=True,
-    help="Evenly in time, or every third frame from the 21st (S2).",
+    help="time: --num-frames evenly in time; every-third: every third frame from the 21st.",
 )
 @click.option(
     "--face-size",
@@ -86,7 +86,7 @@ TRANSCRIPTS_FAILED = "transcripts_failed.csv"
     type=click.IntRange(4000, 192000),
     default=16000,
     show_default=True,
-    help="Rate of the stored sound in Hz; 48000 for features s2.",
+    help="Rate of the stored sound in Hz; 48000 for features log_mel_128_48k.",
 )
 @click.option(
     "--max-clip-s",
@@ -184,7 +184,8 @@ def command(
 
     Without options it prepares the built-in SYNTHETIC sample corpus. Run again, it does only what
     is missing. Writes clips.csv, splits.json, rejected.csv and shards/ into --out, and with
-    --transcribe also transcripts_failed.csv. With --until it goes S1's way step by step.
+    --transcribe also transcripts_failed.csv. With --until it goes step by step and ends with that
+    step.
     """
     from affectstream.opencv_model.tracking import CropFormat
     from affectstream.parallel.tasks import Limits

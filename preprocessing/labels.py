@@ -81,7 +81,7 @@ IEMOCAP4 = LabelSet(("angry", "happy", "sad", "neutral"), _EXCITED_IS_HAPPY)
 IEMOCAP5 = LabelSet((*IEMOCAP4.labels, "frustrated"), _EXCITED_IS_HAPPY)
 # Nothing merged, as in emotion recognition in conversations (Majumder et al. 2019, DialogueRNN).
 IEMOCAP6 = LabelSet((*IEMOCAP4.labels, "excited", "frustrated"))
-# The six classes of S1.
+# Source: IEMOCAP fused-features system, docs/reproduced_systems.md.
 IEMOCAP6_MERGED = LabelSet(
     ("angry", "happy", "sad", "fearful", "surprised", "neutral"),
     MappingProxyType({"excited": "happy", "frustrated": "sad"}),
@@ -91,5 +91,5 @@ IEMOCAP6_MERGED = LabelSet(
 
 # The six classes of the text set `emotion`, in its own order (Saravia et al. 2018, CARER).
 EMOTION6 = LabelSet(("sad", "happy", "love", "angry", "fearful", "surprised"))
-# S3: what TESS and that text set both have.
+# What TESS and that text set both have. Source: TESS and text system, docs/reproduced_systems.md.
 TESS_EMOTION5 = LabelSet(("happy", "sad", "angry", "fearful", "surprised"))

@@ -91,7 +91,7 @@ def librosa_calls() -> dict[str, Callable[[np.ndarray], Any]]:
 
 
 def _librosa_statistics(y: np.ndarray) -> None:
-    """All transforms and reductions that S1's table needs, each made once."""
+    """All transforms and reductions that the 276 statistics need, each made once."""
     import librosa
 
     spectrum = librosa.stft(y, n_fft=FFT, hop_length=HOP)

@@ -66,7 +66,7 @@ _TEXT_NETS: dict[str, tuple[str, int | None, tuple[str, ...]]] = {
 }
 SECTIONS = {
     "systems": Section(
-        "The systems S0 to S3: sound, RAVDESS",
+        "Sound: RAVDESS, single networks",
         {
             name: Part("audio", name, "ravdess8", _VOICES, epochs, settings)
             for name, (epochs, settings) in _SYSTEMS.items()

@@ -19,7 +19,7 @@ from benchmarks.speed.opencv_baseline import MIN_NEIGHBORS, SCALE_FACTOR, full_s
 from benchmarks.speed.preprocess_speed import one_core
 
 FRAMES_A_CLIP = 8
-FULL_HAAR = "haar as S2, full size"
+FULL_HAAR = "haar, full size"
 
 Detect = Callable[[np.ndarray], Sequence[FaceBox]]
 MIN_IOU = 0.5
@@ -51,7 +51,7 @@ def pictures(path: Path, count: int) -> list[np.ndarray]:
 
 
 def finders(present: Mapping[str, FaceDetector]) -> dict[str, Detect]:
-    """Each finds the faces of a picture; S2's way beside ours."""
+    """Each finds the faces of a picture; the OpenCV baseline's way beside ours."""
     found: dict[str, Detect] = {name: one.detect for name, one in present.items()}
     cascade = full_size_cascade()
 

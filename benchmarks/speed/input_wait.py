@@ -1,4 +1,4 @@
-"""How long training waits for its input, for S2's two streams with augmentation.
+"""How long training waits for its input, for `relu-cnn-audio` and `elu-cnn-video`, augmented.
 
 The real loop on the real pipeline. The share as `history.csv` has it leaves out the first batch
 of an epoch, which fills the shuffle buffer; here it is shown both without and with that. A second

@@ -1,4 +1,7 @@
-"""Preprocessing as S2 does it: OpenCV, every third frame, Haar at full size, librosa."""
+"""Baseline of preprocessing: OpenCV, every third frame, Haar at full size, librosa.
+
+Source: RAVDESS two-stream system, docs/reproduced_systems.md.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +29,8 @@ NUM_MELS = 128
 
 
 @dataclass(frozen=True)
-class S2Result:
-    """What S2 gets from one clip.
+class BaselineResult:
+    """What the baseline gets from one clip.
 
     Attributes:
       boxes: the largest face of each frame looked at, None where there is none.
@@ -62,13 +65,13 @@ def decode_alone(path: Path) -> int:
     return number
 
 
-class S2Preparer:
-    """Holds the cascade, as S2's notebook does."""
+class OpencvBaseline:
+    """Prepares one clip after the other; holds the cascade."""
 
     def __init__(self) -> None:
         self._cascade = full_size_cascade()
 
-    def __call__(self, video: Path, wav: Path) -> S2Result:
+    def __call__(self, video: Path, wav: Path) -> BaselineResult:
         boxes: list[FaceBox | None] = []
         crops = []
         capture = open_capture(video)
@@ -91,7 +94,7 @@ class S2Preparer:
             crop = grey[y : y + height, x : x + width]
             crops.append(cv2.resize(crop, (CROP_SIDE_PX, CROP_SIDE_PX)))
         capture.release()
-        return S2Result(boxes, crops, log_mel(wav))
+        return BaselineResult(boxes, crops, log_mel(wav))
 
 
 def log_mel(wav: Path) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Preprocessing of 720p clips, ours beside S2's own way, in one run and on one core.
+"""Preprocessing of 720p clips, ours beside the OpenCV baseline, in one run and on one core.
 
 Both run in turn over the same clips, in alternating order, for some rounds; a figure is the median
 over the rounds. The process is pinned to one core, so that no library can use two.
@@ -23,9 +23,9 @@ from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
 from affectstream.preprocessing.records.record_builder import ClipPreparer, PreparationSettings
 from benchmarks import inputs, report
 from benchmarks.inputs import MadeClip
-from benchmarks.speed.opencv_baseline import S2Preparer, decode_alone
+from benchmarks.speed.opencv_baseline import OpencvBaseline, decode_alone
 
-S2 = "S2's way"
+BASELINE = "OpenCV baseline"
 MIN_IOU = 0.5
 TARGET_FASTEST, TARGET_HAAR = 10.0, 8.0
 SAMPLINGS = {"16 in time": FrameSampling(), "every third": FrameSampling("every-third")}
@@ -63,9 +63,11 @@ class Method:
 
 
 def methods(weights_dir: Path | None) -> list[Method]:
-    """S2's way, ours by detector and sampling, and decoding alone."""
-    s2 = S2Preparer()
-    made = [Method(S2, "every third", lambda clip: s2(clip.path, clip.wav).boxes)]
+    """The baseline, ours by detector and sampling, and decoding alone."""
+    opencv_baseline = OpencvBaseline()
+    made = [
+        Method(BASELINE, "every third", lambda clip: opencv_baseline(clip.path, clip.wav).boxes)
+    ]
     for detector in report.detectors_present(weights_dir):
         for frames, sampling in SAMPLINGS.items():
             settings = dataclasses.replace(inputs.default_settings(detector), sampling=sampling)
@@ -136,16 +138,16 @@ def measure(clips: Sequence[MadeClip], num_rounds: int, weights_dir: Path | None
 
 
 def speed_table(made: Sequence[Method], num_clips: int) -> str:
-    s2 = made[0]
+    baseline = made[0]
     columns = (
         "way",
         "frames",
         "ms/clip",
         "CPU ms/clip",
-        "times as fast as S2",
+        "times as fast as the baseline",
         "by CPU time",
         "faces / frames looked at",
-        "IoU > 0.5 with S2",
+        "IoU > 0.5 with the baseline",
     )
     rows = []
     for method in made:
@@ -157,24 +159,24 @@ def speed_table(made: Sequence[Method], num_clips: int) -> str:
                 method.frames,
                 f"{report.median(method.wall_s) / num_clips * 1000:.0f}",
                 f"{report.median(method.cpu_s) / num_clips * 1000:.0f}",
-                f"{ratio(s2.wall_s, method.wall_s):.1f}",
-                f"{ratio(s2.cpu_s, method.cpu_s):.1f}",
+                f"{ratio(baseline.wall_s, method.wall_s):.1f}",
+                f"{ratio(baseline.cpu_s, method.cpu_s):.1f}",
                 f"{found} / {len(looked)}" if looked else "",
-                agreement(s2, method) if looked and method.frames == s2.frames else "",
+                agreement(baseline, method) if looked and method.frames == baseline.frames else "",
             )
         )
     return report.table(columns, rows)
 
 
-def ratio(s2: Sequence[float], ours: Sequence[float]) -> float:
-    """Median over the rounds of how many times as fast as S2's way."""
-    return report.median([a / b for a, b in zip(s2, ours, strict=True)])
+def ratio(baseline: Sequence[float], ours: Sequence[float]) -> float:
+    """Median over the rounds of how many times as fast as the baseline."""
+    return report.median([a / b for a, b in zip(baseline, ours, strict=True)])
 
 
-def agreement(s2: Method, ours: Method) -> str:
+def agreement(baseline: Method, ours: Method) -> str:
     """Frames where the boxes overlap by more than half, of those where both find a face."""
     agreed = both = 0
-    for theirs, own in zip(s2.boxes, ours.boxes, strict=True):
+    for theirs, own in zip(baseline.boxes, ours.boxes, strict=True):
         for a, b in zip(theirs, own, strict=True):
             if a is not None and b is not None:
                 both += 1
@@ -221,7 +223,7 @@ def main(words: Sequence[str] | None = None) -> int:
         speed_table(made, len(clips)),
         verdicts(made),
     ]
-    title = "Preprocessing, beside S2's own way"
+    title = "Preprocessing, beside the OpenCV baseline"
     report.publish(title, "preprocess_speed", words, machine, parts, chosen.out)
     return 0
 

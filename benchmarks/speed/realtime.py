@@ -71,7 +71,7 @@ class Answered:
 
 
 def load_forward(model: Path | None) -> tuple[Forward, dict[str, Any]]:
-    """What a loaded run or export computes, and its config; untrained S2 streams without one."""
+    """What a loaded run or export computes, and its config; an untrained model without one."""
     if model is None:
         return _untrained()
     from affectstream.serving.loading import load
@@ -81,7 +81,7 @@ def load_forward(model: Path | None) -> tuple[Forward, dict[str, Any]]:
 
 
 def _untrained() -> tuple[Forward, dict[str, Any]]:
-    """S2's two streams and their summed softmaxes, as they come out of the builders."""
+    """The networks of `two-stream-sum`, as they come out of the builders."""
     import tensorflow as tf
 
     from affectstream.core import registry
@@ -172,7 +172,9 @@ def realtime_table(rows: Sequence[tuple[str, Answered]], duration_s: float, num_
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
     parser = report.parser(__doc__)
-    parser.add_argument("--model", type=Path, help="run or export; untrained S2 nets without it")
+    parser.add_argument(
+        "--model", type=Path, help="run or export; untrained two-stream-sum without it"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     chosen = parser.parse_args(words)
     from affectstream.core import tf_setup

@@ -1,4 +1,7 @@
-"""S1's steps of preparing a corpus, one after the other, each skipped where nothing has changed."""
+"""Preparing a corpus step by step, each step skipped where nothing has changed.
+
+Source: IEMOCAP fused-features system, docs/reproduced_systems.md.
+"""
 
 from __future__ import annotations
 

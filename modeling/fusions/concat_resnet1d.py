@@ -1,4 +1,4 @@
-"""S1's fusion: all embeddings side by side, read as one sequence by a residual 1-D network."""
+"""Concatenation: all embeddings as one sequence, read by a residual 1-D network."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def concat_resnet1d(
 ) -> keras.Model:
     """The residual 1-D network `resnet1d` over the concatenated embeddings and presence flags.
 
-    A missing stream is zeros, and its flag 0. S1 joins the raw features of sound and words; here
-    each stream brings its embedding, normalised, so that any trained stream fits.
+    A missing stream is zeros, and its flag 0. The source joins the raw features of sound and words;
+    here each stream brings its embedding, normalised, so that any trained stream fits.
 
     Args:
       dropout: on the concatenation and before the head.
     Raises:
       UserError: embeddings too narrow for the network.
-    Source: system S1 (IEMOCAP), 2,740 features of sound and words concatenated.
+    Source: IEMOCAP fused-features system, docs/reproduced_systems.md.
     """
     # === Layers ===
     norms = {stream: layers.LayerNormalization(name=f"{stream}_norm") for stream in streams}

@@ -21,7 +21,7 @@ def dense_fusion(
     Args:
       hidden_dim: width of the hidden layer.
       dropout: before and behind it.
-    Source: S4 (both streams joined by fully connected layers); Neverova et al. 2016 for hiding
+    Source: ConvLSTM transfer system, docs/reproduced_systems.md; Neverova et al. 2016 for hiding
       streams while training.
     """
     # === Layers ===

@@ -1,4 +1,4 @@
-"""S3's probability-level fusion: the stream that is surest of its class answers."""
+"""Probability-level fusion: the stream that is surest of its class answers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def highest(
 
     Returns:
       a model whose logits are the log softmax of the surest stream, see `SurestStream`.
-    Source: system S3, second approach (DistilBERT and an LSTM, the maximum of both softmaxes);
+    Source: TESS and text system, probability-level fusion, docs/reproduced_systems.md;
       the maximum rule of Kittler et al. 1998, On Combining Classifiers.
     """
     # === Functional Model ===

@@ -1,4 +1,4 @@
-"""S2's fusion: the softmaxes of the streams are added."""
+"""Sum fusion: the softmaxes of the streams are added."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def softmax_sum(
 ) -> keras.Model:
     """Sum of softmaxes; learns nothing.
 
-    Source: system S2 (RAVDESS two-stream).
+    Source: RAVDESS two-stream system, docs/reproduced_systems.md.
     """
     # === Functional Model ===
     inputs = fusion_inputs(streams, num_classes, embedding_dims)

@@ -13,7 +13,8 @@ from affectstream.core.errors import UserError, counted
 from affectstream.preprocessing.clip import SPLITS
 from affectstream.preprocessing.dataset.data_folder import ClipRow, Splits
 
-# One speaker in six is tested and one in six validates, as in S2 (4 and 4 of 24).
+# One speaker in six is tested and one in six validates, as in the RAVDESS
+# two-stream system (4 and 4 of 24; docs/reproduced_systems.md).
 HELD_OUT_SHARE = 6
 # Without speakers: share of recordings cut off for each of test and validation, in percent.
 CUT_PERCENT = 10

@@ -1,4 +1,4 @@
-"""Google Web Speech, as the S3 project used it: every sound is sent to Google."""
+"""Google Web Speech: every sound is sent to Google."""
 
 from __future__ import annotations
 

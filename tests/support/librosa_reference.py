@@ -58,7 +58,7 @@ def autocorrelation(waveform: np.ndarray) -> np.ndarray:
 
 
 def statistics(waveform: np.ndarray) -> dict[str, float]:
-    """S1's 276 numbers by name."""
+    """The 276 statistics by name."""
     frames = frame_features(waveform)
     loudness, correlation = frames["rms"][0], autocorrelation(waveform)
     samples = waveform.astype(np.float64)

@@ -43,7 +43,8 @@ def alexnet(
       5,368,807 parameters at (128, 282, 1) and 7 classes.
     Raises:
       UserError: features of another shape.
-    Source: Krizhevsky, Sutskever & Hinton 2012; system S0.
+    Source: Krizhevsky, Sutskever & Hinton 2012; BERT-ResNet34 system,
+      docs/reproduced_systems.md.
     """
     require_picture("alexnet", input_shape, MIN_PX)
 

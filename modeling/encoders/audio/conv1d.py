@@ -1,4 +1,4 @@
-"""S3's 1-D convolutional network over a sequence of feature vectors."""
+"""1-D convolutional network over a sequence of feature vectors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def conv1d(
       dim 52 and 7 classes.
     Raises:
       UserError: features that are no sequence.
-    Source: system S3 (TESS), approach 1; widths and kernels are ours.
+    Source: TESS and text system, feature-level fusion, docs/reproduced_systems.md; widths and
+      kernels are ours.
     """
     require_sequence("conv1d", input_shape)
 

@@ -1,4 +1,4 @@
-"""S3's LSTM over a sequence of feature vectors."""
+"""LSTM over a sequence of feature vectors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def lstm(
       dim 52 and 7 classes.
     Raises:
       UserError: features that are no sequence.
-    Source: Hochreiter & Schmidhuber 1997; system S3 (TESS), approach 2; the widths are ours.
+    Source: Hochreiter & Schmidhuber 1997; TESS and text system, probability-level fusion,
+      docs/reproduced_systems.md; the widths are ours.
     """
     require_sequence("lstm", input_shape)
 

@@ -1,4 +1,4 @@
-"""S2's spectrogram network: three ReLU convolutions, global max pooling, one dense layer."""
+"""Network over a spectrogram: three ReLU convolutions, global max pooling, one dense layer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def relu_cnn(
     Returns:
       Model from `features` to {"logits": (batch, classes), "embedding": (batch, embedding_dim)};
       387,335 parameters at (128, 282, 1) and 7 classes.
-    Source: system S2 (RAVDESS two-stream), audio branch; the sizes of its pools are ours.
+    Source: RAVDESS two-stream system, audio branch, docs/reproduced_systems.md; the sizes
+      of its pools are ours.
 
     Example:
       >>> relu_cnn((128, 282, 1), 7).count_params()

@@ -1,4 +1,4 @@
-"""S1's residual 1-D network over one vector of features a clip."""
+"""Residual 1-D network over one vector of features a clip."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def resnet1d(
       15,415,495 parameters at 7 classes, whatever the length.
     Raises:
       UserError: features that are no vector.
-    Source: system S1 (IEMOCAP); the kernels of its blocks (3) and the stride of its stages (2)
-      are ours.
+    Source: IEMOCAP fused-features system, docs/reproduced_systems.md; the kernels of its
+      blocks (3) and the stride of its stages (2) are ours.
     """
     require_vector("resnet1d", input_shape, MIN_DIM)
     head = layers.Dense(num_classes, name="logits")

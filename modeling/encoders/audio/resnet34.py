@@ -34,7 +34,7 @@ def resnet34(
       21,299,015 parameters at (128, 282, 1) and 7 classes; 21,301,696 without head at 3 channels.
     Raises:
       UserError: features of another shape.
-    Source: He et al. 2016, table 1; system S0.
+    Source: He et al. 2016, table 1; BERT-ResNet34 system, docs/reproduced_systems.md.
     """
     require_picture("resnet34", input_shape, MIN_PX)
     head = layers.Dense(num_classes, name="logits")

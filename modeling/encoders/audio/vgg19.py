@@ -50,7 +50,8 @@ def vgg19(
       20,157,511 parameters at 7 classes, 20,024,384 of them VGG19's own.
     Raises:
       UserError: features of another shape, weights that cannot be fetched or do not fit.
-    Source: Simonyan & Zisserman 2015; keras.applications; system S4.
+    Source: Simonyan & Zisserman 2015; keras.applications; ConvLSTM transfer system,
+      docs/reproduced_systems.md.
     """
     require_picture("vgg19", input_shape, MIN_PX)
     if not 0 <= trainable_blocks <= NUM_BLOCKS:

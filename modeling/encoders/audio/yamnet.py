@@ -77,7 +77,8 @@ def yamnet(
       classes.
     Raises:
       UserError: features of another shape, weights that cannot be fetched or do not fit.
-    Source: Plakal & Ellis, YAMNet (tensorflow/models); Howard et al. 2017; system S4.
+    Source: Plakal & Ellis, YAMNet (tensorflow/models); Howard et al. 2017; ConvLSTM
+      transfer system, docs/reproduced_systems.md.
     """
     if len(input_shape) != 3 or tuple(input_shape[1:]) != PATCH_SHAPE:
         raise UserError(

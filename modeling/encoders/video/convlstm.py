@@ -37,7 +37,8 @@ def convlstm(
     Returns:
       Model from [`features` (batch, frames, height, width, channels), `mask` (batch, frames)] to
       {"logits": (batch, classes), "embedding": (batch, embedding_dim)}.
-    Source: Shi et al. 2015 (ConvLSTM); system S4, video branch, whose sizes are not published.
+    Source: Shi et al. 2015 (ConvLSTM); ConvLSTM transfer system, video branch, whose sizes are not
+      published, docs/reproduced_systems.md.
     """
     # === Layers ===
     lower = layers.ConvLSTM2D(num_filters, 3, padding="same", return_sequences=True, name="lower")

@@ -1,4 +1,4 @@
-"""S2's face network: four ELU convolutions on each frame, the clip is the mean over its faces."""
+"""Face network: four ELU convolutions on each frame, the clip is the mean over its faces."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def elu_cnn_face(
     Returns:
       Model from `face` to {"logits": (batch, classes), "embedding": (batch, embedding_dim)};
       2,030,215 parameters at (112, 112, 1) and 7 classes.
-    Source: system S2 (RAVDESS two-stream), video branch.
+    Source: RAVDESS two-stream system, video branch, docs/reproduced_systems.md.
     """
     # === Layers ===
     dense = layers.Dense(embedding_dim)

@@ -29,7 +29,7 @@ def over_time(
     Args:
       face_net: from one face to {"logits": (batch, classes), "embedding": (batch, dim)}.
       input_shape: (frames or None, height, width, channels), float in [0, 1].
-      pooling: "mean", as S2, or "attention": a weight a frame, learned from its embedding.
+      pooling: "mean" or "attention": a weight a frame, learned from its embedding.
       name: of the encoder.
       mirrored: each face counts twice when not training, as it is and as its mirror image.
     Returns:

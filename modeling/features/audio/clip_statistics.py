@@ -1,4 +1,4 @@
-"""S1's 276 numbers a clip."""
+"""276 statistics of the sound of a clip."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class SoundStatistics(keras.layers.Layer):
 
 @dataclass(frozen=True)
 class StatisticsConfig:
-    """S1's front end: one vector a clip.
+    """Front end of the 276 statistics: one vector a clip.
 
     Attributes:
       sample_rate_hz: of the records.

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 SAMPLINGS = ("time", "every-third")
-# S2 skips the first twenty frames of a RAVDESS clip: the actor has not begun to speak.
+# The first twenty frames of a RAVDESS clip are skipped: the actor has not begun to speak.
+# Source: RAVDESS two-stream system, docs/reproduced_systems.md.
 EVERY_THIRD_FIRST_FRAME = 20
 EVERY_THIRD_STEP = 3
 

@@ -1,4 +1,4 @@
-"""S2's face network over time: a clip is the mean over its faces."""
+"""`elu_cnn` over time: a clip is the mean over its faces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One contract for every encoder of the registry, and what is S2's own."""
+"""One contract for every encoder of the registry, and the sizes of the two-stream networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""S1's 276 numbers a clip are those of librosa and numpy, each by its name."""
+"""The 276 statistics of a clip are those of librosa and numpy, each by its name."""
 
 from __future__ import annotations
 

@@ -61,19 +61,27 @@ def test_both_settings_give_one_picture() -> None:
         assert one.build()(np.zeros((2, one.window_samples), np.float32)).shape == (2, 128, 282)
 
 
-def test_the_numbers_of_s2() -> None:
+def test_the_numbers_of_the_two_stream_system() -> None:
     told = (48_000, 144_000, 1024, 512, 128, 50.0, 24_000.0)
-    s2 = registry.load("features", "log_mel_128_48k")
+    log_mel_128_48k = registry.load("features", "log_mel_128_48k")
     assert told == (
-        *(s2.sample_rate_hz, s2.window_samples, s2.fft_samples, s2.hop_samples, s2.num_mels),
-        *(s2.low_hz, s2.high_hz),
+        *(
+            log_mel_128_48k.sample_rate_hz,
+            log_mel_128_48k.window_samples,
+            log_mel_128_48k.fft_samples,
+            log_mel_128_48k.hop_samples,
+            log_mel_128_48k.num_mels,
+        ),
+        *(log_mel_128_48k.low_hz, log_mel_128_48k.high_hz),
     )
     log_mel_128_16k = registry.load("features", "log_mel_128_16k")
     assert (log_mel_128_16k.sample_rate_hz, log_mel_128_16k.window_samples) == (16_000, 47_770)
     assert (log_mel_128_16k.hop_samples, log_mel_128_16k.high_hz) == (170, 8_000.0)
     # The same stretch of a clip, to a sample of the slower rate.
     for field in ("window_samples", "offset_samples"):
-        seconds = [getattr(one, field) / one.sample_rate_hz for one in (s2, log_mel_128_16k)]
+        seconds = [
+            getattr(one, field) / one.sample_rate_hz for one in (log_mel_128_48k, log_mel_128_16k)
+        ]
         assert seconds[0] == pytest.approx(seconds[1], abs=0.015)
 
 

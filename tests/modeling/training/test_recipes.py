@@ -145,7 +145,7 @@ def test_set_what_a_front_end_of_words_takes() -> None:
         (ELU_CNN_VIDEO, "transforms=spec_augment", "transforms=spec_augment: one is for features"),
         (LATE_FUSION, "transforms=mixup", "transforms=mixup: one is for batch, the recipe for fus"),
         (RELU_CNN_AUDIO, "encoder=vgg", "no encoders named 'vgg'; known: alexnet"),
-        (RELU_CNN_AUDIO, "features=mfcc", "no features named 'mfcc'; known: log_mel_128_16k, s2"),
+        (RELU_CNN_AUDIO, "features=mfcc", "no features named 'mfcc'; known: log_mel_128_16k"),
         (RELU_CNN_AUDIO, "labels=seven", "no label-sets named 'seven'; known: ravdess8"),
         (TEXT_CNN, "max_tokens=all", "--set max_tokens=all: must be a whole number, like 64"),
         (TEXT_CNN, "stream=audio", "--set stream: no such setting"),

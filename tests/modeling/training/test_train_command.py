@@ -296,7 +296,7 @@ def test_a_schedule_cannot_be_prolonged_and_says_why(
     [
         (("--set", "epoch=3"), "--set epoch: no such setting; known: batch_size, class_weights"),
         (("--set", "transforms=nose"), "no transforms named 'nose'; known: noise"),
-        (("--set", "features=s2"), ""),
+        (("--set", "features=log_mel_128_48k"), ""),
         (("--init-from", "nowhere"), "nowhere: not a run folder (no run.json)"),
     ],
 )
@@ -307,10 +307,10 @@ def test_settings(
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    stream = "audio" if "features=s2" in words else "video"
+    stream = "audio" if "features=log_mel_128_48k" in words else "video"
     line = refused(capfd, tmp_path / "run", *words, stream=stream, data=toy_data)
     assert expected in line
-    if stream == "audio":  # S2's own front end wants other records
+    if stream == "audio":  # this front end wants other records
         assert "made for 48000 Hz, the records hold 16000 Hz; preprocess with --sample" in line
 
 

@@ -41,7 +41,7 @@ def test_pictures_that_begin_late() -> None:
     assert chosen(FrameSampling("time", 4), AT_25_FPS + 2, (0, 4)) == [[0, 12, 37]]
 
 
-# === Every third, as S2 ===
+# === Every third ===
 
 
 def test_every_third_from_the_21st() -> None:

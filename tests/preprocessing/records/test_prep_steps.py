@@ -1,4 +1,4 @@
-"""`preprocess --until STEP`: S1's steps in order, each skipped when nothing has changed."""
+"""`preprocess --until STEP`: the steps in order, each skipped when nothing has changed."""
 
 from __future__ import annotations
 

@@ -296,7 +296,7 @@ def test_an_empty_stretch_of_a_long_clip_is_counted_not_dropped(tmp_path: Path) 
     assert [row.start_s for row in folder.part("all")] == [0.0, 4.0]
 
 
-def test_every_third_frame_as_s2(tmp_path: Path) -> None:
+def test_every_third_frame(tmp_path: Path) -> None:
     pictures = [numbered(n, 64) for n in range(50)]
     write_media(tmp_path / "in/x.mp4", pictures, options=X264)
     out = tmp_path / "out"

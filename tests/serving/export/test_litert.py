@@ -97,7 +97,7 @@ def test_same_answers_as_the_keras_model(
 
 @pytest.mark.parametrize("recipe", ["relu-cnn-audio", "elu-cnn-video", "two-stream-sum"])
 def test_recipes_that_must_convert(recipe: str) -> None:
-    """S2's own models, untrained: converted, run, and the same answers for every output."""
+    """The two-stream models, untrained: converted, run, and the same answers for every output."""
     tried = litert_recipes.untrained(recipe, litert_recipes.QUICK_FACE_PX)
     expected = litert_export.answers_of(tried.inference, tried.config)
     model = LitertModel(*convert(tried.inference, tried.config, recipe))
