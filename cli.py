@@ -22,22 +22,22 @@ from affectstream.core.errors import (
 
 # Command -> module below `commands/` and one line of help; a module is imported when it is used.
 COMMANDS = {
-    "preprocess": "Turn recordings into records: decode, find faces, split by speaker.",
-    "split": "Divide a data folder anew into training, validation and test.",
+    "preprocess": "Convert recordings to records: decode, detect faces, split by speaker.",
+    "split": "Split a data folder again into training, validation and test.",
     "train": "Train one stream, or a fusion of trained streams.",
     "evaluate": "Score a run on a data folder.",
     "crossval": "Train and test a recipe over folds of whole speakers, with several seeds.",
     "export": "Write a run as SavedModel, in a bundle for TensorFlow Serving, or as .tflite.",
     "predict": "Recognise emotion in any media files.",
-    "serve": "Answer over REST and gRPC as TensorFlow Serving does, with a page to try it on.",
+    "serve": "Serve a model over REST and gRPC like TensorFlow Serving, with a web page.",
     "features": "Write acoustic features as a table, or spectrogram pictures.",
     "download": "Fetch a corpus that may be fetched freely.",
-    "describe": "Say what a run, export, bundle, .tflite or data folder is.",
-    "list": "Say which corpora, detectors, encoders, ... exist.",
+    "describe": "Describe a run, export, bundle, .tflite or data folder.",
+    "list": "List the available corpora, detectors, encoders, ...",
     "synthesize": "Write the SYNTHETIC sample corpus.",
     "augment": "Write a data folder with transformed copies of training clips.",
     "doctor": "Check this machine and say what is missing.",
-    "demo": "Run the whole job on the SYNTHETIC sample corpus.",
+    "demo": "Run the whole pipeline on the SYNTHETIC sample corpus.",
 }
 
 
@@ -62,7 +62,7 @@ class LazyGroup(click.Group):
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option("0.1.0", message="affectstream %(version)s")
 def cli(debug: bool) -> None:
-    """Recognises emotion from face, voice and words.
+    """Recognises emotion from face, voice and text.
 
     \b
     Exit codes: 0 all good; 1 nothing could be done; 2 usage;

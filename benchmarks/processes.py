@@ -43,7 +43,7 @@ def run(
     meanwhile: Callable[[], None] = lambda: None,
     accepted: Sequence[int] = (0,),
 ) -> Ran:
-    """Runs a Python program from the root of the project, and looks at its processes as it does.
+    """Runs a Python program from the project root, and samples its processes while it runs.
 
     Memory is the high-water mark that Linux keeps of a process, so nothing is missed between two
     looks but what a process does in its last tenth of a second.

@@ -1,4 +1,4 @@
-"""What every benchmark shares: its options, and a Markdown table that says how it was measured."""
+"""Shared code of the benchmarks: options, and Markdown tables with the measuring conditions."""
 
 from __future__ import annotations
 

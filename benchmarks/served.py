@@ -1,4 +1,4 @@
-"""A server in a process of its own, and requests of real windows with their right answers."""
+"""A server process, and requests of real windows with their expected outputs."""
 
 from __future__ import annotations
 

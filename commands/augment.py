@@ -47,7 +47,7 @@ from affectstream.core.errors import EXIT_OK, EXIT_SOME_REJECTED, counted
     type=click.IntRange(1, 1000),
     default=4,
     show_default=True,
-    help="Of each clip, by transforms.",
+    help="Transformed copies of each clip.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option(
@@ -70,8 +70,8 @@ def command(
 ) -> int:
     """Writes a data folder with transformed copies of the training clips.
 
-    It holds every clip of --data as it is; the copies stand in the training part only, so `train`
-    and `evaluate` take it like the original. A copy with other words (by word_dropout, word_swap,
+    It contains every clip of --data unchanged. Copies are in the training split only, so `train`
+    and `evaluate` accept it like the original. A copy with other words (by word_dropout, word_swap,
     typo, --back-translate) has neither sound nor picture. Clips before and after, as pictures,
     sounds and words, lie in --out/examples. Run again after an interruption, it does only what is
     missing.

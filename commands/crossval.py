@@ -1,4 +1,4 @@
-"""`crossval`: how good a recipe is, by folds of whole speakers and several seeds."""
+"""`crossval`: speaker-independent cross-validation of a recipe with several seeds."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ LEAKS = ("random-split", "test-epoch", "speaker-norm", "all")
     metavar="N|loso",
     default="5",
     show_default=True,
-    help="Into how many folds the speakers are dealt; loso: one speaker each.",
+    help="Number of folds of speakers; loso: leave one speaker out.",
 )
 @click.option(
     "--validation-speakers",
     type=click.IntRange(1),
-    help="How many of the next fold's speakers validate; its others train. [default: all]",
+    help="Number of the next fold's speakers that validate; its others train. [default: all]",
 )
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="How many.")
 @click.option("--out", type=OutPlace(), help="[default: runs/crossval-RECIPE]")
@@ -82,7 +82,7 @@ LEAKS = ("random-split", "test-epoch", "speaker-norm", "all")
     "--leaks",
     type=click.Choice(LEAKS),
     multiple=True,
-    help="Then also train with this fault, seed 0 only, to show what it feigns; repeatable.",
+    help="Also train with this data leak, seed 0 only, to show its effect; repeatable.",
 )
 @engine_options("Trainings at a time, each in a process; 0: one by one in this. [default: 0]")
 def command(

@@ -79,7 +79,7 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def _named(facts: dict[str, Any], copy: Path, path: Path) -> dict[str, Any]:
-    """Facts about a copy, told of what it is a copy of."""
+    """Replaces the path of the local copy by the original path."""
     return {**facts, "path": facts["path"].replace(str(copy), str(path), 1)}
 
 

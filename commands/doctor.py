@@ -1,4 +1,4 @@
-"""`doctor`: what this machine has and lacks; opens no connection and imports nothing heavy."""
+"""`doctor`: checks this machine; opens no connection and imports nothing heavy."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def command(
     """Scores a run on records that it was not trained on.
 
     Prints UAR (mean recall, with a 95 % interval resampled by speaker), WA (plain accuracy),
-    macro-F1, ECE, each class, and what abstaining below a probability would give; writes
+    macro-F1, ECE, each class, and the risk-coverage trade-off of abstaining; writes
     metrics.json, predictions.csv, risk_coverage.csv and three pictures, into a folder for each data
     and split.
     """

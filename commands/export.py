@@ -55,8 +55,8 @@ def command(
 ) -> None:
     """Writes one model from raw waveform, uint8 face crops and text to probabilities.
 
-    Labels and all that a client must do alike lie inside a SavedModel, in assets/. It is checked
-    against the trained model before it becomes visible; nothing is ever overwritten.
+    A SavedModel holds its labels and client settings in assets/. It is compared with the trained
+    model before it appears. Nothing is overwritten.
     """
     if (out is None) == (serving is None):
         raise click.UsageError("give either --out or --serving")
@@ -64,7 +64,7 @@ def command(
         raise click.UsageError("--name goes with --serving")
     if kind == "litert" and (serving is not None or version is not None):
         raise click.UsageError("--format litert goes with --out alone, without --version")
-    # What is wrong with the words is told before TensorFlow is waited for.
+    # Reports wrong arguments before the slow import of TensorFlow.
     if name is not None:
         from affectstream.serving.exported.version_folder import require_name
 

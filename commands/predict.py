@@ -1,4 +1,4 @@
-"""`predict`: what any recording says."""
+"""`predict`: emotion of recordings and text, window by window."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ if TYPE_CHECKING:
 @click.option(
     "--min-speech-share",
     type=FiniteRange(0, 1, min_open=True),
-    help="Give no label from sound of which a smaller share is speech, but 'abstained'.",
+    help="Give no label but 'abstained' if a smaller share of the sound is speech.",
 )
 @click.option(
     "--detector",
@@ -160,9 +160,9 @@ def command(
 ) -> int:
     """Recognises emotion in media files of any kind and length, window by window.
 
-    A stream that is missing (no sound, silence, no face, no words) is left out of the answer, which
-    says so. Of a .txt file every line is answered on its own. Which probability for --abstain-below
-    gives how many right answers, `evaluate` tells.
+    A missing stream (no sound, silence, no face, no text) is left out, and the output says so.
+    Each line of a .txt file gets its own prediction. `evaluate` shows the accuracy at each
+    probability for --abstain-below.
     """
     if window_s is not None and hop_s is not None and hop_s > window_s:
         raise click.UsageError(f"--hop-s {hop_s:g} must not be above --window-s {window_s:g}")
@@ -315,7 +315,7 @@ def _answer_all(
             rows += _csv_rows(answer)
             if outputs.plots:
                 _plot_one(path, answer, labels, outputs)
-    finally:  # an interruption keeps the answers until then
+    finally:  # after an interruption, finished predictions are still written
         if outputs.csv is not None:
             abstained = ["abstained"] if outputs.may_abstain else []
             transcript = ["transcript"] if outputs.transcribes else []

@@ -127,7 +127,7 @@ def command(
     if storage_paths.is_remote(model):
         progress.say(f"{model}: fetched once; new versions there are not looked for")
         model = storage_paths.fetched(model)
-    open_source(model, name)  # a wrong folder is told before TensorFlow is waited for
+    open_source(model, name)  # reports a wrong folder before the slow import of TensorFlow
     opened = [f"--public-origin {one.origin}" for one in public_origins]
     opened += [] if is_loopback(host) else [f"--host {host}"]
     if token is None and opened:

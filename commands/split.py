@@ -1,4 +1,4 @@
-"""`split`: who trains, validates and tests."""
+"""`split`: assigns speakers or sessions to training, validation and test."""
 
 from __future__ import annotations
 

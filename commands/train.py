@@ -214,7 +214,7 @@ def _require_first(
 
 
 def _require_trained(recipe: Any, runs: dict[str, Path]) -> None:
-    """What several processes train together is one model."""
+    """Raises click.UsageError if a part of a fusion still has to be trained."""
     parts = {registry.load("recipes", part).stream for part in recipe.parts}
     if missing := sorted(parts - set(runs)):
         raise click.UsageError(
@@ -238,7 +238,7 @@ def _recipe(stream: str | None, name: str | None) -> tuple[str, Any]:
 
 
 def _start(init_from: Path | None, stream: str, recipe: Any) -> Path | None:
-    """The run that weights are taken from; a fusion takes none itself, its parts do."""
+    """The run that initial weights come from; None for a fusion, whose parts use it."""
     if init_from is None:
         return None
     if stream != "fusion":

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: written under a temporary name, then renamed."""
+"""Atomic file I/O: files are written under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from affectstream.core.errors import UserError, from_os_error
 TEMPORARY_MARK = ".part-"
 _OWN_FOLDER = "affectstream-run-"
 _LOCK = "lock"
-# Ray looks there for a cluster that runs, and names its sockets after it, which must be short.
+# Ray looks for running clusters in this folder; its socket paths contain it and must be short.
 _OF_RAY = "RAY_TMPDIR"
 _OF_MATPLOTLIB = "MPLCONFIGDIR"
-# Where Linux shows those that have a name.
+# Linux lists named semaphores here.
 _SEMAPHORES = Path("/dev/shm")
 _DIGEST = "digest"
-# As `replacing` and `tempfile` write it; talk.part-1.mp4 may be a name of the user's own.
+# As `replacing` and `tempfile` write it; a user may have a file talk.part-1.mp4.
 _LEFTOVER = re.compile(rf"{re.escape(TEMPORARY_MARK)}[a-z0-9_]{{8}}(\..*)?$")
 _TAB_SUFFIXES = (".tsv", ".tab")
 
-# The module's own limit, 131,072 characters a cell, is less than a transcript may have.
+# Python's default limit, 131,072 characters a cell, is too small for long transcripts.
 csv.field_size_limit(2**31 - 1)
 
 
@@ -42,8 +42,8 @@ csv.field_size_limit(2**31 - 1)
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary path beside `path` (same ending), renamed on success, removed on failure.
 
-    Works for a file and for a folder that does not exist yet. Of an object store the temporary one
-    is on this machine's disk, and uploaded on success.
+    Works for a file, and for a folder that does not exist yet. For an object store the temporary
+    copy is on the local disk and is uploaded on success.
 
     Raises:
       UserError: the disk is full, the folder cannot be written, ...
@@ -73,9 +73,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:
-    """Removes temporaries that a killed run of ours left directly in `folder`, if there is one."""
+    """Removes temporary files that a killed run left directly in `folder`."""
     if storage_paths.is_remote(there := storage_paths.place(folder)):
-        return  # what is uploaded shows only when it is whole
+        return  # uploaded files appear only when they are complete
     for path in there.glob(f"*{TEMPORARY_MARK}*"):
         if not is_leftover(path):
             continue
@@ -86,20 +86,20 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> None:
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether a file or folder is named as temporaries of ours are."""
+    """Whether a name has the form of our temporary names."""
     return bool(_LEFTOVER.search(path.name))
 
 
 @contextlib.contextmanager
 def claimed(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Within it no other program of ours on this machine writes into `folder`.
+    """Locks `folder` against other runs of this program on this machine.
 
-    Made if it is not there; what was made for nothing goes at the end. The claim ends with the
-    process, however that ends. In an object store, and where folders cannot be locked (some
-    network file systems), there is none.
+    Creates the folder if it is missing, and removes it at the end if it stayed empty. The lock
+    ends with the process, even if that is killed. Object stores and some network file systems
+    have no locks; nothing is locked there.
 
     Raises:
-      UserError: another program has claimed it, or it cannot be made.
+      UserError: another program holds the lock, or the folder cannot be created.
     """
     if storage_paths.is_remote(there := storage_paths.place(folder)):
         yield
@@ -117,7 +117,7 @@ def claimed(folder: str | os.PathLike[str]) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
-        with contextlib.suppress(OSError):  # up to the first that holds something
+        with contextlib.suppress(OSError):  # stops at the first folder that is not empty
             for path in made:
                 path.rmdir()
 
@@ -136,17 +136,17 @@ def _locked(folder: Path) -> int:
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(lock), folder.stat()):
                 return lock
-        os.close(lock)  # another program made it for nothing
+        os.close(lock)  # another program removed the empty folder
 
 
 @contextlib.contextmanager
 def own_temporaries() -> Iterator[None]:
-    """Within it all that libraries put where temporary files go lies in one folder of this program.
+    """Gives this process a temporary folder of its own, which libraries use, too.
 
-    It goes at the end; those of programs that were killed go now, with the semaphores named after
-    them, which Python removes in a process of its own that may have been killed as well. A folder
-    belongs to somebody as long as its file `lock` is locked, which ends with the process.
-    Where none can be made (a full disk) temporary files go where they always went.
+    The folder is removed at the end. Folders of killed programs are removed now, and with them
+    the named semaphores that their resource tracker did not remove. A folder is in use as long as
+    its file `lock` is locked, which ends with the process. If the folder cannot be created (disk
+    full), the usual temporary folder is used.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -162,7 +162,7 @@ def own_temporaries() -> Iterator[None]:
     tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
     os.environ.setdefault(_OF_RAY, before["TMPDIR"] or usual)
     if not _is_writable(_settings_of_matplotlib()):
-        # Else it makes a folder in ours, and complains behind our end that it is gone.
+        # Else matplotlib uses a folder inside ours, and warns at exit that it is gone.
         os.environ[_OF_MATPLOTLIB] = str(folder / "matplotlib")
     naming: dict[str, str] = multiprocessing.current_process()._config  # type: ignore[attr-defined]
     prefix = naming["semprefix"]
@@ -194,7 +194,7 @@ def _is_writable(folder: Path) -> bool:
     # Not `Path.exists`, which raises where a folder above may not be entered.
     there = next(path for path in (folder, *folder.parents) if os.access(path, os.F_OK))
     try:
-        # Tried, for what root may do is no question of permissions (/proc, read-only disks).
+        # Tried by writing: root passes permission checks where writing fails (/proc, read-only).
         with tempfile.TemporaryFile(dir=there):
             return True
     except OSError:
@@ -208,7 +208,7 @@ def _locked_folder() -> tuple[Path, int]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if (folder / _LOCK).exists():
             return folder, lock
-        os.close(lock)  # another program took it for one left behind
+        os.close(lock)  # another program removed it as stale
 
 
 def _remove_ownerless(place: Path) -> None:
@@ -263,7 +263,7 @@ def read_sealed_json(
     """What `write_sealed_json` wrote, as a dict.
 
     Args:
-      remedy: what the user can do about a file that is not.
+      remedy: advice to the user if the file is damaged.
       or_unsealed: take a file without any digest too, as earlier versions wrote it.
     Raises:
       UserError: absent, damaged or changed by hand; it says `remedy`.
@@ -284,7 +284,7 @@ def _had_digest(value: dict[str, Any]) -> bool:
 
 
 def read_cached_json(path: Path) -> dict[str, Any]:
-    """What a file of a cache holds; empty where it is absent or damaged, to be made again."""
+    """Content of a cache file; empty if it is absent or damaged, so that it is computed again."""
     if not path.is_file():
         return {}
     try:
@@ -297,7 +297,7 @@ def read_cached_json(path: Path) -> dict[str, Any]:
 def write_csv(
     path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[dict[str, Any]]
 ) -> None:
-    """Writes rows under `columns` as UTF-8 CSV, whole or not at all; tabs part cells in a .tsv."""
+    """Writes rows under `columns` as UTF-8 CSV, atomically; a .tsv has tabs between cells."""
     delimiter = "\t" if Path(path).suffix.lower() in _TAB_SUFFIXES else ","
     with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, delimiter=delimiter, lineterminator="\n")

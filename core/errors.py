@@ -1,4 +1,4 @@
-"""What can go wrong that a user can mend, and how it ends the process."""
+"""Errors that the user can fix, and the exit codes of the program."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ EXIT_SOME_REJECTED = 3
 EXIT_INTERRUPTED = 130
 
 
-# Of a message; a value received may be a cell of a million letters.
+# Characters of a message; a received value may be a table cell of a million characters.
 LONGEST_LINE = 1000
 
 
 def one_line(text: str) -> str:
-    """The text with control characters spelt out, its middle left out where it is very long."""
+    """Escapes control characters, and cuts out the middle of a very long text."""
     if len(text) > LONGEST_LINE:
         text = f"{text[: LONGEST_LINE // 2]} ... {text[-LONGEST_LINE // 2 :]}"
     if text.isprintable():
@@ -30,7 +30,7 @@ def one_line(text: str) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """A number and what is counted, as "1 window", "2 windows", "2 copies"."""
+    """A count with its noun in the right number: "1 window", "2 windows", "2 copies"."""
     if count == 1:
         return f"1 {noun}"
     plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
@@ -42,9 +42,9 @@ def _is_control(letter: str) -> bool:
 
 
 class UserError(Exception):
-    """A mistake or obstacle that the user can mend.
+    """A mistake or obstacle that the user can fix.
 
-    The message is one line: what is wrong, naming the file or value received, then the remedy.
+    The message is one line: the file or value, what is wrong with it, and the remedy.
     """
 
     def __init__(self, message: str) -> None:
@@ -70,8 +70,7 @@ _REMEDIES = {
 _NUMBERS = {FileNotFoundError: errno.ENOENT, PermissionError: errno.EACCES}
 
 
-# As TensorFlow tells it, whose errors are none of the operating system's; it writes to temporary
-# names of its own.
+# TensorFlow's own text for a full disk: it raises no OSError, and it names its temporary files.
 _NO_SPACE = re.compile(rf"(/[^{{}}]*?)(?:\.tempstate\d+)?; {os.strerror(errno.ENOSPC)}")
 
 
@@ -86,10 +85,10 @@ def from_os_error(error: OSError, path: object = None) -> UserError:
 
     Args:
       error: the error as raised.
-      path: what was being read or written, when the error itself does not say.
+      path: the file that was read or written, used when the error names none.
     """
     where = error.filename or path or "file"
-    # Of an object store they have a type, but not always a number.
+    # Errors of an object store have a type, but not always an errno.
     code = error.errno or next((n for kind, n in _NUMBERS.items() if isinstance(error, kind)), 0)
     what, remedy = _REMEDIES.get(code, (error.strerror or str(error), "see the message"))
     return UserError(f"{where}: {what}; {remedy}")

@@ -1,4 +1,4 @@
-"""Ctrl-C that Python could not raise where it came is raised again."""
+"""Raises Ctrl-C again if Python dropped its KeyboardInterrupt."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 
-# After the callback has ended in which the signal came, and before a user presses twice.
+# Long enough for the interrupted callback to end, and too short for a second key press.
 AGAIN_AFTER_S = 0.05
 
 

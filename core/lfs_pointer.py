@@ -1,4 +1,4 @@
-"""Git LFS pointers met where a file is meant: a few lines that stand in git for a large file."""
+"""Detection of Git LFS pointers: short text files that stand for large files in git."""
 
 from __future__ import annotations
 

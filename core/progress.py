@@ -1,4 +1,4 @@
-"""Progress of long jobs on stderr: how much is done, how fast, how long it will still take."""
+"""Progress bars on stderr: count, rate and remaining time of long jobs."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tqdm import tqdm
 
 Item = TypeVar("Item")
 
-# Its own would also be one between processes, which share no bar here: a semaphore that a process
-# leaves behind when it is killed.
+# tqdm's default lock includes a semaphore shared by processes, which a killed process leaves
+# behind. Processes share no bar here.
 tqdm.set_lock(threading.RLock())
 
 
-# Set in processes whose parent tells how far all of them are.
+# Set in worker processes: their parent shows the progress of all of them.
 _silent: list[bool] = []
 
 
 def silence() -> None:
-    """Nothing is shown by this process any more."""
+    """Turns off all output of this module in this process."""
     _silent.append(True)
 
 

@@ -1,4 +1,4 @@
-"""What exists: name -> "module:attribute", so that listing imports nothing heavy.
+"""Registry: name -> "module:attribute", so that listing imports nothing heavy.
 
 Adding a corpus, detector, transform, encoder, fusion or recipe is one file and one line here;
 the contract tests run over the same table.
@@ -15,10 +15,10 @@ from affectstream.core.errors import UserError
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing that exists.
+    """One registered component.
 
     Attributes:
-      target: "module:attribute", imported only when the thing is used.
+      target: "module:attribute", imported only when the component is used.
       summary: what it is, one line.
       licence: licence of the data, weights or method's code; "" where none applies.
       source: paper, standard or publisher.
@@ -286,12 +286,12 @@ TABLE: dict[str, dict[str, Entry]] = {
         ),
         "words": Entry(
             _FEATURES + "text.word_tokens:WORDS",
-            "numbers of words, vocabulary of the training part",
+            "word ids, vocabulary of the training split",
             stream="text",
         ),
         "wordpieces": Entry(
             _FEATURES + "text.wordpieces:WORD_PIECES",
-            "numbers of word pieces as BERT; needs TensorFlow Text",
+            "word-piece ids as for BERT; needs TensorFlow Text",
             "",
             "Schuster & Nakajima 2012; Devlin et al. 2019",
             "text",
@@ -489,7 +489,7 @@ TABLE: dict[str, dict[str, Entry]] = {
         ),
         "best_stream": Entry(
             "affectstream.modeling.fusions.best_stream:best_stream",
-            "no fusion: the stream with the highest validation UAR among those that are there",
+            "no fusion: of the present streams, the one with the highest validation UAR",
         ),
     },
     "transforms": {
@@ -522,7 +522,7 @@ TABLE: dict[str, dict[str, Entry]] = {
         "gain": Entry(_TRANSFORMS + "audio.gain:Gain", "louder or softer", stream="audio"),
         "bandwidth": Entry(
             _TRANSFORMS + "audio.bandwidth:Bandwidth",
-            "nothing above a frequency, as on the telephone",
+            "low-pass at a random cut-off, as on the telephone",
             stream="audio",
         ),
         "spec_augment": Entry(
@@ -543,7 +543,7 @@ TABLE: dict[str, dict[str, Entry]] = {
             source="Zhou et al. 2021; Kim et al. 2022",
             stream="features",
         ),
-        "flip": Entry(_TRANSFORMS + "image.flip:Flip", "left becomes right", stream="video"),
+        "flip": Entry(_TRANSFORMS + "image.flip:Flip", "horizontal mirror image", stream="video"),
         "crop_jitter": Entry(
             _TRANSFORMS + "image.crop_jitter:CropJitter",
             "zoom and shift of the face crop",
@@ -559,11 +559,11 @@ TABLE: dict[str, dict[str, Entry]] = {
             stream="video",
         ),
         "downscale": Entry(
-            _TRANSFORMS + "image.downscale:Downscale", "as from a smaller picture", stream="video"
+            _TRANSFORMS + "image.downscale:Downscale", "lower image resolution", stream="video"
         ),
         "jpeg": Entry(
             _TRANSFORMS + "image.jpeg:Jpeg",
-            "as from a squeezed picture",
+            "JPEG compression artefacts",
             source="ITU-T T.81",
             stream="video",
         ),

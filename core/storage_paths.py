@@ -1,4 +1,4 @@
-"""Where files lie: on a disk, or in an object store under a URL; a `pathlib.Path` stands for both.
+"""Paths on a disk or URLs of an object store, both as `pathlib.Path`.
 
 Source: universal_pathlib and fsspec, whose URLs these are (`s3://bucket/key`, `gs://...`).
 """
@@ -23,23 +23,23 @@ from affectstream.core.errors import UserError, from_os_error
 # Models that come with the program; only `benchmarks.accuracy.pretrained` writes there.
 BUNDLED = Path(affectstream.__file__).parent / "pretrained"
 _MARK = "://"
-# Addresses of single files and streams, which are no store: a file there is fetched first.
+# Protocols without folders: the user downloads a file from there first.
 _NO_STORES = frozenset(("http", "https", "ftp", "ftps", "sftp", "ssh", "scp", "rtsp", "rtmp"))
-# Packages whose errors tell of a store that could not be asked or would not answer.
+# Packages whose errors mean that the object store was not reachable or refused.
 _STORES = frozenset(("botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "google", "fsspec"))
-# Of a stream: blocks that are kept, so that a recording read twice is fetched once.
+# Block cache of a remote file: a recording that is read twice is fetched once.
 _BLOCK_BYTES, _NUM_BLOCKS = 4 << 20, 32
-# Uploaded behind all other files of a folder: what a server takes as the sign that it is whole.
+# Uploaded last: a server takes this file as the sign that the folder is complete.
 _LAST = "saved_model.pb"
 
 
 def is_url(text: str) -> bool:
-    """Whether a word of the user's names something by URL rather than by path."""
+    """Whether the text is a URL rather than a path."""
     return _MARK in text
 
 
 def place(text: str | os.PathLike[str], is_listed: bool = False) -> Path:
-    """The place that a path or URL names; asks no store yet.
+    """The path object of a path or URL; makes no request.
 
     Args:
       is_listed: what a listing told is believed for the rest of the process, so that each of
@@ -72,12 +72,12 @@ def place(text: str | os.PathLike[str], is_listed: bool = False) -> Path:
 
 
 def is_remote(path: Path) -> bool:
-    """Whether a place is in an object store."""
+    """Whether a path is in an object store."""
     return hasattr(path, "storage_options")
 
 
 def explained(error: BaseException) -> str:
-    """What a store's client complains of, in one line with a remedy; "" for any other error."""
+    """One line with a remedy for an error of the store's client; "" for any other error."""
     if type(error).__module__.partition(".")[0] not in _STORES:
         return ""
     what = " ".join(str(error).split()) or type(error).__name__
@@ -91,7 +91,7 @@ def explained(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def told(path: Path) -> Iterator[None]:
-    """Errors of a store become one that names `path`."""
+    """Turns errors of the store into a UserError that names `path`."""
     try:
         yield
     except Exception as error:
@@ -114,10 +114,10 @@ def require_unbundled(path: Path) -> None:
 
 
 def require_reachable(path: Path) -> None:
-    """Asks the store of a place, whether or not anything is there.
+    """Checks that the store of a path answers, whether or not the file exists.
 
     Raises:
-      UserError: no credentials, no network, or it may not be asked.
+      UserError: no credentials, no network, or no permission.
     """
     if is_remote(path):
         try:
@@ -135,7 +135,7 @@ def below(path: Path, folder: Path) -> str:
 
 
 def state(path: Path) -> str:
-    """What changes when a file is written anew: its size, and its time or its store's tag."""
+    """Fingerprint of a file version: its size, and its mtime or the store's ETag."""
     if not is_remote(path):
         found = path.stat() if path.exists() else None
         return f"{found.st_size}/{found.st_mtime_ns}" if found else "absent"
@@ -147,14 +147,14 @@ def state(path: Path) -> str:
 
 
 def num_bytes(path: Path) -> int:
-    """Size of a file; 0 of one that is not there."""
+    """Size of a file in bytes; 0 if it does not exist."""
     if not is_remote(path):
         return path.stat().st_size if path.exists() else 0
     return int((_facts(path) or {"size": 0})["size"] or 0)
 
 
 def _facts(path: Path) -> dict[str, Any] | None:
-    """What a store tells of a file; None of one that is not there."""
+    """Metadata of a file in the store; None if it does not exist."""
     remote: Any = path
     with told(path):
         if remote.storage_options["use_listings_cache"]:
@@ -167,7 +167,7 @@ def _facts(path: Path) -> dict[str, Any] | None:
 
 @functools.lru_cache(maxsize=1024)
 def _listing(folder: Path) -> dict[str, dict[str, Any]]:
-    """What lies right in a folder of a store, by name; asked for once in a process."""
+    """Direct children of a folder in the store, by name; requested once per process."""
     remote: Any = folder
     try:
         return {one["name"]: one for one in remote.fs.ls(remote.path, detail=True)}
@@ -196,7 +196,7 @@ def remove_tree(path: Path) -> None:
 
 
 class _Stream(io.BufferedIOBase):
-    """A file of a store; whatever goes wrong while it is read names it and is no fault of it."""
+    """A remote file; read errors become a UserError that names it and asks to retry."""
 
     def __init__(self, file: Any, path: Path) -> None:
         self._file, self._path = file, path
@@ -229,7 +229,7 @@ class _Stream(io.BufferedIOBase):
 
 
 def open_binary(path: Path) -> io.BufferedIOBase:
-    """Opens a file for reading; of a store, its blocks are fetched as they are asked for.
+    """Opens a file for reading; blocks of a remote file are fetched on demand.
 
     Raises:
       OSError: absent, or not to be read.
@@ -250,7 +250,7 @@ def open_binary(path: Path) -> io.BufferedIOBase:
 
 @contextlib.contextmanager
 def local_copy(path: Path) -> Iterator[Path]:
-    """A file or folder where a library can open it: itself, or a copy for as long as it is used.
+    """Yields a local path: the path itself, or a temporary copy of a remote file or folder.
 
     Raises:
       OSError: absent.
@@ -276,8 +276,9 @@ def fetched(path: Path, *beside: Path) -> Path:
 
 
 def work_folder(path: Path) -> Path:
-    """A folder that libraries can write to: itself, or one of this machine until the program ends;
-    what shall stay of it is for the caller to `upload`.
+    """A folder that libraries can write to: itself, or a temporary one for a remote path.
+
+    The caller must `upload` the files that shall be kept.
     """
     if not is_remote(path):
         return path
@@ -298,7 +299,7 @@ def _download(path: Path, target: Path) -> None:
 
 
 def upload(source: Path, target: Path) -> None:
-    """Copies a file or folder; in a store each file is there whole or not at all.
+    """Copies a file or folder; in a store each file appears complete or not at all.
 
     Raises:
       OSError: refused.

@@ -1,4 +1,4 @@
-"""Mutes what native libraries print while they start; our own one line must stand out."""
+"""Suppresses the start-up messages of native libraries, so that our own lines are seen."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def native_talk_muted() -> Iterator[None]:
-    """Sends file descriptor 2 nowhere for a moment; after an error what was said is shown."""
+    """Redirects file descriptor 2 to a file, and prints that file only after an error."""
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as said:
@@ -29,7 +29,7 @@ def native_talk_muted() -> Iterator[None]:
 
 
 def tune() -> None:
-    """Sets how TensorFlow computes, as far as the user has not; to be called before its import."""
+    """Sets environment defaults for oneDNN; call it before the import of TensorFlow."""
     # Off by default without AVX-512 VNNI; with it an AVX2 machine trains 1.8 times as fast.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     # With AVX-512 the oneDNN of TensorFlow 2.21 writes beyond what it allocated as it trains narrow
@@ -38,7 +38,7 @@ def tune() -> None:
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow tuned and without its start-up talk; 6 s the first time, nothing later."""
+    """Imports TensorFlow without its start-up messages; takes 6 s the first time."""
     if "tensorflow" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -1,4 +1,4 @@
-"""Transforms one after another, with chance that depends on seed, epoch and record only."""
+"""Chains of transforms; their randomness depends on seed, epoch and record only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two clips and their labels, blended."""
+"""Mixup: blends two clips and their labels."""
 
 from __future__ import annotations
 

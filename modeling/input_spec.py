@@ -1,4 +1,4 @@
-"""What models are fed with: names, shapes and dtypes, the same from record to served signature."""
+"""Model inputs: names, shapes and dtypes, the same from record to serving signature."""
 
 from __future__ import annotations
 

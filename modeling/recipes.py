@@ -236,7 +236,7 @@ class Recipe:
 
 
 def told_composition(members: int, num_speeds: int = 0) -> str:
-    """What stands behind the name of a model that is put together, "" of a single network."""
+    """Display suffix of an ensemble, e.g. ", 3 networks averaged"; "" for a single network."""
     told = f", {members} networks averaged" if members > 1 else ""
     return told + (f", at {num_speeds} speeds" if num_speeds else "")
 

@@ -1,4 +1,4 @@
-"""Blendshapes through MediaPipe Tasks: 52 numbers that say what a face does.
+"""Blendshapes through MediaPipe Tasks: 52 coefficients of facial expression.
 
 MediaPipe reports its use as `affectstream.opencv_model.detectors.blazeface` tells.
 """

@@ -1,4 +1,4 @@
-"""Checksum: what a publisher states about the bytes of a file."""
+"""Checksums of files as their publishers state them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Checksum:
     source: str
 
     def of(self, path: str | os.PathLike[str]) -> str:
-        """The checksum of this kind that a file really has.
+        """Computes the checksum of a file.
 
         Raises:
           OSError: the file cannot be read.

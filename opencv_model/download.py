@@ -76,7 +76,7 @@ def _read(url: str, response: http.client.HTTPResponse) -> bytes:
 
 
 def _check_transfer(url: str, path: Path, headers: Message) -> None:
-    """Compares what arrived with what the server said of it: length, and Google's own MD5."""
+    """Compares the received bytes with the Content-Length and Google's MD5 header."""
     num_bytes = path.stat().st_size
     length = headers.get("Content-Length")
     if length is not None and num_bytes != int(length):

@@ -1,4 +1,4 @@
-"""What the users of MediaPipe Tasks share: a quiet import, and closing when it is safe."""
+"""Shared code for MediaPipe Tasks: import without messages, and safe closing."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 from affectstream.core.errors import UserError
 from affectstream.core.tf_setup import native_talk_muted
 
-# MediaPipe warns once of memory that is not aligned, as chance has it at the first or second
-# picture: six pictures of different sizes while its logs are muted leave nothing to say.
+# MediaPipe warns once of unaligned memory, at random at the first or second picture. Six pictures
+# of different sizes while its logs are suppressed use that warning up.
 WARM_UP_SIDES_PX = (64, 96, 128, 200, 256, 320)
 
 _open: dict[int, Any] = {}

@@ -1,4 +1,4 @@
-"""Weights of detectors and blendshapes: what to look for, where, and how to know the genuine."""
+"""Weights of detectors and blendshapes: file names, search folders, URLs and checksums."""
 
 from __future__ import annotations
 

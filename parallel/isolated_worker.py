@@ -1,4 +1,4 @@
-"""One other process that works piece by piece for this one, and may die without it."""
+"""A worker process that yields items to this process; its crash does not end the program."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from affectstream.parallel.tasks import Limits
 Pieces = Callable[..., Iterator[Any]]
 
 _SPAWN = multiprocessing.get_context("spawn")
-# How long a process may take to end, or to leave work that is given up, before it is killed.
+# Time that a process has to end, or to stop abandoned work, before it is killed.
 _END_S = 2.0
 _PIECE, _ERROR, _BROKEN, _END = range(4)
 
 
 class DeathError(Exception):
-    """The process ended in the middle of its work; says why, to stand behind the name of a file."""
+    """The process ended in the middle of its work; the message says why."""
 
 
 class Streaming:
-    """A process that is started at once, so that it imports while this one does something else.
+    """A process that starts immediately, so that its imports run in parallel with this process.
 
     It is one piece ahead at most: memory does not grow with the number of pieces. Where it died
     another one takes its place at the next call.
@@ -53,7 +53,7 @@ class Streaming:
 
     @property
     def pid(self) -> int | None:
-        """Of the process as it is now."""
+        """Process id of the current worker; a restarted worker has another."""
         return self._process.pid
 
     def __enter__(self) -> Streaming:
@@ -96,7 +96,7 @@ class Streaming:
             raise
 
     def _give_up(self) -> None:
-        """Has the process leave its work, so that it can be given other."""
+        """Stops the current work of the process, so that it can accept other work."""
         with contextlib.suppress(DeathError, OSError):  # closed meanwhile
             self._send(None)
             while self._pipe.poll(_END_S):

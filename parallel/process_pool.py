@@ -1,4 +1,4 @@
-"""Tasks in processes of this machine, each of which may die without the others."""
+"""Engine that runs tasks in local worker processes, which may crash independently."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from affectstream.parallel import resource_limits
 from affectstream.parallel.tasks import Died, Limits, Pool, Work
 
 _SPAWN = multiprocessing.get_context("spawn")
-# Of a task that has not told a step yet.
+# Value of a task that has not reported a step yet.
 _NONE = -1
 
 
 @dataclass(frozen=True)
 class Local:
-    """So many processes, started afresh where one died."""
+    """A pool of `num_workers` processes; a process that died is replaced."""
 
     num_workers: int
 
@@ -42,7 +42,7 @@ class _LocalPool:
         self._num_workers = num_workers
         self._work = work
         self._limits = limits
-        # Shared with the processes and without a name, so that nothing of it stays behind.
+        # Shared memory without a name, so that a killed process leaves nothing behind.
         self._steps = _SPAWN.RawArray("q", [_NONE] * self.capacity)
         self._places: dict[int, int] = {}
         self._tickets: dict[Any, int] = {}
@@ -63,7 +63,7 @@ class _LocalPool:
         self._steps[place] = _NONE
         try:
             future = self._processes.schedule(_run, (task, place))
-        except RuntimeError:  # a process died that had no task; pebble takes that ill
+        except RuntimeError:  # an idle process died; pebble then refuses new tasks
             self.end()
             self._processes = self._started()
             future = self._processes.schedule(_run, (task, place))

@@ -1,4 +1,4 @@
-"""Tasks on a Ray cluster: one that runs already, or one of this machine alone."""
+"""Engine that runs tasks on a running Ray cluster, or on one started on this machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from affectstream.core.errors import UserError
 from affectstream.parallel import resource_limits
 from affectstream.parallel.tasks import Died, Limits, Pool, Work
 
-# How long a cluster may take to notice that the machine of a process is gone, too.
+# After a process died, the cluster may need this long to notice that its node died, too.
 LOST_S = 5.0
 CONNECT_S = 10.0
 # How long tasks that are ended are waited for.
@@ -30,7 +30,7 @@ ROOT = PROJECT
 
 @dataclass(frozen=True)
 class RayCluster:
-    """Every machine of it needs the program and what it reads and writes under the same paths.
+    """Each node needs the program, its inputs and its outputs under the same paths.
 
     Attributes:
       address: "host:port" of the head, or "auto"; "" starts a cluster of this machine.
@@ -101,7 +101,7 @@ def _ray() -> Any:
     Raises:
       UserError: not installed.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use to its authors
     try:
         import ray
     except ImportError:
@@ -127,7 +127,7 @@ class _RayPool:
         self._ray = ray
         self._limits = limits
         self._work = ray.put(work)
-        # Where the program itself runs: with any other machine it could be lost.
+        # The node of the main program: any other node may be lost.
         here = ray.get_runtime_context().get_node_id()
         strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=False)
         remote = ray.remote(num_cpus=0, scheduling_strategy=strategy)(_Diary)
@@ -183,13 +183,13 @@ class _RayPool:
             return entry.last_words
         if isinstance(error, self._ray.exceptions.OutOfMemoryError):
             return "needs more memory than its machine has"
-        # What holds the interpreter so long is ended without last words.
+        # A process that is ended by faulthandler's C thread cannot report a reason.
         if time.time() - entry.told_s >= self._limits.step_s:
             return resource_limits.told(resource_limits.EXIT_TIME, self._limits)
         return "ended its process"
 
     def _judged(self) -> list[tuple[int, Died]]:
-        """Deaths of which it is known by now whether the machine was lost, too."""
+        """Worker deaths that are now known to be the task's fault or a lost node."""
         if not self._suspects:
             return []
         alive = {one["NodeID"] for one in self._ray.nodes() if one["Alive"]}
@@ -226,7 +226,7 @@ def _first_line(error: Exception) -> str:
 
 @dataclass
 class _Entry:
-    """What is known of a task under way."""
+    """State of a running task."""
 
     node: str
     step: int | None = None
@@ -235,7 +235,7 @@ class _Entry:
 
 
 class _Diary:
-    """Where tasks tell how far they are; it outlives their processes."""
+    """Actor that keeps the last reported step of each task, also after its process died."""
 
     def __init__(self) -> None:
         self._entries: dict[int, _Entry] = {}
@@ -293,7 +293,7 @@ def _run(work: Work, task: Any, ticket: int, diary: Any, limits: Limits, folder:
         now_s = time.monotonic()
         # The records of one clip are one step; the diary of a large cluster has enough to do.
         if step != last_step or now_s - last_s >= AGAIN_S:
-            # Waited for: a process that dies must have told where it was.
+            # Blocks until the step is stored: the process may die right after.
             _done(diary.tell.remote(ticket, step))
             last_step, last_s = step, now_s
         resource_limits.begin_step(limits)
@@ -307,5 +307,5 @@ def _run(work: Work, task: Any, ticket: int, diary: Any, limits: Limits, folder:
 
 @functools.cache
 def _watch(limits: Limits) -> None:
-    """Once a process, which does many tasks."""
+    """Starts the limits once per process; a process runs many tasks."""
     resource_limits.watch(limits, lambda words: _last_words[0](words))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from affectstream.parallel.tasks import Limits
 
-# What a process ends with, for its parent to tell why; `faulthandler` has 1.
+# Exit codes that tell the parent why a process ended; `faulthandler` ends it with 1.
 EXIT_TIME = 1
 EXIT_MEMORY = 86
 CHECK_S = 0.1
@@ -27,12 +27,12 @@ _step_ends_s: list[float] = []
 
 
 def die_with_parent() -> None:
-    """Has Linux kill this process when its parent ends, however that ends."""
+    """Asks Linux to kill this process when its parent ends for any reason."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def watch(limits: Limits, last_words: Callable[[str], None] = lambda _: None) -> None:
-    """Ends this process from now on when it takes more than it may.
+    """Starts a thread that ends this process when it exceeds its limits.
 
     Args:
       last_words: told why, where an exit code reaches nobody.
@@ -44,7 +44,7 @@ def _watch(limits: Limits, last_words: Callable[[str], None]) -> None:
     while True:
         ends = list(_step_ends_s)
         late = bool(ends) and time.monotonic() > ends[0]
-        # Between steps nothing is ended: it would be told of a recording that is not to blame.
+        # Limits hold within a step only: between steps no recording is to blame.
         if late or (ends and resident_bytes() > limits.memory_bytes):
             code = EXIT_TIME if late else EXIT_MEMORY
             try:
@@ -55,13 +55,13 @@ def _watch(limits: Limits, last_words: Callable[[str], None]) -> None:
 
 
 def resident_bytes(process: int | str = "self") -> int:
-    """Memory of a process that is in use, without what it shares with others."""
+    """Resident memory of a process, without memory that it shares with others."""
     _, resident, shared, *_ = Path(f"/proc/{process}/statm").read_text("ascii").split()
     return (int(resident) - int(shared)) * _PAGE_BYTES
 
 
 def begin_step(limits: Limits) -> None:
-    """Gives the next step its time.
+    """Starts the time limit of the next step.
 
     What holds the interpreter keeps `watch` from looking; a thread of C then ends the process.
     """
@@ -71,7 +71,7 @@ def begin_step(limits: Limits) -> None:
 
 
 def end_steps() -> None:
-    """No step is under way."""
+    """Stops the time limit of the current step."""
     _step_ends_s.clear()
     faulthandler.cancel_dump_traceback_later()
 
@@ -91,5 +91,5 @@ def told(exit_code: int | None, limits: Limits) -> str:
 
 @functools.cache
 def _nowhere() -> int:
-    """The null device, opened once; a descriptor, for what uses it runs outside the interpreter."""
+    """Descriptor of the null device, opened once; faulthandler writes to it from a C thread."""
     return os.open(os.devnull, os.O_WRONLY)

@@ -1,4 +1,4 @@
-"""Tasks in this very process, one after the other."""
+"""Engine that runs tasks in this process, one after the other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from affectstream.parallel.tasks import Limits, Pool, Work
 
 @dataclass(frozen=True)
 class Here:
-    """Nothing is guarded: a crash is that of the program, limits are not kept."""
+    """No isolation: a crash ends the program and limits are ignored."""
 
     @contextlib.contextmanager
     def open(self, work: Work, limits: Limits) -> Iterator[Pool]:

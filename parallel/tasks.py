@@ -1,4 +1,4 @@
-"""Independent tasks on any engine: handed out a few at a time, repeated where a process died."""
+"""Runs independent tasks on any engine, and repeats a task whose process died."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Tell = Callable[[int], None]
 Work = Callable[[Any, Tell], Any]
 # How often results and steps are asked for.
 POLL_S = 0.2
-# A task that ends its process so often at the same place is not given to another.
+# A step that ended this many processes is not tried again.
 MAX_DEATHS = 2
-# A task that loses so many machines says something is wrong with these.
+# A task that lost this many nodes shows that the cluster is faulty.
 MAX_LOST_MACHINES = 20
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one step of a task may take; a process that takes more is ended.
+    """Limits of one step of a task; a process that exceeds them is ended.
 
     Attributes:
       step_s: seconds between one `tell` and the next.
@@ -42,7 +42,7 @@ class Died:
 
     Attributes:
       step: that it was at; None before the first one.
-      reason: what can be said of it, to stand behind the name of what the step reads.
+      reason: why it ended, as text to follow the name of the file that was read.
       is_its_own: False where the machine was lost, which says nothing about the task.
     """
 
@@ -79,7 +79,7 @@ class Engine(Protocol):
     """A way to run tasks, as it was chosen on the command line."""
 
     def open(self, work: Work, limits: Limits) -> AbstractContextManager[Pool]:
-        """Processes for this work; what still runs when the context ends is ended."""
+        """Starts processes for this work; ends those that still run when the context exits."""
 
 
 @dataclass
@@ -100,7 +100,7 @@ def run(
 
     Args:
       after_death: the task that takes the place of one whose process died.
-      on_steps: told now and then how many steps the tasks under way have done.
+      on_steps: called regularly with the number of steps that the running tasks have done.
     Raises:
       UserError: machines are lost again and again; and whatever the work or `after_death` raises.
     """

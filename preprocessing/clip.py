@@ -1,4 +1,4 @@
-"""A clip: one labelled stretch of one media file, as its corpus names it."""
+"""A clip: one labelled segment of one media file."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class PicturesElsewhere:
-    """Moving pictures of a clip that lie in another file than its sound.
+    """Video of a clip that is stored in another file than its audio.
 
     Attributes:
       path, name: the file, and how it is shown.
-      start_s, end_s: the stretch of it that belongs to the clip.
+      start_s, end_s: start and end of the clip in that file.
       half: "left" or "right" half of each picture; "" for all of it.
     """
 
@@ -44,10 +44,9 @@ class Clip:
       split: part of an official split ("train", "validation", "test"), or "".
       attributes: what else the corpus tells (sex, intensity, ...).
       pictures: where the pictures are, if not in the file itself; None where they are.
-      text_only: there is neither sound nor picture, `transcript` is all; `path` is the table.
+      text_only: the clip has only `transcript`, no audio and no video; `path` is the table.
       stated_s: how long the file is by the corpus's tables; None where they do not tell.
-      others: further files of the same recording, the best first; each is read where those before
-        it cannot be.
+      others: other files of the same recording, best first; read if the ones before fail.
     """
 
     path: Path

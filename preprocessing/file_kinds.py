@@ -1,4 +1,4 @@
-"""The one list of what is read here: file endings, by what a file of that ending holds."""
+"""The list of file suffixes that can be read, grouped by media type."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def kind_of(path: PurePath) -> str:
 
 
 def suffix_rank(suffix: str) -> int:
-    """The lowest of one recording's files is kept: 0 with picture, 1 exact sound, 2 the rest."""
+    """Rank of a file among those of one recording; the lowest is used: video, lossless, lossy."""
     suffix = suffix.lower()
     return 0 if suffix in VIDEO_SUFFIXES else 1 if suffix in LOSSLESS_SUFFIXES else 2
 

@@ -30,8 +30,8 @@ def frame_rows(
     """Frames side by side, masked where nobody was seen and behind the shorter rows.
 
     Args:
-      frames: of each row what each frame shows; None where nobody was seen.
-      shape, dtype: of what a frame shows.
+      frames: for each row its frames' values; None where no face was found.
+      shape, dtype: shape and dtype of one frame's values.
     Returns:
       `video` (rows, T, *shape), at least one frame wide, and `video_mask` (rows, T) bool.
     """

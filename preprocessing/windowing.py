@@ -1,4 +1,4 @@
-"""How a recording is cut into windows, and one answer made of theirs.
+"""Cuts a recording into windows and pools their predictions.
 
 `evaluate`, `crossval`, `predict` and the server share this module, so that a model has the score
 that its users get. It imports no TensorFlow.
@@ -21,14 +21,14 @@ from affectstream.preprocessing.pcm import SILENCE_PEAK
 # pooling").
 # The largest step from one window to the next, where a window is as long.
 HOP_S = 1.5
-# A stream that covers less of a window does not answer beside one that covers more.
+# A stream that covers less of a window is not used if another stream covers more.
 LEAST_COVERAGE = 0.4
 POOLINGS = ("probabilities", "log-probabilities")
 POOLING = "probabilities"
 
 # Sound is judged in frames of this length: silent, or not.
 SOUND_FRAME_S = 0.05
-# The least probability that a mean of logarithms knows.
+# Lower bound of a probability before its logarithm is taken.
 _SMALLEST = 1e-12
 # Rounding of a duration does not make one more window.
 _SLACK = 1e-6
@@ -38,7 +38,7 @@ _DURATION_DIGITS = 6
 
 @dataclass(frozen=True)
 class WindowSettings:
-    """How the recordings that a model answers for are cut, and its answers pooled.
+    """Window length, hop and pooling for the predictions of a model.
 
     Attributes:
       window_s: length of a window; a recording up to this long is one window.
@@ -186,7 +186,7 @@ def _peaks(frames: np.ndarray) -> np.ndarray:
 
 
 def streams_that_count(coverage: Mapping[str, float], least_coverage: float) -> frozenset[str]:
-    """The streams that answer in a window.
+    """The streams that are used in a window.
 
     A stream that covers little of a window would otherwise weigh as much as one that is there
     throughout. It still answers where no other stream covers enough.
@@ -204,7 +204,7 @@ def streams_that_count(coverage: Mapping[str, float], least_coverage: float) -> 
 
 
 def pool(probabilities: Sequence[Sequence[float]] | np.ndarray, pooling: str) -> np.ndarray:
-    """The answer for a recording from those of its windows.
+    """Pools the probabilities of windows into those of the recording.
 
     Args:
       probabilities: (windows, classes).

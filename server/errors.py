@@ -1,4 +1,4 @@
-"""Why a request was not answered, in the codes of gRPC and of HTTP."""
+"""Errors of requests, with gRPC and HTTP status codes."""
 
 from __future__ import annotations
 

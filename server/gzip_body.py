@@ -18,7 +18,7 @@ def is_gzip(content_encoding: str) -> bool:
 
 
 def unpacked(body: bytes, most: int, reserve: Callable[[int], None]) -> bytes:
-    """The content of one gzip member, which never takes more than `most` bytes and a step.
+    """Decompresses one gzip member; uses at most `most` bytes plus one step of memory.
 
     Args:
       body: compressed.

@@ -1,4 +1,4 @@
-"""What one client can make the server spend."""
+"""Limits on what clients can make the server spend."""
 
 from __future__ import annotations
 

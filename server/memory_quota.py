@@ -1,4 +1,4 @@
-"""Memory that requests hold at a time, over REST and gRPC together."""
+"""Limits the memory that all REST and gRPC requests hold together."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Budget:
 
     @property
     def num_bytes(self) -> int:
-        """That are held now."""
+        """Bytes held now."""
         return self._num_bytes
 
     def hold(self) -> Hold:

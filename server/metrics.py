@@ -1,4 +1,4 @@
-"""What the server counts, in the text format of Prometheus."""
+"""Metrics of the server, in the Prometheus text format."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Timing:
     started_s: float = field(default_factory=time.perf_counter)
 
     def restart(self) -> None:
-        """The request is there only now."""
+        """Restarts the clock when the request has fully arrived."""
         self.started_s = time.perf_counter()
 
 
@@ -165,7 +165,7 @@ class Metrics:
         self._run.labels(self.model_name).observe(seconds)
 
     def queued(self, change: int) -> None:
-        """So many rows more (or fewer) wait."""
+        """Adds `change`, which may be negative, to the number of queued rows."""
         self._queued.labels(self.model_name).inc(change)
 
     def rejected(self, reason: str) -> None:
@@ -187,7 +187,7 @@ class Metrics:
 
     def text(self) -> bytes:
         """Everything, in the text format."""
-        # The library ends the name of every counter so.
+        # The library appends `_total` to the name of every counter.
         return generate_latest(self.registry).replace(
             f"{REQUEST_COUNT}_total".encode(), REQUEST_COUNT.encode()
         )

@@ -1,4 +1,4 @@
-"""Paths of HTTP that more than one file speaks of."""
+"""URL paths that several modules use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ READY = "/readyz"
 MODELS = "/v1/models"
 METRICS = ("/metrics", "/monitoring/prometheus/metrics")
 PAGE_ENDINGS = (".css", ".html", ".js")
-# What no proxy may put before them, or a path would have two meanings.
+# First path segments that a proxy prefix must not use, or a path would be ambiguous.
 FIRST_PARTS = frozenset(path.split("/")[1] for path in (ABOUT, HEALTH, READY, *METRICS))
 
 

@@ -1,4 +1,4 @@
-"""What stands before every request: who may ask, how much may be sent, how long that may take."""
+"""Checks every request: access, size of the body, and the time it takes to arrive."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LINGER_S = 2.0
 LOOPBACK_HOST = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 BEHIND_PROXY = "behind a proxy it is started with --public-origin"
 OPEN_METHODS = "/grpc.health.v1.Health/"
-# Of every answer.
+# Headers of every response.
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self';"
     " img-src 'self' data: blob:; connect-src 'self'; media-src 'self' blob:; base-uri 'none';"

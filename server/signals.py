@@ -1,4 +1,4 @@
-"""What SIGINT and SIGTERM do to a server."""
+"""Handles SIGINT and SIGTERM for the server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ POLL_S = 0.1
 
 @contextlib.contextmanager
 def until_told() -> Iterator[Callable[[], None]]:
-    """Gives a function that blocks until SIGINT or SIGTERM came, also if that was before the call.
+    """Yields a function that blocks until SIGINT or SIGTERM, including one that came earlier.
 
     The first signal is only noted, so that the server can end well; a second one ends the process
     at once, with exit code 130 (SIGINT) or 143 (SIGTERM).

@@ -1,4 +1,4 @@
-"""Ports, and connections that must not be held open for nothing."""
+"""Binds ports, and closes idle or slow connections."""
 
 from __future__ import annotations
 

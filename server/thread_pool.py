@@ -1,4 +1,4 @@
-"""Threads that do for coroutines what blocks."""
+"""A thread pool for the blocking work of coroutines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 # As many requests can wait for their batches; as many again stand in line, more are refused.
 NUM_THREADS = 64
-# Of those who ask how it goes: they read memory only, and never stand behind predictions.
+# Threads for status requests: they are quick and must not wait behind predictions.
 NUM_STATUS_THREADS = 4
 
 
@@ -32,7 +32,7 @@ def _nothing() -> None:
 
 
 class Workers:
-    """A bounded pool with a bounded line before it.
+    """A bounded thread pool with a bounded queue.
 
     Its threads do not keep the process alive: what runs longer than the server is given up.
 
@@ -130,7 +130,7 @@ class Workers:
 
 
 def _settled(answer: Future[Any], work: Callable[[], Any]) -> Callable[[], None]:
-    """Does the work; what is given tells its result, or why there is none."""
+    """Runs the work; returns a function that stores its result or error in the future."""
     try:
         return functools.partial(answer.set_result, work())
     except Exception as error:

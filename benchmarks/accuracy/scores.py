@@ -34,7 +34,7 @@ def cells(scores: dict[str, Any]) -> tuple[str, ...]:
 
 
 def told_composed(recipe: Any) -> str:
-    """What stands behind the name of a recipe's model in a table."""
+    """Suffix of a model name in a table, e.g. ', 3 networks averaged'."""
     return told_composition(recipe.members, len(recipe.heard_at) if recipe.speeds else 0)
 
 

@@ -49,7 +49,7 @@ Sound = tuple[np.ndarray, int]
 
 @dataclass(frozen=True)
 class Change:
-    """Something that happens to a recording.
+    """A corruption of a recording.
 
     Attributes:
       stream: the stream that it happens to; recordings without it are left out.

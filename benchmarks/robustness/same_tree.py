@@ -148,7 +148,7 @@ CONTENT: dict[str, Callable[[Path], Any]] = {".json": _json, ".csv": _csv, ".ker
 
 
 def why_not_whole(path: Path) -> str:
-    """Why a file cannot be one that was written to its end; "" where nothing speaks against it.
+    """Reason why a file is incomplete; "" if it looks complete.
 
     A log of TensorBoard is appended to and has no end.
     """

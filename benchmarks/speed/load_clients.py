@@ -40,7 +40,7 @@ class Tally:
 
 @dataclass(frozen=True)
 class Signals:
-    """How the clients and who started them hear of each other.
+    """Events and queue between the clients and the process that started them.
 
     Attributes:
       go, over: events: begin to ask, and end.

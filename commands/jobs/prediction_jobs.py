@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # The file asked about, the name of the answer, and the call that gives it.
 Question = tuple[Path, str, Callable[[], Any]]
-# Of these the system opens what this process was given, which another process does not have.
+# These paths open files of this process only; a worker process cannot open them.
 _OF_THIS_PROCESS = ("/dev/std", "/dev/fd/", "/proc/")
 
 
@@ -143,7 +143,7 @@ def questions_about(
 
 
 def rejection_of(rejected: Rejection) -> Question:
-    """The question about what cannot be entered, which is answered by why."""
+    """A job for a folder that cannot be read; it raises the reason."""
     return (
         Path(rejected.path),
         rejected.path,

@@ -24,7 +24,7 @@ STEPS = ("labels", "audio", "features", "split", "transcripts")
 LABELS = "labels.csv"
 FEATURES = "features.csv"
 TRANSCRIPTS = "transcripts.csv"
-# Which step was done on what: step -> digest of its inputs.
+# Finished steps: step -> digest of its inputs.
 DONE = "steps.json"
 LABEL_COLUMNS = (
     *("turn", "start_s", "end_s", "wav", "label", "speaker", "session"),
@@ -133,7 +133,7 @@ class Steps:
         keys = ("id", "label", "speaker", "recording", "audio_hash", "attributes")
         known = [[getattr(row, key) for key in keys] for row in rows]
         self._step("features", FEATURES, [FRONT_END, folder.sample_rate_hz, known], write)
-        self._tell_features()  # the split may be another than when it was written
+        self._tell_features()  # the split may have changed since it was written
 
     def _split(self) -> None:
         from affectstream.preprocessing.dataset.data_folder import SPLITS_FILE, write_splits
@@ -178,7 +178,7 @@ class Steps:
         self._step("transcripts", TRANSCRIPTS, table, write)
 
     def _tell_features(self) -> None:
-        """Puts the split in use into the table of features, which was written before it."""
+        """Updates the split column of features.csv to the current split."""
         path = self.out / FEATURES
         if not path.is_file():
             return

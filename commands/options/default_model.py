@@ -1,4 +1,4 @@
-"""Which model answers when none is named."""
+"""Choice of the default model when --model is absent."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def default_model(files: Sequence[Path], text: str | None = None) -> Path:
 
 
 def are_words_alone(files: Sequence[Path], text: str | None) -> bool:
-    """Whether nothing but words is asked about."""
+    """Whether the inputs are text only."""
     if not files:
         return text is not None
     return all(kind_of(path) == TEXT for path in files)

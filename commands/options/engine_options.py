@@ -1,4 +1,4 @@
-"""Options that say where independent pieces of work run."""
+"""Options that choose the engine for independent tasks."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def engine_of(
       default_workers: of this machine, 0 for none but this process; None takes one a core.
     """
     if address is not None and name != "ray":
-        raise click.UsageError("--address is of a Ray cluster; add --engine ray")
+        raise click.UsageError("--address names a Ray cluster; add --engine ray")
     if address is not None and workers is not None:
         raise click.UsageError("--workers: a cluster that runs already has its own number")
     if name == "ray":

@@ -1,4 +1,4 @@
-"""Types of options that click has no own for."""
+"""Parameter types that click lacks."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import click
 
 from affectstream.core import storage_paths
 
-# Of other programs and formats, under whose names CSV would not be found to be CSV.
+# Endings of other formats: a CSV file must not be named like these.
 _OTHER_TABLES = frozenset(
     (".parquet", ".xlsx", ".xls", ".ods", ".json", ".jsonl", ".npz", ".feather")
 )
 
 
 def reachable(text: str, is_listed: bool = False) -> Path:
-    """The place that a path or URL names, once its store has answered.
+    """The path object of a path or URL, after its store has answered.
 
     Raises:
       UserError: of `storage_paths.place` and `storage_paths.require_reachable`.
@@ -73,7 +73,7 @@ class OutPath(click.Path):
 
 
 class NewFile(OutPath):
-    """A file to be written, of one of some endings.
+    """An output file with one of the given endings.
 
     Args:
       endings: with their dots, in small letters.

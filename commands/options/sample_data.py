@@ -96,12 +96,12 @@ def ensure_records() -> Path:
 
 
 def only_records(*but: Path) -> Path:
-    """The default place of data, unless some that lie elsewhere may be meant.
+    """The default data folder; an error if the user may mean another one.
 
     Args:
-      but: data folders that cannot be meant.
+      but: data folders to ignore.
     Raises:
-      click.UsageError: there are; it lists them.
+      click.UsageError: other data folders exist; it lists them.
     """
     if others := prepared_here(RECORDS, *but):
         known = [*others, *([RECORDS] if is_data_folder(RECORDS) else [])]
@@ -111,7 +111,7 @@ def only_records(*but: Path) -> Path:
 
 
 def told_records(path: Path) -> str:
-    """What the default place of data is, or will be."""
+    """Describes the default data folder, which may not exist yet."""
     if is_data_folder(path):
         is_sample = read_settings(path).get("synthetic")
         return f"{path}{', a SYNTHETIC corpus' if is_sample else ''}"

@@ -137,7 +137,7 @@ def with_parts(
 
 
 def _require_room(recipe: Any, runs: dict[str, Path], out: Path) -> None:
-    """Something else must not stand where a part is going to be trained, before any is."""
+    """Checks, before any training, that the run folders of the parts are free."""
     from affectstream.modeling.runs.run_folder import is_run, require_free
 
     for part in recipe.parts:
@@ -150,7 +150,7 @@ def _require_room(recipe: Any, runs: dict[str, Path], out: Path) -> None:
 def _differing(
     run: Path, part: str, values: list[str], data: list[Path], options: PartOptions
 ) -> list[str]:
-    """In what a finished part was trained otherwise than asked for now."""
+    """Settings of a finished part that differ from those requested now."""
     from affectstream.modeling.runs.run_folder import read_run
 
     info = read_run(run)
@@ -165,7 +165,7 @@ def _differing(
 
 
 def _was_trained_on(info: Any, data: list[Path], features: str) -> bool:
-    """Whether a run learnt from these very data and split, by whatever path they are named."""
+    """Whether a run was trained on the same data and split, whatever their path."""
     from affectstream.modeling.runs.run_folder import describe_data, without_path
 
     now = describe_data(tuple(sample_data.open_data(path, features) for path in data))
@@ -175,7 +175,7 @@ def _was_trained_on(info: Any, data: list[Path], features: str) -> bool:
 
 
 def _has_seen(info: Any, init_from: Path | None) -> bool:
-    """Whether a part learnt from all that the run has seen which it should have started from."""
+    """Whether the training data of a part include those of its initial run."""
     if init_from is None:
         return True
     from affectstream.modeling.runs.run_folder import read_run

@@ -1,4 +1,4 @@
-"""What `describe` tells of exported models; nothing here loads TensorFlow."""
+"""Facts about exported models for `describe`; loads no TensorFlow."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def card_of(path: Path, config: dict[str, Any], name: str = "", version: int | N
 
 
 def stamps(facts: dict[str, Any]) -> str:
-    """What must be read beside every score."""
+    """Warnings that belong beside every score: synthetic data, allowed leak."""
     return (" (SYNTHETIC data)" if facts.get("synthetic") else "") + (
         " (LEAK ALLOWED)" if facts.get("leak_allowed") else ""
     )

@@ -1,4 +1,4 @@
-"""What `predict` prints and draws of one answer."""
+"""Printed lines and time-line plot of one prediction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `preprocess` says when it has done something."""
+"""The report that `preprocess` prints."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ def report(result: PreprocessResult, out: Path, shown: str) -> None:
 
 
 def _work_done(result: PreprocessResult) -> str:
-    """How many clips were read in this run, of which the records may be more or fewer."""
+    """Number of clips read in this run; a clip may give several records or none."""
     if not result.num_prepared:
         return "no clip was read now, all were there already"
     return f"{counted(result.num_prepared, 'clip')} read now"
 
 
 def _notes(result: PreprocessResult) -> Iterator[str]:
-    """What the user may not know of the records, and what follows from it."""
+    """Notes on records that may surprise the user, with their consequence."""
     rows = result.rows
     unknown = sum(not row.speaker for row in rows)
     # A corpus without any speakers is known for it; of a table of one's own they may be forgotten.
@@ -97,7 +97,7 @@ def _notes(result: PreprocessResult) -> Iterator[str]:
 
 
 def _report_remarks(rows: Sequence[ClipRow], out: Path) -> None:
-    """Says of how many records a part could not be decoded, or one of several tracks was used."""
+    """Reports records that were decoded in part, or from one of several tracks."""
     from affectstream.preprocessing.records.record_builder import DAMAGE, TRACKS
 
     for name, title in ((DAMAGE, "damaged"), (TRACKS, "several tracks")):
@@ -118,7 +118,7 @@ def report_rejected(rejected: Sequence[Rejection]) -> int:
 
 
 def report_without_row(result: PreprocessResult, table: ActionUnitTable | None) -> None:
-    """Warns of clips of which a table of action units says nothing."""
+    """Warns of clips without a row in the table of action units."""
     if table is not None and result.without_row:
         some = ", ".join(result.without_row[:3])
         verb = "has" if len(result.without_row) == 1 else "have"

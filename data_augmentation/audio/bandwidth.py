@@ -1,4 +1,4 @@
-"""Sound as it comes from a telephone or an old recorder: nothing above a frequency."""
+"""Low-pass filter: sound as from a telephone or an old recorder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Louder or softer."""
+"""Random gain."""
 
 from __future__ import annotations
 

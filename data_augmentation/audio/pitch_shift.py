@@ -1,4 +1,4 @@
-"""Higher or lower at the same tempo."""
+"""Pitch shifting: changes the pitch and keeps the tempo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Faster and higher, or slower and lower, as a tape played at another speed."""
+"""Speed perturbation: changes tempo and pitch together, like a tape at another speed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The clip begins a little earlier or later."""
+"""Random shift in time."""
 
 from __future__ import annotations
 

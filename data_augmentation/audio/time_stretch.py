@@ -1,4 +1,4 @@
-"""Faster or slower at the same pitch."""
+"""Time stretching: changes the tempo and keeps the pitch."""
 
 from __future__ import annotations
 

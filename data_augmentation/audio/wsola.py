@@ -1,4 +1,4 @@
-"""Overlap-add of matching pieces: another tempo at the same pitch."""
+"""WSOLA time stretching: overlap-add of matching windows changes the tempo, not the pitch."""
 
 from __future__ import annotations
 

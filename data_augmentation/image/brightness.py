@@ -1,4 +1,4 @@
-"""Lighter or darker, flatter or harder."""
+"""Random brightness and contrast."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The crop around the face sits a little elsewhere, a little closer or farther."""
+"""Random shift and zoom of the face crop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A part of the face is hidden."""
+"""Cutout: hides a random rectangle of the face."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The face as from a small picture."""
+"""Lower resolution: shrinks the face image and enlarges it again."""
 
 from __future__ import annotations
 

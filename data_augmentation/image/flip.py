@@ -1,4 +1,4 @@
-"""Left becomes right."""
+"""Horizontal flip."""
 
 from __future__ import annotations
 

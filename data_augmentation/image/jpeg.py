@@ -1,4 +1,4 @@
-"""The face as from a picture that was squeezed."""
+"""JPEG compression artefacts."""
 
 from __future__ import annotations
 

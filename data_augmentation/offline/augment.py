@@ -59,7 +59,7 @@ def augment(
     A copy keeps label, speaker and recording of its clip and stands in the training part only. It
     depends on (seed, copy number, record id). Sound and picture are transformed apart, so speech
     and lips of a copy need not keep time. A copy with other words has neither sound nor picture.
-    Run again after an interruption, it does what is missing; translations are asked for once.
+    Run again after an interruption, it does what is missing; each text is translated once.
 
     Args:
       source: the clips, prepared and split.
@@ -169,7 +169,7 @@ def _write_refused(out: Path, refused: Sequence[Refused]) -> None:
 
 @dataclass(frozen=True)
 class _Shard:
-    """What came of one shard of the source: the shard itself, and one of its copies, if any."""
+    """Outputs for one source shard: the shard itself, and a shard of copies if there are any."""
 
     files: tuple[str, ...]
     rows: tuple[ClipRow, ...]
@@ -251,7 +251,7 @@ def _make(
 def _state(
     source: DataFolder, name: str, members: Sequence[ClipRow], held_out: Sequence[str]
 ) -> str:
-    """What the shards made of one shard depend on, besides the settings."""
+    """Fingerprint of the inputs, besides the settings, that the output shards depend on."""
     path = source.path / data_folder.SHARDS / name
     try:
         stat = path.stat()
@@ -262,7 +262,7 @@ def _state(
 
 
 def _write_index(out: Path, name: str, state: str, shard: _Shard) -> None:
-    """Written last, so it stands for completeness."""
+    """Writes the index last: its presence shows that the shard is complete."""
     index = {
         "state": state,
         "files": {file: _sha256(out, file) for file in shard.files},
@@ -273,7 +273,7 @@ def _write_index(out: Path, name: str, state: str, shard: _Shard) -> None:
 
 
 def _kept(out: Path, name: str, state: str) -> _Shard | None:
-    """What an earlier run made of a shard, if all of it is there and still holds."""
+    """Outputs of an earlier run for a shard, if they are complete and still valid."""
     path = _index(out, name)
     if not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""What changes the copies that `augment` writes."""
+"""Settings of `augment` that determine its copies."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class AugmentSettings:
 
 
 def _held_out(source: DataFolder) -> frozenset[str]:
-    """Texts that are content of their own and are not for training, as `words.bare` gives them."""
+    """Normalised texts outside the training split, as `words.bare` gives them."""
     train = set(source.splits.parts["train"])
     rows = (row for row in source.rows if row.text_hash and row.id not in train)
     return frozenset(bare(row.transcript) for row in rows)

@@ -19,7 +19,7 @@ from affectstream.opencv_model.weights import cache_folder
 from affectstream.preprocessing.content_hash import content_hash
 
 PIVOTS = ("fr", "de", "es", "it", "pt")
-# So many answers in a row without a translation: not the texts are at fault.
+# After this many empty answers in a row the service is at fault, not the texts.
 MAX_EMPTY_IN_A_ROW = 20
 
 

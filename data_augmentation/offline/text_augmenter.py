@@ -1,4 +1,4 @@
-"""Copies of what is said in other words: text alone, without the voice and face of the original."""
+"""Paraphrased or perturbed text copies, without the voice and face of the original."""
 
 from __future__ import annotations
 

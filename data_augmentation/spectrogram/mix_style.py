@@ -1,4 +1,4 @@
-"""Each band's level and spread blended with another clip's: other voices and microphones."""
+"""MixStyle: mixes the mean and deviation of each band with those of another clip."""
 
 from __future__ import annotations
 

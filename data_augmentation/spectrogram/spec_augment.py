@@ -1,4 +1,4 @@
-"""Bands of frequency and stretches of time hidden from the spectrogram, inside the model.
+"""SpecAugment: masks frequency bands and time spans of the spectrogram, inside the model.
 
 Uses `keras.ops` and `keras.random` only, so it runs on every back end of Keras.
 """

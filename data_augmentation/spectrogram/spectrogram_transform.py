@@ -1,4 +1,4 @@
-"""What the layers share that change spectrograms inside the model, while training only.
+"""Base class of layers that augment spectrograms inside the model, during training only.
 
 Uses `keras.ops` and `keras.random` only, so it runs on every back end of Keras.
 """
@@ -33,7 +33,7 @@ class SpectrogramTransform(keras.layers.Layer):
 
     stream: ClassVar[str] = "features"
     name_in_recipes: ClassVar[str]
-    # Spectrograms of the same sound, all of which are changed alike.
+    # Channels are spectrograms of the same sound; all channels get the same change.
     max_channels: ClassVar[int] = 3
 
     def __init__(self, probability: float, seed: int, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Longer and shorter vocal tracts: bands of a spectrogram moved up or down, inside the model."""
+"""Vocal tract length perturbation: warps the band axis of spectrograms inside the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slips of the fingers."""
+"""Random typing errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Some words left out."""
+"""Word dropout: deletes random words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words that change places."""
+"""Swaps random pairs of words."""
 
 from __future__ import annotations
 

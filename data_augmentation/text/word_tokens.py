@@ -84,7 +84,7 @@ def _is_around(character: str) -> bool:
 
 
 def bare(text: str) -> str:
-    """What is compared to tell whether two texts say the same: no case, marks or spacing.
+    """Normal form for comparing texts: without case, punctuation and extra whitespace.
 
     A text of marks only, such as an emoticon, is kept as it is but for spacing.
     """

@@ -1,4 +1,4 @@
-"""What a crossval crosses: clips, folds of speakers, seeds; nothing is trained here."""
+"""Configuration of a cross-validation: clips, speaker folds and seeds. Trains nothing."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def plan_crossval(
 
 
 def _require_other(rows: Sequence[ClipRow], also: Sequence[DataFolder]) -> None:
-    """What only trains shows nobody and nothing that is scored, nor anything twice."""
+    """Extra training data must not share speakers or content with scored data or each other."""
     seen = Seen.of(rows)
     for folder in also:
         own = folder.part("all")

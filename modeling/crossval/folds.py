@@ -1,4 +1,4 @@
-"""Who trains, validates and tests in each fold of a cross-validation: whole speakers, always."""
+"""Assigns whole speakers to the training, validation and test sets of each fold."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Fold:
 def make_folds(
     rows: Sequence[ClipRow], folds: str, path: Path, num_validation: int | None = None
 ) -> tuple[Fold, ...]:
-    """Deals the speakers of `rows` to folds, the same way every time, without chance.
+    """Assigns the speakers of `rows` to folds, deterministically.
 
     Speakers stand in natural order, one sex after the other, and are dealt in turn like cards: two
     folds differ by one speaker at most, and by one of each sex at most.
@@ -73,7 +73,7 @@ def make_folds(
 def splits_of_fold(rows: Sequence[ClipRow], fold: Fold, num_folds: int) -> Splits:
     """The rows of a data folder divided as a fold says; copies follow their clip into training.
 
-    Speakers whom no fold tests (none of their clips has a label of the set) take no part.
+    Speakers without a clip that has a label of the set are not tested in any fold.
     """
     usable = [row for row in rows if not row.excluded]
     parts: dict[str, list[str]] = {split: [] for split in SPLITS}
@@ -138,7 +138,7 @@ def _require_apart(
     chosen: Sequence[tuple[str, ...]],
     path: Path,
 ) -> None:
-    """No recording and no content may stand in two folds, though the speakers differ.
+    """No recording or content may occur in two folds, even under different speakers.
 
     Nor on both sides of a fold of which some validate while the others train.
 

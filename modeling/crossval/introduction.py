@@ -1,4 +1,4 @@
-"""What a cross-validation opens with, once for all its trainings."""
+"""Prints the summary of a cross-validation before its first training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What leaking would have shown: the same folds with one fault at a time."""
+"""Leakage scenarios: the same folds, each time with one deliberate protocol fault."""
 
 from __future__ import annotations
 
@@ -57,16 +57,16 @@ NOTES = {
     ),
 }
 KINDS = tuple(NOTES)
-# The one seed that leaks are shown with.
+# Leakage scenarios run with this seed only.
 SEED = 0
 MIN_DEVIATION = 1e-6
 
 
-# === Which, and what of them ===
+# === Scenarios ===
 
 
 def choose_leaks(crossval: Crossval, words: Sequence[str]) -> tuple[str, ...]:
-    """The kinds that are asked for, in the usual order; with "all" those that can be had.
+    """The requested scenarios in fixed order; "all" selects those that the recipe allows.
 
     Raises:
       UserError: one that is named is not offered for the recipe.
@@ -214,7 +214,7 @@ def _random_splits(crossval: Crossval) -> list[Splits]:
 
 
 def _chosen_on_test(splits: Splits) -> Splits:
-    """The tested clips validate; those that validated honestly take no part."""
+    """Validates on the test clips; the original validation clips are not used."""
     parts = {**splits.parts, "validation": splits.parts["test"]}
     rule = {**splits.rule, "validation": splits.rule["test"], "leak": TEST_EPOCH}
     return Splits(parts, rule, splits.notes)

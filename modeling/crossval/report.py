@@ -45,7 +45,7 @@ _STYLE = (
 
 @dataclass(frozen=True)
 class Human:
-    """What people reach who judge all recordings of a corpus, among all its labels.
+    """Accuracy of human raters on all recordings and labels of a corpus.
 
     Attributes:
       low, high: share recognised as the actor meant it, which is a WA and no UAR; equal where one
@@ -189,7 +189,7 @@ def _pairs(crossval: Crossval) -> list[dict[str, Any]]:
     return found
 
 
-# === What it says ===
+# === Content ===
 
 
 def _facts(found: dict[str, Any]) -> list[str]:
@@ -325,7 +325,7 @@ def _mean(value: float, deviation: float | None) -> str:
     return f"{value:.3f}" + (f" ± {deviation:.3f}" if deviation is not None else "")
 
 
-# === How it looks ===
+# === Layout ===
 
 
 def _markdown(title: str, facts: Sequence[str], tables: Sequence[Table]) -> str:

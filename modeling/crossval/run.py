@@ -1,4 +1,4 @@
-"""`crossval`: a recipe trained and tested over folds of whole speakers, with several seeds."""
+"""`crossval`: trains and tests a recipe over speaker-disjoint folds with several seeds."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def run_crossval(
 ) -> list[dict[str, str]]:
     """Trains and predicts what is not done yet, and writes all out-of-fold predictions.
 
-    A finished pair of fold and seed is left alone, an interrupted training goes on.
+    A finished fold and seed is skipped; an interrupted training is resumed.
 
     Args:
       work: trains and predicts a pair, to its `done.json`; None as the recipe says.
@@ -59,7 +59,7 @@ def run_crossval(
 
 
 def begin(crossval: Crossval) -> None:
-    """Makes its folder ready; does no harm twice.
+    """Prepares the output folder; calling it twice is harmless.
 
     Raises:
       UserError: it holds something else, or other crossvals that are used do not fit.

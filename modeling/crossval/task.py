@@ -1,4 +1,4 @@
-"""One fold with one seed: trained, predicted, and known to be done; as a task of an engine."""
+"""The task of one fold with one seed: train, predict and mark as done."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class PairTask:
     Attributes:
       work: see `run_crossval`.
       told: how the pair is named to the user.
-      is_one_of_many: others are trained at the same time, and how far all are is told elsewhere.
+      is_one_of_many: other tasks run at the same time; overall progress is shown elsewhere.
       num_deaths: how often its process ended.
     """
 
@@ -51,7 +51,7 @@ class PairTask:
     num_deaths: int = 0
 
     def after(self, died: Died) -> PairTask:
-        """The same once more; it goes on behind its last finished epoch.
+        """The same task for another attempt, which resumes after its last finished epoch.
 
         Raises:
           UserError: its process ended too often.

@@ -1,4 +1,4 @@
-"""Features of augmented copies of each clip, made once; training then reads features only."""
+"""Computes features of augmented copies once, so that training reads cached features."""
 
 from __future__ import annotations
 

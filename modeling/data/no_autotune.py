@@ -1,4 +1,4 @@
-"""tf.data without its tuner, which holds up the end of an epoch."""
+"""Turns off the tf.data autotuner, which delays the end of an epoch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 def untuned(data: tf.data.Dataset) -> tf.data.Dataset:
-    """The same data, whose stages make as many calls at a time as they were told.
+    """The same dataset with fixed parallelism in every stage.
 
     The thread that tunes the others ends with the iterator, which waits for it: in TensorFlow 2.21
     at times until its next turn, 10 ms x (2^k - 1) after the first and from then on each minute.

@@ -224,7 +224,7 @@ class Batches:
 
 
 def nothing(shape: Sequence[int | None], dtype: Any, num_rows: Any) -> tf.Tensor:
-    """What says of every row that its stream is missing: one zero sample, frame or token.
+    """Input that marks a stream as missing in every row: one zero sample, frame or token.
 
     Args:
       shape: of the input, its batch first; None: any length.

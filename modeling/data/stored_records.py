@@ -39,7 +39,7 @@ def frame_shape_of(folder: DataFolder) -> tuple[int, ...]:
 
 
 def decoded_bytes(part: Part, streams: Sequence[str], max_samples: int | None = None) -> int:
-    """What the records of a part take when they are decoded, int16 sound and uint8 faces.
+    """Memory that the decoded records of a subset need: int16 audio and uint8 faces.
 
     Args:
       streams: that are read; others take nothing.

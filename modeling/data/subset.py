@@ -1,4 +1,4 @@
-"""Which records a training or evaluation reads."""
+"""Selects the records that a training or evaluation reads."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Part:
     """Records chosen from some data folders.
 
     Attributes:
-      folders: where they lie.
-      rows: those chosen of each folder, with a label of the label set.
+      folders: data folders of the records.
+      rows: selected records of each folder; each has a label of the label set.
     """
 
     folders: tuple[DataFolder, ...]
@@ -29,20 +29,20 @@ class Part:
         return [row for rows in self.rows for row in rows]
 
     def holder(self, stream: str) -> DataFolder:
-        """The first folder of which a chosen record holds the stream; the first where none does.
+        """First folder with a selected record that has the stream; the first folder if none has.
 
-        How a folder without any face was prepared for faces says nothing.
+        A folder without faces says nothing about how faces were prepared.
         """
         pairs = zip(self.folders, self.rows, strict=True)
         return next((f for f, rows in pairs if holds(rows, stream)), self.folders[0])
 
     def held(self, streams: Sequence[str]) -> tuple[str, ...]:
-        """Those of the streams that any chosen record has."""
+        """Streams that at least one selected record has."""
         return tuple(s for s in streams if any(holds(rows, s) for rows in self.rows))
 
     @property
     def speakers(self) -> np.ndarray:
-        """(records,) str: speaker of each, in the order of the rows; unknown, its recording."""
+        """(records,) str: speaker of each record, or its recording if unknown; in row order."""
         return np.array([row.cluster for row in self.all_rows])
 
     def __len__(self) -> int:
@@ -52,7 +52,7 @@ class Part:
         """Reads every shard through.
 
         Raises:
-          UserError: naming the first that is absent, damaged or lacks a record.
+          UserError: a shard is absent, damaged or lacks a record; the message names it.
         """
         for folder, rows in zip(self.folders, self.rows, strict=True):
             for path in folder.shard_paths(rows):

@@ -1,4 +1,4 @@
-"""What trained streams say to the rows of paired feature tables, without any recording."""
+"""Runs trained stream networks on the rows of paired feature tables, without recordings."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def outputs_from_tables(
 
 
 def front_end_of(model: keras.Model, features: str) -> FrontEnd:
-    """The front end that a trained model of one stream holds, whose features tables may give.
+    """Front end of a trained single-stream model, for features read from tables.
 
     Raises:
-      UserError: the model hears sound at several speeds, of which tables know one.
+      UserError: the model uses test-time augmentation by speed; tables hold one speed only.
     """
     if any(layer.name == AT_SPEEDS for layer in model.layers):
         raise UserError(f"{features}: {NO_SOUND_IN_TABLES}")

@@ -52,7 +52,7 @@ class TrainingData:
 
     @property
     def tested(self) -> Seen:
-        """Whom and what the test parts show, with any label and stream."""
+        """Speakers, recordings and content of the test sets, with any label and stream."""
         return Seen.of(row for folder in self.folders for row in folder.part("test"))
 
     def seen(self, split: str) -> Seen:

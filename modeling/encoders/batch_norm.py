@@ -1,4 +1,4 @@
-"""How fast batch normalisation forgets."""
+"""Momentum of batch normalisation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an encoder says when the features are not of the kind it takes."""
+"""Checks of the feature shapes that an encoder accepts."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def evaluate(
 
 
 def require_fitting(info: RunInfo, part: Part, streams: Sequence[str]) -> None:
-    """Stops when records were made otherwise than the model's own.
+    """Refuses records that were prepared differently from the training data of the model.
 
     Only streams that the chosen records of a folder hold are compared: where nobody has a face,
     the size of faces says nothing.
@@ -160,7 +160,7 @@ def _leaks(info: RunInfo, part: Part, split: str) -> list[str]:
 
 
 def _left_out(folders: Sequence[DataFolder], split: str, part: Part) -> dict[str, int]:
-    """How many records of the split have no label of the set, or none of the streams."""
+    """Counts records of the split without a label of the set or without any of the streams."""
     chosen = {row.id for row in part.all_rows}
     counts: dict[str, int] = {}
     for folder in folders:

@@ -125,7 +125,7 @@ def _preparation(info: RunInfo) -> dict[str, Any]:
 
 
 def read_otherwise(info: RunInfo, folder: DataFolder) -> Iterator[str]:
-    """What sets face crops of a data folder apart from those that `predict` makes for a model.
+    """Differences between face crops of a data folder and those that `predict` makes.
 
     Scores of such records are not those of what users get. Sizes and colours are the same anyway.
     """

@@ -1,4 +1,4 @@
-"""What a run says to the records, or the rows of tables, of a part."""
+"""Predictions of a run for the records or table rows of a subset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model says to records, window by window as `predict` asks it, pooled by record."""
+"""Predictions for records, window by window as in `predict`, pooled by record."""
 
 from __future__ import annotations
 

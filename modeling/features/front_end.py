@@ -1,4 +1,4 @@
-"""What every front end is: raw inputs of one stream -> what its encoder sees, in the graph."""
+"""Protocol of front ends: raw inputs of one stream -> encoder inputs, in the graph."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class TextFrontEnd(FrontEnd, Protocol):
 
 
 def samples_read(front_end: AudioFrontEnd) -> int:
-    """Sound behind this is never looked at."""
+    """Number of audio samples that the front end reads of a clip."""
     return front_end.window_samples + front_end.offset_samples
 
 

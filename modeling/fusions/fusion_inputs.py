@@ -1,4 +1,4 @@
-"""What every fusion takes in: of each stream its logits, its embedding and whether it is there."""
+"""Fusion inputs: logits, embedding and presence flag of each stream."""
 
 from __future__ import annotations
 

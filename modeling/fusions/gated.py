@@ -1,4 +1,4 @@
-"""Gated multimodal unit: for each hidden unit, gates say how much of which stream to take."""
+"""Gated multimodal unit: gates weight the streams for each hidden unit."""
 
 from __future__ import annotations
 

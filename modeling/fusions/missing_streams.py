@@ -1,4 +1,4 @@
-"""What is left of a stream in the rows where it is missing: zeros, whatever it held."""
+"""Zeroes the inputs of missing streams."""
 
 from __future__ import annotations
 

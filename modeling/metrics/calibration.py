@@ -1,4 +1,4 @@
-"""Temperatures and weights, fitted on validation."""
+"""Temperature scaling, fitted on validation data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def nll(log_probabilities: np.ndarray, truth: np.ndarray) -> float:
 
 
 def fit_temperature(logits: np.ndarray, truth: np.ndarray, speakers: np.ndarray) -> float:
-    """The likeliest temperature, drawn towards 1 as far as it is uncertain.
+    """Maximum-likelihood temperature, shrunk towards 1 by its speaker-clustered variance.
 
     A few speakers tell little of the next one: with two that validate, the likeliest temperature
     is as much theirs as the model's. Its logarithm u is taken for a draw around 0 whose variance
@@ -33,7 +33,7 @@ def fit_temperature(logits: np.ndarray, truth: np.ndarray, speakers: np.ndarray)
       truth: (clips,) int.
       speakers: (clips,) of any kind; equal where clips are not independent.
     Returns:
-      1.0 where nothing can be told: no clip, or only right answers.
+      1.0 where no temperature can be estimated: no clip, or only correct predictions.
     Source: Guo et al. 2017, On Calibration of Modern Neural Networks, section 4.2; Liang & Zeger
       1986, Longitudinal data analysis using generalized linear models (v); Efron & Morris 1973,
       Stein's estimation rule and its competitors: an empirical Bayes approach (for one value,
@@ -72,7 +72,7 @@ def _variance_of_log(scaled: np.ndarray, truth: np.ndarray, speakers: np.ndarray
 
 
 def most_likely_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
-    """The temperature that makes the likelihood of the truth greatest; 1 without any clip.
+    """Maximum-likelihood temperature; 1 without any clip.
 
     Args:
       logits, truth: see `fit_temperature`.

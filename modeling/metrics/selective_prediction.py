@@ -1,4 +1,4 @@
-"""Risk over coverage: how often answers are wrong when only the surest of them are given."""
+"""Selective prediction: error rate when only the most confident predictions are kept."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def threshold_for(found: Curve, coverage: float) -> float:
 
 
 def at_threshold(found: Curve, threshold: float) -> dict[str, Any]:
-    """What abstaining below a threshold comes to.
+    """Coverage and accuracy when predictions below a threshold are withheld.
 
     Returns:
       `threshold`; `num_answered`; `coverage`; `accuracy` of the answered, None without any.

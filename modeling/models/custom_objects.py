@@ -1,4 +1,4 @@
-"""Makes every layer of ours known to Keras, so that a saved model can be read."""
+"""Registers every custom layer with Keras, so that saved models can be loaded."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib
 
 from affectstream.core import registry
 
-# Layers that stand behind no row of the registry.
+# Modules with layers that have no entry in the registry.
 _FURTHER = (
     "affectstream.modeling.models.fused_model",
     "affectstream.modeling.features.audio.window",

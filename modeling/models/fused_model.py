@@ -14,7 +14,7 @@ from affectstream.modeling.input_spec import AMOUNTS
 
 @keras.saving.register_keras_serializable(package="affectstream")
 class Present(keras.layers.Layer):
-    """1 for each row whose stream is there: a length above 0, any frame with a face, any letter.
+    """1 for each row that has the stream: audio length > 0, a frame with a face, or a letter.
 
     Call:
       amount: `audio_length` (batch,) int, `video_mask` (batch, frames) bool, `text` (batch,) string

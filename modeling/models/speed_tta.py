@@ -1,4 +1,4 @@
-"""A clip heard at several speeds, in the graph, and what is made of the answers."""
+"""Test-time augmentation by speed, in the graph: resample, predict, average."""
 
 from __future__ import annotations
 

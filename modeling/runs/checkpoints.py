@@ -1,4 +1,4 @@
-"""Checkpoints: a model as a `.keras` file with a checksum, and how far its training has come."""
+"""Checkpoints: a model as a `.keras` file with a checksum, and the state of its training."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class History:
     def best_epoch(self) -> int | None:
         """The epoch (from 1) with the highest validation UAR, the lower loss on a tie.
 
-        Where the last is kept, that one.
+        The last epoch where the recipe keeps the last one.
         """
         if not self.rows:
             return None

@@ -24,7 +24,7 @@ def seal(path: Path) -> None:
 
 
 def why_damaged(path: Path) -> str:
-    """Why a zip is not as it was written; "" where it is.
+    """Reason why a zip file is damaged; "" if it is intact.
 
     One without a seal, as earlier versions wrote it, is judged by the CRC-32 of its members.
 

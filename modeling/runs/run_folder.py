@@ -241,7 +241,7 @@ def require_free(path: Path, resume: bool, overwrite: bool) -> None:
 
 
 def require_outside(run: Path, option: str, out: Path) -> None:
-    """A run that this one is made of must not go where --out is cleared.
+    """Refuses a source run inside --out, which will be cleared.
 
     Raises:
       UserError: it is the folder of --out, or lies in it.

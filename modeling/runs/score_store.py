@@ -46,7 +46,7 @@ def score_folder(home: Path, folders: Sequence[DataFolder], split: str) -> Path:
 
 
 def identity(folders: Sequence[DataFolder]) -> dict[str, Any]:
-    """What tells data from others, as `metrics.json` holds it."""
+    """Paths and digest that identify the data, as stored in `metrics.json`."""
     return {
         "data": [str(folder.path) for folder in folders],
         "data_digest": atomic_io.digest([[f.content(), f.splits.parts] for f in folders]),

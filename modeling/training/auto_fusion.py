@@ -1,4 +1,4 @@
-"""`fusion=auto`: every fusion is fitted, and the one that is best on validation is kept."""
+"""`fusion=auto`: fits every fusion and keeps the one with the best validation score."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Choice:
 
     Attributes:
       history: its own epochs.
-      note: what a reader of the validation score must know.
+      note: warning that the validation score is too high, for the reader of the run.
     """
 
     fusion: keras.Model

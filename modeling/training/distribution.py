@@ -1,4 +1,4 @@
-"""One training on several devices: whose rows of a batch are which, and how they come together.
+"""Distributed training: splits each batch over the replicas and combines their gradients.
 
 A batch is the recipe's, divided over all replicas; everybody reads and transforms the whole, so
 that chance is that of a training on one. Source: TensorFlow's guide to distributed training with
@@ -32,7 +32,7 @@ CONFIG = "TF_CONFIG"
 
 @dataclass(frozen=True)
 class Worker:
-    """This process among those that train together.
+    """One worker process of a distributed training.
 
     Attributes:
       rank: 0 is the one that writes the run.
@@ -200,7 +200,7 @@ def sum_of_all(value: Any) -> Any:
 
 
 def share_of_one() -> float:
-    """What each replica adds of a term of the loss that all of them compute alike."""
+    """Factor for a loss term that every replica computes: one over the number of replicas."""
     return 1.0 / float(tf.distribute.get_strategy().num_replicas_in_sync)
 
 

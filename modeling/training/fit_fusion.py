@@ -1,4 +1,4 @@
-"""Fitting one fusion to the outputs of frozen streams: by epochs, or by calibrating."""
+"""Fits one fusion to the outputs of frozen streams, by training epochs or by calibration."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FUSION = "fusion"
 
 @dataclass(frozen=True)
 class StreamOutputs:
-    """What the frozen streams say to the recordings that a fusion is fitted on.
+    """Outputs of the frozen streams for the recordings that a fusion is fitted on.
 
     Attributes:
       names: the streams, in the order in which they are joined.
@@ -94,12 +94,12 @@ def fit_fusion(
 
 
 def require_same_epochs(out: Path, recipe: Recipe) -> None:
-    """Stops where a finished fusion is to go on, of which no training can.
+    """Refuses to resume a finished fusion that cannot be trained further.
 
     Args:
       out: run folder of a fusion that has no epochs, or that was chosen among several.
     Raises:
-      UserError: it is finished, and nothing but the number of epochs is to change.
+      UserError: the run is finished, and only the number of epochs would change.
     """
     before = run_folder.read_run(out) if run_folder.is_run(out) else None
     if before is None or not before.finished or before.recipe == recipe:
@@ -118,7 +118,7 @@ def require_same_epochs(out: Path, recipe: Recipe) -> None:
 
 
 def _alone(model: keras.Model) -> keras.Model:
-    """The fusion, also where a run stopped between writing the whole and being finished."""
+    """Extracts the fusion; the file may hold the fused model if the run stopped before its end."""
     return model.get_layer(FUSION) if model.name == WHOLE else model
 
 
@@ -135,6 +135,6 @@ def _calibrate(fusion: keras.Model, outputs: StreamOutputs) -> None:
 
 
 def fused_logits(fusion: keras.Model, arrays: Arrays) -> np.ndarray:
-    """(clips, classes) float32: what the fusion says to the outputs of the streams."""
+    """(clips, classes) float32: logits of the fusion for the outputs of the streams."""
     inputs = {name: value for name, value in arrays.items() if name != "truth"}
     return np.asarray(fusion(inputs, training=False)["logits"])

@@ -1,4 +1,4 @@
-"""What a training opens with: recipe, labels, data, clips and people, parameters, run folder."""
+"""Prints a summary before training: recipe, labels, data, speakers, parameters, folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Joining streams that were trained on different recordings, without any that has them all."""
+"""Fuses streams that were trained on different recordings, without paired data."""
 
 from __future__ import annotations
 

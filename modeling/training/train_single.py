@@ -107,7 +107,7 @@ def train_network(recipe: Recipe, folders: Sequence[DataFolder], options: TrainO
 def prepared(
     recipe: Recipe, folders: Sequence[DataFolder], options: TrainOptions
 ) -> tuple[TrainingData, StreamModel, RunInfo, Reading]:
-    """All that a training of a stream begins with; nothing is written, chance is fixed.
+    """Loads data and builds the model for a training; sets the seed and writes nothing.
 
     Raises:
       UserError: bad data or settings.
@@ -245,7 +245,7 @@ def _of_copies(recipe: Recipe, data: TrainingData, seed: int, front: keras.Model
 
 
 def samples_looked_at(recipe: Recipe) -> int | None:
-    """Sound behind this is never read by the model; None for another stream."""
+    """Number of audio samples that the model reads of a clip; None for other streams."""
     if recipe.stream != "audio":
         return None
     num_samples = samples_read(registry.load("features", recipe.features))

@@ -1,4 +1,4 @@
-"""What training a stream and training a fusion have in common."""
+"""Steps shared by the training of a stream and of a fusion."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class TrainOptions:
 
 
 def set_up(seed: int) -> None:
-    """Fixes chance and order of every operation; half precision where a GPU is."""
+    """Seeds all random generators, makes operations deterministic, half precision on GPU."""
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
     if tf.config.list_physical_devices("GPU"):

@@ -1,4 +1,4 @@
-"""Which detector to use, and opening it."""
+"""Chooses and opens a face detector."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Haar 13, the SSD 44. BlazeFace needs MediaPipe, which reports its use to Google 
 
 @dataclass(frozen=True)
 class Choice:
-    """What `auto` came to: the detector's name and one line that says why."""
+    """Result of `auto`: the name of the detector and one line with the reason."""
 
     name: str
     reason: str

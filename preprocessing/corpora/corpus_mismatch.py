@@ -1,4 +1,4 @@
-"""A folder given to the reader of another corpus: which one it looks like."""
+"""Error for a folder that belongs to another corpus; it names the likely corpus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CSV tables with a header row, read in one way for all corpora that are told by such a table."""
+"""Reader of CSV tables with a header row, shared by all corpora that have one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from affectstream.core import lfs_pointer
 from affectstream.core.errors import UserError
 from affectstream.preprocessing.corpora.media_files import printable
 
-# What parts the cells: as RFC 4180 has it, as spreadsheets write it where a comma is the decimal
-# point, and as tab-separated tables do.
+# Delimiters: of RFC 4180, of spreadsheets in locales with a decimal comma, and of tab-separated
+# tables.
 DELIMITERS = (",", ";", "\t")
-# A first line by which a spreadsheet is told what parts the cells.
+# A first line `sep=;` tells spreadsheets the delimiter.
 _SPREADSHEET_HINT = re.compile(r"sep=([,;\t])\s*")
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
@@ -114,7 +114,7 @@ def parse_csv(
 def delimiter_of(
     lines: Sequence[str], required: Sequence[str] = (), ignore_case: bool = False
 ) -> str:
-    """What parts the cells of a table, by its header.
+    """The delimiter of a table, found from its header.
 
     Args:
       lines: of the table.

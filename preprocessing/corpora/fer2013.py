@@ -28,7 +28,7 @@ FOLDER_LABELS = {
 }
 # The official CSVs number their classes in this order.
 CSV_LABELS = ("angry", "disgust", "fearful", "happy", "sad", "surprised", "neutral")
-# Names of parts in small letters and without what is no letter, as `Public_Test`.
+# Split names in lower case, letters only (`Public_Test` -> `publictest`).
 PARTS = {
     "training": "train",
     "train": "train",
@@ -41,7 +41,7 @@ PARTS = {
 }
 # The tables of all parts, under the names by which they are handed on.
 TABLES = ("fer2013.csv", "icml_face_data.csv")
-# As the challenge gave them out while it ran: the training part, and the test part without labels.
+# Published during the challenge: the training split, and the test split without labels.
 CHALLENGE_TABLES = ("train.csv", "test.csv")
 _EXPECTED = "expected like Training/happy/x.jpg"
 
@@ -174,7 +174,7 @@ def _part(word: str) -> str:
 
 
 def _part_and_label(name: str) -> tuple[str, str]:
-    """Key of `PARTS` and label by the nearest folders above a picture that tell; "" for untold.
+    """Key of `PARTS` and label, from the nearest parent folders; "" if none gives it.
 
     Args:
       name: with slashes, or with backslashes as some programs write them into a zip.

@@ -1,4 +1,4 @@
-"""Corpora told by their file names: one row each."""
+"""Corpora whose file names hold all labels; one definition each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reader of corpora whose file names say everything; the corpora are rows of `filename`."""
+"""Reader of corpora whose file names hold all labels; `filename` defines the corpora."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def _sentence(row: Row) -> Sentence:
     if len(row.cells) != 3 or not row.cells[2]:
         raise UserError(
             f"{len(row.cells)} cells where text, label numbers and comment id are needed,"
-            " parted by tabs; mend the row"
+            " separated by tabs; correct the row"
         )
     text, numbers, comment = row.cells
     emotions = [_emotion(number.strip()) for number in numbers.split(",")]

@@ -1,4 +1,4 @@
-"""IEMOCAP: turns of acted dialogues, told by the evaluation files of the official release."""
+"""IEMOCAP: turns of acted dialogues, read from the evaluation files of the official release."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class IemocapCorpus:
     """IEMOCAP in the layout of its release: one clip a turn on whose emotion evaluators agreed.
 
     Attributes:
-      improvised_only: leave the scripted dialogues out. All sessions act the same three scripts, so
-        with them a text stream can learn the script by heart.
+      improvised_only: skip the scripted dialogues. All sessions act the same three scripts, so a
+        text model could memorise them.
     """
 
     improvised_only: bool = False
@@ -46,7 +46,7 @@ class IemocapCorpus:
 
     @property
     def options(self) -> dict[str, bool]:
-        """What was asked of the corpus beyond its folder; stored with the records."""
+        """Options of the corpus, stored with the records."""
         return {"improvised_only": True} if self.improvised_only else {}
 
     def recognises(self, path: Path) -> bool:
@@ -108,7 +108,7 @@ class IemocapCorpus:
             elif turn.emotion in NO_LABEL:
                 left_out[NO_LABEL[turn.emotion]] += 1
             elif turn.name in clips:
-                reason = f"{turn.name} stands in the evaluations already; keep one of its lines"
+                reason = f"{turn.name} is in the evaluations already; keep one of its lines"
                 rejected.append(Rejection(f"{shown}:{turn.line}", reason))
             elif not (wav := _wav(session, turn)).is_file():
                 reason = f"no {_shown(session, wav)}; unpack sentences/wav of the release"

@@ -137,7 +137,7 @@ def read_evaluation(path: Path, shown: str) -> tuple[list[Turn], list[Rejection]
         try:
             if line.startswith("["):
                 finish()
-                # What follows a bad line belongs to no turn, and is not blamed for it.
+                # Evaluator lines after a bad turn line are ignored without an error.
                 evaluations, under_a_turn = None, True
                 turns.append(_turn(line, number, path.stem))
                 evaluations = []
@@ -228,7 +228,7 @@ def read_transcription(path: Path, shown: str) -> tuple[dict[str, str], list[Rej
             reason = "not of the form TURN [start-end]: text; mend the line"
             rejected.append(Rejection(f"{shown}:{number}", reason))
         elif match["turn"] in said:
-            reason = f"{printable(match['turn'])} is said already; keep one of its lines"
+            reason = f"{printable(match['turn'])} has a line already; keep one of them"
             rejected.append(Rejection(f"{shown}:{number}", reason))
         else:
             said[match["turn"]] = match["text"].strip()

@@ -1,4 +1,4 @@
-"""Anybody's own recordings, told by a CSV table."""
+"""A user's own recordings, listed in a CSV table."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from affectstream.preprocessing.corpora.csv_table import parse_csv
 from affectstream.preprocessing.labels import CANONICAL, canonical
 
 KIND = "manifest"
-# What a name may be: it stands in ids and paths.
+# Allowed names; the name is part of ids and paths.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-# Recordings that tell one manifest from another of the same text, and how much of each.
+# Number of recordings, and bytes of each, that enter the digest of a manifest.
 _NUM_HEADS, _HEAD_BYTES = 8, 1 << 20
 REQUIRED = ("path", "label", "speaker")
 OPTIONAL = ("start_s", "end_s", "transcript", "split", "recording")
@@ -38,7 +38,7 @@ class ManifestCorpus:
 
     Attributes:
       name: "manifest-NAME"; "manifest" before it has one.
-      people: name of another corpus, whose people the speakers of this one are; "" for its own.
+      people: name of the corpus with the same speakers; "" if they are new.
     """
 
     name: str = KIND
@@ -89,7 +89,7 @@ class ManifestCorpus:
             try:
                 clip = self._clip(table, line, row)
                 if clip.key in clips:
-                    raise UserError("this path and stretch stand in the table twice; keep one row")
+                    raise UserError("this path and time range occur twice; keep one row")
             except UserError as error:
                 reason = one_line(f"{row['path']}: {error}")
                 rejected.append(Rejection(f"{table.name}:{line}", reason))

@@ -1,4 +1,4 @@
-"""Files below a folder, in an order that no disk decides; nothing is passed over in silence."""
+"""Lists the files below a folder in sorted order, with every entry that could not be read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from affectstream.core.errors import UserError, from_os_error
 from affectstream.preprocessing.clip import Rejection
 from affectstream.preprocessing.file_kinds import MEDIA_SUFFIXES, endings_of, passed_over_line
 
-# Left by systems, not by people; hidden files and folders are passed over with them.
+# Created by operating systems; ignored, as are hidden files and folders.
 _LEFT_BY_SYSTEMS = frozenset(("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"))
 
 
@@ -38,10 +38,10 @@ def check_folder(source: Path) -> None:
 
 @dataclass(frozen=True)
 class Listing:
-    """What lies below a folder, at any depth, behind linked folders too.
+    """Files below a folder at any depth, including those behind symbolic links.
 
     Attributes:
-      folder: where it was looked.
+      folder: the folder that was listed.
       files: sorted by path, hidden ones left out.
       rejected: folders that cannot be entered, links that lead nowhere, and what is neither file
         nor folder (a pipe, a device).

@@ -1,4 +1,4 @@
-"""MELD: clips of a television series, told by the tables of its three parts."""
+"""MELD: clips of a television series, listed in one table for each of three splits."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def stem(item: Item) -> str:
 
 
 def facts(corpus: str, part: str, row: Mapping[str, str]) -> dict[str, Any]:
-    """What a row tells of its clip wherever that lies, as fields of `Clip`.
+    """Fields of `Clip` that a row gives, without the path.
 
     Raises:
       UserError: an emotion that MELD does not have, or numbers that are none.

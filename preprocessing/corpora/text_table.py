@@ -1,4 +1,4 @@
-"""Tables of text and label: lines or CSV, in which one bad row does not spoil the others."""
+"""Tables of texts and labels, as lines or CSV; a bad row is rejected and the others are read."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def text_hash(text: str) -> str:
 def find_parts(
     source: Path, names: Mapping[str, str], corpus: str
 ) -> tuple[Listing, list[tuple[Path, str]]]:
-    """A folder, and the tables in it that publish a part of a corpus: (path, split), by split.
+    """Lists a folder and finds the table of each split in it: (path, split), sorted by split.
 
     Args:
       source: folder, searched at any depth.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # OpenCV and numpy would make `--help` slow
 CLIPS = "clips.csv"
 REJECTED = "rejected.csv"
 SPLITS_FILE = "splits.json"
-# Of `splits.json`: what `clips.csv` was.
+# Key in `splits.json`: SHA-256 of `clips.csv` when the split was made.
 _CLIPS_SHA256 = "clips_sha256"
 _REMEDY = "run `split` again"
 SETTINGS = "preprocess.json"
@@ -38,11 +38,11 @@ class ClipRow:
 
     Attributes:
       shard: file name within `shards/`.
-      audio_hash, video_hash: name of the decoded content; "" when that stream is missing.
+      audio_hash, video_hash: hash of the decoded content; "" when that stream is missing.
       num_faces: frames in which a face was found, of `num_frames`.
       split: part of the corpus's official split, or "".
-      excluded: why training and evaluation leave the record out, or "".
-      attributes: what else is told of it; "copy_of" names the record that a transformed copy is of.
+      excluded: reason why training and evaluation skip the record, or "".
+      attributes: further metadata; "copy_of" is the id of the record that was augmented.
     """
 
     id: str
@@ -78,7 +78,7 @@ class ClipRow:
 
     @property
     def text_hash(self) -> str:
-        """Name of a text that is a piece of content of its own, such as a post; "" for speech."""
+        """Content hash of a text-only record, such as a post; "" for a transcript of speech."""
         return self.attributes.get(TEXT_HASH, "")
 
     @property
@@ -108,8 +108,8 @@ class Splits:
 
     Attributes:
       parts: split name -> record ids, in the order of `clips.csv`.
-      rule: how they were made, enough to make them again.
-      notes: what a reader of a score must know ("validation not speaker-disjoint").
+      rule: the arguments that make these splits again.
+      notes: remarks to print with every score ("validation not speaker-disjoint").
       folds: with `--folds`, the parts of each fold.
     """
 
@@ -156,16 +156,16 @@ class DataFolder:
 
     @property
     def words_say_nothing(self) -> str:
-        """Why the words say nothing about the label, where that was measured before; or ""."""
+        """Reason why the text is uninformative, if it was measured before; else ""."""
         return ""
 
     def content(self) -> list[Any]:
-        """What tells these data from others, as JSON holds it."""
+        """JSON value that identifies the data: id, label, hashes and transcript of each row."""
         keys = ("id", "label", "audio_hash", "video_hash", "transcript")
         return [[getattr(row, key) for key in keys] for row in self.rows]
 
     def part(self, split: str) -> tuple[ClipRow, ...]:
-        """Rows of one split, or of all but transformed copies; without those left out."""
+        """Rows of one split, or, for "all", every row but augmented copies; never excluded rows."""
         usable = [row for row in self.rows if not row.excluded]
         if split == "all":
             return tuple(row for row in usable if not row.copy_of)
@@ -178,7 +178,7 @@ class DataFolder:
 
 
 def write_splits(folder: Path, splits: Splits) -> None:
-    """Writes `splits.json`, with what tells it and the `clips.csv` beside it from damaged ones."""
+    """Writes `splits.json` with a checksum of itself and one of `clips.csv`."""
     value: dict[str, Any] = {"rule": splits.rule, "notes": splits.notes, **splits.parts}
     if splits.folds:
         value["folds"] = splits.folds
@@ -187,7 +187,7 @@ def write_splits(folder: Path, splits: Splits) -> None:
 
 
 def require_rows_as_split(folder: Path) -> None:
-    """Stops where `clips.csv` is not the one that `splits.json` was made for.
+    """Checks that `clips.csv` has not changed since `splits.json` was made.
 
     Raises:
       UserError: naming the file that must be made again.

@@ -1,4 +1,4 @@
-"""Equal content under several names: kept once, and never on two sides of an official split."""
+"""Duplicate records: keeps one of each, and never one in both sides of an official split."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from affectstream.preprocessing.dataset.data_folder import ClipRow
 
-NOTHING = "neither sound nor face nor words"
+NOTHING = "no audio, face or text"
 # Later parts win: a training copy of a validation item goes, a validation copy of a test item too.
 _RANK = {"": 0, "train": 0, "validation": 1, "test": 2}
 
@@ -20,7 +20,7 @@ class DuplicateReport:
     Attributes:
       groups: record ids with equal decoded sound and picture.
       counts: how many records were left out, by reason.
-      kept_in_test: records of the official test part that equal another of it and stay.
+      kept_in_test: duplicates within the official test split, which stay.
     """
 
     groups: tuple[tuple[str, ...], ...]
@@ -31,13 +31,13 @@ class DuplicateReport:
 def mark_duplicates(
     rows: Sequence[ClipRow], official_split: bool
 ) -> tuple[tuple[ClipRow, ...], DuplicateReport]:
-    """Sets `excluded` on records whose content stands elsewhere too.
+    """Sets `excluded` on records that duplicate the content of another record.
 
     Args:
       rows: in the order of `clips.csv`; `excluded` is set anew.
-      official_split: the corpus publishes its split. Then training copies of held-out items are
-        left out and its test items never are. Otherwise the first of equal records within one part
-        stays; copies on two sides of a split of the user's own are left for `train` to stop on.
+      official_split: whether the corpus publishes its split. If so, training copies of held-out
+        items are excluded, and test items never are. If not, the first of equal records in one
+        split stays; `train` stops on copies across the splits of a user's own table.
     """
     groups: dict[tuple[str, ...], list[ClipRow]] = defaultdict(list)
     for row in rows:

@@ -24,7 +24,7 @@ FACTS = ("clip", "speaker", "recording", "label", "split")
 SUFFIXES = (".csv", ".parquet")
 # Beside a table: clip -> `ClipRow.attributes`.
 _ATTRIBUTES = "attributes"
-# What a table of unknown origin is taken for; a table that we wrote says it beside itself.
+# Metadata of a table without a sidecar file; tables that we write have one (`NAME.json`).
 _UNKNOWN: dict[str, Any] = {
     "corpus": "table",
     "licence": "your own",
@@ -55,7 +55,7 @@ class FeatureTable(DataFolder):
 
     Attributes:
       path: the file.
-      origin: what stands beside it: `features`, and for words the `front_end` fitted with them and
+      origin: content of the sidecar file: `features`; for text also `front_end` and
         `words`, why they say nothing about the label.
       names: of the columns of `values`.
       values: (rows, features) float32, in the order of `rows`.
@@ -112,8 +112,8 @@ def write_feature_table(
     front_end: Mapping[str, Any] | None = None,
     words: str = "",
 ) -> None:
-    """Writes a table (`.csv` or `.parquet`), and beside it `NAME.json`: where it comes from, and
-    what else the corpus tells of each clip (sex, session, of which clip it is a copy).
+    """Writes a table (`.csv` or `.parquet`) and a sidecar file `NAME.json`. The sidecar holds the
+    provenance of the table and the attributes of each clip (sex, session, id of the source clip).
 
     Args:
       names: of the features.
@@ -121,7 +121,7 @@ def write_feature_table(
       folder: the records that were read.
       features: name of the front end.
       front_end: fields of one that was fitted, so that a model can be built on the table.
-      words: why words of these clips say nothing about the label, "" where they do.
+      words: why the text does not predict the label; "" if it does.
     Raises:
       UserError: another ending, or it cannot be written.
     """
@@ -200,7 +200,7 @@ def open_feature_table(path: Path, sample_rate_hz: int, stream: str = "audio") -
             num_samples=0,
             num_frames=0,
             num_faces=0,
-            # Words said twice are no copy.
+            # The same words said twice are not a duplicate.
             audio_hash="" if stream == "text" else content_hash(one.tobytes()),
             video_hash="",
             split=known["split"],
@@ -274,11 +274,11 @@ def _require_usable(path: Path, rows: Sequence[TableRow]) -> None:
                 )
     clip, count = Counter(row.id for row in rows).most_common(1)[0]
     if count > 1:
-        raise UserError(f"{path}: clip {clip!r} stands in it {count} times; keep one")
+        raise UserError(f"{path}: clip {clip!r} occurs {count} times; keep one row")
 
 
 def splits_of(rows: Sequence[TableRow], origin: dict[str, Any]) -> Splits:
-    """As the table says; by the default rule where it says nothing."""
+    """Splits from the column `split`; by the default rule if the column is empty."""
     if not any(row.split for row in rows):
         return make_splits(rows, DEFAULT_RULE)
     parts = {split: tuple(row.id for row in rows if row.split == split) for split in SPLITS}

@@ -1,4 +1,4 @@
-"""Nothing may be learnt from what is tested: speaker, recording and content are compared."""
+"""Leakage checks: compares speakers, recordings and content of training and test data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_SHOWN = 3
 
 @dataclass(frozen=True)
 class Seen:
-    """Whom and what a set of records shows.
+    """Speakers, recordings and content hashes of a set of records.
 
     Attributes:
       speakers: "corpus/speaker"; unknown ones are not in it.
@@ -56,7 +56,7 @@ class Seen:
 
 
 def crossings(learnt: Seen, rows: Iterable[ClipRow], compare_speakers: bool = True) -> list[str]:
-    """What of `rows` was also learnt from, as short phrases; empty when nothing crosses.
+    """Describes what `rows` share with the training data; empty if they share nothing.
 
     Args:
       learnt: what training (and every choice made on validation) has seen.
@@ -77,9 +77,9 @@ def crossings(learnt: Seen, rows: Iterable[ClipRow], compare_speakers: bool = Tr
 
 
 def namesakes(speakers: Iterable[str]) -> tuple[str, ...]:
-    """A note where people of several manifests have the same ids, "corpus/id"; else nothing.
+    """A note if speakers of several manifests have the same id, "corpus/id"; else empty.
 
-    They are taken for different people, whom nothing here can tell from the same ones.
+    They are treated as different people; the program cannot know whether they are the same.
     """
     of_manifests: dict[str, set[str]] = {}
     for speaker in speakers:
@@ -97,7 +97,7 @@ def namesakes(speakers: Iterable[str]) -> tuple[str, ...]:
 
 
 def require_disjoint(found: list[str], sides: str, allow_leak: bool) -> bool:
-    """Stops on a crossing unless leaks are allowed; returns whether one was let through.
+    """Raises an error on an overlap unless `allow_leak`; returns whether there was one.
 
     Args:
       found: from `crossings`.

@@ -14,7 +14,7 @@ from affectstream.preprocessing.clip import STREAMS
 from affectstream.preprocessing.dataset.data_folder import ClipRow, DataFolder
 from affectstream.preprocessing.dataset.feature_table import FeatureTable, TableRow, splits_of
 
-# What two tables must say alike of a clip.
+# Columns that must be equal for the same clip in all tables.
 _COMMON = ("speaker", "recording", "label", "split")
 
 
@@ -33,7 +33,7 @@ class PairedRow(TableRow):
 
 @dataclass(frozen=True)
 class PairedTables(DataFolder):
-    """Tables joined by clip; a clip that one of them lacks has no such stream.
+    """Tables joined by clip; a clip that is absent from a table lacks that stream.
 
     Attributes:
       path: of the first table.
@@ -94,7 +94,7 @@ def pair_tables(tables: Mapping[str, FeatureTable]) -> PairedTables:
             streams.append(stream)
     if all(len(streams) < len(tables) for _, _, streams in known.values()):
         paths = ", ".join(str(table.path) for table in tables.values())
-        raise UserError(f"{paths}: no clip stands in all of them; write both from one data folder")
+        raise UserError(f"{paths}: no clip is in all of them; write them from one data folder")
     rows = tuple(
         PairedRow(**{**asdict(row), "stream": "+".join(streams)})
         for _, row, streams in known.values()

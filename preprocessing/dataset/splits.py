@@ -1,4 +1,4 @@
-"""Who trains, validates and tests: by speaker wherever speakers are known, the same every time."""
+"""Splits records into train, validation and test; by speaker if known, and deterministic."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from affectstream.preprocessing.dataset.data_folder import ClipRow, Splits
 HELD_OUT_SHARE = 6
 # Without speakers: share of recordings cut off for each of test and validation, in percent.
 CUT_PERCENT = 10
-# Of so many sessions, in which two speakers talk, whole ones are held out.
+# With at least this number of sessions (dialogues of two speakers), whole sessions are held out.
 MIN_SESSIONS = 3
 NOT_DISJOINT = "validation not speaker-disjoint"
 ONE_SPEAKER = "one speaker: nothing can be held out"
@@ -79,7 +79,7 @@ def with_copies(rows: Sequence[ClipRow], splits: Splits) -> Splits:
 
 
 _DIGITS = frozenset("0123456789")
-# What stands for a speaker; Python reads no number of more than some thousand digits.
+# A speaker number; its length is limited, since Python refuses to parse very long integers.
 _NUMBER = "[0-9]{1,18}"
 
 
@@ -177,7 +177,7 @@ def _by_recordings(rows: list[ClipRow], rule: dict[str, Any]) -> Splits:
     last = {max(names, key=natural_key) for names in recordings.values() if len(names) > 1}
     if not last:
         raise UserError(
-            "no speaker has two recordings of one class, of which one could validate; add some"
+            "no speaker has two recordings of one class, so none can validate; add some"
         )
     validation = [row for row in rows if row.recording in last]
     train = [row for row in rows if row.recording not in last]
@@ -207,7 +207,7 @@ def _by_folds(rows: list[ClipRow], rule: dict[str, Any]) -> Splits:
 def _groups(
     rows: list[ClipRow], rule: dict[str, Any]
 ) -> tuple[Callable[[ClipRow], str], list[str], tuple[str, ...]]:
-    """What folds keep together: the group of a row, all groups in order, notes."""
+    """Groups for cross-validation: function row -> group, all groups in order, and notes."""
     if rule.get("by") == "session":
         known = _require_sessions(rows)
         homes = {(row.speaker, _session(row)) for row in rows if row.speaker}

@@ -1,4 +1,4 @@
-"""Whether the words of a corpus say anything about its labels: measured, not known by name."""
+"""Measures whether the text of a corpus predicts its labels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_TERMS = 10_000
 SEED = 0
 # One-sided 97.5 % of a normal distribution.
 _Z = 1.96
-# Adjusted mutual information of few sentences and labels that still counts as none.
+# Below this adjusted mutual information, sentences and labels count as independent.
 _NO_AGREEMENT = 0.1
 # A term is a word, a letter of a script that parts no words, or any other sign (emoji, "!").
 _UNPARTED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
@@ -32,15 +32,15 @@ Item = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class WordInformation:
-    """What the words alone reach, against what chance reaches.
+    """Accuracy of a text-only classifier, compared with chance.
 
     Attributes:
       num_records: records with words.
       num_sentences: different texts among them, without regard to case and white space.
       uar: mean recall of the classes, cross-validated; None where there is too little to measure.
       chance: 1 / classes.
-      limit: what chance reaches, see `measure`; `chance` itself where nothing was measured.
-      agreement: adjusted mutual information of sentence and label where nothing was measured.
+      limit: upper bound of chance, see `measure`; `chance` if not measured.
+      agreement: of sentence and label, if accuracy was not measured.
     """
 
     num_records: int
@@ -88,7 +88,7 @@ class WordInformation:
 def measure_rows(
     rows: Iterable[ClipRow], labels: Mapping[str, str] | None = None
 ) -> WordInformation:
-    """Measures a corpus by what is told of its records.
+    """Measures the text of a corpus from the rows of its records.
 
     Args:
       rows: records; those without words and transformed copies take no part.

@@ -30,9 +30,9 @@ class DownloadResult:
     Attributes:
       num_present: things that were there already.
       num_fetched: things fetched now.
-      failures: (name, one line why) of what could not be had.
-      num_untried: things given up on after too many failures in a row.
-      note: what is to be said of the checking, or "".
+      failures: (name, reason) of each file that could not be downloaded.
+      num_untried: files not attempted, because too many in a row had failed.
+      note: remark about how the files were verified, or "".
     """
 
     num_present: int
@@ -60,7 +60,7 @@ def download(name: str, out: Path, wish: Wish) -> DownloadResult:
     _check_wish(name, wish)
     items = source.items(wish)
     if not items:
-        raise UserError(f"{name}: the publisher lists nothing of that; look at {source.by_hand}")
+        raise UserError(f"{name}: the publisher lists no such file; see {source.by_hand}")
     missing = [item for item in items if not _is_there(out, item)]
     _forget_done(out, [item for item in items if item not in missing])
     check_disk(out, sum(item.remote.num_bytes or 0 for item in missing))
@@ -83,7 +83,7 @@ def _check_wish(name: str, wish: Wish) -> None:
     if wish.stream not in source.streams:
         raise UserError(f"{name}: has no {wish.stream}; known: {', '.join(source.streams)}")
     if wish.actors and not source.actors:
-        raise UserError(f"{name}: comes as a whole; leave --actors away")
+        raise UserError(f"{name}: cannot be split by actor; leave --actors out")
     strangers = [str(actor) for actor in wish.actors if actor not in source.actors]
     if strangers:
         first, last = source.actors[0], source.actors[-1]
@@ -100,7 +100,7 @@ def _fetched(out: Path, item: Item) -> Path:
 
 
 def _forget_done(out: Path, items: Sequence[Item]) -> None:
-    """Removes archives that a download was killed behind the unpacking of."""
+    """Removes archives that were unpacked already when an earlier download was killed."""
     for item in items:
         _fetched(out, item).unlink(missing_ok=True)
     folder = out / WORK_FOLDER
@@ -123,7 +123,7 @@ class _Job:
         self._sized = all(item.remote.num_bytes is not None for item in items)
 
     def run(self) -> None:
-        """Fetches all; a failure of one keeps none of the others back."""
+        """Fetches all items; one failure does not stop the others."""
         if not self.items:
             return
         (self.out / WORK_FOLDER).mkdir(parents=True, exist_ok=True)

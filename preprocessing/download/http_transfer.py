@@ -1,4 +1,4 @@
-"""Fetching over HTTP: a broken download goes on where it broke off, a wrong file is not kept."""
+"""HTTP download that resumes after an interruption and deletes a file with a wrong checksum."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _TRANSIENT = frozenset([408, 416, 425, 429, 500, 502, 503, 504])
 
 
 class TransientError(Exception):
-    """It may go better a moment later."""
+    """A temporary failure; the request is retried."""
 
 
 class StoppedError(Exception):
-    """Somebody asked for the end."""
+    """The caller cancelled the download."""
 
 
 def fetch(
@@ -40,7 +40,7 @@ def fetch(
     on_bytes: Callable[[int], object] = lambda num_bytes: None,
     stop: threading.Event | None = None,
 ) -> None:
-    """Fetches a file to `path`; what a broken attempt has got stays beside it for the next.
+    """Fetches a file to `path`; an interrupted download stays beside it and is resumed.
 
     Args:
       remote: what to fetch and how to know that it is genuine.
@@ -75,7 +75,7 @@ def read_small(url: str, stop: threading.Event | None = None) -> bytes:
             data = _read(response, MAX_SMALL_BYTES + 1)
             stated = response.headers.get("Content-Length")
         if len(data) > MAX_SMALL_BYTES:
-            raise UserError(f"{url}: an answer of more than 64 MiB; not what was asked for")
+            raise UserError(f"{url}: an answer of more than 64 MiB, too large to be right")
         if stated is not None and len(data) < int(stated):
             raise TransientError(f"broke off after {len(data)} of {stated} bytes")
         return data

@@ -1,4 +1,4 @@
-"""An archive at a plain address, of which the publisher states nothing."""
+"""An archive at a plain URL, for which the publisher gives neither size nor checksum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading what a publisher states in JSON, without trusting its form."""
+"""Reads and validates the JSON metadata of a publisher."""
 
 from __future__ import annotations
 

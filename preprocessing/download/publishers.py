@@ -1,4 +1,4 @@
-"""Where each corpus comes from: fetched freely, or to be asked for."""
+"""Where each corpus comes from: a free download, or a request to its authors."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Piece:
-    """A folder that is made of an archive, whole or not at all.
+    """A folder extracted from an archive, complete or not at all.
 
     Attributes:
       folder: below the corpus folder, `/` separated.
@@ -48,7 +48,7 @@ class Item:
     Attributes:
       remote: the file.
       path: where it is kept below the corpus folder, or a name for an archive.
-      pieces: what is unpacked of an archive, which is not kept; () for a file kept as it is.
+      pieces: folders to extract from an archive; () for a file kept as it is.
     """
 
     remote: RemoteFile

@@ -18,7 +18,7 @@ MARGIN_BYTES = 64 << 20
 
 
 class DamagedError(UserError):
-    """The archive, or a name in it, is no good: keeping it would not help."""
+    """The archive is damaged or unsafe and must be downloaded again."""
 
 
 def unpack(archive: Path, out: Path, pieces: Sequence[Piece]) -> None:
@@ -27,8 +27,8 @@ def unpack(archive: Path, out: Path, pieces: Sequence[Piece]) -> None:
     The CRC that the zip holds of each member is checked on the way.
 
     Raises:
-      DamagedError: no zip, damaged, encrypted, a member that leads out of the folder, or a piece
-        of which the archive holds nothing.
+      DamagedError: no zip, damaged, encrypted, a member outside of the folder, or a folder
+        that the archive does not contain.
       UserError: too little disk.
     """
     try:
@@ -66,7 +66,7 @@ def safe_path(name: str, member: zipfile.ZipInfo | None = None) -> str:
     """`name`, if it is a plain relative path of a plain file.
 
     Raises:
-      DamagedError: absolute, with "..", a backslash, a drive or a control character, or a link.
+      DamagedError: absolute, or with "..", backslash, drive or control character; or a link.
     """
     parts = PurePosixPath(name).parts
     bad = (

@@ -18,7 +18,7 @@ from affectstream.preprocessing.file_kinds import MEDIA_SUFFIXES, PICTURE_SUFFIX
 
 OPENFACE = "openface"
 MEDIAPIPE = "mediapipe"
-# Columns that may say which recording a row is of, the first that is there.
+# Columns that may hold the recording's id; the first one present is used.
 ID_COLUMNS = ("name", "clip", "path", "file", "filename", "id")
 MAX_NAMED = 3
 
@@ -27,11 +27,11 @@ _FILE_SUFFIXES = MEDIA_SUFFIXES | PICTURE_SUFFIXES | {".csv"}
 
 @dataclass(frozen=True)
 class ActionUnitKind:
-    """What the numbers of a video stream of action units are.
+    """Source and names of the values in an action-unit video stream.
 
     Attributes:
       source: "openface" or "mediapipe".
-      names: of the values, in their order.
+      names: names of the values, in column order.
     """
 
     source: str
@@ -61,7 +61,7 @@ class ActionUnitTrack:
     times_s: np.ndarray | None = None
 
     def between(self, start_s: float, end_s: float) -> ActionUnitTrack:
-        """Rows of one stretch, with times; a mean of the whole stands for every stretch."""
+        """Rows between two times. A track with one mean row returns that row for any times."""
         if self.times_s is None:
             return replace(self, times_s=np.array([start_s]))
         inside = (self.times_s >= start_s) & (self.times_s < end_s)
@@ -69,7 +69,7 @@ class ActionUnitTrack:
 
     @property
     def digest(self) -> str:
-        """Name of the content: 32 hex digits."""
+        """Hash of the content, 32 hex digits."""
         hasher = hashlib.blake2b(self.values.tobytes() + self.mask.tobytes(), digest_size=16)
         hasher.update(b"mean" if self.times_s is None else self.times_s.tobytes())
         return hasher.hexdigest()
@@ -122,8 +122,8 @@ class ActionUnitTable:
     ) -> ActionUnitTrack | None:
         """The rows of one recording, or None.
 
-        Its id is its path without ending, its bare name, or, by a corpus's file-name pattern, the
-        recording that both names share (RAVDESS: all behind the first field).
+        A row matches by path without suffix, by file name without suffix, or by the recording that
+        the corpus's file-name pattern reads from both names (RAVDESS: all fields but the first).
         """
         bare = bare_name(name)
         if bare in self.tracks:
@@ -186,13 +186,13 @@ def bare_name(name: str) -> str:
 
 
 def file_name_pattern(corpus: Any) -> re.Pattern[str] | None:
-    """The pattern that reads `recording` from a file name, of a corpus that has one."""
+    """The corpus's file-name pattern if it has a group `recording`, else None."""
     pattern = getattr(corpus, "pattern", None)
     has_recording = isinstance(pattern, re.Pattern) and "recording" in pattern.groupindex
     return pattern if has_recording else None
 
 
 def some(names: Sequence[str]) -> str:
-    """A few of many names, in one line."""
+    """The first names in one line, followed by the number of the others."""
     more = len(names) - MAX_NAMED
     return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

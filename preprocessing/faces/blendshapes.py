@@ -1,4 +1,4 @@
-"""Blendshapes of a frame, computed at the moment of decoding: no full picture is kept."""
+"""Computes the blendshapes of each frame while decoding, so that no full image is kept."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BLENDSHAPE_SIDE_PX = 640
 
 
 class BlendshapeFinder:
-    """Stands where `FaceFinder` does; the "crop" of a face is its (52,) float32 blendshapes."""
+    """Same interface as `FaceFinder`; the "crop" of a face is its (52,) float32 blendshapes."""
 
     def __init__(self, reader: BlendshapeReader) -> None:
         self._reader = reader

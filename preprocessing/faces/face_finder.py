@@ -38,7 +38,7 @@ class FrameFaces:
 
     Attributes:
       faces: the largest first.
-      content: bytes that name the picture's content (the reduced picture).
+      content: bytes of the reduced image, to be hashed.
     """
 
     faces: tuple[Face, ...]
@@ -49,7 +49,7 @@ class FaceFinder:
     """Called on each wanted frame while it is decoded.
 
     Args:
-      detector: None means that every picture is a face already and is taken whole.
+      detector: None if every image is a cropped face already; then the whole image is used.
       crop_format: size, colour and margin of the crops.
       max_faces: how many faces of a frame are cut out, the largest first.
     """
@@ -62,7 +62,7 @@ class FaceFinder:
         self._max_faces = max_faces
 
     def in_frame(self, frame: av.VideoFrame) -> FrameFaces:
-        """Faces of a decoded frame; sound for any pixel format and rotation."""
+        """Faces of a decoded frame of any pixel format and rotation."""
         grey = self._format.color == "grey"
         full = upright(_luma(frame) if grey else frame.to_ndarray(format="rgb24"), frame)
         if self._detector is None:

@@ -95,13 +95,13 @@ class _Reader:
         per_frame = any(name in self._place for name in FRAME_COLUMNS)
         if per_frame and "timestamp" not in self._place:
             raise UserError(
-                f"{self._path}: a row a frame, but no column timestamp; write it with OpenFace's"
-                " FeatureExtraction, or give one row a recording"
+                f"{self._path}: one row per frame but no column timestamp; write it with OpenFace's"
+                " FeatureExtraction, or give one row per recording"
             )
         column = next((name for name in ID_COLUMNS if name in self._place), None)
         if column is None and not per_frame and len(self._rows) > 1:
             raise UserError(
-                f"{self._path}: {len(self._rows)} rows and nothing says of which recordings; add a"
+                f"{self._path}: {len(self._rows)} rows but no column with the recording's id; add a"
                 f" column {' or '.join(ID_COLUMNS)}"
             )
         members: dict[str, list[tuple[int, list[str]]]] = defaultdict(list)

@@ -1,22 +1,22 @@
-"""How much of what a recording promises could be decoded."""
+"""Share of a recording's audio and frames that could be decoded."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# Codecs begin and end with up to a packet that is not heard: that much is nothing lost.
+# Codecs add up to one packet of padding at either end; this much missing audio is no loss.
 UNTOLD_SOUND_S = 0.15
 
 
 @dataclass(frozen=True)
 class Completeness:
-    """What was promised and what was decoded, of one stretch or of several added up.
+    """Expected and decoded amounts of audio and frames, for one segment or a sum of several.
 
     Attributes:
       sound_s: seconds of sound that were decoded.
       promised_sound_s: seconds for which the container holds, or states, sound.
-      num_frames: wanted frames that were decoded without a damage that the decoder knows of.
+      num_frames: requested frames that were decoded without an error reported by the decoder.
       num_wanted_frames: all frames that were wanted.
     """
 
@@ -52,7 +52,7 @@ class Completeness:
         return min(shares)
 
     def lines(self, sound: bool = True, frames: bool = True) -> Iterator[str]:
-        """What could not be decoded, with figures; nothing where all could."""
+        """Yields one line for each stream with losses; nothing if everything was decoded."""
         if sound and self.has_lost_sound:
             yield (f"{self.sound_s:.1f} of {self.promised_sound_s:.1f} s of sound could be decoded")
         if frames and self.has_lost_frames:

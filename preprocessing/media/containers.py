@@ -1,4 +1,4 @@
-"""Which files are opened, and how: one file is one file."""
+"""Opens media files of known formats; never opens other files that a file refers to."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import av
 
 from affectstream.core import storage_paths
 
-# At any other level PyAV takes the interpreter's lock for a line that FFmpeg writes; where one of a
-# decoder's threads writes it while the decoder is being closed, both wait for ever.
+# At any other level PyAV takes the GIL for each line that FFmpeg logs. A decoder thread that logs
+# while the decoder is being closed then deadlocks.
 av.logging.set_level(None)
 
 # What is opened: containers that hold their own sound and pictures, and raw codecs. Playlists (HLS,

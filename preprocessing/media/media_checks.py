@@ -1,4 +1,4 @@
-"""What a file says of itself and cannot be: a few lying bytes would cost hours or gigabytes."""
+"""Rejects implausible headers, which would cost hours of time or gigabytes of memory."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 from affectstream.core import storage_paths
 from affectstream.core.errors import MediaError
 
-# What is outside is no sound of anything, and would be resampled to a multiple of memory.
+# A rate outside this range is an error, and resampling from it could exhaust memory.
 SOUND_RATES_HZ = (1_000, 1_000_000)
 # On average over a file. Most packets last milliseconds; those of Monkey's Audio hold up to
 # 1,179,648 samples, 147 s at 8 kHz, and a recorded screen may stand still for a minute.
 LONGEST_PACKET_S = 150.0
-# Full scale is 1; far above it no recording is, and squares of it would leave float32.
+# Full scale is 1. No recording is far above it, and squares of larger samples overflow float32.
 LOUDEST = 1e3
 
 
@@ -34,20 +34,20 @@ def require_regular(name: str, path: Path) -> None:
 
 
 def require_rate(name: str, rate_hz: int) -> None:
-    """Stops at a rate of sound that is none; 0 stands for one that is not stated.
+    """Checks the sample rate; 0 means that the header has none.
 
     Raises:
       MediaError: it is outside `SOUND_RATES_HZ`.
     """
     if rate_hz and not SOUND_RATES_HZ[0] <= rate_hz <= SOUND_RATES_HZ[1]:
         raise MediaError(
-            f"{name}: states {rate_hz} samples of sound a second, which is none; convert or record"
-            " it again"
+            f"{name}: states {rate_hz} samples of sound a second, which is implausible;"
+            " convert or record it again"
         )
 
 
 def require_filled(name: str, duration_s: float, num_packets: int) -> None:
-    """Stops at a length that so many packets cannot fill.
+    """Checks that the duration is possible with this number of packets.
 
     Raises:
       MediaError: time stamps are wrong, and a small file would become hours of nothing.
@@ -60,13 +60,13 @@ def require_filled(name: str, duration_s: float, num_packets: int) -> None:
 
 
 def require_numbers(name: str, waveform: np.ndarray) -> None:
-    """Stops at samples that are NaN, infinite, or louder than anything.
+    """Checks that no sample is NaN, infinite or far above full scale.
 
     Raises:
-      MediaError: there are such.
+      MediaError: a sample is.
     """
     if not np.abs(waveform).max(initial=0) <= LOUDEST:  # of a NaN every comparison is false
         raise MediaError(
-            f"{name}: its sound holds values that are no numbers, or far beyond full scale; convert"
+            f"{name}: its audio contains NaN, infinity or values far above full scale; convert"
             " or record it again"
         )

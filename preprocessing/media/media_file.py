@@ -1,4 +1,4 @@
-"""One media file, opened once, read as a stream of stretches with sound and pictures together."""
+"""Reads a media file in one pass, as consecutive segments of audio and video frames."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ from affectstream.preprocessing.media.video.stream_decoders import Look, VideoRe
 
 # A file counts as truncated when its packets end this share before the stated end.
 TRUNCATION_TOLERANCE = 0.05
-# These state no duration; what the library reports is a guess from the first packets, as it is
-# of an MP3 without a header of its own.
+# These formats have no duration in their header. FFmpeg guesses it from the first packets, as it
+# does for an MP3 without a Xing or VBRI header.
 _GUESSED_DURATION = frozenset(["aac", "ac3", "eac3"])
-# What a cut packet says of these is known better; a stream written to a pipe ends with one.
+# The headers of these are read separately, because a stream written to a pipe ends in a cut packet.
 _CHECKED = frozenset(["wav", "w64", "ogg"])
-# Decoders that compare a checksum only when asked to; else a damaged frame is a burst of noise.
+# These decoders verify checksums only if told to; otherwise a damaged frame becomes noise.
 _CHECKSUMMED = frozenset(["flac"])
 DISPLAY_MATRIX = av.sidedata.sidedata.Type.DISPLAYMATRIX
 # Decoding begins this long before a stretch, so that sound codecs have settled.
@@ -82,7 +82,7 @@ class MediaInfo:
 
     @property
     def held_share(self) -> float:
-        """How much of the stated duration is there; 0 for a truncated file that states none."""
+        """Share of the header's duration that is in the file; 0 if truncated without a duration."""
         if not self.truncated:
             return 1.0
         return self.duration_s / self.stated_duration_s if self.states_duration else 0.0
@@ -143,7 +143,7 @@ def pixel_aspect(video: Any) -> float:
 
 @contextlib.contextmanager
 def _named(name: str) -> Iterator[None]:
-    """Errors of the library name the file; some are OSErrors, as of a disk that is full.
+    """Turns FFmpeg errors into a `MediaError` that names the file.
 
     Raises:
       MediaError: in their place.
@@ -360,7 +360,7 @@ class MediaFile:
 
     @functools.cached_property
     def _channel(self) -> int | None:
-        """Which channel stands for the mix of all, where that would be silence."""
+        """Channel to use instead of the downmix if the channels cancel out; else None."""
         if self._audio is None or self._audio.codec_context.channels < 2:
             return None
         self._seek(0.0)

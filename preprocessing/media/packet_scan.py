@@ -1,4 +1,4 @@
-"""One pass over the packets of a file, none of them decoded: what is there, and when."""
+"""Reads all packets of a file without decoding: time stamps, sizes and key frames."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from affectstream.preprocessing.media.audio.frame_headers import (
     stated_bytes,
 )
 
-# A format's flag (AVFMT_TS_DISCONT): joined files are usual, whose stamps begin anew.
+# Format flag AVFMT_TS_DISCONT: time stamps may restart, as in concatenated transport streams.
 _CLOCK_MAY_RESTART = 0x0200
-# Sound alone, without a pause: what is missing between two packets, or at the end, was lost.
+# Audio-only formats without pauses: a gap between packets, or at the end, means lost audio.
 _UNBROKEN_FORMATS = frozenset(
     [*COUNTED_FORMATS, "flac", "wav", "w64", "aiff", "au", "caf", "ogg", "wv", "ape", "tta"]
 )
 
-# Tags at the end of a stream are no sound; a file that holds more beside its frames is damaged.
+# Tags may take up to this share of a file; more bytes outside of frames mean damage.
 _TAGS_SHARE = 0.05
 
 
@@ -77,7 +77,7 @@ def scan(container: Any, audio: Any, video: Any) -> PacketScan:
     video_end_s, is_cut, failed, first_byte = 0.0, False, None, 0
     streams = [stream for stream in (audio, video) if stream is not None]
     try:
-        # Asked for none, PyAV gives all, also those that it does not know yet.
+        # With an empty list PyAV would return the packets of all streams.
         for packet in container.demux(streams) if streams else ():
             if packet.size == 0:
                 continue
@@ -146,7 +146,7 @@ def sound_clock(container: Any, audio: Any, scanned: PacketScan, stated_s: float
 
 
 def adts_length_s(container: Any, audio: Any, scanned: PacketScan) -> float:
-    """Length by the bytes of a raw AAC file, of which the library skips damage unseen.
+    """Duration of a raw AAC file estimated from its size, since FFmpeg skips damage silently.
 
     Returns:
       0 for any other file, and where all of it holds frames.

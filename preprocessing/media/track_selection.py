@@ -1,4 +1,4 @@
-"""Which of several tracks of a file is seen and heard: the one that a player takes."""
+"""Chooses among several audio or video tracks of a file, as media players do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from affectstream.preprocessing.media.audio.channels import channel_weights, int
 _STILL_CODECS = frozenset(["png", "apng", "mjpeg", "bmp", "tiff", "webp", "gif", "jpeg2000"])
 # Below this peak (-80 dB of full scale) a track is silent; as of records.
 _SILENCE_PEAK = 1e-4
-# A sound is judged by so much of it that can be heard, within so much of its beginning.
+# A track is judged by its first audible seconds, searched in the beginning of the file.
 _AUDIBLE_S, _JUDGED_WITHIN_S = 10.0, 60.0
 # Less is enough where the mix keeps at least this share of the loudest channel's energy.
 _CLEARLY_AUDIBLE_S, _KEPT_SHARE = 1.0, 0.2
@@ -45,7 +45,7 @@ def choose_tracks(container: Any, reopen: Callable[[], Any]) -> ChosenTracks:
       container: an open file, from which nothing is read.
       reopen: opens it once more; called only where there are several tracks of sound.
     """
-    # Of an unknown codec: as if the stream were not there.
+    # Streams of an unknown codec are ignored.
     videos = [s for s in container.streams.video if s.codec_context and not is_cover(s)]
     moving = [s for s in videos if s.codec_context.name not in _STILL_CODECS]
     video = _best(container, "video", moving or videos)
@@ -87,7 +87,7 @@ def _first_heard(streams: Sequence[Any], reopen: Callable[[], Any]) -> Any:
 
 
 def uncancelled_channel(packets: Iterable[Any]) -> int | None:
-    """The loudest channel of a sound whose channels cancel each other in a mix, else None.
+    """The loudest channel if the channels cancel each other in a downmix, else None.
 
     Decided once for a file, by its first second that can be heard where the mix is sound, and by
     the first ten seconds where it may not be, so that all stretches are read alike.

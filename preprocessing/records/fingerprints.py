@@ -1,4 +1,4 @@
-"""What the records of a clip depend on, named, so that a later run knows what is unchanged."""
+"""Fingerprints of each clip's inputs, by which a later run knows which records are up to date."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from affectstream.preprocessing.faces.action_units import ActionUnitTrack
 
 
 def input_states(clips: Sequence[Clip], tracks: Mapping[str, ActionUnitTrack]) -> dict[str, str]:
-    """Clip key -> digest of its files' size and time and of what corpus and table say of it."""
+    """Clip key -> digest of its files' sizes and times, its metadata and its action units."""
     sizes: dict[Path, str] = {}
 
     def size(path: Path) -> str:

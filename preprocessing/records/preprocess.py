@@ -31,7 +31,7 @@ from affectstream.preprocessing.records.settings_check import named_for, require
 from affectstream.preprocessing.records.shard_job import Piece, Shard, prepare_all
 from affectstream.preprocessing.records.sharding import in_shards
 
-# A record of ten seconds takes a process one second or two, and half a gigabyte.
+# A record of ten seconds takes one or two seconds and half a gigabyte of memory.
 LIMITS = Limits(step_s=300, memory_bytes=4 * 2**30)
 
 
@@ -43,7 +43,7 @@ class PreprocessResult:
       num_prepared: clips decoded in this run; the others were there already.
       left_out: counts by reason of what the corpus leaves out on purpose.
       passed_over: counts by ending of files that the corpus is not read from.
-      without_row: clips of which a table of action units says nothing; they have no video stream.
+      without_row: clips without a row in the table; they have no video stream.
     """
 
     rows: tuple[ClipRow, ...]
@@ -90,7 +90,7 @@ def preprocess(
     kept, missing = _what_is_missing(out, inventory.clips, tracks)
     pieces = _pieces(out, inventory.clips, missing, kept, settings, weights_dir, tracks)
     if missing:
-        ClipPreparer(settings, weights_dir)  # fetches and checks weights once, not in every process
+        ClipPreparer(settings, weights_dir)  # fetches weights once, before the workers start
         try:
             kept += prepare_all(engine, pieces, limits, len(missing))
         finally:
@@ -123,7 +123,7 @@ def _open_out(out: Path, corpus: Any, settings: PreparationSettings, overwrite: 
 def _what_is_missing(
     out: Path, clips: Sequence[Clip], tracks: Mapping[str, ActionUnitTrack]
 ) -> tuple[list[Shard], list[Clip]]:
-    """Whole shards whose every input is unchanged, and the clips that none of them holds."""
+    """Complete shards with unchanged inputs, and the clips that are in none of them."""
     states = input_states(clips, tracks)
     kept = []
     covered: set[str] = set()
@@ -134,10 +134,10 @@ def _what_is_missing(
             covered.update(shard.inputs)
         else:
             progress.say(
-                f"{path.with_suffix('.tfrecord')}: its inputs or itself changed; made anew"
+                f"{path.with_suffix('.tfrecord')}: the shard or its inputs changed; written again"
             )
             path.unlink()
-    # Also of those that were killed between writing the shard and its index.
+    # Removes shards of a run that was killed before it wrote the index.
     for file in (out / data_folder.SHARDS).glob("*.tfrecord"):
         if not file.with_suffix(".json").is_file():
             file.unlink()
@@ -153,7 +153,7 @@ def _pieces(
     weights_dir: Path | None,
     tracks: Mapping[str, ActionUnitTrack],
 ) -> Iterator[Piece]:
-    """What is missing in pieces, each with a number that no shard has."""
+    """Yields a job for each missing shard, with a number that no shard has yet."""
     numbers, job = _free_numbers(kept), uuid.uuid4().hex
     wanted = {clip.key for clip in missing}
     for shard in in_shards(every) if missing else ():

@@ -161,7 +161,7 @@ class ShardWriter:
     Attributes:
       num_bytes, sha256: of what was written so far.
     Raises:
-      UserError: the file cannot be made or written, for one because the disk is full.
+      UserError: the file cannot be created or written, for example because the disk is full.
     """
 
     def __init__(self, path: Path) -> None:

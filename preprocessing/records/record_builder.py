@@ -1,4 +1,4 @@
-"""From one clip to its records: decode, find faces, name the content. Imports no TensorFlow."""
+"""Turns a clip into records: decodes, finds faces, hashes content. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from affectstream.preprocessing.speech_to_text.transcript_cache import (
     Transcriber,
 )
 
-# Of what a clip promises. A file is called truncated when it lacks a twentieth of its duration.
+# Share of a clip that must be decodable; a file that lacks a twentieth counts as truncated.
 MIN_DECODED_SHARE = 0.95
-# Attribute in which a record says what of it could not be decoded.
+# Attribute of a record: what could not be decoded.
 DAMAGE = "damage"
-# The same of which of several tracks was used.
+# Attribute of a record: which of several tracks was used.
 TRACKS = "tracks"
-# A file is not the one that a table is about where it is so much longer than stated: the clips of
-# MELD overlap their neighbours by seconds, and some hold minutes of something else.
+# A file this much longer than the table says is another recording. Clips of MELD overlap their
+# neighbours by seconds, and some contain minutes of something else.
 MOST_TIMES_LONGER, MOST_LONGER_S = 2.0, 5.0
 # Tables round, and codecs pad or cut a little.
 END_TOLERANCE_S = 0.5
@@ -58,8 +58,8 @@ class PreparationSettings:
       action_units: what the video stream holds instead of face crops; None for face crops.
       transcriber: name of the recogniser that writes missing transcripts, "" for none; `language`
         is what it listens for.
-      min_decoded_share: a clip of whose sound or wanted frames less could be decoded, or whose file
-        holds less of its stated duration, is rejected.
+      min_decoded_share: a clip is rejected if a smaller share of its audio or sampled frames could
+        be decoded, or if its file holds a smaller share of the header's duration.
     """
 
     detector: str
@@ -112,7 +112,7 @@ class _Pictures:
 
 
 class ClipPreparer:
-    """Turns clips into records; holds what looks at frames, so open one a process."""
+    """Turns clips into records. It holds the face detector, so open one per process."""
 
     def __init__(self, settings: PreparationSettings, weights_dir: Path | None = None) -> None:
         self.settings = settings
@@ -234,7 +234,7 @@ class ClipPreparer:
         audio_hash = content_hash(waveform.tobytes()) if len(waveform) else ""
         transcript, attributes = self._words(clip, waveform, audio_hash)
         if not (clip.text_only or len(waveform) or seen.mask.any()):
-            transcript = ""  # nobody speaks in a stretch that holds nothing
+            transcript = ""  # a segment without audio and faces has no speech
         return Record(
             id=f"{clip.corpus}/{name}",
             path=str(clip.path),
@@ -262,7 +262,7 @@ class ClipPreparer:
     def _words(
         self, clip: Clip, waveform: np.ndarray, audio_hash: str
     ) -> tuple[str, dict[str, str]]:
-        """The transcript, the corpus's own before a recogniser's, and the attributes with it."""
+        """Transcript and attributes; the corpus's own transcript takes precedence."""
         if self._transcriber is None or clip.transcript.strip() or not audio_hash:
             return clip.transcript, clip.attributes
         said = self._transcriber(waveform, self.settings.sample_rate_hz, audio_hash)
@@ -330,7 +330,7 @@ _REMEDY = "copy or record it again, or give a lower --min-decoded-share"
 
 
 def _with_remarks(record: Record, info: MediaInfo, whole: Completeness) -> Record:
-    """The record with what is remarkable about its file, if anything, among its attributes."""
+    """Adds remarks about damage and track choice to the attributes of a record."""
     truncated = [f"truncated: {info.truncation}"] if info.truncated else []
     remarks = {DAMAGE: "; ".join([*truncated, *whole.lines()]), TRACKS: "; ".join(info.notes)}
     told = {name: remark for name, remark in remarks.items() if remark}
@@ -338,7 +338,7 @@ def _with_remarks(record: Record, info: MediaInfo, whole: Completeness) -> Recor
 
 
 def require_stated_length(clip: Clip, duration_s: float) -> None:
-    """Refuses a file that is another one than its corpus's tables are about.
+    """Rejects a file that is much longer than the corpus's tables say.
 
     Raises:
       MediaError: more than twice as long as they say, and more than 5 s longer.
@@ -349,8 +349,8 @@ def require_stated_length(clip: Clip, duration_s: float) -> None:
     ):
         return
     raise MediaError(
-        f"{clip.name}: lasts {duration_s:.1f} s where the table says {stated_s:.1f} s, so label and"
-        " words are not those of all of it; get the file again or leave it out"
+        f"{clip.name}: lasts {duration_s:.1f} s but the table says {stated_s:.1f} s, so label and"
+        " words do not apply to all of it; download the file again or leave it out"
     )
 
 
@@ -368,7 +368,7 @@ def require_end_within(clip: Clip, duration_s: float) -> None:
 
 
 def stretches(clip: Clip, duration_s: float, max_clip_s: float) -> list[tuple[float, float]]:
-    """Bounds of a clip's records: one, or as many of equal length as `max_clip_s` asks for.
+    """Bounds of a clip's records: segments of equal length, each at most `max_clip_s` long.
 
     Raises:
       MediaError: the clip lies beyond the end of its file.
@@ -388,7 +388,7 @@ def stretches(clip: Clip, duration_s: float, max_clip_s: float) -> list[tuple[fl
 
 
 def _no_sound(has_audio: bool, duration_s: float) -> str:
-    """Why there is nothing to hear in a recording."""
+    """Reason why a recording has no usable audio."""
     if has_audio and duration_s < MIN_SOUND_S:
         return f"less than {MIN_SOUND_S:g} s of sound"
     return "silent throughout" if has_audio else "no sound"

@@ -1,4 +1,4 @@
-"""Whether a data folder was prepared as it is about to be completed."""
+"""Checks that a data folder was prepared with the settings of the present call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from affectstream.preprocessing.records.record_builder import PreparationSetting
 
 
 def settings_of(corpus: Any, settings: PreparationSettings | None = None) -> dict[str, Any]:
-    """What `preprocess.json` holds of a corpus and, where they are given, of the settings."""
+    """Content of `preprocess.json`: the corpus's metadata and, if given, the settings."""
     made: dict[str, Any] = {
         "corpus": corpus.name,
         "synthetic": corpus.synthetic,
@@ -29,7 +29,7 @@ def settings_of(corpus: Any, settings: PreparationSettings | None = None) -> dic
 
 
 def named_for(corpus: Any, source: Path, out: Path, overwrite: bool) -> Any:
-    """A corpus that is named by its source, with that name, or the one that `out` has begun with.
+    """Gives a manifest corpus its name: the one stored in `out`, else one derived from `source`.
 
     Raises:
       UserError: the source cannot be read.
@@ -41,7 +41,7 @@ def named_for(corpus: Any, source: Path, out: Path, overwrite: bool) -> Any:
 
 
 def require_same(out: Path, wanted: dict[str, Any]) -> None:
-    """Stops where records of `out` were made otherwise.
+    """Checks that the records in `out` were made with the same settings.
 
     Args:
       wanted: `settings_of` what is about to be done; without a preparation none is compared.

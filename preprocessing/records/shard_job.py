@@ -48,7 +48,7 @@ class Piece:
     deaths: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def after(self, died: Died) -> Piece:
-        """The same once more; a clip that ends its process every time will be passed over.
+        """The same job for the next attempt; a clip that keeps killing its process is skipped.
 
         Raises:
           UserError: the process ended before it came to a clip, every time.
@@ -65,7 +65,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Shard:
-    """Index of one shard, kept beside it as JSON: written last, so it stands for completeness.
+    """Index of one shard, a JSON file beside it; written last, so it marks a complete shard.
 
     Attributes:
       sha256: of the whole file, as it was written.
@@ -98,7 +98,7 @@ class Shard:
         return shard if shard._is_held_by(path.with_name(shard.name)) else None
 
     def _is_held_by(self, file: Path) -> bool:
-        """An object store keeps checksums itself: there the size must do."""
+        """Compares size and SHA-256; only the size in an object store, which checks content."""
         if not file.is_file() or file.stat().st_size != self.num_bytes:
             return False
         return storage_paths.is_remote(file) or atomic_io.file_sha256(file) == self.sha256
@@ -127,7 +127,7 @@ def prepare_all(
 
 
 def _require_here(piece: Piece, shard: Shard) -> None:
-    """What a process says that it wrote must be seen from here.
+    """Checks that a shard written by a worker is visible on this machine.
 
     Raises:
       UserError: it was written to another machine's disk.
@@ -183,12 +183,11 @@ def _preparer(job: str, settings: PreparationSettings, weights_dir: Path | None)
 def _results(
     preparer: ClipPreparer, piece: Piece, clip: Clip, tell: Callable[[], None]
 ) -> Iterator[tuple[Clip, Record | Rejection]]:
-    """Records of one clip, or a `Rejection`, behind which records before it do not count.
+    """Yields (file, record) of one clip, or (file, `Rejection`), which voids earlier records.
 
-    Each with the file that it is of: behind the rejection of one file of a recording come the
-    records of its next file.
+    After the rejection of one file of a recording come the records of its next file.
 
-    Each record is a step of its own, so that a long recording may take its time.
+    Each record is a step of its own, so that the time limit applies to a record, not a recording.
     """
     track, deaths = piece.tracks.get(clip.key), piece.deaths.get(clip.key, ())
     files = (clip, *clip.others)

@@ -1,4 +1,4 @@
-"""Which clips stand in one shard: so many at most, and of so many bytes of recordings."""
+"""Groups clips into shards, limited by number of clips and by bytes of their recordings."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from affectstream.preprocessing.media.video.still_images import is_still
 
 CLIPS_A_SHARD = 64
 STILLS_A_SHARD = 2048
-# Of a small corpus shards hold fewer, so that many processes have something to do.
+# A small corpus has smaller shards, so that there is work for many processes.
 MIN_PIECES = 16
-# Long recordings come a few at a time: what a lost process had begun is minutes, not hours.
+# Shards of long recordings hold few clips, so that a lost process costs minutes, not hours.
 BYTES_A_SHARD = 256e6
 
 
@@ -52,7 +52,7 @@ def starts_of_shards(num_bytes: Iterable[float], most: int, most_bytes: float) -
 
 
 def _bytes_of(clips: Sequence[Clip]) -> list[float]:
-    """Of each clip, its share of the files that it lies in, with as many clips as they have."""
+    """Bytes of each clip's files, divided by the number of clips in each file."""
     uses = Counter(path for clip in clips for path in _files(clip))
     share = {path: storage_paths.num_bytes(path) / count for path, count in uses.items()}
     return [sum(share[path] for path in _files(clip)) for clip in clips]

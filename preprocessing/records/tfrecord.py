@@ -15,7 +15,7 @@ import google_crc32c
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-# Of `masked_crc`: a checksum of bytes that hold their own checksum would be weak.
+# TFRecord masks its CRCs, because the CRC of data that contains its own CRC is weak.
 _MASK_DELTA = 0xA282EAD8
 # Lists that a feature may hold: message, field of the feature, type of the values.
 _LISTS = (

@@ -20,9 +20,9 @@ from affectstream.preprocessing.speech_to_text.transcriber import (
 class SphinxRecogniser:
     """Recognises with the language folders of SpeechRecognition's `pocketsphinx-data`.
 
-    `recognize_sphinx` makes a decoder for every sound, 0.3 s each. Here the decoder that it makes
-    for a first, silent one is kept. Its models take the cepstral mean of each sound on its own, so
-    no sound changes what the next one is understood as. In digital silence it hears words.
+    `recognize_sphinx` creates a decoder for every recording, which takes 0.3 s. This class keeps
+    the decoder that it creates for a silent first one. The cepstral mean is computed for each
+    recording, so results do not depend on the order. PocketSphinx finds words in digital silence.
 
     Source: Huggins-Daines et al. 2006, ICASSP.
     """

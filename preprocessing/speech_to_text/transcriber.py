@@ -14,7 +14,7 @@ SAMPLE_RATE_HZ = 16_000
 
 
 class NothingUnderstoodError(Exception):
-    """The recogniser listened and found no words: a result, the same whenever it is asked."""
+    """No words were recognised. This is a result and is cached."""
 
 
 class RecogniserFailedError(Exception):

@@ -27,7 +27,7 @@ NOTHING_UNDERSTOOD = "nothing understood"
 # Attributes of a record.
 TRANSCRIBED_BY = "transcribed_by"
 FAILURE = "transcript_failure"
-# After so many failed requests without a success between them the recogniser counts as gone.
+# After this number of consecutive failed requests transcription stops.
 MAX_FAILED_RUNNING = 10
 
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
@@ -35,7 +35,7 @@ _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 @dataclass(frozen=True)
 class Transcript:
-    """What was said, or why that is not known; one of the two is ""."""
+    """The text, or the reason why there is none; one of the two is ""."""
 
     text: str
     failure: str = ""

@@ -21,7 +21,7 @@ from affectstream.preprocessing.synthetic.phonemes import STATEMENTS
 from affectstream.preprocessing.synthetic.speakers import Speaker, make_speaker
 from affectstream.preprocessing.synthetic.voice import SAMPLE_RATE_HZ, STEP_S, Speech, speak
 
-# Raise when a change of ours alters what is drawn or spoken.
+# Increase it when a code change alters the generated video or audio.
 VERSION = 1
 EMOTION_CODES = {
     "neutral": "01",

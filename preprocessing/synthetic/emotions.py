@@ -1,4 +1,4 @@
-"""What each emotion does to face and voice, and how strongly a take shows it.
+"""Effect of each emotion on face and voice, and its strength in a take.
 
 Every row is a difference from neutral, so rows can be scaled and mixed. Units are in the names.
 """

@@ -1,4 +1,4 @@
-"""What of a face moves: brows, eyes and mouth, drawn on the canvas for one frame."""
+"""Draws the moving parts of a face (brows, eyes, mouth) on the canvas of one frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a face stands still: shaded skin, hair, ears, neck, backdrop.
+"""Draws the static parts of a face: shaded skin, hair, ears, neck and backdrop.
 
 The head is a height field z(x, y) lit from one side, so that eye sockets, nose, cheeks and lips
 shade as on a real face; detectors respond to exactly that. Face units: x in [-1, 1] across the

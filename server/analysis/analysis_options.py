@@ -1,4 +1,4 @@
-"""What a client may choose of an analysis."""
+"""Options of an analysis request."""
 
 from __future__ import annotations
 

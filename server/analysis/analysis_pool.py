@@ -170,7 +170,7 @@ class AnalysisPool:
     # === The thread of one worker ===
 
     def _work(self) -> None:
-        """Owns one worker; it must outlive it, since a worker dies with the thread it is from."""
+        """Owns one worker; must outlive it, since a worker dies with its parent thread."""
         worker = self._started()
         while (job := self._waiting.get()) is not None:
             try:
@@ -240,7 +240,7 @@ class AnalysisPool:
 
 
 class PoolOfModel:
-    """The pool of the model that is served now: of another kind of model, another pool.
+    """Pool of the served model; replaced when a new version has other inputs or outputs.
 
     A new version that takes and gives the same keeps the pool and its warm workers. It may be
     called by an event loop, also while another thread closes it: it waits for nothing that lasts.
@@ -307,7 +307,7 @@ def _settle(
 
 
 def _kind(config: Mapping[str, Any]) -> dict[str, Any]:
-    """All that an answer depends on besides the model itself."""
+    """The config entries that determine inputs and outputs, apart from the weights."""
     return {name: config.get(name) for name in _KEYS_OF_ANSWERS}
 
 

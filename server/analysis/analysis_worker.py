@@ -1,7 +1,7 @@
 """The process in which recordings are parsed: bounded, killable, and without TensorFlow.
 
-What decoders crash on, hang on or fill memory with ends here and not in the server. The model runs
-in the server: inputs of windows go there over a pipe, outputs come back.
+Crashes, hangs and excessive memory use of decoders end this process, not the server. The model
+runs in the server: the inputs of windows are sent there over a pipe, and the outputs come back.
 
 Messages to the server (`worker_messages`): "ready" {told}, "broken" {line}, "forward" with arrays,
 "event" {the event}; then for each job one of "done" {result}, "refused" {status, line}, "failed"

@@ -1,4 +1,4 @@
-"""`POST /v1/analyze`: a recording goes in, what `predict --json` says of it comes out.
+"""`POST /v1/analyze`: takes a recording, returns the JSON of `predict --json`.
 
 The body is the recording itself, or a multipart form with it in the field `file`. Options come in
 the address or as fields of the form; a form with `text` alone asks about words. With `Accept:
@@ -37,7 +37,7 @@ STREAM_TYPE = "application/x-ndjson"
 WORDS_ALONE = "text"  # what `predict --text` calls them
 MAX_EVENTS_AHEAD = 64
 LOOK_EVERY_S = 0.25
-"""How often it is looked whether the client is still there."""
+"""Interval of the check whether the client is still connected."""
 
 
 def routes(pool_of: Callable[[], AnalysisPool], limits: Limits) -> list[Route]:
@@ -94,11 +94,11 @@ async def _receive_in_time(request: Request, upload: Upload, max_s: float) -> di
 
 
 async def _receive(request: Request, upload: Upload) -> dict[str, str]:
-    """Writes the body away; the options, of the address and the form together."""
+    """Stores the body; returns the options of the query and the form."""
     told: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         _add(told, name, value)
-    # What is wrong already need not be sent.
+    # Reject wrong options before the recording is sent.
     AnalysisOptions.of({name: value for name, value in told.items() if name != "name"})
     async for chunk in request.stream():
         if chunk:

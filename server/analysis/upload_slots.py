@@ -1,4 +1,4 @@
-"""Places of uploads: some for those that arrive, others for those that run or wait."""
+"""Slots for uploads: separate ones for receiving and for running or waiting."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_RECEIVED = 8
 
 
 class Places:
-    """Counts uploads; those that arrive slowly keep none from being analysed.
+    """Limits the number of uploads; slow uploads do not block the analysis of others.
 
     Args:
       most: that run or wait at a time.

@@ -1,4 +1,4 @@
-"""One upload on its way into a private file, counted as it comes.
+"""Writes one upload to a private file and counts its bytes.
 
 The recording alone is counted here; the whole body, with the borders of a form, by the guard.
 """
@@ -35,7 +35,7 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def display_name(told: str) -> str:
-    """How answers call a file, of what a client calls it; never used as a path.
+    """The name to show for an uploaded file, from the client's name; never used as a path.
 
     The last part of a path of any system, without what a terminal or page would not show.
     """
@@ -53,7 +53,7 @@ class Upload:
 
     Attributes:
       path: where the recording is written; its name tells nothing of the client.
-      name: the client's own name of it, if it told any, to be shown only.
+      name: the client's name of the file, if any; for display only.
       fields: of the form, but for the file.
       is_recording: whether the body holds a recording; a form with the field `text` need not,
         and the empty part that a browser sends where no file was chosen is none.

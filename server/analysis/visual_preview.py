@@ -1,4 +1,4 @@
-"""What is drawn of a recording: the envelope and spectrogram of its sound, and face crops.
+"""Preview of a recording: envelope and spectrogram of its sound, and face crops.
 
 Sound is drawn only as far as the recogniser decodes it: for a model that knows no sound a
 recording with sound shows none.

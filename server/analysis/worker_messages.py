@@ -1,4 +1,4 @@
-"""Messages between the server and its workers, without pickle: what comes is read, never run.
+"""Messages between the server and its workers; no pickle, so that received data is never run.
 
 A message is its length (8 bytes, big-endian), the length of its header (4 bytes), the header, then
 the bytes of the arrays one after another. The header is JSON: `kind`, `told`, and of each array a
@@ -28,7 +28,7 @@ _HEADER_LENGTH_BYTES = 4
 
 
 class MessageError(ValueError):
-    """What came, or is to be sent, is no message."""
+    """The received or outgoing data is not a valid message."""
 
 
 class TooLongError(MessageError):

@@ -173,7 +173,7 @@ class WorkerProcess:
 
 
 def _until(job: Job, ends_s: float, late: ServingError) -> Callable[[], None]:
-    """Raises once it is too late, or nobody waits any more."""
+    """Returns a check that raises after the deadline, or once the job is cancelled."""
 
     def look() -> None:
         if job.is_cancelled.is_set():
@@ -185,7 +185,7 @@ def _until(job: Job, ends_s: float, late: ServingError) -> Callable[[], None]:
 
 
 def _patiently(job: Job, forward: Forward, inputs: Arrays, ends_s: float) -> Arrays:
-    """Comes again where the model's queue is full: decoding took longer than the wait does."""
+    """Retries while the model's queue is full, so that the decoding done is not lost."""
     wait_s = FIRST_WAIT_S
     while True:
         try:

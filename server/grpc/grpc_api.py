@@ -38,7 +38,7 @@ PREDICTION = prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionServi
 MODEL = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 
 PREDICT = "Predict"
-# Of a message that asks for status or metadata; it names one model and one field.
+# Size limit of a status or metadata request, which names one model and one field.
 MAX_QUESTION_BYTES = 64 * 1024
 
 
@@ -48,7 +48,7 @@ class Method(Protocol):
     Args:
       received: the message alone, which is taken out of it, so that nobody else keeps it.
       hold: has the bytes of the message; grows by those of arrays.
-      due_s: when the client ceases to wait, of the monotonic clock; None: it waits.
+      due_s: deadline of the client on the monotonic clock; None: no deadline.
     Returns:
       the answer, serialised.
     Raises:
@@ -138,7 +138,7 @@ class Services:
 
 
 def _question(kind: Any, received: list[bytes]) -> Any:
-    """A small message, read without waiting for those who read large ones."""
+    """Parses a small message at once, without waiting for large ones to be parsed."""
     if len(received[0]) > MAX_QUESTION_BYTES:
         name, most = kind.DESCRIPTOR.name, MAX_QUESTION_BYTES
         raise invalid(f"{name}: {len(received[0])} bytes; at most {most} are read")

@@ -1,4 +1,4 @@
-"""gRPC over asyncio: calls that say nothing cost no thread, and bytes are counted."""
+"""gRPC server on asyncio: idle calls use no thread, and received bytes are counted."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class GrpcServer:
         self._in_loop(self._start())
 
     def refuse(self, left_s: float) -> None:
-        """Takes no new call, and says so; running ones have `left_s`."""
+        """Rejects new calls and reports NOT_SERVING; running calls have `left_s` to finish."""
         self._in_loop(self._refuse(left_s))
 
     def stop(self) -> None:

@@ -96,7 +96,7 @@ def _messages_in(descriptor: Any) -> dict[int, Any]:
 
 @functools.cache
 def _packed_in(descriptor: Any) -> frozenset[int]:
-    """Numbers of the fields that hold any number of whole numbers, each as long as it need be."""
+    """Numbers of the fields that may hold packed varints."""
     short = {FieldDescriptor.CPPTYPE_INT32, FieldDescriptor.CPPTYPE_INT64}
     short |= {FieldDescriptor.CPPTYPE_UINT32, FieldDescriptor.CPPTYPE_UINT64}
     short |= {FieldDescriptor.CPPTYPE_BOOL, FieldDescriptor.CPPTYPE_ENUM}

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's messages to and from what the server works with.
+"""Converts TensorFlow Serving's messages to and from arrays and status objects.
 
 Importing this module imports TensorFlow: the published stubs are made over its protos.
 """
@@ -42,7 +42,7 @@ FIELDS = {
 }
 # error_codes.proto of TensorFlow, which StatusProto uses; another code is UNKNOWN.
 UNKNOWN_CODE = 2
-# One value may stand for all of a tensor up to this size: a few bytes must not become many.
+# Up to this size one value may fill a whole tensor; the limit stops tiny messages from growing.
 MAX_REPEATED_BYTES = 64 * 1024
 # Far more than the rows and frames of a request; they are read one by one.
 MAX_CONTENT_STRINGS = 2**18
@@ -93,7 +93,7 @@ def to_array(
 def _check_repeated(
     name: str, values: Sequence[Any], shape: tuple[int, ...], num_bytes: int
 ) -> None:
-    """Refuses few bytes that would become many, `num_bytes` a value."""
+    """Rejects a tensor that repeats its last value beyond the limit; `num_bytes` per value."""
     num_values = math.prod(shape)
     if len(values) < num_values and num_values * num_bytes > MAX_REPEATED_BYTES:
         raise invalid(

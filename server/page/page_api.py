@@ -78,7 +78,7 @@ def about_of(
     needs_token: bool,
     evaluations: Evaluations = None,
 ) -> dict[str, Any]:
-    """What the page tells of a model, ready for JSON.
+    """JSON of `/v1/about`: the facts about the model that the page shows.
 
     Args:
       config: `assets/config.json` of the version.

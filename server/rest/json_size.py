@@ -1,4 +1,4 @@
-"""What a JSON document would take in memory once it is read, told without reading it.
+"""Estimates the memory of a JSON document before it is parsed.
 
 A list takes three bytes of a body (`[],`) and a hundred of memory, and nothing else of the server
 runs while a document is read: 60 MB of them stood for 1.5 GB and 22 s.
@@ -17,13 +17,13 @@ MAX_JSON_BYTES = 416 * MIB
 # with one name, a number and its place, a name with its value, and half a string. A sign within a
 # string counts as well: no sound, picture or sentence has that many.
 COSTS_BYTES = {b"[": 104, b"{": 240, b",": 40, b":": 300, b'"': 30}
-# A text with a sign beyond the ASCII may take four bytes for each of its signs.
+# A string with a non-ASCII character may take four bytes per character.
 WIDE = 4
 _PIECE_BYTES = MIB
 
 
 def memory_of(body: bytes) -> int:
-    """Bytes that a document may take once read, from above; wrong JSON has a number as well."""
+    """Upper bound of the memory of a parsed document; also defined for invalid JSON."""
     num_bytes = len(body) * (1 if body.isascii() else WIDE)
     signs = np.frombuffer(body, np.uint8)
     for start in range(0, len(signs), _PIECE_BYTES):

@@ -1,4 +1,4 @@
-"""Requests as arrays: judged by a signature, padded to one length, put together and taken apart.
+"""Requests as arrays: checks them against a signature, pads, merges and splits them.
 
 Strings are object arrays of bytes, numbers have the signature's own dtypes.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, np.ndarray]
 
-# What an input called so means, and what a server can hold of it. Models see some 16 frames and 128
+# Inputs with a known meaning, and their size limits. Models see some 16 frames and 128
 # tokens a clip; each face frame costs its layers far more than its own bytes.
 FRAMES, TOKENS, FACE_FILES = ("video", "video_mask"), "token_ids", "face_jpeg"
 MAX_FRAMES = 512
@@ -121,7 +121,7 @@ def _check_floats(name: str, value: np.ndarray) -> None:
 
 
 def _check_meaning(inputs: Arrays) -> None:
-    """What several inputs of one stream have to agree on."""
+    """Checks that the inputs of one stream are consistent."""
     if "audio" in inputs and "audio_length" in inputs:
         lengths, num_samples = inputs["audio_length"], inputs["audio"].shape[1]
         wrong = np.flatnonzero((lengths < 0) | (lengths > num_samples))

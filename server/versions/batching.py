@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 # One gathers and pads while the other runs.
 NUM_THREADS = 2
-# Bytes that wait, in batches.
+# Limit of queued bytes, in multiples of the largest batch.
 QUEUED_BATCHES = 4
 
 
@@ -206,7 +206,7 @@ class Batcher:
         self._queue = kept
 
     def _fitting(self) -> tuple[list[_Request], bool]:
-        """What of the queue goes with its first, and whether no more would."""
+        """Queued requests that fit into a batch with the first, and whether it is full."""
         if not self._queue:
             return [], False
         batch = [self._queue[0]]

@@ -28,7 +28,7 @@ from affectstream.serving.exported.version_folder import (
 LOG = logging.getLogger(__name__)
 MAX_MESSAGE = 300
 DEFAULT, PROBABILITIES = "serving_default", "probabilities"
-# What TensorFlow says around the one line that is meant for a reader: "2 root error(s) found",
+# Parts of TensorFlow's messages to remove around the useful line: "2 root error(s) found",
 # names of nodes and functions, "assertion failed: [...]".
 NODE = re.compile(r"\n\s*\[\[")
 BRACES = re.compile(r"\{\{[^}]*\}\}\s*")

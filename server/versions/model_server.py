@@ -1,4 +1,4 @@
-"""The one facade that REST, gRPC and the analysis speak to."""
+"""The facade that REST, gRPC and the analysis use."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DEFAULT = "serving_default"
 
 @dataclass(frozen=True)
 class Answer:
-    """Of one prediction: who gave it, and its outputs, (rows, ...) each."""
+    """Version, signature and outputs, (rows, ...) each, of one prediction."""
 
     version: int
     signature: str

@@ -1,4 +1,4 @@
-"""Where versions come from: a bundle, a folder of versions, or one version."""
+"""Sources of model versions: a bundle, a folder of versions, or a single version."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REMEDY = "give what `export --run RUN --out OUT` or `export --run RUN --serving 
 
 @dataclass(frozen=True)
 class Found:
-    """What lies there at one look.
+    """The versions that exist at one poll.
 
     Attributes:
       versions: number -> folder.

@@ -1,4 +1,4 @@
-"""Which versions of the model are in memory: found, loaded, leased, unloaded."""
+"""Finds, loads, leases and unloads the versions of the model."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class _Entry:
 
 
 class ModelStore:
-    """Keeps the versions of one model that its source asks for.
+    """Keeps the versions of one model in memory that its source lists.
 
     A thread looks every `poll_s` seconds. It loads and warms up a new version while the others
     answer, and unloads one that is no longer wanted when the last lease of it came back. A version
@@ -57,7 +57,7 @@ class ModelStore:
     Args:
       source: see `open_source`.
       load: folder of a version -> the version; may take long, is called from one thread.
-      poll_s: seconds between two looks.
+      poll_s: seconds between two polls.
 
     Attributes:
       name: of the model.
@@ -90,7 +90,7 @@ class ModelStore:
     # === Life ===
 
     def start(self) -> None:
-        """Loads what there is and begins to look for more.
+        """Loads the present versions and starts polling.
 
         Raises:
           UserError: no version can be loaded.
@@ -150,7 +150,7 @@ class ModelStore:
     # === Looking ===
 
     def poll(self) -> None:
-        """One look: loads what is new and wanted, then unloads what is not. Not for two threads."""
+        """Loads new versions and unloads unwanted ones. Call it from one thread only."""
         try:
             found = self._source.look()
         except (OSError, UserError) as error:
@@ -170,7 +170,7 @@ class ModelStore:
         self.unload_returned()
 
     def _note_unreadable(self, reason: str) -> None:
-        """Says it once, not at every look; at the start whoever started is told instead."""
+        """Warns once, not at every poll; during the start the caller gets the error instead."""
         if reason != self._unreadable and not self._is_starting:
             LOG.warning("%s: keeps its versions, its folder cannot be read (%s)", self.name, reason)
         self._unreadable = reason
@@ -198,7 +198,7 @@ class ModelStore:
         return wanted
 
     def _try(self, number: int, folder: Path) -> bool:
-        """Loads a version unless it failed before just as it lies there."""
+        """Loads a version unless it failed before and its files have not changed since."""
         mark = _mark(folder)
         if number in self._failed and self._failed[number] == mark:
             return False
@@ -233,7 +233,7 @@ class ModelStore:
         return True
 
     def _move_labels(self, labels: dict[str, int]) -> None:
-        """A label moves to a version once that answers, and until then stays where it is."""
+        """Moves each label once its new version is available; until then it stays."""
         with self._lock:
             kept = {}
             for label, number in labels.items():
@@ -336,7 +336,7 @@ def unknown_label(label: str) -> ServingError:
 
 
 def _mark(folder: Path) -> object:
-    """What changes when the files of a version do."""
+    """A value that changes whenever a file of the version changes."""
     with contextlib.suppress(OSError):
         return listing(folder.resolve())
     return None

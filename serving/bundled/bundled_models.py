@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 HOME = storage_paths.BUNDLED
 EMOTION = "emotion"
 WORDS = "words"
-# Which of them knows a stream.
+# Stream -> name of the bundled model that uses it.
 BOX_OF = {"audio": EMOTION, "video": EMOTION, "text": WORDS}
 
 NUM_CHECKS = 5
 NON_COMMERCIAL = "non-commercial use only"
 
-# What it answered when it was packed, for a test to hold against what it answers now.
+# Outputs at the time of packing; a test compares them with the present outputs.
 GOLDEN = "golden.json"
 Answers = dict[str, np.ndarray]
 
@@ -73,7 +73,7 @@ def starting_point(given: Path, stream: str) -> Path:
 
 
 def told(path: Path) -> str:
-    """Streams, scores and terms of a run on one line; of a test part where all have met one."""
+    """Streams, UAR and licence terms of a run in one line; test UAR if all parts have one."""
     info = atomic_io.read_json(path / RUN_FILE)
     streams = " + ".join(info["streams"])
     parts = list(info["parts"].items())

@@ -44,7 +44,7 @@ _LOCAL_PATH = re.compile(r"(^|[\s=\"'])(?:~|\.\.?)?/(?:[^\s/\"']+/)*([^\s/\"']+)
 
 @dataclass(frozen=True)
 class Packed:
-    """What packing came to.
+    """Result of packing a run.
 
     Attributes:
       num_bytes: of the whole folder.
@@ -114,7 +114,7 @@ def size_bytes(folder: Path) -> int:
 
 
 def bare(text: str) -> str:
-    """A command without local paths: of each only its last name is left."""
+    """Shortens each local path in a command to its last name."""
     return _LOCAL_PATH.sub(r"\1\2", text)
 
 
@@ -153,7 +153,7 @@ def _without_paths(info: RunInfo, runs: Mapping[str, Path]) -> RunInfo:
 
 
 def _write_lines(path: Path, value: dict[str, Any]) -> None:
-    """JSON with one line a key: what was seen in training is long, and read by programs only."""
+    """Writes JSON with one line per key; the lists of training clips are long."""
 
     def compact(one: Any) -> str:
         return json.dumps(one, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -180,7 +180,7 @@ def _about_the_box(info: RunInfo, change: float, packed_by: str) -> str:
     ]
     commands = [part["command"] for part in info.parts.values() if "command" in part]
     commands += [info.command, packed_by]
-    # Interrupted and gone on with ends the same.
+    # A resumed run gives the same result, so --resume is dropped.
     told = [command.replace(" --resume", "") for command in commands if command]
     lines += [
         "Commands as typed, their paths shortened; the last one makes all of it, in folders of its"

@@ -39,7 +39,7 @@ Examples = list[tuple[dict[str, np.ndarray], dict[str, Any]]]
 
 
 class ConversionError(UserError):
-    """LiteRT has no form of a model."""
+    """The model cannot be converted to LiteRT."""
 
 
 def export_litert(run: Path, out: Path, text_input: str = TEXT_INPUTS[0]) -> Path:
@@ -47,7 +47,7 @@ def export_litert(run: Path, out: Path, text_input: str = TEXT_INPUTS[0]) -> Pat
 
     Args:
       out: the file, NAME.tflite, or a folder that gets one named after the run.
-      text_input: of a model of words "token_ids"; there are no strings in LiteRT's operations.
+      text_input: must be "token_ids" for a model of text: LiteRT has no string operations.
     Returns:
       the `.tflite`.
     Raises:
@@ -110,7 +110,7 @@ def convert(
 
 
 def fixed_inputs(inference: keras.Model, config: dict[str, Any]) -> dict[str, tf.TensorSpec]:
-    """What the file takes: one row; the model's window, frames a window, most tokens.
+    """Fixed input specs of the file: one row, with the window, frames and tokens of the model.
 
     Returns:
       `audio` (1, window) float32, `audio_length` (1,) int32, `video` (1, T, ...) uint8 or float32,
@@ -130,7 +130,7 @@ def fixed_inputs(inference: keras.Model, config: dict[str, Any]) -> dict[str, tf
 
 
 def answers_of(inference: keras.Model, config: dict[str, Any]) -> Examples:
-    """Rows of other lengths than the file's own, streams missing in turn, and what is right."""
+    """Example inputs of various lengths and with missing streams, and their expected outputs."""
     made = []
     specs = fixed_inputs(inference, config)
     for seed in EXAMPLE_SEEDS:
@@ -146,7 +146,7 @@ def numeric_model(model: keras.Model, info: RunInfo, name: str) -> keras.Model:
     """`inference_model` with token numbers in place of strings.
 
     Raises:
-      ConversionError: its words are no tokens.
+      ConversionError: the model of text uses no tokens.
     """
     if "text" not in info.streams:
         return inference_model(model, info)
@@ -160,7 +160,7 @@ def numeric_model(model: keras.Model, info: RunInfo, name: str) -> keras.Model:
 
 
 def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """All layers, those of models within it too."""
+    """All layers, including those of nested models."""
     for layer in model.layers:
         yield layer
         if isinstance(layer, keras.Model):
@@ -168,7 +168,7 @@ def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
 
 
 def _window_of(inference: keras.Model) -> dict[str, int]:
-    """Where a model of sound looks: the outermost window, which comes first."""
+    """Window length and offset of a model of audio: those of the first `FitWindow`."""
     for layer in _layers(inference):
         if isinstance(layer, FitWindow):
             return {
@@ -191,7 +191,7 @@ def _converted(inference: keras.Model, specs: dict[str, tf.TensorSpec], name: st
             converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
             return bytes(converter.convert())
-        except Exception as error:  # the converter raises what its C++ side says, of no one type
+        except Exception as error:  # errors from C++ have no common type
             cause = error
     raise ConversionError(
         f"{name}: LiteRT cannot do it ({cause_of(cause)}); not exported"
@@ -214,7 +214,7 @@ def _frozen(inference: keras.Model, specs: dict[str, tf.TensorSpec]) -> Any:
 
 
 def cause_of(error: Exception) -> str:
-    """What a converter's error of hundreds of lines says, in one."""
+    """Summarises a converter error of hundreds of lines in one line."""
     text = str(error)
     for kind in ("Flex", "Custom"):
         found = re.search(rf"{kind} ops: ([\w, ]+)", text)
@@ -257,7 +257,7 @@ def difference(given: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def _write_pair(target: Path, content: bytes, config: dict[str, Any]) -> None:
-    """The config first: without the `.tflite` nobody looks at it."""
+    """Writes the config first: it is ignored as long as the `.tflite` is missing."""
     beside = config_file(target)
     require_free(target)  # converting took a while
     atomic_io.write_json(beside, config)

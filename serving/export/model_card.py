@@ -1,4 +1,4 @@
-"""What a reader must know of a model before he uses its numbers."""
+"""Model card: data, limitations, legal note and scores of a model."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from affectstream.core import atomic_io, registry
 
 CARD = "MODEL_CARD.md"
-# TensorFlow Serving reads nothing else of this folder than its warm-up file.
+# TensorFlow Serving reads only the warm-up file in this folder.
 CARD_OF_VERSION = Path("assets.extra") / CARD
-# What a card tells of `metrics.json`.
+# Keys of `metrics.json` that the card shows.
 TOLD_SCORES = (
     *("data", "split", "uar", "uar_ci95", "uar_ci95_note", "wa", "macro_f1", "ece", "num_clips"),
     *("num_speakers", "leak_allowed", "chosen_on", "per_corpus"),
 )
-# Scores that a card tells: of one evaluation, or of several.
+# Scores of one evaluation (older exports), or of several.
 Evaluations = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 
 LAW = (
@@ -60,7 +60,7 @@ def model_card(
 
 
 def evaluations_of(run: Path) -> list[dict[str, Any]]:
-    """What `evaluate` found of a run on each data and split, as far as a card tells it.
+    """Scores of a run for each data set and split that was evaluated, as the card shows them.
 
     Raises:
       UserError: a file is damaged.
@@ -71,7 +71,7 @@ def evaluations_of(run: Path) -> list[dict[str, Any]]:
 
 
 def as_told(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """Of `metrics.json` what a card tells; of data their names, not where they lie."""
+    """The scores that the card shows; data sets are given by name, without their paths."""
     from affectstream.modeling.runs.score_store import data_name
 
     told = {key: scores.get(key) for key in TOLD_SCORES}
@@ -79,7 +79,7 @@ def as_told(scores: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def listed(evaluations: Evaluations) -> list[Mapping[str, Any]]:
-    """Evaluations as a list; an older program told of one at most."""
+    """Evaluations as a list; older exports hold a single one."""
     if isinstance(evaluations, Mapping):
         return [evaluations]
     return list(evaluations or ())
@@ -176,17 +176,17 @@ def _scores(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) ->
 
 
 def on_validation(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """Of the scores of a run's epoch those on validation, without the prefix."""
+    """The validation scores of an epoch, without the prefix `val_`."""
     return {k.removeprefix("val_"): v for k, v in scores.items() if k.startswith("val_")}
 
 
 def on_training(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """Of the scores of a run's epoch those on what it was trained on, during the epoch."""
+    """The training scores of an epoch, measured while it ran."""
     return {k: v for k, v in scores.items() if not k.startswith("val_") and k != "epoch"}
 
 
 def _named(scores: Mapping[str, Any]) -> str:
-    """Split and data of an evaluation, and what forbids to take it for a test."""
+    """Split and data of an evaluation, and the reason why it is not a fair test, if any."""
     data, corpora = scores.get("data") or (), scores.get("per_corpus") or {}
     named = f"{scores.get('split', 'evaluation')}{_of(data or corpora)}"
     if data and corpora and {*data} != {*corpora}:
@@ -202,7 +202,7 @@ def _of(names: Iterable[str]) -> str:
 
 
 def _score_rows(part: str, scores: Mapping[str, Any]) -> Iterator[str]:
-    """The whole, and each corpus where there are several: then an interval is of one of these."""
+    """Rows for all data and, with several corpora, for each; only the latter have intervals."""
     corpora = scores.get("per_corpus") or {}
     if len(corpora) < 2:
         yield _score_row(part, scores)
@@ -236,7 +236,7 @@ def _licence(config: dict[str, Any]) -> Iterator[str]:
 
 
 def _pretrained(config: dict[str, Any]) -> str:
-    """Weights that the encoder began from; of a run they follow from its recipe."""
+    """Pretrained weights of the encoder; for a run they follow from its recipe."""
     if "pretrained" in config:
         return str(config["pretrained"])
     from affectstream.modeling.recipes import Recipe  # brings TensorFlow

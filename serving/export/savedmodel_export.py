@@ -88,7 +88,7 @@ def export(
 
 
 def export_config(run: Path, info: RunInfo) -> dict[str, Any]:
-    """`client_config` of a run, and what a model card tells beyond it, in whatever form it goes."""
+    """`client_config` of a run plus the entries of the model card, for every export format."""
     return client_config(info) | {
         "run": str(run),
         "pretrained": info.recipe.pretrained,
@@ -99,7 +99,7 @@ def export_config(run: Path, info: RunInfo) -> dict[str, Any]:
 def _write_assets(
     folder: Path, labels: Sequence[str], config: dict[str, Any], vocabulary: Sequence[str]
 ) -> dict[str, Path]:
-    """Name of each file that goes into the SavedModel -> where it lies until then."""
+    """Writes the asset files; returns name -> path."""
     lines = {LABELS_ASSET: labels, CONFIG_ASSET: [json.dumps(config, indent=1)]}
     if vocabulary:
         lines[VOCABULARY_ASSET] = vocabulary
@@ -110,7 +110,7 @@ def _write_assets(
 
 
 def _served(model: keras.Model, info: RunInfo, text_input: str) -> dict[str, keras.Model]:
-    """What each signature answers with."""
+    """Signature -> model that computes its outputs."""
     whole = {DEFAULT: inference_model(model, info)}
     of_tokens = token_model(model, info.streams) if "text" in info.streams else None
     if of_tokens is not None:
@@ -122,7 +122,7 @@ def _served(model: keras.Model, info: RunInfo, text_input: str) -> dict[str, ker
 
 
 def _max_tokens(model: keras.Model) -> int | None:
-    """Tokens of a text that the model looks at; None where its words are no tokens."""
+    """Maximum number of tokens of the model; None if it uses no tokens."""
     layers = [layer for layer in model._flatten_layers() if isinstance(layer, FitTokens)]
     return layers[0].max_tokens if layers else None
 
@@ -215,7 +215,7 @@ def example_files(
 
 
 def example_inputs(model: keras.Model, seed: int = 0) -> dict[str, np.ndarray]:
-    """Three rows of noise of different lengths: all streams, then one missing in turn."""
+    """Three rows of noise of different lengths: one with all streams, two with some missing."""
     rng = np.random.default_rng(seed)
     rows = 3
     made: dict[str, np.ndarray] = {}

@@ -1,4 +1,4 @@
-"""The signatures of a served model, all of one graph: numbers, one stream alone, bytes, labels."""
+"""Signatures of a served model: all streams, one stream alone, files as bytes, labels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEFAULT = "serving_default"
 SERVE_BYTES = "serve_bytes"
 LABELS = "labels"
 ANY = "any"  # input of `labels`
-# What each stream is given as; of a stream without tokens, or with nothing else, one of two.
+# Stream -> its inputs; a model of text has one of the two.
 STREAM_INPUTS = {
     "audio": ("audio", "audio_length"),
     "video": ("video", "video_mask"),
@@ -63,7 +63,7 @@ class ServedModel(tf.Module):
     `assets/vocabulary.txt`, from 0).
 
     Args:
-      models: what `serving_default`, and `token_ids` if there is such, answer with.
+      models: signature -> model, for `serving_default` and, if it exists, `token_ids`.
       labels: classes, in the order of the outputs.
       streams: of the model.
       sample_rate_hz: of `audio`; None for a model without sound.
@@ -89,12 +89,12 @@ class ServedModel(tf.Module):
         self.served[LABELS] = self._labels()
 
     def attach(self, assets: dict[str, Path]) -> None:
-        """Files to be saved within, as the attributes `NAME_asset`."""
+        """Attaches asset files as attributes `NAME_asset`, so that they are saved too."""
         for name, path in assets.items():
             setattr(self, f"{name}_asset", tf.saved_model.Asset(str(path)))
 
     def described(self) -> dict[str, Any]:
-        """JSON: of each signature names, shapes (-1: any length), dtypes of inputs and outputs."""
+        """Shapes (-1: any length) and dtypes of each signature's inputs and outputs, for JSON."""
         made = {}
         for name, function in self.served.items():
             concrete = function.get_concrete_function()
@@ -190,7 +190,7 @@ def specs_of(model: keras.Model) -> Specs:
 
 
 def takes_bytes(model: keras.Model) -> bool:
-    """Whether it has an input that comes in files: sound or faces, not action units or words."""
+    """Whether an input can be sent as files: audio or faces, not action units or text."""
     return "audio" in model.input or _has_faces(model)
 
 
@@ -199,7 +199,7 @@ def _has_faces(model: keras.Model) -> bool:
 
 
 def _samples_looked_at(model: keras.Model) -> int | None:
-    """Samples from the beginning of a waveform behind which its window never reaches."""
+    """Number of samples from the start that the model can use; None: all."""
     windows = [layer for layer in model._flatten_layers() if isinstance(layer, FitWindow)]
     ends = [layer.offset_samples + layer.window_samples for layer in windows]
     return max(ends, default=None)

@@ -23,7 +23,7 @@ from affectstream.core.errors import UserError
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 BATCH_SIZES = (1, 8)
 DEFAULT = "serving_default"
-# Of unknown dimensions behind the batch.
+# Sizes for the dimensions after the batch that the signature leaves open.
 NUM_FRAMES = 8
 NUM_TOKENS = 16
 TONE_HZ = 220.0
@@ -43,7 +43,7 @@ Signatures = dict[str, dict[str, Spec]]
 
 
 def read_signatures(saved: Path) -> Signatures:
-    """Signature -> input -> what it takes, read from `saved_model.pb` without loading the model.
+    """Reads the input specs of each signature from `saved_model.pb`; the model is not loaded.
 
     Raises:
       UserError: cannot be read.
@@ -73,7 +73,7 @@ def _spec(info: Any) -> Spec:
 
 
 def can_make(inputs: dict[str, Spec]) -> bool:
-    """Whether a request can be made up for a signature: known inputs, or plain rows of strings."""
+    """Whether example inputs can be generated: known inputs, or plain rows of strings."""
     return bool(inputs) and all(
         name in _MAKERS or (spec.dtype == "object" and len(spec.shape) == 1)
         for name, spec in inputs.items()
@@ -190,7 +190,7 @@ def requests(saved: Path, config: dict[str, Any], name: str) -> Iterator[Any]:
 
 
 def replay(loaded: Any, request: Any) -> dict[str, np.ndarray]:
-    """What a loaded SavedModel answers to a PredictRequest."""
+    """Runs a PredictRequest on a loaded SavedModel and returns its outputs."""
     signature = loaded.signatures[request.model_spec.signature_name]
     given = {
         name: tf.constant(tf.make_ndarray(tensor), tf.as_dtype(tensor.dtype))
@@ -200,7 +200,7 @@ def replay(loaded: Any, request: Any) -> dict[str, np.ndarray]:
 
 
 def write(saved: Path, name: str) -> list[str]:
-    """Writes the warm-up file into a version, each request tried on it first.
+    """Writes the warm-up file into a version, after running each request on it.
 
     Args:
       saved: folder of the version, not yet where a server looks.

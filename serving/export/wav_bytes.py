@@ -15,11 +15,11 @@ from affectstream.preprocessing.pcm import INT16_SCALE, SILENCE_PEAK
 REMEDY = "send 16-bit PCM WAV (ffmpeg -i IN -c:a pcm_s16le OUT.wav)"
 MIN_RATE_HZ, MAX_RATE_HZ = 2_000, 192_000
 MAX_CHANNELS = 32
-# Chunks before sound and format are looked through up to here: a list without end costs no time.
+# Number of chunks searched for format and sound, so that an endless list ends.
 MAX_CHUNKS = 64
 
 FORMAT_PCM, FORMAT_EXTENSIBLE = 0x0001, 0xFFFE
-# What follows the encoding's number in the subformat of WAVE_FORMAT_EXTENSIBLE.
+# Bytes after the encoding number in the subformat GUID of WAVE_FORMAT_EXTENSIBLE.
 SUBFORMAT_TAIL = b"\x00\x00\x00\x00\x10\x00\x80\x00\x00\xaa\x00\x38\x9b\x71"
 ROWS_NAMED = 3  # of those that are wrong
 UNKNOWN_SIZE = 0xFFFFFFFF  # written where a pipe kept the writer from going back
@@ -62,7 +62,7 @@ def waveforms(wav: Any, rate_hz: int, max_samples: int | None = None) -> tuple[A
       wav: (batch,) string; RIFF WAVE with 16-bit PCM, of any rate from 2 to 192 kHz and up to 32
         channels, plain or WAVE_FORMAT_EXTENSIBLE, chunks in any order.
       rate_hz: of the result.
-      max_samples: samples of the result that are looked at; what lies behind is not decoded.
+      max_samples: length limit of the result; later samples are not decoded.
     Returns:
       (batch, samples) float32 in [-1, 1), zero behind each length; (batch,) int32 lengths.
     Raises:
@@ -121,7 +121,7 @@ def _waveform(row: tuple[Any, ...], rate_hz: int, max_samples: int | None) -> An
 
 
 def _header(wav: Any) -> tuple[Any, ...]:
-    """What is wrong with one file, or where its sound lies.
+    """Checks the header of one file and locates its sound.
 
     Returns:
       () string, "" if nothing is wrong; () int64 each: first byte of sound, samples a channel,
@@ -218,7 +218,7 @@ def _chunks(text: Any, number: Any, length: Any) -> tuple[Any, Any, Any, Any]:
 
 
 def _first(*problems: tuple[Any, Any]) -> Any:
-    """() string: the words of the first case that holds, with the remedy; "" where none does."""
+    """() string: text of the first condition that is true, with the remedy; "" if none is."""
     said = tf.constant("")
     for holds, words in reversed(problems):
         said = tf.where(holds, tf.strings.join([words, "; ", REMEDY]), said)
@@ -231,9 +231,9 @@ def _first(*problems: tuple[Any, Any]) -> Any:
 def resampled(waveform: Any, from_hz: Any, to_hz: int) -> Any:
     """A waveform at another rate, by a windowed sinc in polyphase form.
 
-    Both rates are reduced by what divides them; each output sample falls on one of as many phases
-    as are left of `to_hz`, and each phase has a row of coefficients that sum to 1. The filter is
-    made in the graph, since files choose the rate.
+    Both rates are divided by their greatest common divisor. Each output sample has one of
+    `to_hz` / divisor phases, and each phase has a row of coefficients that sum to 1. The filter is
+    computed in the graph, because each file has its own rate.
 
     Args:
       waveform: (samples,) float32.
@@ -274,7 +274,7 @@ def _common_divisor(first: Any, second: int) -> Any:
 
 
 def _coefficients(up: Any, down: Any, num_rows: Any) -> tuple[Any, Any]:
-    """Coefficients of the first `num_rows` output samples, after `up` of which they repeat.
+    """Coefficients of the first `num_rows` output samples; they repeat after `up` samples.
 
     Returns:
       (num_rows, 2 * half) float32, for the inputs from `half - 1` before the output sample to

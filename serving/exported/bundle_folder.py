@@ -1,4 +1,4 @@
-"""What a bundle for TensorFlow Serving holds; read without TensorFlow."""
+"""Reads a bundle for TensorFlow Serving; needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ class Bundle:
 
     @property
     def served(self) -> tuple[int, ...]:
-        """Those of its versions that are to be served, ascending."""
+        """The versions to be served, ascending."""
         if self.specific is not None:
             return tuple(number for number in self.versions if number in self.specific)
         return self.versions if self.num_served is None else self.versions[-self.num_served :]
 
     @property
     def absent(self) -> tuple[int, ...]:
-        """Versions that are to be served and are not there, ascending."""
+        """Versions that should be served but do not exist, ascending."""
         return tuple(sorted({*(self.specific or ())} - {*self.versions}))
 
 
 def is_bundle(folder: Path) -> bool:
-    """Whether `folder` is a bundle whose export was finished once."""
+    """Whether `folder` is a bundle: at least one export into it has finished."""
     return (folder / MODELS_CONFIG).is_file()
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Reads `models.config` and looks which versions are there.
+    """Reads `models.config` and lists the versions that exist.
 
     Raises:
       UserError: no ModelServerConfig of one model, or no version of it is there.
@@ -87,7 +87,7 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 def _asked_for(policy: Any) -> tuple[int | None, tuple[int, ...] | None]:
-    """How many of the newest versions, and which ones.
+    """Returns (number of newest versions, chosen versions) of a version policy.
 
     Source: tensorflow/serving, sources/storage_path/file_system_storage_path_source.cc: without a
       policy the newest.

@@ -1,4 +1,4 @@
-"""Whether a SavedModel can be loaded without harm: its graph is a program, so it is read first.
+"""Checks that a SavedModel is safe to load: its graph is a program, so it is audited first.
 
 TensorFlow runs whatever operations a SavedModel holds (tensorflow/tensorflow, SECURITY.md: models
 are programs). Here the graph is read as data. It passes if every operation is on the list of
@@ -31,7 +31,7 @@ Listing = tuple[tuple[str | int, ...], ...]
 
 @dataclass(frozen=True)
 class CheckedVersion:
-    """What was found safe.
+    """A version that passed the audit.
 
     Attributes:
       folder: of the version, without links.
@@ -69,7 +69,7 @@ class CheckedVersion:
 
 
 def require_safe(version: Path) -> CheckedVersion:
-    """Reads a version as data and refuses what an export of ours never holds.
+    """Audits a version as data and rejects anything that `export` never writes.
 
     Args:
       version: folder of the version, or a link to it.
@@ -175,7 +175,7 @@ def _copied(definitions: Any) -> dict[str, Any]:
 
 
 def _nodes(graph: Any) -> Iterator[tuple[str, Any]]:
-    """Each node of the graph and its functions, with the name of where it is."""
+    """Each node of the graph and of its functions, with the name of its place."""
     for node in graph.node:
         yield "the graph", node
     for function in graph.library.function:

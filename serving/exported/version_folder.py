@@ -1,4 +1,4 @@
-"""What an exported version says of itself; read without TensorFlow."""
+"""Reads and checks the config of exported versions; needs no TensorFlow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from affectstream.preprocessing.windowing import WindowSettings
 CONFIG_ASSET = "config.json"
 SAVED_MODEL = "saved_model.pb"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
-# What every export holds; what it did not hold from the start (`signatures`, ...) may be absent.
+# Keys of every export; keys that were added later (`signatures`, ...) may be absent.
 _TYPES: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("labels", "streams", "data", "notes"), list),
     **dict.fromkeys(("recipe", "preparation", "input", "calibration", "parts", "scores"), dict),
@@ -58,7 +58,7 @@ def read_checked(file: Path) -> dict[str, Any]:
 
 
 def check_config(config: Any, file: Path, num_outputs: int | None = None) -> None:
-    """Compares what a config holds with what `export` writes and its readers need.
+    """Checks that a config has the keys and types that `export` writes.
 
     Args:
       file: that it was read from, for the message.
@@ -71,7 +71,7 @@ def check_config(config: Any, file: Path, num_outputs: int | None = None) -> Non
 
 
 def not_as_written(file: Path, problem: str) -> UserError:
-    """The one line on a config that was changed, or that another program wrote."""
+    """The error for a config that was changed or not written by `export`."""
     return UserError(f"{file}: not as `export` writes it ({problem}); export it again")
 
 
@@ -127,7 +127,7 @@ def _shown(value: Any) -> str:
 
 
 def require_name(name: str) -> None:
-    """Whether a model may be called so.
+    """Checks the name of a model.
 
     Raises:
       UserError: it may not.
@@ -147,7 +147,7 @@ def newest_version(path: Path) -> Path | None:
 
 
 def number_of(path: Path) -> int | None:
-    """Version number that a folder's name says; None if it is none.
+    """Version number in a folder's name; None if the name is not a version number.
 
     Positive, ASCII digits without a leading 0 and within 64 bits, so that one number has one name.
     """
@@ -157,7 +157,7 @@ def number_of(path: Path) -> int | None:
 
 
 def versions_in(home: Path) -> dict[int, Path]:
-    """Number -> folder of the versions in a folder; what is being written there is left out.
+    """Version number -> folder; versions that are still being written are left out.
 
     Raises:
       OSError: the folder cannot be read.

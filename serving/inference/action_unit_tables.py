@@ -23,13 +23,13 @@ from affectstream.preprocessing.faces.face_finder import Face
 from affectstream.serving.inference.windows import SeenFrame
 
 HOW = "give OpenFace's table with --action-units FILE"
-# A table says nothing of where the face is.
+# A table does not contain the position of the face.
 _NOWHERE = FaceBox(0.0, 0.0, 0.0, 0.0, 1.0)
 
 
 @dataclass(frozen=True)
 class ActionUnitInput:
-    """What a model wants in place of face crops.
+    """The model's action-unit input, if it takes no face crops.
 
     Attributes:
       kind: source and names; None for a model of face crops or without pictures.

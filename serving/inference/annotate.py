@@ -1,4 +1,4 @@
-"""`predict --annotate`: the recording with the face boxed and the answer written over it."""
+"""`predict --annotate`: draws the face box and the predictions onto the recording."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def annotate(path: Path, prediction: Prediction, out: Path) -> None:
 
 
 def annotated(path: Path, prediction: Prediction, out: Path) -> Iterator[None]:
-    """As `annotate`, one frame of picture or sound at a time."""
+    """As `annotate`, but yields after each video or audio frame."""
     try:
         with open_container(path) as source, atomic_io.replacing(out) as temporary:
             chosen = choose_tracks(source, lambda: open_container(path))
@@ -100,7 +100,7 @@ def _copied(
 
 
 class _Overlay:
-    """Draws what the prediction says of one moment."""
+    """Draws the prediction of one moment onto a frame."""
 
     def __init__(self, prediction: Prediction) -> None:
         self._prediction = prediction
@@ -120,7 +120,7 @@ class _Overlay:
         return picture
 
     def _window(self, time_s: float) -> WindowPrediction | None:
-        """The window whose middle is nearest, among those that hold the moment."""
+        """Of the windows that contain `time_s`, the one with the nearest middle."""
         inside = [w for w in self._prediction.windows if w.start_s <= time_s <= w.end_s]
         return min(inside, key=lambda w: abs(w.start_s + w.end_s - 2 * time_s), default=None)
 

@@ -1,4 +1,4 @@
-"""Recordings read in another process: what ends it, or takes too much, is a rejected file."""
+"""Reads recordings in an isolated process; a file that crashes it or exceeds limits is rejected."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ DECODING_THREADS = 4
 
 @dataclass(frozen=True)
 class Looker:
-    """What looks at pictures, as it travels to the process that does.
+    """Picklable settings of a frame analyzer, sent to the isolated process.
 
     Attributes:
       detector: its name, "none" where each picture is a face already and is taken whole, or ""
@@ -68,7 +68,7 @@ def _opened(looker: Looker) -> FaceFinder | BlendshapeFinder:
 
 
 class FileElsewhere:
-    """Stands where `MediaFile` does.
+    """A `MediaFile` that is read in another process; has the same interface.
 
     Args:
       process: where the file is read.
@@ -157,7 +157,7 @@ def annotate_elsewhere(process: Streaming, path: Path, prediction: Any, out: Pat
 
 # === In the process ===
 
-# Opened to say what it holds, and soon to be read.
+# The file that was opened for its info and will be read next.
 _held: list[MediaFile] = []
 
 
@@ -182,7 +182,7 @@ def _tracks(
     sampling: FrameSampling | None,
     look: Look,
 ) -> Iterator[Tracks]:
-    # The process may be another one than that which said what the file holds.
+    # The process may have been restarted since the file was opened for its info.
     with _taken() or MediaFile(path, name, num_threads=DECODING_THREADS) as media:
         for tracks in media.tracks(bounds_s, sample_rate_hz, sampling, look):
             yield replace(tracks, frames=[replace(seen, content=b"") for seen in tracks.frames])

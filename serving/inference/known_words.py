@@ -1,4 +1,4 @@
-"""Which share of a text's words a model has ever seen. Imports no TensorFlow."""
+"""Share of a text's words that are in the model's vocabulary. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-# At most this share known: the text is in another language, or is none.
+# With at most this share known, the text is probably in another language or no text.
 FEW_KNOWN_WORDS = 0.5
 _WORD_PIECES_BEGIN_WITH = "[PAD]"
 _DROPPED = "'’`\ufe0f"
@@ -29,7 +29,7 @@ class KnownWords:
 
     @classmethod
     def of(cls, vocabulary: Sequence[str]) -> KnownWords | None:
-        """Of the token of each number; None where there are none, as of TF-IDF."""
+        """From the list of tokens, by id; None for a model without tokens (TF-IDF)."""
         if not vocabulary:
             return None
         are_pieces = vocabulary[0] == _WORD_PIECES_BEGIN_WITH

@@ -1,7 +1,7 @@
-"""A `.tflite` of ours at work: fixed shapes, one row at a time, without TensorFlow.
+"""Runs an exported `.tflite` without TensorFlow: fixed shapes, one row at a time.
 
-What rows of any length lack or have too much of is settled here exactly as the layers of the model
-do it (`FitWindow`, `FitTokens`, masks), so that the answer is that of the SavedModel.
+Rows are padded and cut here exactly as the model's layers do it (`FitWindow`, `FitTokens`, masks),
+so that the outputs equal those of the SavedModel.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LITERT = "litert"
 _AGAIN = "export it again (`export --format litert`)"
 
 Arrays = dict[str, np.ndarray]
-# Stream -> the inputs that it comes in.
+# Stream -> its inputs.
 _INPUTS = {
     "audio": ("audio", "audio_length"),
     "video": ("video", "video_mask"),
@@ -41,7 +41,7 @@ _INPUTS = {
 
 
 def config_file(path: Path) -> Path:
-    """Where labels and config of a `.tflite` lie: beside it, NAME.json."""
+    """Path of the labels and config of a `.tflite`: NAME.json beside it."""
     return path.with_suffix(".json")
 
 
@@ -87,7 +87,7 @@ def _read(path: Path) -> tuple[bytes, dict[str, Any]]:
 
 
 def _problems(own: dict[str, Any], streams: list[str]) -> Iterator[str]:
-    """What keeps a `.tflite` from being called with the help of what stands beside it."""
+    """Problems of the entry `litert` in the config beside a `.tflite`."""
     inputs = own.get("inputs")
     if not isinstance(own.get("sha256"), str):
         yield "lacks litert.sha256"
@@ -202,7 +202,7 @@ class LitertModel:
         return made
 
     def _window(self, audio: np.ndarray, audio_length: int) -> np.ndarray:
-        """The stretch that `FitWindow` would look at, not filled up."""
+        """The segment that `FitWindow` selects, without padding."""
         length = min(max(audio_length, 0), len(audio))
         window, offset = self._own["window_samples"], self._own["offset_samples"]
         start = min(max(length - window, 0), offset)
@@ -234,7 +234,7 @@ def require_free(target: Path) -> None:
 
 
 def _is_half_a_pair(target: Path) -> bool:
-    """Whether all that is there is the config of an export that was killed before its `.tflite`."""
+    """Whether only a config exists, left by an export that was killed before the `.tflite`."""
     if target.exists() or target.is_symlink():
         return False
     own = atomic_io.read_cached_json(config_file(target)).get("litert")
@@ -242,7 +242,7 @@ def _is_half_a_pair(target: Path) -> bool:
 
 
 def _signature(content: bytes) -> Any:
-    """The file's one signature, ready to be called by the names of its inputs.
+    """Runner of the file's only signature, called with inputs by name.
 
     Raises:
       UserError: the runtime is not installed.

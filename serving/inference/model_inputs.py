@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 
 
 class ModelInputs:
-    """Lays out what windows hold as the model was fed in training.
+    """Builds input batches from windows, in the layout used for training.
 
     Args:
       streams: of the model.
@@ -28,7 +28,7 @@ class ModelInputs:
         self._num_units = num_units
         sampling = config["preparation"]["sampling"]
         has_number = sampling.get("mode", "time") == "time" and not num_units
-        # Rows of a table, and every third frame, are as many as there are.
+        # Without a fixed number of frames (tables, every n-th frame) all are used.
         self._most_frames = int(sampling["num_frames"]) if has_number else None
 
     def batch(
@@ -72,7 +72,7 @@ class ModelInputs:
 
 
 def _evenly(items: list[Item], most: int) -> list[Item]:
-    """At most so many of them, evenly spread."""
+    """At most `most` of the items, evenly spaced."""
     if len(items) <= most:
         return items
     return [items[i] for i in np.linspace(0, len(items) - 1, most).round().astype(int)]

@@ -18,13 +18,13 @@ class WindowPrediction:
 
     Attributes:
       label: the most probable one.
-      streams: of each stream that counts, what the model would answer if it were the only one.
+      streams: prediction from each stream that counts, as if it were the only one.
       face_coverage: share of the frames looked at that show the followed face; None without video.
       sound_coverage: share of the window that holds sound, with 0 for a silent one; None where the
         recording has no sound, or the model does not listen.
       speech_share: share of the sound that is speech; None as of `sound_coverage`.
-      min_speech_share: the share that an answer from sound needs to be given; None gives it always.
-      transcript: what a speech recogniser heard; None where none was asked.
+      min_speech_share: speech share below which a prediction from sound abstains; None: never.
+      transcript: output of speech-to-text; None if it was not used.
       abstain_below: the probability that `label` needs to be given as the answer; None always
         gives it.
     """
@@ -71,7 +71,7 @@ class Prediction:
       transcript: of windows that do not overlap, one after the other.
       known_word_share: share of the words that the model has in its vocabulary; None where there
         are no words or the vocabulary is not at hand.
-      warnings: what makes the answer weaker than it looks.
+      warnings: reasons to trust the prediction less.
       faces: with `all` faces, the answer from each person's face alone.
       abstain_below: as of a window; see `abstaining`.
       smooth_s: over how many seconds the windows were averaged; None where they were not.
@@ -136,10 +136,10 @@ class Prediction:
 def abstaining(
     prediction: Prediction, below: float | None = None, min_speech_share: float | None = None
 ) -> Prediction:
-    """The same prediction, which abstains where it rests on too little.
+    """Returns the prediction with abstention applied where the evidence is too weak.
 
-    It concerns the recording, each window, each stream over the whole recording and each face; all
-    probabilities stay.
+    Applies to the recording, each window, each stream of the whole recording and each face;
+    probabilities do not change.
 
     Args:
       below: in (0, 1): the least highest probability; one equal to it is answered.
@@ -174,7 +174,7 @@ def may_abstain(of: WindowPrediction | Prediction) -> bool:
 
 
 def lacks_speech(of: WindowPrediction | Prediction) -> bool:
-    """Whether an answer rests on sound of which less is speech than was asked for."""
+    """Whether a prediction uses sound whose speech share is below the limit."""
     if of.min_speech_share is None or of.speech_share is None or "audio" not in of.streams:
         return False
     return of.speech_share < of.min_speech_share
@@ -217,7 +217,7 @@ def mean_probabilities(many: list[Probabilities]) -> Probabilities:
 
 
 def pooled(many: list[Probabilities], pooling: str) -> Probabilities:
-    """What windows say as the answer of a recording; see `windowing.pool`."""
+    """Pools the probabilities of windows into those of a recording; see `windowing.pool`."""
     rows = pool([list(one.values()) for one in many], pooling)
     return dict(zip(many[0], map(float, rows), strict=True))
 

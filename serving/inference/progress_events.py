@@ -1,4 +1,4 @@
-"""What a recogniser tells of a recording while it is still at it."""
+"""Progress events of a recognizer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Answered:
     """Some consecutive windows are done.
 
     Attributes:
-      windows: in order of time, also those that nothing can be said of.
+      windows: in order of time, including those without a prediction.
       answers: of those with anything usable in them; start and end say which.
     """
 

@@ -1,4 +1,4 @@
-"""Any recording -> what it says, to a trained run or an exported SavedModel alike."""
+"""`Recognizer`: predicts emotions for recordings with a trained run or an exported model."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ WINDOWS_A_BATCH = 8
 
 
 class Recognizer:
-    """A loaded model that answers for files.
+    """A loaded model that predicts for files.
 
     Attributes:
       labels: classes, in the order of the model's outputs.
       streams: what the model can use.
       config: all that is known of the model (`assets/config.json`).
       window_settings: how the model's recordings are cut.
-      known_words: the vocabulary, where it is known; a text with few known words is warned of.
+      known_words: the vocabulary, if known; used to warn of text with few known words.
 
     Args:
       forward: a batch of inputs -> outputs.
@@ -89,7 +89,7 @@ class Recognizer:
 
     @functools.cached_property
     def _finder(self) -> FaceFinder | BlendshapeFinder:
-        """What looks at pictures, for a model that does; opened when it is first needed."""
+        """Analyses video frames; opened on first use."""
         return self._looker.open()
 
     @property
@@ -101,7 +101,7 @@ class Recognizer:
         return Looker(detector, CropFormat(**preparation["face"]), self._weights_dir)
 
     def read_in(self, process: Streaming) -> None:
-        """Has recordings read in another process from now on, which may die without this one."""
+        """Reads recordings in `process` from now on; its death does not end this process."""
         self._process = process
 
     def _open(self, path: str | Path, name: str) -> MediaFile | FileElsewhere:
@@ -184,7 +184,7 @@ class Recognizer:
             return recording.prediction(every_face=face == "all")
 
     def read(self, text: str, name: str = "text") -> Prediction:
-        """Answers for words alone.
+        """Predicts from text alone.
 
         Args:
           text: one utterance, of any length; the model looks at its beginning only.
@@ -286,7 +286,7 @@ class Recognizer:
         ]
 
     def _row(self, window: Window, text: str) -> _Row:
-        """What a window holds for the model, and which of its streams count."""
+        """The model's inputs from one window, and the streams with enough coverage to count."""
         faces = [
             frame.faces.get(frame.followed) if frame.followed is not None else None
             for frame in window.frames
@@ -299,7 +299,7 @@ class Recognizer:
         return _Row(window, faces, text, seen, count)
 
     def _answer_faces(self, batch: Sequence[Window]) -> Iterator[tuple[int, Probabilities]]:
-        """What each person's face alone says in each window that shows it."""
+        """Predicts from each person's face alone, for each window that shows it."""
         rows = [
             (person, [frame.faces.get(person) for frame in window.frames])
             for window in batch
@@ -319,10 +319,10 @@ class Recognizer:
 
 @dataclass(frozen=True)
 class _Row:
-    """One window as it is asked about.
+    """One window as the model receives it.
 
     Attributes:
-      faces: of each frame that was looked at the followed one; None where it was not seen.
+      faces: the followed face in each analysed frame; None where it is not visible.
       face_coverage: share of the frames that show it.
       streams: those that count.
     """
@@ -340,7 +340,7 @@ def _opened(media: MediaFile | FileElsewhere, rate_hz: int | None) -> Opened:
 
 
 def _ignore(event: Opened | Answered) -> None:
-    """Listens to nothing."""
+    """Ignores all progress events."""
 
 
 def _batched(items: Iterator[Item]) -> Iterator[list[Item]]:

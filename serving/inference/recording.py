@@ -1,4 +1,4 @@
-"""One recording as a whole: whether a model can use it, and what its windows come to."""
+"""One recording: checks that the model can use it, and pools the predictions of its windows."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from affectstream.serving.inference.recording_stats import Tally
 from affectstream.serving.inference.window_text import Words
 from affectstream.serving.inference.windows import People
 
-FEW_FACES = 0.5  # share of the frames below which it is said
+FEW_FACES = 0.5  # share of the frames below which a warning is given
 
 
 @dataclass
 class Recording:
-    """A recording that is being answered for.
+    """A recording while it is being analysed.
 
     Attributes:
       media: the open file.
       config: all that is known of the model (`assets/config.json`).
-      units: what the model wants in place of face crops.
+      units: the model's action-unit input, if it takes no face crops.
       table: of action units, if one was given.
       shows: whether there is anything for the video stream to look at.
       words: what is said.
@@ -55,7 +55,7 @@ class Recording:
     known_words: KnownWords | None = None
 
     def __post_init__(self) -> None:
-        """What to say of a stream that turns out to be missing, as the file was opened."""
+        """Prepares the reasons that are reported for missing streams."""
         self._streams: tuple[str, ...] = tuple(self.config["streams"])
         self.tally = Tally(self.settings.pooling)
         info = self.media.info
@@ -69,7 +69,7 @@ class Recording:
         return self.words.lack() if stream == "text" else self._lacking[stream]
 
     def require_usable(self) -> None:
-        """Stops before anything is decoded where nothing can come of it.
+        """Rejects a recording that the model cannot use, before decoding it.
 
         Raises:
           MediaError: the one stream that the model knows is not there.
@@ -87,10 +87,10 @@ class Recording:
             )
 
     def prediction(self, every_face: bool) -> Prediction:
-        """The answer out of those of all windows.
+        """Pools the predictions of all windows.
 
         Args:
-          every_face: also tell of every face on its own.
+          every_face: also report each face on its own.
         Raises:
           MediaError: no window holds anything that the model can use.
         """
@@ -125,7 +125,7 @@ class Recording:
         )
 
     def _nothing(self) -> str:
-        """What is missing of every stream that the model knows."""
+        """The reasons why the model's streams are missing, in one phrase."""
         no_table = self.units.from_table and not self.shows
         lacks = {
             "audio": self._lacking["audio"] if self._is_short() else "no sound (or silence)",
@@ -175,7 +175,7 @@ class Recording:
         yield from stamps(self.config)
 
     def _warnings_of(self, stream: str) -> Iterator[str]:
-        """Where a stream is missing, or covers too little to count."""
+        """Warnings of a stream that is missing or has too little coverage."""
         num_short = sum(_is_short(answer, stream) for answer in self.answers)
         covers = f"less than {self.settings.least_coverage:.0%}"
         if any(stream in answer.streams for answer in self.answers):
@@ -200,7 +200,7 @@ _NAMES = {"audio": "sound", "video": "a face"}
 
 
 def _is_short(answer: WindowPrediction, stream: str) -> bool:
-    """Whether a stream is there in a window and does not count."""
+    """Whether a stream is present in a window but has too little coverage to count."""
     shares = {"audio": answer.sound_coverage, "video": answer.face_coverage}
     return bool(shares.get(stream)) and stream not in answer.streams
 

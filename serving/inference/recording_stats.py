@@ -1,4 +1,4 @@
-"""What was seen over all windows of one recording."""
+"""Statistics over all windows of one recording."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from affectstream.serving.inference.windows import MIN_FACE_SHARE, People, SeenF
 
 
 class Tally:
-    """Counts over the windows of one recording; what two windows share counts once.
+    """Counts frames, faces and sound; overlapping parts of windows count once.
 
     Args:
       pooling: of the model, see `WindowSettings`.
@@ -52,7 +52,7 @@ class Tally:
         return self.num_followed / max(self.num_frames, 1)
 
     def sound_coverage(self, duration_s: float) -> float | None:
-        """Share of the recording that holds sound; None where nobody listens."""
+        """Share of the recording that has sound; None for a model without audio."""
         if self._sounding_s is None:
             return None
         return min(self._sounding_s / duration_s, 1.0) if duration_s > 0 else 0.0

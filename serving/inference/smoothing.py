@@ -1,4 +1,4 @@
-"""A time line without flicker: each window's answer averaged with those around it."""
+"""Smooths a prediction over time: a moving average over its windows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from affectstream.serving.inference.prediction import (
     top,
 )
 
-# Two windows exactly so far apart still count as near, whatever rounding did to their times.
+# Tolerance for rounded times when the distance of two windows is compared.
 _SLACK_S = 1e-6
 
 
@@ -48,7 +48,7 @@ def smoothed(prediction: Prediction, over_s: float) -> Prediction:
 
 
 def _averaged(window: WindowPrediction, near: list[WindowPrediction]) -> WindowPrediction:
-    """`window` itself stands among `near`."""
+    """Averages `window` over `near`, which includes `window` itself."""
     probabilities = mean_probabilities([other.probabilities for other in near])
     streams = {
         name: mean_probabilities([o.streams[name] for o in near if name in o.streams])
@@ -58,6 +58,6 @@ def _averaged(window: WindowPrediction, near: list[WindowPrediction]) -> WindowP
 
 
 def num_changes(prediction: Prediction) -> int:
-    """How often the label of one window differs from that of the window before."""
+    """Number of windows whose label differs from the label of the window before."""
     labels = [window.label for window in prediction.windows]
     return sum(one != other for one, other in itertools.pairwise(labels))

@@ -1,4 +1,4 @@
-"""What is said in a window: told by the user, or heard by a speech recogniser."""
+"""Text of each window: given by the user, or transcribed by speech-to-text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def require_text(text: str | None) -> str | None:
     """The text itself.
 
     Raises:
-      UserError: it holds bytes that are no UTF-8, as a terminal may hand them over.
+      UserError: the text has bytes that are not UTF-8, which a terminal may pass on.
     """
     try:
         (text or "").encode()
@@ -30,12 +30,12 @@ def require_text(text: str | None) -> str | None:
 
 @dataclass
 class Words:
-    """The words of one recording, window by window.
+    """Provides the text of each window of one recording.
 
     Attributes:
       told: the same words for every window; None where nobody told them.
-      transcriber: hears the words of each window where none are told.
-      failures: why windows have no words, in their order.
+      transcriber: transcribes each window when no text is given.
+      failures: reasons why windows could not be transcribed, in order.
       heard: end in seconds and words of the windows transcribed, those that do not overlap.
     """
 
@@ -46,7 +46,7 @@ class Words:
 
     @property
     def expected(self) -> bool:
-        """Whether any window can have words."""
+        """Whether any window can have text."""
         return bool((self.told or "").strip()) or self.transcriber is not None
 
     def of(self, waveform: np.ndarray | None, sample_rate_hz: int | None) -> str:
@@ -66,7 +66,7 @@ class Words:
         return str(heard.text)
 
     def transcript_of(self, text: str) -> str | None:
-        """What was heard in a window, for the answer; None where words are told or none wanted."""
+        """Transcript to report for a window; None without a transcriber or with given text."""
         return None if self.transcriber is None or self.told is not None else text
 
     def note(self, start_s: float, end_s: float, text: str) -> None:
@@ -79,7 +79,7 @@ class Words:
         return self.transcript_of(" ".join(text for _, text in self.heard if text))
 
     def lack(self) -> str:
-        """What to say where no window has words."""
+        """The reason why no window has text."""
         if self.transcriber is not None and not self.failures:
             return "no sound to transcribe"
         if self.failures:

@@ -26,17 +26,17 @@ from affectstream.preprocessing.windowing import (
 )
 from affectstream.serving.inference.isolated_reader import FileElsewhere, Looker
 
-# A face counts as one more person when it is there for this share of a recording's frames.
+# A face is reported as a person when it appears in at least this share of the frames.
 MIN_FACE_SHARE = 0.1
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a recording is read and cut.
+    """Settings for reading a recording and cutting it into windows.
 
     Attributes:
       settings: of the windows.
-      sampling: which frames the records hold that the model was made with.
+      sampling: frame sampling of the records that the model was trained on.
       max_record_s: a recording up to this long is read exactly as `preprocess` reads it for one
         record, and its windows are cut from that, as `evaluate` does; 0 reads none so. Otherwise
         `sampling.num_frames` are looked at a window.
@@ -51,7 +51,7 @@ class Reading:
         return self.max_record_s > 0 and num_records(duration_s, self.max_record_s) == 1
 
     def plan(self, duration_s: float) -> tuple[list[tuple[float, float]], FrameSampling]:
-        """The stretches that are decoded one after the other, and the frames of each."""
+        """Bounds of the segments to decode, in order, and the frame sampling of each segment."""
         if self.is_record(duration_s):
             return [(0.0, duration_s)], self.sampling
         blocks = _blocks(duration_s, self.settings.hop_s)
@@ -62,7 +62,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class SeenFrame:
-    """One frame: when it is on show, all its faces by person, and whose face is followed."""
+    """One frame: its time, its faces by person, and the person whose face is followed."""
 
     time_s: float
     faces: dict[int, Face]
@@ -76,8 +76,8 @@ class Window:
     Attributes:
       waveform: (samples,) float32, or None where there is no sound or only silence.
       frames: those looked at within it, in order of time.
-      sound_coverage: share of the window that holds sound; None where nobody listens.
-      new_sound_s: seconds of sound in it behind the windows before.
+      sound_coverage: share of the window that holds sound; None for a model without audio.
+      new_sound_s: seconds of sound in it that earlier windows do not contain.
       heard: (samples,) float32, what a speech recogniser is given for it, or None: the whole
         recording where this is read as one record, as its transcript is, else `waveform`.
       speech_share: share of its sound that is speech; None where that is not measured.
@@ -95,7 +95,7 @@ class Window:
 
 @dataclass
 class People:
-    """Tells one face from another over the frames of a recording.
+    """Assigns the faces of successive frames to persons.
 
     Attributes:
       last_boxes: person -> where it was last seen.
@@ -122,7 +122,7 @@ class People:
         return named, followed
 
 
-# What takes the place of pictures between two moments: rows of a table.
+# (start_s, end_s) -> frames from a table of action units, in place of video frames.
 Shown = Callable[[float, float], Sequence[SeenFrame]]
 
 
@@ -179,7 +179,7 @@ def windows(
 
 @dataclass(frozen=True)
 class _Block:
-    """What one stretch holds."""
+    """Decoded sound and frames of one segment."""
 
     start_s: float
     end_s: float
@@ -188,14 +188,14 @@ class _Block:
 
 
 def _as_recorded(tracks: Tracks, is_record: bool, rate_hz: int) -> np.ndarray | None:
-    """The sound of a stretch as a record would give it back."""
+    """The sound of a segment as a record stores it: 16 bits, None without sound."""
     if tracks.waveform is None or (is_record and not is_sound(tracks.waveform, rate_hz)):
         return None
     return from_pcm(to_pcm(tracks.waveform))
 
 
 def _seen(tracks: Tracks, people: People) -> list[SeenFrame]:
-    """The wanted frames of a stretch in order of time; no face in one that is damaged."""
+    """The sampled frames of a segment, ordered by time; a damaged frame has no faces."""
     seen = [
         SeenFrame(float(time_s), *people.name(faces))
         for time_s, faces in zip(tracks.frame_times_s, tracks.frames, strict=True)
@@ -209,7 +209,7 @@ def _silence(tracks: Tracks, rate_hz: int) -> np.ndarray:
 
 
 def _blocks(duration_s: float, hop_s: float) -> list[tuple[float, float]]:
-    """Stretches of equal length, so that as many frames of each are spread evenly in time."""
+    """Segments of equal length, so that equal numbers of frames are evenly spaced in time."""
     count = max(1, int(np.ceil(duration_s / hop_s - 1e-6)))
     edges = [*(k * duration_s / count for k in range(count)), duration_s]
     return list(itertools.pairwise(edges))

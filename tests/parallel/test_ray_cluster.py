@@ -174,7 +174,7 @@ def test_not_installed(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--address", "auto"), "--address is of a Ray cluster; add --engine ray"),
+        (("--address", "auto"), "--address names a Ray cluster; add --engine ray"),
         (("--engine", "ray", "--workers", 0), "--workers 0 is for --engine local"),
         (("--engine", "ray", "--address", "auto", "--workers", 2), "has its own number"),
         (("--engine", "dask"), "'dask' is not one of 'local', 'ray'"),

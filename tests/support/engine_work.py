@@ -1,4 +1,4 @@
-"""Work for engines under test: a task says what goes wrong at which of its steps."""
+"""Work for engine tests: a task lists the faults of its steps."""
 
 from __future__ import annotations
 

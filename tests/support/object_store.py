@@ -31,7 +31,7 @@ _READ_ONLY = {
 
 @dataclass
 class Store:
-    """A bucket, how to reach it, and what happened to those who did.
+    """An S3 bucket, its client settings, and a log of its requests.
 
     Attributes:
       cut: part of a key -> how many answers to a GET of it still break off halfway.

@@ -1,4 +1,4 @@
-"""What a translation service must do, and how it says that it cannot."""
+"""Interface of translation services, and their errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from affectstream.core.errors import UserError
 
 
 class TranslatorUnavailableError(UserError):
-    """The service as a whole cannot be had now; what was translated so far is kept."""
+    """The service is unavailable; finished translations are kept."""
 
 
 class TextRefusedError(UserError):

@@ -1,4 +1,4 @@
-"""BERT and its smaller kin over word pieces: pretrained and fine-tuned, or from scratch."""
+"""BERT and smaller variants over word pieces: pretrained and fine-tuned, or from scratch."""
 
 from __future__ import annotations
 

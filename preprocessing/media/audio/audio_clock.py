@@ -1,4 +1,4 @@
-"""When each packet of sound is heard: its time stamp, without jitter, false jumps and overlaps."""
+"""Start time of each audio packet: its time stamp without jitter, false jumps and overlaps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-# A stamp this near to where counting samples leads is jitter; one further off is a gap or overlap.
+# A time stamp this close to the sample count is jitter; a larger difference is a gap or overlap.
 JITTER_S = 0.05
 # A stamp that lies this far behind the length that the file states is wrong.
 BEYOND_STATED_S = 10.0
@@ -32,7 +32,7 @@ class SoundPackets:
       frame_s: length of every packet where the codec fixes it, else 0.
       restarts: whether its clock may begin anew, as in joined transport streams.
       stated_s: length that the file states; 0 where it does not.
-      is_unbroken: whether it knows no pauses, so that sound is promised throughout.
+      is_unbroken: whether the format has no pauses, so that every gap is lost audio.
     """
 
     stamps: Sequence[int | None]
@@ -66,13 +66,14 @@ class Place(NamedTuple):
 
 
 class SoundClock:
-    """Tells for each packet where its sound belongs, the same wherever reading begins.
+    """Gives the start time of each audio packet, independent of where reading begins.
 
-    Samples are counted from the first stamp of a run. A stamp that is more than `JITTER_S` away
-    from the count begins a new run: the gap before it is silence; of an overlap the earlier sound
-    stays. A clock that drifts is followed in such steps. Not believed are a jump forward from which
-    later stamps return, one beyond the stated length, and a single stamp that its neighbours
-    contradict. A jump back in a format whose clock may restart goes on by counting.
+    Samples are counted from the first time stamp of a run. A time stamp more than `JITTER_S` away
+    from the count begins a new run: a gap becomes silence, and in an overlap the earlier audio
+    stays. Clock drift is followed in such steps. Three kinds of time stamps are ignored: a jump
+    forward from which later ones return, one beyond the header's duration, and a single one that
+    its neighbours contradict. After a jump back in a format whose clock may restart, samples are
+    counted on.
 
     Args:
       packets: all of the stream.
@@ -112,7 +113,7 @@ class SoundClock:
         return stamp * self._tick_s - self._zero_s
 
     def _promise(self, packets: SoundPackets) -> None:
-        """Fills the points between which the sound promised so far grows or stands still."""
+        """Fills `_edges_s` and `_promised_s`, the cumulative duration of expected audio."""
         ends_s = np.maximum(self.keep_from_s, self.starts_s + self.lengths_s)
         edges_s = np.stack([self.keep_from_s, ends_s], axis=1).reshape(-1)
         if packets.is_unbroken and len(edges_s):
@@ -218,7 +219,7 @@ def _lost_s(packets: SoundPackets, lengths_s: np.ndarray) -> np.ndarray:
 
 
 class _Runs:
-    """One walk over all packets of a file whose stamps are not those of an unbroken stream."""
+    """Places the packets of a file whose time stamps have gaps, jumps or overlaps."""
 
     def __init__(
         self,

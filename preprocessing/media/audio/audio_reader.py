@@ -1,4 +1,4 @@
-"""The sound of a media file, cut into stretches, each sample where its time stamp says."""
+"""Decodes the audio of a media file into segments and places samples by their time stamps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from affectstream.preprocessing.media.audio.audio_clock import JITTER_S, Place, SoundClock
 from affectstream.preprocessing.media.audio.channels import channel_weights, interleaved, mixed
 
-# Of planes PyAV 18 knows eight: of a ninth channel it would read whatever lies in memory there.
+# PyAV 18 handles at most eight planes; for a ninth channel it would read unrelated memory.
 _INTERLEAVED = "flt"
 # Stamps are rounded to a millisecond in some containers.
 _AFTER_LOSS_S = 0.002
@@ -127,9 +127,10 @@ class AudioReader:
         self._align(start_s - place.run_start_s, place.run_start_s, frame)
 
     def _align(self, into_run_s: float, run_start_s: float, frame: av.AudioFrame) -> None:
-        """Makes samples fall where they would if the run had been read from its beginning.
+        """Aligns resampled samples as if the run had been read from its beginning.
 
-        Silence is put before the first frame, up to where a sample of either rate falls together.
+        Silence is inserted before the first frame, so that it starts where the sample grids of
+        both rates coincide.
         """
         step = frame.sample_rate // math.gcd(frame.sample_rate, self._rate)
         into_run = round(into_run_s * frame.sample_rate)

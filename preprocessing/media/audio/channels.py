@@ -1,4 +1,4 @@
-"""How the channels of a sound become one."""
+"""Downmix of audio channels to mono."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 _HALF = 0.5
-# ITU-R BS.775-4: what is mixed into left and right at -3 dB, of which the mean is taken here.
+# ITU-R BS.775-4 mixes these into left and right at -3 dB; mono is the mean of left and right.
 _CENTRE, _SURROUND = 0.7071, 0.3536
 _FRONT = frozenset(["FL", "FR", "FLC", "FRC", "DL", "DR", "WL", "WR"])
 _BEHIND = frozenset(["BL", "BR", "BC", "SL", "SR", "SDL", "SDR"])
@@ -17,11 +17,11 @@ _LOW = frozenset(["LFE", "LFE2"])
 
 
 def channel_weights(layout: Any) -> np.ndarray:
-    """(channels,) float32: what each counts in the mono mix.
+    """(channels,) float32: weight of each channel in the mono mix.
 
-    That of a player's stereo: the mean of left and right; the centre, which holds the dialogue, at
-    -3 dB, surround channels at -9 dB, bass effects not at all. Of a layout that is not known all
-    count alike.
+    The mix is the mean of a player's stereo: left and right count half each, the centre (dialogue)
+    -3 dB, surround channels -9 dB, and low-frequency effects 0. In an unknown layout all channels
+    have the same weight.
     """
     names = tuple(channel.name for channel in layout.channels) if layout.nb_channels > 1 else ()
     return _weights(layout.nb_channels, names)
@@ -38,7 +38,7 @@ def _weights(count: int, names: tuple[str, ...]) -> np.ndarray:
 
 
 def mixed(by_channel: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(channels, samples) -> (samples,) float32; in the order of channels, the same everywhere."""
+    """(channels, samples) -> (samples,) float32; sums in channel order, so results are equal."""
     if len(weights) == 1:
         return by_channel[0]
     if weights[0] * len(weights) == 1 and (weights == weights[0]).all():

@@ -1,4 +1,4 @@
-"""How long a frame of a raw stream says that it is: where the stream is damaged, and cut off."""
+"""Reads frame lengths from the headers of raw audio streams, to find damage and truncation."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _KBITS = (
 _RATES_HZ = (44_100, 48_000, 32_000)
 _MPEG_1, _MPEG_2, _MPEG_25 = 3, 2, 0
 _RATE_DIVISOR = {_MPEG_1: 1, _MPEG_2: 2, _MPEG_25: 4}
-# Of AC-3, 3840 bytes at the most; of MPEG audio less.
+# An AC-3 frame has at most 3840 bytes, an MPEG audio frame fewer.
 LARGEST_FRAME_BYTES = 4096
-# Raw streams: the library makes stamps by counting packets, and a damaged stretch is one or none.
+# Raw streams have no time stamps: FFmpeg counts packets, and a damaged part counts as one or none.
 COUNTED_FORMATS = frozenset(["mp3", "aac", "ac3", "eac3"])
 HEAD_BYTES = 8
 _FEW = 4
@@ -59,9 +59,9 @@ def _mpeg_bytes(data: bytes) -> int | None:
 
 
 def lost_bytes(format_name: str, sizes: Sequence[int], heads: Sequence[bytes]) -> list[int]:
-    """How much of each packet holds no frame, of a stream whose stamps are counted.
+    """Bytes of each packet that hold no frame, for a stream without time stamps.
 
-    Noise holds headers by chance: those of a kind of sound that hardly ever occurs are none.
+    Noise may look like a header by chance, so headers of a rare kind are not trusted.
 
     Args:
       sizes: of the packets, in bytes.

@@ -16,7 +16,7 @@ CHUNK_S = CHUNK_SAMPLES / DETECTOR_RATE_HZ
 # From this probability on a chunk counts as speech. The detector's authors take 0.5, which misses
 # soft voices; `benchmarks.accuracy.speech_activity` has what either costs.
 SPEECH_PROBABILITY = 0.25
-# Sound is brought to this peak first: what is 40 dB too quiet is no speech to the detector.
+# Audio is normalised to this peak first, since the detector misses speech that is 40 dB too quiet.
 LEVEL_PEAK = 0.25
 # The level is that of the loudest sound so far, which is forgotten by half in this time.
 LEVEL_HALF_LIFE_S = 10.0

@@ -1,4 +1,4 @@
-"""How long a sound file says that it is, where the library believes what is left of it."""
+"""Reads the length from audio headers that FFmpeg does not compare with the file size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from affectstream.core import storage_paths
 
-# Writers that cannot go back state one of these, or nearly, of a length that they do not know.
+# Writers to a pipe cannot fill in the length; they write this value or a larger one.
 _UNKNOWN_FROM_BYTES = 0x7FFF_0000
 _W64_DATA = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
 _OGG_END_OF_STREAM = 4
@@ -23,9 +23,9 @@ class StatedLength:
     """What a file says of its own length.
 
     Attributes:
-      share: how much of what it states is there; 1.0 where nothing is missing or stated.
-      is_exact: whether a duration that the library took from its beginning holds.
-      is_cut_off: whether its end is missing, which it states no length of.
+      share: share of the header's length that is present; 1.0 if complete or not in the header.
+      is_exact: whether the duration that FFmpeg reports is exact rather than a guess.
+      is_cut_off: whether the end is missing, in a format without a length in its header.
     """
 
     share: float = 1.0

@@ -1,4 +1,4 @@
-"""Which frames of a video are wanted, and which packets must be decoded to get exactly those."""
+"""Chooses the frames to sample from a video and the packets that must be decoded for them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class FrameSampling:
           frame_times_s: (frames,) float64, ascending: when each frame comes on show.
           bounds_s: start and end of each stretch in seconds.
         Returns:
-          one ascending int array a stretch; a frame on show at two moments stands once.
+          one ascending int array for each stretch, without duplicates.
         """
         if len(frame_times_s) == 0:
             return [np.zeros(0, np.int64) for _ in bounds_s]

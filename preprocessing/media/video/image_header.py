@@ -1,4 +1,4 @@
-"""How large a still picture says that it is, read before it is decoded."""
+"""Reads width and height from an image header, before the image is decoded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 def stated_size(data: bytes) -> tuple[int, int] | None:
     """Width and height in pixels that the header of a still picture states; None where unknown.
 
-    WebP, of which none is told, holds at most 16383 pixels a side.
+    WebP is not read: its format allows at most 16383 pixels a side.
 
     Source: ITU-T T.81, annex B.2.2; PNG (third edition), section 11.2.1; BITMAPINFOHEADER; GIF89a,
     section 18; TIFF 6.0, section 2; the man pages of pbm, pgm and ppm; ISO/IEC 23008-12, 6.5.3

@@ -17,7 +17,7 @@ from affectstream.preprocessing.file_kinds import IMAGE, PICTURE_SUFFIXES, kind_
 from affectstream.preprocessing.media.video.image_header import stated_size
 
 CSV_SIDE_PX = 48
-# A file of a kilobyte may state a thousand millions, which would be decoded into gigabytes.
+# The header of a small file may claim a billion pixels, which would take gigabytes to decode.
 MAX_PIXELS = 200_000_000
 
 

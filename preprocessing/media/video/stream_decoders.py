@@ -1,4 +1,4 @@
-"""Exactly the wanted frames of a media file, with no more decoded than is needed."""
+"""Decodes the requested frames of a video, and no more packets than needed for them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from affectstream.preprocessing.media.video.frame_sampling import plan_packets
 
 Look = Callable[[av.VideoFrame], Any]
 
-# Pixels outside of these were never meant.
+# An aspect ratio outside this range is an error in the file and is ignored.
 ASPECTS = (0.2, 5.0)
 
 # Decoders that take `skip_frame` anew with each packet; dav1d (AV1) reads it once, when it opens.

@@ -26,7 +26,7 @@ function table(caption, head, rows) {
   );
 }
 
-// Of what share of a recording is looked at and heard.
+// Sentences on the coverage of face, sound and speech.
 function coverageSentences(result) {
   const sentences = [];
   if (typeof result.face_coverage === "number") {

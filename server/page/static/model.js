@@ -1,4 +1,4 @@
-// What the server told of its model, and what can be asked of it.
+// Shows the facts about the model, and the inputs that it takes.
 
 import { rendered } from "./card.js";
 import { byId, bytes, make } from "./dom.js";
@@ -32,7 +32,7 @@ export function showAbout(about) {
   showWays(about);
 }
 
-// What can be asked about: recordings, words, or neither.
+// Shows the inputs that the model takes: recordings, text, or neither.
 function showWays(about) {
   const reads = about.streams.includes("text");
   const takesNothing = about.text_input === "token_ids";

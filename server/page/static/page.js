@@ -19,7 +19,7 @@ const state = { about: null, file: null, token: "", running: null, result: null,
 
 const say = (text) => { byId("status").textContent = text; };
 
-// What went on before, "Sending." say, does so no longer.
+// Clears the status, for example "Sending.", and shows the error.
 function fail(sentence) {
   say("");
   const box = byId("error");
@@ -162,7 +162,7 @@ const colorsOf = (labels) => new Map(labels.map((label, i) => [label, colorOf(i)
 function finish(event) {
   state.result = event;
   const { result } = event;
-  // Of words alone no window is told before the answer.
+  // Text alone sends no window event before the result.
   if (!timeline.labels.length) timeline.labels = Object.keys(result.probabilities);
   showAnswer(result, colorsOf(timeline.labels));
   showTable(result.windows, timeline.labels);
@@ -212,7 +212,7 @@ async function start() {
   say("Sending.");
   try {
     const { signal } = state.running;
-    // Who is quicker than the server's first answer waits for it: it tells the rows.
+    // The rows of the time line need the labels and streams of the model.
     if (!state.about) await fetchAbout(signal);
     timeline.reset(state.about.labels, state.about.streams);
     for await (const event of analyze(state.file, { words: words(), token: state.token, signal })) {

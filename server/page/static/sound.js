@@ -119,7 +119,7 @@ export class SoundView {
     }
   }
 
-  // The two pictures in words, for who cannot see them.
+  // Describes waveform and spectrogram for screen readers.
   describe() {
     let [peak, peakS] = [0, 0];
     for (const piece of this.pieces) {

@@ -1,4 +1,4 @@
-// What a window of the answer is: where it is drawn, how it is read out, which face it shows.
+// One window: its position in the time line, its description for screen readers, and its face.
 
 import { NAMES, drawn, seconds, share, sorted } from "./dom.js";
 

@@ -127,7 +127,7 @@ def test_transcripts_in_code_page_1252_and_lines_that_name_no_turn(root: Path) -
     shown = f"Session1/dialog/transcriptions/{DIALOGUE}.txt"
     assert {one.path: one.reason for one in found.rejected} == {
         f"{shown}:3": "not of the form TURN [start-end]: text; mend the line",
-        f"{shown}:4": "Ses01F_impro01_F000 is said already; keep one of its lines",
+        f"{shown}:4": "Ses01F_impro01_F000 has a line already; keep one of them",
     }
 
 
@@ -152,7 +152,7 @@ def test_without_any_transcription_the_transcripts_are_empty(root: Path) -> None
         ("[1.0 - 2.0]\tSes01F_impro01_F007\tjoy\t[2, 2, 2]", "unknown emotion 'joy'; one of ang"),
         ("[1.0 - 2.0]\tSes01F_impro01_F007\tneu\t[2, two, 2]", "[2, two, 2] is not three numbers"),
         ("[1.0 - 2.0]\tSes01F_impro01_F007\tneu\t[2, 2]", "[2, 2] is not three numbers"),
-        ("[1.0 - 2.0]\tSes01F_impro01_F000\tneu\t[2, 2, 2]", "stands in the evaluations already"),
+        ("[1.0 - 2.0]\tSes01F_impro01_F000\tneu\t[2, 2, 2]", "is in the evaluations already"),
         ("[1.0 - 2.0]\tSes01F_impro01_F007\tneu\t[2, 2, 2]", "no Session1/sentences/wav/Ses01F_"),
         ("C-E1 Neutral (", "an evaluator's line not of the form C-E1: Emotion; (comment)"),
         ("Ses01F_impro01_F007 neu", "neither a turn ([start - end] TURN emotion"),

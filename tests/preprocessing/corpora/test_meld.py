@@ -250,7 +250,7 @@ def test_a_clip_much_longer_than_its_row_is_rejected(
         f"train_splits/dia0_utt{number}.wav" for number in (0, 1)
     ]
     said = capsys.readouterr().err
-    assert "dia0_utt3.wav: lasts 60.0 s where the table says 1.5 s, so label and words are" in said
+    assert "dia0_utt3.wav: lasts 60.0 s but the table says 1.5 s, so label and words do" in said
     assert "dia0_utt2.wav: lasts 6.7 s where the table says 1.5 s" in said
 
 

@@ -72,7 +72,7 @@ def test_without_a_split_speakers_are_kept_apart(tmp_path: Path) -> None:
         ([row(rms="")], "t.csv, line 2: not 2 numbers; mend it"),
         ([row(), row("b", label="bored")], "line 3: label 'bored'; must be one of neutral, "),
         ([row(split="dev")], "line 2: split 'dev'; must be one of train, validation, test, or"),
-        ([row(), row()], "clip 'a' stands in it 2 times; keep one"),
+        ([row(), row()], "clip 'a' occurs 2 times; keep one row"),
         ([{"clip": "a", "label": "sad"}], "no row or no feature in it"),
     ],
 )

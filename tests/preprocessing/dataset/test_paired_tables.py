@@ -78,7 +78,7 @@ def test_no_clip_in_common(tmp_path: Path) -> None:
         "audio": table(tmp_path / "a.csv", "audio", {"x": 1.0}),
         "text": table(tmp_path / "t.csv", "text", {"y": 1.0}),
     }
-    with pytest.raises(UserError, match="no clip stands in all of them"):
+    with pytest.raises(UserError, match="no clip is in all of them"):
         pair_tables(tables)
 
 

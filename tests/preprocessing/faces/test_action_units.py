@@ -78,7 +78,7 @@ def test_a_folder_of_tables(tmp_path: Path) -> None:
     [
         (["name,x", "a,1"], "no column AU01_r"),
         (["name,AU01_r"], "no row below its header"),
-        (["AU01_r", "1", "2"], "2 rows and nothing says of which .* name or clip or path"),
+        (["AU01_r", "1", "2"], "2 rows but no column with .* name or clip or path"),
         (["name,AU01_r", "a,1", "a,2"], "several rows of a; "),
         (["frame,AU01_r", "1,1"], "no column timestamp"),
         (["name,AU01_r", "a,high"], "line 2: could not convert"),

@@ -361,7 +361,7 @@ def test_a_shard_cut_short_is_noticed_and_mended(
         capsys.readouterr()
         assert preprocess("ravdess", sounds, out, *NONE) == EXIT_OK
         printed = capsys.readouterr()
-        assert f"{out / 'shards/00001.tfrecord'}: its inputs or itself changed" in printed.err
+        assert f"{out / 'shards/00001.tfrecord'}: the shard or its inputs changed" in printed.err
         assert files_below(out) == whole
     # Killed between a shard and its index, and then the corpus is smaller.
     (out / "shards/00007.tfrecord").write_bytes(b"half a run")

@@ -292,7 +292,7 @@ def test_an_empty_stretch_of_a_long_clip_is_counted_not_dropped(tmp_path: Path) 
     code = preprocess("ravdess", tmp_path / "in", tmp_path / "out", "--max-clip-s", "2")
     assert code == EXIT_OK
     folder = open_data_folder(tmp_path / "out")
-    assert [row.excluded for row in folder.rows] == ["", "neither sound nor face nor words", ""]
+    assert [row.excluded for row in folder.rows] == ["", "no audio, face or text", ""]
     assert [row.start_s for row in folder.part("all")] == [0.0, 4.0]
 
 
