@@ -11,10 +11,10 @@ from typing import Any
 import click
 
 from affectstream.core import interrupts, storage_paths
-from affectstream.core.atomic_io import own_temporaries
+from affectstream.core.atomic_io import private_tempdir
 from affectstream.core.errors import (
+    EXIT_FAILURE,
     EXIT_INTERRUPTED,
-    EXIT_NOTHING_DONE,
     UserError,
     from_full_disk,
     from_os_error,
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     _quieten()
     try:
-        with interrupts.none_lost(), own_temporaries():
+        with interrupts.reraise_dropped_sigint(), private_tempdir():
             code: Any = cli.main(words, prog_name="python cli.py", standalone_mode=False)
     except click.exceptions.Abort:
         return _fail("interrupted; what was finished is kept, the same command goes on", 130)
@@ -94,12 +94,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "--debug" in words:
             raise
         told = error if isinstance(error, UserError) else from_os_error(error)
-        return _fail(str(told), EXIT_NOTHING_DONE)
+        return _fail(str(told), EXIT_FAILURE)
     except Exception as error:
         line = str(from_full_disk(error) or storage_paths.explained(error))
         if not line or "--debug" in words:
             raise
-        return _fail(line, EXIT_NOTHING_DONE)
+        return _fail(line, EXIT_FAILURE)
     return code if isinstance(code, int) else 0
 
 

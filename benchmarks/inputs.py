@@ -16,7 +16,7 @@ import soundfile
 
 from affectstream.core import atomic_io
 from affectstream.preprocessing.clip import Clip
-from affectstream.preprocessing.records.record_builder import PreparationSettings
+from affectstream.preprocessing.records.record_builder import RecordSettings
 
 DATA_VARIABLE = "EMOTION_DATA"
 SOUND_RATE_HZ = 48_000
@@ -40,7 +40,7 @@ QUICK = Shape(320, 180, 30, 1.0)
 
 
 @dataclass(frozen=True)
-class MadeClip:
+class GeneratedClip:
     """An mp4 (H.264, AAC) and the same sound as a 48 kHz WAV beside it."""
 
     path: Path
@@ -61,7 +61,7 @@ def data_folder() -> Path | None:
     return Path(named) if named and Path(named).is_dir() else None
 
 
-def clips(work: Path, is_quick: bool) -> tuple[list[MadeClip], str]:
+def clips(work: Path, is_quick: bool) -> tuple[list[GeneratedClip], str]:
     """Clips of equal shape, made once, and one line that says what they are."""
     shape = QUICK if is_quick else FULL
     data = None if is_quick else data_folder()
@@ -94,8 +94,8 @@ def synthetic_corpus(work: Path, is_quick: bool) -> list[Path]:
     return sorted(synthesize(work / "sample", speakers, num_takes=1, duration_s=duration_s))
 
 
-def _make(source: Path, sound: Path, path: Path, shape: Shape) -> MadeClip:
-    made = MadeClip(path, path.with_suffix(".wav"))
+def _make(source: Path, sound: Path, path: Path, shape: Shape) -> GeneratedClip:
+    made = GeneratedClip(path, path.with_suffix(".wav"))
     if not (made.path.is_file() and made.wav.is_file()):
         wave = _sound(sound, round(shape.duration_s * SOUND_RATE_HZ))
         with atomic_io.replacing(made.wav) as temporary:
@@ -165,7 +165,7 @@ def _encode(
 # === Long videos ===
 
 
-def long_video(source: MadeClip, work: Path, shape: Shape, duration_s: float) -> Path:
+def long_video(source: GeneratedClip, work: Path, shape: Shape, duration_s: float) -> Path:
     """A video of any length: one clip encoded once, its packets written again and again."""
     short = work / f"loop-{shape.height_px}p.mp4"
     if not short.is_file():
@@ -214,6 +214,6 @@ def _longest_stream_s(path: Path) -> float:
 # === Settings ===
 
 
-def default_settings(detector: str) -> PreparationSettings:
+def default_settings(detector: str) -> RecordSettings:
     """As `preprocess` takes them without options."""
-    return PreparationSettings(detector)
+    return RecordSettings(detector)

@@ -60,7 +60,7 @@ def training_parser(description: str | None, runs: str, section: str) -> argpars
     return made
 
 
-def crossing_parser(description: str | None, runs: str, section: str) -> argparse.ArgumentParser:
+def crossval_parser(description: str | None, runs: str, section: str) -> argparse.ArgumentParser:
     """As `training_parser`, of one that trains over folds; it says where by `--workers`."""
     made = training_parser(description, runs, section)
     made.add_argument("--folds", default="5")

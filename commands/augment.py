@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from affectstream.commands.options import sample_data
-from affectstream.commands.options.param_types import OutPlace, Place
+from affectstream.commands.options.param_types import OutputPath, Place
 from affectstream.core import atomic_io
-from affectstream.core.errors import EXIT_OK, EXIT_SOME_REJECTED, counted
+from affectstream.core.errors import EXIT_OK, EXIT_PARTIAL, counted
 
 
 @click.command("augment")
@@ -20,7 +20,7 @@ from affectstream.core.errors import EXIT_OK, EXIT_SOME_REJECTED, counted
 )
 @click.option(
     "--out",
-    type=OutPlace(),
+    type=OutputPath(),
     required=True,
     help="Data folder to write or complete.",
 )
@@ -76,7 +76,7 @@ def command(
     sounds and words, lie in --out/examples. Run again after an interruption, it does only what is
     missing.
     """
-    data = data or sample_data.only_records(out)
+    data = data or sample_data.default_data_folder(out)
     if back_translate is None and (pivots or language):
         raise click.UsageError("--pivots and --language need --back-translate")
     from affectstream.data_augmentation.offline import augment
@@ -102,8 +102,8 @@ def command(
     stamp = " of SYNTHETIC data" if result.synthetic else ""
     click.echo(
         f"{out}: {counted(result.num_clips, 'clip')} and {counted(result.num_copies, 'copy')} of"
-        f" {counted(result.num_copied, 'training clip')}{stamp}"
-        f" ({counted(result.num_made, 'copy')} made now)"
+        f" {counted(result.num_source_clips, 'training clip')}{stamp}"
+        f" ({counted(result.num_new_copies, 'copy')} made now)"
     )
     if result.num_unchanged:
         click.echo(f"  not written, nothing new came out: {counted(result.num_unchanged, 'copy')}")
@@ -113,12 +113,12 @@ def command(
         click.echo(f"  note: {note}")
     if examples:
         click.echo(f"  before and after, to open: {out / augment.EXAMPLES}")
-    if result.num_refused:
+    if result.num_rejected_translations:
         click.echo(
-            f"warning: {counted(result.num_refused, 'paraphrase')}"
-            f" {'was' if result.num_refused == 1 else 'were'} refused, see"
-            f" {out / augment.UNTRANSLATED}",
+            f"warning: {counted(result.num_rejected_translations, 'paraphrase')}"
+            f" {'was' if result.num_rejected_translations == 1 else 'were'} refused, see"
+            f" {out / augment.UNTRANSLATED_FILE}",
             err=True,
         )
-        return EXIT_SOME_REJECTED
+        return EXIT_PARTIAL
     return EXIT_OK

@@ -8,14 +8,14 @@ from pathlib import Path
 import click
 
 from affectstream.commands.options import sample_data
-from affectstream.commands.options.engine_options import engine_of, engine_options
-from affectstream.commands.options.param_types import OutPlace, Place
+from affectstream.commands.options.engine_options import engine_options, make_engine
+from affectstream.commands.options.param_types import OutputPath, Place
 from affectstream.commands.options.split_part_settings import divided
 from affectstream.core import atomic_io, registry
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
 
 # Those of `affectstream.modeling.crossval.leakage`, which needs TensorFlow.
-LEAKS = ("random-split", "test-epoch", "speaker-norm", "all")
+LEAKAGE_SCENARIOS = ("random-split", "test-epoch", "speaker-norm", "all")
 
 
 @click.command("crossval")
@@ -39,7 +39,7 @@ LEAKS = ("random-split", "test-epoch", "speaker-norm", "all")
     help="Number of the next fold's speakers that validate; its others train. [default: all]",
 )
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="How many.")
-@click.option("--out", type=OutPlace(), help="[default: runs/crossval-RECIPE]")
+@click.option("--out", type=OutputPath(), help="[default: runs/crossval-RECIPE]")
 @click.option(
     "--labels",
     type=click.Choice(registry.names("label-sets")),
@@ -62,25 +62,25 @@ LEAKS = ("random-split", "test-epoch", "speaker-norm", "all")
     help="Recipe of a stream, for a fusion; one for each. [default: the parts of the recipe]",
 )
 @click.option(
-    "--parts-from",
+    "--reuse-streams",
     type=Place(),
     help="Crossval folder of another fusion of the same streams, which are not trained again.",
 )
 @click.option(
-    "--members-from",
+    "--reuse-ensemble",
     type=Place(),
     help="Crossval folder of the same with one network each: with --set [STREAM.]members=N its"
     " seeds, N at a time, are averaged (with speeds: asked at these) and not trained again.",
 )
 @click.option(
-    "--also-train",
+    "--extra-train-data",
     type=Place(),
     multiple=True,
     help="Data folder of another corpus that trains in each fold and is never scored; repeatable.",
 )
 @click.option(
-    "--leaks",
-    type=click.Choice(LEAKS),
+    "--leakage-scenario",
+    type=click.Choice(LEAKAGE_SCENARIOS),
     multiple=True,
     help="Also train with this data leak, seed 0 only, to show its effect; repeatable.",
 )
@@ -97,8 +97,8 @@ def command(
     batch_size: int | None,
     settings: tuple[str, ...],
     part_names: tuple[str, ...],
-    parts_from: Path | None,
-    members_from: Path | None,
+    reuse_streams: Path | None,
+    reuse_ensemble: Path | None,
     also_train: tuple[Path, ...],
     leaks: tuple[str, ...],
     engine: str,
@@ -113,7 +113,7 @@ def command(
     more --seeds are added to those that are there. With a fusion --epochs and --batch-size are its
     own; those of a part are --set STREAM.epochs=N.
     """
-    chosen = engine_of(engine, address, workers, default_workers=0)
+    chosen = make_engine(engine, address, workers, default_workers=0)
     recipe = registry.load("recipes", name)
     if part_names:
         recipe = dataclasses.replace(recipe, parts=part_names)
@@ -127,11 +127,14 @@ def command(
         parts.append(part.with_settings([f"labels={recipe.labels}", *of_parts[part.stream]]))
     folder, *also = [
         open_data_folder(path) if recipe.parts else sample_data.open_data(path, recipe.features)
-        for path in (data or sample_data.only_records(), *also_train)
+        for path in (data or sample_data.default_data_folder(), *also_train)
     ]
     from affectstream.modeling.crossval.config import plan_crossval
-    from affectstream.modeling.crossval.introduction import introduce_crossval
-    from affectstream.modeling.crossval.leakage import choose_leaks, run_leaks
+    from affectstream.modeling.crossval.introduction import print_crossval_summary
+    from affectstream.modeling.crossval.leakage import (
+        choose_leakage_scenarios,
+        run_leakage_scenarios,
+    )
     from affectstream.modeling.crossval.report import MARKDOWN, summary, write_report
     from affectstream.modeling.crossval.run import begin, run_crossval
 
@@ -144,17 +147,17 @@ def command(
         seeds,
         out,
         validation_speakers,
-        parts_from,
+        reuse_streams,
         also,
-        members_from,
+        reuse_ensemble,
     )
-    kinds = choose_leaks(crossval, leaks)
+    kinds = choose_leakage_scenarios(crossval, leaks)
     with atomic_io.claimed(out):
         begin(crossval)
-        introduce_crossval(crossval)
+        print_crossval_summary(crossval)
         rows = run_crossval(crossval, engine=chosen)
         found = write_report(crossval, rows)
         if kinds:
-            found = write_report(crossval, rows, run_leaks(crossval, kinds, chosen))
+            found = write_report(crossval, rows, run_leakage_scenarios(crossval, kinds, chosen))
     click.echo(summary(found))
     click.echo(f"written to {out / MARKDOWN}", err=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from affectstream.commands.options import sample_data
-from affectstream.commands.options.param_types import OutPath
+from affectstream.commands.options.param_types import LocalOutputPath
 from affectstream.core import atomic_io
 from affectstream.core.errors import UserError
 
@@ -25,7 +25,7 @@ SCORES = "evaluation/records-test"
 @click.command("demo")
 @click.option(
     "--out",
-    type=OutPath(path_type=Path),
+    type=LocalOutputPath(path_type=Path),
     default=Path("demo"),
     show_default=True,
     help="Folder for everything it writes.",

@@ -14,11 +14,11 @@ from affectstream.commands.options.param_types import Place
 from affectstream.commands.reports.describe_export import (
     bundle_facts,
     card_of,
+    describe_parts,
+    describe_scores,
     export_facts,
     litert_facts,
     stamps,
-    told_parts,
-    told_scores,
 )
 from affectstream.core import storage_paths
 from affectstream.core.errors import UserError
@@ -123,7 +123,7 @@ def _video(folder: Any) -> str:
 
 def _run(path: Path) -> dict[str, Any]:
     from affectstream.modeling.runs.run_folder import BEST, read_run
-    from affectstream.serving.export.model_card import evaluations_of
+    from affectstream.serving.export.model_card import read_evaluations
 
     info = read_run(path)
     facts: dict[str, Any] = {
@@ -135,16 +135,16 @@ def _run(path: Path) -> dict[str, Any]:
         "data": info.data,
         "speakers trained on": len(info.train_seen.speakers) or "unknown",
         "notes": list(info.notes),
-        **told_scores(info.scores),
+        **describe_scores(info.scores),
         "temperature": info.calibration.temperature,
-        "parts": told_parts(info.parts),
+        "parts": describe_parts(info.parts),
         "seed": info.seed,
         "networks averaged": info.members,
         "versions": info.versions,
         "git revision": info.git_revision,
         "command": info.command,
     }
-    evaluations = evaluations_of(path)
+    evaluations = read_evaluations(path)
     if evaluations:
         facts["evaluation"] = evaluations
     if info.finished:

@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 
 from affectstream import PROJECT
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, UserError
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, UserError
 
 ROOT = PROJECT
 REQUIREMENTS = ROOT / "requirements.txt"
@@ -31,12 +31,16 @@ LIBRARIES = {
     "libEGL.so.1": "libegl1",
     "libGLESv2.so.2": "libgles2",
 }
-OWNERS_OF_CV2 = ("opencv-python", "opencv-python-headless", "opencv-contrib-python-headless")
+CONFLICTING_OPENCV_PACKAGES = (
+    "opencv-python",
+    "opencv-python-headless",
+    "opencv-contrib-python-headless",
+)
 FOLDERS = (Path("data"), Path("runs"))
 GIB = 2**30
 # TensorFlow, the decoded sample corpus and a training of it; records and runs of some size.
-WANTED_MEMORY_GIB = 3.0
-WANTED_DISK_GIB = 2.0
+RECOMMENDED_MEMORY_GIB = 3.0
+RECOMMENDED_DISK_GIB = 2.0
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def command(as_json: bool, system_packages: bool) -> int:
         click.echo(json.dumps({"ok": fine, "checks": [asdict(c) for c in checks]}, indent=1))
     else:
         _print(checks)
-    return EXIT_OK if fine else EXIT_NOTHING_DONE
+    return EXIT_OK if fine else EXIT_FAILURE
 
 
 def run_checks() -> Iterator[Check]:
@@ -150,7 +154,7 @@ def _packages() -> Iterator[Check]:
         else:
             told = f"{found}, needs {wanted}" if found else f"absent, needs {wanted}"
             yield Check(name, "missing", told, remedy)
-    for name in OWNERS_OF_CV2:
+    for name in CONFLICTING_OPENCV_PACKAGES:
         if found := _version(name):
             uninstall = shlex.join([sys.executable, "-m", "pip", "uninstall", "-y", name])
             again = f"{remedy} --force-reinstall --no-deps"
@@ -177,7 +181,7 @@ def _libraries() -> Iterator[Check]:
     packages = missing_packages()
     for library, package in LIBRARIES.items():
         if package in packages:
-            yield Check(library, "missing", "absent", install_line(packages))
+            yield Check(library, "missing", "absent", install_command(packages))
         else:
             yield Check(library, "ok", "present" if sys.platform == "linux" else "not needed here")
 
@@ -189,7 +193,7 @@ def missing_packages() -> tuple[str, ...]:
     return tuple(package for library, package in LIBRARIES.items() if not _loads(library))
 
 
-def install_line(packages: Iterable[str]) -> str:
+def install_command(packages: Iterable[str]) -> str:
     """The line that installs Debian packages, as this user would type it."""
     names = " ".join(packages)
     if shutil.which("apt-get") is None:
@@ -214,7 +218,7 @@ def _detectors() -> Iterator[Check]:
     """Which detectors are ready; only one must be, and `haar` comes with OpenCV."""
     if importlib.util.find_spec("platformdirs") is None:
         return
-    from affectstream.opencv_model.weights import FORMS, cache_folder, present_weights
+    from affectstream.opencv_model.weights import FORMS, cache_folder, find_local_weights
 
     haar = importlib.util.find_spec("cv2")
     if haar is not None and haar.submodule_search_locations:
@@ -226,7 +230,7 @@ def _detectors() -> Iterator[Check]:
     for name in FORMS:
         what = name if name == "blendshapes" else f"detector {name}"
         try:
-            paths = present_weights(name)
+            paths = find_local_weights(name)
         except UserError as error:
             yield Check(what, "note", "weights unusable", str(error))
             continue
@@ -246,9 +250,9 @@ def _machine() -> Iterator[Check]:
     if memory_gib is None:
         yield Check("free memory", "note", "unknown on this system")
     else:
-        yield _amount("free memory", memory_gib, WANTED_MEMORY_GIB, "close other programs")
+        yield _amount("free memory", memory_gib, RECOMMENDED_MEMORY_GIB, "close other programs")
     disk_gib = shutil.disk_usage(Path.cwd()).free / GIB
-    yield _amount("free disk", disk_gib, WANTED_DISK_GIB, f"free some space at {Path.cwd()}")
+    yield _amount("free disk", disk_gib, RECOMMENDED_DISK_GIB, f"free some space at {Path.cwd()}")
     has_gpu = shutil.which("nvidia-smi") is not None
     yield Check(
         "GPU", "ok" if has_gpu else "note", "nvidia-smi found" if has_gpu else "none, not needed"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from affectstream.commands.options.param_types import OutPath
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED
-from affectstream.preprocessing.download.publishers import ASK, FREE
+from affectstream.commands.options.param_types import LocalOutputPath
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_PARTIAL
+from affectstream.preprocessing.download.publishers import DOWNLOADABLE, MANUAL_ONLY
 
 MAX_SHOWN = 10
 
@@ -34,10 +34,10 @@ class ActorRange(click.ParamType):
 
 
 @click.command("download")
-@click.argument("name", type=click.Choice([*FREE, *ASK]))
+@click.argument("name", type=click.Choice([*DOWNLOADABLE, *MANUAL_ONLY]))
 @click.option(
     "--out",
-    type=OutPath(path_type=Path, file_okay=False),
+    type=LocalOutputPath(path_type=Path, file_okay=False),
     required=True,
     help="Corpus folder to make or complete.",
 )
@@ -64,11 +64,11 @@ def command(name: str, out: Path, actors: tuple[int, ...], stream: str, mirror: 
     publisher gives out on request only, it says where to ask. Mind each corpus's licence.
     """
     from affectstream.preprocessing.download.corpus_download import download
-    from affectstream.preprocessing.download.remote_item import Wish
+    from affectstream.preprocessing.download.remote_item import DownloadRequest
 
     if mirror and not mirror.startswith(("http://", "https://")):
         raise click.UsageError(f"--mirror {mirror}: begin it with http:// or https://")
-    result = download(name, out, Wish(actors, stream, mirror))
+    result = download(name, out, DownloadRequest(actors, stream, mirror))
     there = f"{result.num_fetched} fetched now, {result.num_present} there already"
     for path, reason in result.failures[:MAX_SHOWN]:
         click.echo(f"failed {path}: {reason}", err=True)
@@ -76,13 +76,13 @@ def command(name: str, out: Path, actors: tuple[int, ...], stream: str, mirror: 
         untried = f", {result.num_untried} not tried after that" if result.num_untried else ""
         click.echo(
             f"{len(result.failures)} failed{untried}; run the same command again, or fetch by hand:"
-            f" {FREE[name].by_hand}",
+            f" {DOWNLOADABLE[name].by_hand}",
             err=True,
         )
         if not result.num_fetched + result.num_present:
-            return EXIT_NOTHING_DONE
+            return EXIT_FAILURE
     click.echo(f"{name} in {out}: {there}")
     if result.note and result.num_fetched:
         click.echo(f"  note: {result.note}")
     click.echo(f"  next: python cli.py preprocess --corpus {name} --source {out}")
-    return EXIT_SOME_REJECTED if result.failures else EXIT_OK
+    return EXIT_PARTIAL if result.failures else EXIT_OK

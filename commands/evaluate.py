@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from affectstream.commands.options import sample_data
-from affectstream.commands.options.param_types import OutPlace, Place
-from affectstream.commands.options.split_part_settings import data_by_stream, one_table_each
+from affectstream.commands.options.param_types import OutputPath, Place
+from affectstream.commands.options.split_part_settings import data_by_stream, one_table_per_stream
 from affectstream.preprocessing.dataset.data_folder import DataFolder
 
 
@@ -29,7 +29,7 @@ from affectstream.preprocessing.dataset.data_folder import DataFolder
 )
 @click.option(
     "--out",
-    type=OutPlace(),
+    type=OutputPath(),
     help="[default: RUN/evaluation/DATA-SPLIT, of a bundled model evaluations/NAME/DATA-SPLIT]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json instead of the table.")
@@ -50,7 +50,7 @@ def command(
     """
     from affectstream.preprocessing.dataset.feature_table import is_feature_table
 
-    chosen = data or (sample_data.only_records(),)
+    chosen = data or (sample_data.default_data_folder(),)
     features = ""
     folders: list[DataFolder] = []
     if any(is_feature_table(path) for path in chosen):
@@ -61,12 +61,14 @@ def command(
         if len(info.streams) > 1:
             by_stream = data_by_stream(tuple(map(str, chosen)))
             own = {stream: str(part["features"]) for stream, part in info.parts.items()}
-            folders = [sample_data.open_paired(one_table_each(by_stream, info.streams), own)]
+            folders = [
+                sample_data.open_paired_tables(one_table_per_stream(by_stream, info.streams), own)
+            ]
     folders = folders or [sample_data.open_data(path, features) for path in chosen]
     from affectstream.modeling.evaluation.evaluate import evaluate, table
-    from affectstream.modeling.runs.score_store import home_of_scores, score_folder
+    from affectstream.modeling.runs.score_store import evaluation_folder, evaluation_root
 
-    out = out or score_folder(home_of_scores(run), folders, split)
+    out = out or evaluation_folder(evaluation_root(run), folders, split)
     result = evaluate(run, folders, split, out, allow_leak)
     click.echo(json.dumps(result, indent=1) if as_json else table(result))
     click.echo(f"written to {out}", err=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from affectstream.commands.options.param_types import OutPath, OutPlace, Place
+from affectstream.commands.options.param_types import LocalOutputPath, OutputPath, Place
 from affectstream.core import tf_setup
 
 
@@ -14,7 +14,7 @@ from affectstream.core import tf_setup
 @click.option("--run", type=Place(), required=True, help="Run folder.")
 @click.option(
     "--out",
-    type=OutPlace(),
+    type=OutputPath(),
     help="Folder that gets OUT/VERSION/; with --format litert NAME.tflite, or a folder for it.",
 )
 @click.option(
@@ -28,7 +28,7 @@ from affectstream.core import tf_setup
 )
 @click.option(
     "--serving",
-    type=OutPath(path_type=Path),
+    type=LocalOutputPath(path_type=Path),
     metavar="DIR",
     help="In place of --out: a folder that TensorFlow Serving starts from, with its settings, a"
     " client and a model card; the SavedModel goes to DIR/models/NAME/VERSION/.",
@@ -66,13 +66,13 @@ def command(
         raise click.UsageError("--format litert goes with --out alone, without --version")
     # Reports wrong arguments before the slow import of TensorFlow.
     if name is not None:
-        from affectstream.serving.exported.version_folder import require_name
+        from affectstream.serving.exported.version_folder import require_model_name
 
-        require_name(name)
+        require_model_name(name)
     if kind == "litert" and out is not None:
-        from affectstream.serving.inference.litert_model import free_target
+        from affectstream.serving.inference.litert_model import resolve_new_target
 
-        free_target(run, out)
+        resolve_new_target(run, out)
     tf_setup.import_tensorflow()
     if kind == "litert" and out is not None:
         from affectstream.serving.export.litert_export import export_litert

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from affectstream.commands.options import sample_data
-from affectstream.commands.options.param_types import OutPlace, Place
+from affectstream.commands.options.param_types import OutputPath, Place
 from affectstream.core import registry
 from affectstream.core.errors import counted
 
@@ -18,7 +18,7 @@ from affectstream.core.errors import counted
     type=Place(),
     help=f"Data folder that `preprocess` wrote. [default: {sample_data.RECORDS}]",
 )
-@click.option("--out", type=OutPlace(), help="Table: FILE.csv or FILE.parquet.")
+@click.option("--out", type=OutputPath(), help="Table: FILE.csv or FILE.parquet.")
 @click.option(
     "--features",
     "name",
@@ -33,7 +33,7 @@ from affectstream.core.errors import counted
     help="Folder for spectrogram pictures, one a clip.",
 )
 @click.option(
-    "--picture",
+    "--spectrogram-features",
     type=click.Choice(registry.names("features")),
     default="log_mel_128_16k",
     show_default=True,
@@ -51,7 +51,7 @@ def command(
         raise click.UsageError("name --out FILE.csv, --spectrograms DIR or both")
     from affectstream.preprocessing.dataset.data_folder import open_data_folder
 
-    folder = open_data_folder(data or sample_data.ensure_records())
+    folder = open_data_folder(data or sample_data.ensure_default_data_folder())
     from affectstream.modeling.data.feature_writer import write_features, write_spectrograms
 
     if out is not None:

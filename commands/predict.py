@@ -14,35 +14,35 @@ import click
 
 from affectstream.commands.jobs.prediction_jobs import (
     Inputs,
-    Question,
-    inputs_of,
-    questions_about,
-    rejection_of,
+    PredictionJob,
+    collect_inputs,
+    prediction_jobs,
+    rejected_job,
 )
 from affectstream.commands.options.default_model import default_model
 from affectstream.commands.options.engine_options import limit_options
 from affectstream.commands.options.param_types import (
     FiniteRange,
-    NewFile,
+    OutputFile,
+    OutputTable,
     Place,
-    TableFile,
     require_apart,
 )
 from affectstream.commands.reports.prediction_report import plot as draw
-from affectstream.commands.reports.prediction_report import plot_files, say
+from affectstream.commands.reports.prediction_report import say, timeline_paths
 from affectstream.core import atomic_io, progress, registry
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED, MediaError
-from affectstream.preprocessing.file_kinds import passed_over_line
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_PARTIAL, MediaError
+from affectstream.preprocessing.file_kinds import format_suffix_counts
 
 COVERAGES = ("face_coverage", "sound_coverage", "speech_share")
 
 if TYPE_CHECKING:
     from affectstream.parallel.isolated_worker import Streaming
-    from affectstream.preprocessing.speech_to_text.transcript_cache import Transcriber
+    from affectstream.preprocessing.speech_to_text.transcript_cache import CachedTranscriber
 
 
 @click.command("predict")
-@click.argument("inputs", nargs=-1, type=Place(is_listed=True), metavar="FILE|FOLDER...")
+@click.argument("inputs", nargs=-1, type=Place(use_listings_cache=True), metavar="FILE|FOLDER...")
 @click.option(
     "--model",
     type=Place(),
@@ -53,17 +53,17 @@ if TYPE_CHECKING:
 @click.option(
     "--csv",
     "csv_path",
-    type=TableFile(),
+    type=OutputTable(),
     help="Write one row a window; FILE.tsv with tabs between.",
 )
 @click.option(
     "--plot",
-    type=NewFile(".png"),
+    type=OutputFile(".png"),
     help="Draw the time line as PNG; for several files one NAME-FILE.png each.",
 )
 @click.option(
     "--annotate",
-    type=NewFile(".mp4"),
+    type=OutputFile(".mp4"),
     help="Write the video with box and answer drawn in; one input only.",
 )
 @click.option(
@@ -97,12 +97,12 @@ if TYPE_CHECKING:
 )
 @click.option("--text", help="What is said in the one input; without an input, words alone.")
 @click.option(
-    "--transcribe",
+    "--transcriber",
     "recogniser",
     type=click.Choice(registry.names("recognisers")),
     help="Speech recogniser that hears the words of each window, for a model that knows words.",
 )
-@click.option("--language", default="en-US", show_default=True, help="Of --transcribe.")
+@click.option("--language", default="en-US", show_default=True, help="Of --transcriber.")
 @click.option(
     "--abstain-below",
     type=FiniteRange(0, 1, min_open=True, max_open=True),
@@ -155,8 +155,8 @@ def command(
     detector: str | None,
     weights_dir: Path | None,
     workers: int,
-    limit_s: float,
-    limit_gb: float,
+    timeout_s: float,
+    memory_limit_gb: float,
 ) -> int:
     """Recognises emotion in media files of any kind and length, window by window.
 
@@ -169,15 +169,15 @@ def command(
     if not inputs and text is None:
         raise click.UsageError("name a FILE or FOLDER, or --text")
     written = {"--csv": csv_path, "--plot": plot, "--annotate": annotate}
-    with inputs_of(inputs) as given:
-        _require_fitting(given, text, recogniser, written)
+    with collect_inputs(inputs) as given:
+        _require_same_preparation(given, text, recogniser, written)
         model = model or default_model(given.files, text)
         from affectstream.preprocessing.faces.openface import read_action_units
 
         table = read_action_units(units_path) if units_path is not None else None
         transcriber = _transcriber(recogniser, language)
         is_guarded = bool(workers) and bool(given.recordings)
-        with _process(is_guarded, limit_s, limit_gb) as process:
+        with _process(is_guarded, timeout_s, memory_limit_gb) as process:
             recognizer = _loaded(model, weights_dir, detector, process)
             how = (face, window_s, hop_s, table, text, transcriber)
             questions = _questions(given, recognizer, how)
@@ -185,13 +185,13 @@ def command(
             limits = (abstain_below, min_speech_share)
             transcribes = recogniser is not None
             outputs = Outputs(as_json, csv_path, plots, annotate, limits, smooth_s, transcribes)
-            rejected = _answer_all(questions, recognizer.labels, outputs, process)
+            rejected = _predict_all(questions, recognizer.labels, outputs, process)
     if rejected == len(questions):
-        return EXIT_NOTHING_DONE
-    return EXIT_SOME_REJECTED if rejected else EXIT_OK
+        return EXIT_FAILURE
+    return EXIT_PARTIAL if rejected else EXIT_OK
 
 
-def _require_fitting(
+def _require_same_preparation(
     given: Inputs, text: str | None, recogniser: str | None, written: dict[str, Path | None]
 ) -> None:
     """Raises click.UsageError where inputs and options exclude each other."""
@@ -203,21 +203,21 @@ def _require_fitting(
             f"--text and --annotate are for recordings, {given.texts[0]} holds words"
         )
     if text is not None and recogniser is not None:
-        raise click.UsageError("--text and --transcribe exclude each other")
+        raise click.UsageError("--text and --transcriber exclude each other")
     if annotate is not None and num_files != 1:
         raise click.UsageError(f"--annotate takes one input, there are {num_files}")
     require_apart(written, given.files)
 
 
-def _questions(given: Inputs, recognizer: Any, how: tuple[Any, ...]) -> list[Question]:
+def _questions(given: Inputs, recognizer: Any, how: tuple[Any, ...]) -> list[PredictionJob]:
     """All that is asked; says in one line what of the folders is passed over."""
     if "text" not in recognizer.streams and given.recordings:
-        given.without_texts_of_folders()
-    if line := passed_over_line(given.passed_over):
+        given.skip_unnamed_texts()
+    if line := format_suffix_counts(given.passed_over):
         progress.say(f"passed over: {line}")
-    questions = [rejection_of(rejected) for rejected in given.rejected]
+    questions = [rejected_job(rejected) for rejected in given.rejected]
     for path in given.files:
-        questions += questions_about(path, given.names.get(path, ""), recognizer, how)
+        questions += prediction_jobs(path, given.names.get(path, ""), recognizer, how)
     text = how[4]
     if not given.files and text is not None:
         questions.append((Path("text"), "text", functools.partial(recognizer.read, text)))
@@ -231,19 +231,21 @@ def _plots(plot: Path | None, given: Inputs, csv_path: Path | None) -> dict[Path
     if len(given.files) <= 1:
         return dict.fromkeys([*given.files, Path("text")], plot)
     others = [csv_path] if csv_path is not None else []
-    return plot_files(plot, given.recordings, [*given.files, *others])
+    return timeline_paths(plot, given.recordings, [*given.files, *others])
 
 
 @contextlib.contextmanager
-def _process(is_guarded: bool, limit_s: float, limit_gb: float) -> Iterator[Streaming | None]:
+def _process(
+    is_guarded: bool, timeout_s: float, memory_limit_gb: float
+) -> Iterator[Streaming | None]:
     """The process that reads recordings; it starts while the model loads."""
     if not is_guarded:
         yield None
         return
     from affectstream.parallel.tasks import Limits
-    from affectstream.serving.inference.isolated_reader import process_for_files
+    from affectstream.serving.inference.isolated_reader import start_reader_process
 
-    with process_for_files(Limits(limit_s, limit_gb * 2**30)) as process:
+    with start_reader_process(Limits(timeout_s, memory_limit_gb * 2**30)) as process:
         yield process
 
 
@@ -254,7 +256,7 @@ def _loaded(
 
     recognizer = load(model, weights_dir, detector)
     if process is not None:
-        recognizer.read_in(process)
+        recognizer.set_reader(process)
     return recognizer
 
 
@@ -292,8 +294,8 @@ class Outputs:
         return abstaining(answer, *self.limits) if self.may_abstain else answer
 
 
-def _answer_all(
-    questions: list[Question],
+def _predict_all(
+    questions: list[PredictionJob],
     labels: tuple[str, ...],
     outputs: Outputs,
     process: Streaming | None,
@@ -309,7 +311,7 @@ def _answer_all(
                     _annotate(path, answer, outputs.annotate, process)
             except MediaError as error:
                 rejected += 1
-                _say_rejected(name, error, outputs.as_json)
+                _report_rejected(name, error, outputs.as_json)
                 continue
             say(answer, outputs.as_json)
             rows += _csv_rows(answer)
@@ -335,12 +337,12 @@ def _answer_all(
 
 def _annotate(path: Path, answer: Any, out: Path, process: Streaming | None) -> None:
     from affectstream.serving.inference.annotate import annotate
-    from affectstream.serving.inference.isolated_reader import annotate_elsewhere
+    from affectstream.serving.inference.isolated_reader import annotate_isolated
 
     if process is None:
         annotate(path, answer, out)
     else:
-        annotate_elsewhere(process, path, answer, out)
+        annotate_isolated(process, path, answer, out)
 
 
 def _plot_one(path: Path, answer: Any, labels: tuple[str, ...], outputs: Outputs) -> None:
@@ -350,18 +352,18 @@ def _plot_one(path: Path, answer: Any, labels: tuple[str, ...], outputs: Outputs
     draw(answer, labels, outputs.plots[path])
 
 
-def _transcriber(recogniser: str | None, language: str) -> Transcriber | None:
+def _transcriber(recogniser: str | None, language: str) -> CachedTranscriber | None:
     """The recogniser behind its cache, checked before any recording is opened."""
     if recogniser is None:
         return None
-    from affectstream.preprocessing.speech_to_text.transcript_cache import Transcriber
+    from affectstream.preprocessing.speech_to_text.transcript_cache import CachedTranscriber
 
-    transcriber = Transcriber(recogniser, language)
+    transcriber = CachedTranscriber(recogniser, language)
     transcriber.check()
     return transcriber
 
 
-def _say_rejected(name: str, error: Exception, as_json: bool) -> None:
+def _report_rejected(name: str, error: Exception, as_json: bool) -> None:
     if as_json:
         progress.result(json.dumps({"path": name, "error": str(error)}))
     progress.say(f"rejected {error}")

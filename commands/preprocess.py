@@ -11,8 +11,8 @@ import click
 
 from affectstream.commands.jobs.prep_steps import STEPS, Steps
 from affectstream.commands.options import sample_data
-from affectstream.commands.options.engine_options import engine_of, engine_options, limit_options
-from affectstream.commands.options.param_types import FiniteRange, OutPlace, Place, reachable
+from affectstream.commands.options.engine_options import engine_options, limit_options, make_engine
+from affectstream.commands.options.param_types import FiniteRange, OutputPath, Place, reachable
 from affectstream.commands.reports.preprocess_report import (
     MAX_SHOWN,
     report,
@@ -20,10 +20,10 @@ from affectstream.commands.reports.preprocess_report import (
     report_without_row,
 )
 from affectstream.core import atomic_io, registry
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED, counted
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_PARTIAL, counted
 
 if TYPE_CHECKING:
-    from affectstream.preprocessing.faces.action_units import ActionUnitKind, ActionUnitTable
+    from affectstream.preprocessing.faces.action_units import ActionUnitSpec, ActionUnitTable
     from affectstream.preprocessing.records.preprocess import PreprocessResult
 
 TRANSCRIPTS_FAILED = "transcripts_failed.csv"
@@ -31,10 +31,10 @@ TRANSCRIPTS_FAILED = "transcripts_failed.csv"
 
 @click.command("preprocess")
 @click.option("--corpus", type=click.Choice(registry.names("corpora")), help="Kind of corpus.")
-@click.option("--source", type=Place(is_listed=True), help="Folder, archive or table.")
+@click.option("--source", type=Place(use_listings_cache=True), help="Folder, archive or table.")
 @click.option(
     "--out",
-    type=OutPlace(),
+    type=OutputPath(),
     default=sample_data.RECORDS,
     show_default=True,
     help="Data folder to write or complete.",
@@ -104,14 +104,14 @@ TRANSCRIPTS_FAILED = "transcripts_failed.csv"
     " that its file states can be decoded; 0 takes all. Damage that is taken is reported.",
 )
 @click.option(
-    "--transcribe",
+    "--transcriber",
     type=click.Choice(registry.names("recognisers")),
     help="Recogniser that writes a transcript for every sound that has none; google sends it away.",
 )
 @click.option(
     "--language",
     metavar="TAG",
-    help="Language that --transcribe listens for. [default: en-US]",
+    help="Language that --transcriber listens for. [default: en-US]",
 )
 @click.option(
     "--improvised-only",
@@ -126,13 +126,13 @@ TRANSCRIPTS_FAILED = "transcripts_failed.csv"
     " of the table]",
 )
 @click.option(
-    "--same-people",
+    "--same-speakers-as",
     type=Place(),
     metavar="DATA",
     help="Prepared data whose speakers the manifest names; equal ids are then one person.",
 )
 @click.option(
-    "--until",
+    "--stop-after",
     type=click.Choice(STEPS),
     help="Go step by step up to this one, skipping what is done: labels.csv, the records,"
     " features.csv, the split by session, transcripts.csv.",
@@ -175,8 +175,8 @@ def command(
     engine: str,
     address: str | None,
     workers: int | None,
-    limit_s: float,
-    limit_gb: float,
+    timeout_s: float,
+    memory_limit_gb: float,
     overwrite: bool,
     strict: bool,
 ) -> int:
@@ -184,42 +184,45 @@ def command(
 
     Without options it prepares the built-in SYNTHETIC sample corpus. Run again, it does only what
     is missing. Writes clips.csv, splits.json, rejected.csv and shards/ into --out, and with
-    --transcribe also transcripts_failed.csv. With --until it goes step by step and ends with that
+    --transcriber also transcripts_failed.csv. With --stop-after it goes step by step and ends with that
     step.
     """
     from affectstream.opencv_model.tracking import CropFormat
     from affectstream.parallel.tasks import Limits
     from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
     from affectstream.preprocessing.records.preprocess import preprocess
-    from affectstream.preprocessing.records.record_builder import PreparationSettings
+    from affectstream.preprocessing.records.record_builder import RecordSettings
     from affectstream.preprocessing.records.settings_check import (
-        named_for,
+        folder_settings,
         require_same,
-        settings_of,
+        with_resolved_name,
     )
     from affectstream.preprocessing.speech_to_text.transcript_cache import DEFAULT_LANGUAGE
 
     if language is not None and transcribe is None:
-        raise click.UsageError("--language is for --transcribe; give both or neither")
+        raise click.UsageError("--language is for --transcriber; give both or neither")
     corpus = _corpus(corpus, source, out)
     reader = _reader(corpus, improvised_only)
     if name is not None or same_people is not None:
         reader = _with_identity(reader, name, same_people)
     kind, table = _action_units(action_units, detector)
-    chosen, limits = engine_of(engine, address, workers), Limits(limit_s, limit_gb * 2**30)
+    chosen, limits = (
+        make_engine(engine, address, workers),
+        Limits(timeout_s, memory_limit_gb * 2**30),
+    )
     click.get_current_context().with_resource(atomic_io.claimed(out))
     if source is None:
         if not overwrite:
-            require_same(out, settings_of(reader))
+            require_same(out, folder_settings(reader))
         source = sample_data.ensure_sample()
-    unnamed, reader = reader, named_for(reader, source, out, overwrite)
+    unnamed, reader = reader, with_resolved_name(reader, source, out, overwrite)
     if reader.name != unnamed.name:
         click.echo(f"ids of this manifest begin with {reader.name}/ (see --name)", err=True)
     steps = Steps(reader, source, out, overwrite) if until else None
     if steps is not None and until == "labels":
-        steps.labels(settings_of(reader))
+        steps.labels(folder_settings(reader))
         return _exit_code(report_rejected(steps.inventory.rejected), strict)
-    settings = PreparationSettings(
+    settings = RecordSettings(
         detector="none" if kind else _detector(corpus, detector, weights_dir),
         sampling=FrameSampling(sampling, num_frames),
         face=CropFormat(face_size, cast(Literal["grey", "rgb"], face_color), face_margin),
@@ -231,7 +234,7 @@ def command(
         min_decoded_share=min_decoded_share,
     )
     if steps is not None:
-        steps.labels(settings_of(reader, settings))
+        steps.labels(folder_settings(reader, settings))
 
     def prepare() -> PreprocessResult:
         result = preprocess(
@@ -245,13 +248,13 @@ def command(
     if steps is None or until is None:
         return _exit_code(len(prepare().rejected), strict)
     steps.audio(settings.as_json() if table is None else None, prepare)
-    steps.after_audio(until)
+    steps.run_later_steps(until)
     return _exit_code(len(steps.rejected()), strict)
 
 
 def _exit_code(num_rejected: int, strict: bool) -> int:
     if num_rejected:
-        return EXIT_NOTHING_DONE if strict else EXIT_SOME_REJECTED
+        return EXIT_FAILURE if strict else EXIT_PARTIAL
     return EXIT_OK
 
 
@@ -272,7 +275,7 @@ def _with_identity(reader: Any, name: str | None, same_people: Path | None) -> A
 
     if reader.name != KIND:
         raise click.UsageError(
-            f"--name and --same-people are for --corpus {KIND}; {reader.name} has ids of its own"
+            f"--name and --same-speakers-as are for --corpus {KIND}; {reader.name} has ids of its own"
         )
     if name is not None:
         reader = dataclasses.replace(reader, name=manifest_name(name))
@@ -297,7 +300,7 @@ def _corpus(corpus: str | None, source: Path | None, out: Path) -> str:
         return corpus
     if corpus not in (None, "sample"):
         raise click.UsageError(f"--corpus {corpus} needs --source, where its recordings lie")
-    others = sample_data.prepared_here(out, sample_data.RECORDS)
+    others = sample_data.find_data_folders(out, sample_data.RECORDS)
     if corpus is None and others:
         raise click.UsageError(
             "name --corpus and --source, or --corpus sample for the built-in SYNTHETIC one: other"
@@ -324,28 +327,31 @@ def _detector(corpus: str, detector: str | None, weights_dir: Path | None) -> st
 
 def _action_units(
     value: str | None, detector: str | None
-) -> tuple[ActionUnitKind | None, ActionUnitTable | None]:
+) -> tuple[ActionUnitSpec | None, ActionUnitTable | None]:
     """What takes the place of face crops, and the table that holds it."""
     if value is None:
         return None, None
     if detector is not None:
         raise click.UsageError("--detector is for face crops; leave it out with --action-units")
-    from affectstream.preprocessing.faces.action_units import MEDIAPIPE, OPENFACE, ActionUnitKind
+    from affectstream.preprocessing.faces.action_units import MEDIAPIPE, OPENFACE, ActionUnitSpec
 
     if value == MEDIAPIPE:
         from affectstream.opencv_model.blendshapes import BLENDSHAPES
 
-        return ActionUnitKind(MEDIAPIPE, BLENDSHAPES), None
+        return ActionUnitSpec(MEDIAPIPE, BLENDSHAPES), None
     from affectstream.preprocessing.faces.openface import read_action_units
 
     table = read_action_units(reachable(value))
-    return ActionUnitKind(OPENFACE, table.names), table
+    return ActionUnitSpec(OPENFACE, table.names), table
 
 
 def _report_transcripts(rows: Sequence[Any], out: Path, transcribe: str | None) -> None:
     """Says what a recogniser did and writes what it could not do to `TRANSCRIPTS_FAILED`."""
     from affectstream.core import atomic_io
-    from affectstream.preprocessing.speech_to_text.transcript_cache import FAILURE, TRANSCRIBED_BY
+    from affectstream.preprocessing.speech_to_text.transcript_cache import (
+        FAILURE_ATTRIBUTE,
+        TRANSCRIBED_BY,
+    )
 
     table = out / TRANSCRIPTS_FAILED
     if transcribe is None:
@@ -353,9 +359,9 @@ def _report_transcripts(rows: Sequence[Any], out: Path, transcribe: str | None) 
         return
     # As `path` of a clip; a piece of a long one has its number behind it.
     failed = [
-        (row.id.partition("/")[2], row.attributes[FAILURE])
+        (row.id.partition("/")[2], row.attributes[FAILURE_ATTRIBUTE])
         for row in rows
-        if FAILURE in row.attributes
+        if FAILURE_ATTRIBUTE in row.attributes
     ]
     columns = ("path", "reason")
     atomic_io.write_csv(

@@ -115,7 +115,7 @@ def command(
     from affectstream.server.sockets import is_loopback
     from affectstream.server.versions.model_source import open_source
 
-    limits = limits_of(
+    limits = limits_from_options(
         max_body_bytes=max_body_mb and max_body_mb * MIB,
         max_upload_bytes=max_upload_mb and max_upload_mb * MIB,
         max_media_s=max_media_s,
@@ -153,7 +153,7 @@ def command(
     serve(settings)
 
 
-def limits_of(**given: float | None) -> Limits:
+def limits_from_options(**given: float | None) -> Limits:
     """The usual limits but for those that are given."""
     from affectstream.server.limits import Limits
 

@@ -20,12 +20,12 @@ from affectstream.core.errors import counted
 @click.option("--val-sessions", metavar="LIST", help="Those that validate.")
 @click.option("--folds", type=int, help="Cut all speakers into K groups; fold N tests group N.")
 @click.option(
-    "--by",
+    "--group-by",
     type=click.Choice(["speaker", "session"]),
     help="What --folds keeps together. [default: speaker]",
 )
 @click.option(
-    "--one-validates",
+    "--adaptation-split",
     is_flag=True,
     help="Of each speaker and class one recording validates, all others train, none tests: to"
     " adapt a model to people of your own (train --init-from).",
@@ -39,7 +39,7 @@ def command(
     val_sessions: str | None,
     folds: int | None,
     by: str | None,
-    one_validates: bool,
+    adaptation_split: bool,
     fold: int,
 ) -> None:
     """Divides a data folder anew; rewrites splits.json only.
@@ -58,10 +58,10 @@ def command(
     if folds is None and fold != 1:
         raise click.UsageError("--fold goes with --folds")
     if folds is None and by is not None:
-        raise click.UsageError("--by goes with --folds; name sessions with --test-sessions")
+        raise click.UsageError("--group-by goes with --folds; name sessions with --test-sessions")
     named = (test_speakers, val_speakers), (test_sessions, val_sessions)
-    rule = _rule(*named, folds, by, fold, one_validates)
-    data = data or sample_data.only_records()
+    rule = _rule(*named, folds, by, fold, adaptation_split)
+    data = data or sample_data.default_data_folder()
     require_data_folder(data)
     _require_whole_rows(data)
     rows = read_rows(data)
@@ -79,13 +79,13 @@ def command(
 def _require_whole_rows(data: Path) -> None:
     """What is divided anew must not be damaged itself; a damaged splits.json is made again."""
     from affectstream.core.errors import UserError
-    from affectstream.preprocessing.dataset.data_folder import read_splits, require_rows_as_split
+    from affectstream.preprocessing.dataset.data_folder import read_splits, require_unchanged_clips
 
     try:
         read_splits(data)
     except UserError:
         return
-    require_rows_as_split(data)
+    require_unchanged_clips(data)
 
 
 def _rule(
@@ -94,21 +94,21 @@ def _rule(
     folds: int | None,
     by: str | None,
     fold: int,
-    one_validates: bool,
+    adaptation_split: bool,
 ) -> dict[str, Any]:
     """The one rule that the options ask for; lists are (test, validation)."""
     from affectstream.preprocessing.dataset.splits import (
+        ADAPTATION_RULE,
         DEFAULT_RULE,
-        ONE_VALIDATES,
         parse_speakers,
     )
 
     lists = {"speakers": speakers, "sessions": sessions}
     named = [kind for kind, words in lists.items() if words != (None, None)]
-    if one_validates and (named or folds is not None):
-        raise click.UsageError("--one-validates goes with none of the others")
-    if one_validates:
-        return ONE_VALIDATES
+    if adaptation_split and (named or folds is not None):
+        raise click.UsageError("--adaptation-split goes with none of the others")
+    if adaptation_split:
+        return ADAPTATION_RULE
     if len(named) > 1:
         raise click.UsageError("lists of speakers and of sessions exclude each other")
     if folds is not None and named:

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from affectstream.commands.options import sample_data
-from affectstream.commands.options.param_types import OutPath
+from affectstream.commands.options.param_types import LocalOutputPath
 
 
 @click.command("synthesize")
-@click.argument("out", type=OutPath(path_type=Path))
+@click.argument("out", type=LocalOutputPath(path_type=Path))
 @click.option(
     "--speakers", type=int, default=8, show_default=True, help="Invented people, 1 to 99."
 )

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from affectstream.commands.options import sample_data
-from affectstream.commands.options.param_types import OutPlace, Place
+from affectstream.commands.options.param_types import OutputPath, Place
 from affectstream.commands.options.split_part_settings import (
     PartOptions,
     data_by_stream,
@@ -34,7 +34,7 @@ from affectstream.preprocessing.dataset.data_folder import DataFolder
     help="Data folder; several are joined. With STREAM= it is for that part of a fusion only."
     f" [default: {sample_data.RECORDS}]",
 )
-@click.option("--out", type=OutPlace(), help="Run folder. [default: runs/STREAM]")
+@click.option("--out", type=OutputPath(), help="Run folder. [default: runs/STREAM]")
 @click.option("--recipe", "recipe_name", type=click.Choice(registry.names("recipes")))
 @click.option(
     "--labels",
@@ -67,7 +67,7 @@ from affectstream.preprocessing.dataset.data_folder import DataFolder
 )
 @click.option(
     "--member-run",
-    "member_runs",
+    "ensemble_runs",
     type=Place(),
     multiple=True,
     help="With --set members=N (or speeds: one): N finished runs of the same recipe, data and"
@@ -87,7 +87,7 @@ from affectstream.preprocessing.dataset.data_folder import DataFolder
     help="Train although something crosses the split; stamped on every result.",
 )
 @click.option(
-    "--allow-fixed-sentences",
+    "--allow-scripted-text",
     is_flag=True,
     help="Train on words although they say nothing about the label (actors reading a script).",
 )
@@ -106,12 +106,12 @@ def command(
     text_run: Path | None,
     unpaired: bool,
     init_from: Path | None,
-    member_runs: tuple[Path, ...],
+    ensemble_runs: tuple[Path, ...],
     distribute: str | None,
     resume: bool,
     overwrite: bool,
     allow_leak: bool,
-    allow_fixed_sentences: bool,
+    allow_scripted_text: bool,
 ) -> int:
     """Trains one network a stream, or fuses trained streams.
 
@@ -139,12 +139,12 @@ def command(
     words = [f"{key}={value}" for key, value in given if value]
     own, of_parts = divided(settings, recipe)
     recipe = recipe.with_settings([*words, *own])
-    if member_runs and not recipe.is_composed:
+    if ensemble_runs and not recipe.is_ensemble:
         raise click.UsageError("--member-run goes with --set members=N, or speeds")
     start = _start(init_from, stream, recipe)
     if unpaired and (stream != "fusion" or "" in folders_of):
         raise click.UsageError("--unpaired is for a fusion that reads no --data of its own")
-    read = [("--member-run", run) for run in member_runs]
+    read = [("--member-run", run) for run in ensemble_runs]
     read += [("--init-from", start)] if start else []
     _require_first(out, read, distribute, resume, overwrite)
     if stream == "fusion":
@@ -155,16 +155,16 @@ def command(
         folders = _data_of_fusion(runs, folders_of)
     else:
         chosen = [path for found in folders_of.values() for path in found]
-        chosen = chosen or [sample_data.ensure_records()]
+        chosen = chosen or [sample_data.ensure_default_data_folder()]
         folders = [sample_data.open_data(path, recipe.features) for path in chosen]
     tf_setup.import_tensorflow()
-    from affectstream.modeling.training.distribution import open_distribution
+    from affectstream.modeling.training.distribution import distribution_scope
     from affectstream.modeling.training.train_fusion import train_fusion
     from affectstream.modeling.training.train_stream import train_stream
     from affectstream.modeling.training.training_steps import TrainOptions
 
     with (
-        open_distribution(distribute) as worker,
+        distribution_scope(distribute) as worker,
         worker.folder(out, resume) as own_out,
         atomic_io.claimed(own_out),
     ):
@@ -175,8 +175,8 @@ def command(
             overwrite,
             allow_leak,
             start,
-            allow_fixed_sentences,
-            member_runs=member_runs,
+            allow_scripted_text,
+            ensemble_runs=ensemble_runs,
             unpaired=unpaired,
         )
         if stream == "fusion":
@@ -242,9 +242,9 @@ def _start(init_from: Path | None, stream: str, recipe: Any) -> Path | None:
     if init_from is None:
         return None
     if stream != "fusion":
-        from affectstream.serving.bundled.bundled_models import starting_point
+        from affectstream.serving.bundled.bundled_models import resolve_init_run
 
-        return starting_point(init_from, stream)
+        return resolve_init_run(init_from, stream)
     if not recipe.parts:
         raise click.UsageError(
             f"--init-from is for what is trained: recipe {recipe.name} has no parts; train each"
@@ -263,14 +263,14 @@ def _data_of_fusion(runs: dict[str, Path], data: dict[str, list[Path]]) -> list[
 
 
 def _report(info: Any, out: Path) -> None:
-    from affectstream.modeling.recipes import told_composition
+    from affectstream.modeling.recipes import ensemble_label
 
     stamps = " | SYNTHETIC data" if info.synthetic else ""
     stamps += " | LEAK ALLOWED" if info.leak_allowed else ""
     if info.scores:
         epoch = f" at epoch {info.scores['epoch']}" if "epoch" in info.scores else ""
-        if info.recipe.is_composed:  # its networks have epochs of their own
-            epoch = told_composition(info.recipe.members, len(info.recipe.heard_at))
+        if info.recipe.is_ensemble:  # its networks have epochs of their own
+            epoch = ensemble_label(info.recipe.members, len(info.recipe.tta_speed_values))
         click.echo(
             f"{out}: validation UAR {info.scores['val_uar']:.3f},"
             f" WA {info.scores['val_wa']:.3f}{epoch}{stamps}"

@@ -22,11 +22,11 @@ from affectstream.core import lfs_pointer, storage_paths
 from affectstream.core.errors import UserError, from_os_error
 
 TEMPORARY_MARK = ".part-"
-_OWN_FOLDER = "affectstream-run-"
+_TEMPDIR_PREFIX = "affectstream-run-"
 _LOCK = "lock"
 # Ray looks for running clusters in this folder; its socket paths contain it and must be short.
-_OF_RAY = "RAY_TMPDIR"
-_OF_MATPLOTLIB = "MPLCONFIGDIR"
+_RAY_TMPDIR_VARIABLE = "RAY_TMPDIR"
+_MPLCONFIGDIR_VARIABLE = "MPLCONFIGDIR"
 # Linux lists named semaphores here.
 _SEMAPHORES = Path("/dev/shm")
 _DIGEST = "digest"
@@ -72,12 +72,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
                 temporary.unlink()
 
 
-def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+def remove_stale_temporaries(folder: str | os.PathLike[str]) -> None:
     """Removes temporary files that a killed run left directly in `folder`."""
     if storage_paths.is_remote(there := storage_paths.place(folder)):
         return  # uploaded files appear only when they are complete
     for path in there.glob(f"*{TEMPORARY_MARK}*"):
-        if not is_leftover(path):
+        if not is_temporary_name(path):
             continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -85,7 +85,7 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> None:
             path.unlink(missing_ok=True)
 
 
-def is_leftover(path: Path) -> bool:
+def is_temporary_name(path: Path) -> bool:
     """Whether a name has the form of our temporary names."""
     return bool(_LEFTOVER.search(path.name))
 
@@ -140,7 +140,7 @@ def _locked(folder: Path) -> int:
 
 
 @contextlib.contextmanager
-def own_temporaries() -> Iterator[None]:
+def private_tempdir() -> Iterator[None]:
     """Gives this process a temporary folder of its own, which libraries use, too.
 
     The folder is removed at the end. Folders of killed programs are removed now, and with them
@@ -152,18 +152,21 @@ def own_temporaries() -> Iterator[None]:
         yield
         return
     usual = tempfile.gettempdir()
-    before = {name: os.environ.get(name) for name in ("TMPDIR", _OF_RAY, _OF_MATPLOTLIB)}
-    _remove_ownerless(Path(usual))
+    before = {
+        name: os.environ.get(name)
+        for name in ("TMPDIR", _RAY_TMPDIR_VARIABLE, _MPLCONFIGDIR_VARIABLE)
+    }
+    _remove_stale_tempdirs(Path(usual))
     try:
         folder, lock = _locked_folder()
     except OSError:
         yield
         return
     tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
-    os.environ.setdefault(_OF_RAY, before["TMPDIR"] or usual)
-    if not _is_writable(_settings_of_matplotlib()):
+    os.environ.setdefault(_RAY_TMPDIR_VARIABLE, before["TMPDIR"] or usual)
+    if not _is_writable(_matplotlib_config_dir()):
         # Else matplotlib uses a folder inside ours, and warns at exit that it is gone.
-        os.environ[_OF_MATPLOTLIB] = str(folder / "matplotlib")
+        os.environ[_MPLCONFIGDIR_VARIABLE] = str(folder / "matplotlib")
     naming: dict[str, str] = multiprocessing.current_process()._config  # type: ignore[attr-defined]
     prefix = naming["semprefix"]
     naming["semprefix"] = f"/{folder.name}"
@@ -181,9 +184,9 @@ def own_temporaries() -> Iterator[None]:
         os.close(lock)
 
 
-def _settings_of_matplotlib() -> Path:
+def _matplotlib_config_dir() -> Path:
     """Where matplotlib keeps its settings and fonts, which need not exist."""
-    if told := os.environ.get(_OF_MATPLOTLIB):
+    if told := os.environ.get(_MPLCONFIGDIR_VARIABLE):
         return Path(told)
     above = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111
     return Path(above) / "matplotlib"
@@ -203,7 +206,7 @@ def _is_writable(folder: Path) -> bool:
 
 def _locked_folder() -> tuple[Path, int]:
     while True:
-        folder = Path(tempfile.mkdtemp(prefix=_OWN_FOLDER))
+        folder = Path(tempfile.mkdtemp(prefix=_TEMPDIR_PREFIX))
         lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
         fcntl.flock(lock, fcntl.LOCK_EX)
         if (folder / _LOCK).exists():
@@ -211,8 +214,8 @@ def _locked_folder() -> tuple[Path, int]:
         os.close(lock)  # another program removed it as stale
 
 
-def _remove_ownerless(place: Path) -> None:
-    for folder in place.glob(f"{_OWN_FOLDER}*"):
+def _remove_stale_tempdirs(place: Path) -> None:
+    for folder in place.glob(f"{_TEMPDIR_PREFIX}*"):
         with contextlib.suppress(OSError):  # in use, or another user's
             lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
             try:
@@ -247,30 +250,30 @@ def read_json(path: str | os.PathLike[str], remedy: str = "write it again") -> A
     except OSError as error:
         raise from_os_error(error, path) from error
     except ValueError as error:
-        lfs_pointer.require_content(storage_paths.place(path))
+        lfs_pointer.require_not_pointer(storage_paths.place(path))
         raise UserError(f"{path}: damaged ({error}); {remedy}") from error
 
 
-def write_sealed_json(path: str | os.PathLike[str], value: dict[str, Any]) -> None:
-    """As `write_json`, with a digest by which `read_sealed_json` knows it again."""
+def write_checksummed_json(path: str | os.PathLike[str], value: dict[str, Any]) -> None:
+    """As `write_json`, with a digest by which `read_checksummed_json` knows it again."""
     own = {key: held for key, held in value.items() if key != _DIGEST}
     write_json(path, {**own, _DIGEST: digest(own)})
 
 
-def read_sealed_json(
-    path: str | os.PathLike[str], remedy: str = "write it again", or_unsealed: bool = False
+def read_checksummed_json(
+    path: str | os.PathLike[str], remedy: str = "write it again", allow_missing_digest: bool = False
 ) -> Any:
-    """What `write_sealed_json` wrote, as a dict.
+    """What `write_checksummed_json` wrote, as a dict.
 
     Args:
       remedy: advice to the user if the file is damaged.
-      or_unsealed: take a file without any digest too, as earlier versions wrote it.
+      allow_missing_digest: take a file without any digest too, as earlier versions wrote it.
     Raises:
       UserError: absent, damaged or changed by hand; it says `remedy`.
     """
     value = read_json(path, remedy)
     known = isinstance(value, dict) and (
-        _DIGEST in value or (or_unsealed and not _had_digest(value))
+        _DIGEST in value or (allow_missing_digest and not _had_digest(value))
     )
     if not known or value.pop(_DIGEST, digest(value)) != digest(value):
         raise UserError(f"{path}: damaged, not what was written; {remedy}")

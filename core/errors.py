@@ -10,9 +10,9 @@ import unicodedata
 # === Exit codes ===
 
 EXIT_OK = 0
-EXIT_NOTHING_DONE = 1
+EXIT_FAILURE = 1
 EXIT_USAGE = 2
-EXIT_SOME_REJECTED = 3
+EXIT_PARTIAL = 3
 EXIT_INTERRUPTED = 130
 
 

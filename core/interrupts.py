@@ -10,11 +10,11 @@ import threading
 from collections.abc import Iterator
 
 # Long enough for the interrupted callback to end, and too short for a second key press.
-AGAIN_AFTER_S = 0.05
+RESEND_DELAY_S = 0.05
 
 
 @contextlib.contextmanager
-def none_lost() -> Iterator[None]:
+def reraise_dropped_sigint() -> Iterator[None]:
     """Sends SIGINT once more where its KeyboardInterrupt was dropped.
 
     Python drops what is raised in a `__del__`, or in a callback of the garbage collector or of a
@@ -28,7 +28,7 @@ def none_lost() -> Iterator[None]:
         if not issubclass(dropped.exc_type, KeyboardInterrupt):
             before(dropped)
             return
-        timer = threading.Timer(AGAIN_AFTER_S, os.kill, (os.getpid(), signal.SIGINT))
+        timer = threading.Timer(RESEND_DELAY_S, os.kill, (os.getpid(), signal.SIGINT))
         timer.daemon = True
         pending.append(timer)
         timer.start()

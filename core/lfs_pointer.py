@@ -35,7 +35,7 @@ def is_pointer_file(path: Path) -> bool:
         return False
 
 
-def require_content(path: Path) -> None:
+def require_not_pointer(path: Path) -> None:
     """Raises UserError where the file at `path` is a pointer rather than what it stands for."""
     if is_pointer_file(path):
         raise UserError(f"{path}: {WHAT}")

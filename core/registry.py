@@ -202,21 +202,21 @@ TABLE: dict[str, dict[str, Entry]] = {
     },
     "recognisers": {
         "sphinx": Entry(
-            "affectstream.preprocessing.speech_to_text.sphinx:SphinxRecogniser",
+            "affectstream.preprocessing.speech_to_text.sphinx:SphinxTranscriber",
             "CMU PocketSphinx, offline; its US English model comes along",
             "BSD-2-Clause",
             "Huggins-Daines et al. 2006, ICASSP",
             "audio",
         ),
         "google": Entry(
-            "affectstream.preprocessing.speech_to_text.google:GoogleRecogniser",
+            "affectstream.preprocessing.speech_to_text.google:GoogleTranscriber",
             "Google Web Speech; needs the network and sends every sound to Google",
             "Google's terms",
             "TESS and text system",
             "audio",
         ),
         "whisper": Entry(
-            "affectstream.preprocessing.speech_to_text.whisper:WhisperRecogniser",
+            "affectstream.preprocessing.speech_to_text.whisper:WhisperTranscriber",
             "Whisper base, on this machine; needs the package openai-whisper",
             "MIT",
             "Radford et al. 2022, arXiv:2212.04356",

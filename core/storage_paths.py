@@ -21,7 +21,7 @@ import affectstream
 from affectstream.core.errors import UserError, from_os_error
 
 # Models that come with the program; only `benchmarks.accuracy.pretrained` writes there.
-BUNDLED = Path(affectstream.__file__).parent / "pretrained"
+BUNDLED_MODELS_DIR = Path(affectstream.__file__).parent / "pretrained"
 _MARK = "://"
 # Protocols without folders: the user downloads a file from there first.
 _NO_STORES = frozenset(("http", "https", "ftp", "ftps", "sftp", "ssh", "scp", "rtsp", "rtmp"))
@@ -38,11 +38,11 @@ def is_url(text: str) -> bool:
     return _MARK in text
 
 
-def place(text: str | os.PathLike[str], is_listed: bool = False) -> Path:
+def place(text: str | os.PathLike[str], use_listings_cache: bool = False) -> Path:
     """The path object of a path or URL; makes no request.
 
     Args:
-      is_listed: what a listing told is believed for the rest of the process, so that each of
+      use_listings_cache: what a listing told is believed for the rest of the process, so that each of
         10,000 recordings need not be asked for alone; for what nobody changes meanwhile.
     Raises:
       UserError: a URL of an unknown kind, or packages for it are not installed.
@@ -62,7 +62,7 @@ def place(text: str | os.PathLike[str], is_listed: bool = False) -> Path:
     try:
         from upath import UPath
 
-        found: Any = UPath(url, use_listings_cache=is_listed)
+        found: Any = UPath(url, use_listings_cache=use_listings_cache)
         _ = found.fs
     except ImportError as error:
         raise UserError(f"{url}: {error}; pip install -r requirements-cloud.txt") from error
@@ -102,10 +102,10 @@ def told(path: Path) -> Iterator[None]:
 
 def is_bundled(path: Path) -> bool:
     """Whether a place lies in the folder of the models that come with the program."""
-    return not is_remote(path) and path.resolve().is_relative_to(BUNDLED)
+    return not is_remote(path) and path.resolve().is_relative_to(BUNDLED_MODELS_DIR)
 
 
-def require_unbundled(path: Path) -> None:
+def require_outside_bundled(path: Path) -> None:
     """Raises UserError where `path` lies within the models that come with the program."""
     if is_bundled(path):
         raise UserError(

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 
 @contextlib.contextmanager
-def native_talk_muted() -> Iterator[None]:
+def suppress_native_stderr() -> Iterator[None]:
     """Redirects file descriptor 2 to a file, and prints that file only after an error."""
     sys.stderr.flush()
     kept = os.dup(2)
@@ -43,7 +43,7 @@ def import_tensorflow() -> None:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     tune()
-    with native_talk_muted():
+    with suppress_native_stderr():
         import tensorflow
 
         tensorflow.config.list_physical_devices()  # asks for GPUs, and says when there is none

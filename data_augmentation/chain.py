@@ -154,12 +154,12 @@ def parse_transforms(text: str) -> tuple[Transform, ...]:
     return tuple(_parse_one(part.strip()) for part in text.split(",")) if text.strip() else ()
 
 
-def of_stream(transforms: tuple[Transform, ...], stream: str) -> tuple[Transform, ...]:
+def transforms_of_stream(transforms: tuple[Transform, ...], stream: str) -> tuple[Transform, ...]:
     """Those of one stream ("audio", "video", "text", "features", "batch"), in their order."""
     return tuple(transform for transform in transforms if transform.stream == stream)
 
 
-def text_of_stream(text: str, stream: str) -> str:
+def recipe_text_of_stream(text: str, stream: str) -> str:
     """The part of a recipe's value that is of one stream.
 
     Raises:

@@ -10,7 +10,7 @@ import keras
 from affectstream.preprocessing.dataset.data_folder import DataFolder
 
 # Inputs that say of a row whether its stream is there: where all is 0 or empty, it is missing.
-AMOUNTS = ("audio_length", "video_mask", "text", "token_ids")
+PRESENCE_INPUTS = ("audio_length", "video_mask", "text", "token_ids")
 
 
 @dataclass(frozen=True)

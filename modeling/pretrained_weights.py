@@ -30,7 +30,7 @@ _CHECKPOINT_KEY = re.compile(
 # === Reading ===
 
 
-def h5_layers(path: Path) -> LayerWeights:
+def read_h5_layers(path: Path) -> LayerWeights:
     """Layers of a Keras `.h5` file, with `/` in their names as `_`.
 
     Raises:
@@ -40,7 +40,7 @@ def h5_layers(path: Path) -> LayerWeights:
 
     if not path.is_file():
         raise UserError(f"{path}: not found; check the path, or train from scratch (weights=none)")
-    lfs_pointer.require_content(path)
+    lfs_pointer.require_not_pointer(path)
     try:
         with h5py.File(path, "r") as file:
             root = file.get("model_weights", file)
@@ -58,7 +58,7 @@ def h5_layers(path: Path) -> LayerWeights:
     return layers
 
 
-def saved_model_layers(folder: Path, names: list[str]) -> LayerWeights:
+def read_saved_model_layers(folder: Path, names: list[str]) -> LayerWeights:
     """Layers of a SavedModel that holds one Keras network.
 
     Args:
@@ -131,7 +131,7 @@ def assign(model: keras.Model, layers: LayerWeights, source: object) -> None:
       UserError: a layer of `model` is missing there or has another shape; nothing is changed then.
     """
     pairs = []
-    for layer in weighted_layers(model):
+    for layer in layers_with_weights(model):
         if layer.name not in layers:
             raise UserError(
                 f"{source}: has no layer {layer.name!r}; these are weights of another network than"
@@ -151,6 +151,6 @@ def assign(model: keras.Model, layers: LayerWeights, source: object) -> None:
         variable.assign(value)
 
 
-def weighted_layers(model: keras.Model) -> list[keras.layers.Layer]:
+def layers_with_weights(model: keras.Model) -> list[keras.layers.Layer]:
     """Layers of `model` that have weights, in their order."""
     return [layer for layer in model.layers if layer.weights]

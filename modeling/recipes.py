@@ -18,9 +18,9 @@ OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "cosine")
 KEPT = ("best", "last")
 # Of one model: more would not fit into memory, and gain nothing.
-MAX_MEMBERS = 20
+MAX_ENSEMBLE_SIZE = 20
 # At which a clip may be heard; each costs as much as a model that hears it once.
-MIN_SPEED, MAX_SPEED, MAX_SPEEDS = 0.5, 2.0, 9
+MIN_TTA_SPEED, MAX_TTA_SPEED, MAX_NUM_TTA_SPEEDS = 0.5, 2.0, 9
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Recipe:
         return str(self.encoder_settings.get("weights", arguments.get("weights", "none")))
 
     @property
-    def is_composed(self) -> bool:
+    def is_ensemble(self) -> bool:
         """Whether its model is put together of networks that are trained by `single`."""
         return self.members > 1 or bool(self.speeds)
 
@@ -101,7 +101,7 @@ class Recipe:
         return dataclasses.replace(self, members=1, speeds="")
 
     @property
-    def heard_at(self) -> tuple[float, ...]:
+    def tta_speed_values(self) -> tuple[float, ...]:
         """`speeds` as numbers.
 
         Raises:
@@ -111,11 +111,11 @@ class Recipe:
             found = tuple(float(word) for word in self.speeds.split(",")) if self.speeds else ()
         except ValueError:
             found = (math.nan,)
-        fits = all(MIN_SPEED <= one <= MAX_SPEED and one == round(one, 2) for one in found)
-        if not fits or len(set(found)) != len(found) or len(found) > MAX_SPEEDS:
+        fits = all(MIN_TTA_SPEED <= one <= MAX_TTA_SPEED and one == round(one, 2) for one in found)
+        if not fits or len(set(found)) != len(found) or len(found) > MAX_NUM_TTA_SPEEDS:
             raise UserError(
-                f"speeds={self.speeds}: must be {MAX_SPEEDS} different numbers at most, of"
-                f" {MIN_SPEED} to {MAX_SPEED} and two decimals, like 0.9,1,1.1"
+                f"speeds={self.speeds}: must be {MAX_NUM_TTA_SPEEDS} different numbers at most, of"
+                f" {MIN_TTA_SPEED} to {MAX_TTA_SPEED} and two decimals, like 0.9,1,1.1"
             )
         return found
 
@@ -209,11 +209,11 @@ class Recipe:
         ):
             if getattr(self, key) < 0:
                 raise UserError(f"{key}={getattr(self, key)}: must be 0 or more")
-        if not 1 <= self.members <= MAX_MEMBERS:
-            raise UserError(f"members={self.members}: must be 1 to {MAX_MEMBERS}")
+        if not 1 <= self.members <= MAX_ENSEMBLE_SIZE:
+            raise UserError(f"members={self.members}: must be 1 to {MAX_ENSEMBLE_SIZE}")
         if self.members > 1 and self.stream == "fusion":
             raise UserError(f"members={self.members}: of a stream only; set STREAM.members")
-        if self.heard_at and self.stream != "audio":
+        if self.tta_speed_values and self.stream != "audio":
             raise UserError(f"speeds={self.speeds}: of sound only; set audio.speeds")
         if self.weight_averaging >= 1:
             raise UserError(f"weight_averaging={self.weight_averaging}: must be below 1")
@@ -235,7 +235,7 @@ class Recipe:
         return self
 
 
-def told_composition(members: int, num_speeds: int = 0) -> str:
+def ensemble_label(members: int, num_speeds: int = 0) -> str:
     """Display suffix of an ensemble, e.g. ", 3 networks averaged"; "" for a single network."""
     told = f", {members} networks averaged" if members > 1 else ""
     return told + (f", at {num_speeds} speeds" if num_speeds else "")

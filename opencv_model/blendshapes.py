@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from affectstream.core.errors import UserError
-from affectstream.core.tf_setup import native_talk_muted
+from affectstream.core.tf_setup import suppress_native_stderr
 from affectstream.opencv_model.detectors.detector import FaceBox
-from affectstream.opencv_model.mediapipe_task import WARM_UP_SIDES_PX, OpenTask, import_task
+from affectstream.opencv_model.mediapipe_task import WARM_UP_SIDES_PX, MediaPipeTask, import_task
 from affectstream.opencv_model.weights import find_weights
 
 WEIGHTS = "blendshapes"
@@ -59,7 +59,7 @@ BLENDSHAPES: tuple[str, ...] = (
 
 
 @dataclass(frozen=True)
-class FaceShape:
+class FaceBlendshapes:
     """One face of a picture.
 
     Attributes:
@@ -96,8 +96,8 @@ class BlendshapeReader:
             output_face_blendshapes=True,
         )
         try:
-            with native_talk_muted():
-                self._open = OpenTask(
+            with suppress_native_stderr():
+                self._open = MediaPipeTask(
                     lambda: landmarker.FaceLandmarker.create_from_options(options)
                 )
                 for side_px in WARM_UP_SIDES_PX:
@@ -112,7 +112,7 @@ class BlendshapeReader:
                 " face_landmarker.task"
             ) from error
 
-    def read(self, picture: np.ndarray) -> tuple[FaceShape, ...]:
+    def read(self, picture: np.ndarray) -> tuple[FaceBlendshapes, ...]:
         """Faces of an upright (H, W, 3) uint8 RGB picture, the largest first."""
         height_px, width_px = picture.shape[:2]
         image = self._mediapipe.Image(
@@ -126,7 +126,9 @@ class BlendshapeReader:
             right, bottom = map(float, corners.max(axis=0))
             by_name = {score.category_name: score.score for score in scores}
             values = np.array([by_name[name] for name in BLENDSHAPES], np.float32)
-            shapes.append(FaceShape(FaceBox(left, top, right - left, bottom - top, 1.0), values))
+            shapes.append(
+                FaceBlendshapes(FaceBox(left, top, right - left, bottom - top, 1.0), values)
+            )
         return tuple(sorted(shapes, key=lambda one: -one.box.width * one.box.height))
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from affectstream.opencv_model.detectors.detector import Colors, FaceBox, as_colors
+from affectstream.opencv_model.detectors.detector import Colors, FaceBox, convert_colors
 
 
 def square_crop(
@@ -40,7 +40,11 @@ def square_crop(
     if side_px != size_px:
         method = cv2.INTER_AREA if side_px > size_px else cv2.INTER_LINEAR
         region = cv2.resize(region, (size_px, size_px), interpolation=method)
-    return as_colors(region, color).copy() if side_px == size_px else as_colors(region, color)
+    return (
+        convert_colors(region, color).copy()
+        if side_px == size_px
+        else convert_colors(region, color)
+    )
 
 
 def _region(picture: np.ndarray, left: int, top: int, side_px: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from affectstream.opencv_model.checksum import Checksum
 
 TIMEOUT_S = 30.0
 CHUNK_BYTES = 1 << 16
-BY_HAND = "or download it by hand and give its folder as --weights-dir"
+MANUAL_DOWNLOAD_HINT = "or download it by hand and give its folder as --weights-dir"
 
 _log = logging.getLogger("affectstream")
 
@@ -43,7 +43,7 @@ def fetch(url: str, path: Path, checksum: Checksum, timeout_s: float = TIMEOUT_S
         if value != checksum.value:
             raise UserError(
                 f"{url}: weights with a wrong checksum ({checksum.kind} {value}, expected "
-                f"{checksum.value} by {checksum.source}), nothing kept; try again, {BY_HAND}"
+                f"{checksum.value} by {checksum.source}), nothing kept; try again, {MANUAL_DOWNLOAD_HINT}"
             )
 
 
@@ -61,18 +61,22 @@ def _open(url: str, timeout_s: float) -> http.client.HTTPResponse:
     except urllib.error.HTTPError as error:
         error.close()
         raise UserError(
-            f"{url}: the server answered {error.code} {error.reason}; try again later, {BY_HAND}"
+            f"{url}: the server answered {error.code} {error.reason}; try again later, {MANUAL_DOWNLOAD_HINT}"
         ) from error
     except (OSError, http.client.HTTPException) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        raise UserError(f"{url}: not reachable ({reason}); go online, {BY_HAND}") from error
+        raise UserError(
+            f"{url}: not reachable ({reason}); go online, {MANUAL_DOWNLOAD_HINT}"
+        ) from error
 
 
 def _read(url: str, response: http.client.HTTPResponse) -> bytes:
     try:
         return response.read(CHUNK_BYTES)
     except (http.client.HTTPException, OSError) as error:
-        raise UserError(f"{url}: the download broke off ({error}); try again, {BY_HAND}") from error
+        raise UserError(
+            f"{url}: the download broke off ({error}); try again, {MANUAL_DOWNLOAD_HINT}"
+        ) from error
 
 
 def _check_transfer(url: str, path: Path, headers: Message) -> None:
@@ -82,7 +86,7 @@ def _check_transfer(url: str, path: Path, headers: Message) -> None:
     if length is not None and num_bytes != int(length):
         raise UserError(
             f"{url}: the download broke off after {num_bytes} of {length} bytes; "
-            f"try again, {BY_HAND}"
+            f"try again, {MANUAL_DOWNLOAD_HINT}"
         )
     stated = [
         part.strip().removeprefix("md5=")
@@ -93,5 +97,5 @@ def _check_transfer(url: str, path: Path, headers: Message) -> None:
     md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).digest()
     if stated and base64.b64decode(stated[0]) != md5:
         raise UserError(
-            f"{url}: what arrived has another MD5 than the server states; try again, {BY_HAND}"
+            f"{url}: what arrived has another MD5 than the server states; try again, {MANUAL_DOWNLOAD_HINT}"
         )

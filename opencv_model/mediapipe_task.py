@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from affectstream.core.errors import UserError
-from affectstream.core.tf_setup import native_talk_muted
+from affectstream.core.tf_setup import suppress_native_stderr
 
 # MediaPipe warns once of unaligned memory, at random at the first or second picture. Six pictures
 # of different sizes while its logs are suppressed use that warning up.
@@ -47,7 +47,7 @@ def import_task(module: str, needs: str, remedy: str) -> tuple[Any, Any, Any]:
     return mediapipe, vision, base_options
 
 
-class OpenTask:
+class MediaPipeTask:
     """Holds an open task of MediaPipe and sees to it that it is closed once.
 
     A task that its owner only drops is closed when the next one opens or the interpreter ends,
@@ -73,7 +73,7 @@ class OpenTask:
 def _close(task: Any) -> None:
     if _open.pop(id(task), None) is None:
         return
-    with native_talk_muted():
+    with suppress_native_stderr():
         try:
             task.close()
         except RuntimeError:

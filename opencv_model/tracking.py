@@ -92,17 +92,17 @@ class FaceTracker:
 
 
 def assign_boxes(
-    lasts: Sequence[FaceBox], boxes: Sequence[FaceBox], min_iou: float = MIN_IOU
+    last_boxes: Sequence[FaceBox], boxes: Sequence[FaceBox], min_iou: float = MIN_IOU
 ) -> list[int | None]:
     """For each box the index of the track it continues, or None: greedy, best overlap first.
 
     Args:
-      lasts: the last box of each track.
+      last_boxes: the last box of each track.
       boxes: the boxes of the next frame.
       min_iou: least overlap.
     """
     pairs = sorted(
-        (-box.iou(last), b, t) for b, box in enumerate(boxes) for t, last in enumerate(lasts)
+        (-box.iou(last), b, t) for b, box in enumerate(boxes) for t, last in enumerate(last_boxes)
     )
     assigned: list[int | None] = [None] * len(boxes)
     taken: set[int] = set()

@@ -165,7 +165,7 @@ def cache_folder() -> Path:
     return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("affectstream"))
 
 
-def present_weights(
+def find_local_weights(
     detector: str, weights_dir: str | os.PathLike[str] | None = None
 ) -> tuple[Path, ...] | None:
     """Files of a detector that are on this machine, checked; opens no connection.
@@ -200,7 +200,7 @@ def find_weights(
     """Files of a detector: from the user's folder, the cache, or fetched into the cache once.
 
     Args:
-      detector, weights_dir: as in `present_weights`.
+      detector, weights_dir: as in `find_local_weights`.
       download: whether to fetch what is absent.
       base_url: a mirror that holds the files under their own names, instead of the publishers.
     Returns:
@@ -208,7 +208,7 @@ def find_weights(
     Raises:
       UserError: absent and not to be fetched, not reachable, cut off, or a wrong checksum.
     """
-    paths = present_weights(detector, weights_dir)
+    paths = find_local_weights(detector, weights_dir)
     if paths is not None:
         return paths
     names = FORMS[detector][0].fetched

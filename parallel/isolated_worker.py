@@ -23,7 +23,7 @@ _END_S = 2.0
 _PIECE, _ERROR, _BROKEN, _END = range(4)
 
 
-class DeathError(Exception):
+class WorkerDiedError(Exception):
     """The process ended in the middle of its work; the message says why."""
 
 
@@ -73,7 +73,7 @@ class Streaming:
         """Yields what `work(*given)` yields over there; work that is given up is stopped there.
 
         Raises:
-          DeathError: the process ended, by a crash or because a step took more than it may.
+          WorkerDiedError: the process ended, by a crash or because a step took more than it may.
           UserError: as the work raised it.
           RuntimeError: the work raised anything else; holds its traceback.
         """
@@ -97,7 +97,7 @@ class Streaming:
 
     def _give_up(self) -> None:
         """Stops the current work of the process, so that it can accept other work."""
-        with contextlib.suppress(DeathError, OSError):  # closed meanwhile
+        with contextlib.suppress(WorkerDiedError, OSError):  # closed meanwhile
             self._send(None)
             while self._pipe.poll(_END_S):
                 if self._received()[0] != _PIECE:
@@ -126,14 +126,16 @@ class Streaming:
             if resource_limits.resident_bytes(self.pid or 0) > self._limits.memory_bytes:
                 self._process.kill()
                 self._process.join()
-                raise DeathError(resource_limits.told(resource_limits.EXIT_MEMORY, self._limits))
+                raise WorkerDiedError(
+                    resource_limits.told(resource_limits.EXIT_MEMORY_LIMIT, self._limits)
+                )
 
-    def _death(self) -> DeathError:
+    def _death(self) -> WorkerDiedError:
         self._process.join(_END_S)
         if self._process.exitcode is None:
             self._process.kill()
             self._process.join()
-        return DeathError(resource_limits.told(self._process.exitcode, self._limits))
+        return WorkerDiedError(resource_limits.told(self._process.exitcode, self._limits))
 
 
 # === In the process ===
@@ -176,5 +178,5 @@ def _guarded(pieces: Iterator[Any], limits: Limits) -> Iterator[Any]:
         except StopIteration:
             return
         finally:
-            resource_limits.end_steps()
+            resource_limits.end_step()
         yield piece

@@ -29,14 +29,14 @@ class Local:
 
     @contextlib.contextmanager
     def open(self, work: Work, limits: Limits) -> Iterator[Pool]:
-        pool = _LocalPool(self.num_workers, work, limits)
+        pool = _ProcessPool(self.num_workers, work, limits)
         try:
             yield pool
         finally:
             pool.end()
 
 
-class _LocalPool:
+class _ProcessPool:
     def __init__(self, num_workers: int, work: Work, limits: Limits) -> None:
         self.capacity = num_workers + 1  # one waits, so that no process does
         self._num_workers = num_workers
@@ -84,7 +84,7 @@ class _LocalPool:
             told = resource_limits.told(error.exitcode, self._limits)
             return Died(None if step == _NONE else step, told)
         except BrokenProcessPool as error:
-            return Died(None, str(error), is_its_own=False)
+            return Died(None, str(error), is_task_fault=False)
 
     def steps(self) -> dict[int, int]:
         told = {ticket: self._steps[place] for ticket, place in self._places.items()}
@@ -100,7 +100,7 @@ class _LocalPool:
 
 
 @dataclass
-class _Mine:
+class _WorkerState:
     """What this process was started with."""
 
     work: Work
@@ -108,18 +108,18 @@ class _Mine:
     steps: Any
 
 
-_mine: list[_Mine] = []
+_worker_state: list[_WorkerState] = []
 
 
 def _start(work: Work, limits: Limits, steps: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource_limits.die_with_parent()
     resource_limits.watch(limits)
-    _mine[:] = [_Mine(work, limits, steps)]
+    _worker_state[:] = [_WorkerState(work, limits, steps)]
 
 
 def _run(task: Any, place: int) -> Any:
-    (mine,) = _mine
+    (mine,) = _worker_state
 
     def tell(step: int) -> None:
         mine.steps[place] = step
@@ -128,4 +128,4 @@ def _run(task: Any, place: int) -> Any:
     try:
         return mine.work(task, tell)
     finally:
-        resource_limits.end_steps()
+        resource_limits.end_step()

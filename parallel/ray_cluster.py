@@ -19,12 +19,12 @@ from affectstream.parallel import resource_limits
 from affectstream.parallel.tasks import Died, Limits, Pool, Work
 
 # After a process died, the cluster may need this long to notice that its node died, too.
-LOST_S = 5.0
-CONNECT_S = 10.0
+NODE_LOSS_GRACE_S = 5.0
+CONNECT_TIMEOUT_S = 10.0
 # How long tasks that are ended are waited for.
 END_S = 10.0
 # How often a step that is told again is told to the diary.
-AGAIN_S = 1.0
+REPEAT_INTERVAL_S = 1.0
 ROOT = PROJECT
 
 
@@ -83,7 +83,7 @@ def _require_listener(address: str) -> None:
     host, _, port = address.rpartition(":")
     if host and port.isdecimal():
         try:
-            socket.create_connection((host, int(port)), CONNECT_S).close()
+            socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
         except (OSError, OverflowError) as error:
             raise _no_cluster(address, error) from error
 
@@ -130,7 +130,7 @@ class _RayPool:
         # The node of the main program: any other node may be lost.
         here = ray.get_runtime_context().get_node_id()
         strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=False)
-        remote = ray.remote(num_cpus=0, scheduling_strategy=strategy)(_Diary)
+        remote = ray.remote(num_cpus=0, scheduling_strategy=strategy)(_TaskTracker)
         self._diary = remote.remote()
         self._run = ray.remote(num_cpus=1, max_retries=0)(_run)
         self._tickets: dict[Any, int] = {}
@@ -167,11 +167,11 @@ class _RayPool:
                 raise error.cause from error
             raise UserError(f"on the cluster: {_first_line(error.cause)}") from error
         except (errors.ObjectLostError, errors.NodeDiedError, errors.LocalRayletDiedError) as error:
-            self._ended.append((ticket, Died(None, _first_line(error), is_its_own=False)))
+            self._ended.append((ticket, Died(None, _first_line(error), is_task_fault=False)))
         except (errors.WorkerCrashedError, errors.OutOfMemoryError) as error:
             entry = self._ray.get(self._diary.read.remote(ticket))
             if entry is None:  # it never began
-                self._ended.append((ticket, Died(None, _first_line(error), is_its_own=False)))
+                self._ended.append((ticket, Died(None, _first_line(error), is_task_fault=False)))
             else:
                 told = Died(entry.step, self._reason(entry, error))
                 self._suspects.append(_Suspect(ticket, entry.node, told))
@@ -185,7 +185,7 @@ class _RayPool:
             return "needs more memory than its machine has"
         # A process that is ended by faulthandler's C thread cannot report a reason.
         if time.time() - entry.told_s >= self._limits.step_s:
-            return resource_limits.told(resource_limits.EXIT_TIME, self._limits)
+            return resource_limits.told(resource_limits.EXIT_TIME_LIMIT, self._limits)
         return "ended its process"
 
     def _judged(self) -> list[tuple[int, Died]]:
@@ -196,8 +196,8 @@ class _RayPool:
         judged, waiting = [], []
         for one in self._suspects:
             if one.node not in alive:
-                judged.append((one.ticket, replace(one.died, step=None, is_its_own=False)))
-            elif time.monotonic() - one.since_s >= LOST_S:
+                judged.append((one.ticket, replace(one.died, step=None, is_task_fault=False)))
+            elif time.monotonic() - one.since_s >= NODE_LOSS_GRACE_S:
                 judged.append((one.ticket, one.died))
             else:
                 waiting.append(one)
@@ -234,7 +234,7 @@ class _Entry:
     last_words: str = ""
 
 
-class _Diary:
+class _TaskTracker:
     """Actor that keeps the last reported step of each task, also after its process died."""
 
     def __init__(self) -> None:
@@ -261,7 +261,7 @@ class _Diary:
 
 
 # The task of this process, for what watches it.
-_last_words: list[Callable[[str], None]] = []
+_report_exit_reason: list[Callable[[str], None]] = []
 
 
 def _done(reference: Any) -> Any:
@@ -284,7 +284,7 @@ def _run(work: Work, task: Any, ticket: int, diary: Any, limits: Limits, folder:
             " cluster needs the same folders"
         ) from error
     _done(diary.begin.remote(ticket, ray.get_runtime_context().get_node_id()))
-    _last_words[:] = [lambda words: _done(diary.say.remote(ticket, words))]
+    _report_exit_reason[:] = [lambda words: _done(diary.say.remote(ticket, words))]
     _watch(limits)
     last_step, last_s = -1, -math.inf
 
@@ -292,7 +292,7 @@ def _run(work: Work, task: Any, ticket: int, diary: Any, limits: Limits, folder:
         nonlocal last_step, last_s
         now_s = time.monotonic()
         # The records of one clip are one step; the diary of a large cluster has enough to do.
-        if step != last_step or now_s - last_s >= AGAIN_S:
+        if step != last_step or now_s - last_s >= REPEAT_INTERVAL_S:
             # Blocks until the step is stored: the process may die right after.
             _done(diary.tell.remote(ticket, step))
             last_step, last_s = step, now_s
@@ -301,11 +301,11 @@ def _run(work: Work, task: Any, ticket: int, diary: Any, limits: Limits, folder:
     try:
         return work(task, tell)
     finally:
-        resource_limits.end_steps()
+        resource_limits.end_step()
         _done(diary.end.remote(ticket))
 
 
 @functools.cache
 def _watch(limits: Limits) -> None:
     """Starts the limits once per process; a process runs many tasks."""
-    resource_limits.watch(limits, lambda words: _last_words[0](words))
+    resource_limits.watch(limits, lambda words: _report_exit_reason[0](words))

@@ -16,8 +16,8 @@ from pathlib import Path
 from affectstream.parallel.tasks import Limits
 
 # Exit codes that tell the parent why a process ended; `faulthandler` ends it with 1.
-EXIT_TIME = 1
-EXIT_MEMORY = 86
+EXIT_TIME_LIMIT = 1
+EXIT_MEMORY_LIMIT = 86
 CHECK_S = 0.1
 GRACE_S = 1.0
 _PR_SET_PDEATHSIG = 1
@@ -46,7 +46,7 @@ def _watch(limits: Limits, last_words: Callable[[str], None]) -> None:
         late = bool(ends) and time.monotonic() > ends[0]
         # Limits hold within a step only: between steps no recording is to blame.
         if late or (ends and resident_bytes() > limits.memory_bytes):
-            code = EXIT_TIME if late else EXIT_MEMORY
+            code = EXIT_TIME_LIMIT if late else EXIT_MEMORY_LIMIT
             try:
                 last_words(told(code, limits))
             finally:
@@ -70,7 +70,7 @@ def begin_step(limits: Limits) -> None:
         faulthandler.dump_traceback_later(limits.step_s + GRACE_S, exit=True, file=_nowhere())
 
 
-def end_steps() -> None:
+def end_step() -> None:
     """Stops the time limit of the current step."""
     _step_ends_s.clear()
     faulthandler.cancel_dump_traceback_later()
@@ -78,9 +78,9 @@ def end_steps() -> None:
 
 def told(exit_code: int | None, limits: Limits) -> str:
     """Why a process ended, to stand behind the name of a file."""
-    if exit_code == EXIT_TIME and math.isfinite(limits.step_s):
+    if exit_code == EXIT_TIME_LIMIT and math.isfinite(limits.step_s):
         return f"took longer than {limits.step_s:g} s"
-    if exit_code == EXIT_MEMORY:
+    if exit_code == EXIT_MEMORY_LIMIT:
         return f"needs more than {limits.memory_bytes / 2**30:.2g} GiB of memory"
     if exit_code is not None and exit_code < 0:
         name = signal.Signals(-exit_code).name

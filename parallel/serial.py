@@ -16,10 +16,10 @@ class Here:
 
     @contextlib.contextmanager
     def open(self, work: Work, limits: Limits) -> Iterator[Pool]:
-        yield _HerePool(work)
+        yield _SerialPool(work)
 
 
-class _HerePool:
+class _SerialPool:
     capacity = 1
 
     def __init__(self, work: Work) -> None:

@@ -13,8 +13,8 @@ from affectstream.core.errors import UserError
 
 Task = TypeVar("Task")
 # Called by the work at the beginning of each of its steps, with its number from 0.
-Tell = Callable[[int], None]
-Work = Callable[[Any, Tell], Any]
+ReportStep = Callable[[int], None]
+Work = Callable[[Any, ReportStep], Any]
 # How often results and steps are asked for.
 POLL_S = 0.2
 # A step that ended this many processes is not tried again.
@@ -43,12 +43,12 @@ class Died:
     Attributes:
       step: that it was at; None before the first one.
       reason: why it ended, as text to follow the name of the file that was read.
-      is_its_own: False where the machine was lost, which says nothing about the task.
+      is_task_fault: False where the machine was lost, which says nothing about the task.
     """
 
     step: int | None
     reason: str
-    is_its_own: bool = True
+    is_task_fault: bool = True
 
 
 class Pool(Protocol):
@@ -91,7 +91,7 @@ class _Underway(Generic[Task]):
 def run(
     pool: Pool,
     tasks: Iterable[Task],
-    after_death: Callable[[Task, Died], Task],
+    make_retry_task: Callable[[Task, Died], Task],
     on_steps: Callable[[int], None] = lambda _: None,
 ) -> Iterator[tuple[Task, Any]]:
     """Yields each task with its result, in the order in which they end.
@@ -99,10 +99,10 @@ def run(
     Tasks are taken from the iterable only as fast as they are worked on.
 
     Args:
-      after_death: the task that takes the place of one whose process died.
+      make_retry_task: the task that takes the place of one whose process died.
       on_steps: called regularly with the number of steps that the running tasks have done.
     Raises:
-      UserError: machines are lost again and again; and whatever the work or `after_death` raises.
+      UserError: machines are lost again and again; and whatever the work or `make_retry_task` raises.
     """
     source, again = iter(tasks), deque[_Underway[Task]]()
     running: dict[int, _Underway[Task]] = {}
@@ -121,17 +121,17 @@ def run(
         for ended, outcome in pool.finished(POLL_S):
             one = running.pop(ended)
             if isinstance(outcome, Died):
-                again.append(_repeated(one, outcome, after_death))
+                again.append(_repeated(one, outcome, make_retry_task))
             else:
                 yield one.task, outcome
         on_steps(sum(step for which, step in pool.steps().items() if which in running))
 
 
 def _repeated(
-    one: _Underway[Task], died: Died, after_death: Callable[[Task, Died], Task]
+    one: _Underway[Task], died: Died, make_retry_task: Callable[[Task, Died], Task]
 ) -> _Underway[Task]:
-    if died.is_its_own:
-        return _Underway(after_death(one.task, died), one.num_lost)
+    if died.is_task_fault:
+        return _Underway(make_retry_task(one.task, died), one.num_lost)
     if one.num_lost >= MAX_LOST_MACHINES:
         raise UserError(f"lost {MAX_LOST_MACHINES} machines over one task: {died.reason}")
     return _Underway(one.task, one.num_lost + 1)

@@ -11,7 +11,7 @@ SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
-class PicturesElsewhere:
+class CompanionVideo:
     """Video of a clip that is stored in another file than its audio.
 
     Attributes:
@@ -35,7 +35,7 @@ class Clip:
       path: the media file, or the archive or table that holds it.
       name: path as shown and sorted by: relative to the corpus folder, `/` separated.
       corpus: name of the corpus.
-      label: a canonical label (`affectstream.preprocessing.labels.CANONICAL`).
+      label: a canonical label (`affectstream.preprocessing.labels.CANONICAL_LABELS`).
       speaker: "corpus/speaker", or "" where the corpus knows none.
       recording: "corpus/recording"; the same for every file of one recording.
       inner: member of an archive, or byte offset of a row in a table; "" for a file of its own.
@@ -61,7 +61,7 @@ class Clip:
     transcript: str = ""
     split: str = ""
     attributes: dict[str, str] = field(default_factory=dict)
-    pictures: PicturesElsewhere | None = None
+    pictures: CompanionVideo | None = None
     text_only: bool = False
     stated_s: float | None = None
     others: tuple[Clip, ...] = ()
@@ -83,7 +83,7 @@ class Rejection:
 
 
 @dataclass(frozen=True)
-class Inventory:
+class CorpusIndex:
     """What a corpus found at a source.
 
     Attributes:

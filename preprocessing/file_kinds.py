@@ -29,7 +29,7 @@ TEXT_SUFFIX = ".txt"
 
 MEDIA_SUFFIXES = VIDEO_SUFFIXES | LOSSLESS_SUFFIXES | LOSSY_SUFFIXES
 # A GIF in an archive or a folder of pictures is one picture.
-PICTURE_SUFFIXES = IMAGE_SUFFIXES | {".gif"}
+STILL_IMAGE_SUFFIXES = IMAGE_SUFFIXES | {".gif"}
 
 _KINDS = (
     dict.fromkeys(LOSSLESS_SUFFIXES | LOSSY_SUFFIXES, AUDIO)
@@ -39,7 +39,7 @@ _KINDS = (
 )
 
 
-def kind_of(path: PurePath) -> str:
+def media_type(path: PurePath) -> str:
     """What a file holds by its ending, in any case: "audio", "video", "image", "text" or ""."""
     return _KINDS.get(path.suffix.lower(), "")
 
@@ -50,12 +50,12 @@ def suffix_rank(suffix: str) -> int:
     return 0 if suffix in VIDEO_SUFFIXES else 1 if suffix in LOSSLESS_SUFFIXES else 2
 
 
-def endings_of(paths: Iterable[PurePath]) -> Counter[str]:
+def count_suffixes(paths: Iterable[PurePath]) -> Counter[str]:
     """Ending in small letters -> number of files; "" for those without one."""
     return Counter(path.suffix.lower() for path in paths)
 
 
-def passed_over_line(endings: Counter[str]) -> str:
-    """`endings_of` files that are not read, in one line, as "3 .docx, 1 .pdf"; "" for none."""
+def format_suffix_counts(endings: Counter[str]) -> str:
+    """`count_suffixes` files that are not read, in one line, as "3 .docx, 1 .pdf"; "" for none."""
     ordered = sorted(endings.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{count} {ending or 'without ending'}" for ending, count in ordered)

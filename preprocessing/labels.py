@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 # === Canonical list ===
 
-CANONICAL = (
+CANONICAL_LABELS = (
     "neutral",
     "calm",
     "happy",
@@ -43,7 +43,7 @@ def canonical(word: str) -> str | None:
     """The canonical label that `word` means, or None if it means none of them."""
     word = word.strip().lower()
     word = SYNONYMS.get(word, word)
-    return word if word in CANONICAL else None
+    return word if word in CANONICAL_LABELS else None
 
 
 # === Label sets ===
@@ -67,9 +67,9 @@ class LabelSet:
         return self.labels.index(label) if label in self.labels else None
 
 
-RAVDESS8 = LabelSet(CANONICAL[:8])
-RAVDESS7 = LabelSet(CANONICAL[1:8])
-BASIC7 = LabelSet(("neutral", *CANONICAL[2:8]), MappingProxyType({"calm": "neutral"}))
+RAVDESS8 = LabelSet(CANONICAL_LABELS[:8])
+RAVDESS7 = LabelSet(CANONICAL_LABELS[1:8])
+BASIC7 = LabelSet(("neutral", *CANONICAL_LABELS[2:8]), MappingProxyType({"calm": "neutral"}))
 
 # === IEMOCAP ===
 

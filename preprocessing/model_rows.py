@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 
-def sound_rows(sounds: Sequence[np.ndarray | None]) -> dict[str, np.ndarray]:
+def pad_audio(sounds: Sequence[np.ndarray | None]) -> dict[str, np.ndarray]:
     """Waveforms side by side, zeros behind the shorter ones.
 
     Args:
@@ -24,7 +24,7 @@ def sound_rows(sounds: Sequence[np.ndarray | None]) -> dict[str, np.ndarray]:
     return {"audio": audio, "audio_length": np.array(lengths, np.int32)}
 
 
-def frame_rows(
+def pad_frames(
     frames: Sequence[Sequence[np.ndarray | None]], shape: Sequence[int], dtype: Any
 ) -> dict[str, np.ndarray]:
     """Frames side by side, masked where nobody was seen and behind the shorter rows.

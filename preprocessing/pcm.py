@@ -8,7 +8,7 @@ INT16_SCALE = 32768.0
 # Below this peak (-80 dB of full scale) around its mean, sound counts as missing.
 SILENCE_PEAK = 1e-4
 # Sound that is shorter counts as missing: no syllable fits in.
-MIN_SOUND_S = 0.1
+MIN_AUDIO_S = 0.1
 
 
 def to_pcm(waveform: np.ndarray) -> np.ndarray:
@@ -28,8 +28,8 @@ def is_silent(waveform: np.ndarray | None) -> bool:
     return bool(np.abs(waveform - waveform.mean(dtype=np.float64)).max() < SILENCE_PEAK)
 
 
-def is_sound(waveform: np.ndarray | None, sample_rate_hz: int) -> bool:
+def is_usable_audio(waveform: np.ndarray | None, sample_rate_hz: int) -> bool:
     """Whether (samples,) float32 counts as sound: of 0.1 s or more, and not silent."""
-    if waveform is None or len(waveform) < MIN_SOUND_S * sample_rate_hz:
+    if waveform is None or len(waveform) < MIN_AUDIO_S * sample_rate_hz:
         return False
     return not is_silent(waveform)

@@ -22,12 +22,12 @@ from affectstream.preprocessing.pcm import SILENCE_PEAK
 # The largest step from one window to the next, where a window is as long.
 HOP_S = 1.5
 # A stream that covers less of a window is not used if another stream covers more.
-LEAST_COVERAGE = 0.4
+MIN_COVERAGE = 0.4
 POOLINGS = ("probabilities", "log-probabilities")
 POOLING = "probabilities"
 
 # Sound is judged in frames of this length: silent, or not.
-SOUND_FRAME_S = 0.05
+SILENCE_FRAME_S = 0.05
 # Lower bound of a probability before its logarithm is taken.
 _SMALLEST = 1e-12
 # Rounding of a duration does not make one more window.
@@ -52,7 +52,7 @@ class WindowSettings:
     window_s: float = 3.0
     hop_s: float = HOP_S
     pooling: str = POOLING
-    least_coverage: float = LEAST_COVERAGE
+    least_coverage: float = MIN_COVERAGE
 
     def __post_init__(self) -> None:
         if not 0 < self.hop_s <= self.window_s:
@@ -127,7 +127,7 @@ def window_bounds(duration_s: float, settings: WindowSettings) -> list[tuple[flo
     return [*((start_s, start_s + window_s) for start_s in starts_s), (rest_s, duration_s)]
 
 
-def frames_within(times_s: Sequence[float] | np.ndarray, start_s: float, end_s: float) -> slice:
+def slice_frames(times_s: Sequence[float] | np.ndarray, start_s: float, end_s: float) -> slice:
     """The frames of a window.
 
     Args:
@@ -144,7 +144,7 @@ def frames_within(times_s: Sequence[float] | np.ndarray, start_s: float, end_s: 
     return slice(first, behind)
 
 
-def sound_within(
+def slice_audio(
     waveform: np.ndarray, sample_rate_hz: int, start_s: float, end_s: float
 ) -> np.ndarray:
     """(samples,): the part of a waveform between two moments, shorter where the sound ends."""
@@ -170,7 +170,7 @@ def sound_coverage(
     """
     if waveform is None or not len(waveform):
         return 0.0
-    length = max(1, round(SOUND_FRAME_S * sample_rate_hz))
+    length = max(1, round(SILENCE_FRAME_S * sample_rate_hz))
     num_full = len(waveform) // length
     full, last = np.split(waveform, [num_full * length])
     framed = full.reshape(num_full, length)
@@ -185,7 +185,7 @@ def _peaks(frames: np.ndarray) -> np.ndarray:
     return np.abs(frames - frames.mean(axis=1, keepdims=True)).max(axis=1, initial=0.0)
 
 
-def streams_that_count(coverage: Mapping[str, float], least_coverage: float) -> frozenset[str]:
+def select_streams(coverage: Mapping[str, float], least_coverage: float) -> frozenset[str]:
     """The streams that are used in a window.
 
     A stream that covers little of a window would otherwise weigh as much as one that is there

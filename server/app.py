@@ -25,17 +25,17 @@ from affectstream.core import progress
 from affectstream.core.errors import UserError
 from affectstream.server import routes as paths
 from affectstream.server.analysis import analyze_api
-from affectstream.server.analysis.analysis_pool import AnalysisPool, PoolOfModel
+from affectstream.server.analysis.analysis_pool import AnalysisPool, ModelAnalysisPool
 from affectstream.server.errors import ServingError
 from affectstream.server.grpc.grpc_server import GrpcServer
-from affectstream.server.limits import ENDING_S, LAST_S, Limits
-from affectstream.server.memory_quota import HELD_BODIES, Budget
+from affectstream.server.limits import SHUTDOWN_TIMEOUT_S, THREAD_STOP_TIMEOUT_S, Limits
+from affectstream.server.memory_quota import MAX_HELD_BODIES, Budget
 from affectstream.server.metrics import Metrics
 from affectstream.server.origins import PublicOrigin
 from affectstream.server.page import page_api
 from affectstream.server.rest.rest_api import RestApi
 from affectstream.server.security import Guard, error_response
-from affectstream.server.signals import ending_within, until_told
+from affectstream.server.signals import exit_within, wait_for_shutdown
 from affectstream.server.sockets import Listener, TimedProtocol, listen, take_port
 from affectstream.server.versions.loaded_version import load_version
 from affectstream.server.versions.model_server import ModelServer
@@ -124,7 +124,7 @@ class Server:
         self._metrics = Metrics(source.name)
         self._store = ModelStore(source, load_version, settings.poll_s)
         self.model_server = ModelServer(self._store, limits, self._metrics)
-        self.budget = Budget(HELD_BODIES * limits.max_body_bytes, self._metrics)
+        self.budget = Budget(MAX_HELD_BODIES * limits.max_body_bytes, self._metrics)
         ends.callback(lambda: self.model_server.close(self._left_s()))
         self._grpc = GrpcServer(
             self.model_server, limits, self._metrics, self.budget, settings.token, self._is_ready
@@ -136,7 +136,7 @@ class Server:
         self._store.start()
         self._rest = RestApi(self.model_server, self._metrics, self.budget, self._is_ready)
         ends.callback(self._rest.workers.give_up)
-        ends.callback(self._rest.status_workers.give_up)
+        ends.callback(self._rest.status_threads.give_up)
         app = self._application(ends, rest.is_loopback)
         self._http = ends.enter_context(_answering(app, rest))
         self._grpc.start()
@@ -146,7 +146,7 @@ class Server:
         settings, limits = self.settings, self.settings.limits
         routes: list[BaseRoute] = [*self._rest.routes(), *page_api.routes(self._about)]
         if settings.analyze:
-            self._pools = PoolOfModel(self.model_server.config, self._pool)
+            self._pools = ModelAnalysisPool(self.model_server.config, self._pool)
             ends.callback(lambda: self._close_pools(self._left_s()))
             routes += analyze_api.routes(self._pools, limits)
         app = Starlette(
@@ -178,7 +178,7 @@ class Server:
 
     def _about(self) -> dict[str, Any]:
         with self._store.lease() as loaded:
-            return page_api.about_of(
+            return page_api.about_json(
                 loaded.config,
                 self._store.name,
                 loaded.number,
@@ -203,7 +203,7 @@ class Server:
         recordings = threading.Thread(target=self._close_pools, args=(self._left_s(),))
         recordings.start()
         apis = (self._rest, self._grpc)
-        all_workers = [one for api in apis for one in (api.workers, api.status_workers)]
+        all_workers = [one for api in apis for one in (api.workers, api.status_threads)]
         for workers in all_workers:
             workers.wait_idle(self._end_s)
         for workers in all_workers:
@@ -267,7 +267,7 @@ def _answering(app: ASGIApp, rest: Listener) -> Iterator[uvicorn.Server]:
         yield server
     finally:
         server.should_exit = True
-        ending_s = (server.config.timeout_graceful_shutdown or 0) + ENDING_S
+        ending_s = (server.config.timeout_graceful_shutdown or 0) + THREAD_STOP_TIMEOUT_S
         thread.join(ending_s)
 
 
@@ -304,10 +304,10 @@ def serve(settings: ServeSettings) -> None:
       UserError: cannot start.
     """
     drain_s = settings.limits.drain_s
-    with until_told() as wait, contextlib.ExitStack() as ends:
+    with wait_for_shutdown() as wait, contextlib.ExitStack() as ends:
         server = ends.enter_context(Server(settings))
         progress.say(f"{server.addresses()}; Ctrl-C stops")
         wait()
         progress.say(f"stopping; running requests have {drain_s:g} s")
-        with ending_within(drain_s + LAST_S):
+        with exit_within(drain_s + SHUTDOWN_TIMEOUT_S):
             ends.close()

@@ -9,7 +9,7 @@ from affectstream.server.errors import ServingError, invalid, too_large
 
 GZIP_WINDOW_BITS = 31
 READ_BYTES = 64 * 1024
-MADE_BYTES = 1024 * 1024
+MAX_STEP_BYTES = 1024 * 1024
 
 
 def is_gzip(content_encoding: str) -> bool:
@@ -35,7 +35,7 @@ def unpacked(body: bytes, most: int, reserve: Callable[[int], None]) -> bytes:
         packed = body[start : start + READ_BYTES]
         while packed:
             try:
-                piece = unpacker.decompress(packed, MADE_BYTES)
+                piece = unpacker.decompress(packed, MAX_STEP_BYTES)
             except zlib.error as error:
                 raise _damaged() from error
             num_bytes += len(piece)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MIB = 1024 * 1024
-ENDING_S = 2.0
+THREAD_STOP_TIMEOUT_S = 2.0
 """How long a thread that was told to end may take to notice it, before it is left behind."""
-LAST_S = 8.0
+SHUTDOWN_TIMEOUT_S = 8.0
 """From the end of `Limits.drain_s` to that of the process, at the latest, whatever hangs."""
 
 

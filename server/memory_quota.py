@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from affectstream.server.metrics import Metrics
 
 # Largest bodies that may be held at a time.
-HELD_BODIES = 4
+MAX_HELD_BODIES = 4
 # Parsed requests take many times their bytes, and one core reads one at a time.
 NUM_PARSERS = 2
 # Of an array that holds strings, for each beside its own bytes.

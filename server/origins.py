@@ -56,7 +56,7 @@ class PublicOrigin:
         if not _PREFIX.fullmatch(prefix):
             raise _unreadable(text)
         first = prefix.split("/")[1] if prefix else ""
-        if first in routes.FIRST_PARTS or first.endswith(routes.PAGE_ENDINGS):
+        if first in routes.RESERVED_FIRST_SEGMENTS or first.endswith(routes.PAGE_SUFFIXES):
             raise UserError(
                 f"{text}: /{first} is a path of the server itself; give the page another prefix"
             )

@@ -9,11 +9,11 @@ HEALTH = "/healthz"
 READY = "/readyz"
 MODELS = "/v1/models"
 METRICS = ("/metrics", "/monitoring/prometheus/metrics")
-PAGE_ENDINGS = (".css", ".html", ".js")
+PAGE_SUFFIXES = (".css", ".html", ".js")
 # First path segments that a proxy prefix must not use, or a path would be ambiguous.
-FIRST_PARTS = frozenset(path.split("/")[1] for path in (ABOUT, HEALTH, READY, *METRICS))
+RESERVED_FIRST_SEGMENTS = frozenset(path.split("/")[1] for path in (ABOUT, HEALTH, READY, *METRICS))
 
 
-def is_of_models(path: str) -> bool:
+def is_model_path(path: str) -> bool:
     """Whether a path is of TensorFlow Serving's REST, whose fixed parts go in any case."""
     return path.lower().startswith(MODELS)

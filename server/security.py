@@ -25,7 +25,7 @@ from affectstream.server.origins import PublicOrigin, without_default_port, with
 FORM_BYTES = MIB
 # A body may take this long, and a second more for as many bytes.
 BODY_GRACE_S = 20.0
-MIN_BYTES_A_SECOND = 16 * 1024
+MIN_BYTES_PER_SECOND = 16 * 1024
 # What a refused client still sends is read that long, else it would not see the answer.
 LINGER_S = 2.0
 # Names of a server that listens to its own machine only. Any other name in `Host` means that a page
@@ -126,10 +126,10 @@ class Guard:
         # Another site may link to the page; nothing else of this server is for other sites.
         if not (is_reading and scope["path"] == routes.PAGE):
             self._refuse_other_sites(headers, host)
-        if not is_open and not is_right_token(self._token, headers.get("authorization", "")):
+        if not is_open and not has_valid_token(self._token, headers.get("authorization", "")):
             raise _unauthenticated()
         encoding = headers.get("content-encoding", "identity")
-        takes_gzip = routes.is_of_models(scope["path"]) and is_gzip(encoding)
+        takes_gzip = routes.is_model_path(scope["path"]) and is_gzip(encoding)
         if encoding.lower() != "identity" and not takes_gzip:
             message = "this Content-Encoding is not read; send predictions with gzip or without it"
             raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, message, 415)
@@ -174,7 +174,7 @@ class _Body:
             return await self._receive()
         # A client that waited for leave to send (`Expect`) has it from here on.
         self._may_linger = True
-        left_s = BODY_GRACE_S + self._num_bytes / MIN_BYTES_A_SECOND - self._waited_s
+        left_s = BODY_GRACE_S + self._num_bytes / MIN_BYTES_PER_SECOND - self._waited_s
         began_s = time.monotonic()
         try:
             async with asyncio.timeout(max(left_s, 0.0)):
@@ -236,7 +236,7 @@ def _forbidden(message: str) -> ServingError:
 # === Token ===
 
 
-def is_right_token(token: str | None, authorization: str) -> bool:
+def has_valid_token(token: str | None, authorization: str) -> bool:
     """Whether `Authorization: Bearer TOKEN` holds the token, compared in constant time."""
     if token is None:
         return True
@@ -272,7 +272,7 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):
     ) -> grpc.RpcMethodHandler:
         given = dict(handler_call_details.invocation_metadata or ()).get("authorization", "")
         is_open = handler_call_details.method.startswith(OPEN_METHODS)
-        if is_open or is_right_token(self._token, str(given)):
+        if is_open or has_valid_token(self._token, str(given)):
             return await continuation(handler_call_details)
         self._refused(handler_call_details.method, _unauthenticated())
         return grpc.stream_unary_rpc_method_handler(_refuse)

@@ -17,7 +17,7 @@ POLL_S = 0.1
 
 
 @contextlib.contextmanager
-def until_told() -> Iterator[Callable[[], None]]:
+def wait_for_shutdown() -> Iterator[Callable[[], None]]:
     """Yields a function that blocks until SIGINT or SIGTERM, including one that came earlier.
 
     The first signal is only noted, so that the server can end well; a second one ends the process
@@ -43,7 +43,7 @@ def until_told() -> Iterator[Callable[[], None]]:
 
 
 @contextlib.contextmanager
-def ending_within(seconds: float) -> Iterator[None]:
+def exit_within(seconds: float) -> Iterator[None]:
     """Ends the process, exit code 0, where the block takes longer than `seconds`.
 
     Whoever sent SIGTERM kills it soon after (Kubernetes: terminationGracePeriodSeconds), and a

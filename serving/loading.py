@@ -52,7 +52,7 @@ def load(
 def _from_litert(path: Path, weights_dir: Path | None, detector: str | None) -> Recognizer:
     model = LitertModel.open(path)
     _require_strings(path, model.config)
-    return Recognizer(model, model.config, weights_dir, detector, detector_at_once=False)
+    return Recognizer(model, model.config, weights_dir, detector, eager_detector=False)
 
 
 def _require_strings(path: Path, config: dict[str, Any]) -> None:
@@ -90,13 +90,13 @@ def _from_run(folder: Path, weights_dir: Path | None, detector: str | None) -> R
 def _from_export(version: Path, weights_dir: Path | None, detector: str | None) -> Recognizer:
     from affectstream.serving.export.savedmodel_export import (
         VOCABULARY_ASSET,
+        load_saved_model,
         read_config,
-        read_saved,
     )
 
     config = read_config(version)
     _require_strings(version, config)
-    saved = read_saved(version)
+    saved = load_saved_model(version)
 
     def forward(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {

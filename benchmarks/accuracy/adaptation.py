@@ -25,7 +25,7 @@ from affectstream.preprocessing.dataset.data_folder import (
     Splits,
     open_data_folder,
 )
-from affectstream.preprocessing.dataset.leakage import Seen, crossings
+from affectstream.preprocessing.dataset.leakage import DataFootprint, crossings
 from affectstream.preprocessing.dataset.splits import NOT_DISJOINT, natural_key
 from affectstream.preprocessing.labels import LabelSet
 from benchmarks import report
@@ -35,7 +35,7 @@ from benchmarks.robustness import training_runs
 RECIPE, LABELS, STREAM = "resnet-asp-3x80-audio", "basic7", "audio"
 # A small rate, so that little is forgotten; as docs/pretrained.md advises.
 ADAPTING = ("learning_rate=2e-4", "epochs=40")
-AS_IT_COMES, ALONE, ADAPTED = "as it comes", "trained on these alone", "adapted to these"
+NOT_ADAPTED, ALONE, ADAPTED = "as it comes", "trained on these alone", "adapted to these"
 COLUMNS = (
     *("recordings a class", "users", "model", "clips asked"),
     *scores.COLUMNS,
@@ -43,7 +43,7 @@ COLUMNS = (
 )
 
 
-def unmet(folder: DataFolder, model: Path) -> list[str]:
+def unseen_speakers(folder: DataFolder, model: Path) -> list[str]:
     """Speakers whom nothing in the model's training or validation knows, in natural order."""
     from affectstream.modeling.runs.run_folder import read_run
 
@@ -75,12 +75,12 @@ def require_apart(user: DataFolder) -> None:
     Raises:
       UserError: naming it.
     """
-    learnt = Seen.of([*user.part("train"), *user.part("validation")])
+    learnt = DataFootprint.of([*user.part("train"), *user.part("validation")])
     if found := crossings(learnt, user.part("test"), compare_speakers=False):
         raise UserError(f"{user.path}: {'; '.join(found)} would train and be asked about")
 
 
-def user_of(folder: DataFolder, speaker: str, count: int) -> DataFolder:
+def single_user_folder(folder: DataFolder, speaker: str, count: int) -> DataFolder:
     """The folder as if it held one user's recordings only."""
     labels = registry.load("label-sets", LABELS)
     rows = [
@@ -121,7 +121,7 @@ def trained(user: DataFolder, run: Path, start: Path | None, settings: Sequence[
     return training_runs.trained(recipe, blind, run, init_from=start)
 
 
-def of_count(
+def rows_for_count(
     users: list[tuple[DataFolder, str]],
     model: Path,
     version: str,
@@ -133,19 +133,19 @@ def of_count(
     A model that knows the corpus gains less than one that meets its sentences for the first time.
 
     Args:
-      version: of `model`, see `version_of`.
+      version: of `model`, see `weights_digest`.
     """
     from affectstream.modeling.crossval.scores import pooled_scores, uar_difference
 
     labels = registry.load("label-sets", LABELS).labels
     found: dict[tuple[str, str], list[dict[str, str]]] = {}
     for folder, speaker in users:
-        user = user_of(folder, speaker, count)
+        user = single_user_folder(folder, speaker, count)
         require_apart(user)
         home = chosen.runs / f"{speaker.replace('/', '-')}-{count}-{version}"
         alone = trained(user, home / "alone", None, chosen.settings)
         adapted = trained(user, home / "adapted", model, chosen.settings)
-        for name, run in ((AS_IT_COMES, model), (ALONE, alone), (ADAPTED, adapted)):
+        for name, run in ((NOT_ADAPTED, model), (ALONE, alone), (ADAPTED, adapted)):
             predictions = asked(run, user, home / name.replace(" ", "-"))
             found.setdefault((folder.settings["corpus"], name), []).extend(predictions)
     rows: list[tuple[str, ...]] = []
@@ -153,20 +153,20 @@ def of_count(
         told = pooled_scores(predictions, labels)
         users_told = f"{told['num_speakers']} of {corpus}"
         above = ("", "")
-        if name != AS_IT_COMES:
-            difference, ends = uar_difference(predictions, found[corpus, AS_IT_COMES], labels)
+        if name != NOT_ADAPTED:
+            difference, ends = uar_difference(predictions, found[corpus, NOT_ADAPTED], labels)
             above = (f"{difference:+.3f}", scores.interval(ends, "+"))
         cells = (str(count), users_told, name, str(told["num_clips"]), *scores.cells(told))
         rows.append((*cells, *above))
     return rows
 
 
-def version_of(model: Path) -> str:
+def weights_digest(model: Path) -> str:
     """Tells apart the networks that are adapted: a digest of the weights that know the stream."""
-    from affectstream.modeling.training.training_steps import donor_of
+    from affectstream.modeling.training.training_steps import source_model
 
     digest = hashlib.sha256()
-    for value in donor_of(model, STREAM).get_weights():
+    for value in source_model(model, STREAM).get_weights():
         digest.update(np.ascontiguousarray(value).tobytes())
     return digest.hexdigest()[:8]
 
@@ -190,12 +190,14 @@ def main(words: Sequence[str] | None = None) -> int:
         users = [
             (folder, speaker)
             for folder in map(open_data_folder, chosen.data)
-            for speaker in unmet(folder, model)
+            for speaker in unseen_speakers(folder, model)
         ]
         if not users:
             raise UserError(f"{model}: knows every speaker of these data; give others with --data")
-        known = (users, model, version_of(model))
-        rows = [line for count in chosen.recordings for line in of_count(*known, count, chosen)]
+        known = (users, model, weights_digest(model))
+        rows = [
+            line for count in chosen.recordings for line in rows_for_count(*known, count, chosen)
+        ]
     note = (
         f"Sound, {LABELS}; each of {', '.join(speaker for _, speaker in users)} is a user whom the"
         " model has not met. So many recordings of each class train, one more fits the temperature,"

@@ -28,7 +28,7 @@ from affectstream.preprocessing.records.record import Record, read_records
 
 # An impossible class of one stream may still be the other's.
 MIN_PROBABILITY = 1e-6
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+REGULARIZATION_STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 
 def records_of(data: DataFolder, rows: Sequence[ClipRow]) -> Iterator[Record]:
@@ -109,7 +109,7 @@ def log_probabilities(
             guesses = fitted(features[train], truth[train], strength).predict(features[watched])
             return classification.accuracies(truth[watched], guesses)["uar"]
 
-        best = max(STRENGTHS, key=uar)
+        best = max(REGULARIZATION_STRENGTHS, key=uar)
         model = fitted(features[~test], truth[~test], best)
         found[test] = np.log(np.maximum(model.predict_proba(features[test]), MIN_PROBABILITY))
     return found

@@ -39,7 +39,7 @@ COLUMNS = ("trained on", "tested on", "clips", "speakers", *scores.COLUMNS)
 Rows = list[tuple[str, ...]]
 
 
-def all_trains(folder: DataFolder) -> DataFolder:
+def train_on_whole_corpus(folder: DataFolder) -> DataFolder:
     """The whole corpus trains but for what the temperature is fitted on; nobody tests."""
     speakers = speakers_of(folder.rows)
     if len(speakers) >= NUM_VALIDATION + MIN_TRAINING:
@@ -59,7 +59,7 @@ def all_trains(folder: DataFolder) -> DataFolder:
 def trained(folder: DataFolder, run: Path, seed: int, settings: Sequence[str]) -> Path:
     """The recipe on a whole corpus, trained to its end; goes on where it was stopped."""
     recipe = registry.load("recipes", RECIPE).with_settings([f"labels={LABELS}", *settings])
-    return training_runs.trained(recipe, all_trains(folder), run, seed)
+    return training_runs.trained(recipe, train_on_whole_corpus(folder), run, seed)
 
 
 def tested(run: Path, folder: DataFolder, out: Path, seed: int) -> list[dict[str, str]]:

@@ -27,7 +27,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Flicker:
+class TimelineStability:
     """Of one recording with windows of one length, from the face alone.
 
     Attributes:
@@ -39,7 +39,7 @@ class Flicker:
     changes: float
 
 
-def from_face(answer: Prediction) -> Prediction | None:
+def face_only(answer: Prediction) -> Prediction | None:
     """The answer as if there were no sound; windows without a face are left out."""
     if "video" not in answer.streams:
         return None
@@ -52,20 +52,20 @@ def from_face(answer: Prediction) -> Prediction | None:
     return replace(only(answer), windows=seen)
 
 
-def flicker(answer: Prediction, label: str) -> Flicker:
+def flicker(answer: Prediction, label: str) -> TimelineStability:
     """How steady a time line is, and how near to `label`."""
     labels = [window.label for window in answer.windows]
     minutes = max(answer.duration_s, 1e-9) / 60
-    return Flicker(labels.count(label) / len(labels), num_changes(answer) / minutes)
+    return TimelineStability(labels.count(label) / len(labels), num_changes(answer) / minutes)
 
 
 def row(path: Path, ask: Callable[..., Prediction]) -> tuple[str, ...] | None:
     """One recording's row; None where no face is found in it."""
-    short, usual = (from_face(ask(path, "largest", *how)) for how in (SHORT, USUAL))
+    short, usual = (face_only(ask(path, "largest", *how)) for how in (SHORT, USUAL))
     if short is None or usual is None:
         return None
     plain = flicker(short, usual.label)
-    calm = [flicker(smoothed(short, over_s), usual.label) for over_s in SMOOTH_S]
+    calm = [flicker(smoothed(short, smooth_s), usual.label) for smooth_s in SMOOTH_S]
     return (
         f"`{path.name}`",
         f"{usual.duration_s:.1f}",

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from affectstream.commands.options.engine_options import engine_of
+from affectstream.commands.options.engine_options import make_engine
 from affectstream.core import atomic_io, progress, registry
 from affectstream.core.errors import UserError
 from affectstream.parallel import tasks
-from affectstream.parallel.tasks import Died, Limits, Tell
+from affectstream.parallel.tasks import Died, Limits, ReportStep
 from affectstream.preprocessing.dataset.data_folder import DataFolder, Splits, open_data_folder
 from benchmarks import report
 from benchmarks.accuracy import scores
@@ -143,7 +143,7 @@ def measure(study: Study, known: Mapping[str, Variant], words: list[str], about:
     rows = [_task(study, chosen, name, known[name]) for name in names]
     with report.user_errors():
         folder = halves(open_data_folder(chosen.data), study.splits)
-        with engine_of("local", None, chosen.workers).open(do_row, Limits()) as pool:
+        with make_engine("local", None, chosen.workers).open(run_row, Limits()) as pool:
             for row, _ in tasks.run(pool, rows, _give_up):
                 progress.say(f"{row.name}: done")
     parts = [_note(study, chosen, folder), report.table(COLUMNS, _rows(rows))]
@@ -165,7 +165,7 @@ def _give_up(task: RowTask, died: Died) -> RowTask:
     )
 
 
-def do_row(task: RowTask, tell: Tell) -> None:
+def run_row(task: RowTask, tell: ReportStep) -> None:
     """Trains a row to its end and scores it on the other half, unless that is done."""
     from affectstream.core import tf_setup
 

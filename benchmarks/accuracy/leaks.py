@@ -1,6 +1,6 @@
 """What leaking shows on RAVDESS, beside the honest figures on the same folds.
 
-Networks by `crossval --leaks all`, seed 0 (trained where they are not yet; stopped, it goes on),
+Networks by `crossval --leakage-scenario all`, seed 0 (trained where they are not yet; stopped, it goes on),
 and logistic regression over ComParE 2016 and over action units. Writes the section `leaks` of
 docs/results.md. None of its figures is a score of anything: they say how far one is misled.
 """
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from sklearn.preprocessing import StandardScaler
 
-from affectstream.commands.options.engine_options import engine_of
+from affectstream.commands.options.engine_options import make_engine
 from affectstream.core import registry
 from affectstream.preprocessing.dataset.data_folder import ClipRow, DataFolder, open_data_folder
 from benchmarks import report
@@ -35,7 +35,7 @@ Shown = dict[str, float]
 
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
-    parser = report.crossing_parser(__doc__, "runs/leaks", "leaks")
+    parser = report.crossval_parser(__doc__, "runs/leaks", "leaks")
     parser.add_argument("--data", type=Path, required=True, help="records with sound and OpenFace")
     parser.add_argument(
         "--recipes", nargs="*", default=["resnet-asp-3x80-audio", "action-units"], help="networks"
@@ -88,13 +88,17 @@ def _planned(chosen: Any, data: DataFolder, name: str, settings: Sequence[str]) 
 
 def _network(chosen: Any, data: DataFolder, name: str) -> Shown:
     planned = _planned(chosen, data, name, chosen.settings)
-    from affectstream.modeling.crossval.leakage import ALL, choose_leaks, run_leaks
+    from affectstream.modeling.crossval.leakage import (
+        ALL,
+        choose_leakage_scenarios,
+        run_leakage_scenarios,
+    )
     from affectstream.modeling.crossval.report import write_report
     from affectstream.modeling.crossval.run import run_crossval
 
-    engine = engine_of("local", None, chosen.workers)
+    engine = make_engine("local", None, chosen.workers)
     rows = run_crossval(planned, engine=engine)
-    leaked = run_leaks(planned, choose_leaks(planned, [ALL]), engine)
+    leaked = run_leakage_scenarios(planned, choose_leakage_scenarios(planned, [ALL]), engine)
     numbers = write_report(planned, rows, leaked)
     return {one["protocol"]: one["uar"] for one in numbers["leaks"]}
 

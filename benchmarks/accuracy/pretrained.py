@@ -61,12 +61,17 @@ def fuse(runs: dict[str, Path], out: Path, seed: int) -> None:
 
 
 def make(
-    parts: Sequence[Part], models: Sequence[str], runs: Path, out: Path, seed: int, packed_by: str
+    parts: Sequence[Part],
+    models: Sequence[str],
+    runs: Path,
+    out: Path,
+    seed: int,
+    pack_command: str,
 ) -> list[packing.Packed]:
     """Trains and packs; what is finished already is only packed again."""
     trained = {}
     for part in parts:
-        if bundled_models.BOX_OF[part.stream] in models:
+        if bundled_models.BUNDLED_MODEL_OF[part.stream] in models:
             trained[part.stream] = runs / part.stream
             training_runs.train_part(part, trained[part.stream], seed)
     packed = []
@@ -74,12 +79,12 @@ def make(
         streams = {stream: trained[stream] for stream in ("audio", "video")}
         fuse(streams, runs / "fusion", seed)
         made = packing.pack(
-            runs / "fusion", out / bundled_models.EMOTION, streams, packed_by, overwrite=True
+            runs / "fusion", out / bundled_models.EMOTION, streams, pack_command, overwrite=True
         )
         packed.append(made)
     if bundled_models.WORDS in models:
         made = packing.pack(
-            trained["text"], out / bundled_models.WORDS, {}, packed_by, overwrite=True
+            trained["text"], out / bundled_models.WORDS, {}, pack_command, overwrite=True
         )
         packed.append(made)
     return packed
@@ -96,7 +101,7 @@ def size_table(packed: Sequence[packing.Packed], out: Path) -> tuple[str, bool]:
         )
         for one in packed
     ]
-    total = packing.size_bytes(out)
+    total = packing.folder_size_bytes(out)
     met = total <= LIMIT_BYTES
     verdict = f"limit {LIMIT_BYTES / 1e6:g} MB: {report.verdict(met)}"
     rows.append((f"all of {out.name}/", f"{total / 1e6:.2f}", "", verdict))

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from affectstream.commands.options.engine_options import engine_of
+from affectstream.commands.options.engine_options import make_engine
 from affectstream.core import registry
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
 from benchmarks import report
@@ -88,7 +88,7 @@ def variants() -> dict[str, Variant]:
 
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
-    parser = report.crossing_parser(__doc__, "runs/ravdess-ablation", "ablation")
+    parser = report.crossval_parser(__doc__, "runs/ravdess-ablation", "ablation")
     known = variants()
     parser.add_argument("--data", type=Path, required=True, help="prepared RAVDESS")
     parser.add_argument("--also", type=Path, help="prepared TESS, for the row that has it")
@@ -134,7 +134,7 @@ def _crossval(chosen: Any, name: str, variant: Variant) -> tuple[Any, list[dict[
         NUM_VALIDATION,
         also=also,
     )
-    engine = engine_of("local", None, chosen.workers)
+    engine = make_engine("local", None, chosen.workers)
     return planned, run_crossval(planned, engine=engine)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from scipy.special import log_softmax, softmax
 
-from affectstream.commands.options.engine_options import engine_of
+from affectstream.commands.options.engine_options import make_engine
 from affectstream.core import atomic_io, registry
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
 from benchmarks import report
@@ -53,10 +53,10 @@ SECTION = "ravdess"
 
 def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
-    parser = report.crossing_parser(__doc__, "runs/ravdess-score", SECTION)
+    parser = report.crossval_parser(__doc__, "runs/ravdess-score", SECTION)
     parser.add_argument("--data", type=Path, required=True, help="records with sound and OpenFace")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--speeds", default="", help="ask the voice's networks at these, too")
+    parser.add_argument("--tta-speeds", default="", help="ask the voice's networks at these, too")
     parser.add_argument("--fusions", nargs="+", choices=FUSIONS, default=list(FUSIONS))
     chosen = parser.parse_args(words)
     machine = report.machine()
@@ -111,7 +111,7 @@ def _crossvals(chosen: Any) -> list[tuple[Any, dict[str, Any]]]:
         first = done[0][0].out if done else None
         out = chosen.runs / name
         planned = plan_crossval(
-            recipe, parts, data, chosen.folds, chosen.seeds, out, 2, parts_from=first
+            recipe, parts, data, chosen.folds, chosen.seeds, out, 2, reuse_streams=first
         )
         done.append((planned, _run(planned, chosen.workers)))
     return done
@@ -122,7 +122,7 @@ def _run(planned: Any, workers: int) -> dict[str, Any]:
     from affectstream.modeling.crossval.report import write_report
     from affectstream.modeling.crossval.run import run_crossval
 
-    return write_report(planned, run_crossval(planned, engine=engine_of("local", None, workers)))
+    return write_report(planned, run_crossval(planned, engine=make_engine("local", None, workers)))
 
 
 def _compositions(chosen: Any) -> list[tuple[int, str]]:
@@ -147,7 +147,7 @@ def _composed(chosen: Any, first: Any, members: int, speeds: str) -> tuple[Any, 
     name = first.out.name + f"-of-{members}" * (members > 1)
     name += f"-at-{speeds.replace(',', '-')}" * bool(speeds)
     given = (first.recipe, parts, first.data, chosen.folds, chosen.seeds // members)
-    planned = plan_crossval(*given, chosen.runs / name, 2, members_from=first.out)
+    planned = plan_crossval(*given, chosen.runs / name, 2, reuse_ensemble=first.out)
     return planned, _run(planned, chosen.workers)
 
 
@@ -159,10 +159,10 @@ def _neural(crossvals: list[tuple[Any, dict[str, Any]]]) -> list[tuple[str, ...]
         if one["kind"] == "alone":
             part = next(part for part in first.parts if part.stream == one["stream"])
             count = f"{_parameters(first, part.stream):,}"
-            name = f"{part.stream}: `{part.name}`{scores.told_composed(part)}"
+            name = f"{part.stream}: `{part.name}`{scores.ensemble_suffix(part)}"
             rows.append((name, count, *scores.cells(one)))
     for planned, numbers in crossvals:
-        told = f"both: {planned.recipe.fusion}{scores.told_composed(planned.parts[0])}"
+        told = f"both: {planned.recipe.fusion}{scores.ensemble_suffix(planned.parts[0])}"
         rows.append((told, f"{_parameters(planned):,}", *scores.cells(numbers)))
         for one in numbers["of_streams"]:
             if one["kind"] == "only":
@@ -172,7 +172,7 @@ def _neural(crossvals: list[tuple[Any, dict[str, Any]]]) -> list[tuple[str, ...]
 
 def _groups(planned: Any, numbers: dict[str, Any]) -> tuple[str, str]:
     """Where the models err: by sex, intensity and class; what people reach; a remark before it."""
-    from affectstream.modeling.crossval.report import HUMANS
+    from affectstream.modeling.crossval.report import HUMAN_PERFORMANCE
     from affectstream.modeling.crossval.run import predictions_of_streams
     from affectstream.modeling.crossval.scores import pooled_scores
     from affectstream.modeling.crossval.task import ALONE
@@ -192,11 +192,11 @@ def _groups(planned: Any, numbers: dict[str, Any]) -> tuple[str, str]:
         )
         for name in numbers[group]
     ]
-    people = [HUMANS[CORPUS, LABELS, streams] for streams in found]
+    people = [HUMAN_PERFORMANCE[CORPUS, LABELS, streams] for streams in found]
     shares = (f"{one.low:.2f}" + f" - {one.high:.2f}" * (one.high > one.low) for one in people)
     rows.append(("people, share right", *shares))
     columns = ("", *(" + ".join(streams) for streams in found))
-    whose = f"{planned.recipe.fusion}{scores.told_composed(planned.parts[0])}"
+    whose = f"{planned.recipe.fusion}{scores.ensemble_suffix(planned.parts[0])}"
     note = f"Where these err ({whose}). People: {people[0].source}."
     return note, report.table(columns, rows)
 
@@ -211,7 +211,9 @@ def _sure(planned: Any) -> str:
     found[" + ".join(found)] = scores.read_predictions(planned.out / PREDICTIONS)
     reports = [
         selective_prediction.report(
-            selective_prediction.curve(*selective_prediction.of_rows(rows, planned.labels.labels))
+            selective_prediction.curve(
+                *selective_prediction.confidence_from_rows(rows, planned.labels.labels)
+            )
         )
         for rows in found.values()
     ]
@@ -234,7 +236,7 @@ def _parameters(crossval: Any, stream: str = "") -> int:
     from affectstream.modeling.runs.run_folder import BEST
 
     fold = crossval.folds[0]
-    run = crossval.part_run(fold, 0, stream) if stream else crossval.pair(fold, 0)
+    run = crossval.stream_run(fold, 0, stream) if stream else crossval.pair(fold, 0)
     return int(load_model(run / BEST).count_params())
 
 
@@ -286,8 +288,8 @@ def _above(planned: Any, regressions: dict[str, list[dict[str, str]]]) -> list[t
 
     found = predictions_of_streams(planned, ALONE)
     found["both"] = scores.read_predictions(planned.out / PREDICTIONS)
-    names = {p.stream: f"`{p.name}`{scores.told_composed(p)}" for p in planned.parts}
-    names["both"] = planned.recipe.fusion + scores.told_composed(planned.parts[0])
+    names = {p.stream: f"`{p.name}`{scores.ensemble_suffix(p)}" for p in planned.parts}
+    names["both"] = planned.recipe.fusion + scores.ensemble_suffix(planned.parts[0])
     told: list[tuple[str, ...]] = []
     for stream, predictions in found.items():
         seeds = dict.fromkeys(row["seed"] for row in predictions)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from affectstream.core.errors import UserError
-from affectstream.modeling.runs.score_store import EVALUATION, scores_of
+from affectstream.modeling.runs.score_store import EVALUATION, read_scores
 from benchmarks import report
 
 COLUMNS = (
@@ -33,7 +33,7 @@ def scores(run: Path) -> dict[str, Any]:
     Raises:
       UserError: it was evaluated on neither, or on several data.
     """
-    found = scores_of(run, "test") or scores_of(run, "validation")
+    found = read_scores(run, "test") or read_scores(run, "validation")
     if len(found) != 1:
         raise UserError(
             f"{run}: {len(found) or 'no'} scores on a test part; run `evaluate --run {run}` first,"

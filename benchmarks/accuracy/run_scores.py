@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from affectstream.modeling.recipes import told_composition
+from affectstream.modeling.recipes import ensemble_label
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
 from benchmarks import report
 from benchmarks.accuracy import scores
@@ -160,9 +160,9 @@ def scored(name: str, part: Part, runs: Path, num_seeds: int) -> list[tuple[str,
     rows = [_row(f"`{name}`", trained, part.scored_on)]
     if num_seeds > 1:
         run, settings = runs / f"{name}-of-{num_seeds}", (*part.settings, f"members={num_seeds}")
-        average = dataclasses.replace(part, settings=settings, member_runs=tuple(trained))
+        average = dataclasses.replace(part, settings=settings, ensemble_runs=tuple(trained))
         training_runs.train_part(average, run, 0)
-        rows.append(_row(f"`{name}`{told_composition(num_seeds)}", [run], part.scored_on))
+        rows.append(_row(f"`{name}`{ensemble_label(num_seeds)}", [run], part.scored_on))
     return rows
 
 
@@ -174,12 +174,12 @@ def _row(told: str, runs: Sequence[Path], split: str) -> tuple[str, ...]:
     from affectstream.modeling.crossval.scores import pooled_scores
     from affectstream.modeling.models.stream_model import NETWORK
     from affectstream.modeling.runs import checkpoints, run_folder
-    from affectstream.modeling.runs.score_store import scores_of
+    from affectstream.modeling.runs.score_store import read_scores
 
     predictions: list[dict[str, str]] = []
     seconds: list[float] = []
     for seed, run in enumerate(runs):
-        (scored_in, *_) = scores_of(run, split)
+        (scored_in, *_) = read_scores(run, split)
         predictions += scores.read_predictions(scored_in / "predictions.csv", seed)
         with open(run / run_folder.HISTORY, newline="", encoding="utf-8") as file:
             seconds += [float(epoch["seconds"]) for epoch in csv.DictReader(file)]

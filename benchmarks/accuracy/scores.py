@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from affectstream.modeling.recipes import told_composition
+from affectstream.modeling.recipes import ensemble_label
 from affectstream.preprocessing.dataset.data_folder import ClipRow
 from affectstream.preprocessing.labels import LabelSet
 
 COLUMNS = ("UAR", "95 %", "WA", "macro-F1", "ECE", "by chance")
-# Of rows whose name says so, see `told_composition`.
+# Of rows whose name says so, see `ensemble_label`.
 AVERAGED = " Averaged: one model of all seeds, so there is no deviation."
 
 
@@ -33,9 +33,9 @@ def cells(scores: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def told_composed(recipe: Any) -> str:
+def ensemble_suffix(recipe: Any) -> str:
     """Suffix of a model name in a table, e.g. ', 3 networks averaged'."""
-    return told_composition(recipe.members, len(recipe.heard_at) if recipe.speeds else 0)
+    return ensemble_label(recipe.members, len(recipe.tta_speed_values) if recipe.speeds else 0)
 
 
 def interval(ends: Sequence[float] | None, sign: str = "") -> str:

@@ -14,8 +14,8 @@ from scipy.stats import rankdata
 
 from affectstream.preprocessing.media.audio.speech_activity import (
     CHUNK_S,
-    LITTLE_SPEECH,
-    SPEECH_PROBABILITY,
+    MIN_SPEECH_SHARE,
+    SPEECH_THRESHOLD,
     speech_probabilities,
 )
 from affectstream.preprocessing.media.media_file import MediaFile
@@ -23,7 +23,7 @@ from affectstream.preprocessing.pcm import SILENCE_PEAK
 from benchmarks import inputs, report
 
 RATE_HZ = 16_000
-THRESHOLDS = (0.15, SPEECH_PROBABILITY, 0.5)
+THRESHOLDS = (0.15, SPEECH_THRESHOLD, 0.5)
 CORPORA = ("ravdess", "tess", "savee", "emovo", "nemo", "emotale")
 NUM_CLIPS, NUM_QUICK_CLIPS = 40, 2
 NUM_FIRST = 200  # of the corpus that is made quieter as well
@@ -166,7 +166,7 @@ def speech_row(name: str, heard: Sequence[Heard]) -> tuple[object, ...]:
     cells: list[object] = []
     for threshold in THRESHOLDS:
         shares = np.array([one.share(threshold) for one in heard])
-        cells.append(f"{np.median(shares):.2f}, {int((shares < LITTLE_SPEECH).sum())}")
+        cells.append(f"{np.median(shares):.2f}, {int((shares < MIN_SPEECH_SHARE).sum())}")
     return (name, len(heard), *cells)
 
 
@@ -229,9 +229,9 @@ def main(words: Sequence[str] | None = None) -> int:
     cost = cost_s(4.0 if chosen.quick else 60.0)
     parts = [
         "Share of the chunks of 32 ms whose probability of speech is at least the figure above the"
-        f" column; `predict` takes {SPEECH_PROBABILITY:g}. It costs {cost:.3f} CPU seconds for 4"
+        f" column; `predict` takes {SPEECH_THRESHOLD:g}. It costs {cost:.3f} CPU seconds for 4"
         " s.",
-        f"Speech: the median share of the clips, and in how many less than {LITTLE_SPEECH:.0%} is"
+        f"Speech: the median share of the clips, and in how many less than {MIN_SPEECH_SHARE:.0%} is"
         " found, which `predict` would warn of. Clips drawn with seed 0.",
         report.table(("recordings", "clips", *columns), speech),
         *_meetings(meetings, columns),

@@ -18,7 +18,7 @@ from affectstream.core.errors import UserError
 from affectstream.preprocessing.clip import Clip
 from affectstream.preprocessing.media.media_file import MediaFile
 from affectstream.preprocessing.pcm import to_pcm
-from affectstream.preprocessing.speech_to_text.transcriber import NothingUnderstoodError
+from affectstream.preprocessing.speech_to_text.transcriber import NoSpeechRecognizedError
 from benchmarks import inputs, report
 
 RATE_HZ = 16_000
@@ -116,7 +116,7 @@ def listen(recogniser: Any, clip: Clip) -> Heard:
     began_s = time.perf_counter()
     try:
         text = recogniser(pcm, RATE_HZ)
-    except NothingUnderstoodError:
+    except NoSpeechRecognizedError:
         text = ""
     return Heard(SENTENCES[clip.attributes["statement"]], text, time.perf_counter() - began_s)
 
@@ -133,7 +133,7 @@ def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
     options = report.parser(__doc__)
     options.add_argument("--data", type=Path, help="folder of RAVDESS speech")
-    options.add_argument("--recogniser", default="sphinx", help="one of `cli.py list recognisers`")
+    options.add_argument("--transcriber", default="sphinx", help="one of `cli.py list recognisers`")
     chosen = options.parse_args(words)
     machine = report.machine()
     real = inputs.data_folder()

@@ -25,7 +25,7 @@ from affectstream.modeling.metrics.classification import accuracies
 from affectstream.modeling.runs.run_folder import is_run, read_run
 from affectstream.preprocessing.dataset.data_folder import DataFolder, open_data_folder
 from affectstream.preprocessing.labels import LabelSet
-from affectstream.preprocessing.model_rows import sound_rows
+from affectstream.preprocessing.model_rows import pad_audio
 from affectstream.preprocessing.pcm import INT16_SCALE
 from affectstream.preprocessing.windowing import POOLINGS, WindowSettings, pool, window_bounds
 from benchmarks import report
@@ -156,7 +156,7 @@ def face_probabilities(table: Path, train: Sequence[Sound], asked: Sequence[Soun
 # === Asking the models of a crossval ===
 
 
-def answer_of(run: Path) -> tuple[Answer, LabelSet, int]:
+def load_predictor(run: Path) -> tuple[Answer, LabelSet, int]:
     """What a run answers to waveforms, its labels and its sampling rate in Hz."""
     from affectstream.core import tf_setup
 
@@ -171,7 +171,7 @@ def answer_of(run: Path) -> tuple[Answer, LabelSet, int]:
     call = tf.function(lambda given: network(given, training=False)["probabilities"])
 
     def answer(waveforms: Sequence[np.ndarray]) -> np.ndarray:
-        given = {key: tf.constant(value) for key, value in sound_rows(waveforms).items()}
+        given = {key: tf.constant(value) for key, value in pad_audio(waveforms).items()}
         return np.asarray(call(given))
 
     return answer, label_set_of(info), int(info.input["sample_rate_hz"])
@@ -189,7 +189,7 @@ def measure(crossval: Path, data: DataFolder, units: Path | None) -> list[str]:
         if not (is_run(run) and read_run(run).finished):
             continue
         num_folds += 1
-        answer, labels, rate_hz = answer_of(run)
+        answer, labels, rate_hz = load_predictor(run)
         by_speaker = sounds_of(data, labels)
         own = [sound for speaker in fold["validation"] for sound in by_speaker[speaker]]
         pairs = [two for speaker in fold["validation"] for two in joined(by_speaker[speaker])]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-ODD_JSON: tuple[bytes, ...] = (
+MALFORMED_JSON: tuple[bytes, ...] = (
     b"",
     b"{",
     b"null",
@@ -101,7 +101,7 @@ class Part:
         return min(self.size_at, self.kind_at)
 
 
-def parts_of(data: bytes) -> list[Part]:
+def chunks_of(data: bytes) -> list[Part]:
     """Every box or chunk, outer ones before those inside; empty for any other file.
 
     Source: ISO/IEC 14496-12, section 4.2; Microsoft and IBM, "Multimedia Programming Interface and
@@ -148,7 +148,7 @@ def broken(rng: np.random.Generator, data: bytes) -> bytes:
 
     Files of other formats are damaged anywhere. Each kind of part is chosen as often as any other.
     """
-    parts = parts_of(data)
+    parts = chunks_of(data)
     if not parts:
         return damaged(rng, data)
     kinds = sorted({part.kind for part in parts})  # numpy's own strings would lose a NUL at the end
@@ -183,7 +183,7 @@ def _with(data: bytes, at: int, order: str, value: int) -> bytes:
 
 def _kind(rng: np.random.Generator, data: bytes, part: Part) -> bytes:
     """Named like another part, or like nothing there is."""
-    names = [data[other.kind_at : other.kind_at + 4] for other in parts_of(data)]
+    names = [data[other.kind_at : other.kind_at + 4] for other in chunks_of(data)]
     name = [*names, b"\x00\x00\x00\x00", b"zzzz"][int(rng.integers(0, len(names) + 2))]
     return data[: part.kind_at] + name + data[part.kind_at + 4 :]
 

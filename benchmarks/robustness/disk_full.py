@@ -17,12 +17,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from affectstream.core import progress
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, UserError
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, UserError
 from benchmarks import report
 from benchmarks.publisher import publisher
 from benchmarks.robustness import kill_jobs, same_tree
 from benchmarks.robustness.kill_jobs import jobs
-from benchmarks.robustness.kill_trials import Arena
+from benchmarks.robustness.kill_trials import KillTrials
 
 LARGE_BYTES = 1 << 30
 PAGE_BYTES = 4096
@@ -66,7 +66,7 @@ def written_bytes(folder: Path) -> int:
     return sum(-(-size // PAGE_BYTES) * PAGE_BYTES for size in sizes)
 
 
-def filled(arena: Arena, share: float) -> tuple[bool, bool, list[str]]:
+def filled(arena: KillTrials, share: float) -> tuple[bool, bool, list[str]]:
     """One run on a disk with room for a share, and one after room was made.
 
     Returns:
@@ -80,20 +80,20 @@ def filled(arena: Arena, share: float) -> tuple[bool, bool, list[str]]:
         code, said = arena.run(arena.job.words)
         out, defects = arena.place / arena.job.out, []
         if code != EXIT_OK:
-            defects += wrong_words(code, said)
+            defects += unexpected_output(code, said)
             defects += [f"left: {name}" for name in same_tree.temporaries(arena.place)]
         if out.exists():
-            defects += arena.half_files(out)
+            defects += arena.partial_files(out)
         leave_room(arena.place, LARGE_BYTES)
         told, more = arena.again()
     return code != EXIT_OK, not told, [*defects, *told, *more]
 
 
-def wrong_words(code: int, said: str) -> list[str]:
+def unexpected_output(code: int, said: str) -> list[str]:
     """What a command on a full disk said or did otherwise than it must."""
     errors = [line for line in said.splitlines() if line.startswith(("Error: ", "failed "))]
     defects = []
-    if code != EXIT_NOTHING_DONE:
+    if code != EXIT_FAILURE:
         defects.append(f"exit status {code}")
     if "Traceback" in said:
         defects.append(f"a traceback: {said.strip().splitlines()[-1]}")
@@ -113,7 +113,7 @@ def main(words: Sequence[str] | None = None) -> int:
         known = jobs(work, mirror)
         rows, num_defects = [], 0
         for name in chosen.commands or (("preprocess",) if chosen.quick else sorted(known)):
-            arena = Arena(known[name](), work / "full" / name.replace(", ", "-"))
+            arena = KillTrials(known[name](), work / "full" / name.replace(", ", "-"))
             found = [filled(arena, share) for share in progress.track(shares, None, name, "disk")]
             for share, (_, _, defects) in zip(shares, found, strict=True):
                 for defect in defects:

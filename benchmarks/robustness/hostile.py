@@ -33,11 +33,11 @@ QUICK_FILES = 24
 QUICK_S, QUICK_PX, MADE_S, MADE_PX = 0.4, 64, 1.0, 160
 
 # Names of files in a folder -> what became of them.
-Way = Callable[[Path, Sequence[str]], Batch]
+RunFiles = Callable[[Path, Sequence[str]], Batch]
 
 
 @dataclass
-class Hunt:
+class FuzzRun:
     """Batches of mutants of one program, and what they led to.
 
     Attributes:
@@ -48,7 +48,7 @@ class Hunt:
       program_bytes, worker_bytes: the most memory of the program, and of a process of its.
     """
 
-    run: Way
+    run: RunFiles
     seeds: Seeds
     kinds: tuple[str, ...]
     counts: dict[str, Counter[str]] = field(default_factory=dict)
@@ -104,17 +104,17 @@ class Hunt:
 
 
 def hunt(
-    run: Way,
+    run: RunFiles,
     seeds: Seeds,
     kinds: tuple[str, ...],
     num_files: int,
     batch: int,
     seed: int,
     work: Path,
-) -> Hunt:
+) -> FuzzRun:
     """So many files, a batch at a time; a batch is removed when it has been read."""
     rng = np.random.default_rng(seed)
-    made = Hunt(run, {kind: list(own) for kind, own in seeds.items()}, kinds)
+    made = FuzzRun(run, {kind: list(own) for kind, own in seeds.items()}, kinds)
     done = 0
     while done < num_files:
         count = min(batch, num_files - done)
@@ -129,7 +129,7 @@ def hunt(
 # === Report ===
 
 
-def table(hunts: Sequence[tuple[str, Hunt]]) -> str:
+def table(hunts: Sequence[tuple[str, FuzzRun]]) -> str:
     columns = ["program", "format", "files", *WAYS, "different outcomes"]
     rows = []
     for program, one in hunts:
@@ -143,7 +143,7 @@ def table(hunts: Sequence[tuple[str, Hunt]]) -> str:
     return report.table(columns, rows)
 
 
-def watched_table(hunts: Sequence[tuple[str, Hunt]]) -> str:
+def watched_table(hunts: Sequence[tuple[str, FuzzRun]]) -> str:
     columns = [
         "program",
         "ms a file",
@@ -163,7 +163,7 @@ def watched_table(hunts: Sequence[tuple[str, Hunt]]) -> str:
 
 def _programs(
     words: Sequence[str], limits: Limits, model: Path | None
-) -> dict[str, tuple[Way, tuple[str, ...]]]:
+) -> dict[str, tuple[RunFiles, tuple[str, ...]]]:
     """What is asked for: how it runs, and the formats that it reads."""
     options = ("--model", str(model)) if model is not None else ()
 
@@ -178,7 +178,7 @@ def _programs(
     def tables(folder: Path, names: Sequence[str]) -> Batch:
         return hostile_tables.run(folder, names, limits)
 
-    known: dict[str, tuple[Way, tuple[str, ...]]] = {
+    known: dict[str, tuple[RunFiles, tuple[str, ...]]] = {
         "preprocess": (preprocess, mutations.MEDIA),
         "tables": (tables, mutations.TABLES),
         "predict": (predict, mutations.MEDIA),
@@ -204,14 +204,16 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--files", type=int, default=1000, help="for each program")
     parser.add_argument("--batch", type=int, default=300, help="files of one command")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--limit-s", type=float, default=20.0)
-    parser.add_argument("--limit-gb", type=float, default=1.0)
+    parser.add_argument("--timeout-s", type=float, default=20.0)
+    parser.add_argument("--memory-limit-gb", type=float, default=1.0)
     names = ("preprocess", "tables", "predict")
     parser.add_argument("--programs", nargs="+", choices=names, default=names)
     parser.add_argument("--model", type=Path, help="run or export for predict")
-    parser.add_argument("--keep", type=Path, help="folder for the smallest file of each outcome")
+    parser.add_argument(
+        "--save-dir", type=Path, help="folder for the smallest file of each outcome"
+    )
     chosen = parser.parse_args(words)
-    limits = Limits(chosen.limit_s, chosen.limit_gb * 2**30)
+    limits = Limits(chosen.timeout_s, chosen.memory_limit_gb * 2**30)
     machine = report.machine()
     hunts = []
     with report.work_folder(chosen.work) as work:
@@ -225,7 +227,7 @@ def main(words: Sequence[str] | None = None) -> int:
                 one.save(chosen.keep / name)
     note = (
         f"{count} files for each, seed {chosen.seed}, mutated from {origin} and from mutants that"
-        f" led to something new; limits {chosen.limit_s:g} s and {chosen.limit_gb:g} GiB, up to"
+        f" led to something new; limits {chosen.timeout_s:g} s and {chosen.memory_limit_gb:g} GiB, up to"
         f" {chosen.batch} files a command. A file counts as read when something came of it."
     )
     parts = [note, table(hunts), watched_table(hunts)]

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from affectstream.core.atomic_io import TEMPORARY_MARK
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_PARTIAL
 from affectstream.parallel.tasks import Limits
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,7 +68,7 @@ class Ran:
     @property
     def is_well(self) -> bool:
         """It ended as the program says that it ends, and left no process behind."""
-        codes = (EXIT_OK, EXIT_NOTHING_DONE, EXIT_SOME_REJECTED)
+        codes = (EXIT_OK, EXIT_FAILURE, EXIT_PARTIAL)
         return self.code in codes and "Traceback" not in self.err and not self.left
 
 
@@ -164,7 +164,7 @@ def _outcome(name: str, read: list[dict[str, str]] | None, reason: str | None) -
     if (read is None) == (reason is None):
         return Outcome(name, UNNAMED, "both" if read else "neither")
     if reason is not None:
-        return Outcome(name, rejected_how(reason), shape_of(name, reason))
+        return Outcome(name, classify_rejection(reason), message_template(name, reason))
     assert read is not None
     counts = [
         sum(int(row[key]) for row in read) for key in ("num_samples", "num_frames", "num_faces")
@@ -173,7 +173,7 @@ def _outcome(name: str, read: list[dict[str, str]] | None, reason: str | None) -
     return Outcome(name, READ, f"read {rough}")
 
 
-def rejected_how(reason: str) -> str:
+def classify_rejection(reason: str) -> str:
     """Which of `WAYS` a line that names a file means."""
     if "took longer than" in reason:
         return LATE
@@ -182,14 +182,19 @@ def rejected_how(reason: str) -> str:
     return KILLED if "ended its process" in reason else REJECTED
 
 
-def shape_of(name: str, reason: str) -> str:
+def message_template(name: str, reason: str) -> str:
     """A message without the name of the file and without numbers."""
     bare = reason.replace(name, "").replace(Path(name).stem, "")
     return re.sub(r"[-+]?\d[\d.e+-]*", "N", bare)[:160]
 
 
 def _told(limits: Limits) -> list[str]:
-    return ["--limit-s", f"{limits.step_s:g}", "--limit-gb", f"{limits.memory_bytes / 2**30:g}"]
+    return [
+        "--timeout-s",
+        f"{limits.step_s:g}",
+        "--memory-limit-gb",
+        f"{limits.memory_bytes / 2**30:g}",
+    ]
 
 
 def _patience_s(names: Sequence[str], limits: Limits) -> float:
@@ -228,7 +233,7 @@ def _answered(folder: Path, name: str, answers: list[dict[str, object]]) -> Outc
     (answer,) = answers
     if "error" in answer:
         reason = str(answer["error"]).replace(f"{folder}/", "")
-        return Outcome(name, rejected_how(reason), shape_of(name, reason))
+        return Outcome(name, classify_rejection(reason), message_template(name, reason))
     streams, windows = answer["streams"], answer["windows"]
     assert isinstance(streams, dict)
     assert isinstance(windows, list)

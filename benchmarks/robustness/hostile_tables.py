@@ -27,8 +27,16 @@ import affectstream.preprocessing
 from affectstream.core.atomic_io import TEMPORARY_MARK
 from affectstream.parallel import tasks
 from affectstream.parallel.process_pool import Local
-from affectstream.parallel.tasks import MAX_DEATHS, Died, Limits, Tell
-from benchmarks.robustness.hostile_runs import DIED, READ, REJECTED, Batch, Outcome, Ran, shape_of
+from affectstream.parallel.tasks import MAX_DEATHS, Died, Limits, ReportStep
+from benchmarks.robustness.hostile_runs import (
+    DIED,
+    READ,
+    REJECTED,
+    Batch,
+    Outcome,
+    Ran,
+    message_template,
+)
 
 WATCHED = Path(affectstream.preprocessing.__file__).parent
 ENDINGS = {"manifest": "manifest.csv", "openface": "openface.csv", "fer2013": "fer2013.csv"}
@@ -55,7 +63,7 @@ def _after(task: Task, died: Died) -> Task:
     return folder, name, (*deaths, died.reason)
 
 
-def _called(task: Task, tell: Tell) -> Outcome:
+def _called(task: Task, tell: ReportStep) -> Outcome:
     folder, name, deaths = task
     if len(deaths) >= MAX_DEATHS:
         return Outcome(name, DIED, deaths[-1])
@@ -119,7 +127,7 @@ def words(folder: Path, name: str, out: Path) -> list[str]:
 
 def _judged(folder: Path, name: str, code: Any, lines: list[str], num_left: int) -> Outcome:
     def shape(line: str) -> str:
-        return shape_of(name, line.replace(f"{folder}/", ""))
+        return message_template(name, line.replace(f"{folder}/", ""))
 
     if code not in (0, 1, 3) or num_left:
         return Outcome(name, DIED, shape(f"{code} {num_left} {lines[-1:]}"))

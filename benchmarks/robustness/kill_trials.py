@@ -25,7 +25,7 @@ from affectstream.core.errors import EXIT_OK
 from benchmarks.robustness import same_tree
 
 CLI = Path(__file__).resolve().parents[2] / "cli.py"
-LOOK_S = 0.002
+POLL_INTERVAL_S = 0.002
 # What a killed program's processes may still take to end, and a command at most.
 END_S = 10.0
 LIMIT_S = 900.0
@@ -86,7 +86,7 @@ class Trial:
 
 
 @dataclass
-class Arena:
+class KillTrials:
     """Where the trials of one job take place, always under the same path.
 
     Attributes:
@@ -148,7 +148,7 @@ class Arena:
             while process.poll() is None:
                 if watched.changed() and not first_s:
                     first_s = time.monotonic() - begun_s
-                time.sleep(LOOK_S)
+                time.sleep(POLL_INTERVAL_S)
         seconds = time.monotonic() - begun_s
         if process.returncode != EXIT_OK:
             raise RuntimeError((self.home / "said").read_text("utf-8", errors="replace"))
@@ -176,7 +176,7 @@ class Arena:
                 kill(process.pid, signal.SIGKILL)
             process.wait()
             defects = [f"still running after the kill: {name}" for name in strays(process.pid)]
-        defects += self.half_files(out)
+        defects += self.partial_files(out)
         told, of_again = self.again()
         defects += [*told, *of_again]
         defects += [f"left in shared memory: {p}" for p in shared if Path(p).exists()]
@@ -207,12 +207,12 @@ class Arena:
             wait_s, least = 0.0, int(rng.integers(1, reference.num_changes + 1))
         while process.poll() is None and watched.num_changes < least:
             if not watched.changed():
-                time.sleep(LOOK_S)
+                time.sleep(POLL_INTERVAL_S)
         end_s = time.monotonic() + wait_s
         while process.poll() is None and time.monotonic() < end_s:
-            time.sleep(min(LOOK_S, max(0.0, end_s - time.monotonic())))
+            time.sleep(min(POLL_INTERVAL_S, max(0.0, end_s - time.monotonic())))
 
-    def half_files(self, out: Path) -> list[str]:
+    def partial_files(self, out: Path) -> list[str]:
         """Files under their final name that are neither the finished one nor an earlier whole."""
         final = same_tree.files_of(self.reference.kept)
         told = []
@@ -222,7 +222,7 @@ class Arena:
             if name not in final:
                 told.append(f"{name}: visible, and of no undisturbed run")
             elif path.read_bytes() != final[name].read_bytes() and (
-                why := same_tree.why_not_whole(path)
+                why := same_tree.corruption_reason(path)
             ):
                 told.append(f"{name}: half a file under its final name ({why})")
         return told

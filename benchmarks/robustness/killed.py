@@ -20,7 +20,7 @@ from benchmarks import report
 from benchmarks.publisher import publisher
 from benchmarks.robustness import kill_jobs
 from benchmarks.robustness.kill_jobs import jobs
-from benchmarks.robustness.kill_trials import Arena, Trial
+from benchmarks.robustness.kill_trials import KillTrials, Trial
 
 KILLS = 100
 QUICK_KILLS = 2
@@ -29,7 +29,7 @@ MOMENTS = ("start-up", "working", "after the end")
 COLUMNS = ("command", "seconds undisturbed", "kills", *MOMENTS, "equal", "defects")
 
 
-def measure(arena: Arena, num_kills: int, seed: int) -> list[Trial]:
+def measure(arena: KillTrials, num_kills: int, seed: int) -> list[Trial]:
     """So many kills of one command."""
     trials = []
     for number in progress.track(range(num_kills), num_kills, arena.job.name, "kill"):
@@ -45,7 +45,7 @@ def measure(arena: Arena, num_kills: int, seed: int) -> list[Trial]:
     return trials
 
 
-def row(arena: Arena, trials: Sequence[Trial]) -> tuple[str, ...]:
+def row(arena: KillTrials, trials: Sequence[Trial]) -> tuple[str, ...]:
     """Cells of `COLUMNS`."""
     moments = Counter(trial.moment for trial in trials)
     return (
@@ -71,7 +71,7 @@ def main(words: Sequence[str] | None = None) -> int:
         known = jobs(work, mirror)
         rows, num_defects = [], 0
         for name in chosen.commands or (QUICK if chosen.quick else sorted(known)):
-            arena = Arena(known[name](), work / "trials" / name.replace(", ", "-"))
+            arena = KillTrials(known[name](), work / "trials" / name.replace(", ", "-"))
             trials = measure(arena, kills, chosen.seed)
             num_defects += sum(len(trial.defects) for trial in trials)
             rows.append(row(arena, trials))

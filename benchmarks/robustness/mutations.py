@@ -20,7 +20,7 @@ AIMED, DISGUISED = 0.7, 0.03
 
 Mutation = Callable[[np.random.Generator, bytes], bytes]
 
-AIMED_AT: Mapping[str, Mutation] = {
+FORMAT_MUTATIONS: Mapping[str, Mutation] = {
     "wav": mutations_media.wav,
     "flac": mutations_media.flac,
     "mp4": mutations_media.mp4,
@@ -44,7 +44,7 @@ def mutant(rng: np.random.Generator, kind: str, seeds: Mapping[str, Sequence[byt
     data = _one(rng, seeds[source])
     while True:
         if rng.random() < AIMED:
-            data = AIMED_AT[source](rng, data)
+            data = FORMAT_MUTATIONS[source](rng, data)
         else:
             data = anywhere(rng, data, _one(rng, seeds[source]))
         if rng.random() >= MORE:

@@ -138,7 +138,7 @@ def mp4(rng: np.random.Generator, data: bytes) -> bytes:
     Source: ISO/IEC 14496-12; ISO/IEC 14496-15, section 5.3.3 (avcC).
     """
     way = int(rng.integers(0, 8))
-    parts = damage.parts_of(data)
+    parts = damage.chunks_of(data)
     telling = [part for part in parts if part.kind in _TELLING]
     if way < 4 and telling:
         part = telling[int(rng.integers(0, len(telling)))]

@@ -20,18 +20,18 @@ import scipy.signal
 from affectstream.core import atomic_io
 from affectstream.core.errors import MediaError
 from affectstream.core.progress import track
-from affectstream.opencv_model.detectors.detector import as_colors
+from affectstream.opencv_model.detectors.detector import convert_colors
 from affectstream.preprocessing.clip import Clip
 from affectstream.preprocessing.dataset.data_folder import ClipRow, DataFolder, open_data_folder
-from affectstream.preprocessing.file_kinds import IMAGE, kind_of
+from affectstream.preprocessing.file_kinds import IMAGE, media_type
 from affectstream.preprocessing.media.media_file import rgb
-from affectstream.preprocessing.media.video.still_images import read_still
+from affectstream.preprocessing.media.video.still_images import read_still_image
 from benchmarks import report, served
 from benchmarks.accuracy import recordings
 from benchmarks.accuracy.classical import records_of
 
-MILD = 0.90
-STRONG = 0.75
+MILD_TARGET = 0.90
+STRONG_TARGET = 0.75
 SNR_DB = 10.0
 GAIN_DB = 12.0
 MP3_BIT_RATE = 32_000
@@ -104,24 +104,24 @@ def squeezed(picture: np.ndarray, quality: int = JPEG_QUALITY) -> np.ndarray:
 
 
 CHANGES = (
-    Change("MP3, 32 kbit/s", "audio", MILD, bit_rate=MP3_BIT_RATE),
-    Change("gain +12 dB", "audio", MILD, sound=lambda given, _: gain(given, GAIN_DB)),
-    Change("gain -12 dB", "audio", MILD, sound=lambda given, _: gain(given, -GAIN_DB)),
-    Change("picture at double size", "video", MILD, lambda picture: scaled(picture, 2)),
-    Change("JPEG, quality 30", "video", MILD, squeezed),
-    Change("8 kHz", "audio", STRONG, sound=lambda given, _: narrow(given)),
-    Change("white noise, SNR 10 dB", "audio", STRONG, sound=noisy),
-    Change("picture at half size", "video", STRONG, lambda picture: scaled(picture, 0.5)),
+    Change("MP3, 32 kbit/s", "audio", MILD_TARGET, bit_rate=MP3_BIT_RATE),
+    Change("gain +12 dB", "audio", MILD_TARGET, sound=lambda given, _: gain(given, GAIN_DB)),
+    Change("gain -12 dB", "audio", MILD_TARGET, sound=lambda given, _: gain(given, -GAIN_DB)),
+    Change("picture at double size", "video", MILD_TARGET, lambda picture: scaled(picture, 2)),
+    Change("JPEG, quality 30", "video", MILD_TARGET, squeezed),
+    Change("8 kHz", "audio", STRONG_TARGET, sound=lambda given, _: narrow(given)),
+    Change("white noise, SNR 10 dB", "audio", STRONG_TARGET, sound=noisy),
+    Change("picture at half size", "video", STRONG_TARGET, lambda picture: scaled(picture, 0.5)),
 )
 
 
 # === Files ===
 
 
-def remade(source: Path, folder: Path, change: Change) -> Path:
+def write_corrupted(source: Path, folder: Path, change: Change) -> Path:
     """A recording after a change, written without further loss; returns where."""
-    if kind_of(source) == IMAGE:
-        picture = read_still(Clip(source, source.name, "", "", "", source.name))
+    if media_type(source) == IMAGE:
+        picture = read_still_image(Clip(source, source.name, "", "", "", source.name))
         out = folder / "changed.png"
         _require(cv2.imwrite(str(out), (change.picture or _same)(picture)[..., ::-1]), out)
         return out
@@ -226,7 +226,7 @@ class Kept:
 
     @property
     def row(self) -> tuple[str, ...]:
-        kind = "mild" if self.change.target == MILD else "strong"
+        kind = "mild" if self.change.target == MILD_TARGET else "strong"
         if not self.num_asked:
             return (self.change.name, kind, "0", "0", "-", "-", f"{self.change.target:.0%}", "-")
         share = self.num_kept / self.num_asked
@@ -261,7 +261,7 @@ def ask(recognizer: Any, files: Sequence[Path], work: Path) -> tuple[list[Kept],
             count = counts[change.name]
             count[0] += 1
             try:
-                after = recognizer(remade(file, work, change))
+                after = recognizer(write_corrupted(file, work, change))
             except MediaError:
                 count[2] += 1
                 continue
@@ -289,7 +289,7 @@ def write_pictures(data: DataFolder, out: Path, each: int) -> None:
 
 def face_picture(face: np.ndarray) -> np.ndarray:
     """(H, W, 3) uint8 RGB around a face (h, w, 1 or 3) uint8 that filled its picture."""
-    colored = as_colors(face[..., 0] if face.shape[2] == 1 else face, "rgb")
+    colored = convert_colors(face[..., 0] if face.shape[2] == 1 else face, "rgb")
     picture = cv2.resize(colored, None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
     edge = picture.shape[0] // 3
     return cv2.copyMakeBorder(picture, edge, edge, edge, edge, cv2.BORDER_REPLICATE)

@@ -24,7 +24,7 @@ from affectstream.core import atomic_io
 from affectstream.core.errors import UserError
 
 # What differs between two runs that come to the same: clocks, words typed, addresses in memory.
-PASSING = frozenset(
+VOLATILE_KEYS = frozenset(
     {"seconds", "input_wait_share", "command", "digest", "date_saved", "shared_object_id"}
 )
 # Left by a run that was stopped: ours, and what a broken download got.
@@ -96,14 +96,14 @@ def _json(path: Path) -> Any:
 def without_passing(value: Any) -> Any:
     """JSON without what two runs need not share."""
     if isinstance(value, dict):
-        return {k: without_passing(v) for k, v in value.items() if k not in PASSING}
+        return {k: without_passing(v) for k, v in value.items() if k not in VOLATILE_KEYS}
     return [without_passing(v) for v in value] if isinstance(value, list) else value
 
 
 def _csv(path: Path) -> Any:
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    return [{k: v for k, v in row.items() if k not in PASSING} for row in rows]
+    return [{k: v for k, v in row.items() if k not in VOLATILE_KEYS} for row in rows]
 
 
 def _keras(path: Path) -> dict[str, Any]:
@@ -147,7 +147,7 @@ CONTENT: dict[str, Callable[[Path], Any]] = {".json": _json, ".csv": _csv, ".ker
 # === Whole, or half? ===
 
 
-def why_not_whole(path: Path) -> str:
+def corruption_reason(path: Path) -> str:
     """Reason why a file is incomplete; "" if it looks complete.
 
     A log of TensorBoard is appended to and has no end.
@@ -164,7 +164,7 @@ def why_not_whole(path: Path) -> str:
 def _whole_json(path: Path) -> str:
     value = json.loads(path.read_text("utf-8"))
     if isinstance(value, dict) and "digest" in value:
-        atomic_io.read_sealed_json(path)
+        atomic_io.read_checksummed_json(path)
     return ""
 
 

@@ -71,7 +71,7 @@ class Attack:
 
     def json(self, rng: np.random.Generator) -> str:
         if rng.random() < 0.5:
-            body = damage.ODD_JSON[int(rng.integers(0, len(damage.ODD_JSON)))]
+            body = damage.MALFORMED_JSON[int(rng.integers(0, len(damage.MALFORMED_JSON)))]
         else:
             body = damaged(rng, self._body)
         return self._post(f"/v1/models/{NAME}:predict", body, "application/json")
@@ -288,9 +288,9 @@ def _question(version: Path) -> tuple[Arrays, np.ndarray]:
     from affectstream.core import tf_setup
 
     tf_setup.import_tensorflow()
-    from affectstream.serving.export.savedmodel_export import read_saved
+    from affectstream.serving.export.savedmodel_export import load_saved_model
 
-    saved = read_saved(version)
+    saved = load_saved_model(version)
     signature = saved.signatures["serving_default"]
     row = served.noise(signature, 1)[0]
     return row, served.answers(signature, [row])[0]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from affectstream.core import registry
 from affectstream.core.errors import UserError
-from affectstream.modeling.runs.score_store import scores_of
+from affectstream.modeling.runs.score_store import read_scores
 from affectstream.preprocessing.dataset.data_folder import (
     DataFolder,
     is_data_folder,
@@ -51,7 +51,7 @@ class Part:
       epochs: None takes the recipe's.
       settings: KEY=VALUE of the recipe or its encoder.
       scored_on: split that is evaluated; left alone where the data have none of it.
-      member_runs: finished runs that are averaged, of a recipe of so many members.
+      ensemble_runs: finished runs that are averaged, of a recipe of so many members.
     """
 
     stream: str
@@ -61,7 +61,7 @@ class Part:
     epochs: int | None = None
     settings: tuple[str, ...] = ()
     scored_on: str = "test"
-    member_runs: tuple[Path, ...] = ()
+    ensemble_runs: tuple[Path, ...] = ()
 
     @property
     def set_words(self) -> list[str]:
@@ -110,16 +110,16 @@ def train_part(part: Part, run: Path, seed: int) -> None:
         _require_same(
             run, recipe, seed, lambda data: _resolved(one["path"] for one in data) == paths
         )
-        _require_newest(run, part.member_runs)
+        _require_newest(run, part.ensemble_runs)
         print(f"{run}: finished already", file=sys.stderr)
     else:
         require_data(part)
         words: list[object] = ["--recipe", part.recipe, "--seed", seed, "--out", run]
         words += [word for path in part.data for word in ("--data", path)]
         words += [word for value in part.set_words for word in ("--set", value)]
-        words += [word for one in part.member_runs for word in ("--member-run", one)]
+        words += [word for one in part.ensemble_runs for word in ("--member-run", one)]
         cli("train", *words, *(["--resume"] if there == "unfinished" else []))
-    if not scores_of(run, part.scored_on) and _can_be_scored(part):
+    if not read_scores(run, part.scored_on) and _can_be_scored(part):
         words = [word for path in part.data for word in ("--data", path)]
         cli("evaluate", "--run", run, "--split", part.scored_on, *words)
 

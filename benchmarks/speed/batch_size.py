@@ -81,10 +81,10 @@ def main(words: Sequence[str] | None = None) -> int:
     from affectstream.core import tf_setup
 
     tf_setup.import_tensorflow()
-    from affectstream.serving.export.savedmodel_export import read_config, read_saved
+    from affectstream.serving.export.savedmodel_export import load_saved_model, read_config
 
     version = served.versions_of(chosen.model)[-1]
-    config, saved = read_config(version), read_saved(version)
+    config, saved = read_config(version), load_saved_model(version)
     signature = saved.signatures["serving_default"]
     samples = round(WINDOW_S * config["input"].get("sample_rate_hz", 0))
     frames = config["preparation"].get("sampling", {}).get("num_frames", 1)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from affectstream.parallel.ray_cluster import RayCluster
-from affectstream.parallel.tasks import Limits, Tell, run
+from affectstream.parallel.tasks import Limits, ReportStep, run
 from benchmarks import processes, report
 from benchmarks.processes import Ran
 from benchmarks.speed import copied_corpus, costs
@@ -125,7 +125,7 @@ def machines(bench: Bench, num_rounds: int) -> None:
                 cluster.shutdown()
 
 
-def killed_midway(bench: Bench) -> str:
+def kill_machine_midway(bench: Bench) -> str:
     """Two machines, one of which is killed when half of the shards are there; one line."""
     shards = len(list((bench.out(LOCAL) / "shards").glob("*.json")))
     cluster = cluster_of(1)
@@ -164,7 +164,7 @@ def digests(folder: Path) -> dict[str, str]:
 # === What the head can do ===
 
 
-def nothing(task: int, tell: Tell) -> int:
+def nothing(task: int, tell: ReportStep) -> int:
     """A task without work, of one step."""
     tell(0)
     return task
@@ -227,14 +227,14 @@ def main(words: Sequence[str] | None = None) -> int:
         work = given.resolve()
         one = copied_corpus.corpus(work, chosen.quick, 4 if chosen.quick else chosen.times)
         full = copied_corpus.manifest(one, work / "copies", 1)
-        copied_corpus.read_once(one, work / "copies", 1)
+        copied_corpus.warm_page_cache(one, work / "copies", 1)
         short = work / "copies" / "short.csv"
         short.write_text("\n".join(full.read_text("utf-8").splitlines()[:3]) + "\n", "utf-8")
         weights = chosen.weights_dir.resolve() if chosen.weights_dir is not None else None
         bench = Bench(full, short, work, chosen.detector, weights)
         side_by_side(bench, rounds)
         machines(bench, rounds)
-        killed = killed_midway(bench)
+        killed = kill_machine_midway(bench)
         rate = tasks_a_second(50 if chosen.quick else NUM_TASKS)
     found = overheads(bench)
     remark = f"{one.told}; {chosen.detector}, {rounds} rounds, median; two cores for everything."

@@ -83,7 +83,7 @@ def manifest(one: Corpus, folder: Path, copies: int) -> Path:
     return table
 
 
-def read_once(one: Corpus, folder: Path, copies: int) -> None:
+def warm_page_cache(one: Corpus, folder: Path, copies: int) -> None:
     """Brings every file of the copies into the page cache."""
     for copy in range(copies):
         for number, file in enumerate(one.files):

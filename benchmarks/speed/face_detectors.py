@@ -12,7 +12,7 @@ import av
 import cv2
 import numpy as np
 
-from affectstream.opencv_model.detectors.detector import FaceBox, FaceDetector, as_colors
+from affectstream.opencv_model.detectors.detector import FaceBox, FaceDetector, convert_colors
 from benchmarks import inputs, report
 from benchmarks.robustness.robustness import scaled
 from benchmarks.speed.opencv_baseline import MIN_NEIGHBORS, SCALE_FACTOR, full_size_cascade
@@ -96,7 +96,7 @@ def small_pictures(present: Mapping[str, FaceDetector], folder: Path) -> list[st
     for name, detector in present.items():
         cells: list[object] = [name]
         for of_side in small:
-            plain = sum(bool(detector._find(as_colors(p, detector.colors))) for p in of_side)
+            plain = sum(bool(detector._find(convert_colors(p, detector.colors))) for p in of_side)
             cells += [plain, sum(bool(detector.detect(p)) for p in of_side)]
         rows.append(cells)
     note = (

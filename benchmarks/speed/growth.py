@@ -39,7 +39,7 @@ def measure(
     """
     folder = work / "copies"
     tables = {count: copied_corpus.manifest(one, folder, count) for count in copies}
-    copied_corpus.read_once(one, folder, max(copies))
+    copied_corpus.warm_page_cache(one, folder, max(copies))
     found: Runs = {count: [] for count in copies}
     records: dict[int, int] = {}
     for number in range(num_rounds):
@@ -56,7 +56,7 @@ def measure(
     return found
 
 
-def a_copy(found: Runs, what: str) -> dict[int, list[float]]:
+def per_copy(found: Runs, what: str) -> dict[int, list[float]]:
     """Of each size the figure for one copy over that of the smallest size, one a round."""
     first = min(found)
     return {
@@ -68,7 +68,7 @@ def a_copy(found: Runs, what: str) -> dict[int, list[float]]:
     }
 
 
-def without_start(found: Runs, what: str) -> dict[int, float]:
+def per_copy_without_startup(found: Runs, what: str) -> dict[int, float]:
     """The figure for one copy over that of the first, with the start of the program taken off.
 
     The start is where the line through the smallest and the second smallest size meets zero copies.
@@ -82,7 +82,7 @@ def without_start(found: Runs, what: str) -> dict[int, float]:
 
 
 def growth_table(found: Runs) -> str:
-    apart = {what: without_start(found, what) for what in TIMES}
+    apart = {what: per_copy_without_startup(found, what) for what in TIMES}
     rows = [
         (
             count,
@@ -91,7 +91,7 @@ def growth_table(found: Runs) -> str:
                 for what in TIMES
                 for cell in (
                     _spread([getattr(run, what) for run in runs], ".1f"),
-                    _spread(a_copy(found, what)[count], ".2f"),
+                    _spread(per_copy(found, what)[count], ".2f"),
                     f"{apart[what][count]:.2f}",
                 )
             ),
@@ -116,7 +116,7 @@ def verdicts(found: Runs) -> str:
     largest = max(found)
     lines = []
     for what, told in TIMES.items():
-        off = max(abs(value - 1) for value in without_start(found, what).values())
+        off = max(abs(value - 1) for value in per_copy_without_startup(found, what).values())
         lines.append(
             f"- {told} linear within {TOLERANCE:.0%}, the start apart: off by {off:.1%} at most,"
             f" {report.verdict(off <= TOLERANCE)}."

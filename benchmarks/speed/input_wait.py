@@ -76,7 +76,7 @@ def measure(stream: str, data: Path, num_clips: int, num_epochs: int) -> tuple[l
     from affectstream.modeling.data.training_data import training_data
     from affectstream.modeling.input_spec import InputSpec
     from affectstream.modeling.models.stream_model import build_stream_model
-    from affectstream.modeling.training.train_single import samples_looked_at
+    from affectstream.modeling.training.train_single import max_samples_of_recipe
     from affectstream.modeling.training.trainer import Trainer
     from affectstream.preprocessing.dataset.data_folder import open_data_folder
 
@@ -97,7 +97,7 @@ def measure(stream: str, data: Path, num_clips: int, num_epochs: int) -> tuple[l
             seed=0,
             transforms=recipe.transforms,
             frames_as_examples=recipe.frames_as_examples,
-            max_samples=samples_looked_at(recipe),
+            max_samples=max_samples_of_recipe(recipe),
         )
     )
     steps = batches.num_batches * num_epochs

@@ -13,7 +13,7 @@ import psutil
 
 from affectstream.parallel.isolated_worker import Streaming
 from affectstream.parallel.tasks import Limits
-from affectstream.serving.inference.isolated_reader import process_for_files
+from affectstream.serving.inference.isolated_reader import start_reader_process
 from affectstream.serving.inference.recognizer import Recognizer
 from benchmarks import inputs, report
 
@@ -62,8 +62,8 @@ def measure(
     here, elsewhere = (recognizer_of(detector, weights_dir) for _ in range(2))
     rounds: list[tuple[np.ndarray, np.ndarray]] = []
     began_s = time.perf_counter()
-    with process_for_files(Limits()) as process:
-        elsewhere.read_in(process)
+    with start_reader_process(Limits()) as process:
+        elsewhere.set_reader(process)
         elsewhere(paths[0])
         times = psutil.Process(process.pid).cpu_times()
         start = np.array([time.perf_counter() - began_s, times.user + times.system])

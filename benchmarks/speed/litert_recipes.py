@@ -95,7 +95,7 @@ def _stream(recipe: Any, face_px: int) -> Any:
 
 
 def _info(recipe: Any, streams: tuple[str, ...], parts: dict[str, Any]) -> Any:
-    from affectstream.modeling.runs.run_folder import RunInfo, Seen
+    from affectstream.modeling.runs.run_folder import DataFootprint, RunInfo
 
     return RunInfo(
         recipe=recipe,
@@ -106,8 +106,8 @@ def _info(recipe: Any, streams: tuple[str, ...], parts: dict[str, Any]) -> Any:
         input={},
         preparation={"sampling": {"num_frames": NUM_FRAMES}},
         data=[],
-        train_seen=Seen(),
-        validation_seen=Seen(),
+        train_seen=DataFootprint(),
+        validation_seen=DataFootprint(),
         parts=parts,
     )
 

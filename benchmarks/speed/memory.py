@@ -28,10 +28,10 @@ _RECORDS = """
 import sys
 from pathlib import Path
 from affectstream.preprocessing.clip import Clip
-from affectstream.preprocessing.records.record_builder import ClipPreparer, PreparationSettings
+from affectstream.preprocessing.records.record_builder import RecordBuilder, RecordSettings
 clip = Clip(Path(sys.argv[1]), "video", "benchmark", "neutral", "benchmark/1", "benchmark/1")
 weights = Path(sys.argv[3]) if sys.argv[3] else None
-for record in ClipPreparer(PreparationSettings(sys.argv[2]), weights).records(clip):
+for record in RecordBuilder(RecordSettings(sys.argv[2]), weights).records(clip):
     pass
 """
 _WINDOWS = """
@@ -40,10 +40,10 @@ from affectstream.opencv_model.detectors.auto_detector import open_detector
 from affectstream.opencv_model.tracking import CropFormat
 from affectstream.preprocessing.faces.face_finder import FaceFinder
 from affectstream.preprocessing.media.media_file import MediaFile
-from affectstream.serving.inference.isolated_reader import DECODING_THREADS
+from affectstream.serving.inference.isolated_reader import NUM_DECODING_THREADS
 from affectstream.serving.inference.windows import People, Reading, windows
 finder = FaceFinder(open_detector(sys.argv[2], sys.argv[3] or None), CropFormat(112, "grey"))
-with MediaFile(sys.argv[1], num_threads=DECODING_THREADS) as media:
+with MediaFile(sys.argv[1], num_threads=NUM_DECODING_THREADS) as media:
     for window in windows(media, Reading(), 16000, finder, People()):
         pass
 """

@@ -20,9 +20,9 @@ import cv2
 from affectstream.opencv_model.detectors.detector import FaceBox
 from affectstream.preprocessing.media.media_file import MediaFile
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
-from affectstream.preprocessing.records.record_builder import ClipPreparer, PreparationSettings
+from affectstream.preprocessing.records.record_builder import RecordBuilder, RecordSettings
 from benchmarks import inputs, report
-from benchmarks.inputs import MadeClip
+from benchmarks.inputs import GeneratedClip
 from benchmarks.speed.opencv_baseline import OpencvBaseline, decode_alone
 
 BASELINE = "OpenCV baseline"
@@ -45,12 +45,12 @@ class Method:
 
     name: str
     frames: str
-    prepare: Callable[[MadeClip], Boxes | None]
+    prepare: Callable[[GeneratedClip], Boxes | None]
     wall_s: list[float] = field(default_factory=list)
     cpu_s: list[float] = field(default_factory=list)
     boxes: list[Boxes] = field(default_factory=list)
 
-    def run(self, clips: Sequence[MadeClip]) -> None:
+    def run(self, clips: Sequence[GeneratedClip]) -> None:
         wall_s, cpu_s = time.perf_counter(), time.process_time()
         seen = [self.prepare(clip) for clip in clips]
         self.wall_s.append(time.perf_counter() - wall_s)
@@ -78,10 +78,10 @@ def methods(weights_dir: Path | None) -> list[Method]:
     return made
 
 
-def _ours(settings: PreparationSettings, weights_dir: Path | None) -> Callable[[MadeClip], Boxes]:
-    preparer = ClipPreparer(settings, weights_dir)
+def _ours(settings: RecordSettings, weights_dir: Path | None) -> Callable[[GeneratedClip], Boxes]:
+    preparer = RecordBuilder(settings, weights_dir)
 
-    def prepare(clip: MadeClip) -> Boxes:
+    def prepare(clip: GeneratedClip) -> Boxes:
         boxes: Boxes = []
         for record in preparer.records(clip.clip):
             found = [FaceBox(x, y, w, h, 1.0) for x, y, w, h in record.boxes_px.tolist()]
@@ -93,8 +93,8 @@ def _ours(settings: PreparationSettings, weights_dir: Path | None) -> Callable[[
     return prepare
 
 
-def _decoding(sampling: FrameSampling) -> Callable[[MadeClip], None]:
-    def prepare(clip: MadeClip) -> None:
+def _decoding(sampling: FrameSampling) -> Callable[[GeneratedClip], None]:
+    def prepare(clip: GeneratedClip) -> None:
         with MediaFile(clip.path) as media:
             for _ in media.tracks([(0.0, media.info.duration_s)], 16_000, sampling, bool):
                 pass
@@ -102,7 +102,7 @@ def _decoding(sampling: FrameSampling) -> Callable[[MadeClip], None]:
     return prepare
 
 
-def _opencv_decoding(clip: MadeClip) -> None:
+def _opencv_decoding(clip: GeneratedClip) -> None:
     decode_alone(clip.path)
 
 
@@ -122,7 +122,9 @@ def one_core() -> Iterator[None]:
         cv2.setNumThreads(threads)
 
 
-def measure(clips: Sequence[MadeClip], num_rounds: int, weights_dir: Path | None) -> list[Method]:
+def measure(
+    clips: Sequence[GeneratedClip], num_rounds: int, weights_dir: Path | None
+) -> list[Method]:
     """Runs every way once to warm up, then `num_rounds` times in alternating order."""
     with one_core():
         made = methods(weights_dir)

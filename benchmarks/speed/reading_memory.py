@@ -1,7 +1,7 @@
 """Peak memory of reading clips of 10 s for training: two shuffled epochs in a fresh process each.
 
 `kept` holds the records in memory after the first epoch; `read anew` is what happens above
-`affectstream.modeling.data.record_dataset.MEMORY_CACHE_BYTES`, which is set to nothing for it.
+`affectstream.modeling.data.record_dataset.RECORD_CACHE_BYTES`, which is set to nothing for it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from affectstream.modeling.data.subset import choose
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
 from affectstream.preprocessing.labels import BASIC7
 if sys.argv[2]:
-    record_dataset.MEMORY_CACHE_BYTES = int(sys.argv[2])
+    record_dataset.RECORD_CACHE_BYTES = int(sys.argv[2])
 part = choose([open_data_folder(sys.argv[1])], "all", BASIC7, ("audio",))
 batches = record_dataset.Batches(part, BASIC7, ("audio",), 16, seed=0)
 for epoch in range(2):

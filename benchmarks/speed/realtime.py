@@ -13,7 +13,7 @@ from affectstream.opencv_model.detectors.detector import FaceDetector
 from affectstream.preprocessing.media.media_file import MediaFile
 from affectstream.serving.inference.recognizer import Forward, Recognizer
 from benchmarks import inputs, report
-from benchmarks.inputs import MadeClip
+from benchmarks.inputs import GeneratedClip
 
 TARGET = 0.1
 UNTRAINED = "untrained"
@@ -99,7 +99,7 @@ def _untrained() -> tuple[Forward, dict[str, Any]]:
     streams = {"audio": audio, "video": video}
     dims = {name: int(m.output["embedding"].shape[-1]) for name, m in streams.items()}
     fusion = registry.load("fusions", "sum")(tuple(streams), count, dims)
-    model = fused_model(streams, fusion, with_alone=True)
+    model = fused_model(streams, fusion, with_single_streams=True)
     call = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
 
     def forward(batch: dict[str, Any]) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def measure(
     config: dict[str, Any],
     detector: FaceDetector,
     weights_dir: Path | None,
-    clips: Sequence[MadeClip],
+    clips: Sequence[GeneratedClip],
     num_rounds: int,
 ) -> Answered:
     """The round of median length over all clips."""
@@ -204,12 +204,12 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _has_both(one: MadeClip) -> bool:
+def _has_both(one: GeneratedClip) -> bool:
     with MediaFile(one.path) as media:
         return media.info.has_audio and media.info.has_video
 
 
-def _duration_s(one: MadeClip) -> float:
+def _duration_s(one: GeneratedClip) -> float:
     with MediaFile(one.path) as media:
         return media.info.duration_s
 

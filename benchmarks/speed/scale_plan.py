@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from affectstream.preprocessing.records.sharding import (
-    BYTES_A_SHARD,
-    CLIPS_A_SHARD,
-    starts_of_shards,
+    MAX_BYTES_PER_SHARD,
+    MAX_CLIPS_PER_SHARD,
+    shard_starts,
 )
 from benchmarks.speed import scale_model
 from benchmarks.speed.scale_model import Machines, Outcome, Pieces
@@ -41,8 +41,8 @@ class Plan:
     nodes: int = 1000
     processes: int = 8
     heads: int = 100
-    clips_a_shard: int = CLIPS_A_SHARD
-    mb_a_shard: float = BYTES_A_SHARD / 1e6
+    clips_a_shard: int = MAX_CLIPS_PER_SHARD
+    mb_a_shard: float = MAX_BYTES_PER_SHARD / 1e6
     mean_length_s: float = 600.0
     length_spread: float = 1.0
     speed_spread: float = 0.1
@@ -196,7 +196,7 @@ def _pieces(plan: Plan, figures: Figures, rng: np.random.Generator) -> Pieces:
     hours = plan.hours / plan.heads
     lengths_s = scale_model.drawn_lengths_s(hours, plan.mean_length_s, plan.length_spread, rng)
     read_bytes = lengths_s / 3600 * figures.read_bytes
-    starts = starts_of_shards(read_bytes.tolist(), plan.clips_a_shard, plan.mb_a_shard * 1e6)
+    starts = shard_starts(read_bytes.tolist(), plan.clips_a_shard, plan.mb_a_shard * 1e6)
     lengths_h = scale_model.in_pieces(lengths_s, starts) / 3600
     # Each process has its share of the network of its machine, or of the store, if that is less.
     process_bytes_s = min(

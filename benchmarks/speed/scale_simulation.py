@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from affectstream.preprocessing.records.sharding import most_clips
+from affectstream.preprocessing.records.sharding import max_clips_per_shard
 from benchmarks import report
 from benchmarks.speed import costs, scale_model
 from benchmarks.speed.cluster_speed import LOCAL, ONE_NODE, ONE_WORKER, RAY, TWO_NODES
@@ -47,12 +47,12 @@ def foretold(measured: dict[str, Any]) -> list[tuple[str, float, float]]:
         told_s = cluster["starts"][name]["wall_s"] + _spread_s(work_s, cluster["clips"], workers)
         rows.append((f"{name}, s", told_s, cluster["runs"][name]["wall_s"]))
     start_s = cluster["starts"][LOCAL]["cpu_s"]
-    an_hour = measured["stages"]["kinds"]
+    per_hour = measured["stages"]["kinds"]
     base_s = sum(
-        an_hour[kind]["cpu_s_an_hour"][WHOLE] * an_hour[kind]["hours"]
+        per_hour[kind]["cpu_s_an_hour"][WHOLE] * per_hour[kind]["hours"]
         for kind in ("short videos", "sounds")
     )
-    base_clips = sum(an_hour[kind]["clips"] for kind in ("short videos", "sounds"))
+    base_clips = sum(per_hour[kind]["clips"] for kind in ("short videos", "sounds"))
     for count, seconds in growth["cpu_s"].items():
         clips = int(count) * growth["clips_a_copy"]
         told_s = start_s + base_s * clips / base_clips
@@ -62,7 +62,7 @@ def foretold(measured: dict[str, Any]) -> list[tuple[str, float, float]]:
 
 def _spread_s(work_s: float, num_clips: int, workers: int) -> float:
     """Seconds of `workers` processes over so many equal clips in pieces."""
-    size = most_clips(num_clips)
+    size = max_clips_per_shard(num_clips)
     sizes = [min(size, num_clips - start) for start in range(0, num_clips, size)]
     pieces = Pieces(np.array(sizes) * (work_s / num_clips), np.zeros(len(sizes)))
     return scale_model.simulate(pieces, Machines(np.ones(1), workers)).seconds

@@ -218,9 +218,9 @@ def _prepared(first: Path, second: Path, chosen: Any) -> Asked:
     from affectstream.core import tf_setup
 
     tf_setup.import_tensorflow()
-    from affectstream.serving.export.savedmodel_export import read_config, read_saved
+    from affectstream.serving.export.savedmodel_export import load_saved_model, read_config
 
-    saved = {1: read_saved(first), 2: read_saved(second)}
+    saved = {1: load_saved_model(first), 2: load_saved_model(second)}
     signatures = {n: one.signatures["serving_default"] for n, one in saved.items()}
     _KEPT.append(saved)
     files, told = ([], "noise") if chosen.quick else served.recordings()

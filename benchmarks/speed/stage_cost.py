@@ -25,8 +25,8 @@ from affectstream.preprocessing.corpora.manifest import MANIFEST
 from affectstream.preprocessing.faces.face_finder import FaceFinder
 from affectstream.preprocessing.media.media_file import MediaFile
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
-from affectstream.preprocessing.records.record_builder import PreparationSettings, stretches
-from affectstream.preprocessing.records.shard_job import Piece, Shard, prepare
+from affectstream.preprocessing.records.record_builder import RecordSettings, stretches
+from affectstream.preprocessing.records.shard_job import Piece, ShardIndex, prepare
 from benchmarks import inputs, report
 from benchmarks.inputs import Shape
 from benchmarks.speed import copied_corpus, costs
@@ -56,7 +56,7 @@ class Cost:
     written_bytes: int = 0
     num_records: int = 0
 
-    def an_hour(self, stage: str) -> float:
+    def per_hour(self, stage: str) -> float:
         return self.cpu_s[stage] / self.hours
 
 
@@ -119,7 +119,7 @@ def _whole(
 ) -> None:
     table = copied_corpus.manifest(one, work, 1)
     made.cpu_s[LISTING], inventory = cpu_of(lambda: MANIFEST.inventory(table), times)
-    settings = PreparationSettings(detector)
+    settings = RecordSettings(detector)
     shards = work / "shards"
     shards.mkdir(exist_ok=True)
     piece = Piece(shards, 0, inventory.clips, settings, weights, "stage-cost")
@@ -135,7 +135,7 @@ def driver_bytes(work: Path) -> float:
     index = next(work.rglob("shards/*.json"))
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    kept = [shard for _ in range(20) if (shard := Shard.read(index)) is not None]
+    kept = [shard for _ in range(20) if (shard := ShardIndex.read(index)) is not None]
     held = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     return held / sum(len(shard.rows) for shard in kept)
@@ -147,7 +147,7 @@ def driver_bytes(work: Path) -> float:
 def stage_table(found: Sequence[Cost]) -> str:
     stages = list(found[0].cpu_s)
     rows: list[list[object]] = [
-        [stage, *(f"{one.an_hour(stage):.3g}" for one in found)] for stage in stages
+        [stage, *(f"{one.per_hour(stage):.3g}" for one in found)] for stage in stages
     ]
     rows.append(["MB read", *(f"{one.read_bytes / one.hours / 1e6:.0f}" for one in found)])
     rows.append(["MB written", *(f"{one.written_bytes / one.hours / 1e6:.0f}" for one in found)])
@@ -159,7 +159,7 @@ def as_json(found: Sequence[Cost], detector: str, a_record: float) -> dict[str, 
     kinds = {
         one.name: {
             "told": one.told,
-            "cpu_s_an_hour": {s: costs.rounded(one.an_hour(s)) for s in one.cpu_s},
+            "cpu_s_an_hour": {s: costs.rounded(one.per_hour(s)) for s in one.cpu_s},
             "read_bytes_an_hour": costs.rounded(one.read_bytes / one.hours),
             "written_bytes_an_hour": costs.rounded(one.written_bytes / one.hours),
             "records_an_hour": costs.rounded(one.num_records / one.hours),

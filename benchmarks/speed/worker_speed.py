@@ -14,16 +14,20 @@ from pathlib import Path
 from affectstream.parallel.process_pool import Local
 from affectstream.parallel.tasks import Limits
 from affectstream.preprocessing.clip import Clip
-from affectstream.preprocessing.records.shard_job import Piece, prepare_all
-from affectstream.preprocessing.records.sharding import in_shards
+from affectstream.preprocessing.records.shard_job import Piece, run_shard_jobs
+from affectstream.preprocessing.records.sharding import group_into_shards
 from benchmarks import inputs, report
-from benchmarks.inputs import MadeClip
+from benchmarks.inputs import GeneratedClip
 
 TARGET = 1.7
 
 
 def measure(
-    clips: Sequence[MadeClip], num_clips: int, num_rounds: int, detector: str, weights: Path | None
+    clips: Sequence[GeneratedClip],
+    num_clips: int,
+    num_rounds: int,
+    detector: str,
+    weights: Path | None,
 ) -> str:
     """One worker against two, from the call to the last shard, start of the processes included."""
     wall: dict[int, list[float]] = {1: [], 2: []}
@@ -37,7 +41,9 @@ def measure(
             loads.append(os.getloadavg()[0])
             began_s, began_cpu_s = time.perf_counter(), _cpu_s()
             with tempfile.TemporaryDirectory() as spool:
-                prepare_all(Local(count), _pieces(many, Path(spool), detector, weights), Limits())
+                run_shard_jobs(
+                    Local(count), _pieces(many, Path(spool), detector, weights), Limits()
+                )
             wall[count].append(time.perf_counter() - began_s)
             cpu[count].append(_cpu_s() - began_cpu_s)
     speed_up = report.median([a / b for a, b in zip(wall[1], wall[2], strict=True)])
@@ -59,7 +65,7 @@ def _pieces(
     clips: Sequence[Clip], shards: Path, detector: str, weights: Path | None
 ) -> Iterator[Piece]:
     settings = inputs.default_settings(detector)
-    for number, some in enumerate(in_shards(clips)):
+    for number, some in enumerate(group_into_shards(clips)):
         yield Piece(shards, number, some, settings, weights)
 
 

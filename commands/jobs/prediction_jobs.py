@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from affectstream.core import storage_paths
 from affectstream.core.errors import MediaError, from_os_error
-from affectstream.preprocessing.file_kinds import TEXT, TEXT_SUFFIX, endings_of, kind_of
+from affectstream.preprocessing.file_kinds import TEXT, TEXT_SUFFIX, count_suffixes, media_type
 
 if TYPE_CHECKING:
     from affectstream.preprocessing.clip import Rejection
 
 # The file asked about, the name of the answer, and the call that gives it.
-Question = tuple[Path, str, Callable[[], Any]]
+PredictionJob = tuple[Path, str, Callable[[], Any]]
 # These paths open files of this process only; a worker process cannot open them.
-_OF_THIS_PROCESS = ("/dev/std", "/dev/fd/", "/proc/")
+_PROCESS_LOCAL_PREFIXES = ("/dev/std", "/dev/fd/", "/proc/")
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Inputs:
 
     Attributes:
       files: those named, and those below the folders named that can be read.
-      below_folders: the latter.
+      found_in_folders: the latter.
       names: file -> how answers call it, where that is not its path: what came through a pipe
         was copied into a file of ours.
       rejected: what lies below a folder and cannot be entered.
@@ -40,7 +40,7 @@ class Inputs:
     """
 
     files: list[Path] = field(default_factory=list)
-    below_folders: set[Path] = field(default_factory=set)
+    found_in_folders: set[Path] = field(default_factory=set)
     names: dict[Path, str] = field(default_factory=dict)
     rejected: list[Rejection] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
@@ -48,23 +48,23 @@ class Inputs:
     @property
     def texts(self) -> list[Path]:
         """The files that hold an utterance a line."""
-        return [path for path in self.files if kind_of(path) == TEXT]
+        return [path for path in self.files if media_type(path) == TEXT]
 
     @property
     def recordings(self) -> list[Path]:
         """All others."""
-        return [path for path in self.files if kind_of(path) != TEXT]
+        return [path for path in self.files if media_type(path) != TEXT]
 
-    def without_texts_of_folders(self) -> None:
+    def skip_unnamed_texts(self) -> None:
         """Passes over the texts that nobody named, for a model that knows no words."""
         for path in self.texts:
-            if path in self.below_folders:
+            if path in self.found_in_folders:
                 self.files.remove(path)
                 self.passed_over[TEXT_SUFFIX] += 1
 
 
 @contextlib.contextmanager
-def inputs_of(paths: tuple[Path, ...]) -> Iterator[Inputs]:
+def collect_inputs(paths: tuple[Path, ...]) -> Iterator[Inputs]:
     """The files named and those below the folders named, as long as they are asked about.
 
     Raises:
@@ -82,15 +82,17 @@ def inputs_of(paths: tuple[Path, ...]) -> Iterator[Inputs]:
                 found.files.append(file)
                 continue
             listing = list_folder(path)
-            files = [file for file in listing.files if kind_of(file)]
+            files = [file for file in listing.files if media_type(file)]
             if not files and not listing.rejected:
                 raise listing.nothing(
                     "no media file in this folder (looked for sound, video, pictures and .txt)"
                 )
             found.files += files
-            found.below_folders.update(files)
+            found.found_in_folders.update(files)
             found.rejected += listing.rejected
-            found.passed_over += endings_of(file for file in listing.files if not kind_of(file))
+            found.passed_over += count_suffixes(
+                file for file in listing.files if not media_type(file)
+            )
         yield found
 
 
@@ -102,7 +104,7 @@ def _comes_once(path: Path) -> bool:
         mode = path.stat().st_mode
     except (OSError, ValueError):
         return False
-    is_own = str(path).startswith(_OF_THIS_PROCESS) and stat.S_ISREG(mode)
+    is_own = str(path).startswith(_PROCESS_LOCAL_PREFIXES) and stat.S_ISREG(mode)
     return stat.S_ISFIFO(mode) or is_own
 
 
@@ -121,16 +123,16 @@ def _copied(path: Path, folder: Path) -> Path:
     return copy
 
 
-def questions_about(
+def prediction_jobs(
     path: Path, name: str, recognizer: Any, how: tuple[Any, ...]
-) -> Iterator[Question]:
+) -> Iterator[PredictionJob]:
     """What is asked about one input; of a text, about each of its lines.
 
     Args:
       name: how answers call it; "" for its path.
       how: what a recognizer takes behind the path.
     """
-    if kind_of(path) != TEXT:
+    if media_type(path) != TEXT:
         asked = functools.partial(recognizer, path, *how, **({"name": name} if name else {}))
         yield path, name or str(path), asked
         return
@@ -142,7 +144,7 @@ def questions_about(
         yield path, name, functools.partial(_raise, error)
 
 
-def rejection_of(rejected: Rejection) -> Question:
+def rejected_job(rejected: Rejection) -> PredictionJob:
     """A job for a folder that cannot be read; it raises the reason."""
     return (
         Path(rejected.path),

@@ -56,7 +56,7 @@ class Steps:
         """Writes labels.csv; opens no recording.
 
         Args:
-          told: `settings_of` what is going to be done, up to the last step asked for.
+          told: `folder_settings` what is going to be done, up to the last step asked for.
         Raises:
           UserError: the folder holds records that were made otherwise; nothing is written then.
         """
@@ -98,7 +98,7 @@ class Steps:
         self._step("audio", CLIPS, inputs, write, whole)
         return results[0] if results else None
 
-    def after_audio(self, until: str) -> None:
+    def run_later_steps(self, until: str) -> None:
         """The steps behind `audio`, up to and including `until`."""
         for name in STEPS[2 : STEPS.index(until) + 1]:
             {"features": self._features, "split": self._split, "transcripts": self._transcripts}[
@@ -133,7 +133,7 @@ class Steps:
         keys = ("id", "label", "speaker", "recording", "audio_hash", "attributes")
         known = [[getattr(row, key) for key in keys] for row in rows]
         self._step("features", FEATURES, [FRONT_END, folder.sample_rate_hz, known], write)
-        self._tell_features()  # the split may have changed since it was written
+        self._update_feature_splits()  # the split may have changed since it was written
 
     def _split(self) -> None:
         from affectstream.preprocessing.dataset.data_folder import SPLITS_FILE, write_splits
@@ -158,16 +158,16 @@ class Steps:
 
         cells = [{**row.as_cells(), "shard": ""} for row in folder.rows]
         self._step("split", SPLITS_FILE, [rule, cells], write)
-        self._tell_features()
+        self._update_feature_splits()
 
     def _transcripts(self) -> None:
-        from affectstream.preprocessing.dataset.feature_table import FACTS, facts_of
+        from affectstream.preprocessing.dataset.feature_table import FACTS, metadata_cells
 
         folder = self._folder()
         rows = [row for row in folder.rows if not row.excluded]
         table = [
             dict(zip((*FACTS, "transcript"), (*known, row.transcript), strict=True))
-            for known, row in zip(facts_of(rows, folder), rows, strict=True)
+            for known, row in zip(metadata_cells(rows, folder), rows, strict=True)
         ]
 
         def write() -> None:
@@ -177,7 +177,7 @@ class Steps:
 
         self._step("transcripts", TRANSCRIPTS, table, write)
 
-    def _tell_features(self) -> None:
+    def _update_feature_splits(self) -> None:
         """Updates the split column of features.csv to the current split."""
         path = self.out / FEATURES
         if not path.is_file():

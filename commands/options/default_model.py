@@ -9,9 +9,9 @@ import click
 
 from affectstream.commands.options import sample_data
 from affectstream.core.errors import UserError
-from affectstream.preprocessing.file_kinds import TEXT, kind_of
+from affectstream.preprocessing.file_kinds import TEXT, media_type
 
-RUN_NAMES = ("fusion", "audio", "video", "text")
+DEFAULT_RUN_NAMES = ("fusion", "audio", "video", "text")
 
 
 def default_model(files: Sequence[Path], text: str | None = None) -> Path:
@@ -25,8 +25,8 @@ def default_model(files: Sequence[Path], text: str | None = None) -> Path:
     """
     from affectstream.serving.bundled import bundled_models
 
-    name = bundled_models.WORDS if are_words_alone(files, text) else bundled_models.EMOTION
-    if bundled_models.is_boxed(name):
+    name = bundled_models.WORDS if is_text_only(files, text) else bundled_models.EMOTION
+    if bundled_models.is_bundled_model(name):
         path = bundled_models.boxed(name)
         click.echo(
             f"model: {bundled_models.HOME.name}/{name} ({bundled_models.told(path)});"
@@ -36,19 +36,19 @@ def default_model(files: Sequence[Path], text: str | None = None) -> Path:
         return path
     from affectstream.modeling.runs.run_folder import is_run
 
-    for path in (sample_data.RUNS / run for run in RUN_NAMES):
+    for path in (sample_data.RUNS / run for run in DEFAULT_RUN_NAMES):
         if is_run(path):
             click.echo(f"model: {path}", err=True)
             return path
     raise UserError(
-        f"no model: none of {', '.join(f'{sample_data.RUNS}/{run}' for run in RUN_NAMES)}"
+        f"no model: none of {', '.join(f'{sample_data.RUNS}/{run}' for run in DEFAULT_RUN_NAMES)}"
         f" exists, nor {bundled_models.HOME.name}/{name};"
         " train one (`python cli.py demo` trains three) or name --model"
     )
 
 
-def are_words_alone(files: Sequence[Path], text: str | None) -> bool:
+def is_text_only(files: Sequence[Path], text: str | None) -> bool:
     """Whether the inputs are text only."""
     if not files:
         return text is not None
-    return all(kind_of(path) == TEXT for path in files)
+    return all(media_type(path) == TEXT for path in files)

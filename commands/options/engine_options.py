@@ -13,7 +13,7 @@ from affectstream.commands.options.param_types import FiniteRange
 if TYPE_CHECKING:
     from affectstream.parallel.tasks import Engine
 
-ENGINES = (
+ENGINE_OPTIONS = (
     click.option(
         "--engine",
         type=click.Choice(["local", "ray"]),
@@ -29,12 +29,12 @@ ENGINES = (
 )
 
 
-def engine_options(help_of_workers: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def engine_options(workers_help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Adds `--engine`, `--address` and `--workers`."""
-    workers = click.option("--workers", type=click.IntRange(0), help=help_of_workers)
+    workers = click.option("--workers", type=click.IntRange(0), help=workers_help)
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed((*ENGINES, workers)):
+        for option in reversed((*ENGINE_OPTIONS, workers)):
             command = option(command)
         return command
 
@@ -42,19 +42,27 @@ def engine_options(help_of_workers: str) -> Callable[[Callable[..., Any]], Calla
 
 
 def limit_options(
-    help_of_s: str, help_of_gb: str
+    timeout_help: str, memory_limit_help: str
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Adds `--limit-s` and `--limit-gb`, of a process that reads recordings."""
+    """Adds `--timeout-s` and `--memory-limit-gb`, of a process that reads recordings."""
     seconds = click.option(
-        "--limit-s", type=FiniteRange(1, 86_400), default=300, show_default=True, help=help_of_s
+        "--timeout-s",
+        type=FiniteRange(1, 86_400),
+        default=300,
+        show_default=True,
+        help=timeout_help,
     )
     memory = click.option(
-        "--limit-gb", type=FiniteRange(0.5, 1024), default=4, show_default=True, help=help_of_gb
+        "--memory-limit-gb",
+        type=FiniteRange(0.5, 1024),
+        default=4,
+        show_default=True,
+        help=memory_limit_help,
     )
     return lambda command: seconds(memory(command))
 
 
-def engine_of(
+def make_engine(
     name: str, address: str | None, workers: int | None, default_workers: int | None = None
 ) -> Engine:
     """The engine that was chosen.

@@ -17,13 +17,13 @@ _OTHER_TABLES = frozenset(
 )
 
 
-def reachable(text: str, is_listed: bool = False) -> Path:
+def reachable(text: str, use_listings_cache: bool = False) -> Path:
     """The path object of a path or URL, after its store has answered.
 
     Raises:
       UserError: of `storage_paths.place` and `storage_paths.require_reachable`.
     """
-    found = storage_paths.place(text, is_listed)
+    found = storage_paths.place(text, use_listings_cache)
     storage_paths.require_reachable(found)
     return found
 
@@ -32,24 +32,24 @@ class Place(click.ParamType):
     """A file or folder by path or URL.
 
     Args:
-      is_listed: see `storage_paths.place`.
+      use_listings_cache: see `storage_paths.place`.
     """
 
     name = "path"
 
-    def __init__(self, is_listed: bool = False) -> None:
-        self._is_listed = is_listed
+    def __init__(self, use_listings_cache: bool = False) -> None:
+        self._is_listed = use_listings_cache
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return value if isinstance(value, Path) else reachable(value, self._is_listed)
 
 
-class OutPlace(Place):
+class OutputPath(Place):
     """A place to write to: not within the models that come with the program."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path = super().convert(value, param, ctx)
-        storage_paths.require_unbundled(path)
+        storage_paths.require_outside_bundled(path)
         return path
 
 
@@ -63,16 +63,16 @@ class FiniteRange(click.FloatRange):
         return number
 
 
-class OutPath(click.Path):
+class LocalOutputPath(click.Path):
     """A local file or folder to be written: not within the models that come with the program."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path: Any = super().convert(value, param, ctx)
-        storage_paths.require_unbundled(Path(path))
+        storage_paths.require_outside_bundled(Path(path))
         return path
 
 
-class NewFile(OutPath):
+class OutputFile(LocalOutputPath):
     """An output file with one of the given endings.
 
     Args:
@@ -90,7 +90,7 @@ class NewFile(OutPath):
         return path
 
 
-class TableFile(OutPath):
+class OutputTable(LocalOutputPath):
     """A table to be written: CSV, or with tabs between cells where its name ends in .tsv."""
 
     def __init__(self) -> None:

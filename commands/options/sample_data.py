@@ -64,7 +64,7 @@ def open_data(path: Path, features: str) -> DataFolder:
     return open_feature_table(path, rate_hz, front_end.stream)
 
 
-def open_paired(tables: dict[str, Path], features: dict[str, str]) -> DataFolder:
+def open_paired_tables(tables: dict[str, Path], features: dict[str, str]) -> DataFolder:
     """Feature tables of several streams over the same clips.
 
     Args:
@@ -80,22 +80,22 @@ def open_paired(tables: dict[str, Path], features: dict[str, str]) -> DataFolder
     return pair_tables({s: t for s, t in opened.items() if isinstance(t, FeatureTable)})
 
 
-def ensure_records() -> Path:
+def ensure_default_data_folder() -> Path:
     """The default place; the sample corpus is prepared there when there are no records yet.
 
     Raises:
-      click.UsageError: other data are prepared here, see `only_records`.
+      click.UsageError: other data are prepared here, see `default_data_folder`.
     """
-    records = only_records()
+    records = default_data_folder()
     if is_data_folder(records):
         return records
-    click.echo(f"no --data: taking {told_records(records)}", err=True)
+    click.echo(f"no --data: taking {describe_default_data(records)}", err=True)
     if code := run_command("preprocess"):
         raise UserError(f"preprocess of the sample corpus ended with exit code {code}; see above")
     return records
 
 
-def only_records(*but: Path) -> Path:
+def default_data_folder(*but: Path) -> Path:
     """The default data folder; an error if the user may mean another one.
 
     Args:
@@ -103,14 +103,14 @@ def only_records(*but: Path) -> Path:
     Raises:
       click.UsageError: other data folders exist; it lists them.
     """
-    if others := prepared_here(RECORDS, *but):
+    if others := find_data_folders(RECORDS, *but):
         known = [*others, *([RECORDS] if is_data_folder(RECORDS) else [])]
         listed = ", ".join(map(str, known))
         raise click.UsageError(f"name --data: prepared here {_are(len(known))} {listed}")
     return RECORDS
 
 
-def told_records(path: Path) -> str:
+def describe_default_data(path: Path) -> str:
     """Describes the default data folder, which may not exist yet."""
     if is_data_folder(path):
         is_sample = read_settings(path).get("synthetic")
@@ -121,7 +121,7 @@ def told_records(path: Path) -> str:
     )
 
 
-def prepared_here(*but: Path) -> list[Path]:
+def find_data_folders(*but: Path) -> list[Path]:
     """Data folders in the current folder and in `data/`, without some of them."""
     found = {path.parent for home in (Path(), RECORDS.parent) for path in home.glob(f"*/{CLIPS}")}
     left_out = {path.resolve() for path in but}

@@ -60,14 +60,14 @@ def paired_tables(runs: dict[str, Path], data: dict[str, list[Path]]) -> DataFol
 
     if not any(is_feature_table(path) for found in data.values() for path in found):
         return None
-    tables = one_table_each(data, tuple(runs))
+    tables = one_table_per_stream(data, tuple(runs))
     from affectstream.modeling.runs.run_folder import read_run
 
     features = {stream: read_run(path).recipe.features for stream, path in runs.items()}
-    return sample_data.open_paired(tables, features)
+    return sample_data.open_paired_tables(tables, features)
 
 
-def one_table_each(data: dict[str, list[Path]], streams: tuple[str, ...]) -> dict[str, Path]:
+def one_table_per_stream(data: dict[str, list[Path]], streams: tuple[str, ...]) -> dict[str, Path]:
     """The one feature table of each stream.
 
     Raises:
@@ -130,7 +130,7 @@ def with_parts(
         words += ["--allow-leak"] if options.allow_leak else []
         words += ["--init-from", options.init_from] if options.init_from else []
         # Beside other streams, words of a script are a note, no reason to stop.
-        words += ["--allow-fixed-sentences"] if stream == "text" else []
+        words += ["--allow-scripted-text"] if stream == "text" else []
         if code := sample_data.run_command("train", *words, "--out", runs[stream]):
             raise UserError(f"training {runs[stream]} ended with exit code {code}")
     return runs or _default_runs(data)
@@ -179,9 +179,9 @@ def _has_seen(info: Any, init_from: Path | None) -> bool:
     if init_from is None:
         return True
     from affectstream.modeling.runs.run_folder import read_run
-    from affectstream.serving.bundled.bundled_models import starting_point
+    from affectstream.serving.bundled.bundled_models import resolve_init_run
 
-    start = read_run(starting_point(init_from, info.recipe.stream))
+    start = read_run(resolve_init_run(init_from, info.recipe.stream))
     return start.train_seen.recordings <= info.train_seen.recordings
 
 
@@ -210,10 +210,10 @@ def _default_runs(data: dict[str, list[Path]]) -> dict[str, Path]:
             f"no {' and no '.join(str(runs[name]) for name in absent)} to fuse; train it (`train"
             f" --stream {first} --data PATH`), or name a run with --{first}-run"
         )
-    source = sample_data.only_records()
+    source = sample_data.default_data_folder()
     click.echo(
         f"no runs named, and no {' and no '.join(str(runs[name]) for name in absent)}: each is"
-        f" trained first, with all defaults, on {sample_data.told_records(source)}",
+        f" trained first, with all defaults, on {sample_data.describe_default_data(source)}",
         err=True,
     )
     for name in absent:

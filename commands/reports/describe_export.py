@@ -76,40 +76,40 @@ def litert_facts(path: Path) -> dict[str, Any]:
         "path": str(path),
         "inputs": _told(own["inputs"]),
         **{key: value for key, value in own.items() if key != "inputs"},
-        **_told_config(rest),
+        **_describe_config(rest),
         "card": card_of(path, config),
     }
 
 
-def told_scores(scores: dict[str, Any]) -> dict[str, Any]:
+def describe_scores(scores: dict[str, Any]) -> dict[str, Any]:
     """Scores of the epoch that was kept, those of training apart from those on validation."""
-    from affectstream.serving.export.model_card import on_training, on_validation
+    from affectstream.serving.export.model_card import training_scores, validation_scores
 
     if not scores:
         return {}
     return {
         "epoch kept": scores.get("epoch"),
-        "scores on validation": on_validation(scores),
-        "scores on its own training part, during that epoch": on_training(scores),
+        "scores on validation": validation_scores(scores),
+        "scores on its own training part, during that epoch": training_scores(scores),
     }
 
 
-def told_parts(parts: dict[str, Any]) -> dict[str, Any]:
-    """The parts of a fusion, their scores told by `told_scores`."""
+def describe_parts(parts: dict[str, Any]) -> dict[str, Any]:
+    """The parts of a fusion, their scores told by `describe_scores`."""
     return {
         stream: {
             name: one
             for key, value in part.items()
-            for name, one in (told_scores(value) if key == "scores" else {key: value}).items()
+            for name, one in (describe_scores(value) if key == "scores" else {key: value}).items()
         }
         for stream, part in parts.items()
     }
 
 
-def _told_config(config: dict[str, Any]) -> dict[str, Any]:
-    scores = told_scores(config.get("scores") or {})
+def _describe_config(config: dict[str, Any]) -> dict[str, Any]:
+    scores = describe_scores(config.get("scores") or {})
     rest = {key: value for key, value in config.items() if key != "scores"}
-    return rest | scores | {"parts": told_parts(config.get("parts") or {})}
+    return rest | scores | {"parts": describe_parts(config.get("parts") or {})}
 
 
 def card_of(path: Path, config: dict[str, Any], name: str = "", version: int | None = None) -> str:
@@ -144,14 +144,14 @@ def _labels_of(number: int, labels: dict[str, int]) -> str:
 def _config(version: Path) -> dict[str, Any]:
     from affectstream.serving.exported.version_folder import (
         CONFIG_ASSET,
-        not_as_written,
+        invalid_config_error,
         read_config,
     )
 
     config = read_config(version)
     if "signatures" in config and not _are_signatures(config["signatures"]):
         file = version / "assets" / CONFIG_ASSET
-        raise not_as_written(file, "signatures do not tell inputs and outputs")
+        raise invalid_config_error(file, "signatures do not tell inputs and outputs")
     return config
 
 
@@ -174,14 +174,14 @@ def _model(config: dict[str, Any]) -> dict[str, Any]:
     """`config.json`, with signatures in short."""
     signatures = config.get("signatures")
     if signatures is None:
-        return {"inputs": UNKNOWN, **_told_config(config)}
+        return {"inputs": UNKNOWN, **_describe_config(config)}
     return {
         **{side: _told(signatures[DEFAULT][side]) for side in SIDES},
         "signatures": {
             name: {side: ", ".join(signature[side]) for side in SIDES}
             for name, signature in signatures.items()
         },
-        **{key: value for key, value in _told_config(config).items() if key != "signatures"},
+        **{key: value for key, value in _describe_config(config).items() if key != "signatures"},
     }
 
 

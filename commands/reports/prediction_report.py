@@ -29,9 +29,9 @@ def say(answer: Any, as_json: bool) -> None:
     coverage = "".join(f", {name} {x:.0%}" for name, x in shares.items() if x is not None)
     label = answer.label
     if answer.abstained:
-        from affectstream.serving.inference.prediction import why_abstained
+        from affectstream.serving.inference.prediction import abstention_reason
 
-        label = f"{ABSTAINED} {why_abstained(answer)}"
+        label = f"{ABSTAINED} {abstention_reason(answer)}"
     progress.result(f"{answer.path}: {label}  ({top}; {answer.duration_s:.1f} s, {used}{coverage})")
     if len(answer.streams) > 1 and answer.abstained_streams:
         progress.result(f"  {ABSTAINED} alone: {', '.join(answer.abstained_streams)}")
@@ -55,7 +55,7 @@ def _told(label: str | None, probabilities: dict[str, float], abstained: bool) -
     return f"{ABSTAINED} ({share})" if abstained else share
 
 
-def plot_files(plot: Path, files: Sequence[Path], taken: Iterable[Path]) -> dict[Path, Path]:
+def timeline_paths(plot: Path, files: Sequence[Path], taken: Iterable[Path]) -> dict[Path, Path]:
     """Where the time line of each file is drawn: no two in one place, and none over a taken one.
 
     Args:
@@ -92,8 +92,8 @@ def plot(answer: Any, labels: tuple[str, ...], path: Path) -> None:
     spans = [(window.start_s, window.end_s) for window in answer.windows]
     title = Path(answer.path).name
     if answer.abstained:
-        from affectstream.serving.inference.prediction import why_abstained
+        from affectstream.serving.inference.prediction import abstention_reason
 
-        title += f": {ABSTAINED} {why_abstained(answer)}"
+        title += f": {ABSTAINED} {abstention_reason(answer)}"
     panels["answer"] = panel(None)
     plots.timeline(spans, panels, labels, path, title, answer.abstain_below)

@@ -12,7 +12,7 @@ import click
 from affectstream.core.errors import counted
 from affectstream.preprocessing.corpora.manifest import KIND
 from affectstream.preprocessing.dataset.splits import NO_SPEAKERS
-from affectstream.preprocessing.file_kinds import passed_over_line
+from affectstream.preprocessing.file_kinds import format_suffix_counts
 from affectstream.preprocessing.speech_to_text.transcript_cache import TRANSCRIBED_BY
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def report(result: PreprocessResult, out: Path, shown: str) -> None:
         click.echo(f"  note: {note}")
     for reason, count in sorted(result.left_out.items()):
         click.echo(f"  left out on purpose: {counted(count, 'file')}, {reason}")
-    if line := passed_over_line(result.passed_over):
+    if line := format_suffix_counts(result.passed_over):
         click.echo(f"  passed over: {line}")
     for note in _notes(result):
         click.echo(f"  note: {note}")
@@ -55,9 +55,9 @@ def report(result: PreprocessResult, out: Path, shown: str) -> None:
         )
     for reason, count in sorted(result.duplicates.counts.items()):
         click.echo(f"    left out of training and evaluation: {counted(count, 'record')}, {reason}")
-    if result.duplicates.kept_in_test:
+    if result.duplicates.num_kept_in_test:
         click.echo(
-            f"    kept in the official test part: {counted(result.duplicates.kept_in_test, 'copy')}"
+            f"    kept in the official test part: {counted(result.duplicates.num_kept_in_test, 'copy')}"
         )
     _report_remarks(rows, out)
     if report_rejected(result.rejected):
@@ -119,11 +119,11 @@ def report_rejected(rejected: Sequence[Rejection]) -> int:
 
 def report_without_row(result: PreprocessResult, table: ActionUnitTable | None) -> None:
     """Warns of clips without a row in the table of action units."""
-    if table is not None and result.without_row:
-        some = ", ".join(result.without_row[:3])
-        verb = "has" if len(result.without_row) == 1 else "have"
+    if table is not None and result.clips_without_action_units:
+        some = ", ".join(result.clips_without_action_units[:3])
+        verb = "has" if len(result.clips_without_action_units) == 1 else "have"
         click.echo(
-            f"warning: {counted(len(result.without_row), 'clip')} {verb} no row in {table.path},"
+            f"warning: {counted(len(result.clips_without_action_units), 'clip')} {verb} no row in {table.path},"
             f" for one {some}; those that are not rejected have no video stream",
             err=True,
         )

@@ -12,18 +12,18 @@ from typing import Any
 from affectstream.core import atomic_io, progress, storage_paths
 from affectstream.core.errors import UserError, from_os_error
 from affectstream.data_augmentation.offline.augment_settings import AugmentSettings
-from affectstream.data_augmentation.offline.augmenter import Copier, Copy
+from affectstream.data_augmentation.offline.augmenter import Augmenter, Copy
 from affectstream.data_augmentation.offline.examples import shows, write_examples
 from affectstream.data_augmentation.offline.text_augmenter import Refused
 from affectstream.preprocessing.dataset import data_folder
 from affectstream.preprocessing.dataset.data_folder import ClipRow, DataFolder, Splits
-from affectstream.preprocessing.dataset.splits import with_copies
+from affectstream.preprocessing.dataset.splits import add_augmented_copies
 from affectstream.preprocessing.records.record import ShardWriter, damaged_shard, read_records
 
 EXAMPLES = "examples"
 COPIES_MARK = "-copies"
 # Paraphrases that the translator did not give.
-UNTRANSLATED = "untranslated.csv"
+UNTRANSLATED_FILE = "untranslated.csv"
 
 
 @dataclass(frozen=True)
@@ -32,21 +32,21 @@ class AugmentResult:
 
     Attributes:
       num_clips: records of the source, all copied as they are.
-      num_copied: training clips that have copies.
+      num_source_clips: training clips that have copies.
       num_copies: transformed copies in the folder.
       num_unchanged: copies not written because no draw or translation changed the clip.
-      num_refused: paraphrases that the translator did not give, listed in `untranslated.csv`.
-      num_made: copies made in this run; the others were there already.
+      num_rejected_translations: paraphrases that the translator did not give, listed in `untranslated.csv`.
+      num_new_copies: copies made in this run; the others were there already.
       splits: of the new folder.
       synthetic: the clips are.
     """
 
     num_clips: int
-    num_copied: int
+    num_source_clips: int
     num_copies: int
     num_unchanged: int
-    num_refused: int
-    num_made: int
+    num_rejected_translations: int
+    num_new_copies: int
     splits: Splits
     synthetic: bool
 
@@ -76,7 +76,7 @@ def augment(
     copies = [row for shard in shards for row in shard.rows]
     refused = [one for shard in shards for one in shard.refused]
     rows = sorted([*source.rows, *copies], key=lambda row: row.id)
-    splits = with_copies([row for row in rows if not row.excluded], source.splits)
+    splits = add_augmented_copies([row for row in rows if not row.excluded], source.splits)
     shown = chosen[:num_examples]
     if any(shard.made_now for shard in shards) or not shows(out / EXAMPLES, shown):
         write_examples(out / EXAMPLES, source, shown, copier, settings.copies, copies)
@@ -88,19 +88,19 @@ def augment(
     data_folder.write_splits(out, splits)
     return AugmentResult(
         num_clips=len(source.rows),
-        num_copied=len({row.copy_of for row in copies}),
+        num_source_clips=len({row.copy_of for row in copies}),
         num_copies=len(copies),
         num_unchanged=sum(copier.num_wanted(row, settings.copies) for row in chosen)
         - len(copies)
         - len(refused),
-        num_refused=len(refused),
-        num_made=sum(len(shard.rows) for shard in shards if shard.made_now),
+        num_rejected_translations=len(refused),
+        num_new_copies=sum(len(shard.rows) for shard in shards if shard.made_now),
         splits=splits,
         synthetic=source.synthetic,
     )
 
 
-def _clips_to_copy(source: DataFolder, copier: Copier) -> list[ClipRow]:
+def _clips_to_copy(source: DataFolder, copier: Augmenter) -> list[ClipRow]:
     """Training clips that have a stream which the transforms change."""
     if any(row.copy_of for row in source.rows):
         origin = source.settings.get("augmented_from", "the folder it was made from")
@@ -134,7 +134,7 @@ def _open_out(source: DataFolder, out: Path, settings: AugmentSettings) -> None:
     if out.resolve() == source.path.resolve():
         raise UserError(f"{out}: --out must differ from --data; nothing is changed in place")
     try:
-        atomic_io.remove_leftovers(out)
+        atomic_io.remove_stale_temporaries(out)
         if file.is_file():
             present = data_folder.read_settings(out)
             keys = sorted({*present, *wanted})
@@ -152,16 +152,16 @@ def _open_out(source: DataFolder, out: Path, settings: AugmentSettings) -> None:
     except OSError as error:
         raise from_os_error(error, out) from error
     data_folder.write_settings(out, wanted)
-    atomic_io.remove_leftovers(out / data_folder.SHARDS)
+    atomic_io.remove_stale_temporaries(out / data_folder.SHARDS)
 
 
 def _write_refused(out: Path, refused: Sequence[Refused]) -> None:
     """Lists what was not translated; without any there is no list."""
     if refused:
         columns = [field.name for field in fields(Refused)]
-        atomic_io.write_csv(out / UNTRANSLATED, columns, map(asdict, refused))
+        atomic_io.write_csv(out / UNTRANSLATED_FILE, columns, map(asdict, refused))
     else:
-        (out / UNTRANSLATED).unlink(missing_ok=True)
+        (out / UNTRANSLATED_FILE).unlink(missing_ok=True)
 
 
 # === Shards ===
@@ -178,7 +178,7 @@ class _Shard:
 
 
 def _complete_shards(
-    source: DataFolder, out: Path, chosen: Sequence[ClipRow], copier: Copier, num_copies: int
+    source: DataFolder, out: Path, chosen: Sequence[ClipRow], copier: Augmenter, num_copies: int
 ) -> list[_Shard]:
     """Writes the shards that are missing; removes those of an earlier state of the source."""
     members: dict[str, list[ClipRow]] = defaultdict(list)
@@ -215,7 +215,7 @@ def _make(
     out: Path,
     name: str,
     members: Sequence[ClipRow],
-    copier: Copier,
+    copier: Augmenter,
     num_copies: int,
     bar: Any,
 ) -> _Shard:
@@ -269,7 +269,7 @@ def _write_index(out: Path, name: str, state: str, shard: _Shard) -> None:
         "rows": [row.as_cells() for row in shard.rows],
         "refused": [asdict(one) for one in shard.refused],
     }
-    atomic_io.write_sealed_json(_index(out, name), index)
+    atomic_io.write_checksummed_json(_index(out, name), index)
 
 
 def _kept(out: Path, name: str, state: str) -> _Shard | None:
@@ -278,7 +278,7 @@ def _kept(out: Path, name: str, state: str) -> _Shard | None:
     if not path.is_file():
         return None
     try:
-        index = atomic_io.read_sealed_json(path)
+        index = atomic_io.read_checksummed_json(path)
     except UserError:
         index = {"state": "", "files": {}}
     whole = all(_sha256(out, file) == held for file, held in index["files"].items())

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from affectstream.core import registry
-from affectstream.data_augmentation.offline.augmenter import Copier
+from affectstream.data_augmentation.offline.augmenter import Augmenter
 from affectstream.data_augmentation.offline.back_translation import PIVOTS, BackTranslator
 from affectstream.data_augmentation.text.word_tokens import bare
 from affectstream.preprocessing.dataset.data_folder import DataFolder
@@ -45,15 +45,17 @@ class AugmentSettings:
                 del told[name]
         return told
 
-    def copier(self, source: DataFolder) -> Copier:
+    def copier(self, source: DataFolder) -> Augmenter:
         """What makes these copies of the training clips of `source`.
 
         Raises:
           UserError: an unknown transform, translator or language, or nothing that changes a clip.
         """
-        return Copier.parse(self.transforms, self.seed, self._back(), _held_out(source))
+        return Augmenter.parse(
+            self.transforms, self.seed, self._back_translator(), _held_out(source)
+        )
 
-    def _back(self) -> BackTranslator | None:
+    def _back_translator(self) -> BackTranslator | None:
         if not self.back_translate:
             return None
         translator = registry.load("translators", self.back_translate)()

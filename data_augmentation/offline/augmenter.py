@@ -10,9 +10,14 @@ import numpy as np
 
 from affectstream.core import registry
 from affectstream.core.errors import UserError
-from affectstream.data_augmentation.chain import Chain, Drawn, of_stream, parse_transforms
+from affectstream.data_augmentation.chain import (
+    Chain,
+    Drawn,
+    parse_transforms,
+    transforms_of_stream,
+)
 from affectstream.data_augmentation.offline.back_translation import BackTranslator
-from affectstream.data_augmentation.offline.text_augmenter import Refused, TextCopier
+from affectstream.data_augmentation.offline.text_augmenter import Refused, TextAugmenter
 from affectstream.data_augmentation.transform import Parameters
 from affectstream.preprocessing.content_hash import content_hash
 from affectstream.preprocessing.dataset.data_folder import ClipRow
@@ -21,7 +26,7 @@ from affectstream.preprocessing.records.record import Record
 
 # Draws until one changes the clip: with a single transform of chance 0.5, 1 in 10^19 never does.
 MAX_DRAWS = 64
-CHANGEABLE = ("audio", "video", "text")
+AUGMENTABLE_STREAMS = ("audio", "video", "text")
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class Copy:
 
 
 @dataclass(frozen=True)
-class Copier:
+class Augmenter:
     """Makes copies; what is drawn depends on (seed, copy number, record id) only.
 
     A copy has either sound and picture transformed and the words as they were, or other words and
@@ -68,7 +73,7 @@ class Copier:
     """
 
     chains: dict[str, Chain]
-    texts: TextCopier = field(default_factory=TextCopier)
+    texts: TextAugmenter = field(default_factory=TextAugmenter)
 
     @classmethod
     def parse(
@@ -77,20 +82,22 @@ class Copier:
         seed: int,
         back: BackTranslator | None = None,
         held_out: frozenset[str] = frozenset(),
-    ) -> Copier:
+    ) -> Augmenter:
         """From recipe text.
 
         Args:
           transforms: as `parse_transforms` takes them; may be empty beside `back`.
           seed: of the run.
           back: gives paraphrases too.
-          held_out: see `TextCopier`.
+          held_out: see `TextAugmenter`.
         Raises:
           UserError: an unknown transform, one that works inside training only, or none.
         """
         parsed = parse_transforms(transforms)
         names = (word.partition(":")[0].strip() for word in transforms.split(","))
-        inside = [n for n, t in zip(names, parsed, strict=False) if t.stream not in CHANGEABLE]
+        inside = [
+            n for n, t in zip(names, parsed, strict=False) if t.stream not in AUGMENTABLE_STREAMS
+        ]
         if inside:
             raise UserError(
                 f"{', '.join(inside)}: works inside training and cannot be written into records;"
@@ -98,11 +105,14 @@ class Copier:
             )
         if not any(transform.probability for transform in parsed) and (parsed or back is None):
             rows = registry.TABLE["transforms"].items()
-            known = [name for name, row in rows if row.stream in CHANGEABLE]
+            known = [name for name, row in rows if row.stream in AUGMENTABLE_STREAMS]
             raise UserError(f"no transform that ever applies; known: {', '.join(known)}")
-        chains = {stream: Chain(of_stream(parsed, stream), seed) for stream in CHANGEABLE}
+        chains = {
+            stream: Chain(transforms_of_stream(parsed, stream), seed)
+            for stream in AUGMENTABLE_STREAMS
+        }
         chains = {stream: chain for stream, chain in chains.items() if chain.transforms}
-        texts = TextCopier(chains.pop("text", None), back, held_out)
+        texts = TextAugmenter(chains.pop("text", None), back, held_out)
         return cls(chains, texts)
 
     @property

@@ -9,7 +9,7 @@ from pathlib import Path
 from affectstream.core import atomic_io
 from affectstream.core.errors import UserError
 from affectstream.data_augmentation.offline.translators.translator import (
-    NoTranslationError,
+    EmptyTranslationError,
     TextRefusedError,
     Translator,
     TranslatorUnavailableError,
@@ -101,7 +101,7 @@ class BackTranslator:
             return kept
         try:
             (made,) = self.translator.translate([text], source, target)
-        except NoTranslationError as error:
+        except EmptyTranslationError as error:
             self._empty_in_a_row += 1
             if self._empty_in_a_row < MAX_EMPTY_IN_A_ROW:
                 raise

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from affectstream.core import atomic_io
-from affectstream.data_augmentation.offline.augmenter import Copier, Copy
+from affectstream.data_augmentation.offline.augmenter import Augmenter, Copy
 from affectstream.data_augmentation.offline.text_augmenter import REWORDED_BY
 from affectstream.preprocessing.dataset.data_folder import ClipRow, DataFolder
 from affectstream.preprocessing.records.record import Record, read_records
@@ -31,7 +31,7 @@ def write_examples(
     folder: Path,
     source: DataFolder,
     rows: Sequence[ClipRow],
-    copier: Copier,
+    copier: Augmenter,
     num_copies: int,
     copies: Sequence[ClipRow] = (),
 ) -> None:

@@ -37,7 +37,7 @@ class Refused:
 
 
 @dataclass(frozen=True)
-class TextCopier:
+class TextAugmenter:
     """Makes text copies of one record.
 
     Attributes:

@@ -27,7 +27,7 @@ class MixStyle(SpectrogramTransform):
     Source: Zhou et al. 2021, "Domain generalization with MixStyle"; Kim et al. 2022 (by band).
     """
 
-    name_in_recipes: ClassVar[str] = "mix_style"
+    transform_name: ClassVar[str] = "mix_style"
 
     def __init__(
         self, alpha: float = 0.3, probability: float = 0.5, seed: int = 0, **kwargs: Any

@@ -40,7 +40,7 @@ class SpecAugment(SpectrogramTransform):
         masked = layer(log_mel, training=True)
     """
 
-    name_in_recipes: ClassVar[str] = "spec_augment"
+    transform_name: ClassVar[str] = "spec_augment"
 
     def __init__(
         self,

@@ -32,7 +32,7 @@ class SpectrogramTransform(keras.layers.Layer):
     """
 
     stream: ClassVar[str] = "features"
-    name_in_recipes: ClassVar[str]
+    transform_name: ClassVar[str]
     # Channels are spectrograms of the same sound; all channels get the same change.
     max_channels: ClassVar[int] = 3
 
@@ -49,7 +49,7 @@ class SpectrogramTransform(keras.layers.Layer):
         """Draws and applies when `training`, else returns the spectrogram itself."""
         if len(spectrogram.shape) not in (3, 4):
             raise ValueError(
-                f"{self.name_in_recipes} needs (batch, bands, frames) or (batch, bands, frames, 1),"
+                f"{self.transform_name} needs (batch, bands, frames) or (batch, bands, frames, 1),"
                 f" received shape {tuple(spectrogram.shape)}"
             )
         return self.change(spectrogram) if training else spectrogram

@@ -33,7 +33,7 @@ class Vtlp(SpectrogramTransform):
       recognition", equation 1.
     """
 
-    name_in_recipes: ClassVar[str] = "vtlp"
+    transform_name: ClassVar[str] = "vtlp"
     max_channels: ClassVar[int] = 1  # bands of several pictures stand for other frequencies
 
     def __init__(

@@ -15,7 +15,7 @@ from affectstream.modeling.data.subset import choose
 from affectstream.modeling.recipes import Recipe
 from affectstream.preprocessing.clip import SPLITS, STREAMS
 from affectstream.preprocessing.dataset.data_folder import ClipRow, DataFolder, Splits
-from affectstream.preprocessing.dataset.leakage import Seen, crossings
+from affectstream.preprocessing.dataset.leakage import DataFootprint, crossings
 from affectstream.preprocessing.labels import LabelSet
 
 
@@ -30,9 +30,9 @@ class Crossval:
       folds: of its speakers.
       num_seeds: seeds 0 to num_seeds - 1, each over all folds.
       rows: the clips that are scored: with a label of the set and a stream.
-      parts_from: crossval folder of another fusion, whose trained streams are used.
-      members_from: crossval folder of the same with single networks, of which a model is put
-        together (see `Recipe.is_composed`); a part that is single is taken from there as it is.
+      reuse_streams: crossval folder of another fusion, whose trained streams are used.
+      reuse_ensemble: crossval folder of the same with single networks, of which a model is put
+        together (see `Recipe.is_ensemble`); a part that is single is taken from there as it is.
       leak: the fault that is made on purpose, see `crossval_leaks`; "" for none.
       splits: with a leak, of each fold; empty takes those that the folds say.
       also: folders whose every clip trains the streams in each fold, and is never scored.
@@ -45,11 +45,11 @@ class Crossval:
     num_seeds: int
     out: Path
     rows: tuple[ClipRow, ...]
-    parts_from: Path | None = None
+    reuse_streams: Path | None = None
     leak: str = ""
     splits: tuple[Splits, ...] = ()
     also: tuple[DataFolder, ...] = ()
-    members_from: Path | None = None
+    reuse_ensemble: Path | None = None
 
     @property
     def labels(self) -> LabelSet:
@@ -81,24 +81,24 @@ class Crossval:
         named = {part.stream for part in self.parts} or {self.recipe.stream}
         return tuple(stream for stream in STREAMS if stream in named)
 
-    def part_run(self, fold: Fold, seed: int, stream: str) -> Path:
+    def stream_run(self, fold: Fold, seed: int, stream: str) -> Path:
         """Run folder of one stream of a fusion."""
-        home = self.parts_from
-        if not self.recipe_of(stream).is_composed:  # trained there already
-            home = home or self.members_from
+        home = self.reuse_streams
+        if not self.recipe_of(stream).is_ensemble:  # trained there already
+            home = home or self.reuse_ensemble
         return (home or self.out) / _name(fold, seed, stream)
 
     def recipe_of(self, stream: str) -> Recipe:
         """That of a part; of "" the recipe itself."""
         return next((one for one in self.parts if one.stream == stream), self.recipe)
 
-    def member_runs(self, fold: Fold, seed: int, stream: str) -> tuple[Path, ...]:
-        """Runs of `members_from` that are averaged; `stream` as in `recipe_of`."""
+    def ensemble_runs(self, fold: Fold, seed: int, stream: str) -> tuple[Path, ...]:
+        """Runs of `reuse_ensemble` that are averaged; `stream` as in `recipe_of`."""
         recipe = self.recipe_of(stream)
-        if self.members_from is None or not recipe.is_composed:
+        if self.reuse_ensemble is None or not recipe.is_ensemble:
             return ()
         seeds = range(seed * recipe.members, (seed + 1) * recipe.members)
-        return tuple(self.members_from / _name(fold, one, stream) for one in seeds)
+        return tuple(self.reuse_ensemble / _name(fold, one, stream) for one in seeds)
 
 
 def _name(fold: Fold, seed: int, stream: str = "") -> str:
@@ -114,9 +114,9 @@ def plan_crossval(
     num_seeds: int,
     out: Path,
     num_validation: int | None = None,
-    parts_from: Path | None = None,
+    reuse_streams: Path | None = None,
     also: Sequence[DataFolder] = (),
-    members_from: Path | None = None,
+    reuse_ensemble: Path | None = None,
 ) -> Crossval:
     """Chooses the clips and deals their speakers to folds; nothing is written yet.
 
@@ -125,7 +125,7 @@ def plan_crossval(
       folds: how many, or "loso"; `num_validation`: speakers that validate in each; see
         `make_folds`.
       also: folders that train only.
-      members_from: crossval folder whose seeds are averaged, see `Crossval`.
+      reuse_ensemble: crossval folder whose seeds are averaged, see `Crossval`.
     Raises:
       UserError: no clip, no speakers, folds that cannot be, a fusion without its parts, or a
         folder that adds nothing or shows what `data` shows.
@@ -140,16 +140,18 @@ def plan_crossval(
             f" {', '.join(streams)}; check --labels, and `describe` the data"
         )
     dealt = make_folds(rows, folds, data.path, num_validation)
-    if parts_from is not None and not parts:
-        raise UserError(f"--parts-from {parts_from}: of a fusion only; {recipe.name} is a stream")
-    if members_from is not None and not any(one.is_composed for one in (*parts, recipe)):
+    if reuse_streams is not None and not parts:
         raise UserError(
-            f"--members-from {members_from}: nothing is averaged; --set members=N, or speeds"
+            f"--reuse-streams {reuse_streams}: of a fusion only; {recipe.name} is a stream"
+        )
+    if reuse_ensemble is not None and not any(one.is_ensemble for one in (*parts, recipe)):
+        raise UserError(
+            f"--reuse-ensemble {reuse_ensemble}: nothing is averaged; --set members=N, or speeds"
         )
     for folder in also:
         if not choose([folder], "all", labels, streams).all_rows:
             raise UserError(
-                f"--also-train {folder.path}: no clip has a label of {recipe.labels} and a stream"
+                f"--extra-train-data {folder.path}: no clip has a label of {recipe.labels} and a stream"
                 f" of {', '.join(streams)}; leave it out"
             )
     _require_other(rows, also)
@@ -161,23 +163,23 @@ def plan_crossval(
         num_seeds,
         out,
         tuple(rows),
-        parts_from,
+        reuse_streams,
         also=tuple(map(_only_training, also)),
-        members_from=members_from,
+        reuse_ensemble=reuse_ensemble,
     )
 
 
 def _require_other(rows: Sequence[ClipRow], also: Sequence[DataFolder]) -> None:
     """Extra training data must not share speakers or content with scored data or each other."""
-    seen = Seen.of(rows)
+    seen = DataFootprint.of(rows)
     for folder in also:
         own = folder.part("all")
         if found := crossings(seen, own):
             raise UserError(
-                f"--also-train {folder.path}: {'; '.join(found)} stands in --data or another"
-                " --also-train, too; leave it out"
+                f"--extra-train-data {folder.path}: {'; '.join(found)} stands in --data or another"
+                " --extra-train-data, too; leave it out"
             )
-        seen |= Seen.of(own)
+        seen |= DataFootprint.of(own)
 
 
 def _only_training(folder: DataFolder) -> DataFolder:
@@ -204,7 +206,7 @@ def _require_parts(recipe: Recipe, streams: Sequence[str]) -> None:
         )
 
 
-def data_of(crossval: Crossval, fold: Fold) -> DataFolder:
+def data_for_fold(crossval: Crossval, fold: Fold) -> DataFolder:
     """The data under the split of a fold; nothing on disk changes."""
     if crossval.splits:
         splits = crossval.splits[crossval.folds.index(fold)]
@@ -216,4 +218,4 @@ def data_of(crossval: Crossval, fold: Fold) -> DataFolder:
 def training_folders(crossval: Crossval, fold: Fold, stream: str) -> list[DataFolder]:
     """What one stream is trained on: the data under the split of a fold, and what is added."""
     added = [f for f in crossval.also if choose([f], "train", crossval.labels, (stream,)).all_rows]
-    return [data_of(crossval, fold), *added]
+    return [data_for_fold(crossval, fold), *added]

@@ -10,8 +10,8 @@ from pathlib import Path
 from affectstream.core.errors import UserError, counted
 from affectstream.preprocessing.clip import SPLITS
 from affectstream.preprocessing.dataset.data_folder import ClipRow, Splits
-from affectstream.preprocessing.dataset.leakage import Seen, crossings
-from affectstream.preprocessing.dataset.splits import natural_key, speakers_of, with_copies
+from affectstream.preprocessing.dataset.leakage import DataFootprint, crossings
+from affectstream.preprocessing.dataset.splits import add_augmented_copies, natural_key, speakers_of
 
 LOSO = "loso"
 # One fold tests, one validates and at least one trains.
@@ -57,7 +57,7 @@ def make_folds(
             f"{path}: {missing} of {len(rows)} clips have no speaker; crossval keeps whole speakers"
             " apart and needs one for each (a corpus that names them, or column speaker)"
         )
-    speakers = _in_dealing_order(rows)
+    speakers = _in_assignment_order(rows)
     count = _num_folds(folds, len(speakers), path)
     hands = [tuple(sorted(speakers[i::count], key=natural_key)) for i in range(count)]
     sexes = sex_of_speakers(rows)
@@ -85,7 +85,9 @@ def splits_of_fold(rows: Sequence[ClipRow], fold: Fold, num_folds: int) -> Split
         parts["validation" if row.speaker in validation else side].append(row.id)
     rule = {"kind": "crossval", "num_folds": num_folds, "fold": fold.number}
     rule |= {"test": list(fold.test), "validation": list(fold.validation)}
-    return with_copies(usable, Splits({name: tuple(ids) for name, ids in parts.items()}, rule))
+    return add_augmented_copies(
+        usable, Splits({name: tuple(ids) for name, ids in parts.items()}, rule)
+    )
 
 
 def sex_of_speakers(rows: Sequence[ClipRow]) -> dict[str, str]:
@@ -96,7 +98,7 @@ def sex_of_speakers(rows: Sequence[ClipRow]) -> dict[str, str]:
     return known
 
 
-def _in_dealing_order(rows: Sequence[ClipRow]) -> list[str]:
+def _in_assignment_order(rows: Sequence[ClipRow]) -> list[str]:
     sexes = sex_of_speakers(rows)
     return sorted(speakers_of(rows), key=lambda name: (sexes[name], natural_key(name)))
 
@@ -152,7 +154,7 @@ def _require_apart(
     members: list[list[ClipRow]] = [[] for _ in sides]
     for row in rows:
         members[side_of[row.speaker]].append(row)
-    seen = [Seen.of(own) for own in members]
+    seen = [DataFootprint.of(own) for own in members]
     for a, b in itertools.combinations(range(len(sides)), 2):
         if found := crossings(seen[a], members[b]):
             one, other = sides[a][0], sides[b][0]

@@ -15,12 +15,12 @@ from scipy.special import softmax
 from affectstream.core import atomic_io, progress, registry
 from affectstream.core.errors import UserError
 from affectstream.data_augmentation.chain import keyed_rng
-from affectstream.modeling.crossval.config import Crossval, data_of, training_folders
+from affectstream.modeling.crossval.config import Crossval, data_for_fold, training_folders
 from affectstream.modeling.crossval.folds import Fold
 from affectstream.modeling.crossval.run import run_crossval
-from affectstream.modeling.crossval.task import PREDICTIONS, mark_done, options_of
-from affectstream.modeling.data.array_dataset import table_batches
-from affectstream.modeling.data.feature_cache import FeatureCopies
+from affectstream.modeling.crossval.task import PREDICTIONS, mark_done, train_options_for
+from affectstream.modeling.data.array_dataset import table_dataset
+from affectstream.modeling.data.feature_cache import FeatureCache
 from affectstream.modeling.data.subset import Part, class_indices
 from affectstream.modeling.data.training_data import TrainingData, class_weights, training_data
 from affectstream.modeling.features.front_end import Axes, FrontEnd
@@ -36,13 +36,18 @@ from affectstream.modeling.models.stream_model import (
 from affectstream.modeling.runs import checkpoints, run_folder
 from affectstream.modeling.runs.run_folder import Calibration, RunInfo
 from affectstream.modeling.training import trainer
-from affectstream.modeling.training.train_single import predict_logits, samples_looked_at
-from affectstream.modeling.training.training_steps import finish, new_run_info, set_up, train_model
+from affectstream.modeling.training.train_single import max_samples_of_recipe, predict_logits
+from affectstream.modeling.training.training_steps import (
+    finish,
+    new_run_info,
+    set_seed_and_precision,
+    train_model,
+)
 from affectstream.parallel.serial import Here
 from affectstream.parallel.tasks import Engine
 from affectstream.preprocessing.dataset.data_folder import Splits
 from affectstream.preprocessing.dataset.feature_table import FeatureTable
-from affectstream.preprocessing.dataset.splits import with_copies
+from affectstream.preprocessing.dataset.splits import add_augmented_copies
 
 RANDOM_SPLIT, TEST_EPOCH, SPEAKER_NORM = "random-split", "test-epoch", "speaker-norm"
 ALL = "all"
@@ -65,7 +70,7 @@ MIN_DEVIATION = 1e-6
 # === Scenarios ===
 
 
-def choose_leaks(crossval: Crossval, words: Sequence[str]) -> tuple[str, ...]:
+def choose_leakage_scenarios(crossval: Crossval, words: Sequence[str]) -> tuple[str, ...]:
     """The requested scenarios in fixed order; "all" selects those that the recipe allows.
 
     Raises:
@@ -74,7 +79,7 @@ def choose_leaks(crossval: Crossval, words: Sequence[str]) -> tuple[str, ...]:
     chosen = []
     for kind in KINDS if ALL in words else (kind for kind in KINDS if kind in words):
         why = _why_not(crossval, kind)
-        told = f"--leaks {kind}: not offered for recipe {crossval.recipe.name}: {why}"
+        told = f"--leakage-scenario {kind}: not offered for recipe {crossval.recipe.name}: {why}"
         if why and ALL not in words:
             raise UserError(told)
         if why:
@@ -87,7 +92,7 @@ def choose_leaks(crossval: Crossval, words: Sequence[str]) -> tuple[str, ...]:
 def _why_not(crossval: Crossval, kind: str) -> str:
     """Why a kind cannot be shown, "" where it can."""
     recipe = crossval.recipe
-    if any(one.is_composed for one in (recipe, *crossval.parts)):
+    if any(one.is_ensemble for one in (recipe, *crossval.parts)):
         return "of single networks, it averages several answers; leave members and speeds out"
     if kind != SPEAKER_NORM:
         return ""
@@ -100,7 +105,7 @@ def _why_not(crossval: Crossval, kind: str) -> str:
     return ""
 
 
-def run_leaks(
+def run_leakage_scenarios(
     crossval: Crossval,
     kinds: Sequence[str],
     engine: Engine = Here(),  # noqa: B008  (frozen)
@@ -110,14 +115,14 @@ def run_leaks(
     Resumable like the honest pairs, whose folders and predictions are not touched.
 
     Args:
-      kinds: from `choose_leaks`.
+      kinds: from `choose_leakage_scenarios`.
       engine: see `run_crossval`.
     Returns:
       kind -> rows of its `predictions.csv`: each clip once.
     Raises:
       UserError: a folder holds a crossval of other settings, or something else.
     """
-    works = {SPEAKER_NORM: train_by_speaker}
+    works = {SPEAKER_NORM: train_speaker_normalised}
     return {kind: run_crossval(leaking(crossval, kind), works.get(kind), engine) for kind in kinds}
 
 
@@ -128,7 +133,7 @@ def leaking(crossval: Crossval, kind: str) -> Crossval:
     """
     recipe, parts, data, also = crossval.recipe, crossval.parts, crossval.data, crossval.also
     folds = crossval.folds
-    splits = [data_of(crossval, fold).splits for fold in folds]
+    splits = [data_for_fold(crossval, fold).splits for fold in folds]
     if kind == RANDOM_SPLIT:
         splits = _random_splits(crossval)
         folds = tuple(Fold(fold.number, (), ()) for fold in folds)
@@ -150,15 +155,15 @@ def leaking(crossval: Crossval, kind: str) -> Crossval:
         folds=folds,
         num_seeds=SEED + 1,
         out=crossval.out / f"leak-{kind}",
-        parts_from=None,
-        members_from=None,
+        reuse_streams=None,
+        reuse_ensemble=None,
         leak=kind,
         also=also,
         splits=tuple(dataclasses.replace(s, notes=(*s.notes, note)) for s in splits),
     )
 
 
-def leak_scores(
+def leakage_scores(
     honest: Sequence[dict[str, str]],
     leaked: dict[str, list[dict[str, str]]],
     labels: Sequence[str],
@@ -167,7 +172,7 @@ def leak_scores(
 
     Args:
       honest: rows of the honest `predictions.csv`, of all seeds.
-      leaked: from `run_leaks`.
+      leaked: from `run_leakage_scenarios`.
     Returns:
       for each `protocol`: `uar`, `wa`, `uar_difference` to the honest one, `num_clips`, `note`;
       nothing where nothing leaked.
@@ -209,7 +214,7 @@ def _random_splits(crossval: Crossval) -> list[Splits]:
             for split in ("train", "validation", "test")
         }
         rule = {"kind": "crossval", "num_folds": count, "fold": fold.number, "leak": RANDOM_SPLIT}
-        splits.append(with_copies(usable, Splits(parts, rule)))
+        splits.append(add_augmented_copies(usable, Splits(parts, rule)))
     return splits
 
 
@@ -259,11 +264,13 @@ def _table_by_speaker(table: FeatureTable, features: str) -> FeatureTable:
 
 def _axis(front_end: FrontEnd) -> Axes:
     if front_end.standardise_axis is None:
-        raise UserError(f"--leaks {SPEAKER_NORM}: of features that are standardised only")
+        raise UserError(
+            f"--leakage-scenario {SPEAKER_NORM}: of features that are standardised only"
+        )
     return front_end.standardise_axis
 
 
-class _CopiesBySpeaker(FeatureCopies):
+class _CopiesBySpeaker(FeatureCache):
     """Kept copies, standardised over all that is kept of each speaker."""
 
     def standardise(self, part: Part, axis: Axes) -> None:
@@ -280,18 +287,18 @@ def _batches(
     front_end: FrontEnd,
     built: StreamModel,
     seed: int | None = None,
-) -> trainer.EpochBatches:
+) -> trainer.EpochDataset:
     """Batches of features by speaker; of the test part too."""
     part, recipe = data.parts[split], crossval.recipe
     if isinstance(crossval.data, FeatureTable):
-        return table_batches(part, data.labels, recipe, front_end, seed)
-    max_samples, copies = samples_looked_at(recipe), max(1, recipe.copies)
+        return table_dataset(part, data.labels, recipe, front_end, seed)
+    max_samples, copies = max_samples_of_recipe(recipe), max(1, recipe.copies)
     made = _CopiesBySpeaker(part, data.labels, recipe, built.front, max_samples, seed, copies)
     made.standardise(part, _axis(front_end))
     return made
 
 
-def train_by_speaker(crossval: Crossval, fold: Fold, seed: int) -> None:
+def train_speaker_normalised(crossval: Crossval, fold: Fold, seed: int) -> None:
     """One fold with `speaker-norm`: as `train_stream`, but of features standardised by speaker.
 
     Such a model answers only for features of that kind, so it is fed them here for the test part
@@ -300,10 +307,10 @@ def train_by_speaker(crossval: Crossval, fold: Fold, seed: int) -> None:
     path, recipe = crossval.pair(fold, seed), crossval.recipe
     keras.backend.clear_session()
     folders = training_folders(crossval, fold, recipe.stream)
-    options = options_of(crossval, fold, seed)
+    options = train_options_for(crossval, fold, seed)
     data = training_data(folders, recipe.labels, (recipe.stream,), allow_leak=True)
-    set_up(seed)
-    spec = InputSpec.of(data.parts["train"].holder(recipe.stream), recipe.stream)
+    set_seed_and_precision(seed)
+    spec = InputSpec.of(data.parts["train"].folder_with_stream(recipe.stream), recipe.stream)
     front_end = fitted_front_end(recipe, ())
     built = build_stream_model(recipe, len(data.labels.labels), spec, front_end=front_end)
     info = new_run_info(recipe, data, options, (recipe.stream,), dataclasses.asdict(spec))
@@ -351,7 +358,7 @@ def _write_predictions(
     atomic_io.write_csv(path / PREDICTIONS, columns, rows)
 
 
-def _adapt(network: keras.Model, batches: trainer.EpochBatches) -> None:
+def _adapt(network: keras.Model, batches: trainer.EpochDataset) -> None:
     """Means and deviations of the training part, near 0 and 1."""
 
     def values() -> Iterator[tf.Tensor]:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from affectstream.core import atomic_io
 from affectstream.modeling.crossval.config import Crossval
 from affectstream.modeling.crossval.folds import sex_of_speakers
-from affectstream.modeling.crossval.leakage import SEED, leak_scores
+from affectstream.modeling.crossval.leakage import SEED, leakage_scores
 from affectstream.modeling.crossval.run import predictions_of_streams
 from affectstream.modeling.crossval.scores import SCORES, pooled_scores
 from affectstream.modeling.crossval.task import ALONE, ONLY
@@ -61,7 +61,7 @@ class Human:
 _RAVDESS = "raters among 8 emotions, Livingstone & Russo 2018, PLoS ONE 13(5) e0196391"
 # (corpus, label set, streams) -> people. No other label set can be compared: the raters chose
 # among these labels.
-HUMANS = {
+HUMAN_PERFORMANCE = {
     ("ravdess", "ravdess8", ("audio",)): Human(0.62, 0.67, _RAVDESS),
     ("ravdess", "ravdess8", ("video",)): Human(0.75, 0.75, _RAVDESS),
     ("ravdess", "ravdess8", ("audio", "video")): Human(0.80, 0.80, _RAVDESS),
@@ -87,12 +87,12 @@ def write_report(
 
     Args:
       rows: of `predictions.csv`.
-      leaked: of `run_leaks`, for a table of its own; no other figure looks at them.
+      leaked: of `run_leakage_scenarios`, for a table of its own; no other figure looks at them.
     Returns:
       what `crossval.json` holds.
     """
     found = _numbers(crossval, rows)
-    found["leaks"] = leak_scores(rows, leaked or {}, crossval.labels.labels)
+    found["leaks"] = leakage_scores(rows, leaked or {}, crossval.labels.labels)
     title = f"{found['recipe']['name']}, folds: {len(crossval.folds)}, seeds: {found['num_seeds']}"
     title += " (SYNTHETIC data)" if found["data"]["synthetic"] else ""
     out = crossval.out
@@ -101,7 +101,9 @@ def write_report(
     plots.confusion(matrix, found["labels"], out / "confusion_matrix.png", title)
     mean_ece = found["mean"]["ece"]
     plots.reliability(found["reliability"], mean_ece, out / "reliability.png", title)
-    curve = selective_prediction.curve(*selective_prediction.of_rows(rows, found["labels"]))
+    curve = selective_prediction.curve(
+        *selective_prediction.confidence_from_rows(rows, found["labels"])
+    )
     found["risk_coverage"] = write_risk_coverage(out, curve, title)
     facts, tables = _facts(found), _tables(found)
     atomic_io.write_text(out / MARKDOWN, _markdown(title, facts, tables))
@@ -128,7 +130,9 @@ def _numbers(crossval: Crossval, rows: Sequence[dict[str, str]]) -> dict[str, An
     corpora = {row.corpus for row in crossval.rows}
     human = None
     if len(corpora) == 1:
-        human = HUMANS.get((corpora.pop(), crossval.recipe.labels, tuple(sorted(streams))))
+        human = HUMAN_PERFORMANCE.get(
+            (corpora.pop(), crossval.recipe.labels, tuple(sorted(streams)))
+        )
     scores = pooled_scores(rows, crossval.labels.labels)
     for speaker, sex in sex_of_speakers(crossval.rows).items():
         scores["per_speaker"][speaker]["sex"] = sex

@@ -12,7 +12,7 @@ from affectstream.core import atomic_io, progress
 from affectstream.core.errors import UserError
 from affectstream.modeling.crossval.config import Crossval
 from affectstream.modeling.crossval.folds import Fold
-from affectstream.modeling.crossval.task import PREDICTIONS, PairTask, Work, do_pair, is_done
+from affectstream.modeling.crossval.task import PREDICTIONS, FoldTask, Work, is_done, run_fold_task
 from affectstream.modeling.runs import run_folder
 from affectstream.modeling.runs.run_folder import is_run
 from affectstream.parallel import tasks
@@ -50,7 +50,7 @@ def run_crossval(
         if is_done(crossval, fold, seed):
             progress.say(f"{told.strip()}: done before")
         else:
-            todo.append(PairTask(crossval, fold, seed, work, told.strip(), engine != Here()))
+            todo.append(FoldTask(crossval, fold, seed, work, told.strip(), engine != Here()))
     _do(todo, engine)
     rows = [row for fold, seed in pairs for row in _predictions_of(crossval, fold, seed)]
     columns = (*FACTS, *crossval.labels.labels)
@@ -67,16 +67,16 @@ def begin(crossval: Crossval) -> None:
     out, plan = crossval.out, crossval.plan
     _require_parts_from(crossval)
     _require_members_from(crossval)
-    atomic_io.remove_leftovers(out)
+    atomic_io.remove_stale_temporaries(out)
     if not (out / PLAN).is_file():
         if out.is_dir() and any(out.iterdir()):
             raise UserError(f"{out}: not empty and not of crossval; choose another --out")
-        atomic_io.write_sealed_json(out / PLAN, plan)
+        atomic_io.write_checksummed_json(out / PLAN, plan)
     try:
-        there = atomic_io.read_sealed_json(out / PLAN, or_unsealed=True)
+        there = atomic_io.read_checksummed_json(out / PLAN, allow_missing_digest=True)
     except UserError:  # each pair tells by itself what it belongs to
         progress.say(f"{out / PLAN}: damaged, not what was written; written again")
-        atomic_io.write_sealed_json(out / PLAN, plan)
+        atomic_io.write_checksummed_json(out / PLAN, plan)
         there = plan
     if differing := _differing(there, plan, {**plan, "leak": "", "also_train": []}):
         raise UserError(
@@ -92,14 +92,14 @@ def _differing(there: dict[str, Any], here: dict[str, Any], keys: Iterable[str])
 
 def _require_parts_from(crossval: Crossval) -> None:
     """The other crossval trained the same streams on the same folds, to the end."""
-    other = crossval.parts_from
+    other = crossval.reuse_streams
     if other is None:
         return
     keys = ("parts", "labels", "data", "folds", "leak", "also_train")
-    _require_plan(f"--parts-from {other}", other, crossval.plan, keys)
+    _require_plan(f"--reuse-streams {other}", other, crossval.plan, keys)
     _require_finished(
         (
-            crossval.part_run(fold, seed, stream)
+            crossval.stream_run(fold, seed, stream)
             for seed in range(crossval.num_seeds)
             for fold in crossval.folds
             for stream in crossval.streams
@@ -110,7 +110,7 @@ def _require_parts_from(crossval: Crossval) -> None:
 
 def _require_members_from(crossval: Crossval) -> None:
     """The other crossval trained each network that is averaged, on the same folds, to the end."""
-    other = crossval.members_from
+    other = crossval.reuse_ensemble
     if other is None:
         return
     single = dataclasses.replace(
@@ -120,7 +120,7 @@ def _require_members_from(crossval: Crossval) -> None:
     )
     kind = "parts" if crossval.parts else "recipe"
     keys = (kind, "labels", "data", "folds", "leak", "also_train")
-    _require_plan(f"--members-from {other}", other, single.plan, keys)
+    _require_plan(f"--reuse-ensemble {other}", other, single.plan, keys)
     streams = crossval.streams if crossval.parts else ("",)
     _require_finished(
         (
@@ -128,8 +128,8 @@ def _require_members_from(crossval: Crossval) -> None:
             for seed in range(crossval.num_seeds)
             for fold in crossval.folds
             for stream in streams
-            for run in crossval.member_runs(fold, seed, stream)
-            or (crossval.part_run(fold, seed, stream),)
+            for run in crossval.ensemble_runs(fold, seed, stream)
+            or (crossval.stream_run(fold, seed, stream),)
         ),
         "finish that crossval with as many seeds, or take fewer --seeds or members here",
     )
@@ -139,7 +139,9 @@ def _require_plan(told: str, other: Path, plan: dict[str, Any], keys: Iterable[s
     """`other` is a crossval that agrees in `keys`; `told` is how it was named."""
     if not (other / PLAN).is_file():
         raise UserError(f"{told}: no crossval folder (no {PLAN})")
-    theirs = atomic_io.read_sealed_json(other / PLAN, "run that crossval again", or_unsealed=True)
+    theirs = atomic_io.read_checksummed_json(
+        other / PLAN, "run that crossval again", allow_missing_digest=True
+    )
     if differing := _differing(theirs, plan, keys):
         raise UserError(f"{told}: a crossval with another {' and '.join(differing)}")
 
@@ -150,12 +152,12 @@ def _require_finished(runs: Iterable[Path], remedy: str) -> None:
             raise UserError(f"{run}: not trained to its end; {remedy}")
 
 
-def _do(todo: Sequence[PairTask], engine: Engine) -> None:
+def _do(todo: Sequence[FoldTask], engine: Engine) -> None:
     if not todo:
         return
-    with engine.open(do_pair, Limits()) as pool:
-        trained: Iterator[PairTask] = (task for task, _ in tasks.run(pool, todo, PairTask.after))
-        if todo[0].is_one_of_many:
+    with engine.open(run_fold_task, Limits()) as pool:
+        trained: Iterator[FoldTask] = (task for task, _ in tasks.run(pool, todo, FoldTask.after))
+        if todo[0].is_parallel:
             trained = progress.track(trained, len(todo), "crossval", "training")
         for task in trained:
             progress.say(f"{task.told}: done")

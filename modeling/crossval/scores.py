@@ -15,7 +15,7 @@ NUM_DRAWS = 200
 SCORES = ("uar", "wa", "macro_f1", "ece", "ece_by_chance")
 
 
-def chance_ece(probabilities: np.ndarray, seed: int = 0) -> float:
+def calibrated_model_ece(probabilities: np.ndarray, seed: int = 0) -> float:
     """ECE that a perfectly calibrated model of these very confidences would get by chance.
 
     Labels are drawn from the predicted probabilities, so that each is right as often as it says;
@@ -59,7 +59,7 @@ def pooled_scores(rows: Sequence[dict[str, str]], labels: Sequence[str]) -> dict
     for seed in np.unique(seeds):
         own = seeds == seed
         told = classification.report(truth[own], probabilities[own], labels, speakers[own].tolist())
-        told["ece_by_chance"] = chance_ece(probabilities[own])
+        told["ece_by_chance"] = calibrated_model_ece(probabilities[own])
         per_seed.append({"seed": int(seed), **{key: told[key] for key in (*SCORES, "uar_ci95")}})
     values = {key: np.array([one[key] for one in per_seed]) for key in SCORES}
 
@@ -73,7 +73,7 @@ def pooled_scores(rows: Sequence[dict[str, str]], labels: Sequence[str]) -> dict
         "per_seed": per_seed,
         "mean": {key: float(found.mean()) for key, found in values.items()},
         "deviation": {key: _deviation(found) for key, found in values.items()},
-        "uar_ci95": classification.uar_interval(truth, guesses, clusters),
+        "uar_ci95": classification.uar_confidence_interval(truth, guesses, clusters),
         "per_class": _per_class(truth, guesses, seeds, labels),
         "per_speaker": by("speaker"),
         "per_sex": by("sex"),
@@ -110,7 +110,7 @@ def uar_difference(
         clusters = classification.clusters(
             [row["speaker"] for row in one], [row["id"] for row in one]
         )
-        drawn.append(classification.resampled_uars(truth, guesses, clusters))
+        drawn.append(classification.bootstrap_uars(truth, guesses, clusters))
     difference = float(means[0] - means[1])
     if drawn[0] is None or drawn[1] is None:
         return difference, None

@@ -11,7 +11,7 @@ import keras
 
 from affectstream.core import atomic_io, progress
 from affectstream.core.errors import UserError
-from affectstream.modeling.crossval.config import Crossval, data_of, training_folders
+from affectstream.modeling.crossval.config import Crossval, data_for_fold, training_folders
 from affectstream.modeling.crossval.folds import Fold
 from affectstream.modeling.evaluation import evaluate
 from affectstream.modeling.recipes import Recipe
@@ -20,7 +20,7 @@ from affectstream.modeling.runs.run_folder import is_run
 from affectstream.modeling.training.train_fusion import train_fusion
 from affectstream.modeling.training.train_stream import train_stream
 from affectstream.modeling.training.training_steps import TrainOptions
-from affectstream.parallel.tasks import MAX_DEATHS, Died, Tell
+from affectstream.parallel.tasks import MAX_DEATHS, Died, ReportStep
 from affectstream.preprocessing.dataset.data_folder import DataFolder
 
 DONE = "done.json"
@@ -32,14 +32,14 @@ Work = Callable[[Crossval, Fold, int], None]
 
 
 @dataclass(frozen=True)
-class PairTask:
+class FoldTask:
     """The work on one fold with one seed, as it travels to a process on any machine.
 
     Attributes:
       work: see `run_crossval`.
       told: how the pair is named to the user.
-      is_one_of_many: other tasks run at the same time; overall progress is shown elsewhere.
-      num_deaths: how often its process ended.
+      is_parallel: other tasks run at the same time; overall progress is shown elsewhere.
+      num_worker_deaths: how often its process ended.
     """
 
     crossval: Crossval
@@ -47,26 +47,26 @@ class PairTask:
     seed: int
     work: Work | None
     told: str
-    is_one_of_many: bool
-    num_deaths: int = 0
+    is_parallel: bool
+    num_worker_deaths: int = 0
 
-    def after(self, died: Died) -> PairTask:
+    def after(self, died: Died) -> FoldTask:
         """The same task for another attempt, which resumes after its last finished epoch.
 
         Raises:
           UserError: its process ended too often.
         """
-        if self.num_deaths + 1 >= MAX_DEATHS:
+        if self.num_worker_deaths + 1 >= MAX_DEATHS:
             raise UserError(
                 f"{self.crossval.pair(self.fold, self.seed)}: its training {died.reason},"
                 f" {MAX_DEATHS} times; take fewer --workers, or a smaller --batch-size"
             )
-        return dataclasses.replace(self, num_deaths=self.num_deaths + 1)
+        return dataclasses.replace(self, num_worker_deaths=self.num_worker_deaths + 1)
 
 
-def do_pair(task: PairTask, tell: Tell) -> None:
+def run_fold_task(task: FoldTask, tell: ReportStep) -> None:
     """Trains and predicts one pair."""
-    if task.is_one_of_many:
+    if task.is_parallel:
         progress.silence()
     tell(0)
     progress.say(f"{task.told}: test {', '.join(task.fold.test) or 'clips at random'}")
@@ -75,7 +75,7 @@ def do_pair(task: PairTask, tell: Tell) -> None:
 
 def _mark(crossval: Crossval, fold: Fold, seed: int) -> dict[str, Any]:
     """What a finished pair belongs to; `done.json` holds it with the digest of its predictions."""
-    data = data_of(crossval, fold)
+    data = data_for_fold(crossval, fold)
     recipes = [recipe.as_json() for recipe in (crossval.recipe, *crossval.parts)]
     folders = [data, *crossval.also]
     content = [folder.content() for folder in folders] if crossval.also else data.content()
@@ -94,7 +94,7 @@ def is_done(crossval: Crossval, fold: Fold, seed: int) -> bool:
         return False
     wanted = _mark(crossval, fold, seed)
     try:
-        there = atomic_io.read_sealed_json(path / DONE, or_unsealed=True)
+        there = atomic_io.read_checksummed_json(path / DONE, allow_missing_digest=True)
     except UserError:
         progress.say(f"{path / DONE}: damaged, not what was written; predicted again")
         return False
@@ -109,26 +109,28 @@ def mark_done(crossval: Crossval, fold: Fold, seed: int) -> None:
     """Writes `done.json` of a pair whose predictions are there."""
     path = crossval.pair(fold, seed)
     held = atomic_io.file_sha256(path / PREDICTIONS)
-    atomic_io.write_sealed_json(path / DONE, {**_mark(crossval, fold, seed), "predictions": held})
+    atomic_io.write_checksummed_json(
+        path / DONE, {**_mark(crossval, fold, seed), "predictions": held}
+    )
 
 
 def train_and_predict(crossval: Crossval, fold: Fold, seed: int) -> None:
     """Trains and tests the models of one pair, down to its `done.json`."""
-    path, data, leak = crossval.pair(fold, seed), data_of(crossval, fold), bool(crossval.leak)
+    path, data, leak = crossval.pair(fold, seed), data_for_fold(crossval, fold), bool(crossval.leak)
     keras.backend.clear_session()  # models of earlier pairs are let go
     if crossval.recipe.stream == "fusion":
-        runs = {s: crossval.part_run(fold, seed, s) for s in crossval.streams}
+        runs = {s: crossval.stream_run(fold, seed, s) for s in crossval.streams}
         for part in crossval.parts:
             if runs[part.stream].parent == crossval.out:  # else another crossval has trained it
-                options = options_of(crossval, fold, seed, part.stream)
+                options = train_options_for(crossval, fold, seed, part.stream)
                 _train_stream(part, training_folders(crossval, fold, part.stream), options)
-        train_fusion(crossval.recipe, runs, [data], options_of(crossval, fold, seed))
+        train_fusion(crossval.recipe, runs, [data], train_options_for(crossval, fold, seed))
         for stream, run in runs.items():
             evaluate.evaluate(run, [data], "test", path / ALONE / stream, leak)
             evaluate.evaluate(path, [data], "test", path / ONLY / stream, leak, stream)
     else:
         folders = training_folders(crossval, fold, crossval.recipe.stream)
-        _train_stream(crossval.recipe, folders, options_of(crossval, fold, seed))
+        _train_stream(crossval.recipe, folders, train_options_for(crossval, fold, seed))
     evaluate.evaluate(path, [data], "test", path, leak)
     mark_done(crossval, fold, seed)
 
@@ -140,25 +142,25 @@ def _train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainO
         train_stream(recipe, folders, options)
 
 
-def options_of(crossval: Crossval, fold: Fold, seed: int, stream: str = "") -> TrainOptions:
+def train_options_for(crossval: Crossval, fold: Fold, seed: int, stream: str = "") -> TrainOptions:
     """How a pair is trained, or one stream of a fusion.
 
     A run of which something is damaged is begun anew. Words of a script stop training only where
     they are alone.
     """
-    path = crossval.part_run(fold, seed, stream) if stream else crossval.pair(fold, seed)
+    path = crossval.stream_run(fold, seed, stream) if stream else crossval.pair(fold, seed)
     # What is put together is made anew from its networks, which look after themselves.
-    is_composed = crossval.recipe_of(stream).is_composed
-    damage = run_folder.damage(path, () if is_composed else (run_folder.LAST, run_folder.BEST))
+    is_ensemble = crossval.recipe_of(stream).is_ensemble
+    damage = run_folder.damage(path, () if is_ensemble else (run_folder.LAST, run_folder.BEST))
     if damage:
         progress.say(f"{damage}; trained anew")
     return TrainOptions(
         path,
         seed,
         resume=is_run(path) and not damage,
-        member_runs=crossval.member_runs(fold, seed, stream),
+        ensemble_runs=crossval.ensemble_runs(fold, seed, stream),
         overwrite=bool(damage),
         allow_leak=bool(crossval.leak),
-        allow_fixed_sentences=bool(stream),
-        introduces=False,
+        allow_scripted_text=bool(stream),
+        prints_summary=False,
     )

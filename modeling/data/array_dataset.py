@@ -17,7 +17,7 @@ from affectstream.preprocessing.labels import LabelSet
 Arrays = dict[str, np.ndarray]
 
 
-class ArrayBatches:
+class ArrayDataset:
     """Batches of stream outputs, epoch by epoch, as the training loop reads them.
 
     Args:
@@ -69,18 +69,18 @@ def _hide(arrays: Arrays, names: tuple[str, ...], share: float, rng: np.random.G
     return {f"{name}_present": present[i] for i, name in enumerate(names)}
 
 
-def is_of_tables(part: Part) -> bool:
+def uses_feature_tables(part: Part) -> bool:
     """Whether the part is read from feature tables rather than from records."""
     return any(isinstance(folder, FeatureTable) for folder in part.folders)
 
 
-def table_batches(
+def table_dataset(
     part: Part,
     labels: LabelSet,
     recipe: Recipe,
     front_end: FrontEnd,
     seed: int | None = None,
-) -> ArrayBatches:
+) -> ArrayDataset:
     """The rows of feature tables as batches of `features` (rows, dim) float32.
 
     Args:
@@ -99,7 +99,7 @@ def table_batches(
         place = {row.id: i for i, row in enumerate(table.rows)}
         pieces.append(table.columns(names)[[place[row.id] for row in rows]])
     arrays = {"features": np.concatenate(pieces), "truth": class_indices(part, labels)}
-    return ArrayBatches(arrays, (), recipe, len(labels.labels), seed)
+    return ArrayDataset(arrays, (), recipe, len(labels.labels), seed)
 
 
 def require_same_fit(table: FeatureTable, front_end: FrontEnd) -> None:

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from affectstream.core import progress
 from affectstream.core.errors import UserError, from_os_error
-from affectstream.data_augmentation.chain import keyed_rng, parse_transforms, text_of_stream
+from affectstream.data_augmentation.chain import keyed_rng, parse_transforms, recipe_text_of_stream
 from affectstream.data_augmentation.mixup import Mixup, blend_rows
 from affectstream.modeling.data.record_dataset import Batches
 from affectstream.modeling.data.subset import Part, class_indices
@@ -25,13 +25,13 @@ from affectstream.preprocessing.labels import LabelSet
 
 READ_BATCH = 32
 # Three digits in half the memory; decibels to a few hundredths.
-KEPT_DTYPE = np.float16
-KEPT_MAX = float(np.finfo(KEPT_DTYPE).max)
+CACHE_DTYPE = np.float16
+CACHE_DTYPE_MAX = float(np.finfo(CACHE_DTYPE).max)
 # Above this they are kept in a temporary file rather than in memory.
-MEMORY_COPIES_BYTES = 4 * 2**30
+FEATURE_CACHE_BYTES = 4 * 2**30
 
 
-class FeatureCopies:
+class FeatureCache:
     """Batches of features, epoch by epoch; what an epoch gives depends on (seed, epoch) only.
 
     Copy c of a clip is what `Batches` would give in epoch c. In each epoch chance takes one of the
@@ -61,7 +61,7 @@ class FeatureCopies:
         self._seed = seed
         self._batch_size = recipe.batch_size
         self._truth = np.eye(len(labels.labels), dtype=np.float32)[class_indices(part, labels)]
-        transforms = text_of_stream(recipe.transforms, "audio")
+        transforms = recipe_text_of_stream(recipe.transforms, "audio")
         self._mixers = [t for t in parse_transforms(recipe.transforms) if isinstance(t, Mixup)]
         if "mask" in front.output and self._mixers:
             raise UserError(
@@ -128,9 +128,9 @@ def _features_of(
                 for name, values in forward(inputs).items():
                     made = values.numpy()
                     if name not in kept:
-                        kind = KEPT_DTYPE if made.dtype == np.float32 else made.dtype
+                        kind = CACHE_DTYPE if made.dtype == np.float32 else made.dtype
                         kept[name] = _room_for((copies, num_clips, *made.shape[1:]), kind)
-                    if kept[name].dtype == KEPT_DTYPE:
+                    if kept[name].dtype == CACHE_DTYPE:
                         _require_range(made)
                     kept[name][copy, index.numpy()] = made
                 bar.update()
@@ -138,9 +138,9 @@ def _features_of(
 
 
 def _room_for(shape: tuple[int, ...], kind: Any) -> np.ndarray:
-    """An array; of a size above `MEMORY_COPIES_BYTES` in a file, whose pages may leave memory."""
+    """An array; of a size above `FEATURE_CACHE_BYTES` in a file, whose pages may leave memory."""
     num_bytes = math.prod(shape) * np.dtype(kind).itemsize
-    if num_bytes <= MEMORY_COPIES_BYTES:
+    if num_bytes <= FEATURE_CACHE_BYTES:
         return np.empty(shape, kind)
     try:
         with tempfile.TemporaryFile(prefix="affectstream-copies-") as file:
@@ -152,8 +152,8 @@ def _room_for(shape: tuple[int, ...], kind: Any) -> np.ndarray:
 
 def _require_range(features: np.ndarray) -> None:
     largest = float(np.abs(features).max())
-    if largest > KEPT_MAX:
+    if largest > CACHE_DTYPE_MAX:
         raise UserError(
             f"features up to {largest:g}: too large to be kept in half precision (to"
-            f" {KEPT_MAX:g}); augment anew each epoch (--set copies=0)"
+            f" {CACHE_DTYPE_MAX:g}); augment anew each epoch (--set copies=0)"
         )

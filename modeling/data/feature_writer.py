@@ -15,12 +15,20 @@ from affectstream.core import atomic_io, progress, registry
 from affectstream.core.errors import UserError
 from affectstream.modeling.data.record_dataset import Batches
 from affectstream.modeling.data.subset import Part
-from affectstream.modeling.features.front_end import AudioFrontEnd, samples_read, vector_names
+from affectstream.modeling.features.front_end import (
+    AudioFrontEnd,
+    max_samples_of_front_end,
+    vector_names,
+)
 from affectstream.modeling.input_spec import InputSpec
 from affectstream.preprocessing.dataset.data_folder import ClipRow, DataFolder
-from affectstream.preprocessing.dataset.feature_table import FACTS, facts_of, write_feature_table
+from affectstream.preprocessing.dataset.feature_table import (
+    FACTS,
+    metadata_cells,
+    write_feature_table,
+)
 from affectstream.preprocessing.dataset.text_informativeness import measure_rows
-from affectstream.preprocessing.labels import CANONICAL, LabelSet
+from affectstream.preprocessing.labels import CANONICAL_LABELS, LabelSet
 
 READ_BATCH = 16
 PICTURES = "pictures.csv"
@@ -68,7 +76,7 @@ def write_spectrograms(folder: DataFolder, features: str, out: Path) -> int:
         picture = out / row.label / f"{name}.png"
         _write_png(picture, values[:, :, 0])
         written.append((row, str(picture.relative_to(out))))
-    facts = facts_of([row for row, _ in written], folder)
+    facts = metadata_cells([row for row, _ in written], folder)
     table = (
         dict(zip(PICTURE_COLUMNS, (name, *known), strict=True))
         for (_, name), known in zip(written, facts, strict=True)
@@ -108,10 +116,10 @@ def _computed(
     # Every canonical label is a class here: nothing is to be left out.
     batches = Batches(
         part,
-        LabelSet(CANONICAL),
+        LabelSet(CANONICAL_LABELS),
         (stream,),
         READ_BATCH,
-        max_samples=samples_read(front_end) if stream == "audio" else None,
+        max_samples=max_samples_of_front_end(front_end) if stream == "audio" else None,
     )
     forward = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
     with progress.bar(len(rows), what, "clip") as bar:

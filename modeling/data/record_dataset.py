@@ -12,7 +12,7 @@ from affectstream.core.errors import UserError
 from affectstream.data_augmentation.chain import Chain, keyed_rng, parse_transforms
 from affectstream.modeling.data.no_autotune import untuned
 from affectstream.modeling.data.stored_records import (
-    StoredRecords,
+    RecordSource,
     decoded_bytes,
     face_bytes,
     frame_shape_of,
@@ -23,18 +23,18 @@ from affectstream.preprocessing.labels import LabelSet
 from affectstream.preprocessing.pcm import INT16_SCALE
 
 # What one training may keep of its records in memory; above it they are read anew in each epoch.
-MEMORY_CACHE_BYTES = 3 * 2**30
+RECORD_CACHE_BYTES = 3 * 2**30
 # Examples among which chance takes the next one; of single faces fewer, where these take more
 # than so much.
-SHUFFLED_EXAMPLES = 20_000
-SHUFFLED_BYTES = 2**30
+SHUFFLE_BUFFER_EXAMPLES = 20_000
+SHUFFLE_BUFFER_BYTES = 2**30
 
 
 class Batches:
     """Batches of one part, epoch by epoch; what an epoch gives depends on (seed, epoch) only.
 
     What is read again and again is kept in memory as the records hold it (int16, uint8), up to
-    `MEMORY_CACHE_BYTES`. More than that is read from the shards in each epoch: those of an object
+    `RECORD_CACHE_BYTES`. More than that is read from the shards in each epoch: those of an object
     store are fetched once to where temporary files go. The order is the same either way.
 
     Args:
@@ -49,7 +49,7 @@ class Batches:
       frame_times: yields also, beside `video`, `frame_times_s` (B, T) float32 and `num_frames`
         (B,) int32, those that a record holds; 0 where it shows no face.
       is_repeated: whether several epochs are read; None: with a seed.
-      beside_bytes: what other batches of the same training keep in memory already.
+      used_memory_bytes: what other batches of the same training keep in memory already.
 
     Attributes:
       memory_bytes: what these keep in memory, once an epoch was read.
@@ -69,7 +69,7 @@ class Batches:
         max_samples: int | None = None,
         frame_times: bool = False,
         is_repeated: bool | None = None,
-        beside_bytes: int = 0,
+        used_memory_bytes: int = 0,
     ) -> None:
         self._part = part
         self._streams = tuple(streams)
@@ -91,19 +91,19 @@ class Batches:
             _require_one_kind(holding, bool(self._chains["video"].transforms), transforms)
         faces = sum(row.num_faces for row in part.all_rows)
         self.num_examples = faces if self._frames else len(part)
-        self._rate_hz = part.holder("audio").sample_rate_hz
+        self._rate_hz = part.folder_with_stream("audio").sample_rate_hz
         # Sound that nothing transforms is cut before it is kept.
         is_changed = "audio" in streams and bool(self._chains["audio"].transforms)
         kept_samples = None if is_changed else max_samples
         if is_repeated is None:
             is_repeated = seed is not None
         size = decoded_bytes(part, self._streams, kept_samples)
-        fits = is_repeated and beside_bytes + size <= MEMORY_CACHE_BYTES
+        fits = is_repeated and used_memory_bytes + size <= RECORD_CACHE_BYTES
         self.memory_bytes = size if fits else 0
-        is_read_again = is_repeated and not fits
-        self._records = StoredRecords(part, labels, self._streams, kept_samples, is_read_again)
+        is_reread = is_repeated and not fits
+        self._records = RecordSource(part, labels, self._streams, kept_samples, is_reread)
         # Drawn by position and read one by one: nothing waits in memory for its turn.
-        self._is_drawn = is_read_again and seed is not None and not self._frames
+        self._is_drawn = is_reread and seed is not None and not self._frames
         self._source = self._records.in_order(is_cached=fits)
         if self._frames:
             self._source = self._source.flat_map(_single_faces)
@@ -126,10 +126,10 @@ class Batches:
                 num_read += len(batch[2])
                 yield batch
         except tf.errors.OpError:
-            self._part.require_whole()
+            self._part.require_intact_shards()
             raise
         if num_read != self.num_examples:
-            self._part.require_whole()
+            self._part.require_intact_shards()
 
     def _dataset(self, epoch: int) -> tf.data.Dataset:
         data = self._source
@@ -148,9 +148,9 @@ class Batches:
 
     def _shuffled(self, data: tf.data.Dataset, epoch: int) -> tf.data.Dataset:
         seed = int(keyed_rng(self._seed or 0, epoch, "", "shuffle").integers(2**31))
-        count = min(self.num_examples, SHUFFLED_EXAMPLES)
+        count = min(self.num_examples, SHUFFLE_BUFFER_EXAMPLES)
         if self._frames:  # each is cut out of its record; others share what is kept of them
-            count = min(count, max(1, SHUFFLED_BYTES // face_bytes(self._part)))
+            count = min(count, max(1, SHUFFLE_BUFFER_BYTES // face_bytes(self._part)))
         return data.shuffle(count, seed, reshuffle_each_iteration=False)
 
     # === Single examples ===

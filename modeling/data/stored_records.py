@@ -20,8 +20,8 @@ from affectstream.preprocessing.records import tfrecord
 from affectstream.preprocessing.records.record import (
     SCHEMA,
     damaged_shard,
+    iter_examples,
     parse_example,
-    stored_examples,
 )
 
 READ_BLOCK_BYTES = 2**20
@@ -50,7 +50,7 @@ def decoded_bytes(part: Part, streams: Sequence[str], max_samples: int | None = 
         has_faces = holds(rows, "video")
         frame = 0
         if "video" in streams and rows:
-            frame = _frame_bytes(folder if has_faces else part.holder("video"))
+            frame = _frame_bytes(folder if has_faces else part.folder_with_stream("video"))
         for row in rows:
             total += _OVERHEAD_BYTES
             if "audio" in streams:
@@ -64,7 +64,7 @@ def decoded_bytes(part: Part, streams: Sequence[str], max_samples: int | None = 
 
 def face_bytes(part: Part) -> int:
     """What one face of a part takes, with what is known of it."""
-    return _frame_bytes(part.holder("video")) + _OVERHEAD_BYTES
+    return _frame_bytes(part.folder_with_stream("video")) + _OVERHEAD_BYTES
 
 
 def _frame_bytes(folder: DataFolder) -> int:
@@ -75,7 +75,7 @@ def _frame_bytes(folder: DataFolder) -> int:
 # === Records ===
 
 
-class StoredRecords:
+class RecordSource:
     """The records of a part, parsed and numbered.
 
     Each is a dict of the streams asked for (`audio` int16, `text`, `video` with `video_mask`,
@@ -84,7 +84,7 @@ class StoredRecords:
 
     Args:
       max_samples: longer sound is cut to this.
-      is_read_again: several epochs read the shards; those in an object store are fetched once.
+      is_reread: several epochs read the shards; those in an object store are fetched once.
     Raises:
       UserError: no record, or a shard is absent.
     """
@@ -95,7 +95,7 @@ class StoredRecords:
         labels: LabelSet,
         streams: Sequence[str],
         max_samples: int | None = None,
-        is_read_again: bool = False,
+        is_reread: bool = False,
     ) -> None:
         if not len(part):
             raise UserError(
@@ -104,7 +104,7 @@ class StoredRecords:
         self._part = part
         self._streams = tuple(streams)
         self._max_samples = max_samples
-        self._is_read_again = is_read_again
+        self._is_read_again = is_reread
         keys = [f"{number}/{row.id}" for number, rows in enumerate(part.rows) for row in rows]
         self._index = _table(keys, list(range(len(keys))))
         self._classes = _table(keys, [labels.index(row.label) for row in part.all_rows])
@@ -175,8 +175,8 @@ class StoredRecords:
         found = []
         for shard, (number, path) in enumerate(self._shards):
             offset = 0
-            for stored in stored_examples(self._local(path)):
-                if tfrecord.text_of(stored, "id") in wanted[number]:
+            for stored in iter_examples(self._local(path)):
+                if tfrecord.read_text_feature(stored, "id") in wanted[number]:
                     found.append((shard, offset))
                 offset += tfrecord.framed_size(stored)
         return found
@@ -196,7 +196,7 @@ class StoredRecords:
 
         def all_stored() -> Iterator[bytes]:
             for path in paths:
-                yield from stored_examples(self._local(path))
+                yield from iter_examples(self._local(path))
 
         return tf.data.Dataset.from_generator(
             all_stored, output_signature=tf.TensorSpec([], tf.string)
@@ -212,7 +212,7 @@ class StoredRecords:
         if "video" in self._streams and holds(self._part.rows[number], "video"):
             wanted |= _with_a_frame(record, frame_shape_of(folder))
         elif "video" in self._streams:
-            wanted |= _blank_frame(self._part.holder("video"))
+            wanted |= _blank_frame(self._part.folder_with_stream("video"))
         key = tf.strings.join([str(number), record["id"]], "/")
         found = {"index": self._index.lookup(key), "class": self._classes.lookup(key)}
         schema_is_ours = tf.debugging.Assert(record["schema"] == SCHEMA, [record["schema"]])

@@ -28,7 +28,7 @@ class Part:
     def all_rows(self) -> list[ClipRow]:
         return [row for rows in self.rows for row in rows]
 
-    def holder(self, stream: str) -> DataFolder:
+    def folder_with_stream(self, stream: str) -> DataFolder:
         """First folder with a selected record that has the stream; the first folder if none has.
 
         A folder without faces says nothing about how faces were prepared.
@@ -48,7 +48,7 @@ class Part:
     def __len__(self) -> int:
         return sum(map(len, self.rows))
 
-    def require_whole(self) -> None:
+    def require_intact_shards(self) -> None:
         """Reads every shard through.
 
         Raises:

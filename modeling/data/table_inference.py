@@ -12,7 +12,7 @@ from affectstream.core.errors import UserError
 from affectstream.modeling.data.array_dataset import Arrays, require_same_fit
 from affectstream.modeling.data.subset import Part, class_indices
 from affectstream.modeling.features.front_end import FrontEnd, vector_names
-from affectstream.modeling.models.speed_tta import AT_SPEEDS, NO_SOUND_IN_TABLES
+from affectstream.modeling.models.speed_tta import SPEED_TTA, TTA_NEEDS_AUDIO
 from affectstream.modeling.models.stream_model import NETWORK
 from affectstream.preprocessing.dataset.paired_tables import PairedTables
 from affectstream.preprocessing.labels import LabelSet
@@ -20,7 +20,7 @@ from affectstream.preprocessing.labels import LabelSet
 ROWS_A_STEP = 256
 
 
-def are_paired(part: Part) -> bool:
+def uses_paired_tables(part: Part) -> bool:
     """Whether the part is read from paired feature tables."""
     return any(isinstance(folder, PairedTables) for folder in part.folders)
 
@@ -62,7 +62,7 @@ def front_end_of(model: keras.Model, features: str) -> FrontEnd:
     Raises:
       UserError: the model uses test-time augmentation by speed; tables hold one speed only.
     """
-    if any(layer.name == AT_SPEEDS for layer in model.layers):
-        raise UserError(f"{features}: {NO_SOUND_IN_TABLES}")
+    if any(layer.name == SPEED_TTA for layer in model.layers):
+        raise UserError(f"{features}: {TTA_NEEDS_AUDIO}")
     front_end = registry.load("features", features)
-    return front_end.taken_from(model) if front_end.stream == "text" else front_end
+    return front_end.from_model(model) if front_end.stream == "text" else front_end

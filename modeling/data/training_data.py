@@ -15,12 +15,12 @@ from affectstream.modeling.data.subset import Part, choose, class_indices, holds
 from affectstream.modeling.recipes import Recipe
 from affectstream.preprocessing.clip import SPLITS
 from affectstream.preprocessing.dataset.data_folder import DataFolder
-from affectstream.preprocessing.dataset.leakage import Seen, crossings, require_disjoint
+from affectstream.preprocessing.dataset.leakage import DataFootprint, crossings, require_disjoint
 from affectstream.preprocessing.dataset.splits import NOT_DISJOINT, ONE_SPEAKER
 from affectstream.preprocessing.dataset.text_informativeness import measure_rows
 from affectstream.preprocessing.labels import LabelSet
 
-FIXED_SENTENCES = "fixed sentences"
+SCRIPTED_TEXT = "fixed sentences"
 
 
 @dataclass(frozen=True)
@@ -46,17 +46,17 @@ class TrainingData:
     @property
     def preparation(self) -> dict[str, Any]:
         """How the records were made: of each stream as the first folder tells that holds it."""
-        sound, faces = (self.parts["train"].holder(s) for s in ("audio", "video"))
+        sound, faces = (self.parts["train"].folder_with_stream(s) for s in ("audio", "video"))
         made: dict[str, Any] = dict(faces.settings["preparation"])
         return made | {"sample_rate_hz": sound.settings["preparation"]["sample_rate_hz"]}
 
     @property
-    def tested(self) -> Seen:
+    def tested(self) -> DataFootprint:
         """Speakers, recordings and content of the test sets, with any label and stream."""
-        return Seen.of(row for folder in self.folders for row in folder.part("test"))
+        return DataFootprint.of(row for folder in self.folders for row in folder.part("test"))
 
-    def seen(self, split: str) -> Seen:
-        return Seen.of(self.parts[split].all_rows)
+    def seen(self, split: str) -> DataFootprint:
+        return DataFootprint.of(self.parts[split].all_rows)
 
 
 def training_data(
@@ -64,12 +64,12 @@ def training_data(
     label_set: str,
     streams: Sequence[str],
     allow_leak: bool,
-    allow_fixed_sentences: bool = False,
+    allow_scripted_text: bool = False,
 ) -> TrainingData:
     """Chooses the records of a training and makes sure that nothing crosses the split.
 
     Args:
-      allow_fixed_sentences: train words alone although they say nothing about the label; beside
+      allow_scripted_text: train words alone although they say nothing about the label; beside
         other streams such words are a warning only.
     Raises:
       UserError: a leak, folders prepared differently, no record, a class without any, or words
@@ -83,7 +83,7 @@ def training_data(
         raise UserError(
             f"{folders[0].path}: {ONE_SPEAKER}; add recordings of a second person, use a trained"
             " model (`predict`, `evaluate --split all`), or adapt one to this person (`split"
-            " --one-validates`, then `train --init-from`)"
+            " --adaptation-split`, then `train --init-from`)"
         )
     for split in ("train", "validation"):
         if not len(parts[split]):
@@ -92,19 +92,19 @@ def training_data(
                 f" {', '.join(streams)}; check --labels, `split`, and `describe` the data"
             )
     _require_all_classes(parts["train"], labels, label_set)
-    learnt = Seen.of(parts["train"].all_rows)
+    learnt = DataFootprint.of(parts["train"].all_rows)
     leaked = require_disjoint(
         crossings(learnt, parts["validation"].all_rows, NOT_DISJOINT not in notes),
         "training and validation",
         allow_leak,
     )
-    learnt |= Seen.of(parts["validation"].all_rows)
+    learnt |= DataFootprint.of(parts["validation"].all_rows)
     test = [row for folder in folders for row in folder.part("test")]
     leaked |= require_disjoint(
         crossings(learnt, test), "training or validation, and test", allow_leak
     )
     if "text" in streams:
-        must_inform = tuple(streams) == ("text",) and not allow_fixed_sentences
+        must_inform = tuple(streams) == ("text",) and not allow_scripted_text
         told = _words_say_nothing(folders, parts["train"], labels)
         notes += _notes_on_words(told, must_inform)
     _warn_of_absent(parts, labels)
@@ -138,7 +138,7 @@ def _require_all_classes(part: Part, labels: LabelSet, label_set: str) -> None:
 def _words_say_nothing(folders: Sequence[DataFolder], train: Part, labels: LabelSet) -> str:
     """Why the words say nothing about the label, "" where they do: measured, not known by name."""
     for folder in folders:
-        if told := folder.words_say_nothing:
+        if told := folder.text_uninformative_reason:
             return told
     classes = {row.id: labels.labels[labels.index(row.label) or 0] for row in train.all_rows}
     found = measure_rows(train.all_rows, classes)
@@ -154,11 +154,11 @@ def _notes_on_words(told: str, must_inform: bool) -> tuple[str, ...]:
     if told and must_inform:
         raise UserError(
             f"{told}; train --stream audio or video on these recordings, or go on all the same with"
-            " --allow-fixed-sentences"
+            " --allow-scripted-text"
         )
     if told:
-        progress.say(f"warning: {FIXED_SENTENCES}: {told}")
-    return (f"{FIXED_SENTENCES}: {told}",) if told else ()
+        progress.say(f"warning: {SCRIPTED_TEXT}: {told}")
+    return (f"{SCRIPTED_TEXT}: {told}",) if told else ()
 
 
 def _warn_of_absent(parts: dict[str, Part], labels: LabelSet) -> None:

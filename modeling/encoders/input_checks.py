@@ -9,7 +9,7 @@ from affectstream.core.errors import UserError
 _REMEDY = "choose others (--set features=NAME, see `list features`)"
 
 
-def require_picture(
+def require_image(
     encoder: str, input_shape: tuple[Any, ...], min_px: int, num_channels: tuple[int, ...] = (1, 3)
 ) -> None:
     """Raises UserError unless `input_shape` is (height, width, channels), `min_px` or more a side.

@@ -10,11 +10,11 @@ import numpy as np
 
 from affectstream.core import atomic_io, storage_paths
 from affectstream.core.errors import UserError
-from affectstream.modeling.data.array_dataset import is_of_tables
+from affectstream.modeling.data.array_dataset import uses_feature_tables
 from affectstream.modeling.data.subset import Part, choose, holds
-from affectstream.modeling.data.table_inference import are_paired
-from affectstream.modeling.evaluation.inference import load_run, read_otherwise
-from affectstream.modeling.evaluation.subset_predictions import answers_of_part
+from affectstream.modeling.data.table_inference import uses_paired_tables
+from affectstream.modeling.evaluation.inference import load_run, preparation_differences
+from affectstream.modeling.evaluation.subset_predictions import predict_subset
 from affectstream.modeling.metrics import classification, plots, selective_prediction
 from affectstream.modeling.runs import run_folder
 from affectstream.modeling.runs.run_folder import RunInfo
@@ -47,13 +47,15 @@ def evaluate(
       UserError: a leak, other records than the model was made for, no record, or an `out` within
         the bundled models.
     """
-    storage_paths.require_unbundled(out)
-    atomic_io.remove_leftovers(out)
+    storage_paths.require_outside_bundled(out)
+    atomic_io.remove_stale_temporaries(out)
     model, info = load_run(run)
     streams = (only,) if only else info.streams
     labels = run_folder.label_set_of(info)
     part = choose(folders, split, labels, streams)
-    require_fitting(info, part if len(part) else choose(folders, "all", labels, streams), streams)
+    require_same_preparation(
+        info, part if len(part) else choose(folders, "all", labels, streams), streams
+    )
     if not len(part):
         raise UserError(
             f"no {split} record with a label of {info.label_set} and a stream of"
@@ -62,7 +64,7 @@ def evaluate(
     leaks = _leaks(info, part, split)
     learnt = "trained on" if split == "validation" else "trained and chosen on"
     leaked = require_disjoint(leaks, f"what the run was {learnt}, and {split} here", allow_leak)
-    probabilities, truth = answers_of_part(model, part, info, only)
+    probabilities, truth = predict_subset(model, part, info, only)
     rows = part.all_rows
     scores = classification.report(
         truth,
@@ -74,9 +76,9 @@ def evaluate(
     confidence, correct = selective_prediction.confidence_of(truth, probabilities)
     curve = selective_prediction.curve(confidence, correct)
     otherwise = []
-    if "video" in streams and not is_of_tables(part) and not are_paired(part):
+    if "video" in streams and not uses_feature_tables(part) and not uses_paired_tables(part):
         seen = [f for f, own in zip(part.folders, part.rows, strict=True) if holds(own, "video")]
-        otherwise = [note for folder in seen for note in read_otherwise(info, folder)]
+        otherwise = [note for folder in seen for note in preparation_differences(info, folder)]
     result = {
         **scores,
         "per_corpus": _per_corpus(truth, probabilities, rows, scores),
@@ -110,7 +112,7 @@ def evaluate(
     return result
 
 
-def require_fitting(info: RunInfo, part: Part, streams: Sequence[str]) -> None:
+def require_same_preparation(info: RunInfo, part: Part, streams: Sequence[str]) -> None:
     """Refuses records that were prepared differently from the training data of the model.
 
     Only streams that the chosen records of a folder hold are compared: where nobody has a face,
@@ -122,10 +124,12 @@ def require_fitting(info: RunInfo, part: Part, streams: Sequence[str]) -> None:
       UserError: another sampling rate, crop size or colour.
     """
     for folder, rows in zip(part.folders, part.rows, strict=True):
-        _require_fitting(info, folder, {s for row in rows for s in row.streams} & {*streams})
+        _require_same_preparation(
+            info, folder, {s for row in rows for s in row.streams} & {*streams}
+        )
 
 
-def _require_fitting(info: RunInfo, folder: DataFolder, streams: Set[str]) -> None:
+def _require_same_preparation(info: RunInfo, folder: DataFolder, streams: Set[str]) -> None:
     wanted, there = info.preparation, folder.settings["preparation"]
     if "audio" in streams and wanted["sample_rate_hz"] != there["sample_rate_hz"]:
         raise UserError(
@@ -222,7 +226,7 @@ def _per_corpus(
             told = classification.report(
                 truth[own], probabilities[own], whole["labels"], speakers, clusters
             )
-        found[corpus] = {key: told[key] for key in classification.TOTALS}
+        found[corpus] = {key: told[key] for key in classification.SUMMARY_KEYS}
     return found
 
 

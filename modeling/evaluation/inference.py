@@ -11,9 +11,9 @@ from keras import layers, ops
 
 from affectstream.core import registry
 from affectstream.core.errors import UserError
-from affectstream.modeling.features.front_end import AudioFrontEnd, samples_read
-from affectstream.modeling.fusions.missing_streams import where_present
-from affectstream.modeling.input_spec import AMOUNTS
+from affectstream.modeling.features.front_end import AudioFrontEnd, max_samples_of_front_end
+from affectstream.modeling.fusions.missing_streams import zero_if_missing
+from affectstream.modeling.input_spec import PRESENCE_INPUTS
 from affectstream.modeling.models.fused_model import Present, fused_model
 from affectstream.modeling.runs import checkpoints, run_folder
 from affectstream.modeling.runs.run_folder import RunInfo
@@ -50,7 +50,7 @@ def inference_model(model: keras.Model, info: RunInfo) -> keras.Model:
     made = {}
     if len(info.streams) > 1:
         parts = {stream: model.get_layer(f"{stream}_stream") for stream in info.streams}
-        model = fused_model(parts, model.get_layer(FUSION), with_alone=True)
+        model = fused_model(parts, model.get_layer(FUSION), with_single_streams=True)
     outputs, temperature = model.output, info.calibration.temperature
     made["probabilities"] = _softmax(outputs["logits"], temperature, "probabilities")
     made["embedding"] = _embedding(model, info)
@@ -66,10 +66,10 @@ def inference_model(model: keras.Model, info: RunInfo) -> keras.Model:
 def _embedding(model: keras.Model, info: RunInfo) -> Any:
     """A fusion zeroes those of its missing streams itself, a stream on its own does not."""
     embedding = model.output["embedding"]
-    amounts = [model.input[name] for name in AMOUNTS if name in model.input]
+    amounts = [model.input[name] for name in PRESENCE_INPUTS if name in model.input]
     if len(info.streams) > 1 or not amounts:  # a network that is fed features has no amounts
         return embedding
-    return where_present(embedding, Present(name="present")(amounts[0]))
+    return zero_if_missing(embedding, Present(name="present")(amounts[0]))
 
 
 def _softmax(logits: Any, temperature: float, name: str) -> Any:
@@ -83,7 +83,7 @@ def window_settings(info: RunInfo) -> WindowSettings:
     if not features:
         return WindowSettings.for_window(DEFAULT_WINDOW_S)
     front_end: AudioFrontEnd = registry.load("features", features)
-    return WindowSettings.for_window(samples_read(front_end) / front_end.sample_rate_hz)
+    return WindowSettings.for_window(max_samples_of_front_end(front_end) / front_end.sample_rate_hz)
 
 
 def client_config(info: RunInfo) -> dict[str, Any]:
@@ -124,7 +124,7 @@ def _preparation(info: RunInfo) -> dict[str, Any]:
     return info.preparation | {"face": info.preparation["face"] | {"margin": 0.0}}
 
 
-def read_otherwise(info: RunInfo, folder: DataFolder) -> Iterator[str]:
+def preparation_differences(info: RunInfo, folder: DataFolder) -> Iterator[str]:
     """Differences between face crops of a data folder and those that `predict` makes.
 
     Scores of such records are not those of what users get. Sizes and colours are the same anyway.

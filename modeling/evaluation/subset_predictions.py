@@ -11,23 +11,27 @@ import tensorflow as tf
 from scipy.special import softmax
 
 from affectstream.core import progress
-from affectstream.modeling.data.array_dataset import is_of_tables, table_batches
+from affectstream.modeling.data.array_dataset import table_dataset, uses_feature_tables
 from affectstream.modeling.data.record_dataset import Batches, nothing
 from affectstream.modeling.data.subset import Part
-from affectstream.modeling.data.table_inference import are_paired, front_end_of, outputs_from_tables
+from affectstream.modeling.data.table_inference import (
+    front_end_of,
+    outputs_from_tables,
+    uses_paired_tables,
+)
 from affectstream.modeling.evaluation.inference import inference_model, window_settings
-from affectstream.modeling.evaluation.window_predictions import answers_of_batch
+from affectstream.modeling.evaluation.window_predictions import predict_windows
 from affectstream.modeling.models.stream_model import NETWORK
 from affectstream.modeling.runs import run_folder
 from affectstream.modeling.runs.run_folder import RunInfo
 from affectstream.modeling.training.fit_fusion import FUSION, fused_logits
-from affectstream.modeling.training.trainer import EpochBatches
+from affectstream.modeling.training.trainer import EpochDataset
 from affectstream.preprocessing.windowing import WindowSettings
 
 READ_BATCH = 8
 
 
-def answers_of_part(
+def predict_subset(
     model: keras.Model,
     part: Part,
     info: RunInfo,
@@ -44,13 +48,13 @@ def answers_of_part(
       (clips, classes) probabilities and (clips,) truth, in the order of the part's rows.
     """
     labels = run_folder.label_set_of(info)
-    if are_paired(part):
+    if uses_paired_tables(part):
         return _predict_paired(model, part, info, only)
-    batches: EpochBatches
-    if is_of_tables(part):
+    batches: EpochDataset
+    if uses_feature_tables(part):
         windows = None
         front_end = front_end_of(model, info.recipe.features)
-        batches = table_batches(part, labels, info.recipe, front_end)
+        batches = table_dataset(part, labels, info.recipe, front_end)
         model = model.get_layer(NETWORK)
     else:
         windows = windows or window_settings(info)
@@ -66,7 +70,7 @@ def answers_of_part(
                 made = forward(inputs)
             else:
                 own = [rows[i] for i in index.numpy()]
-                made = answers_of_batch(inputs, own, windows, rate_hz, forward)
+                made = predict_windows(inputs, own, windows, rate_hz, forward)
             probabilities[index.numpy()] = made
             truth[index.numpy()] = np.argmax(truths.numpy(), axis=1)
             bar.update()
@@ -82,12 +86,12 @@ def _forward(model: keras.Model) -> Callable[[dict[str, Any]], np.ndarray]:
 
     def forward(inputs: dict[str, Any]) -> np.ndarray:
         given = {name: tf.convert_to_tensor(value) for name, value in inputs.items()}
-        return np.asarray(call(with_missing(given, model)))
+        return np.asarray(call(fill_missing_streams(given, model)))
 
     return forward
 
 
-def with_missing(inputs: dict[str, tf.Tensor], model: keras.Model) -> dict[str, tf.Tensor]:
+def fill_missing_streams(inputs: dict[str, tf.Tensor], model: keras.Model) -> dict[str, tf.Tensor]:
     """A batch with all that the model takes; streams that were not read are missing."""
     num_rows = len(next(iter(inputs.values())))
     return {
@@ -99,7 +103,7 @@ def with_missing(inputs: dict[str, tf.Tensor], model: keras.Model) -> dict[str, 
 def _predict_paired(
     model: keras.Model, part: Part, info: RunInfo, only: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As `answers_of_part`, of a fusion over paired feature tables."""
+    """As `predict_subset`, of a fusion over paired feature tables."""
     streams = {stream: model.get_layer(f"{stream}_stream") for stream in info.streams}
     features = {stream: str(info.parts[stream]["features"]) for stream in info.streams}
     arrays = outputs_from_tables(streams, features, part, run_folder.label_set_of(info))

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from affectstream.preprocessing.dataset.data_folder import ClipRow
-from affectstream.preprocessing.model_rows import frame_rows, sound_rows
+from affectstream.preprocessing.model_rows import pad_audio, pad_frames
 from affectstream.preprocessing.windowing import (
     WindowSettings,
-    frames_within,
     pool,
+    select_streams,
+    slice_audio,
+    slice_frames,
     sound_coverage,
-    sound_within,
-    streams_that_count,
     window_bounds,
 )
 
@@ -24,7 +24,7 @@ from affectstream.preprocessing.windowing import (
 Arrays = dict[str, np.ndarray]
 # Some rows -> (rows, classes) probabilities.
 Forward = Callable[[Arrays], np.ndarray]
-WINDOWS_A_BATCH = 16
+WINDOWS_PER_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class WindowRow:
     text: bytes = b""
 
 
-def answers_of_batch(
+def predict_windows(
     inputs: Mapping[str, Any],
     rows: Sequence[ClipRow],
     settings: WindowSettings,
@@ -57,7 +57,7 @@ def answers_of_batch(
       inputs: of `Batches` with `frame_times`.
       rows: of `clips.csv`, one a record.
       sample_rate_hz: of the sound; None where none is read.
-      forward: asked about at most `WINDOWS_A_BATCH` windows at a time.
+      forward: asked about at most `WINDOWS_PER_BATCH` windows at a time.
     Returns:
       (records, classes) float64.
     """
@@ -128,13 +128,13 @@ class _Record:
         """
         sound, covers = None, {}
         if self.sound is not None and self.sample_rate_hz is not None:
-            sound = sound_within(self.sound, self.sample_rate_hz, start_s, end_s)
+            sound = slice_audio(self.sound, self.sample_rate_hz, start_s, end_s)
             covers["audio"] = sound_coverage(sound, self.sample_rate_hz, end_s - start_s)
-        within = frames_within(self.times_s, self.start_s + start_s, self.start_s + end_s)
+        within = slice_frames(self.times_s, self.start_s + start_s, self.start_s + end_s)
         frames = self.frames[within]
         covers["video"] = sum(frame is not None for frame in frames) / max(len(frames), 1)
         covers["text"] = float(bool(self.text.strip()))
-        count = streams_that_count(covers, least_coverage)
+        count = select_streams(covers, least_coverage)
         if not count:
             return None
         return WindowRow(
@@ -149,15 +149,15 @@ def _laid_out(windows: Sequence[WindowRow], given: Arrays) -> Arrays:
     """The windows as inputs, those of the streams that were read."""
     inputs: Arrays = {}
     if "audio" in given:
-        inputs |= sound_rows([window.sound for window in windows])
+        inputs |= pad_audio([window.sound for window in windows])
     if "video" in given:
         shown, video = [window.frames for window in windows], given["video"]
-        inputs |= frame_rows(shown, video.shape[2:], video.dtype)
+        inputs |= pad_frames(shown, video.shape[2:], video.dtype)
     if "text" in given:
         inputs["text"] = np.array([window.text for window in windows], object)
     return inputs
 
 
 def _batched(windows: Sequence[WindowRow]) -> Iterator[Sequence[WindowRow]]:
-    for first in range(0, len(windows), WINDOWS_A_BATCH):
-        yield windows[first : first + WINDOWS_A_BATCH]
+    for first in range(0, len(windows), WINDOWS_PER_BATCH):
+        yield windows[first : first + WINDOWS_PER_BATCH]

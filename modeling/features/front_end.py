@@ -88,7 +88,7 @@ class TextFrontEnd(FrontEnd, Protocol):
         """
         ...
 
-    def taken_from(self, model: keras.Model) -> TextFrontEnd:
+    def from_model(self, model: keras.Model) -> TextFrontEnd:
         """With the vocabulary that a trained model of one stream holds.
 
         Raises:
@@ -97,7 +97,7 @@ class TextFrontEnd(FrontEnd, Protocol):
         ...
 
 
-def samples_read(front_end: AudioFrontEnd) -> int:
+def max_samples_of_front_end(front_end: AudioFrontEnd) -> int:
     """Number of audio samples that the front end reads of a clip."""
     return front_end.window_samples + front_end.offset_samples
 

@@ -11,12 +11,12 @@ import numpy as np
 from keras import ops
 
 from affectstream.modeling.fusions.fusion_inputs import flat, fusion_inputs
-from affectstream.modeling.fusions.missing_streams import where_present
+from affectstream.modeling.fusions.missing_streams import zero_if_missing
 from affectstream.modeling.metrics import classification
 from affectstream.modeling.metrics.calibration import fit_temperature
 
 # Class number of an answer that nobody gave.
-NO_ANSWER = -1
+NO_PREDICTION = -1
 
 
 @keras.saving.register_keras_serializable(package="affectstream")
@@ -50,7 +50,7 @@ class BestStream(keras.layers.Layer):
     def call(self, logits: list[Any], present: list[Any]) -> Any:
         there = ops.stack([ops.cast(flag, "float32") for flag in present], axis=1)
         kept = [
-            where_present(ops.cast(x, "float32"), p) for x, p in zip(logits, present, strict=True)
+            zero_if_missing(ops.cast(x, "float32"), p) for x, p in zip(logits, present, strict=True)
         ]
         scaled = ops.stack(kept, axis=1) / self.temperatures[None, :, None]
         # Equal preferences: the first. LiteRT lacks what argmax does about the sign of zero.
@@ -83,12 +83,12 @@ class BestStream(keras.layers.Layer):
           truth: (clips,) int.
           speakers: (clips,), see `fit_temperature`.
         """
-        guesses = [guesses_alone(x, p) for x, p in zip(logits, present, strict=True)]
+        guesses = [stream_predictions(x, p) for x, p in zip(logits, present, strict=True)]
         alone = [classification.accuracies(truth, guess)["uar"] for guess in guesses]
         falling = sorted(range(len(guesses)), key=lambda stream: -alone[stream])
 
         def uar(order: Sequence[int]) -> float:
-            answer = np.full(len(truth), NO_ANSWER)
+            answer = np.full(len(truth), NO_PREDICTION)
             for stream in reversed(order):
                 answer = np.where(present[stream], guesses[stream], answer)
             return classification.accuracies(truth, answer)["uar"]
@@ -128,14 +128,14 @@ class BestStream(keras.layers.Layer):
         }
 
 
-def guesses_alone(logits: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """(clips,) int: what one stream answers, `NO_ANSWER` where it is missing.
+def stream_predictions(logits: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """(clips,) int: what one stream answers, `NO_PREDICTION` where it is missing.
 
     Args:
       logits: (clips, classes).
       present: (clips,) bool.
     """
-    guesses = np.full(len(present), NO_ANSWER)
+    guesses = np.full(len(present), NO_PREDICTION)
     guesses[present] = logits[present].argmax(axis=1)
     return guesses
 

@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 from affectstream.modeling.fusions.fusion_inputs import flat, fusion_inputs
-from affectstream.modeling.fusions.missing_streams import where_present
+from affectstream.modeling.fusions.missing_streams import zero_if_missing
 from affectstream.modeling.metrics.calibration import fit_temperature, nll
 
 # No stream is weighed below this: alone it must still be able to answer.
@@ -57,7 +57,7 @@ class CalibratedLate(keras.layers.Layer):
 
     def call(self, logits: list[Any], present: list[Any]) -> Any:
         there = ops.cast(ops.stack(present, axis=1), "float32")
-        kept = [where_present(x, p) for x, p in zip(logits, present, strict=True)]
+        kept = [zero_if_missing(x, p) for x, p in zip(logits, present, strict=True)]
         scaled = ops.stack([ops.cast(x, "float32") for x in kept], axis=1)
         scaled = scaled / self.temperatures[None, :, None]
         scores = ops.log_softmax(scaled, axis=-1) - self.log_priors[None]

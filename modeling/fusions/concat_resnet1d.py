@@ -7,7 +7,7 @@ from keras import layers, ops
 
 from affectstream.modeling.encoders.audio.resnet1d import POOLED_DIM, resnet1d
 from affectstream.modeling.fusions.fusion_inputs import flat, fusion_inputs
-from affectstream.modeling.fusions.missing_streams import where_present
+from affectstream.modeling.fusions.missing_streams import zero_if_missing
 
 
 def concat_resnet1d(
@@ -37,8 +37,8 @@ def concat_resnet1d(
     pieces = []
     for stream in streams:
         present = inputs[stream]["present"]
-        kept = norms[stream](where_present(inputs[stream]["embedding"], present))
-        pieces += [where_present(kept, present), ops.expand_dims(present, 1)]
+        kept = norms[stream](zero_if_missing(inputs[stream]["embedding"], present))
+        pieces += [zero_if_missing(kept, present), ops.expand_dims(present, 1)]
     x = layers.Dropout(dropout, name="dropout")(layers.Concatenate()(pieces))
     logits = layers.Activation("linear", dtype="float32", name="fused_logits")(network(x)["logits"])
     return keras.Model(flat(inputs), {"logits": logits}, name="fusion")

@@ -9,7 +9,7 @@ from keras import layers, ops
 
 from affectstream.core.errors import UserError
 from affectstream.modeling.fusions.fusion_inputs import flat, fusion_inputs
-from affectstream.modeling.fusions.missing_streams import where_present
+from affectstream.modeling.fusions.missing_streams import zero_if_missing
 
 
 def cross_attention(
@@ -58,7 +58,7 @@ def cross_attention(
     tokens, flags = [], []
     for stream in streams:
         present = inputs[stream]["present"]
-        kept = norms[stream](where_present(inputs[stream]["embedding"], present))
+        kept = norms[stream](zero_if_missing(inputs[stream]["embedding"], present))
         tokens.append(apart(splits[stream](kept)))
         flags += [ops.expand_dims(present, 1)] * num_tokens
     x = layers.Dropout(dropout, name="token_dropout")(layers.Concatenate(axis=1)(tokens))

@@ -6,7 +6,7 @@ import keras
 from keras import layers, ops
 
 from affectstream.modeling.fusions.fusion_inputs import flat, fusion_inputs
-from affectstream.modeling.fusions.missing_streams import where_present
+from affectstream.modeling.fusions.missing_streams import zero_if_missing
 
 
 def dense_fusion(
@@ -34,7 +34,7 @@ def dense_fusion(
     pieces = []
     for stream in streams:
         there = ops.expand_dims(inputs[stream]["present"], 1)
-        kept = where_present(inputs[stream]["embedding"], inputs[stream]["present"])
+        kept = zero_if_missing(inputs[stream]["embedding"], inputs[stream]["present"])
         pieces += [norms[stream](kept) * there, there]
     x = layers.Dropout(dropout)(layers.Concatenate()(pieces))
     x = layers.Dropout(dropout)(hidden(x))

@@ -6,7 +6,7 @@ import keras
 from keras import layers, ops
 
 from affectstream.modeling.fusions.fusion_inputs import flat, fusion_inputs
-from affectstream.modeling.fusions.missing_streams import where_present
+from affectstream.modeling.fusions.missing_streams import zero_if_missing
 
 # Added to the gate of a missing stream; its share of the softmax is then 0 in float32.
 CLOSED = -1e4
@@ -43,8 +43,10 @@ def gated(
     flags = [ops.expand_dims(inputs[s]["present"], 1) for s in streams]
     embeddings = []
     for stream in streams:
-        kept = norms[stream](where_present(inputs[stream]["embedding"], inputs[stream]["present"]))
-        embeddings.append(drops[stream](where_present(kept, inputs[stream]["present"])))
+        kept = norms[stream](
+            zero_if_missing(inputs[stream]["embedding"], inputs[stream]["present"])
+        )
+        embeddings.append(drops[stream](zero_if_missing(kept, inputs[stream]["present"])))
     together = layers.Concatenate()([*embeddings, *flags])
     opened = [
         gates[stream](together) + (1.0 - flag) * CLOSED

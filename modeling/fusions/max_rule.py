@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from affectstream.modeling.fusions.fusion_inputs import flat, fusion_inputs
-from affectstream.modeling.fusions.missing_streams import where_present
+from affectstream.modeling.fusions.missing_streams import zero_if_missing
 
 
 @keras.saving.register_keras_serializable(package="affectstream")
@@ -29,7 +29,7 @@ class SurestStream(keras.layers.Layer):
     def call(self, logits: list[Any], present: list[Any]) -> Any:
         there = ops.stack([ops.cast(flag, "float32") for flag in present], axis=1)
         kept = [
-            where_present(ops.cast(x, "float32"), p) for x, p in zip(logits, present, strict=True)
+            zero_if_missing(ops.cast(x, "float32"), p) for x, p in zip(logits, present, strict=True)
         ]
         scores = ops.log_softmax(ops.stack(kept, axis=1), axis=-1)
         # The top of a stream that is there is 0 at most, and at least minus the log of classes.

@@ -7,7 +7,7 @@ from typing import Any
 from keras import ops
 
 
-def where_present(values: Any, present: Any) -> Any:
+def zero_if_missing(values: Any, present: Any) -> Any:
     """`values`, with zeros in the rows whose stream is missing; NaN there does not get through.
 
     Args:

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from affectstream.modeling.fusions.fusion_inputs import flat, fusion_inputs
-from affectstream.modeling.fusions.missing_streams import where_present
+from affectstream.modeling.fusions.missing_streams import zero_if_missing
 
 MIN_PROBABILITY = 1e-7
 
@@ -26,7 +26,7 @@ class SoftmaxSum(keras.layers.Layer):
 
     def call(self, logits: list[Any], present: list[Any]) -> Any:
         there = ops.cast(ops.stack(present, axis=1), "float32")[:, :, None]
-        kept = [where_present(x, p) for x, p in zip(logits, present, strict=True)]
+        kept = [zero_if_missing(x, p) for x, p in zip(logits, present, strict=True)]
         softmaxes = ops.softmax(ops.cast(ops.stack(kept, axis=1), "float32"), axis=-1)
         mean = ops.sum(softmaxes * there, axis=1) / ops.maximum(ops.sum(there, axis=1), 1.0)
         return ops.log(ops.maximum(mean, MIN_PROBABILITY))

@@ -14,7 +14,7 @@ MIN_SPEAKERS = 3
 
 
 # Of a report, what is one number or interval.
-TOTALS = (
+SUMMARY_KEYS = (
     *("uar", "uar_ci95", "uar_ci95_note", "wa", "macro_f1", "weighted_f1", "ece"),
     *("num_clips", "num_speakers", "num_clips_of_unknown_speakers"),
 )
@@ -64,7 +64,7 @@ def _bins(confidence: np.ndarray) -> list[np.ndarray]:
     return [number == index for index in range(NUM_BINS)]
 
 
-def uar_interval(
+def uar_confidence_interval(
     truth: np.ndarray, guesses: np.ndarray, speakers: Sequence[str], seed: int = 0
 ) -> list[float] | None:
     """95 % interval of UAR by resampling whole clusters, see `clusters`.
@@ -72,11 +72,11 @@ def uar_interval(
     Returns:
       [low, high], or None under three clusters, of which an interval would say nothing.
     """
-    uars = resampled_uars(truth, guesses, speakers, seed)
+    uars = bootstrap_uars(truth, guesses, speakers, seed)
     return None if uars is None else [float(value) for value in np.percentile(uars, [2.5, 97.5])]
 
 
-def resampled_uars(
+def bootstrap_uars(
     truth: np.ndarray, guesses: np.ndarray, speakers: Sequence[str], seed: int = 0
 ) -> np.ndarray | None:
     """(2000,) UARs of whole clusters drawn again, see `clusters`.
@@ -188,7 +188,7 @@ def report(
         "macro_f1": float(np.mean(f1[present])),
         "weighted_f1": float(np.average(f1, weights=support)),
         "ece": expected_calibration_error(truth, probabilities),
-        "uar_ci95": uar_interval(truth, guesses, clusters(speakers, recordings)),
+        "uar_ci95": uar_confidence_interval(truth, guesses, clusters(speakers, recordings)),
         "uar_ci95_note": interval_note(speakers, recordings),
         "num_clips": len(truth),
         "num_speakers": len({speaker for speaker in speakers if speaker}) or None,

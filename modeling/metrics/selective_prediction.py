@@ -45,7 +45,7 @@ def confidence_of(truth: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndar
     return probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
 
 
-def of_rows(
+def confidence_from_rows(
     rows: Sequence[Mapping[str, str]], labels: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """As `confidence_of`, of the rows of a `predictions.csv`, of all seeds where there are several.

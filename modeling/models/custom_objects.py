@@ -15,7 +15,7 @@ _FURTHER = (
 )
 
 
-def know_all_layers() -> None:
+def register_custom_objects() -> None:
     """Imports each module that registers a layer; a second call costs nothing."""
     for module in _FURTHER:
         importlib.import_module(module)

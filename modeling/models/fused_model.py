@@ -8,8 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from affectstream.modeling.fusions.missing_streams import where_present
-from affectstream.modeling.input_spec import AMOUNTS
+from affectstream.modeling.fusions.missing_streams import zero_if_missing
+from affectstream.modeling.input_spec import PRESENCE_INPUTS
 
 
 @keras.saving.register_keras_serializable(package="affectstream")
@@ -46,7 +46,7 @@ def _num_letters(text: Any) -> Any:
     return tf.strings.length(tf.strings.strip(text))
 
 
-def outputs_of_streams(streams: dict[str, keras.Model]) -> keras.Model:
+def build_streams_model(streams: dict[str, keras.Model]) -> keras.Model:
     """One model from all raw inputs to `STREAM_logits`, `STREAM_embedding`, `STREAM_present`."""
     inputs: dict[str, Any] = {}
     outputs: dict[str, Any] = {}
@@ -55,7 +55,7 @@ def outputs_of_streams(streams: dict[str, keras.Model]) -> keras.Model:
         own = {name: _like(model, name) for name in model.input}
         inputs |= own
         made = model(own)
-        amount = next(own[name] for name in AMOUNTS if name in own)
+        amount = next(own[name] for name in PRESENCE_INPUTS if name in own)
         present = Present(name=f"{stream}_present")(amount)
         named = {"logits": made["logits"], "embedding": made["embedding"], "present": present}
         outputs |= {f"{stream}_{kind}": tensor for kind, tensor in named.items()}
@@ -63,27 +63,28 @@ def outputs_of_streams(streams: dict[str, keras.Model]) -> keras.Model:
 
 
 def fused_model(
-    streams: dict[str, keras.Model], fusion: keras.Model, with_alone: bool = False
+    streams: dict[str, keras.Model], fusion: keras.Model, with_single_streams: bool = False
 ) -> keras.Model:
     """The whole: raw inputs -> {"logits", "embedding", "STREAM_logits" ...}.
 
     `embedding` holds those of the streams side by side, zeros where one is missing.
 
     Args:
-      with_alone: adds `STREAM_alone_logits` (B, classes): what the fusion makes of that stream
+      with_single_streams: adds `STREAM_alone_logits` (B, classes): what the fusion makes of that stream
         where the others are missing; of a missing stream they mean nothing.
     """
-    parts = outputs_of_streams(streams)
+    parts = build_streams_model(streams)
     logits = fusion(parts.output)["logits"]
     embeddings = [
-        where_present(parts.output[f"{s}_embedding"], parts.output[f"{s}_present"]) for s in streams
+        zero_if_missing(parts.output[f"{s}_embedding"], parts.output[f"{s}_present"])
+        for s in streams
     ]
     outputs = {
         "logits": logits,
         "embedding": keras.layers.Concatenate(name="embedding", dtype="float32")(embeddings),
         **{f"{s}_logits": parts.output[f"{s}_logits"] for s in streams},
     }
-    for stream in streams if with_alone else ():
+    for stream in streams if with_single_streams else ():
         outputs[f"{stream}_alone_logits"] = _alone(parts.output, fusion, stream, streams)
     return keras.Model(parts.input, outputs, name="fused")
 

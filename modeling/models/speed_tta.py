@@ -16,8 +16,8 @@ import tensorflow as tf
 ZERO_CROSSINGS = 32
 KAISER_BETA = 7.0
 CUTOFF = 0.95
-AT_SPEEDS = "at_speeds"
-NO_SOUND_IN_TABLES = (
+SPEED_TTA = "at_speeds"
+TTA_NEEDS_AUDIO = (
     "a feature table holds no sound that could be heard at other speeds; give recordings, or a"
     " model without speeds"
 )
@@ -107,7 +107,7 @@ def exact(speed: float) -> Fraction:
     return Fraction(round(speed * 10**DIGITS), 10**DIGITS)
 
 
-def samples_at(speeds: Sequence[float], num_samples: int) -> int:
+def samples_for_speeds(speeds: Sequence[float], num_samples: int) -> int:
     """How much of a waveform is looked at where `num_samples` are at each speed."""
     fastest = max(exact(speed) for speed in speeds)
     return math.ceil(fastest * num_samples) + filters(fastest)[1]

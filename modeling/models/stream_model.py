@@ -20,10 +20,15 @@ from affectstream.modeling.features.front_end import (
     Axes,
     Features,
     FrontEnd,
-    samples_read,
+    max_samples_of_front_end,
 )
 from affectstream.modeling.input_spec import InputSpec
-from affectstream.modeling.models.speed_tta import AT_SPEEDS, AtSpeeds, MeanOfSpeeds, samples_at
+from affectstream.modeling.models.speed_tta import (
+    SPEED_TTA,
+    AtSpeeds,
+    MeanOfSpeeds,
+    samples_for_speeds,
+)
 from affectstream.modeling.pretrained_weights import BASE, NO_WEIGHTS
 from affectstream.modeling.recipes import Recipe
 
@@ -71,7 +76,7 @@ def build_stream_model(
     raw = spec.inputs(recipe.stream)
     features = front_end.connect(raw, spec)
     axis = front_end.standardise_axis
-    if not recipe.is_composed:
+    if not recipe.is_ensemble:
         network = _network(recipe, num_classes, features, axis)
     else:
         names = [f"{MEMBER}{number}" for number in range(recipe.members)]
@@ -81,8 +86,8 @@ def build_stream_model(
     given = _named(features)
     front = keras.Model(raw, given, name="front")
     if recipe.speeds:
-        num_samples = samples_read(cast(AudioFrontEnd, front_end))
-        outputs = _at_speeds(recipe.heard_at, num_samples, raw, front, network)
+        num_samples = max_samples_of_front_end(cast(AudioFrontEnd, front_end))
+        outputs = _at_speeds(recipe.tta_speed_values, num_samples, raw, front, network)
     else:
         outputs = network(given)
     whole = keras.Model(raw, outputs, name=f"{recipe.stream}_stream")
@@ -141,9 +146,9 @@ def _at_speeds(
     Args:
       num_samples: that the front end looks at.
     """
-    window = FitWindow(samples_at(speeds, num_samples), name="heard")
+    window = FitWindow(samples_for_speeds(speeds, num_samples), name="heard")
     sound = window(raw["audio"], raw["audio_length"])
-    made = AtSpeeds(speeds, num_samples, name=AT_SPEEDS)(sound, raw["audio_length"])
+    made = AtSpeeds(speeds, num_samples, name=SPEED_TTA)(sound, raw["audio_length"])
     outputs = network(front(dict(zip(("audio", "audio_length"), made, strict=True))))
     return {name: MeanOfSpeeds(len(speeds), name=name)(value) for name, value in outputs.items()}
 
@@ -208,7 +213,7 @@ def _augmented(x: Any, recipe: Recipe) -> Any:
         if isinstance(transform, SpectrogramTransform):
             if len(x.shape) != 4 or x.shape[-1] > transform.max_channels:
                 raise UserError(
-                    f"transforms={recipe.transforms}: {transform.name_in_recipes} is for"
+                    f"transforms={recipe.transforms}: {transform.transform_name} is for"
                     f" spectrogram pictures of {transform.max_channels} channels at most, features"
                     f" {recipe.features!r} are none; leave it out"
                 )

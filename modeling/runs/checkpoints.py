@@ -14,7 +14,7 @@ import keras
 
 from affectstream.core import atomic_io, lfs_pointer, storage_paths
 from affectstream.core.errors import UserError, from_os_error
-from affectstream.modeling.models.custom_objects import know_all_layers
+from affectstream.modeling.models.custom_objects import register_custom_objects
 from affectstream.modeling.runs import checksummed_zip
 
 STATE_MEMBER = "affectstream/training.json"
@@ -100,7 +100,7 @@ def load_model(path: Path, remedy: str = "train it again") -> keras.Model:
 
 def _loaded(path: Path, file: Path, remedy: str) -> keras.Model:
     """The model in `file`, a copy of `path` on this machine or itself."""
-    know_all_layers()
+    register_custom_objects()
     try:
         return keras.saving.load_model(file)
     except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
@@ -117,10 +117,10 @@ def _whole(path: Path, remedy: str) -> Iterator[Path]:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such model; train it first")
-    lfs_pointer.require_content(path)
+    lfs_pointer.require_not_pointer(path)
     try:
         with storage_paths.local_copy(path) as file:
-            if why := checksummed_zip.why_damaged(file):
+            if why := checksummed_zip.damage_reason(file):
                 raise UserError(f"{path}: model cannot be read ({why}); {remedy}")
             yield file
     except OSError as error:

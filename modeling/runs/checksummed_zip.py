@@ -23,7 +23,7 @@ def seal(path: Path) -> None:
         file.write(value)
 
 
-def why_damaged(path: Path) -> str:
+def damage_reason(path: Path) -> str:
     """Reason why a zip file is damaged; "" if it is intact.
 
     One without a seal, as earlier versions wrote it, is judged by the CRC-32 of its members.

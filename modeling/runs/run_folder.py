@@ -18,7 +18,7 @@ from affectstream.core.errors import UserError
 from affectstream.modeling.recipes import Recipe
 from affectstream.modeling.runs import checksummed_zip
 from affectstream.preprocessing.dataset.data_folder import DataFolder
-from affectstream.preprocessing.dataset.leakage import Seen
+from affectstream.preprocessing.dataset.leakage import DataFootprint
 from affectstream.preprocessing.labels import LabelSet
 
 RUN = "run.json"
@@ -80,8 +80,8 @@ class RunInfo:
     input: dict[str, Any]
     preparation: dict[str, Any]
     data: list[dict[str, Any]]
-    train_seen: Seen
-    validation_seen: Seen
+    train_seen: DataFootprint
+    validation_seen: DataFootprint
     notes: tuple[str, ...] = ()
     leak_allowed: bool = False
     synthetic: bool = False
@@ -95,7 +95,7 @@ class RunInfo:
     parts: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def seen(self) -> Seen:
+    def seen(self) -> DataFootprint:
         """All that any choice about the model was made on."""
         return self.train_seen | self.validation_seen
 
@@ -117,15 +117,15 @@ class RunInfo:
                 "streams": tuple(value["streams"]),
                 "labels": tuple(value["labels"]),
                 "notes": tuple(value["notes"]),
-                "train_seen": Seen.from_json(value["train_seen"]),
-                "validation_seen": Seen.from_json(value["validation_seen"]),
+                "train_seen": DataFootprint.from_json(value["train_seen"]),
+                "validation_seen": DataFootprint.from_json(value["validation_seen"]),
                 "calibration": Calibration(
                     calibration["temperature"], tuple(calibration["log_prior"])
                 ),
             }
         )
 
-    def same_training(self, other: RunInfo) -> list[str]:
+    def training_differences(self, other: RunInfo) -> list[str]:
         """Names of what differs, among what must be equal to resume.
 
         The number of epochs may change, to end sooner or go on longer, unless the learning rate
@@ -158,8 +158,8 @@ def read_run(path: Path) -> RunInfo:
     if not is_run(path):
         raise UserError(f"{path}: not a run folder (no {RUN}); give one that `train` wrote")
     try:
-        value = atomic_io.read_sealed_json(
-            path / RUN, "train again (--overwrite)", or_unsealed=True
+        value = atomic_io.read_checksummed_json(
+            path / RUN, "train again (--overwrite)", allow_missing_digest=True
         )
         return RunInfo.from_json(value)
     except (KeyError, TypeError) as error:
@@ -175,13 +175,13 @@ def damage(path: Path, models: Sequence[str] = (LAST, BEST)) -> str:
     if not is_run(path):
         return ""
     try:
-        atomic_io.read_sealed_json(path / RUN, or_unsealed=True)
+        atomic_io.read_checksummed_json(path / RUN, allow_missing_digest=True)
     except UserError:
         return f"{path / RUN}: damaged, not what was written"
     for file in (path / name for name in models):
         if file.is_file():
             with storage_paths.local_copy(file) as there:
-                why = checksummed_zip.why_damaged(there)
+                why = checksummed_zip.damage_reason(there)
             if why:
                 return f"{file}: damaged ({why})"
     return ""
@@ -189,7 +189,7 @@ def damage(path: Path, models: Sequence[str] = (LAST, BEST)) -> str:
 
 def write_run(path: Path, info: RunInfo) -> None:
     """Writes `run.json`."""
-    atomic_io.write_sealed_json(path / RUN, info.as_json())
+    atomic_io.write_checksummed_json(path / RUN, info.as_json())
 
 
 def begin(path: Path, info: RunInfo, resume: bool, overwrite: bool) -> bool:
@@ -200,17 +200,17 @@ def begin(path: Path, info: RunInfo, resume: bool, overwrite: bool) -> bool:
     """
     require_free(path, resume, overwrite)
     if not is_run(path):
-        atomic_io.remove_leftovers(path)  # of a run that was killed before it had a name
+        atomic_io.remove_stale_temporaries(path)  # of a run that was killed before it had a name
     elif overwrite:
         _clear(path)
     elif resume:
         present = read_run(path)
-        if differing := present.same_training(info):
+        if differing := present.training_differences(info):
             raise UserError(
                 f"{path}: begun with another {', '.join(differing)}{_of_schedule(present, info)};"
                 " resume with the same options and data, or choose another --out"
             )
-        atomic_io.remove_leftovers(path)
+        atomic_io.remove_stale_temporaries(path)
         if present.finished and present.recipe != info.recipe:
             write_run(path, info)  # unfinished again, in case this is killed midway
         return (path / LAST).is_file()
@@ -225,7 +225,7 @@ def require_free(path: Path, resume: bool, overwrite: bool) -> None:
       UserError: `path` holds a run or something else, or nothing that could be resumed; or it is a
         bundled model.
     """
-    storage_paths.require_unbundled(path)
+    storage_paths.require_outside_bundled(path)
     if is_run(path):
         if not (resume or overwrite):
             state = (
@@ -236,7 +236,7 @@ def require_free(path: Path, resume: bool, overwrite: bool) -> None:
             raise UserError(f"{path}: holds {state}; choose another --out or --overwrite")
     elif resume:
         raise UserError(f"{path}: no run to resume; leave --resume out to begin one")
-    elif path.is_dir() and any(not atomic_io.is_leftover(held) for held in path.iterdir()):
+    elif path.is_dir() and any(not atomic_io.is_temporary_name(held) for held in path.iterdir()):
         raise UserError(f"{path}: not empty and not a run; choose another --out")
 
 

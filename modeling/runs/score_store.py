@@ -15,23 +15,27 @@ METRICS = "metrics.json"
 MODEL = "model_sha256"
 EVALUATION = "evaluation"
 # Where the scores of bundled models go.
-ELSEWHERE = Path("evaluations")
+BUNDLED_EVALUATIONS = Path("evaluations")
 _MAX_NAMED = 3
 
 
-def home_of_scores(run: Path) -> Path:
+def evaluation_root(run: Path) -> Path:
     """The folder of all scores of a run: in the run, or `evaluations/NAME` of a bundled model."""
-    return ELSEWHERE / run.resolve().name if storage_paths.is_bundled(run) else run / EVALUATION
+    return (
+        BUNDLED_EVALUATIONS / run.resolve().name
+        if storage_paths.is_bundled(run)
+        else run / EVALUATION
+    )
 
 
-def score_folder(home: Path, folders: Sequence[DataFolder], split: str) -> Path:
+def evaluation_folder(home: Path, folders: Sequence[DataFolder], split: str) -> Path:
     """Where the scores on some data are kept: `HOME/DATA-SPLIT`, of one path one.
 
     Data of the same name that lie elsewhere and hold something else get the digest of what they
     hold behind the name, so that no score takes another's place.
 
     Args:
-      home: see `home_of_scores`.
+      home: see `evaluation_root`.
       folders: the data.
       split: "train", "validation", "test" or "all".
     """
@@ -60,7 +64,7 @@ def data_name(path: str) -> str:
     return name.removesuffix(".csv").removesuffix(".parquet") or "data"
 
 
-def scores_of(run: Path, split: str = "") -> dict[Path, dict[str, Any]]:
+def read_scores(run: Path, split: str = "") -> dict[Path, dict[str, Any]]:
     """The scores that are kept in a run: folder -> what its `metrics.json` holds.
 
     Those that an older program left in `RUN/evaluation` itself are among them; those of the weights

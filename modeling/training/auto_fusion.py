@@ -13,7 +13,7 @@ from scipy.special import log_softmax
 from affectstream.core import atomic_io, progress, registry, storage_paths
 from affectstream.modeling.data.array_dataset import Arrays
 from affectstream.modeling.data.training_data import TrainingData
-from affectstream.modeling.fusions.best_stream import guesses_alone
+from affectstream.modeling.fusions.best_stream import stream_predictions
 from affectstream.modeling.metrics import calibration, classification
 from affectstream.modeling.recipes import Recipe
 from affectstream.modeling.runs import checkpoints, run_folder
@@ -27,9 +27,9 @@ from affectstream.modeling.training.training_steps import TrainOptions
 
 AUTO = "auto"
 # What `auto` is where no recording has all streams: nothing can be compared there.
-WITHOUT_PAIRS = "calibrated_late"
+AUTO_UNPAIRED_FUSION = "calibrated_late"
 # Above 10 M weights; hours on a processor, and no corpus of ours could tell that it is better.
-TOO_LARGE = ("concat_resnet1d",)
+EXCLUDED_FROM_AUTO = ("concat_resnet1d",)
 CANDIDATES = "candidates"
 TABLE = "fusions.csv"
 
@@ -80,7 +80,7 @@ def choose_fusion(
     outputs: StreamOutputs,
     options: TrainOptions,
 ) -> Choice:
-    """Fits every fusion but those `TOO_LARGE`; keeps the one with the highest validation UAR.
+    """Fits every fusion but those `EXCLUDED_FROM_AUTO`; keeps the one with the highest validation UAR.
 
     One of them is `best_stream`, so that the choice is never worse on validation than the best
     stream alone. Each candidate is trained in a folder of its own and goes on from its checkpoint
@@ -99,8 +99,10 @@ def choose_fusion(
     dims = {name: watch[f"{name}_embedding"].shape[-1] for name in names}
     rows = [_alone(name, watch) for name in names]
     fitted: dict[str, tuple[keras.Model, checkpoints.History]] = {}
-    tried = [name for name in registry.names("fusions") if name not in TOO_LARGE]
-    progress.say(f"left out for their size: {', '.join(TOO_LARGE)} (--set fusion=NAME trains one)")
+    tried = [name for name in registry.names("fusions") if name not in EXCLUDED_FROM_AUTO]
+    progress.say(
+        f"left out for their size: {', '.join(EXCLUDED_FROM_AUTO)} (--set fusion=NAME trains one)"
+    )
     for number, name in enumerate(tried):
         progress.say(f"fusion {number + 1} of {len(tried)}: {name}")
         own = dataclasses.replace(recipe, name=f"{recipe.name} {name}", fusion=name)
@@ -122,7 +124,7 @@ def choose_fusion(
     return Choice(*fitted[best.fusion], note)
 
 
-def forget_candidates(out: Path) -> None:
+def remove_candidates(out: Path) -> None:
     """Removes the folders of the candidates from a finished run."""
     storage_paths.remove_tree(out / CANDIDATES)
 
@@ -133,7 +135,7 @@ def forget_candidates(out: Path) -> None:
 def _alone(stream: str, watch: Arrays) -> Candidate:
     truth, present = watch["truth"], watch[f"{stream}_present"] > 0
     logits = np.where(present[:, None], watch[f"{stream}_logits"], 0.0)
-    score = classification.accuracies(truth, guesses_alone(logits, present))
+    score = classification.accuracies(truth, stream_predictions(logits, present))
     return Candidate(f"{stream} alone", score["uar"], score["wa"], _loss(logits, truth))
 
 

@@ -58,7 +58,7 @@ class Worker:
 
 
 @contextlib.contextmanager
-def open_distribution(kind: str | None) -> Iterator[Worker]:
+def distribution_scope(kind: str | None) -> Iterator[Worker]:
     """Within it models are built and trained on all devices.
 
     Several workers must enter it before TensorFlow did anything.
@@ -194,18 +194,18 @@ class ReplicatedStep:
         return loss, logits
 
 
-def sum_of_all(value: Any) -> Any:
+def all_reduce_sum(value: Any) -> Any:
     """Within a step, the sum of a value over all replicas."""
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
-def share_of_one() -> float:
+def replica_loss_scale() -> float:
     """Factor for a loss term that every replica computes: one over the number of replicas."""
     return 1.0 / float(tf.distribute.get_strategy().num_replicas_in_sync)
 
 
 @contextlib.contextmanager
-def normalised_over_all(model: keras.Model) -> Iterator[None]:
+def synchronized_batch_norm(model: keras.Model) -> Iterator[None]:
     """Within it batch normalisation is over the whole batch, not over the rows of each replica.
 
     A model is stored without, for it is a matter of the devices that train it.

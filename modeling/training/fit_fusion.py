@@ -11,7 +11,7 @@ import numpy as np
 
 from affectstream.core import progress, registry
 from affectstream.core.errors import UserError
-from affectstream.modeling.data.array_dataset import ArrayBatches, Arrays
+from affectstream.modeling.data.array_dataset import ArrayDataset, Arrays
 from affectstream.modeling.data.training_data import TrainingData
 from affectstream.modeling.recipes import Recipe
 from affectstream.modeling.runs import checkpoints, run_folder
@@ -87,8 +87,8 @@ def fit_fusion(
         if there is not fusion and len(history.rows) < recipe.epochs:
             progress.say(f"{options.out}: an earlier version kept no optimizer; it begins anew")
     num_classes = len(data.labels.labels)
-    batches = ArrayBatches(train, names, recipe, num_classes, options.seed)
-    watched = ArrayBatches(watch, names, recipe, num_classes)
+    batches = ArrayDataset(train, names, recipe, num_classes, options.seed)
+    watched = ArrayDataset(watch, names, recipe, num_classes)
     history = train_model(fusion, recipe, data, batches, watched, options, history)
     return _alone(checkpoints.load_model(options.out / run_folder.BEST)), history
 

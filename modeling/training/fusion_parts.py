@@ -46,7 +46,7 @@ def _checked(stream: str, path: Path) -> RunInfo:
     return info
 
 
-def with_their_labels(recipe: Recipe, infos: dict[str, RunInfo]) -> Recipe:
+def with_common_label_set(recipe: Recipe, infos: dict[str, RunInfo]) -> Recipe:
     """The recipe of a fusion with the label set that its streams were trained on.
 
     Raises:
@@ -125,7 +125,7 @@ def _require_different(infos: dict[str, RunInfo]) -> None:
     )
 
 
-def joined_input(infos: dict[str, RunInfo]) -> dict[str, Any]:
+def merged_input_spec(infos: dict[str, RunInfo]) -> dict[str, Any]:
     """What the whole model takes in, see `input_spec.InputSpec`."""
     joined: dict[str, Any] = {}
     for info in infos.values():

@@ -11,7 +11,7 @@ import numpy as np
 
 from affectstream.core import progress
 from affectstream.modeling.data.training_data import TrainingData
-from affectstream.modeling.recipes import Recipe, told_composition
+from affectstream.modeling.recipes import Recipe, ensemble_label
 from affectstream.modeling.runs.run_folder import RunInfo
 from affectstream.modeling.training.training_steps import TrainOptions
 from affectstream.preprocessing.clip import SPLITS
@@ -19,7 +19,7 @@ from affectstream.preprocessing.dataset.data_folder import ClipRow, DataFolder
 from affectstream.preprocessing.labels import LabelSet
 
 
-def introduce(
+def print_training_summary(
     recipe: Recipe,
     data: TrainingData,
     streams: Sequence[str],
@@ -32,16 +32,16 @@ def introduce(
 
     Args:
       streams: of the model.
-      parameters: from `told_parameters`.
+      parameters: from `format_parameter_counts`.
       out: run folder.
     """
-    clips = (f"{split} {told_clips(data.parts[split].all_rows)}" for split in SPLITS)
+    clips = (f"{split} {format_clips(data.parts[split].all_rows)}" for split in SPLITS)
     rows = [row for split in SPLITS for folder in data.folders for row in folder.part(split)]
-    tell_block(
+    print_block(
         {
-            "recipe": f"{told_recipe(recipe, streams, has_epochs)}, seed {seed}",
-            "labels": told_labels(recipe.labels, data.labels, rows, streams),
-            "data": told_data(data.folders),
+            "recipe": f"{format_recipe(recipe, streams, has_epochs)}, seed {seed}",
+            "labels": format_labels(recipe.labels, data.labels, rows, streams),
+            "data": format_data(data.folders),
             "clips": ", ".join(clips),
             "parameters": parameters,
             "writes to": str(out),
@@ -49,14 +49,14 @@ def introduce(
     )
 
 
-def introduce_fusion(
+def print_fusion_summary(
     recipe: Recipe,
     data: TrainingData,
     models: dict[str, keras.Model],
     fusion: keras.Model | None,
     options: TrainOptions,
 ) -> None:
-    """As `introduce`, of trained streams that are joined.
+    """As `print_training_summary`, of trained streams that are joined.
 
     Args:
       models: by stream, which stay as they are.
@@ -65,23 +65,23 @@ def introduce_fusion(
     told = f"{sum(model.count_params() for model in models.values()):,} of the streams stay"
     told += ", those of each fusion that is tried are trained"
     if fusion is not None:
-        told = told_parameters(*models.values(), fusion, trained=fusion)
+        told = format_parameter_counts(*models.values(), fusion, trained=fusion)
     has_epochs = fusion is None or bool(fusion.trainable_variables)
-    introduce(recipe, data, tuple(models), told, options.out, options.seed, has_epochs)
+    print_training_summary(recipe, data, tuple(models), told, options.out, options.seed, has_epochs)
 
 
-def introduce_unpaired(
+def print_unpaired_summary(
     recipe: Recipe, infos: dict[str, RunInfo], parameters: str, out: Path
 ) -> None:
-    """As `introduce`, of streams that are fused without paired data."""
+    """As `print_training_summary`, of streams that are fused without paired data."""
     first = next(iter(infos.values()))
     data = (
         f"{stream} was trained on {' and '.join(str(one['path']) for one in info.data)}"
         for stream, info in infos.items()
     )
-    tell_block(
+    print_block(
         {
-            "recipe": told_recipe(recipe, tuple(infos), has_epochs=False),
+            "recipe": format_recipe(recipe, tuple(infos), has_epochs=False),
             "labels": f"{first.label_set} ({', '.join(first.labels)})",
             "data": f"none is read: {', '.join(data)}",
             "parameters": parameters,
@@ -90,7 +90,7 @@ def introduce_unpaired(
     )
 
 
-def tell_block(lines: dict[str, str]) -> None:
+def print_block(lines: dict[str, str]) -> None:
     """One line each on stderr, what it is about first."""
     width = max(map(len, lines))
     progress.say("\n".join(f"{name:{width}}  {told}" for name, told in lines.items()))
@@ -99,10 +99,12 @@ def tell_block(lines: dict[str, str]) -> None:
 # === Its lines ===
 
 
-def told_recipe(recipe: Recipe, streams: Sequence[str], has_epochs: bool = True) -> str:
+def format_recipe(recipe: Recipe, streams: Sequence[str], has_epochs: bool = True) -> str:
     """A recipe, what it is of, and how long it is trained."""
     told = f"{recipe.name} ({'+'.join(streams)})"
-    told += told_composition(recipe.members, len(recipe.heard_at)) if recipe.is_composed else ""
+    told += (
+        ensemble_label(recipe.members, len(recipe.tta_speed_values)) if recipe.is_ensemble else ""
+    )
     if recipe.fusion:
         told += f", fusion {recipe.fusion}"
     if not has_epochs:
@@ -111,7 +113,7 @@ def told_recipe(recipe: Recipe, streams: Sequence[str], has_epochs: bool = True)
     return f"{told}, {epochs}, batches of {recipe.batch_size}"
 
 
-def told_labels(
+def format_labels(
     name: str, labels: LabelSet, rows: Iterable[ClipRow], streams: Sequence[str]
 ) -> str:
     """The classes, which labels count as which of them, and how many clips take no part.
@@ -135,13 +137,13 @@ def told_labels(
     return f"{told}; left out: {', '.join(none)}" if none else told
 
 
-def told_data(folders: Iterable[DataFolder]) -> str:
+def format_data(folders: Iterable[DataFolder]) -> str:
     return ", ".join(
         f"{folder.path}{' (SYNTHETIC)' if folder.synthetic else ''}" for folder in folders
     )
 
 
-def told_clips(rows: Sequence[ClipRow]) -> str:
+def format_clips(rows: Sequence[ClipRow]) -> str:
     """`1,008 of 14 people`."""
     people = {row.speaker for row in rows if row.speaker}
     unknown = sum(not row.speaker for row in rows)
@@ -152,7 +154,7 @@ def told_clips(rows: Sequence[ClipRow]) -> str:
     return f"{told} (people unknown)" if rows else told
 
 
-def told_parameters(*models: keras.Model, trained: keras.Model | None = None) -> str:
+def format_parameter_counts(*models: keras.Model, trained: keras.Model | None = None) -> str:
     """How many numbers make up some models, and how many of them are trained.
 
     Args:

@@ -12,8 +12,11 @@ from affectstream.modeling.recipes import Recipe
 from affectstream.modeling.runs import checkpoints, run_folder
 from affectstream.modeling.runs.run_folder import Calibration, RunInfo
 from affectstream.modeling.training.fit_fusion import build_fusion, require_same_epochs
-from affectstream.modeling.training.fusion_parts import joined_input, with_parts
-from affectstream.modeling.training.introduction import introduce_unpaired, told_parameters
+from affectstream.modeling.training.fusion_parts import merged_input_spec, with_parts
+from affectstream.modeling.training.introduction import (
+    format_parameter_counts,
+    print_unpaired_summary,
+)
 from affectstream.modeling.training.training_steps import TrainOptions
 
 UNPAIRED = "fused without paired data"
@@ -50,9 +53,9 @@ def fuse_unpaired(
     if options.resume:
         require_same_epochs(options.out, recipe)
     run_folder.begin(options.out, info, options.resume, options.overwrite)
-    if options.introduces:
-        parameters = told_parameters(*models.values(), fusion, trained=fusion)
-        introduce_unpaired(recipe, infos, parameters, options.out)
+    if options.prints_summary:
+        parameters = format_parameter_counts(*models.values(), fusion, trained=fusion)
+        print_unpaired_summary(recipe, infos, parameters, options.out)
     whole = fused_model(models, fusion)
     checkpoints.save_model(whole, options.out / run_folder.BEST)
     checkpoints.save_model(
@@ -70,7 +73,7 @@ def _info(recipe: Recipe, infos: dict[str, RunInfo], options: TrainOptions) -> R
         recipe=recipe,
         streams=tuple(infos),
         seed=options.seed,
-        input=joined_input(infos),
+        input=merged_input_spec(infos),
         data=[data for each in infos.values() for data in each.data],
         notes=(UNPAIRED,),
         scores={},

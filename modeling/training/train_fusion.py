@@ -15,18 +15,18 @@ from affectstream.core.errors import UserError
 from affectstream.modeling.data.array_dataset import Arrays
 from affectstream.modeling.data.record_dataset import Batches
 from affectstream.modeling.data.subset import class_indices
-from affectstream.modeling.data.table_inference import are_paired, outputs_from_tables
+from affectstream.modeling.data.table_inference import outputs_from_tables, uses_paired_tables
 from affectstream.modeling.data.training_data import TrainingData, class_weights, training_data
 from affectstream.modeling.metrics import calibration
-from affectstream.modeling.models.fused_model import fused_model, outputs_of_streams
+from affectstream.modeling.models.fused_model import build_streams_model, fused_model
 from affectstream.modeling.recipes import Recipe
 from affectstream.modeling.runs import checkpoints, run_folder
 from affectstream.modeling.runs.run_folder import Calibration, RunInfo
 from affectstream.modeling.training.auto_fusion import (
     AUTO,
-    WITHOUT_PAIRS,
+    AUTO_UNPAIRED_FUSION,
     choose_fusion,
-    forget_candidates,
+    remove_candidates,
 )
 from affectstream.modeling.training.fit_fusion import (
     StreamOutputs,
@@ -37,14 +37,19 @@ from affectstream.modeling.training.fit_fusion import (
 )
 from affectstream.modeling.training.fusion_parts import (
     common_folders,
-    joined_input,
+    merged_input_spec,
     read_stream_runs,
+    with_common_label_set,
     with_parts,
-    with_their_labels,
 )
-from affectstream.modeling.training.introduction import introduce_fusion
+from affectstream.modeling.training.introduction import print_fusion_summary
 from affectstream.modeling.training.late_fusion_unpaired import fuse_unpaired
-from affectstream.modeling.training.training_steps import TrainOptions, finish, new_run_info, set_up
+from affectstream.modeling.training.training_steps import (
+    TrainOptions,
+    finish,
+    new_run_info,
+    set_seed_and_precision,
+)
 from affectstream.preprocessing.dataset.data_folder import DataFolder
 from affectstream.preprocessing.dataset.leakage import crossings, require_disjoint
 from affectstream.preprocessing.dataset.splits import NOT_DISJOINT
@@ -74,16 +79,16 @@ def train_fusion(
         that are not found any more, or a fusion that needs paired recordings.
     """
     infos = read_stream_runs(runs)
-    recipe = with_their_labels(recipe, infos)
+    recipe = with_common_label_set(recipe, infos)
     if not options.unpaired:
         folders = folders or common_folders(infos)
-    set_up(options.seed)
+    set_seed_and_precision(options.seed)
     models = {s: checkpoints.load_model(path / run_folder.BEST) for s, path in runs.items()}
     if folders:
         return _fuse_paired(recipe, infos, models, folders, options)
     if recipe.fusion == AUTO:
-        progress.say(f"no paired data to choose a fusion on: {AUTO} is {WITHOUT_PAIRS} here")
-        recipe = dataclasses.replace(recipe, fusion=WITHOUT_PAIRS)
+        progress.say(f"no paired data to choose a fusion on: {AUTO} is {AUTO_UNPAIRED_FUSION} here")
+        recipe = dataclasses.replace(recipe, fusion=AUTO_UNPAIRED_FUSION)
     return fuse_unpaired(recipe, infos, models, options)
 
 
@@ -96,7 +101,7 @@ def _fuse_paired(
 ) -> RunInfo:
     data = training_data(folders, recipe.labels, tuple(infos), options.allow_leak)
     leaked = _check_streams_against(data, infos, options.allow_leak)
-    info = new_run_info(recipe, data, options, tuple(infos), joined_input(infos))
+    info = new_run_info(recipe, data, options, tuple(infos), merged_input_spec(infos))
     info = with_parts(info, infos, leaked)
     _require_pairs(data, tuple(infos))
     dims = {s: int(model.output["embedding"].shape[-1]) for s, model in models.items()}
@@ -108,11 +113,11 @@ def _fuse_paired(
         require_same_epochs(options.out, recipe)
     go_on = run_folder.begin(options.out, info, options.resume, options.overwrite)
     if go_on and run_folder.read_run(options.out).finished:
-        forget_candidates(options.out)  # where it was killed before it had
+        remove_candidates(options.out)  # where it was killed before it had
         return run_folder.read_run(options.out)
     run_folder.write_split(options.out, data.folders)
-    if options.introduces:
-        introduce_fusion(recipe, data, models, fusion, options)
+    if options.prints_summary:
+        print_fusion_summary(recipe, data, models, fusion, options)
     train, watch = (_part_outputs(models, infos, data, s) for s in ("train", "validation"))
     speakers = data.parts["validation"].speakers
     outputs = StreamOutputs(tuple(infos), train, watch, speakers)
@@ -129,7 +134,7 @@ def _fuse_paired(
         checkpoints.save_model(whole, options.out / run_folder.LAST, dataclasses.asdict(history))
     _, log_prior = class_weights(data, recipe)
     done = finish(options.out, info, Calibration(temperature, log_prior), history)
-    forget_candidates(options.out)
+    remove_candidates(options.out)
     return done
 
 
@@ -151,10 +156,10 @@ def _part_outputs(
 ) -> Arrays:
     """Outputs of the frozen streams over a part, and `truth` (clips,) int, in row order."""
     part = data.parts[split]
-    if are_paired(part):
+    if uses_paired_tables(part):
         features = {stream: info.recipe.features for stream, info in infos.items()}
         return outputs_from_tables(models, features, part, data.labels)
-    streams = outputs_of_streams(models)
+    streams = build_streams_model(models)
     batches = Batches(part, data.labels, tuple(models), READ_BATCH)
     forward = tf.function(lambda inputs: streams(inputs, training=False), reduce_retracing=True)
     found: dict[str, list[np.ndarray]] = {}

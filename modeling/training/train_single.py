@@ -14,15 +14,19 @@ import tensorflow as tf
 
 from affectstream.core import registry, storage_paths
 from affectstream.core.errors import UserError
-from affectstream.modeling.data.array_dataset import is_of_tables, table_batches
-from affectstream.modeling.data.feature_cache import FeatureCopies
+from affectstream.modeling.data.array_dataset import table_dataset, uses_feature_tables
+from affectstream.modeling.data.feature_cache import FeatureCache
 from affectstream.modeling.data.record_dataset import Batches
 from affectstream.modeling.data.subset import Part
 from affectstream.modeling.data.training_data import TrainingData, class_weights, training_data
-from affectstream.modeling.features.front_end import FrontEnd, TextFrontEnd, samples_read
+from affectstream.modeling.features.front_end import (
+    FrontEnd,
+    TextFrontEnd,
+    max_samples_of_front_end,
+)
 from affectstream.modeling.input_spec import InputSpec
 from affectstream.modeling.metrics import calibration
-from affectstream.modeling.models.speed_tta import NO_SOUND_IN_TABLES, samples_at
+from affectstream.modeling.models.speed_tta import TTA_NEEDS_AUDIO, samples_for_speeds
 from affectstream.modeling.models.stream_model import (
     NETWORK,
     STANDARDISE,
@@ -34,15 +38,18 @@ from affectstream.modeling.recipes import Recipe
 from affectstream.modeling.runs import checkpoints, run_folder
 from affectstream.modeling.runs.run_folder import Calibration, RunInfo
 from affectstream.modeling.training import trainer
-from affectstream.modeling.training.introduction import introduce, told_parameters
+from affectstream.modeling.training.introduction import (
+    format_parameter_counts,
+    print_training_summary,
+)
 from affectstream.modeling.training.training_steps import (
     TrainOptions,
     copy_weights,
-    donor_of,
     finish,
     new_run_info,
-    recipe_to_take,
-    set_up,
+    recipe_options,
+    set_seed_and_precision,
+    source_model,
     train_model,
 )
 from affectstream.preprocessing.dataset.data_folder import DataFolder
@@ -63,9 +70,9 @@ class Reading:
       features_only: batches hold features, not raw inputs: the network is fed, not the whole.
     """
 
-    train: trainer.EpochBatches
-    watch: trainer.EpochBatches
-    fitting: trainer.EpochBatches
+    train: trainer.EpochDataset
+    watch: trainer.EpochDataset
+    fitting: trainer.EpochDataset
     features_only: bool = False
 
 
@@ -80,13 +87,17 @@ def train_network(recipe: Recipe, folders: Sequence[DataFolder], options: TrainO
     data, built, info, reading = prepared(recipe, folders, options)
     model = built.whole
     if options.init_from is not None:
-        copy_weights(options.init_from, model, recipe, data.labels.labels, options.init_member)
+        copy_weights(
+            options.init_from, model, recipe, data.labels.labels, options.init_network_index
+        )
     go_on = run_folder.begin(options.out, info, options.resume, options.overwrite)
     run_folder.write_split(options.out, data.folders)
     _remove_cache(options.out)
-    if options.introduces:
-        parameters = told_parameters(model)
-        introduce(recipe, data, (recipe.stream,), parameters, options.out, options.seed)
+    if options.prints_summary:
+        parameters = format_parameter_counts(model)
+        print_training_summary(
+            recipe, data, (recipe.stream,), parameters, options.out, options.seed
+        )
     history = checkpoints.History()
     if go_on:
         model, history = checkpoints.load_checkpoint(options.out / run_folder.LAST)
@@ -117,31 +128,31 @@ def prepared(
         recipe.labels,
         (recipe.stream,),
         options.allow_leak,
-        options.allow_fixed_sentences,
+        options.allow_scripted_text,
     )
-    set_up(options.seed)
-    spec = InputSpec.of(data.parts["train"].holder(recipe.stream), recipe.stream)
+    set_seed_and_precision(options.seed)
+    spec = InputSpec.of(data.parts["train"].folder_with_stream(recipe.stream), recipe.stream)
     front_end = _front_end(recipe, data, options)
     built = build_stream_model(recipe, len(data.labels.labels), spec, front_end=front_end)
     info = new_run_info(recipe, data, options, (recipe.stream,), dataclasses.asdict(spec))
-    return data, built, info, reading_of(recipe, data, options, front_end, built.front)
+    return data, built, info, open_training_datasets(recipe, data, options, front_end, built.front)
 
 
 def _front_end(recipe: Recipe, data: TrainingData, options: TrainOptions) -> FrontEnd:
     """Of words: with the vocabulary of the training part, or of the run that is started from."""
     if options.init_from is not None and recipe.stream == "text":
-        donor = donor_of(options.init_from, recipe.stream)
+        donor = source_model(options.init_from, recipe.stream)
         try:
             own: TextFrontEnd = dataclasses.replace(
                 registry.load("features", recipe.features), **recipe.features_settings
             )
-            return own.taken_from(donor)
+            return own.from_model(donor)
         except ValueError as error:
             raise UserError(
                 f"--init-from {options.init_from}: no run of features {recipe.features!r}; take its"
-                f" recipe ({recipe_to_take(options.init_from, recipe.stream)})"
+                f" recipe ({recipe_options(options.init_from, recipe.stream)})"
             ) from error
-    if recipe.stream == "text" and is_of_tables(data.parts["train"]):
+    if recipe.stream == "text" and uses_feature_tables(data.parts["train"]):
         return _of_origin(recipe, data.folders)
     texts = [row.transcript for row in data.parts["train"].all_rows]
     return fitted_front_end(recipe, texts if recipe.stream == "text" else ())
@@ -176,16 +187,16 @@ def _remove_cache(out: Path) -> None:
 # === Reading ===
 
 
-def reading_of(
+def open_training_datasets(
     recipe: Recipe,
     data: TrainingData,
     options: TrainOptions,
     front_end: FrontEnd,
     front: keras.Model,
 ) -> Reading:
-    if is_of_tables(data.parts["train"]):
+    if uses_feature_tables(data.parts["train"]):
         return _of_tables(recipe, data, options.seed, front_end)
-    streams, max_samples = (recipe.stream,), samples_looked_at(recipe)
+    streams, max_samples = (recipe.stream,), max_samples_of_recipe(recipe)
     train, validation = data.parts["train"], data.parts["validation"]
     if recipe.copies and not recipe.speeds:  # what is kept was heard at one
         return _of_copies(recipe, data, options.seed, front)
@@ -193,7 +204,7 @@ def reading_of(
     watch_size = max(1, recipe.batch_size // 16) if is_video else recipe.batch_size
     fitting_size = watch_size if is_video else READ_BATCH
     if recipe.speeds:  # each is so many rows within the model
-        num_speeds = len(recipe.heard_at)
+        num_speeds = len(recipe.tta_speed_values)
         watch_size, fitting_size = (max(1, n // num_speeds) for n in (watch_size, fitting_size))
     read = functools.partial(Batches, labels=data.labels, streams=streams, max_samples=max_samples)
     trained = read(
@@ -207,7 +218,7 @@ def reading_of(
         validation,
         batch_size=watch_size,
         is_repeated=True,
-        beside_bytes=trained.memory_bytes,
+        used_memory_bytes=trained.memory_bytes,
     )
     return Reading(trained, watched, read(train, batch_size=fitting_size))
 
@@ -219,12 +230,12 @@ def _of_tables(recipe: Recipe, data: TrainingData, seed: int, front_end: FrontEn
             " feature table has none; leave them out (--set transforms= --set copies=0)"
         )
     if recipe.speeds:
-        raise UserError(f"speeds={recipe.speeds}: {NO_SOUND_IN_TABLES}")
+        raise UserError(f"speeds={recipe.speeds}: {TTA_NEEDS_AUDIO}")
     train, validation = data.parts["train"], data.parts["validation"]
     return Reading(
-        table_batches(train, data.labels, recipe, front_end, seed),
-        table_batches(validation, data.labels, recipe, front_end),
-        table_batches(train, data.labels, recipe, front_end),
+        table_dataset(train, data.labels, recipe, front_end, seed),
+        table_dataset(validation, data.labels, recipe, front_end),
+        table_dataset(train, data.labels, recipe, front_end),
         features_only=True,
     )
 
@@ -232,9 +243,9 @@ def _of_tables(recipe: Recipe, data: TrainingData, seed: int, front_end: FrontEn
 def _of_copies(recipe: Recipe, data: TrainingData, seed: int, front: keras.Model) -> Reading:
     """Features of augmented copies, made here once."""
 
-    def made(split: str, seed: int | None, copies: int) -> FeatureCopies:
-        part, max_samples = data.parts[split], samples_looked_at(recipe)
-        return FeatureCopies(part, data.labels, recipe, front, max_samples, seed, copies)
+    def made(split: str, seed: int | None, copies: int) -> FeatureCache:
+        part, max_samples = data.parts[split], max_samples_of_recipe(recipe)
+        return FeatureCache(part, data.labels, recipe, front, max_samples, seed, copies)
 
     return Reading(
         made("train", seed, recipe.copies),
@@ -244,12 +255,14 @@ def _of_copies(recipe: Recipe, data: TrainingData, seed: int, front: keras.Model
     )
 
 
-def samples_looked_at(recipe: Recipe) -> int | None:
+def max_samples_of_recipe(recipe: Recipe) -> int | None:
     """Number of audio samples that the model reads of a clip; None for other streams."""
     if recipe.stream != "audio":
         return None
-    num_samples = samples_read(registry.load("features", recipe.features))
-    return samples_at(recipe.heard_at, num_samples) if recipe.speeds else num_samples
+    num_samples = max_samples_of_front_end(registry.load("features", recipe.features))
+    return (
+        samples_for_speeds(recipe.tta_speed_values, num_samples) if recipe.speeds else num_samples
+    )
 
 
 def _standardise(network: keras.Model, front: keras.Model | None, reading: Reading) -> None:
@@ -274,7 +287,7 @@ def _standardise(network: keras.Model, front: keras.Model | None, reading: Readi
 
 
 @dataclass(frozen=True)
-class Predicted:
+class LogitPredictions:
     """What a network says of the examples of a part, in the order of reading.
 
     Attributes:
@@ -292,7 +305,7 @@ class Predicted:
         return calibration.fit_temperature(self.logits, self.truth, part.speakers[self.index])
 
 
-def predict_logits(model: keras.Model, batches: trainer.EpochBatches) -> Predicted:
+def predict_logits(model: keras.Model, batches: trainer.EpochDataset) -> LogitPredictions:
     """What a network says of all that is read."""
     forward = tf.function(
         lambda inputs: model(inputs, training=False)["logits"], reduce_retracing=True
@@ -301,4 +314,4 @@ def predict_logits(model: keras.Model, batches: trainer.EpochBatches) -> Predict
         (forward(inputs).numpy(), np.argmax(labels.numpy(), axis=1), index.numpy())
         for inputs, labels, index in batches()
     ]
-    return Predicted(*map(np.concatenate, zip(*found, strict=True)))
+    return LogitPredictions(*map(np.concatenate, zip(*found, strict=True)))

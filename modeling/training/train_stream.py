@@ -16,7 +16,10 @@ from affectstream.modeling.models.stream_model import MEMBER, NETWORK
 from affectstream.modeling.recipes import Recipe
 from affectstream.modeling.runs import checkpoints, run_folder
 from affectstream.modeling.runs.run_folder import Calibration, RunInfo
-from affectstream.modeling.training.introduction import introduce, told_parameters
+from affectstream.modeling.training.introduction import (
+    format_parameter_counts,
+    print_training_summary,
+)
 from affectstream.modeling.training.train_single import predict_logits, prepared, train_network
 from affectstream.modeling.training.training_steps import (
     TrainOptions,
@@ -41,7 +44,7 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
     Raises:
       UserError: bad data, settings or an occupied `options.out`; nothing already written is lost.
     """
-    if not recipe.is_composed:
+    if not recipe.is_ensemble:
         return train_network(recipe, folders, options)
     data, built, info, reading = prepared(recipe, folders, options)
     # All that can be refused is, before anything is written.
@@ -52,9 +55,11 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
         copy_weights(options.init_from, trial, recipe, data.labels.labels)
     run_folder.begin(options.out, info, options.resume, options.overwrite)
     run_folder.write_split(options.out, data.folders)
-    if options.introduces:
-        parameters = told_parameters(built.whole)
-        introduce(recipe, data, (recipe.stream,), parameters, options.out, options.seed)
+    if options.prints_summary:
+        parameters = format_parameter_counts(built.whole)
+        print_training_summary(
+            recipe, data, (recipe.stream,), parameters, options.out, options.seed
+        )
     runs = runs or _trained_members(recipe.single, recipe.members, folders, options)
     for number, run in enumerate(runs):
         member = checkpoints.load_model(run / run_folder.BEST).get_layer(NETWORK)
@@ -90,8 +95,8 @@ def _trained_members(
             seed=options.seed * count + number,
             resume=run_folder.is_run(run) and not damage,
             overwrite=bool(damage),
-            init_member=number,
-            introduces=False,
+            init_network_index=number,
+            prints_summary=False,
         )
         train_network(single, folders, of_member)
     return runs
@@ -114,7 +119,7 @@ def _given_members(recipe: Recipe, info: RunInfo, options: TrainOptions) -> list
       UserError: too few or many, an unfinished one, one that is or has seen anything else, or the
         same seed twice.
     """
-    runs = list(options.member_runs)
+    runs = list(options.ensemble_runs)
     if not runs:
         return []
     if len(runs) != recipe.members:

@@ -25,12 +25,12 @@ from affectstream.modeling.runs.checkpoints import History, save_model
 from affectstream.modeling.training import distribution
 
 # Averaged weights reach back over this share of all steps at most.
-AVERAGED_SHARE = 0.1
+MAX_EMA_SHARE = 0.1
 METRIC_COLUMNS = ("loss", "wa", "uar", "val_loss", "val_wa", "val_uar")
 COLUMNS = ("epoch", *METRIC_COLUMNS, "learning_rate", "seconds", "input_wait_share", "best")
 
 
-class EpochBatches(Protocol):
+class EpochDataset(Protocol):
     """What the loop reads from: `affectstream.modeling.data.record_dataset.Batches`, or arrays."""
 
     @property
@@ -87,14 +87,14 @@ class Trainer:
         """Of one replica: its share of the loss, whose gradients the optimizer adds up."""
         variables = self._variables[frozen]
         with tf.GradientTape() as tape:
-            with distribution.normalised_over_all(self._fed):
+            with distribution.synchronized_batch_norm(self._fed):
                 logits = self._fed(inputs, training=True)["logits"]
             weights = tf.linalg.matvec(labels, self._class_weights)
-            weight = distribution.sum_of_all(tf.reduce_sum(weights))
+            weight = distribution.all_reduce_sum(tf.reduce_sum(weights))
             loss = tf.reduce_sum(self._loss(labels, logits) * weights) / weight
             total = loss
             if self._fed.losses:
-                total += tf.add_n(self._fed.losses) * distribution.share_of_one()
+                total += tf.add_n(self._fed.losses) * distribution.replica_loss_scale()
             scaled = self._optimizer.scale_loss(total)
         self._optimizer.apply(tape.gradient(scaled, variables), variables)
         return loss, logits
@@ -106,7 +106,7 @@ class Trainer:
 
     # === Epochs ===
 
-    def train_epoch(self, batches: EpochBatches, epoch: int, num_epochs: int) -> dict[str, Any]:
+    def train_epoch(self, batches: EpochDataset, epoch: int, num_epochs: int) -> dict[str, Any]:
         """One pass over the training part: loss, WA, UAR, seconds and the share of waiting."""
         losses: list[float] = []
         truth, guesses = [], []
@@ -176,7 +176,7 @@ class Trainer:
             for variable, value in own:
                 variable.assign(value)
 
-    def evaluate(self, batches: EpochBatches) -> dict[str, float]:
+    def evaluate(self, batches: EpochDataset) -> dict[str, float]:
         """Loss, WA and UAR over a part, without augmentation or dropout."""
         loss = weight = 0.0
         truth, guesses = [], []
@@ -208,8 +208,8 @@ def _all_finite(variables: Sequence[Any]) -> bool:
 
 def fit(
     trainer: Trainer,
-    train: EpochBatches,
-    validation: EpochBatches,
+    train: EpochDataset,
+    validation: EpochDataset,
     checkpoint: Path,
     best: Path,
     history: History,
@@ -261,7 +261,7 @@ def make_optimizer(recipe: Recipe, total_steps: int) -> keras.optimizers.Optimiz
         )
     settings: dict[str, Any] = {}
     if recipe.weight_averaging:
-        longest = max(0.0, 1.0 - 1.0 / (AVERAGED_SHARE * total_steps))
+        longest = max(0.0, 1.0 - 1.0 / (MAX_EMA_SHARE * total_steps))
         settings = {"use_ema": True, "ema_momentum": min(recipe.weight_averaging, longest)}
     if recipe.optimizer == "adamw":
         settings["weight_decay"] = recipe.weight_decay

@@ -38,11 +38,11 @@ class TrainOptions:
 
     Attributes:
       init_from: run whose weights training starts from.
-      init_member: which network of that run, where it averages several.
-      member_runs: of a recipe that is put together, finished runs that are taken as its networks.
-      allow_fixed_sentences: train on words that say nothing about the label.
+      init_network_index: which network of that run, where it averages several.
+      ensemble_runs: of a recipe that is put together, finished runs that are taken as its networks.
+      allow_scripted_text: train on words that say nothing about the label.
       unpaired: fuse without paired data even where the streams were trained on the same.
-      introduces: tells at the start what is trained; not of one network among several.
+      prints_summary: tells at the start what is trained; not of one network among several.
     """
 
     out: Path
@@ -51,14 +51,14 @@ class TrainOptions:
     overwrite: bool = False
     allow_leak: bool = False
     init_from: Path | None = None
-    allow_fixed_sentences: bool = False
-    init_member: int = 0
-    member_runs: tuple[Path, ...] = ()
+    allow_scripted_text: bool = False
+    init_network_index: int = 0
+    ensemble_runs: tuple[Path, ...] = ()
     unpaired: bool = False
-    introduces: bool = True
+    prints_summary: bool = True
 
 
-def set_up(seed: int) -> None:
+def set_seed_and_precision(seed: int) -> None:
     """Seeds all random generators, makes operations deterministic, half precision on GPU."""
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()
@@ -125,8 +125,8 @@ def train_model(
     model: keras.Model,
     recipe: Recipe,
     data: TrainingData,
-    train: training.EpochBatches,
-    watch: training.EpochBatches,
+    train: training.EpochDataset,
+    watch: training.EpochDataset,
     options: TrainOptions,
     history: checkpoints.History,
     entry: keras.Model | None = None,
@@ -153,7 +153,7 @@ def train_model(
     )
 
 
-def donor_of(run: Path, stream: str) -> keras.Model:
+def source_model(run: Path, stream: str) -> keras.Model:
     """The model of a run that knows one stream; of a fusion, its part for that stream.
 
     Raises:
@@ -178,7 +178,7 @@ def _member_of(donor: keras.Model, number: int) -> keras.Model:
     return members[number % len(members)] if members else donor
 
 
-def recipe_to_take(run: Path, stream: str) -> str:
+def recipe_options(run: Path, stream: str) -> str:
     """How to train what a run can be started from: its recipe and what was set of it, as typed."""
     earlier = run_folder.read_run(run)
     part = earlier.parts.get(stream)
@@ -206,7 +206,7 @@ def copy_weights(
       UserError: another stream or encoder.
     """
     earlier = run_folder.read_run(run)
-    donor = _member_of(donor_of(run, recipe.stream), number)
+    donor = _member_of(source_model(run, recipe.stream), number)
     # By place: Keras numbers the names of layers through all models of a process.
     theirs, ours = ([v for v in m.variables if "seed" not in v.path] for m in (donor, model))
     alike = [(a, b) for a, b in zip(theirs, ours, strict=False) if a.shape == b.shape]
@@ -216,7 +216,7 @@ def copy_weights(
         name = earlier.recipe.encoder or f"{recipe.stream} of {earlier.recipe.name}"
         raise UserError(
             f"--init-from {run}: its model ({name}) has another build; start from a run of the same"
-            f" encoder and features, or take its recipe ({recipe_to_take(run, recipe.stream)})"
+            f" encoder and features, or take its recipe ({recipe_options(run, recipe.stream)})"
         )
     assign(model, pairs)
     progress.say(f"started from {run}: {len(pairs)} of {len(ours)} tensors copied")

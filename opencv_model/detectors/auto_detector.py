@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from affectstream.core import registry
 from affectstream.opencv_model.detectors.detector import DETECT_SIDE_PX, FaceDetector
-from affectstream.opencv_model.weights import find_weights, present_weights
+from affectstream.opencv_model.weights import find_local_weights, find_weights
 
 AUTO = "auto"
 
@@ -46,7 +46,7 @@ def resolve_auto(weights_dir: str | os.PathLike[str] | None = None) -> Choice:
             continue
         if not registry.load("detectors", name).needs_weights:
             return Choice(name, f"no weights here of {', '.join(passed_over)}")
-        paths = present_weights(name, weights_dir)
+        paths = find_local_weights(name, weights_dir)
         if paths is not None:
             return Choice(name, f"the best of those whose weights are here: {paths[0]}")
         passed_over.append(name)

@@ -16,9 +16,9 @@ from typing import ClassVar
 import numpy as np
 
 from affectstream.core.errors import UserError
-from affectstream.core.tf_setup import native_talk_muted
+from affectstream.core.tf_setup import suppress_native_stderr
 from affectstream.opencv_model.detectors.detector import DETECT_SIDE_PX, FaceBox, FaceDetector
-from affectstream.opencv_model.mediapipe_task import WARM_UP_SIDES_PX, OpenTask, import_task
+from affectstream.opencv_model.mediapipe_task import WARM_UP_SIDES_PX, MediaPipeTask, import_task
 
 # Measured: the least sure of 73 real faces has 0.80, the surest of 150 pictures of structured
 # noise 0.66 and of 184 real frames without a face 0.59.
@@ -53,8 +53,8 @@ class BlazeFaceDetector(FaceDetector):
             min_suppression_threshold=MAX_OVERLAP,
         )
         try:
-            with native_talk_muted():
-                self._open = OpenTask(
+            with suppress_native_stderr():
+                self._open = MediaPipeTask(
                     lambda: face_detector.FaceDetector.create_from_options(options)
                 )
                 for side_px in WARM_UP_SIDES_PX:

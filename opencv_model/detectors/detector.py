@@ -87,7 +87,7 @@ def reduced_size(width_px: int, height_px: int, max_side_px: int) -> tuple[int, 
     return max(1, round(width_px * scale)), max(1, round(height_px * scale))
 
 
-def reduce_picture(picture: np.ndarray, max_side_px: int) -> np.ndarray:
+def limit_image_size(picture: np.ndarray, max_side_px: int) -> np.ndarray:
     """Shrinks a picture to at most `max_side_px` on its longer side.
 
     Bilinear, not area averaging: from 1280x720 it takes 0.15 ms instead of 1.2 to 3.8, and every
@@ -115,7 +115,7 @@ def _enlarged(picture: np.ndarray, side_px: int) -> np.ndarray:
     return cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
 
 
-def as_colors(picture: np.ndarray, colors: Colors) -> np.ndarray:
+def convert_colors(picture: np.ndarray, colors: Colors) -> np.ndarray:
     """The picture as (H, W, 3) RGB or (H, W) grey, contiguous uint8."""
     is_grey = picture.ndim == 2
     if colors == "grey":
@@ -176,7 +176,7 @@ class FaceDetector(ABC):
         """
         _check(picture)
         height_px, width_px = picture.shape[:2]
-        return self.detect_reduced(reduce_picture(picture, self.max_side_px), width_px, height_px)
+        return self.detect_reduced(limit_image_size(picture, self.max_side_px), width_px, height_px)
 
     def detect_reduced(
         self, picture: np.ndarray, full_width_px: int, full_height_px: int
@@ -191,7 +191,7 @@ class FaceDetector(ABC):
         height_px, width_px = picture.shape[:2]
         if min(height_px, width_px) < SMALLEST_SIDE_PX:
             return []
-        searched = _enlarged(as_colors(picture, self.colors), self.max_side_px)
+        searched = _enlarged(convert_colors(picture, self.colors), self.max_side_px)
         factors = full_width_px / searched.shape[1], full_height_px / searched.shape[0]
         boxes = [
             box.scaled(*factors).clipped(full_width_px, full_height_px)

@@ -9,14 +9,14 @@ from affectstream.core import registry
 from affectstream.core.errors import UserError
 from affectstream.preprocessing.clip import Rejection
 
-NUM_LOOKED_AT = 20
+MAX_FILES_CHECKED = 20
 
 
 def likely_corpus(paths: Sequence[Path]) -> str:
     """Name of the first corpus of the registry that knows one of the first files by name, or ""."""
     for name in registry.names("corpora"):
         recognises = getattr(registry.load("corpora", name), "recognises", None)
-        if recognises is not None and any(recognises(path) for path in paths[:NUM_LOOKED_AT]):
+        if recognises is not None and any(recognises(path) for path in paths[:MAX_FILES_CHECKED]):
             return name
     return ""
 

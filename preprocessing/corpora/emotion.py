@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from affectstream.core.errors import UserError
-from affectstream.preprocessing.clip import Inventory
+from affectstream.preprocessing.clip import CorpusIndex
 from affectstream.preprocessing.corpora import text_table
 from affectstream.preprocessing.corpora.text_table import Row, Sentence
 
@@ -53,7 +53,7 @@ class EmotionCorpus:
         """Whether a file is named as this set names its lists of lines."""
         return path.suffix == ".txt" and path.name in FILES
 
-    def inventory(self, source: Path) -> Inventory:
+    def inventory(self, source: Path) -> CorpusIndex:
         """Reads the tables below `source`: train, val or validation, test, as .txt or .csv.
 
         A line is `text;label`, with the label behind the last semicolon and an optional header
@@ -62,7 +62,7 @@ class EmotionCorpus:
         Raises:
           UserError: no folder, no such table, a table that cannot be read, or no usable row.
         """
-        listing, parts = text_table.find_parts(source, FILES, self.name)
+        listing, parts = text_table.find_split_tables(source, FILES, self.name)
         return text_table.collect(self.name, listing, parts, _rows, _sentence, EXAMPLE)
 
 

@@ -12,10 +12,10 @@ from pathlib import Path, PurePosixPath
 
 from affectstream.core import lfs_pointer, storage_paths
 from affectstream.core.errors import UserError, from_os_error
-from affectstream.preprocessing.clip import Clip, Inventory, Rejection
+from affectstream.preprocessing.clip import Clip, CorpusIndex, Rejection
 from affectstream.preprocessing.corpora.csv_table import delimiter_of
 from affectstream.preprocessing.corpora.media_files import is_hidden, list_folder, printable
-from affectstream.preprocessing.file_kinds import PICTURE_SUFFIXES, endings_of
+from affectstream.preprocessing.file_kinds import STILL_IMAGE_SUFFIXES, count_suffixes
 
 FOLDER_LABELS = {
     "angry": "angry",
@@ -62,7 +62,7 @@ class Fer2013Corpus:
     official_split: bool = True
     faces_cropped: bool = True
 
-    def inventory(self, source: Path) -> Inventory:
+    def inventory(self, source: Path) -> CorpusIndex:
         """Lists the pictures; opens none of them.
 
         Args:
@@ -79,7 +79,7 @@ class Fer2013Corpus:
         if source.is_dir():
             listing = list_folder(source)
             rejected += listing.rejected
-            pictures = listing.of(PICTURE_SUFFIXES)
+            pictures = listing.of(STILL_IMAGE_SUFFIXES)
             table = _table_in(listing.files, TABLES if pictures else TABLES + CHALLENGE_TABLES)
             if table is not None:
                 clips = list(self._from_csv(table, rejected))
@@ -91,7 +91,7 @@ class Fer2013Corpus:
         elif zipfile.is_zipfile(source):
             names, others = _members(source)
             clips = list(self._from_names(source, names, rejected))
-            passed_over = endings_of(map(PurePosixPath, others))
+            passed_over = count_suffixes(map(PurePosixPath, others))
             if not clips:
                 _require_no_table(source, others)
         elif source.suffix.lower() == ".csv":
@@ -114,7 +114,7 @@ class Fer2013Corpus:
                 for clip in clips
             ]
         clips.sort(key=lambda clip: clip.key)
-        return Inventory(tuple(clips), tuple(rejected), passed_over=passed_over)
+        return CorpusIndex(tuple(clips), tuple(rejected), passed_over=passed_over)
 
     def _from_names(
         self, source: Path, names: list[str], rejected: list[Rejection]
@@ -203,7 +203,7 @@ def _members(archive: Path) -> tuple[list[str], list[str]]:
     with storage_paths.open_binary(archive) as stream, zipfile.ZipFile(stream) as file:
         names = sorted(name for name in file.namelist() if not name.endswith("/"))
     names = [name for name in names if not any(map(is_hidden, re.split(r"[/\\]", name)))]
-    pictures = [n for n in names if PurePosixPath(n).suffix.lower() in PICTURE_SUFFIXES]
+    pictures = [n for n in names if PurePosixPath(n).suffix.lower() in STILL_IMAGE_SUFFIXES]
     return pictures, [name for name in names if name not in set(pictures)]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from affectstream.core.errors import counted
-from affectstream.preprocessing.clip import Clip, Inventory, Rejection
+from affectstream.preprocessing.clip import Clip, CorpusIndex, Rejection
 from affectstream.preprocessing.corpora.corpus_mismatch import wrong_kind
 from affectstream.preprocessing.corpora.media_files import list_media, printable
 from affectstream.preprocessing.file_kinds import suffix_rank
@@ -60,7 +60,7 @@ class FilenameCorpus:
         """Whether a file is named as this corpus names its files."""
         return self._match(path) is not None
 
-    def inventory(self, source: Path) -> Inventory:
+    def inventory(self, source: Path) -> CorpusIndex:
         """Reads the names below `source`; opens no file.
 
         Raises:
@@ -93,7 +93,7 @@ class FilenameCorpus:
         kept = one_file_a_recording(ranked, left_out)
         kept.sort(key=lambda clip: clip.key)
         passed_over = listing.passed_over(paths)
-        return Inventory(tuple(kept), tuple(rejected), left_out, passed_over)
+        return CorpusIndex(tuple(kept), tuple(rejected), left_out, passed_over)
 
     def _match(self, path: Path) -> Match | None:
         match = self.pattern.fullmatch(path.stem)

@@ -8,9 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 
 from affectstream.core.errors import UserError
-from affectstream.preprocessing.clip import Inventory
+from affectstream.preprocessing.clip import CorpusIndex
 from affectstream.preprocessing.corpora import text_table
-from affectstream.preprocessing.corpora.text_table import LeftOut, Row, Sentence
+from affectstream.preprocessing.corpora.text_table import Row, Sentence, SkipRow
 from affectstream.preprocessing.labels import canonical
 
 # Order of the label numbers: google-research/goemotions, data/emotions.txt.
@@ -60,7 +60,7 @@ class GoEmotionsCorpus:
         """Whether a file is named as the publisher names the tables."""
         return path.name in FILES
 
-    def inventory(self, source: Path) -> Inventory:
+    def inventory(self, source: Path) -> CorpusIndex:
         """Reads train.tsv, dev.tsv, test.tsv below `source`: text, label numbers, comment id.
 
         The cells are taken as they stand: a quote has no meaning in these tables. Attribute
@@ -70,7 +70,7 @@ class GoEmotionsCorpus:
         Raises:
           UserError: no folder, no such table, a table that cannot be read, or no usable row.
         """
-        listing, parts = text_table.find_parts(source, FILES, self.name)
+        listing, parts = text_table.find_split_tables(source, FILES, self.name)
         return text_table.collect(self.name, listing, parts, _rows, _sentence, EXAMPLE)
 
 
@@ -88,7 +88,7 @@ def _sentence(row: Row) -> Sentence:
     emotions = [_emotion(number.strip()) for number in numbers.split(",")]
     classes = {EKMAN_OF[emotion] for emotion in emotions}
     if len(classes) > 1:
-        raise LeftOut(AMBIGUOUS)
+        raise SkipRow(AMBIGUOUS)
     label = canonical(classes.pop())
     if label is None:
         raise UserError(f"no label here for {numbers!r}; leave the row out")

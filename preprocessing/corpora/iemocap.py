@@ -8,7 +8,7 @@ from pathlib import Path
 
 from affectstream.core import storage_paths
 from affectstream.core.errors import UserError, from_os_error
-from affectstream.preprocessing.clip import Clip, Inventory, PicturesElsewhere, Rejection
+from affectstream.preprocessing.clip import Clip, CompanionVideo, CorpusIndex, Rejection
 from affectstream.preprocessing.corpora.corpus_mismatch import wrong_kind
 from affectstream.preprocessing.corpora.iemocap_files import (
     EVALUATIONS,
@@ -24,7 +24,9 @@ from affectstream.preprocessing.corpora.iemocap_files import (
 )
 from affectstream.preprocessing.corpora.media_files import find_media, printable
 
-WHERE = "its authors give the release to who signs their licence, https://sail.usc.edu/iemocap/"
+HOW_TO_OBTAIN = (
+    "its authors give the release to who signs their licence, https://sail.usc.edu/iemocap/"
+)
 _SEXES = {"F": "female", "M": "male"}
 _ACTING = {"impro": "improvised", "script": "scripted"}
 
@@ -53,7 +55,7 @@ class IemocapCorpus:
         """Whether a file is named as the release names the sound of a turn."""
         return TURN.fullmatch(path.stem) is not None
 
-    def inventory(self, source: Path) -> Inventory:
+    def inventory(self, source: Path) -> CorpusIndex:
         """Reads evaluations and transcriptions; opens no sound and no video.
 
         Args:
@@ -62,7 +64,7 @@ class IemocapCorpus:
           UserError: absent, or no session of IEMOCAP in it.
         """
         if not source.is_dir():
-            raise UserError(f"{source}: no such folder; {WHERE}")
+            raise UserError(f"{source}: no such folder; {HOW_TO_OBTAIN}")
         rejected: list[Rejection] = []
         evaluations = [
             (session, path)
@@ -71,7 +73,7 @@ class IemocapCorpus:
         ]
         if not evaluations:
             looked_for = "Session1/dialog/EmoEvaluation/*.txt"
-            what = f"no session of IEMOCAP in it (looked for {looked_for}; {WHERE})"
+            what = f"no session of IEMOCAP in it (looked for {looked_for}; {HOW_TO_OBTAIN})"
             raise wrong_kind(source, what, find_media(source), rejected)
         clips: dict[str, Clip] = {}
         left_out: Counter[str] = Counter()
@@ -82,7 +84,7 @@ class IemocapCorpus:
                 reason = str(from_os_error(error, path))
                 rejected.append(Rejection(_shown(session, path), reason))
         ordered = sorted(clips.values(), key=lambda clip: clip.key)
-        return Inventory(tuple(ordered), tuple(rejected), +left_out)
+        return CorpusIndex(tuple(ordered), tuple(rejected), +left_out)
 
     def _dialogue(
         self,
@@ -146,7 +148,7 @@ class IemocapCorpus:
         )
 
 
-def _pictures(session: Path, turn: Turn, half: str) -> PicturesElsewhere | None:
+def _pictures(session: Path, turn: Turn, half: str) -> CompanionVideo | None:
     """The speaker's half of the dialogue's video, where there is one.
 
     Source of the sides: the release's README says that the letter after the session (Ses01F_...)
@@ -158,7 +160,7 @@ def _pictures(session: Path, turn: Turn, half: str) -> PicturesElsewhere | None:
     path = session / "dialog/avi/DivX" / f"{_part(turn.name, 'dialogue')}.avi"
     if not path.is_file():
         return None
-    return PicturesElsewhere(path, _shown(session, path), turn.start_s, turn.end_s, half)
+    return CompanionVideo(path, _shown(session, path), turn.start_s, turn.end_s, half)
 
 
 def _said(

@@ -11,9 +11,9 @@ from typing import Any
 
 from affectstream.core import atomic_io, storage_paths
 from affectstream.core.errors import UserError, from_os_error, one_line
-from affectstream.preprocessing.clip import SPLITS, Clip, Inventory, Rejection
+from affectstream.preprocessing.clip import SPLITS, Clip, CorpusIndex, Rejection
 from affectstream.preprocessing.corpora.csv_table import parse_csv
-from affectstream.preprocessing.labels import CANONICAL, canonical
+from affectstream.preprocessing.labels import CANONICAL_LABELS, canonical
 
 KIND = "manifest"
 # Allowed names; the name is part of ids and paths.
@@ -75,7 +75,7 @@ class ManifestCorpus:
         content = [rows, [_head(table.parent, path) for path in paths]]
         return replace(self, name=manifest_name(atomic_io.digest(content)[:8]))
 
-    def inventory(self, source: Path) -> Inventory:
+    def inventory(self, source: Path) -> CorpusIndex:
         """Reads the table; `source` is the CSV or a folder that holds `manifest.csv`.
 
         Raises:
@@ -95,12 +95,12 @@ class ManifestCorpus:
                 rejected.append(Rejection(f"{table.name}:{line}", reason))
             else:
                 clips[clip.key] = clip
-        return Inventory(tuple(clips[key] for key in sorted(clips)), tuple(rejected))
+        return CorpusIndex(tuple(clips[key] for key in sorted(clips)), tuple(rejected))
 
     def _clip(self, table: Path, line: int, row: dict[str, str]) -> Clip:
         label = canonical(row["label"])
         if label is None:
-            raise UserError(f"unknown label {row['label']!r}; known: {', '.join(CANONICAL)}")
+            raise UserError(f"unknown label {row['label']!r}; known: {', '.join(CANONICAL_LABELS)}")
         split = row.get("split", "")
         if split and split not in SPLITS:
             raise UserError(f"unknown split {split!r}; known: {', '.join(SPLITS)}")

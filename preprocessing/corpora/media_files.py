@@ -12,7 +12,11 @@ from pathlib import Path
 from affectstream.core import storage_paths
 from affectstream.core.errors import UserError, from_os_error
 from affectstream.preprocessing.clip import Rejection
-from affectstream.preprocessing.file_kinds import MEDIA_SUFFIXES, endings_of, passed_over_line
+from affectstream.preprocessing.file_kinds import (
+    MEDIA_SUFFIXES,
+    count_suffixes,
+    format_suffix_counts,
+)
 
 # Created by operating systems; ignored, as are hidden files and folders.
 _LEFT_BY_SYSTEMS = frozenset(("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"))
@@ -61,7 +65,7 @@ class Listing:
 
     def passed_over(self, taken: Iterable[Path]) -> Counter[str]:
         """Endings of the files that were not taken."""
-        return endings_of(set(self.files).difference(taken))
+        return count_suffixes(set(self.files).difference(taken))
 
     def shown(self, path: Path) -> str:
         """Name of a file below the folder, with slashes."""
@@ -69,7 +73,9 @@ class Listing:
 
     def nothing(self, what: str) -> UserError:
         """The error for a folder that lacks `what`, with all that was seen in it instead."""
-        seen = [f"passed over: {line}"] if (line := passed_over_line(self.passed_over(()))) else []
+        seen = (
+            [f"passed over: {line}"] if (line := format_suffix_counts(self.passed_over(()))) else []
+        )
         seen += [rejection.reason for rejection in self.rejected[:1]]
         return UserError(f"{self.folder}: {'; '.join([what, *seen])}; check the folder")
 

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from affectstream.core.errors import UserError, from_os_error
-from affectstream.preprocessing.clip import Clip, Inventory, Rejection
+from affectstream.preprocessing.clip import Clip, CorpusIndex, Rejection
 from affectstream.preprocessing.corpora.corpus_mismatch import wrong_kind
 from affectstream.preprocessing.corpora.csv_table import parse_csv
 from affectstream.preprocessing.corpora.filename_reader import SAME_RECORDING
@@ -54,7 +54,7 @@ class MeldCorpus:
         """Whether a file is named as MELD names its clips."""
         return _STEM.fullmatch(path.stem) is not None
 
-    def inventory(self, source: Path) -> Inventory:
+    def inventory(self, source: Path) -> CorpusIndex:
         """Reads the tables and the names of the clips; opens no clip.
 
         Raises:
@@ -88,7 +88,7 @@ class MeldCorpus:
             left_out["clips that no row of the tables names"] += len(found)
         clips.sort(key=lambda clip: clip.key)
         passed_over = listing.passed_over([*listing.of(MEDIA_SUFFIXES), *tables])
-        return Inventory(tuple(clips), tuple(rejected), +left_out, passed_over)
+        return CorpusIndex(tuple(clips), tuple(rejected), +left_out, passed_over)
 
     def _clip(
         self,
@@ -100,7 +100,7 @@ class MeldCorpus:
     ) -> Clip:
         """The clip of one row; takes its files out of `found`, so that no other row has them."""
         told = facts(self.name, part, row)
-        item = item_of(part, row)
+        item = utterance_of(part, row)
         paths = found.pop(item, None)
         if paths is None:
             raise UserError(
@@ -112,7 +112,7 @@ class MeldCorpus:
         return replace(first, others=tuple(others))
 
 
-def item_of(part: str, row: Mapping[str, str]) -> Item:
+def utterance_of(part: str, row: Mapping[str, str]) -> Item:
     """The utterance that a row is about.
 
     Raises:
@@ -137,7 +137,7 @@ def facts(corpus: str, part: str, row: Mapping[str, str]) -> dict[str, Any]:
     label = canonical(row["Emotion"])
     if label is None:
         raise UserError(f"unknown emotion {row['Emotion']!r}; expected one of MELD's seven")
-    item = item_of(part, row)
+    item = utterance_of(part, row)
     extras = {"sentiment": "Sentiment", "season": "Season", "episode": "Episode"}
     return {
         "corpus": corpus,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from affectstream.core.errors import UserError
-from affectstream.preprocessing.clip import Clip, Inventory, Rejection
+from affectstream.preprocessing.clip import Clip, CorpusIndex, Rejection
 from affectstream.preprocessing.corpora.media_files import list_folder
 from affectstream.preprocessing.corpora.meld import (
     MELD,
@@ -38,7 +38,7 @@ class MeldTextCorpus:
         """Whether a file is named as one of MELD's tables."""
         return path.name in TABLES
 
-    def inventory(self, source: Path) -> Inventory:
+    def inventory(self, source: Path) -> CorpusIndex:
         """Reads the tables below `source`.
 
         Raises:
@@ -71,7 +71,7 @@ class MeldTextCorpus:
                     )
         found = sorted(clips.values(), key=lambda clip: clip.key)
         passed_over = listing.passed_over(tables)
-        return Inventory(tuple(found), tuple(rejected), Counter(), passed_over)
+        return CorpusIndex(tuple(found), tuple(rejected), Counter(), passed_over)
 
 
 MELD_TEXT = MeldTextCorpus()

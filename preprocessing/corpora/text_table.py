@@ -9,7 +9,7 @@ from pathlib import Path
 
 from affectstream.core import storage_paths
 from affectstream.core.errors import UserError, counted, from_os_error
-from affectstream.preprocessing.clip import Clip, Inventory, Rejection
+from affectstream.preprocessing.clip import Clip, CorpusIndex, Rejection
 from affectstream.preprocessing.content_hash import TEXT_HASH, content_hash
 from affectstream.preprocessing.corpora.corpus_mismatch import wrong_kind
 from affectstream.preprocessing.corpora.csv_table import parse_csv, require_no_pointer, split_lines
@@ -54,7 +54,7 @@ class Sentence:
     attributes: dict[str, str] = field(default_factory=dict)
 
 
-class LeftOut(Exception):  # noqa: N818 - no error: a row that the corpus leaves out on purpose
+class SkipRow(Exception):  # noqa: N818 - no error: a row that the corpus leaves out on purpose
     """Raised by a corpus for a row without fault that it does not take; the message is counted."""
 
 
@@ -74,7 +74,7 @@ def text_hash(text: str) -> str:
 # === Files ===
 
 
-def find_parts(
+def find_split_tables(
     source: Path, names: Mapping[str, str], corpus: str
 ) -> tuple[Listing, list[tuple[Path, str]]]:
     """Lists a folder and finds the table of each split in it: (path, split), sorted by split.
@@ -180,14 +180,14 @@ def collect(
     rows: Callable[[Path], Iterable[Row]],
     tell: Callable[[Row], Sentence],
     example: str,
-) -> Inventory:
+) -> CorpusIndex:
     """Clips of text alone, one a row; each text is a piece of content of its own.
 
     Args:
       corpus: as it stands in ids.
-      listing, parts: as `find_parts` gives them.
+      listing, parts: as `find_split_tables` gives them.
       rows: reads one table.
-      tell: reads one row; raises UserError where it is bad, LeftOut where it is left out.
+      tell: reads one row; raises UserError where it is bad, SkipRow where it is left out.
       example: a good row, for messages.
     Raises:
       UserError: a table cannot be read at all, or not one row of all tables is of this corpus.
@@ -205,7 +205,7 @@ def collect(
                     raise UserError("an empty text; fill it in or leave the row out")
             except UserError as error:
                 rejected.append(Rejection(f"{shown}:{row.line}", str(error)))
-            except LeftOut as reason:
+            except SkipRow as reason:
                 left_out[str(reason)] += 1
             else:
                 clips.append(_clip(corpus, path, shown, row.line, split, sentence))
@@ -217,7 +217,7 @@ def collect(
         )
     clips.sort(key=lambda clip: clip.key)
     passed_over = listing.passed_over(path for path, _ in parts)
-    return Inventory(tuple(clips), tuple(rejected), left_out, passed_over)
+    return CorpusIndex(tuple(clips), tuple(rejected), left_out, passed_over)
 
 
 def _clip(corpus: str, path: Path, shown: str, line: int, split: str, told: Sentence) -> Clip:

@@ -17,7 +17,7 @@ from affectstream.preprocessing.content_hash import TEXT_HASH
 
 if TYPE_CHECKING:  # OpenCV and numpy would make `--help` slow
     from affectstream.opencv_model.tracking import CropFormat
-    from affectstream.preprocessing.faces.action_units import ActionUnitKind
+    from affectstream.preprocessing.faces.action_units import ActionUnitSpec
 
 CLIPS = "clips.csv"
 REJECTED = "rejected.csv"
@@ -143,19 +143,19 @@ class DataFolder:
         return CropFormat(**self.settings["preparation"]["face"])
 
     @property
-    def action_units(self) -> ActionUnitKind | None:
+    def action_units(self) -> ActionUnitSpec | None:
         """What the video stream holds instead of face crops; None for face crops."""
-        from affectstream.preprocessing.faces.action_units import ActionUnitKind
+        from affectstream.preprocessing.faces.action_units import ActionUnitSpec
 
         kind = self.settings["preparation"].get("action_units")
-        return None if kind is None else ActionUnitKind.from_json(kind)
+        return None if kind is None else ActionUnitSpec.from_json(kind)
 
     @property
     def synthetic(self) -> bool:
         return bool(self.settings["synthetic"])
 
     @property
-    def words_say_nothing(self) -> str:
+    def text_uninformative_reason(self) -> str:
         """Reason why the text is uninformative, if it was measured before; else ""."""
         return ""
 
@@ -183,16 +183,16 @@ def write_splits(folder: Path, splits: Splits) -> None:
     if splits.folds:
         value["folds"] = splits.folds
     value[_CLIPS_SHA256] = atomic_io.file_sha256(folder / CLIPS)
-    atomic_io.write_sealed_json(folder / SPLITS_FILE, value)
+    atomic_io.write_checksummed_json(folder / SPLITS_FILE, value)
 
 
-def require_rows_as_split(folder: Path) -> None:
+def require_unchanged_clips(folder: Path) -> None:
     """Checks that `clips.csv` has not changed since `splits.json` was made.
 
     Raises:
       UserError: naming the file that must be made again.
     """
-    written = atomic_io.read_sealed_json(folder / SPLITS_FILE, _REMEDY).get(_CLIPS_SHA256)
+    written = atomic_io.read_checksummed_json(folder / SPLITS_FILE, _REMEDY).get(_CLIPS_SHA256)
     if written is not None and written != atomic_io.file_sha256(folder / CLIPS):
         raise UserError(
             f"{folder / CLIPS}: not what was written (damaged, or changed by hand); run"
@@ -206,7 +206,7 @@ def read_splits(folder: Path) -> Splits:
     Raises:
       UserError: absent or damaged.
     """
-    value = atomic_io.read_sealed_json(folder / SPLITS_FILE, _REMEDY)
+    value = atomic_io.read_checksummed_json(folder / SPLITS_FILE, _REMEDY)
     try:
         parts = {split: tuple(value[split]) for split in SPLITS}
         folds = tuple({s: tuple(fold[s]) for s in SPLITS} for fold in value.get("folds", ()))
@@ -259,7 +259,7 @@ def open_data_folder(path: str | Path) -> DataFolder:
     """
     folder = storage_paths.place(path)
     require_data_folder(folder)
-    require_rows_as_split(folder)
+    require_unchanged_clips(folder)
     return DataFolder(folder, read_rows(folder), read_splits(folder), read_settings(folder))
 
 
@@ -270,10 +270,12 @@ def read_settings(folder: Path) -> dict[str, Any]:
       UserError: absent or damaged.
     """
     remedy = "prepare it again (`preprocess --overwrite`, or `augment` into another folder)"
-    found: dict[str, Any] = atomic_io.read_sealed_json(folder / SETTINGS, remedy, or_unsealed=True)
+    found: dict[str, Any] = atomic_io.read_checksummed_json(
+        folder / SETTINGS, remedy, allow_missing_digest=True
+    )
     return found
 
 
 def write_settings(folder: Path, settings: dict[str, Any]) -> None:
     """Writes `preprocess.json`."""
-    atomic_io.write_sealed_json(folder / SETTINGS, settings)
+    atomic_io.write_checksummed_json(folder / SETTINGS, settings)

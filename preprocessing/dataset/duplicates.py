@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from affectstream.preprocessing.dataset.data_folder import ClipRow
 
-NOTHING = "no audio, face or text"
+NO_CONTENT = "no audio, face or text"
 # Later parts win: a training copy of a validation item goes, a validation copy of a test item too.
 _RANK = {"": 0, "train": 0, "validation": 1, "test": 2}
 
@@ -20,12 +20,12 @@ class DuplicateReport:
     Attributes:
       groups: record ids with equal decoded sound and picture.
       counts: how many records were left out, by reason.
-      kept_in_test: duplicates within the official test split, which stay.
+      num_kept_in_test: duplicates within the official test split, which stay.
     """
 
     groups: tuple[tuple[str, ...], ...]
     counts: Counter[str]
-    kept_in_test: int
+    num_kept_in_test: int
 
 
 def mark_duplicates(
@@ -45,20 +45,20 @@ def mark_duplicates(
         if any(content):
             groups[content].append(row)
     equal = [group for group in groups.values() if len(group) > 1]
-    reasons = {row.id: NOTHING for row in rows if not row.streams}
-    kept_in_test = 0
+    reasons = {row.id: NO_CONTENT for row in rows if not row.streams}
+    num_kept_in_test = 0
     for group in equal:
         reasons |= _across_parts(group) if official_split else {}
         for part in ("", "train", "validation", "test"):
             members = [row for row in group if row.split == part and row.id not in reasons]
             if official_split and part == "test":
-                kept_in_test += max(len(members) - 1, 0)
+                num_kept_in_test += max(len(members) - 1, 0)
             elif len(members) > 1:
                 reasons |= _within_part(members)
     counts = Counter(reason.partition(":")[0] for reason in reasons.values())
     marked = tuple(_excluded(row, reasons.get(row.id, "")) for row in rows)
     names = tuple(tuple(row.id for row in group) for group in equal)
-    return marked, DuplicateReport(names, counts, kept_in_test)
+    return marked, DuplicateReport(names, counts, num_kept_in_test)
 
 
 def _excluded(row: ClipRow, reason: str) -> ClipRow:

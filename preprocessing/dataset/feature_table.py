@@ -18,7 +18,7 @@ from affectstream.preprocessing.content_hash import content_hash
 from affectstream.preprocessing.corpora.csv_table import delimiter_of
 from affectstream.preprocessing.dataset.data_folder import ClipRow, DataFolder, Splits
 from affectstream.preprocessing.dataset.splits import DEFAULT_RULE, make_splits
-from affectstream.preprocessing.labels import CANONICAL
+from affectstream.preprocessing.labels import CANONICAL_LABELS
 
 FACTS = ("clip", "speaker", "recording", "label", "split")
 SUFFIXES = (".csv", ".parquet")
@@ -66,7 +66,7 @@ class FeatureTable(DataFolder):
     values: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
     @property
-    def words_say_nothing(self) -> str:
+    def text_uninformative_reason(self) -> str:
         return str(self.origin.get("words", ""))
 
     def content(self) -> list[Any]:
@@ -125,7 +125,7 @@ def write_feature_table(
     Raises:
       UserError: another ending, or it cannot be written.
     """
-    facts = facts_of([row for row, _ in rows], folder)
+    facts = metadata_cells([row for row, _ in rows], folder)
     if path.suffix.lower() == ".parquet":
         _write_parquet(path, names, facts, np.stack([values for _, values in rows]))
     elif path.suffix.lower() == ".csv":
@@ -145,7 +145,7 @@ def write_feature_table(
     atomic_io.write_json(_origin(path), known | origin)
 
 
-def facts_of(rows: Sequence[ClipRow], folder: DataFolder) -> list[list[str]]:
+def metadata_cells(rows: Sequence[ClipRow], folder: DataFolder) -> list[list[str]]:
     """The cells of `FACTS` for each clip of a data folder."""
     split_of = {id: split for split, ids in folder.splits.parts.items() for id in ids}
     return [
@@ -214,12 +214,12 @@ def open_feature_table(path: Path, sample_rate_hz: int, stream: str = "audio") -
     preparation = {**settings["preparation"], "sample_rate_hz": sample_rate_hz}
     preparation.setdefault("face", {"size_px": 0, "color": "grey"})
     settings |= {"preparation": preparation, "sample_rate_hz": sample_rate_hz}
-    return FeatureTable(path, rows, splits_of(rows, origin), settings, origin, names, values)
+    return FeatureTable(path, rows, table_splits(rows, origin), settings, origin, names, values)
 
 
 def _read(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]], np.ndarray]:
     """Names of the features, what is known of each row, (rows, features) float32."""
-    lfs_pointer.require_content(path)
+    lfs_pointer.require_not_pointer(path)
     reader = _read_parquet if path.suffix.lower() == ".parquet" else _read_csv
     try:
         header, cells = reader(path)
@@ -263,7 +263,10 @@ def _read_parquet(path: Path) -> tuple[tuple[str, ...], Iterator[dict[str, Any]]
 
 def _require_usable(path: Path, rows: Sequence[TableRow]) -> None:
     checks: dict[str, tuple[Callable[[TableRow], bool], str]] = {
-        "label": (lambda row: row.label in CANONICAL, f"one of {', '.join(CANONICAL)}"),
+        "label": (
+            lambda row: row.label in CANONICAL_LABELS,
+            f"one of {', '.join(CANONICAL_LABELS)}",
+        ),
         "split": (lambda row: row.split in ("", *SPLITS), f"one of {', '.join(SPLITS)}, or empty"),
     }
     for number, row in enumerate(rows, start=2):
@@ -277,7 +280,7 @@ def _require_usable(path: Path, rows: Sequence[TableRow]) -> None:
         raise UserError(f"{path}: clip {clip!r} occurs {count} times; keep one row")
 
 
-def splits_of(rows: Sequence[TableRow], origin: dict[str, Any]) -> Splits:
+def table_splits(rows: Sequence[TableRow], origin: dict[str, Any]) -> Splits:
     """Splits from the column `split`; by the default rule if the column is empty."""
     if not any(row.split for row in rows):
         return make_splits(rows, DEFAULT_RULE)

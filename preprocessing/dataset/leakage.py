@@ -14,7 +14,7 @@ MAX_SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Seen:
+class DataFootprint:
     """Speakers, recordings and content hashes of a set of records.
 
     Attributes:
@@ -28,7 +28,7 @@ class Seen:
     hashes: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, rows: Iterable[ClipRow]) -> Seen:
+    def of(cls, rows: Iterable[ClipRow]) -> DataFootprint:
         rows = list(rows)
         return cls(
             frozenset(row.speaker for row in rows if row.speaker),
@@ -36,8 +36,8 @@ class Seen:
             frozenset(h for row in rows for h in _hashes(row) if h),
         )
 
-    def __or__(self, other: Seen) -> Seen:
-        return Seen(
+    def __or__(self, other: DataFootprint) -> DataFootprint:
+        return DataFootprint(
             self.speakers | other.speakers,
             self.recordings | other.recordings,
             self.hashes | other.hashes,
@@ -51,11 +51,13 @@ class Seen:
         }
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Seen:
+    def from_json(cls, value: dict[str, Any]) -> DataFootprint:
         return cls(*(frozenset(value[key]) for key in ("speakers", "recordings", "hashes")))
 
 
-def crossings(learnt: Seen, rows: Iterable[ClipRow], compare_speakers: bool = True) -> list[str]:
+def crossings(
+    learnt: DataFootprint, rows: Iterable[ClipRow], compare_speakers: bool = True
+) -> list[str]:
     """Describes what `rows` share with the training data; empty if they share nothing.
 
     Args:
@@ -64,7 +66,7 @@ def crossings(learnt: Seen, rows: Iterable[ClipRow], compare_speakers: bool = Tr
       compare_speakers: False where a split is stamped as not speaker-disjoint.
     """
     rows = list(rows)
-    held = Seen.of(rows)
+    held = DataFootprint.of(rows)
     found = []
     if compare_speakers and (speakers := sorted(learnt.speakers & held.speakers)):
         found.append(f"speaker {_some(speakers)}")
@@ -92,7 +94,7 @@ def namesakes(speakers: Iterable[str]) -> tuple[str, ...]:
     corpora = sorted({corpus for own in shared for corpus in of_manifests[own]})
     return (
         f"speaker {_some(shared)} of {' and of '.join(corpora)} are taken for different people;"
-        " if they are the same, prepare one of these with --same-people",
+        " if they are the same, prepare one of these with --same-speakers-as",
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from affectstream.core.errors import UserError
 from affectstream.preprocessing.clip import STREAMS
 from affectstream.preprocessing.dataset.data_folder import ClipRow, DataFolder
-from affectstream.preprocessing.dataset.feature_table import FeatureTable, TableRow, splits_of
+from affectstream.preprocessing.dataset.feature_table import FeatureTable, TableRow, table_splits
 
 # Columns that must be equal for the same clip in all tables.
 _COMMON = ("speaker", "recording", "label", "split")
@@ -43,8 +43,15 @@ class PairedTables(DataFolder):
     tables: Mapping[str, FeatureTable] = field(default_factory=dict)
 
     @property
-    def words_say_nothing(self) -> str:
-        return next((t.words_say_nothing for t in self.tables.values() if t.words_say_nothing), "")
+    def text_uninformative_reason(self) -> str:
+        return next(
+            (
+                t.text_uninformative_reason
+                for t in self.tables.values()
+                if t.text_uninformative_reason
+            ),
+            "",
+        )
 
     def content(self) -> list[Any]:
         return [[stream, *table.content()] for stream, table in self.tables.items()]
@@ -105,7 +112,7 @@ def pair_tables(tables: Mapping[str, FeatureTable]) -> PairedTables:
     return PairedTables(
         leading.path,
         rows,
-        splits_of(rows, {**leading.origin, "notes": tuple(notes)}),
+        table_splits(rows, {**leading.origin, "notes": tuple(notes)}),
         {**leading.settings, "synthetic": synthetic},
         tables,
     )

@@ -15,9 +15,9 @@ from affectstream.preprocessing.dataset.data_folder import ClipRow, Splits
 
 # One speaker in six is tested and one in six validates, as in the RAVDESS
 # two-stream system (4 and 4 of 24; docs/reproduced_systems.md).
-HELD_OUT_SHARE = 6
+HELD_OUT_DIVISOR = 6
 # Without speakers: share of recordings cut off for each of test and validation, in percent.
-CUT_PERCENT = 10
+HELD_OUT_PERCENT = 10
 # With at least this number of sessions (dialogues of two speakers), whole sessions are held out.
 MIN_SESSIONS = 3
 NOT_DISJOINT = "validation not speaker-disjoint"
@@ -26,7 +26,7 @@ NO_SPEAKERS = "speakers unknown: split by recording"
 NOT_BY_SPEAKER = "some speakers are in sessions of several parts: not speaker-disjoint"
 
 DEFAULT_RULE: dict[str, Any] = {"kind": "default"}
-ONE_VALIDATES: dict[str, Any] = {"kind": "one-validates"}
+ADAPTATION_RULE: dict[str, Any] = {"kind": "one-validates"}
 
 
 def make_splits(rows: Sequence[ClipRow], rule: dict[str, Any]) -> Splits:
@@ -46,10 +46,10 @@ def make_splits(rows: Sequence[ClipRow], rule: dict[str, Any]) -> Splits:
         speakers, no session known, or no two recordings of a speaker and class.
     """
     usable = [row for row in rows if not row.excluded]
-    return with_copies(usable, _divide([row for row in usable if not row.copy_of], rule))
+    return add_augmented_copies(usable, _divide([row for row in usable if not row.copy_of], rule))
 
 
-def with_copies(rows: Sequence[ClipRow], splits: Splits) -> Splits:
+def add_augmented_copies(rows: Sequence[ClipRow], splits: Splits) -> Splits:
     """Adds the transformed copies of training clips to the training part.
 
     Args:
@@ -110,7 +110,7 @@ def _divide(usable: list[ClipRow], rule: dict[str, Any]) -> Splits:
         return _by_name(usable, rule)
     if rule["kind"] == "folds":
         return _by_folds(usable, rule)
-    if rule["kind"] == ONE_VALIDATES["kind"]:
+    if rule["kind"] == ADAPTATION_RULE["kind"]:
         return _by_recordings(usable, rule)
     if any(row.split for row in usable):
         return _official(usable, rule)
@@ -280,13 +280,13 @@ def _splits(
 
 
 def _num_held_out(speakers: list[str]) -> int:
-    return math.ceil(len(speakers) / HELD_OUT_SHARE)
+    return math.ceil(len(speakers) / HELD_OUT_DIVISOR)
 
 
 def _cut(rows: list[ClipRow], purpose: str) -> tuple[list[ClipRow], list[ClipRow]]:
     """(cut off, rest), by recording, so that stretches of one recording stay together."""
     recordings = sorted({row.recording for row in rows}, key=lambda r: _stable_number(purpose + r))
-    count = max(1, len(recordings) * CUT_PERCENT // 100) if len(recordings) > 1 else 0
+    count = max(1, len(recordings) * HELD_OUT_PERCENT // 100) if len(recordings) > 1 else 0
     chosen = set(recordings[:count])
     cut = [row for row in rows if row.recording in chosen]
     return cut, [row for row in rows if row.recording not in chosen]

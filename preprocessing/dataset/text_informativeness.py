@@ -31,7 +31,7 @@ Item = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
-class WordInformation:
+class TextInformativeness:
     """Accuracy of a text-only classifier, compared with chance.
 
     Attributes:
@@ -87,7 +87,7 @@ class WordInformation:
 
 def measure_rows(
     rows: Iterable[ClipRow], labels: Mapping[str, str] | None = None
-) -> WordInformation:
+) -> TextInformativeness:
     """Measures the text of a corpus from the rows of its records.
 
     Args:
@@ -106,7 +106,9 @@ def measure_rows(
     return measure([row.transcript for row, _ in used], [label for _, label in used], groups)
 
 
-def measure(texts: Sequence[str], labels: Sequence[str], groups: Sequence[str]) -> WordInformation:
+def measure(
+    texts: Sequence[str], labels: Sequence[str], groups: Sequence[str]
+) -> TextInformativeness:
     """Cross-validated TF-IDF of words and pairs with a logistic regression, against chance.
 
     What is measured are items: takes of one sentence in one group with one label count once, since
@@ -124,7 +126,7 @@ def measure(texts: Sequence[str], labels: Sequence[str], groups: Sequence[str]) 
     (0 to 3 of 100 tables simulated with words drawn without regard to the label).
 
     Fewer than 100 items, fewer than two groups or classes, or a class of fewer than five items is
-    too little to measure; then see `WordInformation.informative`.
+    too little to measure; then see `TextInformativeness.informative`.
 
     Args:
       texts: as transcribed; blank ones are left out.
@@ -143,9 +145,9 @@ def measure(texts: Sequence[str], labels: Sequence[str], groups: Sequence[str]) 
     items = _some(sorted(set(told)))
     if not _enough(items):
         agreement = _agreement(items)
-        return WordInformation(len(told), num_sentences, None, chance, chance, agreement)
+        return TextInformativeness(len(told), num_sentences, None, chance, chance, agreement)
     uar, limit = _score(items)
-    return WordInformation(len(told), num_sentences, uar, chance, limit)
+    return TextInformativeness(len(told), num_sentences, uar, chance, limit)
 
 
 def _some(items: list[Item]) -> list[Item]:

@@ -12,15 +12,15 @@ from typing import Any
 from affectstream.core import atomic_io, progress
 from affectstream.core.errors import UserError, from_os_error
 from affectstream.opencv_model.checksum import Checksum
-from affectstream.preprocessing.download.http_transfer import StoppedError, fetch, read_small
+from affectstream.preprocessing.download.http_transfer import StoppedError, fetch, fetch_bytes
 from affectstream.preprocessing.download.lfs_pointer import read_pointer
-from affectstream.preprocessing.download.publishers import ASK, FREE
-from affectstream.preprocessing.download.remote_item import Item, RemoteFile, Wish
-from affectstream.preprocessing.download.unzip import DamagedError, check_disk, unpack
+from affectstream.preprocessing.download.publishers import DOWNLOADABLE, MANUAL_ONLY
+from affectstream.preprocessing.download.remote_item import DownloadRequest, Item, RemoteFile
+from affectstream.preprocessing.download.unzip import DamagedArchiveError, check_disk, unpack
 
 WORK_FOLDER = ".download"
 NUM_CONNECTIONS = 8
-MAX_FAILURES_IN_A_ROW = 8
+MAX_CONSECUTIVE_FAILURES = 8
 
 
 @dataclass(frozen=True)
@@ -42,21 +42,23 @@ class DownloadResult:
     note: str
 
 
-def download(name: str, out: Path, wish: Wish) -> DownloadResult:
+def download(name: str, out: Path, wish: DownloadRequest) -> DownloadResult:
     """Fetches, checks and unpacks a corpus.
 
     Args:
-      name: a key of `FREE` or `ASK`.
+      name: a key of `DOWNLOADABLE` or `MANUAL_ONLY`.
       out: corpus folder, made or completed; each file, or folder of an archive, in it is whole.
       wish: what of the corpus is wanted.
     Raises:
       UserError: not to be had freely, no such choice, too little disk, or no list to be had.
     """
-    if name in ASK:
-        raise UserError(f"{name}: cannot be fetched freely: {ASK[name]}")
-    if name not in FREE:
-        raise UserError(f"no source named {name!r}; known: {', '.join((*FREE, *ASK))}")
-    source = FREE[name]
+    if name in MANUAL_ONLY:
+        raise UserError(f"{name}: cannot be fetched freely: {MANUAL_ONLY[name]}")
+    if name not in DOWNLOADABLE:
+        raise UserError(
+            f"no source named {name!r}; known: {', '.join((*DOWNLOADABLE, *MANUAL_ONLY))}"
+        )
+    source = DOWNLOADABLE[name]
     _check_wish(name, wish)
     items = source.items(wish)
     if not items:
@@ -78,8 +80,8 @@ def download(name: str, out: Path, wish: Wish) -> DownloadResult:
     )
 
 
-def _check_wish(name: str, wish: Wish) -> None:
-    source = FREE[name]
+def _check_wish(name: str, wish: DownloadRequest) -> None:
+    source = DOWNLOADABLE[name]
     if wish.stream not in source.streams:
         raise UserError(f"{name}: has no {wish.stream}; known: {', '.join(source.streams)}")
     if wish.actors and not source.actors:
@@ -142,7 +144,7 @@ class _Job:
         """Of folders that a killed download was unpacking; each stands beside its final name."""
         folders = {(self.out / result).parent for item in self.items for result in item.results}
         for folder in folders:
-            atomic_io.remove_leftovers(folder)
+            atomic_io.remove_stale_temporaries(folder)
 
     def _all(self, items: Sequence[Item], num_connections: int) -> None:
         in_a_row = 0
@@ -157,7 +159,7 @@ class _Job:
                 except UserError as error:
                     self.failures.append((futures[future].path, str(error)))
                     in_a_row += 1
-                    if in_a_row == MAX_FAILURES_IN_A_ROW:
+                    if in_a_row == MAX_CONSECUTIVE_FAILURES:
                         self._stop.set()
                 else:
                     self.num_fetched += 1
@@ -180,7 +182,7 @@ class _Job:
         if item.pieces:
             try:
                 unpack(fetched, self.out, item.pieces)
-            except DamagedError:
+            except DamagedArchiveError:
                 fetched.unlink()
                 raise
             fetched.unlink()
@@ -213,7 +215,7 @@ def _resolved(remote: RemoteFile, stop: threading.Event) -> RemoteFile:
     if remote.pointer is None:
         return remote
     num_bytes, sha256 = read_pointer(
-        read_small(remote.pointer_url, stop), remote.pointer, remote.pointer_url
+        fetch_bytes(remote.pointer_url, stop), remote.pointer, remote.pointer_url
     )
     checksum = Checksum("sha256", sha256, remote.pointer_url)
     return replace(remote, num_bytes=num_bytes, checksum=checksum, pointer=None)

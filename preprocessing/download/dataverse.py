@@ -7,8 +7,8 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from affectstream.preprocessing.download.http_transfer import read_json
-from affectstream.preprocessing.download.publisher_metadata import field, stated_checksum
-from affectstream.preprocessing.download.remote_item import Item, Piece, RemoteFile, Wish
+from affectstream.preprocessing.download.publisher_metadata import field, parse_checksum
+from affectstream.preprocessing.download.remote_item import DownloadRequest, Item, Piece, RemoteFile
 from affectstream.preprocessing.download.unzip import safe_path
 from affectstream.preprocessing.file_kinds import MEDIA_SUFFIXES
 
@@ -31,7 +31,7 @@ class DataverseDataset:
     def by_hand(self) -> str:
         return f"https://doi.org/{self.doi.removeprefix('doi:')}"
 
-    def items(self, wish: Wish) -> list[Item]:
+    def items(self, wish: DownloadRequest) -> list[Item]:
         """What to fetch; asks the Dataverse for the list.
 
         Raises:
@@ -43,7 +43,7 @@ class DataverseDataset:
         items = [self._item(entry, url, wish) for entry in files]
         return [item for item in items if item is not None]
 
-    def _item(self, entry: Any, url: str, wish: Wish) -> Item | None:
+    def _item(self, entry: Any, url: str, wish: DownloadRequest) -> Item | None:
         file = field(entry, url, "dataFile", dict)
         name = safe_path(str(entry.get("label") or field(file, url, "filename")))
         if folder := entry.get("directoryLabel"):
@@ -60,7 +60,7 @@ class DataverseDataset:
         remote = RemoteFile(
             url=wish.at(f"{HOST}/api/access/datafile/{field(file, url, 'id', int)}"),
             num_bytes=field(file, url, "filesize", int),
-            checksum=stated_checksum(text, url),
+            checksum=parse_checksum(text, url),
         )
         pieces = (Piece(name.removesuffix(PurePosixPath(name).suffix)),) if suffix == ".zip" else ()
         return Item(remote, name, pieces)

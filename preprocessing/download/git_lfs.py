@@ -14,7 +14,7 @@ from affectstream.core.errors import UserError
 from affectstream.opencv_model.checksum import Checksum
 from affectstream.preprocessing.download.http_transfer import read_json
 from affectstream.preprocessing.download.publisher_metadata import field
-from affectstream.preprocessing.download.remote_item import Item, RemoteFile, Wish
+from affectstream.preprocessing.download.remote_item import DownloadRequest, Item, RemoteFile
 from affectstream.preprocessing.download.unzip import safe_path
 from affectstream.preprocessing.file_kinds import MEDIA_SUFFIXES
 
@@ -43,7 +43,7 @@ class GitLfsFolders:
     def streams(self) -> tuple[str, ...]:
         return tuple(stream for stream, _ in self.folders)
 
-    def items(self, wish: Wish) -> list[Item]:
+    def items(self, wish: DownloadRequest) -> list[Item]:
         """What to fetch; asks GitHub for the commit and the list of the folder.
 
         Raises:
@@ -64,7 +64,7 @@ class GitLfsFolders:
             and (not wish.actors or _leading_number(name) in wish.actors)
         ]
 
-    def _tree(self, url: str, wish: Wish) -> dict[str, str]:
+    def _tree(self, url: str, wish: DownloadRequest) -> dict[str, str]:
         """Name -> git id of what is in a folder."""
         answer = read_json(wish.at(url))
         if answer.get("truncated") if isinstance(answer, dict) else False:
@@ -72,7 +72,7 @@ class GitLfsFolders:
         entries = field(answer, url, "tree", list)
         return {str(field(e, url, "path")): str(field(e, url, "sha")) for e in entries}
 
-    def _item(self, path: str, blob: str, commit: str, wish: Wish) -> Item:
+    def _item(self, path: str, blob: str, commit: str, wish: DownloadRequest) -> Item:
         where = f"{self.repository}/{commit}/{urllib.parse.quote(safe_path(path))}"
         remote = RemoteFile(
             url=wish.at(f"{MEDIA}/{where}"),

@@ -21,7 +21,7 @@ from affectstream.preprocessing.download.remote_item import RemoteFile
 TIMEOUT_S = 30.0
 CHUNK_BYTES = 1 << 18
 RETRY_WAITS_S = (1.0, 4.0, 15.0)
-MAX_SMALL_BYTES = 64 << 20
+MAX_RESPONSE_BYTES = 64 << 20
 _HEADERS = {"User-Agent": "affectstream", "Accept-Encoding": "identity"}
 _TRANSIENT = frozenset([408, 416, 425, 429, 500, 502, 503, 504])
 
@@ -62,7 +62,7 @@ def fetch(
         raise from_os_error(error, path) from error
 
 
-def read_small(url: str, stop: threading.Event | None = None) -> bytes:
+def fetch_bytes(url: str, stop: threading.Event | None = None) -> bytes:
     """The whole answer to a request, in memory.
 
     Raises:
@@ -72,9 +72,9 @@ def read_small(url: str, stop: threading.Event | None = None) -> bytes:
 
     def attempt() -> bytes:
         with _open(url, {}) as response:
-            data = _read(response, MAX_SMALL_BYTES + 1)
+            data = _read(response, MAX_RESPONSE_BYTES + 1)
             stated = response.headers.get("Content-Length")
-        if len(data) > MAX_SMALL_BYTES:
+        if len(data) > MAX_RESPONSE_BYTES:
             raise UserError(f"{url}: an answer of more than 64 MiB, too large to be right")
         if stated is not None and len(data) < int(stated):
             raise TransientError(f"broke off after {len(data)} of {stated} bytes")
@@ -87,10 +87,10 @@ def read_json(url: str) -> Any:
     """The answer to a request, as JSON.
 
     Raises:
-      UserError: as `read_small`, or no JSON.
+      UserError: as `fetch_bytes`, or no JSON.
     """
     try:
-        return json.loads(read_small(url))
+        return json.loads(fetch_bytes(url))
     except ValueError as error:
         raise UserError(f"{url}: the server answered no JSON ({error}); try again later") from error
 

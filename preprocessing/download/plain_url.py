@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from affectstream.preprocessing.download.remote_item import Item, Piece, RemoteFile, Wish
+from affectstream.preprocessing.download.remote_item import DownloadRequest, Item, Piece, RemoteFile
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class PlainArchive:
     actors: tuple[int, ...] = ()
     streams: tuple[str, ...] = ("audio",)
 
-    def items(self, wish: Wish) -> list[Item]:
+    def items(self, wish: DownloadRequest) -> list[Item]:
         """The one archive; asks nobody."""
         name = self.url.rsplit("/", 1)[1]
         return [Item(RemoteFile(wish.at(self.url)), name, (Piece(self.folder),))]

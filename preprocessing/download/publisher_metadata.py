@@ -28,7 +28,7 @@ def field(value: Any, source: str, name: str, kind: type = object) -> Any:
     return found
 
 
-def stated_checksum(text: str, source: str) -> Checksum:
+def parse_checksum(text: str, source: str) -> Checksum:
     """`kind:digits` as a checksum.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import Protocol
 from affectstream.preprocessing.download.dataverse import DataverseDataset
 from affectstream.preprocessing.download.git_lfs import GitLfsFolders
 from affectstream.preprocessing.download.plain_url import PlainArchive
-from affectstream.preprocessing.download.remote_item import Item, Wish
+from affectstream.preprocessing.download.remote_item import DownloadRequest, Item
 from affectstream.preprocessing.download.zenodo import ZenodoRavdess
 
 
@@ -29,10 +29,10 @@ class Source(Protocol):
     def by_hand(self) -> str: ...
     @property
     def note(self) -> str: ...
-    def items(self, wish: Wish) -> list[Item]: ...
+    def items(self, wish: DownloadRequest) -> list[Item]: ...
 
 
-FREE: dict[str, Source] = {
+DOWNLOADABLE: dict[str, Source] = {
     "ravdess": ZenodoRavdess(("Speech",)),
     "ravdess_song": ZenodoRavdess(("Speech", "Song")),
     "tess": DataverseDataset("doi:10.5683/SP2/E8H2MF"),
@@ -50,7 +50,7 @@ FREE: dict[str, Source] = {
     ),
 }
 
-ASK: dict[str, str] = {
+MANUAL_ONLY: dict[str, str] = {
     "iemocap": "under a signed licence; ask at https://sail.usc.edu/iemocap/iemocap_release.htm",
     "meld": "clips of a television series; get MELD.Raw and the tables as "
     "https://github.com/declare-lab/MELD says",

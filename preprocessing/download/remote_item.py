@@ -62,7 +62,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Wish:
+class DownloadRequest:
     """What of a corpus is wanted.
 
     Attributes:

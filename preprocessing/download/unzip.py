@@ -17,7 +17,7 @@ from affectstream.preprocessing.download.remote_item import Piece
 MARGIN_BYTES = 64 << 20
 
 
-class DamagedError(UserError):
+class DamagedArchiveError(UserError):
     """The archive is damaged or unsafe and must be downloaded again."""
 
 
@@ -27,7 +27,7 @@ def unpack(archive: Path, out: Path, pieces: Sequence[Piece]) -> None:
     The CRC that the zip holds of each member is checked on the way.
 
     Raises:
-      DamagedError: no zip, damaged, encrypted, a member outside of the folder, or a folder
+      DamagedArchiveError: no zip, damaged, encrypted, a member outside of the folder, or a folder
         that the archive does not contain.
       UserError: too little disk.
     """
@@ -38,7 +38,9 @@ def unpack(archive: Path, out: Path, pieces: Sequence[Piece]) -> None:
                 if not (out / piece.folder).exists():
                     _unpack_piece(file, members, out, piece)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise DamagedError(f"{archive.name}: not a sound zip ({error}); fetch it again") from error
+        raise DamagedArchiveError(
+            f"{archive.name}: not a sound zip ({error}); fetch it again"
+        ) from error
 
 
 def _unpack_piece(
@@ -49,7 +51,7 @@ def _unpack_piece(
         if match := re.fullmatch(piece.pattern, member.filename):
             wanted[safe_path(match["name"], member)] = member
     if not wanted:
-        raise DamagedError(
+        raise DamagedArchiveError(
             f"{Path(file.filename or '').name}: holds nothing for {piece.folder}; "
             "the publisher has changed it"
         )
@@ -66,7 +68,7 @@ def safe_path(name: str, member: zipfile.ZipInfo | None = None) -> str:
     """`name`, if it is a plain relative path of a plain file.
 
     Raises:
-      DamagedError: absolute, or with "..", backslash, drive or control character; or a link.
+      DamagedArchiveError: absolute, or with "..", backslash, drive or control character; or a link.
     """
     parts = PurePosixPath(name).parts
     bad = (
@@ -78,7 +80,7 @@ def safe_path(name: str, member: zipfile.ZipInfo | None = None) -> str:
     )
     mode = member.external_attr >> 16 if member is not None else 0
     if bad or stat.S_ISLNK(mode):
-        raise DamagedError(
+        raise DamagedArchiveError(
             f"{name!r}: a name that leads out of the folder, or a link; nothing of it is written"
         )
     return name

@@ -8,8 +8,8 @@ from typing import Any
 
 from affectstream.core.errors import UserError
 from affectstream.preprocessing.download.http_transfer import read_json
-from affectstream.preprocessing.download.publisher_metadata import field, stated_checksum
-from affectstream.preprocessing.download.remote_item import Item, Piece, RemoteFile, Wish
+from affectstream.preprocessing.download.publisher_metadata import field, parse_checksum
+from affectstream.preprocessing.download.remote_item import DownloadRequest, Item, Piece, RemoteFile
 
 RECORD = "https://zenodo.org/api/records/1188976"
 # Actor 18 has no song.
@@ -31,7 +31,7 @@ class ZenodoRavdess:
     by_hand: str = "https://zenodo.org/records/1188976"
     note: str = ""
 
-    def items(self, wish: Wish) -> list[Item]:
+    def items(self, wish: DownloadRequest) -> list[Item]:
         """What to fetch; asks Zenodo for the list.
 
         Raises:
@@ -53,7 +53,7 @@ class ZenodoRavdess:
         return found
 
     def _item(
-        self, files: dict[str, Any], name: str, pieces: tuple[Piece, ...], wish: Wish
+        self, files: dict[str, Any], name: str, pieces: tuple[Piece, ...], wish: DownloadRequest
     ) -> Item:
         key = f"{name}.zip"
         if key not in files:
@@ -62,7 +62,7 @@ class ZenodoRavdess:
         remote = RemoteFile(
             url=wish.at(f"{RECORD}/files/{urllib.parse.quote(key)}/content"),
             num_bytes=field(entry, RECORD, "size", int),
-            checksum=stated_checksum(field(entry, RECORD, "checksum"), RECORD),
+            checksum=parse_checksum(field(entry, RECORD, "checksum"), RECORD),
         )
         return Item(remote, key, pieces)
 

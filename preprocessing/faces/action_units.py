@@ -14,7 +14,7 @@ import numpy as np
 
 from affectstream.core.errors import UserError
 from affectstream.preprocessing.clip import Clip
-from affectstream.preprocessing.file_kinds import MEDIA_SUFFIXES, PICTURE_SUFFIXES
+from affectstream.preprocessing.file_kinds import MEDIA_SUFFIXES, STILL_IMAGE_SUFFIXES
 
 OPENFACE = "openface"
 MEDIAPIPE = "mediapipe"
@@ -22,11 +22,11 @@ MEDIAPIPE = "mediapipe"
 ID_COLUMNS = ("name", "clip", "path", "file", "filename", "id")
 MAX_NAMED = 3
 
-_FILE_SUFFIXES = MEDIA_SUFFIXES | PICTURE_SUFFIXES | {".csv"}
+_FILE_SUFFIXES = MEDIA_SUFFIXES | STILL_IMAGE_SUFFIXES | {".csv"}
 
 
 @dataclass(frozen=True)
-class ActionUnitKind:
+class ActionUnitSpec:
     """Source and names of the values in an action-unit video stream.
 
     Attributes:
@@ -41,7 +41,7 @@ class ActionUnitKind:
         return {"source": self.source, "names": list(self.names)}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> ActionUnitKind:
+    def from_json(cls, value: Mapping[str, Any]) -> ActionUnitSpec:
         return cls(value["source"], tuple(value["names"]))
 
 
@@ -125,7 +125,7 @@ class ActionUnitTable:
         A row matches by path without suffix, by file name without suffix, or by the recording that
         the corpus's file-name pattern reads from both names (RAVDESS: all fields but the first).
         """
-        bare = bare_name(name)
+        bare = strip_media_suffix(name)
         if bare in self.tracks:
             return self.tracks[bare]
         stem = PurePosixPath(bare).name
@@ -153,11 +153,13 @@ class ActionUnitTable:
         by_recording = self._renamed(pattern)
         recordings = defaultdict(set)
         for clip in clips:
-            recordings[PurePosixPath(bare_name(clip.inner or clip.name)).name].add(clip.recording)
+            recordings[PurePosixPath(strip_media_suffix(clip.inner or clip.name)).name].add(
+                clip.recording
+            )
         joined = {}
         for clip in clips:
             name = clip.inner or clip.name
-            unique = len(recordings[PurePosixPath(bare_name(name)).name]) == 1
+            unique = len(recordings[PurePosixPath(strip_media_suffix(name)).name]) == 1
             track = self.find(name, None, unique)
             if track is None:
                 track = by_recording.get(clip.recording.partition("/")[2])
@@ -179,7 +181,7 @@ class ActionUnitTable:
         return {m["recording"]: self.tracks[name] for name, m in matches.items() if m is not None}
 
 
-def bare_name(name: str) -> str:
+def strip_media_suffix(name: str) -> str:
     """A path with `/` and without the ending of a media file or table."""
     path = PurePosixPath(name.strip().replace("\\", "/"))
     return str(path.with_suffix("") if path.suffix.lower() in _FILE_SUFFIXES else path)

@@ -6,7 +6,7 @@ import av
 import numpy as np
 
 from affectstream.opencv_model.blendshapes import BlendshapeReader
-from affectstream.opencv_model.detectors.detector import FaceBox, reduce_picture, reduced_size
+from affectstream.opencv_model.detectors.detector import FaceBox, limit_image_size, reduced_size
 from affectstream.preprocessing.faces.face_finder import Face, FrameFaces
 from affectstream.preprocessing.media.media_file import upright
 
@@ -30,7 +30,7 @@ class BlendshapeFinder:
         """Faces of an upright picture, (H, W, 3) RGB or (H, W) grey uint8."""
         if picture.ndim == 2:
             picture = np.repeat(picture[:, :, None], 3, axis=2)
-        return self._found(reduce_picture(picture, BLENDSHAPE_SIDE_PX), max(picture.shape[:2]))
+        return self._found(limit_image_size(picture, BLENDSHAPE_SIDE_PX), max(picture.shape[:2]))
 
     def _found(self, picture: np.ndarray, full_side_px: int) -> FrameFaces:
         scale = full_side_px / max(picture.shape[:2])

@@ -11,7 +11,7 @@ import numpy as np
 from affectstream.opencv_model.detectors.detector import (
     FaceBox,
     FaceDetector,
-    reduce_picture,
+    limit_image_size,
     reduced_size,
 )
 from affectstream.opencv_model.tracking import CropFormat
@@ -77,7 +77,7 @@ class FaceFinder:
     def in_picture(self, picture: np.ndarray) -> FrameFaces:
         """Faces of an upright picture, (H, W, 3) RGB or (H, W) grey uint8."""
         if self._detector is not None:
-            reduced = reduce_picture(picture, self._detector.max_side_px)
+            reduced = limit_image_size(picture, self._detector.max_side_px)
             return self._found(self._detector, picture, reduced)
         height_px, width_px = picture.shape[:2]
         side = min(height_px, width_px)
@@ -94,7 +94,7 @@ class FaceFinder:
 
 def _reduced_luma(full: np.ndarray, detector: FaceDetector) -> np.ndarray:
     grey = full if full.ndim == 2 else cv2.cvtColor(full, cv2.COLOR_RGB2GRAY)
-    return reduce_picture(grey, detector.max_side_px)
+    return limit_image_size(grey, detector.max_side_px)
 
 
 def _luma(frame: av.VideoFrame) -> np.ndarray:

@@ -18,8 +18,8 @@ from affectstream.preprocessing.faces.action_units import (
     ID_COLUMNS,
     ActionUnitTable,
     ActionUnitTrack,
-    bare_name,
     some,
+    strip_media_suffix,
 )
 
 FRAME_COLUMNS = ("frame", "timestamp")
@@ -111,7 +111,7 @@ class _Reader:
                     f"{self._path} line {line}: {len(cells)} of {self._width} columns; cut short?"
                 )
             name = cells[self._place[column]] if column else self._path.name
-            members[bare_name(name)].append((line, cells))
+            members[strip_media_suffix(name)].append((line, cells))
         if not per_frame and (twice := [n for n, own in members.items() if len(own) > 1]):
             raise UserError(
                 f"{self._path}: several rows of {some(twice)}; leave one, or give a row a frame"

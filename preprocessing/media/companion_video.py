@@ -10,15 +10,15 @@ import av
 import numpy as np
 
 from affectstream.core.errors import MediaError
-from affectstream.preprocessing.clip import PicturesElsewhere
+from affectstream.preprocessing.clip import CompanionVideo
 from affectstream.preprocessing.media.media_file import MediaFile, Tracks, rgb
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
 
 
-def with_pictures(
+def attach_companion_video(
     sound: Iterator[Tracks],
     bounds_s: Sequence[tuple[float, float]],
-    pictures: PicturesElsewhere,
+    pictures: CompanionVideo,
     sampling: FrameSampling,
     look: Callable[[np.ndarray], Any],
 ) -> Iterator[Tracks]:
@@ -46,7 +46,7 @@ def with_pictures(
         elsewhere = [(min(a + offset_s, end_s), min(b + offset_s, end_s)) for a, b in bounds_s]
 
         def look_at(frame: av.VideoFrame) -> Any:
-            return look(half_of(rgb(frame), pictures.half))
+            return look(crop_half(rgb(frame), pictures.half))
 
         seen = media.tracks(elsewhere, _LOWEST_RATE_HZ, sampling, look_at)
         for heard, shown in zip(sound, seen, strict=True):
@@ -67,7 +67,7 @@ def with_pictures(
 _LOWEST_RATE_HZ = 8000
 
 
-def half_of(picture: np.ndarray, half: str) -> np.ndarray:
+def crop_half(picture: np.ndarray, half: str) -> np.ndarray:
     """(H, W, 3) -> its left or right half, (H, W // 2, 3); all of it for ""."""
     middle = picture.shape[1] // 2
     if half == "left":

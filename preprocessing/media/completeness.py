@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 # Codecs add up to one packet of padding at either end; this much missing audio is no loss.
-UNTOLD_SOUND_S = 0.15
+AUDIO_LOSS_TOLERANCE_S = 0.15
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Completeness:
 
     @property
     def has_lost_sound(self) -> bool:
-        return self.promised_sound_s - self.sound_s > UNTOLD_SOUND_S
+        return self.promised_sound_s - self.sound_s > AUDIO_LOSS_TOLERANCE_S
 
     @property
     def has_lost_frames(self) -> bool:

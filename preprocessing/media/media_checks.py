@@ -11,15 +11,15 @@ from affectstream.core import storage_paths
 from affectstream.core.errors import MediaError
 
 # A rate outside this range is an error, and resampling from it could exhaust memory.
-SOUND_RATES_HZ = (1_000, 1_000_000)
+SAMPLE_RATE_RANGE_HZ = (1_000, 1_000_000)
 # On average over a file. Most packets last milliseconds; those of Monkey's Audio hold up to
 # 1,179,648 samples, 147 s at 8 kHz, and a recorded screen may stand still for a minute.
 LONGEST_PACKET_S = 150.0
 # Full scale is 1. No recording is far above it, and squares of larger samples overflow float32.
-LOUDEST = 1e3
+MAX_ABS_SAMPLE = 1e3
 
 
-def require_regular(name: str, path: Path) -> None:
+def require_regular_file(name: str, path: Path) -> None:
     """Stops at a pipe or device, which cannot be read twice, and may never come to an end.
 
     Raises:
@@ -33,20 +33,20 @@ def require_regular(name: str, path: Path) -> None:
         raise MediaError(f"{name}: a pipe or a device, no file; save what comes out of it first")
 
 
-def require_rate(name: str, rate_hz: int) -> None:
+def require_plausible_rate(name: str, rate_hz: int) -> None:
     """Checks the sample rate; 0 means that the header has none.
 
     Raises:
-      MediaError: it is outside `SOUND_RATES_HZ`.
+      MediaError: it is outside `SAMPLE_RATE_RANGE_HZ`.
     """
-    if rate_hz and not SOUND_RATES_HZ[0] <= rate_hz <= SOUND_RATES_HZ[1]:
+    if rate_hz and not SAMPLE_RATE_RANGE_HZ[0] <= rate_hz <= SAMPLE_RATE_RANGE_HZ[1]:
         raise MediaError(
             f"{name}: states {rate_hz} samples of sound a second, which is implausible;"
             " convert or record it again"
         )
 
 
-def require_filled(name: str, duration_s: float, num_packets: int) -> None:
+def require_plausible_duration(name: str, duration_s: float, num_packets: int) -> None:
     """Checks that the duration is possible with this number of packets.
 
     Raises:
@@ -59,13 +59,13 @@ def require_filled(name: str, duration_s: float, num_packets: int) -> None:
         )
 
 
-def require_numbers(name: str, waveform: np.ndarray) -> None:
+def require_finite_samples(name: str, waveform: np.ndarray) -> None:
     """Checks that no sample is NaN, infinite or far above full scale.
 
     Raises:
       MediaError: a sample is.
     """
-    if not np.abs(waveform).max(initial=0) <= LOUDEST:  # of a NaN every comparison is false
+    if not np.abs(waveform).max(initial=0) <= MAX_ABS_SAMPLE:  # of a NaN every comparison is false
         raise MediaError(
             f"{name}: its audio contains NaN, infinity or values far above full scale; convert"
             " or record it again"

@@ -18,14 +18,14 @@ import numpy as np
 from affectstream.core import lfs_pointer, storage_paths
 from affectstream.core.errors import MediaError, from_os_error
 from affectstream.preprocessing.media.audio.audio_reader import AudioReader
-from affectstream.preprocessing.media.audio.stated_length import StatedLength, stated_length
+from affectstream.preprocessing.media.audio.stated_length import HeaderLength, stated_length
 from affectstream.preprocessing.media.completeness import Completeness
 from affectstream.preprocessing.media.containers import open_container
 from affectstream.preprocessing.media.media_checks import (
-    require_filled,
-    require_numbers,
-    require_rate,
-    require_regular,
+    require_finite_samples,
+    require_plausible_duration,
+    require_plausible_rate,
+    require_regular_file,
 )
 from affectstream.preprocessing.media.packet_scan import (
     PacketScan,
@@ -33,9 +33,9 @@ from affectstream.preprocessing.media.packet_scan import (
     scan,
     sound_clock,
 )
-from affectstream.preprocessing.media.track_selection import choose_tracks, uncancelled_channel
+from affectstream.preprocessing.media.track_selection import choose_tracks, find_phase_safe_channel
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
-from affectstream.preprocessing.media.video.stream_decoders import Look, VideoReader
+from affectstream.preprocessing.media.video.stream_decoders import FrameCallback, VideoReader
 
 # A file counts as truncated when its packets end this share before the stated end.
 TRUNCATION_TOLERANCE = 0.05
@@ -178,7 +178,7 @@ class MediaFile:
         self.completeness = Completeness()
         try:
             path = storage_paths.place(path)
-            require_regular(self.name, path)
+            require_regular_file(self.name, path)
             num_bytes = path.stat().st_size
             if num_bytes == 0:
                 raise MediaError(f"{self.name}: empty file; record or copy it again")
@@ -235,10 +235,10 @@ class MediaFile:
         # In order of display: an edit list may keep the first frames from ever being shown.
         self._shown = np.flatnonzero(is_shown) if self._has_pts else np.arange(len(pts))
         if self._audio is not None:
-            require_rate(self.name, self._audio.codec_context.sample_rate or 0)
+            require_plausible_rate(self.name, self._audio.codec_context.sample_rate or 0)
         self.info = self._info(found, stated_length(path, self._container.format.name))
 
-    def _info(self, found: PacketScan, stated: StatedLength) -> MediaInfo:
+    def _info(self, found: PacketScan, stated: HeaderLength) -> MediaInfo:
         stated_s = (self._container.duration or 0) / av.time_base
         format_name = self._container.format.name
         is_guess = not stated.is_exact if format_name == "mp3" else format_name in _GUESSED_DURATION
@@ -248,7 +248,7 @@ class MediaFile:
             self._container, self._audio, found, 0.0 if is_guess else stated_s
         )
         reached_s = max(self._clock.end_s, found.video_end_s) or stated_s
-        require_filled(self.name, reached_s, found.num_packets)
+        require_plausible_duration(self.name, reached_s, found.num_packets)
         num_stated = self._video.frames if self._video is not None else 0
         if len(found.pictures) < num_stated * (1 - TRUNCATION_TOLERANCE) - 1:
             stated_s = max(stated_s, found.video_end_s * num_stated / max(len(found.pictures), 1))
@@ -287,7 +287,7 @@ class MediaFile:
         bounds_s: Sequence[tuple[float, float]],
         sample_rate_hz: int,
         sampling: FrameSampling | None,
-        look: Look = rgb,
+        look: FrameCallback = rgb,
     ) -> Iterator[Tracks]:
         """Decodes consecutive stretches in one pass over the file.
 
@@ -344,7 +344,7 @@ class MediaFile:
         taken = video.take(index)
         waveform = audio.take(index)
         if waveform is not None:
-            require_numbers(self.name, waveform)
+            require_finite_samples(self.name, waveform)
         promised_s = self._clock.promised_s(*bounds_s)
         whole = Completeness(audio.heard_s, promised_s, taken.num_whole, taken.num_wanted)
         self.completeness += whole
@@ -364,7 +364,7 @@ class MediaFile:
         if self._audio is None or self._audio.codec_context.channels < 2:
             return None
         self._seek(0.0)
-        return uncancelled_channel(self._container.demux(self._audio))
+        return find_phase_safe_channel(self._container.demux(self._audio))
 
     def _packets(self, start_s: float) -> Iterator[av.Packet]:
         """Packets from the last keyframe before `start_s`, then the flush ones."""

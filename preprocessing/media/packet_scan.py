@@ -9,19 +9,19 @@ import av
 import av.error
 import numpy as np
 
-from affectstream.preprocessing.media.audio.audio_clock import SoundClock, SoundPackets
+from affectstream.preprocessing.media.audio.audio_clock import AudioPackets, AudioTimeline
 from affectstream.preprocessing.media.audio.frame_headers import (
-    COUNTED_FORMATS,
-    HEAD_BYTES,
+    FRAME_HEADER_BYTES,
+    RAW_STREAM_FORMATS,
+    frame_length_bytes,
     lost_bytes,
-    stated_bytes,
 )
 
 # Format flag AVFMT_TS_DISCONT: time stamps may restart, as in concatenated transport streams.
 _CLOCK_MAY_RESTART = 0x0200
 # Audio-only formats without pauses: a gap between packets, or at the end, means lost audio.
 _UNBROKEN_FORMATS = frozenset(
-    [*COUNTED_FORMATS, "flac", "wav", "w64", "aiff", "au", "caf", "ogg", "wv", "ape", "tta"]
+    [*RAW_STREAM_FORMATS, "flac", "wav", "w64", "aiff", "au", "caf", "ogg", "wv", "ape", "tta"]
 )
 
 # Tags may take up to this share of a file; more bytes outside of frames mean damage.
@@ -71,7 +71,7 @@ def scan(container: Any, audio: Any, video: Any) -> PacketScan:
     """Reads all packets of two streams, either of which may be None."""
     zero_s = (container.start_time or 0) / av.time_base
     format_name = container.format.name
-    has_headers = format_name in COUNTED_FORMATS
+    has_headers = format_name in RAW_STREAM_FORMATS
     sounds: list[_Sound] = []
     pictures: list[tuple[int | None, bool, bool]] = []
     video_end_s, is_cut, failed, first_byte = 0.0, False, None, 0
@@ -86,7 +86,7 @@ def scan(container: Any, audio: Any, video: Any) -> PacketScan:
                 video_end_s = max(video_end_s, _end_s(packet, zero_s))
             elif packet.stream is audio:
                 first_byte = first_byte if sounds else max(packet.pos or 0, 0)
-                head = bytes(packet)[:HEAD_BYTES] if has_headers else b""
+                head = bytes(packet)[:FRAME_HEADER_BYTES] if has_headers else b""
                 sounds.append(_Sound(packet.pts, packet.duration or 0, packet.size, head))
             is_cut = packet.is_corrupt
     except (av.error.FFmpegError, OSError) as error:
@@ -94,7 +94,7 @@ def scan(container: Any, audio: Any, video: Any) -> PacketScan:
     except IndexError:  # PyAV 18 does not know a stream that a damaged file begins midway
         is_cut = True
     if has_headers and sounds:
-        is_cut = sounds[-1].size < (stated_bytes(format_name, sounds[-1].head) or 0)
+        is_cut = sounds[-1].size < (frame_length_bytes(format_name, sounds[-1].head) or 0)
     stamps, keyframes, discarded = zip(*pictures, strict=True) if pictures else ((), (), ())
     return PacketScan(
         sounds=tuple(sounds),
@@ -116,7 +116,7 @@ def _end_s(packet: av.Packet, zero_s: float) -> float:
     return float((stamp + (packet.duration or 0)) * packet.time_base) - zero_s
 
 
-def sound_clock(container: Any, audio: Any, scanned: PacketScan, stated_s: float) -> SoundClock:
+def sound_clock(container: Any, audio: Any, scanned: PacketScan, stated_s: float) -> AudioTimeline:
     """When the sound of each packet is heard.
 
     Args:
@@ -129,8 +129,8 @@ def sound_clock(container: Any, audio: Any, scanned: PacketScan, stated_s: float
     if audio is not None:
         rate_hz = audio.codec_context.sample_rate or 0
         frame_size = audio.codec_context.frame_size or 0
-    return SoundClock(
-        SoundPackets(
+    return AudioTimeline(
+        AudioPackets(
             stamps,
             durations,
             sizes,

@@ -11,7 +11,7 @@ import av
 import av.error
 import numpy as np
 
-from affectstream.preprocessing.media.audio.channels import channel_weights, interleaved, mixed
+from affectstream.preprocessing.media.audio.channels import downmix_weights, interleaved, mixed
 
 # Codecs of single pictures: beside another one, such a track is a cover or a preview.
 _STILL_CODECS = frozenset(["png", "apng", "mjpeg", "bmp", "tiff", "webp", "gif", "jpeg2000"])
@@ -86,7 +86,7 @@ def _first_heard(streams: Sequence[Any], reopen: Callable[[], Any]) -> Any:
     return streams[0]
 
 
-def uncancelled_channel(packets: Iterable[Any]) -> int | None:
+def find_phase_safe_channel(packets: Iterable[Any]) -> int | None:
     """The loudest channel if the channels cancel each other in a downmix, else None.
 
     Decided once for a file, by its first second that can be heard where the mix is sound, and by
@@ -136,7 +136,7 @@ class _Energies:
     def _add(self, resampler: Any, frame: Any) -> float:
         """Adds a frame; seconds of it that can be heard."""
         seconds, rate_hz = 0.0, frame.sample_rate
-        weights = channel_weights(frame.layout)
+        weights = downmix_weights(frame.layout)
         for whole in resampler.resample(frame):
             by_channel = interleaved(whole)
             peak = float(np.abs(by_channel).max(initial=0.0))

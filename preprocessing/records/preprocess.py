@@ -15,7 +15,7 @@ from affectstream.core import atomic_io, progress, registry, storage_paths
 from affectstream.core.errors import UserError
 from affectstream.parallel.serial import Here
 from affectstream.parallel.tasks import Engine, Limits
-from affectstream.preprocessing.clip import Clip, Inventory, Rejection
+from affectstream.preprocessing.clip import Clip, CorpusIndex, Rejection
 from affectstream.preprocessing.dataset import data_folder
 from affectstream.preprocessing.dataset.data_folder import ClipRow, Splits
 from affectstream.preprocessing.dataset.duplicates import DuplicateReport, mark_duplicates
@@ -26,10 +26,14 @@ from affectstream.preprocessing.faces.action_units import (
     file_name_pattern,
 )
 from affectstream.preprocessing.records.fingerprints import input_states
-from affectstream.preprocessing.records.record_builder import ClipPreparer, PreparationSettings
-from affectstream.preprocessing.records.settings_check import named_for, require_same, settings_of
-from affectstream.preprocessing.records.shard_job import Piece, Shard, prepare_all
-from affectstream.preprocessing.records.sharding import in_shards
+from affectstream.preprocessing.records.record_builder import RecordBuilder, RecordSettings
+from affectstream.preprocessing.records.settings_check import (
+    folder_settings,
+    require_same,
+    with_resolved_name,
+)
+from affectstream.preprocessing.records.shard_job import Piece, ShardIndex, run_shard_jobs
+from affectstream.preprocessing.records.sharding import group_into_shards
 
 # A record of ten seconds takes one or two seconds and half a gigabyte of memory.
 LIMITS = Limits(step_s=300, memory_bytes=4 * 2**30)
@@ -43,7 +47,7 @@ class PreprocessResult:
       num_prepared: clips decoded in this run; the others were there already.
       left_out: counts by reason of what the corpus leaves out on purpose.
       passed_over: counts by ending of files that the corpus is not read from.
-      without_row: clips without a row in the table; they have no video stream.
+      clips_without_action_units: clips without a row in the table; they have no video stream.
     """
 
     rows: tuple[ClipRow, ...]
@@ -52,7 +56,7 @@ class PreprocessResult:
     duplicates: DuplicateReport
     left_out: Counter[str]
     num_prepared: int
-    without_row: tuple[str, ...] = ()
+    clips_without_action_units: tuple[str, ...] = ()
     passed_over: Counter[str] = field(default_factory=Counter)
 
 
@@ -60,7 +64,7 @@ def preprocess(
     corpus: Any,
     source: Path,
     out: Path,
-    settings: PreparationSettings,
+    settings: RecordSettings,
     weights_dir: Path | None = None,
     engine: Engine = Here(),  # noqa: B008  (frozen)
     overwrite: bool = False,
@@ -81,8 +85,8 @@ def preprocess(
       UserError: nothing could be done; nothing already written is lost.
     """
     corpus = registry.load("corpora", corpus) if isinstance(corpus, str) else corpus
-    corpus = named_for(corpus, source, out, overwrite)
-    inventory: Inventory = corpus.inventory(source)
+    corpus = with_resolved_name(corpus, source, out, overwrite)
+    inventory: CorpusIndex = corpus.inventory(source)
     tracks: Mapping[str, ActionUnitTrack] = {}
     if table is not None:
         tracks = table.join(inventory.clips, file_name_pattern(corpus))
@@ -90,20 +94,20 @@ def preprocess(
     kept, missing = _what_is_missing(out, inventory.clips, tracks)
     pieces = _pieces(out, inventory.clips, missing, kept, settings, weights_dir, tracks)
     if missing:
-        ClipPreparer(settings, weights_dir)  # fetches weights once, before the workers start
+        RecordBuilder(settings, weights_dir)  # fetches weights once, before the workers start
         try:
-            kept += prepare_all(engine, pieces, limits, len(missing))
+            kept += run_shard_jobs(engine, pieces, limits, len(missing))
         finally:
-            atomic_io.remove_leftovers(out / data_folder.SHARDS)
+            atomic_io.remove_stale_temporaries(out / data_folder.SHARDS)
     kept.sort(key=lambda shard: shard.name)
     result = _write_tables(out, corpus, inventory, kept, len(missing))
     clips = inventory.clips if table is not None else ()
     without = tuple(clip.name for clip in clips if clip.key not in tracks)
-    return dataclasses.replace(result, without_row=without)
+    return dataclasses.replace(result, clips_without_action_units=without)
 
 
-def _open_out(out: Path, corpus: Any, settings: PreparationSettings, overwrite: bool) -> None:
-    wanted = settings_of(corpus, settings)
+def _open_out(out: Path, corpus: Any, settings: RecordSettings, overwrite: bool) -> None:
+    wanted = folder_settings(corpus, settings)
     shards = out / data_folder.SHARDS
     if overwrite and (out / data_folder.SETTINGS).is_file():
         for name in (data_folder.CLIPS, data_folder.SPLITS_FILE, data_folder.REJECTED):
@@ -114,7 +118,7 @@ def _open_out(out: Path, corpus: Any, settings: PreparationSettings, overwrite: 
     data_folder.write_settings(out, wanted)
     storage_paths.make_folder(shards)
     for folder in (out, shards):
-        atomic_io.remove_leftovers(folder)
+        atomic_io.remove_stale_temporaries(folder)
 
 
 # === Shards ===
@@ -122,13 +126,13 @@ def _open_out(out: Path, corpus: Any, settings: PreparationSettings, overwrite: 
 
 def _what_is_missing(
     out: Path, clips: Sequence[Clip], tracks: Mapping[str, ActionUnitTrack]
-) -> tuple[list[Shard], list[Clip]]:
+) -> tuple[list[ShardIndex], list[Clip]]:
     """Complete shards with unchanged inputs, and the clips that are in none of them."""
     states = input_states(clips, tracks)
     kept = []
     covered: set[str] = set()
     for path in sorted((out / data_folder.SHARDS).glob("*.json")):
-        shard = Shard.read(path)
+        shard = ShardIndex.read(path)
         if shard is not None and all(states.get(key) == held for key, held in shard.inputs.items()):
             kept.append(shard)
             covered.update(shard.inputs)
@@ -148,15 +152,15 @@ def _pieces(
     out: Path,
     every: Sequence[Clip],
     missing: Sequence[Clip],
-    kept: Sequence[Shard],
-    settings: PreparationSettings,
+    kept: Sequence[ShardIndex],
+    settings: RecordSettings,
     weights_dir: Path | None,
     tracks: Mapping[str, ActionUnitTrack],
 ) -> Iterator[Piece]:
     """Yields a job for each missing shard, with a number that no shard has yet."""
     numbers, job = _free_numbers(kept), uuid.uuid4().hex
     wanted = {clip.key for clip in missing}
-    for shard in in_shards(every) if missing else ():
+    for shard in group_into_shards(every) if missing else ():
         clips = tuple(clip for clip in shard if clip.key in wanted)
         if clips:
             own = {clip.key: tracks[clip.key] for clip in clips if clip.key in tracks}
@@ -164,7 +168,7 @@ def _pieces(
             yield Piece(place, next(numbers), clips, settings, weights_dir, job, own)
 
 
-def _free_numbers(kept: Sequence[Shard]) -> Iterator[int]:
+def _free_numbers(kept: Sequence[ShardIndex]) -> Iterator[int]:
     taken = {int(Path(shard.name).stem) for shard in kept}
     return (number for number in itertools.count() if number not in taken)
 
@@ -173,7 +177,7 @@ def _free_numbers(kept: Sequence[Shard]) -> Iterator[int]:
 
 
 def _write_tables(
-    out: Path, corpus: Any, inventory: Inventory, shards: list[Shard], num_prepared: int
+    out: Path, corpus: Any, inventory: CorpusIndex, shards: list[ShardIndex], num_prepared: int
 ) -> PreprocessResult:
     rows = sorted((row for shard in shards for row in shard.rows), key=lambda row: row.id)
     rejected = list(inventory.rejected)

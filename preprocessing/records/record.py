@@ -201,7 +201,7 @@ class ShardWriter:
             ) from error
 
 
-def stored_examples(path: Path) -> Iterator[bytes]:
+def iter_examples(path: Path) -> Iterator[bytes]:
     """Yields the records of one shard as they are stored, from a disk or an object store.
 
     Raises:
@@ -220,7 +220,7 @@ def read_shard(path: Path, action_units: bool = False) -> Iterator[dict[str, Any
     Raises:
       UserError: the shard is cut short or damaged.
     """
-    for serialized in stored_examples(path):
+    for serialized in iter_examples(path):
         parsed = parse_example(serialized, action_units)
         yield {key: value.numpy() for key, value in parsed.items()}
 
@@ -237,7 +237,7 @@ def read_records(path: Path, rows: Mapping[str, ClipRow]) -> Iterator[Record]:
     """
     tf = _tensorflow()
 
-    for serialized in stored_examples(path):
+    for serialized in iter_examples(path):
         stored = tf.train.Example.FromString(serialized).features.feature
         if (schema := stored["schema"].int64_list.value[0]) != SCHEMA:
             raise UserError(

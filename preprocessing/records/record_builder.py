@@ -18,21 +18,21 @@ from affectstream.opencv_model.detectors.auto_detector import open_detector
 from affectstream.opencv_model.tracking import CropFormat, FaceTracker
 from affectstream.preprocessing.clip import Clip
 from affectstream.preprocessing.content_hash import content_hash
-from affectstream.preprocessing.faces.action_units import MEDIAPIPE, ActionUnitKind, ActionUnitTrack
+from affectstream.preprocessing.faces.action_units import MEDIAPIPE, ActionUnitSpec, ActionUnitTrack
 from affectstream.preprocessing.faces.blendshapes import BlendshapeFinder
 from affectstream.preprocessing.faces.face_finder import FaceFinder, FrameFaces
-from affectstream.preprocessing.media.companion_video import with_pictures
+from affectstream.preprocessing.media.companion_video import attach_companion_video
 from affectstream.preprocessing.media.completeness import Completeness
 from affectstream.preprocessing.media.media_file import MediaFile, MediaInfo, Tracks, rgb
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
-from affectstream.preprocessing.media.video.still_images import is_still, read_still
-from affectstream.preprocessing.pcm import MIN_SOUND_S, is_sound, to_pcm
+from affectstream.preprocessing.media.video.still_images import is_still_image, read_still_image
+from affectstream.preprocessing.pcm import MIN_AUDIO_S, is_usable_audio, to_pcm
 from affectstream.preprocessing.records.record import Record
 from affectstream.preprocessing.speech_to_text.transcript_cache import (
     DEFAULT_LANGUAGE,
-    FAILURE,
+    FAILURE_ATTRIBUTE,
     TRANSCRIBED_BY,
-    Transcriber,
+    CachedTranscriber,
 )
 
 # Share of a clip that must be decodable; a file that lacks a twentieth counts as truncated.
@@ -43,13 +43,13 @@ DAMAGE = "damage"
 TRACKS = "tracks"
 # A file this much longer than the table says is another recording. Clips of MELD overlap their
 # neighbours by seconds, and some contain minutes of something else.
-MOST_TIMES_LONGER, MOST_LONGER_S = 2.0, 5.0
+MAX_DURATION_RATIO, MAX_EXTRA_DURATION_S = 2.0, 5.0
 # Tables round, and codecs pad or cut a little.
 END_TOLERANCE_S = 0.5
 
 
 @dataclass(frozen=True)
-class PreparationSettings:
+class RecordSettings:
     """Everything that changes the records; stored in `preprocess.json`.
 
     Attributes:
@@ -67,7 +67,7 @@ class PreparationSettings:
     face: CropFormat = field(default_factory=lambda: CropFormat(112, "grey"))
     sample_rate_hz: int = 16000
     max_clip_s: float = 10.0
-    action_units: ActionUnitKind | None = None
+    action_units: ActionUnitSpec | None = None
     transcriber: str = ""
     language: str = DEFAULT_LANGUAGE
     min_decoded_share: float = MIN_DECODED_SHARE
@@ -89,13 +89,13 @@ class PreparationSettings:
         return value
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> PreparationSettings:
+    def from_json(cls, value: dict[str, Any]) -> RecordSettings:
         read: dict[str, Any] = {
             "sampling": FrameSampling(**value["sampling"]),
             "face": CropFormat(**value["face"]),
         }
         if value.get("action_units") is not None:
-            read["action_units"] = ActionUnitKind.from_json(value["action_units"])
+            read["action_units"] = ActionUnitSpec.from_json(value["action_units"])
         return cls(**{**value, **read})
 
 
@@ -111,10 +111,10 @@ class _Pictures:
     num_frames: int
 
 
-class ClipPreparer:
+class RecordBuilder:
     """Turns clips into records. It holds the face detector, so open one per process."""
 
-    def __init__(self, settings: PreparationSettings, weights_dir: Path | None = None) -> None:
+    def __init__(self, settings: RecordSettings, weights_dir: Path | None = None) -> None:
         self.settings = settings
         units = settings.action_units
         self._finder: FaceFinder | BlendshapeFinder | None = None
@@ -128,9 +128,9 @@ class ClipPreparer:
             if units.source == MEDIAPIPE:
                 self._finder = BlendshapeFinder(open_blendshapes(weights_dir))
         self._dtype = np.uint8 if units is None else np.float32
-        self._transcriber: Transcriber | None = None
+        self._transcriber: CachedTranscriber | None = None
         if settings.transcriber:
-            self._transcriber = Transcriber(settings.transcriber, settings.language)
+            self._transcriber = CachedTranscriber(settings.transcriber, settings.language)
             if multiprocessing.parent_process() is None:  # once, not in every worker again
                 self._transcriber.check()
 
@@ -145,7 +145,9 @@ class ClipPreparer:
         if clip.text_only:
             yield self._text(clip)
         else:
-            yield from (self._still(clip, track) if is_still(clip) else self._moving(clip, track))
+            yield from (
+                self._still(clip, track) if is_still_image(clip) else self._moving(clip, track)
+            )
 
     def _text(self, clip: Clip) -> Record:
         if not clip.transcript.strip():
@@ -153,7 +155,7 @@ class ClipPreparer:
         return self._record(clip, Tracks(0.0, 0.0, None, [], np.zeros(0)), FaceTracker(), clip.key)
 
     def _still(self, clip: Clip, track: ActionUnitTrack | None) -> Iterator[Record]:
-        picture = read_still(clip)
+        picture = read_still_image(clip)
         seen = [] if self._finder is None else [self._finder.in_picture(picture)]
         stretch = Tracks(0.0, 0.0, None, seen, np.zeros(len(seen)))
         record = self._record(clip, stretch, FaceTracker(), clip.key, track)
@@ -171,7 +173,7 @@ class ClipPreparer:
     def _moving(self, clip: Clip, track: ActionUnitTrack | None) -> Iterator[Record]:
         with MediaFile(clip.path, clip.name) as media:
             self._require_end(clip, media.info)
-            require_stated_length(clip, media.info.duration_s)
+            require_expected_duration(clip, media.info.duration_s)
             bounds = stretches(clip, media.info.duration_s, self.settings.max_clip_s)
             if not media.info.truncated:  # else it is the file that ends too early
                 require_end_within(clip, media.info.duration_s)
@@ -216,7 +218,7 @@ class ClipPreparer:
                 bounds, rate, sampling if media.info.has_video else None, finder.in_frame
             )
         sound = media.tracks(bounds, rate, None)
-        return with_pictures(sound, bounds, clip.pictures, sampling, finder.in_picture)
+        return attach_companion_video(sound, bounds, clip.pictures, sampling, finder.in_picture)
 
     def _record(
         self,
@@ -229,7 +231,7 @@ class ClipPreparer:
         seen = self._pictures(tracks, tracker, units)
         waveform = np.zeros(0, np.int16)
         sample_rate_hz = self.settings.sample_rate_hz
-        if tracks.waveform is not None and is_sound(tracks.waveform, sample_rate_hz):
+        if tracks.waveform is not None and is_usable_audio(tracks.waveform, sample_rate_hz):
             waveform = to_pcm(tracks.waveform)
         audio_hash = content_hash(waveform.tobytes()) if len(waveform) else ""
         transcript, attributes = self._words(clip, waveform, audio_hash)
@@ -267,7 +269,7 @@ class ClipPreparer:
             return clip.transcript, clip.attributes
         said = self._transcriber(waveform, self.settings.sample_rate_hz, audio_hash)
         if said.failure:
-            return "", {**clip.attributes, FAILURE: said.failure}
+            return "", {**clip.attributes, FAILURE_ATTRIBUTE: said.failure}
         return said.text, {**clip.attributes, TRANSCRIBED_BY: self._transcriber.name}
 
     def _pictures(
@@ -337,7 +339,7 @@ def _with_remarks(record: Record, info: MediaInfo, whole: Completeness) -> Recor
     return replace(record, attributes={**record.attributes, **told}) if told else record
 
 
-def require_stated_length(clip: Clip, duration_s: float) -> None:
+def require_expected_duration(clip: Clip, duration_s: float) -> None:
     """Rejects a file that is much longer than the corpus's tables say.
 
     Raises:
@@ -345,11 +347,11 @@ def require_stated_length(clip: Clip, duration_s: float) -> None:
     """
     stated_s = clip.stated_s
     if stated_s is None or duration_s <= max(
-        MOST_TIMES_LONGER * stated_s, stated_s + MOST_LONGER_S
+        MAX_DURATION_RATIO * stated_s, stated_s + MAX_EXTRA_DURATION_S
     ):
         return
     raise MediaError(
-        f"{clip.name}: lasts {duration_s:.1f} s but the table says {stated_s:.1f} s, so label and"
+        f"{clip.name}: last_boxes {duration_s:.1f} s but the table says {stated_s:.1f} s, so label and"
         " words do not apply to all of it; download the file again or leave it out"
     )
 
@@ -376,11 +378,11 @@ def stretches(clip: Clip, duration_s: float, max_clip_s: float) -> list[tuple[fl
     end_s = duration_s if clip.end_s is None else min(clip.end_s, duration_s)
     length_s = end_s - clip.start_s
     if duration_s <= 0:
-        raise MediaError(f"{clip.name}: lasts 0 s; convert or record it again")
+        raise MediaError(f"{clip.name}: last_boxes 0 s; convert or record it again")
     if length_s <= 0:
         raise MediaError(
             f"{clip.name}: from {clip.start_s:g} to {end_s:g} s there is nothing"
-            f" (the file lasts {duration_s:.1f} s); correct start_s and end_s"
+            f" (the file last_boxes {duration_s:.1f} s); correct start_s and end_s"
         )
     count = num_records(length_s, max_clip_s)
     edges = [clip.start_s + i * length_s / count for i in range(count + 1)]
@@ -389,8 +391,8 @@ def stretches(clip: Clip, duration_s: float, max_clip_s: float) -> list[tuple[fl
 
 def _no_sound(has_audio: bool, duration_s: float) -> str:
     """Reason why a recording has no usable audio."""
-    if has_audio and duration_s < MIN_SOUND_S:
-        return f"less than {MIN_SOUND_S:g} s of sound"
+    if has_audio and duration_s < MIN_AUDIO_S:
+        return f"less than {MIN_AUDIO_S:g} s of sound"
     return "silent throughout" if has_audio else "no sound"
 
 

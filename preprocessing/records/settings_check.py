@@ -7,10 +7,10 @@ from typing import Any
 
 from affectstream.core.errors import UserError
 from affectstream.preprocessing.dataset import data_folder
-from affectstream.preprocessing.records.record_builder import PreparationSettings
+from affectstream.preprocessing.records.record_builder import RecordSettings
 
 
-def settings_of(corpus: Any, settings: PreparationSettings | None = None) -> dict[str, Any]:
+def folder_settings(corpus: Any, settings: RecordSettings | None = None) -> dict[str, Any]:
     """Content of `preprocess.json`: the corpus's metadata and, if given, the settings."""
     made: dict[str, Any] = {
         "corpus": corpus.name,
@@ -28,7 +28,7 @@ def settings_of(corpus: Any, settings: PreparationSettings | None = None) -> dic
     return made
 
 
-def named_for(corpus: Any, source: Path, out: Path, overwrite: bool) -> Any:
+def with_resolved_name(corpus: Any, source: Path, out: Path, overwrite: bool) -> Any:
     """Gives a manifest corpus its name: the one stored in `out`, else one derived from `source`.
 
     Raises:
@@ -44,7 +44,7 @@ def require_same(out: Path, wanted: dict[str, Any]) -> None:
     """Checks that the records in `out` were made with the same settings.
 
     Args:
-      wanted: `settings_of` what is about to be done; without a preparation none is compared.
+      wanted: `folder_settings` what is about to be done; without a preparation none is compared.
     Raises:
       UserError: what differs, and what to do.
     """

@@ -14,13 +14,13 @@ import cv2
 from affectstream.core import atomic_io, progress, storage_paths
 from affectstream.core.errors import MediaError, UserError
 from affectstream.parallel import tasks
-from affectstream.parallel.tasks import MAX_DEATHS, Died, Engine, Limits, Tell
+from affectstream.parallel.tasks import MAX_DEATHS, Died, Engine, Limits, ReportStep
 from affectstream.preprocessing.clip import Clip, Rejection
 from affectstream.preprocessing.dataset.data_folder import ClipRow
 from affectstream.preprocessing.faces.action_units import ActionUnitTrack
 from affectstream.preprocessing.records.fingerprints import input_states
 from affectstream.preprocessing.records.record import Record, ShardWriter
-from affectstream.preprocessing.records.record_builder import ClipPreparer, PreparationSettings
+from affectstream.preprocessing.records.record_builder import RecordBuilder, RecordSettings
 
 # Stands for the key of a clip where a process ended before it came to one.
 BEFORE_CLIPS = ""
@@ -41,7 +41,7 @@ class Piece:
     shards: Path
     number: int
     clips: tuple[Clip, ...]
-    settings: PreparationSettings
+    settings: RecordSettings
     weights_dir: Path | None
     job: str = ""
     tracks: Mapping[str, ActionUnitTrack] = field(default_factory=dict)
@@ -57,14 +57,14 @@ class Piece:
         if died.step is None and len(self.deaths.get(key, ())) + 1 >= MAX_DEATHS:
             raise UserError(
                 f"a process that should read recordings {died.reason}, {MAX_DEATHS} times, before"
-                " it read one; take fewer --workers, or a larger --limit-gb"
+                " it read one; take fewer --workers, or a larger --memory-limit-gb"
             )
         known = {**self.deaths, key: (*self.deaths.get(key, ()), died.reason)}
         return dataclasses.replace(self, deaths=known)
 
 
 @dataclass(frozen=True)
-class Shard:
+class ShardIndex:
     """Index of one shard, a JSON file beside it; written last, so it marks a complete shard.
 
     Attributes:
@@ -83,13 +83,13 @@ class Shard:
     def write(self, path: Path) -> None:
         """Writes the index, with a digest of its own."""
         rows = [row.as_cells() for row in self.rows]
-        atomic_io.write_sealed_json(path, {**dataclasses.asdict(self), "rows": rows})
+        atomic_io.write_checksummed_json(path, {**dataclasses.asdict(self), "rows": rows})
 
     @classmethod
-    def read(cls, path: Path) -> Shard | None:
+    def read(cls, path: Path) -> ShardIndex | None:
         """The index at `path`; None where it, or the shard beside it, is not what was written."""
         try:
-            told = atomic_io.read_sealed_json(path)
+            told = atomic_io.read_checksummed_json(path)
             told["rows"] = [ClipRow.from_cells(_text(cells)) for cells in told["rows"]]
             told["rejected"] = [Rejection(**cells) for cells in told["rejected"]]
             shard = cls(**told)
@@ -108,11 +108,11 @@ def _text(cells: dict[str, Any]) -> dict[str, str]:
     return {key: str(value) for key, value in cells.items()}
 
 
-def prepare_all(
+def run_shard_jobs(
     engine: Engine, pieces: Iterable[Piece], limits: Limits, num_clips: int | None = None
-) -> list[Shard]:
+) -> list[ShardIndex]:
     """All pieces done, in the order in which they end."""
-    made: list[Shard] = []
+    made: list[ShardIndex] = []
     num_done = 0
     with engine.open(prepare, limits) as pool, progress.bar(num_clips, "preprocess", "clip") as bar:
         ended = tasks.run(
@@ -126,7 +126,7 @@ def prepare_all(
     return made
 
 
-def _require_here(piece: Piece, shard: Shard) -> None:
+def _require_here(piece: Piece, shard: ShardIndex) -> None:
     """Checks that a shard written by a worker is visible on this machine.
 
     Raises:
@@ -140,7 +140,7 @@ def _require_here(piece: Piece, shard: Shard) -> None:
         )
 
 
-def prepare(piece: Piece, tell: Tell) -> Shard:
+def prepare(piece: Piece, tell: ReportStep) -> ShardIndex:
     """Writes a shard and its index; the same bytes on any engine.
 
     Raises:
@@ -162,7 +162,7 @@ def prepare(piece: Piece, tell: Tell) -> Shard:
                     writer.write(result)
                     clip_rows.append(_row(result, path.name, file))
             rows += clip_rows
-    shard = Shard(
+    shard = ShardIndex(
         name=path.name,
         num_bytes=writer.num_bytes,
         sha256=writer.sha256,
@@ -175,13 +175,13 @@ def prepare(piece: Piece, tell: Tell) -> Shard:
 
 
 @functools.lru_cache(1)
-def _preparer(job: str, settings: PreparationSettings, weights_dir: Path | None) -> ClipPreparer:
+def _preparer(job: str, settings: RecordSettings, weights_dir: Path | None) -> RecordBuilder:
     """Kept from piece to piece of one job, for opening a detector takes a while."""
-    return ClipPreparer(settings, weights_dir)
+    return RecordBuilder(settings, weights_dir)
 
 
 def _results(
-    preparer: ClipPreparer, piece: Piece, clip: Clip, tell: Callable[[], None]
+    preparer: RecordBuilder, piece: Piece, clip: Clip, tell: Callable[[], None]
 ) -> Iterator[tuple[Clip, Record | Rejection]]:
     """Yields (file, record) of one clip, or (file, `Rejection`), which voids earlier records.
 
@@ -211,7 +211,7 @@ def _results(
 def _deadly(clip: Clip, reason: str) -> str:
     remedy = "leave it out"
     if reason.startswith(("took", "needs")):  # a limit: kept in mind until --overwrite
-        remedy += ", or --overwrite with a larger --limit-s or --limit-gb"
+        remedy += ", or --overwrite with a larger --timeout-s or --memory-limit-gb"
     return f"{clip.name}: {reason}, {MAX_DEATHS} times; {remedy}"
 
 

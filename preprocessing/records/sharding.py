@@ -8,33 +8,40 @@ from pathlib import Path
 
 from affectstream.core import storage_paths
 from affectstream.preprocessing.clip import Clip
-from affectstream.preprocessing.media.video.still_images import is_still
+from affectstream.preprocessing.media.video.still_images import is_still_image
 
-CLIPS_A_SHARD = 64
-STILLS_A_SHARD = 2048
+MAX_CLIPS_PER_SHARD = 64
+MAX_IMAGES_PER_SHARD = 2048
 # A small corpus has smaller shards, so that there is work for many processes.
-MIN_PIECES = 16
+MIN_SHARDS = 16
 # Shards of long recordings hold few clips, so that a lost process costs minutes, not hours.
-BYTES_A_SHARD = 256e6
+MAX_BYTES_PER_SHARD = 256e6
 
 
-def in_shards(clips: Sequence[Clip]) -> list[tuple[Clip, ...]]:
+def group_into_shards(clips: Sequence[Clip]) -> list[tuple[Clip, ...]]:
     """The clips of each shard, in their order.
 
     Args:
       clips: all of the corpus, so that shards are the same when some of them are done already.
     """
-    small = bool(clips) and (clips[0].text_only or is_still(clips[0]))
-    starts = starts_of_shards(_bytes_of(clips), most_clips(len(clips), small), BYTES_A_SHARD)
+    small = bool(clips) and (clips[0].text_only or is_still_image(clips[0]))
+    starts = shard_starts(
+        _bytes_of(clips), max_clips_per_shard(len(clips), small), MAX_BYTES_PER_SHARD
+    )
     return [tuple(clips[a:b]) for a, b in zip(starts, [*starts[1:], len(clips)], strict=True)]
 
 
-def most_clips(num_clips: int, are_small: bool = False) -> int:
+def max_clips_per_shard(num_clips: int, are_small: bool = False) -> int:
     """Clips that a shard of a corpus of `num_clips` holds at most."""
-    return max(1, min(STILLS_A_SHARD if are_small else CLIPS_A_SHARD, -(-num_clips // MIN_PIECES)))
+    return max(
+        1,
+        min(
+            MAX_IMAGES_PER_SHARD if are_small else MAX_CLIPS_PER_SHARD, -(-num_clips // MIN_SHARDS)
+        ),
+    )
 
 
-def starts_of_shards(num_bytes: Iterable[float], most: int, most_bytes: float) -> list[int]:
+def shard_starts(num_bytes: Iterable[float], most: int, most_bytes: float) -> list[int]:
     """Places of the first clip of each shard.
 
     Args:

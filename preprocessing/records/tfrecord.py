@@ -83,7 +83,7 @@ def example(features: Mapping[str, Value]) -> bytes:
     return bytes(made.SerializeToString(deterministic=True))
 
 
-def text_of(serialized: bytes, feature: str) -> str:
+def read_text_feature(serialized: bytes, feature: str) -> str:
     """A text within a serialised `tf.train.Example`."""
     stored = _example_class().FromString(serialized).features.feature[feature]
     return str(stored.bytes_list.value[0], "utf-8")

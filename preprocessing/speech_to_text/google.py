@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 
 from affectstream.preprocessing.speech_to_text.transcriber import (
-    NothingUnderstoodError,
-    RecogniserFailedError,
+    NoSpeechRecognizedError,
+    TranscriptionFailedError,
     audio_data,
     load_library,
 )
@@ -19,7 +19,7 @@ ENDPOINT = "https://www.google.com/speech-api/v2/recognize"
 TIMEOUT_S = 30.0
 
 
-class GoogleRecogniser:
+class GoogleTranscriber:
     """Asks Google with the key that comes with SpeechRecognition, which Google may revoke.
 
     The library turns a refusal and a connection that cannot be made into `RequestError`, but lets
@@ -42,12 +42,14 @@ class GoogleRecogniser:
                 self._recogniser.recognize_google(sound, language=self.language, endpoint=ENDPOINT)
             )
         except self._library.UnknownValueError as error:
-            raise NothingUnderstoodError from error
+            raise NoSpeechRecognizedError from error
         except self._library.RequestError as error:
-            raise RecogniserFailedError(f"google: {error}") from error
+            raise TranscriptionFailedError(f"google: {error}") from error
         except TimeoutError as error:
-            raise RecogniserFailedError(f"google: no answer within {TIMEOUT_S:g} s") from error
+            raise TranscriptionFailedError(f"google: no answer within {TIMEOUT_S:g} s") from error
         except (OSError, http.client.HTTPException) as error:
-            raise RecogniserFailedError(f"google: {error or type(error).__name__}") from error
+            raise TranscriptionFailedError(f"google: {error or type(error).__name__}") from error
         except (ValueError, LookupError, TypeError) as error:
-            raise RecogniserFailedError(f"google: an answer of another form ({error})") from error
+            raise TranscriptionFailedError(
+                f"google: an answer of another form ({error})"
+            ) from error

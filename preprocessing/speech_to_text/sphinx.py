@@ -9,15 +9,15 @@ import numpy as np
 
 from affectstream.preprocessing.speech_to_text.transcriber import (
     SAMPLE_RATE_HZ,
-    NothingUnderstoodError,
-    RecogniserFailedError,
-    RecogniserUnavailableError,
+    NoSpeechRecognizedError,
+    TranscriberUnavailableError,
+    TranscriptionFailedError,
     audio_data,
     load_library,
 )
 
 
-class SphinxRecogniser:
+class SphinxTranscriber:
     """Recognises with the language folders of SpeechRecognition's `pocketsphinx-data`.
 
     `recognize_sphinx` creates a decoder for every recording, which takes 0.3 s. This class keeps
@@ -37,7 +37,7 @@ class SphinxRecogniser:
 
     def __call__(self, pcm: np.ndarray, sample_rate_hz: int) -> str:
         if not len(pcm):
-            raise NothingUnderstoodError
+            raise NoSpeechRecognizedError
         raw = audio_data(pcm, sample_rate_hz).get_raw_data()
         try:
             self._decoder.start_utt()
@@ -45,10 +45,10 @@ class SphinxRecogniser:
             self._decoder.end_utt()
         except RuntimeError as error:
             self._decoder = self._open()  # the old one is stuck in the middle of a sound
-            raise RecogniserFailedError(f"sphinx gave up on it ({error})") from error
+            raise TranscriptionFailedError(f"sphinx gave up on it ({error})") from error
         best = self._decoder.hyp()
         if best is None or not best.hypstr:
-            raise NothingUnderstoodError
+            raise NoSpeechRecognizedError
         return str(best.hypstr)
 
     def _open(self) -> Any:
@@ -60,7 +60,7 @@ class SphinxRecogniser:
             )
         except (self._library.RequestError, RuntimeError, ValueError) as error:
             there = sorted(path.name for path in folder.glob("*") if path.is_dir())
-            raise RecogniserUnavailableError(
+            raise TranscriberUnavailableError(
                 f"recogniser sphinx: no working model of {self.language} ({error}); there is"
                 f" {', '.join(there) or 'none'}: choose --language, or put a model into {folder}"
             ) from error

@@ -13,15 +13,15 @@ from affectstream.core.errors import UserError
 SAMPLE_RATE_HZ = 16_000
 
 
-class NothingUnderstoodError(Exception):
+class NoSpeechRecognizedError(Exception):
     """No words were recognised. This is a result and is cached."""
 
 
-class RecogniserFailedError(Exception):
+class TranscriptionFailedError(Exception):
     """This one request failed, by a time-out or a refusal; it may succeed another time."""
 
 
-class RecogniserUnavailableError(UserError):
+class TranscriberUnavailableError(UserError):
     """The recogniser cannot work here: its package, model, language or network is missing."""
 
 
@@ -29,7 +29,7 @@ class Recogniser(Protocol):
     """Turns sound into words. Made once a process, with a language tag such as "en-US".
 
     Raises:
-      RecogniserUnavailableError: on making it, when its package, model or language is missing.
+      TranscriberUnavailableError: on making it, when its package, model or language is missing.
 
     Attributes:
       packages: distributions it works with; their versions are kept with what it says.
@@ -47,8 +47,8 @@ class Recogniser(Protocol):
         Args:
           pcm: (samples,) int16 mono.
         Raises:
-          NothingUnderstoodError: no words were found.
-          RecogniserFailedError: this request failed.
+          NoSpeechRecognizedError: no words were found.
+          TranscriptionFailedError: this request failed.
         """
         ...
 
@@ -57,7 +57,7 @@ def load_library(name: str, needed_by: str) -> Any:
     """Imports SpeechRecognition or a part of it, or what one of its recognisers needs.
 
     Raises:
-      RecogniserUnavailableError: it cannot be imported.
+      TranscriberUnavailableError: it cannot be imported.
     """
     try:
         with warnings.catch_warnings():
@@ -66,7 +66,7 @@ def load_library(name: str, needed_by: str) -> Any:
             warnings.simplefilter("ignore", DeprecationWarning)
             return importlib.import_module(name)
     except (ImportError, OSError) as error:
-        raise RecogniserUnavailableError(
+        raise TranscriberUnavailableError(
             f"recogniser {needed_by}: {name} cannot be imported ({error}); install it again"
         ) from error
 

@@ -16,19 +16,19 @@ from affectstream.core.errors import UserError, from_os_error
 from affectstream.opencv_model.weights import cache_folder
 from affectstream.preprocessing.speech_to_text.transcriber import (
     SAMPLE_RATE_HZ,
-    NothingUnderstoodError,
+    NoSpeechRecognizedError,
     Recogniser,
-    RecogniserFailedError,
-    RecogniserUnavailableError,
+    TranscriberUnavailableError,
+    TranscriptionFailedError,
 )
 
 DEFAULT_LANGUAGE = "en-US"
-NOTHING_UNDERSTOOD = "nothing understood"
+NO_SPEECH_RECOGNIZED = "nothing understood"
 # Attributes of a record.
 TRANSCRIBED_BY = "transcribed_by"
-FAILURE = "transcript_failure"
+FAILURE_ATTRIBUTE = "transcript_failure"
 # After this number of consecutive failed requests transcription stops.
-MAX_FAILED_RUNNING = 10
+MAX_CONSECUTIVE_FAILURES = 10
 
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
@@ -41,7 +41,7 @@ class Transcript:
     failure: str = ""
 
 
-class Transcriber:
+class CachedTranscriber:
     """Asks one recogniser about each sound once; open one a process.
 
     The recogniser is made for the first sound that is not in the cache. The cache holds a small
@@ -55,7 +55,7 @@ class Transcriber:
       language: language tag, such as "en-US".
       cache_dir: in place of `transcripts` in the program's cache folder.
     Raises:
-      RecogniserUnavailableError: a package of the recogniser is not installed.
+      TranscriberUnavailableError: a package of the recogniser is not installed.
       UserError: no such recogniser, or not a language tag.
     """
 
@@ -77,27 +77,27 @@ class Transcriber:
         """Asks the recogniser about half a second of silence, before any recording is decoded.
 
         Raises:
-          RecogniserUnavailableError: its model or language is missing, or it does not answer.
+          TranscriberUnavailableError: its model or language is missing, or it does not answer.
           UserError: the cache folder cannot be made.
         """
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise from_os_error(error, self._folder) from error
-        with contextlib.suppress(NothingUnderstoodError):
+        with contextlib.suppress(NoSpeechRecognizedError):
             try:
                 self._opened()(np.zeros(SAMPLE_RATE_HZ // 2, np.int16), SAMPLE_RATE_HZ)
-            except RecogniserFailedError as error:
-                raise RecogniserUnavailableError(
+            except TranscriptionFailedError as error:
+                raise TranscriberUnavailableError(
                     f"recogniser {self.name} does not work here: {error};"
-                    " check the network, or leave --transcribe out"
+                    " check the network, or leave --transcriber out"
                 ) from error
 
     def __call__(self, pcm: np.ndarray, sample_rate_hz: int, audio_hash: str) -> Transcript:
         """What is said in (samples,) int16 mono whose content is named `audio_hash`.
 
         Raises:
-          RecogniserUnavailableError: the recogniser cannot be made, or failed ten times running.
+          TranscriberUnavailableError: the recogniser cannot be made, or failed ten times running.
           UserError: the cache cannot be written.
         """
         path = self._folder / audio_hash[:2] / f"{audio_hash}.json"
@@ -110,7 +110,7 @@ class Transcriber:
         transcript = _cached(path, known)
         if transcript is None:
             transcript = self._ask(pcm, sample_rate_hz)
-            if transcript.failure in ("", NOTHING_UNDERSTOOD):
+            if transcript.failure in ("", NO_SPEECH_RECOGNIZED):
                 told = {"text": transcript.text, "failure": transcript.failure}
                 atomic_io.write_json(path, known | told)
         return transcript
@@ -118,18 +118,18 @@ class Transcriber:
     def _ask(self, pcm: np.ndarray, sample_rate_hz: int) -> Transcript:
         try:
             text = self._opened()(pcm, sample_rate_hz).strip()
-        except NothingUnderstoodError:
+        except NoSpeechRecognizedError:
             text = ""
-        except RecogniserFailedError as error:
+        except TranscriptionFailedError as error:
             self._num_failed_running += 1
-            if self._num_failed_running >= MAX_FAILED_RUNNING:
-                raise RecogniserUnavailableError(
-                    f"recogniser {self.name} failed {MAX_FAILED_RUNNING} times running, last:"
+            if self._num_failed_running >= MAX_CONSECUTIVE_FAILURES:
+                raise TranscriberUnavailableError(
+                    f"recogniser {self.name} failed {MAX_CONSECUTIVE_FAILURES} times running, last:"
                     f" {error}; run the same command again later, what is done is kept"
                 ) from error
             return Transcript("", str(error) or "failed without a reason")
         self._num_failed_running = 0
-        return Transcript(text, "" if text else NOTHING_UNDERSTOOD)
+        return Transcript(text, "" if text else NO_SPEECH_RECOGNIZED)
 
     def _opened(self) -> Recogniser:
         if self._recogniser is None:
@@ -144,7 +144,7 @@ def _versions(name: str, packages: tuple[str, ...]) -> str:
         try:
             found.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError as error:
-            raise RecogniserUnavailableError(
+            raise TranscriberUnavailableError(
                 f"recogniser {name} needs the package {package}, which is not installed;"
                 f" pip install {package}"
             ) from error
@@ -157,6 +157,6 @@ def _cached(path: Path, known: dict[str, Any]) -> Transcript | None:
     if any(value.get(key) != known[key] for key in known):
         return None
     text, failure = value.get("text"), value.get("failure")
-    if not isinstance(text, str) or failure != ("" if text else NOTHING_UNDERSTOOD):
+    if not isinstance(text, str) or failure != ("" if text else NO_SPEECH_RECOGNIZED):
         return None
     return Transcript(text, failure)

@@ -7,8 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from affectstream.preprocessing.speech_to_text.transcriber import (
-    RecogniserFailedError,
-    RecogniserUnavailableError,
+    TranscriberUnavailableError,
+    TranscriptionFailedError,
     audio_data,
     load_library,
 )
@@ -17,7 +17,7 @@ MODEL = "base"
 _LOCAL = "speech_recognition.recognizers.whisper_local."
 
 
-class WhisperRecogniser:
+class WhisperTranscriber:
     """Recognises with Whisper's multilingual base model, fetched by that package on first use.
 
     `recognize_whisper` loads the model for every sound; here the same parts of the library are put
@@ -36,13 +36,13 @@ class WhisperRecogniser:
         self._code = language.split("-")[0].lower()
         known = load_library("whisper.tokenizer", self.name).LANGUAGES
         if self._code not in known:
-            raise RecogniserUnavailableError(
+            raise TranscriberUnavailableError(
                 f"recogniser whisper: no language {language}; it knows {', '.join(sorted(known))}"
             )
         try:
             model = whisper.load_model(MODEL)
         except (OSError, RuntimeError) as error:
-            raise RecogniserUnavailableError(
+            raise TranscriberUnavailableError(
                 f"recogniser whisper: its model {MODEL} cannot be fetched or opened ({error});"
                 " check the network and the disk, then run again"
             ) from error
@@ -55,5 +55,5 @@ class WhisperRecogniser:
         try:
             text = self._recogniser.recognize(sound, language=self._code, temperature=0.0)
         except RuntimeError as error:
-            raise RecogniserFailedError(f"whisper: {error}") from error
+            raise TranscriptionFailedError(f"whisper: {error}") from error
         return str(text).strip()

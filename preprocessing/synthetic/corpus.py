@@ -210,7 +210,7 @@ def synthesize(
     _check_folder(out, planned)
     _describe(out, num_speakers, num_takes, seed, float(duration_s))
     for folder in {path.parent for path in planned}:
-        atomic_io.remove_leftovers(folder)
+        atomic_io.remove_stale_temporaries(folder)
     for done, (path, plan) in enumerate(planned.items(), 1):
         if not (path.is_file() and read_metadata(path).get("comment") == plan.mark):
             _write_clip(path, plan)

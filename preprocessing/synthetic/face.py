@@ -40,7 +40,7 @@ _JAW_ROW = round(EYE_LINE_PX + NOSE_BASE_Y * UNIT_PX)
 
 
 @dataclass(frozen=True)
-class Moment:
+class FacePose:
     """What the face does in one frame.
 
     Attributes:
@@ -88,7 +88,7 @@ class FaceArtist:
             for index in range(_NUM_NOISE_FRAMES)
         ]
 
-    def canvas(self, moment: Moment) -> FloatArray:
+    def canvas(self, moment: FacePose) -> FloatArray:
         """The head before turning and placing, (3, 344, 264) float32 RGB 0 to 255."""
         style, speaker, head = moment.style, self.speaker, self.head
         shade = np.ones(head.skin.shape[1:], np.float32)
@@ -106,13 +106,13 @@ class FaceArtist:
         return np.asarray(picture, np.float32)
 
     @staticmethod
-    def _opening(moment: Moment) -> float:
+    def _opening(moment: FacePose) -> float:
         """Gap between the lips, 0 to 1: the dropped jaw and speech add up, pressing closes."""
         style = moment.style
         speech = 0.42 * moment.opening * (1 - 0.35 * style.press)
         return float(np.clip(0.55 * max(style.jaw, 0) + speech + 0.1 * style.smile - 0.02, 0, 0.9))
 
-    def _layers(self, moment: Moment) -> NDArray[np.uint8]:
+    def _layers(self, moment: FacePose) -> NDArray[np.uint8]:
         """The head with its jaw dropped and its cover of what is behind, (344, 264, 4) uint8."""
         layers = cv2.merge([*map(cv2.convertScaleAbs, self.canvas(moment)), self.head.alpha])
         drop = round(10 * (max(moment.style.jaw, 0) * 0.9 + 0.4 * moment.opening))
@@ -122,7 +122,7 @@ class FaceArtist:
             layers = np.concatenate([layers[:_JAW_ROW], cv2.resize(lower, size)])
         return np.asarray(layers, np.uint8)
 
-    def frames(self, moments: Iterable[Moment]) -> Iterator[NDArray[np.uint8]]:
+    def frames(self, moments: Iterable[FacePose]) -> Iterator[NDArray[np.uint8]]:
         """Frames of a clip, (360, 480, 3) uint8 RGB each.
 
         The head moves in every frame; the face is drawn anew in every second one, which halves
@@ -133,7 +133,7 @@ class FaceArtist:
                 layers = self._layers(moment)
             yield self._frame(layers, moment, index)
 
-    def _frame(self, layers: NDArray[np.uint8], moment: Moment, index: int) -> NDArray[np.uint8]:
+    def _frame(self, layers: NDArray[np.uint8], moment: FacePose, index: int) -> NDArray[np.uint8]:
         """Places the head in the frame and adds camera noise."""
         size = (_AREA.stop - _AREA.start, FRAME_HEIGHT_PX)
         placed = cv2.warpPerspective(layers, self._pose(moment), size, flags=cv2.INTER_LINEAR)
@@ -145,7 +145,7 @@ class FaceArtist:
         return np.asarray(cv2.subtract(cv2.add(frame, noise), self._bias), np.uint8)
 
     @staticmethod
-    def _pose(moment: Moment) -> NDArray[np.float64]:
+    def _pose(moment: FacePose) -> NDArray[np.float64]:
         """The 3 x 3 map from the canvas to `_AREA` of the frame."""
         middle_y = EYE_LINE_PX + 0.2 * UNIT_PX
         centre = np.array([[1, 0, -CENTRE_X_PX], [0, 1, -middle_y], [0, 0, 1]])

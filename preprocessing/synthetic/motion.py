@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from affectstream.preprocessing.synthetic.emotions import FaceStyle, mix
-from affectstream.preprocessing.synthetic.face import Moment
+from affectstream.preprocessing.synthetic.face import FacePose
 from affectstream.preprocessing.synthetic.speakers import Speaker
 
 VIDEO_FPS = 25
@@ -50,7 +50,7 @@ def moments(
     rounding: NDArray[np.float64],
     num_frames: int,
     rng: np.random.Generator,
-) -> list[Moment]:
+) -> list[FacePose]:
     """What the face does in each frame.
 
     Args:
@@ -79,7 +79,7 @@ def moments(
     for i in range(num_frames):
         shown = mix([(float(envelope[i]), style), (1.0, rest)])
         moments.append(
-            Moment(
+            FacePose(
                 style=replace(shown, jaw=max(shown.jaw, 0.0)),
                 opening=float(opening[i]),
                 rounding=float(rounding[i]),

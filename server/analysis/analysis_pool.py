@@ -17,7 +17,7 @@ import grpc
 
 from affectstream.preprocessing.faces.action_units import OPENFACE
 from affectstream.server.analysis.analysis_options import AnalysisOptions
-from affectstream.server.analysis.analysis_worker import RECOGNIZER, WorkerSettings
+from affectstream.server.analysis.analysis_worker import RECOGNIZER_FACTORY, WorkerSettings
 from affectstream.server.analysis.upload_slots import Places, stopping
 from affectstream.server.analysis.worker_process import (
     Forward,
@@ -28,7 +28,7 @@ from affectstream.server.analysis.worker_process import (
     unable,
 )
 from affectstream.server.errors import ServingError
-from affectstream.server.limits import ENDING_S, Limits
+from affectstream.server.limits import THREAD_STOP_TIMEOUT_S, Limits
 
 if TYPE_CHECKING:
     from affectstream.server.metrics import Metrics
@@ -47,7 +47,7 @@ _KEYS_OF_ANSWERS = (
     "synthetic",
     "leak_allowed",
 )
-KEPT_SHARE = 0.25
+MAX_RESIDENT_SHARE = 0.25
 """A worker that holds more than this share of its memory after a job is replaced."""
 
 
@@ -71,7 +71,7 @@ class AnalysisPool:
         weights_dir: Path | None = None,
         limits: Limits | None = None,
         metrics: Metrics | None = None,
-        factory: str = RECOGNIZER,
+        factory: str = RECOGNIZER_FACTORY,
     ) -> None:
         self._limits = limits or Limits()
         self._kind = _kind(config)
@@ -145,7 +145,7 @@ class AnalysisPool:
 
         Args:
           drain_s: that time; `limits.drain_s` when None. What still runs then is answered with
-            UNAVAILABLE, and `ENDING_S` later nothing is waited for any more.
+            UNAVAILABLE, and `THREAD_STOP_TIMEOUT_S` later nothing is waited for any more.
         """
         if not self._places.close():
             return
@@ -163,7 +163,7 @@ class AnalysisPool:
                 _settle(job, error=stopping())
                 job.cancel()
         # One that waits for the model hears nothing of it; it keeps neither caller nor process.
-        ends_s = time.monotonic() + ENDING_S
+        ends_s = time.monotonic() + THREAD_STOP_TIMEOUT_S
         for thread in self._threads:
             thread.join(max(ends_s - time.monotonic(), 0.0))
 
@@ -196,7 +196,7 @@ class AnalysisPool:
         finally:
             with self._places.lock:
                 self._running.discard(job)
-        most = KEPT_SHARE * self._limits.max_worker_bytes
+        most = MAX_RESIDENT_SHARE * self._limits.max_worker_bytes
         if worker is None or not worker.is_usable or worker.resident_bytes > most:
             worker = self._replaced(worker)
         return worker
@@ -239,11 +239,11 @@ class AnalysisPool:
             return None
 
 
-class PoolOfModel:
+class ModelAnalysisPool:
     """Pool of the served model; replaced when a new version has other inputs or outputs.
 
     A new version that takes and gives the same keeps the pool and its warm workers. It may be
-    called by an event loop, also while another thread closes it: it waits for nothing that lasts.
+    called by an event loop, also while another thread closes it: it waits for nothing that last_boxes.
 
     Args:
       config_of: `assets/config.json` of the newest available version; a ServingError where none is.
@@ -291,7 +291,7 @@ class PoolOfModel:
         for thread in closing:
             left_s = None
             if drain_s is not None:
-                left_s = max(began_s + drain_s + ENDING_S - time.monotonic(), 0.0)
+                left_s = max(began_s + drain_s + THREAD_STOP_TIMEOUT_S - time.monotonic(), 0.0)
             thread.join(left_s)
 
 

@@ -35,8 +35,8 @@ from affectstream.server.analysis.worker_messages import Channel, MessageError
 if TYPE_CHECKING:
     from affectstream.serving.inference.progress_events import Answered, Opened
 
-RECOGNIZER = "affectstream.serving.inference.recognizer:Recognizer"
-PARENT_LOOKED_FOR_EVERY_S = 1.0
+RECOGNIZER_FACTORY = "affectstream.serving.inference.recognizer:Recognizer"
+PARENT_POLL_S = 1.0
 LARGEST_FILE_BYTES = 1 << 20
 NUM_OPEN_FILES = 256
 _PR_SET_PDEATHSIG = 1
@@ -59,7 +59,7 @@ class WorkerSettings:
     max_bytes: int
     max_media_s: float
     max_job_s: float
-    factory: str = RECOGNIZER
+    factory: str = RECOGNIZER_FACTORY
 
 
 class TooLongError(MediaError):
@@ -145,7 +145,7 @@ def _die_with_parent(parent_id: int) -> None:
 
     def watch() -> None:
         while os.getppid() == parent_id:
-            time.sleep(PARENT_LOOKED_FOR_EVERY_S)
+            time.sleep(PARENT_POLL_S)
         os._exit(1)
 
     threading.Thread(target=watch, name="parent-watch", daemon=True).start()
@@ -241,7 +241,7 @@ class _Listener:
         self._duration_s = told.duration_s
         rate_hz = told.sample_rate_hz if told.has_audio else None
         if rate_hz is not None:
-            self._sound = visual_preview.SoundSketch(rate_hz)
+            self._sound = visual_preview.SoundPreview(rate_hz)
         self._send(
             {
                 "event": "start",

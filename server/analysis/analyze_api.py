@@ -34,9 +34,9 @@ from affectstream.server.routes import ANALYZE
 from affectstream.server.security import error_response
 
 STREAM_TYPE = "application/x-ndjson"
-WORDS_ALONE = "text"  # what `predict --text` calls them
+TEXT_ONLY_NAME = "text"  # what `predict --text` calls them
 MAX_EVENTS_AHEAD = 64
-LOOK_EVERY_S = 0.25
+DISCONNECT_POLL_S = 0.25
 """Interval of the check whether the client is still connected."""
 
 
@@ -65,8 +65,8 @@ class Analyze:
             with Upload(content_type, self._limits.max_upload_bytes) as own:
                 with pool.receive():
                     told = await _receive_in_time(request, own, self._limits.max_analysis_s)
-                path = own.path if own.is_recording else None
-                name = told.pop("name", "") or own.name or ("" if path else WORDS_ALONE)
+                path = own.path if own.has_recording else None
+                name = told.pop("name", "") or own.name or ("" if path else TEXT_ONLY_NAME)
                 options = AnalysisOptions.of(told)
                 if path is None and not (options.text or "").strip():
                     raise invalid("text: no words in it; send some, or a recording")
@@ -181,7 +181,7 @@ class _Answer:
         ends_s = time.monotonic() + self._limits.request_timeout_s
         while True:
             try:
-                handed.result(LOOK_EVERY_S)
+                handed.result(DISCONNECT_POLL_S)
                 return
             except TimeoutError:
                 if self._is_gone.is_set():
@@ -197,7 +197,7 @@ class _Answer:
         event = asyncio.ensure_future(self._events.get())
         try:
             await asyncio.wait(
-                {event, result}, timeout=LOOK_EVERY_S, return_when=asyncio.FIRST_COMPLETED
+                {event, result}, timeout=DISCONNECT_POLL_S, return_when=asyncio.FIRST_COMPLETED
             )
             if event.done():
                 await self._line(event.result())

@@ -15,7 +15,7 @@ from affectstream.server.errors import ServingError
 if TYPE_CHECKING:
     from affectstream.server.metrics import Metrics
 
-MAX_RECEIVED = 8
+MAX_RECEIVING = 8
 """Uploads received at a time; each may fill `Limits.max_upload_bytes` of the disk."""
 
 
@@ -49,8 +49,8 @@ class Places:
             self.check_open()
             if self._num_admitted >= self._most:
                 raise self._full(self._most)
-            if self._num_received >= MAX_RECEIVED:
-                raise self._full(MAX_RECEIVED)
+            if self._num_received >= MAX_RECEIVING:
+                raise self._full(MAX_RECEIVING)
             self._num_received += 1
         try:
             yield

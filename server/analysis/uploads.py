@@ -55,7 +55,7 @@ class Upload:
       path: where the recording is written; its name tells nothing of the client.
       name: the client's name of the file, if any; for display only.
       fields: of the form, but for the file.
-      is_recording: whether the body holds a recording; a form with the field `text` need not,
+      has_recording: whether the body holds a recording; a form with the field `text` need not,
         and the empty part that a browser sends where no file was chosen is none.
     """
 
@@ -107,7 +107,7 @@ class Upload:
         return self._form.fields if self._form is not None else {}
 
     @property
-    def is_recording(self) -> bool:
+    def has_recording(self) -> bool:
         if self._form is None or self._num_written:
             return True
         is_chosen = bool(self._form.file_name) or TEXT_FIELD not in self._form.fields
@@ -137,7 +137,7 @@ class Upload:
             self._file.close()
         except OSError as error:
             raise _not_written(error) from error
-        if self.is_recording and self._num_written == 0:
+        if self.has_recording and self._num_written == 0:
             raise invalid("the recording is empty; send a file with something in it")
 
     def _write(self, data: bytes) -> None:

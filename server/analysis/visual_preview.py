@@ -14,9 +14,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-COLUMNS_A_SECOND = 25
-POINTS_A_COLUMN = 2
-POINTS_A_SECOND = COLUMNS_A_SECOND * POINTS_A_COLUMN
+COLUMNS_PER_SECOND = 25
+POINTS_PER_COLUMN = 2
+POINTS_PER_SECOND = COLUMNS_PER_SECOND * POINTS_PER_COLUMN
 NUM_ROWS = 64
 TOP_HZ = 8000.0
 """Speech has little above it; a lower rate's own top is lower."""
@@ -40,8 +40,8 @@ def envelope(waveform: np.ndarray, rate_hz: int) -> np.ndarray:
     Returns:
       (points, 2) float32; the last point may stand for less, none stands for no samples.
     """
-    num_points = int(np.ceil(len(waveform) * POINTS_A_SECOND / rate_hz - 1e-9))
-    starts = edges(num_points, POINTS_A_SECOND, rate_hz)[:-1]
+    num_points = int(np.ceil(len(waveform) * POINTS_PER_SECOND / rate_hz - 1e-9))
+    starts = edges(num_points, POINTS_PER_SECOND, rate_hz)[:-1]
     starts = starts[starts < len(waveform)]
     if not len(starts):
         return np.zeros((0, 2), np.float32)
@@ -61,11 +61,11 @@ def spectrogram(waveform: np.ndarray, rate_hz: int) -> np.ndarray:
     Returns:
       (NUM_ROWS, columns) uint8, row 0 the lowest frequencies.
     """
-    num_columns = int(np.ceil(len(waveform) * COLUMNS_A_SECOND / rate_hz - 1e-9))
+    num_columns = int(np.ceil(len(waveform) * COLUMNS_PER_SECOND / rate_hz - 1e-9))
     if num_columns == 0:
         return np.zeros((NUM_ROWS, 0), np.uint8)
-    length = rate_hz // COLUMNS_A_SECOND
-    starts = edges(num_columns, COLUMNS_A_SECOND, rate_hz)[:-1]
+    length = rate_hz // COLUMNS_PER_SECOND
+    starts = edges(num_columns, COLUMNS_PER_SECOND, rate_hz)[:-1]
     padded = np.concatenate([waveform, np.zeros(length + 1, np.float32)])
     window = np.hanning(length + 1)[:-1]
     pieces = padded[starts[:, None] + np.arange(length)] * window
@@ -86,7 +86,7 @@ def top_hz(rate_hz: int) -> float:
 
 def _fft_size(rate_hz: int) -> int:
     """Twice the power of two that holds a column, so that every band has frequencies in it."""
-    return int(2 * 2 ** int(np.ceil(np.log2(rate_hz // COLUMNS_A_SECOND))))
+    return int(2 * 2 ** int(np.ceil(np.log2(rate_hz // COLUMNS_PER_SECOND))))
 
 
 @functools.lru_cache(maxsize=4)
@@ -106,7 +106,7 @@ def mel_filters(rate_hz: int) -> np.ndarray:
 
 
 @dataclass
-class SoundSketch:
+class SoundPreview:
     """Draws the sound of overlapping windows exactly once, column by column.
 
     Args:
@@ -135,7 +135,7 @@ class SoundSketch:
         new = sound[max(self._num_fed - first, 0) :]
         self._num_fed += len(new)
         self._held = np.concatenate([self._held, new])
-        whole = int(self._num_fed * COLUMNS_A_SECOND / self.rate_hz + 1e-9) - self._num_columns
+        whole = int(self._num_fed * COLUMNS_PER_SECOND / self.rate_hz + 1e-9) - self._num_columns
         if whole <= 0:
             return {}
         return self._event(self._edge(whole) - self._edge(0), whole)
@@ -145,13 +145,13 @@ class SoundSketch:
         return self._event(len(self._held), 1) if len(self._held) else {}
 
     def _edge(self, columns_ahead: int) -> int:
-        return round((self._num_columns + columns_ahead) * self.rate_hz / COLUMNS_A_SECOND)
+        return round((self._num_columns + columns_ahead) * self.rate_hz / COLUMNS_PER_SECOND)
 
     def _event(self, num_samples: int, num_columns: int) -> dict[str, Any]:
         sound, self._held = self._held[:num_samples], self._held[num_samples:]
-        start_s = self._num_columns / COLUMNS_A_SECOND
+        start_s = self._num_columns / COLUMNS_PER_SECOND
         self._num_columns += num_columns
-        points = envelope(sound, self.rate_hz)[: num_columns * POINTS_A_COLUMN]
+        points = envelope(sound, self.rate_hz)[: num_columns * POINTS_PER_COLUMN]
         return {
             "event": "sound",
             "start_s": round(start_s, 3),
@@ -160,7 +160,7 @@ class SoundSketch:
             "spectrogram": {
                 "rows": NUM_ROWS,
                 "columns": num_columns,
-                "columns_a_second": COLUMNS_A_SECOND,
+                "columns_a_second": COLUMNS_PER_SECOND,
                 "values": base64.b64encode(
                     spectrogram(sound, self.rate_hz)[:, :num_columns].tobytes("F")
                 ).decode(),

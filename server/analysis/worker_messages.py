@@ -22,7 +22,7 @@ MAX_HEADER_BYTES = 32 << 20
 STRINGS = "strings"
 DTYPES = ("|b1", "|u1", "<i4", "<i8", "<f4", "<f8")
 MAX_DIMENSIONS = 8
-PIECE_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 20
 _LENGTH_BYTES = 8
 _HEADER_LENGTH_BYTES = 4
 
@@ -54,18 +54,18 @@ class Channel:
 
     Args:
       end: is closed by `close`.
-      look_every_s: how often `look` is called while nothing can be sent or read; None: never.
+      poll_interval_s: how often `look` is called while nothing can be sent or read; None: never.
       max_bytes: of one message.
     """
 
     def __init__(
         self,
         end: socket.socket,
-        look_every_s: float | None = None,
+        poll_interval_s: float | None = None,
         max_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
         self._end = end
-        self._end.settimeout(look_every_s)
+        self._end.settimeout(poll_interval_s)
         self._max_bytes = max_bytes
 
     def send(
@@ -88,7 +88,7 @@ class Channel:
             while left:
                 look()
                 try:
-                    left = left[self._end.send(left[:PIECE_BYTES]) :]
+                    left = left[self._end.send(left[:CHUNK_BYTES]) :]
                 except TimeoutError:
                     continue
 
@@ -112,7 +112,7 @@ class Channel:
         while len(data) < num_bytes:
             look()
             try:
-                piece = self._end.recv(min(num_bytes - len(data), PIECE_BYTES))
+                piece = self._end.recv(min(num_bytes - len(data), CHUNK_BYTES))
             except TimeoutError:
                 continue
             if not piece:

@@ -152,7 +152,7 @@ class WorkerProcess:
                 job.listen(_event(message.told))
             elif message.kind == "forward":
                 try:
-                    outputs = _patiently(job, forward, message.arrays, ends_s)
+                    outputs = retry_when_full(job, forward, message.arrays, ends_s)
                     self._channel.send("outputs", arrays=outputs, look=look)
                 except ServingError as error:
                     no_outputs = error
@@ -184,7 +184,7 @@ def _until(job: Job, ends_s: float, late: ServingError) -> Callable[[], None]:
     return look
 
 
-def _patiently(job: Job, forward: Forward, inputs: Arrays, ends_s: float) -> Arrays:
+def retry_when_full(job: Job, forward: Forward, inputs: Arrays, ends_s: float) -> Arrays:
     """Retries while the model's queue is full, so that the decoding done is not lost."""
     wait_s = FIRST_WAIT_S
     while True:

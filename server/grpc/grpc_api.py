@@ -23,7 +23,7 @@ from tensorflow_serving.apis import (
 
 from affectstream.server.errors import ServingError, invalid
 from affectstream.server.grpc import messages
-from affectstream.server.grpc.message_size import WireFormatError, check_parts
+from affectstream.server.grpc.message_size import WireFormatError, check_num_fields
 from affectstream.server.versions import arrays
 from affectstream.server.versions.loaded_version import DEFAULT
 
@@ -39,7 +39,7 @@ MODEL = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 
 PREDICT = "Predict"
 # Size limit of a status or metadata request, which names one model and one field.
-MAX_QUESTION_BYTES = 64 * 1024
+MAX_STATUS_REQUEST_BYTES = 64 * 1024
 
 
 class Method(Protocol):
@@ -105,7 +105,7 @@ class Services:
         arrays.check_names(specs, request.inputs)
         most = self._limits.max_body_bytes
         inputs = {
-            key: messages.to_array(key, tensor, specs[key], most, hold.add)
+            key: messages.tensor_to_array(key, tensor, specs[key], most, hold.add)
             for key, tensor in request.inputs.items()
         }
         wanted = _filtered(request.output_filter, loaded.signature_defs[signature].outputs)
@@ -139,15 +139,15 @@ class Services:
 
 def _question(kind: Any, received: list[bytes]) -> Any:
     """Parses a small message at once, without waiting for large ones to be parsed."""
-    if len(received[0]) > MAX_QUESTION_BYTES:
-        name, most = kind.DESCRIPTOR.name, MAX_QUESTION_BYTES
+    if len(received[0]) > MAX_STATUS_REQUEST_BYTES:
+        name, most = kind.DESCRIPTOR.name, MAX_STATUS_REQUEST_BYTES
         raise invalid(f"{name}: {len(received[0])} bytes; at most {most} are read")
     return _parsed(kind, received)
 
 
 def _parsed(kind: Any, received: list[bytes]) -> Any:
     try:
-        check_parts(kind.DESCRIPTOR, received[0])
+        check_num_fields(kind.DESCRIPTOR, received[0])
         return kind.FromString(received.pop())
     except (DecodeError, WireFormatError) as error:  # the code that gRPC itself has for it
         text = f"this is no {kind.DESCRIPTOR.name}"

@@ -35,7 +35,7 @@ RECEIVE_S = 60.0
 ANSWER_S = 0.5
 # How often the health is looked at.
 HEALTH_S = 0.2
-CALL_S = 30.0
+LOOP_CALL_TIMEOUT_S = 30.0
 # A message travels as trailer of an answer, whose size clients limit.
 MESSAGE_CHARACTERS = 1000
 MAX_CONNECTIONS = 512
@@ -67,7 +67,7 @@ class GrpcServer:
         is_ready: Callable[[], bool],
     ) -> None:
         self.workers = Workers("grpc", metrics)
-        self.status_workers = Workers("grpc-status", metrics, NUM_STATUS_THREADS)
+        self.status_threads = Workers("grpc-status", metrics, NUM_STATUS_THREADS)
         self._services = Services(model_server, limits, budget)
         self._metrics = metrics
         self._budget = budget
@@ -103,7 +103,7 @@ class GrpcServer:
             self._in_loop(self._stop())
         finally:
             self.workers.give_up()
-            self.status_workers.give_up()
+            self.status_threads.give_up()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
 
@@ -117,7 +117,7 @@ class GrpcServer:
             self._loop.close()
 
     def _in_loop(self, work: Coroutine[Any, Any, Result]) -> Result:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(CALL_S)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(LOOP_CALL_TIMEOUT_S)
 
     async def _make(self, limits: Limits, token: str | None) -> None:
         self._health = health.HealthServicer()
@@ -175,7 +175,7 @@ class GrpcServer:
 
     def _handler(self, name: str, method: Method) -> grpc.RpcMethodHandler:
         """A stream on this side, which is the same on the wire: its message is read when we say."""
-        workers = self.workers if name == PREDICT else self.status_workers
+        workers = self.workers if name == PREDICT else self.status_threads
         call = functools.partial(self._answer, name, workers, method)
 
         async def answer(requests: Any, context: grpc.aio.ServicerContext) -> bytes:

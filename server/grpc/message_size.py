@@ -29,7 +29,7 @@ class WireFormatError(ValueError):
     """These bytes are no message."""
 
 
-def check_parts(descriptor: Any, message: bytes) -> int:
+def check_num_fields(descriptor: Any, message: bytes) -> int:
     """Counts fields, those of messages within it as well; other content is passed over.
 
     Args:

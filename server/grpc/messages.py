@@ -52,7 +52,7 @@ LAST_SHIFT = 28
 # === Tensors ===
 
 
-def to_array(
+def tensor_to_array(
     name: str, tensor: Any, spec: Spec, max_bytes: int, reserve: Callable[[int], None]
 ) -> np.ndarray:
     """A TensorProto as array, once its dtype, shape and length agree; nothing larger is allocated.

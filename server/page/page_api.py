@@ -18,7 +18,13 @@ from starlette.routing import Route
 from affectstream.server import security
 from affectstream.server.limits import Limits
 from affectstream.server.routes import ABOUT, PAGE
-from affectstream.serving.export.model_card import LAW, LIMITS, Evaluations, listed, model_card
+from affectstream.serving.export.model_card import (
+    LEGAL_NOTE,
+    LIMITS,
+    Evaluations,
+    listed,
+    model_card,
+)
 
 FOLDER = Path(__file__).parent / "static"
 CONTENT_TYPES = {
@@ -47,7 +53,7 @@ def routes(about: Callable[[], dict[str, Any]]) -> list[Route]:
     """GET and HEAD of the page, its files and `/v1/about`; other methods answer 405.
 
     Args:
-      about: what `about_of` gives for the version that is served at the moment of the request.
+      about: what `about_json` gives for the version that is served at the moment of the request.
     """
 
     def answer_about(request: Request) -> Response:
@@ -70,7 +76,7 @@ def _page(file: Path) -> Callable[[Request], Awaitable[Response]]:
     return answer
 
 
-def about_of(
+def about_json(
     config: dict[str, Any],
     name: str,
     version: int,
@@ -97,7 +103,7 @@ def about_of(
         "leak_allowed": bool(config["leak_allowed"])
         or any(one.get("leak_allowed") for one in listed(scored)),
         "card_markdown": model_card(config, scored, name, version),
-        "law": LAW,
+        "law": LEGAL_NOTE,
         "meaning": list(LIMITS),
         "limits": {
             "max_upload_bytes": limits.max_upload_bytes,

@@ -14,7 +14,7 @@ import numpy as np
 BYTES_SUFFIX = "_bytes"
 
 
-def write_outputs(outputs: dict[str, np.ndarray], is_rows: bool) -> bytes:
+def write_outputs(outputs: dict[str, np.ndarray], is_row_format: bool) -> bytes:
     """`{"predictions": ...}` by row, or `{"outputs": ...}` by tensor; one output has no name.
 
     Args:
@@ -22,7 +22,7 @@ def write_outputs(outputs: dict[str, np.ndarray], is_rows: bool) -> bytes:
         ends with `_bytes`.
     """
     values = {name: _listed(name, outputs[name]) for name in sorted(outputs)}
-    if not is_rows:
+    if not is_row_format:
         made: Any = values if len(values) > 1 else next(iter(values.values()))
         return _dumped({"outputs": made})
     if len(values) == 1:

@@ -16,26 +16,26 @@ MAX_JSON_BYTES = 416 * MIB
 # Of CPython 3.11 on 64 bits, by the sign that each stands for: a list with room for four, an object
 # with one name, a number and its place, a name with its value, and half a string. A sign within a
 # string counts as well: no sound, picture or sentence has that many.
-COSTS_BYTES = {b"[": 104, b"{": 240, b",": 40, b":": 300, b'"': 30}
+BYTES_PER_CHARACTER = {b"[": 104, b"{": 240, b",": 40, b":": 300, b'"': 30}
 # A string with a non-ASCII character may take four bytes per character.
-WIDE = 4
+MAX_BYTES_PER_CHARACTER = 4
 _PIECE_BYTES = MIB
 
 
-def memory_of(body: bytes) -> int:
+def estimate_memory_bytes(body: bytes) -> int:
     """Upper bound of the memory of a parsed document; also defined for invalid JSON."""
-    num_bytes = len(body) * (1 if body.isascii() else WIDE)
+    num_bytes = len(body) * (1 if body.isascii() else MAX_BYTES_PER_CHARACTER)
     signs = np.frombuffer(body, np.uint8)
     for start in range(0, len(signs), _PIECE_BYTES):
         piece = signs[start : start + _PIECE_BYTES]
-        for sign, cost in COSTS_BYTES.items():
+        for sign, cost in BYTES_PER_CHARACTER.items():
             num_bytes += cost * int(np.count_nonzero(piece == sign[0]))
     return num_bytes
 
 
 def check_size(body: bytes) -> None:
     """Raises ServingError (413) for a document that would take more than `MAX_JSON_BYTES`."""
-    num_bytes = memory_of(body)
+    num_bytes = estimate_memory_bytes(body)
     if num_bytes > MAX_JSON_BYTES:
         raise ServingError(
             grpc.StatusCode.RESOURCE_EXHAUSTED,

@@ -49,11 +49,11 @@ class PredictBody:
 
     Attributes:
       signature: "" means `serving_default`.
-      is_rows: `instances`, one value a row; otherwise `inputs`, one value a tensor.
+      is_row_format: `instances`, one value a row; otherwise `inputs`, one value a tensor.
     """
 
     signature: str
-    is_rows: bool
+    is_row_format: bool
     value: Any
 
     def tensors(
@@ -69,7 +69,7 @@ class PredictBody:
         Raises:
           ServingError: missing, unknown, ragged or of another type; the message names the input.
         """
-        columns = (_columns_of_rows if self.is_rows else _columns)(self.value, specs)
+        columns = (_columns_of_rows if self.is_row_format else _columns)(self.value, specs)
         return {name: _tensor(name, columns[name], specs[name].dtype, reserve) for name in specs}
 
 

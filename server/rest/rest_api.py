@@ -77,7 +77,7 @@ class RestApi:
         self._is_ready = is_ready
         self._budget = budget
         self.workers = Workers("rest", metrics)
-        self.status_workers = Workers("rest-status", metrics, NUM_STATUS_THREADS)
+        self.status_threads = Workers("rest-status", metrics, NUM_STATUS_THREADS)
 
     def routes(self) -> list[Route]:
         """Routes for Starlette."""
@@ -99,7 +99,7 @@ class RestApi:
             if not target.name:
                 raise invalid("Missing model name in request.")
             text = self._metadata_json if target.verb == "metadata" else self._status_json
-            answer = await self.status_workers.run(lambda: text(target))
+            answer = await self.status_threads.run(lambda: text(target))
             return Response(answer, media_type=JSON_TYPE)
 
     async def _predict(self, request: Request) -> Response:
@@ -123,7 +123,7 @@ class RestApi:
 
     def refused(self, method: str, path: str, error: ServingError) -> None:
         """Counts a request of a model that was refused before it came here."""
-        if not paths.is_of_models(path):
+        if not paths.is_model_path(path):
             return
         found = (PREDICT_PATH if method == "POST" else STATUS_PATH).fullmatch(path)
         told = _method(found.groups()[-1]) if found else ""
@@ -150,9 +150,9 @@ class RestApi:
             chosen = self._server.version(target.name, target.version, target.label)
             loaded = leases.enter_context(chosen)  # or NOT_FOUND, whatever the body is
             with self._budget.parsing:
-                signature, inputs, is_rows = self._read(loaded, pieces, is_packed, hold)
+                signature, inputs, is_row_format = self._read(loaded, pieces, is_packed, hold)
             answer = self._server.run(loaded, signature, inputs)
-        return json_outputs.write_outputs(answer.outputs, is_rows)
+        return json_outputs.write_outputs(answer.outputs, is_row_format)
 
     def _read(
         self, loaded: LoadedVersion, pieces: list[bytes], is_packed: bool, hold: Hold
@@ -171,7 +171,7 @@ class RestApi:
             raise unknown_signature(signature)
         inputs = parsed.tensors(loaded.signatures[signature], hold.add)
         hold.release(num_bytes)
-        return signature, inputs, parsed.is_rows
+        return signature, inputs, parsed.is_row_format
 
     def _refuse_verb(self, target: Target) -> bytes:
         self._server.metadata(target.name, target.version, target.label)  # or NOT_FOUND

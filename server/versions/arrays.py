@@ -29,7 +29,7 @@ FRAME_BYTES = 256 * 1024
 FRAME_RANK = 4  # (frames, height, width, channels); action units have 2
 # A waveform lies in [-1, 1]; beyond this the squares in a spectrogram overflow.
 LARGEST = 1e6
-NAMED_LENGTH = 64  # characters of a client's own names that an answer repeats
+MAX_NAME_CHARACTERS = 64  # characters of a client's own names that an answer repeats
 
 
 def check(specs: dict[str, Spec], inputs: Arrays) -> int:
@@ -75,11 +75,11 @@ def check_names(specs: dict[str, Spec], inputs: Collection[str]) -> None:
     missing = sorted(set(specs) - set(inputs))
     if extra and not missing:
         raise invalid(
-            f"input tensor alias not found in signature: {extra[0][:NAMED_LENGTH]}."
+            f"input tensor alias not found in signature: {extra[0][:MAX_NAME_CHARACTERS]}."
             f" Inputs expected to be in the set {{{wanted}}}."
         )
     if missing:
-        sent = ",".join(name[:NAMED_LENGTH] for name in extra[: len(specs)])
+        sent = ",".join(name[:MAX_NAME_CHARACTERS] for name in extra[: len(specs)])
         raise invalid(
             f"input size does not match signature: {len(inputs)}!={len(specs)};"
             f" inputs expected: {{{wanted}}}. Sent extra: {{{sent}}}."

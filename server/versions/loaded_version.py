@@ -21,7 +21,7 @@ from affectstream.serving.exported.version_folder import (
     CONFIG_ASSET,
     check_config,
     number_of,
-    read_checked,
+    read_checked_config,
     read_config,
 )
 
@@ -90,7 +90,7 @@ class LoadedVersion:
             given = {name: tf.constant(value) for name, value in inputs.items()}
             return {name: value.numpy() for name, value in function(**given).items()}
         except tf.errors.InvalidArgumentError as error:
-            raise invalid(client_line(str(error.message))) from error
+            raise invalid(client_message(str(error.message))) from error
         except (tf.errors.ResourceExhaustedError, MemoryError) as error:
             message = "not enough memory for this request; send fewer rows or frames"
             raise ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, message) from error
@@ -151,15 +151,15 @@ def load_version(folder: Path) -> LoadedVersion:
     """
     file = folder / "assets" / CONFIG_ASSET
     if file.is_file():
-        read_checked(file)
+        read_checked_config(file)
     checked = require_safe(folder)
     tf_setup.import_tensorflow()
-    from affectstream.serving.export.savedmodel_export import read_saved
+    from affectstream.serving.export.savedmodel_export import load_saved_model
 
     definitions = checked.signature_defs
     signatures = {name: _specs(definitions[name]) for name in sorted(definitions) if _is_for(name)}
     try:
-        config, saved = read_config(checked.folder), read_saved(checked.folder)
+        config, saved = read_config(checked.folder), load_saved_model(checked.folder)
     except UserError as error:  # under the name that it was asked for
         raise UserError(str(error).replace(str(checked.folder), str(folder))) from error
     checked.require_unchanged()
@@ -203,7 +203,7 @@ def _array(tensor: Any) -> np.ndarray:
     return tf.make_ndarray(tensor)
 
 
-def client_line(message: str) -> str:
+def client_message(message: str) -> str:
     """The one line of a TensorFlow error that is meant for who sent the request, without paths."""
     lines = [line.strip() for line in NODE.split(message)[0].splitlines() if line.strip()]
     line = OPERATION.sub("", BRACES.sub("", lines[-1])) if lines else ""

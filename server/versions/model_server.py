@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 
 from affectstream.server.errors import ServingError
-from affectstream.server.limits import ENDING_S, Limits
+from affectstream.server.limits import THREAD_STOP_TIMEOUT_S, Limits
 from affectstream.server.metrics import Metrics
 from affectstream.server.versions.arrays import Arrays
 from affectstream.server.versions.batching import Batcher, overdue, unknown_signature
@@ -74,7 +74,7 @@ class ModelServer:
         with self._lock:
             batcher = self._batchers.pop(loaded, None)
         if batcher is not None:
-            batcher.close(ENDING_S if self._is_closing else None)
+            batcher.close(THREAD_STOP_TIMEOUT_S if self._is_closing else None)
 
     def _batcher(self, loaded: LoadedVersion) -> Batcher:
         with self._lock:

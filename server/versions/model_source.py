@@ -12,8 +12,8 @@ from affectstream.serving.exported.bundle_folder import is_bundle, read_bundle
 from affectstream.serving.exported.version_folder import (
     SAVED_MODEL,
     number_of,
-    require_name,
-    versions_in,
+    require_model_name,
+    version_folders,
 )
 from affectstream.serving.inference.litert_model import is_litert
 
@@ -28,13 +28,13 @@ class Found:
     Attributes:
       versions: number -> folder.
       labels: name -> number, as written; the version may be absent.
-      num_served: the newest so many are to be served; None: all.
+      num_latest: the newest so many are to be served; None: all.
       absent: numbers that are asked for by name and are not there.
     """
 
     versions: dict[int, Path]
     labels: dict[str, int] = field(default_factory=dict)
-    num_served: int | None = None
+    num_latest: int | None = None
     absent: tuple[int, ...] = ()
 
 
@@ -73,12 +73,12 @@ def open_source(path: Path, name: str | None = None) -> Source:
     if not path.is_dir():
         raise UserError(f"{path}: no such folder; {REMEDY}")
     if is_bundle(path):
-        return WholeBundle(path, _bundle_name(path, name))
+        return BundleSource(path, _bundle_name(path, name))
     if (path / SAVED_MODEL).is_file():
         number = number_of(path) or 1
         folder = path.resolve().parent if number_of(path) else path.resolve()
-        return OneVersion(path, _checked(name, folder), number)
-    if versions_in(path):
+        return SingleVersionSource(path, _checked(name, folder), number)
+    if version_folders(path):
         return ExportFolder(path, _checked(name, path.resolve()))
     here = " (the current folder)" if path == Path() else ""  # `--model ''` says it too
     raise UserError(f"{path}{here}: no exported model in it; {REMEDY}")
@@ -87,7 +87,7 @@ def open_source(path: Path, name: str | None = None) -> Source:
 def _checked(name: str | None, folder: Path) -> str:
     if name is None:
         name = re.sub(r"[^A-Za-z0-9_]+", "-", folder.name).strip("-")[:63] or "model"
-    require_name(name)
+    require_model_name(name)
     return name
 
 
@@ -95,7 +95,7 @@ def _checked(name: str | None, folder: Path) -> str:
 
 
 @dataclass(frozen=True)
-class OneVersion:
+class SingleVersionSource:
     """A single version; gone when its folder is."""
 
     path: Path
@@ -115,11 +115,11 @@ class ExportFolder:
     name: str
 
     def look(self) -> Found:
-        return Found(versions_in(self.path), num_served=1)
+        return Found(version_folders(self.path), num_latest=1)
 
 
 @dataclass(frozen=True)
-class WholeBundle:
+class BundleSource:
     """What `export --serving` wrote: the versions and labels that `models.config` asks for."""
 
     path: Path
@@ -129,10 +129,10 @@ class WholeBundle:
         bundle = read_bundle(self.path)
         if bundle.name != self.name:
             raise UserError(f"{self.path}: holds {bundle.name} now, no longer {self.name}")
-        versions = versions_in(bundle.home)
+        versions = version_folders(bundle.home)
         if bundle.specific is not None:
             versions = {n: folder for n, folder in versions.items() if n in bundle.specific}
-        return Found(versions, bundle.labels, bundle.num_served, bundle.absent)
+        return Found(versions, bundle.labels, bundle.num_latest, bundle.absent)
 
 
 def _bundle_name(folder: Path, name: str | None) -> str:

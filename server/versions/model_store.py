@@ -14,7 +14,7 @@ import grpc
 
 from affectstream.core.errors import UserError
 from affectstream.server.errors import ServingError, invalid
-from affectstream.server.limits import ENDING_S
+from affectstream.server.limits import THREAD_STOP_TIMEOUT_S
 from affectstream.server.versions.loaded_version import LoadedVersion
 from affectstream.server.versions.model_source import Found, Source, open_source
 from affectstream.serving.exported.savedmodel_audit import listing
@@ -115,18 +115,18 @@ class ModelStore:
 
         Args:
           drain_s: how long to wait for leases. A version that is being loaded is waited for as long
-            and `ENDING_S` more, then left to its thread.
+            and `THREAD_STOP_TIMEOUT_S` more, then left to its thread.
         """
         self._stopping = True
         self._wake.set()
         end_s = time.monotonic() + drain_s
         if self._thread is not None:
-            self._thread.join(drain_s + ENDING_S)
+            self._thread.join(drain_s + THREAD_STOP_TIMEOUT_S)
         for number in list(self._entries):
             self._retire(number)
         while True:
             self._wake.clear()
-            self.unload_returned()
+            self.unload_unleased()
             left_s = end_s - time.monotonic()
             if not self._retired or left_s <= 0:
                 return
@@ -140,7 +140,7 @@ class ModelStore:
             if self._stopping:
                 return
             try:
-                self.unload_returned()
+                self.unload_unleased()
                 if time.monotonic() >= due_s:
                     self.poll()
                     due_s = time.monotonic() + self._poll_s
@@ -167,7 +167,7 @@ class ModelStore:
         for number in unwanted:
             self._retire(number)
         self._move_labels(found.labels)  # none is left to a version that is gone
-        self.unload_returned()
+        self.unload_unleased()
 
     def _note_unreadable(self, reason: str) -> None:
         """Warns once, not at every poll; during the start the caller gets the error instead."""
@@ -186,12 +186,12 @@ class ModelStore:
 
     def _load_wanted(self, found: Found) -> set[int]:
         """Newest first, as many as can be loaded of those that are to be served."""
-        num_served = len(found.versions) if found.num_served is None else found.num_served
+        num_latest = len(found.versions) if found.num_latest is None else found.num_latest
         self._failed = {n: mark for n, mark in self._failed.items() if n in found.versions}
         self._reasons = {n: reason for n, reason in self._reasons.items() if n in self._failed}
         wanted: set[int] = set()
         for number in sorted(found.versions, reverse=True):
-            if len(wanted) == num_served:
+            if len(wanted) == num_latest:
                 break
             if number in self._entries or self._try(number, found.versions[number]):
                 wanted.add(number)
@@ -248,7 +248,7 @@ class ModelStore:
             self._retired.append(entry)
         self._tell(VersionStatus(number, UNLOADING))
 
-    def unload_returned(self) -> None:
+    def unload_unleased(self) -> None:
         """Closes the retired versions of which no lease is left. Called by the polling thread."""
         with self._lock:
             returned = [entry for entry in self._retired if entry.num_leases == 0]

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from affectstream.modeling.runs.run_folder import RunInfo
 
-HOME = storage_paths.BUNDLED
+HOME = storage_paths.BUNDLED_MODELS_DIR
 EMOTION = "emotion"
 WORDS = "words"
 # Stream -> name of the bundled model that uses it.
-BOX_OF = {"audio": EMOTION, "video": EMOTION, "text": WORDS}
+BUNDLED_MODEL_OF = {"audio": EMOTION, "video": EMOTION, "text": WORDS}
 
 NUM_CHECKS = 5
 NON_COMMERCIAL = "non-commercial use only"
@@ -45,7 +45,7 @@ def boxed(name: str) -> Path:
       UserError: it is not there.
     """
     path = HOME / name
-    if not is_boxed(name):
+    if not is_bundled_model(name):
         held = sorted(found.parent.name for found in HOME.glob(f"*/{RUN_FILE}"))
         raise UserError(
             f"{path}: no such model in the box (there: {', '.join(held) or 'none'});"
@@ -54,12 +54,12 @@ def boxed(name: str) -> Path:
     return path
 
 
-def is_boxed(name: str) -> bool:
+def is_bundled_model(name: str) -> bool:
     """Whether a model of that name is in the box."""
     return (HOME / name / RUN_FILE).is_file()
 
 
-def starting_point(given: Path, stream: str) -> Path:
+def resolve_init_run(given: Path, stream: str) -> Path:
     """The run that `--init-from` means: a run folder, or `pretrained[/NAME]` for one in the box.
 
     Args:
@@ -69,7 +69,7 @@ def starting_point(given: Path, stream: str) -> Path:
     """
     if (given / RUN_FILE).is_file() or given.parts[:1] != (HOME.name,) or len(given.parts) > 2:
         return given
-    return boxed(given.parts[1] if len(given.parts) == 2 else BOX_OF[stream])
+    return boxed(given.parts[1] if len(given.parts) == 2 else BUNDLED_MODEL_OF[stream])
 
 
 def told(path: Path) -> str:

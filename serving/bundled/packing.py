@@ -27,7 +27,7 @@ from affectstream.serving.bundled.bundled_models import (
     difference,
     is_non_commercial,
 )
-from affectstream.serving.export.model_card import CARD, as_told, evaluations_of, model_card
+from affectstream.serving.export.model_card import CARD, card_scores, model_card, read_evaluations
 
 if TYPE_CHECKING:
     from affectstream.modeling.runs.run_folder import RunInfo
@@ -60,7 +60,7 @@ def pack(
     run: Path,
     out: Path,
     parts: Mapping[str, Path] | None = None,
-    packed_by: str = "",
+    pack_command: str = "",
     overwrite: bool = False,
 ) -> Packed:
     """Writes a finished run as a small run folder without local paths, checked against the run.
@@ -71,22 +71,22 @@ def pack(
     Args:
       parts: of a fusion, the run that each stream was trained in; their recipes, commands and
         scores are kept.
-      packed_by: the command that makes all of this again.
+      pack_command: the command that makes all of this again.
     Raises:
       UserError: no finished run, an occupied `out`, or probabilities that changed by more than
         0.01.
     """
     from affectstream.modeling.evaluation.inference import client_config, load_run
     from affectstream.modeling.runs import checkpoints, run_folder
-    from affectstream.modeling.runs.score_store import EVALUATION, METRICS, scores_of
+    from affectstream.modeling.runs.score_store import EVALUATION, METRICS, read_scores
 
     model, info = load_run(run)
     _require_free(out, run, overwrite)
     info = _without_paths(info, parts or {})
-    evaluations = {folder: as_told(scores) for folder, scores in scores_of(run).items()}
+    evaluations = {folder: card_scores(scores) for folder, scores in read_scores(run).items()}
     with atomic_io.replacing(out) as temporary:
         temporary.mkdir()
-        halve(run / run_folder.BEST, temporary / _MODEL)
+        cast_float16(run / run_folder.BEST, temporary / _MODEL)
         after = answers_of(checkpoints.load_model(temporary / _MODEL), info)
         change = difference(answers_of(model, info), after)
         if not change <= TOLERANCE:
@@ -101,14 +101,14 @@ def pack(
             atomic_io.write_json(temporary / EVALUATION / folder.name / METRICS, scores)
         config = client_config(info) | {"pretrained": info.recipe.pretrained}
         card = model_card(config, list(evaluations.values()), out.name)
-        card += _about_the_box(info, change, bare(packed_by))
+        card += _about_the_box(info, change, bare(pack_command))
         atomic_io.write_text(temporary / CARD, card)
         if overwrite and out.exists():
             shutil.rmtree(out)
-    return Packed(out, size_bytes(out), change)
+    return Packed(out, folder_size_bytes(out), change)
 
 
-def size_bytes(folder: Path) -> int:
+def folder_size_bytes(folder: Path) -> int:
     """Bytes of all files below a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
@@ -141,7 +141,7 @@ def _without_paths(info: RunInfo, runs: Mapping[str, Path]) -> RunInfo:
                 "trained": own.recipe.as_json(),
                 "command": bare(own.command),
                 "git_revision": own.git_revision,
-                "evaluation": evaluations_of(runs[stream]),
+                "evaluation": read_evaluations(runs[stream]),
             }
     return dataclasses.replace(
         info,
@@ -162,7 +162,7 @@ def _write_lines(path: Path, value: dict[str, Any]) -> None:
     atomic_io.write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
-def _about_the_box(info: RunInfo, change: float, packed_by: str) -> str:
+def _about_the_box(info: RunInfo, change: float, pack_command: str) -> str:
     lines = ["", "## In the box", ""]
     if is_non_commercial(info.data):
         terms = "; ".join(f"{one['corpus']}: {one['licence'] or 'not stated'}" for one in info.data)
@@ -179,7 +179,7 @@ def _about_the_box(info: RunInfo, change: float, packed_by: str) -> str:
         "",
     ]
     commands = [part["command"] for part in info.parts.values() if "command" in part]
-    commands += [info.command, packed_by]
+    commands += [info.command, pack_command]
     # A resumed run gives the same result, so --resume is dropped.
     told = [command.replace(" --resume", "") for command in commands if command]
     lines += [
@@ -202,7 +202,7 @@ def _rounded_up(value: float) -> float:
 # === Weights ===
 
 
-def halve(source: Path, out: Path) -> None:
+def cast_float16(source: Path, out: Path) -> None:
     """Copies a `.keras` file with its matrices as float16, bare of the optimizer.
 
     Vectors and scalars (biases, statistics, temperatures) stay float32: they are few, and a

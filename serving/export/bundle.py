@@ -24,7 +24,7 @@ from affectstream.serving.export import warmup
 from affectstream.serving.export.model_card import CARD, model_card, write_card
 from affectstream.serving.export.savedmodel_export import VOCABULARY_ASSET, export
 from affectstream.serving.export.warmup import DEFAULT, Signatures, Spec
-from affectstream.serving.exported.bundle_folder import MODELS, MODELS_CONFIG, bundled_name
+from affectstream.serving.exported.bundle_folder import MODELS, MODELS_CONFIG, bundle_model_name
 from affectstream.serving.exported.version_folder import read_config, versions_of
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -72,7 +72,7 @@ def write_bundle(
             f"{target}: exists already; versions are never overwritten, leave --version out"
         )
     try:
-        atomic_io.remove_leftovers(home)
+        atomic_io.remove_stale_temporaries(home)
         with (
             atomic_io.replacing(target) as temporary,
             tempfile.TemporaryDirectory(
@@ -121,7 +121,7 @@ def check_folder(folder: Path) -> None:
 
 
 def _chosen_name(run: Path, folder: Path, name: str | None) -> str:
-    there = bundled_name(folder)
+    there = bundle_model_name(folder)
     if name is None:
         name = there or re.sub(r"[^A-Za-z0-9_]+", "-", run.resolve().name).strip("-")[:63]
     if not NAME.fullmatch(name):

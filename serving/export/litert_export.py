@@ -16,7 +16,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from affectstream.core import atomic_io
 from affectstream.core.errors import UserError
-from affectstream.core.tf_setup import native_talk_muted
+from affectstream.core.tf_setup import suppress_native_stderr
 from affectstream.modeling.evaluation.inference import inference_model, load_run
 from affectstream.modeling.evaluation.token_model import TOKEN_IDS, token_model
 from affectstream.modeling.features.audio.window import FitWindow
@@ -28,8 +28,8 @@ from affectstream.serving.inference.litert_model import (
     SIGNATURE,
     LitertModel,
     config_file,
-    free_target,
     require_free,
+    resolve_new_target,
 )
 
 TOLERANCE = 1e-4
@@ -54,8 +54,8 @@ def export_litert(run: Path, out: Path, text_input: str = TEXT_INPUTS[0]) -> Pat
       UserError: one of the two files exists, the run is unfinished, LiteRT lacks an operation that
         the model needs, or the file answers differently from the model.
     """
-    target = free_target(run, out)
-    atomic_io.remove_leftovers(target.parent)
+    target = resolve_new_target(run, out)
+    atomic_io.remove_stale_temporaries(target.parent)
     model, info = load_run(run)
     inference = numeric_model(model, info, str(run))
     if "text" in info.streams and text_input != TOKEN_IDS:
@@ -182,7 +182,7 @@ def _window_of(inference: keras.Model) -> dict[str, int]:
 
 
 def _converted(inference: keras.Model, specs: dict[str, tf.TensorSpec], name: str) -> bytes:
-    with tempfile.TemporaryDirectory() as folder, native_talk_muted():
+    with tempfile.TemporaryDirectory() as folder, suppress_native_stderr():
         try:
             # By way of a SavedModel, because only so the names of inputs and outputs are kept.
             served = tf.Module()
@@ -194,7 +194,7 @@ def _converted(inference: keras.Model, specs: dict[str, tf.TensorSpec], name: st
         except Exception as error:  # errors from C++ have no common type
             cause = error
     raise ConversionError(
-        f"{name}: LiteRT cannot do it ({cause_of(cause)}); not exported"
+        f"{name}: LiteRT cannot do it ({error_summary(cause)}); not exported"
     ) from cause
 
 
@@ -213,7 +213,7 @@ def _frozen(inference: keras.Model, specs: dict[str, tf.TensorSpec]) -> Any:
     return tf.function(answer).get_concrete_function(**specs)
 
 
-def cause_of(error: Exception) -> str:
+def error_summary(error: Exception) -> str:
     """Summarises a converter error of hundreds of lines in one line."""
     text = str(error)
     for kind in ("Flex", "Custom"):
@@ -239,7 +239,7 @@ def _check(content: bytes, config: dict[str, Any], examples: Examples, name: str
         answers = [model(example) for example, _ in examples]
     except (ValueError, RuntimeError) as error:
         raise UserError(
-            f"{name}: LiteRT cannot run it ({cause_of(error)}); not exported"
+            f"{name}: LiteRT cannot run it ({error_summary(error)}); not exported"
         ) from error
     for answer, (_, wanted) in zip(answers, examples, strict=True):
         for key, value in wanted.items():

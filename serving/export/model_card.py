@@ -12,14 +12,14 @@ CARD = "MODEL_CARD.md"
 # TensorFlow Serving reads only the warm-up file in this folder.
 CARD_OF_VERSION = Path("assets.extra") / CARD
 # Keys of `metrics.json` that the card shows.
-TOLD_SCORES = (
+CARD_SCORES = (
     *("data", "split", "uar", "uar_ci95", "uar_ci95_note", "wa", "macro_f1", "ece", "num_clips"),
     *("num_speakers", "leak_allowed", "chosen_on", "per_corpus"),
 )
 # Scores of one evaluation (older exports), or of several.
 Evaluations = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
 
-LAW = (
+LEGAL_NOTE = (
     "Article 5(1)(f) of the EU AI Act (Regulation (EU) 2024/1689) forbids AI systems that infer the"
     " emotions of people from biometric data, such as face and voice, at work and in education,"
     " except for medical or safety reasons. Other uses may count as high-risk, and people must be"
@@ -48,7 +48,7 @@ def model_card(
 
     Args:
       config: `assets/config.json` of an export, or `client_config` of a run.
-      evaluations: `evaluations_of` a run; when None what `config` holds of them.
+      evaluations: `read_evaluations` a run; when None what `config` holds of them.
       name: of the model where it is served.
       version: of the export.
     """
@@ -59,22 +59,22 @@ def model_card(
     return "\n".join([f"# {title}", "", *_lines(config, found), ""])
 
 
-def evaluations_of(run: Path) -> list[dict[str, Any]]:
+def read_evaluations(run: Path) -> list[dict[str, Any]]:
     """Scores of a run for each data set and split that was evaluated, as the card shows them.
 
     Raises:
       UserError: a file is damaged.
     """
-    from affectstream.modeling.runs.score_store import scores_of
+    from affectstream.modeling.runs.score_store import read_scores
 
-    return [as_told(scores) for scores in scores_of(run).values()]
+    return [card_scores(scores) for scores in read_scores(run).values()]
 
 
-def as_told(scores: Mapping[str, Any]) -> dict[str, Any]:
+def card_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
     """The scores that the card shows; data sets are given by name, without their paths."""
     from affectstream.modeling.runs.score_store import data_name
 
-    told = {key: scores.get(key) for key in TOLD_SCORES}
+    told = {key: scores.get(key) for key in CARD_SCORES}
     return told | {"data": [data_name(path) for path in scores.get("data") or ()]}
 
 
@@ -109,7 +109,7 @@ def _lines(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> 
     )
     yield f"- calibration temperature: {config['calibration']['temperature']:.3g}"
     yield f"- seed {config['seed']}, revision {config['git_revision'] or 'unknown'}"
-    yield from ("", "## Use and law", "", LAW, "", "## Limits", "")
+    yield from ("", "## Use and law", "", LEGAL_NOTE, "", "## Limits", "")
     yield from (f"- {line}" for line in LIMITS)
     yield from ("", "## Data", "", "| corpus | licence | records (train, validation, test) |")
     yield "|---|---|---|"
@@ -156,12 +156,12 @@ def _scores(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) ->
         chose = config["recipe"].get("keep") == "best"
         told = "by which the epoch was picked" if chose else "on which the temperature was fitted"
         corpora = _of(data["corpus"] for data in config["data"])
-        yield _score_row(f"validation{corpora}, {told}", on_validation(config["scores"]))
+        yield _score_row(f"validation{corpora}, {told}", validation_scores(config["scores"]))
     for stream, part in config["parts"].items():
         for one in listed(part.get("evaluation")):
             yield from _score_rows(f"{_named(one)}, {stream} alone", one)
         corpora = _of(part.get("corpora", ()))
-        own = on_validation(part["scores"])
+        own = validation_scores(part["scores"])
         yield _score_row(f"validation{corpora}, {stream} alone", own)
     if not any(one.get("split") in ("test", "all") for one in evaluations):
         parts_are = any(part.get("evaluation") for part in config["parts"].values())
@@ -175,12 +175,12 @@ def _scores(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) ->
     )
 
 
-def on_validation(scores: Mapping[str, Any]) -> dict[str, Any]:
+def validation_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
     """The validation scores of an epoch, without the prefix `val_`."""
     return {k.removeprefix("val_"): v for k, v in scores.items() if k.startswith("val_")}
 
 
-def on_training(scores: Mapping[str, Any]) -> dict[str, Any]:
+def training_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
     """The training scores of an epoch, measured while it ran."""
     return {k: v for k, v in scores.items() if not k.startswith("val_") and k != "epoch"}
 

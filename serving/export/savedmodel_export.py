@@ -19,7 +19,7 @@ from affectstream.modeling.evaluation.token_model import TOKEN_IDS, token_model,
 from affectstream.modeling.features.text.tokens import FitTokens
 from affectstream.modeling.runs.run_folder import RunInfo
 from affectstream.preprocessing.pcm import from_pcm, to_pcm
-from affectstream.serving.export.model_card import evaluations_of, write_card
+from affectstream.serving.export.model_card import read_evaluations, write_card
 from affectstream.serving.export.signatures import (
     ANY,
     DEFAULT,
@@ -56,9 +56,9 @@ def export(
     Raises:
       UserError: the version exists, the run is unfinished, or the saved model answers differently.
     """
-    storage_paths.require_unbundled(out)
+    storage_paths.require_outside_bundled(out)
     model, info = load_run(run)
-    atomic_io.remove_leftovers(out)
+    atomic_io.remove_stale_temporaries(out)
     target = out / str(version if version is not None else _next_version(out))
     if target.exists():
         raise UserError(
@@ -92,7 +92,7 @@ def export_config(run: Path, info: RunInfo) -> dict[str, Any]:
     return client_config(info) | {
         "run": str(run),
         "pretrained": info.recipe.pretrained,
-        "evaluation": evaluations_of(run),
+        "evaluation": read_evaluations(run),
     }
 
 
@@ -238,7 +238,7 @@ def example_inputs(model: keras.Model, seed: int = 0) -> dict[str, np.ndarray]:
     return made
 
 
-def read_saved(path: Path) -> Any:
+def load_saved_model(path: Path) -> Any:
     """An exported version, loaded.
 
     Raises:

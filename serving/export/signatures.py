@@ -12,7 +12,7 @@ import tensorflow as tf
 from affectstream.modeling.data.record_dataset import nothing
 from affectstream.modeling.evaluation.token_model import TOKEN_IDS
 from affectstream.modeling.features.audio.window import FitWindow
-from affectstream.serving.export.wav_bytes import require_none, waveforms
+from affectstream.serving.export.wav_bytes import assert_no_problems, waveforms
 
 Tensors = dict[str, tf.Tensor]
 Specs = dict[str, tf.TensorSpec]
@@ -112,7 +112,7 @@ class ServedModel(tf.Module):
     # === One signature each ===
 
     def _whole(self, model: keras.Model) -> Any:
-        return _function(lambda inputs: self._serve(model, inputs), specs_of(model))
+        return _function(lambda inputs: self._serve(model, inputs), input_specs(model))
 
     def _serve(self, model: keras.Model, inputs: Tensors) -> Tensors:
         made = model(inputs, training=False)
@@ -120,7 +120,7 @@ class ServedModel(tf.Module):
         return {**made, "label": label}
 
     def _of_stream(self, model: keras.Model, whole: Any, stream: str) -> Any:
-        specs = specs_of(model)
+        specs = input_specs(model)
         own = {name: specs[name] for name in STREAM_INPUTS[stream] if name in specs}
         others = {name: spec for name, spec in specs.items() if name not in own}
 
@@ -135,7 +135,7 @@ class ServedModel(tf.Module):
         return _function(serve, own)
 
     def _of_bytes(self, model: keras.Model, whole: Any) -> Any:
-        specs = specs_of(model)
+        specs = input_specs(model)
         rate_hz = self.sample_rate_hz
         if "audio" in specs:
             if rate_hz is None:
@@ -181,7 +181,7 @@ def _shape(spec: Any) -> list[int]:
 # === What a model takes ===
 
 
-def specs_of(model: keras.Model) -> Specs:
+def input_specs(model: keras.Model) -> Specs:
     """Its inputs by name."""
     return {
         name: tf.TensorSpec(tensor.shape, tensor.dtype, name)
@@ -231,7 +231,7 @@ def face_crops(face_jpeg: Any, size_px: int, num_channels: int) -> tuple[Any, An
     is_wrong = tf.logical_and(is_face, tf.not_equal(starts, JPEG_START))
     says_wrong = "no JPEG; send the face crop as one, or an empty string where there is no face"
     problems = tf.reduce_any(is_wrong, axis=1)
-    with tf.control_dependencies([require_none(tf.where(problems, says_wrong, ""))]):
+    with tf.control_dependencies([assert_no_problems(tf.where(problems, says_wrong, ""))]):
         flat = tf.reshape(face_jpeg, [-1])
     rows = tf.range(tf.size(flat)) // tf.maximum(shape[1], 1)
     crop_shape = (size_px, size_px, num_channels)

@@ -72,7 +72,7 @@ def _spec(info: Any) -> Spec:
 # === Tensors ===
 
 
-def can_make(inputs: dict[str, Spec]) -> bool:
+def can_generate(inputs: dict[str, Spec]) -> bool:
     """Whether example inputs can be generated: known inputs, or plain rows of strings."""
     return bool(inputs) and all(
         name in _MAKERS or (spec.dtype == "object" and len(spec.shape) == 1)
@@ -174,11 +174,11 @@ _MAKERS: dict[str, Any] = {
 
 
 def requests(saved: Path, config: dict[str, Any], name: str) -> Iterator[Any]:
-    """A PredictRequest for each batch size of each signature that `can_make` says yes to."""
+    """A PredictRequest for each batch size of each signature that `can_generate` says yes to."""
     from tensorflow_serving.apis import predict_pb2
 
     for signature, inputs in read_signatures(saved).items():
-        if not can_make(inputs):
+        if not can_generate(inputs):
             continue
         for num_rows in BATCH_SIZES:
             request = predict_pb2.PredictRequest()

@@ -31,7 +31,7 @@ SAMPLE_BYTES = 2
 ZERO_CROSSINGS = 16
 ROLLOFF = 0.97
 KAISER_BETA = 9.0
-OUTPUTS_A_STEP = 1024
+SAMPLES_PER_STEP = 1024
 
 
 def to_wav(pcm: np.ndarray, rate_hz: int) -> bytes:
@@ -71,7 +71,7 @@ def waveforms(wav: Any, rate_hz: int, max_samples: int | None = None) -> tuple[A
     """
     int64s = (tf.int64,) * 4
     problems, *found = tf.map_fn(_header, wav, fn_output_signature=(tf.string, *int64s))
-    with tf.control_dependencies([require_none(problems)]):
+    with tf.control_dependencies([assert_no_problems(problems)]):
         given = tuple(tf.identity(one) for one in (wav, *found))
 
     def one_row(row: tuple[Any, ...]) -> Any:
@@ -82,7 +82,7 @@ def waveforms(wav: Any, rate_hz: int, max_samples: int | None = None) -> tuple[A
     return ragged.to_tensor(), tf.cast(ragged.row_lengths(), tf.int32)
 
 
-def require_none(problems: Any) -> Any:
+def assert_no_problems(problems: Any) -> Any:
     """Operation that fails where a row has a problem.
 
     Args:
@@ -255,14 +255,14 @@ def resampled(waveform: Any, from_hz: Any, to_hz: int) -> Any:
     last = tf.size(padded) - 1
 
     def some(first: Any) -> Any:
-        numbers = first + tf.range(OUTPUTS_A_STEP, dtype=tf.int64)
+        numbers = first + tf.range(SAMPLES_PER_STEP, dtype=tf.int64)
         base = tf.cast(numbers * down // up, tf.int32)
         index = tf.minimum(base[:, None] + tf.range(1, 2 * half + 1)[None, :], last)
         row = tf.minimum(numbers % up, tf.shape(coefficients, tf.int64)[0] - 1)
         return tf.einsum("nt,nt->n", tf.gather(padded, index), tf.gather(coefficients, row))
 
-    steps = tf.range(0, num_outputs, OUTPUTS_A_STEP, dtype=tf.int64)
-    signature = tf.TensorSpec([OUTPUTS_A_STEP], tf.float32)
+    steps = tf.range(0, num_outputs, SAMPLES_PER_STEP, dtype=tf.int64)
+    signature = tf.TensorSpec([SAMPLES_PER_STEP], tf.float32)
     done = tf.map_fn(some, steps, fn_output_signature=signature, parallel_iterations=2)
     return tf.reshape(done, [-1])[:num_outputs]
 

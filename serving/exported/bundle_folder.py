@@ -22,7 +22,7 @@ class Bundle:
       home: folder of its versions.
       versions: their numbers, ascending.
       labels: label -> version, as `models.config` has it: `stable`, `canary`.
-      num_served: the newest so many are to be served; None: all, or those that are named.
+      num_latest: the newest so many are to be served; None: all, or those that are named.
       specific: the versions that are to be served, whether they are there or not; None: any.
     """
 
@@ -30,7 +30,7 @@ class Bundle:
     home: Path
     versions: tuple[int, ...]
     labels: dict[str, int]
-    num_served: int | None = None
+    num_latest: int | None = None
     specific: tuple[int, ...] | None = None
 
     @property
@@ -38,7 +38,7 @@ class Bundle:
         """The versions to be served, ascending."""
         if self.specific is not None:
             return tuple(number for number in self.versions if number in self.specific)
-        return self.versions if self.num_served is None else self.versions[-self.num_served :]
+        return self.versions if self.num_latest is None else self.versions[-self.num_latest :]
 
     @property
     def absent(self) -> tuple[int, ...]:
@@ -100,7 +100,7 @@ def _asked_for(policy: Any) -> tuple[int | None, tuple[int, ...] | None]:
     return max(policy.latest.num_versions, 1), None
 
 
-def bundled_name(folder: Path) -> str | None:
+def bundle_model_name(folder: Path) -> str | None:
     """Name of the model that a bundle holds; None if there is none yet."""
     models = folder / MODELS
     homes = sorted(models.iterdir()) if models.is_dir() else []

@@ -38,10 +38,10 @@ def read_config(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path}: a SavedModel without {CONFIG_ASSET}; give one that `export` wrote"
         )
-    return read_checked(file)
+    return read_checked_config(file)
 
 
-def read_checked(file: Path) -> dict[str, Any]:
+def read_checked_config(file: Path) -> dict[str, Any]:
     """The config in a file.
 
     Raises:
@@ -67,10 +67,10 @@ def check_config(config: Any, file: Path, num_outputs: int | None = None) -> Non
       UserError: something is missing, of another type, or one label too many or too few.
     """
     for problem in _problems(config, num_outputs):
-        raise not_as_written(file, problem)
+        raise invalid_config_error(file, problem)
 
 
-def not_as_written(file: Path, problem: str) -> UserError:
+def invalid_config_error(file: Path, problem: str) -> UserError:
     """The error for a config that was changed or not written by `export`."""
     return UserError(f"{file}: not as `export` writes it ({problem}); export it again")
 
@@ -126,7 +126,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:40]}..."
 
 
-def require_name(name: str) -> None:
+def require_model_name(name: str) -> None:
     """Checks the name of a model.
 
     Raises:
@@ -142,7 +142,7 @@ def newest_version(path: Path) -> Path | None:
     """The export below `path`: itself, or its highest version; None if it is no export."""
     if (path / SAVED_MODEL).is_file():
         return path
-    versions = versions_in(path) if path.is_dir() else {}
+    versions = version_folders(path) if path.is_dir() else {}
     return versions[max(versions)] if versions else None
 
 
@@ -156,7 +156,7 @@ def number_of(path: Path) -> int | None:
     return int(name) if is_number else None
 
 
-def versions_in(home: Path) -> dict[int, Path]:
+def version_folders(home: Path) -> dict[int, Path]:
     """Version number -> folder; versions that are still being written are left out.
 
     Raises:
@@ -172,4 +172,4 @@ def versions_in(home: Path) -> dict[int, Path]:
 
 def versions_of(home: Path) -> list[int]:
     """Numbers of the versions in a folder of versions, ascending; [] where none is."""
-    return sorted(versions_in(home)) if home.is_dir() else []
+    return sorted(version_folders(home)) if home.is_dir() else []

@@ -14,15 +14,15 @@ from affectstream.opencv_model.detectors.detector import FaceBox
 from affectstream.preprocessing.faces.action_units import (
     MEDIAPIPE,
     OPENFACE,
-    ActionUnitKind,
+    ActionUnitSpec,
     ActionUnitTable,
     ActionUnitTrack,
     file_name_pattern,
 )
 from affectstream.preprocessing.faces.face_finder import Face
-from affectstream.serving.inference.windows import SeenFrame
+from affectstream.serving.inference.windows import TrackedFrame
 
-HOW = "give OpenFace's table with --action-units FILE"
+TABLE_HINT = "give OpenFace's table with --action-units FILE"
 # A table does not contain the position of the face.
 _NOWHERE = FaceBox(0.0, 0.0, 0.0, 0.0, 1.0)
 
@@ -36,7 +36,7 @@ class ActionUnitInput:
       patterns: of the corpora it was trained on, to find a recording under its other names.
     """
 
-    kind: ActionUnitKind | None
+    kind: ActionUnitSpec | None
     patterns: tuple[re.Pattern[str], ...] = ()
 
     @classmethod
@@ -48,7 +48,7 @@ class ActionUnitInput:
         known = {data["corpus"] for data in config["data"]} & set(registry.names("corpora"))
         found = [file_name_pattern(registry.load("corpora", name)) for name in sorted(known)]
         patterns = tuple(pattern for pattern in found if pattern is not None)
-        return cls(ActionUnitKind.from_json(kind), patterns)
+        return cls(ActionUnitSpec.from_json(kind), patterns)
 
     @property
     def from_mediapipe(self) -> bool:
@@ -83,14 +83,18 @@ class ActionUnitInput:
 
     def lack(self, table: ActionUnitTable | None) -> str:
         """Why there are no action units."""
-        return f"no action units ({HOW})" if table is None else f"no row for it in {table.path}"
+        return (
+            f"no action units ({TABLE_HINT})" if table is None else f"no row for it in {table.path}"
+        )
 
 
-def rows_between(track: ActionUnitTrack, start_s: float, end_s: float) -> list[SeenFrame]:
+def rows_between(track: ActionUnitTrack, start_s: float, end_s: float) -> list[TrackedFrame]:
     """The rows of a table between two moments, which take the place of pictures."""
     rows = track.between(start_s, end_s)
     times_s = rows.times_s if rows.times_s is not None else ()
     return [
-        SeenFrame(float(time_s), {0: Face(_NOWHERE, values)} if found else {}, 0 if found else None)
+        TrackedFrame(
+            float(time_s), {0: Face(_NOWHERE, values)} if found else {}, 0 if found else None
+        )
         for time_s, values, found in zip(times_s, rows.values, rows.mask, strict=True)
     ]

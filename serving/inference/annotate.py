@@ -28,7 +28,7 @@ ABSTAINED_COLOR = (150, 150, 150)
 MAX_BOX_AGE_S = 0.5
 SOUND_RATE_HZ = 48000
 # Time stamps of the written video; fine enough for any frame rate, variable ones too.
-CLOCK = Fraction(1, 90_000)
+TIME_BASE = Fraction(1, 90_000)
 
 
 def annotate(path: Path, prediction: Prediction, out: Path) -> None:
@@ -74,7 +74,7 @@ def _copied(
     drawn = target.add_stream("libx264", rate=video.average_rate or 25, options={"crf": "20"})
     drawn.width, drawn.height = width_px - width_px % 2, height_px - height_px % 2
     drawn.pix_fmt = "yuv420p"
-    drawn.codec_context.time_base = CLOCK
+    drawn.codec_context.time_base = TIME_BASE
     sounds = [chosen.audio] if chosen.audio is not None else []
     sound: Any = target.add_stream("aac", rate=SOUND_RATE_HZ) if sounds else None
     resampler = av.AudioResampler("fltp", "stereo", SOUND_RATE_HZ)
@@ -91,7 +91,7 @@ def _copied(
                 : drawn.height, : drawn.width
             ]
             made = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            made.pts, made.time_base = round(time_s / CLOCK), CLOCK
+            made.pts, made.time_base = round(time_s / TIME_BASE), TIME_BASE
             target.mux(drawn.encode(made))
             bar.update()
     for stream in (drawn, sound):

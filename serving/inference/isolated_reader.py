@@ -17,21 +17,21 @@ from affectstream.core.errors import MediaError
 from affectstream.opencv_model.blendshapes import open_blendshapes
 from affectstream.opencv_model.detectors.auto_detector import open_detector
 from affectstream.opencv_model.tracking import CropFormat
-from affectstream.parallel.isolated_worker import DeathError, Streaming
+from affectstream.parallel.isolated_worker import Streaming, WorkerDiedError
 from affectstream.parallel.tasks import Limits
 from affectstream.preprocessing.faces.blendshapes import BlendshapeFinder
 from affectstream.preprocessing.faces.face_finder import FaceFinder, FrameFaces
 from affectstream.preprocessing.media.completeness import Completeness
 from affectstream.preprocessing.media.media_file import MediaFile, MediaInfo, Tracks
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
-from affectstream.preprocessing.media.video.stream_decoders import Look
+from affectstream.preprocessing.media.video.stream_decoders import FrameCallback
 
 # One file at a time: the next frame is decoded while faces are looked for in this one.
-DECODING_THREADS = 4
+NUM_DECODING_THREADS = 4
 
 
 @dataclass(frozen=True)
-class Looker:
+class FrameAnalyzerSpec:
     """Picklable settings of a frame analyzer, sent to the isolated process.
 
     Attributes:
@@ -63,11 +63,11 @@ class Looker:
 
 
 @functools.lru_cache(1)
-def _opened(looker: Looker) -> FaceFinder | BlendshapeFinder:
+def _opened(looker: FrameAnalyzerSpec) -> FaceFinder | BlendshapeFinder:
     return looker.open()
 
 
-class FileElsewhere:
+class IsolatedMediaFile:
     """A `MediaFile` that is read in another process; has the same interface.
 
     Args:
@@ -84,7 +84,7 @@ class FileElsewhere:
         self.completeness = Completeness()
         (self.info,) = self._asked(_info)
 
-    def __enter__(self) -> FileElsewhere:
+    def __enter__(self) -> IsolatedMediaFile:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -95,12 +95,12 @@ class FileElsewhere:
         bounds_s: Sequence[tuple[float, float]],
         sample_rate_hz: int,
         sampling: FrameSampling | None,
-        look: Look,
+        look: FrameCallback,
     ) -> Iterator[Tracks]:
         """As of `MediaFile`; each stretch is a step of the process.
 
         Args:
-          look: of a `Looker` where frames are wanted.
+          look: of a `FrameAnalyzerSpec` where frames are wanted.
         """
         wanted = look if sampling is not None else None
         given = tuple(bounds_s), sample_rate_hz, sampling, wanted
@@ -110,7 +110,7 @@ class FileElsewhere:
 
     def _asked(self, work: Any, *given: Any) -> Iterator[Any]:
         with (
-            dead_is_rejected(self.name),
+            worker_death_as_media_error(self.name),
             contextlib.closing(
                 self._process(work, self._path, self.name, *given)  # type: ignore[type-var]
             ) as pieces,
@@ -118,13 +118,13 @@ class FileElsewhere:
             yield from pieces
 
 
-def process_for_files(limits: Limits) -> Streaming:
+def start_reader_process(limits: Limits) -> Streaming:
     """A process to read recordings in, started at once; it imports no TensorFlow."""
     return Streaming(limits, (_info,))
 
 
 @contextlib.contextmanager
-def dead_is_rejected(name: str) -> Iterator[None]:
+def worker_death_as_media_error(name: str) -> Iterator[None]:
     """Turns the end of a process into the rejection of the file that it read.
 
     Raises:
@@ -132,22 +132,22 @@ def dead_is_rejected(name: str) -> Iterator[None]:
     """
     try:
         yield
-    except DeathError as error:
+    except WorkerDiedError as error:
         reason = str(error)
         remedy = "leave it out"
         if reason.startswith(("took", "needs")):
-            remedy += ", or give a larger --limit-s or --limit-gb"
+            remedy += ", or give a larger --timeout-s or --memory-limit-gb"
         raise MediaError(f"{name}: {reason}; {remedy}") from error
 
 
-def annotate_elsewhere(process: Streaming, path: Path, prediction: Any, out: Path) -> None:
+def annotate_isolated(process: Streaming, path: Path, prediction: Any, out: Path) -> None:
     """`annotate` in another process; each frame is a step.
 
     Raises:
       MediaError: as of `annotate`, or the process ended.
     """
     try:
-        with dead_is_rejected(str(path)):
+        with worker_death_as_media_error(str(path)):
             for _ in process(_annotated, path, prediction, out):
                 pass
     finally:  # of a process that died
@@ -165,7 +165,7 @@ def _info(path: Path, name: str) -> Iterator[MediaInfo]:
     before = _taken()
     if before is not None:
         before.__exit__(None, None, None)
-    _held.append(MediaFile(path, name, num_threads=DECODING_THREADS))
+    _held.append(MediaFile(path, name, num_threads=NUM_DECODING_THREADS))
     yield _held[0].info
 
 
@@ -180,10 +180,10 @@ def _tracks(
     bounds_s: Sequence[tuple[float, float]],
     sample_rate_hz: int,
     sampling: FrameSampling | None,
-    look: Look,
+    look: FrameCallback,
 ) -> Iterator[Tracks]:
     # The process may have been restarted since the file was opened for its info.
-    with _taken() or MediaFile(path, name, num_threads=DECODING_THREADS) as media:
+    with _taken() or MediaFile(path, name, num_threads=NUM_DECODING_THREADS) as media:
         for tracks in media.tracks(bounds_s, sample_rate_hz, sampling, look):
             yield replace(tracks, frames=[replace(seen, content=b"") for seen in tracks.frames])
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 # With at most this share known, the text is probably in another language or no text.
-FEW_KNOWN_WORDS = 0.5
+LOW_KNOWN_WORD_SHARE = 0.5
 _WORD_PIECES_BEGIN_WITH = "[PAD]"
 _DROPPED = "'’`\ufe0f"
 
@@ -18,13 +18,13 @@ class KnownWords:
 
     Attributes:
       words: known ones, as `WordTokens` or `WordPieces` writes them.
-      are_pieces: whether a word may also be put together of pieces; it is known only where it
+      is_wordpiece: whether a word may also be put together of pieces; it is known only where it
         stands whole in the vocabulary, since pieces spell any word of any language.
       lowercase: whether the model knows words in lower case, without accents, only.
     """
 
     words: frozenset[str]
-    are_pieces: bool
+    is_wordpiece: bool
     lowercase: bool = True
 
     @classmethod
@@ -32,11 +32,11 @@ class KnownWords:
         """From the list of tokens, by id; None for a model without tokens (TF-IDF)."""
         if not vocabulary:
             return None
-        are_pieces = vocabulary[0] == _WORD_PIECES_BEGIN_WITH
-        special = 1 if are_pieces else 2  # "none" and "unknown"
+        is_wordpiece = vocabulary[0] == _WORD_PIECES_BEGIN_WITH
+        special = 1 if is_wordpiece else 2  # "none" and "unknown"
         words = frozenset(vocabulary[special:])
         lowercase = not any(word[:1].isupper() for word in words)
-        return cls(words, are_pieces, lowercase)
+        return cls(words, is_wordpiece, lowercase)
 
     def share(self, text: str) -> float:
         """Share of the words of a text that are known, 0 where it holds no word."""
@@ -44,7 +44,7 @@ class KnownWords:
         return sum(word in self.words for word in words) / len(words) if words else 0.0
 
     def _words_of(self, text: str) -> list[str]:
-        if not self.are_pieces:
+        if not self.is_wordpiece:
             return _split(text.lower(), _DROPPED)
         if self.lowercase:
             text = unicodedata.normalize("NFD", text.lower())
@@ -52,9 +52,9 @@ class KnownWords:
         return _split(text, "")
 
 
-def few_known_words(share: float | None) -> Iterator[str]:
+def known_words_warning(share: float | None) -> Iterator[str]:
     """The warning where the share of known words is low, if it is known."""
-    if share is not None and share <= FEW_KNOWN_WORDS:
+    if share is not None and share <= LOW_KNOWN_WORD_SHARE:
         found = f"only {share:.0%} of the words are" if share else "no word is"
         yield f"{found} known to the model: the answer from words means little"
 

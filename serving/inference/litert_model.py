@@ -17,12 +17,12 @@ import numpy as np
 
 from affectstream.core import atomic_io, lfs_pointer, storage_paths
 from affectstream.core.errors import UserError, from_os_error
-from affectstream.core.tf_setup import native_talk_muted
+from affectstream.core.tf_setup import suppress_native_stderr
 from affectstream.serving.exported.version_folder import (
     check_config,
+    invalid_config_error,
     is_count,
-    not_as_written,
-    read_checked,
+    read_checked_config,
 )
 
 SUFFIX = ".tflite"
@@ -69,16 +69,16 @@ def _read(path: Path) -> tuple[bytes, dict[str, Any]]:
         content = path.read_bytes()
     except OSError as error:
         raise from_os_error(error, path) from error
-    lfs_pointer.require_content(path)
+    lfs_pointer.require_not_pointer(path)
     beside = config_file(path)
     if not beside.is_file():
         raise UserError(f"{path}: without {beside.name} beside it; keep the two together")
-    config = read_checked(beside)
+    config = read_checked_config(beside)
     own = config.get(LITERT)
     if not isinstance(own, dict):
         raise UserError(f"{beside}: not written by `export --format litert`; {_AGAIN}")
     for problem in _problems(own, config["streams"]):
-        raise not_as_written(beside, problem)
+        raise invalid_config_error(beside, problem)
     if hashlib.sha256(content).hexdigest() != own["sha256"]:
         raise UserError(
             f"{path}: damaged, or not the file that {beside.name} was written for; {_AGAIN}"
@@ -148,10 +148,10 @@ class LitertModel:
         except (ValueError, RuntimeError) as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(f"{path}: LiteRT cannot run it ({first}); {_AGAIN}") from error
-        model._require_fitting(config_file(path))
+        model._require_same_preparation(config_file(path))
         return model
 
-    def _require_fitting(self, beside: Path) -> None:
+    def _require_same_preparation(self, beside: Path) -> None:
         """Compares the config with what the runtime says of the model.
 
         Raises:
@@ -160,21 +160,23 @@ class LitertModel:
         details = self._run.get_input_details()
         if details.keys() != self._shapes.keys():
             problem = f"the model takes {', '.join(sorted(details))}"
-            raise not_as_written(beside, f"{problem}, not {', '.join(sorted(self._shapes))}")
+            raise invalid_config_error(beside, f"{problem}, not {', '.join(sorted(self._shapes))}")
         for name, detail in details.items():
             there = tuple(int(size) for size in detail["shape"])
             kind = np.dtype(detail["dtype"])
             if (there, kind) != (self._shapes[name], self._dtypes[name]):
                 given = f"{self._shapes[name]} {self._dtypes[name]}"
-                raise not_as_written(beside, f"{name} is {there} {kind}, not {given}")
+                raise invalid_config_error(beside, f"{name} is {there} {kind}, not {given}")
         given_frame = self.config["input"]
         if "video" in self._shapes and self.config["preparation"].get("action_units") is None:
             size, channels = given_frame["face_size_px"], given_frame["face_channels"]
             if self._shapes["video"][2:] != (size, size, channels):
-                raise not_as_written(beside, "face_size_px or face_channels is not that of video")
+                raise invalid_config_error(
+                    beside, "face_size_px or face_channels is not that of video"
+                )
         outputs = self._run.get_output_details()
         if "probabilities" not in outputs:
-            raise not_as_written(beside, "the model gives no probabilities")
+            raise invalid_config_error(beside, "the model gives no probabilities")
         check_config(self.config, beside, int(outputs["probabilities"]["shape"][-1]))
 
     def __call__(self, inputs: Arrays) -> Arrays:
@@ -209,7 +211,7 @@ class LitertModel:
         return audio[start : min(length, start + window)]
 
 
-def free_target(run: Path, out: Path) -> Path:
+def resolve_new_target(run: Path, out: Path) -> Path:
     """The `.tflite` that `export --out` names, which can be written; imports no TensorFlow.
 
     Args:
@@ -254,7 +256,7 @@ def _signature(content: bytes) -> Any:
         raise UserError(
             f"{SUFFIX} files need the package ai-edge-litert ({error}); pip install ai-edge-litert"
         ) from error
-    with native_talk_muted():  # it says which processor features it uses
+    with suppress_native_stderr():  # it says which processor features it uses
         interpreter = Interpreter(model_content=content, num_threads=len(os.sched_getaffinity(0)))
         interpreter.allocate_tensors()
         return interpreter.get_signature_runner(SIGNATURE)

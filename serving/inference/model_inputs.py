@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from affectstream.preprocessing.faces.face_finder import Face
-from affectstream.preprocessing.model_rows import frame_rows, sound_rows
+from affectstream.preprocessing.model_rows import pad_audio, pad_frames
 
 Item = TypeVar("Item")
 
@@ -46,7 +46,7 @@ class ModelInputs:
         """
         inputs: dict[str, np.ndarray] = {}
         if "audio" in self._streams:
-            inputs |= sound_rows(sounds)
+            inputs |= pad_audio(sounds)
         if "video" in self._streams:
             inputs |= self._faces(faces)
         if "text" in self._streams:
@@ -55,7 +55,7 @@ class ModelInputs:
 
     def _faces(self, faces: Sequence[Sequence[Face | None]]) -> dict[str, np.ndarray]:
         shown = [[None if face is None else face.crop for face in self._few(row)] for row in faces]
-        return frame_rows(shown, *self._frame())
+        return pad_frames(shown, *self._frame())
 
     def _few(self, row: Sequence[Face | None]) -> Sequence[Face | None]:
         """A window may hold some more frames than its hops ask for; of these, those with a face."""

@@ -180,7 +180,7 @@ def lacks_speech(of: WindowPrediction | Prediction) -> bool:
     return of.speech_share < of.min_speech_share
 
 
-def why_abstained(of: WindowPrediction | Prediction) -> str:
+def abstention_reason(of: WindowPrediction | Prediction) -> str:
     """Behind the word "abstained": which limit is not reached."""
     if is_below(of.probabilities, of.abstain_below):
         return f"below {of.abstain_below:g}"

@@ -17,24 +17,32 @@ from affectstream.parallel.isolated_worker import Streaming
 from affectstream.preprocessing.faces.action_units import ActionUnitTable
 from affectstream.preprocessing.faces.blendshapes import BlendshapeFinder
 from affectstream.preprocessing.faces.face_finder import Face, FaceFinder
-from affectstream.preprocessing.media.audio.speech_activity import SpeechMeter
+from affectstream.preprocessing.media.audio.speech_activity import StreamingVad
 from affectstream.preprocessing.media.media_file import MediaFile
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
-from affectstream.preprocessing.speech_to_text.transcript_cache import Transcriber
-from affectstream.preprocessing.windowing import WindowSettings, streams_that_count
-from affectstream.serving.inference.action_unit_tables import HOW, ActionUnitInput, rows_between
-from affectstream.serving.inference.isolated_reader import DECODING_THREADS, FileElsewhere, Looker
-from affectstream.serving.inference.known_words import KnownWords, few_known_words
+from affectstream.preprocessing.speech_to_text.transcript_cache import CachedTranscriber
+from affectstream.preprocessing.windowing import WindowSettings, select_streams
+from affectstream.serving.inference.action_unit_tables import (
+    TABLE_HINT,
+    ActionUnitInput,
+    rows_between,
+)
+from affectstream.serving.inference.isolated_reader import (
+    NUM_DECODING_THREADS,
+    FrameAnalyzerSpec,
+    IsolatedMediaFile,
+)
+from affectstream.serving.inference.known_words import KnownWords, known_words_warning
 from affectstream.serving.inference.model_inputs import ModelInputs
 from affectstream.serving.inference.prediction import Prediction, Probabilities, WindowPrediction
 from affectstream.serving.inference.progress_events import Answered, Listener, Opened
 from affectstream.serving.inference.recording import Recording, stamps
-from affectstream.serving.inference.window_text import TRANSCRIBING_RATE_HZ, Words, require_text
+from affectstream.serving.inference.window_text import TRANSCRIBER_RATE_HZ, Words, require_utf8
 from affectstream.serving.inference.windows import Reading, Window, windows
 
 Forward = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 Item = TypeVar("Item")
-WINDOWS_A_BATCH = 8
+WINDOWS_PER_BATCH = 8
 
 
 class Recognizer:
@@ -52,7 +60,7 @@ class Recognizer:
       config: see above.
       weights_dir: where the face detector's weights lie, if not in the cache.
       detector: another than the model's own; "none" takes each picture whole.
-      detector_at_once: False opens the face detector with the first file that has pictures.
+      eager_detector: False opens the face detector with the first file that has pictures.
     Raises:
       UserError: `detector` for a model that is given no pictures; weights absent or wrong.
     """
@@ -63,7 +71,7 @@ class Recognizer:
         config: dict[str, Any],
         weights_dir: Path | None = None,
         detector: str | None = None,
-        detector_at_once: bool = True,
+        eager_detector: bool = True,
     ) -> None:
         self.config = config
         self.labels: tuple[str, ...] = tuple(config["labels"])
@@ -84,7 +92,7 @@ class Recognizer:
                 f"detector {detector}: the model cuts out no faces ({', '.join(self.streams)});"
                 " leave it out"
             )
-        if self._looks and detector_at_once:
+        if self._looks and eager_detector:
             self._finder  # noqa: B018  (opened, and kept)
 
     @functools.cached_property
@@ -93,23 +101,23 @@ class Recognizer:
         return self._looker.open()
 
     @property
-    def _looker(self) -> Looker:
+    def _looker(self) -> FrameAnalyzerSpec:
         preparation = self.config["preparation"]
         # Trained on pictures that were faces already: here they must be found first.
         own = "auto" if preparation["detector"] == "none" else preparation["detector"]
         detector = "" if self._units.from_mediapipe else self._detector or own
-        return Looker(detector, CropFormat(**preparation["face"]), self._weights_dir)
+        return FrameAnalyzerSpec(detector, CropFormat(**preparation["face"]), self._weights_dir)
 
-    def read_in(self, process: Streaming) -> None:
+    def set_reader(self, process: Streaming) -> None:
         """Reads recordings in `process` from now on; its death does not end this process."""
         self._process = process
 
-    def _open(self, path: str | Path, name: str) -> MediaFile | FileElsewhere:
+    def _open(self, path: str | Path, name: str) -> MediaFile | IsolatedMediaFile:
         if self._process is None:
-            return MediaFile(path, name, num_threads=DECODING_THREADS)
-        return FileElsewhere(self._process, path, name)
+            return MediaFile(path, name, num_threads=NUM_DECODING_THREADS)
+        return IsolatedMediaFile(self._process, path, name)
 
-    def _finder_in_use(self) -> FaceFinder | BlendshapeFinder | Looker:
+    def _finder_in_use(self) -> FaceFinder | BlendshapeFinder | FrameAnalyzerSpec:
         return self._finder if self._process is None else self._looker
 
     def __repr__(self) -> str:
@@ -123,7 +131,7 @@ class Recognizer:
         hop_s: float | None = None,
         action_units: ActionUnitTable | None = None,
         text: str | None = None,
-        transcriber: Transcriber | None = None,
+        transcriber: CachedTranscriber | None = None,
         name: str = "",
         listen: Listener | None = None,
     ) -> Prediction:
@@ -144,7 +152,7 @@ class Recognizer:
           UserError: no table or one that does not fit, for a model that knows nothing else; a
             `hop_s` above the model's own window.
           MediaError: unreadable, without any stream that the model can use, or more than the
-            process of `read_in` could bear.
+            process of `set_reader` could bear.
           ValueError: `face`, `window_s` or `hop_s` out of range.
         """
         if face not in ("largest", "all"):
@@ -153,7 +161,7 @@ class Recognizer:
         table = self._fitting(action_units)
         track = self._units.find(table, Path(path))
         words = self._words(text, transcriber)
-        rate_hz = self._rate_hz or (TRANSCRIBING_RATE_HZ if transcriber is not None else None)
+        rate_hz = self._rate_hz or (TRANSCRIBER_RATE_HZ if transcriber is not None else None)
         shown = functools.partial(rows_between, track) if track is not None else None
         listen = listen or _ignore
         with self._open(path, name) as media:
@@ -161,7 +169,7 @@ class Recognizer:
             shows = media.info.has_video if self._looks else track is not None
             settings = reading.settings
             listens = "audio" in self.streams and media.info.has_audio and rate_hz is not None
-            meter = SpeechMeter(rate_hz) if listens and rate_hz is not None else None
+            meter = StreamingVad(rate_hz) if listens and rate_hz is not None else None
             recording = Recording(
                 media, self.config, self._units, table, shows, words, settings, meter
             )
@@ -195,7 +203,7 @@ class Recognizer:
         if "text" not in self.streams:
             known = " and ".join(self.streams)
             raise MediaError(f"{name}: words, and the model knows {known} only; use another")
-        require_text(text)
+        require_utf8(text)
         window = Window(0.0, 0.0, None, ())
         answers = self._answer([window], False, [text])
         if not answers:
@@ -212,7 +220,7 @@ class Recognizer:
             answer.streams,
             None,
             tuple(answers),
-            (*warnings, *few_known_words(share), *stamps(self.config)),
+            (*warnings, *known_words_warning(share), *stamps(self.config)),
             known_word_share=share,
         )
 
@@ -223,12 +231,12 @@ class Recognizer:
         if self.streams == ("video",) and self._units.from_table and table is None:
             raise UserError(
                 "the model knows only action units of OpenFace, which cannot be computed here;"
-                f" {HOW}"
+                f" {TABLE_HINT}"
             )
         return table
 
-    def _words(self, text: str | None, transcriber: Transcriber | None) -> Words:
-        words = Words(require_text(text), transcriber)
+    def _words(self, text: str | None, transcriber: CachedTranscriber | None) -> Words:
+        words = Words(require_utf8(text), transcriber)
         if words.expected and "text" not in self.streams:
             known = " and ".join(self.streams)
             raise UserError(f"the model knows {known} only, no words; leave them out")
@@ -295,7 +303,7 @@ class Recognizer:
         heard = window.sound_coverage if window.waveform is not None else None
         covers = {"audio": heard or 0.0, "video": seen, "text": float(bool(text.strip()))}
         own = {stream: covers[stream] for stream in self.streams}
-        count = streams_that_count(own, self.window_settings.least_coverage)
+        count = select_streams(own, self.window_settings.least_coverage)
         return _Row(window, faces, text, seen, count)
 
     def _answer_faces(self, batch: Sequence[Window]) -> Iterator[tuple[int, Probabilities]]:
@@ -334,7 +342,7 @@ class _Row:
     streams: frozenset[str]
 
 
-def _opened(media: MediaFile | FileElsewhere, rate_hz: int | None) -> Opened:
+def _opened(media: MediaFile | IsolatedMediaFile, rate_hz: int | None) -> Opened:
     info = media.info
     return Opened(info.duration_s, info.has_audio, info.has_video, rate_hz)
 
@@ -344,5 +352,5 @@ def _ignore(event: Opened | Answered) -> None:
 
 
 def _batched(items: Iterator[Item]) -> Iterator[list[Item]]:
-    while batch := list(itertools.islice(items, WINDOWS_A_BATCH)):
+    while batch := list(itertools.islice(items, WINDOWS_PER_BATCH)):
         yield batch

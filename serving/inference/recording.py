@@ -8,13 +8,13 @@ from typing import Any
 
 from affectstream.core.errors import MediaError, counted
 from affectstream.preprocessing.faces.action_units import ActionUnitTable
-from affectstream.preprocessing.media.audio.speech_activity import LITTLE_SPEECH, SpeechMeter
+from affectstream.preprocessing.media.audio.speech_activity import MIN_SPEECH_SHARE, StreamingVad
 from affectstream.preprocessing.media.media_file import MediaFile
-from affectstream.preprocessing.pcm import MIN_SOUND_S
+from affectstream.preprocessing.pcm import MIN_AUDIO_S
 from affectstream.preprocessing.windowing import WindowSettings
 from affectstream.serving.inference.action_unit_tables import ActionUnitInput
-from affectstream.serving.inference.isolated_reader import FileElsewhere
-from affectstream.serving.inference.known_words import KnownWords, few_known_words
+from affectstream.serving.inference.isolated_reader import IsolatedMediaFile
+from affectstream.serving.inference.known_words import KnownWords, known_words_warning
 from affectstream.serving.inference.prediction import Prediction, WindowPrediction, pooled, top
 from affectstream.serving.inference.recording_stats import Tally
 from affectstream.serving.inference.window_text import Words
@@ -41,14 +41,14 @@ class Recording:
       known_words: the model's, where they are known.
     """
 
-    media: MediaFile | FileElsewhere
+    media: MediaFile | IsolatedMediaFile
     config: Mapping[str, Any]
     units: ActionUnitInput
     table: ActionUnitTable | None
     shows: bool
     words: Words
     settings: WindowSettings
-    meter: SpeechMeter | None = None
+    meter: StreamingVad | None = None
     answers: list[WindowPrediction] = field(default_factory=list)
     tally: Tally = field(init=False)
     people: People = field(default_factory=People)
@@ -135,7 +135,7 @@ class Recording:
         return " and ".join(lacks[stream] for stream in self._streams)
 
     def _is_short(self) -> bool:
-        return self.media.info.has_audio and self.media.info.duration_s < MIN_SOUND_S
+        return self.media.info.has_audio and self.media.info.duration_s < MIN_AUDIO_S
 
     def _speech_share(self) -> float | None:
         return None if self.meter is None else self.meter.share()
@@ -157,10 +157,10 @@ class Recording:
             yield from self._warnings_of(stream)
         speech = self._speech_share()
         listened = any("audio" in answer.streams for answer in self.answers)
-        if listened and speech is not None and speech < LITTLE_SPEECH:
+        if listened and speech is not None and speech < MIN_SPEECH_SHARE:
             found = f"speech in only {speech:.0%}" if speech else "no speech in any"
             yield f"{found} of the sound: the voice answer means little"
-        yield from few_known_words(self._known_word_share())
+        yield from known_words_warning(self._known_word_share())
         coverage = tally.face_coverage()
         if 0 < coverage < FEW_FACES:
             yield f"a face in only {coverage:.0%} of the frames looked at"
@@ -169,8 +169,8 @@ class Recording:
             windows = counted(left_out, "window")
             verb = "is" if left_out == 1 else "are"
             yield f"{windows} without sound or face {verb} left out"
-        if len(tally.followed_people) > 1:
-            times = counted(len(tally.followed_people) - 1, "time")
+        if len(tally.followed_ids) > 1:
+            times = counted(len(tally.followed_ids) - 1, "time")
             yield f"the followed face changed {times}"
         yield from stamps(self.config)
 
@@ -191,8 +191,8 @@ class Recording:
 
 
 def _no_sound(has_audio: bool, duration_s: float) -> str:
-    if has_audio and duration_s < MIN_SOUND_S:
-        return f"less than {MIN_SOUND_S:g} s of sound"
+    if has_audio and duration_s < MIN_AUDIO_S:
+        return f"less than {MIN_AUDIO_S:g} s of sound"
     return "silent" if has_audio else "no sound"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from affectstream.serving.inference.prediction import Probabilities, pooled, rounded, top
-from affectstream.serving.inference.windows import MIN_FACE_SHARE, People, SeenFrame, Window
+from affectstream.serving.inference.windows import MIN_FACE_SHARE, People, TrackedFrame, Window
 
 
 class Tally:
@@ -20,8 +20,8 @@ class Tally:
         self._pooling = pooling
         self.num_windows = 0
         self.num_frames = 0
-        self.num_followed = 0
-        self.followed_people: list[int] = []
+        self.num_followed_frames = 0
+        self.followed_ids: list[int] = []
         self.boxes: list[tuple[float, tuple[float, float, float, float]]] = []
         self._last_s = -1.0
         self._sounding_s: float | None = None
@@ -36,20 +36,20 @@ class Tally:
                 if frame.time_s > self._last_s:
                     self._count(frame)
 
-    def _count(self, frame: SeenFrame) -> None:
+    def _count(self, frame: TrackedFrame) -> None:
         self._last_s = frame.time_s
         self.num_frames += 1
         if frame.followed is None:
             return
-        self.num_followed += 1
-        if self.followed_people[-1:] != [frame.followed]:
-            self.followed_people.append(frame.followed)
+        self.num_followed_frames += 1
+        if self.followed_ids[-1:] != [frame.followed]:
+            self.followed_ids.append(frame.followed)
         box = frame.faces[frame.followed].box
         self.boxes.append((frame.time_s, (box.x, box.y, box.width, box.height)))
 
     def face_coverage(self) -> float:
         """Share of the frames looked at that show the followed face."""
-        return self.num_followed / max(self.num_frames, 1)
+        return self.num_followed_frames / max(self.num_frames, 1)
 
     def sound_coverage(self, duration_s: float) -> float | None:
         """Share of the recording that has sound; None for a model without audio."""

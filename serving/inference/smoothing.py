@@ -16,23 +16,23 @@ from affectstream.serving.inference.prediction import (
 _SLACK_S = 1e-6
 
 
-def smoothed(prediction: Prediction, over_s: float) -> Prediction:
+def smoothed(prediction: Prediction, smooth_s: float) -> Prediction:
     """The same prediction with a moving average over its windows.
 
     The probabilities of a window become the mean over the windows whose middle lies within
-    `over_s` / 2 of its own; each stream's are averaged over those that have the stream, and a
+    `smooth_s` / 2 of its own; each stream's are averaged over those that have the stream, and a
     stream that a window lacks stays missing there. The answer for the whole recording stays.
 
     Args:
-      over_s: seconds, above 0; below twice the smallest step from window to window (the last one
+      smooth_s: seconds, above 0; below twice the smallest step from window to window (the last one
         may be shorter than the hop) nothing changes.
     Raises:
-      ValueError: `over_s` is not above 0.
+      ValueError: `smooth_s` is not above 0.
     """
-    if not over_s > 0:
-        raise ValueError(f"over_s must be above 0, received {over_s}")
+    if not smooth_s > 0:
+        raise ValueError(f"smooth_s must be above 0, received {smooth_s}")
     middles = [(window.start_s + window.end_s) / 2 for window in prediction.windows]
-    reach_s = over_s / 2 + _SLACK_S
+    reach_s = smooth_s / 2 + _SLACK_S
     windows = tuple(
         _averaged(
             window,
@@ -44,7 +44,7 @@ def smoothed(prediction: Prediction, over_s: float) -> Prediction:
         )
         for middle, window in zip(middles, prediction.windows, strict=True)
     )
-    return replace(prediction, windows=windows, smooth_s=over_s)
+    return replace(prediction, windows=windows, smooth_s=smooth_s)
 
 
 def _averaged(window: WindowPrediction, near: list[WindowPrediction]) -> WindowPrediction:

@@ -10,12 +10,12 @@ import numpy as np
 from affectstream.core.errors import UserError
 from affectstream.preprocessing.content_hash import content_hash
 from affectstream.preprocessing.pcm import to_pcm
-from affectstream.preprocessing.speech_to_text.transcript_cache import Transcriber
+from affectstream.preprocessing.speech_to_text.transcript_cache import CachedTranscriber
 
-TRANSCRIBING_RATE_HZ = 16_000
+TRANSCRIBER_RATE_HZ = 16_000
 
 
-def require_text(text: str | None) -> str | None:
+def require_utf8(text: str | None) -> str | None:
     """The text itself.
 
     Raises:
@@ -40,7 +40,7 @@ class Words:
     """
 
     told: str | None = None
-    transcriber: Transcriber | None = None
+    transcriber: CachedTranscriber | None = None
     failures: list[str] = field(default_factory=list)
     heard: list[tuple[float, str]] = field(default_factory=list)
 
@@ -84,4 +84,4 @@ class Words:
             return "no sound to transcribe"
         if self.failures:
             return f"no words understood ({self.failures[0]})"
-        return "no words given (give them as text; predict --transcribe hears them)"
+        return "no words given (give them as text; predict --transcriber hears them)"

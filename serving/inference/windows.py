@@ -13,18 +13,18 @@ from affectstream.opencv_model.detectors.detector import FaceBox
 from affectstream.opencv_model.tracking import FaceTracker, assign_boxes
 from affectstream.preprocessing.faces.blendshapes import BlendshapeFinder
 from affectstream.preprocessing.faces.face_finder import Face, FaceFinder, FrameFaces
-from affectstream.preprocessing.media.audio.speech_activity import SpeechMeter
+from affectstream.preprocessing.media.audio.speech_activity import StreamingVad
 from affectstream.preprocessing.media.media_file import MediaFile, Tracks
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
-from affectstream.preprocessing.pcm import MIN_SOUND_S, from_pcm, is_sound, to_pcm
+from affectstream.preprocessing.pcm import MIN_AUDIO_S, from_pcm, is_usable_audio, to_pcm
 from affectstream.preprocessing.records.record_builder import num_records
 from affectstream.preprocessing.windowing import (
     WindowSettings,
-    frames_within,
+    slice_frames,
     sound_coverage,
     window_bounds,
 )
-from affectstream.serving.inference.isolated_reader import FileElsewhere, Looker
+from affectstream.serving.inference.isolated_reader import FrameAnalyzerSpec, IsolatedMediaFile
 
 # A face is reported as a person when it appears in at least this share of the frames.
 MIN_FACE_SHARE = 0.1
@@ -61,7 +61,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class SeenFrame:
+class TrackedFrame:
     """One frame: its time, its faces by person, and the person whose face is followed."""
 
     time_s: float
@@ -86,7 +86,7 @@ class Window:
     start_s: float
     end_s: float
     waveform: np.ndarray | None
-    frames: tuple[SeenFrame, ...]
+    frames: tuple[TrackedFrame, ...]
     sound_coverage: float | None = None
     new_sound_s: float = 0.0
     heard: np.ndarray | None = None
@@ -123,23 +123,23 @@ class People:
 
 
 # (start_s, end_s) -> frames from a table of action units, in place of video frames.
-Shown = Callable[[float, float], Sequence[SeenFrame]]
+Shown = Callable[[float, float], Sequence[TrackedFrame]]
 
 
 def windows(
-    media: MediaFile | FileElsewhere,
+    media: MediaFile | IsolatedMediaFile,
     reading: Reading,
     sample_rate_hz: int | None,
-    finder: FaceFinder | BlendshapeFinder | Looker | None,
+    finder: FaceFinder | BlendshapeFinder | FrameAnalyzerSpec | None,
     people: People,
     shown: Shown | None = None,
-    meter: SpeechMeter | None = None,
+    meter: StreamingVad | None = None,
 ) -> Iterator[Window]:
     """Cuts an open recording.
 
     Args:
       sample_rate_hz: rate of the waveforms; None for a model without sound.
-      finder: None for a model that looks at no picture; a `Looker` for a file read elsewhere.
+      finder: None for a model that looks at no picture; a `FrameAnalyzerSpec` for a file read elsewhere.
       people: keeps faces apart; read it after the last window.
       shown: takes the place of pictures, for a model that is given a table.
       meter: measures how much of the sound is speech, at the same rate.
@@ -184,23 +184,23 @@ class _Block:
     start_s: float
     end_s: float
     waveform: np.ndarray | None
-    frames: list[SeenFrame]
+    frames: list[TrackedFrame]
 
 
 def _as_recorded(tracks: Tracks, is_record: bool, rate_hz: int) -> np.ndarray | None:
     """The sound of a segment as a record stores it: 16 bits, None without sound."""
-    if tracks.waveform is None or (is_record and not is_sound(tracks.waveform, rate_hz)):
+    if tracks.waveform is None or (is_record and not is_usable_audio(tracks.waveform, rate_hz)):
         return None
     return from_pcm(to_pcm(tracks.waveform))
 
 
-def _seen(tracks: Tracks, people: People) -> list[SeenFrame]:
+def _seen(tracks: Tracks, people: People) -> list[TrackedFrame]:
     """The sampled frames of a segment, ordered by time; a damaged frame has no faces."""
     seen = [
-        SeenFrame(float(time_s), *people.name(faces))
+        TrackedFrame(float(time_s), *people.name(faces))
         for time_s, faces in zip(tracks.frame_times_s, tracks.frames, strict=True)
     ]
-    seen += [SeenFrame(float(time_s), {}, None) for time_s in tracks.lost_times_s]
+    seen += [TrackedFrame(float(time_s), {}, None) for time_s in tracks.lost_times_s]
     return sorted(seen, key=lambda frame: frame.time_s)
 
 
@@ -225,14 +225,14 @@ def _window(
 ) -> Window:
     """Args: done_s: where the window before ends."""
     seen = [frame for block in blocks for frame in block.frames]
-    frames = tuple(seen[frames_within([frame.time_s for frame in seen], start_s, end_s)])
+    frames = tuple(seen[slice_frames([frame.time_s for frame in seen], start_s, end_s)])
     if rate_hz is None:
         return Window(start_s, end_s, None, frames)
     waveform = _sound(start_s, end_s, blocks, rate_hz)
     coverage = sound_coverage(waveform, rate_hz, end_s - start_s)
     new_s = end_s - max(start_s, done_s)
     new = sound_coverage(_sound(end_s - new_s, end_s, blocks, rate_hz), rate_hz, new_s) * new_s
-    if len(waveform) < MIN_SOUND_S * rate_hz:
+    if len(waveform) < MIN_AUDIO_S * rate_hz:
         coverage, new = 0.0, 0.0
     own = waveform if coverage > 0 else None
     heard = blocks[0].waveform if is_record else own

@@ -32,7 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("count", "train", "asked"), [(1, 7, 14), (2, 14, 7), (3, 21, 0)])
 def test_a_user_is_divided(data: Path, count: int, train: int, asked: int) -> None:
-    user = adaptation.user_of(open_data_folder(data), "new/toy/01", count)
+    user = adaptation.single_user_folder(open_data_folder(data), "new/toy/01", count)
     parts = user.splits.parts
     assert [len(parts[split]) for split in ("train", "validation", "test")] == [train, 7, asked]
     assert len({name for names in parts.values() for name in names}) == 28
@@ -42,10 +42,13 @@ def test_a_user_is_divided(data: Path, count: int, train: int, asked: int) -> No
 
 
 def test_only_the_unmet_are_users(data: Path, toy_data: Path, audio_run: Path) -> None:
-    assert adaptation.unmet(open_data_folder(data), audio_run) == ["new/toy/01", "new/toy/02"]
+    assert adaptation.unseen_speakers(open_data_folder(data), audio_run) == [
+        "new/toy/01",
+        "new/toy/02",
+    ]
     seen = json.loads((audio_run / "run.json").read_text())
     met = {*seen["train_seen"]["speakers"], *seen["validation_seen"]["speakers"]}
-    assert met and not met & set(adaptation.unmet(open_data_folder(toy_data), audio_run))
+    assert met and not met & set(adaptation.unseen_speakers(open_data_folder(toy_data), audio_run))
 
 
 def test_three_models_are_asked_the_same(
@@ -61,7 +64,7 @@ def test_three_models_are_asked_the_same(
     lines = [line.split("|")[1:-1] for line in page.read_text().splitlines() if "|" in line]
     rows = [[cell.strip() for cell in line] for line in lines[2:]]
     assert [row[:4] for row in rows] == [
-        ["2", "2 of toy", adaptation.AS_IT_COMES, "14"],
+        ["2", "2 of toy", adaptation.NOT_ADAPTED, "14"],
         ["2", "2 of toy", adaptation.ALONE, "14"],
         ["2", "2 of toy", adaptation.ADAPTED, "14"],
     ]

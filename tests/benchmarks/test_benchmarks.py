@@ -77,7 +77,7 @@ def test_guarded_reading(work: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_hostile(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, kept = tmp_path / "table.md", tmp_path / "kept"
-    words = ["--quick", "--work", str(work), "--out", str(out), "--keep", str(kept)]
+    words = ["--quick", "--work", str(work), "--out", str(out), "--save-dir", str(kept)]
     assert hostile.main([*words, "--programs", "preprocess", "tables"]) == 0
     rows = {(row[0], row[1]): row for row in written(capsys, out) if len(row) > 5}
     for program in ("preprocess", "tables"):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from affectstream.core import registry
-from affectstream.parallel.tasks import Tell
+from affectstream.parallel.tasks import ReportStep
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
 from benchmarks.accuracy import face_ablation, half_ablation, text_ablation
 from benchmarks.accuracy.face_ablation import variants
@@ -134,11 +134,11 @@ def test_rows_stand_beside_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_row_whose_process_ends_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(half_ablation, "do_row", _die)
+    monkeypatch.setattr(half_ablation, "run_row", _die)
     words = ["--data", str(_data(tmp_path / "data")), "--runs", str(tmp_path), "--workers", "1"]
     with pytest.raises(SystemExit, match=r"as-it-is: its training .*; the same command goes on"):
         face_ablation.main(words)
 
 
-def _die(task: RowTask, tell: Tell) -> None:
+def _die(task: RowTask, tell: ReportStep) -> None:
     os._exit(7)

@@ -8,7 +8,7 @@ import pytest
 
 from affectstream.serving.inference.prediction import Prediction, Probabilities, WindowPrediction
 from benchmarks.accuracy import face_over_time
-from benchmarks.accuracy.face_over_time import flicker, from_face
+from benchmarks.accuracy.face_over_time import face_only, flicker
 
 HEARD = {"happy": 0.1, "sad": 0.9}
 
@@ -33,13 +33,13 @@ def answer(levels: list[float | None], step_s: float = 1.0) -> Prediction:
 
 
 def test_the_face_alone() -> None:
-    made = from_face(answer([0.9, None, 0.2, 0.9]))
+    made = face_only(answer([0.9, None, 0.2, 0.9]))
     assert made is not None
     assert made.label == "happy"
     assert [window.label for window in made.windows] == ["happy", "sad", "happy"]
     found = flicker(made, "happy")
     assert (found.agree, found.changes) == pytest.approx((2 / 3, 30))
-    assert from_face(answer([None, None])) is None
+    assert face_only(answer([None, None])) is None
 
 
 def test_a_row_compares_short_windows_smoothed_and_usual_ones() -> None:

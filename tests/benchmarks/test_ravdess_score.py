@@ -242,8 +242,8 @@ def test_speeds_are_of_the_voice_and_name_the_folder(
 ) -> None:
     planned: list[tuple[Any, ...]] = []
 
-    def plan(*given: Any, members_from: Path) -> Any:
-        planned.append((*given, members_from))
+    def plan(*given: Any, reuse_ensemble: Path) -> Any:
+        planned.append((*given, reuse_ensemble))
         return SimpleNamespace(out=given[5])
 
     monkeypatch.setattr(affectstream.modeling.crossval.config, "plan_crossval", plan)
@@ -264,6 +264,6 @@ def test_speeds_are_of_the_voice_and_name_the_folder(
 
 
 def test_wrong_speeds_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
-    words = ["--data", str(tmp_path), "--runs", str(tmp_path), "--speeds", "0.9,fast"]
+    words = ["--data", str(tmp_path), "--runs", str(tmp_path), "--tta-speeds", "0.9,fast"]
     with pytest.raises(SystemExit, match=r"speeds=0\.9,fast: must be"):
         ravdess_score.main(words)

@@ -89,7 +89,7 @@ def test_several_seeds_are_averaged_too(
     (tmp_path / "toy-seed-1" / "best.keras").touch()
     with pytest.raises(UserError, match=r"toy-of-2: older than .*toy-seed-1, which it averages"):
         run_scores.scored("toy", part, tmp_path, 2)
-    held = atomic_io.read_sealed_json(tmp_path / "toy-of-2" / "run.json")
+    held = atomic_io.read_checksummed_json(tmp_path / "toy-of-2" / "run.json")
     assert [one["seed"] for one in held["members"]] == [0, 1]
 
 
@@ -98,7 +98,7 @@ def _renamed(runs: Path) -> Path:
     other = runs / "moved"
     shutil.copytree(runs / "toy-seed-0", other / "other-seed-0")
     file = other / "other-seed-0" / "run.json"
-    info = atomic_io.read_sealed_json(file)
+    info = atomic_io.read_checksummed_json(file)
     info["recipe"]["epochs"] = 9
-    atomic_io.write_sealed_json(file, info)
+    atomic_io.write_checksummed_json(file, info)
     return other

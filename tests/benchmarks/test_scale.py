@@ -93,11 +93,13 @@ def test_copies_are_other_clips_of_the_same_content(work: Path, tmp_path: Path) 
 
 def test_growth_is_told_without_the_start() -> None:
     linear = {n: [ran(3 + 2 * n)] for n in (1, 2, 4, 8)}
-    assert growth.without_start(linear, "cpu_s") == pytest.approx(dict.fromkeys(linear, 1.0))
-    assert growth.a_copy(linear, "cpu_s")[2] == pytest.approx([0.7])
+    assert growth.per_copy_without_startup(linear, "cpu_s") == pytest.approx(
+        dict.fromkeys(linear, 1.0)
+    )
+    assert growth.per_copy(linear, "cpu_s")[2] == pytest.approx([0.7])
     assert growth.verdicts(linear).count("met") == 3
     bent = {**linear, 8: [ran(3 + 2 * 8 * 1.2, mib=120.0)]}
-    assert growth.without_start(bent, "cpu_s")[8] == pytest.approx(1.2)
+    assert growth.per_copy_without_startup(bent, "cpu_s")[8] == pytest.approx(1.2)
     assert growth.verdicts(bent).count("**missed**") == 3
 
 

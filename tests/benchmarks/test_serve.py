@@ -21,7 +21,7 @@ from benchmarks import inputs, served
 from benchmarks.robustness import damage, serve_malformed
 from benchmarks.speed import batch_size, load_clients, serve_load
 from benchmarks.speed.load_clients import Crew, Signals, Tally
-from tests.support.bundles import reweighted
+from tests.support.bundles import copy_with_other_weights
 from tests.support.tables import written
 
 
@@ -39,7 +39,7 @@ def test_serve_load(
 ) -> None:
     model, out = tmp_path / "model", tmp_path / "table.md"
     shutil.copytree(exported / "1", model / "1")
-    reweighted(exported / "1", model / "2")
+    copy_with_other_weights(exported / "1", model / "2")
     words = ["--quick", "--model", str(model), "--seconds", "1.5", "--clients", "1"]
     code = serve_load.main([*words, "--work", str(work), "--out", str(out)])
     rows = {row[0]: row[1:] for row in written(capsys, out)}
@@ -167,7 +167,7 @@ def a_wav() -> bytes:
 
 def test_chunks_of_a_wav() -> None:
     data = a_wav()
-    whole, form, samples = damage.parts_of(data)
+    whole, form, samples = damage.chunks_of(data)
     assert (whole.kind, form.kind, samples.kind) == ("RIFF", "fmt ", "data")
     assert data[form.content : form.content + 2] == b"\x01\x00"
     assert (samples.size, samples.end) == (400, len(data))
@@ -176,7 +176,7 @@ def test_chunks_of_a_wav() -> None:
 
 def test_boxes_of_a_video(work: Path) -> None:
     data = inputs.clips(work, is_quick=True)[0][0].path.read_bytes()
-    parts = damage.parts_of(data)
+    parts = damage.chunks_of(data)
     kinds = {part.kind for part in parts}
     assert {"ftyp", "moov", "trak", "stsd", "avc1", "stts", "stsc", "stsz", "stco"} <= kinds
     top = [part for part in parts if part.kind in ("ftyp", "free", "mdat", "moov")]
@@ -195,7 +195,7 @@ def size_of(data: bytes, part: damage.Part) -> bytes:
 
 def test_every_part_is_made_to_lie(work: Path) -> None:
     data = inputs.clips(work, is_quick=True)[0][0].path.read_bytes()
-    parts = damage.parts_of(data)
+    parts = damage.chunks_of(data)
     sizes, rng = set(), np.random.default_rng(0)
     lengths = set()
     for _ in range(1500):

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from affectstream.core import atomic_io
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE
 from affectstream.modeling.runs.run_folder import read_run
 from affectstream.serving.export.model_card import CARD_OF_VERSION
 from affectstream.serving.exported.version_folder import read_config
 from tests.conftest import ROOT
-from tests.support.models import LABELS, records, run, the_one_line, write_data
+from tests.support.models import LABELS, error_line, records, run, write_data
 
 # Signatures beside those of the streams.
 OTHERS = ("labels", "serve_bytes")
@@ -90,10 +90,10 @@ def test_a_run(video_run: Path, toy_data: Path, capfd: pytest.CaptureFixture[str
     assert trained == {key: known[key] for key in ("loss", "wa", "uar")}
     file = video_run / "evaluation" / "data-test" / "metrics.json"
     scores = json.loads(file.read_text())
-    (told_scores,) = (one for one in facts["evaluation"] if one["split"] == "test")
-    assert told_scores["data"] == ["data"]
-    assert told_scores["uar"] == scores["uar"]
-    assert told_scores["num_clips"] == 14
+    (describe_scores,) = (one for one in facts["evaluation"] if one["split"] == "test")
+    assert describe_scores["data"] == ["data"]
+    assert describe_scores["uar"] == scores["uar"]
+    assert describe_scores["num_clips"] == 14
     assert f"labels: {', '.join(LABELS)}" in lines
     assert "command: python" in lines
     assert f"| test of data (toy) | {scores['uar']:.3f}" in facts["card"]
@@ -117,7 +117,7 @@ def test_an_unfinished_run(
 ) -> None:
     info = json.loads((video_run / "run.json").read_text())
     info |= {"finished": False, "leak_allowed": True, "synthetic": True, "scores": {}}
-    atomic_io.write_sealed_json(tmp_path / "run.json", info)
+    atomic_io.write_checksummed_json(tmp_path / "run.json", info)
     facts, _ = told(capfd, tmp_path)
     assert facts["kind"] == "run (unfinished) (SYNTHETIC data) (LEAK ALLOWED)"
     assert "parameters" not in facts
@@ -230,8 +230,8 @@ def test_exports_that_say_too_little(
     ):
         file.write_text(text, encoding="utf-8")
         capfd.readouterr()
-        assert run("describe", path) == EXIT_NOTHING_DONE
-        assert f"Error: {line}" in the_one_line(capfd.readouterr().err)
+        assert run("describe", path) == EXIT_FAILURE
+        assert f"Error: {line}" in error_line(capfd.readouterr().err)
 
 
 def test_an_export_of_an_older_program(
@@ -255,6 +255,6 @@ def test_anything_else(tmp_path: Path, toy_data: Path, capfd: pytest.CaptureFixt
         (toy_data / "clips.csv", f"not {kinds}"),
     ):
         capfd.readouterr()
-        assert run("describe", path) == EXIT_NOTHING_DONE
-        assert f"Error: {path}: {line}" in the_one_line(capfd.readouterr().err)
+        assert run("describe", path) == EXIT_FAILURE
+        assert f"Error: {path}: {line}" in error_line(capfd.readouterr().err)
     assert run("describe") == EXIT_USAGE

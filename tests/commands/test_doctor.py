@@ -139,7 +139,7 @@ def test_the_line_to_type(
 ) -> None:
     monkeypatch.setattr(doctor.os, "geteuid", lambda: user)
     monkeypatch.setattr(doctor.shutil, "which", lambda name: apt_get)
-    assert doctor.install_line(("libgl1", "libegl1")) == line
+    assert doctor.install_command(("libgl1", "libegl1")) == line
 
 
 def test_folders_that_cannot_be_written(

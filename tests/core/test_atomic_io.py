@@ -87,7 +87,7 @@ def test_leftovers_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     (tmp_path / f"x{atomic_io.TEMPORARY_MARK}0123abcd.txt").touch()
     (tmp_path / f"y{atomic_io.TEMPORARY_MARK}4567cdef").mkdir()
     (tmp_path / f"y{atomic_io.TEMPORARY_MARK}4567cdef" / "z").touch()
-    atomic_io.remove_leftovers(tmp_path)
+    atomic_io.remove_stale_temporaries(tmp_path)
     assert names(tmp_path) == ["keep.txt", "talk.part-1.mp4"]
 
 
@@ -183,7 +183,7 @@ def test_a_home_that_cannot_be_written_to_leaves_no_word_behind(tmp_path: Path) 
     # Matplotlib made a folder among ours and complained at the end that it was gone.
     program = (
         "from affectstream.core import atomic_io\n"
-        "with atomic_io.own_temporaries():\n    import matplotlib.pyplot"
+        "with atomic_io.private_tempdir():\n    import matplotlib.pyplot"
     )
     unset = ("MPLCONFIGDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")
     known = {key: value for key, value in os.environ.items() if key not in unset}
@@ -205,9 +205,9 @@ def test_a_home_that_can_be_written_to_stays_in_use(
     for name in ("MPLCONFIGDIR", "XDG_CONFIG_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    with atomic_io.own_temporaries():
+    with atomic_io.private_tempdir():
         assert "MPLCONFIGDIR" not in os.environ
     monkeypatch.setenv("HOME", "/proc/nohome")
-    with atomic_io.own_temporaries():
+    with atomic_io.private_tempdir():
         assert Path(os.environ["MPLCONFIGDIR"]).parent == Path(os.environ["TMPDIR"])
     assert "MPLCONFIGDIR" not in os.environ

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from affectstream import cli
-from affectstream.core.errors import EXIT_NOTHING_DONE, UserError
+from affectstream.core.errors import EXIT_FAILURE, UserError
 from benchmarks.robustness import disk_full
 from benchmarks.robustness.kill_jobs import jobs
-from benchmarks.robustness.kill_trials import Arena
+from benchmarks.robustness.kill_trials import KillTrials
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def may_mount(tmp_path: Path) -> Iterator[None]:
 
 @pytest.mark.usefixtures("may_mount")
 def test_preprocess_on_a_full_disk(tmp_path: Path) -> None:
-    arena = Arena(jobs(tmp_path, "")["preprocess"](), tmp_path / "trials")
+    arena = KillTrials(jobs(tmp_path, "")["preprocess"](), tmp_path / "trials")
     assert disk_full.filled(arena, share=0.5) == (True, True, [])
 
 
@@ -54,7 +54,7 @@ def test_a_full_disk_as_tensorflow_tells_it(
         raise error
 
     monkeypatch.setattr(cli.cli, "main", fails)
-    assert cli.main(["list"]) == EXIT_NOTHING_DONE
+    assert cli.main(["list"]) == EXIT_FAILURE
     wanted = f"Error: {file}: disk full; free some space and run the same command again\n"
     assert capsys.readouterr().err == wanted
     with pytest.raises(RuntimeError):
@@ -66,8 +66,10 @@ def test_a_full_disk_as_tensorflow_tells_it(
 
 def test_what_a_command_must_say() -> None:
     good = "Error: data/clips.csv: disk full; free some space and run the same command again\n"
-    assert disk_full.wrong_words(EXIT_NOTHING_DONE, f"epoch 1\n{good}") == []
-    assert disk_full.wrong_words(0, good) == ["exit status 0"]
-    assert disk_full.wrong_words(1, good + good)
-    assert disk_full.wrong_words(1, "Error: something\n") == ["said: Error: something"]
-    assert disk_full.wrong_words(1, "Traceback (most\nOSError: x") == ["a traceback: OSError: x"]
+    assert disk_full.unexpected_output(EXIT_FAILURE, f"epoch 1\n{good}") == []
+    assert disk_full.unexpected_output(0, good) == ["exit status 0"]
+    assert disk_full.unexpected_output(1, good + good)
+    assert disk_full.unexpected_output(1, "Error: something\n") == ["said: Error: something"]
+    assert disk_full.unexpected_output(1, "Traceback (most\nOSError: x") == [
+        "a traceback: OSError: x"
+    ]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from affectstream.core import atomic_io
-from affectstream.core.errors import EXIT_NOTHING_DONE
-from tests.support.models import run, the_one_line
+from affectstream.core.errors import EXIT_FAILURE
+from tests.support.models import error_line, run
 
 
 @pytest.mark.parametrize(
@@ -29,9 +29,9 @@ def test_a_folder_in_use_is_left_alone(
     with atomic_io.claimed(out):
         half = out / "last.part-abcdefgh.keras"  # which whoever begins anew would remove
         half.touch()
-        assert run(*typed, "--out", out) == EXIT_NOTHING_DONE
+        assert run(*typed, "--out", out) == EXIT_FAILURE
         assert list(out.iterdir()) == [half]
-    line = the_one_line(capsys.readouterr().err)
+    line = error_line(capsys.readouterr().err)
     assert line == (
         f"Error: {out}: another program is writing there; wait for it, or choose another --out"
     )

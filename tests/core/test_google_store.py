@@ -13,10 +13,10 @@ import pytest
 from gcp_storage_emulator.server import create_server
 
 from affectstream.core import storage_paths
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK
 from tests.support import models
 from tests.support.factories import files_below, preprocess, tone, write_sound
-from tests.support.models import the_one_line
+from tests.support.models import error_line
 
 BUCKET = "corpora"
 # Read when gcsfs is imported: the server has no gRPC, by which the kind of a bucket is asked.
@@ -109,5 +109,5 @@ def test_train_and_predict_by_url(
 
 def test_what_is_not_there_is_named(bucket: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--corpus", "manifest", "--source", f"{bucket}/none.csv", "--out", f"{bucket}/out")
-    assert models.run("preprocess", *words) == EXIT_NOTHING_DONE
-    assert f"{bucket}/none.csv" in the_one_line(capsys.readouterr().err)
+    assert models.run("preprocess", *words) == EXIT_FAILURE
+    assert f"{bucket}/none.csv" in error_line(capsys.readouterr().err)

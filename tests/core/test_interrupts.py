@@ -7,7 +7,7 @@ import sys
 
 from affectstream.core.errors import EXIT_INTERRUPTED, EXIT_OK
 from tests import ROOT
-from tests.support.models import the_one_line
+from tests.support.models import error_line
 
 # A command in whose garbage collection a signal comes; it goes on for longer than the test waits.
 _COLLECTED = """
@@ -54,7 +54,7 @@ def test_an_interrupt_during_garbage_collection_is_not_lost() -> None:
     done = ran(_COLLECTED)
     assert done.stdout == "collected\n", done.stderr  # Python did drop it where it came
     assert done.returncode == EXIT_INTERRUPTED
-    assert the_one_line(done.stderr).startswith("Error: interrupted; what was finished")
+    assert error_line(done.stderr).startswith("Error: interrupted; what was finished")
     assert "Exception ignored" not in done.stderr
 
 

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from affectstream.core import storage_paths
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED, UserError
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_PARTIAL, UserError
 from affectstream.modeling.runs import run_folder
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
 from tests.support import models, object_store
 from tests.support.factories import files_below, preprocess, sample_source, tone, write_sound
-from tests.support.models import the_one_line
+from tests.support.models import error_line
 from tests.support.object_store import BUCKET, Store
 
 NUM_KEYS = 10_000
@@ -102,7 +102,7 @@ def test_ten_thousand_keys_are_listed_a_thousand_at_a_time(store: Store) -> None
     from affectstream.preprocessing.corpora.media_files import find_media
 
     store.asked.clear()
-    found = find_media(storage_paths.place(f"s3://{BUCKET}/many", is_listed=True))
+    found = find_media(storage_paths.place(f"s3://{BUCKET}/many", use_listings_cache=True))
     assert len(found) == NUM_KEYS
     states = {storage_paths.state(path) for path in found}
     assert len(states) == 1 and "absent" not in states
@@ -123,8 +123,8 @@ def test_a_recording_that_always_breaks_off_is_not_called_bad(
     there = store.put(source, "in")
     store.cut["03.wav"] = 1000
     url = f"{there}/manifest.csv"
-    assert preprocess("manifest", url, tmp_path / "out") == EXIT_NOTHING_DONE
-    line = the_one_line(capsys.readouterr().err)
+    assert preprocess("manifest", url, tmp_path / "out") == EXIT_FAILURE
+    line = error_line(capsys.readouterr().err)
     assert f"{there}/part 0/03.wav: reading broke off (" in line
     assert line.endswith("; run the same command again")
     store.cut.clear()
@@ -137,7 +137,7 @@ def test_a_recording_that_is_gone_is_rejected_by_name(
 ) -> None:
     there = store.put(source, "in")
     store.client().delete_object(Bucket=BUCKET, Key="in/part 0/03.wav")
-    assert preprocess("manifest", f"{there}/manifest.csv", tmp_path / "out") == EXIT_SOME_REJECTED
+    assert preprocess("manifest", f"{there}/manifest.csv", tmp_path / "out") == EXIT_PARTIAL
     with open(tmp_path / "out" / "rejected.csv", newline="", encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
     assert row["path"] == "part 0/03.wav" and "not found" in row["reason"]
@@ -153,8 +153,8 @@ def test_a_refused_write_is_one_line(
     store.make_read_only(monkeypatch)
     object_store.forget()
     out = f"s3://{BUCKET}/out"
-    assert preprocess("manifest", f"{there}/manifest.csv", out) == EXIT_NOTHING_DONE
-    line = the_one_line(capsys.readouterr().err)
+    assert preprocess("manifest", f"{there}/manifest.csv", out) == EXIT_FAILURE
+    line = error_line(capsys.readouterr().err)
     assert line == (
         f"Error: {out}/preprocess.json: no permission; choose another folder or change its"
         " permissions"
@@ -168,8 +168,8 @@ def test_missing_credentials_are_one_line(
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     object_store.forget()
     url = f"s3://{BUCKET}/in"
-    assert models.run("describe", url) == EXIT_NOTHING_DONE
-    line = the_one_line(capsys.readouterr().err)
+    assert models.run("describe", url) == EXIT_FAILURE
+    line = error_line(capsys.readouterr().err)
     assert line.startswith(f"Error: {url}: Unable to locate credentials; set AWS_ACCESS_KEY_ID")
 
 
@@ -179,8 +179,8 @@ def test_a_store_that_does_not_answer_is_one_line(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     object_store.forget()
-    assert models.run("describe", f"s3://{BUCKET}/in") == EXIT_NOTHING_DONE
-    line = the_one_line(capsys.readouterr().err)
+    assert models.run("describe", f"s3://{BUCKET}/in") == EXIT_FAILURE
+    line = error_line(capsys.readouterr().err)
     assert line.endswith("; check the network and AWS_ENDPOINT_URL")
 
 
@@ -193,8 +193,8 @@ def test_train_evaluate_export_and_predict_by_url(
     data, run = store.put(toy_data, "toy"), f"s3://{BUCKET}/runs/face"
     words = ("--stream", "video", "--epochs", 1, "--data", data, "--out", run)
     assert models.run("train", *words) == EXIT_OK
-    assert models.run("train", *words) == EXIT_NOTHING_DONE
-    assert "holds a finished run" in the_one_line(capsys.readouterr().err)
+    assert models.run("train", *words) == EXIT_FAILURE
+    assert "holds a finished run" in error_line(capsys.readouterr().err)
     files = store.files("runs/face")
     assert {"run.json", "best.keras", "last.keras", "history.csv"} <= set(files)
     assert any(name.startswith("tensorboard/") for name in files)
@@ -252,7 +252,7 @@ def test_streams_of_data_in_a_store_are_fused_on_them_and_resumed(
     assert models.run("train", *face, "--data", f"{data}/", "--out", tmp_path / "video") == EXIT_OK
     store.client().delete_object(Bucket=BUCKET, Key="toy/clips.csv")
     object_store.forget()
-    assert models.run(*words, "--out", tmp_path / "gone") == EXIT_NOTHING_DONE
+    assert models.run(*words, "--out", tmp_path / "gone") == EXIT_FAILURE
 
 
 def test_other_commands_by_url(

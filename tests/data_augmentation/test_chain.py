@@ -14,7 +14,12 @@ from affectstream.data_augmentation.audio.gain import Gain
 from affectstream.data_augmentation.audio.noise import Noise
 from affectstream.data_augmentation.audio.speed import Speed
 from affectstream.data_augmentation.audio.time_shift import TimeShift
-from affectstream.data_augmentation.chain import Chain, keyed_rng, of_stream, parse_transforms
+from affectstream.data_augmentation.chain import (
+    Chain,
+    keyed_rng,
+    parse_transforms,
+    transforms_of_stream,
+)
 from affectstream.data_augmentation.image.flip import Flip
 from affectstream.data_augmentation.mixup import Mixup
 from affectstream.data_augmentation.text.typo import Typo
@@ -178,10 +183,10 @@ def test_text_becomes_transforms() -> None:
         Mixup(),
     )
     assert isinstance(parsed[0].min_snr_db, float)
-    assert of_stream(parsed, "audio") == parsed[:3]
-    assert of_stream(parsed, "batch") == (Mixup(),)
+    assert transforms_of_stream(parsed, "audio") == parsed[:3]
+    assert transforms_of_stream(parsed, "batch") == (Mixup(),)
     words = parse_transforms("word_swap:neighbours_only=true:share=0.2,flip,typo:min_letters=4")
-    assert of_stream(words, "text") == (
+    assert transforms_of_stream(words, "text") == (
         WordSwap(neighbours_only=True, share=0.2),
         Typo(min_letters=4),
     )

@@ -55,7 +55,7 @@ def test_all_are_layers_and_transforms() -> None:
     for name in NAMES:
         layer = made(name)
         assert isinstance(layer, SpectrogramTransform)
-        assert layer.name_in_recipes == name
+        assert layer.transform_name == name
         assert issubclass(type(layer), Transform)
 
 

@@ -28,12 +28,12 @@ from affectstream.data_augmentation.mixup import Mixup
 RATE_HZ = 16000
 
 
-def names_of(*streams: str) -> list[str]:
+def descriptor_names(*streams: str) -> list[str]:
     rows = registry.TABLE["transforms"]
     return [name for name, row in rows.items() if row.stream in streams]
 
 
-AUDIO, VIDEO, TEXT = names_of("audio"), names_of("video"), names_of("text")
+AUDIO, VIDEO, TEXT = descriptor_names("audio"), descriptor_names("video"), descriptor_names("text")
 SENTENCE = "I really liked the long walks, and the dogs were happy too!"
 
 
@@ -68,7 +68,7 @@ def test_the_table_holds_every_transform() -> None:
     assert all((folder / f"{target.split('.')[1]}.py").is_file() for target in targets)
 
 
-@pytest.mark.parametrize("name", names_of("audio", "video", "text", "batch"))
+@pytest.mark.parametrize("name", descriptor_names("audio", "video", "text", "batch"))
 def test_names_streams_and_probability(name: str) -> None:
     made = registry.load("transforms", name)
     assert (made.name, made.stream) == (name, registry.entry("transforms", name).stream)

@@ -18,7 +18,7 @@ import yaml
 from affectstream.cli import COMMANDS, cli
 from affectstream.commands.serve import TOKEN_VARIABLE
 from affectstream.server import routes
-from affectstream.server.limits import LAST_S
+from affectstream.server.limits import SHUTDOWN_TIMEOUT_S
 from tests.conftest import ROOT
 from tests.support.rayjob_schema import RAYJOB
 
@@ -137,7 +137,7 @@ def test_names_are_the_same_on_both_sides() -> None:
 
 
 def test_processes_of_a_pod_fit_into_it() -> None:
-    limit_gib = preparing().params["limit_gb"]
+    limit_gib = preparing().params["memory_limit_gb"]
     for group in CLUSTER["workerGroupSpecs"]:
         (only,) = group["template"]["spec"]["containers"]
         limits = only["resources"]["limits"]
@@ -193,7 +193,7 @@ def test_our_server_is_started_with_options_that_it_has() -> None:
     ]
     assert [variable["name"] for variable in one["env"]] == [TOKEN_VARIABLE]
     ((_, pod),) = (both for both in pods() if both[0] == "serve.yaml")
-    assert pod["terminationGracePeriodSeconds"] > given.params["drain_s"] + LAST_S
+    assert pod["terminationGracePeriodSeconds"] > given.params["drain_s"] + SHUTDOWN_TIMEOUT_S
 
 
 def test_a_misspelt_option_is_refused() -> None:

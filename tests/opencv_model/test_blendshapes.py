@@ -137,12 +137,12 @@ def test_predict_computes_them(
 
     monkeypatch.setattr("affectstream.opencv_model.weights.fetch", unreachable)
     assert models.run(*words) == 1
-    assert "face_landmarker.task: not reachable" in models.the_one_line(capsys.readouterr().err)
+    assert "face_landmarker.task: not reachable" in models.error_line(capsys.readouterr().err)
     table = tmp_path / "au.csv"
     table.write_text("name,AU01_r\nx,1\n", encoding="utf-8")
     words = (*words, "--weights-dir", real_models / "face", "--action-units", table)
     assert models.run(*words) == 1
-    assert "takes no action units of OpenFace" in models.the_one_line(capsys.readouterr().err)
+    assert "takes no action units of OpenFace" in models.error_line(capsys.readouterr().err)
 
 
 # === What can be missing ===

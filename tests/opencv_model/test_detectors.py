@@ -25,7 +25,7 @@ from affectstream.opencv_model.detectors.detector import (
     SMALLEST_SIDE_PX,
     FaceBox,
     FaceDetector,
-    reduce_picture,
+    limit_image_size,
 )
 from affectstream.opencv_model.detectors.resnet_ssd import ResNetSsdDetector
 from affectstream.opencv_model.weights import CACHE_VARIABLE
@@ -105,9 +105,9 @@ def test_box_overlap_and_clipping() -> None:
 
 
 def test_reduction_keeps_the_shape_and_never_enlarges() -> None:
-    assert reduce_picture(np.zeros((720, 1280, 3), np.uint8), 320).shape == (180, 320, 3)
-    assert reduce_picture(np.zeros((1000, 3), np.uint8), 320).shape == (320, 1)
-    assert reduce_picture(np.zeros((48, 48), np.uint8), 320).shape == (48, 48)
+    assert limit_image_size(np.zeros((720, 1280, 3), np.uint8), 320).shape == (180, 320, 3)
+    assert limit_image_size(np.zeros((1000, 3), np.uint8), 320).shape == (320, 1)
+    assert limit_image_size(np.zeros((48, 48), np.uint8), 320).shape == (48, 48)
 
 
 # === Contract without real data (every detector whose files are at hand) ===
@@ -193,7 +193,7 @@ def test_haar_finds_a_drawn_face_and_answers_in_full_pixels(size: tuple[int, int
         assert box.iou(expected) > 0.8
         (rgb_box,) = haar.detect(cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB))
         assert rgb_box == box
-        small = reduce_picture(picture, 320)
+        small = limit_image_size(picture, 320)
         assert haar.detect_reduced(small, width_px, height_px) == [box]
         right = np.concatenate([picture[:, width_px // 2 :], picture[:, : width_px // 2]], axis=1)
         assert all(found.iou(box) < 0.5 for found in haar.detect(right))
@@ -289,7 +289,7 @@ def test_grey_and_enlarged_stills_give_the_same_face(
         large = cv2.resize(still, (1280, 720), interpolation=cv2.INTER_CUBIC)
         (found,) = detector.detect(large)
         assert found.scaled(398 / 1280, 224 / 720).iou(box) > 0.7
-        small = reduce_picture(large, detector.max_side_px)
+        small = limit_image_size(large, detector.max_side_px)
         assert detector.detect_reduced(small, 1280, 720) == [found]
 
 

@@ -105,12 +105,12 @@ def test_unknown_mode_is_refused() -> None:
 
 
 def test_boxes_are_assigned_once_each_best_overlap_first() -> None:
-    lasts = [box_at(0, 0), box_at(10, 0)]
-    assert assign_boxes(lasts, [box_at(9, 0), box_at(4, 0)]) == [1, 0]
-    assert assign_boxes(lasts, [box_at(15, 0), box_at(11, 0)]) == [None, 1]
-    assert assign_boxes(lasts, [box_at(90, 0)]) == [None]
+    last_boxes = [box_at(0, 0), box_at(10, 0)]
+    assert assign_boxes(last_boxes, [box_at(9, 0), box_at(4, 0)]) == [1, 0]
+    assert assign_boxes(last_boxes, [box_at(15, 0), box_at(11, 0)]) == [None, 1]
+    assert assign_boxes(last_boxes, [box_at(90, 0)]) == [None]
     assert assign_boxes([], [box_at(0, 0)]) == [None]
-    assert assign_boxes(lasts, []) == []
+    assert assign_boxes(last_boxes, []) == []
 
 
 def test_crop_format_gives_the_channels_it_promises() -> None:

@@ -25,8 +25,8 @@ from affectstream.opencv_model.weights import (
     FORMS,
     WeightFile,
     cache_folder,
+    find_local_weights,
     find_weights,
-    present_weights,
 )
 
 YUNET = "face_detection_yunet_2026may.onnx"
@@ -134,7 +134,7 @@ def test_every_file_to_fetch_has_a_pinned_https_url_and_a_stated_checksum() -> N
 @pytest.mark.real
 @pytest.mark.parametrize("name", ["yunet", "blazeface", "resnet_ssd"])
 def test_real_files_have_the_stated_checksums(name: str, real_models: Path) -> None:
-    paths = present_weights(name, real_models / "face")
+    paths = find_local_weights(name, real_models / "face")
     assert paths is not None
     for path in paths:
         assert FILES[path.name].checksum.of(path) == FILES[path.name].checksum.value
@@ -171,18 +171,18 @@ def test_users_folder_comes_before_the_cache_and_known_names_before_others(
     given = tmp_path / "given"
     given.mkdir()
     cache.mkdir()
-    assert present_weights("yunet", given) is None
+    assert find_local_weights("yunet", given) is None
     (cache / YUNET).write_bytes(PAYLOAD)
-    assert present_weights("yunet", given) == (cache / YUNET,)
+    assert find_local_weights("yunet", given) == (cache / YUNET,)
     (given / "face_detection_yunet_1999jan.onnx").write_bytes(b"the user's own")
-    assert present_weights("yunet", given) == (given / "face_detection_yunet_1999jan.onnx",)
+    assert find_local_weights("yunet", given) == (given / "face_detection_yunet_1999jan.onnx",)
     (given / YUNET).write_bytes(PAYLOAD)
-    assert present_weights("yunet", given) == (given / YUNET,)
+    assert find_local_weights("yunet", given) == (given / YUNET,)
 
 
 def test_a_download_that_is_still_running_is_no_weights(tmp_path: Path, cache: Path) -> None:
     (tmp_path / f"face_detection_yunet_2026may{TEMPORARY_MARK}0a1b.onnx").write_bytes(b"half")
-    assert present_weights("yunet", tmp_path) is None
+    assert find_local_weights("yunet", tmp_path) is None
 
 
 @pytest.mark.parametrize("is_given", [True, False])
@@ -212,9 +212,9 @@ def test_text_graph_of_another_release_is_taken_from_the_user_only(
         folder.mkdir()
         (folder / pb).write_bytes(b"net")
         (folder / "opencv_face_detector.pbtxt").write_bytes(b"node {}\n")
-    assert present_weights("resnet_ssd", given) is not None
+    assert find_local_weights("resnet_ssd", given) is not None
     with pytest.raises(UserError, match="pbtxt: weights with a wrong checksum"):
-        present_weights("resnet_ssd")
+        find_local_weights("resnet_ssd")
 
 
 def test_absent_folder_and_forbidden_download_are_one_line(tmp_path: Path) -> None:
@@ -329,4 +329,4 @@ def test_nothing_is_asked_of_the_network_where_files_are_present(
     monkeypatch.setattr(weights, "fetch", lambda *_: pytest.fail("went online"))
     (tmp_path / YUNET).write_bytes(PAYLOAD)
     assert find_weights("yunet", tmp_path) == (tmp_path / YUNET,)
-    assert present_weights("blazeface", tmp_path) is None
+    assert find_local_weights("blazeface", tmp_path) is None

@@ -61,7 +61,7 @@ def test_a_death_is_told_and_the_rest_goes_on(fault: str, reason: str) -> None:
     found = done(Local(2), given, limits)
     assert set(found) == {"a 0", "b 2", "c 0", "d 0", "e 0", "f 0"}
     deaths = found["b 2"].deaths
-    assert [(one.step, one.reason, one.is_its_own) for one in deaths] == [(1, reason, True)] * 2
+    assert [(one.step, one.reason, one.is_task_fault) for one in deaths] == [(1, reason, True)] * 2
 
 
 def test_limits_are_of_a_step_not_of_a_task() -> None:

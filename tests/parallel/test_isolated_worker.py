@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from affectstream.core.errors import UserError
-from affectstream.parallel.isolated_worker import DeathError, Streaming
+from affectstream.parallel.isolated_worker import Streaming, WorkerDiedError
 from tests.conftest import ROOT
 from tests.support.engine_work import DEATHS, LIMITS, num_yielded, pieces, unending
 
@@ -31,7 +31,7 @@ def test_a_death_is_told_and_the_next_work_is_done(fault: str, reason: str) -> N
     # To fill memory takes its time on busy cores.
     limits = replace(LIMITS, step_s=60.0) if fault == "eat" else LIMITS
     with Streaming(limits) as process:
-        with pytest.raises(DeathError) as told:
+        with pytest.raises(WorkerDiedError) as told:
             seen.extend(process(pieces, 5, {2: fault}))
         assert str(told.value) == reason
         assert seen in ([0, 1], [0], [])  # a pipe may die with what is in it

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, UserError
 from affectstream.modeling.crossval.run import run_crossval
 from affectstream.parallel import tasks
 from affectstream.parallel.ray_cluster import RayCluster
@@ -22,7 +22,7 @@ from tests.modeling.crossval import test_engines
 from tests.support import models
 from tests.support.engine_work import Odd, process, work
 from tests.support.factories import files_below, sample_source
-from tests.support.models import run, the_one_line
+from tests.support.models import error_line, run
 
 LIMITS = Limits(step_s=10.0, memory_bytes=600 * 2**20)
 
@@ -71,7 +71,7 @@ def test_all_are_done_whatever_they_die_of(cluster: Any) -> None:
         found = {result: one for one, result in tasks.run(pool, given, Odd.after)}
     assert set(found) == {"a 0", "z 0", *(f"{fault} 2" for fault in faults)}
     told = {name: one.deaths for name, one in found.items() if one.deaths}
-    assert all(died.step == 1 and died.is_its_own for deaths in told.values() for died in deaths)
+    assert all(died.step == 1 and died.is_task_fault for deaths in told.values() for died in deaths)
     reasons = {name: {died.reason for died in deaths} for name, deaths in told.items()}
     assert reasons["spin 2"] == {"took longer than 10 s"}
     assert reasons["eat 2"] == {"needs more than 0.59 GiB of memory"}
@@ -94,7 +94,7 @@ def test_a_machine_that_is_lost_costs_nobody_a_try(cluster: Any) -> None:
             if len(done) == 4:
                 cluster.remove_node(second, allow_graceful=False)
     assert sorted(map(int, done)) == list(range(16))
-    assert not [died for died in deaths if died.is_its_own]
+    assert not [died for died in deaths if died.is_task_fault]
 
 
 def test_telling_starts_no_further_process(cluster: Any) -> None:
@@ -148,8 +148,8 @@ SAMPLE = ("preprocess", "--corpus", "sample", "--detector", "none")
 def test_no_cluster_there(address: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("ray")
     where = ("--source", sample_source(), "--out", tmp_path / "out")
-    assert run(*SAMPLE, *where, "--engine", "ray", "--address", address) == EXIT_NOTHING_DONE
-    line = the_one_line(capfd.readouterr().err)
+    assert run(*SAMPLE, *where, "--engine", "ray", "--address", address) == EXIT_FAILURE
+    line = error_line(capfd.readouterr().err)
     assert f"--address {address}: no Ray cluster answers (" in line
     assert "`ray start --head`" in line
 
@@ -166,8 +166,8 @@ def test_not_installed(
 
     monkeypatch.setattr(builtins, "__import__", without)
     where = ("--source", sample_source(), "--out", tmp_path / "out")
-    assert run(*SAMPLE, *where, "--engine", "ray") == EXIT_NOTHING_DONE
-    line = the_one_line(capfd.readouterr().err)
+    assert run(*SAMPLE, *where, "--engine", "ray") == EXIT_FAILURE
+    line = error_line(capfd.readouterr().err)
     assert line == "Error: --engine ray: needs `pip install -r requirements-cluster.txt`"
 
 

@@ -12,11 +12,11 @@ import pytest
 
 from affectstream.preprocessing.windowing import (
     WindowSettings,
-    frames_within,
     pool,
+    select_streams,
+    slice_audio,
+    slice_frames,
     sound_coverage,
-    sound_within,
-    streams_that_count,
     window_bounds,
 )
 
@@ -108,26 +108,26 @@ def test_settings_out_of_range(settings: tuple[float, ...], message: str) -> Non
 
 def test_frames_of_a_window() -> None:
     times_s = [0.0, 0.5, 1.0, 1.5, 2.0]
-    assert frames_within(times_s, 0.5, 1.5) == slice(1, 3)  # on show from its beginning
-    assert frames_within(times_s, 0.0, 9.0) == slice(0, 5)
-    assert frames_within(times_s, 1.1, 1.4) == slice(2, 3)  # still on show
-    assert frames_within([0.0], 3.0, 6.0) == slice(0, 1)  # a still picture throughout
-    assert frames_within([2.0], 0.0, 1.0) == slice(0, 0)  # not yet
-    assert frames_within([], 0.0, 1.0) == slice(0, 0)
+    assert slice_frames(times_s, 0.5, 1.5) == slice(1, 3)  # on show from its beginning
+    assert slice_frames(times_s, 0.0, 9.0) == slice(0, 5)
+    assert slice_frames(times_s, 1.1, 1.4) == slice(2, 3)  # still on show
+    assert slice_frames([0.0], 3.0, 6.0) == slice(0, 1)  # a still picture throughout
+    assert slice_frames([2.0], 0.0, 1.0) == slice(0, 0)  # not yet
+    assert slice_frames([], 0.0, 1.0) == slice(0, 0)
 
 
 def test_times_count_as_records_hold_them() -> None:
     moment = 2.3
     assert float(np.float32(moment)) < moment
     for times in ([moment], np.array([moment], np.float32)):
-        assert frames_within(times, 0.0, moment) == slice(0, 1)
+        assert slice_frames(times, 0.0, moment) == slice(0, 1)
 
 
 def test_sound_of_a_window() -> None:
     wave = np.arange(10, dtype=np.float32)
-    assert sound_within(wave, 4, 0.5, 1.5).tolist() == [2, 3, 4, 5]
-    assert sound_within(wave, 4, 2.0, 9.0).tolist() == [8, 9]
-    assert len(sound_within(wave, 4, 3.0, 9.0)) == 0
+    assert slice_audio(wave, 4, 0.5, 1.5).tolist() == [2, 3, 4, 5]
+    assert slice_audio(wave, 4, 2.0, 9.0).tolist() == [8, 9]
+    assert len(slice_audio(wave, 4, 3.0, 9.0)) == 0
 
 
 def _tone(seconds: float, amplitude: float = 0.1) -> np.ndarray:
@@ -170,7 +170,7 @@ def test_what_is_no_sound() -> None:
     ],
 )
 def test_which_streams_count(coverage: dict[str, float], streams: set[str]) -> None:
-    assert streams_that_count(coverage, 0.25) == streams
+    assert select_streams(coverage, 0.25) == streams
 
 
 # === The answer ===

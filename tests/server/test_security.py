@@ -19,7 +19,7 @@ from affectstream.server.app import Server, ServeSettings
 from affectstream.server.limits import Limits
 from affectstream.server.origins import PublicOrigin
 from affectstream.server.page import page_api
-from affectstream.server.security import is_right_token
+from affectstream.server.security import has_valid_token
 
 NAME = "tiny"
 TOKEN = "correct-horse-battery"
@@ -87,8 +87,8 @@ def test_with_the_token(url: str) -> None:
     ],
 )
 def test_the_token_is_compared_whole(given: str, right: bool) -> None:
-    assert is_right_token(TOKEN, given) is right
-    assert is_right_token(None, given)
+    assert has_valid_token(TOKEN, given) is right
+    assert has_valid_token(None, given)
 
 
 def test_the_token_over_grpc(server: Server) -> None:

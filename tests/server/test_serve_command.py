@@ -18,12 +18,12 @@ import pytest
 import requests
 
 from affectstream.commands.serve import TOKEN_VARIABLE
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, UserError
 from affectstream.server import app, sockets
 from affectstream.server.app import Server, ServeSettings
 from affectstream.server.limits import Limits
 from tests.conftest import ROOT
-from tests.support.models import run, the_one_line
+from tests.support.models import error_line, run
 
 TIMEOUT_S = 60
 START_S = 180
@@ -110,7 +110,7 @@ for line in json.loads(sys.argv[1]):
         timeout=TIMEOUT_S,
     )
     found = [json.loads(line) for line in done.stdout.splitlines()]
-    codes = [EXIT_USAGE] * 3 + [EXIT_NOTHING_DONE] * 4
+    codes = [EXIT_USAGE] * 3 + [EXIT_FAILURE] * 4
     assert found == [[code, False] for code in codes], done.stderr
     for said in ("no such folder", "no exported model", "`export --run", "holds no token"):
         assert said in done.stderr
@@ -172,8 +172,8 @@ def test_what_is_no_token(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv(TOKEN_VARIABLE, token)
-    assert run("serve", "--model", exported) == EXIT_NOTHING_DONE
-    line = the_one_line(capsys.readouterr().err)
+    assert run("serve", "--model", exported) == EXIT_FAILURE
+    line = error_line(capsys.readouterr().err)
     assert TOKEN_VARIABLE in line and (not token or token not in line)
     assert served == []
 
@@ -247,5 +247,5 @@ def test_a_port_that_is_not_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_no_host_is_one_line(
     exported: Path, host: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("serve", "--model", exported, "--host", host) == EXIT_NOTHING_DONE
-    assert "no such host" in the_one_line(capsys.readouterr().err)
+    assert run("serve", "--model", exported, "--host", host) == EXIT_FAILURE
+    assert "no such host" in error_line(capsys.readouterr().err)

@@ -131,8 +131,8 @@ def test_what_still_runs_at_the_end_is_told_so(
 def test_a_second_signal_ends_it_at_once(number: signal.Signals, code: int) -> None:
     probe = """
 import time
-from affectstream.server.signals import until_told
-with until_told() as wait:
+from affectstream.server.signals import wait_for_shutdown
+with wait_for_shutdown() as wait:
     print("serving", flush=True)
     wait()
     print("stopping", flush=True)
@@ -158,8 +158,8 @@ def test_an_end_that_hangs_is_given_up() -> None:
     """Within the grace period, with the exit code of an end that went well."""
     probe = """
 import threading
-from affectstream.server.signals import ending_within
-with ending_within(0.0):
+from affectstream.server.signals import exit_within
+with exit_within(0.0):
     threading.Event().wait()
 """
     ended = subprocess.run(

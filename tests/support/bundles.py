@@ -24,7 +24,7 @@ def copied(version: Path) -> Callable[..., Path]:
     return export
 
 
-def reweighted(version: Path, target: Path) -> Path:
+def copy_with_other_weights(version: Path, target: Path) -> Path:
     """A copy that answers otherwise, its kernels being smaller; it appears whole.
 
     Args:

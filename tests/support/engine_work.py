@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from affectstream.core import progress
 from affectstream.core.errors import UserError
-from affectstream.parallel.tasks import Died, Limits, Tell
+from affectstream.parallel.tasks import Died, Limits, ReportStep
 
 # Each is reached by one of the faults below.
 LIMITS = Limits(step_s=1.5, memory_bytes=600 * 2**20)
@@ -43,12 +43,12 @@ class Odd:
     def after(self, died: Died) -> Odd:
         """Without the fault at a step that died twice."""
         deaths = (*self.deaths, died)
-        at = [one.step for one in deaths if one.is_its_own]
+        at = [one.step for one in deaths if one.is_task_fault]
         left = {step: fault for step, fault in self.faults.items() if at.count(step) < 2}
         return Odd(self.name, self.num_steps, left, deaths, self.pause_s)
 
 
-def work(task: Odd, tell: Tell) -> str:
+def work(task: Odd, tell: ReportStep) -> str:
     """The name of the task, and how often its process died."""
     for step in range(task.num_steps):
         tell(step)
@@ -104,7 +104,7 @@ def num_yielded() -> Iterator[int]:
     yield len(_yielded)
 
 
-def process(task: Odd, tell: Tell) -> int:
+def process(task: Odd, tell: ReportStep) -> int:
     """The process that did it."""
     for step in range(task.num_steps):
         tell(step)

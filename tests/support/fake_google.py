@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 from affectstream.data_augmentation.offline.translators.google import GoogleTranslator
-from affectstream.data_augmentation.offline.translators.translator import Patience
+from affectstream.data_augmentation.offline.translators.translator import RetryPolicy
 
 Answer = tuple[int, str, dict[str, str]]
 
@@ -51,16 +51,16 @@ class FakeGoogle:
     )
 
     def translator(
-        self, patience: Patience | None = None, timeout_s: float = 5.0
+        self, patience: RetryPolicy | None = None, timeout_s: float = 5.0
     ) -> GoogleTranslator:
         """A translator that asks this server, without waiting between requests."""
-        calm = patience or Patience(min_interval_s=0.0, sleep=lambda seconds: None)
+        calm = patience or RetryPolicy(min_interval_s=0.0, sleep=lambda seconds: None)
         return GoogleTranslator(timeout_s=timeout_s, patience=calm, base_url=self.url)
 
 
 @contextmanager
 def serving() -> Iterator[FakeGoogle]:
-    """Runs the server while the block lasts."""
+    """Runs the server while the block last_boxes."""
     google = FakeGoogle()
 
     class Handler(BaseHTTPRequestHandler):

@@ -17,7 +17,7 @@ STFT: dict[str, Any] = {"n_fft": FFT, "hop_length": HOP}
 
 
 def frame_features(waveform: np.ndarray) -> dict[str, np.ndarray]:
-    """(dim, frames) float64 of (samples,), by the keys of FRAME_FEATURES."""
+    """(dim, frames) float64 of (samples,), by the keys of FRAME_DESCRIPTORS."""
     given: dict[str, Any] = {"y": waveform.astype(np.float64), "sr": RATE_HZ, **STFT}
     framed: dict[str, Any] = {"frame_length": FFT, "hop_length": HOP}
     feature = librosa.feature

@@ -21,7 +21,7 @@ from affectstream.preprocessing.labels import BASIC7
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
 from affectstream.preprocessing.pcm import to_pcm
 from affectstream.preprocessing.records.record import Record, ShardWriter
-from affectstream.preprocessing.records.record_builder import PreparationSettings
+from affectstream.preprocessing.records.record_builder import RecordSettings
 
 LABELS = BASIC7.labels
 SIZE_PX = 32
@@ -167,7 +167,7 @@ def write_data(
                 writer.write(one)
                 rows.append(row_of(one, name, "left out" if one.id in excluded else ""))
     rows.sort(key=lambda row: row.id)
-    preparation = PreparationSettings("haar", FrameSampling("time", 4), face_format, rate_hz)
+    preparation = RecordSettings("haar", FrameSampling("time", 4), face_format, rate_hz)
     settings = {
         "corpus": "toy",
         "sample_rate_hz": rate_hz,
@@ -205,7 +205,7 @@ def settings(*words: str) -> tuple[str, ...]:
     return tuple(typed for word in words for typed in ("--set", word))
 
 
-def the_one_line(text: str) -> str:
+def error_line(text: str) -> str:
     """The only line of an error: its last, which begins with "Error:".
 
     Fails where a traceback, or a second line of the error, is found.

@@ -30,7 +30,7 @@ FACE_PX = 96
 # Windows without a face.
 AWAY = (7, 8)
 NUM_WINDOWS = round((DURATION_S - WINDOW_S) / HOP_S) + 1
-COLUMNS_A_SECOND, TONES = 25, 64
+COLUMNS_PER_SECOND, TONES = 25, 64
 
 
 def _shares(where: float, width: float) -> dict[str, float]:
@@ -108,7 +108,7 @@ def _sound() -> dict[str, Any]:
     rng = np.random.default_rng(0)
     at_s = np.arange(round(DURATION_S * 50)) / 50
     loud = 0.15 + 0.7 * np.abs(np.sin(2.4 * at_s) * np.sin(0.9 * at_s + 0.4))
-    column_s = np.arange(round(DURATION_S * COLUMNS_A_SECOND)) / COLUMNS_A_SECOND
+    column_s = np.arange(round(DURATION_S * COLUMNS_PER_SECOND)) / COLUMNS_PER_SECOND
     levels = rng.uniform(0, 60, (len(column_s), TONES))
     for k in (1, 2, 3):
         tone = k * (11 + 4 * np.sin(1.3 * column_s))
@@ -123,7 +123,7 @@ def _sound() -> dict[str, Any]:
         "spectrogram": {
             "rows": TONES,
             "columns": len(column_s),
-            "columns_a_second": COLUMNS_A_SECOND,
+            "columns_a_second": COLUMNS_PER_SECOND,
             "values": values,
         },
     }

@@ -56,7 +56,7 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def standing_before(location: str, port: int, home: Path) -> Iterator[None]:
+def nginx_proxy(location: str, port: int, home: Path) -> Iterator[None]:
     """nginx on `port` with TLS of its own, until the block ends; skips where there is none."""
     nginx = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     openssl = shutil.which("openssl")

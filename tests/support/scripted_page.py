@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from affectstream.preprocessing.labels import BASIC7
-from affectstream.server.analysis.analyze_api import WORDS_ALONE
+from affectstream.server.analysis.analyze_api import TEXT_ONLY_NAME
 from affectstream.server.page import page_api
 from affectstream.serving.inference.prediction import Prediction, WindowPrediction
 
@@ -44,7 +44,7 @@ CARD = """# toy 3
 
 
 def about() -> dict[str, Any]:
-    """What `page_api.about_of` gives, for a model of sound and face."""
+    """What `page_api.about_json` gives, for a model of sound and face."""
     return {
         "name": "toy",
         "version": 3,
@@ -91,7 +91,7 @@ def of_words() -> Prediction:
     """Words alone: one window without length."""
     shares = _shares(1)
     window = WindowPrediction(0.0, 0.0, LABELS[1], shares, {"text": shares}, None)
-    return Prediction(WORDS_ALONE, 0.0, LABELS[1], shares, {"text": shares}, None, (window,))
+    return Prediction(TEXT_ONLY_NAME, 0.0, LABELS[1], shares, {"text": shares}, None, (window,))
 
 
 def _sound(start_s: float, end_s: float) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def _sound(start_s: float, end_s: float) -> dict[str, Any]:
 
 def events(name: str) -> list[dict[str, Any]]:
     """The whole script of one good recording, or of words alone."""
-    if name == WORDS_ALONE:
+    if name == TEXT_ONLY_NAME:
         return [{"event": "result", "result": of_words().as_json()}]
     result = prediction(name).as_json()
     told: list[dict[str, Any]] = [
@@ -174,7 +174,7 @@ class ScriptedServer:
     async def _analyze(self, request: Request) -> Response:
         if self._refuses(request):
             return JSONResponse({"error": "no valid token"}, 401)
-        name = request.query_params.get("name", WORDS_ALONE)
+        name = request.query_params.get("name", TEXT_ONLY_NAME)
         kind = request.headers.get("content-type", "")
         self.received.append({"name": name, "type": kind, "body": await request.body()})
         if name in REFUSED:

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 from affectstream.core.errors import UserError
 from affectstream.data_augmentation.offline.translators.translator import (
-    BusyError,
-    NoTranslationError,
-    Patience,
+    EmptyTranslationError,
+    RetryableError,
+    RetryPolicy,
     TextRefusedError,
     TranslatorUnavailableError,
 )
@@ -38,7 +38,7 @@ class GoogleTranslator:
     name: ClassVar[str] = "google"
 
     timeout_s: float = 15.0
-    patience: Patience = field(default_factory=Patience)
+    patience: RetryPolicy = field(default_factory=RetryPolicy)
     base_url: str = ""
 
     def require_language(self, code: str) -> None:
@@ -80,12 +80,12 @@ class GoogleTranslator:
                 url, params={"sl": source, "tl": target, "q": text}, timeout=self.timeout_s
             )
         except requests.Timeout as error:
-            raise BusyError(f"no answer within {self.timeout_s:g} s") from error
+            raise RetryableError(f"no answer within {self.timeout_s:g} s") from error
         except requests.RequestException as error:
-            raise BusyError("cannot be reached") from error
+            raise RetryableError("cannot be reached") from error
         status = response.status_code
         if status == _TOO_MANY_REQUESTS or status >= 500:
-            raise BusyError(
+            raise RetryableError(
                 f"answered {status}", _retry_after_s(response.headers.get("Retry-After"))
             )
         if status == 403:
@@ -105,7 +105,7 @@ class GoogleTranslator:
             element = soup.find("div", query)
             if element is not None and (found := " ".join(element.get_text(" ").split())):
                 return found
-        raise NoTranslationError(
+        raise EmptyTranslationError(
             f"translator {self.name}: an answer without a translation; leave the text out"
         )
 

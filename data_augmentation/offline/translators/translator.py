@@ -20,11 +20,11 @@ class TextRefusedError(UserError):
     """The service gives no translation of this one text; others may still work."""
 
 
-class NoTranslationError(TextRefusedError):
+class EmptyTranslationError(TextRefusedError):
     """An answer without a translation in it; many in a row mean another page than expected."""
 
 
-class BusyError(Exception):
+class RetryableError(Exception):
     """One request failed in a way that waiting may mend; inside translators only.
 
     Attributes:
@@ -63,11 +63,11 @@ class Translator(Protocol):
         """
 
 
-# === Patience ===
+# === RetryPolicy ===
 
 
 @dataclass
-class Patience:
+class RetryPolicy:
     """Asks no faster than a service allows, and waits twice as long after each failure.
 
     Attributes:
@@ -87,7 +87,7 @@ class Patience:
     _last_s: float | None = field(default=None, init=False, repr=False)
 
     def ask(self, name: str, request: Callable[[], str]) -> str:
-        """The answer of `request`, which raises BusyError where another attempt may do.
+        """The answer of `request`, which raises RetryableError where another attempt may do.
 
         Args:
           name: of the service, for the message.
@@ -98,7 +98,7 @@ class Patience:
             self._keep_interval()
             try:
                 return request()
-            except BusyError as busy:
+            except RetryableError as busy:
                 if attempt == self.max_attempts:
                     raise TranslatorUnavailableError(
                         f"translator {name}: {busy}, {attempt} times; run the same command again"

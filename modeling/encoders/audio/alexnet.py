@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from affectstream.modeling.encoders.batch_norm import MOMENTUM
-from affectstream.modeling.encoders.input_checks import require_picture
+from affectstream.modeling.encoders.input_checks import require_image
 
 # One row a convolution: filters, kernel, stride, whether a 3x3 max-pool of stride 2 follows.
 STAGES = (
@@ -46,7 +46,7 @@ def alexnet(
     Source: Krizhevsky, Sutskever & Hinton 2012; BERT-ResNet34 system,
       docs/reproduced_systems.md.
     """
-    require_picture("alexnet", input_shape, MIN_PX)
+    require_image("alexnet", input_shape, MIN_PX)
 
     # === Layers ===
     convolutions = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from affectstream.modeling.encoders.input_checks import require_picture
+from affectstream.modeling.encoders.input_checks import require_image
 from affectstream.modeling.encoders.residual import normalised, residual_block
 
 # One row a stage: filters, blocks, stride of its first block.
@@ -36,7 +36,7 @@ def resnet34(
       UserError: features of another shape.
     Source: He et al. 2016, table 1; BERT-ResNet34 system, docs/reproduced_systems.md.
     """
-    require_picture("resnet34", input_shape, MIN_PX)
+    require_image("resnet34", input_shape, MIN_PX)
     head = layers.Dense(num_classes, name="logits")
 
     # === Functional Model ===

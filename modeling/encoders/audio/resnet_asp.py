@@ -9,7 +9,7 @@ from keras import layers, ops
 
 from affectstream.core.errors import UserError
 from affectstream.modeling.encoders.batch_norm import MOMENTUM
-from affectstream.modeling.encoders.input_checks import require_picture
+from affectstream.modeling.encoders.input_checks import require_image
 from affectstream.modeling.encoders.residual import normalised, residual_block
 
 # Of each stage over bands and over frames. None works at the stem's resolution, where few channels
@@ -75,7 +75,7 @@ def resnet_asp(
       UserError: features of another shape, or another `pooling`, `channels` or `bands`.
     Source: He et al. 2016 (blocks), Okabe et al. 2018 (pooling).
     """
-    require_picture("resnet_asp", input_shape, MIN_PX)
+    require_image("resnet_asp", input_shape, MIN_PX)
     for key, value, known in (("pooling", pooling, POOLINGS), ("bands", bands, BANDS)):
         if value not in known:
             raise UserError(f"{key}={value}: must be {' or '.join(known)}")

@@ -12,7 +12,7 @@ import keras
 from keras import layers, ops
 
 from affectstream.core.errors import UserError
-from affectstream.modeling.encoders.input_checks import require_picture
+from affectstream.modeling.encoders.input_checks import require_image
 from affectstream.modeling.pretrained_weights import BASE, FROZEN_BASE, NO_WEIGHTS
 
 IMAGENET = "imagenet"
@@ -53,7 +53,7 @@ def vgg19(
     Source: Simonyan & Zisserman 2015; keras.applications; ConvLSTM transfer system,
       docs/reproduced_systems.md.
     """
-    require_picture("vgg19", input_shape, MIN_PX)
+    require_image("vgg19", input_shape, MIN_PX)
     if not 0 <= trainable_blocks <= NUM_BLOCKS:
         raise UserError(f"trainable_blocks={trainable_blocks}: must be 0 to {NUM_BLOCKS}")
 

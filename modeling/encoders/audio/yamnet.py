@@ -18,9 +18,9 @@ from affectstream.modeling.pretrained_weights import (
     LayerWeights,
     assign,
     fetch_hub_folder,
-    h5_layers,
-    saved_model_layers,
-    weighted_layers,
+    layers_with_weights,
+    read_h5_layers,
+    read_saved_model_layers,
 )
 
 AUDIOSET = "audioset"
@@ -29,7 +29,7 @@ PATCH_SHAPE = (96, 64)
 NUM_CLASSES = 521
 EPSILON = 1e-4
 # He's rule for nine inputs a map; Keras's own counts all maps of a depthwise kernel as inputs.
-DEPTHWISE_DEVIATION = (2 / 9) ** 0.5
+DEPTHWISE_STDDEV = (2 / 9) ** 0.5
 
 # MobileNet v1: a plain convolution, then separable ones. One row a layer: filters, stride.
 STEM = (32, 2)
@@ -160,7 +160,7 @@ def _embedding(patches: Any) -> Any:
         depthwise = layers.DepthwiseConv2D(
             3,
             stride,
-            depthwise_initializer=keras.initializers.RandomNormal(stddev=DEPTHWISE_DEVIATION),
+            depthwise_initializer=keras.initializers.RandomNormal(stddev=DEPTHWISE_STDDEV),
             name=f"layer{number}_depthwise_conv",
             **settings,
         )
@@ -185,13 +185,13 @@ def _activated(convolution: keras.layers.Layer, x: Any) -> Any:
 
 def _with_weights(model: keras.Model, weights: str) -> keras.Model:
     if weights != NO_WEIGHTS:
-        names = [layer.name for layer in weighted_layers(model)]
+        names = [layer.name for layer in layers_with_weights(model)]
         assign(model, _read(HUB_HANDLE if weights == AUDIOSET else weights, names), weights)
     return model
 
 
 def _read(weights: str, names: list[str]) -> LayerWeights:
     if "://" in weights:
-        return saved_model_layers(fetch_hub_folder(weights), names)
+        return read_saved_model_layers(fetch_hub_folder(weights), names)
     path = Path(weights)
-    return saved_model_layers(path, names) if path.is_dir() else h5_layers(path)
+    return read_saved_model_layers(path, names) if path.is_dir() else read_h5_layers(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from affectstream.modeling.encoders.video.face_clip import over_time
+from affectstream.modeling.encoders.video.face_clip import frame_pooling
 
 # One row a stage: filters, kernel, dropout behind its pooling.
 STAGES = ((32, 5, 0.0), (64, 5, 0.4), (128, 3, 0.4), (256, 3, 0.5))
@@ -59,12 +59,12 @@ def elu_cnn(
 
     Args:
       input_shape: (frames or None, height, width, channels), float in [0, 1].
-      pooling: see `over_time`.
+      pooling: see `frame_pooling`.
     Returns:
       Model from [`features` (batch, frames, height, width, channels), `mask` (batch, frames)] to
-      {"logits", "embedding"}, see `over_time`.
+      {"logits", "embedding"}, see `frame_pooling`.
     Raises:
       UserError: another `pooling`.
     """
     face_net = elu_cnn_face(input_shape[1:], num_classes, embedding_dim, dense_dropout)
-    return over_time(face_net, input_shape, pooling, "elu_cnn")
+    return frame_pooling(face_net, input_shape, pooling, "elu_cnn")

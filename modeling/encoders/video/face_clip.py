@@ -17,7 +17,7 @@ MIN_PROBABILITY = 1e-7
 POOLINGS = ("mean", "attention")
 
 
-def over_time(
+def frame_pooling(
     face_net: keras.Model,
     input_shape: tuple[int | None, int, int, int],
     pooling: str,

@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from affectstream.modeling.encoders.residual import normalised, residual_block
-from affectstream.modeling.encoders.video.face_clip import over_time
+from affectstream.modeling.encoders.video.face_clip import frame_pooling
 
 # One row a block: channels at width 32, stride.
 BLOCKS = ((32, 2), (32, 1), (64, 2), (64, 1), (128, 2), (128, 1))
@@ -58,13 +58,13 @@ def resnet_face(
 
     Args:
       input_shape: (frames or None, height, width, channels), float in [0, 1].
-      pooling: see `over_time`.
-      mirrored: see `over_time`.
+      pooling: see `frame_pooling`.
+      mirrored: see `frame_pooling`.
     Returns:
       Model from [`features` (batch, frames, height, width, channels), `mask` (batch, frames)] to
-      {"logits", "embedding"}, see `over_time`.
+      {"logits", "embedding"}, see `frame_pooling`.
     Raises:
       UserError: another `pooling`.
     """
     face_net = resnet_face_frame(input_shape[1:], num_classes, width, dropout)
-    return over_time(face_net, input_shape, pooling, "resnet_face", mirrored)
+    return frame_pooling(face_net, input_shape, pooling, "resnet_face", mirrored)

@@ -101,14 +101,14 @@ class Sound:
         Returns:
           the same shape, as `librosa.power_to_db(power, ref=1.0, amin=1e-10, top_db=80)`.
         """
-        level = ten_log10(tf.maximum(power, MIN_POWER))
+        level = power_to_db(tf.maximum(power, MIN_POWER))
         quietest = tf.constant(10.0 * np.log10(MIN_POWER), self.dtype)
         counted = tf.where(self.mask[..., None], level, tf.fill(tf.shape(level), quietest))
         loudest = tf.reduce_max(counted, axis=[1, 2], keepdims=True)
         return tf.maximum(level, loudest - RANGE_DB)
 
 
-def ten_log10(power: Any) -> Any:
+def power_to_db(power: Any) -> Any:
     """Decibels of a positive power."""
     return (10.0 / np.log(10.0)) * tf.math.log(power)
 

@@ -8,13 +8,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from affectstream.modeling.features.audio.audio_frames import MIN_POWER, Framing, Sound, ten_log10
+from affectstream.modeling.features.audio.audio_frames import MIN_POWER, Framing, Sound, power_to_db
 from affectstream.modeling.features.audio.autocorrelation import voice_autocorrelation
-from affectstream.modeling.features.audio.frame_features import FRAME_FEATURES, names_of
+from affectstream.modeling.features.audio.frame_features import FRAME_DESCRIPTORS, descriptor_names
 from affectstream.modeling.features.audio.harmonic import harmonic
 from affectstream.modeling.features.audio.mel import NUM_MELS, mel_power
 from affectstream.modeling.features.audio.rms import rms
-from affectstream.modeling.features.audio.window import sound_window
+from affectstream.modeling.features.audio.window import audio_window
 from affectstream.modeling.features.front_end import Features
 from affectstream.modeling.input_spec import InputSpec
 
@@ -25,13 +25,13 @@ SIGNAL_NAMES = (
     *("signal_abs_mean", "signal_std", "rms_mean", "rms_std", "silence_ratio"),
     *("harmonic_abs_mean", "autocorrelation_max", "autocorrelation_std"),
 )
-MEAN_PARTS = ("chroma", "spectral_contrast", "zero_crossing_rate")
+MEAN_DESCRIPTORS = ("chroma", "spectral_contrast", "zero_crossing_rate")
 NAMES = (
     *SIGNAL_NAMES,
-    *(f"{name}_{how}" for how in ("mean", "std", "max") for name in names_of(["mfcc"])),
-    *(f"{name}_mean" for name in names_of(["chroma"])),
+    *(f"{name}_{how}" for how in ("mean", "std", "max") for name in descriptor_names(["mfcc"])),
+    *(f"{name}_mean" for name in descriptor_names(["chroma"])),
     *(f"mel_db_{number:03d}" for number in range(1, NUM_MELS + 1)),
-    *(f"{name}_mean" for name in names_of(MEAN_PARTS[1:])),
+    *(f"{name}_mean" for name in descriptor_names(MEAN_DESCRIPTORS[1:])),
 )
 
 
@@ -90,15 +90,18 @@ class SoundStatistics(keras.layers.Layer):
     def _of_one(self, waveform: Any) -> Any:
         """(276,) float32 of (samples,) float32."""
         sound = Sound(waveform[None], tf.shape(waveform)[:1], self.framing)
-        coefficients = FRAME_FEATURES["mfcc"].of(sound)[0]
+        coefficients = FRAME_DESCRIPTORS["mfcc"].of(sound)[0]
         parts = [
             *self._signal(sound),
             tf.reduce_mean(coefficients, axis=0),
             tf.math.reduce_std(coefficients, axis=0),
             tf.reduce_max(coefficients, axis=0),
-            tf.reduce_mean(FRAME_FEATURES["chroma"].of(sound)[0], axis=0),
-            ten_log10(tf.maximum(tf.reduce_mean(mel_power(sound)[0], axis=0), MIN_POWER)),
-            *(tf.reduce_mean(FRAME_FEATURES[p].of(sound)[0], axis=0) for p in MEAN_PARTS[1:]),
+            tf.reduce_mean(FRAME_DESCRIPTORS["chroma"].of(sound)[0], axis=0),
+            power_to_db(tf.maximum(tf.reduce_mean(mel_power(sound)[0], axis=0), MIN_POWER)),
+            *(
+                tf.reduce_mean(FRAME_DESCRIPTORS[p].of(sound)[0], axis=0)
+                for p in MEAN_DESCRIPTORS[1:]
+            ),
         ]
         return tf.cast(tf.concat(parts, axis=0), tf.float32)
 
@@ -153,7 +156,7 @@ class StatisticsConfig:
         Raises:
           UserError: records of another sampling rate.
         """
-        waveform = sound_window(self, inputs, spec)
+        waveform = audio_window(self, inputs, spec)
         layer = SoundStatistics(self.sample_rate_hz, name="statistics")
         return Features(layer(waveform, inputs["audio_length"]))
 

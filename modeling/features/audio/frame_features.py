@@ -26,7 +26,7 @@ from affectstream.modeling.features.audio.zero_crossing_rate import zero_crossin
 
 
 @dataclass(frozen=True)
-class FrameFeature:
+class FrameDescriptor:
     """One kind of feature: (batch, frames, dim) float64 of sound, and what each of dim is called.
 
     Attributes:
@@ -46,29 +46,29 @@ def _mfcc_deltas(order: int) -> Callable[[Sound], Any]:
     return lambda sound: delta(mfcc(sound), sound.num_frames, order)
 
 
-FRAME_FEATURES = {
-    "mfcc": FrameFeature(mfcc, numbered("mfcc", NUM_MFCCS)),
-    "mfcc_delta": FrameFeature(_mfcc_deltas(1), numbered("mfcc_delta", NUM_MFCCS)),
-    "mfcc_delta2": FrameFeature(_mfcc_deltas(2), numbered("mfcc_delta2", NUM_MFCCS)),
-    "chroma": FrameFeature(chroma, tuple(f"chroma_{name}" for name in PITCH_CLASSES)),
-    "mel_power": FrameFeature(
+FRAME_DESCRIPTORS = {
+    "mfcc": FrameDescriptor(mfcc, numbered("mfcc", NUM_MFCCS)),
+    "mfcc_delta": FrameDescriptor(_mfcc_deltas(1), numbered("mfcc_delta", NUM_MFCCS)),
+    "mfcc_delta2": FrameDescriptor(_mfcc_deltas(2), numbered("mfcc_delta2", NUM_MFCCS)),
+    "chroma": FrameDescriptor(chroma, tuple(f"chroma_{name}" for name in PITCH_CLASSES)),
+    "mel_power": FrameDescriptor(
         mel_power, tuple(f"mel_power_{number:03d}" for number in range(1, NUM_MELS + 1))
     ),
-    "spectral_contrast": FrameFeature(
+    "spectral_contrast": FrameDescriptor(
         spectral_contrast, numbered("spectral_contrast", NUM_OCTAVES + 1)
     ),
-    "centroid_hz": FrameFeature(centroid_hz, ("centroid_hz",)),
-    "bandwidth_hz": FrameFeature(bandwidth_hz, ("bandwidth_hz",)),
-    "roll_off_hz": FrameFeature(roll_off_hz, ("roll_off_hz",)),
-    "flatness": FrameFeature(flatness, ("flatness",)),
-    "zero_crossing_rate": FrameFeature(zero_crossing_rate, ("zero_crossing_rate",)),
-    "rms": FrameFeature(rms, ("rms",)),
+    "centroid_hz": FrameDescriptor(centroid_hz, ("centroid_hz",)),
+    "bandwidth_hz": FrameDescriptor(bandwidth_hz, ("bandwidth_hz",)),
+    "roll_off_hz": FrameDescriptor(roll_off_hz, ("roll_off_hz",)),
+    "flatness": FrameDescriptor(flatness, ("flatness",)),
+    "zero_crossing_rate": FrameDescriptor(zero_crossing_rate, ("zero_crossing_rate",)),
+    "rms": FrameDescriptor(rms, ("rms",)),
 }
 
 
-def names_of(parts: Sequence[str]) -> tuple[str, ...]:
+def descriptor_names(parts: Sequence[str]) -> tuple[str, ...]:
     """Names of the last axis of `FrameFeatures(parts)`."""
-    return tuple(name for part in parts for name in FRAME_FEATURES[part].names)
+    return tuple(name for part in parts for name in FRAME_DESCRIPTORS[part].names)
 
 
 @keras.saving.register_keras_serializable(package="affectstream")
@@ -76,7 +76,7 @@ class FrameFeatures(keras.layers.Layer):
     """Chosen features of every frame, joined on the last axis; one transform serves them all.
 
     Args:
-      parts: keys of `FRAME_FEATURES`; each function states which call of librosa it equals, given
+      parts: keys of `FRAME_DESCRIPTORS`; each function states which call of librosa it equals, given
         the same samples as float64.
       sample_rate_hz, fft_samples, hop_samples: see `Framing`.
     Call:
@@ -101,9 +101,9 @@ class FrameFeatures(keras.layers.Layer):
     ) -> None:
         # Spectra need more than half precision whatever the policy of the network.
         super().__init__(**{**kwargs, "dtype": "float32"})
-        unknown = [part for part in parts if part not in FRAME_FEATURES]
+        unknown = [part for part in parts if part not in FRAME_DESCRIPTORS]
         if unknown or not parts:
-            raise ValueError(f"parts must be of {list(FRAME_FEATURES)}; received {list(parts)}")
+            raise ValueError(f"parts must be of {list(FRAME_DESCRIPTORS)}; received {list(parts)}")
         self.parts = tuple(parts)
         self.framing = Framing(sample_rate_hz, fft_samples, hop_samples)
         self.transform_dtype = "float64"
@@ -112,14 +112,14 @@ class FrameFeatures(keras.layers.Layer):
         if len(waveform.shape) != 2:
             raise ValueError(f"waveform must be (batch, samples); received shape {waveform.shape}")
         sound = Sound(waveform, length, self.framing, self.transform_dtype)
-        values = tf.concat([FRAME_FEATURES[part].of(sound) for part in self.parts], axis=-1)
+        values = tf.concat([FRAME_DESCRIPTORS[part].of(sound) for part in self.parts], axis=-1)
         counted = tf.where(sound.mask[..., None], values, tf.zeros_like(values))
         return tf.cast(counted, tf.float32)
 
     def compute_output_shape(self, waveform_shape: Any, length_shape: Any = None) -> Any:
         samples = waveform_shape[1]
         frames = None if samples is None else self.framing.num_frames(samples)
-        return (waveform_shape[0], frames, len(names_of(self.parts)))
+        return (waveform_shape[0], frames, len(descriptor_names(self.parts)))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "parts": list(self.parts), **asdict(self.framing)}

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 import keras
 
 from affectstream.modeling.features.audio.audio_frames import Framing
-from affectstream.modeling.features.audio.frame_features import FrameFeatures, FrameMask, names_of
-from affectstream.modeling.features.audio.window import sound_window
+from affectstream.modeling.features.audio.frame_features import (
+    FrameFeatures,
+    FrameMask,
+    descriptor_names,
+)
+from affectstream.modeling.features.audio.window import audio_window
 from affectstream.modeling.features.front_end import Features
 from affectstream.modeling.input_spec import InputSpec
 
@@ -18,7 +22,7 @@ class SequenceConfig:
     """Features of each frame of 3 s from 0.5 s, at 16 kHz: 188 frames, one each 16 ms.
 
     Attributes:
-      parts: keys of `FRAME_FEATURES`.
+      parts: keys of `FRAME_DESCRIPTORS`.
       sample_rate_hz: of the records.
       window_samples: stretch of sound that the model looks at.
       offset_samples: where that stretch starts in a longer clip.
@@ -41,7 +45,7 @@ class SequenceConfig:
     @property
     def names(self) -> tuple[str, ...]:
         """Of the last axis."""
-        return names_of(self.parts)
+        return descriptor_names(self.parts)
 
     @property
     def num_frames(self) -> int:
@@ -53,7 +57,7 @@ class SequenceConfig:
         Raises:
           UserError: records of another sampling rate.
         """
-        waveform, length = sound_window(self, inputs, spec), inputs["audio_length"]
+        waveform, length = audio_window(self, inputs, spec), inputs["audio_length"]
         framing = (self.sample_rate_hz, self.fft_samples, self.hop_samples)
         values = FrameFeatures(self.parts, *framing, name="frame_features")(waveform, length)
         mask = FrameMask(self.num_frames, self.hop_samples, name="frame_mask")(length)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from affectstream.modeling.features.audio.window import sound_window
+from affectstream.modeling.features.audio.window import audio_window
 from affectstream.modeling.features.front_end import Features
 from affectstream.modeling.input_spec import InputSpec
 
@@ -68,7 +68,7 @@ class LogMelConfig:
         Raises:
           UserError: records of another sampling rate.
         """
-        spectrogram = self.build()(sound_window(self, inputs, spec))
+        spectrogram = self.build()(audio_window(self, inputs, spec))
         return Features(keras.layers.Reshape(self.output_shape, name="picture")(spectrogram))
 
     def _layer_settings(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import keras
 
 from affectstream.modeling.features.audio.log_mel import SPEECH_80, LogMelConfig
-from affectstream.modeling.features.audio.window import sound_window
+from affectstream.modeling.features.audio.window import audio_window
 from affectstream.modeling.features.front_end import Features
 from affectstream.modeling.input_spec import InputSpec
 
@@ -68,7 +68,7 @@ class MultiResolution:
         Raises:
           UserError: records of another sampling rate.
         """
-        sound = sound_window(self, inputs, spec)
+        sound = audio_window(self, inputs, spec)
         spectrograms = [one.build(f"log_mel_{one.fft_samples}")(sound) for one in self.channels]
         pictures = [
             keras.layers.Reshape((*self.output_shape[:2], 1))(spectrogram)

@@ -14,7 +14,7 @@ WHITE = 255.0
 
 
 @dataclass(frozen=True)
-class PictureConfig:
+class SpectrogramImageConfig:
     """A log-mel spectrogram as a grey picture: the loudest bin white, 80 dB below it black.
 
     Attributes:
@@ -54,6 +54,6 @@ class PictureConfig:
 
 
 # 3 s from 0.5 s at 16 kHz, 128 x 188.
-SPECTROGRAM_IMAGE = PictureConfig(
+SPECTROGRAM_IMAGE = SpectrogramImageConfig(
     LogMelConfig(16_000, 48_000, 8_000, 1024, 256, 128, 50.0, 8_000.0)
 )

@@ -53,7 +53,7 @@ class FitWindow(keras.layers.Layer):
         return {**super().get_config(), **mine}
 
 
-def sound_window(
+def audio_window(
     front_end: AudioFrontEnd, inputs: dict[str, keras.KerasTensor], spec: InputSpec
 ) -> keras.KerasTensor:
     """(batch, window_samples) float32: the stretch of `audio` that a front end looks at.

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from affectstream.modeling.features.audio.window import sound_window
+from affectstream.modeling.features.audio.window import audio_window
 from affectstream.modeling.features.front_end import Features
 from affectstream.modeling.input_spec import InputSpec
 
@@ -58,7 +58,7 @@ class YamnetPatchesConfig:
         Raises:
           UserError: records of another sampling rate.
         """
-        waveform = sound_window(self, inputs, spec)
+        waveform = audio_window(self, inputs, spec)
         mask = PatchMask(self.num_patches, name="patch_mask")(inputs["audio_length"])
         return Features(YamnetPatches(name="yamnet_patches")(waveform), mask)
 

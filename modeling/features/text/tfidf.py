@@ -123,7 +123,7 @@ class Tfidf:
             idf=tuple(fields["idf"]),
         )
 
-    def taken_from(self, model: keras.Model) -> Tfidf:
+    def from_model(self, model: keras.Model) -> Tfidf:
         terms = model.get_layer("terms").get_vocabulary()[1:]  # behind "unknown"
         idf = model.get_layer("tfidf").idf
         return dataclasses.replace(self, terms=tuple(terms), idf=tuple(idf))

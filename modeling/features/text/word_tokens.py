@@ -35,7 +35,7 @@ def standardise_words(text: tf.Tensor) -> tf.Tensor:
     return tf.strings.strip(text)
 
 
-def words_of(texts: Sequence[str]) -> Iterator[list[str]]:
+def split_words(texts: Sequence[str]) -> Iterator[list[str]]:
     """The words of each text, as the graph splits them."""
     for start in range(0, len(texts), READ_BATCH):
         batch = tf.constant([text.encode() for text in texts[start : start + READ_BATCH]])
@@ -68,7 +68,7 @@ class WordTokens:
           UserError: a setting out of range, or no word occurs often enough.
         """
         require_sizes(self.max_tokens, self.vocabulary_size)
-        counts = Counter(word for words in words_of(texts) for word in words)
+        counts = Counter(word for words in split_words(texts) for word in words)
         ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         known = [word for word, count in ranked if count >= self.min_count]
         if not known:
@@ -79,7 +79,7 @@ class WordTokens:
             )
         return dataclasses.replace(self, vocabulary=tuple(known[: self.vocabulary_size]))
 
-    def taken_from(self, model: keras.Model) -> WordTokens:
+    def from_model(self, model: keras.Model) -> WordTokens:
         known = model.get_layer("words").get_vocabulary()[2:]  # behind "none" and "unknown"
         return dataclasses.replace(self, vocabulary=tuple(known))
 

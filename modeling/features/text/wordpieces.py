@@ -119,7 +119,7 @@ class WordPieces:
         pieces = _learn(texts, self.vocabulary_size, self.lowercase)
         return self._with(pieces, "learnt vocabulary", self.lowercase)
 
-    def taken_from(self, model: keras.Model) -> WordPieces:
+    def from_model(self, model: keras.Model) -> WordPieces:
         split = model.get_layer("pieces")
         return dataclasses.replace(self, pieces=tuple(split.vocabulary), lowercase=split.lowercase)
 
@@ -139,7 +139,7 @@ class WordPieces:
 
 
 def _read(path: Path) -> tuple[str, ...]:
-    lfs_pointer.require_content(path)
+    lfs_pointer.require_not_pointer(path)
     try:
         # Not `splitlines`: multilingual vocabularies hold signs that it takes for ends of lines.
         lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")

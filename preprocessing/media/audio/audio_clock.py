@@ -14,12 +14,12 @@ JITTER_S = 0.05
 BEYOND_STATED_S = 10.0
 # Stamps in larger ticks than this are rounded, so that durations of packets do not add up.
 _FINE_TICK_S = 1 / 8000
-# A packet without a length lasts until the next one, unless that is further away than this.
+# A packet without a length last_boxes until the next one, unless that is further away than this.
 _LONGEST_UNSTATED_S = 0.5
 
 
 @dataclass(frozen=True)
-class SoundPackets:
+class AudioPackets:
     """What is known of the packets of one stream of sound, in file order.
 
     Attributes:
@@ -65,7 +65,7 @@ class Place(NamedTuple):
     duration_s: float | None
 
 
-class SoundClock:
+class AudioTimeline:
     """Gives the start time of each audio packet, independent of where reading begins.
 
     Samples are counted from the first time stamp of a run. A time stamp more than `JITTER_S` away
@@ -79,7 +79,7 @@ class SoundClock:
       packets: all of the stream.
     """
 
-    def __init__(self, packets: SoundPackets) -> None:
+    def __init__(self, packets: AudioPackets) -> None:
         self._zero_s, self._tick_s = packets.zero_s, packets.tick_s
         self._stamps = np.array(
             [_NO_STAMP if stamp is None else stamp for stamp in packets.stamps], np.int64
@@ -96,7 +96,7 @@ class SoundClock:
         self._next = 0
         self._is_sorted = bool((np.diff(self._stamps) >= 0).all()) and bool(has_stamp.all())
 
-    def _place(self, told_s: np.ndarray, packets: SoundPackets) -> None:
+    def _place(self, told_s: np.ndarray, packets: AudioPackets) -> None:
         """Fills `starts_s`, `keep_from_s` and `_run_starts_s`, (packets,) float64 each."""
         first_s = float(told_s[0]) if len(told_s) and not np.isnan(told_s[0]) else 0.0
         ends_s = first_s + np.cumsum(self.lengths_s)
@@ -112,7 +112,7 @@ class SoundClock:
         """A stamp in seconds from the beginning of the file."""
         return stamp * self._tick_s - self._zero_s
 
-    def _promise(self, packets: SoundPackets) -> None:
+    def _promise(self, packets: AudioPackets) -> None:
         """Fills `_edges_s` and `_promised_s`, the cumulative duration of expected audio."""
         ends_s = np.maximum(self.keep_from_s, self.starts_s + self.lengths_s)
         edges_s = np.stack([self.keep_from_s, ends_s], axis=1).reshape(-1)
@@ -185,7 +185,7 @@ class SoundClock:
 _NO_STAMP = np.iinfo(np.int64).min
 
 
-def _lengths_s(packets: SoundPackets, stamps_s: np.ndarray) -> tuple[np.ndarray, bool]:
+def _lengths_s(packets: AudioPackets, stamps_s: np.ndarray) -> tuple[np.ndarray, bool]:
     """(packets,) float64 length of each packet, and whether these add up exactly."""
     lengths_s = np.array(packets.durations, np.float64) * packets.tick_s
     steps_s = np.append(np.diff(stamps_s), np.nan)[: len(lengths_s)]
@@ -196,7 +196,7 @@ def _lengths_s(packets: SoundPackets, stamps_s: np.ndarray) -> tuple[np.ndarray,
     if is_fine:
         unknown = (lengths_s == 0) & (steps_s > 0) & (steps_s <= _LONGEST_UNSTATED_S)
         lengths_s = np.where(unknown, steps_s, lengths_s)
-        # In MP4 the packet before a pause lasts until its end.
+        # In MP4 the packet before a pause last_boxes until its end.
         return (np.minimum(lengths_s, known_s) if is_known else lengths_s), True
     if is_known:
         return np.full(len(lengths_s), known_s), True
@@ -205,7 +205,7 @@ def _lengths_s(packets: SoundPackets, stamps_s: np.ndarray) -> tuple[np.ndarray,
     return lengths_s, is_constant and not known_s
 
 
-def _lost_s(packets: SoundPackets, lengths_s: np.ndarray) -> np.ndarray:
+def _lost_s(packets: AudioPackets, lengths_s: np.ndarray) -> np.ndarray:
     """(packets,) float64 seconds that are missing behind each packet, by the bytes of them."""
     lost = np.array(packets.lost_bytes, np.float64)
     sizes = np.array(packets.sizes, np.float64)
@@ -225,7 +225,7 @@ class _Runs:
         self,
         told_s: np.ndarray,
         lengths_s: np.ndarray,
-        packets: SoundPackets,
+        packets: AudioPackets,
         first_s: float,
         is_exact: bool,
     ) -> None:

@@ -10,8 +10,8 @@ import av
 import av.error
 import numpy as np
 
-from affectstream.preprocessing.media.audio.audio_clock import JITTER_S, Place, SoundClock
-from affectstream.preprocessing.media.audio.channels import channel_weights, interleaved, mixed
+from affectstream.preprocessing.media.audio.audio_clock import JITTER_S, AudioTimeline, Place
+from affectstream.preprocessing.media.audio.channels import downmix_weights, interleaved, mixed
 
 # PyAV 18 handles at most eight planes; for a ninth channel it would read unrelated memory.
 _INTERLEAVED = "flt"
@@ -23,8 +23,8 @@ _FAR_BACK = -(2**62)
 class AudioReader:
     """Turns packets of sound into mono waveforms of the wanted rate, one a stretch.
 
-    Channels are mixed after resampling (libswresample), by `channel_weights`. Every frame is placed
-    by its time stamp, as `SoundClock` corrects it: a gap is silence.
+    Channels are mixed after resampling (libswresample), by `downmix_weights`. Every frame is placed
+    by its time stamp, as `AudioTimeline` corrects it: a gap is silence.
 
     Args:
       clock: of all packets of the stream.
@@ -35,7 +35,7 @@ class AudioReader:
 
     def __init__(
         self,
-        clock: SoundClock,
+        clock: AudioTimeline,
         sample_rate_hz: int,
         bounds_s: Sequence[tuple[float, float]],
         channel: int | None = None,
@@ -156,7 +156,7 @@ class AudioReader:
             if self._channel is not None and self._channel < len(by_channel):
                 self._add(by_channel[self._channel])
             else:
-                self._add(mixed(by_channel, channel_weights(frame.layout)))
+                self._add(mixed(by_channel, downmix_weights(frame.layout)))
 
     def _add(self, samples: np.ndarray) -> None:
         """Keeps what was not heard before and belongs to a stretch that is still to be taken."""

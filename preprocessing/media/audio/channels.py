@@ -16,7 +16,7 @@ _ABOVE = frozenset(["TC", "TFL", "TFC", "TFR", "TBL", "TBC", "TBR", "TSL", "TSR"
 _LOW = frozenset(["LFE", "LFE2"])
 
 
-def channel_weights(layout: Any) -> np.ndarray:
+def downmix_weights(layout: Any) -> np.ndarray:
     """(channels,) float32: weight of each channel in the mono mix.
 
     The mix is the mean of a player's stereo: left and right count half each, the centre (dialogue)

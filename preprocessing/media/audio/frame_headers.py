@@ -19,18 +19,18 @@ _RATE_DIVISOR = {_MPEG_1: 1, _MPEG_2: 2, _MPEG_25: 4}
 # An AC-3 frame has at most 3840 bytes, an MPEG audio frame fewer.
 LARGEST_FRAME_BYTES = 4096
 # Raw streams have no time stamps: FFmpeg counts packets, and a damaged part counts as one or none.
-COUNTED_FORMATS = frozenset(["mp3", "aac", "ac3", "eac3"])
-HEAD_BYTES = 8
+RAW_STREAM_FORMATS = frozenset(["mp3", "aac", "ac3", "eac3"])
+FRAME_HEADER_BYTES = 8
 _FEW = 4
 # Joined files may hold tags in the middle, which replace no sound.
 _TAGS = (b"ID3", b"TAG", b"APETAGEX")
 
 
-def stated_bytes(format_name: str, data: bytes) -> int | None:
+def frame_length_bytes(format_name: str, data: bytes) -> int | None:
     """Length in bytes that the header at the beginning of a frame states.
 
     Args:
-      format_name: one of `COUNTED_FORMATS`.
+      format_name: one of `RAW_STREAM_FORMATS`.
       data: the frame, or its first seven bytes.
     Returns:
       None where there is no such header, or it states none (AC-3, free format).
@@ -65,15 +65,15 @@ def lost_bytes(format_name: str, sizes: Sequence[int], heads: Sequence[bytes]) -
 
     Args:
       sizes: of the packets, in bytes.
-      heads: their first `HEAD_BYTES` bytes.
+      heads: their first `FRAME_HEADER_BYTES` bytes.
     """
-    if format_name not in COUNTED_FORMATS:
+    if format_name not in RAW_STREAM_FORMATS:
         return [0] * len(sizes)
     kinds = [_kind(format_name, head) for head in heads]
     counts = Counter(kinds)
     lost = []
     for size, head, kind in zip(sizes, heads, kinds, strict=True):
-        stated = stated_bytes(format_name, head)
+        stated = frame_length_bytes(format_name, head)
         most = LARGEST_FRAME_BYTES if stated is None else 2 * stated
         is_rare = counts[kind] <= _FEW < len(sizes) // 2
         is_lost = (size > most or is_rare) and not head.startswith(_TAGS)

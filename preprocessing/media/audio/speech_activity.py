@@ -10,22 +10,22 @@ import soxr
 
 from affectstream.preprocessing.pcm import SILENCE_PEAK, is_silent
 
-DETECTOR_RATE_HZ = 16_000
+VAD_RATE_HZ = 16_000
 CHUNK_SAMPLES = 512
-CHUNK_S = CHUNK_SAMPLES / DETECTOR_RATE_HZ
+CHUNK_S = CHUNK_SAMPLES / VAD_RATE_HZ
 # From this probability on a chunk counts as speech. The detector's authors take 0.5, which misses
 # soft voices; `benchmarks.accuracy.speech_activity` has what either costs.
-SPEECH_PROBABILITY = 0.25
+SPEECH_THRESHOLD = 0.25
 # Audio is normalised to this peak first, since the detector misses speech that is 40 dB too quiet.
 LEVEL_PEAK = 0.25
 # The level is that of the loudest sound so far, which is forgotten by half in this time.
 LEVEL_HALF_LIFE_S = 10.0
 LEVEL_BLOCK_S = 1.5
 # A recording with less speech than this gets a warning.
-LITTLE_SPEECH = 0.1
+MIN_SPEECH_SHARE = 0.1
 
 
-class SpeechMeter:
+class StreamingVad:
     """The probability of speech in each chunk of one sound, which comes block by block.
 
     Each block is brought to a common level without its mean. The level follows the loudest sound
@@ -41,9 +41,9 @@ class SpeechMeter:
         self._rate_hz = sample_rate_hz
         self._detector: Any = None
         self._resampler: Any = None
-        if sample_rate_hz != DETECTOR_RATE_HZ:
+        if sample_rate_hz != VAD_RATE_HZ:
             self._resampler = soxr.ResampleStream(
-                sample_rate_hz, DETECTOR_RATE_HZ, num_channels=1, dtype="float32", quality="LQ"
+                sample_rate_hz, VAD_RATE_HZ, num_channels=1, dtype="float32", quality="LQ"
             )
         self._level = SILENCE_PEAK
         self._rest = np.zeros(0, np.float32)
@@ -72,7 +72,7 @@ class SpeechMeter:
         chunks = self._probabilities[first:last]
         if not chunks:
             return None
-        return float(np.mean(np.asarray(chunks) >= SPEECH_PROBABILITY))
+        return float(np.mean(np.asarray(chunks) >= SPEECH_THRESHOLD))
 
     def _feed(self, block: np.ndarray) -> None:
         silent = is_silent(block)
@@ -103,7 +103,7 @@ def speech_probabilities(waveform: np.ndarray, sample_rate_hz: int) -> np.ndarra
     Args:
       waveform: (samples,) float32, mono.
     """
-    meter = SpeechMeter(sample_rate_hz)
+    meter = StreamingVad(sample_rate_hz)
     meter.feed(waveform)
     return meter.probabilities
 
@@ -114,6 +114,6 @@ def speech_share(waveform: np.ndarray, sample_rate_hz: int) -> float | None:
     Args:
       waveform: (samples,) float32, mono.
     """
-    meter = SpeechMeter(sample_rate_hz)
+    meter = StreamingVad(sample_rate_hz)
     meter.feed(waveform)
     return meter.share()

@@ -19,7 +19,7 @@ _MP3_FRAME_BYTES = 4096
 
 
 @dataclass(frozen=True)
-class StatedLength:
+class HeaderLength:
     """What a file says of its own length.
 
     Attributes:
@@ -33,7 +33,7 @@ class StatedLength:
     is_cut_off: bool = False
 
 
-def stated_length(path: Path, format_name: str) -> StatedLength:
+def stated_length(path: Path, format_name: str) -> HeaderLength:
     """Looks into a file of a format whose length the library does not check.
 
     Raises:
@@ -43,9 +43,9 @@ def stated_length(path: Path, format_name: str) -> StatedLength:
     """
     looks: dict[str, Any] = {"wav": _wav, "w64": _w64, "ogg": _ogg, "mp3": _mp3}
     if format_name not in looks:
-        return StatedLength()
+        return HeaderLength()
     with storage_paths.open_binary(path) as file:
-        found: StatedLength = looks[format_name](file)
+        found: HeaderLength = looks[format_name](file)
     return found
 
 
@@ -53,13 +53,13 @@ def _size(file: BinaryIO) -> int:
     return file.seek(0, 2)
 
 
-def _share(stated: int, held: int) -> StatedLength:
+def _share(stated: int, held: int) -> HeaderLength:
     if stated <= 0 or held >= stated:
-        return StatedLength()
-    return StatedLength(share=max(held, 0) / stated)
+        return HeaderLength()
+    return HeaderLength(share=max(held, 0) / stated)
 
 
-def _wav(file: BinaryIO) -> StatedLength:
+def _wav(file: BinaryIO) -> HeaderLength:
     size, long_bytes = _size(file), 0
     for kind, stated, at in _riff_chunks(file, size):
         if kind == b"ds64":
@@ -69,7 +69,7 @@ def _wav(file: BinaryIO) -> StatedLength:
             if stated == 0xFFFF_FFFF and long_bytes:
                 return _share(long_bytes, size - at)
             return _share(0 if stated >= _UNKNOWN_FROM_BYTES else stated, size - at)
-    return StatedLength()
+    return HeaderLength()
 
 
 def _riff_chunks(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
@@ -82,7 +82,7 @@ def _riff_chunks(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
         at += 8 + stated + stated % 2
 
 
-def _w64(file: BinaryIO) -> StatedLength:
+def _w64(file: BinaryIO) -> HeaderLength:
     size, at = _size(file), 40
     while at + 24 <= size:
         file.seek(at)
@@ -92,23 +92,23 @@ def _w64(file: BinaryIO) -> StatedLength:
         if stated < 24:
             break
         at += (stated + 7) // 8 * 8
-    return StatedLength()
+    return HeaderLength()
 
 
-def _ogg(file: BinaryIO) -> StatedLength:
+def _ogg(file: BinaryIO) -> HeaderLength:
     """The last page says that it is the last."""
     size = _size(file)
     file.seek(max(0, size - _OGG_LARGEST_PAGE_BYTES))
     tail = file.read()
     at = tail.rfind(b"OggS")
     if at < 0 or len(tail) < at + 27:
-        return StatedLength(is_cut_off=True)
+        return HeaderLength(is_cut_off=True)
     lacing = tail[at + 27 : at + 27 + tail[at + 26]]
     is_whole = len(tail) >= at + 27 + tail[at + 26] + sum(lacing)
-    return StatedLength(is_cut_off=not (is_whole and tail[at + 5] & _OGG_END_OF_STREAM))
+    return HeaderLength(is_cut_off=not (is_whole and tail[at + 5] & _OGG_END_OF_STREAM))
 
 
-def _mp3(file: BinaryIO) -> StatedLength:
+def _mp3(file: BinaryIO) -> HeaderLength:
     """Whether a header states the number of frames; else the library guesses the duration."""
     file.seek(0)
     head = file.read(10)
@@ -120,5 +120,5 @@ def _mp3(file: BinaryIO) -> StatedLength:
     for name in (b"Xing", b"Info"):
         found = frame.find(name)
         if found >= 0 and len(frame) > found + 7:
-            return StatedLength(is_exact=bool(frame[found + 7] & 1))
-    return StatedLength(is_exact=b"VBRI" in frame[:64])
+            return HeaderLength(is_exact=bool(frame[found + 7] & 1))
+    return HeaderLength(is_exact=b"VBRI" in frame[:64])

@@ -13,24 +13,24 @@ import numpy as np
 from affectstream.core import lfs_pointer, storage_paths
 from affectstream.core.errors import MediaError, from_os_error
 from affectstream.preprocessing.clip import Clip
-from affectstream.preprocessing.file_kinds import IMAGE, PICTURE_SUFFIXES, kind_of
-from affectstream.preprocessing.media.video.image_header import stated_size
+from affectstream.preprocessing.file_kinds import IMAGE, STILL_IMAGE_SUFFIXES, media_type
+from affectstream.preprocessing.media.video.image_header import read_image_size
 
 CSV_SIDE_PX = 48
 # The header of a small file may claim a billion pixels, which would take gigabytes to decode.
 MAX_PIXELS = 200_000_000
 
 
-def is_still(clip: Clip) -> bool:
+def is_still_image(clip: Clip) -> bool:
     """Whether a clip is one picture rather than sound or moving pictures."""
     if clip.text_only:
         return False
     if Path(clip.inner).suffix:
-        return Path(clip.inner).suffix.lower() in PICTURE_SUFFIXES
-    return kind_of(clip.path) == IMAGE or clip.path.suffix.lower() == ".csv"
+        return Path(clip.inner).suffix.lower() in STILL_IMAGE_SUFFIXES
+    return media_type(clip.path) == IMAGE or clip.path.suffix.lower() == ".csv"
 
 
-def read_still(clip: Clip) -> np.ndarray:
+def read_still_image(clip: Clip) -> np.ndarray:
     """The picture of a clip: (H, W, 3) uint8 RGB.
 
     Raises:
@@ -44,7 +44,7 @@ def read_still(clip: Clip) -> np.ndarray:
         raise MediaError(str(from_os_error(error, clip.name))) from error
     except (KeyError, zipfile.BadZipFile) as error:
         raise MediaError(f"{clip.name}!{clip.inner}: {error}; fetch the archive again") from error
-    width_px, height_px = stated_size(data) or (0, 0)
+    width_px, height_px = read_image_size(data) or (0, 0)
     if width_px * height_px > MAX_PIXELS:
         raise MediaError(
             f"{clip.key}: states {width_px}x{height_px} pixels, at most {MAX_PIXELS:,} in all are"

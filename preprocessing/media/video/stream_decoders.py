@@ -12,17 +12,17 @@ import numpy as np
 
 from affectstream.preprocessing.media.video.frame_sampling import plan_packets
 
-Look = Callable[[av.VideoFrame], Any]
+FrameCallback = Callable[[av.VideoFrame], Any]
 
 # An aspect ratio outside this range is an error in the file and is ignored.
-ASPECTS = (0.2, 5.0)
+PIXEL_ASPECT_RANGE = (0.2, 5.0)
 
 # Decoders that take `skip_frame` anew with each packet; dav1d (AV1) reads it once, when it opens.
 _SKIPPING_DECODERS = frozenset(["h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"])
 
 
 @dataclass(frozen=True)
-class TakenFrames:
+class SegmentFrames:
     """The wanted frames of one stretch.
 
     Attributes:
@@ -46,7 +46,10 @@ def squared(frame: av.VideoFrame, pixel_aspect: float) -> av.VideoFrame:
       pixel_aspect: width of a pixel over its height, as stored.
     """
     width = round(frame.width * pixel_aspect)
-    if not ASPECTS[0] <= pixel_aspect <= ASPECTS[1] or abs(width - frame.width) < 2:
+    if (
+        not PIXEL_ASPECT_RANGE[0] <= pixel_aspect <= PIXEL_ASPECT_RANGE[1]
+        or abs(width - frame.width) < 2
+    ):
         return frame
     return frame.reformat(width=width, height=frame.height)
 
@@ -74,7 +77,7 @@ class VideoReader:
         is_keyframe: np.ndarray,
         has_stamps: bool,
         chosen: Sequence[np.ndarray],
-        look: Look,
+        look: FrameCallback,
         pixel_aspect: float = 1.0,
     ) -> None:
         self._pixel_aspect = pixel_aspect
@@ -141,7 +144,7 @@ class VideoReader:
         """Whether all wanted frames of a stretch have come by."""
         return len(self._chosen[index]) == 0 or self._position >= self._chosen[index][-1]
 
-    def take(self, index: int) -> TakenFrames:
+    def take(self, index: int) -> SegmentFrames:
         """The frames of a stretch."""
         wanted = [int(i) for i in self._chosen[index]]
         present = [i for i in wanted if i in self._looked]
@@ -155,4 +158,4 @@ class VideoReader:
         self._last_taken = max(self._last_taken, *wanted) if wanted else self._last_taken
         lost = [i for i in wanted if i not in present]
         shown = np.array(present, np.int64)
-        return TakenFrames(looks, shown, np.array(lost, np.int64), num_whole, len(new))
+        return SegmentFrames(looks, shown, np.array(lost, np.int64), num_whole, len(new))

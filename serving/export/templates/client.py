@@ -30,12 +30,12 @@ import numpy as np
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 # Numbers of tensorflow/core/framework/types.proto.
-NUMERIC = {1: "float32", 3: "int32", 4: "uint8", 9: "int64", 10: "bool"}
-NUMBERS = {name: number for number, name in NUMERIC.items()}
+DTYPE_NAMES = {1: "float32", 3: "int32", 4: "uint8", 9: "int64", 10: "bool"}
+NUMBERS = {name: number for number, name in DTYPE_NAMES.items()}
 STRING = 7
 
 
-def read_facts(path: Path | None = None) -> dict[str, Any]:
+def read_info(path: Path | None = None) -> dict[str, Any]:
     """`client.json`: model, labels, inputs with dtype and shape, sample rate, most tokens."""
     path = path or Path(__file__).with_name("client.json")
     return json.loads(path.read_text(encoding="utf-8"))
@@ -82,7 +82,7 @@ def windows(
 
 
 def pooled(facts: dict[str, Any], answers: list[dict[str, Any]]) -> dict[str, Any]:
-    """The answer for a recording from those of its windows, as `read_answer` gives them."""
+    """The answer for a recording from those of its windows, as `read_prediction` gives them."""
     shares = np.array([[answer["probabilities"][k] for k in facts["labels"]] for answer in answers])
     if facts["windows"]["pooling"] == "log-probabilities":
         shares = np.log(np.maximum(shares, 1e-12))
@@ -184,14 +184,14 @@ def read_tensor(tensor: Any) -> np.ndarray:
     if tensor.dtype == STRING:
         return np.array(list(tensor.string_val), object).reshape(shape)
     if tensor.tensor_content:
-        return np.frombuffer(tensor.tensor_content, NUMERIC[tensor.dtype]).reshape(shape)
+        return np.frombuffer(tensor.tensor_content, DTYPE_NAMES[tensor.dtype]).reshape(shape)
     values = np.array(list(tensor.float_val), np.float32)
     if values.size == 1:  # one value may stand for all
         values = np.repeat(values, int(np.prod(shape)))
     return values.reshape(shape)
 
 
-def read_answer(response: Any, labels: list[str]) -> dict[str, Any]:
+def read_prediction(response: Any, labels: list[str]) -> dict[str, Any]:
     """The label of the one row asked for, the version that answered, and each label's share."""
     shares = read_tensor(response.outputs["probabilities"])[0]
     return {
@@ -223,7 +223,7 @@ def read_wav(path: Path, rate_hz: int) -> np.ndarray:
 
 
 def main() -> int:
-    facts = read_facts()
+    facts = read_info()
     parser = argparse.ArgumentParser(description="Asks the model of client.json over gRPC.")
     parser.add_argument("--address", default="127.0.0.1:8500")
     parser.add_argument("--label", choices=["stable", "canary"])
@@ -239,7 +239,7 @@ def main() -> int:
         answers = []
         for window in windows(facts, waveform, faces):
             response = ask(given.address, build_request(facts, *window, *words))
-            answers.append(read_answer(response, facts["labels"]))
+            answers.append(read_prediction(response, facts["labels"]))
     except (ValueError, OSError, EOFError, wave.Error) as error:
         parser.error(str(error))
     except grpc.RpcError as error:

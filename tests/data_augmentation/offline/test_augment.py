@@ -16,11 +16,11 @@ from affectstream.cli import main
 from affectstream.core import atomic_io, registry
 from affectstream.core.errors import UserError
 from affectstream.data_augmentation.offline.augment import AugmentSettings, augment
-from affectstream.data_augmentation.offline.augmenter import Copier
+from affectstream.data_augmentation.offline.augmenter import Augmenter
 from affectstream.preprocessing.content_hash import content_hash
 from affectstream.preprocessing.dataset import data_folder
 from affectstream.preprocessing.dataset.data_folder import ClipRow, DataFolder, open_data_folder
-from affectstream.preprocessing.dataset.leakage import Seen, crossings
+from affectstream.preprocessing.dataset.leakage import DataFootprint, crossings
 from affectstream.preprocessing.dataset.splits import make_splits
 from affectstream.preprocessing.labels import BASIC7
 from affectstream.preprocessing.records.record import Record, ShardWriter, read_records
@@ -215,7 +215,7 @@ def test_chance_depends_on_the_seed_only(
 
 
 def test_a_fixed_transform_gives_the_expected_copy(source: DataFolder) -> None:
-    copier = Copier.parse("flip:probability=1", seed=0)
+    copier = Augmenter.parse("flip:probability=1", seed=0)
     clip = record("x/1", "happy")
     copy = copier.copy(clip, 1)
     assert copy is not None
@@ -227,7 +227,7 @@ def test_a_fixed_transform_gives_the_expected_copy(source: DataFolder) -> None:
 
 
 def test_a_copy_always_differs(source: DataFolder) -> None:
-    copier = Copier.parse("flip:probability=0.1", seed=0)
+    copier = Augmenter.parse("flip:probability=0.1", seed=0)
     clip = record("x/1", "happy")
     copies = [copier.copy(clip, number) for number in range(1, 21)]
     assert all(copy is not None for copy in copies)
@@ -278,7 +278,7 @@ def test_every_rule_keeps_copies_in_training(augmented: DataFolder, rule: dict[s
         assert held and not any(one.copy_of for one in held)
         assert not {one.speaker for one in held} & {one.speaker for one in train}
         assert {one.copy_of for one in train if one.copy_of} <= {one.id for one in train}
-        assert crossings(Seen.of(train), held) == []
+        assert crossings(DataFootprint.of(train), held) == []
 
 
 def test_split_by_recording_keeps_copies_with_their_clip(tmp_path: Path) -> None:
@@ -327,11 +327,11 @@ def test_training_reads_it(source: DataFolder, augmented: DataFolder) -> None:
 
 def test_a_second_run_does_nothing(source: DataFolder, tmp_path: Path) -> None:
     first = augment(source, tmp_path / "out", QUICK, 1)
-    assert first.num_made == first.num_copies == 2 * NUM_TRAIN
+    assert first.num_new_copies == first.num_copies == 2 * NUM_TRAIN
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("[se]*/*")}
     assert len(before) == 3 + 2 + 5
     again = augment(source, tmp_path / "out", QUICK, 1)
-    assert (again.num_made, again.num_copies) == (0, 2 * NUM_TRAIN)
+    assert (again.num_new_copies, again.num_copies) == (0, 2 * NUM_TRAIN)
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("[se]*/*")}
 
 
@@ -339,17 +339,17 @@ def test_an_interrupted_run_goes_on(
     source: DataFolder, augmented: DataFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    real_copy = Copier.copy
+    real_copy = Augmenter.copy
     done: list[str] = []
 
-    def interrupted(self: Copier, told: Record, number: int) -> Any:
+    def interrupted(self: Augmenter, told: Record, number: int) -> Any:
         if len(done) == 9:
             raise KeyboardInterrupt
         done.append(told.id)
         return real_copy(self, told, number)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Copier, "copy", interrupted)
+        patch.setattr(Augmenter, "copy", interrupted)
         with pytest.raises(KeyboardInterrupt):
             augment(source, out, QUICK, 0)
     assert not data_folder.is_data_folder(out), "half of it is not taken for the whole"
@@ -367,7 +367,7 @@ def test_a_shard_cut_short_is_made_again(source: DataFolder, tmp_path: Path) -> 
     shard.write_bytes(shard.read_bytes()[:-5])
     (out / "shards" / "00007.tfrecord").write_bytes(b"of an earlier state of the source")
     result = augment(source, out, QUICK, 0)
-    assert result.num_made == 2 * NUM_TRAIN
+    assert result.num_new_copies == 2 * NUM_TRAIN
     assert shards_of(out) == before
 
 
@@ -378,10 +378,10 @@ def test_what_is_being_made_again_is_not_taken_for_whole(
     augment(source, out, QUICK, 0)
     (out / "shards" / "00000-copies.tfrecord").unlink()
 
-    def interrupted(self: Copier, told: Record, number: int) -> Any:
+    def interrupted(self: Augmenter, told: Record, number: int) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Copier, "copy", interrupted)
+    monkeypatch.setattr(Augmenter, "copy", interrupted)
     with pytest.raises(KeyboardInterrupt):
         augment(source, out, QUICK, 0)
     assert not data_folder.is_data_folder(out)
@@ -473,7 +473,7 @@ def test_copies_are_not_copied(augmented: DataFolder, tmp_path: Path) -> None:
 )
 def test_transforms_that_cannot_be_written(text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        Copier.parse(text, 0)
+        Augmenter.parse(text, 0)
 
 
 def test_nothing_to_copy(source: DataFolder, tmp_path: Path) -> None:
@@ -533,4 +533,4 @@ def test_the_default_transforms_are_all_that_can_be_written(source: DataFolder) 
     rows = registry.TABLE["transforms"].items()
     names = [name for name, entry in rows if entry.stream in ("audio", "video")]
     assert AugmentSettings().transforms.split(",") == names
-    assert Copier.parse(AugmentSettings().transforms, 0).streams == ("audio", "video")
+    assert Augmenter.parse(AugmentSettings().transforms, 0).streams == ("audio", "video")

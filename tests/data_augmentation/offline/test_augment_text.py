@@ -25,7 +25,7 @@ from affectstream.preprocessing.content_hash import TEXT_HASH
 from affectstream.preprocessing.corpora.text_table import text_hash
 from affectstream.preprocessing.dataset import data_folder
 from affectstream.preprocessing.dataset.data_folder import DataFolder, open_data_folder
-from affectstream.preprocessing.dataset.leakage import Seen, crossings
+from affectstream.preprocessing.dataset.leakage import DataFootprint, crossings
 from affectstream.preprocessing.dataset.splits import make_splits
 from affectstream.preprocessing.labels import BASIC7
 from affectstream.preprocessing.records.record import Record, ShardWriter, read_records
@@ -113,8 +113,8 @@ def google(server: FakeGoogle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_cheap_copies_of_texts_alone(source: DataFolder, tmp_path: Path) -> None:
     result = augment(source, tmp_path / "out", CHEAP)
-    assert (result.num_copied, result.num_copies) == (NUM_TRAIN, 2 * NUM_TRAIN)
-    assert (result.num_unchanged, result.num_refused) == (0, 0)
+    assert (result.num_source_clips, result.num_copies) == (NUM_TRAIN, 2 * NUM_TRAIN)
+    assert (result.num_unchanged, result.num_rejected_translations) == (0, 0)
     folder = open_data_folder(tmp_path / "out")
     found = records_of(folder)
     rows = {row.id: row for row in folder.rows}
@@ -147,7 +147,7 @@ def test_copies_of_text_stand_in_training_only(source: DataFolder, tmp_path: Pat
     assert set(copies.values()) == {row.id for row in source.part("train")}
     for split in ("validation", "test"):
         assert parts[split] == {row.id for row in source.part(split)}
-        assert crossings(Seen.of(folder.part("train")), folder.part(split)) == []
+        assert crossings(DataFootprint.of(folder.part("train")), folder.part(split)) == []
 
 
 def test_another_text_goes_without_voice_and_face(google: FakeGoogle, tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_a_translator_that_fails_leaves_nothing_half_written(
     augment(source, undisturbed, PARAPHRASED)
     assert (out / "clips.csv").read_bytes() == (undisturbed / "clips.csv").read_bytes()
     google.asked.clear()
-    assert augment(source, out, PARAPHRASED).num_made == 0
+    assert augment(source, out, PARAPHRASED).num_new_copies == 0
     assert google.asked == []
 
 

@@ -14,9 +14,9 @@ from affectstream.data_augmentation.offline import back_translation
 from affectstream.data_augmentation.offline.back_translation import BackTranslator
 from affectstream.data_augmentation.offline.translators.google import GoogleTranslator
 from affectstream.data_augmentation.offline.translators.translator import (
-    BusyError,
-    NoTranslationError,
-    Patience,
+    EmptyTranslationError,
+    RetryableError,
+    RetryPolicy,
     TextRefusedError,
     TranslatorUnavailableError,
 )
@@ -54,8 +54,8 @@ class Time:
         self.slept_s.append(seconds)
         self.now_s += seconds
 
-    def patience(self, **settings: float) -> Patience:
-        return Patience(**settings, clock=lambda: self.now_s, sleep=self.sleep)  # type: ignore[arg-type]
+    def patience(self, **settings: float) -> RetryPolicy:
+        return RetryPolicy(**settings, clock=lambda: self.now_s, sleep=self.sleep)  # type: ignore[arg-type]
 
 
 # === Google ===
@@ -109,7 +109,7 @@ def test_no_answer_in_time(google: FakeGoogle) -> None:
         return 200, page("too late"), {}
 
     google.answer = late
-    hasty = Patience(min_interval_s=0.0, max_attempts=2, sleep=lambda seconds: None)
+    hasty = RetryPolicy(min_interval_s=0.0, max_attempts=2, sleep=lambda seconds: None)
     try:
         with pytest.raises(TranslatorUnavailableError, match=r"no answer within 0\.2 s, 2 times"):
             google.translator(hasty, timeout_s=0.2).translate(["hello"], "en", "fr")
@@ -118,7 +118,7 @@ def test_no_answer_in_time(google: FakeGoogle) -> None:
 
 
 def test_nobody_there() -> None:
-    hasty = Patience(min_interval_s=0.0, max_attempts=2, sleep=lambda seconds: None)
+    hasty = RetryPolicy(min_interval_s=0.0, max_attempts=2, sleep=lambda seconds: None)
     nobody = GoogleTranslator(patience=hasty, base_url="http://127.0.0.1:9/m")
     with pytest.raises(TranslatorUnavailableError, match="google: cannot be reached, 2 times"):
         nobody.translate(["hello"], "en", "fr")
@@ -129,7 +129,7 @@ def test_nobody_there() -> None:
 )
 def test_a_page_without_a_translation_invents_none(google: FakeGoogle, body: str) -> None:
     google.answer = lambda *_: (200, body, {})
-    with pytest.raises(NoTranslationError, match="an answer without a translation"):
+    with pytest.raises(EmptyTranslationError, match="an answer without a translation"):
         google.translator().translate(["hello"], "en", "fr")
     assert len(google.asked) == 1
 
@@ -146,7 +146,7 @@ def test_texts_that_cannot_be_asked(google: FakeGoogle) -> None:
     assert len(google.asked) == 1
 
 
-# === Patience ===
+# === RetryPolicy ===
 
 
 def test_requests_keep_their_interval() -> None:
@@ -171,7 +171,7 @@ def test_waits_double_up_to_a_limit() -> None:
     time = Time()
 
     def fails() -> str:
-        raise BusyError("answered 503", 1000.0 if len(time.slept_s) == 2 else 0.0)
+        raise RetryableError("answered 503", 1000.0 if len(time.slept_s) == 2 else 0.0)
 
     with pytest.raises(TranslatorUnavailableError, match="answered 503, 6 times"):
         time.patience(min_interval_s=0.0, max_attempts=6, max_wait_s=10.0).ask("x", fails)

@@ -14,11 +14,15 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score
 
-from affectstream.core.errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_OK, UserError
+from affectstream.core.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, UserError
 from affectstream.modeling.crossval import report
 from affectstream.modeling.crossval.config import plan_crossval
 from affectstream.modeling.crossval.folds import Fold, make_folds, splits_of_fold
-from affectstream.modeling.crossval.scores import chance_ece, pooled_scores, uar_difference
+from affectstream.modeling.crossval.scores import (
+    calibrated_model_ece,
+    pooled_scores,
+    uar_difference,
+)
 from affectstream.modeling.metrics import classification
 from affectstream.modeling.recipes import Recipe
 from affectstream.modeling.training import trainer
@@ -131,13 +135,15 @@ def test_chance_ece_is_what_a_calibrated_model_gets() -> None:
     probabilities = rng.dirichlet(np.full(8, 0.4), 1200)
     truth = np.array([rng.choice(8, p=row) for row in probabilities])
     own = classification.expected_calibration_error(truth, probabilities)
-    by_chance = chance_ece(probabilities)
+    by_chance = calibrated_model_ece(probabilities)
     assert by_chance == pytest.approx(own, abs=0.012)
     assert 0.01 < by_chance < 0.05
-    assert chance_ece(probabilities[:100]) > 2 * by_chance
-    assert chance_ece(probabilities) == by_chance
+    assert calibrated_model_ece(probabilities[:100]) > 2 * by_chance
+    assert calibrated_model_ece(probabilities) == by_chance
     too_sure = probabilities**4 / (probabilities**4).sum(axis=1, keepdims=True)
-    assert classification.expected_calibration_error(truth, too_sure) > 3 * chance_ece(too_sure)
+    assert classification.expected_calibration_error(truth, too_sure) > 3 * calibrated_model_ece(
+        too_sure
+    )
 
 
 def made_up(num_seeds: int = 3, num_clips: int = 60) -> list[dict[str, str]]:
@@ -286,19 +292,19 @@ def test_the_report_holds_the_figures_and_needs_no_other_file(crossed: Path) -> 
 def test_people_are_a_line_of_the_report_where_their_figure_is_known(
     crossed: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert {key[:2] for key in report.HUMANS} == {("ravdess", "ravdess8")}
-    assert report.HUMANS["ravdess", "ravdess8", ("audio",)].low == 0.62
+    assert {key[:2] for key in report.HUMAN_PERFORMANCE} == {("ravdess", "ravdess8")}
+    assert report.HUMAN_PERFORMANCE["ravdess", "ravdess8", ("audio",)].low == 0.62
     people = report.Human(0.6, 0.7, "a paper")
     shutil.copytree(crossed, tmp_path, dirs_exist_ok=True)
     recipe = Recipe.from_json(json.loads((crossed / "plan.json").read_text())["recipe"])
     again = plan_crossval(recipe, (), open_data_folder(data), "3", 2, tmp_path)
     # People who chose among other labels, or judged another corpus, are no comparison.
-    monkeypatch.setitem(report.HUMANS, ("toy", "ravdess8", ("text",)), people)
-    monkeypatch.setitem(report.HUMANS, ("other", recipe.labels, ("text",)), people)
+    monkeypatch.setitem(report.HUMAN_PERFORMANCE, ("toy", "ravdess8", ("text",)), people)
+    monkeypatch.setitem(report.HUMAN_PERFORMANCE, ("other", recipe.labels, ("text",)), people)
     found = report.write_report(again, table(crossed / "predictions.csv"))
     assert found["human"] is None
     assert "People" not in (tmp_path / "report.md").read_text()
-    monkeypatch.setitem(report.HUMANS, ("toy", recipe.labels, ("text",)), people)
+    monkeypatch.setitem(report.HUMAN_PERFORMANCE, ("toy", recipe.labels, ("text",)), people)
     found = report.write_report(again, table(crossed / "predictions.csv"))
     assert found["human"] == {"low": 0.6, "high": 0.7, "source": "a paper"}
     line = "People recognise 0.60 to 0.70 of all recordings of this corpus (a paper): a share"
@@ -334,7 +340,7 @@ def test_an_interrupted_one_goes_on_and_ends_alike(
     epochs = 0
     evaluate = trainer.Trainer.evaluate
 
-    def interrupted(self: trainer.Trainer, batches: trainer.EpochBatches) -> dict[str, float]:
+    def interrupted(self: trainer.Trainer, batches: trainer.EpochDataset) -> dict[str, float]:
         nonlocal epochs
         epochs += 1
         if epochs == 2:
@@ -364,8 +370,8 @@ def test_another_crossval_is_not_mixed_with_one_that_is_there(
 ) -> None:
     def refused(*words: object) -> str:
         capfd.readouterr()
-        assert models.run("crossval", *WORDS, "--data", data, *words) == EXIT_NOTHING_DONE
-        return models.the_one_line(capfd.readouterr().err)
+        assert models.run("crossval", *WORDS, "--data", data, *words) == EXIT_FAILURE
+        return models.error_line(capfd.readouterr().err)
 
     other = refused("--out", crossed, "--epochs", 4, "--folds", 4)
     assert "holds a crossval with another recipe and folds" in other
@@ -376,8 +382,8 @@ def test_another_crossval_is_not_mixed_with_one_that_is_there(
     def refused_recipe(*words: object) -> str:
         capfd.readouterr()
         typed = ("crossval", "--data", data, "--out", tmp_path / "new", "--recipe", *words)
-        assert models.run(*typed) == EXIT_NOTHING_DONE
-        return models.the_one_line(capfd.readouterr().err)
+        assert models.run(*typed) == EXIT_FAILURE
+        return models.error_line(capfd.readouterr().err)
 
     assert "name them with --part" in refused_recipe("late-fusion")
     assert "a fusion of one stream each" in refused_recipe(

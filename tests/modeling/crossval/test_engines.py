@@ -17,7 +17,7 @@ from affectstream.modeling.crossval import task as crossval_task
 from affectstream.modeling.crossval.config import Crossval, plan_crossval
 from affectstream.modeling.crossval.folds import Fold
 from affectstream.modeling.crossval.run import FACTS, run_crossval
-from affectstream.modeling.crossval.task import PairTask
+from affectstream.modeling.crossval.task import FoldTask
 from affectstream.parallel.process_pool import Local
 from affectstream.parallel.ray_cluster import RayCluster
 from affectstream.parallel.serial import Here
@@ -87,7 +87,7 @@ def test_two_at_a_time_and_each_dies_once(
 
 def test_what_dies_again_and_again_stops_it(data: Path, tmp_path: Path) -> None:
     run = planned(data, tmp_path / "out")
-    task = PairTask(run, run.folds[0], 0, None, "", True)
+    task = FoldTask(run, run.folds[0], 0, None, "", True)
     died = Died(0, "ended its process by SIGKILL")
     reason = "fold-1-seed-0: its training ended its process by SIGKILL, 2 times; take fewer"
     with pytest.raises(UserError, match=reason):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK
 from affectstream.preprocessing.dataset.data_folder import read_rows
 from tests.support import models
 
@@ -44,7 +44,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_trains_in_each_fold_and_is_never_scored(data: Path, tmp_path: Path) -> None:
     also, out = other_corpus(tmp_path / "other", ("text",)), tmp_path / "out"
-    typed = (*WORDS, "--data", data, "--also-train", also)
+    typed = (*WORDS, "--data", data, "--extra-train-data", also)
     assert models.run(*typed, "--out", out) == EXIT_OK
     with open(out / "predictions.csv", newline="", encoding="utf-8") as file:
         scored = [row["id"] for row in csv.DictReader(file)]
@@ -64,19 +64,19 @@ def test_a_crossval_with_it_is_another_one(
     also, out = other_corpus(tmp_path / "other", ("text",)), tmp_path / "out"
     assert models.run(*WORDS, "--data", data, "--out", out) == EXIT_OK
     capfd.readouterr()
-    typed = (*WORDS, "--data", data, "--out", out, "--also-train", also)
-    assert models.run(*typed) == EXIT_NOTHING_DONE
-    assert "holds a crossval with another also_train" in models.the_one_line(capfd.readouterr().err)
+    typed = (*WORDS, "--data", data, "--out", out, "--extra-train-data", also)
+    assert models.run(*typed) == EXIT_FAILURE
+    assert "holds a crossval with another also_train" in models.error_line(capfd.readouterr().err)
 
 
 def test_a_folder_that_adds_nothing_is_refused(
     data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     silent = other_corpus(tmp_path / "other", ("audio",))
-    typed = (*WORDS, "--data", data, "--out", tmp_path / "out", "--also-train", silent)
-    assert models.run(*typed) == EXIT_NOTHING_DONE
-    told = models.the_one_line(capfd.readouterr().err)
-    assert f"--also-train {silent}: no clip has a label" in told and "leave it out" in told
+    typed = (*WORDS, "--data", data, "--out", tmp_path / "out", "--extra-train-data", silent)
+    assert models.run(*typed) == EXIT_FAILURE
+    told = models.error_line(capfd.readouterr().err)
+    assert f"--extra-train-data {silent}: no clip has a label" in told and "leave it out" in told
     assert not (tmp_path / "out").exists()
 
 
@@ -86,7 +86,18 @@ def test_a_fusion_gives_it_to_the_streams_that_it_has(tmp_path: Path) -> None:
     also, out = other_corpus(tmp_path / "other", ("audio",)), tmp_path / "out"
     typed = ("crossval", "--recipe", "late-fusion", "--part", "lstm-audio", "--part", "tfidf-text")
     settings = ("--set", "audio.epochs=1", "--set", "text.epochs=1", "--set", "text.min_df=1")
-    words = (*typed, *settings, "--folds", 3, "--seeds", 1, "--data", data, "--also-train", also)
+    words = (
+        *typed,
+        *settings,
+        "--folds",
+        3,
+        "--seeds",
+        1,
+        "--data",
+        data,
+        "--extra-train-data",
+        also,
+    )
     assert models.run(*words, "--out", out) == EXIT_OK
     heard, read, fused = (
         json.loads((out / f"fold-1-seed-0{stream}" / "run.json").read_text())["train_seen"]
@@ -101,10 +112,10 @@ def test_what_is_scored_must_not_train(
     data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Before anything is trained; so is a folder that is named twice."""
-    typed = (*WORDS, "--data", data, "--out", tmp_path / "out", "--also-train")
-    assert models.run(*typed, data) == EXIT_NOTHING_DONE
-    assert "speaker toy/01, toy/02, toy/03" in models.the_one_line(capfd.readouterr().err)
+    typed = (*WORDS, "--data", data, "--out", tmp_path / "out", "--extra-train-data")
+    assert models.run(*typed, data) == EXIT_FAILURE
+    assert "speaker toy/01, toy/02, toy/03" in models.error_line(capfd.readouterr().err)
     also = other_corpus(tmp_path / "other", ("text",))
-    assert models.run(*typed, also, "--also-train", also) == EXIT_NOTHING_DONE
-    assert "or another --also-train, too" in models.the_one_line(capfd.readouterr().err)
+    assert models.run(*typed, also, "--extra-train-data", also) == EXIT_FAILURE
+    assert "or another --extra-train-data, too" in models.error_line(capfd.readouterr().err)
     assert not (tmp_path / "out").exists()

@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
-from affectstream.commands.crossval import LEAKS
+from affectstream.commands.crossval import LEAKAGE_SCENARIOS
 from affectstream.core import atomic_io, registry
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, UserError
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, UserError
 from affectstream.modeling.crossval import leakage
-from affectstream.modeling.crossval.config import Crossval, data_of, plan_crossval
+from affectstream.modeling.crossval.config import Crossval, data_for_fold, plan_crossval
 from affectstream.modeling.crossval.leakage import (
     ALL,
     KINDS,
     NOTES,
-    choose_leaks,
+    choose_leakage_scenarios,
     leaking,
     standardise_by_speaker,
-    train_by_speaker,
+    train_speaker_normalised,
 )
 from affectstream.modeling.crossval.run import run_crossval
 from affectstream.modeling.crossval.scores import pooled_scores
@@ -42,7 +42,7 @@ WORDS = (
     *("--recipe", "tfidf-text", "--set", "min_df=1", "--set", "learning_rate=0.05", "--folds", 3),
     *("--epochs", 3, "--seeds", 1, "--validation-speakers", 1),
 )
-NAMED = ("--leaks", "random-split", "--leaks", "test-epoch")
+NAMED = ("--leakage-scenario", "random-split", "--leakage-scenario", "test-epoch")
 
 
 def planned(name: str, data: Any, out: Path, *settings: str) -> Crossval:
@@ -74,7 +74,7 @@ def leaked(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_command_offers_what_there_is() -> None:
-    assert (*KINDS, ALL) == LEAKS
+    assert (*KINDS, ALL) == LEAKAGE_SCENARIOS
 
 
 @pytest.mark.parametrize("kind", ["random-split", "test-epoch"])
@@ -131,11 +131,11 @@ def test_a_recipe_that_keeps_the_last_epoch_chooses_one_where_that_is_the_fault(
 ) -> None:
     folder = open_data_folder(data)
     crossval = planned("tfidf-text", folder, tmp_path, "keep=last", "early_stopping=0", "min_df=1")
-    crossval = replace(crossval, parts=(crossval.recipe,), parts_from=tmp_path)
+    crossval = replace(crossval, parts=(crossval.recipe,), reuse_streams=tmp_path)
     assert leaking(crossval, "random-split").recipe.keep == "last"
     leak = leaking(crossval, "test-epoch")
     assert (leak.recipe.keep, leak.parts[0].keep, leak.num_seeds) == ("best", "best", 1)
-    assert leak.parts_from is None
+    assert leak.reuse_streams is None
     assert leak.out == tmp_path / "leak-test-epoch"
 
 
@@ -145,7 +145,7 @@ def test_copies_train_only_in_a_random_split_too(data: Path, tmp_path: Path) -> 
     crossval = planned("tfidf-text", replace(folder, rows=(*folder.rows, *copies)), tmp_path)
     leak = leaking(crossval, "random-split")
     for fold in leak.folds:
-        parts = data_of(leak, fold).splits.parts
+        parts = data_for_fold(leak, fold).splits.parts
         train = set(parts["train"])
         clips = {name for name in train if not name.endswith("+")}
         assert train == clips | {f"{name}+" for name in clips}
@@ -206,7 +206,7 @@ def test_the_same_command_again_trains_nothing(
         raise AssertionError("trained again")
 
     monkeypatch.setattr(trainer.Trainer, "train_epoch", never)
-    words = ("crossval", *WORDS, "--leaks", "all", "--data", data, "--out", leaked)
+    words = ("crossval", *WORDS, "--leakage-scenario", "all", "--data", data, "--out", leaked)
     assert models.run(*words) == EXIT_OK
     told = capfd.readouterr()
     assert told.err.count("done before") == 9
@@ -219,11 +219,13 @@ def test_a_folder_of_leaks_is_not_taken_for_an_honest_one(
     leaked: Path, data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     words = ("crossval", *WORDS, "--data", data, "--out")
-    assert models.run(*words, leaked / "leak-test-epoch") == EXIT_NOTHING_DONE
-    told = models.the_one_line(capfd.readouterr().err)
+    assert models.run(*words, leaked / "leak-test-epoch") == EXIT_FAILURE
+    told = models.error_line(capfd.readouterr().err)
     assert "another" in told and "leak" in told.split("another", 1)[1]
-    assert models.run(*words, tmp_path / "new", "--leaks", "speaker-norm") == EXIT_NOTHING_DONE
-    assert "not offered for recipe tfidf-text" in models.the_one_line(capfd.readouterr().err)
+    assert (
+        models.run(*words, tmp_path / "new", "--leakage-scenario", "speaker-norm") == EXIT_FAILURE
+    )
+    assert "not offered for recipe tfidf-text" in models.error_line(capfd.readouterr().err)
     assert not (tmp_path / "new").exists()
 
 
@@ -269,9 +271,9 @@ def test_a_table_whose_speakers_hide_the_label_is_read_by_speaker(tmp_path: Path
     crossval = planned("statistics-linear", data, tmp_path / "out", *settings)
     crossval = replace(crossval, num_seeds=1, folds=crossval.folds[:1])
     honest = run_crossval(crossval)
-    assert choose_leaks(crossval, ["speaker-norm"]) == ("speaker-norm",)
-    leaked = leakage.run_leaks(crossval, ("speaker-norm",))
-    found = leakage.leak_scores(honest, leaked, LABELS)
+    assert choose_leakage_scenarios(crossval, ["speaker-norm"]) == ("speaker-norm",)
+    leaked = leakage.run_leakage_scenarios(crossval, ("speaker-norm",))
+    found = leakage.leakage_scores(honest, leaked, LABELS)
     assert found[0]["uar"] < 0.6 < 0.9 < found[1]["uar"]
     info = run_folder.read_run(tmp_path / "out" / "leak-speaker-norm" / "fold-1-seed-0")
     assert info.leak_allowed and NOTES["speaker-norm"] in info.notes
@@ -294,7 +296,7 @@ def test_kept_features_of_records_are_read_by_speaker(
 
     monkeypatch.setattr(leakage, "predict_logits", kept)
     fold = crossval.folds[0]
-    train_by_speaker(crossval, fold, 0)
+    train_speaker_normalised(crossval, fold, 0)
     assert len(fed) == 2  # validation, then test, of one speaker each
     for batches in fed:
         values = np.concatenate([inputs["features"] for inputs, *_ in batches()])
@@ -321,6 +323,6 @@ def test_by_speaker_is_refused_in_one_line_where_there_is_no_way(
     made = models.records(3)
     data = open_data_folder(models.write_data(tmp_path / "data", made))
     with pytest.raises(UserError) as error:
-        choose_leaks(planned(name, data, tmp_path), ["speaker-norm"])
+        choose_leakage_scenarios(planned(name, data, tmp_path), ["speaker-norm"])
     assert f"not offered for recipe {name}: {why}" in str(error.value)
-    assert choose_leaks(planned(name, data, tmp_path), ["all"]) == KINDS[:2]
+    assert choose_leakage_scenarios(planned(name, data, tmp_path), ["all"]) == KINDS[:2]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from affectstream.core import atomic_io
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, UserError
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, UserError
 from affectstream.modeling.crossval import task
 from affectstream.modeling.crossval.folds import Fold, make_folds, splits_of_fold
 from affectstream.modeling.evaluation import evaluate
@@ -221,7 +221,7 @@ def test_streams_of_another_crossval_are_used_not_trained(
     for done in ("fold-2-seed-0", "fold-3-seed-0"):  # one pair is to do
         shutil.copytree(crossed / done, out / done)
     shutil.copy(crossed / "plan.json", out)
-    words = (*WORDS, "--recipe", FUSION, "--data", data, "--parts-from", crossed, "--out", out)
+    words = (*WORDS, "--recipe", FUSION, "--data", data, "--reuse-streams", crossed, "--out", out)
     assert models.run(*words) == EXIT_OK
     assert not list(out.glob("fold-*-seed-0-*"))
     assert {path: path.read_bytes() for path in before} == before
@@ -238,13 +238,13 @@ def test_streams_that_do_not_fit_are_refused(
     def refused(*words: object, other: Path = crossed, recipe: str = FUSION) -> str:
         capfd.readouterr()
         new = tmp_path / f"new-{len(list(tmp_path.iterdir()))}"
-        typed = (*WORDS, "--recipe", recipe, "--data", data, "--out", new, "--parts-from", other)
-        assert models.run(*typed, *words) == EXIT_NOTHING_DONE
-        return models.the_one_line(capfd.readouterr().err)
+        typed = (*WORDS, "--recipe", recipe, "--data", data, "--out", new, "--reuse-streams", other)
+        assert models.run(*typed, *words) == EXIT_FAILURE
+        return models.error_line(capfd.readouterr().err)
 
     assert "no crossval folder (no plan.json)" in refused(other=tmp_path / "nothing")
     changed = ("--set", "audio.epochs=3")
-    assert f"--parts-from {crossed}: a crossval with another parts" in refused(*changed)
+    assert f"--reuse-streams {crossed}: a crossval with another parts" in refused(*changed)
     # Two seeds, of which the other has one.
     line = refused("--seeds", 2)
     assert line.endswith("fold-1-seed-1-audio: not trained to its end; finish that crossval first")
@@ -252,17 +252,17 @@ def test_streams_that_do_not_fit_are_refused(
     shutil.copytree(crossed, half)
     info = json.loads((half / "fold-2-seed-0-text" / "run.json").read_text())
     path = half / "fold-2-seed-0-text" / "run.json"
-    atomic_io.write_sealed_json(path, {**info, "finished": False})
+    atomic_io.write_checksummed_json(path, {**info, "finished": False})
     assert "fold-2-seed-0-text: not trained to its end" in refused(other=half)
     plan = json.loads((half / "plan.json").read_text())
     plan["folds"][0]["validation"] = plan["folds"][0]["test"]
-    atomic_io.write_sealed_json(half / "plan.json", plan)
+    atomic_io.write_checksummed_json(half / "plan.json", plan)
     assert "a crossval with another folds" in refused(other=half)
 
     capfd.readouterr()
     alone = ("crossval", "--recipe", "tfidf-text", "--data", data, "--out", tmp_path / "alone")
-    assert models.run(*alone, "--folds", 3, "--parts-from", crossed) == EXIT_NOTHING_DONE
-    assert "of a fusion only; tfidf-text is a stream" in models.the_one_line(capfd.readouterr().err)
+    assert models.run(*alone, "--folds", 3, "--reuse-streams", crossed) == EXIT_FAILURE
+    assert "of a fusion only; tfidf-text is a stream" in models.error_line(capfd.readouterr().err)
 
 
 # === Seeds of another crossval, averaged ===
@@ -282,7 +282,7 @@ def test_the_seeds_of_another_crossval_are_averaged_not_trained(
         raise AssertionError("a network was trained")
 
     monkeypatch.setattr(train_stream, "train_network", never)
-    averaged = (*words, "--seeds", 1, "--members-from", seeds, "--out", out)
+    averaged = (*words, "--seeds", 1, "--reuse-ensemble", seeds, "--out", out)
     assert models.run(*averaged, "--set", "members=2") == EXIT_OK
     rows = [table(seeds / f"fold-1-seed-{seed}" / "predictions.csv") for seed in (0, 1)]
     logs = [np.log([[float(row[name]) for name in models.LABELS] for row in read]) for read in rows]
@@ -298,14 +298,14 @@ def test_the_seeds_of_another_crossval_are_averaged_not_trained(
 
     def refused(*more: object) -> str:
         capfd.readouterr()
-        assert models.run(*averaged[:-1], tmp_path / "no", *more) == EXIT_NOTHING_DONE
+        assert models.run(*averaged[:-1], tmp_path / "no", *more) == EXIT_FAILURE
         return capfd.readouterr().err
 
     assert "nothing is averaged; --set members=N" in refused()
     told = refused("--set", "members=3")
     assert "seed-2: not trained to its end" in told and "take fewer --seeds" in told
     assert "another recipe" in refused("--set", "members=2", "--set", "l2=0.1")
-    assert f"--members-from {data}: no crossval folder" in refused(
-        *("--set", "members=2", "--members-from", data)
+    assert f"--reuse-ensemble {data}: no crossval folder" in refused(
+        *("--set", "members=2", "--reuse-ensemble", data)
     )
     assert not (tmp_path / "no").exists()

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from affectstream.core.errors import UserError
-from affectstream.data_augmentation.chain import parse_transforms, text_of_stream
+from affectstream.data_augmentation.chain import parse_transforms, recipe_text_of_stream
 from affectstream.data_augmentation.mixup import Mixup, blend_rows
-from affectstream.modeling.data.feature_cache import FeatureCopies
+from affectstream.modeling.data.feature_cache import FeatureCache
 from affectstream.modeling.data.record_dataset import Batches
 from affectstream.modeling.data.subset import Part, choose
 from affectstream.modeling.input_spec import InputSpec
@@ -47,24 +47,24 @@ def front() -> keras.Model:
 
 
 @pytest.fixture(scope="module")
-def copies(part: Part, front: keras.Model) -> FeatureCopies:
+def copies(part: Part, front: keras.Model) -> FeatureCache:
     return made(part, front)
 
 
 def made(
     part: Part, front: keras.Model, recipe: Recipe = RECIPE, seed: int | None = 4
-) -> FeatureCopies:
-    return FeatureCopies(part, BASIC7, recipe, front, None, seed, COPIES)
+) -> FeatureCache:
+    return FeatureCache(part, BASIC7, recipe, front, None, seed, COPIES)
 
 
-def epoch(copies: FeatureCopies, number: int) -> list[tuple[dict[str, Any], Any, Any]]:
+def epoch(copies: FeatureCache, number: int) -> list[tuple[dict[str, Any], Any, Any]]:
     return [
         ({name: value.numpy() for name, value in given.items()}, truth.numpy(), index.numpy())
         for given, truth, index in copies(number)
     ]
 
 
-def joined(copies: FeatureCopies, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def joined(copies: FeatureCache, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features, labels and row numbers of a whole epoch."""
     batches = epoch(copies, number)
     return (
@@ -88,7 +88,7 @@ def by_batches(part: Part, front: keras.Model, number: int, **settings: Any) -> 
 
 
 def test_copies_are_what_batches_gives_and_each_is_drawn(
-    copies: FeatureCopies, part: Part, front: keras.Model
+    copies: FeatureCache, part: Part, front: keras.Model
 ) -> None:
     wanted = np.stack([by_batches(part, front, c, seed=4, transforms=SOUND) for c in range(COPIES)])
     taken = set()
@@ -110,7 +110,7 @@ def test_copies_are_what_batches_gives_and_each_is_drawn(
 
 
 def test_an_epoch_depends_on_seed_and_epoch_only(
-    copies: FeatureCopies, part: Part, front: keras.Model
+    copies: FeatureCache, part: Part, front: keras.Model
 ) -> None:
     mixing = dataclasses.replace(RECIPE, transforms=f"{SOUND},mixup")
     once, again = made(part, front, mixing), made(part, front, mixing)
@@ -122,7 +122,7 @@ def test_an_epoch_depends_on_seed_and_epoch_only(
     assert not np.array_equal(joined(made(part, front, seed=5), 2)[0], joined(copies, 2)[0])
 
 
-def test_batches_are_counted_and_of_float32(copies: FeatureCopies) -> None:
+def test_batches_are_counted_and_of_float32(copies: FeatureCache) -> None:
     batches = epoch(copies, 0)
     assert [len(index) for *_, index in batches] == [3, 3, 1]
     assert len(batches) == copies.num_batches == 3
@@ -146,7 +146,7 @@ def test_validation_is_plain(part: Part, front: keras.Model) -> None:
 
 
 def test_mixup_blends_features_and_labels_by_the_same_draws(
-    copies: FeatureCopies, part: Part, front: keras.Model, monkeypatch: pytest.MonkeyPatch
+    copies: FeatureCache, part: Part, front: keras.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Mapping[str, Any]] = []
     sample = Mixup.sample
@@ -183,12 +183,12 @@ def test_blended_rows_by_hand() -> None:
 def test_text_of_a_stream() -> None:
     text = "speed:probability=0.8, noise:min_snr_db=5:probability=0.3,spec_augment,mixup:alpha=0.3"
     whole = parse_transforms(text)
-    assert parse_transforms(text_of_stream(text, "audio")) == whole[:2]
+    assert parse_transforms(recipe_text_of_stream(text, "audio")) == whole[:2]
     assert whole[1].probability == 0.3
-    assert text_of_stream(text, "batch") == "mixup:alpha=0.3"
-    assert text_of_stream(text, "video") == text_of_stream("", "audio") == ""
+    assert recipe_text_of_stream(text, "batch") == "mixup:alpha=0.3"
+    assert recipe_text_of_stream(text, "video") == recipe_text_of_stream("", "audio") == ""
     with pytest.raises(UserError, match="no transforms named 'nose'"):
-        text_of_stream("noise,nose", "audio")
+        recipe_text_of_stream("noise,nose", "audio")
 
 
 # === Features of another kind ===

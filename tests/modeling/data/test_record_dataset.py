@@ -15,14 +15,14 @@ from affectstream.core.errors import UserError
 from affectstream.data_augmentation.chain import keyed_rng
 from affectstream.modeling import recipes
 from affectstream.modeling.data import record_dataset as pipeline
-from affectstream.modeling.data.array_dataset import ArrayBatches
+from affectstream.modeling.data.array_dataset import ArrayDataset
 from affectstream.modeling.data.record_dataset import Batches
 from affectstream.modeling.data.stored_records import decoded_bytes, face_bytes
 from affectstream.modeling.data.subset import Part, choose, class_indices
 from affectstream.opencv_model.tracking import CropFormat
 from affectstream.preprocessing.dataset.data_folder import DataFolder, open_data_folder
 from affectstream.preprocessing.dataset.splits import make_splits
-from affectstream.preprocessing.faces.action_units import ActionUnitKind
+from affectstream.preprocessing.faces.action_units import ActionUnitSpec
 from affectstream.preprocessing.labels import BASIC7, RAVDESS7, LabelSet
 from tests.support.models import BOTH, LABELS, SIZE_PX, record, records, write_data
 
@@ -343,7 +343,7 @@ def test_the_order_does_not_tell_what_is_kept_in_memory(
 
     kept = batches()
     assert kept.memory_bytes > 0
-    monkeypatch.setattr(pipeline, "MEMORY_CACHE_BYTES", 0)
+    monkeypatch.setattr(pipeline, "RECORD_CACHE_BYTES", 0)
     lean = batches()
     assert lean.memory_bytes == 0
     for epoch in (0, 1, 0):
@@ -380,7 +380,7 @@ def test_sizes_are_those_of_the_records(tmp_path: Path) -> None:
 
 def test_action_units_are_counted_as_numbers(tmp_path: Path) -> None:
     folder = open_data_folder(write_data(tmp_path / "data", records(1, streams=("video",))))
-    units = ActionUnitKind("test", ("AU01", "AU02", "AU04")).as_json()
+    units = ActionUnitSpec("test", ("AU01", "AU02", "AU04")).as_json()
     preparation = {**folder.settings["preparation"], "action_units": units}
     folder = dataclasses.replace(folder, settings={**folder.settings, "preparation": preparation})
     assert decoded_bytes(part_of(folder), ("video",)) == 7 * (3 * 3 * 4 + 512)
@@ -391,8 +391,10 @@ def test_one_bound_holds_for_all_that_a_training_reads(
 ) -> None:
     part = part_of(folder)
     first = Batches(part, BASIC7, ("audio",), 4, 0)
-    monkeypatch.setattr(pipeline, "MEMORY_CACHE_BYTES", 2 * first.memory_bytes - 1)
-    second = Batches(part, BASIC7, ("audio",), 4, is_repeated=True, beside_bytes=first.memory_bytes)
+    monkeypatch.setattr(pipeline, "RECORD_CACHE_BYTES", 2 * first.memory_bytes - 1)
+    second = Batches(
+        part, BASIC7, ("audio",), 4, is_repeated=True, used_memory_bytes=first.memory_bytes
+    )
     assert (first.memory_bytes > 0, second.memory_bytes) == (True, 0)
     assert order(second, 0) == order(second, 1) == order(Batches(part, BASIC7, ("audio",), 4))
 
@@ -402,7 +404,7 @@ def test_single_faces_wait_in_bounded_memory(
 ) -> None:
     """Fewer of them then; each comes once an epoch all the same."""
     part = part_of(folder, streams=("video",))
-    monkeypatch.setattr(pipeline, "SHUFFLED_BYTES", 5 * face_bytes(part))
+    monkeypatch.setattr(pipeline, "SHUFFLE_BUFFER_BYTES", 5 * face_bytes(part))
     given: list[int] = []
     plain = tf.data.Dataset.shuffle
 
@@ -420,7 +422,7 @@ def test_single_faces_wait_in_bounded_memory(
 def test_a_shard_cut_short_is_named_where_records_are_read_by_position(
     tmp_path: Path, keep: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "MEMORY_CACHE_BYTES", 0)
+    monkeypatch.setattr(pipeline, "RECORD_CACHE_BYTES", 0)
     folder = open_data_folder(write_data(tmp_path / "data", records(1)))
     batches = Batches(part_of(folder), BASIC7, BOTH, 4, 1)
     damaged = folder.path / "shards" / "00001.tfrecord"
@@ -515,5 +517,5 @@ def test_no_iterator_waits_for_the_tuner(
     monkeypatch.setattr(Batches, "_dataset", noted)
     read(Batches(part_of(folder), BASIC7, BOTH, 8, seed=0), epoch=1)
     arrays: dict[str, Any] = {"truth": np.arange(4), "features": np.zeros((4, 3), np.float32)}
-    opened.append(ArrayBatches(arrays, (), recipes.STATISTICS_RESNET1D, 7)(0))
+    opened.append(ArrayDataset(arrays, (), recipes.STATISTICS_RESNET1D, 7)(0))
     assert [data.options().autotune.enabled for data in opened] == [False, False]

@@ -13,7 +13,7 @@ import tensorflow as tf
 from affectstream.core import registry
 from affectstream.core.errors import UserError
 from affectstream.modeling.input_spec import InputSpec
-from affectstream.modeling.models.custom_objects import know_all_layers
+from affectstream.modeling.models.custom_objects import register_custom_objects
 from affectstream.modeling.models.stream_model import build_stream_model
 from affectstream.modeling.recipes import ELU_CNN_VIDEO, RELU_CNN_AUDIO, Recipe
 from affectstream.modeling.runs.checkpoints import load_model, save_model
@@ -95,7 +95,7 @@ def test_a_row_does_not_depend_on_its_neighbours(name: str) -> None:
 def test_saved_and_read_again(name: str, tmp_path: Path) -> None:
     model, given = build(name), example(name)
     save_model(model, tmp_path / "encoder.keras")
-    know_all_layers()
+    register_custom_objects()
     again = answer(load_model(tmp_path / "encoder.keras"), given)
     for key, value in answer(model, given).items():
         np.testing.assert_array_equal(again[key], value)

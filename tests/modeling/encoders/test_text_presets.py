@@ -16,13 +16,13 @@ import pytest
 import tensorflow as tf
 from safetensors.numpy import load_file, save_file
 
-from affectstream.core.errors import EXIT_NOTHING_DONE, UserError
+from affectstream.core.errors import EXIT_FAILURE, UserError
 from affectstream.modeling.input_spec import InputSpec
 from affectstream.modeling.models.stream_model import StreamModel, build_stream_model
 from affectstream.modeling.pretrained_weights import BASE
 from affectstream.modeling.recipes import BERT_TEXT, DISTILBERT_TEXT, Recipe
 from affectstream.modeling.runs.checkpoints import load_model, save_model
-from tests.support.models import records, run, the_one_line, write_data
+from tests.support.models import error_line, records, run, write_data
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "i", "I", "feel", "good", "##ish", "!"]
 WIDTH, HEADS, BETWEEN, LENGTH = 8, 2, 12, 16
@@ -283,8 +283,8 @@ def test_without_a_network_at_the_command_line(
 ) -> None:
     data = write_data(tmp_path / "data", records(streams=("text",)))
     words = ("--recipe", "bert-text", "--data", data, "--out", tmp_path / "run")
-    assert run("train", *words, "--set", "weights=hf://nobody/nothing") == EXIT_NOTHING_DONE
-    assert "local folder of keras-hub or Hugging Face" in the_one_line(capfd.readouterr().err)
+    assert run("train", *words, "--set", "weights=hf://nobody/nothing") == EXIT_FAILURE
+    assert "local folder of keras-hub or Hugging Face" in error_line(capfd.readouterr().err)
     assert not (tmp_path / "run").exists()
 
 

@@ -53,7 +53,7 @@ def test_a_written_file_is_read_back(tmp_path: Path) -> None:
         "other": {"bias": bias},
     }
     pretrained_weights.assign(
-        net, pretrained_weights.h5_layers(write_h5(tmp_path / "a.h5", layers)), "a.h5"
+        net, pretrained_weights.read_h5_layers(write_h5(tmp_path / "a.h5", layers)), "a.h5"
     )
     np.testing.assert_array_equal(net(np.ones((1, 3))), [[8.0, 8.0]])
 

@@ -17,7 +17,7 @@ from scipy.special import softmax
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score
 
 from affectstream.core import atomic_io, storage_paths
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, UserError
 from affectstream.modeling.data.subset import choose
 from affectstream.modeling.data.training_data import TrainingData
 from affectstream.modeling.evaluation import evaluate as evaluation
@@ -32,7 +32,7 @@ from affectstream.opencv_model.tracking import CropFormat
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
 from affectstream.preprocessing.labels import BASIC7
 from affectstream.preprocessing.records.record import read_records
-from tests.support.models import LABELS, picture, records, run, the_one_line, write_data
+from tests.support.models import LABELS, error_line, picture, records, run, write_data
 
 CONTRACT = {
     *(
@@ -53,7 +53,7 @@ OURS |= {"uar_ci95_note", "num_clips_of_unknown_speakers", "leaks", "chosen_on"}
 OURS |= {"data_digest", "model_sha256"}
 
 
-def scores_of(folder: Path) -> dict[str, Any]:
+def read_scores(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
 
 
@@ -69,8 +69,8 @@ def predictions(folder: Path) -> tuple[list[str], list[str], np.ndarray, list[st
 
 def refused(capfd: pytest.CaptureFixture[str], *words: object) -> str:
     capfd.readouterr()
-    assert run("evaluate", *words) == EXIT_NOTHING_DONE
-    return the_one_line(capfd.readouterr().err)
+    assert run("evaluate", *words) == EXIT_FAILURE
+    return error_line(capfd.readouterr().err)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def scored(
 
 
 def test_the_keys_are_those_of_the_contract(scored: tuple[Path, str]) -> None:
-    scores = scores_of(scored[0])
+    scores = read_scores(scored[0])
     assert set(scores) == CONTRACT | OURS
     assert scores["labels"] == list(LABELS)
     assert set(scores["per_class"]) == set(LABELS)
@@ -113,7 +113,7 @@ def test_the_keys_are_those_of_the_contract(scored: tuple[Path, str]) -> None:
 
 
 def test_predictions_reproduce_the_scores(scored: tuple[Path, str]) -> None:
-    scores = scores_of(scored[0])
+    scores = read_scores(scored[0])
     truth, answers, shares, speakers = predictions(scored[0])
     np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-5)
     assert answers == [LABELS[i] for i in shares.argmax(axis=1)]
@@ -127,7 +127,7 @@ def test_predictions_reproduce_the_scores(scored: tuple[Path, str]) -> None:
     guesses = shares.argmax(axis=1)
     ece = classification.expected_calibration_error(numbers, shares)
     assert scores["ece"] == pytest.approx(ece, abs=1e-4)
-    assert scores["uar_ci95"] == classification.uar_interval(numbers, guesses, speakers)
+    assert scores["uar_ci95"] == classification.uar_confidence_interval(numbers, guesses, speakers)
     for speaker, one in scores["per_speaker"].items():
         own = [i for i, name in enumerate(speakers) if name == speaker]
         assert one["num_clips"] == len(own)
@@ -137,7 +137,7 @@ def test_predictions_reproduce_the_scores(scored: tuple[Path, str]) -> None:
 
 def test_the_table_and_the_pictures(scored: tuple[Path, str]) -> None:
     folder, printed = scored
-    scores = scores_of(folder)
+    scores = read_scores(folder)
     low, high = scores["uar_ci95"]
     assert f"UAR       {scores['uar']:.3f}  95 % [{low:.3f}, {high:.3f}] over speakers" in printed
     assert "clips     27, speakers 4" in printed
@@ -160,7 +160,7 @@ def test_the_same_again_as_json(
     words = ("--run", video_run, "--data", strangers, "--split", "all", "--out", tmp_path, "--json")
     capfd.readouterr()
     assert run("evaluate", *words) == EXIT_OK
-    assert json.loads(capfd.readouterr().out) == scores_of(tmp_path) == scores_of(scored[0])
+    assert json.loads(capfd.readouterr().out) == read_scores(tmp_path) == read_scores(scored[0])
 
 
 # === Splits ===
@@ -175,7 +175,7 @@ def test_each_split(
     assert f", {split}\n" in said
     assert "  no interval: 1 speaker, at least 3 are needed\n" in said
     assert ("epoch or temperature of the run were chosen on" in said) == (split == "validation")
-    scores = scores_of(audio_run / "evaluation" / f"{toy_data.name}-{split}")
+    scores = read_scores(audio_run / "evaluation" / f"{toy_data.name}-{split}")
     speaker = {"validation": "toy/02", "test": "toy/03"}[split]
     assert list(scores["per_speaker"]) == [speaker]
     assert (scores["split"], scores["num_clips"], scores["uar_ci95"]) == (split, 14, None)
@@ -190,7 +190,7 @@ def test_what_was_trained_on_is_scored_as_a_leak_and_beside_the_test(
     shutil.copytree(video_run, own, ignore=shutil.ignore_patterns("evaluation"))
     words = ("--run", own, "--data", toy_data)
     assert run("evaluate", *words) == EXIT_OK
-    tested = scores_of(own / "evaluation" / "data-test")
+    tested = read_scores(own / "evaluation" / "data-test")
     line = refused(capfd, *words, "--split", "train")
     assert "leak: speaker toy/01; recording" in line and "and train here" in line
     assert not (own / "evaluation" / "data-train").exists()
@@ -198,9 +198,9 @@ def test_what_was_trained_on_is_scored_as_a_leak_and_beside_the_test(
     said = capfd.readouterr().out
     assert ", train (LEAK ALLOWED)\n" in said
     assert "note: LEAK ALLOWED: the run was trained or chosen on speaker toy/01; recording" in said
-    scores = scores_of(own / "evaluation" / "data-train")
+    scores = read_scores(own / "evaluation" / "data-train")
     assert scores["leak_allowed"] and scores["leaks"][0] == "speaker toy/01"
-    assert scores_of(own / "evaluation" / "data-test") == tested
+    assert read_scores(own / "evaluation" / "data-test") == tested
     assert run("describe", own, "--json") == EXIT_OK
     facts = json.loads(capfd.readouterr().out)
     told = {one["split"]: one for one in facts["evaluation"]}
@@ -216,7 +216,7 @@ def test_the_train_part_of_strangers_is_no_leak(
 ) -> None:
     words = ("--run", video_run, "--data", strangers, "--split", "train", "--out", tmp_path / "s")
     assert run("evaluate", *words) == EXIT_OK
-    assert not scores_of(tmp_path / "s")["leak_allowed"]
+    assert not read_scores(tmp_path / "s")["leak_allowed"]
 
 
 def test_scores_are_kept_by_data_and_split(
@@ -230,18 +230,18 @@ def test_scores_are_kept_by_data_and_split(
         assert run("evaluate", "--run", own, "--data", data, "--split", split) == EXIT_OK
     first, second = open_data_folder(strangers), open_data_folder(again)
     digest = score_store.identity([second])["data_digest"][:8]
-    kept = score_store.scores_of(own)
+    kept = score_store.read_scores(own)
     names = {path.name: scores["data"] for path, scores in kept.items()}
     assert names == {
         "data-test": [str(toy_data)],
         "data-all": [str(strangers)],
         f"data-all-{digest}": [str(again)],
     }
-    together = score_store.score_folder(own / "evaluation", [first, second], "all")
+    together = score_store.evaluation_folder(own / "evaluation", [first, second], "all")
     assert together.name == "data-all-" + score_store.identity([first, second])["data_digest"][:8]
     # Trained further it has other weights, of which these scores tell nothing.
     (own / BEST).write_bytes((own / BEST).read_bytes() + b"more")
-    assert score_store.scores_of(own) == {}
+    assert score_store.read_scores(own) == {}
 
 
 def test_a_bundled_model_is_not_written_to(
@@ -255,12 +255,12 @@ def test_a_bundled_model_is_not_written_to(
     own = tmp_path / "pretrained" / "face"
     shutil.copytree(video_run, own, ignore=shutil.ignore_patterns("evaluation"))
     before = sorted(own.rglob("*"))
-    monkeypatch.setattr(storage_paths, "BUNDLED", tmp_path / "pretrained")
+    monkeypatch.setattr(storage_paths, "BUNDLED_MODELS_DIR", tmp_path / "pretrained")
     monkeypatch.chdir(tmp_path)
     words = ("--run", "pretrained/face", "--data", strangers, "--split", "all")
     assert run("evaluate", *words) == EXIT_OK
     assert "written to evaluations/face/data-all" in capfd.readouterr().err
-    assert scores_of(tmp_path / "evaluations" / "face" / "data-all")["num_clips"] == 27
+    assert read_scores(tmp_path / "evaluations" / "face" / "data-all")["num_clips"] == 27
     clip = tmp_path / "x.wav"
     clip.touch()
     for typed in (
@@ -281,7 +281,7 @@ def test_a_bundled_model_is_not_written_to(
         ("download", "ravdess", "--out", own),
     ):
         capfd.readouterr()
-        assert run(*typed) == EXIT_NOTHING_DONE, typed
+        assert run(*typed) == EXIT_FAILURE, typed
         assert "folder of the bundled models, which are read-only" in capfd.readouterr().err
     with pytest.raises(UserError, match="bundled models"):
         evaluate(own, [open_data_folder(strangers)], "all", own / "evaluation")
@@ -297,7 +297,7 @@ def test_all_of_what_was_trained_on_is_a_leak(
     assert not (tmp_path / "s").exists()
     assert run("evaluate", *words, "--allow-leak") == EXIT_OK
     assert "(LEAK ALLOWED)" in capfd.readouterr().out
-    assert scores_of(tmp_path / "s")["leak_allowed"]
+    assert read_scores(tmp_path / "s")["leak_allowed"]
 
 
 def test_known_content_under_another_name_is_a_leak(
@@ -330,7 +330,7 @@ def test_corpora_are_told_apart(
     data = write_data(tmp_path / "data", made)
     words = ("--run", video_run, "--data", data, "--split", "all", "--out", tmp_path / "out")
     assert run("evaluate", *words) == EXIT_OK
-    told = scores_of(tmp_path / "out")["per_corpus"]
+    told = read_scores(tmp_path / "out")["per_corpus"]
     assert list(told) == ["guests", "strangers"]
     truth, answers, _, speakers = predictions(tmp_path / "out")
     for corpus, own in told.items():
@@ -359,7 +359,7 @@ def test_without_speakers_the_interval_is_over_clips(
     said = capfd.readouterr().out
     assert "over clips" in said
     assert "speakers unknown" in said
-    scores = scores_of(tmp_path / "s")
+    scores = read_scores(tmp_path / "s")
     assert scores["num_speakers"] is None
     assert scores["per_speaker"] == {}
     assert len(scores["uar_ci95"]) == 2
@@ -373,7 +373,7 @@ def test_a_class_absent_from_the_split_has_no_recall(
     words = ("--run", video_run, "--data", data, "--split", "all", "--out", tmp_path / "s")
     assert run("evaluate", *words) == EXIT_OK
     assert "  angry              -" in capfd.readouterr().out
-    scores = scores_of(tmp_path / "s")
+    scores = read_scores(tmp_path / "s")
     assert scores["per_class"]["angry"]["recall"] is None
     assert scores["per_class"]["angry"]["num_clips"] == 0
     recalls = [scores["per_class"][label]["recall"] for label in ("happy", "sad")]
@@ -391,7 +391,7 @@ def test_a_fusion_scores_clips_that_lack_a_stream(
     data = write_data(tmp_path / "data", made, num_shards=1)
     words = ("--run", fusion_run, "--data", data, "--split", "all", "--out", tmp_path / "s")
     assert run("evaluate", *words) == EXIT_OK
-    assert scores_of(tmp_path / "s")["num_clips"] == len(made)
+    assert read_scores(tmp_path / "s")["num_clips"] == len(made)
     *_, shares, speakers = predictions(tmp_path / "s")
     assert np.isfinite(shares).all()
     np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-5)
@@ -430,7 +430,7 @@ def test_clips_of_many_lengths_take_few_graphs(
 
     monkeypatch.setattr(subset_predictions, "inference_model", counted)
     evaluation.evaluate(fusion_run, [open_data_folder(data)], "all", tmp_path / "s")
-    assert scores_of(tmp_path / "s")["num_clips"] == len(made)
+    assert read_scores(tmp_path / "s")["num_clips"] == len(made)
     assert num_traced == 1
 
 
@@ -484,7 +484,7 @@ def test_another_list_of_labels_under_the_same_name(
     shutil.copytree(video_run, older)
     info = json.loads((older / "run.json").read_text())
     info["labels"][0] = "bored"
-    atomic_io.write_sealed_json(older / "run.json", info)
+    atomic_io.write_checksummed_json(older / "run.json", info)
     line = refused(capfd, "--run", older, "--data", strangers)
     assert "label set basic7: the run was trained on bored, happy" in line
 
@@ -497,10 +497,10 @@ def test_runs_that_cannot_be_scored(
     unfinished = tmp_path / "run"
     unfinished.mkdir()
     info = json.loads((video_run / "run.json").read_text()) | {"finished": False}
-    atomic_io.write_sealed_json(unfinished / "run.json", info)
+    atomic_io.write_checksummed_json(unfinished / "run.json", info)
     line = refused(capfd, "--run", unfinished, "--data", toy_data)
     assert "unfinished run; finish it with `train --resume` first" in line
-    atomic_io.write_sealed_json(unfinished / "run.json", info | {"finished": True})
+    atomic_io.write_checksummed_json(unfinished / "run.json", info | {"finished": True})
     line = refused(capfd, "--run", unfinished, "--data", toy_data)
     assert f"{unfinished / 'best.keras'}: no such model" in line
     (unfinished / "run.json").write_text("{]")

@@ -223,7 +223,7 @@ def test_a_note_where_predict_reads_otherwise(
 @pytest.mark.real
 def test_the_bundled_model_on_real_speech(real_data: Path, tmp_path: Path) -> None:
     """Twelve clips of an actor whom it has not met."""
-    if not bundled_models.is_boxed(bundled_models.EMOTION):
+    if not bundled_models.is_bundled_model(bundled_models.EMOTION):
         pytest.skip("pretrained/emotion is not in the box")
     clips = sorted((real_data / "ravdess").glob("Actor_17/03-01-*"))[::5]
     if not clips:

@@ -15,10 +15,10 @@ from scipy.ndimage import median_filter
 from affectstream.core.errors import UserError
 from affectstream.modeling.features.audio.audio_frames import Framing, Sound
 from affectstream.modeling.features.audio.frame_features import (
-    FRAME_FEATURES,
+    FRAME_DESCRIPTORS,
     FrameFeatures,
     FrameMask,
-    names_of,
+    descriptor_names,
 )
 from affectstream.modeling.features.audio.frame_sequences import (
     ACOUSTIC_SEQUENCE,
@@ -46,7 +46,7 @@ TOLERANCES = {
     "zero_crossing_rate": 1e-6,
     "rms": 1e-6,
 }
-ALL_PARTS = tuple(FRAME_FEATURES)
+ALL_PARTS = tuple(FRAME_DESCRIPTORS)
 SEQUENCES = {"mfcc_chroma_sequence": MFCC_CHROMA_SEQUENCE, "acoustic_sequence": ACOUSTIC_SEQUENCE}
 
 
@@ -54,7 +54,7 @@ def made(waveform: np.ndarray, length: int | None = None) -> dict[str, np.ndarra
     """(dim, frames) by feature of one clip."""
     count = np.array([len(waveform) if length is None else length])
     whole = np.asarray(FrameFeatures(ALL_PARTS)(waveform[None], count))[0].T
-    ends = np.cumsum([len(FRAME_FEATURES[part].names) for part in ALL_PARTS])[:-1]
+    ends = np.cumsum([len(FRAME_DESCRIPTORS[part].names) for part in ALL_PARTS])[:-1]
     return dict(zip(ALL_PARTS, np.split(whole, ends), strict=True))
 
 
@@ -146,7 +146,7 @@ def test_a_clip_is_the_same_alone_and_in_a_padded_batch() -> None:
 
 def test_no_samples_at_all() -> None:
     values = FrameFeatures(ALL_PARTS)(np.zeros((2, 0), np.float32), np.zeros(2, np.int32))
-    assert values.shape == (2, 1, len(names_of(ALL_PARTS)))
+    assert values.shape == (2, 1, len(descriptor_names(ALL_PARTS)))
     assert not np.asarray(values).any()
 
 

@@ -126,8 +126,8 @@ def test_saved_and_taken_from(tmp_path: Path) -> None:
     save_model(model, tmp_path / "tfidf.keras")
     loaded = load_model(tmp_path / "tfidf.keras")
     np.testing.assert_allclose(values(loaded, texts), values(model, texts), atol=1e-7)
-    taken = TFIDF.taken_from(loaded)
+    taken = TFIDF.from_model(loaded)
     assert taken == fitted
     x = keras.Input((2,))
     with pytest.raises(ValueError, match="terms"):
-        TFIDF.taken_from(keras.Model(x, keras.layers.Dense(1)(x)))
+        TFIDF.from_model(keras.Model(x, keras.layers.Dense(1)(x)))

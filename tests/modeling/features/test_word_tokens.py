@@ -15,8 +15,8 @@ from affectstream.modeling.features.text.tokens import FitTokens
 from affectstream.modeling.features.text.word_tokens import (
     WORDS,
     WordTokens,
+    split_words,
     standardise_words,
-    words_of,
 )
 from affectstream.modeling.input_spec import InputSpec
 from affectstream.modeling.runs.checkpoints import load_model, save_model
@@ -85,8 +85,12 @@ def test_bytes_that_are_no_utf8() -> None:
 
 
 def test_words_of_is_what_the_graph_does() -> None:
-    assert list(words_of(["It's GOOD!", "", "我 😡"])) == [["its", "good", "!"], [], ["我", "😡"]]
-    assert len(list(words_of(["one two"] * 5000))) == 5000  # more than are read at a time
+    assert list(split_words(["It's GOOD!", "", "我 😡"])) == [
+        ["its", "good", "!"],
+        [],
+        ["我", "😡"],
+    ]
+    assert len(list(split_words(["one two"] * 5000))) == 5000  # more than are read at a time
 
 
 # === Vocabulary ===
@@ -159,7 +163,7 @@ def test_saved_and_taken_from(model: keras.Model, front_end: WordTokens, tmp_pat
     loaded = load_model(tmp_path / "words.keras")
     for key, value in numbers(loaded, HOSTILE).items():
         np.testing.assert_array_equal(value, numbers(model, HOSTILE)[key])
-    assert WordTokens(max_tokens=12, min_count=1).taken_from(loaded) == front_end
+    assert WordTokens(max_tokens=12, min_count=1).from_model(loaded) == front_end
     x = keras.Input((2,))
     with pytest.raises(ValueError, match="words"):
-        WORDS.taken_from(keras.Model(x, keras.layers.Dense(1)(x)))
+        WORDS.from_model(keras.Model(x, keras.layers.Dense(1)(x)))

@@ -195,7 +195,7 @@ def test_saved_and_taken_from(small: WordPieces, tmp_path: Path) -> None:
     loaded = load_model(tmp_path / "pieces.keras")
     np.testing.assert_array_equal(numbers(loaded, PLAIN), numbers(model, PLAIN))
     own = dataclasses.replace(small, pieces=(), lowercase=True)
-    assert own.taken_from(loaded) == dataclasses.replace(small, lowercase=False)
+    assert own.from_model(loaded) == dataclasses.replace(small, lowercase=False)
     x = keras.Input((2,))
     with pytest.raises(ValueError, match="pieces"):
-        WORD_PIECES.taken_from(keras.Model(x, keras.layers.Dense(1)(x)))
+        WORD_PIECES.from_model(keras.Model(x, keras.layers.Dense(1)(x)))

@@ -22,7 +22,7 @@ from affectstream.modeling.recipes import Recipe
 from affectstream.modeling.runs import checkpoints
 from affectstream.modeling.runs.run_folder import read_run
 from affectstream.modeling.training import auto_fusion, train_fusion, trainer
-from affectstream.modeling.training.auto_fusion import forget_candidates
+from affectstream.modeling.training.auto_fusion import remove_candidates
 from affectstream.modeling.training.fit_fusion import (
     StreamOutputs,
     build_fusion,
@@ -92,7 +92,7 @@ def _made(names: tuple[str, ...], kind: str, num_clips: int, missing: float, see
     return arrays | {"truth": truth}
 
 
-def data_of(made: StreamOutputs) -> TrainingData:
+def data_for_fold(made: StreamOutputs) -> TrainingData:
     """What the loss needs to know of the records: their labels."""
     one = row_of(record("01", "sad"), "00001.tfrecord")
     parts = {}
@@ -106,14 +106,16 @@ def fit(name: str, made: StreamOutputs, out: Path, **changes: Any) -> float:
     """Validation UAR of one fusion."""
     recipe = dataclasses.replace(RECIPE, fusion=name, **changes)
     fusion = build_fusion(recipe, 4, dict.fromkeys(made.names, DIM))
-    fusion, _ = fit_fusion(recipe, fusion, data_of(made), made, TrainOptions(out))
+    fusion, _ = fit_fusion(recipe, fusion, data_for_fold(made), made, TrainOptions(out))
     guesses = fused_logits(fusion, made.watch).argmax(axis=1)
     return accuracies(made.watch["truth"], guesses)["uar"]
 
 
 def choose(made: StreamOutputs, out: Path, **options: Any) -> auto_fusion.Choice:
     recipe = dataclasses.replace(RECIPE, epochs=options.pop("epochs", RECIPE.epochs))
-    return auto_fusion.choose_fusion(recipe, data_of(made), made, TrainOptions(out, **options))
+    return auto_fusion.choose_fusion(
+        recipe, data_for_fold(made), made, TrainOptions(out, **options)
+    )
 
 
 def table(out: Path) -> dict[str, dict[str, str]]:
@@ -170,7 +172,7 @@ def test_hiding_streams_in_training_helps_where_one_is_missing(tmp_path: Path) -
         recipe = dataclasses.replace(RECIPE, fusion="dense", modality_dropout=share)
         fusion = build_fusion(recipe, 4, dict.fromkeys(made.names, DIM))
         place = TrainOptions(tmp_path / str(share))
-        fusion, _ = fit_fusion(recipe, fusion, data_of(made), made, place)
+        fusion, _ = fit_fusion(recipe, fusion, data_for_fold(made), made, place)
         said = softmax(fused_logits(fusion, gone), axis=1)
         losses[share] = -np.log(said[np.arange(len(said)), gone["truth"]]).mean()
     assert losses[0.5] < losses[0.0]
@@ -181,7 +183,7 @@ def test_streams_are_calibrated_in_their_own_order(tmp_path: Path) -> None:
     made = outputs(("video", "text", "audio"), "one")
     recipe = dataclasses.replace(RECIPE, fusion="best_stream")
     fusion = build_fusion(recipe, 4, dict.fromkeys(made.names, DIM))
-    fusion, _ = fit_fusion(recipe, fusion, data_of(made), made, TrainOptions(tmp_path))
+    fusion, _ = fit_fusion(recipe, fusion, data_for_fold(made), made, TrainOptions(tmp_path))
     assert fusion.get_layer("best").settings(made.names)["order"][0] == "video"
 
 
@@ -206,7 +208,7 @@ def test_the_choice_is_the_best_on_validation(few: tuple[str, ...], tmp_path: Pa
     assert len(history(tmp_path)) == len(choice.history.rows) == RECIPE.epochs
     assert int(chosen["best_epoch"]) == choice.history.best_epoch
     assert any((tmp_path / "tensorboard").iterdir())
-    forget_candidates(tmp_path)
+    remove_candidates(tmp_path)
     assert not (tmp_path / "candidates").exists()
 
 

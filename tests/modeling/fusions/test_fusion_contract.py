@@ -85,7 +85,7 @@ def stream(name: str) -> keras.Model:
 @pytest.mark.parametrize("name", FUSIONS)
 def test_what_a_stream_says_alone_is_what_the_fusion_says_of_it(name: str) -> None:
     streams = {"audio": stream("audio"), "video": stream("video")}
-    whole = fused_model(streams, build(name, tuple(streams)), with_alone=True)
+    whole = fused_model(streams, build(name, tuple(streams)), with_single_streams=True)
     rng = np.random.default_rng(3)
     given = {key: rng.normal(0, 1, (4, 2)).astype(np.float32) for key in streams}
     given |= {"audio_length": np.ones(4, np.int32), "video_mask": np.ones((4, 1), bool)}

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE
 from affectstream.modeling.runs.run_folder import read_run, write_run
 from tests.support import models
-from tests.support.models import records, run, the_one_line, write_data
+from tests.support.models import error_line, records, run, write_data
 
 Runs = dict[str, Path]
 
@@ -44,8 +44,8 @@ def test_data_that_are_gone_are_asked_for(
     for path in runs.values():
         told(path, path=str(gone))
     out = tmp_path / "out"
-    assert fuse(runs, out) == EXIT_NOTHING_DONE
-    assert the_one_line(capfd.readouterr().err) == (
+    assert fuse(runs, out) == EXIT_FAILURE
+    assert error_line(capfd.readouterr().err) == (
         f"Error: {gone}: the data that all runs were trained on, not there any more; name"
         " recordings that have the streams together with --data, or fuse them without paired data"
         " by --unpaired"
@@ -73,9 +73,9 @@ def test_other_data_in_the_same_place_are_not_taken(
     place = write_data(tmp_path / "place", records(corpus="new"))
     for path in runs.values():
         told(path, path=str(place))
-    assert fuse(runs, tmp_path / "out") == EXIT_NOTHING_DONE
+    assert fuse(runs, tmp_path / "out") == EXIT_FAILURE
     assert f"{place}: the data that all runs were trained on, holds other recordings by now" in (
-        the_one_line(capfd.readouterr().err)
+        error_line(capfd.readouterr().err)
     )
 
 
@@ -97,8 +97,8 @@ def test_the_same_place_in_two_states_is_not_fused_as_if_it_were_two(
     info = read_run(runs["video"])
     fewer = dataclasses.replace(info.train_seen, recordings=frozenset())
     write_run(runs["video"], dataclasses.replace(info, train_seen=fewer))
-    assert fuse(runs, Path("out")) == EXIT_NOTHING_DONE
-    line = the_one_line(capfd.readouterr().err)
+    assert fuse(runs, Path("out")) == EXIT_FAILURE
+    line = error_line(capfd.readouterr().err)
     assert "trained on the same recordings, in different files or states; name those to" in line
     assert "(--data data), or fuse them without paired data by --unpaired" in line
 
@@ -109,8 +109,8 @@ def test_tables_of_the_same_recordings_are_asked_for(
     """Each holds one stream, so they differ though the recordings are the same."""
     for stream, path in runs.items():
         told(path, path=f"{stream}.csv", digest=stream)
-    assert fuse(runs, tmp_path / "out") == EXIT_NOTHING_DONE
-    line = the_one_line(capfd.readouterr().err)
+    assert fuse(runs, tmp_path / "out") == EXIT_FAILURE
+    line = error_line(capfd.readouterr().err)
     assert "(--data audio=audio.csv --data video=video.csv), or fuse them without" in line
 
 

@@ -12,16 +12,16 @@ import tensorflow as tf
 from scipy.special import softmax
 
 from affectstream.core import registry
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE
 from affectstream.modeling.runs.checkpoints import load_model
 from tests.support.models import (
     ALL,
     LABELS,
+    error_line,
     record,
     records,
     run,
     settings,
-    the_one_line,
     train,
     write_data,
 )
@@ -173,8 +173,8 @@ def test_late_fusion_without_pairs(
     assert "fused without paired data" in told(tmp_path / "late")["notes"]
     capfd.readouterr()
     words = (*runs, "--recipe", "dense-fusion")
-    assert train(tmp_path / "dense", *words, stream="fusion") == EXIT_NOTHING_DONE
-    assert "'dense' learns from recordings that have all" in the_one_line(capfd.readouterr().err)
+    assert train(tmp_path / "dense", *words, stream="fusion") == EXIT_FAILURE
+    assert "'dense' learns from recordings that have all" in error_line(capfd.readouterr().err)
 
 
 # === What does not fit ===
@@ -198,8 +198,8 @@ def test_runs_that_do_not_fit(
         ),
     ):
         capfd.readouterr()
-        assert train(out, *words, stream="fusion") == EXIT_NOTHING_DONE
-        assert expected in the_one_line(capfd.readouterr().err)
+        assert train(out, *words, stream="fusion") == EXIT_FAILURE
+        assert expected in error_line(capfd.readouterr().err)
         assert not out.exists()
     assert train(out, "--text-run", text_run, stream="text") == EXIT_USAGE
     assert train(out, "--data", f"audio={tmp_path}", stream="text") == EXIT_USAGE

@@ -114,8 +114,8 @@ def test_under_three_speakers_there_is_no_interval() -> None:
     truth, shares = guessed()
     guesses = shares.argmax(axis=1)
     for count in (1, 2):
-        assert classification.uar_interval(truth, guesses, speakers(200, count)) is None
-    assert classification.uar_interval(truth, guesses, speakers(200, 3)) is not None
+        assert classification.uar_confidence_interval(truth, guesses, speakers(200, count)) is None
+    assert classification.uar_confidence_interval(truth, guesses, speakers(200, 3)) is not None
 
 
 def test_the_interval_is_over_speakers_not_clips() -> None:
@@ -124,9 +124,9 @@ def test_the_interval_is_over_speakers_not_clips() -> None:
     who = np.repeat([f"toy/{i}" for i in range(4)], 100)
     right = np.repeat([True, True, False, False], 100)
     guesses = np.where(right, truth, (truth + 1) % 4)
-    low, high = classification.uar_interval(truth, guesses, list(who)) or (0.0, 0.0)
+    low, high = classification.uar_confidence_interval(truth, guesses, list(who)) or (0.0, 0.0)
     assert (low, high) == (0.0, 1.0)
-    by_clip = classification.uar_interval(truth, guesses, [""] * 400)
+    by_clip = classification.uar_confidence_interval(truth, guesses, [""] * 400)
     assert by_clip is not None
     assert 0.43 < by_clip[0] < 0.5 < by_clip[1] < 0.57
 
@@ -142,7 +142,7 @@ def test_the_interval_is_that_of_whole_resampling() -> None:
         chosen = np.concatenate([np.flatnonzero(who == n) for n in rng.choice(names, len(names))])
         uars.append(balanced_accuracy_score(truth[chosen], guesses[chosen]))
     expected = np.percentile(uars, [2.5, 97.5])
-    assert classification.uar_interval(truth, guesses, list(who)) == pytest.approx(
+    assert classification.uar_confidence_interval(truth, guesses, list(who)) == pytest.approx(
         expected, abs=0.015
     )
 
@@ -154,9 +154,11 @@ def test_unknown_speakers_are_not_one_person() -> None:
     known = ["a/1"] * 40 + ["a/2"] * 30 + ["a/3"] * 30
     given = known + [""] * 100
     apart = known + [f"b/{i}" for i in range(100)]
-    told = classification.uar_interval(truth, guesses, given)
-    assert told == pytest.approx(classification.uar_interval(truth, guesses, apart), abs=0.01)
-    as_one = classification.uar_interval(truth, guesses, known + ["nobody"] * 100)
+    told = classification.uar_confidence_interval(truth, guesses, given)
+    assert told == pytest.approx(
+        classification.uar_confidence_interval(truth, guesses, apart), abs=0.01
+    )
+    as_one = classification.uar_confidence_interval(truth, guesses, known + ["nobody"] * 100)
     assert told is not None and as_one is not None
     assert told[1] - told[0] < 0.9 * (as_one[1] - as_one[0])
     report = classification.report(truth, np.eye(4)[guesses], LABELS, given)
@@ -173,7 +175,7 @@ def test_records_of_one_recording_of_an_unknown_speaker_are_drawn_together() -> 
     guesses = np.where(right, truth, (truth + 1) % 4)
     recordings = [f"x/{i // 20}" for i in range(120)]
     told = classification.report(truth, np.eye(4)[guesses], LABELS, [""] * 120, recordings)
-    as_speakers = classification.uar_interval(truth, guesses, recordings)
+    as_speakers = classification.uar_confidence_interval(truth, guesses, recordings)
     assert told["uar_ci95"] == as_speakers
     assert told["uar_ci95_note"] == "over recordings"
     assert told["num_speakers"] is None
@@ -200,7 +202,9 @@ def test_how_the_interval_was_drawn_or_why_there_is_none(
 ) -> None:
     assert classification.interval_note(speakers, recordings) == note
     truth = np.arange(len(speakers)) % 2
-    there = classification.uar_interval(truth, truth, classification.clusters(speakers, recordings))
+    there = classification.uar_confidence_interval(
+        truth, truth, classification.clusters(speakers, recordings)
+    )
     assert (there is None) == note.startswith("no interval")
 
 

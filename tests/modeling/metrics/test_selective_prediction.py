@@ -17,10 +17,10 @@ from affectstream.modeling.metrics.selective_prediction import (
     COVERAGES,
     THRESHOLDS,
     at_threshold,
+    confidence_from_rows,
     confidence_of,
     curve,
     lines,
-    of_rows,
     points,
     report,
     threshold_for,
@@ -170,11 +170,11 @@ def test_of_rows_of_predictions() -> None:
         {"label": "sad", "seed": "0", "happy": "0.5", "sad": "0.4", "angry": "0.1"},
         {"label": "angry", "seed": "1", "happy": "0.1", "sad": "0.3", "angry": "0.6"},
     ]
-    confidence, correct = of_rows(rows, labels)
+    confidence, correct = confidence_from_rows(rows, labels)
     assert confidence.tolist() == [0.7, 0.5, 0.6]
     assert correct.tolist() == [True, False, True]
     with pytest.raises(ValueError, match="at least 1"):
-        curve(*of_rows([], labels))
+        curve(*confidence_from_rows([], labels))
 
 
 def test_a_picture_of_any_curve(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_evaluate(video_run: Path, toy_data: Path, tmp_path: Path) -> None:
     truth = np.array([LABELS.index(row["label"]) for row in predictions])
     confidence, correct = confidence_of(truth, shares)
     assert told["aurc"] == pytest.approx(plain_aurc(confidence, correct), abs=1e-6)
-    again = curve(*of_rows(predictions, LABELS))
+    again = curve(*confidence_from_rows(predictions, LABELS))
     with open(tmp_path / "risk_coverage.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["threshold", "num_answered", "coverage", "risk"]

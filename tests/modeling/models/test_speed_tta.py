@@ -15,13 +15,13 @@ import tensorflow as tf
 from scipy.signal import freqz
 
 from affectstream.core import registry
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK
 from affectstream.data_augmentation.audio.speed import play_at
 from affectstream.modeling.evaluation.evaluate import PREDICTIONS, evaluate
 from affectstream.modeling.evaluation.inference import client_config
 from affectstream.modeling.features.audio.window import FitWindow
 from affectstream.modeling.input_spec import InputSpec
-from affectstream.modeling.models.speed_tta import AtSpeeds, filters, samples_at
+from affectstream.modeling.models.speed_tta import AtSpeeds, filters, samples_for_speeds
 from affectstream.modeling.models.stream_model import (
     MEMBER,
     NETWORK,
@@ -55,7 +55,7 @@ def chirp(num_samples: int, to_hz: float = 5000.0) -> np.ndarray:
 def heard(sound: np.ndarray, lengths: list[int], num_samples: int) -> tuple[np.ndarray, ...]:
     """Sound of a batch at `SPEEDS`, as the model has it."""
     length = tf.constant(lengths, tf.int32)
-    window = FitWindow(samples_at(SPEEDS, num_samples))(tf.constant(sound), length)
+    window = FitWindow(samples_for_speeds(SPEEDS, num_samples))(tf.constant(sound), length)
     made, after = AtSpeeds(SPEEDS, num_samples)(window, length)
     return made.numpy(), after.numpy()
 
@@ -209,7 +209,7 @@ def test_a_run_it_is_made_of_is_never_overwritten(
     shutil.copytree(single, own)
     for out, option in ((own, "--member-run"), (tmp_path, "--member-run"), (own, "--init-from")):
         words = ("--data", toy_data, "--out", out, "--overwrite", option, own)
-        assert models.run("train", *WORDS, *HEARD, *words) == EXIT_NOTHING_DONE
+        assert models.run("train", *WORDS, *HEARD, *words) == EXIT_FAILURE
         assert f"{option} {own}: lies in --out {out}" in capsys.readouterr().err
     assert read_run(own) == read_run(single) and (own / BEST).is_file()
 
@@ -222,11 +222,11 @@ def test_feature_tables_are_refused(
     words = ("--data", toy_data, "--features", "clip_statistics", "--out", table)
     assert models.run("features", *words) == EXIT_OK
     given = ("--recipe", "statistics-resnet1d", "--epochs", 1, *HEARD, "--out", run)
-    assert models.run("train", *given, "--data", table) == EXIT_NOTHING_DONE
+    assert models.run("train", *given, "--data", table) == EXIT_FAILURE
     assert "holds no sound" in capsys.readouterr().err
     assert models.run("train", *given, "--data", toy_data) == EXIT_OK
     asked = ("--run", run, "--data", table, "--split", "validation")
-    assert models.run("evaluate", *asked) == EXIT_NOTHING_DONE
+    assert models.run("evaluate", *asked) == EXIT_FAILURE
     assert "holds no sound" in capsys.readouterr().err
 
 
@@ -279,13 +279,13 @@ def test_wrong_speeds_are_refused(
     words: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ("--data", tmp_path, "--out", tmp_path / "run", "--set", words)
-    assert models.run("train", *WORDS, *given) == EXIT_NOTHING_DONE
+    assert models.run("train", *WORDS, *given) == EXIT_FAILURE
     assert told in capsys.readouterr().err
 
 
 def test_speeds_are_of_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ("--recipe", "text-cnn", "--stream", "text", "--data", tmp_path)
-    assert models.run("train", *given, "--set", "speeds=0.9,1") == EXIT_NOTHING_DONE
+    assert models.run("train", *given, "--set", "speeds=0.9,1") == EXIT_FAILURE
     assert "of sound only" in capsys.readouterr().err
 
 
@@ -295,8 +295,8 @@ def test_folds_take_the_networks_of_others(
     words = (*RECIPE, *models.settings(*SETTINGS), "--data", toy_data, "--folds", 3, "--seeds", 1)
     plain, asked = tmp_path / "plain", tmp_path / "asked"
     assert models.run("crossval", *words, "--out", plain) == EXIT_OK
-    taken = ("--members-from", plain, "--out", asked)
-    assert models.run("crossval", *words, *taken) == EXIT_NOTHING_DONE
+    taken = ("--reuse-ensemble", plain, "--out", asked)
+    assert models.run("crossval", *words, *taken) == EXIT_FAILURE
     assert "nothing is averaged" in capsys.readouterr().err
     assert models.run("crossval", *words, *HEARD, *taken) == EXIT_OK
     for fold in ("fold-1-seed-0", "fold-3-seed-0"):

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from affectstream.commands.options import sample_data
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, UserError
 from affectstream.preprocessing.dataset.data_folder import read_settings, write_settings
-from tests.support.models import records, run, the_one_line, train, write_data
+from tests.support.models import error_line, records, run, train, write_data
 
 AUDIO = ("train", "--stream", "audio")
 
@@ -63,7 +63,7 @@ def test_a_forgotten_data_option_is_asked_for(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     prepared(here)
-    assert run(*words) in (EXIT_USAGE, EXIT_NOTHING_DONE)
+    assert run(*words) in (EXIT_USAGE, EXIT_FAILURE)
     said = capfd.readouterr().err
     if words[1:2] != ("--recipe",) or words[0] != "train":
         assert f"Error: name --data: prepared here is {here}" in said
@@ -113,18 +113,18 @@ def test_a_taken_place_is_noticed_before_the_sample_is_made(
         (("train", "--recipe", "two-stream-sum"), "runs/fusion"),
     )
     for words, place in commands:
-        assert run(*words) == EXIT_NOTHING_DONE
-        line = the_one_line(capfd.readouterr().err)
+        assert run(*words) == EXIT_FAILURE
+        line = error_line(capfd.readouterr().err)
         assert f"{place}: holds a finished run; choose another --out or --overwrite" in line
-    assert run("train", "--recipe", "two-stream-sum", "--out", "runs/multi") == EXIT_NOTHING_DONE
-    assert "runs/multi-video: not empty and not a run" in the_one_line(capfd.readouterr().err)
+    assert run("train", "--recipe", "two-stream-sum", "--out", "runs/multi") == EXIT_FAILURE
+    assert "runs/multi-video: not empty and not a run" in error_line(capfd.readouterr().err)
     for options, told in (
         (("--out", "runs/new", "--resume"), "runs/new: no run to resume"),
         (("--out", "runs/new", "--init-from", "nowhere"), "nowhere: not a run folder"),
         (("--out", "runs/new", "--set", "epoch=3"), "--set epoch: no such setting"),
     ):
-        assert run(*AUDIO, *options) == EXIT_NOTHING_DONE
-        assert told in the_one_line(capfd.readouterr().err)
+        assert run(*AUDIO, *options) == EXIT_FAILURE
+        assert told in error_line(capfd.readouterr().err)
     assert not typed
     assert not Path("data").exists()
 
@@ -135,8 +135,8 @@ def test_preprocess_checks_before_it_makes_the_sample(
     prepared("data/records")
     for shard in Path("data/records/shards").glob("*.tfrecord"):
         shard.with_suffix(".json").write_text("{}")
-    assert run("preprocess") == EXIT_NOTHING_DONE
-    line = the_one_line(capfd.readouterr().err)
+    assert run("preprocess") == EXIT_FAILURE
+    line = error_line(capfd.readouterr().err)
     assert "data/records: prepared otherwise (" in line and "corpus: toy there, sample now" in line
     words = ("--action-units", "mediapipe", "--detector", "haar", "--out", "data/new")
     assert run("preprocess", "--corpus", "sample", *words) == EXIT_USAGE
@@ -150,7 +150,7 @@ def test_preprocess_checks_before_it_makes_the_sample(
 def test_a_fusion_says_which_runs_it_trains_first(
     typed: list[tuple[str, ...]], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("train", "--stream", "fusion") == EXIT_NOTHING_DONE
+    assert run("train", "--stream", "fusion") == EXIT_FAILURE
     assert typed == [("train", "--stream", "audio")]
     assert capfd.readouterr().err.splitlines()[0] == (
         "no runs named, and no runs/audio and no runs/video: each is trained first, with all"
@@ -189,6 +189,8 @@ def test_the_runs_that_are_there_are_named(
 
 def test_a_synthetic_default_place_is_told(typed: list[tuple[str, ...]], toy_data: Path) -> None:
     shutil.copytree(toy_data, "data/records")
-    assert sample_data.told_records(sample_data.RECORDS) == "data/records"
+    assert sample_data.describe_default_data(sample_data.RECORDS) == "data/records"
     write_settings(sample_data.RECORDS, {**read_settings(sample_data.RECORDS), "synthetic": True})
-    assert sample_data.told_records(sample_data.RECORDS) == "data/records, a SYNTHETIC corpus"
+    assert (
+        sample_data.describe_default_data(sample_data.RECORDS) == "data/records, a SYNTHETIC corpus"
+    )

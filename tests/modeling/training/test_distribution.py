@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE
 from tests.conftest import ROOT
 from tests.support import models
-from tests.support.models import settings, the_one_line
+from tests.support.models import error_line, settings
 
 # Nothing random in the network; with it, the rows of each replica draw alike.
 PLAIN = settings("transforms=", "copies=0", "dropout=0", "width=4")
@@ -105,8 +105,8 @@ def test_two_workers_of_which_one_is_lost(tmp_path: Path) -> None:
     other.send_signal(signal.SIGKILL)
     other.communicate()
     _, told = chief.communicate(timeout=200)
-    assert chief.returncode == EXIT_NOTHING_DONE, told
-    line = the_one_line(told)
+    assert chief.returncode == EXIT_FAILURE, told
+    line = error_line(told)
     assert line.startswith("Error: worker 1 was lost (")
     assert line.endswith("; start all workers again with --resume")
     assert 0 < len(models.history(out)) < EPOCHS
@@ -122,8 +122,8 @@ def test_no_gpu_is_one_line(
     toy_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = [*words(toy_data, tmp_path / "run"), "--distribute", "mirrored"]
-    assert models.run(*given) == EXIT_NOTHING_DONE
-    assert "TensorFlow finds no GPU on this machine" in the_one_line(capsys.readouterr().err)
+    assert models.run(*given) == EXIT_FAILURE
+    assert "TensorFlow finds no GPU on this machine" in error_line(capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
@@ -148,8 +148,8 @@ def test_a_wrong_cluster_is_one_line(
 ) -> None:
     monkeypatch.setenv("TF_CONFIG", config)
     given = [*words(toy_data, tmp_path / "run"), "--distribute", "multi-worker"]
-    assert models.run(*given) == EXIT_NOTHING_DONE
-    line = the_one_line(capsys.readouterr().err)
+    assert models.run(*given) == EXIT_FAILURE
+    line = error_line(capsys.readouterr().err)
     assert said in line and "set it for each worker" in line
 
 

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from affectstream.core import registry
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE
 from affectstream.modeling.evaluation.inference import client_config, inference_model
 from affectstream.modeling.input_spec import InputSpec
 from affectstream.modeling.models.stream_model import MEMBER, NETWORK, build_stream_model
@@ -129,7 +129,7 @@ def test_a_killed_training_goes_on_behind_its_last_member(
 def test_members_that_do_not_belong_together_are_refused(
     seeds: list[Path], toy_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    def refused(*words: object, code: int = EXIT_NOTHING_DONE) -> str:
+    def refused(*words: object, code: int = EXIT_FAILURE) -> str:
         capfd.readouterr()
         assert train(tmp_path / "run", toy_data, *words) == code
         assert not (tmp_path / "run").exists()

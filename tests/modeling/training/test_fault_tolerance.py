@@ -24,7 +24,7 @@ from affectstream.serving.inference.litert_model import require_free
 from benchmarks.publisher import publisher
 from benchmarks.robustness import killed, same_tree
 from benchmarks.robustness.kill_jobs import jobs
-from benchmarks.robustness.kill_trials import Arena
+from benchmarks.robustness.kill_trials import KillTrials
 from tests.conftest import ROOT
 from tests.support import models
 from tests.support.tables import written
@@ -51,7 +51,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("name", ["download", "preprocess"])
 def test_killed_twice(name: str, tmp_path: Path) -> None:
     with publisher() as mirror:
-        arena = Arena(jobs(tmp_path, mirror)[name](), tmp_path / "trials")
+        arena = KillTrials(jobs(tmp_path, mirror)[name](), tmp_path / "trials")
         rng = np.random.default_rng(3)
         for number in (2, 4):  # at a change of files the program; then any time the group
             trial = arena.trial(rng, number)
@@ -75,7 +75,7 @@ def test_the_benchmark_tells_what_it_did(
 def two_trees(tmp_path: Path) -> tuple[Path, Path]:
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
-        atomic_io.write_sealed_json(tmp_path / name / "a.json", {"seconds": len(name), "x": 1})
+        atomic_io.write_checksummed_json(tmp_path / name / "a.json", {"seconds": len(name), "x": 1})
         atomic_io.write_csv(
             tmp_path / name / "a.csv", ("k", "seconds"), [{"k": 1, "seconds": name}]
         )
@@ -85,7 +85,7 @@ def two_trees(tmp_path: Path) -> tuple[Path, Path]:
 def test_only_time_may_differ(two_trees: tuple[Path, Path]) -> None:
     one, other = two_trees
     assert same_tree.differences(one, other) == []
-    atomic_io.write_sealed_json(one / "a.json", {"seconds": 3, "x": 2})
+    atomic_io.write_checksummed_json(one / "a.json", {"seconds": 3, "x": 2})
     (one / "more.txt").touch()
     (other / "a.csv").unlink()
     assert same_tree.differences(one, other) == [
@@ -100,9 +100,9 @@ def test_half_a_file_is_seen(name: str, toy_data: Path, two_trees: tuple[Path, P
     folder, _ = two_trees
     shutil.copy(toy_data / "shards" / "00000.tfrecord", folder)
     file = folder / name
-    assert same_tree.why_not_whole(file) == ""
+    assert same_tree.corruption_reason(file) == ""
     file.write_bytes(file.read_bytes()[:-3])
-    assert same_tree.why_not_whole(file)
+    assert same_tree.corruption_reason(file)
 
 
 # === Single moments ===
@@ -214,7 +214,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 
 def test_temporaries_go_with_the_program(temporary: Path) -> None:
-    with atomic_io.own_temporaries():
+    with atomic_io.private_tempdir():
         (folder,) = temporary.iterdir()
         assert Path(tempfile.mkdtemp()).parent == folder
         assert os.environ["TMPDIR"] == str(folder)
@@ -226,7 +226,7 @@ def test_temporaries_of_a_killed_program_go_with_the_next(temporary: Path) -> No
     code = """
 import multiprocessing, os, signal, sys, tempfile
 from affectstream.core import atomic_io
-with atomic_io.own_temporaries():
+with atomic_io.private_tempdir():
     lock = multiprocessing.get_context("spawn").Lock()
     open(os.path.join(tempfile.mkdtemp(), "large"), "w").close()
     print(tempfile.gettempdir(), flush=True)
@@ -243,13 +243,13 @@ with atomic_io.own_temporaries():
     ) as other:
         assert other.stdout is not None
         folder = Path(other.stdout.readline().strip())
-        with atomic_io.own_temporaries():
+        with atomic_io.private_tempdir():
             assert folder.is_dir(), "in use"
         other.communicate("x")
     semaphores = f"sem.{folder.name}-*"
     assert folder.is_dir(), "of a killed program"
     assert list(Path("/dev/shm").glob(semaphores)), "of a killed program"
-    with atomic_io.own_temporaries():
+    with atomic_io.private_tempdir():
         assert not folder.exists()
         assert not list(Path("/dev/shm").glob(semaphores))
     assert list(temporary.iterdir()) == []
@@ -261,7 +261,7 @@ def test_an_upload_of_a_killed_server_goes_with_the_next_program(temporary: Path
 import os, signal
 from affectstream.core import atomic_io
 from affectstream.server.analysis.uploads import Upload
-with atomic_io.own_temporaries(), Upload("application/octet-stream", 100) as upload:
+with atomic_io.private_tempdir(), Upload("application/octet-stream", 100) as upload:
     upload.feed(b"somebody's voice")
     upload.finish()
     print(upload.path, flush=True)
@@ -272,5 +272,5 @@ with atomic_io.own_temporaries(), Upload("application/octet-stream", 100) as upl
     )
     path = Path(ended.stdout.strip())
     assert path.read_bytes() == b"somebody's voice"
-    with atomic_io.own_temporaries():
+    with atomic_io.private_tempdir():
         assert not path.exists()

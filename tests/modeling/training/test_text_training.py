@@ -11,25 +11,25 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from affectstream.core.errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_OK
+from affectstream.core.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK
 from affectstream.modeling.data.training_data import training_data
 from affectstream.modeling.encoders.text import bert
 from affectstream.modeling.evaluation.token_model import vocabulary_of
 from affectstream.modeling.models.stream_model import fitted_front_end
 from affectstream.modeling.recipes import TEXT_CNN
 from affectstream.modeling.runs.checkpoints import load_model
-from affectstream.modeling.training.train_single import reading_of
+from affectstream.modeling.training.train_single import open_training_datasets
 from affectstream.modeling.training.training_steps import TrainOptions
 from affectstream.preprocessing.dataset.data_folder import DataFolder, open_data_folder
 from tests.modeling.training.test_trainer import assert_same_run, interrupt_after
 from tests.support.models import (
     LABELS,
+    error_line,
     history,
     record,
     records,
     run,
     settings,
-    the_one_line,
     train,
     write_data,
 )
@@ -53,8 +53,8 @@ def told(run_folder: Path) -> dict[str, Any]:
 
 def refused(capfd: pytest.CaptureFixture[str], *words: object) -> str:
     capfd.readouterr()
-    assert run("train", *words) == EXIT_NOTHING_DONE
-    return the_one_line(capfd.readouterr().err)
+    assert run("train", *words) == EXIT_FAILURE
+    return error_line(capfd.readouterr().err)
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +234,7 @@ def test_transforms_change_training_batches_only(text_data: Path, tmp_path: Path
     folder: DataFolder = open_data_folder(text_data)
     data = training_data([folder], "basic7", ("text",), allow_leak=False)
     front_end = fitted_front_end(recipe, ["any words"] * 2)
-    reading = reading_of(recipe, data, TrainOptions(tmp_path), front_end, keras.Model())
+    reading = open_training_datasets(recipe, data, TrainOptions(tmp_path), front_end, keras.Model())
     said = {split: [row.transcript for row in folder.part(split)] for split in ("train",)}
     said["validation"] = [row.transcript for row in folder.part("validation")]
     assert sorted(texts_of(reading.watch)) == sorted(said["validation"])
@@ -265,7 +265,7 @@ def test_fixed_sentences_stop_training(
     line = refused(capfd, *given)
     assert "2 sentences over 14 records" in line
     assert "they say nothing about the label" in line
-    assert "--allow-fixed-sentences" in line
+    assert "--allow-scripted-text" in line
     assert not (tmp_path / "run").exists()
 
 
@@ -273,7 +273,7 @@ def test_fixed_sentences_all_the_same_and_in_a_fusion(
     fixed_data: Path, audio_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     text, out = tmp_path / "text", tmp_path / "fusion"
-    words = (*CNN, "--allow-fixed-sentences")
+    words = (*CNN, "--allow-scripted-text")
     assert train(text, *words, stream="text", data=fixed_data) == EXIT_OK
     assert [note for note in told(text)["notes"] if note.startswith("fixed sentences: 2 sent")]
     runs = ("--audio-run", audio_run, "--text-run", text)

@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 from affectstream.commands.options import sample_data
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, UserError
 from affectstream.modeling.runs import checkpoints
 from affectstream.modeling.runs.run_folder import git_revision, read_run
 from affectstream.modeling.training import trainer
@@ -29,12 +29,12 @@ from tests.support.models import (
     LABELS,
     RATE_HZ,
     SIZE_PX,
+    error_line,
     history,
     picture,
     record,
     records,
     run,
-    the_one_line,
     train,
     weights,
     write_data,
@@ -44,9 +44,9 @@ from tests.support.models import (
 def refused(capfd: pytest.CaptureFixture[str], out: Path, *words: object, **settings: Any) -> str:
     """The one line with which `train` ends, having left nothing in `out`."""
     capfd.readouterr()
-    assert train(out, *words, **settings) == EXIT_NOTHING_DONE
+    assert train(out, *words, **settings) == EXIT_FAILURE
     assert not out.exists()
-    return the_one_line(capfd.readouterr().err)
+    return error_line(capfd.readouterr().err)
 
 
 def info_of(run_folder: Path) -> dict[str, Any]:
@@ -163,10 +163,10 @@ def test_without_data_the_sample_corpus_is_prepared(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sample_data, "run_command", noted)
-    assert run("train", "--stream", "audio") == EXIT_NOTHING_DONE
+    assert run("train", "--stream", "audio") == EXIT_FAILURE
     assert typed == [("preprocess",)]
     said = capfd.readouterr().err
-    assert the_one_line(said) == "Error: that is enough"
+    assert error_line(said) == "Error: that is enough"
     assert said.splitlines()[0] == (
         "no --data: taking the built-in SYNTHETIC sample corpus, 112 clips written to data/sample"
         " and prepared in data/records first (some minutes); scores on it say nothing about people"
@@ -199,8 +199,8 @@ def test_a_recipe_says_the_stream_and_two_folders_are_one(
         np.testing.assert_allclose(value, theirs[name], atol=0.2)  # kernels did not move
     # An occupied place is not touched.
     before = (out / "run.json").read_bytes()
-    assert run(*begin, *words) == EXIT_NOTHING_DONE
-    line = the_one_line(capfd.readouterr().err)
+    assert run(*begin, *words) == EXIT_FAILURE
+    line = error_line(capfd.readouterr().err)
     assert line.startswith(f"Error: {out}: holds a finished run; choose another --out or --overw")
     assert (out / "run.json").read_bytes() == before
     # Streams that were trained on different data are fused without paired data.
@@ -230,14 +230,14 @@ def test_occupied_places(tmp_path: Path, toy_data: Path, capfd: pytest.CaptureFi
     occupied = tmp_path / "mine"
     occupied.mkdir()
     (occupied / "letter.txt").write_text("keep me")
-    assert train(occupied, data=toy_data) == EXIT_NOTHING_DONE
-    assert "not empty and not a run; choose another --out" in the_one_line(capfd.readouterr().err)
-    assert train(occupied, "--overwrite", data=toy_data) == EXIT_NOTHING_DONE
+    assert train(occupied, data=toy_data) == EXIT_FAILURE
+    assert "not empty and not a run; choose another --out" in error_line(capfd.readouterr().err)
+    assert train(occupied, "--overwrite", data=toy_data) == EXIT_FAILURE
     assert [path.name for path in occupied.iterdir()] == ["letter.txt"]
     in_a_file = occupied / "letter.txt" / "run"
     capfd.readouterr()
-    assert train(in_a_file, data=toy_data) == EXIT_NOTHING_DONE
-    assert "choose another path" in the_one_line(capfd.readouterr().err)
+    assert train(in_a_file, data=toy_data) == EXIT_FAILURE
+    assert "choose another path" in error_line(capfd.readouterr().err)
 
 
 def test_what_cannot_be_resumed(
@@ -246,8 +246,8 @@ def test_what_cannot_be_resumed(
     line = refused(capfd, tmp_path / "run", "--resume", data=toy_data)
     assert "no run to resume" in line
     before = (video_run / "run.json").read_bytes()
-    assert train(video_run, "--resume", "--seed", 9, data=toy_data) == EXIT_NOTHING_DONE
-    line = the_one_line(capfd.readouterr().err)
+    assert train(video_run, "--resume", "--seed", 9, data=toy_data) == EXIT_FAILURE
+    line = error_line(capfd.readouterr().err)
     assert f"{video_run}: begun with another recipe, seed" in line
     assert (video_run / "run.json").read_bytes() == before
 
@@ -276,8 +276,8 @@ def test_data_are_known_by_what_they_hold_not_by_how_they_are_named(
     capfd.readouterr()
     rule = {"kind": "speakers", "test": ["1"], "validation": ["2"]}
     other = write_data(tmp_path / "other", records(num_takes=2), rule=rule)
-    assert train(out, *words[:4], "--data", other, "--resume") == EXIT_NOTHING_DONE
-    assert f"{out}: begun with another data;" in the_one_line(capfd.readouterr().err)
+    assert train(out, *words[:4], "--data", other, "--resume") == EXIT_FAILURE
+    assert f"{out}: begun with another data;" in error_line(capfd.readouterr().err)
 
 
 def test_a_schedule_cannot_be_prolonged_and_says_why(
@@ -286,8 +286,8 @@ def test_a_schedule_cannot_be_prolonged_and_says_why(
     out, words = tmp_path / "run", ("--batch-size", 14, "--set", "schedule=cosine")
     assert train(out, *words, data=toy_data) == EXIT_OK
     capfd.readouterr()
-    assert train(out, *words, "--resume", "--epochs", 200, data=toy_data) == EXIT_NOTHING_DONE
-    line = the_one_line(capfd.readouterr().err)
+    assert train(out, *words, "--resume", "--epochs", 200, data=toy_data) == EXIT_FAILURE
+    line = error_line(capfd.readouterr().err)
     assert "another recipe (epochs: 200 now, its cosine schedule was laid out over 2);" in line
 
 
@@ -318,8 +318,8 @@ def test_another_encoder_cannot_be_started_from(
     toy_data: Path, audio_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    assert train(out, "--init-from", audio_run, data=toy_data) == EXIT_NOTHING_DONE
-    line = the_one_line(capfd.readouterr().err)
+    assert train(out, "--init-from", audio_run, data=toy_data) == EXIT_FAILURE
+    line = error_line(capfd.readouterr().err)
     assert f"--init-from {audio_run}: its model (relu_cnn) has another build" in line
 
 
@@ -363,8 +363,8 @@ def test_a_shard_cut_short(stream: str, tmp_path: Path, capfd: pytest.CaptureFix
     data = write_data(tmp_path / "data", records())
     shard = data / "shards" / "00001.tfrecord"
     shard.write_bytes(shard.read_bytes()[:-100])
-    assert train(tmp_path / "run", stream=stream, data=data) == EXIT_NOTHING_DONE
-    line = the_one_line(capfd.readouterr().err)
+    assert train(tmp_path / "run", stream=stream, data=data) == EXIT_FAILURE
+    line = error_line(capfd.readouterr().err)
     assert line == (f"Error: {shard}: shard cut short or damaged; run `preprocess` again")
 
 
@@ -517,15 +517,15 @@ def test_a_start_is_not_forgotten_on_resuming(
     words = ("--epochs", 1)
     assert train(out, "--init-from", video_run, *words, data=data) == EXIT_OK
     capfd.readouterr()
-    assert train(out, *words, "--resume", data=data) == EXIT_NOTHING_DONE
-    assert "begun with another start (--init-from" in the_one_line(capfd.readouterr().err)
+    assert train(out, *words, "--resume", data=data) == EXIT_FAILURE
+    assert "begun with another start (--init-from" in error_line(capfd.readouterr().err)
     assert read_run(out).train_seen.speakers == {"new/01", "toy/01"}
 
 
 def test_people_who_validate_for_themselves_may_start_from_others(
     video_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """`split --one-validates`: the same people train and validate, and every result says so."""
+    """`split --adaptation-split`: the same people train and validate, and every result says so."""
     data = write_data(tmp_path / "data", records(1, 3, corpus="me"), rule={"kind": "one-validates"})
     out = tmp_path / "run"
     words = ("--init-from", video_run, "--epochs", 1)
@@ -625,7 +625,7 @@ def test_only_folders_that_hold_the_stream_must_be_prepared_alike(
     assert train(out, "--epochs", 1, "--data", second, data=first) == EXIT_OK
     told = (
         "speaker 03 of manifest-one and of manifest-two are taken for different people;"
-        " if they are the same, prepare one of these with --same-people"
+        " if they are the same, prepare one of these with --same-speakers-as"
     )
     assert f"note: {told}\n" in capfd.readouterr().out
     info = read_run(out)
@@ -633,6 +633,6 @@ def test_only_folders_that_hold_the_stream_must_be_prepared_alike(
     assert told in info.notes and not info.leak_allowed
     large = write_data(tmp_path / "large", records(corpus="c"), face_format=CropFormat(64, "grey"))
     words = ("--epochs", 1, "--data", first, "--data", large)
-    assert train(tmp_path / "no", *words, data=second) == EXIT_NOTHING_DONE
-    line = the_one_line(capfd.readouterr().err)
+    assert train(tmp_path / "no", *words, data=second) == EXIT_FAILURE
+    line = error_line(capfd.readouterr().err)
     assert f"{large}: prepared with face " in line and f", {second} with " in line

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK
-from tests.support.models import run, the_one_line
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK
+from tests.support.models import error_line, run
 
 FEW = ("--set", "audio.epochs=1", "--set", "video.epochs=1", "--set", "video.dense_dropout=0.1")
 
@@ -50,8 +50,8 @@ def test_a_bad_setting_of_a_part(
     toy_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("train", "--recipe", "two-stream-sum", "--data", toy_data, "--out", tmp_path / "whole")
-    assert run(*words, "--set", "audio.size=3") == EXIT_NOTHING_DONE
-    assert "--set size: no such setting" in the_one_line(capsys.readouterr().err)
+    assert run(*words, "--set", "audio.size=3") == EXIT_FAILURE
+    assert "--set size: no such setting" in error_line(capsys.readouterr().err)
     assert not (tmp_path / "whole-audio").exists()
 
 
@@ -62,8 +62,8 @@ def test_a_finished_part_that_was_trained_otherwise(
     assert run(*words, *FEW) == EXIT_OK
     shutil.rmtree(tmp_path / "whole")
     capsys.readouterr()
-    assert run(*words, *FEW, "--seed", 4) == EXIT_NOTHING_DONE
-    line = the_one_line(capsys.readouterr().err)
+    assert run(*words, *FEW, "--seed", 4) == EXIT_FAILURE
+    line = error_line(capsys.readouterr().err)
     assert "whole-audio: trained with another seed; take it all the same by its name" in line
     assert run(*words, *FEW, "--set", "audio.learning_rate=0.01", "--overwrite") == EXIT_OK
     assert told(tmp_path / "whole-audio")["recipe"]["learning_rate"] == 0.01

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from affectstream.core.errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, EXIT_OK, UserError
+from affectstream.core.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, UserError
 from affectstream.modeling.data import record_dataset
 from affectstream.modeling.data.record_dataset import Batches
 from affectstream.modeling.recipes import ELU_CNN_VIDEO, RELU_CNN_AUDIO, Recipe
@@ -26,7 +26,7 @@ from affectstream.modeling.runs.checkpoints import History, load_checkpoint, loa
 from affectstream.modeling.training import trainer as training
 from affectstream.modeling.training.trainer import Trainer, fit, make_optimizer
 from tests import ROOT
-from tests.support.models import history, run, the_one_line, train, weights
+from tests.support.models import error_line, history, run, train, weights
 
 # All that chance has a hand in: order, augmentation, mixup, dropout; and Adam's own memory.
 CHANCE = {
@@ -87,12 +87,12 @@ def test_resumed_after_ctrl_c_within_an_epoch(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """Also with data too large for memory: half a cache of a killed run does not stop the next."""
-    monkeypatch.setattr(record_dataset, "MEMORY_CACHE_BYTES", 0)
+    monkeypatch.setattr(record_dataset, "RECORD_CACHE_BYTES", 0)
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
         interrupt_after(patch, epoch=1, num_batches=1)
         assert train(out, *CHANCE["audio"], stream="audio", data=toy_data) == EXIT_INTERRUPTED
-    assert the_one_line(capfd.readouterr().err).startswith("Error: interrupted; what was finished")
+    assert error_line(capfd.readouterr().err).startswith("Error: interrupted; what was finished")
     for path in out.glob("cache*"):
         path.unlink()
     (out / "cache_0.lockfile").touch()  # all that is left of a cache by a process killed early
@@ -122,7 +122,7 @@ def test_resumed_after_a_real_ctrl_c(
     child.send_signal(signal.SIGINT)
     _, said = child.communicate(timeout=60)
     assert child.returncode == EXIT_INTERRUPTED, said
-    assert the_one_line(said).startswith("Error: interrupted; what was finished")
+    assert error_line(said).startswith("Error: interrupted; what was finished")
     assert 1 <= len(history(out)) < 4
     assert not list(out.glob("*.part-*"))
     assert train(out, *CHANCE["video"], "--resume", data=toy_data) == EXIT_OK
@@ -214,8 +214,8 @@ def test_a_fusion_without_epochs_says_that_it_has_none(
     said = capfd.readouterr().err
     assert "late-fusion (audio+video), fusion calibrated_late, calibrated, no epochs" in said
     before = (tmp_path / "late" / "run.json").read_bytes()
-    assert run(*words, "--resume", "--epochs", 200) == EXIT_NOTHING_DONE
-    line = the_one_line(capfd.readouterr().err)
+    assert run(*words, "--resume", "--epochs", 200) == EXIT_FAILURE
+    line = error_line(capfd.readouterr().err)
     assert "finished, and fusion calibrated_late is calibrated, not trained by epochs" in line
     assert (tmp_path / "late" / "run.json").read_bytes() == before
 

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from affectstream.core.errors import EXIT_INTERRUPTED, EXIT_OK, UserError
-from affectstream.modeling.data.feature_cache import FeatureCopies
+from affectstream.modeling.data.feature_cache import FeatureCache
 from affectstream.modeling.recipes import ELU_CNN_VIDEO, RELU_CNN_AUDIO, RESNET_ASP_AUDIO, Recipe
 from affectstream.modeling.runs.checkpoints import History, load_checkpoint, load_model
 from affectstream.modeling.training.trainer import Trainer, fit
@@ -211,7 +211,7 @@ def test_resumed_with_copies_and_averages(
     evaluate, seen = Trainer.evaluate, []
 
     def interrupted(self: Trainer, batches: Any) -> dict[str, float]:
-        assert isinstance(batches, FeatureCopies)
+        assert isinstance(batches, FeatureCache)
         seen.append(evaluate(self, batches))
         if len(seen) == 2:
             raise KeyboardInterrupt

@@ -12,8 +12,8 @@ import pytest
 
 from affectstream.core import registry
 from affectstream.core.errors import UserError
-from affectstream.preprocessing.clip import Inventory
-from affectstream.preprocessing.labels import CANONICAL
+from affectstream.preprocessing.clip import CorpusIndex
+from affectstream.preprocessing.labels import CANONICAL_LABELS
 from tests.support.iemocap_release import write_release
 
 
@@ -40,7 +40,7 @@ def fake_by_name(folder: Path) -> Path:
 
 
 def fake_manifest(folder: Path) -> Path:
-    lines = [f"b/{label}.wav,{label},{index}" for index, label in enumerate(CANONICAL)]
+    lines = [f"b/{label}.wav,{label},{index}" for index, label in enumerate(CANONICAL_LABELS)]
     folder.mkdir(parents=True)
     (folder / "manifest.csv").write_text("\n".join(["path,label,speaker", *lines]))
     return folder
@@ -132,7 +132,7 @@ NUM_LABELS = {"crema_d": 6, "emodb": 6, "emotion": 6}
 WITHOUT_SPEAKERS = {"fer2013", "emotion", "goemotions"}
 
 
-def inventory(corpus: str, source: Path) -> Inventory:
+def inventory(corpus: str, source: Path) -> CorpusIndex:
     return registry.load("corpora", corpus).inventory(source)
 
 
@@ -147,7 +147,7 @@ class TestEveryCorpus:
         assert keys == sorted(set(keys))
         assert len(keys) >= 11
         assert not found.rejected
-        assert {clip.label for clip in found.clips} <= set(CANONICAL)
+        assert {clip.label for clip in found.clips} <= set(CANONICAL_LABELS)
         assert len({clip.label for clip in found.clips}) >= NUM_LABELS.get(name, 7)
         assert not any(str(tmp_path) in clip.name for clip in found.clips)
 
@@ -235,7 +235,7 @@ def test_any_depth_and_any_container(tmp_path: Path) -> None:
 
 def test_every_emotion_code() -> None:
     corpus = registry.load("corpora", "ravdess")
-    assert corpus.labels == {f"{code:02d}": CANONICAL[code - 1] for code in range(1, 9)}
+    assert corpus.labels == {f"{code:02d}": CANONICAL_LABELS[code - 1] for code in range(1, 9)}
 
 
 def test_one_file_of_a_recording_the_audio_visual_first(tmp_path: Path) -> None:
@@ -473,8 +473,10 @@ def test_real_ravdess(real_data: Path) -> None:
     found = inventory("ravdess", real_data / "ravdess")
     assert len(found.clips) == 1200
     assert len({clip.speaker for clip in found.clips}) == 20
-    counts = {label: sum(clip.label == label for clip in found.clips) for label in CANONICAL[:8]}
-    assert counts == {label: 80 if label == "neutral" else 160 for label in CANONICAL[:8]}
+    counts = {
+        label: sum(clip.label == label for clip in found.clips) for label in CANONICAL_LABELS[:8]
+    }
+    assert counts == {label: 80 if label == "neutral" else 160 for label in CANONICAL_LABELS[:8]}
     assert not found.rejected
     assert not found.left_out
 
@@ -494,8 +496,10 @@ def test_real_fer2013(real_data: Path) -> None:
 def test_real_tess(real_data: Path) -> None:
     found = inventory("tess", real_data / "tess")
     assert len(found.clips) == 700
-    counts = {label: sum(clip.label == label for clip in found.clips) for label in CANONICAL[:8]}
-    assert counts == {label: 0 if label == "calm" else 100 for label in CANONICAL[:8]}
+    counts = {
+        label: sum(clip.label == label for clip in found.clips) for label in CANONICAL_LABELS[:8]
+    }
+    assert counts == {label: 0 if label == "calm" else 100 for label in CANONICAL_LABELS[:8]}
     assert {clip.speaker for clip in found.clips} == {"tess/OAF", "tess/YAF"}
     assert not found.rejected
     assert not found.left_out

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from affectstream.core.errors import UserError
-from affectstream.preprocessing.clip import Inventory
+from affectstream.preprocessing.clip import CorpusIndex
 from affectstream.preprocessing.corpora.csv_table import parse_csv
 from affectstream.preprocessing.corpora.emotion import EMOTION
 from affectstream.preprocessing.corpora.manifest import MANIFEST
@@ -34,7 +34,7 @@ def test_names_of_columns_in_any_case_only_where_asked_for() -> None:
         parse_csv(PATH, "Text\nx\n", ["text"])
 
 
-Read = Callable[[Path], Inventory]
+Read = Callable[[Path], CorpusIndex]
 
 
 @pytest.mark.parametrize(

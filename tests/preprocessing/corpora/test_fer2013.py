@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from affectstream.core import registry
-from affectstream.core.errors import EXIT_OK, EXIT_SOME_REJECTED, MediaError, UserError
-from affectstream.preprocessing.clip import Clip, Inventory
+from affectstream.core.errors import EXIT_OK, EXIT_PARTIAL, MediaError, UserError
+from affectstream.preprocessing.clip import Clip, CorpusIndex
 from affectstream.preprocessing.dataset.data_folder import DataFolder, open_data_folder
-from affectstream.preprocessing.media.video.still_images import is_still, read_still
+from affectstream.preprocessing.media.video.still_images import is_still_image, read_still_image
 from tests.support.factories import preprocess
 
 CSV_NAMES = ("angry", "disgust", "fearful", "happy", "sad", "surprised", "neutral")
@@ -81,7 +81,7 @@ def source(form: str, folder: Path) -> Path:
     return FORMS[form](folder / f"fer2013{'.' + form if form != 'folder' else ''}")
 
 
-def inventory(path: Path) -> Inventory:
+def inventory(path: Path) -> CorpusIndex:
     return registry.load("corpora", "fer2013").inventory(path)
 
 
@@ -98,8 +98,8 @@ def test_labels_parts_and_pixels(form: str, tmp_path: Path) -> None:
     assert not found.rejected
 
     def shown(clip: Clip) -> tuple[str, str, bytes]:
-        assert is_still(clip)
-        pixels = read_still(clip)
+        assert is_still_image(clip)
+        pixels = read_still_image(clip)
         assert pixels.shape == (48, 48, 3)
         return clip.split, clip.label, pixels[..., 1].tobytes()
 
@@ -178,7 +178,9 @@ LAYOUTS: dict[str, Callable[[Path], Path]] = {
 def test_layouts_that_are_about(layout: str, tmp_path: Path) -> None:
     found = inventory(LAYOUTS[layout](tmp_path))
     assert not found.rejected
-    told = {(clip.split, clip.label, read_still(clip)[..., 1].tobytes()) for clip in found.clips}
+    told = {
+        (clip.split, clip.label, read_still_image(clip)[..., 1].tobytes()) for clip in found.clips
+    }
     splits = ("train", "validation", "test")
     assert told == {(s, "happy", picture(n).tobytes()) for n, s in enumerate(splits)}
 
@@ -192,7 +194,9 @@ def test_any_format_of_pictures(ending: str, tmp_path: Path) -> None:
             archive.writestr(name, cv2.imencode(f".{ending}", rgb)[1].tobytes())
     clips = inventory(tmp_path / "x.zip").clips
     assert {clip.split for clip in clips} == {"train", "validation", "test"}
-    assert all(is_still(clip) and read_still(clip).shape == (48, 48, 3) for clip in clips)
+    assert all(
+        is_still_image(clip) and read_still_image(clip).shape == (48, 48, 3) for clip in clips
+    )
 
 
 def test_tables_of_the_challenge_while_it_ran(tmp_path: Path) -> None:
@@ -220,7 +224,7 @@ def test_the_originals_are_lossless_webp(real_data: Path) -> None:
     found = inventory(archive)
     splits = Counter(clip.split for clip in found.clips)
     assert (splits, found.rejected) == ({"train": 26_138, "test": 3_422}, ())
-    assert read_still(found.clips[0]).shape == (48, 48, 3)
+    assert read_still_image(found.clips[0]).shape == (48, 48, 3)
 
 
 # === Duplicates ===
@@ -294,7 +298,7 @@ def test_bad_pictures_are_rejected_and_the_rest_goes_on(
     (folder / "Training/happy/cut.jpg").write_bytes(encoded(1)[:40])
     (folder / "Training/bored").mkdir()
     (folder / "Training/bored/x.jpg").write_bytes(encoded(1))
-    assert prepare(folder, tmp_path / "out") == EXIT_SOME_REJECTED
+    assert prepare(folder, tmp_path / "out") == EXIT_PARTIAL
     rejected = (tmp_path / "out/rejected.csv").read_text()
     assert "Training/happy/cut.jpg: not a picture that can be read" in rejected
     assert "Training/bored/x.jpg,not below PART/EMOTION; expected like" in rejected
@@ -311,9 +315,9 @@ def test_bad_rows_of_the_csv(tmp_path: Path) -> None:
     last = {int(clip.inner): clip for clip in found.clips if int(clip.inner) >= start}
     short, loud = (last[offset] for offset in sorted(last))
     with pytest.raises(MediaError, match="not 48x48 pixels"):
-        read_still(short)
+        read_still_image(short)
     with pytest.raises(MediaError, match="outside 0-255"):
-        read_still(loud)
+        read_still_image(loud)
 
 
 @pytest.mark.parametrize(

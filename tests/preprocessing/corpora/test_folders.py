@@ -15,15 +15,15 @@ from av.format import ContainerFormat
 
 from affectstream.commands import predict
 from affectstream.core import atomic_io, lfs_pointer
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED, UserError
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_PARTIAL, UserError
 from affectstream.preprocessing.corpora.csv_table import split_lines
 from affectstream.preprocessing.corpora.media_files import list_folder
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
 from affectstream.preprocessing.file_kinds import (
     IMAGE_SUFFIXES,
     MEDIA_SUFFIXES,
-    kind_of,
-    passed_over_line,
+    format_suffix_counts,
+    media_type,
 )
 from affectstream.preprocessing.media.containers import FORMATS
 from affectstream.preprocessing.media.media_file import MediaFile
@@ -47,7 +47,7 @@ def test_one_list_says_what_a_file_holds() -> None:
         "": "a.docx a.csv a Thumbs.db a.wav.bak",
     }
     for kind, names in kinds.items():
-        assert {name: kind_of(Path(name)) for name in names.split()} == dict.fromkeys(
+        assert {name: media_type(Path(name)) for name in names.split()} == dict.fromkeys(
             names.split(), kind
         )
 
@@ -105,7 +105,7 @@ def test_files_of_these_endings_are_read(ending: str, tmp_path: Path) -> None:
         write_media(path, waveform=tone(0.6, 48_000), audio_codec=codecs.get(ending, "aac"))
     except (ValueError, av.error.FFmpegError) as error:
         pytest.skip(f"this build of FFmpeg writes no .{ending} ({error})")
-    assert kind_of(path) in ("audio", "video")
+    assert media_type(path) in ("audio", "video")
     with MediaFile(path) as media:
         assert media.info.has_audio
         assert media.info.duration_s == pytest.approx(0.6, abs=0.15)
@@ -122,7 +122,7 @@ def tree(folder: Path, *names: str) -> Path:
     return folder
 
 
-def names_of(folder: Path) -> list[str]:
+def descriptor_names(folder: Path) -> list[str]:
     listing = list_folder(folder)
     return [listing.shown(path) for path in listing.files]
 
@@ -136,14 +136,14 @@ def test_linked_folders_are_followed_and_loops_end(tmp_path: Path) -> None:
     (far / "deep" / "back").symlink_to(folder)
     listing = list_folder(folder)
     # Behind the first of two links to one folder, and never twice.
-    assert names_of(folder) == ["a.wav", "again/c.wav", "link/b.wav", "own/d.wav"]
+    assert descriptor_names(folder) == ["a.wav", "again/c.wav", "link/b.wav", "own/d.wav"]
     assert listing.rejected == ()
 
 
 def test_a_link_beside_the_folder_that_it_leads_to(tmp_path: Path) -> None:
     folder = tree(tmp_path / "in", "z/a.wav")
     (folder / "b").symlink_to(folder / "z")
-    assert names_of(folder) == ["z/a.wav"]
+    assert descriptor_names(folder) == ["z/a.wav"]
 
 
 def test_what_leads_nowhere_or_is_no_file_is_rejected(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_hidden_files_and_those_of_systems_are_no_files_of_the_user(tmp_path: Pa
         "sub/desktop.ini",
     )
     listing = list_folder(folder)
-    assert names_of(folder) == ["a.wav"]
+    assert descriptor_names(folder) == ["a.wav"]
     assert listing.passed_over(listing.files) == Counter()
 
 
@@ -190,7 +190,7 @@ def test_a_folder_that_cannot_be_entered_is_rejected(
     write_sound(folder / f"Actor_01/{NAME.format(1)}.wav", tone(0.5), 16_000)
     write_sound(folder / f"Actor_02/{NAME.format(2)}.wav", tone(0.5), 16_000)
     closed(folder / "Actor_02")
-    assert preprocess("ravdess", folder, out, *NONE) == EXIT_SOME_REJECTED
+    assert preprocess("ravdess", folder, out, *NONE) == EXIT_PARTIAL
     said = capsys.readouterr()
     line = f"rejected Actor_02: {folder}/Actor_02: no permission; choose another folder or change"
     assert line in said.err
@@ -214,10 +214,10 @@ def test_a_linked_actor_is_prepared(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_what_is_passed_over_in_one_line() -> None:
-    assert passed_over_line(Counter({".pdf": 1, ".docx": 3, "": 1})) == (
+    assert format_suffix_counts(Counter({".pdf": 1, ".docx": 3, "": 1})) == (
         "3 .docx, 1 without ending, 1 .pdf"
     )
-    assert passed_over_line(Counter()) == ""
+    assert format_suffix_counts(Counter()) == ""
 
 
 def test_a_folder_without_recordings_says_what_it_holds(tmp_path: Path) -> None:
@@ -248,14 +248,14 @@ def test_the_next_file_of_a_recording_stands_in_for_a_broken_one(
     bad = "01-01-08-02-01-01-19.mp4"
     write_sound(folder / good, tone(0.5), 16_000)
     (folder / bad).write_bytes(broken_files()[reason])
-    assert preprocess("ravdess", folder, out, *NONE) == EXIT_SOME_REJECTED
+    assert preprocess("ravdess", folder, out, *NONE) == EXIT_PARTIAL
     (row,) = open_data_folder(out).rows
     assert (row.path, row.id, row.num_samples) == (good, f"ravdess/{good}", 8_000)
     (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("rejected ")]
     assert line.startswith(f"rejected {bad}: {bad}: {reason}")
     assert line.endswith(f"; read in its place: {good}")
     # Known from now on; the mended file takes its place again.
-    assert preprocess("ravdess", folder, out, *NONE) == EXIT_SOME_REJECTED
+    assert preprocess("ravdess", folder, out, *NONE) == EXIT_PARTIAL
     assert "no clip was read now" in capsys.readouterr().out
     write_media(folder / bad, waveform=tone(1.0, 48_000))
     assert preprocess("ravdess", folder, out, *NONE) == EXIT_OK
@@ -270,7 +270,7 @@ def test_three_files_of_which_the_last_is_good(tmp_path: Path) -> None:
     write_media(
         folder / "1001_DFA_ANG_XX.mp3", waveform=tone(0.5, 48_000), audio_codec="libmp3lame"
     )
-    assert preprocess("crema_d", folder, out, *NONE) == EXIT_SOME_REJECTED
+    assert preprocess("crema_d", folder, out, *NONE) == EXIT_PARTIAL
     assert [row.path for row in open_data_folder(out).rows] == ["1001_DFA_ANG_XX.mp3"]
     assert len((out / "rejected.csv").read_text().splitlines()) == 3
 
@@ -293,7 +293,7 @@ class FakeRecognizer:
     def read(self, line: str, name: str) -> Prediction:
         return self._answer(name, 0.0)
 
-    def read_in(self, process: object) -> None: ...
+    def set_reader(self, process: object) -> None: ...
 
     def _answer(self, name: str, duration_s: float) -> Prediction:
         shares = {"happy": 0.75, "sad": 0.25}
@@ -374,14 +374,14 @@ def test_an_unreadable_folder_among_others_is_said(
     write_sound(tmp_path / "in/a/a.wav", tone(0.5), 16_000)
     tree(tmp_path / "in", "b/b.wav")
     closed(tmp_path / "in/b")
-    assert predicted(tmp_path / "in") == EXIT_SOME_REJECTED
+    assert predicted(tmp_path / "in") == EXIT_PARTIAL
     paths, said = answered(capfd)
     assert paths == [str(tmp_path / "in/a/a.wav")]
     assert f"rejected {tmp_path}/in/b: no permission; " in said
     closed(tmp_path / "in/a")
-    assert predicted(tmp_path / "in") == EXIT_NOTHING_DONE
+    assert predicted(tmp_path / "in") == EXIT_FAILURE
     closed(tmp_path / "in")
-    assert predicted(tmp_path / "in") == EXIT_NOTHING_DONE
+    assert predicted(tmp_path / "in") == EXIT_FAILURE
     assert "no permission" in capfd.readouterr().err
 
 
@@ -402,7 +402,7 @@ def test_pipes_are_read_once(
         path = f"/dev/fd/{file.fileno()}"
         assert predicted(path) == EXIT_OK
         assert answered(capfd)[0] == [path]
-    assert predicted("/dev/null") == EXIT_NOTHING_DONE
+    assert predicted("/dev/null") == EXIT_FAILURE
     assert "/dev/null: a pipe or a device, no file; save what comes" in capfd.readouterr().err
 
 
@@ -419,9 +419,9 @@ def test_addresses_are_not_read(
         ("preprocess", "--corpus", "ravdess", "--source", url, "--out", tmp_path / "out"),
         ("train", "--stream", "audio", "--data", url),
     ):
-        assert run(*words) == EXIT_NOTHING_DONE
+        assert run(*words) == EXIT_FAILURE
         assert told in capfd.readouterr().err
-    assert preprocess("manifest", table, tmp_path / "out", *NONE) == EXIT_NOTHING_DONE
+    assert preprocess("manifest", table, tmp_path / "out", *NONE) == EXIT_FAILURE
     assert f"first: {url}: {url}: not read over the network" in capfd.readouterr().err
 
 
@@ -518,7 +518,7 @@ def test_pointers_are_named_as_such(tmp_path: Path) -> None:
         "fer2013.zip": fer2013.inventory,
         "fer2013.csv": fer2013.inventory,
         "run.json": atomic_io.read_json,
-        "any": lfs_pointer.require_content,
+        "any": lfs_pointer.require_not_pointer,
     }
     for name, reader in read.items():
         with pytest.raises(UserError) as raised:
@@ -537,5 +537,5 @@ def test_a_pointer_among_the_lines_of_text(
     fake: FakeRecognizer, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "a.txt").write_text(POINTER)
-    assert predicted(tmp_path / "a.txt") == EXIT_NOTHING_DONE
+    assert predicted(tmp_path / "a.txt") == EXIT_FAILURE
     assert "a.txt: a git-lfs pointer" in capfd.readouterr().err

@@ -14,14 +14,14 @@ from affectstream import cli
 from affectstream.core import atomic_io
 from affectstream.core.errors import EXIT_USAGE, MediaError, UserError
 from affectstream.opencv_model.tracking import CropFormat
-from affectstream.preprocessing.clip import Clip, Inventory, PicturesElsewhere
+from affectstream.preprocessing.clip import Clip, CompanionVideo, CorpusIndex
 from affectstream.preprocessing.corpora.iemocap import IEMOCAP
-from affectstream.preprocessing.media.companion_video import half_of
+from affectstream.preprocessing.media.companion_video import crop_half
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
 from affectstream.preprocessing.records.fingerprints import input_states
 from affectstream.preprocessing.records.preprocess import preprocess
 from affectstream.preprocessing.records.record import Record
-from affectstream.preprocessing.records.record_builder import ClipPreparer, PreparationSettings
+from affectstream.preprocessing.records.record_builder import RecordBuilder, RecordSettings
 from tests.support import factories
 from tests.support.iemocap_release import (
     HEADER,
@@ -43,7 +43,7 @@ def root(tmp_path: Path) -> Path:
     return write_release(tmp_path / "IEMOCAP_full_release")
 
 
-def by_turn(found: Inventory) -> dict[str, Clip]:
+def by_turn(found: CorpusIndex) -> dict[str, Clip]:
     return {clip.recording.partition("/")[2]: clip for clip in found.clips}
 
 
@@ -217,7 +217,7 @@ def test_improvised_only_is_for_corpora_with_scripts(
 
 
 def test_records_of_another_choice_of_dialogues_are_not_mixed(root: Path, tmp_path: Path) -> None:
-    settings = PreparationSettings("none")
+    settings = RecordSettings("none")
     improvised = dataclasses.replace(IEMOCAP, improvised_only=True)
     result = preprocess(improvised, root, tmp_path / "out", settings)
     assert len(result.rows) == 16
@@ -229,9 +229,7 @@ def test_records_of_another_choice_of_dialogues_are_not_mixed(root: Path, tmp_pa
 
 WIDTH_PX = HEIGHT_PX = 64
 NUM_FRAMES = 160
-SETTINGS = PreparationSettings(
-    "none", FrameSampling("time", 4), CropFormat(64, "grey"), max_clip_s=10.0
-)
+SETTINGS = RecordSettings("none", FrameSampling("time", 4), CropFormat(64, "grey"), max_clip_s=10.0)
 
 
 def both_halves(number: int) -> np.ndarray:
@@ -258,8 +256,8 @@ def test_the_actor_with_the_markers_is_on_the_left(filmed: Path) -> None:
     clips = by_turn(IEMOCAP.inventory(filmed))
     path = avi_file(filmed, DIALOGUE)
     name = f"Session1/dialog/avi/DivX/{DIALOGUE}.avi"
-    assert clips["Ses01F_impro01_F001"].pictures == PicturesElsewhere(path, name, 1.5, 2.0, "left")
-    assert clips["Ses01F_impro01_M001"].pictures == PicturesElsewhere(path, name, 2.5, 3.0, "right")
+    assert clips["Ses01F_impro01_F001"].pictures == CompanionVideo(path, name, 1.5, 2.0, "left")
+    assert clips["Ses01F_impro01_M001"].pictures == CompanionVideo(path, name, 2.5, 3.0, "right")
 
 
 @pytest.mark.parametrize(
@@ -274,7 +272,7 @@ def test_sound_of_the_turn_with_the_speakers_half_of_the_pictures(
     filmed: Path, turn: str, numbers: list[int]
 ) -> None:
     clip = by_turn(IEMOCAP.inventory(filmed))[f"Ses01F_impro01_{turn}"]
-    (record,) = ClipPreparer(SETTINGS).records(clip)
+    (record,) = RecordBuilder(SETTINGS).records(clip)
     assert len(record.waveform) == 8_000
     assert record.face_mask.all()
     assert shown_numbers(record) == numbers
@@ -290,7 +288,7 @@ def test_a_long_turn_becomes_consecutive_records_with_pictures_of_their_own_time
 ) -> None:
     clip = by_turn(IEMOCAP.inventory(filmed))["Ses01F_impro01_F000"]
     halved = dataclasses.replace(SETTINGS, max_clip_s=0.25)
-    first, second = ClipPreparer(halved).records(clip)
+    first, second = RecordBuilder(halved).records(clip)
     assert (first.start_s, first.end_s, second.end_s) == (0.0, 0.25, 0.5)
     assert shown_numbers(first) == [25, 27, 28, 30]
     assert shown_numbers(second) == [32, 33, 35, 36]
@@ -299,7 +297,7 @@ def test_a_long_turn_becomes_consecutive_records_with_pictures_of_their_own_time
 
 def test_without_the_video_there_is_sound_alone(filmed: Path) -> None:
     clip = by_turn(IEMOCAP.inventory(filmed))["Ses01F_impro01_F000"]
-    (record,) = ClipPreparer(SETTINGS).records(dataclasses.replace(clip, pictures=None))
+    (record,) = RecordBuilder(SETTINGS).records(dataclasses.replace(clip, pictures=None))
     assert len(record.waveform) == 8_000
     assert not len(record.faces)
 
@@ -309,20 +307,20 @@ def test_a_video_that_ends_too_early_or_holds_no_pictures(filmed: Path) -> None:
     assert clip.pictures is not None
     late = dataclasses.replace(clip.pictures, start_s=70.0, end_s=71.0)
     with pytest.raises(MediaError, match=r"impro01\.avi: holds 6\.4 s, needed from 70 s on"):
-        list(ClipPreparer(SETTINGS).records(dataclasses.replace(clip, pictures=late)))
+        list(RecordBuilder(SETTINGS).records(dataclasses.replace(clip, pictures=late)))
     sound = dataclasses.replace(clip.pictures, path=clip.path, name="sound.wav")
     with pytest.raises(MediaError, match=r"sound\.wav: holds no pictures"):
-        list(ClipPreparer(SETTINGS).records(dataclasses.replace(clip, pictures=sound)))
+        list(RecordBuilder(SETTINGS).records(dataclasses.replace(clip, pictures=sound)))
     absent = dataclasses.replace(clip.pictures, path=filmed / "absent.avi", name="absent.avi")
     with pytest.raises(MediaError, match=r"absent\.avi"):
-        list(ClipPreparer(SETTINGS).records(dataclasses.replace(clip, pictures=absent)))
+        list(RecordBuilder(SETTINGS).records(dataclasses.replace(clip, pictures=absent)))
 
 
 def test_halves_of_a_picture() -> None:
     picture = np.arange(2 * 5 * 3, dtype=np.uint8).reshape(2, 5, 3)
-    np.testing.assert_array_equal(half_of(picture, "left"), picture[:, :2])
-    np.testing.assert_array_equal(half_of(picture, "right"), picture[:, 3:])
-    assert half_of(picture, "") is picture
+    np.testing.assert_array_equal(crop_half(picture, "left"), picture[:, :2])
+    np.testing.assert_array_equal(crop_half(picture, "right"), picture[:, 3:])
+    assert crop_half(picture, "") is picture
 
 
 def test_a_clip_is_done_anew_when_its_video_changes(filmed: Path, tmp_path: Path) -> None:
@@ -353,8 +351,8 @@ def test_a_turn_much_longer_than_its_evaluation_says(filmed: Path, tmp_path: Pat
     clip = by_turn(IEMOCAP.inventory(filmed))["Ses01F_impro01_F000"]
     assert clip.stated_s == 0.5
     wav = factories.write_sound(tmp_path / "long.wav", factories.tone(60.0, 8_000), 8_000)
-    with pytest.raises(MediaError, match=r"lasts 60\.0 s where the table says 0\.5 s"):
-        list(ClipPreparer(SETTINGS).records(dataclasses.replace(clip, path=wav, pictures=None)))
+    with pytest.raises(MediaError, match=r"last_boxes 60\.0 s where the table says 0\.5 s"):
+        list(RecordBuilder(SETTINGS).records(dataclasses.replace(clip, path=wav, pictures=None)))
 
 
 def test_a_session_that_cannot_be_entered_is_rejected(

@@ -11,27 +11,27 @@ import pytest
 
 from affectstream.core import registry
 from affectstream.core.errors import (
-    EXIT_NOTHING_DONE,
+    EXIT_FAILURE,
     EXIT_OK,
-    EXIT_SOME_REJECTED,
+    EXIT_PARTIAL,
     EXIT_USAGE,
     UserError,
 )
-from affectstream.preprocessing.clip import Clip, Inventory
+from affectstream.preprocessing.clip import Clip, CorpusIndex
 from affectstream.preprocessing.corpora.manifest import MANIFEST
 from affectstream.preprocessing.dataset.data_folder import DataFolder, open_data_folder
-from affectstream.preprocessing.dataset.leakage import Seen, crossings, namesakes
-from affectstream.preprocessing.labels import CANONICAL
+from affectstream.preprocessing.dataset.leakage import DataFootprint, crossings, namesakes
+from affectstream.preprocessing.labels import CANONICAL_LABELS
 from tests.support.factories import files_below, preprocess, tone, write_sound
 
 
-def inventory(folder: Path, text: str, encoding: str = "utf-8") -> Inventory:
+def inventory(folder: Path, text: str, encoding: str = "utf-8") -> CorpusIndex:
     table = folder / "mine.csv"
     table.write_bytes(text.encode(encoding))
     return registry.load("corpora", "manifest").inventory(table)
 
 
-def only(found: Inventory) -> Clip:
+def only(found: CorpusIndex) -> Clip:
     (clip,) = found.clips
     assert not found.rejected
     return clip
@@ -163,7 +163,7 @@ def test_a_bad_row_is_rejected_and_the_rest_goes_on(tmp_path: Path, row: str, re
 
 def test_an_unknown_label_is_answered_with_all_known_ones(tmp_path: Path) -> None:
     reason = inventory(tmp_path, "path,label,speaker\na.wav,bored,1\n").rejected[0].reason
-    assert ", ".join(CANONICAL) in reason
+    assert ", ".join(CANONICAL_LABELS) in reason
 
 
 def test_an_absolute_path_is_meant(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_stretches_bad_rows_and_a_missing_file(
         "long.wav,sad,1,20,30,,train\n"
         "long.wav,bored,1,,,,train\n"
     )
-    assert prepare(table, tmp_path / "out") == EXIT_SOME_REJECTED
+    assert prepare(table, tmp_path / "out") == EXIT_PARTIAL
     folder = open_data_folder(tmp_path / "out")
     told = {row.transcript: (row.label, row.num_samples, row.start_s) for row in folder.rows}
     assert told == {"one": ("sad", 32_000, 0.5), "two": ("angry", 32_000, 4.0)}
@@ -220,9 +220,9 @@ def test_stretches_bad_rows_and_a_missing_file(
     assert len(rejected) == 4
     errors = capsys.readouterr().err
     assert "gone.wav: not found; check the path" in errors
-    assert "from 20 to 6 s there is nothing (the file lasts 6.0 s); correct start_s" in errors
+    assert "from 20 to 6 s there is nothing (the file last_boxes 6.0 s); correct start_s" in errors
     assert "unknown label 'bored'" in errors
-    assert prepare(table, tmp_path / "strict", "--strict") == EXIT_NOTHING_DONE
+    assert prepare(table, tmp_path / "strict", "--strict") == EXIT_FAILURE
 
 
 TABLE = "path,label,speaker\na.wav,sad,01\nb.wav,happy,02\nc.wav,angry,03\n"
@@ -257,10 +257,10 @@ def test_people_of_different_manifests_are_different_people(
         assert [row.recording for row in folder.rows] == [f"{name}/{n}.wav" for n in "abc"]
         assert [row.speaker for row in folder.rows] == [f"{name}/0{n}" for n in "123"]
         assert {row.corpus for row in folder.rows} == {name}
-    assert crossings(Seen.of(one.rows), two.rows) == []
+    assert crossings(DataFootprint.of(one.rows), two.rows) == []
     assert namesakes(row.speaker for row in (*one.rows, *two.rows)) == (
         f"speaker 01, 02, 03 of {' and of '.join(sorted(names))} are taken for different people;"
-        " if they are the same, prepare one of these with --same-people",
+        " if they are the same, prepare one of these with --same-speakers-as",
     )
     assert namesakes(row.speaker for row in one.rows) == ()
 
@@ -273,7 +273,7 @@ def test_the_same_manifest_elsewhere_is_the_same(others: tuple[Path, Path], tmp_
     (tmp_path / "copy" / "mine.csv").write_text("\r\n".join([header, *rows[::-1], ""]))
     again = prepared(tmp_path / "copy" / "mine.csv", tmp_path / "second")
     assert again.settings["corpus"] == one.settings["corpus"]
-    found = crossings(Seen.of(one.rows), again.rows)
+    found = crossings(DataFootprint.of(one.rows), again.rows)
     assert [what.partition(" ")[0] for what in found] == ["speaker", "recording", "the"]
 
 
@@ -281,22 +281,22 @@ def test_a_name_of_ones_own_and_the_same_people(
     others: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = prepared(others[0], tmp_path / "one-data", "--name", "spring")
-    joined = ("--name", "autumn", "--same-people", str(one.path))
+    joined = ("--name", "autumn", "--same-speakers-as", str(one.path))
     two = prepared(others[1], tmp_path / "two-data", *joined)
     assert [row.speaker for row in two.rows] == [f"manifest-spring/0{n}" for n in "123"]
     assert [row.id for row in two.rows] == [f"manifest-autumn/{n}.wav" for n in "abc"]
-    assert crossings(Seen.of(one.rows), two.rows) == [
+    assert crossings(DataFootprint.of(one.rows), two.rows) == [
         "speaker manifest-spring/01, manifest-spring/02, manifest-spring/03"
     ]
     assert namesakes(row.speaker for row in (*one.rows, *two.rows)) == ()
     # Whose people these are is handed on, and goes on being so.
-    third = prepared(others[1], tmp_path / "third", "--same-people", str(two.path))
+    third = prepared(others[1], tmp_path / "third", "--same-speakers-as", str(two.path))
     assert third.rows[0].speaker == "manifest-spring/01"
     before = files_below(two.path)
     assert prepared(others[1], two.path).rows == two.rows
     assert files_below(two.path) == before
     capsys.readouterr()
-    assert prepare(others[1], two.path, "--name", "winter") == EXIT_NOTHING_DONE
+    assert prepare(others[1], two.path, "--name", "winter") == EXIT_FAILURE
     line = capsys.readouterr().err
     assert "prepared otherwise (" in line
     assert "corpus: manifest-autumn there, manifest-winter now" in line
@@ -317,7 +317,7 @@ def test_a_table_that_grows_keeps_its_name(others: tuple[Path, Path], tmp_path: 
 def test_names_that_cannot_be(
     name: str, others: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert prepare(others[0], tmp_path / "out", "--name", name) == EXIT_NOTHING_DONE
+    assert prepare(others[0], tmp_path / "out", "--name", name) == EXIT_FAILURE
     assert f"--name {name!r}: give 1 to 64 letters" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -325,11 +325,11 @@ def test_names_that_cannot_be(
 def test_only_manifests_have_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--name", "mine")
     assert preprocess("ravdess", tmp_path, tmp_path / "out", *words) == EXIT_USAGE
-    assert "--name and --same-people are for --corpus manifest" in capsys.readouterr().err
+    assert "--name and --same-speakers-as are for --corpus manifest" in capsys.readouterr().err
     table = tmp_path / "mine.csv"
     table.write_text(TABLE)
-    gone = ("--same-people", str(tmp_path / "gone"))
-    assert prepare(table, tmp_path / "out", *gone) == EXIT_NOTHING_DONE
+    gone = ("--same-speakers-as", str(tmp_path / "gone"))
+    assert prepare(table, tmp_path / "out", *gone) == EXIT_FAILURE
     assert "gone: not a prepared corpus" in capsys.readouterr().err
 
 
@@ -356,7 +356,7 @@ def test_a_missing_column_through_the_command_line(
 ) -> None:
     table = tmp_path / "mine.csv"
     table.write_text("path,label\na.wav,sad\n")
-    assert prepare(table, tmp_path / "out") == EXIT_NOTHING_DONE
+    assert prepare(table, tmp_path / "out") == EXIT_FAILURE
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err == f"Error: {table}: column speaker missing (has path, label); add it\n"
@@ -382,7 +382,7 @@ def test_an_end_behind_the_end_of_the_file(
     table = tmp_path / "mine.csv"
     rows = ("a.wav,sad,1,0,8", "a.wav,sad,1,1,6.4", "a.wav,sad,1,2,6")
     table.write_text("\n".join(["path,label,speaker,start_s,end_s", *rows]))
-    assert prepare(table, tmp_path / "out") == EXIT_SOME_REJECTED
+    assert prepare(table, tmp_path / "out") == EXIT_PARTIAL
     assert [row.start_s for row in open_data_folder(tmp_path / "out").rows] == [1.0, 2.0]
     line = "a.wav: end_s 8 lies 2.0 s behind the end of the file (6.0 s); correct it"
     assert line in capsys.readouterr().err

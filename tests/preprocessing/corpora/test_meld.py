@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from affectstream.core.errors import EXIT_SOME_REJECTED, UserError
-from affectstream.preprocessing.clip import Inventory
+from affectstream.core.errors import EXIT_PARTIAL, UserError
+from affectstream.preprocessing.clip import CorpusIndex
 from affectstream.preprocessing.corpora.meld import MELD, decode, read_meld_table, stated_duration_s
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
 from tests.support.factories import preprocess, tone, write_sound
@@ -44,7 +44,7 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-def inventory(source: Path) -> Inventory:
+def inventory(source: Path) -> CorpusIndex:
     return MELD.inventory(source)
 
 
@@ -245,18 +245,20 @@ def test_a_clip_much_longer_than_its_row_is_rejected(
     # Up to 5 s longer a clip of 1.5 s may be.
     folder = timed(tmp_path / "in", "00:16:21,940", "00:16:23,440", 1.5, 6.4, 6.7, 60.0)
     out = tmp_path / "out"
-    assert preprocess("meld", folder, out, "--detector", "none") == EXIT_SOME_REJECTED
+    assert preprocess("meld", folder, out, "--detector", "none") == EXIT_PARTIAL
     assert [row.path for row in open_data_folder(out).rows] == [
         f"train_splits/dia0_utt{number}.wav" for number in (0, 1)
     ]
     said = capsys.readouterr().err
-    assert "dia0_utt3.wav: lasts 60.0 s but the table says 1.5 s, so label and words do" in said
-    assert "dia0_utt2.wav: lasts 6.7 s where the table says 1.5 s" in said
+    assert (
+        "dia0_utt3.wav: last_boxes 60.0 s but the table says 1.5 s, so label and words do" in said
+    )
+    assert "dia0_utt2.wav: last_boxes 6.7 s where the table says 1.5 s" in said
 
 
 def test_a_broken_video_gives_way_to_the_sound_of_the_utterance(tmp_path: Path) -> None:
     folder = timed(tmp_path / "in", "00:00:00,000", "00:00:01,000", 1.0)
     (folder / "train_splits/dia0_utt0.mp4").touch()
     out = tmp_path / "out"
-    assert preprocess("meld", folder, out, "--detector", "none") == EXIT_SOME_REJECTED
+    assert preprocess("meld", folder, out, "--detector", "none") == EXIT_PARTIAL
     assert [row.path for row in open_data_folder(out).rows] == ["train_splits/dia0_utt0.wav"]

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from affectstream.core.errors import UserError
-from affectstream.preprocessing.clip import Clip, Inventory
+from affectstream.preprocessing.clip import Clip, CorpusIndex
 from affectstream.preprocessing.content_hash import TEXT_HASH
 from affectstream.preprocessing.corpora.emotion import EMOTION
 from affectstream.preprocessing.corpora.goemotions import EKMAN_OF, EMOTIONS, GOEMOTIONS
 from affectstream.preprocessing.corpora.meld import MELD
 from affectstream.preprocessing.corpora.meld_text import MELD_TEXT
 from affectstream.preprocessing.corpora.text_table import normalised, text_hash
-from affectstream.preprocessing.records.record_builder import ClipPreparer, PreparationSettings
+from affectstream.preprocessing.records.record_builder import RecordBuilder, RecordSettings
 
 ALL = [EMOTION, GOEMOTIONS, MELD_TEXT]
 MELD_COLUMNS = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode"
@@ -30,11 +30,11 @@ def write(folder: Path, name: str, content: str | bytes) -> Path:
     return folder
 
 
-def told(found: Inventory) -> dict[str, tuple[str, str]]:
+def told(found: CorpusIndex) -> dict[str, tuple[str, str]]:
     return {clip.key: (clip.transcript, clip.label) for clip in found.clips}
 
 
-def rejected(found: Inventory) -> dict[str, str]:
+def rejected(found: CorpusIndex) -> dict[str, str]:
     return {rejection.path: rejection.reason for rejection in found.rejected}
 
 
@@ -345,7 +345,7 @@ def test_a_row_becomes_a_record_of_text_alone(corpus: Any, tmp_path: Path) -> No
     write(tmp_path, "train.tsv", "Привет 😊\t17\tid\n")
     meld(tmp_path, "1,Привет 😊,Ross,joy,x,0,0,1,1")
     (clip,) = corpus.inventory(tmp_path).clips
-    (record,) = ClipPreparer(PreparationSettings("none")).records(clip)
+    (record,) = RecordBuilder(RecordSettings("none")).records(clip)
     assert (record.transcript, record.label) == ("Привет 😊", "happy")
     assert (len(record.waveform), len(record.faces)) == (0, 0)
     assert (record.audio_hash, record.video_hash) == ("", "")

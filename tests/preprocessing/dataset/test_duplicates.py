@@ -20,7 +20,7 @@ def test_nothing_equal() -> None:
     rows = [item("a", "1"), item("b", "2")]
     marked, report = mark_duplicates(rows, official_split=False)
     assert list(marked) == rows
-    assert (report.groups, report.counts, report.kept_in_test) == ((), {}, 0)
+    assert (report.groups, report.counts, report.num_kept_in_test) == ((), {}, 0)
 
 
 def test_two_names_for_one_recording_are_kept_once() -> None:
@@ -74,7 +74,7 @@ def test_training_copies_of_held_out_items_go_and_test_items_never_do() -> None:
         "train c": "equals a validation item: validation c",
     }
     assert report.counts == {"equals a test item": 3, "equals a validation item": 1}
-    assert report.kept_in_test == 1
+    assert report.num_kept_in_test == 1
 
 
 def test_copies_over_a_split_of_ones_own_are_left_for_train_to_stop_on() -> None:
@@ -114,7 +114,7 @@ def test_training_copies_of_held_out_texts_go() -> None:
         "train d": "equal content, conflicting labels",
         "train e": "equal content, conflicting labels",
     }
-    assert report.kept_in_test == 0
+    assert report.num_kept_in_test == 0
 
 
 def test_equal_words_of_speech_are_no_copies() -> None:

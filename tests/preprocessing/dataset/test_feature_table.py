@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from affectstream.core import registry
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, UserError
 from affectstream.modeling.crossval.config import plan_crossval
 from affectstream.preprocessing.dataset.data_folder import (
     open_data_folder,
@@ -22,7 +22,7 @@ from affectstream.preprocessing.dataset.data_folder import (
 from affectstream.preprocessing.dataset.feature_table import open_feature_table, write_feature_table
 from affectstream.preprocessing.dataset.splits import DEFAULT_RULE, make_splits
 from tests.support import models
-from tests.support.models import LABELS, run, the_one_line
+from tests.support.models import LABELS, error_line, run
 
 RATE_HZ = 16_000
 
@@ -216,10 +216,10 @@ def test_refusals(
             "records beside feature",
         ),
     ):
-        assert run("train", *words, *out) == EXIT_NOTHING_DONE
-        assert told in the_one_line(capsys.readouterr().err)
+        assert run("train", *words, *out) == EXIT_FAILURE
+        assert told in error_line(capsys.readouterr().err)
     assert run("features", "--data", data) == EXIT_USAGE
-    assert run("features", "--data", data, "--out", tmp_path / "t.xls") == EXIT_NOTHING_DONE
+    assert run("features", "--data", data, "--out", tmp_path / "t.xls") == EXIT_FAILURE
     assert not (tmp_path / "t.xls").exists()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from affectstream.core import registry
-from affectstream.preprocessing.labels import CANONICAL, SYNONYMS, LabelSet, canonical
+from affectstream.preprocessing.labels import CANONICAL_LABELS, SYNONYMS, LabelSet, canonical
 
 NAMES = registry.names("label-sets")
 
@@ -14,12 +14,12 @@ def test_the_one_list_and_its_order() -> None:
     assert (
         *("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"),
         *("excited", "frustrated", "love"),
-    ) == CANONICAL
+    ) == CANONICAL_LABELS
 
 
-@pytest.mark.parametrize("word", [*CANONICAL, *SYNONYMS])
+@pytest.mark.parametrize("word", [*CANONICAL_LABELS, *SYNONYMS])
 def test_every_known_word_means_a_canonical_label(word: str) -> None:
-    assert canonical(f"  {word.upper()} ") in CANONICAL
+    assert canonical(f"  {word.upper()} ") in CANONICAL_LABELS
 
 
 @pytest.mark.parametrize("word", ["", "bored", "happ", "0"])
@@ -31,9 +31,9 @@ def test_other_words_mean_none(word: str) -> None:
 def test_a_label_set_selects_and_merges_canonical_labels(name: str) -> None:
     labels: LabelSet = registry.load("label-sets", name)
     assert len(set(labels.labels)) == len(labels.labels) >= 2
-    assert set(labels.merges) <= set(CANONICAL) - set(labels.labels)
+    assert set(labels.merges) <= set(CANONICAL_LABELS) - set(labels.labels)
     assert set(labels.merges.values()) <= set(labels.labels)
-    for label in CANONICAL:
+    for label in CANONICAL_LABELS:
         number = labels.index(label)
         assert (number is None) == (label not in labels.labels and label not in labels.merges)
     assert [labels.index(label) for label in labels.labels] == list(range(len(labels.labels)))
@@ -43,8 +43,8 @@ def test_ravdess8_ravdess7_and_basic7() -> None:
     ravdess8 = registry.load("label-sets", "ravdess8")
     ravdess7 = registry.load("label-sets", "ravdess7")
     basic7 = registry.load("label-sets", "basic7")
-    assert ravdess8.labels == CANONICAL[:8]
-    assert ravdess7.labels == CANONICAL[1:8]
+    assert ravdess8.labels == CANONICAL_LABELS[:8]
+    assert ravdess7.labels == CANONICAL_LABELS[1:8]
     assert ravdess7.index("neutral") is None
     assert basic7.index("calm") == basic7.index("neutral") == 0
     assert [labels.index("love") for labels in (ravdess8, ravdess7, basic7)] == [None] * 3

@@ -7,10 +7,10 @@ import json
 import pytest
 
 from affectstream.core.errors import UserError
-from affectstream.preprocessing.dataset.leakage import Seen, crossings, require_disjoint
+from affectstream.preprocessing.dataset.leakage import DataFootprint, crossings, require_disjoint
 from tests.support.factories import row
 
-LEARNT = Seen.of(
+LEARNT = DataFootprint.of(
     [
         row("r/1", speaker="r/01", recording="r/rec1", audio_hash="s1", video_hash="v1"),
         row("r/2", speaker="", recording="r/rec2", audio_hash="", video_hash="v2"),
@@ -22,8 +22,8 @@ def test_what_was_seen() -> None:
     assert LEARNT.speakers == {"r/01"}
     assert LEARNT.recordings == {"r/rec1", "r/rec2"}
     assert LEARNT.hashes == {"s1", "v1", "v2"}
-    assert Seen.from_json(json.loads(json.dumps(LEARNT.as_json()))) == LEARNT
-    more = Seen.of([row("q/1", speaker="q/9", recording="q/1", audio_hash="s9")])
+    assert DataFootprint.from_json(json.loads(json.dumps(LEARNT.as_json()))) == LEARNT
+    more = DataFootprint.of([row("q/1", speaker="q/9", recording="q/1", audio_hash="s9")])
     assert (LEARNT | more).speakers == {"r/01", "q/9"}
     assert (LEARNT | more).hashes == {"s1", "v1", "v2", "s9"}
 
@@ -49,7 +49,9 @@ def test_a_crossing_by_speaker_recording_or_content(held, found) -> None:
 
 def test_one_recording_as_sound_and_as_video_is_one() -> None:
     both = [row("sound", recording="r/x"), row("video", recording="r/x", audio_hash="other")]
-    assert crossings(Seen.of(both[:1]), both[1:], compare_speakers=False) == ["recording r/x"]
+    assert crossings(DataFootprint.of(both[:1]), both[1:], compare_speakers=False) == [
+        "recording r/x"
+    ]
 
 
 def test_speakers_are_not_compared_where_the_split_is_stamped() -> None:
@@ -60,7 +62,7 @@ def test_speakers_are_not_compared_where_the_split_is_stamped() -> None:
 
 def test_many_are_counted() -> None:
     rows = [row(f"t{n}", speaker=f"s{n}") for n in range(7)]
-    found = crossings(Seen.of(rows), rows)
+    found = crossings(DataFootprint.of(rows), rows)
     assert found[0] == "speaker s0, s1, s2 and 4 more"
     assert len(found) == 3
 

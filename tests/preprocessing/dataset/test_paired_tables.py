@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, UserError
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, UserError
 from affectstream.modeling.features.text.tfidf import TFIDF
 from affectstream.preprocessing.dataset.feature_table import (
     FeatureTable,
@@ -20,7 +20,7 @@ from affectstream.preprocessing.dataset.feature_table import (
 )
 from affectstream.preprocessing.dataset.paired_tables import PairedTables, pair_tables
 from tests.support import models
-from tests.support.models import LABELS, run, the_one_line
+from tests.support.models import LABELS, error_line, run
 
 FOLDERS = {"statistics-linear": "audio", "tfidf-text": "text"}
 SAYS = {label: f"what a {label} {label} day" for label in LABELS}
@@ -201,8 +201,8 @@ def test_bad_tables(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     code = run("train", *words(tables, tmp_path), "--out", tmp_path / "run")
-    assert code == EXIT_NOTHING_DONE
-    assert told.lower() in the_one_line(capsys.readouterr().err).lower()
+    assert code == EXIT_FAILURE
+    assert told.lower() in error_line(capsys.readouterr().err).lower()
 
 
 def test_is_a_data_folder(tables: dict[str, Path]) -> None:

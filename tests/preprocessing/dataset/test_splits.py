@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from affectstream import cli
 from affectstream.core import atomic_io
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, UserError
 from affectstream.preprocessing.dataset import data_folder
 from affectstream.preprocessing.dataset.data_folder import ClipRow, Splits, open_data_folder
 from affectstream.preprocessing.dataset.splits import (
+    ADAPTATION_RULE,
     DEFAULT_RULE,
-    ONE_VALIDATES,
     make_splits,
     natural_key,
     parse_speakers,
@@ -110,7 +110,7 @@ def test_to_adapt_one_recording_of_each_speaker_and_class_validates() -> None:
         for n in range(8, 8 + count)
         for k in range(2)
     ]
-    splits = make_splits(rows, ONE_VALIDATES)
+    splits = make_splits(rows, ADAPTATION_RULE)
     assert {name.partition("#")[0] for name in splits.parts["validation"]} == {
         *("x/ann-sad-10", "x/ann-happy-9", "x/bob-sad-10", "x/bob-happy-9"),
     }
@@ -118,7 +118,7 @@ def test_to_adapt_one_recording_of_each_speaker_and_class_validates() -> None:
     assert splits.parts["test"] == ()
     assert splits.notes == ("validation not speaker-disjoint",)
     with pytest.raises(UserError, match="no speaker has two recordings of one class"):
-        make_splits([one for one in rows if "-8#" in one.id], ONE_VALIDATES)
+        make_splits([one for one in rows if "-8#" in one.id], ADAPTATION_RULE)
 
 
 def test_without_speakers_recordings_are_cut() -> None:
@@ -329,7 +329,7 @@ def test_a_flipped_bit_is_noticed_and_named(
         else:  # white space between values, or the name of a checksum
             assert name == "splits.json" and found == known
         if name == "clips.csv":
-            assert split(data) == EXIT_NOTHING_DONE
+            assert split(data) == EXIT_FAILURE
     finally:
         (data / name).write_bytes(content)
 
@@ -338,10 +338,10 @@ def test_a_flipped_bit_is_noticed_and_named(
     ("words", "code", "message"),
     [
         (("--folds", "3", "--test-speakers", "1"), EXIT_USAGE, "exclude each other"),
-        (("--one-validates", "--folds", "3"), EXIT_USAGE, "goes with none of the others"),
+        (("--adaptation-split", "--folds", "3"), EXIT_USAGE, "goes with none of the others"),
         (("--folds", "many"), EXIT_USAGE, "'many' is not a valid integer"),
-        (("--test-speakers", "9"), EXIT_NOTHING_DONE, "no speaker '9' in the data"),
-        (("--folds", "99"), EXIT_NOTHING_DONE, "--folds 99: must be 3 to 6"),
+        (("--test-speakers", "9"), EXIT_FAILURE, "no speaker '9' in the data"),
+        (("--folds", "99"), EXIT_FAILURE, "--folds 99: must be 3 to 6"),
     ],
 )
 def test_split_refuses(
@@ -358,7 +358,7 @@ def test_split_refuses(
 
 
 def test_split_of_no_data_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert split(tmp_path / "absent") == EXIT_NOTHING_DONE
+    assert split(tmp_path / "absent") == EXIT_FAILURE
     assert capsys.readouterr().err == (
         f"Error: {tmp_path / 'absent'}: not a prepared corpus (no clips.csv);"
         " run `preprocess` first\n"
@@ -470,7 +470,7 @@ def test_split_command_by_session(data: Path, capsys: pytest.CaptureFixture[str]
     assert splits.rule == {"kind": "sessions", "test": ["5"], "validation": ["4"]}
     assert sessions_in(rows, splits, "validation") == {"4"}
     assert "test: 6 records, speakers iemocap/Ses05F, iemocap/Ses05M" in capsys.readouterr().out
-    assert split(data, "--folds", "5", "--by", "session", "--fold", "5") == EXIT_OK
+    assert split(data, "--folds", "5", "--group-by", "session", "--fold", "5") == EXIT_OK
     splits = open_data_folder(data).splits
     assert splits.rule == {"kind": "folds", "num_folds": 5, "fold": 5, "by": "session"}
     assert sessions_in(rows, splits, "test") == {"5"}
@@ -483,8 +483,8 @@ def test_split_command_by_session(data: Path, capsys: pytest.CaptureFixture[str]
     [
         (("--folds", "3", "--test-sessions", "1"), EXIT_USAGE, "lists of sessions exclude"),
         (("--test-speakers", "1", "--val-sessions", "2"), EXIT_USAGE, "exclude each other"),
-        (("--by", "session"), EXIT_USAGE, "--by goes with --folds"),
-        (("--test-sessions", "1"), EXIT_NOTHING_DONE, "no record has a session"),
+        (("--group-by", "session"), EXIT_USAGE, "--group-by goes with --folds"),
+        (("--test-sessions", "1"), EXIT_FAILURE, "no record has a session"),
     ],
 )
 def test_split_by_session_refuses(

@@ -19,7 +19,7 @@ from affectstream.preprocessing.corpora.meld_text import MELD_TEXT
 from affectstream.preprocessing.dataset.data_folder import ClipRow
 from affectstream.preprocessing.dataset.text_informativeness import (
     MAX_ITEMS,
-    WordInformation,
+    TextInformativeness,
     measure,
     measure_rows,
 )
@@ -31,7 +31,7 @@ MISHEARD = ("the", "a", "by", "door", "kids", "dogs", "bus", "goose", "dose", "o
 Table = list[tuple[str, str, str]]
 
 
-def measured(table: Table) -> WordInformation:
+def measured(table: Table) -> TextInformativeness:
     texts, labels, groups = zip(*table, strict=True)
     return measure(texts, labels, groups)
 

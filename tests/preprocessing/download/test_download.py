@@ -22,10 +22,10 @@ import pytest
 
 from affectstream import cli
 from affectstream.core.errors import (
+    EXIT_FAILURE,
     EXIT_INTERRUPTED,
-    EXIT_NOTHING_DONE,
     EXIT_OK,
-    EXIT_SOME_REJECTED,
+    EXIT_PARTIAL,
     EXIT_USAGE,
 )
 from affectstream.preprocessing.download import http_transfer
@@ -234,7 +234,7 @@ def test_broken_off_each_time_keeps_what_came_for_the_next_command(
     ravdess: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ravdess.cuts[AUDIO_PATH] = [300_000, 300_010, 300_020]
-    assert run(ravdess, "ravdess", tmp_path, "--actors", "3") == EXIT_NOTHING_DONE
+    assert run(ravdess, "ravdess", tmp_path, "--actors", "3") == EXIT_FAILURE
     line = the_error(capsys, "failed ")
     assert f"{ravdess.url}{AUDIO_PATH}: broke off after 300020 of" in line
     assert "300020 bytes are kept and the same command goes on from there" in line
@@ -248,7 +248,7 @@ def test_a_file_that_changed_between_two_attempts_is_fetched_anew(
     ravdess: Server, tmp_path: Path
 ) -> None:
     ravdess.cuts[AUDIO_PATH] = [300_000, 300_000, 300_000]
-    assert run(ravdess, "ravdess", tmp_path, "--actors", "3") == EXIT_NOTHING_DONE
+    assert run(ravdess, "ravdess", tmp_path, "--actors", "3") == EXIT_FAILURE
     ravdess.etag = '"two"'
     offer_ravdess(ravdess, {AUDIO: zip_of({sound_name(3): b"new" * 200_000})})
     assert run(ravdess, "ravdess", tmp_path, "--actors", "3") == EXIT_OK
@@ -279,7 +279,7 @@ def test_a_lasting_fault_of_the_server(
     ravdess: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ravdess.statuses[AUDIO_PATH] = [500] * 3
-    assert run(ravdess, "ravdess", tmp_path) == EXIT_NOTHING_DONE
+    assert run(ravdess, "ravdess", tmp_path) == EXIT_FAILURE
     assert "the server answered 500 Internal Server Error; try again later" in the_error(
         capsys, "failed "
     )
@@ -289,7 +289,7 @@ def test_not_found_is_not_tried_again(
     ravdess: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     del ravdess.bodies[AUDIO_PATH]
-    assert run(ravdess, "ravdess", tmp_path) == EXIT_NOTHING_DONE
+    assert run(ravdess, "ravdess", tmp_path) == EXIT_FAILURE
     printed = capsys.readouterr().err
     assert f"{ravdess.url}{AUDIO_PATH}: the server answered 404 Not Found" in printed
     assert "fetch by hand: https://zenodo.org/records/1188976" in printed
@@ -303,7 +303,7 @@ def test_a_wrong_file_is_not_kept(
     good = ravdess.bodies[AUDIO_PATH]
     wrong = bytes(len(good)) if same_length else b"<html>please log in</html>"
     ravdess.bodies[AUDIO_PATH] = wrong
-    assert run(ravdess, "ravdess", tmp_path) == EXIT_NOTHING_DONE
+    assert run(ravdess, "ravdess", tmp_path) == EXIT_FAILURE
     line = the_error(capsys, "failed ")
     if same_length:
         assert "wrong checksum" in line
@@ -323,7 +323,7 @@ def test_one_of_two_fails(
     offer_ravdess(ravdess, video)
     del ravdess.bodies[f"{RECORD}/files/Video_Speech_Actor_01.zip/content"]
     options = ("--actors", "1-2", "--stream", "video")
-    assert run(ravdess, "ravdess", tmp_path, *options) == EXIT_SOME_REJECTED
+    assert run(ravdess, "ravdess", tmp_path, *options) == EXIT_PARTIAL
     assert "Video_Speech_Actor_02/2.mp4" in files_below(tmp_path)
     assert "failed Video_Speech_Actor_01.zip: " in capsys.readouterr().err
 
@@ -355,7 +355,7 @@ def test_too_little_disk(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000_000))
-    assert run(ravdess, "ravdess", tmp_path / "out") == EXIT_NOTHING_DONE
+    assert run(ravdess, "ravdess", tmp_path / "out") == EXIT_FAILURE
     line = the_error(capsys)
     assert "MB are needed and 1 MB are free" in line
     assert not (tmp_path / "out").exists()
@@ -382,7 +382,7 @@ def test_a_record_of_another_form(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     server.bodies[RECORD] = body
-    assert run(server, "ravdess", tmp_path) == EXIT_NOTHING_DONE
+    assert run(server, "ravdess", tmp_path) == EXIT_FAILURE
     assert message in the_error(capsys)
 
 
@@ -424,7 +424,7 @@ def test_a_bad_archive_leaves_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     server.bodies[EMODB] = body
-    assert run(server, "emodb", tmp_path / "deep" / "out") == EXIT_NOTHING_DONE
+    assert run(server, "emodb", tmp_path / "deep" / "out") == EXIT_FAILURE
     assert message in the_error(capsys, "failed ")
     assert files_below(tmp_path) == []
 
@@ -455,7 +455,7 @@ def test_a_full_disk_at_unpacking_keeps_the_archive(
     sizes = iter([10**12, 1_000_000])
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=next(sizes)))
-        assert run(server, "emodb", tmp_path) == EXIT_NOTHING_DONE
+        assert run(server, "emodb", tmp_path) == EXIT_FAILURE
     assert run(server, "emodb", tmp_path) == EXIT_OK
     assert len(server.ranges_of(EMODB)) == 1
     assert files_below(tmp_path) == ["emodb/wav/03a01Fa.wav"]
@@ -511,7 +511,7 @@ def test_tess_names_cannot_lead_out(
     others: dict[str, str], server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     offer_tess(server, [dataverse_entry(1, "x.wav", b"1", **others)])
-    assert run(server, "tess", tmp_path / "out") == EXIT_NOTHING_DONE
+    assert run(server, "tess", tmp_path / "out") == EXIT_FAILURE
     assert "leads out of the folder" in the_error(capsys)
     assert files_below(tmp_path) == []
 
@@ -520,7 +520,7 @@ def test_after_many_failures_in_a_row_the_rest_is_not_tried(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     offer_tess(server, [dataverse_entry(n, f"OAF_w_{n}.wav", b"1") for n in range(300)])
-    assert run(server, "tess", tmp_path) == EXIT_NOTHING_DONE
+    assert run(server, "tess", tmp_path) == EXIT_FAILURE
     assert "not tried after that; run the same command again" in capsys.readouterr().err
     assert len(server.requests) < 150
 
@@ -570,7 +570,7 @@ def test_crema_d_wrong_pointer_wrong_file_and_a_pointer_as_file(
     server.bodies[pointer] = server.bodies[pointer].replace(b"900", b"901")
     server.bodies[paths[1]] = b"x" * 900
     server.bodies[paths[2]] = server.bodies[f"/{CREMA}/{COMMIT}/AudioWAV/1003_DFA_ANG_XX.wav"]
-    assert run(server, "crema_d", tmp_path) == EXIT_SOME_REJECTED
+    assert run(server, "crema_d", tmp_path) == EXIT_PARTIAL
     printed = capsys.readouterr().err
     assert "1001_DFA_ANG_XX.wav: a pointer with a wrong checksum" in printed
     assert "1002_DFA_ANG_XX.wav: a file with a wrong checksum (sha256" in printed
@@ -598,7 +598,7 @@ def test_crema_d_wrong_pointer_wrong_file_and_a_pointer_as_file(
 def test_where_to_ask(
     name: str, place: str, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(server, name, tmp_path) == EXIT_NOTHING_DONE
+    assert run(server, name, tmp_path) == EXIT_FAILURE
     assert place in the_error(capsys)
     assert not server.requests
 
@@ -606,9 +606,9 @@ def test_where_to_ask(
 @pytest.mark.parametrize(
     ("words", "code"),
     [
-        (("ravdess", "--actors", "25"), EXIT_NOTHING_DONE),
-        (("emodb", "--actors", "1"), EXIT_NOTHING_DONE),
-        (("tess", "--stream", "video"), EXIT_NOTHING_DONE),
+        (("ravdess", "--actors", "25"), EXIT_FAILURE),
+        (("emodb", "--actors", "1"), EXIT_FAILURE),
+        (("tess", "--stream", "video"), EXIT_FAILURE),
         (("ravdess", "--actors", "3-1"), EXIT_USAGE),
         (("ravdess", "--actors", "all"), EXIT_USAGE),
         (("ravdess", "--mirror", "ftp://x"), EXIT_USAGE),
@@ -625,7 +625,7 @@ def test_no_network(server: Server, tmp_path: Path, capsys: pytest.CaptureFixtur
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-    assert run(server, "ravdess", tmp_path, "--mirror", url) == EXIT_NOTHING_DONE
+    assert run(server, "ravdess", tmp_path, "--mirror", url) == EXIT_FAILURE
     assert "not reachable" in the_error(capsys)
     assert not files_below(tmp_path)
 
@@ -634,5 +634,5 @@ def test_out_that_cannot_be_made(
     ravdess: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
-    assert run(ravdess, "ravdess", tmp_path / "file" / "out") == EXIT_NOTHING_DONE
+    assert run(ravdess, "ravdess", tmp_path / "file" / "out") == EXIT_FAILURE
     assert "a file stands where a folder is needed" in the_error(capsys)

@@ -213,7 +213,7 @@ def test_a_table_of_other_recordings(
 ) -> None:
     other = table(tmp_path / "au.csv", ["clip,AU01_r", "someone,1"])
     assert preprocess(source, other, tmp_path / "data") == 1
-    line = models.the_one_line(capsys.readouterr().err)
+    line = models.error_line(capsys.readouterr().err)
     assert "no row fits a recording (ids are read from column clip, like 'someone'" in line
     assert "03-01-01-01-01-01-01.wav" in line
 
@@ -237,7 +237,7 @@ def test_answers_need_the_table(
 
     wav = source / "03-01-05-01-01-01-02.wav"
     assert models.run("predict", wav, "--model", run) == 1
-    line = models.the_one_line(capsys.readouterr().err)
+    line = models.error_line(capsys.readouterr().err)
     assert "action units of OpenFace, which cannot be computed here; give" in line
     assert models.run("export", "--run", run, "--out", tmp_path / "export") == 0
     read = read_action_units(units)
@@ -252,7 +252,7 @@ def test_answers_need_the_table(
     assert "no row for it in" in capsys.readouterr().err
     lacking = table(tmp_path / "few.csv", ["name,AU01_r", "someone,1"])
     assert models.run("predict", wav, *words, lacking) == 1
-    assert "lacks AU12_r, AU12_c" in models.the_one_line(capsys.readouterr().err)
+    assert "lacks AU12_r, AU12_c" in models.error_line(capsys.readouterr().err)
 
 
 def test_rows_of_each_window_are_used(run: Path, source: Path, tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_wrong_kind_of_records(
 ) -> None:
     def line(folder: Path, *words: object) -> str:
         assert models.train(tmp_path / "run", *words, data=folder) == 1
-        return models.the_one_line(capsys.readouterr().err)
+        return models.error_line(capsys.readouterr().err)
 
     assert "these hold action units" in line(data, "--recipe", "elu-cnn-video")
     assert "these hold face crops" in line(toy_data, "--recipe", "action-units")
@@ -311,7 +311,7 @@ def test_wrong_kind_of_records(
 def test_copies(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "copies"
     assert models.run("augment", "--data", data, "--out", out) == 1
-    assert "holds action units" in models.the_one_line(capsys.readouterr().err)
+    assert "holds action units" in models.error_line(capsys.readouterr().err)
     assert not out.exists()
     words = ("--transforms", "gain:probability=1", "--copies", 1, "--examples", 1)
     assert models.run("augment", "--data", data, "--out", out, *words) == 0

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from affectstream.preprocessing.media.audio.audio_clock import SoundClock, SoundPackets
+from affectstream.preprocessing.media.audio.audio_clock import AudioPackets, AudioTimeline
 from affectstream.preprocessing.media.media_file import MediaFile
 from tests import ROOT
 from tests.support.factories import clicks, tone, write_media, write_sound
@@ -200,10 +200,10 @@ def clock(
     stated_s: float = 0.0,
     frame_s: float = 0.02,
     tick_s: float = 1e-3,
-) -> SoundClock:
+) -> AudioTimeline:
     """Packets of 20 ms."""
-    return SoundClock(
-        SoundPackets(
+    return AudioTimeline(
+        AudioPackets(
             [None if at_s is None else round(at_s / tick_s) for at_s in stamps_s],
             [round(0.02 / tick_s)] * len(stamps_s),
             [100] * len(stamps_s),

@@ -16,10 +16,10 @@ import pytest
 
 from affectstream.core.atomic_io import TEMPORARY_MARK
 from affectstream.core.errors import (
+    EXIT_FAILURE,
     EXIT_INTERRUPTED,
-    EXIT_NOTHING_DONE,
     EXIT_OK,
-    EXIT_SOME_REJECTED,
+    EXIT_PARTIAL,
 )
 from affectstream.opencv_model.weights import CACHE_VARIABLE
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
@@ -60,7 +60,7 @@ def leftovers(folder: Path) -> list[str]:
 
 def test_missing_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gone = tmp_path / "gone"
-    assert preprocess("ravdess", gone, tmp_path / "out", *NONE) == EXIT_NOTHING_DONE
+    assert preprocess("ravdess", gone, tmp_path / "out", *NONE) == EXIT_FAILURE
     assert one_line(capsys) == f"{gone}: no such folder; give the folder that holds the recordings"
     assert not (tmp_path / "out").exists()
 
@@ -73,7 +73,7 @@ def test_folder_without_recordings(
     source.mkdir()
     if name:
         (source / name).touch()
-    assert preprocess("ravdess", source, tmp_path / "out", *NONE) == EXIT_NOTHING_DONE
+    assert preprocess("ravdess", source, tmp_path / "out", *NONE) == EXIT_FAILURE
     assert f"{source}: no media file in this folder (looked for .aac" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -83,7 +83,7 @@ def test_no_readable_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     source.mkdir()
     for speaker in (1, 2):
         (source / f"{NAME.format(speaker)}.wav").write_text("no sound")
-    assert preprocess("ravdess", source, out, *NONE) == EXIT_NOTHING_DONE
+    assert preprocess("ravdess", source, out, *NONE) == EXIT_FAILURE
     line = one_line(capsys)
     assert line.startswith(f"no recording could be used, see {out / 'rejected.csv'}; first: ")
     assert f"{NAME.format(1)}.wav: not readable as sound or video" in line
@@ -93,7 +93,7 @@ def test_no_readable_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 def test_no_ravdess_name_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_sound(tmp_path / "in/hello.wav", tone(1.0), 16_000)
-    assert preprocess("ravdess", tmp_path / "in", tmp_path / "out", *NONE) == EXIT_NOTHING_DONE
+    assert preprocess("ravdess", tmp_path / "in", tmp_path / "out", *NONE) == EXIT_FAILURE
     line = one_line(capsys)
     assert "first: not a ravdess file name; expected one like 03-01-05-02-01-01-12.wav" in line
 
@@ -162,7 +162,7 @@ def test_a_bad_file_is_named_and_the_rest_goes_on(
     source, out = tmp_path / "in", tmp_path / "out"
     write_sound(source / f"{NAME.format(1)}.wav", tone(1.0), 16_000)
     bad = make(source / f"{NAME.format(2)}{suffix}")
-    assert preprocess("ravdess", source, out, "--detector", "haar") == EXIT_SOME_REJECTED
+    assert preprocess("ravdess", source, out, "--detector", "haar") == EXIT_PARTIAL
     assert [row.speaker for row in open_data_folder(out).rows] == ["ravdess/01"]
     (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("rejected ")]
     assert line.startswith(f"rejected {bad.name}: {bad.name}: ")
@@ -177,7 +177,7 @@ def test_a_name_that_is_not_ravdess(tmp_path: Path, capsys: pytest.CaptureFixtur
     source, out = tmp_path / "in", tmp_path / "out"
     write_sound(source / f"{NAME.format(1)}.wav", tone(1.0), 16_000)
     write_sound(source / "holiday.wav", tone(1.0, hz=300), 16_000)
-    assert preprocess("ravdess", source, out, *NONE) == EXIT_SOME_REJECTED
+    assert preprocess("ravdess", source, out, *NONE) == EXIT_PARTIAL
     assert "rejected holiday.wav: not a ravdess file name; expected one like" in (
         capsys.readouterr().err
     )
@@ -227,7 +227,7 @@ def test_folders_named_in_other_bytes_than_utf8(tmp_path: Path) -> None:
     (tmp_path / "x.wav").rename(folder / f"{NAME.format(1)}.wav")
     (folder / f"{NAME.format(2)}.wav").write_text("no sound")
     out = tmp_path / "out"
-    assert preprocess("ravdess", tmp_path / "in", out, *NONE) == EXIT_SOME_REJECTED
+    assert preprocess("ravdess", tmp_path / "in", out, *NONE) == EXIT_PARTIAL
     (row,) = open_data_folder(out).rows
     assert row.path == rf"Sch\udce4fer/{NAME.format(1)}.wav"
     assert rf"Sch\udce4fer/{NAME.format(2)}.wav" in (out / "rejected.csv").read_text("utf-8")
@@ -254,7 +254,7 @@ def test_out_where_a_file_stands(
     write_sound(tmp_path / "in" / f"{NAME.format(1)}.wav", tone(1.0), 16_000)
     (tmp_path / "file").write_text("mine")
     out = tmp_path / "file" / below
-    assert preprocess("ravdess", tmp_path / "in", out, *NONE) == EXIT_NOTHING_DONE
+    assert preprocess("ravdess", tmp_path / "in", out, *NONE) == EXIT_FAILURE
     assert str(tmp_path / "file") in one_line(capsys)
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -264,7 +264,7 @@ def test_out_without_permission(tmp_path: Path, capsys: pytest.CaptureFixture[st
     write_sound(tmp_path / "in" / f"{NAME.format(1)}.wav", tone(1.0), 16_000)
     (tmp_path / "locked").mkdir(mode=0o500)
     out = tmp_path / "locked/out"
-    assert preprocess("ravdess", tmp_path / "in", out, *NONE) == EXIT_NOTHING_DONE
+    assert preprocess("ravdess", tmp_path / "in", out, *NONE) == EXIT_FAILURE
     assert "no permission; choose another folder" in one_line(capsys)
 
 
@@ -295,7 +295,7 @@ def test_no_weights_and_no_network(
     monkeypatch.setattr("socket.getaddrinfo", offline)
     out = tmp_path / "out"
     words = ("--detector", "yunet", "--workers", workers)
-    assert preprocess("ravdess", sounds, out, *words) == EXIT_NOTHING_DONE
+    assert preprocess("ravdess", sounds, out, *words) == EXIT_FAILURE
     line = one_line(capsys)
     assert "face_detection_yunet_2026may.onnx: not reachable" in line
     assert "--weights-dir" in line
@@ -318,7 +318,7 @@ def test_weights_with_a_wrong_hash(
     weights.write_bytes(b"not what was published")
     for detector in ("yunet", "auto"):
         words = ("--detector", detector, "--weights-dir", str(weights.parent), "--workers", workers)
-        assert preprocess("ravdess", sounds, tmp_path / "out", *words) == EXIT_NOTHING_DONE
+        assert preprocess("ravdess", sounds, tmp_path / "out", *words) == EXIT_FAILURE
         line = one_line(capsys)
         assert line.startswith(f"{weights}: weights with a wrong checksum (sha256 ")
         assert "replace it with https://" in line
@@ -376,7 +376,7 @@ DRIVER = """
 import itertools, os, resource, signal, sys, time
 from affectstream.preprocessing.records import shard_job, sharding
 from affectstream import cli
-sharding.CLIPS_A_SHARD, sharding.MIN_PIECES = 6, 1
+sharding.MAX_CLIPS_PER_SHARD, sharding.MIN_SHARDS = 6, 1
 row, number = shard_job._row, itertools.count()
 largest = int(os.environ["LARGEST"])
 # Without a limit it is interrupted behind the first shard, however late that is noticed.
@@ -398,8 +398,8 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def small_shards(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("affectstream.preprocessing.records.sharding.CLIPS_A_SHARD", 6)
-    patch.setattr("affectstream.preprocessing.records.sharding.MIN_PIECES", 1)
+    patch.setattr("affectstream.preprocessing.records.sharding.MAX_CLIPS_PER_SHARD", 6)
+    patch.setattr("affectstream.preprocessing.records.sharding.MIN_SHARDS", 1)
 
 
 @pytest.fixture(scope="module")
@@ -445,7 +445,7 @@ def test_disk_full_while_writing(
     out = tmp_path / "out"
     process = started(driver, 100_000, out, *SMALL, "--workers", workers)
     stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == EXIT_NOTHING_DONE
+    assert process.returncode == EXIT_FAILURE
     assert stdout == ""
     (line,) = error_lines(stderr)
     assert str(out) in line
@@ -523,12 +523,21 @@ def test_what_ends_its_process_is_rejected_by_name(tmp_path: Path) -> None:
         words = ["--corpus", "manifest", "--source", str(source), "--out", str(out)]
         words += ["--detector", "none"]
         done = subprocess.run(
-            [sys.executable, driver, "preprocess", *words, "--workers", workers, "--limit-s", "2"],
+            [
+                sys.executable,
+                driver,
+                "preprocess",
+                *words,
+                "--workers",
+                workers,
+                "--timeout-s",
+                "2",
+            ],
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
         )
-        assert done.returncode == EXIT_SOME_REJECTED, done.stderr
+        assert done.returncode == EXIT_PARTIAL, done.stderr
         assert "Traceback" not in done.stderr
         found.append(files_below(out))
     assert found[0] == found[1]
@@ -539,6 +548,6 @@ def test_what_ends_its_process_is_rejected_by_name(tmp_path: Path) -> None:
     assert found[0]["rejected.csv"].decode().splitlines()[1:] == [
         'b-crash.wav,"b-crash.wav: ended its process by SIGSEGV, 2 times; leave it out"',
         'd-hang.wav,"d-hang.wav: took longer than 2 s, 2 times; leave it out, or --overwrite with a'
-        ' larger --limit-s or --limit-gb"',
+        ' larger --timeout-s or --memory-limit-gb"',
     ]
     assert not [name for name in found[0] if ".part-" in name]

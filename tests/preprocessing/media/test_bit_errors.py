@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from affectstream.core import atomic_io
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, UserError
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, UserError
 from affectstream.modeling.runs import checkpoints, checksummed_zip, run_folder
 from tests.support import models
-from tests.support.models import the_one_line
+from tests.support.models import error_line
 
 TFIDF = (
     "--recipe",
@@ -64,12 +64,12 @@ def test_any_flipped_bit_of_a_model_is_noticed(name: str, run: Path, tmp_path: P
     """Anywhere in the file; where the seal itself is so hurt that it is gone, the CRC-32 holds."""
     file = run / name
     whole, damaged = file.read_bytes(), tmp_path / "damaged.keras"
-    assert checksummed_zip.why_damaged(file) == ""
+    assert checksummed_zip.damage_reason(file) == ""
     unnoticed = []
     for seed in range(FLIPS):
         damaged.write_bytes(whole)
         flip(damaged, seed)
-        if not checksummed_zip.why_damaged(damaged):
+        if not checksummed_zip.damage_reason(damaged):
             unnoticed.append(seed)
     assert unnoticed == []
 
@@ -82,12 +82,12 @@ def test_the_end_of_a_model_counts_too(run: Path, tmp_path: Path) -> None:
             content = bytearray(whole)
             content[place] ^= 1 << bit
             damaged.write_bytes(bytes(content))
-            if not checksummed_zip.why_damaged(damaged):  # then nothing but the seal is lost
+            if not checksummed_zip.damage_reason(damaged):  # then nothing but the seal is lost
                 checkpoints.load_model(damaged)
                 assert content[: -71 - 2] == whole[: -71 - 2]
     for cut in (1, 10, 72, 100, len(whole) // 2, len(whole)):
         damaged.write_bytes(whole[:-cut])
-        assert checksummed_zip.why_damaged(damaged)
+        assert checksummed_zip.damage_reason(damaged)
 
 
 def test_a_model_without_a_seal_is_judged_by_its_members(run: Path, tmp_path: Path) -> None:
@@ -98,12 +98,12 @@ def test_a_model_without_a_seal_is_judged_by_its_members(run: Path, tmp_path: Pa
     with zipfile.ZipFile(run / "best.keras") as given, zipfile.ZipFile(bare, "w") as copy:
         for name in given.namelist():
             copy.writestr(name, given.read(name))
-    assert checksummed_zip.why_damaged(bare) == ""
+    assert checksummed_zip.damage_reason(bare) == ""
     checkpoints.load_model(bare)
     content = bytearray(bare.read_bytes())
     content[len(content) // 2] ^= 1
     bare.write_bytes(bytes(content))
-    assert "wrong CRC-32 of its member model.weights.h5" in checksummed_zip.why_damaged(bare)
+    assert "wrong CRC-32 of its member model.weights.h5" in checksummed_zip.damage_reason(bare)
     with pytest.raises(UserError, match=r"bare\.keras: model cannot be read \(wrong CRC-32"):
         checkpoints.load_model(bare)
 
@@ -149,8 +149,8 @@ def test_any_flipped_bit_of_a_data_folder_is_noticed(name: str, data: Path, tmp_
 
 def failed(capfd: pytest.CaptureFixture[str], *words: object) -> str:
     capfd.readouterr()
-    assert models.run(*words) == EXIT_NOTHING_DONE
-    return the_one_line(capfd.readouterr().err)
+    assert models.run(*words) == EXIT_FAILURE
+    return error_line(capfd.readouterr().err)
 
 
 def weights(path: Path) -> list[np.ndarray]:
@@ -238,12 +238,12 @@ def test_augment_makes_a_damaged_shard_anew(
 def test_sealed_json_without_a_seal(tmp_path: Path) -> None:
     file = tmp_path / "x.json"
     atomic_io.write_json(file, {"a": 1})
-    assert atomic_io.read_sealed_json(file, or_unsealed=True) == {"a": 1}
+    assert atomic_io.read_checksummed_json(file, allow_missing_digest=True) == {"a": 1}
     with pytest.raises(UserError, match=r"x\.json: damaged, not what was written; do it over"):
-        atomic_io.read_sealed_json(file, "do it over")
-    atomic_io.write_sealed_json(file, {"a": 1, "digest": "an older one"})
-    assert atomic_io.read_sealed_json(file) == {"a": 1}
+        atomic_io.read_checksummed_json(file, "do it over")
+    atomic_io.write_checksummed_json(file, {"a": 1, "digest": "an older one"})
+    assert atomic_io.read_checksummed_json(file) == {"a": 1}
     value = json.loads(file.read_text())
     atomic_io.write_json(file, value | {"a": 2})
     with pytest.raises(UserError, match="damaged"):
-        atomic_io.read_sealed_json(file, or_unsealed=True)
+        atomic_io.read_checksummed_json(file, allow_missing_digest=True)

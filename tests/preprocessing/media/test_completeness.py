@@ -13,13 +13,13 @@ import av
 import numpy as np
 import pytest
 
-from affectstream.core.errors import EXIT_OK, EXIT_SOME_REJECTED
+from affectstream.core.errors import EXIT_OK, EXIT_PARTIAL
 from affectstream.parallel.tasks import Limits
 from affectstream.preprocessing.media.completeness import Completeness
 from affectstream.preprocessing.media.media_file import MediaFile
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
-from affectstream.preprocessing.records.record_builder import ClipPreparer, PreparationSettings
-from affectstream.serving.inference.isolated_reader import process_for_files
+from affectstream.preprocessing.records.record_builder import RecordBuilder, RecordSettings
+from affectstream.serving.inference.isolated_reader import start_reader_process
 from affectstream.serving.inference.recognizer import Recognizer
 from tests.support.factories import clip, preprocess, textured, tone, write_media, write_sound
 
@@ -249,8 +249,8 @@ def test_the_warning_comes_from_another_process_too(tmp_path: Path) -> None:
     recognizer = Recognizer(forward, CONFIG)
     here = recognizer(path).warnings
     assert any("of 10.0 s of sound could be decoded" in line for line in here)
-    with process_for_files(Limits(60, 2**31)) as process:
-        recognizer.read_in(process)
+    with start_reader_process(Limits(60, 2**31)) as process:
+        recognizer.set_reader(process)
         assert recognizer(path).warnings == here
 
 
@@ -272,7 +272,7 @@ def test_preprocess_rejects_below_a_share_and_reports_the_rest(
     )
     spoiled(bad, 0.3, 0.5)
     words: tuple[str, ...] = ("--detector", "none")
-    assert preprocess("ravdess", source, tmp_path / "a", *words) == EXIT_SOME_REJECTED
+    assert preprocess("ravdess", source, tmp_path / "a", *words) == EXIT_PARTIAL
     said = capsys.readouterr().err
     assert f"rejected {bad.name}: {bad.name}: damaged, " in said
     assert "of 4.0 s of sound could be decoded; copy or record it again, or give a lower" in said
@@ -307,7 +307,7 @@ def test_preprocess_rejects_what_is_cut_off(
         )
     )
     out = tmp_path / "out"
-    assert preprocess("ravdess", source, out, "--detector", "none") == EXIT_SOME_REJECTED
+    assert preprocess("ravdess", source, out, "--detector", "none") == EXIT_PARTIAL
     assert line in capsys.readouterr().err
     words = ("--detector", "none", "--min-decoded-share", "0", "--overwrite")
     assert preprocess("ravdess", source, out, *words) == EXIT_OK
@@ -316,8 +316,8 @@ def test_preprocess_rejects_what_is_cut_off(
 
 def test_a_record_holds_the_frames_that_were_wanted(tmp_path: Path) -> None:
     path = spoiled_pictures(tmp_path / "x.mp4", lambda at_s: 1.0 <= at_s < 2.0)
-    settings = PreparationSettings("none", FrameSampling("time", 8), min_decoded_share=0.0)
-    (record,) = ClipPreparer(settings).records(clip(path))
+    settings = RecordSettings("none", FrameSampling("time", 8), min_decoded_share=0.0)
+    (record,) = RecordBuilder(settings).records(clip(path))
     assert record.num_frames == len(record.face_mask) == len(record.faces) == 8
     assert (np.diff(record.frame_times_s) > 0).all()
     lost = ~record.face_mask
@@ -328,6 +328,6 @@ def test_a_record_holds_the_frames_that_were_wanted(tmp_path: Path) -> None:
 
 
 def test_the_share_is_a_setting_that_older_folders_lack() -> None:
-    assert "min_decoded_share" not in PreparationSettings("none").as_json()
-    told = PreparationSettings("none", min_decoded_share=0.5).as_json()
-    assert PreparationSettings.from_json(told).min_decoded_share == 0.5
+    assert "min_decoded_share" not in RecordSettings("none").as_json()
+    told = RecordSettings("none", min_decoded_share=0.5).as_json()
+    assert RecordSettings.from_json(told).min_decoded_share == 0.5

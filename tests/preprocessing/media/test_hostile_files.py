@@ -22,16 +22,16 @@ import pytest
 from affectstream import cli
 from affectstream.core.atomic_io import TEMPORARY_MARK
 from affectstream.core.errors import (
-    EXIT_NOTHING_DONE,
+    EXIT_FAILURE,
     EXIT_OK,
-    EXIT_SOME_REJECTED,
+    EXIT_PARTIAL,
     MediaError,
     UserError,
 )
 from affectstream.parallel.tasks import Limits
-from affectstream.preprocessing.media.video.image_header import stated_size
+from affectstream.preprocessing.media.video.image_header import read_image_size
 from affectstream.serving import load
-from affectstream.serving.inference.isolated_reader import annotate_elsewhere, process_for_files
+from affectstream.serving.inference.isolated_reader import annotate_isolated, start_reader_process
 from benchmarks.robustness import hostile_runs, hostile_seeds, hostile_tables, mutations
 from benchmarks.robustness.hostile_runs import DIED, READ, REJECTED, UNNAMED
 from benchmarks.robustness.hostile_seeds import Seeds
@@ -90,9 +90,9 @@ def test_tables_that_did_harm_get_a_line_and_good_rows_are_read(
     code = cli.main(hostile_tables.words(tmp_path, name, tmp_path / "out"))
     printed = capsys.readouterr().err
     if name.endswith("openface.csv"):
-        assert code == EXIT_NOTHING_DONE
+        assert code == EXIT_FAILURE
     else:
-        assert code == (EXIT_SOME_REJECTED if line else EXIT_OK)
+        assert code == (EXIT_PARTIAL if line else EXIT_OK)
         assert len((tmp_path / "out/clips.csv").read_text("utf-8").splitlines()) == 2
     told = [one for one in printed.splitlines() if one.startswith(("rejected ", "Error: "))]
     assert [line in one for one in told] == [True] * bool(line)
@@ -104,12 +104,12 @@ def test_the_stated_size_is_that_of_the_picture(ending: str) -> None:
     picture = textured(5, 128, 48)
     options = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 2]
     data = cv2.imencode(f".{ending}", picture, options if ending == "jpg" else [])[1].tobytes()
-    assert stated_size(data) == (128, 48)
+    assert read_image_size(data) == (128, 48)
     # A thumbnail in front is no frame of the picture; what ends before its header states nothing.
     if ending == "jpg":
         inside = b"\xff\xe1" + (len(data) + 2).to_bytes(2, "big") + data
-        assert stated_size(data[:2] + inside + data[2:]) == (128, 48)
-    assert all(stated_size(data[:length]) is None for length in range(17))
+        assert read_image_size(data[:2] + inside + data[2:]) == (128, 48)
+    assert all(read_image_size(data[:length]) is None for length in range(17))
 
 
 def test_messages_are_one_line_of_bounded_length() -> None:
@@ -198,18 +198,21 @@ def test_predict_outlives_what_ends_the_process_that_reads(tmp_path: Path) -> No
     driver.write_text(KILLER)
     names = ("a.wav", "b-crash.wav", "c.wav", "d-hang.wav", "e-flood.wav", "f.wav")
     files = [write_sound(tmp_path / name, tone(1.0), 16_000) for name in names]
-    words = ["predict", *files, "--model", MODEL, "--json", "--limit-s", "8"]
+    words = ["predict", *files, "--model", MODEL, "--json", "--timeout-s", "8"]
     done = subprocess.run(
-        [sys.executable, driver, *map(str, words), "--limit-gb", "1"],
+        [sys.executable, driver, *map(str, words), "--memory-limit-gb", "1"],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )
-    assert done.returncode == EXIT_SOME_REJECTED, done.stderr
+    assert done.returncode == EXIT_PARTIAL, done.stderr
     assert "Traceback" not in done.stderr
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     told = {Path(answer["path"]).name: answer.get("error", "") for answer in answers}
-    folder, larger = f"{tmp_path}/", "leave it out, or give a larger --limit-s or --limit-gb"
+    folder, larger = (
+        f"{tmp_path}/",
+        "leave it out, or give a larger --timeout-s or --memory-limit-gb",
+    )
     assert {name: line.replace(folder, "") for name, line in told.items()} == {
         **dict.fromkeys(("a.wav", "c.wav", "f.wav"), ""),
         "b-crash.wav": "b-crash.wav: ended its process by SIGSEGV; leave it out",
@@ -226,24 +229,24 @@ def test_answers_are_the_same_read_here_and_elsewhere(tmp_path: Path) -> None:
     bad.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
     recognizer = load(MODEL)
     here = recognizer(video)
-    with process_for_files(LIMITS) as process:
-        recognizer.read_in(process)
+    with start_reader_process(LIMITS) as process:
+        recognizer.set_reader(process)
         assert recognizer(video) == here
         with pytest.raises(MediaError, match=r"bad\.mp4: not readable"):
             recognizer(bad)
         with pytest.raises(StopAsyncIteration):
             recognizer(video, window_s=0.5, hop_s=0.25, listen=_stop)
         assert recognizer(video) == here
-        annotate_elsewhere(process, video, here, tmp_path / "drawn.mp4")
+        annotate_isolated(process, video, here, tmp_path / "drawn.mp4")
         assert (tmp_path / "drawn.mp4").stat().st_size > 10_000
         with pytest.raises(MediaError, match=r"bad\.mp4: damaged"):
-            annotate_elsewhere(process, bad, here, tmp_path / "bad-drawn.mp4")
+            annotate_isolated(process, bad, here, tmp_path / "bad-drawn.mp4")
     (tmp_path / f"cut{TEMPORARY_MARK}other.txt").touch()
     # Large, for whoever looks ten times a second must find a step under way.
     pictures = [np.tile(picture, (10, 10, 1)) for picture in pictures]
     large = write_media(tmp_path / "large.mp4", pictures, options=FAST)
-    with process_for_files(Limits(step_s=0.001)) as process, pytest.raises(MediaError) as told:
-        annotate_elsewhere(process, large, here, tmp_path / "cut.mp4")
+    with start_reader_process(Limits(step_s=0.001)) as process, pytest.raises(MediaError) as told:
+        annotate_isolated(process, large, here, tmp_path / "cut.mp4")
     assert str(told.value).startswith(f"{large}: took longer than 0.001 s; leave it out, or give")
     kept = {"v.mp4", "large.mp4", "bad.mp4", "drawn.mp4", f"cut{TEMPORARY_MARK}other.txt"}
     assert {path.name for path in tmp_path.iterdir()} == kept

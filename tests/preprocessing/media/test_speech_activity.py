@@ -10,13 +10,13 @@ import pytest
 import soundfile
 
 from affectstream.preprocessing.media.audio.speech_activity import (
-    LITTLE_SPEECH,
-    SPEECH_PROBABILITY,
-    SpeechMeter,
+    MIN_SPEECH_SHARE,
+    SPEECH_THRESHOLD,
+    StreamingVad,
     speech_probabilities,
     speech_share,
 )
-from affectstream.preprocessing.pcm import MIN_SOUND_S, is_silent, is_sound
+from affectstream.preprocessing.pcm import MIN_AUDIO_S, is_silent, is_usable_audio
 from benchmarks.accuracy import speech_activity as benchmark
 from tests import ROOT
 from tests.support.factories import sample_source, tone
@@ -52,14 +52,14 @@ def voice() -> np.ndarray:
 )
 def test_silence_is_judged_around_the_mean(waveform: np.ndarray | None, silent: bool) -> None:
     assert is_silent(waveform) is silent
-    assert is_sound(waveform, RATE_HZ) is not silent
+    assert is_usable_audio(waveform, RATE_HZ) is not silent
 
 
 def test_what_is_too_short_is_no_sound() -> None:
-    least = round(MIN_SOUND_S * RATE_HZ)
-    assert is_sound(tone(1.0)[:least], RATE_HZ)
-    assert not is_sound(tone(1.0)[: least - 1], RATE_HZ)
-    assert not is_sound(np.ones(1, np.float32), RATE_HZ)
+    least = round(MIN_AUDIO_S * RATE_HZ)
+    assert is_usable_audio(tone(1.0)[:least], RATE_HZ)
+    assert not is_usable_audio(tone(1.0)[: least - 1], RATE_HZ)
+    assert not is_usable_audio(np.ones(1, np.float32), RATE_HZ)
 
 
 # === Speech ===
@@ -84,7 +84,7 @@ def test_noise_hum_music_and_animals_are_none(name: str, waveform: np.ndarray) -
     for gain in (1.0, 0.01):
         share = speech_share(np.float32(gain) * waveform, RATE_HZ)
         assert share is not None
-        assert share < LITTLE_SPEECH
+        assert share < MIN_SPEECH_SHARE
 
 
 def test_how_it_comes_does_not_matter_much(voice: np.ndarray) -> None:
@@ -92,11 +92,11 @@ def test_how_it_comes_does_not_matter_much(voice: np.ndarray) -> None:
     whole = speech_probabilities(sound, RATE_HZ)
     assert len(whole) == len(sound) // 512
     for length in (700, 8000):
-        meter = SpeechMeter(RATE_HZ)
+        meter = StreamingVad(RATE_HZ)
         for start in range(0, len(sound), length):
             meter.feed(sound[start : start + length])
         assert len(meter.probabilities) == len(whole)
-        assert meter.share() == pytest.approx(float(np.mean(whole >= SPEECH_PROBABILITY)), abs=0.05)
+        assert meter.share() == pytest.approx(float(np.mean(whole >= SPEECH_THRESHOLD)), abs=0.05)
         assert meter.share(0.0, 0.9) == 0.0
         middle = meter.share(1.0, 3.0)
         assert middle is not None
@@ -107,7 +107,7 @@ def test_a_loud_sound_does_not_hide_a_quiet_voice_for_long(voice: np.ndarray) ->
     """The level falls again: 30 dB more than the voice is forgotten after some time."""
     bang = np.concatenate([tone(1.0, hz=200.0, peak=0.9), np.zeros(60 * RATE_HZ, np.float32)])
     quiet = voice * np.float32(0.03 / np.abs(voice).max())
-    meter = SpeechMeter(RATE_HZ)
+    meter = StreamingVad(RATE_HZ)
     for block in (bang, quiet):
         meter.feed(block)
     share = meter.share(61.0)
@@ -116,7 +116,7 @@ def test_a_loud_sound_does_not_hide_a_quiet_voice_for_long(voice: np.ndarray) ->
 
 
 def test_nothing_was_fed() -> None:
-    meter = SpeechMeter(44_100)
+    meter = StreamingVad(44_100)
     assert meter.share() is None
     meter.feed(np.zeros(0, np.float32))
     assert meter.share() is None
@@ -138,7 +138,7 @@ def test_quiet_actors_speak() -> None:
         for gain in (1.0, 0.01):
             share = speech_share(np.float32(gain) * waveform, rate_hz)
             assert share is not None
-            assert share > LITTLE_SPEECH
+            assert share > MIN_SPEECH_SHARE
 
 
 # === The benchmark ===

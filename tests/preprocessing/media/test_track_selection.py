@@ -17,7 +17,7 @@ from affectstream.opencv_model.tracking import CropFormat
 from affectstream.preprocessing.faces.face_finder import FaceFinder
 from affectstream.preprocessing.media.media_file import MediaFile, Tracks, pixel_aspect
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
-from affectstream.preprocessing.media.video.still_images import read_still
+from affectstream.preprocessing.media.video.still_images import read_still_image
 from affectstream.serving.inference.annotate import annotate
 from affectstream.serving.inference.prediction import Prediction, WindowPrediction
 from affectstream.serving.inference.recognizer import Recognizer
@@ -320,7 +320,7 @@ def test_a_photograph_is_upright(orientation: int, tmp_path: Path) -> None:
         7: (True, True),
         8: (True, False),
     }[orientation]
-    assert light_corner(read_still(clip(path))) == light
+    assert light_corner(read_still_image(clip(path))) == light
     if orientation in (1, 3, 6, 8):  # mirrored ones are turned, not mirrored, as a short video
         assert light_corner(read(path, FrameSampling("time", 1))[0].frames[0]) == light
 

@@ -1,4 +1,4 @@
-"""`preprocess --until STEP`: the steps in order, each skipped when nothing has changed."""
+"""`preprocess --stop-after STEP`: the steps in order, each skipped when nothing has changed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from affectstream import cli
 from affectstream.commands.jobs.prep_steps import Steps
 from affectstream.core import atomic_io
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED, EXIT_USAGE
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_PARTIAL, EXIT_USAGE
 from affectstream.preprocessing.corpora.iemocap import IEMOCAP
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
 from affectstream.preprocessing.dataset.feature_table import open_feature_table
@@ -28,7 +28,7 @@ def table(path: Path) -> list[dict[str, str]]:
 
 
 def run(source: Path, out: Path, until: str, *words: str) -> int:
-    return preprocess("iemocap", source, out, "--detector", "none", "--until", until, *words)
+    return preprocess("iemocap", source, out, "--detector", "none", "--stop-after", until, *words)
 
 
 def skipped(text: str) -> list[str]:
@@ -72,7 +72,7 @@ def test_labels_tell_what_is_malformed(
 ) -> None:
     with open(evaluation_file(source, "Ses02F_impro01"), "a", encoding="utf-8") as file:
         file.write("[9.0 - 8.0]\tSes02F_impro01_F009\tneu\t[2, 2, 2]\n")
-    assert run(source, tmp_path / "out", "labels") == EXIT_SOME_REJECTED
+    assert run(source, tmp_path / "out", "labels") == EXIT_PARTIAL
     assert "Ses02F_impro01.txt:34: Ses02F_impro01_F009: from 9.0 to" in capsys.readouterr().err
 
 
@@ -165,7 +165,7 @@ def test_a_folder_that_was_prepared_otherwise_stays_as_it_is(
     evaluation_file(source, "Ses03F_impro01").unlink()  # labels.csv would have fewer rows
     before = files_below(out)
     capsys.readouterr()
-    assert run(source, out, until, *words) == EXIT_NOTHING_DONE
+    assert run(source, out, until, *words) == EXIT_FAILURE
     said = capsys.readouterr().err
     assert f"{out}: prepared otherwise (" in said and differing in said
     assert files_below(out) == before

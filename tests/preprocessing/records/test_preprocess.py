@@ -14,9 +14,9 @@ import pytest
 import soundfile
 
 from affectstream import cli
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_SOME_REJECTED, EXIT_USAGE
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_PARTIAL, EXIT_USAGE
 from affectstream.preprocessing.dataset.data_folder import DataFolder, open_data_folder
-from affectstream.preprocessing.dataset.leakage import Seen, crossings
+from affectstream.preprocessing.dataset.leakage import DataFootprint, crossings
 from affectstream.preprocessing.pcm import from_pcm
 from affectstream.preprocessing.records import sharding
 from affectstream.preprocessing.records.record import read_shard
@@ -105,8 +105,8 @@ def test_haar_finds_the_drawn_faces(prepared: DataFolder) -> None:
 def test_speakers_are_apart(prepared: DataFolder) -> None:
     parts = {part: prepared.part(part) for part in ("train", "validation", "test")}
     assert [len(rows) for rows in parts.values()] == [7, 7, 7]
-    assert not crossings(Seen.of(parts["train"] + parts["validation"]), parts["test"])
-    assert not crossings(Seen.of(parts["train"]), parts["validation"])
+    assert not crossings(DataFootprint.of(parts["train"] + parts["validation"]), parts["test"])
+    assert not crossings(DataFootprint.of(parts["train"]), parts["validation"])
 
 
 def test_again_there_is_nothing_to_do(
@@ -125,7 +125,7 @@ def test_another_setting_is_refused_with_the_remedy(
 ) -> None:
     before = files_below(prepared.path)
     words = ("--detector", "haar", "--num-frames", "5", "--face-size", "48")
-    assert preprocess("sample", sample_source(), prepared.path, *words) == EXIT_NOTHING_DONE
+    assert preprocess("sample", sample_source(), prepared.path, *words) == EXIT_FAILURE
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err == (
@@ -138,8 +138,8 @@ def test_another_setting_is_refused_with_the_remedy(
 def test_any_number_of_workers_writes_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sharding, "CLIPS_A_SHARD", 8)
-    monkeypatch.setattr(sharding, "MIN_PIECES", 1)
+    monkeypatch.setattr(sharding, "MAX_CLIPS_PER_SHARD", 8)
+    monkeypatch.setattr(sharding, "MIN_SHARDS", 1)
     words = (*NONE, "--num-frames", "2", "--face-size", "32")
     for workers in "012":
         out = tmp_path / workers
@@ -207,7 +207,7 @@ def test_overwrite_begins_anew(
     out = tmp_path / "out"
     assert preprocess("manifest", tones, out, *NONE) == EXIT_OK
     words = (*NONE, "--sample-rate", "8000")
-    assert preprocess("manifest", tones, out, *words) == EXIT_NOTHING_DONE
+    assert preprocess("manifest", tones, out, *words) == EXIT_FAILURE
     assert preprocess("manifest", tones, out, *words, "--overwrite") == EXIT_OK
     assert "4 clips read now" in capsys.readouterr().out
     assert {row.num_samples for row in open_data_folder(out).rows} == {8_000}
@@ -237,7 +237,7 @@ def test_bad_files_are_listed_and_the_rest_goes_on(
 ) -> None:
     (tones / "1.wav").write_text("no sound")
     out = tmp_path / "out"
-    assert preprocess("manifest", tones, out, *NONE) == EXIT_SOME_REJECTED
+    assert preprocess("manifest", tones, out, *NONE) == EXIT_PARTIAL
     rejected = (out / "rejected.csv").read_text().splitlines()
     assert len(rejected) == 2
     assert rejected[1].startswith('1.wav,"1.wav: not readable as sound or video')
@@ -245,7 +245,7 @@ def test_bad_files_are_listed_and_the_rest_goes_on(
     assert f"1 input rejected, all in {out / 'rejected.csv'}" in errors
     assert len(open_data_folder(out).rows) == 3
     # Known as rejected, so not tried again; said again all the same.
-    assert preprocess("manifest", tones, out, *NONE) == EXIT_SOME_REJECTED
+    assert preprocess("manifest", tones, out, *NONE) == EXIT_PARTIAL
     assert "no clip was read now" in capsys.readouterr().out
     write_sound(tones / "1.wav", tone(1.0, hz=777), 16_000)
     assert preprocess("manifest", tones, out, *NONE) == EXIT_OK
@@ -255,7 +255,7 @@ def test_bad_files_are_listed_and_the_rest_goes_on(
 def test_strict(tones: Path, tmp_path: Path) -> None:
     assert preprocess("manifest", tones, tmp_path / "a", *NONE, "--strict") == EXIT_OK
     (tones / "1.wav").write_text("no sound")
-    assert preprocess("manifest", tones, tmp_path / "b", *NONE, "--strict") == EXIT_NOTHING_DONE
+    assert preprocess("manifest", tones, tmp_path / "b", *NONE, "--strict") == EXIT_FAILURE
     assert len(open_data_folder(tmp_path / "b").rows) == 3
 
 
@@ -388,7 +388,7 @@ def test_a_pair_on_two_sides_is_left_to_stop_training(tones: Path, tmp_path: Pat
     assert preprocess("manifest", tones, out, *NONE) == EXIT_OK
     folder = open_data_folder(out)
     assert not any(row.excluded for row in folder.rows)
-    found = crossings(Seen.of(folder.part("train")), folder.part("test"))
+    found = crossings(DataFootprint.of(folder.part("train")), folder.part("test"))
     assert found == [f"the content of {named(out)}/copy.wav"]
 
 

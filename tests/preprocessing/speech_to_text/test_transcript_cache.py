@@ -20,27 +20,27 @@ import pytest
 from affectstream import cli
 from affectstream.core import registry
 from affectstream.core.errors import (
-    EXIT_NOTHING_DONE,
+    EXIT_FAILURE,
     EXIT_OK,
-    EXIT_SOME_REJECTED,
+    EXIT_PARTIAL,
     EXIT_USAGE,
     UserError,
 )
 from affectstream.opencv_model.weights import CACHE_VARIABLE
 from affectstream.preprocessing.clip import Clip
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
-from affectstream.preprocessing.records.record_builder import ClipPreparer, PreparationSettings
+from affectstream.preprocessing.records.record_builder import RecordBuilder, RecordSettings
 from affectstream.preprocessing.speech_to_text import google, sphinx, whisper
 from affectstream.preprocessing.speech_to_text import transcriber as recogniser
 from affectstream.preprocessing.speech_to_text import transcript_cache as module
 from affectstream.preprocessing.speech_to_text.transcriber import (
-    NothingUnderstoodError,
-    RecogniserFailedError,
-    RecogniserUnavailableError,
+    NoSpeechRecognizedError,
+    TranscriberUnavailableError,
+    TranscriptionFailedError,
 )
 from affectstream.preprocessing.speech_to_text.transcript_cache import (
-    NOTHING_UNDERSTOOD,
-    Transcriber,
+    NO_SPEECH_RECOGNIZED,
+    CachedTranscriber,
     Transcript,
 )
 from benchmarks.accuracy import transcripts as benchmark
@@ -63,7 +63,7 @@ class Fake:
     name = "fake"
     packages: ClassVar[tuple[str, ...]] = ()
     answers: ClassVar[list[str | Exception]] = []
-    silence: Exception = NothingUnderstoodError()
+    silence: Exception = NoSpeechRecognizedError()
     made = 0
     asked: ClassVar[list[int]] = []
 
@@ -106,37 +106,37 @@ def entries(tmp_path: Path) -> list[str]:
 
 
 def test_what_is_known_is_not_asked_again(fake: type[Fake], tmp_path: Path) -> None:
-    assert Transcriber("sphinx")(pcm(), RATE_HZ, HASH) == Transcript("two words")
+    assert CachedTranscriber("sphinx")(pcm(), RATE_HZ, HASH) == Transcript("two words")
     assert entries(tmp_path) == [f"transcripts/sphinx-en-US/ab/{HASH}.json"]
     assert (fake.made, len(fake.asked)) == (1, 1)
-    assert Transcriber("sphinx")(pcm(), RATE_HZ, HASH) == Transcript("two words")
+    assert CachedTranscriber("sphinx")(pcm(), RATE_HZ, HASH) == Transcript("two words")
     assert (fake.made, len(fake.asked)) == (1, 1)  # not even opened
 
 
 def test_nothing_understood_is_a_result_that_is_kept(fake: type[Fake]) -> None:
-    fake.answers = [NothingUnderstoodError(), "  \n"]
-    transcriber = Transcriber("sphinx")
+    fake.answers = [NoSpeechRecognizedError(), "  \n"]
+    transcriber = CachedTranscriber("sphinx")
     for _ in range(2):
-        assert transcriber(pcm(), RATE_HZ, HASH) == Transcript("", NOTHING_UNDERSTOOD)
+        assert transcriber(pcm(), RATE_HZ, HASH) == Transcript("", NO_SPEECH_RECOGNIZED)
     assert len(fake.asked) == 1
-    assert transcriber(pcm(), RATE_HZ, "cd" * 16) == Transcript("", NOTHING_UNDERSTOOD)
+    assert transcriber(pcm(), RATE_HZ, "cd" * 16) == Transcript("", NO_SPEECH_RECOGNIZED)
 
 
 def test_a_failed_request_is_told_and_not_kept(fake: type[Fake], tmp_path: Path) -> None:
-    fake.answers = [RecogniserFailedError("no answer within 30 s"), "two words"]
-    transcriber = Transcriber("sphinx")
+    fake.answers = [TranscriptionFailedError("no answer within 30 s"), "two words"]
+    transcriber = CachedTranscriber("sphinx")
     assert transcriber(pcm(), RATE_HZ, HASH) == Transcript("", "no answer within 30 s")
     assert entries(tmp_path) == []
     assert transcriber(pcm(), RATE_HZ, HASH) == Transcript("two words")
 
 
 def test_ten_failures_running_end_it(fake: type[Fake]) -> None:
-    broken = RecogniserFailedError("refused")
+    broken = TranscriptionFailedError("refused")
     fake.answers = [*[broken] * 9, "two words", *[broken] * 10]
-    transcriber = Transcriber("sphinx")
+    transcriber = CachedTranscriber("sphinx")
     for number in range(19):
         transcriber(pcm(), RATE_HZ, f"{number:032d}")
-    with pytest.raises(RecogniserUnavailableError, match="failed 10 times running, last: refused"):
+    with pytest.raises(TranscriberUnavailableError, match="failed 10 times running, last: refused"):
         transcriber(pcm(), RATE_HZ, HASH)
 
 
@@ -145,7 +145,7 @@ def test_ten_failures_running_end_it(fake: type[Fake]) -> None:
     ["", "{", "[]", "\xff", '{"text": 3}', '{"text": "", "failure": ""}'],
 )
 def test_a_damaged_entry_is_made_again(fake: type[Fake], tmp_path: Path, damaged: str) -> None:
-    transcriber = Transcriber("sphinx")
+    transcriber = CachedTranscriber("sphinx")
     transcriber(pcm(), RATE_HZ, HASH)
     path = tmp_path / "cache" / entries(tmp_path)[0]
     whole = json.loads(path.read_text())
@@ -160,7 +160,7 @@ def test_a_damaged_entry_is_made_again(fake: type[Fake], tmp_path: Path, damaged
 def test_an_entry_of_another_origin_is_made_again(
     fake: type[Fake], tmp_path: Path, changed: str
 ) -> None:
-    transcriber = Transcriber("sphinx")
+    transcriber = CachedTranscriber("sphinx")
     transcriber(pcm(), RATE_HZ, HASH)
     path = tmp_path / "cache" / entries(tmp_path)[0]
     path.write_text(json.dumps(json.loads(path.read_text()) | {changed: "other"}))
@@ -171,28 +171,28 @@ def test_an_entry_of_another_origin_is_made_again(
 def test_an_unwritable_cache_is_one_line(fake: type[Fake], tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
     with pytest.raises(UserError, match=r"cache.*; choose another"):
-        Transcriber("sphinx").check()
+        CachedTranscriber("sphinx").check()
 
 
 @pytest.mark.parametrize("language", ["", "../en", "en_US", "en-US/x", "English language"])
 def test_what_is_no_language_tag(language: str) -> None:
     with pytest.raises(UserError, match=r"not a language tag; give one such as en-US"):
-        Transcriber("sphinx", language)
+        CachedTranscriber("sphinx", language)
 
 
 def test_check_names_what_does_not_work(fake: type[Fake], monkeypatch: Any) -> None:
-    Transcriber("sphinx").check()
-    monkeypatch.setattr(fake, "silence", RecogniserFailedError("connection refused"))
-    with pytest.raises(RecogniserUnavailableError, match=r"sphinx does not work.*refused;"):
-        Transcriber("sphinx").check()
+    CachedTranscriber("sphinx").check()
+    monkeypatch.setattr(fake, "silence", TranscriptionFailedError("connection refused"))
+    with pytest.raises(TranscriberUnavailableError, match=r"sphinx does not work.*refused;"):
+        CachedTranscriber("sphinx").check()
 
 
 # === Sphinx ===
 
 
 @pytest.fixture(scope="module")
-def english() -> sphinx.SphinxRecogniser:
-    return sphinx.SphinxRecogniser("en-US")
+def english() -> sphinx.SphinxTranscriber:
+    return sphinx.SphinxTranscriber("en-US")
 
 
 def real_clip(real_data: Path) -> np.ndarray:
@@ -202,7 +202,7 @@ def real_clip(real_data: Path) -> np.ndarray:
 
 
 @pytest.mark.real
-def test_sphinx_on_real_speech(english: sphinx.SphinxRecogniser, real_data: Path) -> None:
+def test_sphinx_on_real_speech(english: sphinx.SphinxTranscriber, real_data: Path) -> None:
     sound = real_clip(real_data)
     text = english(sound, RATE_HZ)
     reference = benchmark.SENTENCES["02"].split()
@@ -213,25 +213,25 @@ def test_sphinx_on_real_speech(english: sphinx.SphinxRecogniser, real_data: Path
 
 
 @pytest.mark.parametrize("num_samples", [0, 1, 100, 1000, RATE_HZ])
-def test_sphinx_on_what_is_no_speech(english: sphinx.SphinxRecogniser, num_samples: int) -> None:
+def test_sphinx_on_what_is_no_speech(english: sphinx.SphinxTranscriber, num_samples: int) -> None:
     noise = (np.random.default_rng(0).standard_normal(num_samples) * 1000).astype(np.int16)
-    with pytest.raises(NothingUnderstoodError):
+    with pytest.raises(NoSpeechRecognizedError):
         english(noise, RATE_HZ)
 
 
 def test_a_decoder_that_breaks_is_opened_again(
-    english: sphinx.SphinxRecogniser, monkeypatch: pytest.MonkeyPatch
+    english: sphinx.SphinxTranscriber, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     english._decoder.start_utt()  # as if a sound had broken off: the next start fails
-    with pytest.raises(RecogniserFailedError, match="sphinx gave up"):
+    with pytest.raises(TranscriptionFailedError, match="sphinx gave up"):
         english(pcm(), RATE_HZ)
-    with pytest.raises(NothingUnderstoodError):
+    with pytest.raises(NoSpeechRecognizedError):
         english(pcm(0.01), RATE_HZ)
 
 
 def test_sphinx_without_its_model() -> None:
-    with pytest.raises(RecogniserUnavailableError, match=r"no working model of de-DE .* is en-US"):
-        sphinx.SphinxRecogniser("de-DE")
+    with pytest.raises(TranscriberUnavailableError, match=r"no working model of de-DE .* is en-US"):
+        sphinx.SphinxTranscriber("de-DE")
 
 
 def test_sphinx_with_a_damaged_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,8 +243,8 @@ def test_sphinx_with_a_damaged_model(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (folder / name).write_text("damaged")
     monkeypatch.setattr(library, "__file__", str(tmp_path / "__init__.py"))
     monkeypatch.setattr(part, "__file__", str(tmp_path / "recognizers" / "pocketsphinx.py"))
-    with pytest.raises(RecogniserUnavailableError, match=r"no working model of xx .* there is xx"):
-        sphinx.SphinxRecogniser("xx")
+    with pytest.raises(TranscriberUnavailableError, match=r"no working model of xx .* there is xx"):
+        sphinx.SphinxTranscriber("xx")
 
 
 def test_sound_of_another_rate_has_no_aliases() -> None:
@@ -304,7 +304,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Answer], list
 
 def test_google_understands(service: Callable[[Answer], list[Any]]) -> None:
     requests = service((200, GOOD, 0))
-    assert google.GoogleRecogniser("de-DE")(pcm(), RATE_HZ) == "Kids talking"
+    assert google.GoogleTranscriber("de-DE")(pcm(), RATE_HZ) == "Kids talking"
     ((path, kind, body),) = requests
     assert "lang=de-DE" in path
     assert kind == "audio/x-flac; rate=16000"
@@ -313,8 +313,8 @@ def test_google_understands(service: Callable[[Answer], list[Any]]) -> None:
 
 def test_google_understands_nothing(service: Callable[[Answer], list[Any]]) -> None:
     service((200, '{"result":[]}\n', 0))
-    with pytest.raises(NothingUnderstoodError):
-        google.GoogleRecogniser("en-US")(pcm(), RATE_HZ)
+    with pytest.raises(NoSpeechRecognizedError):
+        google.GoogleTranscriber("en-US")(pcm(), RATE_HZ)
 
 
 @pytest.mark.parametrize(
@@ -334,8 +334,8 @@ def test_google_refuses(
     service: Callable[[Answer], list[Any]], answer: Answer, reason: str
 ) -> None:
     service(answer)
-    with pytest.raises(RecogniserFailedError, match=reason):
-        google.GoogleRecogniser("en-US")(pcm(), RATE_HZ)
+    with pytest.raises(TranscriptionFailedError, match=reason):
+        google.GoogleTranscriber("en-US")(pcm(), RATE_HZ)
 
 
 def test_google_does_not_answer(
@@ -343,8 +343,8 @@ def test_google_does_not_answer(
 ) -> None:
     monkeypatch.setattr(google, "TIMEOUT_S", 0.1)
     service((200, GOOD, 0.5))
-    with pytest.raises(RecogniserFailedError, match=r"no answer within 0\.1 s"):
-        google.GoogleRecogniser("en-US")(pcm(), RATE_HZ)
+    with pytest.raises(TranscriptionFailedError, match=r"no answer within 0\.1 s"):
+        google.GoogleTranscriber("en-US")(pcm(), RATE_HZ)
 
 
 def test_google_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,8 +352,8 @@ def test_google_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
     monkeypatch.setattr(google, "ENDPOINT", f"http://127.0.0.1:{port}/recognize")
-    with pytest.raises(RecogniserUnavailableError, match=r"google does not work here: .*refused"):
-        Transcriber("google", cache_dir=tmp_path).check()
+    with pytest.raises(TranscriberUnavailableError, match=r"google does not work here: .*refused"):
+        CachedTranscriber("google", cache_dir=tmp_path).check()
 
 
 def test_sound_goes_to_google_encrypted() -> None:
@@ -371,9 +371,9 @@ def test_whisper_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(module.importlib.metadata, "version", version)
     with pytest.raises(
-        RecogniserUnavailableError, match=r"needs the package openai-whisper.*; pip"
+        TranscriberUnavailableError, match=r"needs the package openai-whisper.*; pip"
     ):
-        Transcriber("whisper", cache_dir=tmp_path)
+        CachedTranscriber("whisper", cache_dir=tmp_path)
 
 
 @pytest.fixture
@@ -395,17 +395,17 @@ def fake_whisper(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
 
 
 def test_what_whisper_is_given(fake_whisper: types.ModuleType) -> None:
-    text = whisper.WhisperRecogniser("de-AT")(pcm(), RATE_HZ)
+    text = whisper.WhisperTranscriber("de-AT")(pcm(), RATE_HZ)
     options = "[('fp16', False), ('language', 'de'), ('temperature', 0.0)]"
     assert text == f"8000 float32 {options}"
 
 
 def test_whisper_without_language_or_model(fake_whisper: Any) -> None:
-    with pytest.raises(RecogniserUnavailableError, match="no language tlh; it knows de, en"):
-        whisper.WhisperRecogniser("tlh")
+    with pytest.raises(TranscriberUnavailableError, match="no language tlh; it knows de, en"):
+        whisper.WhisperTranscriber("tlh")
     fake_whisper.load_model = lambda name: (_ for _ in ()).throw(OSError("network is unreachable"))
-    with pytest.raises(RecogniserUnavailableError, match=r"model base cannot be .*unreachable"):
-        whisper.WhisperRecogniser("en-US")
+    with pytest.raises(TranscriberUnavailableError, match=r"model base cannot be .*unreachable"):
+        whisper.WhisperTranscriber("en-US")
 
 
 # === Records ===
@@ -425,7 +425,7 @@ def two(tmp_path: Path) -> Path:
     return manifest(tmp_path / "two", "a.wav,sad,1,\nb.wav,happy,2,\n", 0.5, 0.5)
 
 
-WORDS = ("--detector", "none", "--transcribe", "sphinx")
+WORDS = ("--detector", "none", "--transcriber", "sphinx")
 
 
 def failed(data: Path) -> list[list[str]]:
@@ -434,17 +434,17 @@ def failed(data: Path) -> list[list[str]]:
 
 
 def test_settings_tell_it_only_when_asked() -> None:
-    plain = PreparationSettings("none")
+    plain = RecordSettings("none")
     assert not {"transcriber", "language"} & set(plain.as_json())
-    assert PreparationSettings.from_json(plain.as_json()) == plain
-    asked = PreparationSettings("none", transcriber="sphinx", language="de-DE")
-    assert PreparationSettings.from_json(json.loads(json.dumps(asked.as_json()))) == asked
+    assert RecordSettings.from_json(plain.as_json()) == plain
+    asked = RecordSettings("none", transcriber="sphinx", language="de-DE")
+    assert RecordSettings.from_json(json.loads(json.dumps(asked.as_json()))) == asked
 
 
 def test_preprocess_transcribes(
     fake: type[Fake], two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fake.answers = ["so it is", RecogniserFailedError("no answer within 30 s")]
+    fake.answers = ["so it is", TranscriptionFailedError("no answer within 30 s")]
     out = tmp_path / "records"
     assert preprocess("manifest", two, out, *WORDS) == EXIT_OK
     first, second = open_data_folder(out).rows
@@ -483,7 +483,7 @@ def test_only_sound_without_a_transcript(
     source = manifest(tmp_path / "source", rows, 0.5, 0.0, 0.5)
     out = tmp_path / "records"
     # The silent one is rejected, as without it.
-    assert preprocess("manifest", source, out, *WORDS) == EXIT_SOME_REJECTED
+    assert preprocess("manifest", source, out, *WORDS) == EXIT_PARTIAL
     assert "sphinx: 1, without success: 0, with a transcript before: 1" in capsys.readouterr().out
     first, last = open_data_folder(out).rows
     assert (first.transcript, "transcribed_by" in first.attributes) == ("Mine, not yours", False)
@@ -501,10 +501,10 @@ def test_equal_sounds_are_asked_about_once(fake: type[Fake], tmp_path: Path) -> 
 def test_a_piece_of_a_long_clip_is_named(fake: type[Fake], two: Path, tmp_path: Path) -> None:
     write_sound(two / "a.wav", tone(1.1, hz=300.0), RATE_HZ)
     write_sound(two / "b.wav", tone(0.3, hz=400.0), RATE_HZ)
-    fake.answers = ["one", NothingUnderstoodError(), NothingUnderstoodError(), "four"]
+    fake.answers = ["one", NoSpeechRecognizedError(), NoSpeechRecognizedError(), "four"]
     out = tmp_path / "records"
     assert preprocess("manifest", two, out, *WORDS, "--max-clip-s", "0.5") == EXIT_OK
-    assert failed(out)[1:] == [[f"a.wav#{n:05d}", NOTHING_UNDERSTOOD] for n in (1, 2)]
+    assert failed(out)[1:] == [[f"a.wav#{n:05d}", NO_SPEECH_RECOGNIZED] for n in (1, 2)]
 
 
 def test_a_recogniser_that_does_not_work_stops_before_the_first_clip(
@@ -514,14 +514,14 @@ def test_a_recogniser_that_does_not_work_stops_before_the_first_clip(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(fake, "silence", RecogniserFailedError("connection refused"))
-    monkeypatch.setattr(ClipPreparer, "records", lambda self, clip: pytest.fail("decoded"))
+    monkeypatch.setattr(fake, "silence", TranscriptionFailedError("connection refused"))
+    monkeypatch.setattr(RecordBuilder, "records", lambda self, clip: pytest.fail("decoded"))
     out = tmp_path / "records"
-    assert preprocess("manifest", two, out, *WORDS) == EXIT_NOTHING_DONE
+    assert preprocess("manifest", two, out, *WORDS) == EXIT_FAILURE
     said = capsys.readouterr().err
     assert [line for line in said.splitlines() if line.startswith("Error: ")] == [
         "Error: recogniser sphinx does not work here: connection refused; check the network, or"
-        " leave --transcribe out"
+        " leave --transcriber out"
     ]
     assert "Traceback" not in said
     assert not list((out / "shards").iterdir())
@@ -538,7 +538,7 @@ def test_sphinx_in_worker_processes(
     assert len(entries(tmp_path)) == 2
     for row in rows:
         told = bool(row.transcript), row.attributes.get("transcript_failure", "")
-        assert told in ((True, ""), (False, NOTHING_UNDERSTOOD))
+        assert told in ((True, ""), (False, NO_SPEECH_RECOGNIZED))
 
 
 def test_misuse(two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -546,10 +546,10 @@ def test_misuse(two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     out = tmp_path / "records"
     german = ("--language", "de-DE", "--workers", "2")
     assert preprocess("manifest", two, out, *words, "--language", "en-GB") == EXIT_USAGE
-    assert "--language is for --transcribe" in capsys.readouterr().err
-    assert preprocess("manifest", two, out, *words, "--transcribe", "nobody") == EXIT_USAGE
+    assert "--language is for --transcriber" in capsys.readouterr().err
+    assert preprocess("manifest", two, out, *words, "--transcriber", "nobody") == EXIT_USAGE
     assert "sphinx" in capsys.readouterr().err
-    assert preprocess("manifest", two, out, *WORDS, *german) == EXIT_NOTHING_DONE
+    assert preprocess("manifest", two, out, *WORDS, *german) == EXIT_FAILURE
     assert "no working model of de-DE" in capsys.readouterr().err
 
 

@@ -26,9 +26,9 @@ import pytest
 
 from affectstream.server.analysis import analysis_pool, worker_process
 from affectstream.server.analysis.analysis_options import AnalysisOptions
-from affectstream.server.analysis.analysis_pool import AnalysisPool, Lease, PoolOfModel
-from affectstream.server.analysis.analysis_worker import RECOGNIZER, WorkerSettings
-from affectstream.server.analysis.upload_slots import MAX_RECEIVED
+from affectstream.server.analysis.analysis_pool import AnalysisPool, Lease, ModelAnalysisPool
+from affectstream.server.analysis.analysis_worker import RECOGNIZER_FACTORY, WorkerSettings
+from affectstream.server.analysis.upload_slots import MAX_RECEIVING
 from affectstream.server.analysis.worker_process import Forward, Job, WorkerProcess
 from affectstream.server.errors import ServingError
 from affectstream.server.limits import MIB, Limits
@@ -210,7 +210,7 @@ def test_words_alone_for_a_model_of_sound_and_face(pool: AnalysisPool) -> None:
 
 
 def test_there_is_no_tensorflow_in_the_worker(clip: Path) -> None:
-    worker = WorkerProcess(WorkerSettings(CONFIG, None, 4096 * MIB, 600, 60, RECOGNIZER))
+    worker = WorkerProcess(WorkerSettings(CONFIG, None, 4096 * MIB, 600, 60, RECOGNIZER_FACTORY))
     try:
         answer = worker.run(Job(clip, "x", AnalysisOptions(), ignore), forward, 60)
         assert answer["windows"]
@@ -399,7 +399,7 @@ def test_words_alone(odd: AnalysisPool) -> None:
 
 def test_places_to_arrive_are_others_than_those_to_wait(odd: AnalysisPool) -> None:
     with contextlib.ExitStack() as held_places:
-        for _ in range(MAX_RECEIVED):
+        for _ in range(MAX_RECEIVING):
             held_places.enter_context(odd.receive())
         with pytest.raises(ServingError, match="8 recordings are") as full, odd.receive():
             pass
@@ -564,7 +564,7 @@ def test_a_worker_that_starts_too_slowly(tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("drain_s", [0.0, 1.5])
 def test_closing_gives_the_time_that_is_left(drain_s: float, tmp_path: Path) -> None:
     limits = dataclasses.replace(LIMITS, drain_s=60.0, max_analysis_s=60.0)
-    pool_of = PoolOfModel(
+    pool_of = ModelAnalysisPool(
         dict, lambda made: AnalysisPool(made, held(made), None, limits, factory=ODD)
     )
     (tmp_path / "upload").write_text("hang")
@@ -600,7 +600,7 @@ def test_closing_lets_nobody_wait(tmp_path: Path) -> None:
 
 
 class Draining:
-    """A pool whose `close` lasts until `may_end`."""
+    """A pool whose `close` last_boxes until `may_end`."""
 
     def __init__(self) -> None:
         self.closing, self.may_end = threading.Event(), threading.Event()
@@ -619,7 +619,7 @@ def test_who_asks_for_a_pool_does_not_wait_for_one_that_drains() -> None:
         made.append(Draining())
         return made[-1]
 
-    pool_of = PoolOfModel(lambda: config, make)
+    pool_of = ModelAnalysisPool(lambda: config, make)
     with ThreadPoolExecutor(2) as threads:
         ending = threads.submit(pool_of.close, 30.0)
         try:
@@ -640,7 +640,7 @@ def test_closing_does_not_wait_for_the_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What waits for an answer of the model hears nothing of the end."""
-    monkeypatch.setattr(analysis_pool, "ENDING_S", 0.1)
+    monkeypatch.setattr(analysis_pool, "THREAD_STOP_TIMEOUT_S", 0.1)
     asked, may_answer = threading.Event(), threading.Event()
 
     def never(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -667,7 +667,7 @@ def test_closing_does_not_wait_for_the_model(
 def test_another_kind_of_model_has_another_pool(tmp_path: Path) -> None:
     (tmp_path / "upload").write_text("answer")
     config = {**CONFIG, "run": "1"}
-    pool_of = PoolOfModel(
+    pool_of = ModelAnalysisPool(
         lambda: config, lambda made: AnalysisPool(made, held(made), None, LIMITS, factory=ODD)
     )
     try:

@@ -29,7 +29,7 @@ from starlette.applications import Starlette
 
 from affectstream.server.analysis import analyze_api, uploads
 from affectstream.server.analysis.analysis_pool import AnalysisPool
-from affectstream.server.analysis.upload_slots import MAX_RECEIVED
+from affectstream.server.analysis.upload_slots import MAX_RECEIVING
 from affectstream.server.analysis.uploads import display_name
 from affectstream.server.limits import MIB, Limits
 from affectstream.server.security import Guard
@@ -332,14 +332,14 @@ def start(port: int, words: bytes, headers: bytes = b"") -> socket.socket:
 def test_slow_uploads_close_nothing(port: int, uploads_folder: Path) -> None:
     head = b"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
     with contextlib.ExitStack() as slow:
-        for _ in range(MAX_RECEIVED - 1):
+        for _ in range(MAX_RECEIVING - 1):
             client = slow.enter_context(socket.create_connection(("127.0.0.1", port)))
             client.sendall(head + b"answer")
-        seconds_until(lambda: len(list(uploads_folder.iterdir())) == MAX_RECEIVED - 1)
+        seconds_until(lambda: len(list(uploads_folder.iterdir())) == MAX_RECEIVING - 1)
         assert post(port, b"answer")[0] == 200
         client = slow.enter_context(socket.create_connection(("127.0.0.1", port)))
         client.sendall(head + b"answer")
-        seconds_until(lambda: len(list(uploads_folder.iterdir())) == MAX_RECEIVED)
+        seconds_until(lambda: len(list(uploads_folder.iterdir())) == MAX_RECEIVING)
         time.sleep(0.3)
         status, answer, _ = post(port, b"answer")
         assert (status, answer["error"][:12]) == (429, "8 recordings")

@@ -101,7 +101,7 @@ def test_overlapping_windows_are_drawn_once(rate_hz: int, window_s: float, hop_s
     wave = np.random.default_rng(0).uniform(-0.5, 0.5, round(duration_s * rate_hz))
     wave = wave.astype(np.float32)
     starts = [k * hop_s for k in range(int((duration_s - window_s) / hop_s) + 1)]
-    drawing = visual_preview.SoundSketch(rate_hz)
+    drawing = visual_preview.SoundPreview(rate_hz)
     events = []
     for start_s in [*starts, duration_s - window_s]:
         end_s = start_s + window_s
@@ -123,7 +123,7 @@ def test_overlapping_windows_are_drawn_once(rate_hz: int, window_s: float, hop_s
 
 
 def test_silent_windows_keep_their_place() -> None:
-    drawing = visual_preview.SoundSketch(RATE_HZ)
+    drawing = visual_preview.SoundPreview(RATE_HZ)
     first = drawing.feed(0.0, 1.0, None)
     second = drawing.feed(0.5, 2.0, tone(1.5))
     assert (first["start_s"], first["end_s"]) == (0.0, 1.0)

@@ -26,7 +26,7 @@ from affectstream.core import atomic_io
 from affectstream.server.app import Server, ServeSettings
 from affectstream.server.errors import ServingError
 from affectstream.server.limits import Limits
-from affectstream.server.memory_quota import HELD_BODIES
+from affectstream.server.memory_quota import MAX_HELD_BODIES
 from affectstream.serving.export import warmup
 from tests.support.grpc_calls import NAME, TIMEOUT_S, refusal, request_of, sound
 
@@ -214,7 +214,7 @@ def test_a_refused_call_is_counted(server: Server, stub: Any, name: str) -> None
 
 def test_a_call_for_which_there_is_no_memory_is_counted(server: Server, stub: Any) -> None:
     before, code = counted(server), "RESOURCE_EXHAUSTED"
-    most = HELD_BODIES * LIMITS.max_body_bytes
+    most = MAX_HELD_BODIES * LIMITS.max_body_bytes
     server.budget.take(most)
     refusal(lambda: stub.Predict(request_of(sound()), timeout=TIMEOUT_S))
     server.budget.give_back(most)

@@ -11,7 +11,7 @@ from tensorflow_serving.apis import predict_pb2
 
 from affectstream.server.errors import ServingError
 from affectstream.server.grpc import message_size
-from affectstream.server.grpc.message_size import WireFormatError, check_parts
+from affectstream.server.grpc.message_size import WireFormatError, check_num_fields
 from tests.support.grpc_calls import request_of, sound
 
 REQUEST = predict_pb2.PredictRequest.DESCRIPTOR
@@ -34,9 +34,9 @@ def tensor(content: bytes) -> bytes:
 
 def test_a_usual_request_has_few_parts() -> None:
     request = request_of(sound(8, 48_000))
-    assert check_parts(REQUEST, request.SerializeToString()) < 40
+    assert check_num_fields(REQUEST, request.SerializeToString()) < 40
     words = request_of({"text": np.array([b"a", b"b"] * 100, object)})
-    assert 200 < check_parts(REQUEST, words.SerializeToString()) < 230
+    assert 200 < check_num_fields(REQUEST, words.SerializeToString()) < 230
 
 
 def test_numbers_one_by_one_are_taken() -> None:
@@ -48,7 +48,7 @@ def test_numbers_one_by_one_are_taken() -> None:
     unpacked = proto.SerializeToString() + b"\x2d\0\0\x80\x3f" * samples
     message = tensor(unpacked)
     assert len(predict_pb2.PredictRequest.FromString(message).inputs["audio"].float_val) == samples
-    assert samples < check_parts(REQUEST, message) < samples + 20
+    assert samples < check_num_fields(REQUEST, message) < samples + 20
 
 
 @pytest.mark.parametrize(
@@ -67,10 +67,10 @@ def test_numbers_one_by_one_are_taken() -> None:
 )
 def test_many_parts_are_refused_unparsed(message: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     predict_pb2.PredictRequest.FromString(message)  # protobuf takes it
-    check_parts(REQUEST, message)
+    check_num_fields(REQUEST, message)
     monkeypatch.setattr(message_size, "MAX_PARTS", 1000)
     with pytest.raises(ServingError) as refused:
-        check_parts(REQUEST, message)
+        check_num_fields(REQUEST, message)
     assert refused.value.http_status == 400
     assert refused.value.message.startswith("PredictRequest: more than 1000 parts; send numbers as")
 
@@ -96,4 +96,4 @@ def deep(levels: int) -> bytes:
 )
 def test_what_is_no_message(message: bytes) -> None:
     with pytest.raises(WireFormatError):
-        check_parts(REQUEST, message)
+        check_num_fields(REQUEST, message)

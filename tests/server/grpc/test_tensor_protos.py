@@ -16,7 +16,7 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from affectstream.server.app import Server, ServeSettings
 from affectstream.server.errors import ServingError
-from affectstream.server.grpc.messages import MAX_REPEATED_BYTES, to_array
+from affectstream.server.grpc.messages import MAX_REPEATED_BYTES, tensor_to_array
 from affectstream.server.limits import Limits
 from affectstream.serving.export.warmup import Spec
 from tests.support.grpc_calls import NAME, TIMEOUT_S, refusal, request_of, sound
@@ -171,7 +171,7 @@ def test_an_odd_tensor_is_what_tensorflow_makes_of_it(name: str) -> None:
     dtype, tensor = ODD[name]
     spec = Spec(dtype, (None,) * len(tensor.tensor_shape.dim))
     wanted = tf.io.parse_tensor(tensor.SerializeToString(), tf.as_dtype(tensor.dtype)).numpy()
-    found = to_array("x", tensor, spec, 2**20, free)
+    found = tensor_to_array("x", tensor, spec, 2**20, free)
     assert found.dtype == wanted.dtype
     assert found.tolist() == wanted.tolist()
 
@@ -187,31 +187,33 @@ def test_every_dtype_as_content_and_as_values(dtype: str) -> None:
     for name in ("half_val", "double_val", "int_val", "int64_val", "uint64_val"):
         tensor.ClearField(name)
     tensor.tensor_content = wanted.tobytes()
-    np.testing.assert_array_equal(to_array("x", tensor, spec, 100, free), wanted)
+    np.testing.assert_array_equal(tensor_to_array("x", tensor, spec, 100, free), wanted)
     one = tf.make_tensor_proto(np.array([[2]], dtype))
     one.tensor_shape.dim[1].size = 3
-    found = to_array("x", one, spec, 100, free)
+    found = tensor_to_array("x", one, spec, 100, free)
     assert found.dtype == wanted.dtype
     assert found.tolist() == [[2, 2, 2]]
 
 
 def test_a_boolean_of_another_byte_is_refused_as_tensorflow_does() -> None:
     tensor = content(types_pb2.DT_BOOL, (3,), b"\x00\x01\x01")
-    found = to_array("x", tensor, Spec("bool", (None,)), 100, free)
+    found = tensor_to_array("x", tensor, Spec("bool", (None,)), 100, free)
     assert found.dtype == bool
     assert found.tolist() == [False, True, True]
     tensor.tensor_content = b"\x00\x01\x02"
     with pytest.raises(tf.errors.InvalidArgumentError):
         tf.io.parse_tensor(tensor.SerializeToString(), tf.bool)
     with pytest.raises(ServingError, match="tensor parsing error: x"):
-        to_array("x", tensor, Spec("bool", (None,)), 100, free)
+        tensor_to_array("x", tensor, Spec("bool", (None,)), 100, free)
 
 
 def test_strings_are_announced_before_they_are_made() -> None:
     announced: list[int] = []
     spec = Spec("object", (None,))
-    to_array("x", content(STRING, (2,), b"\x01\x02abc"), spec, 100, announced.append)
-    to_array("x", values(STRING, (3,), string_val=[b"a", b"bc"]), spec, 100, announced.append)
+    tensor_to_array("x", content(STRING, (2,), b"\x01\x02abc"), spec, 100, announced.append)
+    tensor_to_array(
+        "x", values(STRING, (3,), string_val=[b"a", b"bc"]), spec, 100, announced.append
+    )
     assert [number >= least for number, least in zip(announced, (3, 5), strict=True)] == [True] * 2
 
 
@@ -220,9 +222,9 @@ def test_one_value_for_many_only_while_they_are_small() -> None:
     announced: list[int] = []
     spec, most = Spec("float32", (None,)), MAX_REPEATED_BYTES // 4
     tensor = values(FLOAT, (most,), float_val=[0.5])
-    assert to_array("x", tensor, spec, 2**30, announced.append).tolist() == [0.5] * most
+    assert tensor_to_array("x", tensor, spec, 2**30, announced.append).tolist() == [0.5] * most
     assert announced == [MAX_REPEATED_BYTES]
     tensor.tensor_shape.dim[0].size += 1
     with pytest.raises(ServingError, match="one stands for the rest up to 65536 bytes only"):
-        to_array("x", tensor, spec, 2**30, announced.append)
+        tensor_to_array("x", tensor, spec, 2**30, announced.append)
     assert announced == [MAX_REPEATED_BYTES]

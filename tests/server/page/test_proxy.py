@@ -50,7 +50,7 @@ def test_the_page_works_behind_nginx(browser: Any, tmp_path: Path, layout: str) 
         server.about["limits"]["max_upload_bytes"] = LARGE_BYTES
         own_port = server.address.rstrip("/").rpartition(":")[2]
         location = change(proxy.documented()).replace("8501", own_port)
-        with proxy.standing_before(location, port, tmp_path):
+        with proxy.nginx_proxy(location, port, tmp_path):
             # Without a slash at its end: the proxy, or the server, puts it there.
             reader = Reader(browser, address, ignore_https_errors=True)
             try:

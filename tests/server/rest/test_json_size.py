@@ -43,7 +43,7 @@ def test_no_document_takes_more_than_was_said(kind: str) -> None:
     finally:
         tracemalloc.stop()
     assert found.value
-    assert taken <= json_size.memory_of(body)
+    assert taken <= json_size.estimate_memory_bytes(body)
 
 
 def test_names_that_differ() -> None:
@@ -55,7 +55,7 @@ def test_names_that_differ() -> None:
     finally:
         tracemalloc.stop()
     assert len(found.value) == 20_000
-    assert peak <= json_size.memory_of(body)
+    assert peak <= json_size.estimate_memory_bytes(body)
 
 
 @pytest.mark.parametrize("kind", UNITS)
@@ -103,15 +103,15 @@ def test_eight_windows_of_sound_and_faces_are_read(channels: int) -> None:
     body = b'{"signature_name":"serving_default","inputs":{' + named + b"}}"
     assert len(body) < Limits().max_body_bytes
     json_size.check_size(body)
-    assert json_size.memory_of(body) > json_size.MAX_JSON_BYTES / 2
+    assert json_size.estimate_memory_bytes(body) > json_size.MAX_JSON_BYTES / 2
 
 
 def test_long_strings_cost_what_they_are() -> None:
     """Base64 of recordings and pictures, which is most of a request of `serve_bytes`."""
     body = json.dumps({"inputs": ["A" * 1_000_000] * 40}).encode()
-    assert json_size.memory_of(body) < 1.001 * len(body)
+    assert json_size.estimate_memory_bytes(body) < 1.001 * len(body)
     wide = '{"inputs": "\N{GRINNING FACE}"}'.encode()
-    assert json_size.memory_of(wide) == 4 * len(wide) + 240 + 300 + 4 * 30
+    assert json_size.estimate_memory_bytes(wide) == 4 * len(wide) + 240 + 300 + 4 * 30
 
 
 def test_depth_is_bounded() -> None:

@@ -294,7 +294,7 @@ OUTPUTS = {
 
 
 def test_answers_by_row() -> None:
-    assert json.loads(write_outputs(OUTPUTS, is_rows=True)) == {
+    assert json.loads(write_outputs(OUTPUTS, is_row_format=True)) == {
         "predictions": [
             {"label": "sad", "probabilities": [0.2, 0.8]},
             {"label": "fröhlich", "probabilities": [0.1, 0.9]},
@@ -303,7 +303,7 @@ def test_answers_by_row() -> None:
 
 
 def test_answers_by_column() -> None:
-    assert json.loads(write_outputs(OUTPUTS, is_rows=False)) == {
+    assert json.loads(write_outputs(OUTPUTS, is_row_format=False)) == {
         "outputs": {"label": ["sad", "fröhlich"], "probabilities": [[0.2, 0.8], [0.1, 0.9]]}
     }
 

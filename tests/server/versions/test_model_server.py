@@ -21,9 +21,9 @@ from affectstream.server.limits import Limits
 from affectstream.server.metrics import Metrics
 from affectstream.server.versions import arrays
 from affectstream.server.versions.arrays import Arrays
-from affectstream.server.versions.loaded_version import LoadedVersion, client_line, load_version
+from affectstream.server.versions.loaded_version import LoadedVersion, client_message, load_version
 from affectstream.server.versions.model_server import DEFAULT, ModelServer
-from affectstream.server.versions.model_source import ExportFolder, Found, OneVersion
+from affectstream.server.versions.model_source import ExportFolder, Found, SingleVersionSource
 from affectstream.server.versions.model_store import ModelStore
 from affectstream.serving.export import savedmodel_export, warmup
 from affectstream.serving.export.warmup import Spec
@@ -177,7 +177,7 @@ def test_what_is_swapped_while_it_loads_is_refused(
 ) -> None:
     version = tmp_path / "1"
     shutil.copytree(exported / "1", version)
-    read = savedmodel_export.read_saved
+    read = savedmodel_export.load_saved_model
 
     def swapped(path: Path) -> Any:
         """Puts another file there for the time of loading."""
@@ -188,7 +188,7 @@ def test_what_is_swapped_while_it_loads_is_refused(
         checked.replace(file)
         return made
 
-    monkeypatch.setattr(savedmodel_export, "read_saved", swapped)
+    monkeypatch.setattr(savedmodel_export, "load_saved_model", swapped)
     with pytest.raises(UserError, match="1: changed while it was loaded"):
         load_version(version)
 
@@ -242,7 +242,7 @@ def test_a_closed_version_lets_its_model_go(exported: Path) -> None:
     ],
 )
 def test_an_error_of_the_model_becomes_one_line(said: str, line: str) -> None:
-    assert client_line(said) == line
+    assert client_message(said) == line
 
 
 # === Names ===
@@ -272,7 +272,7 @@ def one(tmp_path: Path) -> Iterator[ModelServer]:
     folder = tmp_path / "3"
     folder.mkdir()
     (folder / "saved_model.pb").write_bytes(b"x")
-    made = server_of(OneVersion(folder, "m", 3), Numbered)
+    made = server_of(SingleVersionSource(folder, "m", 3), Numbered)
     yield made
     made.close()
 
@@ -323,7 +323,7 @@ def test_a_request_out_of_time_is_given_up(tmp_path: Path) -> None:
 
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "saved_model.pb").write_bytes(b"x")
-    server = server_of(OneVersion(tmp_path / "1", "m", 1), Slow)
+    server = server_of(SingleVersionSource(tmp_path / "1", "m", 1), Slow)
     with pytest.raises(ServingError) as caught:
         server.predict("m", None, None, "", WORDS, timeout_s=0.05)
     assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -348,7 +348,7 @@ class Folders:
         for number in range(1, self.newest + 1):
             folders[number] = self.folder / str(number)
             folders[number].mkdir(exist_ok=True)
-        return Found(folders, num_served=1)
+        return Found(folders, num_latest=1)
 
 
 def test_a_prepared_request_ends_on_its_version(tmp_path: Path) -> None:
@@ -360,7 +360,7 @@ def test_a_prepared_request_ends_on_its_version(tmp_path: Path) -> None:
         assert server.predict("m", None, None, "", WORDS).version == 2
         assert server.run(loaded, signature, WORDS).version == 1
         assert [s.state for s in server.statuses("m")] == ["AVAILABLE", "UNLOADING"]
-    server.store.unload_returned()
+    server.store.unload_unleased()
     assert [s.state for s in server.statuses("m")] == ["AVAILABLE", "END"]
     server.close()
 
@@ -400,7 +400,7 @@ def test_versions_are_swapped_under_load_without_a_failed_request(tmp_path: Path
     stop.set()
     for thread in threads:
         thread.join(SOON_S)
-    server.store.unload_returned()
+    server.store.unload_unleased()
     assert not problems
     assert set.union(*seen) == {1, 2, 3, 4}
     assert [version.is_open for version in opened] == [False, False, False, True]

@@ -28,9 +28,9 @@ class Source:
 
     name = "m"
 
-    def __init__(self, folder: Path, *numbers: int, num_served: int | None = 1) -> None:
+    def __init__(self, folder: Path, *numbers: int, num_latest: int | None = 1) -> None:
         self.folder = folder
-        self.num_served = num_served
+        self.num_latest = num_latest
         self.labels: dict[str, int] = {}
         self.error: Exception | None = None
         self.put(*numbers)
@@ -44,7 +44,7 @@ class Source:
         if self.error is not None:
             raise self.error
         folders = {number: self.folder / str(number) for number in self.numbers}
-        return Found(folders, dict(self.labels), self.num_served)
+        return Found(folders, dict(self.labels), self.num_latest)
 
 
 class Version(LoadedVersion):
@@ -114,7 +114,7 @@ def test_the_newest_of_an_export_folder_is_loaded(tmp_path: Path, loader: Loader
 
 
 def test_a_bundle_serves_all_and_labels_name_them(tmp_path: Path, loader: Loader) -> None:
-    source = Source(tmp_path, 1, 2, num_served=None)
+    source = Source(tmp_path, 1, 2, num_latest=None)
     source.labels = {"stable": 1, "canary": 2, "next": 7}
     store = ModelStore(source, loader)
     store.poll()
@@ -174,9 +174,9 @@ def test_a_lease_outlives_the_swap(tmp_path: Path, loader: Loader) -> None:
         assert newest(store) == 2
         with pytest.raises(ServingError, match="Specific"), store.lease(version=1):
             pass
-        store.unload_returned()
+        store.unload_unleased()
         assert not old.closed.is_set()
-    store.unload_returned()
+    store.unload_unleased()
     assert old.closed.is_set()
     assert states(store) == [(2, "AVAILABLE"), (1, "END")]
     assert heard == [(1, True), (2, True), (1, False)]
@@ -241,7 +241,7 @@ def test_a_folder_that_stays_unreadable_is_told_of_once(
 def test_one_that_does_not_close_keeps_nobody(
     tmp_path: Path, loader: Loader, caplog: pytest.LogCaptureFixture
 ) -> None:
-    source = Source(tmp_path, 1, 2, 3, num_served=None)
+    source = Source(tmp_path, 1, 2, 3, num_latest=None)
     store = ModelStore(source, loader)
     store.poll()
 
@@ -399,7 +399,7 @@ def test_stopping_leaves_a_version_that_still_loads(
     tmp_path: Path, loader: Loader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may take minutes; once it is there nobody is served by it."""
-    monkeypatch.setattr("affectstream.server.versions.model_store.ENDING_S", 0.1)
+    monkeypatch.setattr("affectstream.server.versions.model_store.THREAD_STOP_TIMEOUT_S", 0.1)
     source = Source(tmp_path, 1)
     store = ModelStore(source, loader, poll_s=0.05)
     store.start()
@@ -430,7 +430,7 @@ def test_an_export_folder_is_recognised(tmp_path: Path) -> None:
     source = open_source(home)
     assert source.name == "my-model"
     found = source.look()
-    assert sorted(found.versions) == [1, 12] and found.num_served == 1 and not found.labels
+    assert sorted(found.versions) == [1, 12] and found.num_latest == 1 and not found.labels
     assert open_source(home, "other").name == "other"
     with pytest.raises(UserError, match="not a name for a model"):
         open_source(home, "../other")
@@ -453,7 +453,7 @@ def test_a_bundle_is_recognised_and_read_again(tmp_path: Path) -> None:
     source = open_source(tmp_path)
     assert source.name == "tone"
     found = source.look()
-    assert found.labels == {"stable": 1, "canary": 2} and found.num_served is None
+    assert found.labels == {"stable": 1, "canary": 2} and found.num_latest is None
     assert found.versions[2] == tmp_path / "models" / "tone" / "2"
     versions(tmp_path / "models" / "tone", 3)
     config.write_text(models_config("tone", [1, 2, 3]), encoding="utf-8")

@@ -25,7 +25,7 @@ from tensorflow_serving.apis import (
 from affectstream.server.app import Server, ServeSettings
 from affectstream.server.grpc import grpc_server
 from affectstream.server.limits import Limits
-from affectstream.server.memory_quota import HELD_BODIES
+from affectstream.server.memory_quota import MAX_HELD_BODIES
 from affectstream.server.rest import json_size, json_tensors
 from affectstream.server.thread_pool import Workers
 from tests.support.grpc_calls import NAME, TIMEOUT_S, refusal, request_of, sound
@@ -153,7 +153,7 @@ def test_bytes_of_all_requests_have_a_bound(
     server: Server, stub: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the message while it is read, afterwards of the arrays alone."""
-    most, inputs = HELD_BODIES * LIMITS.max_body_bytes, sound()
+    most, inputs = MAX_HELD_BODIES * LIMITS.max_body_bytes, sound()
     num_bytes = sum(value.nbytes for value in inputs.values())
     for left in (100, num_bytes + 500):  # not for the message; for it, but not for the arrays
         server.budget.take(most - left)
@@ -187,7 +187,7 @@ def test_too_many_at_a_time_over_rest(
 ) -> None:
     """All threads are busy and as many requests wait: one more is refused at once."""
     going_on = threading.Event()
-    narrow(monkeypatch, server._rest.status_workers)
+    narrow(monkeypatch, server._rest.status_threads)
     monkeypatch.setattr(server.model_server, "statuses", lambda *asked: (going_on.wait(30), [])[1])
     where = f"{url}/v1/models/{NAME}"
     with concurrent.futures.ThreadPoolExecutor(5) as pool:
@@ -223,7 +223,7 @@ def test_only_arrays_are_kept_while_the_model_runs(
 
 
 def test_bytes_of_all_requests_over_rest(server: Server, url: str) -> None:
-    most = HELD_BODIES * LIMITS.max_body_bytes
+    most = MAX_HELD_BODIES * LIMITS.max_body_bytes
     server.budget.take(most - 1000)
     answer = predict(url)
     assert answer.status_code == 429

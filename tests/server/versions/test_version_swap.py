@@ -20,7 +20,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from affectstream.server.app import Server, ServeSettings
-from tests.support.bundles import reweighted, shares
+from tests.support.bundles import copy_with_other_weights, shares
 
 NAME = "tiny"
 TOLERANCE = 1e-5
@@ -41,7 +41,7 @@ def home(exported: Path, tmp_path: Path) -> Path:
 def second(exported: Path, tmp_path: Path) -> Path:
     """A version that takes the same and answers otherwise."""
     (tmp_path / "ready").mkdir()
-    return reweighted(exported / "1", tmp_path / "ready" / "2")
+    return copy_with_other_weights(exported / "1", tmp_path / "ready" / "2")
 
 
 def question(seed: int, num_rows: int, num_samples: int) -> Arrays:

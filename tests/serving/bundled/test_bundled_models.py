@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, UserError
 from affectstream.modeling.runs import checkpoints
 from affectstream.modeling.runs.run_folder import read_run
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
@@ -23,7 +23,7 @@ from affectstream.preprocessing.labels import BASIC7, RAVDESS8
 from affectstream.serving.bundled import bundled_models, packing
 from benchmarks.accuracy import pretrained
 from benchmarks.robustness import robustness, training_runs
-from tests.support.models import records, run, the_one_line, weights, write_data
+from tests.support.models import error_line, records, run, weights, write_data
 
 # Of the golden answers: other processors and versions round otherwise.
 GOLDEN_TOLERANCE = 1e-3
@@ -42,7 +42,7 @@ def home(
     packed = packing.pack(fusion_run, out / "emotion", parts, "python -m it --data /home/me/data")
     assert packed.path == out / "emotion"
     assert packed.difference < 1e-3
-    assert packed.num_bytes == packing.size_bytes(packed.path)
+    assert packed.num_bytes == packing.folder_size_bytes(packed.path)
     assert (
         bundled_models.difference(
             bundled_models.answers(fusion_run), bundled_models.answers(packed.path)
@@ -110,7 +110,7 @@ def test_refusals(home: Path, fusion_run: Path, tmp_path: Path) -> None:
         packing.pack(fusion_run, tmp_path / "x", {"text": fusion_run})
     (tmp_path / "no.keras").write_bytes(b"no zip")
     with pytest.raises(UserError, match="no model of Keras"):
-        packing.halve(tmp_path / "no.keras", tmp_path / "out.keras")
+        packing.cast_float16(tmp_path / "no.keras", tmp_path / "out.keras")
     assert not (tmp_path / "x").exists()
 
 
@@ -144,11 +144,11 @@ def test_starting_point(
     monkeypatch.setattr(bundled_models, "HOME", home)
     monkeypatch.chdir(tmp_path)
     for words in ("pretrained", "pretrained/emotion"):
-        assert bundled_models.starting_point(Path(words), "video") == home / "emotion"
-    assert bundled_models.starting_point(audio_run, "audio") == audio_run
-    assert bundled_models.starting_point(Path("runs/x"), "audio") == Path("runs/x")
+        assert bundled_models.resolve_init_run(Path(words), "video") == home / "emotion"
+    assert bundled_models.resolve_init_run(audio_run, "audio") == audio_run
+    assert bundled_models.resolve_init_run(Path("runs/x"), "audio") == Path("runs/x")
     with pytest.raises(UserError, match=r"words: no such model in the box \(there: emotion\)"):
-        bundled_models.starting_point(Path("pretrained"), "text")
+        bundled_models.resolve_init_run(Path("pretrained"), "text")
 
 
 def test_training_starts_from_the_part(
@@ -172,8 +172,8 @@ def test_training_starts_from_the_part(
         np.testing.assert_allclose(value, theirs[name], rtol=1e-3, atol=1e-5)
     # Another encoder: one line that names the recipe to take.
     other = ("--recipe", "conv1d-audio", "--out", tmp_path / "other")
-    assert run(*words, *other) == EXIT_NOTHING_DONE
-    line = the_one_line(capfd.readouterr().err)
+    assert run(*words, *other) == EXIT_FAILURE
+    line = error_line(capfd.readouterr().err)
     assert "has another build" in line and "take its recipe (--recipe relu-cnn-audio)" in line
     assert not (tmp_path / "other" / "run.json").exists()
     # A fusion is not trained from it, its parts are.
@@ -202,9 +202,9 @@ def test_adapted_to_one_person(
     learning = ("--set", "learning_rate=2e-4", "--epochs", 1, "--init-from", "pretrained")
     of_the_card = ("--recipe", "resnet-asp-3x80-audio", "--labels", "basic7")
     adapt = ("train", *of_the_card, "--data", data, *learning)
-    assert run(*adapt, "--out", out) == EXIT_NOTHING_DONE
-    assert "`split --one-validates`, then" in the_one_line(capfd.readouterr().err)
-    assert run("split", "--data", data, "--one-validates") == EXIT_OK
+    assert run(*adapt, "--out", out) == EXIT_FAILURE
+    assert "`split --adaptation-split`, then" in error_line(capfd.readouterr().err)
+    assert run("split", "--data", data, "--adaptation-split") == EXIT_OK
     assert run(*adapt, "--out", out) == EXIT_OK
     capfd.readouterr()
     assert run("predict", clips[0], "--model", out, "--json") == EXIT_OK
@@ -292,7 +292,7 @@ def test_pictures_of_prepared_faces(tmp_path: Path) -> None:
 def test_recordings_are_remade(change: robustness.Change, tmp_path: Path) -> None:
     wave = (0.1 * np.sin(2 * np.pi * 440 * np.arange(8_000) / 16_000)).astype(np.float32)
     soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="PCM_16")
-    heard = robustness._sound(robustness.remade(tmp_path / "a.wav", tmp_path, change))
+    heard = robustness._sound(robustness.write_corrupted(tmp_path / "a.wav", tmp_path, change))
     assert heard is not None
     rate_hz = 8_000 if change.name == "8 kHz" else 16_000
     assert heard[1] == rate_hz
@@ -301,7 +301,7 @@ def test_recordings_are_remade(change: robustness.Change, tmp_path: Path) -> Non
     assert heard[0].std() == pytest.approx(wave.std() * loud, rel=0.1)
     picture = np.full((40, 60, 3), 200, np.uint8)
     cv2.imwrite(str(tmp_path / "b.png"), picture)
-    shown = cv2.imread(str(robustness.remade(tmp_path / "b.png", tmp_path, change)))
+    shown = cv2.imread(str(robustness.write_corrupted(tmp_path / "b.png", tmp_path, change)))
     factor = {"picture at double size": 2, "picture at half size": 0.5}.get(change.name, 1)
     assert shown is not None and shown.shape[:2] == (40 * factor, 60 * factor)
 
@@ -312,14 +312,14 @@ def test_recordings_are_remade(change: robustness.Change, tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", [bundled_models.EMOTION, bundled_models.WORDS])
 def test_golden(name: str) -> None:
     """The shipped weights answer as when they were packed, and fit the box."""
-    if not bundled_models.is_boxed(name):
+    if not bundled_models.is_bundled_model(name):
         pytest.skip(f"pretrained/{name} is not in the box yet")
     path = bundled_models.boxed(name)
     assert (
         bundled_models.difference(bundled_models.read_golden(path), bundled_models.answers(path))
         < GOLDEN_TOLERANCE
     )
-    assert packing.size_bytes(bundled_models.HOME) < 15e6
+    assert packing.folder_size_bytes(bundled_models.HOME) < 15e6
     card = (path / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "Non-commercial use only" in card
     assert json.loads((path / "run.json").read_text(encoding="utf-8"))["git_revision"]
@@ -330,8 +330,8 @@ def test_the_first_thing_a_newcomer_does(
 ) -> None:
     """`predict FILE` and `predict --text` in an empty folder, with the weights that are shipped."""
     if not (
-        bundled_models.is_boxed(bundled_models.EMOTION)
-        and bundled_models.is_boxed(bundled_models.WORDS)
+        bundled_models.is_bundled_model(bundled_models.EMOTION)
+        and bundled_models.is_bundled_model(bundled_models.WORDS)
     ):
         pytest.skip("pretrained/ is not filled yet")
     monkeypatch.chdir(tmp_path)

@@ -16,12 +16,12 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
 from affectstream.core import atomic_io
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE
 from affectstream.modeling.runs.run_folder import RUN
 from affectstream.serving.export import bundle as module
 from affectstream.serving.export import warmup
 from tests.support.bundles import copied, files_below, models_config
-from tests.support.models import run, the_one_line
+from tests.support.models import error_line, run
 
 # === Versions and models.config ===
 
@@ -95,10 +95,10 @@ def test_warmup_of_words(which: str, request: pytest.FixtureRequest) -> None:
 
 def test_what_no_request_can_be_made_for() -> None:
     known = {"audio": warmup.Spec("float32", (None, None))}
-    assert warmup.can_make(known)
-    assert warmup.can_make({"any": warmup.Spec("object", (None,))})
-    assert not warmup.can_make(known | {"depth": warmup.Spec("float32", (None, None))})
-    assert not warmup.can_make({})
+    assert warmup.can_generate(known)
+    assert warmup.can_generate({"any": warmup.Spec("object", (None,))})
+    assert not warmup.can_generate(known | {"depth": warmup.Spec("float32", (None, None))})
+    assert not warmup.can_generate({})
 
 
 def test_a_failing_warmup_stops_the_export(
@@ -112,8 +112,8 @@ def test_a_failing_warmup_stops_the_export(
     monkeypatch.setitem(warmup._MAKERS, "video", narrow)
     monkeypatch.setattr(module, "export", copied(bundle / "models" / "both" / "1"))
     folder = tmp_path / "served"
-    assert run("export", "--run", fusion_run, "--serving", folder) == EXIT_NOTHING_DONE
-    assert "fails on its warm-up" in the_one_line(capfd.readouterr().err)
+    assert run("export", "--run", fusion_run, "--serving", folder) == EXIT_FAILURE
+    assert "fails on its warm-up" in error_line(capfd.readouterr().err)
     assert not folder.exists()
 
 
@@ -159,8 +159,8 @@ def test_bad_input_is_one_line(
     (other / "thesis.txt").write_text("mine")
     unfinished = tmp_path / "unfinished"
     unfinished.mkdir()
-    info = atomic_io.read_sealed_json(fusion_run / RUN)
-    atomic_io.write_sealed_json(unfinished / RUN, info | {"finished": False})
+    info = atomic_io.read_checksummed_json(fusion_run / RUN)
+    atomic_io.write_checksummed_json(unfinished / RUN, info | {"finished": False})
     (unfinished / "best.keras").write_bytes((fusion_run / "best.keras").read_bytes())
     new = tmp_path / "new"
     cases: list[tuple[tuple[Any, ...], str]] = [
@@ -176,8 +176,8 @@ def test_bad_input_is_one_line(
     for (given, folder, *words), wanted in cases:
         capfd.readouterr()
         code = run("export", "--run", given, "--serving", folder, *words)
-        assert code == EXIT_NOTHING_DONE
-        assert wanted in the_one_line(capfd.readouterr().err)
+        assert code == EXIT_FAILURE
+        assert wanted in error_line(capfd.readouterr().err)
     assert not new.exists()
     assert [path.name for path in other.iterdir()] == ["thesis.txt"]
 

@@ -78,7 +78,7 @@ def test_client_is_made_of_three_packages(bundle: Path) -> None:
 
 def test_client_asks_what_the_model_answers(client: ModuleType, loaded: Any) -> None:
     waveform, faces = clip(1, 3, 20_000)
-    facts = client.read_facts()
+    facts = client.read_info()
     request = client.build_request(facts, waveform, faces)
     direct = {
         "audio": waveform[None],
@@ -103,7 +103,7 @@ def test_client_asks_what_the_model_answers(client: ModuleType, loaded: Any) -> 
 def test_client_is_answered_alike_alone_and_in_a_padded_batch(
     client: ModuleType, loaded: Any
 ) -> None:
-    facts = client.read_facts()
+    facts = client.read_info()
     clips = [clip(1, 2, 9_000), clip(2, 9, 30_000), clip(3, 1, 500)]
     each = [arrays(client.build_request(facts, *one)) for one in clips]
     alone = np.concatenate([shares(loaded, one) for one in each])
@@ -148,7 +148,7 @@ def test_client_over_grpc(
     assert client.main() == 0
     answer = json.loads(capsys.readouterr().out)
     read = client.read_wav(tmp_path / "a.wav", 16_000)
-    wanted = shares(loaded, arrays(client.build_request(client.read_facts(), read, faces)))[0]
+    wanted = shares(loaded, arrays(client.build_request(client.read_info(), read, faces)))[0]
     assert list(answer["probabilities"]) == list(LABELS)
     np.testing.assert_allclose(list(answer["probabilities"].values()), wanted, atol=2e-6)
     assert answer["label"] == LABELS[int(wanted.argmax())]
@@ -158,7 +158,7 @@ def test_client_over_grpc(
 @pytest.mark.parametrize("pooling", ["probabilities", "log-probabilities"])
 def test_client_cuts_and_pools_as_the_program(client: ModuleType, pooling: str) -> None:
     """The same windows and answer as `preprocessing.windowing`, which it cannot import."""
-    facts = client.read_facts()
+    facts = client.read_info()
     settings = dataclasses.replace(WindowSettings(**facts["windows"]), pooling=pooling)
     assert settings.window_s == facts["window_s"]
     for duration_s in (0.3, 3.0, 4.4, 4.6, 7.2, 61.0):
@@ -174,7 +174,7 @@ def test_client_cuts_and_pools_as_the_program(client: ModuleType, pooling: str) 
 
 
 def test_client_shares_out_frames_among_windows(client: ModuleType) -> None:
-    facts = client.read_facts() | {"sample_rate_hz": 10}
+    facts = client.read_info() | {"sample_rate_hz": 10}
     facts["windows"] = {**facts["windows"], "window_s": 2.0, "hop_s": 1.0}
     sound, faces = np.arange(40, dtype=np.float32), np.arange(8)
     cut = client.windows(facts, sound, faces)
@@ -186,7 +186,7 @@ def test_client_shares_out_frames_among_windows(client: ModuleType) -> None:
 
 
 def test_client_tells_what_the_server_refuses(client: ModuleType, server: Server) -> None:
-    request = client.build_request(client.read_facts(), label="beta")
+    request = client.build_request(client.read_info(), label="beta")
     with pytest.raises(grpc.RpcError) as raised:
         client.ask(f"127.0.0.1:{server.grpc_port}", request)
     assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -232,7 +232,7 @@ def test_client_reads_tensors_written_in_either_way(client: ModuleType, packed: 
 
 
 def test_client_says_what_is_wrong(client: ModuleType, tmp_path: Path) -> None:
-    facts = client.read_facts()
+    facts = client.read_info()
     with pytest.raises(ValueError, match="takes no text"):
         client.build_request(facts, text="hello")
     with pytest.raises(ValueError, match=r"the model takes \(frames, 32, 32, 1\) uint8"):
@@ -245,7 +245,7 @@ def test_client_says_what_is_wrong(client: ModuleType, tmp_path: Path) -> None:
 def test_client_of_words(words_bundle: Path) -> None:
     shipped = module_of(words_bundle / "client.py")
     served = tf.saved_model.load(str(words_bundle / "models" / "my-words" / "1"))
-    request = shipped.build_request(shipped.read_facts(), text="furious shout", label="stable")
+    request = shipped.build_request(shipped.read_info(), text="furious shout", label="stable")
     assert request.model_spec.version_label == "stable"
     assert arrays(request)["text"].tolist() == [b"furious shout"]
     assert shares(served, arrays(request)).shape == (1, len(LABELS))
@@ -256,7 +256,7 @@ def test_client_of_words(words_bundle: Path) -> None:
 
 def test_client_of_tokens_asks_what_the_words_ask(words_bundle: Path, tokens_bundle: Path) -> None:
     shipped = module_of(tokens_bundle / "client.py")
-    facts = shipped.read_facts()
+    facts = shipped.read_info()
     version = tokens_bundle / "models" / "tokens" / "1"
     served = tf.saved_model.load(str(version))
     config = json.loads((version / "assets" / "config.json").read_text(encoding="utf-8"))
@@ -268,7 +268,7 @@ def test_client_of_tokens_asks_what_the_words_ask(words_bundle: Path, tokens_bun
     made = shares(served, arrays(shipped.build_request(facts, token_ids=ids)))
     of_words = tf.saved_model.load(str(words_bundle / "models" / "my-words" / "1"))
     text = module_of(words_bundle / "client.py")
-    request = text.build_request(text.read_facts(), text=said)
+    request = text.build_request(text.read_info(), text=said)
     np.testing.assert_allclose(made, shares(of_words, arrays(request)), atol=TOLERANCE)
     with pytest.raises(ValueError, match="takes no text; it takes token_ids"):
         shipped.build_request(facts, text="furious shout")
@@ -285,7 +285,7 @@ def served_width(version: Path) -> int:
 
 def test_tokens_have_one_width_in_all_requests(tokens_bundle: Path) -> None:
     shipped = module_of(tokens_bundle / "client.py")
-    facts = shipped.read_facts()
+    facts = shipped.read_info()
     served = tf.saved_model.load(str(tokens_bundle / "models" / "tokens" / "1"))
     width = facts["max_tokens"]
     rows = [[5], [7, 3, 2], [], [4] * (width + 9)]

@@ -14,15 +14,15 @@ import pytest
 import tensorflow as tf
 
 from affectstream.core import tf_setup
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, UserError
 from affectstream.modeling.evaluation.inference import inference_model, load_run
 from affectstream.modeling.features.audio.window import FitWindow
 from affectstream.serving import load
 from affectstream.serving.export import litert_export
 from affectstream.serving.export.litert_export import (
     ConversionError,
-    cause_of,
     convert,
+    error_summary,
     export_litert,
 )
 from affectstream.serving.export.savedmodel_export import example_inputs
@@ -30,7 +30,7 @@ from affectstream.serving.inference.litert_model import LitertModel, read_litert
 from benchmarks.speed import cold_start, litert_recipes
 from tests.conftest import ROOT
 from tests.support.factories import sample_source
-from tests.support.models import LABELS, run, sound, the_one_line
+from tests.support.models import LABELS, error_line, run, sound
 
 TOLERANCE = 1e-4
 
@@ -204,8 +204,8 @@ def test_words_are_options_of_one_form(
     assert run(*base, "--out", tmp_path, "--version", 2) == EXIT_USAGE
     capsys.readouterr()
     words = ("--text-input", "token_ids")
-    assert run(*base, "--out", tmp_path, *words) == EXIT_NOTHING_DONE
-    assert "takes no tokens" in the_one_line(capsys.readouterr().err)
+    assert run(*base, "--out", tmp_path, *words) == EXIT_FAILURE
+    assert "takes no tokens" in error_line(capsys.readouterr().err)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -231,11 +231,11 @@ def test_an_operation_that_is_missing_is_named() -> None:
 
 def test_causes_are_one_line() -> None:
     flex = ValueError("a\nSome ops need Flex.\nFlex ops: FlexErf, FlexRFFT\nDetails: ...")
-    assert cause_of(flex) == "needs operations that are no built-in ones: FlexErf, FlexRFFT"
+    assert error_summary(flex) == "needs operations that are no built-in ones: FlexErf, FlexRFFT"
     many = RuntimeError("".join(f"error: 'tf.Op{n}' op tensor<1xf64>\n" for n in range(5)))
     told = "no built-in operation of float64 for tf.Op0, tf.Op1, tf.Op2 and 2 more"
-    assert cause_of(many) == told
-    assert cause_of(ValueError("first\nsecond")) == "first"
+    assert error_summary(many) == told
+    assert error_summary(ValueError("first\nsecond")) == "first"
 
 
 def test_a_pair_that_does_not_belong_together(two_streams: Path, tmp_path: Path) -> None:
@@ -287,8 +287,8 @@ def test_a_config_that_was_edited_is_one_line(
     commands = [("predict", clip, "--model", path), ("describe", path)][: 1 if needs_runtime else 2]
     for words in commands:
         capfd.readouterr()
-        assert run(*words) == EXIT_NOTHING_DONE
-        line = the_one_line(capfd.readouterr().err)
+        assert run(*words) == EXIT_FAILURE
+        line = error_line(capfd.readouterr().err)
         assert f"Error: {path.with_suffix('.json')}: not as `export` writes it (" in line
         assert said in line and line.endswith("; export it again")
 
@@ -321,8 +321,8 @@ def test_wrong_words_are_told_before_tensorflow_is_loaded(
         (("--serving", tmp_path / "new", "--name", "a/b"), "--name 'a/b': not a name"),
     ):
         capsys.readouterr()
-        assert run("export", "--run", audio_run, *words) == EXIT_NOTHING_DONE
-        assert said in the_one_line(capsys.readouterr().err)
+        assert run("export", "--run", audio_run, *words) == EXIT_FAILURE
+        assert said in error_line(capsys.readouterr().err)
 
 
 def test_tokens_are_for_servers(two_streams: Path, tmp_path: Path) -> None:

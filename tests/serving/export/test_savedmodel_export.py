@@ -14,7 +14,7 @@ import tensorflow as tf
 from scipy.special import softmax
 
 from affectstream.core import atomic_io
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK, EXIT_USAGE, UserError
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, UserError
 from affectstream.modeling.evaluation.inference import inference_model, load_run
 from affectstream.modeling.runs.checkpoints import load_model
 from affectstream.serving.export import savedmodel_export as module
@@ -25,7 +25,7 @@ from affectstream.serving.export.savedmodel_export import (
     read_config,
 )
 from affectstream.serving.exported.version_folder import newest_version
-from tests.support.models import LABELS, run, save_arrays, the_one_line
+from tests.support.models import LABELS, error_line, run, save_arrays
 
 # Runs with TensorFlow and NumPy alone, elsewhere, with nothing of ours on the path.
 FRESH = """
@@ -223,8 +223,8 @@ def test_versions_count_up_and_are_never_overwritten(
     assert newest_version(out) == out / "8"
     for taken in ("7", "8"):
         words = ("export", "--run", video_run, "--out", out, "--version", taken)
-        assert run(*words) == EXIT_NOTHING_DONE
-        line = the_one_line(capfd.readouterr().err)
+        assert run(*words) == EXIT_FAILURE
+        line = error_line(capfd.readouterr().err)
         assert f"{out / taken}: exists already; versions are never overwritten" in line
     assert (out / "7" / "mine.txt").read_text() == "keep me"
     assert [path.name for path in (out / "7").iterdir()] == ["mine.txt"]
@@ -276,14 +276,14 @@ def test_the_check_sees_a_number_that_is_none(video_run: Path, exported: Path) -
 def test_what_is_not_a_finished_run(
     video_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("export", "--run", tmp_path, "--out", tmp_path / "e") == EXIT_NOTHING_DONE
-    assert "not a run folder" in the_one_line(capfd.readouterr().err)
+    assert run("export", "--run", tmp_path, "--out", tmp_path / "e") == EXIT_FAILURE
+    assert "not a run folder" in error_line(capfd.readouterr().err)
     info = json.loads((video_run / "run.json").read_text()) | {"finished": False}
-    atomic_io.write_sealed_json(tmp_path / "run.json", info)
-    assert run("export", "--run", tmp_path, "--out", tmp_path / "e") == EXIT_NOTHING_DONE
-    assert "unfinished run" in the_one_line(capfd.readouterr().err)
+    atomic_io.write_checksummed_json(tmp_path / "run.json", info)
+    assert run("export", "--run", tmp_path, "--out", tmp_path / "e") == EXIT_FAILURE
+    assert "unfinished run" in error_line(capfd.readouterr().err)
     assert not (tmp_path / "e").exists()
     (tmp_path / "file").touch()
     words = ("export", "--run", video_run, "--out", tmp_path / "file")
-    assert run(*words) == EXIT_NOTHING_DONE
-    assert "choose another path" in the_one_line(capfd.readouterr().err)
+    assert run(*words) == EXIT_FAILURE
+    assert "choose another path" in error_line(capfd.readouterr().err)

@@ -14,17 +14,17 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from affectstream.core.errors import EXIT_NOTHING_DONE, EXIT_OK
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK
 from affectstream.modeling.evaluation.inference import inference_model, load_run
 from affectstream.modeling.evaluation.token_model import token_model, vocabulary_of
 from affectstream.serving.export.savedmodel_export import TOLERANCE, read_config
 from tests.support.models import (
     LABELS,
+    error_line,
     records,
     run,
     save_arrays,
     settings,
-    the_one_line,
     train,
     write_data,
 )
@@ -337,8 +337,8 @@ def test_token_ids_of_what_has_none(
     for folder in (runs["terms"], audio_run):
         words: tuple[Any, ...] = ("--run", folder, "--out", tmp_path / "out")
         capfd.readouterr()
-        assert run("export", *words, "--text-input", "token_ids") == EXIT_NOTHING_DONE
-        assert "takes no tokens of a text" in the_one_line(capfd.readouterr().err)
+        assert run("export", *words, "--text-input", "token_ids") == EXIT_FAILURE
+        assert "takes no tokens of a text" in error_line(capfd.readouterr().err)
         assert not (tmp_path / "out").exists()
 
 
@@ -347,6 +347,6 @@ def test_predict_wants_the_text_itself(
 ) -> None:
     capfd.readouterr()
     words = ("--model", exports["words-ids"], "--text", "furious")
-    assert run("predict", *words) == EXIT_NOTHING_DONE
-    line = the_one_line(capfd.readouterr().err)
+    assert run("predict", *words) == EXIT_FAILURE
+    line = error_line(capfd.readouterr().err)
     assert "takes numbers of tokens, made for servers" in line

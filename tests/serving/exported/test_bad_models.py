@@ -15,13 +15,13 @@ import pytest
 import tensorflow as tf
 
 from affectstream.core import atomic_io
-from affectstream.core.errors import EXIT_INTERRUPTED, EXIT_NOTHING_DONE, UserError
+from affectstream.core.errors import EXIT_FAILURE, EXIT_INTERRUPTED, UserError
 from affectstream.modeling.data.record_dataset import Batches
 from affectstream.preprocessing.records import record as schema
 from affectstream.serving import load
 from affectstream.serving.inference.recognizer import Recognizer
 from tests.support.factories import tone, write_sound
-from tests.support.models import record, records, run, the_one_line, train, write_data
+from tests.support.models import error_line, record, records, run, train, write_data
 
 
 @pytest.fixture
@@ -32,8 +32,8 @@ def voice(tmp_path: Path) -> Path:
 def error_of(capfd: pytest.CaptureFixture[str], *words: object) -> str:
     """The one line of a command that could do nothing."""
     capfd.readouterr()
-    assert run(*words) == EXIT_NOTHING_DONE
-    return the_one_line(capfd.readouterr().err)
+    assert run(*words) == EXIT_FAILURE
+    return error_line(capfd.readouterr().err)
 
 
 # === Models ===
@@ -125,7 +125,7 @@ def test_a_run_of_another_version(
 ) -> None:
     info = json.loads((video_run / "run.json").read_text())
     info["recipe"]["from_the_future"] = 1
-    atomic_io.write_sealed_json(tmp_path / "run.json", info)
+    atomic_io.write_checksummed_json(tmp_path / "run.json", info)
     line = error_of(capfd, "describe", tmp_path)
     assert f"{tmp_path / 'run.json'}: not of this version" in line
     assert "train again" in line
@@ -139,8 +139,8 @@ def test_a_checkpoint_cut_short(
     last = path / "last.keras"
     last.write_bytes(last.read_bytes()[:1000])
     capfd.readouterr()
-    assert train(path, "--batch-size", 14, "--resume", data=toy_data) == EXIT_NOTHING_DONE
-    assert f"{last}: model cannot be read" in the_one_line(capfd.readouterr().err)
+    assert train(path, "--batch-size", 14, "--resume", data=toy_data) == EXIT_FAILURE
+    assert f"{last}: model cannot be read" in error_line(capfd.readouterr().err)
 
 
 # === Records ===
@@ -195,8 +195,8 @@ def test_answers_that_cannot_be_written(
     for option in ("--csv", "--plot"):
         words = ("predict", voice, "--model", audio_run, option, voice / "x.png")
         capfd.readouterr()
-        assert run(*words) == EXIT_NOTHING_DONE
-        line = the_one_line(capfd.readouterr().err)
+        assert run(*words) == EXIT_FAILURE
+        line = error_line(capfd.readouterr().err)
         assert str(voice) in line
         assert "a file stands where a folder is needed; choose another path" in line
 
@@ -233,8 +233,8 @@ def test_a_full_disk_while_training_leaves_what_was_whole(
     monkeypatch.setattr(keras.Model, "save", full)
     out = tmp_path / "run"
     capfd.readouterr()
-    assert train(out, data=toy_data) == EXIT_NOTHING_DONE
-    assert f"{out / 'best.keras'}: disk full" in the_one_line(capfd.readouterr().err)
+    assert train(out, data=toy_data) == EXIT_FAILURE
+    assert f"{out / 'best.keras'}: disk full" in error_line(capfd.readouterr().err)
     assert not list(out.glob("*.keras"))
     assert not list(out.glob("*.part-*"))
 
@@ -255,7 +255,7 @@ def test_interrupted_while_scoring(
     monkeypatch.setattr(Batches, "__call__", interrupt)
     words = ("--run", video_run, "--data", data, "--split", "all", "--out", tmp_path / "s")
     assert run("evaluate", *words) == EXIT_INTERRUPTED
-    assert the_one_line(capfd.readouterr().err).startswith("Error: interrupted")
+    assert error_line(capfd.readouterr().err).startswith("Error: interrupted")
     assert not (tmp_path / "s").exists()
 
 
@@ -270,7 +270,7 @@ def test_interrupted_while_predicting(
 
     monkeypatch.setattr(Recognizer, "_answer", interrupt)
     assert run("predict", voice, "--model", audio_run) == EXIT_INTERRUPTED
-    assert the_one_line(capfd.readouterr().err).startswith("Error: interrupted")
+    assert error_line(capfd.readouterr().err).startswith("Error: interrupted")
 
 
 def test_load_in_python_raises_the_same_line(tmp_path: Path) -> None:

@@ -12,14 +12,14 @@ import av
 import numpy as np
 import pytest
 
-from affectstream.core.errors import EXIT_OK, EXIT_SOME_REJECTED, EXIT_USAGE, MediaError
+from affectstream.core.errors import EXIT_OK, EXIT_PARTIAL, EXIT_USAGE, MediaError
 from affectstream.modeling.metrics import plots
 from affectstream.serving import Recognizer, loading
 from affectstream.serving.inference.prediction import (
     Prediction,
     WindowPrediction,
     abstaining,
-    why_abstained,
+    abstention_reason,
 )
 from tests.support.factories import sample_source, tone, write_sound
 from tests.support.models import picture, run
@@ -205,12 +205,12 @@ def test_little_speech_abstains() -> None:
     assert (told["label"], told["abstained"]) == (None, True)
     assert told["abstained_streams"] == ["audio"]
     assert [face["abstained"] for face in told["faces"]] == [False, False]
-    assert why_abstained(strict) == "with speech in 30%, less than 40%"
+    assert abstention_reason(strict) == "with speech in 30%, less than 40%"
     silent = replace(heard, streams={"video": UNSURE}, speech_share=0.0)
     assert not abstaining(silent, min_speech_share=1.0).abstained
     both = abstaining(heard, 0.6, 0.4)
     assert both.abstained
-    assert why_abstained(both) == "below 0.6"
+    assert abstention_reason(both) == "below 0.6"
     with pytest.raises(ValueError, match=r"min_speech_share must be in \(0, 1\], received 0"):
         abstaining(heard, min_speech_share=0.0)
 
@@ -236,7 +236,7 @@ def test_a_rejected_file_is_no_abstention(
     bad = tmp_path / "bad.mp4"
     bad.touch()
     words = (clip, bad, "--abstain-below", 0.99, "--json")
-    one, other = map(json.loads, predicted(capfd, *words, code=EXIT_SOME_REJECTED).splitlines())
+    one, other = map(json.loads, predicted(capfd, *words, code=EXIT_PARTIAL).splitlines())
     assert one["abstained"] is True
     assert set(other) == {"path", "error"}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from affectstream.commands.options.default_model import are_words_alone, default_model
+from affectstream.commands.options.default_model import default_model, is_text_only
 from affectstream.core import atomic_io
 from affectstream.core.errors import UserError
 from affectstream.serving.bundled import bundled_models
@@ -41,7 +41,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_words_alone(files: tuple[str, ...], text: str | None, expected: bool) -> None:
-    assert are_words_alone([Path(name) for name in files], text) is expected
+    assert is_text_only([Path(name) for name in files], text) is expected
 
 
 def test_the_box_comes_first(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

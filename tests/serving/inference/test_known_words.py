@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from affectstream.serving.inference.known_words import FEW_KNOWN_WORDS, KnownWords
+from affectstream.serving.inference.known_words import LOW_KNOWN_WORD_SHARE, KnownWords
 
 WORDS = ["", "[UNK]", "i", "am", "so", "happy", "dont", "!", "😡", "die", "war"]
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "i", "am", "so", "happy", "##py", "cafe", "a", "##b"]
@@ -37,5 +37,5 @@ def test_word_pieces_count_whole_words_only() -> None:
     assert known.share("I am so happy, so happy.") == 1.0
     assert known.share("Café!") == 1.0
     assert known.share("ab so") == 0.5  # "a", "##b" would spell it
-    assert FEW_KNOWN_WORDS == 0.5
+    assert LOW_KNOWN_WORD_SHARE == 0.5
     assert KnownWords.of([]) is None

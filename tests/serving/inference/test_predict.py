@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 
 from affectstream.core.errors import (
-    EXIT_NOTHING_DONE,
+    EXIT_FAILURE,
     EXIT_OK,
-    EXIT_SOME_REJECTED,
+    EXIT_PARTIAL,
     EXIT_USAGE,
     MediaError,
     UserError,
 )
 from affectstream.serving import Recognizer, load
 from tests.support.factories import sample_source, tone, write_media, write_sound
-from tests.support.models import LABELS, picture, run, the_one_line
+from tests.support.models import LABELS, error_line, picture, run
 
 KEYS = {
     *("path", "duration_s", "label", "probabilities", "streams"),
@@ -224,7 +224,7 @@ def test_a_model_of_one_stream_asks_for_it(
         (video_run, "noface.mp4", "noface.mp4: no face throughout"),
     ):
         words = (folder / name, "--model", model)
-        (answer,) = asked(capfd, *words, code=EXIT_NOTHING_DONE)
+        (answer,) = asked(capfd, *words, code=EXIT_FAILURE)
         assert set(answer) == {"path", "error"}
         assert line in answer["error"]
     (answer,) = asked(capfd, folder / "both.mp4", "--model", audio_run)
@@ -251,8 +251,8 @@ def test_a_detector_is_for_models_that_cut_out_faces(
     audio_run: Path, folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     words = (folder / "voice.wav", "--model", audio_run, "--detector", "none")
-    assert run("predict", *words) == EXIT_NOTHING_DONE
-    said = the_one_line(capfd.readouterr().err)
+    assert run("predict", *words) == EXIT_FAILURE
+    said = error_line(capfd.readouterr().err)
     assert said == "Error: detector none: the model cuts out no faces (audio); leave it out"
 
 
@@ -349,7 +349,7 @@ def test_a_folder_with_bad_files_in_it(
         "--plot",
         tmp_path / "p.png",
     )
-    answers = asked(capfd, *words, code=EXIT_SOME_REJECTED)
+    answers = asked(capfd, *words, code=EXIT_PARTIAL)
     by_name = {Path(answer["path"]).name: answer for answer in answers}
     assert set(by_name) == {path.name for path in folder.iterdir()}
     rejected = {name for name, answer in by_name.items() if "error" in answer}
@@ -376,7 +376,7 @@ def test_only_bad_files(
     fusion_run: Path, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     words = ("predict", folder / "text.wav", folder / "absent.mp4", "--model", fusion_run)
-    assert run(*words) == EXIT_NOTHING_DONE
+    assert run(*words) == EXIT_FAILURE
     said = capfd.readouterr()
     assert said.out == ""
     assert "Traceback" not in said.err
@@ -384,8 +384,8 @@ def test_only_bad_files(
     assert len(rejected) == 2
     assert "text.wav" in rejected[0]
     assert "absent.mp4" in rejected[1]
-    assert run("predict", tmp_path, "--model", fusion_run) == EXIT_NOTHING_DONE
-    assert f"{tmp_path}: no media file in this folder" in the_one_line(capfd.readouterr().err)
+    assert run("predict", tmp_path, "--model", fusion_run) == EXIT_FAILURE
+    assert f"{tmp_path}: no media file in this folder" in error_line(capfd.readouterr().err)
 
 
 def test_usage(
@@ -414,8 +414,8 @@ def test_the_model_when_none_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("affectstream.serving.bundled.bundled_models.HOME", tmp_path / "none")
-    assert run("predict", folder / "voice.wav") == EXIT_NOTHING_DONE
-    assert "no model: none of runs/fusion" in the_one_line(capfd.readouterr().err)
+    assert run("predict", folder / "voice.wav") == EXIT_FAILURE
+    assert "no model: none of runs/fusion" in error_line(capfd.readouterr().err)
     (tmp_path / "runs").mkdir()
     for name, target in (("audio", audio_run), ("fusion", fusion_run)):
         (tmp_path / "runs" / name).symlink_to(target)
@@ -475,7 +475,7 @@ def test_annotate_needs_a_picture(
 ) -> None:
     out = tmp_path / "annotated.mp4"
     words = ("predict", folder / "voice.wav", "--model", fusion_run, "--annotate", out)
-    assert run(*words) == EXIT_NOTHING_DONE
+    assert run(*words) == EXIT_FAILURE
     assert "voice.wav: no picture to draw on; --annotate needs a video" in capfd.readouterr().err
     assert list(tmp_path.iterdir()) == []
 

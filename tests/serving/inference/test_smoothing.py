@@ -61,7 +61,7 @@ def test_reach() -> None:
     wide = [window.probabilities["happy"] for window in smoothed(plain, 100.0).windows]
     assert wide == pytest.approx([0.66] * 5)
     for wrong in (0.0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match="over_s must be above 0"):
+        with pytest.raises(ValueError, match="smooth_s must be above 0"):
             smoothed(plain, wrong)
 
 

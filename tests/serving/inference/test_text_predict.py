@@ -13,17 +13,17 @@ import pytest
 
 from affectstream.core import registry
 from affectstream.core.errors import (
+    EXIT_FAILURE,
     EXIT_INTERRUPTED,
-    EXIT_NOTHING_DONE,
     EXIT_OK,
-    EXIT_SOME_REJECTED,
+    EXIT_PARTIAL,
     EXIT_USAGE,
     MediaError,
 )
 from affectstream.opencv_model.weights import CACHE_VARIABLE
 from affectstream.preprocessing.speech_to_text.transcriber import (
-    NothingUnderstoodError,
-    RecogniserFailedError,
+    NoSpeechRecognizedError,
+    TranscriptionFailedError,
 )
 from affectstream.serving import Recognizer, load
 from affectstream.serving.inference.prediction import Prediction
@@ -53,7 +53,7 @@ class Fake:
     def __call__(self, pcm: np.ndarray, sample_rate_hz: int) -> str:
         assert pcm.dtype == np.int16
         if not pcm.any():
-            raise NothingUnderstoodError
+            raise NoSpeechRecognizedError
         Fake.asked.append(len(pcm))
         if isinstance(Fake.answer, Exception):
             raise Fake.answer
@@ -172,14 +172,14 @@ def test_words_never_seen_still_get_an_answer(recognizer: Recognizer) -> None:
 @pytest.mark.parametrize("text", ["", "  \t\n"])
 def test_no_words(text: str, text_run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     capfd.readouterr()
-    assert run("predict", "--model", text_run, "--text", text) == EXIT_NOTHING_DONE
+    assert run("predict", "--model", text_run, "--text", text) == EXIT_FAILURE
     said = capfd.readouterr()
     assert said.out == ""
     assert "rejected text: no words in it; leave it out" in said.err.splitlines()
 
 
 def test_a_model_that_knows_no_words(audio_run: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (answer,) = asked(capfd, "--model", audio_run, "--text", "wow", code=EXIT_NOTHING_DONE)
+    (answer,) = asked(capfd, "--model", audio_run, "--text", "wow", code=EXIT_FAILURE)
     assert answer["error"] == "text: words, and the model knows audio only; use another"
 
 
@@ -256,11 +256,11 @@ def test_files_without_lines(
     folder: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    (answer,) = asked(capfd, folder / name, "--model", text_run, code=EXIT_NOTHING_DONE)
+    (answer,) = asked(capfd, folder / name, "--model", text_run, code=EXIT_FAILURE)
     assert expected in answer["error"]
     assert answer["error"].startswith(str(folder / name))
     beside = (folder / name, folder / "lines.txt")
-    answers = asked(capfd, *beside, "--model", text_run, code=EXIT_SOME_REJECTED)
+    answers = asked(capfd, *beside, "--model", text_run, code=EXIT_PARTIAL)
     assert [("error" in answer) for answer in answers] == [True, False, False, False]
 
 
@@ -283,7 +283,7 @@ def test_told_what_is_said(
     (answer,) = asked(capfd, told[0], "--model", fused_run)
     assert set(answer["streams"]) == {"audio"}
     assert answer["warnings"] == [
-        "no words given (give them as text; predict --transcribe hears them):"
+        "no words given (give them as text; predict --transcriber hears them):"
         " answered without text",
         UNHEARD,
     ]
@@ -295,7 +295,7 @@ def test_a_recording_without_words(
 ) -> None:
     for more in ((), ("--text", " ")):
         words = (folder / "voice.wav", "--model", text_run, *more)
-        (answer,) = asked(capfd, *words, code=EXIT_NOTHING_DONE)
+        (answer,) = asked(capfd, *words, code=EXIT_FAILURE)
         assert "no words given (give them as text;" in answer["error"]
         assert "the model knows words only" in answer["error"]
         assert "\n" not in answer["error"]
@@ -308,14 +308,14 @@ def test_heard_by_a_recogniser(
     folder: Path,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    heard = (folder / "voice.wav", "--transcribe", "sphinx")
+    heard = (folder / "voice.wav", "--transcriber", "sphinx")
     (answer,) = asked(capfd, *heard, "--model", text_run)
     assert answer["label"] == "angry"
     assert len(answer["windows"]) > 1
     assert {window["label"] for window in answer["windows"]} == {"angry"}
     assert {window["transcript"] for window in answer["windows"]} == {"furious shout"}
     assert answer["transcript"] == "furious shout"
-    assert fake.asked == [92_800]  # all of it at once, as `preprocess --transcribe` hears a record
+    assert fake.asked == [92_800]  # all of it at once, as `preprocess --transcriber` hears a record
     (answer,) = asked(capfd, *heard, "--model", fused_run)
     assert set(answer["streams"]) == {"audio", "text"}
     assert answer["warnings"] == [UNHEARD]
@@ -325,8 +325,8 @@ def test_heard_by_a_recogniser(
 @pytest.mark.parametrize(
     ("failure", "expected"),
     [
-        (NothingUnderstoodError(), "no words understood (nothing understood)"),
-        (RecogniserFailedError("refused"), "no words understood (refused)"),
+        (NoSpeechRecognizedError(), "no words understood (nothing understood)"),
+        (TranscriptionFailedError("refused"), "no words understood (refused)"),
     ],
 )
 def test_nothing_heard(
@@ -340,10 +340,8 @@ def test_nothing_heard(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(fake, "answer", failure)
-    heard = ("--transcribe", "sphinx")
-    (answer,) = asked(
-        capfd, folder / "voice.wav", *heard, "--model", text_run, code=EXIT_NOTHING_DONE
-    )
+    heard = ("--transcriber", "sphinx")
+    (answer,) = asked(capfd, folder / "voice.wav", *heard, "--model", text_run, code=EXIT_FAILURE)
     assert expected in answer["error"]
     (answer,) = asked(capfd, folder / "voice.wav", *heard, "--model", fused_run)
     assert answer["warnings"] == [f"{expected}: answered without text", UNHEARD]
@@ -352,8 +350,8 @@ def test_nothing_heard(
 def test_silence_has_no_words(
     fake: type[Fake], text_run: Path, folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    words = (folder / "silent.wav", "--transcribe", "sphinx", "--model", text_run)
-    (answer,) = asked(capfd, *words, code=EXIT_NOTHING_DONE)
+    words = (folder / "silent.wav", "--transcriber", "sphinx", "--model", text_run)
+    (answer,) = asked(capfd, *words, code=EXIT_FAILURE)
     assert "nothing to answer from" in answer["error"]
     assert fake.asked == []
 
@@ -376,7 +374,7 @@ def test_a_fused_model_from_words_alone(
     "words",
     [
         ("voice.wav", "silent.wav", "--text", "a"),
-        ("voice.wav", "--text", "a", "--transcribe", "sphinx"),
+        ("voice.wav", "--text", "a", "--transcriber", "sphinx"),
         ("lines.txt", "--text", "a"),
         ("lines.txt", "--annotate", "out.mp4"),
         ("--text", "a", "--annotate", "out.mp4"),
