@@ -16,7 +16,7 @@ from affectstream.core.errors import (
     EXIT_FAILURE,
     EXIT_INTERRUPTED,
     UserError,
-    from_full_disk,
+    from_disk_full_error,
     from_os_error,
 )
 
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = error if isinstance(error, UserError) else from_os_error(error)
         return _fail(str(told), EXIT_FAILURE)
     except Exception as error:
-        line = str(from_full_disk(error) or storage_paths.explained(error))
+        line = str(from_disk_full_error(error) or storage_paths.store_error_message(error))
         if not line or "--debug" in words:
             raise
         return _fail(line, EXIT_FAILURE)

@@ -26,7 +26,7 @@ _AAC_FRAME = 1024
 
 
 @dataclass(frozen=True)
-class Shape:
+class ClipFormat:
     """Size, rate and length of made clips."""
 
     width_px: int
@@ -35,8 +35,8 @@ class Shape:
     duration_s: float
 
 
-FULL = Shape(1280, 720, 30, 4.0)
-QUICK = Shape(320, 180, 30, 1.0)
+FULL = ClipFormat(1280, 720, 30, 4.0)
+QUICK = ClipFormat(320, 180, 30, 1.0)
 
 
 @dataclass(frozen=True)
@@ -94,18 +94,18 @@ def synthetic_corpus(work: Path, is_quick: bool) -> list[Path]:
     return sorted(synthesize(work / "sample", speakers, num_takes=1, duration_s=duration_s))
 
 
-def _make(source: Path, sound: Path, path: Path, shape: Shape) -> GeneratedClip:
+def _make(source: Path, sound: Path, path: Path, shape: ClipFormat) -> GeneratedClip:
     made = GeneratedClip(path, path.with_suffix(".wav"))
     if not (made.path.is_file() and made.wav.is_file()):
         wave = _sound(sound, round(shape.duration_s * SOUND_RATE_HZ))
-        with atomic_io.replacing(made.wav) as temporary:
+        with atomic_io.atomic_write(made.wav) as temporary:
             soundfile.write(temporary, wave, SOUND_RATE_HZ)
-        with atomic_io.replacing(path) as temporary:
+        with atomic_io.atomic_write(path) as temporary:
             _encode(temporary, _enlarged(source, shape), wave, shape, ENCODING)
     return made
 
 
-def _enlarged(source: Path, shape: Shape) -> Iterator[np.ndarray]:
+def _enlarged(source: Path, shape: ClipFormat) -> Iterator[np.ndarray]:
     """(H, W, 3) uint8 RGB at the wanted rate, there and back where the source is too short.
 
     The picture keeps its proportions; what that leaves free repeats its edge.
@@ -118,7 +118,7 @@ def _enlarged(source: Path, shape: Shape) -> Iterator[np.ndarray]:
         yield frames[min(place, 2 * len(frames) - 2 - place) if place else 0]
 
 
-def _fitted(picture: np.ndarray, shape: Shape) -> np.ndarray:
+def _fitted(picture: np.ndarray, shape: ClipFormat) -> np.ndarray:
     height_px, width_px = picture.shape[:2]
     scale = min(shape.width_px / width_px, shape.height_px / height_px)
     width, height = round(width_px * scale), round(height_px * scale)
@@ -141,7 +141,7 @@ def _encode(
     path: Path,
     pictures: Iterable[np.ndarray],
     wave: np.ndarray,
-    shape: Shape,
+    shape: ClipFormat,
     options: dict[str, str],
 ) -> None:
     with av.open(str(path), "w", format="mp4") as container:
@@ -165,16 +165,16 @@ def _encode(
 # === Long videos ===
 
 
-def long_video(source: GeneratedClip, work: Path, shape: Shape, duration_s: float) -> Path:
+def long_video(source: GeneratedClip, work: Path, shape: ClipFormat, duration_s: float) -> Path:
     """A video of any length: one clip encoded once, its packets written again and again."""
     short = work / f"loop-{shape.height_px}p.mp4"
     if not short.is_file():
         wave = _sound(source.wav, round(shape.duration_s * SOUND_RATE_HZ))
-        with atomic_io.replacing(short) as temporary:
+        with atomic_io.atomic_write(short) as temporary:
             _encode(temporary, _enlarged(source.path, shape), wave, shape, {"preset": "veryfast"})
     path = work / f"{shape.height_px}p-{duration_s:.0f}s.mp4"
     if not path.is_file():
-        with atomic_io.replacing(path) as temporary:
+        with atomic_io.atomic_write(path) as temporary:
             _repeat(short, temporary, max(1, round(duration_s / shape.duration_s)))
     return path
 

@@ -20,7 +20,7 @@ _KIB = 1024
 
 
 @dataclass(frozen=True)
-class Ran:
+class CommandUsage:
     """One command that ended well.
 
     Attributes:
@@ -42,7 +42,7 @@ def run(
     words: Sequence[str],
     meanwhile: Callable[[], None] = lambda: None,
     accepted: Sequence[int] = (0,),
-) -> Ran:
+) -> CommandUsage:
     """Runs a Python program from the project root, and samples its processes while it runs.
 
     Memory is the high-water mark that Linux keeps of a process, so nothing is missed between two
@@ -76,7 +76,7 @@ def run(
     others = [kib for pid, kib in peak_kib.items() if pid != process.pid]
     program = peak_kib.get(process.pid, 0)
     total_s = sum(cpu_s.values())
-    return Ran(wall_s, total_s, program / _KIB, max(others, default=0) / _KIB, text)
+    return CommandUsage(wall_s, total_s, program / _KIB, max(others, default=0) / _KIB, text)
 
 
 def _family(process: psutil.Process) -> Iterator[psutil.Process]:

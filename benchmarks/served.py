@@ -45,7 +45,7 @@ def versions_of(model: Path) -> list[Path]:
     return sorted((path.parent for path in found), key=lambda path: int(path.name))
 
 
-def place(version: Path, home: Path, number: int) -> Path:
+def copy_version(version: Path, home: Path, number: int) -> Path:
     """A copy of a version as `home/NUMBER`, which appears whole."""
     home.mkdir(parents=True, exist_ok=True)
     hidden = home.parent / f"{home.name}-{number}-coming"
@@ -63,7 +63,7 @@ def fresh_home(work: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class Served:
+class RunningServer:
     """A running server.
 
     Attributes:
@@ -95,7 +95,7 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(model: Path, log: Path, words: Sequence[str] = ()) -> Iterator[Served]:
+def serving(model: Path, log: Path, words: Sequence[str] = ()) -> Iterator[RunningServer]:
     """`cli.py serve` until the end of the block; it must then end by itself with exit code 0.
 
     Raises:
@@ -106,7 +106,7 @@ def serving(model: Path, log: Path, words: Sequence[str] = ()) -> Iterator[Serve
     command += ["--name", NAME, "--rest-port", str(rest), "--grpc-port", str(grpc), *words]
     with open(log, "wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, cwd=ROOT)
-    served = Served(f"http://127.0.0.1:{rest}", f"127.0.0.1:{grpc}", process)
+    served = RunningServer(f"http://127.0.0.1:{rest}", f"127.0.0.1:{grpc}", process)
     try:
         _wait_until_ready(served, log)
         yield served
@@ -120,7 +120,7 @@ def serving(model: Path, log: Path, words: Sequence[str] = ()) -> Iterator[Serve
             process.wait()
 
 
-def _wait_until_ready(served: Served, log: Path) -> None:
+def _wait_until_ready(served: RunningServer, log: Path) -> None:
     until = time.monotonic() + START_S
     while time.monotonic() < until:
         if served.process.poll() is not None:

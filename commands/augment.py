@@ -7,16 +7,16 @@ from pathlib import Path
 import click
 
 from affectstream.commands.options import sample_data
-from affectstream.commands.options.param_types import OutputPath, Place
+from affectstream.commands.options.param_types import OutputPath, StoragePath
 from affectstream.core import atomic_io
-from affectstream.core.errors import EXIT_OK, EXIT_PARTIAL, counted
+from affectstream.core.errors import EXIT_OK, EXIT_PARTIAL, pluralize
 
 
 @click.command("augment")
 @click.option(
     "--data",
-    type=Place(),
-    help=f"Data folder to copy from. [default: {sample_data.RECORDS}]",
+    type=StoragePath(),
+    help=f"Data folder to copy from. [default: {sample_data.DEFAULT_DATA_FOLDER}]",
 )
 @click.option(
     "--out",
@@ -97,16 +97,18 @@ def command(
         language or "en",
     )
     folder = open_data_folder(data)
-    with atomic_io.claimed(out):
+    with atomic_io.folder_lock(out):
         result = augment.augment(folder, out, settings, examples)
     stamp = " of SYNTHETIC data" if result.synthetic else ""
     click.echo(
-        f"{out}: {counted(result.num_clips, 'clip')} and {counted(result.num_copies, 'copy')} of"
-        f" {counted(result.num_source_clips, 'training clip')}{stamp}"
-        f" ({counted(result.num_new_copies, 'copy')} made now)"
+        f"{out}: {pluralize(result.num_clips, 'clip')} and {pluralize(result.num_copies, 'copy')} of"
+        f" {pluralize(result.num_source_clips, 'training clip')}{stamp}"
+        f" ({pluralize(result.num_new_copies, 'copy')} made now)"
     )
     if result.num_unchanged:
-        click.echo(f"  not written, nothing new came out: {counted(result.num_unchanged, 'copy')}")
+        click.echo(
+            f"  not written, nothing new came out: {pluralize(result.num_unchanged, 'copy')}"
+        )
     for split, ids in result.splits.parts.items():
         click.echo(f"  {split}: {len(ids)}")
     for note in result.splits.notes:
@@ -115,7 +117,7 @@ def command(
         click.echo(f"  before and after, to open: {out / augment.EXAMPLES}")
     if result.num_rejected_translations:
         click.echo(
-            f"warning: {counted(result.num_rejected_translations, 'paraphrase')}"
+            f"warning: {pluralize(result.num_rejected_translations, 'paraphrase')}"
             f" {'was' if result.num_rejected_translations == 1 else 'were'} refused, see"
             f" {out / augment.UNTRANSLATED_FILE}",
             err=True,

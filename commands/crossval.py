@@ -9,22 +9,22 @@ import click
 
 from affectstream.commands.options import sample_data
 from affectstream.commands.options.engine_options import engine_options, make_engine
-from affectstream.commands.options.param_types import OutputPath, Place
-from affectstream.commands.options.split_part_settings import divided
+from affectstream.commands.options.param_types import OutputPath, StoragePath
+from affectstream.commands.options.split_part_settings import split_part_settings
 from affectstream.core import atomic_io, registry
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
 
 # Those of `affectstream.modeling.crossval.leakage`, which needs TensorFlow.
-LEAKAGE_SCENARIOS = ("random-split", "test-epoch", "speaker-norm", "all")
+LEAKAGE_CHOICES = ("random-split", "test-epoch", "speaker-norm", "all")
 
 
 @click.command("crossval")
 @click.option("--recipe", "name", type=click.Choice(registry.names("recipes")), required=True)
 @click.option(
     "--data",
-    type=Place(),
+    type=StoragePath(),
     help="Data folder, or a feature table for a recipe of one stream; its own split is not used."
-    f" [default: {sample_data.RECORDS}]",
+    f" [default: {sample_data.DEFAULT_DATA_FOLDER}]",
 )
 @click.option(
     "--folds",
@@ -63,24 +63,24 @@ LEAKAGE_SCENARIOS = ("random-split", "test-epoch", "speaker-norm", "all")
 )
 @click.option(
     "--reuse-streams",
-    type=Place(),
+    type=StoragePath(),
     help="Crossval folder of another fusion of the same streams, which are not trained again.",
 )
 @click.option(
     "--reuse-ensemble",
-    type=Place(),
+    type=StoragePath(),
     help="Crossval folder of the same with one network each: with --set [STREAM.]members=N its"
     " seeds, N at a time, are averaged (with speeds: asked at these) and not trained again.",
 )
 @click.option(
     "--extra-train-data",
-    type=Place(),
+    type=StoragePath(),
     multiple=True,
     help="Data folder of another corpus that trains in each fold and is never scored; repeatable.",
 )
 @click.option(
     "--leakage-scenario",
-    type=click.Choice(LEAKAGE_SCENARIOS),
+    type=click.Choice(LEAKAGE_CHOICES),
     multiple=True,
     help="Also train with this data leak, seed 0 only, to show its effect; repeatable.",
 )
@@ -99,8 +99,8 @@ def command(
     part_names: tuple[str, ...],
     reuse_streams: Path | None,
     reuse_ensemble: Path | None,
-    also_train: tuple[Path, ...],
-    leaks: tuple[str, ...],
+    extra_train_data: tuple[Path, ...],
+    leakage_scenario: tuple[str, ...],
     engine: str,
     address: str | None,
     workers: int | None,
@@ -119,15 +119,15 @@ def command(
         recipe = dataclasses.replace(recipe, parts=part_names)
     given = (("labels", labels), ("epochs", epochs), ("batch_size", batch_size))
     words = [f"{key}={value}" for key, value in given if value]
-    own, of_parts = divided(settings, recipe)
+    own, of_parts = split_part_settings(settings, recipe)
     recipe = recipe.with_settings([*words, *own])
     parts = []
     for part_name in recipe.parts:
         part = registry.load("recipes", part_name)
         parts.append(part.with_settings([f"labels={recipe.labels}", *of_parts[part.stream]]))
-    folder, *also = [
+    folder, *extra_folders = [
         open_data_folder(path) if recipe.parts else sample_data.open_data(path, recipe.features)
-        for path in (data or sample_data.default_data_folder(), *also_train)
+        for path in (data or sample_data.default_data_folder(), *extra_train_data)
     ]
     from affectstream.modeling.crossval.config import plan_crossval
     from affectstream.modeling.crossval.introduction import print_crossval_summary
@@ -136,9 +136,9 @@ def command(
         run_leakage_scenarios,
     )
     from affectstream.modeling.crossval.report import MARKDOWN, summary, write_report
-    from affectstream.modeling.crossval.run import begin, run_crossval
+    from affectstream.modeling.crossval.run import prepare_crossval_folder, run_crossval
 
-    out = out or sample_data.RUNS / f"crossval-{name}"
+    out = out or sample_data.RUNS_FOLDER / f"crossval-{name}"
     crossval = plan_crossval(
         recipe,
         parts,
@@ -148,12 +148,12 @@ def command(
         out,
         validation_speakers,
         reuse_streams,
-        also,
+        extra_folders,
         reuse_ensemble,
     )
-    kinds = choose_leakage_scenarios(crossval, leaks)
-    with atomic_io.claimed(out):
-        begin(crossval)
+    kinds = choose_leakage_scenarios(crossval, leakage_scenario)
+    with atomic_io.folder_lock(out):
+        prepare_crossval_folder(crossval)
         print_crossval_summary(crossval)
         rows = run_crossval(crossval, engine=chosen)
         found = write_report(crossval, rows)

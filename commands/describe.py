@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from affectstream.commands.options.param_types import Place
+from affectstream.commands.options.param_types import StoragePath
 from affectstream.commands.reports.describe_export import (
     bundle_facts,
     card_of,
@@ -18,7 +18,7 @@ from affectstream.commands.reports.describe_export import (
     describe_scores,
     export_facts,
     litert_facts,
-    stamps,
+    model_warnings,
 )
 from affectstream.core import storage_paths
 from affectstream.core.errors import UserError
@@ -28,7 +28,7 @@ KINDS = "a run, an export, a bundle, a .tflite or a data folder"
 
 
 @click.command("describe")
-@click.argument("path", type=Place())
+@click.argument("path", type=StoragePath())
 @click.option("--json", "as_json", is_flag=True)
 def command(path: Path, as_json: bool) -> None:
     """Says what PATH is: counts, shapes, dtypes, labels, data, split, scores.
@@ -63,13 +63,13 @@ def describe(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise UserError(f"{path}: no such path; give {KINDS}")
     if is_litert(path):
-        copy = storage_paths.fetched(path, config_file(path))
+        copy = storage_paths.fetch_to_local(path, config_file(path))
         return _named(litert_facts(copy), copy, path)
     if is_data_folder(path):
         return _data(path)
     if (path / "run.json").is_file():
         return _run(path)
-    here = storage_paths.fetched(path)
+    here = storage_paths.fetch_to_local(path)
     if is_bundle(here):
         return _named(bundle_facts(here), here, path)
     version = newest_version(here)
@@ -88,7 +88,7 @@ def _data(path: Path) -> dict[str, Any]:
     from affectstream.preprocessing.dataset.splits import speakers_of
 
     folder = open_data_folder(path)
-    rows = folder.part("all")
+    rows = folder.subset("all")
     return {
         "kind": "data folder" + (" (SYNTHETIC)" if folder.synthetic else ""),
         "path": str(path),
@@ -104,7 +104,7 @@ def _data(path: Path) -> dict[str, Any]:
         "video": _video(folder),
         "frames without a face": sum(r.num_frames - r.num_faces for r in rows),
         "split": {
-            name: {"records": len(ids), "speakers": len(speakers_of(folder.part(name)))}
+            name: {"records": len(ids), "speakers": len(speakers_of(folder.subset(name)))}
             for name, ids in folder.splits.parts.items()
         },
         "split rule": folder.splits.rule,
@@ -127,7 +127,7 @@ def _run(path: Path) -> dict[str, Any]:
 
     info = read_run(path)
     facts: dict[str, Any] = {
-        "kind": "run" + ("" if info.finished else " (unfinished)") + stamps(vars(info)),
+        "kind": "run" + ("" if info.finished else " (unfinished)") + model_warnings(vars(info)),
         "path": str(path),
         "streams": list(info.streams),
         "recipe": info.recipe.as_json(),

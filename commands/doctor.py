@@ -23,7 +23,7 @@ from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, UserError
 ROOT = PROJECT
 REQUIREMENTS = ROOT / "requirements.txt"
 CONSTRAINTS = ROOT / "constraints.txt"
-PYTHON = (3, 11)
+REQUIRED_PYTHON = (3, 11)
 # Shared library -> its Debian package; OpenCV needs the first two, MediaPipe the rest.
 LIBRARIES = {
     "libGL.so.1": "libgl1",
@@ -36,7 +36,7 @@ CONFLICTING_OPENCV_PACKAGES = (
     "opencv-python-headless",
     "opencv-contrib-python-headless",
 )
-FOLDERS = (Path("data"), Path("runs"))
+OUTPUT_FOLDERS = (Path("data"), Path("runs"))
 GIB = 2**30
 # TensorFlow, the decoded sample corpus and a training of it; records and runs of some size.
 RECOMMENDED_MEMORY_GIB = 3.0
@@ -89,7 +89,7 @@ def run_checks() -> Iterator[Check]:
     yield from _libraries()
     yield from _detectors()
     yield from _machine()
-    yield from (_folder(folder) for folder in FOLDERS)
+    yield from (_folder(folder) for folder in OUTPUT_FOLDERS)
 
 
 def _print(checks: Iterable[Check]) -> None:
@@ -112,9 +112,9 @@ def _print(checks: Iterable[Check]) -> None:
 
 def _python() -> Check:
     found = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info[:2] == PYTHON:
+    if sys.version_info[:2] == REQUIRED_PYTHON:
         return Check("Python", "ok", found)
-    wanted = ".".join(map(str, PYTHON))
+    wanted = ".".join(map(str, REQUIRED_PYTHON))
     return Check(
         "Python",
         "missing",
@@ -123,7 +123,7 @@ def _python() -> Check:
     )
 
 
-def pins(path: Path = REQUIREMENTS) -> dict[str, str]:
+def pinned_versions(path: Path = REQUIREMENTS) -> dict[str, str]:
     """Package -> version of every line `name==version` or `name[extra]==version`.
 
     Raises:
@@ -147,7 +147,7 @@ def _packages() -> Iterator[Check]:
     words = [sys.executable, "-m", "pip", "install", "-r", _shown(REQUIREMENTS)]
     words += ["-c", _shown(CONSTRAINTS)] if CONSTRAINTS.is_file() else []
     remedy = shlex.join(words)
-    for name, wanted in pins().items():
+    for name, wanted in pinned_versions().items():
         found = _version(name)
         if found == wanted:
             yield Check(name, "ok", found)
@@ -218,7 +218,7 @@ def _detectors() -> Iterator[Check]:
     """Which detectors are ready; only one must be, and `haar` comes with OpenCV."""
     if importlib.util.find_spec("platformdirs") is None:
         return
-    from affectstream.opencv_model.weights import FORMS, cache_folder, find_local_weights
+    from affectstream.opencv_model.weights import WEIGHT_SETS, cache_folder, find_local_weights
 
     haar = importlib.util.find_spec("cv2")
     if haar is not None and haar.submodule_search_locations:
@@ -227,7 +227,7 @@ def _detectors() -> Iterator[Check]:
             yield Check("detector haar", "ok", "comes with OpenCV")
         else:
             yield Check("detector haar", "note", "not in this OpenCV")
-    for name in FORMS:
+    for name in WEIGHT_SETS:
         what = name if name == "blendshapes" else f"detector {name}"
         try:
             paths = find_local_weights(name)

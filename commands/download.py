@@ -76,7 +76,7 @@ def command(name: str, out: Path, actors: tuple[int, ...], stream: str, mirror: 
         untried = f", {result.num_untried} not tried after that" if result.num_untried else ""
         click.echo(
             f"{len(result.failures)} failed{untried}; run the same command again, or fetch by hand:"
-            f" {DOWNLOADABLE[name].by_hand}",
+            f" {DOWNLOADABLE[name].manual_download}",
             err=True,
         )
         if not result.num_fetched + result.num_present:

@@ -8,18 +8,18 @@ from pathlib import Path
 import click
 
 from affectstream.commands.options import sample_data
-from affectstream.commands.options.param_types import OutputPath, Place
+from affectstream.commands.options.param_types import OutputPath, StoragePath
 from affectstream.commands.options.split_part_settings import data_by_stream, one_table_per_stream
 from affectstream.preprocessing.dataset.data_folder import DataFolder
 
 
 @click.command("evaluate")
-@click.option("--run", type=Place(), required=True, help="Run folder.")
+@click.option("--run", type=StoragePath(), required=True, help="Run folder.")
 @click.option(
     "--data",
-    type=Place(),
+    type=StoragePath(),
     multiple=True,
-    help=f"Data folder or feature table; several are joined. [default: {sample_data.RECORDS}]",
+    help=f"Data folder or feature table; several are joined. [default: {sample_data.DEFAULT_DATA_FOLDER}]",
 )
 @click.option(
     "--split",
@@ -65,10 +65,10 @@ def command(
                 sample_data.open_paired_tables(one_table_per_stream(by_stream, info.streams), own)
             ]
     folders = folders or [sample_data.open_data(path, features) for path in chosen]
-    from affectstream.modeling.evaluation.evaluate import evaluate, table
+    from affectstream.modeling.evaluation.evaluate import evaluate, format_scores
     from affectstream.modeling.runs.score_store import evaluation_folder, evaluation_root
 
     out = out or evaluation_folder(evaluation_root(run), folders, split)
     result = evaluate(run, folders, split, out, allow_leak)
-    click.echo(json.dumps(result, indent=1) if as_json else table(result))
+    click.echo(json.dumps(result, indent=1) if as_json else format_scores(result))
     click.echo(f"written to {out}", err=True)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from affectstream.commands.options.param_types import LocalOutputPath, OutputPath, Place
+from affectstream.commands.options.param_types import LocalOutputPath, OutputPath, StoragePath
 from affectstream.core import tf_setup
 
 
 @click.command("export")
-@click.option("--run", type=Place(), required=True, help="Run folder.")
+@click.option("--run", type=StoragePath(), required=True, help="Run folder.")
 @click.option(
     "--out",
     type=OutputPath(),

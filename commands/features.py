@@ -7,16 +7,16 @@ from pathlib import Path
 import click
 
 from affectstream.commands.options import sample_data
-from affectstream.commands.options.param_types import OutputPath, Place
+from affectstream.commands.options.param_types import OutputPath, StoragePath
 from affectstream.core import registry
-from affectstream.core.errors import counted
+from affectstream.core.errors import pluralize
 
 
 @click.command("features")
 @click.option(
     "--data",
-    type=Place(),
-    help=f"Data folder that `preprocess` wrote. [default: {sample_data.RECORDS}]",
+    type=StoragePath(),
+    help=f"Data folder that `preprocess` wrote. [default: {sample_data.DEFAULT_DATA_FOLDER}]",
 )
 @click.option("--out", type=OutputPath(), help="Table: FILE.csv or FILE.parquet.")
 @click.option(
@@ -29,7 +29,7 @@ from affectstream.core.errors import counted
 )
 @click.option(
     "--spectrograms",
-    type=Place(),
+    type=StoragePath(),
     help="Folder for spectrogram pictures, one a clip.",
 )
 @click.option(
@@ -40,7 +40,11 @@ from affectstream.core.errors import counted
     help="Which spectrogram.",
 )
 def command(
-    data: Path | None, out: Path | None, name: str, spectrograms: Path | None, picture: str
+    data: Path | None,
+    out: Path | None,
+    name: str,
+    spectrograms: Path | None,
+    spectrogram_features: str,
 ) -> int:
     """Writes acoustic features for pandas and scikit-learn, or spectrogram pictures.
 
@@ -55,8 +59,8 @@ def command(
     from affectstream.modeling.data.feature_writer import write_features, write_spectrograms
 
     if out is not None:
-        click.echo(f"{out}: {counted(write_features(folder, name, out), 'clip')}")
+        click.echo(f"{out}: {pluralize(write_features(folder, name, out), 'clip')}")
     if spectrograms is not None:
-        count = write_spectrograms(folder, picture, spectrograms)
-        click.echo(f"{spectrograms}: {counted(count, 'picture')}")
+        count = write_spectrograms(folder, spectrogram_features, spectrograms)
+        click.echo(f"{spectrograms}: {pluralize(count, 'picture')}")
     return 0

@@ -34,7 +34,7 @@ def _row(kind: str, name: str) -> dict[str, Any]:
         "stream": entry.stream,
         "summary": entry.summary,
         "parameters": entry.parameters,
-        "shape": entry.shape,
+        "shape": entry.input_shape,
         "licence": entry.licence,
         "source": entry.source,
     }

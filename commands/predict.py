@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from affectstream.commands.jobs.prediction_jobs import (
-    Inputs,
+    PredictInputs,
     PredictionJob,
     collect_inputs,
     prediction_jobs,
@@ -25,27 +25,30 @@ from affectstream.commands.options.param_types import (
     FiniteRange,
     OutputFile,
     OutputTable,
-    Place,
-    require_apart,
+    StoragePath,
+    require_distinct_paths,
 )
-from affectstream.commands.reports.prediction_report import plot as draw
-from affectstream.commands.reports.prediction_report import say, timeline_paths
+from affectstream.commands.reports.prediction_report import plot_timeline as draw
+from affectstream.commands.reports.prediction_report import print_prediction, timeline_paths
 from affectstream.core import atomic_io, progress, registry
 from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_PARTIAL, MediaError
+from affectstream.parallel.tasks import TaskLimits
 from affectstream.preprocessing.file_kinds import format_suffix_counts
 
 COVERAGES = ("face_coverage", "sound_coverage", "speech_share")
 
 if TYPE_CHECKING:
-    from affectstream.parallel.isolated_worker import Streaming
+    from affectstream.parallel.isolated_worker import IsolatedWorker
     from affectstream.preprocessing.speech_to_text.transcript_cache import CachedTranscriber
 
 
 @click.command("predict")
-@click.argument("inputs", nargs=-1, type=Place(use_listings_cache=True), metavar="FILE|FOLDER...")
+@click.argument(
+    "inputs", nargs=-1, type=StoragePath(use_listings_cache=True), metavar="FILE|FOLDER..."
+)
 @click.option(
     "--model",
-    type=Place(),
+    type=StoragePath(),
     help="Run folder, export or .tflite. [default: pretrained/emotion, pretrained/words for words"
     " alone; where these are absent runs/fusion, audio, video or text]",
 )
@@ -92,13 +95,13 @@ if TYPE_CHECKING:
 @click.option(
     "--action-units",
     "units_path",
-    type=Place(),
+    type=StoragePath(),
     help="OpenFace's table of the inputs, or a folder of its tables, for a model trained on such.",
 )
 @click.option("--text", help="What is said in the one input; without an input, words alone.")
 @click.option(
     "--transcriber",
-    "recogniser",
+    "transcriber_name",
     type=click.Choice(registry.names("recognisers")),
     help="Speech recogniser that hears the words of each window, for a model that knows words.",
 )
@@ -148,7 +151,7 @@ def command(
     smooth_s: float | None,
     units_path: Path | None,
     text: str | None,
-    recogniser: str | None,
+    transcriber_name: str | None,
     language: str,
     abstain_below: float | None,
     min_speech_share: float | None,
@@ -170,29 +173,34 @@ def command(
         raise click.UsageError("name a FILE or FOLDER, or --text")
     written = {"--csv": csv_path, "--plot": plot, "--annotate": annotate}
     with collect_inputs(inputs) as given:
-        _require_same_preparation(given, text, recogniser, written)
+        _require_same_preparation(given, text, transcriber_name, written)
         model = model or default_model(given.files, text)
         from affectstream.preprocessing.faces.openface import read_action_units
 
         table = read_action_units(units_path) if units_path is not None else None
-        transcriber = _transcriber(recogniser, language)
+        transcriber = _transcriber(transcriber_name, language)
         is_guarded = bool(workers) and bool(given.recordings)
         with _process(is_guarded, timeout_s, memory_limit_gb) as process:
             recognizer = _loaded(model, weights_dir, detector, process)
             how = (face, window_s, hop_s, table, text, transcriber)
-            questions = _questions(given, recognizer, how)
+            jobs = _prediction_jobs(given, recognizer, how)
             plots = _plots(plot, given, csv_path)
             limits = (abstain_below, min_speech_share)
-            transcribes = recogniser is not None
-            outputs = Outputs(as_json, csv_path, plots, annotate, limits, smooth_s, transcribes)
-            rejected = _predict_all(questions, recognizer.labels, outputs, process)
-    if rejected == len(questions):
+            transcribes = transcriber_name is not None
+            outputs = PredictOutputs(
+                as_json, csv_path, plots, annotate, limits, smooth_s, transcribes
+            )
+            rejected = _predict_all(jobs, recognizer.labels, outputs, process)
+    if rejected == len(jobs):
         return EXIT_FAILURE
     return EXIT_PARTIAL if rejected else EXIT_OK
 
 
 def _require_same_preparation(
-    given: Inputs, text: str | None, recogniser: str | None, written: dict[str, Path | None]
+    given: PredictInputs,
+    text: str | None,
+    transcriber_name: str | None,
+    written: dict[str, Path | None],
 ) -> None:
     """Raises click.UsageError where inputs and options exclude each other."""
     num_files, annotate = len(given.files), written["--annotate"]
@@ -202,29 +210,31 @@ def _require_same_preparation(
         raise click.UsageError(
             f"--text and --annotate are for recordings, {given.texts[0]} holds words"
         )
-    if text is not None and recogniser is not None:
+    if text is not None and transcriber_name is not None:
         raise click.UsageError("--text and --transcriber exclude each other")
     if annotate is not None and num_files != 1:
         raise click.UsageError(f"--annotate takes one input, there are {num_files}")
-    require_apart(written, given.files)
+    require_distinct_paths(written, given.files)
 
 
-def _questions(given: Inputs, recognizer: Any, how: tuple[Any, ...]) -> list[PredictionJob]:
+def _prediction_jobs(
+    given: PredictInputs, recognizer: Any, how: tuple[Any, ...]
+) -> list[PredictionJob]:
     """All that is asked; says in one line what of the folders is passed over."""
     if "text" not in recognizer.streams and given.recordings:
         given.skip_unnamed_texts()
-    if line := format_suffix_counts(given.passed_over):
-        progress.say(f"passed over: {line}")
-    questions = [rejected_job(rejected) for rejected in given.rejected]
+    if line := format_suffix_counts(given.ignored_suffixes):
+        progress.print_message(f"passed over: {line}")
+    jobs = [rejected_job(rejected) for rejected in given.rejected]
     for path in given.files:
-        questions += prediction_jobs(path, given.names.get(path, ""), recognizer, how)
+        jobs += prediction_jobs(path, given.names.get(path, ""), recognizer, how)
     text = how[4]
     if not given.files and text is not None:
-        questions.append((Path("text"), "text", functools.partial(recognizer.read, text)))
-    return questions
+        jobs.append((Path("text"), "text", functools.partial(recognizer.predict_text, text)))
+    return jobs
 
 
-def _plots(plot: Path | None, given: Inputs, csv_path: Path | None) -> dict[Path, Path]:
+def _plots(plot: Path | None, given: PredictInputs, csv_path: Path | None) -> dict[Path, Path]:
     """Where the time line of each recording is drawn; empty for nowhere."""
     if plot is None:
         return {}
@@ -237,20 +247,19 @@ def _plots(plot: Path | None, given: Inputs, csv_path: Path | None) -> dict[Path
 @contextlib.contextmanager
 def _process(
     is_guarded: bool, timeout_s: float, memory_limit_gb: float
-) -> Iterator[Streaming | None]:
+) -> Iterator[IsolatedWorker | None]:
     """The process that reads recordings; it starts while the model loads."""
     if not is_guarded:
         yield None
         return
-    from affectstream.parallel.tasks import Limits
     from affectstream.serving.inference.isolated_reader import start_reader_process
 
-    with start_reader_process(Limits(timeout_s, memory_limit_gb * 2**30)) as process:
+    with start_reader_process(TaskLimits(timeout_s, memory_limit_gb * 2**30)) as process:
         yield process
 
 
 def _loaded(
-    model: Path, weights_dir: Path | None, detector: str | None, process: Streaming | None
+    model: Path, weights_dir: Path | None, detector: str | None, process: IsolatedWorker | None
 ) -> Any:
     from affectstream.serving.loading import load
 
@@ -261,7 +270,7 @@ def _loaded(
 
 
 @dataclass(frozen=True)
-class Outputs:
+class PredictOutputs:
     """What is written of the answers; None leaves it out.
 
     Attributes:
@@ -284,36 +293,36 @@ class Outputs:
     def may_abstain(self) -> bool:
         return any(limit is not None for limit in self.limits)
 
-    def judged(self, answer: Any) -> Any:
+    def postprocess(self, answer: Any) -> Any:
         """The answer, smoothed and then abstaining where that was asked for."""
-        from affectstream.serving.inference.prediction import abstaining
+        from affectstream.serving.inference.prediction import with_abstention
         from affectstream.serving.inference.smoothing import smoothed
 
         if self.smooth_s is not None:
             answer = smoothed(answer, self.smooth_s)
-        return abstaining(answer, *self.limits) if self.may_abstain else answer
+        return with_abstention(answer, *self.limits) if self.may_abstain else answer
 
 
 def _predict_all(
-    questions: list[PredictionJob],
+    jobs: list[PredictionJob],
     labels: tuple[str, ...],
-    outputs: Outputs,
-    process: Streaming | None,
+    outputs: PredictOutputs,
+    process: IsolatedWorker | None,
 ) -> int:
     """Asks and writes; the number of inputs that were rejected."""
     rows: list[dict[str, Any]] = []
     rejected = 0
     try:
-        for path, name, ask in progress.track(questions, len(questions), "predict", "file"):
+        for path, name, ask in progress.track(jobs, len(jobs), "predict", "file"):
             try:
-                answer = outputs.judged(ask())
+                answer = outputs.postprocess(ask())
                 if outputs.annotate is not None:
                     _annotate(path, answer, outputs.annotate, process)
             except MediaError as error:
                 rejected += 1
                 _report_rejected(name, error, outputs.as_json)
                 continue
-            say(answer, outputs.as_json)
+            print_prediction(answer, outputs.as_json)
             rows += _csv_rows(answer)
             if outputs.plots:
                 _plot_one(path, answer, labels, outputs)
@@ -335,7 +344,7 @@ def _predict_all(
     return rejected
 
 
-def _annotate(path: Path, answer: Any, out: Path, process: Streaming | None) -> None:
+def _annotate(path: Path, answer: Any, out: Path, process: IsolatedWorker | None) -> None:
     from affectstream.serving.inference.annotate import annotate
     from affectstream.serving.inference.isolated_reader import annotate_isolated
 
@@ -345,28 +354,30 @@ def _annotate(path: Path, answer: Any, out: Path, process: Streaming | None) -> 
         annotate_isolated(process, path, answer, out)
 
 
-def _plot_one(path: Path, answer: Any, labels: tuple[str, ...], outputs: Outputs) -> None:
+def _plot_one(path: Path, answer: Any, labels: tuple[str, ...], outputs: PredictOutputs) -> None:
     if not answer.duration_s:
-        progress.say(f"  warning: {answer.path}: words have no time line; nothing is drawn")
+        progress.print_message(
+            f"  warning: {answer.path}: words have no time line; nothing is drawn"
+        )
         return
     draw(answer, labels, outputs.plots[path])
 
 
-def _transcriber(recogniser: str | None, language: str) -> CachedTranscriber | None:
+def _transcriber(transcriber_name: str | None, language: str) -> CachedTranscriber | None:
     """The recogniser behind its cache, checked before any recording is opened."""
-    if recogniser is None:
+    if transcriber_name is None:
         return None
     from affectstream.preprocessing.speech_to_text.transcript_cache import CachedTranscriber
 
-    transcriber = CachedTranscriber(recogniser, language)
+    transcriber = CachedTranscriber(transcriber_name, language)
     transcriber.check()
     return transcriber
 
 
 def _report_rejected(name: str, error: Exception, as_json: bool) -> None:
     if as_json:
-        progress.result(json.dumps({"path": name, "error": str(error)}))
-    progress.say(f"rejected {error}")
+        progress.print_result(json.dumps({"path": name, "error": str(error)}))
+    progress.print_message(f"rejected {error}")
 
 
 def _csv_rows(answer: Any) -> list[dict[str, Any]]:

@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
-from affectstream.commands.jobs.prep_steps import STEPS, Steps
+from affectstream.commands.jobs.prep_steps import STEPS, PreparationSteps
 from affectstream.commands.options import sample_data
 from affectstream.commands.options.engine_options import engine_options, limit_options, make_engine
-from affectstream.commands.options.param_types import FiniteRange, OutputPath, Place, reachable
+from affectstream.commands.options.param_types import (
+    FiniteRange,
+    OutputPath,
+    StoragePath,
+    resolve_path,
+)
 from affectstream.commands.reports.preprocess_report import (
     MAX_SHOWN,
     report,
@@ -20,7 +25,8 @@ from affectstream.commands.reports.preprocess_report import (
     report_without_row,
 )
 from affectstream.core import atomic_io, registry
-from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_PARTIAL, counted
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_PARTIAL, pluralize
+from affectstream.parallel.tasks import TaskLimits
 
 if TYPE_CHECKING:
     from affectstream.preprocessing.faces.action_units import ActionUnitSpec, ActionUnitTable
@@ -31,11 +37,13 @@ TRANSCRIPTS_FAILED = "transcripts_failed.csv"
 
 @click.command("preprocess")
 @click.option("--corpus", type=click.Choice(registry.names("corpora")), help="Kind of corpus.")
-@click.option("--source", type=Place(use_listings_cache=True), help="Folder, archive or table.")
+@click.option(
+    "--source", type=StoragePath(use_listings_cache=True), help="Folder, archive or table."
+)
 @click.option(
     "--out",
     type=OutputPath(),
-    default=sample_data.RECORDS,
+    default=sample_data.DEFAULT_DATA_FOLDER,
     show_default=True,
     help="Data folder to write or complete.",
 )
@@ -127,7 +135,7 @@ TRANSCRIPTS_FAILED = "transcripts_failed.csv"
 )
 @click.option(
     "--same-speakers-as",
-    type=Place(),
+    type=StoragePath(),
     metavar="DATA",
     help="Prepared data whose speakers the manifest names; equal ids are then one person.",
 )
@@ -165,12 +173,12 @@ def command(
     sample_rate: int,
     max_clip_s: float,
     min_decoded_share: float,
-    transcribe: str | None,
+    transcriber: str | None,
     language: str | None,
     improvised_only: bool,
     name: str | None,
-    same_people: Path | None,
-    until: str | None,
+    same_speakers_as: Path | None,
+    stop_after: str | None,
     weights_dir: Path | None,
     engine: str,
     address: str | None,
@@ -188,40 +196,39 @@ def command(
     step.
     """
     from affectstream.opencv_model.tracking import CropFormat
-    from affectstream.parallel.tasks import Limits
     from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
     from affectstream.preprocessing.records.preprocess import preprocess
     from affectstream.preprocessing.records.record_builder import RecordSettings
     from affectstream.preprocessing.records.settings_check import (
         folder_settings,
-        require_same,
+        require_same_settings,
         with_resolved_name,
     )
     from affectstream.preprocessing.speech_to_text.transcript_cache import DEFAULT_LANGUAGE
 
-    if language is not None and transcribe is None:
+    if language is not None and transcriber is None:
         raise click.UsageError("--language is for --transcriber; give both or neither")
     corpus = _corpus(corpus, source, out)
     reader = _reader(corpus, improvised_only)
-    if name is not None or same_people is not None:
-        reader = _with_identity(reader, name, same_people)
+    if name is not None or same_speakers_as is not None:
+        reader = _with_identity(reader, name, same_speakers_as)
     kind, table = _action_units(action_units, detector)
     chosen, limits = (
         make_engine(engine, address, workers),
-        Limits(timeout_s, memory_limit_gb * 2**30),
+        TaskLimits(timeout_s, memory_limit_gb * 2**30),
     )
-    click.get_current_context().with_resource(atomic_io.claimed(out))
+    click.get_current_context().with_resource(atomic_io.folder_lock(out))
     if source is None:
         if not overwrite:
-            require_same(out, folder_settings(reader))
+            require_same_settings(out, folder_settings(reader))
         source = sample_data.ensure_sample()
     unnamed, reader = reader, with_resolved_name(reader, source, out, overwrite)
     if reader.name != unnamed.name:
         click.echo(f"ids of this manifest begin with {reader.name}/ (see --name)", err=True)
-    steps = Steps(reader, source, out, overwrite) if until else None
-    if steps is not None and until == "labels":
-        steps.labels(folder_settings(reader))
-        return _exit_code(report_rejected(steps.inventory.rejected), strict)
+    steps = PreparationSteps(reader, source, out, overwrite) if stop_after else None
+    if steps is not None and stop_after == "labels":
+        steps.write_labels(folder_settings(reader))
+        return _exit_code(report_rejected(steps.corpus_index.rejected), strict)
     settings = RecordSettings(
         detector="none" if kind else _detector(corpus, detector, weights_dir),
         sampling=FrameSampling(sampling, num_frames),
@@ -229,26 +236,26 @@ def command(
         sample_rate_hz=sample_rate,
         max_clip_s=max_clip_s,
         action_units=kind,
-        transcriber=transcribe or "",
+        transcriber=transcriber or "",
         language=language or DEFAULT_LANGUAGE,
         min_decoded_share=min_decoded_share,
     )
     if steps is not None:
-        steps.labels(folder_settings(reader, settings))
+        steps.write_labels(folder_settings(reader, settings))
 
     def prepare() -> PreprocessResult:
         result = preprocess(
             reader, source, out, settings, weights_dir, chosen, overwrite, table, limits
         )
         report(result, out, "action units" if kind else "a face")
-        _report_transcripts(result.rows, out, transcribe)
+        _report_transcripts(result.rows, out, transcriber)
         report_without_row(result, table)
         return result
 
-    if steps is None or until is None:
+    if steps is None or stop_after is None:
         return _exit_code(len(prepare().rejected), strict)
-    steps.audio(settings.as_json() if table is None else None, prepare)
-    steps.run_later_steps(until)
+    steps.prepare_records(settings.as_json() if table is None else None, prepare)
+    steps.run_later_steps(stop_after)
     return _exit_code(len(steps.rejected()), strict)
 
 
@@ -268,21 +275,21 @@ def _reader(corpus: str, improvised_only: bool) -> Any:
     return dataclasses.replace(reader, improvised_only=True)
 
 
-def _with_identity(reader: Any, name: str | None, same_people: Path | None) -> Any:
+def _with_identity(reader: Any, name: str | None, same_speakers_as: Path | None) -> Any:
     """A manifest with a name, or with the people of other data."""
-    from affectstream.preprocessing.corpora.manifest import KIND, manifest_name
+    from affectstream.preprocessing.corpora.manifest import MANIFEST_PREFIX, manifest_name
     from affectstream.preprocessing.dataset.data_folder import read_settings, require_data_folder
 
-    if reader.name != KIND:
+    if reader.name != MANIFEST_PREFIX:
         raise click.UsageError(
-            f"--name and --same-speakers-as are for --corpus {KIND}; {reader.name} has ids of its own"
+            f"--name and --same-speakers-as are for --corpus {MANIFEST_PREFIX}; {reader.name} has ids of its own"
         )
     if name is not None:
         reader = dataclasses.replace(reader, name=manifest_name(name))
-    if same_people is None:
+    if same_speakers_as is None:
         return reader
-    require_data_folder(same_people)
-    theirs = read_settings(same_people)
+    require_data_folder(same_speakers_as)
+    theirs = read_settings(same_speakers_as)
     people = theirs.get("corpus_options", {}).get("people") or theirs["corpus"]
     return dataclasses.replace(reader, people=people)
 
@@ -300,7 +307,7 @@ def _corpus(corpus: str | None, source: Path | None, out: Path) -> str:
         return corpus
     if corpus not in (None, "sample"):
         raise click.UsageError(f"--corpus {corpus} needs --source, where its recordings lie")
-    others = sample_data.find_data_folders(out, sample_data.RECORDS)
+    others = sample_data.find_data_folders(out, sample_data.DEFAULT_DATA_FOLDER)
     if corpus is None and others:
         raise click.UsageError(
             "name --corpus and --source, or --corpus sample for the built-in SYNTHETIC one: other"
@@ -341,11 +348,11 @@ def _action_units(
         return ActionUnitSpec(MEDIAPIPE, BLENDSHAPES), None
     from affectstream.preprocessing.faces.openface import read_action_units
 
-    table = read_action_units(reachable(value))
+    table = read_action_units(resolve_path(value))
     return ActionUnitSpec(OPENFACE, table.names), table
 
 
-def _report_transcripts(rows: Sequence[Any], out: Path, transcribe: str | None) -> None:
+def _report_transcripts(rows: Sequence[Any], out: Path, transcriber: str | None) -> None:
     """Says what a recogniser did and writes what it could not do to `TRANSCRIPTS_FAILED`."""
     from affectstream.core import atomic_io
     from affectstream.preprocessing.speech_to_text.transcript_cache import (
@@ -354,7 +361,7 @@ def _report_transcripts(rows: Sequence[Any], out: Path, transcribe: str | None) 
     )
 
     table = out / TRANSCRIPTS_FAILED
-    if transcribe is None:
+    if transcriber is None:
         table.unlink(missing_ok=True)  # of an earlier preparation that was begun anew
         return
     # As `path` of a clip; a piece of a long one has its number behind it.
@@ -370,14 +377,14 @@ def _report_transcripts(rows: Sequence[Any], out: Path, transcribe: str | None) 
     num_done = sum(TRANSCRIBED_BY in row.attributes for row in rows)
     num_own = sum(bool(row.transcript) for row in rows) - num_done
     click.echo(
-        f"  transcribed by {transcribe}: {num_done}, without success: {len(failed)},"
+        f"  transcribed by {transcriber}: {num_done}, without success: {len(failed)},"
         f" with a transcript before: {num_own}"
     )
     for path, reason in failed[:MAX_SHOWN]:
         click.echo(f"no transcript of {path}: {reason}", err=True)
     if failed:
         click.echo(
-            f"{counted(len(failed), 'sound')} without a transcript, all in {table}; to try those"
+            f"{pluralize(len(failed), 'sound')} without a transcript, all in {table}; to try those"
             " again that got no answer, --overwrite: what was answered is remembered",
             err=True,
         )

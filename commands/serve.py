@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from affectstream.commands.options.param_types import FiniteRange, Place
+from affectstream.commands.options.param_types import FiniteRange, StoragePath
 from affectstream.core import progress, storage_paths, tf_setup
 from affectstream.core.errors import UserError
 
 if TYPE_CHECKING:
-    from affectstream.server.limits import Limits
+    from affectstream.server.limits import ServerLimits
     from affectstream.server.origins import PublicOrigin
 
 TOKEN_VARIABLE = "AFFECTSTREAM_TOKEN"
@@ -21,7 +21,7 @@ PORT = click.IntRange(0, 65535)
 MIB = 1024 * 1024
 
 
-class Origin(click.ParamType):
+class PublicOriginParam(click.ParamType):
     """A `PublicOrigin`."""
 
     name = "url"
@@ -32,7 +32,7 @@ class Origin(click.ParamType):
         if isinstance(value, PublicOrigin):
             return value
         try:
-            return PublicOrigin.of(value)
+            return PublicOrigin.parse(value)
         except UserError as error:
             self.fail(str(error), param, ctx)
 
@@ -40,7 +40,7 @@ class Origin(click.ParamType):
 @click.command("serve")
 @click.option(
     "--model",
-    type=Place(),
+    type=StoragePath(),
     required=True,
     help="What `export --out` or `export --serving` wrote: versions, or a bundle.",
 )
@@ -74,7 +74,7 @@ class Origin(click.ParamType):
     "--public-origin",
     "public_origins",
     multiple=True,
-    type=Origin(),
+    type=PublicOriginParam(),
     help="Where browsers see the page behind a proxy: https://HOST[:PORT][/PREFIX]; repeatable.",
 )
 @click.option("--no-analyze", is_flag=True, help="Takes no recordings: tensors only.")
@@ -125,13 +125,13 @@ def command(
         drain_s=drain_s,
     )
     if storage_paths.is_remote(model):
-        progress.say(f"{model}: fetched once; new versions there are not looked for")
-        model = storage_paths.fetched(model)
+        progress.print_message(f"{model}: fetched once; new versions there are not looked for")
+        model = storage_paths.fetch_to_local(model)
     open_source(model, name)  # reports a wrong folder before the slow import of TensorFlow
     opened = [f"--public-origin {one.origin}" for one in public_origins]
     opened += [] if is_loopback(host) else [f"--host {host}"]
     if token is None and opened:
-        progress.say(
+        progress.print_message(
             f"warning: {opened[-1]} lets the network in without a token; set {TOKEN_VARIABLE}"
         )
     tf_setup.import_tensorflow()
@@ -153,11 +153,11 @@ def command(
     serve(settings)
 
 
-def limits_from_options(**given: float | None) -> Limits:
+def limits_from_options(**given: float | None) -> ServerLimits:
     """The usual limits but for those that are given."""
-    from affectstream.server.limits import Limits
+    from affectstream.server.limits import ServerLimits
 
-    return Limits(**{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
+    return ServerLimits(**{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
 
 
 def read_token(file: Path | None) -> str | None:

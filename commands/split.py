@@ -8,12 +8,14 @@ from typing import Any
 import click
 
 from affectstream.commands.options import sample_data
-from affectstream.commands.options.param_types import Place
-from affectstream.core.errors import counted
+from affectstream.commands.options.param_types import StoragePath
+from affectstream.core.errors import pluralize
 
 
 @click.command("split")
-@click.option("--data", type=Place(), help=f"Data folder. [default: {sample_data.RECORDS}]")
+@click.option(
+    "--data", type=StoragePath(), help=f"Data folder. [default: {sample_data.DEFAULT_DATA_FOLDER}]"
+)
 @click.option("--test-speakers", metavar="LIST", help="Such as 21-24, or ravdess/21,ravdess/22.")
 @click.option("--val-speakers", metavar="LIST", help="Those who validate.")
 @click.option("--test-sessions", metavar="LIST", help="Such as 5: whole sessions (iemocap).")
@@ -38,7 +40,7 @@ def command(
     test_sessions: str | None,
     val_sessions: str | None,
     folds: int | None,
-    by: str | None,
+    group_by: str | None,
     adaptation_split: bool,
     fold: int,
 ) -> None:
@@ -57,10 +59,10 @@ def command(
 
     if folds is None and fold != 1:
         raise click.UsageError("--fold goes with --folds")
-    if folds is None and by is not None:
+    if folds is None and group_by is not None:
         raise click.UsageError("--group-by goes with --folds; name sessions with --test-sessions")
     named = (test_speakers, val_speakers), (test_sessions, val_sessions)
-    rule = _rule(*named, folds, by, fold, adaptation_split)
+    rule = _rule(*named, folds, group_by, fold, adaptation_split)
     data = data or sample_data.default_data_folder()
     require_data_folder(data)
     _require_whole_rows(data)
@@ -71,7 +73,7 @@ def command(
     for split, ids in splits.parts.items():
         speakers = speakers_of(by_id[name] for name in ids)
         told = ", ".join(speakers) or "unknown/none"
-        click.echo(f"{split}: {counted(len(ids), 'record')}, speakers {told}")
+        click.echo(f"{split}: {pluralize(len(ids), 'record')}, speakers {told}")
     for note in splits.notes:
         click.echo(f"note: {note}")
 
@@ -92,7 +94,7 @@ def _rule(
     speakers: tuple[str | None, str | None],
     sessions: tuple[str | None, str | None],
     folds: int | None,
-    by: str | None,
+    group_by: str | None,
     fold: int,
     adaptation_split: bool,
 ) -> dict[str, Any]:
@@ -114,7 +116,7 @@ def _rule(
     if folds is not None and named:
         raise click.UsageError(f"--folds and lists of {named[0]} exclude each other")
     if folds is not None:
-        grouped = {"by": by} if by == "session" else {}
+        grouped = {"by": group_by} if group_by == "session" else {}
         return {"kind": "folds", "num_folds": folds, "fold": fold, **grouped}
     if named:
         test, validation = (parse_speakers(words or "none") for words in lists[named[0]])

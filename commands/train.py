@@ -8,13 +8,13 @@ from typing import Any
 import click
 
 from affectstream.commands.options import sample_data
-from affectstream.commands.options.param_types import OutputPath, Place
+from affectstream.commands.options.param_types import OutputPath, StoragePath
 from affectstream.commands.options.split_part_settings import (
     PartOptions,
     data_by_stream,
-    divided,
     paired_tables,
-    with_parts,
+    split_part_settings,
+    train_missing_parts,
 )
 from affectstream.core import atomic_io, registry, tf_setup
 from affectstream.preprocessing.clip import STREAMS
@@ -32,7 +32,7 @@ from affectstream.preprocessing.dataset.data_folder import DataFolder
     metavar="[STREAM=]PATH",
     multiple=True,
     help="Data folder; several are joined. With STREAM= it is for that part of a fusion only."
-    f" [default: {sample_data.RECORDS}]",
+    f" [default: {sample_data.DEFAULT_DATA_FOLDER}]",
 )
 @click.option("--out", type=OutputPath(), help="Run folder. [default: runs/STREAM]")
 @click.option("--recipe", "recipe_name", type=click.Choice(registry.names("recipes")))
@@ -51,9 +51,9 @@ from affectstream.preprocessing.dataset.data_folder import DataFolder
     multiple=True,
     help="Any value of the recipe, encoder or fusion; STREAM.KEY=VALUE for a part; repeatable.",
 )
-@click.option("--audio-run", type=Place(), help="For a fusion.")
-@click.option("--video-run", type=Place(), help="For a fusion.")
-@click.option("--text-run", type=Place(), help="For a fusion.")
+@click.option("--audio-run", type=StoragePath(), help="For a fusion.")
+@click.option("--video-run", type=StoragePath(), help="For a fusion.")
+@click.option("--text-run", type=StoragePath(), help="For a fusion.")
 @click.option(
     "--unpaired",
     is_flag=True,
@@ -61,14 +61,14 @@ from affectstream.preprocessing.dataset.data_folder import DataFolder
 )
 @click.option(
     "--init-from",
-    type=Place(),
+    type=StoragePath(),
     help="Run whose weights training starts from, of the same encoder and features, or a fusion"
     " that has such a part; `pretrained` is the model that comes with this program.",
 )
 @click.option(
     "--member-run",
     "ensemble_runs",
-    type=Place(),
+    type=StoragePath(),
     multiple=True,
     help="With --set members=N (or speeds: one): N finished runs of the same recipe, data and"
     " split, with seeds of their own, which are averaged and not trained again.",
@@ -129,7 +129,7 @@ def command(
     each one's own validation part, unless --data names recordings that have the streams together.
     """
     stream, recipe = _recipe(stream, recipe_name)
-    out = out or sample_data.RUNS / stream
+    out = out or sample_data.RUNS_FOLDER / stream
     named = {"audio": audio_run, "video": video_run, "text": text_run}
     runs = {name: path for name, path in named.items() if path is not None}
     folders_of = data_by_stream(data)
@@ -137,7 +137,7 @@ def command(
         raise click.UsageError("--STREAM-run and --data STREAM=PATH go with --stream fusion")
     given = (("labels", labels), ("epochs", epochs), ("batch_size", batch_size))
     words = [f"{key}={value}" for key, value in given if value]
-    own, of_parts = divided(settings, recipe)
+    own, of_parts = split_part_settings(settings, recipe)
     recipe = recipe.with_settings([*words, *own])
     if ensemble_runs and not recipe.is_ensemble:
         raise click.UsageError("--member-run goes with --set members=N, or speeds")
@@ -151,7 +151,7 @@ def command(
         of_all = PartOptions(out, seed, overwrite, allow_leak, init_from)
         if distribute is not None:
             _require_trained(recipe, runs)
-        runs = with_parts(recipe, runs, folders_of, of_all, of_parts)
+        runs = train_missing_parts(recipe, runs, folders_of, of_all, of_parts)
         folders = _data_of_fusion(runs, folders_of)
     else:
         chosen = [path for found in folders_of.values() for path in found]
@@ -165,8 +165,8 @@ def command(
 
     with (
         distribution_scope(distribute) as worker,
-        worker.folder(out, resume) as own_out,
-        atomic_io.claimed(own_out),
+        worker.private_run_folder(out, resume) as own_out,
+        atomic_io.folder_lock(own_out),
     ):
         options = TrainOptions(
             own_out,
@@ -209,7 +209,7 @@ def _require_first(
         read_run(run)
         require_outside(run, option, out)
     if distribute is None:  # of several workers another one may have begun it
-        with atomic_io.claimed(out):
+        with atomic_io.folder_lock(out):
             require_free(out, resume, overwrite)
 
 
@@ -225,12 +225,12 @@ def _require_trained(recipe: Any, runs: dict[str, Path]) -> None:
 
 def _recipe(stream: str | None, name: str | None) -> tuple[str, Any]:
     """Stream and recipe from what was named of the two."""
-    from affectstream.modeling.recipes import DEFAULTS
+    from affectstream.modeling.recipes import DEFAULT_RECIPES
 
     if name is None:
         if stream is None:
             raise click.UsageError("name --stream or --recipe")
-        name = DEFAULTS[stream]
+        name = DEFAULT_RECIPES[stream]
     recipe = registry.load("recipes", name)
     if stream not in (None, recipe.stream):
         raise click.UsageError(f"recipe {name} is for --stream {recipe.stream}, not {stream}")

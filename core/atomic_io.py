@@ -30,7 +30,7 @@ _MPLCONFIGDIR_VARIABLE = "MPLCONFIGDIR"
 # Linux lists named semaphores here.
 _SEMAPHORES = Path("/dev/shm")
 _DIGEST = "digest"
-# As `replacing` and `tempfile` write it; a user may have a file talk.part-1.mp4.
+# As `atomic_write` and `tempfile` write it; a user may have a file talk.part-1.mp4.
 _LEFTOVER = re.compile(rf"{re.escape(TEMPORARY_MARK)}[a-z0-9_]{{8}}(\..*)?$")
 _TAB_SUFFIXES = (".tsv", ".tab")
 
@@ -39,7 +39,7 @@ csv.field_size_limit(2**31 - 1)
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary path beside `path` (same ending), renamed on success, removed on failure.
 
     Works for a file, and for a folder that does not exist yet. For an object store the temporary
@@ -48,7 +48,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
       UserError: the disk is full, the folder cannot be written, ...
     """
-    final = storage_paths.place(path)
+    final = storage_paths.storage_path(path)
     if storage_paths.is_remote(final):
         with tempfile.TemporaryDirectory(prefix="affectstream-") as folder:
             yield Path(folder) / final.name
@@ -74,7 +74,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 def remove_stale_temporaries(folder: str | os.PathLike[str]) -> None:
     """Removes temporary files that a killed run left directly in `folder`."""
-    if storage_paths.is_remote(there := storage_paths.place(folder)):
+    if storage_paths.is_remote(there := storage_paths.storage_path(folder)):
         return  # uploaded files appear only when they are complete
     for path in there.glob(f"*{TEMPORARY_MARK}*"):
         if not is_temporary_name(path):
@@ -91,7 +91,7 @@ def is_temporary_name(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def claimed(folder: str | os.PathLike[str]) -> Iterator[None]:
+def folder_lock(folder: str | os.PathLike[str]) -> Iterator[None]:
     """Locks `folder` against other runs of this program on this machine.
 
     Creates the folder if it is missing, and removes it at the end if it stayed empty. The lock
@@ -101,7 +101,7 @@ def claimed(folder: str | os.PathLike[str]) -> Iterator[None]:
     Raises:
       UserError: another program holds the lock, or the folder cannot be created.
     """
-    if storage_paths.is_remote(there := storage_paths.place(folder)):
+    if storage_paths.is_remote(there := storage_paths.storage_path(folder)):
         yield
         return
     made = [path for path in (there, *there.parents) if not path.exists()]
@@ -229,7 +229,7 @@ def _remove_stale_tempdirs(place: Path) -> None:
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Writes `text` as UTF-8, whole or not at all."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -245,12 +245,12 @@ def read_json(path: str | os.PathLike[str], remedy: str = "write it again") -> A
       UserError: absent, unreadable or damaged; then it says `remedy`.
     """
     try:
-        with storage_paths.told(storage_paths.place(path)):
-            return json.loads(storage_paths.place(path).read_text(encoding="utf-8"))
+        with storage_paths.wrap_store_errors(storage_paths.storage_path(path)):
+            return json.loads(storage_paths.storage_path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise from_os_error(error, path) from error
     except ValueError as error:
-        lfs_pointer.require_not_pointer(storage_paths.place(path))
+        lfs_pointer.require_not_pointer(storage_paths.storage_path(path))
         raise UserError(f"{path}: damaged ({error}); {remedy}") from error
 
 
@@ -302,7 +302,10 @@ def write_csv(
 ) -> None:
     """Writes rows under `columns` as UTF-8 CSV, atomically; a .tsv has tabs between cells."""
     delimiter = "\t" if Path(path).suffix.lower() in _TAB_SUFFIXES else ","
-    with replacing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    with (
+        atomic_write(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.DictWriter(file, columns, delimiter=delimiter, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
@@ -316,5 +319,5 @@ def digest(value: Any) -> str:
 
 def file_sha256(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file's bytes as 64 hex digits."""
-    with storage_paths.open_binary(storage_paths.place(path)) as file:
+    with storage_paths.open_binary(storage_paths.storage_path(path)) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

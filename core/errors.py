@@ -17,19 +17,19 @@ EXIT_INTERRUPTED = 130
 
 
 # Characters of a message; a received value may be a table cell of a million characters.
-LONGEST_LINE = 1000
+MAX_MESSAGE_LENGTH = 1000
 
 
 def one_line(text: str) -> str:
     """Escapes control characters, and cuts out the middle of a very long text."""
-    if len(text) > LONGEST_LINE:
-        text = f"{text[: LONGEST_LINE // 2]} ... {text[-LONGEST_LINE // 2 :]}"
+    if len(text) > MAX_MESSAGE_LENGTH:
+        text = f"{text[: MAX_MESSAGE_LENGTH // 2]} ... {text[-MAX_MESSAGE_LENGTH // 2 :]}"
     if text.isprintable():
         return text
     return "".join(letter if not _is_control(letter) else repr(letter)[1:-1] for letter in text)
 
 
-def counted(count: int, noun: str) -> str:
+def pluralize(count: int, noun: str) -> str:
     """A count with its noun in the right number: "1 window", "2 windows", "2 copies"."""
     if count == 1:
         return f"1 {noun}"
@@ -74,7 +74,7 @@ _NUMBERS = {FileNotFoundError: errno.ENOENT, PermissionError: errno.EACCES}
 _NO_SPACE = re.compile(rf"(/[^{{}}]*?)(?:\.tempstate\d+)?; {os.strerror(errno.ENOSPC)}")
 
 
-def from_full_disk(error: Exception) -> UserError | None:
+def from_disk_full_error(error: Exception) -> UserError | None:
     """One line where a library's error says that the disk is full; None for any other."""
     found = _NO_SPACE.search(str(error))
     return from_os_error(OSError(errno.ENOSPC, "", found[1])) if found else None

@@ -9,8 +9,10 @@ from affectstream.core.errors import UserError
 
 _START = b"version https://git-lfs.github.com/spec/v1"
 # A pointer is about 130 bytes.
-MAX_BYTES = 1024
-WHAT = "a git-lfs pointer, not the file itself; run `git lfs pull` there, or fetch the file"
+MAX_POINTER_BYTES = 1024
+POINTER_MESSAGE = (
+    "a git-lfs pointer, not the file itself; run `git lfs pull` there, or fetch the file"
+)
 
 
 def is_pointer(data: bytes) -> bool:
@@ -18,19 +20,19 @@ def is_pointer(data: bytes) -> bool:
 
     Source: Git LFS specification, version 1.
     """
-    return len(data) <= MAX_BYTES and data.startswith(_START)
+    return len(data) <= MAX_POINTER_BYTES and data.startswith(_START)
 
 
 def is_pointer_text(text: str) -> bool:
     """As `is_pointer`, of a file that was read as text."""
-    return is_pointer(text[: MAX_BYTES + 1].encode("utf-8", "replace"))
+    return is_pointer(text[: MAX_POINTER_BYTES + 1].encode("utf-8", "replace"))
 
 
 def is_pointer_file(path: Path) -> bool:
     """Whether the file at `path` is a pointer; False where it cannot be read."""
     try:
         with storage_paths.open_binary(path) as file:
-            return is_pointer(file.read(MAX_BYTES + 1))
+            return is_pointer(file.read(MAX_POINTER_BYTES + 1))
     except OSError:
         return False
 
@@ -38,4 +40,4 @@ def is_pointer_file(path: Path) -> bool:
 def require_not_pointer(path: Path) -> None:
     """Raises UserError where the file at `path` is a pointer rather than what it stands for."""
     if is_pointer_file(path):
-        raise UserError(f"{path}: {WHAT}")
+        raise UserError(f"{path}: {POINTER_MESSAGE}")

@@ -21,18 +21,18 @@ tqdm.set_lock(threading.RLock())
 _silent: list[bool] = []
 
 
-def silence() -> None:
+def disable() -> None:
     """Turns off all output of this module in this process."""
     _silent.append(True)
 
 
-def bar(total: int | None, what: str, unit: str) -> Any:
+def bar(total: int | None, description: str, unit: str) -> Any:
     """A progress bar on stderr; where stderr is no terminal, a line every ten seconds at most."""
     interactive = sys.stderr.isatty()
     return tqdm(
         disable=bool(_silent or os.environ.get("TQDM_DISABLE")),
         total=total,
-        desc=what,
+        desc=description,
         unit=unit,
         file=sys.stderr,
         mininterval=0.2 if interactive else 10.0,
@@ -41,25 +41,25 @@ def bar(total: int | None, what: str, unit: str) -> Any:
     )
 
 
-def track(items: Iterable[Item], total: int | None, what: str, unit: str) -> Iterator[Item]:
+def track(items: Iterable[Item], total: int | None, description: str, unit: str) -> Iterator[Item]:
     """Yields `items` while a progress bar counts them."""
-    with bar(total, what, unit) as progress:
+    with bar(total, description, unit) as progress:
         for item in items:
             yield item
             progress.update()
 
 
-def show(progress: Any, count: int) -> None:
+def update_to(progress: Any, count: int) -> None:
     """Sets a bar to `count`, which may also be less than it was."""
     progress.update(count - progress.n)
 
 
-def say(message: str) -> None:
+def print_message(message: str) -> None:
     """One line on stderr that does not break a progress bar."""
     if not _silent:
         tqdm.write(message, file=sys.stderr)
 
 
-def result(line: str) -> None:
+def print_result(line: str) -> None:
     """One line of results on stdout that does not break a progress bar."""
     tqdm.write(line, file=sys.stdout)

@@ -33,7 +33,7 @@ class Entry:
     source: str = ""
     stream: str = ""
     parameters: str = ""
-    shape: str = ""
+    input_shape: str = ""
 
 
 # === Table ===
@@ -254,7 +254,7 @@ TABLE: dict[str, dict[str, Entry]] = {
             stream="audio",
         ),
         "yamnet_patches": Entry(
-            _FEATURES + "audio.yamnet_patches:PATCHES",
+            _FEATURES + "audio.yamnet_patches:YAMNET_PATCHES",
             "YAMNet's log-mel patches, 6 of 0.96 s, from 16 kHz",
             stream="audio",
         ),
@@ -600,7 +600,7 @@ TABLE: dict[str, dict[str, Entry]] = {
             "RAVDESS two-stream system",
             "audio",
             parameters="387,335",
-            shape="128 x 282 x 1",
+            input_shape="128 x 282 x 1",
         ),
         "elu-cnn-video": Entry(
             "affectstream.modeling.recipes:ELU_CNN_VIDEO",
@@ -609,7 +609,7 @@ TABLE: dict[str, dict[str, Entry]] = {
             "RAVDESS two-stream system",
             "video",
             parameters="2,030,215",
-            shape="T x 112 x 112 x 1",
+            input_shape="T x 112 x 112 x 1",
         ),
         "alexnet-audio": Entry(
             "affectstream.modeling.recipes:ALEXNET_AUDIO",
@@ -618,7 +618,7 @@ TABLE: dict[str, dict[str, Entry]] = {
             "BERT-ResNet34 system",
             "audio",
             parameters="5,368,807",
-            shape="128 x 282 x 1",
+            input_shape="128 x 282 x 1",
         ),
         "resnet34-audio": Entry(
             "affectstream.modeling.recipes:RESNET34_AUDIO",
@@ -627,7 +627,7 @@ TABLE: dict[str, dict[str, Entry]] = {
             "BERT-ResNet34 system",
             "audio",
             parameters="21,299,015",
-            shape="128 x 282 x 1",
+            input_shape="128 x 282 x 1",
         ),
         "statistics-resnet1d": Entry(
             "affectstream.modeling.recipes:STATISTICS_RESNET1D",
@@ -636,7 +636,7 @@ TABLE: dict[str, dict[str, Entry]] = {
             "IEMOCAP fused-features system",
             "audio",
             parameters="15,415,495",
-            shape="276",
+            input_shape="276",
         ),
         "conv1d-audio": Entry(
             "affectstream.modeling.recipes:CONV1D_AUDIO",
@@ -645,7 +645,7 @@ TABLE: dict[str, dict[str, Entry]] = {
             "TESS and text system, feature level",
             "audio",
             parameters="190,599",
-            shape="188 x 52",
+            input_shape="188 x 52",
         ),
         "lstm-audio": Entry(
             "affectstream.modeling.recipes:LSTM_AUDIO",
@@ -654,7 +654,7 @@ TABLE: dict[str, dict[str, Entry]] = {
             "TESS and text system, probability level",
             "audio",
             parameters="110,087",
-            shape="188 x 52",
+            input_shape="188 x 52",
         ),
         "vgg19-audio": Entry(
             "affectstream.modeling.recipes:VGG19_AUDIO",
@@ -663,7 +663,7 @@ TABLE: dict[str, dict[str, Entry]] = {
             "ConvLSTM transfer system",
             "audio",
             parameters="20,157,511",
-            shape="128 x 188 x 1",
+            input_shape="128 x 188 x 1",
         ),
         "yamnet-audio": Entry(
             "affectstream.modeling.recipes:YAMNET_AUDIO",
@@ -672,7 +672,7 @@ TABLE: dict[str, dict[str, Entry]] = {
             "ConvLSTM transfer system",
             "audio",
             parameters="3,481,543",
-            shape="6 x 96 x 64",
+            input_shape="6 x 96 x 64",
         ),
         "convlstm-video": Entry(
             "affectstream.modeling.recipes:CONVLSTM_VIDEO",
@@ -681,7 +681,7 @@ TABLE: dict[str, dict[str, Entry]] = {
             "ConvLSTM transfer system",
             "video",
             parameters="225,223",
-            shape="T x 112 x 112 x 1",
+            input_shape="T x 112 x 112 x 1",
         ),
         "resnet-asp-audio": Entry(
             "affectstream.modeling.recipes:RESNET_ASP_AUDIO",
@@ -690,7 +690,7 @@ TABLE: dict[str, dict[str, Entry]] = {
             "He et al. 2016; Okabe et al. 2018",
             "audio",
             parameters="257,591",
-            shape="80 x 301 x 1",
+            input_shape="80 x 301 x 1",
         ),
         "resnet-asp-3x80-audio": Entry(
             "affectstream.modeling.recipes:RESNET_ASP_3X80_AUDIO",
@@ -699,7 +699,7 @@ TABLE: dict[str, dict[str, Entry]] = {
             "He et al. 2016; Okabe et al. 2018",
             "audio",
             parameters="347,895",
-            shape="80 x 301 x 3",
+            input_shape="80 x 301 x 3",
         ),
         "resnet-face": Entry(
             "affectstream.modeling.recipes:RESNET_FACE",
@@ -708,7 +708,7 @@ TABLE: dict[str, dict[str, Entry]] = {
             "He et al. 2016",
             "video",
             parameters="693,719",
-            shape="T x 48 x 48 x 1",
+            input_shape="T x 48 x 48 x 1",
         ),
         "action-units": Entry(
             "affectstream.modeling.recipes:ACTION_UNITS",
@@ -717,7 +717,7 @@ TABLE: dict[str, dict[str, Entry]] = {
             "",
             "video",
             parameters="23,047",
-            shape="T x 35",
+            input_shape="T x 35",
         ),
         "convlstm-yamnet": Entry(
             "affectstream.modeling.recipes:CONVLSTM_YAMNET",
@@ -733,7 +733,7 @@ TABLE: dict[str, dict[str, Entry]] = {
             "Kim 2014",
             "text",
             parameters="2,807,303",
-            shape="up to 64 of 20,000 tokens",
+            input_shape="up to 64 of 20,000 tokens",
         ),
         "text-transformer": Entry(
             "affectstream.modeling.recipes:TEXT_TRANSFORMER",
@@ -742,7 +742,7 @@ TABLE: dict[str, dict[str, Entry]] = {
             "Vaswani et al. 2017",
             "text",
             parameters="2,908,167",
-            shape="up to 64 of 20,000 tokens",
+            input_shape="up to 64 of 20,000 tokens",
         ),
         "tfidf-text": Entry(
             "affectstream.modeling.recipes:TFIDF_TEXT",
@@ -750,7 +750,7 @@ TABLE: dict[str, dict[str, Entry]] = {
             "",
             "IEMOCAP fused-features system",
             "text",
-            shape="terms",
+            input_shape="terms",
         ),
         "bert-text": Entry(
             "affectstream.modeling.recipes:BERT_TEXT",
@@ -759,7 +759,7 @@ TABLE: dict[str, dict[str, Entry]] = {
             "BERT-ResNet34 system",
             "text",
             parameters="109,487,623",
-            shape="up to 128 of 30,522 tokens",
+            input_shape="up to 128 of 30,522 tokens",
         ),
         "tinybert-text": Entry(
             "affectstream.modeling.recipes:TINYBERT_TEXT",
@@ -768,7 +768,7 @@ TABLE: dict[str, dict[str, Entry]] = {
             "TESS and text system, feature level",
             "text",
             parameters="7,325,575",
-            shape="up to 128 of 8,000 tokens",
+            input_shape="up to 128 of 8,000 tokens",
         ),
         "distilbert-text": Entry(
             "affectstream.modeling.recipes:DISTILBERT_TEXT",
@@ -777,7 +777,7 @@ TABLE: dict[str, dict[str, Entry]] = {
             "TESS and text system, probability level",
             "text",
             parameters="66,958,855",
-            shape="up to 128 of 30,522 tokens",
+            input_shape="up to 128 of 30,522 tokens",
         ),
         "statistics-linear": Entry(
             "affectstream.modeling.recipes:STATISTICS_LINEAR",
@@ -786,7 +786,7 @@ TABLE: dict[str, dict[str, Entry]] = {
             "IEMOCAP fused-features system",
             "audio",
             parameters="1,939",
-            shape="276",
+            input_shape="276",
         ),
         "bert-resnet34": Entry(
             "affectstream.modeling.recipes:BERT_RESNET34",

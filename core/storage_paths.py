@@ -38,7 +38,7 @@ def is_url(text: str) -> bool:
     return _MARK in text
 
 
-def place(text: str | os.PathLike[str], use_listings_cache: bool = False) -> Path:
+def storage_path(text: str | os.PathLike[str], use_listings_cache: bool = False) -> Path:
     """The path object of a path or URL; makes no request.
 
     Args:
@@ -76,7 +76,7 @@ def is_remote(path: Path) -> bool:
     return hasattr(path, "storage_options")
 
 
-def explained(error: BaseException) -> str:
+def store_error_message(error: BaseException) -> str:
     """One line with a remedy for an error of the store's client; "" for any other error."""
     if type(error).__module__.partition(".")[0] not in _STORES:
         return ""
@@ -90,12 +90,12 @@ def explained(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def told(path: Path) -> Iterator[None]:
+def wrap_store_errors(path: Path) -> Iterator[None]:
     """Turns errors of the store into a UserError that names `path`."""
     try:
         yield
     except Exception as error:
-        if not (line := explained(error)):
+        if not (line := store_error_message(error)):
             raise
         raise UserError(f"{path}: {line}") from error
 
@@ -121,20 +121,20 @@ def require_reachable(path: Path) -> None:
     """
     if is_remote(path):
         try:
-            with told(path):
+            with wrap_store_errors(path):
                 path.exists()
         except OSError as error:
             raise from_os_error(error, path) from error
 
 
-def below(path: Path, folder: Path) -> str:
+def relative_name(path: Path, folder: Path) -> str:
     """Name of `path` within `folder`, with slashes."""
     if not is_remote(path):
         return path.relative_to(folder).as_posix()
     return str(path).removeprefix(str(folder).rstrip("/") + "/")
 
 
-def state(path: Path) -> str:
+def file_fingerprint(path: Path) -> str:
     """Fingerprint of a file version: its size, and its mtime or the store's ETag."""
     if not is_remote(path):
         found = path.stat() if path.exists() else None
@@ -156,7 +156,7 @@ def num_bytes(path: Path) -> int:
 def _facts(path: Path) -> dict[str, Any] | None:
     """Metadata of a file in the store; None if it does not exist."""
     remote: Any = path
-    with told(path):
+    with wrap_store_errors(path):
         if remote.storage_options["use_listings_cache"]:
             return _listing(path.parent).get(remote.path)
         try:
@@ -186,7 +186,7 @@ def remove_tree(path: Path) -> None:
     if not is_remote(path):
         shutil.rmtree(path, ignore_errors=True)
         return
-    with told(path):
+    with wrap_store_errors(path):
         remote: Any = path
         if path.exists():
             remote.fs.rm(remote.path, recursive=True)
@@ -238,7 +238,7 @@ def open_binary(path: Path) -> io.BufferedIOBase:
     if not is_remote(path):
         return open(path, "rb")
     remote: Any = path
-    with told(path):
+    with wrap_store_errors(path):
         file = remote.open(
             "rb",
             block_size=_BLOCK_BYTES,
@@ -265,17 +265,17 @@ def local_copy(path: Path) -> Iterator[Path]:
         yield copy
 
 
-def fetched(path: Path, *beside: Path) -> Path:
+def fetch_to_local(path: Path, *beside: Path) -> Path:
     """As `local_copy`, until the program ends, with other files of the same folder `beside` it."""
     if not is_remote(path):
         return path
-    folder = work_folder(path)
+    folder = local_work_folder(path)
     for one in (path, *beside):
         _download(one, folder / one.name)
     return folder / path.name
 
 
-def work_folder(path: Path) -> Path:
+def local_work_folder(path: Path) -> Path:
     """A folder that libraries can write to: itself, or a temporary one for a remote path.
 
     The caller must `upload` the files that shall be kept.
@@ -289,7 +289,7 @@ def work_folder(path: Path) -> Path:
 
 def _download(path: Path, target: Path) -> None:
     remote: Any = path
-    with told(path):
+    with wrap_store_errors(path):
         if not path.exists():
             raise UserError(f"{path}: not found; check the URL")
         remote.fs.get(remote.path, str(target), recursive=path.is_dir())
@@ -310,7 +310,7 @@ def upload(source: Path, target: Path) -> None:
         copy(source, target)
         return
     remote: Any = target
-    with told(target):
+    with wrap_store_errors(target):
         if source.is_file():
             remote.fs.put_file(str(source), remote.path)
             return

@@ -23,7 +23,7 @@ from affectstream.data_augmentation.transform import (
     VideoTransform,
 )
 
-Drawn = list[tuple[str, Parameters | None]]
+SampledTransforms = list[tuple[str, Parameters | None]]
 """For each transform its name and its parameters, None where it is left out."""
 
 Signal = TypeVar("Signal", np.ndarray, str)
@@ -91,7 +91,7 @@ class Chain:
 
     def sample_all(
         self, signal: np.ndarray | str, sample_rate_hz: int | None, key: tuple[int, str]
-    ) -> Drawn:
+    ) -> SampledTransforms:
         """Draws for one clip: (name, parameters) for each transform, None for one left out.
 
         Sound and picture: every transform sees the untransformed signal when it draws. Text: it
@@ -101,7 +101,7 @@ class Chain:
         has_content = bool(signal.strip() if isinstance(signal, str) else signal.size)
         epoch, record_id = key
         seen: Counter[str] = Counter()
-        drawn: Drawn = []
+        drawn: SampledTransforms = []
         for transform in self.transforms:
             use = f"{transform.name}#{seen[transform.name]}"
             seen[transform.name] += 1
@@ -114,7 +114,9 @@ class Chain:
             drawn.append((transform.name, parameters))
         return drawn
 
-    def apply_all(self, signal: Signal, sample_rate_hz: int | None, drawn: Drawn) -> Signal:
+    def apply_all(
+        self, signal: Signal, sample_rate_hz: int | None, drawn: SampledTransforms
+    ) -> Signal:
         """Applies what `sample_all` drew; pure.
 
         Raises:

@@ -122,7 +122,7 @@ def _variable(key: str) -> str:
 # === Assigning ===
 
 
-def assign(model: keras.Model, layers: LayerWeights, source: object) -> None:
+def assign_layer_weights(model: keras.Model, layers: LayerWeights, source: object) -> None:
     """Puts `layers` into the layers of `model` that have the same names.
 
     Args:

@@ -16,7 +16,7 @@ from affectstream.data_augmentation.chain import parse_transforms
 _SETTINGS = ("encoder_settings", "features_settings", "fusion_settings")
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "cosine")
-KEPT = ("best", "last")
+KEEP_EPOCH_CHOICES = ("best", "last")
 # Of one model: more would not fit into memory, and gain nothing.
 MAX_ENSEMBLE_SIZE = 20
 # At which a clip may be heard; each costs as much as a model that hears it once.
@@ -92,11 +92,11 @@ class Recipe:
 
     @property
     def is_ensemble(self) -> bool:
-        """Whether its model is put together of networks that are trained by `single`."""
+        """Whether its model is put together of networks that are trained by `single_network`."""
         return self.members > 1 or bool(self.speeds)
 
     @property
-    def single(self) -> Recipe:
+    def single_network(self) -> Recipe:
         """One network by itself."""
         return dataclasses.replace(self, members=1, speeds="")
 
@@ -146,7 +146,7 @@ class Recipe:
             if not equals:
                 raise UserError(f"--set {word}: expected key=value")
             recipe = recipe._with_setting(key.strip(), text.strip())
-        return recipe.checked()
+        return recipe.validate()
 
     def _with_setting(self, key: str, text: str) -> Recipe:
         own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -177,7 +177,7 @@ class Recipe:
         kept = {key: value for key, value in self.encoder_settings.items() if key in taken}
         return dataclasses.replace(self, encoder=name, encoder_settings=kept)
 
-    def checked(self) -> Recipe:
+    def validate(self) -> Recipe:
         """Itself, if every value is one that training can use.
 
         Raises:
@@ -190,7 +190,11 @@ class Recipe:
             registry.entry("fusions", self.fusion)
         if self.features:
             registry.entry("features", self.features)
-        for key, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("keep", KEPT)):
+        for key, known in (
+            ("optimizer", OPTIMIZERS),
+            ("schedule", SCHEDULES),
+            ("keep", KEEP_EPOCH_CHOICES),
+        ):
             if getattr(self, key) not in known:
                 raise UserError(f"{key}={getattr(self, key)}: must be one of {', '.join(known)}")
         for key in ("epochs", "batch_size", "learning_rate", "fine_tune_rate"):
@@ -610,7 +614,7 @@ AUTO = Recipe(
 )
 
 # What `train --stream X` takes when no recipe is named.
-DEFAULTS = {
+DEFAULT_RECIPES = {
     "audio": "relu-cnn-audio",
     "video": "elu-cnn-video",
     "text": "text-cnn",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Kind = Literal["sha256", "sha1", "md5", "git-blob"]
+ChecksumKind = Literal["sha256", "sha1", "md5", "git-blob"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Checksum:
       source: where the publisher states it.
     """
 
-    kind: Kind
+    kind: ChecksumKind
     value: str
     source: str
 

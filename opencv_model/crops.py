@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from affectstream.opencv_model.detectors.detector import Colors, FaceBox, convert_colors
+from affectstream.opencv_model.detectors.detector import ColorMode, FaceBox, convert_colors
 
 
 def square_crop(
@@ -13,7 +13,7 @@ def square_crop(
     box: FaceBox,
     margin: float,
     size_px: int,
-    color: Colors = "rgb",
+    color: ColorMode = "rgb",
 ) -> np.ndarray:
     """The square around a box's centre, at `size_px`.
 

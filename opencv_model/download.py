@@ -12,7 +12,7 @@ from email.message import Message
 from pathlib import Path
 from typing import IO
 
-from affectstream.core.atomic_io import replacing
+from affectstream.core.atomic_io import atomic_write
 from affectstream.core.errors import UserError
 from affectstream.opencv_model.checksum import Checksum
 
@@ -35,7 +35,7 @@ def fetch(url: str, path: Path, checksum: Checksum, timeout_s: float = TIMEOUT_S
       UserError: no network, not found, cut off, wrong checksum, or the folder cannot be written.
     """
     _log.info("fetching %s to %s", url, path)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         with open(temporary, "wb") as file:
             headers = _receive(url, file, timeout_s)
         _check_transfer(url, temporary, headers)

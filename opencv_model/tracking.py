@@ -9,14 +9,14 @@ from typing import Literal
 import numpy as np
 
 from affectstream.opencv_model.crops import square_crop
-from affectstream.opencv_model.detectors.detector import Colors, FaceBox
+from affectstream.opencv_model.detectors.detector import ColorMode, FaceBox
 
-Mode = Literal["largest", "tracked"]
+TrackingMode = Literal["largest", "tracked"]
 
 MIN_IOU = 0.3
 """Overlap from which a box is the same face as in the frame before."""
 
-MARGIN = 0.1
+DEFAULT_MARGIN = 0.1
 
 
 # === Crop ===
@@ -33,8 +33,8 @@ class CropFormat:
     """
 
     size_px: int
-    color: Colors = "rgb"
-    margin: float = MARGIN
+    color: ColorMode = "rgb"
+    margin: float = DEFAULT_MARGIN
 
     @property
     def num_channels(self) -> int:
@@ -65,7 +65,7 @@ class FaceTracker:
       min_iou: overlap from which a box is the same face.
     """
 
-    mode: Mode = "tracked"
+    mode: TrackingMode = "tracked"
     min_iou: float = MIN_IOU
     _last: FaceBox | None = field(default=None, init=False, repr=False)
 

@@ -37,17 +37,17 @@ class WeightFile:
 
 
 @dataclass(frozen=True)
-class Form:
+class WeightSet:
     """One set of files that a detector can open.
 
     Attributes:
       patterns: for each file, in the order the detector takes them, the names it may have.
-      fetched: names in `FILES` to fetch where the form is absent; empty for a form that is only
+      download_names: names in `WEIGHT_FILES` to fetch where the form is absent; empty for a form that is only
         ever given by hand.
     """
 
     patterns: tuple[tuple[str, ...], ...]
-    fetched: tuple[str, ...] = ()
+    download_names: tuple[str, ...] = ()
 
 
 # === Files ===
@@ -61,7 +61,7 @@ _ZOO_URL = (
 _GRAPH_COMMIT = "ab129cfb80ea437e194c702f4b39fd67153ee15c"
 _THIRD_PARTY = "https://raw.githubusercontent.com/opencv/opencv_3rdparty"
 
-FILES: dict[str, WeightFile] = {
+WEIGHT_FILES: dict[str, WeightFile] = {
     file.name: file
     for file in (
         WeightFile(
@@ -137,16 +137,18 @@ FILES: dict[str, WeightFile] = {
     )
 }
 
-FORMS: dict[str, tuple[Form, ...]] = {
-    "yunet": (Form((("face_detection_yunet_*.onnx",),), ("face_detection_yunet_2026may.onnx",)),),
-    "blazeface": (Form((("blaze_face_*.tflite",),), ("blaze_face_short_range.tflite",)),),
-    "blendshapes": (Form((("face_landmarker*.task",),), ("face_landmarker.task",)),),
+WEIGHT_SETS: dict[str, tuple[WeightSet, ...]] = {
+    "yunet": (
+        WeightSet((("face_detection_yunet_*.onnx",),), ("face_detection_yunet_2026may.onnx",)),
+    ),
+    "blazeface": (WeightSet((("blaze_face_*.tflite",),), ("blaze_face_short_range.tflite",)),),
+    "blendshapes": (WeightSet((("face_landmarker*.task",),), ("face_landmarker.task",)),),
     "resnet_ssd": (
-        Form(
+        WeightSet(
             (("opencv_face_detector*.pb",), ("opencv_face_detector*.pbtxt",)),
             ("opencv_face_detector_uint8.pb", "opencv_face_detector.pbtxt"),
         ),
-        Form(
+        WeightSet(
             (
                 ("res10_300x300_ssd*.caffemodel", "opencv_face_detector*.caffemodel"),
                 ("deploy.prototxt", "opencv_face_detector*.prototxt"),
@@ -181,7 +183,7 @@ def find_local_weights(
     given = Path(weights_dir) if weights_dir is not None else None
     if given is not None and not given.is_dir():
         raise UserError(f"{given}: no such folder; give --weights-dir a folder that exists")
-    for form in FORMS[detector]:
+    for form in WEIGHT_SETS[detector]:
         found = [_first(patterns, given) for patterns in form.patterns]
         if all(found):
             paths = tuple(path for path in found if path is not None)
@@ -211,16 +213,16 @@ def find_weights(
     paths = find_local_weights(detector, weights_dir)
     if paths is not None:
         return paths
-    names = FORMS[detector][0].fetched
+    names = WEIGHT_SETS[detector][0].download_names
     if not download:
         looked = [str(weights_dir)] if weights_dir is not None else []
         raise UserError(
             f"no weights of {detector} in {' or '.join([*looked, str(cache_folder())])}; "
-            f"put {' and '.join(names)} there (from {' and '.join(FILES[n].url for n in names)})"
+            f"put {' and '.join(names)} there (from {' and '.join(WEIGHT_FILES[n].url for n in names)})"
         )
     fetched = []
     for name in names:
-        file = FILES[name]
+        file = WEIGHT_FILES[name]
         url = f"{base_url.rstrip('/')}/{name}" if base_url else file.url
         path = cache_folder() / name
         if not path.is_file():
@@ -241,9 +243,10 @@ def _first(patterns: Sequence[str], weights_dir: Path | None) -> Path | None:
             for path in folder.glob(pattern)
             if path.is_file() and TEMPORARY_MARK not in path.name
         }
-        order = list(FILES)
+        order = list(WEIGHT_FILES)
         known = sorted(
-            (path for path in fitting if path.name in FILES), key=lambda p: order.index(p.name)
+            (path for path in fitting if path.name in WEIGHT_FILES),
+            key=lambda p: order.index(p.name),
         )
         if fitting:
             return known[0] if known else min(fitting)
@@ -251,11 +254,11 @@ def _first(patterns: Sequence[str], weights_dir: Path | None) -> Path | None:
 
 
 def _check(path: Path, is_given: bool) -> None:
-    file = FILES.get(path.name)
+    file = WEIGHT_FILES.get(path.name)
     is_pointer = lfs_pointer.is_pointer_file(path)
     if file is None or (is_given and file.has_variants):
         if is_pointer:
-            raise UserError(f"{path}: {lfs_pointer.WHAT}")
+            raise UserError(f"{path}: {lfs_pointer.POINTER_MESSAGE}")
         return
     try:
         value = file.checksum.of(path)
@@ -263,7 +266,7 @@ def _check(path: Path, is_given: bool) -> None:
         raise from_os_error(error, path) from error
     if value != file.checksum.value:
         remedy = f"replace it with {file.url}" if is_given else "delete it and run again"
-        remedy = f"{lfs_pointer.WHAT}; {remedy}" if is_pointer else remedy
+        remedy = f"{lfs_pointer.POINTER_MESSAGE}; {remedy}" if is_pointer else remedy
         raise UserError(
             f"{path}: weights with a wrong checksum ({file.checksum.kind} {value}, "
             f"expected {file.checksum.value}); {remedy}"

@@ -12,10 +12,10 @@ from typing import Any
 
 from affectstream.core.errors import UserError
 from affectstream.parallel import resource_limits
-from affectstream.parallel.tasks import Limits
+from affectstream.parallel.tasks import TaskLimits
 
 # Called by name in the other process; what it yields must be small enough to travel.
-Pieces = Callable[..., Iterator[Any]]
+GeneratorFunction = Callable[..., Iterator[Any]]
 
 _SPAWN = multiprocessing.get_context("spawn")
 # Time that a process has to end, or to stop abandoned work, before it is killed.
@@ -27,7 +27,7 @@ class WorkerDiedError(Exception):
     """The process ended in the middle of its work; the message says why."""
 
 
-class Streaming:
+class IsolatedWorker:
     """A process that starts immediately, so that its imports run in parallel with this process.
 
     It is one piece ahead at most: memory does not grow with the number of pieces. Where it died
@@ -38,15 +38,15 @@ class Streaming:
       works: what it will be asked for; their modules are imported as it starts.
     """
 
-    def __init__(self, limits: Limits, works: Sequence[Pieces] = ()) -> None:
+    def __init__(self, limits: TaskLimits, preload: Sequence[GeneratorFunction] = ()) -> None:
         self._limits = limits
-        self._works = tuple(works)
+        self._preload = tuple(preload)
         self._start()
 
     def _start(self) -> None:
         self._pipe, theirs = _SPAWN.Pipe()
         self._process = _SPAWN.Process(
-            target=_serve, args=(theirs, self._limits, self._works), daemon=True
+            target=_serve, args=(theirs, self._limits, self._preload), daemon=True
         )
         self._process.start()
         theirs.close()
@@ -56,7 +56,7 @@ class Streaming:
         """Process id of the current worker; a restarted worker has another."""
         return self._process.pid
 
-    def __enter__(self) -> Streaming:
+    def __enter__(self) -> IsolatedWorker:
         return self
 
     def __exit__(
@@ -69,7 +69,7 @@ class Streaming:
         self._process.kill()
         self._process.join()
 
-    def __call__(self, work: Pieces, *given: Any) -> Iterator[Any]:
+    def __call__(self, work: GeneratorFunction, *given: Any) -> Iterator[Any]:
         """Yields what `work(*given)` yields over there; work that is given up is stopped there.
 
         Raises:
@@ -113,7 +113,7 @@ class Streaming:
 
     def _received(self) -> tuple[int, Any]:
         try:
-            while not self._pipe.poll(resource_limits.CHECK_S):
+            while not self._pipe.poll(resource_limits.CHECK_INTERVAL_S):
                 self._look()
             kind, value = self._pipe.recv()
         except (EOFError, ConnectionResetError) as error:
@@ -127,7 +127,7 @@ class Streaming:
                 self._process.kill()
                 self._process.join()
                 raise WorkerDiedError(
-                    resource_limits.told(resource_limits.EXIT_MEMORY_LIMIT, self._limits)
+                    resource_limits.describe_exit(resource_limits.EXIT_MEMORY_LIMIT, self._limits)
                 )
 
     def _death(self) -> WorkerDiedError:
@@ -135,16 +135,16 @@ class Streaming:
         if self._process.exitcode is None:
             self._process.kill()
             self._process.join()
-        return WorkerDiedError(resource_limits.told(self._process.exitcode, self._limits))
+        return WorkerDiedError(resource_limits.describe_exit(self._process.exitcode, self._limits))
 
 
 # === In the process ===
 
 
-def _serve(pipe: Any, limits: Limits, _works: tuple[Pieces, ...]) -> None:
+def _serve(pipe: Any, limits: TaskLimits, _preload: tuple[GeneratorFunction, ...]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource_limits.die_with_parent()
-    resource_limits.watch(limits)
+    resource_limits.enforce_limits(limits)
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
             asked = pipe.recv()
@@ -152,7 +152,7 @@ def _serve(pipe: Any, limits: Limits, _works: tuple[Pieces, ...]) -> None:
                 _work(pipe, limits, *asked)
 
 
-def _work(pipe: Any, limits: Limits, work: Pieces, given: tuple[Any, ...]) -> None:
+def _work(pipe: Any, limits: TaskLimits, work: GeneratorFunction, given: tuple[Any, ...]) -> None:
     try:
         with contextlib.closing(work(*given)) as pieces:  # type: ignore[type-var]
             for piece in _guarded(pieces, limits):
@@ -169,7 +169,7 @@ def _work(pipe: Any, limits: Limits, work: Pieces, given: tuple[Any, ...]) -> No
         pipe.send((_BROKEN, traceback.format_exc()))
 
 
-def _guarded(pieces: Iterator[Any], limits: Limits) -> Iterator[Any]:
+def _guarded(pieces: Iterator[Any], limits: TaskLimits) -> Iterator[Any]:
     """Each piece is a step; handing it over is none, for that may wait for the other side."""
     while True:
         resource_limits.begin_step(limits)

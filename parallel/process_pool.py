@@ -14,21 +14,21 @@ from typing import Any
 import pebble
 
 from affectstream.parallel import resource_limits
-from affectstream.parallel.tasks import Died, Limits, Pool, Work
+from affectstream.parallel.tasks import Pool, TaskLimits, Work, WorkerDied
 
 _SPAWN = multiprocessing.get_context("spawn")
 # Value of a task that has not reported a step yet.
-_NONE = -1
+_NO_STEP = -1
 
 
 @dataclass(frozen=True)
-class Local:
+class ProcessPoolEngine:
     """A pool of `num_workers` processes; a process that died is replaced."""
 
     num_workers: int
 
     @contextlib.contextmanager
-    def open(self, work: Work, limits: Limits) -> Iterator[Pool]:
+    def open(self, work: Work, limits: TaskLimits) -> Iterator[Pool]:
         pool = _ProcessPool(self.num_workers, work, limits)
         try:
             yield pool
@@ -37,18 +37,18 @@ class Local:
 
 
 class _ProcessPool:
-    def __init__(self, num_workers: int, work: Work, limits: Limits) -> None:
+    def __init__(self, num_workers: int, work: Work, limits: TaskLimits) -> None:
         self.capacity = num_workers + 1  # one waits, so that no process does
         self._num_workers = num_workers
         self._work = work
         self._limits = limits
         # Shared memory without a name, so that a killed process leaves nothing behind.
-        self._steps = _SPAWN.RawArray("q", [_NONE] * self.capacity)
-        self._places: dict[int, int] = {}
-        self._tickets: dict[Any, int] = {}
-        self._processes = self._started()
+        self._steps = _SPAWN.RawArray("q", [_NO_STEP] * self.capacity)
+        self._slots: dict[int, int] = {}
+        self._task_ids: dict[Any, int] = {}
+        self._processes = self._start_pool()
 
-    def _started(self) -> Any:
+    def _start_pool(self) -> Any:
         return pebble.ProcessPool(
             self._num_workers,
             context=_SPAWN,
@@ -57,38 +57,38 @@ class _ProcessPool:
             initargs=(self._work, self._limits, self._steps),
         )
 
-    def submit(self, ticket: int, task: Any) -> None:
-        place = min(set(range(self.capacity)) - set(self._places.values()))
-        self._places[ticket] = place
-        self._steps[place] = _NONE
+    def submit(self, task_id: int, task: Any) -> None:
+        slot = min(set(range(self.capacity)) - set(self._slots.values()))
+        self._slots[task_id] = slot
+        self._steps[slot] = _NO_STEP
         try:
-            future = self._processes.schedule(_run, (task, place))
+            future = self._processes.schedule(_run, (task, slot))
         except RuntimeError:  # an idle process died; pebble then refuses new tasks
             self.end()
-            self._processes = self._started()
-            future = self._processes.schedule(_run, (task, place))
-        self._tickets[future] = ticket
+            self._processes = self._start_pool()
+            future = self._processes.schedule(_run, (task, slot))
+        self._task_ids[future] = task_id
 
     def finished(self, timeout_s: float) -> list[tuple[int, Any]]:
-        done, _ = wait(self._tickets, timeout_s, FIRST_COMPLETED)
-        ended = sorted((self._tickets.pop(future), future) for future in done)
+        done, _ = wait(self._task_ids, timeout_s, FIRST_COMPLETED)
+        ended = sorted((self._task_ids.pop(future), future) for future in done)
         return [
-            (ticket, self._outcome(self._places.pop(ticket), future)) for ticket, future in ended
+            (task_id, self._outcome(self._slots.pop(task_id), future)) for task_id, future in ended
         ]
 
-    def _outcome(self, place: int, future: Any) -> Any:
+    def _outcome(self, slot: int, future: Any) -> Any:
         try:
             return future.result()
         except pebble.ProcessExpired as error:
-            step = self._steps[place]
-            told = resource_limits.told(error.exitcode, self._limits)
-            return Died(None if step == _NONE else step, told)
+            step = self._steps[slot]
+            told = resource_limits.describe_exit(error.exitcode, self._limits)
+            return WorkerDied(None if step == _NO_STEP else step, told)
         except BrokenProcessPool as error:
-            return Died(None, str(error), is_task_fault=False)
+            return WorkerDied(None, str(error), is_task_fault=False)
 
     def steps(self) -> dict[int, int]:
-        told = {ticket: self._steps[place] for ticket, place in self._places.items()}
-        return {ticket: step for ticket, step in told.items() if step != _NONE}
+        told = {task_id: self._steps[slot] for task_id, slot in self._slots.items()}
+        return {task_id: step for task_id, step in told.items() if step != _NO_STEP}
 
     def end(self) -> None:
         """Ends all processes."""
@@ -104,28 +104,28 @@ class _WorkerState:
     """What this process was started with."""
 
     work: Work
-    limits: Limits
+    limits: TaskLimits
     steps: Any
 
 
 _worker_state: list[_WorkerState] = []
 
 
-def _start(work: Work, limits: Limits, steps: Any) -> None:
+def _start(work: Work, limits: TaskLimits, steps: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource_limits.die_with_parent()
-    resource_limits.watch(limits)
+    resource_limits.enforce_limits(limits)
     _worker_state[:] = [_WorkerState(work, limits, steps)]
 
 
-def _run(task: Any, place: int) -> Any:
+def _run(task: Any, slot: int) -> Any:
     (mine,) = _worker_state
 
-    def tell(step: int) -> None:
-        mine.steps[place] = step
+    def report_step(step: int) -> None:
+        mine.steps[slot] = step
         resource_limits.begin_step(mine.limits)
 
     try:
-        return mine.work(task, tell)
+        return mine.work(task, report_step)
     finally:
         resource_limits.end_step()

@@ -13,12 +13,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from affectstream.parallel.tasks import Limits
+from affectstream.parallel.tasks import TaskLimits
 
 # Exit codes that tell the parent why a process ended; `faulthandler` ends it with 1.
 EXIT_TIME_LIMIT = 1
 EXIT_MEMORY_LIMIT = 86
-CHECK_S = 0.1
+CHECK_INTERVAL_S = 0.1
 GRACE_S = 1.0
 _PR_SET_PDEATHSIG = 1
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -31,16 +31,18 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def watch(limits: Limits, last_words: Callable[[str], None] = lambda _: None) -> None:
+def enforce_limits(
+    limits: TaskLimits, report_exit_reason: Callable[[str], None] = lambda _: None
+) -> None:
     """Starts a thread that ends this process when it exceeds its limits.
 
     Args:
       last_words: told why, where an exit code reaches nobody.
     """
-    threading.Thread(target=_watch, args=(limits, last_words), daemon=True).start()
+    threading.Thread(target=_watch, args=(limits, report_exit_reason), daemon=True).start()
 
 
-def _watch(limits: Limits, last_words: Callable[[str], None]) -> None:
+def _watch(limits: TaskLimits, report_exit_reason: Callable[[str], None]) -> None:
     while True:
         ends = list(_step_ends_s)
         late = bool(ends) and time.monotonic() > ends[0]
@@ -48,10 +50,10 @@ def _watch(limits: Limits, last_words: Callable[[str], None]) -> None:
         if late or (ends and resident_bytes() > limits.memory_bytes):
             code = EXIT_TIME_LIMIT if late else EXIT_MEMORY_LIMIT
             try:
-                last_words(told(code, limits))
+                report_exit_reason(describe_exit(code, limits))
             finally:
                 os._exit(code)
-        time.sleep(CHECK_S)
+        time.sleep(CHECK_INTERVAL_S)
 
 
 def resident_bytes(process: int | str = "self") -> int:
@@ -60,14 +62,16 @@ def resident_bytes(process: int | str = "self") -> int:
     return (int(resident) - int(shared)) * _PAGE_BYTES
 
 
-def begin_step(limits: Limits) -> None:
+def begin_step(limits: TaskLimits) -> None:
     """Starts the time limit of the next step.
 
-    What holds the interpreter keeps `watch` from looking; a thread of C then ends the process.
+    What holds the interpreter keeps `enforce_limits` from looking; a thread of C then ends the process.
     """
-    _step_ends_s[:] = [time.monotonic() + limits.step_s]
-    if math.isfinite(limits.step_s):
-        faulthandler.dump_traceback_later(limits.step_s + GRACE_S, exit=True, file=_nowhere())
+    _step_ends_s[:] = [time.monotonic() + limits.step_timeout_s]
+    if math.isfinite(limits.step_timeout_s):
+        faulthandler.dump_traceback_later(
+            limits.step_timeout_s + GRACE_S, exit=True, file=_nowhere()
+        )
 
 
 def end_step() -> None:
@@ -76,10 +80,10 @@ def end_step() -> None:
     faulthandler.cancel_dump_traceback_later()
 
 
-def told(exit_code: int | None, limits: Limits) -> str:
+def describe_exit(exit_code: int | None, limits: TaskLimits) -> str:
     """Why a process ended, to stand behind the name of a file."""
-    if exit_code == EXIT_TIME_LIMIT and math.isfinite(limits.step_s):
-        return f"took longer than {limits.step_s:g} s"
+    if exit_code == EXIT_TIME_LIMIT and math.isfinite(limits.step_timeout_s):
+        return f"took longer than {limits.step_timeout_s:g} s"
     if exit_code == EXIT_MEMORY_LIMIT:
         return f"needs more than {limits.memory_bytes / 2**30:.2g} GiB of memory"
     if exit_code is not None and exit_code < 0:

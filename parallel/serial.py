@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from affectstream.parallel.tasks import Limits, Pool, Work
+from affectstream.parallel.tasks import Pool, TaskLimits, Work
 
 
 @dataclass(frozen=True)
-class Here:
+class SerialEngine:
     """No isolation: a crash ends the program and limits are ignored."""
 
     @contextlib.contextmanager
-    def open(self, work: Work, limits: Limits) -> Iterator[Pool]:
+    def open(self, work: Work, limits: TaskLimits) -> Iterator[Pool]:
         yield _SerialPool(work)
 
 
@@ -26,8 +26,8 @@ class _SerialPool:
         self._work = work
         self._ended: list[tuple[int, Any]] = []
 
-    def submit(self, ticket: int, task: Any) -> None:
-        self._ended.append((ticket, self._work(task, lambda _: None)))
+    def submit(self, task_id: int, task: Any) -> None:
+        self._ended.append((task_id, self._work(task, lambda _: None)))
 
     def finished(self, timeout_s: float) -> list[tuple[int, Any]]:
         ended, self._ended = self._ended, []

@@ -24,7 +24,7 @@ MAX_LOST_MACHINES = 20
 
 
 @dataclass(frozen=True)
-class Limits:
+class TaskLimits:
     """Limits of one step of a task; a process that exceeds them is ended.
 
     Attributes:
@@ -32,12 +32,12 @@ class Limits:
       memory_bytes: of the whole process.
     """
 
-    step_s: float = math.inf
+    step_timeout_s: float = math.inf
     memory_bytes: float = math.inf
 
 
 @dataclass(frozen=True)
-class Died:
+class WorkerDied:
     """The process of a task ended before the task did.
 
     Attributes:
@@ -61,11 +61,11 @@ class Pool(Protocol):
     @property
     def capacity(self) -> int: ...
 
-    def submit(self, ticket: int, task: Any) -> None:
+    def submit(self, task_id: int, task: Any) -> None:
         """Hands out a task; `ticket` names it from then on."""
 
     def finished(self, timeout_s: float) -> list[tuple[int, Any]]:
-        """What ended since, by ticket: a result or `Died`; waits so long for one.
+        """What ended since, by ticket: a result or `WorkerDied`; waits so long for one.
 
         Raises:
           what the work raised.
@@ -78,7 +78,7 @@ class Pool(Protocol):
 class Engine(Protocol):
     """A way to run tasks, as it was chosen on the command line."""
 
-    def open(self, work: Work, limits: Limits) -> AbstractContextManager[Pool]:
+    def open(self, work: Work, limits: TaskLimits) -> AbstractContextManager[Pool]:
         """Starts processes for this work; ends those that still run when the context exits."""
 
 
@@ -91,7 +91,7 @@ class _Underway(Generic[Task]):
 def run(
     pool: Pool,
     tasks: Iterable[Task],
-    make_retry_task: Callable[[Task, Died], Task],
+    make_retry_task: Callable[[Task, WorkerDied], Task],
     on_steps: Callable[[int], None] = lambda _: None,
 ) -> Iterator[tuple[Task, Any]]:
     """Yields each task with its result, in the order in which they end.
@@ -106,21 +106,21 @@ def run(
     """
     source, again = iter(tasks), deque[_Underway[Task]]()
     running: dict[int, _Underway[Task]] = {}
-    ticket, is_drained = 0, False
+    task_id, is_drained = 0, False
     while True:
         while len(running) < pool.capacity and not (is_drained and not again):
             one = again.popleft() if again else next((_Underway(t) for t in source), None)
             if one is None:
                 is_drained = True
                 continue
-            running[ticket] = one
-            pool.submit(ticket, one.task)
-            ticket += 1
+            running[task_id] = one
+            pool.submit(task_id, one.task)
+            task_id += 1
         if not running:
             return
         for ended, outcome in pool.finished(POLL_S):
             one = running.pop(ended)
-            if isinstance(outcome, Died):
+            if isinstance(outcome, WorkerDied):
                 again.append(_repeated(one, outcome, make_retry_task))
             else:
                 yield one.task, outcome
@@ -128,7 +128,7 @@ def run(
 
 
 def _repeated(
-    one: _Underway[Task], died: Died, make_retry_task: Callable[[Task, Died], Task]
+    one: _Underway[Task], died: WorkerDied, make_retry_task: Callable[[Task, WorkerDied], Task]
 ) -> _Underway[Task]:
     if died.is_task_fault:
         return _Underway(make_retry_task(one.task, died), one.num_lost)

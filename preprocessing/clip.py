@@ -89,11 +89,11 @@ class CorpusIndex:
     Attributes:
       clips: sorted by `key`.
       rejected: files that belong to the corpus but cannot be used.
-      left_out: counts by reason of what was left out on purpose (song, siblings of one recording).
-      passed_over: counts by ending of files that this corpus is not read from.
+      skipped: counts by reason of what was left out on purpose (song, siblings of one recording).
+      ignored_suffixes: counts by ending of files that this corpus is not read from.
     """
 
     clips: tuple[Clip, ...]
     rejected: tuple[Rejection, ...] = ()
-    left_out: Counter[str] = field(default_factory=Counter)
-    passed_over: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    ignored_suffixes: Counter[str] = field(default_factory=Counter)

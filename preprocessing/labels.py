@@ -39,7 +39,7 @@ SYNONYMS: Mapping[str, str] = MappingProxyType(
 )
 
 
-def canonical(word: str) -> str | None:
+def to_canonical_label(word: str) -> str | None:
     """The canonical label that `word` means, or None if it means none of them."""
     word = word.strip().lower()
     word = SYNONYMS.get(word, word)

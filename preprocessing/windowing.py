@@ -70,7 +70,7 @@ class WindowSettings:
         return cls(window_s, min(HOP_S, window_s))
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> WindowSettings:
+    def from_config(cls, config: Mapping[str, Any]) -> WindowSettings:
         """The settings of a model, from its `assets/config.json`.
 
         A model that was exported before these were stored gets those of its window.
@@ -88,7 +88,7 @@ class WindowSettings:
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
-    def overridden(self, window_s: float | None, hop_s: float | None) -> WindowSettings:
+    def with_overrides(self, window_s: float | None, hop_s: float | None) -> WindowSettings:
         """The settings with windows that a user asks for.
 
         Args:

@@ -28,13 +28,13 @@ from affectstream.server.analysis import analyze_api
 from affectstream.server.analysis.analysis_pool import AnalysisPool, ModelAnalysisPool
 from affectstream.server.errors import ServingError
 from affectstream.server.grpc.grpc_server import GrpcServer
-from affectstream.server.limits import SHUTDOWN_TIMEOUT_S, THREAD_STOP_TIMEOUT_S, Limits
-from affectstream.server.memory_quota import MAX_HELD_BODIES, Budget
+from affectstream.server.limits import SHUTDOWN_TIMEOUT_S, THREAD_STOP_TIMEOUT_S, ServerLimits
+from affectstream.server.memory_quota import MAX_HELD_BODIES, MemoryQuota
 from affectstream.server.metrics import Metrics
 from affectstream.server.origins import PublicOrigin
 from affectstream.server.page import page_api
 from affectstream.server.rest.rest_api import RestApi
-from affectstream.server.security import Guard, error_response
+from affectstream.server.security import SecurityMiddleware, error_response
 from affectstream.server.signals import exit_within, wait_for_shutdown
 from affectstream.server.sockets import Listener, TimedProtocol, listen, take_port
 from affectstream.server.versions.loaded_version import load_version
@@ -48,7 +48,7 @@ MAX_HEADER_BYTES = 32 * 1024
 START_S = 30.0
 POLL_S = 0.01
 # For the last answers once running requests have had their time.
-ANSWER_S = 2.0
+RESPONSE_GRACE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class ServeSettings:
     poll_s: float = 5.0
     token: str | None = field(default=None, repr=False)
     weights_dir: Path | None = None
-    limits: Limits = field(default_factory=Limits)
+    limits: ServerLimits = field(default_factory=ServerLimits)
     analyze: bool = True
     public_origins: tuple[PublicOrigin, ...] = ()
 
@@ -88,7 +88,7 @@ class Server:
     Attributes:
       rest_port: the real one, once started.
       grpc_port: the real one, once started.
-      budget: bytes that predictions hold.
+      quota: bytes that predictions hold.
     """
 
     def __init__(self, settings: ServeSettings) -> None:
@@ -124,25 +124,25 @@ class Server:
         self._metrics = Metrics(source.name)
         self._store = ModelStore(source, load_version, settings.poll_s)
         self.model_server = ModelServer(self._store, limits, self._metrics)
-        self.budget = Budget(MAX_HELD_BODIES * limits.max_body_bytes, self._metrics)
+        self.quota = MemoryQuota(MAX_HELD_BODIES * limits.max_body_bytes, self._metrics)
         ends.callback(lambda: self.model_server.close(self._left_s()))
         self._grpc = GrpcServer(
-            self.model_server, limits, self._metrics, self.budget, settings.token, self._is_ready
+            self.model_server, limits, self._metrics, self.quota, settings.token, self._is_ready
         )
         ends.callback(self._grpc.stop)
         self.grpc_port = take_port(
             self._grpc.bind, settings.host, settings.grpc_port, "--grpc-port"
         )
         self._store.start()
-        self._rest = RestApi(self.model_server, self._metrics, self.budget, self._is_ready)
-        ends.callback(self._rest.workers.give_up)
+        self._rest = RestApi(self.model_server, self._metrics, self.quota, self._is_ready)
+        ends.callback(self._rest.threads.give_up)
         ends.callback(self._rest.status_threads.give_up)
         app = self._application(ends, rest.is_loopback)
         self._http = ends.enter_context(_answering(app, rest))
         self._grpc.start()
         ends.callback(self._drain)
 
-    def _application(self, ends: contextlib.ExitStack, is_loopback: bool) -> Guard:
+    def _application(self, ends: contextlib.ExitStack, is_loopback: bool) -> SecurityMiddleware:
         settings, limits = self.settings, self.settings.limits
         routes: list[BaseRoute] = [*self._rest.routes(), *page_api.routes(self._about)]
         if settings.analyze:
@@ -161,13 +161,15 @@ class Server:
         app.router.redirect_slashes = False  # a slash too many is another path
         open_paths = page_api.PUBLIC_PATHS | {paths.HEALTH, paths.READY}
         origins = settings.public_origins
-        refused = self._rest.refused
-        return Guard(app, limits, settings.token, open_paths, is_loopback, origins, refused)
+        refused = self._rest.count_refused
+        return SecurityMiddleware(
+            app, limits, settings.token, open_paths, is_loopback, origins, refused
+        )
 
     def _pool(self, config: dict[str, Any]) -> AnalysisPool:
         return AnalysisPool(
             config,
-            self.model_server.leased,
+            self.model_server.lease_newest,
             self.settings.weights_dir,
             self.settings.limits,
             self._metrics,
@@ -197,17 +199,17 @@ class Server:
 
     def _drain(self) -> None:
         """REST, gRPC and recordings at the same time, up to the one end."""
-        self._http.config.timeout_graceful_shutdown = round(self._left_s() + ANSWER_S)
+        self._http.config.timeout_graceful_shutdown = round(self._left_s() + RESPONSE_GRACE_S)
         self._http.should_exit = True
-        self._grpc.refuse(self._left_s())
+        self._grpc.stop_accepting(self._left_s())
         recordings = threading.Thread(target=self._close_pools, args=(self._left_s(),))
         recordings.start()
         apis = (self._rest, self._grpc)
-        all_workers = [one for api in apis for one in (api.workers, api.status_threads)]
-        for workers in all_workers:
-            workers.wait_idle(self._end_s)
-        for workers in all_workers:
-            workers.give_up()
+        all_threads = [one for api in apis for one in (api.threads, api.status_threads)]
+        for threads in all_threads:
+            threads.wait_idle(self._end_s)
+        for threads in all_threads:
+            threads.give_up()
         recordings.join()
 
     def _close_pools(self, drain_s: float) -> None:
@@ -306,8 +308,8 @@ def serve(settings: ServeSettings) -> None:
     drain_s = settings.limits.drain_s
     with wait_for_shutdown() as wait, contextlib.ExitStack() as ends:
         server = ends.enter_context(Server(settings))
-        progress.say(f"{server.addresses()}; Ctrl-C stops")
+        progress.print_message(f"{server.addresses()}; Ctrl-C stops")
         wait()
-        progress.say(f"stopping; running requests have {drain_s:g} s")
+        progress.print_message(f"stopping; running requests have {drain_s:g} s")
         with exit_within(drain_s + SHUTDOWN_TIMEOUT_S):
             ends.close()

@@ -17,7 +17,7 @@ def is_gzip(content_encoding: str) -> bool:
     return "gzip" in content_encoding.lower()
 
 
-def unpacked(body: bytes, most: int, reserve: Callable[[int], None]) -> bytes:
+def decompress(body: bytes, most: int, reserve: Callable[[int], None]) -> bytes:
     """Decompresses one gzip member; uses at most `most` bytes plus one step of memory.
 
     Args:

@@ -1,4 +1,4 @@
-"""Limits on what clients can make the server spend."""
+"""ServerLimits on what clients can make the server spend."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ MIB = 1024 * 1024
 THREAD_STOP_TIMEOUT_S = 2.0
 """How long a thread that was told to end may take to notice it, before it is left behind."""
 SHUTDOWN_TIMEOUT_S = 8.0
-"""From the end of `Limits.drain_s` to that of the process, at the latest, whatever hangs."""
+"""From the end of `ServerLimits.drain_s` to that of the process, at the latest, whatever hangs."""
 
 
 @dataclass(frozen=True)
-class Limits:
+class ServerLimits:
     """Every bound of the server.
 
     Attributes:

@@ -20,7 +20,7 @@ NUM_PARSERS = 2
 STRING_BYTES = 64
 
 
-class Budget:
+class MemoryQuota:
     """Bytes that all requests together may hold; callable from any thread.
 
     Args:
@@ -28,12 +28,12 @@ class Budget:
       metrics: counts what is refused.
 
     Attributes:
-      parsing: semaphore that is held from the bytes of a request to its arrays, so that few
+      parse_slots: semaphore that is held from the bytes of a request to its arrays, so that few
         requests lie in memory in the wasteful form between the two.
     """
 
     def __init__(self, max_bytes: int, metrics: Metrics) -> None:
-        self.parsing = threading.BoundedSemaphore(NUM_PARSERS)
+        self.parse_slots = threading.BoundedSemaphore(NUM_PARSERS)
         self._max_bytes = max_bytes
         self._metrics = metrics
         self._num_bytes = 0
@@ -44,31 +44,31 @@ class Budget:
         """Bytes held now."""
         return self._num_bytes
 
-    def hold(self) -> Hold:
+    def new_reservation(self) -> QuotaReservation:
         """What one request holds; nothing yet."""
-        return Hold(self)
+        return QuotaReservation(self)
 
-    def take(self, num_bytes: int) -> None:
+    def acquire(self, num_bytes: int) -> None:
         """Raises ServingError (RESOURCE_EXHAUSTED) when more than all would be held."""
         with self._lock:
             is_over = self._num_bytes + num_bytes > self._max_bytes
             self._num_bytes += 0 if is_over else num_bytes
         if is_over:
-            self._metrics.rejected("queue_full")
+            self._metrics.count_rejection("queue_full")
             text = "too many large requests at a time; try again"
             raise ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
 
-    def give_back(self, num_bytes: int) -> None:
+    def release(self, num_bytes: int) -> None:
         """Frees what was taken."""
         with self._lock:
             self._num_bytes -= num_bytes
 
 
-class Hold:
+class QuotaReservation:
     """The share of one request; `close` gives back what is left of it."""
 
-    def __init__(self, budget: Budget) -> None:
-        self._budget = budget
+    def __init__(self, quota: MemoryQuota) -> None:
+        self._quota = quota
         self._num_bytes = 0
 
     def add(self, num_bytes: int) -> None:
@@ -77,13 +77,13 @@ class Hold:
         Raises:
           ServingError: RESOURCE_EXHAUSTED; nothing is taken then.
         """
-        self._budget.take(num_bytes)
+        self._quota.acquire(num_bytes)
         self._num_bytes += num_bytes
 
     def release(self, num_bytes: int) -> None:
         """Gives some of them back."""
         self._num_bytes -= num_bytes
-        self._budget.give_back(num_bytes)
+        self._quota.release(num_bytes)
 
     def close(self) -> None:
         """Gives all back."""

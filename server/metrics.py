@@ -121,7 +121,9 @@ class Metrics:
 
     # === What happens ===
 
-    def requested(self, entrypoint: str, method: str, status: str, seconds: float = 0.0) -> None:
+    def count_request(
+        self, entrypoint: str, method: str, status: str, seconds: float = 0.0
+    ) -> None:
         """One answered request.
 
         Args:
@@ -142,7 +144,7 @@ class Metrics:
             latency.observe(seconds * US_PER_S)
 
     @contextlib.contextmanager
-    def timed(self, entrypoint: str, method: str) -> Iterator[Timing]:
+    def time_request(self, entrypoint: str, method: str) -> Iterator[Timing]:
         """Counts what happens inside as one request; a ServingError gives its status."""
         timing = Timing(method)
         status = "INTERNAL"
@@ -157,22 +159,22 @@ class Metrics:
             raise
         finally:
             seconds = time.perf_counter() - timing.started_s
-            self.requested(entrypoint, timing.method, status, seconds)
+            self.count_request(entrypoint, timing.method, status, seconds)
 
-    def ran(self, signature: str, num_rows: int, seconds: float) -> None:
+    def count_batch(self, signature: str, num_rows: int, seconds: float) -> None:
         """One batch went through the model."""
         self._batches.labels(self.model_name, signature).observe(num_rows)
         self._run.labels(self.model_name).observe(seconds)
 
-    def queued(self, change: int) -> None:
+    def add_queued_rows(self, change: int) -> None:
         """Adds `change`, which may be negative, to the number of queued rows."""
         self._queued.labels(self.model_name).inc(change)
 
-    def rejected(self, reason: str) -> None:
+    def count_rejection(self, reason: str) -> None:
         """A request was refused: queue_full, deadline, too_large, unavailable."""
         self._rejected.labels(self.model_name, reason).inc()
 
-    def version(self, number: int, is_available: bool) -> None:
+    def set_version_available(self, number: int, is_available: bool) -> None:
         """A version began or ceased to answer."""
         if is_available:
             self._version.labels(self.model_name, str(number)).set(1)
@@ -180,7 +182,7 @@ class Metrics:
             with contextlib.suppress(KeyError):
                 self._version.remove(self.model_name, str(number))
 
-    def analysed(self, status: int, seconds: float) -> None:
+    def count_analysis(self, status: int, seconds: float) -> None:
         """One recording was analysed or refused, with this HTTP status."""
         self._analyses.labels(str(status)).inc()
         self._analysis_s.observe(seconds)

@@ -37,7 +37,7 @@ class PublicOrigin:
         return f"{self.scheme}://{self.host}"
 
     @classmethod
-    def of(cls, text: str) -> PublicOrigin:
+    def parse(cls, text: str) -> PublicOrigin:
         """Reads `http[s]://HOST[:PORT][/PREFIX]`.
 
         Raises:

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from affectstream.server import routes
 from affectstream.server.errors import ServingError, invalid, too_large
 from affectstream.server.gzip_body import is_gzip
-from affectstream.server.limits import MIB, Limits
+from affectstream.server.limits import MIB, ServerLimits
 from affectstream.server.origins import PublicOrigin, without_default_port, without_prefix
 
 # A multipart form has borders and a field of text around the recording.
@@ -58,7 +58,7 @@ def _nobody(*told: object) -> None:
 # === HTTP ===
 
 
-class Guard:
+class SecurityMiddleware:
     """ASGI middleware around the whole application.
 
     Args:
@@ -75,7 +75,7 @@ class Guard:
     def __init__(
         self,
         app: ASGIApp,
-        limits: Limits,
+        limits: ServerLimits,
         token: str | None = None,
         open_paths: frozenset[str] = frozenset(),
         loopback: bool = True,

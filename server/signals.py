@@ -23,15 +23,15 @@ def wait_for_shutdown() -> Iterator[Callable[[], None]]:
     The first signal is only noted, so that the server can end well; a second one ends the process
     at once, with exit code 130 (SIGINT) or 143 (SIGTERM).
     """
-    told: list[int] = []
+    received: list[int] = []
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        if told:
+        if received:
             os._exit(128 + number)
-        told.append(number)
+        received.append(number)
 
     def wait() -> None:
-        while not told:
+        while not received:
             time.sleep(POLL_S)
 
     before = {one: signal.signal(one, on_signal) for one in (signal.SIGINT, signal.SIGTERM)}
@@ -59,6 +59,6 @@ def exit_within(seconds: float) -> Iterator[None]:
 
 
 def _give_up() -> None:
-    progress.say("ended; what still ran was given up")
+    progress.print_message("ended; what still ran was given up")
     sys.stderr.flush()
     os._exit(0)

@@ -115,7 +115,7 @@ def _why(error: OSError, host: str, port: int, option: str) -> str:
 class TimedProtocol(H11Protocol):
     """uvicorn's HTTP, which itself waits for headers and for slow readers without end.
 
-    The time that a body takes is `security.Guard`'s to measure.
+    The time that a body takes is `security.SecurityMiddleware`'s to measure.
     """
 
     _header_timer: asyncio.TimerHandle | None = None

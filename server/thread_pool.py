@@ -31,7 +31,7 @@ def _nothing() -> None:
     pass
 
 
-class Workers:
+class ThreadPool:
     """A bounded thread pool with a bounded queue.
 
     Its threads do not keep the process alive: what runs longer than the server is given up.
@@ -42,12 +42,12 @@ class Workers:
       num_threads: at most.
 
     Attributes:
-      most: requests that run or stand in line.
+      max_requests: requests that run or stand in line.
     """
 
     def __init__(self, name: str, metrics: Metrics, num_threads: int = NUM_THREADS) -> None:
         self.num_threads = num_threads
-        self.most = 2 * NUM_THREADS
+        self.max_requests = 2 * NUM_THREADS
         self._name = name
         self._metrics = metrics
         self._waiting: queue.SimpleQueue[tuple[Any, Future[Any], Callable[[], None]] | None]
@@ -82,7 +82,7 @@ class Workers:
         with self._changed:
             if self._is_given_up:
                 raise _stopping()
-            is_full = len(self._answers) >= self.most
+            is_full = len(self._answers) >= self.max_requests
             if not is_full:
                 self._answers.add(answer)
                 self._waiting.put((work, answer, on_end))
@@ -91,7 +91,7 @@ class Workers:
                     name = f"{self._name}-{self._num_started}"
                     threading.Thread(target=self._work, name=name, daemon=True).start()
         if is_full:
-            self._metrics.rejected("queue_full")
+            self._metrics.count_rejection("queue_full")
             text = "too many requests at a time; try again"
             raise ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
         return answer

@@ -32,11 +32,13 @@ def load(
         prediction = recognizer("holiday.mp4")
         print(prediction.label, recognizer.labels)
     """
-    given = storage_paths.place(path)
+    given = storage_paths.storage_path(path)
     weights = Path(weights_dir) if weights_dir is not None else None
     if is_litert(given):
-        return _from_litert(storage_paths.fetched(given, config_file(given)), weights, detector)
-    folder = storage_paths.fetched(given)
+        return _from_litert(
+            storage_paths.fetch_to_local(given, config_file(given)), weights, detector
+        )
+    folder = storage_paths.fetch_to_local(given)
     tf_setup.import_tensorflow()
     from affectstream.modeling.runs import run_folder
     from affectstream.serving.exported.version_folder import newest_version
@@ -83,7 +85,7 @@ def _from_run(folder: Path, weights_dir: Path | None, detector: str | None) -> R
 
     recognizer = Recognizer(forward, client_config(info), weights_dir, detector)
     if "text" in info.streams:
-        recognizer.known_words = KnownWords.of(vocabulary_of(model, info.streams))
+        recognizer.known_words = KnownWords.from_vocabulary(vocabulary_of(model, info.streams))
     return recognizer
 
 
@@ -109,7 +111,7 @@ def _from_export(version: Path, weights_dir: Path | None, detector: str | None) 
     if vocabulary.is_file():
         # Not `splitlines`: vocabularies hold signs that it takes for ends of lines.
         lines = vocabulary.read_text(encoding="utf-8").split("\n")[:-1]
-        recognizer.known_words = KnownWords.of(lines)
+        recognizer.known_words = KnownWords.from_vocabulary(lines)
     return recognizer
 
 

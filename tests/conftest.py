@@ -12,7 +12,7 @@ from tests import ROOT
 
 # As `tf_setup.import_tensorflow` does: test modules import TensorFlow before anything of ours, and
 # a command in a process of its own must come to the same numbers to the last bit.
-tf_setup.tune()
+tf_setup.set_onednn_defaults()
 
 
 def real_data_folder() -> Path:
@@ -112,7 +112,7 @@ def bundle(fusion_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = ("export", "--run", fusion_run, "--serving", folder)
     assert models.run(*words, "--name", "both") == 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "export", bundles.copied(folder / "models" / "both" / "1"))
+        patch.setattr(module, "export", bundles.copy_export(folder / "models" / "both" / "1"))
         assert models.run(*words) == 0
     return folder
 

@@ -45,7 +45,7 @@ def clips(data: Path | None, work: Path, is_quick: bool) -> tuple[Waves, str]:
 def _decoded(path: Path) -> np.ndarray:
     with MediaFile(path) as media:
         bounds = [(0.0, media.info.duration_s)]
-        (tracks,) = media.tracks(bounds, RATE_HZ, None, lambda frame: frame)
+        (tracks,) = media.segments(bounds, RATE_HZ, None, lambda frame: frame)
     if tracks.waveform is None or not len(tracks.waveform):
         raise SystemExit(f"{path}: no sound; give a folder of recordings with sound")
     return tracks.waveform
@@ -112,7 +112,7 @@ def graph_calls() -> dict[str, Work]:
     """The same features of a batch (clips, samples) in the graph."""
     import tensorflow as tf
 
-    from affectstream.modeling.features.audio.audio_frames import Framing, Sound
+    from affectstream.modeling.features.audio.audio_frames import AudioFrames, Framing
     from affectstream.modeling.features.audio.clip_statistics import SoundStatistics
     from affectstream.modeling.features.audio.frame_features import FrameFeatures
     from affectstream.modeling.features.audio.frame_sequences import ACOUSTIC_SEQUENCE
@@ -123,7 +123,7 @@ def graph_calls() -> dict[str, Work]:
         return lambda waves: layer(waves, tf.fill(tf.shape(waves)[:1], tf.shape(waves)[1]))
 
     def one_harmonic(wave: Any) -> Any:
-        return harmonic(Sound(wave[None], tf.shape(wave), Framing(RATE_HZ, FFT, HOP)))
+        return harmonic(AudioFrames(wave[None], tf.shape(wave), Framing(RATE_HZ, FFT, HOP)))
 
     made: dict[str, Callable[[Any], Any]] = {
         "log_mel": LogMel(RATE_HZ, FFT, HOP, 128, 0.0, RATE_HZ / 2),

@@ -25,7 +25,7 @@ from affectstream.preprocessing.dataset.data_folder import (
     Splits,
     open_data_folder,
 )
-from affectstream.preprocessing.dataset.leakage import DataFootprint, crossings
+from affectstream.preprocessing.dataset.leakage import DataFootprint, overlaps
 from affectstream.preprocessing.dataset.splits import NOT_DISJOINT, natural_key
 from affectstream.preprocessing.labels import LabelSet
 from benchmarks import report
@@ -35,7 +35,7 @@ from benchmarks.robustness import training_runs
 RECIPE, LABELS, STREAM = "resnet-asp-3x80-audio", "basic7", "audio"
 # A small rate, so that little is forgotten; as docs/pretrained.md advises.
 ADAPTING = ("learning_rate=2e-4", "epochs=40")
-NOT_ADAPTED, ALONE, ADAPTED = "as it comes", "trained on these alone", "adapted to these"
+NOT_ADAPTED, FROM_SCRATCH, ADAPTED = "as it comes", "trained on these alone", "adapted to these"
 COLUMNS = (
     *("recordings a class", "users", "model", "clips asked"),
     *scores.COLUMNS,
@@ -47,12 +47,12 @@ def unseen_speakers(folder: DataFolder, model: Path) -> list[str]:
     """Speakers whom nothing in the model's training or validation knows, in natural order."""
     from affectstream.modeling.runs.run_folder import read_run
 
-    known = set(read_run(model).seen.speakers)
-    found = {row.speaker for row in folder.part("all") if row.speaker}
+    known = set(read_run(model).footprint.speakers)
+    found = {row.speaker for row in folder.subset("all") if row.speaker}
     return sorted(found - known, key=natural_key)
 
 
-def divided(rows: Sequence[ClipRow], labels: LabelSet, count: int) -> Splits:
+def split_recordings(rows: Sequence[ClipRow], labels: LabelSet, count: int) -> Splits:
     """`count` recordings of each class train, one more validates, all others are asked about.
 
     They are taken evenly over the recordings in the order of their names.
@@ -69,14 +69,14 @@ def divided(rows: Sequence[ClipRow], labels: LabelSet, count: int) -> Splits:
     return Splits(given, {"kind": "user", "recordings": count}, (NOT_DISJOINT,))
 
 
-def require_apart(user: DataFolder) -> None:
+def require_disjoint_recordings(user: DataFolder) -> None:
     """No recording and no content trains and is asked about.
 
     Raises:
       UserError: naming it.
     """
-    learnt = DataFootprint.of([*user.part("train"), *user.part("validation")])
-    if found := crossings(learnt, user.part("test"), compare_speakers=False):
+    learnt = DataFootprint.of([*user.subset("train"), *user.subset("validation")])
+    if found := overlaps(learnt, user.subset("test"), compare_speakers=False):
         raise UserError(f"{user.path}: {'; '.join(found)} would train and be asked about")
 
 
@@ -84,13 +84,17 @@ def single_user_folder(folder: DataFolder, speaker: str, count: int) -> DataFold
     """The folder as if it held one user's recordings only."""
     labels = registry.load("label-sets", LABELS)
     rows = [
-        r for r in folder.part("all") if r.speaker == speaker and labels.index(r.label) is not None
+        r
+        for r in folder.subset("all")
+        if r.speaker == speaker and labels.index(r.label) is not None
     ]
     rows.sort(key=lambda row: natural_key(row.id))
-    return dataclasses.replace(folder, rows=tuple(rows), splits=divided(rows, labels, count))
+    return dataclasses.replace(
+        folder, rows=tuple(rows), splits=split_recordings(rows, labels, count)
+    )
 
 
-def asked(run: Path, user: DataFolder, out: Path) -> list[dict[str, str]]:
+def predict_user(run: Path, user: DataFolder, out: Path) -> list[dict[str, str]]:
     """Predictions of the user's other recordings, unless the model gave them before.
 
     The user is known to an adapted model, which is the point; the recordings are not.
@@ -100,7 +104,7 @@ def asked(run: Path, user: DataFolder, out: Path) -> list[dict[str, str]]:
 
     held = out / PREDICTIONS
     if not held.is_file() or held.stat().st_mtime < (run / BEST).stat().st_mtime:
-        evaluate(run, [user], "test", out, allow_leak=True, only=_only(run))
+        evaluate(run, [user], "test", out, allow_leak=True, only_stream=_only(run))
     return scores.read_predictions(out / PREDICTIONS)
 
 
@@ -111,14 +115,14 @@ def _only(run: Path) -> str:
     return STREAM if len(read_run(run).streams) > 1 else ""
 
 
-def trained(user: DataFolder, run: Path, start: Path | None, settings: Sequence[str]) -> Path:
+def train_on_user(user: DataFolder, run: Path, start: Path | None, settings: Sequence[str]) -> Path:
     """The recipe on the user's recordings, from `start` where there is one."""
     words = [f"labels={LABELS}", *(ADAPTING if start else ()), *settings]
     recipe = registry.load("recipes", RECIPE).with_settings(words)
-    # What is asked is kept apart by `require_apart`; the speaker is the same on purpose.
+    # What is asked is kept apart by `require_disjoint_recordings`; the speaker is the same on purpose.
     parts = {**user.splits.parts, "test": ()}
     blind = dataclasses.replace(user, splits=dataclasses.replace(user.splits, parts=parts))
-    return training_runs.trained(recipe, blind, run, init_from=start)
+    return training_runs.train_stream_once(recipe, blind, run, init_from=start)
 
 
 def rows_for_count(
@@ -141,12 +145,12 @@ def rows_for_count(
     found: dict[tuple[str, str], list[dict[str, str]]] = {}
     for folder, speaker in users:
         user = single_user_folder(folder, speaker, count)
-        require_apart(user)
+        require_disjoint_recordings(user)
         home = chosen.runs / f"{speaker.replace('/', '-')}-{count}-{version}"
-        alone = trained(user, home / "alone", None, chosen.settings)
-        adapted = trained(user, home / "adapted", model, chosen.settings)
-        for name, run in ((NOT_ADAPTED, model), (ALONE, alone), (ADAPTED, adapted)):
-            predictions = asked(run, user, home / name.replace(" ", "-"))
+        alone = train_on_user(user, home / "alone", None, chosen.settings)
+        adapted = train_on_user(user, home / "adapted", model, chosen.settings)
+        for name, run in ((NOT_ADAPTED, model), (FROM_SCRATCH, alone), (ADAPTED, adapted)):
+            predictions = predict_user(run, user, home / name.replace(" ", "-"))
             found.setdefault((folder.settings["corpus"], name), []).extend(predictions)
     rows: list[tuple[str, ...]] = []
     for (corpus, name), predictions in found.items():
@@ -182,10 +186,10 @@ def main(words: Sequence[str] | None = None) -> int:
     from affectstream.core import tf_setup
 
     tf_setup.import_tensorflow()
-    from affectstream.serving.bundled.bundled_models import EMOTION, boxed
+    from affectstream.serving.bundled.bundled_models import EMOTION, bundled_model_path
 
     machine = report.machine()
-    model = chosen.model or boxed(EMOTION)
+    model = chosen.model or bundled_model_path(EMOTION)
     with report.user_errors():
         users = [
             (folder, speaker)

@@ -71,7 +71,7 @@ def compare_functionals(data: DataFolder, rows: Sequence[ClipRow], kept: Path) -
         ]
         subprocess.run(command, check=True)
         values: np.ndarray = np.load(made)["values"]
-    with atomic_io.replacing(kept) as temporary, open(temporary, "wb") as file:
+    with atomic_io.atomic_write(kept) as temporary, open(temporary, "wb") as file:
         np.savez(file, ids=ids, values=values)
     return values
 
@@ -106,16 +106,20 @@ def log_probabilities(
         train = ~test & ~watched
 
         def uar(strength: float, train: np.ndarray = train, watched: np.ndarray = watched) -> float:
-            guesses = fitted(features[train], truth[train], strength).predict(features[watched])
+            guesses = fit_logistic_regression(features[train], truth[train], strength).predict(
+                features[watched]
+            )
             return classification.accuracies(truth[watched], guesses)["uar"]
 
         best = max(REGULARIZATION_STRENGTHS, key=uar)
-        model = fitted(features[~test], truth[~test], best)
+        model = fit_logistic_regression(features[~test], truth[~test], best)
         found[test] = np.log(np.maximum(model.predict_proba(features[test]), MIN_PROBABILITY))
     return found
 
 
-def fitted(features: np.ndarray, truth: np.ndarray, strength: float) -> LogisticRegression:
+def fit_logistic_regression(
+    features: np.ndarray, truth: np.ndarray, strength: float
+) -> LogisticRegression:
     """Standardised logistic regression; classes count alike.
 
     The clips are first turned into the space that they span: with an L2 penalty that changes no

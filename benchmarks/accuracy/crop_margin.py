@@ -78,7 +78,7 @@ def main(words: Sequence[str] | None = None) -> int:
         model, info = load_run(chosen.run)
         data = open_data_folder(chosen.data)
     network, labels = inference_model(model, info), list(info.labels)
-    rows_of_part = [row for row in data.part("validation") if row.label in labels]
+    rows_of_part = [row for row in data.subset("validation") if row.label in labels]
     drawn = np.random.default_rng(0).permutation(len(rows_of_part))[: chosen.pictures]
     records = list(records_of(data, [rows_of_part[i] for i in drawn]))
 

@@ -25,14 +25,14 @@ from affectstream.preprocessing.dataset.splits import (
 )
 from benchmarks import report
 from benchmarks.accuracy import scores
-from benchmarks.accuracy.classical import compare_functionals, fitted
+from benchmarks.accuracy.classical import compare_functionals, fit_logistic_regression
 from benchmarks.robustness import training_runs
 
 RECIPE, LABELS = "resnet-asp-audio", "basic7"
 # Speakers who only calibrate; of a corpus of fewer than so many more, a tenth of the clips does.
-NUM_VALIDATION = 2
+NUM_VALIDATION_SPEAKERS = 2
 MIN_TRAINING = 3
-EVERY = 10
+VALIDATION_EVERY = 10
 STRENGTH = 1e-3
 COLUMNS = ("trained on", "tested on", "clips", "speakers", *scores.COLUMNS)
 
@@ -42,27 +42,27 @@ Rows = list[tuple[str, ...]]
 def train_on_whole_corpus(folder: DataFolder) -> DataFolder:
     """The whole corpus trains but for what the temperature is fitted on; nobody tests."""
     speakers = speakers_of(folder.rows)
-    if len(speakers) >= NUM_VALIDATION + MIN_TRAINING:
-        held = speakers[-NUM_VALIDATION:]
+    if len(speakers) >= NUM_VALIDATION_SPEAKERS + MIN_TRAINING:
+        held = speakers[-NUM_VALIDATION_SPEAKERS:]
         rule = {"kind": "speakers", "test": [], "validation": held}
         return dataclasses.replace(folder, splits=make_splits(folder.rows, rule))
-    ids = [row.id for row in folder.part("all")]
+    ids = [row.id for row in folder.subset("all")]
     parts = {
-        "train": tuple(name for place, name in enumerate(ids) if place % EVERY),
-        "validation": tuple(ids[::EVERY]),
+        "train": tuple(name for place, name in enumerate(ids) if place % VALIDATION_EVERY),
+        "validation": tuple(ids[::VALIDATION_EVERY]),
         "test": (),
     }
-    splits = Splits(parts, {"kind": "every", "n": EVERY}, (NOT_DISJOINT,))
+    splits = Splits(parts, {"kind": "every", "n": VALIDATION_EVERY}, (NOT_DISJOINT,))
     return dataclasses.replace(folder, splits=splits)
 
 
-def trained(folder: DataFolder, run: Path, seed: int, settings: Sequence[str]) -> Path:
+def train_on_corpus(folder: DataFolder, run: Path, seed: int, settings: Sequence[str]) -> Path:
     """The recipe on a whole corpus, trained to its end; goes on where it was stopped."""
     recipe = registry.load("recipes", RECIPE).with_settings([f"labels={LABELS}", *settings])
-    return training_runs.trained(recipe, train_on_whole_corpus(folder), run, seed)
+    return training_runs.train_stream_once(recipe, train_on_whole_corpus(folder), run, seed)
 
 
-def tested(run: Path, folder: DataFolder, out: Path, seed: int) -> list[dict[str, str]]:
+def predict_corpus(run: Path, folder: DataFolder, out: Path, seed: int) -> list[dict[str, str]]:
     """Predictions of every usable clip, as a crossval writes them."""
     from affectstream.modeling.evaluation.evaluate import PREDICTIONS, evaluate
 
@@ -76,11 +76,11 @@ def classical(one: DataFolder, other: DataFolder, kept: Path) -> list[dict[str, 
     labels = registry.load("label-sets", LABELS)
     rows, values, truth = {}, {}, {}
     for name, folder in (("one", one), ("other", other)):
-        rows[name] = [row for row in folder.part("all") if labels.index(row.label) is not None]
+        rows[name] = [row for row in folder.subset("all") if labels.index(row.label) is not None]
         file = kept / f"compare-{folder.settings['corpus']}.npz"
         values[name] = compare_functionals(folder, rows[name], file)
         truth[name] = np.array([labels.index(row.label) for row in rows[name]])
-    model = fitted(values["one"], truth["one"], STRENGTH)
+    model = fit_logistic_regression(values["one"], truth["one"], STRENGTH)
     return scores.as_predictions(rows["other"], model.predict_proba(values["other"]), labels)
 
 
@@ -103,8 +103,8 @@ def one_way(one: DataFolder, other: DataFolder, chosen: argparse.Namespace) -> R
     found: list[dict[str, str]] = []
     for seed in range(chosen.seeds):
         run = chosen.runs / f"{names[0]}-seed-{seed}"
-        trained(one, run, seed, chosen.settings)
-        found += tested(run, other, run / f"on-{names[1]}", seed)
+        train_on_corpus(one, run, seed, chosen.settings)
+        found += predict_corpus(run, other, run / f"on-{names[1]}", seed)
     told = f"{names[0]}: ComParE 2016 + logistic regression"
     return [
         row((f"{names[0]}: `{RECIPE}`", names[1]), found),
@@ -138,7 +138,7 @@ def _note(folders: Sequence[DataFolder], seeds: int) -> str:
         f"{folder.settings['corpus']} {folder.settings['licence']}" for folder in folders
     )
     return (
-        f"Sound, {LABELS}, seeds: {seeds}. All of one corpus trains but for {NUM_VALIDATION}"
+        f"Sound, {LABELS}, seeds: {seeds}. All of one corpus trains but for {NUM_VALIDATION_SPEAKERS}"
         " speakers (of a corpus of two speakers: every tenth clip), on whom only the temperature is"
         " fitted; every usable clip of the other one is tested, once. The penalty of the regression"
         f" is fixed (C = {STRENGTH:g}). 95 %: whole speakers resampled. Licences: {licences}."

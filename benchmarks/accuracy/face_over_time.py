@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from affectstream.core.errors import MediaError
-from affectstream.serving.inference.prediction import Prediction, top
+from affectstream.serving.inference.prediction import Prediction, top_label
 from affectstream.serving.inference.smoothing import num_changes, smoothed
 from benchmarks import report
 from benchmarks.accuracy import recordings
@@ -46,7 +46,9 @@ def face_only(answer: Prediction) -> Prediction | None:
 
     def only(one: Any) -> Any:
         shares = one.streams["video"]
-        return replace(one, label=top(shares), probabilities=shares, streams={"video": shares})
+        return replace(
+            one, label=top_label(shares), probabilities=shares, streams={"video": shares}
+        )
 
     seen = tuple(only(window) for window in answer.windows if "video" in window.streams)
     return replace(only(answer), windows=seen)

@@ -18,7 +18,7 @@ from affectstream.commands.options.engine_options import make_engine
 from affectstream.core import atomic_io, progress, registry
 from affectstream.core.errors import UserError
 from affectstream.parallel import tasks
-from affectstream.parallel.tasks import Died, Limits, ReportStep
+from affectstream.parallel.tasks import ReportStep, TaskLimits, WorkerDied
 from affectstream.preprocessing.dataset.data_folder import DataFolder, Splits, open_data_folder
 from benchmarks import report
 from benchmarks.accuracy import scores
@@ -27,7 +27,7 @@ from benchmarks.robustness import training_runs
 BASE = "as it is"
 SEED = 0
 # Of the half that trains, every so many-th example fits the temperature instead.
-EVERY = 20
+VALIDATION_EVERY = 20
 HELD_OUT = "held-out"
 COLUMNS = (
     "recipe",
@@ -110,16 +110,16 @@ def halves(folder: DataFolder, splits: Sequence[str]) -> DataFolder:
 
     Every second example is scored, as they stand in `clips.csv`.
     """
-    ids = [row.id for split in splits for row in folder.part(split)]
+    ids = [row.id for split in splits for row in folder.subset(split)]
     taking_part = set(ids)
     ids = [row.id for row in folder.rows if row.id in taking_part]
     training = ids[::2]
     parts = {
-        "train": tuple(name for place, name in enumerate(training) if place % EVERY),
-        "validation": tuple(training[::EVERY]),
+        "train": tuple(name for place, name in enumerate(training) if place % VALIDATION_EVERY),
+        "validation": tuple(training[::VALIDATION_EVERY]),
         "test": tuple(ids[1::2]),
     }
-    rule = {"kind": "halves of training", "every": EVERY}
+    rule = {"kind": "halves of training", "every": VALIDATION_EVERY}
     return dataclasses.replace(folder, splits=Splits(parts, rule, folder.splits.notes))
 
 
@@ -143,9 +143,9 @@ def measure(study: Study, known: Mapping[str, Variant], words: list[str], about:
     rows = [_task(study, chosen, name, known[name]) for name in names]
     with report.user_errors():
         folder = halves(open_data_folder(chosen.data), study.splits)
-        with make_engine("local", None, chosen.workers).open(run_row, Limits()) as pool:
+        with make_engine("local", None, chosen.workers).open(run_row, TaskLimits()) as pool:
             for row, _ in tasks.run(pool, rows, _give_up):
-                progress.say(f"{row.name}: done")
+                progress.print_message(f"{row.name}: done")
     parts = [_note(study, chosen, folder), report.table(COLUMNS, _rows(rows))]
     report.publish(study.title, study.name, words, machine, parts, *report.destination(chosen))
     return 0
@@ -158,14 +158,14 @@ def _task(study: Study, chosen: Any, name: str, variant: Variant) -> RowTask:
     return RowTask(name, chosen.data, study.splits, study.recipe, settings, run)
 
 
-def _give_up(task: RowTask, died: Died) -> RowTask:
+def _give_up(task: RowTask, died: WorkerDied) -> RowTask:
     raise UserError(
         f"{task.run}: its training {died.reason}; the same command goes on, perhaps with fewer"
         " --workers"
     )
 
 
-def run_row(task: RowTask, tell: ReportStep) -> None:
+def run_row(task: RowTask, report_step: ReportStep) -> None:
     """Trains a row to its end and scores it on the other half, unless that is done."""
     from affectstream.core import tf_setup
 
@@ -174,11 +174,11 @@ def run_row(task: RowTask, tell: ReportStep) -> None:
 
     from affectstream.modeling.evaluation.evaluate import PREDICTIONS, evaluate
 
-    tell(0)
+    report_step(0)
     keras.backend.clear_session()  # models of earlier rows are let go
     folder = halves(open_data_folder(task.data), task.splits)
     recipe = registry.load("recipes", task.recipe).with_settings(list(task.settings))
-    training_runs.trained(recipe, folder, task.run, SEED)
+    training_runs.train_stream_once(recipe, folder, task.run, SEED)
     if not (task.run / HELD_OUT / PREDICTIONS).is_file():
         evaluate(task.run, [folder], "test", task.run / HELD_OUT)
 
@@ -226,7 +226,7 @@ def _rows(trained: Sequence[RowTask]) -> list[tuple[str, ...]]:
 
 
 def _note(study: Study, chosen: Any, folder: DataFolder) -> str:
-    count = {split: len(folder.part(split)) for split in ("train", "validation", "test")}
+    count = {split: len(folder.subset(split)) for split in ("train", "validation", "test")}
     settings = " ".join(study.settings)
     return (
         f"`{study.recipe}`{f' with {settings}' if settings else ''}, {chosen.epochs} epochs,"

@@ -22,15 +22,15 @@ from benchmarks import report
 from benchmarks.accuracy import classical
 
 LABELS = "ravdess8"
-NUM_VALIDATION = 2
-HONEST, RANDOM_SPLIT, TEST_EPOCH, SPEAKER_NORM = KINDS = (
+NUM_VALIDATION_SPEAKERS = 2
+BASELINE, RANDOM_SPLIT, TEST_EPOCH, SPEAKER_NORM = KINDS = (
     "honest",
     "random-split",
     "test-epoch",
     "speaker-norm",
 )
 # UAR of each protocol that was tried.
-Shown = dict[str, float]
+ScenarioScores = dict[str, float]
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -63,12 +63,12 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _row(name: str, shown: Shown) -> tuple[str, ...]:
+def _row(name: str, shown: ScenarioScores) -> tuple[str, ...]:
     def cell(kind: str) -> str:
         if kind not in shown:
             return ""
         told = f"{shown[kind]:.3f}"
-        return told if kind == HONEST else f"{told} ({shown[kind] - shown[HONEST]:+.3f})"
+        return told if kind == BASELINE else f"{told} ({shown[kind] - shown[BASELINE]:+.3f})"
 
     return (name, *map(cell, KINDS))
 
@@ -83,10 +83,12 @@ def _planned(chosen: Any, data: DataFolder, name: str, settings: Sequence[str]) 
     from affectstream.modeling.crossval.config import plan_crossval
 
     recipe = registry.load("recipes", name).with_settings([f"labels={LABELS}", *settings])
-    return plan_crossval(recipe, [], data, chosen.folds, 1, chosen.runs / name, NUM_VALIDATION)
+    return plan_crossval(
+        recipe, [], data, chosen.folds, 1, chosen.runs / name, NUM_VALIDATION_SPEAKERS
+    )
 
 
-def _network(chosen: Any, data: DataFolder, name: str) -> Shown:
+def _network(chosen: Any, data: DataFolder, name: str) -> ScenarioScores:
     planned = _planned(chosen, data, name, chosen.settings)
     from affectstream.modeling.crossval.leakage import (
         ALL,
@@ -106,7 +108,7 @@ def _network(chosen: Any, data: DataFolder, name: str) -> Shown:
 # === Logistic regression ===
 
 
-def _classical(chosen: Any, planned: Any) -> dict[str, Shown]:
+def _classical(chosen: Any, planned: Any) -> dict[str, ScenarioScores]:
     rows = planned.rows
     values = {
         "voice: ComParE 2016 + logistic regression": classical.compare_functionals(
@@ -133,7 +135,7 @@ def regression(
     values: np.ndarray,
     rows: Sequence[ClipRow],
     uar: Callable[[np.ndarray, Sequence[ClipRow], Sequence[str]], float],
-) -> Shown:
+) -> ScenarioScores:
     """UAR over the folds of each protocol that a regression can have.
 
     Args:
@@ -143,7 +145,7 @@ def regression(
     speakers = [row.speaker for row in rows]
     dealt = np.random.default_rng(0).permutation(speakers).tolist()
     return {
-        HONEST: uar(values, rows, speakers),
+        BASELINE: uar(values, rows, speakers),
         RANDOM_SPLIT: uar(values, rows, dealt),
         SPEAKER_NORM: uar(by_speaker(values, speakers), rows, speakers),
     }

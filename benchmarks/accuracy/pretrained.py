@@ -54,20 +54,20 @@ def fuse(runs: dict[str, Path], out: Path, seed: int) -> None:
         words.append("--overwrite")
     for stream, run in runs.items():
         words += [f"--{stream}-run", run]
-    training_runs.cli("train", *words)
+    training_runs.run_cli("train", *words)
 
 
 # === The whole ===
 
 
-def make(
+def train_and_pack(
     parts: Sequence[Part],
     models: Sequence[str],
     runs: Path,
     out: Path,
     seed: int,
     pack_command: str,
-) -> list[packing.Packed]:
+) -> list[packing.PackResult]:
     """Trains and packs; what is finished already is only packed again."""
     trained = {}
     for part in parts:
@@ -78,26 +78,26 @@ def make(
     if bundled_models.EMOTION in models:
         streams = {stream: trained[stream] for stream in ("audio", "video")}
         fuse(streams, runs / "fusion", seed)
-        made = packing.pack(
+        made = packing.pack_run(
             runs / "fusion", out / bundled_models.EMOTION, streams, pack_command, overwrite=True
         )
         packed.append(made)
     if bundled_models.WORDS in models:
-        made = packing.pack(
+        made = packing.pack_run(
             trained["text"], out / bundled_models.WORDS, {}, pack_command, overwrite=True
         )
         packed.append(made)
     return packed
 
 
-def size_table(packed: Sequence[packing.Packed], out: Path) -> tuple[str, bool]:
+def size_table(packed: Sequence[packing.PackResult], out: Path) -> tuple[str, bool]:
     """Size of each model and of the whole folder, and whether that is within the limit."""
     rows = [
         (
             one.path.name,
             f"{one.num_bytes / 1e6:.2f}",
             f"{one.difference:.2g}",
-            bundled_models.told(one.path),
+            bundled_models.run_summary(one.path),
         )
         for one in packed
     ]
@@ -129,7 +129,7 @@ def _options() -> argparse.ArgumentParser:
         "--runs", type=Path, default=Path("runs/pretrained"), help="runs of the parts"
     )
     made.add_argument(
-        "--out", type=Path, default=bundled_models.HOME, help="folder of the packed models"
+        "--out", type=Path, default=bundled_models.BUNDLED_DIR, help="folder of the packed models"
     )
     made.add_argument("--seed", type=int, default=0)
     for part in DEFAULTS:
@@ -152,7 +152,7 @@ def main(words: Sequence[str] | None = None) -> int:
     machine = report.machine()
     with report.user_errors():
         parts = chosen_parts(options)
-        packed = make(parts, models, options.runs, options.out, options.seed, command)
+        packed = train_and_pack(parts, models, options.runs, options.out, options.seed, command)
     table, met = size_table(packed, options.out)
     report.publish("Weights in the box", "pretrained", words, machine, [table], None)
     return 0 if met else 1

@@ -22,7 +22,7 @@ from benchmarks.accuracy import scores
 
 RECIPE, LABELS = "resnet-asp-audio", "ravdess8"
 BASE = "as it is"
-NUM_VALIDATION = 2
+NUM_VALIDATION_SPEAKERS = 2
 COLUMNS = (
     "recipe",
     "parameters",
@@ -131,7 +131,7 @@ def _crossval(chosen: Any, name: str, variant: Variant) -> tuple[Any, list[dict[
         chosen.folds,
         chosen.seeds,
         chosen.runs / name.replace(" ", "-"),
-        NUM_VALIDATION,
+        NUM_VALIDATION_SPEAKERS,
         also=also,
     )
     engine = make_engine("local", None, chosen.workers)
@@ -149,7 +149,7 @@ def _rows(done: dict[str, tuple[Any, list[dict[str, str]]]]) -> list[tuple[str, 
     for name, (planned, predictions) in done.items():
         labels = planned.labels.labels
         found = pooled_scores(predictions, labels)
-        run = planned.pair(planned.folds[0], 0)
+        run = planned.fold_run(planned.folds[0], 0)
         count = load_model(run / BEST).get_layer(NETWORK).count_params()
         mean, told = found["mean"], ("", "")
         if name != BASE:
@@ -165,7 +165,7 @@ def _validation_uar(planned: Any) -> float:
     """Mean over the trainings, each on the inner speakers of its fold."""
     from affectstream.modeling.runs.run_folder import read_run
 
-    pairs = [planned.pair(f, seed) for f in planned.folds for seed in range(planned.num_seeds)]
+    pairs = [planned.fold_run(f, seed) for f in planned.folds for seed in range(planned.num_seeds)]
     return float(np.mean([read_run(pair).scores["val_uar"] for pair in pairs]))
 
 
@@ -176,7 +176,7 @@ def _note(chosen: Any, predictions: Sequence[dict[str, str]]) -> str:
         f" speakers, folds: {chosen.folds}, seeds: {chosen.seeds}. Of a difference, both are asked"
         " about the same clips and whole speakers are resampled 2,000 times. The intervals know"
         " nothing of other seeds and are not corrected for the number of rows: one that holds 0"
-        f" tells nothing, one that just misses it little. `validation`: UAR on the {NUM_VALIDATION}"
+        f" tells nothing, one that just misses it little. `validation`: UAR on the {NUM_VALIDATION_SPEAKERS}"
         " inner speakers of each fold, which is what a recipe may be chosen by."
     )
 

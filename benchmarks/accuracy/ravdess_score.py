@@ -61,7 +61,7 @@ def main(words: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(words)
     machine = report.machine()
     with report.user_errors():
-        registry.load("recipes", PARTS[0]).with_settings([f"speeds={chosen.speeds}"])
+        registry.load("recipes", PARTS[0]).with_settings([f"speeds={chosen.tta_speeds}"])
         crossvals = _crossvals(chosen)
         rows, scored = _neural(crossvals), [crossvals[0]]
         for members, speeds in _compositions(chosen):
@@ -127,7 +127,7 @@ def _run(planned: Any, workers: int) -> dict[str, Any]:
 
 def _compositions(chosen: Any) -> list[tuple[int, str]]:
     """Networks and speeds of the models that are put together of what is trained."""
-    members, speeds = dict.fromkeys((1, chosen.seeds)), dict.fromkeys(("", chosen.speeds))
+    members, speeds = dict.fromkeys((1, chosen.seeds)), dict.fromkeys(("", chosen.tta_speeds))
     return [(count, at) for at in speeds for count in members if count > 1 or at]
 
 
@@ -175,10 +175,10 @@ def _groups(planned: Any, numbers: dict[str, Any]) -> tuple[str, str]:
     from affectstream.modeling.crossval.report import HUMAN_PERFORMANCE
     from affectstream.modeling.crossval.run import predictions_of_streams
     from affectstream.modeling.crossval.scores import pooled_scores
-    from affectstream.modeling.crossval.task import ALONE
+    from affectstream.modeling.crossval.task import STREAM_ALONE
 
     labels = planned.labels.labels
-    alone = predictions_of_streams(planned, ALONE)
+    alone = predictions_of_streams(planned, STREAM_ALONE)
     found: dict[tuple[str, ...], dict[str, Any]] = {
         **{(stream,): pooled_scores(rows, labels) for stream, rows in alone.items()},
         tuple(alone): numbers,
@@ -204,10 +204,10 @@ def _groups(planned: Any, numbers: dict[str, Any]) -> tuple[str, str]:
 def _sure(planned: Any) -> str:
     """What is left, and how much of it is right, where unsure answers are withheld."""
     from affectstream.modeling.crossval.run import PREDICTIONS, predictions_of_streams
-    from affectstream.modeling.crossval.task import ALONE
+    from affectstream.modeling.crossval.task import STREAM_ALONE
     from affectstream.modeling.metrics import selective_prediction
 
-    found = predictions_of_streams(planned, ALONE)
+    found = predictions_of_streams(planned, STREAM_ALONE)
     found[" + ".join(found)] = scores.read_predictions(planned.out / PREDICTIONS)
     reports = [
         selective_prediction.report(
@@ -236,7 +236,7 @@ def _parameters(crossval: Any, stream: str = "") -> int:
     from affectstream.modeling.runs.run_folder import BEST
 
     fold = crossval.folds[0]
-    run = crossval.stream_run(fold, 0, stream) if stream else crossval.pair(fold, 0)
+    run = crossval.stream_run(fold, 0, stream) if stream else crossval.fold_run(fold, 0)
     return int(load_model(run / BEST).count_params())
 
 
@@ -284,9 +284,9 @@ def _above(planned: Any, regressions: dict[str, list[dict[str, str]]]) -> list[t
     """How far each stream and the fusion are above the regression over the same."""
     from affectstream.modeling.crossval.run import PREDICTIONS, predictions_of_streams
     from affectstream.modeling.crossval.scores import uar_difference
-    from affectstream.modeling.crossval.task import ALONE
+    from affectstream.modeling.crossval.task import STREAM_ALONE
 
-    found = predictions_of_streams(planned, ALONE)
+    found = predictions_of_streams(planned, STREAM_ALONE)
     found["both"] = scores.read_predictions(planned.out / PREDICTIONS)
     names = {p.stream: f"`{p.name}`{scores.ensemble_suffix(p)}" for p in planned.parts}
     names["both"] = planned.recipe.fusion + scores.ensemble_suffix(planned.parts[0])

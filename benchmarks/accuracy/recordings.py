@@ -29,10 +29,10 @@ def parser(description: str | None, section: str) -> argparse.ArgumentParser:
 
 def recognizer(chosen: argparse.Namespace) -> Recognizer:
     """The model that was named, or the one in the box."""
-    from affectstream.serving.bundled.bundled_models import EMOTION, boxed
+    from affectstream.serving.bundled.bundled_models import EMOTION, bundled_model_path
     from affectstream.serving.loading import load
 
-    return load(chosen.model or boxed(EMOTION), chosen.weights_dir)
+    return load(chosen.model or bundled_model_path(EMOTION), chosen.weights_dir)
 
 
 @contextlib.contextmanager
@@ -48,10 +48,10 @@ def chosen_files(chosen: argparse.Namespace) -> Iterator[tuple[list[Path], Path]
         if chosen.clips is None:
             yield inputs.synthetic_corpus(work, True)[: chosen.limit or QUICK_COUNT], work
         else:
-            yield below(chosen.clips, chosen.limit), work
+            yield media_below(chosen.clips, chosen.limit), work
 
 
-def below(folder: Path, limit: int | None) -> list[Path]:
+def media_below(folder: Path, limit: int | None) -> list[Path]:
     """Media files and pictures below a folder; of more than `limit`, a chance but fixed choice.
 
     Raises:

@@ -198,7 +198,7 @@ def _row(told: str, runs: Sequence[Path], split: str) -> tuple[str, ...]:
 
 def _data_told(part: Part) -> str:
     folder = open_data_folder(Path(part.data[0]))
-    count = {split: len(folder.part(split)) for split in ("train", part.scored_on)}
+    count = {split: len(folder.subset(split)) for split in ("train", part.scored_on)}
     return (
         f"{folder.settings['corpus']} ({folder.settings['licence']}): {count['train']:,} train,"
         f" {count[part.scored_on]:,} are scored"

@@ -22,7 +22,7 @@ COLUMNS = ("model", "clips", "UAR, evaluate", "UAR, predict", "labels that diffe
 
 
 @dataclass(frozen=True)
-class Both:
+class PairedPredictions:
     """What is answered twice of the same clips.
 
     Attributes:
@@ -57,7 +57,9 @@ class Both:
         return first, second
 
 
-def both(run: Path, data: DataFolder, source: Path, split: str, allow_leak: bool = False) -> Both:
+def predict_both_ways(
+    run: Path, data: DataFolder, source: Path, split: str, allow_leak: bool = False
+) -> PairedPredictions:
     """Answers for the clips of a split, by both commands; clips that were cut from longer files are
     left out, since `predict` answers for whole files.
 
@@ -75,7 +77,7 @@ def both(run: Path, data: DataFolder, source: Path, split: str, allow_leak: bool
 
     recognizer = load(run)
     labels = recognizer.labels
-    rows = {row.id: row for row in data.part(split)}
+    rows = {row.id: row for row in data.subset(split)}
     found = []
     with tempfile.TemporaryDirectory() as folder:
         evaluate(run, [data], split, Path(folder), allow_leak)
@@ -88,10 +90,10 @@ def both(run: Path, data: DataFolder, source: Path, split: str, allow_leak: bool
                 truth = labels.index(told["label"])
                 shares = [float(told[label]) for label in labels]
                 found.append((truth, shares, [answer.probabilities[label] for label in labels]))
-    return Both(*map(np.array, zip(*found, strict=True)))
+    return PairedPredictions(*map(np.array, zip(*found, strict=True)))
 
 
-def row_of(name: str, answers: Both) -> tuple[str, ...]:
+def row_of(name: str, answers: PairedPredictions) -> tuple[str, ...]:
     uars = (f"{uar:.3f}" for uar in answers.uars())
     largest = f"{answers.largest:.1e}"
     return (name, str(len(answers.truth)), *uars, str(answers.num_other_labels), largest)
@@ -111,7 +113,9 @@ def main(words: Sequence[str] | None = None) -> int:
         data = open_data_folder(chosen.data)
         for run in chosen.runs:
             try:
-                answers = both(run, data, chosen.source, chosen.split, chosen.allow_leak)
+                answers = predict_both_ways(
+                    run, data, chosen.source, chosen.split, chosen.allow_leak
+                )
             except MediaError as error:
                 print(f"{run}: {error}", file=sys.stderr)
                 return 1

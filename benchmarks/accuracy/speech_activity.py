@@ -33,7 +33,7 @@ SUFFIXES = (".flac", ".opus", ".wav", ".mp4")
 
 
 @dataclass(frozen=True)
-class Heard:
+class SpeechProbabilities:
     """The chunks of one sound.
 
     Attributes:
@@ -54,7 +54,7 @@ def sound(path: Path) -> np.ndarray:
     """(samples,) float32 mono at 16 kHz."""
     with MediaFile(path) as media:
         bounds = [(0.0, media.info.duration_s)]
-        (tracks,) = media.tracks(bounds, RATE_HZ, None, lambda frame: frame)
+        (tracks,) = media.segments(bounds, RATE_HZ, None, lambda frame: frame)
     return np.zeros(0, np.float32) if tracks.waveform is None else tracks.waveform
 
 
@@ -158,11 +158,11 @@ def auc(truth: np.ndarray, values: np.ndarray) -> float:
 # === Tables ===
 
 
-def heard_of(sounds: Sequence[tuple[str, np.ndarray]]) -> list[Heard]:
-    return [Heard(name, speech_probabilities(wave, RATE_HZ)) for name, wave in sounds]
+def heard_of(sounds: Sequence[tuple[str, np.ndarray]]) -> list[SpeechProbabilities]:
+    return [SpeechProbabilities(name, speech_probabilities(wave, RATE_HZ)) for name, wave in sounds]
 
 
-def speech_row(name: str, heard: Sequence[Heard]) -> tuple[object, ...]:
+def speech_row(name: str, heard: Sequence[SpeechProbabilities]) -> tuple[object, ...]:
     cells: list[object] = []
     for threshold in THRESHOLDS:
         shares = np.array([one.share(threshold) for one in heard])

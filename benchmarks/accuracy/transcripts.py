@@ -30,7 +30,7 @@ SENTENCES = {"01": "kids are talking by the door", "02": "dogs are sitting by th
 
 
 @dataclass(frozen=True)
-class Heard:
+class TranscribedClip:
     """One clip: its true sentence, what was understood ("" for nothing), how long that took."""
 
     sentence: str
@@ -45,11 +45,11 @@ def clips(data: Path | None, work: Path, is_quick: bool) -> tuple[list[Clip], st
     """Clips spread over actors and emotions, and one line that says what they are."""
     if data is None:
         inputs.synthetic_corpus(work, is_quick)
-        found = registry.load("corpora", "sample").inventory(work / "sample").clips
+        found = registry.load("corpora", "sample").build_index(work / "sample").clips
         origin = "the SYNTHETIC voices of the sample corpus, which say no words: the error rate"
         origin += " means nothing"
     else:
-        found = registry.load("corpora", "ravdess").inventory(data).clips
+        found = registry.load("corpora", "ravdess").build_index(data).clips
         origin = "RAVDESS, drawn with seed 0"
     chosen = spread(found, NUM_QUICK_CLIPS if is_quick else NUM_CLIPS)
     actors, emotions = {clip.speaker for clip in chosen}, {clip.label for clip in chosen}
@@ -84,7 +84,7 @@ def sound(clip: Clip) -> np.ndarray:
     """(samples,) int16 mono at 16 kHz."""
     with MediaFile(clip.path) as media:
         bounds = [(0.0, media.info.duration_s)]
-        (tracks,) = media.tracks(bounds, RATE_HZ, None, lambda frame: frame)
+        (tracks,) = media.segments(bounds, RATE_HZ, None, lambda frame: frame)
     if tracks.waveform is None or not len(tracks.waveform):
         raise UserError(f"{clip.path}: no sound; give --data a folder of recordings with sound")
     return to_pcm(tracks.waveform)
@@ -105,23 +105,25 @@ def word_errors(reference: Sequence[str], heard: Sequence[str]) -> int:
     return row[-1]
 
 
-def error_rate(heard: Sequence[Heard]) -> float:
+def error_rate(heard: Sequence[TranscribedClip]) -> float:
     """Word errors of all clips together by the words that were said."""
     errors = sum(word_errors(one.sentence.split(), one.text.lower().split()) for one in heard)
     return errors / sum(len(one.sentence.split()) for one in heard)
 
 
-def listen(recogniser: Any, clip: Clip) -> Heard:
+def listen(transcriber: Any, clip: Clip) -> TranscribedClip:
     pcm = sound(clip)
     began_s = time.perf_counter()
     try:
-        text = recogniser(pcm, RATE_HZ)
+        text = transcriber(pcm, RATE_HZ)
     except NoSpeechRecognizedError:
         text = ""
-    return Heard(SENTENCES[clip.attributes["statement"]], text, time.perf_counter() - began_s)
+    return TranscribedClip(
+        SENTENCES[clip.attributes["statement"]], text, time.perf_counter() - began_s
+    )
 
 
-def _row(name: str, heard: Sequence[Heard]) -> tuple[str, ...]:
+def _row(name: str, heard: Sequence[TranscribedClip]) -> tuple[str, ...]:
     exact = sum(one.text.lower() == one.sentence for one in heard)
     nothing = sum(not one.text for one in heard)
     seconds = report.median([one.seconds for one in heard])
@@ -141,9 +143,9 @@ def main(words: Sequence[str] | None = None) -> int:
     with report.work_folder(chosen.work) as work:
         used, origin = clips(data, work, chosen.quick)
         began_s = time.perf_counter()
-        recogniser = registry.load("recognisers", chosen.recogniser)(LANGUAGE)
+        transcriber = registry.load("recognisers", chosen.transcriber)(LANGUAGE)
         opened_s = time.perf_counter() - began_s
-        heard = [listen(recogniser, clip) for clip in used]
+        heard = [listen(transcriber, clip) for clip in used]
     rows = [_row("all", heard)]
     for sentence in SENTENCES.values():
         of_it = [one for one in heard if one.sentence == sentence]
@@ -153,7 +155,7 @@ def main(words: Sequence[str] | None = None) -> int:
     often = Counter((one.text or "(nothing)", one.sentence) for one in heard)
     shown = [(text, said, count) for (text, said), count in often.most_common(NUM_SHOWN)]
     note = (
-        f"{origin} Recogniser {chosen.recogniser}, opened once in {opened_s:.1f} s; seconds are the"
+        f"{origin} Recogniser {chosen.transcriber}, opened once in {opened_s:.1f} s; seconds are the"
         " median. Word errors by words said; a clip in which nothing is understood counts in full."
     )
     parts = [

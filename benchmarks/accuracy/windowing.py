@@ -43,7 +43,7 @@ Answer = Callable[[Sequence[np.ndarray]], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Sound:
+class LabeledWaveform:
     """One recording: which one, (samples,) float32, and the number of its class."""
 
     recording: str
@@ -51,19 +51,21 @@ class Sound:
     truth: int
 
 
-def sounds_of(data: DataFolder, labels: LabelSet) -> dict[str, list[Sound]]:
+def sounds_of(data: DataFolder, labels: LabelSet) -> dict[str, list[LabeledWaveform]]:
     """The recordings of each speaker."""
     rows = [row for row in data.rows if labels.index(row.label) is not None]
-    found: dict[str, list[Sound]] = {}
+    found: dict[str, list[LabeledWaveform]] = {}
     for record in records_of(data, rows):
         truth = labels.index(record.label)
         assert truth is not None
         waveform = record.waveform.astype(np.float32) / INT16_SCALE
-        found.setdefault(record.speaker, []).append(Sound(record.recording, waveform, truth))
+        found.setdefault(record.speaker, []).append(
+            LabeledWaveform(record.recording, waveform, truth)
+        )
     return found
 
 
-def joined(sounds: Sequence[Sound], seed: int = 0) -> list[Sound]:
+def joined(sounds: Sequence[LabeledWaveform], seed: int = 0) -> list[LabeledWaveform]:
     """Two and two recordings of one speaker and class, one after the other."""
     rng = np.random.default_rng(seed)
     made = []
@@ -72,7 +74,7 @@ def joined(sounds: Sequence[Sound], seed: int = 0) -> list[Sound]:
         order = rng.permutation(len(own))
         for first, second in zip(order[::2], order[1::2], strict=False):
             both = np.concatenate([own[first].waveform, own[second].waveform])
-            made.append(Sound(own[first].recording, both, truth))
+            made.append(LabeledWaveform(own[first].recording, both, truth))
     return made
 
 
@@ -88,7 +90,10 @@ def rules(longest_s: float) -> dict[str, WindowSettings]:
 
 
 def pooled(
-    sounds: Sequence[Sound], settings: Sequence[WindowSettings], rate_hz: int, answer: Answer
+    sounds: Sequence[LabeledWaveform],
+    settings: Sequence[WindowSettings],
+    rate_hz: int,
+    answer: Answer,
 ) -> list[np.ndarray]:
     """(recordings, classes) by each of the settings; each window is asked about once."""
     bounds = [
@@ -122,7 +127,9 @@ def pooled(
     ]
 
 
-def partly(sound: Sound, coverage: float, window_s: float, rate_hz: int) -> np.ndarray:
+def partly_silent_window(
+    sound: LabeledWaveform, coverage: float, window_s: float, rate_hz: int
+) -> np.ndarray:
     """The first window of a recording with sound in a share of it only, from when speech begins."""
     window = np.zeros(round(window_s * rate_hz), np.float32)
     length = round(coverage * len(window))
@@ -132,7 +139,9 @@ def partly(sound: Sound, coverage: float, window_s: float, rate_hz: int) -> np.n
     return window
 
 
-def face_probabilities(table: Path, train: Sequence[Sound], asked: Sequence[Sound]) -> np.ndarray:
+def face_probabilities(
+    table: Path, train: Sequence[LabeledWaveform], asked: Sequence[LabeledWaveform]
+) -> np.ndarray:
     """(asked, classes) of a logistic regression on clip means of OpenFace's action units.
 
     Args:
@@ -144,7 +153,7 @@ def face_probabilities(table: Path, train: Sequence[Sound], asked: Sequence[Soun
     # The sound alone is the same recording as the film: all fields but the first agree.
     values = {row["name"][3:]: [float(row[unit]) for unit in units] for row in read}
 
-    def features(sounds: Sequence[Sound]) -> np.ndarray:
+    def features(sounds: Sequence[LabeledWaveform]) -> np.ndarray:
         return np.array([values[sound.recording.rsplit("/", 1)[-1]] for sound in sounds])
 
     regression = LogisticRegression(C=0.1, max_iter=2000, class_weight="balanced")
@@ -210,13 +219,19 @@ def measure(crossval: Path, data: DataFolder, units: Path | None) -> list[str]:
 
 
 def beside_a_face(
-    own: Sequence[Sound], train: Sequence[Sound], units: Path, rate_hz: int, answer: Answer
+    own: Sequence[LabeledWaveform],
+    train: Sequence[LabeledWaveform],
+    units: Path,
+    rate_hz: int,
+    answer: Answer,
 ) -> dict[str, np.ndarray]:
     """(recordings, classes) of the face, of sound that covers a part of a window, and of both."""
     face = face_probabilities(units, train, own)
     made = {"face": face}
     for coverage in COVERAGES:
-        windows = [partly(sound, coverage, COVERED_WINDOW_S, rate_hz) for sound in own]
+        windows = [
+            partly_silent_window(sound, coverage, COVERED_WINDOW_S, rate_hz) for sound in own
+        ]
         voice = np.concatenate(
             [answer(windows[i : i + ROWS_A_STEP]) for i in range(0, len(windows), ROWS_A_STEP)]
         )

@@ -50,7 +50,7 @@ FIELDS_BYTES = 64
 # === Anywhere ===
 
 
-def damaged(rng: np.random.Generator, data: bytes) -> bytes:
+def corrupt_bytes(rng: np.random.Generator, data: bytes) -> bytes:
     """A copy that is cut, flipped here and there, repeated, or filled with noise."""
     kind = int(rng.integers(0, 5))
     if not data:
@@ -76,7 +76,7 @@ def damaged(rng: np.random.Generator, data: bytes) -> bytes:
 
 
 @dataclass(frozen=True)
-class Part:
+class FileChunk:
     """A box of an MP4 or MOV file, or a chunk of a RIFF file (WAV, AVI).
 
     Attributes:
@@ -101,7 +101,7 @@ class Part:
         return min(self.size_at, self.kind_at)
 
 
-def chunks_of(data: bytes) -> list[Part]:
+def chunks_of(data: bytes) -> list[FileChunk]:
     """Every box or chunk, outer ones before those inside; empty for any other file.
 
     Source: ISO/IEC 14496-12, section 4.2; Microsoft and IBM, "Multimedia Programming Interface and
@@ -109,22 +109,22 @@ def chunks_of(data: bytes) -> list[Part]:
     """
     if data[:4] == b"RIFF" and len(data) >= 12:
         size = struct.unpack_from("<I", data, 4)[0]
-        whole = Part("RIFF", 4, size, 0, 12, len(data), "<")
+        whole = FileChunk("RIFF", 4, size, 0, 12, len(data), "<")
         return [whole, *_chunks(data, 12, len(data))]
     if data[4:8] in (b"ftyp", b"moov", b"wide", b"mdat"):
         return list(_boxes(data, 0, len(data)))
     return []
 
 
-def _chunks(data: bytes, at: int, end: int) -> Iterator[Part]:
+def _chunks(data: bytes, at: int, end: int) -> Iterator[FileChunk]:
     while at + 8 <= end:
         (size,) = struct.unpack_from("<I", data, at + 4)
         until = min(end, at + 8 + size)
-        yield Part(data[at : at + 4].decode("latin-1"), at + 4, size, at, at + 8, until, "<")
+        yield FileChunk(data[at : at + 4].decode("latin-1"), at + 4, size, at, at + 8, until, "<")
         at = until + size % 2
 
 
-def _boxes(data: bytes, at: int, end: int) -> Iterator[Part]:
+def _boxes(data: bytes, at: int, end: int) -> Iterator[FileChunk]:
     while at + 8 <= end:
         (size,) = struct.unpack_from(">I", data, at)
         kind = data[at + 4 : at + 8].decode("latin-1")
@@ -134,7 +134,7 @@ def _boxes(data: bytes, at: int, end: int) -> Iterator[Part]:
         until = min(end, at + length) if size else end
         if until < content:
             return
-        yield Part(kind, at, size, at + 4, content, until, ">")
+        yield FileChunk(kind, at, size, at + 4, content, until, ">")
         if kind in CONTAINERS:
             yield from _boxes(data, content + CONTAINERS[kind], until)
         at = until
@@ -143,14 +143,14 @@ def _boxes(data: bytes, at: int, end: int) -> Iterator[Part]:
 # === Damage of parts ===
 
 
-def broken(rng: np.random.Generator, data: bytes) -> bytes:
+def corrupt_chunk(rng: np.random.Generator, data: bytes) -> bytes:
     """A copy of a recording of which one part lies: its size, kind, fields, length or place.
 
     Files of other formats are damaged anywhere. Each kind of part is chosen as often as any other.
     """
     parts = chunks_of(data)
     if not parts:
-        return damaged(rng, data)
+        return corrupt_bytes(rng, data)
     kinds = sorted({part.kind for part in parts})  # numpy's own strings would lose a NUL at the end
     kind = kinds[int(rng.integers(0, len(kinds)))]
     alike = [part for part in parts if part.kind == kind]
@@ -159,14 +159,14 @@ def broken(rng: np.random.Generator, data: bytes) -> bytes:
     return ways[int(rng.integers(0, len(ways)))](rng, data, part)
 
 
-def _size(rng: np.random.Generator, data: bytes, part: Part) -> bytes:
+def _size(rng: np.random.Generator, data: bytes, part: FileChunk) -> bytes:
     """Zero, tiny, negative, huge, or off by a little."""
     off = (part.size - 1, part.size + 1, part.size - 8, part.size + 8, part.size * 2)
     wrong = [value for value in (*EXTREMES, *off) if value != part.size]
     return _with(data, part.size_at, part.order, wrong[int(rng.integers(0, len(wrong)))])
 
 
-def _field(rng: np.random.Generator, data: bytes, part: Part) -> bytes:
+def _field(rng: np.random.Generator, data: bytes, part: FileChunk) -> bytes:
     """An extreme number in what the part tells: a count, a rate, an offset, a time."""
     words = (min(part.end, part.content + FIELDS_BYTES) - part.content) // 4
     if words < 1:
@@ -181,21 +181,21 @@ def _with(data: bytes, at: int, order: str, value: int) -> bytes:
     return bytes(made)
 
 
-def _kind(rng: np.random.Generator, data: bytes, part: Part) -> bytes:
+def _kind(rng: np.random.Generator, data: bytes, part: FileChunk) -> bytes:
     """Named like another part, or like nothing there is."""
     names = [data[other.kind_at : other.kind_at + 4] for other in chunks_of(data)]
     name = [*names, b"\x00\x00\x00\x00", b"zzzz"][int(rng.integers(0, len(names) + 2))]
     return data[: part.kind_at] + name + data[part.kind_at + 4 :]
 
 
-def _gone(rng: np.random.Generator, data: bytes, part: Part) -> bytes:
+def _gone(rng: np.random.Generator, data: bytes, part: FileChunk) -> bytes:
     return data[: part.start] + data[part.end :]
 
 
-def _twice(rng: np.random.Generator, data: bytes, part: Part) -> bytes:
+def _twice(rng: np.random.Generator, data: bytes, part: FileChunk) -> bytes:
     return data[: part.end] + data[part.start : part.end] + data[part.end :]
 
 
-def _cut(rng: np.random.Generator, data: bytes, part: Part) -> bytes:
+def _cut(rng: np.random.Generator, data: bytes, part: FileChunk) -> bytes:
     """The file ends inside of the part."""
     return data[: int(rng.integers(part.start, part.end + 1))]

@@ -66,7 +66,7 @@ def written_bytes(folder: Path) -> int:
     return sum(-(-size // PAGE_BYTES) * PAGE_BYTES for size in sizes)
 
 
-def filled(arena: KillTrials, share: float) -> tuple[bool, bool, list[str]]:
+def run_on_full_disk(arena: KillTrials, share: float) -> tuple[bool, bool, list[str]]:
     """One run on a disk with room for a share, and one after room was made.
 
     Returns:
@@ -114,16 +114,19 @@ def main(words: Sequence[str] | None = None) -> int:
         rows, num_defects = [], 0
         for name in chosen.commands or (("preprocess",) if chosen.quick else sorted(known)):
             arena = KillTrials(known[name](), work / "full" / name.replace(", ", "-"))
-            found = [filled(arena, share) for share in progress.track(shares, None, name, "disk")]
+            found = [
+                run_on_full_disk(arena, share)
+                for share in progress.track(shares, None, name, "disk")
+            ]
             for share, (_, _, defects) in zip(shares, found, strict=True):
                 for defect in defects:
-                    progress.say(f"{name}, room for {share:.0%}: {defect}")
+                    progress.print_message(f"{name}, room for {share:.0%}: {defect}")
             full, equal = (sum(bool(one[place]) for one in found) for place in (0, 1))
             num = sum(len(defects) for *_, defects in found)
             num_defects += num
             kib = written_bytes(arena.reference.kept) // 1024
             rows.append((name, f"{kib:,}", len(shares), full, equal, num))
-    text = f"{kill_jobs.origin()}.\n\n{report.table(COLUMNS, rows)}"
+    text = f"{kill_jobs.describe_inputs()}.\n\n{report.table(COLUMNS, rows)}"
     title, place = "On a disk that fills up", report.destination(chosen)
     report.publish(title, "disk_full", words, machine, [text], *place)
     return 1 if num_defects else 0

@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from affectstream.core import atomic_io
-from affectstream.parallel.tasks import Limits
+from affectstream.parallel.tasks import TaskLimits
 from benchmarks import inputs, report
 from benchmarks.robustness import hostile_runs, hostile_seeds, hostile_tables, mutations
-from benchmarks.robustness.hostile_runs import DIED, FINDINGS, UNNAMED, WAYS, Batch, Outcome
+from benchmarks.robustness.hostile_runs import DIED, FINDINGS, OUTCOMES, UNNAMED, Batch, FileOutcome
 from benchmarks.robustness.hostile_seeds import Seeds
 
 # A mutant larger than that is no seed of others, and so many of them are kept of each kind.
@@ -78,7 +78,7 @@ class FuzzRun:
             self.counts.setdefault(kind, Counter())[outcome.way] += 1
             self._learn(kind, outcome, data)
 
-    def _learn(self, kind: str, outcome: Outcome, data: bytes) -> None:
+    def _learn(self, kind: str, outcome: FileOutcome, data: bytes) -> None:
         key = (kind, outcome.way, outcome.shape)
         known, reached = self.shapes.get(key), self.lines.setdefault(kind, set())
         is_new = known is None or not outcome.lines <= reached
@@ -103,7 +103,7 @@ class FuzzRun:
         atomic_io.write_text(folder / "outcomes.tsv", "\n".join(lines) + "\n")
 
 
-def hunt(
+def fuzz(
     run: RunFiles,
     seeds: Seeds,
     kinds: tuple[str, ...],
@@ -130,15 +130,15 @@ def hunt(
 
 
 def table(hunts: Sequence[tuple[str, FuzzRun]]) -> str:
-    columns = ["program", "format", "files", *WAYS, "different outcomes"]
+    columns = ["program", "format", "files", *OUTCOMES, "different outcomes"]
     rows = []
     for program, one in hunts:
         for kind, counts in one.counts.items():
             shapes = sum(key[0] == kind for key in one.shapes)
-            cells = [str(counts[way]) for way in WAYS]
+            cells = [str(counts[way]) for way in OUTCOMES]
             rows.append([program, kind, str(counts.total()), *cells, str(shapes)])
         total = sum(one.counts.values(), Counter())
-        cells = [str(total[way]) for way in WAYS]
+        cells = [str(total[way]) for way in OUTCOMES]
         rows.append([program, "all", str(total.total()), *cells, str(len(one.shapes))])
     return report.table(columns, rows)
 
@@ -162,7 +162,7 @@ def watched_table(hunts: Sequence[tuple[str, FuzzRun]]) -> str:
 
 
 def _programs(
-    words: Sequence[str], limits: Limits, model: Path | None
+    words: Sequence[str], limits: TaskLimits, model: Path | None
 ) -> dict[str, tuple[RunFiles, tuple[str, ...]]]:
     """What is asked for: how it runs, and the formats that it reads."""
     options = ("--model", str(model)) if model is not None else ()
@@ -186,12 +186,14 @@ def _programs(
     return {name: known[name] for name in words}
 
 
-def _preprocessed(folder: Path, names: Sequence[str], limits: Limits) -> Batch:
+def _preprocessed(folder: Path, names: Sequence[str], limits: TaskLimits) -> Batch:
     words = ("--detector", "haar", "--num-frames", "3")
     return hostile_runs.preprocess(folder, names, limits, *words)
 
 
-def _predicted(folder: Path, names: Sequence[str], limits: Limits, options: Sequence[str]) -> Batch:
+def _predicted(
+    folder: Path, names: Sequence[str], limits: TaskLimits, options: Sequence[str]
+) -> Batch:
     return hostile_runs.predict(folder, names, limits, *options)
 
 
@@ -213,7 +215,7 @@ def main(words: Sequence[str] | None = None) -> int:
         "--save-dir", type=Path, help="folder for the smallest file of each outcome"
     )
     chosen = parser.parse_args(words)
-    limits = Limits(chosen.timeout_s, chosen.memory_limit_gb * 2**30)
+    limits = TaskLimits(chosen.timeout_s, chosen.memory_limit_gb * 2**30)
     machine = report.machine()
     hunts = []
     with report.work_folder(chosen.work) as work:
@@ -221,10 +223,10 @@ def main(words: Sequence[str] | None = None) -> int:
         count = min(chosen.files, QUICK_FILES) if chosen.quick else chosen.files
         for name, (run, kinds) in _programs(chosen.programs, limits, chosen.model).items():
             print(f"{name}:", file=sys.stderr)
-            one = hunt(run, seeds, kinds, count, chosen.batch, chosen.seed, work / name)
+            one = fuzz(run, seeds, kinds, count, chosen.batch, chosen.seed, work / name)
             hunts.append((name, one))
-            if chosen.keep is not None:
-                one.save(chosen.keep / name)
+            if chosen.save_dir is not None:
+                one.save(chosen.save_dir / name)
     note = (
         f"{count} files for each, seed {chosen.seed}, mutated from {origin} and from mutants that"
         f" led to something new; limits {chosen.timeout_s:g} s and {chosen.memory_limit_gb:g} GiB, up to"

@@ -19,24 +19,24 @@ from pathlib import Path
 
 from affectstream.core.atomic_io import TEMPORARY_MARK
 from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_PARTIAL
-from affectstream.parallel.tasks import Limits
+from affectstream.parallel.tasks import TaskLimits
 
 ROOT = Path(__file__).resolve().parents[2]
 READ, REJECTED = "read", "rejected"
-KILLED, LATE, LARGE = "killed its worker", "over time", "over memory"
+KILLED, OVER_TIME_LIMIT, OVER_MEMORY_LIMIT = "killed its worker", "over time", "over memory"
 DIED, UNNAMED = "program died", "neither read nor named"
-WAYS = (READ, REJECTED, KILLED, LATE, LARGE, DIED, UNNAMED)
-FINDINGS = (KILLED, LATE, LARGE, DIED, UNNAMED)
+OUTCOMES = (READ, REJECTED, KILLED, OVER_TIME_LIMIT, OVER_MEMORY_LIMIT, DIED, UNNAMED)
+FINDINGS = (KILLED, OVER_TIME_LIMIT, OVER_MEMORY_LIMIT, DIED, UNNAMED)
 _LOOK_EVERY_S = 0.05
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FileOutcome:
     """What became of one file.
 
     Attributes:
-      way: one of `WAYS`.
+      way: one of `OUTCOMES`.
       shape: what tells it from other outcomes: the message without names and numbers, or roughly
         how much was read.
       lines: of the program's own code that it ran, "file:line", where that is watched.
@@ -49,7 +49,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Ran:
+class FinishedCommand:
     """One command that came to its end.
 
     Attributes:
@@ -76,14 +76,14 @@ class Ran:
 class Batch:
     """One command over some files: what became of each, and the command as a whole."""
 
-    outcomes: tuple[Outcome, ...]
-    ran: Ran
+    outcomes: tuple[FileOutcome, ...]
+    ran: FinishedCommand
 
 
 # === Watching ===
 
 
-def watched(words: Sequence[str], timeout_s: float) -> Ran:
+def watched(words: Sequence[str], timeout_s: float) -> FinishedCommand:
     """Runs `python cli.py WORDS` to its end, or until it is killed for taking too long."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         began_s = time.monotonic()
@@ -106,7 +106,7 @@ def watched(words: Sequence[str], timeout_s: float) -> Ran:
         out.seek(0)
         err.seek(0)
         told = out.read(), err.read()
-        return Ran(process.returncode, *told, wall_s, most[True], most[False], left)
+        return FinishedCommand(process.returncode, *told, wall_s, most[True], most[False], left)
 
 
 def _memory_of(session: int) -> dict[int, int]:
@@ -133,7 +133,7 @@ def _left_of(session: int, patience_s: float = 2.0) -> int:
 # === preprocess ===
 
 
-def preprocess(folder: Path, names: Sequence[str], limits: Limits, *words: str) -> Batch:
+def preprocess(folder: Path, names: Sequence[str], limits: TaskLimits, *words: str) -> Batch:
     """One `preprocess` over some files of a folder."""
     table, out = folder / "list.csv", folder / "out"
     rows = [
@@ -145,7 +145,7 @@ def preprocess(folder: Path, names: Sequence[str], limits: Limits, *words: str) 
     ran = watched([*fixed, *_told(limits), *words], _patience_s(names, limits))
     made = [p for p in out.rglob("*") if TEMPORARY_MARK in p.name]
     if not ran.is_well or made:
-        return Batch(tuple(Outcome(name, DIED, _end_of(ran)) for name in names), ran)
+        return Batch(tuple(FileOutcome(name, DIED, _end_of(ran)) for name in names), ran)
     rejected = {row["path"]: row["reason"] for row in _rows(out / "rejected.csv")}
     read: dict[str, list[dict[str, str]]] = {}
     for row in _rows(out / "clips.csv"):
@@ -160,25 +160,25 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _outcome(name: str, read: list[dict[str, str]] | None, reason: str | None) -> Outcome:
+def _outcome(name: str, read: list[dict[str, str]] | None, reason: str | None) -> FileOutcome:
     if (read is None) == (reason is None):
-        return Outcome(name, UNNAMED, "both" if read else "neither")
+        return FileOutcome(name, UNNAMED, "both" if read else "neither")
     if reason is not None:
-        return Outcome(name, classify_rejection(reason), message_template(name, reason))
+        return FileOutcome(name, classify_rejection(reason), message_template(name, reason))
     assert read is not None
     counts = [
         sum(int(row[key]) for row in read) for key in ("num_samples", "num_frames", "num_faces")
     ]
     rough = [round(math.log2(count + 1) / 2) for count in (*counts, len(read))]
-    return Outcome(name, READ, f"read {rough}")
+    return FileOutcome(name, READ, f"read {rough}")
 
 
 def classify_rejection(reason: str) -> str:
-    """Which of `WAYS` a line that names a file means."""
+    """Which of `OUTCOMES` a line that names a file means."""
     if "took longer than" in reason:
-        return LATE
+        return OVER_TIME_LIMIT
     if "GiB of memory" in reason:
-        return LARGE
+        return OVER_MEMORY_LIMIT
     return KILLED if "ended its process" in reason else REJECTED
 
 
@@ -188,20 +188,20 @@ def message_template(name: str, reason: str) -> str:
     return re.sub(r"[-+]?\d[\d.e+-]*", "N", bare)[:160]
 
 
-def _told(limits: Limits) -> list[str]:
+def _told(limits: TaskLimits) -> list[str]:
     return [
         "--timeout-s",
-        f"{limits.step_s:g}",
+        f"{limits.step_timeout_s:g}",
         "--memory-limit-gb",
         f"{limits.memory_bytes / 2**30:g}",
     ]
 
 
-def _patience_s(names: Sequence[str], limits: Limits) -> float:
-    return 120 + 3 * limits.step_s * math.sqrt(len(names)) + len(names)
+def _patience_s(names: Sequence[str], limits: TaskLimits) -> float:
+    return 120 + 3 * limits.step_timeout_s * math.sqrt(len(names)) + len(names)
 
 
-def _end_of(ran: Ran) -> str:
+def _end_of(ran: FinishedCommand) -> str:
     last = (ran.err.strip().splitlines() or [""])[-1]
     return re.sub(r"\d+", "N", f"exit {ran.code}: {last}")[:160]
 
@@ -209,13 +209,13 @@ def _end_of(ran: Ran) -> str:
 # === predict ===
 
 
-def predict(folder: Path, names: Sequence[str], limits: Limits, *words: str) -> Batch:
+def predict(folder: Path, names: Sequence[str], limits: TaskLimits, *words: str) -> Batch:
     """One `predict` over some files of a folder."""
     files = [str(folder / name) for name in names]
     fixed = ["predict", *files, "--json", *_told(limits)]
     ran = watched([*fixed, *words], _patience_s(names, limits))
     if not ran.is_well:
-        return Batch(tuple(Outcome(name, DIED, _end_of(ran)) for name in names), ran)
+        return Batch(tuple(FileOutcome(name, DIED, _end_of(ran)) for name in names), ran)
     told: dict[str, list[dict[str, object]]] = {}
     for line in ran.out.splitlines():
         answer = json.loads(line, parse_constant=_no_number)
@@ -227,19 +227,19 @@ def _no_number(text: str) -> float:
     raise ValueError(f"{text} in an answer")
 
 
-def _answered(folder: Path, name: str, answers: list[dict[str, object]]) -> Outcome:
+def _answered(folder: Path, name: str, answers: list[dict[str, object]]) -> FileOutcome:
     if len(answers) != 1:
-        return Outcome(name, UNNAMED, f"{len(answers)} answers")
+        return FileOutcome(name, UNNAMED, f"{len(answers)} answers")
     (answer,) = answers
     if "error" in answer:
         reason = str(answer["error"]).replace(f"{folder}/", "")
-        return Outcome(name, classify_rejection(reason), message_template(name, reason))
+        return FileOutcome(name, classify_rejection(reason), message_template(name, reason))
     streams, windows = answer["streams"], answer["windows"]
     assert isinstance(streams, dict)
     assert isinstance(windows, list)
     rough = round(math.log2(len(windows) + 1))
     warned = re.sub(r"[\d.]+", "N", str(answer["warnings"]))
-    return Outcome(name, READ, f"{'+'.join(streams)} {rough} {warned}"[:160])
+    return FileOutcome(name, READ, f"{'+'.join(streams)} {rough} {warned}"[:160])
 
 
 # === Culprits ===
@@ -260,7 +260,7 @@ def each(run: Run, names: Sequence[str]) -> Batch:
     return Batch(outcomes, _worse(batch.ran, one.ran, two.ran))
 
 
-def _worse(*runs: Ran) -> Ran:
+def _worse(*runs: FinishedCommand) -> FinishedCommand:
     most = max(run.worker_bytes for run in runs)
     program = max(run.program_bytes for run in runs)
     return dataclasses.replace(runs[0], worker_bytes=most, program_bytes=program)

@@ -26,15 +26,15 @@ import soundfile
 import affectstream.preprocessing
 from affectstream.core.atomic_io import TEMPORARY_MARK
 from affectstream.parallel import tasks
-from affectstream.parallel.process_pool import Local
-from affectstream.parallel.tasks import MAX_DEATHS, Died, Limits, ReportStep
+from affectstream.parallel.process_pool import ProcessPoolEngine
+from affectstream.parallel.tasks import MAX_DEATHS, ReportStep, TaskLimits, WorkerDied
 from benchmarks.robustness.hostile_runs import (
     DIED,
     READ,
     REJECTED,
     Batch,
-    Outcome,
-    Ran,
+    FileOutcome,
+    FinishedCommand,
     message_template,
 )
 
@@ -45,31 +45,31 @@ Task = tuple[Path, str, tuple[str, ...]]
 _GOOD = "path,label,speaker\ngood.wav,sad,me\n"
 
 
-def run(folder: Path, names: Sequence[str], limits: Limits) -> Batch:
+def run(folder: Path, names: Sequence[str], limits: TaskLimits) -> Batch:
     """What becomes of each table of a folder."""
     at_s = np.arange(16_000) / 16_000
     soundfile.write(folder / "good.wav", 0.5 * np.sin(2 * np.pi * 440 * at_s), 16_000)
     (folder / "good.csv").write_text(_GOOD)
     began_s = time.monotonic()
-    with Local(1).open(_called, limits) as pool:
+    with ProcessPoolEngine(1).open(_called, limits) as pool:
         given: list[Task] = [(folder, name, ()) for name in names]
         outcomes = [outcome for _, outcome in tasks.run(pool, given, _after)]
-    ran = Ran(0, "", "", time.monotonic() - began_s, 0, 0, 0)
+    ran = FinishedCommand(0, "", "", time.monotonic() - began_s, 0, 0, 0)
     return Batch(tuple(outcomes), ran)
 
 
-def _after(task: Task, died: Died) -> Task:
+def _after(task: Task, died: WorkerDied) -> Task:
     folder, name, deaths = task
     return folder, name, (*deaths, died.reason)
 
 
-def _called(task: Task, tell: ReportStep) -> Outcome:
+def _called(task: Task, report_step: ReportStep) -> FileOutcome:
     folder, name, deaths = task
     if len(deaths) >= MAX_DEATHS:
-        return Outcome(name, DIED, deaths[-1])
+        return FileOutcome(name, DIED, deaths[-1])
     from affectstream import cli
 
-    tell(0)
+    report_step(0)
     out = folder / f"out-{os.getpid()}"
     err = io.StringIO()
     code: Any
@@ -125,18 +125,18 @@ def words(folder: Path, name: str, out: Path) -> list[str]:
     return [*fixed, "--workers", "0", *more]
 
 
-def _judged(folder: Path, name: str, code: Any, lines: list[str], num_left: int) -> Outcome:
+def _judged(folder: Path, name: str, code: Any, lines: list[str], num_left: int) -> FileOutcome:
     def shape(line: str) -> str:
         return message_template(name, line.replace(f"{folder}/", ""))
 
     if code not in (0, 1, 3) or num_left:
-        return Outcome(name, DIED, shape(f"{code} {num_left} {lines[-1:]}"))
+        return FileOutcome(name, DIED, shape(f"{code} {num_left} {lines[-1:]}"))
     if code == 1:
         errors = [line for line in lines if line.startswith("Error: ")]
         if len(errors) != 1 or "\n" in errors[0]:
-            return Outcome(name, DIED, shape(f"{len(errors)} lines"))
-        return Outcome(name, REJECTED, shape(errors[0]))
-    return Outcome(name, READ, shape("; ".join(_told(lines))))
+            return FileOutcome(name, DIED, shape(f"{len(errors)} lines"))
+        return FileOutcome(name, REJECTED, shape(errors[0]))
+    return FileOutcome(name, READ, shape("; ".join(_told(lines))))
 
 
 def _told(lines: Sequence[str]) -> Iterator[str]:

@@ -23,7 +23,7 @@ CLASSES = ("--labels", "iemocap4")
 TRAIN = ("--recipe", "tfidf-text", *CLASSES, "--set", "min_df=1", "--set", "learning_rate=0.05")
 SPEAKERS, EMOTIONS = 3, ("01", "03", "05")
 # SYNTHETIC words that tell a label.
-TELLING = {
+WORDS_OF_LABEL = {
     "neutral": "report schedule table",
     "happy": "wonderful laugh party",
     "sad": "lonely tears rain",
@@ -38,7 +38,7 @@ SPEAKERS_OF_MELD = ("Chandler", "Joey", "Monica", "Phoebe", "Rachel", "Ross")
 NUM_LINES = 8
 
 
-def origin() -> str:
+def describe_inputs() -> str:
     """What the commands are given."""
     if inputs.data_folder() is None:
         return "SYNTHETIC clips and sentences"
@@ -88,7 +88,7 @@ class Inputs:
 
         def make(folder: Path) -> None:
             words = ("--source", str(self.recordings() / "clips"), "--out", str(folder / "data"))
-            typed("preprocess", "--corpus", self.corpus, "--detector", "haar", *words)
+            run_cli("preprocess", "--corpus", self.corpus, "--detector", "haar", *words)
 
         return self._made("records", make)
 
@@ -102,7 +102,7 @@ class Inputs:
                 writer.writerow(("path", "label", "speaker", "transcript"))
                 writer.writerows(_sentences())
             out = ("--source", str(table), "--out", str(folder / "data"), "--workers", "0")
-            typed("preprocess", "--corpus", "manifest", *out)
+            run_cli("preprocess", "--corpus", "manifest", *out)
 
         return self._made("words", make)
 
@@ -111,7 +111,7 @@ class Inputs:
 
         def make(folder: Path) -> None:
             data = ("--data", str(self.words() / "data"), "--out", str(folder / "run"))
-            typed("train", *TRAIN, "--epochs", "1", *data)
+            run_cli("train", *TRAIN, "--epochs", "1", *data)
 
         return self._made("run", make)
 
@@ -120,7 +120,7 @@ class Inputs:
         return self._made("nothing", lambda folder: None)
 
 
-def typed(*words: str) -> None:
+def run_cli(*words: str) -> None:
     """Runs a command in this process."""
     if code := cli.main(words):
         raise RuntimeError(f"{words[0]} ended with {code}")
@@ -139,7 +139,7 @@ def _sentences() -> Iterator[tuple[str, str, str, str]]:
         return
     rng = np.random.default_rng(0)
     for number in range(4):
-        for label, telling in TELLING.items():
+        for label, telling in WORDS_OF_LABEL.items():
             yield "", label, f"{number}", " ".join(rng.permutation(telling.split()))
 
 

@@ -28,8 +28,8 @@ CLI = Path(__file__).resolve().parents[2] / "cli.py"
 POLL_INTERVAL_S = 0.002
 # What a killed program's processes may still take to end, and a command at most.
 END_S = 10.0
-LIMIT_S = 900.0
-WAYS = ("any time", "after the first file", "at a change of files")
+RUN_TIMEOUT_S = 900.0
+KILL_MOMENTS = ("any time", "after the first file", "at a change of files")
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class KillTrials:
         """Runs to the end: exit status, and what it said."""
         (self.home / "said").write_bytes(b"")
         with self.started(words) as process:
-            code = process.wait(LIMIT_S)
+            code = process.wait(RUN_TIMEOUT_S)
         return code, (self.home / "said").read_text("utf-8", errors="replace")
 
     def _undisturbed(self) -> Reference:
@@ -162,7 +162,10 @@ class KillTrials:
     def trial(self, rng: np.random.Generator, number: int) -> Trial:
         """One kill, and the run that follows it."""
         self.fresh()
-        way, whole_group = WAYS[number % len(WAYS)], bool(number // len(WAYS) % 2)
+        way, whole_group = (
+            KILL_MOMENTS[number % len(KILL_MOMENTS)],
+            bool(number // len(KILL_MOMENTS) % 2),
+        )
         out = self.place / self.job.out
         begun_s = time.monotonic()
         with self.started(self.job.words) as process:
@@ -175,7 +178,9 @@ class KillTrials:
             with contextlib.suppress(ProcessLookupError):
                 kill(process.pid, signal.SIGKILL)
             process.wait()
-            defects = [f"still running after the kill: {name}" for name in strays(process.pid)]
+            defects = [
+                f"still running after the kill: {name}" for name in stray_processes(process.pid)
+            ]
         defects += self.partial_files(out)
         told, of_again = self.again()
         defects += [*told, *of_again]
@@ -201,9 +206,9 @@ class KillTrials:
         reference = self.reference
         watched = Watched(self.place / self.job.out)
         wait_s, least = rng.uniform(0, reference.seconds), 0
-        if way == WAYS[1]:
+        if way == KILL_MOMENTS[1]:
             wait_s, least = rng.uniform(0, reference.seconds - reference.first_s), 1
-        elif way == WAYS[2]:
+        elif way == KILL_MOMENTS[2]:
             wait_s, least = 0.0, int(rng.integers(1, reference.num_changes + 1))
         while process.poll() is None and watched.num_changes < least:
             if not watched.changed():
@@ -265,7 +270,7 @@ def session(leader: int) -> list[int]:
     return found
 
 
-def strays(leader: int) -> list[str]:
+def stray_processes(leader: int) -> list[str]:
     """Command lines of a session's processes that go on although it is over; they are ended."""
     end_s = time.monotonic() + END_S
     while (left := session(leader)) and time.monotonic() < end_s:

@@ -37,7 +37,7 @@ def measure(arena: KillTrials, num_kills: int, seed: int) -> list[Trial]:
         trial = arena.trial(rng, number)
         for defect in trial.defects:
             group = "the group" if trial.whole_group else "the program"
-            progress.say(
+            progress.print_message(
                 f"{arena.job.name}, kill {number} of {group}, {trial.way}, {trial.moment} at"
                 f" {trial.at_s:.2f} s: {defect}"
             )
@@ -75,7 +75,7 @@ def main(words: Sequence[str] | None = None) -> int:
             trials = measure(arena, kills, chosen.seed)
             num_defects += sum(len(trial.defects) for trial in trials)
             rows.append(row(arena, trials))
-    text = f"{kill_jobs.origin()}.\n\n{report.table(COLUMNS, rows)}"
+    text = f"{kill_jobs.describe_inputs()}.\n\n{report.table(COLUMNS, rows)}"
     report.publish(
         "Killed anywhere",
         "killed",

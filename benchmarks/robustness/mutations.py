@@ -46,18 +46,26 @@ def mutant(rng: np.random.Generator, kind: str, seeds: Mapping[str, Sequence[byt
         if rng.random() < AIMED:
             data = FORMAT_MUTATIONS[source](rng, data)
         else:
-            data = anywhere(rng, data, _one(rng, seeds[source]))
+            data = mutate_bytes(rng, data, _one(rng, seeds[source]))
         if rng.random() >= MORE:
             return data[:MAX_BYTES]
 
 
-def anywhere(rng: np.random.Generator, data: bytes, other: bytes) -> bytes:
+def mutate_bytes(rng: np.random.Generator, data: bytes, other: bytes) -> bytes:
     """A copy damaged without regard to its format.
 
     Args:
       other: another file of the same kind, for splices.
     """
-    ways: tuple[Mutation, ...] = (damage.damaged, _bits, _zeros, _again, _moved, _extreme, _empty)
+    ways: tuple[Mutation, ...] = (
+        damage.corrupt_bytes,
+        _bits,
+        _zeros,
+        _again,
+        _moved,
+        _extreme,
+        _empty,
+    )
     place = int(rng.integers(0, len(ways) + 1))
     if place == len(ways):
         return _splice(rng, data, other)

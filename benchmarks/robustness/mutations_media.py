@@ -40,7 +40,7 @@ def wav(rng: np.random.Generator, data: bytes) -> bytes:
     at = data.find(b"fmt ") + 8
     way = int(rng.integers(0, 8))
     if at < 8 or way >= 6:
-        return damage.broken(rng, data)
+        return damage.corrupt_chunk(rng, data)
     if way == 0:
         return _with(data, at, "<H", _pick(rng, (0, 1, 2, 3, 6, 7, 0x11, 0x31, 0x55, 0xFFFE)))
     if way == 1:
@@ -78,7 +78,7 @@ def flac(rng: np.random.Generator, data: bytes) -> bytes:
     Source: RFC 9639, sections 8 and 9.
     """
     if data[:4] != b"fLaC" or len(data) < 42:
-        return damage.damaged(rng, data)
+        return damage.corrupt_bytes(rng, data)
     way = int(rng.integers(0, 8))
     if way == 0:  # smallest and largest block
         return _with(data, 8 + 2 * int(rng.integers(0, 2)), ">H", _pick(rng, COUNTS))
@@ -93,10 +93,10 @@ def flac(rng: np.random.Generator, data: bytes) -> bytes:
         return data[:42] + bytes([kind]) + size.to_bytes(3, "big") + data[42:]
     start = data.find(b"\xff\xf8", 42)
     if start < 0:
-        return damage.damaged(rng, data)
+        return damage.corrupt_bytes(rng, data)
     if way == 6:  # header of the first frame: block size, rate, channels, bits
         return _with(data, start + 2, ">H", int(rng.integers(0, 1 << 16)))
-    return data[:start] + damage.damaged(rng, data[start:])
+    return data[:start] + damage.corrupt_bytes(rng, data[start:])
 
 
 def _stream_info(rng: np.random.Generator, data: bytes, way: int) -> bytes:
@@ -149,13 +149,13 @@ def mp4(rng: np.random.Generator, data: bytes) -> bytes:
     if way == 5 and len(parts) > 1:
         one, two = sorted(rng.choice(len(parts), 2, replace=False))
         return _swapped(data, parts[one], parts[two])
-    return damage.broken(rng, data)
+    return damage.corrupt_chunk(rng, data)
 
 
 def _codec_header(rng: np.random.Generator, data: bytes, names: tuple[bytes, ...]) -> bytes:
     held = [name for name in names if name in data]
     if not held:
-        return damage.damaged(rng, data)
+        return damage.corrupt_bytes(rng, data)
     at = data.find(held[int(rng.integers(0, len(held)))]) + 4
     made = bytearray(data)
     for place in rng.integers(at, min(at + 48, len(made)), int(rng.integers(1, 6))):
@@ -163,7 +163,7 @@ def _codec_header(rng: np.random.Generator, data: bytes, names: tuple[bytes, ...
     return bytes(made)
 
 
-def _swapped(data: bytes, one: damage.Part, two: damage.Part) -> bytes:
+def _swapped(data: bytes, one: damage.FileChunk, two: damage.FileChunk) -> bytes:
     if two.start < one.end:  # one holds the other
         return data[: one.start] + data[two.start : two.end] + data[one.end :]
     middle = data[one.end : two.start]
@@ -217,7 +217,7 @@ def mkv(rng: np.random.Generator, data: bytes) -> bytes:
     """The size, the id, the value or the place of one element is wrong."""
     found = list(elements(data))
     if not found:
-        return damage.damaged(rng, data)
+        return damage.corrupt_bytes(rng, data)
     kind = int(rng.choice(sorted({one.kind for one in found})))
     alike = [one for one in found if one.kind == kind]
     one = alike[int(rng.integers(0, len(alike)))]
@@ -256,7 +256,7 @@ def jpeg(rng: np.random.Generator, data: bytes) -> bytes:
     frames = [at for at in segments if 0xC0 <= data[at + 1] <= 0xCF and data[at + 1] != 0xC4]
     way = int(rng.integers(0, 8))
     if not segments or way == 7:
-        return damage.damaged(rng, data)
+        return damage.corrupt_bytes(rng, data)
     if frames and way < 5:
         at = frames[0]
         if way < 2:  # height, width

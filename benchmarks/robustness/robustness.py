@@ -48,7 +48,7 @@ Sound = tuple[np.ndarray, int]
 
 
 @dataclass(frozen=True)
-class Change:
+class Corruption:
     """A corruption of a recording.
 
     Attributes:
@@ -103,22 +103,24 @@ def squeezed(picture: np.ndarray, quality: int = JPEG_QUALITY) -> np.ndarray:
     return read[..., ::-1]
 
 
-CHANGES = (
-    Change("MP3, 32 kbit/s", "audio", MILD_TARGET, bit_rate=MP3_BIT_RATE),
-    Change("gain +12 dB", "audio", MILD_TARGET, sound=lambda given, _: gain(given, GAIN_DB)),
-    Change("gain -12 dB", "audio", MILD_TARGET, sound=lambda given, _: gain(given, -GAIN_DB)),
-    Change("picture at double size", "video", MILD_TARGET, lambda picture: scaled(picture, 2)),
-    Change("JPEG, quality 30", "video", MILD_TARGET, squeezed),
-    Change("8 kHz", "audio", STRONG_TARGET, sound=lambda given, _: narrow(given)),
-    Change("white noise, SNR 10 dB", "audio", STRONG_TARGET, sound=noisy),
-    Change("picture at half size", "video", STRONG_TARGET, lambda picture: scaled(picture, 0.5)),
+CORRUPTIONS = (
+    Corruption("MP3, 32 kbit/s", "audio", MILD_TARGET, bit_rate=MP3_BIT_RATE),
+    Corruption("gain +12 dB", "audio", MILD_TARGET, sound=lambda given, _: gain(given, GAIN_DB)),
+    Corruption("gain -12 dB", "audio", MILD_TARGET, sound=lambda given, _: gain(given, -GAIN_DB)),
+    Corruption("picture at double size", "video", MILD_TARGET, lambda picture: scaled(picture, 2)),
+    Corruption("JPEG, quality 30", "video", MILD_TARGET, squeezed),
+    Corruption("8 kHz", "audio", STRONG_TARGET, sound=lambda given, _: narrow(given)),
+    Corruption("white noise, SNR 10 dB", "audio", STRONG_TARGET, sound=noisy),
+    Corruption(
+        "picture at half size", "video", STRONG_TARGET, lambda picture: scaled(picture, 0.5)
+    ),
 )
 
 
 # === Files ===
 
 
-def write_corrupted(source: Path, folder: Path, change: Change) -> Path:
+def write_corrupted(source: Path, folder: Path, change: Corruption) -> Path:
     """A recording after a change, written without further loss; returns where."""
     if media_type(source) == IMAGE:
         picture = read_still_image(Clip(source, source.name, "", "", "", source.name))
@@ -216,10 +218,10 @@ def _write_pictures(
 
 
 @dataclass(frozen=True)
-class Kept:
+class PredictionStability:
     """What became of the answers under one change."""
 
-    change: Change
+    change: Corruption
     num_asked: int = 0
     num_kept: int = 0
     num_lost: int = 0
@@ -242,12 +244,14 @@ class Kept:
         )
 
 
-def ask(recognizer: Any, files: Sequence[Path], work: Path) -> tuple[list[Kept], int]:
+def measure_stability(
+    recognizer: Any, files: Sequence[Path], work: Path
+) -> tuple[list[PredictionStability], int]:
     """What each change does to the answers; and how many of the files were answered at all.
 
     An answer that a change makes impossible counts as lost, and as not kept.
     """
-    counts = {change.name: [0, 0, 0] for change in CHANGES}
+    counts = {change.name: [0, 0, 0] for change in CORRUPTIONS}
     num_answered = 0
     for file in track(files, len(files), "robustness", "file"):
         try:
@@ -255,7 +259,7 @@ def ask(recognizer: Any, files: Sequence[Path], work: Path) -> tuple[list[Kept],
         except MediaError:
             continue
         num_answered += 1
-        for change in CHANGES:
+        for change in CORRUPTIONS:
             if change.stream not in before.streams:
                 continue
             count = counts[change.name]
@@ -267,7 +271,9 @@ def ask(recognizer: Any, files: Sequence[Path], work: Path) -> tuple[list[Kept],
                 continue
             count[1] += after.label == before.label
             count[2] += change.stream not in after.streams
-    return [Kept(change, *counts[change.name]) for change in CHANGES], num_answered
+    return [
+        PredictionStability(change, *counts[change.name]) for change in CORRUPTIONS
+    ], num_answered
 
 
 def write_pictures(data: DataFolder, out: Path, each: int) -> None:
@@ -278,7 +284,7 @@ def write_pictures(data: DataFolder, out: Path, each: int) -> None:
     """
     out.mkdir(parents=True, exist_ok=True)
     by_label: dict[str, list[ClipRow]] = {}
-    for row in data.part("test"):
+    for row in data.subset("test"):
         by_label.setdefault(row.label, []).append(row)
     in_order = (sorted(found, key=operator.attrgetter("id")) for found in by_label.values())
     rows = [row for found in in_order for row in found[:each]]
@@ -312,7 +318,7 @@ def main(words: Sequence[str] = ()) -> int:
     machine = report.machine()
     with recordings.chosen_files(chosen) as (files, work):
         recognizer = recordings.recognizer(chosen)
-        found, num_answered = ask(recognizer, files, work)
+        found, num_answered = measure_stability(recognizer, files, work)
     rows = [one.row for one in found]
     columns = ("change", "kind", "asked", "stream lost", "kept", "share", "target", "verdict")
     parts = [

@@ -20,8 +20,8 @@ import requests
 
 from benchmarks import inputs, report, served
 from benchmarks.robustness import damage
-from benchmarks.robustness.damage import damaged
-from benchmarks.served import NAME, TOLERANCE, Arrays, Served
+from benchmarks.robustness.damage import corrupt_bytes
+from benchmarks.served import NAME, TOLERANCE, Arrays, RunningServer
 
 TIMEOUT_S = 60.0
 CHECK_EVERY = 25
@@ -51,7 +51,7 @@ class Attack:
       files: recordings whose bytes are damaged.
     """
 
-    def __init__(self, server: Served, row: Arrays, files: Sequence[Path]) -> None:
+    def __init__(self, server: RunningServer, row: Arrays, files: Sequence[Path]) -> None:
         import grpc
 
         self._server = server
@@ -73,7 +73,7 @@ class Attack:
         if rng.random() < 0.5:
             body = damage.MALFORMED_JSON[int(rng.integers(0, len(damage.MALFORMED_JSON)))]
         else:
-            body = damaged(rng, self._body)
+            body = corrupt_bytes(rng, self._body)
         return self._post(f"/v1/models/{NAME}:predict", body, "application/json")
 
     def protobuf(self, rng: np.random.Generator) -> str:
@@ -81,7 +81,7 @@ class Attack:
         from tensorflow.core.framework import types_pb2
 
         if rng.random() < 0.5:
-            return self._call(damaged(rng, self._request))
+            return self._call(corrupt_bytes(rng, self._request))
         message = _message(self._row)
         name = str(rng.choice(sorted(message.inputs)))
         tensor = message.inputs[name]
@@ -93,7 +93,7 @@ class Attack:
         elif kind == 2:
             tensor.tensor_shape.dim.add(size=int(rng.choice([0, 1, 3, 2**40])))
         elif kind == 3:
-            tensor.tensor_content = damaged(rng, tensor.tensor_content)
+            tensor.tensor_content = corrupt_bytes(rng, tensor.tensor_content)
         elif kind == 4:
             del message.inputs[name]
         else:
@@ -155,7 +155,7 @@ def judged(status: int, text: str) -> str:
 
 def _either(rng: np.random.Generator, data: bytes) -> bytes:
     """Damaged anywhere, or in one part of its container."""
-    return (damaged if rng.random() < 0.5 else damage.broken)(rng, data)
+    return (corrupt_bytes if rng.random() < 0.5 else damage.corrupt_chunk)(rng, data)
 
 
 def _jsonable(value: np.ndarray) -> Any:
@@ -175,7 +175,7 @@ def _message(row: Arrays) -> Any:
     return message
 
 
-def is_right(server: Served, row: Arrays, expected: np.ndarray) -> bool:
+def is_right(server: RunningServer, row: Arrays, expected: np.ndarray) -> bool:
     """Whether a right request gets the right answer."""
     body = {"inputs": {name: _jsonable(value) for name, value in row.items()}}
     url = f"{server.rest}/v1/models/{NAME}:predict"
@@ -204,7 +204,7 @@ def main(words: Sequence[str] | None = None) -> int:
     version = served.versions_of(chosen.model)[-1]
     with report.work_folder(chosen.work) as work:
         home = served.fresh_home(work)
-        served.place(version, home, 1)
+        served.copy_version(version, home, 1)
         files, told = _files(chosen.quick, work)
         options = ["--weights-dir", str(chosen.weights_dir)] if chosen.weights_dir else []
         row, expected = _question(version)
@@ -227,7 +227,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _attacked(
-    server: Served,
+    server: RunningServer,
     row: Arrays,
     expected: np.ndarray,
     files: Sequence[Path],

@@ -70,7 +70,7 @@ class Part:
         return [f"labels={self.labels}", *epochs, *self.settings]
 
 
-def cli(*words: object) -> None:
+def run_cli(*words: object) -> None:
     """Types a command in a process of its own, so that its run records what was typed.
 
     Raises:
@@ -118,13 +118,13 @@ def train_part(part: Part, run: Path, seed: int) -> None:
         words += [word for path in part.data for word in ("--data", path)]
         words += [word for value in part.set_words for word in ("--set", value)]
         words += [word for one in part.ensemble_runs for word in ("--member-run", one)]
-        cli("train", *words, *(["--resume"] if there == "unfinished" else []))
+        run_cli("train", *words, *(["--resume"] if there == "unfinished" else []))
     if not read_scores(run, part.scored_on) and _can_be_scored(part):
         words = [word for path in part.data for word in ("--data", path)]
-        cli("evaluate", "--run", run, "--split", part.scored_on, *words)
+        run_cli("evaluate", "--run", run, "--split", part.scored_on, *words)
 
 
-def trained(
+def train_stream_once(
     recipe: Recipe, folder: DataFolder, run: Path, seed: int = 0, init_from: Path | None = None
 ) -> Path:
     """A stream trained on a folder as it is split here, without a command of its own.
@@ -199,5 +199,5 @@ def _resolved(paths: Iterable[str]) -> list[Path]:
 def _can_be_scored(part: Part) -> bool:
     folders = [Path(path) for path in part.data]
     return all(map(is_data_folder, folders)) and any(
-        open_data_folder(path).part(part.scored_on) for path in folders
+        open_data_folder(path).subset(part.scored_on) for path in folders
     )

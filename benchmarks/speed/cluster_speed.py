@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from affectstream.parallel.ray_cluster import RayCluster
-from affectstream.parallel.tasks import Limits, ReportStep, run
+from affectstream.parallel.tasks import ReportStep, TaskLimits, run
 from benchmarks import processes, report
-from benchmarks.processes import Ran
+from benchmarks.processes import CommandUsage
 from benchmarks.speed import copied_corpus, costs
 
 TARGET = 0.15
@@ -47,10 +47,10 @@ class Bench:
     work: Path
     detector: str
     weights: Path | None
-    runs: dict[str, list[Ran]] = field(default_factory=dict)
-    starts: dict[str, list[Ran]] = field(default_factory=dict)
+    runs: dict[str, list[CommandUsage]] = field(default_factory=dict)
+    starts: dict[str, list[CommandUsage]] = field(default_factory=dict)
 
-    def once(self, name: str, *more: str, meanwhile: Any = lambda: None) -> Ran:
+    def once(self, name: str, *more: str, meanwhile: Any = lambda: None) -> CommandUsage:
         """One run over the corpus; the data folder of its name is written anew."""
         out = self.out(name)
         shutil.rmtree(out, ignore_errors=True)
@@ -164,15 +164,15 @@ def digests(folder: Path) -> dict[str, str]:
 # === What the head can do ===
 
 
-def nothing(task: int, tell: ReportStep) -> int:
+def noop_task(task: int, report_step: ReportStep) -> int:
     """A task without work, of one step."""
-    tell(0)
+    report_step(0)
     return task
 
 
 def tasks_a_second(num_tasks: int) -> float:
     """Tasks that one core hands out, does, tells of and takes back in a second."""
-    with RayCluster(num_workers=1).open(nothing, Limits()) as pool:
+    with RayCluster(num_workers=1).open(noop_task, TaskLimits()) as pool:
         list(run(pool, range(10), lambda task, died: task))
         began_s = time.perf_counter()
         list(run(pool, range(num_tasks), lambda task, died: task))
@@ -183,7 +183,7 @@ def tasks_a_second(num_tasks: int) -> float:
 
 
 def cluster_table(bench: Bench) -> str:
-    def middle(runs: Sequence[Ran] | None, what: str, form: str) -> str:
+    def middle(runs: Sequence[CommandUsage] | None, what: str, form: str) -> str:
         return format(report.median([getattr(run, what) for run in runs]), form) if runs else ""
 
     rows = [

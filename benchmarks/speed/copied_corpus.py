@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from affectstream.core import atomic_io
-from affectstream.preprocessing.dataset.data_folder import CLIPS
+from affectstream.preprocessing.dataset.data_folder import CLIPS_FILE
 from affectstream.preprocessing.media.media_file import MediaFile
 from benchmarks import inputs
 
-SOUNDS = 40
+NUM_SOUND_FILES = 40
 SOUND_SUFFIX = ".flac"
 
 
@@ -53,7 +53,7 @@ def corpus(work: Path, is_quick: bool, times: int = 1) -> Corpus:
     else:
         videos = sorted(p for p in (data / "clips").iterdir() if p.suffix in (".mp4", ".mov"))
         every = sorted((data / "ravdess").rglob(f"*{SOUND_SUFFIX}"))
-        sounds = every[:: max(1, len(every) // SOUNDS)][:SOUNDS]
+        sounds = every[:: max(1, len(every) // NUM_SOUND_FILES)][:NUM_SOUND_FILES]
         files = [*videos, *sounds]
         told = f"{len(videos)} real videos (336p to 720p) and {len(sounds)} sounds of RAVDESS"
     seconds = sum(duration_s(file) for file in files) * times
@@ -99,5 +99,5 @@ def words(table: Path, out: Path, detector: str, weights: Path | None, *more: st
 
 def num_records(out: Path) -> int:
     """Rows of `clips.csv`, excluded ones as well."""
-    with open(out / CLIPS, newline="", encoding="utf-8") as file:
+    with open(out / CLIPS_FILE, newline="", encoding="utf-8") as file:
         return sum(1 for _ in csv.DictReader(file))

@@ -38,7 +38,7 @@ COLUMNS = ("encoder", "features", "parameters", "training clips/s", "batch", "ms
 
 
 @dataclass(frozen=True)
-class Built:
+class EncoderExample:
     """An untrained encoder and examples for it.
 
     Attributes:
@@ -59,7 +59,7 @@ class Built:
         return [tf.constant(values), tf.ones((num_rows, shape[0]), tf.bool)]
 
 
-def build(name: str, is_quick: bool) -> Built:
+def build(name: str, is_quick: bool) -> EncoderExample:
     """The encoder on the features that it takes; pretrained ones start from nothing.
 
     Raises:
@@ -70,7 +70,7 @@ def build(name: str, is_quick: bool) -> Built:
     for full, quick in SHAPES[registry.entry("encoders", name).stream]:
         shape = quick if is_quick else full
         try:
-            return Built(builder(shape, NUM_CLASSES, **settings), shape)
+            return EncoderExample(builder(shape, NUM_CLASSES, **settings), shape)
         except UserError:
             continue
     raise UserError(f"encoder {name!r}: none of the shapes of this benchmark fits it; add one")
@@ -123,7 +123,7 @@ def seconds_of(call: Callable[[], Any], budget_s: float, min_calls: int) -> floa
     return report.median(times)
 
 
-def measured(name: str, is_quick: bool) -> tuple[str, ...]:
+def measure_encoder(name: str, is_quick: bool) -> tuple[str, ...]:
     """One row of the table."""
     import keras
 
@@ -163,7 +163,7 @@ def main(words: Sequence[str] | None = None) -> int:
     known = [
         n for n in registry.names("encoders") if registry.entry("encoders", n).stream in SHAPES
     ]
-    rows = [measured(name, chosen.quick) for name in chosen.names or known]
+    rows = [measure_encoder(name, chosen.quick) for name in chosen.names or known]
     note = (
         "Untrained weights, random features, float32; median over the calls. Training is one step"
         f" of Adam on the batch named; face streams have {NUM_FRAMES} frames a clip."

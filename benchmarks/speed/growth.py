@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks import processes, report
-from benchmarks.processes import Ran
+from benchmarks.processes import CommandUsage
 from benchmarks.speed import copied_corpus, costs
 from benchmarks.speed.copied_corpus import Corpus
 
@@ -21,7 +21,7 @@ TOLERANCE = 0.10
 WORKERS = 2
 TIMES = {"wall_s": "Time by the clock", "cpu_s": "CPU time"}
 
-Runs = dict[int, list[Ran]]
+Runs = dict[int, list[CommandUsage]]
 
 
 def measure(

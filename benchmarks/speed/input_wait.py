@@ -28,7 +28,7 @@ class TimedBatches:
     """Batches that note when the first of the epoch came, and its end.
 
     Attributes:
-      batches: `affectstream.modeling.data.record_dataset.Batches`.
+      batches: `affectstream.modeling.data.record_dataset.RecordDataset`.
       first_s: seconds until the first batch of the last epoch.
       end_s: seconds from the demand after its last batch to the word that there is none.
     """
@@ -52,7 +52,7 @@ class TimedBatches:
 
 
 @dataclass(frozen=True)
-class Waited:
+class EpochWait:
     """One epoch: seconds, share waited, seconds to the first batch and at the end, ms a batch."""
 
     seconds: float
@@ -66,13 +66,15 @@ class Waited:
         return (self.share * self.seconds + self.first_s) / self.seconds
 
 
-def measure(stream: str, data: Path, num_clips: int, num_epochs: int) -> tuple[list[Waited], int]:
+def measure(
+    stream: str, data: Path, num_clips: int, num_epochs: int
+) -> tuple[list[EpochWait], int]:
     """Trains for some epochs on the first records of a data folder; also the examples of one."""
     import numpy as np
 
     from affectstream.core import registry
-    from affectstream.modeling.data.record_dataset import Batches
-    from affectstream.modeling.data.subset import Part
+    from affectstream.modeling.data.record_dataset import RecordDataset
+    from affectstream.modeling.data.subset import Subset
     from affectstream.modeling.data.training_data import training_data
     from affectstream.modeling.input_spec import InputSpec
     from affectstream.modeling.models.stream_model import build_stream_model
@@ -83,13 +85,13 @@ def measure(stream: str, data: Path, num_clips: int, num_epochs: int) -> tuple[l
     recipe = dataclasses.replace(registry.load("recipes", RECIPES[stream]), epochs=num_epochs)
     folder = open_data_folder(data)
     whole = training_data([folder], recipe.labels, (stream,), allow_leak=False)
-    part = whole.parts["train"]
-    part = Part(part.folders, tuple(rows[:num_clips] for rows in part.rows))
+    part = whole.subsets["train"]
+    part = Subset(part.folders, tuple(rows[:num_clips] for rows in part.rows))
     spec = InputSpec.of(folder, stream)
     classes = len(whole.labels.labels)
     model = build_stream_model(recipe, classes, spec).whole
     batches = TimedBatches(
-        Batches(
+        RecordDataset(
             part,
             whole.labels,
             (stream,),
@@ -107,21 +109,21 @@ def measure(stream: str, data: Path, num_clips: int, num_epochs: int) -> tuple[l
         row = trainer.train_epoch(batches, epoch, num_epochs)
         waits_s = batches.first_s, batches.end_s
         alone_ms = seconds_to_read(batches(epoch)) / batches.num_batches * 1000
-        epochs.append(Waited(row["seconds"], row["input_wait_share"], *waits_s, alone_ms))
+        epochs.append(EpochWait(row["seconds"], row["input_wait_share"], *waits_s, alone_ms))
     return epochs, int(batches.batches.num_examples)
 
 
 @contextlib.contextmanager
-def tuner() -> Iterator[None]:
+def tfdata_autotune() -> Iterator[None]:
     """Data have tf.data's tuner meanwhile, as they have by default."""
     from affectstream.modeling.data import record_dataset as pipeline
 
-    left_out = pipeline.untuned
-    pipeline.untuned = lambda data: data
+    left_out = pipeline.without_autotune
+    pipeline.without_autotune = lambda data: data
     try:
         yield
     finally:
-        pipeline.untuned = left_out
+        pipeline.without_autotune = left_out
 
 
 def seconds_to_read(batches: Iterable[Any]) -> float:
@@ -156,7 +158,7 @@ def recorded(paths: Sequence[Path]) -> str:
     return report.table(("run", "epochs", "share waited", "target"), rows)
 
 
-def wait_table(measured: dict[str, tuple[list[Waited], int]]) -> str:
+def wait_table(measured: dict[str, tuple[list[EpochWait], int]]) -> str:
     columns = ["recipe", "examples", "epoch", "seconds", "share waited", "with the first batch"]
     columns += ["s to the first batch", "ms a batch, input alone", "target"]
     rows = []
@@ -169,7 +171,7 @@ def wait_table(measured: dict[str, tuple[list[Waited], int]]) -> str:
     return report.table(columns, rows)
 
 
-def end_table(measured: dict[str, tuple[list[Waited], list[Waited]]]) -> str:
+def end_table(measured: dict[str, tuple[list[EpochWait], list[EpochWait]]]) -> str:
     """The ends of epochs, by stream: as it is, and with the tuner."""
     columns = ["recipe", "tuner", "epochs", "s an epoch", "s at its end, median", "most"]
     rows = []
@@ -204,7 +206,7 @@ def main(words: Sequence[str] | None = None) -> int:
         measured = {s: measure(s, path, clips, epochs) for s, path in data.items()}
         ends = {}
         for stream, path in data.items():
-            with tuner():
+            with tfdata_autotune():
                 tuned, _ = measure(stream, path, clips, epochs)
             ends[stream] = (measured[stream][0], tuned)
     parts = [

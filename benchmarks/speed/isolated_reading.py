@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import psutil
 
-from affectstream.parallel.isolated_worker import Streaming
-from affectstream.parallel.tasks import Limits
+from affectstream.parallel.isolated_worker import IsolatedWorker
+from affectstream.parallel.tasks import TaskLimits
 from affectstream.serving.inference.isolated_reader import start_reader_process
 from affectstream.serving.inference.recognizer import Recognizer
 from benchmarks import inputs, report
@@ -39,7 +39,9 @@ def recognizer_of(detector: str, weights_dir: Path | None) -> Recognizer:
     return Recognizer(forward, config, weights_dir)
 
 
-def spent(recognizer: Recognizer, paths: Sequence[Path], process: Streaming | None) -> np.ndarray:
+def spent(
+    recognizer: Recognizer, paths: Sequence[Path], process: IsolatedWorker | None
+) -> np.ndarray:
     """(2,) seconds by the clock and of CPU, of both processes, for all clips."""
     child: Any = psutil.Process(process.pid) if process is not None else None
 
@@ -62,7 +64,7 @@ def measure(
     here, elsewhere = (recognizer_of(detector, weights_dir) for _ in range(2))
     rounds: list[tuple[np.ndarray, np.ndarray]] = []
     began_s = time.perf_counter()
-    with start_reader_process(Limits()) as process:
+    with start_reader_process(TaskLimits()) as process:
         elsewhere.set_reader(process)
         elsewhere(paths[0])
         times = psutil.Process(process.pid).cpu_times()

@@ -34,7 +34,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Tried:
+class ConversionCandidate:
     """A model to convert.
 
     Attributes:
@@ -50,7 +50,7 @@ class Tried:
 # === Untrained ===
 
 
-def untrained(name: str, face_px: int) -> Tried:
+def untrained(name: str, face_px: int) -> ConversionCandidate:
     """A recipe with random weights.
 
     Raises:
@@ -76,7 +76,9 @@ def untrained(name: str, face_px: int) -> Tried:
         model, streams = fused_model(models, fusion), tuple(models)
         parts = {stream: {"temperature": 1.0} for stream in streams}
     info = _info(recipe, streams, parts)
-    return Tried(name, numeric_model(model, info, name), {"preparation": info.preparation})
+    return ConversionCandidate(
+        name, numeric_model(model, info, name), {"preparation": info.preparation}
+    )
 
 
 def _stream(recipe: Any, face_px: int) -> Any:
@@ -112,7 +114,7 @@ def _info(recipe: Any, streams: tuple[str, ...], parts: dict[str, Any]) -> Any:
     )
 
 
-def trained(run: Path) -> Tried:
+def trained(run: Path) -> ConversionCandidate:
     """A finished run.
 
     Raises:
@@ -124,18 +126,18 @@ def trained(run: Path) -> Tried:
 
     model, info = load_run(run)
     name = f"{info.recipe.name} ({run.name})"
-    return Tried(name, numeric_model(model, info, name), export_config(run, info))
+    return ConversionCandidate(name, numeric_model(model, info, name), export_config(run, info))
 
 
 # === Measuring ===
 
 
-def measured(tried: Tried) -> tuple[str, ...]:
+def measure_conversion(tried: ConversionCandidate) -> tuple[str, ...]:
     """One row of the table."""
     from affectstream.serving.export import litert_export
     from affectstream.serving.inference.litert_model import LitertModel
 
-    expected = litert_export.answers_of(tried.inference, tried.config)
+    expected = litert_export.reference_examples(tried.inference, tried.config)
     began_s = time.perf_counter()
     try:
         content, config = litert_export.convert(tried.inference, tried.config, tried.name)
@@ -178,7 +180,7 @@ def table_rows(names: Sequence[str], runs: Sequence[Path], face_px: int) -> Iter
     for name, make in makers:
         keras.backend.clear_session()
         try:
-            row = measured(make())
+            row = measure_conversion(make())
         except UserError as error:
             row = (name, "no", "", "", "", "", "", _short(error, name))
         print(*row, sep="\t", file=sys.stderr, flush=True)

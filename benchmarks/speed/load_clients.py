@@ -19,7 +19,7 @@ RETRY_S = 0.05
 
 
 @dataclass
-class Tally:
+class ClientStats:
     """What one client saw.
 
     Attributes:
@@ -39,12 +39,12 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Signals:
+class ClientChannels:
     """Events and queue between the clients and the process that started them.
 
     Attributes:
       go, over: events: begin to ask, and end.
-      said: queue of what clients say, see `Crew`.
+      said: queue of what clients say, see `ClientPool`.
     """
 
     go: Any
@@ -57,7 +57,7 @@ def client(
     batches: list[Arrays],
     expected: dict[int, list[np.ndarray]],
     first: int,
-    signals: Signals,
+    signals: ClientChannels,
 ) -> None:
     """Asks from batch `first` on until told to end; says None, then its tally or why it failed."""
     try:
@@ -71,14 +71,14 @@ def _asked(
     batches: list[Arrays],
     expected: dict[int, list[np.ndarray]],
     first: int,
-    signals: Signals,
-) -> Tally:
+    signals: ClientChannels,
+) -> ClientStats:
     import grpc
     from tensorflow_serving.apis import prediction_service_pb2_grpc
 
     prepared = [_message(batch) for batch in batches]
     unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-    tally = Tally()
+    tally = ClientStats()
     with grpc.insecure_channel(address, options=unlimited) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         signals.said.put(None)
@@ -100,7 +100,9 @@ def _asked(
     return tally
 
 
-def _judge(answer: Any, expected: dict[int, list[np.ndarray]], which: int, tally: Tally) -> None:
+def _judge(
+    answer: Any, expected: dict[int, list[np.ndarray]], which: int, tally: ClientStats
+) -> None:
     import tensorflow as tf
 
     version = answer.model_spec.version.value
@@ -129,13 +131,13 @@ def _message(batch: Arrays) -> Any:
 # === All of them ===
 
 
-class Crew:
+class ClientPool:
     """Clients in processes of their own, which tell how they fare in a queue.
 
     A client says None once it is ready, then its tally, or in a string why it failed.
 
     Args:
-      target: see `client`; called with its own arguments, a turn to begin with, and `Signals`.
+      target: see `client`; called with its own arguments, a turn to begin with, and `ClientChannels`.
     Attributes:
       num_ready: clients that said None.
       tallies: of the clients that are done.
@@ -144,15 +146,15 @@ class Crew:
     def __init__(self, target: Callable[..., None], arguments: Sequence[Any], num: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._said, self._go, self._over = context.Queue(), context.Event(), context.Event()
-        signals = Signals(self._go, self._over, self._said)
+        signals = ClientChannels(self._go, self._over, self._said)
         self._processes = [
             context.Process(target=target, args=(*arguments, 7 * k, signals), daemon=True)
             for k in range(num)
         ]
         self.num_ready = 0
-        self.tallies: list[Tally] = []
+        self.tallies: list[ClientStats] = []
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> ClientPool:
         for process in self._processes:
             process.start()
         self._wait(lambda: self.num_ready == len(self._processes))

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import inputs, report
-from benchmarks.inputs import Shape
+from benchmarks.inputs import ClipFormat
 
 ROOT = Path(__file__).resolve().parents[2]
-SHAPE = Shape(640, 360, 15, 4.0)
+SHAPE = ClipFormat(640, 360, 15, 4.0)
 TARGET = 1.2
 LENGTHS_S = (60.0, 1800.0)
 QUICK_LENGTHS_S = (3.0, 12.0)
@@ -41,10 +41,10 @@ from affectstream.opencv_model.tracking import CropFormat
 from affectstream.preprocessing.faces.face_finder import FaceFinder
 from affectstream.preprocessing.media.media_file import MediaFile
 from affectstream.serving.inference.isolated_reader import NUM_DECODING_THREADS
-from affectstream.serving.inference.windows import People, Reading, windows
+from affectstream.serving.inference.windows import FaceIdentities, ReadSettings, iter_windows
 finder = FaceFinder(open_detector(sys.argv[2], sys.argv[3] or None), CropFormat(112, "grey"))
 with MediaFile(sys.argv[1], num_threads=NUM_DECODING_THREADS) as media:
-    for window in windows(media, Reading(), 16000, finder, People()):
+    for window in iter_windows(media, ReadSettings(), 16000, finder, FaceIdentities()):
         pass
 """
 

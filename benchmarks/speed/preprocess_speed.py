@@ -96,7 +96,7 @@ def _ours(settings: RecordSettings, weights_dir: Path | None) -> Callable[[Gener
 def _decoding(sampling: FrameSampling) -> Callable[[GeneratedClip], None]:
     def prepare(clip: GeneratedClip) -> None:
         with MediaFile(clip.path) as media:
-            for _ in media.tracks([(0.0, media.info.duration_s)], 16_000, sampling, bool):
+            for _ in media.segments([(0.0, media.info.duration_s)], 16_000, sampling, bool):
                 pass
 
     return prepare

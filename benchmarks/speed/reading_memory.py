@@ -23,7 +23,7 @@ from benchmarks.speed.memory import Measured
 CLIP_S, RATE_HZ = 10.0, 16_000
 NUM_CLIPS = (200, 2000)
 QUICK_NUM_CLIPS = (7, 14)
-WAYS = {"kept": "", "read anew": "0"}
+READING_MODES = {"kept": "", "read anew": "0"}
 
 # Runs in a fresh process: argv[1] the data folder, argv[2] bytes that may be kept, or "".
 _READ = """
@@ -31,13 +31,13 @@ import sys
 from affectstream.core import tf_setup
 tf_setup.import_tensorflow()
 from affectstream.modeling.data import record_dataset
-from affectstream.modeling.data.subset import choose
+from affectstream.modeling.data.subset import select_records
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
 from affectstream.preprocessing.labels import BASIC7
 if sys.argv[2]:
     record_dataset.RECORD_CACHE_BYTES = int(sys.argv[2])
-part = choose([open_data_folder(sys.argv[1])], "all", BASIC7, ("audio",))
-batches = record_dataset.Batches(part, BASIC7, ("audio",), 16, seed=0)
+part = select_records([open_data_folder(sys.argv[1])], "all", BASIC7, ("audio",))
+batches = record_dataset.RecordDataset(part, BASIC7, ("audio",), 16, seed=0)
 for epoch in range(2):
     for _ in batches(epoch):
         pass
@@ -70,7 +70,7 @@ def measure(work: Path, counts: Sequence[int]) -> list[tuple[str, list[Measured]
     folders = [write_clips(work / f"clips-{count}", count) for count in counts]
     return [
         (way, [memory.run(["-c", _READ, str(folder), allowed]) for folder in folders])
-        for way, allowed in WAYS.items()
+        for way, allowed in READING_MODES.items()
     ]
 
 

@@ -20,50 +20,50 @@ UNTRAINED = "untrained"
 
 
 @dataclass(frozen=True)
-class Spent:
+class TimeSpent:
     """Seconds by the clock, and of CPU over all threads."""
 
     wall_s: float
     cpu_s: float
 
     @classmethod
-    def now(cls) -> Spent:
+    def now(cls) -> TimeSpent:
         return cls(time.perf_counter(), time.process_time())
 
-    def __sub__(self, other: Spent) -> Spent:
-        return Spent(self.wall_s - other.wall_s, self.cpu_s - other.cpu_s)
+    def __sub__(self, other: TimeSpent) -> TimeSpent:
+        return TimeSpent(self.wall_s - other.wall_s, self.cpu_s - other.cpu_s)
 
-    def __add__(self, other: Spent) -> Spent:
-        return Spent(self.wall_s + other.wall_s, self.cpu_s + other.cpu_s)
+    def __add__(self, other: TimeSpent) -> TimeSpent:
+        return TimeSpent(self.wall_s + other.wall_s, self.cpu_s + other.cpu_s)
 
 
 class Stopwatch:
     """Adds up what is spent within a function."""
 
     def __init__(self) -> None:
-        self.spent = Spent(0.0, 0.0)
+        self.spent = TimeSpent(0.0, 0.0)
 
     def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*args: Any) -> Any:
-            began = Spent.now()
+            began = TimeSpent.now()
             try:
                 return function(*args)
             finally:
-                self.spent += Spent.now() - began
+                self.spent += TimeSpent.now() - began
 
         return timed
 
 
 @dataclass(frozen=True)
-class Answered:
+class PredictTimes:
     """What all clips took: in all, within the detector, within the model."""
 
-    whole: Spent
-    detect: Spent
-    model: Spent
+    whole: TimeSpent
+    detect: TimeSpent
+    model: TimeSpent
 
     @property
-    def decode(self) -> Spent:
+    def decode(self) -> TimeSpent:
         return self.whole - self.detect - self.model
 
 
@@ -129,7 +129,7 @@ def measure(
     weights_dir: Path | None,
     clips: Sequence[GeneratedClip],
     num_rounds: int,
-) -> Answered:
+) -> PredictTimes:
     """The round of median length over all clips."""
     preparation = {**config["preparation"], "detector": detector.name}
     model = Stopwatch()
@@ -144,15 +144,17 @@ def measure(
         recognizer(clip.path)
     rounds = []
     for _ in range(num_rounds):
-        model.spent = faces.spent = Spent(0.0, 0.0)
-        began = Spent.now()
+        model.spent = faces.spent = TimeSpent(0.0, 0.0)
+        began = TimeSpent.now()
         for clip in clips:
             recognizer(clip.path)
-        rounds.append(Answered(Spent.now() - began, faces.spent, model.spent))
+        rounds.append(PredictTimes(TimeSpent.now() - began, faces.spent, model.spent))
     return sorted(rounds, key=lambda one: one.whole.wall_s)[len(rounds) // 2]
 
 
-def realtime_table(rows: Sequence[tuple[str, Answered]], duration_s: float, num_clips: int) -> str:
+def realtime_table(
+    rows: Sequence[tuple[str, PredictTimes]], duration_s: float, num_clips: int
+) -> str:
     columns = ["detector", "real-time factor", "by CPU time", "ms/clip", "CPU ms/clip"]
     columns += ["decode", "detect", "model", "target"]
     cells = []

@@ -19,7 +19,7 @@ ENDS, FAILS, RETURNS, STANDS = range(4)
 
 
 @dataclass(frozen=True)
-class Machines:
+class SimulatedCluster:
     """One cluster with one program that hands out.
 
     Attributes:
@@ -39,7 +39,7 @@ class Machines:
 
 
 @dataclass(frozen=True)
-class Pieces:
+class ShardJobs:
     """Work in the order in which it is handed out.
 
     Attributes:
@@ -50,13 +50,13 @@ class Pieces:
     cpu_s: np.ndarray
     store_s: np.ndarray
 
-    def longest_first(self) -> Pieces:
+    def longest_first(self) -> ShardJobs:
         order = np.argsort(-self.cpu_s, kind="stable")
-        return Pieces(self.cpu_s[order], self.store_s[order])
+        return ShardJobs(self.cpu_s[order], self.store_s[order])
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SimulationResult:
     """What a run took.
 
     Attributes:
@@ -78,8 +78,8 @@ class _Run:
 
     def __init__(
         self,
-        pieces: Pieces,
-        machines: Machines,
+        pieces: ShardJobs,
+        machines: SimulatedCluster,
         seed: int,
         failures: Sequence[tuple[float, int]] | None,
     ) -> None:
@@ -101,7 +101,7 @@ class _Run:
         self.useful_s = self.lost_s = self.last_s = 0.0
         self.num_lost = self.num_failures = 0
 
-    def run(self) -> Outcome:
+    def run(self) -> SimulationResult:
         count = len(self._machines.speeds)
         for process in range(self._machines.processes):
             for machine in range(count):
@@ -114,7 +114,7 @@ class _Run:
             self._step(*heapq.heappop(self._events))
         total_s = self.last_s * count * self._machines.processes
         idle = 1 - (self.useful_s + self.lost_s) / total_s if total_s else 0.0
-        return Outcome(
+        return SimulationResult(
             self.last_s, self.useful_s, self.lost_s, self.num_lost, self.num_failures, idle
         )
 
@@ -171,11 +171,11 @@ class _Run:
 
 
 def simulate(
-    pieces: Pieces,
-    machines: Machines,
+    pieces: ShardJobs,
+    machines: SimulatedCluster,
     seed: int = 0,
     failures: Sequence[tuple[float, int]] | None = None,
-) -> Outcome:
+) -> SimulationResult:
     """All pieces done.
 
     Args:
@@ -184,7 +184,7 @@ def simulate(
     return _Run(pieces, machines, seed, failures).run()
 
 
-def all_at_once(pieces: Pieces, machines: Machines) -> float:
+def all_at_once(pieces: ShardJobs, machines: SimulatedCluster) -> float:
     """Seconds when every process is given its share of the pieces beforehand, by their number."""
     num_machines = len(machines.speeds)
     places = np.arange(len(pieces.cpu_s)) % (num_machines * machines.processes)
@@ -209,6 +209,6 @@ def drawn_lengths_s(
     return lengths * (hours * 3600 / lengths.sum())
 
 
-def in_pieces(values: np.ndarray, starts: Sequence[int]) -> np.ndarray:
+def job_sums(values: np.ndarray, starts: Sequence[int]) -> np.ndarray:
     """Sums over the recordings of each piece, which begins at one of `starts`."""
     return np.add.reduceat(values, starts)

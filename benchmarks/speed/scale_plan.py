@@ -15,7 +15,7 @@ from affectstream.preprocessing.records.sharding import (
     shard_starts,
 )
 from benchmarks.speed import scale_model
-from benchmarks.speed.scale_model import Machines, Outcome, Pieces
+from benchmarks.speed.scale_model import ShardJobs, SimulatedCluster, SimulationResult
 from benchmarks.speed.stage_cost import WHOLE
 
 DAY_S = 86_400.0
@@ -113,7 +113,7 @@ class Result:
 
     plan: Plan
     figures: Figures
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[SimulationResult, ...]
     num_pieces: int
     at_once_s: float
 
@@ -179,10 +179,10 @@ def simulate(plan: Plan, figures: Figures, longest_first: bool = False) -> Resul
     return Result(plan, figures, tuple(outcomes), num_pieces, at_once_s)
 
 
-def _machines(plan: Plan, figures: Figures, rng: np.random.Generator) -> Machines:
+def _machines(plan: Plan, figures: Figures, rng: np.random.Generator) -> SimulatedCluster:
     count = plan.nodes // plan.heads
     rate = plan.failures / 1000 / DAY_S
-    return Machines(
+    return SimulatedCluster(
         speeds=scale_model.drawn_speeds(count, plan.speed_spread, plan.slow_share, rng),
         processes=plan.processes,
         failure_s=1 / rate if rate else np.inf,
@@ -192,15 +192,15 @@ def _machines(plan: Plan, figures: Figures, rng: np.random.Generator) -> Machine
     )
 
 
-def _pieces(plan: Plan, figures: Figures, rng: np.random.Generator) -> Pieces:
+def _pieces(plan: Plan, figures: Figures, rng: np.random.Generator) -> ShardJobs:
     hours = plan.hours / plan.heads
     lengths_s = scale_model.drawn_lengths_s(hours, plan.mean_length_s, plan.length_spread, rng)
     read_bytes = lengths_s / 3600 * figures.read_bytes
     starts = shard_starts(read_bytes.tolist(), plan.clips_a_shard, plan.mb_a_shard * 1e6)
-    lengths_h = scale_model.in_pieces(lengths_s, starts) / 3600
+    lengths_h = scale_model.job_sums(lengths_s, starts) / 3600
     # Each process has its share of the network of its machine, or of the store, if that is less.
     process_bytes_s = min(
         plan.machine_gbit / plan.processes, plan.store_gbit / plan.nodes / plan.processes
     ) * (1e9 / 8)
     moved = figures.read_bytes + figures.written_bytes
-    return Pieces(lengths_h * figures.cpu_s, lengths_h * (moved / process_bytes_s))
+    return ShardJobs(lengths_h * figures.cpu_s, lengths_h * (moved / process_bytes_s))

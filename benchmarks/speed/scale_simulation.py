@@ -17,7 +17,7 @@ from affectstream.preprocessing.records.sharding import max_clips_per_shard
 from benchmarks import report
 from benchmarks.speed import costs, scale_model
 from benchmarks.speed.cluster_speed import LOCAL, ONE_NODE, ONE_WORKER, RAY, TWO_NODES
-from benchmarks.speed.scale_model import Machines, Pieces
+from benchmarks.speed.scale_model import ShardJobs, SimulatedCluster
 from benchmarks.speed.scale_plan import Figures, Plan, Result, add_options, plan_of, simulate
 from benchmarks.speed.stage_cost import WHOLE
 
@@ -64,8 +64,8 @@ def _spread_s(work_s: float, num_clips: int, workers: int) -> float:
     """Seconds of `workers` processes over so many equal clips in pieces."""
     size = max_clips_per_shard(num_clips)
     sizes = [min(size, num_clips - start) for start in range(0, num_clips, size)]
-    pieces = Pieces(np.array(sizes) * (work_s / num_clips), np.zeros(len(sizes)))
-    return scale_model.simulate(pieces, Machines(np.ones(1), workers)).seconds
+    pieces = ShardJobs(np.array(sizes) * (work_s / num_clips), np.zeros(len(sizes)))
+    return scale_model.simulate(pieces, SimulatedCluster(np.ones(1), workers)).seconds
 
 
 def validation_table(rows: Sequence[tuple[str, float, float]]) -> str:

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import report, served
-from benchmarks.served import Arrays, Served
-from benchmarks.speed.load_clients import Crew, Tally, client
+from benchmarks.served import Arrays, RunningServer
+from benchmarks.speed.load_clients import ClientPool, ClientStats, client
 
 MIB = 2**20
 MAX_MEMORY_GROWTH = 0.05
@@ -46,7 +46,7 @@ class Load:
     """
 
     seconds: float
-    tallies: list[Tally]
+    tallies: list[ClientStats]
     memory_bytes: tuple[int, ...]
 
     @property
@@ -62,7 +62,7 @@ class Load:
 
 
 def load(
-    server: Served,
+    server: RunningServer,
     batches: list[Arrays],
     expected: dict[int, list[np.ndarray]],
     seconds: float,
@@ -76,7 +76,7 @@ def load(
     Raises:
       RuntimeError: a client failed.
     """
-    with Crew(client, (server.grpc, batches, expected), num_clients) as crew:
+    with ClientPool(client, (server.grpc, batches, expected), num_clients) as crew:
         began_s = time.monotonic()
         memory: list[int] = []
         while (passed_s := time.monotonic() - began_s) < seconds:
@@ -94,7 +94,7 @@ def load(
         return Load(asked_s, crew.tallies, (*memory, server.memory_bytes()))
 
 
-class Bare:
+class BareModel:
     """The model alone, called from one thread, at the batch of a request and at twice that.
 
     The server may run two requests of two clients as one batch: it is compared with the better.
@@ -160,9 +160,9 @@ def main(words: Sequence[str] | None = None) -> int:
     seconds = min(chosen.seconds, QUICK_S) if chosen.quick else chosen.seconds
     with report.work_folder(chosen.work) as work:
         home = served.fresh_home(work)
-        served.place(first, home, 1)
+        served.copy_version(first, home, 1)
         asked = _prepared(first, second, chosen)
-        bare = Bare(asked.rows, chosen.batch, 0.3 if chosen.quick else 8.0)
+        bare = BareModel(asked.rows, chosen.batch, 0.3 if chosen.quick else 8.0)
         with served.serving(
             home, work / "server.log", ["--poll-s", "0.2" if chosen.quick else "1"]
         ) as server:
@@ -173,7 +173,7 @@ def main(words: Sequence[str] | None = None) -> int:
                 asked.expected,
                 seconds,
                 chosen.clients,
-                lambda: served.place(second, home, 2),
+                lambda: served.copy_version(second, home, 2),
             )
             bare.measure(asked.signatures[2])
     lines = _lines(found, chosen.batch, bare)
@@ -190,7 +190,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 @dataclass(frozen=True)
-class Asked:
+class LoadRequests:
     """What the clients ask, and what is right.
 
     Attributes:
@@ -214,7 +214,7 @@ class Asked:
         return max(float(np.abs(a - b).max()) for a, b in pairs)
 
 
-def _prepared(first: Path, second: Path, chosen: Any) -> Asked:
+def _prepared(first: Path, second: Path, chosen: Any) -> LoadRequests:
     from affectstream.core import tf_setup
 
     tf_setup.import_tensorflow()
@@ -231,14 +231,14 @@ def _prepared(first: Path, second: Path, chosen: Any) -> Asked:
     rows = [rows[k % len(rows)] for k in range(num)]
     batches = served.batches_of(rows, chosen.batch)
     expected = {n: served.answers(one, batches) for n, one in signatures.items()}
-    return Asked(rows, batches, signatures, expected, told)
+    return LoadRequests(rows, batches, signatures, expected, told)
 
 
 # A signature does not keep its model alive.
 _KEPT: list[Any] = []
 
 
-def _lines(found: Load, batch: int, bare: Bare) -> list[tuple[str, str, str, str]]:
+def _lines(found: Load, batch: int, bare: BareModel) -> list[tuple[str, str, str, str]]:
     latencies = found.latencies_ms
     shown = [f"{np.percentile(latencies, q):.0f}" for q in (50, 95, 99) if len(latencies)]
     rate = len(latencies) * batch / found.seconds

@@ -25,14 +25,14 @@ from affectstream.preprocessing.corpora.manifest import MANIFEST
 from affectstream.preprocessing.faces.face_finder import FaceFinder
 from affectstream.preprocessing.media.media_file import MediaFile
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
-from affectstream.preprocessing.records.record_builder import RecordSettings, stretches
-from affectstream.preprocessing.records.shard_job import Piece, ShardIndex, prepare
+from affectstream.preprocessing.records.record_builder import RecordSettings, segment_bounds
+from affectstream.preprocessing.records.shard_job import ShardIndex, ShardJob, write_shard
 from benchmarks import inputs, report
-from benchmarks.inputs import Shape
+from benchmarks.inputs import ClipFormat
 from benchmarks.speed import copied_corpus, costs
 from benchmarks.speed.copied_corpus import Corpus
 
-LONG = Shape(1280, 720, 30, 4.0)
+LONG = ClipFormat(1280, 720, 30, 4.0)
 LONG_S, QUICK_LONG_S = 60.0, 4.0
 SOUND, DECODING, FACES = "sound", "decoding", "faces"
 WHOLE, VERIFYING, LISTING = "preprocess, whole", "reading shards again", "listing"
@@ -75,9 +75,9 @@ def decoded(file: Path, sampling: FrameSampling | None, look: Callable[[Any], An
     settings = inputs.default_settings("haar")
     clip = Clip(file, file.name, "benchmark", "neutral", "", "")
     with MediaFile(file) as media:
-        bounds = stretches(clip, media.info.duration_s, settings.max_clip_s)
+        bounds = segment_bounds(clip, media.info.duration_s, settings.max_clip_s)
         wanted = sampling if media.info.has_video else None
-        for _ in media.tracks(bounds, settings.sample_rate_hz, wanted, look):
+        for _ in media.segments(bounds, settings.sample_rate_hz, wanted, look):
             pass
 
 
@@ -118,12 +118,12 @@ def _whole(
     made: Cost, one: Corpus, detector: str, weights: Path | None, work: Path, times: int
 ) -> None:
     table = copied_corpus.manifest(one, work, 1)
-    made.cpu_s[LISTING], inventory = cpu_of(lambda: MANIFEST.inventory(table), times)
+    made.cpu_s[LISTING], corpus_index = cpu_of(lambda: MANIFEST.build_index(table), times)
     settings = RecordSettings(detector)
     shards = work / "shards"
     shards.mkdir(exist_ok=True)
-    piece = Piece(shards, 0, inventory.clips, settings, weights, "stage-cost")
-    made.cpu_s[WHOLE], shard = cpu_of(lambda: prepare(piece, lambda _: None), times + 1)
+    piece = ShardJob(shards, 0, corpus_index.clips, settings, weights, "stage-cost")
+    made.cpu_s[WHOLE], shard = cpu_of(lambda: write_shard(piece, lambda _: None), times + 1)
     file = shards / shard.name
     made.cpu_s[VERIFYING] = cpu_of(lambda: atomic_io.file_sha256(file), times)[0]
     made.written_bytes = file.stat().st_size + file.with_suffix(".json").stat().st_size

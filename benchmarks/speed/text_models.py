@@ -62,7 +62,7 @@ def strings(rows: list[str]) -> Any:
     return {"text": tf.constant([row.encode() for row in rows])}
 
 
-def measured(name: str, corpus: list[str], is_quick: bool) -> tuple[str, ...]:
+def measure_recipe(name: str, corpus: list[str], is_quick: bool) -> tuple[str, ...]:
     """One row of the table."""
     import keras
 
@@ -93,7 +93,7 @@ def main(words: Sequence[str] | None = None) -> int:
     machine = report.machine()
     corpus, told = texts(LARGE_BATCH if chosen.quick else NUM_TEXTS)
     known = [n for n in registry.names("recipes") if registry.entry("recipes", n).stream == "text"]
-    rows = [measured(name, corpus, chosen.quick) for name in chosen.names or known]
+    rows = [measure_recipe(name, corpus, chosen.quick) for name in chosen.names or known]
     note = (
         f"Untrained weights, {told}, from strings (the tokeniser is part of the model), vocabulary"
         f" of {len(corpus):,} of them, of 4,000 pieces at most for BERT's kin; float32; median over"

@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from affectstream.parallel.process_pool import Local
-from affectstream.parallel.tasks import Limits
+from affectstream.parallel.process_pool import ProcessPoolEngine
+from affectstream.parallel.tasks import TaskLimits
 from affectstream.preprocessing.clip import Clip
-from affectstream.preprocessing.records.shard_job import Piece, run_shard_jobs
+from affectstream.preprocessing.records.shard_job import ShardJob, run_shard_jobs
 from affectstream.preprocessing.records.sharding import group_into_shards
 from benchmarks import inputs, report
 from benchmarks.inputs import GeneratedClip
@@ -42,7 +42,9 @@ def measure(
             began_s, began_cpu_s = time.perf_counter(), _cpu_s()
             with tempfile.TemporaryDirectory() as spool:
                 run_shard_jobs(
-                    Local(count), _pieces(many, Path(spool), detector, weights), Limits()
+                    ProcessPoolEngine(count),
+                    _pieces(many, Path(spool), detector, weights),
+                    TaskLimits(),
                 )
             wall[count].append(time.perf_counter() - began_s)
             cpu[count].append(_cpu_s() - began_cpu_s)
@@ -63,10 +65,10 @@ def measure(
 
 def _pieces(
     clips: Sequence[Clip], shards: Path, detector: str, weights: Path | None
-) -> Iterator[Piece]:
+) -> Iterator[ShardJob]:
     settings = inputs.default_settings(detector)
     for number, some in enumerate(group_into_shards(clips)):
-        yield Piece(shards, number, some, settings, weights)
+        yield ShardJob(shards, number, some, settings, weights)
 
 
 def _cpu_s() -> float:

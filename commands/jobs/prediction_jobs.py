@@ -27,7 +27,7 @@ _PROCESS_LOCAL_PREFIXES = ("/dev/std", "/dev/fd/", "/proc/")
 
 
 @dataclass
-class Inputs:
+class PredictInputs:
     """What `predict` was given.
 
     Attributes:
@@ -36,14 +36,14 @@ class Inputs:
       names: file -> how answers call it, where that is not its path: what came through a pipe
         was copied into a file of ours.
       rejected: what lies below a folder and cannot be entered.
-      passed_over: ending -> number of the files of the folders that are not read.
+      ignored_suffixes: ending -> number of the files of the folders that are not read.
     """
 
     files: list[Path] = field(default_factory=list)
     found_in_folders: set[Path] = field(default_factory=set)
     names: dict[Path, str] = field(default_factory=dict)
     rejected: list[Rejection] = field(default_factory=list)
-    passed_over: Counter[str] = field(default_factory=Counter)
+    ignored_suffixes: Counter[str] = field(default_factory=Counter)
 
     @property
     def texts(self) -> list[Path]:
@@ -60,11 +60,11 @@ class Inputs:
         for path in self.texts:
             if path in self.found_in_folders:
                 self.files.remove(path)
-                self.passed_over[TEXT_SUFFIX] += 1
+                self.ignored_suffixes[TEXT_SUFFIX] += 1
 
 
 @contextlib.contextmanager
-def collect_inputs(paths: tuple[Path, ...]) -> Iterator[Inputs]:
+def collect_inputs(paths: tuple[Path, ...]) -> Iterator[PredictInputs]:
     """The files named and those below the folders named, as long as they are asked about.
 
     Raises:
@@ -72,7 +72,7 @@ def collect_inputs(paths: tuple[Path, ...]) -> Iterator[Inputs]:
     """
     from affectstream.preprocessing.corpora.media_files import list_folder
 
-    found = Inputs()
+    found = PredictInputs()
     with tempfile.TemporaryDirectory(prefix="affectstream-") as folder:
         for path in paths:
             if not path.is_dir():
@@ -84,13 +84,13 @@ def collect_inputs(paths: tuple[Path, ...]) -> Iterator[Inputs]:
             listing = list_folder(path)
             files = [file for file in listing.files if media_type(file)]
             if not files and not listing.rejected:
-                raise listing.nothing(
+                raise listing.missing_error(
                     "no media file in this folder (looked for sound, video, pictures and .txt)"
                 )
             found.files += files
             found.found_in_folders.update(files)
             found.rejected += listing.rejected
-            found.passed_over += count_suffixes(
+            found.ignored_suffixes += count_suffixes(
                 file for file in listing.files if not media_type(file)
             )
         yield found
@@ -139,7 +139,7 @@ def prediction_jobs(
     name = name or str(path)
     try:
         for line_name, line in _lines(path, name):
-            yield path, line_name, functools.partial(recognizer.read, line, line_name)
+            yield path, line_name, functools.partial(recognizer.predict_text, line, line_name)
     except MediaError as error:
         yield path, name, functools.partial(_raise, error)
 
@@ -175,7 +175,7 @@ def _lines(path: Path, name: str) -> list[tuple[str, str]]:
     except UnicodeDecodeError as error:
         raise MediaError(f"{name}: not UTF-8 text ({error.reason}); save it as UTF-8") from error
     if lfs_pointer.is_pointer(data):
-        raise MediaError(f"{name}: {lfs_pointer.WHAT}")
+        raise MediaError(f"{name}: {lfs_pointer.POINTER_MESSAGE}")
     found = [(f"{name}:{n}", line) for n, line in enumerate(split_lines(text), 1) if line.strip()]
     if not found:
         raise MediaError(f"{name}: no words in it; write one utterance a line")

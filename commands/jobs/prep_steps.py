@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from affectstream.core import atomic_io, progress
-from affectstream.core.errors import UserError, counted
+from affectstream.core.errors import UserError, pluralize
 
 if TYPE_CHECKING:  # OpenCV and numpy would make `--help` slow
     from affectstream.preprocessing.clip import Clip
@@ -25,15 +25,15 @@ LABELS = "labels.csv"
 FEATURES = "features.csv"
 TRANSCRIPTS = "transcripts.csv"
 # Finished steps: step -> digest of its inputs.
-DONE = "steps.json"
+STEPS_FILE = "steps.json"
 LABEL_COLUMNS = (
     *("turn", "start_s", "end_s", "wav", "label", "speaker", "session"),
     *("valence", "arousal", "dominance"),
 )
-FRONT_END = "clip_statistics"
+FEATURES_NAME = "clip_statistics"
 
 
-class Steps:
+class PreparationSteps:
     """The steps of one data folder.
 
     Args:
@@ -48,11 +48,11 @@ class Steps:
     def __init__(self, corpus: Any, source: Path, out: Path, overwrite: bool) -> None:
         self.out = out
         self.overwrite = overwrite
-        self.inventory = corpus.inventory(source)
+        self.corpus_index = corpus.build_index(source)
         if overwrite:
-            (out / DONE).unlink(missing_ok=True)
+            (out / STEPS_FILE).unlink(missing_ok=True)
 
-    def labels(self, told: dict[str, Any]) -> None:
+    def write_labels(self, settings: dict[str, Any]) -> None:
         """Writes labels.csv; opens no recording.
 
         Args:
@@ -60,20 +60,20 @@ class Steps:
         Raises:
           UserError: the folder holds records that were made otherwise; nothing is written then.
         """
-        from affectstream.preprocessing.records.settings_check import require_same
+        from affectstream.preprocessing.records.settings_check import require_same_settings
 
         if not self.overwrite:
-            require_same(self.out, told)
-        rows = [_label_row(clip) for clip in self.inventory.clips]
+            require_same_settings(self.out, settings)
+        rows = [_label_row(clip) for clip in self.corpus_index.clips]
 
         def write() -> None:
             atomic_io.write_csv(self.out / LABELS, LABEL_COLUMNS, rows)
-            click.echo(f"{self.out / LABELS}: {counted(len(rows), 'clip')}")
+            click.echo(f"{self.out / LABELS}: {pluralize(len(rows), 'clip')}")
 
         self._step("labels", LABELS, rows, write)
 
-    def audio(
-        self, told: dict[str, Any] | None, prepare: Callable[[], PreprocessResult]
+    def prepare_records(
+        self, settings: dict[str, Any] | None, prepare: Callable[[], PreprocessResult]
     ) -> PreprocessResult | None:
         """Prepares the records.
 
@@ -84,34 +84,34 @@ class Steps:
         Returns:
           what `prepare` did; None where nothing has changed.
         """
-        from affectstream.preprocessing.dataset.data_folder import CLIPS
-        from affectstream.preprocessing.records.fingerprints import input_states
+        from affectstream.preprocessing.dataset.data_folder import CLIPS_FILE
+        from affectstream.preprocessing.records.fingerprints import input_fingerprints
 
         results: list[PreprocessResult] = []
-        rejected = [vars(rejection) for rejection in self.inventory.rejected]
-        inputs = [told, input_states(self.inventory.clips, {}), rejected]
+        rejected = [vars(rejection) for rejection in self.corpus_index.rejected]
+        inputs = [settings, input_fingerprints(self.corpus_index.clips, {}), rejected]
 
         def write() -> None:
             results.append(prepare())
 
-        whole = told is not None and _is_whole(self.out)
-        self._step("audio", CLIPS, inputs, write, whole)
+        whole = settings is not None and _is_whole(self.out)
+        self._step("audio", CLIPS_FILE, inputs, write, whole)
         return results[0] if results else None
 
-    def run_later_steps(self, until: str) -> None:
+    def run_later_steps(self, stop_after: str) -> None:
         """The steps behind `audio`, up to and including `until`."""
-        for name in STEPS[2 : STEPS.index(until) + 1]:
+        for name in STEPS[2 : STEPS.index(stop_after) + 1]:
             {"features": self._features, "split": self._split, "transcripts": self._transcripts}[
                 name
             ]()
 
     def rejected(self) -> list[dict[str, str]]:
         """What could not be used, as (path, reason), by the records or else by the inventory."""
-        from affectstream.preprocessing.dataset.data_folder import REJECTED
+        from affectstream.preprocessing.dataset.data_folder import REJECTED_FILE
 
-        path = self.out / REJECTED
+        path = self.out / REJECTED_FILE
         if not path.is_file():
-            return [vars(rejection) for rejection in self.inventory.rejected]
+            return [vars(rejection) for rejection in self.corpus_index.rejected]
         with path.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
@@ -121,18 +121,18 @@ class Steps:
         folder = self._folder()
         rows = [row for row in folder.rows if row.num_samples and not row.excluded]
         if not rows:
-            progress.say("features: no record has sound; there is nothing to write")
+            progress.print_message("features: no record has sound; there is nothing to write")
             return
 
         def write() -> None:
             from affectstream.modeling.data.feature_writer import write_features
 
-            count = write_features(folder, FRONT_END, self.out / FEATURES)
-            click.echo(f"{self.out / FEATURES}: {counted(count, 'clip')}")
+            count = write_features(folder, FEATURES_NAME, self.out / FEATURES)
+            click.echo(f"{self.out / FEATURES}: {pluralize(count, 'clip')}")
 
         keys = ("id", "label", "speaker", "recording", "audio_hash", "attributes")
         known = [[getattr(row, key) for key in keys] for row in rows]
-        self._step("features", FEATURES, [FRONT_END, folder.sample_rate_hz, known], write)
+        self._step("features", FEATURES, [FEATURES_NAME, folder.sample_rate_hz, known], write)
         self._update_feature_splits()  # the split may have changed since it was written
 
     def _split(self) -> None:
@@ -148,7 +148,9 @@ class Steps:
         rule = folder.splits.rule
         sessions = sessions_of(folder.rows)
         if rule == DEFAULT_RULE and 0 < len(sessions) < MIN_SESSIONS:
-            progress.say(f"split: by speaker, sessions are too few ({', '.join(sessions)})")
+            progress.print_message(
+                f"split: by speaker, sessions are too few ({', '.join(sessions)})"
+            )
 
         def write() -> None:
             splits = make_splits(folder.rows, rule)
@@ -161,19 +163,24 @@ class Steps:
         self._update_feature_splits()
 
     def _transcripts(self) -> None:
-        from affectstream.preprocessing.dataset.feature_table import FACTS, metadata_cells
+        from affectstream.preprocessing.dataset.feature_table import (
+            METADATA_COLUMNS,
+            metadata_cells,
+        )
 
         folder = self._folder()
         rows = [row for row in folder.rows if not row.excluded]
         table = [
-            dict(zip((*FACTS, "transcript"), (*known, row.transcript), strict=True))
+            dict(zip((*METADATA_COLUMNS, "transcript"), (*known, row.transcript), strict=True))
             for known, row in zip(metadata_cells(rows, folder), rows, strict=True)
         ]
 
         def write() -> None:
-            atomic_io.write_csv(self.out / TRANSCRIPTS, (*FACTS, "transcript"), table)
+            atomic_io.write_csv(self.out / TRANSCRIPTS, (*METADATA_COLUMNS, "transcript"), table)
             said = sum(bool(row.transcript) for row in rows)
-            click.echo(f"{self.out / TRANSCRIPTS}: {counted(len(rows), 'clip')}, {said} with words")
+            click.echo(
+                f"{self.out / TRANSCRIPTS}: {pluralize(len(rows), 'clip')}, {said} with words"
+            )
 
         self._step("transcripts", TRANSCRIPTS, table, write)
 
@@ -212,11 +219,13 @@ class Steps:
         whole: bool = True,
     ) -> None:
         """Does a step, unless its output is `whole` and was made of the same inputs."""
-        path = self.out / DONE
+        path = self.out / STEPS_FILE
         done: dict[str, str] = atomic_io.read_json(path) if path.is_file() else {}
         digest = atomic_io.digest(inputs)
         if whole and (self.out / output).is_file() and done.get(name) == digest:
-            progress.say(f"{name}: skipped, {self.out / output} is there and nothing has changed")
+            progress.print_message(
+                f"{name}: skipped, {self.out / output} is there and nothing has changed"
+            )
             return
         write()
         atomic_io.write_json(path, done | {name: digest})
@@ -226,7 +235,7 @@ def _is_whole(out: Path) -> bool:
     """Whether every record of clips.csv lies in a shard of the size that it was written with."""
     from affectstream.preprocessing.dataset import data_folder
 
-    shards = out / data_folder.SHARDS
+    shards = out / data_folder.SHARDS_FOLDER
     try:
         folder = data_folder.open_data_folder(out)
         indices = [atomic_io.read_json(path) for path in shards.glob("*.json")]

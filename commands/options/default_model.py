@@ -27,22 +27,22 @@ def default_model(files: Sequence[Path], text: str | None = None) -> Path:
 
     name = bundled_models.WORDS if is_text_only(files, text) else bundled_models.EMOTION
     if bundled_models.is_bundled_model(name):
-        path = bundled_models.boxed(name)
+        path = bundled_models.bundled_model_path(name)
         click.echo(
-            f"model: {bundled_models.HOME.name}/{name} ({bundled_models.told(path)});"
+            f"model: {bundled_models.BUNDLED_DIR.name}/{name} ({bundled_models.run_summary(path)});"
             " --model names another",
             err=True,
         )
         return path
     from affectstream.modeling.runs.run_folder import is_run
 
-    for path in (sample_data.RUNS / run for run in DEFAULT_RUN_NAMES):
+    for path in (sample_data.RUNS_FOLDER / run for run in DEFAULT_RUN_NAMES):
         if is_run(path):
             click.echo(f"model: {path}", err=True)
             return path
     raise UserError(
-        f"no model: none of {', '.join(f'{sample_data.RUNS}/{run}' for run in DEFAULT_RUN_NAMES)}"
-        f" exists, nor {bundled_models.HOME.name}/{name};"
+        f"no model: none of {', '.join(f'{sample_data.RUNS_FOLDER}/{run}' for run in DEFAULT_RUN_NAMES)}"
+        f" exists, nor {bundled_models.BUNDLED_DIR.name}/{name};"
         " train one (`python cli.py demo` trains three) or name --model"
     )
 

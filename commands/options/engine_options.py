@@ -80,9 +80,9 @@ def make_engine(
         if workers == 0:
             raise click.UsageError("--workers 0 is for --engine local")
         return RayCluster(address or "", workers)
-    from affectstream.parallel.process_pool import Local
-    from affectstream.parallel.serial import Here
+    from affectstream.parallel.process_pool import ProcessPoolEngine
+    from affectstream.parallel.serial import SerialEngine
 
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if default_workers is None else default_workers
-    return Local(workers) if workers else Here()
+    return ProcessPoolEngine(workers) if workers else SerialEngine()

@@ -17,22 +17,22 @@ _OTHER_TABLES = frozenset(
 )
 
 
-def reachable(text: str, use_listings_cache: bool = False) -> Path:
+def resolve_path(text: str, use_listings_cache: bool = False) -> Path:
     """The path object of a path or URL, after its store has answered.
 
     Raises:
-      UserError: of `storage_paths.place` and `storage_paths.require_reachable`.
+      UserError: of `storage_paths.storage_path` and `storage_paths.require_reachable`.
     """
-    found = storage_paths.place(text, use_listings_cache)
+    found = storage_paths.storage_path(text, use_listings_cache)
     storage_paths.require_reachable(found)
     return found
 
 
-class Place(click.ParamType):
+class StoragePath(click.ParamType):
     """A file or folder by path or URL.
 
     Args:
-      use_listings_cache: see `storage_paths.place`.
+      use_listings_cache: see `storage_paths.storage_path`.
     """
 
     name = "path"
@@ -41,10 +41,10 @@ class Place(click.ParamType):
         self._is_listed = use_listings_cache
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return value if isinstance(value, Path) else reachable(value, self._is_listed)
+        return value if isinstance(value, Path) else resolve_path(value, self._is_listed)
 
 
-class OutputPath(Place):
+class OutputPath(StoragePath):
     """A place to write to: not within the models that come with the program."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -103,7 +103,7 @@ class OutputTable(LocalOutputPath):
         return path
 
 
-def require_apart(outputs: dict[str, Path | None], inputs: Iterable[Path]) -> None:
+def require_distinct_paths(outputs: dict[str, Path | None], inputs: Iterable[Path]) -> None:
     """Raises click.UsageError where an output would replace an input or another output.
 
     Args:

@@ -10,7 +10,7 @@ import click
 from affectstream.core import progress, registry
 from affectstream.core.errors import UserError
 from affectstream.preprocessing.dataset.data_folder import (
-    CLIPS,
+    CLIPS_FILE,
     DataFolder,
     is_data_folder,
     open_data_folder,
@@ -18,8 +18,8 @@ from affectstream.preprocessing.dataset.data_folder import (
 )
 
 SAMPLE_SOURCE = Path("data/sample")
-RECORDS = Path("data/records")
-RUNS = Path("runs")
+DEFAULT_DATA_FOLDER = Path("data/records")
+RUNS_FOLDER = Path("runs")
 
 
 def ensure_sample(source: Path = SAMPLE_SOURCE) -> Path:
@@ -95,7 +95,7 @@ def ensure_default_data_folder() -> Path:
     return records
 
 
-def default_data_folder(*but: Path) -> Path:
+def default_data_folder(*exclude: Path) -> Path:
     """The default data folder; an error if the user may mean another one.
 
     Args:
@@ -103,11 +103,11 @@ def default_data_folder(*but: Path) -> Path:
     Raises:
       click.UsageError: other data folders exist; it lists them.
     """
-    if others := find_data_folders(RECORDS, *but):
-        known = [*others, *([RECORDS] if is_data_folder(RECORDS) else [])]
+    if others := find_data_folders(DEFAULT_DATA_FOLDER, *exclude):
+        known = [*others, *([DEFAULT_DATA_FOLDER] if is_data_folder(DEFAULT_DATA_FOLDER) else [])]
         listed = ", ".join(map(str, known))
         raise click.UsageError(f"name --data: prepared here {_are(len(known))} {listed}")
-    return RECORDS
+    return DEFAULT_DATA_FOLDER
 
 
 def describe_default_data(path: Path) -> str:
@@ -121,10 +121,14 @@ def describe_default_data(path: Path) -> str:
     )
 
 
-def find_data_folders(*but: Path) -> list[Path]:
+def find_data_folders(*exclude: Path) -> list[Path]:
     """Data folders in the current folder and in `data/`, without some of them."""
-    found = {path.parent for home in (Path(), RECORDS.parent) for path in home.glob(f"*/{CLIPS}")}
-    left_out = {path.resolve() for path in but}
+    found = {
+        path.parent
+        for home in (Path(), DEFAULT_DATA_FOLDER.parent)
+        for path in home.glob(f"*/{CLIPS_FILE}")
+    }
+    left_out = {path.resolve() for path in exclude}
     return sorted(p for p in found if is_data_folder(p) and p.resolve() not in left_out)
 
 

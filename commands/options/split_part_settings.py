@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from affectstream.commands.options import sample_data
-from affectstream.commands.options.param_types import reachable
+from affectstream.commands.options.param_types import resolve_path
 from affectstream.core import atomic_io, registry
 from affectstream.core.errors import UserError
 from affectstream.preprocessing.clip import STREAMS
@@ -37,16 +37,19 @@ def data_by_stream(words: tuple[str, ...]) -> dict[str, list[Path]]:
     for word in words:
         stream, equals, path = word.partition("=")
         if not (equals and stream in STREAMS):
-            stream, path = _stream_of_table(reachable(word)), word
-        found.setdefault(stream, []).append(reachable(path))
+            stream, path = _stream_of_table(resolve_path(word)), word
+        found.setdefault(stream, []).append(resolve_path(path))
     return found
 
 
 def _stream_of_table(path: Path) -> str:
     """The stream that the features of a table describe; "" for a data folder or unknown origin."""
-    from affectstream.preprocessing.dataset.feature_table import features_of, is_feature_table
+    from affectstream.preprocessing.dataset.feature_table import (
+        is_feature_table,
+        stored_features_name,
+    )
 
-    name = features_of(path) if is_feature_table(path) else ""
+    name = stored_features_name(path) if is_feature_table(path) else ""
     return registry.entry("features", name).stream if name else ""
 
 
@@ -79,7 +82,9 @@ def one_table_per_stream(data: dict[str, list[Path]], streams: tuple[str, ...]) 
     return {stream: found[0] for stream, found in data.items()}
 
 
-def divided(settings: tuple[str, ...], recipe: Any) -> tuple[list[str], dict[str, list[str]]]:
+def split_part_settings(
+    settings: tuple[str, ...], recipe: Any
+) -> tuple[list[str], dict[str, list[str]]]:
     """`--set` words of the recipe itself, and `STREAM.key=value` words of its parts by stream."""
     streams = {registry.load("recipes", part).stream for part in recipe.parts}
     own: list[str] = []
@@ -93,7 +98,7 @@ def divided(settings: tuple[str, ...], recipe: Any) -> tuple[list[str], dict[str
     return own, of_parts
 
 
-def with_parts(
+def train_missing_parts(
     recipe: Any,
     runs: dict[str, Path],
     data: dict[str, list[Path]],
@@ -199,7 +204,7 @@ def _default_runs(data: dict[str, list[Path]]) -> dict[str, Path]:
     Raises:
       click.UsageError: one is not there, and data or runs of the user's own are.
     """
-    runs = {name: sample_data.RUNS / name for name in ("audio", "video")}
+    runs = {name: sample_data.RUNS_FOLDER / name for name in ("audio", "video")}
     absent = [name for name, path in runs.items() if not (path / "run.json").is_file()]
     if not absent:
         click.echo(f"no runs named: fusing {' and '.join(map(str, runs.values()))}", err=True)

@@ -7,9 +7,9 @@ from typing import Any
 
 from affectstream.core.errors import UserError
 
-DEFAULT = "serving_default"
+DEFAULT_SIGNATURE = "serving_default"
 SIDES = ("inputs", "outputs")
-UNKNOWN = "unknown: exported by an older program"
+UNKNOWN_SIGNATURE = "unknown: exported by an older program"
 
 
 def export_facts(version: Path) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def export_facts(version: Path) -> dict[str, Any]:
     config = _config(version)
     number = int(version.name) if version.name.isdecimal() else None
     return {
-        "kind": "export" + stamps(config),
+        "kind": "export" + model_warnings(config),
         "path": str(version),
         **_model(config),
         "card": card_of(version, config, version=number),
@@ -42,14 +42,14 @@ def bundle_facts(path: Path) -> dict[str, Any]:
     config = _config(version)
     states = {
         str(number): _labels_of(number, bundle.labels)
-        if number in bundle.served
+        if number in bundle.served_versions
         else "not served, as models.config says"
         for number in bundle.versions
     }
-    for number in sorted({*bundle.labels.values(), *bundle.absent} - {*bundle.versions}):
+    for number in sorted({*bundle.labels.values(), *bundle.missing_versions} - {*bundle.versions}):
         states[str(number)] = f"{_labels_of(number, bundle.labels)}, but it is not there"
     return {
-        "kind": "bundle" + stamps(config),
+        "kind": "bundle" + model_warnings(config),
         "path": str(path),
         "name": bundle.name,
         "served versions": states,
@@ -72,9 +72,9 @@ def litert_facts(path: Path) -> dict[str, Any]:
     own = config[LITERT]
     rest = {key: value for key, value in config.items() if key not in (LITERT, "signatures")}
     return {
-        "kind": "LiteRT model" + stamps(config),
+        "kind": "LiteRT model" + model_warnings(config),
         "path": str(path),
-        "inputs": _told(own["inputs"]),
+        "inputs": _describe_specs(own["inputs"]),
         **{key: value for key, value in own.items() if key != "inputs"},
         **_describe_config(rest),
         "card": card_of(path, config),
@@ -130,7 +130,7 @@ def card_of(path: Path, config: dict[str, Any], name: str = "", version: int | N
         ) from error
 
 
-def stamps(facts: dict[str, Any]) -> str:
+def model_warnings(facts: dict[str, Any]) -> str:
     """Warnings that belong beside every score: synthetic data, allowed leak."""
     return (" (SYNTHETIC data)" if facts.get("synthetic") else "") + (
         " (LEAK ALLOWED)" if facts.get("leak_allowed") else ""
@@ -157,7 +157,7 @@ def _config(version: Path) -> dict[str, Any]:
 
 def _are_signatures(given: Any) -> bool:
     """Whether each tells shape and dtype of its inputs and outputs, and the usual one is there."""
-    if not isinstance(given, dict) or DEFAULT not in given:
+    if not isinstance(given, dict) or DEFAULT_SIGNATURE not in given:
         return False
     sides = [s.get(side) if isinstance(s, dict) else None for s in given.values() for side in SIDES]
     told = [side for side in sides if isinstance(side, dict)]
@@ -174,9 +174,9 @@ def _model(config: dict[str, Any]) -> dict[str, Any]:
     """`config.json`, with signatures in short."""
     signatures = config.get("signatures")
     if signatures is None:
-        return {"inputs": UNKNOWN, **_describe_config(config)}
+        return {"inputs": UNKNOWN_SIGNATURE, **_describe_config(config)}
     return {
-        **{side: _told(signatures[DEFAULT][side]) for side in SIDES},
+        **{side: _describe_specs(signatures[DEFAULT_SIGNATURE][side]) for side in SIDES},
         "signatures": {
             name: {side: ", ".join(signature[side]) for side in SIDES}
             for name, signature in signatures.items()
@@ -185,7 +185,7 @@ def _model(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _told(specs: dict[str, Any]) -> dict[str, str]:
+def _describe_specs(specs: dict[str, Any]) -> dict[str, str]:
     """Name -> shape, ? for any length, and dtype."""
     shapes = {
         name: f"{tuple('?' if size in (-1, None) else size for size in spec['shape'])}"

@@ -13,10 +13,10 @@ from affectstream.core import progress
 ABSTAINED = "abstained"
 
 
-def say(answer: Any, as_json: bool) -> None:
+def print_prediction(answer: Any, as_json: bool) -> None:
     """Prints a `Prediction`: as one line of JSON, or as lines for a person."""
     if as_json:
-        progress.result(json.dumps(answer.as_json()))
+        progress.print_result(json.dumps(answer.as_json()))
         return
     ordered = sorted(answer.probabilities.items(), key=lambda item: -item[1])
     top = "  ".join(f"{label} {p:.2f}" for label, p in ordered[:3])
@@ -32,21 +32,23 @@ def say(answer: Any, as_json: bool) -> None:
         from affectstream.serving.inference.prediction import abstention_reason
 
         label = f"{ABSTAINED} {abstention_reason(answer)}"
-    progress.result(f"{answer.path}: {label}  ({top}; {answer.duration_s:.1f} s, {used}{coverage})")
+    progress.print_result(
+        f"{answer.path}: {label}  ({top}; {answer.duration_s:.1f} s, {used}{coverage})"
+    )
     if len(answer.streams) > 1 and answer.abstained_streams:
-        progress.result(f"  {ABSTAINED} alone: {', '.join(answer.abstained_streams)}")
+        progress.print_result(f"  {ABSTAINED} alone: {', '.join(answer.abstained_streams)}")
     if answer.transcript is not None:
-        progress.result(f"  heard: {answer.transcript or '(nothing)'}")
+        progress.print_result(f"  heard: {answer.transcript or '(nothing)'}")
     if len(answer.windows) > 1:
         for window in answer.windows:
             told = _told(window.label, window.probabilities, window.abstained)
             heard = f'  "{window.transcript}"' if window.transcript else ""
-            progress.result(f"  {window.start_s:7.1f} - {window.end_s:7.1f} s  {told}{heard}")
+            progress.print_result(f"  {window.start_s:7.1f} - {window.end_s:7.1f} s  {told}{heard}")
     for face in answer.faces:
         told = _told(face["label"], face["probabilities"], face.get("abstained", False))
-        progress.result(f"  face {face['face']}: {told}, seen {face['face_coverage']:.0%}")
+        progress.print_result(f"  face {face['face']}: {told}, seen {face['face_coverage']:.0%}")
     for warning in answer.warnings:
-        progress.say(f"  warning: {warning}")
+        progress.print_message(f"  warning: {warning}")
 
 
 def _told(label: str | None, probabilities: dict[str, float], abstained: bool) -> str:
@@ -76,7 +78,7 @@ def timeline_paths(plot: Path, files: Sequence[Path], taken: Iterable[Path]) -> 
     return names
 
 
-def plot(answer: Any, labels: tuple[str, ...], path: Path) -> None:
+def plot_timeline(answer: Any, labels: tuple[str, ...], path: Path) -> None:
     """Draws the time line of a `Prediction` as PNG."""
     import numpy as np
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from affectstream.core.errors import counted
-from affectstream.preprocessing.corpora.manifest import KIND
+from affectstream.core.errors import pluralize
+from affectstream.preprocessing.corpora.manifest import MANIFEST_PREFIX
 from affectstream.preprocessing.dataset.splits import NO_SPEAKERS
 from affectstream.preprocessing.file_kinds import format_suffix_counts
 from affectstream.preprocessing.speech_to_text.transcript_cache import TRANSCRIBED_BY
@@ -28,7 +28,7 @@ def report(result: PreprocessResult, out: Path, shown: str) -> None:
     """Says what there is now, and what was left out or rejected."""
     rows = result.rows
     rejected = f", {len(result.rejected)} rejected" if result.rejected else ""
-    click.echo(f"{counted(len(rows), 'record')} in {out}{rejected}; {_work_done(result)}")
+    click.echo(f"{pluralize(len(rows), 'record')} in {out}{rejected}; {_work_done(result)}")
     for name, count in (
         ("with sound", sum(bool(row.num_samples) for row in rows)),
         (f"with {shown}", sum(bool(row.num_faces) for row in rows)),
@@ -42,27 +42,29 @@ def report(result: PreprocessResult, out: Path, shown: str) -> None:
         click.echo(f"  {split}: {len(ids)}")
     for note in result.splits.notes:
         click.echo(f"  note: {note}")
-    for reason, count in sorted(result.left_out.items()):
-        click.echo(f"  left out on purpose: {counted(count, 'file')}, {reason}")
-    if line := format_suffix_counts(result.passed_over):
+    for reason, count in sorted(result.skipped.items()):
+        click.echo(f"  left out on purpose: {pluralize(count, 'file')}, {reason}")
+    if line := format_suffix_counts(result.ignored_suffixes):
         click.echo(f"  passed over: {line}")
     for note in _notes(result):
         click.echo(f"  note: {note}")
     if result.duplicates.groups:
         click.echo(
-            f"  equal content: {counted(len(result.duplicates.groups), 'group')}, for one"
+            f"  equal content: {pluralize(len(result.duplicates.groups), 'group')}, for one"
             f" {' = '.join(result.duplicates.groups[0][:3])}"
         )
     for reason, count in sorted(result.duplicates.counts.items()):
-        click.echo(f"    left out of training and evaluation: {counted(count, 'record')}, {reason}")
+        click.echo(
+            f"    left out of training and evaluation: {pluralize(count, 'record')}, {reason}"
+        )
     if result.duplicates.num_kept_in_test:
         click.echo(
-            f"    kept in the official test part: {counted(result.duplicates.num_kept_in_test, 'copy')}"
+            f"    kept in the official test part: {pluralize(result.duplicates.num_kept_in_test, 'copy')}"
         )
     _report_remarks(rows, out)
     if report_rejected(result.rejected):
         click.echo(
-            f"{counted(len(result.rejected), 'input')} rejected, all in {out / 'rejected.csv'}",
+            f"{pluralize(len(result.rejected), 'input')} rejected, all in {out / 'rejected.csv'}",
             err=True,
         )
 
@@ -71,7 +73,7 @@ def _work_done(result: PreprocessResult) -> str:
     """Number of clips read in this run; a clip may give several records or none."""
     if not result.num_prepared:
         return "no clip was read now, all were there already"
-    return f"{counted(result.num_prepared, 'clip')} read now"
+    return f"{pluralize(result.num_prepared, 'clip')} read now"
 
 
 def _notes(result: PreprocessResult) -> Iterator[str]:
@@ -79,10 +81,10 @@ def _notes(result: PreprocessResult) -> Iterator[str]:
     rows = result.rows
     unknown = sum(not row.speaker for row in rows)
     # A corpus without any speakers is known for it; of a table of one's own they may be forgotten.
-    is_news = unknown < len(rows) or rows[0].corpus.partition("-")[0] == KIND
+    is_news = unknown < len(rows) or rows[0].corpus.partition("-")[0] == MANIFEST_PREFIX
     if unknown and is_news and NO_SPEAKERS not in result.splits.notes:
         yield (
-            f"speaker unknown: {unknown} of {counted(len(rows), 'record')}; the same person may be"
+            f"speaker unknown: {unknown} of {pluralize(len(rows), 'record')}; the same person may be"
             " in training and in test"
         )
     own = (row for row in rows if row.transcript.strip() and TRANSCRIBED_BY not in row.attributes)
@@ -90,7 +92,7 @@ def _notes(result: PreprocessResult) -> Iterator[str]:
     several = {path: count for path, count in stretches.items() if count > 1}
     if several:
         yield (
-            f"longer than --max-clip-s: {counted(len(several), 'clip')} with a transcript, cut into"
+            f"longer than --max-clip-s: {pluralize(len(several), 'clip')} with a transcript, cut into"
             f" {sum(several.values())} records that each hold all of it; raise --max-clip-s, or"
             " give each stretch a row of its own with its words"
         )
@@ -123,7 +125,7 @@ def report_without_row(result: PreprocessResult, table: ActionUnitTable | None) 
         some = ", ".join(result.clips_without_action_units[:3])
         verb = "has" if len(result.clips_without_action_units) == 1 else "have"
         click.echo(
-            f"warning: {counted(len(result.clips_without_action_units), 'clip')} {verb} no row in {table.path},"
+            f"warning: {pluralize(len(result.clips_without_action_units), 'clip')} {verb} no row in {table.path},"
             f" for one {some}; those that are not rejected have no video stream",
             err=True,
         )

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from affectstream.data_augmentation.audio.speed import play_at
+from affectstream.data_augmentation.audio.speed import resample_to_length
 from affectstream.data_augmentation.transform import (
     AudioTransform,
     Parameters,
@@ -53,5 +53,5 @@ class Bandwidth(AudioTransform):
         ratio = 2 * cutoff_hz / sample_rate_hz
         if ratio >= 1:
             return waveform
-        narrow = play_at(waveform, 1 / ratio, max(1, round(waveform.size * ratio)))
-        return play_at(narrow, ratio, waveform.size)
+        narrow = resample_to_length(waveform, 1 / ratio, max(1, round(waveform.size * ratio)))
+        return resample_to_length(narrow, ratio, waveform.size)

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from affectstream.data_augmentation.audio.speed import play_at
-from affectstream.data_augmentation.audio.wsola import stretch
+from affectstream.data_augmentation.audio.speed import resample_to_length
+from affectstream.data_augmentation.audio.wsola import time_stretch
 from affectstream.data_augmentation.transform import (
     AudioTransform,
     Parameters,
@@ -50,5 +50,5 @@ class PitchShift(AudioTransform):
 
     def _apply(self, waveform: np.ndarray, sample_rate_hz: int, *, semitones: float) -> np.ndarray:
         factor = 2.0 ** (semitones / 12.0)
-        lengthened = stretch(waveform, sample_rate_hz, 1.0 / factor)
-        return play_at(lengthened, factor, waveform.size)
+        lengthened = time_stretch(waveform, sample_rate_hz, 1.0 / factor)
+        return resample_to_length(lengthened, factor, waveform.size)

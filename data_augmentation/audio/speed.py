@@ -56,10 +56,10 @@ class Speed(AudioTransform):
         return {"speed": min(max(speed, self.min_speed), self.max_speed)}
 
     def _apply(self, waveform: np.ndarray, sample_rate_hz: int, *, speed: float) -> np.ndarray:
-        return play_at(waveform, speed, max(1, round(waveform.size / speed)))
+        return resample_to_length(waveform, speed, max(1, round(waveform.size / speed)))
 
 
-def play_at(waveform: np.ndarray, speed: float, num_samples: int) -> np.ndarray:
+def resample_to_length(waveform: np.ndarray, speed: float, num_samples: int) -> np.ndarray:
     """Resamples a waveform (samples,) float32 by 1 / speed, to exactly `num_samples`."""
     resampled = soxr.resample(waveform, speed, 1.0, quality=_QUALITY)[:num_samples]
     if resampled.size < num_samples:

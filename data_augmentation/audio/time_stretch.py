@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from affectstream.data_augmentation.audio.wsola import stretch
+from affectstream.data_augmentation.audio.wsola import time_stretch
 from affectstream.data_augmentation.transform import (
     AudioTransform,
     Parameters,
@@ -48,4 +48,4 @@ class TimeStretch(AudioTransform):
         return {"rate": float(rng.uniform(self.min_rate, self.max_rate))}
 
     def _apply(self, waveform: np.ndarray, sample_rate_hz: int, *, rate: float) -> np.ndarray:
-        return stretch(waveform, sample_rate_hz, rate)
+        return time_stretch(waveform, sample_rate_hz, rate)

@@ -12,7 +12,7 @@ SEARCH_RATE_HZ = 16000
 """Pieces are matched on a waveform averaged down to about this rate; 48 kHz costs little more."""
 
 
-def stretch(waveform: np.ndarray, sample_rate_hz: int, rate: float) -> np.ndarray:
+def time_stretch(waveform: np.ndarray, sample_rate_hz: int, rate: float) -> np.ndarray:
     """Changes the tempo by waveform-similarity overlap-add.
 
     Windows of 25 ms that overlap by half are copied from `rate` times as far apart as they are laid

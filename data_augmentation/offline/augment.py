@@ -12,9 +12,9 @@ from typing import Any
 from affectstream.core import atomic_io, progress, storage_paths
 from affectstream.core.errors import UserError, from_os_error
 from affectstream.data_augmentation.offline.augment_settings import AugmentSettings
-from affectstream.data_augmentation.offline.augmenter import Augmenter, Copy
-from affectstream.data_augmentation.offline.examples import shows, write_examples
-from affectstream.data_augmentation.offline.text_augmenter import Refused
+from affectstream.data_augmentation.offline.augmenter import AugmentedCopy, Augmenter
+from affectstream.data_augmentation.offline.examples import is_up_to_date, write_examples
+from affectstream.data_augmentation.offline.text_augmenter import RejectedTranslation
 from affectstream.preprocessing.dataset import data_folder
 from affectstream.preprocessing.dataset.data_folder import ClipRow, DataFolder, Splits
 from affectstream.preprocessing.dataset.splits import add_augmented_copies
@@ -69,20 +69,20 @@ def augment(
       UserError: nothing to copy, an occupied `out`, a damaged shard, or `out` cannot be written.
       TranslatorUnavailableError: the translator cannot be had now.
     """
-    copier = settings.copier(source)
-    chosen = _clips_to_copy(source, copier)
+    augmenter = settings.augmenter(source)
+    chosen = _clips_to_copy(source, augmenter)
     _open_out(source, out, settings)
-    shards = _complete_shards(source, out, chosen, copier, settings.copies)
+    shards = _complete_shards(source, out, chosen, augmenter, settings.copies)
     copies = [row for shard in shards for row in shard.rows]
     refused = [one for shard in shards for one in shard.refused]
     rows = sorted([*source.rows, *copies], key=lambda row: row.id)
     splits = add_augmented_copies([row for row in rows if not row.excluded], source.splits)
     shown = chosen[:num_examples]
-    if any(shard.made_now for shard in shards) or not shows(out / EXAMPLES, shown):
-        write_examples(out / EXAMPLES, source, shown, copier, settings.copies, copies)
-    rejected = source.path / data_folder.REJECTED
+    if any(shard.made_now for shard in shards) or not is_up_to_date(out / EXAMPLES, shown):
+        write_examples(out / EXAMPLES, source, shown, augmenter, settings.copies, copies)
+    rejected = source.path / data_folder.REJECTED_FILE
     if rejected.is_file():
-        atomic_io.write_text(out / data_folder.REJECTED, rejected.read_text(encoding="utf-8"))
+        atomic_io.write_text(out / data_folder.REJECTED_FILE, rejected.read_text(encoding="utf-8"))
     _write_refused(out, refused)
     data_folder.write_rows(out, rows)
     data_folder.write_splits(out, splits)
@@ -90,7 +90,7 @@ def augment(
         num_clips=len(source.rows),
         num_source_clips=len({row.copy_of for row in copies}),
         num_copies=len(copies),
-        num_unchanged=sum(copier.num_wanted(row, settings.copies) for row in chosen)
+        num_unchanged=sum(augmenter.max_num_copies(row, settings.copies) for row in chosen)
         - len(copies)
         - len(refused),
         num_rejected_translations=len(refused),
@@ -100,24 +100,24 @@ def augment(
     )
 
 
-def _clips_to_copy(source: DataFolder, copier: Augmenter) -> list[ClipRow]:
+def _clips_to_copy(source: DataFolder, augmenter: Augmenter) -> list[ClipRow]:
     """Training clips that have a stream which the transforms change."""
     if any(row.copy_of for row in source.rows):
         origin = source.settings.get("augmented_from", "the folder it was made from")
         raise UserError(f"{source.path}: holds copies already; augment {origin} instead")
-    if source.action_units is not None and "video" in copier.streams:
+    if source.action_units is not None and "video" in augmenter.streams:
         raise UserError(
             f"{source.path}: holds action units, which face transforms cannot change; name those"
             " of sound only, for one --transforms noise,speed,time_shift"
         )
-    train = source.part("train")
+    train = source.subset("train")
     if not train:
         notes = f" ({'; '.join(source.splits.notes)})" if source.splits.notes else ""
         raise UserError(f"{source.path}: no training clip to copy{notes}; see `split`")
-    chosen = [row for row in train if set(row.streams) & set(copier.streams)]
+    chosen = [row for row in train if set(row.streams) & set(augmenter.streams)]
     if not chosen:
         raise UserError(
-            f"{source.path}: the transforms change {' and '.join(copier.streams)}, which no"
+            f"{source.path}: the transforms change {' and '.join(augmenter.streams)}, which no"
             " training clip has; choose other --transforms"
         )
     return chosen
@@ -130,7 +130,7 @@ def _open_out(source: DataFolder, out: Path, settings: AugmentSettings) -> None:
         "augmented_from": str(source.path.resolve()),
         **settings.as_json(),
     }
-    file = out / data_folder.SETTINGS
+    file = out / data_folder.SETTINGS_FILE
     if out.resolve() == source.path.resolve():
         raise UserError(f"{out}: --out must differ from --data; nothing is changed in place")
     try:
@@ -148,17 +148,17 @@ def _open_out(source: DataFolder, out: Path, settings: AugmentSettings) -> None:
                 )
         elif out.exists() and any(out.iterdir()):
             raise UserError(f"{out}: holds other files; choose an empty or new folder as --out")
-        storage_paths.make_folder(out / data_folder.SHARDS)
+        storage_paths.make_folder(out / data_folder.SHARDS_FOLDER)
     except OSError as error:
         raise from_os_error(error, out) from error
     data_folder.write_settings(out, wanted)
-    atomic_io.remove_stale_temporaries(out / data_folder.SHARDS)
+    atomic_io.remove_stale_temporaries(out / data_folder.SHARDS_FOLDER)
 
 
-def _write_refused(out: Path, refused: Sequence[Refused]) -> None:
+def _write_refused(out: Path, refused: Sequence[RejectedTranslation]) -> None:
     """Lists what was not translated; without any there is no list."""
     if refused:
-        columns = [field.name for field in fields(Refused)]
+        columns = [field.name for field in fields(RejectedTranslation)]
         atomic_io.write_csv(out / UNTRANSLATED_FILE, columns, map(asdict, refused))
     else:
         (out / UNTRANSLATED_FILE).unlink(missing_ok=True)
@@ -173,29 +173,31 @@ class _Shard:
 
     files: tuple[str, ...]
     rows: tuple[ClipRow, ...]
-    refused: tuple[Refused, ...]
+    refused: tuple[RejectedTranslation, ...]
     made_now: bool
 
 
 def _complete_shards(
-    source: DataFolder, out: Path, chosen: Sequence[ClipRow], copier: Augmenter, num_copies: int
+    source: DataFolder, out: Path, chosen: Sequence[ClipRow], augmenter: Augmenter, num_copies: int
 ) -> list[_Shard]:
     """Writes the shards that are missing; removes those of an earlier state of the source."""
     members: dict[str, list[ClipRow]] = defaultdict(list)
     for row in chosen:
         members[row.shard].append(row)
     names = sorted({row.shard for row in source.rows})
-    held_out = sorted(copier.texts.held_out) if "text" in copier.streams else []
+    held_out = sorted(augmenter.texts.held_out) if "text" in augmenter.streams else []
     states = {name: _state(source, name, members[name], held_out) for name in names}
     kept = {name: _kept(out, name, states[name]) for name in names}
     done = {name: shard for name, shard in kept.items() if shard is not None}
     missing = {name: members[name] for name in names if name not in done}
     if missing:
-        (out / data_folder.CLIPS).unlink(missing_ok=True)
-        total = sum(copier.num_wanted(row, num_copies) for rows in missing.values() for row in rows)
+        (out / data_folder.CLIPS_FILE).unlink(missing_ok=True)
+        total = sum(
+            augmenter.max_num_copies(row, num_copies) for rows in missing.values() for row in rows
+        )
         with progress.bar(total, "augment", "copy") as bar:
             for name, rows in missing.items():
-                done[name] = _make(source, out, name, rows, copier, num_copies, bar)
+                done[name] = _make(source, out, name, rows, augmenter, num_copies, bar)
                 _write_index(out, name, states[name], done[name])
     _remove_others(out, done)
     return list(done.values())
@@ -205,7 +207,7 @@ def _remove_others(out: Path, shards: dict[str, _Shard]) -> None:
     """Removes what an earlier state of the source left."""
     wanted = {file for shard in shards.values() for file in shard.files}
     wanted |= {_index(out, name).name for name in shards}
-    for path in (out / data_folder.SHARDS).iterdir():
+    for path in (out / data_folder.SHARDS_FOLDER).iterdir():
         if path.name not in wanted:
             path.unlink()
 
@@ -215,14 +217,14 @@ def _make(
     out: Path,
     name: str,
     members: Sequence[ClipRow],
-    copier: Augmenter,
+    augmenter: Augmenter,
     num_copies: int,
     bar: Any,
 ) -> _Shard:
-    shards = out / data_folder.SHARDS
-    original = source.path / data_folder.SHARDS / name
+    shards = out / data_folder.SHARDS_FOLDER
+    original = source.path / data_folder.SHARDS_FOLDER / name
     with (
-        atomic_io.replacing(shards / name) as temporary,
+        atomic_io.atomic_write(shards / name) as temporary,
         storage_paths.open_binary(original) as file,
         open(temporary, "wb") as copy,
     ):
@@ -233,12 +235,15 @@ def _make(
     rows, refused = [], []
     by_id = {row.id: row for row in members}
     num_read = 0
-    with atomic_io.replacing(shards / copies_name) as temporary, ShardWriter(temporary) as writer:
+    with (
+        atomic_io.atomic_write(shards / copies_name) as temporary,
+        ShardWriter(temporary) as writer,
+    ):
         for record in read_records(original, by_id):
             num_read += 1
-            for made in copier.copies(record, by_id[record.id], num_copies):
+            for made in augmenter.copies(record, by_id[record.id], num_copies):
                 bar.update()
-                if isinstance(made, Copy):
+                if isinstance(made, AugmentedCopy):
                     writer.write(made.record)
                     rows.append(made.row(by_id[record.id], copies_name))
                 elif made is not None:
@@ -252,7 +257,7 @@ def _state(
     source: DataFolder, name: str, members: Sequence[ClipRow], held_out: Sequence[str]
 ) -> str:
     """Fingerprint of the inputs, besides the settings, that the output shards depend on."""
-    path = source.path / data_folder.SHARDS / name
+    path = source.path / data_folder.SHARDS_FOLDER / name
     try:
         stat = path.stat()
     except OSError as error:
@@ -283,18 +288,20 @@ def _kept(out: Path, name: str, state: str) -> _Shard | None:
         index = {"state": "", "files": {}}
     whole = all(_sha256(out, file) == held for file, held in index["files"].items())
     if index["state"] != state or not whole:
-        progress.say(f"{out / data_folder.SHARDS / name}: its source or itself changed; made anew")
+        progress.print_message(
+            f"{out / data_folder.SHARDS_FOLDER / name}: its source or itself changed; made anew"
+        )
         return None
     cells = ({key: str(value) for key, value in row.items()} for row in index["rows"])
     rows = tuple(ClipRow.from_cells(row) for row in cells)
-    refused = tuple(Refused(**one) for one in index.get("refused", ()))
+    refused = tuple(RejectedTranslation(**one) for one in index.get("refused", ()))
     return _Shard(tuple(index["files"]), rows, refused, False)
 
 
 def _index(out: Path, name: str) -> Path:
-    return (out / data_folder.SHARDS / name).with_suffix(".json")
+    return (out / data_folder.SHARDS_FOLDER / name).with_suffix(".json")
 
 
 def _sha256(out: Path, file: str) -> str:
-    path = out / data_folder.SHARDS / file
+    path = out / data_folder.SHARDS_FOLDER / file
     return atomic_io.file_sha256(path) if path.is_file() else ""

@@ -8,7 +8,7 @@ from typing import Any
 from affectstream.core import registry
 from affectstream.data_augmentation.offline.augmenter import Augmenter
 from affectstream.data_augmentation.offline.back_translation import PIVOTS, BackTranslator
-from affectstream.data_augmentation.text.word_tokens import bare
+from affectstream.data_augmentation.text.word_tokens import normalize_text
 from affectstream.preprocessing.dataset.data_folder import DataFolder
 
 DEFAULT_TRANSFORMS = (
@@ -45,7 +45,7 @@ class AugmentSettings:
                 del told[name]
         return told
 
-    def copier(self, source: DataFolder) -> Augmenter:
+    def augmenter(self, source: DataFolder) -> Augmenter:
         """What makes these copies of the training clips of `source`.
 
         Raises:
@@ -64,7 +64,7 @@ class AugmentSettings:
 
 
 def _held_out(source: DataFolder) -> frozenset[str]:
-    """Normalised texts outside the training split, as `words.bare` gives them."""
+    """Normalised texts outside the training split, as `words.normalize_text` gives them."""
     train = set(source.splits.parts["train"])
     rows = (row for row in source.rows if row.text_hash and row.id not in train)
-    return frozenset(bare(row.transcript) for row in rows)
+    return frozenset(normalize_text(row.transcript) for row in rows)

@@ -12,12 +12,12 @@ from affectstream.core import registry
 from affectstream.core.errors import UserError
 from affectstream.data_augmentation.chain import (
     Chain,
-    Drawn,
+    SampledTransforms,
     parse_transforms,
     transforms_of_stream,
 )
 from affectstream.data_augmentation.offline.back_translation import BackTranslator
-from affectstream.data_augmentation.offline.text_augmenter import Refused, TextAugmenter
+from affectstream.data_augmentation.offline.text_augmenter import RejectedTranslation, TextAugmenter
 from affectstream.data_augmentation.transform import Parameters
 from affectstream.preprocessing.content_hash import content_hash
 from affectstream.preprocessing.dataset.data_folder import ClipRow
@@ -30,7 +30,7 @@ AUGMENTABLE_STREAMS = ("audio", "video", "text")
 
 
 @dataclass(frozen=True)
-class Copy:
+class AugmentedCopy:
     """One transformed copy.
 
     Attributes:
@@ -80,7 +80,7 @@ class Augmenter:
         cls,
         transforms: str,
         seed: int,
-        back: BackTranslator | None = None,
+        back_translator: BackTranslator | None = None,
         held_out: frozenset[str] = frozenset(),
     ) -> Augmenter:
         """From recipe text.
@@ -103,7 +103,9 @@ class Augmenter:
                 f"{', '.join(inside)}: works inside training and cannot be written into records;"
                 " give it to `train --set transforms=...`"
             )
-        if not any(transform.probability for transform in parsed) and (parsed or back is None):
+        if not any(transform.probability for transform in parsed) and (
+            parsed or back_translator is None
+        ):
             rows = registry.TABLE["transforms"].items()
             known = [name for name, row in rows if row.stream in AUGMENTABLE_STREAMS]
             raise UserError(f"no transform that ever applies; known: {', '.join(known)}")
@@ -112,23 +114,23 @@ class Augmenter:
             for stream in AUGMENTABLE_STREAMS
         }
         chains = {stream: chain for stream, chain in chains.items() if chain.transforms}
-        texts = TextAugmenter(chains.pop("text", None), back, held_out)
+        texts = TextAugmenter(chains.pop("text", None), back_translator, held_out)
         return cls(chains, texts)
 
     @property
     def streams(self) -> tuple[str, ...]:
         """Streams that are changed."""
-        return (*self.chains, *(("text",) if self.texts.num_wanted(1) else ()))
+        return (*self.chains, *(("text",) if self.texts.max_num_copies(1) else ()))
 
-    def num_wanted(self, row: ClipRow, num_copies: int) -> int:
+    def max_num_copies(self, row: ClipRow, num_copies: int) -> int:
         """Copies of one clip when each comes out."""
         has_signal = bool(set(row.streams) & set(self.chains))
         has_words = bool(row.transcript.strip())
-        return num_copies * has_signal + self.texts.num_wanted(num_copies) * has_words
+        return num_copies * has_signal + self.texts.max_num_copies(num_copies) * has_words
 
     def copies(
         self, record: Record, row: ClipRow, num_copies: int
-    ) -> Iterator[Copy | Refused | None]:
+    ) -> Iterator[AugmentedCopy | RejectedTranslation | None]:
         """Yields `num_wanted` results: a copy, None where none came out, or a refusal.
 
         Args:
@@ -144,9 +146,9 @@ class Augmenter:
         if row.transcript.strip():
             told = replace(record, transcript=row.transcript)
             for made in self.texts.copies(told, num_copies):
-                yield Copy(made, {}, is_text=True) if isinstance(made, Record) else made
+                yield AugmentedCopy(made, {}, is_text=True) if isinstance(made, Record) else made
 
-    def copy(self, record: Record, number: int) -> Copy | None:
+    def copy(self, record: Record, number: int) -> AugmentedCopy | None:
         """The `number`-th copy of sound and picture, from 1; None where no draw changes them.
 
         Faces that were not found stay blank. A stream that is left as it was keeps its hash.
@@ -169,10 +171,10 @@ class Augmenter:
                 if new_video:
                     changed["video_hash"] = content_hash(faces.tobytes())
                 applied = {"audio": _applied(heard), "video": _applied(seen)}
-                return Copy(replace(record, **changed), applied)
+                return AugmentedCopy(replace(record, **changed), applied)
         return None
 
-    def _audio(self, record: Record, key: tuple[int, str]) -> tuple[np.ndarray, Drawn]:
+    def _audio(self, record: Record, key: tuple[int, str]) -> tuple[np.ndarray, SampledTransforms]:
         chain = self.chains.get("audio")
         if chain is None or not record.waveform.size:
             return record.waveform, []
@@ -180,7 +182,7 @@ class Augmenter:
         drawn = chain.sample_all(waveform, record.sample_rate_hz, key)
         return to_pcm(chain.apply_all(waveform, record.sample_rate_hz, drawn)), drawn
 
-    def _video(self, record: Record, key: tuple[int, str]) -> tuple[np.ndarray, Drawn]:
+    def _video(self, record: Record, key: tuple[int, str]) -> tuple[np.ndarray, SampledTransforms]:
         chain = self.chains.get("video")
         if chain is None or not record.face_mask.any():
             return record.faces, []
@@ -191,5 +193,5 @@ class Augmenter:
         return faces, drawn
 
 
-def _applied(drawn: Drawn) -> list[tuple[str, Parameters]]:
+def _applied(drawn: SampledTransforms) -> list[tuple[str, Parameters]]:
     return [(name, parameters) for name, parameters in drawn if parameters is not None]

@@ -14,7 +14,7 @@ from affectstream.data_augmentation.offline.translators.translator import (
     Translator,
     TranslatorUnavailableError,
 )
-from affectstream.data_augmentation.text.word_tokens import bare
+from affectstream.data_augmentation.text.word_tokens import normalize_text
 from affectstream.opencv_model.weights import cache_folder
 from affectstream.preprocessing.content_hash import content_hash
 
@@ -62,7 +62,7 @@ class BackTranslator:
             self.translator.require_language(code)
 
     def paraphrase(self, text: str, pivot: str) -> str:
-        """The text by way of one language; it may say the same as before, see `words.bare`.
+        """The text by way of one language; it may say the same as before, see `words.normalize_text`.
 
         Args:
           text: of at least one word; whitespace counts as single spaces.
@@ -84,15 +84,15 @@ class BackTranslator:
         Raises:
           TranslatorUnavailableError: see `paraphrase`.
         """
-        seen = {bare(text)}
+        seen = {normalize_text(text)}
         for pivot in self.pivots:
             try:
                 other = self.paraphrase(text, pivot)
             except TextRefusedError as error:
                 yield pivot, error
                 continue
-            yield pivot, None if bare(other) in seen else other
-            seen.add(bare(other))
+            yield pivot, None if normalize_text(other) in seen else other
+            seen.add(normalize_text(other))
 
     def _translated(self, text: str, source: str, target: str) -> str:
         file = self._file(text, source, target)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from affectstream.core import atomic_io
-from affectstream.data_augmentation.offline.augmenter import Augmenter, Copy
+from affectstream.data_augmentation.offline.augmenter import AugmentedCopy, Augmenter
 from affectstream.data_augmentation.offline.text_augmenter import REWORDED_BY
 from affectstream.preprocessing.dataset.data_folder import ClipRow, DataFolder
 from affectstream.preprocessing.records.record import Record, read_records
@@ -31,7 +31,7 @@ def write_examples(
     folder: Path,
     source: DataFolder,
     rows: Sequence[ClipRow],
-    copier: Augmenter,
+    augmenter: Augmenter,
     num_copies: int,
     copies: Sequence[ClipRow] = (),
 ) -> None:
@@ -59,10 +59,10 @@ def write_examples(
     for row in copies:
         if REWORDED_BY in row.attributes:
             texts[row.copy_of].append(row)
-    with atomic_io.replacing(folder) as temporary:
+    with atomic_io.atomic_write(folder) as temporary:
         temporary.mkdir()
         for number, record in enumerate(_records(source, rows), 1):
-            changed = {n: copy for n in shown if (copy := copier.copy(record, n)) is not None}
+            changed = {n: copy for n in shown if (copy := augmenter.copy(record, n)) is not None}
             stem = f"{number:02d}-{record.label}-{_slug(record.path)}"
             _write_sounds(temporary, stem, record, changed)
             _write_faces(temporary, stem, record, changed, source.synthetic)
@@ -77,7 +77,7 @@ def write_examples(
         atomic_io.write_json(temporary / APPLIED, applied)
 
 
-def shows(folder: Path, rows: Sequence[ClipRow]) -> bool:
+def is_up_to_date(folder: Path, rows: Sequence[ClipRow]) -> bool:
     """Whether the example folder shows these clips, in this order; without `rows`, is absent."""
     if not rows:
         return not folder.exists()
@@ -105,7 +105,9 @@ def _slug(path: str) -> str:
 # === Sound ===
 
 
-def _write_sounds(folder: Path, stem: str, record: Record, copies: Mapping[int, Copy]) -> None:
+def _write_sounds(
+    folder: Path, stem: str, record: Record, copies: Mapping[int, AugmentedCopy]
+) -> None:
     if not record.waveform.size:
         return
     sounds = {"before": record.waveform}
@@ -140,7 +142,7 @@ def _one_line(text: str) -> str:
 
 
 def _write_faces(
-    folder: Path, stem: str, record: Record, copies: Mapping[int, Copy], synthetic: bool
+    folder: Path, stem: str, record: Record, copies: Mapping[int, AugmentedCopy], synthetic: bool
 ) -> None:
     found = np.flatnonzero(record.face_mask)
     if not found.size or record.faces.ndim != 4:  # action units cannot be shown

@@ -10,7 +10,7 @@ import numpy as np
 from affectstream.data_augmentation.chain import Chain
 from affectstream.data_augmentation.offline.back_translation import BackTranslator
 from affectstream.data_augmentation.offline.translators.translator import TextRefusedError
-from affectstream.data_augmentation.text.word_tokens import bare
+from affectstream.data_augmentation.text.word_tokens import normalize_text
 from affectstream.preprocessing.content_hash import TEXT_HASH
 from affectstream.preprocessing.corpora.text_table import text_hash
 from affectstream.preprocessing.records.record import Record
@@ -22,7 +22,7 @@ REWORDED_BY = "reworded_by"
 
 
 @dataclass(frozen=True)
-class Refused:
+class RejectedTranslation:
     """A paraphrase that the translator did not give.
 
     Attributes:
@@ -43,18 +43,22 @@ class TextAugmenter:
     Attributes:
       chain: transforms of text, drawn by (seed, copy number, record id); None for none.
       back: paraphrases by translation; None for none.
-      held_out: `words.bare` of the texts that validate and test; no copy may be one of them.
+      held_out: `words.normalize_text` of the texts that validate and test; no copy may be one of them.
     """
 
     chain: Chain | None = None
-    back: BackTranslator | None = None
+    back_translator: BackTranslator | None = None
     held_out: frozenset[str] = frozenset()
 
-    def num_wanted(self, num_copies: int) -> int:
+    def max_num_copies(self, num_copies: int) -> int:
         """Copies of one text when each comes out: `num_copies` transformed, one a pivot."""
-        return num_copies * (self.chain is not None) + len(self.back.pivots if self.back else ())
+        return num_copies * (self.chain is not None) + len(
+            self.back_translator.pivots if self.back_translator else ()
+        )
 
-    def copies(self, record: Record, num_copies: int) -> Iterator[Record | Refused | None]:
+    def copies(
+        self, record: Record, num_copies: int
+    ) -> Iterator[Record | RejectedTranslation | None]:
         """Yields `num_wanted` results: a copy, None where no new text came out, or a refusal.
 
         No two copies have the same text, nor that of the record, nor a held-out one.
@@ -66,14 +70,14 @@ class TextAugmenter:
         if self.chain is not None:
             for number in range(1, num_copies + 1):
                 yield self._transformed(self.chain, record, number, used)
-        if self.back is not None:
-            for pivot, text in self.back.paraphrases(record.transcript):
+        if self.back_translator is not None:
+            for pivot, text in self.back_translator.paraphrases(record.transcript):
                 if isinstance(text, TextRefusedError):
-                    yield Refused(record.id, pivot, str(text))
+                    yield RejectedTranslation(record.id, pivot, str(text))
                 elif text is None or not self._is_new(text, used):
                     yield None
                 else:
-                    name = f"{self.back.translator.name} {pivot}"
+                    name = f"{self.back_translator.translator.name} {pivot}"
                     yield reworded(record, f"{record.id}+back-{pivot}", text, name)
 
     def _transformed(
@@ -91,7 +95,7 @@ class TextAugmenter:
 
     def _is_new(self, text: str, used: set[str]) -> bool:
         """Whether a copy may have this text; if so, no other may have it any more."""
-        if text in used or bare(text) in self.held_out:
+        if text in used or normalize_text(text) in self.held_out:
             return False
         used.add(text)
         return True

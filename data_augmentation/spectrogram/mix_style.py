@@ -36,11 +36,11 @@ class MixStyle(SpectrogramTransform):
         check_between("alpha", alpha, 1e-3, 1e3)
         self.alpha = alpha
 
-    def change(self, spectrogram: Any) -> Any:
+    def random_transform(self, spectrogram: Any) -> Any:
         """Draws a partner and a share for each example and applies them."""
         size = ops.shape(spectrogram)[0]
         share = keras.random.beta((size, 1), self.alpha, self.alpha, seed=self.seed_generator)
-        share = ops.where(self.chosen(size), ops.maximum(share, 1.0 - share), 1.0)
+        share = ops.where(self.sample_selection(size), ops.maximum(share, 1.0 - share), 1.0)
         partner = keras.random.shuffle(ops.arange(size), seed=self.seed_generator)
         return self.apply_mix(spectrogram, share, partner)
 

@@ -66,7 +66,7 @@ class SpecAugment(SpectrogramTransform):
         self.max_time_mask_frames = max_time_mask_frames
         self.fill_value = fill_value
 
-    def change(self, spectrogram: Any) -> Any:
+    def random_transform(self, spectrogram: Any) -> Any:
         """Draws masks and applies them."""
         batch_size, num_mels, num_frames = ops.shape(spectrogram)[:3]
         return self.apply_masks(spectrogram, **self.sample_masks(batch_size, num_mels, num_frames))
@@ -77,7 +77,7 @@ class SpecAugment(SpectrogramTransform):
         Returns:
           `apply_masks`' arguments, each (batch, masks) int32.
         """
-        chosen = self.chosen(batch_size)
+        chosen = self.sample_selection(batch_size)
         band_start, band_width = self._sample_spans(
             batch_size, self.num_frequency_masks, self.max_frequency_mask_bins, num_mels
         )

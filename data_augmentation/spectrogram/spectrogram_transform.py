@@ -52,10 +52,10 @@ class SpectrogramTransform(keras.layers.Layer):
                 f"{self.transform_name} needs (batch, bands, frames) or (batch, bands, frames, 1),"
                 f" received shape {tuple(spectrogram.shape)}"
             )
-        return self.change(spectrogram) if training else spectrogram
+        return self.random_transform(spectrogram) if training else spectrogram
 
     @abc.abstractmethod
-    def change(self, spectrogram: Any) -> Any:
+    def random_transform(self, spectrogram: Any) -> Any:
         """Draws for each example and applies it."""
 
     def begin_epoch(self, epoch: int, *keys: int) -> None:
@@ -79,7 +79,7 @@ class SpectrogramTransform(keras.layers.Layer):
         """Uniform float32 numbers in [low, high)."""
         return keras.random.uniform(shape, low, high, "float32", seed=self.seed_generator)
 
-    def chosen(self, batch_size: Any) -> Any:
+    def sample_selection(self, batch_size: Any) -> Any:
         """Which examples are changed: (batch, 1) bool."""
         return self.uniform((batch_size, 1)) < self.probability
 

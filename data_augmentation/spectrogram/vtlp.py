@@ -43,11 +43,11 @@ class Vtlp(SpectrogramTransform):
         check_between("max_warp", max_warp, 0.0, 0.5)
         self.max_warp = max_warp
 
-    def change(self, spectrogram: Any) -> Any:
+    def random_transform(self, spectrogram: Any) -> Any:
         """Draws a factor for each example and applies it."""
         batch_size = ops.shape(spectrogram)[0]
         warp = self.uniform((batch_size, 1), 1.0 - self.max_warp, 1.0 + self.max_warp)
-        return self.apply_warp(spectrogram, ops.where(self.chosen(batch_size), warp, 1.0))
+        return self.apply_warp(spectrogram, ops.where(self.sample_selection(batch_size), warp, 1.0))
 
     def apply_warp(self, spectrogram: Any, warp: Any) -> Any:
         """Moves the bands by given factors; deterministic.

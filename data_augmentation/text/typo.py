@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from affectstream.data_augmentation.text.word_tokens import Word, Words
+from affectstream.data_augmentation.text.word_tokens import TokenizedText, WordToken
 from affectstream.data_augmentation.transform import Parameters, TextTransform, check_between
 
 SWAP, DROP, DOUBLE, NEIGHBOUR = "swap", "drop", "double", "neighbour"
@@ -67,7 +67,7 @@ class Typo(TextTransform):
 
     def sample(self, rng: np.random.Generator, text: str) -> Parameters:
         """Draws the words, and in each the letter and what happens to it."""
-        words = Words.of(text).words
+        words = TokenizedText.of(text).words
         able = [
             index
             for index, word in enumerate(words)
@@ -78,7 +78,7 @@ class Typo(TextTransform):
         return {"slips": [[able[i], *_slip(rng, words[able[i]].core)] for i in picked]}
 
     def _apply(self, text: str, slips: Sequence[Sequence[Any]]) -> str:
-        words = Words.of(text)
+        words = TokenizedText.of(text)
         typed = list(words.words)
         for index, letter, kind, instead in slips:
             words.require_index(index)
@@ -117,7 +117,7 @@ def _slip(rng: np.random.Generator, core: str) -> tuple[int, str, str]:
     return at, kind, key.upper() if core[at].isupper() else key
 
 
-def _with_slip(word: Word, at: int, kind: str, typed: str) -> Word:
+def _with_slip(word: WordToken, at: int, kind: str, typed: str) -> WordToken:
     core = word.core
     if not 0 <= at < len(core) - (kind == SWAP):
         raise ValueError(f"no letter {at!r} to {kind} in {core!r}")

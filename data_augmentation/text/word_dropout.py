@@ -1,4 +1,4 @@
-"""Word dropout: deletes random words."""
+"""WordToken dropout: deletes random words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from affectstream.data_augmentation.text.word_tokens import SENTENCE_MARKS, Word, Words
+from affectstream.data_augmentation.text.word_tokens import SENTENCE_MARKS, TokenizedText, WordToken
 from affectstream.data_augmentation.transform import Parameters, TextTransform, check_between
 
 
@@ -37,7 +37,7 @@ class WordDropout(TextTransform):
 
     def sample(self, rng: np.random.Generator, text: str) -> Parameters:
         """Draws which words go."""
-        num_words = len(Words.of(text).words)
+        num_words = len(TokenizedText.of(text).words)
         if num_words < 2:
             return {"dropped": []}
         goes = rng.random(num_words) < self.share
@@ -46,11 +46,11 @@ class WordDropout(TextTransform):
         return {"dropped": np.flatnonzero(goes).tolist()}
 
     def _apply(self, text: str, dropped: Sequence[int]) -> str:
-        words = Words.of(text)
+        words = TokenizedText.of(text)
         for index in dropped:
             words.require_index(index)
         goes = set(dropped)
-        kept: list[Word] = []
+        kept: list[WordToken] = []
         gaps = [words.gaps[0]]
         for index, (word, gap) in enumerate(zip(words.words, words.gaps, strict=False)):
             if index in goes:
@@ -60,10 +60,10 @@ class WordDropout(TextTransform):
             if kept:
                 gaps.append(gap)
             kept.append(word)
-        return str(Words(tuple(kept), (*gaps, words.gaps[-1]))) if kept else ""
+        return str(TokenizedText(tuple(kept), (*gaps, words.gaps[-1]))) if kept else ""
 
 
-def _ended_as(word: Word, gone: Word) -> Word:
+def _ended_as(word: WordToken, gone: WordToken) -> WordToken:
     """`word` with the sentence marks of the word behind it, if that has any."""
     marks = "".join(mark for mark in gone.after if mark in SENTENCE_MARKS)
     if not marks:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from affectstream.data_augmentation.text.word_tokens import Words
+from affectstream.data_augmentation.text.word_tokens import TokenizedText
 from affectstream.data_augmentation.transform import Parameters, TextTransform, check_between
 
 # Draws for a second word that differs from the first.
@@ -41,7 +41,7 @@ class WordSwap(TextTransform):
 
     def sample(self, rng: np.random.Generator, text: str) -> Parameters:
         """Draws pairs of different words, each pair once."""
-        cores = [word.core for word in Words.of(text).words]
+        cores = [word.core for word in TokenizedText.of(text).words]
         num_pairs = max(1, round(self.share * len(cores)))
         if self.neighbours_only:
             unlike = [i for i in range(len(cores) - 1) if cores[i] != cores[i + 1]]
@@ -60,7 +60,7 @@ class WordSwap(TextTransform):
         return {"swaps": [list(pair) for pair in swaps]}
 
     def _apply(self, text: str, swaps: Sequence[Sequence[int]]) -> str:
-        words = Words.of(text)
+        words = TokenizedText.of(text)
         cores = [word.core for word in words.words]
         for first, second in swaps:
             words.require_index(first)

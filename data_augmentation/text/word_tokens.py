@@ -14,7 +14,7 @@ _BRACKETS = frozenset(("Ps", "Pe", "Pi", "Pf"))  # and quotation marks, as Unico
 
 
 @dataclass(frozen=True)
-class Word:
+class WordToken:
     """What stands between two stretches of whitespace.
 
     Attributes:
@@ -31,7 +31,7 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Words:
+class TokenizedText:
     """A text in pieces: `str()` of it is the text again, character by character.
 
     Attributes:
@@ -39,11 +39,11 @@ class Words:
       gaps: whitespace before the first word, between two, and after the last: one more than words.
     """
 
-    words: tuple[Word, ...]
+    words: tuple[WordToken, ...]
     gaps: tuple[str, ...]
 
     @classmethod
-    def of(cls, text: str) -> Words:
+    def of(cls, text: str) -> TokenizedText:
         """Divides a text at whitespace."""
         return cls(tuple(map(_word, re.findall(r"\S+", text))), tuple(re.split(r"\S+", text)))
 
@@ -51,9 +51,9 @@ class Words:
         spaced = (str(w) + gap for w, gap in zip(self.words, self.gaps[1:], strict=True))
         return self.gaps[0] + "".join(spaced)
 
-    def with_words(self, words: Sequence[Word]) -> Words:
+    def with_words(self, words: Sequence[WordToken]) -> TokenizedText:
         """As many other words with the same space between them."""
-        return Words(tuple(words), self.gaps)
+        return TokenizedText(tuple(words), self.gaps)
 
     def require_index(self, index: int) -> None:
         """Refuses the number of a word that is not there.
@@ -65,9 +65,9 @@ class Words:
             raise ValueError(f"no word {index!r} in a text of {len(self.words)}")
 
 
-def _word(piece: str) -> Word:
+def _word(piece: str) -> WordToken:
     if piece.isalnum():
-        return Word("", piece, "")
+        return WordToken("", piece, "")
     start, end = 0, len(piece)
     while start < end and _is_around(piece[start]):
         start += 1
@@ -75,15 +75,15 @@ def _word(piece: str) -> Word:
         end -= 1
     core = piece[start:end]
     if not any(map(str.isalnum, core)):
-        return Word("", piece, "")
-    return Word(piece[:start], core, piece[end:])
+        return WordToken("", piece, "")
+    return WordToken(piece[:start], core, piece[end:])
 
 
 def _is_around(character: str) -> bool:
     return character in _QUOTES or unicodedata.category(character) in _BRACKETS
 
 
-def bare(text: str) -> str:
+def normalize_text(text: str) -> str:
     """Normal form for comparing texts: without case, punctuation and extra whitespace.
 
     A text of marks only, such as an emoticon, is kept as it is but for spacing.

@@ -11,11 +11,11 @@ from typing import Any
 from affectstream.core import atomic_io, registry
 from affectstream.core.errors import UserError
 from affectstream.modeling.crossval.folds import Fold, make_folds, splits_of_fold
-from affectstream.modeling.data.subset import choose
+from affectstream.modeling.data.subset import select_records
 from affectstream.modeling.recipes import Recipe
 from affectstream.preprocessing.clip import SPLITS, STREAMS
 from affectstream.preprocessing.dataset.data_folder import ClipRow, DataFolder, Splits
-from affectstream.preprocessing.dataset.leakage import DataFootprint, crossings
+from affectstream.preprocessing.dataset.leakage import DataFootprint, overlaps
 from affectstream.preprocessing.labels import LabelSet
 
 
@@ -71,7 +71,7 @@ class Crossval:
             "folds": [dataclasses.asdict(fold) for fold in self.folds],
         }
 
-    def pair(self, fold: Fold, seed: int) -> Path:
+    def fold_run(self, fold: Fold, seed: int) -> Path:
         """Run folder of one fold and seed."""
         return self.out / _name(fold, seed)
 
@@ -113,7 +113,7 @@ def plan_crossval(
     folds: str,
     num_seeds: int,
     out: Path,
-    num_validation: int | None = None,
+    num_validation_speakers: int | None = None,
     reuse_streams: Path | None = None,
     also: Sequence[DataFolder] = (),
     reuse_ensemble: Path | None = None,
@@ -122,7 +122,7 @@ def plan_crossval(
 
     Args:
       parts: recipes of the streams of a fusion.
-      folds: how many, or "loso"; `num_validation`: speakers that validate in each; see
+      folds: how many, or "loso"; `num_validation_speakers`: speakers that validate in each; see
         `make_folds`.
       also: folders that train only.
       reuse_ensemble: crossval folder whose seeds are averaged, see `Crossval`.
@@ -133,13 +133,13 @@ def plan_crossval(
     streams = [part.stream for part in parts] or [recipe.stream]
     _require_parts(recipe, streams if parts else [])
     labels: LabelSet = registry.load("label-sets", recipe.labels)
-    rows = choose([data], "all", labels, streams).all_rows
+    rows = select_records([data], "all", labels, streams).all_rows
     if not rows:
         raise UserError(
             f"{data.path}: no clip has a label of {recipe.labels} and a stream of"
             f" {', '.join(streams)}; check --labels, and `describe` the data"
         )
-    dealt = make_folds(rows, folds, data.path, num_validation)
+    assigned_folds = make_folds(rows, folds, data.path, num_validation_speakers)
     if reuse_streams is not None and not parts:
         raise UserError(
             f"--reuse-streams {reuse_streams}: of a fusion only; {recipe.name} is a stream"
@@ -149,7 +149,7 @@ def plan_crossval(
             f"--reuse-ensemble {reuse_ensemble}: nothing is averaged; --set members=N, or speeds"
         )
     for folder in also:
-        if not choose([folder], "all", labels, streams).all_rows:
+        if not select_records([folder], "all", labels, streams).all_rows:
             raise UserError(
                 f"--extra-train-data {folder.path}: no clip has a label of {recipe.labels} and a stream"
                 f" of {', '.join(streams)}; leave it out"
@@ -159,7 +159,7 @@ def plan_crossval(
         recipe,
         tuple(parts),
         data,
-        dealt,
+        assigned_folds,
         num_seeds,
         out,
         tuple(rows),
@@ -173,8 +173,8 @@ def _require_other(rows: Sequence[ClipRow], also: Sequence[DataFolder]) -> None:
     """Extra training data must not share speakers or content with scored data or each other."""
     seen = DataFootprint.of(rows)
     for folder in also:
-        own = folder.part("all")
-        if found := crossings(seen, own):
+        own = folder.subset("all")
+        if found := overlaps(seen, own):
             raise UserError(
                 f"--extra-train-data {folder.path}: {'; '.join(found)} stands in --data or another"
                 " --extra-train-data, too; leave it out"
@@ -217,5 +217,9 @@ def data_for_fold(crossval: Crossval, fold: Fold) -> DataFolder:
 
 def training_folders(crossval: Crossval, fold: Fold, stream: str) -> list[DataFolder]:
     """What one stream is trained on: the data under the split of a fold, and what is added."""
-    added = [f for f in crossval.also if choose([f], "train", crossval.labels, (stream,)).all_rows]
+    added = [
+        f
+        for f in crossval.also
+        if select_records([f], "train", crossval.labels, (stream,)).all_rows
+    ]
     return [data_for_fold(crossval, fold), *added]

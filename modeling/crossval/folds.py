@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from affectstream.core.errors import UserError, counted
+from affectstream.core.errors import UserError, pluralize
 from affectstream.preprocessing.clip import SPLITS
 from affectstream.preprocessing.dataset.data_folder import ClipRow, Splits
-from affectstream.preprocessing.dataset.leakage import DataFootprint, crossings
+from affectstream.preprocessing.dataset.leakage import DataFootprint, overlaps
 from affectstream.preprocessing.dataset.splits import add_augmented_copies, natural_key, speakers_of
 
 LOSO = "loso"
@@ -34,7 +34,7 @@ class Fold:
 
 
 def make_folds(
-    rows: Sequence[ClipRow], folds: str, path: Path, num_validation: int | None = None
+    rows: Sequence[ClipRow], folds: str, path: Path, num_validation_speakers: int | None = None
 ) -> tuple[Fold, ...]:
     """Assigns the speakers of `rows` to folds, deterministically.
 
@@ -45,7 +45,7 @@ def make_folds(
       rows: the clips that will be scored.
       folds: how many, from 3, or "loso": one speaker each.
       path: of the data, for messages.
-      num_validation: speakers that validate in each fold, one sex in turn with the other; the
+      num_validation_speakers: speakers that validate in each fold, one sex in turn with the other; the
         others of the next fold train. None: all of the next fold.
     Raises:
       UserError: a clip without a speaker, more folds than speakers, more validation speakers than
@@ -59,14 +59,18 @@ def make_folds(
         )
     speakers = _in_assignment_order(rows)
     count = _num_folds(folds, len(speakers), path)
-    hands = [tuple(sorted(speakers[i::count], key=natural_key)) for i in range(count)]
+    speakers_per_fold = [tuple(sorted(speakers[i::count], key=natural_key)) for i in range(count)]
     sexes = sex_of_speakers(rows)
-    chosen = [_some(hand, sexes, num_validation) for hand in hands]
-    _require_apart(rows, hands, chosen, path)
+    chosen = [
+        _some(fold_speakers, sexes, num_validation_speakers) for fold_speakers in speakers_per_fold
+    ]
+    _require_apart(rows, speakers_per_fold, chosen, path)
     following = [*chosen[1:], chosen[0]]
     return tuple(
         Fold(number, test, validation)
-        for number, (test, validation) in enumerate(zip(hands, following, strict=True), start=1)
+        for number, (test, validation) in enumerate(
+            zip(speakers_per_fold, following, strict=True), start=1
+        )
     )
 
 
@@ -103,16 +107,21 @@ def _in_assignment_order(rows: Sequence[ClipRow]) -> list[str]:
     return sorted(speakers_of(rows), key=lambda name: (sexes[name], natural_key(name)))
 
 
-def _some(hand: tuple[str, ...], sexes: dict[str, str], count: int | None) -> tuple[str, ...]:
+def _some(
+    fold_speakers: tuple[str, ...], sexes: dict[str, str], count: int | None
+) -> tuple[str, ...]:
     """`count` speakers of a hand, of each sex in turn; None: all."""
     if count is None:
-        return hand
-    if count > len(hand):
+        return fold_speakers
+    if count > len(fold_speakers):
         raise UserError(
-            f"--validation-speakers {count}: a fold has only {len(hand)}; take {len(hand)} or less,"
+            f"--validation-speakers {count}: a fold has only {len(fold_speakers)}; take {len(fold_speakers)} or less,"
             " or fewer --folds"
         )
-    by_sex = [[name for name in hand if sexes[name] == sex] for sex in sorted(set(sexes.values()))]
+    by_sex = [
+        [name for name in fold_speakers if sexes[name] == sex]
+        for sex in sorted(set(sexes.values()))
+    ]
     turns = itertools.chain.from_iterable(itertools.zip_longest(*by_sex))
     taken = list(itertools.islice((name for name in turns if name is not None), count))
     return tuple(sorted(taken, key=natural_key))
@@ -121,7 +130,7 @@ def _some(hand: tuple[str, ...], sexes: dict[str, str], count: int | None) -> tu
 def _num_folds(folds: str, num_speakers: int, path: Path) -> int:
     if num_speakers < MIN_FOLDS:
         raise UserError(
-            f"{path}: {counted(num_speakers, 'speaker')}; crossval needs {MIN_FOLDS}: one to train"
+            f"{path}: {pluralize(num_speakers, 'speaker')}; crossval needs {MIN_FOLDS}: one to train"
             " on, one to choose on, one to test"
         )
     if folds == LOSO:
@@ -136,7 +145,7 @@ def _num_folds(folds: str, num_speakers: int, path: Path) -> int:
 
 def _require_apart(
     rows: Sequence[ClipRow],
-    hands: Sequence[tuple[str, ...]],
+    speakers_per_fold: Sequence[tuple[str, ...]],
     chosen: Sequence[tuple[str, ...]],
     path: Path,
 ) -> None:
@@ -148,15 +157,17 @@ def _require_apart(
       chosen: those of each hand who validate.
     """
     sides: list[tuple[int, set[str]]] = []
-    for number, (hand, some) in enumerate(zip(hands, chosen, strict=True), start=1):
-        sides += [(number, set(some)), (number, set(hand) - set(some))]
+    for number, (fold_speakers, some) in enumerate(
+        zip(speakers_per_fold, chosen, strict=True), start=1
+    ):
+        sides += [(number, set(some)), (number, set(fold_speakers) - set(some))]
     side_of = {speaker: side for side, (_, names) in enumerate(sides) for speaker in names}
     members: list[list[ClipRow]] = [[] for _ in sides]
     for row in rows:
         members[side_of[row.speaker]].append(row)
     seen = [DataFootprint.of(own) for own in members]
     for a, b in itertools.combinations(range(len(sides)), 2):
-        if found := crossings(seen[a], members[b]):
+        if found := overlaps(seen[a], members[b]):
             one, other = sides[a][0], sides[b][0]
             where = f"in folds {one} and {other}, under two speakers"
             if one == other:

@@ -6,7 +6,7 @@ import keras
 
 from affectstream.modeling.crossval.config import Crossval, data_for_fold, training_folders
 from affectstream.modeling.crossval.folds import Fold
-from affectstream.modeling.data.subset import choose
+from affectstream.modeling.data.subset import select_records
 from affectstream.modeling.recipes import Recipe
 from affectstream.modeling.training.introduction import (
     format_clips,
@@ -16,7 +16,7 @@ from affectstream.modeling.training.introduction import (
     format_recipe,
     print_block,
 )
-from affectstream.modeling.training.train_single import prepared
+from affectstream.modeling.training.train_single import prepare_training
 from affectstream.modeling.training.training_steps import TrainOptions
 from affectstream.preprocessing.clip import SPLITS
 
@@ -31,11 +31,11 @@ def print_crossval_summary(crossval: Crossval) -> None:
     parts = crossval.parts or (crossval.recipe,)
     data = [data_for_fold(crossval, first), *crossval.also]
     clips = (
-        f"{split} {format_clips(choose(data, split, crossval.labels, streams).all_rows)}"
+        f"{split} {format_clips(select_records(data, split, crossval.labels, streams).all_rows)}"
         for split in SPLITS
     )
     count = len(crossval.folds) * crossval.num_seeds
-    all_rows = crossval.data.part("all")
+    all_rows = crossval.data.subset("all")
     print_block(
         {
             "recipe": format_recipe(crossval.recipe, streams),
@@ -55,6 +55,6 @@ def _parameters_in(crossval: Crossval, fold: Fold, recipe: Recipe) -> str:
     """Of one network as the first fold trains it."""
     options = TrainOptions(crossval.out, allow_scripted_text=bool(crossval.parts))
     folders = training_folders(crossval, fold, recipe.stream)
-    _, built, _, _ = prepared(recipe, folders, options)
+    _, built, _, _ = prepare_training(recipe, folders, options)
     told = format_parameter_counts(built.whole)
     return f"{recipe.stream} {told}" if crossval.parts else told

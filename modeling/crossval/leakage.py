@@ -21,7 +21,7 @@ from affectstream.modeling.crossval.run import run_crossval
 from affectstream.modeling.crossval.task import PREDICTIONS, mark_done, train_options_for
 from affectstream.modeling.data.array_dataset import table_dataset
 from affectstream.modeling.data.feature_cache import FeatureCache
-from affectstream.modeling.data.subset import Part, class_indices
+from affectstream.modeling.data.subset import Subset, class_indices
 from affectstream.modeling.data.training_data import TrainingData, class_weights, training_data
 from affectstream.modeling.features.front_end import Axes, FrontEnd
 from affectstream.modeling.input_spec import InputSpec
@@ -38,12 +38,12 @@ from affectstream.modeling.runs.run_folder import Calibration, RunInfo
 from affectstream.modeling.training import trainer
 from affectstream.modeling.training.train_single import max_samples_of_recipe, predict_logits
 from affectstream.modeling.training.training_steps import (
-    finish,
+    finish_run,
     new_run_info,
     set_seed_and_precision,
     train_model,
 )
-from affectstream.parallel.serial import Here
+from affectstream.parallel.serial import SerialEngine
 from affectstream.parallel.tasks import Engine
 from affectstream.preprocessing.dataset.data_folder import Splits
 from affectstream.preprocessing.dataset.feature_table import FeatureTable
@@ -51,9 +51,9 @@ from affectstream.preprocessing.dataset.splits import add_augmented_copies
 
 RANDOM_SPLIT, TEST_EPOCH, SPEAKER_NORM = "random-split", "test-epoch", "speaker-norm"
 ALL = "all"
-HONEST = "honest"
+BASELINE = "honest"
 # Kind -> what is stamped on its runs.
-NOTES = {
+LEAKAGE_NOTES = {
     RANDOM_SPLIT: "LEAK random-split: clips are dealt at random, speakers stand on all sides",
     TEST_EPOCH: "LEAK test-epoch: epoch, temperature and fusion are chosen on the tested speakers",
     SPEAKER_NORM: (
@@ -61,10 +61,10 @@ NOTES = {
         " ones too; the model expects them so"
     ),
 }
-KINDS = tuple(NOTES)
+LEAKAGE_SCENARIOS = tuple(LEAKAGE_NOTES)
 # Leakage scenarios run with this seed only.
-SEED = 0
-MIN_DEVIATION = 1e-6
+LEAKAGE_SEED = 0
+MIN_STD = 1e-6
 
 
 # === Scenarios ===
@@ -77,13 +77,15 @@ def choose_leakage_scenarios(crossval: Crossval, words: Sequence[str]) -> tuple[
       UserError: one that is named is not offered for the recipe.
     """
     chosen = []
-    for kind in KINDS if ALL in words else (kind for kind in KINDS if kind in words):
+    for kind in (
+        LEAKAGE_SCENARIOS if ALL in words else (kind for kind in LEAKAGE_SCENARIOS if kind in words)
+    ):
         why = _why_not(crossval, kind)
         told = f"--leakage-scenario {kind}: not offered for recipe {crossval.recipe.name}: {why}"
         if why and ALL not in words:
             raise UserError(told)
         if why:
-            progress.say(told)
+            progress.print_message(told)
         else:
             chosen.append(kind)
     return tuple(chosen)
@@ -108,7 +110,7 @@ def _why_not(crossval: Crossval, kind: str) -> str:
 def run_leakage_scenarios(
     crossval: Crossval,
     kinds: Sequence[str],
-    engine: Engine = Here(),  # noqa: B008  (frozen)
+    engine: Engine = SerialEngine(),  # noqa: B008  (frozen)
 ) -> dict[str, list[dict[str, str]]]:
     """Trains and predicts all folds with each fault, seed 0 only, in `OUT/leak-KIND`.
 
@@ -123,10 +125,12 @@ def run_leakage_scenarios(
       UserError: a folder holds a crossval of other settings, or something else.
     """
     works = {SPEAKER_NORM: train_speaker_normalised}
-    return {kind: run_crossval(leaking(crossval, kind), works.get(kind), engine) for kind in kinds}
+    return {
+        kind: run_crossval(with_leakage(crossval, kind), works.get(kind), engine) for kind in kinds
+    }
 
 
-def leaking(crossval: Crossval, kind: str) -> Crossval:
+def with_leakage(crossval: Crossval, kind: str) -> Crossval:
     """The same crossval with one fault, one seed and a folder of its own.
 
     A fusion trains its streams anew, with the same fault.
@@ -146,14 +150,14 @@ def leaking(crossval: Crossval, kind: str) -> Crossval:
         data = _table_by_speaker(data, recipe.features)
         tables = [table for table in also if isinstance(table, FeatureTable)]
         also = tuple(_table_by_speaker(table, recipe.features) for table in tables)
-    note = NOTES[kind]
+    note = LEAKAGE_NOTES[kind]
     return dataclasses.replace(
         crossval,
         recipe=recipe,
         parts=parts,
         data=data,
         folds=folds,
-        num_seeds=SEED + 1,
+        num_seeds=LEAKAGE_SEED + 1,
         out=crossval.out / f"leak-{kind}",
         reuse_streams=None,
         reuse_ensemble=None,
@@ -181,14 +185,14 @@ def leakage_scores(
         return []
     number = {label: i for i, label in enumerate(labels)}
     found: list[dict[str, Any]] = []
-    same_seed = [row for row in honest if row["seed"] == str(SEED)]
-    for protocol, rows in {HONEST: same_seed, **leaked}.items():
-        truth, guesses = (
+    same_seed = [row for row in honest if row["seed"] == str(LEAKAGE_SEED)]
+    for protocol, rows in {BASELINE: same_seed, **leaked}.items():
+        truth, predicted = (
             np.array([number[row[key]] for row in rows]) for key in ("label", "recognised")
         )
-        scores = classification.accuracies(truth, guesses)
+        scores = classification.accuracies(truth, predicted)
         scores["uar_difference"] = scores["uar"] - (found[0]["uar"] if found else scores["uar"])
-        told = {"num_clips": len(rows), "note": NOTES.get(protocol, "")}
+        told = {"num_clips": len(rows), "note": LEAKAGE_NOTES.get(protocol, "")}
         found.append({"protocol": protocol, **scores, **told})
     return found
 
@@ -199,15 +203,15 @@ def leakage_scores(
 def _random_splits(crossval: Crossval) -> list[Splits]:
     """Clips dealt to as many folds; about as many validate as in the honest fold."""
     ids = sorted(row.id for row in crossval.rows)
-    keyed_rng(SEED, 0, "", RANDOM_SPLIT).shuffle(ids)
+    keyed_rng(LEAKAGE_SEED, 0, "", RANDOM_SPLIT).shuffle(ids)
     count = len(crossval.folds)
-    hands = [ids[start::count] for start in range(count)]
+    ids_per_fold = [ids[start::count] for start in range(count)]
     usable = [row for row in crossval.data.rows if not row.excluded]
     splits = []
     for index, fold in enumerate(crossval.folds):
         num_validation = sum(row.speaker in fold.validation for row in crossval.rows)
-        sides = dict.fromkeys(ids, "train") | dict.fromkeys(hands[index], "test")
-        following = hands[(index + 1) % count][:num_validation]
+        sides = dict.fromkeys(ids, "train") | dict.fromkeys(ids_per_fold[index], "test")
+        following = ids_per_fold[(index + 1) % count][:num_validation]
         sides |= dict.fromkeys(following, "validation")
         parts = {
             split: tuple(row.id for row in usable if sides.get(row.id) == split)
@@ -249,7 +253,7 @@ def standardise_by_speaker(
         if not len(counted):
             continue
         deviation = counted.std(axis=0)
-        moved = (moved - counted.mean(axis=0)) / np.where(deviation < MIN_DEVIATION, 1, deviation)
+        moved = (moved - counted.mean(axis=0)) / np.where(deviation < MIN_STD, 1, deviation)
         if mask is not None:
             moved[~mask[own]] = 0.0
         values[own] = np.moveaxis(moved, last, axes)
@@ -273,7 +277,7 @@ def _axis(front_end: FrontEnd) -> Axes:
 class _CopiesBySpeaker(FeatureCache):
     """Kept copies, standardised over all that is kept of each speaker."""
 
-    def standardise(self, part: Part, axis: Axes) -> None:
+    def standardise(self, part: Subset, axis: Axes) -> None:
         kept, mask = self._copies["features"], self._copies.get("mask")
         speakers = np.tile([row.speaker for row in part.all_rows], len(kept))
         flat = None if mask is None else mask.reshape(-1, *mask.shape[2:])
@@ -289,7 +293,7 @@ def _batches(
     seed: int | None = None,
 ) -> trainer.EpochDataset:
     """Batches of features by speaker; of the test part too."""
-    part, recipe = data.parts[split], crossval.recipe
+    part, recipe = data.subsets[split], crossval.recipe
     if isinstance(crossval.data, FeatureTable):
         return table_dataset(part, data.labels, recipe, front_end, seed)
     max_samples, copies = max_samples_of_recipe(recipe), max(1, recipe.copies)
@@ -304,32 +308,37 @@ def train_speaker_normalised(crossval: Crossval, fold: Fold, seed: int) -> None:
     Such a model answers only for features of that kind, so it is fed them here for the test part
     as well; `evaluate` on its run folder would feed it others.
     """
-    path, recipe = crossval.pair(fold, seed), crossval.recipe
+    path, recipe = crossval.fold_run(fold, seed), crossval.recipe
     keras.backend.clear_session()
     folders = training_folders(crossval, fold, recipe.stream)
     options = train_options_for(crossval, fold, seed)
     data = training_data(folders, recipe.labels, (recipe.stream,), allow_leak=True)
     set_seed_and_precision(seed)
-    spec = InputSpec.of(data.parts["train"].folder_with_stream(recipe.stream), recipe.stream)
+    spec = InputSpec.of(data.subsets["train"].folder_with_stream(recipe.stream), recipe.stream)
     front_end = fitted_front_end(recipe, ())
     built = build_stream_model(recipe, len(data.labels.labels), spec, front_end=front_end)
     info = new_run_info(recipe, data, options, (recipe.stream,), dataclasses.asdict(spec))
     info = dataclasses.replace(info, leak_allowed=True)
     given = (crossval, front_end, built)
-    train, watch = _batches(data, "train", *given, seed), _batches(data, "validation", *given)
-    go_on = run_folder.begin(path, info, options.resume, overwrite=False)
+    train, validation_data = (
+        _batches(data, "train", *given, seed),
+        _batches(data, "validation", *given),
+    )
+    go_on = run_folder.prepare_run_folder(path, info, options.resume, overwrite=False)
     run_folder.write_split(path, data.folders)
     model, history = built.whole, checkpoints.History(keep=recipe.keep)
     if go_on:
         model, history = checkpoints.load_checkpoint(path / run_folder.LAST)
     else:
         _adapt(built.network, _batches(data, "train", *given))
-    entry = model.get_layer(NETWORK)
-    history = train_model(model, recipe, data, train, watch, options, history, entry)
+    trainable_submodel = model.get_layer(NETWORK)
+    history = train_model(
+        model, recipe, data, train, validation_data, options, history, trainable_submodel
+    )
     best = checkpoints.load_model(path / run_folder.BEST).get_layer(NETWORK)
-    temperature = predict_logits(best, watch).temperature(data.parts["validation"])
+    temperature = predict_logits(best, validation_data).fit_temperature(data.subsets["validation"])
     _, log_prior = class_weights(data, recipe)
-    info = finish(path, info, Calibration(temperature, log_prior), history)
+    info = finish_run(path, info, Calibration(temperature, log_prior), history)
     tested = predict_logits(best, _batches(data, "test", *given))
     _write_predictions(path, data, softmax(tested.logits / temperature, axis=1), info)
     mark_done(crossval, fold, seed)
@@ -348,8 +357,8 @@ def _write_predictions(
             **{name: f"{v:.6f}" for name, v in zip(info.labels, values, strict=True)},
         }
         for row, truth, values in zip(
-            data.parts["test"].all_rows,
-            class_indices(data.parts["test"], data.labels),
+            data.subsets["test"].all_rows,
+            class_indices(data.subsets["test"], data.labels),
             probabilities,
             strict=True,
         )

@@ -15,16 +15,16 @@ from matplotlib.figure import Figure
 from affectstream.core import atomic_io
 from affectstream.modeling.crossval.config import Crossval
 from affectstream.modeling.crossval.folds import sex_of_speakers
-from affectstream.modeling.crossval.leakage import SEED, leakage_scores
+from affectstream.modeling.crossval.leakage import LEAKAGE_SEED, leakage_scores
 from affectstream.modeling.crossval.run import predictions_of_streams
 from affectstream.modeling.crossval.scores import SCORES, pooled_scores
-from affectstream.modeling.crossval.task import ALONE, ONLY
+from affectstream.modeling.crossval.task import FUSION_OF_ONE_STREAM, STREAM_ALONE
 from affectstream.modeling.evaluation.evaluate import write_risk_coverage
 from affectstream.modeling.metrics import plots, selective_prediction
 from affectstream.modeling.runs import run_folder
 from affectstream.preprocessing.dataset.data_folder import DataFolder
 
-NUMBERS = "crossval.json"
+CROSSVAL_JSON = "crossval.json"
 MARKDOWN = "report.md"
 HTML = "report.html"
 PLOTS = {
@@ -33,9 +33,12 @@ PLOTS = {
     "reliability.png": "Accuracy against confidence, clips of all seeds",
     "risk_coverage.png": "Errors over the share of clips answered, clips of all seeds",
 }
-NAMES = {"uar": "UAR", "wa": "WA", "macro_f1": "macro-F1", "ece": "ECE"}
-NAMES |= {"ece_by_chance": "ECE by chance"}
-KINDS = {ALONE: "{} alone, by its own model", ONLY: "fusion given {} only"}
+SCORE_NAMES = {"uar": "UAR", "wa": "WA", "macro_f1": "macro-F1", "ece": "ECE"}
+SCORE_NAMES |= {"ece_by_chance": "ECE by chance"}
+STREAM_ROW_TITLES = {
+    STREAM_ALONE: "{} alone, by its own model",
+    FUSION_OF_ONE_STREAM: "fusion given {} only",
+}
 _STYLE = (
     "body{font:15px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
     "table{border-collapse:collapse;margin:1em 0}td,th{border:1px solid #bbb;padding:.2em .6em}"
@@ -44,7 +47,7 @@ _STYLE = (
 
 
 @dataclass(frozen=True)
-class Human:
+class HumanPerformance:
     """Accuracy of human raters on all recordings and labels of a corpus.
 
     Attributes:
@@ -62,9 +65,9 @@ _RAVDESS = "raters among 8 emotions, Livingstone & Russo 2018, PLoS ONE 13(5) e0
 # (corpus, label set, streams) -> people. No other label set can be compared: the raters chose
 # among these labels.
 HUMAN_PERFORMANCE = {
-    ("ravdess", "ravdess8", ("audio",)): Human(0.62, 0.67, _RAVDESS),
-    ("ravdess", "ravdess8", ("video",)): Human(0.75, 0.75, _RAVDESS),
-    ("ravdess", "ravdess8", ("audio", "video")): Human(0.80, 0.80, _RAVDESS),
+    ("ravdess", "ravdess8", ("audio",)): HumanPerformance(0.62, 0.67, _RAVDESS),
+    ("ravdess", "ravdess8", ("video",)): HumanPerformance(0.75, 0.75, _RAVDESS),
+    ("ravdess", "ravdess8", ("audio", "video")): HumanPerformance(0.80, 0.80, _RAVDESS),
 }
 
 
@@ -108,7 +111,7 @@ def write_report(
     facts, tables = _facts(found), _tables(found)
     atomic_io.write_text(out / MARKDOWN, _markdown(title, facts, tables))
     atomic_io.write_text(out / HTML, _html(title, facts, tables, out))
-    atomic_io.write_json(out / NUMBERS, found)
+    atomic_io.write_json(out / CROSSVAL_JSON, found)
     return found
 
 
@@ -118,9 +121,11 @@ def summary(found: dict[str, Any]) -> str:
     for key in SCORES:
         interval = found["uar_ci95"] if key == "uar" else None
         told = f"  95 % [{interval[0]:.3f}, {interval[1]:.3f}] by speaker" if interval else ""
-        lines.append(f"{NAMES[key]:<14}{_mean(found['mean'][key], found['deviation'][key])}{told}")
+        lines.append(
+            f"{SCORE_NAMES[key]:<14}{_mean(found['mean'][key], found['deviation'][key])}{told}"
+        )
     for one in found["leaks"][1:]:
-        told = f"{one['uar']:.3f} ({one['uar_difference']:+.3f} to honest, seed {SEED})"
+        told = f"{one['uar']:.3f} ({one['uar_difference']:+.3f} to honest, seed {LEAKAGE_SEED})"
         lines.append(f"UAR with the leak {one['protocol']}: {told}")
     return "\n".join(lines)
 
@@ -166,7 +171,7 @@ def _of_streams(crossval: Crossval) -> list[dict[str, Any]]:
     """Of a fusion: what each stream gives by its own model, and the fusion given only that."""
     found = []
     kept = ("mean", "deviation", "uar_ci95", "num_clips")
-    for kind in (ALONE, ONLY):
+    for kind in (STREAM_ALONE, FUSION_OF_ONE_STREAM):
         for stream, rows in predictions_of_streams(crossval, kind).items():
             scores = pooled_scores(rows, crossval.labels.labels)
             found.append({"kind": kind, "stream": stream, **{key: scores[key] for key in kept}})
@@ -178,7 +183,7 @@ def _pairs(crossval: Crossval) -> list[dict[str, Any]]:
     found = []
     for seed in range(crossval.num_seeds):
         for fold in crossval.folds:
-            info = run_folder.read_run(crossval.pair(fold, seed))
+            info = run_folder.read_run(crossval.fold_run(fold, seed))
             found.append(
                 {
                     "fold": fold.number,
@@ -238,7 +243,7 @@ def _tables(found: dict[str, Any]) -> list[Table]:
     seeds = [str(one["seed"]) for one in found["per_seed"]]
     scores = tuple(
         (
-            NAMES[key],
+            SCORE_NAMES[key],
             _mean(found["mean"][key], found["deviation"][key]),
             *(f"{one[key]:.3f}" for one in found["per_seed"]),
         )
@@ -251,14 +256,14 @@ def _tables(found: dict[str, Any]) -> list[Table]:
     header = ("score", "mean ± deviation", *(f"seed {seed}" for seed in seeds))
     streams = tuple(
         (
-            KINDS[one["kind"]].format(one["stream"]),
+            STREAM_ROW_TITLES[one["kind"]].format(one["stream"]),
             *(_mean(one["mean"][key], one["deviation"][key]) for key in SCORES),
             _interval(one["uar_ci95"]),
             str(one["num_clips"]),
         )
         for one in found["of_streams"]
     )
-    of_streams = ("", *(NAMES[key] for key in SCORES), "95 % of UAR", "clips")
+    of_streams = ("", *(SCORE_NAMES[key] for key in SCORES), "95 % of UAR", "clips")
     classes = tuple(
         (label, _mean(one["recall"], one["deviation"]), str(one["num_clips"]))
         for label, one in found["per_class"].items()
@@ -299,7 +304,7 @@ def _leaks(leaks: Sequence[dict[str, Any]]) -> Table:
         for one in leaks
     )
     note = (
-        f"Seed {SEED} only, the honest one too; a difference within the deviation over seeds tells"
+        f"Seed {LEAKAGE_SEED} only, the honest one too; a difference within the deviation over seeds tells"
         " nothing. These figures count nowhere else."
     )
     for one in leaks[1:]:
@@ -378,5 +383,5 @@ def _plot_speakers(found: dict[str, Any], path: Path, title: str) -> None:
     axis.set_xticks(range(len(speakers)), list(speakers), rotation=90)
     axis.set(ylim=(0, 1), ylabel="UAR", title=title)
     axis.legend()
-    with atomic_io.replacing(path) as temporary:
+    with atomic_io.atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=110, metadata={"Software": ""})

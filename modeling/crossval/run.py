@@ -12,22 +12,28 @@ from affectstream.core import atomic_io, progress
 from affectstream.core.errors import UserError
 from affectstream.modeling.crossval.config import Crossval
 from affectstream.modeling.crossval.folds import Fold
-from affectstream.modeling.crossval.task import PREDICTIONS, FoldTask, Work, is_done, run_fold_task
+from affectstream.modeling.crossval.task import (
+    PREDICTIONS,
+    FoldTask,
+    FoldWork,
+    is_done,
+    run_fold_task,
+)
 from affectstream.modeling.runs import run_folder
 from affectstream.modeling.runs.run_folder import is_run
 from affectstream.parallel import tasks
-from affectstream.parallel.serial import Here
-from affectstream.parallel.tasks import Engine, Limits
+from affectstream.parallel.serial import SerialEngine
+from affectstream.parallel.tasks import Engine, TaskLimits
 
 PLAN = "plan.json"
 # Columns of `predictions.csv` before the probability of each class.
-FACTS = ("id", "fold", "seed", "speaker", "sex", "intensity", "label", "recognised")
+PREDICTION_COLUMNS = ("id", "fold", "seed", "speaker", "sex", "intensity", "label", "recognised")
 
 
 def run_crossval(
     crossval: Crossval,
-    work: Work | None = None,
-    engine: Engine = Here(),  # noqa: B008  (frozen)
+    work: FoldWork | None = None,
+    engine: Engine = SerialEngine(),  # noqa: B008  (frozen)
 ) -> list[dict[str, str]]:
     """Trains and predicts what is not done yet, and writes all out-of-fold predictions.
 
@@ -35,30 +41,32 @@ def run_crossval(
 
     Args:
       work: trains and predicts a pair, to its `done.json`; None as the recipe says.
-      engine: where pairs are trained; on any but `Here` several at a time.
+      engine: where pairs are trained; on any but `SerialEngine` several at a time.
     Returns:
       the rows of `predictions.csv`: each clip once a seed.
     Raises:
       UserError: the folder holds a crossval of other settings, or something else; or a process
         that trains ends twice.
     """
-    begin(crossval)
+    prepare_crossval_folder(crossval)
     pairs = [(fold, seed) for seed in range(crossval.num_seeds) for fold in crossval.folds]
     todo = []
     for number, (fold, seed) in enumerate(pairs, start=1):
-        told = f"{crossval.leak} {crossval.pair(fold, seed).name} ({number} of {len(pairs)})"
+        told = f"{crossval.leak} {crossval.fold_run(fold, seed).name} ({number} of {len(pairs)})"
         if is_done(crossval, fold, seed):
-            progress.say(f"{told.strip()}: done before")
+            progress.print_message(f"{told.strip()}: done before")
         else:
-            todo.append(FoldTask(crossval, fold, seed, work, told.strip(), engine != Here()))
+            todo.append(
+                FoldTask(crossval, fold, seed, work, told.strip(), engine != SerialEngine())
+            )
     _do(todo, engine)
     rows = [row for fold, seed in pairs for row in _predictions_of(crossval, fold, seed)]
-    columns = (*FACTS, *crossval.labels.labels)
+    columns = (*PREDICTION_COLUMNS, *crossval.labels.labels)
     atomic_io.write_csv(crossval.out / PREDICTIONS, columns, rows)
     return rows
 
 
-def begin(crossval: Crossval) -> None:
+def prepare_crossval_folder(crossval: Crossval) -> None:
     """Prepares the output folder; calling it twice is harmless.
 
     Raises:
@@ -75,7 +83,7 @@ def begin(crossval: Crossval) -> None:
     try:
         there = atomic_io.read_checksummed_json(out / PLAN, allow_missing_digest=True)
     except UserError:  # each pair tells by itself what it belongs to
-        progress.say(f"{out / PLAN}: damaged, not what was written; written again")
+        progress.print_message(f"{out / PLAN}: damaged, not what was written; written again")
         atomic_io.write_checksummed_json(out / PLAN, plan)
         there = plan
     if differing := _differing(there, plan, {**plan, "leak": "", "also_train": []}):
@@ -115,8 +123,8 @@ def _require_members_from(crossval: Crossval) -> None:
         return
     single = dataclasses.replace(
         crossval,
-        recipe=crossval.recipe.single,
-        parts=tuple(part.single for part in crossval.parts),
+        recipe=crossval.recipe.single_network,
+        parts=tuple(part.single_network for part in crossval.parts),
     )
     kind = "parts" if crossval.parts else "recipe"
     keys = (kind, "labels", "data", "folds", "leak", "also_train")
@@ -155,24 +163,26 @@ def _require_finished(runs: Iterable[Path], remedy: str) -> None:
 def _do(todo: Sequence[FoldTask], engine: Engine) -> None:
     if not todo:
         return
-    with engine.open(run_fold_task, Limits()) as pool:
-        trained: Iterator[FoldTask] = (task for task, _ in tasks.run(pool, todo, FoldTask.after))
+    with engine.open(run_fold_task, TaskLimits()) as pool:
+        trained: Iterator[FoldTask] = (
+            task for task, _ in tasks.run(pool, todo, FoldTask.next_attempt)
+        )
         if todo[0].is_parallel:
             trained = progress.track(trained, len(todo), "crossval", "training")
         for task in trained:
-            progress.say(f"{task.told}: done")
+            progress.print_message(f"{task.label}: done")
 
 
 def _predictions_of(crossval: Crossval, fold: Fold, seed: int) -> list[dict[str, str]]:
     """The predictions of a finished pair, with what the corpus tells of each clip."""
-    return _with_facts(crossval, fold, seed, crossval.pair(fold, seed) / PREDICTIONS)
+    return _with_facts(crossval, fold, seed, crossval.fold_run(fold, seed) / PREDICTIONS)
 
 
 def predictions_of_streams(crossval: Crossval, kind: str) -> dict[str, list[dict[str, str]]]:
     """By stream of a fusion all predictions from that stream.
 
     Args:
-      kind: `ALONE`, of the stream's own model, or `ONLY`, of the fusion given nothing else.
+      kind: `STREAM_ALONE`, of the stream's own model, or `FUSION_OF_ONE_STREAM`, of the fusion given nothing else.
     """
     streams = crossval.streams if crossval.parts else ()
     return {
@@ -181,7 +191,7 @@ def predictions_of_streams(crossval: Crossval, kind: str) -> dict[str, list[dict
             for seed in range(crossval.num_seeds)
             for fold in crossval.folds
             for row in _with_facts(
-                crossval, fold, seed, crossval.pair(fold, seed) / kind / stream / PREDICTIONS
+                crossval, fold, seed, crossval.fold_run(fold, seed) / kind / stream / PREDICTIONS
             )
         ]
         for stream in streams

@@ -51,7 +51,7 @@ def pooled_scores(rows: Sequence[dict[str, str]], labels: Sequence[str]) -> dict
       clips of all seeds, rows the truth; `reliability`: see `metrics.reliability`.
     """
     truth, probabilities = _arrays(rows, labels)
-    guesses = probabilities.argmax(axis=1)
+    predicted = probabilities.argmax(axis=1)
     seeds = np.array([int(row["seed"]) for row in rows])
     speakers = np.array([row["speaker"] for row in rows])
     clusters = classification.clusters(speakers.tolist(), [row["id"] for row in rows])
@@ -64,7 +64,7 @@ def pooled_scores(rows: Sequence[dict[str, str]], labels: Sequence[str]) -> dict
     values = {key: np.array([one[key] for one in per_seed]) for key in SCORES}
 
     def by(column: str) -> dict[str, dict[str, Any]]:
-        return _by_group([row[column] for row in rows], truth, guesses, len(per_seed))
+        return _by_group([row[column] for row in rows], truth, predicted, len(per_seed))
 
     return {
         "num_clips": len(rows) // len(per_seed),
@@ -73,12 +73,12 @@ def pooled_scores(rows: Sequence[dict[str, str]], labels: Sequence[str]) -> dict
         "per_seed": per_seed,
         "mean": {key: float(found.mean()) for key, found in values.items()},
         "deviation": {key: _deviation(found) for key, found in values.items()},
-        "uar_ci95": classification.uar_confidence_interval(truth, guesses, clusters),
-        "per_class": _per_class(truth, guesses, seeds, labels),
+        "uar_ci95": classification.uar_confidence_interval(truth, predicted, clusters),
+        "per_class": _per_class(truth, predicted, seeds, labels),
         "per_speaker": by("speaker"),
         "per_sex": by("sex"),
         "per_intensity": by("intensity"),
-        "confusion_matrix": confusion_matrix(truth, guesses, labels=range(len(labels))).tolist(),
+        "confusion_matrix": confusion_matrix(truth, predicted, labels=range(len(labels))).tolist(),
         "reliability": classification.reliability(truth, probabilities),
         "labels": list(labels),
     }
@@ -105,12 +105,12 @@ def uar_difference(
     means, drawn = [], []
     for one in (rows, base):
         truth, probabilities = _arrays(one, labels)
-        guesses = probabilities.argmax(axis=1)
-        means.append(classification.accuracies(truth, guesses)["uar"])
+        predicted = probabilities.argmax(axis=1)
+        means.append(classification.accuracies(truth, predicted)["uar"])
         clusters = classification.clusters(
             [row["speaker"] for row in one], [row["id"] for row in one]
         )
-        drawn.append(classification.bootstrap_uars(truth, guesses, clusters))
+        drawn.append(classification.bootstrap_uars(truth, predicted, clusters))
     difference = float(means[0] - means[1])
     if drawn[0] is None or drawn[1] is None:
         return difference, None
@@ -130,7 +130,7 @@ def _deviation(values: np.ndarray) -> float | None:
 
 
 def _per_class(
-    truth: np.ndarray, guesses: np.ndarray, seeds: np.ndarray, labels: Sequence[str]
+    truth: np.ndarray, predicted: np.ndarray, seeds: np.ndarray, labels: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """Recall of each class that occurs: mean and deviation over seeds."""
     found = {}
@@ -138,7 +138,7 @@ def _per_class(
     for index, label in enumerate(labels):
         own = truth == index
         if own.any():
-            recalls = np.array([np.mean(guesses[own & (seeds == s)] == index) for s in each])
+            recalls = np.array([np.mean(predicted[own & (seeds == s)] == index) for s in each])
             found[label] = {
                 "recall": float(recalls.mean()),
                 "deviation": _deviation(recalls),
@@ -148,13 +148,13 @@ def _per_class(
 
 
 def _by_group(
-    names: Sequence[str], truth: np.ndarray, guesses: np.ndarray, num_seeds: int
+    names: Sequence[str], truth: np.ndarray, predicted: np.ndarray, num_seeds: int
 ) -> dict[str, dict[str, Any]]:
     """UAR and WA, means over seeds, of each group that is known by name."""
     groups = np.array(names)
     found = {}
     for name in sorted({*names} - {""}, key=natural_key):
         own = groups == name
-        scores = classification.accuracies(truth[own], guesses[own])
+        scores = classification.accuracies(truth[own], predicted[own])
         found[name] = {**scores, "num_clips": int(own.sum()) // num_seeds}
     return found

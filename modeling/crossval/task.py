@@ -20,15 +20,15 @@ from affectstream.modeling.runs.run_folder import is_run
 from affectstream.modeling.training.train_fusion import train_fusion
 from affectstream.modeling.training.train_stream import train_stream
 from affectstream.modeling.training.training_steps import TrainOptions
-from affectstream.parallel.tasks import MAX_DEATHS, Died, ReportStep
+from affectstream.parallel.tasks import MAX_DEATHS, ReportStep, WorkerDied
 from affectstream.preprocessing.dataset.data_folder import DataFolder
 
 DONE = "done.json"
 PREDICTIONS = "predictions.csv"
 # Within the folder of a fusion's pair, by stream.
-ALONE, ONLY = "alone", "only"
+STREAM_ALONE, FUSION_OF_ONE_STREAM = "alone", "only"
 # Trains and predicts a fold with a seed.
-Work = Callable[[Crossval, Fold, int], None]
+FoldWork = Callable[[Crossval, Fold, int], None]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class FoldTask:
 
     Attributes:
       work: see `run_crossval`.
-      told: how the pair is named to the user.
+      label: how the pair is named to the user.
       is_parallel: other tasks run at the same time; overall progress is shown elsewhere.
       num_worker_deaths: how often its process ended.
     """
@@ -45,12 +45,12 @@ class FoldTask:
     crossval: Crossval
     fold: Fold
     seed: int
-    work: Work | None
-    told: str
+    work: FoldWork | None
+    label: str
     is_parallel: bool
     num_worker_deaths: int = 0
 
-    def after(self, died: Died) -> FoldTask:
+    def next_attempt(self, died: WorkerDied) -> FoldTask:
         """The same task for another attempt, which resumes after its last finished epoch.
 
         Raises:
@@ -58,18 +58,18 @@ class FoldTask:
         """
         if self.num_worker_deaths + 1 >= MAX_DEATHS:
             raise UserError(
-                f"{self.crossval.pair(self.fold, self.seed)}: its training {died.reason},"
+                f"{self.crossval.fold_run(self.fold, self.seed)}: its training {died.reason},"
                 f" {MAX_DEATHS} times; take fewer --workers, or a smaller --batch-size"
             )
         return dataclasses.replace(self, num_worker_deaths=self.num_worker_deaths + 1)
 
 
-def run_fold_task(task: FoldTask, tell: ReportStep) -> None:
+def run_fold_task(task: FoldTask, report_step: ReportStep) -> None:
     """Trains and predicts one pair."""
     if task.is_parallel:
-        progress.silence()
-    tell(0)
-    progress.say(f"{task.told}: test {', '.join(task.fold.test) or 'clips at random'}")
+        progress.disable()
+    report_step(0)
+    progress.print_message(f"{task.label}: test {', '.join(task.fold.test) or 'clips at random'}")
     (task.work or train_and_predict)(task.crossval, task.fold, task.seed)
 
 
@@ -89,25 +89,27 @@ def _mark(crossval: Crossval, fold: Fold, seed: int) -> dict[str, Any]:
 
 def is_done(crossval: Crossval, fold: Fold, seed: int) -> bool:
     """Whether a pair was trained and predicted, from these data and settings."""
-    path = crossval.pair(fold, seed)
+    path = crossval.fold_run(fold, seed)
     if not (path / DONE).is_file() or not (path / PREDICTIONS).is_file():
         return False
     wanted = _mark(crossval, fold, seed)
     try:
         there = atomic_io.read_checksummed_json(path / DONE, allow_missing_digest=True)
     except UserError:
-        progress.say(f"{path / DONE}: damaged, not what was written; predicted again")
+        progress.print_message(f"{path / DONE}: damaged, not what was written; predicted again")
         return False
     if there == {**wanted, "predictions": atomic_io.file_sha256(path / PREDICTIONS)}:
         return True
     if {**there, "predictions": ""} == {**wanted, "predictions": ""}:
-        progress.say(f"{path / PREDICTIONS}: damaged, not what was written; predicted again")
+        progress.print_message(
+            f"{path / PREDICTIONS}: damaged, not what was written; predicted again"
+        )
     return False
 
 
 def mark_done(crossval: Crossval, fold: Fold, seed: int) -> None:
     """Writes `done.json` of a pair whose predictions are there."""
-    path = crossval.pair(fold, seed)
+    path = crossval.fold_run(fold, seed)
     held = atomic_io.file_sha256(path / PREDICTIONS)
     atomic_io.write_checksummed_json(
         path / DONE, {**_mark(crossval, fold, seed), "predictions": held}
@@ -116,7 +118,11 @@ def mark_done(crossval: Crossval, fold: Fold, seed: int) -> None:
 
 def train_and_predict(crossval: Crossval, fold: Fold, seed: int) -> None:
     """Trains and tests the models of one pair, down to its `done.json`."""
-    path, data, leak = crossval.pair(fold, seed), data_for_fold(crossval, fold), bool(crossval.leak)
+    path, data, leak = (
+        crossval.fold_run(fold, seed),
+        data_for_fold(crossval, fold),
+        bool(crossval.leak),
+    )
     keras.backend.clear_session()  # models of earlier pairs are let go
     if crossval.recipe.stream == "fusion":
         runs = {s: crossval.stream_run(fold, seed, s) for s in crossval.streams}
@@ -126,8 +132,10 @@ def train_and_predict(crossval: Crossval, fold: Fold, seed: int) -> None:
                 _train_stream(part, training_folders(crossval, fold, part.stream), options)
         train_fusion(crossval.recipe, runs, [data], train_options_for(crossval, fold, seed))
         for stream, run in runs.items():
-            evaluate.evaluate(run, [data], "test", path / ALONE / stream, leak)
-            evaluate.evaluate(path, [data], "test", path / ONLY / stream, leak, stream)
+            evaluate.evaluate(run, [data], "test", path / STREAM_ALONE / stream, leak)
+            evaluate.evaluate(
+                path, [data], "test", path / FUSION_OF_ONE_STREAM / stream, leak, stream
+            )
     else:
         folders = training_folders(crossval, fold, crossval.recipe.stream)
         _train_stream(crossval.recipe, folders, train_options_for(crossval, fold, seed))
@@ -148,12 +156,12 @@ def train_options_for(crossval: Crossval, fold: Fold, seed: int, stream: str = "
     A run of which something is damaged is begun anew. Words of a script stop training only where
     they are alone.
     """
-    path = crossval.stream_run(fold, seed, stream) if stream else crossval.pair(fold, seed)
+    path = crossval.stream_run(fold, seed, stream) if stream else crossval.fold_run(fold, seed)
     # What is put together is made anew from its networks, which look after themselves.
     is_ensemble = crossval.recipe_of(stream).is_ensemble
-    damage = run_folder.damage(path, () if is_ensemble else (run_folder.LAST, run_folder.BEST))
+    damage = run_folder.find_damage(path, () if is_ensemble else (run_folder.LAST, run_folder.BEST))
     if damage:
-        progress.say(f"{damage}; trained anew")
+        progress.print_message(f"{damage}; trained anew")
     return TrainOptions(
         path,
         seed,

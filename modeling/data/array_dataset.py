@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from affectstream.core.errors import UserError
 from affectstream.data_augmentation.chain import keyed_rng
-from affectstream.modeling.data.no_autotune import untuned
-from affectstream.modeling.data.subset import Part, class_indices
+from affectstream.modeling.data.no_autotune import without_autotune
+from affectstream.modeling.data.subset import Subset, class_indices
 from affectstream.modeling.features.front_end import FrontEnd, vector_names
 from affectstream.modeling.recipes import Recipe
 from affectstream.preprocessing.dataset.feature_table import FeatureTable
@@ -57,7 +57,7 @@ class ArrayDataset:
         labels = np.eye(self._num_classes, dtype=np.float32)[arrays.pop("truth")]
         inputs = {name: value[order] for name, value in arrays.items()}
         data = tf.data.Dataset.from_tensor_slices((inputs, labels[order], order))
-        return untuned(data.batch(self._recipe.batch_size))
+        return without_autotune(data.batch(self._recipe.batch_size))
 
 
 def _hide(arrays: Arrays, names: tuple[str, ...], share: float, rng: np.random.Generator) -> Arrays:
@@ -69,13 +69,13 @@ def _hide(arrays: Arrays, names: tuple[str, ...], share: float, rng: np.random.G
     return {f"{name}_present": present[i] for i, name in enumerate(names)}
 
 
-def uses_feature_tables(part: Part) -> bool:
+def uses_feature_tables(part: Subset) -> bool:
     """Whether the part is read from feature tables rather than from records."""
     return any(isinstance(folder, FeatureTable) for folder in part.folders)
 
 
 def table_dataset(
-    part: Part,
+    part: Subset,
     labels: LabelSet,
     recipe: Recipe,
     front_end: FrontEnd,
@@ -110,7 +110,7 @@ def require_same_fit(table: FeatureTable, front_end: FrontEnd) -> None:
     """
     if not hasattr(front_end, "as_fields"):
         return
-    fields, theirs = front_end.as_fields(), table.origin.get("front_end", {})
+    fields, theirs = front_end.as_fields(), table.provenance.get("front_end", {})
     same = list(theirs.get("terms", ())) == list(fields["terms"])
     if not same or not np.allclose(theirs["idf"], fields["idf"], rtol=1e-5):
         raise UserError(

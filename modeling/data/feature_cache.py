@@ -18,8 +18,8 @@ from affectstream.core import progress
 from affectstream.core.errors import UserError, from_os_error
 from affectstream.data_augmentation.chain import keyed_rng, parse_transforms, recipe_text_of_stream
 from affectstream.data_augmentation.mixup import Mixup, blend_rows
-from affectstream.modeling.data.record_dataset import Batches
-from affectstream.modeling.data.subset import Part, class_indices
+from affectstream.modeling.data.record_dataset import RecordDataset
+from affectstream.modeling.data.subset import Subset, class_indices
 from affectstream.modeling.recipes import Recipe
 from affectstream.preprocessing.labels import LabelSet
 
@@ -34,7 +34,7 @@ FEATURE_CACHE_BYTES = 4 * 2**30
 class FeatureCache:
     """Batches of features, epoch by epoch; what an epoch gives depends on (seed, epoch) only.
 
-    Copy c of a clip is what `Batches` would give in epoch c. In each epoch chance takes one of the
+    Copy c of a clip is what `RecordDataset` would give in epoch c. In each epoch chance takes one of the
     copies of each clip; mixup, where the recipe has it, blends features rather than waveforms.
 
     Args:
@@ -42,7 +42,7 @@ class FeatureCache:
       front: raw inputs -> {"features": ..., and "mask" where there is one}.
       max_samples: longer sound is cut to this.
       seed: of the run; None reads in order and plain (evaluation).
-      copies: of each clip; with `seed` None there is one.
+      num_copies: of each clip; with `seed` None there is one.
     Raises:
       UserError: mixup of features that have a mask; when first read, features too large to be
         kept in half precision.
@@ -50,13 +50,13 @@ class FeatureCache:
 
     def __init__(
         self,
-        part: Part,
+        part: Subset,
         labels: LabelSet,
         recipe: Recipe,
         front: keras.Model,
         max_samples: int | None,
         seed: int | None = None,
-        copies: int = 1,
+        num_copies: int = 1,
     ) -> None:
         self._seed = seed
         self._batch_size = recipe.batch_size
@@ -69,10 +69,10 @@ class FeatureCache:
                 f" mask, {recipe.features!r} have one; leave it out, or --set copies=0"
             )
         self._front = front
-        self._num_copies = copies if seed is not None else 1
+        self._num_copies = num_copies if seed is not None else 1
         # Made where they are read, so that what they keep in memory goes with them.
         self._open = functools.partial(
-            Batches,
+            RecordDataset,
             part,
             labels,
             (recipe.stream,),
@@ -117,19 +117,19 @@ class FeatureCache:
 
 
 def _features_of(
-    batches: Batches, front: keras.Model, num_clips: int, copies: int
+    batches: RecordDataset, front: keras.Model, num_clips: int, num_copies: int
 ) -> dict[str, np.ndarray]:
     """By name (copies, clips, ...), the clips in the order of the part."""
     forward = tf.function(lambda given: front(given, training=False), reduce_retracing=True)
     kept: dict[str, np.ndarray] = {}
-    with progress.bar(copies * batches.num_batches, "features of copies", "batch") as bar:
-        for copy in range(copies):
+    with progress.bar(num_copies * batches.num_batches, "features of copies", "batch") as bar:
+        for copy in range(num_copies):
             for inputs, _, index in batches(copy):
                 for name, values in forward(inputs).items():
                     made = values.numpy()
                     if name not in kept:
                         kind = CACHE_DTYPE if made.dtype == np.float32 else made.dtype
-                        kept[name] = _room_for((copies, num_clips, *made.shape[1:]), kind)
+                        kept[name] = _room_for((num_copies, num_clips, *made.shape[1:]), kind)
                     if kept[name].dtype == CACHE_DTYPE:
                         _require_range(made)
                     kept[name][copy, index.numpy()] = made

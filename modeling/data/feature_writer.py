@@ -13,8 +13,8 @@ import tensorflow as tf
 
 from affectstream.core import atomic_io, progress, registry
 from affectstream.core.errors import UserError
-from affectstream.modeling.data.record_dataset import Batches
-from affectstream.modeling.data.subset import Part
+from affectstream.modeling.data.record_dataset import RecordDataset
+from affectstream.modeling.data.subset import Subset
 from affectstream.modeling.features.front_end import (
     AudioFrontEnd,
     max_samples_of_front_end,
@@ -23,7 +23,7 @@ from affectstream.modeling.features.front_end import (
 from affectstream.modeling.input_spec import InputSpec
 from affectstream.preprocessing.dataset.data_folder import ClipRow, DataFolder
 from affectstream.preprocessing.dataset.feature_table import (
-    FACTS,
+    METADATA_COLUMNS,
     metadata_cells,
     write_feature_table,
 )
@@ -32,7 +32,7 @@ from affectstream.preprocessing.labels import CANONICAL_LABELS, LabelSet
 
 READ_BATCH = 16
 PICTURES = "pictures.csv"
-PICTURE_COLUMNS = ("picture", *FACTS)
+PICTURE_COLUMNS = ("picture", *METADATA_COLUMNS)
 
 
 def write_features(folder: DataFolder, features: str, out: Path) -> int:
@@ -47,10 +47,10 @@ def write_features(folder: DataFolder, features: str, out: Path) -> int:
     front_end = registry.load("features", features)
     fitted, words = None, ""
     if front_end.stream == "text":
-        train = [row for row in folder.part("train") if row.transcript.strip()]
+        train = [row for row in folder.subset("train") if row.transcript.strip()]
         front_end = front_end.fitted([row.transcript for row in train], "none")
         found = measure_rows(train)
-        words = "" if found.informative else found.explain()
+        words = "" if found.is_informative else found.explain()
         fitted = front_end.as_fields() if hasattr(front_end, "as_fields") else None
     names = vector_names(front_end, features)
     rows = list(_computed(folder, front_end, f"features {features}"))
@@ -92,7 +92,7 @@ def _write_png(path: Path, values: np.ndarray) -> None:
     done, data = cv2.imencode(".png", np.rint(scaled[::-1]).astype(np.uint8))
     if not done:
         raise UserError(f"{path}: picture cannot be encoded")
-    with atomic_io.replacing(path) as temporary:
+    with atomic_io.atomic_write(path) as temporary:
         temporary.write_bytes(data.tobytes())
 
 
@@ -112,9 +112,9 @@ def _computed(
     spec = InputSpec.of(folder, stream)
     raw = spec.inputs(stream)
     model = keras.Model(raw, front_end.connect(raw, spec).values)
-    part = Part((folder,), (rows,))
+    part = Subset((folder,), (rows,))
     # Every canonical label is a class here: nothing is to be left out.
-    batches = Batches(
+    batches = RecordDataset(
         part,
         LabelSet(CANONICAL_LABELS),
         (stream,),

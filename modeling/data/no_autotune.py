@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 
-def untuned(data: tf.data.Dataset) -> tf.data.Dataset:
+def without_autotune(data: tf.data.Dataset) -> tf.data.Dataset:
     """The same dataset with fixed parallelism in every stage.
 
     The thread that tunes the others ends with the iterator, which waits for it: in TensorFlow 2.21

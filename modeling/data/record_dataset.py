@@ -10,14 +10,14 @@ import tensorflow as tf
 
 from affectstream.core.errors import UserError
 from affectstream.data_augmentation.chain import Chain, keyed_rng, parse_transforms
-from affectstream.modeling.data.no_autotune import untuned
+from affectstream.modeling.data.no_autotune import without_autotune
 from affectstream.modeling.data.stored_records import (
     RecordSource,
     decoded_bytes,
     face_bytes,
     frame_shape_of,
 )
-from affectstream.modeling.data.subset import Part, holds
+from affectstream.modeling.data.subset import Subset, any_has_stream
 from affectstream.preprocessing.dataset.data_folder import DataFolder
 from affectstream.preprocessing.labels import LabelSet
 from affectstream.preprocessing.pcm import INT16_SCALE
@@ -30,7 +30,7 @@ SHUFFLE_BUFFER_EXAMPLES = 20_000
 SHUFFLE_BUFFER_BYTES = 2**30
 
 
-class Batches:
+class RecordDataset:
     """Batches of one part, epoch by epoch; what an epoch gives depends on (seed, epoch) only.
 
     What is read again and again is kept in memory as the records hold it (int16, uint8), up to
@@ -59,7 +59,7 @@ class Batches:
 
     def __init__(
         self,
-        part: Part,
+        part: Subset,
         labels: LabelSet,
         streams: Sequence[str],
         batch_size: int,
@@ -87,7 +87,7 @@ class Batches:
         self._mixers = [t for t in parsed if t.stream == "batch"]
         if "video" in streams:
             pairs = zip(part.folders, part.rows, strict=True)
-            holding = [folder for folder, rows in pairs if holds(rows, "video")]
+            holding = [folder for folder, rows in pairs if any_has_stream(rows, "video")]
             _require_one_kind(holding, bool(self._chains["video"].transforms), transforms)
         faces = sum(row.num_faces for row in part.all_rows)
         self.num_examples = faces if self._frames else len(part)
@@ -144,7 +144,7 @@ class Batches:
         data = data.padded_batch(self._batch_size)
         if self._mixers:
             data = data.enumerate().map(self._mixed(epoch))
-        return untuned(data.prefetch(2))
+        return without_autotune(data.prefetch(2))
 
     def _shuffled(self, data: tf.data.Dataset, epoch: int) -> tf.data.Dataset:
         seed = int(keyed_rng(self._seed or 0, epoch, "", "shuffle").integers(2**31))
@@ -223,7 +223,7 @@ class Batches:
 # === Missing streams ===
 
 
-def nothing(shape: Sequence[int | None], dtype: Any, num_rows: Any) -> tf.Tensor:
+def missing_stream_input(shape: Sequence[int | None], dtype: Any, num_rows: Any) -> tf.Tensor:
     """Input that marks a stream as missing in every row: one zero sample, frame or token.
 
     Args:

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from affectstream.core import storage_paths
 from affectstream.core.errors import UserError
-from affectstream.modeling.data.subset import Part, holds
+from affectstream.modeling.data.subset import Subset, any_has_stream
 from affectstream.preprocessing.dataset.data_folder import DataFolder
 from affectstream.preprocessing.labels import LabelSet
 from affectstream.preprocessing.records import tfrecord
@@ -38,7 +38,7 @@ def frame_shape_of(folder: DataFolder) -> tuple[int, ...]:
     return folder.crop_format.shape if units is None else (len(units.names),)
 
 
-def decoded_bytes(part: Part, streams: Sequence[str], max_samples: int | None = None) -> int:
+def decoded_bytes(part: Subset, streams: Sequence[str], max_samples: int | None = None) -> int:
     """Memory that the decoded records of a subset need: int16 audio and uint8 faces.
 
     Args:
@@ -47,7 +47,7 @@ def decoded_bytes(part: Part, streams: Sequence[str], max_samples: int | None = 
     """
     total = 0
     for folder, rows in zip(part.folders, part.rows, strict=True):
-        has_faces = holds(rows, "video")
+        has_faces = any_has_stream(rows, "video")
         frame = 0
         if "video" in streams and rows:
             frame = _frame_bytes(folder if has_faces else part.folder_with_stream("video"))
@@ -62,7 +62,7 @@ def decoded_bytes(part: Part, streams: Sequence[str], max_samples: int | None = 
     return total
 
 
-def face_bytes(part: Part) -> int:
+def face_bytes(part: Subset) -> int:
     """What one face of a part takes, with what is known of it."""
     return _frame_bytes(part.folder_with_stream("video")) + _OVERHEAD_BYTES
 
@@ -91,7 +91,7 @@ class RecordSource:
 
     def __init__(
         self,
-        part: Part,
+        part: Subset,
         labels: LabelSet,
         streams: Sequence[str],
         max_samples: int | None = None,
@@ -166,7 +166,7 @@ class RecordSource:
         number, path = self._shards[shard]
         with self._local(path).open("rb") as file:
             file.seek(offset)
-            return np.int32(number), next(tfrecord.unframed(file))
+            return np.int32(number), next(tfrecord.iter_records(file))
 
     @functools.cached_property
     def _places(self) -> list[tuple[int, int]]:
@@ -186,7 +186,7 @@ class RecordSource:
 
     @functools.cached_property
     def _fetched(self) -> Any:
-        return functools.cache(storage_paths.fetched)
+        return functools.cache(storage_paths.fetch_to_local)
 
     def _serialized(self, paths: Sequence[Path]) -> tf.data.Dataset:
         """The records of shards as they are stored; TensorFlow itself reads from disks only."""
@@ -209,7 +209,7 @@ class RecordSource:
         wanted = {stream: record[stream] for stream in self._streams}
         if "audio" in self._streams:
             wanted["audio"] = record["audio"][: self._max_samples]
-        if "video" in self._streams and holds(self._part.rows[number], "video"):
+        if "video" in self._streams and any_has_stream(self._part.rows[number], "video"):
             wanted |= _with_a_frame(record, frame_shape_of(folder))
         elif "video" in self._streams:
             wanted |= _blank_frame(self._part.folder_with_stream("video"))

@@ -13,7 +13,7 @@ from affectstream.preprocessing.records.record import damaged_shard, read_record
 
 
 @dataclass(frozen=True)
-class Part:
+class Subset:
     """Records chosen from some data folders.
 
     Attributes:
@@ -34,11 +34,11 @@ class Part:
         A folder without faces says nothing about how faces were prepared.
         """
         pairs = zip(self.folders, self.rows, strict=True)
-        return next((f for f, rows in pairs if holds(rows, stream)), self.folders[0])
+        return next((f for f, rows in pairs if any_has_stream(rows, stream)), self.folders[0])
 
-    def held(self, streams: Sequence[str]) -> tuple[str, ...]:
+    def available_streams(self, streams: Sequence[str]) -> tuple[str, ...]:
         """Streams that at least one selected record has."""
-        return tuple(s for s in streams if any(holds(rows, s) for rows in self.rows))
+        return tuple(s for s in streams if any(any_has_stream(rows, s) for rows in self.rows))
 
     @property
     def speakers(self) -> np.ndarray:
@@ -64,26 +64,26 @@ class Part:
                     raise damaged_shard(path)
 
 
-def holds(rows: Sequence[ClipRow], stream: str) -> bool:
+def any_has_stream(rows: Sequence[ClipRow], stream: str) -> bool:
     """Whether any of the records has the stream."""
     return any(stream in row.streams for row in rows)
 
 
-def choose(
+def select_records(
     folders: Sequence[DataFolder], split: str, labels: LabelSet, streams: Sequence[str]
-) -> Part:
+) -> Subset:
     """Records of a split that have a label of the set and at least one of the streams."""
     rows = tuple(
         tuple(
             row
-            for row in folder.part(split)
+            for row in folder.subset(split)
             if labels.index(row.label) is not None and set(row.streams) & set(streams)
         )
         for folder in folders
     )
-    return Part(tuple(folders), rows)
+    return Subset(tuple(folders), rows)
 
 
-def class_indices(part: Part, labels: LabelSet) -> np.ndarray:
+def class_indices(part: Subset, labels: LabelSet) -> np.ndarray:
     """(records,) int: class of each record, in the order of the rows."""
     return np.array([labels.index(row.label) for row in part.all_rows], np.int64)

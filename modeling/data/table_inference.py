@@ -10,23 +10,23 @@ import numpy as np
 from affectstream.core import registry
 from affectstream.core.errors import UserError
 from affectstream.modeling.data.array_dataset import Arrays, require_same_fit
-from affectstream.modeling.data.subset import Part, class_indices
+from affectstream.modeling.data.subset import Subset, class_indices
 from affectstream.modeling.features.front_end import FrontEnd, vector_names
 from affectstream.modeling.models.speed_tta import SPEED_TTA, TTA_NEEDS_AUDIO
 from affectstream.modeling.models.stream_model import NETWORK
 from affectstream.preprocessing.dataset.paired_tables import PairedTables
 from affectstream.preprocessing.labels import LabelSet
 
-ROWS_A_STEP = 256
+ROWS_PER_STEP = 256
 
 
-def uses_paired_tables(part: Part) -> bool:
+def uses_paired_tables(part: Subset) -> bool:
     """Whether the part is read from paired feature tables."""
     return any(isinstance(folder, PairedTables) for folder in part.folders)
 
 
 def outputs_from_tables(
-    streams: Mapping[str, keras.Model], features: Mapping[str, str], part: Part, labels: LabelSet
+    streams: Mapping[str, keras.Model], features: Mapping[str, str], part: Subset, labels: LabelSet
 ) -> Arrays:
     """Outputs of frozen streams over the rows of a part.
 
@@ -48,7 +48,7 @@ def outputs_from_tables(
                 raise UserError(f"{folder.path}: records beside feature tables; give one kind")
             require_same_fit(folder.tables[stream], front_end)
             values, there = folder.values(stream, rows, names)
-            answer = network.predict({"features": values}, ROWS_A_STEP, verbose=0)
+            answer = network.predict({"features": values}, ROWS_PER_STEP, verbose=0)
             for kind in ("logits", "embedding"):
                 made.setdefault(f"{stream}_{kind}", []).append(answer[kind])
             made.setdefault(f"{stream}_present", []).append(there.astype(np.float32))

@@ -11,11 +11,11 @@ import numpy as np
 
 from affectstream.core import progress, registry
 from affectstream.core.errors import UserError
-from affectstream.modeling.data.subset import Part, choose, class_indices, holds
+from affectstream.modeling.data.subset import Subset, any_has_stream, class_indices, select_records
 from affectstream.modeling.recipes import Recipe
 from affectstream.preprocessing.clip import SPLITS
 from affectstream.preprocessing.dataset.data_folder import DataFolder
-from affectstream.preprocessing.dataset.leakage import DataFootprint, crossings, require_disjoint
+from affectstream.preprocessing.dataset.leakage import DataFootprint, overlaps, require_disjoint
 from affectstream.preprocessing.dataset.splits import NOT_DISJOINT, ONE_SPEAKER
 from affectstream.preprocessing.dataset.text_informativeness import measure_rows
 from affectstream.preprocessing.labels import LabelSet
@@ -28,14 +28,14 @@ class TrainingData:
     """What a training reads, checked.
 
     Attributes:
-      parts: the records of each split that have a label and a stream.
+      subsets: the records of each split that have a label and a stream.
       notes: what a reader of a score must know.
       leak_allowed: something crosses the split and was let through.
     """
 
     folders: tuple[DataFolder, ...]
     labels: LabelSet
-    parts: dict[str, Part]
+    subsets: dict[str, Subset]
     notes: tuple[str, ...]
     leak_allowed: bool
 
@@ -46,17 +46,17 @@ class TrainingData:
     @property
     def preparation(self) -> dict[str, Any]:
         """How the records were made: of each stream as the first folder tells that holds it."""
-        sound, faces = (self.parts["train"].folder_with_stream(s) for s in ("audio", "video"))
+        sound, faces = (self.subsets["train"].folder_with_stream(s) for s in ("audio", "video"))
         made: dict[str, Any] = dict(faces.settings["preparation"])
         return made | {"sample_rate_hz": sound.settings["preparation"]["sample_rate_hz"]}
 
     @property
-    def tested(self) -> DataFootprint:
+    def test_footprint(self) -> DataFootprint:
         """Speakers, recordings and content of the test sets, with any label and stream."""
-        return DataFootprint.of(row for folder in self.folders for row in folder.part("test"))
+        return DataFootprint.of(row for folder in self.folders for row in folder.subset("test"))
 
-    def seen(self, split: str) -> DataFootprint:
-        return DataFootprint.of(self.parts[split].all_rows)
+    def footprint(self, split: str) -> DataFootprint:
+        return DataFootprint.of(self.subsets[split].all_rows)
 
 
 def training_data(
@@ -77,7 +77,7 @@ def training_data(
     """
     labels: LabelSet = registry.load("label-sets", label_set)
     _require_alike(folders, streams)
-    parts = {split: choose(folders, split, labels, streams) for split in SPLITS}
+    parts = {split: select_records(folders, split, labels, streams) for split in SPLITS}
     notes = tuple(sorted({note for folder in folders for note in folder.splits.notes}))
     if ONE_SPEAKER in notes and not len(parts["train"]):
         raise UserError(
@@ -94,14 +94,14 @@ def training_data(
     _require_all_classes(parts["train"], labels, label_set)
     learnt = DataFootprint.of(parts["train"].all_rows)
     leaked = require_disjoint(
-        crossings(learnt, parts["validation"].all_rows, NOT_DISJOINT not in notes),
+        overlaps(learnt, parts["validation"].all_rows, NOT_DISJOINT not in notes),
         "training and validation",
         allow_leak,
     )
     learnt |= DataFootprint.of(parts["validation"].all_rows)
-    test = [row for folder in folders for row in folder.part("test")]
+    test = [row for folder in folders for row in folder.subset("test")]
     leaked |= require_disjoint(
-        crossings(learnt, test), "training or validation, and test", allow_leak
+        overlaps(learnt, test), "training or validation, and test", allow_leak
     )
     if "text" in streams:
         must_inform = tuple(streams) == ("text",) and not allow_scripted_text
@@ -115,7 +115,9 @@ def _require_alike(folders: Sequence[DataFolder], streams: Sequence[str]) -> Non
     """Folders that hold a stream must be prepared alike for it; the others are not asked."""
     needed = {"audio": "sample_rate_hz", "video": "face"}
     for stream, key in needed.items():
-        holding = [f for f in folders if stream in streams and holds(f.part("all"), stream)]
+        holding = [
+            f for f in folders if stream in streams and any_has_stream(f.subset("all"), stream)
+        ]
         for first, folder in itertools.product(holding[:1], holding[1:]):
             a, b = (f.settings["preparation"][key] for f in (first, folder))
             if a != b:
@@ -125,7 +127,7 @@ def _require_alike(folders: Sequence[DataFolder], streams: Sequence[str]) -> Non
                 )
 
 
-def _require_all_classes(part: Part, labels: LabelSet, label_set: str) -> None:
+def _require_all_classes(part: Subset, labels: LabelSet, label_set: str) -> None:
     present = set(class_indices(part, labels))
     absent = [name for i, name in enumerate(labels.labels) if i not in present]
     if absent:
@@ -135,14 +137,14 @@ def _require_all_classes(part: Part, labels: LabelSet, label_set: str) -> None:
         )
 
 
-def _words_say_nothing(folders: Sequence[DataFolder], train: Part, labels: LabelSet) -> str:
+def _words_say_nothing(folders: Sequence[DataFolder], train: Subset, labels: LabelSet) -> str:
     """Why the words say nothing about the label, "" where they do: measured, not known by name."""
     for folder in folders:
         if told := folder.text_uninformative_reason:
             return told
     classes = {row.id: labels.labels[labels.index(row.label) or 0] for row in train.all_rows}
     found = measure_rows(train.all_rows, classes)
-    return found.explain() if found.num_records and not found.informative else ""
+    return found.explain() if found.num_records and not found.is_informative else ""
 
 
 def _notes_on_words(told: str, must_inform: bool) -> tuple[str, ...]:
@@ -157,22 +159,24 @@ def _notes_on_words(told: str, must_inform: bool) -> tuple[str, ...]:
             " --allow-scripted-text"
         )
     if told:
-        progress.say(f"warning: {SCRIPTED_TEXT}: {told}")
+        progress.print_message(f"warning: {SCRIPTED_TEXT}: {told}")
     return (f"{SCRIPTED_TEXT}: {told}",) if told else ()
 
 
-def _warn_of_absent(parts: dict[str, Part], labels: LabelSet) -> None:
+def _warn_of_absent(parts: dict[str, Subset], labels: LabelSet) -> None:
     for split in ("validation", "test"):
         present = set(class_indices(parts[split], labels))
         absent = [name for i, name in enumerate(labels.labels) if i not in present]
         if absent and present:
-            progress.say(f"note: no {split} record of {', '.join(absent)}; UAR leaves it out")
+            progress.print_message(
+                f"note: no {split} record of {', '.join(absent)}; UAR leaves it out"
+            )
 
 
 def class_weights(data: TrainingData, recipe: Recipe) -> tuple[np.ndarray, tuple[float, ...]]:
     """Weight of each class in the loss, and log of the class shares that the loss then sees."""
     counts = np.bincount(
-        class_indices(data.parts["train"], data.labels), minlength=len(data.labels.labels)
+        class_indices(data.subsets["train"], data.labels), minlength=len(data.labels.labels)
     )
     if recipe.class_weights:
         uniform = np.full(len(counts), -np.log(len(counts)))

@@ -12,7 +12,7 @@ from affectstream.modeling.encoders.batch_norm import MOMENTUM
 EPSILON = 1e-3
 
 
-def normalised(
+def conv_batch_norm(
     x: Any, channels: int, kernel: int, stride: tuple[int, int], epsilon: float = EPSILON
 ) -> Any:
     """A convolution and its batch normalisation, (batch, height, width, channels)."""
@@ -34,7 +34,7 @@ def residual_block(x: Any, channels: int, stride: tuple[int, int], epsilon: floa
     """
     shortcut = x
     if stride != (1, 1) or x.shape[-1] != channels:
-        shortcut = normalised(x, channels, 1, stride, epsilon)
-    x = layers.ReLU()(normalised(x, channels, 3, stride, epsilon))
-    x = normalised(x, channels, 3, (1, 1), epsilon)
+        shortcut = conv_batch_norm(x, channels, 1, stride, epsilon)
+    x = layers.ReLU()(conv_batch_norm(x, channels, 3, stride, epsilon))
+    x = conv_batch_norm(x, channels, 3, (1, 1), epsilon)
     return layers.ReLU()(layers.Add()([x, shortcut]))

@@ -11,16 +11,26 @@ import numpy as np
 from affectstream.core import atomic_io, storage_paths
 from affectstream.core.errors import UserError
 from affectstream.modeling.data.array_dataset import uses_feature_tables
-from affectstream.modeling.data.subset import Part, choose, holds
+from affectstream.modeling.data.subset import Subset, any_has_stream, select_records
 from affectstream.modeling.data.table_inference import uses_paired_tables
 from affectstream.modeling.evaluation.inference import load_run, preparation_differences
 from affectstream.modeling.evaluation.subset_predictions import predict_subset
 from affectstream.modeling.metrics import classification, plots, selective_prediction
 from affectstream.modeling.runs import run_folder
 from affectstream.modeling.runs.run_folder import RunInfo
-from affectstream.modeling.runs.score_store import METRICS, MODEL, data_name, identity, model_digest
+from affectstream.modeling.runs.score_store import (
+    METRICS,
+    MODEL_DIGEST_KEY,
+    data_identity,
+    data_name,
+    model_digest,
+)
 from affectstream.preprocessing.dataset.data_folder import ClipRow, DataFolder
-from affectstream.preprocessing.dataset.leakage import crossings, namesakes, require_disjoint
+from affectstream.preprocessing.dataset.leakage import (
+    overlaps,
+    require_disjoint,
+    shared_speaker_id_notes,
+)
 from affectstream.preprocessing.dataset.splits import NOT_DISJOINT
 
 PREDICTIONS = "predictions.csv"
@@ -33,14 +43,14 @@ def evaluate(
     split: str,
     out: Path,
     allow_leak: bool = False,
-    only: str = "",
+    only_stream: str = "",
 ) -> dict[str, Any]:
     """Scores a run and writes `metrics.json`, `predictions.csv`, `risk_coverage.csv`, pictures.
 
     Args:
       split: "train", "validation", "test" or "all".
       allow_leak: score although something was trained on; stamped on the result.
-      only: the one stream that a fusion is given, as if the others were missing; "" gives all.
+      only_stream: the one stream that a fusion is given, as if the others were missing; "" gives all.
     Returns:
       what `metrics.json` holds.
     Raises:
@@ -50,11 +60,11 @@ def evaluate(
     storage_paths.require_outside_bundled(out)
     atomic_io.remove_stale_temporaries(out)
     model, info = load_run(run)
-    streams = (only,) if only else info.streams
+    streams = (only_stream,) if only_stream else info.streams
     labels = run_folder.label_set_of(info)
-    part = choose(folders, split, labels, streams)
+    part = select_records(folders, split, labels, streams)
     require_same_preparation(
-        info, part if len(part) else choose(folders, "all", labels, streams), streams
+        info, part if len(part) else select_records(folders, "all", labels, streams), streams
     )
     if not len(part):
         raise UserError(
@@ -64,7 +74,7 @@ def evaluate(
     leaks = _leaks(info, part, split)
     learnt = "trained on" if split == "validation" else "trained and chosen on"
     leaked = require_disjoint(leaks, f"what the run was {learnt}, and {split} here", allow_leak)
-    probabilities, truth = predict_subset(model, part, info, only)
+    probabilities, truth = predict_subset(model, part, info, only_stream)
     rows = part.all_rows
     scores = classification.report(
         truth,
@@ -73,11 +83,15 @@ def evaluate(
         [row.speaker for row in rows],
         [row.cluster for row in rows],
     )
-    confidence, correct = selective_prediction.confidence_of(truth, probabilities)
+    confidence, correct = selective_prediction.confidence_and_correctness(truth, probabilities)
     curve = selective_prediction.curve(confidence, correct)
     otherwise = []
     if "video" in streams and not uses_feature_tables(part) and not uses_paired_tables(part):
-        seen = [f for f, own in zip(part.folders, part.rows, strict=True) if holds(own, "video")]
+        seen = [
+            f
+            for f, own in zip(part.folders, part.rows, strict=True)
+            if any_has_stream(own, "video")
+        ]
         otherwise = [note for folder in seen for note in preparation_differences(info, folder)]
     result = {
         **scores,
@@ -86,20 +100,22 @@ def evaluate(
         "split": split,
         "leak_allowed": leaked or info.leak_allowed,
         "leaks": leaks,
-        "chosen_on": bool(crossings(info.validation_seen, rows)),
+        "chosen_on": bool(overlaps(info.validation_seen, rows)),
         "synthetic": info.synthetic or any(folder.synthetic for folder in folders),
         "notes": sorted(
             {
                 *info.notes,
                 *(note for folder in folders for note in folder.splits.notes),
                 *otherwise,
-                *namesakes({*info.seen.speakers, *(row.speaker for row in rows)}),
+                *shared_speaker_id_notes(
+                    {*info.footprint.speakers, *(row.speaker for row in rows)}
+                ),
             }
         ),
         "run": str(run),
-        MODEL: model_digest(run),
+        MODEL_DIGEST_KEY: model_digest(run),
         "streams": list(streams),
-        **identity(folders),
+        **data_identity(folders),
         "left_out": _left_out(folders, split, part),
     }
     atomic_io.write_json(out / METRICS, result)
@@ -112,7 +128,7 @@ def evaluate(
     return result
 
 
-def require_same_preparation(info: RunInfo, part: Part, streams: Sequence[str]) -> None:
+def require_same_preparation(info: RunInfo, part: Subset, streams: Sequence[str]) -> None:
     """Refuses records that were prepared differently from the training data of the model.
 
     Only streams that the chosen records of a folder hold are compared: where nobody has a face,
@@ -152,30 +168,30 @@ def _require_same_preparation(info: RunInfo, folder: DataFolder, streams: Set[st
                 )
 
 
-def _leaks(info: RunInfo, part: Part, split: str) -> list[str]:
+def _leaks(info: RunInfo, part: Subset, split: str) -> list[str]:
     """What of the part the run has learnt from, also where the part is the one it was trained on.
 
     What epoch and temperature were chosen on may be scored as validation, and is told of then.
     """
-    learnt, compare_speakers = info.seen, True
+    learnt, compare_speakers = info.footprint, True
     if split == "validation":
         learnt, compare_speakers = info.train_seen, NOT_DISJOINT not in info.notes
-    return crossings(learnt, part.all_rows, compare_speakers)
+    return overlaps(learnt, part.all_rows, compare_speakers)
 
 
-def _left_out(folders: Sequence[DataFolder], split: str, part: Part) -> dict[str, int]:
+def _left_out(folders: Sequence[DataFolder], split: str, part: Subset) -> dict[str, int]:
     """Counts records of the split without a label of the set or without any of the streams."""
     chosen = {row.id for row in part.all_rows}
     counts: dict[str, int] = {}
     for folder in folders:
-        for row in folder.part(split):
+        for row in folder.subset(split):
             if row.id not in chosen:
                 counts[row.label] = counts.get(row.label, 0) + 1
     return counts
 
 
 def _write_predictions(
-    out: Path, part: Part, probabilities: np.ndarray, truth: np.ndarray, info: RunInfo
+    out: Path, part: Subset, probabilities: np.ndarray, truth: np.ndarray, info: RunInfo
 ) -> None:
     columns = ("id", "speaker", "label", "recognised", *info.labels)
     rows = (
@@ -191,14 +207,18 @@ def _write_predictions(
     atomic_io.write_csv(out / PREDICTIONS, columns, rows)
 
 
-def write_risk_coverage(out: Path, curve: selective_prediction.Curve, title: str) -> dict[str, Any]:
+def write_risk_coverage(
+    out: Path, curve: selective_prediction.RiskCoverageCurve, title: str
+) -> dict[str, Any]:
     """Writes `risk_coverage.csv`, one row a threshold, and `risk_coverage.png`.
 
     Returns:
       see `risk_coverage.report`.
     """
     columns = ("threshold", "num_answered", "coverage", "risk")
-    atomic_io.write_csv(out / f"{RISK_COVERAGE}.csv", columns, selective_prediction.points(curve))
+    atomic_io.write_csv(
+        out / f"{RISK_COVERAGE}.csv", columns, selective_prediction.curve_rows(curve)
+    )
     plots.risk_coverage(curve, out / f"{RISK_COVERAGE}.png", title)
     return selective_prediction.report(curve)
 
@@ -230,7 +250,7 @@ def _per_corpus(
     return found
 
 
-def table(result: dict[str, Any]) -> str:
+def format_scores(result: dict[str, Any]) -> str:
     """The scores as lines for a person."""
     interval, note = result["uar_ci95"], result["uar_ci95_note"]
     told = f"95 % [{interval[0]:.3f}, {interval[1]:.3f}] {note}" if interval else note
@@ -257,7 +277,7 @@ def table(result: dict[str, Any]) -> str:
             f"  {label:<12}{recall:>8}{score['precision']:>11.3f}{score['f1']:>7.3f}"
             f"{score['num_clips']:>7}"
         )
-    lines += selective_prediction.lines(result[RISK_COVERAGE])
+    lines += selective_prediction.format_report(result[RISK_COVERAGE])
     for label, count in sorted(result["left_out"].items()):
         lines.append(f"  left out: {count} of {label} (not in the label set, or no such stream)")
     if leaks := result["leaks"]:

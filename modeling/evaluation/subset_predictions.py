@@ -12,8 +12,8 @@ from scipy.special import softmax
 
 from affectstream.core import progress
 from affectstream.modeling.data.array_dataset import table_dataset, uses_feature_tables
-from affectstream.modeling.data.record_dataset import Batches, nothing
-from affectstream.modeling.data.subset import Part
+from affectstream.modeling.data.record_dataset import RecordDataset, missing_stream_input
+from affectstream.modeling.data.subset import Subset
 from affectstream.modeling.data.table_inference import (
     front_end_of,
     outputs_from_tables,
@@ -33,23 +33,23 @@ READ_BATCH = 8
 
 def predict_subset(
     model: keras.Model,
-    part: Part,
+    part: Subset,
     info: RunInfo,
-    only: str = "",
+    only_stream: str = "",
     windows: WindowSettings | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Answers for the records of a part, as `predict` gives them for their files.
 
     Args:
       model, info: of `load_run`.
-      only: the one stream that a fusion is given; "" gives all.
+      only_stream: the one stream that a fusion is given; "" gives all.
       windows: other than the model's own. Feature tables hold one row a clip, whatever its length.
     Returns:
       (clips, classes) probabilities and (clips,) truth, in the order of the part's rows.
     """
     labels = run_folder.label_set_of(info)
     if uses_paired_tables(part):
-        return _predict_paired(model, part, info, only)
+        return _predict_paired(model, part, info, only_stream)
     batches: EpochDataset
     if uses_feature_tables(part):
         windows = None
@@ -58,8 +58,8 @@ def predict_subset(
         model = model.get_layer(NETWORK)
     else:
         windows = windows or window_settings(info)
-        streams = part.held((only,) if only else info.streams)
-        batches = Batches(part, labels, streams, READ_BATCH, frame_times=True)
+        streams = part.available_streams((only_stream,) if only_stream else info.streams)
+        batches = RecordDataset(part, labels, streams, READ_BATCH, frame_times=True)
     forward = _forward(inference_model(model, info))
     rows, rate_hz = part.all_rows, info.input.get("sample_rate_hz")
     probabilities = np.zeros((len(part), len(info.labels)))
@@ -95,20 +95,22 @@ def fill_missing_streams(inputs: dict[str, tf.Tensor], model: keras.Model) -> di
     """A batch with all that the model takes; streams that were not read are missing."""
     num_rows = len(next(iter(inputs.values())))
     return {
-        name: inputs[name] if name in inputs else nothing(spec.shape, spec.dtype, num_rows)
+        name: inputs[name]
+        if name in inputs
+        else missing_stream_input(spec.shape, spec.dtype, num_rows)
         for name, spec in model.input.items()
     }
 
 
 def _predict_paired(
-    model: keras.Model, part: Part, info: RunInfo, only: str
+    model: keras.Model, part: Subset, info: RunInfo, only_stream: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """As `predict_subset`, of a fusion over paired feature tables."""
     streams = {stream: model.get_layer(f"{stream}_stream") for stream in info.streams}
     features = {stream: str(info.parts[stream]["features"]) for stream in info.streams}
     arrays = outputs_from_tables(streams, features, part, run_folder.label_set_of(info))
-    for stream in info.streams if only else ():
-        if stream != only:
+    for stream in info.streams if only_stream else ():
+        if stream != only_stream:
             arrays[f"{stream}_present"] = np.zeros_like(arrays[f"{stream}_present"])
     logits = fused_logits(model.get_layer(FUSION), arrays)
     return softmax(logits / info.calibration.temperature, axis=1), arrays["truth"]

@@ -54,7 +54,7 @@ def predict_windows(
     """The pooled answers for a batch of records.
 
     Args:
-      inputs: of `Batches` with `frame_times`.
+      inputs: of `RecordDataset` with `frame_times`.
       rows: of `clips.csv`, one a record.
       sample_rate_hz: of the sound; None where none is read.
       forward: asked about at most `WINDOWS_PER_BATCH` windows at a time.

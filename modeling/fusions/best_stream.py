@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from affectstream.modeling.fusions.fusion_inputs import flat, fusion_inputs
+from affectstream.modeling.fusions.fusion_inputs import flatten_inputs, fusion_inputs
 from affectstream.modeling.fusions.missing_streams import zero_if_missing
 from affectstream.modeling.metrics import classification
 from affectstream.modeling.metrics.calibration import fit_temperature
@@ -83,14 +83,14 @@ class BestStream(keras.layers.Layer):
           truth: (clips,) int.
           speakers: (clips,), see `fit_temperature`.
         """
-        guesses = [stream_predictions(x, p) for x, p in zip(logits, present, strict=True)]
-        alone = [classification.accuracies(truth, guess)["uar"] for guess in guesses]
-        falling = sorted(range(len(guesses)), key=lambda stream: -alone[stream])
+        predicted = [stream_predictions(x, p) for x, p in zip(logits, present, strict=True)]
+        alone = [classification.accuracies(truth, guess)["uar"] for guess in predicted]
+        falling = sorted(range(len(predicted)), key=lambda stream: -alone[stream])
 
         def uar(order: Sequence[int]) -> float:
             answer = np.full(len(truth), NO_PREDICTION)
             for stream in reversed(order):
-                answer = np.where(present[stream], guesses[stream], answer)
+                answer = np.where(present[stream], predicted[stream], answer)
             return classification.accuracies(truth, answer)["uar"]
 
         best = max(itertools.permutations(falling), key=uar)  # of equals the first
@@ -135,9 +135,9 @@ def stream_predictions(logits: np.ndarray, present: np.ndarray) -> np.ndarray:
       logits: (clips, classes).
       present: (clips,) bool.
     """
-    guesses = np.full(len(present), NO_PREDICTION)
-    guesses[present] = logits[present].argmax(axis=1)
-    return guesses
+    predicted = np.full(len(present), NO_PREDICTION)
+    predicted[present] = logits[present].argmax(axis=1)
+    return predicted
 
 
 def best_stream(
@@ -148,4 +148,4 @@ def best_stream(
     inputs = fusion_inputs(streams, num_classes, embedding_dims)
     best = BestStream(len(streams), num_classes, name="best")
     logits = best([inputs[s]["logits"] for s in streams], [inputs[s]["present"] for s in streams])
-    return keras.Model(flat(inputs), {"logits": logits}, name="fusion")
+    return keras.Model(flatten_inputs(inputs), {"logits": logits}, name="fusion")

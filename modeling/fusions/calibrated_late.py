@@ -11,7 +11,7 @@ from keras import ops
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-from affectstream.modeling.fusions.fusion_inputs import flat, fusion_inputs
+from affectstream.modeling.fusions.fusion_inputs import flatten_inputs, fusion_inputs
 from affectstream.modeling.fusions.missing_streams import zero_if_missing
 from affectstream.modeling.metrics.calibration import fit_temperature, nll
 
@@ -158,4 +158,4 @@ def calibrated_late(
     inputs = fusion_inputs(streams, num_classes, embedding_dims)
     late = CalibratedLate(len(streams), num_classes, name="late")
     logits = late([inputs[s]["logits"] for s in streams], [inputs[s]["present"] for s in streams])
-    return keras.Model(flat(inputs), {"logits": logits}, name="fusion")
+    return keras.Model(flatten_inputs(inputs), {"logits": logits}, name="fusion")

@@ -6,7 +6,7 @@ import keras
 from keras import layers, ops
 
 from affectstream.modeling.encoders.audio.resnet1d import POOLED_DIM, resnet1d
-from affectstream.modeling.fusions.fusion_inputs import flat, fusion_inputs
+from affectstream.modeling.fusions.fusion_inputs import flatten_inputs, fusion_inputs
 from affectstream.modeling.fusions.missing_streams import zero_if_missing
 
 
@@ -41,4 +41,4 @@ def concat_resnet1d(
         pieces += [zero_if_missing(kept, present), ops.expand_dims(present, 1)]
     x = layers.Dropout(dropout, name="dropout")(layers.Concatenate()(pieces))
     logits = layers.Activation("linear", dtype="float32", name="fused_logits")(network(x)["logits"])
-    return keras.Model(flat(inputs), {"logits": logits}, name="fusion")
+    return keras.Model(flatten_inputs(inputs), {"logits": logits}, name="fusion")

@@ -8,7 +8,7 @@ import keras
 from keras import layers, ops
 
 from affectstream.core.errors import UserError
-from affectstream.modeling.fusions.fusion_inputs import flat, fusion_inputs
+from affectstream.modeling.fusions.fusion_inputs import flatten_inputs, fusion_inputs
 from affectstream.modeling.fusions.missing_streams import zero_if_missing
 
 
@@ -69,7 +69,7 @@ def cross_attention(
     x = ops.cast(last_norm(x), "float32") * ops.expand_dims(there, 2)
     mean = ops.sum(x, axis=1) / ops.maximum(ops.sum(there, axis=1, keepdims=True), 1.0)
     logits = head(layers.Dropout(dropout, name="dropout")(mean))
-    return keras.Model(flat(inputs), {"logits": logits}, name="fusion")
+    return keras.Model(flatten_inputs(inputs), {"logits": logits}, name="fusion")
 
 
 def _block(x: Any, keys: Any, name: str, num_heads: int, token_dim: int, dropout: float) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
-from affectstream.modeling.fusions.fusion_inputs import flat, fusion_inputs
+from affectstream.modeling.fusions.fusion_inputs import flatten_inputs, fusion_inputs
 from affectstream.modeling.fusions.missing_streams import zero_if_missing
 
 
@@ -38,4 +38,4 @@ def dense_fusion(
         pieces += [norms[stream](kept) * there, there]
     x = layers.Dropout(dropout)(layers.Concatenate()(pieces))
     x = layers.Dropout(dropout)(hidden(x))
-    return keras.Model(flat(inputs), {"logits": head(x)}, name="fusion")
+    return keras.Model(flatten_inputs(inputs), {"logits": head(x)}, name="fusion")

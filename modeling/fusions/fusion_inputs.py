@@ -24,6 +24,6 @@ def fusion_inputs(
     }
 
 
-def flat(inputs: dict[str, dict[str, keras.KerasTensor]]) -> dict[str, keras.KerasTensor]:
+def flatten_inputs(inputs: dict[str, dict[str, keras.KerasTensor]]) -> dict[str, keras.KerasTensor]:
     """The same inputs as one dict by their own names."""
     return {f"{s}_{kind}": tensor for s, kinds in inputs.items() for kind, tensor in kinds.items()}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
-from affectstream.modeling.fusions.fusion_inputs import flat, fusion_inputs
+from affectstream.modeling.fusions.fusion_inputs import flatten_inputs, fusion_inputs
 from affectstream.modeling.fusions.missing_streams import zero_if_missing
 
 # Added to the gate of a missing stream; its share of the softmax is then 0 in float32.
-CLOSED = -1e4
+CLOSED_GATE_LOGIT = -1e4
 
 
 def gated(
@@ -49,7 +49,7 @@ def gated(
         embeddings.append(drops[stream](zero_if_missing(kept, inputs[stream]["present"])))
     together = layers.Concatenate()([*embeddings, *flags])
     opened = [
-        gates[stream](together) + (1.0 - flag) * CLOSED
+        gates[stream](together) + (1.0 - flag) * CLOSED_GATE_LOGIT
         for stream, flag in zip(streams, flags, strict=True)
     ]
     shares = ops.softmax(ops.stack(opened, axis=1), axis=1)
@@ -57,4 +57,4 @@ def gated(
     spoken = ops.stack([hidden[s](e) for s, e in zip(streams, embeddings, strict=True)], axis=1)
     x = ops.sum(ops.cast(spoken, "float32") * shares * there, axis=1)
     logits = head(layers.Dropout(dropout)(x))
-    return keras.Model(flat(inputs), {"logits": logits}, name="fusion")
+    return keras.Model(flatten_inputs(inputs), {"logits": logits}, name="fusion")

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from affectstream.modeling.fusions.fusion_inputs import flat, fusion_inputs
+from affectstream.modeling.fusions.fusion_inputs import flatten_inputs, fusion_inputs
 from affectstream.modeling.fusions.missing_streams import zero_if_missing
 
 
@@ -58,4 +58,4 @@ def highest(
     logits = SurestStream(name="surest", dtype="float32")(
         [inputs[s]["logits"] for s in streams], [inputs[s]["present"] for s in streams]
     )
-    return keras.Model(flat(inputs), {"logits": logits}, name="fusion")
+    return keras.Model(flatten_inputs(inputs), {"logits": logits}, name="fusion")

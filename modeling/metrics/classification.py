@@ -20,14 +20,14 @@ SUMMARY_KEYS = (
 )
 
 
-def accuracies(truth: np.ndarray, guesses: np.ndarray) -> dict[str, float]:
+def accuracies(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     """WA (plain accuracy) and UAR (mean recall over the classes that occur).
 
     Args:
-      truth, guesses: (clips,) int class numbers, at least one.
+      truth, predicted: (clips,) int class numbers, at least one.
     """
-    recalls = [np.mean(guesses[truth == label] == label) for label in np.unique(truth)]
-    return {"wa": float(np.mean(truth == guesses)), "uar": float(np.mean(recalls))}
+    recalls = [np.mean(predicted[truth == label] == label) for label in np.unique(truth)]
+    return {"wa": float(np.mean(truth == predicted)), "uar": float(np.mean(recalls))}
 
 
 def expected_calibration_error(truth: np.ndarray, probabilities: np.ndarray) -> float:
@@ -65,27 +65,27 @@ def _bins(confidence: np.ndarray) -> list[np.ndarray]:
 
 
 def uar_confidence_interval(
-    truth: np.ndarray, guesses: np.ndarray, speakers: Sequence[str], seed: int = 0
+    truth: np.ndarray, predicted: np.ndarray, speakers: Sequence[str], seed: int = 0
 ) -> list[float] | None:
     """95 % interval of UAR by resampling whole clusters, see `clusters`.
 
     Returns:
       [low, high], or None under three clusters, of which an interval would say nothing.
     """
-    uars = bootstrap_uars(truth, guesses, speakers, seed)
+    uars = bootstrap_uars(truth, predicted, speakers, seed)
     return None if uars is None else [float(value) for value in np.percentile(uars, [2.5, 97.5])]
 
 
 def bootstrap_uars(
-    truth: np.ndarray, guesses: np.ndarray, speakers: Sequence[str], seed: int = 0
+    truth: np.ndarray, predicted: np.ndarray, speakers: Sequence[str], seed: int = 0
 ) -> np.ndarray | None:
     """(2000,) UARs of whole clusters drawn again, see `clusters`.
 
-    With the same speakers and seed the same clusters are drawn, whatever the guesses: two models
+    With the same speakers and seed the same clusters are drawn, whatever the predicted: two models
     can be compared draw by draw.
 
     Args:
-      truth, guesses: (clips,) int.
+      truth, predicted: (clips,) int.
       speakers: (clips,) speaker of each clip, or its cluster; "" where unknown: the clip stands for
         itself.
     Returns:
@@ -95,7 +95,7 @@ def bootstrap_uars(
     names = np.unique(groups)
     if len(names) < MIN_SPEAKERS:
         return None
-    counts = _recall_counts(truth, guesses, groups, names)
+    counts = _recall_counts(truth, predicted, groups, names)
     rng = np.random.default_rng(seed)
     uars = []
     for _ in range(NUM_RESAMPLES):
@@ -146,13 +146,13 @@ def _counted(count: int, noun: str) -> str:
 
 
 def _recall_counts(
-    truth: np.ndarray, guesses: np.ndarray, groups: np.ndarray, names: np.ndarray
+    truth: np.ndarray, predicted: np.ndarray, groups: np.ndarray, names: np.ndarray
 ) -> np.ndarray:
     """(groups, 2, classes): clips recognised, and clips, of each class in each group."""
-    num_classes = int(max(truth.max(), guesses.max())) + 1
+    num_classes = int(max(truth.max(), predicted.max())) + 1
     counts = np.zeros((len(names), 2, num_classes))
     group = np.searchsorted(names, groups)
-    hit = truth == guesses
+    hit = truth == predicted
     for row, label, right in zip(group, truth, hit, strict=True):
         counts[row, 1, label] += 1
         counts[row, 0, label] += right
@@ -175,20 +175,20 @@ def report(
       speakers: of each clip, "" where unknown.
       recordings: see `clusters`.
     """
-    guesses = probabilities.argmax(axis=1)
+    predicted = probabilities.argmax(axis=1)
     every = range(len(labels))
     precision, recall, f1, support = precision_recall_fscore_support(
-        truth, guesses, labels=list(every), zero_division=0
+        truth, predicted, labels=list(every), zero_division=0
     )
     present = support > 0
-    scores = accuracies(truth, guesses)
+    scores = accuracies(truth, predicted)
     return {
         "uar": scores["uar"],
         "wa": scores["wa"],
         "macro_f1": float(np.mean(f1[present])),
         "weighted_f1": float(np.average(f1, weights=support)),
         "ece": expected_calibration_error(truth, probabilities),
-        "uar_ci95": uar_confidence_interval(truth, guesses, clusters(speakers, recordings)),
+        "uar_ci95": uar_confidence_interval(truth, predicted, clusters(speakers, recordings)),
         "uar_ci95_note": interval_note(speakers, recordings),
         "num_clips": len(truth),
         "num_speakers": len({speaker for speaker in speakers if speaker}) or None,
@@ -202,17 +202,17 @@ def report(
             }
             for i, label in enumerate(labels)
         },
-        "per_speaker": _per_speaker(truth, guesses, np.array(speakers)),
-        "confusion_matrix": confusion_matrix(truth, guesses, labels=list(every)).tolist(),
+        "per_speaker": _per_speaker(truth, predicted, np.array(speakers)),
+        "confusion_matrix": confusion_matrix(truth, predicted, labels=list(every)).tolist(),
         "labels": list(labels),
     }
 
 
 def _per_speaker(
-    truth: np.ndarray, guesses: np.ndarray, speakers: np.ndarray
+    truth: np.ndarray, predicted: np.ndarray, speakers: np.ndarray
 ) -> dict[str, dict[str, Any]]:
     scores = {}
     for speaker in sorted({str(speaker) for speaker in speakers if speaker}):
         own = speakers == speaker
-        scores[speaker] = {**accuracies(truth[own], guesses[own]), "num_clips": int(own.sum())}
+        scores[speaker] = {**accuracies(truth[own], predicted[own]), "num_clips": int(own.sum())}
     return scores

@@ -15,7 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from affectstream.core import atomic_io
-from affectstream.modeling.metrics.selective_prediction import THRESHOLDS, Curve, at_threshold
+from affectstream.modeling.metrics.selective_prediction import (
+    THRESHOLDS,
+    RiskCoverageCurve,
+    at_threshold,
+)
 
 # Okabe & Ito 2008: told apart with any kind of colour vision.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
@@ -28,7 +32,7 @@ def _figure(width_inches: float, height_inches: float) -> Figure:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with atomic_io.replacing(path) as temporary:
+    with atomic_io.atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=110, metadata={"Software": ""})
 
 
@@ -86,7 +90,7 @@ def reliability(
     _save(figure, path)
 
 
-def risk_coverage(found: Curve, path: Path, title: str) -> None:
+def risk_coverage(found: RiskCoverageCurve, path: Path, title: str) -> None:
     """Share of errors over the share of clips answered, beside that of the best order there is."""
     figure = _figure(5.5, 5.2)
     axis = figure.subplots()
@@ -106,7 +110,7 @@ def risk_coverage(found: Curve, path: Path, title: str) -> None:
     _save(figure, path)
 
 
-def _mark_thresholds(axis: Axes, found: Curve) -> None:
+def _mark_thresholds(axis: Axes, found: RiskCoverageCurve) -> None:
     """Dots with the threshold beside them, where there is room for its number."""
     last_coverage, label = -1.0, "abstaining below"
     for threshold in reversed(THRESHOLDS):

@@ -13,7 +13,7 @@ COVERAGES = (0.95, 0.9, 0.8, 0.7, 0.6, 0.5)
 
 
 @dataclass(frozen=True)
-class Curve:
+class RiskCoverageCurve:
     """One point for each confidence that occurs, the highest first; the last answers every clip.
 
     Attributes:
@@ -33,7 +33,9 @@ class Curve:
     best_aurc: float
 
 
-def confidence_of(truth: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def confidence_and_correctness(
+    truth: np.ndarray, probabilities: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """How sure each answer is, and whether it is right.
 
     Args:
@@ -48,7 +50,7 @@ def confidence_of(truth: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndar
 def confidence_from_rows(
     rows: Sequence[Mapping[str, str]], labels: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As `confidence_of`, of the rows of a `predictions.csv`, of all seeds where there are several.
+    """As `confidence_and_correctness`, of the rows of a `predictions.csv`, of all seeds where there are several.
 
     Args:
       labels: classes in the order of the outputs.
@@ -56,10 +58,10 @@ def confidence_from_rows(
     number = {label: index for index, label in enumerate(labels)}
     truth = np.array([number[row["label"]] for row in rows], np.int64)
     values = [[float(row[label]) for label in labels] for row in rows]
-    return confidence_of(truth, np.array(values).reshape(-1, len(labels)))
+    return confidence_and_correctness(truth, np.array(values).reshape(-1, len(labels)))
 
 
-def curve(confidence: np.ndarray, correct: np.ndarray) -> Curve:
+def curve(confidence: np.ndarray, correct: np.ndarray) -> RiskCoverageCurve:
     """Risk at every coverage that a threshold on the confidence can give.
 
     Clips of equal confidence are answered together or not at all, so their order has no effect.
@@ -87,7 +89,7 @@ def curve(confidence: np.ndarray, correct: np.ndarray) -> Curve:
     num_answered = np.cumsum(sizes[::-1])
     risk = np.cumsum(errors) / num_answered
     ranks = np.arange(1, num_clips + 1)
-    return Curve(
+    return RiskCoverageCurve(
         thresholds=values[::-1],
         num_answered=num_answered,
         coverage=num_answered / num_clips,
@@ -97,7 +99,7 @@ def curve(confidence: np.ndarray, correct: np.ndarray) -> Curve:
     )
 
 
-def threshold_for(found: Curve, coverage: float) -> float:
+def threshold_for(found: RiskCoverageCurve, coverage: float) -> float:
     """The highest threshold that answers at least this share of the clips.
 
     Raises:
@@ -108,7 +110,7 @@ def threshold_for(found: Curve, coverage: float) -> float:
     return float(found.thresholds[np.searchsorted(found.coverage, coverage)])
 
 
-def at_threshold(found: Curve, threshold: float) -> dict[str, Any]:
+def at_threshold(found: RiskCoverageCurve, threshold: float) -> dict[str, Any]:
     """Coverage and accuracy when predictions below a threshold are withheld.
 
     Returns:
@@ -124,7 +126,7 @@ def at_threshold(found: Curve, threshold: float) -> dict[str, Any]:
     }
 
 
-def report(found: Curve) -> dict[str, Any]:
+def report(found: RiskCoverageCurve) -> dict[str, Any]:
     """What `metrics.json` holds as `risk_coverage`.
 
     Returns:
@@ -147,7 +149,7 @@ def report(found: Curve) -> dict[str, Any]:
     }
 
 
-def points(found: Curve) -> Iterator[dict[str, Any]]:
+def curve_rows(found: RiskCoverageCurve) -> Iterator[dict[str, Any]]:
     """The points of a curve as rows of a table; thresholds in full, so that they can be typed."""
     columns = (found.thresholds, found.num_answered, found.coverage, found.risk)
     for threshold, num_answered, coverage, risk in zip(*columns, strict=True):
@@ -159,7 +161,7 @@ def points(found: Curve) -> Iterator[dict[str, Any]]:
         }
 
 
-def lines(told: Mapping[str, Any]) -> list[str]:
+def format_report(told: Mapping[str, Any]) -> list[str]:
     """A report as lines for a person."""
     shown = [
         f"  AURC      {told['aurc']:.3f}, at best {told['best_aurc']:.3f}",

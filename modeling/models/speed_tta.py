@@ -22,7 +22,7 @@ TTA_NEEDS_AUDIO = (
     " model without speeds"
 )
 # Of a speed's decimals: few phases of the filter.
-DIGITS = 2
+SPEED_DECIMALS = 2
 
 
 @keras.saving.register_keras_serializable(package="affectstream")
@@ -52,7 +52,7 @@ class AtSpeeds(keras.layers.Layer):
         self._convert_input_args = False
 
     def call(self, audio: Any, audio_length: Any) -> tuple[Any, Any]:
-        ratios = [exact(speed) for speed in self.speeds]
+        ratios = [speed_ratio(speed) for speed in self.speeds]
         heard = tf.stack([self._resampled(audio, ratio) for ratio in ratios], axis=1)
         length = tf.cast(audio_length, tf.int32)[:, None]
         step = tf.constant([[ratio.numerator for ratio in ratios]], tf.int32)
@@ -67,7 +67,7 @@ class AtSpeeds(keras.layers.Layer):
         """(batch, num_samples): sample i is the waveform at i x ratio."""
         if ratio == 1:
             return _fitted(audio, self.num_samples)
-        kernels, half = filters(ratio)
+        kernels, half = polyphase_filters(ratio)
         steps = -(-self.num_samples // ratio.denominator)
         needed = (steps - 1) * ratio.numerator + len(kernels)
         padded = _fitted(tf.pad(audio, [[0, 0], [half, 0]]), needed)[:, :, None]
@@ -102,18 +102,18 @@ class MeanOfSpeeds(keras.layers.Layer):
         return {**super().get_config(), "num_speeds": self.num_speeds}
 
 
-def exact(speed: float) -> Fraction:
+def speed_ratio(speed: float) -> Fraction:
     """The ratio of whole numbers that a speed of two decimals stands for."""
-    return Fraction(round(speed * 10**DIGITS), 10**DIGITS)
+    return Fraction(round(speed * 10**SPEED_DECIMALS), 10**SPEED_DECIMALS)
 
 
 def samples_for_speeds(speeds: Sequence[float], num_samples: int) -> int:
     """How much of a waveform is looked at where `num_samples` are at each speed."""
-    fastest = max(exact(speed) for speed in speeds)
-    return math.ceil(fastest * num_samples) + filters(fastest)[1]
+    fastest = max(speed_ratio(speed) for speed in speeds)
+    return math.ceil(fastest * num_samples) + polyphase_filters(fastest)[1]
 
 
-def filters(ratio: Fraction) -> tuple[np.ndarray, int]:
+def polyphase_filters(ratio: Fraction) -> tuple[np.ndarray, int]:
     """Windowed sinc filters, one a phase.
 
     Args:

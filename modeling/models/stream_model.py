@@ -34,7 +34,7 @@ from affectstream.modeling.recipes import Recipe
 
 NETWORK = "network"
 # Name of each network in one that averages several, before its number; of its run folder, too.
-MEMBER = "member-"
+MEMBER_PREFIX = "member-"
 STANDARDISE = "standardise"
 
 
@@ -79,7 +79,7 @@ def build_stream_model(
     if not recipe.is_ensemble:
         network = _network(recipe, num_classes, features, axis)
     else:
-        names = [f"{MEMBER}{number}" for number in range(recipe.members)]
+        names = [f"{MEMBER_PREFIX}{number}" for number in range(recipe.members)]
         members = [_network(recipe, num_classes, features, axis, name) for name in names]
         network = _averaged(members)
     _require_places(network, getattr(front_end, "max_tokens", 0), recipe)

@@ -25,7 +25,7 @@ class History:
     """Epochs done so far, stored within `last.keras` so that the two cannot disagree.
 
     Attributes:
-      rows: one dict of `training.COLUMNS` an epoch.
+      rows: one dict of `training.HISTORY_COLUMNS` an epoch.
       keep: "best" or "last", see `Recipe`.
     """
 
@@ -65,12 +65,12 @@ def save_model(model: keras.Model, path: Path, state: dict[str, Any] | None = No
     """
     if state is None:
         model = keras.Model(model.input, model.output, name=model.name)  # the same layers, bare
-    with atomic_io.replacing(path) as temporary:
+    with atomic_io.atomic_write(path) as temporary:
         model.save(temporary)
         if state is not None:
             with zipfile.ZipFile(temporary, "a") as archive:
                 archive.writestr(STATE_MEMBER, json.dumps(state))
-        checksummed_zip.seal(temporary)
+        checksummed_zip.add_checksum(temporary)
 
 
 def load_checkpoint(path: Path) -> tuple[keras.Model, History]:

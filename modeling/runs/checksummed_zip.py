@@ -12,7 +12,7 @@ _SEAL_BYTES = len(_MARK) + hashlib.sha256().digest_size * 2
 _CHUNK_BYTES = 1 << 20
 
 
-def seal(path: Path) -> None:
+def add_checksum(path: Path) -> None:
     """Writes the SHA-256 of all that stands before it into the comment of a zip, its last bytes."""
     with zipfile.ZipFile(path, "a") as archive:
         archive.comment = _MARK + b"0" * (_SEAL_BYTES - len(_MARK))

@@ -95,7 +95,7 @@ class RunInfo:
     parts: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def seen(self) -> DataFootprint:
+    def footprint(self) -> DataFootprint:
         """All that any choice about the model was made on."""
         return self.train_seen | self.validation_seen
 
@@ -139,7 +139,7 @@ class RunInfo:
             mine["recipe"] |= {"epochs": other.recipe.epochs}
         keys = ("recipe", "label_set", "seed", "input", "data")
         found = [key for key in keys if mine[key] != theirs[key]]
-        if not found and self.seen != other.seen:
+        if not found and self.footprint != other.footprint:
             found.append("start (--init-from, or the runs of its streams)")
         return found
 
@@ -166,7 +166,7 @@ def read_run(path: Path) -> RunInfo:
         raise UserError(f"{path / RUN}: not of this version ({error}); train again") from error
 
 
-def damage(path: Path, models: Sequence[str] = (LAST, BEST)) -> str:
+def find_damage(path: Path, models: Sequence[str] = (LAST, BEST)) -> str:
     """Names a file of a run without which it cannot go on and which is damaged; or "".
 
     Args:
@@ -192,7 +192,7 @@ def write_run(path: Path, info: RunInfo) -> None:
     atomic_io.write_checksummed_json(path / RUN, info.as_json())
 
 
-def begin(path: Path, info: RunInfo, resume: bool, overwrite: bool) -> bool:
+def prepare_run_folder(path: Path, info: RunInfo, resume: bool, overwrite: bool) -> bool:
     """Makes the run folder ready; returns whether there is a checkpoint to go on from.
 
     Raises:
@@ -219,7 +219,7 @@ def begin(path: Path, info: RunInfo, resume: bool, overwrite: bool) -> bool:
 
 
 def require_free(path: Path, resume: bool, overwrite: bool) -> None:
-    """Checks, before anything is prepared, what `begin` would refuse whatever is trained.
+    """Checks, before anything is prepared, what `prepare_run_folder` would refuse whatever is trained.
 
     Raises:
       UserError: `path` holds a run or something else, or nothing that could be resumed; or it is a

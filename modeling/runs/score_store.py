@@ -12,7 +12,7 @@ from affectstream.preprocessing.dataset.data_folder import DataFolder
 
 METRICS = "metrics.json"
 # In it: which weights were scored.
-MODEL = "model_sha256"
+MODEL_DIGEST_KEY = "model_sha256"
 EVALUATION = "evaluation"
 # Where the scores of bundled models go.
 BUNDLED_EVALUATIONS = Path("evaluations")
@@ -44,12 +44,12 @@ def evaluation_folder(home: Path, folders: Sequence[DataFolder], split: str) -> 
     path = home / f"{'+'.join(names[:_MAX_NAMED])}{more}-{split}"
     if not (path / METRICS).is_file():
         return path
-    there, here = atomic_io.read_json(path / METRICS), identity(folders)
+    there, here = atomic_io.read_json(path / METRICS), data_identity(folders)
     is_same = any(there.get(key) == here[key] for key in here)
     return path if is_same else path.with_name(f"{path.name}-{here['data_digest'][:8]}")
 
 
-def identity(folders: Sequence[DataFolder]) -> dict[str, Any]:
+def data_identity(folders: Sequence[DataFolder]) -> dict[str, Any]:
     """Paths and digest that identify the data, as stored in `metrics.json`."""
     return {
         "data": [str(folder.path) for folder in folders],
@@ -82,10 +82,12 @@ def read_scores(run: Path, split: str = "") -> dict[Path, dict[str, Any]]:
     found = {
         path: atomic_io.read_json(path / METRICS) for path in folders if (path / METRICS).is_file()
     }
-    if any(MODEL in scores for scores in found.values()):
+    if any(MODEL_DIGEST_KEY in scores for scores in found.values()):
         model = model_digest(run)
         found = {
-            path: scores for path, scores in found.items() if scores.get(MODEL, model) == model
+            path: scores
+            for path, scores in found.items()
+            if scores.get(MODEL_DIGEST_KEY, model) == model
         }
     return {path: scores for path, scores in found.items() if split in ("", scores.get("split"))}
 

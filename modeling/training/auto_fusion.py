@@ -31,7 +31,7 @@ AUTO_UNPAIRED_FUSION = "calibrated_late"
 # Above 10 M weights; hours on a processor, and no corpus of ours could tell that it is better.
 EXCLUDED_FROM_AUTO = ("concat_resnet1d",)
 CANDIDATES = "candidates"
-TABLE = "fusions.csv"
+CANDIDATES_CSV = "fusions.csv"
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,13 @@ class Candidate:
     chosen: bool = False
 
     @property
-    def quality(self) -> tuple[float, float]:
+    def ranking_key(self) -> tuple[float, float]:
         """Highest UAR, the lower loss on a tie."""
         return (round(self.val_uar, 9), -self.val_loss)
 
 
 @dataclass(frozen=True)
-class Choice:
+class SelectedFusion:
     """The fusion that `auto` keeps.
 
     Attributes:
@@ -79,7 +79,7 @@ def choose_fusion(
     data: TrainingData,
     outputs: StreamOutputs,
     options: TrainOptions,
-) -> Choice:
+) -> SelectedFusion:
     """Fits every fusion but those `EXCLUDED_FROM_AUTO`; keeps the one with the highest validation UAR.
 
     One of them is `best_stream`, so that the choice is never worse on validation than the best
@@ -95,24 +95,28 @@ def choose_fusion(
     Args:
       recipe: with fusion "auto"; each candidate has its own default settings.
     """
-    names, watch, num_classes = outputs.names, outputs.watch, len(data.labels.labels)
-    dims = {name: watch[f"{name}_embedding"].shape[-1] for name in names}
-    rows = [_alone(name, watch) for name in names]
+    names, validation_data, num_classes = (
+        outputs.names,
+        outputs.validation_data,
+        len(data.labels.labels),
+    )
+    dims = {name: validation_data[f"{name}_embedding"].shape[-1] for name in names}
+    rows = [_alone(name, validation_data) for name in names]
     fitted: dict[str, tuple[keras.Model, checkpoints.History]] = {}
     tried = [name for name in registry.names("fusions") if name not in EXCLUDED_FROM_AUTO]
-    progress.say(
+    progress.print_message(
         f"left out for their size: {', '.join(EXCLUDED_FROM_AUTO)} (--set fusion=NAME trains one)"
     )
     for number, name in enumerate(tried):
-        progress.say(f"fusion {number + 1} of {len(tried)}: {name}")
+        progress.print_message(f"fusion {number + 1} of {len(tried)}: {name}")
         own = dataclasses.replace(recipe, name=f"{recipe.name} {name}", fusion=name)
         place = dataclasses.replace(options, out=_folder(options.out, name))
         keras.utils.set_random_seed(options.seed)  # each the same, whichever were done before it
         fusion = build_fusion(own, num_classes, dims)
         fitted[name] = fit_fusion(own, fusion, data, outputs, place)
-        rows.append(_scored(name, *fitted[name], watch))
+        rows.append(_scored(name, *fitted[name], validation_data))
         _write(options.out, rows)
-    best = max((row for row in rows if row.fusion in fitted), key=lambda row: row.quality)
+    best = max((row for row in rows if row.fusion in fitted), key=lambda row: row.ranking_key)
     rows = [dataclasses.replace(row, chosen=row is best) for row in rows]
     _write(options.out, rows)
     _show(rows)
@@ -121,7 +125,7 @@ def choose_fusion(
         f"fusion {best.fusion} is the best of {len(fitted)} on validation, whose scores are"
         " therefore too high"
     )
-    return Choice(*fitted[best.fusion], note)
+    return SelectedFusion(*fitted[best.fusion], note)
 
 
 def remove_candidates(out: Path) -> None:
@@ -132,17 +136,17 @@ def remove_candidates(out: Path) -> None:
 # === Scores ===
 
 
-def _alone(stream: str, watch: Arrays) -> Candidate:
-    truth, present = watch["truth"], watch[f"{stream}_present"] > 0
-    logits = np.where(present[:, None], watch[f"{stream}_logits"], 0.0)
+def _alone(stream: str, validation_data: Arrays) -> Candidate:
+    truth, present = validation_data["truth"], validation_data[f"{stream}_present"] > 0
+    logits = np.where(present[:, None], validation_data[f"{stream}_logits"], 0.0)
     score = classification.accuracies(truth, stream_predictions(logits, present))
     return Candidate(f"{stream} alone", score["uar"], score["wa"], _loss(logits, truth))
 
 
 def _scored(
-    name: str, fusion: keras.Model, history: checkpoints.History, watch: Arrays
+    name: str, fusion: keras.Model, history: checkpoints.History, validation_data: Arrays
 ) -> Candidate:
-    logits, truth = fused_logits(fusion, watch), watch["truth"]
+    logits, truth = fused_logits(fusion, validation_data), validation_data["truth"]
     score = classification.accuracies(truth, logits.argmax(axis=1))
     num_trained = sum(int(np.prod(v.shape)) for v in fusion.trainable_variables)
     loss = _loss(logits, truth)
@@ -163,15 +167,15 @@ def _folder(out: Path, name: str) -> Path:
 
 def _write(out: Path, rows: list[Candidate]) -> None:
     columns = [field.name for field in dataclasses.fields(Candidate)]
-    atomic_io.write_csv(out / TABLE, columns, map(dataclasses.asdict, rows))
+    atomic_io.write_csv(out / CANDIDATES_CSV, columns, map(dataclasses.asdict, rows))
 
 
 def _show(rows: list[Candidate]) -> None:
     width = max(len(row.fusion) for row in rows)
-    progress.say(f"{'fusion':{width}}  UAR    WA     loss   on validation")
+    progress.print_message(f"{'fusion':{width}}  UAR    WA     loss   on validation")
     for row in rows:
         mark = "  *" if row.chosen else ""
-        progress.say(
+        progress.print_message(
             f"{row.fusion:{width}}  {row.val_uar:.3f}  {row.val_wa:.3f}  {row.val_loss:.3f}{mark}"
         )
 
@@ -179,7 +183,7 @@ def _show(rows: list[Candidate]) -> None:
 def _take_over(candidate: Path, out: Path) -> None:
     """Copies table, curves and TensorBoard log of the chosen one to where a run has them."""
     for name in (run_folder.HISTORY, run_folder.CURVES):
-        with atomic_io.replacing(out / name) as temporary:
+        with atomic_io.atomic_write(out / name) as temporary:
             temporary.write_bytes((candidate / name).read_bytes())
     storage_paths.remove_tree(out / run_folder.TENSORBOARD)
     with storage_paths.local_copy(candidate / run_folder.TENSORBOARD) as log:

@@ -26,8 +26,8 @@ from affectstream.core import progress, storage_paths
 from affectstream.core.errors import UserError
 from affectstream.modeling.runs import run_folder
 
-KINDS = ("mirrored", "multi-worker")
-CONFIG = "TF_CONFIG"
+STRATEGIES = ("mirrored", "multi-worker")
+TF_CONFIG_VARIABLE = "TF_CONFIG"
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Worker:
     rank: int = 0
 
     @contextlib.contextmanager
-    def folder(self, out: Path, resume: bool) -> Iterator[Path]:
+    def private_run_folder(self, out: Path, resume: bool) -> Iterator[Path]:
         """Where this process keeps its run folder: `out`, or one that is thrown away.
 
         All go on from the same checkpoint, so `out` must be seen by each.
@@ -64,7 +64,7 @@ def distribution_scope(kind: str | None) -> Iterator[Worker]:
     Several workers must enter it before TensorFlow did anything.
 
     Args:
-      kind: of `KINDS`; None is one device.
+      kind: of `STRATEGIES`; None is one device.
     Raises:
       UserError: no GPU, or no or a wrong `TF_CONFIG`; and within it, that another worker was lost.
     """
@@ -72,21 +72,23 @@ def distribution_scope(kind: str | None) -> Iterator[Worker]:
         yield Worker()
         return
     if kind == "mirrored":
-        with mirrored([device.name for device in tf.config.list_logical_devices("GPU")]):
+        with mirrored_scope([device.name for device in tf.config.list_logical_devices("GPU")]):
             yield Worker()
         return
     rank, num_workers = _task()
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     if rank:
-        progress.silence()
-    progress.say(f"worker {rank} of {num_workers}, {strategy.num_replicas_in_sync} replicas in all")
+        progress.disable()
+    progress.print_message(
+        f"worker {rank} of {num_workers}, {strategy.num_replicas_in_sync} replicas in all"
+    )
     with strategy.scope(), _told_of_losses():
         yield Worker(rank)
         _wait_for_all(strategy)
 
 
 @contextlib.contextmanager
-def mirrored(devices: list[str]) -> Iterator[None]:
+def mirrored_scope(devices: list[str]) -> Iterator[None]:
     """All of some devices of this machine.
 
     Raises:
@@ -98,14 +100,14 @@ def mirrored(devices: list[str]) -> Iterator[None]:
             " `doctor`"
         )
     strategy = tf.distribute.MirroredStrategy(devices)
-    progress.say(f"{strategy.num_replicas_in_sync} replicas: {', '.join(devices)}")
+    progress.print_message(f"{strategy.num_replicas_in_sync} replicas: {', '.join(devices)}")
     with strategy.scope():
         yield
 
 
 def _task() -> tuple[int, int]:
     """Which worker this is, and of how many."""
-    text = os.environ.get(CONFIG, "")
+    text = os.environ.get(TF_CONFIG_VARIABLE, "")
     try:
         told = json.loads(text)
         workers, task = told["cluster"]["worker"], told["task"]
@@ -115,7 +117,11 @@ def _task() -> tuple[int, int]:
         if not 0 <= rank < len(workers):
             raise ValueError(f"worker {rank} of {len(workers)}")
     except (ValueError, KeyError, TypeError) as error:
-        told_of = f"{CONFIG}={text!r} ({type(error).__name__}: {error})" if text else f"no {CONFIG}"
+        told_of = (
+            f"{TF_CONFIG_VARIABLE}={text!r} ({type(error).__name__}: {error})"
+            if text
+            else f"no {TF_CONFIG_VARIABLE}"
+        )
         raise UserError(
             f"--distribute multi-worker: {told_of}; set it for each worker, as in"
             """ '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker","""

@@ -23,7 +23,7 @@ from affectstream.modeling.training.training_steps import (
 )
 
 # Name of the whole model, in which the fusion is the layer FUSION; see `fused_model`.
-WHOLE = "fused"
+FUSED_MODEL = "fused"
 FUSION = "fusion"
 
 
@@ -33,14 +33,14 @@ class StreamOutputs:
 
     Attributes:
       names: the streams, in the order in which they are joined.
-      train, watch: of the training and the validation part, by record: `STREAM_logits`,
+      train, validation_data: of the training and the validation part, by record: `STREAM_logits`,
         `STREAM_embedding`, `STREAM_present` float32 and `truth` int.
       speakers: (clips,) of the validation part, see `fit_temperature`.
     """
 
     names: tuple[str, ...]
     train: Arrays
-    watch: Arrays
+    validation_data: Arrays
     speakers: np.ndarray
 
 
@@ -72,12 +72,12 @@ def fit_fusion(
       the fusion with the weights of its best epoch, and its history: one row where it has no
       epochs.
     """
-    names, train, watch = outputs.names, outputs.train, outputs.watch
+    names, train, validation_data = outputs.names, outputs.train, outputs.validation_data
     history = checkpoints.History()
     if not fusion.trainable_variables:
         _calibrate(fusion, outputs)
         write = epoch_writer(options.out, history, recipe)
-        made = ((fused_logits(fusion, part), part["truth"]) for part in (train, watch))
+        made = ((fused_logits(fusion, part), part["truth"]) for part in (train, validation_data))
         history.rows.append(row_without_epochs(*made))
         write(history.rows[0])
         return fusion, history
@@ -85,10 +85,12 @@ def fit_fusion(
         there, history = checkpoints.load_checkpoint(options.out / run_folder.LAST)
         fusion = _alone(there)
         if there is not fusion and len(history.rows) < recipe.epochs:
-            progress.say(f"{options.out}: an earlier version kept no optimizer; it begins anew")
+            progress.print_message(
+                f"{options.out}: an earlier version kept no optimizer; it begins anew"
+            )
     num_classes = len(data.labels.labels)
     batches = ArrayDataset(train, names, recipe, num_classes, options.seed)
-    watched = ArrayDataset(watch, names, recipe, num_classes)
+    watched = ArrayDataset(validation_data, names, recipe, num_classes)
     history = train_model(fusion, recipe, data, batches, watched, options, history)
     return _alone(checkpoints.load_model(options.out / run_folder.BEST)), history
 
@@ -105,7 +107,7 @@ def require_same_epochs(out: Path, recipe: Recipe) -> None:
     if before is None or not before.finished or before.recipe == recipe:
         return
     if dataclasses.replace(before.recipe, epochs=recipe.epochs) != recipe:
-        return  # another one altogether, which `run_folder.begin` tells
+        return  # another one altogether, which `run_folder.prepare_run_folder` tells
     if recipe.fusion in registry.names("fusions"):
         raise UserError(
             f"{out}: finished, and fusion {recipe.fusion} is calibrated, not trained by epochs:"
@@ -119,17 +121,17 @@ def require_same_epochs(out: Path, recipe: Recipe) -> None:
 
 def _alone(model: keras.Model) -> keras.Model:
     """Extracts the fusion; the file may hold the fused model if the run stopped before its end."""
-    return model.get_layer(FUSION) if model.name == WHOLE else model
+    return model.get_layer(FUSION) if model.name == FUSED_MODEL else model
 
 
 def _calibrate(fusion: keras.Model, outputs: StreamOutputs) -> None:
-    watch = outputs.watch
+    validation_data = outputs.validation_data
     for layer in fusion.layers:
         if hasattr(layer, "calibrate"):
             layer.calibrate(
-                [watch[f"{name}_logits"] for name in outputs.names],
-                [watch[f"{name}_present"] > 0 for name in outputs.names],
-                watch["truth"],
+                [validation_data[f"{name}_logits"] for name in outputs.names],
+                [validation_data[f"{name}_present"] > 0 for name in outputs.names],
+                validation_data["truth"],
                 outputs.speakers,
             )
 

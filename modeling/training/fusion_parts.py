@@ -88,7 +88,7 @@ def _where_it_lies(described: Sequence[dict[str, Any]]) -> DataFolder:
     """
     named = list(dict.fromkeys(data["path"] for data in described))
     found = []
-    for path in map(storage_paths.place, named):
+    for path in map(storage_paths.storage_path, named):
         storage_paths.require_reachable(path)
         if is_data_folder(path):
             found.append(open_data_folder(path))
@@ -110,8 +110,10 @@ def _require_different(infos: dict[str, RunInfo]) -> None:
         tables, which hold one stream each, from one recording in common.
     """
     named = {stream: [data["path"] for data in info.data] for stream, info in infos.items()}
-    lie = [[storage_paths.place(path).resolve() for path in paths] for paths in named.values()]
-    seen = [info.seen.recordings for info in infos.values()]
+    lie = [
+        [storage_paths.storage_path(path).resolve() for path in paths] for paths in named.values()
+    ]
+    seen = [info.footprint.recordings for info in infos.values()]
     are_tables = any(is_feature_table(path) for paths in lie for path in paths)
     are_same = frozenset.intersection(*seen) if are_tables else seen.count(seen[0]) == len(seen)
     if not are_same and lie.count(lie[0]) != len(lie):
@@ -133,7 +135,7 @@ def merged_input_spec(infos: dict[str, RunInfo]) -> dict[str, Any]:
     return joined
 
 
-def with_parts(info: RunInfo, infos: dict[str, RunInfo], leaked: bool) -> RunInfo:
+def with_stream_info(info: RunInfo, infos: dict[str, RunInfo], leaked: bool) -> RunInfo:
     """Adds what the streams themselves have seen, and how faces were cut for the video stream.
 
     Args:

@@ -35,8 +35,8 @@ def print_training_summary(
       parameters: from `format_parameter_counts`.
       out: run folder.
     """
-    clips = (f"{split} {format_clips(data.parts[split].all_rows)}" for split in SPLITS)
-    rows = [row for split in SPLITS for folder in data.folders for row in folder.part(split)]
+    clips = (f"{split} {format_clips(data.subsets[split].all_rows)}" for split in SPLITS)
+    rows = [row for split in SPLITS for folder in data.folders for row in folder.subset(split)]
     print_block(
         {
             "recipe": f"{format_recipe(recipe, streams, has_epochs)}, seed {seed}",
@@ -93,7 +93,7 @@ def print_unpaired_summary(
 def print_block(lines: dict[str, str]) -> None:
     """One line each on stderr, what it is about first."""
     width = max(map(len, lines))
-    progress.say("\n".join(f"{name:{width}}  {told}" for name, told in lines.items()))
+    progress.print_message("\n".join(f"{name:{width}}  {told}" for name, told in lines.items()))
 
 
 # === Its lines ===

@@ -12,14 +12,14 @@ from affectstream.modeling.recipes import Recipe
 from affectstream.modeling.runs import checkpoints, run_folder
 from affectstream.modeling.runs.run_folder import Calibration, RunInfo
 from affectstream.modeling.training.fit_fusion import build_fusion, require_same_epochs
-from affectstream.modeling.training.fusion_parts import merged_input_spec, with_parts
+from affectstream.modeling.training.fusion_parts import merged_input_spec, with_stream_info
 from affectstream.modeling.training.introduction import (
     format_parameter_counts,
     print_unpaired_summary,
 )
 from affectstream.modeling.training.training_steps import TrainOptions
 
-UNPAIRED = "fused without paired data"
+UNPAIRED_NOTE = "fused without paired data"
 
 
 def fuse_unpaired(
@@ -52,7 +52,7 @@ def fuse_unpaired(
     info = _info(recipe, infos, options)
     if options.resume:
         require_same_epochs(options.out, recipe)
-    run_folder.begin(options.out, info, options.resume, options.overwrite)
+    run_folder.prepare_run_folder(options.out, info, options.resume, options.overwrite)
     if options.prints_summary:
         parameters = format_parameter_counts(*models.values(), fusion, trained=fusion)
         print_unpaired_summary(recipe, infos, parameters, options.out)
@@ -75,7 +75,7 @@ def _info(recipe: Recipe, infos: dict[str, RunInfo], options: TrainOptions) -> R
         seed=options.seed,
         input=merged_input_spec(infos),
         data=[data for each in infos.values() for data in each.data],
-        notes=(UNPAIRED,),
+        notes=(UNPAIRED_NOTE,),
         scores={},
         calibration=Calibration(1.0, first.calibration.log_prior),
         versions=run_folder.versions(),
@@ -83,4 +83,4 @@ def _info(recipe: Recipe, infos: dict[str, RunInfo], options: TrainOptions) -> R
         command=run_folder.command_line(),
         finished=False,
     )
-    return with_parts(info, infos, leaked=False)
+    return with_stream_info(info, infos, leaked=False)

@@ -13,7 +13,7 @@ import tensorflow as tf
 from affectstream.core import progress
 from affectstream.core.errors import UserError
 from affectstream.modeling.data.array_dataset import Arrays
-from affectstream.modeling.data.record_dataset import Batches
+from affectstream.modeling.data.record_dataset import RecordDataset
 from affectstream.modeling.data.subset import class_indices
 from affectstream.modeling.data.table_inference import outputs_from_tables, uses_paired_tables
 from affectstream.modeling.data.training_data import TrainingData, class_weights, training_data
@@ -40,18 +40,18 @@ from affectstream.modeling.training.fusion_parts import (
     merged_input_spec,
     read_stream_runs,
     with_common_label_set,
-    with_parts,
+    with_stream_info,
 )
 from affectstream.modeling.training.introduction import print_fusion_summary
 from affectstream.modeling.training.late_fusion_unpaired import fuse_unpaired
 from affectstream.modeling.training.training_steps import (
     TrainOptions,
-    finish,
+    finish_run,
     new_run_info,
     set_seed_and_precision,
 )
 from affectstream.preprocessing.dataset.data_folder import DataFolder
-from affectstream.preprocessing.dataset.leakage import crossings, require_disjoint
+from affectstream.preprocessing.dataset.leakage import overlaps, require_disjoint
 from affectstream.preprocessing.dataset.splits import NOT_DISJOINT
 
 READ_BATCH = 16
@@ -87,7 +87,9 @@ def train_fusion(
     if folders:
         return _fuse_paired(recipe, infos, models, folders, options)
     if recipe.fusion == AUTO:
-        progress.say(f"no paired data to choose a fusion on: {AUTO} is {AUTO_UNPAIRED_FUSION} here")
+        progress.print_message(
+            f"no paired data to choose a fusion on: {AUTO} is {AUTO_UNPAIRED_FUSION} here"
+        )
         recipe = dataclasses.replace(recipe, fusion=AUTO_UNPAIRED_FUSION)
     return fuse_unpaired(recipe, infos, models, options)
 
@@ -102,7 +104,7 @@ def _fuse_paired(
     data = training_data(folders, recipe.labels, tuple(infos), options.allow_leak)
     leaked = _check_streams_against(data, infos, options.allow_leak)
     info = new_run_info(recipe, data, options, tuple(infos), merged_input_spec(infos))
-    info = with_parts(info, infos, leaked)
+    info = with_stream_info(info, infos, leaked)
     _require_pairs(data, tuple(infos))
     dims = {s: int(model.output["embedding"].shape[-1]) for s, model in models.items()}
     fusion = None
@@ -111,29 +113,33 @@ def _fuse_paired(
     has_epochs = fusion is not None and bool(fusion.trainable_variables)
     if options.resume and not has_epochs:
         require_same_epochs(options.out, recipe)
-    go_on = run_folder.begin(options.out, info, options.resume, options.overwrite)
+    go_on = run_folder.prepare_run_folder(options.out, info, options.resume, options.overwrite)
     if go_on and run_folder.read_run(options.out).finished:
         remove_candidates(options.out)  # where it was killed before it had
         return run_folder.read_run(options.out)
     run_folder.write_split(options.out, data.folders)
     if options.prints_summary:
         print_fusion_summary(recipe, data, models, fusion, options)
-    train, watch = (_part_outputs(models, infos, data, s) for s in ("train", "validation"))
-    speakers = data.parts["validation"].speakers
-    outputs = StreamOutputs(tuple(infos), train, watch, speakers)
+    train, validation_data = (
+        _part_outputs(models, infos, data, s) for s in ("train", "validation")
+    )
+    speakers = data.subsets["validation"].speakers
+    outputs = StreamOutputs(tuple(infos), train, validation_data, speakers)
     if fusion is None:
         choice = choose_fusion(recipe, data, outputs, options)
         fusion, history = choice.fusion, choice.history
         info = dataclasses.replace(info, notes=(*info.notes, choice.note))
     else:
         fusion, history = fit_fusion(recipe, fusion, data, outputs, options)
-    temperature = calibration.fit_temperature(fused_logits(fusion, watch), watch["truth"], speakers)
+    temperature = calibration.fit_temperature(
+        fused_logits(fusion, validation_data), validation_data["truth"], speakers
+    )
     whole = fused_model(models, fusion)
     checkpoints.save_model(whole, options.out / run_folder.BEST)
     if not has_epochs:  # else training has left one from which it can go on
         checkpoints.save_model(whole, options.out / run_folder.LAST, dataclasses.asdict(history))
     _, log_prior = class_weights(data, recipe)
-    done = finish(options.out, info, Calibration(temperature, log_prior), history)
+    done = finish_run(options.out, info, Calibration(temperature, log_prior), history)
     remove_candidates(options.out)
     return done
 
@@ -142,11 +148,11 @@ def _check_streams_against(data: TrainingData, infos: dict[str, RunInfo], allow_
     """The streams must not have learnt from what the fusion validates or is tested on."""
     leaked = False
     compare = NOT_DISJOINT not in data.notes
-    test = [row for folder in data.folders for row in folder.part("test")]
+    test = [row for folder in data.folders for row in folder.subset("test")]
     for stream, info in infos.items():
-        found = crossings(info.train_seen, data.parts["validation"].all_rows, compare)
+        found = overlaps(info.train_seen, data.subsets["validation"].all_rows, compare)
         leaked |= require_disjoint(found, f"training of {stream}, validation here", allow_leak)
-        found = crossings(info.seen, test)
+        found = overlaps(info.footprint, test)
         leaked |= require_disjoint(found, f"training of {stream}, test here", allow_leak)
     return leaked
 
@@ -155,12 +161,12 @@ def _part_outputs(
     models: dict[str, keras.Model], infos: dict[str, RunInfo], data: TrainingData, split: str
 ) -> Arrays:
     """Outputs of the frozen streams over a part, and `truth` (clips,) int, in row order."""
-    part = data.parts[split]
+    part = data.subsets[split]
     if uses_paired_tables(part):
         features = {stream: info.recipe.features for stream, info in infos.items()}
         return outputs_from_tables(models, features, part, data.labels)
     streams = build_streams_model(models)
-    batches = Batches(part, data.labels, tuple(models), READ_BATCH)
+    batches = RecordDataset(part, data.labels, tuple(models), READ_BATCH)
     forward = tf.function(lambda inputs: streams(inputs, training=False), reduce_retracing=True)
     found: dict[str, list[np.ndarray]] = {}
     with progress.bar(batches.num_batches, f"streams over {split}", "batch") as bar:
@@ -176,7 +182,7 @@ def _part_outputs(
 
 
 def _require_pairs(data: TrainingData, names: tuple[str, ...]) -> None:
-    if not any(set(names) <= set(row.streams) for row in data.parts["validation"].all_rows):
+    if not any(set(names) <= set(row.streams) for row in data.subsets["validation"].all_rows):
         raise UserError(
             f"no validation recording has {' and '.join(names)} together; name --data that has,"
             " or leave --data out to fuse without paired data"

@@ -16,8 +16,8 @@ from affectstream.core import registry, storage_paths
 from affectstream.core.errors import UserError
 from affectstream.modeling.data.array_dataset import table_dataset, uses_feature_tables
 from affectstream.modeling.data.feature_cache import FeatureCache
-from affectstream.modeling.data.record_dataset import Batches
-from affectstream.modeling.data.subset import Part
+from affectstream.modeling.data.record_dataset import RecordDataset
+from affectstream.modeling.data.subset import Subset
 from affectstream.modeling.data.training_data import TrainingData, class_weights, training_data
 from affectstream.modeling.features.front_end import (
     FrontEnd,
@@ -45,7 +45,7 @@ from affectstream.modeling.training.introduction import (
 from affectstream.modeling.training.training_steps import (
     TrainOptions,
     copy_weights,
-    finish,
+    finish_run,
     new_run_info,
     recipe_options,
     set_seed_and_precision,
@@ -55,24 +55,24 @@ from affectstream.modeling.training.training_steps import (
 from affectstream.preprocessing.dataset.data_folder import DataFolder
 from affectstream.preprocessing.dataset.feature_table import FeatureTable
 
-CACHE = "cache"
+OLD_CACHE_PREFIX = "cache"
 READ_BATCH = 32
 
 
 @dataclass(frozen=True)
-class Reading:
+class TrainingDatasets:
     """How training reads its data.
 
     Attributes:
       train: batches of the training part, shuffled and augmented.
-      watch: batches of the validation part, in order.
-      fitting: of the training part, in order and plain.
+      validation_data: batches of the validation part, in order.
+      normalisation_data: of the training part, in order and plain.
       features_only: batches hold features, not raw inputs: the network is fed, not the whole.
     """
 
     train: trainer.EpochDataset
-    watch: trainer.EpochDataset
-    fitting: trainer.EpochDataset
+    validation_data: trainer.EpochDataset
+    normalisation_data: trainer.EpochDataset
     features_only: bool = False
 
 
@@ -84,13 +84,13 @@ def train_network(recipe: Recipe, folders: Sequence[DataFolder], options: TrainO
     Raises:
       UserError: bad data, settings or an occupied `options.out`; nothing already written is lost.
     """
-    data, built, info, reading = prepared(recipe, folders, options)
+    data, built, info, reading = prepare_training(recipe, folders, options)
     model = built.whole
     if options.init_from is not None:
         copy_weights(
             options.init_from, model, recipe, data.labels.labels, options.init_network_index
         )
-    go_on = run_folder.begin(options.out, info, options.resume, options.overwrite)
+    go_on = run_folder.prepare_run_folder(options.out, info, options.resume, options.overwrite)
     run_folder.write_split(options.out, data.folders)
     _remove_cache(options.out)
     if options.prints_summary:
@@ -103,21 +103,30 @@ def train_network(recipe: Recipe, folders: Sequence[DataFolder], options: TrainO
         model, history = checkpoints.load_checkpoint(options.out / run_folder.LAST)
     elif options.init_from is None:
         _standardise(built.network, None if reading.features_only else built.front, reading)
-    entry = model.get_layer(NETWORK) if reading.features_only else None
+    trainable_submodel = model.get_layer(NETWORK) if reading.features_only else None
     history = train_model(
-        model, recipe, data, reading.train, reading.watch, options, history, entry
+        model,
+        recipe,
+        data,
+        reading.train,
+        reading.validation_data,
+        options,
+        history,
+        trainable_submodel,
     )
     best = checkpoints.load_model(options.out / run_folder.BEST)
     fed = best.get_layer(NETWORK) if reading.features_only else best
-    temperature = predict_logits(fed, reading.watch).temperature(data.parts["validation"])
+    temperature = predict_logits(fed, reading.validation_data).fit_temperature(
+        data.subsets["validation"]
+    )
     _, log_prior = class_weights(data, recipe)
     fitted = Calibration(temperature, log_prior)
-    return finish(options.out, info, fitted, history)
+    return finish_run(options.out, info, fitted, history)
 
 
-def prepared(
+def prepare_training(
     recipe: Recipe, folders: Sequence[DataFolder], options: TrainOptions
-) -> tuple[TrainingData, StreamModel, RunInfo, Reading]:
+) -> tuple[TrainingData, StreamModel, RunInfo, TrainingDatasets]:
     """Loads data and builds the model for a training; sets the seed and writes nothing.
 
     Raises:
@@ -131,7 +140,7 @@ def prepared(
         options.allow_scripted_text,
     )
     set_seed_and_precision(options.seed)
-    spec = InputSpec.of(data.parts["train"].folder_with_stream(recipe.stream), recipe.stream)
+    spec = InputSpec.of(data.subsets["train"].folder_with_stream(recipe.stream), recipe.stream)
     front_end = _front_end(recipe, data, options)
     built = build_stream_model(recipe, len(data.labels.labels), spec, front_end=front_end)
     info = new_run_info(recipe, data, options, (recipe.stream,), dataclasses.asdict(spec))
@@ -152,9 +161,9 @@ def _front_end(recipe: Recipe, data: TrainingData, options: TrainOptions) -> Fro
                 f"--init-from {options.init_from}: no run of features {recipe.features!r}; take its"
                 f" recipe ({recipe_options(options.init_from, recipe.stream)})"
             ) from error
-    if recipe.stream == "text" and uses_feature_tables(data.parts["train"]):
+    if recipe.stream == "text" and uses_feature_tables(data.subsets["train"]):
         return _of_origin(recipe, data.folders)
-    texts = [row.transcript for row in data.parts["train"].all_rows]
+    texts = [row.transcript for row in data.subsets["train"].all_rows]
     return fitted_front_end(recipe, texts if recipe.stream == "text" else ())
 
 
@@ -165,14 +174,14 @@ def _of_origin(recipe: Recipe, tables: Sequence[DataFolder]) -> FrontEnd:
       UserError: unknown, or of another kind, or not the same for all tables.
     """
     first = tables[0]
-    origin = first.origin if isinstance(first, FeatureTable) else {}
+    origin = first.provenance if isinstance(first, FeatureTable) else {}
     if origin.get("features") != recipe.features or "front_end" not in origin:
         raise UserError(
             f"{first.path}: what its columns stand for is not known (no {first.path.name}.json of"
             f" features {recipe.features!r} beside it); write it with `features --features"
             f" {recipe.features}`"
         )
-    if any(getattr(table, "origin", {}) != origin for table in tables[1:]):
+    if any(getattr(table, "provenance", {}) != origin for table in tables[1:]):
         raise UserError(f"{first.path}: the tables were fitted apart; write one from all the data")
     return registry.load("features", recipe.features).with_fields(origin["front_end"])
 
@@ -180,7 +189,7 @@ def _of_origin(recipe: Recipe, tables: Sequence[DataFolder]) -> FrontEnd:
 def _remove_cache(out: Path) -> None:
     """Removes decoded records that an earlier version kept there and was killed over."""
     if not storage_paths.is_remote(out):
-        for path in out.glob(f"{CACHE}*"):
+        for path in out.glob(f"{OLD_CACHE_PREFIX}*"):
             path.unlink()
 
 
@@ -193,11 +202,11 @@ def open_training_datasets(
     options: TrainOptions,
     front_end: FrontEnd,
     front: keras.Model,
-) -> Reading:
-    if uses_feature_tables(data.parts["train"]):
+) -> TrainingDatasets:
+    if uses_feature_tables(data.subsets["train"]):
         return _of_tables(recipe, data, options.seed, front_end)
     streams, max_samples = (recipe.stream,), max_samples_of_recipe(recipe)
-    train, validation = data.parts["train"], data.parts["validation"]
+    train, validation = data.subsets["train"], data.subsets["validation"]
     if recipe.copies and not recipe.speeds:  # what is kept was heard at one
         return _of_copies(recipe, data, options.seed, front)
     is_video = recipe.stream == "video"
@@ -206,7 +215,9 @@ def open_training_datasets(
     if recipe.speeds:  # each is so many rows within the model
         num_speeds = len(recipe.tta_speed_values)
         watch_size, fitting_size = (max(1, n // num_speeds) for n in (watch_size, fitting_size))
-    read = functools.partial(Batches, labels=data.labels, streams=streams, max_samples=max_samples)
+    read = functools.partial(
+        RecordDataset, labels=data.labels, streams=streams, max_samples=max_samples
+    )
     trained = read(
         train,
         batch_size=recipe.batch_size,
@@ -220,10 +231,12 @@ def open_training_datasets(
         is_repeated=True,
         used_memory_bytes=trained.memory_bytes,
     )
-    return Reading(trained, watched, read(train, batch_size=fitting_size))
+    return TrainingDatasets(trained, watched, read(train, batch_size=fitting_size))
 
 
-def _of_tables(recipe: Recipe, data: TrainingData, seed: int, front_end: FrontEnd) -> Reading:
+def _of_tables(
+    recipe: Recipe, data: TrainingData, seed: int, front_end: FrontEnd
+) -> TrainingDatasets:
     if recipe.transforms or recipe.copies:
         raise UserError(
             f"transforms={recipe.transforms}, copies={recipe.copies}: they change recordings, a"
@@ -231,8 +244,8 @@ def _of_tables(recipe: Recipe, data: TrainingData, seed: int, front_end: FrontEn
         )
     if recipe.speeds:
         raise UserError(f"speeds={recipe.speeds}: {TTA_NEEDS_AUDIO}")
-    train, validation = data.parts["train"], data.parts["validation"]
-    return Reading(
+    train, validation = data.subsets["train"], data.subsets["validation"]
+    return TrainingDatasets(
         table_dataset(train, data.labels, recipe, front_end, seed),
         table_dataset(validation, data.labels, recipe, front_end),
         table_dataset(train, data.labels, recipe, front_end),
@@ -240,14 +253,16 @@ def _of_tables(recipe: Recipe, data: TrainingData, seed: int, front_end: FrontEn
     )
 
 
-def _of_copies(recipe: Recipe, data: TrainingData, seed: int, front: keras.Model) -> Reading:
+def _of_copies(
+    recipe: Recipe, data: TrainingData, seed: int, front: keras.Model
+) -> TrainingDatasets:
     """Features of augmented copies, made here once."""
 
     def made(split: str, seed: int | None, copies: int) -> FeatureCache:
-        part, max_samples = data.parts[split], max_samples_of_recipe(recipe)
+        part, max_samples = data.subsets[split], max_samples_of_recipe(recipe)
         return FeatureCache(part, data.labels, recipe, front, max_samples, seed, copies)
 
-    return Reading(
+    return TrainingDatasets(
         made("train", seed, recipe.copies),
         made("validation", None, 1),
         made("train", None, 1),
@@ -265,7 +280,9 @@ def max_samples_of_recipe(recipe: Recipe) -> int | None:
     )
 
 
-def _standardise(network: keras.Model, front: keras.Model | None, reading: Reading) -> None:
+def _standardise(
+    network: keras.Model, front: keras.Model | None, reading: TrainingDatasets
+) -> None:
     """Fits means and deviations on the training part, of what counts in each clip.
 
     Args:
@@ -275,7 +292,7 @@ def _standardise(network: keras.Model, front: keras.Model | None, reading: Readi
         return
 
     def values() -> Iterator[tf.Tensor]:
-        for inputs, *_ in reading.fitting():
+        for inputs, *_ in reading.normalisation_data():
             made = inputs if forward is None else forward(inputs)
             whole = made["features"]
             yield tf.boolean_mask(whole, made["mask"])[None] if "mask" in made else whole
@@ -293,14 +310,14 @@ class LogitPredictions:
     Attributes:
       logits: (examples, classes) float.
       truth: (examples,) int.
-      index: (examples,) int, the record of each as `Part.all_rows` lists them.
+      index: (examples,) int, the record of each as `Subset.all_rows` lists them.
     """
 
     logits: np.ndarray
     truth: np.ndarray
     index: np.ndarray
 
-    def temperature(self, part: Part) -> float:
+    def fit_temperature(self, part: Subset) -> float:
         """Fitted to the predictions; `part` is what they are of."""
         return calibration.fit_temperature(self.logits, self.truth, part.speakers[self.index])
 

@@ -12,7 +12,7 @@ import keras
 from affectstream.core import progress
 from affectstream.core.errors import UserError
 from affectstream.modeling.data.training_data import class_weights
-from affectstream.modeling.models.stream_model import MEMBER, NETWORK
+from affectstream.modeling.models.stream_model import MEMBER_PREFIX, NETWORK
 from affectstream.modeling.recipes import Recipe
 from affectstream.modeling.runs import checkpoints, run_folder
 from affectstream.modeling.runs.run_folder import Calibration, RunInfo
@@ -20,13 +20,17 @@ from affectstream.modeling.training.introduction import (
     format_parameter_counts,
     print_training_summary,
 )
-from affectstream.modeling.training.train_single import predict_logits, prepared, train_network
+from affectstream.modeling.training.train_single import (
+    predict_logits,
+    prepare_training,
+    train_network,
+)
 from affectstream.modeling.training.training_steps import (
     TrainOptions,
-    assign,
+    copy_variables,
     copy_weights,
     epoch_writer,
-    finish,
+    finish_run,
     row_without_epochs,
 )
 from affectstream.preprocessing.dataset.data_folder import DataFolder
@@ -46,49 +50,51 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
     """
     if not recipe.is_ensemble:
         return train_network(recipe, folders, options)
-    data, built, info, reading = prepared(recipe, folders, options)
+    data, built, info, reading = prepare_training(recipe, folders, options)
     # All that can be refused is, before anything is written.
     runs = _given_members(recipe, info, options)
     if options.init_from is not None:
         run_folder.require_outside(options.init_from, "--init-from", options.out)
-        trial = built.network.get_layer(f"{MEMBER}0")
+        trial = built.network.get_layer(f"{MEMBER_PREFIX}0")
         copy_weights(options.init_from, trial, recipe, data.labels.labels)
-    run_folder.begin(options.out, info, options.resume, options.overwrite)
+    run_folder.prepare_run_folder(options.out, info, options.resume, options.overwrite)
     run_folder.write_split(options.out, data.folders)
     if options.prints_summary:
         parameters = format_parameter_counts(built.whole)
         print_training_summary(
             recipe, data, (recipe.stream,), parameters, options.out, options.seed
         )
-    runs = runs or _trained_members(recipe.single, recipe.members, folders, options)
+    runs = runs or _trained_members(recipe.single_network, recipe.members, folders, options)
     for number, run in enumerate(runs):
         member = checkpoints.load_model(run / run_folder.BEST).get_layer(NETWORK)
-        _take_weights(built.network.get_layer(f"{MEMBER}{number}"), member, run)
+        _take_weights(built.network.get_layer(f"{MEMBER_PREFIX}{number}"), member, run)
     checkpoints.save_model(built.whole, options.out / run_folder.BEST)
     members = [{"run": str(run), "seed": run_folder.read_run(run).seed} for run in runs]
     info = dataclasses.replace(info, members=members)
     fed = built.network if reading.features_only else built.whole
-    learnt, watched = (predict_logits(fed, part) for part in (reading.fitting, reading.watch))
+    learnt, watched = (
+        predict_logits(fed, part) for part in (reading.normalisation_data, reading.validation_data)
+    )
     made = ((one.logits, one.truth) for one in (learnt, watched))
     history = checkpoints.History([row_without_epochs(*made)])
     epoch_writer(options.out, history, recipe)
     _, log_prior = class_weights(data, recipe)
-    fitted = Calibration(watched.temperature(data.parts["validation"]), log_prior)
-    return finish(options.out, info, fitted, history)
+    fitted = Calibration(watched.fit_temperature(data.subsets["validation"]), log_prior)
+    return finish_run(options.out, info, fitted, history)
 
 
 def _trained_members(
     single: Recipe, count: int, folders: Sequence[DataFolder], options: TrainOptions
 ) -> list[Path]:
     """Run folders of the members, within the run; trained now as far as they are not."""
-    runs = [options.out / f"{MEMBER}{number}" for number in range(count)]
+    runs = [options.out / f"{MEMBER_PREFIX}{number}" for number in range(count)]
     for number, run in enumerate(runs):
         if _is_trained(run, single):
             continue
-        damage = run_folder.damage(run)
+        damage = run_folder.find_damage(run)
         if damage:
-            progress.say(f"{damage}; trained anew")
-        progress.say(f"network {number + 1} of {count}")
+            progress.print_message(f"{damage}; trained anew")
+        progress.print_message(f"network {number + 1} of {count}")
         of_member = dataclasses.replace(
             options,
             out=run,
@@ -104,7 +110,7 @@ def _trained_members(
 
 def _is_trained(run: Path, recipe: Recipe) -> bool:
     """Whether a run is finished and its model whole; the checkpoint is not needed any more."""
-    if not run_folder.is_run(run) or run_folder.damage(run, (run_folder.BEST,)):
+    if not run_folder.is_run(run) or run_folder.find_damage(run, (run_folder.BEST,)):
         return False
     there = run_folder.read_run(run)
     return there.finished and there.recipe == recipe
@@ -130,7 +136,7 @@ def _given_members(recipe: Recipe, info: RunInfo, options: TrainOptions) -> list
         raise UserError(
             "--init-from: the networks of --member-run are trained already; leave it out"
         )
-    wanted, seeds = _described(dataclasses.replace(info, recipe=recipe.single)), set()
+    wanted, seeds = _described(dataclasses.replace(info, recipe=recipe.single_network)), set()
     for run in runs:
         run_folder.require_outside(run, "--member-run", options.out)
         there = run_folder.read_run(run)
@@ -169,4 +175,4 @@ def _take_weights(ours: keras.Model, theirs: keras.Model, run: Path) -> None:
     same = len(ours.variables) == len(theirs.variables)
     if not same or any(a.shape != b.shape or a.name != b.name for a, b in pairs):
         raise UserError(f"{run}: its network has another build; train it again (--overwrite)")
-    assign(ours, pairs)
+    copy_variables(ours, pairs)

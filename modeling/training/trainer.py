@@ -27,11 +27,11 @@ from affectstream.modeling.training import distribution
 # Averaged weights reach back over this share of all steps at most.
 MAX_EMA_SHARE = 0.1
 METRIC_COLUMNS = ("loss", "wa", "uar", "val_loss", "val_wa", "val_uar")
-COLUMNS = ("epoch", *METRIC_COLUMNS, "learning_rate", "seconds", "input_wait_share", "best")
+HISTORY_COLUMNS = ("epoch", *METRIC_COLUMNS, "learning_rate", "seconds", "input_wait_share", "best")
 
 
 class EpochDataset(Protocol):
-    """What the loop reads from: `affectstream.modeling.data.record_dataset.Batches`, or arrays."""
+    """What the loop reads from: `affectstream.modeling.data.record_dataset.RecordDataset`, or arrays."""
 
     @property
     def num_batches(self) -> int: ...
@@ -47,7 +47,7 @@ class Trainer:
       class_weights: (classes,) float32, multiplied into the loss of each row.
       total_steps: over all epochs, for the learning-rate schedule.
       seed: of the run.
-      entry: the part of `model` that is fed and holds all that is trained, where a part's
+      trainable_submodel: the part of `model` that is fed and holds all that is trained, where a part's
         precomputed features are read instead of raw inputs; None feeds the model itself.
     """
 
@@ -58,10 +58,10 @@ class Trainer:
         class_weights: np.ndarray,
         total_steps: int,
         seed: int = 0,
-        entry: keras.Model | None = None,
+        trainable_submodel: keras.Model | None = None,
     ) -> None:
         self.model = model
-        self._fed = entry or model
+        self._fed = trainable_submodel or model
         self.recipe = recipe
         self._seed = seed
         self._class_weights = tf.constant(class_weights, tf.float32)
@@ -109,7 +109,7 @@ class Trainer:
     def train_epoch(self, batches: EpochDataset, epoch: int, num_epochs: int) -> dict[str, Any]:
         """One pass over the training part: loss, WA, UAR, seconds and the share of waiting."""
         losses: list[float] = []
-        truth, guesses = [], []
+        truth, predicted = [], []
         frozen = self._begin_epoch(epoch)
         waited_s = 0.0
         began_s = time.perf_counter()
@@ -126,7 +126,7 @@ class Trainer:
                 loss, logits = self._train_steps[frozen](batch[0], batch[1])
                 losses.append(float(loss))
                 truth.append(np.argmax(batch[1].numpy(), axis=1))
-                guesses.append(np.argmax(logits.numpy(), axis=1))
+                predicted.append(np.argmax(logits.numpy(), axis=1))
                 bar.update()
         seconds = time.perf_counter() - began_s
         for base in _bases(self.model):
@@ -136,7 +136,7 @@ class Trainer:
                 f"loss or weights no longer a number in epoch {epoch + 1}; lower learning_rate"
                 f" (--set learning_rate={self.recipe.learning_rate / 10:g})"
             )
-        score = classification.accuracies(np.concatenate(truth), np.concatenate(guesses))
+        score = classification.accuracies(np.concatenate(truth), np.concatenate(predicted))
         speed = {"seconds": seconds, "input_wait_share": waited_s / seconds}
         return {"loss": float(np.mean(losses)), **score, **speed}
 
@@ -161,7 +161,7 @@ class Trainer:
         return frozen
 
     @contextlib.contextmanager
-    def averaged(self) -> Iterator[None]:
+    def averaged_weights(self) -> Iterator[None]:
         """Within it the model holds the moving average of its weights, where the recipe has one."""
         if not self.recipe.weight_averaging:
             yield
@@ -179,13 +179,13 @@ class Trainer:
     def evaluate(self, batches: EpochDataset) -> dict[str, float]:
         """Loss, WA and UAR over a part, without augmentation or dropout."""
         loss = weight = 0.0
-        truth, guesses = [], []
+        truth, predicted = [], []
         for inputs, labels, _ in batches(0):
             batch_loss, batch_weight, logits = self._predict_step(inputs, labels)
             loss, weight = loss + float(batch_loss), weight + float(batch_weight)
             truth.append(np.argmax(labels.numpy(), axis=1))
-            guesses.append(np.argmax(logits.numpy(), axis=1))
-        score = classification.accuracies(np.concatenate(truth), np.concatenate(guesses))
+            predicted.append(np.argmax(logits.numpy(), axis=1))
+        score = classification.accuracies(np.concatenate(truth), np.concatenate(predicted))
         return {"val_loss": loss / weight, **{f"val_{k}": v for k, v in score.items()}}
 
 
@@ -227,7 +227,7 @@ def fit(
     history.keep = recipe.keep
     while len(history.rows) < recipe.epochs:
         if recipe.early_stopping and history.epochs_since_best >= recipe.early_stopping:
-            progress.say(
+            progress.print_message(
                 f"stopped after epoch {len(history.rows)} of {recipe.epochs}: the last"
                 f" {recipe.early_stopping} were no better on validation (early_stopping)"
             )
@@ -236,7 +236,7 @@ def fit(
         row: dict[str, Any] = {"epoch": epoch + 1}
         row |= trainer.train_epoch(train, epoch, recipe.epochs)
         row["learning_rate"] = float(tf.convert_to_tensor(trainer.model.optimizer.learning_rate))
-        with trainer.averaged():
+        with trainer.averaged_weights():
             row |= trainer.evaluate(validation)
             history.rows.append(row)
             row["best"] = history.best_epoch == epoch + 1

@@ -18,12 +18,16 @@ from affectstream.core import atomic_io, progress, storage_paths
 from affectstream.core.errors import UserError
 from affectstream.modeling.data.training_data import TrainingData, class_weights
 from affectstream.modeling.metrics import calibration, classification, plots
-from affectstream.modeling.models.stream_model import MEMBER, NETWORK
+from affectstream.modeling.models.stream_model import MEMBER_PREFIX, NETWORK
 from affectstream.modeling.recipes import Recipe
 from affectstream.modeling.runs import checkpoints, run_folder
 from affectstream.modeling.runs.run_folder import Calibration, RunInfo
 from affectstream.modeling.training import trainer as training
-from affectstream.preprocessing.dataset.leakage import crossings, namesakes, require_disjoint
+from affectstream.preprocessing.dataset.leakage import (
+    overlaps,
+    require_disjoint,
+    shared_speaker_id_notes,
+)
 from affectstream.preprocessing.dataset.splits import NOT_DISJOINT
 
 # Name of the last dense layer of every encoder.
@@ -74,7 +78,7 @@ def new_run_info(
     spec: dict[str, Any],
 ) -> RunInfo:
     """What is known of a run before it starts."""
-    seen = {split: data.seen(split) for split in ("train", "validation")}
+    seen = {split: data.footprint(split) for split in ("train", "validation")}
     leaked = data.leak_allowed
     synthetic = data.synthetic
     if options.init_from is not None:
@@ -85,7 +89,7 @@ def new_run_info(
         seen["validation"] |= earlier.validation_seen
         leaked |= earlier.leak_allowed
         synthetic |= earlier.synthetic
-    everybody = seen["train"] | seen["validation"] | data.tested
+    everybody = seen["train"] | seen["validation"] | data.test_footprint
     return RunInfo(
         recipe=recipe,
         streams=streams,
@@ -97,7 +101,7 @@ def new_run_info(
         data=run_folder.describe_data(data.folders),
         train_seen=seen["train"],
         validation_seen=seen["validation"],
-        notes=tuple(dict.fromkeys([*data.notes, *namesakes(everybody.speakers)])),
+        notes=tuple(dict.fromkeys([*data.notes, *shared_speaker_id_notes(everybody.speakers)])),
         leak_allowed=leaked,
         synthetic=synthetic,
         versions=run_folder.versions(),
@@ -114,10 +118,10 @@ def _check_start_against(data: TrainingData, earlier: RunInfo, options: TrainOpt
     """
     told = f"what {options.init_from} was trained on, and"
     compare = NOT_DISJOINT not in data.notes
-    found = crossings(earlier.train_seen, data.parts["validation"].all_rows, compare)
+    found = overlaps(earlier.train_seen, data.subsets["validation"].all_rows, compare)
     leaked = require_disjoint(found, f"{told} validation", options.allow_leak)
-    test = [row for folder in data.folders for row in folder.part("test")]
-    found = crossings(earlier.seen, test)
+    test = [row for folder in data.folders for row in folder.subset("test")]
+    found = overlaps(earlier.footprint, test)
     return require_disjoint(found, f"{told} test", options.allow_leak) | leaked
 
 
@@ -126,26 +130,28 @@ def train_model(
     recipe: Recipe,
     data: TrainingData,
     train: training.EpochDataset,
-    watch: training.EpochDataset,
+    validation_data: training.EpochDataset,
     options: TrainOptions,
     history: checkpoints.History,
-    entry: keras.Model | None = None,
+    trainable_submodel: keras.Model | None = None,
 ) -> checkpoints.History:
     """Trains epoch by epoch from where `history` ends, keeping the run folder up to date.
 
     Args:
-      train, watch: the training and the validation part.
-      entry: the part of `model` that is fed, see `Trainer`.
+      train, validation_data: the training and the validation part.
+      trainable_submodel: the part of `model` that is fed, see `Trainer`.
     Returns:
       the history, complete.
     """
     weights, _ = class_weights(data, recipe)
     total_steps = train.num_batches * recipe.epochs
-    trainer = training.Trainer(model, recipe, weights, total_steps, options.seed, entry)
+    trainer = training.Trainer(
+        model, recipe, weights, total_steps, options.seed, trainable_submodel
+    )
     return training.fit(
         trainer,
         train,
-        watch,
+        validation_data,
         options.out / run_folder.LAST,
         options.out / run_folder.BEST,
         history,
@@ -174,7 +180,7 @@ def source_model(run: Path, stream: str) -> keras.Model:
 def _member_of(donor: keras.Model, number: int) -> keras.Model:
     """One network of a model that averages several, another model as it is."""
     network = donor.get_layer(NETWORK)
-    members = [layer for layer in network.layers if layer.name.startswith(MEMBER)]
+    members = [layer for layer in network.layers if layer.name.startswith(MEMBER_PREFIX)]
     return members[number % len(members)] if members else donor
 
 
@@ -218,11 +224,13 @@ def copy_weights(
             f"--init-from {run}: its model ({name}) has another build; start from a run of the same"
             f" encoder and features, or take its recipe ({recipe_options(run, recipe.stream)})"
         )
-    assign(model, pairs)
-    progress.say(f"started from {run}: {len(pairs)} of {len(ours)} tensors copied")
+    copy_variables(model, pairs)
+    progress.print_message(f"started from {run}: {len(pairs)} of {len(ours)} tensors copied")
 
 
-def assign(model: keras.Model, pairs: Iterable[tuple[keras.Variable, keras.Variable]]) -> None:
+def copy_variables(
+    model: keras.Model, pairs: Iterable[tuple[keras.Variable, keras.Variable]]
+) -> None:
     """Gives variables of `model` (the second of each pair) the values of others."""
     for their, our in pairs:
         our.assign(their)
@@ -239,7 +247,7 @@ def epoch_writer(
     Those of the epochs in `history` are written at once, for a run may have been killed before.
     """
     storage_paths.remove_tree(out / run_folder.TENSORBOARD)
-    log_folder = storage_paths.work_folder(out / run_folder.TENSORBOARD)
+    log_folder = storage_paths.local_work_folder(out / run_folder.TENSORBOARD)
     log = tf.summary.create_file_writer(str(log_folder))
     drawn_s = -CURVES_EVERY_S
 
@@ -254,20 +262,20 @@ def epoch_writer(
             storage_paths.upload(log_folder, out / run_folder.TENSORBOARD)
 
     if history.rows:
-        atomic_io.write_csv(out / run_folder.HISTORY, training.COLUMNS, _marked(history))
+        atomic_io.write_csv(out / run_folder.HISTORY, training.HISTORY_COLUMNS, _marked(history))
         for known in history.rows:
             add_to_log(known)
         show_log()
 
     def write(row: dict[str, Any]) -> None:
         nonlocal drawn_s
-        atomic_io.write_csv(out / run_folder.HISTORY, training.COLUMNS, _marked(history))
+        atomic_io.write_csv(out / run_folder.HISTORY, training.HISTORY_COLUMNS, _marked(history))
         if time.monotonic() - drawn_s >= CURVES_EVERY_S:
             draw_curves(out, history, recipe)
             drawn_s = time.monotonic()
         add_to_log(row)
         show_log()
-        progress.say(
+        progress.print_message(
             f"epoch {row['epoch']}: loss {row['loss']:.3f}, UAR {row['uar']:.3f} | validation loss"
             f" {row['val_loss']:.3f}, UAR {row['val_uar']:.3f}{' *' if row['best'] else ''}"
         )
@@ -303,7 +311,9 @@ def draw_curves(out: Path, history: checkpoints.History, recipe: Recipe) -> None
     plots.curves(_marked(history), out / run_folder.CURVES, f"{recipe.name}, {recipe.labels}")
 
 
-def finish(out: Path, info: RunInfo, fitted: Calibration, history: checkpoints.History) -> RunInfo:
+def finish_run(
+    out: Path, info: RunInfo, fitted: Calibration, history: checkpoints.History
+) -> RunInfo:
     """Writes what is known only at the end."""
     draw_curves(out, history, info.recipe)
     row = next(row for row in history.rows if row["epoch"] == history.best_epoch)

@@ -24,14 +24,14 @@ Haar 13, the SSD 44. BlazeFace needs MediaPipe, which reports its use to Google 
 
 
 @dataclass(frozen=True)
-class Choice:
+class DetectorChoice:
     """Result of `auto`: the name of the detector and one line with the reason."""
 
     name: str
     reason: str
 
 
-def resolve_auto(weights_dir: str | os.PathLike[str] | None = None) -> Choice:
+def resolve_auto(weights_dir: str | os.PathLike[str] | None = None) -> DetectorChoice:
     """The best detector whose files are on this machine; opens no connection.
 
     Args:
@@ -45,10 +45,10 @@ def resolve_auto(weights_dir: str | os.PathLike[str] | None = None) -> Choice:
             passed_over.append(f"{name} (MediaPipe is not installed)")
             continue
         if not registry.load("detectors", name).needs_weights:
-            return Choice(name, f"no weights here of {', '.join(passed_over)}")
+            return DetectorChoice(name, f"no weights here of {', '.join(passed_over)}")
         paths = find_local_weights(name, weights_dir)
         if paths is not None:
-            return Choice(name, f"the best of those whose weights are here: {paths[0]}")
+            return DetectorChoice(name, f"the best of those whose weights are here: {paths[0]}")
         passed_over.append(name)
     raise LookupError(f"AUTO_ORDER ends without a detector that needs no weights: {AUTO_ORDER}")
 

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal, Self
 import cv2
 import numpy as np
 
-Colors = Literal["rgb", "grey"]
+ColorMode = Literal["rgb", "grey"]
 
 DETECT_SIDE_PX = 320
 """Longer side of the picture that is searched: a face of a tenth of it is still 32 px wide.
@@ -115,7 +115,7 @@ def _enlarged(picture: np.ndarray, side_px: int) -> np.ndarray:
     return cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
 
 
-def convert_colors(picture: np.ndarray, colors: Colors) -> np.ndarray:
+def convert_colors(picture: np.ndarray, colors: ColorMode) -> np.ndarray:
     """The picture as (H, W, 3) RGB or (H, W) grey, contiguous uint8."""
     is_grey = picture.ndim == 2
     if colors == "grey":
@@ -149,7 +149,7 @@ class FaceDetector(ABC):
     """
 
     name: ClassVar[str]
-    colors: ClassVar[Colors] = "rgb"
+    colors: ClassVar[ColorMode] = "rgb"
     needs_weights: ClassVar[bool] = True
 
     def __init__(self, paths: Sequence[Path], max_side_px: int = DETECT_SIDE_PX) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from affectstream.core.errors import UserError
 from affectstream.opencv_model.detectors.detector import (
     DETECT_SIDE_PX,
-    Colors,
+    ColorMode,
     FaceBox,
     FaceDetector,
 )
@@ -37,7 +37,7 @@ class HaarDetector(FaceDetector):
     """
 
     name: ClassVar[str] = "haar"
-    colors: ClassVar[Colors] = "grey"
+    colors: ClassVar[ColorMode] = "grey"
     needs_weights: ClassVar[bool] = False
 
     def __init__(self, paths: Sequence[Path] = (), max_side_px: int = DETECT_SIDE_PX) -> None:

@@ -15,13 +15,15 @@ MAX_FILES_CHECKED = 20
 def likely_corpus(paths: Sequence[Path]) -> str:
     """Name of the first corpus of the registry that knows one of the first files by name, or ""."""
     for name in registry.names("corpora"):
-        recognises = getattr(registry.load("corpora", name), "recognises", None)
-        if recognises is not None and any(recognises(path) for path in paths[:MAX_FILES_CHECKED]):
+        matches_file = getattr(registry.load("corpora", name), "matches_file", None)
+        if matches_file is not None and any(
+            matches_file(path) for path in paths[:MAX_FILES_CHECKED]
+        ):
             return name
     return ""
 
 
-def wrong_kind(
+def corpus_mismatch_error(
     source: Path, what: str, paths: Sequence[Path], rejected: Sequence[Rejection] = ()
 ) -> UserError:
     """The error for a folder that holds none of what a reader needs.

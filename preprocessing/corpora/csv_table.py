@@ -45,7 +45,7 @@ class CsvTable:
     columns: tuple[str, ...]
     rows: tuple[CsvRow, ...]
 
-    def named(self, row: CsvRow) -> dict[str, str]:
+    def row_as_dict(self, row: CsvRow) -> dict[str, str]:
         """{column: cell}; "" for a cell that the row lacks."""
         lacking = [""] * (len(self.columns) - len(row.cells))
         return dict(zip(self.columns, (*row.cells, *lacking), strict=False))
@@ -63,7 +63,7 @@ def split_lines(text: str) -> list[str]:
 def require_no_pointer(path: Path, text: str) -> None:
     """Raises UserError where the text of a file is a git-lfs pointer."""
     if lfs_pointer.is_pointer_text(text):
-        raise UserError(f"{path}: {lfs_pointer.WHAT}")
+        raise UserError(f"{path}: {lfs_pointer.POINTER_MESSAGE}")
 
 
 def parse_csv(

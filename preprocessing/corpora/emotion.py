@@ -10,7 +10,7 @@ from types import MappingProxyType
 from affectstream.core.errors import UserError
 from affectstream.preprocessing.clip import CorpusIndex
 from affectstream.preprocessing.corpora import text_table
-from affectstream.preprocessing.corpora.text_table import Row, Sentence
+from affectstream.preprocessing.corpora.text_table import LabelledText, Row
 
 # In the order of the numbers 0-5 that stand for them in the CSV form.
 LABELS: Mapping[str, str] = MappingProxyType(
@@ -49,11 +49,11 @@ class EmotionCorpus:
     official_split: bool = True
     text_only: bool = True
 
-    def recognises(self, path: Path) -> bool:
+    def matches_file(self, path: Path) -> bool:
         """Whether a file is named as this set names its lists of lines."""
         return path.suffix == ".txt" and path.name in FILES
 
-    def inventory(self, source: Path) -> CorpusIndex:
+    def build_index(self, source: Path) -> CorpusIndex:
         """Reads the tables below `source`: train, val or validation, test, as .txt or .csv.
 
         A line is `text;label`, with the label behind the last semicolon and an optional header
@@ -63,7 +63,7 @@ class EmotionCorpus:
           UserError: no folder, no such table, a table that cannot be read, or no usable row.
         """
         listing, parts = text_table.find_split_tables(source, FILES, self.name)
-        return text_table.collect(self.name, listing, parts, _rows, _sentence, EXAMPLE)
+        return text_table.index_texts(self.name, listing, parts, _rows, _sentence, EXAMPLE)
 
 
 def _rows(path: Path) -> list[Row]:
@@ -82,7 +82,7 @@ def _is_header(row: Row) -> bool:
     return len(row.cells) == 2 and row.cells[0] == "text" and row.cells[1] in _HEADER_LABELS
 
 
-def _sentence(row: Row) -> Sentence:
+def _sentence(row: Row) -> LabelledText:
     if len(row.cells) != len(_COLUMNS):
         raise UserError("no text and label; write text;label, or a quoted text and a label in CSV")
     text, word = row.cells
@@ -91,7 +91,7 @@ def _sentence(row: Row) -> Sentence:
         word = known[int(word)]
     if word.lower() not in LABELS:
         raise UserError(f"unknown label {word!r}; known: {', '.join(known)}, or their numbers 0-5")
-    return Sentence(text, LABELS[word.lower()])
+    return LabelledText(text, LABELS[word.lower()])
 
 
 EMOTION = EmotionCorpus()

@@ -29,7 +29,7 @@ FOLDER_LABELS = {
 # The official CSVs number their classes in this order.
 CSV_LABELS = ("angry", "disgust", "fearful", "happy", "sad", "surprised", "neutral")
 # Split names in lower case, letters only (`Public_Test` -> `publictest`).
-PARTS = {
+SPLIT_OF_FOLDER = {
     "training": "train",
     "train": "train",
     "validation": "validation",
@@ -62,7 +62,7 @@ class Fer2013Corpus:
     official_split: bool = True
     faces_cropped: bool = True
 
-    def inventory(self, source: Path) -> CorpusIndex:
+    def build_index(self, source: Path) -> CorpusIndex:
         """Lists the pictures; opens none of them.
 
         Args:
@@ -75,29 +75,29 @@ class Fer2013Corpus:
         if not source.exists():
             raise UserError(f"{source}: not found; give FER2013's folder, zip or CSV")
         rejected: list[Rejection] = []
-        passed_over: Counter[str] = Counter()
+        ignored_suffixes: Counter[str] = Counter()
         if source.is_dir():
             listing = list_folder(source)
             rejected += listing.rejected
-            pictures = listing.of(STILL_IMAGE_SUFFIXES)
+            pictures = listing.with_suffixes(STILL_IMAGE_SUFFIXES)
             table = _table_in(listing.files, TABLES if pictures else TABLES + CHALLENGE_TABLES)
             if table is not None:
                 clips = list(self._from_csv(table, rejected))
-                passed_over = listing.passed_over([table])
+                ignored_suffixes = listing.ignored_suffixes([table])
             else:
-                names = [storage_paths.below(path, source) for path in pictures]
+                names = [storage_paths.relative_name(path, source) for path in pictures]
                 clips = list(self._from_names(source, names, rejected))
-                passed_over = listing.passed_over(pictures)
+                ignored_suffixes = listing.ignored_suffixes(pictures)
         elif zipfile.is_zipfile(source):
             names, others = _members(source)
             clips = list(self._from_names(source, names, rejected))
-            passed_over = count_suffixes(map(PurePosixPath, others))
+            ignored_suffixes = count_suffixes(map(PurePosixPath, others))
             if not clips:
                 _require_no_table(source, others)
         elif source.suffix.lower() == ".csv":
             clips = list(self._from_csv(source, rejected))
         elif lfs_pointer.is_pointer_file(source):
-            raise UserError(f"{source}: {lfs_pointer.WHAT}")
+            raise UserError(f"{source}: {lfs_pointer.POINTER_MESSAGE}")
         else:
             raise UserError(
                 f"{source}: neither a folder, a zip nor a CSV; give one of FER2013's, an archive of"
@@ -114,7 +114,7 @@ class Fer2013Corpus:
                 for clip in clips
             ]
         clips.sort(key=lambda clip: clip.key)
-        return CorpusIndex(tuple(clips), tuple(rejected), passed_over=passed_over)
+        return CorpusIndex(tuple(clips), tuple(rejected), ignored_suffixes=ignored_suffixes)
 
     def _from_names(
         self, source: Path, names: list[str], rejected: list[Rejection]
@@ -162,19 +162,19 @@ class Fer2013Corpus:
             speaker="",
             recording=f"{self.name}/{name}",
             inner=inner,
-            split=PARTS[part],
+            split=SPLIT_OF_FOLDER[part],
             attributes={"part": part},
         )
 
 
 def _part(word: str) -> str:
-    """A key of `PARTS`, or ""."""
+    """A key of `SPLIT_OF_FOLDER`, or ""."""
     bare = re.sub(r"[^a-z]", "", word.lower())
-    return bare if bare in PARTS else ""
+    return bare if bare in SPLIT_OF_FOLDER else ""
 
 
 def _part_and_label(name: str) -> tuple[str, str]:
-    """Key of `PARTS` and label, from the nearest parent folders; "" if none gives it.
+    """Key of `SPLIT_OF_FOLDER` and label, from the nearest parent folders; "" if none gives it.
 
     Args:
       name: with slashes, or with backslashes as some programs write them into a zip.
@@ -228,7 +228,7 @@ def _columns(source: Path, header: str, delimiter: str) -> dict[str, int]:
             f" given out with it; give {TABLES[1]} or {TABLES[0]}, which hold all parts"
         )
     if lfs_pointer.is_pointer_text(header):
-        raise UserError(f"{source}: {lfs_pointer.WHAT}")
+        raise UserError(f"{source}: {lfs_pointer.POINTER_MESSAGE}")
     if not {"emotion", "pixels"} <= columns.keys():
         raise UserError(f"{source}: header is not emotion,pixels,Usage; not FER2013's")
     return columns

@@ -63,7 +63,7 @@ RAVDESS = FilenameCorpus(
     licence="CC BY-NC-SA 4.0",
     attributes=_ravdess_attributes,
     transcript=_ravdess_transcript,
-    left_out=_without_song,
+    skip_reason=_without_song,
     preference=_modality_rank,
 )
 

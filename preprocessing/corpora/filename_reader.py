@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from affectstream.core.errors import counted
+from affectstream.core.errors import pluralize
 from affectstream.preprocessing.clip import Clip, CorpusIndex, Rejection
-from affectstream.preprocessing.corpora.corpus_mismatch import wrong_kind
+from affectstream.preprocessing.corpora.corpus_mismatch import corpus_mismatch_error
 from affectstream.preprocessing.corpora.media_files import list_media, printable
 from affectstream.preprocessing.file_kinds import suffix_rank
 
@@ -34,7 +34,7 @@ class FilenameCorpus:
       attributes: further facts of a match (sex, intensity, ...).
       transcript: what is said, from a match; "" where the name does not tell.
       no_label: code -> the emotion of the corpus for which there is no canonical label.
-      left_out: says why a match is left out on purpose, or "".
+      skip_reason: says why a match is left out on purpose, or "".
       known_bad: lower-case file name -> what is wrong with that file of the corpus.
       preference: of a match and its suffix; the lowest is kept when files share a recording.
       synthetic: made by a program; said wherever the corpus shows.
@@ -51,16 +51,16 @@ class FilenameCorpus:
     attributes: Callable[[Match], dict[str, str]] = lambda match: {}
     transcript: Callable[[Match], str] = lambda match: ""
     no_label: Mapping[str, str] = field(default_factory=dict)
-    left_out: Callable[[Match], str] = lambda match: ""
+    skip_reason: Callable[[Match], str] = lambda match: ""
     known_bad: Mapping[str, str] = field(default_factory=dict)
     preference: Callable[[Match, str], int] = lambda match, suffix: suffix_rank(suffix)
     synthetic: bool = False
 
-    def recognises(self, path: Path) -> bool:
+    def matches_file(self, path: Path) -> bool:
         """Whether a file is named as this corpus names its files."""
         return self._match(path) is not None
 
-    def inventory(self, source: Path) -> CorpusIndex:
+    def build_index(self, source: Path) -> CorpusIndex:
         """Reads the names below `source`; opens no file.
 
         Raises:
@@ -69,31 +69,31 @@ class FilenameCorpus:
         ranked: list[tuple[int, Clip]] = []
         listing, paths = list_media(source)
         rejected = [*listing.rejected]
-        left_out: Counter[str] = Counter()
+        skipped: Counter[str] = Counter()
         matches = [(path, self._match(path)) for path in paths]
         if not any(match for _, match in matches):
             first = printable(paths[0].name)
             what = (
-                f"none of {counted(len(paths), 'media file')} is one of {self.name}; first: not a "
+                f"none of {pluralize(len(paths), 'media file')} is one of {self.name}; first: not a "
                 f"{self.name} file name; expected one like {self.example}, found {first}"
             )
-            raise wrong_kind(source, what, paths)
+            raise corpus_mismatch_error(source, what, paths)
         for path, match in matches:
-            name = listing.shown(path)
+            name = listing.display_path(path)
             if match is None:
                 reason = f"not a {self.name} file name; expected one like {self.example}"
                 rejected.append(Rejection(name, reason))
             elif fault := self.known_bad.get(path.name.lower()):
                 reason = f"a file of {self.name} known to be bad ({fault}); nothing to mend"
                 rejected.append(Rejection(name, reason))
-            elif reason := self._reason_left_out(match):
-                left_out[reason] += 1
+            elif reason := self._skip_reason(match):
+                skipped[reason] += 1
             else:
                 ranked.append((self.preference(match, path.suffix), self._clip(path, name, match)))
-        kept = one_file_a_recording(ranked, left_out)
+        kept = one_file_a_recording(ranked, skipped)
         kept.sort(key=lambda clip: clip.key)
-        passed_over = listing.passed_over(paths)
-        return CorpusIndex(tuple(kept), tuple(rejected), left_out, passed_over)
+        ignored_suffixes = listing.ignored_suffixes(paths)
+        return CorpusIndex(tuple(kept), tuple(rejected), skipped, ignored_suffixes)
 
     def _match(self, path: Path) -> Match | None:
         match = self.pattern.fullmatch(path.stem)
@@ -102,9 +102,9 @@ class FilenameCorpus:
             return None
         return match
 
-    def _reason_left_out(self, match: Match) -> str:
+    def _skip_reason(self, match: Match) -> str:
         emotion = self.no_label.get(match["emotion"])
-        return f"{emotion}: no such label here" if emotion else self.left_out(match)
+        return f"{emotion}: no such label here" if emotion else self.skip_reason(match)
 
     def _clip(self, path: Path, name: str, match: Match) -> Clip:
         return Clip(
@@ -119,7 +119,7 @@ class FilenameCorpus:
         )
 
 
-def one_file_a_recording(ranked: list[tuple[int, Clip]], left_out: Counter[str]) -> list[Clip]:
+def one_file_a_recording(ranked: list[tuple[int, Clip]], skipped: Counter[str]) -> list[Clip]:
     """The clip of the lowest rank, then key, of each recording; counts the others.
 
     The others stand behind it, to be read where its file cannot be.
@@ -129,5 +129,5 @@ def one_file_a_recording(ranked: list[tuple[int, Clip]], left_out: Counter[str])
     for _, clip in ordered:
         groups.setdefault(clip.recording, []).append(clip)
     if len(groups) < len(ranked):
-        left_out[SAME_RECORDING] += len(ranked) - len(groups)
+        skipped[SAME_RECORDING] += len(ranked) - len(groups)
     return [replace(first, others=tuple(others)) for first, *others in groups.values()]

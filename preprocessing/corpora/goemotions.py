@@ -10,8 +10,8 @@ from types import MappingProxyType
 from affectstream.core.errors import UserError
 from affectstream.preprocessing.clip import CorpusIndex
 from affectstream.preprocessing.corpora import text_table
-from affectstream.preprocessing.corpora.text_table import Row, Sentence, SkipRow
-from affectstream.preprocessing.labels import canonical
+from affectstream.preprocessing.corpora.text_table import LabelledText, Row, SkipRow
+from affectstream.preprocessing.labels import to_canonical_label
 
 # Order of the label numbers: google-research/goemotions, data/emotions.txt.
 EMOTIONS: tuple[str, ...] = (
@@ -56,11 +56,11 @@ class GoEmotionsCorpus:
     official_split: bool = True
     text_only: bool = True
 
-    def recognises(self, path: Path) -> bool:
+    def matches_file(self, path: Path) -> bool:
         """Whether a file is named as the publisher names the tables."""
         return path.name in FILES
 
-    def inventory(self, source: Path) -> CorpusIndex:
+    def build_index(self, source: Path) -> CorpusIndex:
         """Reads train.tsv, dev.tsv, test.tsv below `source`: text, label numbers, comment id.
 
         The cells are taken as they stand: a quote has no meaning in these tables. Attribute
@@ -71,14 +71,14 @@ class GoEmotionsCorpus:
           UserError: no folder, no such table, a table that cannot be read, or no usable row.
         """
         listing, parts = text_table.find_split_tables(source, FILES, self.name)
-        return text_table.collect(self.name, listing, parts, _rows, _sentence, EXAMPLE)
+        return text_table.index_texts(self.name, listing, parts, _rows, _sentence, EXAMPLE)
 
 
 def _rows(path: Path) -> list[Row]:
     return text_table.line_rows(path, lambda line: [cell.strip() for cell in line.split("\t")])
 
 
-def _sentence(row: Row) -> Sentence:
+def _sentence(row: Row) -> LabelledText:
     if len(row.cells) != 3 or not row.cells[2]:
         raise UserError(
             f"{len(row.cells)} cells where text, label numbers and comment id are needed,"
@@ -89,10 +89,10 @@ def _sentence(row: Row) -> Sentence:
     classes = {EKMAN_OF[emotion] for emotion in emotions}
     if len(classes) > 1:
         raise SkipRow(AMBIGUOUS)
-    label = canonical(classes.pop())
+    label = to_canonical_label(classes.pop())
     if label is None:
         raise UserError(f"no label here for {numbers!r}; leave the row out")
-    return Sentence(text, label, comment, {"emotions": " ".join(emotions)})
+    return LabelledText(text, label, comment, {"emotions": " ".join(emotions)})
 
 
 def _emotion(number: str) -> str:

@@ -9,13 +9,13 @@ from pathlib import Path
 from affectstream.core import storage_paths
 from affectstream.core.errors import UserError, from_os_error
 from affectstream.preprocessing.clip import Clip, CompanionVideo, CorpusIndex, Rejection
-from affectstream.preprocessing.corpora.corpus_mismatch import wrong_kind
+from affectstream.preprocessing.corpora.corpus_mismatch import corpus_mismatch_error
 from affectstream.preprocessing.corpora.iemocap_files import (
     EVALUATIONS,
     LABELS,
     NO_LABEL,
     TRANSCRIPTIONS,
-    TURN,
+    TURN_PATTERN,
     Turn,
     read_evaluation,
     read_transcription,
@@ -51,11 +51,11 @@ class IemocapCorpus:
         """Options of the corpus, stored with the records."""
         return {"improvised_only": True} if self.improvised_only else {}
 
-    def recognises(self, path: Path) -> bool:
+    def matches_file(self, path: Path) -> bool:
         """Whether a file is named as the release names the sound of a turn."""
-        return TURN.fullmatch(path.stem) is not None
+        return TURN_PATTERN.fullmatch(path.stem) is not None
 
-    def inventory(self, source: Path) -> CorpusIndex:
+    def build_index(self, source: Path) -> CorpusIndex:
         """Reads evaluations and transcriptions; opens no sound and no video.
 
         Args:
@@ -74,17 +74,17 @@ class IemocapCorpus:
         if not evaluations:
             looked_for = "Session1/dialog/EmoEvaluation/*.txt"
             what = f"no session of IEMOCAP in it (looked for {looked_for}; {HOW_TO_OBTAIN})"
-            raise wrong_kind(source, what, find_media(source), rejected)
+            raise corpus_mismatch_error(source, what, find_media(source), rejected)
         clips: dict[str, Clip] = {}
-        left_out: Counter[str] = Counter()
+        skipped: Counter[str] = Counter()
         for session, path in evaluations:
             try:
-                self._dialogue(session, path, clips, rejected, left_out)
+                self._dialogue(session, path, clips, rejected, skipped)
             except OSError as error:  # a folder of it cannot be entered
                 reason = str(from_os_error(error, path))
                 rejected.append(Rejection(_shown(session, path), reason))
         ordered = sorted(clips.values(), key=lambda clip: clip.key)
-        return CorpusIndex(tuple(ordered), tuple(rejected), +left_out)
+        return CorpusIndex(tuple(ordered), tuple(rejected), +skipped)
 
     def _dialogue(
         self,
@@ -92,13 +92,13 @@ class IemocapCorpus:
         path: Path,
         clips: dict[str, Clip],
         rejected: list[Rejection],
-        left_out: Counter[str],
+        skipped: Counter[str],
     ) -> None:
         """Adds the turns of one evaluation file."""
         shown = _shown(session, path)
         try:
             turns, faults = read_evaluation(path, shown)
-            said = _said(session, path.name, rejected, left_out)
+            said = _said(session, path.name, rejected, skipped)
         except UserError as error:
             rejected.append(Rejection(shown, str(error)))
             return
@@ -106,9 +106,9 @@ class IemocapCorpus:
         for turn in turns:
             acting = _ACTING[_part(turn.name, "acting")]
             if self.improvised_only and acting == "scripted":
-                left_out["scripted dialogues (improvised only)"] += 1
+                skipped["scripted dialogues (improvised only)"] += 1
             elif turn.emotion in NO_LABEL:
-                left_out[NO_LABEL[turn.emotion]] += 1
+                skipped[NO_LABEL[turn.emotion]] += 1
             elif turn.name in clips:
                 reason = f"{turn.name} is in the evaluations already; keep one of its lines"
                 rejected.append(Rejection(f"{shown}:{turn.line}", reason))
@@ -164,7 +164,7 @@ def _pictures(session: Path, turn: Turn, half: str) -> CompanionVideo | None:
 
 
 def _said(
-    session: Path, name: str, rejected: list[Rejection], left_out: Counter[str]
+    session: Path, name: str, rejected: list[Rejection], skipped: Counter[str]
 ) -> dict[str, str]:
     """Turn -> transcript; nothing where the dialogue has no transcription."""
     path = session / TRANSCRIPTIONS / name
@@ -172,7 +172,7 @@ def _said(
         return {}
     said, faults, num_unnamed = read_transcription(path, _shown(session, path))
     rejected += faults
-    left_out["lines of transcriptions that name no turn"] += num_unnamed
+    skipped["lines of transcriptions that name no turn"] += num_unnamed
     return said
 
 
@@ -182,13 +182,13 @@ def _wav(session: Path, turn: Turn) -> Path:
 
 def _part(turn: str, group: str) -> str:
     """A part of the name of a turn, which `read_evaluation` has checked."""
-    match = TURN.fullmatch(turn)
+    match = TURN_PATTERN.fullmatch(turn)
     return match[group] if match else ""
 
 
 def _shown(session: Path, path: Path) -> str:
     """`Session1/...`, whether the source is the release or one session of it."""
-    return printable(f"{session.resolve().name}/{storage_paths.below(path, session)}")
+    return printable(f"{session.resolve().name}/{storage_paths.relative_name(path, session)}")
 
 
 IEMOCAP = IemocapCorpus()

@@ -12,13 +12,13 @@ from affectstream.preprocessing.clip import Rejection
 from affectstream.preprocessing.corpora.csv_table import require_no_pointer, split_lines
 from affectstream.preprocessing.corpora.media_files import printable
 from affectstream.preprocessing.corpora.meld import decode
-from affectstream.preprocessing.labels import canonical
+from affectstream.preprocessing.labels import to_canonical_label
 
 EVALUATIONS = Path("dialog/EmoEvaluation")
 TRANSCRIPTIONS = Path("dialog/transcriptions")
 
 # Ses01F_script01_1_M003: session 1, the woman wears the markers, the third turn of the man.
-TURN = re.compile(
+TURN_PATTERN = re.compile(
     r"(?P<dialogue>Ses(?P<session>\d\d)(?P<marked>[FM])_(?P<acting>impro|script)\w*?)"
     r"_(?P<sex>[FM])[A-Z]*\d+"
 )
@@ -159,7 +159,7 @@ def _turn(line: str, number: int, dialogue: str) -> Turn:
     match = _TURN_LINE.fullmatch(line)
     if match is None:
         raise UserError(f"not of the form {_TURN_FORM}; mend the line")
-    name = TURN.fullmatch(match["turn"])
+    name = TURN_PATTERN.fullmatch(match["turn"])
     if name is None:
         example = "Ses01F_impro01_F000"
         raise UserError(f"turn {printable(match['turn'])!r} is not named like {example}")
@@ -205,7 +205,7 @@ def _named(line: str) -> frozenset[str] | None:
     if not match["who"].startswith("E"):
         return None
     words = (word.strip().lower().removesuffix(" state") for word in match["emotions"].split(";"))
-    return frozenset(label for word in words if (label := canonical(word)) is not None)
+    return frozenset(label for word in words if (label := to_canonical_label(word)) is not None)
 
 
 def read_transcription(path: Path, shown: str) -> tuple[dict[str, str], list[Rejection], int]:

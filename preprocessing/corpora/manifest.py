@@ -13,9 +13,9 @@ from affectstream.core import atomic_io, storage_paths
 from affectstream.core.errors import UserError, from_os_error, one_line
 from affectstream.preprocessing.clip import SPLITS, Clip, CorpusIndex, Rejection
 from affectstream.preprocessing.corpora.csv_table import parse_csv
-from affectstream.preprocessing.labels import CANONICAL_LABELS, canonical
+from affectstream.preprocessing.labels import CANONICAL_LABELS, to_canonical_label
 
-KIND = "manifest"
+MANIFEST_PREFIX = "manifest"
 # Allowed names; the name is part of ids and paths.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # Number of recordings, and bytes of each, that enter the digest of a manifest.
@@ -34,14 +34,14 @@ class ManifestCorpus:
     tabs may part the cells in place of commas, backslashes the folders in a path.
 
     Two manifests may call different people `01` and different files `a.wav`, so each has a name,
-    which stands in the ids of its people, recordings and records; see `named`.
+    which stands in the ids of its people, recordings and records; see `with_name`.
 
     Attributes:
       name: "manifest-NAME"; "manifest" before it has one.
       people: name of the corpus with the same speakers; "" if they are new.
     """
 
-    name: str = KIND
+    name: str = MANIFEST_PREFIX
     people: str = ""
     citation: str = "the user's own"
     licence: str = "the user's own"
@@ -52,7 +52,7 @@ class ManifestCorpus:
         """What `preprocess.json` holds of it beyond its name."""
         return {"people": self.people} if self.people else {}
 
-    def named(self, source: Path, present: Mapping[str, Any] | None = None) -> ManifestCorpus:
+    def with_name(self, source: Path, present: Mapping[str, Any] | None = None) -> ManifestCorpus:
         """This corpus with a name: its own, that of what is completed, or a digest of its content.
 
         That is the table, in any order of rows, and the first recordings of it: two tables of the
@@ -64,7 +64,7 @@ class ManifestCorpus:
         Raises:
           UserError: the table cannot be read.
         """
-        if self.name != KIND:
+        if self.name != MANIFEST_PREFIX:
             return self
         if present is not None and is_manifest(str(present["corpus"])):
             people = self.people or present.get("corpus_options", {}).get("people", "")
@@ -75,7 +75,7 @@ class ManifestCorpus:
         content = [rows, [_head(table.parent, path) for path in paths]]
         return replace(self, name=manifest_name(atomic_io.digest(content)[:8]))
 
-    def inventory(self, source: Path) -> CorpusIndex:
+    def build_index(self, source: Path) -> CorpusIndex:
         """Reads the table; `source` is the CSV or a folder that holds `manifest.csv`.
 
         Raises:
@@ -98,7 +98,7 @@ class ManifestCorpus:
         return CorpusIndex(tuple(clips[key] for key in sorted(clips)), tuple(rejected))
 
     def _clip(self, table: Path, line: int, row: dict[str, str]) -> Clip:
-        label = canonical(row["label"])
+        label = to_canonical_label(row["label"])
         if label is None:
             raise UserError(f"unknown label {row['label']!r}; known: {', '.join(CANONICAL_LABELS)}")
         split = row.get("split", "")
@@ -135,18 +135,18 @@ def manifest_name(name: str) -> str:
     Raises:
       UserError: characters that an id cannot have.
     """
-    bare = name.removeprefix(f"{KIND}-")
+    bare = name.removeprefix(f"{MANIFEST_PREFIX}-")
     if not _NAME.fullmatch(bare):
         raise UserError(
             f"--name {name!r}: give 1 to 64 letters of A-Z, digits, dots, - and _, a letter or"
             " digit first"
         )
-    return f"{KIND}-{bare}"
+    return f"{MANIFEST_PREFIX}-{bare}"
 
 
 def is_manifest(corpus: str) -> bool:
     """Whether ids that begin with `corpus` are those of a manifest."""
-    return corpus == KIND or corpus.startswith(f"{KIND}-")
+    return corpus == MANIFEST_PREFIX or corpus.startswith(f"{MANIFEST_PREFIX}-")
 
 
 def _head(folder: Path, path: str) -> str:
@@ -192,7 +192,7 @@ def _with_slashes(folder: Path, text: str) -> str:
 
 
 def _resolve(folder: Path, text: str) -> Path:
-    path = storage_paths.place(text)
+    path = storage_paths.storage_path(text)
     if storage_paths.is_url(text):
         return path
     if not storage_paths.is_remote(folder):
@@ -248,7 +248,7 @@ def _read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
     table = parse_csv(path, text, REQUIRED)
     if not table.rows:
         raise UserError(f"{path}: no row under the header; list at least one recording")
-    return [(row.last_line, table.named(row)) for row in table.rows]
+    return [(row.last_line, table.row_as_dict(row)) for row in table.rows]
 
 
 MANIFEST = ManifestCorpus()

@@ -41,7 +41,7 @@ def check_folder(source: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Listing:
+class FolderListing:
     """Files below a folder at any depth, including those behind symbolic links.
 
     Attributes:
@@ -55,32 +55,34 @@ class Listing:
     files: tuple[Path, ...]
     rejected: tuple[Rejection, ...]
 
-    def of(self, suffixes: Collection[str]) -> list[Path]:
+    def with_suffixes(self, suffixes: Collection[str]) -> list[Path]:
         """The files of one of some endings, which are in small letters."""
         return [path for path in self.files if path.suffix.lower() in suffixes]
 
-    def named(self, is_wanted: Callable[[str], bool]) -> list[Path]:
+    def files_named(self, is_wanted: Callable[[str], bool]) -> list[Path]:
         """The files whose name, in small letters, is wanted."""
         return [path for path in self.files if is_wanted(path.name.lower())]
 
-    def passed_over(self, taken: Iterable[Path]) -> Counter[str]:
+    def ignored_suffixes(self, taken: Iterable[Path]) -> Counter[str]:
         """Endings of the files that were not taken."""
         return count_suffixes(set(self.files).difference(taken))
 
-    def shown(self, path: Path) -> str:
+    def display_path(self, path: Path) -> str:
         """Name of a file below the folder, with slashes."""
-        return printable(storage_paths.below(path, self.folder))
+        return printable(storage_paths.relative_name(path, self.folder))
 
-    def nothing(self, what: str) -> UserError:
+    def missing_error(self, what: str) -> UserError:
         """The error for a folder that lacks `what`, with all that was seen in it instead."""
         seen = (
-            [f"passed over: {line}"] if (line := format_suffix_counts(self.passed_over(()))) else []
+            [f"passed over: {line}"]
+            if (line := format_suffix_counts(self.ignored_suffixes(())))
+            else []
         )
         seen += [rejection.reason for rejection in self.rejected[:1]]
         return UserError(f"{self.folder}: {'; '.join([what, *seen])}; check the folder")
 
 
-def list_folder(source: Path) -> Listing:
+def list_folder(source: Path) -> FolderListing:
     """Lists the files below a folder.
 
     Linked folders are followed; a folder that is met a second time, as in a loop, is not entered
@@ -113,7 +115,9 @@ def list_folder(source: Path) -> Listing:
             if folder == source:
                 raise from_os_error(error, source) from error
             rejected.append(_rejection(error, folder, source))
-    return Listing(source, tuple(sorted(files)), tuple(sorted(rejected, key=lambda r: r.path)))
+    return FolderListing(
+        source, tuple(sorted(files)), tuple(sorted(rejected, key=lambda r: r.path))
+    )
 
 
 def _sort_in(
@@ -128,7 +132,7 @@ def _sort_in(
     """Adds one entry of a folder to the list that it belongs to."""
     if is_hidden(entry.name):
         return
-    shown = printable(storage_paths.below(path, source))
+    shown = printable(storage_paths.relative_name(path, source))
     try:
         mode = entry.stat().st_mode
     except FileNotFoundError:
@@ -150,10 +154,10 @@ def _sort_in(
 
 def _rejection(error: OSError, path: Path, source: Path) -> Rejection:
     told = from_os_error(OSError(error.errno, error.strerror), printable(str(path)))
-    return Rejection(printable(storage_paths.below(path, source)), str(told))
+    return Rejection(printable(storage_paths.relative_name(path, source)), str(told))
 
 
-def _list_store(source: Path) -> Listing:
+def _list_store(source: Path) -> FolderListing:
     try:
         found = sorted(path for path in source.rglob("*"))
     except OSError as error:
@@ -161,9 +165,9 @@ def _list_store(source: Path) -> Listing:
     shown = [
         path
         for path in found
-        if not any(map(is_hidden, storage_paths.below(path, source).split("/")))
+        if not any(map(is_hidden, storage_paths.relative_name(path, source).split("/")))
     ]
-    return Listing(source, tuple(path for path in shown if path.is_file()), ())
+    return FolderListing(source, tuple(path for path in shown if path.is_file()), ())
 
 
 def find_media(source: Path) -> list[Path]:
@@ -172,19 +176,19 @@ def find_media(source: Path) -> list[Path]:
     Raises:
       UserError: the folder is missing or unreadable.
     """
-    return list_folder(source).of(MEDIA_SUFFIXES)
+    return list_folder(source).with_suffixes(MEDIA_SUFFIXES)
 
 
-def list_media(source: Path) -> tuple[Listing, list[Path]]:
+def list_media(source: Path) -> tuple[FolderListing, list[Path]]:
     """A folder that must hold recordings, and the recordings in it.
 
     Raises:
       UserError: the folder is missing, unreadable, or holds no media file.
     """
     listing = list_folder(source)
-    found = listing.of(MEDIA_SUFFIXES)
+    found = listing.with_suffixes(MEDIA_SUFFIXES)
     if not found:
-        raise listing.nothing(
+        raise listing.missing_error(
             "no media file in this folder (looked for .aac .flac .mp3 .wav .avi .mov .mp4 and more)"
         )
     return listing, found

@@ -12,12 +12,12 @@ from typing import Any
 
 from affectstream.core.errors import UserError, from_os_error
 from affectstream.preprocessing.clip import Clip, CorpusIndex, Rejection
-from affectstream.preprocessing.corpora.corpus_mismatch import wrong_kind
+from affectstream.preprocessing.corpora.corpus_mismatch import corpus_mismatch_error
 from affectstream.preprocessing.corpora.csv_table import parse_csv
 from affectstream.preprocessing.corpora.filename_reader import SAME_RECORDING
-from affectstream.preprocessing.corpora.media_files import Listing, list_folder
+from affectstream.preprocessing.corpora.media_files import FolderListing, list_folder
 from affectstream.preprocessing.file_kinds import MEDIA_SUFFIXES, suffix_rank
-from affectstream.preprocessing.labels import canonical
+from affectstream.preprocessing.labels import to_canonical_label
 
 # Name of a table -> (part as in folder names, split).
 TABLES: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -32,7 +32,7 @@ _PART_FOLDER = re.compile(r"(?:output_repeated_splits_)?(train|dev|test)(?:[_\-.
 _STEM = re.compile(r"dia(\d+)_utt(\d+)")
 COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
 
-Item = tuple[str, int, int]
+UtteranceId = tuple[str, int, int]
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,11 @@ class MeldCorpus:
     synthetic: bool = False
     official_split: bool = True
 
-    def recognises(self, path: Path) -> bool:
+    def matches_file(self, path: Path) -> bool:
         """Whether a file is named as MELD names its clips."""
         return _STEM.fullmatch(path.stem) is not None
 
-    def inventory(self, source: Path) -> CorpusIndex:
+    def build_index(self, source: Path) -> CorpusIndex:
         """Reads the tables and the names of the clips; opens no clip.
 
         Raises:
@@ -62,8 +62,8 @@ class MeldCorpus:
         """
         listing = list_folder(source)
         tables = find_tables(listing)
-        left_out: Counter[str] = Counter()
-        found = _by_item(listing, left_out)
+        skipped: Counter[str] = Counter()
+        found = _by_item(listing, skipped)
         if not found:
             raise UserError(
                 f"{source}: tables of MELD but no clip (looked for train_splits/dia0_utt0.mp4 and "
@@ -76,43 +76,47 @@ class MeldCorpus:
             part, split = TABLES[table.name]
             rows = read_meld_table(table)
             if not any(item[0] == part for item in found):
-                left_out[f"{part}: no clip of this part in the folder"] += len(rows)
+                skipped[f"{part}: no clip of this part in the folder"] += len(rows)
                 continue
-            shown = listing.shown(table)
+            shown = listing.display_path(table)
             for line, row in rows:
                 try:
                     clips.append(self._clip(listing, row, part, split, found))
                 except UserError as error:
                     rejected.append(Rejection(f"{shown}:{line}", str(error)))
         if found:
-            left_out["clips that no row of the tables names"] += len(found)
+            skipped["clips that no row of the tables names"] += len(found)
         clips.sort(key=lambda clip: clip.key)
-        passed_over = listing.passed_over([*listing.of(MEDIA_SUFFIXES), *tables])
-        return CorpusIndex(tuple(clips), tuple(rejected), +left_out, passed_over)
+        ignored_suffixes = listing.ignored_suffixes(
+            [*listing.with_suffixes(MEDIA_SUFFIXES), *tables]
+        )
+        return CorpusIndex(tuple(clips), tuple(rejected), +skipped, ignored_suffixes)
 
     def _clip(
         self,
-        listing: Listing,
+        listing: FolderListing,
         row: Mapping[str, str],
         part: str,
         split: str,
-        found: dict[Item, list[Path]],
+        found: dict[UtteranceId, list[Path]],
     ) -> Clip:
         """The clip of one row; takes its files out of `found`, so that no other row has them."""
-        told = facts(self.name, part, row)
+        told = clip_fields(self.name, part, row)
         item = utterance_of(part, row)
         paths = found.pop(item, None)
         if paths is None:
             raise UserError(
-                f"{stem(item)}: no such clip below a {part} folder, or two rows name it; get the"
+                f"{clip_stem(item)}: no such clip below a {part} folder, or two rows name it; get the"
                 " file"
             )
-        told |= {"split": split, "stated_s": stated_duration_s(row)}
-        first, *others = [Clip(path=path, name=listing.shown(path), **told) for path in paths]
+        told |= {"split": split, "stated_s": utterance_duration_s(row)}
+        first, *others = [
+            Clip(path=path, name=listing.display_path(path), **told) for path in paths
+        ]
         return replace(first, others=tuple(others))
 
 
-def utterance_of(part: str, row: Mapping[str, str]) -> Item:
+def utterance_of(part: str, row: Mapping[str, str]) -> UtteranceId:
     """The utterance that a row is about.
 
     Raises:
@@ -123,18 +127,18 @@ def utterance_of(part: str, row: Mapping[str, str]) -> Item:
     return part, int(row["Dialogue_ID"]), int(row["Utterance_ID"])
 
 
-def stem(item: Item) -> str:
+def clip_stem(item: UtteranceId) -> str:
     """Name of the clip of an utterance, without ending."""
     return f"dia{item[1]}_utt{item[2]}"
 
 
-def facts(corpus: str, part: str, row: Mapping[str, str]) -> dict[str, Any]:
+def clip_fields(corpus: str, part: str, row: Mapping[str, str]) -> dict[str, Any]:
     """Fields of `Clip` that a row gives, without the path.
 
     Raises:
       UserError: an emotion that MELD does not have, or numbers that are none.
     """
-    label = canonical(row["Emotion"])
+    label = to_canonical_label(row["Emotion"])
     if label is None:
         raise UserError(f"unknown emotion {row['Emotion']!r}; expected one of MELD's seven")
     item = utterance_of(part, row)
@@ -143,7 +147,7 @@ def facts(corpus: str, part: str, row: Mapping[str, str]) -> dict[str, Any]:
         "corpus": corpus,
         "label": label,
         "speaker": f"{corpus}/{row['Speaker']}" if row["Speaker"] else "",
-        "recording": f"{corpus}/{part}/{stem(item)}",
+        "recording": f"{corpus}/{part}/{clip_stem(item)}",
         "transcript": row["Utterance"],
         "attributes": {
             "part": part,
@@ -164,7 +168,7 @@ def read_meld_table(path: Path) -> list[tuple[int, dict[str, str]]]:
     except OSError as error:
         raise from_os_error(error, path) from error
     table = parse_csv(path, text, COLUMNS)
-    return [(row.last_line, table.named(row)) for row in table.rows]
+    return [(row.last_line, table.row_as_dict(row)) for row in table.rows]
 
 
 def decode(data: bytes) -> str:
@@ -187,7 +191,7 @@ def _mended() -> dict[int, str]:
 _MENDED = _mended()
 
 
-def find_tables(listing: Listing) -> list[Path]:
+def find_tables(listing: FolderListing) -> list[Path]:
     """One table a part, the shallowest, in the order of `TABLES`.
 
     Raises:
@@ -199,14 +203,16 @@ def find_tables(listing: Listing) -> list[Path]:
     tables = [found[name] for name in TABLES if name in found]
     if not tables:
         what = f"no table of MELD in it (looked for {', '.join(TABLES)})"
-        raise wrong_kind(listing.folder, what, listing.of(MEDIA_SUFFIXES), listing.rejected)
+        raise corpus_mismatch_error(
+            listing.folder, what, listing.with_suffixes(MEDIA_SUFFIXES), listing.rejected
+        )
     return tables
 
 
 _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d)[.,](\d{1,3})")
 
 
-def stated_duration_s(row: Mapping[str, str]) -> float | None:
+def utterance_duration_s(row: Mapping[str, str]) -> float | None:
     """How long an utterance is by StartTime and EndTime (00:16:16,059); None where untold."""
     start_s, end_s = (_clock_s(row.get(column, "")) for column in ("StartTime", "EndTime"))
     if start_s is None or end_s is None or end_s <= start_s:
@@ -222,17 +228,17 @@ def _clock_s(text: str) -> float | None:
     return int(hours) * 3600 + int(minutes) * 60 + int(seconds) + float(f"0.{rest}")
 
 
-def _by_item(listing: Listing, left_out: Counter[str]) -> dict[Item, list[Path]]:
+def _by_item(listing: FolderListing, skipped: Counter[str]) -> dict[UtteranceId, list[Path]]:
     """The files of each utterance, a video before sound alone."""
-    groups: dict[Item, list[Path]] = defaultdict(list)
-    for path in listing.of(MEDIA_SUFFIXES):
+    groups: dict[UtteranceId, list[Path]] = defaultdict(list)
+    for path in listing.with_suffixes(MEDIA_SUFFIXES):
         match = _STEM.fullmatch(path.stem)
         part = _part_of(listing.folder, path)
         if match is None or not part:
-            left_out["not named like PART/dia0_utt0.mp4"] += 1
+            skipped["not named like PART/dia0_utt0.mp4"] += 1
         else:
             groups[part, int(match[1]), int(match[2])].append(path)
-    left_out[SAME_RECORDING] += sum(len(paths) - 1 for paths in groups.values())
+    skipped[SAME_RECORDING] += sum(len(paths) - 1 for paths in groups.values())
     return {
         item: sorted(paths, key=lambda path: (suffix_rank(path.suffix), path))
         for item, paths in groups.items()

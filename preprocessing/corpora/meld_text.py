@@ -12,7 +12,7 @@ from affectstream.preprocessing.corpora.media_files import list_folder
 from affectstream.preprocessing.corpora.meld import (
     MELD,
     TABLES,
-    facts,
+    clip_fields,
     find_tables,
     read_meld_table,
 )
@@ -34,11 +34,11 @@ class MeldTextCorpus:
     official_split: bool = True
     text_only: bool = True
 
-    def recognises(self, path: Path) -> bool:
+    def matches_file(self, path: Path) -> bool:
         """Whether a file is named as one of MELD's tables."""
         return path.name in TABLES
 
-    def inventory(self, source: Path) -> CorpusIndex:
+    def build_index(self, source: Path) -> CorpusIndex:
         """Reads the tables below `source`.
 
         Raises:
@@ -50,10 +50,10 @@ class MeldTextCorpus:
         rejected = [*listing.rejected]
         for table in tables:
             part, split = TABLES[table.name]
-            shown = listing.shown(table)
+            shown = listing.display_path(table)
             for line, row in read_meld_table(table):
                 try:
-                    told = facts(self.name, part, row)
+                    told = clip_fields(self.name, part, row)
                     if not row["Utterance"]:
                         raise UserError("an empty Utterance; fill it in or leave the row out")
                     if told["recording"] in clips:
@@ -70,8 +70,8 @@ class MeldTextCorpus:
                         **told,
                     )
         found = sorted(clips.values(), key=lambda clip: clip.key)
-        passed_over = listing.passed_over(tables)
-        return CorpusIndex(tuple(found), tuple(rejected), Counter(), passed_over)
+        ignored_suffixes = listing.ignored_suffixes(tables)
+        return CorpusIndex(tuple(found), tuple(rejected), Counter(), ignored_suffixes)
 
 
 MELD_TEXT = MeldTextCorpus()

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from affectstream.core import storage_paths
-from affectstream.core.errors import UserError, counted, from_os_error
+from affectstream.core.errors import UserError, from_os_error, pluralize
 from affectstream.preprocessing.clip import Clip, CorpusIndex, Rejection
 from affectstream.preprocessing.content_hash import TEXT_HASH, content_hash
-from affectstream.preprocessing.corpora.corpus_mismatch import wrong_kind
+from affectstream.preprocessing.corpora.corpus_mismatch import corpus_mismatch_error
 from affectstream.preprocessing.corpora.csv_table import parse_csv, require_no_pointer, split_lines
-from affectstream.preprocessing.corpora.media_files import Listing, list_folder, printable
+from affectstream.preprocessing.corpora.media_files import FolderListing, list_folder, printable
 
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
@@ -37,7 +37,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Sentence:
+class LabelledText:
     """What a corpus reads out of one row.
 
     Attributes:
@@ -61,14 +61,14 @@ class SkipRow(Exception):  # noqa: N818 - no error: a row that the corpus leaves
 # === Content of a text ===
 
 
-def normalised(text: str) -> str:
+def text_comparison_key(text: str) -> str:
     """A text without regard to case and white space."""
     return " ".join(text.casefold().split())
 
 
 def text_hash(text: str) -> str:
     """Name of a text as content: equal for texts that differ in case and white space only."""
-    return content_hash(normalised(text).encode())
+    return content_hash(text_comparison_key(text).encode())
 
 
 # === Files ===
@@ -76,7 +76,7 @@ def text_hash(text: str) -> str:
 
 def find_split_tables(
     source: Path, names: Mapping[str, str], corpus: str
-) -> tuple[Listing, list[tuple[Path, str]]]:
+) -> tuple[FolderListing, list[tuple[Path, str]]]:
     """Lists a folder and finds the table of each split in it: (path, split), sorted by split.
 
     Args:
@@ -87,15 +87,17 @@ def find_split_tables(
       UserError: no folder, none of the tables in it, or two for one split.
     """
     listing = list_folder(source)
-    found = listing.named(names.__contains__)
+    found = listing.files_named(names.__contains__)
     if not found:
         what = f"no table of {corpus} in it (looked for {', '.join(names)})"
-        raise wrong_kind(source, what, listing.files, listing.rejected)
+        raise corpus_mismatch_error(source, what, listing.files, listing.rejected)
     parts: dict[str, Path] = {}
     for path in found:
         other = parts.setdefault(names[path.name.lower()], path)
         if other != path:
-            two = " and ".join(printable(storage_paths.below(p, source)) for p in (other, path))
+            two = " and ".join(
+                printable(storage_paths.relative_name(p, source)) for p in (other, path)
+            )
             raise UserError(f"{source}: two tables for one part: {two}; keep one")
     ordered = sorted(((path, split) for split, path in parts.items()), key=lambda part: part[1])
     return listing, ordered
@@ -173,12 +175,12 @@ def csv_rows(path: Path, columns: Sequence[str]) -> list[Row]:
 # === Clips ===
 
 
-def collect(
+def index_texts(
     corpus: str,
-    listing: Listing,
+    listing: FolderListing,
     parts: Sequence[tuple[Path, str]],
     rows: Callable[[Path], Iterable[Row]],
-    tell: Callable[[Row], Sentence],
+    parse_row: Callable[[Row], LabelledText],
     example: str,
 ) -> CorpusIndex:
     """Clips of text alone, one a row; each text is a piece of content of its own.
@@ -187,40 +189,40 @@ def collect(
       corpus: as it stands in ids.
       listing, parts: as `find_split_tables` gives them.
       rows: reads one table.
-      tell: reads one row; raises UserError where it is bad, SkipRow where it is left out.
+      parse_row: reads one row; raises UserError where it is bad, SkipRow where it is left out.
       example: a good row, for messages.
     Raises:
       UserError: a table cannot be read at all, or not one row of all tables is of this corpus.
     """
     clips: list[Clip] = []
     rejected = [*listing.rejected]
-    left_out: Counter[str] = Counter()
+    skipped: Counter[str] = Counter()
     for path, split in parts:
-        shown = listing.shown(path)
+        shown = listing.display_path(path)
         for row in rows(path):
             try:
                 require_utf8(row.raw)
-                sentence = tell(row)
+                sentence = parse_row(row)
                 if not sentence.text:
                     raise UserError("an empty text; fill it in or leave the row out")
             except UserError as error:
                 rejected.append(Rejection(f"{shown}:{row.line}", str(error)))
             except SkipRow as reason:
-                left_out[str(reason)] += 1
+                skipped[str(reason)] += 1
             else:
                 clips.append(_clip(corpus, path, shown, row.line, split, sentence))
-    if not clips and not left_out:
+    if not clips and not skipped:
         first = f"; first: {rejected[0].path}: {rejected[0].reason}" if rejected else ""
         raise UserError(
-            f"{listing.folder}: none of {counted(len(rejected), 'row')} is one of {corpus};"
+            f"{listing.folder}: none of {pluralize(len(rejected), 'row')} is one of {corpus};"
             f" expected one like {example!r}{first}"
         )
     clips.sort(key=lambda clip: clip.key)
-    passed_over = listing.passed_over(path for path, _ in parts)
-    return CorpusIndex(tuple(clips), tuple(rejected), left_out, passed_over)
+    ignored_suffixes = listing.ignored_suffixes(path for path, _ in parts)
+    return CorpusIndex(tuple(clips), tuple(rejected), skipped, ignored_suffixes)
 
 
-def _clip(corpus: str, path: Path, shown: str, line: int, split: str, told: Sentence) -> Clip:
+def _clip(corpus: str, path: Path, shown: str, line: int, split: str, told: LabelledText) -> Clip:
     return Clip(
         path=path,
         name=shown,

@@ -19,14 +19,14 @@ if TYPE_CHECKING:  # OpenCV and numpy would make `--help` slow
     from affectstream.opencv_model.tracking import CropFormat
     from affectstream.preprocessing.faces.action_units import ActionUnitSpec
 
-CLIPS = "clips.csv"
-REJECTED = "rejected.csv"
+CLIPS_FILE = "clips.csv"
+REJECTED_FILE = "rejected.csv"
 SPLITS_FILE = "splits.json"
 # Key in `splits.json`: SHA-256 of `clips.csv` when the split was made.
 _CLIPS_SHA256 = "clips_sha256"
 _REMEDY = "run `split` again"
-SETTINGS = "preprocess.json"
-SHARDS = "shards"
+SETTINGS_FILE = "preprocess.json"
+SHARDS_FOLDER = "shards"
 
 # Cells that many rows share: each text is kept once.
 _SHARED = frozenset(("shard", "corpus", "label", "speaker", "split", "excluded"))
@@ -164,7 +164,7 @@ class DataFolder:
         keys = ("id", "label", "audio_hash", "video_hash", "transcript")
         return [[getattr(row, key) for key in keys] for row in self.rows]
 
-    def part(self, split: str) -> tuple[ClipRow, ...]:
+    def subset(self, split: str) -> tuple[ClipRow, ...]:
         """Rows of one split, or, for "all", every row but augmented copies; never excluded rows."""
         usable = [row for row in self.rows if not row.excluded]
         if split == "all":
@@ -174,7 +174,7 @@ class DataFolder:
 
     def shard_paths(self, rows: Iterable[ClipRow]) -> list[Path]:
         """The shards that hold `rows`, in order."""
-        return [self.path / SHARDS / name for name in sorted({row.shard for row in rows})]
+        return [self.path / SHARDS_FOLDER / name for name in sorted({row.shard for row in rows})]
 
 
 def write_splits(folder: Path, splits: Splits) -> None:
@@ -182,7 +182,7 @@ def write_splits(folder: Path, splits: Splits) -> None:
     value: dict[str, Any] = {"rule": splits.rule, "notes": splits.notes, **splits.parts}
     if splits.folds:
         value["folds"] = splits.folds
-    value[_CLIPS_SHA256] = atomic_io.file_sha256(folder / CLIPS)
+    value[_CLIPS_SHA256] = atomic_io.file_sha256(folder / CLIPS_FILE)
     atomic_io.write_checksummed_json(folder / SPLITS_FILE, value)
 
 
@@ -193,9 +193,9 @@ def require_unchanged_clips(folder: Path) -> None:
       UserError: naming the file that must be made again.
     """
     written = atomic_io.read_checksummed_json(folder / SPLITS_FILE, _REMEDY).get(_CLIPS_SHA256)
-    if written is not None and written != atomic_io.file_sha256(folder / CLIPS):
+    if written is not None and written != atomic_io.file_sha256(folder / CLIPS_FILE):
         raise UserError(
-            f"{folder / CLIPS}: not what was written (damaged, or changed by hand); run"
+            f"{folder / CLIPS_FILE}: not what was written (damaged, or changed by hand); run"
             " `preprocess` again"
         )
 
@@ -219,7 +219,7 @@ def read_splits(folder: Path) -> Splits:
 
 def write_rows(folder: Path, rows: Iterable[ClipRow]) -> None:
     """Writes `clips.csv`."""
-    atomic_io.write_csv(folder / CLIPS, COLUMNS, (row.as_cells() for row in rows))
+    atomic_io.write_csv(folder / CLIPS_FILE, COLUMNS, (row.as_cells() for row in rows))
 
 
 def read_rows(folder: Path) -> tuple[ClipRow, ...]:
@@ -229,26 +229,30 @@ def read_rows(folder: Path) -> tuple[ClipRow, ...]:
       UserError: absent, or not in this version's columns.
     """
     try:
-        with (folder / CLIPS).open(newline="", encoding="utf-8") as file:
+        with (folder / CLIPS_FILE).open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             if tuple(reader.fieldnames or ()) != COLUMNS:
-                raise UserError(f"{folder / CLIPS}: other columns; run `preprocess --overwrite`")
+                raise UserError(
+                    f"{folder / CLIPS_FILE}: other columns; run `preprocess --overwrite`"
+                )
             return tuple(ClipRow.from_cells(cells) for cells in reader)
     except OSError as error:
-        raise from_os_error(error, folder / CLIPS) from error
+        raise from_os_error(error, folder / CLIPS_FILE) from error
     except (ValueError, TypeError, csv.Error) as error:
-        raise UserError(f"{folder / CLIPS}: damaged ({error}); run `preprocess` again") from error
+        raise UserError(
+            f"{folder / CLIPS_FILE}: damaged ({error}); run `preprocess` again"
+        ) from error
 
 
 def is_data_folder(path: Path) -> bool:
     """Whether `path` holds a prepared corpus."""
-    return (path / CLIPS).is_file() and (path / SETTINGS).is_file()
+    return (path / CLIPS_FILE).is_file() and (path / SETTINGS_FILE).is_file()
 
 
 def require_data_folder(path: Path) -> None:
     """Raises UserError unless `path` holds a prepared corpus."""
     if not is_data_folder(path):
-        raise UserError(f"{path}: not a prepared corpus (no {CLIPS}); run `preprocess` first")
+        raise UserError(f"{path}: not a prepared corpus (no {CLIPS_FILE}); run `preprocess` first")
 
 
 def open_data_folder(path: str | Path) -> DataFolder:
@@ -257,7 +261,7 @@ def open_data_folder(path: str | Path) -> DataFolder:
     Raises:
       UserError: not one, or damaged.
     """
-    folder = storage_paths.place(path)
+    folder = storage_paths.storage_path(path)
     require_data_folder(folder)
     require_unchanged_clips(folder)
     return DataFolder(folder, read_rows(folder), read_splits(folder), read_settings(folder))
@@ -271,11 +275,11 @@ def read_settings(folder: Path) -> dict[str, Any]:
     """
     remedy = "prepare it again (`preprocess --overwrite`, or `augment` into another folder)"
     found: dict[str, Any] = atomic_io.read_checksummed_json(
-        folder / SETTINGS, remedy, allow_missing_digest=True
+        folder / SETTINGS_FILE, remedy, allow_missing_digest=True
     )
     return found
 
 
 def write_settings(folder: Path, settings: dict[str, Any]) -> None:
     """Writes `preprocess.json`."""
-    atomic_io.write_checksummed_json(folder / SETTINGS, settings)
+    atomic_io.write_checksummed_json(folder / SETTINGS_FILE, settings)

@@ -20,7 +20,7 @@ from affectstream.preprocessing.dataset.data_folder import ClipRow, DataFolder, 
 from affectstream.preprocessing.dataset.splits import DEFAULT_RULE, make_splits
 from affectstream.preprocessing.labels import CANONICAL_LABELS
 
-FACTS = ("clip", "speaker", "recording", "label", "split")
+METADATA_COLUMNS = ("clip", "speaker", "recording", "label", "split")
 SUFFIXES = (".csv", ".parquet")
 # Beside a table: clip -> `ClipRow.attributes`.
 _ATTRIBUTES = "attributes"
@@ -61,16 +61,16 @@ class FeatureTable(DataFolder):
       values: (rows, features) float32, in the order of `rows`.
     """
 
-    origin: dict[str, Any] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     values: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
 
     @property
     def text_uninformative_reason(self) -> str:
-        return str(self.origin.get("words", ""))
+        return str(self.provenance.get("words", ""))
 
     def content(self) -> list[Any]:
-        return [*super().content(), content_hash(self.values.tobytes()), self.origin]
+        return [*super().content(), content_hash(self.values.tobytes()), self.provenance]
 
     def columns(self, names: Sequence[str]) -> np.ndarray:
         """(rows, len(names)) float32.
@@ -93,7 +93,7 @@ def is_feature_table(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.is_dir()
 
 
-def features_of(path: Path) -> str:
+def stored_features_name(path: Path) -> str:
     """Name of the front end that a table was written with; "" for one of unknown origin."""
     if not _origin(path).is_file():
         return ""
@@ -110,7 +110,7 @@ def write_feature_table(
     folder: DataFolder,
     features: str,
     front_end: Mapping[str, Any] | None = None,
-    words: str = "",
+    text_uninformative_reason: str = "",
 ) -> None:
     """Writes a table (`.csv` or `.parquet`) and a sidecar file `NAME.json`. The sidecar holds the
     provenance of the table and the attributes of each clip (sex, session, id of the source clip).
@@ -121,7 +121,7 @@ def write_feature_table(
       folder: the records that were read.
       features: name of the front end.
       front_end: fields of one that was fitted, so that a model can be built on the table.
-      words: why the text does not predict the label; "" if it does.
+      text_uninformative_reason: why the text does not predict the label; "" if it does.
     Raises:
       UserError: another ending, or it cannot be written.
     """
@@ -130,10 +130,16 @@ def write_feature_table(
         _write_parquet(path, names, facts, np.stack([values for _, values in rows]))
     elif path.suffix.lower() == ".csv":
         table = (
-            dict(zip((*FACTS, *names), [*known, *(f"{v:.9g}" for v in values)], strict=True))
+            dict(
+                zip(
+                    (*METADATA_COLUMNS, *names),
+                    [*known, *(f"{v:.9g}" for v in values)],
+                    strict=True,
+                )
+            )
             for known, (_, values) in zip(facts, rows, strict=True)
         )
-        atomic_io.write_csv(path, (*FACTS, *names), table)
+        atomic_io.write_csv(path, (*METADATA_COLUMNS, *names), table)
     else:
         raise UserError(f"{path}: a feature table ends in {' or '.join(SUFFIXES)}; rename --out")
     known = {key: folder.settings[key] for key in _UNKNOWN}
@@ -141,12 +147,12 @@ def write_feature_table(
     told = {row.id: row.attributes for row, _ in rows if row.attributes}
     origin |= {_ATTRIBUTES: told} if told else {}
     if front_end is not None:
-        origin |= {"front_end": dict(front_end), "words": words}
+        origin |= {"front_end": dict(front_end), "words": text_uninformative_reason}
     atomic_io.write_json(_origin(path), known | origin)
 
 
 def metadata_cells(rows: Sequence[ClipRow], folder: DataFolder) -> list[list[str]]:
-    """The cells of `FACTS` for each clip of a data folder."""
+    """The cells of `METADATA_COLUMNS` for each clip of a data folder."""
     split_of = {id: split for split, ids in folder.splits.parts.items() for id in ids}
     return [
         [row.id, row.speaker, row.recording, row.label, split_of.get(row.id, "")] for row in rows
@@ -159,9 +165,11 @@ def _write_parquet(
     import pyarrow
     import pyarrow.parquet
 
-    columns: dict[str, Any] = dict(zip(FACTS, map(list, zip(*facts, strict=True)), strict=True))
+    columns: dict[str, Any] = dict(
+        zip(METADATA_COLUMNS, map(list, zip(*facts, strict=True)), strict=True)
+    )
     columns |= {name: values[:, i] for i, name in enumerate(names)}
-    with atomic_io.replacing(path) as temporary:
+    with atomic_io.atomic_write(path) as temporary:
         pyarrow.parquet.write_table(pyarrow.table(columns), temporary)
 
 
@@ -230,12 +238,12 @@ def _read(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]], np.ndarray
     if missing := [name for name in ("clip", "label") if name not in header]:
         raise UserError(
             f"{path}: no column {', '.join(missing)}; a feature table has the columns"
-            f" {', '.join(FACTS)} and then the features"
+            f" {', '.join(METADATA_COLUMNS)} and then the features"
         )
-    names = tuple(name for name in header if name not in FACTS)
+    names = tuple(name for name in header if name not in METADATA_COLUMNS)
     facts, values = [], []
     for number, row in enumerate(cells, start=2):
-        facts.append({name: str(row.get(name) or "") for name in FACTS})
+        facts.append({name: str(row.get(name) or "") for name in METADATA_COLUMNS})
         try:
             values.append([float(row[name]) for name in names])
         except (TypeError, ValueError):

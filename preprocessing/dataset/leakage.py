@@ -55,30 +55,30 @@ class DataFootprint:
         return cls(*(frozenset(value[key]) for key in ("speakers", "recordings", "hashes")))
 
 
-def crossings(
-    learnt: DataFootprint, rows: Iterable[ClipRow], compare_speakers: bool = True
+def overlaps(
+    trained_on: DataFootprint, rows: Iterable[ClipRow], compare_speakers: bool = True
 ) -> list[str]:
     """Describes what `rows` share with the training data; empty if they share nothing.
 
     Args:
-      learnt: what training (and every choice made on validation) has seen.
+      trained_on: what training (and every choice made on validation) has seen.
       rows: the records about to be held against it.
       compare_speakers: False where a split is stamped as not speaker-disjoint.
     """
     rows = list(rows)
     held = DataFootprint.of(rows)
     found = []
-    if compare_speakers and (speakers := sorted(learnt.speakers & held.speakers)):
+    if compare_speakers and (speakers := sorted(trained_on.speakers & held.speakers)):
         found.append(f"speaker {_some(speakers)}")
-    if recordings := sorted(learnt.recordings & held.recordings):
+    if recordings := sorted(trained_on.recordings & held.recordings):
         found.append(f"recording {_some(recordings)}")
-    if hashes := learnt.hashes & held.hashes:
+    if hashes := trained_on.hashes & held.hashes:
         same = sorted(row.id for row in rows if {*_hashes(row)} & hashes)
         found.append(f"the content of {_some(same)}")
     return found
 
 
-def namesakes(speakers: Iterable[str]) -> tuple[str, ...]:
+def shared_speaker_id_notes(speakers: Iterable[str]) -> tuple[str, ...]:
     """A note if speakers of several manifests have the same id, "corpus/id"; else empty.
 
     They are treated as different people; the program cannot know whether they are the same.
@@ -102,7 +102,7 @@ def require_disjoint(found: list[str], sides: str, allow_leak: bool) -> bool:
     """Raises an error on an overlap unless `allow_leak`; returns whether there was one.
 
     Args:
-      found: from `crossings`.
+      found: from `overlaps`.
       sides: names of the two sides, for the message.
     Raises:
       UserError: something crosses and `allow_leak` is False.

@@ -112,7 +112,7 @@ def pair_tables(tables: Mapping[str, FeatureTable]) -> PairedTables:
     return PairedTables(
         leading.path,
         rows,
-        table_splits(rows, {**leading.origin, "notes": tuple(notes)}),
+        table_splits(rows, {**leading.provenance, "notes": tuple(notes)}),
         {**leading.settings, "synthetic": synthetic},
         tables,
     )

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from affectstream.core.errors import UserError, counted
+from affectstream.core.errors import UserError, pluralize
 from affectstream.preprocessing.clip import SPLITS
 from affectstream.preprocessing.dataset.data_folder import ClipRow, Splits
 
@@ -239,7 +239,7 @@ def _require_sessions(rows: list[ClipRow]) -> list[str]:
         raise UserError("no record has a session (as those of iemocap have); split by speaker")
     if missing := sum(not _session(row) for row in rows):
         verb = "has" if missing == 1 else "have"
-        raise UserError(f"{counted(missing, 'record')} {verb} no session; split by speaker")
+        raise UserError(f"{pluralize(missing, 'record')} {verb} no session; split by speaker")
     return known
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from affectstream.preprocessing.corpora.text_table import normalised
+from affectstream.preprocessing.corpora.text_table import text_comparison_key
 from affectstream.preprocessing.dataset.data_folder import ClipRow
 
 MAX_ITEMS = 5000
@@ -27,7 +27,7 @@ _NO_AGREEMENT = 0.1
 _UNPARTED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
 _TERM = rf"[{_UNPARTED}]|[^\W{_UNPARTED}]+|[^\w\s]"
 
-Item = tuple[str, str, str]
+TextItem = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -39,48 +39,48 @@ class TextInformativeness:
       num_sentences: different texts among them, without regard to case and white space.
       uar: mean recall of the classes, cross-validated; None where there is too little to measure.
       chance: 1 / classes.
-      limit: upper bound of chance, see `measure`; `chance` if not measured.
-      agreement: of sentence and label, if accuracy was not measured.
+      chance_limit: upper bound of chance, see `measure_texts`; `chance` if not measured.
+      adjusted_mutual_info: of sentence and label, if accuracy was not measured.
     """
 
     num_records: int
     num_sentences: int
     uar: float | None
     chance: float
-    limit: float
-    agreement: float | None = None
+    chance_limit: float
+    adjusted_mutual_info: float | None = None
 
     @property
-    def repeats(self) -> bool:
+    def has_repeated_texts(self) -> bool:
         """Whether there are at most half as many sentences as records."""
         return 2 * self.num_sentences <= self.num_records
 
     @property
-    def informative(self) -> bool:
+    def is_informative(self) -> bool:
         """Whether the words say something about the label.
 
         Measured: they reach more than chance does. Too little to measure: yes, unless the
-        sentences repeat and none of them goes with a label (`agreement` below 0.1).
+        sentences repeat and none of them goes with a label (`adjusted_mutual_info` below 0.1).
         """
         if self.uar is not None:
-            return self.uar > self.limit
-        none = self.agreement is not None and self.agreement < _NO_AGREEMENT
-        return not (self.repeats and none)
+            return self.uar > self.chance_limit
+        none = self.adjusted_mutual_info is not None and self.adjusted_mutual_info < _NO_AGREEMENT
+        return not (self.has_repeated_texts and none)
 
     def explain(self) -> str:
         """One line for a person."""
         over = f"{_count(self.num_sentences, 'sentence')} over {_count(self.num_records, 'record')}"
         verdict = (
             "they say something about the label"
-            if self.informative
+            if self.is_informative
             else "they say nothing about the label"
         )
         if self.uar is not None:
             return (
                 f"{over}; the words alone give UAR {self.uar:.3f} where chance gives"
-                f" {self.chance:.3f} (up to {self.limit:.3f}): {verdict}"
+                f" {self.chance:.3f} (up to {self.chance_limit:.3f}): {verdict}"
             )
-        if self.informative:
+        if self.is_informative:
             return f"{over}; too few to measure what the words say about the label"
         return f"{over}; the sentences repeat and none goes with a label: {verdict}"
 
@@ -103,10 +103,10 @@ def measure_rows(
     groups = [row.speaker or row.recording for row, _ in used]
     if len(set(groups)) < 2:
         groups = [row.recording for row, _ in used]
-    return measure([row.transcript for row, _ in used], [label for _, label in used], groups)
+    return measure_texts([row.transcript for row, _ in used], [label for _, label in used], groups)
 
 
-def measure(
+def measure_texts(
     texts: Sequence[str], labels: Sequence[str], groups: Sequence[str]
 ) -> TextInformativeness:
     """Cross-validated TF-IDF of words and pairs with a logistic regression, against chance.
@@ -120,13 +120,13 @@ def measure(
     Where words and labels are independent, the recall of a class with n items is the share q of
     items for which that class is guessed, give or take sqrt(q (1 - q) / n), and the shares sum to
     1. Two items with the same rare words train for each other, hence are guessed right together or
-    wrong together; that at most doubles the variance. So `limit` is
+    wrong together; that at most doubles the variance. So `chance_limit` is
     1 / classes + 1.96 sqrt(2 sum of q (1 - q) / n over the classes) / classes, with the shares as
     guessed or even ones, whichever reach further; chance passes it in about one case of 40 or less
     (0 to 3 of 100 tables simulated with words drawn without regard to the label).
 
     Fewer than 100 items, fewer than two groups or classes, or a class of fewer than five items is
-    too little to measure; then see `TextInformativeness.informative`.
+    too little to measure; then see `TextInformativeness.is_informative`.
 
     Args:
       texts: as transcribed; blank ones are left out.
@@ -136,7 +136,7 @@ def measure(
       ValueError: the three differ in length.
     """
     told = [
-        (group, normalised(text), label)
+        (group, text_comparison_key(text), label)
         for text, label, group in zip(texts, labels, groups, strict=True)
         if text.strip()
     ]
@@ -150,7 +150,7 @@ def measure(
     return TextInformativeness(len(told), num_sentences, uar, chance, limit)
 
 
-def _some(items: list[Item]) -> list[Item]:
+def _some(items: list[TextItem]) -> list[TextItem]:
     """At most `MAX_ITEMS` of them, in order, the same every time."""
     if len(items) <= MAX_ITEMS:
         return items
@@ -158,14 +158,14 @@ def _some(items: list[Item]) -> list[Item]:
     return [items[i] for i in np.sort(chosen)]
 
 
-def _enough(items: Sequence[Item]) -> bool:
+def _enough(items: Sequence[TextItem]) -> bool:
     groups, _, labels = zip(*items, strict=True) if items else ((), (), ())
     counts = [labels.count(label) for label in set(labels)]
     many = len(items) >= MIN_ITEMS and len(set(groups)) >= 2
     return many and len(counts) >= 2 and min(counts) >= MIN_ITEMS_A_CLASS
 
 
-def _agreement(items: Sequence[Item]) -> float | None:
+def _agreement(items: Sequence[TextItem]) -> float | None:
     if not items:
         return None
     from sklearn.metrics import adjusted_mutual_info_score
@@ -174,7 +174,7 @@ def _agreement(items: Sequence[Item]) -> float | None:
     return float(adjusted_mutual_info_score(labels, texts))
 
 
-def _score(items: Sequence[Item]) -> tuple[float, float]:
+def _score(items: Sequence[TextItem]) -> tuple[float, float]:
     """Mean recall of the classes over all folds, and what chance reaches."""
     groups, texts, names = zip(*items, strict=True)
     classes, labels = np.unique(names, return_inverse=True)

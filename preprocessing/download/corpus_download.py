@@ -15,7 +15,7 @@ from affectstream.opencv_model.checksum import Checksum
 from affectstream.preprocessing.download.http_transfer import StoppedError, fetch, fetch_bytes
 from affectstream.preprocessing.download.lfs_pointer import read_pointer
 from affectstream.preprocessing.download.publishers import DOWNLOADABLE, MANUAL_ONLY
-from affectstream.preprocessing.download.remote_item import DownloadRequest, Item, RemoteFile
+from affectstream.preprocessing.download.remote_item import DownloadRequest, RemoteFile, RemoteItem
 from affectstream.preprocessing.download.unzip import DamagedArchiveError, check_disk, unpack
 
 WORK_FOLDER = ".download"
@@ -42,13 +42,13 @@ class DownloadResult:
     note: str
 
 
-def download(name: str, out: Path, wish: DownloadRequest) -> DownloadResult:
+def download(name: str, out: Path, request: DownloadRequest) -> DownloadResult:
     """Fetches, checks and unpacks a corpus.
 
     Args:
       name: a key of `DOWNLOADABLE` or `MANUAL_ONLY`.
       out: corpus folder, made or completed; each file, or folder of an archive, in it is whole.
-      wish: what of the corpus is wanted.
+      request: what of the corpus is wanted.
     Raises:
       UserError: not to be had freely, no such choice, too little disk, or no list to be had.
     """
@@ -59,10 +59,10 @@ def download(name: str, out: Path, wish: DownloadRequest) -> DownloadResult:
             f"no source named {name!r}; known: {', '.join((*DOWNLOADABLE, *MANUAL_ONLY))}"
         )
     source = DOWNLOADABLE[name]
-    _check_wish(name, wish)
-    items = source.items(wish)
+    _check_wish(name, request)
+    items = source.items(request)
     if not items:
-        raise UserError(f"{name}: the publisher lists no such file; see {source.by_hand}")
+        raise UserError(f"{name}: the publisher lists no such file; see {source.manual_download}")
     missing = [item for item in items if not _is_there(out, item)]
     _forget_done(out, [item for item in items if item not in missing])
     check_disk(out, sum(item.remote.num_bytes or 0 for item in missing))
@@ -80,28 +80,28 @@ def download(name: str, out: Path, wish: DownloadRequest) -> DownloadResult:
     )
 
 
-def _check_wish(name: str, wish: DownloadRequest) -> None:
+def _check_wish(name: str, request: DownloadRequest) -> None:
     source = DOWNLOADABLE[name]
-    if wish.stream not in source.streams:
-        raise UserError(f"{name}: has no {wish.stream}; known: {', '.join(source.streams)}")
-    if wish.actors and not source.actors:
+    if request.stream not in source.streams:
+        raise UserError(f"{name}: has no {request.stream}; known: {', '.join(source.streams)}")
+    if request.actors and not source.actors:
         raise UserError(f"{name}: cannot be split by actor; leave --actors out")
-    strangers = [str(actor) for actor in wish.actors if actor not in source.actors]
+    strangers = [str(actor) for actor in request.actors if actor not in source.actors]
     if strangers:
         first, last = source.actors[0], source.actors[-1]
         raise UserError(f"{name}: no actor {', '.join(strangers)}; there are {first} to {last}")
 
 
-def _is_there(out: Path, item: Item) -> bool:
-    return all((out / result).exists() for result in item.results)
+def _is_there(out: Path, item: RemoteItem) -> bool:
+    return all((out / result).exists() for result in item.output_paths)
 
 
-def _fetched(out: Path, item: Item) -> Path:
+def _fetched(out: Path, item: RemoteItem) -> Path:
     """Where an archive lies until it is unpacked, and a file until it is whole."""
     return out / WORK_FOLDER / item.path.replace("/", "__")
 
 
-def _forget_done(out: Path, items: Sequence[Item]) -> None:
+def _forget_done(out: Path, items: Sequence[RemoteItem]) -> None:
     """Removes archives that were unpacked already when an earlier download was killed."""
     for item in items:
         _fetched(out, item).unlink(missing_ok=True)
@@ -113,7 +113,7 @@ def _forget_done(out: Path, items: Sequence[Item]) -> None:
 class _Job:
     """The items of one call, several at a time where they are small files."""
 
-    def __init__(self, out: Path, items: Sequence[Item]) -> None:
+    def __init__(self, out: Path, items: Sequence[RemoteItem]) -> None:
         self.out = out
         self.items = items
         self.failures: list[tuple[str, str]] = []
@@ -134,19 +134,21 @@ class _Job:
         sized = (total, "B") if self._sized else (len(self.items), "file")
         with progress.bar(sized[0], "download", sized[1]) as self._bar:
             self._bar.unit_scale = self._sized
-            archives = [item for item in self.items if item.pieces]
+            archives = [item for item in self.items if item.extracted_folders]
             self._all(archives, 1)
-            self._all([item for item in self.items if not item.pieces], NUM_CONNECTIONS)
+            self._all([item for item in self.items if not item.extracted_folders], NUM_CONNECTIONS)
         if not self.failures and not self.num_untried:
             self._remove_work_folder()
 
     def _remove_leftovers(self) -> None:
         """Of folders that a killed download was unpacking; each stands beside its final name."""
-        folders = {(self.out / result).parent for item in self.items for result in item.results}
+        folders = {
+            (self.out / result).parent for item in self.items for result in item.output_paths
+        }
         for folder in folders:
             atomic_io.remove_stale_temporaries(folder)
 
-    def _all(self, items: Sequence[Item], num_connections: int) -> None:
+    def _all(self, items: Sequence[RemoteItem], num_connections: int) -> None:
         in_a_row = 0
         pool = ThreadPoolExecutor(num_connections)
         try:
@@ -170,18 +172,18 @@ class _Job:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _one(self, item: Item) -> None:
+    def _one(self, item: RemoteItem) -> None:
         if self._stop.is_set():
             raise StoppedError
         remote = _resolved(item.remote, self._stop)
         fetched = _fetched(self.out, item)
-        if not (item.pieces and fetched.is_file()):
+        if not (item.extracted_folders and fetched.is_file()):
             fetch(remote, fetched, self._count, self._stop)
         elif remote.num_bytes is not None:
             self._count(remote.num_bytes)
-        if item.pieces:
+        if item.extracted_folders:
             try:
-                unpack(fetched, self.out, item.pieces)
+                unpack(fetched, self.out, item.extracted_folders)
             except DamagedArchiveError:
                 fetched.unlink()
                 raise

@@ -6,9 +6,14 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from affectstream.preprocessing.download.http_transfer import read_json
-from affectstream.preprocessing.download.publisher_metadata import field, parse_checksum
-from affectstream.preprocessing.download.remote_item import DownloadRequest, Item, Piece, RemoteFile
+from affectstream.preprocessing.download.http_transfer import fetch_json
+from affectstream.preprocessing.download.publisher_metadata import parse_checksum, require_field
+from affectstream.preprocessing.download.remote_item import (
+    DownloadRequest,
+    ExtractedFolder,
+    RemoteFile,
+    RemoteItem,
+)
 from affectstream.preprocessing.download.unzip import safe_path
 from affectstream.preprocessing.file_kinds import MEDIA_SUFFIXES
 
@@ -28,24 +33,24 @@ class DataverseDataset:
     note: str = ""
 
     @property
-    def by_hand(self) -> str:
+    def manual_download(self) -> str:
         return f"https://doi.org/{self.doi.removeprefix('doi:')}"
 
-    def items(self, wish: DownloadRequest) -> list[Item]:
+    def items(self, request: DownloadRequest) -> list[RemoteItem]:
         """What to fetch; asks the Dataverse for the list.
 
         Raises:
           UserError: not reachable, or the answer has another form.
         """
         url = f"{HOST}/api/datasets/:persistentId/?persistentId={self.doi}"
-        data = field(read_json(wish.at(url)), url, "data")
-        files = field(field(data, url, "latestVersion"), url, "files", list)
-        items = [self._item(entry, url, wish) for entry in files]
+        data = require_field(fetch_json(request.resolve_url(url)), url, "data")
+        files = require_field(require_field(data, url, "latestVersion"), url, "files", list)
+        items = [self._item(entry, url, request) for entry in files]
         return [item for item in items if item is not None]
 
-    def _item(self, entry: Any, url: str, wish: DownloadRequest) -> Item | None:
-        file = field(entry, url, "dataFile", dict)
-        name = safe_path(str(entry.get("label") or field(file, url, "filename")))
+    def _item(self, entry: Any, url: str, request: DownloadRequest) -> RemoteItem | None:
+        file = require_field(entry, url, "dataFile", dict)
+        name = safe_path(str(entry.get("label") or require_field(file, url, "filename")))
         if folder := entry.get("directoryLabel"):
             name = safe_path(f"{folder}/{name}")
         suffix = PurePosixPath(name).suffix.lower()
@@ -55,12 +60,18 @@ class DataverseDataset:
         text = (
             f"{stated.get('type')}:{stated.get('value')}"
             if isinstance(stated, dict)
-            else f"md5:{field(file, url, 'md5')}"
+            else f"md5:{require_field(file, url, 'md5')}"
         )
         remote = RemoteFile(
-            url=wish.at(f"{HOST}/api/access/datafile/{field(file, url, 'id', int)}"),
-            num_bytes=field(file, url, "filesize", int),
+            url=request.resolve_url(
+                f"{HOST}/api/access/datafile/{require_field(file, url, 'id', int)}"
+            ),
+            num_bytes=require_field(file, url, "filesize", int),
             checksum=parse_checksum(text, url),
         )
-        pieces = (Piece(name.removesuffix(PurePosixPath(name).suffix)),) if suffix == ".zip" else ()
-        return Item(remote, name, pieces)
+        pieces = (
+            (ExtractedFolder(name.removesuffix(PurePosixPath(name).suffix)),)
+            if suffix == ".zip"
+            else ()
+        )
+        return RemoteItem(remote, name, pieces)

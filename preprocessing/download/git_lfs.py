@@ -12,9 +12,9 @@ from pathlib import PurePosixPath
 
 from affectstream.core.errors import UserError
 from affectstream.opencv_model.checksum import Checksum
-from affectstream.preprocessing.download.http_transfer import read_json
-from affectstream.preprocessing.download.publisher_metadata import field
-from affectstream.preprocessing.download.remote_item import DownloadRequest, Item, RemoteFile
+from affectstream.preprocessing.download.http_transfer import fetch_json
+from affectstream.preprocessing.download.publisher_metadata import require_field
+from affectstream.preprocessing.download.remote_item import DownloadRequest, RemoteFile, RemoteItem
 from affectstream.preprocessing.download.unzip import safe_path
 from affectstream.preprocessing.file_kinds import MEDIA_SUFFIXES
 
@@ -36,50 +36,54 @@ class GitLfsFolders:
     branch: str
     folders: tuple[tuple[str, str], ...]
     actors: tuple[int, ...]
-    by_hand: str
+    manual_download: str
     note: str = ""
 
     @property
     def streams(self) -> tuple[str, ...]:
         return tuple(stream for stream, _ in self.folders)
 
-    def items(self, wish: DownloadRequest) -> list[Item]:
+    def items(self, request: DownloadRequest) -> list[RemoteItem]:
         """What to fetch; asks GitHub for the commit and the list of the folder.
 
         Raises:
           UserError: not reachable, over GitHub's limit, or the answer has another form.
         """
-        folder = dict(self.folders)[wish.stream]
+        folder = dict(self.folders)[request.stream]
         base = f"{API}/{self.repository}"
         url = f"{base}/commits/{self.branch}"
-        commit = str(field(read_json(wish.at(url)), url, "sha"))
-        root = self._tree(f"{base}/git/trees/{commit}", wish)
+        commit = str(require_field(fetch_json(request.resolve_url(url)), url, "sha"))
+        root = self._tree(f"{base}/git/trees/{commit}", request)
         if folder not in root:
-            raise UserError(f"{base}: no folder {folder} in it; look at {self.by_hand}")
-        entries = self._tree(f"{base}/git/trees/{root[folder]}", wish)
+            raise UserError(f"{base}: no folder {folder} in it; look at {self.manual_download}")
+        entries = self._tree(f"{base}/git/trees/{root[folder]}", request)
         return [
-            self._item(f"{folder}/{name}", blob, commit, wish)
+            self._item(f"{folder}/{name}", blob, commit, request)
             for name, blob in sorted(entries.items())
             if PurePosixPath(name).suffix.lower() in MEDIA_SUFFIXES
-            and (not wish.actors or _leading_number(name) in wish.actors)
+            and (not request.actors or _leading_number(name) in request.actors)
         ]
 
-    def _tree(self, url: str, wish: DownloadRequest) -> dict[str, str]:
+    def _tree(self, url: str, request: DownloadRequest) -> dict[str, str]:
         """Name -> git id of what is in a folder."""
-        answer = read_json(wish.at(url))
+        answer = fetch_json(request.resolve_url(url))
         if answer.get("truncated") if isinstance(answer, dict) else False:
-            raise UserError(f"{url}: GitHub cut the list short; fetch by hand: {self.by_hand}")
-        entries = field(answer, url, "tree", list)
-        return {str(field(e, url, "path")): str(field(e, url, "sha")) for e in entries}
+            raise UserError(
+                f"{url}: GitHub cut the list short; fetch by hand: {self.manual_download}"
+            )
+        entries = require_field(answer, url, "tree", list)
+        return {
+            str(require_field(e, url, "path")): str(require_field(e, url, "sha")) for e in entries
+        }
 
-    def _item(self, path: str, blob: str, commit: str, wish: DownloadRequest) -> Item:
+    def _item(self, path: str, blob: str, commit: str, request: DownloadRequest) -> RemoteItem:
         where = f"{self.repository}/{commit}/{urllib.parse.quote(safe_path(path))}"
         remote = RemoteFile(
-            url=wish.at(f"{MEDIA}/{where}"),
-            pointer_url=wish.at(f"{RAW}/{where}"),
+            url=request.resolve_url(f"{MEDIA}/{where}"),
+            pointer_url=request.resolve_url(f"{RAW}/{where}"),
             pointer=Checksum("git-blob", blob, f"the git tree of commit {commit}"),
         )
-        return Item(remote, path)
+        return RemoteItem(remote, path)
 
 
 def _leading_number(name: str) -> int:

@@ -83,7 +83,7 @@ def fetch_bytes(url: str, stop: threading.Event | None = None) -> bytes:
     return _retrying(attempt, url, None, stop)
 
 
-def read_json(url: str) -> Any:
+def fetch_json(url: str) -> Any:
     """The answer to a request, as JSON.
 
     Raises:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from affectstream.preprocessing.download.remote_item import DownloadRequest, Item, Piece, RemoteFile
+from affectstream.preprocessing.download.remote_item import (
+    DownloadRequest,
+    ExtractedFolder,
+    RemoteFile,
+    RemoteItem,
+)
 
 
 @dataclass(frozen=True)
@@ -13,12 +18,16 @@ class PlainArchive:
 
     url: str
     folder: str
-    by_hand: str
+    manual_download: str
     note: str = "the publisher states no checksum; the CRCs inside the zip were checked"
     actors: tuple[int, ...] = ()
     streams: tuple[str, ...] = ("audio",)
 
-    def items(self, wish: DownloadRequest) -> list[Item]:
+    def items(self, request: DownloadRequest) -> list[RemoteItem]:
         """The one archive; asks nobody."""
         name = self.url.rsplit("/", 1)[1]
-        return [Item(RemoteFile(wish.at(self.url)), name, (Piece(self.folder),))]
+        return [
+            RemoteItem(
+                RemoteFile(request.resolve_url(self.url)), name, (ExtractedFolder(self.folder),)
+            )
+        ]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, cast
 
 from affectstream.core.errors import UserError
-from affectstream.opencv_model.checksum import Checksum, Kind
+from affectstream.opencv_model.checksum import Checksum, ChecksumKind
 
-_KINDS: dict[str, Kind] = {
+_KINDS: dict[str, ChecksumKind] = {
     "md5": "md5",
     "sha1": "sha1",
     "sha-1": "sha1",
@@ -16,7 +16,7 @@ _KINDS: dict[str, Kind] = {
 }
 
 
-def field(value: Any, source: str, name: str, kind: type = object) -> Any:
+def require_field(value: Any, source: str, name: str, kind: type = object) -> Any:
     """`value[name]`.
 
     Raises:
@@ -37,4 +37,4 @@ def parse_checksum(text: str, source: str) -> Checksum:
     kind, _, value = str(text).partition(":")
     if kind.lower() not in _KINDS or not value:
         raise UserError(f"{source}: checksum {text!r} is of no known kind; fetch the file by hand")
-    return Checksum(cast(Kind, _KINDS[kind.lower()]), value.strip().lower(), source)
+    return Checksum(cast(ChecksumKind, _KINDS[kind.lower()]), value.strip().lower(), source)

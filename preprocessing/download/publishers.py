@@ -7,17 +7,17 @@ from typing import Protocol
 from affectstream.preprocessing.download.dataverse import DataverseDataset
 from affectstream.preprocessing.download.git_lfs import GitLfsFolders
 from affectstream.preprocessing.download.plain_url import PlainArchive
-from affectstream.preprocessing.download.remote_item import DownloadRequest, Item
+from affectstream.preprocessing.download.remote_item import DownloadRequest, RemoteItem
 from affectstream.preprocessing.download.zenodo import ZenodoRavdess
 
 
-class Source(Protocol):
+class CorpusPublisher(Protocol):
     """A publisher that lets anybody fetch.
 
     Attributes:
       actors: numbers that may be chosen from, () where there is no choice.
       streams: "audio", "video".
-      by_hand: where a person finds the files.
+      manual_download: where a person finds the files.
       note: what is to be said of the checking, or "".
     """
 
@@ -26,13 +26,13 @@ class Source(Protocol):
     @property
     def streams(self) -> tuple[str, ...]: ...
     @property
-    def by_hand(self) -> str: ...
+    def manual_download(self) -> str: ...
     @property
     def note(self) -> str: ...
-    def items(self, wish: DownloadRequest) -> list[Item]: ...
+    def items(self, request: DownloadRequest) -> list[RemoteItem]: ...
 
 
-DOWNLOADABLE: dict[str, Source] = {
+DOWNLOADABLE: dict[str, CorpusPublisher] = {
     "ravdess": ZenodoRavdess(("Speech",)),
     "ravdess_song": ZenodoRavdess(("Speech", "Song")),
     "tess": DataverseDataset("doi:10.5683/SP2/E8H2MF"),

@@ -28,7 +28,7 @@ class RemoteFile:
 
 
 @dataclass(frozen=True)
-class Piece:
+class ExtractedFolder:
     """A folder extracted from an archive, complete or not at all.
 
     Attributes:
@@ -42,23 +42,23 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Item:
+class RemoteItem:
     """One thing to fetch.
 
     Attributes:
       remote: the file.
       path: where it is kept below the corpus folder, or a name for an archive.
-      pieces: folders to extract from an archive; () for a file kept as it is.
+      extracted_folders: folders to extract from an archive; () for a file kept as it is.
     """
 
     remote: RemoteFile
     path: str
-    pieces: tuple[Piece, ...] = ()
+    extracted_folders: tuple[ExtractedFolder, ...] = ()
 
     @property
-    def results(self) -> tuple[str, ...]:
+    def output_paths(self) -> tuple[str, ...]:
         """Paths below the corpus folder that are there once the item is done."""
-        return tuple(piece.folder for piece in self.pieces) or (self.path,)
+        return tuple(piece.folder for piece in self.extracted_folders) or (self.path,)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class DownloadRequest:
     stream: str = "audio"
     mirror: str = ""
 
-    def at(self, url: str) -> str:
+    def resolve_url(self, url: str) -> str:
         """`url`, at the mirror where one is given; path and query stay."""
         if not self.mirror:
             return url

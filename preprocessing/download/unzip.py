@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from affectstream.core import atomic_io
 from affectstream.core.errors import UserError
-from affectstream.preprocessing.download.remote_item import Piece
+from affectstream.preprocessing.download.remote_item import ExtractedFolder
 
 MARGIN_BYTES = 64 << 20
 
@@ -21,7 +21,7 @@ class DamagedArchiveError(UserError):
     """The archive is damaged or unsafe and must be downloaded again."""
 
 
-def unpack(archive: Path, out: Path, pieces: Sequence[Piece]) -> None:
+def unpack(archive: Path, out: Path, extracted_folders: Sequence[ExtractedFolder]) -> None:
     """Makes each piece's folder below `out`; one that is there already is left alone.
 
     The CRC that the zip holds of each member is checked on the way.
@@ -34,7 +34,7 @@ def unpack(archive: Path, out: Path, pieces: Sequence[Piece]) -> None:
     try:
         with zipfile.ZipFile(archive) as file:
             members = [member for member in file.infolist() if not member.is_dir()]
-            for piece in pieces:
+            for piece in extracted_folders:
                 if not (out / piece.folder).exists():
                     _unpack_piece(file, members, out, piece)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
@@ -44,7 +44,7 @@ def unpack(archive: Path, out: Path, pieces: Sequence[Piece]) -> None:
 
 
 def _unpack_piece(
-    file: zipfile.ZipFile, members: Sequence[zipfile.ZipInfo], out: Path, piece: Piece
+    file: zipfile.ZipFile, members: Sequence[zipfile.ZipInfo], out: Path, piece: ExtractedFolder
 ) -> None:
     wanted: dict[str, zipfile.ZipInfo] = {}
     for member in members:
@@ -56,7 +56,7 @@ def _unpack_piece(
             "the publisher has changed it"
         )
     check_disk(out, sum(member.file_size for member in wanted.values()))
-    with atomic_io.replacing(out / piece.folder) as folder:
+    with atomic_io.atomic_write(out / piece.folder) as folder:
         for name, member in wanted.items():
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)

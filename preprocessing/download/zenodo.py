@@ -7,9 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from affectstream.core.errors import UserError
-from affectstream.preprocessing.download.http_transfer import read_json
-from affectstream.preprocessing.download.publisher_metadata import field, parse_checksum
-from affectstream.preprocessing.download.remote_item import DownloadRequest, Item, Piece, RemoteFile
+from affectstream.preprocessing.download.http_transfer import fetch_json
+from affectstream.preprocessing.download.publisher_metadata import parse_checksum, require_field
+from affectstream.preprocessing.download.remote_item import (
+    DownloadRequest,
+    ExtractedFolder,
+    RemoteFile,
+    RemoteItem,
+)
 
 RECORD = "https://zenodo.org/api/records/1188976"
 # Actor 18 has no song.
@@ -28,45 +33,54 @@ class ZenodoRavdess:
     channels: tuple[str, ...]
     actors: tuple[int, ...] = tuple(range(1, 25))
     streams: tuple[str, ...] = ("audio", "video")
-    by_hand: str = "https://zenodo.org/records/1188976"
+    manual_download: str = "https://zenodo.org/records/1188976"
     note: str = ""
 
-    def items(self, wish: DownloadRequest) -> list[Item]:
+    def items(self, request: DownloadRequest) -> list[RemoteItem]:
         """What to fetch; asks Zenodo for the list.
 
         Raises:
           UserError: not reachable, or the record has another form.
         """
-        record = read_json(wish.at(RECORD))
-        files = {field(entry, RECORD, "key"): entry for entry in field(record, RECORD, "files")}
-        wanted = wish.actors or self.actors
+        record = fetch_json(request.resolve_url(RECORD))
+        files = {
+            require_field(entry, RECORD, "key"): entry
+            for entry in require_field(record, RECORD, "files")
+        }
+        wanted = request.actors or self.actors
         found = []
         for channel in self.channels:
             actors = [actor for actor in _ACTORS[channel] if actor in wanted]
-            if wish.stream == "video":
+            if request.stream == "video":
                 names = {f"Video_{channel}_Actor_{actor:02d}": None for actor in actors}
-                found += [self._item(files, name, (Piece(name),), wish) for name in names]
+                found += [
+                    self._item(files, name, (ExtractedFolder(name),), request) for name in names
+                ]
             elif actors:
                 name = f"Audio_{channel}_Actors_01-24"
                 pieces = tuple(_sound_of(name, _CHANNELS[channel], actor) for actor in actors)
-                found.append(self._item(files, name, pieces, wish))
+                found.append(self._item(files, name, pieces, request))
         return found
 
     def _item(
-        self, files: dict[str, Any], name: str, pieces: tuple[Piece, ...], wish: DownloadRequest
-    ) -> Item:
+        self,
+        files: dict[str, Any],
+        name: str,
+        pieces: tuple[ExtractedFolder, ...],
+        request: DownloadRequest,
+    ) -> RemoteItem:
         key = f"{name}.zip"
         if key not in files:
-            raise UserError(f"{RECORD}: the record has no {key}; look at {self.by_hand}")
+            raise UserError(f"{RECORD}: the record has no {key}; look at {self.manual_download}")
         entry = files[key]
         remote = RemoteFile(
-            url=wish.at(f"{RECORD}/files/{urllib.parse.quote(key)}/content"),
-            num_bytes=field(entry, RECORD, "size", int),
-            checksum=parse_checksum(field(entry, RECORD, "checksum"), RECORD),
+            url=request.resolve_url(f"{RECORD}/files/{urllib.parse.quote(key)}/content"),
+            num_bytes=require_field(entry, RECORD, "size", int),
+            checksum=parse_checksum(require_field(entry, RECORD, "checksum"), RECORD),
         )
-        return Item(remote, key, pieces)
+        return RemoteItem(remote, key, pieces)
 
 
-def _sound_of(archive: str, channel: str, actor: int) -> Piece:
+def _sound_of(archive: str, channel: str, actor: int) -> ExtractedFolder:
     name = rf"03-{channel}-\d\d-\d\d-\d\d-\d\d-{actor:02d}\.wav"
-    return Piece(f"{archive}/Actor_{actor:02d}", rf"(?:.*/)?(?P<name>{name})")
+    return ExtractedFolder(f"{archive}/Actor_{actor:02d}", rf"(?:.*/)?(?P<name>{name})")

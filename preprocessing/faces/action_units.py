@@ -60,7 +60,7 @@ class ActionUnitTrack:
     mask: np.ndarray
     times_s: np.ndarray | None = None
 
-    def between(self, start_s: float, end_s: float) -> ActionUnitTrack:
+    def slice_time(self, start_s: float, end_s: float) -> ActionUnitTrack:
         """Rows between two times. A track with one mean row returns that row for any times."""
         if self.times_s is None:
             return replace(self, times_s=np.array([start_s]))
@@ -110,7 +110,7 @@ class ActionUnitTable:
         missing = [name for name in names if name not in self.names]
         if missing:
             raise UserError(
-                f"{self.path}: lacks {some(missing)}, which the model was trained on; write it"
+                f"{self.path}: lacks {format_names(missing)}, which the model was trained on; write it"
                 " with the same options of OpenFace"
             )
         order = [self.names.index(name) for name in names]
@@ -194,7 +194,7 @@ def file_name_pattern(corpus: Any) -> re.Pattern[str] | None:
     return pattern if has_recording else None
 
 
-def some(names: Sequence[str]) -> str:
+def format_names(names: Sequence[str]) -> str:
     """The first names in one line, followed by the number of the others."""
     more = len(names) - MAX_NAMED
     return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

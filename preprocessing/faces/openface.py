@@ -18,7 +18,7 @@ from affectstream.preprocessing.faces.action_units import (
     ID_COLUMNS,
     ActionUnitTable,
     ActionUnitTrack,
-    some,
+    format_names,
     strip_media_suffix,
 )
 
@@ -45,7 +45,7 @@ def read_action_units(path: Path) -> ActionUnitTable:
     listing = list_folder(path)
     if listing.rejected:
         raise UserError(listing.rejected[0].reason)
-    files = listing.of((".csv",))
+    files = listing.with_suffixes((".csv",))
     if not files:
         raise UserError(f"{path}: no .csv in this folder; give the folder that OpenFace wrote")
     tables = [_read_file(file) for file in files]
@@ -54,7 +54,7 @@ def read_action_units(path: Path) -> ActionUnitTable:
         if table.names != tables[0].names:
             raise UserError(f"{file}: other action units than {files[0]}; write all tables alike")
         if twice := sorted(tracks.keys() & table.tracks.keys()):
-            raise UserError(f"{file}: a second table of {some(twice)}; leave one out")
+            raise UserError(f"{file}: a second table of {format_names(twice)}; leave one out")
         tracks |= table.tracks
     return ActionUnitTable(path, tables[0].names, tracks, tables[0].id_from)
 
@@ -114,7 +114,7 @@ class _Reader:
             members[strip_media_suffix(name)].append((line, cells))
         if not per_frame and (twice := [n for n, own in members.items() if len(own) > 1]):
             raise UserError(
-                f"{self._path}: several rows of {some(twice)}; leave one, or give a row a frame"
+                f"{self._path}: several rows of {format_names(twice)}; leave one, or give a row a frame"
                 " with a column timestamp"
             )
         tracks = {name: self._track(own, per_frame) for name, own in members.items()}

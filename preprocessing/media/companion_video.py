@@ -11,44 +11,44 @@ import numpy as np
 
 from affectstream.core.errors import MediaError
 from affectstream.preprocessing.clip import CompanionVideo
-from affectstream.preprocessing.media.media_file import MediaFile, Tracks, rgb
+from affectstream.preprocessing.media.media_file import MediaFile, MediaSegment, rgb
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
 
 
 def attach_companion_video(
-    sound: Iterator[Tracks],
+    sound: Iterator[MediaSegment],
     bounds_s: Sequence[tuple[float, float]],
-    pictures: CompanionVideo,
+    companion_video: CompanionVideo,
     sampling: FrameSampling,
-    look: Callable[[np.ndarray], Any],
-) -> Iterator[Tracks]:
+    on_frame: Callable[[np.ndarray], Any],
+) -> Iterator[MediaSegment]:
     """Joins stretches of sound with what is seen at the same time in the other file.
 
     Args:
       sound: tracks of the clip's own file, one for each of `bounds_s`.
       bounds_s: stretches within the clip's own file; the first begins with the clip.
-      pictures: the other file and the stretch of it that is the clip.
-      look: called on each wanted picture, (H, W, 3) uint8 RGB, the half already cut out of it.
+      companion_video: the other file and the stretch of it that is the clip.
+      on_frame: called on each wanted picture, (H, W, 3) uint8 RGB, the half already cut out of it.
     Yields:
-      Tracks with times of frames in the clip's own file.
+      MediaSegment with times of frames in the clip's own file.
     Raises:
       MediaError: the other file cannot be read, holds no pictures, or ends before the clip begins.
     """
-    offset_s = pictures.start_s - bounds_s[0][0]
-    with MediaFile(pictures.path, pictures.name) as media:
-        end_s = min(pictures.end_s, media.info.duration_s)
-        if not media.info.has_video or end_s <= pictures.start_s:
+    offset_s = companion_video.start_s - bounds_s[0][0]
+    with MediaFile(companion_video.path, companion_video.name) as media:
+        end_s = min(companion_video.end_s, media.info.duration_s)
+        if not media.info.has_video or end_s <= companion_video.start_s:
             holds = f"{media.info.duration_s:.1f} s" if media.info.has_video else "no pictures"
             raise MediaError(
-                f"{pictures.name}: holds {holds}, needed from {pictures.start_s:g} s on;"
+                f"{companion_video.name}: holds {holds}, needed from {companion_video.start_s:g} s on;"
                 " copy it again"
             )
         elsewhere = [(min(a + offset_s, end_s), min(b + offset_s, end_s)) for a, b in bounds_s]
 
         def look_at(frame: av.VideoFrame) -> Any:
-            return look(crop_half(rgb(frame), pictures.half))
+            return on_frame(crop_half(rgb(frame), companion_video.half))
 
-        seen = media.tracks(elsewhere, _LOWEST_RATE_HZ, sampling, look_at)
+        seen = media.segments(elsewhere, _LOWEST_RATE_HZ, sampling, look_at)
         for heard, shown in zip(sound, seen, strict=True):
             yield dataclasses.replace(
                 heard,

@@ -14,47 +14,49 @@ class Completeness:
     """Expected and decoded amounts of audio and frames, for one segment or a sum of several.
 
     Attributes:
-      sound_s: seconds of sound that were decoded.
-      promised_sound_s: seconds for which the container holds, or states, sound.
+      decoded_audio_s: seconds of sound that were decoded.
+      expected_audio_s: seconds for which the container holds, or states, sound.
       num_frames: requested frames that were decoded without an error reported by the decoder.
       num_wanted_frames: all frames that were wanted.
     """
 
-    sound_s: float = 0.0
-    promised_sound_s: float = 0.0
+    decoded_audio_s: float = 0.0
+    expected_audio_s: float = 0.0
     num_frames: int = 0
     num_wanted_frames: int = 0
 
     def __add__(self, other: Completeness) -> Completeness:
         return Completeness(
-            self.sound_s + other.sound_s,
-            self.promised_sound_s + other.promised_sound_s,
+            self.decoded_audio_s + other.decoded_audio_s,
+            self.expected_audio_s + other.expected_audio_s,
             self.num_frames + other.num_frames,
             self.num_wanted_frames + other.num_wanted_frames,
         )
 
     @property
-    def has_lost_sound(self) -> bool:
-        return self.promised_sound_s - self.sound_s > AUDIO_LOSS_TOLERANCE_S
+    def has_lost_audio(self) -> bool:
+        return self.expected_audio_s - self.decoded_audio_s > AUDIO_LOSS_TOLERANCE_S
 
     @property
     def has_lost_frames(self) -> bool:
         return self.num_frames < self.num_wanted_frames
 
     @property
-    def share(self) -> float:
+    def decoded_share(self) -> float:
         """The lesser of the shares of sound and of frames that were decoded; 1.0 for all."""
         shares = [1.0]
-        if self.has_lost_sound:
-            shares.append(self.sound_s / self.promised_sound_s)
+        if self.has_lost_audio:
+            shares.append(self.decoded_audio_s / self.expected_audio_s)
         if self.has_lost_frames:
             shares.append(self.num_frames / self.num_wanted_frames)
         return min(shares)
 
-    def lines(self, sound: bool = True, frames: bool = True) -> Iterator[str]:
+    def loss_messages(self, sound: bool = True, frames: bool = True) -> Iterator[str]:
         """Yields one line for each stream with losses; nothing if everything was decoded."""
-        if sound and self.has_lost_sound:
-            yield (f"{self.sound_s:.1f} of {self.promised_sound_s:.1f} s of sound could be decoded")
+        if sound and self.has_lost_audio:
+            yield (
+                f"{self.decoded_audio_s:.1f} of {self.expected_audio_s:.1f} s of sound could be decoded"
+            )
         if frames and self.has_lost_frames:
             yield (
                 f"{self.num_frames} of {self.num_wanted_frames} frames looked at could be decoded"

@@ -18,7 +18,7 @@ import numpy as np
 from affectstream.core import lfs_pointer, storage_paths
 from affectstream.core.errors import MediaError, from_os_error
 from affectstream.preprocessing.media.audio.audio_reader import AudioReader
-from affectstream.preprocessing.media.audio.stated_length import HeaderLength, stated_length
+from affectstream.preprocessing.media.audio.stated_length import HeaderLength, read_header_length
 from affectstream.preprocessing.media.completeness import Completeness
 from affectstream.preprocessing.media.containers import open_container
 from affectstream.preprocessing.media.media_checks import (
@@ -30,8 +30,8 @@ from affectstream.preprocessing.media.media_checks import (
 from affectstream.preprocessing.media.packet_scan import (
     PacketScan,
     adts_length_s,
-    scan,
-    sound_clock,
+    build_audio_timeline,
+    scan_packets,
 )
 from affectstream.preprocessing.media.track_selection import choose_tracks, find_phase_safe_channel
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
@@ -60,7 +60,7 @@ class MediaInfo:
       has_audio, has_video: whether there is at least one packet of it.
       num_frames: video packets, without those that an edit list keeps from being shown.
       truncated: the file ends before the duration that it states, or within a packet.
-      stated_duration_s: the former; a guess, or 0, where `states_duration` is false.
+      header_duration_s: the former; a guess, or 0, where `has_header_duration` is false.
       notes: of several tracks, which is used.
     """
 
@@ -69,33 +69,33 @@ class MediaInfo:
     has_video: bool
     num_frames: int
     truncated: bool
-    stated_duration_s: float
-    states_duration: bool = True
+    header_duration_s: float
+    has_header_duration: bool = True
     notes: tuple[str, ...] = ()
 
     @property
     def truncation(self) -> str:
         """How much of a truncated file is there."""
-        if self.states_duration:
-            return f"{self.duration_s:.1f} of {self.stated_duration_s:.1f} s"
+        if self.has_header_duration:
+            return f"{self.duration_s:.1f} of {self.header_duration_s:.1f} s"
         return f"{self.duration_s:.1f} s, the end is missing"
 
     @property
-    def held_share(self) -> float:
+    def available_share(self) -> float:
         """Share of the header's duration that is in the file; 0 if truncated without a duration."""
         if not self.truncated:
             return 1.0
-        return self.duration_s / self.stated_duration_s if self.states_duration else 0.0
+        return self.duration_s / self.header_duration_s if self.has_header_duration else 0.0
 
 
 @dataclass(frozen=True)
-class Tracks:
+class MediaSegment:
     """What decoding one stretch yields.
 
     Attributes:
       start_s, end_s: the stretch within the file.
       waveform: (samples,) float32 mono in [-1, 1], or None without sound.
-      frames: what `look` made of each wanted frame, in the order of display.
+      frames: what `on_frame` made of each wanted frame, in the order of display.
       frame_times_s: (frames,) float64, when each came on show.
       lost_times_s: (frames,) float64, the same of wanted frames that could not be decoded.
       completeness: what of it could be decoded.
@@ -177,13 +177,13 @@ class MediaFile:
         self.name = name or str(path)
         self.completeness = Completeness()
         try:
-            path = storage_paths.place(path)
+            path = storage_paths.storage_path(path)
             require_regular_file(self.name, path)
             num_bytes = path.stat().st_size
             if num_bytes == 0:
                 raise MediaError(f"{self.name}: empty file; record or copy it again")
-            if num_bytes <= lfs_pointer.MAX_BYTES and lfs_pointer.is_pointer_file(path):
-                raise MediaError(f"{self.name}: {lfs_pointer.WHAT}")
+            if num_bytes <= lfs_pointer.MAX_POINTER_BYTES and lfs_pointer.is_pointer_file(path):
+                raise MediaError(f"{self.name}: {lfs_pointer.POINTER_MESSAGE}")
             self._container = open_container(path)
         except (av.error.FFmpegError, OSError) as error:
             raise _media_error(self.name, error) from error
@@ -219,14 +219,14 @@ class MediaFile:
     # === Packets ===
 
     def _scan(self, path: Path) -> None:
-        found = scan(self._container, self._audio, self._video)
+        found = scan_packets(self._container, self._audio, self._video)
         if not found.num_packets:
             if found.error is not None:
                 raise _media_error(self.name, found.error) from found.error
             raise MediaError(f"{self.name}: neither sound nor picture in it; record it again")
-        pts = found.pictures
+        pts = found.video_stamps
         self._has_pts = all(value is not None for value in pts)
-        stamps = any(sound.stamp is not None for sound in found.sounds)
+        stamps = any(sound.stamp is not None for sound in found.audio_packets)
         self._can_seek = self._has_pts and (bool(pts) or stamps)
         order = np.arange(len(pts)) if not self._has_pts else np.array(pts, np.int64)
         self._packet_order = order.astype(np.int64)
@@ -236,7 +236,7 @@ class MediaFile:
         self._shown = np.flatnonzero(is_shown) if self._has_pts else np.arange(len(pts))
         if self._audio is not None:
             require_plausible_rate(self.name, self._audio.codec_context.sample_rate or 0)
-        self.info = self._info(found, stated_length(path, self._container.format.name))
+        self.info = self._info(found, read_header_length(path, self._container.format.name))
 
     def _info(self, found: PacketScan, stated: HeaderLength) -> MediaInfo:
         stated_s = (self._container.duration or 0) / av.time_base
@@ -244,26 +244,28 @@ class MediaFile:
         is_guess = not stated.is_exact if format_name == "mp3" else format_name in _GUESSED_DURATION
         if whole_s := adts_length_s(self._container, self._audio, found):
             stated_s, is_guess = whole_s, False
-        self._clock = sound_clock(
+        self._clock = build_audio_timeline(
             self._container, self._audio, found, 0.0 if is_guess else stated_s
         )
         reached_s = max(self._clock.end_s, found.video_end_s) or stated_s
         require_plausible_duration(self.name, reached_s, found.num_packets)
         num_stated = self._video.frames if self._video is not None else 0
-        if len(found.pictures) < num_stated * (1 - TRUNCATION_TOLERANCE) - 1:
-            stated_s = max(stated_s, found.video_end_s * num_stated / max(len(found.pictures), 1))
+        if len(found.video_stamps) < num_stated * (1 - TRUNCATION_TOLERANCE) - 1:
+            stated_s = max(
+                stated_s, found.video_end_s * num_stated / max(len(found.video_stamps), 1)
+            )
         if stated.share < 1:
             stated_s = reached_s / max(stated.share, 1e-6)
         is_short = not is_guess and reached_s < stated_s * (1 - TRUNCATION_TOLERANCE) - 0.1
-        cut_off = stated.is_cut_off or (found.ends_within and format_name not in _CHECKED)
+        cut_off = stated.is_cut_off or (found.ends_inside_packet and format_name not in _CHECKED)
         return MediaInfo(
             duration_s=reached_s,
-            has_audio=bool(found.sounds),
-            has_video=bool(found.pictures),
+            has_audio=bool(found.audio_packets),
+            has_video=bool(found.video_stamps),
             num_frames=len(self._shown),
             truncated=is_short or cut_off,
-            stated_duration_s=stated_s,
-            states_duration=is_short,
+            header_duration_s=stated_s,
+            has_header_duration=is_short,
             notes=self._notes,
         )
 
@@ -282,22 +284,22 @@ class MediaFile:
 
     # === Stretches ===
 
-    def tracks(
+    def segments(
         self,
         bounds_s: Sequence[tuple[float, float]],
         sample_rate_hz: int,
         sampling: FrameSampling | None,
-        look: FrameCallback = rgb,
-    ) -> Iterator[Tracks]:
+        on_frame: FrameCallback = rgb,
+    ) -> Iterator[MediaSegment]:
         """Decodes consecutive stretches in one pass over the file.
 
         Args:
           bounds_s: start and end of each stretch, ascending and not overlapping.
           sample_rate_hz: rate to which sound is resampled.
           sampling: which frames are wanted; None for none.
-          look: called on each wanted frame at once, so that no full picture is held.
+          on_frame: called on each wanted frame at once, so that no full picture is held.
         Yields:
-          Tracks of one stretch after the other; memory holds one or two stretches.
+          MediaSegment of one stretch after the other; memory holds one or two stretches.
         Raises:
           MediaError: the file cannot be decoded.
         """
@@ -313,7 +315,7 @@ class MediaFile:
                 self._packet_keyframes,
                 self._has_pts,
                 chosen,
-                look,
+                on_frame,
                 pixel_aspect(self._video),
             )
             audio = AudioReader(self._clock, sample_rate_hz, bounds_s, self._channel)
@@ -340,19 +342,19 @@ class MediaFile:
         video: VideoReader,
         index: int,
         frame_times_s: np.ndarray,
-    ) -> Tracks:
+    ) -> MediaSegment:
         taken = video.take(index)
         waveform = audio.take(index)
         if waveform is not None:
             require_finite_samples(self.name, waveform)
-        promised_s = self._clock.promised_s(*bounds_s)
-        whole = Completeness(audio.heard_s, promised_s, taken.num_whole, taken.num_wanted)
+        expected_audio_s = self._clock.expected_audio_s(*bounds_s)
+        whole = Completeness(audio.decoded_s, expected_audio_s, taken.num_whole, taken.num_wanted)
         self.completeness += whole
         shown_s, lost_s = frame_times_s[taken.shown], frame_times_s[taken.lost]
-        return Tracks(*bounds_s, waveform, taken.looks, shown_s, lost_s, whole)
+        return MediaSegment(*bounds_s, waveform, taken.outputs, shown_s, lost_s, whole)
 
     def _passed(self, audio: AudioReader, video: VideoReader, index: int) -> bool:
-        return video.passed(index) and (not self.info.has_audio or audio.passed(index))
+        return video.is_complete(index) and (not self.info.has_audio or audio.is_complete(index))
 
     def _seek(self, start_s: float) -> None:
         with contextlib.suppress(av.error.FFmpegError):

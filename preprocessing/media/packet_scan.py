@@ -42,32 +42,32 @@ class PacketScan:
     """What the packets of a file say.
 
     Attributes:
-      sounds: packets of sound, in file order.
-      pictures: presentation stamp of each packet of video, in file order.
+      audio_packets: packets of sound, in file order.
+      video_stamps: presentation stamp of each packet of video, in file order.
       is_keyframe, is_discarded: (pictures,) bool.
       first_byte: where the first packet of sound begins in the file; 0 where that is not known.
       video_end_s: when the last picture ends.
-      ends_within: whether the file ends within its last packet.
+      ends_inside_packet: whether the file ends within its last packet.
       zero_s: the moment of the clock at which the file begins.
       error: why reading ended early, if it did.
     """
 
-    sounds: tuple[_Sound, ...]
-    pictures: tuple[int | None, ...]
+    audio_packets: tuple[_Sound, ...]
+    video_stamps: tuple[int | None, ...]
     is_keyframe: np.ndarray
     is_discarded: np.ndarray
     first_byte: int
     video_end_s: float
-    ends_within: bool
+    ends_inside_packet: bool
     zero_s: float
     error: av.error.FFmpegError | OSError | None
 
     @property
     def num_packets(self) -> int:
-        return len(self.sounds) + len(self.pictures)
+        return len(self.audio_packets) + len(self.video_stamps)
 
 
-def scan(container: Any, audio: Any, video: Any) -> PacketScan:
+def scan_packets(container: Any, audio: Any, video: Any) -> PacketScan:
     """Reads all packets of two streams, either of which may be None."""
     zero_s = (container.start_time or 0) / av.time_base
     format_name = container.format.name
@@ -97,13 +97,13 @@ def scan(container: Any, audio: Any, video: Any) -> PacketScan:
         is_cut = sounds[-1].size < (frame_length_bytes(format_name, sounds[-1].head) or 0)
     stamps, keyframes, discarded = zip(*pictures, strict=True) if pictures else ((), (), ())
     return PacketScan(
-        sounds=tuple(sounds),
-        pictures=stamps,
+        audio_packets=tuple(sounds),
+        video_stamps=stamps,
         is_keyframe=np.array(keyframes, bool),
         is_discarded=np.array(discarded, bool),
         first_byte=first_byte,
         video_end_s=video_end_s,
-        ends_within=is_cut,
+        ends_inside_packet=is_cut,
         zero_s=zero_s,
         error=failed,
     )
@@ -116,14 +116,16 @@ def _end_s(packet: av.Packet, zero_s: float) -> float:
     return float((stamp + (packet.duration or 0)) * packet.time_base) - zero_s
 
 
-def sound_clock(container: Any, audio: Any, scanned: PacketScan, stated_s: float) -> AudioTimeline:
+def build_audio_timeline(
+    container: Any, audio: Any, scanned: PacketScan, header_duration_s: float
+) -> AudioTimeline:
     """When the sound of each packet is heard.
 
     Args:
       audio: the stream, or None.
-      stated_s: length that the file states; 0 where it does not.
+      header_duration_s: length that the file states; 0 where it does not.
     """
-    sounds = scanned.sounds
+    sounds = scanned.audio_packets
     stamps, durations, sizes, heads = zip(*sounds, strict=True) if sounds else ((),) * 4
     rate_hz = frame_size = 0
     if audio is not None:
@@ -139,7 +141,7 @@ def sound_clock(container: Any, audio: Any, scanned: PacketScan, stated_s: float
             zero_s=scanned.zero_s,
             frame_s=frame_size / rate_hz if rate_hz else 0.0,
             restarts=bool(container.format.flags & _CLOCK_MAY_RESTART),
-            stated_s=stated_s,
+            header_duration_s=header_duration_s,
             is_unbroken=container.format.name in _UNBROKEN_FORMATS,
         )
     )
@@ -151,9 +153,9 @@ def adts_length_s(container: Any, audio: Any, scanned: PacketScan) -> float:
     Returns:
       0 for any other file, and where all of it holds frames.
     """
-    held = sum(sound.size for sound in scanned.sounds)
+    held = sum(sound.size for sound in scanned.audio_packets)
     size = container.size - scanned.first_byte
     if container.format.name != "aac" or not 0 < held < size * (1 - _TAGS_SHARE):
         return 0.0
-    length_s = sum(sound.duration for sound in scanned.sounds) * float(audio.time_base)
+    length_s = sum(sound.duration for sound in scanned.audio_packets) * float(audio.time_base)
     return length_s * size / held

@@ -11,7 +11,7 @@ import av
 import av.error
 import numpy as np
 
-from affectstream.preprocessing.media.audio.channels import downmix_weights, interleaved, mixed
+from affectstream.preprocessing.media.audio.channels import deinterleave, downmix, downmix_weights
 
 # Codecs of single pictures: beside another one, such a track is a cover or a preview.
 _STILL_CODECS = frozenset(["png", "apng", "mjpeg", "bmp", "tiff", "webp", "gif", "jpeg2000"])
@@ -138,7 +138,7 @@ class _Energies:
         seconds, rate_hz = 0.0, frame.sample_rate
         weights = downmix_weights(frame.layout)
         for whole in resampler.resample(frame):
-            by_channel = interleaved(whole)
+            by_channel = deinterleave(whole)
             peak = float(np.abs(by_channel).max(initial=0.0))
             self.peak = max(self.peak, peak if np.isfinite(peak) else 0.0)
             if not _SILENCE_PEAK <= peak < np.inf or (len(self._channels) not in (0, len(weights))):
@@ -146,7 +146,7 @@ class _Energies:
             energies = np.square(by_channel.astype(np.float64)).sum(axis=1)
             self._channels = energies + (self._channels if len(self._channels) else 0.0)
             self._weights = weights
-            self._mix += float(np.square(mixed(by_channel, weights).astype(np.float64)).sum())
+            self._mix += float(np.square(downmix(by_channel, weights).astype(np.float64)).sum())
             seconds += by_channel.shape[1] / max(rate_hz, 1)
         return seconds
 

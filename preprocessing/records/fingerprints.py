@@ -12,13 +12,15 @@ from affectstream.preprocessing.clip import Clip
 from affectstream.preprocessing.faces.action_units import ActionUnitTrack
 
 
-def input_states(clips: Sequence[Clip], tracks: Mapping[str, ActionUnitTrack]) -> dict[str, str]:
+def input_fingerprints(
+    clips: Sequence[Clip], tracks: Mapping[str, ActionUnitTrack]
+) -> dict[str, str]:
     """Clip key -> digest of its files' sizes and times, its metadata and its action units."""
     sizes: dict[Path, str] = {}
 
     def size(path: Path) -> str:
         if path not in sizes:
-            sizes[path] = storage_paths.state(path)
+            sizes[path] = storage_paths.file_fingerprint(path)
         return sizes[path]
 
     def told_of(clip: Clip) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from typing import Any
 
 from affectstream.core import atomic_io, progress, registry, storage_paths
 from affectstream.core.errors import UserError
-from affectstream.parallel.serial import Here
-from affectstream.parallel.tasks import Engine, Limits
+from affectstream.parallel.serial import SerialEngine
+from affectstream.parallel.tasks import Engine, TaskLimits
 from affectstream.preprocessing.clip import Clip, CorpusIndex, Rejection
 from affectstream.preprocessing.dataset import data_folder
 from affectstream.preprocessing.dataset.data_folder import ClipRow, Splits
@@ -25,18 +25,18 @@ from affectstream.preprocessing.faces.action_units import (
     ActionUnitTrack,
     file_name_pattern,
 )
-from affectstream.preprocessing.records.fingerprints import input_states
+from affectstream.preprocessing.records.fingerprints import input_fingerprints
 from affectstream.preprocessing.records.record_builder import RecordBuilder, RecordSettings
 from affectstream.preprocessing.records.settings_check import (
     folder_settings,
-    require_same,
+    require_same_settings,
     with_resolved_name,
 )
-from affectstream.preprocessing.records.shard_job import Piece, ShardIndex, run_shard_jobs
+from affectstream.preprocessing.records.shard_job import ShardIndex, ShardJob, run_shard_jobs
 from affectstream.preprocessing.records.sharding import group_into_shards
 
 # A record of ten seconds takes one or two seconds and half a gigabyte of memory.
-LIMITS = Limits(step_s=300, memory_bytes=4 * 2**30)
+LIMITS = TaskLimits(step_timeout_s=300, memory_bytes=4 * 2**30)
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class PreprocessResult:
 
     Attributes:
       num_prepared: clips decoded in this run; the others were there already.
-      left_out: counts by reason of what the corpus leaves out on purpose.
-      passed_over: counts by ending of files that the corpus is not read from.
+      skipped: counts by reason of what the corpus leaves out on purpose.
+      ignored_suffixes: counts by ending of files that the corpus is not read from.
       clips_without_action_units: clips without a row in the table; they have no video stream.
     """
 
@@ -54,10 +54,10 @@ class PreprocessResult:
     rejected: tuple[Rejection, ...]
     splits: Splits
     duplicates: DuplicateReport
-    left_out: Counter[str]
+    skipped: Counter[str]
     num_prepared: int
     clips_without_action_units: tuple[str, ...] = ()
-    passed_over: Counter[str] = field(default_factory=Counter)
+    ignored_suffixes: Counter[str] = field(default_factory=Counter)
 
 
 def preprocess(
@@ -66,10 +66,10 @@ def preprocess(
     out: Path,
     settings: RecordSettings,
     weights_dir: Path | None = None,
-    engine: Engine = Here(),  # noqa: B008  (frozen)
+    engine: Engine = SerialEngine(),  # noqa: B008  (frozen)
     overwrite: bool = False,
     table: ActionUnitTable | None = None,
-    limits: Limits = LIMITS,
+    limits: TaskLimits = LIMITS,
 ) -> PreprocessResult:
     """Prepares a corpus: decodes, finds faces, writes records, tables and splits.
 
@@ -86,35 +86,35 @@ def preprocess(
     """
     corpus = registry.load("corpora", corpus) if isinstance(corpus, str) else corpus
     corpus = with_resolved_name(corpus, source, out, overwrite)
-    inventory: CorpusIndex = corpus.inventory(source)
+    corpus_index: CorpusIndex = corpus.build_index(source)
     tracks: Mapping[str, ActionUnitTrack] = {}
     if table is not None:
-        tracks = table.join(inventory.clips, file_name_pattern(corpus))
+        tracks = table.join(corpus_index.clips, file_name_pattern(corpus))
     _open_out(out, corpus, settings, overwrite)
-    kept, missing = _what_is_missing(out, inventory.clips, tracks)
-    pieces = _pieces(out, inventory.clips, missing, kept, settings, weights_dir, tracks)
+    kept, missing = _what_is_missing(out, corpus_index.clips, tracks)
+    pieces = _pieces(out, corpus_index.clips, missing, kept, settings, weights_dir, tracks)
     if missing:
         RecordBuilder(settings, weights_dir)  # fetches weights once, before the workers start
         try:
             kept += run_shard_jobs(engine, pieces, limits, len(missing))
         finally:
-            atomic_io.remove_stale_temporaries(out / data_folder.SHARDS)
+            atomic_io.remove_stale_temporaries(out / data_folder.SHARDS_FOLDER)
     kept.sort(key=lambda shard: shard.name)
-    result = _write_tables(out, corpus, inventory, kept, len(missing))
-    clips = inventory.clips if table is not None else ()
+    result = _write_tables(out, corpus, corpus_index, kept, len(missing))
+    clips = corpus_index.clips if table is not None else ()
     without = tuple(clip.name for clip in clips if clip.key not in tracks)
     return dataclasses.replace(result, clips_without_action_units=without)
 
 
 def _open_out(out: Path, corpus: Any, settings: RecordSettings, overwrite: bool) -> None:
     wanted = folder_settings(corpus, settings)
-    shards = out / data_folder.SHARDS
-    if overwrite and (out / data_folder.SETTINGS).is_file():
-        for name in (data_folder.CLIPS, data_folder.SPLITS_FILE, data_folder.REJECTED):
+    shards = out / data_folder.SHARDS_FOLDER
+    if overwrite and (out / data_folder.SETTINGS_FILE).is_file():
+        for name in (data_folder.CLIPS_FILE, data_folder.SPLITS_FILE, data_folder.REJECTED_FILE):
             (out / name).unlink(missing_ok=True)
         storage_paths.remove_tree(shards)
     elif not overwrite:
-        require_same(out, wanted)
+        require_same_settings(out, wanted)
     data_folder.write_settings(out, wanted)
     storage_paths.make_folder(shards)
     for folder in (out, shards):
@@ -128,21 +128,21 @@ def _what_is_missing(
     out: Path, clips: Sequence[Clip], tracks: Mapping[str, ActionUnitTrack]
 ) -> tuple[list[ShardIndex], list[Clip]]:
     """Complete shards with unchanged inputs, and the clips that are in none of them."""
-    states = input_states(clips, tracks)
+    states = input_fingerprints(clips, tracks)
     kept = []
     covered: set[str] = set()
-    for path in sorted((out / data_folder.SHARDS).glob("*.json")):
+    for path in sorted((out / data_folder.SHARDS_FOLDER).glob("*.json")):
         shard = ShardIndex.read(path)
         if shard is not None and all(states.get(key) == held for key, held in shard.inputs.items()):
             kept.append(shard)
             covered.update(shard.inputs)
         else:
-            progress.say(
+            progress.print_message(
                 f"{path.with_suffix('.tfrecord')}: the shard or its inputs changed; written again"
             )
             path.unlink()
     # Removes shards of a run that was killed before it wrote the index.
-    for file in (out / data_folder.SHARDS).glob("*.tfrecord"):
+    for file in (out / data_folder.SHARDS_FOLDER).glob("*.tfrecord"):
         if not file.with_suffix(".json").is_file():
             file.unlink()
     return kept, [clip for clip in clips if clip.key not in covered]
@@ -156,7 +156,7 @@ def _pieces(
     settings: RecordSettings,
     weights_dir: Path | None,
     tracks: Mapping[str, ActionUnitTrack],
-) -> Iterator[Piece]:
+) -> Iterator[ShardJob]:
     """Yields a job for each missing shard, with a number that no shard has yet."""
     numbers, job = _free_numbers(kept), uuid.uuid4().hex
     wanted = {clip.key for clip in missing}
@@ -164,8 +164,8 @@ def _pieces(
         clips = tuple(clip for clip in shard if clip.key in wanted)
         if clips:
             own = {clip.key: tracks[clip.key] for clip in clips if clip.key in tracks}
-            place = out / data_folder.SHARDS
-            yield Piece(place, next(numbers), clips, settings, weights_dir, job, own)
+            place = out / data_folder.SHARDS_FOLDER
+            yield ShardJob(place, next(numbers), clips, settings, weights_dir, job, own)
 
 
 def _free_numbers(kept: Sequence[ShardIndex]) -> Iterator[int]:
@@ -177,18 +177,18 @@ def _free_numbers(kept: Sequence[ShardIndex]) -> Iterator[int]:
 
 
 def _write_tables(
-    out: Path, corpus: Any, inventory: CorpusIndex, shards: list[ShardIndex], num_prepared: int
+    out: Path, corpus: Any, corpus_index: CorpusIndex, shards: list[ShardIndex], num_prepared: int
 ) -> PreprocessResult:
     rows = sorted((row for shard in shards for row in shard.rows), key=lambda row: row.id)
-    rejected = list(inventory.rejected)
+    rejected = list(corpus_index.rejected)
     rejected += [rejection for shard in shards for rejection in shard.rejected]
     rejected.sort(key=lambda rejection: rejection.path)
     atomic_io.write_csv(
-        out / data_folder.REJECTED, ("path", "reason"), map(dataclasses.asdict, rejected)
+        out / data_folder.REJECTED_FILE, ("path", "reason"), map(dataclasses.asdict, rejected)
     )
     if not rows:
         first = f"; first: {rejected[0].reason}" if rejected else ""
-        raise UserError(f"no recording could be used, see {out / data_folder.REJECTED}{first}")
+        raise UserError(f"no recording could be used, see {out / data_folder.REJECTED_FILE}{first}")
     official = getattr(corpus, "official_split", False)
     marked, duplicates = mark_duplicates(rows, official)
     data_folder.write_rows(out, marked)
@@ -199,9 +199,9 @@ def _write_tables(
         tuple(rejected),
         splits,
         duplicates,
-        inventory.left_out,
+        corpus_index.skipped,
         num_prepared,
-        passed_over=inventory.passed_over,
+        ignored_suffixes=corpus_index.ignored_suffixes,
     )
 
 
@@ -213,6 +213,8 @@ def _rule(out: Path, rows: Sequence[ClipRow]) -> dict[str, Any]:
         rule = data_folder.read_splits(out).rule
         make_splits(rows, rule)
     except UserError as error:
-        progress.say(f"{out / data_folder.SPLITS_FILE}: {error}; split by the default rule instead")
+        progress.print_message(
+            f"{out / data_folder.SPLITS_FILE}: {error}; split by the default rule instead"
+        )
         return DEFAULT_RULE
     return rule

@@ -98,7 +98,7 @@ _TEXTS = (
 
 def to_example(record: Record) -> bytes:
     """Serialises one record in schema 1."""
-    return tfrecord.example(
+    return tfrecord.serialize_example(
         {
             **{name: getattr(record, name) for name in _TEXTS},
             "schema": np.array([SCHEMA]),
@@ -168,7 +168,7 @@ class ShardWriter:
         self.num_bytes = 0
         self._path = path
         self._hasher = hashlib.sha256()
-        with self._told():
+        with self._write_errors_named():
             self._file = open(path, "wb")  # noqa: SIM115  (closed by __exit__)
 
     @property
@@ -179,19 +179,19 @@ class ShardWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with self._told():
+        with self._write_errors_named():
             self._file.close()
 
     def write(self, record: Record) -> None:
         """Adds one record."""
-        data = tfrecord.framed(to_example(record))
-        with self._told():
+        data = tfrecord.frame_record(to_example(record))
+        with self._write_errors_named():
             self._file.write(data)
         self.num_bytes += len(data)
         self._hasher.update(data)
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _write_errors_named(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -209,7 +209,7 @@ def iter_examples(path: Path) -> Iterator[bytes]:
     """
     try:
         with storage_paths.open_binary(path) as file:
-            yield from tfrecord.unframed(file)
+            yield from tfrecord.iter_records(file)
     except (OSError, ValueError) as error:
         raise damaged_shard(path) from error
 

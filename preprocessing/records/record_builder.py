@@ -23,7 +23,7 @@ from affectstream.preprocessing.faces.blendshapes import BlendshapeFinder
 from affectstream.preprocessing.faces.face_finder import FaceFinder, FrameFaces
 from affectstream.preprocessing.media.companion_video import attach_companion_video
 from affectstream.preprocessing.media.completeness import Completeness
-from affectstream.preprocessing.media.media_file import MediaFile, MediaInfo, Tracks, rgb
+from affectstream.preprocessing.media.media_file import MediaFile, MediaInfo, MediaSegment, rgb
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
 from affectstream.preprocessing.media.video.still_images import is_still_image, read_still_image
 from affectstream.preprocessing.pcm import MIN_AUDIO_S, is_usable_audio, to_pcm
@@ -152,12 +152,14 @@ class RecordBuilder:
     def _text(self, clip: Clip) -> Record:
         if not clip.transcript.strip():
             raise MediaError(f"{clip.key}: an empty text; leave it out")
-        return self._record(clip, Tracks(0.0, 0.0, None, [], np.zeros(0)), FaceTracker(), clip.key)
+        return self._record(
+            clip, MediaSegment(0.0, 0.0, None, [], np.zeros(0)), FaceTracker(), clip.key
+        )
 
     def _still(self, clip: Clip, track: ActionUnitTrack | None) -> Iterator[Record]:
         picture = read_still_image(clip)
         seen = [] if self._finder is None else [self._finder.in_picture(picture)]
-        stretch = Tracks(0.0, 0.0, None, seen, np.zeros(len(seen)))
+        stretch = MediaSegment(0.0, 0.0, None, seen, np.zeros(len(seen)))
         record = self._record(clip, stretch, FaceTracker(), clip.key, track)
         if not record.face_mask.any():
             raise MediaError(f"{clip.key}: {self._no_face_in_picture()}")
@@ -174,7 +176,7 @@ class RecordBuilder:
         with MediaFile(clip.path, clip.name) as media:
             self._require_end(clip, media.info)
             require_expected_duration(clip, media.info.duration_s)
-            bounds = stretches(clip, media.info.duration_s, self.settings.max_clip_s)
+            bounds = segment_bounds(clip, media.info.duration_s, self.settings.max_clip_s)
             if not media.info.truncated:  # else it is the file that ends too early
                 require_end_within(clip, media.info.duration_s)
             tracker = FaceTracker()
@@ -193,37 +195,37 @@ class RecordBuilder:
                 raise MediaError(f"{clip.name}: {nothing}; record it again or leave it out")
 
     def _require_end(self, clip: Clip, info: MediaInfo) -> None:
-        if info.held_share < self.settings.min_decoded_share:
+        if info.available_share < self.settings.min_decoded_share:
             held = f"holds {info.duration_s:.1f} s"
             of = (
-                f" of {info.stated_duration_s:.1f} s"
-                if info.states_duration
+                f" of {info.header_duration_s:.1f} s"
+                if info.has_header_duration
                 else ", without its end"
             )
             raise MediaError(f"{clip.name}: truncated, {held}{of}; {_REMEDY}")
 
     def _require_decoded(self, clip: Clip, whole: Completeness) -> None:
-        if whole.share < self.settings.min_decoded_share:
-            raise MediaError(f"{clip.name}: damaged, {', '.join(whole.lines())}; {_REMEDY}")
+        if whole.decoded_share < self.settings.min_decoded_share:
+            raise MediaError(f"{clip.name}: damaged, {', '.join(whole.loss_messages())}; {_REMEDY}")
 
     def _tracks(
         self, clip: Clip, media: MediaFile, bounds: list[tuple[float, float]]
-    ) -> Iterator[Tracks]:
+    ) -> Iterator[MediaSegment]:
         """Stretches of a clip; its pictures are taken from where they lie."""
         rate, sampling, finder = self.settings.sample_rate_hz, self.settings.sampling, self._finder
         if finder is None:
-            return media.tracks(bounds, rate, None, rgb)
+            return media.segments(bounds, rate, None, rgb)
         if clip.pictures is None:
-            return media.tracks(
+            return media.segments(
                 bounds, rate, sampling if media.info.has_video else None, finder.in_frame
             )
-        sound = media.tracks(bounds, rate, None)
+        sound = media.segments(bounds, rate, None)
         return attach_companion_video(sound, bounds, clip.pictures, sampling, finder.in_picture)
 
     def _record(
         self,
         clip: Clip,
-        tracks: Tracks,
+        tracks: MediaSegment,
         tracker: FaceTracker,
         name: str,
         units: ActionUnitTrack | None = None,
@@ -273,7 +275,7 @@ class RecordBuilder:
         return said.text, {**clip.attributes, TRANSCRIBED_BY: self._transcriber.name}
 
     def _pictures(
-        self, tracks: Tracks, tracker: FaceTracker, units: ActionUnitTrack | None
+        self, tracks: MediaSegment, tracker: FaceTracker, units: ActionUnitTrack | None
     ) -> _Pictures:
         """What was seen in one stretch, or what the table of action units says of it."""
         if self._finder is None:
@@ -287,11 +289,11 @@ class RecordBuilder:
         content = content_hash(*(shown.content for shown in tracks.frames))
         return _Pictures(faces, mask, boxes, times_s[order], content, len(mask))
 
-    def _from_table(self, tracks: Tracks, units: ActionUnitTrack | None) -> _Pictures:
+    def _from_table(self, tracks: MediaSegment, units: ActionUnitTrack | None) -> _Pictures:
         if units is None:
             return self._nothing_seen(0)
         end_s = tracks.end_s if tracks.end_s > tracks.start_s else math.inf  # a still has no end
-        track = units.between(tracks.start_s, end_s)
+        track = units.slice_time(tracks.start_s, end_s)
         if not track.mask.any() or track.times_s is None:
             return self._nothing_seen(len(track.mask))
         boxes = np.zeros((len(track.mask), 4), np.float32)
@@ -323,7 +325,7 @@ class RecordBuilder:
         return crops, mask, boxes
 
 
-def num_records(length_s: float, max_clip_s: float) -> int:
+def num_segments(length_s: float, max_clip_s: float) -> int:
     """How many records of equal length a stretch of this length becomes."""
     return max(1, math.ceil(length_s / max_clip_s - 1e-6))
 
@@ -334,7 +336,10 @@ _REMEDY = "copy or record it again, or give a lower --min-decoded-share"
 def _with_remarks(record: Record, info: MediaInfo, whole: Completeness) -> Record:
     """Adds remarks about damage and track choice to the attributes of a record."""
     truncated = [f"truncated: {info.truncation}"] if info.truncated else []
-    remarks = {DAMAGE: "; ".join([*truncated, *whole.lines()]), TRACKS: "; ".join(info.notes)}
+    remarks = {
+        DAMAGE: "; ".join([*truncated, *whole.loss_messages()]),
+        TRACKS: "; ".join(info.notes),
+    }
     told = {name: remark for name, remark in remarks.items() if remark}
     return replace(record, attributes={**record.attributes, **told}) if told else record
 
@@ -369,7 +374,7 @@ def require_end_within(clip: Clip, duration_s: float) -> None:
         )
 
 
-def stretches(clip: Clip, duration_s: float, max_clip_s: float) -> list[tuple[float, float]]:
+def segment_bounds(clip: Clip, duration_s: float, max_clip_s: float) -> list[tuple[float, float]]:
     """Bounds of a clip's records: segments of equal length, each at most `max_clip_s` long.
 
     Raises:
@@ -384,7 +389,7 @@ def stretches(clip: Clip, duration_s: float, max_clip_s: float) -> list[tuple[fl
             f"{clip.name}: from {clip.start_s:g} to {end_s:g} s there is nothing"
             f" (the file last_boxes {duration_s:.1f} s); correct start_s and end_s"
         )
-    count = num_records(length_s, max_clip_s)
+    count = num_segments(length_s, max_clip_s)
     edges = [clip.start_s + i * length_s / count for i in range(count + 1)]
     return list(itertools.pairwise(edges))
 

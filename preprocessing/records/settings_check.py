@@ -34,13 +34,13 @@ def with_resolved_name(corpus: Any, source: Path, out: Path, overwrite: bool) ->
     Raises:
       UserError: the source cannot be read.
     """
-    if not hasattr(corpus, "named"):
+    if not hasattr(corpus, "with_name"):
         return corpus
-    is_there = (out / data_folder.SETTINGS).is_file() and not overwrite
-    return corpus.named(source, data_folder.read_settings(out) if is_there else None)
+    is_there = (out / data_folder.SETTINGS_FILE).is_file() and not overwrite
+    return corpus.with_name(source, data_folder.read_settings(out) if is_there else None)
 
 
-def require_same(out: Path, wanted: dict[str, Any]) -> None:
+def require_same_settings(out: Path, wanted: dict[str, Any]) -> None:
     """Checks that the records in `out` were made with the same settings.
 
     Args:
@@ -48,8 +48,8 @@ def require_same(out: Path, wanted: dict[str, Any]) -> None:
     Raises:
       UserError: what differs, and what to do.
     """
-    file = out / data_folder.SETTINGS
-    if not file.is_file() or not any((out / data_folder.SHARDS).glob("*.json")):
+    file = out / data_folder.SETTINGS_FILE
+    if not file.is_file() or not any((out / data_folder.SHARDS_FOLDER).glob("*.json")):
         return
     present = data_folder.read_settings(out)
     if "preparation" not in wanted:

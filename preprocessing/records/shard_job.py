@@ -14,11 +14,11 @@ import cv2
 from affectstream.core import atomic_io, progress, storage_paths
 from affectstream.core.errors import MediaError, UserError
 from affectstream.parallel import tasks
-from affectstream.parallel.tasks import MAX_DEATHS, Died, Engine, Limits, ReportStep
+from affectstream.parallel.tasks import MAX_DEATHS, Engine, ReportStep, TaskLimits, WorkerDied
 from affectstream.preprocessing.clip import Clip, Rejection
 from affectstream.preprocessing.dataset.data_folder import ClipRow
 from affectstream.preprocessing.faces.action_units import ActionUnitTrack
-from affectstream.preprocessing.records.fingerprints import input_states
+from affectstream.preprocessing.records.fingerprints import input_fingerprints
 from affectstream.preprocessing.records.record import Record, ShardWriter
 from affectstream.preprocessing.records.record_builder import RecordBuilder, RecordSettings
 
@@ -27,40 +27,40 @@ BEFORE_CLIPS = ""
 
 
 @dataclass(frozen=True)
-class Piece:
+class ShardJob:
     """The work on one shard; what it needs travels with it, to a process on any machine.
 
     Attributes:
-      shards: folder that the shard is written to.
+      shards_dir: folder that the shard is written to.
       number: of the shard.
-      job: names the whole preparation; within it a process keeps its detector open.
+      run_id: names the whole preparation; within it a process keeps its detector open.
       tracks: action units of a table, of these clips.
-      deaths: clip key -> why its process ended, once a time.
+      exit_reasons: clip key -> why its process ended, once a time.
     """
 
-    shards: Path
+    shards_dir: Path
     number: int
     clips: tuple[Clip, ...]
     settings: RecordSettings
     weights_dir: Path | None
-    job: str = ""
+    run_id: str = ""
     tracks: Mapping[str, ActionUnitTrack] = field(default_factory=dict)
-    deaths: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    exit_reasons: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def after(self, died: Died) -> Piece:
+    def after_worker_died(self, died: WorkerDied) -> ShardJob:
         """The same job for the next attempt; a clip that keeps killing its process is skipped.
 
         Raises:
           UserError: the process ended before it came to a clip, every time.
         """
         key = BEFORE_CLIPS if died.step is None else self.clips[died.step].key
-        if died.step is None and len(self.deaths.get(key, ())) + 1 >= MAX_DEATHS:
+        if died.step is None and len(self.exit_reasons.get(key, ())) + 1 >= MAX_DEATHS:
             raise UserError(
                 f"a process that should read recordings {died.reason}, {MAX_DEATHS} times, before"
                 " it read one; take fewer --workers, or a larger --memory-limit-gb"
             )
-        known = {**self.deaths, key: (*self.deaths.get(key, ()), died.reason)}
-        return dataclasses.replace(self, deaths=known)
+        known = {**self.exit_reasons, key: (*self.exit_reasons.get(key, ()), died.reason)}
+        return dataclasses.replace(self, exit_reasons=known)
 
 
 @dataclass(frozen=True)
@@ -109,30 +109,36 @@ def _text(cells: dict[str, Any]) -> dict[str, str]:
 
 
 def run_shard_jobs(
-    engine: Engine, pieces: Iterable[Piece], limits: Limits, num_clips: int | None = None
+    engine: Engine, jobs: Iterable[ShardJob], limits: TaskLimits, num_clips: int | None = None
 ) -> list[ShardIndex]:
     """All pieces done, in the order in which they end."""
     made: list[ShardIndex] = []
     num_done = 0
-    with engine.open(prepare, limits) as pool, progress.bar(num_clips, "preprocess", "clip") as bar:
+    with (
+        engine.open(write_shard, limits) as pool,
+        progress.bar(num_clips, "preprocess", "clip") as bar,
+    ):
         ended = tasks.run(
-            pool, pieces, Piece.after, lambda steps: progress.show(bar, num_done + steps)
+            pool,
+            jobs,
+            ShardJob.after_worker_died,
+            lambda steps: progress.update_to(bar, num_done + steps),
         )
-        for piece, shard in ended:
-            _require_here(piece, shard)
+        for job, shard in ended:
+            _require_here(job, shard)
             made.append(shard)
-            num_done += len(piece.clips)
-            progress.show(bar, num_done)
+            num_done += len(job.clips)
+            progress.update_to(bar, num_done)
     return made
 
 
-def _require_here(piece: Piece, shard: ShardIndex) -> None:
+def _require_here(job: ShardJob, shard: ShardIndex) -> None:
     """Checks that a shard written by a worker is visible on this machine.
 
     Raises:
       UserError: it was written to another machine's disk.
     """
-    file = piece.shards / shard.name
+    file = job.shards_dir / shard.name
     if not file.is_file() or file.stat().st_size != shard.num_bytes:
         raise UserError(
             f"{file}: written on another machine and not seen on this one; --out must be a folder"
@@ -140,21 +146,23 @@ def _require_here(piece: Piece, shard: ShardIndex) -> None:
         )
 
 
-def prepare(piece: Piece, tell: ReportStep) -> ShardIndex:
+def write_shard(job: ShardJob, report_step: ReportStep) -> ShardIndex:
     """Writes a shard and its index; the same bytes on any engine.
 
     Raises:
       UserError: it cannot be written, or weights are absent or wrong.
     """
     cv2.setNumThreads(1)
-    preparer = _preparer(piece.job, piece.settings, piece.weights_dir)
-    path = piece.shards / f"{piece.number:05d}.tfrecord"
+    preparer = _preparer(job.run_id, job.settings, job.weights_dir)
+    path = job.shards_dir / f"{job.number:05d}.tfrecord"
     rows: list[ClipRow] = []
     rejected: list[Rejection] = []
-    with atomic_io.replacing(path) as temporary, ShardWriter(temporary) as writer:
-        for place, clip in enumerate(piece.clips):
+    with atomic_io.atomic_write(path) as temporary, ShardWriter(temporary) as writer:
+        for place, clip in enumerate(job.clips):
             clip_rows: list[ClipRow] = []
-            for file, result in _results(preparer, piece, clip, functools.partial(tell, place)):
+            for file, result in _results(
+                preparer, job, clip, functools.partial(report_step, place)
+            ):
                 if isinstance(result, Rejection):
                     rejected.append(result)
                     clip_rows.clear()
@@ -166,7 +174,7 @@ def prepare(piece: Piece, tell: ReportStep) -> ShardIndex:
         name=path.name,
         num_bytes=writer.num_bytes,
         sha256=writer.sha256,
-        inputs=input_states(piece.clips, piece.tracks),
+        inputs=input_fingerprints(job.clips, job.tracks),
         rows=rows,
         rejected=rejected,
     )
@@ -175,13 +183,13 @@ def prepare(piece: Piece, tell: ReportStep) -> ShardIndex:
 
 
 @functools.lru_cache(1)
-def _preparer(job: str, settings: RecordSettings, weights_dir: Path | None) -> RecordBuilder:
+def _preparer(run_id: str, settings: RecordSettings, weights_dir: Path | None) -> RecordBuilder:
     """Kept from piece to piece of one job, for opening a detector takes a while."""
     return RecordBuilder(settings, weights_dir)
 
 
 def _results(
-    preparer: RecordBuilder, piece: Piece, clip: Clip, tell: Callable[[], None]
+    preparer: RecordBuilder, job: ShardJob, clip: Clip, report_step: Callable[[], None]
 ) -> Iterator[tuple[Clip, Record | Rejection]]:
     """Yields (file, record) of one clip, or (file, `Rejection`), which voids earlier records.
 
@@ -189,19 +197,19 @@ def _results(
 
     Each record is a step of its own, so that the time limit applies to a record, not a recording.
     """
-    track, deaths = piece.tracks.get(clip.key), piece.deaths.get(clip.key, ())
+    track, exit_reasons = job.tracks.get(clip.key), job.exit_reasons.get(clip.key, ())
     files = (clip, *clip.others)
-    num_deadly = len(deaths) // MAX_DEATHS
+    num_deadly = len(exit_reasons) // MAX_DEATHS
     for number, file in enumerate(files):
         if number < num_deadly:
-            died = deaths[(number + 1) * MAX_DEATHS - 1]
+            died = exit_reasons[(number + 1) * MAX_DEATHS - 1]
             yield file, _rejected(file, _deadly(file, died), files[number + 1 :])
             continue
-        tell()
+        report_step()
         try:
             for record in preparer.records(file, track):
                 yield file, record
-                tell()
+                report_step()
         except MediaError as error:
             yield file, _rejected(file, str(error), files[number + 1 :])
         else:

@@ -41,17 +41,17 @@ def max_clips_per_shard(num_clips: int, are_small: bool = False) -> int:
     )
 
 
-def shard_starts(num_bytes: Iterable[float], most: int, most_bytes: float) -> list[int]:
+def shard_starts(num_bytes: Iterable[float], max_clips: int, max_bytes: float) -> list[int]:
     """Places of the first clip of each shard.
 
     Args:
       num_bytes: of each clip's recording; one that is larger than a shard has one of its own.
-      most, most_bytes: clips and bytes that a shard holds.
+      max_clips, max_bytes: clips and bytes that a shard holds.
     """
     starts: list[int] = []
     count, held = 0, 0.0
     for place, size in enumerate(num_bytes):
-        if not starts or count == most or held + size > most_bytes:
+        if not starts or count == max_clips or held + size > max_bytes:
             starts.append(place)
             count, held = 0, 0.0
         count, held = count + 1, held + size

@@ -28,13 +28,13 @@ _PACKAGE = "affectstream"
 Value = str | bytes | np.ndarray
 
 
-def framed(data: bytes) -> bytes:
+def frame_record(data: bytes) -> bytes:
     """One record of a TFRecord file: its length, the data, and a checksum of each."""
     length = struct.pack("<Q", len(data))
     return b"".join((length, _masked_crc(length), data, _masked_crc(data)))
 
 
-def unframed(file: io.BufferedIOBase) -> Iterator[bytes]:
+def iter_records(file: io.BufferedIOBase) -> Iterator[bytes]:
     """The records of a TFRecord file, one after the other.
 
     Raises:
@@ -51,7 +51,7 @@ def unframed(file: io.BufferedIOBase) -> Iterator[bytes]:
 
 
 def framed_size(data: bytes) -> int:
-    """Bytes that `framed` takes for `data`."""
+    """Bytes that `frame_record` takes for `data`."""
     return len(data) + 16
 
 
@@ -60,7 +60,7 @@ def _masked_crc(data: bytes) -> bytes:
     return struct.pack("<I", ((crc >> 15 | crc << 17) + _MASK_DELTA) & 0xFFFFFFFF)
 
 
-def example(features: Mapping[str, Value]) -> bytes:
+def serialize_example(features: Mapping[str, Value]) -> bytes:
     """A serialised `tf.train.Example`, the same bytes for the same features.
 
     Args:

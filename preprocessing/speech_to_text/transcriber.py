@@ -25,7 +25,7 @@ class TranscriberUnavailableError(UserError):
     """The recogniser cannot work here: its package, model, language or network is missing."""
 
 
-class Recogniser(Protocol):
+class Transcriber(Protocol):
     """Turns sound into words. Made once a process, with a language tag such as "en-US".
 
     Raises:

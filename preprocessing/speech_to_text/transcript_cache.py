@@ -17,7 +17,7 @@ from affectstream.opencv_model.weights import cache_folder
 from affectstream.preprocessing.speech_to_text.transcriber import (
     SAMPLE_RATE_HZ,
     NoSpeechRecognizedError,
-    Recogniser,
+    Transcriber,
     TranscriberUnavailableError,
     TranscriptionFailedError,
 )
@@ -51,7 +51,7 @@ class CachedTranscriber:
     of the packages wrote, is made again.
 
     Args:
-      recogniser_name: row of `registry.TABLE["recognisers"]`.
+      transcriber_name: row of `registry.TABLE["recognisers"]`.
       language: language tag, such as "en-US".
       cache_dir: in place of `transcripts` in the program's cache folder.
     Raises:
@@ -60,17 +60,17 @@ class CachedTranscriber:
     """
 
     def __init__(
-        self, recogniser_name: str, language: str = DEFAULT_LANGUAGE, cache_dir: Path | None = None
+        self, transcriber_name: str, language: str = DEFAULT_LANGUAGE, cache_dir: Path | None = None
     ) -> None:
         if not _LANGUAGE.fullmatch(language):
             raise UserError(f"{language!r} is not a language tag; give one such as en-US or de-DE")
-        self._kind: Any = registry.load("recognisers", recogniser_name)
-        self.name = recogniser_name
+        self._kind: Any = registry.load("recognisers", transcriber_name)
+        self.name = transcriber_name
         self.language = language
-        self.versions = _versions(recogniser_name, self._kind.packages)
+        self.versions = _versions(transcriber_name, self._kind.packages)
         cache = cache_folder() / "transcripts" if cache_dir is None else cache_dir
-        self._folder = cache / f"{recogniser_name}-{language}"
-        self._recogniser: Recogniser | None = None
+        self._folder = cache / f"{transcriber_name}-{language}"
+        self._recogniser: Transcriber | None = None
         self._num_failed_running = 0
 
     def check(self) -> None:
@@ -131,7 +131,7 @@ class CachedTranscriber:
         self._num_failed_running = 0
         return Transcript(text, "" if text else NO_SPEECH_RECOGNIZED)
 
-    def _opened(self) -> Recogniser:
+    def _opened(self) -> Transcriber:
         if self._recogniser is None:
             self._recogniser = self._kind(self.language)
         return self._recogniser

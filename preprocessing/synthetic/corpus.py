@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affectstream.core import atomic_io
-from affectstream.core.errors import UserError, counted
+from affectstream.core.errors import UserError, pluralize
 from affectstream.preprocessing.synthetic.emotions import EMOTIONS, sample_take
 from affectstream.preprocessing.synthetic.encoding import read_metadata, write_mp4
 from affectstream.preprocessing.synthetic.face import FaceArtist
@@ -80,7 +80,7 @@ class ClipPlan:
         return f"Actor_{self.actor:02d}/{stem}.mp4"
 
     @property
-    def mark(self) -> str:
+    def provenance_tag(self) -> str:
         """What the file says of itself, from which a later run knows it."""
         settings = atomic_io.digest({**asdict(self), "version": VERSION})
         return f"synthetic; generator version {VERSION}; seed {self.seed}; settings {settings}"
@@ -116,8 +116,12 @@ def render(plan: ClipPlan) -> tuple[Speech, Iterator[NDArray[np.uint8]]]:
 
 def _write_clip(path: Path, plan: ClipPlan) -> None:
     speech, frames = render(plan)
-    metadata = {"title": TITLE, "comment": plan.mark, "artist": f"synthetic speaker {plan.actor}"}
-    with atomic_io.replacing(path) as temporary:
+    metadata = {
+        "title": TITLE,
+        "comment": plan.provenance_tag,
+        "artist": f"synthetic speaker {plan.actor}",
+    }
+    with atomic_io.atomic_write(path) as temporary:
         write_mp4(temporary, frames, speech.waveform, VIDEO_FPS, SAMPLE_RATE_HZ, metadata)
 
 
@@ -127,7 +131,7 @@ def _write_clip(path: Path, plan: ClipPlan) -> None:
 def _check(num_speakers: int, num_takes: int, seed: int, duration_s: float) -> None:
     """Raises UserError for a setting out of range."""
     if not 1 <= num_speakers <= MAX_SPEAKERS:
-        raise UserError(f"{counted(num_speakers, 'speaker')} asked for; give 1 to {MAX_SPEAKERS}")
+        raise UserError(f"{pluralize(num_speakers, 'speaker')} asked for; give 1 to {MAX_SPEAKERS}")
     if not 1 <= num_takes <= MAX_TAKES:
         raise UserError(f"{num_takes} takes asked for; give 1 to {MAX_TAKES}")
     if seed < 0:
@@ -212,7 +216,7 @@ def synthesize(
     for folder in {path.parent for path in planned}:
         atomic_io.remove_stale_temporaries(folder)
     for done, (path, plan) in enumerate(planned.items(), 1):
-        if not (path.is_file() and read_metadata(path).get("comment") == plan.mark):
+        if not (path.is_file() and read_metadata(path).get("comment") == plan.provenance_tag):
             _write_clip(path, plan)
         if progress is not None:
             progress(done, len(planned))

@@ -123,15 +123,15 @@ class Take:
     Attributes:
       face, voice: what is shown and heard, differences from neutral.
       face_strength, voice_strength: share of the table's row, about 0.3 to 1.3.
-      face_second, voice_second: emotion mixed in, "" for none.
+      face_mixed_emotion, voice_mixed_emotion: emotion mixed in, "" for none.
     """
 
     face: FaceStyle
     voice: VoiceStyle
     face_strength: float
     voice_strength: float
-    face_second: str
-    voice_second: str
+    face_mixed_emotion: str
+    voice_mixed_emotion: str
 
 
 def mix(parts: list[tuple[float, Style]]) -> Style:
@@ -176,6 +176,6 @@ def sample_take(seed: int, actor: int, emotion: str, take: int) -> Take:
     face_quirk, voice_quirk = _stray(own, FaceStyle, 1.0), _stray(own, VoiceStyle, 1.0)
     rng = np.random.default_rng([seed, 12, actor, index, take])
     strength = float(rng.uniform(0.75, 1.15))
-    face, face_strength, face_second = _shown(rng, FACE, emotion, face_quirk, strength)
-    voice, voice_strength, voice_second = _shown(rng, VOICE, emotion, voice_quirk, strength)
-    return Take(face, voice, face_strength, voice_strength, face_second, voice_second)
+    face, face_strength, face_mixed_emotion = _shown(rng, FACE, emotion, face_quirk, strength)
+    voice, voice_strength, voice_mixed_emotion = _shown(rng, VOICE, emotion, voice_quirk, strength)
+    return Take(face, voice, face_strength, voice_strength, face_mixed_emotion, voice_mixed_emotion)

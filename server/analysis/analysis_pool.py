@@ -18,17 +18,17 @@ import grpc
 from affectstream.preprocessing.faces.action_units import OPENFACE
 from affectstream.server.analysis.analysis_options import AnalysisOptions
 from affectstream.server.analysis.analysis_worker import RECOGNIZER_FACTORY, WorkerSettings
-from affectstream.server.analysis.upload_slots import Places, stopping
+from affectstream.server.analysis.upload_slots import UploadSlots, server_stopping_error
 from affectstream.server.analysis.worker_process import (
+    EventCallback,
     Forward,
     Job,
-    Listen,
     WorkerProcess,
-    failed,
-    unable,
+    analysis_failed,
+    analysis_unavailable,
 )
 from affectstream.server.errors import ServingError
-from affectstream.server.limits import THREAD_STOP_TIMEOUT_S, Limits
+from affectstream.server.limits import THREAD_STOP_TIMEOUT_S, ServerLimits
 
 if TYPE_CHECKING:
     from affectstream.server.metrics import Metrics
@@ -69,11 +69,11 @@ class AnalysisPool:
         config: dict[str, Any],
         lease: Lease,
         weights_dir: Path | None = None,
-        limits: Limits | None = None,
+        limits: ServerLimits | None = None,
         metrics: Metrics | None = None,
         factory: str = RECOGNIZER_FACTORY,
     ) -> None:
-        self._limits = limits or Limits()
+        self._limits = limits or ServerLimits()
         self._kind = _kind(config)
         self._refusal = _refusal(config)
         self._lease = lease
@@ -90,7 +90,7 @@ class AnalysisPool:
         self._waiting: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._running: set[Job] = set()
         most = self._limits.num_workers + self._limits.max_waiting_uploads
-        self._places = Places(most, metrics)
+        self._slots = UploadSlots(most, metrics)
         self._threads = [
             threading.Thread(target=self._work, name=f"analysis-{number}", daemon=True)
             # What it cannot answer needs no worker.
@@ -101,7 +101,7 @@ class AnalysisPool:
 
     @contextlib.contextmanager
     def receive(self) -> Iterator[None]:
-        """Holds a place while an upload arrives; it takes none of `admit`.
+        """Holds a slot while an upload arrives; it takes none of `admit`.
 
         Raises:
           ServingError: all are taken (429), the model takes no recordings (422), or the pool is
@@ -109,14 +109,16 @@ class AnalysisPool:
         """
         if self._refusal:
             raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, self._refusal, 422)
-        with self._places.receive():
+        with self._slots.receive():
             yield
 
     def admit(self) -> AbstractContextManager[None]:
-        """Holds a place while a recording runs or waits; see `Places.admit`."""
-        return self._places.admit()
+        """Holds a slot while a recording runs or waits; see `UploadSlots.admit`."""
+        return self._slots.admit()
 
-    def submit(self, file: Path | None, name: str, options: AnalysisOptions, listen: Listen) -> Job:
+    def submit(
+        self, file: Path | None, name: str, options: AnalysisOptions, on_event: EventCallback
+    ) -> Job:
         """Queues a recording, or the words of the options alone; call it within `admit`.
 
         Raises:
@@ -124,21 +126,21 @@ class AnalysisPool:
         """
         if self._refusal:
             raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, self._refusal, 422)
-        job = Job(file, name, options, listen)
-        with self._places.lock:
-            self._places.check_open()
+        job = Job(file, name, options, on_event)
+        with self._slots.lock:
+            self._slots.check_open()
             self._waiting.put(job)
         return job
 
     def analyze(
-        self, file: Path | None, name: str, options: AnalysisOptions, listen: Listen
+        self, file: Path | None, name: str, options: AnalysisOptions, on_event: EventCallback
     ) -> dict[str, Any]:
         """Waits for the answer, as `predict --json` gives it.
 
         Raises:
           ServingError: refused (400, 413, 422), failed (500), too slow (504), or closed (503).
         """
-        return self.submit(file, name, options, listen).future.result()
+        return self.submit(file, name, options, on_event).future.result()
 
     def close(self, drain_s: float | None = None) -> None:
         """Refuses what waits, gives what runs some time, then ends the workers.
@@ -147,20 +149,20 @@ class AnalysisPool:
           drain_s: that time; `limits.drain_s` when None. What still runs then is answered with
             UNAVAILABLE, and `THREAD_STOP_TIMEOUT_S` later nothing is waited for any more.
         """
-        if not self._places.close():
+        if not self._slots.close():
             return
         with contextlib.suppress(queue.Empty):
             while (job := self._waiting.get_nowait()) is not None:
                 if job.future.set_running_or_notify_cancel():
-                    job.future.set_exception(stopping())
+                    job.future.set_exception(server_stopping_error())
         for _ in self._threads:
             self._waiting.put(None)
         ends_s = time.monotonic() + (self._limits.drain_s if drain_s is None else drain_s)
         for thread in self._threads:
             thread.join(max(ends_s - time.monotonic(), 0.0))
-        with self._places.lock:
+        with self._slots.lock:
             for job in self._running:
-                _settle(job, error=stopping())
+                _settle(job, error=server_stopping_error())
                 job.cancel()
         # One that waits for the model hears nothing of it; it keeps neither caller nor process.
         ends_s = time.monotonic() + THREAD_STOP_TIMEOUT_S
@@ -178,7 +180,7 @@ class AnalysisPool:
             except Exception:
                 # Else every later recording would wait for ever.
                 _log.exception("a recording was dropped")
-                _settle(job, error=failed(job))
+                _settle(job, error=analysis_failed(job))
         if worker is not None:
             worker.stop()
 
@@ -189,12 +191,12 @@ class AnalysisPool:
             return worker
         if worker is None or not worker.is_usable:
             worker = self._replaced(worker)
-        with self._places.lock:
+        with self._slots.lock:
             self._running.add(job)
         try:
             self._do(job, worker)
         finally:
-            with self._places.lock:
+            with self._slots.lock:
                 self._running.discard(job)
         most = MAX_RESIDENT_SHARE * self._limits.max_worker_bytes
         if worker is None or not worker.is_usable or worker.resident_bytes > most:
@@ -207,7 +209,7 @@ class AnalysisPool:
         status = 200
         try:
             if worker is None:
-                raise unable()
+                raise analysis_unavailable()
             with self._lease() as (config, forward):
                 if _kind(config) != self._kind:
                     raise _exchanged()
@@ -218,9 +220,9 @@ class AnalysisPool:
         except Exception:
             _log.exception("analysis of an upload failed")
             status = 500
-            _settle(job, error=failed(job))
+            _settle(job, error=analysis_failed(job))
         if self._metrics is not None:
-            self._metrics.analysed(status, time.monotonic() - started_s)
+            self._metrics.count_analysis(status, time.monotonic() - started_s)
 
     def _replaced(self, worker: WorkerProcess | None) -> WorkerProcess | None:
         if worker is not None:

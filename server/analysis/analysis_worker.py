@@ -3,7 +3,7 @@
 Crashes, hangs and excessive memory use of decoders end this process, not the server. The model
 runs in the server: the inputs of windows are sent there over a pipe, and the outputs come back.
 
-Messages to the server (`worker_messages`): "ready" {told}, "broken" {line}, "forward" with arrays,
+Messages to the server (`worker_messages`): "ready" {event}, "broken" {line}, "forward" with arrays,
 "event" {the event}; then for each job one of "done" {result}, "refused" {status, line}, "failed"
 {line}, each with {resident_bytes}. Messages of the server: "job" {path or null, name, options},
 "outputs" with arrays, "no outputs".
@@ -33,7 +33,7 @@ from affectstream.server.analysis import worker_messages
 from affectstream.server.analysis.worker_messages import Channel, MessageError
 
 if TYPE_CHECKING:
-    from affectstream.serving.inference.progress_events import Answered, Opened
+    from affectstream.serving.inference.progress_events import FileOpened, WindowsDone
 
 RECOGNIZER_FACTORY = "affectstream.serving.inference.recognizer:Recognizer"
 PARENT_POLL_S = 1.0
@@ -62,7 +62,7 @@ class WorkerSettings:
     factory: str = RECOGNIZER_FACTORY
 
 
-class TooLongError(MediaError):
+class MediaTooLongError(MediaError):
     """The recording is longer than the server analyses."""
 
 
@@ -86,10 +86,10 @@ def main(end: socket.socket, settings: WorkerSettings, parent_id: int) -> None:
             channel.send("broken", {"line": str(error)})
             return
         # After that: making it may fetch weights of detectors into the cache.
-        limit(settings.max_bytes)
-        channel.send("ready", told())
+        set_resource_limits(settings.max_bytes)
+        channel.send("ready", describe_process())
         while True:
-            job = channel.receive().told
+            job = channel.receive().body
             signal.alarm(int(settings.max_job_s) + 1)
             kind, answer = _answer(channel, recognizer, settings, job)
             signal.alarm(0)
@@ -100,7 +100,7 @@ def main(end: socket.socket, settings: WorkerSettings, parent_id: int) -> None:
                 channel.send("failed", {"line": line, "resident_bytes": resident_bytes()})
 
 
-def told() -> dict[str, Any]:
+def describe_process() -> dict[str, Any]:
     """What a worker says of itself."""
     return {
         "process": os.getpid(),
@@ -113,7 +113,7 @@ def told() -> dict[str, Any]:
     }
 
 
-def limit(max_bytes: int) -> None:
+def set_resource_limits(max_bytes: int) -> None:
     """Bounds memory, files and core dumps of this process for good.
 
     RLIMIT_DATA counts what is allocated; RLIMIT_AS would count what libraries only map as well.
@@ -172,14 +172,16 @@ def _answer(
 ) -> tuple[str, dict[str, Any]]:
     """Kind and content of the message that ends a job; a failure of the channel is raised."""
     path, name = job["path"], job["name"]
-    listener = _Listener(channel, name, settings.max_media_s)
+    listener = _ProgressEvents(channel, name, settings.max_media_s)
     try:
         if path is None:
-            return "done", {"result": recognizer.read(job["options"]["text"], name).as_json()}
-        result = recognizer(path, **job["options"], name=name, listen=listener)
+            return "done", {
+                "result": recognizer.predict_text(job["options"]["text"], name).as_json()
+            }
+        result = recognizer(path, **job["options"], name=name, on_progress=listener)
         listener.finish()
         return "done", {"result": result.as_json()}
-    except TooLongError as error:
+    except MediaTooLongError as error:
         return _refused(413, str(error))
     except MediaError as error:
         return _refused(422, _renamed(error, path, name))
@@ -188,7 +190,7 @@ def _answer(
     except MemoryError:
         megabytes = settings.max_bytes // 2**20
         return _refused(422, f"{name}: needs more than {megabytes} MiB of memory; shorten it")
-    except worker_messages.TooLongError:
+    except worker_messages.MessageTooLongError:
         return _refused(422, f"{name}: its windows are too large; choose shorter ones")
     except NoOutputsError:
         return "failed", {"line": "no outputs"}
@@ -206,7 +208,7 @@ def _renamed(error: UserError, path: str | None, name: str) -> str:
     return str(error) if path is None else str(error).replace(path, name)
 
 
-class _Listener:
+class _ProgressEvents:
     """Turns what the recogniser tells into events of the stream."""
 
     def __init__(self, channel: Channel, name: str, max_media_s: float) -> None:
@@ -216,13 +218,13 @@ class _Listener:
         self._sound: Any = None
         self._duration_s = 0.0
 
-    def __call__(self, told: Opened | Answered) -> None:
-        from affectstream.serving.inference.progress_events import Opened
+    def __call__(self, event: FileOpened | WindowsDone) -> None:
+        from affectstream.serving.inference.progress_events import FileOpened
 
-        if isinstance(told, Opened):
-            self._opened(told)
+        if isinstance(event, FileOpened):
+            self._opened(event)
         else:
-            self._answered(told)
+            self._answered(event)
 
     def finish(self) -> None:
         """Draws what is left, and says that all is done."""
@@ -230,24 +232,24 @@ class _Listener:
             self._send(self._sound.finish())
         self._progress(self._duration_s)
 
-    def _opened(self, told: Opened) -> None:
+    def _opened(self, event: FileOpened) -> None:
         from affectstream.server.analysis import visual_preview
 
-        if told.duration_s > self._max_media_s:
-            raise TooLongError(
-                f"{self._name}: {told.duration_s:.0f} s long, at most {self._max_media_s:g} s are"
+        if event.duration_s > self._max_media_s:
+            raise MediaTooLongError(
+                f"{self._name}: {event.duration_s:.0f} s long, at most {self._max_media_s:g} s are"
                 " analysed; cut it"
             )
-        self._duration_s = told.duration_s
-        rate_hz = told.sample_rate_hz if told.has_audio else None
+        self._duration_s = event.duration_s
+        rate_hz = event.sample_rate_hz if event.has_audio else None
         if rate_hz is not None:
             self._sound = visual_preview.SoundPreview(rate_hz)
         self._send(
             {
                 "event": "start",
-                "duration_s": round(told.duration_s, 3),
-                "has_audio": told.has_audio,
-                "has_video": told.has_video,
+                "duration_s": round(event.duration_s, 3),
+                "has_audio": event.has_audio,
+                "has_video": event.has_video,
                 "sample_rate_hz": rate_hz,
                 "spectrogram_top_hz": visual_preview.top_hz(rate_hz)
                 if rate_hz is not None
@@ -255,19 +257,19 @@ class _Listener:
             }
         )
 
-    def _answered(self, told: Answered) -> None:
-        answers = {(answer.start_s, answer.end_s): answer for answer in told.answers}
-        for window in told.windows:
+    def _answered(self, event: WindowsDone) -> None:
+        answers = {(answer.start_s, answer.end_s): answer for answer in event.predictions}
+        for window in event.windows:
             if self._sound is not None:
                 self._send(self._sound.feed(window.start_s, window.end_s, window.waveform))
             answer = answers.get((window.start_s, window.end_s))
             if answer is not None:
                 self._send({"event": "window", **answer.as_json(), **_face(window)})
-        self._progress(told.windows[-1].end_s)
+        self._progress(event.windows[-1].end_s)
 
     def _progress(self, done_s: float) -> None:
-        told = {"done_s": round(done_s, 3), "duration_s": round(self._duration_s, 3)}
-        self._send({"event": "progress", **told})
+        event = {"done_s": round(done_s, 3), "duration_s": round(self._duration_s, 3)}
+        self._send({"event": "progress", **event})
 
     def _send(self, event: dict[str, Any]) -> None:
         if event:
@@ -278,11 +280,11 @@ def _face(window: Any) -> dict[str, Any]:
     """Crop and box of the followed face in the middle one of the frames that show it."""
     from affectstream.server.analysis import visual_preview
 
-    shown = [frame for frame in window.frames if frame.followed in frame.faces]
+    shown = [frame for frame in window.frames if frame.followed_id in frame.faces]
     if not shown:
         return {"face_jpeg": None, "face_box": None}
     middle = shown[len(shown) // 2]
-    face = middle.faces[middle.followed]
+    face = middle.faces[middle.followed_id]
     box = (face.box.x, face.box.y, face.box.width, face.box.height)
     return {
         "face_jpeg": visual_preview.face_jpeg(face.crop),

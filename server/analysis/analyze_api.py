@@ -29,7 +29,7 @@ from affectstream.server.analysis.analysis_options import AnalysisOptions
 from affectstream.server.analysis.analysis_pool import AnalysisPool
 from affectstream.server.analysis.uploads import Upload, display_name
 from affectstream.server.errors import ServingError, invalid
-from affectstream.server.limits import Limits
+from affectstream.server.limits import ServerLimits
 from affectstream.server.routes import ANALYZE
 from affectstream.server.security import error_response
 
@@ -40,34 +40,34 @@ DISCONNECT_POLL_S = 0.25
 """Interval of the check whether the client is still connected."""
 
 
-def routes(pool_of: Callable[[], AnalysisPool], limits: Limits) -> list[Route]:
+def routes(get_pool: Callable[[], AnalysisPool], limits: ServerLimits) -> list[Route]:
     """The route of the analysis.
 
     Args:
-      pool_of: the pool of the model that is served now; a ServingError where there is none.
+      get_pool: the pool of the model that is served now; a ServingError where there is none.
     """
-    return [Route(ANALYZE, Analyze(pool_of, limits), methods=["POST"])]
+    return [Route(ANALYZE, AnalyzeEndpoint(get_pool, limits), methods=["POST"])]
 
 
-class Analyze:
+class AnalyzeEndpoint:
     """The ASGI application behind the route."""
 
-    def __init__(self, pool_of: Callable[[], AnalysisPool], limits: Limits) -> None:
-        self._pool_of = pool_of
+    def __init__(self, get_pool: Callable[[], AnalysisPool], limits: ServerLimits) -> None:
+        self._get_pool = get_pool
         self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         answer = _Answer(request, send, self._limits)
         try:
-            pool = self._pool_of()
+            pool = self._get_pool()
             content_type = request.headers.get("content-type", "")
             with Upload(content_type, self._limits.max_upload_bytes) as own:
                 with pool.receive():
-                    told = await _receive_in_time(request, own, self._limits.max_analysis_s)
+                    fields = await _receive_in_time(request, own, self._limits.max_analysis_s)
                 path = own.path if own.has_recording else None
-                name = told.pop("name", "") or own.name or ("" if path else TEXT_ONLY_NAME)
-                options = AnalysisOptions.of(told)
+                name = fields.pop("name", "") or own.name or ("" if path else TEXT_ONLY_NAME)
+                options = AnalysisOptions.parse(fields)
                 if path is None and not (options.text or "").strip():
                     raise invalid("text: no words in it; send some, or a recording")
                 with pool.admit():
@@ -95,24 +95,24 @@ async def _receive_in_time(request: Request, upload: Upload, max_s: float) -> di
 
 async def _receive(request: Request, upload: Upload) -> dict[str, str]:
     """Stores the body; returns the options of the query and the form."""
-    told: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
-        _add(told, name, value)
+        _add(fields, name, value)
     # Reject wrong options before the recording is sent.
-    AnalysisOptions.of({name: value for name, value in told.items() if name != "name"})
+    AnalysisOptions.parse({name: value for name, value in fields.items() if name != "name"})
     async for chunk in request.stream():
         if chunk:
             await run_in_threadpool(upload.feed, chunk)
     await run_in_threadpool(upload.finish)
     for name, value in upload.fields.items():
-        _add(told, name, value)
-    return told
+        _add(fields, name, value)
+    return fields
 
 
-def _add(told: dict[str, str], name: str, value: str) -> None:
-    if name in told:
+def _add(fields: dict[str, str], name: str, value: str) -> None:
+    if name in fields:
         raise invalid(f"option {name[:40]!r} is there twice")
-    told[name] = value
+    fields[name] = value
 
 
 # === The answer ===
@@ -121,7 +121,7 @@ def _add(told: dict[str, str], name: str, value: str) -> None:
 class _Answer:
     """One answer, whole or as a stream; it looks after the job when the client goes away."""
 
-    def __init__(self, request: Request, send: Send, limits: Limits) -> None:
+    def __init__(self, request: Request, send: Send, limits: ServerLimits) -> None:
         self._request = request
         self._send = send
         self._limits = limits
@@ -168,8 +168,8 @@ class _Answer:
             await self._whole(error_response(error))
             return
         await self._pass_on_rest()
-        told = {"event": "error", "error": error.message, "status": error.http_status}
-        await self._line(told, is_last=True)
+        event = {"event": "error", "error": error.message, "status": error.http_status}
+        await self._line(event, is_last=True)
 
     # === Events ===
 

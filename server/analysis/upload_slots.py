@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 
 import grpc
 
-from affectstream.core.errors import counted
+from affectstream.core.errors import pluralize
 from affectstream.server.errors import ServingError
 
 if TYPE_CHECKING:
     from affectstream.server.metrics import Metrics
 
 MAX_RECEIVING = 8
-"""Uploads received at a time; each may fill `Limits.max_upload_bytes` of the disk."""
+"""Uploads received at a time; each may fill `ServerLimits.max_upload_bytes` of the disk."""
 
 
-class Places:
-    """Limits the number of uploads; slow uploads do not block the analysis of others.
+class UploadSlots:
+    """ServerLimits the number of uploads; slow uploads do not block the analysis of others.
 
     Args:
       most: that run or wait at a time.
@@ -39,7 +39,7 @@ class Places:
 
     @contextlib.contextmanager
     def receive(self) -> Iterator[None]:
-        """Holds a place while an upload arrives.
+        """Holds a slot while an upload arrives.
 
         Raises:
           ServingError: all are taken, or none would be free to run or wait afterwards (429), or the
@@ -60,7 +60,7 @@ class Places:
 
     @contextlib.contextmanager
     def admit(self) -> Iterator[None]:
-        """Holds a place while a recording runs or waits.
+        """Holds a slot while a recording runs or waits.
 
         Raises:
           ServingError: all are taken (429), or the server is stopping (503).
@@ -80,10 +80,10 @@ class Places:
         """Raises a ServingError (503) after `close`."""
         if self._is_closed:
             self._reject("unavailable")
-            raise stopping()
+            raise server_stopping_error()
 
     def close(self) -> bool:
-        """Gives no place any more; False where it was closed before."""
+        """Gives no slot any more; False where it was closed before."""
         with self.lock:
             was_closed, self._is_closed = self._is_closed, True
         return not was_closed
@@ -91,14 +91,14 @@ class Places:
     def _full(self, most: int) -> ServingError:
         self._reject("queue_full")
         verb = "is" if most == 1 else "are"
-        message = f"{counted(most, 'recording')} {verb} under way already; come again later"
+        message = f"{pluralize(most, 'recording')} {verb} under way already; come again later"
         return ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, message)
 
     def _reject(self, reason: str) -> None:
         if self._metrics is not None:
-            self._metrics.rejected(reason)
+            self._metrics.count_rejection(reason)
 
 
-def stopping() -> ServingError:
+def server_stopping_error() -> ServingError:
     """There will be no answer any more."""
     return ServingError(grpc.StatusCode.UNAVAILABLE, "the server is stopping; come again later")

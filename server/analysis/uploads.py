@@ -29,17 +29,17 @@ FILE_FIELD = "file"
 TEXT_FIELD = "text"  # words, which a model of words reads without a recording
 NO_NAME = "recording"
 MAX_NAME_LETTERS = 120
-MAX_PARTS = 16
+MAX_FORM_PARTS = 16
 MAX_FIELD_BYTES = 1 << 16
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def display_name(told: str) -> str:
+def display_name(client_name: str) -> str:
     """The name to show for an uploaded file, from the client's name; never used as a path.
 
     The last part of a path of any system, without what a terminal or page would not show.
     """
-    last = told.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    last = client_name.replace("\\", "/").rstrip("/").rpartition("/")[2]
     shown = "".join(letter for letter in last if unicodedata.category(letter)[0] != "C")
     return shown.strip()[:MAX_NAME_LETTERS].strip() or NO_NAME
 
@@ -60,12 +60,12 @@ class Upload:
     """
 
     def __init__(self, content_type: str, max_bytes: int) -> None:
-        kind, told = parse_options_header(content_type)
+        kind, params = parse_options_header(content_type)
         self._form: _Form | None = None
         if kind == b"multipart/form-data":
-            if not told.get(b"boundary"):
+            if not params.get(b"boundary"):
                 raise invalid("multipart/form-data without a boundary; let the client set it")
-            self._form = _Form(told[b"boundary"], self._write)
+            self._form = _Form(params[b"boundary"], self._write)
         elif kind in (b"application/json", b"multipart/mixed"):
             raise ServingError(
                 grpc.StatusCode.INVALID_ARGUMENT,
@@ -210,8 +210,8 @@ class _Form:
 
     def _begin(self) -> None:
         self._num_parts += 1
-        if self._num_parts > MAX_PARTS:
-            raise invalid(f"more than {MAX_PARTS} fields in the form")
+        if self._num_parts > MAX_FORM_PARTS:
+            raise invalid(f"more than {MAX_FORM_PARTS} fields in the form")
         self._headers, self._header, self._value = {}, [b"", b""], b""
 
     def _add_to_header(self, place: int, data: bytes, start: int, end: int) -> None:
@@ -222,13 +222,13 @@ class _Form:
         self._header = [b"", b""]
 
     def _end_headers(self) -> None:
-        _, told = parse_options_header(self._headers.get(b"content-disposition", b""))
-        self._part = _text(told.get(b"name", b""), "name of a field")
+        _, params = parse_options_header(self._headers.get(b"content-disposition", b""))
+        self._part = _text(params.get(b"name", b""), "name of a field")
         if self._part == FILE_FIELD:
             if self.has_file:
                 raise invalid(f"field {FILE_FIELD!r} is there twice; send one recording at a time")
             self.has_file = True
-            self.file_name = told.get(b"filename", b"").decode("utf-8", "replace")
+            self.file_name = params.get(b"filename", b"").decode("utf-8", "replace")
         elif self._part in self.fields:
             raise invalid(f"field {self._part[:40]!r} is there twice")
 

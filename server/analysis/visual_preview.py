@@ -27,7 +27,7 @@ JPEG_QUALITY = 85
 # === Sound ===
 
 
-def edges(num_steps: int, steps_a_second: int, rate_hz: int) -> np.ndarray:
+def step_starts(num_steps: int, steps_a_second: int, rate_hz: int) -> np.ndarray:
     """(num_steps + 1,) int64: the sample at which each step begins, and where the last ends."""
     return np.round(np.arange(num_steps + 1) * rate_hz / steps_a_second).astype(np.int64)
 
@@ -41,7 +41,7 @@ def envelope(waveform: np.ndarray, rate_hz: int) -> np.ndarray:
       (points, 2) float32; the last point may stand for less, none stands for no samples.
     """
     num_points = int(np.ceil(len(waveform) * POINTS_PER_SECOND / rate_hz - 1e-9))
-    starts = edges(num_points, POINTS_PER_SECOND, rate_hz)[:-1]
+    starts = step_starts(num_points, POINTS_PER_SECOND, rate_hz)[:-1]
     starts = starts[starts < len(waveform)]
     if not len(starts):
         return np.zeros((0, 2), np.float32)
@@ -65,7 +65,7 @@ def spectrogram(waveform: np.ndarray, rate_hz: int) -> np.ndarray:
     if num_columns == 0:
         return np.zeros((NUM_ROWS, 0), np.uint8)
     length = rate_hz // COLUMNS_PER_SECOND
-    starts = edges(num_columns, COLUMNS_PER_SECOND, rate_hz)[:-1]
+    starts = step_starts(num_columns, COLUMNS_PER_SECOND, rate_hz)[:-1]
     padded = np.concatenate([waveform, np.zeros(length + 1, np.float32)])
     window = np.hanning(length + 1)[:-1]
     pieces = padded[starts[:, None] + np.arange(length)] * window

@@ -26,7 +26,7 @@ from affectstream.server.errors import ServingError
 
 Arrays = dict[str, np.ndarray]
 Forward = Callable[[Arrays], Arrays]
-Listen = Callable[[dict[str, Any]], None]
+EventCallback = Callable[[dict[str, Any]], None]
 
 START_TIMEOUT_S = 180.0
 POLL_S = 0.1
@@ -51,14 +51,14 @@ class Job:
     Attributes:
       file: None for words alone.
       name: how the answer calls the file.
-      listen: called with each event, in the thread of the worker; None of them after the end.
+      on_event: called with each event, in the thread of the worker; None of them after the end.
       future: the answer as `predict --json` gives it, or a ServingError.
     """
 
     file: Path | None
     name: str
     options: AnalysisOptions
-    listen: Listen
+    on_event: EventCallback
     future: Future[dict[str, Any]] = field(default_factory=Future)
     is_cancelled: threading.Event = field(default_factory=threading.Event)
 
@@ -73,7 +73,7 @@ class WorkerProcess:
     Attributes:
       is_usable: it can take a job; not after one that did not come to its own end.
       resident_bytes: after the last job.
-      told: what it said of itself when it was ready.
+      process_info: what it said of itself when it was ready.
 
     Raises:
       OSError: the system gives no process.
@@ -98,7 +98,7 @@ class WorkerProcess:
             theirs.close()
         self._is_at_rest = True
         self.resident_bytes = 0
-        self.told: dict[str, Any] = {}
+        self.process_info: dict[str, Any] = {}
 
     @property
     def is_usable(self) -> bool:
@@ -112,7 +112,7 @@ class WorkerProcess:
         """
         self._is_at_rest = False
         try:
-            if not self.told:
+            if not self.process_info:
                 self._await_ready(job)
             return self._converse(job, forward, max_s)
         except (EOFError, ConnectionError) as error:
@@ -120,7 +120,7 @@ class WorkerProcess:
             raise _crashed(job, self._process.exitcode) from error
         except MessageError as error:
             _log.error("a worker sent nonsense: %s", error)
-            raise failed(job) from error
+            raise analysis_failed(job) from error
 
     def stop(self) -> None:
         """Kills it, wherever it is."""
@@ -135,41 +135,41 @@ class WorkerProcess:
             message = self._channel.receive(_until(job, time.monotonic() + START_TIMEOUT_S, late))
         except (EOFError, ConnectionError) as error:
             _log.error("no analysis: a worker died before its first recording")
-            raise unable() from error
+            raise analysis_unavailable() from error
         if message.kind != "ready":
-            _log.error("no analysis: %s", message.told)
-            raise unable()
-        self.told = _dict(message.told)
+            _log.error("no analysis: %s", message.body)
+            raise analysis_unavailable()
+        self.process_info = _dict(message.body)
 
     def _converse(self, job: Job, forward: Forward, max_s: float) -> dict[str, Any]:
         ends_s = time.monotonic() + max_s
         look = _until(job, ends_s, _too_slow(job, max_s))
-        self._channel.send("job", _content(job), look=look)
+        self._channel.send("job", _content(job), on_poll=look)
         no_outputs: ServingError | None = None
         while True:
             message = self._channel.receive(look)
             if message.kind == "event":
-                job.listen(_event(message.told))
+                job.on_event(_event(message.body))
             elif message.kind == "forward":
                 try:
                     outputs = retry_when_full(job, forward, message.arrays, ends_s)
-                    self._channel.send("outputs", arrays=outputs, look=look)
+                    self._channel.send("outputs", arrays=outputs, on_poll=look)
                 except ServingError as error:
                     no_outputs = error
-                    self._channel.send("no outputs", look=look)
+                    self._channel.send("no outputs", on_poll=look)
             else:
-                told = _end_of_job(message)
+                body = _end_of_job(message)
                 self._is_at_rest = True
-                self.resident_bytes = told["resident_bytes"]
+                self.resident_bytes = body["resident_bytes"]
                 if message.kind == "done":
-                    return _dict(told["result"])
+                    return _dict(body["result"])
                 if message.kind == "refused":
                     code = grpc.StatusCode.INVALID_ARGUMENT
-                    raise ServingError(code, told["line"], told["status"])
+                    raise ServingError(code, body["line"], body["status"])
                 if no_outputs is not None:
                     raise no_outputs
-                _log.error("analysis of an upload failed:\n%s", told["line"])
-                raise failed(job)
+                _log.error("analysis of an upload failed:\n%s", body["line"])
+                raise analysis_failed(job)
 
 
 def _until(job: Job, ends_s: float, late: ServingError) -> Callable[[], None]:
@@ -202,26 +202,26 @@ def retry_when_full(job: Job, forward: Forward, inputs: Arrays, ends_s: float) -
 # === What is believed of a worker ===
 
 
-def _dict(told: Any) -> dict[str, Any]:
-    if not isinstance(told, dict):
+def _dict(body: Any) -> dict[str, Any]:
+    if not isinstance(body, dict):
         raise MessageError("no object")
-    return told
+    return body
 
 
-def _event(told: Any) -> dict[str, Any]:
+def _event(body: Any) -> dict[str, Any]:
     # It has no say in how the stream ends.
-    if _dict(told).get("event") not in EVENTS:
+    if _dict(body).get("event") not in EVENTS:
         raise MessageError("no event of a job")
-    return _dict(told)
+    return _dict(body)
 
 
 def _end_of_job(message: Message) -> dict[str, Any]:
-    told, wanted = _dict(message.told), _ENDS.get(message.kind)
-    if wanted is None or {name: type(value) for name, value in told.items()} != wanted:
+    body, wanted = _dict(message.body), _ENDS.get(message.kind)
+    if wanted is None or {name: type(value) for name, value in body.items()} != wanted:
         raise MessageError(f"{message.kind[:40]!r} with fields of its own")
-    if message.kind == "refused" and told["status"] not in REFUSALS:
+    if message.kind == "refused" and body["status"] not in REFUSALS:
         raise MessageError("refused with a status of its own")
-    return told
+    return body
 
 
 def _content(job: Job) -> dict[str, Any]:
@@ -258,14 +258,14 @@ def _crashed(job: Job, exit_code: int | None) -> ServingError:
     )
 
 
-def unable() -> ServingError:
+def analysis_unavailable() -> ServingError:
     return ServingError(
         grpc.StatusCode.UNAVAILABLE,
         "recordings cannot be analysed now; the server's log says why",
     )
 
 
-def failed(job: Job) -> ServingError:
+def analysis_failed(job: Job) -> ServingError:
     return ServingError(
         grpc.StatusCode.INTERNAL, f"{job.name}: the analysis failed; the server's log says why"
     )

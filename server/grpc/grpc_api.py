@@ -25,14 +25,14 @@ from affectstream.server.errors import ServingError, invalid
 from affectstream.server.grpc import messages
 from affectstream.server.grpc.message_size import WireFormatError, check_num_fields
 from affectstream.server.versions import arrays
-from affectstream.server.versions.loaded_version import DEFAULT
+from affectstream.server.versions.loaded_version import DEFAULT_SIGNATURE
 
 if TYPE_CHECKING:
-    from affectstream.server.limits import Limits
-    from affectstream.server.memory_quota import Budget, Hold
+    from affectstream.server.limits import ServerLimits
+    from affectstream.server.memory_quota import MemoryQuota, QuotaReservation
     from affectstream.server.versions.arrays import Arrays
     from affectstream.server.versions.loaded_version import LoadedVersion
-    from affectstream.server.versions.model_server import Answer, ModelServer
+    from affectstream.server.versions.model_server import ModelServer, PredictResult
 
 PREDICTION = prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"].full_name
 MODEL = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
@@ -47,7 +47,7 @@ class Method(Protocol):
 
     Args:
       received: the message alone, which is taken out of it, so that nobody else keeps it.
-      hold: has the bytes of the message; grows by those of arrays.
+      reservation: has the bytes of the message; grows by those of arrays.
       due_s: deadline of the client on the monotonic clock; None: no deadline.
     Returns:
       the answer, serialised.
@@ -55,7 +55,9 @@ class Method(Protocol):
       ServingError: for the client.
     """
 
-    def __call__(self, received: list[bytes], hold: Hold, due_s: float | None) -> bytes: ...
+    def __call__(
+        self, received: list[bytes], reservation: QuotaReservation, due_s: float | None
+    ) -> bytes: ...
 
 
 class Services:
@@ -64,13 +66,13 @@ class Services:
     Args:
       model_server: answers.
       limits: `max_body_bytes`, also of an array.
-      budget: of all requests.
+      quota: of all requests.
     """
 
-    def __init__(self, model_server: ModelServer, limits: Limits, budget: Budget) -> None:
+    def __init__(self, model_server: ModelServer, limits: ServerLimits, quota: MemoryQuota) -> None:
         self._server = model_server
         self._limits = limits
-        self._budget = budget
+        self._quota = quota
 
     def methods(self) -> dict[str, dict[str, Method]]:
         """Service -> name -> method."""
@@ -81,31 +83,33 @@ class Services:
 
     # === Prediction ===
 
-    def _predict(self, received: list[bytes], hold: Hold, due_s: float | None) -> bytes:
+    def _predict(
+        self, received: list[bytes], reservation: QuotaReservation, due_s: float | None
+    ) -> bytes:
         """Inputs by name to outputs by name, all of them or those of `output_filter`."""
         with contextlib.ExitStack() as leases:
-            with self._budget.parsing:
+            with self._quota.parse_slots:
                 num_bytes = len(received[0])
-                loaded, signature, inputs, wanted = self._read(received, hold, leases)
-            hold.release(num_bytes)
+                loaded, signature, inputs, wanted = self._read(received, reservation, leases)
+            reservation.release(num_bytes)
             left_s = None if due_s is None else due_s - time.monotonic()
             answer = self._server.run(loaded, signature, inputs, left_s)
         return _response(self._server.store.name, answer, wanted)
 
     def _read(
-        self, received: list[bytes], hold: Hold, leases: contextlib.ExitStack
+        self, received: list[bytes], reservation: QuotaReservation, leases: contextlib.ExitStack
     ) -> tuple[LoadedVersion, str, Arrays, list[str]]:
         """Version, signature, inputs and wanted outputs; the message itself is gone afterwards."""
         request = _parsed(predict_pb2.PredictRequest, received)
-        loaded = leases.enter_context(self._server.version(*_named_spec(request)))
-        signature = request.model_spec.signature_name or DEFAULT
+        loaded = leases.enter_context(self._server.lease_version(*_named_spec(request)))
+        signature = request.model_spec.signature_name or DEFAULT_SIGNATURE
         if signature not in loaded.signatures:
             raise _unknown_signature(signature)
         specs = loaded.signatures[signature]
         arrays.check_names(specs, request.inputs)
         most = self._limits.max_body_bytes
         inputs = {
-            key: messages.tensor_to_array(key, tensor, specs[key], most, hold.add)
+            key: messages.tensor_to_array(key, tensor, specs[key], most, reservation.add)
             for key, tensor in request.inputs.items()
         }
         wanted = _filtered(request.output_filter, loaded.signature_defs[signature].outputs)
@@ -113,7 +117,9 @@ class Services:
 
     # === About the model ===
 
-    def _metadata(self, received: list[bytes], hold: Hold, due_s: float | None) -> bytes:
+    def _metadata(
+        self, received: list[bytes], reservation: QuotaReservation, due_s: float | None
+    ) -> bytes:
         """The signatures, packed; after servables/tensorflow/get_model_metadata_impl.cc."""
         request = _question(get_model_metadata_pb2.GetModelMetadataRequest, received)
         if not request.metadata_field:
@@ -130,7 +136,9 @@ class Services:
         response.metadata[messages.SIGNATURE_DEF].Pack(packed)
         return bytes(response.SerializeToString())
 
-    def _status(self, received: list[bytes], hold: Hold, due_s: float | None) -> bytes:
+    def _status(
+        self, received: list[bytes], reservation: QuotaReservation, due_s: float | None
+    ) -> bytes:
         """State of one version or of all."""
         request = _question(get_model_status_pb2.GetModelStatusRequest, received)
         found = messages.model_status(self._server.statuses(*_spec(request)))
@@ -154,7 +162,7 @@ def _parsed(kind: Any, received: list[bytes]) -> Any:
         raise ServingError(grpc.StatusCode.INTERNAL, text) from error
 
 
-def _response(name: str, answer: Answer, wanted: list[str]) -> bytes:
+def _response(name: str, answer: PredictResult, wanted: list[str]) -> bytes:
     response = predict_pb2.PredictResponse()
     response.model_spec.name = name
     response.model_spec.version.value = answer.version

@@ -18,11 +18,11 @@ from grpc_health.v1.health import aio as health
 from affectstream.server.errors import ServingError
 from affectstream.server.grpc.grpc_api import PREDICT, Method, Services
 from affectstream.server.security import TokenInterceptor
-from affectstream.server.thread_pool import NUM_STATUS_THREADS, NUM_THREADS, Workers
+from affectstream.server.thread_pool import NUM_STATUS_THREADS, NUM_THREADS, ThreadPool
 
 if TYPE_CHECKING:
-    from affectstream.server.limits import Limits
-    from affectstream.server.memory_quota import Budget
+    from affectstream.server.limits import ServerLimits
+    from affectstream.server.memory_quota import MemoryQuota
     from affectstream.server.metrics import Metrics
     from affectstream.server.versions.model_server import ModelServer
 
@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 # From the begin of a call to the end of its message.
 RECEIVE_S = 60.0
 # For the last bytes of answers, once all are given.
-ANSWER_S = 0.5
+RESPONSE_GRACE_S = 0.5
 # How often the health is looked at.
 HEALTH_S = 0.2
 LOOP_CALL_TIMEOUT_S = 30.0
@@ -52,7 +52,7 @@ class GrpcServer:
       model_server: answers.
       limits: `max_body_bytes` of a message, `drain_s` of a connection that is too old.
       metrics: counts requests.
-      budget: of all requests.
+      quota: of all requests.
       token: asked for in the metadata; None asks for nothing.
       is_ready: whether some version answers, told by the health service.
     """
@@ -60,17 +60,17 @@ class GrpcServer:
     def __init__(
         self,
         model_server: ModelServer,
-        limits: Limits,
+        limits: ServerLimits,
         metrics: Metrics,
-        budget: Budget,
+        quota: MemoryQuota,
         token: str | None,
         is_ready: Callable[[], bool],
     ) -> None:
-        self.workers = Workers("grpc", metrics)
-        self.status_threads = Workers("grpc-status", metrics, NUM_STATUS_THREADS)
-        self._services = Services(model_server, limits, budget)
+        self.threads = ThreadPool("grpc", metrics)
+        self.status_threads = ThreadPool("grpc-status", metrics, NUM_STATUS_THREADS)
+        self._services = Services(model_server, limits, quota)
         self._metrics = metrics
-        self._budget = budget
+        self._quota = quota
         self._is_ready = is_ready
         self._is_bound = self._is_started = False
         self._ending: asyncio.Task[None] | None = None
@@ -93,7 +93,7 @@ class GrpcServer:
         """Begins to answer."""
         self._in_loop(self._start())
 
-    def refuse(self, left_s: float) -> None:
+    def stop_accepting(self, left_s: float) -> None:
         """Rejects new calls and reports NOT_SERVING; running calls have `left_s` to finish."""
         self._in_loop(self._refuse(left_s))
 
@@ -102,7 +102,7 @@ class GrpcServer:
         try:
             self._in_loop(self._stop())
         finally:
-            self.workers.give_up()
+            self.threads.give_up()
             self.status_threads.give_up()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
@@ -119,7 +119,7 @@ class GrpcServer:
     def _in_loop(self, work: Coroutine[Any, Any, Result]) -> Result:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(LOOP_CALL_TIMEOUT_S)
 
-    async def _make(self, limits: Limits, token: str | None) -> None:
+    async def _make(self, limits: ServerLimits, token: str | None) -> None:
         self._health = health.HealthServicer()
         self._server = grpc.aio.server(
             interceptors=[] if token is None else [TokenInterceptor(token, self._refused)],
@@ -153,12 +153,12 @@ class GrpcServer:
     async def _refuse(self, left_s: float) -> None:
         self._watching.cancel()
         await self._health.enter_graceful_shutdown()
-        self._ending = asyncio.create_task(self._server.stop(left_s + 2 * ANSWER_S))
+        self._ending = asyncio.create_task(self._server.stop(left_s + 2 * RESPONSE_GRACE_S))
 
     async def _stop(self) -> None:
         if self._is_started:
             self._watching.cancel()
-            await self._server.stop(ANSWER_S)
+            await self._server.stop(RESPONSE_GRACE_S)
             if self._ending is not None:
                 await self._ending
         elif self._is_bound:
@@ -171,12 +171,12 @@ class GrpcServer:
         """Counts a call that was refused before it came to its method."""
         _, service, name = path.split("/")
         if name in self._services.methods().get(service, {}):
-            self._metrics.requested("GRPC", name, error.code.name)
+            self._metrics.count_request("GRPC", name, error.code.name)
 
     def _handler(self, name: str, method: Method) -> grpc.RpcMethodHandler:
         """A stream on this side, which is the same on the wire: its message is read when we say."""
-        workers = self.workers if name == PREDICT else self.status_threads
-        call = functools.partial(self._answer, name, workers, method)
+        threads = self.threads if name == PREDICT else self.status_threads
+        call = functools.partial(self._answer, name, threads, method)
 
         async def answer(requests: Any, context: grpc.aio.ServicerContext) -> bytes:
             try:
@@ -192,16 +192,18 @@ class GrpcServer:
         return grpc.stream_unary_rpc_method_handler(answer)
 
     async def _answer(
-        self, name: str, workers: Workers, method: Method, context: grpc.aio.ServicerContext
+        self, name: str, threads: ThreadPool, method: Method, context: grpc.aio.ServicerContext
     ) -> bytes:
-        with self._metrics.timed("GRPC", name) as timing:
+        with self._metrics.time_request("GRPC", name) as timing:
             messages = [await _message(context)]
             timing.restart()
             left_s = context.time_remaining()
             due_s = None if left_s is None else time.monotonic() + left_s
-            hold = self._budget.hold()
-            hold.add(len(messages[0]))
-            return await workers.run(lambda: method(messages, hold, due_s), hold.close)
+            reservation = self._quota.new_reservation()
+            reservation.add(len(messages[0]))
+            return await threads.run(
+                lambda: method(messages, reservation, due_s), reservation.close
+            )
 
 
 async def _message(context: grpc.aio.ServicerContext) -> bytes:
@@ -228,7 +230,7 @@ def _forget(reading: asyncio.Future[Any]) -> None:
         reading.exception()
 
 
-def _options(limits: Limits) -> list[tuple[str, int]]:
+def _options(limits: ServerLimits) -> list[tuple[str, int]]:
     """Of the core: sizes, and how long and how busy a connection may be."""
     return [
         ("grpc.so_reuseport", 0),

@@ -49,7 +49,7 @@ def check_num_fields(descriptor: Any, message: bytes) -> int:
             if num_parts > MAX_PARTS:
                 raise _too_many(descriptor)
             tag, at = _varint(message, at, end)
-            at, content_at = _past(tag & 7, message, at, end)
+            at, content_at = _content_bounds(tag & 7, message, at, end)
             if tag & 7 != _LENGTH:
                 continue
             if tag >> 3 in _packed_in(kind):
@@ -72,7 +72,7 @@ def _too_many(descriptor: Any) -> ServingError:
     )
 
 
-def _past(wire_type: int, message: bytes, at: int, end: int) -> tuple[int, int]:
+def _content_bounds(wire_type: int, message: bytes, at: int, end: int) -> tuple[int, int]:
     """Where the content of a field ends, and where it begins."""
     if wire_type == _VARINT:
         return _varint(message, at, end)[1], at

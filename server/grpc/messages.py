@@ -21,7 +21,7 @@ from affectstream.server.memory_quota import STRING_BYTES
 if TYPE_CHECKING:
     from affectstream.server.versions.model_server import Metadata
     from affectstream.server.versions.model_store import VersionStatus
-    from affectstream.serving.export.warmup import Spec
+    from affectstream.serving.export.warmup import InputSpec
 
 SIGNATURE_DEF = "signature_def"
 # tensorflow/core/framework/tensor.proto: NumPy's dtype -> its number, field of plain values.
@@ -53,7 +53,7 @@ LAST_SHIFT = 28
 
 
 def tensor_to_array(
-    name: str, tensor: Any, spec: Spec, max_bytes: int, reserve: Callable[[int], None]
+    name: str, tensor: Any, spec: InputSpec, max_bytes: int, reserve: Callable[[int], None]
 ) -> np.ndarray:
     """A TensorProto as array, once its dtype, shape and length agree; nothing larger is allocated.
 

@@ -16,13 +16,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from affectstream.server import security
-from affectstream.server.limits import Limits
+from affectstream.server.limits import ServerLimits
 from affectstream.server.routes import ABOUT, PAGE
 from affectstream.serving.export.model_card import (
     LEGAL_NOTE,
-    LIMITS,
+    LIMITATIONS,
     Evaluations,
-    listed,
+    as_list,
     model_card,
 )
 
@@ -80,7 +80,7 @@ def about_json(
     config: dict[str, Any],
     name: str,
     version: int,
-    limits: Limits,
+    limits: ServerLimits,
     needs_token: bool,
     evaluations: Evaluations = None,
 ) -> dict[str, Any]:
@@ -101,10 +101,10 @@ def about_json(
         "recipe": config["recipe"]["name"],
         "synthetic": bool(config["synthetic"]),
         "leak_allowed": bool(config["leak_allowed"])
-        or any(one.get("leak_allowed") for one in listed(scored)),
+        or any(one.get("leak_allowed") for one in as_list(scored)),
         "card_markdown": model_card(config, scored, name, version),
         "law": LEGAL_NOTE,
-        "meaning": list(LIMITS),
+        "meaning": list(LIMITATIONS),
         "limits": {
             "max_upload_bytes": limits.max_upload_bytes,
             "max_media_s": limits.max_media_s,

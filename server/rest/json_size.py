@@ -33,7 +33,7 @@ def estimate_memory_bytes(body: bytes) -> int:
     return num_bytes
 
 
-def check_size(body: bytes) -> None:
+def check_json_size(body: bytes) -> None:
     """Raises ServingError (413) for a document that would take more than `MAX_JSON_BYTES`."""
     num_bytes = estimate_memory_bytes(body)
     if num_bytes > MAX_JSON_BYTES:

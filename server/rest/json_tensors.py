@@ -18,10 +18,10 @@ import numpy as np
 from affectstream.server.errors import ServingError, invalid
 from affectstream.server.memory_quota import STRING_BYTES
 from affectstream.server.rest.base64_text import decode
-from affectstream.server.rest.json_size import check_size
+from affectstream.server.rest.json_size import check_json_size
 
 if TYPE_CHECKING:
-    from affectstream.serving.export.warmup import Spec
+    from affectstream.serving.export.warmup import InputSpec
 
 # Deeper than any input; rows of square colour pictures over time have five.
 MAX_RANK = 8
@@ -57,7 +57,7 @@ class PredictBody:
     value: Any
 
     def tensors(
-        self, specs: dict[str, Spec], reserve: Callable[[int], None] = _unbounded
+        self, specs: dict[str, InputSpec], reserve: Callable[[int], None] = _unbounded
     ) -> dict[str, np.ndarray]:
         """The inputs of a signature.
 
@@ -76,7 +76,7 @@ class PredictBody:
 # === Reading ===
 
 
-def read_body(body: bytes) -> PredictBody:
+def parse_predict_body(body: bytes) -> PredictBody:
     """The JSON of a `:predict` request.
 
     Raises:
@@ -107,7 +107,7 @@ def _parsed(body: bytes) -> Any:
     body = body if end < 0 else body[:end]
     if not body:
         raise invalid("JSON Parse error: The document is empty")
-    check_size(body)
+    check_json_size(body)
     try:
         return json.loads(
             body.decode("utf-8-sig"), object_pairs_hook=_object, parse_constant=_constant
@@ -135,7 +135,7 @@ def _constant(word: str) -> NoReturn:
     raise invalid(f"JSON Parse error: {word} is not a number that a model can use")
 
 
-def _columns(value: Any, specs: dict[str, Spec]) -> dict[str, Any]:
+def _columns(value: Any, specs: dict[str, InputSpec]) -> dict[str, Any]:
     """Input -> its tensor as JSON; more than the signature takes is passed over."""
     if not _is_named(value):
         if len(specs) != 1:
@@ -150,7 +150,7 @@ def _columns(value: Any, specs: dict[str, Spec]) -> dict[str, Any]:
     return {name: value[name] for name in specs}
 
 
-def _columns_of_rows(rows: list[Any], specs: dict[str, Spec]) -> dict[str, Any]:
+def _columns_of_rows(rows: list[Any], specs: dict[str, InputSpec]) -> dict[str, Any]:
     if not _is_named(rows[0]):
         if len(specs) != 1:
             raise invalid(
@@ -169,7 +169,7 @@ def _columns_of_rows(rows: list[Any], specs: dict[str, Spec]) -> dict[str, Any]:
     return {name: [row[name] for row in rows] for name in specs}
 
 
-def _wrong_keys(number: int, row: dict[str, Any], specs: dict[str, Spec]) -> ServingError:
+def _wrong_keys(number: int, row: dict[str, Any], specs: dict[str, InputSpec]) -> ServingError:
     failed = f"Failed to process element: {number}"
     for key in row:
         if key not in specs:

@@ -21,12 +21,12 @@ from affectstream.server import gzip_body
 from affectstream.server import routes as paths
 from affectstream.server.errors import ServingError, invalid
 from affectstream.server.rest import json_outputs, json_tensors
-from affectstream.server.thread_pool import NUM_STATUS_THREADS, Workers
+from affectstream.server.thread_pool import NUM_STATUS_THREADS, ThreadPool
 from affectstream.server.versions.batching import unknown_signature
-from affectstream.server.versions.loaded_version import DEFAULT
+from affectstream.server.versions.loaded_version import DEFAULT_SIGNATURE
 
 if TYPE_CHECKING:
-    from affectstream.server.memory_quota import Budget, Hold
+    from affectstream.server.memory_quota import MemoryQuota, QuotaReservation
     from affectstream.server.metrics import Metrics
     from affectstream.server.versions.arrays import Arrays
     from affectstream.server.versions.loaded_version import LoadedVersion
@@ -61,7 +61,7 @@ class RestApi:
     Args:
       model_server: answers.
       metrics: counts requests.
-      budget: of all requests.
+      quota: of all requests.
       is_ready: whether requests should be sent here now.
     """
 
@@ -69,15 +69,15 @@ class RestApi:
         self,
         model_server: ModelServer,
         metrics: Metrics,
-        budget: Budget,
+        quota: MemoryQuota,
         is_ready: Callable[[], bool],
     ) -> None:
         self._server = model_server
         self._metrics = metrics
         self._is_ready = is_ready
-        self._budget = budget
-        self.workers = Workers("rest", metrics)
-        self.status_threads = Workers("rest-status", metrics, NUM_STATUS_THREADS)
+        self._quota = quota
+        self.threads = ThreadPool("rest", metrics)
+        self.status_threads = ThreadPool("rest-status", metrics, NUM_STATUS_THREADS)
 
     def routes(self) -> list[Route]:
         """Routes for Starlette."""
@@ -93,7 +93,7 @@ class RestApi:
     # === Endpoints ===
 
     async def _status(self, request: Request) -> Response:
-        with self._metrics.timed("REST", "") as timing:
+        with self._metrics.time_request("REST", "") as timing:
             target = _target(STATUS_PATH, request)
             timing.method = _method(target.verb)
             if not target.name:
@@ -103,31 +103,31 @@ class RestApi:
             return Response(answer, media_type=JSON_TYPE)
 
     async def _predict(self, request: Request) -> Response:
-        with self._metrics.timed("REST", "") as timing:
+        with self._metrics.time_request("REST", "") as timing:
             target = _target(PREDICT_PATH, request)
             timing.method = _method(target.verb)
-            hold = self._budget.hold()
+            reservation = self._quota.new_reservation()
             pieces: list[bytes] = []
             try:
                 async for piece in request.stream():
-                    hold.add(len(piece))
+                    reservation.add(len(piece))
                     pieces.append(piece)
             except BaseException:
-                hold.close()
+                reservation.close()
                 raise
             timing.restart()
             is_packed = gzip_body.is_gzip(request.headers.get("content-encoding", ""))
-            work = functools.partial(self._answer, target, pieces, is_packed, hold)
-            answer = await self.workers.run(work, hold.close)
+            work = functools.partial(self._answer, target, pieces, is_packed, reservation)
+            answer = await self.threads.run(work, reservation.close)
             return Response(answer, media_type=JSON_TYPE)
 
-    def refused(self, method: str, path: str, error: ServingError) -> None:
+    def count_refused(self, method: str, path: str, error: ServingError) -> None:
         """Counts a request of a model that was refused before it came here."""
         if not paths.is_model_path(path):
             return
         found = (PREDICT_PATH if method == "POST" else STATUS_PATH).fullmatch(path)
-        told = _method(found.groups()[-1]) if found else ""
-        self._metrics.requested("REST", told, error.code.name)
+        method_name = _method(found.groups()[-1]) if found else ""
+        self._metrics.count_request("REST", method_name, error.code.name)
 
     async def _metrics_text(self, request: Request) -> Response:
         return PlainTextResponse(self._metrics.text())
@@ -142,35 +142,43 @@ class RestApi:
 
     # === What blocks ===
 
-    def _answer(self, target: Target, pieces: list[bytes], is_packed: bool, hold: Hold) -> bytes:
+    def _answer(
+        self, target: Target, pieces: list[bytes], is_packed: bool, reservation: QuotaReservation
+    ) -> bytes:
         """The answer to a body, whose pieces are taken out of the list."""
         with contextlib.ExitStack() as leases:
             if target.verb != "predict":
                 return self._refuse_verb(target)
-            chosen = self._server.version(target.name, target.version, target.label)
+            chosen = self._server.lease_version(target.name, target.version, target.label)
             loaded = leases.enter_context(chosen)  # or NOT_FOUND, whatever the body is
-            with self._budget.parsing:
-                signature, inputs, is_row_format = self._read(loaded, pieces, is_packed, hold)
+            with self._quota.parse_slots:
+                signature, inputs, is_row_format = self._read(
+                    loaded, pieces, is_packed, reservation
+                )
             answer = self._server.run(loaded, signature, inputs)
         return json_outputs.write_outputs(answer.outputs, is_row_format)
 
     def _read(
-        self, loaded: LoadedVersion, pieces: list[bytes], is_packed: bool, hold: Hold
+        self,
+        loaded: LoadedVersion,
+        pieces: list[bytes],
+        is_packed: bool,
+        reservation: QuotaReservation,
     ) -> tuple[str, Arrays, bool]:
         """Signature, inputs, and whether the answer is by rows; the JSON is gone then."""
         body = b"".join(pieces)
         pieces.clear()
         num_bytes = len(body)
         if is_packed:
-            body = gzip_body.unpacked(body, self._server.limits.max_body_bytes, hold.add)
+            body = gzip_body.decompress(body, self._server.limits.max_body_bytes, reservation.add)
             num_bytes += len(body)
-        parsed = json_tensors.read_body(body)
+        parsed = json_tensors.parse_predict_body(body)
         del body
-        signature = parsed.signature or DEFAULT
+        signature = parsed.signature or DEFAULT_SIGNATURE
         if signature not in loaded.signatures:
             raise unknown_signature(signature)
-        inputs = parsed.tensors(loaded.signatures[signature], hold.add)
-        hold.release(num_bytes)
+        inputs = parsed.tensors(loaded.signatures[signature], reservation.add)
+        reservation.release(num_bytes)
         return signature, inputs, parsed.is_row_format
 
     def _refuse_verb(self, target: Target) -> bytes:

@@ -16,7 +16,7 @@ import numpy as np
 from affectstream.server.errors import invalid
 
 if TYPE_CHECKING:
-    from affectstream.serving.export.warmup import Spec
+    from affectstream.serving.export.warmup import InputSpec
 
 Arrays = dict[str, np.ndarray]
 
@@ -28,11 +28,11 @@ MAX_TOKENS = 4096
 FRAME_BYTES = 256 * 1024
 FRAME_RANK = 4  # (frames, height, width, channels); action units have 2
 # A waveform lies in [-1, 1]; beyond this the squares in a spectrogram overflow.
-LARGEST = 1e6
+MAX_ABS_VALUE = 1e6
 MAX_NAME_CHARACTERS = 64  # characters of a client's own names that an answer repeats
 
 
-def check(specs: dict[str, Spec], inputs: Arrays) -> int:
+def check_inputs(specs: dict[str, InputSpec], inputs: Arrays) -> int:
     """Judges a request by what its signature takes.
 
     Beside names, dtypes and shapes it looks at meaning: floats are finite and no larger than 1e6
@@ -61,7 +61,7 @@ def check(specs: dict[str, Spec], inputs: Arrays) -> int:
     return num_rows
 
 
-def check_names(specs: dict[str, Spec], inputs: Collection[str]) -> None:
+def check_names(specs: dict[str, InputSpec], inputs: Collection[str]) -> None:
     """Judges the names alone, before anything is decoded.
 
     Args:
@@ -87,10 +87,12 @@ def check_names(specs: dict[str, Spec], inputs: Collection[str]) -> None:
         )
 
 
-def _check_one(name: str, spec: Spec, value: np.ndarray) -> None:
+def _check_one(name: str, spec: InputSpec, value: np.ndarray) -> None:
     """Dtype, rank, fixed lengths and values of one input."""
     if value.dtype != np.dtype(spec.dtype):
-        raise invalid(f"{name}: wants {_told(spec.dtype)}, received {_told(value.dtype.name)}")
+        raise invalid(
+            f"{name}: wants {_dtype_name(spec.dtype)}, received {_dtype_name(value.dtype.name)}"
+        )
     fits = value.ndim == len(spec.shape) and all(
         wanted is None or wanted == length
         for wanted, length in zip(spec.shape, value.shape, strict=True)
@@ -112,10 +114,10 @@ def _check_floats(name: str, value: np.ndarray) -> None:
     if value.size == 0:
         return
     largest = float(max(value.max(), -value.min()))  # NaN if there is one anywhere
-    if not largest <= LARGEST:
-        wrong = np.argwhere(~(np.abs(value) <= LARGEST))[0]
+    if not largest <= MAX_ABS_VALUE:
+        wrong = np.argwhere(~(np.abs(value) <= MAX_ABS_VALUE))[0]
         raise invalid(
-            f"{name}: wants finite numbers up to {LARGEST:g},"
+            f"{name}: wants finite numbers up to {MAX_ABS_VALUE:g},"
             f" received {float(value[tuple(wrong)]):g} in row {wrong[0]}"
         )
 
@@ -138,7 +140,7 @@ def _check_meaning(inputs: Arrays) -> None:
             )
 
 
-def _told(dtype: str) -> str:
+def _dtype_name(dtype: str) -> str:
     return "string" if dtype == "object" else dtype
 
 
@@ -150,7 +152,7 @@ def _shape(value: np.ndarray) -> str:
 
 
 @dataclass(frozen=True)
-class Size:
+class RequestSize:
     """Of one checked request, or of several side by side.
 
     Attributes:
@@ -163,16 +165,16 @@ class Size:
     inner: dict[str, tuple[int, ...]]
     string_bytes: int
 
-    def together(self, other: Size) -> Size:
+    def merge(self, other: RequestSize) -> RequestSize:
         """Of both in one batch."""
         inner = {
             name: tuple(map(max, lengths, other.inner[name]))
             for name, lengths in self.inner.items()
         }
         string_bytes = self.string_bytes + other.string_bytes
-        return Size(self.num_rows + other.num_rows, inner, string_bytes)
+        return RequestSize(self.num_rows + other.num_rows, inner, string_bytes)
 
-    def cost_bytes(self, specs: dict[str, Spec]) -> int:
+    def cost_bytes(self, specs: dict[str, InputSpec]) -> int:
         """What the padded batch takes: its bytes, and 256 KiB for each frame of a face.
 
         A frame, as pixels or as a file, becomes maps of features many times its own size.
@@ -186,8 +188,8 @@ class Size:
         return self.num_rows * a_row + self.string_bytes
 
 
-def size_of(specs: dict[str, Spec], inputs: Arrays) -> Size:
-    """Of a checked request; unknown lengths count at least 1, as `merged` pads them."""
+def request_size(specs: dict[str, InputSpec], inputs: Arrays) -> RequestSize:
+    """Of a checked request; unknown lengths count at least 1, as `merge_requests` pads them."""
     inner = {
         name: tuple(
             max(1, length) if wanted is None else length
@@ -197,18 +199,18 @@ def size_of(specs: dict[str, Spec], inputs: Arrays) -> Size:
     }
     strings = [inputs[name] for name, spec in specs.items() if spec.dtype == "object"]
     string_bytes = sum(len(item) for value in strings for item in value.flat)
-    return Size(num_rows_of(inputs), inner, string_bytes)
+    return RequestSize(num_rows_of(inputs), inner, string_bytes)
 
 
-def merged(specs: dict[str, Spec], requests: Sequence[Arrays]) -> Arrays:
+def merge_requests(specs: dict[str, InputSpec], requests: Sequence[Arrays]) -> Arrays:
     """One batch of all rows of checked requests, in their order.
 
     Unknown lengths behind the batch are padded at the end with 0, False or empty strings to the
     longest, and to 1 where all are empty: the models skip masked frames, samples behind the length
     and tokens 0.
     """
-    sizes = (size_of(specs, request) for request in requests)
-    inner = functools.reduce(Size.together, sizes).inner
+    sizes = (request_size(specs, request) for request in requests)
+    inner = functools.reduce(RequestSize.merge, sizes).inner
     return {name: _joined([request[name] for request in requests], inner[name]) for name in specs}
 
 
@@ -230,7 +232,7 @@ def num_rows_of(inputs: Arrays) -> int:
     return len(next(iter(inputs.values())))
 
 
-def pieces(inputs: Arrays, num_rows: int) -> list[Arrays]:
+def split_rows(inputs: Arrays, num_rows: int) -> list[Arrays]:
     """A request cut into such of at most `num_rows` rows."""
     return [
         {name: value[start : start + num_rows] for name, value in inputs.items()}

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import grpc
 import numpy as np
 
-from affectstream.core.errors import counted
+from affectstream.core.errors import pluralize
 from affectstream.server.errors import ServingError, invalid
-from affectstream.server.limits import MIB, Limits
+from affectstream.server.limits import MIB, ServerLimits
 from affectstream.server.metrics import Metrics
 from affectstream.server.versions import arrays
-from affectstream.server.versions.arrays import Arrays, Size
+from affectstream.server.versions.arrays import Arrays, RequestSize
 
 if TYPE_CHECKING:
     from affectstream.serving.export.warmup import Signatures
@@ -34,7 +34,7 @@ QUEUED_BATCHES = 4
 class _Request:
     signature: str
     inputs: Arrays
-    size: Size
+    size: RequestSize
     num_bytes: int
     arrived_s: float
     due_s: float
@@ -63,7 +63,7 @@ class Batcher:
         self,
         run: Callable[[str, Arrays], Arrays],
         signatures: Signatures,
-        limits: Limits,
+        limits: ServerLimits,
         metrics: Metrics,
     ) -> None:
         self._run = run
@@ -97,14 +97,14 @@ class Batcher:
         Returns:
           its answer, or a ServingError; cancel it and it is not run.
         Raises:
-          ServingError: INVALID_ARGUMENT (see `arrays.check`, and a row or request that is too
+          ServingError: INVALID_ARGUMENT (see `arrays.check_inputs`, and a row or request that is too
             large), RESOURCE_EXHAUSTED when the queue is full, UNAVAILABLE when closed.
         """
         specs = self._signatures.get(signature)
         if specs is None:
             raise unknown_signature(signature)
-        num_rows = arrays.check(specs, inputs)
-        size = arrays.size_of(specs, inputs)
+        num_rows = arrays.check_inputs(specs, inputs)
+        size = arrays.request_size(specs, inputs)
         num_bytes = size.cost_bytes(specs)
         self._check_size(num_rows, num_bytes)
         now_s = time.monotonic()
@@ -112,7 +112,7 @@ class Batcher:
         request = _Request(signature, inputs, size, num_bytes, now_s, now_s + wait_s)
         with self._changed:
             if self._is_closed:
-                self._metrics.rejected("unavailable")
+                self._metrics.count_rejection("unavailable")
                 raise ServingError(grpc.StatusCode.UNAVAILABLE, "this version is being unloaded")
             self._check_room(request)
             self._queue.append(request)
@@ -123,11 +123,11 @@ class Batcher:
     def _check_size(self, num_rows: int, num_bytes: int) -> None:
         most = self._limits.max_queued_rows
         if num_rows > most:
-            self._metrics.rejected("too_large")
+            self._metrics.count_rejection("too_large")
             raise invalid(f"{num_rows} rows; at most {most} a request")
         row_mib, most_mib = num_bytes / num_rows / MIB, self._limits.max_batch_bytes / MIB
         if row_mib > most_mib:
-            self._metrics.rejected("too_large")
+            self._metrics.count_rejection("too_large")
             raise invalid(f"a row needs {row_mib:.0f} MiB; at most {most_mib:.0f}, send it shorter")
 
     def _check_room(self, request: _Request) -> None:
@@ -135,17 +135,17 @@ class Batcher:
         num_rows = self._queued_rows + request.num_rows
         is_full = num_rows > self._limits.max_queued_rows
         if self._queue and (is_full or self._queued_bytes + request.num_bytes > most):
-            self._metrics.rejected("queue_full")
+            self._metrics.count_rejection("queue_full")
             verb = "waits" if self._queued_rows == 1 else "wait"
             raise ServingError(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"{counted(self._queued_rows, 'row')} {verb} already; send this again later",
+                f"{pluralize(self._queued_rows, 'row')} {verb} already; send this again later",
             )
 
     def _count(self, request: _Request, sign: int) -> None:
         self._queued_rows += sign * request.num_rows
         self._queued_bytes += sign * request.num_bytes
-        self._metrics.queued(sign * request.num_rows)
+        self._metrics.add_queued_rows(sign * request.num_rows)
 
     def close(self, wait_s: float | None = None) -> None:
         """Takes no more, runs what waits, ends the threads.
@@ -201,8 +201,8 @@ class Batcher:
                 continue
             self._count(request, -1)
             if request.answer.set_running_or_notify_cancel():
-                self._metrics.rejected("deadline")
-                request.answer.set_exception(overdue())
+                self._metrics.count_rejection("deadline")
+                request.answer.set_exception(deadline_error())
         self._queue = kept
 
     def _fitting(self) -> tuple[list[_Request], bool]:
@@ -216,7 +216,7 @@ class Batcher:
         for request in self._queue[1:]:
             if request.signature != batch[0].signature:
                 continue
-            together = size.together(request.size)
+            together = size.merge(request.size)
             if (
                 together.num_rows > self._limits.max_batch_rows
                 or together.cost_bytes(specs) > self._limits.max_batch_bytes
@@ -262,7 +262,7 @@ class Batcher:
         a_row = request.num_bytes / request.num_rows
         most = max(1, min(self._limits.max_batch_rows, int(self._limits.max_batch_bytes / a_row)))
         made: list[Arrays] = []
-        for number, piece in enumerate(arrays.pieces(request.inputs, most)):
+        for number, piece in enumerate(arrays.split_rows(request.inputs, most)):
             try:
                 made.append(self._run_rows(request.signature, [piece]))
             except ServingError as error:
@@ -271,11 +271,11 @@ class Batcher:
         return {name: np.concatenate([one[name] for one in made]) for name in made[0]}
 
     def _run_rows(self, signature: str, requests: Sequence[Arrays]) -> Arrays:
-        merged = arrays.merged(self._signatures[signature], requests)
+        merged = arrays.merge_requests(self._signatures[signature], requests)
         num_rows = arrays.num_rows_of(merged)
         started_s = time.perf_counter()
         outputs = self._run(signature, merged)
-        self._metrics.ran(signature, num_rows, time.perf_counter() - started_s)
+        self._metrics.count_batch(signature, num_rows, time.perf_counter() - started_s)
         for name, value in outputs.items():
             if value.ndim == 0 or len(value) != num_rows:
                 raise ServingError(
@@ -290,7 +290,7 @@ def unknown_signature(signature: str) -> ServingError:
     return invalid(f'Serving signature name: "{signature[:64]}" not found in signature def')
 
 
-def overdue() -> ServingError:
+def deadline_error() -> ServingError:
     """A request waited too long."""
     return ServingError(
         grpc.StatusCode.DEADLINE_EXCEEDED, "not answered in time; send this again later"

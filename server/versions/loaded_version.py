@@ -20,21 +20,21 @@ from affectstream.serving.exported.savedmodel_audit import require_safe
 from affectstream.serving.exported.version_folder import (
     CONFIG_ASSET,
     check_config,
-    number_of,
     read_checked_config,
     read_config,
+    version_number,
 )
 
 LOG = logging.getLogger(__name__)
 MAX_MESSAGE = 300
-DEFAULT, PROBABILITIES = "serving_default", "probabilities"
+DEFAULT_SIGNATURE, PROBABILITIES = "serving_default", "probabilities"
 # Parts of TensorFlow's messages to remove around the useful line: "2 root error(s) found",
 # names of nodes and functions, "assertion failed: [...]".
 NODE = re.compile(r"\n\s*\[\[")
 BRACES = re.compile(r"\{\{[^}]*\}\}\s*")
 OPERATION = re.compile(r"\s*(?:\[Op:[^\]]*\]|\[\[.*?\]\]).*$")
-NUMBERED = re.compile(r"^\(\d+\)\s*(?:[A-Z_]+:)?\s*")
-ASSERTED = re.compile(r"^assertion failed: \[(.*)\]$")
+NUMBER_PREFIX_PATTERN = re.compile(r"^\(\d+\)\s*(?:[A-Z_]+:)?\s*")
+ASSERTION_PATTERN = re.compile(r"^assertion failed: \[(.*)\]$")
 PATH = re.compile(r"(?<![\w/])/(?:[\w.@+-]+/)+[\w.@+-]*")
 
 
@@ -76,7 +76,7 @@ class LoadedVersion:
         """Runs one batch; safe to call from several threads.
 
         Args:
-          inputs: checked (`arrays.check`) and merged.
+          inputs: checked (`arrays.check_inputs`) and merged.
         Returns:
           output -> (rows, ...); strings as object arrays of bytes.
         Raises:
@@ -112,7 +112,7 @@ class LoadedVersion:
         from google.protobuf.message import DecodeError
         from tensorflow_serving.apis import prediction_log_pb2
 
-        from affectstream.modeling.data.no_autotune import untuned
+        from affectstream.modeling.data.no_autotune import without_autotune
         from affectstream.serving.export.warmup import WARMUP_FILE
 
         file = self.folder / WARMUP_FILE
@@ -120,7 +120,7 @@ class LoadedVersion:
             return 0
         number = 0
         try:
-            for record in untuned(tf.data.TFRecordDataset(str(file))).as_numpy_iterator():
+            for record in without_autotune(tf.data.TFRecordDataset(str(file))).as_numpy_iterator():
                 log = prediction_log_pb2.PredictionLog.FromString(record)
                 request = log.predict_log.request
                 inputs = {name: _array(tensor) for name, tensor in request.inputs.items()}
@@ -157,7 +157,9 @@ def load_version(folder: Path) -> LoadedVersion:
     from affectstream.serving.export.savedmodel_export import load_saved_model
 
     definitions = checked.signature_defs
-    signatures = {name: _specs(definitions[name]) for name in sorted(definitions) if _is_for(name)}
+    signatures = {
+        name: _specs(definitions[name]) for name in sorted(definitions) if _is_public(name)
+    }
     try:
         config, saved = read_config(checked.folder), load_saved_model(checked.folder)
     except UserError as error:  # under the name that it was asked for
@@ -165,20 +167,23 @@ def load_version(folder: Path) -> LoadedVersion:
     checked.require_unchanged()
     check_config(config, file, _num_outputs(definitions))
     functions = {name: saved.signatures[name] for name in signatures}
-    number = number_of(folder) or 1
+    number = version_number(folder) or 1
     return LoadedVersion(number, folder, config, signatures, definitions, functions, saved)
 
 
-def _is_for(name: str) -> bool:
+def _is_public(name: str) -> bool:
     """Whether clients may call a signature; TensorFlow's own begin with two underscores."""
     return not name.startswith("__")
 
 
 def _num_outputs(definitions: Mapping[str, Any]) -> int | None:
     """Last dimension of the probabilities; None where the model does not say it."""
-    if DEFAULT not in definitions or PROBABILITIES not in definitions[DEFAULT].outputs:
+    if (
+        DEFAULT_SIGNATURE not in definitions
+        or PROBABILITIES not in definitions[DEFAULT_SIGNATURE].outputs
+    ):
         return None
-    sizes = [d.size for d in definitions[DEFAULT].outputs[PROBABILITIES].tensor_shape.dim]
+    sizes = [d.size for d in definitions[DEFAULT_SIGNATURE].outputs[PROBABILITIES].tensor_shape.dim]
     return sizes[-1] if sizes and sizes[-1] >= 0 else None
 
 
@@ -186,10 +191,10 @@ def _specs(definition: Any) -> dict[str, Any]:
     """Input -> what it takes, as `warmup.read_signatures` tells it of a file."""
     import tensorflow as tf
 
-    from affectstream.serving.export.warmup import Spec
+    from affectstream.serving.export.warmup import InputSpec
 
     return {
-        name: Spec(
+        name: InputSpec(
             np.dtype(tf.as_dtype(info.dtype).as_numpy_dtype).name,
             tuple(d.size if d.size >= 0 else None for d in info.tensor_shape.dim),
         )
@@ -207,7 +212,7 @@ def client_message(message: str) -> str:
     """The one line of a TensorFlow error that is meant for who sent the request, without paths."""
     lines = [line.strip() for line in NODE.split(message)[0].splitlines() if line.strip()]
     line = OPERATION.sub("", BRACES.sub("", lines[-1])) if lines else ""
-    line = NUMBERED.sub("", line)
-    asserted = ASSERTED.match(line)
+    line = NUMBER_PREFIX_PATTERN.sub("", line)
+    asserted = ASSERTION_PATTERN.match(line)
     line = PATH.sub("(path)", asserted[1] if asserted else line)
     return line[:MAX_MESSAGE] or "the model refused this request"

@@ -12,10 +12,10 @@ from typing import Any
 import grpc
 
 from affectstream.server.errors import ServingError
-from affectstream.server.limits import THREAD_STOP_TIMEOUT_S, Limits
+from affectstream.server.limits import THREAD_STOP_TIMEOUT_S, ServerLimits
 from affectstream.server.metrics import Metrics
 from affectstream.server.versions.arrays import Arrays
-from affectstream.server.versions.batching import Batcher, overdue, unknown_signature
+from affectstream.server.versions.batching import Batcher, deadline_error, unknown_signature
 from affectstream.server.versions.loaded_version import LoadedVersion
 from affectstream.server.versions.model_store import (
     AVAILABLE,
@@ -25,11 +25,11 @@ from affectstream.server.versions.model_store import (
     unknown_label,
 )
 
-DEFAULT = "serving_default"
+DEFAULT_SIGNATURE = "serving_default"
 
 
 @dataclass(frozen=True)
-class Answer:
+class PredictResult:
     """Version, signature and outputs, (rows, ...) each, of one prediction."""
 
     version: int
@@ -54,7 +54,7 @@ class ModelServer:
       metrics: of the server.
     """
 
-    def __init__(self, store: ModelStore, limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, store: ModelStore, limits: ServerLimits, metrics: Metrics) -> None:
         self.store = store
         self.limits = limits
         self.metrics = metrics
@@ -62,15 +62,15 @@ class ModelServer:
         self._batchers: dict[LoadedVersion, Batcher] = {}
         self._lock = threading.Lock()
         self._is_closing = False
-        store.listen = self._heard
+        store.on_change = self._on_version_change
 
-    def _heard(self, loaded: LoadedVersion, answers: bool) -> None:
+    def _on_version_change(self, loaded: LoadedVersion, answers: bool) -> None:
         if answers:
-            self.metrics.version(loaded.number, True)
+            self.metrics.set_version_available(loaded.number, True)
             return
         states = {status.version: status.state for status in self.store.statuses()}
         if states.get(loaded.number) != AVAILABLE:  # else its folder went and came back
-            self.metrics.version(loaded.number, False)
+            self.metrics.set_version_available(loaded.number, False)
         with self._lock:
             batcher = self._batchers.pop(loaded, None)
         if batcher is not None:
@@ -94,7 +94,7 @@ class ModelServer:
         signature: str,
         inputs: Arrays,
         timeout_s: float | None = None,
-    ) -> Answer:
+    ) -> PredictResult:
         """One prediction; blocks until it is there.
 
         Args:
@@ -107,11 +107,13 @@ class ModelServer:
         Raises:
           ServingError: with the code and words that TensorFlow Serving has for it.
         """
-        with self.prepare(name, version, label, signature) as (loaded, chosen):
+        with self.lease_signature(name, version, label, signature) as (loaded, chosen):
             return self.run(loaded, chosen, inputs, timeout_s)
 
     @contextlib.contextmanager
-    def version(self, name: str, version: int | None, label: str | None) -> Iterator[LoadedVersion]:
+    def lease_version(
+        self, name: str, version: int | None, label: str | None
+    ) -> Iterator[LoadedVersion]:
         """The version that a request means, kept in memory until the block ends.
 
         Raises:
@@ -123,7 +125,7 @@ class ModelServer:
             yield loaded
 
     @contextlib.contextmanager
-    def prepare(
+    def lease_signature(
         self, name: str, version: int | None, label: str | None, signature: str
     ) -> Iterator[tuple[LoadedVersion, str]]:
         """The version and signature that a request means, kept in memory until the block ends.
@@ -134,8 +136,8 @@ class ModelServer:
         Raises:
           ServingError: unknown name, version, label or signature.
         """
-        with self.version(name, version, label) as loaded:
-            chosen = signature or DEFAULT
+        with self.lease_version(name, version, label) as loaded:
+            chosen = signature or DEFAULT_SIGNATURE
             if chosen not in loaded.signatures:
                 raise unknown_signature(chosen)
             yield loaded, chosen
@@ -146,27 +148,30 @@ class ModelServer:
         signature: str,
         inputs: Arrays,
         timeout_s: float | None = None,
-    ) -> Answer:
-        """As `predict`, on what `prepare` gave."""
+    ) -> PredictResult:
+        """As `predict`, on what `lease_signature` gave."""
         wait_s = self.limits.request_timeout_s
         if timeout_s is not None:
             wait_s = min(wait_s, timeout_s)
         answer = self._batcher(loaded).submit(signature, inputs, wait_s)
         try:
-            return Answer(loaded.number, signature, answer.result(wait_s))
+            return PredictResult(loaded.number, signature, answer.result(wait_s))
         except concurrent.futures.TimeoutError as error:
             answer.cancel()
-            self.metrics.rejected("deadline")
-            raise overdue() from error
+            self.metrics.count_rejection("deadline")
+            raise deadline_error() from error
 
     @contextlib.contextmanager
-    def leased(self) -> Iterator[tuple[dict[str, Any], Callable[[Arrays], Arrays]]]:
+    def lease_newest(self) -> Iterator[tuple[dict[str, Any], Callable[[Arrays], Arrays]]]:
         """The newest version's configuration and `serving_default`, both of one version throughout.
 
         Raises:
           ServingError: no version is there, or the server is stopping.
         """
-        with self.prepare(self.store.name, None, None, DEFAULT) as (loaded, signature):
+        with self.lease_signature(self.store.name, None, None, DEFAULT_SIGNATURE) as (
+            loaded,
+            signature,
+        ):
             yield loaded.config, lambda inputs: self.run(loaded, signature, inputs).outputs
 
     # === About the model ===
@@ -218,7 +223,7 @@ class ModelServer:
 
     def _check_open(self) -> None:
         if self._is_closing:
-            self.metrics.rejected("unavailable")
+            self.metrics.count_rejection("unavailable")
             raise ServingError(grpc.StatusCode.UNAVAILABLE, "the server is stopping")
 
     # === End ===

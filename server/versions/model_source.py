@@ -11,9 +11,9 @@ from affectstream.core.errors import UserError
 from affectstream.serving.exported.bundle_folder import is_bundle, read_bundle
 from affectstream.serving.exported.version_folder import (
     SAVED_MODEL,
-    number_of,
     require_model_name,
     version_folders,
+    version_number,
 )
 from affectstream.serving.inference.litert_model import is_litert
 
@@ -22,29 +22,29 @@ REMEDY = "give what `export --run RUN --out OUT` or `export --run RUN --serving 
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundVersions:
     """The versions that exist at one poll.
 
     Attributes:
       versions: number -> folder.
       labels: name -> number, as written; the version may be absent.
       num_latest: the newest so many are to be served; None: all.
-      absent: numbers that are asked for by name and are not there.
+      missing_versions: numbers that are asked for by name and are not there.
     """
 
     versions: dict[int, Path]
     labels: dict[str, int] = field(default_factory=dict)
     num_latest: int | None = None
-    absent: tuple[int, ...] = ()
+    missing_versions: tuple[int, ...] = ()
 
 
-class Source(Protocol):
+class VersionSource(Protocol):
     """Names a model and tells which versions of it there are."""
 
     @property
     def name(self) -> str: ...
 
-    def look(self) -> Found:
+    def find_versions(self) -> FoundVersions:
         """What is there now.
 
         Raises:
@@ -53,7 +53,7 @@ class Source(Protocol):
         ...
 
 
-def open_source(path: Path, name: str | None = None) -> Source:
+def open_source(path: Path, name: str | None = None) -> VersionSource:
     """Recognises what `path` is.
 
     Args:
@@ -75,11 +75,11 @@ def open_source(path: Path, name: str | None = None) -> Source:
     if is_bundle(path):
         return BundleSource(path, _bundle_name(path, name))
     if (path / SAVED_MODEL).is_file():
-        number = number_of(path) or 1
-        folder = path.resolve().parent if number_of(path) else path.resolve()
+        number = version_number(path) or 1
+        folder = path.resolve().parent if version_number(path) else path.resolve()
         return SingleVersionSource(path, _checked(name, folder), number)
     if version_folders(path):
-        return ExportFolder(path, _checked(name, path.resolve()))
+        return ExportFolderSource(path, _checked(name, path.resolve()))
     here = " (the current folder)" if path == Path() else ""  # `--model ''` says it too
     raise UserError(f"{path}{here}: no exported model in it; {REMEDY}")
 
@@ -102,20 +102,20 @@ class SingleVersionSource:
     name: str
     number: int
 
-    def look(self) -> Found:
+    def find_versions(self) -> FoundVersions:
         there = (self.path / SAVED_MODEL).is_file()
-        return Found({self.number: self.path} if there else {})
+        return FoundVersions({self.number: self.path} if there else {})
 
 
 @dataclass(frozen=True)
-class ExportFolder:
+class ExportFolderSource:
     """A folder of versions, of which the newest is served."""
 
     path: Path
     name: str
 
-    def look(self) -> Found:
-        return Found(version_folders(self.path), num_latest=1)
+    def find_versions(self) -> FoundVersions:
+        return FoundVersions(version_folders(self.path), num_latest=1)
 
 
 @dataclass(frozen=True)
@@ -125,14 +125,14 @@ class BundleSource:
     path: Path
     name: str
 
-    def look(self) -> Found:
+    def find_versions(self) -> FoundVersions:
         bundle = read_bundle(self.path)
         if bundle.name != self.name:
             raise UserError(f"{self.path}: holds {bundle.name} now, no longer {self.name}")
         versions = version_folders(bundle.home)
         if bundle.specific is not None:
             versions = {n: folder for n, folder in versions.items() if n in bundle.specific}
-        return Found(versions, bundle.labels, bundle.num_latest, bundle.absent)
+        return FoundVersions(versions, bundle.labels, bundle.num_latest, bundle.missing_versions)
 
 
 def _bundle_name(folder: Path, name: str | None) -> str:

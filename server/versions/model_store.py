@@ -16,8 +16,8 @@ from affectstream.core.errors import UserError
 from affectstream.server.errors import ServingError, invalid
 from affectstream.server.limits import THREAD_STOP_TIMEOUT_S
 from affectstream.server.versions.loaded_version import LoadedVersion
-from affectstream.server.versions.model_source import Found, Source, open_source
-from affectstream.serving.exported.savedmodel_audit import listing
+from affectstream.server.versions.model_source import FoundVersions, VersionSource, open_source
+from affectstream.serving.exported.savedmodel_audit import file_stats
 
 __all__ = ["ModelStore", "VersionStatus", "open_source"]
 
@@ -61,15 +61,15 @@ class ModelStore:
 
     Attributes:
       name: of the model.
-      listen: called from the polling thread with a version and whether it answers: True once it
+      on_change: called from the polling thread with a version and whether it answers: True once it
         does, False when no lease is left of it and it is about to be closed.
     """
 
     def __init__(
-        self, source: Source, load: Callable[[Path], LoadedVersion], poll_s: float = 5.0
+        self, source: VersionSource, load: Callable[[Path], LoadedVersion], poll_s: float = 5.0
     ) -> None:
         self.name = source.name
-        self.listen: Callable[[LoadedVersion, bool], None] = lambda loaded, answers: None
+        self.on_change: Callable[[LoadedVersion, bool], None] = lambda loaded, answers: None
         self._source = source
         self._load = load
         self._poll_s = poll_s
@@ -152,14 +152,14 @@ class ModelStore:
     def poll(self) -> None:
         """Loads new versions and unloads unwanted ones. Call it from one thread only."""
         try:
-            found = self._source.look()
+            found = self._source.find_versions()
         except (OSError, UserError) as error:
             self._note_unreadable(str(error))
             return
         if self._unreadable is not None:
             self._unreadable = None
             LOG.warning("%s: its folder can be read again", self.name)
-        self._note_absent(found.absent)
+        self._note_absent(found.missing_versions)
         wanted = self._load_wanted(found)
         self._move_labels(found.labels)
         with self._lock:
@@ -184,7 +184,7 @@ class ModelStore:
             )
         self._absent = numbers
 
-    def _load_wanted(self, found: Found) -> set[int]:
+    def _load_wanted(self, found: FoundVersions) -> set[int]:
         """Newest first, as many as can be loaded of those that are to be served."""
         num_latest = len(found.versions) if found.num_latest is None else found.num_latest
         self._failed = {n: mark for n, mark in self._failed.items() if n in found.versions}
@@ -229,7 +229,7 @@ class ModelStore:
             loaded.close()
             return False
         self._tell(VersionStatus(number, AVAILABLE))
-        self.listen(loaded, True)
+        self.on_change(loaded, True)
         return True
 
     def _move_labels(self, labels: dict[str, int]) -> None:
@@ -256,7 +256,7 @@ class ModelStore:
         for entry in returned:
             number = entry.loaded.number
             try:
-                self.listen(entry.loaded, False)
+                self.on_change(entry.loaded, False)
                 entry.loaded.close()
             except Exception:  # the others still have to go
                 LOG.exception("version %d of %s was not closed in order", number, self.name)
@@ -338,5 +338,5 @@ def unknown_label(label: str) -> ServingError:
 def _mark(folder: Path) -> object:
     """A value that changes whenever a file of the version changes."""
     with contextlib.suppress(OSError):
-        return listing(folder.resolve())
+        return file_stats(folder.resolve())
     return None

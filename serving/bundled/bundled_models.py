@@ -9,14 +9,14 @@ import numpy as np
 
 from affectstream.core import atomic_io, storage_paths
 from affectstream.core.errors import UserError
-from affectstream.serving.export.model_card import listed
+from affectstream.serving.export.model_card import as_list
 
 if TYPE_CHECKING:
     import keras
 
     from affectstream.modeling.runs.run_folder import RunInfo
 
-HOME = storage_paths.BUNDLED_MODELS_DIR
+BUNDLED_DIR = storage_paths.BUNDLED_MODELS_DIR
 EMOTION = "emotion"
 WORDS = "words"
 # Stream -> name of the bundled model that uses it.
@@ -27,7 +27,7 @@ NON_COMMERCIAL = "non-commercial use only"
 
 # Outputs at the time of packing; a test compares them with the present outputs.
 GOLDEN = "golden.json"
-Answers = dict[str, np.ndarray]
+Outputs = dict[str, np.ndarray]
 
 RUN_FILE = "run.json"
 _FREE_LICENCES = ("CC0", "CC BY 4", "CC BY-SA 4", "MIT", "Apache", "public domain")
@@ -36,7 +36,7 @@ _FREE_LICENCES = ("CC0", "CC BY 4", "CC BY-SA 4", "MIT", "Apache", "public domai
 # === Finding ===
 
 
-def boxed(name: str) -> Path:
+def bundled_model_path(name: str) -> Path:
     """The run folder of a model in the box.
 
     Args:
@@ -44,9 +44,9 @@ def boxed(name: str) -> Path:
     Raises:
       UserError: it is not there.
     """
-    path = HOME / name
+    path = BUNDLED_DIR / name
     if not is_bundled_model(name):
-        held = sorted(found.parent.name for found in HOME.glob(f"*/{RUN_FILE}"))
+        held = sorted(found.parent.name for found in BUNDLED_DIR.glob(f"*/{RUN_FILE}"))
         raise UserError(
             f"{path}: no such model in the box (there: {', '.join(held) or 'none'});"
             " make it with `python -m benchmarks.accuracy.pretrained`, or name a run of your own"
@@ -56,7 +56,7 @@ def boxed(name: str) -> Path:
 
 def is_bundled_model(name: str) -> bool:
     """Whether a model of that name is in the box."""
-    return (HOME / name / RUN_FILE).is_file()
+    return (BUNDLED_DIR / name / RUN_FILE).is_file()
 
 
 def resolve_init_run(given: Path, stream: str) -> Path:
@@ -67,12 +67,16 @@ def resolve_init_run(given: Path, stream: str) -> Path:
     Raises:
       UserError: a model that is not in the box.
     """
-    if (given / RUN_FILE).is_file() or given.parts[:1] != (HOME.name,) or len(given.parts) > 2:
+    if (
+        (given / RUN_FILE).is_file()
+        or given.parts[:1] != (BUNDLED_DIR.name,)
+        or len(given.parts) > 2
+    ):
         return given
-    return boxed(given.parts[1] if len(given.parts) == 2 else BUNDLED_MODEL_OF[stream])
+    return bundled_model_path(given.parts[1] if len(given.parts) == 2 else BUNDLED_MODEL_OF[stream])
 
 
-def told(path: Path) -> str:
+def run_summary(path: Path) -> str:
     """Streams, UAR and licence terms of a run in one line; test UAR if all parts have one."""
     info = atomic_io.read_json(path / RUN_FILE)
     streams = " + ".join(info["streams"])
@@ -82,7 +86,7 @@ def told(path: Path) -> str:
     kind = "validation"
     uars = {name: part["scores"].get("val_uar") for name, part in parts}
     tested = {
-        name: [one for one in listed(part.get("evaluation")) if one["split"] == "test"]
+        name: [one for one in as_list(part.get("evaluation")) if one["split"] == "test"]
         for name, part in parts
     }
     if all(tested.values()):
@@ -97,17 +101,17 @@ def is_non_commercial(data: list[dict[str, Any]]) -> bool:
     return any(not str(one["licence"]).startswith(_FREE_LICENCES) for one in data)
 
 
-# === Answers ===
+# === Outputs ===
 
 
-def answers(run: Path) -> list[Answers]:
+def noise_outputs(run: Path) -> list[Outputs]:
     """What a run answers to some batches of noise that are the same everywhere; see `GOLDEN`."""
     from affectstream.modeling.evaluation.inference import load_run
 
-    return answers_of(*load_run(run))
+    return model_noise_outputs(*load_run(run))
 
 
-def answers_of(model: keras.Model, info: RunInfo) -> list[Answers]:
+def model_noise_outputs(model: keras.Model, info: RunInfo) -> list[Outputs]:
     from affectstream.modeling.evaluation.inference import inference_model
     from affectstream.serving.export.savedmodel_export import example_inputs
 
@@ -120,14 +124,14 @@ def answers_of(model: keras.Model, info: RunInfo) -> list[Answers]:
     return found
 
 
-def difference(first: list[Answers], second: list[Answers]) -> float:
+def max_difference(first: list[Outputs], second: list[Outputs]) -> float:
     """The largest difference of any probability."""
     pairs = zip(first, second, strict=True)
     return max(float(np.abs(a[name] - b[name]).max()) for a, b in pairs for name in a)
 
 
-def read_golden(path: Path) -> list[Answers]:
-    """What a model in the box answered when it was packed, as `answers` gives it."""
+def read_golden(path: Path) -> list[Outputs]:
+    """What a model in the box answered when it was packed, as `noise_outputs` gives it."""
     return [
         {name: np.array(rows, np.float32) for name, rows in one.items()}
         for one in atomic_io.read_json(path / GOLDEN)

@@ -23,9 +23,9 @@ from affectstream.serving.bundled.bundled_models import (
     NON_COMMERCIAL,
     NUM_CHECKS,
     RUN_FILE,
-    answers_of,
-    difference,
     is_non_commercial,
+    max_difference,
+    model_noise_outputs,
 )
 from affectstream.serving.export.model_card import CARD, card_scores, model_card, read_evaluations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 # Largest difference of any probability that packing may make.
 TOLERANCE = 0.01
-NOTE = "weights stored as float16"
+FLOAT16_NOTE = "weights stored as float16"
 _WEIGHTS = "model.weights.h5"
 _CONFIG = "config.json"
 _MODEL = "best.keras"
@@ -43,7 +43,7 @@ _LOCAL_PATH = re.compile(r"(^|[\s=\"'])(?:~|\.\.?)?/(?:[^\s/\"']+/)*([^\s/\"']+)
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackResult:
     """Result of packing a run.
 
     Attributes:
@@ -56,17 +56,17 @@ class Packed:
     difference: float
 
 
-def pack(
+def pack_run(
     run: Path,
     out: Path,
     parts: Mapping[str, Path] | None = None,
     pack_command: str = "",
     overwrite: bool = False,
-) -> Packed:
+) -> PackResult:
     """Writes a finished run as a small run folder without local paths, checked against the run.
 
     It holds `run.json`, `best.keras` with its weights as float16 (read back as float32),
-    `MODEL_CARD.md`, `golden.json` (see `answers`), and what `evaluate` found, if it was asked.
+    `MODEL_CARD.md`, `golden.json` (see `noise_outputs`), and what `evaluate` found, if it was asked.
 
     Args:
       parts: of a fusion, the run that each stream was trained in; their recipes, commands and
@@ -84,11 +84,11 @@ def pack(
     _require_free(out, run, overwrite)
     info = _without_paths(info, parts or {})
     evaluations = {folder: card_scores(scores) for folder, scores in read_scores(run).items()}
-    with atomic_io.replacing(out) as temporary:
+    with atomic_io.atomic_write(out) as temporary:
         temporary.mkdir()
         cast_float16(run / run_folder.BEST, temporary / _MODEL)
-        after = answers_of(checkpoints.load_model(temporary / _MODEL), info)
-        change = difference(answers_of(model, info), after)
+        after = model_noise_outputs(checkpoints.load_model(temporary / _MODEL), info)
+        change = max_difference(model_noise_outputs(model, info), after)
         if not change <= TOLERANCE:
             raise UserError(
                 f"{run}: as float16 a probability changes by {change:.2g}, more than {TOLERANCE:g};"
@@ -101,11 +101,11 @@ def pack(
             atomic_io.write_json(temporary / EVALUATION / folder.name / METRICS, scores)
         config = client_config(info) | {"pretrained": info.recipe.pretrained}
         card = model_card(config, list(evaluations.values()), out.name)
-        card += _about_the_box(info, change, bare(pack_command))
+        card += _bundled_section(info, change, strip_local_paths(pack_command))
         atomic_io.write_text(temporary / CARD, card)
         if overwrite and out.exists():
             shutil.rmtree(out)
-    return Packed(out, folder_size_bytes(out), change)
+    return PackResult(out, folder_size_bytes(out), change)
 
 
 def folder_size_bytes(folder: Path) -> int:
@@ -113,7 +113,7 @@ def folder_size_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def bare(text: str) -> str:
+def strip_local_paths(text: str) -> str:
     """Shortens each local path in a command to its last name."""
     return _LOCAL_PATH.sub(r"\1\2", text)
 
@@ -139,15 +139,15 @@ def _without_paths(info: RunInfo, runs: Mapping[str, Path]) -> RunInfo:
             own = read_run(runs[stream])
             parts[stream] |= {
                 "trained": own.recipe.as_json(),
-                "command": bare(own.command),
+                "command": strip_local_paths(own.command),
                 "git_revision": own.git_revision,
                 "evaluation": read_evaluations(runs[stream]),
             }
     return dataclasses.replace(
         info,
-        command=bare(info.command),
+        command=strip_local_paths(info.command),
         data=[{**one, "path": Path(one["path"]).name} for one in info.data],
-        notes=tuple(dict.fromkeys([*info.notes, NOTE])),
+        notes=tuple(dict.fromkeys([*info.notes, FLOAT16_NOTE])),
         parts=parts,
     )
 
@@ -162,7 +162,7 @@ def _write_lines(path: Path, value: dict[str, Any]) -> None:
     atomic_io.write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
-def _about_the_box(info: RunInfo, change: float, pack_command: str) -> str:
+def _bundled_section(info: RunInfo, change: float, pack_command: str) -> str:
     lines = ["", "## In the box", ""]
     if is_non_commercial(info.data):
         terms = "; ".join(f"{one['corpus']}: {one['licence'] or 'not stated'}" for one in info.data)

@@ -17,15 +17,15 @@ import numpy as np
 
 from affectstream.core import atomic_io
 from affectstream.core.errors import UserError
-from affectstream.modeling.features.text.wordpieces import END
+from affectstream.modeling.features.text.wordpieces import SEP
 from affectstream.modeling.runs.run_folder import read_run
 from affectstream.preprocessing.windowing import WindowSettings
 from affectstream.serving.export import warmup
 from affectstream.serving.export.model_card import CARD, model_card, write_card
 from affectstream.serving.export.savedmodel_export import VOCABULARY_ASSET, export
-from affectstream.serving.export.warmup import DEFAULT, Signatures, Spec
+from affectstream.serving.export.warmup import DEFAULT_SIGNATURE, InputSpec, Signatures
 from affectstream.serving.exported.bundle_folder import MODELS, MODELS_CONFIG, bundle_model_name
-from affectstream.serving.exported.version_folder import read_config, versions_of
+from affectstream.serving.exported.version_folder import read_config, version_numbers
 
 TEMPLATES = Path(__file__).with_name("templates")
 TEMPLATE_NAMES = (
@@ -36,7 +36,7 @@ TEMPLATE_NAMES = (
     "monitoring.config",
     "request.sh",
 )
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
+NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
 EXECUTABLE = 0o755
 
 
@@ -62,10 +62,10 @@ def write_bundle(
       UserError: bad name, `folder` holds something else, or `export` refuses the run.
     """
     read_run(run)
-    check_folder(folder)
+    require_bundle_or_empty(folder)
     name = _chosen_name(run, folder, name)
     home = folder / MODELS / name
-    taken = versions_of(home)
+    taken = version_numbers(home)
     target = home / str(version if version is not None else max(taken, default=0) + 1)
     if target.exists():
         raise UserError(
@@ -74,13 +74,13 @@ def write_bundle(
     try:
         atomic_io.remove_stale_temporaries(home)
         with (
-            atomic_io.replacing(target) as temporary,
+            atomic_io.atomic_write(target) as temporary,
             tempfile.TemporaryDirectory(
                 prefix=f"export{atomic_io.TEMPORARY_MARK}", dir=home
             ) as staging,
         ):
             made = export(run, Path(staging), int(target.name), text_input)
-            warmup.write(made, name)
+            warmup.write_warmup(made, name)
             config = read_config(made)
             write_card(made, config, name, int(target.name))
             texts = _texts(name, int(target.name), made, config)
@@ -89,18 +89,18 @@ def write_bundle(
         _remove_empty(home, folder / MODELS, folder)
         raise
     for file, text in texts.items():
-        with atomic_io.replacing(folder / file) as temporary:
+        with atomic_io.atomic_write(folder / file) as temporary:
             temporary.write_text(text, encoding="utf-8")
             if file.endswith(".sh"):
                 temporary.chmod(EXECUTABLE)
-    atomic_io.write_text(folder / MODELS_CONFIG, models_config(name, versions_of(home)))
+    atomic_io.write_text(folder / MODELS_CONFIG, models_config(name, version_numbers(home)))
     return target
 
 
 # === What is there ===
 
 
-def check_folder(folder: Path) -> None:
+def require_bundle_or_empty(folder: Path) -> None:
     """Accepts a bundle, one whose first export was cut off, an empty folder, or none.
 
     Raises:
@@ -124,7 +124,7 @@ def _chosen_name(run: Path, folder: Path, name: str | None) -> str:
     there = bundle_model_name(folder)
     if name is None:
         name = there or re.sub(r"[^A-Za-z0-9_]+", "-", run.resolve().name).strip("-")[:63]
-    if not NAME.fullmatch(name):
+    if not NAME_PATTERN.fullmatch(name):
         raise UserError(
             f"--name {name!r}: not a name for a model; use letters, digits, _, - and . (at most 63)"
         )
@@ -147,8 +147,8 @@ def _remove_empty(*folders: Path) -> None:
 def _texts(name: str, version: int, saved: Path, config: dict[str, Any]) -> dict[str, str]:
     """File -> text of all but `models.config`, made before the version appears."""
     signatures = warmup.read_signatures(saved)
-    inputs = smallest_request(signatures[DEFAULT], config.get("max_tokens"))
-    body = {"signature_name": DEFAULT, "inputs": inputs}
+    inputs = smallest_request(signatures[DEFAULT_SIGNATURE], config.get("max_tokens"))
+    body = {"signature_name": DEFAULT_SIGNATURE, "inputs": inputs}
     made = {
         file: (TEMPLATES / file).read_text(encoding="utf-8").replace("@NAME@", name)
         for file in TEMPLATE_NAMES
@@ -196,12 +196,12 @@ def _client_facts(
         "labels": config["labels"],
         "sample_rate_hz": config["input"].get("sample_rate_hz"),
         "window_s": config["window_s"],
-        "windows": WindowSettings.of(config).as_json(),
+        "windows": WindowSettings.from_config(config).as_json(),
         "max_tokens": config.get("max_tokens"),
         "end_token": end_token,
         "preparation": config["preparation"],
-        "inputs": _told(signatures[DEFAULT]),
-        "signatures": {key: _told(inputs) for key, inputs in signatures.items()},
+        "inputs": _specs_json(signatures[DEFAULT_SIGNATURE]),
+        "signatures": {key: _specs_json(inputs) for key, inputs in signatures.items()},
     }
 
 
@@ -211,17 +211,17 @@ def _end_token(saved: Path) -> int | None:
     if not file.is_file():
         return None
     vocabulary = file.read_text(encoding="utf-8").split("\n")
-    return vocabulary.index(END) if END in vocabulary else None
+    return vocabulary.index(SEP) if SEP in vocabulary else None
 
 
-def _told(inputs: dict[str, Spec]) -> dict[str, Any]:
+def _specs_json(inputs: dict[str, InputSpec]) -> dict[str, Any]:
     return {
         key: {"dtype": "string" if spec.dtype == "object" else spec.dtype, "shape": spec.shape}
         for key, spec in inputs.items()
     }
 
 
-def smallest_request(inputs: dict[str, Spec], max_tokens: int | None = None) -> dict[str, Any]:
+def smallest_request(inputs: dict[str, InputSpec], max_tokens: int | None = None) -> dict[str, Any]:
     """One row, ready for JSON, in which one stream is there and the others are filled.
 
     There is a short sentence where the model takes words, else one sample of silence, else one

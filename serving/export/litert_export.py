@@ -28,14 +28,14 @@ from affectstream.serving.inference.litert_model import (
     SIGNATURE,
     LitertModel,
     config_file,
-    require_free,
+    require_new,
     resolve_new_target,
 )
 
 TOLERANCE = 1e-4
 EXAMPLE_SEEDS = (0, 1)
 
-Examples = list[tuple[dict[str, np.ndarray], dict[str, Any]]]
+ReferenceExamples = list[tuple[dict[str, np.ndarray], dict[str, Any]]]
 
 
 class ConversionError(UserError):
@@ -89,7 +89,7 @@ def convert(
       UserError: the file does not run, or its answers differ by more than 1e-4.
     """
     specs = fixed_inputs(inference, config)
-    examples = answers_of(inference, config)
+    examples = reference_examples(inference, config)
     for layer in _layers(inference):
         if hasattr(layer, "transform_dtype"):
             layer.transform_dtype = "float32"
@@ -129,7 +129,7 @@ def fixed_inputs(inference: keras.Model, config: dict[str, Any]) -> dict[str, tf
     return specs
 
 
-def answers_of(inference: keras.Model, config: dict[str, Any]) -> Examples:
+def reference_examples(inference: keras.Model, config: dict[str, Any]) -> ReferenceExamples:
     """Example inputs of various lengths and with missing streams, and their expected outputs."""
     made = []
     specs = fixed_inputs(inference, config)
@@ -228,7 +228,7 @@ def error_summary(error: Exception) -> str:
     return (text.strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-def _check(content: bytes, config: dict[str, Any], examples: Examples, name: str) -> None:
+def _check(content: bytes, config: dict[str, Any], examples: ReferenceExamples, name: str) -> None:
     """Runs the file as `predict` does.
 
     Raises:
@@ -259,10 +259,10 @@ def difference(given: np.ndarray, wanted: np.ndarray) -> float:
 def _write_pair(target: Path, content: bytes, config: dict[str, Any]) -> None:
     """Writes the config first: it is ignored as long as the `.tflite` is missing."""
     beside = config_file(target)
-    require_free(target)  # converting took a while
+    require_new(target)  # converting took a while
     atomic_io.write_json(beside, config)
     try:
-        with atomic_io.replacing(target) as temporary:
+        with atomic_io.atomic_write(target) as temporary:
             temporary.write_bytes(content)
     except BaseException:
         beside.unlink(missing_ok=True)

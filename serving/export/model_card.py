@@ -25,7 +25,7 @@ LEGAL_NOTE = (
     " except for medical or safety reasons. Other uses may count as high-risk, and people must be"
     " told that such a system looks at them (Article 50(3)). This is a reminder, not legal advice."
 )
-LIMITS = (
+LIMITATIONS = (
     "It names how a short stretch looks, sounds or reads to a model that learned from labelled"
     " recordings. It does not know what anybody feels.",
     "Most corpora are acted; acted is not felt emotion, and a model of actors does worse on people"
@@ -55,7 +55,7 @@ def model_card(
     title = name or "Model card"
     if version is not None:
         title += f" {version}" if name else f", version {version}"
-    found = listed(evaluations or config.get("evaluation"))
+    found = as_list(evaluations or config.get("evaluation"))
     return "\n".join([f"# {title}", "", *_lines(config, found), ""])
 
 
@@ -74,11 +74,11 @@ def card_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
     """The scores that the card shows; data sets are given by name, without their paths."""
     from affectstream.modeling.runs.score_store import data_name
 
-    told = {key: scores.get(key) for key in CARD_SCORES}
-    return told | {"data": [data_name(path) for path in scores.get("data") or ()]}
+    kept = {key: scores.get(key) for key in CARD_SCORES}
+    return kept | {"data": [data_name(path) for path in scores.get("data") or ()]}
 
 
-def listed(evaluations: Evaluations) -> list[Mapping[str, Any]]:
+def as_list(evaluations: Evaluations) -> list[Mapping[str, Any]]:
     """Evaluations as a list; older exports hold a single one."""
     if isinstance(evaluations, Mapping):
         return [evaluations]
@@ -94,7 +94,7 @@ def write_card(
 
 
 def _lines(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    yield from _stamps(config, evaluations)
+    yield from _warnings(config, evaluations)
     recipe = config["recipe"]
     yield f"- streams: {', '.join(config['streams'])}"
     yield f"- recipe: {recipe['name']} ({recipe['source']})"
@@ -110,7 +110,7 @@ def _lines(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> 
     yield f"- calibration temperature: {config['calibration']['temperature']:.3g}"
     yield f"- seed {config['seed']}, revision {config['git_revision'] or 'unknown'}"
     yield from ("", "## Use and law", "", LEGAL_NOTE, "", "## Limits", "")
-    yield from (f"- {line}" for line in LIMITS)
+    yield from (f"- {line}" for line in LIMITATIONS)
     yield from ("", "## Data", "", "| corpus | licence | records (train, validation, test) |")
     yield "|---|---|---|"
     yield from map(_data_row, config["data"])
@@ -118,9 +118,9 @@ def _lines(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> 
         yield "| none of its own: see the parts below | | |"
     for stream, part in config["parts"].items():
         count = len(part.get("members", ()))
-        told = f", {count} networks averaged" if count > 1 else ""
-        told += f", asked at the speeds {part['speeds']}" if part.get("speeds") else ""
-        yield f"\nThe {stream} part was trained in a run of its own, recipe {part['recipe']}{told}."
+        text = f", {count} networks averaged" if count > 1 else ""
+        text += f", asked at the speeds {part['speeds']}" if part.get("speeds") else ""
+        yield f"\nThe {stream} part was trained in a run of its own, recipe {part['recipe']}{text}."
     yield from ("", "## Scores", "", *_scores(config, evaluations))
     if config["notes"]:
         yield from ("", "## Notes of the training", "")
@@ -128,7 +128,7 @@ def _lines(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> 
     yield from ("", "## Licence", "", *_licence(config))
 
 
-def _stamps(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _warnings(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if config["synthetic"]:
         yield "**SYNTHETIC: trained on made-up data; it recognises nobody's emotion.**\n"
     if config["leak_allowed"]:
@@ -142,9 +142,9 @@ def _stamps(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) ->
 
 def _data_row(data: dict[str, Any]) -> str:
     counts = data.get("num_records", {})
-    told = ", ".join(str(counts.get(part, 0)) for part in ("train", "validation", "test"))
+    text = ", ".join(str(counts.get(part, 0)) for part in ("train", "validation", "test"))
     synthetic = " (SYNTHETIC)" if data.get("synthetic") else ""
-    return f"| {data['corpus']}{synthetic} | {data['licence'] or 'not stated'} | {told} |"
+    return f"| {data['corpus']}{synthetic} | {data['licence'] or 'not stated'} | {text} |"
 
 
 def _scores(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -154,11 +154,11 @@ def _scores(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) ->
         yield from _score_rows(_named(one), one)
     if config["scores"]:  # a fusion that is fitted, not trained, has none
         chose = config["recipe"].get("keep") == "best"
-        told = "by which the epoch was picked" if chose else "on which the temperature was fitted"
+        text = "by which the epoch was picked" if chose else "on which the temperature was fitted"
         corpora = _of(data["corpus"] for data in config["data"])
-        yield _score_row(f"validation{corpora}, {told}", validation_scores(config["scores"]))
+        yield _score_row(f"validation{corpora}, {text}", validation_scores(config["scores"]))
     for stream, part in config["parts"].items():
-        for one in listed(part.get("evaluation")):
+        for one in as_list(part.get("evaluation")):
             yield from _score_rows(f"{_named(one)}, {stream} alone", one)
         corpora = _of(part.get("corpora", ()))
         own = validation_scores(part["scores"])
@@ -197,8 +197,8 @@ def _named(scores: Mapping[str, Any]) -> str:
 
 
 def _of(names: Iterable[str]) -> str:
-    told = " + ".join(dict.fromkeys(names))
-    return f" of {told}" if told else ""
+    text = " + ".join(dict.fromkeys(names))
+    return f" of {text}" if text else ""
 
 
 def _score_rows(part: str, scores: Mapping[str, Any]) -> Iterator[str]:
@@ -213,13 +213,13 @@ def _score_rows(part: str, scores: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _score_row(part: str, scores: Mapping[str, Any]) -> str:
-    def told(key: str) -> str:
+    def cell(key: str) -> str:
         value = scores.get(key)
         return f"{value:.3f}" if isinstance(value, float) else str(value if value else "-")
 
     interval = scores.get("uar_ci95")
-    uar = told("uar") + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
-    rest = [told(key) for key in ("wa", "macro_f1", "ece", "num_clips", "num_speakers")]
+    uar = cell("uar") + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
+    rest = [cell(key) for key in ("wa", "macro_f1", "ece", "num_clips", "num_speakers")]
     return f"| {' | '.join([part, uar, *rest])} |"
 
 

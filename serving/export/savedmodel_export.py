@@ -22,7 +22,7 @@ from affectstream.preprocessing.pcm import from_pcm, to_pcm
 from affectstream.serving.export.model_card import read_evaluations, write_card
 from affectstream.serving.export.signatures import (
     ANY,
-    DEFAULT,
+    DEFAULT_SIGNATURE,
     FACE_JPEG,
     LABELS,
     SERVE_BYTES,
@@ -33,7 +33,7 @@ from affectstream.serving.export.signatures import (
 )
 from affectstream.serving.export.wav_bytes import to_wav
 from affectstream.serving.exported.savedmodel_audit import require_safe
-from affectstream.serving.exported.version_folder import CONFIG_ASSET, number_of, read_config
+from affectstream.serving.exported.version_folder import CONFIG_ASSET, read_config, version_number
 
 LABELS_ASSET = "labels.txt"
 VOCABULARY_ASSET = "vocabulary.txt"
@@ -67,20 +67,20 @@ def export(
     models = _served(model, info, text_input)
     config = export_config(run, info)
     if "text" in info.streams:
-        config |= {"text_input": text_input, "max_tokens": _max_tokens(models[DEFAULT])}
+        config |= {"text_input": text_input, "max_tokens": _max_tokens(models[DEFAULT_SIGNATURE])}
     served = ServedModel(models, info.labels, info.streams, info.input.get("sample_rate_hz"))
-    config["signatures"] = served.described()
+    config["signatures"] = served.describe_signatures()
     vocabulary = vocabulary_of(model, info.streams) if "text" in info.streams else []
     with (
-        atomic_io.replacing(target) as temporary,
+        atomic_io.atomic_write(target) as temporary,
         # Where the next export finds it if this one is killed.
         tempfile.TemporaryDirectory(
             prefix=f"assets{atomic_io.TEMPORARY_MARK}",
             dir=None if storage_paths.is_remote(out) else out,
         ) as folder,
     ):
-        served.attach(_write_assets(Path(folder), info.labels, config, vocabulary))
-        tf.saved_model.save(served, str(temporary), signatures=served.served)
+        served.attach_assets(_write_assets(Path(folder), info.labels, config, vocabulary))
+        tf.saved_model.save(served, str(temporary), signatures=served.functions)
         check_equal(models, temporary, config)
         require_safe(temporary)
         write_card(temporary, config, version=int(target.name))
@@ -111,11 +111,13 @@ def _write_assets(
 
 def _served(model: keras.Model, info: RunInfo, text_input: str) -> dict[str, keras.Model]:
     """Signature -> model that computes its outputs."""
-    whole = {DEFAULT: inference_model(model, info)}
+    whole = {DEFAULT_SIGNATURE: inference_model(model, info)}
     of_tokens = token_model(model, info.streams) if "text" in info.streams else None
     if of_tokens is not None:
         by_ids = inference_model(of_tokens, info)
-        return {DEFAULT: by_ids} if text_input == TOKEN_IDS else whole | {TOKEN_IDS: by_ids}
+        return (
+            {DEFAULT_SIGNATURE: by_ids} if text_input == TOKEN_IDS else whole | {TOKEN_IDS: by_ids}
+        )
     if text_input == TOKEN_IDS:
         raise UserError(f"--text-input {TOKEN_IDS}: this model takes no tokens of a text")
     return whole
@@ -128,7 +130,7 @@ def _max_tokens(model: keras.Model) -> int | None:
 
 
 def _next_version(out: Path) -> int:
-    taken = (number_of(path) or 0 for path in out.glob("*")) if out.is_dir() else ()
+    taken = (version_number(path) or 0 for path in out.glob("*")) if out.is_dir() else ()
     return max(taken, default=0) + 1
 
 
@@ -153,7 +155,7 @@ def check_equal(models: dict[str, keras.Model], saved: Path, config: dict[str, A
     for name, model in models.items():
         inputs = example_inputs(model)
         _require_equal(model(inputs, training=False), signatures[name], inputs, saved)
-    model = models[DEFAULT]
+    model = models[DEFAULT_SIGNATURE]
     for stream in config["streams"]:
         inputs = example_inputs(model)
         own = {name: inputs[name] for name in STREAM_INPUTS[stream] if name in inputs}

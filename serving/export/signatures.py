@@ -9,15 +9,15 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from affectstream.modeling.data.record_dataset import nothing
+from affectstream.modeling.data.record_dataset import missing_stream_input
 from affectstream.modeling.evaluation.token_model import TOKEN_IDS
 from affectstream.modeling.features.audio.window import FitWindow
-from affectstream.serving.export.wav_bytes import assert_no_problems, waveforms
+from affectstream.serving.export.wav_bytes import assert_no_problems, decode_wavs
 
 Tensors = dict[str, tf.Tensor]
 Specs = dict[str, tf.TensorSpec]
 
-DEFAULT = "serving_default"
+DEFAULT_SIGNATURE = "serving_default"
 SERVE_BYTES = "serve_bytes"
 LABELS = "labels"
 ANY = "any"  # input of `labels`
@@ -51,7 +51,7 @@ class ServedModel(tf.Module):
     missing; gives `probabilities`, `label`, `embedding`.
 
     `serve_bytes`, of a model with sound or face crops: `wav` (B,) string in place of `audio` and
-    its length (see `wav_bytes.waveforms`), `face_jpeg` (B, T) string in place of `video` and its
+    its length (see `wav_bytes.decode_wavs`), `face_jpeg` (B, T) string in place of `video` and its
     mask (see `face_crops`); what else the model takes stays as it is. Gives what
     `serving_default` gives.
 
@@ -80,23 +80,23 @@ class ServedModel(tf.Module):
         self.models = models
         self.sample_rate_hz = sample_rate_hz
         self.class_names = tf.constant(list(labels))
-        self.served = {name: self._whole(model) for name, model in models.items()}
-        model, whole = models[DEFAULT], self.served[DEFAULT]
+        self.functions = {name: self._whole(model) for name, model in models.items()}
+        model, whole = models[DEFAULT_SIGNATURE], self.functions[DEFAULT_SIGNATURE]
         for stream in streams:
-            self.served[stream] = self._of_stream(model, whole, stream)
+            self.functions[stream] = self._of_stream(model, whole, stream)
         if takes_bytes(model):
-            self.served[SERVE_BYTES] = self._of_bytes(model, whole)
-        self.served[LABELS] = self._labels()
+            self.functions[SERVE_BYTES] = self._of_bytes(model, whole)
+        self.functions[LABELS] = self._labels()
 
-    def attach(self, assets: dict[str, Path]) -> None:
+    def attach_assets(self, assets: dict[str, Path]) -> None:
         """Attaches asset files as attributes `NAME_asset`, so that they are saved too."""
         for name, path in assets.items():
             setattr(self, f"{name}_asset", tf.saved_model.Asset(str(path)))
 
-    def described(self) -> dict[str, Any]:
+    def describe_signatures(self) -> dict[str, Any]:
         """Shapes (-1: any length) and dtypes of each signature's inputs and outputs, for JSON."""
         made = {}
-        for name, function in self.served.items():
+        for name, function in self.functions.items():
             concrete = function.get_concrete_function()
             ((inputs,), _) = concrete.structured_input_signature
             sides = {"inputs": inputs, "outputs": concrete.structured_outputs}
@@ -127,7 +127,8 @@ class ServedModel(tf.Module):
         def serve(inputs: Tensors) -> Tensors:
             num_rows = tf.shape(next(iter(inputs.values())))[0]
             missing = {
-                name: nothing(spec.shape, spec.dtype, num_rows) for name, spec in others.items()
+                name: missing_stream_input(spec.shape, spec.dtype, num_rows)
+                for name, spec in others.items()
             }
             made = whole({**inputs, **missing})
             return {name: made[name] for name in STREAM_OUTPUTS}
@@ -152,7 +153,7 @@ class ServedModel(tf.Module):
             given = dict(inputs)
             if WAV in given and rate_hz is not None:
                 wav = given.pop(WAV)
-                given["audio"], given["audio_length"] = waveforms(wav, rate_hz, window)
+                given["audio"], given["audio_length"] = decode_wavs(wav, rate_hz, window)
             if FACE_JPEG in given:
                 jpeg = given.pop(FACE_JPEG)
                 given["video"], given["video_mask"] = face_crops(jpeg, size_px, num_channels)

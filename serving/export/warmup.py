@@ -22,7 +22,7 @@ from affectstream.core.errors import UserError
 
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 BATCH_SIZES = (1, 8)
-DEFAULT = "serving_default"
+DEFAULT_SIGNATURE = "serving_default"
 # Sizes for the dimensions after the batch that the signature leaves open.
 NUM_FRAMES = 8
 NUM_TOKENS = 16
@@ -32,14 +32,14 @@ DEFAULT_RATE_HZ = 16_000
 
 
 @dataclass(frozen=True)
-class Spec:
+class InputSpec:
     """One input of a signature: NumPy's name of its dtype ("object": strings), shape with None."""
 
     dtype: str
     shape: tuple[int | None, ...]
 
 
-Signatures = dict[str, dict[str, Spec]]
+Signatures = dict[str, dict[str, InputSpec]]
 
 
 def read_signatures(saved: Path) -> Signatures:
@@ -64,15 +64,15 @@ def read_signatures(saved: Path) -> Signatures:
     }
 
 
-def _spec(info: Any) -> Spec:
+def _spec(info: Any) -> InputSpec:
     shape = tuple(d.size if d.size >= 0 else None for d in info.tensor_shape.dim)
-    return Spec(np.dtype(tf.as_dtype(info.dtype).as_numpy_dtype).name, shape)
+    return InputSpec(np.dtype(tf.as_dtype(info.dtype).as_numpy_dtype).name, shape)
 
 
 # === Tensors ===
 
 
-def can_generate(inputs: dict[str, Spec]) -> bool:
+def can_generate(inputs: dict[str, InputSpec]) -> bool:
     """Whether example inputs can be generated: known inputs, or plain rows of strings."""
     return bool(inputs) and all(
         name in _MAKERS or (spec.dtype == "object" and len(spec.shape) == 1)
@@ -80,8 +80,8 @@ def can_generate(inputs: dict[str, Spec]) -> bool:
     )
 
 
-def example(
-    inputs: dict[str, Spec], config: dict[str, Any], num_rows: int
+def generate_inputs(
+    inputs: dict[str, InputSpec], config: dict[str, Any], num_rows: int
 ) -> dict[str, np.ndarray]:
     """Plausible inputs of one signature: a tone, grey noise for faces, a short sentence.
 
@@ -98,15 +98,15 @@ def example(
     return made
 
 
-def _audio(spec: Spec, config: dict[str, Any]) -> np.ndarray:
+def _audio(spec: InputSpec, config: dict[str, Any]) -> np.ndarray:
     return _tone(_rate_hz(config), float(config.get("window_s", WAV_SECONDS)))
 
 
-def _audio_length(spec: Spec, config: dict[str, Any]) -> int:
+def _audio_length(spec: InputSpec, config: dict[str, Any]) -> int:
     return len(_audio(spec, config))
 
 
-def _faces(spec: Spec, config: dict[str, Any]) -> np.ndarray:
+def _faces(spec: InputSpec, config: dict[str, Any]) -> np.ndarray:
     rng = np.random.default_rng(0)
     shape = (NUM_FRAMES, *(size or 1 for size in spec.shape[2:]))
     if spec.dtype == "uint8":
@@ -114,23 +114,23 @@ def _faces(spec: Spec, config: dict[str, Any]) -> np.ndarray:
     return rng.random(shape)
 
 
-def _mask(spec: Spec, config: dict[str, Any]) -> np.ndarray:
+def _mask(spec: InputSpec, config: dict[str, Any]) -> np.ndarray:
     return np.arange(NUM_FRAMES) > 0  # a blank frame leads, as in client.py, which says why
 
 
-def _tokens(spec: Spec, config: dict[str, Any]) -> np.ndarray:
+def _tokens(spec: InputSpec, config: dict[str, Any]) -> np.ndarray:
     return np.ones(spec.shape[1] or int(config.get("max_tokens") or NUM_TOKENS))
 
 
-def _text(spec: Spec, config: dict[str, Any]) -> bytes:
+def _text(spec: InputSpec, config: dict[str, Any]) -> bytes:
     return b"What a day this was."
 
 
-def _strings(spec: Spec, config: dict[str, Any]) -> bytes:
+def _strings(spec: InputSpec, config: dict[str, Any]) -> bytes:
     return b""
 
 
-def _wav(spec: Spec, config: dict[str, Any]) -> bytes:
+def _wav(spec: InputSpec, config: dict[str, Any]) -> bytes:
     rate_hz = _rate_hz(config)
     samples = np.round(_tone(rate_hz, WAV_SECONDS) * 32767).astype("<i2")
     file = io.BytesIO()
@@ -142,7 +142,7 @@ def _wav(spec: Spec, config: dict[str, Any]) -> bytes:
     return file.getvalue()
 
 
-def _face_jpeg(spec: Spec, config: dict[str, Any]) -> np.ndarray:
+def _face_jpeg(spec: InputSpec, config: dict[str, Any]) -> np.ndarray:
     given = config["input"]
     size_px, channels = given.get("face_size_px") or 64, given.get("face_channels") or 3
     picture = np.random.default_rng(0).integers(0, 256, (size_px, size_px, channels))
@@ -173,7 +173,7 @@ _MAKERS: dict[str, Any] = {
 # === The file ===
 
 
-def requests(saved: Path, config: dict[str, Any], name: str) -> Iterator[Any]:
+def generate_requests(saved: Path, config: dict[str, Any], name: str) -> Iterator[Any]:
     """A PredictRequest for each batch size of each signature that `can_generate` says yes to."""
     from tensorflow_serving.apis import predict_pb2
 
@@ -184,7 +184,7 @@ def requests(saved: Path, config: dict[str, Any], name: str) -> Iterator[Any]:
             request = predict_pb2.PredictRequest()
             request.model_spec.name = name
             request.model_spec.signature_name = signature
-            for key, value in example(inputs, config, num_rows).items():
+            for key, value in generate_inputs(inputs, config, num_rows).items():
                 request.inputs[key].CopyFrom(tf.make_tensor_proto(value))
             yield request
 
@@ -199,7 +199,7 @@ def replay(loaded: Any, request: Any) -> dict[str, np.ndarray]:
     return {name: value.numpy() for name, value in signature(**given).items()}
 
 
-def write(saved: Path, name: str) -> list[str]:
+def write_warmup(saved: Path, name: str) -> list[str]:
     """Writes the warm-up file into a version, after running each request on it.
 
     Args:
@@ -220,7 +220,7 @@ def write(saved: Path, name: str) -> list[str]:
     file.parent.mkdir(exist_ok=True)
     warmed = []
     with tf.io.TFRecordWriter(str(file)) as writer:
-        for request in requests(saved, config, name):
+        for request in generate_requests(saved, config, name):
             signature = request.model_spec.signature_name
             try:
                 replay(loaded, request)
@@ -233,6 +233,6 @@ def write(saved: Path, name: str) -> list[str]:
             log.predict_log.request.CopyFrom(request)
             writer.write(log.SerializeToString())
             warmed.append(signature)
-    if DEFAULT not in warmed:
-        raise UserError(f"{saved}: no warm-up can be made for {DEFAULT}; not exported")
+    if DEFAULT_SIGNATURE not in warmed:
+        raise UserError(f"{saved}: no warm-up can be made for {DEFAULT_SIGNATURE}; not exported")
     return sorted(set(warmed))

@@ -52,7 +52,7 @@ def to_wav(pcm: np.ndarray, rate_hz: int) -> bytes:
 # === Whole files ===
 
 
-def waveforms(wav: Any, rate_hz: int, max_samples: int | None = None) -> tuple[Any, Any]:
+def decode_wavs(wav: Any, rate_hz: int, max_samples: int | None = None) -> tuple[Any, Any]:
     """Waveforms of a batch of WAV files, mono, resampled to one rate.
 
     Channels are averaged. An empty string is a missing stream, and so is silence, also around a
@@ -108,7 +108,7 @@ def _waveform(row: tuple[Any, ...], rate_hz: int, max_samples: int | None) -> An
     pcm = tf.reshape(tf.cast(pcm, tf.float32), tf.stack([num_frames, num_channels]))
     mono = tf.reduce_mean(pcm, axis=1) / INT16_SCALE
     is_rate = tf.logical_or(tf.equal(from_hz, rate_hz), tf.equal(num_frames, 0))
-    mono = tf.cond(is_rate, lambda: mono, lambda: resampled(mono, from_hz, rate_hz))
+    mono = tf.cond(is_rate, lambda: mono, lambda: resample(mono, from_hz, rate_hz))
     mono = mono[:max_samples]
     around_mean = tf.abs(
         mono - tf.reduce_mean(mono)
@@ -228,7 +228,7 @@ def _first(*problems: tuple[Any, Any]) -> Any:
 # === Resampling ===
 
 
-def resampled(waveform: Any, from_hz: Any, to_hz: int) -> Any:
+def resample(waveform: Any, from_hz: Any, to_hz: int) -> Any:
     """A waveform at another rate, by a windowed sinc in polyphase form.
 
     Both rates are divided by their greatest common divisor. Each output sample has one of

@@ -30,7 +30,7 @@ CONTROL = _names("""
     Enter Exit LoopCond Merge NextIteration Switch
 """)
 # Restoring the model's own variables; only in the two functions that nothing but the saver calls.
-CHECKPOINT = _names("MergeV2Checkpoints RestoreV2 SaveV2 ShardedFilename ShardedFilespec")
+CHECKPOINT_OPS = _names("MergeV2Checkpoints RestoreV2 SaveV2 ShardedFilename ShardedFilespec")
 
 ELEMENTWISE = _names("""
     Abs AccumulateNV2 Acos Acosh Add AddN AddV2 Angle ApproximateEqual Asin Asinh Atan Atan2 Atanh
@@ -123,10 +123,10 @@ TENSORFLOW_TEXT = _names("""
     WhitespaceTokenizeWithOffsets WordpieceTokenizeWithOffsets
 """)
 
-ALLOWED = frozenset().union(
+ALLOWED_OPS = frozenset().union(
     STRUCTURE,
     CONTROL,
-    CHECKPOINT,
+    CHECKPOINT_OPS,
     ELEMENTWISE,
     REDUCTIONS,
     SHAPES,

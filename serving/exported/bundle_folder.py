@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from affectstream.core.errors import UserError, from_os_error
-from affectstream.serving.exported.version_folder import versions_of
+from affectstream.serving.exported.version_folder import version_numbers
 
 MODELS = "models"
 MODELS_CONFIG = "models.config"
 
 
 @dataclass(frozen=True)
-class Bundle:
+class ServingBundle:
     """A bundle.
 
     Attributes:
@@ -34,14 +34,14 @@ class Bundle:
     specific: tuple[int, ...] | None = None
 
     @property
-    def served(self) -> tuple[int, ...]:
+    def served_versions(self) -> tuple[int, ...]:
         """The versions to be served, ascending."""
         if self.specific is not None:
             return tuple(number for number in self.versions if number in self.specific)
         return self.versions if self.num_latest is None else self.versions[-self.num_latest :]
 
     @property
-    def absent(self) -> tuple[int, ...]:
+    def missing_versions(self) -> tuple[int, ...]:
         """Versions that should be served but do not exist, ascending."""
         return tuple(sorted({*(self.specific or ())} - {*self.versions}))
 
@@ -51,7 +51,7 @@ def is_bundle(folder: Path) -> bool:
     return (folder / MODELS_CONFIG).is_file()
 
 
-def read_bundle(folder: Path) -> Bundle:
+def read_bundle(folder: Path) -> ServingBundle:
     """Reads `models.config` and lists the versions that exist.
 
     Raises:
@@ -78,12 +78,12 @@ def read_bundle(folder: Path) -> Bundle:
         )
     name = configs[0].name
     home = folder / MODELS / name
-    versions = versions_of(home) if Path(name).name == name else []
+    versions = version_numbers(home) if Path(name).name == name else []
     if not versions:
         raise UserError(f"{folder}: no version of {name} below {MODELS}; export into it again")
     labels = dict(configs[0].version_labels)
     policy = configs[0].model_version_policy
-    return Bundle(name, home, tuple(versions), labels, *_asked_for(policy))
+    return ServingBundle(name, home, tuple(versions), labels, *_asked_for(policy))
 
 
 def _asked_for(policy: Any) -> tuple[int | None, tuple[int, ...] | None]:
@@ -104,4 +104,4 @@ def bundle_model_name(folder: Path) -> str | None:
     """Name of the model that a bundle holds; None if there is none yet."""
     models = folder / MODELS
     homes = sorted(models.iterdir()) if models.is_dir() else []
-    return next((home.name for home in homes if versions_of(home)), None)
+    return next((home.name for home in homes if version_numbers(home)), None)

@@ -19,14 +19,14 @@ from typing import Any
 
 from affectstream.core import atomic_io
 from affectstream.core.errors import UserError
-from affectstream.serving.exported.allowed_ops import ALLOWED, CHECKPOINT
+from affectstream.serving.exported.allowed_ops import ALLOWED_OPS, CHECKPOINT_OPS
 from affectstream.serving.exported.version_folder import CONFIG_ASSET, SAVED_MODEL
 
 CONFIG = Path("assets") / CONFIG_ASSET
 CONFIG_KEYS = ("streams", "labels", "input", "window_s")
 REMEDY = "serve only what `export` wrote, from a source that you trust"
 
-Listing = tuple[tuple[str | int, ...], ...]
+FileStats = tuple[tuple[str | int, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class CheckedVersion:
     signature_defs: dict[str, Any] = field(repr=False)
     _given: Path
     _digest: str
-    _listing: Listing = field(repr=False)
+    _file_stats: FileStats = field(repr=False)
 
     def require_unchanged(self) -> None:
         """To be called once the version is loaded from `folder`.
@@ -56,7 +56,7 @@ class CheckedVersion:
         try:
             same = (
                 self._given.resolve() == self.folder
-                and listing(self.folder) == self._listing
+                and file_stats(self.folder) == self._file_stats
                 and _digest((self.folder / SAVED_MODEL).read_bytes()) == self._digest
             )
         except OSError:
@@ -87,7 +87,7 @@ def require_safe(version: Path) -> CheckedVersion:
     _require_checkpoint_apart(version, graph)
     functions = {function.signature.name for function in graph.graph_def.library.function}
     for where, node in _nodes(graph.graph_def):
-        if node.op not in ALLOWED:
+        if node.op not in ALLOWED_OPS:
             raise UserError(
                 f"{version}: operation {node.op[:80]} in {where} is none that a model needs;"
                 f" {REMEDY}"
@@ -102,14 +102,14 @@ def require_safe(version: Path) -> CheckedVersion:
     return CheckedVersion(home, _copied(graph.signature_def), version, _digest(content), there)
 
 
-def _read(version: Path, home: Path) -> tuple[Listing, bytes]:
+def _read(version: Path, home: Path) -> tuple[FileStats, bytes]:
     try:
-        return listing(home), (home / SAVED_MODEL).read_bytes()
+        return file_stats(home), (home / SAVED_MODEL).read_bytes()
     except OSError as error:
         raise UserError(f"{version}: cannot be read ({error}); export it again") from error
 
 
-def listing(folder: Path) -> Listing:
+def file_stats(folder: Path) -> FileStats:
     """The folder and all below it: name, inode, size in bytes, times of change in ns.
 
     Raises:
@@ -189,11 +189,11 @@ def _require_checkpoint_apart(version: Path, graph: Any) -> None:
     keepers = {
         function.signature.name
         for function in functions
-        if any(node.op in CHECKPOINT for node in function.node_def)
+        if any(node.op in CHECKPOINT_OPS for node in function.node_def)
     }
     called = {name for function in functions for node in function.node_def for name in _calls(node)}
     reached = keepers & (called | set(graph.object_graph_def.concrete_functions))
-    if reached or any(node.op in CHECKPOINT for node in graph.graph_def.node):
+    if reached or any(node.op in CHECKPOINT_OPS for node in graph.graph_def.node):
         raise UserError(f"{version}: a function of the model reaches its checkpoint; {REMEDY}")
 
 

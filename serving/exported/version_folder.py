@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from affectstream.core import atomic_io
-from affectstream.core.errors import UserError, counted
-from affectstream.preprocessing.media.video.frame_sampling import SAMPLINGS
+from affectstream.core.errors import UserError, pluralize
+from affectstream.preprocessing.media.video.frame_sampling import SAMPLING_MODES
 from affectstream.preprocessing.windowing import WindowSettings
 
 CONFIG_ASSET = "config.json"
 SAVED_MODEL = "saved_model.pb"
-NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
+NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
 # Keys of every export; keys that were added later (`signatures`, ...) may be absent.
 _TYPES: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("labels", "streams", "data", "notes"), list),
@@ -92,17 +92,17 @@ def _problems(config: Any, num_outputs: int | None) -> Iterator[str]:
     if not streams or not all(isinstance(s, str) and s in _STREAMS for s in streams):
         yield f"streams are {_shown(streams)}"
     if num_outputs is not None and len(labels) != num_outputs:
-        yield f"{counted(len(labels), 'label')} for {counted(num_outputs, 'output')}"
+        yield f"{pluralize(len(labels), 'label')} for {pluralize(num_outputs, 'output')}"
     given, preparation = config["input"], config["preparation"]
     if not isinstance(config["recipe"].get("name"), str):
         yield "recipe lacks its name"
     sampling = preparation.get("sampling")
     if not isinstance(sampling, dict) or not is_count(sampling.get("num_frames")):
         yield "preparation lacks sampling.num_frames"
-    elif sampling.get("mode", SAMPLINGS[0]) not in SAMPLINGS:
+    elif sampling.get("mode", SAMPLING_MODES[0]) not in SAMPLING_MODES:
         yield f"preparation.sampling.mode is {_shown(sampling['mode'])}"
     try:
-        WindowSettings.of(config)
+        WindowSettings.from_config(config)
     except (TypeError, ValueError) as error:
         yield f"windows: {error}"
     if "audio" in streams and not is_count(given.get("sample_rate_hz"), 1):
@@ -132,7 +132,7 @@ def require_model_name(name: str) -> None:
     Raises:
       UserError: it may not.
     """
-    if not NAME.fullmatch(name):
+    if not NAME_PATTERN.fullmatch(name):
         raise UserError(
             f"--name {name!r}: not a name for a model; use letters, digits, _, - and . (at most 63)"
         )
@@ -146,7 +146,7 @@ def newest_version(path: Path) -> Path | None:
     return versions[max(versions)] if versions else None
 
 
-def number_of(path: Path) -> int | None:
+def version_number(path: Path) -> int | None:
     """Version number in a folder's name; None if the name is not a version number.
 
     Positive, ASCII digits without a leading 0 and within 64 bits, so that one number has one name.
@@ -164,12 +164,12 @@ def version_folders(home: Path) -> dict[int, Path]:
     """
     found = {}
     for path in home.iterdir():
-        number = number_of(path)
+        number = version_number(path)
         if number is not None and (path / SAVED_MODEL).is_file():
             found[number] = path
     return found
 
 
-def versions_of(home: Path) -> list[int]:
+def version_numbers(home: Path) -> list[int]:
     """Numbers of the versions in a folder of versions, ascending; [] where none is."""
     return sorted(version_folders(home)) if home.is_dir() else []

@@ -40,7 +40,7 @@ class ActionUnitInput:
     patterns: tuple[re.Pattern[str], ...] = ()
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> ActionUnitInput:
+    def from_config(cls, config: Mapping[str, Any]) -> ActionUnitInput:
         """From `assets/config.json`."""
         kind = config["preparation"].get("action_units")
         if "video" not in config["streams"] or kind is None:
@@ -58,7 +58,7 @@ class ActionUnitInput:
     def from_table(self) -> bool:
         return self.kind is not None and self.kind.source == OPENFACE
 
-    def fitting(self, table: ActionUnitTable | None) -> ActionUnitTable | None:
+    def select_columns(self, table: ActionUnitTable | None) -> ActionUnitTable | None:
         """The table with the columns that the model was trained on.
 
         Raises:
@@ -74,14 +74,14 @@ class ActionUnitInput:
             )
         return table.select(self.kind.names)
 
-    def find(self, table: ActionUnitTable | None, path: Path) -> ActionUnitTrack | None:
+    def find_track(self, table: ActionUnitTable | None, path: Path) -> ActionUnitTrack | None:
         """The rows of one recording."""
         if table is None:
             return None
         tries = (table.find(str(path)), *(table.find(path.name, p) for p in self.patterns))
         return next((track for track in tries if track is not None), None)
 
-    def lack(self, table: ActionUnitTable | None) -> str:
+    def missing_reason(self, table: ActionUnitTable | None) -> str:
         """Why there are no action units."""
         return (
             f"no action units ({TABLE_HINT})" if table is None else f"no row for it in {table.path}"
@@ -90,7 +90,7 @@ class ActionUnitInput:
 
 def rows_between(track: ActionUnitTrack, start_s: float, end_s: float) -> list[TrackedFrame]:
     """The rows of a table between two moments, which take the place of pictures."""
-    rows = track.between(start_s, end_s)
+    rows = track.slice_time(start_s, end_s)
     times_s = rows.times_s if rows.times_s is not None else ()
     return [
         TrackedFrame(

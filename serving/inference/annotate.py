@@ -18,7 +18,7 @@ from affectstream.core.errors import MediaError
 from affectstream.preprocessing.media.containers import open_container
 from affectstream.preprocessing.media.media_file import pixel_aspect, rgb
 from affectstream.preprocessing.media.track_selection import ChosenTracks, choose_tracks
-from affectstream.preprocessing.media.video.stream_decoders import squared
+from affectstream.preprocessing.media.video.stream_decoders import to_square_pixels
 from affectstream.serving.inference.prediction import Prediction, WindowPrediction
 
 BOX_COLOR = (86, 180, 233)
@@ -39,14 +39,14 @@ def annotate(path: Path, prediction: Prediction, out: Path) -> None:
     Raises:
       MediaError: no picture in the file, or it cannot be decoded from end to end.
     """
-    for _ in annotated(path, prediction, out):
+    for _ in annotate_frames(path, prediction, out):
         pass
 
 
-def annotated(path: Path, prediction: Prediction, out: Path) -> Iterator[None]:
+def annotate_frames(path: Path, prediction: Prediction, out: Path) -> Iterator[None]:
     """As `annotate`, but yields after each video or audio frame."""
     try:
-        with open_container(path) as source, atomic_io.replacing(out) as temporary:
+        with open_container(path) as source, atomic_io.atomic_write(out) as temporary:
             chosen = choose_tracks(source, lambda: open_container(path))
             if chosen.video is None:
                 raise MediaError(f"{path}: no picture to draw on; --annotate needs a video")
@@ -69,7 +69,7 @@ def _copied(
     first = next(source.decode(video), None)
     if first is None:
         raise MediaError(f"{path}: no picture can be decoded; leave --annotate out, or convert it")
-    height_px, width_px = rgb(squared(first, aspect)).shape[:2]
+    height_px, width_px = rgb(to_square_pixels(first, aspect)).shape[:2]
     source.seek(0)
     drawn = target.add_stream("libx264", rate=video.average_rate or 25, options={"crf": "20"})
     drawn.width, drawn.height = width_px - width_px % 2, height_px - height_px % 2
@@ -87,7 +87,7 @@ def _copied(
                     target.mux(sound.encode(piece))
                 continue
             time_s = float(frame.time or 0.0)
-            picture = overlay.draw(rgb(squared(frame, aspect)), time_s - zero_s)[
+            picture = overlay.draw(rgb(to_square_pixels(frame, aspect)), time_s - zero_s)[
                 : drawn.height, : drawn.width
             ]
             made = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")

@@ -17,12 +17,12 @@ from affectstream.core.errors import MediaError
 from affectstream.opencv_model.blendshapes import open_blendshapes
 from affectstream.opencv_model.detectors.auto_detector import open_detector
 from affectstream.opencv_model.tracking import CropFormat
-from affectstream.parallel.isolated_worker import Streaming, WorkerDiedError
-from affectstream.parallel.tasks import Limits
+from affectstream.parallel.isolated_worker import IsolatedWorker, WorkerDiedError
+from affectstream.parallel.tasks import TaskLimits
 from affectstream.preprocessing.faces.blendshapes import BlendshapeFinder
 from affectstream.preprocessing.faces.face_finder import FaceFinder, FrameFaces
 from affectstream.preprocessing.media.completeness import Completeness
-from affectstream.preprocessing.media.media_file import MediaFile, MediaInfo, Tracks
+from affectstream.preprocessing.media.media_file import MediaFile, MediaInfo, MediaSegment
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
 from affectstream.preprocessing.media.video.stream_decoders import FrameCallback
 
@@ -63,8 +63,8 @@ class FrameAnalyzerSpec:
 
 
 @functools.lru_cache(1)
-def _opened(looker: FrameAnalyzerSpec) -> FaceFinder | BlendshapeFinder:
-    return looker.open()
+def _opened(spec: FrameAnalyzerSpec) -> FaceFinder | BlendshapeFinder:
+    return spec.open()
 
 
 class IsolatedMediaFile:
@@ -77,12 +77,12 @@ class IsolatedMediaFile:
       MediaError: as of `MediaFile`, or its process ended.
     """
 
-    def __init__(self, process: Streaming, path: str | Path, name: str = "") -> None:
+    def __init__(self, process: IsolatedWorker, path: str | Path, name: str = "") -> None:
         self.name = name or str(path)
         self._process = process
-        self._path = storage_paths.place(path)
+        self._path = storage_paths.storage_path(path)
         self.completeness = Completeness()
-        (self.info,) = self._asked(_info)
+        (self.info,) = self._run(_info)
 
     def __enter__(self) -> IsolatedMediaFile:
         return self
@@ -90,13 +90,13 @@ class IsolatedMediaFile:
     def __exit__(self, *_: object) -> None:
         """The file is closed over there with its last stretch, or when the next one is opened."""
 
-    def tracks(
+    def segments(
         self,
         bounds_s: Sequence[tuple[float, float]],
         sample_rate_hz: int,
         sampling: FrameSampling | None,
         look: FrameCallback,
-    ) -> Iterator[Tracks]:
+    ) -> Iterator[MediaSegment]:
         """As of `MediaFile`; each stretch is a step of the process.
 
         Args:
@@ -104,11 +104,11 @@ class IsolatedMediaFile:
         """
         wanted = look if sampling is not None else None
         given = tuple(bounds_s), sample_rate_hz, sampling, wanted
-        for tracks in self._asked(_tracks, *given):
+        for tracks in self._run(_tracks, *given):
             self.completeness += tracks.completeness
             yield tracks
 
-    def _asked(self, work: Any, *given: Any) -> Iterator[Any]:
+    def _run(self, work: Any, *given: Any) -> Iterator[Any]:
         with (
             worker_death_as_media_error(self.name),
             contextlib.closing(
@@ -118,9 +118,9 @@ class IsolatedMediaFile:
             yield from pieces
 
 
-def start_reader_process(limits: Limits) -> Streaming:
+def start_reader_process(limits: TaskLimits) -> IsolatedWorker:
     """A process to read recordings in, started at once; it imports no TensorFlow."""
-    return Streaming(limits, (_info,))
+    return IsolatedWorker(limits, (_info,))
 
 
 @contextlib.contextmanager
@@ -140,7 +140,7 @@ def worker_death_as_media_error(name: str) -> Iterator[None]:
         raise MediaError(f"{name}: {reason}; {remedy}") from error
 
 
-def annotate_isolated(process: Streaming, path: Path, prediction: Any, out: Path) -> None:
+def annotate_isolated(process: IsolatedWorker, path: Path, prediction: Any, out: Path) -> None:
     """`annotate` in another process; each frame is a step.
 
     Raises:
@@ -181,14 +181,14 @@ def _tracks(
     sample_rate_hz: int,
     sampling: FrameSampling | None,
     look: FrameCallback,
-) -> Iterator[Tracks]:
+) -> Iterator[MediaSegment]:
     # The process may have been restarted since the file was opened for its info.
     with _taken() or MediaFile(path, name, num_threads=NUM_DECODING_THREADS) as media:
-        for tracks in media.tracks(bounds_s, sample_rate_hz, sampling, look):
+        for tracks in media.segments(bounds_s, sample_rate_hz, sampling, look):
             yield replace(tracks, frames=[replace(seen, content=b"") for seen in tracks.frames])
 
 
 def _annotated(path: Path, prediction: Any, out: Path) -> Iterator[None]:
-    from affectstream.serving.inference.annotate import annotated
+    from affectstream.serving.inference.annotate import annotate_frames
 
-    yield from annotated(path, prediction, out)
+    yield from annotate_frames(path, prediction, out)

@@ -28,7 +28,7 @@ class KnownWords:
     lowercase: bool = True
 
     @classmethod
-    def of(cls, vocabulary: Sequence[str]) -> KnownWords | None:
+    def from_vocabulary(cls, vocabulary: Sequence[str]) -> KnownWords | None:
         """From the list of tokens, by id; None for a model without tokens (TF-IDF)."""
         if not vocabulary:
             return None

@@ -224,11 +224,11 @@ def resolve_new_target(run: Path, out: Path) -> Path:
         above = next(folder for folder in (*target.parents, Path()) if os.path.lexists(folder))
         if not above.is_dir():
             raise UserError(f"{above}: a file; --out wants NAME{SUFFIX}, or a folder for it")
-    require_free(target)
+    require_new(target)
     return target
 
 
-def require_free(target: Path) -> None:
+def require_new(target: Path) -> None:
     """Neither the `.tflite` nor the `.json` beside it may be there, dead links included."""
     for file in (target, config_file(target)):
         if (file.exists() or file.is_symlink()) and not _is_half_a_pair(target):

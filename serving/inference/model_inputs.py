@@ -33,20 +33,20 @@ class ModelInputs:
 
     def batch(
         self,
-        sounds: Sequence[np.ndarray | None],
+        waveforms: Sequence[np.ndarray | None],
         faces: Sequence[Sequence[Face | None]],
         texts: Sequence[str],
     ) -> dict[str, np.ndarray]:
         """The inputs of one row a window, those of the model's streams.
 
         Args:
-          sounds: (samples,) float32 each, None where there is none.
+          waveforms: (samples,) float32 each, None where there is none.
           faces: of each frame that was looked at; None where nobody was seen.
           texts: what is said, "" where that is unknown.
         """
         inputs: dict[str, np.ndarray] = {}
         if "audio" in self._streams:
-            inputs |= pad_audio(sounds)
+            inputs |= pad_audio(waveforms)
         if "video" in self._streams:
             inputs |= self._faces(faces)
         if "text" in self._streams:

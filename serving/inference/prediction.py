@@ -73,7 +73,7 @@ class Prediction:
         are no words or the vocabulary is not at hand.
       warnings: reasons to trust the prediction less.
       faces: with `all` faces, the answer from each person's face alone.
-      abstain_below: as of a window; see `abstaining`.
+      abstain_below: as of a window; see `with_abstention`.
       smooth_s: over how many seconds the windows were averaged; None where they were not.
     """
 
@@ -133,7 +133,7 @@ class Prediction:
         return value | ({"faces": list(self.faces)} if self.faces else {})
 
 
-def abstaining(
+def with_abstention(
     prediction: Prediction, below: float | None = None, min_speech_share: float | None = None
 ) -> Prediction:
     """Returns the prediction with abstention applied where the evidence is too weak.
@@ -222,6 +222,6 @@ def pooled(many: list[Probabilities], pooling: str) -> Probabilities:
     return dict(zip(many[0], map(float, rows), strict=True))
 
 
-def top(probabilities: Probabilities) -> str:
+def top_label(probabilities: Probabilities) -> str:
     """The label with the highest probability."""
     return max(probabilities, key=lambda label: probabilities[label])

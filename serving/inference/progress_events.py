@@ -10,7 +10,7 @@ from affectstream.serving.inference.windows import Window
 
 
 @dataclass(frozen=True)
-class Opened:
+class FileOpened:
     """The file could be opened; nothing is decoded yet.
 
     Attributes:
@@ -24,16 +24,16 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class Answered:
+class WindowsDone:
     """Some consecutive windows are done.
 
     Attributes:
       windows: in order of time, including those without a prediction.
-      answers: of those with anything usable in them; start and end say which.
+      predictions: of those with anything usable in them; start and end say which.
     """
 
     windows: Sequence[Window]
-    answers: Sequence[WindowPrediction]
+    predictions: Sequence[WindowPrediction]
 
 
-Listener = Callable[[Opened | Answered], None]
+ProgressCallback = Callable[[FileOpened | WindowsDone], None]

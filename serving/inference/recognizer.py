@@ -13,7 +13,7 @@ import numpy as np
 
 from affectstream.core.errors import MediaError, UserError
 from affectstream.opencv_model.tracking import CropFormat
-from affectstream.parallel.isolated_worker import Streaming
+from affectstream.parallel.isolated_worker import IsolatedWorker
 from affectstream.preprocessing.faces.action_units import ActionUnitTable
 from affectstream.preprocessing.faces.blendshapes import BlendshapeFinder
 from affectstream.preprocessing.faces.face_finder import Face, FaceFinder
@@ -35,10 +35,14 @@ from affectstream.serving.inference.isolated_reader import (
 from affectstream.serving.inference.known_words import KnownWords, known_words_warning
 from affectstream.serving.inference.model_inputs import ModelInputs
 from affectstream.serving.inference.prediction import Prediction, Probabilities, WindowPrediction
-from affectstream.serving.inference.progress_events import Answered, Listener, Opened
-from affectstream.serving.inference.recording import Recording, stamps
-from affectstream.serving.inference.window_text import TRANSCRIBER_RATE_HZ, Words, require_utf8
-from affectstream.serving.inference.windows import Reading, Window, windows
+from affectstream.serving.inference.progress_events import FileOpened, ProgressCallback, WindowsDone
+from affectstream.serving.inference.recording import Recording, model_warnings
+from affectstream.serving.inference.window_text import (
+    TRANSCRIBER_RATE_HZ,
+    RecordingText,
+    require_utf8,
+)
+from affectstream.serving.inference.windows import ReadSettings, Window, iter_windows
 
 Forward = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 Item = TypeVar("Item")
@@ -76,17 +80,17 @@ class Recognizer:
         self.config = config
         self.labels: tuple[str, ...] = tuple(config["labels"])
         self.streams: tuple[str, ...] = tuple(config["streams"])
-        self.window_settings = WindowSettings.of(config)
+        self.window_settings = WindowSettings.from_config(config)
         self.known_words: KnownWords | None = None
         self._forward = forward
         self._rate_hz: int | None = config["input"].get("sample_rate_hz")
-        self._units = ActionUnitInput.of(config)
+        self._units = ActionUnitInput.from_config(config)
         num_units = len(self._units.kind.names) if self._units.kind is not None else 0
         self._inputs = ModelInputs(self.streams, config, num_units)
         self._weights_dir = weights_dir
         self._detector = detector
         self._looks = "video" in self.streams and not self._units.from_table
-        self._process: Streaming | None = None
+        self._process: IsolatedWorker | None = None
         if detector is not None and (not self._looks or self._units.from_mediapipe):
             raise UserError(
                 f"detector {detector}: the model cuts out no faces ({', '.join(self.streams)});"
@@ -98,17 +102,17 @@ class Recognizer:
     @functools.cached_property
     def _finder(self) -> FaceFinder | BlendshapeFinder:
         """Analyses video frames; opened on first use."""
-        return self._looker.open()
+        return self._frame_analyzer.open()
 
     @property
-    def _looker(self) -> FrameAnalyzerSpec:
+    def _frame_analyzer(self) -> FrameAnalyzerSpec:
         preparation = self.config["preparation"]
         # Trained on pictures that were faces already: here they must be found first.
         own = "auto" if preparation["detector"] == "none" else preparation["detector"]
         detector = "" if self._units.from_mediapipe else self._detector or own
         return FrameAnalyzerSpec(detector, CropFormat(**preparation["face"]), self._weights_dir)
 
-    def set_reader(self, process: Streaming) -> None:
+    def set_reader(self, process: IsolatedWorker) -> None:
         """Reads recordings in `process` from now on; its death does not end this process."""
         self._process = process
 
@@ -118,7 +122,7 @@ class Recognizer:
         return IsolatedMediaFile(self._process, path, name)
 
     def _finder_in_use(self) -> FaceFinder | BlendshapeFinder | FrameAnalyzerSpec:
-        return self._finder if self._process is None else self._looker
+        return self._finder if self._process is None else self._frame_analyzer
 
     def __repr__(self) -> str:
         return f"Recognizer({'+'.join(self.streams)} -> {', '.join(self.labels)})"
@@ -133,7 +137,7 @@ class Recognizer:
         text: str | None = None,
         transcriber: CachedTranscriber | None = None,
         name: str = "",
-        listen: Listener | None = None,
+        on_progress: ProgressCallback | None = None,
     ) -> Prediction:
         """Answers for one recording of any kind and length.
 
@@ -146,7 +150,7 @@ class Recognizer:
           text: what is said, for a model that knows words.
           transcriber: hears what is said where `text` is None, window by window.
           name: how the answer and messages call the file; the path when left out.
-          listen: called when the file is open and after each batch of windows; what it raises ends
+          on_progress: called when the file is open and after each batch of windows; what it raises ends
             the work.
         Raises:
           UserError: no table or one that does not fit, for a model that knows nothing else; a
@@ -158,40 +162,44 @@ class Recognizer:
         if face not in ("largest", "all"):
             raise ValueError(f"face must be 'largest' or 'all', received {face!r}")
         reading = self._reading(window_s, hop_s)
-        table = self._fitting(action_units)
-        track = self._units.find(table, Path(path))
+        table = self._action_unit_table(action_units)
+        track = self._units.find_track(table, Path(path))
         words = self._words(text, transcriber)
         rate_hz = self._rate_hz or (TRANSCRIBER_RATE_HZ if transcriber is not None else None)
-        shown = functools.partial(rows_between, track) if track is not None else None
-        listen = listen or _ignore
+        frame_lookup = functools.partial(rows_between, track) if track is not None else None
+        on_progress = on_progress or _ignore
         with self._open(path, name) as media:
-            listen(_opened(media, rate_hz))
-            shows = media.info.has_video if self._looks else track is not None
+            on_progress(_opened(media, rate_hz))
+            has_video_input = media.info.has_video if self._looks else track is not None
             settings = reading.settings
             listens = "audio" in self.streams and media.info.has_audio and rate_hz is not None
             meter = StreamingVad(rate_hz) if listens and rate_hz is not None else None
             recording = Recording(
-                media, self.config, self._units, table, shows, words, settings, meter
+                media, self.config, self._units, table, has_video_input, words, settings, meter
             )
             recording.known_words = self.known_words
             recording.require_usable()
-            finder = self._finder_in_use() if self._looks and shows else None
-            cut = windows(media, reading, rate_hz, finder, recording.people, shown, meter)
+            finder = self._finder_in_use() if self._looks and has_video_input else None
+            cut = iter_windows(
+                media, reading, rate_hz, finder, recording.identities, frame_lookup, meter
+            )
             for batch in _batched(cut):
-                recording.tally.add(batch)
-                said = [words.of(window.heard, rate_hz) for window in batch]
+                recording.stats.add_windows(batch)
+                said = [words.text_of(window.asr_waveform, rate_hz) for window in batch]
                 whole_s = media.info.duration_s
-                is_whole = reading.is_record(whole_s)  # each window is given all of it to hear
+                is_whole = reading.is_one_record(whole_s)  # each window is given all of it to hear
                 for window, text in zip(batch, said, strict=True):
-                    words.note(window.start_s, whole_s if is_whole else window.end_s, text)
-                new = self._answer(batch, shows, said, words.transcript_of)
-                recording.answers += new
-                listen(Answered(batch, new))
+                    words.add_transcript(
+                        window.start_s, whole_s if is_whole else window.end_s, text
+                    )
+                new = self._answer(batch, has_video_input, said, words.transcript_of)
+                recording.predictions += new
+                on_progress(WindowsDone(batch, new))
                 if face == "all":
-                    recording.tally.add_faces(self._answer_faces(batch))
+                    recording.stats.add_faces(self._answer_faces(batch))
             return recording.prediction(every_face=face == "all")
 
-    def read(self, text: str, name: str = "text") -> Prediction:
+    def predict_text(self, text: str, name: str = "text") -> Prediction:
         """Predicts from text alone.
 
         Args:
@@ -220,14 +228,14 @@ class Recognizer:
             answer.streams,
             None,
             tuple(answers),
-            (*warnings, *known_words_warning(share), *stamps(self.config)),
+            (*warnings, *known_words_warning(share), *model_warnings(self.config)),
             known_word_share=share,
         )
 
     # === What is given beside the recording ===
 
-    def _fitting(self, action_units: ActionUnitTable | None) -> ActionUnitTable | None:
-        table = self._units.fitting(action_units)
+    def _action_unit_table(self, action_units: ActionUnitTable | None) -> ActionUnitTable | None:
+        table = self._units.select_columns(action_units)
         if self.streams == ("video",) and self._units.from_table and table is None:
             raise UserError(
                 "the model knows only action units of OpenFace, which cannot be computed here;"
@@ -235,16 +243,16 @@ class Recognizer:
             )
         return table
 
-    def _words(self, text: str | None, transcriber: CachedTranscriber | None) -> Words:
-        words = Words(require_utf8(text), transcriber)
-        if words.expected and "text" not in self.streams:
+    def _words(self, text: str | None, transcriber: CachedTranscriber | None) -> RecordingText:
+        words = RecordingText(require_utf8(text), transcriber)
+        if words.is_expected and "text" not in self.streams:
             known = " and ".join(self.streams)
             raise UserError(f"the model knows {known} only, no words; leave them out")
         return words
 
     # === Batches of windows ===
 
-    def _reading(self, window_s: float | None, hop_s: float | None) -> Reading:
+    def _reading(self, window_s: float | None, hop_s: float | None) -> ReadSettings:
         own = self.window_settings
         if window_s is None and hop_s is not None and hop_s > own.window_s:
             raise UserError(
@@ -255,12 +263,12 @@ class Recognizer:
         sampling = FrameSampling(given.get("mode", "time"), max(1, int(given["num_frames"])))
         is_own = window_s is None and hop_s is None
         longest_s = float(preparation.get("max_clip_s", 0.0)) if is_own else 0.0
-        return Reading(own.overridden(window_s, hop_s), sampling, longest_s)
+        return ReadSettings(own.with_overrides(window_s, hop_s), sampling, longest_s)
 
     def _answer(
         self,
         batch: Sequence[Window],
-        shows: bool,
+        has_video_input: bool,
         said: Sequence[str],
         transcript_of: Callable[[str], str | None] = lambda text: None,
     ) -> list[WindowPrediction]:
@@ -285,7 +293,7 @@ class Recognizer:
                     for stream in self.streams
                     if stream in row.streams
                 },
-                row.face_coverage if shows and row.faces else None,
+                row.face_coverage if has_video_input and row.faces else None,
                 sound_coverage=row.window.sound_coverage if "audio" in self.streams else None,
                 speech_share=row.window.speech_share,
                 transcript=transcript_of(row.text),
@@ -296,7 +304,7 @@ class Recognizer:
     def _row(self, window: Window, text: str) -> _Row:
         """The model's inputs from one window, and the streams with enough coverage to count."""
         faces = [
-            frame.faces.get(frame.followed) if frame.followed is not None else None
+            frame.faces.get(frame.followed_id) if frame.followed_id is not None else None
             for frame in window.frames
         ]
         seen = sum(face is not None for face in faces) / max(len(faces), 1)
@@ -342,12 +350,12 @@ class _Row:
     streams: frozenset[str]
 
 
-def _opened(media: MediaFile | IsolatedMediaFile, rate_hz: int | None) -> Opened:
+def _opened(media: MediaFile | IsolatedMediaFile, rate_hz: int | None) -> FileOpened:
     info = media.info
-    return Opened(info.duration_s, info.has_audio, info.has_video, rate_hz)
+    return FileOpened(info.duration_s, info.has_audio, info.has_video, rate_hz)
 
 
-def _ignore(event: Opened | Answered) -> None:
+def _ignore(event: FileOpened | WindowsDone) -> None:
     """Ignores all progress events."""
 
 

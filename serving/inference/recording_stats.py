@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from affectstream.serving.inference.prediction import Probabilities, pooled, rounded, top
-from affectstream.serving.inference.windows import MIN_FACE_SHARE, People, TrackedFrame, Window
+from affectstream.serving.inference.prediction import Probabilities, pooled, rounded, top_label
+from affectstream.serving.inference.windows import (
+    MIN_FACE_SHARE,
+    FaceIdentities,
+    TrackedFrame,
+    Window,
+)
 
 
-class Tally:
+class RecordingStats:
     """Counts frames, faces and sound; overlapping parts of windows count once.
 
     Args:
@@ -27,7 +32,7 @@ class Tally:
         self._sounding_s: float | None = None
         self._faces: dict[int, list[Probabilities]] = {}
 
-    def add(self, batch: Sequence[Window]) -> None:
+    def add_windows(self, batch: Sequence[Window]) -> None:
         for window in batch:
             self.num_windows += 1
             if window.sound_coverage is not None:
@@ -39,12 +44,12 @@ class Tally:
     def _count(self, frame: TrackedFrame) -> None:
         self._last_s = frame.time_s
         self.num_frames += 1
-        if frame.followed is None:
+        if frame.followed_id is None:
             return
         self.num_followed_frames += 1
-        if self.followed_ids[-1:] != [frame.followed]:
-            self.followed_ids.append(frame.followed)
-        box = frame.faces[frame.followed].box
+        if self.followed_ids[-1:] != [frame.followed_id]:
+            self.followed_ids.append(frame.followed_id)
+        box = frame.faces[frame.followed_id].box
         self.boxes.append((frame.time_s, (box.x, box.y, box.width, box.height)))
 
     def face_coverage(self) -> float:
@@ -61,15 +66,15 @@ class Tally:
         for person, probabilities in answers:
             self._faces.setdefault(person, []).append(probabilities)
 
-    def faces(self, people: People) -> Iterator[dict[str, Any]]:
+    def faces(self, identities: FaceIdentities) -> Iterator[dict[str, Any]]:
         """Each person who is there long enough, most often seen first."""
-        for person, count in sorted(people.num_frames.items(), key=lambda item: -item[1]):
+        for person, count in sorted(identities.num_frames.items(), key=lambda item: -item[1]):
             share = count / max(self.num_frames, 1)
             if share >= MIN_FACE_SHARE and person in self._faces:
                 mean = pooled(self._faces[person], self._pooling)
                 yield {
                     "face": person,
-                    "label": top(mean),
+                    "label": top_label(mean),
                     "probabilities": rounded(mean),
                     "face_coverage": round(share, 4),
                     "num_windows": len(self._faces[person]),

@@ -9,7 +9,7 @@ from affectstream.serving.inference.prediction import (
     Prediction,
     WindowPrediction,
     mean_probabilities,
-    top,
+    top_label,
 )
 
 # Tolerance for rounded times when the distance of two windows is compared.
@@ -54,7 +54,9 @@ def _averaged(window: WindowPrediction, near: list[WindowPrediction]) -> WindowP
         name: mean_probabilities([o.streams[name] for o in near if name in o.streams])
         for name in window.streams
     }
-    return replace(window, label=top(probabilities), probabilities=probabilities, streams=streams)
+    return replace(
+        window, label=top_label(probabilities), probabilities=probabilities, streams=streams
+    )
 
 
 def num_changes(prediction: Prediction) -> int:

@@ -29,34 +29,34 @@ def require_utf8(text: str | None) -> str | None:
 
 
 @dataclass
-class Words:
+class RecordingText:
     """Provides the text of each window of one recording.
 
     Attributes:
-      told: the same words for every window; None where nobody told them.
+      given_text: the same words for every window; None where nobody told them.
       transcriber: transcribes each window when no text is given.
       failures: reasons why windows could not be transcribed, in order.
-      heard: end in seconds and words of the windows transcribed, those that do not overlap.
+      transcripts: end in seconds and words of the windows transcribed, those that do not overlap.
     """
 
-    told: str | None = None
+    given_text: str | None = None
     transcriber: CachedTranscriber | None = None
     failures: list[str] = field(default_factory=list)
-    heard: list[tuple[float, str]] = field(default_factory=list)
+    transcripts: list[tuple[float, str]] = field(default_factory=list)
 
     @property
-    def expected(self) -> bool:
+    def is_expected(self) -> bool:
         """Whether any window can have text."""
-        return bool((self.told or "").strip()) or self.transcriber is not None
+        return bool((self.given_text or "").strip()) or self.transcriber is not None
 
-    def of(self, waveform: np.ndarray | None, sample_rate_hz: int | None) -> str:
+    def text_of(self, waveform: np.ndarray | None, sample_rate_hz: int | None) -> str:
         """The words of one window.
 
         Args:
           waveform: (samples,) float32, None where the window is silent.
         """
-        if self.told is not None:
-            return self.told
+        if self.given_text is not None:
+            return self.given_text
         if self.transcriber is None or waveform is None or sample_rate_hz is None:
             return ""
         pcm = to_pcm(waveform)
@@ -67,18 +67,18 @@ class Words:
 
     def transcript_of(self, text: str) -> str | None:
         """Transcript to report for a window; None without a transcriber or with given text."""
-        return None if self.transcriber is None or self.told is not None else text
+        return None if self.transcriber is None or self.given_text is not None else text
 
-    def note(self, start_s: float, end_s: float, text: str) -> None:
+    def add_transcript(self, start_s: float, end_s: float, text: str) -> None:
         """Keeps what was heard in a window unless it overlaps one that is kept."""
-        if not self.heard or start_s >= self.heard[-1][0] - 0.05:
-            self.heard.append((end_s, text))
+        if not self.transcripts or start_s >= self.transcripts[-1][0] - 0.05:
+            self.transcripts.append((end_s, text))
 
     def transcript(self) -> str | None:
         """What was heard in the whole recording; None as of `transcript_of`."""
-        return self.transcript_of(" ".join(text for _, text in self.heard if text))
+        return self.transcript_of(" ".join(text for _, text in self.transcripts if text))
 
-    def lack(self) -> str:
+    def missing_reason(self) -> str:
         """The reason why no window has text."""
         if self.transcriber is not None and not self.failures:
             return "no sound to transcribe"

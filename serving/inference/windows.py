@@ -14,10 +14,10 @@ from affectstream.opencv_model.tracking import FaceTracker, assign_boxes
 from affectstream.preprocessing.faces.blendshapes import BlendshapeFinder
 from affectstream.preprocessing.faces.face_finder import Face, FaceFinder, FrameFaces
 from affectstream.preprocessing.media.audio.speech_activity import StreamingVad
-from affectstream.preprocessing.media.media_file import MediaFile, Tracks
+from affectstream.preprocessing.media.media_file import MediaFile, MediaSegment
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
 from affectstream.preprocessing.pcm import MIN_AUDIO_S, from_pcm, is_usable_audio, to_pcm
-from affectstream.preprocessing.records.record_builder import num_records
+from affectstream.preprocessing.records.record_builder import num_segments
 from affectstream.preprocessing.windowing import (
     WindowSettings,
     slice_frames,
@@ -31,7 +31,7 @@ MIN_FACE_SHARE = 0.1
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadSettings:
     """Settings for reading a recording and cutting it into windows.
 
     Attributes:
@@ -46,13 +46,13 @@ class Reading:
     sampling: FrameSampling = field(default_factory=FrameSampling)
     max_record_s: float = 0.0
 
-    def is_record(self, duration_s: float) -> bool:
+    def is_one_record(self, duration_s: float) -> bool:
         """Whether a recording is read as one record."""
-        return self.max_record_s > 0 and num_records(duration_s, self.max_record_s) == 1
+        return self.max_record_s > 0 and num_segments(duration_s, self.max_record_s) == 1
 
     def plan(self, duration_s: float) -> tuple[list[tuple[float, float]], FrameSampling]:
         """Bounds of the segments to decode, in order, and the frame sampling of each segment."""
-        if self.is_record(duration_s):
+        if self.is_one_record(duration_s):
             return [(0.0, duration_s)], self.sampling
         blocks = _blocks(duration_s, self.settings.hop_s)
         in_full_s = min(self.settings.window_s, duration_s)
@@ -66,7 +66,7 @@ class TrackedFrame:
 
     time_s: float
     faces: dict[int, Face]
-    followed: int | None
+    followed_id: int | None
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Window:
       frames: those looked at within it, in order of time.
       sound_coverage: share of the window that holds sound; None for a model without audio.
       new_sound_s: seconds of sound in it that earlier windows do not contain.
-      heard: (samples,) float32, what a speech recogniser is given for it, or None: the whole
+      asr_waveform: (samples,) float32, what a speech recogniser is given for it, or None: the whole
         recording where this is read as one record, as its transcript is, else `waveform`.
       speech_share: share of its sound that is speech; None where that is not measured.
     """
@@ -89,12 +89,12 @@ class Window:
     frames: tuple[TrackedFrame, ...]
     sound_coverage: float | None = None
     new_sound_s: float = 0.0
-    heard: np.ndarray | None = None
+    asr_waveform: np.ndarray | None = None
     speech_share: float | None = None
 
 
 @dataclass
-class People:
+class FaceIdentities:
     """Assigns the faces of successive frames to persons.
 
     Attributes:
@@ -106,7 +106,7 @@ class People:
     num_frames: dict[int, int] = field(default_factory=dict)
     tracker: FaceTracker = field(default_factory=FaceTracker)
 
-    def name(self, seen: FrameFaces) -> tuple[dict[int, Face], int | None]:
+    def identify(self, seen: FrameFaces) -> tuple[dict[int, Face], int | None]:
         """The faces of a frame by person, and the person that is followed in it."""
         known = list(self.last_boxes)
         boxes = [face.box for face in seen.faces]
@@ -123,16 +123,16 @@ class People:
 
 
 # (start_s, end_s) -> frames from a table of action units, in place of video frames.
-Shown = Callable[[float, float], Sequence[TrackedFrame]]
+FrameLookup = Callable[[float, float], Sequence[TrackedFrame]]
 
 
-def windows(
+def iter_windows(
     media: MediaFile | IsolatedMediaFile,
-    reading: Reading,
+    reading: ReadSettings,
     sample_rate_hz: int | None,
     finder: FaceFinder | BlendshapeFinder | FrameAnalyzerSpec | None,
-    people: People,
-    shown: Shown | None = None,
+    identities: FaceIdentities,
+    frame_lookup: FrameLookup | None = None,
     meter: StreamingVad | None = None,
 ) -> Iterator[Window]:
     """Cuts an open recording.
@@ -140,14 +140,14 @@ def windows(
     Args:
       sample_rate_hz: rate of the waveforms; None for a model without sound.
       finder: None for a model that looks at no picture; a `FrameAnalyzerSpec` for a file read elsewhere.
-      people: keeps faces apart; read it after the last window.
-      shown: takes the place of pictures, for a model that is given a table.
+      identities: keeps faces apart; read it after the last window.
+      frame_lookup: takes the place of pictures, for a model that is given a table.
       meter: measures how much of the sound is speech, at the same rate.
     Raises:
       MediaError: the file cannot be decoded.
     """
     duration_s = media.info.duration_s
-    is_record = reading.is_record(duration_s)
+    is_one_record = reading.is_one_record(duration_s)
     stretches, sampling = reading.plan(duration_s)
     looks = finder is not None and media.info.has_video
     rate_hz = sample_rate_hz if media.info.has_audio else None
@@ -155,19 +155,19 @@ def windows(
     pending = deque(window_bounds(duration_s, reading.settings))
     done_s = 0.0
     look = finder.in_frame if finder is not None else (lambda frame: frame)
-    for tracks in media.tracks(
+    for tracks in media.segments(
         stretches, sample_rate_hz or 8000, sampling if looks else None, look
     ):
-        if shown is not None:
-            frames = list(shown(tracks.start_s, tracks.end_s))
+        if frame_lookup is not None:
+            frames = list(frame_lookup(tracks.start_s, tracks.end_s))
         else:
-            frames = _seen(tracks, people)
-        heard = _as_recorded(tracks, is_record, sample_rate_hz or 8000)
+            frames = _seen(tracks, identities)
+        heard = _as_recorded(tracks, is_one_record, sample_rate_hz or 8000)
         if meter is not None:
             meter.feed(heard if heard is not None else _silence(tracks, sample_rate_hz or 8000))
         blocks.append(_Block(tracks.start_s, tracks.end_s, heard, frames))
         while pending and (pending[0][1] <= tracks.end_s + 1e-9 or tracks.end_s >= duration_s):
-            window = _window(*pending.popleft(), blocks, rate_hz, is_record, done_s)
+            window = _window(*pending.popleft(), blocks, rate_hz, is_one_record, done_s)
             if meter is not None:
                 share = meter.share(window.start_s, window.end_s)
                 window = replace(window, speech_share=share)
@@ -187,24 +187,24 @@ class _Block:
     frames: list[TrackedFrame]
 
 
-def _as_recorded(tracks: Tracks, is_record: bool, rate_hz: int) -> np.ndarray | None:
+def _as_recorded(tracks: MediaSegment, is_one_record: bool, rate_hz: int) -> np.ndarray | None:
     """The sound of a segment as a record stores it: 16 bits, None without sound."""
-    if tracks.waveform is None or (is_record and not is_usable_audio(tracks.waveform, rate_hz)):
+    if tracks.waveform is None or (is_one_record and not is_usable_audio(tracks.waveform, rate_hz)):
         return None
     return from_pcm(to_pcm(tracks.waveform))
 
 
-def _seen(tracks: Tracks, people: People) -> list[TrackedFrame]:
+def _seen(tracks: MediaSegment, identities: FaceIdentities) -> list[TrackedFrame]:
     """The sampled frames of a segment, ordered by time; a damaged frame has no faces."""
     seen = [
-        TrackedFrame(float(time_s), *people.name(faces))
+        TrackedFrame(float(time_s), *identities.identify(faces))
         for time_s, faces in zip(tracks.frame_times_s, tracks.frames, strict=True)
     ]
     seen += [TrackedFrame(float(time_s), {}, None) for time_s in tracks.lost_times_s]
     return sorted(seen, key=lambda frame: frame.time_s)
 
 
-def _silence(tracks: Tracks, rate_hz: int) -> np.ndarray:
+def _silence(tracks: MediaSegment, rate_hz: int) -> np.ndarray:
     return np.zeros(round((tracks.end_s - tracks.start_s) * rate_hz), np.float32)
 
 
@@ -220,7 +220,7 @@ def _window(
     end_s: float,
     blocks: Sequence[_Block],
     rate_hz: int | None,
-    is_record: bool,
+    is_one_record: bool,
     done_s: float,
 ) -> Window:
     """Args: done_s: where the window before ends."""
@@ -235,7 +235,7 @@ def _window(
     if len(waveform) < MIN_AUDIO_S * rate_hz:
         coverage, new = 0.0, 0.0
     own = waveform if coverage > 0 else None
-    heard = blocks[0].waveform if is_record else own
+    heard = blocks[0].waveform if is_one_record else own
     return Window(start_s, end_s, own, frames, coverage, new, heard)
 
 

@@ -65,7 +65,7 @@ def test_three_models_are_asked_the_same(
     rows = [[cell.strip() for cell in line] for line in lines[2:]]
     assert [row[:4] for row in rows] == [
         ["2", "2 of toy", adaptation.NOT_ADAPTED, "14"],
-        ["2", "2 of toy", adaptation.ALONE, "14"],
+        ["2", "2 of toy", adaptation.FROM_SCRATCH, "14"],
         ["2", "2 of toy", adaptation.ADAPTED, "14"],
     ]
     uar = [float(row[4].split()[0]) for row in rows]

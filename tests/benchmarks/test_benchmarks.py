@@ -29,7 +29,7 @@ from benchmarks.speed import (
     worker_speed,
 )
 from tests.support import models
-from tests.support.tables import written
+from tests.support.tables import printed_rows
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_preprocess_speed(
     cores, threads = os.sched_getaffinity(0), cv2.getNumThreads()
     out = tmp_path / "table.md"
     assert preprocess_speed.main(["--quick", "--work", str(work), "--out", str(out)]) == 0
-    rows = {(row[0], row[1]): row for row in written(capsys, out)}
+    rows = {(row[0], row[1]): row for row in printed_rows(capsys, out)}
     baseline, ours = rows["OpenCV baseline", "every third"], rows["ours, haar", "every third"]
     assert baseline[4] == "1.0"
     assert baseline[6] == "8 / 8", "frames 20 and 23 to 29 of two clips of 30, a face in each"
@@ -64,13 +64,13 @@ def test_preprocess_speed(
 def test_worker_speed(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "table.md"
     assert worker_speed.main(["--quick", "--work", str(work), "--out", str(out)]) == 0
-    assert [row[0] for row in written(capsys, out)] == ["1", "2"]
+    assert [row[0] for row in printed_rows(capsys, out)] == ["1", "2"]
 
 
 def test_guarded_reading(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "table.md"
     assert isolated_reading.main(["--quick", "--work", str(work), "--out", str(out)]) == 0
-    rows = {row[0]: [float(cell) for cell in row[1:]] for row in written(capsys, out)}
+    rows = {row[0]: [float(cell) for cell in row[1:]] for row in printed_rows(capsys, out)}
     assert set(rows) == {"in the program", "in another process"}
     assert min(min(cells) for cells in rows.values()) > 0
 
@@ -79,7 +79,7 @@ def test_hostile(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     out, kept = tmp_path / "table.md", tmp_path / "kept"
     words = ["--quick", "--work", str(work), "--out", str(out), "--save-dir", str(kept)]
     assert hostile.main([*words, "--programs", "preprocess", "tables"]) == 0
-    rows = {(row[0], row[1]): row for row in written(capsys, out) if len(row) > 5}
+    rows = {(row[0], row[1]): row for row in printed_rows(capsys, out) if len(row) > 5}
     for program in ("preprocess", "tables"):
         total = rows[program, "all"]
         assert int(total[2]) == hostile.QUICK_FILES
@@ -91,7 +91,7 @@ def test_hostile(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_memory(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "table.md"
     assert memory.main(["--quick", "--work", str(work), "--out", str(out)]) == 0
-    for name, short_mib, long_mib, *_ in written(capsys, out):
+    for name, short_mib, long_mib, *_ in printed_rows(capsys, out):
         assert name in ("decoding and faces", "windows")
         assert 40 < float(short_mib) < 200
         assert float(long_mib) < 1.2 * float(short_mib)
@@ -100,7 +100,7 @@ def test_memory(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_reading_memory(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "table.md"
     assert reading_memory.main(["--quick", "--work", str(work), "--out", str(out)]) == 0
-    kept, anew = written(capsys, out)
+    kept, anew = printed_rows(capsys, out)
     assert (kept[0], anew[0]) == ("kept", "read anew")
     assert all(float(row[1]) > 100 for row in (kept, anew))
 
@@ -111,7 +111,7 @@ def test_realtime(
     monkeypatch.setattr(report, "names", lambda kind: ("haar",))
     out = tmp_path / "table.md"
     assert realtime.main(["--quick", "--work", str(work), "--out", str(out)]) == 0
-    (row,) = written(capsys, out)
+    (row,) = printed_rows(capsys, out)
     whole, *parts = map(float, row[4:8])
     assert row[0] == "haar"
     assert all(part > 0 for part in parts)
@@ -122,7 +122,7 @@ def test_encoders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "table.md"
     some = ["relu_cnn", "conv1d", "action_units"]
     assert encoders.main(["--quick", "--out", str(out), *some]) == 0
-    rows = written(capsys, out)
+    rows = printed_rows(capsys, out)
     assert [row[0] for row in rows] == some
     assert all(float(cell) > 0 for row in rows for cell in row[3:])
 
@@ -135,7 +135,7 @@ def test_acoustic_features(
     monkeypatch.setattr(acoustic_features, "librosa_calls", lambda: some)
     out = tmp_path / "table.md"
     assert acoustic_features.main(["--quick", "--out", str(out)]) == 0
-    rows = written(capsys, out)
+    rows = printed_rows(capsys, out)
     assert [row[0] for row in rows] == list(some)
     assert all(float(cell) > 0 for row in rows for cell in row[1:4])
 
@@ -148,7 +148,7 @@ def test_input_wait(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "table.md"
     words = ["--quick", "--audio-data", str(data), "--video-data", str(data), "--out", str(out)]
     assert input_wait.main([*words, "--history", str(history)]) == 0
-    rows = written(capsys, out)
+    rows = printed_rows(capsys, out)
     assert [(row[0], row[1]) for row in rows] == [("relu-cnn-audio", "7"), ("elu-cnn-video", "21")]
     for row in rows:
         without, with_first = (float(cell.rstrip("%")) for cell in row[4:6])
@@ -163,7 +163,7 @@ def test_input_wait(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_transforms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "table.md"
     assert transforms.main(["--quick", "--out", str(out)]) == 0
-    rows = written(capsys, out)
+    rows = printed_rows(capsys, out)
     assert [row[0] for row in rows] == list(names("transforms"))
     assert all(int(row[3]) >= 3 for row in rows)
 
@@ -180,7 +180,7 @@ def test_face_detectors(
     cv2.imwrite(str(small / "drawn.png"), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
     words = ["--quick", "--work", str(work), "--out", str(out), "--pictures", str(small)]
     assert face_detectors.main(words) == 0
-    rows = written(capsys, out)
+    rows = printed_rows(capsys, out)
     few_pixels = out.read_text("utf-8").splitlines()[-1].strip("| ").split(" | ")
     assert few_pixels == ["haar", "1", "1", "1", "1", "0", "1"]
     assert [row[0] for row in rows] == ["haar", face_detectors.FULL_HAAR]
@@ -190,7 +190,7 @@ def test_face_detectors(
 def test_cold_start(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "table.md"
     assert cold_start.main([str(exported), "--quick", "--out", str(out)]) == 0
-    ((name, form, *times),) = written(capsys, out)
+    ((name, form, *times),) = printed_rows(capsys, out)
     assert (name, form, times[3]) == (exported.name, "SavedModel", "")
     assert 0.5 < float(times[0]) == float(times[1]) < 120
 

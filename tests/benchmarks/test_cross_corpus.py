@@ -39,12 +39,12 @@ def corpus(home: Path, name: str, num_speakers: int) -> Path:
 
 def test_who_trains_and_who_only_calibrates(tmp_path: Path) -> None:
     many = cross_corpus.train_on_whole_corpus(open_data_folder(corpus(tmp_path, "many", 5)))
-    validating = {row.speaker for row in many.part("validation")}
+    validating = {row.speaker for row in many.subset("validation")}
     assert validating == {"many/toy/04", "many/toy/05"}
-    assert len(many.part("train")) == 21 and not many.part("test")
+    assert len(many.subset("train")) == 21 and not many.subset("test")
     few = cross_corpus.train_on_whole_corpus(open_data_folder(corpus(tmp_path, "few", 2)))
-    assert (len(few.part("train")), len(few.part("validation"))) == (12, 2)
-    assert {row.speaker for row in few.part("train")} == {"few/toy/01", "few/toy/02"}
+    assert (len(few.subset("train")), len(few.subset("validation"))) == (12, 2)
+    assert {row.speaker for row in few.subset("train")} == {"few/toy/01", "few/toy/02"}
     assert few.splits.notes == (NOT_DISJOINT,)
 
 

@@ -69,12 +69,12 @@ def test_what_words_are_scored_on_elsewhere_stays_closed(tmp_path: Path) -> None
     folder = open_data_folder(models.write_data(tmp_path / "data", made))
     dealt = halves(folder, text_ablation.STUDY.splits)
     given = {name for part in dealt.splits.parts.values() for name in part}
-    assert given == {row.id for row in folder.part("train")}
+    assert given == {row.id for row in folder.subset("train")}
 
 
 def test_the_official_test_part_stays_closed(tmp_path: Path) -> None:
     folder = open_data_folder(_data(tmp_path / "data"))
-    closed = {row.id for row in folder.part("test")}
+    closed = {row.id for row in folder.subset("test")}
     dealt = halves(folder, face_ablation.STUDY.splits).splits.parts
     given = [name for part in dealt.values() for name in part]
     assert len(closed) == 2 * len(models.LABELS)

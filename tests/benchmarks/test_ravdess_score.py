@@ -32,7 +32,7 @@ BOTH = "both: calibrated_late"
 @pytest.fixture(scope="module")
 def rows() -> list[ClipRow]:
     made = models.records(5, 2, streams=("text",))
-    return [models.row_of(one, "0") for one in made]
+    return [models.clip_row_of(one, "0") for one in made]
 
 
 def features_of(rows: list[ClipRow], noise: float) -> np.ndarray:
@@ -55,7 +55,7 @@ def test_turning_the_features_changes_no_answer(rows: list[ClipRow]) -> None:
     features = np.concatenate([features_of(rows, 1.0), noise], axis=1)
     learnt, asked = np.arange(len(rows)) % 2 == 0, np.arange(len(rows)) % 2 == 1
     assert learnt.sum() < features.shape[1]
-    ours = classical.fitted(features[learnt], truth[learnt], 0.01)
+    ours = classical.fit_logistic_regression(features[learnt], truth[learnt], 0.01)
     plain = make_pipeline(
         StandardScaler(), LogisticRegression(C=0.01, class_weight="balanced", tol=1e-8)
     ).fit(features[learnt], truth[learnt])

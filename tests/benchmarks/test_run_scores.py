@@ -25,7 +25,7 @@ def words_typed(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         typed.append(words[0])
         assert models.run(*words) == 0
 
-    monkeypatch.setattr(training_runs, "cli", cli)
+    monkeypatch.setattr(training_runs, "run_cli", cli)
     return typed
 
 

@@ -11,7 +11,7 @@ from affectstream.core import atomic_io
 from affectstream.core.errors import UserError
 from affectstream.preprocessing.corpora.manifest import MANIFEST
 from benchmarks import processes, report
-from benchmarks.processes import Ran
+from benchmarks.processes import CommandUsage
 from benchmarks.speed import (
     cluster_speed,
     copied_corpus,
@@ -22,7 +22,7 @@ from benchmarks.speed import (
     stage_cost,
 )
 from benchmarks.speed.scale_plan import Figures, Plan
-from tests.support.tables import written
+from tests.support.tables import printed_rows
 
 RUNS = (
     cluster_speed.ONE_WORKER,
@@ -33,8 +33,8 @@ RUNS = (
 )
 
 
-def ran(cpu_s: float, mib: float = 100.0) -> Ran:
-    return Ran(wall_s=cpu_s / 2, cpu_s=cpu_s, program_mib=mib, worker_mib=mib)
+def ran(cpu_s: float, mib: float = 100.0) -> CommandUsage:
+    return CommandUsage(wall_s=cpu_s / 2, cpu_s=cpu_s, program_mib=mib, worker_mib=mib)
 
 
 # === Stages ===
@@ -52,7 +52,7 @@ def test_stage_cost(
     out, kept = tmp_path / "table.md", tmp_path / "costs.json"
     words = ["--quick", "--work", str(work), "--out", str(out), "--costs", str(kept)]
     assert stage_cost.main(words) == 0
-    rows = {name: [float(cell) for cell in cells] for name, *cells in written(capsys, out)}
+    rows = {name: [float(cell) for cell in cells] for name, *cells in printed_rows(capsys, out)}
     assert rows[stage_cost.WHOLE][0] > rows[stage_cost.SOUND][0] > 0
     assert rows["MB written"][0] > 0
     stages = costs.read(kept)["stages"]
@@ -85,7 +85,7 @@ def test_figures_that_are_missing_are_named(tmp_path: Path) -> None:
 def test_copies_are_other_clips_of_the_same_content(work: Path, tmp_path: Path) -> None:
     one = copied_corpus.corpus(work, True)
     table = copied_corpus.manifest(one, tmp_path, 3)
-    clips = MANIFEST.inventory(table).clips
+    clips = MANIFEST.build_index(table).clips
     assert len({clip.key for clip in clips}) == len({clip.path for clip in clips}) == 12
     assert len({atomic_io.file_sha256(clip.path) for clip in clips}) == 4
     assert copied_corpus.corpus(work, True, 2).hours == pytest.approx(2 * one.hours)
@@ -188,7 +188,7 @@ def test_simulation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     costs.write(kept, "cluster", "m", cluster)
     costs.write(kept, "growth", "m", {"clips_a_copy": 64, "cpu_s": {"1": [74.0], "2": [148.0]}})
     assert scale_simulation.main(["--quick", "--costs", str(kept), "--out", str(out)]) == 0
-    assert written(capsys, out) == [
+    assert printed_rows(capsys, out) == [
         ["local, 2 workers, s", "18.0", "34.0", "-47%"],
         ["Ray, 1 machine, s", "34.0", "34.0", "+0%"],
         ["Ray, 2 machines, s", "18.0", "34.0", "-47%"],

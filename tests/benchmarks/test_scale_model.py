@@ -6,23 +6,23 @@ import numpy as np
 import pytest
 
 from benchmarks.speed.scale_model import (
-    Machines,
-    Pieces,
+    ShardJobs,
+    SimulatedCluster,
     all_at_once,
     drawn_lengths_s,
     drawn_speeds,
-    in_pieces,
+    job_sums,
     simulate,
 )
 
 
-def pieces(*seconds: float, store_s: float = 0.0) -> Pieces:
+def pieces(*seconds: float, store_s: float = 0.0) -> ShardJobs:
     cpu_s = np.array(seconds, float)
-    return Pieces(cpu_s, np.full(len(cpu_s), store_s))
+    return ShardJobs(cpu_s, np.full(len(cpu_s), store_s))
 
 
-def machines(num: int, processes: int = 1, **more: float) -> Machines:
-    return Machines(np.ones(num), processes, **more)
+def machines(num: int, processes: int = 1, **more: float) -> SimulatedCluster:
+    return SimulatedCluster(np.ones(num), processes, **more)
 
 
 @pytest.mark.parametrize(("num", "processes", "wanted_s"), [(1, 1, 60), (2, 1, 30), (1, 3, 20)])
@@ -39,7 +39,7 @@ def test_handed_out_to_whoever_is_free() -> None:
 
 
 def test_no_schedule_is_shorter_than_its_bounds() -> None:
-    given = Pieces(np.random.default_rng(1).lognormal(0, 1, 500), np.zeros(500))
+    given = ShardJobs(np.random.default_rng(1).lognormal(0, 1, 500), np.zeros(500))
     total_s, longest_s = given.cpu_s.sum(), given.cpu_s.max()
     for ordered in (given, given.longest_first()):
         made = simulate(ordered, machines(4, 5))
@@ -55,7 +55,7 @@ def test_the_longest_last_is_waited_for() -> None:
 
 
 def test_a_slow_machine_gets_less() -> None:
-    made = simulate(pieces(*[1.0] * 9), Machines(np.array([2.0, 1.0]), 1))
+    made = simulate(pieces(*[1.0] * 9), SimulatedCluster(np.array([2.0, 1.0]), 1))
     assert made.seconds == 3  # six pieces by the fast one
 
 
@@ -96,7 +96,7 @@ def test_drawn_lengths_and_speeds() -> None:
     rng = np.random.default_rng(0)
     lengths_s = drawn_lengths_s(100, 60, 1.0, rng)
     assert (len(lengths_s), lengths_s.sum()) == (6000, pytest.approx(360_000))
-    assert in_pieces(np.arange(5.0), [0, 2, 4]).tolist() == [1, 5, 4]
+    assert job_sums(np.arange(5.0), [0, 2, 4]).tolist() == [1, 5, 4]
     speeds = drawn_speeds(10_000, 0.0, 0.25, rng)
     assert set(speeds) == {0.5, 1.0}
     assert np.mean(speeds == 0.5) == pytest.approx(0.25, abs=0.02)

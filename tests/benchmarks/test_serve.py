@@ -20,9 +20,9 @@ from affectstream.serving.export.wav_bytes import to_wav
 from benchmarks import inputs, served
 from benchmarks.robustness import damage, serve_malformed
 from benchmarks.speed import batch_size, load_clients, serve_load
-from benchmarks.speed.load_clients import Crew, Signals, Tally
+from benchmarks.speed.load_clients import ClientChannels, ClientPool, ClientStats
 from tests.support.bundles import copy_with_other_weights
-from tests.support.tables import written
+from tests.support.tables import printed_rows
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_serve_load(
     copy_with_other_weights(exported / "1", model / "2")
     words = ["--quick", "--model", str(model), "--seconds", "1.5", "--clients", "1"]
     code = serve_load.main([*words, "--work", str(work), "--out", str(out)])
-    rows = {row[0]: row[1:] for row in written(capsys, out)}
+    rows = {row[0]: row[1:] for row in printed_rows(capsys, out)}
     assert code == int("**missed**" in out.read_text("utf-8"))  # speed and memory vary here
     assert rows["requests answered"][2] == "met"
     assert rows["wrong answers"] == ["0", "0", "met"]
@@ -56,7 +56,7 @@ def test_serve_load(
 def test_batch_size(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "table.md"
     assert batch_size.main(["--quick", "--model", str(exported), "--out", str(out)]) == 0
-    rows = {row[0]: row[1:] for row in written(capsys, out)}
+    rows = {row[0]: row[1:] for row in printed_rows(capsys, out)}
     assert list(rows) == ["1", "2", "4", "8", "16", "32"]
     assert rows["1"][1:] == ["1.00", "1.00", "1.00"]
     assert all(float(rate) > 0 for rate, *_ in rows.values())
@@ -69,7 +69,7 @@ def test_serve_malformed(
     out = tmp_path / "table.md"
     words = ["--quick", "--model", str(exported), "--each", "3", "--work", str(work)]
     assert serve_malformed.main([*words, "--out", str(out)]) == 0
-    rows = written(capsys, out)
+    rows = printed_rows(capsys, out)
     assert [row[0] for row in rows] == [
         "JSON",
         "protobuf",
@@ -82,8 +82,11 @@ def test_serve_malformed(
 
 
 def test_a_missed_target_is_an_exit_code() -> None:
-    good, slow = Tally([0.01] * 50, {1: 25, 2: 25}), Tally([0.02] * 50, {1: 50}, num_wrong=1)
-    bare = serve_load.Bare([], 8, 1.0)
+    good, slow = (
+        ClientStats([0.01] * 50, {1: 25, 2: 25}),
+        ClientStats([0.02] * 50, {1: 50}, num_wrong=1),
+    )
+    bare = serve_load.BareModel([], 8, 1.0)
     bare.found = {8: [300.0, 500.0], 16: [100.0, 600.0]}
     assert bare.best == 400
     met = serve_load.Load(1.0, [good], (1000, 1040, 1200, 1210))
@@ -92,7 +95,7 @@ def test_a_missed_target_is_an_exit_code() -> None:
         serve_load.Load(1.0, [slow], (1000, 1040, 1200, 1210)),  # one version, a wrong answer
         serve_load.Load(1.0, [good], (1000, 1000, 1200, 1270)),  # memory
         serve_load.Load(2.0, [good], (1000, 1040, 1200, 1210)),  # speed
-        serve_load.Load(1.0, [Tally(num_failed=3)], (1000, 1000, 1000, 1000)),
+        serve_load.Load(1.0, [ClientStats(num_failed=3)], (1000, 1000, 1000, 1000)),
     ):
         assert served.exit_code(serve_load._lines(found, 8, bare)) == 1
 
@@ -115,7 +118,7 @@ def test_what_counts_as_handled(status: int, text: str, told: str) -> None:
 # === Clients that fail ===
 
 
-def telling(said: str, first: int, signals: Signals) -> None:
+def telling(said: str, first: int, signals: ClientChannels) -> None:
     signals.said.put(None)
     signals.go.wait()
     if said == "die":
@@ -127,7 +130,7 @@ def telling(said: str, first: int, signals: Signals) -> None:
     ("said", "reason"), [("KeyError: 7", "failed: KeyError: 7"), ("die", "died with exit code 3")]
 )
 def test_a_failed_client_ends_the_run_at_once(said: str, reason: str) -> None:
-    with pytest.raises(RuntimeError, match=reason), Crew(telling, (said,), 1) as crew:
+    with pytest.raises(RuntimeError, match=reason), ClientPool(telling, (said,), 1) as crew:
         began_s = time.monotonic()
         try:
             while time.monotonic() - began_s < 60:
@@ -139,7 +142,9 @@ def test_a_failed_client_ends_the_run_at_once(said: str, reason: str) -> None:
 def test_a_client_says_why_it_failed() -> None:
     said: queue.Queue[Any] = queue.Queue()
     batches: Any = [{"audio": None}]
-    load_clients.client("127.0.0.1:1", batches, {}, 0, Signals(threading.Event(), None, said))
+    load_clients.client(
+        "127.0.0.1:1", batches, {}, 0, ClientChannels(threading.Event(), None, said)
+    )
     assert "Error: " in said.get_nowait()
 
 
@@ -148,7 +153,7 @@ def test_answers_are_judged_by_their_version() -> None:
     answer.model_spec.version.value = 2
     answer.outputs["probabilities"].CopyFrom(tf.make_tensor_proto([[0.25, 0.75]]))
     right = np.array([[0.25, 0.75]], np.float32)
-    tally = Tally()
+    tally = ClientStats()
     load_clients._judge(answer, {1: [right + 1], 2: [right, right + 1e-3, right[0]]}, 0, tally)
     assert (tally.by_version, tally.num_wrong) == ({2: 1}, 0)
     for wrong in (1, 2):
@@ -189,7 +194,7 @@ def test_boxes_of_a_video(work: Path) -> None:
         assert whole[inside].end <= whole[outside].end
 
 
-def size_of(data: bytes, part: damage.Part) -> bytes:
+def size_of(data: bytes, part: damage.FileChunk) -> bytes:
     return data[part.size_at : part.size_at + 4]
 
 
@@ -199,7 +204,7 @@ def test_every_part_is_made_to_lie(work: Path) -> None:
     sizes, rng = set(), np.random.default_rng(0)
     lengths = set()
     for _ in range(1500):
-        made = damage.broken(rng, data)
+        made = damage.corrupt_chunk(rng, data)
         lengths.add((len(made) > len(data)) - (len(made) < len(data)))
         if len(made) == len(data):
             sizes |= {
@@ -207,12 +212,15 @@ def test_every_part_is_made_to_lie(work: Path) -> None:
             }
     assert {"moov", "stsd", "stts", "stsz", "stco", "mdat", "ftyp"} <= sizes
     assert lengths == {-1, 0, 1}
-    again = damage.broken(np.random.default_rng(5), data)
-    assert again == damage.broken(np.random.default_rng(5), data)
+    again = damage.corrupt_chunk(np.random.default_rng(5), data)
+    assert again == damage.corrupt_chunk(np.random.default_rng(5), data)
 
 
 def test_what_is_no_container_is_damaged_anywhere() -> None:
-    made = [damage.broken(np.random.default_rng(seed), b"\x1aE\xdf\xa3" * 9) for seed in range(20)]
+    made = [
+        damage.corrupt_chunk(np.random.default_rng(seed), b"\x1aE\xdf\xa3" * 9)
+        for seed in range(20)
+    ]
     assert len(set(made)) > 10
     for cut in range(60):  # also what has been cut already
-        damage.broken(np.random.default_rng(cut), a_wav()[:cut])
+        damage.corrupt_chunk(np.random.default_rng(cut), a_wav()[:cut])

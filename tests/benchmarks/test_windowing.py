@@ -9,13 +9,13 @@ import pytest
 
 from affectstream.preprocessing.windowing import WindowSettings
 from benchmarks.accuracy import windowing
-from benchmarks.accuracy.windowing import Sound
+from benchmarks.accuracy.windowing import LabeledWaveform
 
 RATE_HZ = 10
 
 
-def sound(name: str, num_samples: int, truth: int) -> Sound:
-    return Sound(name, np.arange(1, num_samples + 1, dtype=np.float32), truth)
+def sound(name: str, num_samples: int, truth: int) -> LabeledWaveform:
+    return LabeledWaveform(name, np.arange(1, num_samples + 1, dtype=np.float32), truth)
 
 
 def test_two_recordings_of_one_class_are_joined_each_once() -> None:
@@ -45,7 +45,7 @@ def test_each_window_is_asked_about_once_and_pooled_by_recording() -> None:
     ("coverage", "first", "length"), [(0.25, 10, 5), (0.5, 10, 10), (0.75, 5, 15), (1.0, 0, 20)]
 )
 def test_sound_covers_the_share_that_is_asked(coverage: float, first: int, length: int) -> None:
-    window = windowing.partly(sound("a", 40, 0), coverage, 2.0, RATE_HZ)
+    window = windowing.partly_silent_window(sound("a", 40, 0), coverage, 2.0, RATE_HZ)
     wanted = np.zeros(20, np.float32)
     wanted[first : first + length] = np.arange(first + 1, first + length + 1)
     assert window.tolist() == wanted.tolist()

@@ -65,7 +65,7 @@ def test_the_table_says_so(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_another_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "PYTHON", (3, 99))
+    monkeypatch.setattr(doctor, "REQUIRED_PYTHON", (3, 99))
     check = next(doctor.run_checks())
     assert (check.status, check.remedy) == ("missing", "install Python 3.99, then `make demo`")
     assert check.found.endswith("needs 3.99")
@@ -79,8 +79,8 @@ def test_packages_absent_or_of_another_version(
     monkeypatch.setattr(doctor, "_version", lambda name: found.get(name, real(name)))
     code, checks = report(capsys)
     assert code == 1
-    assert checks["keras"]["found"] == f"absent, needs {doctor.pins()['keras']}"
-    assert checks["numpy"]["found"] == f"1.26.4, needs {doctor.pins()['numpy']}"
+    assert checks["keras"]["found"] == f"absent, needs {doctor.pinned_versions()['keras']}"
+    assert checks["numpy"]["found"] == f"1.26.4, needs {doctor.pinned_versions()['numpy']}"
     remedy = checks["keras"]["remedy"]
     assert remedy == checks["numpy"]["remedy"]
     assert remedy == (
@@ -206,20 +206,20 @@ def test_gpu(
 def test_pins_are_read(place: Path) -> None:
     file = place / "some.txt"
     file.write_text("# why\n-r other.txt\n\na==1.0\nb-c==2.0.post1  # because\n")
-    assert doctor.pins(file) == {"a": "1.0", "b-c": "2.0.post1"}
+    assert doctor.pinned_versions(file) == {"a": "1.0", "b-c": "2.0.post1"}
     for line in ("a", "a>=1", "a==1.*", "a @ https://example.org/a.whl"):
         file.write_text(f"{line}\n")
         with pytest.raises(UserError, match="is not an exact pin"):
-            doctor.pins(file)
+            doctor.pinned_versions(file)
     with pytest.raises(UserError, match=r"none\.txt: cannot be read"):
-        doctor.pins(place / "none.txt")
+        doctor.pinned_versions(place / "none.txt")
 
 
 def test_the_files_of_pins_agree() -> None:
-    constraints = doctor.pins(ROOT / "constraints.txt")
+    constraints = doctor.pinned_versions(ROOT / "constraints.txt")
     transitive = {name.lower().replace("_", "-"): version for name, version in constraints.items()}
     for file in ("requirements.txt", "requirements-dev.txt"):
-        for name, version in doctor.pins(ROOT / file).items():
+        for name, version in doctor.pinned_versions(ROOT / file).items():
             assert transitive[name.lower()] == version
             assert doctor._version(name) == version
     assert not {"opencv-python", "pip"} & set(transitive)

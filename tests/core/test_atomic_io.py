@@ -22,7 +22,7 @@ def names(folder: Path) -> list[str]:
 
 def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
     final = tmp_path / "deep" / "x.json"
-    with atomic_io.replacing(final) as temporary:
+    with atomic_io.atomic_write(final) as temporary:
         temporary.write_text("new")
         assert temporary.suffix == ".json"
         assert temporary.parent == final.parent
@@ -35,7 +35,7 @@ def test_a_file_appears_when_it_is_whole(tmp_path: Path) -> None:
 def test_what_was_there_stays_when_writing_fails(error: BaseException, tmp_path: Path) -> None:
     final = tmp_path / "x.txt"
     final.write_text("old")
-    with pytest.raises(type(error)), atomic_io.replacing(final) as temporary:
+    with pytest.raises(type(error)), atomic_io.atomic_write(final) as temporary:
         temporary.write_text("ne")
         raise error
     assert final.read_text() == "old"
@@ -43,11 +43,11 @@ def test_what_was_there_stays_when_writing_fails(error: BaseException, tmp_path:
 
 
 def test_a_folder_too(tmp_path: Path) -> None:
-    with atomic_io.replacing(tmp_path / "run") as temporary:
+    with atomic_io.atomic_write(tmp_path / "run") as temporary:
         temporary.mkdir()
         (temporary / "a").write_text("a")
     assert names(tmp_path / "run") == ["a"]
-    with pytest.raises(ZeroDivisionError), atomic_io.replacing(tmp_path / "other") as temporary:
+    with pytest.raises(ZeroDivisionError), atomic_io.atomic_write(tmp_path / "other") as temporary:
         temporary.mkdir()
         (temporary / "a").write_text("a")
         _ = 1 / 0
@@ -56,7 +56,7 @@ def test_a_folder_too(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_one_line_with_the_remedy(tmp_path: Path) -> None:
     final = tmp_path / "x.txt"
-    with pytest.raises(UserError) as caught, atomic_io.replacing(final) as temporary:
+    with pytest.raises(UserError) as caught, atomic_io.atomic_write(final) as temporary:
         temporary.write_text("ne")
         raise OSError(errno.ENOSPC, "No space left on device")
     assert str(caught.value) == (
@@ -122,25 +122,25 @@ def test_a_digest_is_of_the_content(tmp_path: Path) -> None:
 
 
 def test_a_claimed_folder_is_made_and_goes_again_when_nothing_was_written(tmp_path: Path) -> None:
-    with atomic_io.claimed(tmp_path / "runs" / "mine"):
+    with atomic_io.folder_lock(tmp_path / "runs" / "mine"):
         assert (tmp_path / "runs" / "mine").is_dir()
     assert names(tmp_path) == []
-    with atomic_io.claimed(tmp_path / "runs" / "mine"):
+    with atomic_io.folder_lock(tmp_path / "runs" / "mine"):
         (tmp_path / "runs" / "a").touch()
     assert names(tmp_path / "runs") == ["a"]
-    with atomic_io.claimed(tmp_path / "runs"):
+    with atomic_io.folder_lock(tmp_path / "runs"):
         pass
     assert names(tmp_path) == ["runs"]
 
 
 def test_what_one_has_claimed_no_other_gets_until_the_end(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    with pytest.raises(UserError) as caught, atomic_io.claimed(out), atomic_io.claimed(out):
+    with pytest.raises(UserError) as caught, atomic_io.folder_lock(out), atomic_io.folder_lock(out):
         raise AssertionError("claimed twice")
     assert str(caught.value) == (
         f"{out}: another program is writing there; wait for it, or choose another --out"
     )
-    with atomic_io.claimed(out):
+    with atomic_io.folder_lock(out):
         assert out.is_dir()
 
 
@@ -149,20 +149,20 @@ def test_a_claim_ends_with_its_process(tmp_path: Path) -> None:
 import os
 import sys
 from affectstream.core import atomic_io
-claim = atomic_io.claimed(sys.argv[1])
+claim = atomic_io.folder_lock(sys.argv[1])
 claim.__enter__()
 os.kill(os.getpid(), 9)
 """
     ended = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=False)
     assert ended.returncode == -9
-    with atomic_io.claimed(tmp_path):
+    with atomic_io.folder_lock(tmp_path):
         pass
 
 
 def test_where_no_folder_can_be_made_nothing_is_claimed(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="a file stands where a folder is needed"):
-        atomic_io.claimed(tmp_path / "file" / "run").__enter__()
+        atomic_io.folder_lock(tmp_path / "file" / "run").__enter__()
 
 
 def test_a_folder_that_cannot_be_locked_is_written_all_the_same(
@@ -172,7 +172,7 @@ def test_a_folder_that_cannot_be_locked_is_written_all_the_same(
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refused)
-    with atomic_io.claimed(tmp_path / "run"):
+    with atomic_io.folder_lock(tmp_path / "run"):
         assert (tmp_path / "run").is_dir()
 
 

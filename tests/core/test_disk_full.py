@@ -27,7 +27,7 @@ def may_mount(tmp_path: Path) -> Iterator[None]:
 @pytest.mark.usefixtures("may_mount")
 def test_preprocess_on_a_full_disk(tmp_path: Path) -> None:
     arena = KillTrials(jobs(tmp_path, "")["preprocess"](), tmp_path / "trials")
-    assert disk_full.filled(arena, share=0.5) == (True, True, [])
+    assert disk_full.run_on_full_disk(arena, share=0.5) == (True, True, [])
 
 
 @pytest.mark.parametrize(

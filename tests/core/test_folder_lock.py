@@ -26,7 +26,7 @@ def test_a_folder_in_use_is_left_alone(
 ) -> None:
     out = tmp_path / "out"
     typed = [word.format(data=toy_data) for word in words]
-    with atomic_io.claimed(out):
+    with atomic_io.folder_lock(out):
         half = out / "last.part-abcdefgh.keras"  # which whoever begins anew would remove
         half.touch()
         assert run(*typed, "--out", out) == EXIT_FAILURE

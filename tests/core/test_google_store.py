@@ -51,15 +51,15 @@ def _forget() -> None:
 
 def put(folder: Path, url: str) -> str:
     """Uploads a folder; its URL."""
-    storage_paths.upload(folder, storage_paths.place(url))
+    storage_paths.upload(folder, storage_paths.storage_path(url))
     return url
 
 
 def files_of(url: str) -> dict[str, bytes]:
     """What lies below a URL: name -> bytes."""
-    folder = storage_paths.place(url)
+    folder = storage_paths.storage_path(url)
     found = (path for path in folder.rglob("*") if path.is_file())
-    return {storage_paths.below(path, folder): path.read_bytes() for path in found}
+    return {storage_paths.relative_name(path, folder): path.read_bytes() for path in found}
 
 
 @pytest.fixture

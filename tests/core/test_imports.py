@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from affectstream.commands.doctor import pins
+from affectstream.commands.doctor import pinned_versions
 from tests import ROOT
 
 # The name that all code is imported by.
@@ -350,7 +350,7 @@ def test_what_is_imported_is_pinned(found: list[Import]) -> None:
     third_party = {top(one.name) for one in found} - {PACKAGE} - set(sys.stdlib_module_names)
     owners = importlib.metadata.packages_distributions()
     files = ("requirements.txt", "requirements-cluster.txt", "requirements-cloud.txt")
-    pinned = {name.lower() for file in files for name in pins(ROOT / file)}
+    pinned = {name.lower() for file in files for name in pinned_versions(ROOT / file)}
     unpinned = {
         name
         for name in third_party

@@ -54,15 +54,15 @@ def without_indexes(files: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def test_what_names_a_place(tmp_path: Path) -> None:
-    assert storage_paths.place("a/b") == Path("a/b")
-    assert storage_paths.place(f"file://{tmp_path}/a%20b") == tmp_path / "a b"
-    assert not storage_paths.is_remote(storage_paths.place("file:///a"))
-    remote = storage_paths.place("s3://bucket/a/b")
+    assert storage_paths.storage_path("a/b") == Path("a/b")
+    assert storage_paths.storage_path(f"file://{tmp_path}/a%20b") == tmp_path / "a b"
+    assert not storage_paths.is_remote(storage_paths.storage_path("file:///a"))
+    remote = storage_paths.storage_path("s3://bucket/a/b")
     assert isinstance(remote, Path) and storage_paths.is_remote(remote)
-    assert storage_paths.below(remote / "c d" / "e.wav", remote) == "c d/e.wav"
-    assert storage_paths.below(tmp_path / "c" / "e.wav", tmp_path) == "c/e.wav"
+    assert storage_paths.relative_name(remote / "c d" / "e.wav", remote) == "c d/e.wav"
+    assert storage_paths.relative_name(tmp_path / "c" / "e.wav", tmp_path) == "c/e.wav"
     with pytest.raises(UserError, match=r"^nowhere://x: .*give s3://, gs://, file:// or a path$"):
-        storage_paths.place("nowhere://x")
+        storage_paths.storage_path("nowhere://x")
 
 
 # === Records ===
@@ -102,9 +102,9 @@ def test_ten_thousand_keys_are_listed_a_thousand_at_a_time(store: Store) -> None
     from affectstream.preprocessing.corpora.media_files import find_media
 
     store.asked.clear()
-    found = find_media(storage_paths.place(f"s3://{BUCKET}/many", use_listings_cache=True))
+    found = find_media(storage_paths.storage_path(f"s3://{BUCKET}/many", use_listings_cache=True))
     assert len(found) == NUM_KEYS
-    states = {storage_paths.state(path) for path in found}
+    states = {storage_paths.file_fingerprint(path) for path in found}
     assert len(states) == 1 and "absent" not in states
     assert len(store.asked) < 2 * NUM_KEYS / 1000
 
@@ -221,9 +221,9 @@ def test_a_run_in_a_store_is_the_same_and_goes_on(
     store: Store, toy_data: Path, tmp_path: Path
 ) -> None:
     data = store.put(toy_data, "toy")
-    out = storage_paths.place(f"s3://{BUCKET}/runs/face")
+    out = storage_paths.storage_path(f"s3://{BUCKET}/runs/face")
     assert models.train(tmp_path / "local", data=toy_data) == EXIT_OK
-    assert models.train(out, data=storage_paths.place(data)) == EXIT_OK
+    assert models.train(out, data=storage_paths.storage_path(data)) == EXIT_OK
     ours, theirs = (run_folder.read_run(path) for path in (out, tmp_path / "local"))
     assert ours.scores == theirs.scores
     assert np.isfinite(ours.scores["val_loss"])

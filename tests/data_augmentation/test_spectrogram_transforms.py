@@ -137,7 +137,7 @@ def test_layers_of_one_model_draw_apart_while_training() -> None:
     for seed in (0, 0, 1):
         trainer = Trainer(model, recipe, np.ones(2, np.float32), 10, seed)
         trainer._begin_epoch(3)
-        drawn.append([numpy(layer.chosen(400)).ravel() for layer in (first, second)])
+        drawn.append([numpy(layer.sample_selection(400)).ravel() for layer in (first, second)])
     np.testing.assert_array_equal(drawn[0], drawn[1])
     assert 0.4 < (drawn[0][0] == drawn[0][1]).mean() < 0.6, "layers agree by chance only"
     assert 0.4 < (drawn[0][0] == drawn[2][0]).mean() < 0.6, "so do seeds"

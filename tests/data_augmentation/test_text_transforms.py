@@ -13,7 +13,7 @@ from affectstream.data_augmentation.chain import Chain
 from affectstream.data_augmentation.text.typo import NEIGHBOURS, Typo
 from affectstream.data_augmentation.text.word_dropout import WordDropout
 from affectstream.data_augmentation.text.word_swap import WordSwap
-from affectstream.data_augmentation.text.word_tokens import Words, bare
+from affectstream.data_augmentation.text.word_tokens import TokenizedText, normalize_text
 
 ALL = (WordDropout, WordSwap, Typo)
 SENTENCE = "I really like the long walks, and the dogs too!"
@@ -43,14 +43,14 @@ HARD = (
 
 @pytest.mark.parametrize("text", [*HARD, SENTENCE])
 def test_a_text_comes_back_from_its_pieces(text: str) -> None:
-    words = Words.of(text)
+    words = TokenizedText.of(text)
     assert str(words) == text
     assert len(words.words) == len(text.split())
     assert len(words.gaps) == len(words.words) + 1
 
 
 def test_marks_stand_around_words_and_emoticons_are_whole() -> None:
-    pieces = Words.of("(Great), 'he' said: go! :) 😀! #x I'm ...").words
+    pieces = TokenizedText.of("(Great), 'he' said: go! :) 😀! #x I'm ...").words
     assert [(w.before, w.core, w.after) for w in pieces] == [
         ("(", "Great", "),"),
         ("'", "he", "'"),
@@ -65,10 +65,10 @@ def test_marks_stand_around_words_and_emoticons_are_whole() -> None:
 
 
 def test_bare_texts_say_the_same() -> None:
-    assert bare(" Hello,  WORLD! ") == bare("hello world") == "hello world"
-    assert bare("Straße") == bare("STRASSE")
-    assert bare("hello 😀") != bare("hello")
-    assert bare(":)") != bare(":(")
+    assert normalize_text(" Hello,  WORLD! ") == normalize_text("hello world") == "hello world"
+    assert normalize_text("Straße") == normalize_text("STRASSE")
+    assert normalize_text("hello 😀") != normalize_text("hello")
+    assert normalize_text(":)") != normalize_text(":(")
 
 
 # === Exact values ===
@@ -139,7 +139,7 @@ def test_nothing_is_emptied_in_any_script(made: Any, text: str) -> None:
         if made is WordSwap:
             assert Counter(result) == Counter(text)
         if made is Typo:
-            assert Words.of(result).gaps == Words.of(text).gaps
+            assert TokenizedText.of(result).gaps == TokenizedText.of(text).gaps
 
 
 def test_emoji_and_marked_letters_have_no_typo() -> None:

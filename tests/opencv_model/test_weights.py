@@ -21,8 +21,8 @@ from affectstream.opencv_model.checksum import Checksum
 from affectstream.opencv_model.download import fetch
 from affectstream.opencv_model.weights import (
     CACHE_VARIABLE,
-    FILES,
-    FORMS,
+    WEIGHT_FILES,
+    WEIGHT_SETS,
     WeightFile,
     cache_folder,
     find_local_weights,
@@ -48,7 +48,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def known_payload(monkeypatch: pytest.MonkeyPatch) -> None:
     """`PAYLOAD` is what the publisher of YuNet states."""
     file = WeightFile(YUNET, "https://publisher.invalid/" + YUNET, sha256_of(PAYLOAD))
-    monkeypatch.setitem(FILES, YUNET, file)
+    monkeypatch.setitem(WEIGHT_FILES, YUNET, file)
 
 
 # === A server on this machine ===
@@ -119,15 +119,15 @@ def one_line(error: BaseException) -> str:
 
 def test_every_file_to_fetch_has_a_pinned_https_url_and_a_stated_checksum() -> None:
     digits = {"sha256": 64, "sha1": 40, "git-blob": 40, "md5": 32}
-    for name, file in FILES.items():
+    for name, file in WEIGHT_FILES.items():
         assert name == file.name == file.url.rsplit("/", 1)[1]
         assert file.url.startswith("https://")
         assert not re.search(r"/(main|master|latest)/", file.url)
         assert re.fullmatch(f"[0-9a-f]{{{digits[file.checksum.kind]}}}", file.checksum.value)
         assert file.checksum.source
-    for forms in FORMS.values():
-        assert all(name in FILES for form in forms for name in form.fetched)
-        for names, patterns in zip(forms[0].fetched, forms[0].patterns, strict=True):
+    for forms in WEIGHT_SETS.values():
+        assert all(name in WEIGHT_FILES for form in forms for name in form.download_names)
+        for names, patterns in zip(forms[0].download_names, forms[0].patterns, strict=True):
             assert any(Path(names).match(pattern) for pattern in patterns)
 
 
@@ -137,7 +137,7 @@ def test_real_files_have_the_stated_checksums(name: str, real_models: Path) -> N
     paths = find_local_weights(name, real_models / "face")
     assert paths is not None
     for path in paths:
-        assert FILES[path.name].checksum.of(path) == FILES[path.name].checksum.value
+        assert WEIGHT_FILES[path.name].checksum.of(path) == WEIGHT_FILES[path.name].checksum.value
 
 
 def test_checksums_of_known_bytes(tmp_path: Path) -> None:
@@ -206,7 +206,9 @@ def test_text_graph_of_another_release_is_taken_from_the_user_only(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pb = "opencv_face_detector_uint8.pb"
-    monkeypatch.setitem(FILES, pb, WeightFile(pb, "https://x.invalid/" + pb, sha256_of(b"net")))
+    monkeypatch.setitem(
+        WEIGHT_FILES, pb, WeightFile(pb, "https://x.invalid/" + pb, sha256_of(b"net"))
+    )
     given = tmp_path / "given"
     for folder in (given, cache):
         folder.mkdir()
@@ -224,7 +226,7 @@ def test_absent_folder_and_forbidden_download_are_one_line(tmp_path: Path) -> No
         find_weights("resnet_ssd", tmp_path, download=False)
     text = one_line(caught.value)
     for name in ("opencv_face_detector_uint8.pb", "opencv_face_detector.pbtxt"):
-        assert FILES[name].url in text
+        assert WEIGHT_FILES[name].url in text
     assert str(tmp_path) in text
 
 
@@ -248,10 +250,10 @@ def test_fetched_once_and_said(
 def test_a_second_file_that_fails_keeps_the_first_and_goes_on_from_there(
     server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pb, graph = FORMS["resnet_ssd"][0].fetched
+    pb, graph = WEIGHT_SETS["resnet_ssd"][0].download_names
     for name in (pb, graph):
         file = WeightFile(name, "https://x.invalid/" + name, sha256_of(PAYLOAD))
-        monkeypatch.setitem(FILES, name, file)
+        monkeypatch.setitem(WEIGHT_FILES, name, file)
     server.bodies = {pb: PAYLOAD}
     with pytest.raises(UserError, match="404"):
         find_weights("resnet_ssd", base_url=server.url)

@@ -13,13 +13,13 @@ import psutil
 import pytest
 
 from affectstream.core.errors import UserError
-from affectstream.parallel.isolated_worker import Streaming, WorkerDiedError
+from affectstream.parallel.isolated_worker import IsolatedWorker, WorkerDiedError
 from tests.conftest import ROOT
 from tests.support.engine_work import DEATHS, LIMITS, num_yielded, pieces, unending
 
 
 def test_pieces_come_in_order_and_of_any_number() -> None:
-    with Streaming(LIMITS, (pieces,)) as process:
+    with IsolatedWorker(LIMITS, (pieces,)) as process:
         assert list(process(pieces, 5)) == list(range(5))
         assert list(process(pieces, 0)) == []
         assert list(process(pieces, 1000)) == list(range(1000))
@@ -29,8 +29,8 @@ def test_pieces_come_in_order_and_of_any_number() -> None:
 def test_a_death_is_told_and_the_next_work_is_done(fault: str, reason: str) -> None:
     seen: list[int] = []
     # To fill memory takes its time on busy cores.
-    limits = replace(LIMITS, step_s=60.0) if fault == "eat" else LIMITS
-    with Streaming(limits) as process:
+    limits = replace(LIMITS, step_timeout_s=60.0) if fault == "eat" else LIMITS
+    with IsolatedWorker(limits) as process:
         with pytest.raises(WorkerDiedError) as told:
             seen.extend(process(pieces, 5, {2: fault}))
         assert str(told.value) == reason
@@ -39,7 +39,7 @@ def test_a_death_is_told_and_the_next_work_is_done(fault: str, reason: str) -> N
 
 
 def test_what_the_work_raises() -> None:
-    with Streaming(LIMITS) as process:
+    with IsolatedWorker(LIMITS) as process:
         with pytest.raises(UserError, match="disk full"):
             list(process(pieces, 5, {2: "refuse"}))
         with pytest.raises(RuntimeError, match="ZeroDivisionError"):
@@ -48,7 +48,7 @@ def test_what_the_work_raises() -> None:
 
 
 def test_work_that_is_given_up_is_stopped_and_runs_ahead_by_a_pipe_only() -> None:
-    with Streaming(LIMITS) as process:
+    with IsolatedWorker(LIMITS) as process:
         endless = process(unending, 100_000)
         first = list(itertools.islice(endless, 3))
         time.sleep(0.3)
@@ -59,16 +59,16 @@ def test_work_that_is_given_up_is_stopped_and_runs_ahead_by_a_pipe_only() -> Non
 
 
 def test_waiting_for_the_other_side_is_no_step() -> None:
-    with Streaming(LIMITS) as process:
+    with IsolatedWorker(LIMITS) as process:
         pieces_of = process(unending, 1_000_000)
         next(pieces_of)
-        time.sleep(LIMITS.step_s + 0.5)
+        time.sleep(LIMITS.step_timeout_s + 0.5)
         assert len(next(pieces_of)) == 1_000_000
 
 
 def test_no_process_outlives_it() -> None:
     before = {child.pid for child in psutil.Process(os.getpid()).children(recursive=True)}
-    with Streaming(LIMITS) as process:
+    with IsolatedWorker(LIMITS) as process:
         next(process(unending, 10))
     left = {child.pid for child in psutil.Process(os.getpid()).children(recursive=True)}
     # Python's own tracker of shared resources stays.
@@ -78,8 +78,8 @@ def test_no_process_outlives_it() -> None:
 
 def test_a_process_with_a_bar_leaves_no_semaphore() -> None:
     code = (
-        "from affectstream.parallel.isolated_worker import Streaming\n"
-        "from affectstream.parallel.tasks import Limits\n"
+        "from affectstream.parallel.isolated_worker import IsolatedWorker\n"
+        "from affectstream.parallel.tasks import TaskLimits\n"
         "from tests.support.engine_work import counted\n"
         "with Streaming(Limits()) as process: print(list(process(counted, 3)))"
     )

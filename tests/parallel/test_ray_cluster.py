@@ -15,16 +15,16 @@ from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, UserErro
 from affectstream.modeling.crossval.run import run_crossval
 from affectstream.parallel import tasks
 from affectstream.parallel.ray_cluster import RayCluster
-from affectstream.parallel.serial import Here
-from affectstream.parallel.tasks import Died, Engine, Limits
+from affectstream.parallel.serial import SerialEngine
+from affectstream.parallel.tasks import Engine, TaskLimits, WorkerDied
 from tests.conftest import ROOT
 from tests.modeling.crossval import test_engines
 from tests.support import models
-from tests.support.engine_work import Odd, process, work
+from tests.support.engine_work import FaultyTask, process, work
 from tests.support.factories import files_below, sample_source
 from tests.support.models import error_line, run
 
-LIMITS = Limits(step_s=10.0, memory_bytes=600 * 2**20)
+LIMITS = TaskLimits(step_timeout_s=10.0, memory_bytes=600 * 2**20)
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +65,14 @@ def told_by_the_server() -> str:
 
 def test_all_are_done_whatever_they_die_of(cluster: Any) -> None:
     faults = ("kill", "spin", "eat", "die")
-    given = [Odd("a"), *(Odd(fault, faults={1: fault}) for fault in faults), Odd("z")]
+    given = [
+        FaultyTask("a"),
+        *(FaultyTask(fault, faults={1: fault}) for fault in faults),
+        FaultyTask("z"),
+    ]
     with RayCluster(cluster.address).open(work, LIMITS) as pool:
         assert pool.capacity == 2
-        found = {result: one for one, result in tasks.run(pool, given, Odd.after)}
+        found = {result: one for one, result in tasks.run(pool, given, FaultyTask.after)}
     assert set(found) == {"a 0", "z 0", *(f"{fault} 2" for fault in faults)}
     told = {name: one.deaths for name, one in found.items() if one.deaths}
     assert all(died.step == 1 and died.is_task_fault for deaths in told.values() for died in deaths)
@@ -80,15 +84,15 @@ def test_all_are_done_whatever_they_die_of(cluster: Any) -> None:
 
 def test_a_machine_that_is_lost_costs_nobody_a_try(cluster: Any) -> None:
     second = cluster.add_node(num_cpus=2)
-    deaths: list[Died] = []
+    deaths: list[WorkerDied] = []
     done = []
 
-    def after(task: Odd, died: Died) -> Odd:
+    def after(task: FaultyTask, died: WorkerDied) -> FaultyTask:
         deaths.append(died)
         return task.after(died)
 
-    with RayCluster(cluster.address).open(work, Limits()) as pool:
-        given = [Odd(str(number), num_steps=4, pause_s=0.25) for number in range(16)]
+    with RayCluster(cluster.address).open(work, TaskLimits()) as pool:
+        given = [FaultyTask(str(number), num_steps=4, pause_s=0.25) for number in range(16)]
         for one, _ in tasks.run(pool, given, after):
             done.append(one.name)
             if len(done) == 4:
@@ -98,9 +102,9 @@ def test_a_machine_that_is_lost_costs_nobody_a_try(cluster: Any) -> None:
 
 
 def test_telling_starts_no_further_process(cluster: Any) -> None:
-    with RayCluster(cluster.address).open(process, Limits()) as pool:
-        given = [Odd(str(number), num_steps=100, pause_s=0.005) for number in range(8)]
-        found = [result for _, result in tasks.run(pool, given, Odd.after)]
+    with RayCluster(cluster.address).open(process, TaskLimits()) as pool:
+        given = [FaultyTask(str(number), num_steps=100, pause_s=0.005) for number in range(8)]
+        found = [result for _, result in tasks.run(pool, given, FaultyTask.after)]
         assert len(set(found)) <= pool.capacity - 1
 
 
@@ -109,7 +113,7 @@ def test_what_the_work_raises_comes_as_it_was(cluster: Any) -> None:
         RayCluster(cluster.address).open(work, LIMITS) as pool,
         pytest.raises(UserError, match=r"^disk full; free some space$"),
     ):
-        list(tasks.run(pool, [Odd("b", faults={0: "refuse"})], Odd.after))
+        list(tasks.run(pool, [FaultyTask("b", faults={0: "refuse"})], FaultyTask.after))
 
 
 def test_records_are_the_same_as_on_this_machine(cluster: Any, tmp_path: Path) -> None:
@@ -132,7 +136,7 @@ def test_records_are_the_same_as_on_this_machine(cluster: Any, tmp_path: Path) -
 
 def test_crossval_is_the_same_as_on_this_machine(cluster: Any, tmp_path: Path) -> None:
     data = models.write_data(tmp_path / "data", models.records(6, streams=("text",)))
-    engines: dict[str, Engine] = {"here": Here(), "ray": RayCluster(cluster.address)}
+    engines: dict[str, Engine] = {"here": SerialEngine(), "ray": RayCluster(cluster.address)}
     for name, engine in engines.items():
         crossval = test_engines.planned(data, tmp_path / name)
         run_crossval(crossval, engine=engine)

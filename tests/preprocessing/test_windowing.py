@@ -78,15 +78,17 @@ def test_settings_follow_from_the_window_of_the_model() -> None:
 def test_a_model_keeps_its_own() -> None:
     own = WindowSettings(2.0, 0.5, "log-probabilities", 0.1)
     stored = json.loads(json.dumps(own.as_json()))
-    assert WindowSettings.of({"window_s": 3.0, "windows": stored}) == own
-    assert WindowSettings.of({"window_s": 2.0}) == WindowSettings.for_window(2.0)  # an old export
+    assert WindowSettings.from_config({"window_s": 3.0, "windows": stored}) == own
+    assert WindowSettings.from_config({"window_s": 2.0}) == WindowSettings.for_window(
+        2.0
+    )  # an old export
 
 
 def test_windows_of_a_user_are_never_longer() -> None:
-    assert PLAIN.overridden(None, None) is PLAIN
-    assert PLAIN.overridden(1.0, None) == WindowSettings(1.0, 1.0)
-    assert PLAIN.overridden(None, 0.5) == WindowSettings(3.0, 0.5)
-    assert PLAIN.overridden(5.0, 2.0) == WindowSettings(5.0, 2.0)
+    assert PLAIN.with_overrides(None, None) is PLAIN
+    assert PLAIN.with_overrides(1.0, None) == WindowSettings(1.0, 1.0)
+    assert PLAIN.with_overrides(None, 0.5) == WindowSettings(3.0, 0.5)
+    assert PLAIN.with_overrides(5.0, 2.0) == WindowSettings(5.0, 2.0)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from affectstream.core.errors import UserError
 from affectstream.server.app import Server, ServeSettings
-from affectstream.server.limits import Limits
+from affectstream.server.limits import ServerLimits
 from affectstream.server.origins import PublicOrigin
 from affectstream.server.page import page_api
 from affectstream.server.security import has_valid_token
@@ -32,7 +32,7 @@ TIMEOUT_S = 60
 @pytest.fixture(scope="module")
 def server(exported: Path) -> Iterator[Server]:
     settings = ServeSettings(
-        exported, NAME, rest_port=0, grpc_port=0, token=TOKEN, limits=Limits(), analyze=False
+        exported, NAME, rest_port=0, grpc_port=0, token=TOKEN, limits=ServerLimits(), analyze=False
     )
     with Server(settings) as running:
         yield running
@@ -199,7 +199,8 @@ def test_requests_of_other_sites_are_refused(
 # === Behind a proxy ===
 
 ORIGINS = tuple(
-    PublicOrigin.of(text) for text in ("https://page.example/affect", "http://other.example:8080")
+    PublicOrigin.parse(text)
+    for text in ("https://page.example/affect", "http://other.example:8080")
 )
 
 
@@ -286,7 +287,7 @@ def test_a_refusal_tells_how_a_proxy_is_named(url: str) -> None:
     ],
 )
 def test_a_public_origin(text: str, origin: str, prefix: str) -> None:
-    found = PublicOrigin.of(text)
+    found = PublicOrigin.parse(text)
     assert (found.origin, found.prefix) == (origin, prefix)
 
 
@@ -309,13 +310,13 @@ def test_a_public_origin(text: str, origin: str, prefix: str) -> None:
 )
 def test_what_is_no_public_origin(text: str) -> None:
     with pytest.raises(UserError, match="not the address of a page; give http or https, host"):
-        PublicOrigin.of(text)
+        PublicOrigin.parse(text)
 
 
 @pytest.mark.parametrize("first", ["v1", "metrics", "healthz", "readyz", "monitoring", "page.js"])
 def test_a_prefix_is_no_path_of_the_server(first: str) -> None:
     with pytest.raises(UserError, match=f"/{first} is a path of the server itself; give"):
-        PublicOrigin.of(f"https://page.example/{first}/x")
+        PublicOrigin.parse(f"https://page.example/{first}/x")
 
 
 @pytest.mark.parametrize(
@@ -343,4 +344,4 @@ def test_headers_are_on_every_answer(url: str, path: str, status: int) -> None:
 
 
 def test_limits_have_no_field_without_a_bound() -> None:
-    assert all(value > 0 for value in dataclasses.astuple(Limits()))
+    assert all(value > 0 for value in dataclasses.astuple(ServerLimits()))

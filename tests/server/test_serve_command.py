@@ -21,7 +21,7 @@ from affectstream.commands.serve import TOKEN_VARIABLE
 from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, UserError
 from affectstream.server import app, sockets
 from affectstream.server.app import Server, ServeSettings
-from affectstream.server.limits import Limits
+from affectstream.server.limits import ServerLimits
 from tests.conftest import ROOT
 from tests.support.models import error_line, run
 
@@ -140,7 +140,7 @@ def test_every_option(exported: Path, tmp_path: Path, served: list[ServeSettings
     words += ["--max-body-mb", 3, "--max-upload-mb", 4, "--max-media-s", 5, "--workers", 6]
     words += ["--max-batch-rows", 7, "--max-queued-rows", 8, "--drain-s", 0]
     assert run("serve", "--model", exported, *words) == EXIT_OK
-    limits = Limits(
+    limits = ServerLimits(
         max_body_bytes=3 * 2**20,
         max_upload_bytes=4 * 2**20,
         max_media_s=5,

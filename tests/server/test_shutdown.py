@@ -23,9 +23,9 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from affectstream.core.errors import UserError
 from affectstream.server import app
-from affectstream.server.analysis.upload_slots import stopping
+from affectstream.server.analysis.upload_slots import server_stopping_error
 from affectstream.server.app import Server, ServeSettings
-from affectstream.server.limits import Limits
+from affectstream.server.limits import ServerLimits
 from tests.conftest import ROOT
 from tests.support.grpc_calls import TIMEOUT_S, request_of, sound
 
@@ -105,7 +105,7 @@ def test_what_still_runs_at_the_end_is_told_so(
     exported: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One time for all of it, REST, gRPC and leases, which a longer request does not change."""
-    limits = Limits(drain_s=1.0)
+    limits = ServerLimits(drain_s=1.0)
     settings = ServeSettings(exported, "tiny", rest_port=0, grpc_port=0, limits=limits)
     with Server(settings) as server, concurrent.futures.ThreadPoolExecutor(2) as pool:
         where = f"http://127.0.0.1:{server.rest_port}/v1/models/tiny:predict"
@@ -114,7 +114,7 @@ def test_what_still_runs_at_the_end_is_told_so(
         over_grpc = pool.submit(grpc_predict, server.grpc_port)
         both = 4 * (3 + 1) + 4 * (2000 + 1)
         deadline_s = time.monotonic() + TIMEOUT_S
-        while server.budget.num_bytes < both and time.monotonic() < deadline_s:
+        while server.quota.num_bytes < both and time.monotonic() < deadline_s:
             time.sleep(0.05)
         began_s = time.monotonic()
         server.stop()
@@ -182,7 +182,7 @@ def test_an_upload_at_the_end_freezes_nobody(exported: Path) -> None:
             assert may_end.wait(TIMEOUT_S)
 
         def receive(self) -> Any:
-            raise stopping()
+            raise server_stopping_error()
 
     with Server(settings) as server, concurrent.futures.ThreadPoolExecutor(1) as pool:
         usual, server._pools._pool = server._pools._pool, Draining()  # type: ignore[assignment]

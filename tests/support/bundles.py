@@ -15,7 +15,7 @@ from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
 
-def copied(version: Path) -> Callable[..., Path]:
+def copy_export(version: Path) -> Callable[..., Path]:
     """In place of `export`, which takes its time: an earlier version once more."""
 
     def export(run: Path, out: Path, number: int, text_input: str) -> Path:

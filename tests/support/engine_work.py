@@ -11,10 +11,10 @@ from types import MappingProxyType
 
 from affectstream.core import progress
 from affectstream.core.errors import UserError
-from affectstream.parallel.tasks import Died, Limits, ReportStep
+from affectstream.parallel.tasks import ReportStep, TaskLimits, WorkerDied
 
 # Each is reached by one of the faults below.
-LIMITS = Limits(step_s=1.5, memory_bytes=600 * 2**20)
+LIMITS = TaskLimits(step_timeout_s=1.5, memory_bytes=600 * 2**20)
 # Fault -> what is said of the process.
 DEATHS = (
     ("die", "ended its process with code 7"),
@@ -26,7 +26,7 @@ DEATHS = (
 
 
 @dataclass(frozen=True)
-class Odd:
+class FaultyTask:
     """A task of some steps.
 
     Attributes:
@@ -37,21 +37,21 @@ class Odd:
     name: str
     num_steps: int = 3
     faults: dict[int, str] = field(default_factory=dict)
-    deaths: tuple[Died, ...] = ()
+    deaths: tuple[WorkerDied, ...] = ()
     pause_s: float = 0.0
 
-    def after(self, died: Died) -> Odd:
+    def after(self, died: WorkerDied) -> FaultyTask:
         """Without the fault at a step that died twice."""
         deaths = (*self.deaths, died)
         at = [one.step for one in deaths if one.is_task_fault]
         left = {step: fault for step, fault in self.faults.items() if at.count(step) < 2}
-        return Odd(self.name, self.num_steps, left, deaths, self.pause_s)
+        return FaultyTask(self.name, self.num_steps, left, deaths, self.pause_s)
 
 
-def work(task: Odd, tell: ReportStep) -> str:
+def work(task: FaultyTask, report_step: ReportStep) -> str:
     """The name of the task, and how often its process died."""
     for step in range(task.num_steps):
-        tell(step)
+        report_step(step)
         time.sleep(task.pause_s)
         _go_wrong(task.faults.get(step, ""))
     return f"{task.name} {len(task.deaths)}"
@@ -104,9 +104,9 @@ def num_yielded() -> Iterator[int]:
     yield len(_yielded)
 
 
-def process(task: Odd, tell: ReportStep) -> int:
+def process(task: FaultyTask, report_step: ReportStep) -> int:
     """The process that did it."""
     for step in range(task.num_steps):
-        tell(step)
+        report_step(step)
         time.sleep(task.pause_s)
     return os.getpid()

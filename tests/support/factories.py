@@ -54,7 +54,7 @@ def write_sound(path: Path, waveform: np.ndarray, rate_hz: int, subtype: str = "
 # === Pictures ===
 
 
-def numbered(number: int, width: int = 128, height: int = 64) -> np.ndarray:
+def numbered_image(number: int, width: int = 128, height: int = 64) -> np.ndarray:
     """(height, width, 3) uint8 that shows `number` as a row of light and dark bars."""
     bits = [(number >> bit) & 1 for bit in range(_NUM_BITS)]
     row = np.repeat(np.array(bits, np.uint8) * 200 + 25, width // _NUM_BITS)
@@ -62,16 +62,16 @@ def numbered(number: int, width: int = 128, height: int = 64) -> np.ndarray:
 
 
 def number_of(picture: np.ndarray) -> int:
-    """Reads `numbered` back, also after a lossy codec."""
+    """Reads `numbered_image` back, also after a lossy codec."""
     bars = picture[..., :3].mean(axis=(0, 2)) if picture.ndim == 3 else picture.mean(axis=0)
     lights = bars.reshape(_NUM_BITS, -1).mean(axis=1) > 127
     return int(sum(1 << bit for bit, light in enumerate(lights) if light))
 
 
-def textured(number: int, width: int = 128, height: int = 64) -> np.ndarray:
-    """`numbered` with noise of its own, so that motion vectors and references matter."""
+def textured_image(number: int, width: int = 128, height: int = 64) -> np.ndarray:
+    """`numbered_image` with noise of its own, so that motion vectors and references matter."""
     noise = np.random.default_rng(number).integers(0, 25, (height, width, 1))
-    return (numbered(number, width, height) + noise).astype(np.uint8)
+    return (numbered_image(number, width, height) + noise).astype(np.uint8)
 
 
 # === Media files ===

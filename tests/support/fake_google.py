@@ -51,11 +51,11 @@ class FakeGoogle:
     )
 
     def translator(
-        self, patience: RetryPolicy | None = None, timeout_s: float = 5.0
+        self, retry_policy: RetryPolicy | None = None, timeout_s: float = 5.0
     ) -> GoogleTranslator:
         """A translator that asks this server, without waiting between requests."""
-        calm = patience or RetryPolicy(min_interval_s=0.0, sleep=lambda seconds: None)
-        return GoogleTranslator(timeout_s=timeout_s, patience=calm, base_url=self.url)
+        calm = retry_policy or RetryPolicy(min_interval_s=0.0, sleep=lambda seconds: None)
+        return GoogleTranslator(timeout_s=timeout_s, retry_policy=calm, base_url=self.url)
 
 
 @contextmanager

@@ -112,7 +112,7 @@ def speech(real_data: Path, num_clips: int) -> Iterator[tuple[str, np.ndarray]]:
     for path in clips[:: len(clips) // num_clips][:num_clips]:
         with MediaFile(path) as media:
             bounds = [(0.0, media.info.duration_s)]
-            (tracks,) = media.tracks(bounds, RATE_HZ, None, lambda frame: frame)
+            (tracks,) = media.segments(bounds, RATE_HZ, None, lambda frame: frame)
         assert tracks.waveform is not None
         yield path.name, tracks.waveform
         yield f"{path.name}, clipped", np.clip(30 * tracks.waveform, -1, 1)

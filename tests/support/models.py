@@ -29,7 +29,7 @@ RATE_HZ = 16_000
 BOTH = ("audio", "video")
 ALL = (*BOTH, "text")
 # Words that tell the label, and words that do not.
-TELLING = {
+WORDS_OF_LABEL = {
     "neutral": "report schedule",
     "happy": "wonderful laugh",
     "sad": "lonely tears",
@@ -38,14 +38,16 @@ TELLING = {
     "disgust": "rotten filthy",
     "surprised": "unexpected wow",
 }
-OTHER = "the a this that there here then again about with from because today now still really"
+FILLER_WORDS = (
+    "the a this that there here then again about with from because today now still really"
+)
 
 # === Records ===
 
 
 def sentence(label: str, rng: np.random.Generator) -> str:
     """Six words, two of which tell the label."""
-    words = [*TELLING[label].split(), *rng.choice(OTHER.split(), 4)]
+    words = [*WORDS_OF_LABEL[label].split(), *rng.choice(FILLER_WORDS.split(), 4)]
     return " ".join(rng.permutation(words))
 
 
@@ -120,7 +122,7 @@ def records(
     ]
 
 
-def row_of(one: Record, shard: str, excluded: str = "") -> ClipRow:
+def clip_row_of(one: Record, shard: str, excluded: str = "") -> ClipRow:
     return ClipRow(
         id=one.id,
         shard=shard,
@@ -157,7 +159,7 @@ def write_data(
 ) -> Path:
     """Writes a data folder as `preprocess` does; records go to the shards in turn."""
     made = list(made)
-    shards = folder / data_folder.SHARDS
+    shards = folder / data_folder.SHARDS_FOLDER
     shards.mkdir(parents=True)
     rows = []
     for number in range(num_shards):
@@ -165,7 +167,7 @@ def write_data(
         with ShardWriter(shards / name) as writer:
             for one in made[number::num_shards]:
                 writer.write(one)
-                rows.append(row_of(one, name, "left out" if one.id in excluded else ""))
+                rows.append(clip_row_of(one, name, "left out" if one.id in excluded else ""))
     rows.sort(key=lambda row: row.id)
     preparation = RecordSettings("haar", FrameSampling("time", 4), face_format, rate_hz)
     settings = {

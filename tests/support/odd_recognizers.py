@@ -21,12 +21,12 @@ from affectstream.core.errors import MediaError, UserError
 from affectstream.server.analysis import analysis_worker
 from affectstream.server.analysis.worker_messages import Channel
 
-ODD = "tests.support.odd_recognizers:Odd"
+FAULTY_RECOGNIZER = "tests.support.odd_recognizers:FaultyRecognizer"
 BROKEN = "tests.support.odd_recognizers:broken"
 _kept: list[bytes] = []
 
 
-class Told:
+class FakePrediction:
     """Stands for a `Prediction`."""
 
     def __init__(self, **told: Any) -> None:
@@ -48,69 +48,69 @@ def broken(*_: object) -> None:
     raise UserError("yunet: no weights; fetch them")
 
 
-class Odd:
+class FaultyRecognizer:
     """Does what the first word of the file names."""
 
     def __init__(self, forward: Callable[[Any], Any], config: Any, weights_dir: Any) -> None:
         self._forward = forward
 
-    def __call__(self, path: str, name: str, listen: Any, **options: Any) -> Told:
+    def __call__(self, path: str, name: str, on_progress: Any, **options: Any) -> FakePrediction:
         data = Path(path).read_bytes()
         words = data[:100].decode("latin-1").split()
         file, folder = Path(path).stat(), Path(path).parent.stat()
-        about = Told(
-            **analysis_worker.told(),
+        about = FakePrediction(
+            **analysis_worker.describe_process(),
             path=name,
             options=options,
             num_bytes=len(data),
             at=path,
             modes=[stat.S_IMODE(file.st_mode), stat.S_IMODE(folder.st_mode)],
         )
-        return getattr(self, f"do_{words[0]}")(path, listen, *words[1:]) or about
+        return getattr(self, f"do_{words[0]}")(path, on_progress, *words[1:]) or about
 
-    def do_answer(self, path: str, listen: Any, *rest: str) -> None:
+    def do_answer(self, path: str, on_progress: Any, *rest: str) -> None:
         """Tells about itself."""
 
-    def do_signal(self, path: str, listen: Any, number: str) -> None:
+    def do_signal(self, path: str, on_progress: Any, number: str) -> None:
         os.kill(os.getpid(), int(number))
 
-    def do_exit(self, path: str, listen: Any) -> None:
+    def do_exit(self, path: str, on_progress: Any) -> None:
         os._exit(3)
 
-    def do_hang(self, path: str, listen: Any) -> None:
+    def do_hang(self, path: str, on_progress: Any) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
         time.sleep(120)
 
-    def do_allocate(self, path: str, listen: Any, megabytes: str) -> None:
+    def do_allocate(self, path: str, on_progress: Any, megabytes: str) -> None:
         bytearray(int(megabytes) << 20)
 
-    def do_keep(self, path: str, listen: Any, megabytes: str) -> None:
+    def do_keep(self, path: str, on_progress: Any, megabytes: str) -> None:
         _kept.append(os.urandom(1 << 20) * int(megabytes))
 
-    def do_write(self, path: str, listen: Any) -> None:
+    def do_write(self, path: str, on_progress: Any) -> None:
         try:
             (Path(path).parent / "more").write_bytes(bytes(3 << 20))
         except OSError as error:
             raise MediaError(f"{path}: {error.strerror}") from error
 
-    def do_fail(self, path: str, listen: Any) -> None:
+    def do_fail(self, path: str, on_progress: Any) -> None:
         raise ValueError(f"secret of {path}")
 
-    def do_refuse(self, path: str, listen: Any) -> None:
+    def do_refuse(self, path: str, on_progress: Any) -> None:
         raise MediaError(f"{path}: no sound in it; use another")
 
-    def do_misuse(self, path: str, listen: Any) -> None:
+    def do_misuse(self, path: str, on_progress: Any) -> None:
         raise UserError("the model knows audio only, no words; leave them out")
 
-    def do_forward(self, path: str, listen: Any) -> Told:
+    def do_forward(self, path: str, on_progress: Any) -> FakePrediction:
         outputs = self._forward({"x": np.array([3], np.int32)})
-        return Told(**{name: value.tolist() for name, value in outputs.items()})
+        return FakePrediction(**{name: value.tolist() for name, value in outputs.items()})
 
-    def read(self, text: str, name: str) -> Told:
+    def predict_text(self, text: str, name: str) -> FakePrediction:
         """Words alone."""
         if text == "none":
             raise MediaError(f"{name}: words, and the model knows audio only; use another")
-        return Told(path=name, words=text)
+        return FakePrediction(path=name, words=text)
 
     # === A worker that someone else has got hold of ===
 
@@ -119,30 +119,32 @@ class Odd:
         cells = getattr(self._forward, "__closure__", ())
         return next(cell.cell_contents for cell in cells if isinstance(cell.cell_contents, Channel))
 
-    def do_pickle(self, path: str, listen: Any) -> None:
+    def do_pickle(self, path: str, on_progress: Any) -> None:
         """Would make a folder in whoever unpickles it."""
         data = pickle.dumps(_Bomb(str(Path(path).parent / "made")))
         for length in (len(data).to_bytes(4, "big"), len(data).to_bytes(8, "big")):
             self._channel._end.sendall(length + data)
         time.sleep(120)
 
-    def do_stall(self, path: str, listen: Any) -> None:
+    def do_stall(self, path: str, on_progress: Any) -> None:
         """Begins a message and does not end it."""
         self._channel._end.sendall((1 << 20).to_bytes(8, "big"))
         while True:
             time.sleep(0.02)
             self._channel._end.sendall(b"x")
 
-    def do_claim(self, path: str, listen: Any) -> None:
+    def do_claim(self, path: str, on_progress: Any) -> None:
         self._channel._end.sendall((1 << 40).to_bytes(8, "big"))
         time.sleep(120)
 
-    def do_say(self, path: str, listen: Any, kind: str, told: str) -> None:
+    def do_say(self, path: str, on_progress: Any, kind: str, told: str) -> None:
         self._channel.send(kind, json.loads(told))
         time.sleep(120)
 
-    def do_open(self, path: str, listen: Any, duration_s: str, then: str) -> Told | None:
-        from affectstream.serving.inference.progress_events import Opened
+    def do_open(
+        self, path: str, on_progress: Any, duration_s: str, then: str
+    ) -> FakePrediction | None:
+        from affectstream.serving.inference.progress_events import FileOpened
 
-        listen(Opened(float(duration_s), True, True, None))
-        return getattr(self, f"do_{then}")(path, listen)
+        on_progress(FileOpened(float(duration_s), True, True, None))
+        return getattr(self, f"do_{then}")(path, on_progress)

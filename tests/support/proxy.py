@@ -43,7 +43,7 @@ http {{
 """
 
 
-def documented() -> str:
+def documented_location() -> str:
     """The `location` of docs/serving.md."""
     text = (ROOT / "docs" / "serving.md").read_text("utf-8")
     (found,) = re.findall(r"```nginx\n(.*?)```", text, re.DOTALL)

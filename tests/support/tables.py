@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 
-def written(capsys: pytest.CaptureFixture[str], out: Path) -> list[list[str]]:
+def printed_rows(capsys: pytest.CaptureFixture[str], out: Path) -> list[list[str]]:
     """Cells of the rows of the first table that was printed, which must be the one written."""
     text = out.read_text("utf-8")
     assert capsys.readouterr().out.strip() == text.strip()

@@ -31,14 +31,14 @@ class GoogleTranslator:
 
     Attributes:
       timeout_s: longest wait for the connection, and for each part of an answer.
-      patience: interval between requests, and waits after a failure.
+      retry_policy: interval between requests, and waits after a failure.
       base_url: address of the page; "" for Google's.
     """
 
     name: ClassVar[str] = "google"
 
     timeout_s: float = 15.0
-    patience: RetryPolicy = field(default_factory=RetryPolicy)
+    retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     base_url: str = ""
 
     def require_language(self, code: str) -> None:
@@ -68,7 +68,7 @@ class GoogleTranslator:
                 f"translator {self.name}: {len(text)} characters, it takes fewer than"
                 f" {MAX_CHARACTERS}; shorten the text"
             )
-        return self.patience.ask(self.name, lambda: self._request(text, source, target))
+        return self.retry_policy.call(self.name, lambda: self._request(text, source, target))
 
     def _request(self, text: str, source: str, target: str) -> str:
         import requests

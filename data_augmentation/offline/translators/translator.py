@@ -86,7 +86,7 @@ class RetryPolicy:
     sleep: Callable[[float], None] = time.sleep
     _last_s: float | None = field(default=None, init=False, repr=False)
 
-    def ask(self, name: str, request: Callable[[], str]) -> str:
+    def call(self, name: str, request: Callable[[], str]) -> str:
         """The answer of `request`, which raises RetryableError where another attempt may do.
 
         Args:

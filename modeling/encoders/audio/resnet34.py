@@ -6,7 +6,7 @@ import keras
 from keras import layers
 
 from affectstream.modeling.encoders.input_checks import require_image
-from affectstream.modeling.encoders.residual import normalised, residual_block
+from affectstream.modeling.encoders.residual import conv_batch_norm, residual_block
 
 # One row a stage: filters, blocks, stride of its first block.
 STAGES = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))
@@ -41,7 +41,7 @@ def resnet34(
 
     # === Functional Model ===
     features = keras.Input(input_shape, name="features")
-    x = normalised(features, STAGES[0][0], 7, (2, 2), EPSILON)
+    x = conv_batch_norm(features, STAGES[0][0], 7, (2, 2), EPSILON)
     x = layers.MaxPooling2D(3, 2, padding="same")(layers.ReLU()(x))
     for filters, num_blocks, stride in STAGES:
         for block in range(num_blocks):

@@ -10,7 +10,7 @@ from keras import layers, ops
 from affectstream.core.errors import UserError
 from affectstream.modeling.encoders.batch_norm import MOMENTUM
 from affectstream.modeling.encoders.input_checks import require_image
-from affectstream.modeling.encoders.residual import normalised, residual_block
+from affectstream.modeling.encoders.residual import conv_batch_norm, residual_block
 
 # Of each stage over bands and over frames. None works at the stem's resolution, where few channels
 # on large maps would take half the time of training.
@@ -84,7 +84,7 @@ def resnet_asp(
 
     # === Functional Model ===
     features = keras.Input(input_shape, name="features")
-    x = layers.ReLU()(normalised(features, width, 5, (2, 2)))
+    x = layers.ReLU()(conv_batch_norm(features, width, 5, (2, 2)))
     for count, stride in zip(of_stages, STRIDES, strict=True):
         x = residual_block(x, count, stride)
     frames = (

@@ -16,7 +16,7 @@ from affectstream.modeling.pretrained_weights import (
     FROZEN_BASE,
     NO_WEIGHTS,
     LayerWeights,
-    assign,
+    assign_layer_weights,
     fetch_hub_folder,
     layers_with_weights,
     read_h5_layers,
@@ -129,7 +129,7 @@ def yamnet_classifier(weights: str) -> keras.Model:
     return _with_weights(model, weights)
 
 
-def class_names(path: Path) -> tuple[str, ...]:
+def audioset_class_names(path: Path) -> tuple[str, ...]:
     """The 521 names of `yamnet_class_map.csv`, in the order of the classes.
 
     Raises:
@@ -186,7 +186,9 @@ def _activated(convolution: keras.layers.Layer, x: Any) -> Any:
 def _with_weights(model: keras.Model, weights: str) -> keras.Model:
     if weights != NO_WEIGHTS:
         names = [layer.name for layer in layers_with_weights(model)]
-        assign(model, _read(HUB_HANDLE if weights == AUDIOSET else weights, names), weights)
+        assign_layer_weights(
+            model, _read(HUB_HANDLE if weights == AUDIOSET else weights, names), weights
+        )
     return model
 
 

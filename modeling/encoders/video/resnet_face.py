@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from affectstream.modeling.encoders.residual import normalised, residual_block
+from affectstream.modeling.encoders.residual import conv_batch_norm, residual_block
 from affectstream.modeling.encoders.video.face_clip import frame_pooling
 
 # One row a block: channels at width 32, stride.
@@ -38,7 +38,7 @@ def resnet_face_frame(
 
     # === Functional Model ===
     face = keras.Input(input_shape, name="face")
-    x = layers.ReLU()(normalised(standardise(face), width // 2, 3, (1, 1)))
+    x = layers.ReLU()(conv_batch_norm(standardise(face), width // 2, 3, (1, 1)))
     for channels, stride in BLOCKS:
         x = residual_block(x, channels * width // BASE_WIDTH, (stride, stride))
     embedding = layers.GlobalAveragePooling2D(name="embedding")(x)

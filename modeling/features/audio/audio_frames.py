@@ -41,7 +41,7 @@ class Framing:
         return 1 + num_samples // self.hop_samples
 
 
-class Sound:
+class AudioFrames:
     """Waveforms of a batch, and what several features need of them.
 
     Nothing behind `length` is looked at, so a clip alone and the same clip in a padded batch have
@@ -118,7 +118,7 @@ def frame_mask(num_frames: Any, width: Any) -> Any:
     return tf.range(width)[None, :] < num_frames[:, None]
 
 
-def normalised(values: Any, size: Any) -> Any:
+def safe_divide(values: Any, size: Any) -> Any:
     """`values / size`, where a size of nothing divides by one as `librosa.util.normalize` does."""
     tiny = np.finfo(size.dtype.as_numpy_dtype).tiny
     return values / tf.where(size < tiny, tf.ones_like(size), size)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from affectstream.modeling.features.audio.audio_frames import normalised
+from affectstream.modeling.features.audio.audio_frames import safe_divide
 
 HIGHEST_HZ, LOWEST_HZ = 400, 50
 # Of the mean magnitude: weaker samples are cut to zero, others brought nearer by as much.
@@ -34,4 +34,4 @@ def voice_autocorrelation(waveform: Any, sample_rate_hz: int) -> Any:
     power = tf.square(tf.abs(tf.signal.rfft(clipped, [size])))
     correlation = tf.signal.irfft(tf.cast(power, tf.complex128), [size])
     # What is left of a transform of zeros or of almost nothing is rounding.
-    return normalised(correlation[shortest : longest + 1], correlation[0])
+    return safe_divide(correlation[shortest : longest + 1], correlation[0])

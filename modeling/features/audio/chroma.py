@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from affectstream.modeling.features.audio.audio_frames import Framing, Sound, normalised
+from affectstream.modeling.features.audio.audio_frames import AudioFrames, Framing, safe_divide
 
 PITCH_CLASSES = ("c", "cis", "d", "dis", "e", "f", "fis", "g", "gis", "a", "ais", "b")
 
 
-def chroma(sound: Sound) -> Any:
+def chroma(sound: AudioFrames) -> Any:
     """Chromagram, the strongest pitch class of a frame being 1.
 
     Returns:
@@ -23,7 +23,7 @@ def chroma(sound: Sound) -> Any:
     Source: Ellis, Chroma feature analysis and synthesis, 2007.
     """
     raw = sound.power @ tf.constant(_filters(sound.framing), sound.dtype)
-    return normalised(raw, tf.reduce_max(tf.abs(raw), axis=-1, keepdims=True))
+    return safe_divide(raw, tf.reduce_max(tf.abs(raw), axis=-1, keepdims=True))
 
 
 @cache

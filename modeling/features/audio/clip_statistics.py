@@ -8,7 +8,12 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from affectstream.modeling.features.audio.audio_frames import MIN_POWER, Framing, Sound, power_to_db
+from affectstream.modeling.features.audio.audio_frames import (
+    MIN_POWER,
+    AudioFrames,
+    Framing,
+    power_to_db,
+)
 from affectstream.modeling.features.audio.autocorrelation import voice_autocorrelation
 from affectstream.modeling.features.audio.frame_features import FRAME_DESCRIPTORS, descriptor_names
 from affectstream.modeling.features.audio.harmonic import harmonic
@@ -19,14 +24,14 @@ from affectstream.modeling.features.front_end import Features
 from affectstream.modeling.input_spec import InputSpec
 
 # A frame is silent whose RMS is at most this part of the clip's mean RMS.
-SILENCE = 0.4
+SILENCE_THRESHOLD = 0.4
 
 SIGNAL_NAMES = (
     *("signal_abs_mean", "signal_std", "rms_mean", "rms_std", "silence_ratio"),
     *("harmonic_abs_mean", "autocorrelation_max", "autocorrelation_std"),
 )
 MEAN_DESCRIPTORS = ("chroma", "spectral_contrast", "zero_crossing_rate")
-NAMES = (
+STATISTIC_NAMES = (
     *SIGNAL_NAMES,
     *(f"{name}_{how}" for how in ("mean", "std", "max") for name in descriptor_names(["mfcc"])),
     *(f"{name}_mean" for name in descriptor_names(["chroma"])),
@@ -37,7 +42,7 @@ NAMES = (
 
 @keras.saving.register_keras_serializable(package="affectstream")
 class SoundStatistics(keras.layers.Layer):
-    """276 statistics of each clip, in the order of `NAMES`.
+    """276 statistics of each clip, in the order of `STATISTIC_NAMES`.
 
     Deviations are those of the whole population (`numpy.std`). Frames of 1,024 samples each 256.
 
@@ -83,33 +88,33 @@ class SoundStatistics(keras.layers.Layer):
         return tf.map_fn(
             lambda clip: self._of_one(clip[0][: clip[1]]),
             (waveform, length),
-            fn_output_signature=tf.TensorSpec((len(NAMES),), tf.float32),
+            fn_output_signature=tf.TensorSpec((len(STATISTIC_NAMES),), tf.float32),
             parallel_iterations=2,
         )
 
     def _of_one(self, waveform: Any) -> Any:
         """(276,) float32 of (samples,) float32."""
-        sound = Sound(waveform[None], tf.shape(waveform)[:1], self.framing)
-        coefficients = FRAME_DESCRIPTORS["mfcc"].of(sound)[0]
+        sound = AudioFrames(waveform[None], tf.shape(waveform)[:1], self.framing)
+        coefficients = FRAME_DESCRIPTORS["mfcc"].compute(sound)[0]
         parts = [
             *self._signal(sound),
             tf.reduce_mean(coefficients, axis=0),
             tf.math.reduce_std(coefficients, axis=0),
             tf.reduce_max(coefficients, axis=0),
-            tf.reduce_mean(FRAME_DESCRIPTORS["chroma"].of(sound)[0], axis=0),
+            tf.reduce_mean(FRAME_DESCRIPTORS["chroma"].compute(sound)[0], axis=0),
             power_to_db(tf.maximum(tf.reduce_mean(mel_power(sound)[0], axis=0), MIN_POWER)),
             *(
-                tf.reduce_mean(FRAME_DESCRIPTORS[p].of(sound)[0], axis=0)
+                tf.reduce_mean(FRAME_DESCRIPTORS[p].compute(sound)[0], axis=0)
                 for p in MEAN_DESCRIPTORS[1:]
             ),
         ]
         return tf.cast(tf.concat(parts, axis=0), tf.float32)
 
-    def _signal(self, sound: Sound) -> list[Any]:
+    def _signal(self, sound: AudioFrames) -> list[Any]:
         """Eight tensors (1,) float64."""
         samples = sound.waveform[0]
         loudness = rms(sound)[0, :, 0]
-        is_silent = loudness <= SILENCE * tf.reduce_mean(loudness)
+        is_silent = loudness <= SILENCE_THRESHOLD * tf.reduce_mean(loudness)
         correlation = voice_autocorrelation(samples, self.framing.sample_rate_hz)
         numbers = [
             tf.reduce_mean(tf.abs(samples)),
@@ -124,7 +129,7 @@ class SoundStatistics(keras.layers.Layer):
         return [number[None] for number in numbers]
 
     def compute_output_shape(self, waveform_shape: Any, length_shape: Any = None) -> Any:
-        return (waveform_shape[0], len(NAMES))
+        return (waveform_shape[0], len(STATISTIC_NAMES))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **asdict(self.framing)}
@@ -148,7 +153,7 @@ class StatisticsConfig:
     @property
     def names(self) -> tuple[str, ...]:
         """Of the 276 numbers."""
-        return NAMES
+        return STATISTIC_NAMES
 
     def connect(self, inputs: dict[str, keras.KerasTensor], spec: InputSpec) -> Features:
         """(batch, 276) of the window, without a mask.

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from affectstream.modeling.features.audio.audio_frames import Framing, Sound, frame_mask
+from affectstream.modeling.features.audio.audio_frames import AudioFrames, Framing, frame_mask
 from affectstream.modeling.features.audio.chroma import PITCH_CLASSES, chroma
 from affectstream.modeling.features.audio.deltas import delta
 from affectstream.modeling.features.audio.mel import NUM_MELS, mel_power
@@ -30,32 +30,32 @@ class FrameDescriptor:
     """One kind of feature: (batch, frames, dim) float64 of sound, and what each of dim is called.
 
     Attributes:
-      of: computes it.
+      compute: computes it.
       names: (dim,) of the last axis.
     """
 
-    of: Callable[[Sound], Any]
+    compute: Callable[[AudioFrames], Any]
     names: tuple[str, ...]
 
 
-def numbered(name: str, count: int) -> tuple[str, ...]:
+def numbered_names(name: str, count: int) -> tuple[str, ...]:
     return tuple(f"{name}_{number:02d}" for number in range(1, count + 1))
 
 
-def _mfcc_deltas(order: int) -> Callable[[Sound], Any]:
+def _mfcc_deltas(order: int) -> Callable[[AudioFrames], Any]:
     return lambda sound: delta(mfcc(sound), sound.num_frames, order)
 
 
 FRAME_DESCRIPTORS = {
-    "mfcc": FrameDescriptor(mfcc, numbered("mfcc", NUM_MFCCS)),
-    "mfcc_delta": FrameDescriptor(_mfcc_deltas(1), numbered("mfcc_delta", NUM_MFCCS)),
-    "mfcc_delta2": FrameDescriptor(_mfcc_deltas(2), numbered("mfcc_delta2", NUM_MFCCS)),
+    "mfcc": FrameDescriptor(mfcc, numbered_names("mfcc", NUM_MFCCS)),
+    "mfcc_delta": FrameDescriptor(_mfcc_deltas(1), numbered_names("mfcc_delta", NUM_MFCCS)),
+    "mfcc_delta2": FrameDescriptor(_mfcc_deltas(2), numbered_names("mfcc_delta2", NUM_MFCCS)),
     "chroma": FrameDescriptor(chroma, tuple(f"chroma_{name}" for name in PITCH_CLASSES)),
     "mel_power": FrameDescriptor(
         mel_power, tuple(f"mel_power_{number:03d}" for number in range(1, NUM_MELS + 1))
     ),
     "spectral_contrast": FrameDescriptor(
-        spectral_contrast, numbered("spectral_contrast", NUM_OCTAVES + 1)
+        spectral_contrast, numbered_names("spectral_contrast", NUM_OCTAVES + 1)
     ),
     "centroid_hz": FrameDescriptor(centroid_hz, ("centroid_hz",)),
     "bandwidth_hz": FrameDescriptor(bandwidth_hz, ("bandwidth_hz",)),
@@ -111,8 +111,8 @@ class FrameFeatures(keras.layers.Layer):
     def call(self, waveform: Any, length: Any) -> Any:
         if len(waveform.shape) != 2:
             raise ValueError(f"waveform must be (batch, samples); received shape {waveform.shape}")
-        sound = Sound(waveform, length, self.framing, self.transform_dtype)
-        values = tf.concat([FRAME_DESCRIPTORS[part].of(sound) for part in self.parts], axis=-1)
+        sound = AudioFrames(waveform, length, self.framing, self.transform_dtype)
+        values = tf.concat([FRAME_DESCRIPTORS[part].compute(sound) for part in self.parts], axis=-1)
         counted = tf.where(sound.mask[..., None], values, tf.zeros_like(values))
         return tf.cast(counted, tf.float32)
 

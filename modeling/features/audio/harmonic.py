@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from affectstream.modeling.features.audio.audio_frames import Framing, Sound
+from affectstream.modeling.features.audio.audio_frames import AudioFrames, Framing
 from affectstream.modeling.features.audio.median import sliding_median
 
 KERNEL = 31
 
 
-def harmonic(sound: Sound) -> Any:
+def harmonic(sound: AudioFrames) -> Any:
     """Harmonic part of one clip.
 
     One clip at a time: the medians of a batch of 32 clips of 10 s would hold gigabytes.

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from affectstream.modeling.features.audio.audio_frames import Framing, Sound
+from affectstream.modeling.features.audio.audio_frames import AudioFrames, Framing
 
 NUM_MELS = 128
 
 
-def mel_power(sound: Sound) -> Any:
+def mel_power(sound: AudioFrames) -> Any:
     """Mel spectrogram.
 
     Returns:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from affectstream.modeling.features.audio.audio_frames import Sound
+from affectstream.modeling.features.audio.audio_frames import AudioFrames
 from affectstream.modeling.features.audio.mel import NUM_MELS, mel_power
 
 NUM_MFCCS = 40
 
 
-def mfcc(sound: Sound) -> Any:
+def mfcc(sound: AudioFrames) -> Any:
     """The first 40 coefficients of the log-mel spectrum.
 
     Returns:

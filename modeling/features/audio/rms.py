@@ -6,10 +6,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from affectstream.modeling.features.audio.audio_frames import Sound
+from affectstream.modeling.features.audio.audio_frames import AudioFrames
 
 
-def rms(sound: Sound) -> Any:
+def rms(sound: AudioFrames) -> Any:
     """Root of the mean square of each frame; zeros go on beyond the ends of a clip.
 
     Returns:

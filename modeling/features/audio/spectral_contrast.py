@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from affectstream.modeling.features.audio.audio_frames import Framing, Sound
+from affectstream.modeling.features.audio.audio_frames import AudioFrames, Framing
 
 NUM_OCTAVES = 6
 LOWEST_HZ = 200.0
 QUANTILE = 0.02
 
 
-def spectral_contrast(sound: Sound) -> Any:
+def spectral_contrast(sound: AudioFrames) -> Any:
     """Peaks less valleys of seven bands: below 200 Hz, and six octaves from there.
 
     Returns:

@@ -6,12 +6,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from affectstream.modeling.features.audio.audio_frames import MIN_POWER, Sound, normalised
+from affectstream.modeling.features.audio.audio_frames import MIN_POWER, AudioFrames, safe_divide
 
 ROLL_OFF = 0.85
 
 
-def centroid_hz(sound: Sound) -> Any:
+def centroid_hz(sound: AudioFrames) -> Any:
     """Mean frequency, weighted by magnitude.
 
     Returns:
@@ -21,7 +21,7 @@ def centroid_hz(sound: Sound) -> Any:
     return tf.reduce_sum(_shares(sound) * _frequencies(sound), axis=-1, keepdims=True)
 
 
-def bandwidth_hz(sound: Sound) -> Any:
+def bandwidth_hz(sound: AudioFrames) -> Any:
     """Deviation from the centroid, weighted by magnitude.
 
     Returns:
@@ -32,7 +32,7 @@ def bandwidth_hz(sound: Sound) -> Any:
     return tf.sqrt(tf.reduce_sum(_shares(sound) * deviation, axis=-1, keepdims=True))
 
 
-def roll_off_hz(sound: Sound) -> Any:
+def roll_off_hz(sound: AudioFrames) -> Any:
     """Frequency of the bin up to which 85 % of the magnitude lies.
 
     Returns:
@@ -45,7 +45,7 @@ def roll_off_hz(sound: Sound) -> Any:
     return tf.gather(_frequencies(sound), place)
 
 
-def flatness(sound: Sound) -> Any:
+def flatness(sound: AudioFrames) -> Any:
     """Geometric over arithmetic mean of the power: 1 for white noise, near 0 for a tone.
 
     Returns:
@@ -57,11 +57,11 @@ def flatness(sound: Sound) -> Any:
     return geometric / tf.reduce_mean(power, axis=-1, keepdims=True)
 
 
-def _shares(sound: Sound) -> Any:
+def _shares(sound: AudioFrames) -> Any:
     """(batch, frames, bins) float64: magnitudes that sum to 1 over a frame."""
     size = tf.reduce_sum(sound.magnitude, axis=-1, keepdims=True)
-    return normalised(sound.magnitude, size)
+    return safe_divide(sound.magnitude, size)
 
 
-def _frequencies(sound: Sound) -> Any:
+def _frequencies(sound: AudioFrames) -> Any:
     return tf.constant(sound.framing.frequencies_hz)

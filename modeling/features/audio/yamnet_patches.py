@@ -63,7 +63,7 @@ class YamnetPatchesConfig:
         return Features(YamnetPatches(name="yamnet_patches")(waveform), mask)
 
 
-PATCHES = YamnetPatchesConfig()
+YAMNET_PATCHES = YamnetPatchesConfig()
 
 
 @keras.saving.register_keras_serializable(package="affectstream")

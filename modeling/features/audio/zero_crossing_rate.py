@@ -6,13 +6,13 @@ from typing import Any
 
 import tensorflow as tf
 
-from affectstream.modeling.features.audio.audio_frames import Sound
+from affectstream.modeling.features.audio.audio_frames import AudioFrames
 
 # What is nearer to zero counts as zero, and zero as positive.
 THRESHOLD = 1e-10
 
 
-def zero_crossing_rate(sound: Sound) -> Any:
+def zero_crossing_rate(sound: AudioFrames) -> Any:
     """Changes of sign within a frame, by its number of samples.
 
     A clip goes on with its first and its last sample, not with zeros, in the half frames that

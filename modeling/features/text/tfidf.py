@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from affectstream.core.errors import UserError, counted
+from affectstream.core.errors import UserError, pluralize
 from affectstream.modeling.features.front_end import Features
 from affectstream.modeling.input_spec import InputSpec
 
@@ -104,7 +104,7 @@ class Tfidf:
             vectorizer.fit(texts)
         except ValueError as error:
             raise UserError(
-                f"no term stands in {self.min_df} of {counted(len(texts), 'training text')}; lower"
+                f"no term stands in {self.min_df} of {pluralize(len(texts), 'training text')}; lower"
                 " it (--set min_df=1) or add texts"
             ) from error
         terms = tuple(vectorizer.get_feature_names_out().tolist())

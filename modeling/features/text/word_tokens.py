@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from affectstream.core.errors import UserError, counted
+from affectstream.core.errors import UserError, pluralize
 from affectstream.modeling.features.front_end import Features
 from affectstream.modeling.features.text.tokens import PAD_ID, FitTokens, require_sizes
 from affectstream.modeling.input_spec import InputSpec
@@ -73,8 +73,8 @@ class WordTokens:
         known = [word for word, count in ranked if count >= self.min_count]
         if not known:
             raise UserError(
-                f"no word occurs {counted(self.min_count, 'time')} in"
-                f" {counted(len(texts), 'training text')}; lower it"
+                f"no word occurs {pluralize(self.min_count, 'time')} in"
+                f" {pluralize(len(texts), 'training text')}; lower it"
                 " (--set min_count=1) or add texts"
             )
         return dataclasses.replace(self, vocabulary=tuple(known[: self.vocabulary_size]))
@@ -96,4 +96,4 @@ class WordTokens:
         return Features(tokens, mask, look_up.vocabulary_size())
 
 
-WORDS = WordTokens()
+WORD_TOKENS = WordTokens()

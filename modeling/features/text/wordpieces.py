@@ -19,8 +19,8 @@ from affectstream.modeling.input_spec import InputSpec
 from affectstream.modeling.pretrained_weights import NO_WEIGHTS
 from affectstream.modeling.text_presets import preset_tokenizer
 
-PAD, UNKNOWN, BEGIN, END, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
-SPECIAL = (PAD, UNKNOWN, BEGIN, END, MASK)
+PAD, UNK, CLS, SEP, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
+SPECIAL = (PAD, UNK, CLS, SEP, MASK)
 
 
 @keras.saving.register_keras_serializable(package="affectstream")
@@ -50,7 +50,7 @@ class SplitIntoWordPieces(keras.layers.Layer):
         self.max_tokens = max_tokens
         self.lowercase = lowercase
         places = {piece: place for place, piece in enumerate(self.vocabulary)}
-        self._begin, self._end, self._pad = (places[piece] for piece in (BEGIN, END, PAD))
+        self._begin, self._end, self._pad = (places[piece] for piece in (CLS, SEP, PAD))
         self._convert_input_args = False
         self._splitter = tensorflow_text.FastBertTokenizer(
             self.vocabulary, token_out_type=tf.int32, lower_case_nfd_strip_accents=lowercase
@@ -125,7 +125,7 @@ class WordPieces:
 
     def _with(self, pieces: tuple[str, ...], source: str, lowercase: bool) -> WordPieces:
         known = set(pieces)
-        if missing := [piece for piece in (PAD, UNKNOWN, BEGIN, END) if piece not in known]:
+        if missing := [piece for piece in (PAD, UNK, CLS, SEP) if piece not in known]:
             raise UserError(f"{source}: no vocabulary of BERT, it lacks {', '.join(missing)}")
         if pieces[0] != PAD:
             raise UserError(f"{source}: {PAD} must be its first line")

@@ -31,7 +31,7 @@ class AudioPackets:
       zero_s: the moment of the stream's clock at which the file begins.
       frame_s: length of every packet where the codec fixes it, else 0.
       restarts: whether its clock may begin anew, as in joined transport streams.
-      stated_s: length that the file states; 0 where it does not.
+      header_duration_s: length that the file states; 0 where it does not.
       is_unbroken: whether the format has no pauses, so that every gap is lost audio.
     """
 
@@ -43,11 +43,11 @@ class AudioPackets:
     zero_s: float
     frame_s: float
     restarts: bool
-    stated_s: float
+    header_duration_s: float
     is_unbroken: bool = False
 
 
-class Place(NamedTuple):
+class PacketPlacement(NamedTuple):
     """Where the sound of one packet belongs, in seconds from the beginning of the file.
 
     Attributes:
@@ -117,15 +117,15 @@ class AudioTimeline:
         ends_s = np.maximum(self.keep_from_s, self.starts_s + self.lengths_s)
         edges_s = np.stack([self.keep_from_s, ends_s], axis=1).reshape(-1)
         if packets.is_unbroken and len(edges_s):
-            edges_s = np.array([edges_s[0], max(edges_s.max(), packets.stated_s)])
-            if packets.stated_s > 0:  # encoders fill up the last packet
-                edges_s[1] = packets.stated_s
+            edges_s = np.array([edges_s[0], max(edges_s.max(), packets.header_duration_s)])
+            if packets.header_duration_s > 0:  # encoders fill up the last packet
+                edges_s[1] = packets.header_duration_s
         self._edges_s = np.maximum.accumulate(edges_s)
         steps_s = np.diff(self._edges_s)
         steps_s[1::2] = 0.0
         self._promised_s = np.concatenate([[0.0], np.cumsum(steps_s)])[: len(edges_s)]
 
-    def promised_s(self, start_s: float, end_s: float) -> float:
+    def expected_audio_s(self, start_s: float, end_s: float) -> float:
         """Seconds of sound that the packets between two moments hold."""
         if not len(self._edges_s):
             return 0.0
@@ -145,14 +145,14 @@ class AudioTimeline:
         stamp_s = float(self._stamps_s[later[0]])
         return moment_s if np.isnan(stamp_s) else min(moment_s, stamp_s)
 
-    def place(self, stamp: int | None) -> Place | None:
+    def place(self, stamp: int | None) -> PacketPlacement | None:
         """Where the sound of the next packet belongs, known by its stamp; None if unknown."""
         number = self._number(stamp)
         if number is None:
             return None
         start_s = float(self.starts_s[number])
         shift_s = start_s - float(self._stamps_s[number]) if stamp is not None else 0.0
-        return Place(
+        return PacketPlacement(
             start_s,
             shift_s,
             float(self.keep_from_s[number]),
@@ -277,7 +277,7 @@ class _Runs:
 
     def _is_gap(self, number: int) -> bool:
         told_s = float(self._told_s[number])
-        stated_s = self._packets.stated_s
-        if stated_s and told_s > stated_s + BEYOND_STATED_S:
+        header_duration_s = self._packets.header_duration_s
+        if header_duration_s and told_s > header_duration_s + BEYOND_STATED_S:
             return False
         return bool(self._least_later_s[number] >= told_s - JITTER_S)

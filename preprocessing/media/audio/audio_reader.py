@@ -10,8 +10,12 @@ import av
 import av.error
 import numpy as np
 
-from affectstream.preprocessing.media.audio.audio_clock import JITTER_S, AudioTimeline, Place
-from affectstream.preprocessing.media.audio.channels import downmix_weights, interleaved, mixed
+from affectstream.preprocessing.media.audio.audio_clock import (
+    JITTER_S,
+    AudioTimeline,
+    PacketPlacement,
+)
+from affectstream.preprocessing.media.audio.channels import deinterleave, downmix, downmix_weights
 
 # PyAV 18 handles at most eight planes; for a ninth channel it would read unrelated memory.
 _INTERLEAVED = "flt"
@@ -80,7 +84,7 @@ class AudioReader:
     # === Where a frame belongs ===
 
     def _keep(
-        self, frame: av.AudioFrame, packet: av.Packet, place: Place | None, is_alone: bool
+        self, frame: av.AudioFrame, packet: av.Packet, place: PacketPlacement | None, is_alone: bool
     ) -> None:
         start_s = self._start_s(frame, packet, place, is_alone)
         if start_s is None:
@@ -103,7 +107,7 @@ class AudioReader:
         self._store(self._resampler.resample(frame))
 
     def _start_s(
-        self, frame: av.AudioFrame, packet: av.Packet, place: Place | None, is_alone: bool
+        self, frame: av.AudioFrame, packet: av.Packet, place: PacketPlacement | None, is_alone: bool
     ) -> float | None:
         if frame.pts is None:
             return None
@@ -115,7 +119,7 @@ class AudioReader:
             return place.start_s + place.duration_s - frame.samples / frame.sample_rate
         return self._clock.seconds(frame.pts) + place.shift_s
 
-    def _begin(self, start_s: float, frame: av.AudioFrame, place: Place | None) -> None:
+    def _begin(self, start_s: float, frame: av.AudioFrame, place: PacketPlacement | None) -> None:
         """Begins a piece of sound that does not go on from the one before."""
         self.flush()
         self._resampler = av.AudioResampler(format=_INTERLEAVED, rate=self._rate)
@@ -152,11 +156,11 @@ class AudioReader:
 
     def _store(self, frames: list[av.AudioFrame]) -> None:
         for frame in frames:
-            by_channel = interleaved(frame)
+            by_channel = deinterleave(frame)
             if self._channel is not None and self._channel < len(by_channel):
                 self._add(by_channel[self._channel])
             else:
-                self._add(mixed(by_channel, downmix_weights(frame.layout)))
+                self._add(downmix(by_channel, downmix_weights(frame.layout)))
 
     def _add(self, samples: np.ndarray) -> None:
         """Keeps what was not heard before and belongs to a stretch that is still to be taken."""
@@ -177,7 +181,7 @@ class AudioReader:
     def _last_bound(self) -> int:
         return self._bounds[-1][1] if self._bounds else 0
 
-    def passed(self, index: int) -> bool:
+    def is_complete(self, index: int) -> bool:
         """Whether all sound of a stretch is there."""
         return self._next is not None and self._reached >= self._bounds[index][1]
 
@@ -206,6 +210,6 @@ class AudioReader:
         return waveform
 
     @property
-    def heard_s(self) -> float:
+    def decoded_s(self) -> float:
         """Seconds of the stretch taken last for which there was sound."""
         return self._num_heard / self._rate

@@ -37,7 +37,7 @@ def _weights(count: int, names: tuple[str, ...]) -> np.ndarray:
     return np.array([known[name] for name in names], np.float32)
 
 
-def mixed(by_channel: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def downmix(by_channel: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(channels, samples) -> (samples,) float32; sums in channel order, so results are equal."""
     if len(weights) == 1:
         return by_channel[0]
@@ -46,7 +46,7 @@ def mixed(by_channel: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return (by_channel * weights[:, None]).sum(axis=0, dtype=np.float32)
 
 
-def interleaved(frame: Any) -> np.ndarray:
+def deinterleave(frame: Any) -> np.ndarray:
     """(channels, samples) of a frame in packed format."""
     channels: np.ndarray = frame.to_ndarray().reshape(-1, frame.layout.nb_channels).T
     return channels

@@ -33,7 +33,7 @@ class HeaderLength:
     is_cut_off: bool = False
 
 
-def stated_length(path: Path, format_name: str) -> HeaderLength:
+def read_header_length(path: Path, format_name: str) -> HeaderLength:
     """Looks into a file of a format whose length the library does not check.
 
     Raises:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SAMPLINGS = ("time", "every-third")
+SAMPLING_MODES = ("time", "every-third")
 # The first twenty frames of a RAVDESS clip are skipped: the actor has not begun to speak.
 # Source: RAVDESS two-stream system, docs/reproduced_systems.md.
 EVERY_THIRD_FIRST_FRAME = 20
@@ -29,8 +29,10 @@ class FrameSampling:
     num_frames: int = 16
 
     def __post_init__(self) -> None:
-        if self.mode not in SAMPLINGS:
-            raise ValueError(f"sampling must be one of {', '.join(SAMPLINGS)}; got {self.mode!r}")
+        if self.mode not in SAMPLING_MODES:
+            raise ValueError(
+                f"sampling must be one of {', '.join(SAMPLING_MODES)}; got {self.mode!r}"
+            )
         if self.num_frames < 1:
             raise ValueError(f"num_frames must be at least 1; got {self.num_frames}")
 

@@ -51,7 +51,7 @@ def read_still_image(clip: Clip) -> np.ndarray:
             " read; make it smaller"
         )
     if lfs_pointer.is_pointer(data):
-        raise MediaError(f"{clip.key}: {lfs_pointer.WHAT}")
+        raise MediaError(f"{clip.key}: {lfs_pointer.POINTER_MESSAGE}")
     try:
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     except cv2.error:

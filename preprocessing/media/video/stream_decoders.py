@@ -26,20 +26,20 @@ class SegmentFrames:
     """The wanted frames of one stretch.
 
     Attributes:
-      looks: what `look` made of each that could be decoded.
+      outputs: what `on_frame` made of each that could be decoded.
       shown, lost: (frames,) int64 display indices of these, and of the others.
       num_whole: new frames that were decoded without damage, of `num_wanted`; a frame that the
         stretch before wanted too does not count again.
     """
 
-    looks: list[Any]
+    outputs: list[Any]
     shown: np.ndarray
     lost: np.ndarray
     num_whole: int
     num_wanted: int
 
 
-def squared(frame: av.VideoFrame, pixel_aspect: float) -> av.VideoFrame:
+def to_square_pixels(frame: av.VideoFrame, pixel_aspect: float) -> av.VideoFrame:
     """The frame as a player shows it, its pixels square; the height stays.
 
     Args:
@@ -66,7 +66,7 @@ class VideoReader:
       is_keyframe: (packets,) bool, in file order.
       has_stamps: whether packets carry presentation stamps.
       chosen: for each stretch the wanted frames, as indices in order of display.
-      look: called once on each wanted frame, whose pixels are square by then.
+      on_frame: called once on each wanted frame, whose pixels are square by then.
       pixel_aspect: width of a pixel over its height.
     """
 
@@ -77,7 +77,7 @@ class VideoReader:
         is_keyframe: np.ndarray,
         has_stamps: bool,
         chosen: Sequence[np.ndarray],
-        look: FrameCallback,
+        on_frame: FrameCallback,
         pixel_aspect: float = 1.0,
     ) -> None:
         self._pixel_aspect = pixel_aspect
@@ -85,7 +85,7 @@ class VideoReader:
         self._can_skip = codec_context is not None and codec_context.name in _SKIPPING_DECODERS
         self._has_stamps = has_stamps
         self._chosen = chosen
-        self._look = look
+        self._on_frame = on_frame
         self._file_order = np.argsort(packet_order, kind="stable")
         self._stamps = packet_order[self._file_order]
         self._wanted = {int(i) for indices in chosen for i in indices}
@@ -134,13 +134,13 @@ class VideoReader:
             self._damaged.add(index)
         if index in self._wanted and index not in self._looked:
             try:
-                self._looked[index] = self._look(squared(frame, self._pixel_aspect))
+                self._looked[index] = self._on_frame(to_square_pixels(frame, self._pixel_aspect))
             except av.error.FFmpegError:  # its pixels are of a kind that cannot be converted
                 self.num_damaged += 1
                 return
         self.num_decoded += 1
 
-    def passed(self, index: int) -> bool:
+    def is_complete(self, index: int) -> bool:
         """Whether all wanted frames of a stretch have come by."""
         return len(self._chosen[index]) == 0 or self._position >= self._chosen[index][-1]
 
@@ -148,7 +148,7 @@ class VideoReader:
         """The frames of a stretch."""
         wanted = [int(i) for i in self._chosen[index]]
         present = [i for i in wanted if i in self._looked]
-        looks = [self._looked[i] for i in present]
+        outputs = [self._looked[i] for i in present]
         later = {int(i) for indices in self._chosen[index + 1 : index + 2] for i in indices}
         new = [i for i in wanted if i > self._last_taken]
         num_whole = sum(i in self._looked and i not in self._damaged for i in new)
@@ -158,4 +158,4 @@ class VideoReader:
         self._last_taken = max(self._last_taken, *wanted) if wanted else self._last_taken
         lost = [i for i in wanted if i not in present]
         shown = np.array(present, np.int64)
-        return SegmentFrames(looks, shown, np.array(lost, np.int64), num_whole, len(new))
+        return SegmentFrames(outputs, shown, np.array(lost, np.int64), num_whole, len(new))

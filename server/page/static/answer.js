@@ -1,6 +1,6 @@
 // The overall answer, the values of one window, and all windows as a table.
 
-import { ABSENT, NAMES, byId, make, percent, seconds, share, sorted } from "./dom.js";
+import { MISSING_TEXTS, STREAM_NAMES, byId, make, percent, seconds, share, sorted } from "./dom.js";
 import { faceSource } from "./windows.js";
 
 const NARROW = matchMedia("(max-width: 36rem)");
@@ -15,13 +15,13 @@ function bar(label, value, colors) {
   );
 }
 
-const headed = (scope, text) => make("th", { scope }, text);
+const headerCell = (scope, text) => make("th", { scope }, text);
 const cell = (text) => make("td", {}, text);
 
 function table(caption, head, rows) {
   return make("table", {},
     make("caption", { class: "unseen" }, caption),
-    make("thead", {}, make("tr", {}, ...head.map((text) => headed("col", text)))),
+    make("thead", {}, make("tr", {}, ...head.map((text) => headerCell("col", text)))),
     make("tbody", {}, ...rows),
   );
 }
@@ -42,7 +42,7 @@ function coverageSentences(result) {
 }
 
 export function showAnswer(result, colors) {
-  const used = Object.keys(result.streams).map((stream) => NAMES[stream].toLowerCase());
+  const used = Object.keys(result.streams).map((stream) => STREAM_NAMES[stream].toLowerCase());
   byId("answer-line").replaceChildren(
     make("strong", { class: "big" }, result.label),
     result.duration_s ? ` over ${seconds(result.duration_s)} s,` : "", ` from ${used.join(" and ")}`,
@@ -52,7 +52,7 @@ export function showAnswer(result, colors) {
   const streams = Object.entries(result.streams);
   byId("answer-streams").replaceChildren(...(streams.length < 2 ? [] : streams.map(([stream, p]) => {
     const [[label, value]] = sorted(p);
-    return make("p", { class: "quiet" }, `${NAMES[stream]} alone: ${label} ${share(value)}`);
+    return make("p", { class: "quiet" }, `${STREAM_NAMES[stream]} alone: ${label} ${share(value)}`);
   })));
   const coverage = byId("coverage");
   coverage.textContent = coverageSentences(result).join(" ");
@@ -65,18 +65,18 @@ export function showAnswer(result, colors) {
 // A row a stream.
 function wide(caption, labels, rows) {
   return table(caption, ["", ...labels], rows.map(([name, values]) => make("tr", {},
-    headed("row", NAMES[name]),
+    headerCell("row", STREAM_NAMES[name]),
     ...(values
       ? labels.map((label) => cell(share(values[label])))
-      : [make("td", { colspan: labels.length, class: "quiet" }, ABSENT[name])]),
+      : [make("td", { colspan: labels.length, class: "quiet" }, MISSING_TEXTS[name])]),
   )));
 }
 
 // A row a label, for phones.
 function tall(caption, labels, rows) {
-  return table(caption, ["", ...rows.map(([name]) => NAMES[name])], labels.map((label) => make("tr", {},
-    headed("row", label),
-    ...rows.map(([name, values]) => cell(values ? share(values[label]) : ABSENT[name])),
+  return table(caption, ["", ...rows.map(([name]) => STREAM_NAMES[name])], labels.map((label) => make("tr", {},
+    headerCell("row", label),
+    ...rows.map(([name, values]) => cell(values ? share(values[label]) : MISSING_TEXTS[name])),
   )));
 }
 
@@ -104,9 +104,9 @@ export function showWindow(windows, index, labels, streams) {
 
 export function showTable(windows, labels) {
   const rows = windows.map((window) => make("tr", {},
-    headed("row", `${seconds(window.start_s)} to ${seconds(window.end_s)}`),
+    headerCell("row", `${seconds(window.start_s)} to ${seconds(window.end_s)}`),
     cell(window.label),
-    cell(Object.keys(window.streams).map((stream) => NAMES[stream].toLowerCase()).join(", ")),
+    cell(Object.keys(window.streams).map((stream) => STREAM_NAMES[stream].toLowerCase()).join(", ")),
     ...labels.map((label) => cell(share(window.probabilities[label]))),
   ));
   byId("value-table").replaceChildren(

@@ -11,14 +11,14 @@ function inline(text) {
   });
 }
 
-const cellsOf = (line) => line.replace(/^\|\s*|\s*\|$/g, "").split(/\s*\|\s*/);
+const tableCells = (line) => line.replace(/^\|\s*|\s*\|$/g, "").split(/\s*\|\s*/);
 
 function table(lines) {
-  const head = make("tr", {}, ...cellsOf(lines[0]).map(
+  const head = make("tr", {}, ...tableCells(lines[0]).map(
     (cell) => make("th", { scope: "col" }, ...inline(cell)),
   ));
   const rows = lines.slice(1).filter((line) => !/^[|\s:-]+$/.test(line)).map((line) => make(
-    "tr", {}, ...cellsOf(line).map((cell) => make("td", {}, ...inline(cell))),
+    "tr", {}, ...tableCells(line).map((cell) => make("td", {}, ...inline(cell))),
   ));
   const whole = make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows));
   return make("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "Table" }, whole);
@@ -39,7 +39,7 @@ const BLOCKS = [
 const kindOf = (line) => BLOCKS.findIndex(([pattern]) => pattern.test(line));
 
 // Markdown text -> list of elements; nothing in it is taken as HTML.
-export function rendered(markdown) {
+export function renderMarkdown(markdown) {
   const lines = markdown.split("\n");
   const elements = [];
   for (let at = 0; at < lines.length; ) {

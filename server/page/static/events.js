@@ -25,7 +25,7 @@ export function authorization(token) {
 }
 
 // Raises Refusal with the server's own sentence where it sent one.
-export async function refuse(response) {
+export async function throwRefusal(response) {
   let sentence = "";
   try {
     const answer = await response.json();
@@ -41,7 +41,7 @@ export async function refuse(response) {
   throw new Refusal(sentence, response.status);
 }
 
-export async function reach(address, options) {
+export async function fetchOrRefuse(address, options) {
   try {
     return await fetch(address, options);
   } catch (error) {
@@ -99,8 +99,8 @@ function rawResult(line, result) {
 // Raises Refusal for every answer that is not a result, AbortError when `signal` says so.
 export async function* analyze(file, { words, token, signal }) {
   const address = file ? `v1/analyze?name=${encodeURIComponent(file.name)}` : "v1/analyze";
-  const response = await reach(address, requestOf(file, words, token, signal));
-  if (!response.ok) await refuse(response);
+  const response = await fetchOrRefuse(address, requestOf(file, words, token, signal));
+  if (!response.ok) await throwRefusal(response);
   let complete = false;
   for await (const line of linesOf(response.body)) {
     let event;

@@ -1,6 +1,6 @@
 // Shows the facts about the model, and the inputs that it takes.
 
-import { rendered } from "./card.js";
+import { renderMarkdown } from "./card.js";
 import { byId, bytes, make } from "./dom.js";
 
 const TAKES_NOTHING =
@@ -23,17 +23,17 @@ export function showAbout(about) {
   byId("facts").replaceChildren(...Object.entries(facts).map(
     ([name, text]) => make("div", {}, make("dt", {}, name), make("dd", {}, String(text))),
   ));
-  byId("card").replaceChildren(...rendered(about.card_markdown));
+  byId("card").replaceChildren(...renderMarkdown(about.card_markdown));
   byId("law").textContent = about.law;
   byId("meaning").replaceChildren(...about.meaning.map((text) => make("li", {}, text)));
   const { max_upload_bytes: size, max_media_s: length } = about.limits;
   byId("limits").textContent =
     `Sound or video of any usual kind, up to ${bytes(size)} and ${Math.round(length)} seconds.`;
-  showWays(about);
+  showInputs(about);
 }
 
 // Shows the inputs that the model takes: recordings, text, or neither.
-function showWays(about) {
+function showInputs(about) {
   const reads = about.streams.includes("text");
   const takesNothing = about.text_input === "token_ids";
   const wordsOnly = reads && about.streams.length === 1;

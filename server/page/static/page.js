@@ -2,7 +2,7 @@
 
 import { showAnswer, showTable, showWindow } from "./answer.js";
 import { byId, bytes, colorOf, percent, seconds } from "./dom.js";
-import { Refusal, analyze, authorization, reach, refuse } from "./events.js";
+import { Refusal, analyze, authorization, fetchOrRefuse, throwRefusal } from "./events.js";
 import { showAbout } from "./model.js";
 import { Player } from "./player.js";
 import { Recorder } from "./record.js";
@@ -43,7 +43,7 @@ function askForToken(retry) {
 }
 
 // Says what went wrong; a missing token is asked for, then `retry` is called.
-function explain(error, retry) {
+function handleError(error, retry) {
   if (error.status === UNAUTHORIZED) askForToken(retry);
   else if (error instanceof Refusal) fail(error.message);
   else {
@@ -54,13 +54,13 @@ function explain(error, retry) {
 
 // === The model ===
 
-// Raises what `reach` and `refuse` raise.
+// Raises what `fetchOrRefuse` and `throwRefusal` raise.
 async function fetchAbout(signal) {
-  const response = await reach("v1/about", { headers: authorization(state.token), signal });
-  if (!response.ok) await refuse(response);
+  const response = await fetchOrRefuse("v1/about", { headers: authorization(state.token), signal });
+  if (!response.ok) await throwRefusal(response);
   state.about = await response.json();
   showAbout(state.about);
-  offer();
+  updateActions();
   if (state.about.needs_token && !state.token) byId("token-form").hidden = false;
 }
 
@@ -69,14 +69,14 @@ async function loadAbout() {
     await fetchAbout();
   } catch (error) {
     byId("model-line").textContent = "The model is not known.";
-    explain(error, loadAbout);
+    handleError(error, loadAbout);
   }
 }
 
 const words = () => (byId("words-field").hidden ? "" : byId("words").value.trim());
 
 // There is something to ask about: a recording, or words.
-function offer() {
+function updateActions() {
   byId("actions").hidden = !state.file && !words();
 }
 
@@ -86,7 +86,7 @@ const player = new Player({
   onTime: (time, playing) => timeline.playAt(time, playing),
 });
 
-function take(file) {
+function useFile(file) {
   // While it records or analyses there is no other file.
   if (!file || byId("choose").disabled || byId("drop").hidden) return;
   clearError();
@@ -98,7 +98,7 @@ function take(file) {
   state.file = file;
   byId("chosen-name").textContent = `${file.name}, ${bytes(file.size)}`;
   byId("chosen").hidden = false;
-  offer();
+  updateActions();
   byId("answer").hidden = true;
   byId("result").hidden = true;
   player.open(file);
@@ -108,19 +108,19 @@ function take(file) {
 
 const recorder = new Recorder({
   onDone: (file) => {
-    lock(false);
-    if (file) take(file);
+    setBusy(false);
+    if (file) useFile(file);
     else fail("Nothing was recorded. Try again.");
   },
   onFail: (sentence) => {
-    lock(false);
+    setBusy(false);
     fail(sentence);
   },
 });
 
 async function record(withPicture) {
   clearError();
-  lock(true);
+  setBusy(true);
   const limits = state.about?.limits;
   if (await recorder.start(withPicture, limits?.max_media_s ?? DEFAULT_MAX_S)) {
     say("Recording.");
@@ -128,7 +128,7 @@ async function record(withPicture) {
   }
 }
 
-function lock(busy) {
+function setBusy(busy) {
   for (const id of ["choose", "record-sound", "record-picture", "analyze", "words"]) {
     byId(id).disabled = busy;
   }
@@ -151,8 +151,8 @@ function showProgress(event) {
   const done = Math.min(1, event.done_s / event.duration_s);
   bar.value = done;
   byId("bar-label").textContent = `${seconds(event.done_s)} of ${seconds(event.duration_s)} s analysed`;
-  if (done >= state.spoken + SPOKEN_STEP && done < 1) {
-    state.spoken = done;
+  if (done >= state.announced + SPOKEN_STEP && done < 1) {
+    state.announced = done;
     say(`${percent(done)} analysed`);
   }
 }
@@ -187,8 +187,8 @@ const HANDLERS = {
   result: finish,
 };
 
-function running(is) {
-  lock(is);
+function setRunning(is) {
+  setBusy(is);
   byId("cancel").hidden = !is;
   byId("analyze").hidden = is;
   byId("progress").hidden = !is;
@@ -199,7 +199,7 @@ async function start() {
   if ((!state.file && !words()) || state.running) return;
   clearError();
   state.running = new AbortController();
-  state.spoken = 0;
+  state.announced = 0;
   state.result = null;
   byId("answer").hidden = true;
   byId("result").hidden = true;
@@ -207,7 +207,7 @@ async function start() {
   byId("bar").removeAttribute("value");
   const size = state.file ? bytes(state.file.size) : "words";
   byId("bar-label").textContent = `Sending ${size}, then waiting for the server`;
-  running(true);
+  setRunning(true);
   byId("cancel").focus();
   say("Sending.");
   try {
@@ -218,13 +218,13 @@ async function start() {
     for await (const event of analyze(state.file, { words: words(), token: state.token, signal })) {
       HANDLERS[event.event]?.(event);
     }
-    running(false);
+    setRunning(false);
   } catch (error) {
-    running(false);
+    setRunning(false);
     if (!timeline.windows.length) byId("result").hidden = true;
     byId("analyze").focus();
     if (error.name === "AbortError") say("Cancelled.");
-    else explain(error, start);
+    else handleError(error, start);
   } finally {
     state.running = null;
   }
@@ -235,12 +235,12 @@ async function start() {
 function listen() {
   byId("choose").addEventListener("click", () => byId("file").click());
   byId("file").addEventListener("change", (event) => {
-    take(event.target.files[0]);
+    useFile(event.target.files[0]);
     event.target.value = "";
   });
   byId("record-sound").addEventListener("click", () => record(false));
   byId("record-picture").addEventListener("click", () => record(true));
-  byId("words").addEventListener("input", offer);
+  byId("words").addEventListener("input", updateActions);
   byId("analyze").addEventListener("click", start);
   byId("cancel").addEventListener("click", () => state.running?.abort());
   byId("token-form").addEventListener("submit", (event) => {
@@ -273,7 +273,7 @@ function listenToDrops() {
     area.classList.remove("over");
     if (area.hidden) return;
     if (event.dataTransfer.files.length > 1) fail("Drop one file at a time.");
-    else take(event.dataTransfer.files[0]);
+    else useFile(event.dataTransfer.files[0]);
   });
 }
 

@@ -1,6 +1,6 @@
 // Fillings of the labels: a colour of its own and lines of its own, so that colour is never alone.
 
-import { NUM_COLORS, colorOf, drawn } from "./dom.js";
+import { NUM_COLORS, colorOf, makeSvg } from "./dom.js";
 
 const SIZE_PX = 10;
 // One a colour; the first is plain. In a square of SIZE_PX that repeats.
@@ -17,7 +17,7 @@ const LINES = [
 const GAP_LINES = "M0 6L6 0M-1 1L1 -1M5 7L7 5";
 
 function pattern(id, size, ...children) {
-  return drawn("pattern", { id, width: size, height: size, patternUnits: "userSpaceOnUse" }, ...children);
+  return makeSvg("pattern", { id, width: size, height: size, patternUnits: "userSpaceOnUse" }, ...children);
 }
 
 // An element that holds `pattern-0`, `pattern-1`, ... and `pattern-gap`.
@@ -26,11 +26,11 @@ export function patterns(numLabels) {
     // From the ninth label on colours come again, with other lines.
     const lines = LINES[(i + Math.floor(i / NUM_COLORS) * 3) % LINES.length];
     return pattern(`pattern-${i}`, SIZE_PX,
-      drawn("rect", { width: SIZE_PX, height: SIZE_PX, class: colorOf(i) }),
-      drawn("path", { d: lines, class: "hatch" }),
+      makeSvg("rect", { width: SIZE_PX, height: SIZE_PX, class: colorOf(i) }),
+      makeSvg("path", { d: lines, class: "hatch" }),
     );
   });
-  const gap = pattern("pattern-gap", 6, drawn("path", { d: GAP_LINES, class: "gap-line" }));
-  return drawn("svg", { width: 0, height: 0, class: "patterns", "aria-hidden": "true" },
-    drawn("defs", {}, ...labels, gap));
+  const gap = pattern("pattern-gap", 6, makeSvg("path", { d: GAP_LINES, class: "gap-line" }));
+  return makeSvg("svg", { width: 0, height: 0, class: "patterns", "aria-hidden": "true" },
+    makeSvg("defs", {}, ...labels, gap));
 }

@@ -32,7 +32,7 @@ function picture({ rows, columns, values }) {
 }
 
 // Width and height in device pixels follow those on the page; null while it is not shown.
-function ready(canvas) {
+function fitCanvas(canvas) {
   const { width, height } = canvas.getBoundingClientRect();
   if (!width) return null;
   const scale = window.devicePixelRatio || 1;
@@ -73,7 +73,7 @@ export class SoundView {
   }
 
   #drawWave(durationS) {
-    const context = ready(this.wave);
+    const context = fitCanvas(this.wave);
     if (!context) return;
     const { width, height } = this.wave;
     const lows = new Float32Array(width);
@@ -100,7 +100,7 @@ export class SoundView {
   }
 
   #drawSpectrogram(durationS) {
-    const context = ready(this.spectrogram);
+    const context = fitCanvas(this.spectrogram);
     if (!context) return;
     const { width, height } = this.spectrogram;
     context.imageSmoothingEnabled = true;

@@ -1,9 +1,9 @@
 // The time line: sound, faces and the shares of every window over one axis of seconds.
 
-import { ABSENT, NAMES, byId, drawn, make, share, sorted } from "./dom.js";
+import { MISSING_TEXTS, STREAM_NAMES, byId, makeSvg, make, share, sorted } from "./dom.js";
 import { patterns } from "./patterns.js";
 import { SoundView } from "./sound.js";
-import { cellsOf, faceSource, namesIn, spoken } from "./windows.js";
+import { windowCells, faceSource, labelTexts, describeWindow } from "./windows.js";
 
 const HEIGHTS_PX = { answer: 132, audio: 88, video: 88, text: 88 };
 const FACE_PX = 52;
@@ -62,7 +62,7 @@ export class TimeLine {
   addWindow(window) {
     if (!this.labels.length) this.labels = Object.keys(window.probabilities);
     this.windows.push(window);
-    this.cells = cellsOf(this.windows);
+    this.cells = windowCells(this.windows);
     if (window.face_jpeg) byId("faces-lane").hidden = false;
     this.slider.setAttribute("aria-valuemax", this.windows.length);
     if (this.selected < 0) this.select(0);
@@ -97,7 +97,7 @@ export class TimeLine {
   }
 
   #tellSelected() {
-    const text = spoken(this.windows[this.selected], this.selected, this.windows.length);
+    const text = describeWindow(this.windows[this.selected], this.selected, this.windows.length);
     this.slider.setAttribute("aria-valuetext", text);
   }
 
@@ -142,16 +142,16 @@ export class TimeLine {
   #makeRows() {
     const pictures = patterns(this.labels.length);
     this.rows = ["answer", ...this.streams].map((name) => {
-      const picture = drawn("svg", { class: "row-picture", height: HEIGHTS_PX[name], "aria-hidden": "true" });
+      const picture = makeSvg("svg", { class: "row-picture", height: HEIGHTS_PX[name], "aria-hidden": "true" });
       return { name, picture };
     });
     const lanes = this.rows.map(({ name, picture }) => make(
-      "div", { class: "lane", "data-row": name }, make("span", { class: "lane-name" }, NAMES[name]), picture,
+      "div", { class: "lane", "data-row": name }, make("span", { class: "lane-name" }, STREAM_NAMES[name]), picture,
     ));
     byId("rows").replaceChildren(pictures, ...lanes);
     byId("legend").replaceChildren(...this.labels.map((label, i) => make("li", {},
-      drawn("svg", { width: 18, height: 14, "aria-hidden": "true" },
-        drawn("rect", { width: 18, height: 14, rx: 3, fill: `url(#pattern-${i})` })),
+      makeSvg("svg", { width: 18, height: 14, "aria-hidden": "true" },
+        makeSvg("rect", { width: 18, height: 14, rx: 3, fill: `url(#pattern-${i})` })),
       label,
     )));
   }
@@ -169,7 +169,7 @@ export class TimeLine {
       const values = valuesOf(this.windows[i]);
       if (!values) {
         gaps += `M${x.toFixed(1)} 0H${right.toFixed(1)}V${height}H${x.toFixed(1)}Z`;
-        tops.push({ x, right, label: ABSENT[name], middle: height / 2, room: height });
+        tops.push({ x, right, label: MISSING_TEXTS[name], middle: height / 2, room: height });
         return;
       }
       let base = height;
@@ -183,11 +183,11 @@ export class TimeLine {
       });
     });
     picture.replaceChildren(
-      ...paths.map((path, k) => drawn("path", {
+      ...paths.map((path, k) => makeSvg("path", {
         d: path, fill: `url(#pattern-${k})`, class: "share", "data-label": this.labels[k],
       })),
-      drawn("path", { d: gaps, class: "gap", fill: "url(#pattern-gap)" }),
-      ...namesIn(tops),
+      makeSvg("path", { d: gaps, class: "gap", fill: "url(#pattern-gap)" }),
+      ...labelTexts(tops),
     );
   }
 

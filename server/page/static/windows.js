@@ -1,13 +1,13 @@
 // One window: its position in the time line, its description for screen readers, and its face.
 
-import { NAMES, drawn, seconds, share, sorted } from "./dom.js";
+import { STREAM_NAMES, makeSvg, seconds, share, sorted } from "./dom.js";
 
 const LETTER_PX = 7.2;
 
 export const faceSource = (window) => `data:image/jpeg;base64,${window.face_jpeg}`;
 
 // Windows overlap; each is drawn from half way to its neighbours, so that every moment has one.
-export function cellsOf(windows) {
+export function windowCells(windows) {
   const centers = windows.map((window) => (window.start_s + window.end_s) / 2);
   return windows.map((window, i) => ({
     from: i === 0 ? window.start_s : (centers[i - 1] + centers[i]) / 2,
@@ -15,18 +15,18 @@ export function cellsOf(windows) {
   }));
 }
 
-export function spoken(window, index, count) {
+export function describeWindow(window, index, count) {
   const told = sorted(window.probabilities).map(([label, p]) => `${label} ${share(p)}`);
   const streams = Object.entries(window.streams).map(([stream, shares]) => {
     const [label, p] = sorted(shares)[0];
-    return `${NAMES[stream]} alone: ${label} ${share(p)}.`;
+    return `${STREAM_NAMES[stream]} alone: ${label} ${share(p)}.`;
   });
   const span = `${seconds(window.start_s)} to ${seconds(window.end_s)} seconds`;
   return [`Window ${index + 1} of ${count}, ${span}: ${told.join(", ")}.`, ...streams].join(" ");
 }
 
 // A name for every run of neighbours with the same label, where there is room for it.
-export function namesIn(tops) {
+export function labelTexts(tops) {
   const runs = [];
   for (const top of tops) {
     const run = runs.find((one) => {
@@ -46,6 +46,6 @@ export function namesIn(tops) {
     const fits = widest.right - widest.x > needed(run);
     const x = fits ? (widest.x + widest.right) / 2 : (run.x + run.right) / 2;
     const part = fits ? widest : run.parts.find((one) => x <= one.right) ?? run.parts[0];
-    return drawn("text", { x: x.toFixed(1), y: part.middle.toFixed(1), class: "name" }, run.label);
+    return makeSvg("text", { x: x.toFixed(1), y: part.middle.toFixed(1), class: "name" }, run.label);
   });
 }

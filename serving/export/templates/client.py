@@ -31,7 +31,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 # Numbers of tensorflow/core/framework/types.proto.
 DTYPE_NAMES = {1: "float32", 3: "int32", 4: "uint8", 9: "int64", 10: "bool"}
-NUMBERS = {name: number for number, name in DTYPE_NAMES.items()}
+DTYPE_NUMBERS = {name: number for number, name in DTYPE_NAMES.items()}
 STRING = 7
 
 
@@ -44,9 +44,9 @@ def read_info(path: Path | None = None) -> dict[str, Any]:
 # === Windows ===
 
 
-def bounds(facts: dict[str, Any], duration_s: float) -> list[tuple[float, float]]:
+def window_bounds(info: dict[str, Any], duration_s: float) -> list[tuple[float, float]]:
     """Start and end of each window: one for a short recording, else evenly spread ones."""
-    window_s, hop_s = facts["windows"]["window_s"], facts["windows"]["hop_s"]
+    window_s, hop_s = info["windows"]["window_s"], info["windows"]["hop_s"]
     rest_s = duration_s - window_s
     count = math.ceil(rest_s / hop_s - 1e-6)
     if count < 1:
@@ -54,8 +54,8 @@ def bounds(facts: dict[str, Any], duration_s: float) -> list[tuple[float, float]
     return [(k * rest_s / count, k * rest_s / count + window_s) for k in range(count + 1)]
 
 
-def windows(
-    facts: dict[str, Any], waveform: np.ndarray | None = None, faces: np.ndarray | None = None
+def split_windows(
+    info: dict[str, Any], waveform: np.ndarray | None = None, faces: np.ndarray | None = None
 ) -> list[tuple[np.ndarray | None, np.ndarray | None]]:
     """Waveform and faces of each window, for `build_request`.
 
@@ -66,9 +66,9 @@ def windows(
     if waveform is None or not len(waveform):
         return [(waveform, faces)]
     cut: list[tuple[np.ndarray | None, np.ndarray | None]] = []
-    rate_hz = facts["sample_rate_hz"]
+    rate_hz = info["sample_rate_hz"]
     duration_s = len(waveform) / rate_hz
-    spans = bounds(facts, duration_s)
+    spans = window_bounds(info, duration_s)
     if len(spans) == 1:
         return [(waveform, faces)]
     for start_s, end_s in spans:
@@ -81,25 +81,32 @@ def windows(
     return cut
 
 
-def pooled(facts: dict[str, Any], answers: list[dict[str, Any]]) -> dict[str, Any]:
+def pool_predictions(info: dict[str, Any], predictions: list[dict[str, Any]]) -> dict[str, Any]:
     """The answer for a recording from those of its windows, as `read_prediction` gives them."""
-    shares = np.array([[answer["probabilities"][k] for k in facts["labels"]] for answer in answers])
-    if facts["windows"]["pooling"] == "log-probabilities":
+    shares = np.array(
+        [[answer["probabilities"][k] for k in info["labels"]] for answer in predictions]
+    )
+    if info["windows"]["pooling"] == "log-probabilities":
         shares = np.log(np.maximum(shares, 1e-12))
         mean = np.exp(shares.mean(axis=0))
         mean /= mean.sum()
     else:
         mean = shares.mean(axis=0)
-    found = {k: round(float(x), 6) for k, x in zip(facts["labels"], mean, strict=True)}
-    label = facts["labels"][int(mean.argmax())]
-    return {**answers[-1], "label": label, "probabilities": found, "num_windows": len(answers)}
+    found = {k: round(float(x), 6) for k, x in zip(info["labels"], mean, strict=True)}
+    label = info["labels"][int(mean.argmax())]
+    return {
+        **predictions[-1],
+        "label": label,
+        "probabilities": found,
+        "num_windows": len(predictions),
+    }
 
 
 # === Request ===
 
 
 def build_request(
-    facts: dict[str, Any],
+    info: dict[str, Any],
     waveform: np.ndarray | None = None,
     faces: np.ndarray | None = None,
     text: str | None = None,
@@ -121,21 +128,21 @@ def build_request(
     """
     given = {"audio": waveform, "video": faces, "text": text, "token_ids": token_ids}
     for stream, value in given.items():
-        if value is not None and stream not in facts["inputs"]:
-            raise ValueError(f"the model takes no {stream}; it takes {', '.join(facts['inputs'])}")
+        if value is not None and stream not in info["inputs"]:
+            raise ValueError(f"the model takes no {stream}; it takes {', '.join(info['inputs'])}")
     tensors: dict[str, np.ndarray] = {}
-    if "audio" in facts["inputs"]:
+    if "audio" in info["inputs"]:
         some = waveform is not None and len(waveform) > 0
         tensors["audio"] = np.asarray(waveform if some else [0.0], np.float32)[None]
         tensors["audio_length"] = np.array([tensors["audio"].shape[1] if some else 0], np.int32)
-    if "video" in facts["inputs"]:
-        tensors |= _frames(facts["inputs"]["video"], faces)
-    if "text" in facts["inputs"]:
+    if "video" in info["inputs"]:
+        tensors |= _frames(info["inputs"]["video"], faces)
+    if "text" in info["inputs"]:
         tensors["text"] = np.array([(text or "").encode()], object)
-    if "token_ids" in facts["inputs"]:
-        tensors["token_ids"] = _tokens(token_ids or [], facts["max_tokens"], facts["end_token"])
+    if "token_ids" in info["inputs"]:
+        tensors["token_ids"] = _tokens(token_ids or [], info["max_tokens"], info["end_token"])
     request = predict_pb2.PredictRequest()
-    request.model_spec.name = facts["model"]
+    request.model_spec.name = info["model"]
     if label:
         request.model_spec.version_label = label
     for name, value in tensors.items():
@@ -171,7 +178,7 @@ def _write(tensor: Any, value: np.ndarray) -> None:
         tensor.dtype = STRING
         tensor.string_val.extend(value.ravel().tolist())
     else:
-        tensor.dtype = NUMBERS[value.dtype.name]
+        tensor.dtype = DTYPE_NUMBERS[value.dtype.name]
         tensor.tensor_content = np.ascontiguousarray(value).tobytes()
 
 
@@ -201,7 +208,7 @@ def read_prediction(response: Any, labels: list[str]) -> dict[str, Any]:
     }
 
 
-def ask(address: str, request: predict_pb2.PredictRequest, timeout_s: float = 30.0) -> Any:
+def send_request(address: str, request: predict_pb2.PredictRequest, timeout_s: float = 30.0) -> Any:
     """Sends a request to `host:port`; raises grpc.RpcError."""
     unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
     with grpc.insecure_channel(address, options=unlimited) as channel:
@@ -223,7 +230,7 @@ def read_wav(path: Path, rate_hz: int) -> np.ndarray:
 
 
 def main() -> int:
-    facts = read_info()
+    info = read_info()
     parser = argparse.ArgumentParser(description="Asks the model of client.json over gRPC.")
     parser.add_argument("--address", default="127.0.0.1:8500")
     parser.add_argument("--label", choices=["stable", "canary"])
@@ -233,18 +240,18 @@ def main() -> int:
     parser.add_argument("--token-ids", type=int, nargs="+")
     given = parser.parse_args()
     try:
-        waveform = read_wav(given.wav, facts["sample_rate_hz"] or 0) if given.wav else None
+        waveform = read_wav(given.wav, info["sample_rate_hz"] or 0) if given.wav else None
         faces = np.load(given.faces, allow_pickle=False) if given.faces else None
         words = (given.text, given.token_ids, given.label)
-        answers = []
-        for window in windows(facts, waveform, faces):
-            response = ask(given.address, build_request(facts, *window, *words))
-            answers.append(read_prediction(response, facts["labels"]))
+        predictions = []
+        for window in split_windows(info, waveform, faces):
+            response = send_request(given.address, build_request(info, *window, *words))
+            predictions.append(read_prediction(response, info["labels"]))
     except (ValueError, OSError, EOFError, wave.Error) as error:
         parser.error(str(error))
     except grpc.RpcError as error:
         parser.error(f"{given.address}: {error.code().name}: {error.details()}")
-    print(json.dumps(pooled(facts, answers), indent=1))
+    print(json.dumps(pool_predictions(info, predictions), indent=1))
     return 0
 
 

@@ -20,7 +20,7 @@ from affectstream.data_augmentation.offline.augmenter import Augmenter
 from affectstream.preprocessing.content_hash import content_hash
 from affectstream.preprocessing.dataset import data_folder
 from affectstream.preprocessing.dataset.data_folder import ClipRow, DataFolder, open_data_folder
-from affectstream.preprocessing.dataset.leakage import DataFootprint, crossings
+from affectstream.preprocessing.dataset.leakage import DataFootprint, overlaps
 from affectstream.preprocessing.dataset.splits import make_splits
 from affectstream.preprocessing.labels import BASIC7
 from affectstream.preprocessing.records.record import Record, ShardWriter, read_records
@@ -80,10 +80,10 @@ def row(told: Record, shard: str) -> ClipRow:
 def write_folder(path: Path, are_known: bool = True) -> DataFolder:
     """A prepared corpus of 4 speakers, known or not, x 7 labels; a shard for each two speakers."""
     rows = []
-    (path / data_folder.SHARDS).mkdir(parents=True)
+    (path / data_folder.SHARDS_FOLDER).mkdir(parents=True)
     for number, pair in enumerate((SPEAKERS[:2], SPEAKERS[2:])):
         shard = f"{number:05d}.tfrecord"
-        with ShardWriter(path / data_folder.SHARDS / shard) as writer:
+        with ShardWriter(path / data_folder.SHARDS_FOLDER / shard) as writer:
             for speaker in pair:
                 for label in BASIC7.labels:
                     told = record(speaker, label)
@@ -106,7 +106,7 @@ def write_folder(path: Path, are_known: bool = True) -> DataFolder:
         "citation": "none",
     }
     settings |= {"sample_rate_hz": RATE_HZ, "preparation": preparation}
-    atomic_io.write_json(path / data_folder.SETTINGS, settings)
+    atomic_io.write_json(path / data_folder.SETTINGS_FILE, settings)
     return open_data_folder(path)
 
 
@@ -215,9 +215,9 @@ def test_chance_depends_on_the_seed_only(
 
 
 def test_a_fixed_transform_gives_the_expected_copy(source: DataFolder) -> None:
-    copier = Augmenter.parse("flip:probability=1", seed=0)
+    augmenter = Augmenter.parse("flip:probability=1", seed=0)
     clip = record("x/1", "happy")
-    copy = copier.copy(clip, 1)
+    copy = augmenter.copy(clip, 1)
     assert copy is not None
     assert np.array_equal(copy.record.faces, clip.faces[:, :, ::-1])
     assert np.array_equal(copy.record.waveform, clip.waveform)
@@ -227,12 +227,12 @@ def test_a_fixed_transform_gives_the_expected_copy(source: DataFolder) -> None:
 
 
 def test_a_copy_always_differs(source: DataFolder) -> None:
-    copier = Augmenter.parse("flip:probability=0.1", seed=0)
+    augmenter = Augmenter.parse("flip:probability=0.1", seed=0)
     clip = record("x/1", "happy")
-    copies = [copier.copy(clip, number) for number in range(1, 21)]
+    copies = [augmenter.copy(clip, number) for number in range(1, 21)]
     assert all(copy is not None for copy in copies)
     symmetric = replace(clip, faces=np.full_like(clip.faces, 7))
-    assert copier.copy(symmetric, 1) is None, "nothing can change it"
+    assert augmenter.copy(symmetric, 1) is None, "nothing can change it"
 
 
 def test_speed_changes_the_length_that_is_told(source: DataFolder, tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_speed_changes_the_length_that_is_told(source: DataFolder, tmp_path: Pat
 
 
 def test_all_means_all_clips_without_copies(source: DataFolder, augmented: DataFolder) -> None:
-    assert augmented.part("all") == source.part("all")
+    assert augmented.subset("all") == source.subset("all")
 
 
 def test_splitting_anew_never_holds_out_a_copy(augmented: DataFolder) -> None:
@@ -278,7 +278,7 @@ def test_every_rule_keeps_copies_in_training(augmented: DataFolder, rule: dict[s
         assert held and not any(one.copy_of for one in held)
         assert not {one.speaker for one in held} & {one.speaker for one in train}
         assert {one.copy_of for one in train if one.copy_of} <= {one.id for one in train}
-        assert crossings(DataFootprint.of(train), held) == []
+        assert overlaps(DataFootprint.of(train), held) == []
 
 
 def test_split_by_recording_keeps_copies_with_their_clip(tmp_path: Path) -> None:
@@ -306,20 +306,20 @@ def test_the_split_command_takes_an_augmented_folder(
 
 
 def test_training_reads_it(source: DataFolder, augmented: DataFolder) -> None:
-    from affectstream.modeling.data.record_dataset import Batches
+    from affectstream.modeling.data.record_dataset import RecordDataset
     from affectstream.modeling.data.training_data import training_data
 
     streams = ("audio", "video")
     data = training_data([augmented], "basic7", streams, allow_leak=False)
-    assert len(data.parts["train"]) == 3 * NUM_TRAIN
-    assert len(data.parts["test"]) == 7
+    assert len(data.subsets["train"]) == 3 * NUM_TRAIN
+    assert len(data.subsets["test"]) == 7
     assert not data.leak_allowed
     assert data.synthetic
-    batches = Batches(data.parts["train"], BASIC7, streams, 8, seed=0)
+    batches = RecordDataset(data.subsets["train"], BASIC7, streams, 8, seed=0)
     read = [index for _, _, indices in batches() for index in indices.numpy()]
     assert sorted(read) == list(range(3 * NUM_TRAIN))
     both = training_data([source, augmented], "basic7", streams, allow_leak=False)
-    assert len(both.parts["train"]) == 4 * NUM_TRAIN
+    assert len(both.subsets["train"]) == 4 * NUM_TRAIN
 
 
 # === Run again ===
@@ -405,7 +405,7 @@ def test_another_split_of_the_source_is_noticed(tmp_path: Path) -> None:
 def test_examples_can_be_opened(source: DataFolder, augmented: DataFolder) -> None:
     folder = augmented.path / "examples"
     names = sorted(path.name for path in folder.iterdir())
-    train = augmented.part("train")
+    train = augmented.subset("train")
     first = next(one for one in train if not one.copy_of)
     stem = f"01-{first.label}-{first.label}-{first.speaker[2:]}"
     assert [name for name in names if name.startswith("01")] == [

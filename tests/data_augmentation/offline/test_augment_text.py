@@ -20,12 +20,12 @@ from affectstream.data_augmentation.offline import back_translation
 from affectstream.data_augmentation.offline.augment import AugmentSettings, augment
 from affectstream.data_augmentation.offline.text_augmenter import reworded
 from affectstream.data_augmentation.offline.translators.translator import TranslatorUnavailableError
-from affectstream.data_augmentation.text.word_tokens import bare
+from affectstream.data_augmentation.text.word_tokens import normalize_text
 from affectstream.preprocessing.content_hash import TEXT_HASH
 from affectstream.preprocessing.corpora.text_table import text_hash
 from affectstream.preprocessing.dataset import data_folder
 from affectstream.preprocessing.dataset.data_folder import DataFolder, open_data_folder
-from affectstream.preprocessing.dataset.leakage import DataFootprint, crossings
+from affectstream.preprocessing.dataset.leakage import DataFootprint, overlaps
 from affectstream.preprocessing.dataset.splits import make_splits
 from affectstream.preprocessing.labels import BASIC7
 from affectstream.preprocessing.records.record import Record, ShardWriter, read_records
@@ -56,22 +56,22 @@ def write_folder(
 ) -> DataFolder:
     """4 speakers x 3 labels, a shard for each two speakers; `texts`: "happy_1" -> its words."""
     rows = []
-    (path / data_folder.SHARDS).mkdir(parents=True)
+    (path / data_folder.SHARDS_FOLDER).mkdir(parents=True)
     for number, pair in enumerate((SPEAKERS[:2], SPEAKERS[2:])):
         shard = f"{number:05d}.tfrecord"
-        with ShardWriter(path / data_folder.SHARDS / shard) as writer:
+        with ShardWriter(path / data_folder.SHARDS_FOLDER / shard) as writer:
             for speaker in pair:
                 for label in LABELS:
                     one = told(speaker, label, streams, is_content)
                     one = replace(one, transcript=texts.get(f"{label}_{speaker}", one.transcript))
                     writer.write(one)
-                    row = models.row_of(one, shard)
+                    row = models.clip_row_of(one, shard)
                     rows.append(replace(row, transcript=one.transcript, attributes=one.attributes))
     rows.sort(key=lambda row: row.id)
     data_folder.write_rows(path, rows)
     data_folder.write_splits(path, make_splits(rows, RULE))
     settings: dict[str, Any] = {"corpus": "toy", "synthetic": True, "sample_rate_hz": 16_000}
-    atomic_io.write_json(path / data_folder.SETTINGS, {**settings, "preparation": {}})
+    atomic_io.write_json(path / data_folder.SETTINGS_FILE, {**settings, "preparation": {}})
     return open_data_folder(path)
 
 
@@ -141,13 +141,13 @@ def test_cheap_copies_of_texts_alone(source: DataFolder, tmp_path: Path) -> None
 def test_copies_of_text_stand_in_training_only(source: DataFolder, tmp_path: Path) -> None:
     augment(source, tmp_path / "out", CHEAP)
     folder = open_data_folder(tmp_path / "out")
-    parts = {split: {row.id for row in folder.part(split)} for split in folder.splits.parts}
+    parts = {split: {row.id for row in folder.subset(split)} for split in folder.splits.parts}
     copies = {row.id: row.copy_of for row in folder.rows if row.copy_of}
     assert set(copies) <= parts["train"]
-    assert set(copies.values()) == {row.id for row in source.part("train")}
+    assert set(copies.values()) == {row.id for row in source.subset("train")}
     for split in ("validation", "test"):
-        assert parts[split] == {row.id for row in source.part(split)}
-        assert crossings(DataFootprint.of(folder.part("train")), folder.part(split)) == []
+        assert parts[split] == {row.id for row in source.subset(split)}
+        assert overlaps(DataFootprint.of(folder.subset("train")), folder.subset(split)) == []
 
 
 def test_another_text_goes_without_voice_and_face(google: FakeGoogle, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_another_text_goes_without_voice_and_face(google: FakeGoogle, tmp_path: 
     assert result.num_copies == 3 * NUM_TRAIN
     folder = open_data_folder(tmp_path / "out")
     rows, found = {row.id: row for row in folder.rows}, records_of(folder)
-    for original in source.part("train"):
+    for original in source.subset("train"):
         heard, swapped, back = (
             found[f"{original.id}+{end}"] for end in ("copy1", "text1", "back-fr")
         )
@@ -167,7 +167,9 @@ def test_another_text_goes_without_voice_and_face(google: FakeGoogle, tmp_path: 
         assert len(heard.waveform) == original.num_samples
         assert rows[heard.id].streams == ("audio", "video", "text")
         assert back.transcript == f"{original.transcript} via fr"
-        assert sorted(bare(swapped.transcript)) == sorted(bare(original.transcript))
+        assert sorted(normalize_text(swapped.transcript)) == sorted(
+            normalize_text(original.transcript)
+        )
         for record in (swapped, back):
             row = rows[record.id]
             assert record.waveform.size == record.faces.size == record.face_mask.size == 0
@@ -274,7 +276,7 @@ def test_the_command_and_its_exit_codes(
         assert [row["id"] for row in refused] == [f"toy/2-{label}-0" for label in LABELS]
         assert refused[0]["pivot"] == "es"
         assert "answered 413" in refused[0]["reason"]
-    assert len(open_data_folder(tmp_path / "some").part("train")) == 2 * NUM_TRAIN - 3
+    assert len(open_data_folder(tmp_path / "some").subset("train")) == 2 * NUM_TRAIN - 3
 
     google.answer = lambda *_: (403, "", {})
     assert run("none", "--pivots", "it") == 1
@@ -307,5 +309,5 @@ def test_text_transforms_leave_a_mute_corpus_alone(tmp_path: Path) -> None:
     assert both.num_copies == 2 * NUM_TRAIN
     folder = open_data_folder(tmp_path / "both")
     sounds = [row for row in folder.rows if row.id.endswith("+copy1")]
-    assert {row.text_hash for row in sounds} == {row.text_hash for row in source.part("train")}
+    assert {row.text_hash for row in sounds} == {row.text_hash for row in source.subset("train")}
     assert all(np.isfinite(row.end_s) for row in sounds)

@@ -54,7 +54,7 @@ class Time:
         self.slept_s.append(seconds)
         self.now_s += seconds
 
-    def patience(self, **settings: float) -> RetryPolicy:
+    def retry_policy(self, **settings: float) -> RetryPolicy:
         return RetryPolicy(**settings, clock=lambda: self.now_s, sleep=self.sleep)  # type: ignore[arg-type]
 
 
@@ -78,7 +78,7 @@ def test_after_429_it_waits_and_goes_on(google: FakeGoogle) -> None:
     answers = [(429, "", {"Retry-After": "7"}), (503, "", {}), (200, page("bonjour"), {})]
     google.answer = lambda *_: answers.pop(0)
     time = Time()
-    patient = google.translator(time.patience(min_interval_s=0.0, first_wait_s=2.0))
+    patient = google.translator(time.retry_policy(min_interval_s=0.0, first_wait_s=2.0))
     assert patient.translate(["hello"], "en", "fr") == ["bonjour"]
     assert time.slept_s == [7.0, 4.0]
     assert len(google.asked) == 3
@@ -88,7 +88,7 @@ def test_it_gives_up_in_one_line(google: FakeGoogle) -> None:
     google.answer = lambda *_: (429, "too many", {})
     time = Time()
     with pytest.raises(TranslatorUnavailableError, match="google: answered 429, 4 times") as caught:
-        google.translator(time.patience(min_interval_s=0.0)).translate(["hello"], "en", "fr")
+        google.translator(time.retry_policy(min_interval_s=0.0)).translate(["hello"], "en", "fr")
     assert time.slept_s == [2.0, 4.0, 8.0]
     assert isinstance(caught.value, UserError)
     assert "\n" not in str(caught.value)
@@ -119,7 +119,7 @@ def test_no_answer_in_time(google: FakeGoogle) -> None:
 
 def test_nobody_there() -> None:
     hasty = RetryPolicy(min_interval_s=0.0, max_attempts=2, sleep=lambda seconds: None)
-    nobody = GoogleTranslator(patience=hasty, base_url="http://127.0.0.1:9/m")
+    nobody = GoogleTranslator(retry_policy=hasty, base_url="http://127.0.0.1:9/m")
     with pytest.raises(TranslatorUnavailableError, match="google: cannot be reached, 2 times"):
         nobody.translate(["hello"], "en", "fr")
 
@@ -151,7 +151,7 @@ def test_texts_that_cannot_be_asked(google: FakeGoogle) -> None:
 
 def test_requests_keep_their_interval() -> None:
     time = Time()
-    patience = time.patience(min_interval_s=0.5)
+    retry_policy = time.retry_policy(min_interval_s=0.5)
     starts_s = []
 
     def quick() -> str:
@@ -160,10 +160,10 @@ def test_requests_keep_their_interval() -> None:
         return "ok"
 
     for _ in range(3):
-        assert patience.ask("x", quick) == "ok"
+        assert retry_policy.call("x", quick) == "ok"
     assert starts_s == pytest.approx([100.0, 100.5, 101.0])
     time.now_s += 60.0
-    patience.ask("x", quick)
+    retry_policy.call("x", quick)
     assert time.slept_s == pytest.approx([0.3, 0.3])
 
 
@@ -174,7 +174,7 @@ def test_waits_double_up_to_a_limit() -> None:
         raise RetryableError("answered 503", 1000.0 if len(time.slept_s) == 2 else 0.0)
 
     with pytest.raises(TranslatorUnavailableError, match="answered 503, 6 times"):
-        time.patience(min_interval_s=0.0, max_attempts=6, max_wait_s=10.0).ask("x", fails)
+        time.retry_policy(min_interval_s=0.0, max_attempts=6, max_wait_s=10.0).call("x", fails)
     assert time.slept_s == [2.0, 4.0, 10.0, 10.0, 10.0]
 
 

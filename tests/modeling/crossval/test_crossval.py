@@ -46,7 +46,7 @@ WORDS = (
 
 
 def clip(speaker: str, take: int = 0, sex: str = "", **changes: Any) -> ClipRow:
-    made = models.row_of(models.record(speaker, "happy", take, ("text",)), "0")
+    made = models.clip_row_of(models.record(speaker, "happy", take, ("text",)), "0")
     return replace(made, **{"attributes": {"sex": sex} if sex else {}, **changes})
 
 
@@ -294,7 +294,7 @@ def test_people_are_a_line_of_the_report_where_their_figure_is_known(
 ) -> None:
     assert {key[:2] for key in report.HUMAN_PERFORMANCE} == {("ravdess", "ravdess8")}
     assert report.HUMAN_PERFORMANCE["ravdess", "ravdess8", ("audio",)].low == 0.62
-    people = report.Human(0.6, 0.7, "a paper")
+    people = report.HumanPerformance(0.6, 0.7, "a paper")
     shutil.copytree(crossed, tmp_path, dirs_exist_ok=True)
     recipe = Recipe.from_json(json.loads((crossed / "plan.json").read_text())["recipe"])
     again = plan_crossval(recipe, (), open_data_folder(data), "3", 2, tmp_path)

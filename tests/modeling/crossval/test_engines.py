@@ -16,12 +16,12 @@ from affectstream.modeling.crossval import run as crossval_run
 from affectstream.modeling.crossval import task as crossval_task
 from affectstream.modeling.crossval.config import Crossval, plan_crossval
 from affectstream.modeling.crossval.folds import Fold
-from affectstream.modeling.crossval.run import FACTS, run_crossval
+from affectstream.modeling.crossval.run import PREDICTION_COLUMNS, run_crossval
 from affectstream.modeling.crossval.task import FoldTask
-from affectstream.parallel.process_pool import Local
+from affectstream.parallel.process_pool import ProcessPoolEngine
 from affectstream.parallel.ray_cluster import RayCluster
-from affectstream.parallel.serial import Here
-from affectstream.parallel.tasks import Died, Engine
+from affectstream.parallel.serial import SerialEngine
+from affectstream.parallel.tasks import Engine, WorkerDied
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
 from tests.support import models
 
@@ -56,7 +56,7 @@ def table(path: Path) -> list[dict[str, str]]:
 def assert_equal(one: Path, other: Path) -> None:
     """Processes may add floats up in another order."""
     first, second = table(one), table(other)
-    facts = [[{k: row[k] for k in FACTS} for row in rows] for rows in (first, second)]
+    facts = [[{k: row[k] for k in PREDICTION_COLUMNS} for row in rows] for rows in (first, second)]
     assert facts[0] == facts[1] and len(first) == 42
     chances = [
         np.array([[float(row[k]) for k in models.LABELS] for row in rows])
@@ -68,7 +68,7 @@ def assert_equal(one: Path, other: Path) -> None:
 @pytest.fixture(scope="module")
 def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("alone") / "out"
-    run_crossval(planned(data, out), engine=Here())
+    run_crossval(planned(data, out), engine=SerialEngine())
     return out
 
 
@@ -76,27 +76,31 @@ def test_two_at_a_time_and_each_dies_once(
     data: Path, alone: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    run_crossval(planned(data, out), dies_once, Local(2))
+    run_crossval(planned(data, out), dies_once, ProcessPoolEngine(2))
     assert_equal(alone, out)
     said = capfd.readouterr().err
     assert {f"fold-{n}-seed-0 ({n} of 3): done" for n in (1, 2, 3)} <= set(said.splitlines())
     assert "epoch" not in said  # of the trainings nothing is shown
-    run_crossval(planned(data, out), dies_once, Local(2))
+    run_crossval(planned(data, out), dies_once, ProcessPoolEngine(2))
     assert capfd.readouterr().err.count("done before") == 3
 
 
 def test_what_dies_again_and_again_stops_it(data: Path, tmp_path: Path) -> None:
     run = planned(data, tmp_path / "out")
     task = FoldTask(run, run.folds[0], 0, None, "", True)
-    died = Died(0, "ended its process by SIGKILL")
+    died = WorkerDied(0, "ended its process by SIGKILL")
     reason = "fold-1-seed-0: its training ended its process by SIGKILL, 2 times; take fewer"
     with pytest.raises(UserError, match=reason):
-        task.after(died).after(died)
+        task.next_attempt(died).next_attempt(died)
 
 
 @pytest.mark.parametrize(
     ("words", "engine"),
-    [((), Here()), (("--workers", 3), Local(3)), (("--engine", "ray"), RayCluster())],
+    [
+        ((), SerialEngine()),
+        (("--workers", 3), ProcessPoolEngine(3)),
+        (("--engine", "ray"), RayCluster()),
+    ],
 )
 def test_the_command_names_the_engine(
     words: tuple[object, ...],

@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
-from affectstream.commands.crossval import LEAKAGE_SCENARIOS
+from affectstream.commands.crossval import LEAKAGE_CHOICES
 from affectstream.core import atomic_io, registry
 from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, UserError
 from affectstream.modeling.crossval import leakage
 from affectstream.modeling.crossval.config import Crossval, data_for_fold, plan_crossval
 from affectstream.modeling.crossval.leakage import (
     ALL,
-    KINDS,
-    NOTES,
+    LEAKAGE_NOTES,
+    LEAKAGE_SCENARIOS,
     choose_leakage_scenarios,
-    leaking,
     standardise_by_speaker,
     train_speaker_normalised,
+    with_leakage,
 )
 from affectstream.modeling.crossval.run import run_crossval
 from affectstream.modeling.crossval.scores import pooled_scores
@@ -34,7 +34,7 @@ from affectstream.modeling.recipes import Recipe
 from affectstream.modeling.runs import run_folder
 from affectstream.modeling.training import trainer
 from affectstream.preprocessing.dataset.data_folder import open_data_folder, read_rows
-from affectstream.preprocessing.dataset.feature_table import FACTS, open_feature_table
+from affectstream.preprocessing.dataset.feature_table import METADATA_COLUMNS, open_feature_table
 from tests.support import models
 
 LABELS = models.LABELS
@@ -74,7 +74,7 @@ def leaked(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_command_offers_what_there_is() -> None:
-    assert (*KINDS, ALL) == LEAKAGE_SCENARIOS
+    assert (*LEAKAGE_SCENARIOS, ALL) == LEAKAGE_CHOICES
 
 
 @pytest.mark.parametrize("kind", ["random-split", "test-epoch"])
@@ -86,9 +86,9 @@ def test_each_clip_is_predicted_once_and_every_run_is_stamped(
     for number in (1, 2, 3):
         run = leaked / f"leak-{kind}" / f"fold-{number}-seed-0"
         info = run_folder.read_run(run)
-        assert info.finished and info.leak_allowed and NOTES[kind] in info.notes
+        assert info.finished and info.leak_allowed and LEAKAGE_NOTES[kind] in info.notes
         told = json.loads((run / "metrics.json").read_text())
-        assert told["leak_allowed"] and NOTES[kind] in told["notes"]
+        assert told["leak_allowed"] and LEAKAGE_NOTES[kind] in told["notes"]
         honest = run_folder.read_run(leaked / run.name)
         assert not honest.leak_allowed and not any("LEAK" in note for note in honest.notes)
 
@@ -105,7 +105,7 @@ def test_random_split_trains_on_the_tested_speakers_but_not_on_the_tested_clips(
         )
         tested = [row for row in rows if row["fold"] == str(number)]
         assert {row["speaker"] for row in tested} <= info.train_seen.speakers
-        assert not {row["id"] for row in tested} & info.seen.recordings
+        assert not {row["id"] for row in tested} & info.footprint.recordings
         hands.add(tuple(sorted(row["id"] for row in tested)))
         sizes = [len(i.validation_seen.recordings) for i in (info, honest)]
         assert sizes == [28, 28]
@@ -132,8 +132,8 @@ def test_a_recipe_that_keeps_the_last_epoch_chooses_one_where_that_is_the_fault(
     folder = open_data_folder(data)
     crossval = planned("tfidf-text", folder, tmp_path, "keep=last", "early_stopping=0", "min_df=1")
     crossval = replace(crossval, parts=(crossval.recipe,), reuse_streams=tmp_path)
-    assert leaking(crossval, "random-split").recipe.keep == "last"
-    leak = leaking(crossval, "test-epoch")
+    assert with_leakage(crossval, "random-split").recipe.keep == "last"
+    leak = with_leakage(crossval, "test-epoch")
     assert (leak.recipe.keep, leak.parts[0].keep, leak.num_seeds) == ("best", "best", 1)
     assert leak.reuse_streams is None
     assert leak.out == tmp_path / "leak-test-epoch"
@@ -143,7 +143,7 @@ def test_copies_train_only_in_a_random_split_too(data: Path, tmp_path: Path) -> 
     folder = open_data_folder(data)
     copies = [replace(r, id=f"{r.id}+", attributes={"copy_of": r.id}) for r in folder.rows]
     crossval = planned("tfidf-text", replace(folder, rows=(*folder.rows, *copies)), tmp_path)
-    leak = leaking(crossval, "random-split")
+    leak = with_leakage(crossval, "random-split")
     for fold in leak.folds:
         parts = data_for_fold(leak, fold).splits.parts
         train = set(parts["train"])
@@ -159,13 +159,13 @@ def test_the_streams_of_a_fusion_have_the_same_fault(tmp_path: Path) -> None:
     parts = [registry.load("recipes", n).with_settings(s) for n, s in settings.items()]
     fusion = registry.load("recipes", "late-fusion")
     crossval = plan_crossval(fusion, parts, data, "3", 1, tmp_path / "out")
-    leak = leaking(replace(crossval, folds=crossval.folds[:1]), "test-epoch")
+    leak = with_leakage(replace(crossval, folds=crossval.folds[:1]), "test-epoch")
     rows = run_crossval(leak)
     assert {row["speaker"] for row in rows} == set(crossval.folds[0].test)
     pair = leak.out / "fold-1-seed-0"
     for run in (pair, *(pair.with_name(f"{pair.name}-{s}") for s in ("text", "video"))):
         info = run_folder.read_run(run)
-        assert info.leak_allowed and NOTES["test-epoch"] in info.notes
+        assert info.leak_allowed and LEAKAGE_NOTES["test-epoch"] in info.notes
         assert info.validation_seen.speakers == set(crossval.folds[0].test)
     for kind in ("alone/text", "only/video"):
         assert json.loads((pair / kind / "metrics.json").read_text())["leak_allowed"]
@@ -264,8 +264,10 @@ def test_a_table_whose_speakers_hide_the_label_is_read_by_speaker(tmp_path: Path
         values += rng.normal(0, 0.2, len(names))
         offset = np.random.default_rng([*one.speaker.encode()]).normal(0, 20, len(names))
         known = (one.id, one.speaker, one.recording, one.label, "")
-        cells.append(dict(zip((*FACTS, *names), (*known, *(values + offset)), strict=True)))
-    atomic_io.write_csv(tmp_path / "data.csv", (*FACTS, *names), cells)
+        cells.append(
+            dict(zip((*METADATA_COLUMNS, *names), (*known, *(values + offset)), strict=True))
+        )
+    atomic_io.write_csv(tmp_path / "data.csv", (*METADATA_COLUMNS, *names), cells)
     data = open_feature_table(tmp_path / "data.csv", 16_000)
     settings = ("epochs=6", "learning_rate=0.01", "batch_size=16")
     crossval = planned("statistics-linear", data, tmp_path / "out", *settings)
@@ -276,7 +278,7 @@ def test_a_table_whose_speakers_hide_the_label_is_read_by_speaker(tmp_path: Path
     found = leakage.leakage_scores(honest, leaked, LABELS)
     assert found[0]["uar"] < 0.6 < 0.9 < found[1]["uar"]
     info = run_folder.read_run(tmp_path / "out" / "leak-speaker-norm" / "fold-1-seed-0")
-    assert info.leak_allowed and NOTES["speaker-norm"] in info.notes
+    assert info.leak_allowed and LEAKAGE_NOTES["speaker-norm"] in info.notes
     assert info.validation_seen.speakers == set(crossval.folds[0].validation)
 
 
@@ -286,7 +288,9 @@ def test_kept_features_of_records_are_read_by_speaker(
     made = models.records(3, streams=("audio",))
     data = open_data_folder(models.write_data(tmp_path / "data", made))
     settings = ("copies=2", "transforms=noise", "epochs=1", "batch_size=8")
-    crossval = leaking(planned("relu-cnn-audio", data, tmp_path / "out", *settings), "speaker-norm")
+    crossval = with_leakage(
+        planned("relu-cnn-audio", data, tmp_path / "out", *settings), "speaker-norm"
+    )
     fed: list[Any] = []
     predict = leakage.predict_logits
 
@@ -302,11 +306,11 @@ def test_kept_features_of_records_are_read_by_speaker(
         values = np.concatenate([inputs["features"] for inputs, *_ in batches()])
         assert values.mean(axis=(0, 2, 3)) == pytest.approx(0, abs=0.01)
         assert values.std(axis=(0, 2, 3)) == pytest.approx(1, abs=0.01)
-    rows = table(crossval.pair(fold, 0) / "predictions.csv")
+    rows = table(crossval.fold_run(fold, 0) / "predictions.csv")
     assert {row["speaker"] for row in rows} == set(fold.test) and len(rows) == len(LABELS)
     sums = [sum(float(row[name]) for name in LABELS) for row in rows]
     assert sums == pytest.approx([1] * len(rows), abs=1e-5)
-    assert (crossval.pair(fold, 0) / "done.json").is_file()
+    assert (crossval.fold_run(fold, 0) / "done.json").is_file()
 
 
 @pytest.mark.parametrize(
@@ -325,4 +329,4 @@ def test_by_speaker_is_refused_in_one_line_where_there_is_no_way(
     with pytest.raises(UserError) as error:
         choose_leakage_scenarios(planned(name, data, tmp_path), ["speaker-norm"])
     assert f"not offered for recipe {name}: {why}" in str(error.value)
-    assert choose_leakage_scenarios(planned(name, data, tmp_path), ["all"]) == KINDS[:2]
+    assert choose_leakage_scenarios(planned(name, data, tmp_path), ["all"]) == LEAKAGE_SCENARIOS[:2]

@@ -1,4 +1,4 @@
-"""Kept features of augmented copies: what `Batches` would give, drawn and blended by the epoch."""
+"""Kept features of augmented copies: what `RecordDataset` would give, drawn and blended by the epoch."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from affectstream.core.errors import UserError
 from affectstream.data_augmentation.chain import parse_transforms, recipe_text_of_stream
 from affectstream.data_augmentation.mixup import Mixup, blend_rows
 from affectstream.modeling.data.feature_cache import FeatureCache
-from affectstream.modeling.data.record_dataset import Batches
-from affectstream.modeling.data.subset import Part, choose
+from affectstream.modeling.data.record_dataset import RecordDataset
+from affectstream.modeling.data.subset import Subset, select_records
 from affectstream.modeling.input_spec import InputSpec
 from affectstream.modeling.models.stream_model import build_stream_model
 from affectstream.modeling.recipes import CONV1D_AUDIO, RESNET_ASP_AUDIO, Recipe
@@ -34,11 +34,11 @@ TOLERANCE_DB = 0.0323
 
 
 @pytest.fixture(scope="module")
-def part(tmp_path_factory: pytest.TempPathFactory) -> Part:
+def part(tmp_path_factory: pytest.TempPathFactory) -> Subset:
     """Seven clips of one speaker, one a class."""
     made = models.records(1, streams=("audio",))
     folder = models.write_data(tmp_path_factory.mktemp("copies") / "data", made)
-    return choose([open_data_folder(folder)], "all", BASIC7, ("audio",))
+    return select_records([open_data_folder(folder)], "all", BASIC7, ("audio",))
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +47,12 @@ def front() -> keras.Model:
 
 
 @pytest.fixture(scope="module")
-def copies(part: Part, front: keras.Model) -> FeatureCache:
+def copies(part: Subset, front: keras.Model) -> FeatureCache:
     return made(part, front)
 
 
 def made(
-    part: Part, front: keras.Model, recipe: Recipe = RECIPE, seed: int | None = 4
+    part: Subset, front: keras.Model, recipe: Recipe = RECIPE, seed: int | None = 4
 ) -> FeatureCache:
     return FeatureCache(part, BASIC7, recipe, front, None, seed, COPIES)
 
@@ -74,9 +74,9 @@ def joined(copies: FeatureCache, number: int) -> tuple[np.ndarray, np.ndarray, n
     )
 
 
-def by_batches(part: Part, front: keras.Model, number: int, **settings: Any) -> np.ndarray:
-    """(clips, ...) features that `Batches` gives in an epoch, in the order of the part."""
-    batches = Batches(part, BASIC7, ("audio",), 4, **settings)
+def by_batches(part: Subset, front: keras.Model, number: int, **settings: Any) -> np.ndarray:
+    """(clips, ...) features that `RecordDataset` gives in an epoch, in the order of the part."""
+    batches = RecordDataset(part, BASIC7, ("audio",), 4, **settings)
     found: dict[int, np.ndarray] = {}
     for inputs, _, index in batches(number):
         features = np.asarray(front(inputs, training=False)["features"])
@@ -88,7 +88,7 @@ def by_batches(part: Part, front: keras.Model, number: int, **settings: Any) -> 
 
 
 def test_copies_are_what_batches_gives_and_each_is_drawn(
-    copies: FeatureCache, part: Part, front: keras.Model
+    copies: FeatureCache, part: Subset, front: keras.Model
 ) -> None:
     wanted = np.stack([by_batches(part, front, c, seed=4, transforms=SOUND) for c in range(COPIES)])
     taken = set()
@@ -110,7 +110,7 @@ def test_copies_are_what_batches_gives_and_each_is_drawn(
 
 
 def test_an_epoch_depends_on_seed_and_epoch_only(
-    copies: FeatureCache, part: Part, front: keras.Model
+    copies: FeatureCache, part: Subset, front: keras.Model
 ) -> None:
     mixing = dataclasses.replace(RECIPE, transforms=f"{SOUND},mixup")
     once, again = made(part, front, mixing), made(part, front, mixing)
@@ -131,7 +131,7 @@ def test_batches_are_counted_and_of_float32(copies: FeatureCache) -> None:
         assert given["features"].shape[1:] == (80, 301, 1)
 
 
-def test_validation_is_plain(part: Part, front: keras.Model) -> None:
+def test_validation_is_plain(part: Subset, front: keras.Model) -> None:
     mixing = dataclasses.replace(RECIPE, transforms=f"{SOUND},mixup")
     plain = made(part, front, mixing, seed=None)
     features, truth, index = joined(plain, 0)
@@ -146,7 +146,7 @@ def test_validation_is_plain(part: Part, front: keras.Model) -> None:
 
 
 def test_mixup_blends_features_and_labels_by_the_same_draws(
-    copies: FeatureCache, part: Part, front: keras.Model, monkeypatch: pytest.MonkeyPatch
+    copies: FeatureCache, part: Subset, front: keras.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Mapping[str, Any]] = []
     sample = Mixup.sample
@@ -202,7 +202,7 @@ def small_front(scale: float, has_mask: bool) -> keras.Model:
     return keras.Model(inputs, outputs)
 
 
-def test_a_mask_is_kept_with_its_features(part: Part) -> None:
+def test_a_mask_is_kept_with_its_features(part: Subset) -> None:
     batches = epoch(made(part, small_front(8.0, has_mask=True)), 0)
     features, mask = (
         np.concatenate([given[name] for given, *_ in batches]) for name in ("features", "mask")
@@ -213,7 +213,7 @@ def test_a_mask_is_kept_with_its_features(part: Part) -> None:
     np.testing.assert_array_equal(mask[clear], features[clear] > 8.0)
 
 
-def test_mixup_of_features_with_a_mask_is_refused(part: Part) -> None:
+def test_mixup_of_features_with_a_mask_is_refused(part: Subset) -> None:
     recipe = dataclasses.replace(CONV1D_AUDIO, transforms="noise,mixup", copies=2)
     front = build_stream_model(recipe, 7, InputSpec(models.RATE_HZ)).front
     for seed in (4, None):
@@ -222,23 +222,23 @@ def test_mixup_of_features_with_a_mask_is_refused(part: Part) -> None:
         assert "\n" not in str(e.value)
 
 
-def test_features_too_large_for_half_precision_are_refused(part: Part) -> None:
+def test_features_too_large_for_half_precision_are_refused(part: Subset) -> None:
     next(made(part, small_front(30_000.0, has_mask=False))())
     with pytest.raises(UserError, match=r"too large to be kept in half.*65504.*--set copies=0"):
         next(made(part, small_front(80_000.0, has_mask=False))())
 
 
 def test_a_part_of_two_folders_is_numbered_through(
-    front: keras.Model, part: Part, tmp_path: Path
+    front: keras.Model, part: Subset, tmp_path: Path
 ) -> None:
     """Rows of the second folder stand behind those of the first."""
     other = models.write_data(
         tmp_path / "other", [models.record("09", "sad", streams=("audio",), corpus="more")]
     )
     folders = [*part.folders, open_data_folder(other)]
-    both = choose(folders, "all", BASIC7, ("audio",))
+    both = select_records(folders, "all", BASIC7, ("audio",))
     features, truth, index = joined(made(both, front, seed=None), 0)
     np.testing.assert_array_equal(index, np.arange(8))
     assert truth[7].argmax() == BASIC7.index("sad")
-    alone = choose(folders[1:], "all", BASIC7, ("audio",))
+    alone = select_records(folders[1:], "all", BASIC7, ("audio",))
     np.testing.assert_allclose(features[7:], by_batches(alone, front, 0), rtol=0, atol=TOLERANCE_DB)

@@ -16,9 +16,9 @@ from affectstream.data_augmentation.chain import keyed_rng
 from affectstream.modeling import recipes
 from affectstream.modeling.data import record_dataset as pipeline
 from affectstream.modeling.data.array_dataset import ArrayDataset
-from affectstream.modeling.data.record_dataset import Batches
+from affectstream.modeling.data.record_dataset import RecordDataset
 from affectstream.modeling.data.stored_records import decoded_bytes, face_bytes
-from affectstream.modeling.data.subset import Part, choose, class_indices
+from affectstream.modeling.data.subset import Subset, class_indices, select_records
 from affectstream.opencv_model.tracking import CropFormat
 from affectstream.preprocessing.dataset.data_folder import DataFolder, open_data_folder
 from affectstream.preprocessing.dataset.splits import make_splits
@@ -34,18 +34,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> DataFolder:
     return open_data_folder(write_data(tmp_path_factory.mktemp("inputs") / "data", records()))
 
 
-def part_of(folder: DataFolder, split: str = "all", streams: Sequence[str] = BOTH) -> Part:
-    return choose([folder], split, BASIC7, streams)
+def part_of(folder: DataFolder, split: str = "all", streams: Sequence[str] = BOTH) -> Subset:
+    return select_records([folder], split, BASIC7, streams)
 
 
-def read(batches: Batches, epoch: int = 0) -> list[Batch]:
+def read(batches: RecordDataset, epoch: int = 0) -> list[Batch]:
     return [
         ({name: value.numpy() for name, value in inputs.items()}, labels.numpy(), index.numpy())
         for inputs, labels, index in batches(epoch)
     ]
 
 
-def order(batches: Batches, epoch: int = 0) -> list[int]:
+def order(batches: RecordDataset, epoch: int = 0) -> list[int]:
     return [int(i) for _, _, index in read(batches, epoch) for i in index]
 
 
@@ -66,7 +66,7 @@ def assert_equal(one: list[Batch], other: list[Batch]) -> None:
 
 def test_what_a_batch_holds(folder: DataFolder) -> None:
     part = part_of(folder)
-    batches = Batches(part, BASIC7, BOTH, 8)
+    batches = RecordDataset(part, BASIC7, BOTH, 8)
     found = read(batches)
     assert [len(index) for _, _, index in found] == [8, 8, 5]
     assert batches.num_batches == 3
@@ -91,7 +91,7 @@ def test_what_a_batch_holds(folder: DataFolder) -> None:
 
 def test_every_record_once_an_epoch(folder: DataFolder) -> None:
     for seed in (None, 0):
-        batches = Batches(part_of(folder), BASIC7, BOTH, 4, seed)
+        batches = RecordDataset(part_of(folder), BASIC7, BOTH, 4, seed)
         assert sorted(order(batches)) == list(range(21))
 
 
@@ -99,7 +99,7 @@ def test_clips_of_different_length_are_padded(tmp_path: Path) -> None:
     short = record("01", "happy", num_frames=1, seconds=0.1)
     long = record("02", "happy", num_frames=4, seconds=0.3)
     folder = open_data_folder(write_data(tmp_path / "data", [short, long], num_shards=1))
-    ((inputs, _, index),) = read(Batches(part_of(folder), BASIC7, BOTH, 2))
+    ((inputs, _, index),) = read(RecordDataset(part_of(folder), BASIC7, BOTH, 2))
     first = int(np.argmin(inputs["audio_length"]))
     assert part_of(folder).all_rows[index[first]].speaker == "toy/01"
     assert sorted(inputs["audio_length"].tolist()) == [1600, 4800]
@@ -115,7 +115,7 @@ def test_a_missing_stream_has_no_length_and_no_mask(tmp_path: Path) -> None:
     # Batches of one kind only, and of both.
     for batch_size in (1, 3, 6):
         there = {}
-        for inputs, _, index in read(Batches(part_of(folder), BASIC7, BOTH, batch_size)):
+        for inputs, _, index in read(RecordDataset(part_of(folder), BASIC7, BOTH, batch_size)):
             assert inputs["video"].shape[2:] == (SIZE_PX, SIZE_PX, 1)
             for i, length, mask in zip(
                 index, inputs["audio_length"], inputs["video_mask"], strict=True
@@ -127,7 +127,7 @@ def test_a_missing_stream_has_no_length_and_no_mask(tmp_path: Path) -> None:
 
 
 def test_longer_sound_is_cut_to_what_the_model_hears(folder: DataFolder) -> None:
-    batches = Batches(part_of(folder), BASIC7, ("audio",), 4, max_samples=500)
+    batches = RecordDataset(part_of(folder), BASIC7, ("audio",), 4, max_samples=500)
     inputs, _, _ = read(batches)[0]
     assert inputs["audio"].shape == (4, 500)
     assert inputs["audio_length"].tolist() == [500] * 4
@@ -143,8 +143,8 @@ def test_split_label_set_and_stream_choose(tmp_path: Path) -> None:
     folder = open_data_folder(write_data(tmp_path / "data", made, excluded=[left_out]))
 
     def names(split: str, labels: LabelSet, streams: Sequence[str]) -> set[str]:
-        part = choose([folder], split, labels, streams)
-        index = order(Batches(part, labels, streams, 4)) if len(part) else []
+        part = select_records([folder], split, labels, streams)
+        index = order(RecordDataset(part, labels, streams, 4)) if len(part) else []
         return {part.all_rows[i].id.removeprefix("toy/") for i in index}
 
     everyone = {f"{s}-{label}-0" for s in ("01", "02", "03") for label in ("calm", "happy")}
@@ -158,7 +158,7 @@ def test_split_label_set_and_stream_choose(tmp_path: Path) -> None:
     assert names("train", RAVDESS7, BOTH) == {"01-calm-0"} | both
     assert names("validation", RAVDESS7, BOTH) == {"02-calm-0", "02-happy-0"}
     assert names("test", BASIC7, BOTH) == {"03-neutral-0", "03-calm-0", "03-happy-0"}
-    part = choose([folder], "test", BASIC7, BOTH)
+    part = select_records([folder], "test", BASIC7, BOTH)
     labels = [row.label for row in part.all_rows]
     by_label = dict(zip(labels, class_indices(part, BASIC7), strict=True))
     assert by_label["calm"] == by_label["neutral"] == BASIC7.index("neutral")
@@ -167,9 +167,9 @@ def test_split_label_set_and_stream_choose(tmp_path: Path) -> None:
 def test_several_folders_are_one(tmp_path: Path) -> None:
     first = open_data_folder(write_data(tmp_path / "a", records(1)))
     second = open_data_folder(write_data(tmp_path / "b", records(1, corpus="other", num_takes=2)))
-    part = choose([first, second], "all", BASIC7, BOTH)
+    part = select_records([first, second], "all", BASIC7, BOTH)
     assert len(part) == 21
-    batches = Batches(part, BASIC7, BOTH, 8, seed=1)
+    batches = RecordDataset(part, BASIC7, BOTH, 8, seed=1)
     shuffled = order(batches)
     assert sorted(shuffled) == list(range(21))
     assert any(i >= 7 for i in shuffled[:7])  # folders are mixed
@@ -188,32 +188,34 @@ def test_faces_of_two_sizes_are_not_mixed(folder: DataFolder, tmp_path: Path) ->
     )
     sizes = CropFormat(64, "grey")
     other = open_data_folder(write_data(tmp_path / "large", [large], face_format=sizes))
-    part = choose([folder, other], "all", BASIC7, BOTH)
+    part = select_records([folder, other], "all", BASIC7, BOTH)
     told = f"{folder.path} holds faces of 32x32x1, {other.path} holds faces of 64x64x1; preprocess"
     with pytest.raises(UserError, match=told):
-        Batches(part, BASIC7, ("video",), 4)
-    Batches(part, BASIC7, ("audio",), 4)
+        RecordDataset(part, BASIC7, ("video",), 4)
+    RecordDataset(part, BASIC7, ("audio",), 4)
 
 
 def test_nothing_to_read(folder: DataFolder) -> None:
-    empty = choose([folder], "all", LabelSet(("love",)), BOTH)
+    empty = select_records([folder], "all", LabelSet(("love",)), BOTH)
     with pytest.raises(UserError, match="no record to read"):
-        Batches(empty, LabelSet(("love",)), BOTH, 4)
+        RecordDataset(empty, LabelSet(("love",)), BOTH, 4)
 
 
 # === Order and chance ===
 
 
 def test_without_a_seed_it_is_the_order_of_the_shards(folder: DataFolder) -> None:
-    batches = Batches(part_of(folder), BASIC7, BOTH, 4, transforms="noise,flip")
+    batches = RecordDataset(part_of(folder), BASIC7, BOTH, 4, transforms="noise,flip")
     assert order(batches) == order(batches, epoch=3)
-    plain = Batches(part_of(folder), BASIC7, BOTH, 4)
+    plain = RecordDataset(part_of(folder), BASIC7, BOTH, 4)
     assert_equal(read(batches), read(plain))  # transforms only where there is a seed
 
 
 def test_epochs_differ_and_repeat(folder: DataFolder) -> None:
-    def batches(seed: int) -> Batches:
-        return Batches(part_of(folder), BASIC7, BOTH, 4, seed, "noise,time_shift,flip,cutout,mixup")
+    def batches(seed: int) -> RecordDataset:
+        return RecordDataset(
+            part_of(folder), BASIC7, BOTH, 4, seed, "noise,time_shift,flip,cutout,mixup"
+        )
 
     first = batches(7)
     assert order(first, 0) != order(first, 1)
@@ -233,7 +235,7 @@ def test_augmentation_is_of_the_record_not_of_its_place(tmp_path: Path) -> None:
     changed: list[dict[str, Any]] = []
     for folder, batch_size in zip(folders, (4, 5), strict=True):
         part = part_of(folder)
-        batches = Batches(part, BASIC7, BOTH, batch_size, 1, "noise,gain,flip,brightness")
+        batches = RecordDataset(part, BASIC7, BOTH, batch_size, 1, "noise,gain,flip,brightness")
         changed.append(
             {
                 part.all_rows[i].id: (inputs["audio"][row], inputs["video"][row])
@@ -249,7 +251,7 @@ def test_augmentation_is_of_the_record_not_of_its_place(tmp_path: Path) -> None:
 
 def test_a_seed_transforms(folder: DataFolder) -> None:
     def by_record(transforms: str, epoch: int) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-        batches = Batches(part_of(folder), BASIC7, BOTH, 4, 1, transforms)
+        batches = RecordDataset(part_of(folder), BASIC7, BOTH, 4, 1, transforms)
         return {
             int(i): (inputs["audio"][row], inputs["video"][row])
             for inputs, _, index in read(batches, epoch)
@@ -269,7 +271,7 @@ def test_a_seed_transforms(folder: DataFolder) -> None:
 
 
 def test_mixup_blends_inputs_and_labels(folder: DataFolder) -> None:
-    batches = Batches(part_of(folder), BASIC7, BOTH, 21, 1, "mixup:alpha=1")
+    batches = RecordDataset(part_of(folder), BASIC7, BOTH, 21, 1, "mixup:alpha=1")
     ((inputs, labels, _),) = read(batches)
     np.testing.assert_allclose(labels.sum(axis=1), 1, atol=1e-6)
     assert ((labels > 0.01).sum(axis=1) == 2).sum() > 10
@@ -292,7 +294,7 @@ def test_frames_as_examples(tmp_path: Path) -> None:
     made[0] = dataclasses.replace(made[0], face_mask=mask)
     folder = open_data_folder(write_data(tmp_path / "data", made))
     part = part_of(folder, streams=("video",))
-    batches = Batches(part, BASIC7, ("video",), 8, 1, frames_as_examples=True)
+    batches = RecordDataset(part, BASIC7, ("video",), 8, 1, frames_as_examples=True)
     found = read(batches)
     assert batches.num_examples == 20
     assert sum(len(index) for _, _, index in found) == 20
@@ -314,7 +316,7 @@ def test_frames_of_one_clip_are_transformed_each_on_its_own(tmp_path: Path) -> N
         write_data(tmp_path / "data", [dataclasses.replace(same, faces=faces)], num_shards=1)
     )
     part = part_of(folder, streams=("video",))
-    batches = Batches(
+    batches = RecordDataset(
         part, BASIC7, ("video",), 6, 1, "brightness:probability=1", frames_as_examples=True
     )
     ((inputs, _, _),) = read(batches)
@@ -335,11 +337,11 @@ def test_the_order_does_not_tell_what_is_kept_in_memory(
         open_data_folder(write_data(tmp_path / name, each))
         for name, each in (("a", made), ("b", other))
     ]
-    part = choose(folders, "all", BASIC7, BOTH)
+    part = select_records(folders, "all", BASIC7, BOTH)
     streams = ("video",) if frames else BOTH
 
-    def batches() -> Batches:
-        return Batches(part, BASIC7, streams, 5, 3, "noise,flip", frames_as_examples=frames)
+    def batches() -> RecordDataset:
+        return RecordDataset(part, BASIC7, streams, 5, 3, "noise,flip", frames_as_examples=frames)
 
     kept = batches()
     assert kept.memory_bytes > 0
@@ -350,7 +352,7 @@ def test_the_order_does_not_tell_what_is_kept_in_memory(
         assert_equal(read(lean, epoch), read(kept, epoch))
     if not frames:  # the very order that shuffling the clips themselves gives, as ever
         seed = int(keyed_rng(3, 0, "", "shuffle").integers(2**31))
-        stored = order(Batches(part, BASIC7, BOTH, 5))
+        stored = order(RecordDataset(part, BASIC7, BOTH, 5))
         places = tf.data.Dataset.range(12).shuffle(12, seed, reshuffle_each_iteration=False)
         assert order(kept) == [stored[int(place)] for place in places]
 
@@ -368,14 +370,14 @@ def test_sizes_are_those_of_the_records(tmp_path: Path) -> None:
     part, known = part_of(folder), 2 * 512
 
     def kept(*streams: str, **settings: Any) -> int:
-        return Batches(part, BASIC7, streams, 4, 0, **settings).memory_bytes
+        return RecordDataset(part, BASIC7, streams, 4, 0, **settings).memory_bytes
 
     assert kept("video") == (4 + 1) * 20 * 20 * 3 + known  # a blank frame where there is none
     assert kept("audio") == 2 * (9600 + 16_000) + known
     assert kept("audio", max_samples=12_000) == 2 * (9600 + 12_000) + known
     assert kept("audio", max_samples=12_000, transforms="noise") == kept("audio")
     assert kept(*BOTH) == kept("audio") + kept("video") - known
-    assert Batches(part, BASIC7, BOTH, 4).memory_bytes == 0  # is read once
+    assert RecordDataset(part, BASIC7, BOTH, 4).memory_bytes == 0  # is read once
 
 
 def test_action_units_are_counted_as_numbers(tmp_path: Path) -> None:
@@ -390,13 +392,13 @@ def test_one_bound_holds_for_all_that_a_training_reads(
     folder: DataFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part = part_of(folder)
-    first = Batches(part, BASIC7, ("audio",), 4, 0)
+    first = RecordDataset(part, BASIC7, ("audio",), 4, 0)
     monkeypatch.setattr(pipeline, "RECORD_CACHE_BYTES", 2 * first.memory_bytes - 1)
-    second = Batches(
+    second = RecordDataset(
         part, BASIC7, ("audio",), 4, is_repeated=True, used_memory_bytes=first.memory_bytes
     )
     assert (first.memory_bytes > 0, second.memory_bytes) == (True, 0)
-    assert order(second, 0) == order(second, 1) == order(Batches(part, BASIC7, ("audio",), 4))
+    assert order(second, 0) == order(second, 1) == order(RecordDataset(part, BASIC7, ("audio",), 4))
 
 
 def test_single_faces_wait_in_bounded_memory(
@@ -413,7 +415,7 @@ def test_single_faces_wait_in_bounded_memory(
         return plain(data, count, *words, **named)
 
     monkeypatch.setattr(tf.data.Dataset, "shuffle", noted)
-    found = order(Batches(part, BASIC7, ("video",), 8, 1, frames_as_examples=True))
+    found = order(RecordDataset(part, BASIC7, ("video",), 8, 1, frames_as_examples=True))
     assert given == [5]
     assert np.bincount(found).tolist() == [3] * 21
 
@@ -424,7 +426,7 @@ def test_a_shard_cut_short_is_named_where_records_are_read_by_position(
 ) -> None:
     monkeypatch.setattr(pipeline, "RECORD_CACHE_BYTES", 0)
     folder = open_data_folder(write_data(tmp_path / "data", records(1)))
-    batches = Batches(part_of(folder), BASIC7, BOTH, 4, 1)
+    batches = RecordDataset(part_of(folder), BASIC7, BOTH, 4, 1)
     damaged = folder.path / "shards" / "00001.tfrecord"
     whole = damaged.read_bytes()
     cut(damaged, keep)
@@ -442,7 +444,7 @@ def test_a_shard_cut_short_is_named_where_records_are_read_by_position(
 
 def test_later_epochs_come_from_the_cache(tmp_path: Path) -> None:
     folder = open_data_folder(write_data(tmp_path / "data", records(1)))
-    batches = Batches(part_of(folder), BASIC7, BOTH, 4, 1, "noise")
+    batches = RecordDataset(part_of(folder), BASIC7, BOTH, 4, 1, "noise")
     first = read(batches, 0)
     for shard in (folder.path / "shards").glob("*"):
         shard.unlink()
@@ -463,7 +465,7 @@ def test_a_shard_cut_short_is_named(tmp_path: Path, keep: float, seed: int | Non
     damaged = folder.path / "shards" / "00001.tfrecord"
     cut(damaged, keep)
     with pytest.raises(UserError) as raised:
-        read(Batches(part_of(folder), BASIC7, BOTH, 4, seed))
+        read(RecordDataset(part_of(folder), BASIC7, BOTH, 4, seed))
     assert str(raised.value).startswith(f"{damaged}: shard cut short or damaged")
     assert "\n" not in str(raised.value)
 
@@ -478,7 +480,7 @@ def test_a_shard_cut_between_two_records_is_noticed(tmp_path: Path) -> None:
         streams = ("video",)
         part = part_of(folder, streams=streams)
         with pytest.raises(UserError, match="shard cut short"):
-            read(Batches(part, BASIC7, streams, 4, frames_as_examples=frames))
+            read(RecordDataset(part, BASIC7, streams, 4, frames_as_examples=frames))
 
 
 def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
@@ -488,14 +490,14 @@ def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
     data[len(data) // 2] ^= 1
     damaged.write_bytes(bytes(data))
     with pytest.raises(UserError, match=r"00000\.tfrecord: shard cut short or damaged"):
-        read(Batches(part_of(folder), BASIC7, BOTH, 4))
+        read(RecordDataset(part_of(folder), BASIC7, BOTH, 4))
 
 
 def test_an_absent_shard_is_named(tmp_path: Path) -> None:
     folder = open_data_folder(write_data(tmp_path / "data", records(1)))
     (folder.path / "shards" / "00000.tfrecord").unlink()
     with pytest.raises(UserError, match=r"00000\.tfrecord: shard cut short"):
-        Batches(part_of(folder), BASIC7, BOTH, 4)
+        RecordDataset(part_of(folder), BASIC7, BOTH, 4)
 
 
 def test_splits_follow_the_rows(folder: DataFolder) -> None:
@@ -508,14 +510,14 @@ def test_no_iterator_waits_for_the_tuner(
 ) -> None:
     """Every pass over data would otherwise end late at times, by as long as it took."""
     opened: list[Any] = []
-    plain = Batches._dataset
+    plain = RecordDataset._dataset
 
-    def noted(batches: Batches, epoch: int) -> Any:
+    def noted(batches: RecordDataset, epoch: int) -> Any:
         opened.append(plain(batches, epoch))
         return opened[-1]
 
-    monkeypatch.setattr(Batches, "_dataset", noted)
-    read(Batches(part_of(folder), BASIC7, BOTH, 8, seed=0), epoch=1)
+    monkeypatch.setattr(RecordDataset, "_dataset", noted)
+    read(RecordDataset(part_of(folder), BASIC7, BOTH, 8, seed=0), epoch=1)
     arrays: dict[str, Any] = {"truth": np.arange(4), "features": np.zeros((4, 3), np.float32)}
     opened.append(ArrayDataset(arrays, (), recipes.STATISTICS_RESNET1D, 7)(0))
     assert [data.options().autotune.enabled for data in opened] == [False, False]

@@ -94,6 +94,6 @@ def test_without_freezing_all_of_it_learns_at_once(tmp_path: Path) -> None:
 
 def test_settings() -> None:
     with pytest.raises(UserError, match="freeze_epochs=2: goes with schedule=constant only"):
-        recipe(schedule="cosine").checked()
+        recipe(schedule="cosine").validate()
     with pytest.raises(UserError, match="freeze_epochs=-1: must be 0 or more"):
-        recipe(freeze_epochs=-1).checked()
+        recipe(freeze_epochs=-1).validate()

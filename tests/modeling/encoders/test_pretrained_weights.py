@@ -14,12 +14,12 @@ import tensorflow as tf
 from affectstream.modeling import pretrained_weights
 from affectstream.modeling.encoders.audio.vgg19 import vgg19
 from affectstream.modeling.encoders.audio.yamnet import (
-    class_names,
+    audioset_class_names,
     yamnet,
     yamnet_base,
     yamnet_classifier,
 )
-from affectstream.modeling.features.audio.yamnet_patches import PATCHES, YamnetPatches
+from affectstream.modeling.features.audio.yamnet_patches import YAMNET_PATCHES, YamnetPatches
 from affectstream.modeling.input_spec import InputSpec
 
 CLIP = "ravdess/Actor_01/03-01-01-01-01-01-01.flac"
@@ -51,7 +51,7 @@ def official(weights: Path) -> Any:
 @pytest.fixture(scope="module")
 def front() -> keras.Model:
     raw = InputSpec(sample_rate_hz=16_000).inputs("audio")
-    made = PATCHES.connect(raw, InputSpec(sample_rate_hz=16_000))
+    made = YAMNET_PATCHES.connect(raw, InputSpec(sample_rate_hz=16_000))
     return keras.Model(raw, {"features": made.values, "mask": made.mask})
 
 
@@ -76,7 +76,7 @@ def test_both_forms_say_what_the_saved_model_says(
 
 @pytest.mark.real
 def test_speech_is_heard_as_speech(weights: Path, speech: np.ndarray, front: keras.Model) -> None:
-    names = class_names(weights / "yamnet_class_map.csv")
+    names = audioset_class_names(weights / "yamnet_class_map.csv")
     model = yamnet_classifier(str(weights / "yamnet.h5"))
     assert model.count_params() == 3_751_369
     patches, mask = looked_at(front, speech)
@@ -103,8 +103,8 @@ def test_patches_are_those_of_yamnet(
 
 def test_a_longer_clip_is_cut_and_a_missing_one_masked(front: keras.Model) -> None:
     waveform = np.random.default_rng(0).normal(0, 0.1, 80_000).astype(np.float32)
-    assert PATCHES.window_samples == 54_000
-    assert front.output["features"].shape[1:] == PATCHES.output_shape == (6, 96, 64)
+    assert YAMNET_PATCHES.window_samples == 54_000
+    assert front.output["features"].shape[1:] == YAMNET_PATCHES.output_shape == (6, 96, 64)
     patches, mask = looked_at(front, waveform)
     assert mask.all()
     np.testing.assert_array_equal(patches, YamnetPatches()(waveform[None, 8_000:62_000])[0])

@@ -20,7 +20,7 @@ import tensorflow as tf
 from affectstream.core.errors import UserError
 from affectstream.modeling import pretrained_weights
 from affectstream.modeling.encoders.audio.vgg19 import vgg19
-from affectstream.modeling.encoders.audio.yamnet import class_names, yamnet_base
+from affectstream.modeling.encoders.audio.yamnet import audioset_class_names, yamnet_base
 
 PICTURE = (32, 40, 1)
 
@@ -52,7 +52,7 @@ def test_a_written_file_is_read_back(tmp_path: Path) -> None:
         "part/dense": {"kernel": kernel, "bias": bias},
         "other": {"bias": bias},
     }
-    pretrained_weights.assign(
+    pretrained_weights.assign_layer_weights(
         net, pretrained_weights.read_h5_layers(write_h5(tmp_path / "a.h5", layers)), "a.h5"
     )
     np.testing.assert_array_equal(net(np.ones((1, 3))), [[8.0, 8.0]])
@@ -79,7 +79,7 @@ def test_nothing_is_changed_by_weights_that_do_not_fit() -> None:
     before = net.get_weights()
     wrong = {"dense": {"kernel": np.ones((3, 2)), "bias": np.ones(3)}}
     with pytest.raises(UserError, match=r"bias of layer 'dense' has shape \(3,\)"):
-        pretrained_weights.assign(net, wrong, "file")
+        pretrained_weights.assign_layer_weights(net, wrong, "file")
     for now, then in zip(net.get_weights(), before, strict=True):
         np.testing.assert_array_equal(now, then)
 
@@ -116,11 +116,11 @@ def test_yamnet_from_another_saved_model(tmp_path: Path) -> None:
 
 def test_class_map(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not found"):
-        class_names(tmp_path / "absent.csv")
+        audioset_class_names(tmp_path / "absent.csv")
     short = tmp_path / "short.csv"
     short.write_text("index,mid,display_name\n0,/m/09x0r,Speech\n")
     with pytest.raises(UserError, match="no class map of YAMNet \\(1 names of 521\\)"):
-        class_names(short)
+        audioset_class_names(short)
 
 
 # === A hub ===

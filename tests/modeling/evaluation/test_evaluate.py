@@ -18,7 +18,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_m
 
 from affectstream.core import atomic_io, storage_paths
 from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, UserError
-from affectstream.modeling.data.subset import choose
+from affectstream.modeling.data.subset import select_records
 from affectstream.modeling.data.training_data import TrainingData
 from affectstream.modeling.evaluation import evaluate as evaluation
 from affectstream.modeling.evaluation import subset_predictions
@@ -229,7 +229,7 @@ def test_scores_are_kept_by_data_and_split(
         split = "test" if data == toy_data else "all"
         assert run("evaluate", "--run", own, "--data", data, "--split", split) == EXIT_OK
     first, second = open_data_folder(strangers), open_data_folder(again)
-    digest = score_store.identity([second])["data_digest"][:8]
+    digest = score_store.data_identity([second])["data_digest"][:8]
     kept = score_store.read_scores(own)
     names = {path.name: scores["data"] for path, scores in kept.items()}
     assert names == {
@@ -238,7 +238,9 @@ def test_scores_are_kept_by_data_and_split(
         f"data-all-{digest}": [str(again)],
     }
     together = score_store.evaluation_folder(own / "evaluation", [first, second], "all")
-    assert together.name == "data-all-" + score_store.identity([first, second])["data_digest"][:8]
+    assert (
+        together.name == "data-all-" + score_store.data_identity([first, second])["data_digest"][:8]
+    )
     # Trained further it has other weights, of which these scores tell nothing.
     (own / BEST).write_bytes((own / BEST).read_bytes() + b"more")
     assert score_store.read_scores(own) == {}
@@ -443,7 +445,7 @@ def test_outputs_of_streams_stand_as_the_rows_do(
     runs = {"audio": audio_run, "video": video_run}
     infos = {stream: read_run(path) for stream, path in runs.items()}
     models = {stream: load_model(path / BEST) for stream, path in runs.items()}
-    part = choose([data], "all", BASIC7, tuple(runs))
+    part = select_records([data], "all", BASIC7, tuple(runs))
     known = {row.id: row for row in part.all_rows}
     paths = data.shard_paths(part.all_rows)
     read = [one.id for path in paths for one in read_records(path, known)]
@@ -523,7 +525,7 @@ def test_of_one_stream_the_records_need_not_fit_the_others(
     }
     for size, data in given.items():
         folder = [open_data_folder(data)]
-        evaluate(fusion_run, folder, "all", tmp_path / f"scores-{size}", only="audio")
+        evaluate(fusion_run, folder, "all", tmp_path / f"scores-{size}", only_stream="audio")
     one, other = ((tmp_path / f"scores-{s}" / "predictions.csv").read_text() for s in (32, 64))
     assert one == other and len(one.splitlines()) == 15
 

@@ -89,7 +89,7 @@ def prepared(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def evaluated(model: Path, data: Path, out: Path, only: str = "") -> Answers:
     """File name -> label and (classes,) probabilities by `evaluate`."""
-    evaluate(model, [open_data_folder(data)], "all", out, only=only)
+    evaluate(model, [open_data_folder(data)], "all", out, only_stream=only)
     with open(out / PREDICTIONS, newline="", encoding="utf-8") as file:
         return {
             Path(row["id"]).name: (row["recognised"], np.array([float(row[k]) for k in LABELS]))
@@ -233,9 +233,9 @@ def test_the_bundled_model_on_real_speech(real_data: Path, tmp_path: Path) -> No
         (tmp_path / "in" / "Actor_17" / clip.name).symlink_to(clip)
     words = ("--face-size", "48", "--face-margin", "0")
     assert preprocess("ravdess", tmp_path / "in", tmp_path / "data", *words) == 0
-    run_folder = bundled_models.boxed(bundled_models.EMOTION)
+    run_folder = bundled_models.bundled_model_path(bundled_models.EMOTION)
     data = open_data_folder(tmp_path / "data")
-    answers = same_answer.both(run_folder, data, tmp_path / "in", "all")
+    answers = same_answer.predict_both_ways(run_folder, data, tmp_path / "in", "all")
     assert len(answers.truth) == len(clips)
     assert answers.num_other_labels == 0
     assert answers.largest < 2e-3  # rounding of a batch, where a window is nearly silent

@@ -13,7 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import median_filter
 
 from affectstream.core.errors import UserError
-from affectstream.modeling.features.audio.audio_frames import Framing, Sound
+from affectstream.modeling.features.audio.audio_frames import AudioFrames, Framing
 from affectstream.modeling.features.audio.frame_features import (
     FRAME_DESCRIPTORS,
     FrameFeatures,
@@ -108,7 +108,7 @@ def test_an_even_median_is_refused() -> None:
 
 
 def harmonic_part(waveform: np.ndarray) -> np.ndarray:
-    sound = Sound(tf.constant(waveform[None]), tf.constant([len(waveform)]), Framing())
+    sound = AudioFrames(tf.constant(waveform[None]), tf.constant([len(waveform)]), Framing())
     return np.asarray(harmonic(sound))
 
 
@@ -154,7 +154,7 @@ def test_no_samples_at_all() -> None:
 
 
 def test_unknown_parts_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"parts must be of \['mfcc',.*received \['tempo'\]"):
+    with pytest.raises(ValueError, match=r"descriptors must be of \['mfcc',.*received \['tempo'\]"):
         FrameFeatures(["tempo"])
     with pytest.raises(ValueError, match=r"received \[\]"):
         FrameFeatures([])

@@ -13,7 +13,7 @@ from affectstream.core.errors import UserError
 from affectstream.modeling.features.audio.autocorrelation import voice_autocorrelation
 from affectstream.modeling.features.audio.clip_statistics import (
     CLIP_STATISTICS,
-    NAMES,
+    STATISTIC_NAMES,
     SoundStatistics,
 )
 from affectstream.modeling.features.front_end import vector_names
@@ -44,8 +44,8 @@ def predicted(model: keras.Model, *waveforms: np.ndarray, fill: float = 0.9) -> 
 
 def check(name: str, found: np.ndarray, waveform: np.ndarray) -> None:
     expected = reference.statistics(waveform)
-    assert tuple(expected) == NAMES
-    for column, value in zip(NAMES, found, strict=True):
+    assert tuple(expected) == STATISTIC_NAMES
+    for column, value in zip(STATISTIC_NAMES, found, strict=True):
         is_level = column.startswith(("mfcc", "mel_db", "spectral_contrast"))
         difference = abs(value - expected[column])
         limit = TOLERANCE_DB if is_level else TOLERANCE * min(1.0, abs(expected[column]) + 1e-3)
@@ -53,15 +53,15 @@ def check(name: str, found: np.ndarray, waveform: np.ndarray) -> None:
 
 
 def test_the_names_of_the_numbers() -> None:
-    assert len(NAMES) == len(set(NAMES)) == 276
-    assert vector_names(CLIP_STATISTICS, "clip_statistics") == NAMES
+    assert len(STATISTIC_NAMES) == len(set(STATISTIC_NAMES)) == 276
+    assert vector_names(CLIP_STATISTICS, "clip_statistics") == STATISTIC_NAMES
     counts = {
-        stem: sum(name.startswith(stem) for name in NAMES)
+        stem: sum(name.startswith(stem) for name in STATISTIC_NAMES)
         for stem in ("signal", "rms", "silence", "harmonic", "autocorrelation", "mfcc")
     }
     assert list(counts.values()) == [2, 2, 1, 1, 2, 120]
     rest = ("chroma", "mel_db", "spectral_contrast", "zero_crossing")
-    assert [sum(n.startswith(stem) for n in NAMES) for stem in rest] == [12, 128, 7, 1]
+    assert [sum(n.startswith(stem) for n in STATISTIC_NAMES) for stem in rest] == [12, 128, 7, 1]
 
 
 def test_all_numbers_equal_the_reference(model: keras.Model) -> None:
@@ -92,14 +92,14 @@ def test_only_the_first_ten_seconds_count(model: keras.Model) -> None:
 def test_what_is_missing_counts_as_silence(model: keras.Model) -> None:
     lost, silent = predicted(model, np.zeros(0, np.float32), np.zeros(4_000, np.float32))
     np.testing.assert_allclose(lost, silent, rtol=0, atol=1e-4)
-    assert silent[NAMES.index("silence_ratio")] == 1.0
-    assert silent[NAMES.index("mel_db_001")] == pytest.approx(-100)
+    assert silent[STATISTIC_NAMES.index("silence_ratio")] == 1.0
+    assert silent[STATISTIC_NAMES.index("mel_db_001")] == pytest.approx(-100)
     assert np.isfinite(predicted(model, np.full(1, 0.5, np.float32))).all()
 
 
 def test_a_voice_repeats_itself_and_noise_does_not(model: keras.Model) -> None:
     signals = reference.signals(16_000)
-    at = NAMES.index("autocorrelation_max")
+    at = STATISTIC_NAMES.index("autocorrelation_max")
     # 200 Hz is a period of 80 samples; 440 Hz is met at two of its periods.
     found = predicted(model, signals["sine"], signals["noise"])[:, at]
     assert found[0] > 0.95

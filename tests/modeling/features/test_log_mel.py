@@ -104,7 +104,7 @@ def test_equals_librosa_on_real_speech(config: LogMelConfig, real_data: Path) ->
     for path in clips:
         with MediaFile(path) as media:
             bounds = [(0.0, media.info.duration_s)]
-            (tracks,) = media.tracks(bounds, config.sample_rate_hz, None, lambda frame: frame)
+            (tracks,) = media.segments(bounds, config.sample_rate_hz, None, lambda frame: frame)
         assert tracks.waveform is not None
         waveform = tracks.waveform[: config.window_samples]
         picture = np.asarray(layer(waveform[None]))[0]

@@ -13,7 +13,7 @@ import tensorflow as tf
 from affectstream.core.errors import UserError
 from affectstream.modeling.features.text.tokens import FitTokens
 from affectstream.modeling.features.text.word_tokens import (
-    WORDS,
+    WORD_TOKENS,
     WordTokens,
     split_words,
     standardise_words,
@@ -116,7 +116,7 @@ def test_rare_words_are_unknown() -> None:
 def test_no_word_often_enough() -> None:
     for texts in (["one two", "three"], ["", "..."], []):
         with pytest.raises(UserError, match=r"no word occurs 2 times in \d+ training texts; lower"):
-            WORDS.fitted(texts, "none")
+            WORD_TOKENS.fitted(texts, "none")
 
 
 # === Numbers ===
@@ -166,4 +166,4 @@ def test_saved_and_taken_from(model: keras.Model, front_end: WordTokens, tmp_pat
     assert WordTokens(max_tokens=12, min_count=1).from_model(loaded) == front_end
     x = keras.Input((2,))
     with pytest.raises(ValueError, match="words"):
-        WORDS.from_model(keras.Model(x, keras.layers.Dense(1)(x)))
+        WORD_TOKENS.from_model(keras.Model(x, keras.layers.Dense(1)(x)))

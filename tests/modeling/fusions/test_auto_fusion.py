@@ -14,7 +14,7 @@ from scipy.special import softmax
 from affectstream.core import registry
 from affectstream.core.errors import EXIT_OK
 from affectstream.modeling.data.array_dataset import Arrays
-from affectstream.modeling.data.subset import Part
+from affectstream.modeling.data.subset import Subset
 from affectstream.modeling.data.training_data import TrainingData
 from affectstream.modeling.metrics import plots
 from affectstream.modeling.metrics.classification import accuracies
@@ -31,7 +31,7 @@ from affectstream.modeling.training.fit_fusion import (
 )
 from affectstream.modeling.training.training_steps import TrainOptions
 from affectstream.preprocessing.labels import LabelSet
-from tests.support.models import history, record, row_of, run, weights
+from tests.support.models import clip_row_of, history, record, run, weights
 
 LABELS = LabelSet(("angry", "happy", "neutral", "sad"))
 DIM = 6
@@ -61,8 +61,8 @@ def outputs(
         "one": the first stream knows the class, the others speak loudly and at random.
       missing: share of rows without a stream, for each.
     """
-    train, watch = (_made(names, kind, num_clips, missing, seed) for seed in (1, 2))
-    return StreamOutputs(names, train, watch, np.arange(num_clips))
+    train, validation_data = (_made(names, kind, num_clips, missing, seed) for seed in (1, 2))
+    return StreamOutputs(names, train, validation_data, np.arange(num_clips))
 
 
 def _made(names: tuple[str, ...], kind: str, num_clips: int, missing: float, seed: int) -> Arrays:
@@ -94,11 +94,11 @@ def _made(names: tuple[str, ...], kind: str, num_clips: int, missing: float, see
 
 def data_for_fold(made: StreamOutputs) -> TrainingData:
     """What the loss needs to know of the records: their labels."""
-    one = row_of(record("01", "sad"), "00001.tfrecord")
+    one = clip_row_of(record("01", "sad"), "00001.tfrecord")
     parts = {}
-    for split, arrays in (("train", made.train), ("validation", made.watch)):
+    for split, arrays in (("train", made.train), ("validation", made.validation_data)):
         rows = tuple(dataclasses.replace(one, label=LABELS.labels[i]) for i in arrays["truth"])
-        parts[split] = Part((), (rows,))
+        parts[split] = Subset((), (rows,))
     return TrainingData((), LABELS, parts, (), False)
 
 
@@ -107,11 +107,11 @@ def fit(name: str, made: StreamOutputs, out: Path, **changes: Any) -> float:
     recipe = dataclasses.replace(RECIPE, fusion=name, **changes)
     fusion = build_fusion(recipe, 4, dict.fromkeys(made.names, DIM))
     fusion, _ = fit_fusion(recipe, fusion, data_for_fold(made), made, TrainOptions(out))
-    guesses = fused_logits(fusion, made.watch).argmax(axis=1)
-    return accuracies(made.watch["truth"], guesses)["uar"]
+    guesses = fused_logits(fusion, made.validation_data).argmax(axis=1)
+    return accuracies(made.validation_data["truth"], guesses)["uar"]
 
 
-def choose(made: StreamOutputs, out: Path, **options: Any) -> auto_fusion.Choice:
+def choose(made: StreamOutputs, out: Path, **options: Any) -> auto_fusion.SelectedFusion:
     recipe = dataclasses.replace(RECIPE, epochs=options.pop("epochs", RECIPE.epochs))
     return auto_fusion.choose_fusion(
         recipe, data_for_fold(made), made, TrainOptions(out, **options)
@@ -143,9 +143,10 @@ def few(monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
 
 def alone(made: StreamOutputs) -> float:
     """UAR of the best single stream, where no row lacks it."""
-    truth = made.watch["truth"]
+    truth = made.validation_data["truth"]
     return max(
-        accuracies(truth, made.watch[f"{s}_logits"].argmax(axis=1))["uar"] for s in made.names
+        accuracies(truth, made.validation_data[f"{s}_logits"].argmax(axis=1))["uar"]
+        for s in made.names
     )
 
 
@@ -166,7 +167,10 @@ def test_embeddings_tell_what_logits_do_not(name: str, tmp_path: Path) -> None:
 def test_hiding_streams_in_training_helps_where_one_is_missing(tmp_path: Path) -> None:
     """A trained fusion still says the bit it hears when the other stream is gone."""
     made = outputs(("audio", "video"), "halves")
-    gone = {**made.watch, "video_present": np.zeros_like(made.watch["video_present"])}
+    gone = {
+        **made.validation_data,
+        "video_present": np.zeros_like(made.validation_data["video_present"]),
+    }
     losses = {}
     for share in (0.0, 0.5):
         recipe = dataclasses.replace(RECIPE, fusion="dense", modality_dropout=share)
@@ -199,8 +203,8 @@ def test_the_choice_is_the_best_on_validation(few: tuple[str, ...], tmp_path: Pa
     assert chosen["fusion"] in ("dense", "gated")
     assert float(chosen["val_uar"]) == max(float(row["val_uar"]) for row in rows.values())
     assert f"fusion {chosen['fusion']} is the best of 4 on validation" in choice.note
-    guesses = fused_logits(choice.fusion, made.watch).argmax(axis=1)
-    score = accuracies(made.watch["truth"], guesses)
+    guesses = fused_logits(choice.fusion, made.validation_data).argmax(axis=1)
+    score = accuracies(made.validation_data["truth"], guesses)
     assert score["uar"] == pytest.approx(float(chosen["val_uar"]))
     assert int(rows["sum"]["num_trained"]) == 0
     assert int(rows["dense"]["num_trained"]) > 500
@@ -234,7 +238,7 @@ def test_of_equals_the_one_with_the_lower_loss() -> None:
         auto_fusion.Candidate("b", 0.5 + 1e-12, 0.4, 1.3),
         auto_fusion.Candidate("c", 0.4, 0.6, 0.1),
     ]
-    assert max(rows, key=lambda row: row.quality).fusion == "a"
+    assert max(rows, key=lambda row: row.ranking_key).fusion == "a"
 
 
 def test_interrupted_and_resumed(

@@ -17,11 +17,11 @@ from affectstream.modeling.metrics.selective_prediction import (
     COVERAGES,
     THRESHOLDS,
     at_threshold,
+    confidence_and_correctness,
     confidence_from_rows,
-    confidence_of,
     curve,
-    lines,
-    points,
+    curve_rows,
+    format_report,
     report,
     threshold_for,
 )
@@ -71,7 +71,7 @@ def test_the_order_of_equal_confidences_has_no_effect() -> None:
     one, other = curve(confidence, correct), curve(confidence[order], correct[order])
     assert one.aurc == other.aurc
     np.testing.assert_array_equal(one.risk, other.risk)
-    assert list(points(one)) == list(points(other))
+    assert list(curve_rows(one)) == list(curve_rows(other))
 
 
 def test_best_none_and_worst() -> None:
@@ -149,10 +149,10 @@ def test_a_report() -> None:
         assert row["coverage"] >= row["wanted_coverage"]
     assert told["excess_aurc"] == pytest.approx(told["aurc"] - told["best_aurc"])
     assert told["num_clips"] == 400
-    said = lines(report(curve(CONFIDENCE, CORRECT)))
+    said = format_report(report(curve(CONFIDENCE, CORRECT)))
     assert said[0] == "  AURC      0.420, at best 0.287"
     assert said[-1] == "  below 0.9      20.0%      1.000"
-    assert lines(report(curve(CONFIDENCE / 2, CORRECT)))[-1].split() == [
+    assert format_report(report(curve(CONFIDENCE / 2, CORRECT)))[-1].split() == [
         "below",
         "0.9",
         "0.0%",
@@ -197,13 +197,13 @@ def test_evaluate(video_run: Path, toy_data: Path, tmp_path: Path) -> None:
         assert run("evaluate", *words) == EXIT_OK
     scores = json.loads((tmp_path / "metrics.json").read_text())
     told = scores["risk_coverage"]
-    assert "\n".join(lines(told)) in printed.getvalue()
+    assert "\n".join(format_report(told)) in printed.getvalue()
     assert told["risk"] == pytest.approx(1 - scores["wa"])
     with open(tmp_path / "predictions.csv", newline="", encoding="utf-8") as file:
         predictions = list(csv.DictReader(file))
     shares = np.array([[float(row[label]) for label in LABELS] for row in predictions])
     truth = np.array([LABELS.index(row["label"]) for row in predictions])
-    confidence, correct = confidence_of(truth, shares)
+    confidence, correct = confidence_and_correctness(truth, shares)
     assert told["aurc"] == pytest.approx(plain_aurc(confidence, correct), abs=1e-6)
     again = curve(*confidence_from_rows(predictions, LABELS))
     with open(tmp_path / "risk_coverage.csv", newline="", encoding="utf-8") as file:

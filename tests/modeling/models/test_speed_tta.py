@@ -16,14 +16,14 @@ from scipy.signal import freqz
 
 from affectstream.core import registry
 from affectstream.core.errors import EXIT_FAILURE, EXIT_OK
-from affectstream.data_augmentation.audio.speed import play_at
+from affectstream.data_augmentation.audio.speed import resample_to_length
 from affectstream.modeling.evaluation.evaluate import PREDICTIONS, evaluate
 from affectstream.modeling.evaluation.inference import client_config
 from affectstream.modeling.features.audio.window import FitWindow
 from affectstream.modeling.input_spec import InputSpec
-from affectstream.modeling.models.speed_tta import AtSpeeds, filters, samples_for_speeds
+from affectstream.modeling.models.speed_tta import AtSpeeds, polyphase_filters, samples_for_speeds
 from affectstream.modeling.models.stream_model import (
-    MEMBER,
+    MEMBER_PREFIX,
     NETWORK,
     StreamModel,
     build_stream_model,
@@ -67,7 +67,7 @@ def heard(sound: np.ndarray, lengths: list[int], num_samples: int) -> tuple[np.n
 def test_it_is_what_augmentation_plays(place: int) -> None:
     num_samples, speed = 20_000, SPEEDS[place]
     made, lengths = heard(chirp(num_samples)[None], [num_samples], 24_000)
-    played = play_at(chirp(num_samples), speed, round(num_samples / speed))
+    played = resample_to_length(chirp(num_samples), speed, round(num_samples / speed))
     assert lengths[place] == played.size
     np.testing.assert_allclose(made[place, : played.size], played, atol=2e-3)
     assert not made[place, played.size + 100 :].any()
@@ -85,7 +85,7 @@ def test_a_tone_above_half_the_rate_is_filtered_away() -> None:
 def test_the_filters_pass_what_is_heard_and_stop_what_is_not(speed: str) -> None:
     """All phases, one behind the other, are the one filter that they were taken from."""
     ratio = Fraction(speed)
-    kernels, half = filters(ratio)
+    kernels, half = polyphase_filters(ratio)
     phases, step = ratio.denominator, ratio.numerator
     places = (np.arange(len(kernels))[:, None] - half) * phases - np.arange(phases) * step
     whole = np.zeros(int(places.max() - places.min()) + 1)
@@ -130,7 +130,7 @@ def test_the_model_averages_what_its_network_says_at_each_speed() -> None:
     for speed in SPEEDS:
         after = [round(length / speed) for length in lengths]
         heard_rows = zip(sound, lengths, after, strict=True)
-        rows = [play_at(row[:length], speed, size) for row, length, size in heard_rows]
+        rows = [resample_to_length(row[:length], speed, size) for row, length, size in heard_rows]
         padded = np.zeros((2, max(after)), np.float32)
         for row, one in zip(padded, rows, strict=True):
             row[: len(one)] = one
@@ -166,8 +166,8 @@ def at_speeds(toy_data: Path, single: Path, tmp_path_factory: pytest.TempPathFac
 
 
 def test_a_trained_network_is_taken_as_it_is(single: Path, at_speeds: Path) -> None:
-    assert not (at_speeds / f"{MEMBER}0").exists()  # nothing was trained
-    ours = load_model(at_speeds / BEST).get_layer(NETWORK).get_layer(f"{MEMBER}0")
+    assert not (at_speeds / f"{MEMBER_PREFIX}0").exists()  # nothing was trained
+    ours = load_model(at_speeds / BEST).get_layer(NETWORK).get_layer(f"{MEMBER_PREFIX}0")
     theirs = load_model(single / BEST).get_layer(NETWORK)
     for a, b in zip(ours.weights, theirs.weights, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -182,9 +182,9 @@ def test_it_trains_its_network_first(toy_data: Path, single: Path, tmp_path: Pat
     out = tmp_path / "run"
     words = ("--data", toy_data, "--out", out)
     assert models.run("train", *WORDS, *HEARD, *words) == EXIT_OK
-    own = read_run(out / f"{MEMBER}0")
+    own = read_run(out / f"{MEMBER_PREFIX}0")
     assert own.recipe == read_run(single).recipe and own.seed == 0
-    first, again = (read_run(run).scores["loss"] for run in (out / f"{MEMBER}0", single))
+    first, again = (read_run(run).scores["loss"] for run in (out / f"{MEMBER_PREFIX}0", single))
     assert first == pytest.approx(again, rel=0.02)  # the same start; sums in another order
 
 
@@ -301,7 +301,7 @@ def test_folds_take_the_networks_of_others(
     assert models.run("crossval", *words, *HEARD, *taken) == EXIT_OK
     for fold in ("fold-1-seed-0", "fold-3-seed-0"):
         assert [Path(one["run"]) for one in read_run(asked / fold).members] == [plain / fold]
-        assert not (asked / fold / f"{MEMBER}0").exists()
+        assert not (asked / fold / f"{MEMBER_PREFIX}0").exists()
 
 
 def test_the_digest_of_a_recipe_without_them_is_as_before() -> None:

@@ -189,8 +189,12 @@ def test_the_runs_that_are_there_are_named(
 
 def test_a_synthetic_default_place_is_told(typed: list[tuple[str, ...]], toy_data: Path) -> None:
     shutil.copytree(toy_data, "data/records")
-    assert sample_data.describe_default_data(sample_data.RECORDS) == "data/records"
-    write_settings(sample_data.RECORDS, {**read_settings(sample_data.RECORDS), "synthetic": True})
+    assert sample_data.describe_default_data(sample_data.DEFAULT_DATA_FOLDER) == "data/records"
+    write_settings(
+        sample_data.DEFAULT_DATA_FOLDER,
+        {**read_settings(sample_data.DEFAULT_DATA_FOLDER), "synthetic": True},
+    )
     assert (
-        sample_data.describe_default_data(sample_data.RECORDS) == "data/records, a SYNTHETIC corpus"
+        sample_data.describe_default_data(sample_data.DEFAULT_DATA_FOLDER)
+        == "data/records, a SYNTHETIC corpus"
     )

@@ -35,7 +35,7 @@ cpu, = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from affectstream import cli
 from affectstream.modeling.training import distribution
-with distribution.mirrored(["CPU:0", "CPU:1"]):
+with distribution.mirrored_scope(["CPU:0", "CPU:1"]):
     sys.exit(cli.main(sys.argv[1:]))
 """
 

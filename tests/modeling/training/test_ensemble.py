@@ -16,7 +16,7 @@ from affectstream.core import registry
 from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE
 from affectstream.modeling.evaluation.inference import client_config, inference_model
 from affectstream.modeling.input_spec import InputSpec
-from affectstream.modeling.models.stream_model import MEMBER, NETWORK, build_stream_model
+from affectstream.modeling.models.stream_model import MEMBER_PREFIX, NETWORK, build_stream_model
 from affectstream.modeling.runs.checkpoints import load_model
 from affectstream.modeling.runs.run_folder import BEST, LAST, read_run, write_run
 from affectstream.modeling.training import train_stream as module
@@ -75,18 +75,18 @@ def logits(run: Path) -> np.ndarray:
 
 
 def test_its_logits_are_the_mean_of_those_of_its_members(averaged: Path) -> None:
-    members = [logits(averaged / f"{MEMBER}{number}") for number in (0, 1)]
+    members = [logits(averaged / f"{MEMBER_PREFIX}{number}") for number in (0, 1)]
     assert np.abs(members[0] - members[1]).max() > 1e-3  # not one network twice
     np.testing.assert_allclose(logits(averaged), np.mean(members, axis=0), atol=1e-5)
     network = load_model(averaged / BEST).get_layer(NETWORK)
-    single = load_model(averaged / f"{MEMBER}0" / BEST).get_layer(NETWORK)
+    single = load_model(averaged / f"{MEMBER_PREFIX}0" / BEST).get_layer(NETWORK)
     assert network.count_params() == 2 * single.count_params()
     assert network.output["embedding"].shape[1] == 2 * single.output["embedding"].shape[1]
 
 
 def test_each_member_is_what_its_seed_alone_gives(averaged: Path, seeds: list[Path]) -> None:
     for number, alone in enumerate(seeds):  # seed 1 of two members: seeds 2 and 3
-        member = averaged / f"{MEMBER}{number}"
+        member = averaged / f"{MEMBER_PREFIX}{number}"
         assert read_run(member).seed == read_run(alone).seed
         # Adam's first steps enlarge what sums in another order leave.
         assert np.abs(logits(member) - logits(alone)).max() < 0.2
@@ -108,7 +108,7 @@ def test_finished_runs_are_taken_and_nothing_is_trained(
     assert train(tmp_path / "run", toy_data, "--set", "members=2", *words) == EXIT_OK
     mean = np.mean([logits(run) for run in seeds], axis=0)
     np.testing.assert_allclose(logits(tmp_path / "run"), mean, atol=1e-5)
-    assert {path.name for path in (tmp_path / "run").iterdir()}.isdisjoint({f"{MEMBER}0"})
+    assert {path.name for path in (tmp_path / "run").iterdir()}.isdisjoint({f"{MEMBER_PREFIX}0"})
 
 
 def test_a_killed_training_goes_on_behind_its_last_member(
@@ -118,10 +118,10 @@ def test_a_killed_training_goes_on_behind_its_last_member(
     out = tmp_path / "run"
     words = ("--set", "members=2", "--seed", 1)
     assert train(out, toy_data, *words) == 130
-    assert not read_run(out).finished and read_run(out / f"{MEMBER}0").finished
+    assert not read_run(out).finished and read_run(out / f"{MEMBER_PREFIX}0").finished
     assert train(out, toy_data, *words, "--resume") == EXIT_OK
     assert trained == ["member-0", "member-1", "member-1"]
-    members = [logits(out / f"{MEMBER}{number}") for number in (0, 1)]
+    members = [logits(out / f"{MEMBER_PREFIX}{number}") for number in (0, 1)]
     np.testing.assert_allclose(logits(out), np.mean(members, axis=0), atol=1e-5)
     assert np.abs(logits(out) - logits(averaged)).max() < 0.5
 
@@ -161,11 +161,11 @@ def test_what_is_damaged_of_it_is_made_anew(
     out = tmp_path / "run"
     shutil.copytree(averaged, out)
     (out / BEST).write_bytes(b"damaged")
-    (out / f"{MEMBER}0" / LAST).write_bytes(b"damaged")
-    (out / f"{MEMBER}1" / BEST).write_bytes(b"damaged")
+    (out / f"{MEMBER_PREFIX}0" / LAST).write_bytes(b"damaged")
+    (out / f"{MEMBER_PREFIX}1" / BEST).write_bytes(b"damaged")
     trained = counted(monkeypatch)
     assert train(out, toy_data, "--set", "members=2", "--seed", 1, "--resume") == EXIT_OK
-    assert trained == [f"{MEMBER}1"]
+    assert trained == [f"{MEMBER_PREFIX}1"]
     assert np.abs(logits(out) - logits(averaged)).max() < 0.5
 
 
@@ -175,7 +175,7 @@ def test_a_damaged_checkpoint_of_an_unfinished_member_is_begun_anew(
     """Its model is whole, but there is nothing to go on from."""
     out = tmp_path / "run"
     shutil.copytree(averaged, out)
-    member = out / f"{MEMBER}1"
+    member = out / f"{MEMBER_PREFIX}1"
     write_run(member, replace(read_run(member), finished=False))
     (member / LAST).write_bytes(b"damaged")
     assert train(out, toy_data, "--set", "members=2", "--seed", 1, "--resume") == EXIT_OK
@@ -187,7 +187,7 @@ def test_more_epochs_reach_every_member(toy_data: Path, tmp_path: Path) -> None:
     assert train(tmp_path / "run", toy_data, *words) == EXIT_OK
     assert train(tmp_path / "run", toy_data, *words, "--resume", "--epochs", 2) == EXIT_OK
     for number in (0, 1):
-        member = read_run(tmp_path / "run" / f"{MEMBER}{number}")
+        member = read_run(tmp_path / "run" / f"{MEMBER_PREFIX}{number}")
         assert member.recipe.epochs == member.scores["epoch"] == 2
 
 
@@ -209,7 +209,7 @@ def test_each_member_starts_from_its_own(
     assert "tensors copied" in capfd.readouterr().err
     for number in (0, 1):
         ours, theirs = (
-            load_model(run / f"{MEMBER}{number}" / BEST).get_layer(NETWORK)
+            load_model(run / f"{MEMBER_PREFIX}{number}" / BEST).get_layer(NETWORK)
             for run in (tmp_path / "run", averaged)
         )
         for our, their in zip(ours.trainable_variables, theirs.trainable_variables, strict=True):

@@ -20,14 +20,14 @@ import pytest
 from affectstream.core import atomic_io, storage_paths
 from affectstream.core.errors import EXIT_OK, UserError
 from affectstream.modeling.training import training_steps
-from affectstream.serving.inference.litert_model import require_free
+from affectstream.serving.inference.litert_model import require_new
 from benchmarks.publisher import publisher
 from benchmarks.robustness import killed, same_tree
 from benchmarks.robustness.kill_jobs import jobs
 from benchmarks.robustness.kill_trials import KillTrials
 from tests.conftest import ROOT
 from tests.support import models
-from tests.support.tables import written
+from tests.support.tables import printed_rows
 
 TFIDF = (
     "--recipe",
@@ -64,7 +64,7 @@ def test_the_benchmark_tells_what_it_did(
 ) -> None:
     out = tmp_path / "table.md"
     assert killed.main(["--quick", "--work", str(tmp_path), "--out", str(out)]) == 0
-    ((name, _, kills, *_, equal, defects),) = written(capsys, out)
+    ((name, _, kills, *_, equal, defects),) = printed_rows(capsys, out)
     assert (name, kills, equal, defects) == ("download", "2", "2", "0")
 
 
@@ -193,14 +193,14 @@ def test_a_litert_export_killed_between_its_two_files(tmp_path: Path) -> None:
     target = tmp_path / "model.tflite"
     config = tmp_path / "model.json"
     atomic_io.write_json(config, {"litert": {"sha256": "00"}})
-    require_free(target)
+    require_new(target)
     atomic_io.write_json(config, {"notes": "of somebody else"})
     with pytest.raises(UserError, match="exists already"):
-        require_free(target)
+        require_new(target)
     atomic_io.write_json(config, {"litert": {"sha256": "00"}})
     target.touch()
     with pytest.raises(UserError, match="exists already"):
-        require_free(target)
+        require_new(target)
 
 
 # === Temporary files of libraries ===

@@ -13,7 +13,7 @@ from affectstream.data_augmentation.chain import parse_transforms
 from affectstream.modeling.input_spec import InputSpec
 from affectstream.modeling.recipes import (
     BERT_TEXT,
-    DEFAULTS,
+    DEFAULT_RECIPES,
     DENSE_FUSION,
     ELU_CNN_VIDEO,
     LATE_FUSION,
@@ -33,7 +33,7 @@ def test_every_recipe_of_the_registry(name: str) -> None:
     assert recipe.name == name
     assert recipe.stream == registry.entry("recipes", name).stream
     assert recipe.source
-    assert recipe.checked() is recipe
+    assert recipe.validate() is recipe
     assert bool(recipe.encoder) is (recipe.stream != "fusion")
     assert bool(recipe.fusion) is (recipe.stream == "fusion")
     parse_transforms(recipe.transforms)
@@ -44,7 +44,7 @@ def test_every_recipe_of_the_registry(name: str) -> None:
 def test_what_the_list_says_of_its_network(name: str) -> None:
     entry, recipe = registry.entry("recipes", name), registry.load("recipes", name)
     if recipe.stream == "fusion":
-        assert (entry.parameters, entry.shape) == ("", "")
+        assert (entry.parameters, entry.input_shape) == ("", "")
         return
     case = CASES[recipe.encoder]  # test_encoders.py counts these
     if recipe.stream == "text":
@@ -53,7 +53,7 @@ def test_what_the_list_says_of_its_network(name: str) -> None:
             front_end = registry.load("features", recipe.features)
             tokens = f"up to {front_end.max_tokens} of {case.full_vocabulary_size:,} tokens"
             expected = (f"{case.parameters:,}", tokens)
-        assert (entry.parameters, entry.shape) == expected
+        assert (entry.parameters, entry.input_shape) == expected
         assert not recipe.features_settings
         return
     of_recipe = {"resnet-asp-3x80-audio": 347_895}  # three spectrograms, and its bands joined
@@ -64,14 +64,14 @@ def test_what_the_list_says_of_its_network(name: str) -> None:
         spec = InputSpec(action_units=[f"AU{i}" for i in range(35)])
     front_end = registry.load("features", recipe.features)
     shape = front_end.connect(spec.inputs(recipe.stream), spec).values.shape[1:]
-    assert entry.shape == " x ".join("T" if size is None else str(size) for size in shape)
+    assert entry.input_shape == " x ".join("T" if size is None else str(size) for size in shape)
 
 
 def test_a_default_for_each_stream() -> None:
-    assert set(DEFAULTS) == {"audio", "video", "text", "fusion"}
-    for stream, name in DEFAULTS.items():
+    assert set(DEFAULT_RECIPES) == {"audio", "video", "text", "fusion"}
+    for stream, name in DEFAULT_RECIPES.items():
         assert registry.load("recipes", name).stream == stream
-    assert DEFAULTS["fusion"] == "late-fusion"
+    assert DEFAULT_RECIPES["fusion"] == "late-fusion"
 
 
 def test_set_own_values() -> None:
@@ -119,7 +119,7 @@ def test_set_what_a_front_end_of_words_takes() -> None:
         (
             RELU_CNN_AUDIO,
             "epoch=3",
-            "--set epoch: no such setting; known: batch_size, class_weights",
+            "--set epoch: no such setting; known: batch_size, cached_augmentations, class_weights",
         ),
         (RELU_CNN_AUDIO, "hidden_dim=3", "--set hidden_dim: no such setting"),
         (RELU_CNN_AUDIO, "name=x", "--set name: no such setting"),

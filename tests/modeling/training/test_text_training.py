@@ -109,7 +109,7 @@ def test_it_learns_what_the_words_say(text_run: Path) -> None:
 
 
 def test_the_vocabulary_is_of_the_training_part(text_data: Path, text_run: Path) -> None:
-    rows = open_data_folder(text_data).part("train")
+    rows = open_data_folder(text_data).subset("train")
     spoken = {word for row in rows for word in row.transcript.split()}
     model = load_model(text_run / "best.keras")
     words = vocabulary_of(model, ("text",))
@@ -235,10 +235,10 @@ def test_transforms_change_training_batches_only(text_data: Path, tmp_path: Path
     data = training_data([folder], "basic7", ("text",), allow_leak=False)
     front_end = fitted_front_end(recipe, ["any words"] * 2)
     reading = open_training_datasets(recipe, data, TrainOptions(tmp_path), front_end, keras.Model())
-    said = {split: [row.transcript for row in folder.part(split)] for split in ("train",)}
-    said["validation"] = [row.transcript for row in folder.part("validation")]
-    assert sorted(texts_of(reading.watch)) == sorted(said["validation"])
-    assert sorted(texts_of(reading.fitting)) == sorted(said["train"])
+    said = {split: [row.transcript for row in folder.subset(split)] for split in ("train",)}
+    said["validation"] = [row.transcript for row in folder.subset("validation")]
+    assert sorted(texts_of(reading.validation_data)) == sorted(said["validation"])
+    assert sorted(texts_of(reading.normalisation_data)) == sorted(said["train"])
     first, second = (texts_of(reading.train, epoch) for epoch in (0, 1))
     assert len(first) == len(second) == len(said["train"])
     assert first == texts_of(reading.train, 0)

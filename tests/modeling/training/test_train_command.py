@@ -95,7 +95,7 @@ def test_the_split_is_kept(video_run: Path, toy_data: Path) -> None:
 def test_history_curves_and_tensorboard_tell_the_same(audio_run: Path) -> None:
     with open(audio_run / "history.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == list(trainer.COLUMNS)
+    assert list(rows[0]) == list(trainer.HISTORY_COLUMNS)
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert [row["best"] for row in rows].count("True") == 1
     shown = picture(audio_run / "curves.png")

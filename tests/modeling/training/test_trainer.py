@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from affectstream.core.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, UserError
 from affectstream.modeling.data import record_dataset
-from affectstream.modeling.data.record_dataset import Batches
+from affectstream.modeling.data.record_dataset import RecordDataset
 from affectstream.modeling.recipes import ELU_CNN_VIDEO, RELU_CNN_AUDIO, Recipe
 from affectstream.modeling.runs import checkpoints
 from affectstream.modeling.runs.checkpoints import History, load_checkpoint, load_model
@@ -55,15 +55,15 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, epoch: int, num_batches: int) -> None:
     """Ctrl-C in the middle of an epoch (from 0) of training."""
-    whole = Batches.__call__
+    whole = RecordDataset.__call__
 
-    def some(self: Batches, which: int = 0) -> Iterator[Any]:
+    def some(self: RecordDataset, which: int = 0) -> Iterator[Any]:
         for number, batch in enumerate(whole(self, which)):
             if which == epoch and number == num_batches:
                 raise KeyboardInterrupt
             yield batch
 
-    monkeypatch.setattr(Batches, "__call__", some)
+    monkeypatch.setattr(RecordDataset, "__call__", some)
 
 
 # === Deterministic, interrupted, resumed ===
@@ -268,7 +268,7 @@ def test_it_learns(tmp_path: Path) -> None:
     assert found.rows[-1]["val_wa"] == 1.0
     assert found.rows[-1]["loss"] < 0.5 * found.rows[0]["loss"]
     assert [row["epoch"] for row in found.rows] == list(range(1, 13))
-    assert all(set(row) == set(training.COLUMNS) for row in found.rows)
+    assert all(set(row) == set(training.HISTORY_COLUMNS) for row in found.rows)
     assert all(0 <= row["input_wait_share"] < 1 for row in found.rows)
 
 

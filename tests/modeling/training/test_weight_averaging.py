@@ -112,7 +112,7 @@ def test_the_average_by_hand(policy: str) -> None:
         if not by_hand:
             by_hand = raw
         by_hand = [MOMENTUM * a + (1 - MOMENTUM) * w for a, w in zip(by_hand, raw, strict=True)]
-        with trained.averaged():
+        with trained.averaged_weights():
             for average, wanted in zip(values(trained.model), by_hand, strict=True):
                 np.testing.assert_allclose(average, wanted, rtol=1e-5, atol=1e-6)
         for own, wanted in zip(values(trained.model), raw, strict=True):
@@ -124,7 +124,7 @@ def test_raw_weights_come_back_after_an_error() -> None:
     trained = trainer(recipe(weight_averaging=MOMENTUM))
     trained.train_epoch(Points(), 0, 3)
     raw = values(trained.model)
-    with pytest.raises(KeyboardInterrupt), trained.averaged():
+    with pytest.raises(KeyboardInterrupt), trained.averaged_weights():
         assert not np.array_equal(values(trained.model)[0], raw[0])
         raise KeyboardInterrupt
     for own, wanted in zip(values(trained.model), raw, strict=True):
@@ -135,7 +135,7 @@ def test_without_averaging_nothing_changes() -> None:
     trained = trainer(recipe())
     trained.train_epoch(Points(), 0, 3)
     raw = values(trained.model)
-    with trained.averaged():
+    with trained.averaged_weights():
         for own, wanted in zip(values(trained.model), raw, strict=True):
             np.testing.assert_array_equal(own, wanted)
 
@@ -149,7 +149,7 @@ def test_the_average_is_kept_and_training_goes_on_from_the_raw_weights(tmp_path:
         np.testing.assert_array_equal(own, wanted)
     assert [row["loss"] for row in found.rows] == [row["loss"] for row in rows.rows]
     kept = load_model(tmp_path / "best.keras")
-    with averaged.averaged():
+    with averaged.averaged_weights():
         for own, wanted in zip(values(averaged.model), values(kept), strict=True):
             np.testing.assert_array_equal(own, wanted)
     assert not np.array_equal(values(kept)[0], values(averaged.model)[0])

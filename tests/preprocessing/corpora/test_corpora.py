@@ -133,7 +133,7 @@ WITHOUT_SPEAKERS = {"fer2013", "emotion", "goemotions"}
 
 
 def inventory(corpus: str, source: Path) -> CorpusIndex:
-    return registry.load("corpora", corpus).inventory(source)
+    return registry.load("corpora", corpus).build_index(source)
 
 
 # === Contract ===
@@ -153,7 +153,7 @@ class TestEveryCorpus:
 
     def test_ids_carry_the_corpus(self, name: str, tmp_path: Path) -> None:
         corpus = registry.load("corpora", name)
-        for clip in corpus.inventory(FAKES[name](tmp_path / "corpus")).clips:
+        for clip in corpus.build_index(FAKES[name](tmp_path / "corpus")).clips:
             assert clip.corpus == corpus.name
             assert clip.recording.startswith(f"{corpus.name}/")
             if name in WITHOUT_SPEAKERS:
@@ -243,7 +243,7 @@ def test_one_file_of_a_recording_the_audio_visual_first(tmp_path: Path) -> None:
     touch(tmp_path, f"a/02-{stem}.mp4", f"b/03-{stem}.wav", f"c/01-{stem}.mp4", f"d/03-{stem}.flac")
     found = inventory("ravdess", tmp_path)
     assert [clip.name for clip in found.clips] == [f"c/01-{stem}.mp4"]
-    assert found.left_out == {"another file of the same recording is used": 3}
+    assert found.skipped == {"another file of the same recording is used": 3}
     (tmp_path / f"c/01-{stem}.mp4").unlink()
     assert [clip.name for clip in inventory("ravdess", tmp_path).clips] == [f"b/03-{stem}.wav"]
 
@@ -254,7 +254,7 @@ def test_song_is_left_out_and_counted(tmp_path: Path) -> None:
     )
     found = inventory("ravdess", tmp_path)
     assert [clip.name for clip in found.clips] == ["03-01-03-01-01-01-07.wav"]
-    (reason, count), *others = found.left_out.items()
+    (reason, count), *others = found.skipped.items()
     assert "song" in reason
     assert (count, others) == (2, [])
     assert not found.rejected
@@ -350,7 +350,7 @@ def test_tess_speakers_surprise_and_the_misspelt_name(tmp_path: Path) -> None:
         ("YAF_fear/YAF_back_fear.flac", "fearful", "tess/YAF", "tess/YAF_back_fear"),
     ]
     assert found.clips[0].attributes == {"sex": "female", "age_years": "64", "word": "back"}
-    assert found.left_out == {"another file of the same recording is used": 1}
+    assert found.skipped == {"another file of the same recording is used": 1}
 
 
 def test_crema_d_facts_of_a_name_and_one_file_a_recording(tmp_path: Path) -> None:
@@ -414,7 +414,7 @@ def test_emodb_letters_and_boredom_counted_not_dropped(tmp_path: Path) -> None:
         "T": "sad",
         "N": "neutral",
     }
-    assert found.left_out == {"boredom: no such label here": 2}
+    assert found.skipped == {"boredom: no such label here": 2}
     assert not found.rejected
     assert found.clips[0].attributes == {"sex": "male", "statement": "a01"}
 
@@ -422,7 +422,7 @@ def test_emodb_letters_and_boredom_counted_not_dropped(tmp_path: Path) -> None:
 def test_emodb_of_boredom_only_is_no_wrong_kind(tmp_path: Path) -> None:
     found = inventory("emodb", touch(tmp_path, "03a01La.wav"))
     assert (found.clips, found.rejected) == ((), ())
-    assert found.left_out == {"boredom: no such label here": 1}
+    assert found.skipped == {"boredom: no such label here": 1}
 
 
 @pytest.mark.parametrize("name", ["AudioData/JE/su01.wav", "ALL/JE_su01.wav", "JE/su01.avi"])
@@ -478,7 +478,7 @@ def test_real_ravdess(real_data: Path) -> None:
     }
     assert counts == {label: 80 if label == "neutral" else 160 for label in CANONICAL_LABELS[:8]}
     assert not found.rejected
-    assert not found.left_out
+    assert not found.skipped
 
 
 @pytest.mark.real
@@ -502,4 +502,4 @@ def test_real_tess(real_data: Path) -> None:
     assert counts == {label: 0 if label == "calm" else 100 for label in CANONICAL_LABELS[:8]}
     assert {clip.speaker for clip in found.clips} == {"tess/OAF", "tess/YAF"}
     assert not found.rejected
-    assert not found.left_out
+    assert not found.skipped

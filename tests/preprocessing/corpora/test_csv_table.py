@@ -24,7 +24,7 @@ def test_rows_know_their_lines_and_cells() -> None:
     places = [(row.first_line, row.last_line, row.cells) for row in table.rows]
     assert places == [(3, 4, ("1", 'x, "y"\nz')), (7, 7, ("2",)), (8, 8, ("3", "4", "5"))]
     assert table.rows[0].raw == '1,"x, ""y""\nz"\n'
-    named = [table.named(row) for row in table.rows]
+    named = [table.row_as_dict(row) for row in table.rows]
     assert named == [{"a": "1", "B": 'x, "y"\nz'}, {"a": "2", "B": ""}, {"a": "3", "B": "4"}]
 
 
@@ -40,10 +40,10 @@ Read = Callable[[Path], CorpusIndex]
 @pytest.mark.parametrize(
     ("read", "name", "header"),
     [
-        (MANIFEST.inventory, "manifest.csv", "path,label,speaker"),
-        (EMOTION.inventory, "train.csv", "text,label"),
+        (MANIFEST.build_index, "manifest.csv", "path,label,speaker"),
+        (EMOTION.build_index, "train.csv", "text,label"),
         (
-            MELD_TEXT.inventory,
+            MELD_TEXT.build_index,
             "dev_sent_emo.csv",
             "Utterance,Speaker,Emotion,Dialogue_ID,Utterance_ID",
         ),

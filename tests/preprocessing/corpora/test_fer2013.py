@@ -82,7 +82,7 @@ def source(form: str, folder: Path) -> Path:
 
 
 def inventory(path: Path) -> CorpusIndex:
-    return registry.load("corpora", "fer2013").inventory(path)
+    return registry.load("corpora", "fer2013").build_index(path)
 
 
 def prepare(path: Path, out: Path) -> int:
@@ -241,7 +241,7 @@ def prepared(
 
 def test_training_copies_of_test_pictures_are_left_out(prepared: DataFolder) -> None:
     hashes = {
-        part: {row.video_hash for row in prepared.part(part)} for part in prepared.splits.parts
+        part: {row.video_hash for row in prepared.subset(part)} for part in prepared.splits.parts
     }
     assert not (hashes["train"] | hashes["validation"]) & hashes["test"]
     equals = [row for row in prepared.rows if row.excluded.startswith("equals a test item: ")]
@@ -249,7 +249,7 @@ def test_training_copies_of_test_pictures_are_left_out(prepared: DataFolder) -> 
 
 
 def test_no_test_picture_is_ever_left_out(prepared: DataFolder) -> None:
-    tested = prepared.part("test")
+    tested = prepared.subset("test")
     assert len(tested) == 6
     assert len({row.video_hash for row in tested}) == 4
     assert not any(row.excluded for row in tested)
@@ -265,9 +265,9 @@ def test_copies_in_training_are_kept_once_and_conflicting_ones_not_at_all(
         "equals a test item",
         "same content under another name",
     ]
-    learnt = prepared.part("train") + prepared.part("validation")
+    learnt = prepared.subset("train") + prepared.subset("validation")
     assert len(learnt) == len({row.video_hash for row in learnt}) == 6
-    assert len(prepared.part("validation")) == 1
+    assert len(prepared.subset("validation")) == 1
 
 
 def test_records_are_one_masked_in_frame_each(prepared: DataFolder) -> None:

@@ -28,7 +28,7 @@ from affectstream.preprocessing.file_kinds import (
 from affectstream.preprocessing.media.containers import FORMATS
 from affectstream.preprocessing.media.media_file import MediaFile
 from affectstream.serving.inference.prediction import Prediction
-from tests.support.factories import numbered, preprocess, tone, write_media, write_sound
+from tests.support.factories import numbered_image, preprocess, tone, write_media, write_sound
 from tests.support.models import run
 
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 123456\n"
@@ -124,7 +124,7 @@ def tree(folder: Path, *names: str) -> Path:
 
 def descriptor_names(folder: Path) -> list[str]:
     listing = list_folder(folder)
-    return [listing.shown(path) for path in listing.files]
+    return [listing.display_path(path) for path in listing.files]
 
 
 def test_linked_folders_are_followed_and_loops_end(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_hidden_files_and_those_of_systems_are_no_files_of_the_user(tmp_path: Pa
     )
     listing = list_folder(folder)
     assert descriptor_names(folder) == ["a.wav"]
-    assert listing.passed_over(listing.files) == Counter()
+    assert listing.ignored_suffixes(listing.files) == Counter()
 
 
 @pytest.fixture
@@ -290,7 +290,7 @@ class FakeRecognizer:
         with MediaFile(path, name) as media:
             return self._answer(media.name, media.info.duration_s)
 
-    def read(self, line: str, name: str) -> Prediction:
+    def predict_text(self, line: str, name: str) -> Prediction:
         return self._answer(name, 0.0)
 
     def set_reader(self, process: object) -> None: ...
@@ -328,10 +328,10 @@ def test_every_kind_of_file_in_a_folder_is_answered(
         codec = {"wav": "pcm_s16le", "FLAC": "flac"}.get(ending, "aac")
         write_media(folder / f"a.{ending}", waveform=tone(0.5, 48_000), audio_codec=codec)
     for ending in ("png", "JPG", "webp", "bmp", "tiff"):
-        done, data = cv2.imencode(f".{ending.lower()}", numbered(5))
+        done, data = cv2.imencode(f".{ending.lower()}", numbered_image(5))
         assert done
         (folder / f"a.{ending}").write_bytes(data.tobytes())
-    write_media(folder / "a.gif", [numbered(3)], codec="gif", pixels="rgb8")
+    write_media(folder / "a.gif", [numbered_image(3)], codec="gif", pixels="rgb8")
     expected = sorted(str(path) for path in folder.iterdir())
     tree(folder, "notes.docx", "table.csv", "more.docx", ".hidden.wav", "words.txt")
     assert predicted(folder) == EXIT_OK
@@ -359,7 +359,7 @@ def test_a_still_is_one_frame_without_sound(tmp_path: Path) -> None:
 
     for ending in ("png", "jpg", "webp", "bmp", "tiff"):
         path = tmp_path / f"a.{ending}"
-        path.write_bytes(cv2.imencode(f".{ending}", numbered(5))[1].tobytes())
+        path.write_bytes(cv2.imencode(f".{ending}", numbered_image(5))[1].tobytes())
         with MediaFile(path) as media:
             info = media.info
         assert (info.has_audio, info.has_video, info.num_frames) == (False, True, 1)
@@ -442,7 +442,7 @@ def test_no_plot_replaces_another_or_an_input(
     picture = tmp_path / "p-x-2.png"
     import cv2
 
-    picture.write_bytes(cv2.imencode(".png", numbered(5))[1].tobytes())
+    picture.write_bytes(cv2.imencode(".png", numbered_image(5))[1].tobytes())
     before = picture.read_bytes()
     out = tmp_path / "p.png"
     assert predicted(*made, picture, "--plot", out) == EXIT_OK
@@ -513,10 +513,10 @@ def test_pointers_are_named_as_such(tmp_path: Path) -> None:
         "a.wav": opened,
         "a.mp4": opened,
         "a.png": opened,
-        "manifest.csv": MANIFEST.inventory,
+        "manifest.csv": MANIFEST.build_index,
         "au.csv": read_action_units,
-        "fer2013.zip": fer2013.inventory,
-        "fer2013.csv": fer2013.inventory,
+        "fer2013.zip": fer2013.build_index,
+        "fer2013.csv": fer2013.build_index,
         "run.json": atomic_io.read_json,
         "any": lfs_pointer.require_not_pointer,
     }

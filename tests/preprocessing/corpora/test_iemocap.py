@@ -18,7 +18,7 @@ from affectstream.preprocessing.clip import Clip, CompanionVideo, CorpusIndex
 from affectstream.preprocessing.corpora.iemocap import IEMOCAP
 from affectstream.preprocessing.media.companion_video import crop_half
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
-from affectstream.preprocessing.records.fingerprints import input_states
+from affectstream.preprocessing.records.fingerprints import input_fingerprints
 from affectstream.preprocessing.records.preprocess import preprocess
 from affectstream.preprocessing.records.record import Record
 from affectstream.preprocessing.records.record_builder import RecordBuilder, RecordSettings
@@ -51,9 +51,9 @@ def by_turn(found: CorpusIndex) -> dict[str, Clip]:
 
 
 def test_every_labelled_turn_becomes_a_clip(root: Path) -> None:
-    found = IEMOCAP.inventory(root)
+    found = IEMOCAP.build_index(root)
     assert not found.rejected
-    assert not found.left_out
+    assert not found.skipped
     assert len(found.clips) == 2 * 2 * 2 * 4
     clip = by_turn(found)["Ses02M_script01_1_F001"]
     assert clip.name == "Session2/sentences/wav/Ses02M_script01_1/Ses02M_script01_1_F001.wav"
@@ -79,26 +79,26 @@ def test_every_labelled_turn_becomes_a_clip(root: Path) -> None:
 def test_the_nine_emotions_and_the_two_codes_that_are_no_label(tmp_path: Path) -> None:
     codes = ("ang", "hap", "exc", "sad", "fru", "fea", "sur", "neu", "dis", "xxx", "oth")
     write_dialogue(tmp_path, DIALOGUE, codes)
-    found = IEMOCAP.inventory(tmp_path)
+    found = IEMOCAP.build_index(tmp_path)
     assert [clip.label for clip in found.clips[:9]] == [
         *("angry", "happy", "excited", "sad", "frustrated"),
         *("fearful", "surprised", "neutral", "disgust"),
     ]
-    assert found.left_out == {
+    assert found.skipped == {
         "xxx: the evaluators did not agree": 2,
         "oth: an emotion that has no label here": 2,
     }
 
 
 def test_one_session_gives_the_same_clips_as_the_release(root: Path) -> None:
-    whole = [clip for clip in IEMOCAP.inventory(root).clips if clip.attributes["session"] == "2"]
-    assert list(IEMOCAP.inventory(root / "Session2").clips) == whole
+    whole = [clip for clip in IEMOCAP.build_index(root).clips if clip.attributes["session"] == "2"]
+    assert list(IEMOCAP.build_index(root / "Session2").clips) == whole
 
 
 def test_improvised_only(root: Path) -> None:
-    found = dataclasses.replace(IEMOCAP, improvised_only=True).inventory(root)
+    found = dataclasses.replace(IEMOCAP, improvised_only=True).build_index(root)
     assert {clip.attributes["acting"] for clip in found.clips} == {"improvised"}
-    assert found.left_out == {"scripted dialogues (improvised only)": 16}
+    assert found.skipped == {"scripted dialogues (improvised only)": 16}
 
 
 def test_hidden_files_and_other_folders_of_evaluations_are_passed_over(root: Path) -> None:
@@ -106,7 +106,7 @@ def test_hidden_files_and_other_folders_of_evaluations_are_passed_over(root: Pat
     (folder / f"._{DIALOGUE}.txt").write_bytes(b"\x00\x05\x16\x07 nothing to read")
     (folder / "Categorical").mkdir()
     (folder / "Categorical" / f"{DIALOGUE}_e1_cat.txt").write_text("Ses01F_impro01_F000 :Neutral\n")
-    found = IEMOCAP.inventory(root)
+    found = IEMOCAP.build_index(root)
     assert not found.rejected
     assert len(found.clips) == 32
 
@@ -119,11 +119,11 @@ def test_transcripts_in_code_page_1252_and_lines_that_name_no_turn(root: Path) -
         b"Ses01F_impro01_F001 and nothing else\r\n"
         b"Ses01F_impro01_F000 [001.0000-001.5000]: Again.\r\n"
     )
-    found = IEMOCAP.inventory(root)
+    found = IEMOCAP.build_index(root)
     clips = by_turn(found)
     assert clips["Ses01F_impro01_F000"].transcript == "It’s café: [LAUGHTER] no?"
     assert clips["Ses01F_impro01_M000"].transcript == ""
-    assert found.left_out == {"lines of transcriptions that name no turn": 1}
+    assert found.skipped == {"lines of transcriptions that name no turn": 1}
     shown = f"Session1/dialog/transcriptions/{DIALOGUE}.txt"
     assert {one.path: one.reason for one in found.rejected} == {
         f"{shown}:3": "not of the form TURN [start-end]: text; mend the line",
@@ -133,7 +133,7 @@ def test_transcripts_in_code_page_1252_and_lines_that_name_no_turn(root: Path) -
 
 def test_without_any_transcription_the_transcripts_are_empty(root: Path) -> None:
     transcription_file(root, DIALOGUE).unlink()
-    found = IEMOCAP.inventory(root)
+    found = IEMOCAP.build_index(root)
     assert not found.rejected
     assert by_turn(found)["Ses01F_impro01_F000"].transcript == ""
 
@@ -169,7 +169,7 @@ def test_a_malformed_line_is_rejected_with_its_number_and_the_rest_is_kept(
     assert kept != whole
     number -= whole.count("\n") - kept.count("\n")
     path.write_text(f"{kept}\n{line}\nC-E1:\tFear;\t()\n\n{after}")
-    found = IEMOCAP.inventory(root)
+    found = IEMOCAP.build_index(root)
     (rejection,) = found.rejected
     assert rejection.path == f"Session1/dialog/EmoEvaluation/{DIALOGUE}.txt:{number}"
     assert reason in rejection.reason
@@ -183,7 +183,7 @@ def test_a_malformed_line_is_rejected_with_its_number_and_the_rest_is_kept(
 def test_an_evaluator_above_the_first_turn(root: Path) -> None:
     path = evaluation_file(root, DIALOGUE)
     path.write_text(f"{HEADER}\nC-E1:\tNeutral;\t()\n")
-    (rejection,) = IEMOCAP.inventory(root).rejected
+    (rejection,) = IEMOCAP.build_index(root).rejected
     assert rejection.path.endswith(f"{DIALOGUE}.txt:3")
     assert "an evaluator above the first turn" in rejection.reason
 
@@ -191,7 +191,7 @@ def test_an_evaluator_above_the_first_turn(root: Path) -> None:
 def test_a_turn_without_evaluators_has_no_agreement(root: Path) -> None:
     path = evaluation_file(root, DIALOGUE)
     path.write_text("[1.0 - 1.5]\tSes01F_impro01_F000\tneu\t[2, 2, 2]\n")
-    clip = by_turn(IEMOCAP.inventory(root))["Ses01F_impro01_F000"]
+    clip = by_turn(IEMOCAP.build_index(root))["Ses01F_impro01_F000"]
     assert "agreement" not in clip.attributes
 
 
@@ -199,10 +199,10 @@ def test_what_is_not_iemocap(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"absent: no such folder; .*https://sail\.usc\.edu/iemocap"
     ):
-        IEMOCAP.inventory(tmp_path / "absent")
+        IEMOCAP.build_index(tmp_path / "absent")
     (tmp_path / "03-01-05-01-01-01-01.wav").touch()
     with pytest.raises(UserError) as raised:
-        IEMOCAP.inventory(tmp_path)
+        IEMOCAP.build_index(tmp_path)
     assert "looked for Session1/dialog/EmoEvaluation/*.txt" in str(raised.value)
     assert "https://sail.usc.edu/iemocap/" in str(raised.value)
     assert "it looks like ravdess: use --corpus ravdess" in str(raised.value)
@@ -234,8 +234,8 @@ SETTINGS = RecordSettings("none", FrameSampling("time", 4), CropFormat(64, "grey
 
 def both_halves(number: int) -> np.ndarray:
     """The number on the left, 255 less the number on the right."""
-    left = factories.numbered(number, WIDTH_PX, HEIGHT_PX)
-    right = factories.numbered(255 - number, WIDTH_PX, HEIGHT_PX)
+    left = factories.numbered_image(number, WIDTH_PX, HEIGHT_PX)
+    right = factories.numbered_image(255 - number, WIDTH_PX, HEIGHT_PX)
     return np.concatenate([left, right], axis=1)
 
 
@@ -253,7 +253,7 @@ def shown_numbers(record: Record) -> list[int]:
 
 
 def test_the_actor_with_the_markers_is_on_the_left(filmed: Path) -> None:
-    clips = by_turn(IEMOCAP.inventory(filmed))
+    clips = by_turn(IEMOCAP.build_index(filmed))
     path = avi_file(filmed, DIALOGUE)
     name = f"Session1/dialog/avi/DivX/{DIALOGUE}.avi"
     assert clips["Ses01F_impro01_F001"].pictures == CompanionVideo(path, name, 1.5, 2.0, "left")
@@ -271,7 +271,7 @@ def test_the_actor_with_the_markers_is_on_the_left(filmed: Path) -> None:
 def test_sound_of_the_turn_with_the_speakers_half_of_the_pictures(
     filmed: Path, turn: str, numbers: list[int]
 ) -> None:
-    clip = by_turn(IEMOCAP.inventory(filmed))[f"Ses01F_impro01_{turn}"]
+    clip = by_turn(IEMOCAP.build_index(filmed))[f"Ses01F_impro01_{turn}"]
     (record,) = RecordBuilder(SETTINGS).records(clip)
     assert len(record.waveform) == 8_000
     assert record.face_mask.all()
@@ -286,7 +286,7 @@ def test_sound_of_the_turn_with_the_speakers_half_of_the_pictures(
 def test_a_long_turn_becomes_consecutive_records_with_pictures_of_their_own_time(
     filmed: Path,
 ) -> None:
-    clip = by_turn(IEMOCAP.inventory(filmed))["Ses01F_impro01_F000"]
+    clip = by_turn(IEMOCAP.build_index(filmed))["Ses01F_impro01_F000"]
     halved = dataclasses.replace(SETTINGS, max_clip_s=0.25)
     first, second = RecordBuilder(halved).records(clip)
     assert (first.start_s, first.end_s, second.end_s) == (0.0, 0.25, 0.5)
@@ -296,14 +296,14 @@ def test_a_long_turn_becomes_consecutive_records_with_pictures_of_their_own_time
 
 
 def test_without_the_video_there_is_sound_alone(filmed: Path) -> None:
-    clip = by_turn(IEMOCAP.inventory(filmed))["Ses01F_impro01_F000"]
+    clip = by_turn(IEMOCAP.build_index(filmed))["Ses01F_impro01_F000"]
     (record,) = RecordBuilder(SETTINGS).records(dataclasses.replace(clip, pictures=None))
     assert len(record.waveform) == 8_000
     assert not len(record.faces)
 
 
 def test_a_video_that_ends_too_early_or_holds_no_pictures(filmed: Path) -> None:
-    clip = by_turn(IEMOCAP.inventory(filmed))["Ses01F_impro01_F000"]
+    clip = by_turn(IEMOCAP.build_index(filmed))["Ses01F_impro01_F000"]
     assert clip.pictures is not None
     late = dataclasses.replace(clip.pictures, start_s=70.0, end_s=71.0)
     with pytest.raises(MediaError, match=r"impro01\.avi: holds 6\.4 s, needed from 70 s on"):
@@ -324,31 +324,31 @@ def test_halves_of_a_picture() -> None:
 
 
 def test_a_clip_is_done_anew_when_its_video_changes(filmed: Path, tmp_path: Path) -> None:
-    clip = by_turn(IEMOCAP.inventory(filmed))["Ses01F_impro01_F000"]
+    clip = by_turn(IEMOCAP.build_index(filmed))["Ses01F_impro01_F000"]
     assert clip.pictures is not None
     video = tmp_path / "copy.avi"
     video.write_bytes(clip.pictures.path.read_bytes())
     moved = dataclasses.replace(clip, pictures=dataclasses.replace(clip.pictures, path=video))
-    before = input_states([moved], {})
-    assert before == input_states([moved], {})
+    before = input_fingerprints([moved], {})
+    assert before == input_fingerprints([moved], {})
     assert atomic_io.digest(before)
     os.utime(video, ns=(0, 0))
-    assert input_states([moved], {}) != before
+    assert input_fingerprints([moved], {}) != before
     others = dataclasses.replace(
         moved, pictures=dataclasses.replace(clip.pictures, path=video, half="right")
     )
-    assert input_states([others], {}) != input_states([moved], {})
+    assert input_fingerprints([others], {}) != input_fingerprints([moved], {})
 
 
 def test_a_missing_wav_names_the_file(root: Path) -> None:
     wav_file(root, "Ses01F_impro01_F002").unlink()
-    (rejection,) = IEMOCAP.inventory(root).rejected
+    (rejection,) = IEMOCAP.build_index(root).rejected
     expected = "no Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F002.wav"
     assert rejection.reason == f"{expected}; unpack sentences/wav of the release"
 
 
 def test_a_turn_much_longer_than_its_evaluation_says(filmed: Path, tmp_path: Path) -> None:
-    clip = by_turn(IEMOCAP.inventory(filmed))["Ses01F_impro01_F000"]
+    clip = by_turn(IEMOCAP.build_index(filmed))["Ses01F_impro01_F000"]
     assert clip.stated_s == 0.5
     wav = factories.write_sound(tmp_path / "long.wav", factories.tone(60.0, 8_000), 8_000)
     with pytest.raises(MediaError, match=r"last_boxes 60\.0 s where the table says 0\.5 s"):
@@ -358,7 +358,7 @@ def test_a_turn_much_longer_than_its_evaluation_says(filmed: Path, tmp_path: Pat
 def test_a_session_that_cannot_be_entered_is_rejected(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = len(IEMOCAP.inventory(root).clips)
+    whole = len(IEMOCAP.build_index(root).clips)
     listed = Path.iterdir
 
     def guarded(path: Path) -> Iterator[Path]:
@@ -367,7 +367,7 @@ def test_a_session_that_cannot_be_entered_is_rejected(
         return listed(path)
 
     monkeypatch.setattr(Path, "iterdir", guarded)
-    found = IEMOCAP.inventory(root)
+    found = IEMOCAP.build_index(root)
     assert len(found.clips) == whole // 2
     (rejection,) = found.rejected
     assert rejection.path == "Session2"

@@ -20,7 +20,11 @@ from affectstream.core.errors import (
 from affectstream.preprocessing.clip import Clip, CorpusIndex
 from affectstream.preprocessing.corpora.manifest import MANIFEST
 from affectstream.preprocessing.dataset.data_folder import DataFolder, open_data_folder
-from affectstream.preprocessing.dataset.leakage import DataFootprint, crossings, namesakes
+from affectstream.preprocessing.dataset.leakage import (
+    DataFootprint,
+    overlaps,
+    shared_speaker_id_notes,
+)
 from affectstream.preprocessing.labels import CANONICAL_LABELS
 from tests.support.factories import files_below, preprocess, tone, write_sound
 
@@ -28,7 +32,7 @@ from tests.support.factories import files_below, preprocess, tone, write_sound
 def inventory(folder: Path, text: str, encoding: str = "utf-8") -> CorpusIndex:
     table = folder / "mine.csv"
     table.write_bytes(text.encode(encoding))
-    return registry.load("corpora", "manifest").inventory(table)
+    return registry.load("corpora", "manifest").build_index(table)
 
 
 def only(found: CorpusIndex) -> Clip:
@@ -72,7 +76,7 @@ def test_quoted_line_break_in_a_transcript(tmp_path: Path) -> None:
 
 def test_a_folder_with_manifest_csv(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text("path,label,speaker\na.wav,sad,1\n")
-    assert len(registry.load("corpora", "manifest").inventory(tmp_path).clips) == 1
+    assert len(registry.load("corpora", "manifest").build_index(tmp_path).clips) == 1
 
 
 def test_stretches_of_one_file_are_clips_of_one_recording(tmp_path: Path) -> None:
@@ -257,12 +261,12 @@ def test_people_of_different_manifests_are_different_people(
         assert [row.recording for row in folder.rows] == [f"{name}/{n}.wav" for n in "abc"]
         assert [row.speaker for row in folder.rows] == [f"{name}/0{n}" for n in "123"]
         assert {row.corpus for row in folder.rows} == {name}
-    assert crossings(DataFootprint.of(one.rows), two.rows) == []
-    assert namesakes(row.speaker for row in (*one.rows, *two.rows)) == (
+    assert overlaps(DataFootprint.of(one.rows), two.rows) == []
+    assert shared_speaker_id_notes(row.speaker for row in (*one.rows, *two.rows)) == (
         f"speaker 01, 02, 03 of {' and of '.join(sorted(names))} are taken for different people;"
         " if they are the same, prepare one of these with --same-speakers-as",
     )
-    assert namesakes(row.speaker for row in one.rows) == ()
+    assert shared_speaker_id_notes(row.speaker for row in one.rows) == ()
 
 
 def test_the_same_manifest_elsewhere_is_the_same(others: tuple[Path, Path], tmp_path: Path) -> None:
@@ -273,7 +277,7 @@ def test_the_same_manifest_elsewhere_is_the_same(others: tuple[Path, Path], tmp_
     (tmp_path / "copy" / "mine.csv").write_text("\r\n".join([header, *rows[::-1], ""]))
     again = prepared(tmp_path / "copy" / "mine.csv", tmp_path / "second")
     assert again.settings["corpus"] == one.settings["corpus"]
-    found = crossings(DataFootprint.of(one.rows), again.rows)
+    found = overlaps(DataFootprint.of(one.rows), again.rows)
     assert [what.partition(" ")[0] for what in found] == ["speaker", "recording", "the"]
 
 
@@ -285,10 +289,10 @@ def test_a_name_of_ones_own_and_the_same_people(
     two = prepared(others[1], tmp_path / "two-data", *joined)
     assert [row.speaker for row in two.rows] == [f"manifest-spring/0{n}" for n in "123"]
     assert [row.id for row in two.rows] == [f"manifest-autumn/{n}.wav" for n in "abc"]
-    assert crossings(DataFootprint.of(one.rows), two.rows) == [
+    assert overlaps(DataFootprint.of(one.rows), two.rows) == [
         "speaker manifest-spring/01, manifest-spring/02, manifest-spring/03"
     ]
-    assert namesakes(row.speaker for row in (*one.rows, *two.rows)) == ()
+    assert shared_speaker_id_notes(row.speaker for row in (*one.rows, *two.rows)) == ()
     # Whose people these are is handed on, and goes on being so.
     third = prepared(others[1], tmp_path / "third", "--same-speakers-as", str(two.path))
     assert third.rows[0].speaker == "manifest-spring/01"
@@ -367,7 +371,7 @@ def test_a_very_long_text_is_read(tmp_path: Path) -> None:
     said = "so " * 60_000
     table = tmp_path / "manifest.csv"
     table.write_text(f"path,label,speaker,transcript\n,sad,1,{said}\n")
-    (clip,) = registry.load("corpora", "manifest").inventory(tmp_path).clips
+    (clip,) = registry.load("corpora", "manifest").build_index(tmp_path).clips
     assert clip.text_only
     assert clip.transcript == said.strip()
 
@@ -393,7 +397,7 @@ def test_backslashes_in_paths(tmp_path: Path) -> None:
     write_sound(tmp_path / "c\\d.wav", tone(0.6), 16_000)
     table = tmp_path / "mine.csv"
     table.write_text("path,label,speaker\na\\b.wav,sad,1\nc\\d.wav,sad,1\n")
-    clips = {clip.name: clip.path for clip in MANIFEST.inventory(table).clips}
+    clips = {clip.name: clip.path for clip in MANIFEST.build_index(table).clips}
     assert clips == {"a/b.wav": tmp_path / "a/b.wav", "c\\d.wav": tmp_path / "c\\d.wav"}
 
 
@@ -409,14 +413,14 @@ def test_backslashes_in_paths(tmp_path: Path) -> None:
 def test_semicolons_and_tabs_part_cells_too(text: str, tmp_path: Path) -> None:
     table = tmp_path / "mine.csv"
     table.write_bytes(text.encode())
-    (clip,) = MANIFEST.inventory(table).clips
+    (clip,) = MANIFEST.build_index(table).clips
     assert (clip.name, clip.label, clip.transcript) == ("a.wav", "sad", "well, then")
 
 
 def test_a_decimal_comma_is_hinted_at(tmp_path: Path) -> None:
     table = tmp_path / "mine.csv"
     table.write_text("path;label;speaker;start_s\na.wav;sad;1;1,5\n")
-    (rejection,) = MANIFEST.inventory(table).rejected
+    (rejection,) = MANIFEST.build_index(table).rejected
     assert rejection.reason == "a.wav: time '1,5' is not a number of seconds; write 1.5"
 
 

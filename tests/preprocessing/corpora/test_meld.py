@@ -9,7 +9,12 @@ import pytest
 
 from affectstream.core.errors import EXIT_PARTIAL, UserError
 from affectstream.preprocessing.clip import CorpusIndex
-from affectstream.preprocessing.corpora.meld import MELD, decode, read_meld_table, stated_duration_s
+from affectstream.preprocessing.corpora.meld import (
+    MELD,
+    decode,
+    read_meld_table,
+    utterance_duration_s,
+)
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
 from tests.support.factories import preprocess, tone, write_sound
 
@@ -45,13 +50,13 @@ def source(tmp_path: Path) -> Path:
 
 
 def inventory(source: Path) -> CorpusIndex:
-    return MELD.inventory(source)
+    return MELD.build_index(source)
 
 
 def test_a_row_becomes_a_clip_of_its_own_part(source: Path) -> None:
     found = inventory(source)
     assert not found.rejected
-    assert not found.left_out
+    assert not found.skipped
     shown = {clip.name: (clip.split, clip.recording) for clip in found.clips}
     assert shown == {
         "dev/dev_splits_complete/dia0_utt0.mp4": ("validation", "meld/dev/dia0_utt0"),
@@ -101,14 +106,14 @@ def test_a_missing_clip_is_rejected_and_the_same_number_of_another_part_is_not_t
     (rejection,) = found.rejected
     assert rejection.path == "dev/dev_sent_emo.csv:3"
     assert "dia7_utt1: no such clip below a dev folder" in rejection.reason
-    assert found.left_out == {"clips that no row of the tables names": 1}
+    assert found.skipped == {"clips that no row of the tables names": 1}
 
 
 def test_a_part_without_any_clip_is_left_out_and_counted(source: Path) -> None:
     (source / "train/train_splits/dia0_utt0.mp4").unlink()
     found = inventory(source)
     assert {clip.split for clip in found.clips} == {"validation", "test"}
-    assert found.left_out == {"train: no clip of this part in the folder": 1}
+    assert found.skipped == {"train: no clip of this part in the folder": 1}
     assert not found.rejected
 
 
@@ -119,7 +124,7 @@ def test_video_before_sound_and_hidden_or_odd_files_are_no_clips(source: Path) -
     found = inventory(source)
     names = {clip.split: clip.name for clip in found.clips}
     assert names["test"] == f"{test}/dia0_utt0.mp4"
-    assert found.left_out == {
+    assert found.skipped == {
         "another file of the same recording is used": 1,
         "not named like PART/dia0_utt0.mp4": 2,
     }
@@ -208,7 +213,7 @@ def test_real_tables(part: str, num_rows: int, real_data: Path, tmp_path: Path) 
     found = inventory(source)
     assert len(found.clips) == num_rows
     assert not found.rejected
-    assert not found.left_out
+    assert not found.skipped
 
 
 # === Clips that are longer than the table says ===
@@ -235,8 +240,8 @@ def test_the_table_says_how_long_a_clip_is(tmp_path: Path) -> None:
     assert clip.stated_s == 1.502
     for times in (("", ""), ("00:00:05,000", "00:00:04,000"), ("x", "00:00:04,000")):
         row = dict(zip(("StartTime", "EndTime"), times, strict=True))
-        assert stated_duration_s(row) is None
-    assert stated_duration_s({}) is None
+        assert utterance_duration_s(row) is None
+    assert utterance_duration_s({}) is None
 
 
 def test_a_clip_much_longer_than_its_row_is_rejected(

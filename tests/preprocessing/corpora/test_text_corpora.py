@@ -15,7 +15,7 @@ from affectstream.preprocessing.corpora.emotion import EMOTION
 from affectstream.preprocessing.corpora.goemotions import EKMAN_OF, EMOTIONS, GOEMOTIONS
 from affectstream.preprocessing.corpora.meld import MELD
 from affectstream.preprocessing.corpora.meld_text import MELD_TEXT
-from affectstream.preprocessing.corpora.text_table import normalised, text_hash
+from affectstream.preprocessing.corpora.text_table import text_comparison_key, text_hash
 from affectstream.preprocessing.records.record_builder import RecordBuilder, RecordSettings
 
 ALL = [EMOTION, GOEMOTIONS, MELD_TEXT]
@@ -40,7 +40,7 @@ def rejected(found: CorpusIndex) -> dict[str, str]:
 
 def fails(corpus: Any, source: Path, *words: str) -> None:
     with pytest.raises(UserError) as caught:
-        corpus.inventory(source)
+        corpus.build_index(source)
     assert str(caught.value).startswith(str(source))
     assert "\n" not in str(caught.value)
     assert [word for word in words if word not in str(caught.value)] == []
@@ -53,7 +53,7 @@ def test_emotion_lines_with_and_without_header(tmp_path: Path) -> None:
     write(tmp_path, "train.txt", "text;label_name\ni feel fine;joy\nno;anger\n")
     write(tmp_path, "sub/val.txt", "i am; you are;sadness\r\n\r\nso;surprise")
     write(tmp_path, "test.txt", "text;fear\nmine;love\n")
-    found = EMOTION.inventory(tmp_path)
+    found = EMOTION.build_index(tmp_path)
     assert told(found) == {
         "sub/val.txt!1": ("i am; you are", "sad"),
         "sub/val.txt!3": ("so", "surprised"),
@@ -69,7 +69,7 @@ def test_emotion_lines_with_and_without_header(tmp_path: Path) -> None:
 
 def test_a_clip_of_text_alone(tmp_path: Path) -> None:
     write(tmp_path, "train.txt", "A  Word;joy\n")
-    (clip,) = EMOTION.inventory(tmp_path).clips
+    (clip,) = EMOTION.build_index(tmp_path).clips
     assert clip == Clip(
         path=tmp_path / "train.txt",
         name="train.txt",
@@ -88,13 +88,13 @@ def test_a_clip_of_text_alone(tmp_path: Path) -> None:
 def test_equal_texts_have_one_hash_whatever_case_and_space() -> None:
     assert text_hash(" I  feel\tFINE ") == text_hash("i feel fine")
     assert text_hash("i feel fine") != text_hash("i feel fine!")
-    assert normalised("ﬁne  STRASSE straße") == "fine strasse strasse"
+    assert text_comparison_key("ﬁne  STRASSE straße") == "fine strasse strasse"
 
 
 @pytest.mark.parametrize("name", ["training.csv", "train.csv"])
 def test_emotion_csv_of_numbers_quotes_and_line_breaks(tmp_path: Path, name: str) -> None:
     lines = ["label,text", '0,"well, ""no"""', '5,"two\nlines"', "4,plain", "joy,word"]
-    found = EMOTION.inventory(write(tmp_path, name, "\n".join(lines)))
+    found = EMOTION.build_index(write(tmp_path, name, "\n".join(lines)))
     assert told(found) == {
         f"{name}!2": ('well, "no"', "sad"),
         f"{name}!3": ("two\nlines", "surprised"),
@@ -106,7 +106,7 @@ def test_emotion_csv_of_numbers_quotes_and_line_breaks(tmp_path: Path, name: str
 
 def test_the_six_numbers(tmp_path: Path) -> None:
     rows = [f"t{n},{n}" for n in range(6)]
-    found = EMOTION.inventory(write(tmp_path, "test.csv", "\n".join(["text,label", *rows])))
+    found = EMOTION.build_index(write(tmp_path, "test.csv", "\n".join(["text,label", *rows])))
     labels = [clip.label for clip in found.clips]
     assert labels == ["sad", "happy", "love", "angry", "fearful", "surprised"]
 
@@ -120,12 +120,12 @@ def test_other_scripts_emoji_and_odd_line_separators_pass_unchanged(tmp_path: Pa
         "\u0928\u092e\u0938\u094d\u0924\u0947",
     ]
     write(tmp_path, "train.txt", "\ufeff" + "".join(f"{text};joy\n" for text in texts))
-    found = EMOTION.inventory(tmp_path)
+    found = EMOTION.build_index(tmp_path)
     assert [clip.transcript for clip in found.clips] == texts
 
 
 def test_a_very_long_text(tmp_path: Path) -> None:
-    (clip,) = EMOTION.inventory(write(tmp_path, "train.txt", "word " * 60_000 + ";joy")).clips
+    (clip,) = EMOTION.build_index(write(tmp_path, "train.txt", "word " * 60_000 + ";joy")).clips
     assert len(clip.transcript) == 299_999
 
 
@@ -140,7 +140,7 @@ def test_bad_rows_of_emotion_are_named_and_the_others_stay(tmp_path: Path) -> No
         b"x;7",
         b"end;",
     ]
-    found = EMOTION.inventory(write(tmp_path, "train.txt", b"\n".join(lines)))
+    found = EMOTION.build_index(write(tmp_path, "train.txt", b"\n".join(lines)))
     assert [clip.transcript for clip in found.clips] == ["good"]
     reasons = rejected(found)
     assert list(reasons) == [f"train.txt:{line}" for line in range(2, 9)]
@@ -155,7 +155,7 @@ def test_bad_rows_of_emotion_are_named_and_the_others_stay(tmp_path: Path) -> No
 
 def test_bad_rows_of_a_csv(tmp_path: Path) -> None:
     content = b'text,label\n"caf\xe9\nau lait",1\ngood,1\nwell, no,1\nshort\n,1\n"two\nlines",x\n'
-    found = EMOTION.inventory(write(tmp_path, "val.csv", content))
+    found = EMOTION.build_index(write(tmp_path, "val.csv", content))
     assert [clip.inner for clip in found.clips] == ["4"]
     reasons = rejected(found)
     assert list(reasons) == [f"val.csv:{line}" for line in (2, 5, 6, 7, 8)]
@@ -203,14 +203,14 @@ def test_goemotions_labels_of_one_class_of_ekman(tmp_path: Path) -> None:
         '"""I didn\'t"" Oh\t14,19\ted00006',
     ]
     write(tmp_path, "data/dev.tsv", "\n".join(lines))
-    found = GOEMOTIONS.inventory(tmp_path)
+    found = GOEMOTIONS.build_index(tmp_path)
     assert told(found) == {
         "data/dev.tsv!1": ('He said "no"', "angry"),
         "data/dev.tsv!2": ("Thanks, wow 😩", "happy"),
         "data/dev.tsv!3": ("Hm", "neutral"),
         "data/dev.tsv!6": ('"""I didn\'t"" Oh', "fearful"),
     }
-    assert found.left_out == {"labels of more than one class of Ekman": 2}
+    assert found.skipped == {"labels of more than one class of Ekman": 2}
     assert not found.rejected
     clip = found.clips[1]
     assert (clip.split, clip.recording, clip.text_only) == (
@@ -228,7 +228,7 @@ def test_the_28_classes_and_their_seven(tmp_path: Path) -> None:
     assert len(EMOTIONS) == len(set(EMOTIONS)) == len(EKMAN_OF) == 28
     assert (EMOTIONS[0], EMOTIONS[17], EMOTIONS[27]) == ("admiration", "joy", "neutral")
     write(tmp_path, "train.tsv", "".join(f"t\t{n}\tid{n}\n" for n in range(28)))
-    counts = Counter(clip.label for clip in GOEMOTIONS.inventory(tmp_path).clips)
+    counts = Counter(clip.label for clip in GOEMOTIONS.build_index(tmp_path).clips)
     assert counts == {
         "happy": 12,
         "sad": 5,
@@ -251,7 +251,7 @@ def test_bad_rows_of_goemotions(tmp_path: Path) -> None:
         "x\t27\t",
     ]
     content = "\n".join(lines).encode() + b"\ncaf\xe9\t27\tid6\n"
-    found = GOEMOTIONS.inventory(write(tmp_path, "test.tsv", content))
+    found = GOEMOTIONS.build_index(write(tmp_path, "test.tsv", content))
     assert [clip.transcript for clip in found.clips] == ["good"]
     reasons = rejected(found)
     assert list(reasons) == [f"test.tsv:{line}" for line in range(2, 9)]
@@ -273,7 +273,7 @@ def meld(folder: Path, *rows: str, name: str = "train_sent_emo.csv") -> Path:
 def test_an_utterance_without_its_clip(tmp_path: Path) -> None:
     meld(tmp_path, '1,"You\udc92ve ""won"",\nRoss",Joey,joy,positive,4,2,8,21')
     meld(tmp_path, "1,Okay.,Ross,fear,negative,4,2,1,2", name="sub/dev_sent_emo.csv")
-    dev, train = MELD_TEXT.inventory(tmp_path).clips
+    dev, train = MELD_TEXT.build_index(tmp_path).clips
     assert (train.transcript, train.label) == ('You’ve "won",\nRoss', "happy")
     assert (train.name, train.path) == ("train_sent_emo.csv", tmp_path / "train_sent_emo.csv")
     assert (train.speaker, train.recording) == ("meld/Joey", "meld/train/dia4_utt2")
@@ -289,7 +289,7 @@ def test_an_utterance_without_its_clip(tmp_path: Path) -> None:
 
 
 def test_bad_rows_of_meld(tmp_path: Path) -> None:
-    found = MELD_TEXT.inventory(
+    found = MELD_TEXT.build_index(
         meld(
             tmp_path,
             "1,Okay.,Ross,fear,x,0,0,1,1",
@@ -344,7 +344,7 @@ def test_a_row_becomes_a_record_of_text_alone(corpus: Any, tmp_path: Path) -> No
     write(tmp_path, "train.txt", "Привет 😊;joy\n")
     write(tmp_path, "train.tsv", "Привет 😊\t17\tid\n")
     meld(tmp_path, "1,Привет 😊,Ross,joy,x,0,0,1,1")
-    (clip,) = corpus.inventory(tmp_path).clips
+    (clip,) = corpus.build_index(tmp_path).clips
     (record,) = RecordBuilder(RecordSettings("none")).records(clip)
     assert (record.transcript, record.label) == ("Привет 😊", "happy")
     assert (len(record.waveform), len(record.faces)) == (0, 0)
@@ -365,7 +365,7 @@ def test_neither_folder_nor_table(corpus: Any, tmp_path: Path) -> None:
 
 @pytest.mark.real
 def test_the_real_emotion_tables(real_data: Path) -> None:
-    found = EMOTION.inventory(real_data / "text" / "emotion")
+    found = EMOTION.build_index(real_data / "text" / "emotion")
     assert Counter(clip.split for clip in found.clips) == {"train": 16_000, "validation": 2000}
     assert not found.rejected
     train = Counter(clip.label for clip in found.clips if clip.split == "train")
@@ -381,7 +381,7 @@ def test_the_real_emotion_tables(real_data: Path) -> None:
 
 @pytest.mark.real
 def test_the_real_meld_tables(real_data: Path) -> None:
-    found = MELD_TEXT.inventory(real_data / "text" / "meld")
+    found = MELD_TEXT.build_index(real_data / "text" / "meld")
     assert Counter(clip.split for clip in found.clips) == {"train": 9989, "validation": 1109}
     assert not found.rejected
     assert len({clip.label for clip in found.clips}) == 7

@@ -59,7 +59,7 @@ def test_what_is_read(tmp_path: Path) -> None:
 def test_without_a_split_speakers_are_kept_apart(tmp_path: Path) -> None:
     rows = [row(f"{s}-{i}", speaker=f"me/{s}", rms=s + i / 9) for s in range(6) for i in range(3)]
     table = open_feature_table(write(tmp_path / "t.csv", rows), RATE_HZ)
-    sides = [{r.speaker for r in table.part(s)} for s in ("train", "validation", "test")]
+    sides = [{r.speaker for r in table.subset(s)} for s in ("train", "validation", "test")]
     assert all(sides)
     assert len(set.union(*sides)) == sum(map(len, sides)) == 6
 
@@ -148,7 +148,7 @@ def test_folds_are_those_of_the_records_that_a_table_was_written_from(tmp_path: 
         write_feature_table(table, ["a", "b", "c"], clips, written, "clip_statistics")
     recipe, out = registry.load("recipes", "statistics-linear"), tmp_path / "out"
     data = [open_data_folder(folder), *(open_feature_table(path, RATE_HZ) for path in tables)]
-    plans = [plan_crossval(recipe, [], one, "3", 1, out, num_validation=1) for one in data]
+    plans = [plan_crossval(recipe, [], one, "3", 1, out, num_validation_speakers=1) for one in data]
     assert [fold.test for fold in plans[0].folds] == [
         ("toy/01", "toy/05"),
         ("toy/02", "toy/03"),

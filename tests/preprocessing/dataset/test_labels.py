@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from affectstream.core import registry
-from affectstream.preprocessing.labels import CANONICAL_LABELS, SYNONYMS, LabelSet, canonical
+from affectstream.preprocessing.labels import (
+    CANONICAL_LABELS,
+    SYNONYMS,
+    LabelSet,
+    to_canonical_label,
+)
 
 NAMES = registry.names("label-sets")
 
@@ -19,12 +24,12 @@ def test_the_one_list_and_its_order() -> None:
 
 @pytest.mark.parametrize("word", [*CANONICAL_LABELS, *SYNONYMS])
 def test_every_known_word_means_a_canonical_label(word: str) -> None:
-    assert canonical(f"  {word.upper()} ") in CANONICAL_LABELS
+    assert to_canonical_label(f"  {word.upper()} ") in CANONICAL_LABELS
 
 
 @pytest.mark.parametrize("word", ["", "bored", "happ", "0"])
 def test_other_words_mean_none(word: str) -> None:
-    assert canonical(word) is None
+    assert to_canonical_label(word) is None
 
 
 @pytest.mark.parametrize("name", NAMES)

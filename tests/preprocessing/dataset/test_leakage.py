@@ -7,7 +7,7 @@ import json
 import pytest
 
 from affectstream.core.errors import UserError
-from affectstream.preprocessing.dataset.leakage import DataFootprint, crossings, require_disjoint
+from affectstream.preprocessing.dataset.leakage import DataFootprint, overlaps, require_disjoint
 from tests.support.factories import row
 
 LEARNT = DataFootprint.of(
@@ -44,25 +44,25 @@ def test_what_was_seen() -> None:
     ],
 )
 def test_a_crossing_by_speaker_recording_or_content(held, found) -> None:
-    assert crossings(LEARNT, [row("fine", speaker="z/1", recording="z/1"), held]) == found
+    assert overlaps(LEARNT, [row("fine", speaker="z/1", recording="z/1"), held]) == found
 
 
 def test_one_recording_as_sound_and_as_video_is_one() -> None:
     both = [row("sound", recording="r/x"), row("video", recording="r/x", audio_hash="other")]
-    assert crossings(DataFootprint.of(both[:1]), both[1:], compare_speakers=False) == [
+    assert overlaps(DataFootprint.of(both[:1]), both[1:], compare_speakers=False) == [
         "recording r/x"
     ]
 
 
 def test_speakers_are_not_compared_where_the_split_is_stamped() -> None:
     held = [row("t", speaker="r/01", recording="r/rec9", audio_hash="s1")]
-    assert crossings(LEARNT, held, compare_speakers=False) == ["the content of t"]
-    assert len(crossings(LEARNT, held)) == 2
+    assert overlaps(LEARNT, held, compare_speakers=False) == ["the content of t"]
+    assert len(overlaps(LEARNT, held)) == 2
 
 
 def test_many_are_counted() -> None:
     rows = [row(f"t{n}", speaker=f"s{n}") for n in range(7)]
-    found = crossings(DataFootprint.of(rows), rows)
+    found = overlaps(DataFootprint.of(rows), rows)
     assert found[0] == "speaker s0, s1, s2 and 4 more"
     assert len(found) == 3
 

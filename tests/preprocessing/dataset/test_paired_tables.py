@@ -15,8 +15,8 @@ from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, UserError
 from affectstream.modeling.features.text.tfidf import TFIDF
 from affectstream.preprocessing.dataset.feature_table import (
     FeatureTable,
-    features_of,
     open_feature_table,
+    stored_features_name,
 )
 from affectstream.preprocessing.dataset.paired_tables import PairedTables, pair_tables
 from tests.support import models
@@ -109,7 +109,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def test_the_table_of_words_says_what_it_was_fitted_on(tables: dict[str, Path]) -> None:
-    assert features_of(tables["text"]) == "tfidf"
+    assert stored_features_name(tables["text"]) == "tfidf"
     origin = json.loads(Path(f"{tables['text']}.json").read_text())
     front_end = TFIDF.with_fields(origin["front_end"])
     read = open_feature_table(tables["text"], 0, "text")

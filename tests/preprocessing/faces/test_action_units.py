@@ -41,7 +41,7 @@ def test_one_row_a_recording(tmp_path: Path) -> None:
     assert first.values.dtype == np.float32
     assert first.mask.tolist() == [True]
     assert not second.mask.any(), "an empty cell is no measurement"
-    assert first.between(4, 5).values.tolist() == first.values.tolist()
+    assert first.slice_time(4, 5).values.tolist() == first.values.tolist()
 
 
 def test_one_row_a_frame(tmp_path: Path) -> None:
@@ -59,8 +59,8 @@ def test_one_row_a_frame(tmp_path: Path) -> None:
     assert track.times_s.tolist() == [0.0, 0.2, 0.4]
     assert track.values.tolist() == [[1, 2, 0], [3, 4, 1], [0, 0, 0]]
     assert track.mask.tolist() == [True, True, False]
-    assert track.between(0.1, 0.4).values.tolist() == [[3, 4, 1]]
-    assert len(track.between(2, 3).values) == 0
+    assert track.slice_time(0.1, 0.4).values.tolist() == [[3, 4, 1]]
+    assert len(track.slice_time(2, 3).values) == 0
 
 
 def test_a_folder_of_tables(tmp_path: Path) -> None:
@@ -362,7 +362,7 @@ def test_encoder_takes_one_frame_or_many(tmp_path: Path) -> None:
 def test_the_table_of_ravdess_fits(real_data: Path) -> None:
     read = read_action_units(real_data / "openface" / "ravdess_au_means.csv")
     assert (len(read.tracks), len(read.names)) == (1200, 35)
-    clips = RAVDESS.inventory(real_data / "ravdess").clips
+    clips = RAVDESS.build_index(real_data / "ravdess").clips
     joined = read.join(clips, file_name_pattern(RAVDESS))
     assert len(joined) == len(clips) == 1200
     assert all(np.isfinite(t.values).all() and t.mask.all() for t in joined.values())

@@ -44,7 +44,7 @@ def remuxed(path: Path, out: Path, change: Callable[[Any, float], bool]) -> Path
 def read(path: Path, *bounds_s: tuple[float, float]) -> list[np.ndarray | None]:
     with MediaFile(path) as media:
         bounds = list(bounds_s) or [(0.0, media.info.duration_s)]
-        return [tracks.waveform for tracks in media.tracks(bounds, RATE_HZ, None)]
+        return [tracks.waveform for tracks in media.segments(bounds, RATE_HZ, None)]
 
 
 def whole(path: Path) -> np.ndarray:
@@ -197,7 +197,7 @@ def test_sound_behind_spoiled_bytes_keeps_its_place(
 def clock(
     stamps_s: list[float | None],
     restarts: bool = False,
-    stated_s: float = 0.0,
+    header_duration_s: float = 0.0,
     frame_s: float = 0.02,
     tick_s: float = 1e-3,
 ) -> AudioTimeline:
@@ -212,7 +212,7 @@ def clock(
             zero_s=0.0,
             frame_s=frame_s,
             restarts=restarts,
-            stated_s=stated_s,
+            header_duration_s=header_duration_s,
         )
     )
 
@@ -235,12 +235,12 @@ def test_stamps_of_another_hour_are_not_believed(wrong_s: float, num_wrong: int)
 
 def test_a_last_stamp_beyond_the_stated_length_is_not_believed() -> None:
     stamps = [*steady(199), 3600.0]
-    assert clock(stamps, stated_s=4.0).end_s == pytest.approx(4.0)
+    assert clock(stamps, header_duration_s=4.0).end_s == pytest.approx(4.0)
     assert clock(stamps).end_s == pytest.approx(3600.02)
 
 
 def test_a_pause_of_any_length_is_believed() -> None:
-    found = clock([*steady(100), *steady(100, 600.0)], stated_s=602.0)
+    found = clock([*steady(100), *steady(100, 600.0)], header_duration_s=602.0)
     assert found.starts_s[[99, 100, 199]] == pytest.approx([1.98, 600.0, 601.98])
 
 

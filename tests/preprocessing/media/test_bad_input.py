@@ -28,7 +28,7 @@ from tests.support.factories import (
     files_below,
     preprocess,
     sample_source,
-    textured,
+    textured_image,
     tone,
     write_media,
     write_sound,
@@ -100,7 +100,7 @@ def test_no_ravdess_name_at_all(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 # === One bad file among good ones ===
 
-VIDEO = [textured(number) for number in range(75)]
+VIDEO = [textured_image(number) for number in range(75)]
 
 
 def truncated(path: Path, **options: object) -> Path:
@@ -240,8 +240,8 @@ def test_one_speaker_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert preprocess("ravdess", tmp_path / "in", tmp_path / "out", *NONE) == EXIT_OK
     assert "note: one speaker: nothing can be held out" in capsys.readouterr().out
     folder = open_data_folder(tmp_path / "out")
-    assert len(folder.part("all")) == 2
-    assert folder.part("test") == ()
+    assert len(folder.subset("all")) == 2
+    assert folder.subset("test") == ()
 
 
 # === Places that cannot be written ===

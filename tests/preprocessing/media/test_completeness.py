@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 from affectstream.core.errors import EXIT_OK, EXIT_PARTIAL
-from affectstream.parallel.tasks import Limits
+from affectstream.parallel.tasks import TaskLimits
 from affectstream.preprocessing.media.completeness import Completeness
 from affectstream.preprocessing.media.media_file import MediaFile
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
 from affectstream.preprocessing.records.record_builder import RecordBuilder, RecordSettings
 from affectstream.serving.inference.isolated_reader import start_reader_process
 from affectstream.serving.inference.recognizer import Recognizer
-from tests.support.factories import clip, preprocess, textured, tone, write_media, write_sound
+from tests.support.factories import clip, preprocess, textured_image, tone, write_media, write_sound
 
 CONFIG: dict[str, Any] = {
     "labels": ["happy", "sad"],
@@ -65,7 +65,7 @@ def halved(path: Path) -> Path:
 
 def spoiled_pictures(path: Path, is_spoiled: Callable[[float], bool]) -> Path:
     """A video with sound, of whose pictures some packets are noise."""
-    made = write_media(path.with_name("whole.mp4"), [textured(n) for n in range(100)])
+    made = write_media(path.with_name("whole.mp4"), [textured_image(n) for n in range(100)])
     rng = np.random.default_rng(2)
     with av.open(str(made)) as source, av.open(str(path), "w") as target:
         copy = target.add_stream_from_template(source.streams.video[0])
@@ -81,7 +81,7 @@ def spoiled_pictures(path: Path, is_spoiled: Callable[[float], bool]) -> Path:
 
 def decoded(path: Path, frames: int = 8) -> Completeness:
     with MediaFile(path) as media:
-        for _ in media.tracks(
+        for _ in media.segments(
             [(0.0, media.info.duration_s)], 16_000, FrameSampling("time", frames)
         ):
             pass
@@ -93,15 +93,15 @@ def decoded(path: Path, frames: int = 8) -> Completeness:
 
 def test_what_is_said() -> None:
     half = Completeness(0.9, 2.0, 3, 8) + Completeness(1.0, 2.0, 8, 8)
-    assert list(half.lines()) == [
+    assert list(half.loss_messages()) == [
         "1.9 of 4.0 s of sound could be decoded",
         "11 of 16 frames looked at could be decoded without damage",
     ]
-    assert list(half.lines(sound=False)) == list(half.lines())[1:]
-    assert half.share == pytest.approx(1.9 / 4.0)
-    assert list(Completeness(3.9, 4.0, 8, 8).lines()) == []
-    assert Completeness(3.9, 4.0, 8, 8).share == 1.0
-    assert Completeness().share == 1.0
+    assert list(half.loss_messages(sound=False)) == list(half.loss_messages())[1:]
+    assert half.decoded_share == pytest.approx(1.9 / 4.0)
+    assert list(Completeness(3.9, 4.0, 8, 8).loss_messages()) == []
+    assert Completeness(3.9, 4.0, 8, 8).decoded_share == 1.0
+    assert Completeness().decoded_share == 1.0
 
 
 WHOLE = [
@@ -133,16 +133,16 @@ def test_a_whole_file_and_half_of_it(name: str, codec: str, rate_hz: int, tmp_pa
     )
     with MediaFile(path) as media:
         assert not media.info.truncated
-        assert media.info.held_share == 1.0
+        assert media.info.available_share == 1.0
     found = decoded(path)
-    assert list(found.lines()) == []
-    assert found.sound_s == pytest.approx(4.0, abs=0.15)
+    assert list(found.loss_messages()) == []
+    assert found.decoded_audio_s == pytest.approx(4.0, abs=0.15)
     with MediaFile(halved(path)) as media:
         info = media.info
     assert info.truncated
-    assert info.held_share < 0.6
+    assert info.available_share < 0.6
     states = name not in ("x.opus", "x.aac", "x.caf")
-    assert info.states_duration == states
+    assert info.has_header_duration == states
     told = "of 4." if states else "s, the end is missing"
     assert told in info.truncation
 
@@ -180,11 +180,13 @@ def test_a_wav_from_a_pipe_states_no_length(stated: int, tmp_path: Path) -> None
 )
 def test_bytes_that_were_lost_are_told_in_seconds(name: str, codec: str, tmp_path: Path) -> None:
     path = write_media(tmp_path / name, waveform=noise(10.0, 48_000), audio_codec=codec)
-    assert list(decoded(path).lines()) == []
+    assert list(decoded(path).loss_messages()) == []
     found = decoded(spoiled(path, 0.3, 0.7))
-    assert found.promised_sound_s == pytest.approx(10.0, abs=0.1)
-    assert found.sound_s == pytest.approx(6.0, abs=0.2)
-    assert list(found.lines()) == [f"{found.sound_s:.1f} of 10.0 s of sound could be decoded"]
+    assert found.expected_audio_s == pytest.approx(10.0, abs=0.1)
+    assert found.decoded_audio_s == pytest.approx(6.0, abs=0.2)
+    assert list(found.loss_messages()) == [
+        f"{found.decoded_audio_s:.1f} of 10.0 s of sound could be decoded"
+    ]
 
 
 def test_bytes_of_raw_aac_that_were_skipped_are_told_too(tmp_path: Path) -> None:
@@ -207,7 +209,7 @@ def test_a_flipped_bit_of_flac_is_noticed_by_its_checksum(tmp_path: Path) -> Non
     data[len(data) // 2] ^= 16
     path.write_bytes(bytes(data))
     found = decoded(path)
-    assert 0.05 < found.promised_sound_s - found.sound_s < 0.4, "a frame or two"
+    assert 0.05 < found.expected_audio_s - found.decoded_audio_s < 0.4, "a frame or two"
 
 
 def test_a_pause_is_no_damage(tmp_path: Path) -> None:
@@ -215,7 +217,7 @@ def test_a_pause_is_no_damage(tmp_path: Path) -> None:
 
     made = write_media(tmp_path / "a.mkv", waveform=tone(6.0, 48_000))
     path = remuxed(made, tmp_path / "b.mkv", lambda _, at_s: not 2.0 < at_s < 4.0)
-    assert list(decoded(path).lines()) == []
+    assert list(decoded(path).loss_messages()) == []
 
 
 def test_packets_of_video_that_are_noise(tmp_path: Path) -> None:
@@ -224,7 +226,7 @@ def test_packets_of_video_that_are_noise(tmp_path: Path) -> None:
     assert found.num_wanted_frames == 10
     assert found.num_frames == 5
     with MediaFile(path) as media:
-        (tracks,) = media.tracks([(0.0, 4.0)], 16_000, FrameSampling("time", 10))
+        (tracks,) = media.segments([(0.0, 4.0)], 16_000, FrameSampling("time", 10))
     assert len(tracks.frames) + len(tracks.lost_times_s) == 10
     assert (tracks.lost_times_s >= 2.0).all()
 
@@ -249,7 +251,7 @@ def test_the_warning_comes_from_another_process_too(tmp_path: Path) -> None:
     recognizer = Recognizer(forward, CONFIG)
     here = recognizer(path).warnings
     assert any("of 10.0 s of sound could be decoded" in line for line in here)
-    with start_reader_process(Limits(60, 2**31)) as process:
+    with start_reader_process(TaskLimits(60, 2**31)) as process:
         recognizer.set_reader(process)
         assert recognizer(path).warnings == here
 

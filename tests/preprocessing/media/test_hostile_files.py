@@ -28,7 +28,7 @@ from affectstream.core.errors import (
     MediaError,
     UserError,
 )
-from affectstream.parallel.tasks import Limits
+from affectstream.parallel.tasks import TaskLimits
 from affectstream.preprocessing.media.video.image_header import read_image_size
 from affectstream.serving import load
 from affectstream.serving.inference.isolated_reader import annotate_isolated, start_reader_process
@@ -36,11 +36,11 @@ from benchmarks.robustness import hostile_runs, hostile_seeds, hostile_tables, m
 from benchmarks.robustness.hostile_runs import DIED, READ, REJECTED, UNNAMED
 from benchmarks.robustness.hostile_seeds import Seeds
 from tests.conftest import ROOT
-from tests.support.factories import textured, tone, write_media, write_sound
+from tests.support.factories import textured_image, tone, write_media, write_sound
 
 CORPUS = ROOT / "tests/hostile"
 MODEL = ROOT / "pretrained/emotion"
-LIMITS = Limits(step_s=20.0, memory_bytes=2**30)
+LIMITS = TaskLimits(step_timeout_s=20.0, memory_bytes=2**30)
 NUM_FRESH = 60
 FAST = {"preset": "ultrafast"}
 
@@ -101,7 +101,7 @@ def test_tables_that_did_harm_get_a_line_and_good_rows_are_read(
 
 @pytest.mark.parametrize("ending", ["jpg", "png", "bmp"])
 def test_the_stated_size_is_that_of_the_picture(ending: str) -> None:
-    picture = textured(5, 128, 48)
+    picture = textured_image(5, 128, 48)
     options = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1, cv2.IMWRITE_JPEG_RST_INTERVAL, 2]
     data = cv2.imencode(f".{ending}", picture, options if ending == "jpg" else [])[1].tobytes()
     assert read_image_size(data) == (128, 48)
@@ -126,7 +126,7 @@ def test_messages_are_one_line_of_bounded_length() -> None:
 @pytest.fixture(scope="module")
 def seeds(tmp_path_factory: pytest.TempPathFactory) -> Seeds:
     folder = tmp_path_factory.mktemp("seeds")
-    pictures = [textured(number) for number in range(10)]
+    pictures = [textured_image(number) for number in range(10)]
     source = write_media(folder / "source.mp4", pictures, waveform=tone(0.4, 48_000), options=FAST)
     return hostile_seeds.made(source, folder, duration_s=0.4, width_px=64)
 
@@ -223,7 +223,7 @@ def test_predict_outlives_what_ends_the_process_that_reads(tmp_path: Path) -> No
 
 def test_answers_are_the_same_read_here_and_elsewhere(tmp_path: Path) -> None:
     """Also the drawing; a rejected file and one that is given up do not hold up the next."""
-    pictures = [textured(number) for number in range(50)]
+    pictures = [textured_image(number) for number in range(50)]
     video = write_media(tmp_path / "v.mp4", pictures, waveform=tone(2.0, 48_000), options=FAST)
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
@@ -235,7 +235,7 @@ def test_answers_are_the_same_read_here_and_elsewhere(tmp_path: Path) -> None:
         with pytest.raises(MediaError, match=r"bad\.mp4: not readable"):
             recognizer(bad)
         with pytest.raises(StopAsyncIteration):
-            recognizer(video, window_s=0.5, hop_s=0.25, listen=_stop)
+            recognizer(video, window_s=0.5, hop_s=0.25, on_progress=_stop)
         assert recognizer(video) == here
         annotate_isolated(process, video, here, tmp_path / "drawn.mp4")
         assert (tmp_path / "drawn.mp4").stat().st_size > 10_000
@@ -245,7 +245,10 @@ def test_answers_are_the_same_read_here_and_elsewhere(tmp_path: Path) -> None:
     # Large, for whoever looks ten times a second must find a step under way.
     pictures = [np.tile(picture, (10, 10, 1)) for picture in pictures]
     large = write_media(tmp_path / "large.mp4", pictures, options=FAST)
-    with start_reader_process(Limits(step_s=0.001)) as process, pytest.raises(MediaError) as told:
+    with (
+        start_reader_process(TaskLimits(step_timeout_s=0.001)) as process,
+        pytest.raises(MediaError) as told,
+    ):
         annotate_isolated(process, large, here, tmp_path / "cut.mp4")
     assert str(told.value).startswith(f"{large}: took longer than 0.001 s; leave it out, or give")
     kept = {"v.mp4", "large.mp4", "bad.mp4", "drawn.mp4", f"cut{TEMPORARY_MARK}other.txt"}

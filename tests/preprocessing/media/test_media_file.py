@@ -23,15 +23,15 @@ from affectstream.core.errors import MediaError
 from affectstream.opencv_model.tracking import CropFormat
 from affectstream.preprocessing.faces.face_finder import FaceFinder
 from affectstream.preprocessing.media.containers import FORMATS as READ_FORMATS
-from affectstream.preprocessing.media.media_file import MediaFile, Tracks
+from affectstream.preprocessing.media.media_file import MediaFile, MediaSegment
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
-from affectstream.preprocessing.records.record_builder import stretches
+from affectstream.preprocessing.records.record_builder import segment_bounds
 from tests.support.factories import (
     clicks,
     clip,
     number_of,
-    numbered,
-    textured,
+    numbered_image,
+    textured_image,
     tone,
     write_media,
     write_sound,
@@ -47,11 +47,11 @@ def read(
     *bounds_s: tuple[float, float],
     sampling: FrameSampling | None = None,
     rate_hz: int = RATE_HZ,
-) -> list[Tracks]:
+) -> list[MediaSegment]:
     """Decodes stretches of a freshly opened file; the whole of it when none is named."""
     with MediaFile(path) as media:
         bounds = list(bounds_s) or [(0.0, media.info.duration_s)]
-        return list(media.tracks(bounds, rate_hz, sampling))
+        return list(media.segments(bounds, rate_hz, sampling))
 
 
 def whole(path: Path, rate_hz: int = RATE_HZ) -> np.ndarray:
@@ -128,7 +128,7 @@ def assert_equals_full_decode(
     sampling: FrameSampling,
     bounds_s: list[tuple[float, float]],
     full: tuple[list[np.ndarray], list[float]],
-) -> list[Tracks]:
+) -> list[MediaSegment]:
     frames, times_s = full
     wanted = sampling.choose(np.array(times_s), bounds_s)
     found = read(path, *bounds_s, sampling=sampling)
@@ -155,7 +155,7 @@ def same_priority() -> Iterator[None]:
 @pytest.fixture(scope="module", params=list(FORMATS))
 def video(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("video") / request.param.replace(" ", "-")
-    pictures = [textured(number) for number in range(NUM_FRAMES)]
+    pictures = [textured_image(number) for number in range(NUM_FRAMES)]
     with same_priority():
         return write_media(path, pictures, waveform=tone(4.0, 48_000), **FORMATS[request.param])
 
@@ -217,7 +217,10 @@ def test_variable_frame_rate(suffix: str, tmp_path: Path) -> None:
     steps_s = np.random.default_rng(1).choice([0.02, 0.04, 0.2, 0.5], 60)
     times_s = np.round(np.cumsum(steps_s) - steps_s[0], 3)
     path = write_media(
-        tmp_path / f"x{suffix}", [numbered(n) for n in range(60)], times_s.tolist(), options=X264
+        tmp_path / f"x{suffix}",
+        [numbered_image(n) for n in range(60)],
+        times_s.tolist(),
+        options=X264,
     )
     (tracks,) = read(path, (0.0, 8.0), sampling=FrameSampling("time", 16))
     moments_s = (np.arange(16) + 0.5) / 2
@@ -229,7 +232,7 @@ def test_variable_frame_rate(suffix: str, tmp_path: Path) -> None:
 def test_pictures_that_begin_after_the_sound(tmp_path: Path) -> None:
     path = write_media(
         tmp_path / "x.mkv",
-        [numbered(n) for n in range(50)],
+        [numbered_image(n) for n in range(50)],
         [0.7 + n / FPS for n in range(50)],
         options=X264,
         waveform=clicks(3.0, 48_000, [1.0]),
@@ -244,7 +247,7 @@ def test_pictures_that_begin_after_the_sound(tmp_path: Path) -> None:
 def test_sound_that_begins_after_the_pictures(tmp_path: Path) -> None:
     path = write_media(
         tmp_path / "x.mp4",
-        [numbered(n) for n in range(NUM_FRAMES)],
+        [numbered_image(n) for n in range(NUM_FRAMES)],
         options=X264,
         waveform=clicks(2.0, 48_000, [1.0]),
         audio_start_s=0.5,
@@ -261,7 +264,7 @@ def test_frames_that_an_edit_list_hides_are_not_counted(tmp_path: Path) -> None:
     """A trimmed clip keeps its frames back to the keyframe, and says not to show them."""
     path = write_media(
         tmp_path / "x.mp4",
-        [numbered(n) for n in range(60)],
+        [numbered_image(n) for n in range(60)],
         [(n - 5) / FPS for n in range(60)],
         options={**X264, "g": "30"},
         container_options={"avoid_negative_ts": "disabled"},
@@ -321,7 +324,7 @@ def test_crops_are_upright_too(color: Any, tmp_path: Path) -> None:
     path = write_media(tmp_path / "x.mp4", [corner()] * 3, options=X264, rotation=-90)
     finder = FaceFinder(None, CropFormat(32, color))
     with MediaFile(path) as media:
-        (tracks,) = media.tracks([(0.0, 0.1)], RATE_HZ, FrameSampling("time", 1), finder.in_frame)
+        (tracks,) = media.segments([(0.0, 0.1)], RATE_HZ, FrameSampling("time", 1), finder.in_frame)
     (face,) = tracks.frames[0].faces
     assert (face.box.x, face.box.y, face.box.width) == (0, 16, 64)
     assert face.crop.shape[-1] == (3 if color == "rgb" else 1)
@@ -338,7 +341,9 @@ def test_brightness_is_the_same_in_every_pixel_format(pixels: str, tmp_path: Pat
     path = write_media(tmp_path / "x.mkv", [np.ascontiguousarray(ramp)], codec=codec, pixels=pixels)
     finder = FaceFinder(None, CropFormat(64, "grey"))
     with MediaFile(path) as media:
-        (tracks,) = media.tracks([(0.0, 0.04)], RATE_HZ, FrameSampling("time", 1), finder.in_frame)
+        (tracks,) = media.segments(
+            [(0.0, 0.04)], RATE_HZ, FrameSampling("time", 1), finder.in_frame
+        )
     (face,) = tracks.frames[0].faces
     difference = face.crop[..., 0].astype(int) - ramp[..., 0]
     assert np.abs(difference).max() <= (6 if codec == "mjpeg" else 2)
@@ -376,7 +381,7 @@ def test_a_click_is_where_it_was(
 
 
 def test_start_far_in_equals_a_cut_of_the_whole(tmp_path: Path) -> None:
-    pictures = [numbered(n % 256) for n in range(500)]
+    pictures = [numbered_image(n % 256) for n in range(500)]
     noise = np.random.default_rng(0).uniform(-1, 1, 20 * 48_000)
     dull = (4 * np.convolve(noise, np.hanning(100) / 50, "same")).astype(np.float32)
     path = write_media(tmp_path / "x.mp4", pictures, waveform=dull, options={**X264, "g": "50"})
@@ -402,7 +407,7 @@ def test_stretches_cover_a_long_file_without_gap_or_overlap(name: str, tmp_path:
     else:
         write_sound(path, noise, 44_100)
     with MediaFile(path) as media:
-        bounds = stretches(clip(path), media.info.duration_s, max_clip_s=4.0)
+        bounds = segment_bounds(clip(path), media.info.duration_s, max_clip_s=4.0)
     assert len(bounds) == 6
     assert all(a[1] == b[0] for a, b in itertools.pairwise(bounds))
     pieces = [tracks.waveform for tracks in read(path, *bounds)]
@@ -485,7 +490,7 @@ def test_a_guessed_duration_is_no_truncation(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, 6 * 48_000)
     wave = np.concatenate([np.zeros(4 * 48_000), noise]).astype(np.float32)
     with MediaFile(write_media(tmp_path / "x.aac", waveform=wave)) as media:
-        assert media.info.stated_duration_s > 20
+        assert media.info.header_duration_s > 20
         assert media.info.duration_s == pytest.approx(10.0, abs=0.1)
         assert not media.info.truncated
 
@@ -524,7 +529,7 @@ def test_a_resampler_that_fails_at_the_end_costs_no_more_than_its_rest(
     )
     path = write_sound(tmp_path / "odd.wav", tone(0.5), RATE_HZ)
     with MediaFile(path) as media, pytest.raises(MediaError, match="nothing in it can be decoded"):
-        list(media.tracks([(0.0, 0.5)], RATE_HZ, None, lambda frame: frame))
+        list(media.segments([(0.0, 0.5)], RATE_HZ, None, lambda frame: frame))
 
 
 @pytest.mark.parametrize("num_bad", [1, 1000])
@@ -539,7 +544,7 @@ def test_frames_that_cannot_be_converted_are_passed_over(num_bad: int, video: Pa
         return frame.pts
 
     with MediaFile(video) as media:
-        (tracks,) = media.tracks([(0.0, 2.0)], RATE_HZ, FrameSampling("time", 4), look)
+        (tracks,) = media.segments([(0.0, 2.0)], RATE_HZ, FrameSampling("time", 4), look)
     assert len(seen) == 4
     assert len(tracks.frames) == max(0, 4 - num_bad)
     assert tracks.waveform is not None
@@ -554,7 +559,7 @@ def test_an_error_of_the_library_names_the_file(
     monkeypatch.setattr("affectstream.preprocessing.media.media_file.AudioReader.flush", fails)
     line = r"^\S+: cannot be decoded \(Operation not supported\); convert or record it again$"
     with MediaFile(video) as media, pytest.raises(MediaError, match=line):
-        list(media.tracks([(0.0, media.info.duration_s + 1)], RATE_HZ, None))
+        list(media.segments([(0.0, media.info.duration_s + 1)], RATE_HZ, None))
 
 
 def test_lines_of_the_library_take_no_lock() -> None:
@@ -564,7 +569,7 @@ def test_lines_of_the_library_take_no_lock() -> None:
 
 def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
     path = tmp_path / "x.m4a"
-    picture = av.VideoFrame.from_ndarray(numbered(3), format="rgb24")
+    picture = av.VideoFrame.from_ndarray(numbered_image(3), format="rgb24")
     with av.open(str(path), "w", format="mp4") as container:
         sound = container.add_stream("aac", rate=16_000, layout="mono")
         cover: Any = container.add_stream("mjpeg")
@@ -577,7 +582,7 @@ def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
     with MediaFile(path) as media:
         assert media.info.has_audio
         assert not media.info.has_video
-        (tracks,) = media.tracks([(0.0, 1.0)], RATE_HZ, FrameSampling())
+        (tracks,) = media.segments([(0.0, 1.0)], RATE_HZ, FrameSampling())
         assert tracks.frames == []
 
 
@@ -671,7 +676,7 @@ def test_a_name_is_no_protocol_and_no_pattern(
 @pytest.mark.parametrize("name", ["x.jpg", "x.png", "x.bmp", "x.gif", "x.webp", "x.tiff", "upload"])
 def test_a_picture_is_a_short_video(name: str, tmp_path: Path) -> None:
     suffix = Path(name).suffix or ".jpg"
-    data = cv2.imencode(suffix, numbered(5))[1].tobytes()
+    data = cv2.imencode(suffix, numbered_image(5))[1].tobytes()
     (tmp_path / name).write_bytes(data)
     (tracks,) = read(tmp_path / name, sampling=FrameSampling("time", 1))
     assert [number_of(frame) for frame in tracks.frames] == [5]
@@ -688,11 +693,14 @@ def test_the_formats_are_known_to_the_library() -> None:
 
 def test_stretches_of_equal_length(tmp_path: Path) -> None:
     long = clip(tmp_path / "x.wav")
-    assert stretches(long, 10.0, 10.0) == [(0.0, 10.0)]
-    assert stretches(long, 10.5, 10.0) == [(0.0, 5.25), (5.25, 10.5)]
-    assert stretches(replace(long, start_s=2.0, end_s=99.0), 10.0, 4.0) == [(2.0, 6.0), (6.0, 10.0)]
+    assert segment_bounds(long, 10.0, 10.0) == [(0.0, 10.0)]
+    assert segment_bounds(long, 10.5, 10.0) == [(0.0, 5.25), (5.25, 10.5)]
+    assert segment_bounds(replace(long, start_s=2.0, end_s=99.0), 10.0, 4.0) == [
+        (2.0, 6.0),
+        (6.0, 10.0),
+    ]
     with pytest.raises(MediaError, match="from 12 to 10 s there is nothing"):
-        stretches(replace(long, start_s=12.0), 10.0, 10.0)
+        segment_bounds(replace(long, start_s=12.0), 10.0, 10.0)
 
 
 def test_a_closed_file_is_closed_also_when_it_is_bad(tmp_path: Path) -> None:

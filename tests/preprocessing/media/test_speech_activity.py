@@ -20,7 +20,7 @@ from affectstream.preprocessing.pcm import MIN_AUDIO_S, is_silent, is_usable_aud
 from benchmarks.accuracy import speech_activity as benchmark
 from tests import ROOT
 from tests.support.factories import sample_source, tone
-from tests.support.tables import written
+from tests.support.tables import printed_rows
 
 RATE_HZ = 16_000
 # A folder of real recordings, beside the project where EMOTION_DATA does not name one.
@@ -161,7 +161,7 @@ def test_spoken_times(tmp_path: Path) -> None:
 def test_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "table.md"
     assert benchmark.main(["--quick", "--work", str(tmp_path / "work"), "--out", str(out)]) == 0
-    rows = {row[0]: row[1:] for row in written(capsys, out)}
+    rows = {row[0]: row[1:] for row in printed_rows(capsys, out)}
     voices = rows["the SYNTHETIC voices"]
     assert voices[0] == "2"
     share, _, little = voices[2].partition(", ")

@@ -15,14 +15,14 @@ import pytest
 from affectstream.core.errors import EXIT_OK
 from affectstream.opencv_model.tracking import CropFormat
 from affectstream.preprocessing.faces.face_finder import FaceFinder
-from affectstream.preprocessing.media.media_file import MediaFile, Tracks, pixel_aspect
+from affectstream.preprocessing.media.media_file import MediaFile, MediaSegment, pixel_aspect
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
 from affectstream.preprocessing.media.video.still_images import read_still_image
 from affectstream.serving.inference.annotate import annotate
 from affectstream.serving.inference.prediction import Prediction, WindowPrediction
 from affectstream.serving.inference.recognizer import Recognizer
 from tests.preprocessing.media.test_completeness import CONFIG, forward
-from tests.support.factories import clip, number_of, numbered, preprocess, tone, write_media
+from tests.support.factories import clip, number_of, numbered_image, preprocess, tone, write_media
 
 RATE_HZ = 16_000
 DEFAULT = av.stream.Disposition.default
@@ -49,10 +49,10 @@ def joined(path: Path, *parts: tuple[Path, bool]) -> Path:
     return path
 
 
-def read(path: Path, sampling: FrameSampling | None = None) -> tuple[Tracks, tuple[str, ...]]:
+def read(path: Path, sampling: FrameSampling | None = None) -> tuple[MediaSegment, tuple[str, ...]]:
     with MediaFile(path) as media:
         bounds = [(0.0, media.info.duration_s)]
-        (tracks,) = media.tracks(bounds, RATE_HZ, sampling)
+        (tracks,) = media.segments(bounds, RATE_HZ, sampling)
         return tracks, media.info.notes
 
 
@@ -102,8 +102,10 @@ def test_a_still_picture_before_the_video_is_not_it(
     codec: str, is_default: bool, tmp_path: Path
 ) -> None:
     pixels, suffix = ("rgb24", ".mov") if codec == "png" else ("yuvj420p", ".mkv")
-    still = write_media(tmp_path / f"a{suffix}", [numbered(200)], codec=codec, pixels=pixels)
-    moving = write_media(tmp_path / f"b{suffix}", [numbered(n) for n in range(50)], options=X264)
+    still = write_media(tmp_path / f"a{suffix}", [numbered_image(200)], codec=codec, pixels=pixels)
+    moving = write_media(
+        tmp_path / f"b{suffix}", [numbered_image(n) for n in range(50)], options=X264
+    )
     path = joined(tmp_path / f"x{suffix}", (still, is_default), (moving, True))
     tracks, notes = read(path, FrameSampling("time", 2))
     assert [number_of(frame) for frame in tracks.frames] == [12, 37]
@@ -112,7 +114,7 @@ def test_a_still_picture_before_the_video_is_not_it(
 
 def test_one_track_of_each_kind_needs_no_words(tmp_path: Path) -> None:
     path = write_media(
-        tmp_path / "x.mp4", [numbered(3)] * 5, options=X264, waveform=tone(0.2, 48_000)
+        tmp_path / "x.mp4", [numbered_image(3)] * 5, options=X264, waveform=tone(0.2, 48_000)
     )
     assert read(path)[1] == ()
 
@@ -129,7 +131,7 @@ def test_stereo_of_opposite_phase_is_heard(name: str, codec: str, tmp_path: Path
     inside = tracks.waveform[2000:-2000]
     assert np.sqrt(np.mean(inside**2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.03)
     with MediaFile(path) as media:
-        (late,) = media.tracks([(2.0, 3.0)], RATE_HZ, None)
+        (late,) = media.segments([(2.0, 3.0)], RATE_HZ, None)
     assert late.waveform is not None
     np.testing.assert_allclose(late.waveform, tracks.waveform[32_000:48_000], atol=1e-3)
 
@@ -141,7 +143,7 @@ def test_stereo_that_is_merely_wide_stays_the_mean(tmp_path: Path) -> None:
         tmp_path / "x.wav", waveform=np.stack([left, right], 1), audio_codec="pcm_s16le"
     )
     with MediaFile(path) as media:
-        (tracks,) = media.tracks([(0.0, 1.0)], 48_000, None)
+        (tracks,) = media.segments([(0.0, 1.0)], 48_000, None)
     assert tracks.waveform is not None
     np.testing.assert_allclose(tracks.waveform, (left + right) / 2, atol=1e-4)
 
@@ -189,7 +191,7 @@ def test_pixels_are_square(
     assert tracks.frames[0].shape == (*shape, 3)
     finder = FaceFinder(None, CropFormat(32, "grey"))
     with MediaFile(path) as media:
-        (seen,) = media.tracks([(0.0, 0.1)], RATE_HZ, FrameSampling("time", 1), finder.in_frame)
+        (seen,) = media.segments([(0.0, 0.1)], RATE_HZ, FrameSampling("time", 1), finder.in_frame)
     (face,) = seen.frames[0].faces
     height, width = shape
     assert (face.box.x, face.box.y) == ((width - min(shape)) / 2, (height - min(shape)) / 2)
@@ -297,7 +299,7 @@ def test_a_known_grey_is_seen_as_such(name: str, codec: str, is_full: bool, tmp_
     assert tracks.frames[0].mean() == pytest.approx(100, abs=1)
     finder = FaceFinder(None, CropFormat(64, "grey"))
     with MediaFile(path) as media:
-        (seen,) = media.tracks([(0.0, 0.1)], RATE_HZ, FrameSampling("time", 1), finder.in_frame)
+        (seen,) = media.segments([(0.0, 0.1)], RATE_HZ, FrameSampling("time", 1), finder.in_frame)
     assert seen.frames[0].faces[0].crop.mean() == pytest.approx(100, abs=1)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from affectstream import cli
-from affectstream.commands.jobs.prep_steps import Steps
+from affectstream.commands.jobs.prep_steps import PreparationSteps
 from affectstream.core import atomic_io
 from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_PARTIAL, EXIT_USAGE
 from affectstream.preprocessing.corpora.iemocap import IEMOCAP
@@ -90,7 +90,7 @@ def test_all_steps_one_by_one_and_skipped_the_second_time(
     folder = open_data_folder(out)
     assert folder.splits.rule == {"kind": "default"}
     sessions = {
-        split: {row.attributes["session"] for row in folder.part(split)}
+        split: {row.attributes["session"] for row in folder.subset(split)}
         for split in ("train", "validation", "test")
     }
     assert sessions == {"train": {"1"}, "validation": {"2"}, "test": {"3"}}
@@ -199,7 +199,7 @@ def test_a_split_that_the_user_chose_is_kept(
     before = (out / "splits.json").read_bytes()
     steps = atomic_io.read_json(out / "steps.json")
     # Features take long; what they need is there already.
-    Steps(IEMOCAP, source, out, False)._split()
+    PreparationSteps(IEMOCAP, source, out, False)._split()
     assert (out / "splits.json").read_bytes() == before
     assert set(atomic_io.read_json(out / "steps.json")) == {*steps, "split"}
     capsys.readouterr()
@@ -211,7 +211,7 @@ def test_two_sessions_are_split_by_speaker_and_that_is_said(
     source = write_release(tmp_path / "release", 2, EMOTIONS, ("F_impro01",))
     out = tmp_path / "out"
     assert run(source, out, "audio") == EXIT_OK
-    Steps(IEMOCAP, source, out, False)._split()
+    PreparationSteps(IEMOCAP, source, out, False)._split()
     assert "split: by speaker, sessions are too few (1, 2)" in capsys.readouterr().err
     assert open_data_folder(out).splits.rule == {"kind": "default"}
 

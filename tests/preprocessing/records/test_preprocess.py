@@ -16,14 +16,14 @@ import soundfile
 from affectstream import cli
 from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_PARTIAL, EXIT_USAGE
 from affectstream.preprocessing.dataset.data_folder import DataFolder, open_data_folder
-from affectstream.preprocessing.dataset.leakage import DataFootprint, crossings
+from affectstream.preprocessing.dataset.leakage import DataFootprint, overlaps
 from affectstream.preprocessing.pcm import from_pcm
 from affectstream.preprocessing.records import sharding
 from affectstream.preprocessing.records.record import read_shard
 from tests.support.factories import (
     files_below,
     number_of,
-    numbered,
+    numbered_image,
     preprocess,
     sample_source,
     tone,
@@ -103,10 +103,10 @@ def test_haar_finds_the_drawn_faces(prepared: DataFolder) -> None:
 
 
 def test_speakers_are_apart(prepared: DataFolder) -> None:
-    parts = {part: prepared.part(part) for part in ("train", "validation", "test")}
+    parts = {part: prepared.subset(part) for part in ("train", "validation", "test")}
     assert [len(rows) for rows in parts.values()] == [7, 7, 7]
-    assert not crossings(DataFootprint.of(parts["train"] + parts["validation"]), parts["test"])
-    assert not crossings(DataFootprint.of(parts["train"]), parts["validation"])
+    assert not overlaps(DataFootprint.of(parts["train"] + parts["validation"]), parts["test"])
+    assert not overlaps(DataFootprint.of(parts["train"]), parts["validation"])
 
 
 def test_again_there_is_nothing_to_do(
@@ -266,7 +266,7 @@ def test_a_long_clip_becomes_consecutive_records(tmp_path: Path) -> None:
     wave = tone(7.0, 16_000, hz=300) * np.linspace(0.1, 1, 7 * 16_000).astype(np.float32)
     write_media(
         tmp_path / "in/long.mkv",
-        [numbered(n) for n in range(7 * 25)],
+        [numbered_image(n) for n in range(7 * 25)],
         options=X264,
         waveform=wave,
         rate_hz=16_000,
@@ -293,11 +293,11 @@ def test_an_empty_stretch_of_a_long_clip_is_counted_not_dropped(tmp_path: Path) 
     assert code == EXIT_OK
     folder = open_data_folder(tmp_path / "out")
     assert [row.excluded for row in folder.rows] == ["", "no audio, face or text", ""]
-    assert [row.start_s for row in folder.part("all")] == [0.0, 4.0]
+    assert [row.start_s for row in folder.subset("all")] == [0.0, 4.0]
 
 
 def test_every_third_frame(tmp_path: Path) -> None:
-    pictures = [numbered(n, 64) for n in range(50)]
+    pictures = [numbered_image(n, 64) for n in range(50)]
     write_media(tmp_path / "in/x.mp4", pictures, options=X264)
     out = tmp_path / "out"
     words = (*NONE, "--sampling", "every-third", "--face-size", "64")
@@ -377,7 +377,7 @@ def test_a_recording_under_two_names_is_kept_once(
     folder = open_data_folder(out)
     (left_out,) = [row for row in folder.rows if row.excluded]
     assert left_out.id == f"{name}/copy.wav"
-    assert left_out.id not in {row.id for row in folder.part("all")}
+    assert left_out.id not in {row.id for row in folder.subset("all")}
 
 
 def test_a_pair_on_two_sides_is_left_to_stop_training(tones: Path, tmp_path: Path) -> None:
@@ -388,7 +388,7 @@ def test_a_pair_on_two_sides_is_left_to_stop_training(tones: Path, tmp_path: Pat
     assert preprocess("manifest", tones, out, *NONE) == EXIT_OK
     folder = open_data_folder(out)
     assert not any(row.excluded for row in folder.rows)
-    found = crossings(DataFootprint.of(folder.part("train")), folder.part("test"))
+    found = overlaps(DataFootprint.of(folder.subset("train")), folder.subset("test"))
     assert found == [f"the content of {named(out)}/copy.wav"]
 
 
@@ -433,7 +433,7 @@ def test_the_known_duplicate_of_ravdess(
         second: f"same content under another name: {first}"
     }
     assert len(folder.rows) == 62
-    assert len(folder.part("all")) == 61
+    assert len(folder.subset("all")) == 61
     assert {row.streams for row in folder.rows} == {("audio", "text")}
 
 

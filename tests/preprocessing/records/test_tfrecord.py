@@ -13,7 +13,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affectstream.preprocessing.records.tfrecord import example, framed
+from affectstream.preprocessing.records.tfrecord import frame_record, serialize_example
 from tests.conftest import ROOT
 
 NUMBERS = st.integers(-(2**63), 2**63 - 1)
@@ -44,7 +44,7 @@ def theirs(features: dict[str, Any]) -> bytes:
 
 @given(st.dictionaries(st.text(max_size=8), VALUES, max_size=8))
 def test_the_same_bytes_as_tensorflow(features: dict[str, Any]) -> None:
-    assert example(features) == theirs(features)
+    assert serialize_example(features) == theirs(features)
 
 
 @pytest.mark.parametrize("size", [0, 1, 12, 100_000])
@@ -54,7 +54,7 @@ def test_the_same_file_as_tensorflow(size: int, tmp_path: Path) -> None:
     with tf.io.TFRecordWriter(str(path)) as writer:
         for one in data:
             writer.write(one)
-    ours = b"".join(map(framed, data))
+    ours = b"".join(map(frame_record, data))
     assert path.read_bytes() == ours
     path.write_bytes(ours)
     assert [one.numpy() for one in tf.data.TFRecordDataset(str(path))] == data

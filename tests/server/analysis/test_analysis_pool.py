@@ -31,13 +31,13 @@ from affectstream.server.analysis.analysis_worker import RECOGNIZER_FACTORY, Wor
 from affectstream.server.analysis.upload_slots import MAX_RECEIVING
 from affectstream.server.analysis.worker_process import Forward, Job, WorkerProcess
 from affectstream.server.errors import ServingError
-from affectstream.server.limits import MIB, Limits
+from affectstream.server.limits import MIB, ServerLimits
 from affectstream.serving.inference.recognizer import Recognizer
 from tests import ROOT
 from tests.support.factories import sample_source, tone, write_media, write_sound
-from tests.support.odd_recognizers import BROKEN, ODD
+from tests.support.odd_recognizers import BROKEN, FAULTY_RECOGNIZER
 
-LIMITS = Limits(
+LIMITS = ServerLimits(
     num_workers=1, max_waiting_uploads=2, max_analysis_s=3.0, max_worker_bytes=600 * MIB, drain_s=1
 )
 CONFIG: dict[str, Any] = {
@@ -214,8 +214,8 @@ def test_there_is_no_tensorflow_in_the_worker(clip: Path) -> None:
     try:
         answer = worker.run(Job(clip, "x", AnalysisOptions(), ignore), forward, 60)
         assert answer["windows"]
-        assert worker.told["tensorflow"] is False
-        assert worker.told["process"] != os.getpid()
+        assert worker.process_info["tensorflow"] is False
+        assert worker.process_info["process"] != os.getpid()
         assert 0 < worker.resident_bytes < 512 * MIB
         assert worker.is_usable
     finally:
@@ -230,16 +230,16 @@ def odd() -> Iterator[AnalysisPool]:
     def add_four(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {name: value + 4 for name, value in inputs.items()}
 
-    pool = AnalysisPool({}, held({}, add_four), None, LIMITS, factory=ODD)
+    pool = AnalysisPool({}, held({}, add_four), None, LIMITS, factory=FAULTY_RECOGNIZER)
     yield pool
     pool.close()
 
 
 @pytest.fixture
 def ask(odd: AnalysisPool, tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    def ask(words: str, name: str = "their.mp4", listen: Any = ignore) -> dict[str, Any]:
+    def ask(words: str, name: str = "their.mp4", on_event: Any = ignore) -> dict[str, Any]:
         (tmp_path / "upload").write_text(words)
-        return odd.analyze(tmp_path / "upload", name, AnalysisOptions(), listen)
+        return odd.analyze(tmp_path / "upload", name, AnalysisOptions(), on_event)
 
     return ask
 
@@ -417,7 +417,7 @@ def test_places_to_arrive_are_others_than_those_to_wait(odd: AnalysisPool) -> No
 
 def test_a_model_of_numbers_of_tokens_takes_no_recordings(clip: Path) -> None:
     config = {**CONFIG, "streams": ["text"], "text_input": "token_ids"}
-    pool = AnalysisPool(config, held(config), None, LIMITS, factory=ODD)
+    pool = AnalysisPool(config, held(config), None, LIMITS, factory=FAULTY_RECOGNIZER)
     try:
         for ask in (
             lambda: pool.receive().__enter__(),
@@ -440,7 +440,7 @@ def units_config(source: str, *streams: str) -> dict[str, Any]:
 
 def test_a_model_of_openface_alone_takes_no_recordings(clip: Path) -> None:
     config = units_config("openface", "video")
-    pool = AnalysisPool(config, held(config), None, LIMITS, factory=ODD)
+    pool = AnalysisPool(config, held(config), None, LIMITS, factory=FAULTY_RECOGNIZER)
     try:
         with pytest.raises(ServingError, match="takes action units of OpenFace") as refused:
             pool.receive().__enter__()
@@ -454,7 +454,7 @@ def test_a_model_of_openface_alone_takes_no_recordings(clip: Path) -> None:
 @pytest.mark.parametrize(("source", "streams"), [("mediapipe", 1), ("openface", 2)])
 def test_other_models_of_action_units_take_recordings(source: str, streams: int) -> None:
     config = units_config(source, *("video", "audio")[:streams])
-    pool = AnalysisPool(config, held(config), None, LIMITS, factory=ODD)
+    pool = AnalysisPool(config, held(config), None, LIMITS, factory=FAULTY_RECOGNIZER)
     try:
         with pool.receive():
             pass
@@ -478,11 +478,11 @@ def test_places_are_counted(odd: AnalysisPool) -> None:
 def test_a_listener_that_fails_ends_the_job(
     odd: AnalysisPool, ask: Callable[..., dict[str, Any]]
 ) -> None:
-    def listen(event: dict[str, Any]) -> None:
+    def on_event(event: dict[str, Any]) -> None:
         raise ValueError("mine")
 
     with pytest.raises(ServingError, match="the analysis failed"):
-        ask("open 3 answer", listen=listen)
+        ask("open 3 answer", on_event=on_event)
     assert ask("answer")["path"] == "their.mp4"
 
 
@@ -505,7 +505,7 @@ def test_no_worker_can_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "upload").write_text("answer")
     with monkeypatch.context() as broken:
         broken.setattr(analysis_pool, "WorkerProcess", none)
-        pool = AnalysisPool({}, held({}, forward), None, LIMITS, factory=ODD)
+        pool = AnalysisPool({}, held({}, forward), None, LIMITS, factory=FAULTY_RECOGNIZER)
         for _ in range(2):
             job = pool.submit(tmp_path / "upload", "x", AnalysisOptions(), ignore)
             error = job.future.exception(5)
@@ -532,7 +532,7 @@ def test_a_failing_start_leaves_no_socket(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(worker_process.socket, "socketpair", kept)
     monkeypatch.setattr(multiprocessing.get_context("spawn").Process, "start", fails)
     with pytest.raises(RuntimeError, match="no process"):
-        WorkerProcess(WorkerSettings({}, None, 600 * MIB, 600, 60, ODD))
+        WorkerProcess(WorkerSettings({}, None, 600 * MIB, 600, 60, FAULTY_RECOGNIZER))
     assert [one.fileno() for one in made] == [-1, -1]
 
 
@@ -552,7 +552,7 @@ def test_a_job_that_breaks_the_thread_is_answered(
 def test_a_worker_that_starts_too_slowly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_process, "START_TIMEOUT_S", 0.01)
     (tmp_path / "upload").write_text("answer")
-    pool = AnalysisPool({}, held({}, forward), None, LIMITS, factory=ODD)
+    pool = AnalysisPool({}, held({}, forward), None, LIMITS, factory=FAULTY_RECOGNIZER)
     try:
         with pytest.raises(ServingError, match=r"no worker .* ready within 0.01 s") as late:
             pool.analyze(tmp_path / "upload", "x", AnalysisOptions(), ignore)
@@ -565,7 +565,7 @@ def test_a_worker_that_starts_too_slowly(tmp_path: Path, monkeypatch: pytest.Mon
 def test_closing_gives_the_time_that_is_left(drain_s: float, tmp_path: Path) -> None:
     limits = dataclasses.replace(LIMITS, drain_s=60.0, max_analysis_s=60.0)
     pool_of = ModelAnalysisPool(
-        dict, lambda made: AnalysisPool(made, held(made), None, limits, factory=ODD)
+        dict, lambda made: AnalysisPool(made, held(made), None, limits, factory=FAULTY_RECOGNIZER)
     )
     (tmp_path / "upload").write_text("hang")
     job = pool_of().submit(tmp_path / "upload", "x", AnalysisOptions(), ignore)
@@ -580,7 +580,7 @@ def test_closing_gives_the_time_that_is_left(drain_s: float, tmp_path: Path) -> 
 
 
 def test_closing_lets_nobody_wait(tmp_path: Path) -> None:
-    pool = AnalysisPool({}, held({}, forward), None, LIMITS, factory=ODD)
+    pool = AnalysisPool({}, held({}, forward), None, LIMITS, factory=FAULTY_RECOGNIZER)
     (tmp_path / "upload").write_text("hang")
     jobs = [pool.submit(tmp_path / "upload", "x", AnalysisOptions(), ignore) for _ in range(3)]
     seconds_until(jobs[0].future.running)
@@ -648,7 +648,7 @@ def test_closing_does_not_wait_for_the_model(
         assert may_answer.wait(60)
         return inputs
 
-    pool = AnalysisPool({}, held({}, never), None, LIMITS, factory=ODD)
+    pool = AnalysisPool({}, held({}, never), None, LIMITS, factory=FAULTY_RECOGNIZER)
     (tmp_path / "upload").write_text("forward")
     job = pool.submit(tmp_path / "upload", "x", AnalysisOptions(), ignore)
     try:
@@ -668,7 +668,8 @@ def test_another_kind_of_model_has_another_pool(tmp_path: Path) -> None:
     (tmp_path / "upload").write_text("answer")
     config = {**CONFIG, "run": "1"}
     pool_of = ModelAnalysisPool(
-        lambda: config, lambda made: AnalysisPool(made, held(made), None, LIMITS, factory=ODD)
+        lambda: config,
+        lambda made: AnalysisPool(made, held(made), None, LIMITS, factory=FAULTY_RECOGNIZER),
     )
     try:
         first = pool_of()
@@ -688,7 +689,7 @@ def test_another_kind_of_model_has_another_pool(tmp_path: Path) -> None:
 def test_a_recording_is_not_given_to_another_kind_of_model(tmp_path: Path) -> None:
     (tmp_path / "upload").write_text("answer")
     served = CONFIG
-    pool = AnalysisPool(CONFIG, lambda: held(served)(), None, LIMITS, factory=ODD)
+    pool = AnalysisPool(CONFIG, lambda: held(served)(), None, LIMITS, factory=FAULTY_RECOGNIZER)
     try:
         pool.analyze(tmp_path / "upload", "x", AnalysisOptions(), ignore)
         served = {**CONFIG, "labels": ["calm", "sad"]}
@@ -706,7 +707,7 @@ from pathlib import Path
 from affectstream.server.analysis.analysis_pool import AnalysisPool
 from affectstream.server.analysis.analysis_options import AnalysisOptions
 if __name__ == "__main__":
-    odd = "tests.support.odd_recognizers:Odd"
+    odd = "tests.support.odd_recognizers:FaultyRecognizer"
     pool = AnalysisPool({}, lambda: nullcontext(({}, None)), factory=odd)
     path = Path(sys.argv[1])
     path.write_text("answer")
@@ -739,10 +740,10 @@ def test_a_worker_dies_with_the_server(tmp_path: Path) -> None:
 
 
 def test_options_and_their_bounds() -> None:
-    assert AnalysisOptions.of({}) == AnalysisOptions("largest", None, None, None)
+    assert AnalysisOptions.parse({}) == AnalysisOptions("largest", None, None, None)
     told = {"face": "all", "window_s": "60", "hop_s": "0.1", "text": "hello"}
-    assert AnalysisOptions.of(told) == AnalysisOptions("all", 60.0, 0.1, "hello")
-    assert AnalysisOptions.of({"window_s": "0.5"}) == AnalysisOptions(
+    assert AnalysisOptions.parse(told) == AnalysisOptions("all", 60.0, 0.1, "hello")
+    assert AnalysisOptions.parse({"window_s": "0.5"}) == AnalysisOptions(
         window_s=0.5
     )  # the model's hop
 
@@ -762,6 +763,6 @@ def test_options_and_their_bounds() -> None:
 )
 def test_wrong_options_are_named(told: dict[str, str], said: str) -> None:
     with pytest.raises(ServingError) as refused:
-        AnalysisOptions.of(told)
+        AnalysisOptions.parse(told)
     assert said in refused.value.message
     assert refused.value.http_status == 400

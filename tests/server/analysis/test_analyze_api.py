@@ -31,14 +31,14 @@ from affectstream.server.analysis import analyze_api, uploads
 from affectstream.server.analysis.analysis_pool import AnalysisPool
 from affectstream.server.analysis.upload_slots import MAX_RECEIVING
 from affectstream.server.analysis.uploads import display_name
-from affectstream.server.limits import MIB, Limits
-from affectstream.server.security import Guard
+from affectstream.server.limits import MIB, ServerLimits
+from affectstream.server.security import SecurityMiddleware
 from affectstream.serving.inference.recognizer import Recognizer
 from tests.server.analysis.test_analysis_pool import CONFIG, forward, held, seconds_until
 from tests.support.factories import tone, write_media, write_sound
-from tests.support.odd_recognizers import ODD
+from tests.support.odd_recognizers import FAULTY_RECOGNIZER
 
-LIMITS = Limits(
+LIMITS = ServerLimits(
     max_upload_bytes=MIB, num_workers=1, max_waiting_uploads=1, max_analysis_s=20, drain_s=1
 )
 BORDER = "------------------------border"
@@ -46,9 +46,9 @@ STREAM = {"Accept": "application/x-ndjson"}
 
 
 @contextlib.contextmanager
-def serving(pool: AnalysisPool, limits: Limits) -> Iterator[int]:
+def serving(pool: AnalysisPool, limits: ServerLimits) -> Iterator[int]:
     """The route alone behind the guard, on a port of its own."""
-    app = Guard(Starlette(routes=analyze_api.routes(lambda: pool, limits)), limits)
+    app = SecurityMiddleware(Starlette(routes=analyze_api.routes(lambda: pool, limits)), limits)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", ws="none"))
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
@@ -71,7 +71,9 @@ def uploads_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def port(uploads_folder: Path) -> Iterator[int]:
-    with serving(AnalysisPool({}, held({}), None, LIMITS, factory=ODD), LIMITS) as port:
+    with serving(
+        AnalysisPool({}, held({}), None, LIMITS, factory=FAULTY_RECOGNIZER), LIMITS
+    ) as port:
         yield port
 
 
@@ -353,7 +355,9 @@ def test_an_upload_has_its_time(uploads_folder: Path) -> None:
             time.sleep(0.05)
             yield b"answer" * 4096
 
-    with serving(AnalysisPool({}, held({}), None, limits, factory=ODD), limits) as port:
+    with serving(
+        AnalysisPool({}, held({}), None, limits, factory=FAULTY_RECOGNIZER), limits
+    ) as port:
         began_s = time.monotonic()
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.sendall(b"POST /v1/analyze HTTP/1.1\r\nHost: localhost\r\n")
@@ -440,7 +444,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_stream_ends_with_what_json_gives(uploads_folder: Path, sound: Path) -> None:
-    limits = Limits(num_workers=1)
+    limits = ServerLimits(num_workers=1)
     with serving(AnalysisPool(CONFIG, held(CONFIG), None, limits), limits) as port:
         body = sound.read_bytes()
         status, whole, _ = post(port, body, "?name=x.m4a&window_s=1&hop_s=0.5")
@@ -509,7 +513,7 @@ def references(other: Path, port: int) -> dict[str, bytes]:
 
 def test_nothing_but_the_upload_is_opened(uploads_folder: Path, tmp_path: Path) -> None:
     other = write_sound(tmp_path / "other.wav", tone(2.0), 16_000)
-    limits = Limits(num_workers=1)
+    limits = ServerLimits(num_workers=1)
     with (
         socket.create_server(("127.0.0.1", 0)) as called,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as spoken_to,
@@ -540,7 +544,7 @@ def test_a_real_clip_as_predict_answers(
     recording, weights = real_data / "clips" / clip, real_models / "face"
     config = {**CONFIG, "preparation": {**CONFIG["preparation"], "detector": "auto"}}
     expected = Recognizer(forward, config, weights)(recording).as_json()
-    limits = Limits()
+    limits = ServerLimits()
     with serving(AnalysisPool(config, held(config), weights, limits), limits) as port:
         status, answer, _ = post(port, recording.read_bytes(), f"?name={clip}")
     assert status == 200

@@ -18,9 +18,9 @@ from affectstream.server.analysis.worker_messages import (
     Channel,
     Message,
     MessageError,
-    TooLongError,
-    packed,
-    unpacked,
+    MessageTooLongError,
+    decode_message,
+    encode_message,
 )
 
 LENGTH_BYTES = 8
@@ -60,10 +60,10 @@ def test_everything_comes_back_as_it_was() -> None:
         "turned": np.arange(12, dtype=np.float32).reshape(3, 4).T[::2],
         "text": np.array(["grüße".encode(), b"", b"a\x00b"], object),
     }
-    data = packed(Message("forward", told, arrays))
+    data = encode_message(Message("forward", told, arrays))
     assert int.from_bytes(data[:LENGTH_BYTES], "big") == len(data) - LENGTH_BYTES
-    back = unpacked(data[LENGTH_BYTES:])
-    assert (back.kind, back.told, list(back.arrays)) == ("forward", told, list(arrays))
+    back = decode_message(data[LENGTH_BYTES:])
+    assert (back.kind, back.body, list(back.arrays)) == ("forward", told, list(arrays))
     for name, array in arrays.items():
         assert back.arrays[name].dtype == array.dtype
         assert back.arrays[name].shape == array.shape
@@ -96,27 +96,27 @@ def test_a_large_message_through_a_socket(ends: tuple[socket.socket, socket.sock
 )
 def test_what_no_message_may_hold(message: Message) -> None:
     with pytest.raises(MessageError):
-        packed(message)
+        encode_message(message)
 
 
 def test_too_long_is_said_on_both_sides(ends: tuple[socket.socket, socket.socket]) -> None:
     small, large = Channel(ends[0], max_bytes=1000), Channel(ends[1])
     array = {"x": np.zeros(1000, np.uint8)}
-    with pytest.raises(TooLongError, match="at most 1000"):
+    with pytest.raises(MessageTooLongError, match="at most 1000"):
         small.send("forward", arrays=array)
     large.send("forward", arrays=array)
-    with pytest.raises(TooLongError, match="at most 1000"):
+    with pytest.raises(MessageTooLongError, match="at most 1000"):
         small.receive()
 
 
 def test_a_header_has_a_bound_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = packed(Message("event", "x" * 1000))
+    data = encode_message(Message("event", "x" * 1000))
     monkeypatch.setattr(worker_messages, "MAX_HEADER_BYTES", 1000)
     for act in (
-        lambda: packed(Message("event", "x" * 1000)),
-        lambda: unpacked(data[LENGTH_BYTES:]),
+        lambda: encode_message(Message("event", "x" * 1000)),
+        lambda: decode_message(data[LENGTH_BYTES:]),
     ):
-        with pytest.raises(TooLongError, match="at most"):
+        with pytest.raises(MessageTooLongError, match="at most"):
             act()
 
 
@@ -160,11 +160,11 @@ def test_a_header_has_a_bound_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_lies_are_refused(data: bytes, said: str) -> None:
     with pytest.raises(MessageError, match=said):
-        unpacked(data)
+        decode_message(data)
 
 
 def test_a_truth_value_is_one_of_two() -> None:
-    (mask,) = unpacked(framed(of_arrays(["x", "|b1", [3]]), b"\x00\x07\xff")).arrays.values()
+    (mask,) = decode_message(framed(of_arrays(["x", "|b1", [3]]), b"\x00\x07\xff")).arrays.values()
     assert mask.view(np.uint8).tolist() == [0, 1, 1]
 
 
@@ -212,7 +212,7 @@ def test_a_half_message_does_not_hold(
 def test_who_reads_nothing_does_not_hold(ends: tuple[socket.socket, socket.socket]) -> None:
     ours = Channel(ends[0], 0.02)
     with pytest.raises(TooLateError):
-        ours.send("outputs", arrays={"x": np.zeros(20_000_000, np.uint8)}, look=late_after(0.3))
+        ours.send("outputs", arrays={"x": np.zeros(20_000_000, np.uint8)}, on_poll=late_after(0.3))
 
 
 def test_the_end_is_told(ends: tuple[socket.socket, socket.socket]) -> None:

@@ -25,13 +25,13 @@ from tensorflow_serving.apis import (
 from affectstream.core import atomic_io
 from affectstream.server.app import Server, ServeSettings
 from affectstream.server.errors import ServingError
-from affectstream.server.limits import Limits
+from affectstream.server.limits import ServerLimits
 from affectstream.server.memory_quota import MAX_HELD_BODIES
 from affectstream.serving.export import warmup
 from tests.support.grpc_calls import NAME, TIMEOUT_S, refusal, request_of, sound
 
 TOLERANCE = 1e-5
-LIMITS = Limits(max_body_bytes=4 * 1024 * 1024)
+LIMITS = ServerLimits(max_body_bytes=4 * 1024 * 1024)
 Stub = prediction_service_pb2_grpc.PredictionServiceStub
 
 
@@ -79,7 +79,7 @@ def test_answers_are_those_of_the_saved_model(
 ) -> None:
     config = atomic_io.read_json(exported / "1" / "assets" / "config.json")
     specs = warmup.read_signatures(exported / "1")[signature]
-    inputs = warmup.example(specs, config, 2)
+    inputs = warmup.generate_inputs(specs, config, 2)
     response = stub.Predict(request_of(inputs, signature), timeout=TIMEOUT_S)
     assert_same(response, loaded, signature, inputs)
     assert response.model_spec.name == NAME
@@ -215,9 +215,9 @@ def test_a_refused_call_is_counted(server: Server, stub: Any, name: str) -> None
 def test_a_call_for_which_there_is_no_memory_is_counted(server: Server, stub: Any) -> None:
     before, code = counted(server), "RESOURCE_EXHAUSTED"
     most = MAX_HELD_BODIES * LIMITS.max_body_bytes
-    server.budget.take(most)
+    server.quota.acquire(most)
     refusal(lambda: stub.Predict(request_of(sound()), timeout=TIMEOUT_S))
-    server.budget.give_back(most)
+    server.quota.release(most)
     assert counted(server) == before | {code: before.get(code, 0) + 1}
 
 

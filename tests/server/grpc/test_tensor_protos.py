@@ -17,11 +17,11 @@ from tensorflow_serving.apis import prediction_service_pb2_grpc
 from affectstream.server.app import Server, ServeSettings
 from affectstream.server.errors import ServingError
 from affectstream.server.grpc.messages import MAX_REPEATED_BYTES, tensor_to_array
-from affectstream.server.limits import Limits
-from affectstream.serving.export.warmup import Spec
+from affectstream.server.limits import ServerLimits
+from affectstream.serving.export.warmup import InputSpec
 from tests.support.grpc_calls import NAME, TIMEOUT_S, refusal, request_of, sound
 
-LIMITS = Limits(max_body_bytes=4 * 1024 * 1024)
+LIMITS = ServerLimits(max_body_bytes=4 * 1024 * 1024)
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +169,7 @@ ODD: dict[str, tuple[str, tensor_pb2.TensorProto]] = {
 @pytest.mark.parametrize("name", ODD)
 def test_an_odd_tensor_is_what_tensorflow_makes_of_it(name: str) -> None:
     dtype, tensor = ODD[name]
-    spec = Spec(dtype, (None,) * len(tensor.tensor_shape.dim))
+    spec = InputSpec(dtype, (None,) * len(tensor.tensor_shape.dim))
     wanted = tf.io.parse_tensor(tensor.SerializeToString(), tf.as_dtype(tensor.dtype)).numpy()
     found = tensor_to_array("x", tensor, spec, 2**20, free)
     assert found.dtype == wanted.dtype
@@ -182,7 +182,7 @@ def test_an_odd_tensor_is_what_tensorflow_makes_of_it(name: str) -> None:
 @pytest.mark.parametrize("dtype", ["float16", "float64", "int8", "int64", "uint16", "uint64"])
 def test_every_dtype_as_content_and_as_values(dtype: str) -> None:
     wanted = np.array([[1, 2, 3]], dtype)
-    spec = Spec(dtype, (None, 3))
+    spec = InputSpec(dtype, (None, 3))
     tensor = tf.make_tensor_proto(wanted)
     for name in ("half_val", "double_val", "int_val", "int64_val", "uint64_val"):
         tensor.ClearField(name)
@@ -197,19 +197,19 @@ def test_every_dtype_as_content_and_as_values(dtype: str) -> None:
 
 def test_a_boolean_of_another_byte_is_refused_as_tensorflow_does() -> None:
     tensor = content(types_pb2.DT_BOOL, (3,), b"\x00\x01\x01")
-    found = tensor_to_array("x", tensor, Spec("bool", (None,)), 100, free)
+    found = tensor_to_array("x", tensor, InputSpec("bool", (None,)), 100, free)
     assert found.dtype == bool
     assert found.tolist() == [False, True, True]
     tensor.tensor_content = b"\x00\x01\x02"
     with pytest.raises(tf.errors.InvalidArgumentError):
         tf.io.parse_tensor(tensor.SerializeToString(), tf.bool)
     with pytest.raises(ServingError, match="tensor parsing error: x"):
-        tensor_to_array("x", tensor, Spec("bool", (None,)), 100, free)
+        tensor_to_array("x", tensor, InputSpec("bool", (None,)), 100, free)
 
 
 def test_strings_are_announced_before_they_are_made() -> None:
     announced: list[int] = []
-    spec = Spec("object", (None,))
+    spec = InputSpec("object", (None,))
     tensor_to_array("x", content(STRING, (2,), b"\x01\x02abc"), spec, 100, announced.append)
     tensor_to_array(
         "x", values(STRING, (3,), string_val=[b"a", b"bc"]), spec, 100, announced.append
@@ -220,7 +220,7 @@ def test_strings_are_announced_before_they_are_made() -> None:
 def test_one_value_for_many_only_while_they_are_small() -> None:
     """A few bytes would become many; that is known before anything is announced or made."""
     announced: list[int] = []
-    spec, most = Spec("float32", (None,)), MAX_REPEATED_BYTES // 4
+    spec, most = InputSpec("float32", (None,)), MAX_REPEATED_BYTES // 4
     tensor = values(FLOAT, (most,), float_val=[0.5])
     assert tensor_to_array("x", tensor, spec, 2**30, announced.append).tolist() == [0.5] * most
     assert announced == [MAX_REPEATED_BYTES]

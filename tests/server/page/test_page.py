@@ -16,9 +16,9 @@ from starlette.testclient import TestClient
 
 from affectstream.commands.predict import _csv_rows
 from affectstream.core import atomic_io
-from affectstream.server.limits import Limits
+from affectstream.server.limits import ServerLimits
 from affectstream.server.page import page_api
-from affectstream.serving.export.model_card import LEGAL_NOTE, LIMITS, model_card
+from affectstream.serving.export.model_card import LEGAL_NOTE, LIMITATIONS, model_card
 from tests.support import page_reader
 from tests.support.page_reader import Reader
 from tests.support.scripted_page import LABELS, ScriptedServer, about, prediction
@@ -77,16 +77,18 @@ def test_about_tells_of_the_model(client: TestClient) -> None:
     from affectstream.modeling.recipes import Recipe
 
     config["recipe"] = Recipe("relu-cnn-audio", "audio", "made up").as_json() | config["recipe"]
-    told = page_api.about_json(config, "voice", 2, Limits(max_upload_bytes=5), True)
+    told = page_api.about_json(config, "voice", 2, ServerLimits(max_upload_bytes=5), True)
     assert told["card_markdown"] == model_card(config, None, "voice", 2)
-    assert (told["law"], told["meaning"]) == (LEGAL_NOTE, list(LIMITS))
+    assert (told["law"], told["meaning"]) == (LEGAL_NOTE, list(LIMITATIONS))
     assert (told["name"], told["version"], told["recipe"]) == ("voice", 2, "relu-cnn-audio")
     assert (told["synthetic"], told["leak_allowed"], told["needs_token"]) == (True, False, True)
     assert told["limits"] == {"max_upload_bytes": 5, "max_media_s": 600.0}
     assert told["text_input"] is None
-    numbers = page_api.about_json({**config, "text_input": "token_ids"}, "x", 1, Limits(), False)
+    numbers = page_api.about_json(
+        {**config, "text_input": "token_ids"}, "x", 1, ServerLimits(), False
+    )
     assert numbers["text_input"] == "token_ids"
-    scored = page_api.about_json(config, "voice", 2, Limits(), False, {"leak_allowed": True})
+    scored = page_api.about_json(config, "voice", 2, ServerLimits(), False, {"leak_allowed": True})
     assert scored["leak_allowed"] is True
 
 

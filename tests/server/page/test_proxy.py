@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp
 
-from affectstream.server.limits import Limits
+from affectstream.server.limits import ServerLimits
 from affectstream.server.origins import PublicOrigin
 from affectstream.server.page import page_api
-from affectstream.server.security import Guard
+from affectstream.server.security import SecurityMiddleware
 from tests.support import page_reader, proxy
 from tests.support.page_reader import Reader
 from tests.support.scripted_page import ScriptedServer, listening
@@ -38,7 +38,9 @@ class GuardedServer(ScriptedServer):
 
     def app(self) -> ASGIApp:  # type: ignore[override]
         open_paths = page_api.PUBLIC_PATHS
-        return Guard(super().app(), Limits(), None, open_paths, True, (self._origin,))
+        return SecurityMiddleware(
+            super().app(), ServerLimits(), None, open_paths, True, (self._origin,)
+        )
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -46,10 +48,10 @@ def test_the_page_works_behind_nginx(browser: Any, tmp_path: Path, layout: str) 
     prefix, change = LAYOUTS[layout]
     port = proxy.free_port()
     address = f"https://{proxy.NAME}:{port}{prefix}"
-    with listening(GuardedServer(PublicOrigin.of(address))) as server:
+    with listening(GuardedServer(PublicOrigin.parse(address))) as server:
         server.about["limits"]["max_upload_bytes"] = LARGE_BYTES
         own_port = server.address.rstrip("/").rpartition(":")[2]
-        location = change(proxy.documented()).replace("8501", own_port)
+        location = change(proxy.documented_location()).replace("8501", own_port)
         with proxy.nginx_proxy(location, port, tmp_path):
             # Without a slash at its end: the proxy, or the server, puts it there.
             reader = Reader(browser, address, ignore_https_errors=True)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from affectstream.server.errors import ServingError
-from affectstream.server.limits import Limits
+from affectstream.server.limits import ServerLimits
 from affectstream.server.rest import json_size
-from affectstream.server.rest.json_tensors import read_body
+from affectstream.server.rest.json_tensors import parse_predict_body
 
 UNITS = {
     "empty lists": "[],",
@@ -29,7 +29,7 @@ UNITS = {
 
 def refused(body: bytes) -> ServingError:
     with pytest.raises(ServingError) as raised:
-        read_body(body)
+        parse_predict_body(body)
     return raised.value
 
 
@@ -38,7 +38,7 @@ def test_no_document_takes_more_than_was_said(kind: str) -> None:
     body = ('{"inputs": [' + 20_000 * UNITS[kind]).rstrip(",").encode() + b"]}"
     tracemalloc.start()
     try:
-        found = read_body(body)
+        found = parse_predict_body(body)
         taken = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
@@ -50,7 +50,7 @@ def test_names_that_differ() -> None:
     body = json.dumps({"inputs": {f"name {i}": i for i in range(20_000)}}).encode()
     tracemalloc.start()
     try:
-        found = read_body(body)
+        found = parse_predict_body(body)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -79,7 +79,7 @@ def test_a_small_body_that_becomes_a_large_document_is_not_read(
 
 def test_twenty_million_lists() -> None:
     body = b'{"inputs": [' + 20_000_000 * b"[]," + b"[]]}"
-    assert len(body) < Limits().max_body_bytes
+    assert len(body) < ServerLimits().max_body_bytes
     assert "would take 2804 MiB" in refused(body).message
 
 
@@ -101,8 +101,8 @@ def test_eight_windows_of_sound_and_faces_are_read(channels: int) -> None:
     }
     named = b",".join(b'"%s":%s' % pair for pair in inputs.items())
     body = b'{"signature_name":"serving_default","inputs":{' + named + b"}}"
-    assert len(body) < Limits().max_body_bytes
-    json_size.check_size(body)
+    assert len(body) < ServerLimits().max_body_bytes
+    json_size.check_json_size(body)
     assert json_size.estimate_memory_bytes(body) > json_size.MAX_JSON_BYTES / 2
 
 

@@ -12,20 +12,20 @@ import pytest
 
 from affectstream.server.errors import ServingError
 from affectstream.server.rest.json_outputs import write_outputs
-from affectstream.server.rest.json_tensors import read_body
-from affectstream.serving.export.warmup import Spec
+from affectstream.server.rest.json_tensors import parse_predict_body
+from affectstream.serving.export.warmup import InputSpec
 
-SOUND = {"audio": Spec("float32", (None, None)), "audio_length": Spec("int32", (None,))}
+SOUND = {"audio": InputSpec("float32", (None, None)), "audio_length": InputSpec("int32", (None,))}
 FACES = {
-    "video": Spec("uint8", (None, None, 2, 2, 1)),
-    "video_mask": Spec("bool", (None, None)),
+    "video": InputSpec("uint8", (None, None, 2, 2, 1)),
+    "video_mask": InputSpec("bool", (None, None)),
 }
-WORDS = {"text": Spec("object", (None,))}
+WORDS = {"text": InputSpec("object", (None,))}
 
 
-def tensors(body: Any, specs: dict[str, Spec]) -> dict[str, np.ndarray]:
+def tensors(body: Any, specs: dict[str, InputSpec]) -> dict[str, np.ndarray]:
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return read_body(text).tensors(specs)
+    return parse_predict_body(text).tensors(specs)
 
 
 # === Good requests ===
@@ -75,8 +75,8 @@ def test_strings_and_the_shorthand_of_one_input(body: dict[str, Any]) -> None:
 
 
 def test_the_signature_is_read() -> None:
-    assert read_body(b'{"signature_name": "audio", "inputs": 1}').signature == "audio"
-    assert read_body(b'{"inputs": 1}').signature == ""
+    assert parse_predict_body(b'{"signature_name": "audio", "inputs": 1}').signature == "audio"
+    assert parse_predict_body(b'{"inputs": 1}').signature == ""
 
 
 def test_a_mark_of_byte_order_is_skipped() -> None:
@@ -144,7 +144,7 @@ def test_pixels_beyond_a_byte_are_taken_modulo_256() -> None:
 # === Bad requests ===
 
 DEEP = b"[" * 100_000 + b"]" * 100_000
-BAD: dict[str, tuple[bytes, dict[str, Spec], str]] = {
+BAD: dict[str, tuple[bytes, dict[str, InputSpec], str]] = {
     "nothing": (b"", WORDS, "empty"),
     "no JSON": (b"{", WORDS, "Parse error"),
     "nothing but spaces": (b" \n", WORDS, "JSON Parse error: Invalid value. at offset: 2"),
@@ -342,9 +342,9 @@ def test_every_shape_is_nested_as_numpy_does(shape: tuple[int, ...], dtype: type
 
 
 def test_arrays_are_announced_before_they_are_made() -> None:
-    body = read_body(b'{"inputs": {"a": [[1, 2, 3]], "b": ["four", {"b64": "Zm91cg=="}]}}')
+    body = parse_predict_body(b'{"inputs": {"a": [[1, 2, 3]], "b": ["four", {"b64": "Zm91cg=="}]}}')
     announced: list[int] = []
-    specs = {"a": Spec("float32", (None, None)), "b": Spec("object", (None,))}
+    specs = {"a": InputSpec("float32", (None, None)), "b": InputSpec("object", (None,))}
     body.tensors(specs, announced.append)
     assert announced[0] == 3 * 4
     assert announced[1] >= 2 * 4

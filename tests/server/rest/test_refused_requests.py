@@ -13,12 +13,12 @@ import pytest
 import requests
 
 from affectstream.server.app import Server, ServeSettings
-from affectstream.server.limits import Limits
+from affectstream.server.limits import ServerLimits
 
 NAME = "tiny"
 TIMEOUT_S = 60
 # A body over it is cheap to make.
-LIMITS = Limits(max_body_bytes=4 * 1024 * 1024)
+LIMITS = ServerLimits(max_body_bytes=4 * 1024 * 1024)
 
 
 @pytest.fixture(scope="module")

@@ -15,14 +15,14 @@ import tensorflow as tf
 
 from affectstream.core import atomic_io
 from affectstream.server.app import Server, ServeSettings
-from affectstream.server.limits import Limits
+from affectstream.server.limits import ServerLimits
 from affectstream.serving.export import warmup
 
 TOLERANCE = 1e-5
 NAME = "tiny"
 TIMEOUT_S = 60
 # A body over it is cheap to make.
-LIMITS = Limits(max_body_bytes=4 * 1024 * 1024)
+LIMITS = ServerLimits(max_body_bytes=4 * 1024 * 1024)
 SIGNATURES = ("serving_default", "audio", "video")
 
 
@@ -53,7 +53,7 @@ def examples(version: Path) -> dict[str, dict[str, np.ndarray]]:
     """Two short rows for each signature of numbers."""
     config = atomic_io.read_json(version / "assets" / "config.json")
     signatures = warmup.read_signatures(version)
-    made = {name: warmup.example(signatures[name], config, 2) for name in SIGNATURES}
+    made = {name: warmup.generate_inputs(signatures[name], config, 2) for name in SIGNATURES}
     for inputs in made.values():
         if "audio" in inputs:
             inputs["audio"] = inputs["audio"][:, :2000]
@@ -127,7 +127,7 @@ def test_the_default_signature_needs_no_name(
 def test_bytes_as_base64(url: str, version: Path, loaded: Any) -> None:
     config = atomic_io.read_json(version / "assets" / "config.json")
     specs = warmup.read_signatures(version)["serve_bytes"]
-    inputs = warmup.example(specs, config, 1)
+    inputs = warmup.generate_inputs(specs, config, 1)
     rows = {
         name: np.vectorize(lambda one: {"b64": base64.b64encode(one).decode()}, [object])(
             value

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from affectstream.server import app, security, sockets
 from affectstream.server.app import Server, ServeSettings
-from affectstream.server.limits import Limits
+from affectstream.server.limits import ServerLimits
 
 NAME = "tiny"
 TOKEN = "correct-horse-battery"
@@ -29,7 +29,7 @@ TIMEOUT_S = 60
 @pytest.fixture(scope="module")
 def server(exported: Path) -> Iterator[Server]:
     settings = ServeSettings(
-        exported, NAME, rest_port=0, grpc_port=0, token=TOKEN, limits=Limits(), analyze=False
+        exported, NAME, rest_port=0, grpc_port=0, token=TOKEN, limits=ServerLimits(), analyze=False
     )
     with Server(settings) as running:
         yield running

@@ -12,17 +12,17 @@ import pytest
 from affectstream.server.errors import ServingError
 from affectstream.server.versions import arrays
 from affectstream.server.versions.arrays import Arrays
-from affectstream.serving.export.warmup import Spec
+from affectstream.serving.export.warmup import InputSpec
 
 SPECS = {
-    "audio": Spec("float32", (None, None)),
-    "audio_length": Spec("int32", (None,)),
-    "video": Spec("uint8", (None, None, 4, 4, 1)),
-    "video_mask": Spec("bool", (None, None)),
+    "audio": InputSpec("float32", (None, None)),
+    "audio_length": InputSpec("int32", (None,)),
+    "video": InputSpec("uint8", (None, None, 4, 4, 1)),
+    "video_mask": InputSpec("bool", (None, None)),
 }
-WORDS = {"text": Spec("object", (None,))}
-FILES = {"wav": Spec("object", (None,)), "face_jpeg": Spec("object", (None, None))}
-TOKENS = {"token_ids": Spec("int32", (None, None))}
+WORDS = {"text": InputSpec("object", (None,))}
+FILES = {"wav": InputSpec("object", (None,)), "face_jpeg": InputSpec("object", (None, None))}
+TOKENS = {"token_ids": InputSpec("int32", (None, None))}
 
 
 def request(num_rows: int = 2, num_samples: int = 5, num_frames: int = 3, **changes: Any) -> Arrays:
@@ -36,9 +36,9 @@ def request(num_rows: int = 2, num_samples: int = 5, num_frames: int = 3, **chan
 
 
 def test_a_right_request_has_its_rows_counted() -> None:
-    assert arrays.check(SPECS, request(3)) == 3
-    assert arrays.check(WORDS, {"text": np.array([b"a", b""], object)}) == 2
-    assert arrays.check(SPECS, request(1, num_samples=0, num_frames=0)) == 1
+    assert arrays.check_inputs(SPECS, request(3)) == 3
+    assert arrays.check_inputs(WORDS, {"text": np.array([b"a", b""], object)}) == 2
+    assert arrays.check_inputs(SPECS, request(1, num_samples=0, num_frames=0)) == 1
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_right_request_has_its_rows_counted() -> None:
 )
 def test_a_wrong_request_is_refused_by_name(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ServingError, match=words) as caught:
-        arrays.check(SPECS, request(**changes))
+        arrays.check_inputs(SPECS, request(**changes))
     assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
     assert "\n" not in caught.value.message
 
@@ -78,31 +78,31 @@ def test_missing_inputs_and_no_rows_are_refused() -> None:
     short = request()
     del short["audio_length"], short["video"]
     with pytest.raises(ServingError, match=r"Missing but required: {audio_length,video}"):
-        arrays.check(SPECS, short)
+        arrays.check_inputs(SPECS, short)
     with pytest.raises(ServingError, match="no rows"):
-        arrays.check(WORDS, {"text": np.zeros(0, object)})
+        arrays.check_inputs(WORDS, {"text": np.zeros(0, object)})
     with pytest.raises(ServingError, match=r"Sent extra: {x{64}}\."):
-        arrays.check(WORDS, {"x" * 1000: np.zeros(1)})
+        arrays.check_inputs(WORDS, {"x" * 1000: np.zeros(1)})
 
 
 def test_strings_are_bytes() -> None:
     with pytest.raises(ServingError, match="text: wants strings of bytes"):
-        arrays.check(WORDS, {"text": np.array([b"a", "b"], object)})
+        arrays.check_inputs(WORDS, {"text": np.array([b"a", "b"], object)})
     with pytest.raises(ServingError, match="text: wants string, received int64"):
-        arrays.check(WORDS, {"text": np.array([1])})
+        arrays.check_inputs(WORDS, {"text": np.array([1])})
 
 
 def test_tokens_are_bounded() -> None:
     with pytest.raises(ServingError, match="token_ids: wants at most 4096 tokens"):
-        arrays.check(TOKENS, {"token_ids": np.zeros((1, 4097), np.int32)})
+        arrays.check_inputs(TOKENS, {"token_ids": np.zeros((1, 4097), np.int32)})
 
 
 # === Together and apart ===
 
 
 def test_requests_are_padded_at_the_end_and_joined_in_order() -> None:
-    joined = arrays.merged(SPECS, [request(1, 2, 1), request(2, 4, 3)])
-    assert arrays.check(SPECS, joined) == 3
+    joined = arrays.merge_requests(SPECS, [request(1, 2, 1), request(2, 4, 3)])
+    assert arrays.check_inputs(SPECS, joined) == 3
     np.testing.assert_array_equal(joined["audio"][0], np.array([0.5, 0.5, 0, 0], np.float32))
     np.testing.assert_array_equal(joined["audio"][1:], np.full((2, 4), np.float32(0.5)))
     np.testing.assert_array_equal(joined["audio_length"], [2, 4, 4])
@@ -116,13 +116,13 @@ def test_files_are_padded_with_nothing() -> None:
         {"wav": np.array([b"w"], object), "face_jpeg": np.array([[b"a", b"b"]], object)},
         {"wav": np.array([b""], object), "face_jpeg": np.array([[b"c"]], object)},
     ]
-    joined = arrays.merged(FILES, some)
+    joined = arrays.merge_requests(FILES, some)
     assert joined["wav"].tolist() == [b"w", b""]
     assert joined["face_jpeg"].tolist() == [[b"a", b"b"], [b"c", b""]]
 
 
 def test_empty_streams_get_one_filler() -> None:
-    joined = arrays.merged(SPECS, [request(1, num_samples=0, num_frames=0)])
+    joined = arrays.merge_requests(SPECS, [request(1, num_samples=0, num_frames=0)])
     assert joined["audio"].shape == (1, 1)
     assert joined["video"].shape == (1, 1, 4, 4, 1)
     assert joined["video_mask"].tolist() == [[False]]
@@ -130,13 +130,13 @@ def test_empty_streams_get_one_filler() -> None:
 
 def test_a_request_alone_is_not_copied() -> None:
     alone = request()
-    assert arrays.merged(SPECS, [alone])["audio"] is alone["audio"]
+    assert arrays.merge_requests(SPECS, [alone])["audio"] is alone["audio"]
 
 
-def cost_bytes(specs: dict[str, Spec], *requests: Arrays) -> int:
+def cost_bytes(specs: dict[str, InputSpec], *requests: Arrays) -> int:
     """Of a batch of checked requests."""
-    sizes = [arrays.size_of(specs, one) for one in requests]
-    return functools.reduce(arrays.Size.together, sizes).cost_bytes(specs)
+    sizes = [arrays.request_size(specs, one) for one in requests]
+    return functools.reduce(arrays.RequestSize.merge, sizes).cost_bytes(specs)
 
 
 def test_cost_counts_the_padding_and_the_frames() -> None:
@@ -157,8 +157,8 @@ def test_names_alone_can_be_judged() -> None:
 
 def test_pieces_hold_all_rows_once() -> None:
     whole = request(5, audio_length=np.arange(5, dtype=np.int32))
-    cut = arrays.pieces(whole, 2)
+    cut = arrays.split_rows(whole, 2)
     assert [arrays.num_rows_of(piece) for piece in cut] == [2, 2, 1]
-    again = arrays.merged(SPECS, cut)
+    again = arrays.merge_requests(SPECS, cut)
     for name, value in whole.items():
         np.testing.assert_array_equal(again[name], value)

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 
 from affectstream.server.errors import ServingError, invalid
-from affectstream.server.limits import Limits
+from affectstream.server.limits import ServerLimits
 from affectstream.server.metrics import Metrics
 from affectstream.server.versions.arrays import Arrays
 from affectstream.server.versions.batching import NUM_THREADS, Batcher
-from affectstream.serving.export.warmup import Spec
+from affectstream.serving.export.warmup import InputSpec
 
 SIGNATURES = {
-    "sum": {"x": Spec("float32", (None, None))},
-    "other": {"x": Spec("float32", (None, None))},
+    "sum": {"x": InputSpec("float32", (None, None))},
+    "other": {"x": InputSpec("float32", (None, None))},
 }
 LONG_S = 60.0
 SOON_S = 20.0  # within which a test's answers come; passes at once unless something hangs
@@ -59,7 +59,7 @@ def model() -> Iterator[Model]:
 
 
 def batcher(model: Model, **limits: Any) -> Batcher:
-    chosen = replace(Limits(batch_wait_s=LONG_S), **limits)
+    chosen = replace(ServerLimits(batch_wait_s=LONG_S), **limits)
     return Batcher(model, SIGNATURES, chosen, Metrics("m"))
 
 
@@ -221,9 +221,9 @@ def test_closing_need_not_wait_for_the_model(model: Model) -> None:
 
 def test_what_happened_is_counted(model: Model) -> None:
     metrics = Metrics("m")
-    made = Batcher(model, SIGNATURES, Limits(batch_wait_s=0), metrics)
+    made = Batcher(model, SIGNATURES, ServerLimits(batch_wait_s=0), metrics)
     sums(made.submit("sum", rows(1, 2, 3)))
-    with pytest.raises(ServingError), metrics.timed("REST", "Predict"):
+    with pytest.raises(ServingError), metrics.time_request("REST", "Predict"):
         made.submit("sum", rows(*[1] * 1000))
     made.close()
     text = metrics.text().decode()
@@ -240,13 +240,13 @@ def test_what_happened_is_counted(model: Model) -> None:
 
 def test_requests_are_counted_as_tensorflow_serving_does() -> None:
     metrics = Metrics("m")
-    metrics.requested("REST", "Predict", "OK", 0.5e-3)
-    metrics.requested("REST", "GetModelStatus", "OK", 1e-6)
-    metrics.requested("GRPC", "Predict", "OK", 20.0)
-    metrics.requested("GRPC", "GetModelStatus", "OK", 1.0)  # there it is not counted
-    with pytest.raises(asyncio.CancelledError), metrics.timed("GRPC", "Predict"):
+    metrics.count_request("REST", "Predict", "OK", 0.5e-3)
+    metrics.count_request("REST", "GetModelStatus", "OK", 1e-6)
+    metrics.count_request("GRPC", "Predict", "OK", 20.0)
+    metrics.count_request("GRPC", "GetModelStatus", "OK", 1.0)  # there it is not counted
+    with pytest.raises(asyncio.CancelledError), metrics.time_request("GRPC", "Predict"):
         raise asyncio.CancelledError
-    with pytest.raises(KeyError), metrics.timed("REST", "Predict"):
+    with pytest.raises(KeyError), metrics.time_request("REST", "Predict"):
         raise KeyError
     lines = metrics.text().decode().splitlines()
     count = ":tensorflow:serving:request_count"

@@ -17,22 +17,26 @@ import tensorflow as tf
 from affectstream.core.errors import UserError
 from affectstream.preprocessing.pcm import to_pcm
 from affectstream.server.errors import ServingError
-from affectstream.server.limits import Limits
+from affectstream.server.limits import ServerLimits
 from affectstream.server.metrics import Metrics
 from affectstream.server.versions import arrays
 from affectstream.server.versions.arrays import Arrays
 from affectstream.server.versions.loaded_version import LoadedVersion, client_message, load_version
-from affectstream.server.versions.model_server import DEFAULT, ModelServer
-from affectstream.server.versions.model_source import ExportFolder, Found, SingleVersionSource
+from affectstream.server.versions.model_server import DEFAULT_SIGNATURE, ModelServer
+from affectstream.server.versions.model_source import (
+    ExportFolderSource,
+    FoundVersions,
+    SingleVersionSource,
+)
 from affectstream.server.versions.model_store import ModelStore
 from affectstream.serving.export import savedmodel_export, warmup
-from affectstream.serving.export.warmup import Spec
+from affectstream.serving.export.warmup import InputSpec
 from affectstream.serving.export.wav_bytes import to_wav
 from tests.support.models import LABELS, RATE_HZ, SIZE_PX
 
 SOON_S = 60.0
 LENGTHS = ((9_000, 2), (48_000, 5), (0, 1), (20_000, 0), (30_001, 3))  # samples, frames
-LIMITS = Limits()
+LIMITS = ServerLimits()
 TOGETHER = replace(LIMITS, batch_wait_s=SOON_S, max_batch_rows=len(LENGTHS))
 
 
@@ -75,12 +79,12 @@ def requests(signature: str) -> list[Arrays]:
         return [{"any": np.array([b"x"], object)} for _ in clips]
     if signature == "serve_bytes":
         return [files(row) for row in clips]
-    names = {DEFAULT: tuple(clips[0]), "audio": ("audio", "audio_length")}
+    names = {DEFAULT_SIGNATURE: tuple(clips[0]), "audio": ("audio", "audio_length")}
     wanted = names.get(signature, ("video", "video_mask"))
     return [{name: row[name] for name in wanted} for row in clips]
 
 
-def server_of(source: Any, load: Any, limits: Limits = LIMITS) -> ModelServer:
+def server_of(source: Any, load: Any, limits: ServerLimits = LIMITS) -> ModelServer:
     store = ModelStore(source, load, poll_s=3600)
     made = ModelServer(store, limits, Metrics())
     store.start()
@@ -90,14 +94,16 @@ def server_of(source: Any, load: Any, limits: Limits = LIMITS) -> ModelServer:
 # === The real model ===
 
 
-@pytest.mark.parametrize("signature", [DEFAULT, "audio", "video", "serve_bytes", "labels"])
+@pytest.mark.parametrize(
+    "signature", [DEFAULT_SIGNATURE, "audio", "video", "serve_bytes", "labels"]
+)
 def test_merged_rows_answer_as_alone(signature: str, loaded: LoadedVersion) -> None:
     specs = loaded.signatures[signature]
     rows = requests(signature)
-    together = loaded.run(signature, arrays.merged(specs, rows))
+    together = loaded.run(signature, arrays.merge_requests(specs, rows))
     for number, row in enumerate(rows):
-        arrays.check(specs, row)
-        alone = loaded.run(signature, arrays.merged(specs, [row]))
+        arrays.check_inputs(specs, row)
+        alone = loaded.run(signature, arrays.merge_requests(specs, [row]))
         assert sorted(alone) == sorted(together)
         for name, value in alone.items():
             assert value.dtype == together[name].dtype
@@ -110,7 +116,7 @@ def test_merged_rows_answer_as_alone(signature: str, loaded: LoadedVersion) -> N
 def test_concurrent_requests_share_a_batch_and_a_broken_file_harms_none(
     exported: Path, loaded: LoadedVersion
 ) -> None:
-    server = server_of(ExportFolder(exported, "m"), load_version, TOGETHER)
+    server = server_of(ExportFolderSource(exported, "m"), load_version, TOGETHER)
     rows = requests("serve_bytes")
     rows[1] = {**rows[1], "wav": np.array([b"RIFF, but no more"], object)}
     rows[3] = {**rows[3], "face_jpeg": np.array([[b"\xff\xd8\xff broken"]], object)}
@@ -129,7 +135,7 @@ def test_concurrent_requests_share_a_batch_and_a_broken_file_harms_none(
         thread.join(SOON_S)
     for number in (0, 2, 4):
         alone = loaded.run(
-            "serve_bytes", arrays.merged(loaded.signatures["serve_bytes"], [rows[number]])
+            "serve_bytes", arrays.merge_requests(loaded.signatures["serve_bytes"], [rows[number]])
         )
         given = answers[number].outputs["probabilities"]
         np.testing.assert_allclose(given, alone["probabilities"], atol=1e-5)
@@ -142,17 +148,19 @@ def test_concurrent_requests_share_a_batch_and_a_broken_file_harms_none(
 
 
 def test_a_lease_config_and_metadata(exported: Path) -> None:
-    server = server_of(ExportFolder(exported, "m"), load_version)
-    with server.leased() as (config, forward):
+    server = server_of(ExportFolderSource(exported, "m"), load_version)
+    with server.lease_newest() as (config, forward):
         made = forward(clip(0, 8000, 2))
     assert made["probabilities"].sum() == pytest.approx(1, abs=1e-5)
     assert config["labels"] == server.config()["labels"] == list(LABELS)
     told = server.metadata("m", None, None)
-    assert told.number == 1 and DEFAULT in told.signature_defs
-    assert told.signature_defs[DEFAULT].inputs["video"].tensor_shape.dim[2].size == SIZE_PX
+    assert told.number == 1 and DEFAULT_SIGNATURE in told.signature_defs
+    assert (
+        told.signature_defs[DEFAULT_SIGNATURE].inputs["video"].tensor_shape.dim[2].size == SIZE_PX
+    )
     assert b'model_version_available{model_name="m",version="1"} 1.0' in server.metrics.text()
     server.close()
-    with pytest.raises(ServingError) as caught, server.leased():
+    with pytest.raises(ServingError) as caught, server.lease_newest():
         pass
     assert caught.value.code is grpc.StatusCode.UNAVAILABLE
     assert b"model_version_available{" not in server.metrics.text()
@@ -163,7 +171,7 @@ def test_warm_up_requests_are_replayed_and_a_bad_one_keeps_the_version_out(
 ) -> None:
     version = tmp_path / "1"
     shutil.copytree(exported / "1", version)
-    warmup.write(version, "m")
+    warmup.write_warmup(version, "m")
     made = load_version(version)
     assert made.warm_up() == 2 * len(made.signatures)
     file = version / warmup.WARMUP_FILE
@@ -252,8 +260,8 @@ class Numbered(LoadedVersion):
     """Answers its own number for each row."""
 
     def __init__(self, folder: Path, signatures: Any = None) -> None:
-        specs = {"text": Spec("object", (None,))}
-        super().__init__(int(folder.name), folder, {}, {DEFAULT: specs}, {}, {})
+        specs = {"text": InputSpec("object", (None,))}
+        super().__init__(int(folder.name), folder, {}, {DEFAULT_SIGNATURE: specs}, {}, {})
         self.is_open = True
 
     def warm_up(self) -> int:
@@ -307,7 +315,7 @@ def test_errors_are_in_the_words_of_tensorflow_serving(one: ModelServer) -> None
 
 def test_a_prediction_says_who_gave_it(one: ModelServer) -> None:
     answer = one.predict("m", 3, None, "", WORDS)
-    assert (answer.version, answer.signature) == (3, DEFAULT)
+    assert (answer.version, answer.signature) == (3, DEFAULT_SIGNATURE)
     assert answer.outputs["number"].tolist() == [3, 3]
     assert [status.state for status in one.statuses("m")] == ["AVAILABLE"]
 
@@ -343,18 +351,18 @@ class Folders:
         self.folder = folder
         self.newest = 1
 
-    def look(self) -> Found:
+    def find_versions(self) -> FoundVersions:
         folders = {}
         for number in range(1, self.newest + 1):
             folders[number] = self.folder / str(number)
             folders[number].mkdir(exist_ok=True)
-        return Found(folders, num_latest=1)
+        return FoundVersions(folders, num_latest=1)
 
 
 def test_a_prepared_request_ends_on_its_version(tmp_path: Path) -> None:
     source = Folders(tmp_path)
     server = server_of(source, Numbered)
-    with server.prepare("m", None, None, "") as (loaded, signature):
+    with server.lease_signature("m", None, None, "") as (loaded, signature):
         source.newest = 2
         server.store.poll()
         assert server.predict("m", None, None, "", WORDS).version == 2

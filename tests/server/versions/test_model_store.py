@@ -15,7 +15,7 @@ import pytest
 from affectstream.core.errors import UserError
 from affectstream.server.errors import ServingError
 from affectstream.server.versions.loaded_version import LoadedVersion, load_version
-from affectstream.server.versions.model_source import Found, open_source
+from affectstream.server.versions.model_source import FoundVersions, open_source
 from affectstream.server.versions.model_store import ModelStore, VersionStatus
 from affectstream.serving.export.bundle import models_config
 from affectstream.serving.exported import version_folder
@@ -40,11 +40,11 @@ class Source:
             (self.folder / str(number)).mkdir(exist_ok=True)
         self.numbers = numbers
 
-    def look(self) -> Found:
+    def find_versions(self) -> FoundVersions:
         if self.error is not None:
             raise self.error
         folders = {number: self.folder / str(number) for number in self.numbers}
-        return Found(folders, dict(self.labels), self.num_latest)
+        return FoundVersions(folders, dict(self.labels), self.num_latest)
 
 
 class Version(LoadedVersion):
@@ -163,7 +163,7 @@ def test_a_lease_outlives_the_swap(tmp_path: Path, loader: Loader) -> None:
     source = Source(tmp_path, 1)
     store = ModelStore(source, loader)
     heard: list[tuple[int, bool]] = []
-    store.listen = lambda loaded, answers: heard.append((loaded.number, answers))
+    store.on_change = lambda loaded, answers: heard.append((loaded.number, answers))
     store.poll()
     old = loader.loaded[0]
     with store.lease() as first, store.lease(version=1) as second:
@@ -360,7 +360,7 @@ def test_the_thread_finds_loads_and_unloads(tmp_path: Path, loader: Loader) -> N
     store = ModelStore(source, loader, poll_s=0.01)
     moved = threading.Event()
     store.start()
-    store.listen = lambda loaded, answers: moved.set() if loaded.number == 2 else None
+    store.on_change = lambda loaded, answers: moved.set() if loaded.number == 2 else None
     with store.lease():
         source.put(1, 2)
         assert moved.wait(SOON_S)
@@ -429,7 +429,7 @@ def test_an_export_folder_is_recognised(tmp_path: Path) -> None:
     (home / "13").mkdir()  # its SavedModel is still to come
     source = open_source(home)
     assert source.name == "my-model"
-    found = source.look()
+    found = source.find_versions()
     assert sorted(found.versions) == [1, 12] and found.num_latest == 1 and not found.labels
     assert open_source(home, "other").name == "other"
     with pytest.raises(UserError, match="not a name for a model"):
@@ -439,11 +439,11 @@ def test_an_export_folder_is_recognised(tmp_path: Path) -> None:
 def test_one_version_is_recognised(tmp_path: Path) -> None:
     home = versions(tmp_path / "tone", 1, 12)
     source = open_source(home / "1")
-    assert source.name == "tone" and source.look().versions == {1: home / "1"}
+    assert source.name == "tone" and source.find_versions().versions == {1: home / "1"}
     plain = versions(tmp_path, "saved")
-    assert open_source(plain / "saved").look().versions == {1: plain / "saved"}
+    assert open_source(plain / "saved").find_versions().versions == {1: plain / "saved"}
     (home / "1" / "saved_model.pb").unlink()
-    assert not source.look().versions
+    assert not source.find_versions().versions
 
 
 def test_a_bundle_is_recognised_and_read_again(tmp_path: Path) -> None:
@@ -452,17 +452,17 @@ def test_a_bundle_is_recognised_and_read_again(tmp_path: Path) -> None:
     config.write_text(models_config("tone", [1, 2]), encoding="utf-8")
     source = open_source(tmp_path)
     assert source.name == "tone"
-    found = source.look()
+    found = source.find_versions()
     assert found.labels == {"stable": 1, "canary": 2} and found.num_latest is None
     assert found.versions[2] == tmp_path / "models" / "tone" / "2"
     versions(tmp_path / "models" / "tone", 3)
     config.write_text(models_config("tone", [1, 2, 3]), encoding="utf-8")
-    assert source.look().labels == {"stable": 2, "canary": 3}
+    assert source.find_versions().labels == {"stable": 2, "canary": 3}
     with pytest.raises(UserError, match="holds the model tone; use --name tone"):
         open_source(tmp_path, "other")
     config.write_text(models_config("other", [1]), encoding="utf-8")
     with pytest.raises(UserError):
-        source.look()
+        source.find_versions()
 
 
 @pytest.mark.parametrize(
@@ -542,6 +542,9 @@ def test_one_number_has_one_name(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "saved_model.pb").touch()
     (tmp_path / "77").mkdir()
-    assert version_folder.versions_of(tmp_path) == [2, 10]
-    assert open_source(tmp_path).look().versions == {2: tmp_path / "2", 10: tmp_path / "10"}
+    assert version_folder.version_numbers(tmp_path) == [2, 10]
+    assert open_source(tmp_path).find_versions().versions == {
+        2: tmp_path / "2",
+        10: tmp_path / "10",
+    }
     assert version_folder.newest_version(tmp_path) == tmp_path / "10"

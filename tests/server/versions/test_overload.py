@@ -24,13 +24,13 @@ from tensorflow_serving.apis import (
 
 from affectstream.server.app import Server, ServeSettings
 from affectstream.server.grpc import grpc_server
-from affectstream.server.limits import Limits
+from affectstream.server.limits import ServerLimits
 from affectstream.server.memory_quota import MAX_HELD_BODIES
 from affectstream.server.rest import json_size, json_tensors
-from affectstream.server.thread_pool import Workers
+from affectstream.server.thread_pool import ThreadPool
 from tests.support.grpc_calls import NAME, TIMEOUT_S, refusal, request_of, sound
 
-LIMITS = Limits(max_body_bytes=4 * 1024 * 1024)
+LIMITS = ServerLimits(max_body_bytes=4 * 1024 * 1024)
 Stub = prediction_service_pb2_grpc.PredictionServiceStub
 
 
@@ -89,7 +89,7 @@ def test_silent_calls_hold_up_nobody(server: Server, stub: Any) -> None:
         time.sleep(1.0)
         assert not any(call.done() for call in calls)
         assert stub.Predict(request_of(sound()), timeout=20).outputs
-        assert server.budget.num_bytes == 0
+        assert server.quota.num_bytes == 0
 
 
 def test_a_silent_call_is_ended(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,10 +120,10 @@ def test_a_call_without_a_message(channel: grpc.Channel) -> None:
     assert code is grpc.StatusCode.INTERNAL and "without a message" in said
 
 
-def narrow(monkeypatch: pytest.MonkeyPatch, workers: Workers) -> None:
+def narrow(monkeypatch: pytest.MonkeyPatch, threads: ThreadPool) -> None:
     """Two run, two stand in line."""
-    monkeypatch.setattr(workers, "num_threads", 2)
-    monkeypatch.setattr(workers, "most", 4)
+    monkeypatch.setattr(threads, "num_threads", 2)
+    monkeypatch.setattr(threads, "max_requests", 4)
 
 
 def held(monkeypatch: pytest.MonkeyPatch, server: Server) -> threading.Event:
@@ -139,7 +139,7 @@ def test_too_many_at_a_time_are_told_to_come_again(
     server: Server, stub: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     going_on = held(monkeypatch, server)
-    narrow(monkeypatch, server._grpc.workers)
+    narrow(monkeypatch, server._grpc.threads)
     asked = [stub.Predict.future(request_of(sound()), timeout=TIMEOUT_S) for _ in range(5)]
     with concurrent.futures.ThreadPoolExecutor(5) as pool:
         ends = [pool.submit(call.exception) for call in asked]
@@ -156,21 +156,21 @@ def test_bytes_of_all_requests_have_a_bound(
     most, inputs = MAX_HELD_BODIES * LIMITS.max_body_bytes, sound()
     num_bytes = sum(value.nbytes for value in inputs.values())
     for left in (100, num_bytes + 500):  # not for the message; for it, but not for the arrays
-        server.budget.take(most - left)
+        server.quota.acquire(most - left)
         code, said = refusal(lambda: stub.Predict(request_of(inputs), timeout=TIMEOUT_S))
         assert code is grpc.StatusCode.RESOURCE_EXHAUSTED and "too many large requests" in said
-        server.budget.give_back(most - left)
+        server.quota.release(most - left)
     held: list[int] = []
     usual = server.model_server.run
 
     def run(*asked: Any) -> Any:
-        held.append(server.budget.num_bytes)
+        held.append(server.quota.num_bytes)
         return usual(*asked)
 
     monkeypatch.setattr(server.model_server, "run", run)
     assert stub.Predict(request_of(inputs), timeout=TIMEOUT_S).outputs
     assert held == [num_bytes]
-    assert server.budget.num_bytes == 0
+    assert server.quota.num_bytes == 0
 
 
 # === REST ===
@@ -204,19 +204,19 @@ def test_only_arrays_are_kept_while_the_model_runs(
     """The JSON is gone, and its bytes are no longer counted."""
     bodies: list[weakref.ref[Any]] = []
     kept: list[tuple[bool, int]] = []
-    read, run = json_tensors.read_body, server.model_server.run
+    read, run = json_tensors.parse_predict_body, server.model_server.run
 
-    def read_body(body: bytes) -> Any:
+    def parse_predict_body(body: bytes) -> Any:
         found = read(body)
         bodies.append(weakref.ref(found))
         return found
 
     def later(loaded: Any, signature: str, inputs: Any) -> Any:
         arrays = sum(value.nbytes for value in inputs.values())
-        kept.append((bodies[0]() is not None, server.budget.num_bytes - arrays))
+        kept.append((bodies[0]() is not None, server.quota.num_bytes - arrays))
         return run(loaded, signature, inputs)
 
-    monkeypatch.setattr(json_tensors, "read_body", read_body)
+    monkeypatch.setattr(json_tensors, "parse_predict_body", parse_predict_body)
     monkeypatch.setattr(server.model_server, "run", later)
     assert predict(url).status_code == 200
     assert kept == [(False, 0)]
@@ -224,13 +224,13 @@ def test_only_arrays_are_kept_while_the_model_runs(
 
 def test_bytes_of_all_requests_over_rest(server: Server, url: str) -> None:
     most = MAX_HELD_BODIES * LIMITS.max_body_bytes
-    server.budget.take(most - 1000)
+    server.quota.acquire(most - 1000)
     answer = predict(url)
     assert answer.status_code == 429
     assert "too many large requests" in answer.json()["error"]
-    server.budget.give_back(most - 1000)
+    server.quota.release(most - 1000)
     assert predict(url).status_code == 200
-    assert server.budget.num_bytes == 0
+    assert server.quota.num_bytes == 0
 
 
 def test_status_and_metadata_do_not_stand_behind_predictions(
@@ -238,8 +238,8 @@ def test_status_and_metadata_do_not_stand_behind_predictions(
 ) -> None:
     """Every place of a prediction is taken, over both protocols; who asks how it goes is told."""
     going_on = held(monkeypatch, server)
-    narrow(monkeypatch, server._rest.workers)
-    narrow(monkeypatch, server._grpc.workers)
+    narrow(monkeypatch, server._rest.threads)
+    narrow(monkeypatch, server._grpc.threads)
     about = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     about.model_spec.name = NAME
     state = get_model_status_pb2.GetModelStatusRequest(model_spec=about.model_spec)
@@ -283,7 +283,7 @@ def test_a_json_bomb_is_refused_unread(
     answer = requests.post(where, data=bomb, timeout=TIMEOUT_S)
     assert answer.status_code == 413
     assert answer.json()["error"].startswith("this JSON would take 14 MiB once it is read, at most")
-    assert server.budget.num_bytes == 0
+    assert server.quota.num_bytes == 0
     assert predict(url).status_code == 200
 
 

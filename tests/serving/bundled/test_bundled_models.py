@@ -39,13 +39,15 @@ def home(
     """A folder `pretrained` with the tiny fusion as `emotion`."""
     out = tmp_path_factory.mktemp("boxed") / "pretrained"
     parts = {"audio": audio_run, "video": video_run}
-    packed = packing.pack(fusion_run, out / "emotion", parts, "python -m it --data /home/me/data")
+    packed = packing.pack_run(
+        fusion_run, out / "emotion", parts, "python -m it --data /home/me/data"
+    )
     assert packed.path == out / "emotion"
     assert packed.difference < 1e-3
     assert packed.num_bytes == packing.folder_size_bytes(packed.path)
     assert (
-        bundled_models.difference(
-            bundled_models.answers(fusion_run), bundled_models.answers(packed.path)
+        bundled_models.max_difference(
+            bundled_models.noise_outputs(fusion_run), bundled_models.noise_outputs(packed.path)
         )
         < 1e-3
     )
@@ -62,9 +64,13 @@ def test_what_is_packed(home: Path, fusion_run: Path, toy_data: Path) -> None:
     info, before = read_run(folder), read_run(fusion_run)
     assert info.data[0]["path"] == toy_data.name
     assert info.data[0]["licence"] == "CC0 1.0"
-    assert (info.seen, info.scores, info.versions) == (before.seen, before.scores, before.versions)
+    assert (info.footprint, info.scores, info.versions) == (
+        before.footprint,
+        before.scores,
+        before.versions,
+    )
     assert info.parts["audio"]["trained"]["encoder"] == "relu_cnn"
-    assert packing.NOTE in info.notes and info.finished
+    assert packing.FLOAT16_NOTE in info.notes and info.finished
     card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "\npython -m it --data data\n" in card
     assert "Non-commercial" not in card  # CC0
@@ -100,14 +106,14 @@ def test_large_values_stay_whole() -> None:
 
 def test_refusals(home: Path, fusion_run: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="emotion: occupied"):
-        packing.pack(fusion_run, home / "emotion")
+        packing.pack_run(fusion_run, home / "emotion")
     with pytest.raises(UserError, match="is the run itself"):
-        packing.pack(fusion_run, fusion_run, overwrite=True)
+        packing.pack_run(fusion_run, fusion_run, overwrite=True)
     (tmp_path / "own").write_text("mine")
     with pytest.raises(UserError, match="occupied"):
-        packing.pack(fusion_run, tmp_path / "own", overwrite=True)
+        packing.pack_run(fusion_run, tmp_path / "own", overwrite=True)
     with pytest.raises(UserError, match="text: no part of this run"):
-        packing.pack(fusion_run, tmp_path / "x", {"text": fusion_run})
+        packing.pack_run(fusion_run, tmp_path / "x", {"text": fusion_run})
     (tmp_path / "no.keras").write_bytes(b"no zip")
     with pytest.raises(UserError, match="no model of Keras"):
         packing.cast_float16(tmp_path / "no.keras", tmp_path / "out.keras")
@@ -125,7 +131,7 @@ def test_refusals(home: Path, fusion_run: Path, tmp_path: Path) -> None:
     ],
 )
 def test_commands_are_bare(given: str, expected: str) -> None:
-    assert packing.bare(given) == expected
+    assert packing.strip_local_paths(given) == expected
 
 
 def test_terms() -> None:
@@ -141,7 +147,7 @@ def test_terms() -> None:
 def test_starting_point(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, audio_run: Path
 ) -> None:
-    monkeypatch.setattr(bundled_models, "HOME", home)
+    monkeypatch.setattr(bundled_models, "BUNDLED_DIR", home)
     monkeypatch.chdir(tmp_path)
     for words in ("pretrained", "pretrained/emotion"):
         assert bundled_models.resolve_init_run(Path(words), "video") == home / "emotion"
@@ -159,7 +165,7 @@ def test_training_starts_from_the_part(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(bundled_models, "HOME", home)
+    monkeypatch.setattr(bundled_models, "BUNDLED_DIR", home)
     words = ("train", "--data", toy_data, "--init-from", "pretrained", "--epochs", 1)
     out = tmp_path / "run"
     assert (
@@ -230,14 +236,14 @@ def test_make(
         if words[0] == "train":
             shutil.copytree(fusion_run, runs / "fusion")
 
-    monkeypatch.setattr(training_runs, "cli", cli)
+    monkeypatch.setattr(training_runs, "run_cli", cli)
     data = (str(toy_data),)
     parts = [
         pretrained.Part("audio", "relu-cnn-audio", "basic7", data, 2, ("batch_size=7",)),
         pretrained.Part("video", "elu-cnn-video", "basic7", data, 2, ("batch_size=14",)),
     ]
     for _ in range(2):
-        packed = pretrained.make(parts, ["emotion"], runs, tmp_path / "box", 0, "it")
+        packed = pretrained.train_and_pack(parts, ["emotion"], runs, tmp_path / "box", 0, "it")
     assert [one.path.name for one in packed] == ["emotion"]
     assert typed.count("train --recipe late-fusion") == 1
     assert {line.split()[0] for line in typed} == {"train", "evaluate"}
@@ -245,7 +251,7 @@ def test_make(
     assert met and "| emotion |" in table and "limit 15 MB: met" in table
     other = replace(parts[0], settings=())
     with pytest.raises(UserError, match="audio: trained with another recipe and seed"):
-        pretrained.make([other, parts[1]], ["emotion"], runs, tmp_path / "box", 1, "it")
+        pretrained.train_and_pack([other, parts[1]], ["emotion"], runs, tmp_path / "box", 1, "it")
     absent = replace(parts[0], data=(str(tmp_path / "none"),))
     with pytest.raises(UserError, match=r"none: no prepared data; .* or name another folder"):
         training_runs.train_part(absent, tmp_path / "new", 0)
@@ -274,7 +280,7 @@ def test_pictures_of_prepared_faces(tmp_path: Path) -> None:
     made = [one for one in records(3, num_takes=3) if one.faces is not None]
     data = open_data_folder(write_data(tmp_path / "data", made))
     robustness.write_pictures(data, tmp_path / "out", each=2)
-    tested = {row.label for row in data.part("test")}
+    tested = {row.label for row in data.subset("test")}
     found = sorted((tmp_path / "out").iterdir())
     assert len(found) == 2 * len(tested)
     by_stem = {f"{one.label}-{Path(one.id).stem}": one.faces[0] for one in made}
@@ -288,8 +294,8 @@ def test_pictures_of_prepared_faces(tmp_path: Path) -> None:
         assert shown == pytest.approx(face.mean(), abs=3)
 
 
-@pytest.mark.parametrize("change", robustness.CHANGES, ids=lambda change: change.name)
-def test_recordings_are_remade(change: robustness.Change, tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", robustness.CORRUPTIONS, ids=lambda change: change.name)
+def test_recordings_are_remade(change: robustness.Corruption, tmp_path: Path) -> None:
     wave = (0.1 * np.sin(2 * np.pi * 440 * np.arange(8_000) / 16_000)).astype(np.float32)
     soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="PCM_16")
     heard = robustness._sound(robustness.write_corrupted(tmp_path / "a.wav", tmp_path, change))
@@ -314,12 +320,14 @@ def test_golden(name: str) -> None:
     """The shipped weights answer as when they were packed, and fit the box."""
     if not bundled_models.is_bundled_model(name):
         pytest.skip(f"pretrained/{name} is not in the box yet")
-    path = bundled_models.boxed(name)
+    path = bundled_models.bundled_model_path(name)
     assert (
-        bundled_models.difference(bundled_models.read_golden(path), bundled_models.answers(path))
+        bundled_models.max_difference(
+            bundled_models.read_golden(path), bundled_models.noise_outputs(path)
+        )
         < GOLDEN_TOLERANCE
     )
-    assert packing.folder_size_bytes(bundled_models.HOME) < 15e6
+    assert packing.folder_size_bytes(bundled_models.BUNDLED_DIR) < 15e6
     card = (path / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "Non-commercial use only" in card
     assert json.loads((path / "run.json").read_text(encoding="utf-8"))["git_revision"]
@@ -343,7 +351,7 @@ def test_the_first_thing_a_newcomer_does(
         (
             ("--text", "i feel so happy today"),
             bundled_models.WORDS,
-            read_run(bundled_models.boxed("words")).labels,
+            read_run(bundled_models.bundled_model_path("words")).labels,
         ),
     ):
         assert run("predict", *words, "--json") == EXIT_OK

@@ -20,7 +20,7 @@ from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE
 from affectstream.modeling.runs.run_folder import RUN
 from affectstream.serving.export import bundle as module
 from affectstream.serving.export import warmup
-from tests.support.bundles import copied, files_below, models_config
+from tests.support.bundles import copy_export, files_below, models_config
 from tests.support.models import error_line, run
 
 # === Versions and models.config ===
@@ -94,23 +94,23 @@ def test_warmup_of_words(which: str, request: pytest.FixtureRequest) -> None:
 
 
 def test_what_no_request_can_be_made_for() -> None:
-    known = {"audio": warmup.Spec("float32", (None, None))}
+    known = {"audio": warmup.InputSpec("float32", (None, None))}
     assert warmup.can_generate(known)
-    assert warmup.can_generate({"any": warmup.Spec("object", (None,))})
-    assert not warmup.can_generate(known | {"depth": warmup.Spec("float32", (None, None))})
+    assert warmup.can_generate({"any": warmup.InputSpec("object", (None,))})
+    assert not warmup.can_generate(known | {"depth": warmup.InputSpec("float32", (None, None))})
     assert not warmup.can_generate({})
 
 
 def test_a_failing_warmup_stops_the_export(
     bundle: Path, fusion_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
-    def narrow(spec: warmup.Spec, config: dict[str, Any]) -> np.ndarray:
+    def narrow(spec: warmup.InputSpec, config: dict[str, Any]) -> np.ndarray:
         return np.zeros(
             (warmup.NUM_FRAMES + 1, *(size or 1 for size in spec.shape[2:]))
         )  # more frames than mask
 
     monkeypatch.setitem(warmup._MAKERS, "video", narrow)
-    monkeypatch.setattr(module, "export", copied(bundle / "models" / "both" / "1"))
+    monkeypatch.setattr(module, "export", copy_export(bundle / "models" / "both" / "1"))
     folder = tmp_path / "served"
     assert run("export", "--run", fusion_run, "--serving", folder) == EXIT_FAILURE
     assert "fails on its warm-up" in error_line(capfd.readouterr().err)
@@ -127,8 +127,8 @@ def test_an_interrupted_export_leaves_the_bundle_as_it_was(
         assert (saved / "saved_model.pb").is_file()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(warmup, "write", interrupted)
-    monkeypatch.setattr(module, "export", copied(bundle / "models" / "both" / "1"))
+    monkeypatch.setattr(warmup, "write_warmup", interrupted)
+    monkeypatch.setattr(module, "export", copy_export(bundle / "models" / "both" / "1"))
     before = files_below(bundle)
     assert run("export", "--run", fusion_run, "--serving", bundle) == 130
     assert files_below(bundle) == before
@@ -144,7 +144,7 @@ def test_a_cut_off_bundle_is_gone_on_with(
     leftover = folder / "models" / "both" / "export.part-x1y2z3w4" / "1"
     leftover.mkdir(parents=True)
     (folder / "client.py").write_text("")
-    monkeypatch.setattr(module, "export", copied(bundle / "models" / "both" / "1"))
+    monkeypatch.setattr(module, "export", copy_export(bundle / "models" / "both" / "1"))
     assert run("export", "--run", fusion_run, "--serving", folder, "--name", "both") == EXIT_OK
     assert [path.name for path in (folder / "models" / "both").iterdir()] == ["1"]
     assert dict(models_config(folder).version_labels) == {"stable": 1, "canary": 1}

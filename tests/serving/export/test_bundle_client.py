@@ -78,8 +78,8 @@ def test_client_is_made_of_three_packages(bundle: Path) -> None:
 
 def test_client_asks_what_the_model_answers(client: ModuleType, loaded: Any) -> None:
     waveform, faces = clip(1, 3, 20_000)
-    facts = client.read_info()
-    request = client.build_request(facts, waveform, faces)
+    info = client.read_info()
+    request = client.build_request(info, waveform, faces)
     direct = {
         "audio": waveform[None],
         "audio_length": np.array([20_000], np.int32),
@@ -89,12 +89,12 @@ def test_client_asks_what_the_model_answers(client: ModuleType, loaded: Any) -> 
     np.testing.assert_allclose(
         shares(loaded, arrays(request)), shares(loaded, direct), atol=TOLERANCE
     )
-    nothing = arrays(client.build_request(facts))
+    nothing = arrays(client.build_request(info))
     assert nothing["audio_length"].tolist() == [0] and not nothing["video_mask"].any()
     assert all(value.size for value in nothing.values())
     sound_only = {**direct, "video_mask": np.zeros((1, 3), bool)}
     np.testing.assert_allclose(
-        shares(loaded, arrays(client.build_request(facts, waveform))),
+        shares(loaded, arrays(client.build_request(info, waveform))),
         shares(loaded, sound_only),
         atol=TOLERANCE,
     )
@@ -103,9 +103,9 @@ def test_client_asks_what_the_model_answers(client: ModuleType, loaded: Any) -> 
 def test_client_is_answered_alike_alone_and_in_a_padded_batch(
     client: ModuleType, loaded: Any
 ) -> None:
-    facts = client.read_info()
+    info = client.read_info()
     clips = [clip(1, 2, 9_000), clip(2, 9, 30_000), clip(3, 1, 500)]
-    each = [arrays(client.build_request(facts, *one)) for one in clips]
+    each = [arrays(client.build_request(info, *one)) for one in clips]
     alone = np.concatenate([shares(loaded, one) for one in each])
     together = shares(loaded, as_served_in_a_batch(each))
     np.testing.assert_allclose(together, alone, atol=TOLERANCE)
@@ -158,15 +158,15 @@ def test_client_over_grpc(
 @pytest.mark.parametrize("pooling", ["probabilities", "log-probabilities"])
 def test_client_cuts_and_pools_as_the_program(client: ModuleType, pooling: str) -> None:
     """The same windows and answer as `preprocessing.windowing`, which it cannot import."""
-    facts = client.read_info()
-    settings = dataclasses.replace(WindowSettings(**facts["windows"]), pooling=pooling)
-    assert settings.window_s == facts["window_s"]
+    info = client.read_info()
+    settings = dataclasses.replace(WindowSettings(**info["windows"]), pooling=pooling)
+    assert settings.window_s == info["window_s"]
     for duration_s in (0.3, 3.0, 4.4, 4.6, 7.2, 61.0):
         wanted = window_bounds(duration_s, settings)
-        np.testing.assert_allclose(client.bounds(facts, duration_s), wanted, atol=1e-9)
+        np.testing.assert_allclose(client.window_bounds(info, duration_s), wanted, atol=1e-9)
     rows = np.random.default_rng(0).dirichlet(np.ones(len(LABELS)), 3)
     answers = [{"version": 2, "probabilities": dict(zip(LABELS, row, strict=True))} for row in rows]
-    told = client.pooled(facts | {"windows": settings.as_json()}, answers)
+    told = client.pool_predictions(info | {"windows": settings.as_json()}, answers)
     pooled = pool(rows, pooling)
     np.testing.assert_allclose(list(told["probabilities"].values()), pooled, atol=1e-6)
     assert told["label"] == LABELS[int(pooled.argmax())]
@@ -174,21 +174,21 @@ def test_client_cuts_and_pools_as_the_program(client: ModuleType, pooling: str) 
 
 
 def test_client_shares_out_frames_among_windows(client: ModuleType) -> None:
-    facts = client.read_info() | {"sample_rate_hz": 10}
-    facts["windows"] = {**facts["windows"], "window_s": 2.0, "hop_s": 1.0}
+    info = client.read_info() | {"sample_rate_hz": 10}
+    info["windows"] = {**info["windows"], "window_s": 2.0, "hop_s": 1.0}
     sound, faces = np.arange(40, dtype=np.float32), np.arange(8)
-    cut = client.windows(facts, sound, faces)
+    cut = client.split_windows(info, sound, faces)
     assert [(wave[0], len(wave)) for wave, _ in cut] == [(0, 20), (10, 20), (20, 20)]
     assert [own.tolist() for _, own in cut] == [[0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 7]]
-    ((_, of_whole),) = client.windows(facts, sound[:20], faces)
+    ((_, of_whole),) = client.split_windows(info, sound[:20], faces)
     assert of_whole is faces
-    assert client.windows(facts, None, faces) == [(None, faces)]
+    assert client.split_windows(info, None, faces) == [(None, faces)]
 
 
 def test_client_tells_what_the_server_refuses(client: ModuleType, server: Server) -> None:
     request = client.build_request(client.read_info(), label="beta")
     with pytest.raises(grpc.RpcError) as raised:
-        client.ask(f"127.0.0.1:{server.grpc_port}", request)
+        client.send_request(f"127.0.0.1:{server.grpc_port}", request)
     assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "beta" in raised.value.details()
 
@@ -232,11 +232,11 @@ def test_client_reads_tensors_written_in_either_way(client: ModuleType, packed: 
 
 
 def test_client_says_what_is_wrong(client: ModuleType, tmp_path: Path) -> None:
-    facts = client.read_info()
+    info = client.read_info()
     with pytest.raises(ValueError, match="takes no text"):
-        client.build_request(facts, text="hello")
+        client.build_request(info, text="hello")
     with pytest.raises(ValueError, match=r"the model takes \(frames, 32, 32, 1\) uint8"):
-        client.build_request(facts, faces=np.zeros((2, 64, 64, 1), np.uint8))
+        client.build_request(info, faces=np.zeros((2, 64, 64, 1), np.uint8))
     soundfile.write(tmp_path / "a.wav", np.zeros(80), 8_000, subtype="PCM_16")
     with pytest.raises(ValueError, match="16-bit PCM at 16000 Hz; convert it: ffmpeg"):
         client.read_wav(tmp_path / "a.wav", 16_000)
@@ -256,22 +256,22 @@ def test_client_of_words(words_bundle: Path) -> None:
 
 def test_client_of_tokens_asks_what_the_words_ask(words_bundle: Path, tokens_bundle: Path) -> None:
     shipped = module_of(tokens_bundle / "client.py")
-    facts = shipped.read_info()
+    info = shipped.read_info()
     version = tokens_bundle / "models" / "tokens" / "1"
     served = tf.saved_model.load(str(version))
     config = json.loads((version / "assets" / "config.json").read_text(encoding="utf-8"))
-    assert facts["max_tokens"] == config["max_tokens"] == served_width(version)
-    assert facts["end_token"] is None
+    assert info["max_tokens"] == config["max_tokens"] == served_width(version)
+    assert info["end_token"] is None
     vocabulary = (version / "assets" / "vocabulary.txt").read_text(encoding="utf-8").splitlines()
     ids = [len(vocabulary) - 1, 2, 3]
     said = " ".join(vocabulary[number] for number in ids)
-    made = shares(served, arrays(shipped.build_request(facts, token_ids=ids)))
+    made = shares(served, arrays(shipped.build_request(info, token_ids=ids)))
     of_words = tf.saved_model.load(str(words_bundle / "models" / "my-words" / "1"))
     text = module_of(words_bundle / "client.py")
     request = text.build_request(text.read_info(), text=said)
     np.testing.assert_allclose(made, shares(of_words, arrays(request)), atol=TOLERANCE)
     with pytest.raises(ValueError, match="takes no text; it takes token_ids"):
-        shipped.build_request(facts, text="furious shout")
+        shipped.build_request(info, text="furious shout")
 
 
 def served_width(version: Path) -> int:
@@ -285,17 +285,17 @@ def served_width(version: Path) -> int:
 
 def test_tokens_have_one_width_in_all_requests(tokens_bundle: Path) -> None:
     shipped = module_of(tokens_bundle / "client.py")
-    facts = shipped.read_info()
+    info = shipped.read_info()
     served = tf.saved_model.load(str(tokens_bundle / "models" / "tokens" / "1"))
-    width = facts["max_tokens"]
+    width = info["max_tokens"]
     rows = [[5], [7, 3, 2], [], [4] * (width + 9)]
-    each = [arrays(shipped.build_request(facts, token_ids=row)) for row in rows]
+    each = [arrays(shipped.build_request(info, token_ids=row)) for row in rows]
     assert {one["token_ids"].shape for one in each} == {(1, width)}
     assert [np.count_nonzero(one["token_ids"]) for one in each] == [1, 3, 0, width]
     alone = np.concatenate([shares(served, one) for one in each])
     together = shares(served, as_served_in_a_batch(each))
     np.testing.assert_allclose(together, alone, atol=TOLERANCE)
-    ended = shipped.build_request(facts | {"end_token": 6}, token_ids=rows[3])
+    ended = shipped.build_request(info | {"end_token": 6}, token_ids=rows[3])
     assert arrays(ended)["token_ids"][0].tolist() == [4] * (width - 1) + [6]
     # What stands behind the width is not looked at; a narrow row would be lengthened with itself.
     whole = {"token_ids": np.array([rows[3]], np.int32)}
@@ -319,11 +319,11 @@ def test_token_ids_on_the_command_line(
     shipped = module_of(tokens_bundle / "client.py")
     sent: list[Any] = []
 
-    def ask(address: str, request: Any) -> Any:
+    def send_request(address: str, request: Any) -> Any:
         sent.append(request)
         raise ValueError("heard")
 
-    monkeypatch.setattr(shipped, "ask", ask)
+    monkeypatch.setattr(shipped, "send_request", send_request)
     monkeypatch.setattr(sys, "argv", ["client.py", "--token-ids", "3", "2"])
     with pytest.raises(SystemExit):
         shipped.main()

@@ -99,7 +99,7 @@ def test_same_answers_as_the_keras_model(
 def test_recipes_that_must_convert(recipe: str) -> None:
     """The two-stream models, untrained: converted, run, and the same answers for every output."""
     tried = litert_recipes.untrained(recipe, litert_recipes.QUICK_FACE_PX)
-    expected = litert_export.answers_of(tried.inference, tried.config)
+    expected = litert_export.reference_examples(tried.inference, tried.config)
     model = LitertModel(*convert(tried.inference, tried.config, recipe))
     for given, wanted in expected:
         answer = model(given)

@@ -11,7 +11,8 @@ import pytest
 import soxr
 import tensorflow as tf
 
-from affectstream.serving.export.wav_bytes import MAX_CHUNKS, resampled, to_wav, waveforms
+from affectstream.serving.export.wav_bytes import MAX_CHUNKS, decode_wavs, to_wav
+from affectstream.serving.export.wav_bytes import resample as resample_in_graph
 
 RATE_HZ = 16_000
 FMT = struct.pack("<HHIIHH", 1, 1, RATE_HZ, 2 * RATE_HZ, 2, 16)
@@ -49,7 +50,7 @@ DATA = chunk(b"data", PCM.tobytes())
 def read() -> Any:
     """Reads a batch at 16 kHz as it is served: inside a graph, of any number of rows."""
     spec = tf.TensorSpec((None,), tf.string)
-    read = tf.function(lambda wav: waveforms(wav, RATE_HZ), input_signature=[spec])
+    read = tf.function(lambda wav: decode_wavs(wav, RATE_HZ), input_signature=[spec])
 
     def call(*wavs: bytes) -> tuple[np.ndarray, np.ndarray]:
         audio, length = read(tf.constant(list(wavs), tf.string))
@@ -183,7 +184,9 @@ def resample() -> Any:
 
     def call(waveform: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
         if to_hz not in made:
-            made[to_hz] = tf.function(lambda x, hz: resampled(x, hz, to_hz), input_signature=spec)
+            made[to_hz] = tf.function(
+                lambda x, hz: resample_in_graph(x, hz, to_hz), input_signature=spec
+            )
         return made[to_hz](waveform, tf.constant(from_hz, tf.int64)).numpy()
 
     return call
@@ -237,7 +240,7 @@ def test_what_lies_behind_the_window_is_not_decoded() -> None:
     rng = np.random.default_rng(1)
     for rate_hz in (16_000, 44_100, 8_000):
         wav = tf.constant([to_wav(rng.integers(-9000, 9000, 3 * rate_hz, np.int16), rate_hz)])
-        whole, _ = waveforms(wav, RATE_HZ)
-        cut, length = waveforms(wav, RATE_HZ, 10_000)
+        whole, _ = decode_wavs(wav, RATE_HZ)
+        cut, length = decode_wavs(wav, RATE_HZ, 10_000)
         assert length.numpy().tolist() == [10_000]
         np.testing.assert_array_equal(cut[0], whole[0, :10_000])

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from affectstream.core import atomic_io
 from affectstream.core.errors import EXIT_FAILURE, EXIT_INTERRUPTED, UserError
-from affectstream.modeling.data.record_dataset import Batches
+from affectstream.modeling.data.record_dataset import RecordDataset
 from affectstream.preprocessing.records import record as schema
 from affectstream.serving import load
 from affectstream.serving.inference.recognizer import Recognizer
@@ -252,7 +252,7 @@ def test_interrupted_while_scoring(
         raise KeyboardInterrupt
 
     data = write_data(tmp_path / "data", [record("01", "happy", corpus="s")])
-    monkeypatch.setattr(Batches, "__call__", interrupt)
+    monkeypatch.setattr(RecordDataset, "__call__", interrupt)
     words = ("--run", video_run, "--data", data, "--split", "all", "--out", tmp_path / "s")
     assert run("evaluate", *words) == EXIT_INTERRUPTED
     assert error_line(capfd.readouterr().err).startswith("Error: interrupted")

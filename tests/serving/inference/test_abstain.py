@@ -18,8 +18,8 @@ from affectstream.serving import Recognizer, loading
 from affectstream.serving.inference.prediction import (
     Prediction,
     WindowPrediction,
-    abstaining,
     abstention_reason,
+    with_abstention,
 )
 from tests.support.factories import sample_source, tone, write_sound
 from tests.support.models import picture, run
@@ -60,7 +60,7 @@ class Fake:
             raise MediaError(f"{path}: no sound in it")
         return answer(str(path))
 
-    def read(self, text: str, name: str = "text") -> Prediction:
+    def predict_text(self, text: str, name: str = "text") -> Prediction:
         p = SURE if "sure" in text else UNSURE
         label = max(p, key=lambda k: p[k])
         window = WindowPrediction(0.0, 0.0, label, p, {"text": p}, None)
@@ -106,7 +106,7 @@ def table(path: Path) -> list[dict[str, str]]:
     ],
 )
 def test_who_abstains(below: float, whole: bool, windows: list[bool], streams: list[str]) -> None:
-    told = abstaining(answer(), below).as_json()
+    told = with_abstention(answer(), below).as_json()
     assert (told["abstained"], told["label"]) == (whole, None if whole else "happy")
     assert [window["abstained"] for window in told["windows"]] == windows
     labels = [None if no else label for no, label in zip(windows, ("happy", "sad"), strict=True)]
@@ -126,13 +126,13 @@ def test_all_else_stays() -> None:
         return kept
 
     plain = answer()
-    told = abstaining(plain, 0.9)
+    told = with_abstention(plain, 0.9)
     assert stripped(told.as_json()) == stripped(plain.as_json())
     assert not plain.abstained
     assert plain.abstained_streams == ()
     assert told.label == "happy"  # still the most probable one
     with pytest.raises(ValueError, match=r"below must be in \(0, 1\), received 1"):
-        abstaining(plain, 1.0)
+        with_abstention(plain, 1.0)
 
 
 # === The command ===
@@ -195,24 +195,24 @@ def test_little_speech_abstains() -> None:
     first, second = heard.windows
     windows = (replace(first, speech_share=0.5), replace(second, speech_share=0.1))
     heard = replace(heard, windows=windows, speech_share=0.3)
-    told = abstaining(heard, min_speech_share=0.3).as_json()
+    told = with_abstention(heard, min_speech_share=0.3).as_json()
     assert (told["label"], told["abstained"]) == ("happy", False)
     assert [window["abstained"] for window in told["windows"]] == [False, True]
     assert [window["label"] for window in told["windows"]] == ["happy", None]
     assert told["abstained_streams"] == []
-    strict = abstaining(heard, min_speech_share=0.4)
+    strict = with_abstention(heard, min_speech_share=0.4)
     told = strict.as_json()
     assert (told["label"], told["abstained"]) == (None, True)
     assert told["abstained_streams"] == ["audio"]
     assert [face["abstained"] for face in told["faces"]] == [False, False]
     assert abstention_reason(strict) == "with speech in 30%, less than 40%"
     silent = replace(heard, streams={"video": UNSURE}, speech_share=0.0)
-    assert not abstaining(silent, min_speech_share=1.0).abstained
-    both = abstaining(heard, 0.6, 0.4)
+    assert not with_abstention(silent, min_speech_share=1.0).abstained
+    both = with_abstention(heard, 0.6, 0.4)
     assert both.abstained
     assert abstention_reason(both) == "below 0.6"
     with pytest.raises(ValueError, match=r"min_speech_share must be in \(0, 1\], received 0"):
-        abstaining(heard, min_speech_share=0.0)
+        with_abstention(heard, min_speech_share=0.0)
 
 
 @pytest.mark.usefixtures("fake")

@@ -25,7 +25,7 @@ def write_run(path: Path, **changes: Any) -> None:
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder without any runs, and an empty box elsewhere."""
-    monkeypatch.setattr(bundled_models, "HOME", tmp_path / "program" / "pretrained")
+    monkeypatch.setattr(bundled_models, "BUNDLED_DIR", tmp_path / "program" / "pretrained")
     (tmp_path / "user").mkdir()
     monkeypatch.chdir(tmp_path / "user")
     return tmp_path / "program" / "pretrained"

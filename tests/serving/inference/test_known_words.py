@@ -26,16 +26,16 @@ PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "i", "am", "so", "happy", "##py", 
     ],
 )
 def test_words(text: str, share: float) -> None:
-    known = KnownWords.of(WORDS)
+    known = KnownWords.from_vocabulary(WORDS)
     assert known is not None
     assert known.share(text) == pytest.approx(share)
 
 
 def test_word_pieces_count_whole_words_only() -> None:
-    known = KnownWords.of(PIECES)
+    known = KnownWords.from_vocabulary(PIECES)
     assert known is not None
     assert known.share("I am so happy, so happy.") == 1.0
     assert known.share("Café!") == 1.0
     assert known.share("ab so") == 0.5  # "a", "##b" would spell it
     assert LOW_KNOWN_WORD_SHARE == 0.5
-    assert KnownWords.of([]) is None
+    assert KnownWords.from_vocabulary([]) is None

@@ -413,7 +413,9 @@ def test_the_model_when_none_is_named(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("affectstream.serving.bundled.bundled_models.HOME", tmp_path / "none")
+    monkeypatch.setattr(
+        "affectstream.serving.bundled.bundled_models.BUNDLED_DIR", tmp_path / "none"
+    )
     assert run("predict", folder / "voice.wav") == EXIT_FAILURE
     assert "no model: none of runs/fusion" in error_line(capfd.readouterr().err)
     (tmp_path / "runs").mkdir()

@@ -72,7 +72,7 @@ class Fake:
     def __call__(self, path: Path, *how: object) -> Prediction:
         return answer(str(path))
 
-    def read(self, text: str) -> Prediction:
+    def predict_text(self, text: str) -> Prediction:
         raise NotImplementedError
 
 

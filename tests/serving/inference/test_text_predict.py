@@ -165,7 +165,7 @@ def test_in_plain_words(text_run: Path, capfd: pytest.CaptureFixture[str]) -> No
 
 def test_words_never_seen_still_get_an_answer(recognizer: Recognizer) -> None:
     for text in ("😡😡", "我很高兴", "x" * 100_000, "..."):
-        answer = recognizer.read(text)
+        answer = recognizer.predict_text(text)
         assert sum(answer.probabilities.values()) == pytest.approx(1, abs=1e-5)
 
 
@@ -186,7 +186,7 @@ def test_a_model_that_knows_no_words(audio_run: Path, capfd: pytest.CaptureFixtu
 def test_unknown_words_are_told(
     recognizer: Recognizer, text_run: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    known = recognizer.read("furious shout")
+    known = recognizer.predict_text("furious shout")
     assert (known.known_word_share, known.warnings) == (1.0, ())
     for text, share, warning in (
         ("ich bin wütend", 0.0, "no word is known to the model"),
@@ -216,14 +216,14 @@ def test_every_line_is_answered(
 def test_an_interruption_keeps_the_table_until_then(
     text_run: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = Recognizer.read
+    read = Recognizer.predict_text
 
     def interrupted(self: Recognizer, text: str, name: str = "text") -> Prediction:
         if name.endswith(":5"):
             raise KeyboardInterrupt
         return read(self, text, name)
 
-    monkeypatch.setattr(Recognizer, "read", interrupted)
+    monkeypatch.setattr(Recognizer, "predict_text", interrupted)
     table = tmp_path / "table.csv"
     words = ("predict", folder / "lines.txt", "--model", text_run, "--csv", table)
     assert run(*words) == EXIT_INTERRUPTED
@@ -364,7 +364,7 @@ def test_a_fused_model_from_words_alone(
     assert set(answer["streams"]) == {"text"}
     assert answer["warnings"] == ["words only: answered without audio"]
     with pytest.raises(MediaError, match="no words in it"):
-        load(fused_run).read("  ")
+        load(fused_run).predict_text("  ")
 
 
 # === What does not go together ===
