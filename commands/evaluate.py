@@ -19,7 +19,8 @@ from affectstream.preprocessing.dataset.data_folder import DataFolder
     "--data",
     type=StoragePath(),
     multiple=True,
-    help=f"Data folder or feature table; several are joined. [default: {sample_data.DEFAULT_DATA_FOLDER}]",
+    help="Data folder or feature table; several are joined. [default:"
+    f" {sample_data.DEFAULT_DATA_FOLDER}]",
 )
 @click.option(
     "--split",

@@ -192,7 +192,8 @@ def command(
 
     Without options it prepares the built-in SYNTHETIC sample corpus. Run again, it does only what
     is missing. Writes clips.csv, splits.json, rejected.csv and shards/ into --out, and with
-    --transcriber also transcripts_failed.csv. With --stop-after it goes step by step and ends with that
+    --transcriber also transcripts_failed.csv. With --stop-after it goes step by step and ends with
+    that
     step.
     """
     from affectstream.opencv_model.tracking import CropFormat
@@ -282,7 +283,8 @@ def _with_identity(reader: Any, name: str | None, same_speakers_as: Path | None)
 
     if reader.name != MANIFEST_PREFIX:
         raise click.UsageError(
-            f"--name and --same-speakers-as are for --corpus {MANIFEST_PREFIX}; {reader.name} has ids of its own"
+            f"--name and --same-speakers-as are for --corpus {MANIFEST_PREFIX}; {reader.name}"
+            " has ids of its own"
         )
     if name is not None:
         reader = dataclasses.replace(reader, name=manifest_name(name))

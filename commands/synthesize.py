@@ -28,5 +28,6 @@ def command(out: Path, speakers: int, takes: int, seed: int) -> None:
     clips = sample_data.write_sample(out, speakers, takes, seed)
     click.echo(f"{out}: {len(clips)} SYNTHETIC clips of {speakers} invented speakers")
     click.echo(
-        f"next: python cli.py preprocess --corpus sample --source {out} --out {sample_data.DEFAULT_DATA_FOLDER}"
+        f"next: python cli.py preprocess --corpus sample --source {out} --out"
+        f" {sample_data.DEFAULT_DATA_FOLDER}"
     )

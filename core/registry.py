@@ -285,7 +285,7 @@ TABLE: dict[str, dict[str, Entry]] = {
             "audio",
         ),
         "words": Entry(
-            _FEATURES + "text.word_tokens:WORDS",
+            _FEATURES + "text.word_tokens:WORD_TOKENS",
             "word ids, vocabulary of the training split",
             stream="text",
         ),

@@ -42,7 +42,8 @@ def storage_path(text: str | os.PathLike[str], use_listings_cache: bool = False)
     """The path object of a path or URL; makes no request.
 
     Args:
-      use_listings_cache: what a listing told is believed for the rest of the process, so that each of
+      use_listings_cache: what a listing told is believed for the rest of the process, so that
+        each of
         10,000 recordings need not be asked for alone; for what nobody changes meanwhile.
     Raises:
       UserError: a URL of an unknown kind, or packages for it are not installed.

@@ -43,7 +43,8 @@ def fetch(url: str, path: Path, checksum: Checksum, timeout_s: float = TIMEOUT_S
         if value != checksum.value:
             raise UserError(
                 f"{url}: weights with a wrong checksum ({checksum.kind} {value}, expected "
-                f"{checksum.value} by {checksum.source}), nothing kept; try again, {MANUAL_DOWNLOAD_HINT}"
+                f"{checksum.value} by {checksum.source}), nothing kept; try again,"
+                f" {MANUAL_DOWNLOAD_HINT}"
             )
 
 
@@ -61,7 +62,8 @@ def _open(url: str, timeout_s: float) -> http.client.HTTPResponse:
     except urllib.error.HTTPError as error:
         error.close()
         raise UserError(
-            f"{url}: the server answered {error.code} {error.reason}; try again later, {MANUAL_DOWNLOAD_HINT}"
+            f"{url}: the server answered {error.code} {error.reason}; try again later,"
+            f" {MANUAL_DOWNLOAD_HINT}"
         ) from error
     except (OSError, http.client.HTTPException) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
@@ -97,5 +99,6 @@ def _check_transfer(url: str, path: Path, headers: Message) -> None:
     md5 = hashlib.md5(path.read_bytes(), usedforsecurity=False).digest()
     if stated and base64.b64decode(stated[0]) != md5:
         raise UserError(
-            f"{url}: what arrived has another MD5 than the server states; try again, {MANUAL_DOWNLOAD_HINT}"
+            f"{url}: what arrived has another MD5 than the server states; try again,"
+            f" {MANUAL_DOWNLOAD_HINT}"
         )

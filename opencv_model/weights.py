@@ -42,7 +42,8 @@ class WeightSet:
 
     Attributes:
       patterns: for each file, in the order the detector takes them, the names it may have.
-      download_names: names in `WEIGHT_FILES` to fetch where the form is absent; empty for a form that is only
+      download_names: names in `WEIGHT_FILES` to fetch where the form is absent; empty for a form
+        that is only
         ever given by hand.
     """
 
@@ -218,7 +219,8 @@ def find_weights(
         looked = [str(weights_dir)] if weights_dir is not None else []
         raise UserError(
             f"no weights of {detector} in {' or '.join([*looked, str(cache_folder())])}; "
-            f"put {' and '.join(names)} there (from {' and '.join(WEIGHT_FILES[n].url for n in names)})"
+            f"put {' and '.join(names)} there (from"
+            f" {' and '.join(WEIGHT_FILES[n].url for n in names)})"
         )
     fetched = []
     for name in names:

@@ -65,7 +65,8 @@ def resident_bytes(process: int | str = "self") -> int:
 def begin_step(limits: TaskLimits) -> None:
     """Starts the time limit of the next step.
 
-    What holds the interpreter keeps `enforce_limits` from looking; a thread of C then ends the process.
+    What holds the interpreter keeps `enforce_limits` from looking; a thread of C then ends the
+    process.
     """
     _step_ends_s[:] = [time.monotonic() + limits.step_timeout_s]
     if math.isfinite(limits.step_timeout_s):

@@ -102,7 +102,8 @@ def run(
       make_retry_task: the task that takes the place of one whose process died.
       on_steps: called regularly with the number of steps that the running tasks have done.
     Raises:
-      UserError: machines are lost again and again; and whatever the work or `make_retry_task` raises.
+      UserError: machines are lost again and again; and whatever the work or `make_retry_task`
+        raises.
     """
     source, again = iter(tasks), deque[_Underway[Task]]()
     running: dict[int, _Underway[Task]] = {}

@@ -119,7 +119,8 @@ def train_on_user(user: DataFolder, run: Path, start: Path | None, settings: Seq
     """The recipe on the user's recordings, from `start` where there is one."""
     words = [f"labels={LABELS}", *(ADAPTING if start else ()), *settings]
     recipe = registry.load("recipes", RECIPE).with_settings(words)
-    # What is asked is kept apart by `require_disjoint_recordings`; the speaker is the same on purpose.
+    # What is asked is kept apart by `require_disjoint_recordings`; the speaker is the same on
+    # purpose.
     parts = {**user.splits.parts, "test": ()}
     blind = dataclasses.replace(user, splits=dataclasses.replace(user.splits, parts=parts))
     return training_runs.train_stream_once(recipe, blind, run, init_from=start)

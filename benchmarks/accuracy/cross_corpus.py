@@ -138,7 +138,8 @@ def _note(folders: Sequence[DataFolder], seeds: int) -> str:
         f"{folder.settings['corpus']} {folder.settings['licence']}" for folder in folders
     )
     return (
-        f"Sound, {LABELS}, seeds: {seeds}. All of one corpus trains but for {NUM_VALIDATION_SPEAKERS}"
+        f"Sound, {LABELS}, seeds: {seeds}. All of one corpus trains but for"
+        f" {NUM_VALIDATION_SPEAKERS}"
         " speakers (of a corpus of two speakers: every tenth clip), on whom only the temperature is"
         " fitted; every usable clip of the other one is tested, once. The penalty of the regression"
         f" is fixed (C = {STRENGTH:g}). 95 %: whole speakers resampled. Licences: {licences}."

@@ -1,6 +1,7 @@
 """What leaking shows on RAVDESS, beside the honest figures on the same folds.
 
-Networks by `crossval --leakage-scenario all`, seed 0 (trained where they are not yet; stopped, it goes on),
+Networks by `crossval --leakage-scenario all`, seed 0 (trained where they are not yet; stopped, it
+goes on),
 and logistic regression over ComParE 2016 and over action units. Writes the section `leaks` of
 docs/results.md. None of its figures is a score of anything: they say how far one is misled.
 """

@@ -176,7 +176,8 @@ def _note(chosen: Any, predictions: Sequence[dict[str, str]]) -> str:
         f" speakers, folds: {chosen.folds}, seeds: {chosen.seeds}. Of a difference, both are asked"
         " about the same clips and whole speakers are resampled 2,000 times. The intervals know"
         " nothing of other seeds and are not corrected for the number of rows: one that holds 0"
-        f" tells nothing, one that just misses it little. `validation`: UAR on the {NUM_VALIDATION_SPEAKERS}"
+        " tells nothing, one that just misses it little. `validation`: UAR on the"
+        f" {NUM_VALIDATION_SPEAKERS}"
         " inner speakers of each fold, which is what a recipe may be chosen by."
     )
 

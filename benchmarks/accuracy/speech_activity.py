@@ -231,7 +231,8 @@ def main(words: Sequence[str] | None = None) -> int:
         "Share of the chunks of 32 ms whose probability of speech is at least the figure above the"
         f" column; `predict` takes {SPEECH_THRESHOLD:g}. It costs {cost:.3f} CPU seconds for 4"
         " s.",
-        f"Speech: the median share of the clips, and in how many less than {MIN_SPEECH_SHARE:.0%} is"
+        "Speech: the median share of the clips, and in how many less than"
+        f" {MIN_SPEECH_SHARE:.0%} is"
         " found, which `predict` would warn of. Clips drawn with seed 0.",
         report.table(("recordings", "clips", *columns), speech),
         *_meetings(meetings, columns),

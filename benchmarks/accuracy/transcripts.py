@@ -155,7 +155,8 @@ def main(words: Sequence[str] | None = None) -> int:
     often = Counter((one.text or "(nothing)", one.sentence) for one in heard)
     shown = [(text, said, count) for (text, said), count in often.most_common(NUM_SHOWN)]
     note = (
-        f"{origin} Recogniser {chosen.transcriber}, opened once in {opened_s:.1f} s; seconds are the"
+        f"{origin} Recogniser {chosen.transcriber}, opened once in {opened_s:.1f} s; seconds are"
+        " the"
         " median. Word errors by words said; a clip in which nothing is understood counts in full."
     )
     parts = [

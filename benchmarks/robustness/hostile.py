@@ -229,7 +229,8 @@ def main(words: Sequence[str] | None = None) -> int:
                 one.save(chosen.save_dir / name)
     note = (
         f"{count} files for each, seed {chosen.seed}, mutated from {origin} and from mutants that"
-        f" led to something new; limits {chosen.timeout_s:g} s and {chosen.memory_limit_gb:g} GiB, up to"
+        f" led to something new; limits {chosen.timeout_s:g} s and {chosen.memory_limit_gb:g}"
+        " GiB, up to"
         f" {chosen.batch} files a command. A file counts as read when something came of it."
     )
     parts = [note, table(hunts), watched_table(hunts)]

@@ -137,7 +137,8 @@ class ClientPool:
     A client says None once it is ready, then its tally, or in a string why it failed.
 
     Args:
-      target: see `client`; called with its own arguments, a turn to begin with, and `ClientChannels`.
+      target: see `client`; called with its own arguments, a turn to begin with, and
+        `ClientChannels`.
     Attributes:
       num_ready: clients that said None.
       tallies: of the clients that are done.

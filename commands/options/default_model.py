@@ -41,7 +41,8 @@ def default_model(files: Sequence[Path], text: str | None = None) -> Path:
             click.echo(f"model: {path}", err=True)
             return path
     raise UserError(
-        f"no model: none of {', '.join(f'{sample_data.RUNS_FOLDER}/{run}' for run in DEFAULT_RUN_NAMES)}"
+        "no model: none of"
+        f" {', '.join(f'{sample_data.RUNS_FOLDER}/{run}' for run in DEFAULT_RUN_NAMES)}"
         f" exists, nor {bundled_models.BUNDLED_DIR.name}/{name};"
         " train one (`python cli.py demo` trains three) or name --model"
     )

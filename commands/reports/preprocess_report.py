@@ -59,7 +59,8 @@ def report(result: PreprocessResult, out: Path, shown: str) -> None:
         )
     if result.duplicates.num_kept_in_test:
         click.echo(
-            f"    kept in the official test part: {pluralize(result.duplicates.num_kept_in_test, 'copy')}"
+            "    kept in the official test part:"
+            f" {pluralize(result.duplicates.num_kept_in_test, 'copy')}"
         )
     _report_remarks(rows, out)
     if report_rejected(result.rejected):
@@ -84,7 +85,8 @@ def _notes(result: PreprocessResult) -> Iterator[str]:
     is_news = unknown < len(rows) or rows[0].corpus.partition("-")[0] == MANIFEST_PREFIX
     if unknown and is_news and NO_SPEAKERS not in result.splits.notes:
         yield (
-            f"speaker unknown: {unknown} of {pluralize(len(rows), 'record')}; the same person may be"
+            f"speaker unknown: {unknown} of {pluralize(len(rows), 'record')}; the same person"
+            " may be"
             " in training and in test"
         )
     own = (row for row in rows if row.transcript.strip() and TRANSCRIBED_BY not in row.attributes)
@@ -92,7 +94,8 @@ def _notes(result: PreprocessResult) -> Iterator[str]:
     several = {path: count for path, count in stretches.items() if count > 1}
     if several:
         yield (
-            f"longer than --max-clip-s: {pluralize(len(several), 'clip')} with a transcript, cut into"
+            f"longer than --max-clip-s: {pluralize(len(several), 'clip')} with a transcript, cut"
+            " into"
             f" {sum(several.values())} records that each hold all of it; raise --max-clip-s, or"
             " give each stretch a row of its own with its words"
         )
@@ -125,7 +128,8 @@ def report_without_row(result: PreprocessResult, table: ActionUnitTable | None) 
         some = ", ".join(result.clips_without_action_units[:3])
         verb = "has" if len(result.clips_without_action_units) == 1 else "have"
         click.echo(
-            f"warning: {pluralize(len(result.clips_without_action_units), 'clip')} {verb} no row in {table.path},"
+            f"warning: {pluralize(len(result.clips_without_action_units), 'clip')} {verb} no row"
+            f" in {table.path},"
             f" for one {some}; those that are not rejected have no video stream",
             err=True,
         )

@@ -35,7 +35,8 @@ class AugmentResult:
       num_source_clips: training clips that have copies.
       num_copies: transformed copies in the folder.
       num_unchanged: copies not written because no draw or translation changed the clip.
-      num_rejected_translations: paraphrases that the translator did not give, listed in `untranslated.csv`.
+      num_rejected_translations: paraphrases that the translator did not give, listed in
+        `untranslated.csv`.
       num_new_copies: copies made in this run; the others were there already.
       splits: of the new folder.
       synthetic: the clips are.

@@ -62,7 +62,7 @@ class BackTranslator:
             self.translator.require_language(code)
 
     def paraphrase(self, text: str, pivot: str) -> str:
-        """The text by way of one language; it may say the same as before, see `words.normalize_text`.
+        """The text by way of one language; it may equal the original, see `normalize_text`.
 
         Args:
           text: of at least one word; whitespace counts as single spaces.

@@ -43,7 +43,8 @@ class TextAugmenter:
     Attributes:
       chain: transforms of text, drawn by (seed, copy number, record id); None for none.
       back: paraphrases by translation; None for none.
-      held_out: `words.normalize_text` of the texts that validate and test; no copy may be one of them.
+      held_out: `words.normalize_text` of the texts that validate and test; no copy may be one of
+        them.
     """
 
     chain: Chain | None = None

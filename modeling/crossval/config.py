@@ -151,7 +151,8 @@ def plan_crossval(
     for folder in also:
         if not select_records([folder], "all", labels, streams).all_rows:
             raise UserError(
-                f"--extra-train-data {folder.path}: no clip has a label of {recipe.labels} and a stream"
+                f"--extra-train-data {folder.path}: no clip has a label of {recipe.labels} and a"
+                " stream"
                 f" of {', '.join(streams)}; leave it out"
             )
     _require_other(rows, also)

@@ -45,7 +45,8 @@ def make_folds(
       rows: the clips that will be scored.
       folds: how many, from 3, or "loso": one speaker each.
       path: of the data, for messages.
-      num_validation_speakers: speakers that validate in each fold, one sex in turn with the other; the
+      num_validation_speakers: speakers that validate in each fold, one sex in turn with the
+        other; the
         others of the next fold train. None: all of the next fold.
     Raises:
       UserError: a clip without a speaker, more folds than speakers, more validation speakers than
@@ -115,7 +116,8 @@ def _some(
         return fold_speakers
     if count > len(fold_speakers):
         raise UserError(
-            f"--validation-speakers {count}: a fold has only {len(fold_speakers)}; take {len(fold_speakers)} or less,"
+            f"--validation-speakers {count}: a fold has only {len(fold_speakers)}; take"
+            f" {len(fold_speakers)} or less,"
             " or fewer --folds"
         )
     by_sex = [
@@ -130,7 +132,8 @@ def _some(
 def _num_folds(folds: str, num_speakers: int, path: Path) -> int:
     if num_speakers < MIN_FOLDS:
         raise UserError(
-            f"{path}: {pluralize(num_speakers, 'speaker')}; crossval needs {MIN_FOLDS}: one to train"
+            f"{path}: {pluralize(num_speakers, 'speaker')}; crossval needs {MIN_FOLDS}: one to"
+            " train"
             " on, one to choose on, one to test"
         )
     if folds == LOSO:

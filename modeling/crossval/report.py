@@ -304,7 +304,8 @@ def _leaks(leaks: Sequence[dict[str, Any]]) -> Table:
         for one in leaks
     )
     note = (
-        f"Seed {LEAKAGE_SEED} only, the honest one too; a difference within the deviation over seeds tells"
+        f"Seed {LEAKAGE_SEED} only, the honest one too; a difference within the deviation over"
+        " seeds tells"
         " nothing. These figures count nowhere else."
     )
     for one in leaks[1:]:

@@ -182,7 +182,8 @@ def predictions_of_streams(crossval: Crossval, kind: str) -> dict[str, list[dict
     """By stream of a fusion all predictions from that stream.
 
     Args:
-      kind: `STREAM_ALONE`, of the stream's own model, or `FUSION_OF_ONE_STREAM`, of the fusion given nothing else.
+      kind: `STREAM_ALONE`, of the stream's own model, or `FUSION_OF_ONE_STREAM`, of the fusion
+        given nothing else.
     """
     streams = crossval.streams if crossval.parts else ()
     return {

@@ -34,7 +34,8 @@ FEATURE_CACHE_BYTES = 4 * 2**30
 class FeatureCache:
     """Batches of features, epoch by epoch; what an epoch gives depends on (seed, epoch) only.
 
-    Copy c of a clip is what `RecordDataset` would give in epoch c. In each epoch chance takes one of the
+    Copy c of a clip is what `RecordDataset` would give in epoch c. In each epoch chance takes one
+    of the
     copies of each clip; mixup, where the recipe has it, blends features rather than waveforms.
 
     Args:

@@ -50,7 +50,8 @@ def evaluate(
     Args:
       split: "train", "validation", "test" or "all".
       allow_leak: score although something was trained on; stamped on the result.
-      only_stream: the one stream that a fusion is given, as if the others were missing; "" gives all.
+      only_stream: the one stream that a fusion is given, as if the others were missing; "" gives
+        all.
     Returns:
       what `metrics.json` holds.
     Raises:

@@ -50,7 +50,7 @@ def confidence_and_correctness(
 def confidence_from_rows(
     rows: Sequence[Mapping[str, str]], labels: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As `confidence_and_correctness`, of the rows of a `predictions.csv`, of all seeds where there are several.
+    """As `confidence_and_correctness`, of the rows of a `predictions.csv`, all seeds together.
 
     Args:
       labels: classes in the order of the outputs.

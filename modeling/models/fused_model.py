@@ -70,7 +70,8 @@ def fused_model(
     `embedding` holds those of the streams side by side, zeros where one is missing.
 
     Args:
-      with_single_streams: adds `STREAM_alone_logits` (B, classes): what the fusion makes of that stream
+      with_single_streams: adds `STREAM_alone_logits` (B, classes): what the fusion makes of that
+        stream
         where the others are missing; of a missing stream they mean nothing.
     """
     parts = build_streams_model(streams)

@@ -219,7 +219,7 @@ def prepare_run_folder(path: Path, info: RunInfo, resume: bool, overwrite: bool)
 
 
 def require_free(path: Path, resume: bool, overwrite: bool) -> None:
-    """Checks, before anything is prepared, what `prepare_run_folder` would refuse whatever is trained.
+    """Refuses early what `prepare_run_folder` would refuse whatever is trained.
 
     Raises:
       UserError: `path` holds a run or something else, or nothing that could be resumed; or it is a

@@ -80,7 +80,7 @@ def choose_fusion(
     outputs: StreamOutputs,
     options: TrainOptions,
 ) -> SelectedFusion:
-    """Fits every fusion but those `EXCLUDED_FROM_AUTO`; keeps the one with the highest validation UAR.
+    """Fits every fusion but `EXCLUDED_FROM_AUTO`; keeps the one with the highest validation UAR.
 
     One of them is `best_stream`, so that the choice is never worse on validation than the best
     stream alone. Each candidate is trained in a folder of its own and goes on from its checkpoint

@@ -31,7 +31,7 @@ HISTORY_COLUMNS = ("epoch", *METRIC_COLUMNS, "learning_rate", "seconds", "input_
 
 
 class EpochDataset(Protocol):
-    """What the loop reads from: `affectstream.modeling.data.record_dataset.RecordDataset`, or arrays."""
+    """What the loop reads from: `modeling.data.record_dataset.RecordDataset`, or arrays."""
 
     @property
     def num_batches(self) -> int: ...
@@ -47,7 +47,8 @@ class Trainer:
       class_weights: (classes,) float32, multiplied into the loss of each row.
       total_steps: over all epochs, for the learning-rate schedule.
       seed: of the run.
-      trainable_submodel: the part of `model` that is fed and holds all that is trained, where a part's
+      trainable_submodel: the part of `model` that is fed and holds all that is trained, where a
+        part's
         precomputed features are read instead of raw inputs; None feeds the model itself.
     """
 

@@ -40,7 +40,8 @@ def attach_companion_video(
         if not media.info.has_video or end_s <= companion_video.start_s:
             holds = f"{media.info.duration_s:.1f} s" if media.info.has_video else "no pictures"
             raise MediaError(
-                f"{companion_video.name}: holds {holds}, needed from {companion_video.start_s:g} s on;"
+                f"{companion_video.name}: holds {holds}, needed from {companion_video.start_s:g}"
+                " s on;"
                 " copy it again"
             )
         elsewhere = [(min(a + offset_s, end_s), min(b + offset_s, end_s)) for a, b in bounds_s]

@@ -55,7 +55,8 @@ class Completeness:
         """Yields one line for each stream with losses; nothing if everything was decoded."""
         if sound and self.has_lost_audio:
             yield (
-                f"{self.decoded_audio_s:.1f} of {self.expected_audio_s:.1f} s of sound could be decoded"
+                f"{self.decoded_audio_s:.1f} of {self.expected_audio_s:.1f} s of sound could be"
+                " decoded"
             )
         if frames and self.has_lost_frames:
             yield (

@@ -356,7 +356,8 @@ def require_expected_duration(clip: Clip, duration_s: float) -> None:
     ):
         return
     raise MediaError(
-        f"{clip.name}: last_boxes {duration_s:.1f} s but the table says {stated_s:.1f} s, so label and"
+        f"{clip.name}: last_boxes {duration_s:.1f} s but the table says {stated_s:.1f} s, so"
+        " label and"
         " words do not apply to all of it; download the file again or leave it out"
     )
 

@@ -245,7 +245,8 @@ class ModelAnalysisPool:
     """Pool of the served model; replaced when a new version has other inputs or outputs.
 
     A new version that takes and gives the same keeps the pool and its warm workers. It may be
-    called by an event loop, also while another thread closes it: it waits for nothing that last_boxes.
+    called by an event loop, also while another thread closes it: it waits for nothing that
+      last_boxes.
 
     Args:
       config_of: `assets/config.json` of the newest available version; a ServingError where none is.

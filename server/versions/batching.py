@@ -97,7 +97,8 @@ class Batcher:
         Returns:
           its answer, or a ServingError; cancel it and it is not run.
         Raises:
-          ServingError: INVALID_ARGUMENT (see `arrays.check_inputs`, and a row or request that is too
+          ServingError: INVALID_ARGUMENT (see `arrays.check_inputs`, and a row or request that is
+            too
             large), RESOURCE_EXHAUSTED when the queue is full, UNAVAILABLE when closed.
         """
         specs = self._signatures.get(signature)

@@ -66,7 +66,8 @@ def pack_run(
     """Writes a finished run as a small run folder without local paths, checked against the run.
 
     It holds `run.json`, `best.keras` with its weights as float16 (read back as float32),
-    `MODEL_CARD.md`, `golden.json` (see `noise_outputs`), and what `evaluate` found, if it was asked.
+    `MODEL_CARD.md`, `golden.json` (see `noise_outputs`), and what `evaluate` found, if it was
+    asked.
 
     Args:
       parts: of a fusion, the run that each stream was trained in; their recipes, commands and

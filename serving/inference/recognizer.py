@@ -150,7 +150,8 @@ class Recognizer:
           text: what is said, for a model that knows words.
           transcriber: hears what is said where `text` is None, window by window.
           name: how the answer and messages call the file; the path when left out.
-          on_progress: called when the file is open and after each batch of windows; what it raises ends
+          on_progress: called when the file is open and after each batch of windows; what it
+            raises ends
             the work.
         Raises:
           UserError: no table or one that does not fit, for a model that knows nothing else; a

@@ -194,7 +194,8 @@ class Recording:
         if any(stream in answer.streams for answer in self.predictions):
             if num_short:
                 yield (
-                    f"{stream} left out of {num_short} of {len(self.predictions)} windows, of which it"
+                    f"{stream} left out of {num_short} of {len(self.predictions)} windows, of"
+                    " which it"
                     f" covers {covers}"
                 )
         elif num_short:

@@ -139,7 +139,8 @@ def iter_windows(
 
     Args:
       sample_rate_hz: rate of the waveforms; None for a model without sound.
-      finder: None for a model that looks at no picture; a `FrameAnalyzerSpec` for a file read elsewhere.
+      finder: None for a model that looks at no picture; a `FrameAnalyzerSpec` for a file read
+        elsewhere.
       identities: keeps faces apart; read it after the last window.
       frame_lookup: takes the place of pictures, for a model that is given a table.
       meter: measures how much of the sound is speech, at the same rate.

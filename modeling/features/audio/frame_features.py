@@ -76,7 +76,8 @@ class FrameFeatures(keras.layers.Layer):
     """Chosen features of every frame, joined on the last axis; one transform serves them all.
 
     Args:
-      parts: keys of `FRAME_DESCRIPTORS`; each function states which call of librosa it equals, given
+      parts: keys of `FRAME_DESCRIPTORS`; each function states which call of librosa it equals,
+        given
         the same samples as float64.
       sample_rate_hz, fft_samples, hop_samples: see `Framing`.
     Call:

@@ -104,7 +104,8 @@ class Tfidf:
             vectorizer.fit(texts)
         except ValueError as error:
             raise UserError(
-                f"no term stands in {self.min_df} of {pluralize(len(texts), 'training text')}; lower"
+                f"no term stands in {self.min_df} of {pluralize(len(texts), 'training text')};"
+                " lower"
                 " it (--set min_df=1) or add texts"
             ) from error
         terms = tuple(vectorizer.get_feature_names_out().tolist())

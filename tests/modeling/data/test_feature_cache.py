@@ -1,4 +1,4 @@
-"""Kept features of augmented copies: what `RecordDataset` would give, drawn and blended by the epoch."""
+"""Cached features of augmented copies: what `RecordDataset` would give, drawn by the epoch."""
 
 from __future__ import annotations
 
