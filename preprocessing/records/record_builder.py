@@ -356,7 +356,7 @@ def require_expected_duration(clip: Clip, duration_s: float) -> None:
     ):
         return
     raise MediaError(
-        f"{clip.name}: last_boxes {duration_s:.1f} s but the table says {stated_s:.1f} s, so"
+        f"{clip.name}: lasts {duration_s:.1f} s but the table says {stated_s:.1f} s, so"
         " label and"
         " words do not apply to all of it; download the file again or leave it out"
     )
@@ -384,11 +384,11 @@ def segment_bounds(clip: Clip, duration_s: float, max_clip_s: float) -> list[tup
     end_s = duration_s if clip.end_s is None else min(clip.end_s, duration_s)
     length_s = end_s - clip.start_s
     if duration_s <= 0:
-        raise MediaError(f"{clip.name}: last_boxes 0 s; convert or record it again")
+        raise MediaError(f"{clip.name}: lasts 0 s; convert or record it again")
     if length_s <= 0:
         raise MediaError(
             f"{clip.name}: from {clip.start_s:g} to {end_s:g} s there is nothing"
-            f" (the file last_boxes {duration_s:.1f} s); correct start_s and end_s"
+            f" (the file lasts {duration_s:.1f} s); correct start_s and end_s"
         )
     count = num_segments(length_s, max_clip_s)
     edges = [clip.start_s + i * length_s / count for i in range(count + 1)]

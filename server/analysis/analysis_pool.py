@@ -246,7 +246,7 @@ class ModelAnalysisPool:
 
     A new version that takes and gives the same keeps the pool and its warm workers. It may be
     called by an event loop, also while another thread closes it: it waits for nothing that
-      last_boxes.
+      lasts.
 
     Args:
       config_of: `assets/config.json` of the newest available version; a ServingError where none is.

@@ -233,7 +233,7 @@ def test_the_table_names_every_model(
     ],
 )
 def test_what_is_put_together(seeds: int, speeds: str, made: list[tuple[int, str]]) -> None:
-    chosen = SimpleNamespace(seeds=seeds, speeds=speeds)
+    chosen = SimpleNamespace(seeds=seeds, tta_speeds=speeds)
     assert ravdess_score._compositions(chosen) == made
 
 

@@ -60,7 +60,7 @@ class FakeGoogle:
 
 @contextmanager
 def serving() -> Iterator[FakeGoogle]:
-    """Runs the server while the block last_boxes."""
+    """Runs the server while the block lasts."""
     google = FakeGoogle()
 
     class Handler(BaseHTTPRequestHandler):

@@ -14,7 +14,7 @@ JITTER_S = 0.05
 BEYOND_STATED_S = 10.0
 # Stamps in larger ticks than this are rounded, so that durations of packets do not add up.
 _FINE_TICK_S = 1 / 8000
-# A packet without a length last_boxes until the next one, unless that is further away than this.
+# A packet without a length lasts until the next one, unless that is further away than this.
 _LONGEST_UNSTATED_S = 0.5
 
 
@@ -196,7 +196,7 @@ def _lengths_s(packets: AudioPackets, stamps_s: np.ndarray) -> tuple[np.ndarray,
     if is_fine:
         unknown = (lengths_s == 0) & (steps_s > 0) & (steps_s <= _LONGEST_UNSTATED_S)
         lengths_s = np.where(unknown, steps_s, lengths_s)
-        # In MP4 the packet before a pause last_boxes until its end.
+        # In MP4 the packet before a pause lasts until its end.
         return (np.minimum(lengths_s, known_s) if is_known else lengths_s), True
     if is_known:
         return np.full(len(lengths_s), known_s), True

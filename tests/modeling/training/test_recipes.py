@@ -119,7 +119,7 @@ def test_set_what_a_front_end_of_words_takes() -> None:
         (
             RELU_CNN_AUDIO,
             "epoch=3",
-            "--set epoch: no such setting; known: batch_size, cached_augmentations, class_weights",
+            "--set epoch: no such setting; known: batch_size, class_weights",
         ),
         (RELU_CNN_AUDIO, "hidden_dim=3", "--set hidden_dim: no such setting"),
         (RELU_CNN_AUDIO, "name=x", "--set name: no such setting"),

@@ -224,7 +224,7 @@ def test_stretches_bad_rows_and_a_missing_file(
     assert len(rejected) == 4
     errors = capsys.readouterr().err
     assert "gone.wav: not found; check the path" in errors
-    assert "from 20 to 6 s there is nothing (the file last_boxes 6.0 s); correct start_s" in errors
+    assert "from 20 to 6 s there is nothing (the file lasts 6.0 s); correct start_s" in errors
     assert "unknown label 'bored'" in errors
     assert prepare(table, tmp_path / "strict", "--strict") == EXIT_FAILURE
 

@@ -600,7 +600,7 @@ def test_closing_lets_nobody_wait(tmp_path: Path) -> None:
 
 
 class Draining:
-    """A pool whose `close` last_boxes until `may_end`."""
+    """A pool whose `close` lasts until `may_end`."""
 
     def __init__(self) -> None:
         self.closing, self.may_end = threading.Event(), threading.Event()
