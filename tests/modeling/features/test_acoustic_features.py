@@ -154,7 +154,7 @@ def test_no_samples_at_all() -> None:
 
 
 def test_unknown_parts_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"descriptors must be of \['mfcc',.*received \['tempo'\]"):
+    with pytest.raises(ValueError, match=r"parts must be of \['mfcc',.*received \['tempo'\]"):
         FrameFeatures(["tempo"])
     with pytest.raises(ValueError, match=r"received \[\]"):
         FrameFeatures([])

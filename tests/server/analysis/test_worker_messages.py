@@ -33,7 +33,7 @@ def framed(header: Any, rest: bytes = b"") -> bytes:
 
 
 def of_arrays(*arrays: Any) -> dict[str, Any]:
-    return {"kind": "forward", "told": None, "arrays": list(arrays)}
+    return {"kind": "forward", "body": None, "arrays": list(arrays)}
 
 
 @pytest.fixture
@@ -137,8 +137,8 @@ def test_a_header_has_a_bound_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
         (framed(b'{"kind": ' + b"9" * 5000 + b"}"), "no JSON"),
         (framed([]), "other fields"),
         (framed({"kind": "done"}), "other fields"),
-        (framed({"kind": 1, "told": None, "arrays": []}), "other types"),
-        (framed({"kind": "done", "told": None, "arrays": {}}), "other types"),
+        (framed({"kind": 1, "body": None, "arrays": []}), "other types"),
+        (framed({"kind": "done", "body": None, "arrays": {}}), "other types"),
         (framed(of_arrays("x")), "without name"),
         (framed(of_arrays([1, "<f4", [1]])), "without name"),
         (framed(of_arrays(["x", "|O", [1]]), bytes(8)), "no type and shape"),

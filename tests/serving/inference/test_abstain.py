@@ -215,6 +215,22 @@ def test_little_speech_abstains() -> None:
         with_abstention(heard, min_speech_share=0.0)
 
 
+def test_noise_abstains_on_the_command_line(
+    audio_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    noise = 0.1 * np.random.default_rng(0).standard_normal(48_000).astype(np.float32)
+    path = write_sound(tmp_path / "noise.wav", noise, 16_000)
+    words = ("predict", path, "--model", audio_run, "--json")
+    assert run(*words) == EXIT_OK
+    told = json.loads(capfd.readouterr().out)
+    assert told["label"] in told["probabilities"]
+    assert told["speech_share"] < 0.1
+    assert run(*words, "--min-speech-share", 0.5) == EXIT_OK
+    told = json.loads(capfd.readouterr().out)
+    assert (told["label"], told["abstained"]) == (None, True)
+    assert run(*words, "--min-speech-share", 0) == EXIT_USAGE
+
+
 @pytest.mark.usefixtures("fake")
 def test_words(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     option = ("--abstain-below", 0.6)
