@@ -256,7 +256,7 @@ def test_a_clip_much_longer_than_its_row_is_rejected(
     ]
     said = capsys.readouterr().err
     assert "dia0_utt3.wav: lasts 60.0 s but the table says 1.5 s, so label and words do" in said
-    assert "dia0_utt2.wav: lasts 6.7 s where the table says 1.5 s" in said
+    assert "dia0_utt2.wav: lasts 6.7 s but the table says 1.5 s" in said
 
 
 def test_a_broken_video_gives_way_to_the_sound_of_the_utterance(tmp_path: Path) -> None:
