@@ -190,7 +190,7 @@ def test_a_write_that_fails_takes_its_own_config_along(
         raise OSError("disk full")
 
     monkeypatch.setattr(litert_export, "convert", lambda *given: (b"", {}))
-    monkeypatch.setattr(litert_export.atomic_io, "replacing", full)
+    monkeypatch.setattr(litert_export.atomic_io, "atomic_write", full)
     with pytest.raises(OSError, match="disk full"):
         export_litert(audio_run, tmp_path / "x.tflite")
     assert list(tmp_path.iterdir()) == []
