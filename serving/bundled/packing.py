@@ -164,7 +164,7 @@ def _write_lines(path: Path, value: dict[str, Any]) -> None:
 
 
 def _bundled_section(info: RunInfo, change: float, pack_command: str) -> str:
-    lines = ["", "## In the box", ""]
+    lines = ["", "## Bundled with the program", ""]
     if is_non_commercial(info.data):
         terms = "; ".join(f"{one['corpus']}: {one['licence'] or 'not stated'}" for one in info.data)
         lines += [
