@@ -44,7 +44,7 @@ SMALL_BERT = ("weights=none", "num_layers=1", "hidden_dim=8", "num_heads=2", "in
 RECIPES = {
     "words": ("text-cnn", "token_dim=16", "filters=16", "embedding_dim=16", "max_tokens=16"),
     "pieces": ("bert-text", *SMALL_BERT, "vocabulary_size=150", "max_tokens=24"),
-    "terms": ("tfidf", "min_df=2"),
+    "terms": ("tfidf-text", "min_df=2"),
 }
 
 # Runs with TensorFlow and NumPy alone, elsewhere, with nothing of ours on the path.
