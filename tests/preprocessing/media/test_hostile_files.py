@@ -167,7 +167,7 @@ def test_fresh_tables_are_read_or_refused(seeds: Seeds, tmp_path: Path) -> None:
     # Lines of our own code that a table reached tell it from others.
     reached = [outcome.lines for outcome in batch.outcomes]
     files = {line.partition(":")[0] for lines in reached for line in lines}
-    assert {"corpora/manifest.py", "openface.py", "preprocess.py"} <= files
+    assert {"corpora/manifest.py", "faces/openface.py", "records/preprocess.py"} <= files
     assert len(set(reached)) > 10
 
 

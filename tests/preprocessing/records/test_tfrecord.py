@@ -62,7 +62,7 @@ def test_the_same_file_as_tensorflow(size: int, tmp_path: Path) -> None:
 
 def test_writing_needs_no_tensorflow() -> None:
     code = (
-        "import sys; from affectstream.preprocessing.records.shard_job import prepare;"
+        "import sys; from affectstream.preprocessing.records.shard_job import run_shard_jobs;"
         " print('tensorflow' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
