@@ -144,7 +144,8 @@ def publish(
       parts: tables and remarks.
     """
     shown = _without_out(words)
-    command = shlex.join(["python", "-m", f"benchmarks.{module}", *shown])
+    rooms = [path.parent.name for path in Path(__file__).parent.glob(f"*/{module}.py")]
+    command = shlex.join(["python", "-m", ".".join(["benchmarks", *rooms, module]), *shown])
     text = "\n\n".join([f"## {title}", f"`{command}`; {machine_line}.", *parts]) + "\n"
     print(text)
     if out is not None:
