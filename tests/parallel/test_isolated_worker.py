@@ -81,7 +81,7 @@ def test_a_process_with_a_bar_leaves_no_semaphore() -> None:
         "from affectstream.parallel.isolated_worker import IsolatedWorker\n"
         "from affectstream.parallel.tasks import TaskLimits\n"
         "from tests.support.engine_work import counted\n"
-        "with Streaming(Limits()) as process: print(list(process(counted, 3)))"
+        "with IsolatedWorker(TaskLimits()) as process: print(list(process(counted, 3)))"
     )
     made = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (made.returncode, made.stdout) == (0, "[0, 1, 2]\n")
