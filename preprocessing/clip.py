@@ -45,7 +45,7 @@ class Clip:
       attributes: what else the corpus tells (sex, intensity, ...).
       pictures: where the pictures are, if not in the file itself; None where they are.
       text_only: the clip has only `transcript`, no audio and no video; `path` is the table.
-      stated_s: how long the file is by the corpus's tables; None where they do not tell.
+      expected_duration_s: how long the file is by the corpus's tables; None where they do not tell.
       others: other files of the same recording, best first; read if the ones before fail.
     """
 
@@ -63,7 +63,7 @@ class Clip:
     attributes: dict[str, str] = field(default_factory=dict)
     pictures: CompanionVideo | None = None
     text_only: bool = False
-    stated_s: float | None = None
+    expected_duration_s: float | None = None
     others: tuple[Clip, ...] = ()
 
     @property

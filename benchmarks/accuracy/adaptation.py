@@ -1,6 +1,6 @@
 """What `train --init-from pretrained` gains on a few recordings of one's own.
 
-Each speaker whom the model in the box has not met is a user with a few labelled recordings: the
+Each speaker whom the bundled model has not met is a user with a few labelled recordings: the
 model as it comes, a network trained on these recordings alone, and the model adapted to them are
 asked about the user's other recordings. Writes the section `adaptation` of docs/results.md.
 """

@@ -26,11 +26,11 @@ class History:
 
     Attributes:
       rows: one dict of `training.HISTORY_COLUMNS` an epoch.
-      keep: "best" or "last", see `Recipe`.
+      keep_epoch: "best" or "last", see `TrainingSettings`.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
-    keep: str = "best"
+    keep_epoch: str = "best"
 
     @property
     def best_epoch(self) -> int | None:
@@ -40,7 +40,7 @@ class History:
         """
         if not self.rows:
             return None
-        if self.keep == "last":
+        if self.keep_epoch == "last":
             return len(self.rows)
         return int(max(self.rows, key=_quality)["epoch"])
 

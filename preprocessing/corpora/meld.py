@@ -110,7 +110,7 @@ class MeldCorpus:
                 " get the"
                 " file"
             )
-        told |= {"split": split, "stated_s": utterance_duration_s(row)}
+        told |= {"split": split, "expected_duration_s": utterance_duration_s(row)}
         first, *others = [
             Clip(path=path, name=listing.display_path(path), **told) for path in paths
         ]

@@ -56,7 +56,7 @@ class RecordSettings:
       detector: name of the face detector, or "none": every picture is a face already.
       max_clip_s: a longer clip becomes consecutive records of one recording, of equal length.
       action_units: what the video stream holds instead of face crops; None for face crops.
-      transcriber: name of the recogniser that writes missing transcripts, "" for none; `language`
+      transcriber: name of the transcriber that writes missing transcripts, "" for none; `language`
         is what it listens for.
       min_decoded_share: a clip is rejected if a smaller share of its audio or sampled frames could
         be decoded, or if its file holds a smaller share of the header's duration.
@@ -350,13 +350,13 @@ def require_expected_duration(clip: Clip, duration_s: float) -> None:
     Raises:
       MediaError: more than twice as long as they say, and more than 5 s longer.
     """
-    stated_s = clip.stated_s
-    if stated_s is None or duration_s <= max(
-        MAX_DURATION_RATIO * stated_s, stated_s + MAX_EXTRA_DURATION_S
+    expected_duration_s = clip.expected_duration_s
+    if expected_duration_s is None or duration_s <= max(
+        MAX_DURATION_RATIO * expected_duration_s, expected_duration_s + MAX_EXTRA_DURATION_S
     ):
         return
     raise MediaError(
-        f"{clip.name}: lasts {duration_s:.1f} s but the table says {stated_s:.1f} s, so"
+        f"{clip.name}: lasts {duration_s:.1f} s but the table says {expected_duration_s:.1f} s, so"
         " label and"
         " words do not apply to all of it; download the file again or leave it out"
     )

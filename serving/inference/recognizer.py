@@ -312,7 +312,7 @@ class Recognizer:
         heard = window.sound_coverage if window.waveform is not None else None
         covers = {"audio": heard or 0.0, "video": seen, "text": float(bool(text.strip()))}
         own = {stream: covers[stream] for stream in self.streams}
-        count = select_streams(own, self.window_settings.least_coverage)
+        count = select_streams(own, self.window_settings.min_coverage)
         return _Row(window, faces, text, seen, count)
 
     def _answer_faces(self, batch: Sequence[Window]) -> Iterator[tuple[int, Probabilities]]:

@@ -15,7 +15,9 @@ from affectstream.core.errors import UserError
 from affectstream.modeling.input_spec import InputSpec
 from affectstream.modeling.models.custom_objects import register_custom_objects
 from affectstream.modeling.models.stream_model import build_stream_model
-from affectstream.modeling.recipes import ELU_CNN_VIDEO, RELU_CNN_AUDIO, Recipe
+from affectstream.modeling.recipes.audio import RELU_CNN_AUDIO
+from affectstream.modeling.recipes.recipe import StreamRecipe
+from affectstream.modeling.recipes.video import ELU_CNN_VIDEO
 from affectstream.modeling.runs.checkpoints import load_model, save_model
 from affectstream.modeling.training.trainer import Trainer
 from tests.support import encoder_cases, models
@@ -169,8 +171,8 @@ def test_a_row_without_frames_gives_numbers(name: str) -> None:
 
 def test_a_face_and_its_mirror_image_are_the_same_to_resnet_face() -> None:
     (faces, mask), different = example("resnet_face"), []
-    for mirrored in (True, False):
-        model = build("resnet_face", mirrored=mirrored)
+    for flip_tta in (True, False):
+        model = build("resnet_face", flip_tta=flip_tta)
         one = answer(model, [faces, mask])["logits"]
         other = answer(model, [faces[:, :, :, ::-1], mask])["logits"]
         different.append(np.abs(one - other).max())
@@ -262,7 +264,7 @@ def test_half_precision_alone(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("recipe", [RELU_CNN_AUDIO, ELU_CNN_VIDEO], ids=lambda recipe: recipe.name)
-def test_half_precision(recipe: Recipe, tmp_path: Path) -> None:
+def test_half_precision(recipe: StreamRecipe, tmp_path: Path) -> None:
     keras.utils.set_random_seed(3)
     before = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("mixed_float16")
