@@ -25,6 +25,7 @@ from affectstream.data_augmentation.transform import Transform  # noqa: E402
 from affectstream.modeling.recipes.audio import RESNET_ASP_AUDIO  # noqa: E402
 from affectstream.modeling.runs.checkpoints import save_model  # noqa: E402
 from affectstream.modeling.training.trainer import Trainer  # noqa: E402
+from tests.support.precision import needs_float16_on_cpu  # noqa: E402
 
 NAMES = [
     name
@@ -95,6 +96,7 @@ def test_the_same_seed_the_same_changes(name: str) -> None:
     np.testing.assert_array_equal(one, other)
 
 
+@needs_float16_on_cpu
 @pytest.mark.parametrize("name", NAMES)
 def test_half_precision_keeps_its_dtype(name: str) -> None:
     changed = made(name, dtype="mixed_float16")(spectrogram().astype(np.float16), training=True)

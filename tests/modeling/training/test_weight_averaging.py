@@ -20,6 +20,7 @@ from affectstream.modeling.runs.checkpoints import History, load_checkpoint, loa
 from affectstream.modeling.training.trainer import Trainer, fit
 from tests.modeling.training.test_trainer import Points, Worsening, assert_same_run, recipe, small
 from tests.support import models
+from tests.support.precision import needs_float16_on_cpu
 
 MOMENTUM = 0.8
 # All that chance has a hand in, small.
@@ -110,7 +111,9 @@ def test_what_it_can_say() -> None:
 # === The average ===
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+@pytest.mark.parametrize(
+    "policy", ["float32", pytest.param("mixed_float16", marks=needs_float16_on_cpu)]
+)
 def test_the_average_by_hand(policy: str) -> None:
     before = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy(policy)
