@@ -67,7 +67,7 @@ from affectstream.preprocessing.dataset.data_folder import DataFolder
     " that has such a part; `pretrained` is the model that comes with this program.",
 )
 @click.option(
-    "--member-run",
+    "--ensemble-run",
     "ensemble_runs",
     type=StoragePath(),
     multiple=True,
@@ -141,11 +141,11 @@ def command(
     own, of_streams = split_stream_settings(settings, recipe)
     recipe = recipe.with_settings([*words, *own])
     if ensemble_runs and not recipe.is_ensemble:
-        raise click.UsageError("--member-run goes with --set ensemble_size=N, or tta_speeds")
+        raise click.UsageError("--ensemble-run goes with --set ensemble_size=N, or tta_speeds")
     start = _start(init_from, stream, recipe)
     if unpaired and (stream != "fusion" or "" in folders_of):
         raise click.UsageError("--unpaired is for a fusion that reads no --data of its own")
-    read = [("--member-run", run) for run in ensemble_runs]
+    read = [("--ensemble-run", run) for run in ensemble_runs]
     read += [("--init-from", start)] if start else []
     _require_first(out, read, distribute, resume, overwrite)
     if stream == "fusion":

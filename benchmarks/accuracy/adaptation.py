@@ -33,7 +33,7 @@ from benchmarks.accuracy import scores
 from benchmarks.robustness import training_runs
 
 RECIPE, LABELS, STREAM = "resnet-asp-3x80-audio", "basic7", "audio"
-# A small rate, so that little is forgotten; as docs/pretrained.md advises.
+# A small rate, so that little is forgotten; as docs/models.md advises.
 ADAPTING = ("learning_rate=2e-4", "epochs=40")
 NOT_ADAPTED, FROM_SCRATCH, ADAPTED = "as it comes", "trained on these alone", "adapted to these"
 COLUMNS = (

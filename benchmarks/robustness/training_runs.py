@@ -117,7 +117,7 @@ def train_part(part: Part, run: Path, seed: int) -> None:
         words: list[object] = ["--recipe", part.recipe, "--seed", seed, "--out", run]
         words += [word for path in part.data for word in ("--data", path)]
         words += [word for value in part.set_words for word in ("--set", value)]
-        words += [word for one in part.ensemble_runs for word in ("--member-run", one)]
+        words += [word for one in part.ensemble_runs for word in ("--ensemble-run", one)]
         run_cli("train", *words, *(["--resume"] if there == "unfinished" else []))
     if not read_scores(run, part.scored_on) and _can_be_scored(part):
         words = [word for path in part.data for word in ("--data", path)]

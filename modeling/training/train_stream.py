@@ -132,15 +132,15 @@ def _given_members(recipe: StreamRecipe, info: RunInfo, options: TrainOptions) -
         return []
     if len(runs) != recipe.ensemble_size:
         raise UserError(
-            f"--member-run: {len(runs)} for ensemble_size={recipe.ensemble_size}; give one for each"
+            f"--ensemble-run: {len(runs)} for ensemble_size={recipe.ensemble_size}; give one for each"
         )
     if options.init_from is not None:
         raise UserError(
-            "--init-from: the networks of --member-run are trained already; leave it out"
+            "--init-from: the networks of --ensemble-run are trained already; leave it out"
         )
     wanted, seeds = _described(dataclasses.replace(info, recipe=recipe.single_network)), set()
     for run in runs:
-        run_folder.require_outside(run, "--member-run", options.out)
+        run_folder.require_outside(run, "--ensemble-run", options.out)
         there = run_folder.read_run(run)
         if not there.finished:
             raise UserError(f"{run}: unfinished run; finish it with `train --resume` first")

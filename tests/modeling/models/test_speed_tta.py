@@ -161,7 +161,7 @@ def single(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def at_speeds(toy_data: Path, single: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same network, asked at several speeds."""
     out = tmp_path_factory.mktemp("speeds") / "run"
-    words = ("--data", toy_data, "--out", out, "--member-run", single)
+    words = ("--data", toy_data, "--out", out, "--ensemble-run", single)
     assert models.run("train", *WORDS, *HEARD, *words) == EXIT_OK
     return out
 
@@ -209,7 +209,11 @@ def test_a_run_it_is_made_of_is_never_overwritten(
 ) -> None:
     own = tmp_path / "run"
     shutil.copytree(single, own)
-    for out, option in ((own, "--member-run"), (tmp_path, "--member-run"), (own, "--init-from")):
+    for out, option in (
+        (own, "--ensemble-run"),
+        (tmp_path, "--ensemble-run"),
+        (own, "--init-from"),
+    ):
         words = ("--data", toy_data, "--out", out, "--overwrite", option, own)
         assert models.run("train", *WORDS, *HEARD, *words) == EXIT_FAILURE
         assert f"{option} {own}: lies in --out {out}" in capsys.readouterr().err

@@ -104,7 +104,7 @@ def test_finished_runs_are_taken_and_nothing_is_trained(
         raise AssertionError("a network was trained")
 
     monkeypatch.setattr(module, "train_network", never)
-    words = [word for run in seeds for word in ("--member-run", run)]
+    words = [word for run in seeds for word in ("--ensemble-run", run)]
     assert train(tmp_path / "run", toy_data, "--set", "ensemble_size=2", *words) == EXIT_OK
     mean = np.mean([logits(run) for run in seeds], axis=0)
     np.testing.assert_allclose(logits(tmp_path / "run"), mean, atol=1e-5)
@@ -136,9 +136,9 @@ def test_members_that_do_not_belong_together_are_refused(
         return capfd.readouterr().err
 
     first, second = seeds
-    two = ("--set", "ensemble_size=2", "--member-run", first, "--member-run")
-    assert "goes with --set ensemble_size=N" in refused("--member-run", first, code=EXIT_USAGE)
-    assert "--member-run: 1 for ensemble_size=2" in refused(*two[:-1])
+    two = ("--set", "ensemble_size=2", "--ensemble-run", first, "--ensemble-run")
+    assert "goes with --set ensemble_size=N" in refused("--ensemble-run", first, code=EXIT_USAGE)
+    assert "--ensemble-run: 1 for ensemble_size=2" in refused(*two[:-1])
     assert "has seed 2 like another" in refused(*two, first)
     assert "another recipe than this model" in refused(*two, second, "--set", "dropout=0.1")
     assert "not a run folder" in refused(*two, tmp_path)

@@ -194,7 +194,7 @@ def test_training_starts_from_the_part(
 def test_adapted_to_one_person(
     real_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """As docs/pretrained.md tells it, on a person whom the model in the box has not met."""
+    """As docs/models.md tells it, on a person whom the model in the box has not met."""
     lines = []
     for label in BASIC7.labels:
         number = RAVDESS8.index(label)
