@@ -295,7 +295,7 @@ def _kept(out: Path, name: str, state: str) -> _Shard | None:
         return None
     cells = ({key: str(value) for key, value in row.items()} for row in index["rows"])
     rows = tuple(ClipRow.from_cells(row) for row in cells)
-    refused = tuple(RejectedTranslation(**one) for one in index.get("refused", ()))
+    refused = tuple(RejectedTranslation(**one) for one in index["refused"])
     return _Shard(tuple(index["files"]), rows, refused, False)
 
 

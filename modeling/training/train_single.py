@@ -6,13 +6,12 @@ import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from affectstream.core import registry, storage_paths
+from affectstream.core import registry
 from affectstream.core.errors import UserError
 from affectstream.modeling.data.array_dataset import table_dataset, uses_feature_tables
 from affectstream.modeling.data.feature_cache import FeatureCache
@@ -55,7 +54,6 @@ from affectstream.modeling.training.training_steps import (
 from affectstream.preprocessing.dataset.data_folder import DataFolder
 from affectstream.preprocessing.dataset.feature_table import FeatureTable
 
-OLD_CACHE_PREFIX = "cache"
 READ_BATCH = 32
 
 
@@ -92,7 +90,6 @@ def train_network(recipe: Recipe, folders: Sequence[DataFolder], options: TrainO
         )
     go_on = run_folder.prepare_run_folder(options.out, info, options.resume, options.overwrite)
     run_folder.write_split(options.out, data.folders)
-    _remove_cache(options.out)
     if options.prints_summary:
         parameters = format_parameter_counts(model)
         print_training_summary(
@@ -184,13 +181,6 @@ def _of_origin(recipe: Recipe, tables: Sequence[DataFolder]) -> FrontEnd:
     if any(getattr(table, "provenance", {}) != origin for table in tables[1:]):
         raise UserError(f"{first.path}: the tables were fitted apart; write one from all the data")
     return registry.load("features", recipe.features).with_fields(origin["front_end"])
-
-
-def _remove_cache(out: Path) -> None:
-    """Removes decoded records that an earlier version kept there and was killed over."""
-    if not storage_paths.is_remote(out):
-        for path in out.glob(f"{OLD_CACHE_PREFIX}*"):
-            path.unlink()
 
 
 # === Reading ===
