@@ -33,7 +33,7 @@ ROWS = (
 ROOMS = {
     "core": (
         ("checksum", "errors", "interrupts", "progress", "tf_setup"),
-        ("registry", "storage_paths"),
+        ("key_value", "registry", "storage_paths"),
         ("lfs_pointer",),
         ("atomic_io",),
         ("http_fetch",),
