@@ -98,8 +98,8 @@ class FaceArtist:
             _draw_eye(picture, self.speaker, moment, side)
             _draw_brow(picture, self.speaker, style, side)
         _draw_mouth(picture, self.speaker, moment)
-        picture = cv2.GaussianBlur(picture, (3, 3), 0.7)
-        layers = cv2.merge([*cv2.split(picture), head.alpha])
+        soft = cv2.GaussianBlur(picture, (3, 3), 0.7)
+        layers = cv2.merge([*cv2.split(soft), head.alpha])
         drop = round(10 * (max(style.jaw, 0) * 0.9 + 0.4 * moment.opening))
         lower = layers[_JAW_ROW : CANVAS_HEIGHT_PX - drop]
         size = (CANVAS_WIDTH_PX, CANVAS_HEIGHT_PX - _JAW_ROW)
