@@ -92,7 +92,7 @@ def _lines(config: dict[str, Any], evaluations: Evaluations) -> Iterator[str]:
     yield f"- recipe: {recipe['name']} ({recipe['source']})"
     if speeds := recipe.get("speeds"):
         yield f"- hears each clip at the speeds {speeds} and averages the answers"
-    members = config.get("members", ())
+    members = config["members"]
     if len(members) > 1:
         seeds = ", ".join(str(member["seed"]) for member in members)
         yield f"- the average of {len(members)} networks, trained apart with the seeds {seeds}"
@@ -133,9 +133,10 @@ def _warnings(config: dict[str, Any], evaluations: Evaluations) -> Iterator[str]
 
 
 def _data_row(data: dict[str, Any]) -> str:
-    counts = data.get("num_records", {})
-    text = ", ".join(str(counts.get(part, 0)) for part in ("train", "validation", "test"))
-    synthetic = " (SYNTHETIC)" if data.get("synthetic") else ""
+    text = ", ".join(
+        str(data["num_records"].get(part, 0)) for part in ("train", "validation", "test")
+    )
+    synthetic = " (SYNTHETIC)" if data["synthetic"] else ""
     return f"| {data['corpus']}{synthetic} | {data['licence'] or 'not stated'} | {text} |"
 
 
@@ -145,7 +146,7 @@ def _scores(config: dict[str, Any], evaluations: Evaluations) -> Iterator[str]:
     for one in evaluations:
         yield from _score_rows(_named(one), one)
     if config["scores"]:  # a fusion that is fitted, not trained, has none
-        chose = config["recipe"].get("keep") == "best"
+        chose = config["recipe"]["keep"] == "best"
         text = "by which the epoch was picked" if chose else "on which the temperature was fitted"
         corpora = _of(data["corpus"] for data in config["data"])
         yield _score_row(f"validation{corpora}, {text}", validation_scores(config["scores"]))
