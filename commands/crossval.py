@@ -159,5 +159,5 @@ def command(
         found = write_report(crossval, rows)
         if kinds:
             found = write_report(crossval, rows, run_leakage_scenarios(crossval, kinds, chosen))
-    click.echo(summary(found))
+    click.echo(summary(found), nl=False)
     click.echo(f"written to {out / MARKDOWN}", err=True)

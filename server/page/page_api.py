@@ -22,7 +22,6 @@ from affectstream.serving.export.model_card import (
     LEGAL_NOTE,
     LIMITATIONS,
     Evaluations,
-    as_list,
     model_card,
 )
 
@@ -101,7 +100,7 @@ def about_json(
         "recipe": config["recipe"]["name"],
         "synthetic": bool(config["synthetic"]),
         "leak_allowed": bool(config["leak_allowed"])
-        or any(one.get("leak_allowed") for one in as_list(scored)),
+        or any(one.get("leak_allowed") for one in scored or ()),
         "card_markdown": model_card(config, scored, name, version),
         "law": LEGAL_NOTE,
         "meaning": list(LIMITATIONS),

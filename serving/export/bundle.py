@@ -17,6 +17,7 @@ import numpy as np
 
 from affectstream.core import atomic_io
 from affectstream.core.errors import UserError
+from affectstream.core.templates import render
 from affectstream.modeling.features.text.wordpieces import SEP
 from affectstream.modeling.runs.run_folder import read_run
 from affectstream.preprocessing.windowing import WindowSettings
@@ -176,15 +177,13 @@ def models_config(name: str, versions: list[int]) -> str:
       g3doc/serving_config.md.
     """
     stable, canary = versions[-2:][0], versions[-1]
-    return (
-        "# ModelServerConfig of tensorflow/serving, written by `export --serving`.\n"
-        "model_config_list {\n  config {\n"
-        f'    name: "{name}"\n    base_path: "/{MODELS}/{name}"\n'
-        '    model_platform: "tensorflow"\n'
-        "    model_version_policy { all {} }\n"
-        f'    version_labels {{ key: "stable" value: {stable} }}\n'
-        f'    version_labels {{ key: "canary" value: {canary} }}\n'
-        "  }\n}\n"
+    return render(
+        "affectstream.serving.export",
+        "models.config.j2",
+        name=name,
+        models=MODELS,
+        stable=stable,
+        canary=canary,
     )
 
 

@@ -33,7 +33,7 @@ ROWS = (
 ROOMS = {
     "core": (
         ("errors", "interrupts", "progress", "tf_setup"),
-        ("registry", "storage_paths"),
+        ("registry", "storage_paths", "templates"),
         ("lfs_pointer",),
         ("atomic_io",),
     ),

@@ -56,7 +56,7 @@ def test_the_box_comes_first(home: Path, capsys: pytest.CaptureFixture[str]) -> 
         " non-commercial use only); --model names another\n"
     )
     tested = {
-        name: {**part, "evaluation": {"split": "test", "uar": 0.5}} for name, part in BOTH.items()
+        name: {**part, "evaluation": [{"split": "test", "uar": 0.5}]} for name, part in BOTH.items()
     }
     write_run(home / "emotion", streams=["audio", "video"], parts=tested, scores={}, data=BOUND)
     assert default_model([Path("a.mp4")]) == home / "emotion"
