@@ -57,7 +57,7 @@ def describe(path: Path) -> dict[str, Any]:
     """
     from affectstream.preprocessing.dataset.data_folder import is_data_folder
     from affectstream.serving.exported.bundle_folder import is_bundle
-    from affectstream.serving.exported.version_folder import newest_version
+    from affectstream.serving.exported.version_folder import RUN_FILE, newest_version
     from affectstream.serving.inference.litert_model import config_file, is_litert
 
     if not path.exists():
@@ -67,7 +67,7 @@ def describe(path: Path) -> dict[str, Any]:
         return _named(litert_facts(copy), copy, path)
     if is_data_folder(path):
         return _data(path)
-    if (path / "run.json").is_file():
+    if (path / RUN_FILE).is_file():
         return _run(path)
     here = storage_paths.fetch_to_local(path)
     if is_bundle(here):

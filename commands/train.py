@@ -9,11 +9,11 @@ import click
 
 from affectstream.commands.options import sample_data
 from affectstream.commands.options.param_types import OutputPath, StoragePath
+from affectstream.commands.options.recipe_options import changed_recipe, recipe_options
 from affectstream.commands.options.split_part_settings import (
     PartOptions,
     data_by_stream,
     paired_tables,
-    split_part_settings,
     train_missing_parts,
 )
 from affectstream.core import atomic_io, registry, tf_setup
@@ -36,21 +36,8 @@ from affectstream.preprocessing.dataset.data_folder import DataFolder
 )
 @click.option("--out", type=OutputPath(), help="Run folder. [default: runs/STREAM]")
 @click.option("--recipe", "recipe_name", type=click.Choice(registry.names("recipes")))
-@click.option(
-    "--labels",
-    type=click.Choice(registry.names("label-sets")),
-    help="Label set. [default: the recipe's]",
-)
-@click.option("--epochs", type=click.IntRange(1))
-@click.option("--batch-size", type=click.IntRange(1))
+@recipe_options
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option(
-    "--set",
-    "settings",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="Any value of the recipe, encoder or fusion; STREAM.KEY=VALUE for a part; repeatable.",
-)
 @click.option("--audio-run", type=StoragePath(), help="For a fusion.")
 @click.option("--video-run", type=StoragePath(), help="For a fusion.")
 @click.option("--text-run", type=StoragePath(), help="For a fusion.")
@@ -135,10 +122,7 @@ def command(
     folders_of = data_by_stream(data)
     if stream != "fusion" and (runs or set(folders_of) - {"", stream}):
         raise click.UsageError("--STREAM-run and --data STREAM=PATH go with --stream fusion")
-    given = (("labels", labels), ("epochs", epochs), ("batch_size", batch_size))
-    words = [f"{key}={value}" for key, value in given if value]
-    own, of_parts = split_part_settings(settings, recipe)
-    recipe = recipe.with_settings([*words, *own])
+    recipe, of_parts = changed_recipe(recipe, labels, epochs, batch_size, settings)
     if ensemble_runs and not recipe.is_ensemble:
         raise click.UsageError("--member-run goes with --set members=N, or speeds")
     start = _start(init_from, stream, recipe)

@@ -85,8 +85,7 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     compared = report.table(ABOVE_COLUMNS, list(above))
     parts = [note, report.table(COLUMNS, rows), ABOVE, compared, *groups]
-    where = report.destination(chosen)
-    report.publish("RAVDESS, voice and face", "ravdess_score", words, machine, parts, *where)
+    report.publish("RAVDESS, voice and face", "ravdess_score", words, machine, parts, chosen)
     return 0
 
 

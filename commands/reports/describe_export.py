@@ -6,8 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from affectstream.core.errors import UserError
+from affectstream.serving.exported.version_folder import (
+    CONFIG_ASSET,
+    DEFAULT_SIGNATURE,
+    invalid_config_error,
+    read_config,
+)
 
-DEFAULT_SIGNATURE = "serving_default"
 SIDES = ("inputs", "outputs")
 
 
@@ -143,12 +148,6 @@ def _labels_of(number: int, labels: dict[str, int]) -> str:
 
 
 def _config(version: Path) -> dict[str, Any]:
-    from affectstream.serving.exported.version_folder import (
-        CONFIG_ASSET,
-        invalid_config_error,
-        read_config,
-    )
-
     config = read_config(version)
     if not _are_signatures(config.get("signatures")):
         file = version / "assets" / CONFIG_ASSET

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from affectstream.commands.reports.failures import print_first
 from affectstream.core.errors import pluralize
 from affectstream.core.templates import render
 from affectstream.preprocessing.corpora.manifest import MANIFEST_PREFIX
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from affectstream.preprocessing.faces.action_units import ActionUnitTable
     from affectstream.preprocessing.records.preprocess import PreprocessResult
 
-MAX_SHOWN = 10
 REPORTS = "affectstream.commands.reports"
 
 
@@ -75,8 +75,7 @@ def _cut_transcripts(rows: Sequence[ClipRow]) -> list[int]:
 
 def report_rejected(rejected: Sequence[Rejection]) -> int:
     """Shows the first of them; how many there are."""
-    for rejection in rejected[:MAX_SHOWN]:
-        click.echo(f"rejected {rejection.path}: {rejection.reason}", err=True)
+    print_first("rejected", ((one.path, one.reason) for one in rejected))
     return len(rejected)
 
 

@@ -23,12 +23,12 @@ from affectstream.serving.bundled.bundled_models import (
     GOLDEN,
     NON_COMMERCIAL,
     NUM_CHECKS,
-    RUN_FILE,
     is_non_commercial,
     max_difference,
     model_noise_outputs,
 )
 from affectstream.serving.export.model_card import CARD, card_scores, model_card, read_evaluations
+from affectstream.serving.exported.version_folder import RUN_FILE
 
 if TYPE_CHECKING:
     from affectstream.modeling.runs.run_folder import RunInfo

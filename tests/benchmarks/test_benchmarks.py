@@ -219,5 +219,5 @@ def test_a_failed_process_says_why() -> None:
 
 
 def test_the_command_leaves_out_where_things_are_kept() -> None:
-    text = report.publish("T", "memory", ["--out", "a", "--quick", "--work=b"], "m", [], None)
+    text = report.publish("T", "memory", ["--out", "a", "--quick", "--work=b"], "m", [])
     assert "`python -m benchmarks.speed.memory --quick`" in text
