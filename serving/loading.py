@@ -95,6 +95,7 @@ def _from_export(version: Path, weights_dir: Path | None, detector: str | None) 
         load_saved_model,
         read_config,
     )
+    from affectstream.serving.exported.version_folder import DEFAULT_SIGNATURE
 
     config = read_config(version)
     _require_strings(version, config)
@@ -103,7 +104,7 @@ def _from_export(version: Path, weights_dir: Path | None, detector: str | None) 
     def forward(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {
             name: value.numpy()
-            for name, value in saved.signatures["serving_default"](**_tensors(inputs)).items()
+            for name, value in saved.signatures[DEFAULT_SIGNATURE](**_tensors(inputs)).items()
         }
 
     recognizer = Recognizer(forward, config, weights_dir, detector)

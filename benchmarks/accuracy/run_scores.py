@@ -146,9 +146,9 @@ def main(words: Sequence[str] | None = None) -> int:
     note = " ".join((told, section.note, *remarks))
     if chosen.seeds > 1:
         note += scores.AVERAGED
-    where = (chosen.out, chosen.results, chosen.section or chosen.table)
+    chosen.section = chosen.section or chosen.table
     blocks = [note, report.table(COLUMNS, rows)]
-    report.publish(section.title, "run_scores", words, machine, blocks, *where)
+    report.publish(section.title, "run_scores", words, machine, blocks, chosen)
     return 0
 
 

@@ -33,7 +33,7 @@ ROWS = (
 ROOMS = {
     "core": (
         ("catalogue", "checksum", "errors", "interrupts", "progress", "tf_setup"),
-        ("key_value", "registry", "storage_paths"),
+        ("key_value", "registry", "storage_paths", "templates"),
         ("lfs_pointer",),
         ("atomic_io",),
         ("http_fetch",),
