@@ -175,7 +175,7 @@ def _row(told: str, runs: Sequence[Path], split: str) -> tuple[str, ...]:
 
     tf_setup.import_tensorflow()
     from affectstream.modeling.crossval.scores import pooled_scores
-    from affectstream.modeling.models.stream_model import NETWORK
+    from affectstream.modeling.layer_names import NETWORK
     from affectstream.modeling.runs import checkpoints, run_folder
     from affectstream.modeling.runs.score_store import read_scores
 

@@ -24,11 +24,9 @@ from affectstream.modeling.data.feature_cache import FeatureCache
 from affectstream.modeling.data.subset import Subset, class_indices
 from affectstream.modeling.data.training_data import TrainingData
 from affectstream.modeling.features.front_end import Axes, FrontEnd
+from affectstream.modeling.layer_names import NETWORK
 from affectstream.modeling.metrics import classification
-from affectstream.modeling.models.stream_model import (
-    NETWORK,
-    fitted_front_end,
-)
+from affectstream.modeling.models.stream_model import fitted_front_end
 from affectstream.modeling.recipes.recipe import StreamRecipe
 from affectstream.modeling.runs import checkpoints, run_folder
 from affectstream.modeling.runs.run_folder import RunInfo

@@ -65,7 +65,14 @@ ROOMS = {
         ("offline",),
     ),
     "modeling": (
-        ("input_spec", "pretrained_weights", "recipes", "text_presets"),
+        (
+            "input_spec",
+            "layer_names",
+            "layer_tree",
+            "pretrained_weights",
+            "recipes",
+            "text_presets",
+        ),
         ("metrics",),
         ("features",),
         ("encoders",),
