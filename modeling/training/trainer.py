@@ -192,7 +192,12 @@ class Trainer:
 
 
 def _averages(optimizer: keras.optimizers.Optimizer) -> list[tuple[Any, Any]]:
-    """Each variable with its moving average."""
+    """Each variable with its moving average.
+
+    The lists are private in Keras 3. Its callback `SwapEMAWeights` reads the same ones, but swaps
+    by adding and subtracting, after which the raw weights differ in their last bits: a run that
+    was resumed would end otherwise than one that was not.
+    """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     kept = inner._model_variables_moving_average
     return list(zip(inner._trainable_variables, kept, strict=True))
