@@ -1,16 +1,18 @@
-"""The six-class English text set of CARER, as `text;label` lines or as CSV."""
+"""The six-class English text set of CARER, as `text;label` lines or as CSV, published split.
+
+A line has the label behind its last semicolon, with an optional header `text;label_name`; a CSV has
+columns text and label, the latter a word or 0-5.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from affectstream.core.errors import UserError
-from affectstream.preprocessing.clip import CorpusIndex
 from affectstream.preprocessing.corpora import text_table
-from affectstream.preprocessing.corpora.text_table import LabelledText, Row
+from affectstream.preprocessing.corpora.text_table import LabelledText, Row, TextCorpus
 
 # In the order of the numbers 0-5 that stand for them in the CSV form.
 LABELS: Mapping[str, str] = MappingProxyType(
@@ -35,35 +37,6 @@ FILES: Mapping[str, str] = MappingProxyType(
 )
 _COLUMNS = ("text", "label")
 _HEADER_LABELS = ("label", "label_name", "emotion")
-EXAMPLE = "i feel so lucky today;joy"
-
-
-@dataclass(frozen=True)
-class EmotionCorpus:
-    """Six classes of English messages, with the published split; a message is a text of its own."""
-
-    name: str = "emotion"
-    citation: str = "Saravia et al. 2018, CARER: contextualized affect representations, EMNLP"
-    licence: str = "research and education"
-    synthetic: bool = False
-    official_split: bool = True
-    text_only: bool = True
-
-    def matches_file(self, path: Path) -> bool:
-        """Whether a file is named as this set names its lists of lines."""
-        return path.suffix == ".txt" and path.name in FILES
-
-    def build_index(self, source: Path) -> CorpusIndex:
-        """Reads the tables below `source`: train, val or validation, test, as .txt or .csv.
-
-        A line is `text;label`, with the label behind the last semicolon and an optional header
-        `text;label_name`; the CSV has columns text and label, the latter a word or 0-5.
-
-        Raises:
-          UserError: no folder, no such table, a table that cannot be read, or no usable row.
-        """
-        listing, parts = text_table.find_split_tables(source, FILES, self.name)
-        return text_table.index_texts(self.name, listing, parts, _rows, _sentence, EXAMPLE)
 
 
 def _rows(path: Path) -> list[Row]:
@@ -94,4 +67,12 @@ def _sentence(row: Row) -> LabelledText:
     return LabelledText(text, LABELS[word.lower()])
 
 
-EMOTION = EmotionCorpus()
+EMOTION = TextCorpus(
+    name="emotion",
+    citation="Saravia et al. 2018, CARER: contextualized affect representations, EMNLP",
+    licence="research and education",
+    tables=FILES,
+    rows=_rows,
+    parse_row=_sentence,
+    example="i feel so lucky today;joy",
+)

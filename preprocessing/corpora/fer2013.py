@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from affectstream.core import lfs_pointer, storage_paths
 from affectstream.core.errors import UserError, from_os_error
 from affectstream.preprocessing.clip import Clip, CorpusIndex, Rejection
+from affectstream.preprocessing.corpora.corpus import Corpus
 from affectstream.preprocessing.corpora.csv_table import delimiter_of
 from affectstream.preprocessing.corpora.media_files import is_hidden, list_folder, printable
 from affectstream.preprocessing.file_kinds import STILL_IMAGE_SUFFIXES, count_suffixes
@@ -46,21 +47,14 @@ CHALLENGE_TABLES = ("train.csv", "test.csv")
 _EXPECTED = "expected like Training/happy/x.jpg"
 
 
-@dataclass(frozen=True)
-class Fer2013Corpus:
+@dataclass(frozen=True, kw_only=True)
+class Fer2013Corpus(Corpus):
     """FER2013 with its official split: Training trains, PublicTest and PrivateTest test.
 
     Where PrivateTest is there it is the test part and PublicTest validates, as in the challenge;
     else PublicTest is the test part, and `split` cuts validation out of Training. A part named
     validation validates.
     """
-
-    name: str = "fer2013"
-    citation: str = "Goodfellow et al. 2013, Challenges in Representation Learning"
-    licence: str = "research use"
-    synthetic: bool = False
-    official_split: bool = True
-    faces_cropped: bool = True
 
     def build_index(self, source: Path) -> CorpusIndex:
         """Lists the pictures; opens none of them.
@@ -247,4 +241,10 @@ def _lines(path: Path) -> Iterator[tuple[int, int, str]]:
         raise from_os_error(error, path) from error
 
 
-FER2013 = Fer2013Corpus()
+FER2013 = Fer2013Corpus(
+    name="fer2013",
+    citation="Goodfellow et al. 2013, Challenges in Representation Learning",
+    licence="research use",
+    official_split=True,
+    faces_cropped=True,
+)

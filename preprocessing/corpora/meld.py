@@ -12,6 +12,7 @@ from typing import Any
 
 from affectstream.core.errors import UserError, from_os_error
 from affectstream.preprocessing.clip import Clip, CorpusIndex, Rejection
+from affectstream.preprocessing.corpora.corpus import Corpus
 from affectstream.preprocessing.corpora.corpus_mismatch import corpus_mismatch_error
 from affectstream.preprocessing.corpora.csv_table import parse_csv
 from affectstream.preprocessing.corpora.filename_reader import SAME_RECORDING
@@ -35,20 +36,14 @@ COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
 UtteranceId = tuple[str, int, int]
 
 
-@dataclass(frozen=True)
-class MeldCorpus:
+@dataclass(frozen=True, kw_only=True)
+class MeldCorpus(Corpus):
     """MELD with its official split: train trains, dev validates, test tests.
 
     Dialogue and utterance numbers begin anew in each part, so a clip belongs to the part that the
     nearest folder above it names (`train_splits`, `dev_splits_complete`,
     `output_repeated_splits_test`, or any name that begins with train, dev or test).
     """
-
-    name: str = "meld"
-    citation: str = "Poria et al. 2019, MELD, ACL"
-    licence: str = "GPL-3.0 (tables); clips of a television series, research use"
-    synthetic: bool = False
-    official_split: bool = True
 
     def matches_file(self, path: Path) -> bool:
         """Whether a file is named as MELD names its clips."""
@@ -254,4 +249,9 @@ def _part_of(source: Path, path: Path) -> str:
     return ""
 
 
-MELD = MeldCorpus()
+MELD = MeldCorpus(
+    name="meld",
+    citation="Poria et al. 2019, MELD, ACL",
+    licence="GPL-3.0 (tables); clips of a television series, research use",
+    official_split=True,
+)

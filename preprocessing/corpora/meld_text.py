@@ -8,6 +8,7 @@ from pathlib import Path
 
 from affectstream.core.errors import UserError
 from affectstream.preprocessing.clip import Clip, CorpusIndex, Rejection
+from affectstream.preprocessing.corpora.corpus import Corpus
 from affectstream.preprocessing.corpora.media_files import list_folder
 from affectstream.preprocessing.corpora.meld import (
     MELD,
@@ -18,21 +19,14 @@ from affectstream.preprocessing.corpora.meld import (
 )
 
 
-@dataclass(frozen=True)
-class MeldTextCorpus:
+@dataclass(frozen=True, kw_only=True)
+class MeldTextCorpus(Corpus):
     """MELD's utterances with its official split, from one, two or all of its tables.
 
     Speakers and recordings have the names that `meld` gives them, so that a run on the words and a
     run on the clips are held against each other. An utterance is speech: "Okay." said twice is no
     copy of a text.
     """
-
-    name: str = MELD.name
-    citation: str = MELD.citation
-    licence: str = "GPL-3.0"
-    synthetic: bool = False
-    official_split: bool = True
-    text_only: bool = True
 
     def matches_file(self, path: Path) -> bool:
         """Whether a file is named as one of MELD's tables."""
@@ -74,4 +68,10 @@ class MeldTextCorpus:
         return CorpusIndex(tuple(found), tuple(rejected), Counter(), ignored_suffixes)
 
 
-MELD_TEXT = MeldTextCorpus()
+MELD_TEXT = MeldTextCorpus(
+    name=MELD.name,
+    citation=MELD.citation,
+    licence="GPL-3.0",
+    official_split=True,
+    text_only=True,
+)

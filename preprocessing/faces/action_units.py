@@ -188,13 +188,6 @@ def strip_media_suffix(name: str) -> str:
     return str(path.with_suffix("") if path.suffix.lower() in _FILE_SUFFIXES else path)
 
 
-def file_name_pattern(corpus: Any) -> re.Pattern[str] | None:
-    """The corpus's file-name pattern if it has a group `recording`, else None."""
-    pattern = getattr(corpus, "pattern", None)
-    has_recording = isinstance(pattern, re.Pattern) and "recording" in pattern.groupindex
-    return pattern if has_recording else None
-
-
 def format_names(names: Sequence[str]) -> str:
     """The first names in one line, followed by the number of the others."""
     more = len(names) - MAX_NAMED

@@ -16,15 +16,12 @@ from affectstream.core.errors import UserError
 from affectstream.parallel.serial import SerialEngine
 from affectstream.parallel.tasks import Engine, TaskLimits
 from affectstream.preprocessing.clip import Clip, CorpusIndex, Rejection
+from affectstream.preprocessing.corpora.corpus import Corpus
 from affectstream.preprocessing.dataset import data_folder
 from affectstream.preprocessing.dataset.data_folder import ClipRow, Splits
 from affectstream.preprocessing.dataset.duplicates import DuplicateReport, mark_duplicates
 from affectstream.preprocessing.dataset.splits import DEFAULT_RULE, make_splits
-from affectstream.preprocessing.faces.action_units import (
-    ActionUnitTable,
-    ActionUnitTrack,
-    file_name_pattern,
-)
+from affectstream.preprocessing.faces.action_units import ActionUnitTable, ActionUnitTrack
 from affectstream.preprocessing.records.fingerprints import input_fingerprints
 from affectstream.preprocessing.records.record_builder import RecordBuilder, RecordSettings
 from affectstream.preprocessing.records.settings_check import (
@@ -61,7 +58,7 @@ class PreprocessResult:
 
 
 def preprocess(
-    corpus: Any,
+    corpus: Corpus | str,
     source: Path,
     out: Path,
     settings: RecordSettings,
@@ -84,12 +81,12 @@ def preprocess(
     Raises:
       UserError: nothing could be done; nothing already written is lost.
     """
-    corpus = registry.load("corpora", corpus) if isinstance(corpus, str) else corpus
-    corpus = with_resolved_name(corpus, source, out, overwrite)
+    named: Corpus = registry.load("corpora", corpus) if isinstance(corpus, str) else corpus
+    corpus = with_resolved_name(named, source, out, overwrite)
     corpus_index: CorpusIndex = corpus.build_index(source)
     tracks: Mapping[str, ActionUnitTrack] = {}
     if table is not None:
-        tracks = table.join(corpus_index.clips, file_name_pattern(corpus))
+        tracks = table.join(corpus_index.clips, corpus.recording_pattern)
     _open_out(out, corpus, settings, overwrite)
     kept, missing = _what_is_missing(out, corpus_index.clips, tracks)
     pieces = _pieces(out, corpus_index.clips, missing, kept, settings, weights_dir, tracks)
@@ -106,7 +103,7 @@ def preprocess(
     return dataclasses.replace(result, clips_without_action_units=without)
 
 
-def _open_out(out: Path, corpus: Any, settings: RecordSettings, overwrite: bool) -> None:
+def _open_out(out: Path, corpus: Corpus, settings: RecordSettings, overwrite: bool) -> None:
     wanted = folder_settings(corpus, settings)
     shards = out / data_folder.SHARDS_FOLDER
     if overwrite and (out / data_folder.SETTINGS_FILE).is_file():
@@ -177,7 +174,11 @@ def _free_numbers(kept: Sequence[ShardIndex]) -> Iterator[int]:
 
 
 def _write_tables(
-    out: Path, corpus: Any, corpus_index: CorpusIndex, shards: list[ShardIndex], num_prepared: int
+    out: Path,
+    corpus: Corpus,
+    corpus_index: CorpusIndex,
+    shards: list[ShardIndex],
+    num_prepared: int,
 ) -> PreprocessResult:
     rows = sorted((row for shard in shards for row in shard.rows), key=lambda row: row.id)
     rejected = list(corpus_index.rejected)
@@ -189,8 +190,7 @@ def _write_tables(
     if not rows:
         first = f"; first: {rejected[0].reason}" if rejected else ""
         raise UserError(f"no recording could be used, see {out / data_folder.REJECTED_FILE}{first}")
-    official = getattr(corpus, "official_split", False)
-    marked, duplicates = mark_duplicates(rows, official)
+    marked, duplicates = mark_duplicates(rows, corpus.official_split)
     data_folder.write_rows(out, marked)
     splits = make_splits(marked, _rule(out, marked))
     data_folder.write_splits(out, splits)

@@ -13,7 +13,7 @@ import soundfile
 from affectstream.core.errors import UserError
 from affectstream.preprocessing.corpora.filename_corpora import RAVDESS
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
-from affectstream.preprocessing.faces.action_units import ActionUnitTrack, file_name_pattern
+from affectstream.preprocessing.faces.action_units import ActionUnitTrack
 from affectstream.preprocessing.faces.openface import read_action_units
 from affectstream.preprocessing.records.record import read_records, read_shard
 from tests.support import models
@@ -107,7 +107,7 @@ def test_a_file_that_is_absent_or_no_text(tmp_path: Path) -> None:
 def test_recordings_have_several_names(tmp_path: Path) -> None:
     lines = ["name,AU01_r", "01-01-03-01-01-01-02,7"]
     read = read_action_units(table(tmp_path / "au.csv", lines))
-    pattern = file_name_pattern(RAVDESS)
+    pattern = RAVDESS.recording_pattern
     assert pattern is not None
     track = read.tracks["01-01-03-01-01-01-02"]
     assert read.find("deep/03-01-03-01-01-01-02.wav", pattern) is track
@@ -363,6 +363,6 @@ def test_the_table_of_ravdess_fits(real_data: Path) -> None:
     read = read_action_units(real_data / "openface" / "ravdess_au_means.csv")
     assert (len(read.tracks), len(read.names)) == (1200, 35)
     clips = RAVDESS.build_index(real_data / "ravdess").clips
-    joined = read.join(clips, file_name_pattern(RAVDESS))
+    joined = read.join(clips, RAVDESS.recording_pattern)
     assert len(joined) == len(clips) == 1200
     assert all(np.isfinite(t.values).all() and t.mask.all() for t in joined.values())
