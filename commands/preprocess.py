@@ -199,8 +199,8 @@ def command(
     """
     from affectstream.opencv_model.tracking import CropFormat
     from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
-    from affectstream.preprocessing.records.preprocess import preprocess
-    from affectstream.preprocessing.records.record_builder import RecordSettings
+    from affectstream.preprocessing.records.preprocess import PreprocessOptions, preprocess
+    from affectstream.preprocessing.records.record_settings import RecordSettings
     from affectstream.preprocessing.records.settings_check import (
         folder_settings,
         require_same_settings,
@@ -215,8 +215,11 @@ def command(
     if name is not None or same_speakers_as is not None:
         reader = _with_identity(reader, name, same_speakers_as)
     kind, table = _action_units(action_units, detector)
-    chosen, limits = (
+    options = PreprocessOptions(
+        weights_dir,
         make_engine(engine, address, workers),
+        overwrite,
+        table,
         TaskLimits(timeout_s, memory_limit_gb * 2**30),
     )
     click.get_current_context().with_resource(atomic_io.folder_lock(out))
@@ -246,9 +249,7 @@ def command(
         steps.write_labels(folder_settings(reader, settings))
 
     def prepare() -> PreprocessResult:
-        result = preprocess(
-            reader, source, out, settings, weights_dir, chosen, overwrite, table, limits
-        )
+        result = preprocess(reader, source, out, settings, options)
         report(result, out, "action units" if kind else "a face")
         _report_transcripts(result.rows, out, transcriber)
         report_without_row(result, table)

@@ -25,7 +25,8 @@ from affectstream.preprocessing.corpora.manifest import MANIFEST
 from affectstream.preprocessing.faces.face_finder import FaceFinder
 from affectstream.preprocessing.media.media_file import MediaFile
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
-from affectstream.preprocessing.records.record_builder import RecordSettings, segment_bounds
+from affectstream.preprocessing.records.clip_checks import segment_bounds
+from affectstream.preprocessing.records.record_settings import RecordSettings
 from affectstream.preprocessing.records.shard_job import ShardIndex, ShardJob, write_shard
 from benchmarks import inputs, report
 from benchmarks.inputs import ClipFormat
@@ -73,7 +74,7 @@ def cpu_of(work: Callable[[], Any], times: int = 1) -> tuple[float, Any]:
 def decoded(file: Path, sampling: FrameSampling | None, look: Callable[[Any], Any]) -> None:
     """Reads a recording as `preprocess` does, and keeps nothing."""
     settings = inputs.default_settings("haar")
-    clip = Clip(file, file.name, "benchmark", "neutral", "", "")
+    clip = Clip(file, file.name, corpus="benchmark", label="neutral", speaker="", recording="")
     with MediaFile(file) as media:
         bounds = segment_bounds(clip, media.info.duration_s, settings.max_clip_s)
         wanted = sampling if media.info.has_video else None

@@ -85,9 +85,8 @@ def _notes(result: PreprocessResult) -> Iterator[str]:
     is_news = unknown < len(rows) or rows[0].corpus.partition("-")[0] == MANIFEST_PREFIX
     if unknown and is_news and NO_SPEAKERS not in result.splits.notes:
         yield (
-            f"speaker unknown: {unknown} of {pluralize(len(rows), 'record')}; the same person"
-            " may be"
-            " in training and in test"
+            f"speaker unknown: {unknown} of {pluralize(len(rows), 'record')}; the same person may"
+            " be in training and in test"
         )
     own = (row for row in rows if row.transcript.strip() and TRANSCRIBED_BY not in row.attributes)
     stretches = Counter(row.path for row in own)
@@ -95,9 +94,8 @@ def _notes(result: PreprocessResult) -> Iterator[str]:
     if several:
         yield (
             f"longer than --max-clip-s: {pluralize(len(several), 'clip')} with a transcript, cut"
-            " into"
-            f" {sum(several.values())} records that each hold all of it; raise --max-clip-s, or"
-            " give each stretch a row of its own with its words"
+            f" into {sum(several.values())} records that each hold all of it; raise --max-clip-s,"
+            " or give each stretch a row of its own with its words"
         )
 
 
@@ -128,8 +126,7 @@ def report_without_row(result: PreprocessResult, table: ActionUnitTable | None) 
         some = ", ".join(result.clips_without_action_units[:3])
         verb = "has" if len(result.clips_without_action_units) == 1 else "have"
         click.echo(
-            f"warning: {pluralize(len(result.clips_without_action_units), 'clip')} {verb} no row"
-            f" in {table.path},"
-            f" for one {some}; those that are not rejected have no video stream",
+            f"warning: {pluralize(len(result.clips_without_action_units), 'clip')} {verb} no row in"
+            f" {table.path}, for one {some}; those that are not rejected have no video stream",
             err=True,
         )

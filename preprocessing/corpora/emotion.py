@@ -13,25 +13,11 @@ from types import MappingProxyType
 from affectstream.core.errors import UserError
 from affectstream.preprocessing.corpora import text_table
 from affectstream.preprocessing.corpora.text_table import LabelledText, Row, TextCorpus
+from affectstream.preprocessing.labels import parse_codes
 
 # In the order of the numbers 0-5 that stand for them in the CSV form.
-LABELS: Mapping[str, str] = MappingProxyType(
-    {
-        "sadness": "sad",
-        "joy": "happy",
-        "love": "love",
-        "anger": "angry",
-        "fear": "fearful",
-        "surprise": "surprised",
-    }
-)
-_STEMS = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "validation": "validation",
-    "test": "test",
-}
+LABELS = parse_codes("sadness sad joy happy love love anger angry fear fearful surprise surprised")
+_STEMS = parse_codes("train train training train val validation validation validation test test")
 FILES: Mapping[str, str] = MappingProxyType(
     {f"{stem}{suffix}": split for suffix in (".txt", ".csv") for stem, split in _STEMS.items()}
 )

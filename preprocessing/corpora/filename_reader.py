@@ -73,9 +73,8 @@ class FilenameCorpus(Corpus):
         if not any(match for _, match in matches):
             first = printable(paths[0].name)
             what = (
-                f"none of {pluralize(len(paths), 'media file')} is one of {self.name}; first:"
-                " not a "
-                f"{self.name} file name; expected one like {self.example}, found {first}"
+                f"none of {pluralize(len(paths), 'media file')} is one of {self.name}; first: not a"
+                f" {self.name} file name; expected one like {self.example}, found {first}"
             )
             raise corpus_mismatch_error(source, what, paths)
         for path, match in matches:

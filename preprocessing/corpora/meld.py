@@ -101,9 +101,8 @@ class MeldCorpus(Corpus):
         paths = found.pop(item, None)
         if paths is None:
             raise UserError(
-                f"{clip_stem(item)}: no such clip below a {part} folder, or two rows name it;"
-                " get the"
-                " file"
+                f"{clip_stem(item)}: no such clip below a {part} folder, or two rows name it; get"
+                " the file"
             )
         told |= {"split": split, "stated_s": utterance_duration_s(row)}
         first, *others = [

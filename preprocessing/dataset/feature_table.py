@@ -34,19 +34,19 @@ _UNKNOWN: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TableRow(ClipRow):
     """One row: what is known of a clip; its features lie in the table.
 
     Attributes:
-      stream: the stream that the features describe.
+      stream: the stream that the features describe; several with + between.
     """
 
     stream: str = "audio"
 
     @property
     def streams(self) -> tuple[str, ...]:
-        return (self.stream,)
+        return tuple(self.stream.split("+"))
 
 
 @dataclass(frozen=True)
@@ -197,20 +197,13 @@ def open_feature_table(path: Path, sample_rate_hz: int, stream: str = "audio") -
     rows = tuple(
         TableRow(
             id=known["clip"],
-            shard="",
+            path=known["clip"],
             corpus=known["speaker"].partition("/")[0],
             label=known["label"],
             speaker=known["speaker"],
             recording=known["recording"] or known["clip"],
-            path=known["clip"],
-            start_s=0.0,
-            end_s=0.0,
-            num_samples=0,
-            num_frames=0,
-            num_faces=0,
             # The same words said twice are not a duplicate.
             audio_hash="" if stream == "text" else content_hash(one.tobytes()),
-            video_hash="",
             split=known["split"],
             attributes=attributes.get(known["clip"], {}),
             stream=stream,

@@ -110,9 +110,8 @@ class ActionUnitTable:
         missing = [name for name in names if name not in self.names]
         if missing:
             raise UserError(
-                f"{self.path}: lacks {format_names(missing)}, which the model was trained on;"
-                " write it"
-                " with the same options of OpenFace"
+                f"{self.path}: lacks {format_names(missing)}, which the model was trained on; write"
+                " it with the same options of OpenFace"
             )
         order = [self.names.index(name) for name in names]
         tracks = {k: replace(t, values=t.values[:, order]) for k, t in self.tracks.items()}

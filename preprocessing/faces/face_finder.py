@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import av
 import cv2
@@ -45,8 +46,24 @@ class FrameFaces:
     content: bytes
 
 
+class FrameAnalyzer(Protocol):
+    """Finds the faces of each wanted frame while it is decoded."""
+
+    def in_frame(self, frame: av.VideoFrame) -> FrameFaces:
+        """Faces of a decoded frame of any pixel format and rotation."""
+        ...
+
+
+class PictureAnalyzer(FrameAnalyzer, Protocol):
+    """Finds the faces of still pictures as well."""
+
+    def in_picture(self, picture: np.ndarray) -> FrameFaces:
+        """Faces of an upright picture, (H, W, 3) RGB or (H, W) grey uint8."""
+        ...
+
+
 class FaceFinder:
-    """Called on each wanted frame while it is decoded.
+    """Finds faces and cuts them out (a `PictureAnalyzer`).
 
     Args:
       detector: None if every image is a cropped face already; then the whole image is used.
@@ -62,7 +79,6 @@ class FaceFinder:
         self._max_faces = max_faces
 
     def in_frame(self, frame: av.VideoFrame) -> FrameFaces:
-        """Faces of a decoded frame of any pixel format and rotation."""
         grey = self._format.color == "grey"
         full = upright(_luma(frame) if grey else frame.to_ndarray(format="rgb24"), frame)
         if self._detector is None:
@@ -75,7 +91,6 @@ class FaceFinder:
         return self._found(self._detector, full, upright(small, frame))
 
     def in_picture(self, picture: np.ndarray) -> FrameFaces:
-        """Faces of an upright picture, (H, W, 3) RGB or (H, W) grey uint8."""
         if self._detector is not None:
             reduced = limit_image_size(picture, self._detector.max_side_px)
             return self._found(self._detector, picture, reduced)

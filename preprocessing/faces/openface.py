@@ -114,9 +114,8 @@ class _Reader:
             members[strip_media_suffix(name)].append((line, cells))
         if not per_frame and (twice := [n for n, own in members.items() if len(own) > 1]):
             raise UserError(
-                f"{self._path}: several rows of {format_names(twice)}; leave one, or give a row"
-                " a frame"
-                " with a column timestamp"
+                f"{self._path}: several rows of {format_names(twice)}; leave one, or give a row a"
+                " frame with a column timestamp"
             )
         tracks = {name: self._track(own, per_frame) for name, own in members.items()}
         told = f"column {column}" if column else "the file name"

@@ -8,7 +8,7 @@ from typing import Any
 from affectstream.core.errors import UserError
 from affectstream.preprocessing.corpora.corpus import Corpus
 from affectstream.preprocessing.dataset import data_folder
-from affectstream.preprocessing.records.record_builder import RecordSettings
+from affectstream.preprocessing.records.record_settings import RecordSettings
 
 
 def folder_settings(corpus: Corpus, settings: RecordSettings | None = None) -> dict[str, Any]:

@@ -8,38 +8,17 @@ import numpy as np
 
 Colour = tuple[float, float, float]
 
-SKINS: tuple[Colour, ...] = (
-    (226, 178, 150),
-    (201, 150, 118),
-    (236, 194, 170),
-    (166, 118, 90),
-    (214, 166, 128),
-    (142, 100, 78),
-)
-HAIRS: tuple[Colour, ...] = (
-    (52, 38, 30),
-    (98, 66, 40),
-    (26, 24, 26),
-    (150, 112, 66),
-    (120, 120, 122),
-    (112, 54, 30),
-)
-IRISES: tuple[Colour, ...] = ((74, 50, 34), (86, 108, 128), (92, 98, 62), (56, 38, 28))
-BACKDROPS: tuple[Colour, ...] = (
-    (168, 174, 182),
-    (138, 150, 146),
-    (186, 180, 168),
-    (112, 124, 142),
-    (160, 150, 160),
-)
-CLOTHES: tuple[Colour, ...] = (
-    (40, 44, 56),
-    (96, 40, 44),
-    (44, 74, 62),
-    (64, 60, 92),
-    (120, 112, 100),
-    (30, 30, 32),
-)
+
+def _colours(text: str) -> tuple[Colour, ...]:
+    """RGB of colours as in CSS, such as "e2b296 c99676"."""
+    return tuple((float(r), float(g), float(b)) for r, g, b in map(bytes.fromhex, text.split()))
+
+
+SKINS = _colours("e2b296 c99676 ecc2aa a6765a d6a680 8e644e")
+HAIRS = _colours("34261e 624228 1a181a 967042 78787a 70361e")
+IRISES = _colours("4a3222 566c80 5c623e 38261c")
+BACKDROPS = _colours("a8aeb6 8a9692 bab4a8 707c8e a096a0")
+CLOTHES = _colours("282c38 60282c 2c4a3e 403c5c 787064 1e1e20")
 
 
 @dataclass(frozen=True)

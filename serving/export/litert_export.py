@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from affectstream.modeling.evaluation.token_model import TOKEN_IDS, token_model
 from affectstream.modeling.features.audio.window import FitWindow
 from affectstream.modeling.features.text.tokens import FitTokens
 from affectstream.modeling.runs.run_folder import RunInfo
+from affectstream.serving.export.model_layers import nested_layers
 from affectstream.serving.export.savedmodel_export import TEXT_INPUTS, example_inputs, export_config
 from affectstream.serving.inference.litert_model import (
     LITERT,
@@ -90,7 +90,7 @@ def convert(
     """
     specs = fixed_inputs(inference, config)
     examples = reference_examples(inference, config)
-    for layer in _layers(inference):
+    for layer in nested_layers(inference):
         if hasattr(layer, "transform_dtype"):
             layer.transform_dtype = "float32"
         if isinstance(layer, keras.layers.RNN):
@@ -118,7 +118,7 @@ def fixed_inputs(inference: keras.Model, config: dict[str, Any]) -> dict[str, tf
     """
     window = _window_of(inference).get("window_samples")
     num_frames = max(1, int(config["preparation"]["sampling"]["num_frames"]))
-    most_tokens = [x.max_tokens for x in _layers(inference) if isinstance(x, FitTokens)]
+    most_tokens = [x.max_tokens for x in nested_layers(inference) if isinstance(x, FitTokens)]
     steps = {"audio": window, "video": num_frames, "video_mask": num_frames}
     if most_tokens:
         steps[TOKEN_IDS] = most_tokens[0]
@@ -159,17 +159,9 @@ def numeric_model(model: keras.Model, info: RunInfo, name: str) -> keras.Model:
     return inference_model(of_tokens, info)
 
 
-def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """All layers, including those of nested models."""
-    for layer in model.layers:
-        yield layer
-        if isinstance(layer, keras.Model):
-            yield from _layers(layer)
-
-
 def _window_of(inference: keras.Model) -> dict[str, int]:
     """Window length and offset of a model of audio: those of the first `FitWindow`."""
-    for layer in _layers(inference):
+    for layer in nested_layers(inference):
         if isinstance(layer, FitWindow):
             return {
                 "window_samples": layer.window_samples,
@@ -202,6 +194,7 @@ def _frozen(inference: keras.Model, specs: dict[str, tf.TensorSpec]) -> Any:
     """The model of one fixed row, its weights constants: the converter reads variables as zeros."""
     traced = tf.function(lambda **inputs: inference(inputs, training=False))
     concrete = traced.get_concrete_function(**specs)
+    # TensorFlow gives this function no public name; the public converter freezes only for itself.
     constant = convert_variables_to_constants_v2(concrete)
     given = [tensor.name.split(":")[0] for tensor in constant.inputs]
     made = sorted(concrete.structured_outputs)  # as a dict is flattened

@@ -20,6 +20,7 @@ from affectstream.modeling.features.text.tokens import FitTokens
 from affectstream.modeling.runs.run_folder import RunInfo
 from affectstream.preprocessing.pcm import from_pcm, to_pcm
 from affectstream.serving.export.model_card import read_evaluations, write_card
+from affectstream.serving.export.model_layers import nested_layers
 from affectstream.serving.export.signatures import (
     ANY,
     DEFAULT_SIGNATURE,
@@ -125,7 +126,7 @@ def _served(model: keras.Model, info: RunInfo, text_input: str) -> dict[str, ker
 
 def _max_tokens(model: keras.Model) -> int | None:
     """Maximum number of tokens of the model; None if it uses no tokens."""
-    layers = [layer for layer in model._flatten_layers() if isinstance(layer, FitTokens)]
+    layers = [layer for layer in nested_layers(model) if isinstance(layer, FitTokens)]
     return layers[0].max_tokens if layers else None
 
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 from affectstream.modeling.data.record_dataset import missing_stream_input
 from affectstream.modeling.evaluation.token_model import TOKEN_IDS
 from affectstream.modeling.features.audio.window import FitWindow
+from affectstream.serving.export.model_layers import nested_layers
 from affectstream.serving.export.wav_bytes import assert_no_problems, decode_wavs
 
 Tensors = dict[str, tf.Tensor]
@@ -201,7 +202,7 @@ def _has_faces(model: keras.Model) -> bool:
 
 def _samples_looked_at(model: keras.Model) -> int | None:
     """Number of samples from the start that the model can use; None: all."""
-    windows = [layer for layer in model._flatten_layers() if isinstance(layer, FitWindow)]
+    windows = [layer for layer in nested_layers(model) if isinstance(layer, FitWindow)]
     ends = [layer.offset_samples + layer.window_samples for layer in windows]
     return max(ends, default=None)
 

@@ -293,8 +293,6 @@ class FakeRecognizer:
     def predict_text(self, line: str, name: str) -> Prediction:
         return self._answer(name, 0.0)
 
-    def set_reader(self, process: object) -> None: ...
-
     def _answer(self, name: str, duration_s: float) -> Prediction:
         shares = {"happy": 0.75, "sad": 0.25}
         return Prediction(name, duration_s, "happy", shares, {"audio": shares}, None, (), ())

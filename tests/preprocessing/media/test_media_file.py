@@ -23,9 +23,10 @@ from affectstream.core.errors import MediaError
 from affectstream.opencv_model.tracking import CropFormat
 from affectstream.preprocessing.faces.face_finder import FaceFinder
 from affectstream.preprocessing.media.containers import FORMATS as READ_FORMATS
-from affectstream.preprocessing.media.media_file import MediaFile, MediaSegment
+from affectstream.preprocessing.media.media_file import MediaFile
+from affectstream.preprocessing.media.media_reader import MediaSegment
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
-from affectstream.preprocessing.records.record_builder import segment_bounds
+from affectstream.preprocessing.records.clip_checks import segment_bounds
 from tests.support.factories import (
     clicks,
     clip,

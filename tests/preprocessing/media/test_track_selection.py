@@ -15,7 +15,8 @@ import pytest
 from affectstream.core.errors import EXIT_OK
 from affectstream.opencv_model.tracking import CropFormat
 from affectstream.preprocessing.faces.face_finder import FaceFinder
-from affectstream.preprocessing.media.media_file import MediaFile, MediaSegment, pixel_aspect
+from affectstream.preprocessing.media.media_file import MediaFile, pixel_aspect
+from affectstream.preprocessing.media.media_reader import MediaSegment
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
 from affectstream.preprocessing.media.video.still_images import read_still_image
 from affectstream.serving.inference.annotate import annotate
