@@ -109,7 +109,7 @@ def measure(
     made.cpu_s[DECODING] = max(both_s - made.cpu_s[SOUND], 0.0)
     for detector, opened in detectors.items():
         finder = FaceFinder(opened, CropFormat(112, "grey"))
-        with_faces_s = cpu_of(all_of(sampling, finder.in_frame), times)[0] * share
+        with_faces_s = cpu_of(all_of(sampling, finder.detect_frame), times)[0] * share
         made.cpu_s[f"{FACES}, {detector}"] = max(with_faces_s - both_s, 0.0)
     _whole(made, one, whole_with, weights, work / name, times)
     return made

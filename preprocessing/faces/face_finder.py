@@ -49,7 +49,7 @@ class FrameFaces:
 class FrameAnalyzer(Protocol):
     """Finds the faces of each wanted frame while it is decoded."""
 
-    def in_frame(self, frame: av.VideoFrame) -> FrameFaces:
+    def detect_frame(self, frame: av.VideoFrame) -> FrameFaces:
         """Faces of a decoded frame of any pixel format and rotation."""
         ...
 
@@ -57,7 +57,7 @@ class FrameAnalyzer(Protocol):
 class PictureAnalyzer(FrameAnalyzer, Protocol):
     """Finds the faces of still pictures as well."""
 
-    def in_picture(self, picture: np.ndarray) -> FrameFaces:
+    def detect_image(self, picture: np.ndarray) -> FrameFaces:
         """Faces of an upright picture, (H, W, 3) RGB or (H, W) grey uint8."""
         ...
 
@@ -78,11 +78,11 @@ class FaceFinder:
         self._format = crop_format
         self._max_faces = max_faces
 
-    def in_frame(self, frame: av.VideoFrame) -> FrameFaces:
+    def detect_frame(self, frame: av.VideoFrame) -> FrameFaces:
         grey = self._format.color == "grey"
         full = upright(_luma(frame) if grey else frame.to_ndarray(format="rgb24"), frame)
         if self._detector is None:
-            return self.in_picture(full)
+            return self.detect_image(full)
         if self._detector.colors == "grey":
             return self._found(self._detector, full, _reduced_luma(full, self._detector))
         # The decoder's own scaler makes the small picture without converting the full one.
@@ -90,7 +90,7 @@ class FaceFinder:
         small = frame.reformat(width=size[0], height=size[1], format="rgb24").to_ndarray()
         return self._found(self._detector, full, upright(small, frame))
 
-    def in_picture(self, picture: np.ndarray) -> FrameFaces:
+    def detect_image(self, picture: np.ndarray) -> FrameFaces:
         if self._detector is not None:
             reduced = limit_image_size(picture, self._detector.max_side_px)
             return self._found(self._detector, picture, reduced)

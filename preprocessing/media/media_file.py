@@ -34,7 +34,11 @@ from affectstream.preprocessing.media.packet_scan import (
 )
 from affectstream.preprocessing.media.track_selection import choose_tracks, find_phase_safe_channel
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
-from affectstream.preprocessing.media.video.stream_decoders import FrameCallback, VideoReader
+from affectstream.preprocessing.media.video.stream_decoders import (
+    FrameCallback,
+    VideoPackets,
+    VideoReader,
+)
 
 # A file counts as truncated when its packets end this share before the stated end.
 TRUNCATION_TOLERANCE = 0.05
@@ -156,15 +160,14 @@ class MediaFile:
                 raise _media_error(self.name, found.error) from found.error
             raise MediaError(f"{self.name}: neither sound nor picture in it; record it again")
         pts = found.video_stamps
-        self._has_pts = all(value is not None for value in pts)
+        has_pts = all(value is not None for value in pts)
         stamps = any(sound.stamp is not None for sound in found.audio_packets)
-        self._can_seek = self._has_pts and (bool(pts) or stamps)
-        order = np.arange(len(pts)) if not self._has_pts else np.array(pts, np.int64)
-        self._packet_order = order.astype(np.int64)
-        self._packet_keyframes = found.is_keyframe
+        self._can_seek = has_pts and (bool(pts) or stamps)
+        order = np.array(pts, np.int64) if has_pts else np.arange(len(pts), dtype=np.int64)
+        self._video_packets = VideoPackets(order, found.is_keyframe, has_pts)
         is_shown = ~found.is_discarded[np.argsort(order, kind="stable")]
         # In order of display: an edit list may keep the first frames from ever being shown.
-        self._shown = np.flatnonzero(is_shown) if self._has_pts else np.arange(len(pts))
+        self._shown = np.flatnonzero(is_shown) if has_pts else np.arange(len(pts))
         if self._audio is not None:
             require_plausible_rate(self.name, self._audio.codec_context.sample_rate or 0)
         self.info = self._info(found, read_header_length(path, self._container.format.name))
@@ -205,10 +208,10 @@ class MediaFile:
 
     def _frame_times_s(self) -> np.ndarray:
         """(packets,) float64: when the frame of each comes on show, ascending."""
-        order = np.sort(self._packet_order)
+        order = np.sort(self._video_packets.order)
         if self._video is None or len(order) == 0:
             return np.zeros(0)
-        if self._has_pts:
+        if self._video_packets.has_stamps:
             return order * float(self._video.time_base) - self._zero_s
         rate = self._video.average_rate or self._video.guessed_rate
         return order / float(rate) if rate else order * (self.info.duration_s / len(order))
@@ -231,9 +234,7 @@ class MediaFile:
                 chosen = [self._shown[i] for i in sampling.choose(times_s[self._shown], bounds_s)]
             video = VideoReader(
                 self._video.codec_context if self._video is not None else None,
-                self._packet_order,
-                self._packet_keyframes,
-                self._has_pts,
+                self._video_packets,
                 chosen,
                 on_frame,
                 pixel_aspect(self._video),

@@ -106,7 +106,7 @@ class RecordBuilder:
 
     def _still(self, clip: Clip, track: ActionUnitTrack | None) -> Iterator[Record]:
         picture = read_still_image(clip)
-        seen = [] if self._finder is None else [self._finder.in_picture(picture)]
+        seen = [] if self._finder is None else [self._finder.detect_image(picture)]
         stretch = MediaSegment(0.0, 0.0, None, seen, np.zeros(len(seen)))
         record = self._record(clip, stretch, FaceTracker(), clip.key, track)
         if not record.face_mask.any():
@@ -149,10 +149,10 @@ class RecordBuilder:
             return media.segments(bounds, rate, None, rgb)
         if clip.pictures is None:
             return media.segments(
-                bounds, rate, sampling if media.info.has_video else None, finder.in_frame
+                bounds, rate, sampling if media.info.has_video else None, finder.detect_frame
             )
         sound = media.segments(bounds, rate, None, rgb)
-        return attach_companion_video(sound, bounds, clip.pictures, sampling, finder.in_picture)
+        return attach_companion_video(sound, bounds, clip.pictures, sampling, finder.detect_image)
 
     def _record(
         self,

@@ -46,9 +46,9 @@ class FrameAnalyzerSpec:
     face: CropFormat
     weights_dir: Path | None
 
-    def in_frame(self, frame: av.VideoFrame) -> FrameFaces:
+    def detect_frame(self, frame: av.VideoFrame) -> FrameFaces:
         """Faces of a decoded frame; opened with the first one."""
-        return _opened(self).in_frame(frame)
+        return _opened(self).detect_frame(frame)
 
     def open(self) -> PictureAnalyzer:
         """The finder itself.

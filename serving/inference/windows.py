@@ -156,7 +156,7 @@ def iter_windows(
     blocks: deque[_Block] = deque()
     pending = deque(window_bounds(duration_s, reading.settings))
     done_s = 0.0
-    look = finder.in_frame if finder is not None else (lambda frame: frame)
+    look = finder.detect_frame if finder is not None else (lambda frame: frame)
     for tracks in media.segments(stretches, decode_rate_hz, sampling if looks else None, look):
         if frame_lookup is not None:
             frames = list(frame_lookup(tracks.start_s, tracks.end_s))

@@ -14,6 +14,7 @@ import pytest
 from av.format import ContainerFormat
 
 from affectstream.commands import predict
+from affectstream.commands.jobs import prediction_outputs
 from affectstream.core import atomic_io, lfs_pointer
 from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_PARTIAL, UserError
 from affectstream.preprocessing.corpora.csv_table import split_lines
@@ -434,7 +435,9 @@ def test_no_plot_replaces_another_or_an_input(
 ) -> None:
     plots: list[str] = []
     monkeypatch.setattr(
-        predict, "draw", lambda answer, labels, path: plots.append(f"{answer.path} -> {path}")
+        prediction_outputs,
+        "plot_timeline",
+        lambda answer, labels, path: plots.append(f"{answer.path} -> {path}"),
     )
     made = [write_sound(tmp_path / name, tone(0.5), 16_000) for name in ("a/x.wav", "b/x.wav")]
     picture = tmp_path / "p-x-2.png"
