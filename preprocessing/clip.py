@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -111,3 +112,16 @@ class CorpusIndex:
     rejected: tuple[Rejection, ...] = ()
     skipped: Counter[str] = field(default_factory=Counter)
     ignored_suffixes: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(
+        cls,
+        clips: Iterable[Clip],
+        rejected: Iterable[Rejection],
+        skipped: Mapping[str, int] | None = None,
+        ignored_suffixes: Mapping[str, int] | None = None,
+    ) -> CorpusIndex:
+        """Sorts the clips, and leaves out reasons that were counted 0 times."""
+        ordered = sorted(clips, key=lambda clip: clip.key)
+        counted = +Counter(skipped or {})
+        return cls(tuple(ordered), tuple(rejected), counted, Counter(ignored_suffixes or {}))

@@ -12,7 +12,8 @@ from types import MappingProxyType
 
 from affectstream.core.errors import UserError
 from affectstream.preprocessing.corpora import text_table
-from affectstream.preprocessing.corpora.text_table import LabelledText, Row, TextCorpus
+from affectstream.preprocessing.corpora.csv_table import CsvRow
+from affectstream.preprocessing.corpora.text_table import LabelledText, TextCorpus
 from affectstream.preprocessing.labels import parse_codes
 
 # In the order of the numbers 0-5 that stand for them in the CSV form.
@@ -25,7 +26,7 @@ _COLUMNS = ("text", "label")
 _HEADER_LABELS = ("label", "label_name", "emotion")
 
 
-def _rows(path: Path) -> list[Row]:
+def _rows(path: Path) -> list[CsvRow]:
     if path.suffix.lower() == ".csv":
         return text_table.csv_rows(path, _COLUMNS)
     rows = text_table.line_rows(path, _cells)
@@ -37,11 +38,11 @@ def _cells(line: str) -> tuple[str, ...]:
     return (text.strip(), label.strip()) if mark else ()
 
 
-def _is_header(row: Row) -> bool:
+def _is_header(row: CsvRow) -> bool:
     return len(row.cells) == 2 and row.cells[0] == "text" and row.cells[1] in _HEADER_LABELS
 
 
-def _sentence(row: Row) -> LabelledText:
+def _sentence(row: CsvRow) -> LabelledText:
     if len(row.cells) != len(_COLUMNS):
         raise UserError("no text and label; write text;label, or a quoted text and a label in CSV")
     text, word = row.cells

@@ -68,8 +68,7 @@ class Fer2013Corpus(Corpus):
                 else clip
                 for clip in clips
             ]
-        clips.sort(key=lambda clip: clip.key)
-        return CorpusIndex(tuple(clips), tuple(rejected), ignored_suffixes=ignored_suffixes)
+        return CorpusIndex.of(clips, rejected, ignored_suffixes=ignored_suffixes)
 
     def _find(self, source: Path, rejected: list[Rejection]) -> tuple[list[Clip], Counter[str]]:
         """The clips of a source of any kind, and the endings of its other files."""

@@ -90,9 +90,7 @@ class FilenameCorpus(Corpus):
             else:
                 ranked.append((self.preference(match, path.suffix), self._clip(path, name, match)))
         kept = one_file_a_recording(ranked, skipped)
-        kept.sort(key=lambda clip: clip.key)
-        ignored_suffixes = listing.ignored_suffixes(paths)
-        return CorpusIndex(tuple(kept), tuple(rejected), skipped, ignored_suffixes)
+        return CorpusIndex.of(kept, rejected, skipped, listing.ignored_suffixes(paths))
 
     def _match(self, path: Path) -> Match | None:
         match = self.pattern.fullmatch(path.stem)

@@ -13,7 +13,8 @@ from types import MappingProxyType
 
 from affectstream.core.errors import UserError
 from affectstream.preprocessing.corpora import text_table
-from affectstream.preprocessing.corpora.text_table import LabelledText, Row, SkipRow, TextCorpus
+from affectstream.preprocessing.corpora.csv_table import CsvRow
+from affectstream.preprocessing.corpora.text_table import LabelledText, SkipRow, TextCorpus
 from affectstream.preprocessing.labels import to_canonical_label
 
 # Order of the label numbers: google-research/goemotions, data/emotions.txt.
@@ -47,11 +48,11 @@ FILES: Mapping[str, str] = MappingProxyType(
 AMBIGUOUS = "labels of more than one class of Ekman"
 
 
-def _rows(path: Path) -> list[Row]:
+def _rows(path: Path) -> list[CsvRow]:
     return text_table.line_rows(path, lambda line: [cell.strip() for cell in line.split("\t")])
 
 
-def _sentence(row: Row) -> LabelledText:
+def _sentence(row: CsvRow) -> LabelledText:
     if len(row.cells) != 3 or not row.cells[2]:
         raise UserError(
             f"{len(row.cells)} cells where text, label numbers and comment id are needed,"

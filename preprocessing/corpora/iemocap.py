@@ -82,8 +82,7 @@ class IemocapCorpus(Corpus):
             except OSError as error:  # a folder of it cannot be entered
                 reason = str(from_os_error(error, path))
                 rejected.append(Rejection(_shown(session, path), reason))
-        ordered = sorted(clips.values(), key=lambda clip: clip.key)
-        return CorpusIndex(tuple(ordered), tuple(rejected), +skipped)
+        return CorpusIndex.of(clips.values(), rejected, skipped)
 
     def _dialogue(
         self,

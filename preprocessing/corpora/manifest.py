@@ -91,7 +91,7 @@ class ManifestCorpus(Corpus):
                 rejected.append(Rejection(f"{table.name}:{line}", reason))
             else:
                 clips[clip.key] = clip
-        return CorpusIndex(tuple(clips[key] for key in sorted(clips)), tuple(rejected))
+        return CorpusIndex.of(clips.values(), rejected)
 
     def _clip(self, table: Path, line: int, row: dict[str, str]) -> Clip:
         label = to_canonical_label(row["label"])

@@ -1,4 +1,4 @@
-"""MELD: clips of a television series, listed in one table for each of three splits."""
+"""MELD: clips of a television series, listed in one table a split; also the tables alone."""
 
 from __future__ import annotations
 
@@ -81,11 +81,8 @@ class MeldCorpus(Corpus):
                     rejected.append(Rejection(f"{shown}:{line}", str(error)))
         if found:
             skipped["clips that no row of the tables names"] += len(found)
-        clips.sort(key=lambda clip: clip.key)
-        ignored_suffixes = listing.ignored_suffixes(
-            [*listing.with_suffixes(MEDIA_SUFFIXES), *tables]
-        )
-        return CorpusIndex(tuple(clips), tuple(rejected), +skipped, ignored_suffixes)
+        taken = [*listing.with_suffixes(MEDIA_SUFFIXES), *tables]
+        return CorpusIndex.of(clips, rejected, skipped, listing.ignored_suffixes(taken))
 
     def _clip(
         self,
@@ -109,6 +106,52 @@ class MeldCorpus(Corpus):
             Clip(path=path, name=listing.display_path(path), **told) for path in paths
         ]
         return replace(first, others=tuple(others))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeldTextCorpus(Corpus):
+    """MELD's utterances with its official split, from one, two or all of its tables.
+
+    Speakers and recordings have the names that `meld` gives them, so that a run on the words and a
+    run on the clips are held against each other. An utterance is speech: "Okay." said twice is no
+    copy of a text.
+    """
+
+    def matches_file(self, path: Path) -> bool:
+        return path.name in TABLES
+
+    def build_index(self, source: Path) -> CorpusIndex:
+        """Reads the tables below `source`.
+
+        Raises:
+          UserError: no folder, no table of MELD, or a table without a needed column.
+        """
+        listing = list_folder(source)
+        tables = find_tables(listing)
+        clips: dict[str, Clip] = {}
+        rejected = [*listing.rejected]
+        for table in tables:
+            part, split = TABLES[table.name]
+            shown = listing.display_path(table)
+            for line, row in read_meld_table(table):
+                try:
+                    told = clip_fields(self.name, part, row)
+                    if not row["Utterance"]:
+                        raise UserError("an empty Utterance; fill it in or leave the row out")
+                    if told["recording"] in clips:
+                        raise UserError("another row has the same dialogue and utterance; keep one")
+                except UserError as error:
+                    rejected.append(Rejection(f"{shown}:{line}", str(error)))
+                else:
+                    clips[told["recording"]] = Clip(
+                        path=table,
+                        name=shown,
+                        inner=str(line),
+                        split=split,
+                        text_only=True,
+                        **told,
+                    )
+        return CorpusIndex.of(clips.values(), rejected, {}, listing.ignored_suffixes(tables))
 
 
 def utterance_of(part: str, row: Mapping[str, str]) -> UtteranceId:
@@ -253,4 +296,11 @@ MELD = MeldCorpus(
     citation="Poria et al. 2019, MELD, ACL",
     licence="GPL-3.0 (tables); clips of a television series, research use",
     official_split=True,
+)
+MELD_TEXT = MeldTextCorpus(
+    name=MELD.name,
+    citation=MELD.citation,
+    licence="GPL-3.0",
+    official_split=True,
+    text_only=True,
 )

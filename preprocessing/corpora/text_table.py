@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from affectstream.core.errors import UserError, from_os_error, pluralize
@@ -12,28 +12,18 @@ from affectstream.preprocessing.clip import Clip, CorpusIndex, Rejection
 from affectstream.preprocessing.content_hash import TEXT_HASH, content_hash
 from affectstream.preprocessing.corpora.corpus import Corpus
 from affectstream.preprocessing.corpora.corpus_mismatch import corpus_mismatch_error
-from affectstream.preprocessing.corpora.csv_table import parse_csv, require_no_pointer, split_lines
+from affectstream.preprocessing.corpora.csv_table import (
+    CsvRow,
+    parse_csv,
+    require_no_pointer,
+    split_lines,
+)
 from affectstream.preprocessing.corpora.media_files import FolderListing, list_folder
 
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 # A byte that is no UTF-8 is read as the lone surrogate U+DC00 + byte.
 _FIRST_STRAY, _LAST_STRAY = "\udc80", "\udcff"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of a table.
-
-    Attributes:
-      line: number of the line where it begins, from 1.
-      raw: the line or lines as they stand in the file; bytes that are no UTF-8 as lone surrogates.
-      cells: what the format makes of them.
-    """
-
-    line: int
-    raw: str
-    cells: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -107,7 +97,7 @@ def require_utf8(raw: str) -> None:
 # === Formats ===
 
 
-def line_rows(path: Path, cells: Callable[[str], Sequence[str]]) -> list[Row]:
+def line_rows(path: Path, cells: Callable[[str], Sequence[str]]) -> list[CsvRow]:
     """Rows of a table of one row a line, blank lines left out.
 
     Args:
@@ -116,13 +106,13 @@ def line_rows(path: Path, cells: Callable[[str], Sequence[str]]) -> list[Row]:
       UserError: as `read_text`.
     """
     return [
-        Row(number, line, tuple(cells(line)))
+        CsvRow(number, number, line, tuple(cells(line)))
         for number, line in enumerate(split_lines(read_text(path)), start=1)
         if line.strip()
     ]
 
 
-def csv_rows(path: Path, columns: Sequence[str]) -> list[Row]:
+def csv_rows(path: Path, columns: Sequence[str]) -> list[CsvRow]:
     """Rows of a CSV with a header; quoted cells may hold commas, quotes and line breaks.
 
     Args:
@@ -134,10 +124,11 @@ def csv_rows(path: Path, columns: Sequence[str]) -> list[Row]:
     table = parse_csv(path, read_text(path), columns, ignore_case=True)
     places = [table.columns.index(column) for column in columns]
     return [
-        Row(
-            row.first_line,
-            row.raw,
-            tuple(row.cells[i] for i in places) if len(row.cells) == len(table.columns) else (),
+        replace(
+            row,
+            cells=tuple(row.cells[i] for i in places)
+            if len(row.cells) == len(table.columns)
+            else (),
         )
         for row in table.rows
     ]
@@ -158,8 +149,8 @@ class TextCorpus(Corpus):
     """
 
     tables: Mapping[str, str]
-    rows: Callable[[Path], Iterable[Row]]
-    parse_row: Callable[[Row], LabelledText]
+    rows: Callable[[Path], Iterable[CsvRow]]
+    parse_row: Callable[[CsvRow], LabelledText]
     example: str
     official_split: bool = True
     text_only: bool = True
@@ -185,7 +176,7 @@ class TextCorpus(Corpus):
                 try:
                     clips.append(self._clip(path, shown, split, row))
                 except UserError as error:
-                    rejected.append(Rejection(f"{shown}:{row.line}", str(error)))
+                    rejected.append(Rejection(f"{shown}:{row.first_line}", str(error)))
                 except SkipRow as reason:
                     skipped[str(reason)] += 1
         if not clips and not skipped:
@@ -194,9 +185,8 @@ class TextCorpus(Corpus):
                 f"{source}: none of {pluralize(len(rejected), 'row')} is one of {self.name};"
                 f" expected one like {self.example!r}{first}"
             )
-        clips.sort(key=lambda clip: clip.key)
         ignored_suffixes = listing.ignored_suffixes(path for path, _ in parts)
-        return CorpusIndex(tuple(clips), tuple(rejected), skipped, ignored_suffixes)
+        return CorpusIndex.of(clips, rejected, skipped, ignored_suffixes)
 
     def _find_tables(self, listing: FolderListing) -> list[tuple[Path, str]]:
         """The table of each split, sorted by split."""
@@ -212,7 +202,7 @@ class TextCorpus(Corpus):
                 raise UserError(f"{listing.folder}: two tables for one part: {two}; keep one")
         return [(parts[split], split) for split in sorted(parts)]
 
-    def _clip(self, path: Path, shown: str, split: str, row: Row) -> Clip:
+    def _clip(self, path: Path, shown: str, split: str, row: CsvRow) -> Clip:
         require_utf8(row.raw)
         found = self.parse_row(row)
         if not found.text:
@@ -223,8 +213,8 @@ class TextCorpus(Corpus):
             corpus=self.name,
             label=found.label,
             speaker="",
-            recording=f"{self.name}/{found.recording or f'{shown}:{row.line}'}",
-            inner=str(row.line),
+            recording=f"{self.name}/{found.recording or f'{shown}:{row.first_line}'}",
+            inner=str(row.first_line),
             transcript=found.text,
             split=split,
             attributes={**found.attributes, TEXT_HASH: text_hash(found.text)},

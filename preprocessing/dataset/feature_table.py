@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from affectstream.core import atomic_io, lfs_pointer, storage_paths
-from affectstream.core.errors import UserError, from_os_error
+from affectstream.core.errors import UserError, format_names, from_os_error
 from affectstream.preprocessing.clip import SPLITS
 from affectstream.preprocessing.content_hash import content_hash
 from affectstream.preprocessing.corpora.csv_table import delimiter_of
@@ -80,9 +80,8 @@ class FeatureTable(DataFolder):
         """
         place = {name: i for i, name in enumerate(self.names)}
         if missing := [name for name in names if name not in place]:
-            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
             raise UserError(
-                f"{self.path}: no column {', '.join(missing[:3])}{more}; write the table again"
+                f"{self.path}: no column {format_names(missing)}; write the table again"
                 " with `features`, or choose other features (--set features=NAME)"
             )
         return self.values[:, [place[name] for name in names]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from affectstream.core.errors import UserError
+from affectstream.core.errors import UserError, format_names
 from affectstream.preprocessing.clip import Clip
+from affectstream.preprocessing.content_hash import content_hash
 from affectstream.preprocessing.file_kinds import MEDIA_SUFFIXES, STILL_IMAGE_SUFFIXES
 
 OPENFACE = "openface"
 MEDIAPIPE = "mediapipe"
 # Columns that may hold the recording's id; the first one present is used.
 ID_COLUMNS = ("name", "clip", "path", "file", "filename", "id")
-MAX_NAMED = 3
 
 _FILE_SUFFIXES = MEDIA_SUFFIXES | STILL_IMAGE_SUFFIXES | {".csv"}
 
@@ -70,9 +69,8 @@ class ActionUnitTrack:
     @property
     def digest(self) -> str:
         """Hash of the content, 32 hex digits."""
-        hasher = hashlib.blake2b(self.values.tobytes() + self.mask.tobytes(), digest_size=16)
-        hasher.update(b"mean" if self.times_s is None else self.times_s.tobytes())
-        return hasher.hexdigest()
+        times = b"mean" if self.times_s is None else self.times_s.tobytes()
+        return content_hash(self.values.tobytes(), self.mask.tobytes(), times)
 
 
 # === Table ===
@@ -185,9 +183,3 @@ def strip_media_suffix(name: str) -> str:
     """A path with `/` and without the ending of a media file or table."""
     path = PurePosixPath(name.strip().replace("\\", "/"))
     return str(path.with_suffix("") if path.suffix.lower() in _FILE_SUFFIXES else path)
-
-
-def format_names(names: Sequence[str]) -> str:
-    """The first names in one line, followed by the number of the others."""
-    more = len(names) - MAX_NAMED
-    return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from affectstream.core.errors import UserError, from_os_error
+from affectstream.core.errors import UserError, format_names, from_os_error
 from affectstream.preprocessing.corpora.csv_table import delimiter_of, require_no_pointer
 from affectstream.preprocessing.corpora.media_files import list_folder
 from affectstream.preprocessing.faces.action_units import (
     ID_COLUMNS,
     ActionUnitTable,
     ActionUnitTrack,
-    format_names,
     strip_media_suffix,
 )
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from affectstream.core import atomic_io
-from affectstream.core.errors import UserError
+from affectstream.core.errors import UserError, format_names
 from affectstream.core.tf_setup import suppress_native_stderr
 from affectstream.modeling.evaluation.inference import inference_model, load_run
 from affectstream.modeling.evaluation.token_model import TOKEN_IDS, token_model
@@ -215,7 +215,7 @@ def error_summary(error: Exception) -> str:
             return f"needs operations that are no built-in ones: {found[1].strip()}"
     failed = sorted(set(re.findall(r"'(tfl?\.\w+)' op", text)))
     if failed:
-        shown = ", ".join(failed[:3]) + (f" and {len(failed) - 3} more" if failed[3:] else "")
+        shown = format_names(failed)
         precision = " of float64" if "xf64>" in text else ""
         return f"no built-in operation{precision} for {shown}"
     return (text.strip().splitlines() or [type(error).__name__])[0][:200]
