@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
+from affectstream.commands.jobs.fusion_streams import split_stream_settings
 from affectstream.commands.options import sample_data
 from affectstream.commands.options.engine_options import engine_options, make_engine
 from affectstream.commands.options.param_types import OutputPath, StoragePath
-from affectstream.commands.options.split_part_settings import split_part_settings
 from affectstream.core import atomic_io, registry
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
 
@@ -55,11 +55,11 @@ LEAKAGE_CHOICES = ("random-split", "test-epoch", "speaker-norm", "all")
     help="Any value of the recipe, encoder or fusion; STREAM.KEY=VALUE for a part; repeatable.",
 )
 @click.option(
-    "--part",
-    "part_names",
+    "--stream-recipe",
+    "stream_recipe_names",
     type=click.Choice(registry.names("recipes")),
     multiple=True,
-    help="Recipe of a stream, for a fusion; one for each. [default: the parts of the recipe]",
+    help="Recipe of a stream, for a fusion; one for each. [default: those of the recipe]",
 )
 @click.option(
     "--reuse-streams",
@@ -69,8 +69,9 @@ LEAKAGE_CHOICES = ("random-split", "test-epoch", "speaker-norm", "all")
 @click.option(
     "--reuse-ensemble",
     type=StoragePath(),
-    help="Crossval folder of the same with one network each: with --set [STREAM.]members=N its"
-    " seeds, N at a time, are averaged (with speeds: asked at these) and not trained again.",
+    help="Crossval folder of the same recipes with single networks: with --set"
+    " [STREAM.]ensemble_size=N its seeds are averaged, N at a time (with tta_speeds: read at each"
+    " speed), and not trained again.",
 )
 @click.option(
     "--extra-train-data",
@@ -96,7 +97,7 @@ def command(
     epochs: int | None,
     batch_size: int | None,
     settings: tuple[str, ...],
-    part_names: tuple[str, ...],
+    stream_recipe_names: tuple[str, ...],
     reuse_streams: Path | None,
     reuse_ensemble: Path | None,
     extra_train_data: tuple[Path, ...],
@@ -115,18 +116,18 @@ def command(
     """
     chosen = make_engine(engine, address, workers, default_workers=0)
     recipe = registry.load("recipes", name)
-    if part_names:
-        recipe = dataclasses.replace(recipe, parts=part_names)
+    if stream_recipe_names:
+        recipe = dataclasses.replace(recipe, stream_recipes=stream_recipe_names)
     given = (("labels", labels), ("epochs", epochs), ("batch_size", batch_size))
     words = [f"{key}={value}" for key, value in given if value]
-    own, of_parts = split_part_settings(settings, recipe)
+    own, of_streams = split_stream_settings(settings, recipe)
     recipe = recipe.with_settings([*words, *own])
     parts = []
-    for part_name in recipe.parts:
+    for part_name in recipe.stream_recipes:
         part = registry.load("recipes", part_name)
-        parts.append(part.with_settings([f"labels={recipe.labels}", *of_parts[part.stream]]))
+        parts.append(part.with_settings([f"labels={recipe.labels}", *of_streams[part.stream]]))
     folder, *extra_folders = [
-        open_data_folder(path) if recipe.parts else sample_data.open_data(path, recipe.features)
+        open_data_folder(path) if parts else sample_data.open_data(path, recipe.features)
         for path in (data or sample_data.default_data_folder(), *extra_train_data)
     ]
     from affectstream.modeling.crossval.config import plan_crossval

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
+from affectstream.commands.jobs.fusion_streams import data_by_stream, one_table_per_stream
 from affectstream.commands.options import sample_data
 from affectstream.commands.options.param_types import OutputPath, StoragePath
-from affectstream.commands.options.split_part_settings import data_by_stream, one_table_per_stream
 from affectstream.preprocessing.dataset.data_folder import DataFolder
 
 
@@ -61,7 +61,7 @@ def command(
         features = info.recipe.features
         if len(info.streams) > 1:
             by_stream = data_by_stream(tuple(map(str, chosen)))
-            own = {stream: str(part["features"]) for stream, part in info.parts.items()}
+            own = {stream: str(part["features"]) for stream, part in info.stream_info.items()}
             folders = [
                 sample_data.open_paired_tables(one_table_per_stream(by_stream, info.streams), own)
             ]

@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from affectstream.core import registry
+from affectstream.modeling.recipes.sizes import recipe_sizes
 
 COLUMNS = ("name", "stream", "summary", "parameters", "shape", "licence", "source")
-LABELS = "label-sets"
+LABELS, RECIPES = "label-sets", "recipes"
 
 
 @click.command("list")
@@ -33,11 +34,16 @@ def _row(kind: str, name: str) -> dict[str, Any]:
         "name": name,
         "stream": entry.stream,
         "summary": entry.summary,
-        "parameters": entry.parameters,
-        "shape": entry.input_shape,
+        "parameters": "",
+        "shape": "",
         "licence": entry.licence,
         "source": entry.source,
     }
+    if kind == RECIPES:
+        recipe, size = registry.load(kind, name), recipe_sizes().get(name)
+        row |= {"summary": recipe.summary, "source": recipe.source}
+        if size is not None:
+            row |= {"parameters": f"{size.parameters:,}", "shape": size.input_shape}
     if kind == LABELS:
         row["labels"] = list(registry.load(kind, name).labels)
     return row

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 @click.option(
     "--model",
     type=StoragePath(),
-    help="Run folder, export or .tflite. [default: pretrained/emotion, pretrained/words for words"
+    help="Run folder, export or .tflite. [default: pretrained/emotion, pretrained/text for text"
     " alone; where these are absent runs/fusion, audio, video or text]",
 )
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON a file on stdout.")
@@ -99,8 +99,8 @@ if TYPE_CHECKING:
 @click.option(
     "--transcriber",
     "transcriber_name",
-    type=click.Choice(registry.names("recognisers")),
-    help="Speech recogniser that hears the words of each window, for a model that knows words.",
+    type=click.Choice(registry.names("transcribers")),
+    help="Speech transcriber that hears the words of each window, for a model that knows words.",
 )
 @click.option("--language", default="en-US", show_default=True, help="Of --transcriber.")
 @click.option(
@@ -265,7 +265,7 @@ def _loaded(
 
 
 def _transcriber(transcriber_name: str | None, language: str) -> CachedTranscriber | None:
-    """The recogniser behind its cache, checked before any recording is opened."""
+    """The transcriber behind its cache, checked before any recording is opened."""
     if transcriber_name is None:
         return None
     from affectstream.preprocessing.speech_to_text.transcript_cache import CachedTranscriber

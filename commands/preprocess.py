@@ -114,7 +114,7 @@ TRANSCRIPTS_FAILED = "transcripts_failed.csv"
 )
 @click.option(
     "--transcriber",
-    type=click.Choice(registry.names("recognisers")),
+    type=click.Choice(registry.names("transcribers")),
     help="Recogniser that writes a transcript for every sound that has none; google sends it away.",
 )
 @click.option(
@@ -361,7 +361,7 @@ def _action_units(
 
 
 def _report_transcripts(rows: Sequence[Any], out: Path, transcriber: str | None) -> None:
-    """Says what a recogniser did and writes what it could not do to `TRANSCRIPTS_FAILED`."""
+    """Says what a transcriber did and writes what it could not do to `TRANSCRIPTS_FAILED`."""
     from affectstream.core import atomic_io
     from affectstream.preprocessing.speech_to_text.transcript_cache import (
         FAILURE_ATTRIBUTE,

@@ -7,15 +7,16 @@ from typing import Any
 
 import click
 
-from affectstream.commands.options import sample_data
-from affectstream.commands.options.param_types import OutputPath, StoragePath
-from affectstream.commands.options.split_part_settings import (
-    PartOptions,
+from affectstream.commands.jobs.fusion_streams import (
+    SharedOptions,
     data_by_stream,
     paired_tables,
-    split_part_settings,
-    train_missing_parts,
+    split_stream_settings,
+    train_missing_streams,
 )
+from affectstream.commands.options import sample_data
+from affectstream.commands.options.param_types import OutputPath, StoragePath
+from affectstream.commands.reports.training_report import report_training
 from affectstream.core import atomic_io, registry, tf_setup
 from affectstream.preprocessing.clip import STREAMS
 from affectstream.preprocessing.dataset.data_folder import DataFolder
@@ -66,12 +67,12 @@ from affectstream.preprocessing.dataset.data_folder import DataFolder
     " that has such a part; `pretrained` is the model that comes with this program.",
 )
 @click.option(
-    "--member-run",
+    "--ensemble-run",
     "ensemble_runs",
     type=StoragePath(),
     multiple=True,
-    help="With --set members=N (or speeds: one): N finished runs of the same recipe, data and"
-    " split, with seeds of their own, which are averaged and not trained again.",
+    help="With --set ensemble_size=N (or tta_speeds: one): N finished runs of the same recipe, data"
+    " and split, with seeds of their own, which are averaged and not trained again.",
 )
 @click.option(
     "--distribute",
@@ -118,7 +119,7 @@ def command(
     Without --data it takes data/records; where nothing was prepared yet, the built-in SYNTHETIC
     sample, prepared first. Where other data were prepared in this folder, it asks for --data.
 
-    `--set members=N` trains N networks, each with a seed of its own, and averages them into one.
+    `--set ensemble_size=N` trains N networks, each with a seed of its own, and averages them.
 
     --data may also be a feature table that `features` wrote, for a recipe of those features.
 
@@ -137,21 +138,21 @@ def command(
         raise click.UsageError("--STREAM-run and --data STREAM=PATH go with --stream fusion")
     given = (("labels", labels), ("epochs", epochs), ("batch_size", batch_size))
     words = [f"{key}={value}" for key, value in given if value]
-    own, of_parts = split_part_settings(settings, recipe)
+    own, of_streams = split_stream_settings(settings, recipe)
     recipe = recipe.with_settings([*words, *own])
     if ensemble_runs and not recipe.is_ensemble:
-        raise click.UsageError("--member-run goes with --set members=N, or speeds")
+        raise click.UsageError("--ensemble-run goes with --set ensemble_size=N, or tta_speeds")
     start = _start(init_from, stream, recipe)
     if unpaired and (stream != "fusion" or "" in folders_of):
         raise click.UsageError("--unpaired is for a fusion that reads no --data of its own")
-    read = [("--member-run", run) for run in ensemble_runs]
+    read = [("--ensemble-run", run) for run in ensemble_runs]
     read += [("--init-from", start)] if start else []
     _require_first(out, read, distribute, resume, overwrite)
     if stream == "fusion":
-        of_all = PartOptions(out, seed, overwrite, allow_leak, init_from)
+        of_all = SharedOptions(out, seed, overwrite, allow_leak, init_from)
         if distribute is not None:
             _require_trained(recipe, runs)
-        runs = train_missing_parts(recipe, runs, folders_of, of_all, of_parts)
+        runs = train_missing_streams(recipe, runs, folders_of, of_all, of_streams)
         folders = _data_of_fusion(runs, folders_of)
     else:
         chosen = [path for found in folders_of.values() for path in found]
@@ -184,7 +185,7 @@ def command(
         else:
             info = train_stream(recipe, folders, options)
     if worker.rank == 0:
-        _report(info, out)
+        report_training(info, out)
     return 0
 
 
@@ -215,8 +216,8 @@ def _require_first(
 
 def _require_trained(recipe: Any, runs: dict[str, Path]) -> None:
     """Raises click.UsageError if a part of a fusion still has to be trained."""
-    parts = {registry.load("recipes", part).stream for part in recipe.parts}
-    if missing := sorted(parts - set(runs)):
+    streams = {registry.entry("recipes", name).stream for name in recipe.stream_recipes}
+    if missing := sorted(streams - set(runs)):
         raise click.UsageError(
             f"--distribute trains one model: train {' and '.join(missing)} first, and name the run"
             f" with --{missing[0]}-run"
@@ -225,7 +226,7 @@ def _require_trained(recipe: Any, runs: dict[str, Path]) -> None:
 
 def _recipe(stream: str | None, name: str | None) -> tuple[str, Any]:
     """Stream and recipe from what was named of the two."""
-    from affectstream.modeling.recipes import DEFAULT_RECIPES
+    from affectstream.modeling.recipes.recipe import DEFAULT_RECIPES
 
     if name is None:
         if stream is None:
@@ -245,7 +246,7 @@ def _start(init_from: Path | None, stream: str, recipe: Any) -> Path | None:
         from affectstream.serving.bundled.bundled_models import resolve_init_run
 
         return resolve_init_run(init_from, stream)
-    if not recipe.parts:
+    if not recipe.stream_recipes:
         raise click.UsageError(
             f"--init-from is for what is trained: recipe {recipe.name} has no parts; train each"
             " stream from it, then fuse them with --audio-run and --video-run"
@@ -260,22 +261,3 @@ def _data_of_fusion(runs: dict[str, Path], data: dict[str, list[Path]]) -> list[
     folders = [open_data_folder(path) for path in data.get("", [])]
     tables = paired_tables(runs, data)
     return folders if tables is None else [tables]
-
-
-def _report(info: Any, out: Path) -> None:
-    from affectstream.modeling.recipes import ensemble_label
-
-    stamps = " | SYNTHETIC data" if info.synthetic else ""
-    stamps += " | LEAK ALLOWED" if info.leak_allowed else ""
-    if info.scores:
-        epoch = f" at epoch {info.scores['epoch']}" if "epoch" in info.scores else ""
-        if info.recipe.is_ensemble:  # its networks have epochs of their own
-            epoch = ensemble_label(info.recipe.members, len(info.recipe.tta_speed_values))
-        click.echo(
-            f"{out}: validation UAR {info.scores['val_uar']:.3f},"
-            f" WA {info.scores['val_wa']:.3f}{epoch}{stamps}"
-        )
-    else:
-        click.echo(f"{out}: written{stamps}")
-    for note in info.notes:
-        click.echo(f"note: {note}")

@@ -21,7 +21,7 @@ import affectstream
 from affectstream.core.errors import UserError, from_os_error
 
 # Models that come with the program; only `benchmarks.accuracy.pretrained` writes there.
-BUNDLED_MODELS_DIR = Path(affectstream.__file__).parent / "pretrained"
+BUNDLED_MODELS_DIR = (Path(affectstream.__file__).parent / "pretrained").resolve()
 _MARK = "://"
 # Protocols without folders: the user downloads a file from there first.
 _NO_STORES = frozenset(("http", "https", "ftp", "ftps", "sftp", "ssh", "scp", "rtsp", "rtmp"))

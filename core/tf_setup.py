@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 
 @contextlib.contextmanager
@@ -35,6 +36,20 @@ def set_onednn_defaults() -> None:
     # With AVX-512 the oneDNN of TensorFlow 2.21 writes beyond what it allocated as it trains narrow
     # convolutions (`resnet-asp-audio` at width 4 and 8, an AMD EPYC), and ends the process.
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
+
+
+def cpu_aborts_in_float16() -> bool:
+    """Whether a product of float16 on this processor ends the process.
+
+    With AVX512-FP16 TensorFlow 2.21 hands such products to oneDNN, which knows none for AVX2, the
+    set that `set_onednn_defaults` holds it to.
+    """
+    held_to_avx2 = os.environ.get("ONEDNN_MAX_CPU_ISA") == "AVX2"
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return held_to_avx2 and "avx512_fp16" in flags
 
 
 def import_tensorflow() -> None:

@@ -1,5 +1,8 @@
-"""Features in the graph, encoders, fusions, training and evaluation."""
+"""Features in the graph, encoders, fusions, training and evaluation.
+
+TensorFlow is imported by the rooms that need it, not by recipes and metrics.
+"""
 
 from affectstream.core import tf_setup
 
-tf_setup.import_tensorflow()
+tf_setup.set_onednn_defaults()

@@ -67,7 +67,7 @@ class Clip(ClipMetadata):
       start_s, end_s: the stretch; `end_s` None means to the end.
       pictures: where the pictures are, if not in the file itself; None where they are.
       text_only: the clip has only `transcript`, no audio and no video; `path` is the table.
-      stated_s: how long the file is by the corpus's tables; None where they do not tell.
+      expected_duration_s: how long the file is by the corpus's tables; None where they do not tell.
       others: other files of the same recording, best first; read if the ones before fail.
     """
 
@@ -78,7 +78,7 @@ class Clip(ClipMetadata):
     end_s: float | None = None
     pictures: CompanionVideo | None = None
     text_only: bool = False
-    stated_s: float | None = None
+    expected_duration_s: float | None = None
     others: tuple[Clip, ...] = ()
 
     @property

@@ -44,7 +44,7 @@ class WindowSettings:
       window_s: length of a window; a recording up to this long is one window.
       hop_s: the largest step from one window to the next.
       pooling: what is averaged over the windows, one of `POOLINGS`.
-      least_coverage: share of a window that a stream must cover to count beside one that does.
+      min_coverage: share of a window that a stream must cover to count beside one that does.
     Raises:
       ValueError: a setting out of its range.
     """
@@ -52,7 +52,7 @@ class WindowSettings:
     window_s: float = 3.0
     hop_s: float = HOP_S
     pooling: str = POOLING
-    least_coverage: float = MIN_COVERAGE
+    min_coverage: float = MIN_COVERAGE
 
     def __post_init__(self) -> None:
         if not 0 < self.hop_s <= self.window_s:
@@ -61,8 +61,8 @@ class WindowSettings:
             )
         if self.pooling not in POOLINGS:
             raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}, got {self.pooling!r}")
-        if not 0 <= self.least_coverage <= 1:
-            raise ValueError(f"least_coverage must be in [0, 1], received {self.least_coverage}")
+        if not 0 <= self.min_coverage <= 1:
+            raise ValueError(f"min_coverage must be in [0, 1], received {self.min_coverage}")
 
     @classmethod
     def for_window(cls, window_s: float) -> WindowSettings:
@@ -185,7 +185,7 @@ def _peaks(frames: np.ndarray) -> np.ndarray:
     return np.abs(frames - frames.mean(axis=1, keepdims=True)).max(axis=1, initial=0.0)
 
 
-def select_streams(coverage: Mapping[str, float], least_coverage: float) -> frozenset[str]:
+def select_streams(coverage: Mapping[str, float], min_coverage: float) -> frozenset[str]:
     """The streams that are used in a window.
 
     A stream that covers little of a window would otherwise weigh as much as one that is there
@@ -193,10 +193,10 @@ def select_streams(coverage: Mapping[str, float], least_coverage: float) -> froz
 
     Args:
       coverage: of each stream, the share of the window that it covers; 0 where it is missing.
-      least_coverage: share that is enough.
+      min_coverage: share that is enough.
     """
     there = {stream for stream, share in coverage.items() if share > 0}
-    enough = {stream for stream in there if coverage[stream] >= least_coverage}
+    enough = {stream for stream in there if coverage[stream] >= min_coverage}
     return frozenset(enough or there)
 
 

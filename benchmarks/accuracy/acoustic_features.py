@@ -113,7 +113,7 @@ def graph_calls() -> dict[str, Work]:
     import tensorflow as tf
 
     from affectstream.modeling.features.audio.audio_frames import AudioFrames, Framing
-    from affectstream.modeling.features.audio.clip_statistics import SoundStatistics
+    from affectstream.modeling.features.audio.clip_statistics import AcousticStatistics
     from affectstream.modeling.features.audio.frame_features import FrameFeatures
     from affectstream.modeling.features.audio.frame_sequences import ACOUSTIC_SEQUENCE
     from affectstream.modeling.features.audio.harmonic import harmonic
@@ -132,7 +132,7 @@ def graph_calls() -> dict[str, Work]:
         "harmonic": lambda waves: tf.map_fn(
             one_harmonic, waves, fn_output_signature=tf.float64, parallel_iterations=2
         ),
-        "clip_statistics": with_length(SoundStatistics()),
+        "clip_statistics": with_length(AcousticStatistics()),
     }
     for name in librosa_calls():
         if name not in made:

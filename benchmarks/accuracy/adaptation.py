@@ -1,6 +1,6 @@
 """What `train --init-from pretrained` gains on a few recordings of one's own.
 
-Each speaker whom the model in the box has not met is a user with a few labelled recordings: the
+Each speaker whom the bundled model has not met is a user with a few labelled recordings: the
 model as it comes, a network trained on these recordings alone, and the model adapted to them are
 asked about the user's other recordings. Writes the section `adaptation` of docs/results.md.
 """
@@ -33,7 +33,7 @@ from benchmarks.accuracy import scores
 from benchmarks.robustness import training_runs
 
 RECIPE, LABELS, STREAM = "resnet-asp-3x80-audio", "basic7", "audio"
-# A small rate, so that little is forgotten; as docs/pretrained.md advises.
+# A small rate, so that little is forgotten; as docs/models.md advises.
 ADAPTING = ("learning_rate=2e-4", "epochs=40")
 NOT_ADAPTED, FROM_SCRATCH, ADAPTED = "as it comes", "trained on these alone", "adapted to these"
 COLUMNS = (

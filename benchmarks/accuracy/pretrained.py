@@ -21,7 +21,7 @@ from benchmarks.robustness.training_runs import (
 
 LIMIT_BYTES = 15_000_000
 FUSION = "late-fusion"
-MODELS = (bundled_models.EMOTION, bundled_models.WORDS)
+MODELS = (bundled_models.EMOTION, bundled_models.TEXT)
 
 # As the recipe has it, and telephones: users' recordings come from anywhere.
 _HARDENED = (
@@ -82,9 +82,9 @@ def train_and_pack(
             runs / "fusion", out / bundled_models.EMOTION, streams, pack_command, overwrite=True
         )
         packed.append(made)
-    if bundled_models.WORDS in models:
+    if bundled_models.TEXT in models:
         made = packing.pack_run(
-            trained["text"], out / bundled_models.WORDS, {}, pack_command, overwrite=True
+            trained["text"], out / bundled_models.TEXT, {}, pack_command, overwrite=True
         )
         packed.append(made)
     return packed
@@ -144,7 +144,7 @@ def _options() -> argparse.ArgumentParser:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Makes the box and prints its table; 1 where it is too large."""
+    """Packs the bundled models and prints its table; 1 where it is too large."""
     words = list(sys.argv[1:] if words is None else words)
     options = _options().parse_args(words)
     models = MODELS if options.only is None else (options.only,)

@@ -66,8 +66,8 @@ def variants() -> dict[str, Variant]:
         "without noise": Variant((_transforms(without="noise"),)),
         "without SpecAugment": Variant((_transforms(without="spec_augment"),)),
         "without mixup": Variant((_transforms(without="mixup"),)),
-        "one copy of each clip": Variant(("copies=1",)),
-        "without averaged weights": Variant(("weight_averaging=0",)),
+        "one copy of each clip": Variant(("cached_augmentations=1",)),
+        "without averaged weights": Variant(("ema_momentum=0",)),
         "batches of 16": Variant(("batch_size=16",)),
         "three spectrograms": Variant(("features=speech_3x80",)),
         "bands joined": Variant(("bands=joined",)),
@@ -132,7 +132,7 @@ def _crossval(chosen: Any, name: str, variant: Variant) -> tuple[Any, list[dict[
         chosen.seeds,
         chosen.runs / name.replace(" ", "-"),
         NUM_VALIDATION_SPEAKERS,
-        also=also,
+        extra_train_data=also,
     )
     engine = make_engine("local", None, chosen.workers)
     return planned, run_crossval(planned, engine=engine)

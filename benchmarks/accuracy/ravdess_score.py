@@ -26,7 +26,7 @@ PARTS = ("resnet-asp-3x80-audio", "action-units")
 FUSIONS: dict[str, tuple[str, tuple[str, ...]]] = {
     "late-fusion": ("late-fusion", ()),
     "sum": ("two-stream-sum", ()),
-    "highest": ("late-fusion", ("fusion=highest",)),
+    "max_rule": ("late-fusion", ("fusion=max_rule",)),
     "dense": ("dense-fusion", ()),
     "gated": ("dense-fusion", ("fusion=gated",)),
     "cross-attention": ("dense-fusion", ("fusion=cross_attention",)),
@@ -61,7 +61,7 @@ def main(words: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(words)
     machine = report.machine()
     with report.user_errors():
-        registry.load("recipes", PARTS[0]).with_settings([f"speeds={chosen.tta_speeds}"])
+        registry.load("recipes", PARTS[0]).with_settings([f"tta_speeds={chosen.tta_speeds}"])
         crossvals = _crossvals(chosen)
         rows, scored = _neural(crossvals), [crossvals[0]]
         for members, speeds in _compositions(chosen):
@@ -107,7 +107,7 @@ def _crossvals(chosen: Any) -> list[tuple[Any, dict[str, Any]]]:
     for name in chosen.fusions:
         recipe_name, settings = FUSIONS[name]
         recipe = registry.load("recipes", recipe_name).with_settings([label, *settings])
-        recipe = dataclasses.replace(recipe, parts=PARTS)
+        recipe = dataclasses.replace(recipe, stream_recipes=PARTS)
         first = done[0][0].out if done else None
         out = chosen.runs / name
         planned = plan_crossval(
@@ -141,8 +141,8 @@ def _composed(chosen: Any, first: Any, members: int, speeds: str) -> tuple[Any, 
 
     heard = {"audio": speeds}
     parts = [
-        dataclasses.replace(part, members=members, speeds=heard.get(part.stream, ""))
-        for part in first.parts
+        dataclasses.replace(part, ensemble_size=members, tta_speeds=heard.get(part.stream, ""))
+        for part in first.stream_recipes
     ]
     name = first.out.name + f"-of-{members}" * (members > 1)
     name += f"-at-{speeds.replace(',', '-')}" * bool(speeds)
@@ -155,16 +155,16 @@ def _neural(crossvals: list[tuple[Any, dict[str, Any]]]) -> list[tuple[str, ...]
     """Each stream alone, then each fusion: given both, and given one only."""
     first, found = crossvals[0]
     rows = []
-    for one in found["of_streams"]:
+    for one in found["per_stream"]:
         if one["kind"] == "alone":
-            part = next(part for part in first.parts if part.stream == one["stream"])
+            part = next(part for part in first.stream_recipes if part.stream == one["stream"])
             count = f"{_parameters(first, part.stream):,}"
             name = f"{part.stream}: `{part.name}`{scores.ensemble_suffix(part)}"
             rows.append((name, count, *scores.cells(one)))
     for planned, numbers in crossvals:
-        told = f"both: {planned.recipe.fusion}{scores.ensemble_suffix(planned.parts[0])}"
+        told = f"both: {planned.recipe.fusion}{scores.ensemble_suffix(planned.stream_recipes[0])}"
         rows.append((told, f"{_parameters(planned):,}", *scores.cells(numbers)))
-        for one in numbers["of_streams"]:
+        for one in numbers["per_stream"]:
             if one["kind"] == "only":
                 rows.append((f"{told}, {one['stream']} only", "", *scores.cells(one)))
     return rows
@@ -196,7 +196,7 @@ def _groups(planned: Any, numbers: dict[str, Any]) -> tuple[str, str]:
     shares = (f"{one.low:.2f}" + f" - {one.high:.2f}" * (one.high > one.low) for one in people)
     rows.append(("people, share right", *shares))
     columns = ("", *(" + ".join(streams) for streams in found))
-    whose = f"{planned.recipe.fusion}{scores.ensemble_suffix(planned.parts[0])}"
+    whose = f"{planned.recipe.fusion}{scores.ensemble_suffix(planned.stream_recipes[0])}"
     note = f"Where these err ({whose}). People: {people[0].source}."
     return note, report.table(columns, rows)
 
@@ -288,8 +288,8 @@ def _above(planned: Any, regressions: dict[str, list[dict[str, str]]]) -> list[t
 
     found = predictions_of_streams(planned, STREAM_ALONE)
     found["both"] = scores.read_predictions(planned.out / PREDICTIONS)
-    names = {p.stream: f"`{p.name}`{scores.ensemble_suffix(p)}" for p in planned.parts}
-    names["both"] = planned.recipe.fusion + scores.ensemble_suffix(planned.parts[0])
+    names = {p.stream: f"`{p.name}`{scores.ensemble_suffix(p)}" for p in planned.stream_recipes}
+    names["both"] = planned.recipe.fusion + scores.ensemble_suffix(planned.stream_recipes[0])
     told: list[tuple[str, ...]] = []
     for stream, predictions in found.items():
         seeds = dict.fromkeys(row["seed"] for row in predictions)

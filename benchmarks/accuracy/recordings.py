@@ -28,7 +28,7 @@ def parser(description: str | None, section: str) -> argparse.ArgumentParser:
 
 
 def recognizer(chosen: argparse.Namespace) -> Recognizer:
-    """The model that was named, or the one in the box."""
+    """The model that was named, or the bundled one."""
     from affectstream.serving.bundled.bundled_models import EMOTION, bundled_model_path
     from affectstream.serving.loading import load
 

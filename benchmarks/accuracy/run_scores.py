@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from affectstream.modeling.recipes import ensemble_label
+from affectstream.modeling.recipes.recipe import ensemble_label
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
 from benchmarks import report
 from benchmarks.accuracy import scores
@@ -159,7 +159,10 @@ def scored(name: str, part: Part, runs: Path, num_seeds: int) -> list[tuple[str,
         training_runs.train_part(part, run, seed)
     rows = [_row(f"`{name}`", trained, part.scored_on)]
     if num_seeds > 1:
-        run, settings = runs / f"{name}-of-{num_seeds}", (*part.settings, f"members={num_seeds}")
+        run, settings = (
+            runs / f"{name}-of-{num_seeds}",
+            (*part.settings, f"ensemble_size={num_seeds}"),
+        )
         average = dataclasses.replace(part, settings=settings, ensemble_runs=tuple(trained))
         training_runs.train_part(average, run, 0)
         rows.append(_row(f"`{name}`{ensemble_label(num_seeds)}", [run], part.scored_on))
@@ -190,7 +193,7 @@ def _row(told: str, runs: Sequence[Path], split: str) -> tuple[str, ...]:
     return (
         told,
         f"{network.count_params():,}",
-        *(("", "") if info.members else epochs),
+        *(("", "") if info.ensemble_members else epochs),
         str(found["num_clips"]),
         *scores.cells(found),
     )

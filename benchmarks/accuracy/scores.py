@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from affectstream.modeling.recipes import ensemble_label
 from affectstream.preprocessing.dataset.data_folder import ClipRow
 from affectstream.preprocessing.labels import LabelSet
 
@@ -29,13 +28,13 @@ def cells(scores: dict[str, Any]) -> tuple[str, ...]:
     return (
         f"{mean['uar']:.3f}{spread}",
         interval(scores["uar_ci95"]),
-        *(f"{mean[key]:.3f}" for key in ("wa", "macro_f1", "ece", "ece_by_chance")),
+        *(f"{mean[key]:.3f}" for key in ("wa", "macro_f1", "ece", "calibrated_model_ece")),
     )
 
 
 def ensemble_suffix(recipe: Any) -> str:
     """Suffix of a model name in a table, e.g. ', 3 networks averaged'."""
-    return ensemble_label(recipe.members, len(recipe.tta_speed_values) if recipe.speeds else 0)
+    return str(recipe.ensemble_label)
 
 
 def interval(ends: Sequence[float] | None, sign: str = "") -> str:

@@ -1,4 +1,4 @@
-"""Word error rate and seconds a clip of a speech recogniser on RAVDESS, whose words are known."""
+"""Word error rate and seconds a clip of a transcriber on RAVDESS, whose words are known."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
     options = report.parser(__doc__)
     options.add_argument("--data", type=Path, help="folder of RAVDESS speech")
-    options.add_argument("--transcriber", default="sphinx", help="one of `cli.py list recognisers`")
+    options.add_argument("--transcriber", default="sphinx", help="see `cli.py list transcribers`")
     chosen = options.parse_args(words)
     machine = report.machine()
     real = inputs.data_folder()
@@ -143,7 +143,7 @@ def main(words: Sequence[str] | None = None) -> int:
     with report.work_folder(chosen.work) as work:
         used, origin = clips(data, work, chosen.quick)
         began_s = time.perf_counter()
-        transcriber = registry.load("recognisers", chosen.transcriber)(LANGUAGE)
+        transcriber = registry.load("transcribers", chosen.transcriber)(LANGUAGE)
         opened_s = time.perf_counter() - began_s
         heard = [listen(transcriber, clip) for clip in used]
     rows = [_row("all", heard)]

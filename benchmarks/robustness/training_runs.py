@@ -20,14 +20,14 @@ from affectstream.preprocessing.dataset.data_folder import (
 )
 
 if TYPE_CHECKING:
-    from affectstream.modeling.recipes import Recipe
+    from affectstream.modeling.recipes.recipe import StreamRecipe
 
 ROOT = Path(__file__).resolve().parents[2]
 
 # Words: the last epoch with averaged weights, so that nothing is chosen on what validates.
 WORDS_LAST = (
     *("class_weights=false", "optimizer=adamw", "weight_decay=0.01", "schedule=cosine"),
-    *("weight_averaging=0.99", "keep=last", "early_stopping=0", "label_smoothing=0.1"),
+    *("ema_momentum=0.99", "keep_epoch=last", "early_stopping_patience=0", "label_smoothing=0.1"),
 )
 WORDS_EPOCHS = 8
 # Half the recipe's dropout, which the halves of training prefer (`words_ablation`).
@@ -117,7 +117,7 @@ def train_part(part: Part, run: Path, seed: int) -> None:
         words: list[object] = ["--recipe", part.recipe, "--seed", seed, "--out", run]
         words += [word for path in part.data for word in ("--data", path)]
         words += [word for value in part.set_words for word in ("--set", value)]
-        words += [word for one in part.ensemble_runs for word in ("--member-run", one)]
+        words += [word for one in part.ensemble_runs for word in ("--ensemble-run", one)]
         run_cli("train", *words, *(["--resume"] if there == "unfinished" else []))
     if not read_scores(run, part.scored_on) and _can_be_scored(part):
         words = [word for path in part.data for word in ("--data", path)]
@@ -125,7 +125,11 @@ def train_part(part: Part, run: Path, seed: int) -> None:
 
 
 def train_stream_once(
-    recipe: Recipe, folder: DataFolder, run: Path, seed: int = 0, init_from: Path | None = None
+    recipe: StreamRecipe,
+    folder: DataFolder,
+    run: Path,
+    seed: int = 0,
+    init_from: Path | None = None,
 ) -> Path:
     """A stream trained on a folder as it is split here, without a command of its own.
 
@@ -161,7 +165,7 @@ def state(run: Path) -> str:
 
 
 def _require_same(
-    run: Path, recipe: Recipe, seed: int, is_same_data: Callable[[list[dict[str, Any]]], bool]
+    run: Path, recipe: StreamRecipe, seed: int, is_same_data: Callable[[list[dict[str, Any]]], bool]
 ) -> None:
     """Stops where a run is of another training.
 

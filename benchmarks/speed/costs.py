@@ -9,7 +9,7 @@ from typing import Any
 from affectstream.core import atomic_io
 from affectstream.core.errors import UserError
 
-DEFAULT = Path("docs/scaling_costs.json")
+DEFAULT = Path("docs/contributing/scaling_costs.json")
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import dataclasses
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -82,7 +81,7 @@ def measure(
     from affectstream.modeling.training.trainer import Trainer
     from affectstream.preprocessing.dataset.data_folder import open_data_folder
 
-    recipe = dataclasses.replace(registry.load("recipes", RECIPES[stream]), epochs=num_epochs)
+    recipe = registry.load("recipes", RECIPES[stream]).with_training(epochs=num_epochs)
     folder = open_data_folder(data)
     whole = training_data([folder], recipe.labels, (stream,), allow_leak=False)
     part = whole.subsets["train"]
@@ -95,7 +94,7 @@ def measure(
             part,
             whole.labels,
             (stream,),
-            recipe.batch_size,
+            recipe.training.batch_size,
             seed=0,
             transforms=recipe.transforms,
             frames_as_examples=recipe.frames_as_examples,

@@ -67,7 +67,7 @@ def untrained(name: str, face_px: int) -> ConversionCandidate:
         if recipe.fusion == "auto":
             raise UserError("takes one of the other fusions")
         models = {}
-        for part in recipe.parts or PARTS:
+        for part in recipe.stream_recipes or PARTS:
             of_part = registry.load("recipes", part)
             models[of_part.stream] = _stream(of_part, face_px)
         dims = {s: m.output["embedding"].shape[-1] for s, m in models.items()}
@@ -108,9 +108,9 @@ def _info(recipe: Any, streams: tuple[str, ...], parts: dict[str, Any]) -> Any:
         input={},
         preparation={"sampling": {"num_frames": NUM_FRAMES}},
         data=[],
-        train_seen=DataFootprint(),
-        validation_seen=DataFootprint(),
-        parts=parts,
+        train_footprint=DataFootprint(),
+        validation_footprint=DataFootprint(),
+        stream_info=parts,
     )
 
 

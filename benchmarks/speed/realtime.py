@@ -88,7 +88,8 @@ def _untrained() -> tuple[Forward, dict[str, Any]]:
     from affectstream.modeling.input_spec import InputSpec
     from affectstream.modeling.models.fused_model import fused_model
     from affectstream.modeling.models.stream_model import build_stream_model
-    from affectstream.modeling.recipes import ELU_CNN_VIDEO, RELU_CNN_AUDIO
+    from affectstream.modeling.recipes.audio import RELU_CNN_AUDIO
+    from affectstream.modeling.recipes.video import ELU_CNN_VIDEO
     from affectstream.preprocessing.labels import BASIC7
 
     count = len(BASIC7.labels)

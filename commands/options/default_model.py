@@ -15,17 +15,17 @@ DEFAULT_RUN_NAMES = ("fusion", "audio", "video", "text")
 
 
 def default_model(files: Sequence[Path], text: str | None = None) -> Path:
-    """The model in the box for what is asked about, else a run of the user's own; says which.
+    """The bundled model for what is asked about, else a run of the user's own; says which.
 
     Args:
       files: recordings, and text files of one utterance a line.
       text: what is said; without any file, words alone are asked about.
     Raises:
-      UserError: neither a model in the box nor a run in `runs/`.
+      UserError: neither a bundled model nor a run in `runs/`.
     """
     from affectstream.serving.bundled import bundled_models
 
-    name = bundled_models.WORDS if is_text_only(files, text) else bundled_models.EMOTION
+    name = bundled_models.TEXT if is_text_only(files, text) else bundled_models.EMOTION
     if bundled_models.is_bundled_model(name):
         path = bundled_models.bundled_model_path(name)
         click.echo(

@@ -109,7 +109,7 @@ def describe_parts(parts: dict[str, Any]) -> dict[str, Any]:
 def _describe_config(config: dict[str, Any]) -> dict[str, Any]:
     scores = describe_scores(config.get("scores") or {})
     rest = {key: value for key, value in config.items() if key != "scores"}
-    return rest | scores | {"parts": describe_parts(config.get("parts") or {})}
+    return rest | scores | {"parts": describe_parts(config.get("stream_info") or {})}
 
 
 def card_of(path: Path, config: dict[str, Any], name: str = "", version: int | None = None) -> str:

@@ -12,7 +12,7 @@ from affectstream.core import atomic_io, registry
 from affectstream.core.errors import UserError
 from affectstream.modeling.crossval.folds import Fold, make_folds, splits_of_fold
 from affectstream.modeling.data.subset import select_records
-from affectstream.modeling.recipes import Recipe
+from affectstream.modeling.recipes.recipe import FusionRecipe, Recipe, StreamRecipe
 from affectstream.preprocessing.clip import SPLITS, STREAMS
 from affectstream.preprocessing.dataset.data_folder import ClipRow, DataFolder, Splits
 from affectstream.preprocessing.dataset.leakage import DataFootprint, overlaps
@@ -25,30 +25,30 @@ class Crossval:
 
     Attributes:
       recipe: of a stream, or of a fusion.
-      parts: of a fusion: the recipes of its streams; empty for a stream.
+      stream_recipes: of a fusion: the recipes of its streams; empty for a stream.
       data: one data folder or feature table; its own split is not looked at.
       folds: of its speakers.
       num_seeds: seeds 0 to num_seeds - 1, each over all folds.
       rows: the clips that are scored: with a label of the set and a stream.
       reuse_streams: crossval folder of another fusion, whose trained streams are used.
-      reuse_ensemble: crossval folder of the same with single networks, of which a model is put
-        together (see `Recipe.is_ensemble`); a part that is single is taken from there as it is.
-      leak: the fault that is made on purpose, see `crossval_leaks`; "" for none.
-      splits: with a leak, of each fold; empty takes those that the folds say.
-      also: folders whose every clip trains the streams in each fold, and is never scored.
+      reuse_ensemble: crossval folder of the same recipes with single networks, which an ensemble
+        averages (see `StreamRecipe.is_ensemble`); single networks are taken as they are.
+      leakage: the deliberate fault, see `crossval/leakage.py`; "" for none.
+      splits: with a leakage scenario, those of each fold; empty derives them from the folds.
+      extra_train_data: folders whose every clip trains the streams in each fold, never scored.
     """
 
     recipe: Recipe
-    parts: tuple[Recipe, ...]
+    stream_recipes: tuple[StreamRecipe, ...]
     data: DataFolder
     folds: tuple[Fold, ...]
     num_seeds: int
     out: Path
     rows: tuple[ClipRow, ...]
     reuse_streams: Path | None = None
-    leak: str = ""
+    leakage: str = ""
     splits: tuple[Splits, ...] = ()
-    also: tuple[DataFolder, ...] = ()
+    extra_train_data: tuple[DataFolder, ...] = ()
     reuse_ensemble: Path | None = None
 
     @property
@@ -60,12 +60,14 @@ class Crossval:
     @property
     def plan(self) -> dict[str, Any]:
         """What must be the same for the pairs in a folder to belong together (`plan.json`)."""
-        optional: dict[str, Any] = {"leak": self.leak} if self.leak else {}
-        if self.also:
-            optional["also_train"] = [atomic_io.digest(folder.content()) for folder in self.also]
+        optional: dict[str, Any] = {"leakage": self.leakage} if self.leakage else {}
+        if self.extra_train_data:
+            optional["extra_train_data"] = [
+                atomic_io.digest(folder.content()) for folder in self.extra_train_data
+            ]
         return optional | {
             "recipe": self.recipe.as_json(),
-            "parts": [part.as_json() for part in self.parts],
+            "stream_recipes": [one.as_json() for one in self.stream_recipes],
             "labels": list(self.labels.labels),
             "data": atomic_io.digest(self.data.content()),
             "folds": [dataclasses.asdict(fold) for fold in self.folds],
@@ -78,7 +80,7 @@ class Crossval:
     @property
     def streams(self) -> tuple[str, ...]:
         """Of a fusion those of its parts, in the usual order."""
-        named = {part.stream for part in self.parts} or {self.recipe.stream}
+        named = {part.stream for part in self.stream_recipes} or {self.recipe.stream}
         return tuple(stream for stream in STREAMS if stream in named)
 
     def stream_run(self, fold: Fold, seed: int, stream: str) -> Path:
@@ -90,14 +92,18 @@ class Crossval:
 
     def recipe_of(self, stream: str) -> Recipe:
         """That of a part; of "" the recipe itself."""
-        return next((one for one in self.parts if one.stream == stream), self.recipe)
+        return next((one for one in self.stream_recipes if one.stream == stream), self.recipe)
 
     def ensemble_runs(self, fold: Fold, seed: int, stream: str) -> tuple[Path, ...]:
         """Runs of `reuse_ensemble` that are averaged; `stream` as in `recipe_of`."""
         recipe = self.recipe_of(stream)
-        if self.reuse_ensemble is None or not recipe.is_ensemble:
+        if (
+            self.reuse_ensemble is None
+            or isinstance(recipe, FusionRecipe)
+            or not recipe.is_ensemble
+        ):
             return ()
-        seeds = range(seed * recipe.members, (seed + 1) * recipe.members)
+        seeds = range(seed * recipe.ensemble_size, (seed + 1) * recipe.ensemble_size)
         return tuple(self.reuse_ensemble / _name(fold, one, stream) for one in seeds)
 
 
@@ -108,30 +114,30 @@ def _name(fold: Fold, seed: int, stream: str = "") -> str:
 
 def plan_crossval(
     recipe: Recipe,
-    parts: Sequence[Recipe],
+    stream_recipes: Sequence[StreamRecipe],
     data: DataFolder,
     folds: str,
     num_seeds: int,
     out: Path,
     num_validation_speakers: int | None = None,
     reuse_streams: Path | None = None,
-    also: Sequence[DataFolder] = (),
+    extra_train_data: Sequence[DataFolder] = (),
     reuse_ensemble: Path | None = None,
 ) -> Crossval:
     """Chooses the clips and deals their speakers to folds; nothing is written yet.
 
     Args:
-      parts: recipes of the streams of a fusion.
+      stream_recipes: recipes of the streams of a fusion.
       folds: how many, or "loso"; `num_validation_speakers`: speakers that validate in each; see
         `make_folds`.
-      also: folders that train only.
+      extra_train_data: folders that train only.
       reuse_ensemble: crossval folder whose seeds are averaged, see `Crossval`.
     Raises:
       UserError: no clip, no speakers, folds that cannot be, a fusion without its parts, or a
         folder that adds nothing or shows what `data` shows.
     """
-    streams = [part.stream for part in parts] or [recipe.stream]
-    _require_parts(recipe, streams if parts else [])
+    streams = [one.stream for one in stream_recipes] or [recipe.stream]
+    _require_parts(recipe, streams if stream_recipes else [])
     labels: LabelSet = registry.load("label-sets", recipe.labels)
     rows = select_records([data], "all", labels, streams).all_rows
     if not rows:
@@ -140,40 +146,41 @@ def plan_crossval(
             f" {', '.join(streams)}; check --labels, and `describe` the data"
         )
     assigned_folds = make_folds(rows, folds, data.path, num_validation_speakers)
-    if reuse_streams is not None and not parts:
+    if reuse_streams is not None and not stream_recipes:
         raise UserError(
             f"--reuse-streams {reuse_streams}: of a fusion only; {recipe.name} is a stream"
         )
-    if reuse_ensemble is not None and not any(one.is_ensemble for one in (*parts, recipe)):
+    if reuse_ensemble is not None and not any(one.is_ensemble for one in (*stream_recipes, recipe)):
         raise UserError(
-            f"--reuse-ensemble {reuse_ensemble}: nothing is averaged; --set members=N, or speeds"
+            f"--reuse-ensemble {reuse_ensemble}: nothing is averaged; --set"
+            " ensemble_size=N, or tta_speeds"
         )
-    for folder in also:
+    for folder in extra_train_data:
         if not select_records([folder], "all", labels, streams).all_rows:
             raise UserError(
                 f"--extra-train-data {folder.path}: no clip has a label of {recipe.labels} and a"
                 " stream"
                 f" of {', '.join(streams)}; leave it out"
             )
-    _require_other(rows, also)
+    _require_other(rows, extra_train_data)
     return Crossval(
         recipe,
-        tuple(parts),
+        tuple(stream_recipes),
         data,
         assigned_folds,
         num_seeds,
         out,
         tuple(rows),
         reuse_streams,
-        also=tuple(map(_only_training, also)),
+        extra_train_data=tuple(map(_only_training, extra_train_data)),
         reuse_ensemble=reuse_ensemble,
     )
 
 
-def _require_other(rows: Sequence[ClipRow], also: Sequence[DataFolder]) -> None:
+def _require_other(rows: Sequence[ClipRow], extra_train_data: Sequence[DataFolder]) -> None:
     """Extra training data must not share speakers or content with scored data or each other."""
     seen = DataFootprint.of(rows)
-    for folder in also:
+    for folder in extra_train_data:
         own = folder.subset("all")
         if found := overlaps(seen, own):
             raise UserError(
@@ -194,11 +201,13 @@ def _require_parts(recipe: Recipe, streams: Sequence[str]) -> None:
     """A fusion has a recipe for each of two streams or more, a stream has none."""
     if recipe.stream != "fusion":
         if streams:
-            raise UserError(f"recipe {recipe.name}: of one stream; --part goes with a fusion")
+            raise UserError(
+                f"recipe {recipe.name}: of one stream; --stream-recipe goes with a fusion"
+            )
     elif not streams:
         raise UserError(
             f"recipe {recipe.name}: a fusion that names no recipes for its streams, which crossval"
-            " trains anew in each fold; name them with --part"
+            " trains anew in each fold; name them with --stream-recipe"
         )
     elif len(set(streams)) != len(streams) or len(streams) < 2:
         raise UserError(
@@ -220,7 +229,7 @@ def training_folders(crossval: Crossval, fold: Fold, stream: str) -> list[DataFo
     """What one stream is trained on: the data under the split of a fold, and what is added."""
     added = [
         f
-        for f in crossval.also
+        for f in crossval.extra_train_data
         if select_records([f], "train", crossval.labels, (stream,)).all_rows
     ]
     return [data_for_fold(crossval, fold), *added]

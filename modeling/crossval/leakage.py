@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from scipy.special import softmax
 
 from affectstream.core import atomic_io, progress, registry
@@ -22,27 +22,25 @@ from affectstream.modeling.crossval.task import PREDICTIONS, mark_done, train_op
 from affectstream.modeling.data.array_dataset import table_dataset
 from affectstream.modeling.data.feature_cache import FeatureCache
 from affectstream.modeling.data.subset import Subset, class_indices
-from affectstream.modeling.data.training_data import TrainingData, class_weights, training_data
+from affectstream.modeling.data.training_data import TrainingData
 from affectstream.modeling.features.front_end import Axes, FrontEnd
-from affectstream.modeling.input_spec import InputSpec
 from affectstream.modeling.metrics import classification
 from affectstream.modeling.models.stream_model import (
     NETWORK,
-    STANDARDISE,
-    StreamModel,
-    build_stream_model,
     fitted_front_end,
 )
+from affectstream.modeling.recipes.recipe import StreamRecipe
 from affectstream.modeling.runs import checkpoints, run_folder
-from affectstream.modeling.runs.run_folder import Calibration, RunInfo
+from affectstream.modeling.runs.run_folder import RunInfo
 from affectstream.modeling.training import trainer
-from affectstream.modeling.training.train_single import max_samples_of_recipe, predict_logits
-from affectstream.modeling.training.training_steps import (
-    finish_run,
-    new_run_info,
-    set_seed_and_precision,
-    train_model,
+from affectstream.modeling.training.train_single import (
+    TrainingDatasets,
+    max_samples_of_recipe,
+    predict_logits,
+    prepare_training,
+    train_prepared,
 )
+from affectstream.modeling.training.training_steps import TrainOptions
 from affectstream.parallel.serial import SerialEngine
 from affectstream.parallel.tasks import Engine
 from affectstream.preprocessing.dataset.data_folder import Splits
@@ -94,16 +92,16 @@ def choose_leakage_scenarios(crossval: Crossval, words: Sequence[str]) -> tuple[
 def _why_not(crossval: Crossval, kind: str) -> str:
     """Why a kind cannot be shown, "" where it can."""
     recipe = crossval.recipe
-    if any(one.is_ensemble for one in (recipe, *crossval.parts)):
-        return "of single networks, it averages several answers; leave members and speeds out"
+    if any(one.is_ensemble for one in (recipe, *crossval.stream_recipes)):
+        return "only of single networks; leave ensemble_size and tta_speeds out"
     if kind != SPEAKER_NORM:
         return ""
-    if recipe.stream != "audio":
+    if not isinstance(recipe, StreamRecipe) or recipe.stream != "audio":
         return f"of sound only, it is of {recipe.stream}"
     if registry.load("features", recipe.features).standardise_axis is None:
         return f"its features {recipe.features} are not standardised"
-    if not recipe.copies and not isinstance(crossval.data, FeatureTable):
-        return "it keeps no features; have it keep some with --set copies=N, or give a table"
+    if not recipe.cached_augmentations and not isinstance(crossval.data, FeatureTable):
+        return "it caches no features; give --set cached_augmentations=N, or a feature table"
     return ""
 
 
@@ -135,7 +133,8 @@ def with_leakage(crossval: Crossval, kind: str) -> Crossval:
 
     A fusion trains its streams anew, with the same fault.
     """
-    recipe, parts, data, also = crossval.recipe, crossval.parts, crossval.data, crossval.also
+    recipe, parts, data = crossval.recipe, crossval.stream_recipes, crossval.data
+    extra = crossval.extra_train_data
     folds = crossval.folds
     splits = [data_for_fold(crossval, fold).splits for fold in folds]
     if kind == RANDOM_SPLIT:
@@ -144,25 +143,25 @@ def with_leakage(crossval: Crossval, kind: str) -> Crossval:
     elif kind == TEST_EPOCH:
         splits = [_chosen_on_test(split) for split in splits]
         folds = tuple(Fold(fold.number, fold.test, fold.test) for fold in folds)
-        recipe = dataclasses.replace(recipe, keep="best")
-        parts = tuple(dataclasses.replace(part, keep="best") for part in parts)
+        recipe = recipe.with_training(keep_epoch="best")
+        parts = tuple(part.with_training(keep_epoch="best") for part in parts)
     elif isinstance(data, FeatureTable):
         data = _table_by_speaker(data, recipe.features)
-        tables = [table for table in also if isinstance(table, FeatureTable)]
-        also = tuple(_table_by_speaker(table, recipe.features) for table in tables)
+        tables = [table for table in extra if isinstance(table, FeatureTable)]
+        extra = tuple(_table_by_speaker(table, recipe.features) for table in tables)
     note = LEAKAGE_NOTES[kind]
     return dataclasses.replace(
         crossval,
         recipe=recipe,
-        parts=parts,
+        stream_recipes=parts,
         data=data,
         folds=folds,
         num_seeds=LEAKAGE_SEED + 1,
         out=crossval.out / f"leak-{kind}",
         reuse_streams=None,
         reuse_ensemble=None,
-        leak=kind,
-        also=also,
+        leakage=kind,
+        extra_train_data=extra,
         splits=tuple(dataclasses.replace(s, notes=(*s.notes, note)) for s in splits),
     )
 
@@ -217,7 +216,12 @@ def _random_splits(crossval: Crossval) -> list[Splits]:
             split: tuple(row.id for row in usable if sides.get(row.id) == split)
             for split in ("train", "validation", "test")
         }
-        rule = {"kind": "crossval", "num_folds": count, "fold": fold.number, "leak": RANDOM_SPLIT}
+        rule = {
+            "kind": "crossval",
+            "num_folds": count,
+            "fold": fold.number,
+            "leakage": RANDOM_SPLIT,
+        }
         splits.append(add_augmented_copies(usable, Splits(parts, rule)))
     return splits
 
@@ -225,7 +229,7 @@ def _random_splits(crossval: Crossval) -> list[Splits]:
 def _chosen_on_test(splits: Splits) -> Splits:
     """Validates on the test clips; the original validation clips are not used."""
     parts = {**splits.parts, "validation": splits.parts["test"]}
-    rule = {**splits.rule, "validation": splits.rule["test"], "leak": TEST_EPOCH}
+    rule = {**splits.rule, "validation": splits.rule["test"], "leakage": TEST_EPOCH}
     return Splits(parts, rule, splits.notes)
 
 
@@ -284,63 +288,59 @@ class _CopiesBySpeaker(FeatureCache):
         standardise_by_speaker(kept.reshape(-1, *kept.shape[2:]), speakers, axis, flat)
 
 
-def _batches(
+def _read_by_speaker(
     data: TrainingData,
     split: str,
-    crossval: Crossval,
+    recipe: StreamRecipe,
     front_end: FrontEnd,
-    built: StreamModel,
+    front: keras.Model,
     seed: int | None = None,
 ) -> trainer.EpochDataset:
-    """Batches of features by speaker; of the test part too."""
-    part, recipe = data.subsets[split], crossval.recipe
-    if isinstance(crossval.data, FeatureTable):
+    """Batches of features that are standardised by speaker; seed None reads in order."""
+    part = data.subsets[split]
+    if isinstance(part.folders[0], FeatureTable):  # standardised in `with_leakage`
         return table_dataset(part, data.labels, recipe, front_end, seed)
-    max_samples, copies = max_samples_of_recipe(recipe), max(1, recipe.copies)
-    made = _CopiesBySpeaker(part, data.labels, recipe, built.front, max_samples, seed, copies)
-    made.standardise(part, _axis(front_end))
-    return made
+    max_samples, copies = max_samples_of_recipe(recipe), max(1, recipe.cached_augmentations)
+    kept = _CopiesBySpeaker(part, data.labels, recipe, front, max_samples, seed, copies)
+    kept.standardise(part, _axis(front_end))
+    return kept
+
+
+def _open_speaker_normalised(
+    recipe: StreamRecipe,
+    data: TrainingData,
+    options: TrainOptions,
+    front_end: FrontEnd,
+    front: keras.Model,
+) -> TrainingDatasets:
+    read = functools.partial(
+        _read_by_speaker, data, recipe=recipe, front_end=front_end, front=front
+    )
+    train, validation = read("train", seed=options.seed), read("validation")
+    return TrainingDatasets(train, validation, read("train"), features_only=True)
 
 
 def train_speaker_normalised(crossval: Crossval, fold: Fold, seed: int) -> None:
     """One fold with `speaker-norm`: as `train_stream`, but of features standardised by speaker.
 
-    Such a model answers only for features of that kind, so it is fed them here for the test part
-    as well; `evaluate` on its run folder would feed it others.
+    Such a model predicts only from features of that kind, so the test split is standardised here
+    as well; `evaluate` on its run folder would feed it other features.
     """
-    path, recipe = crossval.fold_run(fold, seed), crossval.recipe
+    recipe = crossval.recipe
+    assert isinstance(recipe, StreamRecipe)
     keras.backend.clear_session()
-    folders = training_folders(crossval, fold, recipe.stream)
     options = train_options_for(crossval, fold, seed)
-    data = training_data(folders, recipe.labels, (recipe.stream,), allow_leak=True)
-    set_seed_and_precision(seed)
-    spec = InputSpec.of(data.subsets["train"].folder_with_stream(recipe.stream), recipe.stream)
-    front_end = fitted_front_end(recipe, ())
-    built = build_stream_model(recipe, len(data.labels.labels), spec, front_end=front_end)
-    info = new_run_info(recipe, data, options, (recipe.stream,), dataclasses.asdict(spec))
+    folders = training_folders(crossval, fold, recipe.stream)
+    data, built, info, reading = prepare_training(
+        recipe, folders, options, _open_speaker_normalised
+    )
     info = dataclasses.replace(info, leak_allowed=True)
-    given = (crossval, front_end, built)
-    train, validation_data = (
-        _batches(data, "train", *given, seed),
-        _batches(data, "validation", *given),
-    )
-    go_on = run_folder.prepare_run_folder(path, info, options.resume, overwrite=False)
-    run_folder.write_split(path, data.folders)
-    model, history = built.whole, checkpoints.History(keep=recipe.keep)
-    if go_on:
-        model, history = checkpoints.load_checkpoint(path / run_folder.LAST)
-    else:
-        _adapt(built.network, _batches(data, "train", *given))
-    trainable_submodel = model.get_layer(NETWORK)
-    history = train_model(
-        model, recipe, data, train, validation_data, options, history, trainable_submodel
-    )
-    best = checkpoints.load_model(path / run_folder.BEST).get_layer(NETWORK)
-    temperature = predict_logits(best, validation_data).fit_temperature(data.subsets["validation"])
-    _, log_prior = class_weights(data, recipe)
-    info = finish_run(path, info, Calibration(temperature, log_prior), history)
-    tested = predict_logits(best, _batches(data, "test", *given))
-    _write_predictions(path, data, softmax(tested.logits / temperature, axis=1), info)
+    info = train_prepared(data, built, info, reading, options)
+    best = checkpoints.load_model(options.out / run_folder.BEST).get_layer(NETWORK)
+    test = _read_by_speaker(data, "test", recipe, fitted_front_end(recipe, ()), built.front)
+    logits = predict_logits(best, test).logits
+    probabilities = softmax(logits / info.calibration.temperature, axis=1)
+    _write_predictions(options.out, data, probabilities, info)
     mark_done(crossval, fold, seed)
 
 
@@ -365,14 +365,3 @@ def _write_predictions(
     ]
     columns = ("id", "speaker", "label", "recognised", *info.labels)
     atomic_io.write_csv(path / PREDICTIONS, columns, rows)
-
-
-def _adapt(network: keras.Model, batches: trainer.EpochDataset) -> None:
-    """Means and deviations of the training part, near 0 and 1."""
-
-    def values() -> Iterator[tf.Tensor]:
-        for inputs, *_ in batches():
-            whole = inputs["features"]
-            yield tf.boolean_mask(whole, inputs["mask"])[None] if "mask" in inputs else whole
-
-    network.get_layer(STANDARDISE).adapt(values())

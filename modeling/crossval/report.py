@@ -34,7 +34,7 @@ PLOTS = {
     "risk_coverage.png": "Errors over the share of clips answered, clips of all seeds",
 }
 SCORE_NAMES = {"uar": "UAR", "wa": "WA", "macro_f1": "macro-F1", "ece": "ECE"}
-SCORE_NAMES |= {"ece_by_chance": "ECE by chance"}
+SCORE_NAMES |= {"calibrated_model_ece": "ECE by chance"}
 STREAM_ROW_TITLES = {
     STREAM_ALONE: "{} alone, by its own model",
     FUSION_OF_ONE_STREAM: "fusion given {} only",
@@ -144,12 +144,12 @@ def _numbers(crossval: Crossval, rows: Sequence[dict[str, str]]) -> dict[str, An
     return {
         **scores,
         "recipe": crossval.recipe.as_json(),
-        "parts": [part.as_json() for part in crossval.parts],
+        "stream_recipes": [part.as_json() for part in crossval.stream_recipes],
         "data": _told(crossval.data),
-        "also": [_told(folder) for folder in crossval.also],
+        "also": [_told(folder) for folder in crossval.extra_train_data],
         "folds": crossval.plan["folds"],
         "pairs": _pairs(crossval),
-        "of_streams": _of_streams(crossval),
+        "per_stream": _of_streams(crossval),
         "human": vars(human) if human else None,
         "versions": run_folder.versions(),
         "git_revision": run_folder.git_revision(),
@@ -190,7 +190,7 @@ def _pairs(crossval: Crossval) -> list[dict[str, Any]]:
                     "seed": seed,
                     "temperature": info.calibration.temperature,
                     "validation": info.scores,
-                    "is_average": bool(info.members),
+                    "is_average": bool(info.ensemble_members),
                     "notes": list(info.notes),
                     "git_revision": info.git_revision,
                 }
@@ -261,9 +261,9 @@ def _tables(found: dict[str, Any]) -> list[Table]:
             _interval(one["uar_ci95"]),
             str(one["num_clips"]),
         )
-        for one in found["of_streams"]
+        for one in found["per_stream"]
     )
-    of_streams = ("", *(SCORE_NAMES[key] for key in SCORES), "95 % of UAR", "clips")
+    per_stream = ("", *(SCORE_NAMES[key] for key in SCORES), "95 % of UAR", "clips")
     classes = tuple(
         (label, _mean(one["recall"], one["deviation"]), str(one["num_clips"]))
         for label, one in found["per_class"].items()
@@ -287,7 +287,7 @@ def _tables(found: dict[str, Any]) -> list[Table]:
     tables = [
         Table("Scores", header, scores, chance),
         _leaks(found["leaks"]),
-        Table("Streams", of_streams, streams, "Of the clips that have the stream."),
+        Table("Streams", per_stream, streams, "Of the clips that have the stream."),
         Table("By class", ("class", "recall", "clips"), classes),
         _groups("By speaker", found["per_speaker"]),
         _groups("By sex", found["per_sex"]),

@@ -52,7 +52,7 @@ def run_crossval(
     pairs = [(fold, seed) for seed in range(crossval.num_seeds) for fold in crossval.folds]
     todo = []
     for number, (fold, seed) in enumerate(pairs, start=1):
-        told = f"{crossval.leak} {crossval.fold_run(fold, seed).name} ({number} of {len(pairs)})"
+        told = f"{crossval.leakage} {crossval.fold_run(fold, seed).name} ({number} of {len(pairs)})"
         if is_done(crossval, fold, seed):
             progress.print_message(f"{told.strip()}: done before")
         else:
@@ -86,7 +86,7 @@ def prepare_crossval_folder(crossval: Crossval) -> None:
         progress.print_message(f"{out / PLAN}: damaged, not what was written; written again")
         atomic_io.write_checksummed_json(out / PLAN, plan)
         there = plan
-    if differing := _differing(there, plan, {**plan, "leak": "", "also_train": []}):
+    if differing := _differing(there, plan, {**plan, "leakage": "", "extra_train_data": []}):
         raise UserError(
             f"{out}: holds a crossval with another {' and '.join(differing)}; choose another --out"
             " or repeat its settings"
@@ -103,7 +103,7 @@ def _require_parts_from(crossval: Crossval) -> None:
     other = crossval.reuse_streams
     if other is None:
         return
-    keys = ("parts", "labels", "data", "folds", "leak", "also_train")
+    keys = ("stream_recipes", "labels", "data", "folds", "leakage", "extra_train_data")
     _require_plan(f"--reuse-streams {other}", other, crossval.plan, keys)
     _require_finished(
         (
@@ -124,12 +124,12 @@ def _require_members_from(crossval: Crossval) -> None:
     single = dataclasses.replace(
         crossval,
         recipe=crossval.recipe.single_network,
-        parts=tuple(part.single_network for part in crossval.parts),
+        stream_recipes=tuple(part.single_network for part in crossval.stream_recipes),
     )
-    kind = "parts" if crossval.parts else "recipe"
-    keys = (kind, "labels", "data", "folds", "leak", "also_train")
+    kind = "stream_recipes" if crossval.stream_recipes else "recipe"
+    keys = (kind, "labels", "data", "folds", "leakage", "extra_train_data")
     _require_plan(f"--reuse-ensemble {other}", other, single.plan, keys)
-    streams = crossval.streams if crossval.parts else ("",)
+    streams = crossval.streams if crossval.stream_recipes else ("",)
     _require_finished(
         (
             run
@@ -185,7 +185,7 @@ def predictions_of_streams(crossval: Crossval, kind: str) -> dict[str, list[dict
       kind: `STREAM_ALONE`, of the stream's own model, or `FUSION_OF_ONE_STREAM`, of the fusion
         given nothing else.
     """
-    streams = crossval.streams if crossval.parts else ()
+    streams = crossval.streams if crossval.stream_recipes else ()
     return {
         stream: [
             row

@@ -12,7 +12,7 @@ from affectstream.modeling.metrics import classification
 from affectstream.preprocessing.dataset.splits import natural_key
 
 NUM_DRAWS = 200
-SCORES = ("uar", "wa", "macro_f1", "ece", "ece_by_chance")
+SCORES = ("uar", "wa", "macro_f1", "ece", "calibrated_model_ece")
 
 
 def calibrated_model_ece(probabilities: np.ndarray, seed: int = 0) -> float:
@@ -59,7 +59,7 @@ def pooled_scores(rows: Sequence[dict[str, str]], labels: Sequence[str]) -> dict
     for seed in np.unique(seeds):
         own = seeds == seed
         told = classification.report(truth[own], probabilities[own], labels, speakers[own].tolist())
-        told["ece_by_chance"] = calibrated_model_ece(probabilities[own])
+        told["calibrated_model_ece"] = calibrated_model_ece(probabilities[own])
         per_seed.append({"seed": int(seed), **{key: told[key] for key in (*SCORES, "uar_ci95")}})
     values = {key: np.array([one[key] for one in per_seed]) for key in SCORES}
 

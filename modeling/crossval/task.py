@@ -14,7 +14,7 @@ from affectstream.core.errors import UserError
 from affectstream.modeling.crossval.config import Crossval, data_for_fold, training_folders
 from affectstream.modeling.crossval.folds import Fold
 from affectstream.modeling.evaluation import evaluate
-from affectstream.modeling.recipes import Recipe
+from affectstream.modeling.recipes.recipe import FusionRecipe, StreamRecipe
 from affectstream.modeling.runs import run_folder
 from affectstream.modeling.runs.run_folder import is_run
 from affectstream.modeling.training.train_fusion import train_fusion
@@ -76,9 +76,11 @@ def run_fold_task(task: FoldTask, report_step: ReportStep) -> None:
 def _mark(crossval: Crossval, fold: Fold, seed: int) -> dict[str, Any]:
     """What a finished pair belongs to; `done.json` holds it with the digest of its predictions."""
     data = data_for_fold(crossval, fold)
-    recipes = [recipe.as_json() for recipe in (crossval.recipe, *crossval.parts)]
-    folders = [data, *crossval.also]
-    content = [folder.content() for folder in folders] if crossval.also else data.content()
+    recipes = [recipe.as_json() for recipe in (crossval.recipe, *crossval.stream_recipes)]
+    folders = [data, *crossval.extra_train_data]
+    content = (
+        [folder.content() for folder in folders] if crossval.extra_train_data else data.content()
+    )
     return {
         "data": atomic_io.digest(content),
         "recipe": atomic_io.digest(recipes),
@@ -118,32 +120,31 @@ def mark_done(crossval: Crossval, fold: Fold, seed: int) -> None:
 
 def train_and_predict(crossval: Crossval, fold: Fold, seed: int) -> None:
     """Trains and tests the models of one pair, down to its `done.json`."""
-    path, data, leak = (
-        crossval.fold_run(fold, seed),
-        data_for_fold(crossval, fold),
-        bool(crossval.leak),
-    )
+    path, data = crossval.fold_run(fold, seed), data_for_fold(crossval, fold)
+    recipe, is_leaky = crossval.recipe, bool(crossval.leakage)
     keras.backend.clear_session()  # models of earlier pairs are let go
-    if crossval.recipe.stream == "fusion":
+    if isinstance(recipe, FusionRecipe):
         runs = {s: crossval.stream_run(fold, seed, s) for s in crossval.streams}
-        for part in crossval.parts:
+        for part in crossval.stream_recipes:
             if runs[part.stream].parent == crossval.out:  # else another crossval has trained it
                 options = train_options_for(crossval, fold, seed, part.stream)
                 _train_stream(part, training_folders(crossval, fold, part.stream), options)
-        train_fusion(crossval.recipe, runs, [data], train_options_for(crossval, fold, seed))
+        train_fusion(recipe, runs, [data], train_options_for(crossval, fold, seed))
         for stream, run in runs.items():
-            evaluate.evaluate(run, [data], "test", path / STREAM_ALONE / stream, leak)
+            evaluate.evaluate(run, [data], "test", path / STREAM_ALONE / stream, is_leaky)
             evaluate.evaluate(
-                path, [data], "test", path / FUSION_OF_ONE_STREAM / stream, leak, stream
+                path, [data], "test", path / FUSION_OF_ONE_STREAM / stream, is_leaky, stream
             )
     else:
-        folders = training_folders(crossval, fold, crossval.recipe.stream)
-        _train_stream(crossval.recipe, folders, train_options_for(crossval, fold, seed))
-    evaluate.evaluate(path, [data], "test", path, leak)
+        folders = training_folders(crossval, fold, recipe.stream)
+        _train_stream(recipe, folders, train_options_for(crossval, fold, seed))
+    evaluate.evaluate(path, [data], "test", path, is_leaky)
     mark_done(crossval, fold, seed)
 
 
-def _train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOptions) -> None:
+def _train_stream(
+    recipe: StreamRecipe, folders: Sequence[DataFolder], options: TrainOptions
+) -> None:
     """Trains a stream unless that is done."""
     is_begun = options.resume and not options.overwrite
     if not is_begun or not run_folder.read_run(options.out).finished:
@@ -168,7 +169,7 @@ def train_options_for(crossval: Crossval, fold: Fold, seed: int, stream: str = "
         resume=is_run(path) and not damage,
         ensemble_runs=crossval.ensemble_runs(fold, seed, stream),
         overwrite=bool(damage),
-        allow_leak=bool(crossval.leak),
+        allow_leak=bool(crossval.leakage),
         allow_scripted_text=bool(stream),
         prints_summary=False,
     )

@@ -10,7 +10,7 @@ from affectstream.data_augmentation.chain import keyed_rng
 from affectstream.modeling.data.no_autotune import without_autotune
 from affectstream.modeling.data.subset import Subset, class_indices
 from affectstream.modeling.features.front_end import FrontEnd, vector_names
-from affectstream.modeling.recipes import Recipe
+from affectstream.modeling.recipes.recipe import StreamRecipe, TrainingSettings
 from affectstream.preprocessing.dataset.feature_table import FeatureTable
 from affectstream.preprocessing.labels import LabelSet
 
@@ -24,27 +24,29 @@ class ArrayDataset:
       arrays: by record, `truth` (records,) int and what the network is fed; for a fusion
         `STREAM_logits`, `STREAM_embedding`, `STREAM_present`.
       names: the streams of a fusion.
-      recipe: batch size, and the share of rows in which one stream is hidden while training.
       seed: of the run; None reads in order and hides nothing (evaluation).
+      modality_dropout: share of the rows of a fusion in which one stream is hidden.
     """
 
     def __init__(
         self,
         arrays: Arrays,
         names: tuple[str, ...],
-        recipe: Recipe,
+        training: TrainingSettings,
         num_classes: int,
         seed: int | None = None,
+        modality_dropout: float = 0.0,
     ) -> None:
         self._arrays = arrays
         self._names = names
-        self._recipe = recipe
+        self._batch_size = training.batch_size
+        self._modality_dropout = modality_dropout
         self._num_classes = num_classes
         self._seed = seed
 
     @property
     def num_batches(self) -> int:
-        return -(-len(self._arrays["truth"]) // self._recipe.batch_size)
+        return -(-len(self._arrays["truth"]) // self._batch_size)
 
     def __call__(self, epoch: int = 0) -> tf.data.Dataset:
         arrays = dict(self._arrays)
@@ -53,11 +55,11 @@ class ArrayDataset:
             rng = keyed_rng(self._seed, epoch, "", "fusion")
             rng.shuffle(order)
             if self._names:
-                arrays |= _hide(arrays, self._names, self._recipe.modality_dropout, rng)
+                arrays |= _hide(arrays, self._names, self._modality_dropout, rng)
         labels = np.eye(self._num_classes, dtype=np.float32)[arrays.pop("truth")]
         inputs = {name: value[order] for name, value in arrays.items()}
         data = tf.data.Dataset.from_tensor_slices((inputs, labels[order], order))
-        return without_autotune(data.batch(self._recipe.batch_size))
+        return without_autotune(data.batch(self._batch_size))
 
 
 def _hide(arrays: Arrays, names: tuple[str, ...], share: float, rng: np.random.Generator) -> Arrays:
@@ -77,7 +79,7 @@ def uses_feature_tables(part: Subset) -> bool:
 def table_dataset(
     part: Subset,
     labels: LabelSet,
-    recipe: Recipe,
+    recipe: StreamRecipe,
     front_end: FrontEnd,
     seed: int | None = None,
 ) -> ArrayDataset:
@@ -99,7 +101,7 @@ def table_dataset(
         place = {row.id: i for i, row in enumerate(table.rows)}
         pieces.append(table.columns(names)[[place[row.id] for row in rows]])
     arrays = {"features": np.concatenate(pieces), "truth": class_indices(part, labels)}
-    return ArrayDataset(arrays, (), recipe, len(labels.labels), seed)
+    return ArrayDataset(arrays, (), recipe.training, len(labels.labels), seed)
 
 
 def require_same_fit(table: FeatureTable, front_end: FrontEnd) -> None:

@@ -20,7 +20,7 @@ from affectstream.data_augmentation.chain import keyed_rng, parse_transforms, re
 from affectstream.data_augmentation.mixup import Mixup, blend_rows
 from affectstream.modeling.data.record_dataset import RecordDataset
 from affectstream.modeling.data.subset import Subset, class_indices
-from affectstream.modeling.recipes import Recipe
+from affectstream.modeling.recipes.recipe import StreamRecipe
 from affectstream.preprocessing.labels import LabelSet
 
 READ_BATCH = 32
@@ -53,21 +53,22 @@ class FeatureCache:
         self,
         part: Subset,
         labels: LabelSet,
-        recipe: Recipe,
+        recipe: StreamRecipe,
         front: keras.Model,
         max_samples: int | None,
         seed: int | None = None,
         num_copies: int = 1,
     ) -> None:
         self._seed = seed
-        self._batch_size = recipe.batch_size
+        self._batch_size = recipe.training.batch_size
         self._truth = np.eye(len(labels.labels), dtype=np.float32)[class_indices(part, labels)]
         transforms = recipe_text_of_stream(recipe.transforms, "audio")
         self._mixers = [t for t in parse_transforms(recipe.transforms) if isinstance(t, Mixup)]
         if "mask" in front.output and self._mixers:
             raise UserError(
                 f"transforms={recipe.transforms}: mixup of kept copies needs features without a"
-                f" mask, {recipe.features!r} have one; leave it out, or --set copies=0"
+                f" mask, {recipe.features!r} have one; leave it out, or --set"
+                " cached_augmentations=0"
             )
         self._front = front
         self._num_copies = num_copies if seed is not None else 1
@@ -156,5 +157,5 @@ def _require_range(features: np.ndarray) -> None:
     if largest > CACHE_DTYPE_MAX:
         raise UserError(
             f"features up to {largest:g}: too large to be kept in half precision (to"
-            f" {CACHE_DTYPE_MAX:g}); augment anew each epoch (--set copies=0)"
+            f" {CACHE_DTYPE_MAX:g}); augment anew each epoch (--set cached_augmentations=0)"
         )

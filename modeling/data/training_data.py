@@ -12,7 +12,7 @@ import numpy as np
 from affectstream.core import progress, registry
 from affectstream.core.errors import UserError
 from affectstream.modeling.data.subset import Subset, any_has_stream, class_indices, select_records
-from affectstream.modeling.recipes import Recipe
+from affectstream.modeling.recipes.recipe import Recipe
 from affectstream.preprocessing.clip import SPLITS
 from affectstream.preprocessing.dataset.data_folder import DataFolder
 from affectstream.preprocessing.dataset.leakage import DataFootprint, overlaps, require_disjoint
@@ -178,7 +178,7 @@ def class_weights(data: TrainingData, recipe: Recipe) -> tuple[np.ndarray, tuple
     counts = np.bincount(
         class_indices(data.subsets["train"], data.labels), minlength=len(data.labels.labels)
     )
-    if recipe.class_weights:
+    if recipe.training.class_weights:
         uniform = np.full(len(counts), -np.log(len(counts)))
         return (counts.sum() / (len(counts) * counts)).astype(np.float32), tuple(uniform.tolist())
     return np.ones(len(counts), np.float32), tuple(np.log(counts / counts.sum()).tolist())

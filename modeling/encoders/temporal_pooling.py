@@ -9,7 +9,7 @@ from keras import ops
 
 
 @keras.saving.register_keras_serializable(package="affectstream")
-class FoldTime(keras.layers.Layer):
+class MergeTimeAxis(keras.layers.Layer):
     """(batch, time, ...) -> (batch x time, ...), so that a picture network sees single frames."""
 
     def call(self, frames: Any) -> Any:
@@ -20,7 +20,7 @@ class FoldTime(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="affectstream")
-class WithMirrored(keras.layers.Layer):
+class FlipTTA(keras.layers.Layer):
     """Adds each picture's mirror image as one more frame; in training nothing.
 
     Call:
@@ -45,7 +45,7 @@ class MaskedMean(keras.layers.Layer):
     """Mean over the frames that count.
 
     Call:
-      values: (batch x time, dim) float, as `FoldTime` laid them out, or (batch, time, dim).
+      values: (batch x time, dim) float, as `MergeTimeAxis` laid them out, or (batch, time, dim).
       mask: (batch, time) bool or number; a row of zeros gives zeros.
     Returns:
       (batch, dim) float.
@@ -63,8 +63,8 @@ class MaskedMean(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="affectstream")
-class UnfoldTime(keras.layers.Layer):
-    """What `FoldTime` folded: (batch x time, ...) -> (batch, time, ...), by the shape of a mask.
+class SplitTimeAxis(keras.layers.Layer):
+    """Undoes `MergeTimeAxis`: (batch x time, ...) -> (batch, time, ...), by the shape of a mask.
 
     Call:
       values: (batch x time, ...) float.

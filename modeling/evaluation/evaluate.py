@@ -101,7 +101,7 @@ def evaluate(
         "split": split,
         "leak_allowed": leaked or info.leak_allowed,
         "leaks": leaks,
-        "chosen_on": bool(overlaps(info.validation_seen, rows)),
+        "used_for_selection": bool(overlaps(info.validation_footprint, rows)),
         "synthetic": info.synthetic or any(folder.synthetic for folder in folders),
         "notes": sorted(
             {
@@ -176,7 +176,7 @@ def _leaks(info: RunInfo, part: Subset, split: str) -> list[str]:
     """
     learnt, compare_speakers = info.footprint, True
     if split == "validation":
-        learnt, compare_speakers = info.train_seen, NOT_DISJOINT not in info.notes
+        learnt, compare_speakers = info.train_footprint, NOT_DISJOINT not in info.notes
     return overlaps(learnt, part.all_rows, compare_speakers)
 
 
@@ -283,7 +283,7 @@ def format_scores(result: dict[str, Any]) -> str:
         lines.append(f"  left out: {count} of {label} (not in the label set, or no such stream)")
     if leaks := result["leaks"]:
         lines.append(f"  note: LEAK ALLOWED: the run was trained or chosen on {'; '.join(leaks)}")
-    elif result["chosen_on"]:
+    elif result["used_for_selection"]:
         lines.append("  note: epoch or temperature of the run were chosen on people or clips here")
     lines += [f"  note: {note}" for note in result["notes"]]
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from affectstream.core.errors import UserError
 from affectstream.modeling.features.front_end import AudioFrontEnd, max_samples_of_front_end
 from affectstream.modeling.fusions.missing_streams import zero_if_missing
 from affectstream.modeling.input_spec import PRESENCE_INPUTS
-from affectstream.modeling.models.fused_model import Present, fused_model
+from affectstream.modeling.models.fused_model import StreamPresence, fused_model
 from affectstream.modeling.runs import checkpoints, run_folder
 from affectstream.modeling.runs.run_folder import RunInfo
 from affectstream.modeling.training.fit_fusion import FUSION
@@ -69,7 +69,7 @@ def _embedding(model: keras.Model, info: RunInfo) -> Any:
     amounts = [model.input[name] for name in PRESENCE_INPUTS if name in model.input]
     if len(info.streams) > 1 or not amounts:  # a network that is fed features has no amounts
         return embedding
-    return zero_if_missing(embedding, Present(name="present")(amounts[0]))
+    return zero_if_missing(embedding, StreamPresence(name="present")(amounts[0]))
 
 
 def _softmax(logits: Any, temperature: float, name: str) -> Any:
@@ -98,7 +98,7 @@ def client_config(info: RunInfo) -> dict[str, Any]:
         "windows": windows.as_json(),
         "preparation": _preparation(info),
         "calibration": {"temperature": info.calibration.temperature},
-        "parts": info.parts,
+        "stream_info": info.stream_info,
         "recipe": info.recipe.as_json(),
         "data": info.data,
         "notes": list(info.notes),
@@ -106,7 +106,7 @@ def client_config(info: RunInfo) -> dict[str, Any]:
         "leak_allowed": info.leak_allowed,
         "scores": info.scores,
         "seed": info.seed,
-        "members": info.members,
+        "ensemble_members": info.ensemble_members,
         "versions": info.versions,
         "git_revision": info.git_revision,
     }
@@ -151,4 +151,4 @@ def preparation_differences(info: RunInfo, folder: DataFolder) -> Iterator[str]:
 def _features_of(info: RunInfo) -> str:
     if info.recipe.stream == "audio":
         return info.recipe.features
-    return str(info.parts.get("audio", {}).get("features", ""))
+    return str(info.stream_info.get("audio", {}).get("features", ""))

@@ -22,6 +22,7 @@ from affectstream.modeling.data.table_inference import (
 from affectstream.modeling.evaluation.inference import inference_model, window_settings
 from affectstream.modeling.evaluation.window_predictions import predict_windows
 from affectstream.modeling.models.stream_model import NETWORK
+from affectstream.modeling.recipes.recipe import StreamRecipe
 from affectstream.modeling.runs import run_folder
 from affectstream.modeling.runs.run_folder import RunInfo
 from affectstream.modeling.training.fit_fusion import FUSION, fused_logits
@@ -51,7 +52,7 @@ def predict_subset(
     if uses_paired_tables(part):
         return _predict_paired(model, part, info, only_stream)
     batches: EpochDataset
-    if uses_feature_tables(part):
+    if isinstance(info.recipe, StreamRecipe) and uses_feature_tables(part):
         windows = None
         front_end = front_end_of(model, info.recipe.features)
         batches = table_dataset(part, labels, info.recipe, front_end)
@@ -107,7 +108,7 @@ def _predict_paired(
 ) -> tuple[np.ndarray, np.ndarray]:
     """As `predict_subset`, of a fusion over paired feature tables."""
     streams = {stream: model.get_layer(f"{stream}_stream") for stream in info.streams}
-    features = {stream: str(info.parts[stream]["features"]) for stream in info.streams}
+    features = {stream: str(info.stream_info[stream]["features"]) for stream in info.streams}
     arrays = outputs_from_tables(streams, features, part, run_folder.label_set_of(info))
     for stream in info.streams if only_stream else ():
         if stream != only_stream:

@@ -84,7 +84,7 @@ def _windows_of(
     """The windows of one record in which any stream is there; the whole record if none is."""
     whole = _Record.of(given, record, row, sample_rate_hz)
     bounds = window_bounds(row.end_s - row.start_s, settings)
-    windows = [whole.window(*bound, settings.least_coverage) for bound in bounds]
+    windows = [whole.window(*bound, settings.min_coverage) for bound in bounds]
     found = [window for window in windows if window is not None]
     return found or [WindowRow(record, whole.sound, whole.frames, whole.text)]
 
@@ -120,7 +120,7 @@ class _Record:
         text = bytes(given["text"][record]) if "text" in given else b""
         return cls(record, sound, frames, text, times_s, row.start_s, rate_hz)
 
-    def window(self, start_s: float, end_s: float, least_coverage: float) -> WindowRow | None:
+    def window(self, start_s: float, end_s: float, min_coverage: float) -> WindowRow | None:
         """One window with the streams that count, None where there is none.
 
         Args:
@@ -134,7 +134,7 @@ class _Record:
         frames = self.frames[within]
         covers["video"] = sum(frame is not None for frame in frames) / max(len(frames), 1)
         covers["text"] = float(bool(self.text.strip()))
-        count = select_streams(covers, least_coverage)
+        count = select_streams(covers, min_coverage)
         if not count:
             return None
         return WindowRow(

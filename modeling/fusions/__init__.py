@@ -1,1 +1,5 @@
 """Fusions: logits and embeddings of the streams -> one answer."""
+
+from affectstream.core import tf_setup
+
+tf_setup.import_tensorflow()

@@ -48,7 +48,7 @@ class CalibratedLate(keras.layers.Layer):
             return self.add_weight(name=name, shape=shape, initializer=start, trainable=False)
 
         self.temperatures = fixed("temperatures", (num_streams,), "ones")
-        self.weights_of_streams = fixed("weights_of_streams", (num_streams,), "ones")
+        self.stream_weights = fixed("stream_weights", (num_streams,), "ones")
         self.log_priors = fixed("log_priors", (num_streams, num_classes), "zeros")
         self.sharpness = fixed("sharpness", (), "ones")
 
@@ -61,7 +61,7 @@ class CalibratedLate(keras.layers.Layer):
         scaled = ops.stack([ops.cast(x, "float32") for x in kept], axis=1)
         scaled = scaled / self.temperatures[None, :, None]
         scores = ops.log_softmax(scaled, axis=-1) - self.log_priors[None]
-        weights = there * self.weights_of_streams[None]
+        weights = there * self.stream_weights[None]
         total = ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1e-6)
         mean = ops.sum(scores * weights[:, :, None], axis=1) / total
         further = ops.maximum(ops.sum(there, axis=1, keepdims=True) - 1.0, 0.0)
@@ -102,7 +102,7 @@ class CalibratedLate(keras.layers.Layer):
         if full.any() and len(scores) > 1:
             weights, sharpness = _fit_weights(np.stack(scores), truth[full])
         self.temperatures.assign(temperatures)
-        self.weights_of_streams.assign(weights)
+        self.stream_weights.assign(weights)
         self.sharpness.assign(sharpness)
 
     def assume_independent(
@@ -116,14 +116,14 @@ class CalibratedLate(keras.layers.Layer):
         """
         self.temperatures.assign(list(temperatures))
         self.log_priors.assign(np.array(log_priors, np.float32))
-        self.weights_of_streams.assign(np.full(self.num_streams, 1 / self.num_streams))
+        self.stream_weights.assign(np.full(self.num_streams, 1 / self.num_streams))
         self.sharpness.assign(float(self.num_streams))
 
     def settings(self, streams: Sequence[str]) -> Mapping[str, Any]:
         """The fitted values by stream, for `describe`."""
         temperatures, weights = (
             np.array(ops.convert_to_numpy(v)).tolist()
-            for v in (self.temperatures, self.weights_of_streams)
+            for v in (self.temperatures, self.stream_weights)
         )
         return {
             "temperature": dict(zip(streams, temperatures, strict=True)),

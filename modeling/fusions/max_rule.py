@@ -12,7 +12,7 @@ from affectstream.modeling.fusions.missing_streams import zero_if_missing
 
 
 @keras.saving.register_keras_serializable(package="affectstream")
-class SurestStream(keras.layers.Layer):
+class MaxConfidence(keras.layers.Layer):
     """Log softmax of the stream whose highest probability is the highest of all.
 
     The class so found is the one with the highest probability over all streams and classes; the
@@ -43,19 +43,19 @@ class SurestStream(keras.layers.Layer):
         return logits_shape[0]
 
 
-def highest(
+def max_rule(
     streams: tuple[str, ...], num_classes: int, embedding_dims: dict[str, int]
 ) -> keras.Model:
     """The class with the highest probability over the streams that are there; learns nothing.
 
     Returns:
-      a model whose logits are the log softmax of the surest stream, see `SurestStream`.
+      a model whose logits are the log softmax of the surest stream, see `MaxConfidence`.
     Source: TESS and text system, probability-level fusion, docs/reproduced_systems.md;
       the maximum rule of Kittler et al. 1998, On Combining Classifiers.
     """
     # === Functional Model ===
     inputs = fusion_inputs(streams, num_classes, embedding_dims)
-    logits = SurestStream(name="surest", dtype="float32")(
+    logits = MaxConfidence(name="surest", dtype="float32")(
         [inputs[s]["logits"] for s in streams], [inputs[s]["present"] for s in streams]
     )
     return keras.Model(flatten_inputs(inputs), {"logits": logits}, name="fusion")

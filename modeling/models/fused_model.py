@@ -13,7 +13,7 @@ from affectstream.modeling.input_spec import PRESENCE_INPUTS
 
 
 @keras.saving.register_keras_serializable(package="affectstream")
-class Present(keras.layers.Layer):
+class StreamPresence(keras.layers.Layer):
     """1 for each row that has the stream: audio length > 0, a frame with a face, or a letter.
 
     Call:
@@ -56,7 +56,7 @@ def build_streams_model(streams: dict[str, keras.Model]) -> keras.Model:
         inputs |= own
         made = model(own)
         amount = next(own[name] for name in PRESENCE_INPUTS if name in own)
-        present = Present(name=f"{stream}_present")(amount)
+        present = StreamPresence(name=f"{stream}_present")(amount)
         named = {"logits": made["logits"], "embedding": made["embedding"], "present": present}
         outputs |= {f"{stream}_{kind}": tensor for kind, tensor in named.items()}
     return keras.Model(inputs, outputs, name="streams")

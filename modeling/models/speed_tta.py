@@ -26,7 +26,7 @@ SPEED_DECIMALS = 2
 
 
 @keras.saving.register_keras_serializable(package="affectstream")
-class AtSpeeds(keras.layers.Layer):
+class SpeedTTA(keras.layers.Layer):
     """Each waveform once a speed, tempo and pitch changed together, one below the other.
 
     A waveform of n samples becomes n / speed long, halves rounded up, otherwise as in
@@ -84,8 +84,8 @@ class AtSpeeds(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="affectstream")
-class MeanOfSpeeds(keras.layers.Layer):
-    """The mean of the rows that `AtSpeeds` made of one: (batch x speeds, dim) -> (batch, dim)."""
+class SpeedTTAMean(keras.layers.Layer):
+    """The mean of the rows that `SpeedTTA` made of one: (batch x speeds, dim) -> (batch, dim)."""
 
     def __init__(self, num_speeds: int, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})

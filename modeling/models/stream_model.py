@@ -25,12 +25,12 @@ from affectstream.modeling.features.front_end import (
 from affectstream.modeling.input_spec import InputSpec
 from affectstream.modeling.models.speed_tta import (
     SPEED_TTA,
-    AtSpeeds,
-    MeanOfSpeeds,
+    SpeedTTA,
+    SpeedTTAMean,
     samples_for_speeds,
 )
 from affectstream.modeling.pretrained_weights import BASE, NO_WEIGHTS
-from affectstream.modeling.recipes import Recipe
+from affectstream.modeling.recipes.recipe import StreamRecipe
 
 NETWORK = "network"
 # Name of each network in one that averages several, before its number; of its run folder, too.
@@ -55,7 +55,7 @@ class StreamModel:
 
 
 def build_stream_model(
-    recipe: Recipe,
+    recipe: StreamRecipe,
     num_classes: int,
     spec: InputSpec,
     texts: Sequence[str] = (),
@@ -79,13 +79,13 @@ def build_stream_model(
     if not recipe.is_ensemble:
         network = _network(recipe, num_classes, features, axis)
     else:
-        names = [f"{MEMBER_PREFIX}{number}" for number in range(recipe.members)]
+        names = [f"{MEMBER_PREFIX}{number}" for number in range(recipe.ensemble_size)]
         members = [_network(recipe, num_classes, features, axis, name) for name in names]
         network = _averaged(members)
     _require_places(network, getattr(front_end, "max_tokens", 0), recipe)
     given = _named(features)
     front = keras.Model(raw, given, name="front")
-    if recipe.speeds:
+    if recipe.tta_speeds:
         num_samples = max_samples_of_front_end(cast(AudioFrontEnd, front_end))
         outputs = _at_speeds(recipe.tta_speed_values, num_samples, raw, front, network)
     else:
@@ -94,7 +94,7 @@ def build_stream_model(
     return StreamModel(whole, front, network)
 
 
-def fitted_front_end(recipe: Recipe, texts: Sequence[str]) -> FrontEnd:
+def fitted_front_end(recipe: StreamRecipe, texts: Sequence[str]) -> FrontEnd:
     """The recipe's front end; one of words with its settings and the vocabulary of `texts`.
 
     Raises:
@@ -148,13 +148,13 @@ def _at_speeds(
     """
     window = FitWindow(samples_for_speeds(speeds, num_samples), name="heard")
     sound = window(raw["audio"], raw["audio_length"])
-    made = AtSpeeds(speeds, num_samples, name=SPEED_TTA)(sound, raw["audio_length"])
+    made = SpeedTTA(speeds, num_samples, name=SPEED_TTA)(sound, raw["audio_length"])
     outputs = network(front(dict(zip(("audio", "audio_length"), made, strict=True))))
-    return {name: MeanOfSpeeds(len(speeds), name=name)(value) for name, value in outputs.items()}
+    return {name: SpeedTTAMean(len(speeds), name=name)(value) for name, value in outputs.items()}
 
 
 def _network(
-    recipe: Recipe,
+    recipe: StreamRecipe,
     num_classes: int,
     features: Features,
     standardise_axis: Axes | None,
@@ -196,7 +196,7 @@ def _network(
     return keras.Model(inputs, named, name=name)
 
 
-def _require_places(network: keras.Model, num_tokens: int, recipe: Recipe) -> None:
+def _require_places(network: keras.Model, num_tokens: int, recipe: StreamRecipe) -> None:
     """Stops where a pretrained network knows fewer places than a text may have tokens."""
     for layer in network._flatten_layers():
         places = getattr(layer, "max_sequence_length", None)
@@ -207,7 +207,7 @@ def _require_places(network: keras.Model, num_tokens: int, recipe: Recipe) -> No
             )
 
 
-def _augmented(x: Any, recipe: Recipe) -> Any:
+def _augmented(x: Any, recipe: StreamRecipe) -> Any:
     """Transforms that work on features, (batch, bands, frames, channels), while training only."""
     for transform in parse_transforms(recipe.transforms):
         if isinstance(transform, SpectrogramTransform):

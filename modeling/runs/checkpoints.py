@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 
-from affectstream.core import atomic_io, lfs_pointer, storage_paths
+from affectstream.core import atomic_io, lfs_pointer, storage_paths, tf_setup
 from affectstream.core.errors import UserError, from_os_error
 from affectstream.modeling.models.custom_objects import register_custom_objects
 from affectstream.modeling.runs import checksummed_zip
@@ -26,11 +27,11 @@ class History:
 
     Attributes:
       rows: one dict of `training.HISTORY_COLUMNS` an epoch.
-      keep: "best" or "last", see `Recipe`.
+      keep_epoch: "best" or "last", see `TrainingSettings`.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
-    keep: str = "best"
+    keep_epoch: str = "best"
 
     @property
     def best_epoch(self) -> int | None:
@@ -40,7 +41,7 @@ class History:
         """
         if not self.rows:
             return None
-        if self.keep == "last":
+        if self.keep_epoch == "last":
             return len(self.rows)
         return int(max(self.rows, key=_quality)["epoch"])
 
@@ -102,10 +103,19 @@ def _loaded(path: Path, file: Path, remedy: str) -> keras.Model:
     """The model in `file`, a copy of `path` on this machine or itself."""
     register_custom_objects()
     try:
-        return keras.saving.load_model(file)
+        return _with_usable_precision(keras.saving.load_model(file))
     except (ValueError, OSError, KeyError, TypeError, zipfile.BadZipFile) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: model cannot be read ({first}); {remedy}") from error
+
+
+def _with_usable_precision(model: keras.Model) -> keras.Model:
+    """Computes in float32 what was trained in float16, where only a CPU is there that cannot."""
+    if tf_setup.cpu_aborts_in_float16() and not tf.config.list_physical_devices("GPU"):
+        for layer in model._flatten_layers():
+            if layer.compute_dtype == "float16":
+                layer.dtype_policy = keras.DTypePolicy("float32")
+    return model
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from typing import Any
 from affectstream import PROJECT
 from affectstream.core import atomic_io, storage_paths
 from affectstream.core.errors import UserError
-from affectstream.modeling.recipes import Recipe
+from affectstream.modeling.recipes.recipe import Recipe, recipe_from_json
 from affectstream.modeling.runs import checksummed_zip
 from affectstream.preprocessing.dataset.data_folder import DataFolder
 from affectstream.preprocessing.dataset.leakage import DataFootprint
@@ -68,8 +68,8 @@ class RunInfo:
       notes: what a reader of a score must know.
       leak_allowed: trained across a crossing on purpose.
       scores: of the best epoch on validation.
-      members: of a model that is put together, the run folder and seed of each network.
-      parts: of a fusion, for each stream its calibration, recipe and scores.
+      ensemble_members: of an ensemble, the run folder and seed of each network.
+      stream_info: of a fusion, for each stream its calibration, recipe and scores.
     """
 
     recipe: Recipe
@@ -80,8 +80,8 @@ class RunInfo:
     input: dict[str, Any]
     preparation: dict[str, Any]
     data: list[dict[str, Any]]
-    train_seen: DataFootprint
-    validation_seen: DataFootprint
+    train_footprint: DataFootprint
+    validation_footprint: DataFootprint
     notes: tuple[str, ...] = ()
     leak_allowed: bool = False
     synthetic: bool = False
@@ -91,19 +91,19 @@ class RunInfo:
     git_revision: str | None = None
     command: str = ""
     finished: bool = False
-    members: list[dict[str, Any]] = field(default_factory=list)
-    parts: dict[str, Any] = field(default_factory=dict)
+    ensemble_members: list[dict[str, Any]] = field(default_factory=list)
+    stream_info: dict[str, Any] = field(default_factory=dict)
 
     @property
     def footprint(self) -> DataFootprint:
         """All that any choice about the model was made on."""
-        return self.train_seen | self.validation_seen
+        return self.train_footprint | self.validation_footprint
 
     def as_json(self) -> dict[str, Any]:
         value = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         value["recipe"] = self.recipe.as_json()
-        value["train_seen"] = self.train_seen.as_json()
-        value["validation_seen"] = self.validation_seen.as_json()
+        value["train_footprint"] = self.train_footprint.as_json()
+        value["validation_footprint"] = self.validation_footprint.as_json()
         value["calibration"] = dataclasses.asdict(self.calibration)
         return value
 
@@ -113,12 +113,12 @@ class RunInfo:
         return cls(
             **{
                 **value,
-                "recipe": Recipe.from_json(value["recipe"]),
+                "recipe": recipe_from_json(value["recipe"]),
                 "streams": tuple(value["streams"]),
                 "labels": tuple(value["labels"]),
                 "notes": tuple(value["notes"]),
-                "train_seen": DataFootprint.from_json(value["train_seen"]),
-                "validation_seen": DataFootprint.from_json(value["validation_seen"]),
+                "train_footprint": DataFootprint.from_json(value["train_footprint"]),
+                "validation_footprint": DataFootprint.from_json(value["validation_footprint"]),
                 "calibration": Calibration(
                     calibration["temperature"], tuple(calibration["log_prior"])
                 ),
@@ -135,8 +135,8 @@ class RunInfo:
         mine, theirs = self.as_json(), other.as_json()
         for value in (mine, theirs):
             value["data"] = [without_path(one) for one in value["data"]]
-        if self.recipe.schedule == "constant":
-            mine["recipe"] |= {"epochs": other.recipe.epochs}
+        if self.recipe.training.schedule == "constant":
+            mine["recipe"]["training"]["epochs"] = other.recipe.training.epochs
         keys = ("recipe", "label_set", "seed", "input", "data")
         found = [key for key in keys if mine[key] != theirs[key]]
         if not found and self.footprint != other.footprint:
@@ -254,11 +254,11 @@ def require_outside(run: Path, option: str, out: Path) -> None:
 def _of_schedule(present: RunInfo, info: RunInfo) -> str:
     """Why a run cannot go on for another number of epochs, where nothing else differs."""
     before, now = present.recipe, info.recipe
-    if before == now or dataclasses.replace(before, epochs=now.epochs) != now:
+    if before == now or before.with_training(epochs=now.training.epochs) != now:
         return ""
     return (
-        f" (epochs: {now.epochs} now, its {before.schedule} schedule was laid out over"
-        f" {before.epochs})"
+        f" (epochs: {now.training.epochs} now, its {before.training.schedule} schedule was laid out"
+        f" over {before.training.epochs})"
     )
 
 

@@ -15,7 +15,7 @@ from affectstream.modeling.data.array_dataset import Arrays
 from affectstream.modeling.data.training_data import TrainingData
 from affectstream.modeling.fusions.best_stream import stream_predictions
 from affectstream.modeling.metrics import calibration, classification
-from affectstream.modeling.recipes import Recipe
+from affectstream.modeling.recipes.recipe import FusionRecipe
 from affectstream.modeling.runs import checkpoints, run_folder
 from affectstream.modeling.training.fit_fusion import (
     StreamOutputs,
@@ -42,7 +42,7 @@ class Candidate:
       fusion: its name in the registry, or "STREAM alone", which cannot be chosen.
       val_uar, val_wa: on validation; of a stream alone, where it is missing it is wrong.
       val_loss: mean negative log-likelihood with the likeliest temperature, both on validation.
-      num_trained: weights that learn.
+      num_trainable_params: weights that learn.
       best_epoch: of the epochs trained; 0 for a stream alone.
     """
 
@@ -50,7 +50,7 @@ class Candidate:
     val_uar: float
     val_wa: float
     val_loss: float
-    num_trained: int = 0
+    num_trainable_params: int = 0
     best_epoch: int = 0
     chosen: bool = False
 
@@ -75,7 +75,7 @@ class SelectedFusion:
 
 
 def choose_fusion(
-    recipe: Recipe,
+    recipe: FusionRecipe,
     data: TrainingData,
     outputs: StreamOutputs,
     options: TrainOptions,
@@ -148,9 +148,11 @@ def _scored(
 ) -> Candidate:
     logits, truth = fused_logits(fusion, validation_data), validation_data["truth"]
     score = classification.accuracies(truth, logits.argmax(axis=1))
-    num_trained = sum(int(np.prod(v.shape)) for v in fusion.trainable_variables)
+    num_trainable_params = sum(int(np.prod(v.shape)) for v in fusion.trainable_variables)
     loss = _loss(logits, truth)
-    return Candidate(name, score["uar"], score["wa"], loss, num_trained, history.best_epoch or 0)
+    return Candidate(
+        name, score["uar"], score["wa"], loss, num_trainable_params, history.best_epoch or 0
+    )
 
 
 def _loss(logits: np.ndarray, truth: np.ndarray) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from affectstream.core import progress, registry
 from affectstream.core.errors import UserError
 from affectstream.modeling.data.array_dataset import ArrayDataset, Arrays
 from affectstream.modeling.data.training_data import TrainingData
-from affectstream.modeling.recipes import Recipe
+from affectstream.modeling.recipes.recipe import FusionRecipe
 from affectstream.modeling.runs import checkpoints, run_folder
 from affectstream.modeling.training.training_steps import (
     TrainOptions,
@@ -44,7 +43,9 @@ class StreamOutputs:
     speakers: np.ndarray
 
 
-def build_fusion(recipe: Recipe, num_classes: int, embedding_dims: dict[str, int]) -> keras.Model:
+def build_fusion(
+    recipe: FusionRecipe, num_classes: int, embedding_dims: dict[str, int]
+) -> keras.Model:
     """The recipe's fusion, untrained.
 
     Args:
@@ -58,7 +59,7 @@ def build_fusion(recipe: Recipe, num_classes: int, embedding_dims: dict[str, int
 
 
 def fit_fusion(
-    recipe: Recipe,
+    recipe: FusionRecipe,
     fusion: keras.Model,
     data: TrainingData,
     outputs: StreamOutputs,
@@ -84,18 +85,20 @@ def fit_fusion(
     if (options.out / run_folder.LAST).is_file():
         there, history = checkpoints.load_checkpoint(options.out / run_folder.LAST)
         fusion = _alone(there)
-        if there is not fusion and len(history.rows) < recipe.epochs:
+        if there is not fusion and len(history.rows) < recipe.training.epochs:
             progress.print_message(
                 f"{options.out}: an earlier version kept no optimizer; it begins anew"
             )
     num_classes = len(data.labels.labels)
-    batches = ArrayDataset(train, names, recipe, num_classes, options.seed)
-    watched = ArrayDataset(validation_data, names, recipe, num_classes)
+    batches = ArrayDataset(
+        train, names, recipe.training, num_classes, options.seed, recipe.modality_dropout
+    )
+    watched = ArrayDataset(validation_data, names, recipe.training, num_classes)
     history = train_model(fusion, recipe, data, batches, watched, options, history)
     return _alone(checkpoints.load_model(options.out / run_folder.BEST)), history
 
 
-def require_same_epochs(out: Path, recipe: Recipe) -> None:
+def require_same_epochs(out: Path, recipe: FusionRecipe) -> None:
     """Refuses to resume a finished fusion that cannot be trained further.
 
     Args:
@@ -106,7 +109,7 @@ def require_same_epochs(out: Path, recipe: Recipe) -> None:
     before = run_folder.read_run(out) if run_folder.is_run(out) else None
     if before is None or not before.finished or before.recipe == recipe:
         return
-    if dataclasses.replace(before.recipe, epochs=recipe.epochs) != recipe:
+    if before.recipe.with_training(epochs=recipe.training.epochs) != recipe:
         return  # another one altogether, which `run_folder.prepare_run_folder` tells
     if recipe.fusion in registry.names("fusions"):
         raise UserError(
@@ -114,8 +117,9 @@ def require_same_epochs(out: Path, recipe: Recipe) -> None:
             " there is nothing to go on with; leave --epochs out"
         )
     raise UserError(
-        f"{out}: finished, its fusion was chosen among several after {before.recipe.epochs} epochs"
-        " of each and cannot go on; train one alone (--set fusion=NAME), or all with --overwrite"
+        f"{out}: finished, its fusion was chosen among several after"
+        f" {before.recipe.training.epochs} epochs of each and cannot go on; train one alone"
+        " (--set fusion=NAME), or all with --overwrite"
     )
 
 

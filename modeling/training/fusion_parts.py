@@ -9,7 +9,7 @@ from typing import Any
 
 from affectstream.core import atomic_io, storage_paths
 from affectstream.core.errors import UserError
-from affectstream.modeling.recipes import Recipe
+from affectstream.modeling.recipes.recipe import FusionRecipe
 from affectstream.modeling.runs import run_folder
 from affectstream.modeling.runs.run_folder import RunInfo
 from affectstream.preprocessing.dataset.data_folder import (
@@ -46,7 +46,7 @@ def _checked(stream: str, path: Path) -> RunInfo:
     return info
 
 
-def with_common_label_set(recipe: Recipe, infos: dict[str, RunInfo]) -> Recipe:
+def with_common_label_set(recipe: FusionRecipe, infos: dict[str, RunInfo]) -> FusionRecipe:
     """The recipe of a fusion with the label set that its streams were trained on.
 
     Raises:
@@ -142,27 +142,27 @@ def with_stream_info(info: RunInfo, infos: dict[str, RunInfo], leaked: bool) -> 
       leaked: something crosses from a stream's training to what the fusion is judged on.
     """
     each = list(infos.values())
-    train_seen, validation_seen = info.train_seen, info.validation_seen
+    train_footprint, validation_footprint = info.train_footprint, info.validation_footprint
     for other in each:
-        train_seen |= other.train_seen
-        validation_seen |= other.validation_seen
+        train_footprint |= other.train_footprint
+        validation_footprint |= other.validation_footprint
     preparation = dict(infos["video"].preparation if "video" in infos else info.preparation)
     if "audio" in infos:
         preparation["sample_rate_hz"] = infos["audio"].preparation["sample_rate_hz"]
     return dataclasses.replace(
         info,
-        train_seen=train_seen,
-        validation_seen=validation_seen,
+        train_footprint=train_footprint,
+        validation_footprint=validation_footprint,
         preparation=preparation,
         notes=tuple(dict.fromkeys([*info.notes, *(n for o in each for n in o.notes)])),
         leak_allowed=info.leak_allowed or leaked or any(o.leak_allowed for o in each),
         synthetic=info.synthetic or any(o.synthetic for o in each),
-        parts={
+        stream_info={
             s: dataclasses.asdict(o.calibration)
             | {"recipe": o.recipe.name, "features": o.recipe.features, "scores": o.scores}
             | {"corpora": list(dict.fromkeys(data["corpus"] for data in o.data))}
-            | ({"members": o.members} if o.members else {})
-            | ({"speeds": o.recipe.speeds} if o.recipe.speeds else {})
+            | ({"ensemble_members": o.ensemble_members} if o.ensemble_members else {})
+            | ({"tta_speeds": speeds} if (speeds := getattr(o.recipe, "tta_speeds", "")) else {})
             for s, o in infos.items()
         },
     )

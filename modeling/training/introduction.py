@@ -11,7 +11,7 @@ import numpy as np
 
 from affectstream.core import progress
 from affectstream.modeling.data.training_data import TrainingData
-from affectstream.modeling.recipes import Recipe, ensemble_label
+from affectstream.modeling.recipes.recipe import FusionRecipe, Recipe
 from affectstream.modeling.runs.run_folder import RunInfo
 from affectstream.modeling.training.training_steps import TrainOptions
 from affectstream.preprocessing.clip import SPLITS
@@ -102,15 +102,14 @@ def print_block(lines: dict[str, str]) -> None:
 def format_recipe(recipe: Recipe, streams: Sequence[str], has_epochs: bool = True) -> str:
     """A recipe, what it is of, and how long it is trained."""
     told = f"{recipe.name} ({'+'.join(streams)})"
-    told += (
-        ensemble_label(recipe.members, len(recipe.tta_speed_values)) if recipe.is_ensemble else ""
-    )
-    if recipe.fusion:
+    if isinstance(recipe, FusionRecipe):
         told += f", fusion {recipe.fusion}"
+    else:
+        told += recipe.ensemble_label
     if not has_epochs:
         return f"{told}, calibrated, no epochs"
-    epochs = "1 epoch" if recipe.epochs == 1 else f"{recipe.epochs:,} epochs"
-    return f"{told}, {epochs}, batches of {recipe.batch_size}"
+    epochs = "1 epoch" if recipe.training.epochs == 1 else f"{recipe.training.epochs:,} epochs"
+    return f"{told}, {epochs}, batches of {recipe.training.batch_size}"
 
 
 def format_labels(
@@ -162,7 +161,7 @@ def format_parameter_counts(*models: keras.Model, trained: keras.Model | None = 
     """
     total = sum(model.count_params() for model in models)
     learning = [trained] if trained is not None else models
-    num_trained = sum(
+    num_trainable_params = sum(
         int(np.prod(variable.shape)) for one in learning for variable in one.trainable_variables
     )
-    return f"{total:,}, of which {num_trained:,} are trained"
+    return f"{total:,}, of which {num_trainable_params:,} are trained"

@@ -8,7 +8,7 @@ import keras
 
 from affectstream.core.errors import UserError
 from affectstream.modeling.models.fused_model import fused_model
-from affectstream.modeling.recipes import Recipe
+from affectstream.modeling.recipes.recipe import FusionRecipe
 from affectstream.modeling.runs import checkpoints, run_folder
 from affectstream.modeling.runs.run_folder import Calibration, RunInfo
 from affectstream.modeling.training.fit_fusion import build_fusion, require_same_epochs
@@ -23,7 +23,7 @@ UNPAIRED_NOTE = "fused without paired data"
 
 
 def fuse_unpaired(
-    recipe: Recipe,
+    recipe: FusionRecipe,
     infos: dict[str, RunInfo],
     models: dict[str, keras.Model],
     options: TrainOptions,
@@ -66,7 +66,7 @@ def fuse_unpaired(
     return done
 
 
-def _info(recipe: Recipe, infos: dict[str, RunInfo], options: TrainOptions) -> RunInfo:
+def _info(recipe: FusionRecipe, infos: dict[str, RunInfo], options: TrainOptions) -> RunInfo:
     first = next(iter(infos.values()))
     info = dataclasses.replace(
         first,

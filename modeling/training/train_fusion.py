@@ -19,7 +19,7 @@ from affectstream.modeling.data.table_inference import outputs_from_tables, uses
 from affectstream.modeling.data.training_data import TrainingData, class_weights, training_data
 from affectstream.modeling.metrics import calibration
 from affectstream.modeling.models.fused_model import build_streams_model, fused_model
-from affectstream.modeling.recipes import Recipe
+from affectstream.modeling.recipes.recipe import FusionRecipe
 from affectstream.modeling.runs import checkpoints, run_folder
 from affectstream.modeling.runs.run_folder import Calibration, RunInfo
 from affectstream.modeling.training.auto_fusion import (
@@ -58,7 +58,7 @@ READ_BATCH = 16
 
 
 def train_fusion(
-    recipe: Recipe,
+    recipe: FusionRecipe,
     runs: dict[str, Path],
     folders: Sequence[DataFolder],
     options: TrainOptions,
@@ -95,7 +95,7 @@ def train_fusion(
 
 
 def _fuse_paired(
-    recipe: Recipe,
+    recipe: FusionRecipe,
     infos: dict[str, RunInfo],
     models: dict[str, keras.Model],
     folders: Sequence[DataFolder],
@@ -150,7 +150,7 @@ def _check_streams_against(data: TrainingData, infos: dict[str, RunInfo], allow_
     compare = NOT_DISJOINT not in data.notes
     test = [row for folder in data.folders for row in folder.subset("test")]
     for stream, info in infos.items():
-        found = overlaps(info.train_seen, data.subsets["validation"].all_rows, compare)
+        found = overlaps(info.train_footprint, data.subsets["validation"].all_rows, compare)
         leaked |= require_disjoint(found, f"training of {stream}, validation here", allow_leak)
         found = overlaps(info.footprint, test)
         leaked |= require_disjoint(found, f"training of {stream}, test here", allow_leak)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from affectstream.core import registry, storage_paths
+from affectstream.core import registry
 from affectstream.core.errors import UserError
 from affectstream.modeling.data.array_dataset import table_dataset, uses_feature_tables
 from affectstream.modeling.data.feature_cache import FeatureCache
@@ -34,7 +33,7 @@ from affectstream.modeling.models.stream_model import (
     build_stream_model,
     fitted_front_end,
 )
-from affectstream.modeling.recipes import Recipe
+from affectstream.modeling.recipes.recipe import StreamRecipe
 from affectstream.modeling.runs import checkpoints, run_folder
 from affectstream.modeling.runs.run_folder import Calibration, RunInfo
 from affectstream.modeling.training import trainer
@@ -55,7 +54,6 @@ from affectstream.modeling.training.training_steps import (
 from affectstream.preprocessing.dataset.data_folder import DataFolder
 from affectstream.preprocessing.dataset.feature_table import FeatureTable
 
-OLD_CACHE_PREFIX = "cache"
 READ_BATCH = 32
 
 
@@ -76,7 +74,15 @@ class TrainingDatasets:
     features_only: bool = False
 
 
-def train_network(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOptions) -> RunInfo:
+# Recipe, data, options, fitted front end and its model -> what training reads.
+DatasetsOpener = Callable[
+    [StreamRecipe, TrainingData, TrainOptions, FrontEnd, keras.Model], TrainingDatasets
+]
+
+
+def train_network(
+    recipe: StreamRecipe, folders: Sequence[DataFolder], options: TrainOptions
+) -> RunInfo:
     """Trains one network and writes its run folder.
 
     Args:
@@ -84,15 +90,29 @@ def train_network(recipe: Recipe, folders: Sequence[DataFolder], options: TrainO
     Raises:
       UserError: bad data, settings or an occupied `options.out`; nothing already written is lost.
     """
-    data, built, info, reading = prepare_training(recipe, folders, options)
-    model = built.whole
+    return train_prepared(*prepare_training(recipe, folders, options), options)
+
+
+def train_prepared(
+    data: TrainingData,
+    built: StreamModel,
+    info: RunInfo,
+    reading: TrainingDatasets,
+    options: TrainOptions,
+) -> RunInfo:
+    """Trains what `prepare_training` prepared and writes the run folder.
+
+    Raises:
+      UserError: an occupied `options.out`; nothing already written is lost.
+    """
+    recipe, model = info.recipe, built.whole
+    assert isinstance(recipe, StreamRecipe)
     if options.init_from is not None:
         copy_weights(
             options.init_from, model, recipe, data.labels.labels, options.init_network_index
         )
     go_on = run_folder.prepare_run_folder(options.out, info, options.resume, options.overwrite)
     run_folder.write_split(options.out, data.folders)
-    _remove_cache(options.out)
     if options.prints_summary:
         parameters = format_parameter_counts(model)
         print_training_summary(
@@ -125,10 +145,15 @@ def train_network(recipe: Recipe, folders: Sequence[DataFolder], options: TrainO
 
 
 def prepare_training(
-    recipe: Recipe, folders: Sequence[DataFolder], options: TrainOptions
+    recipe: StreamRecipe,
+    folders: Sequence[DataFolder],
+    options: TrainOptions,
+    open_datasets: DatasetsOpener | None = None,
 ) -> tuple[TrainingData, StreamModel, RunInfo, TrainingDatasets]:
     """Loads data and builds the model for a training; sets the seed and writes nothing.
 
+    Args:
+      open_datasets: replaces `open_training_datasets`, for features that are changed on purpose.
     Raises:
       UserError: bad data or settings.
     """
@@ -144,10 +169,11 @@ def prepare_training(
     front_end = _front_end(recipe, data, options)
     built = build_stream_model(recipe, len(data.labels.labels), spec, front_end=front_end)
     info = new_run_info(recipe, data, options, (recipe.stream,), dataclasses.asdict(spec))
-    return data, built, info, open_training_datasets(recipe, data, options, front_end, built.front)
+    open_datasets = open_datasets or open_training_datasets
+    return data, built, info, open_datasets(recipe, data, options, front_end, built.front)
 
 
-def _front_end(recipe: Recipe, data: TrainingData, options: TrainOptions) -> FrontEnd:
+def _front_end(recipe: StreamRecipe, data: TrainingData, options: TrainOptions) -> FrontEnd:
     """Of words: with the vocabulary of the training part, or of the run that is started from."""
     if options.init_from is not None and recipe.stream == "text":
         donor = source_model(options.init_from, recipe.stream)
@@ -167,7 +193,7 @@ def _front_end(recipe: Recipe, data: TrainingData, options: TrainOptions) -> Fro
     return fitted_front_end(recipe, texts if recipe.stream == "text" else ())
 
 
-def _of_origin(recipe: Recipe, tables: Sequence[DataFolder]) -> FrontEnd:
+def _of_origin(recipe: StreamRecipe, tables: Sequence[DataFolder]) -> FrontEnd:
     """The front end of words that the tables were written with.
 
     Raises:
@@ -186,18 +212,11 @@ def _of_origin(recipe: Recipe, tables: Sequence[DataFolder]) -> FrontEnd:
     return registry.load("features", recipe.features).with_fields(origin["front_end"])
 
 
-def _remove_cache(out: Path) -> None:
-    """Removes decoded records that an earlier version kept there and was killed over."""
-    if not storage_paths.is_remote(out):
-        for path in out.glob(f"{OLD_CACHE_PREFIX}*"):
-            path.unlink()
-
-
 # === Reading ===
 
 
 def open_training_datasets(
-    recipe: Recipe,
+    recipe: StreamRecipe,
     data: TrainingData,
     options: TrainOptions,
     front_end: FrontEnd,
@@ -207,12 +226,13 @@ def open_training_datasets(
         return _of_tables(recipe, data, options.seed, front_end)
     streams, max_samples = (recipe.stream,), max_samples_of_recipe(recipe)
     train, validation = data.subsets["train"], data.subsets["validation"]
-    if recipe.copies and not recipe.speeds:  # what is kept was heard at one
+    if recipe.cached_augmentations and not recipe.tta_speeds:  # what is kept was heard at one
         return _of_copies(recipe, data, options.seed, front)
     is_video = recipe.stream == "video"
-    watch_size = max(1, recipe.batch_size // 16) if is_video else recipe.batch_size
+    batch_size = recipe.training.batch_size
+    watch_size = max(1, batch_size // 16) if is_video else batch_size
     fitting_size = watch_size if is_video else READ_BATCH
-    if recipe.speeds:  # each is so many rows within the model
+    if recipe.tta_speeds:  # each is so many rows within the model
         num_speeds = len(recipe.tta_speed_values)
         watch_size, fitting_size = (max(1, n // num_speeds) for n in (watch_size, fitting_size))
     read = functools.partial(
@@ -220,7 +240,7 @@ def open_training_datasets(
     )
     trained = read(
         train,
-        batch_size=recipe.batch_size,
+        batch_size=batch_size,
         seed=options.seed,
         transforms=recipe.transforms,
         frames_as_examples=recipe.frames_as_examples,
@@ -235,15 +255,16 @@ def open_training_datasets(
 
 
 def _of_tables(
-    recipe: Recipe, data: TrainingData, seed: int, front_end: FrontEnd
+    recipe: StreamRecipe, data: TrainingData, seed: int, front_end: FrontEnd
 ) -> TrainingDatasets:
-    if recipe.transforms or recipe.copies:
+    if recipe.transforms or recipe.cached_augmentations:
         raise UserError(
-            f"transforms={recipe.transforms}, copies={recipe.copies}: they change recordings, a"
-            " feature table has none; leave them out (--set transforms= --set copies=0)"
+            f"transforms={recipe.transforms}, cached_augmentations={recipe.cached_augmentations}:"
+            " they change recordings, a feature table has none; leave them out (--set transforms="
+            " --set cached_augmentations=0)"
         )
-    if recipe.speeds:
-        raise UserError(f"speeds={recipe.speeds}: {TTA_NEEDS_AUDIO}")
+    if recipe.tta_speeds:
+        raise UserError(f"tta_speeds={recipe.tta_speeds}: {TTA_NEEDS_AUDIO}")
     train, validation = data.subsets["train"], data.subsets["validation"]
     return TrainingDatasets(
         table_dataset(train, data.labels, recipe, front_end, seed),
@@ -254,7 +275,7 @@ def _of_tables(
 
 
 def _of_copies(
-    recipe: Recipe, data: TrainingData, seed: int, front: keras.Model
+    recipe: StreamRecipe, data: TrainingData, seed: int, front: keras.Model
 ) -> TrainingDatasets:
     """Features of augmented copies, made here once."""
 
@@ -263,21 +284,21 @@ def _of_copies(
         return FeatureCache(part, data.labels, recipe, front, max_samples, seed, copies)
 
     return TrainingDatasets(
-        made("train", seed, recipe.copies),
+        made("train", seed, recipe.cached_augmentations),
         made("validation", None, 1),
         made("train", None, 1),
         features_only=True,
     )
 
 
-def max_samples_of_recipe(recipe: Recipe) -> int | None:
+def max_samples_of_recipe(recipe: StreamRecipe) -> int | None:
     """Number of audio samples that the model reads of a clip; None for other streams."""
     if recipe.stream != "audio":
         return None
     num_samples = max_samples_of_front_end(registry.load("features", recipe.features))
-    return (
-        samples_for_speeds(recipe.tta_speed_values, num_samples) if recipe.speeds else num_samples
-    )
+    if not recipe.tta_speeds:
+        return num_samples
+    return samples_for_speeds(recipe.tta_speed_values, num_samples)
 
 
 def _standardise(

@@ -13,7 +13,7 @@ from affectstream.core import progress
 from affectstream.core.errors import UserError
 from affectstream.modeling.data.training_data import class_weights
 from affectstream.modeling.models.stream_model import MEMBER_PREFIX, NETWORK
-from affectstream.modeling.recipes import Recipe
+from affectstream.modeling.recipes.recipe import StreamRecipe
 from affectstream.modeling.runs import checkpoints, run_folder
 from affectstream.modeling.runs.run_folder import Calibration, RunInfo
 from affectstream.modeling.training.introduction import (
@@ -36,7 +36,9 @@ from affectstream.modeling.training.training_steps import (
 from affectstream.preprocessing.dataset.data_folder import DataFolder
 
 
-def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOptions) -> RunInfo:
+def train_stream(
+    recipe: StreamRecipe, folders: Sequence[DataFolder], options: TrainOptions
+) -> RunInfo:
     """Trains one stream and writes its run folder.
 
     Where several networks are averaged, or one is asked at several speeds, each is trained by
@@ -64,13 +66,13 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
         print_training_summary(
             recipe, data, (recipe.stream,), parameters, options.out, options.seed
         )
-    runs = runs or _trained_members(recipe.single_network, recipe.members, folders, options)
+    runs = runs or _trained_members(recipe.single_network, recipe.ensemble_size, folders, options)
     for number, run in enumerate(runs):
         member = checkpoints.load_model(run / run_folder.BEST).get_layer(NETWORK)
         _take_weights(built.network.get_layer(f"{MEMBER_PREFIX}{number}"), member, run)
     checkpoints.save_model(built.whole, options.out / run_folder.BEST)
     members = [{"run": str(run), "seed": run_folder.read_run(run).seed} for run in runs]
-    info = dataclasses.replace(info, members=members)
+    info = dataclasses.replace(info, ensemble_members=members)
     fed = built.network if reading.features_only else built.whole
     learnt, watched = (
         predict_logits(fed, part) for part in (reading.normalisation_data, reading.validation_data)
@@ -84,7 +86,7 @@ def train_stream(recipe: Recipe, folders: Sequence[DataFolder], options: TrainOp
 
 
 def _trained_members(
-    single: Recipe, count: int, folders: Sequence[DataFolder], options: TrainOptions
+    single: StreamRecipe, count: int, folders: Sequence[DataFolder], options: TrainOptions
 ) -> list[Path]:
     """Run folders of the members, within the run; trained now as far as they are not."""
     runs = [options.out / f"{MEMBER_PREFIX}{number}" for number in range(count)]
@@ -108,7 +110,7 @@ def _trained_members(
     return runs
 
 
-def _is_trained(run: Path, recipe: Recipe) -> bool:
+def _is_trained(run: Path, recipe: StreamRecipe) -> bool:
     """Whether a run is finished and its model whole; the checkpoint is not needed any more."""
     if not run_folder.is_run(run) or run_folder.find_damage(run, (run_folder.BEST,)):
         return False
@@ -116,7 +118,7 @@ def _is_trained(run: Path, recipe: Recipe) -> bool:
     return there.finished and there.recipe == recipe
 
 
-def _given_members(recipe: Recipe, info: RunInfo, options: TrainOptions) -> list[Path]:
+def _given_members(recipe: StreamRecipe, info: RunInfo, options: TrainOptions) -> list[Path]:
     """The runs that are given, held against what would be trained here; none where none are.
 
     Args:
@@ -128,17 +130,17 @@ def _given_members(recipe: Recipe, info: RunInfo, options: TrainOptions) -> list
     runs = list(options.ensemble_runs)
     if not runs:
         return []
-    if len(runs) != recipe.members:
+    if len(runs) != recipe.ensemble_size:
         raise UserError(
-            f"--member-run: {len(runs)} for members={recipe.members}; give one for each"
+            f"--ensemble-run: {len(runs)} for ensemble_size={recipe.ensemble_size}; give one for each"
         )
     if options.init_from is not None:
         raise UserError(
-            "--init-from: the networks of --member-run are trained already; leave it out"
+            "--init-from: the networks of --ensemble-run are trained already; leave it out"
         )
     wanted, seeds = _described(dataclasses.replace(info, recipe=recipe.single_network)), set()
     for run in runs:
-        run_folder.require_outside(run, "--member-run", options.out)
+        run_folder.require_outside(run, "--ensemble-run", options.out)
         there = run_folder.read_run(run)
         if not there.finished:
             raise UserError(f"{run}: unfinished run; finish it with `train --resume` first")
@@ -160,7 +162,7 @@ def _given_members(recipe: Recipe, info: RunInfo, options: TrainOptions) -> list
 def _described(info: RunInfo) -> dict[str, Any]:
     """What networks that are averaged must agree in."""
     data = [(one["digest"], one["split_digest"]) for one in info.data]
-    seen = (info.train_seen, info.validation_seen, info.leak_allowed)
+    seen = (info.train_footprint, info.validation_footprint, info.leak_allowed)
     known = {"recipe": info.recipe, "labels": info.labels, "input": info.input}
     return {**known, "data": data, "training": seen}
 

@@ -20,7 +20,7 @@ from affectstream.data_augmentation.chain import keyed_rng
 from affectstream.data_augmentation.spectrogram.spectrogram_transform import SpectrogramTransform
 from affectstream.modeling.metrics import classification
 from affectstream.modeling.pretrained_weights import BASE
-from affectstream.modeling.recipes import Recipe
+from affectstream.modeling.recipes.recipe import Recipe
 from affectstream.modeling.runs.checkpoints import History, save_model
 from affectstream.modeling.training import distribution
 
@@ -67,7 +67,7 @@ class Trainer:
         self._seed = seed
         self._class_weights = tf.constant(class_weights, tf.float32)
         self._loss = keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=recipe.label_smoothing, reduction="none"
+            from_logits=True, label_smoothing=recipe.training.label_smoothing, reduction="none"
         )
         if getattr(model, "optimizer", None) is None:
             model.compile(optimizer=make_optimizer(recipe, total_steps))
@@ -135,7 +135,7 @@ class Trainer:
         if not (np.isfinite(losses).all() and _all_finite(self.model.trainable_variables)):
             raise UserError(
                 f"loss or weights no longer a number in epoch {epoch + 1}; lower learning_rate"
-                f" (--set learning_rate={self.recipe.learning_rate / 10:g})"
+                f" (--set learning_rate={self.recipe.training.learning_rate / 10:g})"
             )
         score = classification.accuracies(np.concatenate(truth), np.concatenate(predicted))
         speed = {"seconds": seconds, "input_wait_share": waited_s / seconds}
@@ -147,12 +147,12 @@ class Trainer:
         Returns:
           whether pretrained parts are frozen in this epoch.
         """
-        frozen = epoch < self.recipe.freeze_epochs
+        frozen = epoch < self.recipe.training.freeze_epochs
         for base in _bases(self.model):
             base.trainable = not frozen
-        if self.recipe.freeze_epochs:
-            share = 1.0 if frozen else self.recipe.fine_tune_rate
-            self._optimizer.learning_rate = self.recipe.learning_rate * share
+        if self.recipe.training.freeze_epochs:
+            share = 1.0 if frozen else self.recipe.training.fine_tune_lr_factor
+            self._optimizer.learning_rate = self.recipe.training.learning_rate * share
         for place, layer in enumerate(self.model._flatten_layers()):
             if isinstance(layer, SpectrogramTransform):
                 layer.begin_epoch(epoch, self._seed, place)
@@ -164,7 +164,7 @@ class Trainer:
     @contextlib.contextmanager
     def averaged_weights(self) -> Iterator[None]:
         """Within it the model holds the moving average of its weights, where the recipe has one."""
-        if not self.recipe.weight_averaging:
+        if not self.recipe.training.ema_momentum:
             yield
             return
         pairs = _averages(self._optimizer)
@@ -225,17 +225,22 @@ def fit(
       after_epoch: is handed each finished row (tables, curves, TensorBoard).
     """
     recipe = trainer.recipe
-    history.keep = recipe.keep
-    while len(history.rows) < recipe.epochs:
-        if recipe.early_stopping and history.epochs_since_best >= recipe.early_stopping:
+    settings = recipe.training
+    patience = settings.early_stopping_patience
+    history.keep_epoch = settings.keep_epoch
+    while len(history.rows) < settings.epochs:
+        if (
+            recipe.training.early_stopping_patience
+            and history.epochs_since_best >= recipe.training.early_stopping_patience
+        ):
             progress.print_message(
-                f"stopped after epoch {len(history.rows)} of {recipe.epochs}: the last"
-                f" {recipe.early_stopping} were no better on validation (early_stopping)"
+                f"stopped after epoch {len(history.rows)} of {settings.epochs}: the last"
+                f" {patience} were no better on validation (early_stopping_patience)"
             )
             break
         epoch = len(history.rows)
         row: dict[str, Any] = {"epoch": epoch + 1}
-        row |= trainer.train_epoch(train, epoch, recipe.epochs)
+        row |= trainer.train_epoch(train, epoch, settings.epochs)
         row["learning_rate"] = float(tf.convert_to_tensor(trainer.model.optimizer.learning_rate))
         with trainer.averaged_weights():
             row |= trainer.evaluate(validation)
@@ -254,18 +259,18 @@ def make_optimizer(recipe: Recipe, total_steps: int) -> keras.optimizers.Optimiz
     Averaged weights reach back over a tenth of the training at most: of a training of few steps a
     longer average would be that of its beginning.
     """
-    rate: Any = recipe.learning_rate
-    if recipe.schedule == "cosine":
+    rate: Any = recipe.training.learning_rate
+    if recipe.training.schedule == "cosine":
         warmup = max(1, total_steps // 20)
         rate = keras.optimizers.schedules.CosineDecay(
             0.0, max(1, total_steps - warmup), warmup_target=rate, warmup_steps=warmup
         )
     settings: dict[str, Any] = {}
-    if recipe.weight_averaging:
+    if recipe.training.ema_momentum:
         longest = max(0.0, 1.0 - 1.0 / (MAX_EMA_SHARE * total_steps))
-        settings = {"use_ema": True, "ema_momentum": min(recipe.weight_averaging, longest)}
-    if recipe.optimizer == "adamw":
-        settings["weight_decay"] = recipe.weight_decay
+        settings = {"use_ema": True, "ema_momentum": min(recipe.training.ema_momentum, longest)}
+    if recipe.training.optimizer == "adamw":
+        settings["weight_decay"] = recipe.training.weight_decay
         optimizer: Any = keras.optimizers.AdamW(rate, **settings)
     else:
         optimizer = keras.optimizers.Adam(rate, **settings)

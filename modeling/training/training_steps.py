@@ -19,7 +19,7 @@ from affectstream.core.errors import UserError
 from affectstream.modeling.data.training_data import TrainingData, class_weights
 from affectstream.modeling.metrics import calibration, classification, plots
 from affectstream.modeling.models.stream_model import MEMBER_PREFIX, NETWORK
-from affectstream.modeling.recipes import Recipe
+from affectstream.modeling.recipes.recipe import Recipe
 from affectstream.modeling.runs import checkpoints, run_folder
 from affectstream.modeling.runs.run_folder import Calibration, RunInfo
 from affectstream.modeling.training import trainer as training
@@ -85,8 +85,8 @@ def new_run_info(
         earlier = run_folder.read_run(options.init_from)
         leaked |= _check_start_against(data, earlier, options)
         # Apart, as they are in a run of its own: what chose an epoch before may choose one again.
-        seen["train"] |= earlier.train_seen
-        seen["validation"] |= earlier.validation_seen
+        seen["train"] |= earlier.train_footprint
+        seen["validation"] |= earlier.validation_footprint
         leaked |= earlier.leak_allowed
         synthetic |= earlier.synthetic
     everybody = seen["train"] | seen["validation"] | data.test_footprint
@@ -99,8 +99,8 @@ def new_run_info(
         input=spec,
         preparation=data.preparation,
         data=run_folder.describe_data(data.folders),
-        train_seen=seen["train"],
-        validation_seen=seen["validation"],
+        train_footprint=seen["train"],
+        validation_footprint=seen["validation"],
         notes=tuple(dict.fromkeys([*data.notes, *shared_speaker_id_notes(everybody.speakers)])),
         leak_allowed=leaked,
         synthetic=synthetic,
@@ -118,7 +118,7 @@ def _check_start_against(data: TrainingData, earlier: RunInfo, options: TrainOpt
     """
     told = f"what {options.init_from} was trained on, and"
     compare = NOT_DISJOINT not in data.notes
-    found = overlaps(earlier.train_seen, data.subsets["validation"].all_rows, compare)
+    found = overlaps(earlier.train_footprint, data.subsets["validation"].all_rows, compare)
     leaked = require_disjoint(found, f"{told} validation", options.allow_leak)
     test = [row for folder in data.folders for row in folder.subset("test")]
     found = overlaps(earlier.footprint, test)
@@ -144,7 +144,7 @@ def train_model(
       the history, complete.
     """
     weights, _ = class_weights(data, recipe)
-    total_steps = train.num_batches * recipe.epochs
+    total_steps = train.num_batches * recipe.training.epochs
     trainer = training.Trainer(
         model, recipe, weights, total_steps, options.seed, trainable_submodel
     )
@@ -187,7 +187,7 @@ def _member_of(donor: keras.Model, number: int) -> keras.Model:
 def recipe_options(run: Path, stream: str) -> str:
     """How to train what a run can be started from: its recipe and what was set of it, as typed."""
     earlier = run_folder.read_run(run)
-    part = earlier.parts.get(stream)
+    part = earlier.stream_info.get(stream)
     if part is None:
         known = earlier.recipe.as_json()
     else:
@@ -219,7 +219,7 @@ def copy_weights(
     same = len(theirs) == len(ours) and all(a.name == b.name for a, b in alike)
     pairs = [(a, b) for a, b in alike if earlier.labels == labels or HEAD not in b.path.split("/")]
     if not same or len(pairs) < len(ours) // 2:
-        name = earlier.recipe.encoder or f"{recipe.stream} of {earlier.recipe.name}"
+        name = getattr(earlier.recipe, "encoder", "") or f"{recipe.stream} of {earlier.recipe.name}"
         raise UserError(
             f"--init-from {run}: its model ({name}) has another build; start from a run of the same"
             f" encoder and features, or take its recipe ({recipe_options(run, recipe.stream)})"

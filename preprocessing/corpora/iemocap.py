@@ -141,7 +141,7 @@ class IemocapCorpus(Corpus):
             recording=f"{self.name}/{turn.name}",
             transcript=transcript,
             attributes=attributes,
-            stated_s=round(turn.end_s - turn.start_s, 4),
+            expected_duration_s=round(turn.end_s - turn.start_s, 4),
             pictures=_pictures(session, turn, "left" if sex == marked else "right"),
         )
 

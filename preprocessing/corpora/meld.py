@@ -101,7 +101,7 @@ class MeldCorpus(Corpus):
                 f"{clip_stem(item)}: no such clip below a {part} folder, or two rows name it; get"
                 " the file"
             )
-        told |= {"split": split, "stated_s": utterance_duration_s(row)}
+        told |= {"split": split, "expected_duration_s": utterance_duration_s(row)}
         first, *others = [
             Clip(path=path, name=listing.display_path(path), **told) for path in paths
         ]

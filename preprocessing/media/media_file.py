@@ -173,24 +173,27 @@ class MediaFile:
         self.info = self._info(found, read_header_length(path, self._container.format.name))
 
     def _info(self, found: PacketScan, stated: HeaderLength) -> MediaInfo:
-        stated_s = (self._container.duration or 0) / av.time_base
+        expected_duration_s = (self._container.duration or 0) / av.time_base
         format_name = self._container.format.name
         is_guess = not stated.is_exact if format_name == "mp3" else format_name in _GUESSED_DURATION
         if whole_s := adts_length_s(self._container, self._audio, found):
-            stated_s, is_guess = whole_s, False
+            expected_duration_s, is_guess = whole_s, False
         self._clock = build_audio_timeline(
-            self._container, self._audio, found, 0.0 if is_guess else stated_s
+            self._container, self._audio, found, 0.0 if is_guess else expected_duration_s
         )
-        reached_s = max(self._clock.end_s, found.video_end_s) or stated_s
+        reached_s = max(self._clock.end_s, found.video_end_s) or expected_duration_s
         require_plausible_duration(self.name, reached_s, found.num_packets)
         num_stated = self._video.frames if self._video is not None else 0
         if len(found.video_stamps) < num_stated * (1 - TRUNCATION_TOLERANCE) - 1:
-            stated_s = max(
-                stated_s, found.video_end_s * num_stated / max(len(found.video_stamps), 1)
+            expected_duration_s = max(
+                expected_duration_s,
+                found.video_end_s * num_stated / max(len(found.video_stamps), 1),
             )
         if stated.share < 1:
-            stated_s = reached_s / max(stated.share, 1e-6)
-        is_short = not is_guess and reached_s < stated_s * (1 - TRUNCATION_TOLERANCE) - 0.1
+            expected_duration_s = reached_s / max(stated.share, 1e-6)
+        is_short = (
+            not is_guess and reached_s < expected_duration_s * (1 - TRUNCATION_TOLERANCE) - 0.1
+        )
         cut_off = stated.is_cut_off or (found.ends_inside_packet and format_name not in _CHECKED)
         return MediaInfo(
             duration_s=reached_s,
@@ -198,7 +201,7 @@ class MediaFile:
             has_video=bool(found.video_stamps),
             num_frames=len(self._shown),
             truncated=is_short or cut_off,
-            header_duration_s=stated_s,
+            header_duration_s=expected_duration_s,
             has_header_duration=is_short,
             notes=self._notes,
         )

@@ -62,13 +62,13 @@ def require_expected_duration(clip: Clip, duration_s: float) -> None:
     Raises:
       MediaError: more than twice as long as they say, and more than 5 s longer.
     """
-    stated_s = clip.stated_s
-    if stated_s is None or duration_s <= max(
-        MAX_DURATION_RATIO * stated_s, stated_s + MAX_EXTRA_DURATION_S
+    expected_s = clip.expected_duration_s
+    if expected_s is None or duration_s <= max(
+        MAX_DURATION_RATIO * expected_s, expected_s + MAX_EXTRA_DURATION_S
     ):
         return
     raise MediaError(
-        f"{clip.name}: lasts {duration_s:.1f} s but the table says {stated_s:.1f} s, so"
+        f"{clip.name}: lasts {duration_s:.1f} s but the table says {expected_s:.1f} s, so"
         " label and words do not apply to all of it; download the file again or leave it out"
     )
 

@@ -22,7 +22,7 @@ class RecordSettings:
       detector: name of the face detector, or "none": every picture is a face already.
       max_clip_s: a longer clip becomes consecutive records of one recording, of equal length.
       action_units: what the video stream holds instead of face crops; None for face crops.
-      transcriber: name of the recogniser that writes missing transcripts, "" for none; `language`
+      transcriber: name of the transcriber that writes missing transcripts, "" for none; `language`
         is what it listens for.
       min_decoded_share: a clip is rejected if a smaller share of its audio or sampled frames could
         be decoded, or if its file holds a smaller share of the header's duration.

@@ -61,6 +61,6 @@ class SphinxTranscriber:
         except (self._library.RequestError, RuntimeError, ValueError) as error:
             there = sorted(path.name for path in folder.glob("*") if path.is_dir())
             raise TranscriberUnavailableError(
-                f"recogniser sphinx: no working model of {self.language} ({error}); there is"
+                f"transcriber sphinx: no working model of {self.language} ({error}); there is"
                 f" {', '.join(there) or 'none'}: choose --language, or put a model into {folder}"
             ) from error

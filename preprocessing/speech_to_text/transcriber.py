@@ -1,4 +1,4 @@
-"""What a speech recogniser is, and how it may fail. All of them come through SpeechRecognition."""
+"""What a transcriber is, and how it may fail. All of them come through SpeechRecognition."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TranscriptionFailedError(Exception):
 
 
 class TranscriberUnavailableError(UserError):
-    """The recogniser cannot work here: its package, model, language or network is missing."""
+    """The transcriber cannot work here: its package, model, language or network is missing."""
 
 
 class Transcriber(Protocol):
@@ -54,7 +54,7 @@ class Transcriber(Protocol):
 
 
 def load_library(name: str, needed_by: str) -> Any:
-    """Imports SpeechRecognition or a part of it, or what one of its recognisers needs.
+    """Imports SpeechRecognition or a part of it, or what one of its transcribers needs.
 
     Raises:
       TranscriberUnavailableError: it cannot be imported.
@@ -67,7 +67,7 @@ def load_library(name: str, needed_by: str) -> Any:
             return importlib.import_module(name)
     except (ImportError, OSError) as error:
         raise TranscriberUnavailableError(
-            f"recogniser {needed_by}: {name} cannot be imported ({error}); install it again"
+            f"transcriber {needed_by}: {name} cannot be imported ({error}); install it again"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Transcripts for recordings that have none: a speech recogniser behind a cache on disk."""
+"""Transcripts for recordings that have none: a transcriber behind a cache on disk."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ class Transcript:
 
 
 class CachedTranscriber:
-    """Asks one recogniser about each sound once; open one a process.
+    """Asks one transcriber about each sound once; open one a process.
 
-    The recogniser is made for the first sound that is not in the cache. The cache holds a small
+    The transcriber is made for the first sound that is not in the cache. The cache holds a small
     JSON file a sound, `transcripts/RECOGNISER-LANGUAGE/ab/abcd...json` in the program's cache
     folder (`AFFECTSTREAM_CACHE` chooses another), named by the sound's content. It holds results
     only: what was said, or that nothing was understood. A damaged file, and one that other versions
     of the packages wrote, is made again.
 
     Args:
-      transcriber_name: row of `registry.TABLE["recognisers"]`.
+      transcriber_name: row of `registry.TABLE["transcribers"]`.
       language: language tag, such as "en-US".
       cache_dir: in place of `transcripts` in the program's cache folder.
     Raises:
-      TranscriberUnavailableError: a package of the recogniser is not installed.
-      UserError: no such recogniser, or not a language tag.
+      TranscriberUnavailableError: a package of the transcriber is not installed.
+      UserError: no such transcriber, or not a language tag.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class CachedTranscriber:
     ) -> None:
         if not _LANGUAGE.fullmatch(language):
             raise UserError(f"{language!r} is not a language tag; give one such as en-US or de-DE")
-        self._kind: Any = registry.load("recognisers", transcriber_name)
+        self._kind: Any = registry.load("transcribers", transcriber_name)
         self.name = transcriber_name
         self.language = language
         self.versions = _versions(transcriber_name, self._kind.packages)
@@ -74,7 +74,7 @@ class CachedTranscriber:
         self._num_failed_running = 0
 
     def check(self) -> None:
-        """Asks the recogniser about half a second of silence, before any recording is decoded.
+        """Asks the transcriber about half a second of silence, before any recording is decoded.
 
         Raises:
           TranscriberUnavailableError: its model or language is missing, or it does not answer.
@@ -89,7 +89,7 @@ class CachedTranscriber:
                 self._opened()(np.zeros(SAMPLE_RATE_HZ // 2, np.int16), SAMPLE_RATE_HZ)
             except TranscriptionFailedError as error:
                 raise TranscriberUnavailableError(
-                    f"recogniser {self.name} does not work here: {error};"
+                    f"transcriber {self.name} does not work here: {error};"
                     " check the network, or leave --transcriber out"
                 ) from error
 
@@ -97,12 +97,12 @@ class CachedTranscriber:
         """What is said in (samples,) int16 mono whose content is named `audio_hash`.
 
         Raises:
-          TranscriberUnavailableError: the recogniser cannot be made, or failed ten times running.
+          TranscriberUnavailableError: the transcriber cannot be made, or failed ten times running.
           UserError: the cache cannot be written.
         """
         path = self._folder / audio_hash[:2] / f"{audio_hash}.json"
         known = {
-            "recogniser": self.name,
+            "transcriber": self.name,
             "language": self.language,
             "versions": self.versions,
             "sample_rate_hz": sample_rate_hz,
@@ -124,8 +124,8 @@ class CachedTranscriber:
             self._num_failed_running += 1
             if self._num_failed_running >= MAX_CONSECUTIVE_FAILURES:
                 raise TranscriberUnavailableError(
-                    f"recogniser {self.name} failed {MAX_CONSECUTIVE_FAILURES} times running, last:"
-                    f" {error}; run the same command again later, what is done is kept"
+                    f"transcriber {self.name} failed {MAX_CONSECUTIVE_FAILURES} times running,"
+                    f" last: {error}; run the same command again later, what is done is kept"
                 ) from error
             return Transcript("", str(error) or "failed without a reason")
         self._num_failed_running = 0
@@ -145,7 +145,7 @@ def _versions(name: str, packages: tuple[str, ...]) -> str:
             found.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError as error:
             raise TranscriberUnavailableError(
-                f"recogniser {name} needs the package {package}, which is not installed;"
+                f"transcriber {name} needs the package {package}, which is not installed;"
                 f" pip install {package}"
             ) from error
     return ", ".join(found)

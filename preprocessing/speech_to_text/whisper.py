@@ -37,13 +37,13 @@ class WhisperTranscriber:
         known = load_library("whisper.tokenizer", self.name).LANGUAGES
         if self._code not in known:
             raise TranscriberUnavailableError(
-                f"recogniser whisper: no language {language}; it knows {', '.join(sorted(known))}"
+                f"transcriber whisper: no language {language}; it knows {', '.join(sorted(known))}"
             )
         try:
             model = whisper.load_model(MODEL)
         except (OSError, RuntimeError) as error:
             raise TranscriberUnavailableError(
-                f"recogniser whisper: its model {MODEL} cannot be fetched or opened ({error});"
+                f"transcriber whisper: its model {MODEL} cannot be fetched or opened ({error});"
                 " check the network and the disk, then run again"
             ) from error
         adapter = load_library(_LOCAL + "whisper", self.name).TranscribableAdapter

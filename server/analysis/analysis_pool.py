@@ -61,7 +61,7 @@ class AnalysisPool:
       config: of the model, `assets/config.json`.
       lease: taken for each recording, so that one version answers for all of it.
       weights_dir: where the face detector's weights lie, if not in the cache.
-      factory: "module:function" that makes the recogniser in the worker.
+      factory: "module:function" that makes the transcriber in the worker.
     """
 
     def __init__(

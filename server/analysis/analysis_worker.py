@@ -51,7 +51,7 @@ class WorkerSettings:
       max_bytes: of memory it may ask for.
       max_media_s: longest recording.
       max_job_s: after which the system ends it, should the server be gone.
-      factory: "module:function" that makes the recogniser of (forward, config, weights_dir).
+      factory: "module:function" that makes the transcriber of (forward, config, weights_dir).
     """
 
     config: dict[str, Any]
@@ -211,7 +211,7 @@ def _renamed(error: UserError, path: str | None, name: str) -> str:
 
 
 class _ProgressEvents:
-    """Turns what the recogniser tells into events of the stream."""
+    """Turns what the transcriber tells into events of the stream."""
 
     def __init__(self, channel: Channel, name: str, max_media_s: float) -> None:
         self._channel = channel

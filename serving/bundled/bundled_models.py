@@ -1,4 +1,4 @@
-"""Weights in the box: small run folders that come with the program, in `pretrained/`."""
+"""Bundled models: small run folders that come with the program, in `pretrained/`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 BUNDLED_DIR = storage_paths.BUNDLED_MODELS_DIR
 EMOTION = "emotion"
-WORDS = "words"
+TEXT = "text"
 # Stream -> name of the bundled model that uses it.
-BUNDLED_MODEL_OF = {"audio": EMOTION, "video": EMOTION, "text": WORDS}
+BUNDLED_MODEL_OF = {"audio": EMOTION, "video": EMOTION, "text": TEXT}
 
 NUM_CHECKS = 5
 NON_COMMERCIAL = "non-commercial use only"
@@ -37,10 +37,10 @@ _FREE_LICENCES = ("CC0", "CC BY 4", "CC BY-SA 4", "MIT", "Apache", "public domai
 
 
 def bundled_model_path(name: str) -> Path:
-    """The run folder of a model in the box.
+    """The run folder of a bundled model.
 
     Args:
-      name: "emotion" (sound and face) or "words".
+      name: "emotion" (sound and face) or "text".
     Raises:
       UserError: it is not there.
     """
@@ -48,24 +48,24 @@ def bundled_model_path(name: str) -> Path:
     if not is_bundled_model(name):
         held = sorted(found.parent.name for found in BUNDLED_DIR.glob(f"*/{RUN_FILE}"))
         raise UserError(
-            f"{path}: no such model in the box (there: {', '.join(held) or 'none'});"
+            f"{path}: no such bundled model (there: {', '.join(held) or 'none'});"
             " make it with `python -m benchmarks.accuracy.pretrained`, or name a run of your own"
         )
     return path
 
 
 def is_bundled_model(name: str) -> bool:
-    """Whether a model of that name is in the box."""
+    """Whether a bundled model has that name."""
     return (BUNDLED_DIR / name / RUN_FILE).is_file()
 
 
 def resolve_init_run(given: Path, stream: str) -> Path:
-    """The run that `--init-from` means: a run folder, or `pretrained[/NAME]` for one in the box.
+    """The run that `--init-from` means: a run folder, or `pretrained[/NAME]` for a bundled one.
 
     Args:
       stream: that is trained; `pretrained` alone takes the model that knows it.
     Raises:
-      UserError: a model that is not in the box.
+      UserError: no such bundled model.
     """
     if (
         (given / RUN_FILE).is_file()
@@ -80,7 +80,7 @@ def run_summary(path: Path) -> str:
     """Streams, UAR and licence terms of a run in one line; test UAR if all parts have one."""
     info = atomic_io.read_json(path / RUN_FILE)
     streams = " + ".join(info["streams"])
-    parts = list(info["parts"].items())
+    parts = list(info["stream_info"].items())
     if not any(part["scores"] for _, part in parts):
         parts = [(streams, info)]
     kind = "validation"
@@ -131,7 +131,7 @@ def max_difference(first: list[Outputs], second: list[Outputs]) -> float:
 
 
 def read_golden(path: Path) -> list[Outputs]:
-    """What a model in the box answered when it was packed, as `noise_outputs` gives it."""
+    """What a bundled model answered when it was packed, as `noise_outputs` gives it."""
     return [
         {name: np.array(rows, np.float32) for name, rows in one.items()}
         for one in atomic_io.read_json(path / GOLDEN)

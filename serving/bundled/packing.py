@@ -1,4 +1,4 @@
-"""Packs a run for the box: weights as float16, no local paths, checked against the run itself."""
+"""Packs a run for bundling: weights as float16, no local paths, checked against the run itself."""
 
 from __future__ import annotations
 
@@ -131,10 +131,10 @@ def _require_free(out: Path, run: Path, overwrite: bool) -> None:
 def _without_paths(info: RunInfo, runs: Mapping[str, Path]) -> RunInfo:
     from affectstream.modeling.runs.run_folder import read_run
 
-    if unknown := sorted(set(runs) - set(info.parts)):
+    if unknown := sorted(set(runs) - set(info.stream_info)):
         raise UserError(f"{', '.join(unknown)}: no part of this run; leave it out of the parts")
     parts = {}
-    for stream, part in info.parts.items():
+    for stream, part in info.stream_info.items():
         parts[stream] = dict(part)
         if stream in runs:
             own = read_run(runs[stream])
@@ -149,17 +149,18 @@ def _without_paths(info: RunInfo, runs: Mapping[str, Path]) -> RunInfo:
         command=strip_local_paths(info.command),
         data=[{**one, "path": Path(one["path"]).name} for one in info.data],
         notes=tuple(dict.fromkeys([*info.notes, FLOAT16_NOTE])),
-        parts=parts,
+        stream_info=parts,
     )
 
 
 def _write_lines(path: Path, value: dict[str, Any]) -> None:
-    """Writes JSON with one line per key; the lists of training clips are long."""
+    """Writes checksummed JSON with one line per key; the lists of training clips are long."""
 
     def compact(one: Any) -> str:
         return json.dumps(one, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
-    lines = [f"{compact(key)}: {compact(own)}" for key, own in value.items()]
+    sealed = {**value, "digest": atomic_io.digest(value)}
+    lines = [f"{compact(key)}: {compact(own)}" for key, own in sealed.items()]
     atomic_io.write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
@@ -179,7 +180,7 @@ def _bundled_section(info: RunInfo, change: float, pack_command: str) -> str:
         " of noise.",
         "",
     ]
-    commands = [part["command"] for part in info.parts.values() if "command" in part]
+    commands = [part["command"] for part in info.stream_info.values() if "command" in part]
     commands += [info.command, pack_command]
     # A resumed run gives the same result, so --resume is dropped.
     told = [command.replace(" --resume", "") for command in commands if command]

@@ -14,7 +14,7 @@ CARD_OF_VERSION = Path("assets.extra") / CARD
 # Keys of `metrics.json` that the card shows.
 CARD_SCORES = (
     *("data", "split", "uar", "uar_ci95", "uar_ci95_note", "wa", "macro_f1", "ece", "num_clips"),
-    *("num_speakers", "leak_allowed", "chosen_on", "per_corpus"),
+    *("num_speakers", "leak_allowed", "used_for_selection", "per_corpus"),
 )
 # Scores of one evaluation (older exports), or of several.
 Evaluations = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
@@ -98,9 +98,9 @@ def _lines(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> 
     recipe = config["recipe"]
     yield f"- streams: {', '.join(config['streams'])}"
     yield f"- recipe: {recipe['name']} ({recipe['source']})"
-    if speeds := recipe.get("speeds"):
+    if speeds := recipe.get("tta_speeds"):
         yield f"- hears each clip at the speeds {speeds} and averages the answers"
-    members = config.get("members", ())
+    members = config["ensemble_members"]
     if len(members) > 1:
         seeds = ", ".join(str(member["seed"]) for member in members)
         yield f"- the average of {len(members)} networks, trained apart with the seeds {seeds}"
@@ -116,10 +116,10 @@ def _lines(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> 
     yield from map(_data_row, config["data"])
     if not config["data"]:
         yield "| none of its own: see the parts below | | |"
-    for stream, part in config["parts"].items():
-        count = len(part.get("members", ()))
+    for stream, part in config["stream_info"].items():
+        count = len(part.get("ensemble_members", ()))
         text = f", {count} networks averaged" if count > 1 else ""
-        text += f", asked at the speeds {part['speeds']}" if part.get("speeds") else ""
+        text += f", asked at the speeds {part['tta_speeds']}" if part.get("tta_speeds") else ""
         yield f"\nThe {stream} part was trained in a run of its own, recipe {part['recipe']}{text}."
     yield from ("", "## Scores", "", *_scores(config, evaluations))
     if config["notes"]:
@@ -153,18 +153,18 @@ def _scores(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) ->
     for one in evaluations:
         yield from _score_rows(_named(one), one)
     if config["scores"]:  # a fusion that is fitted, not trained, has none
-        chose = config["recipe"].get("keep") == "best"
+        chose = config["recipe"]["training"]["keep_epoch"] == "best"
         text = "by which the epoch was picked" if chose else "on which the temperature was fitted"
         corpora = _of(data["corpus"] for data in config["data"])
         yield _score_row(f"validation{corpora}, {text}", validation_scores(config["scores"]))
-    for stream, part in config["parts"].items():
+    for stream, part in config["stream_info"].items():
         for one in as_list(part.get("evaluation")):
             yield from _score_rows(f"{_named(one)}, {stream} alone", one)
         corpora = _of(part.get("corpora", ()))
         own = validation_scores(part["scores"])
         yield _score_row(f"validation{corpora}, {stream} alone", own)
     if not any(one.get("split") in ("test", "all") for one in evaluations):
-        parts_are = any(part.get("evaluation") for part in config["parts"].values())
+        parts_are = any(part.get("evaluation") for part in config["stream_info"].values())
         what = (
             "Its parts were evaluated, the whole was not" if parts_are else "It was not evaluated"
         )
@@ -193,7 +193,9 @@ def _named(scores: Mapping[str, Any]) -> str:
         named += f" ({' + '.join(corpora)})"
     if scores.get("leak_allowed"):
         return f"{named}, LEAK ALLOWED"
-    return f"{named}, epoch or temperature chosen on it" if scores.get("chosen_on") else named
+    return (
+        f"{named}, epoch or temperature chosen on it" if scores.get("used_for_selection") else named
+    )
 
 
 def _of(names: Iterable[str]) -> str:
@@ -231,7 +233,7 @@ def _licence(config: dict[str, Any]) -> Iterator[str]:
     if pretrained not in ("", "none"):
         licence = registry.entry("encoders", encoder).licence or "not stated"
         yield f"\nIt begins from published weights ({pretrained}), licence: {licence}."
-    if config["parts"]:
+    if config["stream_info"]:
         yield "\nWhere a part begins from published weights, their licence holds for the whole."
 
 
@@ -239,6 +241,6 @@ def _pretrained(config: dict[str, Any]) -> str:
     """Pretrained weights of the encoder; for a run they follow from its recipe."""
     if "pretrained" in config:
         return str(config["pretrained"])
-    from affectstream.modeling.recipes import Recipe  # brings TensorFlow
+    from affectstream.modeling.recipes.recipe import recipe_from_json  # brings TensorFlow
 
-    return Recipe.from_json(config["recipe"]).pretrained
+    return recipe_from_json(config["recipe"]).pretrained

@@ -18,7 +18,9 @@ NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
 # Keys of every export; keys that were added later (`signatures`, ...) may be absent.
 _TYPES: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("labels", "streams", "data", "notes"), list),
-    **dict.fromkeys(("recipe", "preparation", "input", "calibration", "parts", "scores"), dict),
+    **dict.fromkeys(
+        ("recipe", "preparation", "input", "calibration", "stream_info", "scores"), dict
+    ),
     **dict.fromkeys(("synthetic", "leak_allowed"), bool),
     "label_set": str,
     "window_s": (int, float),

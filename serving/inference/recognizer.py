@@ -129,13 +129,14 @@ class Recognizer:
     def __call__(
         self,
         path: str | Path,
-        options: PredictOptions = PredictOptions(),  # noqa: B008  (frozen)
+        options: PredictOptions | None = None,
         name: str = "",
         on_progress: ProgressCallback | None = None,
     ) -> Prediction:
         """Answers for one recording of any kind and length.
 
         Args:
+          options: what the user chose; None for the defaults.
           name: how the answer and messages call the file; the path when left out.
           on_progress: called when the file is open and after each batch of windows; what it
             raises ends the work.
@@ -146,6 +147,7 @@ class Recognizer:
             process of `reader` could bear.
           ValueError: `window_s` or `hop_s` out of range.
         """
+        options = options or PredictOptions()
         reading = self._reading(options)
         table = self._action_unit_table(options.action_units)
         track = self._units.find_track(table, Path(path))
@@ -313,7 +315,7 @@ class Recognizer:
         heard = window.sound_coverage if window.waveform is not None else None
         covers = {"audio": heard or 0.0, "video": seen, "text": float(bool(text.strip()))}
         own = {stream: covers[stream] for stream in self.streams}
-        count = select_streams(own, self.window_settings.least_coverage)
+        count = select_streams(own, self.window_settings.min_coverage)
         return _Row(window, faces, text, seen, count)
 
     def _answer_faces(self, batch: Sequence[Window]) -> Iterator[tuple[int, Probabilities]]:

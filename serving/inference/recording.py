@@ -189,7 +189,7 @@ class Recording:
     def _warnings_of(self, stream: str) -> Iterator[str]:
         """Warnings of a stream that is missing or has too little coverage."""
         num_short = sum(_is_short(answer, stream) for answer in self.predictions)
-        covers = f"less than {self.settings.least_coverage:.0%}"
+        covers = f"less than {self.settings.min_coverage:.0%}"
         if any(stream in answer.streams for answer in self.predictions):
             if num_short:
                 yield (

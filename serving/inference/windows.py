@@ -78,8 +78,8 @@ class Window:
       frames: those looked at within it, in order of time.
       sound_coverage: share of the window that holds sound; None for a model without audio.
       new_sound_s: seconds of sound in it that earlier windows do not contain.
-      asr_waveform: (samples,) float32, what a speech recogniser is given for it, or None: the whole
-        recording where this is read as one record, as its transcript is, else `waveform`.
+      asr_waveform: (samples,) float32 for speech-to-text, or None for `waveform`: the whole
+        recording where this is read as one record, as its transcript is.
       speech_share: share of its sound that is speech; None where that is not measured.
     """
 

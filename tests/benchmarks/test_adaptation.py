@@ -47,7 +47,7 @@ def test_only_the_unmet_are_users(data: Path, toy_data: Path, audio_run: Path) -
         "new/toy/02",
     ]
     seen = json.loads((audio_run / "run.json").read_text())
-    met = {*seen["train_seen"]["speakers"], *seen["validation_seen"]["speakers"]}
+    met = {*seen["train_footprint"]["speakers"], *seen["validation_footprint"]["speakers"]}
     assert met and not met & set(adaptation.unseen_speakers(open_data_folder(toy_data), audio_run))
 
 

@@ -62,7 +62,7 @@ def test_each_way_beside_logistic_regression(
     one, other = corpus(tmp_path, "one", 5), corpus(tmp_path, "other", 2)
     page = tmp_path / "results.md"
     page.write_text("<!-- cross-corpus -->\n<!-- /cross-corpus -->\n")
-    quick = ("epochs=1", "copies=1", "width=4")
+    quick = ("epochs=1", "cached_augmentations=1", "width=4")
     words = ["--data", str(one), str(other), "--runs", str(tmp_path / "runs")]
     words += [word for value in quick for word in ("--set", value)]
     assert cross_corpus.main([*words, "--results", str(page)]) == 0

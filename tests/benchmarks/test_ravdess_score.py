@@ -124,9 +124,13 @@ def test_the_table_names_every_model(
     folds = make_folds(rows, "5", Path("data"), 1)
     crossval = SimpleNamespace(
         streams=("audio", "video"),
-        parts=[
-            SimpleNamespace(stream="audio", name="voice", members=1, speeds=""),
-            SimpleNamespace(stream="video", name="face", members=1, speeds=""),
+        stream_recipes=[
+            SimpleNamespace(
+                stream="audio", name="voice", ensemble_size=1, tta_speeds="", ensemble_label=""
+            ),
+            SimpleNamespace(
+                stream="video", name="face", ensemble_size=1, tta_speeds="", ensemble_label=""
+            ),
         ],
         recipe=SimpleNamespace(fusion="calibrated_late"),
         out=tmp_path / "late-fusion",
@@ -135,7 +139,7 @@ def test_the_table_names_every_model(
         folds=folds,
         data=None,
     )
-    keys = ("uar", "wa", "macro_f1", "ece", "ece_by_chance")
+    keys = ("uar", "wa", "macro_f1", "ece", "calibrated_model_ece")
     scores: dict[str, Any] = {
         "mean": dict(zip(keys, (0.8, 0.81, 0.82, 0.05, 0.03), strict=True)),
         "deviation": dict.fromkeys(keys, 0.01),
@@ -159,7 +163,7 @@ def test_the_table_names_every_model(
         affectstream.modeling.crossval.run, "predictions_of_streams", lambda *_: dict(given)
     )
     atomic_io.write_csv(crossval.out / "predictions.csv", list(given["audio"][0]), given["audio"])
-    told = {"of_streams": streams, "folds": folds, "num_clips": 70, "num_speakers": 5}
+    told = {"per_stream": streams, "folds": folds, "num_clips": 70, "num_speakers": 5}
     told |= pooled_scores(given["audio"], LABELS)
     told |= {
         "num_seeds": 3,
@@ -170,7 +174,10 @@ def test_the_table_names_every_model(
     of_three = SimpleNamespace(
         **{
             **vars(crossval),
-            "parts": [SimpleNamespace(**{**vars(p), "members": 3}) for p in crossval.parts],
+            "stream_recipes": [
+                SimpleNamespace(**{**vars(p), "ensemble_label": ", 3 networks averaged"})
+                for p in crossval.stream_recipes
+            ],
         }
     )
     monkeypatch.setattr(ravdess_score, "_composed", lambda *_: (of_three, told | scores))
@@ -249,12 +256,15 @@ def test_speeds_are_of_the_voice_and_name_the_folder(
     monkeypatch.setattr(affectstream.modeling.crossval.config, "plan_crossval", plan)
     monkeypatch.setattr(ravdess_score, "_run", lambda *_: {})
     parts = [registry.load("recipes", name) for name in ravdess_score.PARTS]
-    first = SimpleNamespace(recipe="late", parts=parts, data="data", out=tmp_path / "late-fusion")
+    first = SimpleNamespace(
+        recipe="late", stream_recipes=parts, data="data", out=tmp_path / "late-fusion"
+    )
     chosen = SimpleNamespace(runs=tmp_path, folds="5", seeds=3, workers=0)
     for members, speeds in ((1, "0.9,1"), (3, "0.9,1"), (3, "")):
         ravdess_score._composed(chosen, first, members, speeds)
     told = [
-        (one[5].name, one[4], [(p.members, p.speeds) for p in one[1]], one[-1]) for one in planned
+        (one[5].name, one[4], [(p.ensemble_size, p.tta_speeds) for p in one[1]], one[-1])
+        for one in planned
     ]
     assert told == [
         ("late-fusion-at-0.9-1", 3, [(1, "0.9,1"), (1, "")], first.out),
@@ -265,5 +275,5 @@ def test_speeds_are_of_the_voice_and_name_the_folder(
 
 def test_wrong_speeds_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
     words = ["--data", str(tmp_path), "--runs", str(tmp_path), "--tta-speeds", "0.9,fast"]
-    with pytest.raises(SystemExit, match=r"speeds=0\.9,fast: must be"):
+    with pytest.raises(SystemExit, match=r"tta_speeds=0\.9,fast: must be"):
         ravdess_score.main(words)

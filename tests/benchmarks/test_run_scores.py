@@ -90,7 +90,7 @@ def test_several_seeds_are_averaged_too(
     with pytest.raises(UserError, match=r"toy-of-2: older than .*toy-seed-1, which it averages"):
         run_scores.scored("toy", part, tmp_path, 2)
     held = atomic_io.read_checksummed_json(tmp_path / "toy-of-2" / "run.json")
-    assert [one["seed"] for one in held["members"]] == [0, 1]
+    assert [one["seed"] for one in held["ensemble_members"]] == [0, 1]
 
 
 def _renamed(runs: Path) -> Path:

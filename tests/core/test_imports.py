@@ -32,7 +32,7 @@ ROWS = (
 # The same within each package, by its rooms and loose modules.
 ROOMS = {
     "core": (
-        ("errors", "interrupts", "progress", "tf_setup"),
+        ("catalogue", "errors", "interrupts", "progress", "tf_setup"),
         ("registry", "storage_paths"),
         ("lfs_pointer",),
         ("atomic_io",),

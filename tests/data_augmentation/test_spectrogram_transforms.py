@@ -22,9 +22,10 @@ from affectstream.data_augmentation.spectrogram.mix_style import MixStyle  # noq
 from affectstream.data_augmentation.spectrogram.spectrogram_transform import SpectrogramTransform  # noqa: E402
 from affectstream.data_augmentation.spectrogram.vtlp import Vtlp  # noqa: E402
 from affectstream.data_augmentation.transform import Transform  # noqa: E402
-from affectstream.modeling.recipes import RESNET_ASP_AUDIO  # noqa: E402
+from affectstream.modeling.recipes.audio import RESNET_ASP_AUDIO  # noqa: E402
 from affectstream.modeling.runs.checkpoints import save_model  # noqa: E402
 from affectstream.modeling.training.trainer import Trainer  # noqa: E402
+from tests.support.precision import needs_float16_on_cpu  # noqa: E402
 
 NAMES = [
     name
@@ -95,6 +96,7 @@ def test_the_same_seed_the_same_changes(name: str) -> None:
     np.testing.assert_array_equal(one, other)
 
 
+@needs_float16_on_cpu
 @pytest.mark.parametrize("name", NAMES)
 def test_half_precision_keeps_its_dtype(name: str) -> None:
     changed = made(name, dtype="mixed_float16")(spectrogram().astype(np.float16), training=True)
@@ -124,7 +126,7 @@ def test_saved_and_read_again_in_a_fresh_process(tmp_path: Path) -> None:
 def test_layers_of_one_model_draw_apart_while_training() -> None:
     """And the same training draws alike, epoch by epoch."""
     text = "vtlp:probability=0.5,mix_style:probability=0.5"
-    recipe = replace(RESNET_ASP_AUDIO, transforms=text, weight_averaging=0.0)
+    recipe = replace(RESNET_ASP_AUDIO.with_training(ema_momentum=0.0), transforms=text)
     given = keras.Input((20, 30))
     x = given
     for transform in parse_transforms(text):

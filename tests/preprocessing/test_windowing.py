@@ -97,7 +97,7 @@ def test_windows_of_a_user_are_never_longer() -> None:
         ((1.0, 2.0), "0 < hop_s <= window_s is needed, received 2, 1"),
         ((1.0, 0.0), "0 < hop_s <= window_s is needed, received 0, 1"),
         ((3.0, 1.5, "median"), "pooling must be one of probabilities, log-probabilities"),
-        ((3.0, 1.5, "probabilities", 2.0), r"least_coverage must be in \[0, 1\], received 2"),
+        ((3.0, 1.5, "probabilities", 2.0), r"min_coverage must be in \[0, 1\], received 2"),
     ],
 )
 def test_settings_out_of_range(settings: tuple[float, ...], message: str) -> None:

@@ -1,4 +1,4 @@
-"""Faulty recognisers for worker tests: the name of the recording chooses the fault.
+"""Faulty transcribers for worker tests: the name of the recording chooses the fault.
 
 It imports little, since each worker that a test kills is followed by a fresh one.
 """

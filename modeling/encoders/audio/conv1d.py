@@ -8,7 +8,7 @@ import keras
 from keras import layers, ops
 
 from affectstream.modeling.encoders.input_checks import require_sequence
-from affectstream.modeling.encoders.temporal_pooling import FoldTime, MaskedMean
+from affectstream.modeling.encoders.temporal_pooling import MaskedMean, MergeTimeAxis
 
 # One row a convolution over time: filters, kernel.
 STAGES = ((64, 5), (128, 5), (256, 3))
@@ -55,7 +55,7 @@ def conv1d(
         counted = ops.where(ops.expand_dims(mask, -1), x, ops.zeros_like(x))
         x = layers.ReLU()(layers.LayerNormalization()(convolution(counted)))
         x = layers.SpatialDropout1D(dropout)(x)
-    pooled = MaskedMean(name="mean_over_time")(FoldTime(name="fold_time")(x), mask)
+    pooled = MaskedMean(name="mean_over_time")(MergeTimeAxis(name="fold_time")(x), mask)
     embedding = layers.ReLU(name="embedding")(dense(pooled))
     logits = head(layers.Dropout(dropout)(embedding))
     return keras.Model([features, mask], {"logits": logits, "embedding": embedding}, name="conv1d")

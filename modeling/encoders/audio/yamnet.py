@@ -10,7 +10,7 @@ import keras
 from keras import layers
 
 from affectstream.core.errors import UserError, from_os_error
-from affectstream.modeling.encoders.temporal_pooling import FoldTime, MaskedMean
+from affectstream.modeling.encoders.temporal_pooling import MaskedMean, MergeTimeAxis
 from affectstream.modeling.pretrained_weights import (
     BASE,
     FROZEN_BASE,
@@ -95,7 +95,7 @@ def yamnet(
     # === Functional Model ===
     features = keras.Input(input_shape, name="features")
     mask = keras.Input(input_shape[:1], name="mask", dtype="bool")
-    patches = base(FoldTime(name="fold_time")(features))
+    patches = base(MergeTimeAxis(name="fold_time")(features))
     pooled = MaskedMean(name="mean_over_patches")(patches, mask)
     embedding = layers.ReLU(name="embedding")(dense(layers.Dropout(dropout)(pooled)))
     logits = head(layers.Dropout(dropout)(embedding))

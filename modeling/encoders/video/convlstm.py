@@ -6,7 +6,7 @@ import keras
 from keras import layers, ops
 
 from affectstream.modeling.encoders.batch_norm import MOMENTUM
-from affectstream.modeling.encoders.temporal_pooling import FoldTime, UnfoldTime
+from affectstream.modeling.encoders.temporal_pooling import MergeTimeAxis, SplitTimeAxis
 
 # One row a stage of the picture network in front: filters, kernel, stride.
 STEM = ((16, 5, 2), (32, 3, 2))
@@ -49,17 +49,17 @@ def convlstm(
     # === Functional Model ===
     features = keras.Input(input_shape, name="features")
     mask = keras.Input(input_shape[:1], name="mask", dtype="bool")
-    x = FoldTime(name="fold_time")(features)
+    x = MergeTimeAxis(name="fold_time")(features)
     for filters, kernel, stride in STEM:
         x = layers.Conv2D(filters, kernel, strides=stride, padding="same")(x)
         x = layers.ELU()(layers.BatchNormalization(momentum=MOMENTUM)(x))
-    x = UnfoldTime(name="unfold_time")(x, mask)
+    x = SplitTimeAxis(name="unfold_time")(x, mask)
     # Of the rank of a picture: Keras widens a mask to it on TensorFlow, but not on JAX.
     there = ops.expand_dims(mask, (2, 3, 4))
     x = layers.Dropout(dropout)(lower(x, mask=there))
     # Frame by frame: LiteRT has no pooling over three axes.
-    x = ops.reshape(x, (-1, *x.shape[2:]))  # not FoldTime, which warns of the mask that ends here
-    x = UnfoldTime(name="unfold_lower")(ops.max_pool(x, (2, 2), strides=(2, 2)), mask)
+    x = ops.reshape(x, (-1, *x.shape[2:]))  # MergeTimeAxis would warn of the mask
+    x = SplitTimeAxis(name="unfold_lower")(ops.max_pool(x, (2, 2), strides=(2, 2)), mask)
     x = layers.Dropout(dropout)(upper(x, mask=there))
     x = layers.BatchNormalization(momentum=MOMENTUM)(dense(layers.GlobalAveragePooling2D()(x)))
     embedding = layers.ELU(name="embedding")(x)

@@ -8,9 +8,9 @@ from keras import layers, ops
 from affectstream.core.errors import UserError
 from affectstream.modeling.encoders.temporal_pooling import (
     AttentionWeights,
-    FoldTime,
+    FlipTTA,
     MaskedMean,
-    WithMirrored,
+    MergeTimeAxis,
 )
 
 MIN_PROBABILITY = 1e-7
@@ -22,7 +22,7 @@ def frame_pooling(
     input_shape: tuple[int | None, int, int, int],
     pooling: str,
     name: str,
-    mirrored: bool = False,
+    flip_tta: bool = False,
 ) -> keras.Model:
     """The encoder of a clip.
 
@@ -31,7 +31,7 @@ def frame_pooling(
       input_shape: (frames or None, height, width, channels), float in [0, 1].
       pooling: "mean" or "attention": a weight a frame, learned from its embedding.
       name: of the encoder.
-      mirrored: each face counts twice when not training, as it is and as its mirror image.
+      flip_tta: each face counts twice when not training, as it is and as its mirror image.
     Returns:
       Model from [`features` (batch, frames, height, width, channels), `mask` (batch, frames)] to
       {"logits", "embedding"}; logits are the logarithm of the mean probability.
@@ -43,9 +43,9 @@ def frame_pooling(
     features = keras.Input(input_shape, name="features")
     mask = keras.Input(input_shape[:1], name="mask", dtype="bool")
     frames, weights = features, mask
-    if mirrored:
-        frames, weights = WithMirrored(name="with_mirrored")(features, mask)
-    outputs = face_net(FoldTime(name="fold_time")(frames))
+    if flip_tta:
+        frames, weights = FlipTTA(name="with_mirrored")(features, mask)
+    outputs = face_net(MergeTimeAxis(name="fold_time")(frames))
     probabilities = ops.softmax(ops.cast(outputs["logits"], "float32"))
     if pooling == "attention":
         scores = layers.Dense(1, name="attention")(outputs["embedding"])

@@ -52,14 +52,14 @@ def resnet_face(
     width: int = 32,
     dropout: float = 0.4,
     pooling: str = "mean",
-    mirrored: bool = True,
+    flip_tta: bool = True,
 ) -> keras.Model:
     """Encoder of a clip: `resnet_face_frame` on every frame, averaged over those with a face.
 
     Args:
       input_shape: (frames or None, height, width, channels), float in [0, 1].
       pooling: see `frame_pooling`.
-      mirrored: see `frame_pooling`.
+      flip_tta: see `frame_pooling`.
     Returns:
       Model from [`features` (batch, frames, height, width, channels), `mask` (batch, frames)] to
       {"logits", "embedding"}, see `frame_pooling`.
@@ -67,4 +67,4 @@ def resnet_face(
       UserError: another `pooling`.
     """
     face_net = resnet_face_frame(input_shape[1:], num_classes, width, dropout)
-    return frame_pooling(face_net, input_shape, pooling, "resnet_face", mirrored)
+    return frame_pooling(face_net, input_shape, pooling, "resnet_face", flip_tta)

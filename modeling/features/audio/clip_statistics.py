@@ -41,7 +41,7 @@ STATISTIC_NAMES = (
 
 
 @keras.saving.register_keras_serializable(package="affectstream")
-class SoundStatistics(keras.layers.Layer):
+class AcousticStatistics(keras.layers.Layer):
     """276 statistics of each clip, in the order of `STATISTIC_NAMES`.
 
     Deviations are those of the whole population (`numpy.std`). Frames of 1,024 samples each 256.
@@ -162,7 +162,7 @@ class StatisticsConfig:
           UserError: records of another sampling rate.
         """
         waveform = audio_window(self, inputs, spec)
-        layer = SoundStatistics(self.sample_rate_hz, name="statistics")
+        layer = AcousticStatistics(self.sample_rate_hz, name="statistics")
         return Features(layer(waveform, inputs["audio_length"]))
 
 

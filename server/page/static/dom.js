@@ -33,7 +33,7 @@ export function bytes(count) {
 // [[label, share], ...], the largest first.
 export const sorted = (shares) => Object.entries(shares).sort((a, b) => b[1] - a[1]);
 
-export const STREAM_NAMES = { answer: "Answer", audio: "Voice", video: "Face", text: "Words" };
+export const STREAM_NAMES = { answer: "Answer", audio: "Voice", video: "Face", text: "Text" };
 export const MISSING_TEXTS = { audio: "no sound", video: "no face", text: "no words" };
 export const NUM_COLORS = 8;
 export const colorOf = (index) => `c${index % NUM_COLORS}`;

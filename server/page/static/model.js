@@ -36,12 +36,12 @@ export function showAbout(about) {
 function showInputs(about) {
   const reads = about.streams.includes("text");
   const takesNothing = about.text_input === "token_ids";
-  const wordsOnly = reads && about.streams.length === 1;
+  const textOnly = reads && about.streams.length === 1;
   byId("takes-nothing").textContent = takesNothing ? TAKES_NOTHING : "";
   byId("takes-nothing").hidden = !takesNothing;
-  byId("words-field").hidden = !reads || takesNothing;
-  byId("drop").hidden = takesNothing || wordsOnly;
-  byId("source-title").textContent = wordsOnly ? "Words" : "Recording";
-  byId("words-label").textContent = wordsOnly
-    ? "Words to be judged" : "Words: what is said in the recording, or alone";
+  byId("text-field").hidden = !reads || takesNothing;
+  byId("drop").hidden = takesNothing || textOnly;
+  byId("source-title").textContent = textOnly ? "Text" : "Recording";
+  byId("text-label").textContent = textOnly
+    ? "Text to be judged" : "Text: what is said in the recording, or alone";
 }

@@ -73,7 +73,7 @@ async function loadAbout() {
   }
 }
 
-const words = () => (byId("words-field").hidden ? "" : byId("words").value.trim());
+const words = () => (byId("text-field").hidden ? "" : byId("text").value.trim());
 
 // There is something to ask about: a recording, or words.
 function updateActions() {
@@ -129,7 +129,7 @@ async function record(withPicture) {
 }
 
 function setBusy(busy) {
-  for (const id of ["choose", "record-sound", "record-picture", "analyze", "words"]) {
+  for (const id of ["choose", "record-sound", "record-picture", "analyze", "text"]) {
     byId(id).disabled = busy;
   }
 }
@@ -205,7 +205,7 @@ async function start() {
   byId("result").hidden = true;
   byId("window").hidden = true;
   byId("bar").removeAttribute("value");
-  const size = state.file ? bytes(state.file.size) : "words";
+  const size = state.file ? bytes(state.file.size) : "text";
   byId("bar-label").textContent = `Sending ${size}, then waiting for the server`;
   setRunning(true);
   byId("cancel").focus();
@@ -240,7 +240,7 @@ function listen() {
   });
   byId("record-sound").addEventListener("click", () => record(false));
   byId("record-picture").addEventListener("click", () => record(true));
-  byId("words").addEventListener("input", updateActions);
+  byId("text").addEventListener("input", updateActions);
   byId("analyze").addEventListener("click", start);
   byId("cancel").addEventListener("click", () => state.running?.abort());
   byId("token-form").addEventListener("submit", (event) => {

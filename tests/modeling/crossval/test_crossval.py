@@ -24,7 +24,7 @@ from affectstream.modeling.crossval.scores import (
     uar_difference,
 )
 from affectstream.modeling.metrics import classification
-from affectstream.modeling.recipes import Recipe
+from affectstream.modeling.recipes.recipe import recipe_from_json
 from affectstream.modeling.training import trainer
 from affectstream.preprocessing.dataset import data_folder
 from affectstream.preprocessing.dataset.data_folder import (
@@ -244,9 +244,11 @@ def test_each_clip_is_predicted_once_a_seed_by_a_model_that_has_not_met_its_spea
     for row in rows:
         run = crossed / f"fold-{row['fold']}-seed-{row['seed']}"
         info = json.loads((run / "run.json").read_text())
-        chosen_on = info["train_seen"]["speakers"] + info["validation_seen"]["speakers"]
-        assert len(chosen_on) == len(set(chosen_on))
-        assert row["speaker"] not in chosen_on
+        used_for_selection = (
+            info["train_footprint"]["speakers"] + info["validation_footprint"]["speakers"]
+        )
+        assert len(used_for_selection) == len(set(used_for_selection))
+        assert row["speaker"] not in used_for_selection
         assert info["finished"] and info["seed"] == int(row["seed"])
         facts = ids[row["id"]].attributes
         assert (row["sex"], row["intensity"]) == (facts["sex"], facts["intensity"])
@@ -296,7 +298,7 @@ def test_people_are_a_line_of_the_report_where_their_figure_is_known(
     assert report.HUMAN_PERFORMANCE["ravdess", "ravdess8", ("audio",)].low == 0.62
     people = report.HumanPerformance(0.6, 0.7, "a paper")
     shutil.copytree(crossed, tmp_path, dirs_exist_ok=True)
-    recipe = Recipe.from_json(json.loads((crossed / "plan.json").read_text())["recipe"])
+    recipe = recipe_from_json(json.loads((crossed / "plan.json").read_text())["recipe"])
     again = plan_crossval(recipe, (), open_data_folder(data), "3", 2, tmp_path)
     # People who chose among other labels, or judged another corpus, are no comparison.
     monkeypatch.setitem(report.HUMAN_PERFORMANCE, ("toy", "ravdess8", ("text",)), people)
@@ -385,10 +387,12 @@ def test_another_crossval_is_not_mixed_with_one_that_is_there(
         assert models.run(*typed) == EXIT_FAILURE
         return models.error_line(capfd.readouterr().err)
 
-    assert "name them with --part" in refused_recipe("late-fusion")
+    assert "name them with --stream-recipe" in refused_recipe("late-fusion")
     assert "a fusion of one stream each" in refused_recipe(
-        "late-fusion", "--part", "tfidf-text", "--part", "text-cnn"
+        "late-fusion", "--stream-recipe", "tfidf-text", "--stream-recipe", "text-cnn"
     )
-    assert "--part goes with a fusion" in refused_recipe("tfidf-text", "--part", "text-cnn")
+    assert "--stream-recipe goes with a fusion" in refused_recipe(
+        "tfidf-text", "--stream-recipe", "text-cnn"
+    )
     assert "no clip has a label" in refused_recipe("elu-cnn-video")
     assert not (tmp_path / "new").exists()

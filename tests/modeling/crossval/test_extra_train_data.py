@@ -51,8 +51,8 @@ def test_it_trains_in_each_fold_and_is_never_scored(data: Path, tmp_path: Path) 
     assert sorted(scored) == sorted(row.id for row in read_rows(data))
     for fold in (1, 2, 3):
         info = json.loads((out / f"fold-{fold}-seed-0" / "run.json").read_text())
-        assert "other/99" in info["train_seen"]["speakers"]
-        assert "other/99" not in info["validation_seen"]["speakers"]
+        assert "other/99" in info["train_footprint"]["speakers"]
+        assert "other/99" not in info["validation_footprint"]["speakers"]
     found = json.loads((out / "crossval.json").read_text())
     assert [one["path"] for one in found["also"]] == [str(also)]
     assert f"never scored: {also}" in (out / "report.md").read_text()
@@ -66,7 +66,9 @@ def test_a_crossval_with_it_is_another_one(
     capfd.readouterr()
     typed = (*WORDS, "--data", data, "--out", out, "--extra-train-data", also)
     assert models.run(*typed) == EXIT_FAILURE
-    assert "holds a crossval with another also_train" in models.error_line(capfd.readouterr().err)
+    assert "holds a crossval with another extra_train_data" in models.error_line(
+        capfd.readouterr().err
+    )
 
 
 def test_a_folder_that_adds_nothing_is_refused(
@@ -84,7 +86,15 @@ def test_a_fusion_gives_it_to_the_streams_that_it_has(tmp_path: Path) -> None:
     """Sound of another corpus trains the sound; the fusion itself is fitted on the pairs."""
     data = models.write_data(tmp_path / "data", models.records(3, streams=("audio", "text")))
     also, out = other_corpus(tmp_path / "other", ("audio",)), tmp_path / "out"
-    typed = ("crossval", "--recipe", "late-fusion", "--part", "lstm-audio", "--part", "tfidf-text")
+    typed = (
+        "crossval",
+        "--recipe",
+        "late-fusion",
+        "--stream-recipe",
+        "lstm-audio",
+        "--stream-recipe",
+        "tfidf-text",
+    )
     settings = ("--set", "audio.epochs=1", "--set", "text.epochs=1", "--set", "text.min_df=1")
     words = (
         *typed,
@@ -100,7 +110,7 @@ def test_a_fusion_gives_it_to_the_streams_that_it_has(tmp_path: Path) -> None:
     )
     assert models.run(*words, "--out", out) == EXIT_OK
     heard, read, fused = (
-        json.loads((out / f"fold-1-seed-0{stream}" / "run.json").read_text())["train_seen"]
+        json.loads((out / f"fold-1-seed-0{stream}" / "run.json").read_text())["train_footprint"]
         for stream in ("-audio", "-text", "")
     )
     assert "other/99" in heard["speakers"]

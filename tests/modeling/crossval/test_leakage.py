@@ -30,9 +30,9 @@ from affectstream.modeling.crossval.leakage import (
 from affectstream.modeling.crossval.run import run_crossval
 from affectstream.modeling.crossval.scores import pooled_scores
 from affectstream.modeling.features.front_end import vector_names
-from affectstream.modeling.recipes import Recipe
+from affectstream.modeling.recipes.recipe import Recipe, StreamRecipe
 from affectstream.modeling.runs import run_folder
-from affectstream.modeling.training import trainer
+from affectstream.modeling.training import train_single, trainer
 from affectstream.preprocessing.dataset.data_folder import open_data_folder, read_rows
 from affectstream.preprocessing.dataset.feature_table import METADATA_COLUMNS, open_feature_table
 from tests.support import models
@@ -104,10 +104,10 @@ def test_random_split_trains_on_the_tested_speakers_but_not_on_the_tested_clips(
             run_folder.read_run(path / run) for path in (leaked / "leak-random-split", leaked)
         )
         tested = [row for row in rows if row["fold"] == str(number)]
-        assert {row["speaker"] for row in tested} <= info.train_seen.speakers
+        assert {row["speaker"] for row in tested} <= info.train_footprint.speakers
         assert not {row["id"] for row in tested} & info.footprint.recordings
         hands.add(tuple(sorted(row["id"] for row in tested)))
-        sizes = [len(i.validation_seen.recordings) for i in (info, honest)]
+        sizes = [len(i.validation_footprint.recordings) for i in (info, honest)]
         assert sizes == [28, 28]
     assert len(hands) == 3 and max(map(len, hands)) - min(map(len, hands)) <= 1
 
@@ -117,8 +117,8 @@ def test_test_epoch_chooses_on_the_tested_and_trains_on_the_same(leaked: Path) -
     for fold in plan["folds"]:
         run = f"fold-{fold['number']}-seed-0"
         info = run_folder.read_run(leaked / "leak-test-epoch" / run)
-        assert info.validation_seen.speakers == set(fold["test"])
-        assert info.train_seen == run_folder.read_run(leaked / run).train_seen
+        assert info.validation_footprint.speakers == set(fold["test"])
+        assert info.train_footprint == run_folder.read_run(leaked / run).train_footprint
         scored = json.loads((leaked / "leak-test-epoch" / run / "metrics.json").read_text())
         # The score that the epoch was chosen by is the score that is told.
         assert info.scores["val_uar"] == pytest.approx(scored["uar"])
@@ -130,11 +130,22 @@ def test_a_recipe_that_keeps_the_last_epoch_chooses_one_where_that_is_the_fault(
     data: Path, tmp_path: Path
 ) -> None:
     folder = open_data_folder(data)
-    crossval = planned("tfidf-text", folder, tmp_path, "keep=last", "early_stopping=0", "min_df=1")
-    crossval = replace(crossval, parts=(crossval.recipe,), reuse_streams=tmp_path)
-    assert with_leakage(crossval, "random-split").recipe.keep == "last"
+    crossval = planned(
+        "tfidf-text", folder, tmp_path, "keep_epoch=last", "early_stopping_patience=0", "min_df=1"
+    )
+    assert isinstance(crossval.recipe, StreamRecipe)
+    crossval = replace(crossval, stream_recipes=(crossval.recipe,), reuse_streams=tmp_path)
+    assert with_leakage(crossval, "random-split").recipe.training.keep_epoch == "last"
     leak = with_leakage(crossval, "test-epoch")
-    assert (leak.recipe.keep, leak.parts[0].keep, leak.num_seeds) == ("best", "best", 1)
+    assert (
+        leak.recipe.training.keep_epoch,
+        leak.stream_recipes[0].training.keep_epoch,
+        leak.num_seeds,
+    ) == (
+        "best",
+        "best",
+        1,
+    )
     assert leak.reuse_streams is None
     assert leak.out == tmp_path / "leak-test-epoch"
 
@@ -166,7 +177,7 @@ def test_the_streams_of_a_fusion_have_the_same_fault(tmp_path: Path) -> None:
     for run in (pair, *(pair.with_name(f"{pair.name}-{s}") for s in ("text", "video"))):
         info = run_folder.read_run(run)
         assert info.leak_allowed and LEAKAGE_NOTES["test-epoch"] in info.notes
-        assert info.validation_seen.speakers == set(crossval.folds[0].test)
+        assert info.validation_footprint.speakers == set(crossval.folds[0].test)
     for kind in ("alone/text", "only/video"):
         assert json.loads((pair / kind / "metrics.json").read_text())["leak_allowed"]
 
@@ -279,7 +290,7 @@ def test_a_table_whose_speakers_hide_the_label_is_read_by_speaker(tmp_path: Path
     assert found[0]["uar"] < 0.6 < 0.9 < found[1]["uar"]
     info = run_folder.read_run(tmp_path / "out" / "leak-speaker-norm" / "fold-1-seed-0")
     assert info.leak_allowed and LEAKAGE_NOTES["speaker-norm"] in info.notes
-    assert info.validation_seen.speakers == set(crossval.folds[0].validation)
+    assert info.validation_footprint.speakers == set(crossval.folds[0].validation)
 
 
 def test_kept_features_of_records_are_read_by_speaker(
@@ -287,7 +298,7 @@ def test_kept_features_of_records_are_read_by_speaker(
 ) -> None:
     made = models.records(3, streams=("audio",))
     data = open_data_folder(models.write_data(tmp_path / "data", made))
-    settings = ("copies=2", "transforms=noise", "epochs=1", "batch_size=8")
+    settings = ("cached_augmentations=2", "transforms=noise", "epochs=1", "batch_size=8")
     crossval = with_leakage(
         planned("relu-cnn-audio", data, tmp_path / "out", *settings), "speaker-norm"
     )
@@ -298,7 +309,8 @@ def test_kept_features_of_records_are_read_by_speaker(
         fed.append(batches)
         return predict(model, batches)
 
-    monkeypatch.setattr(leakage, "predict_logits", kept)
+    for module in (train_single, leakage):
+        monkeypatch.setattr(module, "predict_logits", kept)
     fold = crossval.folds[0]
     train_speaker_normalised(crossval, fold, 0)
     assert len(fed) == 2  # validation, then test, of one speaker each
@@ -316,7 +328,7 @@ def test_kept_features_of_records_are_read_by_speaker(
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("relu-cnn-audio", "it keeps no features"),
+        ("relu-cnn-audio", "it caches no features"),
         ("vgg19-audio", "its features spectrogram_image are not standardised"),
         ("elu-cnn-video", "of sound only, it is of video"),
     ],

@@ -17,6 +17,7 @@ from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, UserError
 from affectstream.modeling.crossval import task
 from affectstream.modeling.crossval.folds import Fold, make_folds, splits_of_fold
 from affectstream.modeling.evaluation import evaluate
+from affectstream.modeling.recipes.recipe import StreamRecipe
 from affectstream.modeling.runs.run_folder import read_run
 from affectstream.modeling.training import train_stream
 from affectstream.preprocessing.dataset.data_folder import ClipRow, DataFolder, open_data_folder
@@ -26,7 +27,17 @@ from tests.support import models
 
 STREAMS = ("audio", "text")
 WORDS = (
-    *("crossval", "--folds", 3, "--seeds", 1, "--part", "tfidf-text", "--part", "relu-cnn-audio"),
+    *(
+        "crossval",
+        "--folds",
+        3,
+        "--seeds",
+        1,
+        "--stream-recipe",
+        "tfidf-text",
+        "--stream-recipe",
+        "relu-cnn-audio",
+    ),
     *models.settings("text.min_df=1", "text.learning_rate=0.05"),
     *models.settings("audio.epochs=1", "text.epochs=2", "audio.transforms="),
     *models.settings("audio.features=speech_80", "audio.embedding_dim=4"),
@@ -180,11 +191,11 @@ def test_a_stream_alone_is_its_own_run(crossed: Path, data: Path, tmp_path: Path
 
 def test_the_report_has_a_row_for_each_stream(crossed: Path) -> None:
     found = json.loads((crossed / "crossval.json").read_text())
-    told = [(one["kind"], one["stream"]) for one in found["of_streams"]]
+    told = [(one["kind"], one["stream"]) for one in found["per_stream"]]
     assert told == [(kind, stream) for kind in ("alone", "only") for stream in STREAMS]
     markdown = (crossed / "report.md").read_text()
     assert "## Streams" in markdown
-    for one in found["of_streams"]:
+    for one in found["per_stream"]:
         rows = [
             row
             for fold in (1, 2, 3)
@@ -226,10 +237,10 @@ def test_streams_of_another_crossval_are_used_not_trained(
     assert not list(out.glob("fold-*-seed-0-*"))
     assert {path: path.read_bytes() for path in before} == before
     assert table(out / "predictions.csv") == table(crossed / "predictions.csv")
-    parts = read_run(out / "fold-1-seed-0").parts
+    parts = read_run(out / "fold-1-seed-0").stream_info
     assert parts["text"]["recipe"] == "tfidf-text"
     ours, theirs = (json.loads((p / "crossval.json").read_text()) for p in (out, crossed))
-    assert ours["of_streams"] == theirs["of_streams"]
+    assert ours["per_stream"] == theirs["per_stream"]
 
 
 def test_streams_that_do_not_fit_are_refused(
@@ -273,7 +284,7 @@ def test_the_seeds_of_another_crossval_are_averaged_not_trained(
 ) -> None:
     words = (
         *("crossval", "--recipe", "tfidf-text", "--folds", 3, "--data", data, "--epochs", 2),
-        *models.settings("min_df=1", "learning_rate=0.05", "early_stopping=0"),
+        *models.settings("min_df=1", "learning_rate=0.05", "early_stopping_patience=0"),
     )
     seeds, out = tmp_path / "seeds", tmp_path / "out"
     assert models.run(*words, "--seeds", 2, "--out", seeds) == EXIT_OK
@@ -283,7 +294,7 @@ def test_the_seeds_of_another_crossval_are_averaged_not_trained(
 
     monkeypatch.setattr(train_stream, "train_network", never)
     averaged = (*words, "--seeds", 1, "--reuse-ensemble", seeds, "--out", out)
-    assert models.run(*averaged, "--set", "members=2") == EXIT_OK
+    assert models.run(*averaged, "--set", "ensemble_size=2") == EXIT_OK
     rows = [table(seeds / f"fold-1-seed-{seed}" / "predictions.csv") for seed in (0, 1)]
     logs = [np.log([[float(row[name]) for name in models.LABELS] for row in read]) for read in rows]
     scales = [read_run(seeds / f"fold-1-seed-{s}").calibration.temperature for s in (0, 1)]
@@ -294,18 +305,19 @@ def test_the_seeds_of_another_crossval_are_averaged_not_trained(
     assert [row["id"] for row in got] == [row["id"] for row in rows[0]]
     made = np.array([[float(row[name]) for name in models.LABELS] for row in got])
     np.testing.assert_allclose(made, expected, atol=1e-4)
-    assert own.recipe.members == 2
+    assert isinstance(own.recipe, StreamRecipe)
+    assert own.recipe.ensemble_size == 2
 
     def refused(*more: object) -> str:
         capfd.readouterr()
         assert models.run(*averaged[:-1], tmp_path / "no", *more) == EXIT_FAILURE
         return capfd.readouterr().err
 
-    assert "nothing is averaged; --set members=N" in refused()
-    told = refused("--set", "members=3")
+    assert "nothing is averaged; --set ensemble_size=N" in refused()
+    told = refused("--set", "ensemble_size=3")
     assert "seed-2: not trained to its end" in told and "take fewer --seeds" in told
-    assert "another recipe" in refused("--set", "members=2", "--set", "l2=0.1")
+    assert "another recipe" in refused("--set", "ensemble_size=2", "--set", "l2=0.1")
     assert f"--reuse-ensemble {data}: no crossval folder" in refused(
-        *("--set", "members=2", "--reuse-ensemble", data)
+        *("--set", "ensemble_size=2", "--reuse-ensemble", data)
     )
     assert not (tmp_path / "no").exists()

@@ -19,14 +19,17 @@ from affectstream.modeling.data.record_dataset import RecordDataset
 from affectstream.modeling.data.subset import Subset, select_records
 from affectstream.modeling.input_spec import InputSpec
 from affectstream.modeling.models.stream_model import build_stream_model
-from affectstream.modeling.recipes import CONV1D_AUDIO, RESNET_ASP_AUDIO, Recipe
+from affectstream.modeling.recipes.audio import CONV1D_AUDIO, RESNET_ASP_AUDIO
+from affectstream.modeling.recipes.recipe import StreamRecipe
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
 from affectstream.preprocessing.labels import BASIC7
 from tests.support import models
 
 SOUND = "noise:probability=1,time_shift:probability=1"
 RECIPE = dataclasses.replace(
-    RESNET_ASP_AUDIO, transforms=SOUND, batch_size=3, encoder_settings={"width": 2}
+    RESNET_ASP_AUDIO.with_training(batch_size=3),
+    transforms=SOUND,
+    encoder_settings={"width": 2},
 )
 COPIES = 3
 # Half a step of float16 between 64 and 128 dB, and the order of adding up.
@@ -52,7 +55,7 @@ def copies(part: Subset, front: keras.Model) -> FeatureCache:
 
 
 def made(
-    part: Subset, front: keras.Model, recipe: Recipe = RECIPE, seed: int | None = 4
+    part: Subset, front: keras.Model, recipe: StreamRecipe = RECIPE, seed: int | None = 4
 ) -> FeatureCache:
     return FeatureCache(part, BASIC7, recipe, front, None, seed, COPIES)
 
@@ -214,17 +217,21 @@ def test_a_mask_is_kept_with_its_features(part: Subset) -> None:
 
 
 def test_mixup_of_features_with_a_mask_is_refused(part: Subset) -> None:
-    recipe = dataclasses.replace(CONV1D_AUDIO, transforms="noise,mixup", copies=2)
+    recipe = dataclasses.replace(CONV1D_AUDIO, transforms="noise,mixup", cached_augmentations=2)
     front = build_stream_model(recipe, 7, InputSpec(models.RATE_HZ)).front
     for seed in (4, None):
-        with pytest.raises(UserError, match=r"needs features without a mask.*--set copies=0") as e:
+        with pytest.raises(
+            UserError, match=r"needs features without a mask.*--set cached_augmentations=0"
+        ) as e:
             made(part, front, recipe, seed)
         assert "\n" not in str(e.value)
 
 
 def test_features_too_large_for_half_precision_are_refused(part: Subset) -> None:
     next(made(part, small_front(30_000.0, has_mask=False))())
-    with pytest.raises(UserError, match=r"too large to be kept in half.*65504.*--set copies=0"):
+    with pytest.raises(
+        UserError, match=r"too large to be kept in half.*65504.*--set cached_augmentations=0"
+    ):
         next(made(part, small_front(80_000.0, has_mask=False))())
 
 

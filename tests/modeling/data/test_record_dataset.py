@@ -13,12 +13,12 @@ import tensorflow as tf
 
 from affectstream.core.errors import UserError
 from affectstream.data_augmentation.chain import keyed_rng
-from affectstream.modeling import recipes
 from affectstream.modeling.data import record_dataset as pipeline
 from affectstream.modeling.data.array_dataset import ArrayDataset
 from affectstream.modeling.data.record_dataset import RecordDataset
 from affectstream.modeling.data.stored_records import decoded_bytes, face_bytes
 from affectstream.modeling.data.subset import Subset, class_indices, select_records
+from affectstream.modeling.recipes.audio import STATISTICS_RESNET1D
 from affectstream.opencv_model.tracking import CropFormat
 from affectstream.preprocessing.dataset.data_folder import DataFolder, open_data_folder
 from affectstream.preprocessing.dataset.splits import make_splits
@@ -519,5 +519,5 @@ def test_no_iterator_waits_for_the_tuner(
     monkeypatch.setattr(RecordDataset, "_dataset", noted)
     read(RecordDataset(part_of(folder), BASIC7, BOTH, 8, seed=0), epoch=1)
     arrays: dict[str, Any] = {"truth": np.arange(4), "features": np.zeros((4, 3), np.float32)}
-    opened.append(ArrayDataset(arrays, (), recipes.STATISTICS_RESNET1D, 7)(0))
+    opened.append(ArrayDataset(arrays, (), STATISTICS_RESNET1D.training, 7)(0))
     assert [data.options().autotune.enabled for data in opened] == [False, False]

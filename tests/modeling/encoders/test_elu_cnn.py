@@ -10,7 +10,7 @@ from affectstream.core.errors import UserError
 from affectstream.modeling.encoders.video.elu_cnn import elu_cnn, elu_cnn_face
 from affectstream.modeling.input_spec import InputSpec
 from affectstream.modeling.models.stream_model import build_stream_model
-from affectstream.modeling.recipes import ELU_CNN_VIDEO
+from affectstream.modeling.recipes.video import ELU_CNN_VIDEO
 from tests.modeling.encoders.test_encoder_contract import (
     EMBEDDING_DIM,
     NUM_CLASSES,

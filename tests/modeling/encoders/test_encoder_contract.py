@@ -10,16 +10,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from affectstream.core import registry
+from affectstream.core import registry, tf_setup
 from affectstream.core.errors import UserError
 from affectstream.modeling.input_spec import InputSpec
 from affectstream.modeling.models.custom_objects import register_custom_objects
 from affectstream.modeling.models.stream_model import build_stream_model
-from affectstream.modeling.recipes import ELU_CNN_VIDEO, RELU_CNN_AUDIO, Recipe
+from affectstream.modeling.recipes.audio import RELU_CNN_AUDIO
+from affectstream.modeling.recipes.recipe import StreamRecipe
+from affectstream.modeling.recipes.video import ELU_CNN_VIDEO
 from affectstream.modeling.runs.checkpoints import load_model, save_model
 from affectstream.modeling.training.trainer import Trainer
 from tests.support import encoder_cases, models
 from tests.support.encoder_cases import CASES
+from tests.support.precision import needs_float16_on_cpu
 
 ENCODERS = registry.names("encoders")
 MASKED = [name for name in ENCODERS if CASES[name].num_frames is not None]
@@ -169,8 +172,8 @@ def test_a_row_without_frames_gives_numbers(name: str) -> None:
 
 def test_a_face_and_its_mirror_image_are_the_same_to_resnet_face() -> None:
     (faces, mask), different = example("resnet_face"), []
-    for mirrored in (True, False):
-        model = build("resnet_face", mirrored=mirrored)
+    for flip_tta in (True, False):
+        model = build("resnet_face", flip_tta=flip_tta)
         one = answer(model, [faces, mask])["logits"]
         other = answer(model, [faces[:, :, :, ::-1], mask])["logits"]
         different.append(np.abs(one - other).max())
@@ -241,6 +244,7 @@ def test_dark_end_of_a_sequence_is_nothing_to_conv1d() -> None:
         np.testing.assert_allclose(value, short[key], atol=1e-6)
 
 
+@needs_float16_on_cpu
 @pytest.mark.parametrize("name", [name for name in ENCODERS if CASES[name].has_half_precision])
 def test_half_precision_alone(name: str, tmp_path: Path) -> None:
     before = keras.mixed_precision.dtype_policy()
@@ -261,8 +265,29 @@ def test_half_precision_alone(name: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(again["logits"], made["logits"])
 
 
+def test_half_precision_is_read_as_single_where_the_cpu_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = keras.mixed_precision.dtype_policy()
+    keras.mixed_precision.set_dtype_policy("mixed_float16")
+    try:
+        model = build("relu_cnn")
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)
+    save_model(model, tmp_path / "half.keras")
+    monkeypatch.setattr(tf_setup, "cpu_aborts_in_float16", lambda: True)
+    read = load_model(tmp_path / "half.keras")
+    wide = build("relu_cnn")
+    wide.set_weights(model.get_weights())
+    given = example("relu_cnn")
+    for key, value in answer(wide, given).items():
+        assert value.dtype == np.float32
+        np.testing.assert_array_equal(answer(read, given)[key], value)
+
+
+@needs_float16_on_cpu
 @pytest.mark.parametrize("recipe", [RELU_CNN_AUDIO, ELU_CNN_VIDEO], ids=lambda recipe: recipe.name)
-def test_half_precision(recipe: Recipe, tmp_path: Path) -> None:
+def test_half_precision(recipe: StreamRecipe, tmp_path: Path) -> None:
     keras.utils.set_random_seed(3)
     before = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("mixed_float16")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ import tensorflow as tf
 
 from affectstream.core.errors import UserError
 from affectstream.modeling.pretrained_weights import BASE
-from affectstream.modeling.recipes import ELU_CNN_VIDEO, Recipe
+from affectstream.modeling.recipes.recipe import Recipe
+from affectstream.modeling.recipes.video import ELU_CNN_VIDEO
 from affectstream.modeling.runs.checkpoints import History, load_checkpoint
 from affectstream.modeling.training.trainer import Trainer, fit
 
@@ -42,7 +42,7 @@ def model() -> keras.Model:
 
 def recipe(**changes: Any) -> Recipe:
     settings = {"epochs": 4, "freeze_epochs": 2, "learning_rate": 0.01, **changes}
-    return dataclasses.replace(ELU_CNN_VIDEO, **settings)
+    return ELU_CNN_VIDEO.with_training(**settings)
 
 
 def train(folder: Path, chosen: Recipe, go_on: bool = False) -> tuple[keras.Model, History]:

@@ -14,7 +14,8 @@ from affectstream.core.errors import UserError
 from affectstream.modeling.encoders.audio.resnet_asp import AttentiveStatistics, resnet_asp
 from affectstream.modeling.input_spec import InputSpec
 from affectstream.modeling.models.stream_model import build_stream_model
-from affectstream.modeling.recipes import RESNET_ASP_AUDIO
+from affectstream.modeling.recipes.audio import RESNET_ASP_AUDIO
+from affectstream.modeling.recipes.sizes import recipe_sizes
 from affectstream.modeling.runs.checkpoints import load_model, save_model
 from tests.modeling.features.test_log_mel import TOLERANCE_DB, reference, signals
 
@@ -87,8 +88,7 @@ def test_parameters_as_documented() -> None:
     model = resnet_asp((80, 301, 1), 7)
     assert model.count_params() == 257_591
     assert model.output["embedding"].shape == (None, 192)
-    assert "257,591" in registry.entry("encoders", "resnet_asp").summary
-    assert registry.entry("recipes", "resnet-asp-audio").parameters == "257,591"
+    assert recipe_sizes()["resnet-asp-audio"].parameters == 257_591
     # All but the head, which grows by a column a class.
     assert resnet_asp((80, 301, 1), 8).count_params() == 257_591 + 192 + 1
 

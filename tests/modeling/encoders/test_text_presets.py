@@ -20,7 +20,8 @@ from affectstream.core.errors import EXIT_FAILURE, UserError
 from affectstream.modeling.input_spec import InputSpec
 from affectstream.modeling.models.stream_model import StreamModel, build_stream_model
 from affectstream.modeling.pretrained_weights import BASE
-from affectstream.modeling.recipes import BERT_TEXT, DISTILBERT_TEXT, Recipe
+from affectstream.modeling.recipes.recipe import StreamRecipe
+from affectstream.modeling.recipes.text import BERT_TEXT, DISTILBERT_TEXT
 from affectstream.modeling.runs.checkpoints import load_model, save_model
 from tests.support.models import error_line, records, run, write_data
 
@@ -151,7 +152,9 @@ def presets(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], P
 
 
 def built_from(family: str, weights: object, *words: str) -> StreamModel:
-    recipe: Recipe = RECIPES[family].with_settings([f"weights={weights}", "max_tokens=14", *words])
+    recipe: StreamRecipe = RECIPES[family].with_settings(
+        [f"weights={weights}", "max_tokens=14", *words]
+    )
     return build_stream_model(recipe, 3, InputSpec(), ["words of no use here"])
 
 

@@ -49,7 +49,7 @@ CONTRACT = {
     *("per_speaker", "confusion_matrix", "labels", "split", "leak_allowed"),
 }
 OURS = {"per_corpus", "synthetic", "notes", "run", "streams", "data", "left_out", "risk_coverage"}
-OURS |= {"uar_ci95_note", "num_clips_of_unknown_speakers", "leaks", "chosen_on"}
+OURS |= {"uar_ci95_note", "num_clips_of_unknown_speakers", "leaks", "used_for_selection"}
 OURS |= {"data_digest", "model_sha256"}
 
 
@@ -180,7 +180,7 @@ def test_each_split(
     assert list(scores["per_speaker"]) == [speaker]
     assert (scores["split"], scores["num_clips"], scores["uar_ci95"]) == (split, 14, None)
     assert (scores["leak_allowed"], scores["leaks"]) == (False, [])
-    assert scores["chosen_on"] == (split == "validation")
+    assert scores["used_for_selection"] == (split == "validation")
 
 
 def test_what_was_trained_on_is_scored_as_a_leak_and_beside_the_test(

@@ -14,7 +14,7 @@ from affectstream.modeling.features.audio.autocorrelation import voice_autocorre
 from affectstream.modeling.features.audio.clip_statistics import (
     CLIP_STATISTICS,
     STATISTIC_NAMES,
-    SoundStatistics,
+    AcousticStatistics,
 )
 from affectstream.modeling.features.front_end import vector_names
 from affectstream.modeling.input_spec import InputSpec
@@ -121,8 +121,8 @@ def test_the_statistics_survive_saving_and_export(model: keras.Model, tmp_path: 
     served = tf.saved_model.load(str(tmp_path / "saved"))
     given = served.serve({name: tf.constant(value) for name, value in batch.items()})
     np.testing.assert_allclose(np.asarray(given), expected, rtol=1e-4, atol=1e-4)
-    layer = SoundStatistics(22_050, 512, 128)
-    assert SoundStatistics.from_config(layer.get_config()).framing == layer.framing
+    layer = AcousticStatistics(22_050, 512, 128)
+    assert AcousticStatistics.from_config(layer.get_config()).framing == layer.framing
 
 
 def test_records_of_another_rate_are_refused() -> None:

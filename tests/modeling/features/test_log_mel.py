@@ -15,7 +15,7 @@ from affectstream.core.errors import UserError
 from affectstream.modeling.features.audio.log_mel import LogMel, LogMelConfig
 from affectstream.modeling.input_spec import InputSpec
 from affectstream.modeling.models.stream_model import build_stream_model
-from affectstream.modeling.recipes import RELU_CNN_AUDIO
+from affectstream.modeling.recipes.audio import RELU_CNN_AUDIO
 from affectstream.preprocessing.media.media_file import MediaFile
 
 TOLERANCE_DB = 1e-3

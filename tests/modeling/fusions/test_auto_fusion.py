@@ -18,7 +18,7 @@ from affectstream.modeling.data.subset import Subset
 from affectstream.modeling.data.training_data import TrainingData
 from affectstream.modeling.metrics import plots
 from affectstream.modeling.metrics.classification import accuracies
-from affectstream.modeling.recipes import Recipe
+from affectstream.modeling.recipes.recipe import FusionRecipe, TrainingSettings
 from affectstream.modeling.runs import checkpoints
 from affectstream.modeling.runs.run_folder import read_run
 from affectstream.modeling.training import auto_fusion, train_fusion, trainer
@@ -36,14 +36,12 @@ from tests.support.models import clip_row_of, history, record, run, weights
 LABELS = LabelSet(("angry", "happy", "neutral", "sad"))
 DIM = 6
 TRAINED = ("dense", "gated", "cross_attention")
-RECIPE = Recipe(
+RECIPE = FusionRecipe(
     name="made",
-    stream="fusion",
     source="this test",
     fusion="auto",
-    epochs=8,
-    learning_rate=0.02,
     modality_dropout=0.2,
+    training=TrainingSettings(epochs=8, learning_rate=0.02),
 )
 
 
@@ -112,7 +110,7 @@ def fit(name: str, made: StreamOutputs, out: Path, **changes: Any) -> float:
 
 
 def choose(made: StreamOutputs, out: Path, **options: Any) -> auto_fusion.SelectedFusion:
-    recipe = dataclasses.replace(RECIPE, epochs=options.pop("epochs", RECIPE.epochs))
+    recipe = RECIPE.with_training(epochs=options.pop("epochs", RECIPE.training.epochs))
     return auto_fusion.choose_fusion(
         recipe, data_for_fold(made), made, TrainOptions(out, **options)
     )
@@ -206,10 +204,10 @@ def test_the_choice_is_the_best_on_validation(few: tuple[str, ...], tmp_path: Pa
     guesses = fused_logits(choice.fusion, made.validation_data).argmax(axis=1)
     score = accuracies(made.validation_data["truth"], guesses)
     assert score["uar"] == pytest.approx(float(chosen["val_uar"]))
-    assert int(rows["sum"]["num_trained"]) == 0
-    assert int(rows["dense"]["num_trained"]) > 500
+    assert int(rows["sum"]["num_trainable_params"]) == 0
+    assert int(rows["dense"]["num_trainable_params"]) > 500
     # The run folder shows the epochs of the chosen one.
-    assert len(history(tmp_path)) == len(choice.history.rows) == RECIPE.epochs
+    assert len(history(tmp_path)) == len(choice.history.rows) == RECIPE.training.epochs
     assert int(chosen["best_epoch"]) == choice.history.best_epoch
     assert any((tmp_path / "tensorboard").iterdir())
     remove_candidates(tmp_path)
@@ -253,6 +251,7 @@ def test_interrupted_and_resumed(
     def counted(self: trainer.Trainer, *args: Any) -> dict[str, Any]:
         if len(trained) == stop_after[0]:
             raise KeyboardInterrupt
+        assert isinstance(self.recipe, FusionRecipe)
         trained.append(self.recipe.fusion)
         return train_epoch(self, *args)
 
@@ -323,6 +322,7 @@ def test_auto_without_paired_data(
     runs = {"audio": audio_run, "video": video_run}
     info = train_fusion.train_fusion(recipe, runs, [], TrainOptions(tmp_path / "run"))
     assert "auto is calibrated_late here" in capfd.readouterr().err
+    assert isinstance(info.recipe, FusionRecipe)
     assert info.recipe.fusion == "calibrated_late"
     assert info.notes[0] == "fused without paired data"
     whole = checkpoints.load_model(tmp_path / "run" / "best.keras")

@@ -160,7 +160,7 @@ def test_learns_one_batch_by_heart_or_has_nothing_to_learn(name: str) -> None:
     streams = ("audio", "video")
     fusion = registry.load("fusions", name)(streams, NUM_CLASSES, {s: DIMS[s] for s in streams})
     if not fusion.trainable_variables:
-        assert name in ("sum", "calibrated_late", "highest", "best_stream")
+        assert name in ("sum", "calibrated_late", "max_rule", "best_stream")
         return
     given = example({"audio": [1, 1, 1, 0] * 2, "video": [1, 0, 1, 1] * 2})
     truth = np.arange(8) % NUM_CLASSES
@@ -201,7 +201,7 @@ def test_sum_by_hand() -> None:
 
 
 def test_highest_by_hand() -> None:
-    fusion = build("highest")
+    fusion = build("max_rule")
     given = example({"audio": [1, 1, 1, 0], "video": [1, 1, 0, 0], "text": [1, 0, 0, 0]})
     sure, unsure = [0.0, 0.0, 5.0, 0.0], [1.0, 0.0, 0.0, 0.0]
     given["audio_logits"][:3] = unsure
@@ -214,7 +214,7 @@ def test_highest_by_hand() -> None:
 
 def test_highest_is_the_class_of_the_highest_probability() -> None:
     given = example({stream: [1] * 40 for stream in STREAMS})
-    logits = answer(build("highest"), given)
+    logits = answer(build("max_rule"), given)
     every = np.stack([softmax(given[f"{stream}_logits"], axis=1) for stream in STREAMS], axis=1)
     np.testing.assert_array_equal(logits.argmax(axis=1), every.max(axis=1).argmax(axis=1))
     np.testing.assert_allclose(np.exp(logits).sum(axis=1), 1.0, atol=1e-6)
@@ -335,7 +335,7 @@ def test_late_by_hand() -> None:
     fusion = late()
     layer = fusion.get_layer("late")
     layer.temperatures.assign([2.0, 0.5])
-    layer.weights_of_streams.assign([0.7, 0.3])
+    layer.stream_weights.assign([0.7, 0.3])
     layer.sharpness.assign(1.6)
     given = example({"audio": [1, 1, 0], "video": [1, 0, 1]})
     audio = log_softmax(given["audio_logits"] / 2.0, axis=1)
@@ -348,7 +348,7 @@ def test_a_stream_alone_answers_with_its_own_calibrated_probabilities() -> None:
     fusion = late()
     layer = fusion.get_layer("late")
     layer.temperatures.assign([3.0, 0.7])
-    layer.weights_of_streams.assign([0.9, 0.1])
+    layer.stream_weights.assign([0.9, 0.1])
     layer.sharpness.assign(2.5)
     for stream, temperature in (("audio", 3.0), ("video", 0.7)):
         there = {s: [int(s == stream)] * 3 for s in ("audio", "video")}

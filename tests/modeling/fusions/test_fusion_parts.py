@@ -95,8 +95,8 @@ def test_the_same_place_in_two_states_is_not_fused_as_if_it_were_two(
     told(runs["audio"], path="data", digest="another")
     told(runs["video"], path=where)
     info = read_run(runs["video"])
-    fewer = dataclasses.replace(info.train_seen, recordings=frozenset())
-    write_run(runs["video"], dataclasses.replace(info, train_seen=fewer))
+    fewer = dataclasses.replace(info.train_footprint, recordings=frozenset())
+    write_run(runs["video"], dataclasses.replace(info, train_footprint=fewer))
     assert fuse(runs, Path("out")) == EXIT_FAILURE
     line = error_line(capfd.readouterr().err)
     assert "trained on the same recordings, in different files or states; name those to" in line

@@ -104,8 +104,8 @@ def test_fusions_with_words(
     assert train(out, *words, stream="fusion", data=mixed_data) == EXIT_OK
     info = told(out)
     assert tuple(info["streams"]) == streams
-    assert set(info["parts"]) == set(streams)
-    assert info["parts"]["text"]["features"] == "words"
+    assert set(info["stream_info"]) == set(streams)
+    assert info["stream_info"]["text"]["features"] == "word_tokens"
     assert info["finished"]
     assert 0 <= info["scores"]["val_uar"] <= 1
     assert not info["notes"]

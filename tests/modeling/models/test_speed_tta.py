@@ -21,13 +21,14 @@ from affectstream.modeling.evaluation.evaluate import PREDICTIONS, evaluate
 from affectstream.modeling.evaluation.inference import client_config
 from affectstream.modeling.features.audio.window import FitWindow
 from affectstream.modeling.input_spec import InputSpec
-from affectstream.modeling.models.speed_tta import AtSpeeds, polyphase_filters, samples_for_speeds
+from affectstream.modeling.models.speed_tta import SpeedTTA, polyphase_filters, samples_for_speeds
 from affectstream.modeling.models.stream_model import (
     MEMBER_PREFIX,
     NETWORK,
     StreamModel,
     build_stream_model,
 )
+from affectstream.modeling.recipes.recipe import StreamRecipe
 from affectstream.modeling.runs.checkpoints import load_model
 from affectstream.modeling.runs.run_folder import BEST, read_run
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
@@ -39,9 +40,9 @@ from tests.support import models
 RATE_HZ = 16_000
 SPEEDS = (0.9, 1.0, 1.12)
 RECIPE = ("--recipe", "resnet-asp-audio", "--epochs", 1, "--batch-size", 7)
-SETTINGS = ("width=8", "copies=1", "transforms=spec_augment")
+SETTINGS = ("width=8", "cached_augmentations=1", "transforms=spec_augment")
 WORDS = (*RECIPE, *models.settings(*SETTINGS))
-HEARD = models.settings("speeds=0.9,1,1.12")
+HEARD = models.settings("tta_speeds=0.9,1,1.12")
 
 
 def chirp(num_samples: int, to_hz: float = 5000.0) -> np.ndarray:
@@ -56,7 +57,7 @@ def heard(sound: np.ndarray, lengths: list[int], num_samples: int) -> tuple[np.n
     """Sound of a batch at `SPEEDS`, as the model has it."""
     length = tf.constant(lengths, tf.int32)
     window = FitWindow(samples_for_speeds(SPEEDS, num_samples))(tf.constant(sound), length)
-    made, after = AtSpeeds(SPEEDS, num_samples)(window, length)
+    made, after = SpeedTTA(SPEEDS, num_samples)(window, length)
     return made.numpy(), after.numpy()
 
 
@@ -122,7 +123,7 @@ def built(*settings: str) -> StreamModel:
 
 
 def test_the_model_averages_what_its_network_says_at_each_speed() -> None:
-    model = built("speeds=0.9,1,1.12")
+    model = built("tta_speeds=0.9,1,1.12")
     sound, lengths = np.stack([chirp(60_000), chirp(60_000, 900)]), [60_000, 30_000]
     given = {"audio": tf.constant(sound), "audio_length": tf.constant(lengths, tf.int32)}
     whole = model.whole(given, training=False)
@@ -143,7 +144,7 @@ def test_the_model_averages_what_its_network_says_at_each_speed() -> None:
 
 
 def test_it_costs_no_parameters() -> None:
-    assert built("speeds=0.9,1,1.12").whole.count_params() == built().whole.count_params()
+    assert built("tta_speeds=0.9,1,1.12").whole.count_params() == built().whole.count_params()
 
 
 # === Training ===
@@ -160,7 +161,7 @@ def single(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def at_speeds(toy_data: Path, single: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same network, asked at several speeds."""
     out = tmp_path_factory.mktemp("speeds") / "run"
-    words = ("--data", toy_data, "--out", out, "--member-run", single)
+    words = ("--data", toy_data, "--out", out, "--ensemble-run", single)
     assert models.run("train", *WORDS, *HEARD, *words) == EXIT_OK
     return out
 
@@ -172,8 +173,9 @@ def test_a_trained_network_is_taken_as_it_is(single: Path, at_speeds: Path) -> N
     for a, b in zip(ours.weights, theirs.weights, strict=True):
         np.testing.assert_array_equal(a, b)
     info = read_run(at_speeds)
-    assert info.recipe.speeds == "0.9,1,1.12"
-    assert info.members == [{"run": str(single), "seed": 0}]
+    assert isinstance(info.recipe, StreamRecipe)
+    assert info.recipe.tta_speeds == "0.9,1,1.12"
+    assert info.ensemble_members == [{"run": str(single), "seed": 0}]
     alone = read_run(single).scores["val_loss"]
     assert info.scores["val_loss"] != pytest.approx(alone, rel=1e-4)
 
@@ -207,7 +209,11 @@ def test_a_run_it_is_made_of_is_never_overwritten(
 ) -> None:
     own = tmp_path / "run"
     shutil.copytree(single, own)
-    for out, option in ((own, "--member-run"), (tmp_path, "--member-run"), (own, "--init-from")):
+    for out, option in (
+        (own, "--ensemble-run"),
+        (tmp_path, "--ensemble-run"),
+        (own, "--init-from"),
+    ):
         words = ("--data", toy_data, "--out", out, "--overwrite", option, own)
         assert models.run("train", *WORDS, *HEARD, *words) == EXIT_FAILURE
         assert f"{option} {own}: lies in --out {out}" in capsys.readouterr().err
@@ -267,12 +273,12 @@ def test_exported_it_answers_the_same(at_speeds: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("speeds=0.9,fast", "speeds=0.9,fast: must be 9 different numbers at most"),
-        ("speeds=0.9,0.9", "different numbers"),
-        ("speeds=0.333,1", "two decimals"),
-        ("speeds=0.1,1", "of 0.5 to 2.0"),
-        ("speeds=nan,1", "different numbers"),
-        ("speeds=" + ",".join(str(0.5 + n / 10) for n in range(10)), "9 different"),
+        ("tta_speeds=0.9,fast", "tta_speeds=0.9,fast: must be 9 different numbers at most"),
+        ("tta_speeds=0.9,0.9", "different numbers"),
+        ("tta_speeds=0.333,1", "two decimals"),
+        ("tta_speeds=0.1,1", "of 0.5 to 2.0"),
+        ("tta_speeds=nan,1", "different numbers"),
+        ("tta_speeds=" + ",".join(str(0.5 + n / 10) for n in range(10)), "9 different"),
     ],
 )
 def test_wrong_speeds_are_refused(
@@ -285,7 +291,7 @@ def test_wrong_speeds_are_refused(
 
 def test_speeds_are_of_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ("--recipe", "text-cnn", "--stream", "text", "--data", tmp_path)
-    assert models.run("train", *given, "--set", "speeds=0.9,1") == EXIT_FAILURE
+    assert models.run("train", *given, "--set", "tta_speeds=0.9,1") == EXIT_FAILURE
     assert "of sound only" in capsys.readouterr().err
 
 
@@ -300,9 +306,7 @@ def test_folds_take_the_networks_of_others(
     assert "nothing is averaged" in capsys.readouterr().err
     assert models.run("crossval", *words, *HEARD, *taken) == EXIT_OK
     for fold in ("fold-1-seed-0", "fold-3-seed-0"):
-        assert [Path(one["run"]) for one in read_run(asked / fold).members] == [plain / fold]
+        assert [Path(one["run"]) for one in read_run(asked / fold).ensemble_members] == [
+            plain / fold
+        ]
         assert not (asked / fold / f"{MEMBER_PREFIX}0").exists()
-
-
-def test_the_digest_of_a_recipe_without_them_is_as_before() -> None:
-    assert "speeds" not in registry.load("recipes", "resnet-asp-audio").as_json()

@@ -20,7 +20,7 @@ from tests.support import models
 from tests.support.models import error_line, settings
 
 # Nothing random in the network; with it, the rows of each replica draw alike.
-PLAIN = settings("transforms=", "copies=0", "dropout=0", "width=4")
+PLAIN = settings("transforms=", "cached_augmentations=0", "dropout=0", "width=4")
 RECIPE = ("--recipe", "resnet-asp-audio", "--labels", "basic7", "--batch-size", 7, *PLAIN)
 # So many that a worker can be lost between the first and the last.
 EPOCHS = 40

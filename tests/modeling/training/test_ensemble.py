@@ -24,7 +24,7 @@ from affectstream.serving.export.model_card import CARD_OF_VERSION, model_card
 from tests.support import models
 
 RECIPE = ("--recipe", "resnet-asp-audio", "--epochs", 1, "--batch-size", 7)
-SETTINGS = models.settings("width=4", "copies=1", "transforms=spec_augment")
+SETTINGS = models.settings("width=4", "cached_augmentations=1", "transforms=spec_augment")
 WORDS = (*RECIPE, *SETTINGS)
 
 
@@ -45,7 +45,7 @@ def seeds(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path
 @pytest.fixture(scope="module")
 def averaged(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("averaged") / "run"
-    assert train(out, toy_data, "--set", "members=2", "--seed", 1) == EXIT_OK
+    assert train(out, toy_data, "--set", "ensemble_size=2", "--seed", 1) == EXIT_OK
     return out
 
 
@@ -104,8 +104,8 @@ def test_finished_runs_are_taken_and_nothing_is_trained(
         raise AssertionError("a network was trained")
 
     monkeypatch.setattr(module, "train_network", never)
-    words = [word for run in seeds for word in ("--member-run", run)]
-    assert train(tmp_path / "run", toy_data, "--set", "members=2", *words) == EXIT_OK
+    words = [word for run in seeds for word in ("--ensemble-run", run)]
+    assert train(tmp_path / "run", toy_data, "--set", "ensemble_size=2", *words) == EXIT_OK
     mean = np.mean([logits(run) for run in seeds], axis=0)
     np.testing.assert_allclose(logits(tmp_path / "run"), mean, atol=1e-5)
     assert {path.name for path in (tmp_path / "run").iterdir()}.isdisjoint({f"{MEMBER_PREFIX}0"})
@@ -116,7 +116,7 @@ def test_a_killed_training_goes_on_behind_its_last_member(
 ) -> None:
     trained = counted(monkeypatch, killed_at=2)
     out = tmp_path / "run"
-    words = ("--set", "members=2", "--seed", 1)
+    words = ("--set", "ensemble_size=2", "--seed", 1)
     assert train(out, toy_data, *words) == 130
     assert not read_run(out).finished and read_run(out / f"{MEMBER_PREFIX}0").finished
     assert train(out, toy_data, *words, "--resume") == EXIT_OK
@@ -136,9 +136,9 @@ def test_members_that_do_not_belong_together_are_refused(
         return capfd.readouterr().err
 
     first, second = seeds
-    two = ("--set", "members=2", "--member-run", first, "--member-run")
-    assert "goes with --set members=N" in refused("--member-run", first, code=EXIT_USAGE)
-    assert "--member-run: 1 for members=2" in refused(*two[:-1])
+    two = ("--set", "ensemble_size=2", "--ensemble-run", first, "--ensemble-run")
+    assert "goes with --set ensemble_size=N" in refused("--ensemble-run", first, code=EXIT_USAGE)
+    assert "--ensemble-run: 1 for ensemble_size=2" in refused(*two[:-1])
     assert "has seed 2 like another" in refused(*two, first)
     assert "another recipe than this model" in refused(*two, second, "--set", "dropout=0.1")
     assert "not a run folder" in refused(*two, tmp_path)
@@ -151,7 +151,7 @@ def test_members_that_do_not_belong_together_are_refused(
     assert "another training than" in refused(*two, begun)
     write_run(begun, replace(read_run(second), finished=False))
     assert "unfinished run" in refused(*two, begun)
-    assert "must be 1 to 20" in refused("--set", "members=0")
+    assert "must be 1 to 20" in refused("--set", "ensemble_size=0")
 
 
 def test_what_is_damaged_of_it_is_made_anew(
@@ -164,7 +164,7 @@ def test_what_is_damaged_of_it_is_made_anew(
     (out / f"{MEMBER_PREFIX}0" / LAST).write_bytes(b"damaged")
     (out / f"{MEMBER_PREFIX}1" / BEST).write_bytes(b"damaged")
     trained = counted(monkeypatch)
-    assert train(out, toy_data, "--set", "members=2", "--seed", 1, "--resume") == EXIT_OK
+    assert train(out, toy_data, "--set", "ensemble_size=2", "--seed", 1, "--resume") == EXIT_OK
     assert trained == [f"{MEMBER_PREFIX}1"]
     assert np.abs(logits(out) - logits(averaged)).max() < 0.5
 
@@ -178,21 +178,23 @@ def test_a_damaged_checkpoint_of_an_unfinished_member_is_begun_anew(
     member = out / f"{MEMBER_PREFIX}1"
     write_run(member, replace(read_run(member), finished=False))
     (member / LAST).write_bytes(b"damaged")
-    assert train(out, toy_data, "--set", "members=2", "--seed", 1, "--resume") == EXIT_OK
+    assert train(out, toy_data, "--set", "ensemble_size=2", "--seed", 1, "--resume") == EXIT_OK
     assert read_run(member).finished
 
 
 def test_more_epochs_reach_every_member(toy_data: Path, tmp_path: Path) -> None:
-    words = ("--set", "members=2", "--set", "schedule=constant")
+    words = ("--set", "ensemble_size=2", "--set", "schedule=constant")
     assert train(tmp_path / "run", toy_data, *words) == EXIT_OK
     assert train(tmp_path / "run", toy_data, *words, "--resume", "--epochs", 2) == EXIT_OK
     for number in (0, 1):
         member = read_run(tmp_path / "run" / f"{MEMBER_PREFIX}{number}")
-        assert member.recipe.epochs == member.scores["epoch"] == 2
+        assert member.recipe.training.epochs == member.scores["epoch"] == 2
 
 
 def test_its_outputs_stay_in_single_precision() -> None:
-    recipe = registry.load("recipes", "resnet-asp-audio").with_settings(["members=2", "width=4"])
+    recipe = registry.load("recipes", "resnet-asp-audio").with_settings(
+        ["ensemble_size=2", "width=4"]
+    )
     keras.mixed_precision.set_global_policy("mixed_float16")
     try:
         network = build_stream_model(recipe, 7, InputSpec(16_000)).network
@@ -204,7 +206,7 @@ def test_its_outputs_stay_in_single_precision() -> None:
 def test_each_member_starts_from_its_own(
     averaged: Path, toy_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("--set", "members=2", "--init-from", averaged, "--set", "learning_rate=1e-9")
+    words = ("--set", "ensemble_size=2", "--init-from", averaged, "--set", "learning_rate=1e-9")
     assert train(tmp_path / "run", toy_data, *words) == EXIT_OK
     assert "tensors copied" in capfd.readouterr().err
     for number in (0, 1):

@@ -117,7 +117,9 @@ def test_networks_that_are_averaged_are_introduced_once(
         "--out",
         tmp_path / "run",
     )
-    settings = models.settings("members=2", "width=4", "copies=1", "transforms=")
+    settings = models.settings(
+        "ensemble_size=2", "width=4", "cached_augmentations=1", "transforms="
+    )
     assert run("train", *words, *settings) == EXIT_OK
     told = block(capfd.readouterr().err)[0]
     assert told.startswith("recipe      resnet-asp-audio (audio), 2 networks averaged, 1 epoch, ")

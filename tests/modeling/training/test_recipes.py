@@ -10,18 +10,19 @@ import pytest
 from affectstream.core import registry
 from affectstream.core.errors import UserError
 from affectstream.data_augmentation.chain import parse_transforms
-from affectstream.modeling.input_spec import InputSpec
-from affectstream.modeling.recipes import (
-    BERT_TEXT,
+from affectstream.modeling.models.measure_recipe import measure_recipe
+from affectstream.modeling.recipes.audio import RELU_CNN_AUDIO
+from affectstream.modeling.recipes.fusion import DENSE_FUSION, LATE_FUSION
+from affectstream.modeling.recipes.recipe import (
     DEFAULT_RECIPES,
-    DENSE_FUSION,
-    ELU_CNN_VIDEO,
-    LATE_FUSION,
-    RELU_CNN_AUDIO,
-    TEXT_CNN,
-    TFIDF_TEXT,
+    FusionRecipe,
     Recipe,
+    StreamRecipe,
+    recipe_from_json,
 )
+from affectstream.modeling.recipes.sizes import recipe_sizes
+from affectstream.modeling.recipes.text import BERT_TEXT, TEXT_CNN, TFIDF_TEXT
+from affectstream.modeling.recipes.video import ELU_CNN_VIDEO
 from tests.support.encoder_cases import CASES
 
 RECIPES = registry.names("recipes")
@@ -32,39 +33,37 @@ def test_every_recipe_of_the_registry(name: str) -> None:
     recipe: Recipe = registry.load("recipes", name)
     assert recipe.name == name
     assert recipe.stream == registry.entry("recipes", name).stream
-    assert recipe.source
+    assert recipe.source and recipe.summary
     assert recipe.validate() is recipe
-    assert bool(recipe.encoder) is (recipe.stream != "fusion")
-    assert bool(recipe.fusion) is (recipe.stream == "fusion")
-    parse_transforms(recipe.transforms)
-    assert Recipe.from_json(json.loads(json.dumps(recipe.as_json()))) == recipe
+    assert isinstance(recipe, FusionRecipe) is (recipe.stream == "fusion")
+    if isinstance(recipe, FusionRecipe):
+        for part in recipe.stream_recipes:
+            assert isinstance(registry.load("recipes", part), StreamRecipe)
+    else:
+        parse_transforms(recipe.transforms)
+    assert recipe_from_json(json.loads(json.dumps(recipe.as_json()))) == recipe
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_what_the_list_says_of_its_network(name: str) -> None:
-    entry, recipe = registry.entry("recipes", name), registry.load("recipes", name)
-    if recipe.stream == "fusion":
-        assert (entry.parameters, entry.input_shape) == ("", "")
+def test_sizes_of_its_network(name: str) -> None:
+    recipe: Recipe = registry.load("recipes", name)
+    size = recipe_sizes().get(name)
+    if isinstance(recipe, FusionRecipe) or recipe.features == "tfidf":  # depend on the training
+        assert size is None
         return
-    case = CASES[recipe.encoder]  # test_encoders.py counts these
+    assert size is not None
+    case = CASES[recipe.encoder]  # test_encoder_contract.py counts these
+    joined = {"resnet-asp-3x80-audio": 347_895}  # three spectrograms, and its bands joined
+    assert size.parameters == joined.get(name, case.parameters)
     if recipe.stream == "text":
-        expected = ("", "terms")  # as many as the training part has
-        if case.full_vocabulary_size:
-            front_end = registry.load("features", recipe.features)
-            tokens = f"up to {front_end.max_tokens} of {case.full_vocabulary_size:,} tokens"
-            expected = (f"{case.parameters:,}", tokens)
-        assert (entry.parameters, entry.input_shape) == expected
-        assert not recipe.features_settings
-        return
-    of_recipe = {"resnet-asp-3x80-audio": 347_895}  # three spectrograms, and its bands joined
-    assert entry.parameters == f"{of_recipe.get(name, case.parameters):,}"
-    size_px = 48 if recipe.encoder == "resnet_face" else 112
-    spec = InputSpec(48_000 if recipe.features == "log_mel_128_48k" else 16_000, size_px, 1)
-    if recipe.features == "action_units":
-        spec = InputSpec(action_units=[f"AU{i}" for i in range(35)])
-    front_end = registry.load("features", recipe.features)
-    shape = front_end.connect(spec.inputs(recipe.stream), spec).values.shape[1:]
-    assert entry.input_shape == " x ".join("T" if size is None else str(size) for size in shape)
+        front_end = registry.load("features", recipe.features)
+        tokens = f"up to {front_end.max_tokens} of {case.full_vocabulary_size:,} tokens"
+        assert (size.input_shape, recipe.features_settings) == (tokens, {})
+
+
+@pytest.mark.parametrize("name", ["relu-cnn-audio", "action-units", "resnet-face", "text-cnn"])
+def test_the_stored_sizes_are_current(name: str) -> None:
+    assert measure_recipe(registry.load("recipes", name)) == recipe_sizes()[name]
 
 
 def test_a_default_for_each_stream() -> None:
@@ -77,20 +76,14 @@ def test_a_default_for_each_stream() -> None:
 def test_set_own_values() -> None:
     words = ["epochs=3", "learning_rate=0.01", "class_weights=no", "transforms=flip,cutout"]
     changed = ELU_CNN_VIDEO.with_settings([*words, "optimizer=adamw", " label_smoothing = 0.1 "])
-    assert changed == dataclasses.replace(
-        ELU_CNN_VIDEO,
-        epochs=3,
-        learning_rate=0.01,
-        class_weights=False,
-        transforms="flip,cutout",
-        optimizer="adamw",
-        label_smoothing=0.1,
-    )
-    assert ELU_CNN_VIDEO.epochs == 10  # frozen
+    settings = {"epochs": 3, "learning_rate": 0.01, "class_weights": False}
+    expected = ELU_CNN_VIDEO.with_training(**settings, optimizer="adamw", label_smoothing=0.1)
+    assert changed == dataclasses.replace(expected, transforms="flip,cutout")
+    assert ELU_CNN_VIDEO.training.epochs == 10  # frozen
 
 
 def test_the_last_word_counts() -> None:
-    assert RELU_CNN_AUDIO.with_settings(["epochs=3", "epochs=4"]).epochs == 4
+    assert RELU_CNN_AUDIO.with_settings(["epochs=3", "epochs=4"]).training.epochs == 4
 
 
 def test_set_what_encoder_and_fusion_take() -> None:
@@ -105,7 +98,7 @@ def test_set_what_a_front_end_of_words_takes() -> None:
     changed = TEXT_CNN.with_settings(["max_tokens=32", "min_count=1", "filters=8"])
     assert changed.features_settings == {"max_tokens": 32, "min_count": 1}
     assert changed.encoder_settings == {"filters": 8}
-    assert Recipe.from_json(json.loads(json.dumps(changed.as_json()))) == changed
+    assert recipe_from_json(json.loads(json.dumps(changed.as_json()))) == changed
     words = ["vocabulary=mine.txt", "lowercase=no", "weights=none"]
     pieces = BERT_TEXT.with_settings(words)
     assert pieces.features_settings == {"vocabulary": "mine.txt", "lowercase": False}
@@ -119,7 +112,7 @@ def test_set_what_a_front_end_of_words_takes() -> None:
         (
             RELU_CNN_AUDIO,
             "epoch=3",
-            "--set epoch: no such setting; known: batch_size, class_weights",
+            "--set epoch: no such setting; known: cached_augmentations, encoder, ensemble_size",
         ),
         (RELU_CNN_AUDIO, "hidden_dim=3", "--set hidden_dim: no such setting"),
         (RELU_CNN_AUDIO, "name=x", "--set name: no such setting"),
@@ -143,7 +136,7 @@ def test_set_what_a_front_end_of_words_takes() -> None:
             "transforms=noise,flip: one is for video, the recipe",
         ),
         (ELU_CNN_VIDEO, "transforms=spec_augment", "transforms=spec_augment: one is for features"),
-        (LATE_FUSION, "transforms=mixup", "transforms=mixup: one is for batch, the recipe for fus"),
+        (LATE_FUSION, "transforms=mixup", "--set transforms: no such setting; known: fusion"),
         (RELU_CNN_AUDIO, "encoder=vgg", "no encoders named 'vgg'; known: alexnet"),
         (RELU_CNN_AUDIO, "features=mfcc", "no features named 'mfcc'; known: log_mel_128_16k"),
         (RELU_CNN_AUDIO, "labels=seven", "no label-sets named 'seven'; known: ravdess8"),
@@ -169,8 +162,11 @@ def test_an_unknown_key_answers_with_all_that_are_known(recipe: Recipe) -> None:
         recipe.with_settings(["colour=red"])
     known = str(raised.value).partition("known: ")[2].split(", ")
     for key in known:
-        default = getattr(recipe, key, None)
+        default = getattr(recipe, key, getattr(recipe.training, key, None))
         if default is not None and not isinstance(default, str):
             recipe.with_settings([f"{key}={default}"])
-    assert {"epochs", "batch_size", "learning_rate", "transforms", "early_stopping"} <= set(known)
-    assert {"embedding_dim" if recipe.encoder else "hidden_dim"} <= set(known)
+    own = {"modality_dropout", "hidden_dim"}
+    if isinstance(recipe, StreamRecipe):
+        own = {"transforms", "embedding_dim"}
+    training = {"epochs", "batch_size", "learning_rate", "early_stopping_patience"}
+    assert training | own <= set(known)

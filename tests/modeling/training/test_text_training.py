@@ -16,7 +16,7 @@ from affectstream.modeling.data.training_data import training_data
 from affectstream.modeling.encoders.text import bert
 from affectstream.modeling.evaluation.token_model import vocabulary_of
 from affectstream.modeling.models.stream_model import fitted_front_end
-from affectstream.modeling.recipes import TEXT_CNN
+from affectstream.modeling.recipes.text import TEXT_CNN
 from affectstream.modeling.runs.checkpoints import load_model
 from affectstream.modeling.training.train_single import open_training_datasets
 from affectstream.modeling.training.training_steps import TrainOptions

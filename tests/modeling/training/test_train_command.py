@@ -80,8 +80,8 @@ def test_everything_is_in_the_run_folder(video_run: Path, toy_data: Path) -> Non
     }
     assert info["data"][0]["path"] == str(toy_data)
     assert info["data"][0]["num_records"] == {"train": 14, "validation": 14, "test": 14}
-    assert info["train_seen"]["speakers"] == ["toy/01"]
-    assert info["validation_seen"]["speakers"] == ["toy/02"]
+    assert info["train_footprint"]["speakers"] == ["toy/01"]
+    assert info["validation_footprint"]["speakers"] == ["toy/02"]
     assert not info["leak_allowed"]
     assert info["scores"]["val_uar"] == max(float(row["val_uar"]) for row in history(video_run))
 
@@ -191,8 +191,8 @@ def test_a_recipe_says_the_stream_and_two_folders_are_one(
     assert said.out.startswith(f"{out}: validation UAR ")
     info = info_of(out)
     assert [data["path"] for data in info["data"]] == [str(toy_data), str(second)]
-    assert info["train_seen"]["speakers"] == ["other/01", "toy/01"]
-    assert info["validation_seen"]["speakers"] == ["other/02", "toy/02"]
+    assert info["train_footprint"]["speakers"] == ["other/01", "toy/01"]
+    assert info["validation_footprint"]["speakers"] == ["other/02", "toy/02"]
     assert set(json.loads((out / "split.json").read_text())) == {str(toy_data), str(second)}
     theirs = weights(video_run / "best.keras")
     for name, value in weights(out / "best.keras").items():
@@ -209,7 +209,7 @@ def test_a_recipe_says_the_stream_and_two_folders_are_one(
     assert "note: fused without paired data" in capfd.readouterr().out
     fused = info_of(joined)
     assert fused["notes"][0] == "fused without paired data"
-    assert fused["train_seen"]["speakers"] == ["other/01", "toy/01"]
+    assert fused["train_footprint"]["speakers"] == ["other/01", "toy/01"]
     late = checkpoints.load_model(joined / "best.keras").get_layer("fusion").get_layer("late")
     told = late.settings(("audio", "video"))
     assert told["weight"] == {"audio": 0.5, "video": 0.5}
@@ -505,7 +505,7 @@ def test_a_start_goes_on_with_its_own_data_again_and_again(
     for start, out in ((video_run, again), (again, once_more)):
         assert train(out, "--init-from", start, "--epochs", 1, data=toy_data) == EXIT_OK
     info = read_run(once_more)
-    assert (info.train_seen, info.leak_allowed) == (read_run(video_run).train_seen, False)
+    assert (info.train_footprint, info.leak_allowed) == (read_run(video_run).train_footprint, False)
     # What a start had seen is not lost where it is left out on resuming.
     assert train(again, "--init-from", video_run, "--resume", data=toy_data) == EXIT_OK
 
@@ -519,7 +519,7 @@ def test_a_start_is_not_forgotten_on_resuming(
     capfd.readouterr()
     assert train(out, *words, "--resume", data=data) == EXIT_FAILURE
     assert "begun with another start (--init-from" in error_line(capfd.readouterr().err)
-    assert read_run(out).train_seen.speakers == {"new/01", "toy/01"}
+    assert read_run(out).train_footprint.speakers == {"new/01", "toy/01"}
 
 
 def test_people_who_validate_for_themselves_may_start_from_others(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import signal
 import subprocess
@@ -20,7 +19,9 @@ import tensorflow as tf
 from affectstream.core.errors import EXIT_FAILURE, EXIT_INTERRUPTED, EXIT_OK, UserError
 from affectstream.modeling.data import record_dataset
 from affectstream.modeling.data.record_dataset import RecordDataset
-from affectstream.modeling.recipes import ELU_CNN_VIDEO, RELU_CNN_AUDIO, Recipe
+from affectstream.modeling.recipes.audio import RELU_CNN_AUDIO
+from affectstream.modeling.recipes.recipe import Recipe
+from affectstream.modeling.recipes.video import ELU_CNN_VIDEO
 from affectstream.modeling.runs import checkpoints
 from affectstream.modeling.runs.checkpoints import History, load_checkpoint, load_model
 from affectstream.modeling.training import trainer as training
@@ -49,7 +50,15 @@ def assert_same_run(one: Path, other: Path) -> None:
         for path, value in weights(one / name).items():
             np.testing.assert_array_equal(value, theirs[path], err_msg=f"{name} {path}")
     infos = [json.loads((run_folder / "run.json").read_text()) for run_folder in (one, other)]
-    for key in ("recipe", "scores", "calibration", "labels", "input", "train_seen", "finished"):
+    for key in (
+        "recipe",
+        "scores",
+        "calibration",
+        "labels",
+        "input",
+        "train_footprint",
+        "finished",
+    ):
         assert infos[0][key] == infos[1][key]
 
 
@@ -248,13 +257,13 @@ def small(classes: int = 2) -> keras.Model:
 
 
 def recipe(**changes: Any) -> Recipe:
-    return dataclasses.replace(ELU_CNN_VIDEO, **{"epochs": 3, "learning_rate": 0.02, **changes})
+    return ELU_CNN_VIDEO.with_training(**{"epochs": 3, "learning_rate": 0.02, **changes})
 
 
 def run_fit(
     folder: Path, chosen: Recipe, watched: Any = None, seed: int = 0
 ) -> tuple[Trainer, History]:
-    trainer = Trainer(small(), chosen, np.ones(2, np.float32), 4 * chosen.epochs, seed)
+    trainer = Trainer(small(), chosen, np.ones(2, np.float32), 4 * chosen.training.epochs, seed)
     points = Points()
     told: list[dict[str, Any]] = []
     paths = (folder / "last.keras", folder / "best.keras")
@@ -298,7 +307,7 @@ class Worsening(Points):
 
 
 def test_early_stopping_and_the_best_epoch(tmp_path: Path) -> None:
-    chosen = recipe(epochs=30, early_stopping=3, learning_rate=0.05)
+    chosen = recipe(epochs=30, early_stopping_patience=3, learning_rate=0.05)
     trainer, found = run_fit(tmp_path, chosen, Worsening(4))
     assert found.best_epoch is not None
     assert found.best_epoch <= 4
@@ -368,7 +377,7 @@ def test_optimizer_and_schedule() -> None:
     assert rates[1] == pytest.approx(0.02)
     assert rates[1] > rates[2] > rates[3]
     assert rates[3] == pytest.approx(0.0, abs=1e-6)
-    assert RELU_CNN_AUDIO.learning_rate == 1e-3
+    assert RELU_CNN_AUDIO.training.learning_rate == 1e-3
 
 
 # === Files ===
@@ -377,7 +386,7 @@ def test_optimizer_and_schedule() -> None:
 @pytest.mark.parametrize(("steps", "reach"), [(1, 0.0), (40, 0.75), (3000, 0.99)])
 def test_averaged_weights_forget_where_a_short_training_began(steps: int, reach: float) -> None:
     """A user's few recordings are one batch: forty epochs are forty steps."""
-    optimizer = make_optimizer(recipe(weight_averaging=0.99), steps)
+    optimizer = make_optimizer(recipe(ema_momentum=0.99), steps)
     assert optimizer.ema_momentum == pytest.approx(reach)
     assert reach**steps < 1e-4
 
@@ -390,7 +399,7 @@ def test_a_schedule_of_few_steps_reaches_its_rate(steps: int) -> None:
     for _ in range(steps):
         cosine.iterations.assign_add(1)
         rates.append(float(cosine.learning_rate))
-    assert max(rates) == pytest.approx(recipe().learning_rate)
+    assert max(rates) == pytest.approx(recipe().training.learning_rate)
 
 
 def test_a_checkpoint_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

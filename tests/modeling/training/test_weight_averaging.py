@@ -13,17 +13,22 @@ import tensorflow as tf
 
 from affectstream.core.errors import EXIT_INTERRUPTED, EXIT_OK, UserError
 from affectstream.modeling.data.feature_cache import FeatureCache
-from affectstream.modeling.recipes import ELU_CNN_VIDEO, RELU_CNN_AUDIO, RESNET_ASP_AUDIO, Recipe
+from affectstream.modeling.recipes.audio import RELU_CNN_AUDIO, RESNET_ASP_AUDIO
+from affectstream.modeling.recipes.recipe import Recipe, recipe_from_json
+from affectstream.modeling.recipes.video import ELU_CNN_VIDEO
 from affectstream.modeling.runs.checkpoints import History, load_checkpoint, load_model
 from affectstream.modeling.training.trainer import Trainer, fit
 from tests.modeling.training.test_trainer import Points, Worsening, assert_same_run, recipe, small
 from tests.support import models
+from tests.support.precision import needs_float16_on_cpu
 
 MOMENTUM = 0.8
 # All that chance has a hand in, small.
 CHANCE = (
     *("--recipe", "relu-cnn-audio", "--epochs", 3, "--batch-size", 1, "--set", "embedding_dim=4"),
-    *models.settings("copies=2", "weight_averaging=0.9", "keep=last", "optimizer=adamw"),
+    *models.settings(
+        "cached_augmentations=2", "ema_momentum=0.9", "keep_epoch=last", "optimizer=adamw"
+    ),
     *models.settings("schedule=cosine", f"transforms={RESNET_ASP_AUDIO.transforms}"),
 )
 
@@ -43,7 +48,7 @@ def values(model: keras.Model) -> list[np.ndarray]:
 
 def trainer(chosen: Recipe) -> Trainer:
     """As of a long training, of which an average of any length is a small share."""
-    return Trainer(small(), chosen, np.ones(2, np.float32), 1000 * chosen.epochs)
+    return Trainer(small(), chosen, np.ones(2, np.float32), 1000 * chosen.training.epochs)
 
 
 def fitted(
@@ -61,18 +66,30 @@ def fitted(
 @pytest.mark.parametrize(
     ("base", "words", "told"),
     [
-        (RELU_CNN_AUDIO, ["weight_averaging=1"], "weight_averaging=1.0: must be below 1"),
-        (RELU_CNN_AUDIO, ["weight_averaging=-0.1"], "weight_averaging=-0.1: must be 0 or more"),
-        (RELU_CNN_AUDIO, ["copies=-1"], "copies=-1: must be 0 or more"),
-        (RELU_CNN_AUDIO, ["copies=2.5"], "--set copies=2.5: must be a whole number"),
-        (ELU_CNN_VIDEO, ["copies=2"], "copies=2: of recipes of sound only, not video"),
-        (RELU_CNN_AUDIO, ["keep=first"], "keep=first: must be one of best, last"),
+        (RELU_CNN_AUDIO, ["ema_momentum=1"], "ema_momentum=1.0: must be below 1"),
+        (RELU_CNN_AUDIO, ["ema_momentum=-0.1"], "ema_momentum=-0.1: must be 0 or more"),
+        (RELU_CNN_AUDIO, ["cached_augmentations=-1"], "cached_augmentations=-1: must be 0 or more"),
         (
             RELU_CNN_AUDIO,
-            ["keep=last", "early_stopping=5"],
-            "keep=last: goes with early_stopping=0",
+            ["cached_augmentations=2.5"],
+            "--set cached_augmentations=2.5: must be a whole number",
         ),
-        (RESNET_ASP_AUDIO, ["early_stopping=5"], "keep=last: goes with early_stopping=0"),
+        (
+            ELU_CNN_VIDEO,
+            ["cached_augmentations=2"],
+            "cached_augmentations=2: of audio only, not video",
+        ),
+        (RELU_CNN_AUDIO, ["keep_epoch=first"], "keep_epoch=first: must be one of best, last"),
+        (
+            RELU_CNN_AUDIO,
+            ["keep_epoch=last", "early_stopping_patience=5"],
+            "keep_epoch=last: goes with early_stopping_patience=0",
+        ),
+        (
+            RESNET_ASP_AUDIO,
+            ["early_stopping_patience=5"],
+            "keep_epoch=last: goes with early_stopping_patience=0",
+        ),
     ],
 )
 def test_what_a_recipe_cannot_say(base: Recipe, words: list[str], told: str) -> None:
@@ -83,25 +100,25 @@ def test_what_a_recipe_cannot_say(base: Recipe, words: list[str], told: str) -> 
 
 
 def test_what_it_can_say() -> None:
-    words = ["copies=3", "weight_averaging=0.5", "keep=last"]
+    words = ["cached_augmentations=3", "ema_momentum=0.5", "keep_epoch=last"]
     changed = RELU_CNN_AUDIO.with_settings(words)
-    assert (changed.copies, changed.weight_averaging, changed.keep) == (3, 0.5, "last")
-    assert ELU_CNN_VIDEO.with_settings(words[1:]).keep == "last"
-    before = RELU_CNN_AUDIO.as_json()
-    for key in ("copies", "weight_averaging", "keep"):
-        del before[key]  # as a run of an earlier revision holds it
-    assert Recipe.from_json(before) == RELU_CNN_AUDIO
+    assert (changed.cached_augmentations, changed.training.ema_momentum) == (3, 0.5)
+    assert changed.training.keep_epoch == "last"
+    assert ELU_CNN_VIDEO.with_settings(words[1:]).training.keep_epoch == "last"
+    assert recipe_from_json(changed.as_json()) == changed
 
 
 # === The average ===
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+@pytest.mark.parametrize(
+    "policy", ["float32", pytest.param("mixed_float16", marks=needs_float16_on_cpu)]
+)
 def test_the_average_by_hand(policy: str) -> None:
     before = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy(policy)
     try:
-        chosen = recipe(weight_averaging=MOMENTUM, epochs=5, optimizer="adamw", weight_decay=0.01)
+        chosen = recipe(ema_momentum=MOMENTUM, epochs=5, optimizer="adamw", weight_decay=0.01)
         trained = trainer(chosen)
     finally:
         keras.mixed_precision.set_dtype_policy(before)
@@ -121,7 +138,7 @@ def test_the_average_by_hand(policy: str) -> None:
 
 
 def test_raw_weights_come_back_after_an_error() -> None:
-    trained = trainer(recipe(weight_averaging=MOMENTUM))
+    trained = trainer(recipe(ema_momentum=MOMENTUM))
     trained.train_epoch(Points(), 0, 3)
     raw = values(trained.model)
     with pytest.raises(KeyboardInterrupt), trained.averaged_weights():
@@ -141,7 +158,7 @@ def test_without_averaging_nothing_changes() -> None:
 
 
 def test_the_average_is_kept_and_training_goes_on_from_the_raw_weights(tmp_path: Path) -> None:
-    chosen = recipe(weight_averaging=MOMENTUM, keep="last")
+    chosen = recipe(ema_momentum=MOMENTUM, keep_epoch="last")
     (tmp_path / "plain").mkdir()
     averaged, found = fitted(tmp_path, chosen)
     plain, rows = fitted(tmp_path / "plain", recipe())
@@ -169,7 +186,7 @@ def test_the_average_is_kept_and_training_goes_on_from_the_raw_weights(tmp_path:
 @pytest.mark.parametrize("keep", ["best", "last"])
 def test_which_epoch_is_kept(tmp_path: Path, keep: str) -> None:
     """Validation that turns against the model; the history, as of a fusion, begins with no word."""
-    chosen = recipe(epochs=6, keep=keep, learning_rate=0.05)
+    chosen = recipe(epochs=6, keep_epoch=keep, learning_rate=0.05)
     trained, found = fitted(tmp_path, chosen, Worsening(3))
     assert found.best_epoch is not None
     assert found.best_epoch == 6 if keep == "last" else found.best_epoch <= 3
@@ -181,7 +198,7 @@ def test_which_epoch_is_kept(tmp_path: Path, keep: str) -> None:
 
 
 def test_the_last_epoch_of_no_history() -> None:
-    assert History(keep="last").best_epoch is None
+    assert History(keep_epoch="last").best_epoch is None
     rows = [{"epoch": i, "val_uar": 1 / i, "val_loss": 1.0} for i in (1, 2, 3)]
     assert History(rows, "last").best_epoch == 3
     assert History(rows).best_epoch == 1
@@ -234,4 +251,4 @@ def test_what_the_run_tells(undisturbed: Path) -> None:
         np.testing.assert_array_equal(kept, np.asarray(average))
     assert not np.array_equal(values(best)[0], values(last)[0])
     stored = dataclasses.asdict(load_checkpoint(undisturbed / "last.keras")[1])
-    assert stored["keep"] == "last" and len(stored["rows"]) == 3
+    assert stored["keep_epoch"] == "last" and len(stored["rows"]) == 3

@@ -350,7 +350,7 @@ def test_a_missing_wav_names_the_file(root: Path) -> None:
 
 def test_a_turn_much_longer_than_its_evaluation_says(filmed: Path, tmp_path: Path) -> None:
     clip = by_turn(IEMOCAP.build_index(filmed))["Ses01F_impro01_F000"]
-    assert clip.stated_s == 0.5
+    assert clip.expected_duration_s == 0.5
     wav = factories.write_sound(tmp_path / "long.wav", factories.tone(60.0, 8_000), 8_000)
     with pytest.raises(MediaError, match=r"lasts 60\.0 s but the table says 0\.5 s"):
         list(RecordBuilder(SETTINGS).records(dataclasses.replace(clip, path=wav, pictures=None)))

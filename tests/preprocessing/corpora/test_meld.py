@@ -237,7 +237,7 @@ def timed(folder: Path, start: str, end: str, *durations_s: float) -> Path:
 def test_the_table_says_how_long_a_clip_is(tmp_path: Path) -> None:
     folder = timed(tmp_path / "in", "00:16:21,940", "00:16:23,442", 0.5)
     (clip,) = inventory(folder).clips
-    assert clip.stated_s == 1.502
+    assert clip.expected_duration_s == 1.502
     for times in (("", ""), ("00:00:05,000", "00:00:04,000"), ("x", "00:00:04,000")):
         row = dict(zip(("StartTime", "EndTime"), times, strict=True))
         assert utterance_duration_s(row) is None

@@ -69,7 +69,7 @@ def crema_d_like() -> Table:
 
 
 def misheard(table: Table, share: float, seed: int) -> Table:
-    """The table as a recogniser hears it that errs without regard to the label."""
+    """The table as a transcriber hears it that errs without regard to the label."""
     chance = random.Random(seed)
 
     def heard(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Transcripts for recordings that have none: recognisers, the cache, and `preprocess`."""
+"""Transcripts for recordings that have none: transcribers, the cache, and `preprocess`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from affectstream.preprocessing.dataset.data_folder import open_data_folder
 from affectstream.preprocessing.records.record_builder import RecordBuilder
 from affectstream.preprocessing.records.record_settings import RecordSettings
 from affectstream.preprocessing.speech_to_text import google, sphinx, whisper
-from affectstream.preprocessing.speech_to_text import transcriber as recogniser
+from affectstream.preprocessing.speech_to_text import transcriber as transcriber
 from affectstream.preprocessing.speech_to_text import transcript_cache as module
 from affectstream.preprocessing.speech_to_text.transcriber import (
     NoSpeechRecognizedError,
@@ -55,7 +55,7 @@ def pcm(duration_s: float = 0.5) -> np.ndarray:
     return (tone(duration_s) * 32767).astype(np.int16)
 
 
-# === A recogniser that does as it is told ===
+# === A transcriber that does as it is told ===
 
 
 class Fake:
@@ -88,7 +88,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Fake]:
     for name, value in (("answers", ["two words"]), ("made", 0), ("asked", [])):
         monkeypatch.setattr(Fake, name, value)
     entry = registry.Entry("tests.preprocessing.speech_to_text.test_transcript_cache:Fake", "fake")
-    monkeypatch.setitem(registry.TABLE["recognisers"], "sphinx", entry)
+    monkeypatch.setitem(registry.TABLE["transcribers"], "sphinx", entry)
     # The module that runs may bear another name than the one that the row would import.
     monkeypatch.setitem(
         sys.modules,
@@ -157,7 +157,7 @@ def test_a_damaged_entry_is_made_again(fake: type[Fake], tmp_path: Path, damaged
     assert json.loads(path.read_text()) == whole
 
 
-@pytest.mark.parametrize("changed", ["versions", "language", "recogniser", "sample_rate_hz"])
+@pytest.mark.parametrize("changed", ["versions", "language", "transcriber", "sample_rate_hz"])
 def test_an_entry_of_another_origin_is_made_again(
     fake: type[Fake], tmp_path: Path, changed: str
 ) -> None:
@@ -217,7 +217,7 @@ def test_sphinx_on_real_speech(english: sphinx.SphinxTranscriber, real_data: Pat
     reference = benchmark.SENTENCES["02"].split()
     assert benchmark.word_errors(reference, text.split()) <= 3
     assert english(sound, RATE_HZ) == text  # what came before changes nothing
-    once = english._library.Recognizer().recognize_sphinx(recogniser.audio_data(sound, RATE_HZ))
+    once = english._library.Recognizer().recognize_sphinx(transcriber.audio_data(sound, RATE_HZ))
     assert text == once
 
 
@@ -244,7 +244,7 @@ def test_sphinx_without_its_model() -> None:
 
 
 def test_sphinx_with_a_damaged_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    library = recogniser.load_library("speech_recognition", "sphinx")
+    library = transcriber.load_library("speech_recognition", "sphinx")
     part = sys.modules["speech_recognition.recognizers.pocketsphinx"]
     folder = tmp_path / "pocketsphinx-data" / "xx"
     (folder / "acoustic-model").mkdir(parents=True)
@@ -257,11 +257,11 @@ def test_sphinx_with_a_damaged_model(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_sound_of_another_rate_has_no_aliases() -> None:
-    recogniser.load_library("speech_recognition", "sphinx")
+    transcriber.load_library("speech_recognition", "sphinx")
     high = (tone(0.5, 48_000, hz=15_000.0) * 32767).astype(np.int16)  # above what 16 kHz can hold
     low = (tone(0.5, 48_000, hz=1_000.0) * 32767).astype(np.int16)
     for wave, least, most in ((high, 0, 100), (low, 15_000, 17_000)):
-        data = recogniser.audio_data(wave, 48_000)
+        data = transcriber.audio_data(wave, 48_000)
         samples = np.frombuffer(data.frame_data, "<i2")[500:-500]
         assert (data.sample_rate, data.sample_width) == (RATE_HZ, 2)
         assert least <= np.abs(samples).max() <= most
@@ -529,7 +529,7 @@ def test_a_recogniser_that_does_not_work_stops_before_the_first_clip(
     assert preprocess("manifest", two, out, *WORDS) == EXIT_FAILURE
     said = capsys.readouterr().err
     assert [line for line in said.splitlines() if line.startswith("Error: ")] == [
-        "Error: recogniser sphinx does not work here: connection refused; check the network, or"
+        "Error: transcriber sphinx does not work here: connection refused; check the network, or"
         " leave --transcriber out"
     ]
     assert "Traceback" not in said

@@ -81,7 +81,7 @@ def seconds_until(done: Callable[[], bool], at_most_s: float = 20.0) -> float:
     return time.monotonic() - began_s
 
 
-# === The real recogniser ===
+# === The real transcriber ===
 
 
 @pytest.fixture(scope="module")

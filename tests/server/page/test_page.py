@@ -65,7 +65,8 @@ def test_about_tells_of_the_model(client: TestClient) -> None:
         "labels": list(LABELS),
         "recipe": {"name": "relu-cnn-audio", "source": "made up", "encoder": "", "pretrained": ""},
         "calibration": {"temperature": 1.0},
-        "parts": {},
+        "stream_info": {},
+        "ensemble_members": [],
         "data": [],
         "notes": [],
         "scores": {},
@@ -74,9 +75,9 @@ def test_about_tells_of_the_model(client: TestClient) -> None:
         "synthetic": True,
         "leak_allowed": False,
     }
-    from affectstream.modeling.recipes import Recipe
+    from affectstream.modeling.recipes.audio import RELU_CNN_AUDIO
 
-    config["recipe"] = Recipe("relu-cnn-audio", "audio", "made up").as_json() | config["recipe"]
+    config["recipe"] = RELU_CNN_AUDIO.as_json() | config["recipe"]
     told = page_api.about_json(config, "voice", 2, ServerLimits(max_upload_bytes=5), True)
     assert told["card_markdown"] == model_card(config, None, "voice", 2)
     assert (told["law"], told["meaning"]) == (LEGAL_NOTE, list(LIMITATIONS))

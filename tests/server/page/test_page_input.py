@@ -133,11 +133,11 @@ def test_words_are_sent_where_the_model_knows_them(
 ) -> None:
     reader = open_page()
     reader.page.wait_for_selector("#facts dt")
-    assert not reader.page.is_visible("#words")
+    assert not reader.page.is_visible("#text")
     server.about["streams"] = ["audio", "video", "text"]
     reader.page.reload()
-    reader.page.wait_for_selector("#words:visible")
-    reader.page.fill("#words", "what a day")
+    reader.page.wait_for_selector("#text:visible")
+    reader.page.fill("#text", "what a day")
     reader.analyze("good.wav")
     (sent,) = server.received
     assert sent["type"].startswith("multipart/form-data")
@@ -153,11 +153,11 @@ def test_words_alone_are_answered(
     server.about["streams"] = streams
     reader = open_page()
     page = reader.page
-    page.wait_for_selector("#words:visible")
+    page.wait_for_selector("#text:visible")
     assert not page.is_visible("#analyze")
-    page.fill("#words", "   ")
+    page.fill("#text", "   ")
     assert not page.is_visible("#analyze")
-    page.fill("#words", "what a day")
+    page.fill("#text", "what a day")
     page.click("#analyze")
     page.wait_for_selector("#answer:visible")
     (sent,) = server.received
@@ -173,7 +173,7 @@ def test_words_alone_are_answered(
     columns = ["path", "start_s", "end_s", "label", *shares, "streams", *LABELS]
     atomic_io.write_csv(tmp_path / "x.csv", columns, csv_rows(expected))
     assert reader.saved("#save-csv") == (tmp_path / "x.csv").read_text()
-    page.fill("#words", "")
+    page.fill("#text", "")
     assert not page.is_visible("#analyze")
 
 
@@ -182,8 +182,8 @@ def test_a_model_of_words_only_asks_for_words(
 ) -> None:
     server.about["streams"] = ["text"]
     reader = open_page()
-    reader.page.wait_for_selector("#words:visible")
-    assert reader.text("#source-title") == "Words"
+    reader.page.wait_for_selector("#text:visible")
+    assert reader.text("#source-title") == "Text"
     assert not reader.page.is_visible("#drop")
     reader.choose("good.wav")
     assert not reader.page.is_visible("#chosen")
@@ -199,7 +199,7 @@ def test_a_model_of_numbers_of_tokens_asks_for_nothing(
     assert reader.text("#takes-nothing") == (
         "This model takes numbers of tokens, no recordings; export it without --text-input."
     )
-    for selector in ("#drop", "#words", "#analyze"):
+    for selector in ("#drop", "#text", "#analyze"):
         assert not reader.page.is_visible(selector)
     reader.choose("good.wav")
     assert not reader.page.is_visible("#analyze")

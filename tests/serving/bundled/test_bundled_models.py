@@ -69,7 +69,7 @@ def test_what_is_packed(home: Path, fusion_run: Path, toy_data: Path) -> None:
         before.scores,
         before.versions,
     )
-    assert info.parts["audio"]["trained"]["encoder"] == "relu_cnn"
+    assert info.stream_info["audio"]["trained"]["encoder"] == "relu_cnn"
     assert packing.FLOAT16_NOTE in info.notes and info.finished
     card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "\npython -m it --data data\n" in card
@@ -194,7 +194,7 @@ def test_training_starts_from_the_part(
 def test_adapted_to_one_person(
     real_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """As docs/pretrained.md tells it, on a person whom the model in the box has not met."""
+    """As docs/models.md tells it, on a person whom the model in the box has not met."""
     lines = []
     for label in BASIC7.labels:
         number = RAVDESS8.index(label)
@@ -315,7 +315,7 @@ def test_recordings_are_remade(change: robustness.Corruption, tmp_path: Path) ->
 # === What is in the box now ===
 
 
-@pytest.mark.parametrize("name", [bundled_models.EMOTION, bundled_models.WORDS])
+@pytest.mark.parametrize("name", [bundled_models.EMOTION, bundled_models.TEXT])
 def test_golden(name: str) -> None:
     """The shipped weights answer as when they were packed, and fit the box."""
     if not bundled_models.is_bundled_model(name):
@@ -339,7 +339,7 @@ def test_the_first_thing_a_newcomer_does(
     """`predict FILE` and `predict --text` in an empty folder, with the weights that are shipped."""
     if not (
         bundled_models.is_bundled_model(bundled_models.EMOTION)
-        and bundled_models.is_bundled_model(bundled_models.WORDS)
+        and bundled_models.is_bundled_model(bundled_models.TEXT)
     ):
         pytest.skip("pretrained/ is not filled yet")
     monkeypatch.chdir(tmp_path)
@@ -350,8 +350,8 @@ def test_the_first_thing_a_newcomer_does(
         (("voice.wav",), bundled_models.EMOTION, BASIC7.labels),
         (
             ("--text", "i feel so happy today"),
-            bundled_models.WORDS,
-            read_run(bundled_models.bundled_model_path("words")).labels,
+            bundled_models.TEXT,
+            read_run(bundled_models.bundled_model_path("text")).labels,
         ),
     ):
         assert run("predict", *words, "--json") == EXIT_OK

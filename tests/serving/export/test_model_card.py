@@ -48,7 +48,7 @@ def test_card_with_scores_and_stamps(bundle: Path) -> None:
     leaked = model_card(config, [scores, scores | {"split": "train", "leak_allowed": True}])
     assert "scored on what it was trained on (train of mine, LEAK ALLOWED)" in leaked
     assert "| test of mine | 0.500" in leaked and "| train of mine, LEAK ALLOWED | 0.5" in leaked
-    chosen = model_card(config, scores | {"split": "validation", "chosen_on": True})
+    chosen = model_card(config, scores | {"split": "validation", "used_for_selection": True})
     assert "| validation of mine, epoch or temperature chosen on it | 0.500" in chosen
     assert "It was not evaluated on a test part" in chosen
     assert "across a crossing" in model_card(config | {"leak_allowed": True})
@@ -57,8 +57,11 @@ def test_card_with_scores_and_stamps(bundle: Path) -> None:
 def test_card_of_parts_that_were_evaluated(bundle: Path) -> None:
     config = read_config(bundle / "models/both/2")
     own = {"split": "test", "uar": 0.3, "uar_ci95": [0.2, 0.4], "ece": 0.08, "num_clips": 7}
-    parts = {**config["parts"], "audio": {**config["parts"]["audio"], "evaluation": own}}
-    card = model_card(config | {"parts": parts})
+    parts = {
+        **config["stream_info"],
+        "audio": {**config["stream_info"]["audio"], "evaluation": own},
+    }
+    card = model_card(config | {"stream_info": parts})
     assert "| test, audio alone | 0.300 (0.200 to 0.400) | - | - | 0.080 | 7 | - |" in card
     assert "Its parts were evaluated, the whole was not on a test part" in card
 

@@ -18,7 +18,13 @@ BOUND = [{"corpus": "c", "licence": "CC BY-NC-SA 4.0"}]
 
 def write_run(path: Path, **changes: Any) -> None:
     """As much of a run as is told of it."""
-    info = {"streams": ["text"], "scores": {"val_uar": 0.9}, "parts": {}, "data": [], **changes}
+    info = {
+        "streams": ["text"],
+        "scores": {"val_uar": 0.9},
+        "stream_info": {},
+        "data": [],
+        **changes,
+    }
     atomic_io.write_json(path / "run.json", info)
 
 
@@ -44,9 +50,9 @@ def test_words_alone(files: tuple[str, ...], text: str | None, expected: bool) -
     assert is_text_only([Path(name) for name in files], text) is expected
 
 
-def test_the_box_comes_first(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_run(home / "emotion", streams=["audio", "video"], parts=BOTH, scores={}, data=BOUND)
-    write_run(home / "words")
+def test_the_bundled_model_comes_first(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(home / "emotion", streams=["audio", "video"], stream_info=BOTH, scores={}, data=BOUND)
+    write_run(home / "text")
     write_run(Path("runs/fusion"))
     assert default_model([Path("a.mp4")]) == home / "emotion"
     said = capsys.readouterr()
@@ -58,18 +64,22 @@ def test_the_box_comes_first(home: Path, capsys: pytest.CaptureFixture[str]) -> 
     tested = {
         name: {**part, "evaluation": {"split": "test", "uar": 0.5}} for name, part in BOTH.items()
     }
-    write_run(home / "emotion", streams=["audio", "video"], parts=tested, scores={}, data=BOUND)
+    write_run(
+        home / "emotion", streams=["audio", "video"], stream_info=tested, scores={}, data=BOUND
+    )
     assert default_model([Path("a.mp4")]) == home / "emotion"
     assert "audio + video, test UAR audio 0.50, video 0.50; non-co" in capsys.readouterr().err
-    write_run(home / "emotion", streams=["audio", "video"], parts=tested | {"video": BOTH["video"]})
+    write_run(
+        home / "emotion", streams=["audio", "video"], stream_info=tested | {"video": BOTH["video"]}
+    )
     assert default_model([Path("a.mp4")]) == home / "emotion"
     assert "validation UAR audio 0.62, video 0.70" in capsys.readouterr().err, "one was not tested"
-    assert default_model([], "so sad") == home / "words"
-    assert "pretrained/words (text, validation UAR text 0.90); --m" in capsys.readouterr().err
+    assert default_model([], "so sad") == home / "text"
+    assert "pretrained/text (text, validation UAR text 0.90); --m" in capsys.readouterr().err
 
 
-def test_without_the_box(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_run(home / "words")  # of no use for a recording
+def test_without_a_bundled_model(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(home / "text")  # of no use for a recording
     with pytest.raises(UserError, match=r"no model: none of runs/.*, nor pretrained/emotion"):
         default_model([Path("a.wav")])
     for name in ("text", "audio", "fusion"):

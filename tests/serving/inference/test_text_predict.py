@@ -1,4 +1,4 @@
-"""`predict` on words: typed, from files, heard by a recogniser, alone or beside other streams."""
+"""`predict` on words: typed, from files, heard by a transcriber, alone or beside other streams."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Fake]:
     monkeypatch.setattr(Fake, "answer", "furious shout")
     monkeypatch.setattr(Fake, "asked", [])
     entry = registry.Entry("tests.serving.inference.test_text_predict:Fake", "fake")
-    monkeypatch.setitem(registry.TABLE["recognisers"], "sphinx", entry)
+    monkeypatch.setitem(registry.TABLE["transcribers"], "sphinx", entry)
     monkeypatch.setitem(
         sys.modules, "tests.serving.inference.test_text_predict", sys.modules[__name__]
     )

@@ -1,4 +1,4 @@
-"""`train` of a fusion: its data by stream, and the runs of its parts."""
+"""`train` of a fusion: its data by stream, and the runs of its streams."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ import click
 
 from affectstream.commands.options import sample_data
 from affectstream.commands.options.param_types import resolve_path
-from affectstream.core import atomic_io, registry
+from affectstream.commands.reports.training_report import report_training
+from affectstream.core import atomic_io, registry, tf_setup
 from affectstream.core.errors import UserError
+from affectstream.modeling.recipes.recipe import DEFAULT_RECIPES, Recipe, StreamRecipe
 from affectstream.preprocessing.clip import STREAMS
 from affectstream.preprocessing.dataset.data_folder import DataFolder
 
 
 @dataclass(frozen=True)
-class PartOptions:
-    """Choices of a fusion that its parts are trained with too.
+class SharedOptions:
+    """Options of a fusion that its streams are trained with too.
 
     Attributes:
-      init_from: as typed: a run that has the stream of each part, or `pretrained`.
+      out: run folder of the fusion; its streams go to OUT-STREAM.
+      init_from: as typed: a run that has each stream, or `pretrained`.
     """
 
     out: Path
@@ -82,84 +85,108 @@ def one_table_per_stream(data: dict[str, list[Path]], streams: tuple[str, ...]) 
     return {stream: found[0] for stream, found in data.items()}
 
 
-def split_part_settings(
-    settings: tuple[str, ...], recipe: Any
+def split_stream_settings(
+    settings: tuple[str, ...], recipe: Recipe
 ) -> tuple[list[str], dict[str, list[str]]]:
-    """`--set` words of the recipe itself, and `STREAM.key=value` words of its parts by stream."""
-    streams = {registry.load("recipes", part).stream for part in recipe.parts}
+    """`--set` words of the recipe itself, and `STREAM.key=value` words of its streams."""
+    streams = {registry.entry("recipes", name).stream for name in recipe.stream_recipes}
     own: list[str] = []
-    of_parts: dict[str, list[str]] = {stream: [] for stream in streams}
+    of_streams: dict[str, list[str]] = {stream: [] for stream in streams}
     for word in settings:
         stream, dot, rest = word.partition(".")
         if dot and stream in streams:
-            of_parts[stream].append(rest)
+            of_streams[stream].append(rest)
         else:
             own.append(word)
-    return own, of_parts
+    return own, of_streams
 
 
-def train_missing_parts(
-    recipe: Any,
+def train_missing_streams(
+    recipe: Recipe,
     runs: dict[str, Path],
     data: dict[str, list[Path]],
-    options: PartOptions,
+    options: SharedOptions,
     settings: dict[str, list[str]],
 ) -> dict[str, Path]:
-    """The runs to fuse: those named, and the parts of the recipe, trained first where needed."""
-    out = options.out
-    _require_room(recipe, runs, out)
-    for part in recipe.parts:
-        stream = registry.load("recipes", part).stream
+    """The runs to fuse: those named, and the recipe's other streams, trained first where needed.
+
+    Args:
+      data: by stream, "" for all.
+      settings: `key=value` words by stream.
+    Raises:
+      UserError: an occupied run folder, no data for a stream, or a run with other settings.
+    """
+    _require_room(recipe, runs, options.out)
+    for name in recipe.stream_recipes:
+        stream = registry.entry("recipes", name).stream
         if stream in runs:
             continue
-        runs[stream] = out.with_name(f"{out.name}-{stream}")
+        out = runs[stream] = options.out.with_name(f"{options.out.name}-{stream}")
         own = data.get(stream, data.get("", []))
         if data and not own:
-            raise UserError(f"no --data for {stream}, the part {part}; add --data {stream}=PATH")
-        values = [f"labels={recipe.labels}", *settings[stream]]
-        state = _state(runs[stream])
+            raise UserError(f"no --data for {stream}, the part {name}; add --data {stream}=PATH")
+        chosen: StreamRecipe = registry.load("recipes", name).with_settings(
+            [f"labels={recipe.labels}", *settings[stream]]
+        )
+        state = _state(out)
         if state == "finished":
-            differing = _differing(runs[stream], part, values, own, options)
+            differing = _differing(out, chosen, own, options)
             if not differing:
                 continue
             if not options.overwrite:
                 raise UserError(
-                    f"{runs[stream]}: trained with another {' and '.join(differing)}; take it all"
-                    f" the same by its name (--{stream}-run), choose another --out, or --overwrite"
+                    f"{out}: trained with another {' and '.join(differing)}; take it all the same"
+                    f" by its name (--{stream}-run), choose another --out, or --overwrite"
                 )
-        words: list[str | int | Path] = ["--recipe", part, "--seed", options.seed]
-        words += [word for path in own for word in ("--data", path)]
-        words += [word for value in values for word in ("--set", value)]
-        words += ["--overwrite"] if state == "finished" else []
-        words += ["--resume"] if state == "unfinished" else []
-        words += ["--allow-leak"] if options.allow_leak else []
-        words += ["--init-from", options.init_from] if options.init_from else []
+        _train_stream(chosen, own, out, state, options)
+    return runs or _default_runs(data, options)
+
+
+def _train_stream(
+    recipe: StreamRecipe, data: list[Path], out: Path, state: str, options: SharedOptions
+) -> None:
+    """Trains one stream of a fusion, or resumes it; without data on the default data folder."""
+    paths = data or [sample_data.ensure_default_data_folder()]
+    folders = [sample_data.open_data(path, recipe.features) for path in paths]
+    click.echo(f"training {recipe.stream} for the fusion: {recipe.name}, {out}", err=True)
+    tf_setup.import_tensorflow()
+    from affectstream.modeling.training.train_stream import train_stream
+    from affectstream.modeling.training.training_steps import TrainOptions
+    from affectstream.serving.bundled.bundled_models import resolve_init_run
+
+    start = resolve_init_run(options.init_from, recipe.stream) if options.init_from else None
+    own = TrainOptions(
+        out,
+        options.seed,
+        resume=state == "unfinished",
+        overwrite=state == "finished",
+        allow_leak=options.allow_leak,
+        init_from=start,
         # Beside other streams, words of a script are a note, no reason to stop.
-        words += ["--allow-scripted-text"] if stream == "text" else []
-        if code := sample_data.run_command("train", *words, "--out", runs[stream]):
-            raise UserError(f"training {runs[stream]} ended with exit code {code}")
-    return runs or _default_runs(data)
+        allow_scripted_text=recipe.stream == "text",
+    )
+    with atomic_io.folder_lock(out):
+        report_training(train_stream(recipe, folders, own), out)
 
 
-def _require_room(recipe: Any, runs: dict[str, Path], out: Path) -> None:
-    """Checks, before any training, that the run folders of the parts are free."""
+def _require_room(recipe: Recipe, runs: dict[str, Path], out: Path) -> None:
+    """Checks, before any training, that the run folders of the streams are free."""
     from affectstream.modeling.runs.run_folder import is_run, require_free
 
-    for part in recipe.parts:
-        stream = registry.load("recipes", part).stream
+    for name in recipe.stream_recipes:
+        stream = registry.entry("recipes", name).stream
         place = out.with_name(f"{out.name}-{stream}")
         if stream not in runs and not is_run(place):
             require_free(place, resume=False, overwrite=False)
 
 
 def _differing(
-    run: Path, part: str, values: list[str], data: list[Path], options: PartOptions
+    run: Path, recipe: StreamRecipe, data: list[Path], options: SharedOptions
 ) -> list[str]:
-    """Settings of a finished part that differ from those requested now."""
+    """Settings of a finished stream that differ from those requested now."""
     from affectstream.modeling.runs.run_folder import read_run
 
     info = read_run(run)
-    recipe = registry.load("recipes", part).with_settings(values)
     differs = {
         "recipe": info.recipe != recipe,
         "seed": info.seed != options.seed,
@@ -187,7 +214,7 @@ def _has_seen(info: Any, init_from: Path | None) -> bool:
     from affectstream.serving.bundled.bundled_models import resolve_init_run
 
     start = read_run(resolve_init_run(init_from, info.recipe.stream))
-    return start.train_seen.recordings <= info.train_seen.recordings
+    return start.train_footprint.recordings <= info.train_footprint.recordings
 
 
 def _state(run: Path) -> str:
@@ -198,12 +225,14 @@ def _state(run: Path) -> str:
     return "finished" if read_run(run).finished else "unfinished"
 
 
-def _default_runs(data: dict[str, list[Path]]) -> dict[str, Path]:
+def _default_runs(data: dict[str, list[Path]], options: SharedOptions) -> dict[str, Path]:
     """Those in `runs/`; trained first, with all defaults, where the sample is all there is.
 
     Raises:
       click.UsageError: one is not there, and data or runs of the user's own are.
     """
+    from affectstream.modeling.runs.run_folder import require_free
+
     runs = {name: sample_data.RUNS_FOLDER / name for name in ("audio", "video")}
     absent = [name for name, path in runs.items() if not (path / "run.json").is_file()]
     if not absent:
@@ -216,14 +245,17 @@ def _default_runs(data: dict[str, list[Path]]) -> dict[str, Path]:
             f" --stream {first} --data PATH`), or name a run with --{first}-run"
         )
     source = sample_data.default_data_folder()
+    for name in absent:
+        require_free(runs[name], resume=False, overwrite=False)
     click.echo(
         f"no runs named, and no {' and no '.join(str(runs[name]) for name in absent)}: each is"
         f" trained first, with all defaults, on {sample_data.describe_default_data(source)}",
         err=True,
     )
+    plain = SharedOptions(options.out, seed=0, overwrite=False, allow_leak=False)
     for name in absent:
-        if code := sample_data.run_command("train", "--stream", name):
-            raise UserError(f"training {runs[name]} for the fusion ended with exit code {code}")
+        default = registry.load("recipes", DEFAULT_RECIPES[name])
+        _train_stream(default, [], runs[name], "absent", plain)
     return runs
 
 
