@@ -13,6 +13,7 @@ import psutil
 
 from affectstream.parallel.isolated_worker import IsolatedWorker
 from affectstream.parallel.tasks import TaskLimits
+from affectstream.preprocessing.windowing import WindowSettings
 from affectstream.serving.inference.isolated_reader import start_reader_process
 from affectstream.serving.inference.recognizer import Recognizer
 from benchmarks import inputs, report
@@ -29,6 +30,7 @@ def recognizer_of(
         "labels": list(LABELS),
         "input": {"sample_rate_hz": 16_000, "face_size_px": 112, "face_channels": 1},
         "preparation": inputs.default_settings(detector).as_json(),
+        "windows": WindowSettings().as_json(),
         "synthetic": False,
         "leak_allowed": False,
     }

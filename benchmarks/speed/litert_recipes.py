@@ -106,7 +106,7 @@ def _info(recipe: Any, streams: tuple[str, ...], parts: dict[str, Any]) -> Any:
         labels=tuple(map(str, range(NUM_CLASSES))),
         seed=0,
         input={},
-        preparation={"sampling": {"num_frames": NUM_FRAMES}},
+        preparation={"sampling": {"mode": "time", "num_frames": NUM_FRAMES}},
         data=[],
         train_footprint=DataFootprint(),
         validation_footprint=DataFootprint(),

@@ -27,7 +27,8 @@ from affectstream.preprocessing.media.media_file import MediaFile
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
 from affectstream.preprocessing.records.clip_checks import segment_bounds
 from affectstream.preprocessing.records.record_settings import RecordSettings
-from affectstream.preprocessing.records.shard_job import ShardIndex, ShardJob, write_shard
+from affectstream.preprocessing.records.shard_index import ShardIndex
+from affectstream.preprocessing.records.shard_job import ShardJob, write_shard
 from benchmarks import inputs, report
 from benchmarks.inputs import ClipFormat
 from benchmarks.speed import copied_corpus, costs

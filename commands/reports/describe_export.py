@@ -9,7 +9,6 @@ from affectstream.core.errors import UserError
 
 DEFAULT_SIGNATURE = "serving_default"
 SIDES = ("inputs", "outputs")
-UNKNOWN_SIGNATURE = "unknown: exported by an older program"
 
 
 def export_facts(version: Path) -> dict[str, Any]:
@@ -149,7 +148,7 @@ def _config(version: Path) -> dict[str, Any]:
     )
 
     config = read_config(version)
-    if "signatures" in config and not _are_signatures(config["signatures"]):
+    if not _are_signatures(config.get("signatures")):
         file = version / "assets" / CONFIG_ASSET
         raise invalid_config_error(file, "signatures do not tell inputs and outputs")
     return config
@@ -172,9 +171,7 @@ def _are_signatures(given: Any) -> bool:
 
 def _model(config: dict[str, Any]) -> dict[str, Any]:
     """`config.json`, with signatures in short."""
-    signatures = config.get("signatures")
-    if signatures is None:
-        return {"inputs": UNKNOWN_SIGNATURE, **_describe_config(config)}
+    signatures = config["signatures"]
     return {
         **{side: _describe_specs(signatures[DEFAULT_SIGNATURE][side]) for side in SIDES},
         "signatures": {

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from affectstream.core import progress, registry
+from affectstream.core import registry
 from affectstream.core.errors import UserError
 from affectstream.modeling.data.array_dataset import ArrayDataset, Arrays
 from affectstream.modeling.data.training_data import TrainingData
@@ -83,12 +83,7 @@ def fit_fusion(
         write(history.rows[0])
         return fusion, history
     if (options.out / run_folder.LAST).is_file():
-        there, history = checkpoints.load_checkpoint(options.out / run_folder.LAST)
-        fusion = _alone(there)
-        if there is not fusion and len(history.rows) < recipe.training.epochs:
-            progress.print_message(
-                f"{options.out}: an earlier version kept no optimizer; it begins anew"
-            )
+        fusion, history = checkpoints.load_checkpoint(options.out / run_folder.LAST)
     num_classes = len(data.labels.labels)
     batches = ArrayDataset(
         train, names, recipe.training, num_classes, options.seed, recipe.modality_dropout

@@ -132,7 +132,8 @@ def _given_members(recipe: StreamRecipe, info: RunInfo, options: TrainOptions) -
         return []
     if len(runs) != recipe.ensemble_size:
         raise UserError(
-            f"--ensemble-run: {len(runs)} for ensemble_size={recipe.ensemble_size}; give one for each"
+            f"--ensemble-run: {len(runs)} for ensemble_size={recipe.ensemble_size};"
+            " give one for each"
         )
     if options.init_from is not None:
         raise UserError(

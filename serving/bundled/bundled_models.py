@@ -9,7 +9,6 @@ import numpy as np
 
 from affectstream.core import atomic_io, storage_paths
 from affectstream.core.errors import UserError
-from affectstream.serving.export.model_card import as_list
 
 if TYPE_CHECKING:
     import keras
@@ -86,7 +85,7 @@ def run_summary(path: Path) -> str:
     kind = "validation"
     uars = {name: part["scores"].get("val_uar") for name, part in parts}
     tested = {
-        name: [one for one in as_list(part.get("evaluation")) if one["split"] == "test"]
+        name: [one for one in part.get("evaluation", ()) if one["split"] == "test"]
         for name, part in parts
     }
     if all(tested.values()):

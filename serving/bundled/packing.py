@@ -18,6 +18,7 @@ import numpy as np
 
 from affectstream.core import atomic_io
 from affectstream.core.errors import UserError, from_os_error
+from affectstream.modeling.runs import checksummed_zip
 from affectstream.serving.bundled.bundled_models import (
     GOLDEN,
     NON_COMMERCIAL,
@@ -97,7 +98,7 @@ def pack_run(
             )
         golden = [{name: rows.tolist() for name, rows in one.items()} for one in after]
         atomic_io.write_text(temporary / GOLDEN, json.dumps(golden) + "\n")
-        _write_lines(temporary / RUN_FILE, info.as_json())
+        _write_lines(temporary / RUN_FILE, atomic_io.with_digest(info.as_json()))
         for folder, scores in evaluations.items():
             atomic_io.write_json(temporary / EVALUATION / folder.name / METRICS, scores)
         config = client_config(info) | {"pretrained": info.recipe.pretrained}
@@ -226,6 +227,7 @@ def cast_float16(source: Path, out: Path) -> None:
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():
             archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+    checksummed_zip.add_checksum(out)
 
 
 def _half_weights(content: bytes) -> bytes:

@@ -19,7 +19,6 @@ from affectstream.core import atomic_io
 from affectstream.core.errors import UserError
 from affectstream.modeling.features.text.wordpieces import SEP
 from affectstream.modeling.runs.run_folder import read_run
-from affectstream.preprocessing.windowing import WindowSettings
 from affectstream.serving.export import warmup
 from affectstream.serving.export.model_card import CARD, model_card, write_card
 from affectstream.serving.export.savedmodel_export import VOCABULARY_ASSET, export
@@ -196,7 +195,7 @@ def _client_facts(
         "labels": config["labels"],
         "sample_rate_hz": config["input"].get("sample_rate_hz"),
         "window_s": config["window_s"],
-        "windows": WindowSettings.from_config(config).as_json(),
+        "windows": config["windows"],
         "max_tokens": config.get("max_tokens"),
         "end_token": end_token,
         "preparation": config["preparation"],

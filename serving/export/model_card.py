@@ -16,8 +16,7 @@ CARD_SCORES = (
     *("data", "split", "uar", "uar_ci95", "uar_ci95_note", "wa", "macro_f1", "ece", "num_clips"),
     *("num_speakers", "leak_allowed", "used_for_selection", "per_corpus"),
 )
-# Scores of one evaluation (older exports), or of several.
-Evaluations = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+Evaluations = Sequence[Mapping[str, Any]]
 
 LEGAL_NOTE = (
     "Article 5(1)(f) of the EU AI Act (Regulation (EU) 2024/1689) forbids AI systems that infer the"
@@ -40,7 +39,7 @@ LIMITATIONS = (
 
 def model_card(
     config: dict[str, Any],
-    evaluations: Evaluations = None,
+    evaluations: Evaluations | None = None,
     name: str = "",
     version: int | None = None,
 ) -> str:
@@ -55,7 +54,7 @@ def model_card(
     title = name or "Model card"
     if version is not None:
         title += f" {version}" if name else f", version {version}"
-    found = as_list(evaluations or config.get("evaluation"))
+    found = evaluations or config.get("evaluation", ())
     return "\n".join([f"# {title}", "", *_lines(config, found), ""])
 
 
@@ -78,13 +77,6 @@ def card_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
     return kept | {"data": [data_name(path) for path in scores.get("data") or ()]}
 
 
-def as_list(evaluations: Evaluations) -> list[Mapping[str, Any]]:
-    """Evaluations as a list; older exports hold a single one."""
-    if isinstance(evaluations, Mapping):
-        return [evaluations]
-    return list(evaluations or ())
-
-
 def write_card(
     saved: Path, config: dict[str, Any], name: str = "", version: int | None = None
 ) -> None:
@@ -93,7 +85,7 @@ def write_card(
     atomic_io.write_text(saved / CARD_OF_VERSION, model_card(config, name=name, version=version))
 
 
-def _lines(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _lines(config: dict[str, Any], evaluations: Evaluations) -> Iterator[str]:
     yield from _warnings(config, evaluations)
     recipe = config["recipe"]
     yield f"- streams: {', '.join(config['streams'])}"
@@ -128,7 +120,7 @@ def _lines(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> 
     yield from ("", "## Licence", "", *_licence(config))
 
 
-def _warnings(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _warnings(config: dict[str, Any], evaluations: Evaluations) -> Iterator[str]:
     if config["synthetic"]:
         yield "**SYNTHETIC: trained on made-up data; it recognises nobody's emotion.**\n"
     if config["leak_allowed"]:
@@ -141,13 +133,14 @@ def _warnings(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) 
 
 
 def _data_row(data: dict[str, Any]) -> str:
-    counts = data.get("num_records", {})
-    text = ", ".join(str(counts.get(part, 0)) for part in ("train", "validation", "test"))
-    synthetic = " (SYNTHETIC)" if data.get("synthetic") else ""
+    text = ", ".join(
+        str(data["num_records"].get(part, 0)) for part in ("train", "validation", "test")
+    )
+    synthetic = " (SYNTHETIC)" if data["synthetic"] else ""
     return f"| {data['corpus']}{synthetic} | {data['licence'] or 'not stated'} | {text} |"
 
 
-def _scores(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _scores(config: dict[str, Any], evaluations: Evaluations) -> Iterator[str]:
     yield "| part | UAR (95 % interval) | WA | macro-F1 | ECE | clips | speakers |"
     yield "|---|---|---|---|---|---|---|"
     for one in evaluations:
@@ -158,7 +151,7 @@ def _scores(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) ->
         corpora = _of(data["corpus"] for data in config["data"])
         yield _score_row(f"validation{corpora}, {text}", validation_scores(config["scores"]))
     for stream, part in config["stream_info"].items():
-        for one in as_list(part.get("evaluation")):
+        for one in part.get("evaluation", ()):
             yield from _score_rows(f"{_named(one)}, {stream} alone", one)
         corpora = _of(part.get("corpora", ()))
         own = validation_scores(part["scores"])

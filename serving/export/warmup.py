@@ -99,7 +99,7 @@ def generate_inputs(
 
 
 def _audio(spec: InputSpec, config: dict[str, Any]) -> np.ndarray:
-    return _tone(_rate_hz(config), float(config.get("window_s", WAV_SECONDS)))
+    return _tone(_rate_hz(config), float(config["window_s"]))
 
 
 def _audio_length(spec: InputSpec, config: dict[str, Any]) -> int:

@@ -20,6 +20,7 @@ from affectstream.preprocessing.media.media_file import MediaFile
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
 from affectstream.preprocessing.records.record_builder import RecordBuilder
 from affectstream.preprocessing.records.record_settings import RecordSettings
+from affectstream.preprocessing.windowing import WindowSettings
 from affectstream.serving.inference.isolated_reader import start_reader_process
 from affectstream.serving.inference.predict_options import PredictOptions
 from affectstream.serving.inference.recognizer import Recognizer
@@ -34,6 +35,7 @@ CONFIG: dict[str, Any] = {
         "sampling": {"mode": "time", "num_frames": 8},
         "face": {"size_px": 48, "color": "grey", "margin": 0.1},
     },
+    "windows": WindowSettings().as_json(),
     "synthetic": False,
     "leak_allowed": False,
 }
