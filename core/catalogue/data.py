@@ -44,7 +44,7 @@ CORPORA: dict[str, Entry] = {
         "text",
     ),
     "meld_text": Entry(
-        _CORPORA + "meld_text:MELD_TEXT",
+        _CORPORA + "meld:MELD_TEXT",
         "MELD's utterances by its tables alone, no clips needed, with its official split",
         "GPL-3.0",
         "Poria et al. 2019, ACL",

@@ -171,6 +171,8 @@ def _answer(
     channel: Channel, recognizer: Any, settings: WorkerSettings, job: dict[str, Any]
 ) -> tuple[str, dict[str, Any]]:
     """Kind and content of the message that ends a job; a failure of the channel is raised."""
+    from affectstream.serving.inference.predict_options import PredictOptions
+
     path, name = job["path"], job["name"]
     listener = _ProgressEvents(channel, name, settings.max_media_s)
     try:
@@ -178,7 +180,7 @@ def _answer(
             return "done", {
                 "result": recognizer.predict_text(job["options"]["text"], name).as_json()
             }
-        result = recognizer(path, **job["options"], name=name, on_progress=listener)
+        result = recognizer(path, PredictOptions(**job["options"]), name, listener)
         listener.finish()
         return "done", {"result": result.as_json()}
     except MediaTooLongError as error:

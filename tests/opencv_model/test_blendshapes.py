@@ -51,14 +51,14 @@ def test_faces_of_stills(reader: BlendshapeReader, real_data: Path) -> None:
 def test_no_face_in_noise(reader: BlendshapeReader) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3)).astype(np.uint8)
     assert reader.read(noise) == ()
-    assert BlendshapeFinder(reader).in_picture(noise[:, :, 0]).faces == ()
+    assert BlendshapeFinder(reader).detect_image(noise[:, :, 0]).faces == ()
 
 
 def test_boxes_are_in_pixels_of_the_full_picture(reader: BlendshapeReader, real_data: Path) -> None:
     still = models.picture(real_data / "ravdess_stills" / "Actor_02.png")[:, :, ::-1]
     large = np.repeat(np.repeat(still, 4, axis=0), 4, axis=1)
     finder = BlendshapeFinder(reader)
-    (small_face,), (large_face,) = (finder.in_picture(p).faces for p in (still, large))
+    (small_face,), (large_face,) = (finder.detect_image(p).faces for p in (still, large))
     assert large_face.box.width == pytest.approx(4 * small_face.box.width, rel=0.05)
     assert large_face.box.x == pytest.approx(4 * small_face.box.x, rel=0.05)
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from affectstream.core.errors import MediaError, UserError
 from affectstream.server.analysis import analysis_worker
+from affectstream.server.analysis.analysis_options import AnalysisOptions
 from affectstream.server.analysis.worker_messages import Channel
 
 FAULTY_RECOGNIZER = "tests.support.odd_recognizers:FaultyRecognizer"
@@ -54,14 +55,14 @@ class FaultyRecognizer:
     def __init__(self, forward: Callable[[Any], Any], config: Any, weights_dir: Any) -> None:
         self._forward = forward
 
-    def __call__(self, path: str, name: str, on_progress: Any, **options: Any) -> FakePrediction:
+    def __call__(self, path: str, options: Any, name: str, on_progress: Any) -> FakePrediction:
         data = Path(path).read_bytes()
         words = data[:100].decode("latin-1").split()
         file, folder = Path(path).stat(), Path(path).parent.stat()
         about = FakePrediction(
             **analysis_worker.describe_process(),
             path=name,
-            options=options,
+            options={key: getattr(options, key) for key in AnalysisOptions.__dataclass_fields__},
             num_bytes=len(data),
             at=path,
             modes=[stat.S_IMODE(file.st_mode), stat.S_IMODE(folder.st_mode)],

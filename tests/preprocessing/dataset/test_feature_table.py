@@ -19,7 +19,11 @@ from affectstream.preprocessing.dataset.data_folder import (
     write_rows,
     write_splits,
 )
-from affectstream.preprocessing.dataset.feature_table import open_feature_table, write_feature_table
+from affectstream.preprocessing.dataset.feature_table import (
+    FeatureOrigin,
+    open_feature_table,
+    write_feature_table,
+)
 from affectstream.preprocessing.dataset.splits import DEFAULT_RULE, make_splits
 from tests.support import models
 from tests.support.models import LABELS, error_line, run
@@ -145,7 +149,8 @@ def test_folds_are_those_of_the_records_that_a_table_was_written_from(tmp_path: 
     values = np.random.default_rng(0).normal(size=(len(rows), 3)).astype(np.float32)
     for table in tables:
         clips = list(zip(written.rows, values, strict=True))
-        write_feature_table(table, ["a", "b", "c"], clips, written, "clip_statistics")
+        origin = FeatureOrigin("clip_statistics")
+        write_feature_table(table, ["a", "b", "c"], clips, written, origin)
     recipe, out = registry.load("recipes", "statistics-linear"), tmp_path / "out"
     data = [open_data_folder(folder), *(open_feature_table(path, RATE_HZ) for path in tables)]
     plans = [plan_crossval(recipe, [], one, "3", 1, out, num_validation_speakers=1) for one in data]

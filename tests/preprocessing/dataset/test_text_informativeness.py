@@ -15,7 +15,7 @@ from affectstream.preprocessing.corpora.filename_corpora import (
     RAVDESS_LABELS,
     RAVDESS_STATEMENTS,
 )
-from affectstream.preprocessing.corpora.meld_text import MELD_TEXT
+from affectstream.preprocessing.corpora.meld import MELD_TEXT
 from affectstream.preprocessing.dataset.data_folder import ClipRow
 from affectstream.preprocessing.dataset.text_informativeness import (
     MAX_ITEMS,

@@ -374,14 +374,15 @@ def test_a_shard_cut_short_is_noticed_and_mended(
 # Small shards, so that some are finished when the process ends early; slow enough to catch it.
 DRIVER = """
 import itertools, os, resource, signal, sys, time
-from affectstream.preprocessing.records import shard_job, sharding
+from affectstream.preprocessing.records import sharding
+from affectstream.preprocessing.records.record import Record
 from affectstream import cli
 sharding.MAX_CLIPS_PER_SHARD, sharding.MIN_SHARDS = 6, 1
-row, number = shard_job._row, itertools.count()
+row, number = Record.row, itertools.count()
 largest = int(os.environ["LARGEST"])
 # Without a limit it is interrupted behind the first shard, however late that is noticed.
 wait_s = lambda: 2.0 if next(number) > 6 and not largest else 0.05
-shard_job._row = lambda *told: (time.sleep(wait_s()), row(*told))[1]
+Record.row = lambda *told: (time.sleep(wait_s()), row(*told))[1]
 if __name__ == "__main__":
     if largest:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -23,9 +23,10 @@ from affectstream.core.errors import MediaError
 from affectstream.opencv_model.tracking import CropFormat
 from affectstream.preprocessing.faces.face_finder import FaceFinder
 from affectstream.preprocessing.media.containers import FORMATS as READ_FORMATS
-from affectstream.preprocessing.media.media_file import MediaFile, MediaSegment
+from affectstream.preprocessing.media.media_file import MediaFile
+from affectstream.preprocessing.media.media_reader import MediaSegment
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
-from affectstream.preprocessing.records.record_builder import segment_bounds
+from affectstream.preprocessing.records.clip_checks import segment_bounds
 from tests.support.factories import (
     clicks,
     clip,
@@ -324,7 +325,9 @@ def test_crops_are_upright_too(color: Any, tmp_path: Path) -> None:
     path = write_media(tmp_path / "x.mp4", [corner()] * 3, options=X264, rotation=-90)
     finder = FaceFinder(None, CropFormat(32, color))
     with MediaFile(path) as media:
-        (tracks,) = media.segments([(0.0, 0.1)], RATE_HZ, FrameSampling("time", 1), finder.in_frame)
+        (tracks,) = media.segments(
+            [(0.0, 0.1)], RATE_HZ, FrameSampling("time", 1), finder.detect_frame
+        )
     (face,) = tracks.frames[0].faces
     assert (face.box.x, face.box.y, face.box.width) == (0, 16, 64)
     assert face.crop.shape[-1] == (3 if color == "rgb" else 1)
@@ -342,7 +345,7 @@ def test_brightness_is_the_same_in_every_pixel_format(pixels: str, tmp_path: Pat
     finder = FaceFinder(None, CropFormat(64, "grey"))
     with MediaFile(path) as media:
         (tracks,) = media.segments(
-            [(0.0, 0.04)], RATE_HZ, FrameSampling("time", 1), finder.in_frame
+            [(0.0, 0.04)], RATE_HZ, FrameSampling("time", 1), finder.detect_frame
         )
     (face,) = tracks.frames[0].faces
     difference = face.crop[..., 0].astype(int) - ramp[..., 0]

@@ -33,6 +33,7 @@ from affectstream.server.analysis.upload_slots import MAX_RECEIVING
 from affectstream.server.analysis.worker_process import Forward, Job, WorkerProcess
 from affectstream.server.errors import ServingError
 from affectstream.server.limits import MIB, ServerLimits
+from affectstream.serving.inference.predict_options import PredictOptions
 from affectstream.serving.inference.recognizer import Recognizer
 from tests import ROOT
 from tests.support.factories import sample_source, tone, write_media, write_sound
@@ -108,7 +109,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_answer_is_that_of_the_recogniser(face: str, pool: AnalysisPool, clip: Path) -> None:
     options = AnalysisOptions(face=face, window_s=2.0, hop_s=1.0)
     answer = pool.analyze(clip, "their.mp4", options, ignore)
-    expected = Recognizer(forward, CONFIG)(clip, face, 2.0, 1.0).as_json()
+    expected = Recognizer(forward, CONFIG)(clip, PredictOptions(face, 2.0, 1.0)).as_json()
     assert answer == {**expected, "path": "their.mp4"}
     assert len(answer["windows"]) == 7
     assert answer["face_coverage"] == 1.0

@@ -33,6 +33,7 @@ from affectstream.server.analysis.upload_slots import MAX_RECEIVING
 from affectstream.server.analysis.uploads import display_name
 from affectstream.server.limits import MIB, ServerLimits
 from affectstream.server.security import SecurityMiddleware
+from affectstream.serving.inference.predict_options import PredictOptions
 from affectstream.serving.inference.recognizer import Recognizer
 from tests.server.analysis.test_analysis_pool import CONFIG, forward, held, seconds_until
 from tests.support.factories import tone, write_media, write_sound
@@ -449,7 +450,9 @@ def test_a_stream_ends_with_what_json_gives(uploads_folder: Path, sound: Path) -
         body = sound.read_bytes()
         status, whole, _ = post(port, body, "?name=x.m4a&window_s=1&hop_s=0.5")
         assert status == 200
-        expected = Recognizer(forward, CONFIG)(sound, window_s=1.0, hop_s=0.5).as_json()
+        expected = Recognizer(forward, CONFIG)(
+            sound, PredictOptions(window_s=1.0, hop_s=0.5)
+        ).as_json()
         assert whole == {**expected, "path": "x.m4a"}
         _, events, _ = post(port, body, "?name=x.m4a&window_s=1&hop_s=0.5", STREAM)
     assert events[0]["event"] == "start"

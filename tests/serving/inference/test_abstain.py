@@ -70,7 +70,7 @@ class Fake:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
     """`predict` with any --model asks `Fake`."""
-    monkeypatch.setattr(loading, "load", lambda model, weights_dir, detector: Fake())
+    monkeypatch.setattr(loading, "load", lambda model, weights_dir, detector, reader: Fake())
 
 
 @pytest.fixture
@@ -315,7 +315,7 @@ def recognizer(fusion_run: Path) -> Recognizer:
 @pytest.fixture
 def trained(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
     """`predict` with any --model asks the one that is loaded."""
-    monkeypatch.setattr(loading, "load", lambda model, weights_dir, detector: recognizer)
+    monkeypatch.setattr(loading, "load", lambda model, weights_dir, detector, reader: recognizer)
 
 
 @pytest.mark.usefixtures("trained")

@@ -20,6 +20,7 @@ from affectstream.core.errors import (
     UserError,
 )
 from affectstream.serving import Recognizer, load
+from affectstream.serving.inference.predict_options import PredictOptions
 from tests.support.factories import sample_source, tone, write_media, write_sound
 from tests.support.models import LABELS, error_line, picture, run
 
@@ -201,7 +202,7 @@ def test_a_face_that_leaves_reports_its_coverage(recognizer: Recognizer, folder:
     answer = recognizer(folder / "leaves.mp4")
     assert answer.face_coverage == 0.5
     assert set(answer.streams) == {"audio", "video"}
-    cut = recognizer(folder / "leaves.mp4", window_s=0.5, hop_s=0.5)
+    cut = recognizer(folder / "leaves.mp4", PredictOptions(window_s=0.5, hop_s=0.5))
     coverages = [window.face_coverage for window in cut.windows]
     assert coverages[0] == 1.0
     assert coverages[-1] == 0.0
@@ -265,20 +266,20 @@ def test_windows_of_a_long_file(recognizer: Recognizer, folder: Path) -> None:
     spans = [(round(w.start_s, 2), round(w.end_s, 2)) for w in answer.windows]
     assert spans == [(0, 3.49), (1.24, 4.72), (2.48, 5.96), (3.71, 7.2)]
     assert answer.duration_s == pytest.approx(7.2, abs=0.01)
-    finer = recognizer(folder / "long.wav", window_s=2.2, hop_s=1.0)
+    finer = recognizer(folder / "long.wav", PredictOptions(window_s=2.2, hop_s=1.0))
     assert [round(w.start_s, 2) for w in finer.windows] == [0, 1, 2, 3, 4, 5]
-    shorter = recognizer(folder / "long.wav", window_s=1.2)  # a hop of at most that
+    shorter = recognizer(folder / "long.wav", PredictOptions(window_s=1.2))  # a hop of at most that
     assert [round(w.start_s, 2) for w in shorter.windows] == [0, 1.2, 2.4, 3.6, 4.8, 6]
 
 
 def test_windows_of_its_own_are_asked_for(recognizer: Recognizer, folder: Path) -> None:
     """A recording that is taken whole else is cut then."""
     assert len(recognizer(folder / "both.mp4").windows) == 1
-    cut = recognizer(folder / "both.mp4", window_s=1.0, hop_s=0.5)
+    cut = recognizer(folder / "both.mp4", PredictOptions(window_s=1.0, hop_s=0.5))
     spans = [(round(w.start_s, 6), round(w.end_s, 6)) for w in cut.windows]
     assert spans == [(0, 1), (0.5, 1.5), (1, 2)]
     with pytest.raises(UserError, match=r"hop_s=5 must not be above window_s, of this model 3\.48"):
-        recognizer(folder / "both.mp4", hop_s=5)
+        recognizer(folder / "both.mp4", PredictOptions(hop_s=5))
 
 
 def test_a_window_answers_for_its_own_stretch(
@@ -289,7 +290,7 @@ def test_a_window_answers_for_its_own_stretch(
     noise = (0.1 * rng.standard_normal(3 * 16_000)).astype(np.float32)
     wave = np.concatenate([tone(3.0), noise, tone(3.0, hz=1500)])
     write_sound(tmp_path / "whole.wav", wave, 16_000)
-    whole = recognizer(tmp_path / "whole.wav", window_s=3.0, hop_s=3.0)
+    whole = recognizer(tmp_path / "whole.wav", PredictOptions(window_s=3.0, hop_s=3.0))
     assert len(whole.windows) == 3
     for index, window in enumerate(whole.windows):
         part = write_sound(
@@ -329,9 +330,9 @@ def test_every_face_is_answered_for(
     ]
     assert any(followed)
     with pytest.raises(ValueError, match="face must be 'largest' or 'all', received 'each'"):
-        recognizer(path, face="each")
+        recognizer(path, PredictOptions(face="each"))
     with pytest.raises(ValueError, match="0 < hop_s <= window_s is needed, received 2, 1"):
-        recognizer(path, window_s=1.0, hop_s=2.0)
+        recognizer(path, PredictOptions(window_s=1.0, hop_s=2.0))
 
 
 # === Files ===

@@ -79,7 +79,7 @@ class Fake:
 def test_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(loading, "load", lambda model, weights_dir, detector: Fake())
+    monkeypatch.setattr(loading, "load", lambda model, weights_dir, detector, reader: Fake())
     clip, out = tmp_path / "clip.mp4", tmp_path / "windows.csv"
     clip.touch()
     words = ("predict", clip, "--model", "fake", "--json", "--csv", out)
