@@ -88,7 +88,7 @@ class ChildProcess:
         def watch() -> None:
             while not is_over.wait(resource_limits.CHECK_INTERVAL_S):
                 if is_due():
-                    self._process.kill()
+                    self.kill()
                     return
 
         thread = threading.Thread(target=watch, name="child-watch", daemon=True)
