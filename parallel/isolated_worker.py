@@ -75,6 +75,8 @@ class IsolatedWorker:
         self.start(_emit_all, self._limits, work, args)
         try:
             while True:
+                while not self.channel.poll(resource_limits.CHECK_INTERVAL_S):
+                    self._check_memory()
                 is_result, value = self.receive()
                 if is_result:
                     return
@@ -107,8 +109,6 @@ class IsolatedWorker:
             that traceback where the exception cannot travel.
         """
         try:
-            while not self.channel.poll(resource_limits.CHECK_INTERVAL_S):
-                self._check_memory()
             kind, value = self.channel.recv()
         except (EOFError, OSError) as error:
             raise WorkerDiedError(self._child.exit_reason()) from error

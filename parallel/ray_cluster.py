@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
 import os
 import pickle
 import socket
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +20,6 @@ from affectstream.parallel.tasks import Pool, TaskLimits, Work, WorkerDied
 CONNECT_TIMEOUT_S = 10.0
 # How long tasks that are ended are waited for.
 SHUTDOWN_TIMEOUT_S = 10.0
-# How often the steps of a task are passed on at most.
-STEP_INTERVAL_S = 0.1
 ROOT = PROJECT
 
 
@@ -105,8 +101,8 @@ def _ray() -> Any:
         import ray
     except ImportError:
         raise UserError("--engine ray: needs `pip install -r requirements-cluster.txt`") from None
-    # Ray 2.60 prints on stdout what its machines say of dead processes and has no option against
-    # it; we tell of each by the name of what it read.
+    # Private, for Ray 2.60 has no option against it: where a machine is lost it prints on stdout
+    # what the others say of it.
     ray._private.worker.print_to_stdstream = lambda *_, **__: None
     return ray
 
@@ -214,7 +210,7 @@ def _run(content: bytes, task_id: int, tracker: Any, limits: TaskLimits, folder:
             f"{folder}: not on {socket.gethostname()} ({error.strerror}); every machine of the"
             " cluster needs the same folders"
         ) from error
-    step, reported_s = None, -math.inf
+    step: int | None = None
     try:
         worker = _worker(limits)
         worker.start(_work, content)
@@ -222,10 +218,9 @@ def _run(content: bytes, task_id: int, tracker: Any, limits: TaskLimits, folder:
             is_result, value = worker.receive()
             if is_result:
                 return bytes(value)
+            if value != step:  # the records of one clip are one step
+                tracker.report_step.remote(task_id, value)
             step = value
-            if time.monotonic() - reported_s >= STEP_INTERVAL_S:
-                tracker.report_step.remote(task_id, step)
-                reported_s = time.monotonic()
     except WorkerDiedError as error:
         return pickle.dumps(WorkerDied(step, str(error)))
 
