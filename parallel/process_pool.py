@@ -34,7 +34,7 @@ class _ProcessPool:
     def __init__(self, workers: list[IsolatedWorker], work: Work) -> None:
         self.capacity = len(workers) + 1  # one waits, so that no process does
         self._work = work
-        self._idle = workers
+        self._idle = deque(workers)
         self._busy: dict[int, IsolatedWorker] = {}
         self._waiting: deque[tuple[int, Any]] = deque()
         self._steps: dict[int, int] = {}
@@ -47,7 +47,7 @@ class _ProcessPool:
     def _assign_waiting(self) -> None:
         while self._idle and self._waiting:
             task_id, task = self._waiting.popleft()
-            self._busy[task_id] = worker = self._idle.pop()
+            self._busy[task_id] = worker = self._idle.popleft()
             try:
                 worker.start(_run, self._work, task)
             except WorkerDiedError as error:
