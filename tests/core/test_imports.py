@@ -40,8 +40,10 @@ ROOMS = {
     ),
     "parallel": (
         ("tasks",),
-        ("resource_limits", "serial"),
-        ("isolated_worker", "process_pool", "ray_cluster"),
+        ("messages", "resource_limits", "serial"),
+        ("child_process",),
+        ("isolated_worker",),
+        ("process_pool", "ray_cluster"),
     ),
     "opencv_model": (
         ("mediapipe_task", "weights"),

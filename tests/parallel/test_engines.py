@@ -90,7 +90,7 @@ def test_a_process_that_dies_with_nothing_to_do_costs_nobody_anything() -> None:
     def source() -> Iterator[FaultyTask]:
         yield FaultyTask("a")
         deadline = time.monotonic() + 30
-        while not ended:  # asked for the next one before the first one has ended
+        while "a 0" not in ended:  # asked for the next one before the first one has ended
             yield FaultyTask(f"between {len(between)}")
             between.append(1)
             assert time.monotonic() < deadline

@@ -79,7 +79,8 @@ def test_all_are_done_whatever_they_die_of(cluster: Any) -> None:
     reasons = {name: {died.reason for died in deaths} for name, deaths in told.items()}
     assert reasons["spin 2"] == {"took longer than 10 s"}
     assert reasons["eat 2"] == {"needs more than 0.59 GiB of memory"}
-    assert reasons["kill 2"] == reasons["die 2"] == {"ended its process"}
+    assert reasons["kill 2"] == {"ended its process by SIGSEGV"}
+    assert reasons["die 2"] == {"ended its process with code 7"}
 
 
 def test_a_machine_that_is_lost_costs_nobody_a_try(cluster: Any) -> None:
