@@ -106,6 +106,7 @@ def _from_export(version: Path, build: Callable[..., Recognizer]) -> Recognizer:
         load_saved_model,
         read_config,
     )
+    from affectstream.serving.exported.version_folder import DEFAULT_SIGNATURE
 
     config = read_config(version)
     _require_strings(version, config)
@@ -114,7 +115,7 @@ def _from_export(version: Path, build: Callable[..., Recognizer]) -> Recognizer:
     def forward(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {
             name: value.numpy()
-            for name, value in saved.signatures["serving_default"](**_tensors(inputs)).items()
+            for name, value in saved.signatures[DEFAULT_SIGNATURE](**_tensors(inputs)).items()
         }
 
     recognizer = build(forward, config)

@@ -208,7 +208,7 @@ def main(words: Sequence[str] | None = None) -> int:
         " a recipe without a run is untrained."
     )
     parts = [note, report.table(COLUMNS, rows)]
-    report.publish("LiteRT, recipe by recipe", "litert_recipes", words, machine, parts, chosen.out)
+    report.publish("LiteRT, recipe by recipe", "litert_recipes", words, machine, parts, chosen)
     return 0
 
 

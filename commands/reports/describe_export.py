@@ -6,8 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from affectstream.core.errors import UserError
+from affectstream.serving.exported.version_folder import (
+    CONFIG_ASSET,
+    DEFAULT_SIGNATURE,
+    invalid_config_error,
+    read_config,
+)
 
-DEFAULT_SIGNATURE = "serving_default"
 SIDES = ("inputs", "outputs")
 
 
@@ -119,11 +124,13 @@ def card_of(path: Path, config: dict[str, Any], name: str = "", version: int | N
     Raises:
       UserError: the config lacks what a card tells.
     """
+    from jinja2 import UndefinedError
+
     from affectstream.serving.export.model_card import model_card
 
     try:
         return model_card(config, name=name, version=version)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, UndefinedError) as error:
         raise UserError(
             f"{path}: its config is not as `export` writes it ({error}); export it again"
         ) from error
@@ -141,12 +148,6 @@ def _labels_of(number: int, labels: dict[str, int]) -> str:
 
 
 def _config(version: Path) -> dict[str, Any]:
-    from affectstream.serving.exported.version_folder import (
-        CONFIG_ASSET,
-        invalid_config_error,
-        read_config,
-    )
-
     config = read_config(version)
     if not _are_signatures(config.get("signatures")):
         file = version / "assets" / CONFIG_ASSET

@@ -27,7 +27,7 @@ from affectstream.parallel.tasks import Engine, TaskLimits
 
 PLAN = "plan.json"
 # Columns of `predictions.csv` before the probability of each class.
-PREDICTION_COLUMNS = ("id", "fold", "seed", "speaker", "sex", "intensity", "label", "recognised")
+PREDICTION_COLUMNS = ("id", "fold", "seed", "speaker", "sex", "intensity", "label", "predicted")
 
 
 def run_crossval(

@@ -12,6 +12,7 @@ from affectstream.core import registry
 from affectstream.core.errors import UserError
 from affectstream.modeling.data.array_dataset import ArrayDataset, Arrays
 from affectstream.modeling.data.training_data import TrainingData
+from affectstream.modeling.layer_names import FUSED_MODEL, FUSION
 from affectstream.modeling.recipes.recipe import FusionRecipe
 from affectstream.modeling.runs import checkpoints, run_folder
 from affectstream.modeling.training.training_steps import (
@@ -20,10 +21,6 @@ from affectstream.modeling.training.training_steps import (
     row_without_epochs,
     train_model,
 )
-
-# Name of the whole model, in which the fusion is the layer FUSION; see `fused_model`.
-FUSED_MODEL = "fused"
-FUSION = "fusion"
 
 
 @dataclass(frozen=True)

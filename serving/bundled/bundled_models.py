@@ -9,6 +9,7 @@ import numpy as np
 
 from affectstream.core import atomic_io, storage_paths
 from affectstream.core.errors import UserError
+from affectstream.serving.exported.version_folder import RUN_FILE
 
 if TYPE_CHECKING:
     import keras
@@ -28,7 +29,6 @@ NON_COMMERCIAL = "non-commercial use only"
 GOLDEN = "golden.json"
 Outputs = dict[str, np.ndarray]
 
-RUN_FILE = "run.json"
 _FREE_LICENCES = ("CC0", "CC BY 4", "CC BY-SA 4", "MIT", "Apache", "public domain")
 
 

@@ -14,6 +14,9 @@ from affectstream.preprocessing.windowing import WindowSettings
 
 CONFIG_ASSET = "config.json"
 SAVED_MODEL = "saved_model.pb"
+DEFAULT_SIGNATURE = "serving_default"
+# `affectstream.modeling.runs.run_folder` knows it too, and brings TensorFlow along.
+RUN_FILE = "run.json"
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
 # Keys of every exported format.
 _TYPES: dict[str, type | tuple[type, ...]] = {

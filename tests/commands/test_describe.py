@@ -234,6 +234,19 @@ def test_exports_that_say_too_little(
         assert f"Error: {line}" in error_line(capfd.readouterr().err)
 
 
+def test_an_export_without_signatures_is_refused(
+    exported: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = read_config(exported / "1")
+    del config["signatures"]
+    (tmp_path / "1" / "assets").mkdir(parents=True)
+    (tmp_path / "1" / "saved_model.pb").touch()
+    (tmp_path / "1" / "assets" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    capfd.readouterr()
+    assert run("describe", tmp_path) == EXIT_FAILURE
+    assert "(signatures do not tell inputs and outputs)" in error_line(capfd.readouterr().err)
+
+
 def test_anything_else(tmp_path: Path, toy_data: Path, capfd: pytest.CaptureFixture[str]) -> None:
     kinds = "a run, an export, a bundle, a .tflite or a data folder"
     for path, line in (

@@ -33,7 +33,7 @@ ROWS = (
 ROOMS = {
     "core": (
         ("catalogue", "checksum", "errors", "interrupts", "progress", "tf_setup"),
-        ("key_value", "registry", "storage_paths"),
+        ("key_value", "registry", "storage_paths", "templates"),
         ("lfs_pointer",),
         ("atomic_io",),
         ("http_fetch",),
@@ -65,7 +65,14 @@ ROOMS = {
         ("offline",),
     ),
     "modeling": (
-        ("input_spec", "pretrained_weights", "recipes", "text_presets"),
+        (
+            "input_spec",
+            "layer_names",
+            "layer_tree",
+            "pretrained_weights",
+            "recipes",
+            "text_presets",
+        ),
         ("metrics",),
         ("features",),
         ("encoders",),
