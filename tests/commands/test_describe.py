@@ -68,7 +68,10 @@ def test_a_synthetic_one_with_something_left_out(
     assert "notes: validation not speaker-disjoint" in lines
 
 
-def test_a_run(video_run: Path, toy_data: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_run(
+    video_run: Path, toy_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    video_run = shutil.copytree(video_run, tmp_path / "run")
     assert run("evaluate", "--run", video_run, "--data", toy_data) == EXIT_OK
     facts, lines = told(capfd, video_run)
     assert facts["kind"] == "run"

@@ -38,7 +38,7 @@ def test_stored_tour_was_executed_in_order() -> None:
 def test_tour_runs() -> None:
     notebook = nbformat.read(TOUR, as_version=4)
     client = NotebookClient(
-        notebook, timeout=280, kernel_name="python3", resources={"metadata": {"path": TOUR.parent}}
+        notebook, timeout=1500, kernel_name="python3", resources={"metadata": {"path": TOUR.parent}}
     )
     client.execute()
     printed = "".join(

@@ -25,8 +25,8 @@ from affectstream.server.limits import ServerLimits
 from tests.conftest import ROOT
 from tests.support.models import error_line, run
 
-TIMEOUT_S = 60
-START_S = 180
+TIMEOUT_S = 300
+START_S = 600
 SAID = re.compile(
     r"serving (\S+) version 1: http://127\.0\.0\.1:(\d+)/ and gRPC 127\.0\.0\.1:(\d+); Ctrl-C stops"
 )

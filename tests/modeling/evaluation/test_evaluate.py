@@ -168,8 +168,13 @@ def test_the_same_again_as_json(
 
 @pytest.mark.parametrize("split", ["validation", "test"])
 def test_each_split(
-    split: str, audio_run: Path, toy_data: Path, capfd: pytest.CaptureFixture[str]
+    split: str,
+    audio_run: Path,
+    toy_data: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
+    audio_run = shutil.copytree(audio_run, tmp_path / "run")
     assert run("evaluate", "--run", audio_run, "--data", toy_data, "--split", split) == EXIT_OK
     said = capfd.readouterr().out
     assert f", {split}\n" in said

@@ -104,7 +104,7 @@ def test_two_workers_of_which_one_is_lost(tmp_path: Path) -> None:
         time.sleep(0.05)
     other.send_signal(signal.SIGKILL)
     other.communicate()
-    _, told = chief.communicate(timeout=200)
+    _, told = chief.communicate()
     assert chief.returncode == EXIT_FAILURE, told
     line = error_line(told)
     assert line.startswith("Error: worker 1 was lost (")
@@ -112,7 +112,7 @@ def test_two_workers_of_which_one_is_lost(tmp_path: Path) -> None:
     assert 0 < len(models.history(out)) < EPOCHS
     chief, other = start_workers([*given, "--resume"])
     for worker in (chief, other):
-        answer, told = worker.communicate(timeout=200)
+        answer, told = worker.communicate()
         assert worker.returncode == EXIT_OK, told
         assert bool(answer) == (worker is chief)  # one of them tells
     assert np.abs(losses(out) - losses(whole)).max() < LOSS_TOLERANCE

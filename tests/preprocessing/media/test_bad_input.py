@@ -33,6 +33,7 @@ from tests.support.factories import (
     write_media,
     write_sound,
 )
+from tests.support.processes import sigint_handler
 
 NONE = ("--detector", "none")
 SMALL = (*NONE, "--num-frames", "2", "--face-size", "32")
@@ -413,13 +414,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 def started(driver: Path, largest_bytes: int, out: Path, *words: str) -> subprocess.Popen[str]:
     fixed = ["preprocess", "--corpus", "sample", "--source", str(sample_source())]
-    return subprocess.Popen(
-        [sys.executable, str(driver), *fixed, "--out", str(out), *words],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "LARGEST": str(largest_bytes)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    with sigint_handler(signal.SIG_DFL):
+        return subprocess.Popen(
+            [sys.executable, str(driver), *fixed, "--out", str(out), *words],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "LARGEST": str(largest_bytes)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
 
 def error_lines(stderr: str) -> list[str]:
@@ -444,7 +446,7 @@ def test_disk_full_while_writing(
     assert len(undisturbed["shards/00000.tfrecord"]) > 200_000
     out = tmp_path / "out"
     process = started(driver, 100_000, out, *SMALL, "--workers", workers)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate()
     assert process.returncode == EXIT_FAILURE
     assert stdout == ""
     (line,) = error_lines(stderr)
@@ -467,13 +469,11 @@ def test_ctrl_c_in_the_middle(
 ) -> None:
     out = tmp_path / "out"
     process = started(driver, 0, out, *SMALL, "--workers", workers)
-    deadline = time.monotonic() + 60
     while not (out / "shards/00000.json").is_file():
         assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate()
     assert process.returncode == EXIT_INTERRUPTED
     assert stdout == ""
     assert error_lines(stderr) == [

@@ -20,7 +20,7 @@ from affectstream.serving.export import warmup
 
 TOLERANCE = 1e-5
 NAME = "tiny"
-TIMEOUT_S = 60
+TIMEOUT_S = 300
 # A body over it is cheap to make.
 LIMITS = ServerLimits(max_body_bytes=4 * 1024 * 1024)
 SIGNATURES = ("serving_default", "audio", "video")

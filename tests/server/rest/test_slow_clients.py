@@ -23,7 +23,7 @@ TOKEN = "correct-horse-battery"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
 STATUS = f"/v1/models/{NAME}"
 PREDICT = f"/v1/models/{NAME}:predict"
-TIMEOUT_S = 60
+TIMEOUT_S = 300
 
 
 @pytest.fixture(scope="module")
