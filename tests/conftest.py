@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from affectstream.core import tf_setup
 from tests import ROOT
 from tests.support.shared import made_once
+from tests.support.stubs import Pictures, stub_trainer
 
 # As `tf_setup.import_tensorflow` does: test modules import TensorFlow before anything of ours, and
 # a command in a process of its own must come to the same numbers to the last bit.
@@ -62,6 +64,30 @@ def real_models(real_data: Path) -> Path:
     return folder
 
 
+# === What a test can do without ===
+
+
+@pytest.fixture(scope="session", autouse=True)
+def pictures() -> Iterator[Pictures]:
+    """Pictures of runs and scores are empty files; a test that looks at one has it drawn."""
+    made = Pictures()
+    with made.empty():
+        yield made
+
+
+@pytest.fixture
+def drawn_pictures(pictures: Pictures) -> Iterator[None]:
+    with pictures.drawn():
+        yield
+
+
+@pytest.fixture
+def no_training() -> Iterator[None]:
+    """Epochs pass without a step, see `stub_trainer`."""
+    with stub_trainer():
+        yield
+
+
 # === What is trained once for all tests and all their processes; only read it ===
 
 
@@ -87,11 +113,13 @@ def video_run(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def audio_run(toy_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def audio_run(toy_data: Path, pictures: Pictures, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its curves are drawn."""
     from tests.support import models
 
     def make(out: Path) -> None:
-        assert models.train(out, "--batch-size", 7, stream="audio", data=toy_data) == 0
+        with pictures.drawn():
+            assert models.train(out, "--batch-size", 7, stream="audio", data=toy_data) == 0
 
     return made_once(tmp_path_factory, "run of audio/audio", make)
 

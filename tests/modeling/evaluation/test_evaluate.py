@@ -33,6 +33,7 @@ from affectstream.preprocessing.dataset.data_folder import open_data_folder
 from affectstream.preprocessing.labels import BASIC7
 from affectstream.preprocessing.records.record import read_records
 from tests.support.models import LABELS, error_line, picture, records, run, write_data
+from tests.support.stubs import Pictures
 
 CONTRACT = {
     *(
@@ -84,12 +85,15 @@ def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def scored(
-    video_run: Path, strangers: Path, tmp_path_factory: pytest.TempPathFactory
+    video_run: Path,
+    strangers: Path,
+    pictures: Pictures,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Path, str]:
     """An evaluation of 27 clips by 4 speakers, and what was printed."""
     out = tmp_path_factory.mktemp("evaluation") / "scores"
     words = ("--run", video_run, "--data", strangers, "--split", "all", "--out", out)
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
+    with contextlib.redirect_stdout(io.StringIO()) as printed, pictures.drawn():
         assert run("evaluate", *words) == EXIT_OK
     return out, printed.getvalue()
 

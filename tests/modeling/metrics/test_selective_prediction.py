@@ -177,6 +177,7 @@ def test_of_rows_of_predictions() -> None:
         curve(*confidence_from_rows([], labels))
 
 
+@pytest.mark.usefixtures("drawn_pictures")
 def test_a_picture_of_any_curve(tmp_path: Path) -> None:
     for name, found in {
         "many": curve(*drawn()),
@@ -191,6 +192,7 @@ def test_a_picture_of_any_curve(tmp_path: Path) -> None:
 # === What `evaluate` writes ===
 
 
+@pytest.mark.usefixtures("drawn_pictures")
 def test_evaluate(video_run: Path, toy_data: Path, tmp_path: Path) -> None:
     words = ("--run", video_run, "--data", toy_data, "--out", tmp_path)
     with redirect_stdout(io.StringIO()) as printed:
