@@ -23,18 +23,35 @@ _MARKER_OF_FIXTURE = {
     "real_models": "real",
     "browser": "browser",
     "cluster": "cluster",
+    "scripted": "server",
     **dict.fromkeys(("video_run", "audio_run", "words_run"), "slow"),
 }
+
+# Folder below `tests` -> the marker of every test in it.
+_MARKER_OF_FOLDER = dict.fromkeys(
+    (
+        "benchmarks",
+        "modeling/crossval",
+        "modeling/training",
+        "parallel",
+        "serving/bundled",
+        "serving/export",
+    ),
+    "slow",
+)
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks tests by their fixtures, and puts the files of slow ones first.
+    """Marks tests by their folder and their fixtures, and puts the files of slow ones first.
 
     Files are handed to the processes in this order, so that none begins with a long one at the end.
     """
     slow_files = set()
     for item in items:
+        folder = item.path.parent.relative_to(ROOT / "tests").as_posix()
+        if folder in _MARKER_OF_FOLDER:
+            item.add_marker(_MARKER_OF_FOLDER[folder])
         for fixture in getattr(item, "fixturenames", ()):
             if fixture in _MARKER_OF_FIXTURE:
                 item.add_marker(_MARKER_OF_FIXTURE[fixture])

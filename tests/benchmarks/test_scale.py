@@ -45,7 +45,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("scale")
 
 
-def test_stage_cost(
+def test_stage_cost_benchmark_measures_stages_and_keeps_them(
     work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report, "names", lambda kind: ("haar",))
@@ -168,7 +168,9 @@ def test_failures_cost_work_and_time() -> None:
     assert made.lost > 0
 
 
-def test_simulation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_simulation_benchmark_compares_with_what_was_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     kept, out = tmp_path / "costs.json", tmp_path / "table.md"
     kinds = {
         name: {

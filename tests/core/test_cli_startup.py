@@ -13,6 +13,8 @@ import pytest
 from affectstream.cli import COMMANDS
 from tests import ROOT
 
+pytestmark = pytest.mark.slow
+
 HEAVY = ("tensorflow", "keras", "librosa", "mediapipe", "sklearn", "matplotlib", "jax")
 
 # Runs command lines one after another in one process; says after each what it had imported.

@@ -21,6 +21,8 @@ from affectstream.server.origins import PublicOrigin
 from affectstream.server.page import page_api
 from affectstream.server.security import has_valid_token
 
+pytestmark = pytest.mark.server
+
 NAME = "tiny"
 TOKEN = "correct-horse-battery"
 BEARER = {"authorization": f"Bearer {TOKEN}"}

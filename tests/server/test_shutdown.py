@@ -30,6 +30,8 @@ from tests.conftest import ROOT
 from tests.support.grpc_calls import TIMEOUT_S, request_of, sound
 from tests.support.processes import sigint_handler
 
+pytestmark = pytest.mark.server
+
 BODY: Any = {"signature_name": "audio", "inputs": {"audio": [[0.1, 0.2, 0.3]], "audio_length": [3]}}
 
 

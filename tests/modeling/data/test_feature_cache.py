@@ -24,6 +24,8 @@ from affectstream.preprocessing.dataset.data_folder import open_data_folder
 from affectstream.preprocessing.labels import BASIC7
 from tests.support import models
 
+pytestmark = pytest.mark.slow
+
 SOUND = "noise:probability=1,time_shift:probability=1"
 RECIPE = dataclasses.replace(
     RESNET_ASP_AUDIO, transforms=SOUND, batch_size=3, encoder_settings={"width": 2}

@@ -171,7 +171,7 @@ def test_the_same_again_as_json(
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
-def test_each_split(
+def test_evaluate_scores_the_split_that_is_named(
     split: str,
     audio_run: Path,
     toy_data: Path,

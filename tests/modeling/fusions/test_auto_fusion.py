@@ -32,6 +32,8 @@ from affectstream.modeling.training.training_steps import TrainOptions
 from affectstream.preprocessing.labels import LabelSet
 from tests.support.models import clip_row_of, history, record, run, weights
 
+pytestmark = pytest.mark.slow
+
 LABELS = LabelSet(("angry", "happy", "neutral", "sad"))
 DIM = 6
 TRAINED = ("dense", "gated", "cross_attention")

@@ -86,7 +86,7 @@ def start_workers(given: list[str]) -> list[subprocess.Popen[str]]:
     return workers
 
 
-def test_two_devices(toy_data: Path, alone: Path, tmp_path: Path) -> None:
+def test_two_devices_train_as_one_does(toy_data: Path, alone: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     child = [sys.executable, "-c", TWO_DEVICES, *words(toy_data, out)]
     subprocess.run(child, cwd=ROOT, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})

@@ -264,7 +264,7 @@ def run_fit(
     return trainer, found
 
 
-def test_it_learns(tmp_path: Path) -> None:
+def test_a_training_learns_what_is_easy(tmp_path: Path) -> None:
     _, found = run_fit(tmp_path, recipe(epochs=12))
     assert found.rows[-1]["val_wa"] == 1.0
     assert found.rows[-1]["loss"] < 0.5 * found.rows[0]["loss"]

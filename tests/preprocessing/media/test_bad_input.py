@@ -35,6 +35,8 @@ from tests.support.factories import (
 )
 from tests.support.processes import sigint_handler
 
+pytestmark = pytest.mark.slow
+
 NONE = ("--detector", "none")
 SMALL = (*NONE, "--num-frames", "2", "--face-size", "32")
 X264 = {"preset": "ultrafast"}
@@ -59,7 +61,7 @@ def leftovers(folder: Path) -> list[str]:
 # === Nothing to work on ===
 
 
-def test_missing_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gone = tmp_path / "gone"
     assert preprocess("ravdess", gone, tmp_path / "out", *NONE) == EXIT_FAILURE
     assert one_line(capsys) == f"{gone}: no such folder; give the folder that holds the recordings"

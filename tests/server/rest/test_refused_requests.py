@@ -15,6 +15,8 @@ import requests
 from affectstream.server.app import Server, ServeSettings
 from affectstream.server.limits import ServerLimits
 
+pytestmark = pytest.mark.server
+
 NAME = "tiny"
 TIMEOUT_S = 300
 # A body over it is cheap to make.

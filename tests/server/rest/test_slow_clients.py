@@ -18,6 +18,8 @@ from affectstream.server import app, security, sockets
 from affectstream.server.app import Server, ServeSettings
 from affectstream.server.limits import ServerLimits
 
+pytestmark = pytest.mark.server
+
 NAME = "tiny"
 TOKEN = "correct-horse-battery"
 BEARER = {"authorization": f"Bearer {TOKEN}"}

@@ -26,6 +26,8 @@ from affectstream.serving.export.bundle import _end_token
 from tests.support.bundles import arrays, module_of, shares
 from tests.support.models import LABELS
 
+pytestmark = pytest.mark.server
+
 TOLERANCE = 1e-5
 
 
