@@ -64,7 +64,9 @@ def test_columns_line_up(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("words", [[], ["flavours"], ["corpora", "detectors"]])
-def test_usage_errors(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_refuses_what_it_does_not_know(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["list", *words]) == 2
     said = capsys.readouterr()
     assert said.out == ""

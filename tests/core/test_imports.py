@@ -341,7 +341,7 @@ def test_imports_run_one_way(found: list[Import]) -> None:
     assert [str(one) for one in found if wrong_way(one)] == []
 
 
-def test_tensorflow_waits(found: list[Import]) -> None:
+def test_tensorflow_is_imported_by_no_module_too_early(found: list[Import]) -> None:
     assert [str(one) for one in found if too_early(one)] == []
 
 

@@ -25,7 +25,7 @@ def reader(real_models: Path) -> BlendshapeReader:
     return open_blendshapes(real_models / "face")
 
 
-def test_names() -> None:
+def test_blendshapes_have_the_names_of_the_model() -> None:
     assert len(BLENDSHAPES) == len(set(BLENDSHAPES)) == 52
     assert BLENDSHAPES[:3] == ("_neutral", "browDownLeft", "browDownRight")
     assert (BLENDSHAPES[3], BLENDSHAPES[44]) == ("browInnerUp", "mouthSmileLeft")
@@ -169,7 +169,9 @@ def test_weights_that_cannot_be_fetched(tmp_path: Path, monkeypatch: pytest.Monk
         open_blendshapes()
 
 
-def test_without_mediapipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_mediapipe_the_remedy_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setitem(sys.modules, "mediapipe", None)
     with pytest.raises(UserError, match=r"blendshapes need MediaPipe.*--action-units FILE"):
         BlendshapeReader(tmp_path / "face_landmarker.task")

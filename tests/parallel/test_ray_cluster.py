@@ -149,6 +149,7 @@ def test_crossval_is_the_same_as_on_this_machine(cluster: Any, tmp_path: Path) -
 SAMPLE = ("preprocess", "--corpus", "sample", "--detector", "none")
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:99999"])
 def test_no_cluster_there(address: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("ray")
@@ -159,7 +160,7 @@ def test_no_cluster_there(address: str, tmp_path: Path, capfd: pytest.CaptureFix
     assert "`ray start --head`" in line
 
 
-def test_not_installed(
+def test_without_ray_the_remedy_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     real = builtins.__import__

@@ -25,6 +25,8 @@ from affectstream.preprocessing.dataset.splits import make_splits
 from affectstream.preprocessing.labels import BASIC7
 from affectstream.preprocessing.records.record import Record, ShardWriter, read_records
 
+pytestmark = pytest.mark.slow
+
 RATE_HZ = 16000
 NUM_SAMPLES = 3200
 NUM_FRAMES = 3
@@ -502,7 +504,7 @@ def test_a_full_disk_is_one_line(
 # === The command ===
 
 
-def test_the_command(
+def test_augment_writes_copies_of_training_clips(
     source: DataFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["augment", "--data", str(source.path), "--out", str(tmp_path / "out"), "--copies", "1"]

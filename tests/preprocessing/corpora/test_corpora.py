@@ -230,7 +230,7 @@ class TestEveryCorpus:
 
 
 @pytest.mark.parametrize("name", [name for name in FAKES if name != "manifest"])
-def test_empty_folder(name: str, tmp_path: Path) -> None:
+def test_an_empty_folder_is_refused_by_name(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=str(tmp_path)):
         inventory(name, tmp_path)
 

@@ -96,7 +96,7 @@ def test_one_session_gives_the_same_clips_as_the_release(root: Path) -> None:
     assert list(IEMOCAP.build_index(root / "Session2").clips) == whole
 
 
-def test_improvised_only(root: Path) -> None:
+def test_iemocap_can_be_read_without_its_scripts(root: Path) -> None:
     found = dataclasses.replace(IEMOCAP, improvised_only=True).build_index(root)
     assert {clip.attributes["acting"] for clip in found.clips} == {"improvised"}
     assert found.skipped == {"scripted dialogues (improvised only)": 16}

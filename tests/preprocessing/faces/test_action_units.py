@@ -19,6 +19,8 @@ from affectstream.preprocessing.records.record import read_records, read_shard
 from affectstream.serving.inference.predict_options import PredictOptions
 from tests.support import models
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("AU01_r", "AU12_r", "AU12_c")
 RNG = np.random.default_rng(0)
 
@@ -311,7 +313,9 @@ def test_wrong_kind_of_records(
     assert "these change face crops" in line(data, *flipped)
 
 
-def test_copies(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_action_units_are_augmented_by_sound_only(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "copies"
     assert models.run("augment", "--data", data, "--out", out) == 1
     assert "holds action units" in models.error_line(capsys.readouterr().err)

@@ -33,6 +33,9 @@ from tests.support.factories import (
     write_media,
     write_sound,
 )
+from tests.support.processes import sigint_handler
+
+pytestmark = pytest.mark.slow
 
 NONE = ("--detector", "none")
 SMALL = (*NONE, "--num-frames", "2", "--face-size", "32")
@@ -58,7 +61,7 @@ def leftovers(folder: Path) -> list[str]:
 # === Nothing to work on ===
 
 
-def test_missing_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gone = tmp_path / "gone"
     assert preprocess("ravdess", gone, tmp_path / "out", *NONE) == EXIT_FAILURE
     assert one_line(capsys) == f"{gone}: no such folder; give the folder that holds the recordings"
@@ -414,13 +417,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 def started(driver: Path, largest_bytes: int, out: Path, *words: str) -> subprocess.Popen[str]:
     fixed = ["preprocess", "--corpus", "sample", "--source", str(sample_source())]
-    return subprocess.Popen(
-        [sys.executable, str(driver), *fixed, "--out", str(out), *words],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "LARGEST": str(largest_bytes)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    with sigint_handler(signal.SIG_DFL):
+        return subprocess.Popen(
+            [sys.executable, str(driver), *fixed, "--out", str(out), *words],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "LARGEST": str(largest_bytes)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
 
 def error_lines(stderr: str) -> list[str]:
@@ -445,7 +449,7 @@ def test_disk_full_while_writing(
     assert len(undisturbed["shards/00000.tfrecord"]) > 200_000
     out = tmp_path / "out"
     process = started(driver, 100_000, out, *SMALL, "--workers", workers)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate()
     assert process.returncode == EXIT_FAILURE
     assert stdout == ""
     (line,) = error_lines(stderr)
@@ -468,13 +472,11 @@ def test_ctrl_c_in_the_middle(
 ) -> None:
     out = tmp_path / "out"
     process = started(driver, 0, out, *SMALL, "--workers", workers)
-    deadline = time.monotonic() + 60
     while not (out / "shards/00000.json").is_file():
         assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate()
     assert process.returncode == EXIT_INTERRUPTED
     assert stdout == ""
     assert error_lines(stderr) == [

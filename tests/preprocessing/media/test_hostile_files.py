@@ -39,6 +39,8 @@ from benchmarks.robustness.hostile_seeds import Seeds
 from tests.conftest import ROOT
 from tests.support.factories import textured_image, tone, write_media, write_sound
 
+pytestmark = pytest.mark.slow
+
 CORPUS = ROOT / "tests/hostile"
 MODEL = ROOT / "pretrained/emotion"
 LIMITS = TaskLimits(step_timeout_s=20.0, memory_bytes=2**30)

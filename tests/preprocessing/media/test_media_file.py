@@ -446,7 +446,7 @@ def test_more_channels_than_a_frame_has_planes(
     ("subtype", "step"),
     [("PCM_U8", 2**-7), ("PCM_16", 2**-15), ("PCM_24", 2**-20), ("PCM_32", 1e-6), ("FLOAT", 1e-7)],
 )
-def test_sample_formats(subtype: str, step: float, tmp_path: Path) -> None:
+def test_sound_of_any_sample_format_is_read(subtype: str, step: float, tmp_path: Path) -> None:
     wave = tone(0.5, hz=440, peak=0.7)
     found = whole(write_sound(tmp_path / "x.wav", wave, RATE_HZ, subtype))
     assert found.dtype == np.float32
@@ -454,7 +454,7 @@ def test_sample_formats(subtype: str, step: float, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 11_025, 22_050, 44_100, 48_000, 96_000])
-def test_rates(rate_hz: int, tmp_path: Path) -> None:
+def test_sound_of_any_rate_is_resampled_in_place(rate_hz: int, tmp_path: Path) -> None:
     path = write_sound(tmp_path / "x.wav", tone(2.0, rate_hz, hz=1000), rate_hz)
     found = whole(path)
     assert len(found) == 2 * RATE_HZ

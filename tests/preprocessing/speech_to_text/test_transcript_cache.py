@@ -550,7 +550,9 @@ def test_sphinx_in_worker_processes(
         assert told in ((True, ""), (False, NO_SPEECH_RECOGNIZED))
 
 
-def test_misuse(two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_of_transcribing_that_cannot_be_are_refused(
+    two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ("--detector", "none")
     out = tmp_path / "records"
     german = ("--language", "de-DE", "--workers", "2")
@@ -575,7 +577,7 @@ def test_misuse(two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         ("a b c d e f g", 7),
     ],
 )
-def test_word_errors(heard: str, errors: int) -> None:
+def test_benchmark_counts_word_errors(heard: str, errors: int) -> None:
     reference = benchmark.SENTENCES["02"].split()
     assert benchmark.word_errors(reference, heard.split()) == errors
     assert benchmark.word_errors(heard.split(), reference) == errors
@@ -598,7 +600,9 @@ def test_the_clips_of_the_benchmark_are_spread() -> None:
     assert chosen == benchmark.spread(found[::-1], 50)
 
 
-def test_benchmark(fake: type[Fake], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_transcripts_benchmark_writes_its_table(
+    fake: type[Fake], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     fake.answers = ["Dogs are sitting by the door"]
     out = tmp_path / "table.md"
     assert benchmark.main(["--quick", "--work", str(tmp_path), "--out", str(out)]) == 0

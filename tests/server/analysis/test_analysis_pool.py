@@ -37,6 +37,8 @@ from tests import ROOT
 from tests.support.factories import sample_source, tone, write_media, write_sound
 from tests.support.odd_recognizers import BROKEN, FAULTY_RECOGNIZER
 
+pytestmark = pytest.mark.slow
+
 LIMITS = ServerLimits(
     num_workers=1, max_waiting_uploads=2, max_analysis_s=3.0, max_worker_bytes=600 * MIB, drain_s=1
 )
@@ -397,7 +399,7 @@ def test_a_worker_that_sends_nonsense_is_killed(
     assert not (tmp_path / "made").exists()
 
 
-def test_words_alone(odd: AnalysisPool) -> None:
+def test_words_alone_are_answered_or_refused_by_the_model(odd: AnalysisPool) -> None:
     words = AnalysisOptions(text="what a day")
     assert analyze(odd, None, "text", words, ignore) == {"path": "text", "words": "what a day"}
     with pytest.raises(ServingError, match=r"^text: words, and the model knows audio") as refused:

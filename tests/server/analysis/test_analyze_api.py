@@ -39,6 +39,8 @@ from tests.server.analysis.test_analysis_pool import CONFIG, forward, held, seco
 from tests.support.factories import tone, write_media, write_sound
 from tests.support.odd_recognizers import FAULTY_RECOGNIZER
 
+pytestmark = pytest.mark.server
+
 LIMITS = ServerLimits(
     max_upload_bytes=MIB, num_workers=1, max_waiting_uploads=1, max_analysis_s=20, drain_s=1
 )
@@ -154,7 +156,7 @@ def test_a_form_in_pieces(port: int) -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, STREAM])
-def test_words_alone(headers: dict[str, str], port: int) -> None:
+def test_words_alone_are_analysed(headers: dict[str, str], port: int) -> None:
     body = form(("text", None, "grüße".encode()), ("face", None, b"all"))
     status, answer, _ = post(port, body, headers=FORM | headers)
     assert status == 200
@@ -215,7 +217,7 @@ def test_a_crash_is_an_answer(port: int) -> None:
         ("?path=/etc/passwd", "'path': unknown option"),
     ],
 )
-def test_wrong_options(query: str, said: str, port: int) -> None:
+def test_wrong_options_are_refused(query: str, said: str, port: int) -> None:
     status, answer, _ = post(port, b"answer", query)
     assert status == 400
     assert said in answer["error"]
@@ -240,7 +242,7 @@ def test_wrong_options(query: str, said: str, port: int) -> None:
         (b"", "no field 'file'|ends in the middle"),
     ],
 )
-def test_wrong_forms(body: bytes, said: str, port: int) -> None:
+def test_wrong_forms_are_refused(body: bytes, said: str, port: int) -> None:
     status, answer, _ = post(port, body, headers=FORM)
     assert status == 400
     assert any(words in answer["error"] for words in said.split("|"))
@@ -264,7 +266,7 @@ def test_json_is_no_recording(port: int) -> None:
 
 
 @pytest.mark.parametrize("how", ["told", "chunked", "form", "form in pieces"])
-def test_too_large(how: str, port: int) -> None:
+def test_an_upload_that_is_too_large_is_refused(how: str, port: int) -> None:
     data = b"answer " + bytes(MIB)
     body = form(("file", "x", data)) if how.startswith("form") else data
     headers = FORM if how.startswith("form") else {}

@@ -151,7 +151,7 @@ def test_in_python_the_same(
     assert recognizer(str(clip)).as_json() == typed
 
 
-def test_in_words(
+def test_predict_tells_its_answers_in_words(
     fusion_run: Path, clip: Path, folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert run("predict", clip, folder / "long.wav", "--model", fusion_run) == EXIT_OK
@@ -389,7 +389,7 @@ def test_only_bad_files(
     assert f"{tmp_path}: no media file in this folder" in error_line(capfd.readouterr().err)
 
 
-def test_usage(
+def test_wrong_usage_of_predict_ends_with_exit_code_2(
     fusion_run: Path, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     voice = folder / "voice.wav"
@@ -429,7 +429,9 @@ def test_the_model_when_none_is_named(
 # === Pictures and films ===
 
 
-def test_plot(fusion_run: Path, folder: Path, tmp_path: Path) -> None:
+def test_predict_draws_a_time_line_of_each_file(
+    fusion_run: Path, folder: Path, tmp_path: Path
+) -> None:
     for name in ("long.wav", "both.mp4"):
         out = tmp_path / f"{name}.png"
         assert run("predict", folder / name, "--model", fusion_run, "--plot", out) == EXIT_OK

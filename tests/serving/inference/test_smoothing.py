@@ -55,7 +55,7 @@ def test_the_recording_and_all_else_stay() -> None:
     assert told.as_json()["smooth_s"] == 2.0
 
 
-def test_reach() -> None:
+def test_smoothing_reaches_no_further_than_its_seconds() -> None:
     plain = answer()
     assert smoothed(plain, 1.9).windows == plain.windows, "the next window lies 1 s away"
     wide = [window.probabilities["happy"] for window in smoothed(plain, 100.0).windows]
