@@ -90,11 +90,8 @@ def _from_run(folder: Path, weights_dir: Path | None, detector: str | None) -> R
 
 
 def _from_export(version: Path, weights_dir: Path | None, detector: str | None) -> Recognizer:
-    from affectstream.serving.export.savedmodel_export import (
-        VOCABULARY_ASSET,
-        load_saved_model,
-        read_config,
-    )
+    from affectstream.serving.export.savedmodel_export import load_saved_model, read_config
+    from affectstream.serving.exported.version_folder import read_vocabulary
 
     config = read_config(version)
     _require_strings(version, config)
@@ -107,11 +104,7 @@ def _from_export(version: Path, weights_dir: Path | None, detector: str | None) 
         }
 
     recognizer = Recognizer(forward, config, weights_dir, detector)
-    vocabulary = version / "assets" / VOCABULARY_ASSET
-    if vocabulary.is_file():
-        # Not `splitlines`: vocabularies hold signs that it takes for ends of lines.
-        lines = vocabulary.read_text(encoding="utf-8").split("\n")[:-1]
-        recognizer.known_words = KnownWords.from_vocabulary(lines)
+    recognizer.known_words = KnownWords.from_vocabulary(read_vocabulary(version))
     return recognizer
 
 

@@ -36,10 +36,13 @@ def token_model(model: keras.Model, streams: tuple[str, ...]) -> keras.Model | N
 
 
 def vocabulary_of(model: keras.Model, streams: tuple[str, ...]) -> list[str]:
-    """Token of each number; the place in the list is the number."""
+    """Token of each number; the place in the list is the number. Of TF-IDF the term of each count.
+
+    TF-IDF counts unknown terms at 0; its pairs of words are two words with a space between.
+    """
     text = model if streams == ("text",) else model.get_layer("text_stream")
     for layer in text.layers:
-        if layer.name == "words":
+        if layer.name in ("words", "terms"):
             return list(layer.get_vocabulary())
         if layer.name == "pieces":
             return list(layer.vocabulary)

@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from affectstream.server.metrics import Metrics
 
 Lease = Callable[[], AbstractContextManager[tuple[dict[str, Any], Forward]]]
-"""Gives the configuration and the outputs of one version, which stays until the block ends."""
+"""Gives the configuration, with its `vocabulary`, and the outputs of one version.
+
+The version stays until the block ends.
+"""
 
 _KEYS_OF_ANSWERS = (
     "streams",
@@ -213,6 +216,7 @@ class AnalysisPool:
             with self._lease() as (config, forward):
                 if _kind(config) != self._kind:
                     raise _exchanged()
+                job.vocabulary = config.get("vocabulary", [])
                 _settle(job, worker.run(job, forward, self._limits.max_analysis_s))
         except ServingError as error:
             status = error.http_status

@@ -5,8 +5,8 @@ runs in the server: the inputs of windows are sent there over a pipe, and the ou
 
 Messages to the server (`worker_messages`): "ready" {event}, "broken" {line}, "forward" with arrays,
 "event" {the event}; then for each job one of "done" {result}, "refused" {status, line}, "failed"
-{line}, each with {resident_bytes}. Messages of the server: "job" {path or null, name, options},
-"outputs" with arrays, "no outputs".
+{line}, each with {resident_bytes}. Messages of the server: "job" {path or null, name, options,
+vocabulary}, "outputs" with arrays, "no outputs".
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from affectstream.server.analysis import worker_messages
 from affectstream.server.analysis.worker_messages import Channel, MessageError
 
 if TYPE_CHECKING:
+    from affectstream.serving.inference.known_words import KnownWords
     from affectstream.serving.inference.progress_events import FileOpened, WindowsDone
 
 RECOGNIZER_FACTORY = "affectstream.serving.inference.recognizer:Recognizer"
@@ -173,6 +174,8 @@ def _answer(
     """Kind and content of the message that ends a job; a failure of the channel is raised."""
     path, name = job["path"], job["name"]
     listener = _ProgressEvents(channel, name, settings.max_media_s)
+    # With each job, since a new version of the same kind may have other words.
+    recognizer.known_words = _known_words(job["vocabulary"])
     try:
         if path is None:
             return "done", {
@@ -198,6 +201,12 @@ def _answer(
         raise
     except Exception:
         return "failed", {"line": traceback.format_exc()}
+
+
+def _known_words(vocabulary: list[str]) -> KnownWords | None:
+    from affectstream.serving.inference.known_words import KnownWords
+
+    return KnownWords.from_vocabulary(vocabulary)
 
 
 def _refused(status: int, line: str) -> tuple[str, dict[str, Any]]:

@@ -52,6 +52,7 @@ class Job:
       file: None for words alone.
       name: how the answer calls the file.
       on_event: called with each event, in the thread of the worker; None of them after the end.
+      vocabulary: token of each number of the version that answers; empty for a model without text.
       future: the answer as `predict --json` gives it, or a ServingError.
     """
 
@@ -59,6 +60,7 @@ class Job:
     name: str
     options: AnalysisOptions
     on_event: EventCallback
+    vocabulary: list[str] = field(default_factory=list)
     future: Future[dict[str, Any]] = field(default_factory=Future)
     is_cancelled: threading.Event = field(default_factory=threading.Event)
 
@@ -226,7 +228,12 @@ def _end_of_job(message: Message) -> dict[str, Any]:
 
 def _content(job: Job) -> dict[str, Any]:
     path = str(job.file) if job.file is not None else None
-    return {"path": path, "name": job.name, "options": asdict(job.options)}
+    return {
+        "path": path,
+        "name": job.name,
+        "options": asdict(job.options),
+        "vocabulary": job.vocabulary,
+    }
 
 
 # === Errors ===

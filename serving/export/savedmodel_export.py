@@ -33,10 +33,14 @@ from affectstream.serving.export.signatures import (
 )
 from affectstream.serving.export.wav_bytes import to_wav
 from affectstream.serving.exported.savedmodel_audit import require_safe
-from affectstream.serving.exported.version_folder import CONFIG_ASSET, read_config, version_number
+from affectstream.serving.exported.version_folder import (
+    CONFIG_ASSET,
+    VOCABULARY_ASSET,
+    read_config,
+    version_number,
+)
 
 LABELS_ASSET = "labels.txt"
-VOCABULARY_ASSET = "vocabulary.txt"
 TEXT_INPUTS = ("string", TOKEN_IDS)
 TOLERANCE = 1e-5
 
