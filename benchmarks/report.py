@@ -44,11 +44,6 @@ def parser(
     return made
 
 
-def destination(chosen: argparse.Namespace) -> tuple[Path | None, Path | None, str]:
-    """Where the options say that the report goes, as `publish` takes it."""
-    return chosen.out, chosen.results, chosen.section
-
-
 def training_parser(description: str | None, runs: str, section: str) -> argparse.ArgumentParser:
     """Options of a benchmark that trains what is not trained yet on real data.
 
@@ -131,27 +126,28 @@ def publish(
     words: Sequence[str],
     machine_line: str,
     parts: Sequence[str],
-    out: Path | None,
-    results: Path | None = None,
-    section: str = "",
+    chosen: argparse.Namespace | None = None,
 ) -> str:
-    """Prints the report on stdout and writes it to `out`, and as a section of `results`.
+    """Prints the report on stdout and writes it where the options of `parser` say.
 
     Args:
       module: name of the benchmark, as in `python -m benchmarks.NAME`.
       words: its arguments.
       machine_line: `machine()` as it was before measuring, so that the load is that of others.
       parts: tables and remarks.
+      chosen: options of `parser`; None prints only.
     """
     shown = _without_out(words)
     rooms = [path.parent.name for path in Path(__file__).parent.glob(f"*/{module}.py")]
     command = shlex.join(["python", "-m", ".".join(["benchmarks", *rooms, module]), *shown])
     text = "\n\n".join([f"## {title}", f"`{command}`; {machine_line}.", *parts]) + "\n"
     print(text)
-    if out is not None:
-        atomic_io.write_text(out, text)
-    if results is not None:
-        write_section(results, section, text)
+    if chosen is None:
+        return text
+    if chosen.out is not None:
+        atomic_io.write_text(chosen.out, text)
+    if getattr(chosen, "results", None) is not None:
+        write_section(chosen.results, chosen.section, text)
     return text
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import click
 
-from affectstream.commands.jobs.fusion_streams import split_stream_settings
 from affectstream.commands.options import sample_data
 from affectstream.commands.options.engine_options import engine_options, make_engine
 from affectstream.commands.options.param_types import OutputPath, StoragePath
+from affectstream.commands.options.recipe_options import changed_recipe, recipe_options
 from affectstream.core import atomic_io, registry
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
 
@@ -40,20 +40,7 @@ LEAKAGE_CHOICES = ("random-split", "test-epoch", "speaker-norm", "all")
 )
 @click.option("--seeds", type=click.IntRange(1), default=3, show_default=True, help="How many.")
 @click.option("--out", type=OutputPath(), help="[default: runs/crossval-RECIPE]")
-@click.option(
-    "--labels",
-    type=click.Choice(registry.names("label-sets")),
-    help="Label set. [default: the recipe's]",
-)
-@click.option("--epochs", type=click.IntRange(1))
-@click.option("--batch-size", type=click.IntRange(1))
-@click.option(
-    "--set",
-    "settings",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="Any value of the recipe, encoder or fusion; STREAM.KEY=VALUE for a part; repeatable.",
-)
+@recipe_options
 @click.option(
     "--stream-recipe",
     "stream_recipe_names",
@@ -118,10 +105,7 @@ def command(
     recipe = registry.load("recipes", name)
     if stream_recipe_names:
         recipe = dataclasses.replace(recipe, stream_recipes=stream_recipe_names)
-    given = (("labels", labels), ("epochs", epochs), ("batch_size", batch_size))
-    words = [f"{key}={value}" for key, value in given if value]
-    own, of_streams = split_stream_settings(settings, recipe)
-    recipe = recipe.with_settings([*words, *own])
+    recipe, of_streams = changed_recipe(recipe, labels, epochs, batch_size, settings)
     parts = []
     for part_name in recipe.stream_recipes:
         part = registry.load("recipes", part_name)
@@ -160,5 +144,5 @@ def command(
         found = write_report(crossval, rows)
         if kinds:
             found = write_report(crossval, rows, run_leakage_scenarios(crossval, kinds, chosen))
-    click.echo(summary(found))
+    click.echo(summary(found), nl=False)
     click.echo(f"written to {out / MARKDOWN}", err=True)

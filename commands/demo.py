@@ -11,6 +11,7 @@ from affectstream.commands.options import sample_data
 from affectstream.commands.options.param_types import LocalOutputPath
 from affectstream.core import atomic_io
 from affectstream.core.errors import UserError
+from affectstream.core.templates import render
 
 # Few clips and little time: smaller steps than the recipes take on a corpus of full size, and no
 # augmentation of the sound, which would want more epochs.
@@ -20,6 +21,10 @@ SETTINGS: dict[str, tuple[str, ...]] = {
 }
 # Of each run, where `evaluate` keeps what it found on the test part of OUT/records.
 SCORES = "evaluation/records-test"
+WRITTEN = (
+    *("records", "audio", "video", "fusion", "export/1"),
+    *("timeline.png", "annotated.mp4", "windows.csv", f"fusion/{SCORES}/confusion_matrix.png"),
+)
 
 
 @click.command("demo")
@@ -39,61 +44,31 @@ def command(out: Path) -> None:
     began_s = time.perf_counter()
     sample, records, exported = out / "sample", out / "records", out / "export"
     sample_data.ensure_sample(sample)
-    _step(
-        "preprocess", "--corpus", "sample", "--source", sample, "--out", records, "--num-frames", 8
-    )
+    _step("preprocess", corpus="sample", source=sample, out=records, num_frames=8)
     for stream, settings in SETTINGS.items():
         if not _finished(out / stream):
-            _step(
-                "train",
-                "--stream",
-                stream,
-                "--data",
-                records,
-                "--out",
-                out / stream,
-                "--overwrite",
-                *settings,
-            )
+            _step("train", "--overwrite", *settings, stream=stream, data=records, out=out / stream)
     if not _finished(out / "fusion"):
-        _step(
-            "train",
-            "--stream",
-            "fusion",
-            "--data",
-            records,
-            "--out",
-            out / "fusion",
-            "--audio-run",
-            out / "audio",
-            "--video-run",
-            out / "video",
-            "--overwrite",
-        )
+        runs = {"audio_run": out / "audio", "video_run": out / "video"}
+        _step("train", "--overwrite", stream="fusion", data=records, out=out / "fusion", **runs)
     for run in (*SETTINGS, "fusion"):
-        _step("evaluate", "--run", out / run, "--data", records)
+        _step("evaluate", run=out / run, data=records)
     if not (exported / "1").is_dir():
-        _step("export", "--run", out / "fusion", "--out", exported)
+        _step("export", run=out / "fusion", out=exported)
     clip = sorted(sample.glob("Actor_08/*.mp4"))[0]
-    _step(
-        "predict",
-        clip,
-        "--model",
-        exported,
-        "--plot",
-        out / "timeline.png",
-        "--annotate",
-        out / "annotated.mp4",
-        "--csv",
-        out / "windows.csv",
-    )
+    written = {"plot": "timeline.png", "annotate": "annotated.mp4", "csv": "windows.csv"}
+    _step("predict", clip, model=exported, **{key: out / name for key, name in written.items()})
     _summary(out, time.perf_counter() - began_s)
 
 
-def _step(*words: str | int | Path) -> None:
+def _step(name: str, *words: str | Path, **options: str | int | Path) -> None:
+    """Runs a command as it would be typed; `num_frames=8` stands for `--num-frames 8`."""
     click.echo("", err=True)
-    if code := sample_data.run_command(*words):
-        raise UserError(f"demo stopped: `{words[0]}` ended with exit code {code}")
+    typed = [
+        word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", value)
+    ]
+    if code := sample_data.run_command(name, *words, *typed):
+        raise UserError(f"demo stopped: `{name}` ended with exit code {code}")
 
 
 def _finished(run: Path) -> bool:
@@ -103,25 +78,15 @@ def _finished(run: Path) -> bool:
 
 
 def _summary(out: Path, seconds: float) -> None:
-    click.echo(f"\nSYNTHETIC sample corpus, speakers never shared, {seconds:.0f} s")
-    click.echo(f"{'model':<8}{'test UAR':>9}{'95 % over speakers':>21}{'WA':>7}{'ECE':>7}")
-    for run in (*SETTINGS, "fusion"):
-        scores = atomic_io.read_json(out / run / SCORES / "metrics.json")
-        interval = scores["uar_ci95"]
-        told = f"[{interval[0]:.2f}, {interval[1]:.2f}]" if interval else "under 3 speakers"
-        click.echo(
-            f"{run:<8}{scores['uar']:>9.3f}{told:>21}{scores['wa']:>7.3f}{scores['ece']:>7.3f}"
-        )
-    click.echo(f"chance{1 / 7:>11.3f}")
-    for name in (
-        "records",
-        "audio",
-        "video",
-        "fusion",
-        "export/1",
-        "timeline.png",
-        "annotated.mp4",
-        "windows.csv",
-        f"fusion/{SCORES}/confusion_matrix.png",
-    ):
-        click.echo(f"wrote {out / name}")
+    runs = (*SETTINGS, "fusion")
+    scores = {run: atomic_io.read_json(out / run / SCORES / "metrics.json") for run in runs}
+    click.echo(
+        render(
+            "affectstream.commands",
+            "demo.txt.j2",
+            seconds=seconds,
+            scores=scores,
+            written=[out / name for name in WRITTEN],
+        ),
+        nl=False,
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from affectstream.commands.reports.describe_export import (
 )
 from affectstream.core import storage_paths
 from affectstream.core.errors import UserError
+from affectstream.core.templates import render
 
 CARD = "card"
 KINDS = "a run, an export, a bundle, a .tflite or a data folder"
@@ -41,7 +41,7 @@ def command(path: Path, as_json: bool) -> None:
         click.echo(json.dumps(facts, indent=1))
         return
     card = facts.pop(CARD, None)
-    click.echo("\n".join(_lines(facts)))
+    click.echo(render("affectstream.commands", "facts.txt.j2", facts=facts), nl=False)
     if card is not None:
         click.echo(f"\n{card}", nl=False)
 
@@ -57,7 +57,7 @@ def describe(path: Path) -> dict[str, Any]:
     """
     from affectstream.preprocessing.dataset.data_folder import is_data_folder
     from affectstream.serving.exported.bundle_folder import is_bundle
-    from affectstream.serving.exported.version_folder import newest_version
+    from affectstream.serving.exported.version_folder import RUN_FILE, newest_version
     from affectstream.serving.inference.litert_model import config_file, is_litert
 
     if not path.exists():
@@ -67,7 +67,7 @@ def describe(path: Path) -> dict[str, Any]:
         return _named(litert_facts(copy), copy, path)
     if is_data_folder(path):
         return _data(path)
-    if (path / "run.json").is_file():
+    if (path / RUN_FILE).is_file():
         return _run(path)
     here = storage_paths.fetch_to_local(path)
     if is_bundle(here):
@@ -169,20 +169,3 @@ def _shapes(inputs: Any, outputs: Any) -> dict[str, Any]:
         return {k: f"{tuple(v.shape)} {v.dtype}".replace("None", "?") for k, v in tensors.items()}
 
     return {"inputs": told(inputs), "outputs": told(outputs)}
-
-
-def _lines(facts: dict[str, Any], indent: str = "") -> Iterator[str]:
-    for key, value in facts.items():
-        if isinstance(value, dict) and value:
-            yield f"{indent}{key}:"
-            yield from _lines(value, indent + "  ")
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            for item in value:
-                yield f"{indent}{key}:"
-                yield from _lines(item, indent + "  ")
-        elif isinstance(value, list):
-            yield f"{indent}{key}: {', '.join(map(str, value)) or 'none'}"
-        elif isinstance(value, float):
-            yield f"{indent}{key}: {value:.4g}"
-        else:
-            yield f"{indent}{key}: {'none' if value in (None, '', {}) else value}"

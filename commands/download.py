@@ -7,10 +7,9 @@ from pathlib import Path
 import click
 
 from affectstream.commands.options.param_types import LocalOutputPath
+from affectstream.commands.reports.failures import print_first
 from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_PARTIAL
 from affectstream.preprocessing.download.publishers import DOWNLOADABLE, MANUAL_ONLY
-
-MAX_SHOWN = 10
 
 
 class ActorRange(click.ParamType):
@@ -70,8 +69,7 @@ def command(name: str, out: Path, actors: tuple[int, ...], stream: str, mirror: 
         raise click.UsageError(f"--mirror {mirror}: begin it with http:// or https://")
     result = download(name, out, DownloadRequest(actors, stream, mirror))
     there = f"{result.num_fetched} fetched now, {result.num_present} there already"
-    for path, reason in result.failures[:MAX_SHOWN]:
-        click.echo(f"failed {path}: {reason}", err=True)
+    print_first("failed", result.failures)
     if result.failures:
         untried = f", {result.num_untried} not tried after that" if result.num_untried else ""
         click.echo(

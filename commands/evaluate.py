@@ -71,5 +71,5 @@ def command(
 
     out = out or evaluation_folder(evaluation_root(run), folders, split)
     result = evaluate(run, folders, split, out, allow_leak)
-    click.echo(json.dumps(result, indent=1) if as_json else format_scores(result))
+    click.echo(f"{json.dumps(result, indent=1)}\n" if as_json else format_scores(result), nl=False)
     click.echo(f"written to {out}", err=True)

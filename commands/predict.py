@@ -22,6 +22,7 @@ from affectstream.commands.jobs.prediction_jobs import (
 from affectstream.commands.options.default_model import default_model
 from affectstream.commands.options.engine_options import limit_options
 from affectstream.commands.options.param_types import (
+    WEIGHTS_FOLDER,
     FiniteRange,
     OutputFile,
     OutputTable,
@@ -123,7 +124,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--weights-dir",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    type=WEIGHTS_FOLDER,
     help="Where weights of detectors and blendshapes lie.",
 )
 @click.option(

@@ -13,13 +13,14 @@ from affectstream.commands.jobs.prep_steps import STEPS, PreparationSteps
 from affectstream.commands.options import sample_data
 from affectstream.commands.options.engine_options import engine_options, limit_options, make_engine
 from affectstream.commands.options.param_types import (
+    WEIGHTS_FOLDER,
     FiniteRange,
     OutputPath,
     StoragePath,
     resolve_path,
 )
+from affectstream.commands.reports.failures import print_first
 from affectstream.commands.reports.preprocess_report import (
-    MAX_SHOWN,
     report,
     report_rejected,
     report_without_row,
@@ -147,7 +148,7 @@ TRANSCRIPTS_FAILED = "transcripts_failed.csv"
 )
 @click.option(
     "--weights-dir",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    type=WEIGHTS_FOLDER,
     help="Where weights of detectors and blendshapes lie.",
 )
 @engine_options(
@@ -382,8 +383,7 @@ def _report_transcripts(rows: Sequence[Any], out: Path, transcriber: str | None)
         f"  transcribed by {transcriber}: {num_done}, without success: {len(failed)},"
         f" with a transcript before: {num_own}"
     )
-    for path, reason in failed[:MAX_SHOWN]:
-        click.echo(f"no transcript of {path}: {reason}", err=True)
+    print_first("no transcript of", failed)
     if failed:
         click.echo(
             f"{pluralize(len(failed), 'sound')} without a transcript, all in {table}; to try those"

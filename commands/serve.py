@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from affectstream.commands.options.param_types import FiniteRange, StoragePath
+from affectstream.commands.options.param_types import WEIGHTS_FOLDER, FiniteRange, StoragePath
 from affectstream.core import progress, storage_paths, tf_setup
 from affectstream.core.errors import UserError
+from affectstream.server.limits import MIB, ServerLimits
 
 if TYPE_CHECKING:
-    from affectstream.server.limits import ServerLimits
     from affectstream.server.origins import PublicOrigin
 
 TOKEN_VARIABLE = "AFFECTSTREAM_TOKEN"
 PORT = click.IntRange(0, 65535)
-MIB = 1024 * 1024
 
 
 class PublicOriginParam(click.ParamType):
@@ -67,7 +66,7 @@ class PublicOriginParam(click.ParamType):
 )
 @click.option(
     "--weights-dir",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    type=WEIGHTS_FOLDER,
     help="Folder of face detector weights, for recordings.",
 )
 @click.option(
@@ -155,8 +154,6 @@ def command(
 
 def limits_from_options(**given: float | None) -> ServerLimits:
     """The usual limits but for those that are given."""
-    from affectstream.server.limits import ServerLimits
-
     return ServerLimits(**{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
 
 

@@ -11,13 +11,14 @@ from affectstream.commands.jobs.fusion_streams import (
     SharedOptions,
     data_by_stream,
     paired_tables,
-    split_stream_settings,
     train_missing_streams,
 )
 from affectstream.commands.options import sample_data
 from affectstream.commands.options.param_types import OutputPath, StoragePath
+from affectstream.commands.options.recipe_options import changed_recipe, recipe_options
 from affectstream.commands.reports.training_report import report_training
 from affectstream.core import atomic_io, registry, tf_setup
+from affectstream.modeling.recipes.recipe import DEFAULT_RECIPES, FusionRecipe
 from affectstream.preprocessing.clip import STREAMS
 from affectstream.preprocessing.dataset.data_folder import DataFolder
 
@@ -37,21 +38,8 @@ from affectstream.preprocessing.dataset.data_folder import DataFolder
 )
 @click.option("--out", type=OutputPath(), help="Run folder. [default: runs/STREAM]")
 @click.option("--recipe", "recipe_name", type=click.Choice(registry.names("recipes")))
-@click.option(
-    "--labels",
-    type=click.Choice(registry.names("label-sets")),
-    help="Label set. [default: the recipe's]",
-)
-@click.option("--epochs", type=click.IntRange(1))
-@click.option("--batch-size", type=click.IntRange(1))
+@recipe_options
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option(
-    "--set",
-    "settings",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="Any value of the recipe, encoder or fusion; STREAM.KEY=VALUE for a part; repeatable.",
-)
 @click.option("--audio-run", type=StoragePath(), help="For a fusion.")
 @click.option("--video-run", type=StoragePath(), help="For a fusion.")
 @click.option("--text-run", type=StoragePath(), help="For a fusion.")
@@ -136,10 +124,7 @@ def command(
     folders_of = data_by_stream(data)
     if stream != "fusion" and (runs or set(folders_of) - {"", stream}):
         raise click.UsageError("--STREAM-run and --data STREAM=PATH go with --stream fusion")
-    given = (("labels", labels), ("epochs", epochs), ("batch_size", batch_size))
-    words = [f"{key}={value}" for key, value in given if value]
-    own, of_streams = split_stream_settings(settings, recipe)
-    recipe = recipe.with_settings([*words, *own])
+    recipe, of_streams = changed_recipe(recipe, labels, epochs, batch_size, settings)
     if ensemble_runs and not recipe.is_ensemble:
         raise click.UsageError("--ensemble-run goes with --set ensemble_size=N, or tta_speeds")
     start = _start(init_from, stream, recipe)
@@ -180,7 +165,7 @@ def command(
             ensemble_runs=ensemble_runs,
             unpaired=unpaired,
         )
-        if stream == "fusion":
+        if isinstance(recipe, FusionRecipe):
             info = train_fusion(recipe, runs, folders, options)
         else:
             info = train_stream(recipe, folders, options)
@@ -226,8 +211,6 @@ def _require_trained(recipe: Any, runs: dict[str, Path]) -> None:
 
 def _recipe(stream: str | None, name: str | None) -> tuple[str, Any]:
     """Stream and recipe from what was named of the two."""
-    from affectstream.modeling.recipes.recipe import DEFAULT_RECIPES
-
     if name is None:
         if stream is None:
             raise click.UsageError("name --stream or --recipe")

@@ -256,34 +256,27 @@ def read_json(path: str | os.PathLike[str], remedy: str = "write it again") -> A
 
 def write_checksummed_json(path: str | os.PathLike[str], value: dict[str, Any]) -> None:
     """As `write_json`, with a digest by which `read_checksummed_json` knows it again."""
+    write_json(path, with_digest(value))
+
+
+def with_digest(value: dict[str, Any]) -> dict[str, Any]:
+    """`value` with a digest of the rest as its last key."""
     own = {key: held for key, held in value.items() if key != _DIGEST}
-    write_json(path, {**own, _DIGEST: digest(own)})
+    return {**own, _DIGEST: digest(own)}
 
 
-def read_checksummed_json(
-    path: str | os.PathLike[str], remedy: str = "write it again", allow_missing_digest: bool = False
-) -> Any:
+def read_checksummed_json(path: str | os.PathLike[str], remedy: str = "write it again") -> Any:
     """What `write_checksummed_json` wrote, as a dict.
 
     Args:
       remedy: advice to the user if the file is damaged.
-      allow_missing_digest: take a file without any digest too, as earlier versions wrote it.
     Raises:
       UserError: absent, damaged or changed by hand; it says `remedy`.
     """
     value = read_json(path, remedy)
-    known = isinstance(value, dict) and (
-        _DIGEST in value or (allow_missing_digest and not _had_digest(value))
-    )
-    if not known or value.pop(_DIGEST, digest(value)) != digest(value):
+    if not isinstance(value, dict) or value.pop(_DIGEST, "") != digest(value):
         raise UserError(f"{path}: damaged, not what was written; {remedy}")
     return value
-
-
-def _had_digest(value: dict[str, Any]) -> bool:
-    """Whether the last value is the digest of the others, under a damaged name."""
-    *others, last = [*value.items()] or [("", None)]
-    return last[1] == digest(dict(others))
 
 
 def read_cached_json(path: Path) -> dict[str, Any]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from affectstream.core import storage_paths
 from affectstream.core.errors import UserError
 
 _START = b"version https://git-lfs.github.com/spec/v1"
+_POINTER = re.compile(
+    re.escape(_START) + rb"\n(?:ext-.*\n)*oid sha256:(?P<oid>[0-9a-f]{64})\nsize (?P<size>\d+)\n?"
+)
 # A pointer is about 130 bytes.
 MAX_POINTER_BYTES = 1024
 POINTER_MESSAGE = (
@@ -41,3 +45,12 @@ def require_not_pointer(path: Path) -> None:
     """Raises UserError where the file at `path` is a pointer rather than what it stands for."""
     if is_pointer_file(path):
         raise UserError(f"{path}: {POINTER_MESSAGE}")
+
+
+def parse_pointer(data: bytes) -> tuple[int, str] | None:
+    """Size and SHA-256 of the file that a pointer stands for; None where it is no pointer.
+
+    Source: Git LFS specification, version 1.
+    """
+    match = _POINTER.fullmatch(data)
+    return (int(match["size"]), match["oid"].decode()) if match else None

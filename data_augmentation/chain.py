@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import types
 import typing
 from collections import Counter
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 
 from affectstream.core import registry
 from affectstream.core.errors import UserError
+from affectstream.core.key_value import parse_value
 from affectstream.data_augmentation.transform import (
     AudioTransform,
     Parameters,
@@ -193,25 +193,8 @@ def _parse_one(part: str) -> Transform:
             )
         if field in values:
             raise UserError(f"{name}: {field} is given twice; keep one")
-        values[field] = _convert(f"{name}:{field}", value, fields[field])
+        values[field] = parse_value(f"{name}:{field}", value, fields[field])
     try:
         return made(**values)
     except ValueError as error:
         raise UserError(f"{name}: {error}; choose another value") from error
-
-
-def _convert(where: str, text: str, kind: Any) -> bool | int | float | str | None:
-    """A value of the type that a field declares."""
-    if isinstance(kind, types.UnionType):
-        if text.lower() == "none":
-            return None
-        kind = next(member for member in typing.get_args(kind) if member is not types.NoneType)
-    if kind is bool:
-        if text.lower() in ("true", "false"):
-            return text.lower() == "true"
-        raise UserError(f"{where}={text!r}: choose true or false")
-    try:
-        return kind(text)
-    except ValueError:
-        needed = "a whole number" if kind is int else "a number"
-        raise UserError(f"{where}={text!r}: needs {needed}") from None

@@ -12,12 +12,6 @@ import numpy as np
 from affectstream.core import lfs_pointer
 from affectstream.core.errors import UserError
 
-# Name of the pretrained part of an encoder that may learn; training can hold it still for the
-# first epochs. A part that never learns is named FROZEN_BASE and has `trainable=False`, which also
-# keeps its batch normalisation in inference mode.
-BASE = "base"
-FROZEN_BASE = "frozen_base"
-
 NO_WEIGHTS = "none"
 
 # Layer name -> variable name ("kernel", "beta", ...) -> array.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +10,14 @@ from pathlib import Path
 
 import platformdirs
 
-from affectstream.core import lfs_pointer
+from affectstream.core import http_fetch, lfs_pointer
 from affectstream.core.atomic_io import TEMPORARY_MARK
+from affectstream.core.checksum import Checksum
 from affectstream.core.errors import UserError, from_os_error
-from affectstream.opencv_model.checksum import Checksum
-from affectstream.opencv_model.download import fetch
 
 CACHE_VARIABLE = "AFFECTSTREAM_CACHE"
+
+_log = logging.getLogger("affectstream")
 
 
 @dataclass(frozen=True)
@@ -232,6 +234,24 @@ def find_weights(
         _check(path, is_given=False)
         fetched.append(path)
     return tuple(fetched)
+
+
+def fetch(
+    url: str, path: Path, checksum: Checksum, timeout_s: float = http_fetch.TIMEOUT_S
+) -> None:
+    """Fetches weights to `path`, in one attempt; nothing is left behind where that fails.
+
+    Raises:
+      UserError: no network, not found, cut off, wrong checksum, or the folder cannot be written.
+    """
+    _log.info("fetching %s to %s", url, path)
+    remote = http_fetch.RemoteFile(url, checksum=checksum)
+    try:
+        http_fetch.fetch(remote, path, once=True, timeout_s=timeout_s)
+    except http_fetch.TransferError as error:
+        raise http_fetch.TransferError(
+            f"{error}, or download it by hand and give its folder as --weights-dir"
+        ) from error
 
 
 def _first(patterns: Sequence[str], weights_dir: Path | None) -> Path | None:

@@ -69,22 +69,6 @@ class WindowSettings:
         """The settings of a model that looks at `window_s` seconds."""
         return cls(window_s, min(HOP_S, window_s))
 
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> WindowSettings:
-        """The settings of a model, from its `assets/config.json`.
-
-        A model that was exported before these were stored gets those of its window.
-
-        Raises:
-          ValueError, TypeError: they are not as `as_json` writes them.
-        """
-        stored = config.get("windows")
-        return (
-            cls.for_window(config.get("window_s", cls.window_s))
-            if stored is None
-            else cls(**stored)
-        )
-
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -6,10 +6,11 @@ import zlib
 from collections.abc import Callable
 
 from affectstream.server.errors import ServingError, invalid, too_large
+from affectstream.server.limits import MIB
 
 GZIP_WINDOW_BITS = 31
 READ_BYTES = 64 * 1024
-MAX_STEP_BYTES = 1024 * 1024
+MAX_STEP_BYTES = MIB
 
 
 def is_gzip(content_encoding: str) -> bool:

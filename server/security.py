@@ -21,7 +21,9 @@ from affectstream.server.gzip_body import is_gzip
 from affectstream.server.limits import MIB, ServerLimits
 from affectstream.server.origins import PublicOrigin, without_default_port, without_prefix
 
-# A multipart form has borders and a field of text around the recording.
+# A multipart form has borders and a field of text around the recording. Forms are parsed as they
+# come (`analysis/uploads.py`), not by Starlette's `request.form()`: that stores every file whole
+# before the handler sees it, and its `max_part_size` bounds the fields alone.
 FORM_BYTES = MIB
 # A body may take this long, and a second more for as many bytes.
 BODY_GRACE_S = 20.0
@@ -29,7 +31,8 @@ MIN_BYTES_PER_SECOND = 16 * 1024
 # What a refused client still sends is read that long, else it would not see the answer.
 LINGER_S = 2.0
 # Names of a server that listens to its own machine only. Any other name in `Host` means that a page
-# of another site let its name point here (DNS rebinding).
+# of another site let its name point here (DNS rebinding). Starlette's `TrustedHostMiddleware` knows
+# no range of addresses such as 127.x.y.z, compares no port, and answers in plain text.
 LOOPBACK_HOST = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 BEHIND_PROXY = "behind a proxy it is started with --public-origin"
 OPEN_METHODS = "/grpc.health.v1.Health/"

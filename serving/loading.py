@@ -91,7 +91,7 @@ def _from_run(folder: Path, weights_dir: Path | None, detector: str | None) -> R
 
 def _from_export(version: Path, weights_dir: Path | None, detector: str | None) -> Recognizer:
     from affectstream.serving.export.savedmodel_export import load_saved_model, read_config
-    from affectstream.serving.exported.version_folder import read_vocabulary
+    from affectstream.serving.exported.version_folder import DEFAULT_SIGNATURE, read_vocabulary
 
     config = read_config(version)
     _require_strings(version, config)
@@ -100,7 +100,7 @@ def _from_export(version: Path, weights_dir: Path | None, detector: str | None) 
     def forward(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {
             name: value.numpy()
-            for name, value in saved.signatures["serving_default"](**_tensors(inputs)).items()
+            for name, value in saved.signatures[DEFAULT_SIGNATURE](**_tensors(inputs)).items()
         }
 
     recognizer = Recognizer(forward, config, weights_dir, detector)

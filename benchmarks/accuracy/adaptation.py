@@ -210,8 +210,7 @@ def main(words: Sequence[str] | None = None) -> int:
         f" `--init-from pretrained {' '.join(f'--set {word}' for word in ADAPTING)}`."
     )
     parts = [note, report.table(COLUMNS, rows)]
-    where = report.destination(chosen)
-    report.publish("A few recordings of one's own", "adaptation", words, machine, parts, *where)
+    report.publish("A few recordings of one's own", "adaptation", words, machine, parts, chosen)
     return 0
 
 

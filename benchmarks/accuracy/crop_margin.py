@@ -105,9 +105,7 @@ def main(words: Sequence[str] | None = None) -> int:
         " is found, also after JPEG; `taken whole`: the same ones, not cut out."
     )
     parts = [note, report.table(COLUMNS, rows)]
-    report.publish(
-        "How much around a face", "crop_margin", words, machine, parts, *report.destination(chosen)
-    )
+    report.publish("How much around a face", "crop_margin", words, machine, parts, chosen)
     return 0
 
 

@@ -99,9 +99,7 @@ def main(words: Sequence[str] = ()) -> int:
         " `predict --smooth-s` on these. The table looks at no true label."
     )
     parts = [note, report.table(COLUMNS, rows)]
-    report.publish(
-        "Faces over time", "face_over_time", words, machine, parts, *report.destination(chosen)
-    )
+    report.publish("Faces over time", "face_over_time", words, machine, parts, chosen)
     return 0
 
 

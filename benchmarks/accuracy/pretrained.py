@@ -154,7 +154,7 @@ def main(words: Sequence[str] | None = None) -> int:
         parts = chosen_parts(options)
         packed = train_and_pack(parts, models, options.runs, options.out, options.seed, command)
     table, met = size_table(packed, options.out)
-    report.publish("Weights in the box", "pretrained", words, machine, [table], None)
+    report.publish("Weights in the box", "pretrained", words, machine, [table])
     return 0 if met else 1
 
 

@@ -73,7 +73,7 @@ def main(words: Sequence[str] | None = None) -> int:
         above = dict.fromkeys(r for planned, _ in scored for r in _above(planned, regressions))
         groups = [*_groups(*best), SURE, _sure(best[0])]
     first = crossvals[0][1]
-    pairs = [pair for _, numbers in (*crossvals, *scored[1:]) for pair in numbers["pairs"]]
+    pairs = [pair for _, numbers in (*crossvals, *scored[1:]) for pair in numbers["fold_runs"]]
     revisions = ", ".join(sorted({pair["git_revision"] or "unknown" for pair in pairs}))
     note = (
         f"{first['num_clips']} clips of {first['num_speakers']} speakers, {LABELS}, folds:"
@@ -85,8 +85,7 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     compared = report.table(ABOVE_COLUMNS, list(above))
     parts = [note, report.table(COLUMNS, rows), ABOVE, compared, *groups]
-    where = report.destination(chosen)
-    report.publish("RAVDESS, voice and face", "ravdess_score", words, machine, parts, *where)
+    report.publish("RAVDESS, voice and face", "ravdess_score", words, machine, parts, chosen)
     return 0
 
 

@@ -146,9 +146,9 @@ def main(words: Sequence[str] | None = None) -> int:
     note = " ".join((told, section.note, *remarks))
     if chosen.seeds > 1:
         note += scores.AVERAGED
-    where = (chosen.out, chosen.results, chosen.section or chosen.table)
+    chosen.section = chosen.section or chosen.table
     blocks = [note, report.table(COLUMNS, rows)]
-    report.publish(section.title, "run_scores", words, machine, blocks, *where)
+    report.publish(section.title, "run_scores", words, machine, blocks, chosen)
     return 0
 
 
@@ -175,7 +175,7 @@ def _row(told: str, runs: Sequence[Path], split: str) -> tuple[str, ...]:
 
     tf_setup.import_tensorflow()
     from affectstream.modeling.crossval.scores import pooled_scores
-    from affectstream.modeling.models.stream_model import NETWORK
+    from affectstream.modeling.layer_names import NETWORK
     from affectstream.modeling.runs import checkpoints, run_folder
     from affectstream.modeling.runs.score_store import read_scores
 

@@ -128,9 +128,7 @@ def main(words: Sequence[str] | None = None) -> int:
         " `evaluate` are written with six digits)."
     )
     parts = [note, report.table(COLUMNS, rows)]
-    report.publish(
-        "The same answer", "same_answer", words, machine, parts, *report.destination(chosen)
-    )
+    report.publish("The same answer", "same_answer", words, machine, parts, chosen)
     return 1 if num_other else 0
 
 

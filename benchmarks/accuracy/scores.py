@@ -23,7 +23,7 @@ def cells(scores: dict[str, Any]) -> tuple[str, ...]:
     Args:
       scores: of `crossval_scores.pooled_scores`.
     """
-    mean, deviation = scores["mean"], scores["deviation"]["uar"]
+    mean, deviation = scores["mean"], scores["std"]["uar"]
     spread = "" if deviation is None else f" ± {deviation:.3f}"
     return (
         f"{mean['uar']:.3f}{spread}",

@@ -239,7 +239,7 @@ def main(words: Sequence[str] | None = None) -> int:
         f"Made sounds of {MADE_S:g} s in which nobody speaks:",
         report.table(("sound", *columns, "highest"), none),
     ]
-    report.publish("Speech activity", "speech_activity", words, machine, parts, chosen.out)
+    report.publish("Speech activity", "speech_activity", words, machine, parts, chosen)
     return 0
 
 

@@ -165,7 +165,7 @@ def main(words: Sequence[str] | None = None) -> int:
         "Understood most often:",
         report.table(("understood", "said", "clips"), shown),
     ]
-    report.publish("Transcripts", "transcripts", words, machine, parts, chosen.out)
+    report.publish("Transcripts", "transcripts", words, machine, parts, chosen)
     return 0
 
 

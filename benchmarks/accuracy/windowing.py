@@ -292,9 +292,7 @@ def main(words: Sequence[str] | None = None) -> int:
     with report.user_errors():
         data = open_data_folder(chosen.data)
         parts = measure(chosen.crossval, data, chosen.action_units)
-    report.publish(
-        "Windows and pooling", "windowing", words, machine, parts, *report.destination(chosen)
-    )
+    report.publish("Windows and pooling", "windowing", words, machine, parts, chosen)
     return 0
 
 

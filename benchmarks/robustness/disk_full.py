@@ -127,8 +127,8 @@ def main(words: Sequence[str] | None = None) -> int:
             kib = written_bytes(arena.reference.kept) // 1024
             rows.append((name, f"{kib:,}", len(shares), full, equal, num))
     text = f"{kill_jobs.describe_inputs()}.\n\n{report.table(COLUMNS, rows)}"
-    title, place = "On a disk that fills up", report.destination(chosen)
-    report.publish(title, "disk_full", words, machine, [text], *place)
+    title = "On a disk that fills up"
+    report.publish(title, "disk_full", words, machine, [text], chosen)
     return 1 if num_defects else 0
 
 

@@ -235,7 +235,7 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     parts = [note, table(hunts), watched_table(hunts)]
     title = "Hostile files"
-    report.publish(title, "hostile", words, machine, parts, *report.destination(chosen))
+    report.publish(title, "hostile", words, machine, parts, chosen)
     bad = sum(counts[DIED] + counts[UNNAMED] for _, one in hunts for counts in one.counts.values())
     return 1 if bad else 0
 

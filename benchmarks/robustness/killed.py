@@ -82,7 +82,7 @@ def main(words: Sequence[str] | None = None) -> int:
         words,
         machine,
         [text],
-        *report.destination(chosen),
+        chosen,
     )
     return 1 if num_defects else 0
 

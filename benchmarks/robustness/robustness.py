@@ -334,7 +334,7 @@ def main(words: Sequence[str] = ()) -> int:
         words,
         machine,
         parts,
-        *report.destination(chosen),
+        chosen,
     )
     return served.exit_code(rows)
 

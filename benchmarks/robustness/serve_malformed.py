@@ -22,6 +22,7 @@ from benchmarks import inputs, report, served
 from benchmarks.robustness import damage
 from benchmarks.robustness.damage import corrupt_bytes
 from benchmarks.served import NAME, TOLERANCE, Arrays, RunningServer
+from benchmarks.speed.load_clients import predict_request
 
 TIMEOUT_S = 60.0
 CHECK_EVERY = 25
@@ -59,7 +60,7 @@ class Attack:
         self._files = [file.read_bytes() for file in files]
         self._wavs = [data for data in self._files if data[:4] == b"RIFF"]
         self._body = json.dumps({"inputs": {k: _jsonable(v) for k, v in row.items()}}).encode()
-        self._request = _message(row).SerializeToString()
+        self._request = predict_request(row).SerializeToString()
         self._session = requests.Session()
         self._channel = grpc.insecure_channel(server.grpc)
         path = "/tensorflow.serving.PredictionService/Predict"
@@ -82,7 +83,7 @@ class Attack:
 
         if rng.random() < 0.5:
             return self._call(corrupt_bytes(rng, self._request))
-        message = _message(self._row)
+        message = predict_request(self._row)
         name = str(rng.choice(sorted(message.inputs)))
         tensor = message.inputs[name]
         kind = int(rng.integers(0, 6))
@@ -164,17 +165,6 @@ def _jsonable(value: np.ndarray) -> Any:
     return value.tolist()
 
 
-def _message(row: Arrays) -> Any:
-    import tensorflow as tf
-    from tensorflow_serving.apis import predict_pb2
-
-    message = predict_pb2.PredictRequest()
-    message.model_spec.name = NAME
-    for name, value in row.items():
-        message.inputs[name].CopyFrom(tf.make_tensor_proto(value))
-    return message
-
-
 def is_right(server: RunningServer, row: Arrays, expected: np.ndarray) -> bool:
     """Whether a right request gets the right answer."""
     body = {"inputs": {name: _jsonable(value) for name, value in row.items()}}
@@ -221,7 +211,7 @@ def main(words: Sequence[str] | None = None) -> int:
         words,
         machine,
         [note, report.table(columns, rows)],
-        chosen.out,
+        chosen,
     )
     return served.exit_code(rows)
 

@@ -84,7 +84,7 @@ def main(words: Sequence[str] | None = None) -> int:
     if quickest is not None:
         met = report.verdict(quickest < TARGET_S)
         parts.append(f"LiteRT below {TARGET_S:g} s: {quickest:.2f} s, {met}.")
-    report.publish("Cold start", "cold_start", words, machine, parts, chosen.out)
+    report.publish("Cold start", "cold_start", words, machine, parts, chosen)
     return 0
 
 

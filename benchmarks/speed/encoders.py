@@ -172,7 +172,7 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     columns = (*COLUMNS, f"ms, batch {QUICK_BATCH if chosen.quick else BATCH}")
     text = report.table(columns, rows)
-    report.publish("Encoders", "encoders", words, machine, [note, text], chosen.out)
+    report.publish("Encoders", "encoders", words, machine, [note, text], chosen)
     return 0
 
 

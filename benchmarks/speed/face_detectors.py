@@ -147,7 +147,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parts = [note, report.table(columns, rows), same, report.table(("", *boxes), pairs)]
     if chosen.pictures is not None:
         parts += small_pictures(present, chosen.pictures)
-    report.publish("Face detectors", "face_detectors", words, machine, parts, chosen.out)
+    report.publish("Face detectors", "face_detectors", words, machine, parts, chosen)
     return 0
 
 

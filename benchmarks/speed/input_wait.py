@@ -218,7 +218,7 @@ def main(words: Sequence[str] | None = None) -> int:
     ]
     if chosen.history:
         parts += ["Whole trainings, as their `history.csv` tells:", recorded(chosen.history)]
-    report.publish("Waiting for input", "input_wait", words, machine, parts, chosen.out)
+    report.publish("Waiting for input", "input_wait", words, machine, parts, chosen)
     return 0
 
 

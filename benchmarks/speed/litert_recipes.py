@@ -106,7 +106,7 @@ def _info(recipe: Any, streams: tuple[str, ...], parts: dict[str, Any]) -> Any:
         labels=tuple(map(str, range(NUM_CLASSES))),
         seed=0,
         input={},
-        preparation={"sampling": {"num_frames": NUM_FRAMES}},
+        preparation={"sampling": {"mode": "time", "num_frames": NUM_FRAMES}},
         data=[],
         train_footprint=DataFootprint(),
         validation_footprint=DataFootprint(),
@@ -208,7 +208,7 @@ def main(words: Sequence[str] | None = None) -> int:
         " a recipe without a run is untrained."
     )
     parts = [note, report.table(COLUMNS, rows)]
-    report.publish("LiteRT, recipe by recipe", "litert_recipes", words, machine, parts, chosen.out)
+    report.publish("LiteRT, recipe by recipe", "litert_recipes", words, machine, parts, chosen)
     return 0
 
 

@@ -76,7 +76,7 @@ def _asked(
     import grpc
     from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-    prepared = [_message(batch) for batch in batches]
+    prepared = [predict_request(batch) for batch in batches]
     unlimited = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
     tally = ClientStats()
     with grpc.insecure_channel(address, options=unlimited) as channel:
@@ -117,7 +117,8 @@ def _judge(
         tally.problems.append(f"batch {which}, version {version}: off by {difference:.2g}")
 
 
-def _message(batch: Arrays) -> Any:
+def predict_request(batch: Arrays) -> Any:
+    """A `PredictRequest` of these inputs."""
     import tensorflow as tf
     from tensorflow_serving.apis import predict_pb2
 

@@ -169,7 +169,7 @@ def main(words: Sequence[str] | None = None) -> int:
         f" {chosen.detector}, one worker, a fresh process each; peak resident memory."
     )
     title = "Memory on long videos"
-    report.publish(title, "memory", words, machine, [origin, made, verdicts], chosen.out)
+    report.publish(title, "memory", words, machine, [origin, made, verdicts], chosen)
     return 0
 
 

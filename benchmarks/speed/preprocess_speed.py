@@ -226,7 +226,7 @@ def main(words: Sequence[str] | None = None) -> int:
         verdicts(made),
     ]
     title = "Preprocessing, beside the OpenCV baseline"
-    report.publish(title, "preprocess_speed", words, machine, parts, chosen.out)
+    report.publish(title, "preprocess_speed", words, machine, parts, chosen)
     return 0
 
 

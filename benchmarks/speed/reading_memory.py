@@ -95,7 +95,7 @@ def main(words: Sequence[str] | None = None) -> int:
     with report.work_folder(chosen.work) as work:
         made, told = reading_table(measure(work.resolve(), counts), counts)
     title = "Memory of reading for training"
-    report.publish(title, "reading_memory", words, report.machine(), [made, told], chosen.out)
+    report.publish(title, "reading_memory", words, report.machine(), [made, told], chosen)
     return 0
 
 

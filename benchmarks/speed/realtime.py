@@ -203,7 +203,7 @@ def main(words: Sequence[str] | None = None) -> int:
         f" {TARGET:g}.",
         realtime_table(rows, duration_s, len(clips)),
     ]
-    report.publish("Answering in real time", "realtime", words, machine, parts, chosen.out)
+    report.publish("Answering in real time", "realtime", words, machine, parts, chosen)
     return 0
 
 

@@ -185,7 +185,7 @@ def main(words: Sequence[str] | None = None) -> int:
     ]
     for problem in [p for tally in found.tallies for p in tally.problems][:5]:
         print(problem, file=sys.stderr)
-    report.publish("Server under load", "serve_load", words, machine, notes, chosen.out)
+    report.publish("Server under load", "serve_load", words, machine, notes, chosen)
     return served.exit_code(lines)
 
 

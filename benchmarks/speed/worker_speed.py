@@ -89,7 +89,7 @@ def main(words: Sequence[str] | None = None) -> int:
         machine = report.machine()
         text = measure(clips, count, rounds, chosen.detector, chosen.weights_dir)
     title = "Two workers against one"
-    report.publish(title, "worker_speed", words, machine, [f"{origin}, in turn.", text], chosen.out)
+    report.publish(title, "worker_speed", words, machine, [f"{origin}, in turn.", text], chosen)
     return 0
 
 

@@ -85,22 +85,6 @@ def one_table_per_stream(data: dict[str, list[Path]], streams: tuple[str, ...]) 
     return {stream: found[0] for stream, found in data.items()}
 
 
-def split_stream_settings(
-    settings: tuple[str, ...], recipe: Recipe
-) -> tuple[list[str], dict[str, list[str]]]:
-    """`--set` words of the recipe itself, and `STREAM.key=value` words of its streams."""
-    streams = {registry.entry("recipes", name).stream for name in recipe.stream_recipes}
-    own: list[str] = []
-    of_streams: dict[str, list[str]] = {stream: [] for stream in streams}
-    for word in settings:
-        stream, dot, rest = word.partition(".")
-        if dot and stream in streams:
-            of_streams[stream].append(rest)
-        else:
-            own.append(word)
-    return own, of_streams
-
-
 def train_missing_streams(
     recipe: Recipe,
     runs: dict[str, Path],

@@ -241,7 +241,7 @@ def _is_whole(out: Path) -> bool:
         indices = [atomic_io.read_json(path) for path in shards.glob("*.json")]
     except UserError:
         return False  # preparing the records mends it
-    sizes = {index["name"]: index["num_bytes"] for index in indices}
+    sizes = {name: size for index in indices for name, (size, _) in index["files"].items()}
     return {row.shard for row in folder.rows} <= set(sizes) and all(
         (shards / name).is_file() and (shards / name).stat().st_size == size
         for name, size in sizes.items()

@@ -53,6 +53,10 @@ class OutputPath(StoragePath):
         return path
 
 
+# Where weights of detectors lie.
+WEIGHTS_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
+
+
 class FiniteRange(click.FloatRange):
     """A number within bounds; click lets `nan` through, and `inf` where no upper bound is."""
 

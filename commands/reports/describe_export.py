@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from affectstream.core.errors import UserError
+from affectstream.serving.exported.version_folder import (
+    CONFIG_ASSET,
+    DEFAULT_SIGNATURE,
+    invalid_config_error,
+    read_config,
+)
 
-DEFAULT_SIGNATURE = "serving_default"
 SIDES = ("inputs", "outputs")
-UNKNOWN_SIGNATURE = "unknown: exported by an older program"
 
 
 def export_facts(version: Path) -> dict[str, Any]:
@@ -120,11 +124,13 @@ def card_of(path: Path, config: dict[str, Any], name: str = "", version: int | N
     Raises:
       UserError: the config lacks what a card tells.
     """
+    from jinja2 import UndefinedError
+
     from affectstream.serving.export.model_card import model_card
 
     try:
         return model_card(config, name=name, version=version)
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, UndefinedError) as error:
         raise UserError(
             f"{path}: its config is not as `export` writes it ({error}); export it again"
         ) from error
@@ -142,14 +148,8 @@ def _labels_of(number: int, labels: dict[str, int]) -> str:
 
 
 def _config(version: Path) -> dict[str, Any]:
-    from affectstream.serving.exported.version_folder import (
-        CONFIG_ASSET,
-        invalid_config_error,
-        read_config,
-    )
-
     config = read_config(version)
-    if "signatures" in config and not _are_signatures(config["signatures"]):
+    if not _are_signatures(config.get("signatures")):
         file = version / "assets" / CONFIG_ASSET
         raise invalid_config_error(file, "signatures do not tell inputs and outputs")
     return config
@@ -172,9 +172,7 @@ def _are_signatures(given: Any) -> bool:
 
 def _model(config: dict[str, Any]) -> dict[str, Any]:
     """`config.json`, with signatures in short."""
-    signatures = config.get("signatures")
-    if signatures is None:
-        return {"inputs": UNKNOWN_SIGNATURE, **_describe_config(config)}
+    signatures = config["signatures"]
     return {
         **{side: _describe_specs(signatures[DEFAULT_SIGNATURE][side]) for side in SIDES},
         "signatures": {

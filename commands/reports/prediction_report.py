@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from affectstream.core import progress
+from affectstream.core.templates import render
 
 ABSTAINED = "abstained"
+REPORTS = "affectstream.commands.reports"
 
 
 def print_prediction(answer: Any, as_json: bool) -> None:
@@ -18,43 +20,24 @@ def print_prediction(answer: Any, as_json: bool) -> None:
     if as_json:
         progress.print_result(json.dumps(answer.as_json()))
         return
-    ordered = sorted(answer.probabilities.items(), key=lambda item: -item[1])
-    top = "  ".join(f"{label} {p:.2f}" for label, p in ordered[:3])
-    used = "+".join(answer.streams)
-    shares = {
-        "face": answer.face_coverage,
-        "sound": answer.sound_coverage,
-        "speech": answer.speech_share,
-    }
-    coverage = "".join(f", {name} {x:.0%}" for name, x in shares.items() if x is not None)
-    label = answer.label
-    if answer.abstained:
-        from affectstream.serving.inference.prediction import abstention_reason
+    from affectstream.serving.inference.prediction import abstention_reason
 
-        label = f"{ABSTAINED} {abstention_reason(answer)}"
-    progress.print_result(
-        f"{answer.path}: {label}  ({top}; {answer.duration_s:.1f} s, {used}{coverage})"
+    text = render(
+        REPORTS,
+        "prediction.txt.j2",
+        answer=answer,
+        best=sorted(answer.probabilities.items(), key=lambda item: -item[1])[:3],
+        coverage={
+            "face": answer.face_coverage,
+            "sound": answer.sound_coverage,
+            "speech": answer.speech_share,
+        },
+        abstained=ABSTAINED,
+        reason=abstention_reason(answer) if answer.abstained else "",
     )
-    if len(answer.streams) > 1 and answer.abstained_streams:
-        progress.print_result(f"  {ABSTAINED} alone: {', '.join(answer.abstained_streams)}")
-    if answer.transcript is not None:
-        progress.print_result(f"  heard: {answer.transcript or '(nothing)'}")
-    if len(answer.windows) > 1:
-        for window in answer.windows:
-            told = _told(window.label, window.probabilities, window.abstained)
-            heard = f'  "{window.transcript}"' if window.transcript else ""
-            progress.print_result(f"  {window.start_s:7.1f} - {window.end_s:7.1f} s  {told}{heard}")
-    for face in answer.faces:
-        told = _told(face["label"], face["probabilities"], face.get("abstained", False))
-        progress.print_result(f"  face {face['face']}: {told}, seen {face['face_coverage']:.0%}")
+    progress.print_result(text.rstrip("\n"))
     for warning in answer.warnings:
         progress.print_message(f"  warning: {warning}")
-
-
-def _told(label: str | None, probabilities: dict[str, float], abstained: bool) -> str:
-    label = label or max(probabilities, key=lambda name: probabilities[name])
-    share = f"{label} {probabilities[label]:.2f}"
-    return f"{ABSTAINED} ({share})" if abstained else share
 
 
 def timeline_paths(plot: Path, files: Sequence[Path], taken: Iterable[Path]) -> dict[Path, Path]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from affectstream.commands.reports.failures import print_first
 from affectstream.core.errors import pluralize
+from affectstream.core.templates import render
 from affectstream.preprocessing.corpora.manifest import MANIFEST_PREFIX
 from affectstream.preprocessing.dataset.splits import NO_SPEAKERS
 from affectstream.preprocessing.file_kinds import format_suffix_counts
@@ -21,48 +23,34 @@ if TYPE_CHECKING:
     from affectstream.preprocessing.faces.action_units import ActionUnitTable
     from affectstream.preprocessing.records.preprocess import PreprocessResult
 
-MAX_SHOWN = 10
+REPORTS = "affectstream.commands.reports"
 
 
 def report(result: PreprocessResult, out: Path, shown: str) -> None:
     """Says what there is now, and what was left out or rejected."""
+    from affectstream.preprocessing.records.record_builder import DAMAGE, TRACKS
+
     rows = result.rows
-    rejected = f", {len(result.rejected)} rejected" if result.rejected else ""
-    click.echo(f"{pluralize(len(rows), 'record')} in {out}{rejected}; {_work_done(result)}")
-    for name, count in (
-        ("with sound", sum(bool(row.num_samples) for row in rows)),
-        (f"with {shown}", sum(bool(row.num_faces) for row in rows)),
-        ("with words", sum(bool(row.transcript.strip()) for row in rows)),
-    ):
-        click.echo(f"  {name}: {count}")
-    looked, found = sum(r.num_frames for r in rows), sum(r.num_faces for r in rows)
-    if looked:
-        click.echo(f"  frames looked at: {looked}, without {shown} (masked): {looked - found}")
-    for split, ids in result.splits.parts.items():
-        click.echo(f"  {split}: {len(ids)}")
-    for note in result.splits.notes:
-        click.echo(f"  note: {note}")
-    for reason, count in sorted(result.skipped.items()):
-        click.echo(f"  left out on purpose: {pluralize(count, 'file')}, {reason}")
-    if line := format_suffix_counts(result.ignored_suffixes):
-        click.echo(f"  passed over: {line}")
-    for note in _notes(result):
-        click.echo(f"  note: {note}")
-    if result.duplicates.groups:
-        click.echo(
-            f"  equal content: {pluralize(len(result.duplicates.groups), 'group')}, for one"
-            f" {' = '.join(result.duplicates.groups[0][:3])}"
-        )
-    for reason, count in sorted(result.duplicates.counts.items()):
-        click.echo(
-            f"    left out of training and evaluation: {pluralize(count, 'record')}, {reason}"
-        )
-    if result.duplicates.num_kept_in_test:
-        click.echo(
-            "    kept in the official test part:"
-            f" {pluralize(result.duplicates.num_kept_in_test, 'copy')}"
-        )
-    _report_remarks(rows, out)
+    text = render(
+        REPORTS,
+        "preprocess.txt.j2",
+        result=result,
+        rows=rows,
+        out=out,
+        shown=shown,
+        num_with_words=sum(bool(row.transcript.strip()) for row in rows),
+        passed_over=format_suffix_counts(result.ignored_suffixes),
+        num_unknown=_num_unknown_speakers(result),
+        cut=_cut_transcripts(rows),
+    )
+    click.echo(text, nl=False)
+    remarks = [
+        (name, title, [row for row in rows if row.attributes.get(name)])
+        for name, title in ((DAMAGE, "damaged"), (TRACKS, "several tracks"))
+    ]
+    click.echo(
+        render(REPORTS, "preprocess_warnings.txt.j2", remarks=remarks, out=out), nl=False, err=True
+    )
     if report_rejected(result.rejected):
         click.echo(
             f"{pluralize(len(result.rejected), 'input')} rejected, all in {out / 'rejected.csv'}",
@@ -70,55 +58,24 @@ def report(result: PreprocessResult, out: Path, shown: str) -> None:
         )
 
 
-def _work_done(result: PreprocessResult) -> str:
-    """Number of clips read in this run; a clip may give several records or none."""
-    if not result.num_prepared:
-        return "no clip was read now, all were there already"
-    return f"{pluralize(result.num_prepared, 'clip')} read now"
-
-
-def _notes(result: PreprocessResult) -> Iterator[str]:
-    """Notes on records that may surprise the user, with their consequence."""
+def _num_unknown_speakers(result: PreprocessResult) -> int:
+    """Records whose unknown speaker may surprise the user."""
     rows = result.rows
     unknown = sum(not row.speaker for row in rows)
     # A corpus without any speakers is known for it; of a table of one's own they may be forgotten.
     is_news = unknown < len(rows) or rows[0].corpus.partition("-")[0] == MANIFEST_PREFIX
-    if unknown and is_news and NO_SPEAKERS not in result.splits.notes:
-        yield (
-            f"speaker unknown: {unknown} of {pluralize(len(rows), 'record')}; the same person"
-            " may be"
-            " in training and in test"
-        )
+    return unknown if is_news and NO_SPEAKERS not in result.splits.notes else 0
+
+
+def _cut_transcripts(rows: Sequence[ClipRow]) -> list[int]:
+    """Records of each clip that was cut although it has a transcript, which each of them holds."""
     own = (row for row in rows if row.transcript.strip() and TRANSCRIBED_BY not in row.attributes)
-    stretches = Counter(row.path for row in own)
-    several = {path: count for path, count in stretches.items() if count > 1}
-    if several:
-        yield (
-            f"longer than --max-clip-s: {pluralize(len(several), 'clip')} with a transcript, cut"
-            " into"
-            f" {sum(several.values())} records that each hold all of it; raise --max-clip-s, or"
-            " give each stretch a row of its own with its words"
-        )
-
-
-def _report_remarks(rows: Sequence[ClipRow], out: Path) -> None:
-    """Reports records that were decoded in part, or from one of several tracks."""
-    from affectstream.preprocessing.records.record_builder import DAMAGE, TRACKS
-
-    for name, title in ((DAMAGE, "damaged"), (TRACKS, "several tracks")):
-        told = [row for row in rows if row.attributes.get(name)]
-        if told:
-            click.echo(
-                f"{title}: {len(told)} record{'s' * (len(told) > 1)}, for one {told[0].id}:"
-                f" {told[0].attributes[name]}; all in {out / 'clips.csv'} (attribute {name})",
-                err=True,
-            )
+    return [count for count in Counter(row.path for row in own).values() if count > 1]
 
 
 def report_rejected(rejected: Sequence[Rejection]) -> int:
     """Shows the first of them; how many there are."""
-    for rejection in rejected[:MAX_SHOWN]:
-        click.echo(f"rejected {rejection.path}: {rejection.reason}", err=True)
+    print_first("rejected", ((one.path, one.reason) for one in rejected))
     return len(rejected)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from affectstream.preprocessing.dataset import data_folder
 from affectstream.preprocessing.dataset.data_folder import ClipRow, DataFolder, Splits
 from affectstream.preprocessing.dataset.splits import add_augmented_copies
 from affectstream.preprocessing.records.record import ShardWriter, damaged_shard, read_records
+from affectstream.preprocessing.records.shard_index import ShardIndex
 
 EXAMPLES = "examples"
 COPIES_MARK = "-copies"
@@ -73,13 +75,13 @@ def augment(
     augmenter = settings.augmenter(source)
     chosen = _clips_to_copy(source, augmenter)
     _open_out(source, out, settings)
-    shards = _complete_shards(source, out, chosen, augmenter, settings.copies)
+    shards, new_shards = _complete_shards(source, out, chosen, augmenter, settings.copies)
     copies = [row for shard in shards for row in shard.rows]
-    refused = [one for shard in shards for one in shard.refused]
+    refused = [one for shard in shards for one in shard.rejected]
     rows = sorted([*source.rows, *copies], key=lambda row: row.id)
     splits = add_augmented_copies([row for row in rows if not row.excluded], source.splits)
     shown = chosen[:num_examples]
-    if any(shard.made_now for shard in shards) or not is_up_to_date(out / EXAMPLES, shown):
+    if new_shards or not is_up_to_date(out / EXAMPLES, shown):
         write_examples(out / EXAMPLES, source, shown, augmenter, settings.copies, copies)
     rejected = source.path / data_folder.REJECTED_FILE
     if rejected.is_file():
@@ -95,7 +97,7 @@ def augment(
         - len(copies)
         - len(refused),
         num_rejected_translations=len(refused),
-        num_new_copies=sum(len(shard.rows) for shard in shards if shard.made_now),
+        num_new_copies=sum(len(shard.rows) for shard in new_shards),
         splits=splits,
         synthetic=source.synthetic,
     )
@@ -156,11 +158,11 @@ def _open_out(source: DataFolder, out: Path, settings: AugmentSettings) -> None:
     atomic_io.remove_stale_temporaries(out / data_folder.SHARDS_FOLDER)
 
 
-def _write_refused(out: Path, refused: Sequence[RejectedTranslation]) -> None:
+def _write_refused(out: Path, refused: Sequence[dict[str, str]]) -> None:
     """Lists what was not translated; without any there is no list."""
     if refused:
         columns = [field.name for field in fields(RejectedTranslation)]
-        atomic_io.write_csv(out / UNTRANSLATED_FILE, columns, map(asdict, refused))
+        atomic_io.write_csv(out / UNTRANSLATED_FILE, columns, refused)
     else:
         (out / UNTRANSLATED_FILE).unlink(missing_ok=True)
 
@@ -168,20 +170,14 @@ def _write_refused(out: Path, refused: Sequence[RejectedTranslation]) -> None:
 # === Shards ===
 
 
-@dataclass(frozen=True)
-class _Shard:
-    """Outputs for one source shard: the shard itself, and a shard of copies if there are any."""
-
-    files: tuple[str, ...]
-    rows: tuple[ClipRow, ...]
-    refused: tuple[RejectedTranslation, ...]
-    made_now: bool
-
-
 def _complete_shards(
     source: DataFolder, out: Path, chosen: Sequence[ClipRow], augmenter: Augmenter, num_copies: int
-) -> list[_Shard]:
-    """Writes the shards that are missing; removes those of an earlier state of the source."""
+) -> tuple[list[ShardIndex], list[ShardIndex]]:
+    """Writes the shards that are missing; removes those of an earlier state of the source.
+
+    Returns:
+      all shards; those written now.
+    """
     members: dict[str, list[ClipRow]] = defaultdict(list)
     for row in chosen:
         members[row.shard].append(row)
@@ -198,13 +194,14 @@ def _complete_shards(
         )
         with progress.bar(total, "augment", "copy") as bar:
             for name, rows in missing.items():
-                done[name] = _make(source, out, name, rows, augmenter, num_copies, bar)
-                _write_index(out, name, states[name], done[name])
+                made = _make(source, out, name, rows, augmenter, num_copies, bar)
+                done[name] = dataclasses.replace(made, inputs={name: states[name]})
+                done[name].write(_index(out, name))
     _remove_others(out, done)
-    return list(done.values())
+    return list(done.values()), [done[name] for name in missing]
 
 
-def _remove_others(out: Path, shards: dict[str, _Shard]) -> None:
+def _remove_others(out: Path, shards: dict[str, ShardIndex]) -> None:
     """Removes what an earlier state of the source left."""
     wanted = {file for shard in shards.values() for file in shard.files}
     wanted |= {_index(out, name).name for name in shards}
@@ -221,7 +218,7 @@ def _make(
     augmenter: Augmenter,
     num_copies: int,
     bar: Any,
-) -> _Shard:
+) -> ShardIndex:
     shards = out / data_folder.SHARDS_FOLDER
     original = source.path / data_folder.SHARDS_FOLDER / name
     with (
@@ -230,8 +227,9 @@ def _make(
         open(temporary, "wb") as copy,
     ):
         shutil.copyfileobj(file, copy, 1 << 20)
+    files = {name: (original.stat().st_size, atomic_io.file_sha256(shards / name))}
     if not members:
-        return _Shard((name,), (), (), True)
+        return ShardIndex(files, {})
     copies_name = f"{Path(name).stem}{COPIES_MARK}{Path(name).suffix}"
     rows, refused = [], []
     by_id = {row.id: row for row in members}
@@ -248,10 +246,11 @@ def _make(
                     writer.write(made.record)
                     rows.append(made.row(by_id[record.id], copies_name))
                 elif made is not None:
-                    refused.append(made)
+                    refused.append(dataclasses.asdict(made))
     if num_read != len(members):
         raise damaged_shard(original)
-    return _Shard((name, copies_name), tuple(rows), tuple(refused), True)
+    files[copies_name] = (writer.num_bytes, writer.sha256)
+    return ShardIndex(files, {}, rows, refused)
 
 
 def _state(
@@ -267,42 +266,18 @@ def _state(
     return atomic_io.digest([stat.st_size, stat.st_mtime_ns, cells, *held_out])
 
 
-def _write_index(out: Path, name: str, state: str, shard: _Shard) -> None:
-    """Writes the index last: its presence shows that the shard is complete."""
-    index = {
-        "state": state,
-        "files": {file: _sha256(out, file) for file in shard.files},
-        "rows": [row.as_cells() for row in shard.rows],
-        "refused": [asdict(one) for one in shard.refused],
-    }
-    atomic_io.write_checksummed_json(_index(out, name), index)
-
-
-def _kept(out: Path, name: str, state: str) -> _Shard | None:
+def _kept(out: Path, name: str, state: str) -> ShardIndex | None:
     """Outputs of an earlier run for a shard, if they are complete and still valid."""
-    path = _index(out, name)
-    if not path.is_file():
+    if not _index(out, name).is_file():
         return None
-    try:
-        index = atomic_io.read_checksummed_json(path)
-    except UserError:
-        index = {"state": "", "files": {}}
-    whole = all(_sha256(out, file) == held for file, held in index["files"].items())
-    if index["state"] != state or not whole:
+    index = ShardIndex.read(_index(out, name))
+    if index is None or index.inputs != {name: state}:
         progress.print_message(
             f"{out / data_folder.SHARDS_FOLDER / name}: its source or itself changed; made anew"
         )
         return None
-    cells = ({key: str(value) for key, value in row.items()} for row in index["rows"])
-    rows = tuple(ClipRow.from_cells(row) for row in cells)
-    refused = tuple(RejectedTranslation(**one) for one in index.get("refused", ()))
-    return _Shard(tuple(index["files"]), rows, refused, False)
+    return index
 
 
 def _index(out: Path, name: str) -> Path:
     return (out / data_folder.SHARDS_FOLDER / name).with_suffix(".json")
-
-
-def _sha256(out: Path, file: str) -> str:
-    path = out / data_folder.SHARDS_FOLDER / file
-    return atomic_io.file_sha256(path) if path.is_file() else ""

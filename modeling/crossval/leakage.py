@@ -24,11 +24,9 @@ from affectstream.modeling.data.feature_cache import FeatureCache
 from affectstream.modeling.data.subset import Subset, class_indices
 from affectstream.modeling.data.training_data import TrainingData
 from affectstream.modeling.features.front_end import Axes, FrontEnd
+from affectstream.modeling.layer_names import NETWORK
 from affectstream.modeling.metrics import classification
-from affectstream.modeling.models.stream_model import (
-    NETWORK,
-    fitted_front_end,
-)
+from affectstream.modeling.models.stream_model import fitted_front_end
 from affectstream.modeling.recipes.recipe import StreamRecipe
 from affectstream.modeling.runs import checkpoints, run_folder
 from affectstream.modeling.runs.run_folder import RunInfo
@@ -49,7 +47,7 @@ from affectstream.preprocessing.dataset.splits import add_augmented_copies
 
 RANDOM_SPLIT, TEST_EPOCH, SPEAKER_NORM = "random-split", "test-epoch", "speaker-norm"
 ALL = "all"
-BASELINE = "honest"
+BASELINE = "baseline"
 # Kind -> what is stamped on its runs.
 LEAKAGE_NOTES = {
     RANDOM_SPLIT: "LEAK random-split: clips are dealt at random, speakers stand on all sides",
@@ -112,7 +110,7 @@ def run_leakage_scenarios(
 ) -> dict[str, list[dict[str, str]]]:
     """Trains and predicts all folds with each fault, seed 0 only, in `OUT/leak-KIND`.
 
-    Resumable like the honest pairs, whose folders and predictions are not touched.
+    Resumable like the baseline, whose folders and predictions are not touched.
 
     Args:
       kinds: from `choose_leakage_scenarios`.
@@ -167,27 +165,27 @@ def with_leakage(crossval: Crossval, kind: str) -> Crossval:
 
 
 def leakage_scores(
-    honest: Sequence[dict[str, str]],
+    baseline: Sequence[dict[str, str]],
     leaked: dict[str, list[dict[str, str]]],
     labels: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """UAR and WA of each protocol with seed 0, the honest one first.
+    """UAR and WA of each protocol with seed 0, the baseline first.
 
     Args:
-      honest: rows of the honest `predictions.csv`, of all seeds.
+      baseline: rows of the baseline `predictions.csv`, of all seeds.
       leaked: from `run_leakage_scenarios`.
     Returns:
-      for each `protocol`: `uar`, `wa`, `uar_difference` to the honest one, `num_clips`, `note`;
+      for each `protocol`: `uar`, `wa`, `uar_difference` to the baseline, `num_clips`, `note`;
       nothing where nothing leaked.
     """
     if not leaked:
         return []
     number = {label: i for i, label in enumerate(labels)}
     found: list[dict[str, Any]] = []
-    same_seed = [row for row in honest if row["seed"] == str(LEAKAGE_SEED)]
+    same_seed = [row for row in baseline if row["seed"] == str(LEAKAGE_SEED)]
     for protocol, rows in {BASELINE: same_seed, **leaked}.items():
         truth, predicted = (
-            np.array([number[row[key]] for row in rows]) for key in ("label", "recognised")
+            np.array([number[row[key]] for row in rows]) for key in ("label", "predicted")
         )
         scores = classification.accuracies(truth, predicted)
         scores["uar_difference"] = scores["uar"] - (found[0]["uar"] if found else scores["uar"])
@@ -200,7 +198,7 @@ def leakage_scores(
 
 
 def _random_splits(crossval: Crossval) -> list[Splits]:
-    """Clips dealt to as many folds; about as many validate as in the honest fold."""
+    """Clips dealt to as many folds; about as many validate as in the baseline fold."""
     ids = sorted(row.id for row in crossval.rows)
     keyed_rng(LEAKAGE_SEED, 0, "", RANDOM_SPLIT).shuffle(ids)
     count = len(crossval.folds)
@@ -353,7 +351,7 @@ def _write_predictions(
             "id": row.id,
             "speaker": row.speaker,
             "label": info.labels[truth],
-            "recognised": info.labels[int(values.argmax())],
+            "predicted": info.labels[int(values.argmax())],
             **{name: f"{v:.6f}" for name, v in zip(info.labels, values, strict=True)},
         }
         for row, truth, values in zip(
@@ -363,5 +361,5 @@ def _write_predictions(
             strict=True,
         )
     ]
-    columns = ("id", "speaker", "label", "recognised", *info.labels)
+    columns = ("id", "speaker", "label", "predicted", *info.labels)
     atomic_io.write_csv(path / PREDICTIONS, columns, rows)

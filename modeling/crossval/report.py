@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from affectstream.core import atomic_io
+from affectstream.core.templates import render
 from affectstream.modeling.crossval.config import Crossval
 from affectstream.modeling.crossval.folds import sex_of_speakers
 from affectstream.modeling.crossval.leakage import LEAKAGE_SEED, leakage_scores
@@ -39,11 +39,7 @@ STREAM_ROW_TITLES = {
     STREAM_ALONE: "{} alone, by its own model",
     FUSION_OF_ONE_STREAM: "fusion given {} only",
 }
-_STYLE = (
-    "body{font:15px/1.5 sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
-    "table{border-collapse:collapse;margin:1em 0}td,th{border:1px solid #bbb;padding:.2em .6em}"
-    "td+td{text-align:right}img{max-width:100%}"
-)
+TEMPLATES = "affectstream.modeling.crossval"
 
 
 @dataclass(frozen=True)
@@ -108,26 +104,16 @@ def write_report(
         *selective_prediction.confidence_from_rows(rows, found["labels"])
     )
     found["risk_coverage"] = write_risk_coverage(out, curve, title)
-    facts, tables = _facts(found), _tables(found)
-    atomic_io.write_text(out / MARKDOWN, _markdown(title, facts, tables))
-    atomic_io.write_text(out / HTML, _html(title, facts, tables, out))
+    write_pages(title, found, out)
     atomic_io.write_json(out / CROSSVAL_JSON, found)
     return found
 
 
 def summary(found: dict[str, Any]) -> str:
     """The scores as lines for a person."""
-    lines = []
-    for key in SCORES:
-        interval = found["uar_ci95"] if key == "uar" else None
-        told = f"  95 % [{interval[0]:.3f}, {interval[1]:.3f}] by speaker" if interval else ""
-        lines.append(
-            f"{SCORE_NAMES[key]:<14}{_mean(found['mean'][key], found['deviation'][key])}{told}"
-        )
-    for one in found["leaks"][1:]:
-        told = f"{one['uar']:.3f} ({one['uar_difference']:+.3f} to honest, seed {LEAKAGE_SEED})"
-        lines.append(f"UAR with the leak {one['protocol']}: {told}")
-    return "\n".join(lines)
+    return render(
+        TEMPLATES, "summary.txt.j2", found=found, names=SCORE_NAMES, mean=_mean, seed=LEAKAGE_SEED
+    )
 
 
 def _numbers(crossval: Crossval, rows: Sequence[dict[str, str]]) -> dict[str, Any]:
@@ -146,11 +132,11 @@ def _numbers(crossval: Crossval, rows: Sequence[dict[str, str]]) -> dict[str, An
         "recipe": crossval.recipe.as_json(),
         "stream_recipes": [part.as_json() for part in crossval.stream_recipes],
         "data": _told(crossval.data),
-        "also": [_told(folder) for folder in crossval.extra_train_data],
+        "extra_train_data": [_told(folder) for folder in crossval.extra_train_data],
         "folds": crossval.plan["folds"],
-        "pairs": _pairs(crossval),
+        "fold_runs": _pairs(crossval),
         "per_stream": _of_streams(crossval),
-        "human": vars(human) if human else None,
+        "human_performance": vars(human) if human else None,
         "versions": run_folder.versions(),
         "git_revision": run_folder.git_revision(),
         "command": run_folder.command_line(),
@@ -170,7 +156,7 @@ def _told(data: DataFolder) -> dict[str, Any]:
 def _of_streams(crossval: Crossval) -> list[dict[str, Any]]:
     """Of a fusion: what each stream gives by its own model, and the fusion given only that."""
     found = []
-    kept = ("mean", "deviation", "uar_ci95", "num_clips")
+    kept = ("mean", "std", "uar_ci95", "num_clips")
     for kind in (STREAM_ALONE, FUSION_OF_ONE_STREAM):
         for stream, rows in predictions_of_streams(crossval, kind).items():
             scores = pooled_scores(rows, crossval.labels.labels)
@@ -201,50 +187,12 @@ def _pairs(crossval: Crossval) -> list[dict[str, Any]]:
 # === Content ===
 
 
-def _facts(found: dict[str, Any]) -> list[str]:
-    """The lines above the tables."""
-    data, human, interval = found["data"], found["human"], found["uar_ci95"]
-    facts = [
-        f"Data: {_named(data)}; {found['num_clips']} clips of {found['num_speakers']} speakers",
-        *(f"Trained in each fold as well, never scored: {_named(one)}" for one in found["also"]),
-        f"Command: {found['command']}",
-        f"Program: {found['git_revision'] or 'no git checkout'}; TensorFlow"
-        f" {found['versions']['tensorflow']}, Keras {found['versions']['keras']}",
-        "Every clip is predicted once a seed, by a model that has not met its speaker; what is"
-        " chosen (temperature, fusion and, where the recipe keeps the best one, the epoch) is so on"
-        " speakers of the next fold, never on the tested.",
-    ]
-    if interval:
-        facts.append(
-            f"95 % interval of the mean UAR, resampled by speaker:"
-            f" [{interval[0]:.3f}, {interval[1]:.3f}]"
-        )
-    if human:
-        low, high = human["low"], human["high"]
-        told = f"{low:.2f}" if low == high else f"{low:.2f} to {high:.2f}"
-        facts.append(
-            f"People recognise {told} of all recordings of this corpus ({human['source']}): a share"
-            " of clips, to be compared with WA, not with UAR"
-        )
-    if any(one["synthetic"] for one in (data, *found["also"])):
-        facts.append("SYNTHETIC data: these figures support no claim of accuracy.")
-    notes = {note for pair in found["pairs"] for note in pair["notes"]}
-    return facts + [f"Note: {note}" for note in sorted(notes)]
-
-
-def _named(data: dict[str, Any]) -> str:
-    return (
-        f"{data['path']} (corpus {data['corpus']}, licence {data['licence']}, digest"
-        f" {data['digest']})"
-    )
-
-
 def _tables(found: dict[str, Any]) -> list[Table]:
     seeds = [str(one["seed"]) for one in found["per_seed"]]
     scores = tuple(
         (
             SCORE_NAMES[key],
-            _mean(found["mean"][key], found["deviation"][key]),
+            _mean(found["mean"][key], found["std"][key]),
             *(f"{one[key]:.3f}" for one in found["per_seed"]),
         )
         for key in SCORES
@@ -257,7 +205,7 @@ def _tables(found: dict[str, Any]) -> list[Table]:
     streams = tuple(
         (
             STREAM_ROW_TITLES[one["kind"]].format(one["stream"]),
-            *(_mean(one["mean"][key], one["deviation"][key]) for key in SCORES),
+            *(_mean(one["mean"][key], one["std"][key]) for key in SCORES),
             _interval(one["uar_ci95"]),
             str(one["num_clips"]),
         )
@@ -265,7 +213,7 @@ def _tables(found: dict[str, Any]) -> list[Table]:
     )
     per_stream = ("", *(SCORE_NAMES[key] for key in SCORES), "95 % of UAR", "clips")
     classes = tuple(
-        (label, _mean(one["recall"], one["deviation"]), str(one["num_clips"]))
+        (label, _mean(one["recall"], one["std"]), str(one["num_clips"]))
         for label, one in found["per_class"].items()
     )
     counts = tuple(
@@ -281,7 +229,7 @@ def _tables(found: dict[str, Any]) -> list[Table]:
             f"{pair['temperature']:.3f}",
             f"{pair['validation']['val_uar']:.3f}",
         )
-        for pair in found["pairs"]
+        for pair in found["fold_runs"]
     )
     chosen = ("fold, seed", "tested", "chosen on", "epoch", "temperature", "validation UAR")
     tables = [
@@ -304,13 +252,13 @@ def _leaks(leaks: Sequence[dict[str, Any]]) -> Table:
         for one in leaks
     )
     note = (
-        f"Seed {LEAKAGE_SEED} only, the honest one too; a difference within the deviation over"
+        f"Seed {LEAKAGE_SEED} only, the baseline too; a difference within the deviation over"
         " seeds tells"
         " nothing. These figures count nowhere else."
     )
     for one in leaks[1:]:
         note += f" {one['note']}."
-    header = ("protocol", "UAR", "WA", "UAR to honest")
+    header = ("protocol", "UAR", "WA", "UAR to the baseline")
     return Table("What leaking would have shown", header, rows, note)
 
 
@@ -335,41 +283,26 @@ def _mean(value: float, deviation: float | None) -> str:
     return f"{value:.3f}" + (f" ± {deviation:.3f}" if deviation is not None else "")
 
 
-# === Layout ===
+# === Pages ===
 
 
-def _markdown(title: str, facts: Sequence[str], tables: Sequence[Table]) -> str:
-    lines = [f"# {title}", "", *(f"- {fact}" for fact in facts), ""]
-    for table in tables:
-        lines += [f"## {table.title}", ""]
-        for row in (table.header, ("---",) * len(table.header), *table.rows):
-            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |")
-        lines += ["", table.note, ""] if table.note else [""]
-    for name, caption in PLOTS.items():
-        lines += [f"![{caption}]({name})", ""]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _html(title: str, facts: Sequence[str], tables: Sequence[Table], out: Path) -> str:
-    """One page without any other file: the plots are in it."""
-
-    def cells(row: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in row) + "</tr>"
-
-    name = html.escape(title)
-    parts = [f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title>']
-    parts += [f"<style>{_STYLE}</style><h1>{name}</h1><ul>"]
-    parts += [f"<li>{html.escape(fact)}</li>" for fact in facts] + ["</ul>"]
-    for table in tables:
-        parts += [f"<h2>{html.escape(table.title)}</h2><table>", cells(table.header, "th")]
-        parts += [cells(row, "td") for row in table.rows] + ["</table>"]
-        parts += [f"<p>{html.escape(table.note)}</p>"] if table.note else []
-    for file, caption in PLOTS.items():
-        data = base64.b64encode((out / file).read_bytes()).decode("ascii")
-        parts.append(
-            f'<p><img alt="{html.escape(caption)}" src="data:image/png;base64,{data}"></p>'
-        )
-    return "\n".join([*parts, "</html>"]) + "\n"
+def write_pages(title: str, found: dict[str, Any], out: Path) -> None:
+    """The report as Markdown beside its plots, and as one page that holds them."""
+    values = {
+        "title": title,
+        "facts": render(TEMPLATES, "facts.txt.j2", found=found).splitlines(),
+        "tables": _tables(found),
+        "plots": [
+            {
+                "name": name,
+                "caption": caption,
+                "base64": base64.b64encode((out / name).read_bytes()).decode("ascii"),
+            }
+            for name, caption in PLOTS.items()
+        ],
+    }
+    for page in (MARKDOWN, HTML):
+        atomic_io.write_text(out / page, render(TEMPLATES, f"{page}.j2", **values))
 
 
 def _plot_speakers(found: dict[str, Any], path: Path, title: str) -> None:

@@ -27,7 +27,7 @@ from affectstream.parallel.tasks import Engine, TaskLimits
 
 PLAN = "plan.json"
 # Columns of `predictions.csv` before the probability of each class.
-PREDICTION_COLUMNS = ("id", "fold", "seed", "speaker", "sex", "intensity", "label", "recognised")
+PREDICTION_COLUMNS = ("id", "fold", "seed", "speaker", "sex", "intensity", "label", "predicted")
 
 
 def run_crossval(
@@ -81,7 +81,7 @@ def prepare_crossval_folder(crossval: Crossval) -> None:
             raise UserError(f"{out}: not empty and not of crossval; choose another --out")
         atomic_io.write_checksummed_json(out / PLAN, plan)
     try:
-        there = atomic_io.read_checksummed_json(out / PLAN, allow_missing_digest=True)
+        there = atomic_io.read_checksummed_json(out / PLAN)
     except UserError:  # each pair tells by itself what it belongs to
         progress.print_message(f"{out / PLAN}: damaged, not what was written; written again")
         atomic_io.write_checksummed_json(out / PLAN, plan)
@@ -147,9 +147,7 @@ def _require_plan(told: str, other: Path, plan: dict[str, Any], keys: Iterable[s
     """`other` is a crossval that agrees in `keys`; `told` is how it was named."""
     if not (other / PLAN).is_file():
         raise UserError(f"{told}: no crossval folder (no {PLAN})")
-    theirs = atomic_io.read_checksummed_json(
-        other / PLAN, "run that crossval again", allow_missing_digest=True
-    )
+    theirs = atomic_io.read_checksummed_json(other / PLAN, "run that crossval again")
     if differing := _differing(theirs, plan, keys):
         raise UserError(f"{told}: a crossval with another {' and '.join(differing)}")
 

@@ -72,7 +72,7 @@ def pooled_scores(rows: Sequence[dict[str, str]], labels: Sequence[str]) -> dict
         "num_seeds": len(per_seed),
         "per_seed": per_seed,
         "mean": {key: float(found.mean()) for key, found in values.items()},
-        "deviation": {key: _deviation(found) for key, found in values.items()},
+        "std": {key: _deviation(found) for key, found in values.items()},
         "uar_ci95": classification.uar_confidence_interval(truth, predicted, clusters),
         "per_class": _per_class(truth, predicted, seeds, labels),
         "per_speaker": by("speaker"),
@@ -141,7 +141,7 @@ def _per_class(
             recalls = np.array([np.mean(predicted[own & (seeds == s)] == index) for s in each])
             found[label] = {
                 "recall": float(recalls.mean()),
-                "deviation": _deviation(recalls),
+                "std": _deviation(recalls),
                 "num_clips": int(own.sum()) // len(each),
             }
     return found

@@ -96,7 +96,7 @@ def is_done(crossval: Crossval, fold: Fold, seed: int) -> bool:
         return False
     wanted = _mark(crossval, fold, seed)
     try:
-        there = atomic_io.read_checksummed_json(path / DONE, allow_missing_digest=True)
+        there = atomic_io.read_checksummed_json(path / DONE)
     except UserError:
         progress.print_message(f"{path / DONE}: damaged, not what was written; predicted again")
         return False

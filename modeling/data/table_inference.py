@@ -12,8 +12,8 @@ from affectstream.core.errors import UserError
 from affectstream.modeling.data.array_dataset import Arrays, require_same_fit
 from affectstream.modeling.data.subset import Subset, class_indices
 from affectstream.modeling.features.front_end import FrontEnd, vector_names
-from affectstream.modeling.models.speed_tta import SPEED_TTA, TTA_NEEDS_AUDIO
-from affectstream.modeling.models.stream_model import NETWORK
+from affectstream.modeling.layer_names import NETWORK, SPEED_TTA
+from affectstream.modeling.models.speed_tta import TTA_NEEDS_AUDIO
 from affectstream.preprocessing.dataset.paired_tables import PairedTables
 from affectstream.preprocessing.labels import LabelSet
 

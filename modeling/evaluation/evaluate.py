@@ -10,6 +10,7 @@ import numpy as np
 
 from affectstream.core import atomic_io, storage_paths
 from affectstream.core.errors import UserError
+from affectstream.core.templates import render
 from affectstream.modeling.data.array_dataset import uses_feature_tables
 from affectstream.modeling.data.subset import Subset, any_has_stream, select_records
 from affectstream.modeling.data.table_inference import uses_paired_tables
@@ -117,7 +118,7 @@ def evaluate(
         MODEL_DIGEST_KEY: model_digest(run),
         "streams": list(streams),
         **data_identity(folders),
-        "left_out": _left_out(folders, split, part),
+        "skipped": _skipped(folders, split, part),
     }
     atomic_io.write_json(out / METRICS, result)
     _write_predictions(out, part, probabilities, truth, info)
@@ -180,7 +181,7 @@ def _leaks(info: RunInfo, part: Subset, split: str) -> list[str]:
     return overlaps(learnt, part.all_rows, compare_speakers)
 
 
-def _left_out(folders: Sequence[DataFolder], split: str, part: Subset) -> dict[str, int]:
+def _skipped(folders: Sequence[DataFolder], split: str, part: Subset) -> dict[str, int]:
     """Counts records of the split without a label of the set or without any of the streams."""
     chosen = {row.id for row in part.all_rows}
     counts: dict[str, int] = {}
@@ -194,13 +195,13 @@ def _left_out(folders: Sequence[DataFolder], split: str, part: Subset) -> dict[s
 def _write_predictions(
     out: Path, part: Subset, probabilities: np.ndarray, truth: np.ndarray, info: RunInfo
 ) -> None:
-    columns = ("id", "speaker", "label", "recognised", *info.labels)
+    columns = ("id", "speaker", "label", "predicted", *info.labels)
     rows = (
         {
             "id": row.id,
             "speaker": row.speaker,
             "label": info.labels[truth[i]],
-            "recognised": info.labels[int(probabilities[i].argmax())],
+            "predicted": info.labels[int(probabilities[i].argmax())],
             **{name: f"{probabilities[i, k]:.6f}" for k, name in enumerate(info.labels)},
         }
         for i, row in enumerate(part.all_rows)
@@ -253,37 +254,10 @@ def _per_corpus(
 
 def format_scores(result: dict[str, Any]) -> str:
     """The scores as lines for a person."""
-    interval, note = result["uar_ci95"], result["uar_ci95_note"]
-    told = f"95 % [{interval[0]:.3f}, {interval[1]:.3f}] {note}" if interval else note
-    speakers = result["num_speakers"] if result["num_speakers"] is not None else "unknown"
-    if result["num_speakers"] and (unknown := result["num_clips_of_unknown_speakers"]):
-        speakers = f"{speakers}, unknown of {unknown} clips"
-    lines = [
-        f"{result['run']} on {', '.join(result['data'])}, {result['split']}" + _stamp(result),
-        f"  UAR       {result['uar']:.3f}  {told}",
-        f"  WA        {result['wa']:.3f}",
-        f"  macro-F1  {result['macro_f1']:.3f}, weighted {result['weighted_f1']:.3f}",
-        f"  ECE       {result['ece']:.3f}",
-        f"  clips     {result['num_clips']}, speakers {speakers}",
-    ]
-    if len(result["per_corpus"]) > 1:
-        lines += [
-            f"  of {corpus}: UAR {own['uar']:.3f}, ECE {own['ece']:.3f}, clips {own['num_clips']}"
-            for corpus, own in result["per_corpus"].items()
-        ]
-    lines.append(f"  {'class':<12}{'recall':>8}{'precision':>11}{'F1':>7}{'clips':>7}")
-    for label, score in result["per_class"].items():
-        recall = "-" if score["recall"] is None else f"{score['recall']:.3f}"
-        lines.append(
-            f"  {label:<12}{recall:>8}{score['precision']:>11.3f}{score['f1']:>7.3f}"
-            f"{score['num_clips']:>7}"
-        )
-    lines += selective_prediction.format_report(result[RISK_COVERAGE])
-    for label, count in sorted(result["left_out"].items()):
-        lines.append(f"  left out: {count} of {label} (not in the label set, or no such stream)")
-    if leaks := result["leaks"]:
-        lines.append(f"  note: LEAK ALLOWED: the run was trained or chosen on {'; '.join(leaks)}")
-    elif result["used_for_selection"]:
-        lines.append("  note: epoch or temperature of the run were chosen on people or clips here")
-    lines += [f"  note: {note}" for note in result["notes"]]
-    return "\n".join(lines)
+    return render(
+        "affectstream.modeling.evaluation",
+        "scores.txt.j2",
+        scores=result,
+        stamp=_stamp(result),
+        risk_lines=selective_prediction.format_report(result[RISK_COVERAGE]),
+    )

@@ -14,10 +14,10 @@ from affectstream.core.errors import UserError
 from affectstream.modeling.features.front_end import AudioFrontEnd, max_samples_of_front_end
 from affectstream.modeling.fusions.missing_streams import zero_if_missing
 from affectstream.modeling.input_spec import PRESENCE_INPUTS
+from affectstream.modeling.layer_names import FUSION, stream_layer
 from affectstream.modeling.models.fused_model import StreamPresence, fused_model
 from affectstream.modeling.runs import checkpoints, run_folder
 from affectstream.modeling.runs.run_folder import RunInfo
-from affectstream.modeling.training.fit_fusion import FUSION
 from affectstream.preprocessing.dataset.data_folder import DataFolder
 from affectstream.preprocessing.windowing import WindowSettings
 
@@ -49,7 +49,7 @@ def inference_model(model: keras.Model, info: RunInfo) -> keras.Model:
     """
     made = {}
     if len(info.streams) > 1:
-        parts = {stream: model.get_layer(f"{stream}_stream") for stream in info.streams}
+        parts = {stream: model.get_layer(stream_layer(stream)) for stream in info.streams}
         model = fused_model(parts, model.get_layer(FUSION), with_single_streams=True)
     outputs, temperature = model.output, info.calibration.temperature
     made["probabilities"] = _softmax(outputs["logits"], temperature, "probabilities")

@@ -21,11 +21,11 @@ from affectstream.modeling.data.table_inference import (
 )
 from affectstream.modeling.evaluation.inference import inference_model, window_settings
 from affectstream.modeling.evaluation.window_predictions import predict_windows
-from affectstream.modeling.models.stream_model import NETWORK
+from affectstream.modeling.layer_names import FUSION, NETWORK, stream_layer
 from affectstream.modeling.recipes.recipe import StreamRecipe
 from affectstream.modeling.runs import run_folder
 from affectstream.modeling.runs.run_folder import RunInfo
-from affectstream.modeling.training.fit_fusion import FUSION, fused_logits
+from affectstream.modeling.training.fit_fusion import fused_logits
 from affectstream.modeling.training.trainer import EpochDataset
 from affectstream.preprocessing.windowing import WindowSettings
 
@@ -107,7 +107,7 @@ def _predict_paired(
     model: keras.Model, part: Subset, info: RunInfo, only_stream: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """As `predict_subset`, of a fusion over paired feature tables."""
-    streams = {stream: model.get_layer(f"{stream}_stream") for stream in info.streams}
+    streams = {stream: model.get_layer(stream_layer(stream)) for stream in info.streams}
     features = {stream: str(info.stream_info[stream]["features"]) for stream in info.streams}
     arrays = outputs_from_tables(streams, features, part, run_folder.label_set_of(info))
     for stream in info.streams if only_stream else ():

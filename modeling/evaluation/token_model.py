@@ -5,9 +5,16 @@ from __future__ import annotations
 import keras
 
 from affectstream.modeling.features.text.tokens import PAD_ID
+from affectstream.modeling.layer_names import (
+    FUSION,
+    NETWORK,
+    PIECES,
+    TERMS,
+    TOKENS,
+    WORDS,
+    stream_layer,
+)
 from affectstream.modeling.models.fused_model import fused_model
-from affectstream.modeling.models.stream_model import NETWORK
-from affectstream.modeling.training.fit_fusion import FUSION
 
 TOKEN_IDS = "token_ids"
 
@@ -21,17 +28,17 @@ def token_model(model: keras.Model, streams: tuple[str, ...]) -> keras.Model | N
     Returns:
       None where the words are no tokens but one vector (TF-IDF).
     """
-    text = model if streams == ("text",) else model.get_layer("text_stream")
+    text = model if streams == ("text",) else model.get_layer(stream_layer("text"))
     network = text.get_layer(NETWORK)
     if not {layer.name for layer in text.layers} >= {"tokens"}:
         return None
     ids = keras.Input((None,), dtype="int32", name=TOKEN_IDS)
-    tokens = text.get_layer("tokens")(ids)
+    tokens = text.get_layer(TOKENS)(ids)
     made = network({"features": tokens, "mask": keras.ops.not_equal(tokens, PAD_ID)})
-    of_tokens = keras.Model({TOKEN_IDS: ids}, made, name="text_stream")
+    of_tokens = keras.Model({TOKEN_IDS: ids}, made, name=stream_layer("text"))
     if streams == ("text",):
         return of_tokens
-    parts = {stream: model.get_layer(f"{stream}_stream") for stream in streams}
+    parts = {stream: model.get_layer(stream_layer(stream)) for stream in streams}
     return fused_model({**parts, "text": of_tokens}, model.get_layer(FUSION))
 
 
@@ -40,10 +47,10 @@ def vocabulary_of(model: keras.Model, streams: tuple[str, ...]) -> list[str]:
 
     TF-IDF counts unknown terms at 0; its pairs of words are two words with a space between.
     """
-    text = model if streams == ("text",) else model.get_layer("text_stream")
+    text = model if streams == ("text",) else model.get_layer(stream_layer("text"))
     for layer in text.layers:
-        if layer.name in ("words", "terms"):
+        if layer.name in (WORDS, TERMS):
             return list(layer.get_vocabulary())
-        if layer.name == "pieces":
+        if layer.name == PIECES:
             return list(layer.vocabulary)
     return []

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from affectstream.core.templates import render
+
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 COVERAGES = (0.95, 0.9, 0.8, 0.7, 0.6, 0.5)
 
@@ -163,11 +165,4 @@ def curve_rows(found: RiskCoverageCurve) -> Iterator[dict[str, Any]]:
 
 def format_report(told: Mapping[str, Any]) -> list[str]:
     """A report as lines for a person."""
-    shown = [
-        f"  AURC      {told['aurc']:.3f}, at best {told['best_aurc']:.3f}",
-        f"  {'abstaining':<12}{'answered':>8}{'right':>11}",
-    ]
-    for row in told["at_thresholds"]:
-        right = "-" if row["accuracy"] is None else f"{row['accuracy']:.3f}"
-        shown.append(f"  below {row['threshold']:<6.1f}{row['coverage']:>8.1%}{right:>11}")
-    return shown
+    return render("affectstream.modeling.metrics", "risk_coverage.txt.j2", risk=told).splitlines()

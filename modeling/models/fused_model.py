@@ -10,6 +10,7 @@ from keras import ops
 
 from affectstream.modeling.fusions.missing_streams import zero_if_missing
 from affectstream.modeling.input_spec import PRESENCE_INPUTS
+from affectstream.modeling.layer_names import FUSED_MODEL, stream_layer
 
 
 @keras.saving.register_keras_serializable(package="affectstream")
@@ -51,7 +52,7 @@ def build_streams_model(streams: dict[str, keras.Model]) -> keras.Model:
     inputs: dict[str, Any] = {}
     outputs: dict[str, Any] = {}
     for stream, model in streams.items():
-        model.name = f"{stream}_stream"  # names must be unique, and `audio` is an input
+        model.name = stream_layer(stream)  # names must be unique, and `audio` is an input
         own = {name: _like(model, name) for name in model.input}
         inputs |= own
         made = model(own)
@@ -87,7 +88,7 @@ def fused_model(
     }
     for stream in streams if with_single_streams else ():
         outputs[f"{stream}_alone_logits"] = _alone(parts.output, fusion, stream, streams)
-    return keras.Model(parts.input, outputs, name="fused")
+    return keras.Model(parts.input, outputs, name=FUSED_MODEL)
 
 
 def _alone(made: dict[str, Any], fusion: keras.Model, stream: str, streams: Iterable[str]) -> Any:

@@ -6,7 +6,8 @@ import dataclasses
 
 from affectstream.core import registry
 from affectstream.modeling.input_spec import InputSpec
-from affectstream.modeling.models.stream_model import STANDARDISE, build_stream_model
+from affectstream.modeling.layer_names import STANDARDISE
+from affectstream.modeling.models.stream_model import build_stream_model
 from affectstream.modeling.recipes.recipe import StreamRecipe
 from affectstream.modeling.recipes.settings import builder_defaults
 from affectstream.modeling.recipes.sizes import RecipeSize

@@ -16,7 +16,6 @@ import tensorflow as tf
 ZERO_CROSSINGS = 32
 KAISER_BETA = 7.0
 CUTOFF = 0.95
-SPEED_TTA = "at_speeds"
 TTA_NEEDS_AUDIO = (
     "a feature table holds no sound that could be heard at other speeds; give recordings, or a"
     " model without speeds"

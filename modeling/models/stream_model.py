@@ -23,19 +23,19 @@ from affectstream.modeling.features.front_end import (
     max_samples_of_front_end,
 )
 from affectstream.modeling.input_spec import InputSpec
-from affectstream.modeling.models.speed_tta import (
+from affectstream.modeling.layer_names import (
+    BASE,
+    FRONT,
+    MEMBER_PREFIX,
+    NETWORK,
     SPEED_TTA,
-    SpeedTTA,
-    SpeedTTAMean,
-    samples_for_speeds,
+    STANDARDISE,
+    stream_layer,
 )
-from affectstream.modeling.pretrained_weights import BASE, NO_WEIGHTS
+from affectstream.modeling.layer_tree import all_layers
+from affectstream.modeling.models.speed_tta import SpeedTTA, SpeedTTAMean, samples_for_speeds
+from affectstream.modeling.pretrained_weights import NO_WEIGHTS
 from affectstream.modeling.recipes.recipe import StreamRecipe
-
-NETWORK = "network"
-# Name of each network in one that averages several, before its number; of its run folder, too.
-MEMBER_PREFIX = "member-"
-STANDARDISE = "standardise"
 
 
 @dataclass(frozen=True)
@@ -84,13 +84,13 @@ def build_stream_model(
         network = _averaged(members)
     _require_places(network, getattr(front_end, "max_tokens", 0), recipe)
     given = _named(features)
-    front = keras.Model(raw, given, name="front")
+    front = keras.Model(raw, given, name=FRONT)
     if recipe.tta_speeds:
         num_samples = max_samples_of_front_end(cast(AudioFrontEnd, front_end))
         outputs = _at_speeds(recipe.tta_speed_values, num_samples, raw, front, network)
     else:
         outputs = network(given)
-    whole = keras.Model(raw, outputs, name=f"{recipe.stream}_stream")
+    whole = keras.Model(raw, outputs, name=stream_layer(recipe.stream))
     return StreamModel(whole, front, network)
 
 
@@ -198,7 +198,7 @@ def _network(
 
 def _require_places(network: keras.Model, num_tokens: int, recipe: StreamRecipe) -> None:
     """Stops where a pretrained network knows fewer places than a text may have tokens."""
-    for layer in network._flatten_layers():
+    for layer in all_layers(network):
         places = getattr(layer, "max_sequence_length", None)
         if layer.name == BASE and places is not None and places < num_tokens:
             raise UserError(

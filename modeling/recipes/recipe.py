@@ -10,11 +10,11 @@ from typing import Any, Self
 
 from affectstream.core import registry
 from affectstream.core.errors import UserError
+from affectstream.core.key_value import parse_value
 from affectstream.data_augmentation.chain import parse_transforms
 from affectstream.modeling.recipes.settings import (
     builder_defaults,
     parse_assignment,
-    parse_like,
     text_feature_defaults,
 )
 
@@ -135,7 +135,7 @@ class _Recipe:
         for group, defaults in groups.items():
             if key not in defaults:
                 continue
-            value = parse_like(key, text, defaults[key])
+            value = parse_value(f"--set {key}", text, type(defaults[key]), defaults[key])
             if not group:
                 return dataclasses.replace(self, **{key: value})
             if group == "training":

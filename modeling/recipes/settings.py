@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import math
 from typing import Any
 
 from affectstream.core import registry
 from affectstream.core.errors import UserError
-
-_BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 def parse_assignment(word: str) -> tuple[str, str]:
@@ -37,24 +34,3 @@ def text_feature_defaults(features: str) -> dict[str, Any]:
     values = {f.name: getattr(front_end, f.name) for f in dataclasses.fields(front_end)}
     kinds = str | int | float
     return {k: value for k, value in values.items() if isinstance(value, kinds) and k != "stream"}
-
-
-def parse_like(key: str, text: str, like: Any) -> Any:
-    """`text` as a value of the same type as the default `like`.
-
-    Raises:
-      UserError: names the key, the text and the type.
-    """
-    kind = type(like)
-    if kind is bool:
-        if text.lower() not in _BOOLEANS:
-            raise UserError(f"--set {key}={text}: must be true or false")
-        return _BOOLEANS[text.lower()]
-    try:
-        value = kind(text)
-        if kind is float and not math.isfinite(value):
-            raise ValueError(text)
-        return value
-    except ValueError:
-        wanted = {int: "whole number", float: "number"}.get(kind, kind.__name__)
-        raise UserError(f"--set {key}={text}: must be a {wanted}, like {like}") from None

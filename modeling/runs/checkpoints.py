@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from affectstream.core import atomic_io, lfs_pointer, storage_paths, tf_setup
 from affectstream.core.errors import UserError, from_os_error
+from affectstream.modeling.layer_tree import all_layers
 from affectstream.modeling.models.custom_objects import register_custom_objects
 from affectstream.modeling.runs import checksummed_zip
 
@@ -112,7 +113,7 @@ def _loaded(path: Path, file: Path, remedy: str) -> keras.Model:
 def _with_usable_precision(model: keras.Model) -> keras.Model:
     """Computes in float32 what was trained in float16, where only a CPU is there that cannot."""
     if tf_setup.cpu_aborts_in_float16() and not tf.config.list_physical_devices("GPU"):
-        for layer in model._flatten_layers():
+        for layer in all_layers(model):
             if layer.compute_dtype == "float16":
                 layer.dtype_policy = keras.DTypePolicy("float32")
     return model

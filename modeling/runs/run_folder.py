@@ -158,9 +158,7 @@ def read_run(path: Path) -> RunInfo:
     if not is_run(path):
         raise UserError(f"{path}: not a run folder (no {RUN}); give one that `train` wrote")
     try:
-        value = atomic_io.read_checksummed_json(
-            path / RUN, "train again (--overwrite)", allow_missing_digest=True
-        )
+        value = atomic_io.read_checksummed_json(path / RUN, "train again (--overwrite)")
         return RunInfo.from_json(value)
     except (KeyError, TypeError) as error:
         raise UserError(f"{path / RUN}: not of this version ({error}); train again") from error
@@ -175,7 +173,7 @@ def find_damage(path: Path, models: Sequence[str] = (LAST, BEST)) -> str:
     if not is_run(path):
         return ""
     try:
-        atomic_io.read_checksummed_json(path / RUN, allow_missing_digest=True)
+        atomic_io.read_checksummed_json(path / RUN)
     except UserError:
         return f"{path / RUN}: damaged, not what was written"
     for file in (path / name for name in models):

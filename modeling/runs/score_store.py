@@ -67,8 +67,7 @@ def data_name(path: str) -> str:
 def read_scores(run: Path, split: str = "") -> dict[Path, dict[str, Any]]:
     """The scores that are kept in a run: folder -> what its `metrics.json` holds.
 
-    Those that an older program left in `RUN/evaluation` itself are among them; those of the weights
-    that the run had before it was trained further are not.
+    Those of the weights that the run had before it was trained further are not among them.
 
     Args:
       split: only those on this split.
@@ -78,10 +77,7 @@ def read_scores(run: Path, split: str = "") -> dict[Path, dict[str, Any]]:
     home = run / EVALUATION
     if not home.is_dir():
         return {}
-    folders = [home, *sorted(path for path in home.iterdir() if path.is_dir())]
-    found = {
-        path: atomic_io.read_json(path / METRICS) for path in folders if (path / METRICS).is_file()
-    }
+    found = {path.parent: atomic_io.read_json(path) for path in sorted(home.glob(f"*/{METRICS}"))}
     if any(MODEL_DIGEST_KEY in scores for scores in found.values()):
         model = model_digest(run)
         found = {

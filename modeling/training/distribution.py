@@ -24,6 +24,7 @@ import tensorflow as tf
 
 from affectstream.core import progress, storage_paths
 from affectstream.core.errors import UserError
+from affectstream.modeling.layer_tree import all_layers
 from affectstream.modeling.runs import run_folder
 
 STRATEGIES = ("mirrored", "multi-worker")
@@ -216,7 +217,7 @@ def synchronized_batch_norm(model: keras.Model) -> Iterator[None]:
 
     A model is stored without, for it is a matter of the devices that train it.
     """
-    norms = [x for x in model._flatten_layers() if isinstance(x, keras.layers.BatchNormalization)]
+    norms = [x for x in all_layers(model) if isinstance(x, keras.layers.BatchNormalization)]
     is_divided = tf.distribute.get_strategy().num_replicas_in_sync > 1
     for layer in norms:
         layer.synchronized = is_divided

@@ -8,10 +8,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from affectstream.core import progress, registry
+from affectstream.core import registry
 from affectstream.core.errors import UserError
 from affectstream.modeling.data.array_dataset import ArrayDataset, Arrays
 from affectstream.modeling.data.training_data import TrainingData
+from affectstream.modeling.layer_names import FUSED_MODEL, FUSION
 from affectstream.modeling.recipes.recipe import FusionRecipe
 from affectstream.modeling.runs import checkpoints, run_folder
 from affectstream.modeling.training.training_steps import (
@@ -20,10 +21,6 @@ from affectstream.modeling.training.training_steps import (
     row_without_epochs,
     train_model,
 )
-
-# Name of the whole model, in which the fusion is the layer FUSION; see `fused_model`.
-FUSED_MODEL = "fused"
-FUSION = "fusion"
 
 
 @dataclass(frozen=True)
@@ -83,12 +80,7 @@ def fit_fusion(
         write(history.rows[0])
         return fusion, history
     if (options.out / run_folder.LAST).is_file():
-        there, history = checkpoints.load_checkpoint(options.out / run_folder.LAST)
-        fusion = _alone(there)
-        if there is not fusion and len(history.rows) < recipe.training.epochs:
-            progress.print_message(
-                f"{options.out}: an earlier version kept no optimizer; it begins anew"
-            )
+        fusion, history = checkpoints.load_checkpoint(options.out / run_folder.LAST)
     num_classes = len(data.labels.labels)
     batches = ArrayDataset(
         train, names, recipe.training, num_classes, options.seed, recipe.modality_dropout

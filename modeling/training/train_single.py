@@ -24,11 +24,10 @@ from affectstream.modeling.features.front_end import (
     max_samples_of_front_end,
 )
 from affectstream.modeling.input_spec import InputSpec
+from affectstream.modeling.layer_names import NETWORK, STANDARDISE
 from affectstream.modeling.metrics import calibration
 from affectstream.modeling.models.speed_tta import TTA_NEEDS_AUDIO, samples_for_speeds
 from affectstream.modeling.models.stream_model import (
-    NETWORK,
-    STANDARDISE,
     StreamModel,
     build_stream_model,
     fitted_front_end,

@@ -12,7 +12,7 @@ import keras
 from affectstream.core import progress
 from affectstream.core.errors import UserError
 from affectstream.modeling.data.training_data import class_weights
-from affectstream.modeling.models.stream_model import MEMBER_PREFIX, NETWORK
+from affectstream.modeling.layer_names import MEMBER_PREFIX, NETWORK
 from affectstream.modeling.recipes.recipe import StreamRecipe
 from affectstream.modeling.runs import checkpoints, run_folder
 from affectstream.modeling.runs.run_folder import Calibration, RunInfo

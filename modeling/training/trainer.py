@@ -18,8 +18,9 @@ from affectstream.core import progress
 from affectstream.core.errors import UserError
 from affectstream.data_augmentation.chain import keyed_rng
 from affectstream.data_augmentation.spectrogram.spectrogram_transform import SpectrogramTransform
+from affectstream.modeling.layer_names import BASE
+from affectstream.modeling.layer_tree import all_layers
 from affectstream.modeling.metrics import classification
-from affectstream.modeling.pretrained_weights import BASE
 from affectstream.modeling.recipes.recipe import Recipe
 from affectstream.modeling.runs.checkpoints import History, save_model
 from affectstream.modeling.training import distribution
@@ -153,7 +154,7 @@ class Trainer:
         if self.recipe.training.freeze_epochs:
             share = 1.0 if frozen else self.recipe.training.fine_tune_lr_factor
             self._optimizer.learning_rate = self.recipe.training.learning_rate * share
-        for place, layer in enumerate(self.model._flatten_layers()):
+        for place, layer in enumerate(all_layers(self.model)):
             if isinstance(layer, SpectrogramTransform):
                 layer.begin_epoch(epoch, self._seed, place)
             elif hasattr(layer, "seed_generator"):
@@ -191,7 +192,12 @@ class Trainer:
 
 
 def _averages(optimizer: keras.optimizers.Optimizer) -> list[tuple[Any, Any]]:
-    """Each variable with its moving average."""
+    """Each variable with its moving average.
+
+    The lists are private in Keras 3. Its callback `SwapEMAWeights` reads the same ones, but swaps
+    by adding and subtracting, after which the raw weights differ in their last bits: a run that
+    was resumed would end otherwise than one that was not.
+    """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     kept = inner._model_variables_moving_average
     return list(zip(inner._trainable_variables, kept, strict=True))
@@ -199,7 +205,7 @@ def _averages(optimizer: keras.optimizers.Optimizer) -> list[tuple[Any, Any]]:
 
 def _bases(model: keras.Model) -> list[keras.layers.Layer]:
     """Parts that came with pretrained weights."""
-    return [layer for layer in model._flatten_layers() if layer.name == BASE]
+    return [layer for layer in all_layers(model) if layer.name == BASE]
 
 
 def _all_finite(variables: Sequence[Any]) -> bool:

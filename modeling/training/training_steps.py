@@ -17,8 +17,9 @@ from scipy.special import log_softmax
 from affectstream.core import atomic_io, progress, storage_paths
 from affectstream.core.errors import UserError
 from affectstream.modeling.data.training_data import TrainingData, class_weights
+from affectstream.modeling.layer_names import HEAD, MEMBER_PREFIX, NETWORK, stream_layer
+from affectstream.modeling.layer_tree import all_layers
 from affectstream.modeling.metrics import calibration, classification, plots
-from affectstream.modeling.models.stream_model import MEMBER_PREFIX, NETWORK
 from affectstream.modeling.recipes.recipe import Recipe
 from affectstream.modeling.runs import checkpoints, run_folder
 from affectstream.modeling.runs.run_folder import Calibration, RunInfo
@@ -30,8 +31,6 @@ from affectstream.preprocessing.dataset.leakage import (
 )
 from affectstream.preprocessing.dataset.splits import NOT_DISJOINT
 
-# Name of the last dense layer of every encoder.
-HEAD = "logits"
 # Drawing takes longer than an epoch of a small network.
 CURVES_EVERY_S = 10.0
 
@@ -174,7 +173,7 @@ def source_model(run: Path, stream: str) -> keras.Model:
             f"--init-from {run}: it knows {' and '.join(earlier.streams)}, no {stream}; start from"
             f" a run of {stream}"
         )
-    return donor.get_layer(f"{stream}_stream")
+    return donor.get_layer(stream_layer(stream))
 
 
 def _member_of(donor: keras.Model, number: int) -> keras.Model:
@@ -234,7 +233,7 @@ def copy_variables(
     """Gives variables of `model` (the second of each pair) the values of others."""
     for their, our in pairs:
         our.assign(their)
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()  # it computes with copies of its variables
 

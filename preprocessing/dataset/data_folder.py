@@ -192,8 +192,8 @@ def require_unchanged_clips(folder: Path) -> None:
     Raises:
       UserError: naming the file that must be made again.
     """
-    written = atomic_io.read_checksummed_json(folder / SPLITS_FILE, _REMEDY).get(_CLIPS_SHA256)
-    if written is not None and written != atomic_io.file_sha256(folder / CLIPS_FILE):
+    written = atomic_io.read_checksummed_json(folder / SPLITS_FILE, _REMEDY)[_CLIPS_SHA256]
+    if written != atomic_io.file_sha256(folder / CLIPS_FILE):
         raise UserError(
             f"{folder / CLIPS_FILE}: not what was written (damaged, or changed by hand); run"
             " `preprocess` again"
@@ -274,9 +274,7 @@ def read_settings(folder: Path) -> dict[str, Any]:
       UserError: absent or damaged.
     """
     remedy = "prepare it again (`preprocess --overwrite`, or `augment` into another folder)"
-    found: dict[str, Any] = atomic_io.read_checksummed_json(
-        folder / SETTINGS_FILE, remedy, allow_missing_digest=True
-    )
+    found: dict[str, Any] = atomic_io.read_checksummed_json(folder / SETTINGS_FILE, remedy)
     return found
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from affectstream.core import atomic_io, progress
+from affectstream.core.checksum import Checksum, git_blob_id
 from affectstream.core.errors import UserError, from_os_error
-from affectstream.opencv_model.checksum import Checksum
-from affectstream.preprocessing.download.http_transfer import StoppedError, fetch, fetch_bytes
-from affectstream.preprocessing.download.lfs_pointer import read_pointer
+from affectstream.core.http_fetch import RemoteFile, StoppedError, fetch, fetch_bytes
+from affectstream.core.lfs_pointer import parse_pointer
 from affectstream.preprocessing.download.publishers import DOWNLOADABLE, MANUAL_ONLY
-from affectstream.preprocessing.download.remote_item import DownloadRequest, RemoteFile, RemoteItem
+from affectstream.preprocessing.download.remote_item import DownloadRequest, RemoteItem
 from affectstream.preprocessing.download.unzip import DamagedArchiveError, check_disk, unpack
 
 WORK_FOLDER = ".download"
@@ -105,7 +105,10 @@ def _forget_done(out: Path, items: Sequence[RemoteItem]) -> None:
     """Removes archives that were unpacked already when an earlier download was killed."""
     for item in items:
         _fetched(out, item).unlink(missing_ok=True)
-    folder = out / WORK_FOLDER
+    _remove_if_empty(out / WORK_FOLDER)
+
+
+def _remove_if_empty(folder: Path) -> None:
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
 
@@ -128,8 +131,11 @@ class _Job:
         """Fetches all items; one failure does not stop the others."""
         if not self.items:
             return
-        (self.out / WORK_FOLDER).mkdir(parents=True, exist_ok=True)
-        self._remove_leftovers()
+        work = self.out / WORK_FOLDER
+        work.mkdir(parents=True, exist_ok=True)
+        outputs = [self.out / path for item in self.items for path in item.output_paths]
+        for folder in {path.parent for path in outputs}:  # a killed download was unpacking there
+            atomic_io.remove_stale_temporaries(folder)
         total = sum(item.remote.num_bytes or 0 for item in self.items)
         sized = (total, "B") if self._sized else (len(self.items), "file")
         with progress.bar(sized[0], "download", sized[1]) as self._bar:
@@ -138,15 +144,9 @@ class _Job:
             self._all(archives, 1)
             self._all([item for item in self.items if not item.extracted_folders], NUM_CONNECTIONS)
         if not self.failures and not self.num_untried:
-            self._remove_work_folder()
-
-    def _remove_leftovers(self) -> None:
-        """Of folders that a killed download was unpacking; each stands beside its final name."""
-        folders = {
-            (self.out / result).parent for item in self.items for result in item.output_paths
-        }
-        for folder in folders:
-            atomic_io.remove_stale_temporaries(folder)
+            for path in (*work.glob("*.part"), *work.glob("*.part.json")):
+                path.unlink()
+            _remove_if_empty(work)
 
     def _all(self, items: Sequence[RemoteItem], num_connections: int) -> None:
         in_a_row = 0
@@ -175,12 +175,12 @@ class _Job:
     def _one(self, item: RemoteItem) -> None:
         if self._stop.is_set():
             raise StoppedError
-        remote = _resolved(item.remote, self._stop)
+        remote = _by_pointer(item, self._stop) if item.pointer else item.remote
         fetched = _fetched(self.out, item)
-        if not (item.extracted_folders and fetched.is_file()):
+        if item.extracted_folders and fetched.is_file():
+            self._count(remote.num_bytes or 0)
+        else:
             fetch(remote, fetched, self._count, self._stop)
-        elif remote.num_bytes is not None:
-            self._count(remote.num_bytes)
         if item.extracted_folders:
             try:
                 unpack(fetched, self.out, item.extracted_folders)
@@ -192,32 +192,26 @@ class _Job:
             target = self.out / item.path
             target.parent.mkdir(parents=True, exist_ok=True)
             fetched.replace(target)
-        if not self._sized:
-            self._update(1)
+        self._count(0, 1)
 
-    def _count(self, num_bytes: int) -> None:
-        if self._sized:
-            self._update(num_bytes)
-
-    def _update(self, amount: int) -> None:
+    def _count(self, num_bytes: int, num_files: int = 0) -> None:
         with self._lock:
-            self._bar.update(amount)
-
-    def _remove_work_folder(self) -> None:
-        folder = self.out / WORK_FOLDER
-        for path in folder.iterdir():
-            if path.name.endswith((".part", ".part.json")):
-                path.unlink()
-        if not any(folder.iterdir()):
-            folder.rmdir()
+            self._bar.update(num_bytes if self._sized else num_files)
 
 
-def _resolved(remote: RemoteFile, stop: threading.Event) -> RemoteFile:
-    """`remote` with the size and checksum that its Git LFS pointer states."""
-    if remote.pointer is None:
-        return remote
-    num_bytes, sha256 = read_pointer(
-        fetch_bytes(remote.pointer_url, stop), remote.pointer, remote.pointer_url
-    )
-    checksum = Checksum("sha256", sha256, remote.pointer_url)
-    return replace(remote, num_bytes=num_bytes, checksum=checksum, pointer=None)
+def _by_pointer(item: RemoteItem, stop: threading.Event) -> RemoteFile:
+    """The file with the size and SHA-256 that its Git LFS pointer states.
+
+    Raises:
+      UserError: the pointer has other bytes than git has, or is none.
+    """
+    data, where, expected = fetch_bytes(item.pointer_url, stop), item.pointer_url, item.pointer
+    if expected is not None and (value := git_blob_id(data)) != expected.value:
+        raise UserError(
+            f"{where}: a pointer with a wrong checksum (git {value}, expected {expected.value} by "
+            f"{expected.source}); try again"
+        )
+    found = parse_pointer(data)
+    if found is None:
+        raise UserError(f"{where}: no Git LFS pointer; the publisher has changed its form")
+    return replace(item.remote, num_bytes=found[0], checksum=Checksum("sha256", found[1], where))

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from affectstream.preprocessing.download.http_transfer import fetch_json
+from affectstream.core.http_fetch import RemoteFile, fetch_json
 from affectstream.preprocessing.download.publisher_metadata import parse_checksum, require_field
 from affectstream.preprocessing.download.remote_item import (
     DownloadRequest,
     ExtractedFolder,
-    RemoteFile,
     RemoteItem,
 )
 from affectstream.preprocessing.download.unzip import safe_path

@@ -10,11 +10,11 @@ import urllib.parse
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from affectstream.core.checksum import Checksum
 from affectstream.core.errors import UserError
-from affectstream.opencv_model.checksum import Checksum
-from affectstream.preprocessing.download.http_transfer import fetch_json
+from affectstream.core.http_fetch import RemoteFile, fetch_json
 from affectstream.preprocessing.download.publisher_metadata import require_field
-from affectstream.preprocessing.download.remote_item import DownloadRequest, RemoteFile, RemoteItem
+from affectstream.preprocessing.download.remote_item import DownloadRequest, RemoteItem
 from affectstream.preprocessing.download.unzip import safe_path
 from affectstream.preprocessing.file_kinds import MEDIA_SUFFIXES
 
@@ -78,12 +78,12 @@ class GitLfsFolders:
 
     def _item(self, path: str, blob: str, commit: str, request: DownloadRequest) -> RemoteItem:
         where = f"{self.repository}/{commit}/{urllib.parse.quote(safe_path(path))}"
-        remote = RemoteFile(
-            url=request.resolve_url(f"{MEDIA}/{where}"),
+        return RemoteItem(
+            RemoteFile(request.resolve_url(f"{MEDIA}/{where}")),
+            path,
             pointer_url=request.resolve_url(f"{RAW}/{where}"),
             pointer=Checksum("git-blob", blob, f"the git tree of commit {commit}"),
         )
-        return RemoteItem(remote, path)
 
 
 def _leading_number(name: str) -> int:

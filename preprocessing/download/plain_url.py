@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from affectstream.core.http_fetch import RemoteFile
 from affectstream.preprocessing.download.remote_item import (
     DownloadRequest,
     ExtractedFolder,
-    RemoteFile,
     RemoteItem,
 )
 

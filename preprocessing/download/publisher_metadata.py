@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from affectstream.core.checksum import Checksum, ChecksumKind
 from affectstream.core.errors import UserError
-from affectstream.opencv_model.checksum import Checksum, ChecksumKind
 
 _KINDS: dict[str, ChecksumKind] = {
     "md5": "md5",

@@ -5,26 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from affectstream.opencv_model.checksum import Checksum
-
-
-@dataclass(frozen=True)
-class RemoteFile:
-    """One file at its publisher.
-
-    Attributes:
-      url: where from.
-      num_bytes: size that the publisher states, or None.
-      checksum: what the publisher states, or None.
-      pointer: checksum of a Git LFS pointer instead: then `pointer_url` answers with the size and
-        SHA-256 of the file, in a few lines that have this checksum themselves.
-    """
-
-    url: str
-    num_bytes: int | None = None
-    checksum: Checksum | None = None
-    pointer_url: str = ""
-    pointer: Checksum | None = None
+from affectstream.core.checksum import Checksum
+from affectstream.core.http_fetch import RemoteFile
 
 
 @dataclass(frozen=True)
@@ -49,11 +31,15 @@ class RemoteItem:
       remote: the file.
       path: where it is kept below the corpus folder, or a name for an archive.
       extracted_folders: folders to extract from an archive; () for a file kept as it is.
+      pointer_url: where the file's Git LFS pointer is, which states its size and SHA-256, or "".
+      pointer: checksum of the pointer itself.
     """
 
     remote: RemoteFile
     path: str
     extracted_folders: tuple[ExtractedFolder, ...] = ()
+    pointer_url: str = ""
+    pointer: Checksum | None = None
 
     @property
     def output_paths(self) -> tuple[str, ...]:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from affectstream.core.errors import UserError
-from affectstream.preprocessing.download.http_transfer import fetch_json
+from affectstream.core.http_fetch import RemoteFile, fetch_json
 from affectstream.preprocessing.download.publisher_metadata import parse_checksum, require_field
 from affectstream.preprocessing.download.remote_item import (
     DownloadRequest,
     ExtractedFolder,
-    RemoteFile,
     RemoteItem,
 )
 

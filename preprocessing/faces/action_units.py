@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 
 from affectstream.core.errors import UserError
 from affectstream.preprocessing.clip import Clip
+from affectstream.preprocessing.content_hash import content_hash
 from affectstream.preprocessing.file_kinds import MEDIA_SUFFIXES, STILL_IMAGE_SUFFIXES
 
 OPENFACE = "openface"
@@ -70,9 +70,8 @@ class ActionUnitTrack:
     @property
     def digest(self) -> str:
         """Hash of the content, 32 hex digits."""
-        hasher = hashlib.blake2b(self.values.tobytes() + self.mask.tobytes(), digest_size=16)
-        hasher.update(b"mean" if self.times_s is None else self.times_s.tobytes())
-        return hasher.hexdigest()
+        times = b"mean" if self.times_s is None else self.times_s.tobytes()
+        return content_hash(self.values.tobytes(), self.mask.tobytes(), times)
 
 
 # === Table ===

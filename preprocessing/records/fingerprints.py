@@ -28,8 +28,7 @@ def input_fingerprints(
         if clip.pictures is not None:
             told["pictures"] = {**told["pictures"], "path": size(clip.pictures.path)}
         told["others"] = [told_of(other) for other in clip.others]
-        # Left out where empty: data folders of earlier versions stay as they are.
-        return {k: v for k, v in told.items() if k not in ("others", "expected_duration_s") or v}
+        return told
 
     states = {}
     for clip in clips:

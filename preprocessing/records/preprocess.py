@@ -32,7 +32,8 @@ from affectstream.preprocessing.records.settings_check import (
     require_same_settings,
     with_resolved_name,
 )
-from affectstream.preprocessing.records.shard_job import ShardIndex, ShardJob, run_shard_jobs
+from affectstream.preprocessing.records.shard_index import ShardIndex
+from affectstream.preprocessing.records.shard_job import ShardJob, run_shard_jobs
 from affectstream.preprocessing.records.sharding import group_into_shards
 
 # A record of ten seconds takes one or two seconds and half a gigabyte of memory.
@@ -181,7 +182,7 @@ def _write_tables(
 ) -> PreprocessResult:
     rows = sorted((row for shard in shards for row in shard.rows), key=lambda row: row.id)
     rejected = list(corpus_index.rejected)
-    rejected += [rejection for shard in shards for rejection in shard.rejected]
+    rejected += [Rejection(**fields) for shard in shards for fields in shard.rejected]
     rejected.sort(key=lambda rejection: rejection.path)
     atomic_io.write_csv(
         out / data_folder.REJECTED_FILE, ("path", "reason"), map(dataclasses.asdict, rejected)

@@ -7,11 +7,10 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import cv2
 
-from affectstream.core import atomic_io, progress, storage_paths
+from affectstream.core import atomic_io, progress
 from affectstream.core.errors import MediaError, UserError
 from affectstream.parallel import tasks
 from affectstream.parallel.tasks import MAX_DEATHS, Engine, ReportStep, TaskLimits, WorkerDied
@@ -21,6 +20,7 @@ from affectstream.preprocessing.faces.action_units import ActionUnitTrack
 from affectstream.preprocessing.records.fingerprints import input_fingerprints
 from affectstream.preprocessing.records.record import Record, ShardWriter
 from affectstream.preprocessing.records.record_builder import RecordBuilder, RecordSettings
+from affectstream.preprocessing.records.shard_index import ShardIndex
 
 # Stands for the key of a clip where a process ended before it came to one.
 BEFORE_CLIPS = ""
@@ -63,51 +63,6 @@ class ShardJob:
         return dataclasses.replace(self, exit_reasons=known)
 
 
-@dataclass(frozen=True)
-class ShardIndex:
-    """Index of one shard, a JSON file beside it; written last, so it marks a complete shard.
-
-    Attributes:
-      sha256: of the whole file, as it was written.
-      inputs: clip key -> state of what it was made from.
-      rows: of `clips.csv`.
-    """
-
-    name: str
-    num_bytes: int
-    sha256: str
-    inputs: dict[str, str]
-    rows: list[ClipRow]
-    rejected: list[Rejection]
-
-    def write(self, path: Path) -> None:
-        """Writes the index, with a digest of its own."""
-        rows = [row.as_cells() for row in self.rows]
-        atomic_io.write_checksummed_json(path, {**dataclasses.asdict(self), "rows": rows})
-
-    @classmethod
-    def read(cls, path: Path) -> ShardIndex | None:
-        """The index at `path`; None where it, or the shard beside it, is not what was written."""
-        try:
-            told = atomic_io.read_checksummed_json(path)
-            told["rows"] = [ClipRow.from_cells(_text(cells)) for cells in told["rows"]]
-            told["rejected"] = [Rejection(**cells) for cells in told["rejected"]]
-            shard = cls(**told)
-        except (UserError, TypeError, KeyError, ValueError):
-            return None
-        return shard if shard._is_held_by(path.with_name(shard.name)) else None
-
-    def _is_held_by(self, file: Path) -> bool:
-        """Compares size and SHA-256; only the size in an object store, which checks content."""
-        if not file.is_file() or file.stat().st_size != self.num_bytes:
-            return False
-        return storage_paths.is_remote(file) or atomic_io.file_sha256(file) == self.sha256
-
-
-def _text(cells: dict[str, Any]) -> dict[str, str]:
-    return {key: str(value) for key, value in cells.items()}
-
-
 def run_shard_jobs(
     engine: Engine, jobs: Iterable[ShardJob], limits: TaskLimits, num_clips: int | None = None
 ) -> list[ShardIndex]:
@@ -139,7 +94,7 @@ def _require_here(job: ShardJob, shard: ShardIndex) -> None:
       UserError: it was written to another machine's disk.
     """
     file = job.shards_dir / shard.name
-    if not file.is_file() or file.stat().st_size != shard.num_bytes:
+    if not file.is_file() or file.stat().st_size != shard.files[shard.name][0]:
         raise UserError(
             f"{file}: written on another machine and not seen on this one; --out must be a folder"
             " that all machines share"
@@ -171,12 +126,10 @@ def write_shard(job: ShardJob, report_step: ReportStep) -> ShardIndex:
                     clip_rows.append(_row(result, path.name, file))
             rows += clip_rows
     shard = ShardIndex(
-        name=path.name,
-        num_bytes=writer.num_bytes,
-        sha256=writer.sha256,
+        files={path.name: (writer.num_bytes, writer.sha256)},
         inputs=input_fingerprints(job.clips, job.tracks),
         rows=rows,
-        rejected=rejected,
+        rejected=[dataclasses.asdict(one) for one in rejected],
     )
     shard.write(path.with_suffix(".json"))
     return shard

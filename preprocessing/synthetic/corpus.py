@@ -22,7 +22,7 @@ from affectstream.preprocessing.synthetic.speakers import Speaker, make_speaker
 from affectstream.preprocessing.synthetic.voice import SAMPLE_RATE_HZ, STEP_S, Speech, speak
 
 # Increase it when a code change alters the generated video or audio.
-VERSION = 1
+VERSION = 2
 EMOTION_CODES = {
     "neutral": "01",
     "happy": "03",

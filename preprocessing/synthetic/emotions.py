@@ -122,16 +122,10 @@ class Take:
 
     Attributes:
       face, voice: what is shown and heard, differences from neutral.
-      face_strength, voice_strength: share of the table's row, about 0.3 to 1.3.
-      face_mixed_emotion, voice_mixed_emotion: emotion mixed in, "" for none.
     """
 
     face: FaceStyle
     voice: VoiceStyle
-    face_strength: float
-    voice_strength: float
-    face_mixed_emotion: str
-    voice_mixed_emotion: str
 
 
 def mix(parts: list[tuple[float, Style]]) -> Style:
@@ -151,18 +145,18 @@ def _stray(rng: np.random.Generator, kind: type[Style], scale: float) -> Style:
 
 def _shown(
     rng: np.random.Generator, table: dict[str, Style], emotion: str, quirk: Style, strength: float
-) -> tuple[Style, float, str]:
+) -> Style:
     """One stream of a take: own strength, at times weak or mixed with another emotion."""
     strength = strength * float(rng.uniform(0.85, 1.15))
     if rng.random() < 0.08:
         strength *= 0.45
-    second, parts = "", [(strength, table[emotion])]
+    parts = [(strength, table[emotion])]
     if rng.random() < 0.2:
         second = str(rng.choice([name for name in table if name != emotion]))
         share = float(rng.uniform(0.2, 0.45))
         parts = [(strength * (1 - share), table[emotion]), (share, table[second])]
     parts += [(1.0, quirk), (1.0, _stray(rng, type(quirk), 0.6))]
-    return mix(parts), strength, second
+    return mix(parts)
 
 
 def sample_take(seed: int, actor: int, emotion: str, take: int) -> Take:
@@ -176,6 +170,5 @@ def sample_take(seed: int, actor: int, emotion: str, take: int) -> Take:
     face_quirk, voice_quirk = _stray(own, FaceStyle, 1.0), _stray(own, VoiceStyle, 1.0)
     rng = np.random.default_rng([seed, 12, actor, index, take])
     strength = float(rng.uniform(0.75, 1.15))
-    face, face_strength, face_mixed_emotion = _shown(rng, FACE, emotion, face_quirk, strength)
-    voice, voice_strength, voice_mixed_emotion = _shown(rng, VOICE, emotion, voice_quirk, strength)
-    return Take(face, voice, face_strength, voice_strength, face_mixed_emotion, voice_mixed_emotion)
+    face = _shown(rng, FACE, emotion, face_quirk, strength)
+    return Take(face, _shown(rng, VOICE, emotion, voice_quirk, strength))

@@ -67,14 +67,12 @@ def moments(
         frown=max(-speaker.habit_mouth, 0),
     )
     envelope, blink = _envelope(rng, num_frames), _blinks(rng, num_frames)
-    base = rng.uniform(-1, 1, 6)
+    base = rng.uniform(-1, 1, 4)
     x = 6 * base[0] + _wander(rng, num_frames, 12, 2.5)
     y = 4 * base[1] + _wander(rng, num_frames, 12, 2.0)
     roll = 2.5 * base[2] + _wander(rng, num_frames, 14, 1.2)
-    yaw = 0.4 * base[3] + _wander(rng, num_frames, 14, 0.25)
-    pitch = 0.3 * base[4] + _wander(rng, num_frames, 10, 0.25)
-    zoom = 1 + 0.04 * base[5] + _wander(rng, num_frames, 20, 0.006)
-    gaze_x = np.repeat(_wander(rng, num_frames // 9 + 1, 1, 0.010), 9)
+    zoom = 1 + 0.04 * base[3] + _wander(rng, num_frames, 20, 0.006)
+    gaze = np.repeat(_wander(rng, num_frames // 9 + 1, 1, 0.010), 9)
     moments = []
     for i in range(num_frames):
         shown = mix([(float(envelope[i]), style), (1.0, rest)])
@@ -84,11 +82,9 @@ def moments(
                 opening=float(opening[i]),
                 rounding=float(rounding[i]),
                 blink=float(blink[i]),
-                gaze=(float(gaze_x[i]), 0.0),
+                gaze=float(gaze[i]),
                 shift_px=(float(x[i]), float(y[i])),
                 roll_deg=float(roll[i]),
-                yaw=float(yaw[i]),
-                pitch=float(pitch[i]),
                 zoom=float(zoom[i]),
             )
         )

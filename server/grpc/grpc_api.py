@@ -25,7 +25,7 @@ from affectstream.server.errors import ServingError, invalid
 from affectstream.server.grpc import messages
 from affectstream.server.grpc.message_size import WireFormatError, check_num_fields
 from affectstream.server.versions import arrays
-from affectstream.server.versions.loaded_version import DEFAULT_SIGNATURE
+from affectstream.serving.exported.version_folder import DEFAULT_SIGNATURE
 
 if TYPE_CHECKING:
     from affectstream.server.limits import ServerLimits

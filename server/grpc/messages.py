@@ -57,6 +57,10 @@ def tensor_to_array(
 ) -> np.ndarray:
     """A TensorProto as array, once its dtype, shape and length agree; nothing larger is allocated.
 
+    `tf.make_ndarray` would not do: it fails on strings in `tensor_content`, on whole numbers beyond
+    their dtype and on more values than the shape needs, and one value fills a shape of any size.
+    `tf.io.parse_tensor` takes all of these, but copies the message again, which no quota counts.
+
     Args:
       name: of the input, for messages.
       tensor: as received; values come as `tensor_content` or in the dtype's own field. There, as in

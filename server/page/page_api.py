@@ -22,7 +22,6 @@ from affectstream.serving.export.model_card import (
     LEGAL_NOTE,
     LIMITATIONS,
     Evaluations,
-    as_list,
     model_card,
 )
 
@@ -82,7 +81,7 @@ def about_json(
     version: int,
     limits: ServerLimits,
     needs_token: bool,
-    evaluations: Evaluations = None,
+    evaluations: Evaluations | None = None,
 ) -> dict[str, Any]:
     """JSON of `/v1/about`: the facts about the model that the page shows.
 
@@ -91,7 +90,7 @@ def about_json(
       needs_token: whether `/v1/analyze` asks for a bearer token.
       evaluations: of its run; when None what `config` holds of them.
     """
-    scored = evaluations or config.get("evaluation")
+    scored = evaluations or config.get("evaluation", ())
     return {
         "name": name,
         "version": version,
@@ -101,7 +100,7 @@ def about_json(
         "recipe": config["recipe"]["name"],
         "synthetic": bool(config["synthetic"]),
         "leak_allowed": bool(config["leak_allowed"])
-        or any(one.get("leak_allowed") for one in as_list(scored)),
+        or any(one.get("leak_allowed") for one in scored),
         "card_markdown": model_card(config, scored, name, version),
         "law": LEGAL_NOTE,
         "meaning": list(LIMITATIONS),

@@ -23,7 +23,7 @@ from affectstream.server.errors import ServingError, invalid
 from affectstream.server.rest import json_outputs, json_tensors
 from affectstream.server.thread_pool import NUM_STATUS_THREADS, ThreadPool
 from affectstream.server.versions.batching import unknown_signature
-from affectstream.server.versions.loaded_version import DEFAULT_SIGNATURE
+from affectstream.serving.exported.version_folder import DEFAULT_SIGNATURE
 
 if TYPE_CHECKING:
     from affectstream.server.memory_quota import MemoryQuota, QuotaReservation

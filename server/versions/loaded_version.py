@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import numpy as np
 
 from affectstream.core import tf_setup
 from affectstream.core.errors import UserError
@@ -19,6 +18,7 @@ from affectstream.server.versions.arrays import Arrays
 from affectstream.serving.exported.savedmodel_audit import require_safe
 from affectstream.serving.exported.version_folder import (
     CONFIG_ASSET,
+    DEFAULT_SIGNATURE,
     check_config,
     read_checked_config,
     read_config,
@@ -28,7 +28,7 @@ from affectstream.serving.exported.version_folder import (
 
 LOG = logging.getLogger(__name__)
 MAX_MESSAGE = 300
-DEFAULT_SIGNATURE, PROBABILITIES = "serving_default", "probabilities"
+PROBABILITIES = "probabilities"
 # Parts of TensorFlow's messages to remove around the useful line: "2 root error(s) found",
 # names of nodes and functions, "assertion failed: [...]".
 NODE = re.compile(r"\n\s*\[\[")
@@ -127,7 +127,7 @@ class LoadedVersion:
             for record in without_autotune(tf.data.TFRecordDataset(str(file))).as_numpy_iterator():
                 log = prediction_log_pb2.PredictionLog.FromString(record)
                 request = log.predict_log.request
-                inputs = {name: _array(tensor) for name, tensor in request.inputs.items()}
+                inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
                 self.run(request.model_spec.signature_name, inputs)
                 number += 1
         except (ServingError, tf.errors.OpError, DecodeError, KeyError, ValueError) as error:
@@ -159,11 +159,10 @@ def load_version(folder: Path) -> LoadedVersion:
     checked = require_safe(folder)
     tf_setup.import_tensorflow()
     from affectstream.serving.export.savedmodel_export import load_saved_model
+    from affectstream.serving.export.warmup import public_signatures
 
     definitions = checked.signature_defs
-    signatures = {
-        name: _specs(definitions[name]) for name in sorted(definitions) if _is_public(name)
-    }
+    signatures = public_signatures(definitions)
     try:
         config, saved = read_config(checked.folder), load_saved_model(checked.folder)
         vocabulary = read_vocabulary(checked.folder)
@@ -178,11 +177,6 @@ def load_version(folder: Path) -> LoadedVersion:
     )
 
 
-def _is_public(name: str) -> bool:
-    """Whether clients may call a signature; TensorFlow's own begin with two underscores."""
-    return not name.startswith("__")
-
-
 def _num_outputs(definitions: Mapping[str, Any]) -> int | None:
     """Last dimension of the probabilities; None where the model does not say it."""
     if (
@@ -192,27 +186,6 @@ def _num_outputs(definitions: Mapping[str, Any]) -> int | None:
         return None
     sizes = [d.size for d in definitions[DEFAULT_SIGNATURE].outputs[PROBABILITIES].tensor_shape.dim]
     return sizes[-1] if sizes and sizes[-1] >= 0 else None
-
-
-def _specs(definition: Any) -> dict[str, Any]:
-    """Input -> what it takes, as `warmup.read_signatures` tells it of a file."""
-    import tensorflow as tf
-
-    from affectstream.serving.export.warmup import InputSpec
-
-    return {
-        name: InputSpec(
-            np.dtype(tf.as_dtype(info.dtype).as_numpy_dtype).name,
-            tuple(d.size if d.size >= 0 else None for d in info.tensor_shape.dim),
-        )
-        for name, info in sorted(definition.inputs.items())
-    }
-
-
-def _array(tensor: Any) -> np.ndarray:
-    import tensorflow as tf
-
-    return tf.make_ndarray(tensor)
 
 
 def client_message(message: str) -> str:

@@ -24,8 +24,7 @@ from affectstream.server.versions.model_store import (
     not_found,
     unknown_label,
 )
-
-DEFAULT_SIGNATURE = "serving_default"
+from affectstream.serving.exported.version_folder import DEFAULT_SIGNATURE
 
 
 @dataclass(frozen=True)
@@ -86,30 +85,6 @@ class ModelServer:
 
     # === Predictions ===
 
-    def predict(
-        self,
-        name: str,
-        version: int | None,
-        label: str | None,
-        signature: str,
-        inputs: Arrays,
-        timeout_s: float | None = None,
-    ) -> PredictResult:
-        """One prediction; blocks until it is there.
-
-        Args:
-          name: of the model.
-          version: its number, or None.
-          label: of the version, or None; the newest version when both are None.
-          signature: "" for `serving_default`.
-          inputs: of the signature.
-          timeout_s: at most `limits.request_timeout_s`, which is taken when None.
-        Raises:
-          ServingError: with the code and words that TensorFlow Serving has for it.
-        """
-        with self.lease_signature(name, version, label, signature) as (loaded, chosen):
-            return self.run(loaded, chosen, inputs, timeout_s)
-
     @contextlib.contextmanager
     def lease_version(
         self, name: str, version: int | None, label: str | None
@@ -149,7 +124,13 @@ class ModelServer:
         inputs: Arrays,
         timeout_s: float | None = None,
     ) -> PredictResult:
-        """As `predict`, on what `lease_signature` gave."""
+        """One prediction on what `lease_signature` gave; blocks until it is there.
+
+        Args:
+          timeout_s: at most `limits.request_timeout_s`, which is taken when None.
+        Raises:
+          ServingError: with the code and words that TensorFlow Serving has for it.
+        """
         wait_s = self.limits.request_timeout_s
         if timeout_s is not None:
             wait_s = min(wait_s, timeout_s)

@@ -10,6 +10,7 @@ from typing import Protocol
 from affectstream.core.errors import UserError
 from affectstream.serving.exported.bundle_folder import is_bundle, read_bundle
 from affectstream.serving.exported.version_folder import (
+    RUN_FILE,
     SAVED_MODEL,
     require_model_name,
     version_folders,
@@ -17,7 +18,6 @@ from affectstream.serving.exported.version_folder import (
 )
 from affectstream.serving.inference.litert_model import is_litert
 
-RUN = "run.json"  # affectstream.modeling.runs.run_folder knows it too, and brings TensorFlow along
 REMEDY = "give what `export --run RUN --out OUT` or `export --run RUN --serving DIR` wrote"
 
 
@@ -62,7 +62,7 @@ def open_source(path: Path, name: str | None = None) -> VersionSource:
     Raises:
       UserError: none of these, or a bad name.
     """
-    if (path / RUN).is_file():
+    if (path / RUN_FILE).is_file():
         raise UserError(
             f"{path}: a run folder; `export --run {path} --out OUT` first, then serve OUT"
         )

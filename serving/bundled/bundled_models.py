@@ -9,7 +9,7 @@ import numpy as np
 
 from affectstream.core import atomic_io, storage_paths
 from affectstream.core.errors import UserError
-from affectstream.serving.export.model_card import as_list
+from affectstream.serving.exported.version_folder import RUN_FILE
 
 if TYPE_CHECKING:
     import keras
@@ -29,7 +29,6 @@ NON_COMMERCIAL = "non-commercial use only"
 GOLDEN = "golden.json"
 Outputs = dict[str, np.ndarray]
 
-RUN_FILE = "run.json"
 _FREE_LICENCES = ("CC0", "CC BY 4", "CC BY-SA 4", "MIT", "Apache", "public domain")
 
 
@@ -86,7 +85,7 @@ def run_summary(path: Path) -> str:
     kind = "validation"
     uars = {name: part["scores"].get("val_uar") for name, part in parts}
     tested = {
-        name: [one for one in as_list(part.get("evaluation")) if one["split"] == "test"]
+        name: [one for one in part.get("evaluation", ()) if one["split"] == "test"]
         for name, part in parts
     }
     if all(tested.values()):

@@ -18,16 +18,18 @@ import numpy as np
 
 from affectstream.core import atomic_io
 from affectstream.core.errors import UserError, from_os_error
+from affectstream.core.templates import render
+from affectstream.modeling.runs import checksummed_zip
 from affectstream.serving.bundled.bundled_models import (
     GOLDEN,
     NON_COMMERCIAL,
     NUM_CHECKS,
-    RUN_FILE,
     is_non_commercial,
     max_difference,
     model_noise_outputs,
 )
 from affectstream.serving.export.model_card import CARD, card_scores, model_card, read_evaluations
+from affectstream.serving.exported.version_folder import RUN_FILE
 
 if TYPE_CHECKING:
     from affectstream.modeling.runs.run_folder import RunInfo
@@ -97,7 +99,7 @@ def pack_run(
             )
         golden = [{name: rows.tolist() for name, rows in one.items()} for one in after]
         atomic_io.write_text(temporary / GOLDEN, json.dumps(golden) + "\n")
-        _write_lines(temporary / RUN_FILE, info.as_json())
+        _write_lines(temporary / RUN_FILE, atomic_io.with_digest(info.as_json()))
         for folder, scores in evaluations.items():
             atomic_io.write_json(temporary / EVALUATION / folder.name / METRICS, scores)
         config = client_config(info) | {"pretrained": info.recipe.pretrained}
@@ -165,32 +167,19 @@ def _write_lines(path: Path, value: dict[str, Any]) -> None:
 
 
 def _bundled_section(info: RunInfo, change: float, pack_command: str) -> str:
-    lines = ["", "## Bundled with the program", ""]
-    if is_non_commercial(info.data):
-        terms = "; ".join(f"{one['corpus']}: {one['licence'] or 'not stated'}" for one in info.data)
-        lines += [
-            f"**{NON_COMMERCIAL.capitalize()}.** The terms of the data hold for the weights:"
-            f" {terms}. The MIT licence of the program does not extend to this folder.",
-            "",
-        ]
-    moved = f"{_rounded_up(change):g}"
-    lines += [
-        "Weights are stored as float16 and computed with as float32. Against the weights as they"
-        f" were trained, no probability moved by more than {moved} over {NUM_CHECKS} batches"
-        " of noise.",
-        "",
-    ]
     commands = [part["command"] for part in info.stream_info.values() if "command" in part]
     commands += [info.command, pack_command]
-    # A resumed run gives the same result, so --resume is dropped.
-    told = [command.replace(" --resume", "") for command in commands if command]
-    lines += [
-        "Commands as typed, their paths shortened; the last one makes all of it, in folders of its"
-        " own:",
-        "",
-        "```sh",
-    ]
-    return "\n".join([*lines, *told, "```", ""])
+    return render(
+        "affectstream.serving.bundled",
+        "bundled.md.j2",
+        is_non_commercial=is_non_commercial(info.data),
+        non_commercial=NON_COMMERCIAL,
+        data=info.data,
+        change=_rounded_up(change),
+        num_checks=NUM_CHECKS,
+        # A resumed run gives the same result, so --resume is dropped.
+        commands=[command.replace(" --resume", "") for command in commands if command],
+    )
 
 
 def _rounded_up(value: float) -> float:
@@ -226,6 +215,7 @@ def cast_float16(source: Path, out: Path) -> None:
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():
             archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+    checksummed_zip.add_checksum(out)
 
 
 def _half_weights(content: bytes) -> bytes:

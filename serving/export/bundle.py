@@ -17,15 +17,20 @@ import numpy as np
 
 from affectstream.core import atomic_io
 from affectstream.core.errors import UserError
+from affectstream.core.templates import render
 from affectstream.modeling.features.text.wordpieces import SEP
 from affectstream.modeling.runs.run_folder import read_run
-from affectstream.preprocessing.windowing import WindowSettings
 from affectstream.serving.export import warmup
 from affectstream.serving.export.model_card import CARD, model_card, write_card
 from affectstream.serving.export.savedmodel_export import export
-from affectstream.serving.export.warmup import DEFAULT_SIGNATURE, InputSpec, Signatures
+from affectstream.serving.export.warmup import InputSpec, Signatures
 from affectstream.serving.exported.bundle_folder import MODELS, MODELS_CONFIG, bundle_model_name
-from affectstream.serving.exported.version_folder import read_config, version_numbers
+from affectstream.serving.exported.version_folder import (
+    DEFAULT_SIGNATURE,
+    VOCABULARY_ASSET,
+    read_config,
+    version_numbers,
+)
 
 TEMPLATES = Path(__file__).with_name("templates")
 TEMPLATE_NAMES = (
@@ -176,15 +181,13 @@ def models_config(name: str, versions: list[int]) -> str:
       g3doc/serving_config.md.
     """
     stable, canary = versions[-2:][0], versions[-1]
-    return (
-        "# ModelServerConfig of tensorflow/serving, written by `export --serving`.\n"
-        "model_config_list {\n  config {\n"
-        f'    name: "{name}"\n    base_path: "/{MODELS}/{name}"\n'
-        '    model_platform: "tensorflow"\n'
-        "    model_version_policy { all {} }\n"
-        f'    version_labels {{ key: "stable" value: {stable} }}\n'
-        f'    version_labels {{ key: "canary" value: {canary} }}\n'
-        "  }\n}\n"
+    return render(
+        "affectstream.serving.export",
+        "models.config.j2",
+        name=name,
+        models=MODELS,
+        stable=stable,
+        canary=canary,
     )
 
 
@@ -196,7 +199,7 @@ def _client_facts(
         "labels": config["labels"],
         "sample_rate_hz": config["input"].get("sample_rate_hz"),
         "window_s": config["window_s"],
-        "windows": WindowSettings.from_config(config).as_json(),
+        "windows": config["windows"],
         "max_tokens": config.get("max_tokens"),
         "end_token": end_token,
         "preparation": config["preparation"],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,16 @@ from affectstream.modeling.evaluation.token_model import TOKEN_IDS, token_model
 from affectstream.modeling.features.audio.window import FitWindow
 from affectstream.modeling.features.text.tokens import FitTokens
 from affectstream.modeling.runs.run_folder import RunInfo
-from affectstream.serving.export.savedmodel_export import TEXT_INPUTS, example_inputs, export_config
+from affectstream.serving.export.savedmodel_export import (
+    TEXT_INPUTS,
+    difference,
+    example_inputs,
+    export_config,
+)
+from affectstream.serving.export.signatures import all_layers
+from affectstream.serving.exported.version_folder import DEFAULT_SIGNATURE
 from affectstream.serving.inference.litert_model import (
     LITERT,
-    SIGNATURE,
     LitertModel,
     config_file,
     require_new,
@@ -90,7 +95,7 @@ def convert(
     """
     specs = fixed_inputs(inference, config)
     examples = reference_examples(inference, config)
-    for layer in _layers(inference):
+    for layer in all_layers(inference):
         if hasattr(layer, "transform_dtype"):
             layer.transform_dtype = "float32"
         if isinstance(layer, keras.layers.RNN):
@@ -118,7 +123,7 @@ def fixed_inputs(inference: keras.Model, config: dict[str, Any]) -> dict[str, tf
     """
     window = _window_of(inference).get("window_samples")
     num_frames = max(1, int(config["preparation"]["sampling"]["num_frames"]))
-    most_tokens = [x.max_tokens for x in _layers(inference) if isinstance(x, FitTokens)]
+    most_tokens = [x.max_tokens for x in all_layers(inference) if isinstance(x, FitTokens)]
     steps = {"audio": window, "video": num_frames, "video_mask": num_frames}
     if most_tokens:
         steps[TOKEN_IDS] = most_tokens[0]
@@ -159,17 +164,9 @@ def numeric_model(model: keras.Model, info: RunInfo, name: str) -> keras.Model:
     return inference_model(of_tokens, info)
 
 
-def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """All layers, including those of nested models."""
-    for layer in model.layers:
-        yield layer
-        if isinstance(layer, keras.Model):
-            yield from _layers(layer)
-
-
 def _window_of(inference: keras.Model) -> dict[str, int]:
     """Window length and offset of a model of audio: those of the first `FitWindow`."""
-    for layer in _layers(inference):
+    for layer in all_layers(inference):
         if isinstance(layer, FitWindow):
             return {
                 "window_samples": layer.window_samples,
@@ -186,9 +183,11 @@ def _converted(inference: keras.Model, specs: dict[str, tf.TensorSpec], name: st
         try:
             # By way of a SavedModel, because only so the names of inputs and outputs are kept.
             served = tf.Module()
-            signatures = {SIGNATURE: _frozen(inference, specs)}
+            signatures = {DEFAULT_SIGNATURE: _frozen(inference, specs)}
             tf.saved_model.save(served, folder, signatures=signatures)
-            converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
+            converter = tf.lite.TFLiteConverter.from_saved_model(
+                folder, signature_keys=[DEFAULT_SIGNATURE]
+            )
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
             return bytes(converter.convert())
         except Exception as error:  # errors from C++ have no common type
@@ -249,11 +248,6 @@ def _check(content: bytes, config: dict[str, Any], examples: ReferenceExamples, 
                     f"{name}: {key} of LiteRT differs from the trained model by {off:.2g};"
                     " not exported"
                 )
-
-
-def difference(given: np.ndarray, wanted: np.ndarray) -> float:
-    """Largest difference, as a share of the largest wanted value where that is above 1."""
-    return float(np.abs(given - wanted).max()) / max(1.0, float(np.abs(wanted).max()))
 
 
 def _write_pair(target: Path, content: bytes, config: dict[str, Any]) -> None:

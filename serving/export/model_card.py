@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from affectstream.core import atomic_io, registry
+from affectstream.core.templates import render
 
 CARD = "MODEL_CARD.md"
 # TensorFlow Serving reads only the warm-up file in this folder.
@@ -16,8 +17,7 @@ CARD_SCORES = (
     *("data", "split", "uar", "uar_ci95", "uar_ci95_note", "wa", "macro_f1", "ece", "num_clips"),
     *("num_speakers", "leak_allowed", "used_for_selection", "per_corpus"),
 )
-# Scores of one evaluation (older exports), or of several.
-Evaluations = Mapping[str, Any] | Sequence[Mapping[str, Any]] | None
+Evaluations = Sequence[Mapping[str, Any]]
 
 LEGAL_NOTE = (
     "Article 5(1)(f) of the EU AI Act (Regulation (EU) 2024/1689) forbids AI systems that infer the"
@@ -40,7 +40,7 @@ LIMITATIONS = (
 
 def model_card(
     config: dict[str, Any],
-    evaluations: Evaluations = None,
+    evaluations: Evaluations | None = None,
     name: str = "",
     version: int | None = None,
 ) -> str:
@@ -55,8 +55,23 @@ def model_card(
     title = name or "Model card"
     if version is not None:
         title += f" {version}" if name else f", version {version}"
-    found = as_list(evaluations or config.get("evaluation"))
-    return "\n".join([f"# {title}", "", *_lines(config, found), ""])
+    found = list(evaluations or config.get("evaluation", ()))
+    encoder = config["recipe"].get("encoder", "")
+    weights = _pretrained(config) if encoder else "none"
+    return render(
+        "affectstream.serving.export",
+        "model_card.md.j2",
+        title=title,
+        config=config,
+        leaked=[_named(one) for one in found if one.get("leak_allowed")],
+        legal_note=LEGAL_NOTE,
+        limitations=LIMITATIONS,
+        scores=list(_scores(config, found)),
+        is_tested=any(one.get("split") in ("test", "all") for one in found),
+        are_parts_evaluated=any(part.get("evaluation") for part in config["stream_info"].values()),
+        weights=weights if weights != "none" else "",
+        weights_licence=encoder and (registry.entry("encoders", encoder).licence or "not stated"),
+    )
 
 
 def read_evaluations(run: Path) -> list[dict[str, Any]]:
@@ -78,13 +93,6 @@ def card_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
     return kept | {"data": [data_name(path) for path in scores.get("data") or ()]}
 
 
-def as_list(evaluations: Evaluations) -> list[Mapping[str, Any]]:
-    """Evaluations as a list; older exports hold a single one."""
-    if isinstance(evaluations, Mapping):
-        return [evaluations]
-    return list(evaluations or ())
-
-
 def write_card(
     saved: Path, config: dict[str, Any], name: str = "", version: int | None = None
 ) -> None:
@@ -93,63 +101,10 @@ def write_card(
     atomic_io.write_text(saved / CARD_OF_VERSION, model_card(config, name=name, version=version))
 
 
-def _lines(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    yield from _warnings(config, evaluations)
-    recipe = config["recipe"]
-    yield f"- streams: {', '.join(config['streams'])}"
-    yield f"- recipe: {recipe['name']} ({recipe['source']})"
-    if speeds := recipe.get("tta_speeds"):
-        yield f"- hears each clip at the speeds {speeds} and averages the answers"
-    members = config["ensemble_members"]
-    if len(members) > 1:
-        seeds = ", ".join(str(member["seed"]) for member in members)
-        yield f"- the average of {len(members)} networks, trained apart with the seeds {seeds}"
-    yield f"- labels ({config['label_set']}), in the order of the outputs: " + ", ".join(
-        config["labels"]
-    )
-    yield f"- calibration temperature: {config['calibration']['temperature']:.3g}"
-    yield f"- seed {config['seed']}, revision {config['git_revision'] or 'unknown'}"
-    yield from ("", "## Use and law", "", LEGAL_NOTE, "", "## Limits", "")
-    yield from (f"- {line}" for line in LIMITATIONS)
-    yield from ("", "## Data", "", "| corpus | licence | records (train, validation, test) |")
-    yield "|---|---|---|"
-    yield from map(_data_row, config["data"])
-    if not config["data"]:
-        yield "| none of its own: see the parts below | | |"
-    for stream, part in config["stream_info"].items():
-        count = len(part.get("ensemble_members", ()))
-        text = f", {count} networks averaged" if count > 1 else ""
-        text += f", asked at the speeds {part['tta_speeds']}" if part.get("tta_speeds") else ""
-        yield f"\nThe {stream} part was trained in a run of its own, recipe {part['recipe']}{text}."
-    yield from ("", "## Scores", "", *_scores(config, evaluations))
-    if config["notes"]:
-        yield from ("", "## Notes of the training", "")
-        yield from (f"- {note}" for note in config["notes"])
-    yield from ("", "## Licence", "", *_licence(config))
-
-
-def _warnings(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    if config["synthetic"]:
-        yield "**SYNTHETIC: trained on made-up data; it recognises nobody's emotion.**\n"
-    if config["leak_allowed"]:
-        yield "**LEAK ALLOWED: trained across a crossing of its parts; its scores are too high.**\n"
-    elif leaked := [_named(one) for one in evaluations if one.get("leak_allowed")]:
-        yield (
-            f"**LEAK ALLOWED: scored on what it was trained on ({'; '.join(leaked)});"
-            " these scores are too high.**\n"
-        )
-
-
-def _data_row(data: dict[str, Any]) -> str:
-    counts = data.get("num_records", {})
-    text = ", ".join(str(counts.get(part, 0)) for part in ("train", "validation", "test"))
-    synthetic = " (SYNTHETIC)" if data.get("synthetic") else ""
-    return f"| {data['corpus']}{synthetic} | {data['licence'] or 'not stated'} | {text} |"
-
-
-def _scores(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    yield "| part | UAR (95 % interval) | WA | macro-F1 | ECE | clips | speakers |"
-    yield "|---|---|---|---|---|---|---|"
+def _scores(
+    config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]
+) -> Iterator[list[str]]:
+    """The rows of the table: evaluations, then validation, then the same of each part."""
     for one in evaluations:
         yield from _score_rows(_named(one), one)
     if config["scores"]:  # a fusion that is fitted, not trained, has none
@@ -158,21 +113,11 @@ def _scores(config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) ->
         corpora = _of(data["corpus"] for data in config["data"])
         yield _score_row(f"validation{corpora}, {text}", validation_scores(config["scores"]))
     for stream, part in config["stream_info"].items():
-        for one in as_list(part.get("evaluation")):
+        for one in part.get("evaluation", ()):
             yield from _score_rows(f"{_named(one)}, {stream} alone", one)
         corpora = _of(part.get("corpora", ()))
         own = validation_scores(part["scores"])
         yield _score_row(f"validation{corpora}, {stream} alone", own)
-    if not any(one.get("split") in ("test", "all") for one in evaluations):
-        parts_are = any(part.get("evaluation") for part in config["stream_info"].values())
-        what = (
-            "Its parts were evaluated, the whole was not" if parts_are else "It was not evaluated"
-        )
-        yield f"\n{what} on a test part before it was exported."
-    yield (
-        "\nUAR is the mean recall, WA the plain accuracy. The interval is resampled by speaker, by"
-        " recording where the speaker is unknown; under three speakers there is none."
-    )
 
 
 def validation_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
@@ -203,7 +148,7 @@ def _of(names: Iterable[str]) -> str:
     return f" of {text}" if text else ""
 
 
-def _score_rows(part: str, scores: Mapping[str, Any]) -> Iterator[str]:
+def _score_rows(part: str, scores: Mapping[str, Any]) -> Iterator[list[str]]:
     """Rows for all data and, with several corpora, for each; only the latter have intervals."""
     corpora = scores.get("per_corpus") or {}
     if len(corpora) < 2:
@@ -214,7 +159,7 @@ def _score_rows(part: str, scores: Mapping[str, Any]) -> Iterator[str]:
         yield _score_row(f"{part}, of these {corpus}", own)
 
 
-def _score_row(part: str, scores: Mapping[str, Any]) -> str:
+def _score_row(part: str, scores: Mapping[str, Any]) -> list[str]:
     def cell(key: str) -> str:
         value = scores.get(key)
         return f"{value:.3f}" if isinstance(value, float) else str(value if value else "-")
@@ -222,19 +167,7 @@ def _score_row(part: str, scores: Mapping[str, Any]) -> str:
     interval = scores.get("uar_ci95")
     uar = cell("uar") + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
     rest = [cell(key) for key in ("wa", "macro_f1", "ece", "num_clips", "num_speakers")]
-    return f"| {' | '.join([part, uar, *rest])} |"
-
-
-def _licence(config: dict[str, Any]) -> Iterator[str]:
-    yield "The weights follow from the data above and may be used no more freely than these allow;"
-    yield "several corpora of emotion forbid commercial use. The program is under the MIT licence."
-    encoder = config["recipe"]["encoder"]
-    pretrained = _pretrained(config) if encoder else ""
-    if pretrained not in ("", "none"):
-        licence = registry.entry("encoders", encoder).licence or "not stated"
-        yield f"\nIt begins from published weights ({pretrained}), licence: {licence}."
-    if config["stream_info"]:
-        yield "\nWhere a part begins from published weights, their licence holds for the whole."
+    return [part, uar, *rest]
 
 
 def _pretrained(config: dict[str, Any]) -> str:

@@ -22,7 +22,6 @@ from affectstream.preprocessing.pcm import from_pcm, to_pcm
 from affectstream.serving.export.model_card import read_evaluations, write_card
 from affectstream.serving.export.signatures import (
     ANY,
-    DEFAULT_SIGNATURE,
     FACE_JPEG,
     LABELS,
     SERVE_BYTES,
@@ -30,11 +29,13 @@ from affectstream.serving.export.signatures import (
     STREAM_OUTPUTS,
     WAV,
     ServedModel,
+    all_layers,
 )
 from affectstream.serving.export.wav_bytes import to_wav
 from affectstream.serving.exported.savedmodel_audit import require_safe
 from affectstream.serving.exported.version_folder import (
     CONFIG_ASSET,
+    DEFAULT_SIGNATURE,
     VOCABULARY_ASSET,
     read_config,
     version_number,
@@ -129,7 +130,7 @@ def _served(model: keras.Model, info: RunInfo, text_input: str) -> dict[str, ker
 
 def _max_tokens(model: keras.Model) -> int | None:
     """Maximum number of tokens of the model; None if it uses no tokens."""
-    layers = [layer for layer in model._flatten_layers() if isinstance(layer, FitTokens)]
+    layers = [layer for layer in all_layers(model) if isinstance(layer, FitTokens)]
     return layers[0].max_tokens if layers else None
 
 
@@ -182,13 +183,19 @@ def _require_equal(
 ) -> None:
     given = signature(**{name: tf.constant(value) for name, value in inputs.items()})
     for key, value in expected.items():
-        wanted = np.asarray(value)
-        difference = float(np.abs(given[key].numpy() - wanted).max())
-        difference /= max(1.0, float(np.abs(wanted).max()))  # embeddings have no fixed range
-        if not difference <= TOLERANCE:
+        off = difference(given[key].numpy(), np.asarray(value))
+        if not off <= TOLERANCE:
             raise UserError(
-                f"{saved}: {key} differs from the trained model by {difference:.2g}; not exported"
+                f"{saved}: {key} differs from the trained model by {off:.2g}; not exported"
             )
+
+
+def difference(given: np.ndarray, wanted: np.ndarray) -> float:
+    """Largest difference, as a share of the largest wanted value where that is above 1.
+
+    Embeddings have no fixed range.
+    """
+    return float(np.abs(given - wanted).max()) / max(1.0, float(np.abs(wanted).max()))
 
 
 def example_files(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,11 @@ from affectstream.modeling.data.record_dataset import missing_stream_input
 from affectstream.modeling.evaluation.token_model import TOKEN_IDS
 from affectstream.modeling.features.audio.window import FitWindow
 from affectstream.serving.export.wav_bytes import assert_no_problems, decode_wavs
+from affectstream.serving.exported.version_folder import DEFAULT_SIGNATURE
 
 Tensors = dict[str, tf.Tensor]
 Specs = dict[str, tf.TensorSpec]
 
-DEFAULT_SIGNATURE = "serving_default"
 SERVE_BYTES = "serve_bytes"
 LABELS = "labels"
 ANY = "any"  # input of `labels`
@@ -190,6 +190,14 @@ def input_specs(model: keras.Model) -> Specs:
     }
 
 
+def all_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """All layers, including those of nested models."""
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from all_layers(layer)
+
+
 def takes_bytes(model: keras.Model) -> bool:
     """Whether an input can be sent as files: audio or faces, not action units or text."""
     return "audio" in model.input or _has_faces(model)
@@ -201,7 +209,7 @@ def _has_faces(model: keras.Model) -> bool:
 
 def _samples_looked_at(model: keras.Model) -> int | None:
     """Number of samples from the start that the model can use; None: all."""
-    windows = [layer for layer in model._flatten_layers() if isinstance(layer, FitWindow)]
+    windows = [layer for layer in all_layers(model) if isinstance(layer, FitWindow)]
     ends = [layer.offset_samples + layer.window_samples for layer in windows]
     return max(ends, default=None)
 

@@ -7,9 +7,7 @@ PredictionLog records. A record that fails keeps the version from loading
 
 from __future__ import annotations
 
-import io
-import wave
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +17,11 @@ import tensorflow as tf
 
 from affectstream.core import atomic_io
 from affectstream.core.errors import UserError
+from affectstream.serving.export.wav_bytes import to_wav
+from affectstream.serving.exported.version_folder import DEFAULT_SIGNATURE
 
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 BATCH_SIZES = (1, 8)
-DEFAULT_SIGNATURE = "serving_default"
 # Sizes for the dimensions after the batch that the signature leaves open.
 NUM_FRAMES = 8
 NUM_TOKENS = 16
@@ -56,10 +55,20 @@ def read_signatures(saved: Path) -> Signatures:
         read.ParseFromString(file.read_bytes())
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error}); export it again") from error
-    found = read.meta_graphs[0].signature_def
+    return public_signatures(read.meta_graphs[0].signature_def)
+
+
+def public_signatures(definitions: Mapping[str, Any]) -> Signatures:
+    """Input specs of the signatures that clients may call; TensorFlow's own begin with `__`.
+
+    Args:
+      definitions: signature -> SignatureDef.
+    """
     return {
-        signature: {name: _spec(info) for name, info in sorted(found[signature].inputs.items())}
-        for signature in sorted(found)
+        signature: {
+            name: _spec(info) for name, info in sorted(definitions[signature].inputs.items())
+        }
+        for signature in sorted(definitions)
         if not signature.startswith("__")
     }
 
@@ -99,7 +108,7 @@ def generate_inputs(
 
 
 def _audio(spec: InputSpec, config: dict[str, Any]) -> np.ndarray:
-    return _tone(_rate_hz(config), float(config.get("window_s", WAV_SECONDS)))
+    return _tone(_rate_hz(config), float(config["window_s"]))
 
 
 def _audio_length(spec: InputSpec, config: dict[str, Any]) -> int:
@@ -132,14 +141,7 @@ def _strings(spec: InputSpec, config: dict[str, Any]) -> bytes:
 
 def _wav(spec: InputSpec, config: dict[str, Any]) -> bytes:
     rate_hz = _rate_hz(config)
-    samples = np.round(_tone(rate_hz, WAV_SECONDS) * 32767).astype("<i2")
-    file = io.BytesIO()
-    with wave.open(file, "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(2)
-        writer.setframerate(rate_hz)
-        writer.writeframes(samples.tobytes())
-    return file.getvalue()
+    return to_wav(np.round(_tone(rate_hz, WAV_SECONDS) * 32767).astype(np.int16), rate_hz)
 
 
 def _face_jpeg(spec: InputSpec, config: dict[str, Any]) -> np.ndarray:

@@ -15,12 +15,15 @@ from affectstream.preprocessing.windowing import WindowSettings
 CONFIG_ASSET = "config.json"
 VOCABULARY_ASSET = "vocabulary.txt"
 SAVED_MODEL = "saved_model.pb"
+DEFAULT_SIGNATURE = "serving_default"
+# `affectstream.modeling.runs.run_folder` knows it too, and brings TensorFlow along.
+RUN_FILE = "run.json"
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
-# Keys of every export; keys that were added later (`signatures`, ...) may be absent.
+# Keys of every exported format.
 _TYPES: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("labels", "streams", "data", "notes"), list),
     **dict.fromkeys(
-        ("recipe", "preparation", "input", "calibration", "stream_info", "scores"), dict
+        ("recipe", "preparation", "input", "calibration", "stream_info", "scores", "windows"), dict
     ),
     **dict.fromkeys(("synthetic", "leak_allowed"), bool),
     "label_set": str,
@@ -119,10 +122,10 @@ def _problems(config: Any, num_outputs: int | None) -> Iterator[str]:
     sampling = preparation.get("sampling")
     if not isinstance(sampling, dict) or not is_count(sampling.get("num_frames")):
         yield "preparation lacks sampling.num_frames"
-    elif sampling.get("mode", SAMPLING_MODES[0]) not in SAMPLING_MODES:
-        yield f"preparation.sampling.mode is {_shown(sampling['mode'])}"
+    elif (mode := sampling.get("mode")) not in SAMPLING_MODES:
+        yield f"preparation.sampling.mode is {_shown(mode)}"
     try:
-        WindowSettings.from_config(config)
+        WindowSettings(**config["windows"])
     except (TypeError, ValueError) as error:
         yield f"windows: {error}"
     if "audio" in streams and not is_count(given.get("sample_rate_hz"), 1):

@@ -19,6 +19,7 @@ from affectstream.core import atomic_io, lfs_pointer, storage_paths
 from affectstream.core.errors import UserError, from_os_error
 from affectstream.core.tf_setup import suppress_native_stderr
 from affectstream.serving.exported.version_folder import (
+    DEFAULT_SIGNATURE,
     check_config,
     invalid_config_error,
     is_count,
@@ -26,7 +27,6 @@ from affectstream.serving.exported.version_folder import (
 )
 
 SUFFIX = ".tflite"
-SIGNATURE = "serving_default"
 # Key of the config that only a `.tflite` has.
 LITERT = "litert"
 _AGAIN = "export it again (`export --format litert`)"
@@ -259,4 +259,4 @@ def _signature(content: bytes) -> Any:
     with suppress_native_stderr():  # it says which processor features it uses
         interpreter = Interpreter(model_content=content, num_threads=len(os.sched_getaffinity(0)))
         interpreter.allocate_tensors()
-        return interpreter.get_signature_runner(SIGNATURE)
+        return interpreter.get_signature_runner(DEFAULT_SIGNATURE)

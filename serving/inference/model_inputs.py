@@ -27,7 +27,7 @@ class ModelInputs:
         self._spec: dict[str, Any] = config["input"]
         self._num_units = num_units
         sampling = config["preparation"]["sampling"]
-        has_number = sampling.get("mode", "time") == "time" and not num_units
+        has_number = sampling["mode"] == "time" and not num_units
         # Without a fixed number of frames (tables, every n-th frame) all are used.
         self._most_frames = int(sampling["num_frames"]) if has_number else None
 

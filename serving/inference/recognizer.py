@@ -80,7 +80,7 @@ class Recognizer:
         self.config = config
         self.labels: tuple[str, ...] = tuple(config["labels"])
         self.streams: tuple[str, ...] = tuple(config["streams"])
-        self.window_settings = WindowSettings.from_config(config)
+        self.window_settings = WindowSettings(**config["windows"])
         self.known_words: KnownWords | None = None
         self._forward = forward
         self._rate_hz: int | None = config["input"].get("sample_rate_hz")
@@ -261,7 +261,7 @@ class Recognizer:
             )
         preparation = self.config["preparation"]
         given = preparation["sampling"]
-        sampling = FrameSampling(given.get("mode", "time"), max(1, int(given["num_frames"])))
+        sampling = FrameSampling(given["mode"], max(1, int(given["num_frames"])))
         is_own = window_s is None and hop_s is None
         longest_s = float(preparation.get("max_clip_s", 0.0)) if is_own else 0.0
         return ReadSettings(own.with_overrides(window_s, hop_s), sampling, longest_s)

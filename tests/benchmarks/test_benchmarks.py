@@ -9,23 +9,19 @@ import av
 import cv2
 import pytest
 
-from affectstream.core.registry import names
 from affectstream.opencv_model.detectors.detector import FaceBox
 from benchmarks import inputs, report
-from benchmarks.accuracy import acoustic_features
 from benchmarks.robustness import hostile
 from benchmarks.speed import (
     cold_start,
     encoders,
     face_detectors,
     input_wait,
-    isolated_reading,
     litert_recipes,
     memory,
     preprocess_speed,
     reading_memory,
     realtime,
-    transforms,
     worker_speed,
 )
 from tests.support import models
@@ -65,14 +61,6 @@ def test_worker_speed(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     out = tmp_path / "table.md"
     assert worker_speed.main(["--quick", "--work", str(work), "--out", str(out)]) == 0
     assert [row[0] for row in printed_rows(capsys, out)] == ["1", "2"]
-
-
-def test_guarded_reading(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "table.md"
-    assert isolated_reading.main(["--quick", "--work", str(work), "--out", str(out)]) == 0
-    rows = {row[0]: [float(cell) for cell in row[1:]] for row in printed_rows(capsys, out)}
-    assert set(rows) == {"in the program", "in another process"}
-    assert min(min(cells) for cells in rows.values()) > 0
 
 
 def test_hostile(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,19 +115,6 @@ def test_encoders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert all(float(cell) > 0 for row in rows for cell in row[3:])
 
 
-def test_acoustic_features(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls = acoustic_features.librosa_calls()
-    some = {name: calls[name] for name in ("log_mel", "rms", "chroma")}
-    monkeypatch.setattr(acoustic_features, "librosa_calls", lambda: some)
-    out = tmp_path / "table.md"
-    assert acoustic_features.main(["--quick", "--out", str(out)]) == 0
-    rows = printed_rows(capsys, out)
-    assert [row[0] for row in rows] == list(some)
-    assert all(float(cell) > 0 for row in rows for cell in row[1:4])
-
-
 def test_input_wait(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = models.write_data(tmp_path / "data", models.records())
     history = tmp_path / "past" / "history.csv"
@@ -158,14 +133,6 @@ def test_input_wait(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert f"| {recipe} | left out | 1 |" in text
         assert f"| {recipe} | at work | 1 |" in text
     assert "| past | 2 | 7.25% (2.00% to 12.50%) | **missed** |" in text
-
-
-def test_transforms(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "table.md"
-    assert transforms.main(["--quick", "--out", str(out)]) == 0
-    rows = printed_rows(capsys, out)
-    assert [row[0] for row in rows] == list(names("transforms"))
-    assert all(int(row[3]) >= 3 for row in rows)
 
 
 def test_face_detectors(
@@ -252,5 +219,5 @@ def test_a_failed_process_says_why() -> None:
 
 
 def test_the_command_leaves_out_where_things_are_kept() -> None:
-    text = report.publish("T", "memory", ["--out", "a", "--quick", "--work=b"], "m", [], None)
+    text = report.publish("T", "memory", ["--out", "a", "--quick", "--work=b"], "m", [])
     assert "`python -m benchmarks.speed.memory --quick`" in text

@@ -142,7 +142,7 @@ def test_the_table_names_every_model(
     keys = ("uar", "wa", "macro_f1", "ece", "calibrated_model_ece")
     scores: dict[str, Any] = {
         "mean": dict(zip(keys, (0.8, 0.81, 0.82, 0.05, 0.03), strict=True)),
-        "deviation": dict.fromkeys(keys, 0.01),
+        "std": dict.fromkeys(keys, 0.01),
         "uar_ci95": [0.7, 0.9],
     }
     streams = [
@@ -167,7 +167,7 @@ def test_the_table_names_every_model(
     told |= pooled_scores(given["audio"], LABELS)
     told |= {
         "num_seeds": 3,
-        "pairs": [{"git_revision": "abc"}],
+        "fold_runs": [{"git_revision": "abc"}],
         "data": {"digest": "d", "licence": "none"},
     }
     monkeypatch.setattr(ravdess_score, "_crossvals", lambda chosen: [(crossval, told | scores)])

@@ -63,7 +63,7 @@ def test_a_section_is_the_score_of_its_runs(
         runs / "toy-seed-0" / "evaluation/data-validation/predictions.csv", encoding="utf-8"
     ) as file:
         rows = list(csv.DictReader(file))
-    uar = balanced_accuracy_score([r["label"] for r in rows], [r["recognised"] for r in rows])
+    uar = balanced_accuracy_score([r["label"] for r in rows], [r["predicted"] for r in rows])
     assert row[2].strip() == "2"
     assert row[4].strip() == str(len(rows))
     assert row[5].strip() == f"{uar:.3f}"

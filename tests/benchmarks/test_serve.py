@@ -19,7 +19,7 @@ from tensorflow_serving.apis import predict_pb2
 from affectstream.serving.export.wav_bytes import to_wav
 from benchmarks import inputs, served
 from benchmarks.robustness import damage, serve_malformed
-from benchmarks.speed import batch_size, load_clients, serve_load
+from benchmarks.speed import load_clients, serve_load
 from benchmarks.speed.load_clients import ClientChannels, ClientPool, ClientStats
 from tests.support.bundles import copy_with_other_weights
 from tests.support.tables import printed_rows
@@ -51,16 +51,6 @@ def test_serve_load(
     text = out.read_text("utf-8")
     assert " at 8 rows; " in text and " at 16 rows " in text
     assert "differ by up to 0 " not in text
-
-
-def test_batch_size(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "table.md"
-    assert batch_size.main(["--quick", "--model", str(exported), "--out", str(out)]) == 0
-    rows = {row[0]: row[1:] for row in printed_rows(capsys, out)}
-    assert list(rows) == ["1", "2", "4", "8", "16", "32"]
-    assert rows["1"][1:] == ["1.00", "1.00", "1.00"]
-    assert all(float(rate) > 0 for rate, *_ in rows.values())
-    assert "3 rounds of 64 windows of 3 s of noise, audio and video, in 2" in out.read_text("utf-8")
 
 
 def test_serve_malformed(

@@ -234,7 +234,7 @@ def test_exports_that_say_too_little(
         assert f"Error: {line}" in error_line(capfd.readouterr().err)
 
 
-def test_an_export_of_an_older_program(
+def test_an_export_without_signatures_is_refused(
     exported: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     config = read_config(exported / "1")
@@ -242,9 +242,9 @@ def test_an_export_of_an_older_program(
     (tmp_path / "1" / "assets").mkdir(parents=True)
     (tmp_path / "1" / "saved_model.pb").touch()
     (tmp_path / "1" / "assets" / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    facts, _ = told(capfd, tmp_path)
-    assert facts["inputs"] == "unknown: exported by an older program"
-    assert facts["labels"] == list(LABELS) and "signatures" not in facts
+    capfd.readouterr()
+    assert run("describe", tmp_path) == EXIT_FAILURE
+    assert "(signatures do not tell inputs and outputs)" in error_line(capfd.readouterr().err)
 
 
 def test_anything_else(tmp_path: Path, toy_data: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -32,10 +32,11 @@ ROWS = (
 # The same within each package, by its rooms and loose modules.
 ROOMS = {
     "core": (
-        ("catalogue", "errors", "interrupts", "progress", "tf_setup"),
-        ("registry", "storage_paths"),
+        ("catalogue", "checksum", "errors", "interrupts", "progress", "tf_setup"),
+        ("key_value", "registry", "storage_paths", "templates"),
         ("lfs_pointer",),
         ("atomic_io",),
+        ("http_fetch",),
     ),
     "parallel": (
         ("tasks",),
@@ -43,9 +44,7 @@ ROOMS = {
         ("isolated_worker", "process_pool", "ray_cluster"),
     ),
     "opencv_model": (
-        ("checksum", "mediapipe_task"),
-        ("download",),
-        ("weights",),
+        ("mediapipe_task", "weights"),
         ("detectors",),
         ("blendshapes", "crops"),
         ("tracking",),
@@ -66,7 +65,14 @@ ROOMS = {
         ("offline",),
     ),
     "modeling": (
-        ("input_spec", "pretrained_weights", "recipes", "text_presets"),
+        (
+            "input_spec",
+            "layer_names",
+            "layer_tree",
+            "pretrained_weights",
+            "recipes",
+            "text_presets",
+        ),
         ("metrics",),
         ("features",),
         ("encoders",),

@@ -200,12 +200,12 @@ def test_text_becomes_transforms() -> None:
         ("noise,,speed", "a name is missing; known: noise"),
         ("noise:snr=5", "'snr=5'.*probability, min_snr_db, max_snr_db"),
         ("noise:min_snr_db", "'min_snr_db'.*parameter=value"),
-        ("noise:min_snr_db=loud", "min_snr_db='loud': needs a number"),
-        ("noise:min_snr_db=nan", "noise: min_snr_db must lie in.*nan"),
+        ("noise:min_snr_db=loud", "min_snr_db=loud: must be a number"),
+        ("noise:min_snr_db=nan", "min_snr_db=nan: must be a number"),
         ("noise:min_snr_db=50", "noise: min_snr_db must not exceed max_snr_db.*50.0 and 30.0"),
         ("gain:probability=2", "gain: probability must lie in.*2.0"),
         ("gain:min_gain_db=-3:min_gain_db=-4", "min_gain_db is given twice"),
-        ("time_shift:wrap=1", "wrap='1': choose true or false"),
+        ("time_shift:wrap=1", "wrap=1: must be true or false"),
     ],
 )
 def test_wrong_text_is_one_line_that_names_the_known(text: str, said: str) -> None:

@@ -168,7 +168,7 @@ def test_text_becomes_a_layer() -> None:
     )
     (layer,) = parse_transforms("spec_augment:fill_value=none")
     assert layer.fill_value is None
-    with pytest.raises(UserError, match=r"num_time_masks='1\.5': needs a whole number"):
+    with pytest.raises(UserError, match=r"num_time_masks=1\.5: must be a whole number"):
         parse_transforms("spec_augment:num_time_masks=1.5")
     with pytest.raises(UserError, match="one of: num_frequency_masks"):
         parse_transforms("spec_augment:kwargs=1")

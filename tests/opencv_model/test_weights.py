@@ -15,16 +15,16 @@ from pathlib import Path
 import pytest
 
 from affectstream.core.atomic_io import TEMPORARY_MARK
+from affectstream.core.checksum import Checksum
 from affectstream.core.errors import UserError
 from affectstream.opencv_model import weights
-from affectstream.opencv_model.checksum import Checksum
-from affectstream.opencv_model.download import fetch
 from affectstream.opencv_model.weights import (
     CACHE_VARIABLE,
     WEIGHT_FILES,
     WEIGHT_SETS,
     WeightFile,
     cache_folder,
+    fetch,
     find_local_weights,
     find_weights,
 )

@@ -78,10 +78,8 @@ def test_settings_follow_from_the_window_of_the_model() -> None:
 def test_a_model_keeps_its_own() -> None:
     own = WindowSettings(2.0, 0.5, "log-probabilities", 0.1)
     stored = json.loads(json.dumps(own.as_json()))
-    assert WindowSettings.from_config({"window_s": 3.0, "windows": stored}) == own
-    assert WindowSettings.from_config({"window_s": 2.0}) == WindowSettings.for_window(
-        2.0
-    )  # an old export
+    assert WindowSettings(**stored) == own
+    assert WindowSettings.for_window(2.0) == WindowSettings(2.0)
 
 
 def test_windows_of_a_user_are_never_longer() -> None:

@@ -13,7 +13,8 @@ from keras import layers, ops
 
 from affectstream.core.errors import UserError
 from affectstream.modeling.encoders.input_checks import require_image
-from affectstream.modeling.pretrained_weights import BASE, FROZEN_BASE, NO_WEIGHTS
+from affectstream.modeling.layer_names import BASE, FROZEN_BASE
+from affectstream.modeling.pretrained_weights import NO_WEIGHTS
 
 IMAGENET = "imagenet"
 NUM_BLOCKS = 5

@@ -11,9 +11,8 @@ from keras import layers
 
 from affectstream.core.errors import UserError, from_os_error
 from affectstream.modeling.encoders.temporal_pooling import MaskedMean, MergeTimeAxis
+from affectstream.modeling.layer_names import BASE, FROZEN_BASE
 from affectstream.modeling.pretrained_weights import (
-    BASE,
-    FROZEN_BASE,
     NO_WEIGHTS,
     LayerWeights,
     assign_layer_weights,

@@ -9,7 +9,8 @@ import keras_hub
 from keras import layers, ops
 
 from affectstream.modeling.encoders.input_checks import require_tokens
-from affectstream.modeling.pretrained_weights import BASE, NO_WEIGHTS
+from affectstream.modeling.layer_names import BASE
+from affectstream.modeling.pretrained_weights import NO_WEIGHTS
 from affectstream.modeling.text_presets import preset_backbone
 
 # Layers, width, heads, width between.

@@ -14,6 +14,8 @@ from keras import ops
 from affectstream.core.errors import UserError, pluralize
 from affectstream.modeling.features.front_end import Features
 from affectstream.modeling.input_spec import InputSpec
+from affectstream.modeling.layer_names import TERMS
+from affectstream.modeling.layer_names import TFIDF as TFIDF_LAYER
 
 
 @keras.saving.register_keras_serializable(package="affectstream")
@@ -125,8 +127,8 @@ class Tfidf:
         )
 
     def from_model(self, model: keras.Model) -> Tfidf:
-        terms = model.get_layer("terms").get_vocabulary()[1:]  # behind "unknown"
-        idf = model.get_layer("tfidf").idf
+        terms = model.get_layer(TERMS).get_vocabulary()[1:]  # behind "unknown"
+        idf = model.get_layer(TFIDF_LAYER).idf
         return dataclasses.replace(self, terms=tuple(terms), idf=tuple(idf))
 
     def connect(self, inputs: dict[str, Any], spec: InputSpec) -> Features:
@@ -137,7 +139,7 @@ class Tfidf:
             ngrams=tuple(range(1, self.max_ngram + 1)),
             output_mode="count",
             vocabulary=list(self.terms),
-            name="terms",
+            name=TERMS,
         )
         return Features(TfidfWeights(self.idf, name="tfidf")(count(inputs["text"])))
 

@@ -15,6 +15,7 @@ from affectstream.core.errors import UserError, pluralize
 from affectstream.modeling.features.front_end import Features
 from affectstream.modeling.features.text.tokens import PAD_ID, FitTokens, require_sizes
 from affectstream.modeling.input_spec import InputSpec
+from affectstream.modeling.layer_names import TOKENS, WORDS
 
 READ_BATCH = 4096
 
@@ -80,7 +81,7 @@ class WordTokens:
         return dataclasses.replace(self, vocabulary=tuple(known[: self.vocabulary_size]))
 
     def from_model(self, model: keras.Model) -> WordTokens:
-        known = model.get_layer("words").get_vocabulary()[2:]  # behind "none" and "unknown"
+        known = model.get_layer(WORDS).get_vocabulary()[2:]  # behind "none" and "unknown"
         return dataclasses.replace(self, vocabulary=tuple(known))
 
     def connect(self, inputs: dict[str, Any], spec: InputSpec) -> Features:
@@ -89,9 +90,9 @@ class WordTokens:
             standardize=standardise_words,
             split="whitespace",
             vocabulary=list(self.vocabulary),
-            name="words",
+            name=WORDS,
         )
-        tokens = FitTokens(self.max_tokens, name="tokens")(look_up(inputs["text"]))
+        tokens = FitTokens(self.max_tokens, name=TOKENS)(look_up(inputs["text"]))
         mask = keras.ops.not_equal(tokens, PAD_ID)
         return Features(tokens, mask, look_up.vocabulary_size())
 

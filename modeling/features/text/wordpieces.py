@@ -16,6 +16,7 @@ from affectstream.core.errors import UserError, from_os_error
 from affectstream.modeling.features.front_end import Features
 from affectstream.modeling.features.text.tokens import PAD_ID, FitTokens, require_sizes
 from affectstream.modeling.input_spec import InputSpec
+from affectstream.modeling.layer_names import PIECES, TOKENS
 from affectstream.modeling.pretrained_weights import NO_WEIGHTS
 from affectstream.modeling.text_presets import preset_tokenizer
 
@@ -120,7 +121,7 @@ class WordPieces:
         return self._with(pieces, "learnt vocabulary", self.lowercase)
 
     def from_model(self, model: keras.Model) -> WordPieces:
-        split = model.get_layer("pieces")
+        split = model.get_layer(PIECES)
         return dataclasses.replace(self, pieces=tuple(split.vocabulary), lowercase=split.lowercase)
 
     def _with(self, pieces: tuple[str, ...], source: str, lowercase: bool) -> WordPieces:
@@ -133,8 +134,8 @@ class WordPieces:
 
     def connect(self, inputs: dict[str, Any], spec: InputSpec) -> Features:
         """(batch, pieces) int32 and its mask."""
-        split = SplitIntoWordPieces(self.pieces, self.max_tokens, self.lowercase, name="pieces")
-        tokens = FitTokens(self.max_tokens, name="tokens")(split(inputs["text"]))
+        split = SplitIntoWordPieces(self.pieces, self.max_tokens, self.lowercase, name=PIECES)
+        tokens = FitTokens(self.max_tokens, name=TOKENS)(split(inputs["text"]))
         return Features(tokens, keras.ops.not_equal(tokens, PAD_ID), len(self.pieces))
 
 

@@ -106,7 +106,7 @@ def write_folder(path: Path, are_known: bool = True) -> DataFolder:
         "citation": "none",
     }
     settings |= {"sample_rate_hz": RATE_HZ, "preparation": preparation}
-    atomic_io.write_json(path / data_folder.SETTINGS_FILE, settings)
+    atomic_io.write_checksummed_json(path / data_folder.SETTINGS_FILE, settings)
     return open_data_folder(path)
 
 

@@ -71,7 +71,9 @@ def write_folder(
     data_folder.write_rows(path, rows)
     data_folder.write_splits(path, make_splits(rows, RULE))
     settings: dict[str, Any] = {"corpus": "toy", "synthetic": True, "sample_rate_hz": 16_000}
-    atomic_io.write_json(path / data_folder.SETTINGS_FILE, {**settings, "preparation": {}})
+    atomic_io.write_checksummed_json(
+        path / data_folder.SETTINGS_FILE, {**settings, "preparation": {}}
+    )
     return open_data_folder(path)
 
 

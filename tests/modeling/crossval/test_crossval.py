@@ -167,8 +167,8 @@ def test_scores_of_several_seeds_are_means_over_seeds() -> None:
     each = [pooled_scores([r for r in rows if r["seed"] == s], LABELS) for s in "012"]
     uars = [one["mean"]["uar"] for one in each]
     assert found["mean"]["uar"] == pytest.approx(np.mean(uars))
-    assert found["deviation"]["uar"] == pytest.approx(np.std(uars, ddof=1))
-    assert each[0]["deviation"]["uar"] is None
+    assert found["std"]["uar"] == pytest.approx(np.std(uars, ddof=1))
+    assert each[0]["std"]["uar"] is None
     for group in ("per_sex", "per_speaker"):
         for name, score in found[group].items():
             expected = np.mean([one[group][name]["uar"] for one in each])
@@ -260,17 +260,17 @@ def test_numbers_are_those_of_sklearn_on_the_predictions(crossed: Path) -> None:
     rows = table(crossed / "predictions.csv")
     for one in found["per_seed"]:
         own = [row for row in rows if row["seed"] == str(one["seed"])]
-        truth, told = ([row[key] for row in own] for key in ("label", "recognised"))
+        truth, told = ([row[key] for row in own] for key in ("label", "predicted"))
         assert one["uar"] == pytest.approx(balanced_accuracy_score(truth, told))
         assert one["macro_f1"] == pytest.approx(f1_score(truth, told, average="macro"))
         assert one["wa"] == pytest.approx(
             np.mean([a == b for a, b in zip(truth, told, strict=True)])
         )
-    truth, told = ([row[key] for row in rows] for key in ("label", "recognised"))
+    truth, told = ([row[key] for row in rows] for key in ("label", "predicted"))
     matrix = confusion_matrix(truth, told, labels=list(LABELS))
     assert found["confusion_matrix"] == matrix.tolist()
     assert found["num_clips"] * 2 == len(rows)
-    assert found["data"]["synthetic"] and found["human"] is None
+    assert found["data"]["synthetic"] and found["human_performance"] is None
     assert [fold["test"] for fold in found["folds"]] == [
         ["toy/02", "toy/03"],
         ["toy/04"],
@@ -304,11 +304,11 @@ def test_people_are_a_line_of_the_report_where_their_figure_is_known(
     monkeypatch.setitem(report.HUMAN_PERFORMANCE, ("toy", "ravdess8", ("text",)), people)
     monkeypatch.setitem(report.HUMAN_PERFORMANCE, ("other", recipe.labels, ("text",)), people)
     found = report.write_report(again, table(crossed / "predictions.csv"))
-    assert found["human"] is None
+    assert found["human_performance"] is None
     assert "People" not in (tmp_path / "report.md").read_text()
     monkeypatch.setitem(report.HUMAN_PERFORMANCE, ("toy", recipe.labels, ("text",)), people)
     found = report.write_report(again, table(crossed / "predictions.csv"))
-    assert found["human"] == {"low": 0.6, "high": 0.7, "source": "a paper"}
+    assert found["human_performance"] == {"low": 0.6, "high": 0.7, "source": "a paper"}
     line = "People recognise 0.60 to 0.70 of all recordings of this corpus (a paper): a share"
     assert line in (tmp_path / "report.md").read_text()
     assert line in (tmp_path / "report.html").read_text()
@@ -321,7 +321,7 @@ def chosen(found: dict[str, Any]) -> list[dict[str, Any]]:
     """What was chosen in each pair, whatever the program's revision was meanwhile."""
     return [
         {key: value for key, value in pair.items() if key != "git_revision"}
-        for pair in found["pairs"]
+        for pair in found["fold_runs"]
     ]
 
 

@@ -54,7 +54,7 @@ def test_it_trains_in_each_fold_and_is_never_scored(data: Path, tmp_path: Path) 
         assert "other/99" in info["train_footprint"]["speakers"]
         assert "other/99" not in info["validation_footprint"]["speakers"]
     found = json.loads((out / "crossval.json").read_text())
-    assert [one["path"] for one in found["also"]] == [str(also)]
+    assert [one["path"] for one in found["extra_train_data"]] == [str(also)]
     assert f"never scored: {also}" in (out / "report.md").read_text()
 
 

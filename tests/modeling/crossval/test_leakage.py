@@ -1,4 +1,4 @@
-"""What leaking would have shown: folders of its own, stamped, and never in the honest figures."""
+"""What leaking would have shown: folders of its own, stamped, and never in the baseline figures."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def test_each_clip_is_predicted_once_and_every_run_is_stamped(
         assert info.finished and info.leak_allowed and LEAKAGE_NOTES[kind] in info.notes
         told = json.loads((run / "metrics.json").read_text())
         assert told["leak_allowed"] and LEAKAGE_NOTES[kind] in told["notes"]
-        honest = run_folder.read_run(leaked / run.name)
-        assert not honest.leak_allowed and not any("LEAK" in note for note in honest.notes)
+        baseline = run_folder.read_run(leaked / run.name)
+        assert not baseline.leak_allowed and not any("LEAK" in note for note in baseline.notes)
 
 
 def test_random_split_trains_on_the_tested_speakers_but_not_on_the_tested_clips(
@@ -100,14 +100,14 @@ def test_random_split_trains_on_the_tested_speakers_but_not_on_the_tested_clips(
     hands = set()
     for number in (1, 2, 3):
         run = f"fold-{number}-seed-0"
-        info, honest = (
+        info, baseline = (
             run_folder.read_run(path / run) for path in (leaked / "leak-random-split", leaked)
         )
         tested = [row for row in rows if row["fold"] == str(number)]
         assert {row["speaker"] for row in tested} <= info.train_footprint.speakers
         assert not {row["id"] for row in tested} & info.footprint.recordings
         hands.add(tuple(sorted(row["id"] for row in tested)))
-        sizes = [len(i.validation_footprint.recordings) for i in (info, honest)]
+        sizes = [len(i.validation_footprint.recordings) for i in (info, baseline)]
         assert sizes == [28, 28]
     assert len(hands) == 3 and max(map(len, hands)) - min(map(len, hands)) <= 1
 
@@ -187,17 +187,19 @@ def test_the_streams_of_a_fusion_have_the_same_fault(tmp_path: Path) -> None:
 
 def test_the_table_stands_beside_honest_figures_that_know_nothing_of_it(leaked: Path) -> None:
     found = json.loads((leaked / "crossval.json").read_text())
-    honest = table(leaked / "predictions.csv")
-    scores = pooled_scores(honest, LABELS)
-    assert found["mean"] == scores["mean"] and found["num_clips"] == len(honest)
-    assert not any("LEAK" in note for pair in found["pairs"] for note in pair["notes"])
-    assert [one["protocol"] for one in found["leaks"]] == ["honest", "random-split", "test-epoch"]
+    baseline = table(leaked / "predictions.csv")
+    scores = pooled_scores(baseline, LABELS)
+    assert found["mean"] == scores["mean"] and found["num_clips"] == len(baseline)
+    assert not any("LEAK" in note for pair in found["fold_runs"] for note in pair["notes"])
+    assert [one["protocol"] for one in found["leaks"]] == ["baseline", "random-split", "test-epoch"]
     report = (leaked / "report.md").read_text()
     assert "## What leaking would have shown" in report
     for one in found["leaks"]:
         kind = one["protocol"]
-        rows = honest if kind == "honest" else table(leaked / f"leak-{kind}" / "predictions.csv")
-        uar = balanced_accuracy_score(*([row[k] for row in rows] for k in ("label", "recognised")))
+        rows = (
+            baseline if kind == "baseline" else table(leaked / f"leak-{kind}" / "predictions.csv")
+        )
+        uar = balanced_accuracy_score(*([row[k] for row in rows] for k in ("label", "predicted")))
         assert one["uar"] == pytest.approx(uar)
         assert one["uar_difference"] == pytest.approx(uar - scores["mean"]["uar"])
         line = f"| {kind} | {uar:.3f} | {one['wa']:.3f} | {one['uar_difference']:+.3f} |"
@@ -267,7 +269,7 @@ def test_frames_that_do_not_count_become_zeros_and_are_not_counted() -> None:
 
 
 def test_a_table_whose_speakers_hide_the_label_is_read_by_speaker(tmp_path: Path) -> None:
-    """Offsets of speakers, far larger than what tells the label, mislead the honest model only."""
+    """Speaker offsets, far larger than what tells the label, mislead the baseline model only."""
     names = vector_names(registry.load("features", "clip_statistics"), "clip_statistics")
     rng, cells = np.random.default_rng(4), []
     for one in models.records(4, num_takes=3, streams=("audio",)):
@@ -283,10 +285,10 @@ def test_a_table_whose_speakers_hide_the_label_is_read_by_speaker(tmp_path: Path
     settings = ("epochs=6", "learning_rate=0.01", "batch_size=16")
     crossval = planned("statistics-linear", data, tmp_path / "out", *settings)
     crossval = replace(crossval, num_seeds=1, folds=crossval.folds[:1])
-    honest = run_crossval(crossval)
+    baseline = run_crossval(crossval)
     assert choose_leakage_scenarios(crossval, ["speaker-norm"]) == ("speaker-norm",)
     leaked = leakage.run_leakage_scenarios(crossval, ("speaker-norm",))
-    found = leakage.leakage_scores(honest, leaked, LABELS)
+    found = leakage.leakage_scores(baseline, leaked, LABELS)
     assert found[0]["uar"] < 0.6 < 0.9 < found[1]["uar"]
     info = run_folder.read_run(tmp_path / "out" / "leak-speaker-norm" / "fold-1-seed-0")
     assert info.leak_allowed and LEAKAGE_NOTES["speaker-norm"] in info.notes

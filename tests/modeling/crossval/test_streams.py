@@ -204,7 +204,7 @@ def test_the_report_has_a_row_for_each_stream(crossed: Path) -> None:
             )
         ]
         assert one["num_clips"] == len(rows)
-        right = np.mean([row["label"] == row["recognised"] for row in rows])
+        right = np.mean([row["label"] == row["predicted"] for row in rows])
         assert one["mean"]["wa"] == pytest.approx(right)
         name = {"alone": "{} alone, by its own model", "only": "fusion given {} only"}
         line = next(

@@ -13,6 +13,7 @@ import tensorflow as tf
 from affectstream.core import registry, tf_setup
 from affectstream.core.errors import UserError
 from affectstream.modeling.input_spec import InputSpec
+from affectstream.modeling.layer_tree import all_layers
 from affectstream.modeling.models.custom_objects import register_custom_objects
 from affectstream.modeling.models.stream_model import build_stream_model
 from affectstream.modeling.recipes.audio import RELU_CNN_AUDIO
@@ -115,7 +116,7 @@ def test_dropout_only_while_training(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in ENCODERS if CASES[name].max_steps])
 def test_learns_one_batch_by_heart(name: str) -> None:
     model = build(name, embedding_dim=32)
-    for layer in model._flatten_layers():
+    for layer in all_layers(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.8  # a few steps must do
         if isinstance(layer, keras.layers.Dropout) and layer.rate:
@@ -297,7 +298,7 @@ def test_half_precision(recipe: StreamRecipe, tmp_path: Path) -> None:
         trainer = Trainer(model, recipe, np.ones(NUM_CLASSES, np.float32), 10)
     finally:
         keras.mixed_precision.set_dtype_policy(before)
-    assert "float16" in {layer.compute_dtype for layer in model._flatten_layers()}
+    assert "float16" in {layer.compute_dtype for layer in all_layers(model)}
     rng = np.random.default_rng(0)
     given = {
         "audio": rng.normal(0, 0.1, (2, 4000)).astype(np.float32),

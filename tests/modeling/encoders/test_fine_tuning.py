@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from affectstream.core.errors import UserError
-from affectstream.modeling.pretrained_weights import BASE
+from affectstream.modeling.layer_names import BASE
 from affectstream.modeling.recipes.recipe import Recipe
 from affectstream.modeling.recipes.video import ELU_CNN_VIDEO
 from affectstream.modeling.runs.checkpoints import History, load_checkpoint

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import tensorflow as tf
 
-from affectstream.modeling import pretrained_weights
+from affectstream.modeling import layer_names
 from affectstream.modeling.encoders.audio.vgg19 import vgg19
 from affectstream.modeling.encoders.audio.yamnet import (
     audioset_class_names,
@@ -21,6 +21,7 @@ from affectstream.modeling.encoders.audio.yamnet import (
 )
 from affectstream.modeling.features.audio.yamnet_patches import YAMNET_PATCHES, YamnetPatches
 from affectstream.modeling.input_spec import InputSpec
+from affectstream.modeling.layer_tree import all_layers
 
 CLIP = "ravdess/Actor_01/03-01-01-01-01-01-01.flac"
 PICTURE = (32, 40, 1)
@@ -134,7 +135,7 @@ def test_encoder_averages_yamnets_embeddings(form: str, weights: Path) -> None:
 
 
 def batch_norms(model: keras.Model) -> list[Any]:
-    layers = model._flatten_layers()
+    layers = all_layers(model)
     return [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
 
 
@@ -152,7 +153,7 @@ def test_a_frozen_yamnet_stays_as_it_is() -> None:
 
 def test_a_yamnet_that_learns_can_be_held_still() -> None:
     model = yamnet((2, *PATCH), 4, weights="none", dropout=0.0)
-    base = model.get_layer(pretrained_weights.BASE)
+    base = model.get_layer(layer_names.BASE)
     assert len(model.trainable_variables) == 4 + 27 * 2  # a kernel and a shift each
     assert len(batch_norms(model)) == 27
     base.trainable = False

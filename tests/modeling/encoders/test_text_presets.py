@@ -18,8 +18,8 @@ from safetensors.numpy import load_file, save_file
 
 from affectstream.core.errors import EXIT_FAILURE, UserError
 from affectstream.modeling.input_spec import InputSpec
+from affectstream.modeling.layer_names import BASE
 from affectstream.modeling.models.stream_model import StreamModel, build_stream_model
-from affectstream.modeling.pretrained_weights import BASE
 from affectstream.modeling.recipes.recipe import StreamRecipe
 from affectstream.modeling.recipes.text import BERT_TEXT, DISTILBERT_TEXT
 from affectstream.modeling.runs.checkpoints import load_model, save_model

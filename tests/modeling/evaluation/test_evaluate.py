@@ -48,7 +48,7 @@ CONTRACT = {
     ),
     *("per_speaker", "confusion_matrix", "labels", "split", "leak_allowed"),
 }
-OURS = {"per_corpus", "synthetic", "notes", "run", "streams", "data", "left_out", "risk_coverage"}
+OURS = {"per_corpus", "synthetic", "notes", "run", "streams", "data", "skipped", "risk_coverage"}
 OURS |= {"uar_ci95_note", "num_clips_of_unknown_speakers", "leaks", "used_for_selection"}
 OURS |= {"data_digest", "model_sha256"}
 
@@ -62,7 +62,7 @@ def predictions(folder: Path) -> tuple[list[str], list[str], np.ndarray, list[st
     with open(folder / "predictions.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     shares = np.array([[float(row[label]) for label in LABELS] for row in rows])
-    columns = ([row[key] for row in rows] for key in ("label", "recognised", "speaker"))
+    columns = ([row[key] for row in rows] for key in ("label", "predicted", "speaker"))
     truth, answers, speakers = columns
     return truth, answers, shares, speakers
 
@@ -109,7 +109,7 @@ def test_the_keys_are_those_of_the_contract(scored: tuple[Path, str]) -> None:
     assert (scores["split"], scores["leak_allowed"], scores["synthetic"]) == ("all", False, False)
     assert (scores["num_clips"], scores["num_speakers"]) == (27, 4)
     assert scores["per_class"]["neutral"]["num_clips"] == 4  # calm merged
-    assert scores["left_out"] == {"love": 4, "happy": 1}
+    assert scores["skipped"] == {"love": 4, "happy": 1}
 
 
 def test_predictions_reproduce_the_scores(scored: tuple[Path, str]) -> None:

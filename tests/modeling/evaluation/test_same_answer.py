@@ -92,7 +92,7 @@ def evaluated(model: Path, data: Path, out: Path, only: str = "") -> Answers:
     evaluate(model, [open_data_folder(data)], "all", out, only_stream=only)
     with open(out / PREDICTIONS, newline="", encoding="utf-8") as file:
         return {
-            Path(row["id"]).name: (row["recognised"], np.array([float(row[k]) for k in LABELS]))
+            Path(row["id"]).name: (row["predicted"], np.array([float(row[k]) for k in LABELS]))
             for row in csv.DictReader(file)
         }
 

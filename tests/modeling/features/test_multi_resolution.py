@@ -14,7 +14,8 @@ from affectstream.modeling.crossval.leakage import standardise_by_speaker
 from affectstream.modeling.features.audio.log_mel import SPEECH_80
 from affectstream.modeling.features.audio.multi_resolution import MultiResolution
 from affectstream.modeling.input_spec import InputSpec
-from affectstream.modeling.models.stream_model import STANDARDISE, build_stream_model
+from affectstream.modeling.layer_names import STANDARDISE
+from affectstream.modeling.models.stream_model import build_stream_model
 from affectstream.modeling.recipes.audio import RESNET_ASP_AUDIO
 from tests.modeling.features.test_log_mel import TOLERANCE_DB, reference, signals
 

@@ -13,6 +13,7 @@ from scipy.special import log_softmax, softmax
 
 from affectstream.core import registry
 from affectstream.core.errors import UserError
+from affectstream.modeling.layer_tree import all_layers
 from affectstream.modeling.models.fused_model import fused_model
 from affectstream.modeling.runs.checkpoints import load_model, save_model
 
@@ -164,7 +165,7 @@ def test_learns_one_batch_by_heart_or_has_nothing_to_learn(name: str) -> None:
         return
     given = example({"audio": [1, 1, 1, 0] * 2, "video": [1, 0, 1, 1] * 2})
     truth = np.arange(8) % NUM_CLASSES
-    for layer in fusion._flatten_layers():
+    for layer in all_layers(fusion):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.5  # keeps up with the few steps here
     optimizer = keras.optimizers.Adam(RATES.get(name, 0.02))

@@ -21,13 +21,10 @@ from affectstream.modeling.evaluation.evaluate import PREDICTIONS, evaluate
 from affectstream.modeling.evaluation.inference import client_config
 from affectstream.modeling.features.audio.window import FitWindow
 from affectstream.modeling.input_spec import InputSpec
+from affectstream.modeling.layer_names import MEMBER_PREFIX, NETWORK
+from affectstream.modeling.layer_tree import all_layers
 from affectstream.modeling.models.speed_tta import SpeedTTA, polyphase_filters, samples_for_speeds
-from affectstream.modeling.models.stream_model import (
-    MEMBER_PREFIX,
-    NETWORK,
-    StreamModel,
-    build_stream_model,
-)
+from affectstream.modeling.models.stream_model import StreamModel, build_stream_model
 from affectstream.modeling.recipes.recipe import StreamRecipe
 from affectstream.modeling.runs.checkpoints import load_model
 from affectstream.modeling.runs.run_folder import BEST, read_run
@@ -262,7 +259,7 @@ def test_exported_it_answers_the_same(at_speeds: Path, tmp_path: Path) -> None:
     small = LitertModel.open(lite)(inputs)
     probabilities = np.asarray(right["probabilities"])
     np.testing.assert_allclose(np.asarray(small["probabilities"]), probabilities, atol=1e-4)
-    window = [x for x in load_model(at_speeds / BEST)._flatten_layers() if isinstance(x, FitWindow)]
+    window = [x for x in all_layers(load_model(at_speeds / BEST)) if isinstance(x, FitWindow)]
     cut = max(layer.window_samples for layer in window)
     assert cut < 90_000  # no sound behind it has an effect
     inputs["audio"] = np.where(np.arange(90_000) < cut, sound, 0.5).astype(np.float32)

@@ -16,7 +16,8 @@ from affectstream.core import registry
 from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE
 from affectstream.modeling.evaluation.inference import client_config, inference_model
 from affectstream.modeling.input_spec import InputSpec
-from affectstream.modeling.models.stream_model import MEMBER_PREFIX, NETWORK, build_stream_model
+from affectstream.modeling.layer_names import MEMBER_PREFIX, NETWORK
+from affectstream.modeling.models.stream_model import build_stream_model
 from affectstream.modeling.runs.checkpoints import load_model
 from affectstream.modeling.runs.run_folder import BEST, LAST, read_run, write_run
 from affectstream.modeling.training import train_stream as module

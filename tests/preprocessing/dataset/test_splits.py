@@ -263,7 +263,9 @@ def test_never_by_order_and_never_a_speaker_on_two_sides(speakers, rule, rng):
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     rows = rows_of(range(1, 7))
-    atomic_io.write_json(tmp_path / data_folder.SETTINGS_FILE, {"sample_rate_hz": 16_000})
+    atomic_io.write_checksummed_json(
+        tmp_path / data_folder.SETTINGS_FILE, {"sample_rate_hz": 16_000}
+    )
     data_folder.write_rows(tmp_path, rows)
     data_folder.write_splits(tmp_path, make_splits(rows, DEFAULT_RULE))
     return tmp_path

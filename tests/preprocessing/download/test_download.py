@@ -21,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from affectstream import cli
+from affectstream.core import http_fetch
 from affectstream.core.errors import (
     EXIT_FAILURE,
     EXIT_INTERRUPTED,
@@ -28,7 +29,6 @@ from affectstream.core.errors import (
     EXIT_PARTIAL,
     EXIT_USAGE,
 )
-from affectstream.preprocessing.download import http_transfer
 
 RECORD = "/api/records/1188976"
 AUDIO = "Audio_Speech_Actors_01-24"
@@ -108,7 +108,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(http_transfer, "RETRY_WAITS_S", (0.0, 0.0))
+    monkeypatch.setattr(http_fetch, "RETRY_WAITS_S", (0.0, 0.0))
     monkeypatch.setitem(cli.COMMANDS, "download", "Fetch a corpus.")
     with Server() as running:
         thread = threading.Thread(target=running.serve_forever, args=(0.01,), daemon=True)

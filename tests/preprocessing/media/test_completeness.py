@@ -19,6 +19,7 @@ from affectstream.preprocessing.media.completeness import Completeness
 from affectstream.preprocessing.media.media_file import MediaFile
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
 from affectstream.preprocessing.records.record_builder import RecordBuilder, RecordSettings
+from affectstream.preprocessing.windowing import WindowSettings
 from affectstream.serving.inference.isolated_reader import start_reader_process
 from affectstream.serving.inference.recognizer import Recognizer
 from tests.support.factories import clip, preprocess, textured_image, tone, write_media, write_sound
@@ -32,6 +33,7 @@ CONFIG: dict[str, Any] = {
         "sampling": {"mode": "time", "num_frames": 8},
         "face": {"size_px": 48, "color": "grey", "margin": 0.1},
     },
+    "windows": WindowSettings().as_json(),
     "synthetic": False,
     "leak_allowed": False,
 }

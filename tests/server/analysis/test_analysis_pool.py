@@ -24,6 +24,7 @@ import grpc
 import numpy as np
 import pytest
 
+from affectstream.preprocessing.windowing import WindowSettings
 from affectstream.server.analysis import analysis_pool, worker_process
 from affectstream.server.analysis.analysis_options import AnalysisOptions
 from affectstream.server.analysis.analysis_pool import AnalysisPool, Lease, ModelAnalysisPool
@@ -49,6 +50,7 @@ CONFIG: dict[str, Any] = {
         "sampling": {"mode": "time", "num_frames": 8},
         "face": {"size_px": 48, "color": "grey", "margin": 0.1},
     },
+    "windows": WindowSettings().as_json(),
     "synthetic": False,
     "leak_allowed": False,
 }

@@ -89,7 +89,9 @@ def test_about_tells_of_the_model(client: TestClient) -> None:
         {**config, "text_input": "token_ids"}, "x", 1, ServerLimits(), False
     )
     assert numbers["text_input"] == "token_ids"
-    scored = page_api.about_json(config, "voice", 2, ServerLimits(), False, {"leak_allowed": True})
+    scored = page_api.about_json(
+        config, "voice", 2, ServerLimits(), False, [{"leak_allowed": True}]
+    )
     assert scored["leak_allowed"] is True
 
 

@@ -22,7 +22,7 @@ from affectstream.server.metrics import Metrics
 from affectstream.server.versions import arrays
 from affectstream.server.versions.arrays import Arrays
 from affectstream.server.versions.loaded_version import LoadedVersion, client_message, load_version
-from affectstream.server.versions.model_server import DEFAULT_SIGNATURE, ModelServer
+from affectstream.server.versions.model_server import ModelServer, PredictResult
 from affectstream.server.versions.model_source import (
     ExportFolderSource,
     FoundVersions,
@@ -32,12 +32,26 @@ from affectstream.server.versions.model_store import ModelStore
 from affectstream.serving.export import savedmodel_export, warmup
 from affectstream.serving.export.warmup import InputSpec
 from affectstream.serving.export.wav_bytes import to_wav
+from affectstream.serving.exported.version_folder import DEFAULT_SIGNATURE
 from tests.support.models import LABELS, RATE_HZ, SIZE_PX
 
 SOON_S = 60.0
 LENGTHS = ((9_000, 2), (48_000, 5), (0, 1), (20_000, 0), (30_001, 3))  # samples, frames
 LIMITS = ServerLimits()
 TOGETHER = replace(LIMITS, batch_wait_s=SOON_S, max_batch_rows=len(LENGTHS))
+
+
+def predict(
+    server: ModelServer,
+    name: str,
+    version: int | None,
+    label: str | None,
+    signature: str,
+    inputs: Arrays,
+    timeout_s: float | None = None,
+) -> PredictResult:
+    with server.lease_signature(name, version, label, signature) as (loaded, chosen):
+        return server.run(loaded, chosen, inputs, timeout_s)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +138,7 @@ def test_concurrent_requests_share_a_batch_and_a_broken_file_harms_none(
 
     def ask(number: int) -> None:
         try:
-            answers[number] = server.predict("m", None, None, "serve_bytes", rows[number])
+            answers[number] = predict(server, "m", None, None, "serve_bytes", rows[number])
         except ServingError as error:
             answers[number] = error
 
@@ -300,7 +314,7 @@ def test_errors_are_in_the_words_of_tensorflow_serving(one: ModelServer) -> None
     ]
     for asked, code, words in cases:
         with pytest.raises(ServingError) as caught:
-            one.predict(*asked, WORDS)
+            predict(one, *asked, WORDS)
         assert (caught.value.code, caught.value.message) == (code, words)
     for name, version, words in (
         ("x", None, "Could not find any versions of model x"),
@@ -314,7 +328,7 @@ def test_errors_are_in_the_words_of_tensorflow_serving(one: ModelServer) -> None
 
 
 def test_a_prediction_says_who_gave_it(one: ModelServer) -> None:
-    answer = one.predict("m", 3, None, "", WORDS)
+    answer = predict(one, "m", 3, None, "", WORDS)
     assert (answer.version, answer.signature) == (3, DEFAULT_SIGNATURE)
     assert answer.outputs["number"].tolist() == [3, 3]
     assert [status.state for status in one.statuses("m")] == ["AVAILABLE"]
@@ -333,7 +347,7 @@ def test_a_request_out_of_time_is_given_up(tmp_path: Path) -> None:
     (tmp_path / "1" / "saved_model.pb").write_bytes(b"x")
     server = server_of(SingleVersionSource(tmp_path / "1", "m", 1), Slow)
     with pytest.raises(ServingError) as caught:
-        server.predict("m", None, None, "", WORDS, timeout_s=0.05)
+        predict(server, "m", None, None, "", WORDS, timeout_s=0.05)
     assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
     may_go.set()
     server.close()
@@ -365,7 +379,7 @@ def test_a_prepared_request_ends_on_its_version(tmp_path: Path) -> None:
     with server.lease_signature("m", None, None, "") as (loaded, signature):
         source.newest = 2
         server.store.poll()
-        assert server.predict("m", None, None, "", WORDS).version == 2
+        assert predict(server, "m", None, None, "", WORDS).version == 2
         assert server.run(loaded, signature, WORDS).version == 1
         assert [s.state for s in server.statuses("m")] == ["AVAILABLE", "UNLOADING"]
     server.store.unload_unleased()
@@ -390,7 +404,7 @@ def test_versions_are_swapped_under_load_without_a_failed_request(tmp_path: Path
     def ask(own: set[int]) -> None:
         try:
             while not stop.is_set():
-                answer = server.predict("m", None, None, "", WORDS)
+                answer = predict(server, "m", None, None, "", WORDS)
                 assert answer.outputs["number"].tolist() == [answer.version] * 2
                 assert not own or answer.version >= max(own)
                 own.add(answer.version)

@@ -38,7 +38,7 @@ def test_card_with_scores_and_stamps(bundle: Path) -> None:
         "num_speakers": 4,
         "leak_allowed": False,
     }
-    card = model_card(config, scores)
+    card = model_card(config, [scores])
     assert "| test of mine | 0.500 (0.400 to 0.610) | 0.250 | 0.450 | 0.100 | 40 | 4 |" in card
     assert (
         f"| validation of toy, audio alone | {config['parts']['audio']['scores']['val_uar']:.3f}"
@@ -48,7 +48,7 @@ def test_card_with_scores_and_stamps(bundle: Path) -> None:
     leaked = model_card(config, [scores, scores | {"split": "train", "leak_allowed": True}])
     assert "scored on what it was trained on (train of mine, LEAK ALLOWED)" in leaked
     assert "| test of mine | 0.500" in leaked and "| train of mine, LEAK ALLOWED | 0.5" in leaked
-    chosen = model_card(config, scores | {"split": "validation", "used_for_selection": True})
+    chosen = model_card(config, [scores | {"split": "validation", "used_for_selection": True}])
     assert "| validation of mine, epoch or temperature chosen on it | 0.500" in chosen
     assert "It was not evaluated on a test part" in chosen
     assert "across a crossing" in model_card(config | {"leak_allowed": True})
@@ -59,7 +59,7 @@ def test_card_of_parts_that_were_evaluated(bundle: Path) -> None:
     own = {"split": "test", "uar": 0.3, "uar_ci95": [0.2, 0.4], "ece": 0.08, "num_clips": 7}
     parts = {
         **config["stream_info"],
-        "audio": {**config["stream_info"]["audio"], "evaluation": own},
+        "audio": {**config["stream_info"]["audio"], "evaluation": [own]},
     }
     card = model_card(config | {"stream_info": parts})
     assert "| test, audio alone | 0.300 (0.200 to 0.400) | - | - | 0.080 | 7 | - |" in card
@@ -71,26 +71,28 @@ def test_card_of_several_corpora_has_an_interval_for_each(bundle: Path) -> None:
     whole = {"split": "test", "uar": 0.3, "uar_ci95": [0.2, 0.4], "num_clips": 7}
     one = {"uar": 0.5, "uar_ci95": [0.4, 0.6], "num_clips": 5, "num_speakers": 4}
     other = {"uar": 0.1, "uar_ci95": None, "num_clips": 2, "num_speakers": 1}
-    card = model_card(config, {**whole, "per_corpus": {"one": one, "other": other}})
+    card = model_card(config, [{**whole, "per_corpus": {"one": one, "other": other}}])
     assert "| test of one + other, all | 0.300 | - | - | - | 7 | - |" in card
     assert (
         "| test of one + other, of these one | 0.500 (0.400 to 0.600) | - | - | - | 5 | 4 |" in card
     )
     assert "| test of one + other, of these other | 0.100 | - | - | - | 2 | 1 |" in card
-    alone = model_card(config, {**whole, "per_corpus": {"one": one}})
+    alone = model_card(config, [{**whole, "per_corpus": {"one": one}}])
     assert "| test of one | 0.300 (0.200 to 0.400) |" in alone and "of these" not in alone
-    named = model_card(config, {**whole, "data": ["mine"], "per_corpus": {"one": one}})
+    named = model_card(config, [{**whole, "data": ["mine"], "per_corpus": {"one": one}}])
     assert "| test of mine (one) | 0.300 (0.200 to 0.400) |" in named
 
 
 def test_card_says_what_validation_was_used_for(words_bundle: Path) -> None:
     (version,) = words_bundle.glob("models/*/*/assets")
     config = read_config(version.parent)
-    chosen = {**config["recipe"], "keep": "best"}
+    recipe = config["recipe"]
+    chosen = {**recipe, "training": {**recipe["training"], "keep_epoch": "best"}}
     assert "| validation of toy, by which the epoch was picked |" in model_card(
         config | {"recipe": chosen}
     )
-    last = model_card(config | {"recipe": {**chosen, "keep": "last"}})
+    kept_last = {**recipe, "training": {**recipe["training"], "keep_epoch": "last"}}
+    last = model_card(config | {"recipe": kept_last})
     assert "| validation of toy, on which the temperature was fitted |" in last
     assert "picked" not in last
 
@@ -127,9 +129,9 @@ def test_it_tells_the_scores_that_the_run_had_when_it_was_exported(
     assert config["evaluation"] == []
     assert "not evaluated on a test part" in model_card(config)
     atomic_io.write_json(
-        tmp_path / "evaluation" / "metrics.json",
+        tmp_path / "evaluation" / "data-test" / "metrics.json",
         {"split": "test", "uar": 0.5, "num_clips": 9, "leak_allowed": True, "per_speaker": {}},
-    )  # where an older program kept it
+    )
     atomic_io.write_json(
         tmp_path / "evaluation" / "mine-test" / "metrics.json",
         {"split": "test", "data": ["/home/me/mine"], "uar": 0.25, "num_clips": 8},

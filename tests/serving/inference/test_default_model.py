@@ -62,7 +62,7 @@ def test_the_bundled_model_comes_first(home: Path, capsys: pytest.CaptureFixture
         " non-commercial use only); --model names another\n"
     )
     tested = {
-        name: {**part, "evaluation": {"split": "test", "uar": 0.5}} for name, part in BOTH.items()
+        name: {**part, "evaluation": [{"split": "test", "uar": 0.5}]} for name, part in BOTH.items()
     }
     write_run(
         home / "emotion", streams=["audio", "video"], stream_info=tested, scores={}, data=BOUND

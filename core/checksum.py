@@ -32,8 +32,16 @@ class Checksum:
         Raises:
           OSError: the file cannot be read.
         """
-        data = Path(path).read_bytes()
         if self.kind == "git-blob":
-            data = data.replace(b"\r\n", b"\n").rstrip(b"\n") + b"\n"
-            return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-        return hashlib.new(self.kind, data, usedforsecurity=False).hexdigest()
+            return git_blob_id(
+                Path(path).read_bytes().replace(b"\r\n", b"\n").rstrip(b"\n") + b"\n"
+            )
+        with open(path, "rb") as file:
+            return hashlib.file_digest(
+                file, lambda: hashlib.new(self.kind, usedforsecurity=False)
+            ).hexdigest()
+
+
+def git_blob_id(data: bytes) -> str:
+    """The id under which git keeps a file of these bytes."""
+    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()

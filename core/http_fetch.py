@@ -1,22 +1,23 @@
-"""HTTP download that resumes after an interruption and deletes a file with a wrong checksum."""
+"""Files over HTTP: resumed after an interruption, checked, and whole or absent."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
-import hashlib
 import http.client
 import json
 import threading
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from affectstream.core import atomic_io
+from affectstream.core.checksum import Checksum
 from affectstream.core.errors import UserError, from_os_error
-from affectstream.opencv_model.checksum import Checksum
-from affectstream.preprocessing.download.remote_item import RemoteFile
 
 TIMEOUT_S = 30.0
 CHUNK_BYTES = 1 << 18
@@ -24,6 +25,11 @@ RETRY_WAITS_S = (1.0, 4.0, 15.0)
 MAX_RESPONSE_BYTES = 64 << 20
 _HEADERS = {"User-Agent": "affectstream", "Accept-Encoding": "identity"}
 _TRANSIENT = frozenset([408, 416, 425, 429, 500, 502, 503, 504])
+T = TypeVar("T")
+
+
+class TransferError(UserError):
+    """The server cannot be reached, refuses, breaks off, or sends another file."""
 
 
 class TransientError(Exception):
@@ -34,101 +40,144 @@ class StoppedError(Exception):
     """The caller cancelled the download."""
 
 
+@dataclass(frozen=True)
+class RemoteFile:
+    """One file at its publisher.
+
+    Attributes:
+      url: where from.
+      num_bytes: size that the publisher states, or None.
+      checksum: what the publisher states, or None.
+    """
+
+    url: str
+    num_bytes: int | None = None
+    checksum: Checksum | None = None
+
+
 def fetch(
     remote: RemoteFile,
     path: Path,
     on_bytes: Callable[[int], object] = lambda num_bytes: None,
     stop: threading.Event | None = None,
+    once: bool = False,
+    timeout_s: float = TIMEOUT_S,
 ) -> None:
     """Fetches a file to `path`; an interrupted download stays beside it and is resumed.
 
     Args:
       remote: what to fetch and how to know that it is genuine.
-      path: where to; its folder must exist. Until it is whole it is `path` + ".part".
+      path: where to; its folder is made. Until it is whole it is `path` + ".part".
       on_bytes: told of every stretch as it arrives, negative where one was thrown away.
       stop: set to end the transfer soon.
+      once: a single attempt, which leaves nothing behind where it fails; several processes may
+        fetch the same file.
+      timeout_s: longest silence of the server.
     Raises:
-      UserError: not reachable, refused, cut off each time, or not the file that was promised.
+      TransferError: not reachable, refused, cut off each time, or not the file that was promised.
+      UserError: the file cannot be written.
       StoppedError: `stop` was set.
     """
+    ending = f"{atomic_io.TEMPORARY_MARK}{uuid.uuid4().hex[:8]}" if once else ".part"
+    part = path.with_name(path.name + ending)
     stop = stop or threading.Event()
-    part = path.with_name(path.name + ".part")
     try:
-        _retrying(lambda: _attempt(remote, part, on_bytes, stop), remote.url, part, stop)
-        _check(remote, part)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        md5 = _retrying(
+            lambda: _attempt(remote, part, on_bytes, stop, timeout_s), remote.url, stop, part, once
+        )
+        _check(remote, part, md5)
         part.replace(path)
         _state_path(part).unlink(missing_ok=True)
     except OSError as error:
         raise from_os_error(error, path) from error
+    finally:
+        if once:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+                _state_path(part).unlink(missing_ok=True)
 
 
 def fetch_bytes(url: str, stop: threading.Event | None = None) -> bytes:
     """The whole answer to a request, in memory.
 
     Raises:
-      UserError: not reachable, refused, cut off each time, or longer than 64 MiB.
+      TransferError: not reachable, refused, cut off each time, or longer than 64 MiB.
     """
-    stop = stop or threading.Event()
 
     def attempt() -> bytes:
         with _open(url, {}) as response:
             data = _read(response, MAX_RESPONSE_BYTES + 1)
             stated = response.headers.get("Content-Length")
         if len(data) > MAX_RESPONSE_BYTES:
-            raise UserError(f"{url}: an answer of more than 64 MiB, too large to be right")
+            raise TransferError(f"{url}: an answer of more than 64 MiB, too large to be right")
         if stated is not None and len(data) < int(stated):
             raise TransientError(f"broke off after {len(data)} of {stated} bytes")
         return data
 
-    return _retrying(attempt, url, None, stop)
+    return _retrying(attempt, url, stop or threading.Event())
 
 
 def fetch_json(url: str) -> Any:
     """The answer to a request, as JSON.
 
     Raises:
-      UserError: as `fetch_bytes`, or no JSON.
+      TransferError: as `fetch_bytes`, or no JSON.
     """
     try:
         return json.loads(fetch_bytes(url))
     except ValueError as error:
-        raise UserError(f"{url}: the server answered no JSON ({error}); try again later") from error
+        raise TransferError(
+            f"{url}: the server answered no JSON ({error}); try again later"
+        ) from error
 
 
 # === One attempt ===
 
 
 def _retrying(
-    attempt: Callable[[], Any], url: str, part: Path | None, stop: threading.Event
-) -> Any:
-    waits_s = iter(RETRY_WAITS_S)
+    attempt: Callable[[], T],
+    url: str,
+    stop: threading.Event,
+    part: Path | None = None,
+    once: bool = False,
+) -> T:
+    waits_s = iter(() if once else RETRY_WAITS_S)
     while True:
         try:
             return attempt()
         except TransientError as error:
             wait_s = next(waits_s, None)
             if wait_s is None:
-                got = part.stat().st_size if part is not None and part.exists() else 0
+                got = part.stat().st_size if part and part.exists() and not once else 0
                 kept = f", {got} bytes are kept and the same command goes on from there"
-                raise UserError(f"{url}: {error}; try again later{kept if got else ''}") from error
+                raise TransferError(
+                    f"{url}: {error}; try again later{kept if got else ''}"
+                ) from error
         if stop.wait(wait_s):
             raise StoppedError
 
 
 def _attempt(
-    remote: RemoteFile, part: Path, on_bytes: Callable[[int], object], stop: threading.Event
-) -> None:
+    remote: RemoteFile,
+    part: Path,
+    on_bytes: Callable[[int], object],
+    stop: threading.Event,
+    timeout_s: float,
+) -> str:
+    """Completes `part`; returns the MD5 that the server states, or ""."""
     have, validator = _kept(remote, part)
     if have and have == remote.num_bytes:
         on_bytes(have)
-        return
+        return ""
     headers = {}
     if have:
         headers["Range"] = f"bytes={have}-"
         if validator:
             headers["If-Range"] = validator
-    with _open(remote.url, headers, part) as response:
-        if response.status == 206 and not _starts_at(response, have):
+    with _open(remote.url, headers, part, timeout_s) as response:
+        stretch = response.headers.get("Content-Range", "")
+        if response.status == 206 and not stretch.startswith(f"bytes {have}-"):
             part.unlink(missing_ok=True)
             raise TransientError("the server sent another stretch than asked for")
         start = have if response.status == 206 else 0
@@ -136,8 +185,8 @@ def _attempt(
         on_bytes(start)
         stated = response.headers.get("Content-Length")
         total = start + int(stated) if stated is not None else remote.num_bytes
+        got = start
         with open(part, "ab" if start else "wb") as file:
-            got = start
             try:
                 while chunk := _read(response, CHUNK_BYTES):
                     file.write(chunk)
@@ -150,12 +199,15 @@ def _attempt(
             except TransientError:
                 on_bytes(-got)
                 raise
+        return _google_md5(response)
 
 
-def _open(url: str, headers: dict[str, str], part: Path | None = None) -> http.client.HTTPResponse:
-    request = urllib.request.Request(url, headers={**_HEADERS, **headers})
+def _open(
+    url: str, headers: dict[str, str], part: Path | None = None, timeout_s: float = TIMEOUT_S
+) -> http.client.HTTPResponse:
     try:
-        return urllib.request.urlopen(request, timeout=TIMEOUT_S)
+        request = urllib.request.Request(url, headers={**_HEADERS, **headers})
+        return urllib.request.urlopen(request, timeout=timeout_s)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416 and part is not None:
@@ -163,12 +215,12 @@ def _open(url: str, headers: dict[str, str], part: Path | None = None) -> http.c
         text = f"the server answered {error.code} {error.reason}"
         if error.code in _TRANSIENT:
             raise TransientError(text) from error
-        raise UserError(f"{url}: {text}; see whether the publisher has moved it") from error
+        raise TransferError(f"{url}: {text}; see whether the publisher has moved it") from error
     except (OSError, http.client.HTTPException) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise TransientError(f"not reachable ({reason})") from error
     except ValueError as error:
-        raise UserError(f"{url}: no address ({error}); give one that begins http://") from error
+        raise TransferError(f"{url}: no address ({error}); give one that begins http://") from error
 
 
 def _read(response: http.client.HTTPResponse, num_bytes: int) -> bytes:
@@ -176,11 +228,6 @@ def _read(response: http.client.HTTPResponse, num_bytes: int) -> bytes:
         return response.read(num_bytes)
     except (http.client.HTTPException, OSError) as error:
         raise TransientError(f"broke off ({error})") from error
-
-
-def _starts_at(response: http.client.HTTPResponse, start: int) -> bool:
-    stretch = response.headers.get("Content-Range", "")
-    return stretch.startswith(f"bytes {start}-")
 
 
 # === What an earlier attempt left ===
@@ -216,27 +263,27 @@ def _remember(remote: RemoteFile, part: Path, response: http.client.HTTPResponse
 # === Checking ===
 
 
-def checksum_of(path: Path, checksum: Checksum) -> str:
-    """The checksum of the same kind that a file of any length has."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(
-            file, lambda: hashlib.new(checksum.kind, usedforsecurity=False)
-        ).hexdigest()
+def _google_md5(response: http.client.HTTPResponse) -> str:
+    """The MD5 of the whole file that Google's storage states, in hexadecimal digits; else ""."""
+    for stated in ",".join(response.headers.get_all("x-goog-hash", [])).split(","):
+        kind, _, value = stated.strip().partition("=")
+        if kind == "md5":
+            return base64.b64decode(value).hex()
+    return ""
 
 
-def _check(remote: RemoteFile, part: Path) -> None:
-    wrong = ""
-    num_bytes = part.stat().st_size
+def _check(remote: RemoteFile, part: Path, md5: str) -> None:
+    wrong, checksum, num_bytes = "", remote.checksum, part.stat().st_size
     if remote.num_bytes is not None and num_bytes != remote.num_bytes:
         wrong = f"a file of wrong length ({num_bytes} bytes, expected {remote.num_bytes})"
-    elif remote.checksum is not None:
-        value = checksum_of(part, remote.checksum)
-        if value != remote.checksum.value.lower():
-            wrong = (
-                f"a file with a wrong checksum ({remote.checksum.kind} {value}, expected "
-                f"{remote.checksum.value} by {remote.checksum.source})"
-            )
+    elif checksum is not None and (value := checksum.of(part)) != checksum.value:
+        wrong = (
+            f"a file with a wrong checksum ({checksum.kind} {value}, expected "
+            f"{checksum.value} by {checksum.source})"
+        )
+    elif md5 and Checksum("md5", md5, "").of(part) != md5:
+        wrong = "a file with another MD5 than the server states"
     if wrong:
         part.unlink()
         _state_path(part).unlink(missing_ok=True)
-        raise UserError(f"{remote.url}: {wrong}, nothing kept; try again")
+        raise TransferError(f"{remote.url}: {wrong}, nothing kept; try again")
