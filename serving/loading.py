@@ -101,12 +101,8 @@ def _from_run(folder: Path, build: Callable[..., Recognizer]) -> Recognizer:
 
 
 def _from_export(version: Path, build: Callable[..., Recognizer]) -> Recognizer:
-    from affectstream.serving.export.savedmodel_export import (
-        VOCABULARY_ASSET,
-        load_saved_model,
-        read_config,
-    )
-    from affectstream.serving.exported.version_folder import DEFAULT_SIGNATURE
+    from affectstream.serving.export.savedmodel_export import load_saved_model, read_config
+    from affectstream.serving.exported.version_folder import DEFAULT_SIGNATURE, read_vocabulary
 
     config = read_config(version)
     _require_strings(version, config)
@@ -119,11 +115,7 @@ def _from_export(version: Path, build: Callable[..., Recognizer]) -> Recognizer:
         }
 
     recognizer = build(forward, config)
-    vocabulary = version / "assets" / VOCABULARY_ASSET
-    if vocabulary.is_file():
-        # Not `splitlines`: vocabularies hold signs that it takes for ends of lines.
-        lines = vocabulary.read_text(encoding="utf-8").split("\n")[:-1]
-        recognizer.known_words = KnownWords.from_vocabulary(lines)
+    recognizer.known_words = KnownWords.from_vocabulary(read_vocabulary(version))
     return recognizer
 
 

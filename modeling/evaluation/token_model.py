@@ -5,7 +5,15 @@ from __future__ import annotations
 import keras
 
 from affectstream.modeling.features.text.tokens import PAD_ID
-from affectstream.modeling.layer_names import FUSION, NETWORK, PIECES, TOKENS, WORDS, stream_layer
+from affectstream.modeling.layer_names import (
+    FUSION,
+    NETWORK,
+    PIECES,
+    TERMS,
+    TOKENS,
+    WORDS,
+    stream_layer,
+)
 from affectstream.modeling.models.fused_model import fused_model
 
 TOKEN_IDS = "token_ids"
@@ -35,10 +43,13 @@ def token_model(model: keras.Model, streams: tuple[str, ...]) -> keras.Model | N
 
 
 def vocabulary_of(model: keras.Model, streams: tuple[str, ...]) -> list[str]:
-    """Token of each number; the place in the list is the number."""
+    """Token of each number; the place in the list is the number. Of TF-IDF the term of each count.
+
+    TF-IDF counts unknown terms at 0; its pairs of words are two words with a space between.
+    """
     text = model if streams == ("text",) else model.get_layer(stream_layer("text"))
     for layer in text.layers:
-        if layer.name == WORDS:
+        if layer.name in (WORDS, TERMS):
             return list(layer.get_vocabulary())
         if layer.name == PIECES:
             return list(layer.vocabulary)

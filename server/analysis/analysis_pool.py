@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from affectstream.server.metrics import Metrics
 
 Lease = Callable[[], AbstractContextManager[tuple[dict[str, Any], Forward]]]
-"""Gives the configuration and the outputs of one version, which stays until the block ends."""
+"""Gives the configuration, with its `vocabulary`, and the outputs of one version.
+
+The version stays until the block ends.
+"""
 
 _KEYS_OF_ANSWERS = (
     "streams",
@@ -61,7 +64,7 @@ class AnalysisPool:
       config: of the model, `assets/config.json`.
       lease: taken for each recording, so that one version answers for all of it.
       weights_dir: where the face detector's weights lie, if not in the cache.
-      factory: "module:function" that makes the transcriber in the worker.
+      factory: "module:function" that makes the recognizer in the worker.
     """
 
     def __init__(
@@ -201,6 +204,7 @@ class AnalysisPool:
         with self._lease() as (config, forward):
             if _kind(config) != self._kind:
                 raise _exchanged()
+            job.vocabulary = config.get("vocabulary", [])
             return worker.run(job, forward, self._limits.max_analysis_s)
 
     def _usable(self, worker: WorkerProcess | None) -> WorkerProcess | None:

@@ -5,8 +5,8 @@ runs in the server: the inputs of windows are sent there over a pipe, and the ou
 
 Messages to the server (`parallel.messages`): "ready" or "broken" {line}; then for each job "event"
 {the event} and "forward" with arrays, and one of "done" {result}, "refused" {status, line},
-"failed" {line}. Messages of the server: "job" {path or null, name, options}, "outputs" with arrays,
-"no outputs".
+"failed" {line}. Messages of the server: "job" {path or null, name, options, vocabulary}, "outputs"
+with arrays, "no outputs".
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from affectstream.parallel.messages import MessageError, MessageTooLongError
 from affectstream.parallel.tasks import TaskLimits
 
 if TYPE_CHECKING:
+    from affectstream.serving.inference.known_words import KnownWords
     from affectstream.serving.inference.progress_events import FileOpened, WindowsDone
 
 RECOGNIZER_FACTORY = "affectstream.serving.inference.recognizer:Recognizer"
@@ -42,7 +43,7 @@ class WorkerSettings:
       max_bytes: of memory it may ask for.
       max_media_s: longest recording.
       max_job_s: after which the system ends it, should the server be gone.
-      factory: "module:function" that makes the transcriber of (forward, config, weights_dir).
+      factory: "module:function" that makes the recognizer of (forward, config, weights_dir).
     """
 
     config: dict[str, Any]
@@ -109,6 +110,8 @@ def _answer(
 
     path, name = job["path"], job["name"]
     listener = _ProgressEvents(channel, name, settings.max_media_s)
+    # With each job, since a new version of the same kind may have other words.
+    recognizer.known_words = _known_words(job["vocabulary"])
     try:
         if path is None:
             return "done", {
@@ -136,6 +139,12 @@ def _answer(
         return "failed", {"line": traceback.format_exc()}
 
 
+def _known_words(vocabulary: list[str]) -> KnownWords | None:
+    from affectstream.serving.inference.known_words import KnownWords
+
+    return KnownWords.from_vocabulary(vocabulary)
+
+
 def _refused(status: int, line: str) -> tuple[str, dict[str, Any]]:
     return "refused", {"status": status, "line": line}
 
@@ -145,7 +154,7 @@ def _renamed(error: UserError, path: str | None, name: str) -> str:
 
 
 class _ProgressEvents:
-    """Turns what the transcriber tells into events of the stream."""
+    """Turns what the recognizer reports into events of the stream."""
 
     def __init__(self, channel: Connection, name: str, max_media_s: float) -> None:
         self._channel = channel

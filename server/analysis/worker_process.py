@@ -47,6 +47,7 @@ class Job:
       file: None for words alone.
       name: how the answer calls the file.
       on_event: called with each event, in the thread of the worker; None of them after the end.
+      vocabulary: token of each number of the version that answers; empty for a model without text.
       future: the answer as `predict --json` gives it, or a ServingError.
     """
 
@@ -54,6 +55,7 @@ class Job:
     name: str
     options: AnalysisOptions
     on_event: EventCallback
+    vocabulary: list[str] = field(default_factory=list)
     future: Future[dict[str, Any]] = field(default_factory=Future)
     is_cancelled: threading.Event = field(default_factory=threading.Event)
 
@@ -134,7 +136,12 @@ class WorkerProcess:
     def _converse(self, job: Job, forward: Forward, ends_s: float) -> dict[str, Any]:
         channel = self._child.channel
         path = str(job.file) if job.file is not None else None
-        content = {"path": path, "name": job.name, "options": asdict(job.options)}
+        content = {
+            "path": path,
+            "name": job.name,
+            "options": asdict(job.options),
+            "vocabulary": job.vocabulary,
+        }
         messages.send(channel, "job", content)
         no_outputs: ServingError | None = None
         while True:

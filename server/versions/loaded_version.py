@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from affectstream.serving.exported.version_folder import (
     check_config,
     read_checked_config,
     read_config,
+    read_vocabulary,
     version_number,
 )
 
@@ -49,6 +50,7 @@ class LoadedVersion:
       signature_defs: as `saved_model.pb` has them, for the metadata.
       functions: signature -> concrete function of the loaded SavedModel.
       saved: the SavedModel, which is what keeps their variables alive.
+      vocabulary: `assets/vocabulary.txt`; empty for a model without text.
     """
 
     def __init__(
@@ -60,12 +62,14 @@ class LoadedVersion:
         signature_defs: Mapping[str, Any],
         functions: Mapping[str, Any],
         saved: Any = None,
+        vocabulary: Sequence[str] = (),
     ) -> None:
         self.number = number
         self.folder = folder
         self.config = config
         self.signatures = signatures
         self.signature_defs = signature_defs
+        self.vocabulary = vocabulary
         self._functions = dict(functions)
         self._saved = saved
 
@@ -161,13 +165,16 @@ def load_version(folder: Path) -> LoadedVersion:
     signatures = public_signatures(definitions)
     try:
         config, saved = read_config(checked.folder), load_saved_model(checked.folder)
+        vocabulary = read_vocabulary(checked.folder)
     except UserError as error:  # under the name that it was asked for
         raise UserError(str(error).replace(str(checked.folder), str(folder))) from error
     checked.require_unchanged()
     check_config(config, file, _num_outputs(definitions))
     functions = {name: saved.signatures[name] for name in signatures}
     number = version_number(folder) or 1
-    return LoadedVersion(number, folder, config, signatures, definitions, functions, saved)
+    return LoadedVersion(
+        number, folder, config, signatures, definitions, functions, saved, vocabulary
+    )
 
 
 def _num_outputs(definitions: Mapping[str, Any]) -> int | None:

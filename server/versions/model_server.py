@@ -146,6 +146,8 @@ class ModelServer:
     def lease_newest(self) -> Iterator[tuple[dict[str, Any], Callable[[Arrays], Arrays]]]:
         """The newest version's configuration and `serving_default`, both of one version throughout.
 
+        The configuration has its `vocabulary` as well.
+
         Raises:
           ServingError: no version is there, or the server is stopping.
         """
@@ -153,7 +155,8 @@ class ModelServer:
             loaded,
             signature,
         ):
-            yield loaded.config, lambda inputs: self.run(loaded, signature, inputs).outputs
+            config = {**loaded.config, "vocabulary": list(loaded.vocabulary)}
+            yield config, lambda inputs: self.run(loaded, signature, inputs).outputs
 
     # === About the model ===
 

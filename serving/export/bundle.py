@@ -22,11 +22,12 @@ from affectstream.modeling.features.text.wordpieces import SEP
 from affectstream.modeling.runs.run_folder import read_run
 from affectstream.serving.export import warmup
 from affectstream.serving.export.model_card import CARD, model_card, write_card
-from affectstream.serving.export.savedmodel_export import VOCABULARY_ASSET, export
+from affectstream.serving.export.savedmodel_export import export
 from affectstream.serving.export.warmup import InputSpec, Signatures
 from affectstream.serving.exported.bundle_folder import MODELS, MODELS_CONFIG, bundle_model_name
 from affectstream.serving.exported.version_folder import (
     DEFAULT_SIGNATURE,
+    VOCABULARY_ASSET,
     read_config,
     version_numbers,
 )

@@ -36,12 +36,12 @@ from affectstream.serving.exported.savedmodel_audit import require_safe
 from affectstream.serving.exported.version_folder import (
     CONFIG_ASSET,
     DEFAULT_SIGNATURE,
+    VOCABULARY_ASSET,
     read_config,
     version_number,
 )
 
 LABELS_ASSET = "labels.txt"
-VOCABULARY_ASSET = "vocabulary.txt"
 TEXT_INPUTS = ("string", TOKEN_IDS)
 TOLERANCE = 1e-5
 

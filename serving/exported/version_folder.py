@@ -13,6 +13,7 @@ from affectstream.preprocessing.media.video.frame_sampling import SAMPLING_MODES
 from affectstream.preprocessing.windowing import WindowSettings
 
 CONFIG_ASSET = "config.json"
+VOCABULARY_ASSET = "vocabulary.txt"
 SAVED_MODEL = "saved_model.pb"
 DEFAULT_SIGNATURE = "serving_default"
 # `affectstream.modeling.runs.run_folder` knows it too, and brings TensorFlow along.
@@ -60,6 +61,23 @@ def read_checked_config(file: Path) -> dict[str, Any]:
         raise
     check_config(config, file)
     return config
+
+
+def read_vocabulary(path: Path) -> list[str]:
+    """`assets/vocabulary.txt` of an exported version: token of each number; empty if it has none.
+
+    Raises:
+      UserError: not UTF-8.
+    """
+    file = path / "assets" / VOCABULARY_ASSET
+    if not file.is_file():
+        return []
+    try:
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: damaged ({error}); export it again") from error
+    # Not `splitlines`: vocabularies hold signs that it takes for ends of lines.
+    return text.split("\n")[:-1]
 
 
 def check_config(config: Any, file: Path, num_outputs: int | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,29 +10,37 @@ from dataclasses import dataclass
 # With at most this share known, the text is probably in another language or no text.
 LOW_KNOWN_WORD_SHARE = 0.5
 _WORD_PIECES_BEGIN_WITH = "[PAD]"
+_TFIDF_BEGINS_WITH = "[UNK]"
 _DROPPED = "'’`\ufe0f"
+# As `tfidf.standardise_terms`; marks are no letters there, which `\w` leaves out as well.
+_TFIDF_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
 class KnownWords:
-    """The vocabulary of a model of words or word pieces.
+    """The vocabulary of a model of words, word pieces or TF-IDF.
 
     Attributes:
-      words: known ones, as `WordTokens` or `WordPieces` writes them.
+      words: known ones, as `WordTokens`, `WordPieces` or `Tfidf` writes them.
       is_wordpiece: whether a word may also be put together of pieces; it is known only where it
         stands whole in the vocabulary, since pieces spell any word of any language.
       lowercase: whether the model knows words in lower case, without accents, only.
+      is_tfidf: whether words are cut as `Tfidf` does; those of one letter do not count.
     """
 
     words: frozenset[str]
     is_wordpiece: bool
     lowercase: bool = True
+    is_tfidf: bool = False
 
     @classmethod
     def from_vocabulary(cls, vocabulary: Sequence[str]) -> KnownWords | None:
-        """From the list of tokens, by id; None for a model without tokens (TF-IDF)."""
+        """From `vocabulary_of` the model; None where it is empty."""
         if not vocabulary:
             return None
+        if vocabulary[0] == _TFIDF_BEGINS_WITH:
+            single = frozenset(term for term in vocabulary[1:] if " " not in term)
+            return cls(single, is_wordpiece=False, is_tfidf=True)
         is_wordpiece = vocabulary[0] == _WORD_PIECES_BEGIN_WITH
         special = 1 if is_wordpiece else 2  # "none" and "unknown"
         words = frozenset(vocabulary[special:])
@@ -44,6 +53,8 @@ class KnownWords:
         return sum(word in self.words for word in words) / len(words) if words else 0.0
 
     def _words_of(self, text: str) -> list[str]:
+        if self.is_tfidf:
+            return [word for word in _TFIDF_WORD.findall(text.lower()) if len(word) > 1]
         if not self.is_wordpiece:
             return _split(text.lower(), _DROPPED)
         if self.lowercase:

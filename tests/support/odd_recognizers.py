@@ -1,4 +1,4 @@
-"""Faulty transcribers for worker tests: the name of the recording chooses the fault.
+"""Faulty recognizers for worker tests: the name of the recording chooses the fault.
 
 It imports little, since each worker that a test kills is followed by a fresh one.
 """

@@ -126,6 +126,14 @@ def silent(path: Path) -> Path:
     return write_sound(path, np.zeros(16_000, np.float32), 16_000)
 
 
+def constant_offset(path: Path) -> Path:
+    return write_sound(path, np.full(16_000, 0.5, np.float32), 16_000)
+
+
+def too_short(path: Path) -> Path:
+    return write_sound(path, tone(0.05), 16_000)
+
+
 def without_samples(path: Path) -> Path:
     return write_sound(path, np.zeros(0, np.float32), 16_000)
 
@@ -152,6 +160,8 @@ BAD: dict[str, tuple[str, Callable[[Path], Path], str]] = {
     "empty": (".wav", empty, "empty file; record or copy it again"),
     "no samples": (".wav", without_samples, "neither sound nor picture in it; record it again"),
     "silent": (".wav", silent, "silent throughout; record it again or leave it out"),
+    "constant offset": (".wav", constant_offset, ": silent throughout; record it again"),
+    "too short": (".wav", too_short, ": less than 0.1 s of sound; "),
     "noise bytes": (".mp4", noise_bytes, "not readable as sound or video"),
     "silent and faceless": (".mp4", silent_and_faceless, "silent throughout and no face in it"),
 }

@@ -88,7 +88,7 @@ def seconds_until(done: Callable[[], bool], at_most_s: float = 20.0) -> float:
     return time.monotonic() - began_s
 
 
-# === The real transcriber ===
+# === The real recognizer ===
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +209,35 @@ def test_words_alone_of_the_recogniser(reading: AnalysisPool) -> None:
     assert answer["probabilities"] == {"happy": 0.7, "sad": 0.3}
     (window,) = answer["windows"]
     assert (window["start_s"], window["end_s"], list(window["streams"])) == (0.0, 0.0, ["text"])
+
+
+def test_unknown_words_are_told_by_the_version_that_answers() -> None:
+    """Another version of the same kind keeps the pool and its worker, and brings its own words."""
+    config = {**CONFIG, "streams": ["text"]}
+    english, german = ["", "[UNK]", "i", "am", "so", "happy"], ["", "[UNK]", "ich", "bin", "froh"]
+    served = {**config, "vocabulary": english}
+
+    def same(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        shares = np.tile(np.float32([0.75, 0.25]), (len(inputs["text"]), 1))
+        return {"probabilities": shares, "text_probabilities": shares}
+
+    pool = AnalysisPool(config, lambda: held(served, same)(), None, LIMITS)
+
+    def told(text: str) -> tuple[float | None, list[str]]:
+        answer = analyze(pool, None, "text", AnalysisOptions(text=text), ignore)
+        return answer["known_word_share"], answer["warnings"]
+
+    low = "known to the model: the answer from words means little"
+    try:
+        assert told("I am so happy") == (1.0, [])
+        assert told("ich bin so froh") == (0.25, [f"only 25% of the words are {low}"])
+        served = {**config, "vocabulary": german}
+        assert told("ich bin so froh") == (0.75, [])
+        assert told("I am happy") == (0.0, [f"no word is {low}"])
+        served = config
+        assert told("I am happy") == (None, [])
+    finally:
+        pool.close()
 
 
 def test_words_alone_for_a_model_of_sound_and_face(pool: AnalysisPool) -> None:

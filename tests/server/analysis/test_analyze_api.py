@@ -436,7 +436,7 @@ def test_a_client_that_goes_away_in_the_upload(port: int, uploads_folder: Path) 
     assert post(port, b"answer")[0] == 200
 
 
-# === The real transcriber ===
+# === The real recognizer ===
 
 
 @pytest.fixture(scope="module")
@@ -545,7 +545,7 @@ def test_nothing_but_the_upload_is_opened(uploads_folder: Path, tmp_path: Path) 
 def test_a_real_clip_as_predict_answers(
     clip: str, real_data: Path, real_models: Path, uploads_folder: Path
 ) -> None:
-    """`predict --json` writes what the transcriber answers in one process."""
+    """`predict --json` writes what the recognizer answers in one process."""
     recording, weights = real_data / "clips" / clip, real_models / "face"
     config = {**CONFIG, "preparation": {**CONFIG["preparation"], "detector": "auto"}}
     expected = Recognizer(forward, config, weights)(recording).as_json()

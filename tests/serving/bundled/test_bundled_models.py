@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from affectstream.core import storage_paths
 from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, UserError
+from affectstream.modeling.evaluation.evaluate import evaluate
 from affectstream.modeling.runs import checkpoints
 from affectstream.modeling.runs.run_folder import read_run
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
@@ -23,6 +25,7 @@ from affectstream.preprocessing.labels import BASIC7, RAVDESS8
 from affectstream.serving.bundled import bundled_models, packing
 from benchmarks.accuracy import pretrained
 from benchmarks.robustness import robustness, training_runs
+from tests import ROOT
 from tests.support.models import error_line, records, run, weights, write_data
 
 # Of the golden answers: other processors and versions round otherwise.
@@ -331,6 +334,47 @@ def test_bundled_weights_answer_as_when_they_were_packed(name: str) -> None:
     card = (path / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "Non-commercial use only" in card
     assert json.loads((path / "run.json").read_text(encoding="utf-8"))["git_revision"]
+
+
+SHIPPED = [bundled_models.EMOTION, bundled_models.TEXT]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("home", ["pretrained", "affectstream/pretrained"])
+def test_a_shipped_model_is_read_only_also_through_the_link(
+    home: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = ROOT / home / name
+    (tmp_path / "link").symlink_to(path)
+    for place in (path, path / "evaluation", tmp_path / "link"):
+        assert storage_paths.is_bundled(place)
+        with pytest.raises(UserError, match="bundled models, which are read-only"):
+            storage_paths.require_outside_bundled(place)
+    assert not storage_paths.is_bundled(ROOT / "runs" / name)
+    assert not storage_paths.is_bundled(tmp_path)
+    before = sorted(path.rglob("*"))
+    with pytest.raises(UserError, match="bundled models, which are read-only"):
+        evaluate(path, [], "all", path / "evaluation" / "x")
+    words = ("--run", path, "--data", tmp_path, "--out", path / "evaluation" / "x")
+    assert run("evaluate", *words) == EXIT_FAILURE
+    assert "bundled models, which are read-only" in error_line(capsys.readouterr().err)
+    assert sorted(path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("home", ["pretrained", "affectstream/pretrained"])
+def test_scores_of_a_shipped_model_are_written_elsewhere(
+    home: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not bundled_models.is_bundled_model(bundled_models.TEXT):
+        pytest.skip("pretrained/ is not filled yet")
+    path = ROOT / home / bundled_models.TEXT
+    before = {file: file.stat().st_mtime_ns for file in path.rglob("*")}
+    data = write_data(tmp_path / "data", records(streams=("text",)))
+    monkeypatch.chdir(tmp_path)
+    assert run("evaluate", "--run", path, "--data", data, "--split", "all") == EXIT_OK
+    assert "written to evaluations/text/data-all\n" in capsys.readouterr().err
+    assert (tmp_path / "evaluations" / "text" / "data-all" / "metrics.json").is_file()
+    assert {file: file.stat().st_mtime_ns for file in path.rglob("*")} == before
 
 
 def test_the_first_thing_a_newcomer_does(

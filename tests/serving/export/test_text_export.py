@@ -17,6 +17,8 @@ from tensorflow.core.protobuf import saved_model_pb2
 from affectstream.core.errors import EXIT_FAILURE, EXIT_OK
 from affectstream.modeling.evaluation.inference import inference_model, load_run
 from affectstream.modeling.evaluation.token_model import token_model, vocabulary_of
+from affectstream.modeling.features.text.tfidf import TFIDF
+from affectstream.serving import load
 from affectstream.serving.export.savedmodel_export import TOLERANCE, read_config
 from tests.support.models import (
     LABELS,
@@ -300,7 +302,9 @@ def test_tokens_of_a_fusion_leave_its_model_as_it_was(runs: dict[str, Path]) -> 
     assert set(model.input) == {"audio", "audio_length", "text"}
     terms, info = load_run(runs["terms"])
     assert token_model(terms, info.streams) is None
-    assert vocabulary_of(terms, info.streams) == []
+    fitted = TFIDF.from_model(terms).terms
+    assert len(fitted) > 20
+    assert vocabulary_of(terms, info.streams) == ["[UNK]", *fitted]
 
 
 # === What lies inside ===
@@ -326,8 +330,27 @@ def test_a_line_of_the_vocabulary_is_a_number(
     assert config["labels"] == list(LABELS)
 
 
-def test_no_vocabulary_without_tokens(exports: dict[str, Path]) -> None:
-    assert not (exports["terms"] / "assets" / "vocabulary.txt").exists()
+def test_a_line_of_the_vocabulary_is_a_term(
+    runs: dict[str, Path], exports: dict[str, Path]
+) -> None:
+    text = (exports["terms"] / "assets" / "vocabulary.txt").read_text(encoding="utf-8")
+    model, _ = load_run(runs["terms"])
+    assert text == "".join(f"{term}\n" for term in ("[UNK]", *TFIDF.from_model(model).terms))
+
+
+@pytest.mark.parametrize("name", ["words", "pieces", "terms"])
+def test_an_export_knows_the_words_that_its_run_knows(
+    name: str, runs: dict[str, Path], exports: dict[str, Path]
+) -> None:
+    for path in (runs[name], exports[name]):
+        recognizer = load(path)
+        known = recognizer.predict_text("furious shout")
+        assert (known.known_word_share, known.warnings) == (1.0, ())
+        german = recognizer.predict_text("ich habe furchtbare Angst")
+        assert german.known_word_share == 0.0
+        assert german.warnings == (
+            "no word is known to the model: the answer from words means little",
+        )
 
 
 # === What does not go ===

@@ -31,6 +31,25 @@ def test_share_of_known_words_is_exact(text: str, share: float) -> None:
     assert known.share(text) == pytest.approx(share)
 
 
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [
+        ("So HAPPY, so happy!", 1.0),
+        ("a so b happy c", 1.0),  # words of one letter are left out, as the model does
+        ("so gut", 0.5),
+        ("very happy", 0.5),  # "very" is known beside "so" only
+        ("I'm so", 1.0),
+        ("Ich bin froh", 0.0),
+        ("a b c", 0.0),
+    ],
+)
+def test_terms_of_tfidf_count_single_words(text: str, share: float) -> None:
+    known = KnownWords.from_vocabulary(["[UNK]", "happy", "so", "so happy", "so very"])
+    assert known is not None
+    assert known.words == {"happy", "so"}
+    assert known.share(text) == share
+
+
 def test_word_pieces_count_whole_words_only() -> None:
     known = KnownWords.from_vocabulary(PIECES)
     assert known is not None
