@@ -9,7 +9,7 @@ import pytest
 
 from affectstream.cli import main
 from affectstream.core import registry
-from affectstream.core.catalogue.entry import Entry
+from affectstream.core.registry import Entry
 from affectstream.preprocessing.labels import BASIC7
 
 

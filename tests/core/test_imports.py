@@ -32,7 +32,7 @@ ROWS = (
 # The same within each package, by its rooms and loose modules.
 ROOMS = {
     "core": (
-        ("catalogue", "checksum", "errors", "interrupts", "progress", "tf_setup"),
+        ("checksum", "errors", "interrupts", "progress", "tf_setup"),
         ("key_value", "registry", "storage_paths", "templates"),
         ("lfs_pointer",),
         ("atomic_io",),
