@@ -36,7 +36,7 @@ from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_PARTIAL, MediaE
 from affectstream.parallel.tasks import TaskLimits
 from affectstream.preprocessing.file_kinds import format_suffix_counts
 
-COVERAGES = ("face_coverage", "sound_coverage", "speech_share")
+COVERAGES = ("face_coverage", "sound_coverage", "speech_share", "known_word_share")
 
 if TYPE_CHECKING:
     from affectstream.parallel.isolated_worker import IsolatedWorker
@@ -118,6 +118,11 @@ if TYPE_CHECKING:
     help="Give no label but 'abstained' if a smaller share of the sound is speech.",
 )
 @click.option(
+    "--min-known-word-share",
+    type=FiniteRange(0, 1, min_open=True),
+    help="Give no label but 'abstained' if the model knows a smaller share of the words.",
+)
+@click.option(
     "--detector",
     type=click.Choice([*registry.names("detectors"), "auto", "none"]),
     help="Face detector; none takes each picture whole, as a face. [default: the model's own]",
@@ -156,6 +161,7 @@ def command(
     language: str,
     abstain_below: float | None,
     min_speech_share: float | None,
+    min_known_word_share: float | None,
     detector: str | None,
     weights_dir: Path | None,
     workers: int,
@@ -186,7 +192,7 @@ def command(
             how = (face, window_s, hop_s, table, text, transcriber)
             jobs = _prediction_jobs(given, recognizer, how)
             plots = _plots(plot, given, csv_path)
-            limits = (abstain_below, min_speech_share)
+            limits = (abstain_below, min_speech_share, min_known_word_share)
             transcribes = transcriber_name is not None
             outputs = PredictOutputs(
                 as_json, csv_path, plots, annotate, limits, smooth_s, transcribes
@@ -276,8 +282,8 @@ class PredictOutputs:
 
     Attributes:
       plots: file -> where its time line is drawn; empty for none.
-      limits: the probability, and the share of speech, that an answer needs to be given; None gives
-        every answer.
+      limits: the probability, the share of speech and that of known words which an answer needs to
+        be given; None gives every answer.
       smooth_s: over how many seconds windows are averaged; None leaves them as they are.
       transcribes: whether there are transcripts to write.
     """
@@ -286,7 +292,7 @@ class PredictOutputs:
     csv: Path | None
     plots: Mapping[Path, Path]
     annotate: Path | None
-    limits: tuple[float | None, float | None]
+    limits: tuple[float | None, float | None, float | None]
     smooth_s: float | None
     transcribes: bool
 
