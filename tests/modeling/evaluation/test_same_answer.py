@@ -182,6 +182,10 @@ def test_alone_a_short_sound_may_answer(fusion_run: Path, recordings: Path, tmp_
     assert set(answer.streams) == {"audio"}
     assert len(answer.windows) == 1  # the others are silent
     assert "4 windows without sound or face are left out" in answer.warnings
+    sparse = "sound in less than 40% of each window: the voice answer means little"
+    assert sparse in answer.warnings
+    for name in ("pause.wav", "noface.mp4", "jingle.mp4"):  # more sound, or a face beside it
+        assert sparse not in load(fusion_run)(recordings / name).warnings
 
 
 # === One stream there, one answer ===

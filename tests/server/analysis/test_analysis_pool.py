@@ -212,7 +212,7 @@ def test_unknown_words_are_told_by_the_version_that_answers() -> None:
     served = {**config, "vocabulary": english}
 
     def same(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        shares = np.tile(np.float32([0.75, 0.25]), (len(inputs["text"]), 1))
+        shares = np.tile(np.array([0.75, 0.25], np.float32), (len(inputs["text"]), 1))
         return {"probabilities": shares, "text_probabilities": shares}
 
     pool = AnalysisPool(config, lambda: held(served, same)(), None, LIMITS)

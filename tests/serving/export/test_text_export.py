@@ -341,7 +341,7 @@ def test_an_export_knows_the_words_that_its_run_knows(
     name: str, runs: dict[str, Path], exports: dict[str, Path]
 ) -> None:
     lines = (exports[name] / "assets" / "vocabulary.txt").read_text(encoding="utf-8").split("\n")
-    two = " ".join([line for line in lines if line.isalpha() and len(line) > 2][:2])
+    two = " ".join(sorted(filter(str.isalpha, lines), key=len)[-2:])
     for path in (runs[name], exports[name]):
         recognizer = load(path)
         known = recognizer.predict_text(two)
