@@ -1,7 +1,8 @@
 # The whole set-up and every check; what is installed stays in .venv and is not installed twice.
 #
 #   make demo         installs, then runs the whole job on the synthetic sample corpus
-#   make test         installs, then runs all tests
+#   make test         installs, then runs all tests, under 10 minutes on two cores
+#   make test-fast    the same without the slow ones: no training, browser, server, cluster, real data
 #   make lint         installs, then checks style and types
 #   make constraints  writes constraints.txt anew from .venv, after a change of requirements*.txt
 #   make clean        removes caches and what the demo wrote; never .venv, data/, runs/ or exports/
@@ -13,9 +14,11 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip --disable-pip-version-check -q
 BASE_PYTHON ?=
+# A file's tests share what they make, so they stay together; files come in the order of conftest.py.
+IN_TWO_PROCESSES := -n 2 --dist loadfile --no-loadscope-reorder
 IS_3_11 := -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'
 
-.PHONY: help demo test lint constraints clean
+.PHONY: help demo test test-fast lint constraints clean
 .DELETE_ON_ERROR:
 
 help:
@@ -25,7 +28,11 @@ demo: $(VENV)/.libraries
 	$(PYTHON) cli.py demo
 
 test: $(VENV)/.libraries $(VENV)/.installed-dev
-	$(PYTHON) -m pytest -n 2 --dist loadfile
+	$(PYTHON) -m pytest $(IN_TWO_PROCESSES)
+
+test-fast: $(VENV)/.libraries $(VENV)/.installed-dev
+	$(PYTHON) -m pytest $(IN_TWO_PROCESSES) \
+	  -m "not slow and not browser and not server and not cluster and not real"
 
 lint: $(VENV)/.installed-dev
 	$(PYTHON) -m ruff check .

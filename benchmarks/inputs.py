@@ -16,7 +16,7 @@ import soundfile
 
 from affectstream.core import atomic_io
 from affectstream.preprocessing.clip import Clip
-from affectstream.preprocessing.records.record_builder import RecordSettings
+from affectstream.preprocessing.records.record_settings import RecordSettings
 
 DATA_VARIABLE = "EMOTION_DATA"
 SOUND_RATE_HZ = 48_000
@@ -49,7 +49,14 @@ class GeneratedClip:
     @property
     def clip(self) -> Clip:
         name = self.path.name
-        return Clip(self.path, name, "benchmark", "neutral", "benchmark/1", f"benchmark/{name}")
+        return Clip(
+            self.path,
+            name,
+            corpus="benchmark",
+            label="neutral",
+            speaker="benchmark/1",
+            recording=f"benchmark/{name}",
+        )
 
 
 # === Clips ===

@@ -101,9 +101,8 @@ def command(
         result = augment.augment(folder, out, settings, examples)
     stamp = " of SYNTHETIC data" if result.synthetic else ""
     click.echo(
-        f"{out}: {pluralize(result.num_clips, 'clip')} and"
-        f" {pluralize(result.num_copies, 'copy')} of"
-        f" {pluralize(result.num_source_clips, 'training clip')}{stamp}"
+        f"{out}: {pluralize(result.num_clips, 'clip')} and {pluralize(result.num_copies, 'copy')}"
+        f" of {pluralize(result.num_source_clips, 'training clip')}{stamp}"
         f" ({pluralize(result.num_new_copies, 'copy')} made now)"
     )
     if result.num_unchanged:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +17,7 @@ from affectstream.commands.jobs.prediction_jobs import (
     prediction_jobs,
     rejected_job,
 )
+from affectstream.commands.jobs.prediction_outputs import PredictOutputs, predict_all
 from affectstream.commands.options.default_model import default_model
 from affectstream.commands.options.engine_options import limit_options
 from affectstream.commands.options.param_types import (
@@ -29,18 +28,16 @@ from affectstream.commands.options.param_types import (
     StoragePath,
     require_distinct_paths,
 )
-from affectstream.commands.reports.prediction_report import plot_timeline as draw
-from affectstream.commands.reports.prediction_report import print_prediction, timeline_paths
-from affectstream.core import atomic_io, progress, registry
-from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_PARTIAL, MediaError
+from affectstream.commands.reports.prediction_report import timeline_paths
+from affectstream.core import progress, registry
+from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_PARTIAL
 from affectstream.parallel.tasks import TaskLimits
 from affectstream.preprocessing.file_kinds import format_suffix_counts
-
-COVERAGES = ("face_coverage", "sound_coverage", "speech_share", "known_word_share")
 
 if TYPE_CHECKING:
     from affectstream.parallel.isolated_worker import IsolatedWorker
     from affectstream.preprocessing.speech_to_text.transcript_cache import CachedTranscriber
+    from affectstream.serving.inference.predict_options import PredictOptions
 
 
 @click.command("predict")
@@ -183,21 +180,22 @@ def command(
         _require_same_preparation(given, text, transcriber_name, written)
         model = model or default_model(given.files, text)
         from affectstream.preprocessing.faces.openface import read_action_units
+        from affectstream.serving.inference.predict_options import PredictOptions
 
         table = read_action_units(units_path) if units_path is not None else None
         transcriber = _transcriber(transcriber_name, language)
         is_guarded = bool(workers) and bool(given.recordings)
         with _process(is_guarded, timeout_s, memory_limit_gb) as process:
             recognizer = _loaded(model, weights_dir, detector, process)
-            how = (face, window_s, hop_s, table, text, transcriber)
-            jobs = _prediction_jobs(given, recognizer, how)
+            options = PredictOptions(face, window_s, hop_s, table, text, transcriber)
+            jobs = _prediction_jobs(given, recognizer, options)
             plots = _plots(plot, given, csv_path)
             limits = (abstain_below, min_speech_share, min_known_word_share)
             transcribes = transcriber_name is not None
             outputs = PredictOutputs(
                 as_json, csv_path, plots, annotate, limits, smooth_s, transcribes
             )
-            rejected = _predict_all(jobs, recognizer.labels, outputs, process)
+            rejected = predict_all(jobs, recognizer.labels, outputs, process)
     if rejected == len(jobs):
         return EXIT_FAILURE
     return EXIT_PARTIAL if rejected else EXIT_OK
@@ -225,7 +223,7 @@ def _require_same_preparation(
 
 
 def _prediction_jobs(
-    given: PredictInputs, recognizer: Any, how: tuple[Any, ...]
+    given: PredictInputs, recognizer: Any, options: PredictOptions
 ) -> list[PredictionJob]:
     """All that is asked; says in one line what of the folders is passed over."""
     if "text" not in recognizer.streams and given.recordings:
@@ -234,10 +232,10 @@ def _prediction_jobs(
         progress.print_message(f"passed over: {line}")
     jobs = [rejected_job(rejected) for rejected in given.rejected]
     for path in given.files:
-        jobs += prediction_jobs(path, given.names.get(path, ""), recognizer, how)
-    text = how[4]
-    if not given.files and text is not None:
-        jobs.append((Path("text"), "text", functools.partial(recognizer.predict_text, text)))
+        jobs += prediction_jobs(path, given.names.get(path, ""), recognizer, options)
+    if not given.files and options.text is not None:
+        asked = functools.partial(recognizer.predict_text, options.text)
+        jobs.append((Path("text"), "text", asked))
     return jobs
 
 
@@ -266,108 +264,11 @@ def _process(
 
 
 def _loaded(
-    model: Path, weights_dir: Path | None, detector: str | None, process: IsolatedWorker | None
+    model: Path, weights_dir: Path | None, detector: str | None, reader: IsolatedWorker | None
 ) -> Any:
     from affectstream.serving.loading import load
 
-    recognizer = load(model, weights_dir, detector)
-    if process is not None:
-        recognizer.set_reader(process)
-    return recognizer
-
-
-@dataclass(frozen=True)
-class PredictOutputs:
-    """What is written of the answers; None leaves it out.
-
-    Attributes:
-      plots: file -> where its time line is drawn; empty for none.
-      limits: the probability, the share of speech and that of known words which an answer needs to
-        be given; None gives every answer.
-      smooth_s: over how many seconds windows are averaged; None leaves them as they are.
-      transcribes: whether there are transcripts to write.
-    """
-
-    as_json: bool
-    csv: Path | None
-    plots: Mapping[Path, Path]
-    annotate: Path | None
-    limits: tuple[float | None, float | None, float | None]
-    smooth_s: float | None
-    transcribes: bool
-
-    @property
-    def may_abstain(self) -> bool:
-        return any(limit is not None for limit in self.limits)
-
-    def postprocess(self, answer: Any) -> Any:
-        """The answer, smoothed and then abstaining where that was asked for."""
-        from affectstream.serving.inference.prediction import with_abstention
-        from affectstream.serving.inference.smoothing import smoothed
-
-        if self.smooth_s is not None:
-            answer = smoothed(answer, self.smooth_s)
-        return with_abstention(answer, *self.limits) if self.may_abstain else answer
-
-
-def _predict_all(
-    jobs: list[PredictionJob],
-    labels: tuple[str, ...],
-    outputs: PredictOutputs,
-    process: IsolatedWorker | None,
-) -> int:
-    """Asks and writes; the number of inputs that were rejected."""
-    rows: list[dict[str, Any]] = []
-    rejected = 0
-    try:
-        for path, name, ask in progress.track(jobs, len(jobs), "predict", "file"):
-            try:
-                answer = outputs.postprocess(ask())
-                if outputs.annotate is not None:
-                    _annotate(path, answer, outputs.annotate, process)
-            except MediaError as error:
-                rejected += 1
-                _report_rejected(name, error, outputs.as_json)
-                continue
-            print_prediction(answer, outputs.as_json)
-            rows += _csv_rows(answer)
-            if outputs.plots:
-                _plot_one(path, answer, labels, outputs)
-    finally:  # after an interruption, finished predictions are still written
-        if outputs.csv is not None:
-            abstained = ["abstained"] if outputs.may_abstain else []
-            transcript = ["transcript"] if outputs.transcribes else []
-            columns = [
-                "path",
-                "start_s",
-                "end_s",
-                "label",
-                *abstained,
-                *COVERAGES,
-                "streams",
-                *transcript,
-            ]
-            atomic_io.write_csv(outputs.csv, [*columns, *labels], rows)
-    return rejected
-
-
-def _annotate(path: Path, answer: Any, out: Path, process: IsolatedWorker | None) -> None:
-    from affectstream.serving.inference.annotate import annotate
-    from affectstream.serving.inference.isolated_reader import annotate_isolated
-
-    if process is None:
-        annotate(path, answer, out)
-    else:
-        annotate_isolated(process, path, answer, out)
-
-
-def _plot_one(path: Path, answer: Any, labels: tuple[str, ...], outputs: PredictOutputs) -> None:
-    if not answer.duration_s:
-        progress.print_message(
-            f"  warning: {answer.path}: words have no time line; nothing is drawn"
-        )
-        return
-    draw(answer, labels, outputs.plots[path])
+    return load(model, weights_dir, detector, reader)
 
 
 def _transcriber(transcriber_name: str | None, language: str) -> CachedTranscriber | None:
@@ -379,20 +280,3 @@ def _transcriber(transcriber_name: str | None, language: str) -> CachedTranscrib
     transcriber = CachedTranscriber(transcriber_name, language)
     transcriber.check()
     return transcriber
-
-
-def _report_rejected(name: str, error: Exception, as_json: bool) -> None:
-    if as_json:
-        progress.print_result(json.dumps({"path": name, "error": str(error)}))
-    progress.print_message(f"rejected {error}")
-
-
-def _csv_rows(answer: Any) -> list[dict[str, Any]]:
-    rows = []
-    for window in answer.as_json()["windows"]:
-        probabilities = window.pop("probabilities")
-        window["streams"] = "+".join(window["streams"])
-        if "abstained" in window:
-            window["abstained"] = "true" if window["abstained"] else "false"
-        rows.append({"path": answer.path, **window, **probabilities})
-    return rows

@@ -30,6 +30,7 @@ from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_PARTIAL, plural
 from affectstream.parallel.tasks import TaskLimits
 
 if TYPE_CHECKING:
+    from affectstream.preprocessing.corpora.corpus import Corpus
     from affectstream.preprocessing.faces.action_units import ActionUnitSpec, ActionUnitTable
     from affectstream.preprocessing.records.preprocess import PreprocessResult
 
@@ -199,8 +200,8 @@ def command(
     """
     from affectstream.opencv_model.tracking import CropFormat
     from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
-    from affectstream.preprocessing.records.preprocess import preprocess
-    from affectstream.preprocessing.records.record_builder import RecordSettings
+    from affectstream.preprocessing.records.preprocess import PreprocessOptions, preprocess
+    from affectstream.preprocessing.records.record_settings import RecordSettings
     from affectstream.preprocessing.records.settings_check import (
         folder_settings,
         require_same_settings,
@@ -215,8 +216,11 @@ def command(
     if name is not None or same_speakers_as is not None:
         reader = _with_identity(reader, name, same_speakers_as)
     kind, table = _action_units(action_units, detector)
-    chosen, limits = (
+    options = PreprocessOptions(
+        weights_dir,
         make_engine(engine, address, workers),
+        overwrite,
+        table,
         TaskLimits(timeout_s, memory_limit_gb * 2**30),
     )
     click.get_current_context().with_resource(atomic_io.folder_lock(out))
@@ -232,7 +236,7 @@ def command(
         steps.write_labels(folder_settings(reader))
         return _exit_code(report_rejected(steps.corpus_index.rejected), strict)
     settings = RecordSettings(
-        detector="none" if kind else _detector(corpus, detector, weights_dir),
+        detector="none" if kind else _detector(reader, detector, weights_dir),
         sampling=FrameSampling(sampling, num_frames),
         face=CropFormat(face_size, cast(Literal["grey", "rgb"], face_color), face_margin),
         sample_rate_hz=sample_rate,
@@ -246,9 +250,7 @@ def command(
         steps.write_labels(folder_settings(reader, settings))
 
     def prepare() -> PreprocessResult:
-        result = preprocess(
-            reader, source, out, settings, weights_dir, chosen, overwrite, table, limits
-        )
+        result = preprocess(reader, source, out, settings, options)
         report(result, out, "action units" if kind else "a face")
         _report_transcripts(result.rows, out, transcriber)
         report_without_row(result, table)
@@ -267,22 +269,27 @@ def _exit_code(num_rejected: int, strict: bool) -> int:
     return EXIT_OK
 
 
-def _reader(corpus: str, improvised_only: bool) -> Any:
+def _reader(corpus: str, improvised_only: bool) -> Corpus:
     """The corpus of the registry, with the options that only some have."""
-    reader = registry.load("corpora", corpus)
+    reader: Corpus = registry.load("corpora", corpus)
     if not improvised_only:
         return reader
-    if not hasattr(reader, "improvised_only"):
+    improvised = reader.without_scripts()
+    if improvised is None:
         raise click.UsageError(f"--improvised-only is for iemocap; {corpus} has no scripts")
-    return dataclasses.replace(reader, improvised_only=True)
+    return improvised
 
 
-def _with_identity(reader: Any, name: str | None, same_speakers_as: Path | None) -> Any:
+def _with_identity(reader: Corpus, name: str | None, same_speakers_as: Path | None) -> Corpus:
     """A manifest with a name, or with the people of other data."""
-    from affectstream.preprocessing.corpora.manifest import MANIFEST_PREFIX, manifest_name
+    from affectstream.preprocessing.corpora.manifest import (
+        MANIFEST_PREFIX,
+        ManifestCorpus,
+        manifest_name,
+    )
     from affectstream.preprocessing.dataset.data_folder import read_settings, require_data_folder
 
-    if reader.name != MANIFEST_PREFIX:
+    if not isinstance(reader, ManifestCorpus):
         raise click.UsageError(
             f"--name and --same-speakers-as are for --corpus {MANIFEST_PREFIX}; {reader.name}"
             " has ids of its own"
@@ -319,11 +326,10 @@ def _corpus(corpus: str | None, source: Path | None, out: Path) -> str:
     return "sample"
 
 
-def _detector(corpus: str, detector: str | None, weights_dir: Path | None) -> str:
-    reader = registry.load("corpora", corpus)
-    if detector is None and getattr(reader, "text_only", False):
+def _detector(corpus: Corpus, detector: str | None, weights_dir: Path | None) -> str:
+    if detector is None and corpus.text_only:
         return "none"
-    if detector is None and getattr(reader, "faces_cropped", False):
+    if detector is None and corpus.faces_cropped:
         click.echo("detector: none, the pictures of this corpus are faces already", err=True)
         return "none"
     if detector in (None, "auto"):

@@ -1,1 +1,1 @@
-"""Used by every package: errors, storage paths, atomic files, registry, progress, signals."""
+"""Used by every package: errors, paths, atomic files, downloads, registry, progress, signals."""

@@ -167,6 +167,8 @@ def private_tempdir() -> Iterator[None]:
     if not _is_writable(_matplotlib_config_dir()):
         # Else matplotlib uses a folder inside ours, and warns at exit that it is gone.
         os.environ[_MPLCONFIGDIR_VARIABLE] = str(folder / "matplotlib")
+    # Private, but the only place where the names of semaphores, which outlive a killed program, are
+    # made: with our folder's name in them the next program knows whose they are.
     naming: dict[str, str] = multiprocessing.current_process()._config  # type: ignore[attr-defined]
     prefix = naming["semprefix"]
     naming["semprefix"] = f"/{folder.name}"

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import unicodedata
+from collections.abc import Sequence
 
 # === Exit codes ===
 
@@ -35,6 +36,12 @@ def pluralize(count: int, noun: str) -> str:
         return f"1 {noun}"
     plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
     return f"{count} {plural}"
+
+
+def format_names(names: Sequence[str], most: int = 3) -> str:
+    """The first names in one line, followed by the number of the others."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def _is_control(letter: str) -> bool:

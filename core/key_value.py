@@ -9,7 +9,7 @@ from typing import Any
 
 from affectstream.core.errors import UserError
 
-_BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_BOOLEANS = {"true": True, "yes": True, "false": False, "no": False}
 
 
 def parse_value(where: str, text: str, kind: Any, example: object = None) -> Any:

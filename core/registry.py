@@ -1,30 +1,66 @@
 """Registry: name -> "module:attribute", so that listing imports nothing heavy.
 
 Adding a corpus, detector, transform, encoder, fusion or recipe is one file and one line in
-`core/catalogue`; the contract tests run over the same tables.
+`components.toml`; the contract tests run over the same table.
 """
 
 from __future__ import annotations
 
 import importlib
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from affectstream.core.catalogue import data, models, transforms
-from affectstream.core.catalogue.entry import Entry
 from affectstream.core.errors import UserError
 
-TABLE: dict[str, dict[str, Entry]] = {
-    "corpora": data.CORPORA,
-    "label-sets": data.LABEL_SETS,
-    "detectors": data.DETECTORS,
-    "transcribers": data.TRANSCRIBERS,
-    "translators": data.TRANSLATORS,
-    "features": models.FEATURES,
-    "encoders": models.ENCODERS,
-    "fusions": models.FUSIONS,
-    "transforms": transforms.TRANSFORMS,
-    "recipes": models.RECIPES,
+# Kind -> what stands before each target in the table.
+_PREFIXES = {
+    "corpora": "affectstream.preprocessing.corpora.",
+    "label-sets": "affectstream.preprocessing.labels:",
+    "detectors": "affectstream.opencv_model.detectors.",
+    "transcribers": "affectstream.preprocessing.speech_to_text.",
+    "translators": "affectstream.data_augmentation.offline.translators.",
+    "features": "affectstream.modeling.features.",
+    "encoders": "affectstream.modeling.encoders.",
+    "fusions": "affectstream.modeling.fusions.",
+    "transforms": "affectstream.data_augmentation.",
+    "recipes": "affectstream.modeling.recipes.",
 }
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered component.
+
+    Attributes:
+      target: "module:attribute", imported only when the component is used.
+      summary: what it is, one line; a recipe holds its own.
+      licence: licence of the data, weights or method's code; "" where none applies.
+      source: paper, standard or publisher.
+      stream: the stream it belongs to, "" for any.
+    """
+
+    target: str
+    summary: str = ""
+    licence: str = ""
+    source: str = ""
+    stream: str = ""
+
+
+def _read_table() -> dict[str, dict[str, Entry]]:
+    text = Path(__file__).with_name("components.toml").read_text(encoding="utf-8")
+    rows = tomllib.loads(text)
+    return {
+        kind: {
+            name: Entry(**{**row, "target": prefix + row["target"]}) for name, row in own.items()
+        }
+        for kind, prefix in _PREFIXES.items()
+        for own in (rows[kind],)
+    }
+
+
+TABLE = _read_table()
 
 
 def entry(kind: str, name: str) -> Entry:

@@ -87,8 +87,7 @@ WEIGHT_FILES: dict[str, WeightFile] = {
         ),
         WeightFile(
             "blaze_face_short_range.tflite",
-            "https://storage.googleapis.com/mediapipe-models/face_detector/"
-            "blaze_face_short_range/float16/1/blaze_face_short_range.tflite",
+            "https://storage.googleapis.com/mediapipe-models/face_detector/blaze_face_short_range/float16/1/blaze_face_short_range.tflite",
             Checksum(
                 "md5",
                 "a3dd6ec31725290770b97cec0cbf94c9",
@@ -97,8 +96,7 @@ WEIGHT_FILES: dict[str, WeightFile] = {
         ),
         WeightFile(
             "face_landmarker.task",
-            "https://storage.googleapis.com/mediapipe-models/face_landmarker/"
-            "face_landmarker/float16/1/face_landmarker.task",
+            "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task",
             Checksum(
                 "md5",
                 "b0e7274907a1644404fef66b28dd6d85",
@@ -112,8 +110,7 @@ WEIGHT_FILES: dict[str, WeightFile] = {
         ),
         WeightFile(
             "opencv_face_detector.pbtxt",
-            f"https://raw.githubusercontent.com/opencv/opencv/{_GRAPH_COMMIT}"
-            "/samples/dnn/face_detector/opencv_face_detector.pbtxt",
+            f"https://raw.githubusercontent.com/opencv/opencv/{_GRAPH_COMMIT}/samples/dnn/face_detector/opencv_face_detector.pbtxt",
             Checksum(
                 "git-blob",
                 "5f498aad507561db86cfb6b58e849f696005c8bd",
@@ -123,14 +120,12 @@ WEIGHT_FILES: dict[str, WeightFile] = {
         ),
         WeightFile(
             "res10_300x300_ssd_iter_140000_fp16.caffemodel",
-            f"{_THIRD_PARTY}/dnn_samples_face_detector_20180205_fp16"
-            "/res10_300x300_ssd_iter_140000_fp16.caffemodel",
+            f"{_THIRD_PARTY}/dnn_samples_face_detector_20180205_fp16/res10_300x300_ssd_iter_140000_fp16.caffemodel",
             Checksum("sha1", "31fc22bfdd907567a04bb45b7cfad29966caddc1", _META4),
         ),
         WeightFile(
             "res10_300x300_ssd_iter_140000.caffemodel",
-            f"{_THIRD_PARTY}/dnn_samples_face_detector_20170830"
-            "/res10_300x300_ssd_iter_140000.caffemodel",
+            f"{_THIRD_PARTY}/dnn_samples_face_detector_20170830/res10_300x300_ssd_iter_140000.caffemodel",
             Checksum(
                 "sha1",
                 "15aa726b4d46d9f023526d85537db81cbc8dd566",

@@ -3,180 +3,182 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import signal
+import pickle
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from types import TracebackType
+from multiprocessing.connection import Connection
 from typing import Any
 
 from affectstream.core.errors import UserError
 from affectstream.parallel import resource_limits
+from affectstream.parallel.child_process import EXIT_TIMEOUT_S, ChildProcess
 from affectstream.parallel.tasks import TaskLimits
 
 # Called by name in the other process; what it yields must be small enough to travel.
 GeneratorFunction = Callable[..., Iterator[Any]]
+# Hands a value to the parent; the next step begins with it.
+Emit = Callable[[Any], None]
 
-_SPAWN = multiprocessing.get_context("spawn")
-# Time that a process has to end, or to stop abandoned work, before it is killed.
-_END_S = 2.0
-_PIECE, _ERROR, _BROKEN, _END = range(4)
+_VALUE, _RESULT, _ERROR = range(3)
 
 
 class WorkerDiedError(Exception):
     """The process ended in the middle of its work; the message says why."""
 
 
+class _GivenUpError(Exception):
+    """The parent no longer wants what the work yields."""
+
+
 class IsolatedWorker:
     """A process that starts immediately, so that its imports run in parallel with this process.
 
-    It is one piece ahead at most: memory does not grow with the number of pieces. Where it died
+    It is one value ahead at most: memory does not grow with the number of values. Where it died
     another one takes its place at the next call.
 
     Args:
-      limits: of the process; a step is what it takes to yield one piece.
-      works: what it will be asked for; their modules are imported as it starts.
+      limits: of the process; a step is what it takes to yield one value.
+      preload: functions it will be asked to call; their modules are imported as it starts.
     """
 
-    def __init__(self, limits: TaskLimits, preload: Sequence[GeneratorFunction] = ()) -> None:
+    def __init__(self, limits: TaskLimits, preload: Sequence[Callable[..., Any]] = ()) -> None:
         self._limits = limits
         self._preload = tuple(preload)
-        self._start()
+        self._child = self._new_child()
 
-    def _start(self) -> None:
-        self._pipe, theirs = _SPAWN.Pipe()
-        self._process = _SPAWN.Process(
-            target=_serve, args=(theirs, self._limits, self._preload), daemon=True
-        )
-        self._process.start()
-        theirs.close()
+    def _new_child(self) -> ChildProcess:
+        return ChildProcess(_serve, self._limits, self._preload)
 
     @property
-    def pid(self) -> int | None:
+    def pid(self) -> int:
         """Process id of the current worker; a restarted worker has another."""
-        return self._process.pid
+        return self._child.pid
+
+    @property
+    def channel(self) -> Connection:
+        """Readable where `receive` does not wait; a restarted worker has another."""
+        return self._child.channel
 
     def __enter__(self) -> IsolatedWorker:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._pipe.close()
-        self._process.kill()
-        self._process.join()
+    def __exit__(self, *_: object) -> None:
+        self._child.close()
 
-    def __call__(self, work: GeneratorFunction, *given: Any) -> Iterator[Any]:
-        """Yields what `work(*given)` yields over there; work that is given up is stopped there.
+    def __call__(self, work: GeneratorFunction, *args: Any) -> Iterator[Any]:
+        """Yields what `work(*args)` yields over there; work that is given up is stopped there.
 
         Raises:
           WorkerDiedError: the process ended, by a crash or because a step took more than it may.
-          UserError: as the work raised it.
-          RuntimeError: the work raised anything else; holds its traceback.
+          Exception: as the work raised it, see `receive`.
         """
-        if not self._process.is_alive():
-            self._pipe.close()
-            self._start()
-        self._send((work, given))
+        self.start(_emit_all, self._limits, work, args)
         try:
             while True:
-                kind, value = self._received()
-                if kind == _END:
+                while not self.channel.poll(resource_limits.CHECK_INTERVAL_S):
+                    self._check_memory()
+                is_result, value = self.receive()
+                if is_result:
                     return
-                if kind == _ERROR:
-                    raise value
-                if kind == _BROKEN:
-                    raise RuntimeError(value)
                 yield value
         except GeneratorExit:
             self._give_up()
             raise
 
+    def start(self, work: Callable[..., Any], *args: Any) -> None:
+        """Has `work(emit, *args)` called over there; a process that died is replaced first.
+
+        Raises:
+          WorkerDiedError: the process ended meanwhile.
+        """
+        if not self._child.is_alive:
+            self._child.close()
+            self._child = self._new_child()
+        try:
+            self.channel.send((work, args))
+        except OSError as error:
+            raise WorkerDiedError(self._child.exit_reason()) from error
+
+    def receive(self) -> tuple[bool, Any]:
+        """Waits for the next value, or for the result: (whether it is the result, value).
+
+        Raises:
+          WorkerDiedError: the process ended, by a crash or because a step took more than it may.
+          UserError: as the work raised it.
+          Exception: anything else that it raised, with its traceback as a note; a RuntimeError with
+            that traceback where the exception cannot travel.
+        """
+        try:
+            kind, value = self.channel.recv()
+        except (EOFError, OSError) as error:
+            raise WorkerDiedError(self._child.exit_reason()) from error
+        if kind == _ERROR:
+            raise value
+        return kind == _RESULT, value
+
+    def _check_memory(self) -> None:
+        """Ends a process whose own guard cannot look, since a call into C holds its interpreter."""
+        if self._child.resident_bytes > self._limits.memory_bytes:
+            self._child.kill()
+            code = resource_limits.EXIT_MEMORY_LIMIT
+            raise WorkerDiedError(resource_limits.describe_exit(code, self._limits))
+
     def _give_up(self) -> None:
         """Stops the current work of the process, so that it can accept other work."""
-        with contextlib.suppress(WorkerDiedError, OSError):  # closed meanwhile
-            self._send(None)
-            while self._pipe.poll(_END_S):
-                if self._received()[0] != _PIECE:
+        with contextlib.suppress(EOFError, OSError):  # closed meanwhile
+            self.channel.send(None)
+            while self.channel.poll(EXIT_TIMEOUT_S):
+                if self.channel.recv()[0] != _VALUE:
                     return
-        self._process.kill()
-        self._process.join()
-
-    def _send(self, message: Any) -> None:
-        try:
-            self._pipe.send(message)
-        except (BrokenPipeError, ConnectionResetError) as error:
-            raise self._death() from error
-
-    def _received(self) -> tuple[int, Any]:
-        try:
-            while not self._pipe.poll(resource_limits.CHECK_INTERVAL_S):
-                self._look()
-            kind, value = self._pipe.recv()
-        except (EOFError, ConnectionResetError) as error:
-            raise self._death() from error
-        return kind, value
-
-    def _look(self) -> None:
-        """Ends a process whose own guard cannot look, since a call into C holds its interpreter."""
-        with contextlib.suppress(OSError, ValueError):  # it has just ended
-            if resource_limits.resident_bytes(self.pid or 0) > self._limits.memory_bytes:
-                self._process.kill()
-                self._process.join()
-                raise WorkerDiedError(
-                    resource_limits.describe_exit(resource_limits.EXIT_MEMORY_LIMIT, self._limits)
-                )
-
-    def _death(self) -> WorkerDiedError:
-        self._process.join(_END_S)
-        if self._process.exitcode is None:
-            self._process.kill()
-            self._process.join()
-        return WorkerDiedError(resource_limits.describe_exit(self._process.exitcode, self._limits))
+        self._child.kill()
 
 
 # === In the process ===
 
 
-def _serve(pipe: Any, limits: TaskLimits, _preload: tuple[GeneratorFunction, ...]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    resource_limits.die_with_parent()
-    resource_limits.enforce_limits(limits)
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        while True:
-            asked = pipe.recv()
-            if asked is not None:  # else given up when it was just done
-                _work(pipe, limits, *asked)
-
-
-def _work(pipe: Any, limits: TaskLimits, work: GeneratorFunction, given: tuple[Any, ...]) -> None:
-    try:
-        with contextlib.closing(work(*given)) as pieces:  # type: ignore[type-var]
-            for piece in _guarded(pieces, limits):
-                if pipe.poll():
-                    pipe.recv()
-                    break
-                pipe.send((_PIECE, piece))
-        pipe.send((_END, None))
-    except UserError as error:
-        pipe.send((_ERROR, error))
-    except (BrokenPipeError, ConnectionResetError):
-        raise
-    except Exception:
-        pipe.send((_BROKEN, traceback.format_exc()))
-
-
-def _guarded(pieces: Iterator[Any], limits: TaskLimits) -> Iterator[Any]:
-    """Each piece is a step; handing it over is none, for that may wait for the other side."""
-    while True:
+def _serve(channel: Connection, limits: TaskLimits, _preload: tuple[Any, ...]) -> None:
+    def emit(value: Any) -> None:
+        # Handing a value over is no step, for that may wait for the other side.
+        resource_limits.end_step()
+        if channel.poll():
+            channel.recv()
+            raise _GivenUpError
+        channel.send((_VALUE, value))
         resource_limits.begin_step(limits)
-        try:
-            piece = next(pieces)
-        except StopIteration:
-            return
-        finally:
-            resource_limits.end_step()
-        yield piece
+
+    while True:
+        asked = channel.recv()
+        if asked is not None:  # else given up when it was just done
+            work, args = asked
+            channel.send(_outcome(emit, work, args))
+
+
+def _outcome(emit: Emit, work: Callable[..., Any], args: tuple[Any, ...]) -> tuple[int, Any]:
+    try:
+        return _RESULT, work(emit, *args)
+    except _GivenUpError:
+        return _RESULT, None
+    except Exception as error:
+        return _ERROR, _as_sent(error)
+    finally:
+        resource_limits.end_step()
+
+
+def _as_sent(error: Exception) -> Exception:
+    told = traceback.format_exc()
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}\n{told}")
+    if not isinstance(error, UserError):
+        error.add_note(told)
+    return error
+
+
+def _emit_all(
+    emit: Emit, limits: TaskLimits, work: GeneratorFunction, args: tuple[Any, ...]
+) -> None:
+    resource_limits.begin_step(limits)
+    with contextlib.closing(work(*args)) as values:  # type: ignore[type-var]
+        for value in values:
+            emit(value)

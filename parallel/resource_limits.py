@@ -7,10 +7,10 @@ import faulthandler
 import functools
 import math
 import os
+import resource
 import signal
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from affectstream.parallel.tasks import TaskLimits
@@ -22,38 +22,48 @@ CHECK_INTERVAL_S = 0.1
 GRACE_S = 1.0
 _PR_SET_PDEATHSIG = 1
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-# When the step of this process must have ended; empty between tasks and before the first step.
-_step_ends_s: list[float] = []
+# When the step of this process must have ended; None between tasks and before the first step.
+_step_ends_s: float | None = None
 
 
-def die_with_parent() -> None:
+def die_with_parent(parent_id: int) -> None:
     """Asks Linux to kill this process when its parent ends for any reason."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_id:  # it ended before that
+        os._exit(1)
 
 
-def enforce_limits(
-    limits: TaskLimits, report_exit_reason: Callable[[str], None] = lambda _: None
-) -> None:
-    """Starts a thread that ends this process when it exceeds its limits.
-
-    Args:
-      last_words: told why, where an exit code reaches nobody.
-    """
-    threading.Thread(target=_watch, args=(limits, report_exit_reason), daemon=True).start()
+def enforce_limits(limits: TaskLimits) -> None:
+    """Starts a thread that ends this process when it exceeds its limits."""
+    threading.Thread(target=_watch, args=(limits,), daemon=True).start()
 
 
-def _watch(limits: TaskLimits, report_exit_reason: Callable[[str], None]) -> None:
+def _watch(limits: TaskLimits) -> None:
     while True:
-        ends = list(_step_ends_s)
-        late = bool(ends) and time.monotonic() > ends[0]
+        ends_s = _step_ends_s
         # Limits hold within a step only: between steps no recording is to blame.
-        if late or (ends and resident_bytes() > limits.memory_bytes):
-            code = EXIT_TIME_LIMIT if late else EXIT_MEMORY_LIMIT
-            try:
-                report_exit_reason(describe_exit(code, limits))
-            finally:
-                os._exit(code)
+        if ends_s is not None and time.monotonic() > ends_s:
+            os._exit(EXIT_TIME_LIMIT)
+        if ends_s is not None and resident_bytes() > limits.memory_bytes:
+            os._exit(EXIT_MEMORY_LIMIT)
         time.sleep(CHECK_INTERVAL_S)
+
+
+def set_resource_limits(max_bytes: int, max_file_bytes: int, max_open_files: int) -> None:
+    """Has the system bound this process for good; what asks for more memory gets a MemoryError.
+
+    RLIMIT_DATA counts what is allocated; RLIMIT_AS would count what libraries only map as well.
+    """
+    bounds = {
+        resource.RLIMIT_DATA: max_bytes,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: max_file_bytes,
+        resource.RLIMIT_NOFILE: max_open_files,
+    }
+    for kind, bound in bounds.items():
+        most = resource.getrlimit(kind)[1]
+        value = bound if most == resource.RLIM_INFINITY else min(bound, most)
+        resource.setrlimit(kind, (value, value))
 
 
 def resident_bytes(process: int | str = "self") -> int:
@@ -68,7 +78,8 @@ def begin_step(limits: TaskLimits) -> None:
     What holds the interpreter keeps `enforce_limits` from looking; a thread of C then ends the
     process.
     """
-    _step_ends_s[:] = [time.monotonic() + limits.step_timeout_s]
+    global _step_ends_s
+    _step_ends_s = time.monotonic() + limits.step_timeout_s
     if math.isfinite(limits.step_timeout_s):
         faulthandler.dump_traceback_later(
             limits.step_timeout_s + GRACE_S, exit=True, file=_nowhere()
@@ -77,7 +88,8 @@ def begin_step(limits: TaskLimits) -> None:
 
 def end_step() -> None:
     """Stops the time limit of the current step."""
-    _step_ends_s.clear()
+    global _step_ends_s
+    _step_ends_s = None
     faulthandler.cancel_dump_traceback_later()
 
 

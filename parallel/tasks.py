@@ -28,7 +28,7 @@ class TaskLimits:
     """Limits of one step of a task; a process that exceeds them is ended.
 
     Attributes:
-      step_s: seconds between one `tell` and the next.
+      step_timeout_s: seconds between one report of a step and the next.
       memory_bytes: of the whole process.
     """
 
@@ -62,17 +62,17 @@ class Pool(Protocol):
     def capacity(self) -> int: ...
 
     def submit(self, task_id: int, task: Any) -> None:
-        """Hands out a task; `ticket` names it from then on."""
+        """Hands out a task; `task_id` names it from then on."""
 
     def finished(self, timeout_s: float) -> list[tuple[int, Any]]:
-        """What ended since, by ticket: a result or `WorkerDied`; waits so long for one.
+        """Task id and result or `WorkerDied` of what ended; waits up to `timeout_s` for news.
 
         Raises:
           what the work raised.
         """
 
     def steps(self) -> dict[int, int]:
-        """The step that each task under way told last."""
+        """Task id -> the step that a running task reported last."""
 
 
 class Engine(Protocol):

@@ -46,6 +46,12 @@ def to_canonical_label(word: str) -> str | None:
     return word if word in CANONICAL_LABELS else None
 
 
+def parse_codes(text: str) -> dict[str, str]:
+    """Code -> meaning, of codes and words in turn: `"ANG angry DIS disgust"`."""
+    words = text.split()
+    return dict(zip(words[::2], words[1::2], strict=True))
+
+
 # === Label sets ===
 
 

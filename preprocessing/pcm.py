@@ -33,3 +33,14 @@ def is_usable_audio(waveform: np.ndarray | None, sample_rate_hz: int) -> bool:
     if waveform is None or len(waveform) < MIN_AUDIO_S * sample_rate_hz:
         return False
     return not is_silent(waveform)
+
+
+def missing_audio_reason(has_audio: bool, duration_s: float) -> str:
+    """Why a recording has no usable sound.
+
+    Args:
+      has_audio: whether it has a track of sound.
+    """
+    if has_audio and duration_s < MIN_AUDIO_S:
+        return f"less than {MIN_AUDIO_S:g} s of sound"
+    return "silent" if has_audio else "no sound"

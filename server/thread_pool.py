@@ -34,7 +34,8 @@ def _nothing() -> None:
 class ThreadPool:
     """A bounded thread pool with a bounded queue.
 
-    Its threads do not keep the process alive: what runs longer than the server is given up.
+    Its threads do not keep the process alive: what runs longer than the server is given up. Python
+    would wait at its end for those of `concurrent.futures.ThreadPoolExecutor`.
 
     Args:
       name: of the threads.

@@ -1,6 +1,7 @@
 """From a trained run to answers: export, and `load(path)(file)`."""
 
+from affectstream.serving.inference.predict_options import PredictOptions
 from affectstream.serving.inference.recognizer import Recognizer
 from affectstream.serving.loading import load
 
-__all__ = ["Recognizer", "load"]
+__all__ = ["PredictOptions", "Recognizer", "load"]

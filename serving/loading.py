@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,17 @@ import numpy as np
 
 from affectstream.core import storage_paths, tf_setup
 from affectstream.core.errors import UserError
+from affectstream.parallel.isolated_worker import IsolatedWorker
 from affectstream.serving.inference.known_words import KnownWords
 from affectstream.serving.inference.litert_model import LitertModel, config_file, is_litert
 from affectstream.serving.inference.recognizer import Recognizer
 
 
 def load(
-    path: str | Path, weights_dir: str | Path | None = None, detector: str | None = None
+    path: str | Path,
+    weights_dir: str | Path | None = None,
+    detector: str | None = None,
+    reader: IsolatedWorker | None = None,
 ) -> Recognizer:
     """Loads a run folder, an exported SavedModel or a `.tflite`; the last without TensorFlow.
 
@@ -24,6 +30,8 @@ def load(
         `export --format litert` wrote.
       weights_dir: where the face detector's weights lie, if not in the cache.
       detector: another than the model's own; "none" takes each picture whole.
+      reader: process that reads the recordings (`start_reader_process`); None reads them in this
+        one.
     Raises:
       UserError: none of them, or damaged; a detector for a model that is given no pictures.
 
@@ -33,28 +41,31 @@ def load(
         print(prediction.label, recognizer.labels)
     """
     given = storage_paths.storage_path(path)
-    weights = Path(weights_dir) if weights_dir is not None else None
+    build = functools.partial(
+        Recognizer,
+        weights_dir=Path(weights_dir) if weights_dir is not None else None,
+        detector=detector,
+        reader=reader,
+    )
     if is_litert(given):
-        return _from_litert(
-            storage_paths.fetch_to_local(given, config_file(given)), weights, detector
-        )
+        return _from_litert(storage_paths.fetch_to_local(given, config_file(given)), build)
     folder = storage_paths.fetch_to_local(given)
     tf_setup.import_tensorflow()
     from affectstream.modeling.runs import run_folder
     from affectstream.serving.exported.version_folder import newest_version
 
     if run_folder.is_run(folder):
-        return _from_run(folder, weights, detector)
+        return _from_run(folder, build)
     version = newest_version(folder) if folder.is_dir() else None
     if version is None:
         raise UserError(f"{folder}: neither a run folder nor an export; train or export one first")
-    return _from_export(version, weights, detector)
+    return _from_export(version, build)
 
 
-def _from_litert(path: Path, weights_dir: Path | None, detector: str | None) -> Recognizer:
+def _from_litert(path: Path, build: Callable[..., Recognizer]) -> Recognizer:
     model = LitertModel.open(path)
     _require_strings(path, model.config)
-    return Recognizer(model, model.config, weights_dir, detector, eager_detector=False)
+    return build(model, model.config, eager_detector=False)
 
 
 def _require_strings(path: Path, config: dict[str, Any]) -> None:
@@ -70,7 +81,7 @@ def _require_strings(path: Path, config: dict[str, Any]) -> None:
         )
 
 
-def _from_run(folder: Path, weights_dir: Path | None, detector: str | None) -> Recognizer:
+def _from_run(folder: Path, build: Callable[..., Recognizer]) -> Recognizer:
     import tensorflow as tf
 
     from affectstream.modeling.evaluation.inference import client_config, inference_model, load_run
@@ -83,13 +94,13 @@ def _from_run(folder: Path, weights_dir: Path | None, detector: str | None) -> R
     def forward(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {k: v.numpy() for k, v in call(_tensors(inputs)).items()}
 
-    recognizer = Recognizer(forward, client_config(info), weights_dir, detector)
+    recognizer = build(forward, client_config(info))
     if "text" in info.streams:
         recognizer.known_words = KnownWords.from_vocabulary(vocabulary_of(model, info.streams))
     return recognizer
 
 
-def _from_export(version: Path, weights_dir: Path | None, detector: str | None) -> Recognizer:
+def _from_export(version: Path, build: Callable[..., Recognizer]) -> Recognizer:
     from affectstream.serving.export.savedmodel_export import load_saved_model, read_config
     from affectstream.serving.exported.version_folder import DEFAULT_SIGNATURE, read_vocabulary
 
@@ -103,7 +114,7 @@ def _from_export(version: Path, weights_dir: Path | None, detector: str | None) 
             for name, value in saved.signatures[DEFAULT_SIGNATURE](**_tensors(inputs)).items()
         }
 
-    recognizer = Recognizer(forward, config, weights_dir, detector)
+    recognizer = build(forward, config)
     recognizer.known_words = KnownWords.from_vocabulary(read_vocabulary(version))
     return recognizer
 

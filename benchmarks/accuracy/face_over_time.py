@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from affectstream.core.errors import MediaError
+from affectstream.serving.inference.predict_options import PredictOptions
 from affectstream.serving.inference.prediction import Prediction, top_label
 from affectstream.serving.inference.smoothing import num_changes, smoothed
 from benchmarks import report
@@ -63,7 +64,7 @@ def flicker(answer: Prediction, label: str) -> TimelineStability:
 
 def row(path: Path, ask: Callable[..., Prediction]) -> tuple[str, ...] | None:
     """One recording's row; None where no face is found in it."""
-    short, usual = (face_only(ask(path, "largest", *how)) for how in (SHORT, USUAL))
+    short, usual = (face_only(ask(path, PredictOptions("largest", *how))) for how in (SHORT, USUAL))
     if short is None or usual is None:
         return None
     plain = flicker(short, usual.label)

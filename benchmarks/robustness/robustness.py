@@ -123,7 +123,9 @@ CORRUPTIONS = (
 def write_corrupted(source: Path, folder: Path, change: Corruption) -> Path:
     """A recording after a change, written without further loss; returns where."""
     if media_type(source) == IMAGE:
-        picture = read_still_image(Clip(source, source.name, "", "", "", source.name))
+        picture = read_still_image(
+            Clip(source, source.name, corpus="", label="", speaker="", recording=source.name)
+        )
         out = folder / "changed.png"
         _require(cv2.imwrite(str(out), (change.picture or _same)(picture)[..., ::-1]), out)
         return out

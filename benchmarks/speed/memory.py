@@ -28,8 +28,10 @@ _RECORDS = """
 import sys
 from pathlib import Path
 from affectstream.preprocessing.clip import Clip
-from affectstream.preprocessing.records.record_builder import RecordBuilder, RecordSettings
-clip = Clip(Path(sys.argv[1]), "video", "benchmark", "neutral", "benchmark/1", "benchmark/1")
+from affectstream.preprocessing.records.record_builder import RecordBuilder
+from affectstream.preprocessing.records.record_settings import RecordSettings
+told = {"corpus": "benchmark", "label": "neutral", "speaker": "", "recording": "benchmark/1"}
+clip = Clip(Path(sys.argv[1]), "video", **told)
 weights = Path(sys.argv[3]) if sys.argv[3] else None
 for record in RecordBuilder(RecordSettings(sys.argv[2]), weights).records(clip):
     pass
@@ -44,7 +46,7 @@ from affectstream.serving.inference.isolated_reader import NUM_DECODING_THREADS
 from affectstream.serving.inference.windows import FaceIdentities, ReadSettings, iter_windows
 finder = FaceFinder(open_detector(sys.argv[2], sys.argv[3] or None), CropFormat(112, "grey"))
 with MediaFile(sys.argv[1], num_threads=NUM_DECODING_THREADS) as media:
-    for window in iter_windows(media, ReadSettings(), 16000, finder, FaceIdentities()):
+    for window in iter_windows(media, ReadSettings(sample_rate_hz=16000), finder, FaceIdentities()):
         pass
 """
 

@@ -20,7 +20,8 @@ import cv2
 from affectstream.opencv_model.detectors.detector import FaceBox
 from affectstream.preprocessing.media.media_file import MediaFile
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
-from affectstream.preprocessing.records.record_builder import RecordBuilder, RecordSettings
+from affectstream.preprocessing.records.record_builder import RecordBuilder
+from affectstream.preprocessing.records.record_settings import RecordSettings
 from benchmarks import inputs, report
 from benchmarks.inputs import GeneratedClip
 from benchmarks.speed.opencv_baseline import OpencvBaseline, decode_alone

@@ -19,6 +19,7 @@ from affectstream.preprocessing.file_kinds import TEXT, TEXT_SUFFIX, count_suffi
 
 if TYPE_CHECKING:
     from affectstream.preprocessing.clip import Rejection
+    from affectstream.serving.inference.predict_options import PredictOptions
 
 # The file asked about, the name of the answer, and the call that gives it.
 PredictionJob = tuple[Path, str, Callable[[], Any]]
@@ -124,16 +125,15 @@ def _copied(path: Path, folder: Path) -> Path:
 
 
 def prediction_jobs(
-    path: Path, name: str, recognizer: Any, how: tuple[Any, ...]
+    path: Path, name: str, recognizer: Any, options: PredictOptions
 ) -> Iterator[PredictionJob]:
     """What is asked about one input; of a text, about each of its lines.
 
     Args:
       name: how answers call it; "" for its path.
-      how: what a recognizer takes behind the path.
     """
     if media_type(path) != TEXT:
-        asked = functools.partial(recognizer, path, *how, **({"name": name} if name else {}))
+        asked = functools.partial(recognizer, path, options, **({"name": name} if name else {}))
         yield path, name or str(path), asked
         return
     name = name or str(path)

@@ -17,6 +17,7 @@ from affectstream.core.errors import UserError, pluralize
 
 if TYPE_CHECKING:  # OpenCV and numpy would make `--help` slow
     from affectstream.preprocessing.clip import Clip
+    from affectstream.preprocessing.corpora.corpus import Corpus
     from affectstream.preprocessing.dataset.data_folder import DataFolder
     from affectstream.preprocessing.records.preprocess import PreprocessResult
 
@@ -45,7 +46,7 @@ class PreparationSteps:
       UserError: `source` is not what the corpus wants.
     """
 
-    def __init__(self, corpus: Any, source: Path, out: Path, overwrite: bool) -> None:
+    def __init__(self, corpus: Corpus, source: Path, out: Path, overwrite: bool) -> None:
         self.out = out
         self.overwrite = overwrite
         self.corpus_index = corpus.build_index(source)

@@ -85,8 +85,7 @@ def report_without_row(result: PreprocessResult, table: ActionUnitTable | None) 
         some = ", ".join(result.clips_without_action_units[:3])
         verb = "has" if len(result.clips_without_action_units) == 1 else "have"
         click.echo(
-            f"warning: {pluralize(len(result.clips_without_action_units), 'clip')} {verb} no row"
-            f" in {table.path},"
-            f" for one {some}; those that are not rejected have no video stream",
+            f"warning: {pluralize(len(result.clips_without_action_units), 'clip')} {verb} no row in"
+            f" {table.path}, for one {some}; those that are not rejected have no video stream",
             err=True,
         )

@@ -46,18 +46,8 @@ class AugmentedCopy:
 
     def row(self, original: ClipRow, shard: str) -> ClipRow:
         """Its row of `clips.csv`."""
-        return replace(
-            original,
-            id=self.record.id,
-            shard=shard,
-            num_samples=len(self.record.waveform),
-            num_frames=self.record.num_frames,
-            num_faces=int(self.record.face_mask.sum()),
-            audio_hash=self.record.audio_hash,
-            video_hash=self.record.video_hash,
-            transcript=self.record.transcript if self.is_text else original.transcript,
-            attributes=self.record.attributes,
-        )
+        own = self.record.row(shard)
+        return own if self.is_text else replace(own, transcript=original.transcript)
 
 
 @dataclass(frozen=True)

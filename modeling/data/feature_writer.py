@@ -24,6 +24,7 @@ from affectstream.modeling.input_spec import InputSpec
 from affectstream.preprocessing.dataset.data_folder import ClipRow, DataFolder
 from affectstream.preprocessing.dataset.feature_table import (
     METADATA_COLUMNS,
+    FeatureOrigin,
     metadata_cells,
     write_feature_table,
 )
@@ -54,7 +55,7 @@ def write_features(folder: DataFolder, features: str, out: Path) -> int:
         fitted = front_end.as_fields() if hasattr(front_end, "as_fields") else None
     names = vector_names(front_end, features)
     rows = list(_computed(folder, front_end, f"features {features}"))
-    write_feature_table(out, names, rows, folder, features, fitted, words)
+    write_feature_table(out, names, rows, folder, FeatureOrigin(features, fitted, words))
     return len(rows)
 
 

@@ -59,7 +59,7 @@ def _quality(row: dict[str, Any]) -> tuple[float, float]:
 
 
 def save_model(model: keras.Model, path: Path, state: dict[str, Any] | None = None) -> None:
-    """Writes a `.keras` file whole or not at all, with a checksum (`sealed_zip`).
+    """Writes a `.keras` file whole or not at all, with a checksum (`checksummed_zip`).
 
     Args:
       state: training state, kept as a further member of the file beside the optimizer's; None

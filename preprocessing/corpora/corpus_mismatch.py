@@ -8,6 +8,7 @@ from pathlib import Path
 from affectstream.core import registry
 from affectstream.core.errors import UserError
 from affectstream.preprocessing.clip import Rejection
+from affectstream.preprocessing.corpora.corpus import Corpus
 
 MAX_FILES_CHECKED = 20
 
@@ -15,10 +16,8 @@ MAX_FILES_CHECKED = 20
 def likely_corpus(paths: Sequence[Path]) -> str:
     """Name of the first corpus of the registry that knows one of the first files by name, or ""."""
     for name in registry.names("corpora"):
-        matches_file = getattr(registry.load("corpora", name), "matches_file", None)
-        if matches_file is not None and any(
-            matches_file(path) for path in paths[:MAX_FILES_CHECKED]
-        ):
+        corpus: Corpus = registry.load("corpora", name)
+        if any(map(corpus.matches_file, paths[:MAX_FILES_CHECKED])):
             return name
     return ""
 

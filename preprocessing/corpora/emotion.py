@@ -1,72 +1,32 @@
-"""The six-class English text set of CARER, as `text;label` lines or as CSV."""
+"""The six-class English text set of CARER, as `text;label` lines or as CSV, published split.
+
+A line has the label behind its last semicolon, with an optional header `text;label_name`; a CSV has
+columns text and label, the latter a word or 0-5.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from affectstream.core.errors import UserError
-from affectstream.preprocessing.clip import CorpusIndex
 from affectstream.preprocessing.corpora import text_table
-from affectstream.preprocessing.corpora.text_table import LabelledText, Row
+from affectstream.preprocessing.corpora.csv_table import CsvRow
+from affectstream.preprocessing.corpora.text_table import LabelledText, TextCorpus
+from affectstream.preprocessing.labels import parse_codes
 
 # In the order of the numbers 0-5 that stand for them in the CSV form.
-LABELS: Mapping[str, str] = MappingProxyType(
-    {
-        "sadness": "sad",
-        "joy": "happy",
-        "love": "love",
-        "anger": "angry",
-        "fear": "fearful",
-        "surprise": "surprised",
-    }
-)
-_STEMS = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "validation": "validation",
-    "test": "test",
-}
+LABELS = parse_codes("sadness sad joy happy love love anger angry fear fearful surprise surprised")
+_STEMS = parse_codes("train train training train val validation validation validation test test")
 FILES: Mapping[str, str] = MappingProxyType(
     {f"{stem}{suffix}": split for suffix in (".txt", ".csv") for stem, split in _STEMS.items()}
 )
 _COLUMNS = ("text", "label")
 _HEADER_LABELS = ("label", "label_name", "emotion")
-EXAMPLE = "i feel so lucky today;joy"
 
 
-@dataclass(frozen=True)
-class EmotionCorpus:
-    """Six classes of English messages, with the published split; a message is a text of its own."""
-
-    name: str = "emotion"
-    citation: str = "Saravia et al. 2018, CARER: contextualized affect representations, EMNLP"
-    licence: str = "research and education"
-    synthetic: bool = False
-    official_split: bool = True
-    text_only: bool = True
-
-    def matches_file(self, path: Path) -> bool:
-        """Whether a file is named as this set names its lists of lines."""
-        return path.suffix == ".txt" and path.name in FILES
-
-    def build_index(self, source: Path) -> CorpusIndex:
-        """Reads the tables below `source`: train, val or validation, test, as .txt or .csv.
-
-        A line is `text;label`, with the label behind the last semicolon and an optional header
-        `text;label_name`; the CSV has columns text and label, the latter a word or 0-5.
-
-        Raises:
-          UserError: no folder, no such table, a table that cannot be read, or no usable row.
-        """
-        listing, parts = text_table.find_split_tables(source, FILES, self.name)
-        return text_table.index_texts(self.name, listing, parts, _rows, _sentence, EXAMPLE)
-
-
-def _rows(path: Path) -> list[Row]:
+def _rows(path: Path) -> list[CsvRow]:
     if path.suffix.lower() == ".csv":
         return text_table.csv_rows(path, _COLUMNS)
     rows = text_table.line_rows(path, _cells)
@@ -78,11 +38,11 @@ def _cells(line: str) -> tuple[str, ...]:
     return (text.strip(), label.strip()) if mark else ()
 
 
-def _is_header(row: Row) -> bool:
+def _is_header(row: CsvRow) -> bool:
     return len(row.cells) == 2 and row.cells[0] == "text" and row.cells[1] in _HEADER_LABELS
 
 
-def _sentence(row: Row) -> LabelledText:
+def _sentence(row: CsvRow) -> LabelledText:
     if len(row.cells) != len(_COLUMNS):
         raise UserError("no text and label; write text;label, or a quoted text and a label in CSV")
     text, word = row.cells
@@ -94,4 +54,12 @@ def _sentence(row: Row) -> LabelledText:
     return LabelledText(text, LABELS[word.lower()])
 
 
-EMOTION = EmotionCorpus()
+EMOTION = TextCorpus(
+    name="emotion",
+    citation="Saravia et al. 2018, CARER: contextualized affect representations, EMNLP",
+    licence="research and education",
+    tables=FILES,
+    rows=_rows,
+    parse_row=_sentence,
+    example="i feel so lucky today;joy",
+)

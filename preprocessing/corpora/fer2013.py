@@ -13,32 +13,23 @@ from pathlib import Path, PurePosixPath
 from affectstream.core import lfs_pointer, storage_paths
 from affectstream.core.errors import UserError, from_os_error
 from affectstream.preprocessing.clip import Clip, CorpusIndex, Rejection
+from affectstream.preprocessing.corpora.corpus import Corpus
 from affectstream.preprocessing.corpora.csv_table import delimiter_of
 from affectstream.preprocessing.corpora.media_files import is_hidden, list_folder, printable
 from affectstream.preprocessing.file_kinds import STILL_IMAGE_SUFFIXES, count_suffixes
+from affectstream.preprocessing.labels import parse_codes
 
-FOLDER_LABELS = {
-    "angry": "angry",
-    "disgust": "disgust",
-    "fear": "fearful",
-    "happy": "happy",
-    "neutral": "neutral",
-    "sad": "sad",
-    "surprise": "surprised",
-}
+FOLDER_LABELS = parse_codes(
+    "angry angry disgust disgust fear fearful happy happy neutral neutral sad sad"
+    " surprise surprised"
+)
 # The official CSVs number their classes in this order.
 CSV_LABELS = ("angry", "disgust", "fearful", "happy", "sad", "surprised", "neutral")
 # Split names in lower case, letters only (`Public_Test` -> `publictest`).
-SPLIT_OF_FOLDER = {
-    "training": "train",
-    "train": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "publictest": "test",
-    "privatetest": "test",
-    "test": "test",
-}
+SPLIT_OF_FOLDER = parse_codes(
+    "training train train train validation validation valid validation val validation"
+    " publictest test privatetest test test test"
+)
 # The tables of all parts, under the names by which they are handed on.
 TABLES = ("fer2013.csv", "icml_face_data.csv")
 # Published during the challenge: the training split, and the test split without labels.
@@ -46,21 +37,14 @@ CHALLENGE_TABLES = ("train.csv", "test.csv")
 _EXPECTED = "expected like Training/happy/x.jpg"
 
 
-@dataclass(frozen=True)
-class Fer2013Corpus:
+@dataclass(frozen=True, kw_only=True)
+class Fer2013Corpus(Corpus):
     """FER2013 with its official split: Training trains, PublicTest and PrivateTest test.
 
     Where PrivateTest is there it is the test part and PublicTest validates, as in the challenge;
     else PublicTest is the test part, and `split` cuts validation out of Training. A part named
     validation validates.
     """
-
-    name: str = "fer2013"
-    citation: str = "Goodfellow et al. 2013, Challenges in Representation Learning"
-    licence: str = "research use"
-    synthetic: bool = False
-    official_split: bool = True
-    faces_cropped: bool = True
 
     def build_index(self, source: Path) -> CorpusIndex:
         """Lists the pictures; opens none of them.
@@ -72,37 +56,8 @@ class Fer2013Corpus:
         Raises:
           UserError: missing, neither folder, zip nor CSV, or no picture in it.
         """
-        if not source.exists():
-            raise UserError(f"{source}: not found; give FER2013's folder, zip or CSV")
         rejected: list[Rejection] = []
-        ignored_suffixes: Counter[str] = Counter()
-        if source.is_dir():
-            listing = list_folder(source)
-            rejected += listing.rejected
-            pictures = listing.with_suffixes(STILL_IMAGE_SUFFIXES)
-            table = _table_in(listing.files, TABLES if pictures else TABLES + CHALLENGE_TABLES)
-            if table is not None:
-                clips = list(self._from_csv(table, rejected))
-                ignored_suffixes = listing.ignored_suffixes([table])
-            else:
-                names = [storage_paths.relative_name(path, source) for path in pictures]
-                clips = list(self._from_names(source, names, rejected))
-                ignored_suffixes = listing.ignored_suffixes(pictures)
-        elif zipfile.is_zipfile(source):
-            names, others = _members(source)
-            clips = list(self._from_names(source, names, rejected))
-            ignored_suffixes = count_suffixes(map(PurePosixPath, others))
-            if not clips:
-                _require_no_table(source, others)
-        elif source.suffix.lower() == ".csv":
-            clips = list(self._from_csv(source, rejected))
-        elif lfs_pointer.is_pointer_file(source):
-            raise UserError(f"{source}: {lfs_pointer.POINTER_MESSAGE}")
-        else:
-            raise UserError(
-                f"{source}: neither a folder, a zip nor a CSV; give one of FER2013's, an archive of"
-                " another kind unpacked"
-            )
+        clips, ignored_suffixes = self._find(source, rejected)
         if not clips:
             first = f"; first picture: {rejected[0].path}" if rejected else ""
             raise UserError(f"{source}: no FER2013 picture in it ({_EXPECTED}){first}")
@@ -113,8 +68,36 @@ class Fer2013Corpus:
                 else clip
                 for clip in clips
             ]
-        clips.sort(key=lambda clip: clip.key)
-        return CorpusIndex(tuple(clips), tuple(rejected), ignored_suffixes=ignored_suffixes)
+        return CorpusIndex.of(clips, rejected, ignored_suffixes=ignored_suffixes)
+
+    def _find(self, source: Path, rejected: list[Rejection]) -> tuple[list[Clip], Counter[str]]:
+        """The clips of a source of any kind, and the endings of its other files."""
+        if not source.exists():
+            raise UserError(f"{source}: not found; give FER2013's folder, zip or CSV")
+        if source.is_dir():
+            listing = list_folder(source)
+            rejected += listing.rejected
+            pictures = listing.with_suffixes(STILL_IMAGE_SUFFIXES)
+            table = _table_in(listing.files, TABLES if pictures else TABLES + CHALLENGE_TABLES)
+            if table is not None:
+                return list(self._from_csv(table, rejected)), listing.ignored_suffixes([table])
+            names = [storage_paths.relative_name(path, source) for path in pictures]
+            clips = list(self._from_names(source, names, rejected))
+            return clips, listing.ignored_suffixes(pictures)
+        if zipfile.is_zipfile(source):
+            names, others = _members(source)
+            clips = list(self._from_names(source, names, rejected))
+            if not clips:
+                _require_no_table(source, others)
+            return clips, count_suffixes(map(PurePosixPath, others))
+        if source.suffix.lower() == ".csv":
+            return list(self._from_csv(source, rejected)), Counter()
+        if lfs_pointer.is_pointer_file(source):
+            raise UserError(f"{source}: {lfs_pointer.POINTER_MESSAGE}")
+        raise UserError(
+            f"{source}: neither a folder, a zip nor a CSV; give one of FER2013's, an archive of"
+            " another kind unpacked"
+        )
 
     def _from_names(
         self, source: Path, names: list[str], rejected: list[Rejection]
@@ -247,4 +230,10 @@ def _lines(path: Path) -> Iterator[tuple[int, int, str]]:
         raise from_os_error(error, path) from error
 
 
-FER2013 = Fer2013Corpus()
+FER2013 = Fer2013Corpus(
+    name="fer2013",
+    citation="Goodfellow et al. 2013, Challenges in Representation Learning",
+    licence="research use",
+    official_split=True,
+    faces_cropped=True,
+)

@@ -5,19 +5,11 @@ from __future__ import annotations
 import re
 
 from affectstream.preprocessing.corpora.filename_reader import FilenameCorpus, Match
+from affectstream.preprocessing.labels import CANONICAL_LABELS, parse_codes
 
 # === RAVDESS and what is named like it ===
 
-RAVDESS_LABELS = {
-    "01": "neutral",
-    "02": "calm",
-    "03": "happy",
-    "04": "sad",
-    "05": "angry",
-    "06": "fearful",
-    "07": "disgust",
-    "08": "surprised",
-}
+RAVDESS_LABELS = {f"{code:02d}": label for code, label in enumerate(CANONICAL_LABELS[:8], 1)}
 
 # Livingstone & Russo 2018, naming convention; sung with the same words.
 RAVDESS_STATEMENTS = {
@@ -102,15 +94,9 @@ TESS = FilenameCorpus(
         r"(?P<speaker>OAF?|YAF)_(?P<word>[A-Za-z-]+)_"
         r"(?P<emotion>angry|disgust|fear|happy|neutral|ps|sad)"
     ),
-    labels={
-        "angry": "angry",
-        "disgust": "disgust",
-        "fear": "fearful",
-        "happy": "happy",
-        "neutral": "neutral",
-        "ps": "surprised",
-        "sad": "sad",
-    },
+    labels=parse_codes(
+        "angry angry disgust disgust fear fearful happy happy neutral neutral ps surprised sad sad"
+    ),
     example="OAF_back_angry.wav",
     citation="Pichora-Fuller & Dupuis 2020, Toronto emotional speech set, doi:10.5683/SP2/E8H2MF",
     licence="CC BY-NC-ND 4.0",
@@ -163,13 +149,7 @@ CREMA_D_SENTENCES = {
     "WSI": "We'll stop in a couple of minutes",
 }
 
-_CREMA_D_LEVELS = {
-    "LO": "low",
-    "MD": "medium",
-    "HI": "high",
-    "XX": "unspecified",
-    "X": "unspecified",
-}
+_CREMA_D_LEVELS = parse_codes("LO low MD medium HI high XX unspecified X unspecified")
 
 
 def _crema_d_recording(match: Match) -> str:
@@ -185,14 +165,7 @@ CREMA_D = FilenameCorpus(
         r"(?P<sentence>DFA|IEO|IOM|ITH|ITS|IWL|IWW|MTI|TAI|TIE|TSI|WSI)_"
         r"(?P<emotion>ANG|DIS|FEA|HAP|NEU|SAD)_(?P<intensity>LO|MD|HI|XX?)"
     ),
-    labels={
-        "ANG": "angry",
-        "DIS": "disgust",
-        "FEA": "fearful",
-        "HAP": "happy",
-        "NEU": "neutral",
-        "SAD": "sad",
-    },
+    labels=parse_codes("ANG angry DIS disgust FEA fearful HAP happy NEU neutral SAD sad"),
     example="1001_DFA_ANG_XX.wav",
     citation="Cao et al. 2014, IEEE Trans. Affective Computing 5(4)",
     licence="ODbL 1.0",
@@ -219,7 +192,7 @@ EMODB_SENTENCES = {
     "a07": "In sieben Stunden wird es soweit sein.",
     "b01": "Was sind denn das für Tüten, die da unter dem Tisch stehen?",
     "b02": "Sie haben es gerade hochgetragen und jetzt gehen sie wieder runter.",
-    "b03": ("An den Wochenenden bin ich jetzt immer nach Hause gefahren und habe Agnes besucht."),
+    "b03": "An den Wochenenden bin ich jetzt immer nach Hause gefahren und habe Agnes besucht.",
     "b09": "Ich will das eben wegbringen und dann mit Karl was trinken gehen.",
     "b10": "Die wird auf dem Platz sein, wo wir sie immer hinlegen.",
 }
@@ -230,14 +203,7 @@ EMODB = FilenameCorpus(
         r"(?P<recording>(?P<speaker>03|08|09|1[0-6])(?P<text>[ab]\d\d)(?P<emotion>[AEFLNTW])[a-z])"
     ),
     # Initials of the German words: Wut, Ekel, Angst, Freude, Trauer, neutral, Langeweile.
-    labels={
-        "W": "angry",
-        "E": "disgust",
-        "A": "fearful",
-        "F": "happy",
-        "T": "sad",
-        "N": "neutral",
-    },
+    labels=parse_codes("W angry E disgust A fearful F happy T sad N neutral"),
     no_label={"L": "boredom"},
     example="03a01Fa.wav",
     citation="Burkhardt et al. 2005, A database of German emotional speech, Interspeech",
@@ -256,15 +222,7 @@ SAVEE = FilenameCorpus(
     pattern=re.compile(
         r"(?P<speaker>DC|JE|JK|KL)[/_](?P<item>(?P<emotion>sa|su|a|d|f|h|n)(?P<number>\d\d))"
     ),
-    labels={
-        "a": "angry",
-        "d": "disgust",
-        "f": "fearful",
-        "h": "happy",
-        "n": "neutral",
-        "sa": "sad",
-        "su": "surprised",
-    },
+    labels=parse_codes("a angry d disgust f fearful h happy n neutral sa sad su surprised"),
     example="DC/a01.wav or DC_a01.wav",
     citation="Haq & Jackson 2010, Machine Audition, chapter 17",
     licence="research use, on registration",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from affectstream.core.errors import pluralize
 from affectstream.preprocessing.clip import Clip, CorpusIndex, Rejection
+from affectstream.preprocessing.corpora.corpus import Corpus
 from affectstream.preprocessing.corpora.corpus_mismatch import corpus_mismatch_error
 from affectstream.preprocessing.corpora.media_files import list_media, printable
 from affectstream.preprocessing.file_kinds import suffix_rank
@@ -19,12 +20,11 @@ SAME_RECORDING = "another file of the same recording is used"
 Match = re.Match[str]
 
 
-@dataclass(frozen=True)
-class FilenameCorpus:
+@dataclass(frozen=True, kw_only=True)
+class FilenameCorpus(Corpus):
     """A corpus told by its file names, at any folder depth.
 
     Attributes:
-      name: as it stands in speaker and recording ids.
       pattern: matches the stem of a file name, or "folder/stem"; its group `emotion` is looked up
         in `labels`.
       labels: code in the file name -> canonical label.
@@ -37,15 +37,11 @@ class FilenameCorpus:
       skip_reason: says why a match is left out on purpose, or "".
       known_bad: lower-case file name -> what is wrong with that file of the corpus.
       preference: of a match and its suffix; the lowest is kept when files share a recording.
-      synthetic: made by a program; said wherever the corpus shows.
     """
 
-    name: str
     pattern: re.Pattern[str]
     labels: Mapping[str, str]
     example: str
-    citation: str
-    licence: str
     speaker: Callable[[Match], str] = lambda match: match["speaker"]
     recording: Callable[[Match], str] = lambda match: match["recording"]
     attributes: Callable[[Match], dict[str, str]] = lambda match: {}
@@ -54,7 +50,10 @@ class FilenameCorpus:
     skip_reason: Callable[[Match], str] = lambda match: ""
     known_bad: Mapping[str, str] = field(default_factory=dict)
     preference: Callable[[Match, str], int] = lambda match, suffix: suffix_rank(suffix)
-    synthetic: bool = False
+
+    @property
+    def recording_pattern(self) -> re.Pattern[str] | None:
+        return self.pattern if "recording" in self.pattern.groupindex else None
 
     def matches_file(self, path: Path) -> bool:
         """Whether a file is named as this corpus names its files."""
@@ -74,9 +73,8 @@ class FilenameCorpus:
         if not any(match for _, match in matches):
             first = printable(paths[0].name)
             what = (
-                f"none of {pluralize(len(paths), 'media file')} is one of {self.name}; first:"
-                " not a "
-                f"{self.name} file name; expected one like {self.example}, found {first}"
+                f"none of {pluralize(len(paths), 'media file')} is one of {self.name}; first: not a"
+                f" {self.name} file name; expected one like {self.example}, found {first}"
             )
             raise corpus_mismatch_error(source, what, paths)
         for path, match in matches:
@@ -92,9 +90,7 @@ class FilenameCorpus:
             else:
                 ranked.append((self.preference(match, path.suffix), self._clip(path, name, match)))
         kept = one_file_a_recording(ranked, skipped)
-        kept.sort(key=lambda clip: clip.key)
-        ignored_suffixes = listing.ignored_suffixes(paths)
-        return CorpusIndex(tuple(kept), tuple(rejected), skipped, ignored_suffixes)
+        return CorpusIndex.of(kept, rejected, skipped, listing.ignored_suffixes(paths))
 
     def _match(self, path: Path) -> Match | None:
         match = self.pattern.fullmatch(path.stem)

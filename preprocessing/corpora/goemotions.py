@@ -1,16 +1,20 @@
-"""GoEmotions: comments of 28 classes, mapped to Ekman's six and neutral as the publisher maps."""
+"""GoEmotions: comments of 28 classes, mapped to Ekman's six and neutral as the publisher maps.
+
+A row is text, label numbers, comment id; its cells are taken as they stand, for a quote has no
+meaning in these tables. Attribute `emotions` keeps the fine labels. A comment whose labels fall in
+more than one class of Ekman is left out and counted.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from affectstream.core.errors import UserError
-from affectstream.preprocessing.clip import CorpusIndex
 from affectstream.preprocessing.corpora import text_table
-from affectstream.preprocessing.corpora.text_table import LabelledText, Row, SkipRow
+from affectstream.preprocessing.corpora.csv_table import CsvRow
+from affectstream.preprocessing.corpora.text_table import LabelledText, SkipRow, TextCorpus
 from affectstream.preprocessing.labels import to_canonical_label
 
 # Order of the label numbers: google-research/goemotions, data/emotions.txt.
@@ -41,44 +45,14 @@ EKMAN_OF: Mapping[str, str] = MappingProxyType(
 FILES: Mapping[str, str] = MappingProxyType(
     {"train.tsv": "train", "dev.tsv": "validation", "test.tsv": "test"}
 )
-EXAMPLE = "That is great, thanks!\t0,15\ted1abcd"
 AMBIGUOUS = "labels of more than one class of Ekman"
 
 
-@dataclass(frozen=True)
-class GoEmotionsCorpus:
-    """GoEmotions with its published split; a comment is a text of its own."""
-
-    name: str = "goemotions"
-    citation: str = "Demszky et al. 2020, GoEmotions: a dataset of fine-grained emotions, ACL"
-    licence: str = "CC BY 4.0"
-    synthetic: bool = False
-    official_split: bool = True
-    text_only: bool = True
-
-    def matches_file(self, path: Path) -> bool:
-        """Whether a file is named as the publisher names the tables."""
-        return path.name in FILES
-
-    def build_index(self, source: Path) -> CorpusIndex:
-        """Reads train.tsv, dev.tsv, test.tsv below `source`: text, label numbers, comment id.
-
-        The cells are taken as they stand: a quote has no meaning in these tables. Attribute
-        `emotions` keeps the fine labels. A comment whose labels fall in more than one class of
-        Ekman is left out and counted.
-
-        Raises:
-          UserError: no folder, no such table, a table that cannot be read, or no usable row.
-        """
-        listing, parts = text_table.find_split_tables(source, FILES, self.name)
-        return text_table.index_texts(self.name, listing, parts, _rows, _sentence, EXAMPLE)
-
-
-def _rows(path: Path) -> list[Row]:
+def _rows(path: Path) -> list[CsvRow]:
     return text_table.line_rows(path, lambda line: [cell.strip() for cell in line.split("\t")])
 
 
-def _sentence(row: Row) -> LabelledText:
+def _sentence(row: CsvRow) -> LabelledText:
     if len(row.cells) != 3 or not row.cells[2]:
         raise UserError(
             f"{len(row.cells)} cells where text, label numbers and comment id are needed,"
@@ -101,4 +75,12 @@ def _emotion(number: str) -> str:
     return EMOTIONS[int(number)]
 
 
-GOEMOTIONS = GoEmotionsCorpus()
+GOEMOTIONS = TextCorpus(
+    name="goemotions",
+    citation="Demszky et al. 2020, GoEmotions: a dataset of fine-grained emotions, ACL",
+    licence="CC BY 4.0",
+    tables=FILES,
+    rows=_rows,
+    parse_row=_sentence,
+    example="That is great, thanks!\t0,15\ted1abcd",
+)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from affectstream.core import storage_paths
 from affectstream.core.errors import UserError, from_os_error
 from affectstream.preprocessing.clip import Clip, CompanionVideo, CorpusIndex, Rejection
+from affectstream.preprocessing.corpora.corpus import Corpus
 from affectstream.preprocessing.corpora.corpus_mismatch import corpus_mismatch_error
 from affectstream.preprocessing.corpora.iemocap_files import (
     EVALUATIONS,
@@ -31,8 +32,8 @@ _SEXES = {"F": "female", "M": "male"}
 _ACTING = {"impro": "improvised", "script": "scripted"}
 
 
-@dataclass(frozen=True)
-class IemocapCorpus:
+@dataclass(frozen=True, kw_only=True)
+class IemocapCorpus(Corpus):
     """IEMOCAP in the layout of its release: one clip a turn on whose emotion evaluators agreed.
 
     Attributes:
@@ -41,15 +42,13 @@ class IemocapCorpus:
     """
 
     improvised_only: bool = False
-    name: str = "iemocap"
-    citation: str = "Busso et al. 2008, IEMOCAP, Language Resources and Evaluation 42(4)"
-    licence: str = "signed licence of the University of Southern California, research use"
-    synthetic: bool = False
 
     @property
     def options(self) -> dict[str, bool]:
-        """Options of the corpus, stored with the records."""
         return {"improvised_only": True} if self.improvised_only else {}
+
+    def without_scripts(self) -> IemocapCorpus:
+        return replace(self, improvised_only=True)
 
     def matches_file(self, path: Path) -> bool:
         """Whether a file is named as the release names the sound of a turn."""
@@ -83,8 +82,7 @@ class IemocapCorpus:
             except OSError as error:  # a folder of it cannot be entered
                 reason = str(from_os_error(error, path))
                 rejected.append(Rejection(_shown(session, path), reason))
-        ordered = sorted(clips.values(), key=lambda clip: clip.key)
-        return CorpusIndex(tuple(ordered), tuple(rejected), +skipped)
+        return CorpusIndex.of(clips.values(), rejected, skipped)
 
     def _dialogue(
         self,
@@ -191,4 +189,8 @@ def _shown(session: Path, path: Path) -> str:
     return printable(f"{session.resolve().name}/{storage_paths.relative_name(path, session)}")
 
 
-IEMOCAP = IemocapCorpus()
+IEMOCAP = IemocapCorpus(
+    name="iemocap",
+    citation="Busso et al. 2008, IEMOCAP, Language Resources and Evaluation 42(4)",
+    licence="signed licence of the University of Southern California, research use",
+)

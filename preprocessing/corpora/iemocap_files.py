@@ -12,7 +12,7 @@ from affectstream.preprocessing.clip import Rejection
 from affectstream.preprocessing.corpora.csv_table import require_no_pointer, split_lines
 from affectstream.preprocessing.corpora.media_files import printable
 from affectstream.preprocessing.corpora.meld import decode
-from affectstream.preprocessing.labels import to_canonical_label
+from affectstream.preprocessing.labels import parse_codes, to_canonical_label
 
 EVALUATIONS = Path("dialog/EmoEvaluation")
 TRANSCRIPTIONS = Path("dialog/transcriptions")
@@ -31,17 +31,10 @@ _TRANSCRIPT_LINE = re.compile(r"(?P<turn>\S+)\s+\[[^\]]*\]\s*:?\s*(?P<text>.*)")
 _TURN_FORM = "[start - end] TURN emotion [valence, arousal, dominance]"
 
 # Code of the consensus -> canonical label.
-LABELS = {
-    "ang": "angry",
-    "hap": "happy",
-    "exc": "excited",
-    "sad": "sad",
-    "fru": "frustrated",
-    "fea": "fearful",
-    "sur": "surprised",
-    "neu": "neutral",
-    "dis": "disgust",
-}
+LABELS = parse_codes(
+    "ang angry hap happy exc excited sad sad fru frustrated fea fearful sur surprised neu neutral"
+    " dis disgust"
+)
 # Codes that are no label, and what they mean.
 NO_LABEL = {
     "xxx": "xxx: the evaluators did not agree",

@@ -12,6 +12,7 @@ from typing import Any
 from affectstream.core import atomic_io, storage_paths
 from affectstream.core.errors import UserError, from_os_error, one_line
 from affectstream.preprocessing.clip import SPLITS, Clip, CorpusIndex, Rejection
+from affectstream.preprocessing.corpora.corpus import Corpus
 from affectstream.preprocessing.corpora.csv_table import parse_csv
 from affectstream.preprocessing.labels import CANONICAL_LABELS, to_canonical_label
 
@@ -24,8 +25,8 @@ REQUIRED = ("path", "label", "speaker")
 OPTIONAL = ("start_s", "end_s", "transcript", "split", "recording")
 
 
-@dataclass(frozen=True)
-class ManifestCorpus:
+@dataclass(frozen=True, kw_only=True)
+class ManifestCorpus(Corpus):
     """A CSV: `path, label, speaker`, optionally `start_s, end_s, transcript, split, recording`.
 
     A row with an empty path and a transcript is a text of its own, without sound or picture.
@@ -41,15 +42,10 @@ class ManifestCorpus:
       people: name of the corpus with the same speakers; "" if they are new.
     """
 
-    name: str = MANIFEST_PREFIX
     people: str = ""
-    citation: str = "the user's own"
-    licence: str = "the user's own"
-    synthetic: bool = False
 
     @property
     def options(self) -> dict[str, str]:
-        """What `preprocess.json` holds of it beyond its name."""
         return {"people": self.people} if self.people else {}
 
     def with_name(self, source: Path, present: Mapping[str, Any] | None = None) -> ManifestCorpus:
@@ -95,7 +91,7 @@ class ManifestCorpus:
                 rejected.append(Rejection(f"{table.name}:{line}", reason))
             else:
                 clips[clip.key] = clip
-        return CorpusIndex(tuple(clips[key] for key in sorted(clips)), tuple(rejected))
+        return CorpusIndex.of(clips.values(), rejected)
 
     def _clip(self, table: Path, line: int, row: dict[str, str]) -> Clip:
         label = to_canonical_label(row["label"])
@@ -251,4 +247,4 @@ def _read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
     return [(row.last_line, table.row_as_dict(row)) for row in table.rows]
 
 
-MANIFEST = ManifestCorpus()
+MANIFEST = ManifestCorpus(name=MANIFEST_PREFIX, citation="the user's own", licence="the user's own")

@@ -92,69 +92,65 @@ def list_folder(source: Path) -> FolderListing:
       UserError: `source` itself is missing or unreadable.
     """
     check_folder(source)
-    if storage_paths.is_remote(source):
-        return _list_store(source)
-    files: list[Path] = []
-    rejected: list[Rejection] = []
-    entered: set[tuple[int, int]] = set()
-    folders, links = [source], list[Path]()
-    while folders or links:
-        if not folders:
-            links.sort(reverse=True)
-            folders.append(links.pop())
-        folder = folders.pop()
+    return _list_store(source) if storage_paths.is_remote(source) else _Walk(source).listing()
+
+
+class _Walk:
+    """Goes through the folders below one; those behind links come last."""
+
+    def __init__(self, source: Path) -> None:
+        self._source = source
+        self._folders, self._links = [source], list[Path]()
+        self._files: list[Path] = []
+        self._rejected: list[Rejection] = []
+
+    def listing(self) -> FolderListing:
+        entered: set[tuple[int, int]] = set()
+        while self._folders or self._links:
+            if not self._folders:
+                self._links.sort(reverse=True)
+                self._folders.append(self._links.pop())
+            folder = self._folders.pop()
+            try:
+                facts = folder.stat()
+                if (facts.st_dev, facts.st_ino) in entered:
+                    continue
+                entered.add((facts.st_dev, facts.st_ino))
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        self._sort_in(entry, folder / entry.name)
+            except OSError as error:
+                if folder == self._source:
+                    raise from_os_error(error, self._source) from error
+                self._reject_unreadable(folder, error)
+        rejected = sorted(self._rejected, key=lambda rejection: rejection.path)
+        return FolderListing(self._source, tuple(sorted(self._files)), tuple(rejected))
+
+    def _sort_in(self, entry: os.DirEntry[str], path: Path) -> None:
+        if is_hidden(entry.name):
+            return
         try:
-            facts = folder.stat()
-            if (facts.st_dev, facts.st_ino) in entered:
-                continue
-            entered.add((facts.st_dev, facts.st_ino))
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    _sort_in(entry, folder / entry.name, folders, links, files, rejected, source)
+            mode = entry.stat().st_mode
+        except FileNotFoundError:
+            self._reject(path, f"{printable(str(path))}: a link that leads nowhere; mend it")
+            return
         except OSError as error:
-            if folder == source:
-                raise from_os_error(error, source) from error
-            rejected.append(_rejection(error, folder, source))
-    return FolderListing(
-        source, tuple(sorted(files)), tuple(sorted(rejected, key=lambda r: r.path))
-    )
+            self._reject_unreadable(path, error)
+            return
+        if stat.S_ISDIR(mode):
+            (self._links if entry.is_symlink() else self._folders).append(path)
+        elif stat.S_ISREG(mode):
+            self._files.append(path)
+        else:
+            self._reject(path, f"{printable(str(path))}: neither a file nor a folder; leave it out")
 
+    def _reject_unreadable(self, path: Path, error: OSError) -> None:
+        told = from_os_error(OSError(error.errno, error.strerror), printable(str(path)))
+        self._reject(path, str(told))
 
-def _sort_in(
-    entry: os.DirEntry[str],
-    path: Path,
-    folders: list[Path],
-    links: list[Path],
-    files: list[Path],
-    rejected: list[Rejection],
-    source: Path,
-) -> None:
-    """Adds one entry of a folder to the list that it belongs to."""
-    if is_hidden(entry.name):
-        return
-    shown = printable(storage_paths.relative_name(path, source))
-    try:
-        mode = entry.stat().st_mode
-    except FileNotFoundError:
-        rejected.append(
-            Rejection(shown, f"{printable(str(path))}: a link that leads nowhere; mend it")
-        )
-        return
-    except OSError as error:
-        rejected.append(_rejection(error, path, source))
-        return
-    if stat.S_ISDIR(mode):
-        (links if entry.is_symlink() else folders).append(path)
-    elif stat.S_ISREG(mode):
-        files.append(path)
-    else:
-        reason = f"{printable(str(path))}: neither a file nor a folder; leave it out"
-        rejected.append(Rejection(shown, reason))
-
-
-def _rejection(error: OSError, path: Path, source: Path) -> Rejection:
-    told = from_os_error(OSError(error.errno, error.strerror), printable(str(path)))
-    return Rejection(printable(storage_paths.relative_name(path, source)), str(told))
+    def _reject(self, path: Path, reason: str) -> None:
+        name = printable(storage_paths.relative_name(path, self._source))
+        self._rejected.append(Rejection(name, reason))
 
 
 def _list_store(source: Path) -> FolderListing:

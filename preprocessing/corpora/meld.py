@@ -1,4 +1,4 @@
-"""MELD: clips of a television series, listed in one table for each of three splits."""
+"""MELD: clips of a television series, listed in one table a split; also the tables alone."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from affectstream.core.errors import UserError, from_os_error
 from affectstream.preprocessing.clip import Clip, CorpusIndex, Rejection
+from affectstream.preprocessing.corpora.corpus import Corpus
 from affectstream.preprocessing.corpora.corpus_mismatch import corpus_mismatch_error
 from affectstream.preprocessing.corpora.csv_table import parse_csv
 from affectstream.preprocessing.corpora.filename_reader import SAME_RECORDING
@@ -35,20 +36,14 @@ COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
 UtteranceId = tuple[str, int, int]
 
 
-@dataclass(frozen=True)
-class MeldCorpus:
+@dataclass(frozen=True, kw_only=True)
+class MeldCorpus(Corpus):
     """MELD with its official split: train trains, dev validates, test tests.
 
     Dialogue and utterance numbers begin anew in each part, so a clip belongs to the part that the
     nearest folder above it names (`train_splits`, `dev_splits_complete`,
     `output_repeated_splits_test`, or any name that begins with train, dev or test).
     """
-
-    name: str = "meld"
-    citation: str = "Poria et al. 2019, MELD, ACL"
-    licence: str = "GPL-3.0 (tables); clips of a television series, research use"
-    synthetic: bool = False
-    official_split: bool = True
 
     def matches_file(self, path: Path) -> bool:
         """Whether a file is named as MELD names its clips."""
@@ -86,11 +81,8 @@ class MeldCorpus:
                     rejected.append(Rejection(f"{shown}:{line}", str(error)))
         if found:
             skipped["clips that no row of the tables names"] += len(found)
-        clips.sort(key=lambda clip: clip.key)
-        ignored_suffixes = listing.ignored_suffixes(
-            [*listing.with_suffixes(MEDIA_SUFFIXES), *tables]
-        )
-        return CorpusIndex(tuple(clips), tuple(rejected), +skipped, ignored_suffixes)
+        taken = [*listing.with_suffixes(MEDIA_SUFFIXES), *tables]
+        return CorpusIndex.of(clips, rejected, skipped, listing.ignored_suffixes(taken))
 
     def _clip(
         self,
@@ -106,15 +98,60 @@ class MeldCorpus:
         paths = found.pop(item, None)
         if paths is None:
             raise UserError(
-                f"{clip_stem(item)}: no such clip below a {part} folder, or two rows name it;"
-                " get the"
-                " file"
+                f"{clip_stem(item)}: no such clip below a {part} folder, or two rows name it; get"
+                " the file"
             )
         told |= {"split": split, "expected_duration_s": utterance_duration_s(row)}
         first, *others = [
             Clip(path=path, name=listing.display_path(path), **told) for path in paths
         ]
         return replace(first, others=tuple(others))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeldTextCorpus(Corpus):
+    """MELD's utterances with its official split, from one, two or all of its tables.
+
+    Speakers and recordings have the names that `meld` gives them, so that a run on the words and a
+    run on the clips are held against each other. An utterance is speech: "Okay." said twice is no
+    copy of a text.
+    """
+
+    def matches_file(self, path: Path) -> bool:
+        return path.name in TABLES
+
+    def build_index(self, source: Path) -> CorpusIndex:
+        """Reads the tables below `source`.
+
+        Raises:
+          UserError: no folder, no table of MELD, or a table without a needed column.
+        """
+        listing = list_folder(source)
+        tables = find_tables(listing)
+        clips: dict[str, Clip] = {}
+        rejected = [*listing.rejected]
+        for table in tables:
+            part, split = TABLES[table.name]
+            shown = listing.display_path(table)
+            for line, row in read_meld_table(table):
+                try:
+                    told = clip_fields(self.name, part, row)
+                    if not row["Utterance"]:
+                        raise UserError("an empty Utterance; fill it in or leave the row out")
+                    if told["recording"] in clips:
+                        raise UserError("another row has the same dialogue and utterance; keep one")
+                except UserError as error:
+                    rejected.append(Rejection(f"{shown}:{line}", str(error)))
+                else:
+                    clips[told["recording"]] = Clip(
+                        path=table,
+                        name=shown,
+                        inner=str(line),
+                        split=split,
+                        text_only=True,
+                        **told,
+                    )
+        return CorpusIndex.of(clips.values(), rejected, {}, listing.ignored_suffixes(tables))
 
 
 def utterance_of(part: str, row: Mapping[str, str]) -> UtteranceId:
@@ -254,4 +291,16 @@ def _part_of(source: Path, path: Path) -> str:
     return ""
 
 
-MELD = MeldCorpus()
+MELD = MeldCorpus(
+    name="meld",
+    citation="Poria et al. 2019, MELD, ACL",
+    licence="GPL-3.0 (tables); clips of a television series, research use",
+    official_split=True,
+)
+MELD_TEXT = MeldTextCorpus(
+    name=MELD.name,
+    citation=MELD.citation,
+    licence="GPL-3.0",
+    official_split=True,
+    text_only=True,
+)

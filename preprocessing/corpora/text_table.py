@@ -4,36 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from affectstream.core import storage_paths
 from affectstream.core.errors import UserError, from_os_error, pluralize
 from affectstream.preprocessing.clip import Clip, CorpusIndex, Rejection
 from affectstream.preprocessing.content_hash import TEXT_HASH, content_hash
+from affectstream.preprocessing.corpora.corpus import Corpus
 from affectstream.preprocessing.corpora.corpus_mismatch import corpus_mismatch_error
-from affectstream.preprocessing.corpora.csv_table import parse_csv, require_no_pointer, split_lines
-from affectstream.preprocessing.corpora.media_files import FolderListing, list_folder, printable
+from affectstream.preprocessing.corpora.csv_table import (
+    CsvRow,
+    parse_csv,
+    require_no_pointer,
+    split_lines,
+)
+from affectstream.preprocessing.corpora.media_files import FolderListing, list_folder
 
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 # A byte that is no UTF-8 is read as the lone surrogate U+DC00 + byte.
 _FIRST_STRAY, _LAST_STRAY = "\udc80", "\udcff"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of a table.
-
-    Attributes:
-      line: number of the line where it begins, from 1.
-      raw: the line or lines as they stand in the file; bytes that are no UTF-8 as lone surrogates.
-      cells: what the format makes of them.
-    """
-
-    line: int
-    raw: str
-    cells: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -74,35 +64,6 @@ def text_hash(text: str) -> str:
 # === Files ===
 
 
-def find_split_tables(
-    source: Path, names: Mapping[str, str], corpus: str
-) -> tuple[FolderListing, list[tuple[Path, str]]]:
-    """Lists a folder and finds the table of each split in it: (path, split), sorted by split.
-
-    Args:
-      source: folder, searched at any depth.
-      names: lower-case file name -> split; several names may stand for one split.
-      corpus: its name, for messages.
-    Raises:
-      UserError: no folder, none of the tables in it, or two for one split.
-    """
-    listing = list_folder(source)
-    found = listing.files_named(names.__contains__)
-    if not found:
-        what = f"no table of {corpus} in it (looked for {', '.join(names)})"
-        raise corpus_mismatch_error(source, what, listing.files, listing.rejected)
-    parts: dict[str, Path] = {}
-    for path in found:
-        other = parts.setdefault(names[path.name.lower()], path)
-        if other != path:
-            two = " and ".join(
-                printable(storage_paths.relative_name(p, source)) for p in (other, path)
-            )
-            raise UserError(f"{source}: two tables for one part: {two}; keep one")
-    ordered = sorted(((path, split) for split, path in parts.items()), key=lambda part: part[1])
-    return listing, ordered
-
-
 def read_text(path: Path) -> str:
     """A file as text; bytes that are no UTF-8 become lone surrogates (see `require_utf8`).
 
@@ -136,7 +97,7 @@ def require_utf8(raw: str) -> None:
 # === Formats ===
 
 
-def line_rows(path: Path, cells: Callable[[str], Sequence[str]]) -> list[Row]:
+def line_rows(path: Path, cells: Callable[[str], Sequence[str]]) -> list[CsvRow]:
     """Rows of a table of one row a line, blank lines left out.
 
     Args:
@@ -145,13 +106,13 @@ def line_rows(path: Path, cells: Callable[[str], Sequence[str]]) -> list[Row]:
       UserError: as `read_text`.
     """
     return [
-        Row(number, line, tuple(cells(line)))
+        CsvRow(number, number, line, tuple(cells(line)))
         for number, line in enumerate(split_lines(read_text(path)), start=1)
         if line.strip()
     ]
 
 
-def csv_rows(path: Path, columns: Sequence[str]) -> list[Row]:
+def csv_rows(path: Path, columns: Sequence[str]) -> list[CsvRow]:
     """Rows of a CSV with a header; quoted cells may hold commas, quotes and line breaks.
 
     Args:
@@ -163,76 +124,99 @@ def csv_rows(path: Path, columns: Sequence[str]) -> list[Row]:
     table = parse_csv(path, read_text(path), columns, ignore_case=True)
     places = [table.columns.index(column) for column in columns]
     return [
-        Row(
-            row.first_line,
-            row.raw,
-            tuple(row.cells[i] for i in places) if len(row.cells) == len(table.columns) else (),
+        replace(
+            row,
+            cells=tuple(row.cells[i] for i in places)
+            if len(row.cells) == len(table.columns)
+            else (),
         )
         for row in table.rows
     ]
 
 
-# === Clips ===
+# === Corpus ===
 
 
-def index_texts(
-    corpus: str,
-    listing: FolderListing,
-    parts: Sequence[tuple[Path, str]],
-    rows: Callable[[Path], Iterable[Row]],
-    parse_row: Callable[[Row], LabelledText],
-    example: str,
-) -> CorpusIndex:
-    """Clips of text alone, one a row; each text is a piece of content of its own.
+@dataclass(frozen=True, kw_only=True)
+class TextCorpus(Corpus):
+    """A corpus of texts in one table a split; each text is a piece of content of its own.
 
-    Args:
-      corpus: as it stands in ids.
-      listing, parts: as `find_split_tables` gives them.
+    Attributes:
+      tables: lower-case file name -> split; several names may stand for one split.
       rows: reads one table.
       parse_row: reads one row; raises UserError where it is bad, SkipRow where it is left out.
       example: a good row, for messages.
-    Raises:
-      UserError: a table cannot be read at all, or not one row of all tables is of this corpus.
     """
-    clips: list[Clip] = []
-    rejected = [*listing.rejected]
-    skipped: Counter[str] = Counter()
-    for path, split in parts:
-        shown = listing.display_path(path)
-        for row in rows(path):
-            try:
-                require_utf8(row.raw)
-                sentence = parse_row(row)
-                if not sentence.text:
-                    raise UserError("an empty text; fill it in or leave the row out")
-            except UserError as error:
-                rejected.append(Rejection(f"{shown}:{row.line}", str(error)))
-            except SkipRow as reason:
-                skipped[str(reason)] += 1
-            else:
-                clips.append(_clip(corpus, path, shown, row.line, split, sentence))
-    if not clips and not skipped:
-        first = f"; first: {rejected[0].path}: {rejected[0].reason}" if rejected else ""
-        raise UserError(
-            f"{listing.folder}: none of {pluralize(len(rejected), 'row')} is one of {corpus};"
-            f" expected one like {example!r}{first}"
+
+    tables: Mapping[str, str]
+    rows: Callable[[Path], Iterable[CsvRow]]
+    parse_row: Callable[[CsvRow], LabelledText]
+    example: str
+    official_split: bool = True
+    text_only: bool = True
+
+    def matches_file(self, path: Path) -> bool:
+        return path.name in self.tables and path.suffix != ".csv"  # anybody has a train.csv
+
+    def build_index(self, source: Path) -> CorpusIndex:
+        """Reads the tables below `source`, at any depth; a bad row is rejected.
+
+        Raises:
+          UserError: no folder, no such table or two for one split, a table that cannot be read, or
+            not one usable row.
+        """
+        listing = list_folder(source)
+        parts = self._find_tables(listing)
+        clips: list[Clip] = []
+        rejected = [*listing.rejected]
+        skipped: Counter[str] = Counter()
+        for path, split in parts:
+            shown = listing.display_path(path)
+            for row in self.rows(path):
+                try:
+                    clips.append(self._clip(path, shown, split, row))
+                except UserError as error:
+                    rejected.append(Rejection(f"{shown}:{row.first_line}", str(error)))
+                except SkipRow as reason:
+                    skipped[str(reason)] += 1
+        if not clips and not skipped:
+            first = f"; first: {rejected[0].path}: {rejected[0].reason}" if rejected else ""
+            raise UserError(
+                f"{source}: none of {pluralize(len(rejected), 'row')} is one of {self.name};"
+                f" expected one like {self.example!r}{first}"
+            )
+        ignored_suffixes = listing.ignored_suffixes(path for path, _ in parts)
+        return CorpusIndex.of(clips, rejected, skipped, ignored_suffixes)
+
+    def _find_tables(self, listing: FolderListing) -> list[tuple[Path, str]]:
+        """The table of each split, sorted by split."""
+        found = listing.files_named(self.tables.__contains__)
+        if not found:
+            what = f"no table of {self.name} in it (looked for {', '.join(self.tables)})"
+            raise corpus_mismatch_error(listing.folder, what, listing.files, listing.rejected)
+        parts: dict[str, Path] = {}
+        for path in found:
+            other = parts.setdefault(self.tables[path.name.lower()], path)
+            if other != path:
+                two = " and ".join(map(listing.display_path, (other, path)))
+                raise UserError(f"{listing.folder}: two tables for one part: {two}; keep one")
+        return [(parts[split], split) for split in sorted(parts)]
+
+    def _clip(self, path: Path, shown: str, split: str, row: CsvRow) -> Clip:
+        require_utf8(row.raw)
+        found = self.parse_row(row)
+        if not found.text:
+            raise UserError("an empty text; fill it in or leave the row out")
+        return Clip(
+            path=path,
+            name=shown,
+            corpus=self.name,
+            label=found.label,
+            speaker="",
+            recording=f"{self.name}/{found.recording or f'{shown}:{row.first_line}'}",
+            inner=str(row.first_line),
+            transcript=found.text,
+            split=split,
+            attributes={**found.attributes, TEXT_HASH: text_hash(found.text)},
+            text_only=True,
         )
-    clips.sort(key=lambda clip: clip.key)
-    ignored_suffixes = listing.ignored_suffixes(path for path, _ in parts)
-    return CorpusIndex(tuple(clips), tuple(rejected), skipped, ignored_suffixes)
-
-
-def _clip(corpus: str, path: Path, shown: str, line: int, split: str, told: LabelledText) -> Clip:
-    return Clip(
-        path=path,
-        name=shown,
-        corpus=corpus,
-        label=told.label,
-        speaker="",
-        recording=f"{corpus}/{told.recording or f'{shown}:{line}'}",
-        inner=str(line),
-        transcript=told.text,
-        split=split,
-        attributes={**told.attributes, TEXT_HASH: text_hash(told.text)},
-        text_only=True,
-    )

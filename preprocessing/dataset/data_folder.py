@@ -6,13 +6,13 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from affectstream.core import atomic_io, storage_paths
 from affectstream.core.errors import UserError, from_os_error
-from affectstream.preprocessing.clip import SPLITS
+from affectstream.preprocessing.clip import SPLITS, ClipMetadata
 from affectstream.preprocessing.content_hash import TEXT_HASH
 
 if TYPE_CHECKING:  # OpenCV and numpy would make `--help` slow
@@ -32,37 +32,42 @@ SHARDS_FOLDER = "shards"
 _SHARED = frozenset(("shard", "corpus", "label", "speaker", "split", "excluded"))
 
 
-@dataclass(frozen=True, slots=True)
-class ClipRow:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordMetadata(ClipMetadata):
+    """What is known of a record beside its sound and pictures.
+
+    Attributes:
+      id: unique within a data folder.
+      path: key of the clip; it names the file that was read.
+      start_s, end_s: the stretch of that file.
+      num_frames: frames that were looked at, whether or not a face was found.
+      audio_hash, video_hash: hash of the decoded content; "" when that stream is missing.
+      attributes: as of the clip; "copy_of" is the id of the record that was augmented.
+    """
+
+    id: str
+    path: str
+    start_s: float = 0.0
+    end_s: float = 0.0
+    num_frames: int = 0
+    audio_hash: str = ""
+    video_hash: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipRow(RecordMetadata):
     """One row of `clips.csv`: what is known of one record without opening its shard.
 
     Attributes:
       shard: file name within `shards/`.
-      audio_hash, video_hash: hash of the decoded content; "" when that stream is missing.
       num_faces: frames in which a face was found, of `num_frames`.
-      split: part of the corpus's official split, or "".
       excluded: reason why training and evaluation skip the record, or "".
-      attributes: further metadata; "copy_of" is the id of the record that was augmented.
     """
 
-    id: str
-    shard: str
-    corpus: str
-    label: str
-    speaker: str
-    recording: str
-    path: str
-    start_s: float
-    end_s: float
-    num_samples: int
-    num_frames: int
-    num_faces: int
-    audio_hash: str
-    video_hash: str
-    transcript: str = ""
-    split: str = ""
+    shard: str = ""
+    num_samples: int = 0
+    num_faces: int = 0
     excluded: str = ""
-    attributes: dict[str, str] = field(default_factory=dict)
 
     @property
     def streams(self) -> tuple[str, ...]:
@@ -99,7 +104,8 @@ class ClipRow:
         return cls(**{key: types.get(key, str)(value) for key, value in cells.items()})
 
 
-COLUMNS = tuple(field.name for field in fields(ClipRow))
+# The id stands first, for who reads the table.
+COLUMNS = ("id", *(field.name for field in fields(ClipRow) if field.name != "id"))
 
 
 @dataclass(frozen=True)

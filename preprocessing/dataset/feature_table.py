@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from affectstream.core import atomic_io, lfs_pointer, storage_paths
-from affectstream.core.errors import UserError, from_os_error
+from affectstream.core.errors import UserError, format_names, from_os_error
 from affectstream.preprocessing.clip import SPLITS
 from affectstream.preprocessing.content_hash import content_hash
 from affectstream.preprocessing.corpora.csv_table import delimiter_of
@@ -34,19 +34,19 @@ _UNKNOWN: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TableRow(ClipRow):
     """One row: what is known of a clip; its features lie in the table.
 
     Attributes:
-      stream: the stream that the features describe.
+      stream: the stream that the features describe; several with + between.
     """
 
     stream: str = "audio"
 
     @property
     def streams(self) -> tuple[str, ...]:
-        return (self.stream,)
+        return tuple(self.stream.split("+"))
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,8 @@ class FeatureTable(DataFolder):
         """
         place = {name: i for i, name in enumerate(self.names)}
         if missing := [name for name in names if name not in place]:
-            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
             raise UserError(
-                f"{self.path}: no column {', '.join(missing[:3])}{more}; write the table again"
+                f"{self.path}: no column {format_names(missing)}; write the table again"
                 " with `features`, or choose other features (--set features=NAME)"
             )
         return self.values[:, [place[name] for name in names]]
@@ -103,14 +102,27 @@ def stored_features_name(path: Path) -> str:
 # === Writing ===
 
 
+@dataclass(frozen=True)
+class FeatureOrigin:
+    """What made the features of a table.
+
+    Attributes:
+      features: name of the front end.
+      front_end: fields of one that was fitted, so that a model can be built on the table.
+      text_uninformative_reason: why the text does not predict the label; "" if it does.
+    """
+
+    features: str
+    front_end: Mapping[str, Any] | None = None
+    text_uninformative_reason: str = ""
+
+
 def write_feature_table(
     path: Path,
     names: Sequence[str],
     rows: Sequence[tuple[ClipRow, np.ndarray]],
     folder: DataFolder,
-    features: str,
-    front_end: Mapping[str, Any] | None = None,
-    text_uninformative_reason: str = "",
+    made_by: FeatureOrigin,
 ) -> None:
     """Writes a table (`.csv` or `.parquet`) and a sidecar file `NAME.json`. The sidecar holds the
     provenance of the table and the attributes of each clip (sex, session, id of the source clip).
@@ -119,9 +131,7 @@ def write_feature_table(
       names: of the features.
       rows: of each clip what is known and its (features,) values.
       folder: the records that were read.
-      features: name of the front end.
-      front_end: fields of one that was fitted, so that a model can be built on the table.
-      text_uninformative_reason: why the text does not predict the label; "" if it does.
+      made_by: stored in the sidecar file.
     Raises:
       UserError: another ending, or it cannot be written.
     """
@@ -129,25 +139,25 @@ def write_feature_table(
     if path.suffix.lower() == ".parquet":
         _write_parquet(path, names, facts, np.stack([values for _, values in rows]))
     elif path.suffix.lower() == ".csv":
+        columns = (*METADATA_COLUMNS, *names)
         table = (
-            dict(
-                zip(
-                    (*METADATA_COLUMNS, *names),
-                    [*known, *(f"{v:.9g}" for v in values)],
-                    strict=True,
-                )
-            )
+            dict(zip(columns, [*known, *(f"{v:.9g}" for v in values)], strict=True))
             for known, (_, values) in zip(facts, rows, strict=True)
         )
-        atomic_io.write_csv(path, (*METADATA_COLUMNS, *names), table)
+        atomic_io.write_csv(path, columns, table)
     else:
         raise UserError(f"{path}: a feature table ends in {' or '.join(SUFFIXES)}; rename --out")
     known = {key: folder.settings[key] for key in _UNKNOWN}
-    origin = {"features": features, "notes": folder.splits.notes, "rule": folder.splits.rule}
+    origin = {
+        "features": made_by.features,
+        "notes": folder.splits.notes,
+        "rule": folder.splits.rule,
+    }
     told = {row.id: row.attributes for row, _ in rows if row.attributes}
     origin |= {_ATTRIBUTES: told} if told else {}
-    if front_end is not None:
-        origin |= {"front_end": dict(front_end), "words": text_uninformative_reason}
+    if made_by.front_end is not None:
+        reason = made_by.text_uninformative_reason
+        origin |= {"front_end": dict(made_by.front_end), "words": reason}
     atomic_io.write_json(_origin(path), known | origin)
 
 
@@ -197,20 +207,13 @@ def open_feature_table(path: Path, sample_rate_hz: int, stream: str = "audio") -
     rows = tuple(
         TableRow(
             id=known["clip"],
-            shard="",
+            path=known["clip"],
             corpus=known["speaker"].partition("/")[0],
             label=known["label"],
             speaker=known["speaker"],
             recording=known["recording"] or known["clip"],
-            path=known["clip"],
-            start_s=0.0,
-            end_s=0.0,
-            num_samples=0,
-            num_frames=0,
-            num_faces=0,
             # The same words said twice are not a duplicate.
             audio_hash="" if stream == "text" else content_hash(one.tobytes()),
-            video_hash="",
             split=known["split"],
             attributes=attributes.get(known["clip"], {}),
             stream=stream,

@@ -6,11 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from affectstream.core.errors import UserError
+from affectstream.core.errors import UserError, format_names
 from affectstream.preprocessing.corpora.manifest import is_manifest
 from affectstream.preprocessing.dataset.data_folder import ClipRow
-
-MAX_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -69,12 +67,12 @@ def overlaps(
     held = DataFootprint.of(rows)
     found = []
     if compare_speakers and (speakers := sorted(trained_on.speakers & held.speakers)):
-        found.append(f"speaker {_some(speakers)}")
+        found.append(f"speaker {format_names(speakers)}")
     if recordings := sorted(trained_on.recordings & held.recordings):
-        found.append(f"recording {_some(recordings)}")
+        found.append(f"recording {format_names(recordings)}")
     if hashes := trained_on.hashes & held.hashes:
         same = sorted(row.id for row in rows if {*_hashes(row)} & hashes)
-        found.append(f"the content of {_some(same)}")
+        found.append(f"the content of {format_names(same)}")
     return found
 
 
@@ -93,8 +91,8 @@ def shared_speaker_id_notes(speakers: Iterable[str]) -> tuple[str, ...]:
         return ()
     corpora = sorted({corpus for own in shared for corpus in of_manifests[own]})
     return (
-        f"speaker {_some(shared)} of {' and of '.join(corpora)} are taken for different people;"
-        " if they are the same, prepare one of these with --same-speakers-as",
+        f"speaker {format_names(shared)} of {' and of '.join(corpora)} are taken for different"
+        " people; if they are the same, prepare one of these with --same-speakers-as",
     )
 
 
@@ -117,8 +115,3 @@ def require_disjoint(found: list[str], sides: str, allow_leak: bool) -> bool:
 
 def _hashes(row: ClipRow) -> tuple[str, ...]:
     return row.audio_hash, row.video_hash, row.text_hash
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""
-    return ", ".join(names[:MAX_SHOWN]) + more

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,6 @@ _COMMON = ("speaker", "recording", "label", "split")
 
 
 @dataclass(frozen=True)
-class PairedRow(TableRow):
-    """One clip of several tables.
-
-    Attributes:
-      stream: its streams with + between.
-    """
-
-    @property
-    def streams(self) -> tuple[str, ...]:
-        return tuple(self.stream.split("+"))
-
-
-@dataclass(frozen=True)
 class PairedTables(DataFolder):
     """Tables joined by clip; a clip that is absent from a table lacks that stream.
 
@@ -44,14 +31,8 @@ class PairedTables(DataFolder):
 
     @property
     def text_uninformative_reason(self) -> str:
-        return next(
-            (
-                t.text_uninformative_reason
-                for t in self.tables.values()
-                if t.text_uninformative_reason
-            ),
-            "",
-        )
+        reasons = (table.text_uninformative_reason for table in self.tables.values())
+        return next(filter(None, reasons), "")
 
     def content(self) -> list[Any]:
         return [[stream, *table.content()] for stream, table in self.tables.items()]
@@ -103,7 +84,7 @@ def pair_tables(tables: Mapping[str, FeatureTable]) -> PairedTables:
         paths = ", ".join(str(table.path) for table in tables.values())
         raise UserError(f"{paths}: no clip is in all of them; write them from one data folder")
     rows = tuple(
-        PairedRow(**{**asdict(row), "stream": "+".join(streams)})
+        TableRow(**row.metadata(ClipRow), stream="+".join(streams))
         for _, row, streams in known.values()
     )
     leading = next(iter(tables.values()))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from affectstream.core.errors import UserError
+from affectstream.core.errors import UserError, format_names
 from affectstream.preprocessing.clip import Clip
 from affectstream.preprocessing.content_hash import content_hash
 from affectstream.preprocessing.file_kinds import MEDIA_SUFFIXES, STILL_IMAGE_SUFFIXES
@@ -20,7 +20,6 @@ OPENFACE = "openface"
 MEDIAPIPE = "mediapipe"
 # Columns that may hold the recording's id; the first one present is used.
 ID_COLUMNS = ("name", "clip", "path", "file", "filename", "id")
-MAX_NAMED = 3
 
 _FILE_SUFFIXES = MEDIA_SUFFIXES | STILL_IMAGE_SUFFIXES | {".csv"}
 
@@ -109,9 +108,8 @@ class ActionUnitTable:
         missing = [name for name in names if name not in self.names]
         if missing:
             raise UserError(
-                f"{self.path}: lacks {format_names(missing)}, which the model was trained on;"
-                " write it"
-                " with the same options of OpenFace"
+                f"{self.path}: lacks {format_names(missing)}, which the model was trained on; write"
+                " it with the same options of OpenFace"
             )
         order = [self.names.index(name) for name in names]
         tracks = {k: replace(t, values=t.values[:, order]) for k, t in self.tracks.items()}
@@ -185,16 +183,3 @@ def strip_media_suffix(name: str) -> str:
     """A path with `/` and without the ending of a media file or table."""
     path = PurePosixPath(name.strip().replace("\\", "/"))
     return str(path.with_suffix("") if path.suffix.lower() in _FILE_SUFFIXES else path)
-
-
-def file_name_pattern(corpus: Any) -> re.Pattern[str] | None:
-    """The corpus's file-name pattern if it has a group `recording`, else None."""
-    pattern = getattr(corpus, "pattern", None)
-    has_recording = isinstance(pattern, re.Pattern) and "recording" in pattern.groupindex
-    return pattern if has_recording else None
-
-
-def format_names(names: Sequence[str]) -> str:
-    """The first names in one line, followed by the number of the others."""
-    more = len(names) - MAX_NAMED
-    return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -15,19 +15,18 @@ BLENDSHAPE_SIDE_PX = 640
 
 
 class BlendshapeFinder:
-    """Same interface as `FaceFinder`; the "crop" of a face is its (52,) float32 blendshapes."""
+    """A `PictureAnalyzer`; the "crop" of a face is its (52,) float32 blendshapes."""
 
     def __init__(self, reader: BlendshapeReader) -> None:
         self._reader = reader
 
-    def in_frame(self, frame: av.VideoFrame) -> FrameFaces:
-        """Faces of a decoded frame; the decoder's own scaler makes the small picture."""
+    def detect_frame(self, frame: av.VideoFrame) -> FrameFaces:
+        # The decoder's own scaler makes the small picture.
         size = reduced_size(frame.width, frame.height, BLENDSHAPE_SIDE_PX)
         small = frame.reformat(width=size[0], height=size[1], format="rgb24").to_ndarray()
         return self._found(upright(small, frame), max(frame.width, frame.height))
 
-    def in_picture(self, picture: np.ndarray) -> FrameFaces:
-        """Faces of an upright picture, (H, W, 3) RGB or (H, W) grey uint8."""
+    def detect_image(self, picture: np.ndarray) -> FrameFaces:
         if picture.ndim == 2:
             picture = np.repeat(picture[:, :, None], 3, axis=2)
         return self._found(limit_image_size(picture, BLENDSHAPE_SIDE_PX), max(picture.shape[:2]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import av
 import cv2
@@ -45,8 +46,24 @@ class FrameFaces:
     content: bytes
 
 
+class FrameAnalyzer(Protocol):
+    """Finds the faces of each wanted frame while it is decoded."""
+
+    def detect_frame(self, frame: av.VideoFrame) -> FrameFaces:
+        """Faces of a decoded frame of any pixel format and rotation."""
+        ...
+
+
+class PictureAnalyzer(FrameAnalyzer, Protocol):
+    """Finds the faces of still pictures as well."""
+
+    def detect_image(self, picture: np.ndarray) -> FrameFaces:
+        """Faces of an upright picture, (H, W, 3) RGB or (H, W) grey uint8."""
+        ...
+
+
 class FaceFinder:
-    """Called on each wanted frame while it is decoded.
+    """Finds faces and cuts them out (a `PictureAnalyzer`).
 
     Args:
       detector: None if every image is a cropped face already; then the whole image is used.
@@ -61,12 +78,11 @@ class FaceFinder:
         self._format = crop_format
         self._max_faces = max_faces
 
-    def in_frame(self, frame: av.VideoFrame) -> FrameFaces:
-        """Faces of a decoded frame of any pixel format and rotation."""
+    def detect_frame(self, frame: av.VideoFrame) -> FrameFaces:
         grey = self._format.color == "grey"
         full = upright(_luma(frame) if grey else frame.to_ndarray(format="rgb24"), frame)
         if self._detector is None:
-            return self.in_picture(full)
+            return self.detect_image(full)
         if self._detector.colors == "grey":
             return self._found(self._detector, full, _reduced_luma(full, self._detector))
         # The decoder's own scaler makes the small picture without converting the full one.
@@ -74,8 +90,7 @@ class FaceFinder:
         small = frame.reformat(width=size[0], height=size[1], format="rgb24").to_ndarray()
         return self._found(self._detector, full, upright(small, frame))
 
-    def in_picture(self, picture: np.ndarray) -> FrameFaces:
-        """Faces of an upright picture, (H, W, 3) RGB or (H, W) grey uint8."""
+    def detect_image(self, picture: np.ndarray) -> FrameFaces:
         if self._detector is not None:
             reduced = limit_image_size(picture, self._detector.max_side_px)
             return self._found(self._detector, picture, reduced)

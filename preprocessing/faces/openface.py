@@ -11,14 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from affectstream.core.errors import UserError, from_os_error
+from affectstream.core.errors import UserError, format_names, from_os_error
 from affectstream.preprocessing.corpora.csv_table import delimiter_of, require_no_pointer
 from affectstream.preprocessing.corpora.media_files import list_folder
 from affectstream.preprocessing.faces.action_units import (
     ID_COLUMNS,
     ActionUnitTable,
     ActionUnitTrack,
-    format_names,
     strip_media_suffix,
 )
 
@@ -114,9 +113,8 @@ class _Reader:
             members[strip_media_suffix(name)].append((line, cells))
         if not per_frame and (twice := [n for n, own in members.items() if len(own) > 1]):
             raise UserError(
-                f"{self._path}: several rows of {format_names(twice)}; leave one, or give a row"
-                " a frame"
-                " with a column timestamp"
+                f"{self._path}: several rows of {format_names(twice)}; leave one, or give a row a"
+                " frame with a column timestamp"
             )
         tracks = {name: self._track(own, per_frame) for name, own in members.items()}
         told = f"column {column}" if column else "the file name"

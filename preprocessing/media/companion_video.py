@@ -11,7 +11,8 @@ import numpy as np
 
 from affectstream.core.errors import MediaError
 from affectstream.preprocessing.clip import CompanionVideo
-from affectstream.preprocessing.media.media_file import MediaFile, MediaSegment, rgb
+from affectstream.preprocessing.media.media_file import MediaFile, rgb
+from affectstream.preprocessing.media.media_reader import MediaSegment
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
 
 
@@ -40,9 +41,8 @@ def attach_companion_video(
         if not media.info.has_video or end_s <= companion_video.start_s:
             holds = f"{media.info.duration_s:.1f} s" if media.info.has_video else "no pictures"
             raise MediaError(
-                f"{companion_video.name}: holds {holds}, needed from {companion_video.start_s:g}"
-                " s on;"
-                " copy it again"
+                f"{companion_video.name}: holds {holds}, needed from {companion_video.start_s:g} s"
+                " on; copy it again"
             )
         elsewhere = [(min(a + offset_s, end_s), min(b + offset_s, end_s)) for a, b in bounds_s]
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import av
@@ -27,6 +25,7 @@ from affectstream.preprocessing.media.media_checks import (
     require_plausible_rate,
     require_regular_file,
 )
+from affectstream.preprocessing.media.media_reader import MediaInfo, MediaSegment
 from affectstream.preprocessing.media.packet_scan import (
     PacketScan,
     adts_length_s,
@@ -35,7 +34,11 @@ from affectstream.preprocessing.media.packet_scan import (
 )
 from affectstream.preprocessing.media.track_selection import choose_tracks, find_phase_safe_channel
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
-from affectstream.preprocessing.media.video.stream_decoders import FrameCallback, VideoReader
+from affectstream.preprocessing.media.video.stream_decoders import (
+    FrameCallback,
+    VideoPackets,
+    VideoReader,
+)
 
 # A file counts as truncated when its packets end this share before the stated end.
 TRUNCATION_TOLERANCE = 0.05
@@ -49,65 +52,6 @@ _CHECKSUMMED = frozenset(["flac"])
 DISPLAY_MATRIX = av.sidedata.sidedata.Type.DISPLAYMATRIX
 # Decoding begins this long before a stretch, so that sound codecs have settled.
 SEEK_LEAD_S = 1.0
-
-
-@dataclass(frozen=True)
-class MediaInfo:
-    """What a file holds, found by reading its packets without decoding them.
-
-    Attributes:
-      duration_s: to the end of the last packet of sound or picture.
-      has_audio, has_video: whether there is at least one packet of it.
-      num_frames: video packets, without those that an edit list keeps from being shown.
-      truncated: the file ends before the duration that it states, or within a packet.
-      header_duration_s: the former; a guess, or 0, where `has_header_duration` is false.
-      notes: of several tracks, which is used.
-    """
-
-    duration_s: float
-    has_audio: bool
-    has_video: bool
-    num_frames: int
-    truncated: bool
-    header_duration_s: float
-    has_header_duration: bool = True
-    notes: tuple[str, ...] = ()
-
-    @property
-    def truncation(self) -> str:
-        """How much of a truncated file is there."""
-        if self.has_header_duration:
-            return f"{self.duration_s:.1f} of {self.header_duration_s:.1f} s"
-        return f"{self.duration_s:.1f} s, the end is missing"
-
-    @property
-    def available_share(self) -> float:
-        """Share of the header's duration that is in the file; 0 if truncated without a duration."""
-        if not self.truncated:
-            return 1.0
-        return self.duration_s / self.header_duration_s if self.has_header_duration else 0.0
-
-
-@dataclass(frozen=True)
-class MediaSegment:
-    """What decoding one stretch yields.
-
-    Attributes:
-      start_s, end_s: the stretch within the file.
-      waveform: (samples,) float32 mono in [-1, 1], or None without sound.
-      frames: what `on_frame` made of each wanted frame, in the order of display.
-      frame_times_s: (frames,) float64, when each came on show.
-      lost_times_s: (frames,) float64, the same of wanted frames that could not be decoded.
-      completeness: what of it could be decoded.
-    """
-
-    start_s: float
-    end_s: float
-    waveform: np.ndarray | None
-    frames: list[Any]
-    frame_times_s: np.ndarray
-    lost_times_s: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    completeness: Completeness = field(default_factory=Completeness)
 
 
 def rgb(frame: av.VideoFrame) -> np.ndarray:
@@ -157,16 +101,12 @@ def _named(name: str) -> Iterator[None]:
 
 
 class MediaFile:
-    """A recording opened for reading.
+    """A recording read in this process (a `MediaReader`).
 
     Args:
       path: the file.
       name: how messages call it; the path when left out.
       num_threads: for decoding pictures; frames come out the same to the bit.
-
-    Attributes:
-      info: what its packets say.
-      completeness: of all stretches that were decoded so far.
 
     Raises:
       MediaError: absent, none of `FORMATS` (a playlist is none), truncated beyond reading, or
@@ -208,12 +148,7 @@ class MediaFile:
     def __enter__(self) -> MediaFile:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._container.close()
 
     # === Packets ===
@@ -225,15 +160,14 @@ class MediaFile:
                 raise _media_error(self.name, found.error) from found.error
             raise MediaError(f"{self.name}: neither sound nor picture in it; record it again")
         pts = found.video_stamps
-        self._has_pts = all(value is not None for value in pts)
+        has_pts = all(value is not None for value in pts)
         stamps = any(sound.stamp is not None for sound in found.audio_packets)
-        self._can_seek = self._has_pts and (bool(pts) or stamps)
-        order = np.arange(len(pts)) if not self._has_pts else np.array(pts, np.int64)
-        self._packet_order = order.astype(np.int64)
-        self._packet_keyframes = found.is_keyframe
+        self._can_seek = has_pts and (bool(pts) or stamps)
+        order = np.array(pts, np.int64) if has_pts else np.arange(len(pts), dtype=np.int64)
+        self._video_packets = VideoPackets(order, found.is_keyframe, has_pts)
         is_shown = ~found.is_discarded[np.argsort(order, kind="stable")]
         # In order of display: an edit list may keep the first frames from ever being shown.
-        self._shown = np.flatnonzero(is_shown) if self._has_pts else np.arange(len(pts))
+        self._shown = np.flatnonzero(is_shown) if has_pts else np.arange(len(pts))
         if self._audio is not None:
             require_plausible_rate(self.name, self._audio.codec_context.sample_rate or 0)
         self.info = self._info(found, read_header_length(path, self._container.format.name))
@@ -277,10 +211,10 @@ class MediaFile:
 
     def _frame_times_s(self) -> np.ndarray:
         """(packets,) float64: when the frame of each comes on show, ascending."""
-        order = np.sort(self._packet_order)
+        order = np.sort(self._video_packets.order)
         if self._video is None or len(order) == 0:
             return np.zeros(0)
-        if self._has_pts:
+        if self._video_packets.has_stamps:
             return order * float(self._video.time_base) - self._zero_s
         rate = self._video.average_rate or self._video.guessed_rate
         return order / float(rate) if rate else order * (self.info.duration_s / len(order))
@@ -294,18 +228,7 @@ class MediaFile:
         sampling: FrameSampling | None,
         on_frame: FrameCallback = rgb,
     ) -> Iterator[MediaSegment]:
-        """Decodes consecutive stretches in one pass over the file.
-
-        Args:
-          bounds_s: start and end of each stretch, ascending and not overlapping.
-          sample_rate_hz: rate to which sound is resampled.
-          sampling: which frames are wanted; None for none.
-          on_frame: called on each wanted frame at once, so that no full picture is held.
-        Yields:
-          MediaSegment of one stretch after the other; memory holds one or two stretches.
-        Raises:
-          MediaError: the file cannot be decoded.
-        """
+        """See `MediaReader`; without `on_frame` the frames are (H, W, 3) uint8 RGB."""
         with _named(self.name):
             times_s = self._frame_times_s()
             if sampling is None or self._video is None:
@@ -314,9 +237,7 @@ class MediaFile:
                 chosen = [self._shown[i] for i in sampling.choose(times_s[self._shown], bounds_s)]
             video = VideoReader(
                 self._video.codec_context if self._video is not None else None,
-                self._packet_order,
-                self._packet_keyframes,
-                self._has_pts,
+                self._video_packets,
                 chosen,
                 on_frame,
                 pixel_aspect(self._video),

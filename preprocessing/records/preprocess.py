@@ -16,17 +16,15 @@ from affectstream.core.errors import UserError
 from affectstream.parallel.serial import SerialEngine
 from affectstream.parallel.tasks import Engine, TaskLimits
 from affectstream.preprocessing.clip import Clip, CorpusIndex, Rejection
+from affectstream.preprocessing.corpora.corpus import Corpus
 from affectstream.preprocessing.dataset import data_folder
 from affectstream.preprocessing.dataset.data_folder import ClipRow, Splits
 from affectstream.preprocessing.dataset.duplicates import DuplicateReport, mark_duplicates
 from affectstream.preprocessing.dataset.splits import DEFAULT_RULE, make_splits
-from affectstream.preprocessing.faces.action_units import (
-    ActionUnitTable,
-    ActionUnitTrack,
-    file_name_pattern,
-)
+from affectstream.preprocessing.faces.action_units import ActionUnitTable, ActionUnitTrack
 from affectstream.preprocessing.records.fingerprints import input_fingerprints
-from affectstream.preprocessing.records.record_builder import RecordBuilder, RecordSettings
+from affectstream.preprocessing.records.record_builder import RecordBuilder
+from affectstream.preprocessing.records.record_settings import RecordSettings
 from affectstream.preprocessing.records.settings_check import (
     folder_settings,
     require_same_settings,
@@ -38,6 +36,26 @@ from affectstream.preprocessing.records.sharding import group_into_shards
 
 # A record of ten seconds takes one or two seconds and half a gigabyte of memory.
 LIMITS = TaskLimits(step_timeout_s=300, memory_bytes=4 * 2**30)
+
+
+@dataclass(frozen=True)
+class PreprocessOptions:
+    """How records are made; what changes them is in `RecordSettings`.
+
+    Attributes:
+      weights_dir: where the weights of detectors and blendshapes lie; None: in the cache.
+      engine: where the clips are read.
+      overwrite: begin anew whatever the data folder holds of an earlier preparation.
+      table: action units that become the video stream, with the names of
+        `RecordSettings.action_units`.
+      limits: of a process, for one record; a clip that takes more, twice, is rejected.
+    """
+
+    weights_dir: Path | None = None
+    engine: Engine = field(default_factory=SerialEngine)
+    overwrite: bool = False
+    table: ActionUnitTable | None = None
+    limits: TaskLimits = LIMITS
 
 
 @dataclass(frozen=True)
@@ -62,15 +80,11 @@ class PreprocessResult:
 
 
 def preprocess(
-    corpus: Any,
+    corpus: Corpus | str,
     source: Path,
     out: Path,
     settings: RecordSettings,
-    weights_dir: Path | None = None,
-    engine: Engine = SerialEngine(),  # noqa: B008  (frozen)
-    overwrite: bool = False,
-    table: ActionUnitTable | None = None,
-    limits: TaskLimits = LIMITS,
+    options: PreprocessOptions = PreprocessOptions(),
 ) -> PreprocessResult:
     """Prepares a corpus: decodes, finds faces, writes records, tables and splits.
 
@@ -78,36 +92,34 @@ def preprocess(
       corpus: row of `registry.TABLE["corpora"]`, or such a corpus with options of its own.
       source: folder, archive or table, as that corpus wants it.
       out: data folder, made or completed.
-      engine: where the clips are read.
-      overwrite: begin anew whatever `out` holds of an earlier preparation.
-      table: action units that become the video stream, with the names of `settings.action_units`.
-      limits: of a process, for one record; a clip that takes more, twice, is rejected.
     Raises:
       UserError: nothing could be done; nothing already written is lost.
     """
-    corpus = registry.load("corpora", corpus) if isinstance(corpus, str) else corpus
-    corpus = with_resolved_name(corpus, source, out, overwrite)
+    named: Corpus = registry.load("corpora", corpus) if isinstance(corpus, str) else corpus
+    corpus = with_resolved_name(named, source, out, options.overwrite)
     corpus_index: CorpusIndex = corpus.build_index(source)
     tracks: Mapping[str, ActionUnitTrack] = {}
-    if table is not None:
-        tracks = table.join(corpus_index.clips, file_name_pattern(corpus))
-    _open_out(out, corpus, settings, overwrite)
+    if options.table is not None:
+        tracks = options.table.join(corpus_index.clips, corpus.recording_pattern)
+    _open_out(out, corpus, settings, options.overwrite)
     kept, missing = _what_is_missing(out, corpus_index.clips, tracks)
-    pieces = _pieces(out, corpus_index.clips, missing, kept, settings, weights_dir, tracks)
     if missing:
-        RecordBuilder(settings, weights_dir)  # fetches weights once, before the workers start
+        shards_dir = out / data_folder.SHARDS_FOLDER
+        first = ShardJob(shards_dir, 0, (), settings, options.weights_dir, uuid.uuid4().hex)
+        jobs = _shard_jobs(first, corpus_index.clips, missing, kept, tracks)
+        RecordBuilder(settings, options.weights_dir)  # fetches weights once, before workers start
         try:
-            kept += run_shard_jobs(engine, pieces, limits, len(missing))
+            kept += run_shard_jobs(options.engine, jobs, options.limits, len(missing))
         finally:
-            atomic_io.remove_stale_temporaries(out / data_folder.SHARDS_FOLDER)
+            atomic_io.remove_stale_temporaries(shards_dir)
     kept.sort(key=lambda shard: shard.name)
     result = _write_tables(out, corpus, corpus_index, kept, len(missing))
-    clips = corpus_index.clips if table is not None else ()
+    clips = corpus_index.clips if options.table is not None else ()
     without = tuple(clip.name for clip in clips if clip.key not in tracks)
     return dataclasses.replace(result, clips_without_action_units=without)
 
 
-def _open_out(out: Path, corpus: Any, settings: RecordSettings, overwrite: bool) -> None:
+def _open_out(out: Path, corpus: Corpus, settings: RecordSettings, overwrite: bool) -> None:
     wanted = folder_settings(corpus, settings)
     shards = out / data_folder.SHARDS_FOLDER
     if overwrite and (out / data_folder.SETTINGS_FILE).is_file():
@@ -149,24 +161,21 @@ def _what_is_missing(
     return kept, [clip for clip in clips if clip.key not in covered]
 
 
-def _pieces(
-    out: Path,
+def _shard_jobs(
+    template: ShardJob,
     every: Sequence[Clip],
     missing: Sequence[Clip],
     kept: Sequence[ShardIndex],
-    settings: RecordSettings,
-    weights_dir: Path | None,
     tracks: Mapping[str, ActionUnitTrack],
 ) -> Iterator[ShardJob]:
     """Yields a job for each missing shard, with a number that no shard has yet."""
-    numbers, job = _free_numbers(kept), uuid.uuid4().hex
+    numbers = _free_numbers(kept)
     wanted = {clip.key for clip in missing}
-    for shard in group_into_shards(every) if missing else ():
+    for shard in group_into_shards(every):
         clips = tuple(clip for clip in shard if clip.key in wanted)
         if clips:
             own = {clip.key: tracks[clip.key] for clip in clips if clip.key in tracks}
-            place = out / data_folder.SHARDS_FOLDER
-            yield ShardJob(place, next(numbers), clips, settings, weights_dir, job, own)
+            yield dataclasses.replace(template, number=next(numbers), clips=clips, tracks=own)
 
 
 def _free_numbers(kept: Sequence[ShardIndex]) -> Iterator[int]:
@@ -178,7 +187,11 @@ def _free_numbers(kept: Sequence[ShardIndex]) -> Iterator[int]:
 
 
 def _write_tables(
-    out: Path, corpus: Any, corpus_index: CorpusIndex, shards: list[ShardIndex], num_prepared: int
+    out: Path,
+    corpus: Corpus,
+    corpus_index: CorpusIndex,
+    shards: list[ShardIndex],
+    num_prepared: int,
 ) -> PreprocessResult:
     rows = sorted((row for shard in shards for row in shard.rows), key=lambda row: row.id)
     rejected = list(corpus_index.rejected)
@@ -190,8 +203,7 @@ def _write_tables(
     if not rows:
         first = f"; first: {rejected[0].reason}" if rejected else ""
         raise UserError(f"no recording could be used, see {out / data_folder.REJECTED_FILE}{first}")
-    official = getattr(corpus, "official_split", False)
-    marked, duplicates = mark_duplicates(rows, official)
+    marked, duplicates = mark_duplicates(rows, corpus.official_split)
     data_folder.write_rows(out, marked)
     splits = make_splits(marked, _rule(out, marked))
     data_folder.write_splits(out, splits)

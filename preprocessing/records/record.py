@@ -20,7 +20,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,49 +28,42 @@ import numpy as np
 
 from affectstream.core import storage_paths, tf_setup
 from affectstream.core.errors import UserError
-from affectstream.preprocessing.dataset.data_folder import ClipRow
+from affectstream.preprocessing.dataset.data_folder import ClipRow, RecordMetadata
 from affectstream.preprocessing.records import tfrecord
 
 SCHEMA = 1
 
 
-@dataclass(frozen=True)
-class Record:
-    """What is stored of one clip.
+@dataclass(frozen=True, kw_only=True)
+class Record(RecordMetadata):
+    """What is stored of one clip, or of one stretch of a long clip.
 
     Attributes:
-      id: unique within a data folder.
       waveform: (samples,) int16 mono; empty when the stream is missing.
       faces: (frames, height, width, channels) uint8, or action units, (frames, units) float32;
         (0, 0, 0, 0) or (0, 0) when the stream is missing.
       face_mask: (frames,) bool.
       frame_times_s: (frames,) float32.
       boxes_px: (frames, 4) float32.
-      num_frames: frames that were looked at, whether or not the stream is missing.
-      attributes: what else the corpus tells.
+      detector: name of the face detector.
     """
 
-    id: str
-    path: str
-    corpus: str
-    label: str
-    speaker: str
-    recording: str
-    start_s: float
-    end_s: float
     waveform: np.ndarray
     sample_rate_hz: int
     faces: np.ndarray
     face_mask: np.ndarray
     frame_times_s: np.ndarray
     boxes_px: np.ndarray
-    audio_hash: str
-    video_hash: str
     detector: str
-    num_frames: int
-    transcript: str = ""
-    split: str = ""
-    attributes: dict[str, str] = field(default_factory=dict)
+
+    def row(self, shard: str) -> ClipRow:
+        """Its row of `clips.csv`."""
+        return ClipRow(
+            **self.metadata(RecordMetadata),
+            shard=shard,
+            num_samples=len(self.waveform),
+            num_faces=int(self.face_mask.sum()),
+        )
 
 
 # === TFRecord ===
@@ -255,11 +248,7 @@ def _from_example(stored: Any, row: ClipRow) -> Record:
 
     shape = tuple(stored["video_shape"].int64_list.value)
     return Record(
-        **{name: raw(name).decode() for name in _TEXTS},
-        path=row.path,
-        corpus=row.corpus,
-        start_s=row.start_s,
-        end_s=row.end_s,
+        **row.metadata(RecordMetadata) | {name: raw(name).decode() for name in _TEXTS},
         waveform=np.frombuffer(raw("audio"), "<i2").astype(np.int16),
         sample_rate_hz=stored["sample_rate_hz"].int64_list.value[0],
         faces=np.frombuffer(raw("video"), np.float32 if len(shape) == 2 else np.uint8).reshape(
@@ -268,9 +257,6 @@ def _from_example(stored: Any, row: ClipRow) -> Record:
         face_mask=np.array(stored["video_mask"].int64_list.value, bool),
         frame_times_s=np.array(stored["frame_times_s"].float_list.value, np.float32),
         boxes_px=np.array(stored["boxes_px"].float_list.value, np.float32).reshape(-1, 4),
-        num_frames=row.num_frames,
-        split=row.split,
-        attributes=row.attributes,
     )
 
 

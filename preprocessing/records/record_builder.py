@@ -2,101 +2,49 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import multiprocessing
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from affectstream.core.errors import MediaError
 from affectstream.opencv_model.blendshapes import open_blendshapes
 from affectstream.opencv_model.detectors.auto_detector import open_detector
-from affectstream.opencv_model.tracking import CropFormat, FaceTracker
-from affectstream.preprocessing.clip import Clip
+from affectstream.opencv_model.tracking import FaceTracker
+from affectstream.preprocessing.clip import Clip, ClipMetadata
 from affectstream.preprocessing.content_hash import content_hash
-from affectstream.preprocessing.faces.action_units import MEDIAPIPE, ActionUnitSpec, ActionUnitTrack
+from affectstream.preprocessing.faces.action_units import MEDIAPIPE, ActionUnitTrack
 from affectstream.preprocessing.faces.blendshapes import BlendshapeFinder
-from affectstream.preprocessing.faces.face_finder import FaceFinder, FrameFaces
+from affectstream.preprocessing.faces.face_finder import FaceFinder, FrameFaces, PictureAnalyzer
 from affectstream.preprocessing.media.companion_video import attach_companion_video
 from affectstream.preprocessing.media.completeness import Completeness
-from affectstream.preprocessing.media.media_file import MediaFile, MediaInfo, MediaSegment, rgb
-from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
+from affectstream.preprocessing.media.media_file import MediaFile, rgb
+from affectstream.preprocessing.media.media_reader import MediaInfo, MediaReader, MediaSegment
 from affectstream.preprocessing.media.video.still_images import is_still_image, read_still_image
-from affectstream.preprocessing.pcm import MIN_AUDIO_S, is_usable_audio, to_pcm
+from affectstream.preprocessing.pcm import is_usable_audio, to_pcm
+from affectstream.preprocessing.records.clip_checks import (
+    nothing_usable,
+    require_decoded,
+    require_end_within,
+    require_expected_duration,
+    require_held,
+    segment_bounds,
+)
 from affectstream.preprocessing.records.record import Record
+from affectstream.preprocessing.records.record_settings import RecordSettings
 from affectstream.preprocessing.speech_to_text.transcript_cache import (
-    DEFAULT_LANGUAGE,
     FAILURE_ATTRIBUTE,
     TRANSCRIBED_BY,
     CachedTranscriber,
 )
 
-# Share of a clip that must be decodable; a file that lacks a twentieth counts as truncated.
-MIN_DECODED_SHARE = 0.95
 # Attribute of a record: what could not be decoded.
 DAMAGE = "damage"
 # Attribute of a record: which of several tracks was used.
 TRACKS = "tracks"
-# A file this much longer than the table says is another recording. Clips of MELD overlap their
-# neighbours by seconds, and some contain minutes of something else.
-MAX_DURATION_RATIO, MAX_EXTRA_DURATION_S = 2.0, 5.0
-# Tables round, and codecs pad or cut a little.
-END_TOLERANCE_S = 0.5
-
-
-@dataclass(frozen=True)
-class RecordSettings:
-    """Everything that changes the records; stored in `preprocess.json`.
-
-    Attributes:
-      detector: name of the face detector, or "none": every picture is a face already.
-      max_clip_s: a longer clip becomes consecutive records of one recording, of equal length.
-      action_units: what the video stream holds instead of face crops; None for face crops.
-      transcriber: name of the transcriber that writes missing transcripts, "" for none; `language`
-        is what it listens for.
-      min_decoded_share: a clip is rejected if a smaller share of its audio or sampled frames could
-        be decoded, or if its file holds a smaller share of the header's duration.
-    """
-
-    detector: str
-    sampling: FrameSampling = field(default_factory=FrameSampling)
-    face: CropFormat = field(default_factory=lambda: CropFormat(112, "grey"))
-    sample_rate_hz: int = 16000
-    max_clip_s: float = 10.0
-    action_units: ActionUnitSpec | None = None
-    transcriber: str = ""
-    language: str = DEFAULT_LANGUAGE
-    min_decoded_share: float = MIN_DECODED_SHARE
-
-    def as_json(self) -> dict[str, Any]:
-        value = {
-            "detector": self.detector,
-            "sampling": asdict(self.sampling),
-            "face": asdict(self.face),
-            "sample_rate_hz": self.sample_rate_hz,
-            "max_clip_s": self.max_clip_s,
-        }
-        if self.action_units is not None:
-            value["action_units"] = self.action_units.as_json()
-        if self.transcriber:
-            value |= {"transcriber": self.transcriber, "language": self.language}
-        if self.min_decoded_share != MIN_DECODED_SHARE:
-            value["min_decoded_share"] = self.min_decoded_share
-        return value
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> RecordSettings:
-        read: dict[str, Any] = {
-            "sampling": FrameSampling(**value["sampling"]),
-            "face": CropFormat(**value["face"]),
-        }
-        if value.get("action_units") is not None:
-            read["action_units"] = ActionUnitSpec.from_json(value["action_units"])
-        return cls(**{**value, **read})
 
 
 @dataclass(frozen=True)
@@ -117,7 +65,7 @@ class RecordBuilder:
     def __init__(self, settings: RecordSettings, weights_dir: Path | None = None) -> None:
         self.settings = settings
         units = settings.action_units
-        self._finder: FaceFinder | BlendshapeFinder | None = None
+        self._finder: PictureAnalyzer | None = None
         self._shape: tuple[int, ...] = settings.face.shape
         if units is None:
             no_detector = settings.detector == "none"
@@ -158,7 +106,7 @@ class RecordBuilder:
 
     def _still(self, clip: Clip, track: ActionUnitTrack | None) -> Iterator[Record]:
         picture = read_still_image(clip)
-        seen = [] if self._finder is None else [self._finder.in_picture(picture)]
+        seen = [] if self._finder is None else [self._finder.detect_image(picture)]
         stretch = MediaSegment(0.0, 0.0, None, seen, np.zeros(len(seen)))
         record = self._record(clip, stretch, FaceTracker(), clip.key, track)
         if not record.face_mask.any():
@@ -174,7 +122,8 @@ class RecordBuilder:
 
     def _moving(self, clip: Clip, track: ActionUnitTrack | None) -> Iterator[Record]:
         with MediaFile(clip.path, clip.name) as media:
-            self._require_end(clip, media.info)
+            min_share = self.settings.min_decoded_share
+            require_held(clip, media.info, min_share)
             require_expected_duration(clip, media.info.duration_s)
             bounds = segment_bounds(clip, media.info.duration_s, self.settings.max_clip_s)
             if not media.info.truncated:  # else it is the file that ends too early
@@ -187,29 +136,12 @@ class RecordBuilder:
                 useful += bool(len(record.waveform) or record.face_mask.any())
                 whole += tracks.completeness
                 yield _with_remarks(record, media.info, tracks.completeness)
-            self._require_decoded(clip, whole)
+            require_decoded(clip, whole, min_share)
             if not useful:
-                shown = media.info.has_video or clip.pictures is not None
-                sound = _no_sound(media.info.has_audio, media.info.duration_s)
-                nothing = _nothing(sound, shown, self._finder is None)
-                raise MediaError(f"{clip.name}: {nothing}; record it again or leave it out")
-
-    def _require_end(self, clip: Clip, info: MediaInfo) -> None:
-        if info.available_share < self.settings.min_decoded_share:
-            held = f"holds {info.duration_s:.1f} s"
-            of = (
-                f" of {info.header_duration_s:.1f} s"
-                if info.has_header_duration
-                else ", without its end"
-            )
-            raise MediaError(f"{clip.name}: truncated, {held}{of}; {_REMEDY}")
-
-    def _require_decoded(self, clip: Clip, whole: Completeness) -> None:
-        if whole.decoded_share < self.settings.min_decoded_share:
-            raise MediaError(f"{clip.name}: damaged, {', '.join(whole.loss_messages())}; {_REMEDY}")
+                raise nothing_usable(clip, media.info, self._finder is None)
 
     def _tracks(
-        self, clip: Clip, media: MediaFile, bounds: list[tuple[float, float]]
+        self, clip: Clip, media: MediaReader, bounds: list[tuple[float, float]]
     ) -> Iterator[MediaSegment]:
         """Stretches of a clip; its pictures are taken from where they lie."""
         rate, sampling, finder = self.settings.sample_rate_hz, self.settings.sampling, self._finder
@@ -217,10 +149,10 @@ class RecordBuilder:
             return media.segments(bounds, rate, None, rgb)
         if clip.pictures is None:
             return media.segments(
-                bounds, rate, sampling if media.info.has_video else None, finder.in_frame
+                bounds, rate, sampling if media.info.has_video else None, finder.detect_frame
             )
-        sound = media.segments(bounds, rate, None)
-        return attach_companion_video(sound, bounds, clip.pictures, sampling, finder.in_picture)
+        sound = media.segments(bounds, rate, None, rgb)
+        return attach_companion_video(sound, bounds, clip.pictures, sampling, finder.detect_image)
 
     def _record(
         self,
@@ -240,14 +172,11 @@ class RecordBuilder:
         if not (clip.text_only or len(waveform) or seen.mask.any()):
             transcript = ""  # a segment without audio and faces has no speech
         return Record(
+            **clip.metadata(ClipMetadata) | {"transcript": transcript, "attributes": attributes},
             id=f"{clip.corpus}/{name}",
-            path=str(clip.path),
-            corpus=clip.corpus,
-            label=clip.label,
-            speaker=clip.speaker,
-            recording=clip.recording,
-            start_s=tracks.start_s,
-            end_s=tracks.end_s,
+            path=clip.key,
+            start_s=round(tracks.start_s, 6),
+            end_s=round(tracks.end_s, 6),
             waveform=waveform,
             sample_rate_hz=self.settings.sample_rate_hz,
             faces=seen.faces,
@@ -257,10 +186,7 @@ class RecordBuilder:
             audio_hash=audio_hash,
             video_hash=seen.content,
             detector=self.settings.detector,
-            transcript=transcript,
-            split=clip.split,
             num_frames=seen.num_frames,
-            attributes=attributes,
         )
 
     def _words(
@@ -325,14 +251,6 @@ class RecordBuilder:
         return crops, mask, boxes
 
 
-def num_segments(length_s: float, max_clip_s: float) -> int:
-    """How many records of equal length a stretch of this length becomes."""
-    return max(1, math.ceil(length_s / max_clip_s - 1e-6))
-
-
-_REMEDY = "copy or record it again, or give a lower --min-decoded-share"
-
-
 def _with_remarks(record: Record, info: MediaInfo, whole: Completeness) -> Record:
     """Adds remarks about damage and track choice to the attributes of a record."""
     truncated = [f"truncated: {info.truncation}"] if info.truncated else []
@@ -342,67 +260,3 @@ def _with_remarks(record: Record, info: MediaInfo, whole: Completeness) -> Recor
     }
     told = {name: remark for name, remark in remarks.items() if remark}
     return replace(record, attributes={**record.attributes, **told}) if told else record
-
-
-def require_expected_duration(clip: Clip, duration_s: float) -> None:
-    """Rejects a file that is much longer than the corpus's tables say.
-
-    Raises:
-      MediaError: more than twice as long as they say, and more than 5 s longer.
-    """
-    expected_duration_s = clip.expected_duration_s
-    if expected_duration_s is None or duration_s <= max(
-        MAX_DURATION_RATIO * expected_duration_s, expected_duration_s + MAX_EXTRA_DURATION_S
-    ):
-        return
-    raise MediaError(
-        f"{clip.name}: lasts {duration_s:.1f} s but the table says {expected_duration_s:.1f} s, so"
-        " label and"
-        " words do not apply to all of it; download the file again or leave it out"
-    )
-
-
-def require_end_within(clip: Clip, duration_s: float) -> None:
-    """Refuses a clip that ends behind its file.
-
-    Raises:
-      MediaError: by more than `END_TOLERANCE_S`.
-    """
-    if clip.end_s is not None and clip.end_s > duration_s + END_TOLERANCE_S:
-        raise MediaError(
-            f"{clip.name}: end_s {clip.end_s:g} lies {clip.end_s - duration_s:.1f} s behind the end"
-            f" of the file ({duration_s:.1f} s); correct it, or leave it empty for all of the file"
-        )
-
-
-def segment_bounds(clip: Clip, duration_s: float, max_clip_s: float) -> list[tuple[float, float]]:
-    """Bounds of a clip's records: segments of equal length, each at most `max_clip_s` long.
-
-    Raises:
-      MediaError: the clip lies beyond the end of its file.
-    """
-    end_s = duration_s if clip.end_s is None else min(clip.end_s, duration_s)
-    length_s = end_s - clip.start_s
-    if duration_s <= 0:
-        raise MediaError(f"{clip.name}: lasts 0 s; convert or record it again")
-    if length_s <= 0:
-        raise MediaError(
-            f"{clip.name}: from {clip.start_s:g} to {end_s:g} s there is nothing"
-            f" (the file lasts {duration_s:.1f} s); correct start_s and end_s"
-        )
-    count = num_segments(length_s, max_clip_s)
-    edges = [clip.start_s + i * length_s / count for i in range(count + 1)]
-    return list(itertools.pairwise(edges))
-
-
-def _no_sound(has_audio: bool, duration_s: float) -> str:
-    """Reason why a recording has no usable audio."""
-    if has_audio and duration_s < MIN_AUDIO_S:
-        return f"less than {MIN_AUDIO_S:g} s of sound"
-    return "silent throughout" if has_audio else "no sound"
-
-
-def _nothing(sound: str, has_video: bool, from_table: bool) -> str:
-    if from_table:
-        return f"{sound} and no row of action units for it"
-    return f"{sound} and no face in it" if has_video or sound == "no sound" else sound

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from affectstream.core.errors import UserError
+from affectstream.preprocessing.corpora.corpus import Corpus
 from affectstream.preprocessing.dataset import data_folder
-from affectstream.preprocessing.records.record_builder import RecordSettings
+from affectstream.preprocessing.records.record_settings import RecordSettings
 
 
-def folder_settings(corpus: Any, settings: RecordSettings | None = None) -> dict[str, Any]:
+def folder_settings(corpus: Corpus, settings: RecordSettings | None = None) -> dict[str, Any]:
     """Content of `preprocess.json`: the corpus's metadata and, if given, the settings."""
     made: dict[str, Any] = {
         "corpus": corpus.name,
@@ -23,19 +24,17 @@ def folder_settings(corpus: Any, settings: RecordSettings | None = None) -> dict
             "sample_rate_hz": settings.sample_rate_hz,
             "preparation": settings.as_json(),
         }
-    if options := getattr(corpus, "options", None):
-        made["corpus_options"] = options
+    if corpus.options:
+        made["corpus_options"] = corpus.options
     return made
 
 
-def with_resolved_name(corpus: Any, source: Path, out: Path, overwrite: bool) -> Any:
+def with_resolved_name(corpus: Corpus, source: Path, out: Path, overwrite: bool) -> Corpus:
     """Gives a manifest corpus its name: the one stored in `out`, else one derived from `source`.
 
     Raises:
       UserError: the source cannot be read.
     """
-    if not hasattr(corpus, "with_name"):
-        return corpus
     is_there = (out / data_folder.SETTINGS_FILE).is_file() and not overwrite
     return corpus.with_name(source, data_folder.read_settings(out) if is_there else None)
 

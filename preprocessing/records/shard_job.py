@@ -19,7 +19,8 @@ from affectstream.preprocessing.dataset.data_folder import ClipRow
 from affectstream.preprocessing.faces.action_units import ActionUnitTrack
 from affectstream.preprocessing.records.fingerprints import input_fingerprints
 from affectstream.preprocessing.records.record import Record, ShardWriter
-from affectstream.preprocessing.records.record_builder import RecordBuilder, RecordSettings
+from affectstream.preprocessing.records.record_builder import RecordBuilder
+from affectstream.preprocessing.records.record_settings import RecordSettings
 from affectstream.preprocessing.records.shard_index import ShardIndex
 
 # Stands for the key of a clip where a process ended before it came to one.
@@ -115,15 +116,13 @@ def write_shard(job: ShardJob, report_step: ReportStep) -> ShardIndex:
     with atomic_io.atomic_write(path) as temporary, ShardWriter(temporary) as writer:
         for place, clip in enumerate(job.clips):
             clip_rows: list[ClipRow] = []
-            for file, result in _results(
-                preparer, job, clip, functools.partial(report_step, place)
-            ):
+            for result in _results(preparer, job, clip, functools.partial(report_step, place)):
                 if isinstance(result, Rejection):
                     rejected.append(result)
                     clip_rows.clear()
                 else:
                     writer.write(result)
-                    clip_rows.append(_row(result, path.name, file))
+                    clip_rows.append(result.row(path.name))
             rows += clip_rows
     shard = ShardIndex(
         files={path.name: (writer.num_bytes, writer.sha256)},
@@ -143,8 +142,8 @@ def _preparer(run_id: str, settings: RecordSettings, weights_dir: Path | None) -
 
 def _results(
     preparer: RecordBuilder, job: ShardJob, clip: Clip, report_step: Callable[[], None]
-) -> Iterator[tuple[Clip, Record | Rejection]]:
-    """Yields (file, record) of one clip, or (file, `Rejection`), which voids earlier records.
+) -> Iterator[Record | Rejection]:
+    """Yields the records of one clip; a `Rejection` of its file voids the earlier ones.
 
     After the rejection of one file of a recording come the records of its next file.
 
@@ -156,15 +155,15 @@ def _results(
     for number, file in enumerate(files):
         if number < num_deadly:
             died = exit_reasons[(number + 1) * MAX_DEATHS - 1]
-            yield file, _rejected(file, _deadly(file, died), files[number + 1 :])
+            yield _rejected(file, _deadly(file, died), files[number + 1 :])
             continue
         report_step()
         try:
             for record in preparer.records(file, track):
-                yield file, record
+                yield record
                 report_step()
         except MediaError as error:
-            yield file, _rejected(file, str(error), files[number + 1 :])
+            yield _rejected(file, str(error), files[number + 1 :])
         else:
             return
 
@@ -181,25 +180,3 @@ def _rejected(file: Clip, reason: str, others: Sequence[Clip]) -> Rejection:
     if others:
         reason += f"; read in its place: {others[0].name}"
     return Rejection(file.key, reason)
-
-
-def _row(record: Record, shard: str, clip: Clip) -> ClipRow:
-    return ClipRow(
-        id=record.id,
-        shard=shard,
-        corpus=record.corpus,
-        label=record.label,
-        speaker=record.speaker,
-        recording=record.recording,
-        path=clip.key,
-        start_s=round(record.start_s, 6),
-        end_s=round(record.end_s, 6),
-        num_samples=len(record.waveform),
-        num_frames=record.num_frames,
-        num_faces=int(record.face_mask.sum()),
-        audio_hash=record.audio_hash,
-        video_hash=record.video_hash,
-        transcript=record.transcript,
-        split=record.split,
-        attributes=record.attributes,
-    )

@@ -33,12 +33,8 @@ def group_into_shards(clips: Sequence[Clip]) -> list[tuple[Clip, ...]]:
 
 def max_clips_per_shard(num_clips: int, are_small: bool = False) -> int:
     """Clips that a shard of a corpus of `num_clips` holds at most."""
-    return max(
-        1,
-        min(
-            MAX_IMAGES_PER_SHARD if are_small else MAX_CLIPS_PER_SHARD, -(-num_clips // MIN_SHARDS)
-        ),
-    )
+    most = MAX_IMAGES_PER_SHARD if are_small else MAX_CLIPS_PER_SHARD
+    return max(1, min(most, -(-num_clips // MIN_SHARDS)))
 
 
 def shard_starts(num_bytes: Iterable[float], max_clips: int, max_bytes: float) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import av.error
@@ -54,22 +55,34 @@ def write_mp4(
             "aac", rate=sample_rate_hz, layout="mono", options={"aac_coder": "fast"}
         )
         video.pix_fmt, video.thread_count = "yuv420p", 1
-        audio.bit_rate = _AUDIO_BIT_RATE
-        for index, picture in enumerate(frames):
-            if index == 0:
-                video.height, video.width = picture.shape[:2]
-            planes = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), np.uint8)
-            frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
-            frame.pts, frame.time_base = index, Fraction(1, fps)
-            container.mux(video.encode(frame))
-        for start in range(0, len(waveform), _AAC_FRAME):
-            part = np.ascontiguousarray(waveform[None, start : start + _AAC_FRAME])
-            sound = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
-            sound.sample_rate, sound.pts = sample_rate_hz, start
-            sound.time_base = Fraction(1, sample_rate_hz)
-            container.mux(audio.encode(sound))
+        audio.bit_rate = _AUDIO_BIT_RATE  # the first packet of either stream opens both encoders
+        _encode_video(container, video, frames, fps)
+        _encode_audio(container, audio, waveform, sample_rate_hz)
         container.mux(video.encode(None))
         container.mux(audio.encode(None))
+
+
+def _encode_video(
+    container: Any, video: Any, frames: Iterable[NDArray[np.uint8]], fps: int
+) -> None:
+    for index, picture in enumerate(frames):
+        if index == 0:
+            video.height, video.width = picture.shape[:2]
+        planes = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), np.uint8)
+        frame = av.VideoFrame.from_ndarray(planes, format="yuv420p")
+        frame.pts, frame.time_base = index, Fraction(1, fps)
+        container.mux(video.encode(frame))
+
+
+def _encode_audio(
+    container: Any, audio: Any, waveform: NDArray[np.float32], sample_rate_hz: int
+) -> None:
+    for start in range(0, len(waveform), _AAC_FRAME):
+        part = np.ascontiguousarray(waveform[None, start : start + _AAC_FRAME])
+        sound = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
+        sound.sample_rate, sound.pts = sample_rate_hz, start
+        sound.time_base = Fraction(1, sample_rate_hz)
+        container.mux(audio.encode(sound))
 
 
 def read_metadata(path: Path) -> dict[str, str]:

@@ -64,7 +64,7 @@ class AnalysisPool:
       config: of the model, `assets/config.json`.
       lease: taken for each recording, so that one version answers for all of it.
       weights_dir: where the face detector's weights lie, if not in the cache.
-      factory: "module:function" that makes the transcriber in the worker.
+      factory: "module:function" that makes the recognizer in the worker.
     """
 
     def __init__(
@@ -94,6 +94,7 @@ class AnalysisPool:
         self._running: set[Job] = set()
         most = self._limits.num_workers + self._limits.max_waiting_uploads
         self._slots = UploadSlots(most, metrics)
+        # Not of a ThreadPoolExecutor, for Python waits at its end for those.
         self._threads = [
             threading.Thread(target=self._work, name=f"analysis-{number}", daemon=True)
             # What it cannot answer needs no worker.
@@ -124,6 +125,9 @@ class AnalysisPool:
     ) -> Job:
         """Queues a recording, or the words of the options alone; call it within `admit`.
 
+        Returns:
+          the job, whose future is the answer as `predict --json` gives it, or a ServingError:
+          refused (400, 413, 422), failed (500), too slow (504), or closed (503).
         Raises:
           ServingError: the pool is closed, or the model takes no recordings.
         """
@@ -134,16 +138,6 @@ class AnalysisPool:
             self._slots.check_open()
             self._waiting.put(job)
         return job
-
-    def analyze(
-        self, file: Path | None, name: str, options: AnalysisOptions, on_event: EventCallback
-    ) -> dict[str, Any]:
-        """Waits for the answer, as `predict --json` gives it.
-
-        Raises:
-          ServingError: refused (400, 413, 422), failed (500), too slow (504), or closed (503).
-        """
-        return self.submit(file, name, options, on_event).future.result()
 
     def close(self, drain_s: float | None = None) -> None:
         """Refuses what waits, gives what runs some time, then ends the workers.
@@ -156,8 +150,7 @@ class AnalysisPool:
             return
         with contextlib.suppress(queue.Empty):
             while (job := self._waiting.get_nowait()) is not None:
-                if job.future.set_running_or_notify_cancel():
-                    job.future.set_exception(server_stopping_error())
+                _settle(job.future.set_exception, server_stopping_error())
         for _ in self._threads:
             self._waiting.put(None)
         ends_s = time.monotonic() + (self._limits.drain_s if drain_s is None else drain_s)
@@ -165,7 +158,7 @@ class AnalysisPool:
             thread.join(max(ends_s - time.monotonic(), 0.0))
         with self._slots.lock:
             for job in self._running:
-                _settle(job, error=server_stopping_error())
+                _settle(job.future.set_exception, server_stopping_error())
                 job.cancel()
         # One that waits for the model hears nothing of it; it keeps neither caller nor process.
         ends_s = time.monotonic() + THREAD_STOP_TIMEOUT_S
@@ -176,68 +169,51 @@ class AnalysisPool:
 
     def _work(self) -> None:
         """Owns one worker; must outlive it, since a worker dies with its parent thread."""
-        worker = self._started()
+        worker = self._usable(None)
         while (job := self._waiting.get()) is not None:
-            try:
-                worker = self._next(job, worker)
-            except Exception:
-                # Else every later recording would wait for ever.
-                _log.exception("a recording was dropped")
-                _settle(job, error=analysis_failed(job))
+            if job.is_cancelled.is_set() or not job.future.set_running_or_notify_cancel():
+                job.future.cancel()
+                continue
+            worker = self._usable(worker)
+            self._answer(job, worker)
+            worker = self._usable(worker)
         if worker is not None:
             worker.stop()
 
-    def _next(self, job: Job, worker: WorkerProcess | None) -> WorkerProcess | None:
-        """Runs a job unless nobody waits for it; the worker for the next."""
-        if job.is_cancelled.is_set() or not job.future.set_running_or_notify_cancel():
-            job.future.cancel()
-            return worker
-        if worker is None or not worker.is_usable:
-            worker = self._replaced(worker)
+    def _answer(self, job: Job, worker: WorkerProcess | None) -> None:
+        """Runs a job; whatever happens, its future is done afterwards."""
+        started_s, status = time.monotonic(), 200
         with self._slots.lock:
             self._running.add(job)
         try:
-            self._do(job, worker)
-        finally:
-            with self._slots.lock:
-                self._running.discard(job)
-        most = MAX_RESIDENT_SHARE * self._limits.max_worker_bytes
-        if worker is None or not worker.is_usable or worker.resident_bytes > most:
-            worker = self._replaced(worker)
-        return worker
-
-    def _do(self, job: Job, worker: WorkerProcess | None) -> None:
-        """Runs a job; whatever happens, its future is done afterwards."""
-        started_s = time.monotonic()
-        status = 200
-        try:
-            if worker is None:
-                raise analysis_unavailable()
-            with self._lease() as (config, forward):
-                if _kind(config) != self._kind:
-                    raise _exchanged()
-                job.vocabulary = config.get("vocabulary", [])
-                _settle(job, worker.run(job, forward, self._limits.max_analysis_s))
-        except ServingError as error:
+            _settle(job.future.set_result, self._do(job, worker))
+        except Exception as error:
+            if not isinstance(error, ServingError):
+                _log.exception("analysis of an upload failed")
+                error = analysis_failed(job)
             status = error.http_status
-            _settle(job, error=error)
-        except Exception:
-            _log.exception("analysis of an upload failed")
-            status = 500
-            _settle(job, error=analysis_failed(job))
+            _settle(job.future.set_exception, error)
+        with self._slots.lock:
+            self._running.discard(job)
         if self._metrics is not None:
             self._metrics.count_analysis(status, time.monotonic() - started_s)
 
-    def _replaced(self, worker: WorkerProcess | None) -> WorkerProcess | None:
-        if worker is not None:
-            try:
-                worker.stop()
-            except Exception:
-                _log.exception("a worker did not stop well")
-        return self._started()
+    def _do(self, job: Job, worker: WorkerProcess | None) -> dict[str, Any]:
+        if worker is None:
+            raise analysis_unavailable()
+        with self._lease() as (config, forward):
+            if _kind(config) != self._kind:
+                raise _exchanged()
+            job.vocabulary = config.get("vocabulary", [])
+            return worker.run(job, forward, self._limits.max_analysis_s)
 
-    def _started(self) -> WorkerProcess | None:
-        """A new worker, or None where there can be none now."""
+    def _usable(self, worker: WorkerProcess | None) -> WorkerProcess | None:
+        """The worker, or a new one in its place; None where there can be none now."""
+        most = MAX_RESIDENT_SHARE * self._limits.max_worker_bytes
+        if worker is not None and worker.is_usable and worker.resident_bytes <= most:
+            return worker
+        if worker is not None:
+            worker.stop()
         try:
             return WorkerProcess(self._settings)
         except Exception:
@@ -302,15 +278,10 @@ class ModelAnalysisPool:
             thread.join(left_s)
 
 
-def _settle(
-    job: Job, result: dict[str, Any] | None = None, error: ServingError | None = None
-) -> None:
+def _settle(set_answer: Callable[[Any], None], answer: Any) -> None:
     """Answers a job, unless that was done when the pool closed."""
     with contextlib.suppress(InvalidStateError):
-        if error is None:
-            job.future.set_result({} if result is None else result)
-        else:
-            job.future.set_exception(error)
+        set_answer(answer)
 
 
 def _kind(config: Mapping[str, Any]) -> dict[str, Any]:

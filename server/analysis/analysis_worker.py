@@ -3,44 +3,35 @@
 Crashes, hangs and excessive memory use of decoders end this process, not the server. The model
 runs in the server: the inputs of windows are sent there over a pipe, and the outputs come back.
 
-Messages to the server (`worker_messages`): "ready" {event}, "broken" {line}, "forward" with arrays,
-"event" {the event}; then for each job one of "done" {result}, "refused" {status, line}, "failed"
-{line}, each with {resident_bytes}. Messages of the server: "job" {path or null, name, options,
-vocabulary}, "outputs" with arrays, "no outputs".
+Messages to the server (`parallel.messages`): "ready" or "broken" {line}; then for each job "event"
+{the event} and "forward" with arrays, and one of "done" {result}, "refused" {status, line},
+"failed" {line}. Messages of the server: "job" {path or null, name, options, vocabulary}, "outputs"
+with arrays, "no outputs".
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import importlib
-import os
-import resource
-import signal
-import socket
-import sys
-import threading
-import time
 import traceback
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from affectstream.core.errors import MediaError, UserError
-from affectstream.server.analysis import worker_messages
-from affectstream.server.analysis.worker_messages import Channel, MessageError
+from affectstream.parallel import messages, resource_limits
+from affectstream.parallel.messages import MessageError, MessageTooLongError
+from affectstream.parallel.tasks import TaskLimits
 
 if TYPE_CHECKING:
     from affectstream.serving.inference.known_words import KnownWords
     from affectstream.serving.inference.progress_events import FileOpened, WindowsDone
 
 RECOGNIZER_FACTORY = "affectstream.serving.inference.recognizer:Recognizer"
-PARENT_POLL_S = 1.0
 LARGEST_FILE_BYTES = 1 << 20
 NUM_OPEN_FILES = 256
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -52,7 +43,7 @@ class WorkerSettings:
       max_bytes: of memory it may ask for.
       max_media_s: longest recording.
       max_job_s: after which the system ends it, should the server be gone.
-      factory: "module:function" that makes the transcriber of (forward, config, weights_dir).
+      factory: "module:function" that makes the recognizer of (forward, config, weights_dir).
     """
 
     config: dict[str, Any]
@@ -74,88 +65,31 @@ class NoOutputsError(Exception):
 # === The process ===
 
 
-def main(end: socket.socket, settings: WorkerSettings, parent_id: int) -> None:
-    """Runs jobs until the other end of the socket pair is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _die_with_parent(parent_id)
-    channel = Channel(end)
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        try:
-            recognizer = _made(settings, channel)
-        except UserError as error:
-            channel.send("broken", {"line": str(error)})
-            return
-        # After that: making it may fetch weights of detectors into the cache.
-        set_resource_limits(settings.max_bytes)
-        channel.send("ready", describe_process())
-        while True:
-            job = channel.receive().body
-            signal.alarm(int(settings.max_job_s) + 1)
-            kind, answer = _answer(channel, recognizer, settings, job)
-            signal.alarm(0)
-            try:
-                channel.send(kind, {**answer, "resident_bytes": resident_bytes()})
-            except MessageError as error:
-                line = f"the answer cannot be sent: {error}"
-                channel.send("failed", {"line": line, "resident_bytes": resident_bytes()})
-
-
-def describe_process() -> dict[str, Any]:
-    """What a worker says of itself."""
-    return {
-        "process": os.getpid(),
-        "tensorflow": "tensorflow" in sys.modules,
-        "resident_bytes": resident_bytes(),
-        "limits": {
-            name: resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))[0]
-            for name in ("DATA", "CORE", "FSIZE", "NOFILE")
-        },
-    }
-
-
-def set_resource_limits(max_bytes: int) -> None:
-    """Bounds memory, files and core dumps of this process for good.
-
-    RLIMIT_DATA counts what is allocated; RLIMIT_AS would count what libraries only map as well.
-    """
-    bounds = {
-        resource.RLIMIT_DATA: max_bytes,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_FSIZE: LARGEST_FILE_BYTES,
-        resource.RLIMIT_NOFILE: NUM_OPEN_FILES,
-    }
-    for kind, bound in bounds.items():
-        most = resource.getrlimit(kind)[1]
-        value = bound if most == resource.RLIM_INFINITY else min(bound, most)
-        resource.setrlimit(kind, (value, value))
-
-
-def resident_bytes(process: int | str = "self") -> int:
-    """Memory in use by a process; 0 where the system does not tell."""
+def main(channel: Connection, limits: TaskLimits, settings: WorkerSettings) -> None:
+    """Runs jobs until the other end of the channel is closed; each is a step."""
     try:
-        pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-    except (OSError, IndexError):
-        return 0
-    return pages * resource.getpagesize()
+        recognizer = _made(settings, channel)
+    except UserError as error:
+        messages.send(channel, "broken", {"line": str(error)})
+        return
+    # After that: making it may fetch weights of detectors into the cache.
+    resource_limits.set_resource_limits(settings.max_bytes, LARGEST_FILE_BYTES, NUM_OPEN_FILES)
+    messages.send(channel, "ready")
+    while True:
+        job = messages.receive(channel).body
+        resource_limits.begin_step(limits)
+        kind, answer = _answer(channel, recognizer, settings, job)
+        resource_limits.end_step()
+        try:
+            messages.send(channel, kind, answer)
+        except MessageError as error:
+            messages.send(channel, "failed", {"line": f"the answer cannot be sent: {error}"})
 
 
-def _die_with_parent(parent_id: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
-    def watch() -> None:
-        while os.getppid() == parent_id:
-            time.sleep(PARENT_POLL_S)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
-
-
-def _made(settings: WorkerSettings, channel: Channel) -> Any:
+def _made(settings: WorkerSettings, channel: Connection) -> Any:
     def forward(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        channel.send("forward", arrays=inputs)
-        answer = channel.receive()
+        messages.send(channel, "forward", arrays=inputs)
+        answer = messages.receive(channel)
         if answer.kind != "outputs":
             raise NoOutputsError
         return answer.arrays
@@ -169,9 +103,11 @@ def _made(settings: WorkerSettings, channel: Channel) -> Any:
 
 
 def _answer(
-    channel: Channel, recognizer: Any, settings: WorkerSettings, job: dict[str, Any]
+    channel: Connection, recognizer: Any, settings: WorkerSettings, job: dict[str, Any]
 ) -> tuple[str, dict[str, Any]]:
     """Kind and content of the message that ends a job; a failure of the channel is raised."""
+    from affectstream.serving.inference.predict_options import PredictOptions
+
     path, name = job["path"], job["name"]
     listener = _ProgressEvents(channel, name, settings.max_media_s)
     # With each job, since a new version of the same kind may have other words.
@@ -181,7 +117,7 @@ def _answer(
             return "done", {
                 "result": recognizer.predict_text(job["options"]["text"], name).as_json()
             }
-        result = recognizer(path, **job["options"], name=name, on_progress=listener)
+        result = recognizer(path, PredictOptions(**job["options"]), name, listener)
         listener.finish()
         return "done", {"result": result.as_json()}
     except MediaTooLongError as error:
@@ -193,11 +129,11 @@ def _answer(
     except MemoryError:
         megabytes = settings.max_bytes // 2**20
         return _refused(422, f"{name}: needs more than {megabytes} MiB of memory; shorten it")
-    except worker_messages.MessageTooLongError:
+    except MessageTooLongError:
         return _refused(422, f"{name}: its windows are too large; choose shorter ones")
     except NoOutputsError:
         return "failed", {"line": "no outputs"}
-    except (EOFError, BrokenPipeError, ConnectionResetError):
+    except EOFError:
         raise
     except Exception:
         return "failed", {"line": traceback.format_exc()}
@@ -218,9 +154,9 @@ def _renamed(error: UserError, path: str | None, name: str) -> str:
 
 
 class _ProgressEvents:
-    """Turns what the transcriber tells into events of the stream."""
+    """Turns what the recognizer reports into events of the stream."""
 
-    def __init__(self, channel: Channel, name: str, max_media_s: float) -> None:
+    def __init__(self, channel: Connection, name: str, max_media_s: float) -> None:
         self._channel = channel
         self._name = name
         self._max_media_s = max_media_s
@@ -282,7 +218,7 @@ class _ProgressEvents:
 
     def _send(self, event: dict[str, Any]) -> None:
         if event:
-            self._channel.send("event", event)
+            messages.send(self._channel, "event", event)
 
 
 def _face(window: Any) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Preview of a recording: envelope and spectrogram of its sound, and face crops.
 
-Sound is drawn only as far as the transcriber decodes it: for a model that knows no sound a
+Sound is drawn only as far as the recognizer decodes it: for a model that knows no sound a
 recording with sound shows none.
 """
 

@@ -1,15 +1,12 @@
-"""One analysis worker as the server sees it: a process with a pipe, given one job at a time."""
+"""One analysis worker as the server sees it: a process that is given one job at a time."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import multiprocessing
-import os
-import signal
-import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,10 +15,13 @@ from typing import Any
 import grpc
 import numpy as np
 
+from affectstream.parallel import messages
+from affectstream.parallel.child_process import ChildProcess
+from affectstream.parallel.messages import Message, MessageError
+from affectstream.parallel.tasks import TaskLimits
 from affectstream.server.analysis import analysis_worker
 from affectstream.server.analysis.analysis_options import AnalysisOptions
 from affectstream.server.analysis.analysis_worker import WorkerSettings
-from affectstream.server.analysis.worker_messages import Channel, Message, MessageError
 from affectstream.server.errors import ServingError
 
 Arrays = dict[str, np.ndarray]
@@ -29,17 +29,12 @@ Forward = Callable[[Arrays], Arrays]
 EventCallback = Callable[[dict[str, Any]], None]
 
 START_TIMEOUT_S = 180.0
-POLL_S = 0.1
 # Between tries where the model's queue is full.
 FIRST_WAIT_S = 0.05
 LONGEST_WAIT_S = 2.0
 EVENTS = ("start", "sound", "progress", "window")
 REFUSALS = (400, 413, 422)
-_ENDS = {
-    "done": {"result": dict, "resident_bytes": int},
-    "refused": {"status": int, "line": str, "resident_bytes": int},
-    "failed": {"line": str, "resident_bytes": int},
-}
+_ENDS = {"done": {"result": dict}, "refused": {"status": int, "line": str}, "failed": {"line": str}}
 
 _log = logging.getLogger(__name__)
 
@@ -72,97 +67,97 @@ class Job:
 class WorkerProcess:
     """A process with a channel to it; nothing that it sends is trusted.
 
-    Attributes:
-      is_usable: it can take a job; not after one that did not come to its own end.
-      resident_bytes: after the last job.
-      process_info: what it said of itself when it was ready.
-
     Raises:
       OSError: the system gives no process.
     """
 
     def __init__(self, settings: WorkerSettings) -> None:
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = socket.socketpair()
-        self._channel = Channel(ours, POLL_S)
-        self._process = context.Process(
-            target=analysis_worker.main,
-            args=(theirs, settings, os.getpid()),
-            name="analysis worker",
-            daemon=True,
-        )
-        try:
-            self._process.start()
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
+        limits = TaskLimits(settings.max_job_s)
+        self._child = ChildProcess(analysis_worker.main, limits, settings)
+        self._is_ready = False
         self._is_at_rest = True
-        self.resident_bytes = 0
-        self.process_info: dict[str, Any] = {}
 
     @property
     def is_usable(self) -> bool:
-        return self._is_at_rest and self._process.is_alive()
+        """It can take a job; not after one that did not come to its own end."""
+        return self._is_at_rest and self._child.is_alive
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory that it holds."""
+        return self._child.resident_bytes
 
     def run(self, job: Job, forward: Forward, max_s: float) -> dict[str, Any]:
         """One job, to its end, its limit, or until nobody waits for it.
 
         Raises:
-          ServingError: see `AnalysisPool.analyze`.
+          ServingError: see `AnalysisPool.submit`.
         """
         self._is_at_rest = False
         try:
-            if not self.process_info:
-                self._await_ready(job)
-            return self._converse(job, forward, max_s)
-        except (EOFError, ConnectionError) as error:
-            self._process.join(5.0)
-            raise _crashed(job, self._process.exitcode) from error
+            if not self._is_ready:
+                with self._bounded(job, START_TIMEOUT_S, _late_start(), self._died_at_start):
+                    self._await_ready()
+            with self._bounded(job, max_s, _too_slow(job, max_s), lambda: self._crashed(job)):
+                return self._converse(job, forward, time.monotonic() + max_s)
         except MessageError as error:
             _log.error("a worker sent nonsense: %s", error)
             raise analysis_failed(job) from error
 
     def stop(self) -> None:
         """Kills it, wherever it is."""
-        self._process.kill()
-        self._process.join()
-        self._process.close()
-        self._channel.close()
+        self._child.close()
 
-    def _await_ready(self, job: Job) -> None:
-        late = _late_start()
+    @contextlib.contextmanager
+    def _bounded(
+        self, job: Job, max_s: float, late: ServingError, crashed: Callable[[], ServingError]
+    ) -> Iterator[None]:
+        """Kills the process once its time is over or nobody waits; raises why the channel ended."""
+        ends_s = time.monotonic() + max_s
+
+        def is_due() -> bool:
+            return job.is_cancelled.is_set() or time.monotonic() > ends_s
+
         try:
-            message = self._channel.receive(_until(job, time.monotonic() + START_TIMEOUT_S, late))
-        except (EOFError, ConnectionError) as error:
-            _log.error("no analysis: a worker died before its first recording")
-            raise analysis_unavailable() from error
+            with self._child.killed_when(is_due):
+                yield
+        except EOFError as error:
+            if job.is_cancelled.is_set():
+                raise _cancelled(job) from error
+            raise (late if is_due() else crashed()) from error
+
+    def _await_ready(self) -> None:
+        message = messages.receive(self._child.channel)
         if message.kind != "ready":
             _log.error("no analysis: %s", message.body)
             raise analysis_unavailable()
-        self.process_info = _dict(message.body)
+        self._is_ready = True
 
-    def _converse(self, job: Job, forward: Forward, max_s: float) -> dict[str, Any]:
-        ends_s = time.monotonic() + max_s
-        look = _until(job, ends_s, _too_slow(job, max_s))
-        self._channel.send("job", _content(job), on_poll=look)
+    def _converse(self, job: Job, forward: Forward, ends_s: float) -> dict[str, Any]:
+        channel = self._child.channel
+        path = str(job.file) if job.file is not None else None
+        content = {
+            "path": path,
+            "name": job.name,
+            "options": asdict(job.options),
+            "vocabulary": job.vocabulary,
+        }
+        messages.send(channel, "job", content)
         no_outputs: ServingError | None = None
         while True:
-            message = self._channel.receive(look)
+            message = messages.receive(channel)
             if message.kind == "event":
                 job.on_event(_event(message.body))
             elif message.kind == "forward":
                 try:
                     outputs = retry_when_full(job, forward, message.arrays, ends_s)
-                    self._channel.send("outputs", arrays=outputs, on_poll=look)
+                    messages.send(channel, "outputs", arrays=outputs)
                 except ServingError as error:
                     no_outputs = error
-                    self._channel.send("no outputs", on_poll=look)
+                    messages.send(channel, "no outputs")
             else:
                 body = _end_of_job(message)
                 self._is_at_rest = True
-                self.resident_bytes = body["resident_bytes"]
                 if message.kind == "done":
                     return _dict(body["result"])
                 if message.kind == "refused":
@@ -173,17 +168,18 @@ class WorkerProcess:
                 _log.error("analysis of an upload failed:\n%s", body["line"])
                 raise analysis_failed(job)
 
+    def _died_at_start(self) -> ServingError:
+        reason = self._child.exit_reason()
+        _log.error("no analysis: a worker %s before its first recording", reason)
+        return analysis_unavailable()
 
-def _until(job: Job, ends_s: float, late: ServingError) -> Callable[[], None]:
-    """Returns a check that raises after the deadline, or once the job is cancelled."""
-
-    def look() -> None:
-        if job.is_cancelled.is_set():
-            raise ServingError(grpc.StatusCode.CANCELLED, f"{job.name}: nobody waits for it")
-        if time.monotonic() > ends_s:
-            raise late
-
-    return look
+    def _crashed(self, job: Job) -> ServingError:
+        _log.error("at an upload a worker %s", self._child.exit_reason())
+        return ServingError(  # of the file, not of the server, which goes on
+            grpc.StatusCode.INVALID_ARGUMENT,
+            f"{job.name}: its decoder crashed, or ran out of memory; convert it and send it again",
+            422,
+        )
 
 
 def retry_when_full(job: Job, forward: Forward, inputs: Arrays, ends_s: float) -> Arrays:
@@ -197,7 +193,7 @@ def retry_when_full(job: Job, forward: Forward, inputs: Arrays, ends_s: float) -
             if not is_full or time.monotonic() + 2 * wait_s > ends_s:
                 raise
         if job.is_cancelled.wait(wait_s):
-            raise ServingError(grpc.StatusCode.CANCELLED, f"{job.name}: nobody waits for it")
+            raise _cancelled(job)
         wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
 
@@ -226,16 +222,6 @@ def _end_of_job(message: Message) -> dict[str, Any]:
     return body
 
 
-def _content(job: Job) -> dict[str, Any]:
-    path = str(job.file) if job.file is not None else None
-    return {
-        "path": path,
-        "name": job.name,
-        "options": asdict(job.options),
-        "vocabulary": job.vocabulary,
-    }
-
-
 # === Errors ===
 
 
@@ -253,16 +239,8 @@ def _late_start() -> ServingError:
     )
 
 
-def _crashed(job: Job, exit_code: int | None) -> ServingError:
-    how = "ended"
-    if exit_code is not None and exit_code < 0:
-        how = signal.Signals(-exit_code).name
-    _log.error("a worker died at an upload (%s, exit code %s)", how, exit_code)
-    return ServingError(  # of the file, not of the server, which goes on
-        grpc.StatusCode.INVALID_ARGUMENT,
-        f"{job.name}: its decoder crashed, or ran out of memory; convert it and send it again",
-        422,
-    )
+def _cancelled(job: Job) -> ServingError:
+    return ServingError(grpc.StatusCode.CANCELLED, f"{job.name}: nobody waits for it")
 
 
 def analysis_unavailable() -> ServingError:

@@ -14,12 +14,13 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from affectstream.core import atomic_io
-from affectstream.core.errors import UserError
+from affectstream.core.errors import UserError, format_names
 from affectstream.core.tf_setup import suppress_native_stderr
 from affectstream.modeling.evaluation.inference import inference_model, load_run
 from affectstream.modeling.evaluation.token_model import TOKEN_IDS, token_model
 from affectstream.modeling.features.audio.window import FitWindow
 from affectstream.modeling.features.text.tokens import FitTokens
+from affectstream.modeling.layer_tree import all_layers
 from affectstream.modeling.runs.run_folder import RunInfo
 from affectstream.serving.export.savedmodel_export import (
     TEXT_INPUTS,
@@ -27,7 +28,6 @@ from affectstream.serving.export.savedmodel_export import (
     example_inputs,
     export_config,
 )
-from affectstream.serving.export.signatures import all_layers
 from affectstream.serving.exported.version_folder import DEFAULT_SIGNATURE
 from affectstream.serving.inference.litert_model import (
     LITERT,
@@ -201,6 +201,7 @@ def _frozen(inference: keras.Model, specs: dict[str, tf.TensorSpec]) -> Any:
     """The model of one fixed row, its weights constants: the converter reads variables as zeros."""
     traced = tf.function(lambda **inputs: inference(inputs, training=False))
     concrete = traced.get_concrete_function(**specs)
+    # TensorFlow gives this function no public name; the public converter freezes only for itself.
     constant = convert_variables_to_constants_v2(concrete)
     given = [tensor.name.split(":")[0] for tensor in constant.inputs]
     made = sorted(concrete.structured_outputs)  # as a dict is flattened
@@ -221,7 +222,7 @@ def error_summary(error: Exception) -> str:
             return f"needs operations that are no built-in ones: {found[1].strip()}"
     failed = sorted(set(re.findall(r"'(tfl?\.\w+)' op", text)))
     if failed:
-        shown = ", ".join(failed[:3]) + (f" and {len(failed) - 3} more" if failed[3:] else "")
+        shown = format_names(failed)
         precision = " of float64" if "xf64>" in text else ""
         return f"no built-in operation{precision} for {shown}"
     return (text.strip().splitlines() or [type(error).__name__])[0][:200]

@@ -17,6 +17,7 @@ from affectstream.core.errors import UserError
 from affectstream.modeling.evaluation.inference import client_config, inference_model, load_run
 from affectstream.modeling.evaluation.token_model import TOKEN_IDS, token_model, vocabulary_of
 from affectstream.modeling.features.text.tokens import FitTokens
+from affectstream.modeling.layer_tree import all_layers
 from affectstream.modeling.runs.run_folder import RunInfo
 from affectstream.preprocessing.pcm import from_pcm, to_pcm
 from affectstream.serving.export.model_card import read_evaluations, write_card
@@ -29,7 +30,6 @@ from affectstream.serving.export.signatures import (
     STREAM_OUTPUTS,
     WAV,
     ServedModel,
-    all_layers,
 )
 from affectstream.serving.export.wav_bytes import to_wav
 from affectstream.serving.exported.savedmodel_audit import require_safe

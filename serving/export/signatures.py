@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import tensorflow as tf
 from affectstream.modeling.data.record_dataset import missing_stream_input
 from affectstream.modeling.evaluation.token_model import TOKEN_IDS
 from affectstream.modeling.features.audio.window import FitWindow
+from affectstream.modeling.layer_tree import all_layers
 from affectstream.serving.export.wav_bytes import assert_no_problems, decode_wavs
 from affectstream.serving.exported.version_folder import DEFAULT_SIGNATURE
 
@@ -188,14 +189,6 @@ def input_specs(model: keras.Model) -> Specs:
         name: tf.TensorSpec(tensor.shape, tensor.dtype, name)
         for name, tensor in model.input.items()
     }
-
-
-def all_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """All layers, including those of nested models."""
-    for layer in model.layers:
-        yield layer
-        if isinstance(layer, keras.Model):
-            yield from all_layers(layer)
 
 
 def takes_bytes(model: keras.Model) -> bool:

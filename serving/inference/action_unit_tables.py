@@ -17,7 +17,6 @@ from affectstream.preprocessing.faces.action_units import (
     ActionUnitSpec,
     ActionUnitTable,
     ActionUnitTrack,
-    file_name_pattern,
 )
 from affectstream.preprocessing.faces.face_finder import Face
 from affectstream.serving.inference.windows import TrackedFrame
@@ -46,7 +45,7 @@ class ActionUnitInput:
         if "video" not in config["streams"] or kind is None:
             return cls(None)
         known = {data["corpus"] for data in config["data"]} & set(registry.names("corpora"))
-        found = [file_name_pattern(registry.load("corpora", name)) for name in sorted(known)]
+        found = [registry.load("corpora", name).recording_pattern for name in sorted(known)]
         patterns = tuple(pattern for pattern in found if pattern is not None)
         return cls(ActionUnitSpec.from_json(kind), patterns)
 

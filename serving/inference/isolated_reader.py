@@ -20,9 +20,10 @@ from affectstream.opencv_model.tracking import CropFormat
 from affectstream.parallel.isolated_worker import IsolatedWorker, WorkerDiedError
 from affectstream.parallel.tasks import TaskLimits
 from affectstream.preprocessing.faces.blendshapes import BlendshapeFinder
-from affectstream.preprocessing.faces.face_finder import FaceFinder, FrameFaces
+from affectstream.preprocessing.faces.face_finder import FaceFinder, FrameFaces, PictureAnalyzer
 from affectstream.preprocessing.media.completeness import Completeness
-from affectstream.preprocessing.media.media_file import MediaFile, MediaInfo, MediaSegment
+from affectstream.preprocessing.media.media_file import MediaFile
+from affectstream.preprocessing.media.media_reader import MediaInfo, MediaSegment
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
 from affectstream.preprocessing.media.video.stream_decoders import FrameCallback
 
@@ -32,7 +33,7 @@ NUM_DECODING_THREADS = 4
 
 @dataclass(frozen=True)
 class FrameAnalyzerSpec:
-    """Picklable settings of a frame analyzer, sent to the isolated process.
+    """Picklable `FrameAnalyzer`, which travels to the isolated process and is opened there.
 
     Attributes:
       detector: its name, "none" where each picture is a face already and is taken whole, or ""
@@ -45,11 +46,11 @@ class FrameAnalyzerSpec:
     face: CropFormat
     weights_dir: Path | None
 
-    def in_frame(self, frame: av.VideoFrame) -> FrameFaces:
+    def detect_frame(self, frame: av.VideoFrame) -> FrameFaces:
         """Faces of a decoded frame; opened with the first one."""
-        return _opened(self).in_frame(frame)
+        return _opened(self).detect_frame(frame)
 
-    def open(self) -> FaceFinder | BlendshapeFinder:
+    def open(self) -> PictureAnalyzer:
         """The finder itself.
 
         Raises:
@@ -63,12 +64,12 @@ class FrameAnalyzerSpec:
 
 
 @functools.lru_cache(1)
-def _opened(spec: FrameAnalyzerSpec) -> FaceFinder | BlendshapeFinder:
+def _opened(spec: FrameAnalyzerSpec) -> PictureAnalyzer:
     return spec.open()
 
 
 class IsolatedMediaFile:
-    """A `MediaFile` that is read in another process; has the same interface.
+    """A recording that is read in another process (a `MediaReader`).
 
     Args:
       process: where the file is read.
@@ -95,14 +96,14 @@ class IsolatedMediaFile:
         bounds_s: Sequence[tuple[float, float]],
         sample_rate_hz: int,
         sampling: FrameSampling | None,
-        look: FrameCallback,
+        on_frame: FrameCallback,
     ) -> Iterator[MediaSegment]:
-        """As of `MediaFile`; each stretch is a step of the process.
+        """See `MediaReader`; each stretch is a step of the process.
 
         Args:
-          look: of a `FrameAnalyzerSpec` where frames are wanted.
+          on_frame: of a `FrameAnalyzerSpec` where frames are wanted.
         """
-        wanted = look if sampling is not None else None
+        wanted = on_frame if sampling is not None else None
         given = tuple(bounds_s), sample_rate_hz, sampling, wanted
         for tracks in self._run(_tracks, *given):
             self.completeness += tracks.completeness

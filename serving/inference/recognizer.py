@@ -15,12 +15,11 @@ from affectstream.core.errors import MediaError, UserError
 from affectstream.opencv_model.tracking import CropFormat
 from affectstream.parallel.isolated_worker import IsolatedWorker
 from affectstream.preprocessing.faces.action_units import ActionUnitTable
-from affectstream.preprocessing.faces.blendshapes import BlendshapeFinder
-from affectstream.preprocessing.faces.face_finder import Face, FaceFinder
+from affectstream.preprocessing.faces.face_finder import Face, FrameAnalyzer
 from affectstream.preprocessing.media.audio.speech_activity import StreamingVad
 from affectstream.preprocessing.media.media_file import MediaFile
+from affectstream.preprocessing.media.media_reader import MediaReader
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
-from affectstream.preprocessing.speech_to_text.transcript_cache import CachedTranscriber
 from affectstream.preprocessing.windowing import WindowSettings, select_streams
 from affectstream.serving.inference.action_unit_tables import (
     TABLE_HINT,
@@ -34,6 +33,7 @@ from affectstream.serving.inference.isolated_reader import (
 )
 from affectstream.serving.inference.known_words import KnownWords, known_words_warning
 from affectstream.serving.inference.model_inputs import ModelInputs
+from affectstream.serving.inference.predict_options import PredictOptions
 from affectstream.serving.inference.prediction import Prediction, Probabilities, WindowPrediction
 from affectstream.serving.inference.progress_events import FileOpened, ProgressCallback, WindowsDone
 from affectstream.serving.inference.recording import Recording, model_warnings
@@ -65,6 +65,8 @@ class Recognizer:
       weights_dir: where the face detector's weights lie, if not in the cache.
       detector: another than the model's own; "none" takes each picture whole.
       eager_detector: False opens the face detector with the first file that has pictures.
+      reader: process that reads the recordings, so that its death does not end this one; None
+        reads them in this process.
     Raises:
       UserError: `detector` for a model that is given no pictures; weights absent or wrong.
     """
@@ -76,6 +78,7 @@ class Recognizer:
         weights_dir: Path | None = None,
         detector: str | None = None,
         eager_detector: bool = True,
+        reader: IsolatedWorker | None = None,
     ) -> None:
         self.config = config
         self.labels: tuple[str, ...] = tuple(config["labels"])
@@ -90,7 +93,7 @@ class Recognizer:
         self._weights_dir = weights_dir
         self._detector = detector
         self._looks = "video" in self.streams and not self._units.from_table
-        self._process: IsolatedWorker | None = None
+        self._reader = reader
         if detector is not None and (not self._looks or self._units.from_mediapipe):
             raise UserError(
                 f"detector {detector}: the model cuts out no faces ({', '.join(self.streams)});"
@@ -100,7 +103,7 @@ class Recognizer:
             self._finder  # noqa: B018  (opened, and kept)
 
     @functools.cached_property
-    def _finder(self) -> FaceFinder | BlendshapeFinder:
+    def _finder(self) -> FrameAnalyzer:
         """Analyses video frames; opened on first use."""
         return self._frame_analyzer.open()
 
@@ -112,17 +115,13 @@ class Recognizer:
         detector = "" if self._units.from_mediapipe else self._detector or own
         return FrameAnalyzerSpec(detector, CropFormat(**preparation["face"]), self._weights_dir)
 
-    def set_reader(self, process: IsolatedWorker) -> None:
-        """Reads recordings in `process` from now on; its death does not end this process."""
-        self._process = process
-
-    def _open(self, path: str | Path, name: str) -> MediaFile | IsolatedMediaFile:
-        if self._process is None:
+    def _open(self, path: str | Path, name: str) -> MediaReader:
+        if self._reader is None:
             return MediaFile(path, name, num_threads=NUM_DECODING_THREADS)
-        return IsolatedMediaFile(self._process, path, name)
+        return IsolatedMediaFile(self._reader, path, name)
 
-    def _finder_in_use(self) -> FaceFinder | BlendshapeFinder | FrameAnalyzerSpec:
-        return self._finder if self._process is None else self._frame_analyzer
+    def _finder_in_use(self) -> FrameAnalyzer:
+        return self._finder if self._reader is None else self._frame_analyzer
 
     def __repr__(self) -> str:
         return f"Recognizer({'+'.join(self.streams)} -> {', '.join(self.labels)})"
@@ -130,75 +129,78 @@ class Recognizer:
     def __call__(
         self,
         path: str | Path,
-        face: str = "largest",
-        window_s: float | None = None,
-        hop_s: float | None = None,
-        action_units: ActionUnitTable | None = None,
-        text: str | None = None,
-        transcriber: CachedTranscriber | None = None,
+        options: PredictOptions | None = None,
         name: str = "",
         on_progress: ProgressCallback | None = None,
     ) -> Prediction:
         """Answers for one recording of any kind and length.
 
         Args:
-          face: "largest" follows the largest face; "all" also answers for every face on its own.
-          window_s, hop_s: length and largest step of the windows in seconds, other than the
-            model's own; windows of a user's choice hold 16 frames each (or the model's number),
-            where a recording as long as a record is else looked at as `evaluate` does.
-          action_units: table of OpenFace, for a model trained on such.
-          text: what is said, for a model that knows words.
-          transcriber: hears what is said where `text` is None, window by window.
+          options: what the user chose; None for the defaults.
           name: how the answer and messages call the file; the path when left out.
           on_progress: called when the file is open and after each batch of windows; what it
-            raises ends
-            the work.
+            raises ends the work.
         Raises:
           UserError: no table or one that does not fit, for a model that knows nothing else; a
             `hop_s` above the model's own window.
           MediaError: unreadable, without any stream that the model can use, or more than the
-            process of `set_reader` could bear.
-          ValueError: `face`, `window_s` or `hop_s` out of range.
+            process of `reader` could bear.
+          ValueError: `window_s` or `hop_s` out of range.
         """
-        if face not in ("largest", "all"):
-            raise ValueError(f"face must be 'largest' or 'all', received {face!r}")
-        reading = self._reading(window_s, hop_s)
-        table = self._action_unit_table(action_units)
+        options = options or PredictOptions()
+        reading = self._reading(options)
+        table = self._action_unit_table(options.action_units)
         track = self._units.find_track(table, Path(path))
-        words = self._words(text, transcriber)
-        rate_hz = self._rate_hz or (TRANSCRIBER_RATE_HZ if transcriber is not None else None)
-        frame_lookup = functools.partial(rows_between, track) if track is not None else None
+        words = self._words(options)
         on_progress = on_progress or _ignore
         with self._open(path, name) as media:
-            on_progress(_opened(media, rate_hz))
-            has_video_input = media.info.has_video if self._looks else track is not None
-            settings = reading.settings
-            listens = "audio" in self.streams and media.info.has_audio and rate_hz is not None
-            meter = StreamingVad(rate_hz) if listens and rate_hz is not None else None
+            info = media.info
+            on_progress(
+                FileOpened(info.duration_s, info.has_audio, info.has_video, reading.sample_rate_hz)
+            )
             recording = Recording(
-                media, self.config, self._units, table, has_video_input, words, settings, meter
+                media,
+                self.config,
+                self._units,
+                table,
+                info.has_video if self._looks else track is not None,
+                words,
+                reading.settings,
+                self._speech_meter(media, reading),
+                self.known_words,
             )
-            recording.known_words = self.known_words
             recording.require_usable()
-            finder = self._finder_in_use() if self._looks and has_video_input else None
-            cut = iter_windows(
-                media, reading, rate_hz, finder, recording.identities, frame_lookup, meter
+            finder = self._finder_in_use() if self._looks and info.has_video else None
+            frame_lookup = functools.partial(rows_between, track) if track is not None else None
+            windows = iter_windows(
+                media, reading, finder, recording.identities, frame_lookup, recording.meter
             )
-            for batch in _batched(cut):
-                recording.stats.add_windows(batch)
-                said = [words.text_of(window.asr_waveform, rate_hz) for window in batch]
-                whole_s = media.info.duration_s
-                is_whole = reading.is_one_record(whole_s)  # each window is given all of it to hear
-                for window, text in zip(batch, said, strict=True):
-                    words.add_transcript(
-                        window.start_s, whole_s if is_whole else window.end_s, text
-                    )
-                new = self._answer(batch, has_video_input, said, words.transcript_of)
-                recording.predictions += new
+            for batch in _batched(windows):
+                new = self._answer_batch(batch, recording, reading)
                 on_progress(WindowsDone(batch, new))
-                if face == "all":
+                if options.face == "all":
                     recording.stats.add_faces(self._answer_faces(batch))
-            return recording.prediction(every_face=face == "all")
+            return recording.prediction(every_face=options.face == "all")
+
+    def _speech_meter(self, media: MediaReader, reading: ReadSettings) -> StreamingVad | None:
+        if "audio" not in self.streams or not media.info.has_audio:
+            return None
+        return None if reading.sample_rate_hz is None else StreamingVad(reading.sample_rate_hz)
+
+    def _answer_batch(
+        self, batch: Sequence[Window], recording: Recording, reading: ReadSettings
+    ) -> list[WindowPrediction]:
+        """Predicts for some windows, and adds them to what is known of the recording."""
+        recording.stats.add_windows(batch)
+        words, rate_hz = recording.text, reading.sample_rate_hz
+        said = [words.text_of(window.asr_waveform, rate_hz) for window in batch]
+        whole_s = recording.media.info.duration_s
+        is_whole = reading.is_one_record(whole_s)  # each window is given all of it to hear
+        for window, text in zip(batch, said, strict=True):
+            words.add_transcript(window.start_s, whole_s if is_whole else window.end_s, text)
+        new = self._answer(batch, recording.has_video_input, said, words.transcript_of)
+        recording.predictions += new
+        return new
 
     def predict_text(self, text: str, name: str = "text") -> Prediction:
         """Predicts from text alone.
@@ -244,8 +246,8 @@ class Recognizer:
             )
         return table
 
-    def _words(self, text: str | None, transcriber: CachedTranscriber | None) -> RecordingText:
-        words = RecordingText(require_utf8(text), transcriber)
+    def _words(self, options: PredictOptions) -> RecordingText:
+        words = RecordingText(require_utf8(options.text), options.transcriber)
         if words.is_expected and "text" not in self.streams:
             known = " and ".join(self.streams)
             raise UserError(f"the model knows {known} only, no words; leave them out")
@@ -253,8 +255,8 @@ class Recognizer:
 
     # === Batches of windows ===
 
-    def _reading(self, window_s: float | None, hop_s: float | None) -> ReadSettings:
-        own = self.window_settings
+    def _reading(self, options: PredictOptions) -> ReadSettings:
+        own, window_s, hop_s = self.window_settings, options.window_s, options.hop_s
         if window_s is None and hop_s is not None and hop_s > own.window_s:
             raise UserError(
                 f"hop_s={hop_s:g} must not be above window_s, of this model {own.window_s:g}"
@@ -264,7 +266,8 @@ class Recognizer:
         sampling = FrameSampling(given["mode"], max(1, int(given["num_frames"])))
         is_own = window_s is None and hop_s is None
         longest_s = float(preparation.get("max_clip_s", 0.0)) if is_own else 0.0
-        return ReadSettings(own.with_overrides(window_s, hop_s), sampling, longest_s)
+        rate_hz = self._rate_hz or (TRANSCRIBER_RATE_HZ if options.transcriber else None)
+        return ReadSettings(own.with_overrides(window_s, hop_s), rate_hz, sampling, longest_s)
 
     def _answer(
         self,
@@ -356,11 +359,6 @@ class _Row:
     text: str
     face_coverage: float
     streams: frozenset[str]
-
-
-def _opened(media: MediaFile | IsolatedMediaFile, rate_hz: int | None) -> FileOpened:
-    info = media.info
-    return FileOpened(info.duration_s, info.has_audio, info.has_video, rate_hz)
 
 
 def _ignore(event: FileOpened | WindowsDone) -> None:

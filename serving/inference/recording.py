@@ -9,11 +9,10 @@ from typing import Any
 from affectstream.core.errors import MediaError, pluralize
 from affectstream.preprocessing.faces.action_units import ActionUnitTable
 from affectstream.preprocessing.media.audio.speech_activity import MIN_SPEECH_SHARE, StreamingVad
-from affectstream.preprocessing.media.media_file import MediaFile
-from affectstream.preprocessing.pcm import MIN_AUDIO_S
+from affectstream.preprocessing.media.media_reader import MediaReader
+from affectstream.preprocessing.pcm import MIN_AUDIO_S, missing_audio_reason
 from affectstream.preprocessing.windowing import WindowSettings
 from affectstream.serving.inference.action_unit_tables import ActionUnitInput
-from affectstream.serving.inference.isolated_reader import IsolatedMediaFile
 from affectstream.serving.inference.known_words import KnownWords, known_words_warning
 from affectstream.serving.inference.prediction import (
     Prediction,
@@ -42,12 +41,12 @@ class Recording:
       text: what is said.
       settings: of the windows.
       meter: of speech; None where the model does not listen, or there is no sound.
+      known_words: the model's, where they are known.
       predictions: of the windows so far, those with anything usable in them.
       stats, identities: what was seen in them.
-      known_words: the model's, where they are known.
     """
 
-    media: MediaFile | IsolatedMediaFile
+    media: MediaReader
     config: Mapping[str, Any]
     units: ActionUnitInput
     table: ActionUnitTable | None
@@ -55,10 +54,10 @@ class Recording:
     text: RecordingText
     settings: WindowSettings
     meter: StreamingVad | None = None
+    known_words: KnownWords | None = None
     predictions: list[WindowPrediction] = field(default_factory=list)
     stats: RecordingStats = field(init=False)
     identities: FaceIdentities = field(default_factory=FaceIdentities)
-    known_words: KnownWords | None = None
 
     def __post_init__(self) -> None:
         """Prepares the reasons that are reported for missing streams."""
@@ -67,7 +66,7 @@ class Recording:
         info = self.media.info
         picture = "no face found" if info.has_video else "no picture"
         self._missing_reasons = {
-            "audio": _no_sound(info.has_audio, info.duration_s),
+            "audio": missing_audio_reason(info.has_audio, info.duration_s),
             "video": self.units.missing_reason(self.table) if self.units.from_table else picture,
         }
 
@@ -206,20 +205,13 @@ class Recording:
         if any(stream in answer.streams for answer in self.predictions):
             if num_short:
                 yield (
-                    f"{stream} left out of {num_short} of {len(self.predictions)} windows, of"
-                    " which it"
-                    f" covers {covers}"
+                    f"{stream} left out of {num_short} of {len(self.predictions)} windows, of which"
+                    f" it covers {covers}"
                 )
         elif num_short:
             yield f"{_NAMES[stream]} in {covers} of each window: answered without {stream}"
         else:
             yield f"{self._missing_reason(stream)}: answered without {stream}"
-
-
-def _no_sound(has_audio: bool, duration_s: float) -> str:
-    if has_audio and duration_s < MIN_AUDIO_S:
-        return f"less than {MIN_AUDIO_S:g} s of sound"
-    return "silent" if has_audio else "no sound"
 
 
 _NAMES = {"audio": "sound", "video": "a face"}

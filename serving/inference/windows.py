@@ -11,20 +11,18 @@ import numpy as np
 
 from affectstream.opencv_model.detectors.detector import FaceBox
 from affectstream.opencv_model.tracking import FaceTracker, assign_boxes
-from affectstream.preprocessing.faces.blendshapes import BlendshapeFinder
-from affectstream.preprocessing.faces.face_finder import Face, FaceFinder, FrameFaces
+from affectstream.preprocessing.faces.face_finder import Face, FrameAnalyzer, FrameFaces
 from affectstream.preprocessing.media.audio.speech_activity import StreamingVad
-from affectstream.preprocessing.media.media_file import MediaFile, MediaSegment
+from affectstream.preprocessing.media.media_reader import MediaReader, MediaSegment
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
 from affectstream.preprocessing.pcm import MIN_AUDIO_S, from_pcm, is_usable_audio, to_pcm
-from affectstream.preprocessing.records.record_builder import num_segments
+from affectstream.preprocessing.records.clip_checks import num_segments
 from affectstream.preprocessing.windowing import (
     WindowSettings,
     slice_frames,
     sound_coverage,
     window_bounds,
 )
-from affectstream.serving.inference.isolated_reader import FrameAnalyzerSpec, IsolatedMediaFile
 
 # A face is reported as a person when it appears in at least this share of the frames.
 MIN_FACE_SHARE = 0.1
@@ -36,6 +34,7 @@ class ReadSettings:
 
     Attributes:
       settings: of the windows.
+      sample_rate_hz: rate of the waveforms; None for a model without sound.
       sampling: frame sampling of the records that the model was trained on.
       max_record_s: a recording up to this long is read exactly as `preprocess` reads it for one
         record, and its windows are cut from that, as `evaluate` does; 0 reads none so. Otherwise
@@ -43,6 +42,7 @@ class ReadSettings:
     """
 
     settings: WindowSettings = field(default_factory=WindowSettings)
+    sample_rate_hz: int | None = None
     sampling: FrameSampling = field(default_factory=FrameSampling)
     max_record_s: float = 0.0
 
@@ -122,15 +122,16 @@ class FaceIdentities:
         return named, followed
 
 
+# Rate of the sound that nobody listens to.
+_ANY_RATE_HZ = 8000
 # (start_s, end_s) -> frames from a table of action units, in place of video frames.
 FrameLookup = Callable[[float, float], Sequence[TrackedFrame]]
 
 
 def iter_windows(
-    media: MediaFile | IsolatedMediaFile,
+    media: MediaReader,
     reading: ReadSettings,
-    sample_rate_hz: int | None,
-    finder: FaceFinder | BlendshapeFinder | FrameAnalyzerSpec | None,
+    finder: FrameAnalyzer | None,
     identities: FaceIdentities,
     frame_lookup: FrameLookup | None = None,
     meter: StreamingVad | None = None,
@@ -138,9 +139,8 @@ def iter_windows(
     """Cuts an open recording.
 
     Args:
-      sample_rate_hz: rate of the waveforms; None for a model without sound.
-      finder: None for a model that looks at no picture; a `FrameAnalyzerSpec` for a file read
-        elsewhere.
+      finder: None for a model that looks at no picture; picklable for a file that is read in
+        another process.
       identities: keeps faces apart; read it after the last window.
       frame_lookup: takes the place of pictures, for a model that is given a table.
       meter: measures how much of the sound is speech, at the same rate.
@@ -151,21 +151,20 @@ def iter_windows(
     is_one_record = reading.is_one_record(duration_s)
     stretches, sampling = reading.plan(duration_s)
     looks = finder is not None and media.info.has_video
-    rate_hz = sample_rate_hz if media.info.has_audio else None
+    decode_rate_hz = reading.sample_rate_hz or _ANY_RATE_HZ
+    rate_hz = reading.sample_rate_hz if media.info.has_audio else None
     blocks: deque[_Block] = deque()
     pending = deque(window_bounds(duration_s, reading.settings))
     done_s = 0.0
-    look = finder.in_frame if finder is not None else (lambda frame: frame)
-    for tracks in media.segments(
-        stretches, sample_rate_hz or 8000, sampling if looks else None, look
-    ):
+    look = finder.detect_frame if finder is not None else (lambda frame: frame)
+    for tracks in media.segments(stretches, decode_rate_hz, sampling if looks else None, look):
         if frame_lookup is not None:
             frames = list(frame_lookup(tracks.start_s, tracks.end_s))
         else:
             frames = _seen(tracks, identities)
-        heard = _as_recorded(tracks, is_one_record, sample_rate_hz or 8000)
+        heard = _as_recorded(tracks, is_one_record, decode_rate_hz)
         if meter is not None:
-            meter.feed(heard if heard is not None else _silence(tracks, sample_rate_hz or 8000))
+            meter.feed(heard if heard is not None else _silence(tracks, decode_rate_hz))
         blocks.append(_Block(tracks.start_s, tracks.end_s, heard, frames))
         while pending and (pending[0][1] <= tracks.end_s + 1e-9 or tracks.end_s >= duration_s):
             window = _window(*pending.popleft(), blocks, rate_hz, is_one_record, done_s)

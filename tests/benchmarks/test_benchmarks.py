@@ -39,7 +39,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # librosa.load imports audioread, which still imports these.
 @pytest.mark.filterwarnings(r"ignore:'(aifc|audioop|sunau)' is deprecated:DeprecationWarning")
-def test_preprocess_speed(
+def test_preprocess_speed_benchmark_compares_with_opencv(
     work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report, "names", lambda kind: ("haar",))
@@ -57,13 +57,17 @@ def test_preprocess_speed(
     assert (os.sched_getaffinity(0), cv2.getNumThreads()) == (cores, threads)
 
 
-def test_worker_speed(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_worker_speed_benchmark_measures_one_and_two_workers(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "table.md"
     assert worker_speed.main(["--quick", "--work", str(work), "--out", str(out)]) == 0
     assert [row[0] for row in printed_rows(capsys, out)] == ["1", "2"]
 
 
-def test_hostile(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_hostile_benchmark_counts_every_file_as_read_or_rejected(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out, kept = tmp_path / "table.md", tmp_path / "kept"
     words = ["--quick", "--work", str(work), "--out", str(out), "--save-dir", str(kept)]
     assert hostile.main([*words, "--programs", "preprocess", "tables"]) == 0
@@ -76,7 +80,9 @@ def test_hostile(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
         assert len(listed) == int(total[-1])
 
 
-def test_memory(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_memory_benchmark_shows_that_long_clips_need_no_more(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "table.md"
     assert memory.main(["--quick", "--work", str(work), "--out", str(out)]) == 0
     for name, short_mib, long_mib, *_ in printed_rows(capsys, out):
@@ -85,7 +91,9 @@ def test_memory(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         assert float(long_mib) < 1.2 * float(short_mib)
 
 
-def test_reading_memory(work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reading_memory_benchmark_measures_kept_and_read_anew(
+    work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "table.md"
     assert reading_memory.main(["--quick", "--work", str(work), "--out", str(out)]) == 0
     kept, anew = printed_rows(capsys, out)
@@ -93,7 +101,7 @@ def test_reading_memory(work: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert all(float(row[1]) > 100 for row in (kept, anew))
 
 
-def test_realtime(
+def test_realtime_benchmark_divides_the_time_into_parts(
     work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report, "names", lambda kind: ("haar",))
@@ -106,7 +114,9 @@ def test_realtime(
     assert sum(parts) == pytest.approx(whole, abs=2)
 
 
-def test_encoders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_encoders_benchmark_has_a_row_for_each_encoder_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "table.md"
     some = ["relu_cnn", "conv1d", "action_units"]
     assert encoders.main(["--quick", "--out", str(out), *some]) == 0
@@ -115,7 +125,9 @@ def test_encoders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert all(float(cell) > 0 for row in rows for cell in row[3:])
 
 
-def test_input_wait(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_input_wait_benchmark_tells_shares_of_both_recipes_and_of_a_history(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = models.write_data(tmp_path / "data", models.records())
     history = tmp_path / "past" / "history.csv"
     history.parent.mkdir()
@@ -135,7 +147,7 @@ def test_input_wait(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "| past | 2 | 7.25% (2.00% to 12.50%) | **missed** |" in text
 
 
-def test_face_detectors(
+def test_face_detectors_benchmark_writes_its_table(
     work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report, "names", lambda kind: ("haar",))
@@ -154,7 +166,9 @@ def test_face_detectors(
     assert [(row[2], row[5]) for row in rows] == [("2 / 2", "16 / 16")] * 2
 
 
-def test_cold_start(exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cold_start_benchmark_tells_name_form_and_times(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "table.md"
     assert cold_start.main([str(exported), "--quick", "--out", str(out)]) == 0
     ((name, form, *times),) = printed_rows(capsys, out)

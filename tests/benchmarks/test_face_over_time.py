@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from affectstream.serving.inference.predict_options import PredictOptions
 from affectstream.serving.inference.prediction import Prediction, Probabilities, WindowPrediction
 from benchmarks.accuracy import face_over_time
 from benchmarks.accuracy.face_over_time import face_only, flicker
@@ -45,9 +46,9 @@ def test_the_face_alone() -> None:
 def test_a_row_compares_short_windows_smoothed_and_usual_ones() -> None:
     asked = []
 
-    def ask(path: Path, face: str, window_s: float, hop_s: float) -> Prediction:
-        asked.append((face, window_s, hop_s))
-        if window_s == face_over_time.USUAL[0]:
+    def ask(path: Path, options: PredictOptions) -> Prediction:
+        asked.append((options.face, options.window_s, options.hop_s))
+        if options.window_s == face_over_time.USUAL[0]:
             return answer([0.7, 0.6], 1.5)
         return answer([0.9, 0.9, 0.4, 0.9, 0.9], 0.6)
 

@@ -24,6 +24,8 @@ from benchmarks.speed.load_clients import ClientChannels, ClientPool, ClientStat
 from tests.support.bundles import copy_with_other_weights
 from tests.support.tables import printed_rows
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -34,7 +36,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # === Each of them, tiny ===
 
 
-def test_serve_load(
+def test_serve_load_benchmark_answers_all_and_misses_none(
     exported: Path, work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, out = tmp_path / "model", tmp_path / "table.md"
@@ -53,7 +55,7 @@ def test_serve_load(
     assert "differ by up to 0 " not in text
 
 
-def test_serve_malformed(
+def test_serve_malformed_benchmark_finds_no_fault(
     exported: Path, work: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "table.md"

@@ -68,7 +68,10 @@ def test_a_synthetic_one_with_something_left_out(
     assert "notes: validation not speaker-disjoint" in lines
 
 
-def test_a_run(video_run: Path, toy_data: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_describe_tells_of_a_run_and_its_scores(
+    video_run: Path, toy_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    video_run = shutil.copytree(video_run, tmp_path / "run")
     assert run("evaluate", "--run", video_run, "--data", toy_data) == EXIT_OK
     facts, lines = told(capfd, video_run)
     assert facts["kind"] == "run"
@@ -99,7 +102,7 @@ def test_a_run(video_run: Path, toy_data: Path, capfd: pytest.CaptureFixture[str
     assert f"| test of data (toy) | {scores['uar']:.3f}" in facts["card"]
 
 
-def test_a_fusion(fusion_run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_describe_tells_of_a_fusion(fusion_run: Path, capfd: pytest.CaptureFixture[str]) -> None:
     facts, _ = told(capfd, fusion_run)
     assert facts["streams"] == ["audio", "video"]
     assert set(facts["fusion"]) == {"temperature", "weight", "sharpness"}
@@ -125,7 +128,9 @@ def test_an_unfinished_run(
 
 
 @pytest.mark.parametrize("inner", ["", "1"])
-def test_an_export(inner: str, exported: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_describe_tells_of_an_export(
+    inner: str, exported: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     facts, _ = told(capfd, exported / inner)
     assert facts["kind"] == "export"
     assert "scores" not in facts and "scores" not in facts["parts"]["video"]
@@ -142,7 +147,7 @@ def test_an_export(inner: str, exported: Path, capfd: pytest.CaptureFixture[str]
     assert facts["card"] == (exported / "1" / CARD_OF_VERSION).read_text(encoding="utf-8")
 
 
-def test_a_bundle(bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_describe_tells_of_a_bundle(bundle: Path, capfd: pytest.CaptureFixture[str]) -> None:
     facts, lines = told(capfd, bundle)
     assert (facts["kind"], facts["name"], facts["path"]) == ("bundle", "both", str(bundle))
     assert facts["served versions"] == {"1": "stable", "2": "canary"}
@@ -247,7 +252,9 @@ def test_an_export_without_signatures_is_refused(
     assert "(signatures do not tell inputs and outputs)" in error_line(capfd.readouterr().err)
 
 
-def test_anything_else(tmp_path: Path, toy_data: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_describe_refuses_anything_else(
+    tmp_path: Path, toy_data: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     kinds = "a run, an export, a bundle, a .tflite or a data folder"
     for path, line in (
         (tmp_path / "absent", f"no such path; give {kinds}"),

@@ -64,7 +64,7 @@ def test_the_table_says_so(capsys: pytest.CaptureFixture[str]) -> None:
 # === Something missing ===
 
 
-def test_another_python(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_asks_for_the_python_that_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "REQUIRED_PYTHON", (3, 99))
     check = next(doctor.run_checks())
     assert (check.status, check.remedy) == ("missing", "install Python 3.99, then `make demo`")
@@ -106,7 +106,7 @@ def test_a_second_opencv(
     assert "pip uninstall -y opencv-python && " in checks["opencv-python"]["remedy"]
 
 
-def test_system_libraries(
+def test_doctor_names_missing_system_libraries_and_their_packages(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     without(monkeypatch, **{"libnowhere.so.9": "libnowhere9", "libgone.so.1": "libgone1"})
@@ -191,7 +191,7 @@ def test_little_memory_is_a_note(
 
 
 @pytest.mark.parametrize("found", [None, "/usr/bin/nvidia-smi"])
-def test_gpu(
+def test_doctor_passes_with_and_without_a_gpu(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], found: str | None
 ) -> None:
     monkeypatch.setattr(doctor.shutil, "which", lambda name: found)

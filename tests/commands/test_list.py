@@ -9,7 +9,7 @@ import pytest
 
 from affectstream.cli import main
 from affectstream.core import registry
-from affectstream.core.catalogue.entry import Entry
+from affectstream.core.registry import Entry
 from affectstream.preprocessing.labels import BASIC7
 
 
@@ -64,7 +64,9 @@ def test_columns_line_up(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("words", [[], ["flavours"], ["corpora", "detectors"]])
-def test_usage_errors(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_refuses_what_it_does_not_know(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["list", *words]) == 2
     said = capsys.readouterr()
     assert said.out == ""

@@ -33,7 +33,9 @@ def test_what_is_no_number(
 
 
 @pytest.mark.parametrize(("option", "name"), [("--plot", "a.txt"), ("--annotate", "a.avi")])
-def test_endings(option: str, name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_outputs_must_end_as_their_format_does(
+    option: str, name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert run("predict", "x.wav", option, tmp_path / name) == EXIT_USAGE
     assert f"{name}: must end in ." in capfd.readouterr().err
 

@@ -91,7 +91,7 @@ def test_leftovers_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     assert names(tmp_path) == ["keep.txt", "talk.part-1.mp4"]
 
 
-def test_json(tmp_path: Path) -> None:
+def test_json_is_written_whole_and_damage_is_named(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     atomic_io.write_json(path, {"ä": [1, 2.5, None]})
     assert atomic_io.read_json(path) == {"ä": [1, 2.5, None]}
@@ -105,7 +105,7 @@ def test_json(tmp_path: Path) -> None:
         atomic_io.read_json(tmp_path / "absent.json")
 
 
-def test_csv(tmp_path: Path) -> None:
+def test_csv_quotes_cells_and_refuses_other_fields(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     atomic_io.write_csv(path, ("a", "b"), [{"a": 1, "b": 'x,"y"\nz'}])
     assert path.read_bytes() == b'a,b\n1,"x,""y""\nz"\n'

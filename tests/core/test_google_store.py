@@ -18,6 +18,8 @@ from tests.support import models
 from tests.support.factories import files_below, preprocess, tone, write_sound
 from tests.support.models import error_line
 
+pytestmark = pytest.mark.server
+
 BUCKET = "corpora"
 # Read when gcsfs is imported: the server has no gRPC, by which the kind of a bucket is asked.
 os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"

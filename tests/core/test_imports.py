@@ -32,7 +32,7 @@ ROWS = (
 # The same within each package, by its rooms and loose modules.
 ROOMS = {
     "core": (
-        ("catalogue", "checksum", "errors", "interrupts", "progress", "tf_setup"),
+        ("checksum", "errors", "interrupts", "progress", "tf_setup"),
         ("key_value", "registry", "storage_paths", "templates"),
         ("lfs_pointer",),
         ("atomic_io",),
@@ -40,8 +40,10 @@ ROOMS = {
     ),
     "parallel": (
         ("tasks",),
-        ("resource_limits", "serial"),
-        ("isolated_worker", "process_pool", "ray_cluster"),
+        ("messages", "resource_limits", "serial"),
+        ("child_process",),
+        ("isolated_worker",),
+        ("process_pool", "ray_cluster"),
     ),
     "opencv_model": (
         ("mediapipe_task", "weights"),
@@ -339,7 +341,7 @@ def test_imports_run_one_way(found: list[Import]) -> None:
     assert [str(one) for one in found if wrong_way(one)] == []
 
 
-def test_tensorflow_waits(found: list[Import]) -> None:
+def test_tensorflow_is_imported_by_no_module_too_early(found: list[Import]) -> None:
     assert [str(one) for one in found if too_early(one)] == []
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
 from affectstream.core.errors import EXIT_INTERRUPTED, EXIT_OK
 from tests import ROOT
 from tests.support.models import error_line
+from tests.support.processes import sigint_handler
 
 # A command in whose garbage collection a signal comes; it goes on for longer than the test waits.
 _COLLECTED = """
@@ -44,10 +46,32 @@ sys.exit(cli.main([]))
 """
 
 
-def ran(script: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
+# A command that is interrupted and says whether it goes on.
+_SENT = """
+import os, signal, sys
+from affectstream import cli
+
+def command(words, **options):
+    os.kill(os.getpid(), signal.SIGINT)
+    print("went on", flush=True)
+
+cli.cli.main = command
+sys.exit(cli.main([]))
+"""
+
+
+def ran(script: str, sigint: signal.Handlers = signal.SIG_DFL) -> subprocess.CompletedProcess[str]:
+    """Runs Python code in a process that begins with SIGINT as told."""
+    with sigint_handler(sigint):
+        process = subprocess.Popen(
+            [sys.executable, "-c", script],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    stdout, stderr = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
 def test_an_interrupt_during_garbage_collection_is_not_lost() -> None:
@@ -56,6 +80,18 @@ def test_an_interrupt_during_garbage_collection_is_not_lost() -> None:
     assert done.returncode == EXIT_INTERRUPTED
     assert error_line(done.stderr).startswith("Error: interrupted; what was finished")
     assert "Exception ignored" not in done.stderr
+
+
+def test_an_interrupt_ends_a_command() -> None:
+    done = ran(_SENT)
+    assert (done.returncode, done.stdout) == (EXIT_INTERRUPTED, "")
+    assert error_line(done.stderr).startswith("Error: interrupted; what was finished")
+
+
+def test_a_command_begun_with_sigint_ignored_goes_on() -> None:
+    """As a shell begins what runs in the background (`&`) or behind `nohup`."""
+    done = ran(_SENT, signal.SIG_IGN)
+    assert (done.returncode, done.stdout, done.stderr) == (EXIT_OK, "went on\n", "")
 
 
 def test_other_dropped_errors_are_still_told() -> None:

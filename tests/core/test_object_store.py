@@ -22,6 +22,8 @@ from tests.support.factories import files_below, preprocess, sample_source, tone
 from tests.support.models import error_line
 from tests.support.object_store import BUCKET, Store
 
+pytestmark = pytest.mark.server
+
 NUM_KEYS = 10_000
 
 

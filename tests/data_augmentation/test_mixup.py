@@ -27,7 +27,7 @@ def batch() -> dict[str, np.ndarray]:
     }
 
 
-def test_blends_exactly() -> None:
+def test_mixup_blends_exactly_by_its_weights() -> None:
     given = batch()
     before = {key: array.copy() for key, array in given.items()}
     mixed, labels = Mixup().apply(given, LABELS, permutation=[1, 0, 2], weights=[0.75, 0.5, 1.0])

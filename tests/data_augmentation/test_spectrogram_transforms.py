@@ -146,7 +146,7 @@ def test_layers_of_one_model_draw_apart_while_training() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_refused(name: str) -> None:
+def test_wrong_shapes_and_probabilities_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} needs .batch, bands, frames"):
         made(name)(np.zeros((16, 30), np.float32), training=True)
     with pytest.raises(ValueError, match="probability must lie in"):

@@ -85,7 +85,9 @@ def test_bare_texts_say_the_same() -> None:
         ("a b", [], "a b"),
     ],
 )
-def test_word_dropout(text: str, dropped: list[int], left: str) -> None:
+def test_word_dropout_has_exact_values_at_fixed_parameters(
+    text: str, dropped: list[int], left: str
+) -> None:
     assert WordDropout().apply(text, dropped=dropped) == left
 
 
@@ -99,7 +101,9 @@ def test_word_dropout(text: str, dropped: list[int], left: str) -> None:
         ("a b", [], "a b"),
     ],
 )
-def test_word_swap(text: str, swaps: list[list[int]], result: str) -> None:
+def test_word_swap_has_exact_values_at_fixed_parameters(
+    text: str, swaps: list[list[int]], result: str
+) -> None:
     assert WordSwap().apply(text, swaps=swaps) == result
 
 
@@ -113,7 +117,7 @@ def test_word_swap(text: str, swaps: list[list[int]], result: str) -> None:
         ([], "Very happy, (today)!"),
     ],
 )
-def test_typo(slips: list[list[Any]], result: str) -> None:
+def test_typo_has_exact_values_at_fixed_parameters(slips: list[list[Any]], result: str) -> None:
     assert Typo().apply("Very happy, (today)!", slips=slips) == result
 
 
@@ -222,6 +226,6 @@ def test_parameters_that_do_not_fit(made: Any, parameters: dict[str, Any], said:
         (Typo, {"min_letters": 1}, "min_letters.*1"),
     ],
 )
-def test_wrong_fields(made: Any, fields: dict[str, float], said: str) -> None:
+def test_wrong_fields_are_refused(made: Any, fields: dict[str, float], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         made(**fields)

@@ -119,7 +119,7 @@ def test_pitch_shift_keeps_the_length(semitones: float, factor: float) -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_flip_mirrors(channels: int) -> None:
+def test_flip_mirrors_every_frame(channels: int) -> None:
     frames = picture(channels)
     np.testing.assert_array_equal(Flip().apply(frames), frames[:, :, ::-1])
 

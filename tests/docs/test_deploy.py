@@ -72,7 +72,9 @@ def container(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("name", "kind", "one"), EVERY, ids=lambda one: str(one)[:20])
-def test_schema(name: str, kind: str, one: dict[str, Any]) -> None:
+def test_manifests_keep_to_the_schema_of_their_kind(
+    name: str, kind: str, one: dict[str, Any]
+) -> None:
     check(one)
 
 

@@ -25,7 +25,7 @@ def reader(real_models: Path) -> BlendshapeReader:
     return open_blendshapes(real_models / "face")
 
 
-def test_names() -> None:
+def test_blendshapes_have_the_names_of_the_model() -> None:
     assert len(BLENDSHAPES) == len(set(BLENDSHAPES)) == 52
     assert BLENDSHAPES[:3] == ("_neutral", "browDownLeft", "browDownRight")
     assert (BLENDSHAPES[3], BLENDSHAPES[44]) == ("browInnerUp", "mouthSmileLeft")
@@ -51,14 +51,14 @@ def test_faces_of_stills(reader: BlendshapeReader, real_data: Path) -> None:
 def test_no_face_in_noise(reader: BlendshapeReader) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3)).astype(np.uint8)
     assert reader.read(noise) == ()
-    assert BlendshapeFinder(reader).in_picture(noise[:, :, 0]).faces == ()
+    assert BlendshapeFinder(reader).detect_image(noise[:, :, 0]).faces == ()
 
 
 def test_boxes_are_in_pixels_of_the_full_picture(reader: BlendshapeReader, real_data: Path) -> None:
     still = models.picture(real_data / "ravdess_stills" / "Actor_02.png")[:, :, ::-1]
     large = np.repeat(np.repeat(still, 4, axis=0), 4, axis=1)
     finder = BlendshapeFinder(reader)
-    (small_face,), (large_face,) = (finder.in_picture(p).faces for p in (still, large))
+    (small_face,), (large_face,) = (finder.detect_image(p).faces for p in (still, large))
     assert large_face.box.width == pytest.approx(4 * small_face.box.width, rel=0.05)
     assert large_face.box.x == pytest.approx(4 * small_face.box.x, rel=0.05)
 
@@ -169,7 +169,9 @@ def test_weights_that_cannot_be_fetched(tmp_path: Path, monkeypatch: pytest.Monk
         open_blendshapes()
 
 
-def test_without_mediapipe(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_mediapipe_the_remedy_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setitem(sys.modules, "mediapipe", None)
     with pytest.raises(UserError, match=r"blendshapes need MediaPipe.*--action-units FILE"):
         BlendshapeReader(tmp_path / "face_landmarker.task")

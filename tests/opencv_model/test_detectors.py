@@ -31,6 +31,8 @@ from affectstream.opencv_model.detectors.resnet_ssd import ResNetSsdDetector
 from affectstream.opencv_model.weights import CACHE_VARIABLE
 from tests import ROOT
 
+pytestmark = pytest.mark.slow
+
 DETECTORS = registry.names("detectors")
 NEEDING_WEIGHTS = [name for name in DETECTORS if name != "haar"]
 

@@ -277,7 +277,7 @@ def test_broken_off_midway(server: Server, cache: Path, known_payload: None) -> 
     assert f"broke off after {len(PAYLOAD) // 2} of {len(PAYLOAD)} bytes" in text
 
 
-def test_not_found(server: Server, cache: Path, known_payload: None) -> None:
+def test_an_answer_404_is_named(server: Server, cache: Path, known_payload: None) -> None:
     server.bodies = {}
     assert "answered 404" in failing(server.url, cache)
 
@@ -290,7 +290,7 @@ def test_wrong_file_from_the_server(server: Server, cache: Path, known_payload: 
     assert sha256_of(server.bodies[YUNET]).value in text
 
 
-def test_no_network(cache: Path, known_payload: None) -> None:
+def test_weights_that_cannot_be_fetched_say_so(cache: Path, known_payload: None) -> None:
     assert "not reachable" in failing(closed_port_url(), cache)
 
 

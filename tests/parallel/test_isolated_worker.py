@@ -42,8 +42,11 @@ def test_what_the_work_raises() -> None:
     with IsolatedWorker(LIMITS) as process:
         with pytest.raises(UserError, match="disk full"):
             list(process(pieces, 5, {2: "refuse"}))
-        with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        with pytest.raises(ZeroDivisionError) as told:
             list(process(pieces, 5, {2: "divide"}))
+        assert "ZeroDivisionError" in told.value.__notes__[0]
+        with pytest.raises(RuntimeError, match="StubbornError"):
+            list(process(pieces, 5, {2: "stubborn"}))
         assert list(process(pieces, 2)) == [0, 1]
 
 

@@ -79,7 +79,8 @@ def test_all_are_done_whatever_they_die_of(cluster: Any) -> None:
     reasons = {name: {died.reason for died in deaths} for name, deaths in told.items()}
     assert reasons["spin 2"] == {"took longer than 10 s"}
     assert reasons["eat 2"] == {"needs more than 0.59 GiB of memory"}
-    assert reasons["kill 2"] == reasons["die 2"] == {"ended its process"}
+    assert reasons["kill 2"] == {"ended its process by SIGSEGV"}
+    assert reasons["die 2"] == {"ended its process with code 7"}
 
 
 def test_a_machine_that_is_lost_costs_nobody_a_try(cluster: Any) -> None:
@@ -148,6 +149,7 @@ def test_crossval_is_the_same_as_on_this_machine(cluster: Any, tmp_path: Path) -
 SAMPLE = ("preprocess", "--corpus", "sample", "--detector", "none")
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:99999"])
 def test_no_cluster_there(address: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("ray")
@@ -158,7 +160,7 @@ def test_no_cluster_there(address: str, tmp_path: Path, capfd: pytest.CaptureFix
     assert "`ray start --head`" in line
 
 
-def test_not_installed(
+def test_without_ray_the_remedy_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     real = builtins.__import__

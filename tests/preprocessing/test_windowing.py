@@ -176,7 +176,7 @@ def test_which_streams_count(coverage: dict[str, float], streams: set[str]) -> N
 # === The answer ===
 
 
-def test_pooling() -> None:
+def test_windows_are_pooled_by_either_mean() -> None:
     rows = [[0.9, 0.1], [0.4, 0.6], [0.4, 0.6]]
     assert pool(rows, "probabilities") == pytest.approx([1.7 / 3, 1.3 / 3])
     first, second = (0.9 * 0.4 * 0.4) ** (1 / 3), (0.1 * 0.6 * 0.6) ** (1 / 3)
@@ -187,7 +187,7 @@ def test_pooling() -> None:
         assert pool(rows[:1], pooling).tolist() == rows[0]  # one window is the answer
 
 
-def test_without_tensorflow() -> None:
+def test_windowing_needs_no_tensorflow() -> None:
     code = (
         "import sys; import affectstream.preprocessing.windowing;"
         " sys.exit('tensorflow' in sys.modules)"

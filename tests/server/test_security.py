@@ -21,12 +21,14 @@ from affectstream.server.origins import PublicOrigin
 from affectstream.server.page import page_api
 from affectstream.server.security import has_valid_token
 
+pytestmark = pytest.mark.server
+
 NAME = "tiny"
 TOKEN = "correct-horse-battery"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
 STATUS = f"/v1/models/{NAME}"
 PREDICT = f"/v1/models/{NAME}:predict"
-TIMEOUT_S = 60
+TIMEOUT_S = 300
 
 
 @pytest.fixture(scope="module")

@@ -25,8 +25,10 @@ from affectstream.server.limits import ServerLimits
 from tests.conftest import ROOT
 from tests.support.models import error_line, run
 
-TIMEOUT_S = 60
-START_S = 180
+pytestmark = pytest.mark.server
+
+TIMEOUT_S = 300
+START_S = 600
 SAID = re.compile(
     r"serving (\S+) version 1: http://127\.0\.0\.1:(\d+)/ and gRPC 127\.0\.0\.1:(\d+); Ctrl-C stops"
 )
@@ -128,12 +130,16 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[ServeSettings]]:
     yield seen
 
 
-def test_defaults(exported: Path, served: list[ServeSettings]) -> None:
+def test_serve_has_the_defaults_of_its_settings(
+    exported: Path, served: list[ServeSettings]
+) -> None:
     assert run("serve", "--model", exported) == EXIT_OK
     assert served == [ServeSettings(exported)]
 
 
-def test_every_option(exported: Path, tmp_path: Path, served: list[ServeSettings]) -> None:
+def test_every_option_of_serve_reaches_its_setting(
+    exported: Path, tmp_path: Path, served: list[ServeSettings]
+) -> None:
     (tmp_path / "token").write_text("  a-token\n")
     words = ["--rest-port", 1, "--grpc-port", 2, "--host", "::1", "--name", "n", "--poll-s", 9]
     words += ["--token-file", tmp_path / "token", "--weights-dir", tmp_path, "--no-analyze"]

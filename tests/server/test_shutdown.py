@@ -28,6 +28,9 @@ from affectstream.server.app import Server, ServeSettings
 from affectstream.server.limits import ServerLimits
 from tests.conftest import ROOT
 from tests.support.grpc_calls import TIMEOUT_S, request_of, sound
+from tests.support.processes import sigint_handler
+
+pytestmark = pytest.mark.server
 
 BODY: Any = {"signature_name": "audio", "inputs": {"audio": [[0.1, 0.2, 0.3]], "audio_length": [3]}}
 
@@ -138,9 +141,10 @@ with wait_for_shutdown() as wait:
     print("stopping", flush=True)
     time.sleep(60)
 """
-    process = subprocess.Popen(
-        [sys.executable, "-c", probe], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+    with sigint_handler(signal.SIG_IGN):  # as in the background of a shell: the server hears it yet
+        process = subprocess.Popen(
+            [sys.executable, "-c", probe], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
     try:
         assert process.stdout is not None
         for said in ("serving\n", "stopping\n"):

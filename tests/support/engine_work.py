@@ -30,7 +30,7 @@ class FaultyTask:
     """A task of some steps.
 
     Attributes:
-      faults: step -> "die", "kill", "hang", "spin", "eat", "refuse", "divide".
+      faults: step -> "die", "kill", "hang", "spin", "eat", "refuse", "divide", "stubborn".
       deaths: what was said of earlier tries.
     """
 
@@ -57,6 +57,13 @@ def work(task: FaultyTask, report_step: ReportStep) -> str:
     return f"{task.name} {len(task.deaths)}"
 
 
+class StubbornError(Exception):
+    """Cannot be unpickled, as many exceptions of libraries."""
+
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__("stubborn")
+
+
 def _go_wrong(fault: str) -> None:
     if fault == "die":
         os._exit(7)
@@ -74,6 +81,8 @@ def _go_wrong(fault: str) -> None:
         raise UserError("disk full; free some space")
     elif fault == "divide":
         raise ZeroDivisionError
+    elif fault == "stubborn":
+        raise StubbornError(1, 2)
 
 
 _yielded: list[int] = []

@@ -186,7 +186,7 @@ def row(record_id: str = "x/1", **changes: Any) -> ClipRow:
         "audio_hash": f"hash of {record_id}",
         "video_hash": "",
     }
-    return ClipRow(record_id, **{**told, **changes})
+    return ClipRow(id=record_id, **{**told, **changes})
 
 
 def clip(path: Path, **changes: Any) -> Clip:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
 NAME = "tiny"
-TIMEOUT_S = 60
+TIMEOUT_S = 300
 
 
 def sound(num_rows: int = 2, num_samples: int = 2000) -> dict[str, np.ndarray]:

@@ -21,7 +21,7 @@ from affectstream.preprocessing.labels import BASIC7
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
 from affectstream.preprocessing.pcm import to_pcm
 from affectstream.preprocessing.records.record import Record, ShardWriter
-from affectstream.preprocessing.records.record_builder import RecordSettings
+from affectstream.preprocessing.records.record_settings import RecordSettings
 
 LABELS = BASIC7.labels
 SIZE_PX = 32
@@ -123,25 +123,7 @@ def records(
 
 
 def clip_row_of(one: Record, shard: str, excluded: str = "") -> ClipRow:
-    return ClipRow(
-        id=one.id,
-        shard=shard,
-        corpus=one.corpus,
-        label=one.label,
-        speaker=one.speaker,
-        recording=one.recording,
-        path=one.path,
-        start_s=one.start_s,
-        end_s=one.end_s,
-        num_samples=len(one.waveform),
-        num_frames=one.num_frames,
-        num_faces=int(one.face_mask.sum()),
-        audio_hash=one.audio_hash,
-        video_hash=one.video_hash,
-        transcript=one.transcript,
-        split=one.split,
-        excluded=excluded,
-    )
+    return replace(one.row(shard), excluded=excluded)
 
 
 # === Data folders ===

@@ -1,4 +1,4 @@
-"""Faulty transcribers for worker tests: the name of the recording chooses the fault.
+"""Faulty recognizers for worker tests: the name of the recording chooses the fault.
 
 It imports little, since each worker that a test kills is followed by a fresh one.
 """
@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
+import resource
 import signal
 import stat
+import struct
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from affectstream.core.errors import MediaError, UserError
-from affectstream.server.analysis import analysis_worker
-from affectstream.server.analysis.worker_messages import Channel
+from affectstream.parallel import messages
+from affectstream.server.analysis.analysis_options import AnalysisOptions
 
 FAULTY_RECOGNIZER = "tests.support.odd_recognizers:FaultyRecognizer"
 BROKEN = "tests.support.odd_recognizers:broken"
@@ -54,14 +56,18 @@ class FaultyRecognizer:
     def __init__(self, forward: Callable[[Any], Any], config: Any, weights_dir: Any) -> None:
         self._forward = forward
 
-    def __call__(self, path: str, name: str, on_progress: Any, **options: Any) -> FakePrediction:
+    def __call__(self, path: str, options: Any, name: str, on_progress: Any) -> FakePrediction:
         data = Path(path).read_bytes()
         words = data[:100].decode("latin-1").split()
         file, folder = Path(path).stat(), Path(path).parent.stat()
         about = FakePrediction(
-            **analysis_worker.describe_process(),
+            process=os.getpid(),
+            limits={
+                bound: resource.getrlimit(getattr(resource, f"RLIMIT_{bound}"))[0]
+                for bound in ("DATA", "CORE", "FSIZE", "NOFILE")
+            },
             path=name,
-            options=options,
+            options={key: getattr(options, key) for key in AnalysisOptions.__dataclass_fields__},
             num_bytes=len(data),
             at=path,
             modes=[stat.S_IMODE(file.st_mode), stat.S_IMODE(folder.st_mode)],
@@ -115,30 +121,32 @@ class FaultyRecognizer:
     # === A worker that someone else has got hold of ===
 
     @property
-    def _channel(self) -> Channel:
-        cells = getattr(self._forward, "__closure__", ())
-        return next(cell.cell_contents for cell in cells if isinstance(cell.cell_contents, Channel))
+    def _channel(self) -> Connection:
+        cells = [cell.cell_contents for cell in getattr(self._forward, "__closure__", ())]
+        return next(content for content in cells if isinstance(content, Connection))
+
+    def _write(self, data: bytes) -> None:
+        """Past all framing."""
+        os.write(self._channel.fileno(), data)
 
     def do_pickle(self, path: str, on_progress: Any) -> None:
         """Would make a folder in whoever unpickles it."""
-        data = pickle.dumps(_Bomb(str(Path(path).parent / "made")))
-        for length in (len(data).to_bytes(4, "big"), len(data).to_bytes(8, "big")):
-            self._channel._end.sendall(length + data)
+        self._channel.send(_Bomb(str(Path(path).parent / "made")))
         time.sleep(120)
 
     def do_stall(self, path: str, on_progress: Any) -> None:
         """Begins a message and does not end it."""
-        self._channel._end.sendall((1 << 20).to_bytes(8, "big"))
+        self._write(struct.pack("!i", 1 << 20))
         while True:
             time.sleep(0.02)
-            self._channel._end.sendall(b"x")
+            self._write(b"x")
 
     def do_claim(self, path: str, on_progress: Any) -> None:
-        self._channel._end.sendall((1 << 40).to_bytes(8, "big"))
+        self._write(struct.pack("!iQ", -1, 1 << 40))
         time.sleep(120)
 
     def do_say(self, path: str, on_progress: Any, kind: str, told: str) -> None:
-        self._channel.send(kind, json.loads(told))
+        messages.send(self._channel, kind, json.loads(told))
         time.sleep(120)
 
     def do_open(

@@ -14,7 +14,7 @@ import pytest
 from tests.support.scripted_page import ScriptedServer, listening
 
 FAKE_DEVICES = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
-SOON_MS = 10_000
+SOON_MS = 60_000
 DRAWN = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 

@@ -17,7 +17,7 @@ import pytest
 from tests.conftest import ROOT
 
 NAME = "emotion.localhost"  # browsers look for it on their own machine; to the server it is foreign
-START_S = 60
+START_S = 600
 CONFIG = """
 {user}
 daemon off;

@@ -22,6 +22,21 @@ _SKIPPING_DECODERS = frozenset(["h264", "hevc", "mpeg1video", "mpeg2video", "mpe
 
 
 @dataclass(frozen=True)
+class VideoPackets:
+    """What the packets of a video stream say.
+
+    Attributes:
+      order: (packets,) int64 presentation stamps in file order, or numbers without stamps.
+      is_keyframe: (packets,) bool, in file order.
+      has_stamps: whether packets carry presentation stamps.
+    """
+
+    order: np.ndarray
+    is_keyframe: np.ndarray
+    has_stamps: bool
+
+
+@dataclass(frozen=True)
 class SegmentFrames:
     """The wanted frames of one stretch.
 
@@ -62,9 +77,7 @@ class VideoReader:
 
     Args:
       codec_context: of the video stream.
-      packet_order: (packets,) int64 presentation stamps in file order, or numbers without stamps.
-      is_keyframe: (packets,) bool, in file order.
-      has_stamps: whether packets carry presentation stamps.
+      packets: of that stream.
       chosen: for each stretch the wanted frames, as indices in order of display.
       on_frame: called once on each wanted frame, whose pixels are square by then.
       pixel_aspect: width of a pixel over its height.
@@ -73,9 +86,7 @@ class VideoReader:
     def __init__(
         self,
         codec_context: Any,
-        packet_order: np.ndarray,
-        is_keyframe: np.ndarray,
-        has_stamps: bool,
+        packets: VideoPackets,
         chosen: Sequence[np.ndarray],
         on_frame: FrameCallback,
         pixel_aspect: float = 1.0,
@@ -83,15 +94,15 @@ class VideoReader:
         self._pixel_aspect = pixel_aspect
         self._context = codec_context
         self._can_skip = codec_context is not None and codec_context.name in _SKIPPING_DECODERS
-        self._has_stamps = has_stamps
+        self._has_stamps = packets.has_stamps
         self._chosen = chosen
         self._on_frame = on_frame
-        self._file_order = np.argsort(packet_order, kind="stable")
-        self._stamps = packet_order[self._file_order]
+        self._file_order = np.argsort(packets.order, kind="stable")
+        self._stamps = packets.order[self._file_order]
         self._wanted = {int(i) for indices in chosen for i in indices}
-        wanted = np.zeros(len(packet_order), bool)
+        wanted = np.zeros(len(packets.order), bool)
         wanted[self._file_order[sorted(self._wanted)]] = True
-        self._plan = plan_packets(packet_order, is_keyframe, wanted)
+        self._plan = plan_packets(packets.order, packets.is_keyframe, wanted)
         self._looked: dict[int, Any] = {}
         self._position = self._last_taken = -1
         self._damaged: set[int] = set()

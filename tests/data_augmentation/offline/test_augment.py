@@ -19,11 +19,13 @@ from affectstream.data_augmentation.offline.augment import AugmentSettings, augm
 from affectstream.data_augmentation.offline.augmenter import Augmenter
 from affectstream.preprocessing.content_hash import content_hash
 from affectstream.preprocessing.dataset import data_folder
-from affectstream.preprocessing.dataset.data_folder import ClipRow, DataFolder, open_data_folder
+from affectstream.preprocessing.dataset.data_folder import DataFolder, open_data_folder
 from affectstream.preprocessing.dataset.leakage import DataFootprint, overlaps
 from affectstream.preprocessing.dataset.splits import make_splits
 from affectstream.preprocessing.labels import BASIC7
 from affectstream.preprocessing.records.record import Record, ShardWriter, read_records
+
+pytestmark = pytest.mark.slow
 
 RATE_HZ = 16000
 NUM_SAMPLES = 3200
@@ -66,17 +68,6 @@ def record(speaker: str, label: str) -> Record:
     )
 
 
-def row(told: Record, shard: str) -> ClipRow:
-    names = ["id", "corpus", "label", "speaker", "recording", "path", "start_s", "end_s"]
-    names += ["num_frames", "audio_hash", "video_hash", "attributes"]
-    return ClipRow(
-        shard=shard,
-        num_samples=len(told.waveform),
-        num_faces=int(told.face_mask.sum()),
-        **{name: getattr(told, name) for name in names},
-    )
-
-
 def write_folder(path: Path, are_known: bool = True) -> DataFolder:
     """A prepared corpus of 4 speakers, known or not, x 7 labels; a shard for each two speakers."""
     rows = []
@@ -89,7 +80,7 @@ def write_folder(path: Path, are_known: bool = True) -> DataFolder:
                     told = record(speaker, label)
                     told = told if are_known else replace(told, speaker="")
                     writer.write(told)
-                    rows.append(row(told, shard))
+                    rows.append(told.row(shard))
     rows.sort(key=lambda one: one.id)
     rows[0] = replace(rows[0], excluded="equal content, conflicting labels")
     data_folder.write_rows(path, rows)
@@ -513,7 +504,7 @@ def test_a_full_disk_is_one_line(
 # === The command ===
 
 
-def test_the_command(
+def test_augment_writes_copies_of_training_clips(
     source: DataFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["augment", "--data", str(source.path), "--out", str(tmp_path / "out"), "--copies", "1"]

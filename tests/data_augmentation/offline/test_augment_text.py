@@ -32,6 +32,8 @@ from affectstream.preprocessing.records.record import Record, ShardWriter, read_
 from tests.support import fake_google, models
 from tests.support.fake_google import FakeGoogle
 
+pytestmark = pytest.mark.slow
+
 LABELS = BASIC7.labels[:3]
 SPEAKERS = ("1", "2", "3", "4")
 RULE = {"kind": "speakers", "test": ["toy/4"], "validation": ["toy/3"]}

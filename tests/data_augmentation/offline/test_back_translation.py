@@ -117,7 +117,7 @@ def test_no_answer_in_time(google: FakeGoogle) -> None:
         done.set()
 
 
-def test_nobody_there() -> None:
+def test_a_translator_that_cannot_be_reached_is_an_error() -> None:
     hasty = RetryPolicy(min_interval_s=0.0, max_attempts=2, sleep=lambda seconds: None)
     nobody = GoogleTranslator(retry_policy=hasty, base_url="http://127.0.0.1:9/m")
     with pytest.raises(TranslatorUnavailableError, match="google: cannot be reached, 2 times"):

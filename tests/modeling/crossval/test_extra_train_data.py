@@ -13,6 +13,9 @@ from affectstream.core.errors import EXIT_FAILURE, EXIT_OK
 from affectstream.preprocessing.dataset.data_folder import read_rows
 from tests.support import models
 
+# What is tested stands in options, notes and files; what is learnt is of no matter.
+pytestmark = pytest.mark.usefixtures("no_training")
+
 WORDS = (
     *("crossval", "--recipe", "tfidf-text", "--set", "min_df=1", "--set", "learning_rate=0.05"),
     *("--folds", 3, "--epochs", 1, "--seeds", 1),

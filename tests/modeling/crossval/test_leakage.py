@@ -163,6 +163,7 @@ def test_copies_train_only_in_a_random_split_too(data: Path, tmp_path: Path) -> 
         assert not any(name.endswith("+") for s in ("validation", "test") for name in parts[s])
 
 
+@pytest.mark.usefixtures("no_training")
 def test_the_streams_of_a_fusion_have_the_same_fault(tmp_path: Path) -> None:
     made = models.records(3, streams=("video", "text"))
     data = open_data_folder(models.write_data(tmp_path / "data", made))

@@ -279,6 +279,7 @@ def test_streams_that_do_not_fit_are_refused(
 # === Seeds of another crossval, averaged ===
 
 
+@pytest.mark.usefixtures("no_training")
 def test_the_seeds_of_another_crossval_are_averaged_not_trained(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

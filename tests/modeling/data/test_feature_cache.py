@@ -25,6 +25,8 @@ from affectstream.preprocessing.dataset.data_folder import open_data_folder
 from affectstream.preprocessing.labels import BASIC7
 from tests.support import models
 
+pytestmark = pytest.mark.slow
+
 SOUND = "noise:probability=1,time_shift:probability=1"
 RECIPE = dataclasses.replace(
     RESNET_ASP_AUDIO.with_training(batch_size=3),

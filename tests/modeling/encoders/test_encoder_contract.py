@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from tests.support import encoder_cases, models
 from tests.support.encoder_cases import CASES
 from tests.support.precision import needs_float16_on_cpu
 
+pytestmark = pytest.mark.slow
+
 ENCODERS = registry.names("encoders")
 MASKED = [name for name in ENCODERS if CASES[name].num_frames is not None]
 NUM_CLASSES = 4
@@ -39,6 +42,12 @@ def build(name: str, embedding_dim: int = EMBEDDING_DIM, **settings: Any) -> ker
         if "moving_mean" in variable.name:
             variable.assign(keras.random.normal(variable.shape, 0, 0.1, seed=1))
     return model
+
+
+@functools.cache
+def built(name: str) -> keras.Model:
+    """The same once for several tests, which only ask it (`training=False`)."""
+    return build(name)
 
 
 def example(name: str, num_rows: int = 3) -> Any:
@@ -78,7 +87,7 @@ def test_built_first_in_a_process(name: str) -> None:
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_what_it_gives(name: str) -> None:
-    made = answer(build(name), example(name))
+    made = answer(built(name), example(name))
     assert set(made) == {"logits", "embedding"}
     assert made["logits"].shape == (3, NUM_CLASSES)
     assert made["embedding"].shape == (3, EMBEDDING_DIM)
@@ -89,7 +98,7 @@ def test_what_it_gives(name: str) -> None:
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_a_row_does_not_depend_on_its_neighbours(name: str) -> None:
-    model, given = build(name), example(name)
+    model, given = built(name), example(name)
     whole, alone = answer(model, given), answer(model, rows(given, slice(1, 2)))
     for key, value in alone.items():
         np.testing.assert_allclose(value[0], whole[key][1], atol=1e-5, rtol=1e-4)
@@ -97,7 +106,7 @@ def test_a_row_does_not_depend_on_its_neighbours(name: str) -> None:
 
 @pytest.mark.parametrize("name", ENCODERS)
 def test_saved_and_read_again(name: str, tmp_path: Path) -> None:
-    model, given = build(name), example(name)
+    model, given = built(name), example(name)
     save_model(model, tmp_path / "encoder.keras")
     register_custom_objects()
     again = answer(load_model(tmp_path / "encoder.keras"), given)
@@ -152,7 +161,7 @@ def test_number_of_parameters(name: str) -> None:
 
 @pytest.mark.parametrize("name", MASKED)
 def test_what_the_mask_hides_changes_nothing(name: str) -> None:
-    model, (frames, mask) = build(name), example(name)
+    model, (frames, mask) = built(name), example(name)
     before = answer(model, [frames, mask])
     frames = frames.copy()
     frames[~mask] = CASES[name].vocabulary_size - 1 if CASES[name].vocabulary_size else 30.0
@@ -162,7 +171,7 @@ def test_what_the_mask_hides_changes_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("name", MASKED)
 def test_a_row_without_frames_gives_numbers(name: str) -> None:
-    model, (frames, mask) = build(name), example(name)
+    model, (frames, mask) = built(name), example(name)
     mask = mask.copy()
     mask[0] = False
     made = answer(model, [frames, mask])
@@ -288,7 +297,7 @@ def test_half_precision_is_read_as_single_where_the_cpu_cannot(
 
 @needs_float16_on_cpu
 @pytest.mark.parametrize("recipe", [RELU_CNN_AUDIO, ELU_CNN_VIDEO], ids=lambda recipe: recipe.name)
-def test_half_precision(recipe: StreamRecipe, tmp_path: Path) -> None:
+def test_recipes_train_in_half_precision(recipe: StreamRecipe, tmp_path: Path) -> None:
     keras.utils.set_random_seed(3)
     before = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy("mixed_float16")

@@ -17,6 +17,8 @@ from affectstream.modeling.recipes.video import ELU_CNN_VIDEO
 from affectstream.modeling.runs.checkpoints import History, load_checkpoint
 from affectstream.modeling.training.trainer import Trainer, fit
 
+pytestmark = pytest.mark.slow
+
 CLOUDS = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)
 LABELS = np.eye(2, dtype=np.float32)[(CLOUDS[:, 0] > 0).astype(int)]
 
@@ -92,7 +94,7 @@ def test_without_freezing_all_of_it_learns_at_once(tmp_path: Path) -> None:
     assert all((a != b).any() for a, b in zip(values(start, BASE), values(made, BASE), strict=True))
 
 
-def test_settings() -> None:
+def test_settings_of_fine_tuning_that_cannot_be_are_refused() -> None:
     with pytest.raises(UserError, match="freeze_epochs=2: goes with schedule=constant only"):
         recipe(schedule="cosine").validate()
     with pytest.raises(UserError, match="freeze_epochs=-1: must be 0 or more"):

@@ -16,6 +16,8 @@ from tests.modeling.encoders import test_encoder_contract
 from tests.modeling.fusions import test_fusion_contract
 from tests.support.models import save_arrays
 
+pytestmark = pytest.mark.slow
+
 STREAMS = ("audio", "video")
 
 # Runs where KERAS_BACKEND is jax: builds each network anew, takes the weights, answers.

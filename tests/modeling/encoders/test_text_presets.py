@@ -25,6 +25,8 @@ from affectstream.modeling.recipes.text import BERT_TEXT, DISTILBERT_TEXT
 from affectstream.modeling.runs.checkpoints import load_model, save_model
 from tests.support.models import error_line, records, run, write_data
 
+pytestmark = pytest.mark.slow
+
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "i", "I", "feel", "good", "##ish", "!"]
 WIDTH, HEADS, BETWEEN, LENGTH = 8, 2, 12, 16
 TEXTS = ["I feel goodish!", "good", "", "what I feel " * 9]

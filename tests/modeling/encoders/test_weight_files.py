@@ -114,7 +114,7 @@ def test_yamnet_from_another_saved_model(tmp_path: Path) -> None:
     said(caught)
 
 
-def test_class_map(tmp_path: Path) -> None:
+def test_a_class_map_that_is_absent_or_short_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not found"):
         audioset_class_names(tmp_path / "absent.csv")
     short = tmp_path / "short.csv"

@@ -33,6 +33,7 @@ from affectstream.preprocessing.dataset.data_folder import open_data_folder
 from affectstream.preprocessing.labels import BASIC7
 from affectstream.preprocessing.records.record import read_records
 from tests.support.models import LABELS, error_line, picture, records, run, write_data
+from tests.support.stubs import Pictures
 
 CONTRACT = {
     *(
@@ -84,12 +85,15 @@ def strangers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def scored(
-    video_run: Path, strangers: Path, tmp_path_factory: pytest.TempPathFactory
+    video_run: Path,
+    strangers: Path,
+    pictures: Pictures,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Path, str]:
     """An evaluation of 27 clips by 4 speakers, and what was printed."""
     out = tmp_path_factory.mktemp("evaluation") / "scores"
     words = ("--run", video_run, "--data", strangers, "--split", "all", "--out", out)
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
+    with contextlib.redirect_stdout(io.StringIO()) as printed, pictures.drawn():
         assert run("evaluate", *words) == EXIT_OK
     return out, printed.getvalue()
 
@@ -167,9 +171,14 @@ def test_the_same_again_as_json(
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
-def test_each_split(
-    split: str, audio_run: Path, toy_data: Path, capfd: pytest.CaptureFixture[str]
+def test_evaluate_scores_the_split_that_is_named(
+    split: str,
+    audio_run: Path,
+    toy_data: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
+    audio_run = shutil.copytree(audio_run, tmp_path / "run")
     assert run("evaluate", "--run", audio_run, "--data", toy_data, "--split", split) == EXIT_OK
     said = capfd.readouterr().out
     assert f", {split}\n" in said

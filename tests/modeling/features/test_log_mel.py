@@ -85,7 +85,7 @@ def test_the_numbers_of_the_two_stream_system() -> None:
         assert seconds[0] == pytest.approx(seconds[1], abs=0.015)
 
 
-def test_equals_librosa(config: LogMelConfig) -> None:
+def test_log_mel_equals_librosa(config: LogMelConfig) -> None:
     names, waveforms = zip(*signals(config), strict=True)
     batch = np.stack(waveforms).astype(np.float32)
     made = np.asarray(config.build()(batch))

@@ -94,7 +94,7 @@ def test_terms_come_from_the_training_part_only() -> None:
     assert not values(model_of(fitted), ["unseen words here"]).any()
 
 
-def test_settings() -> None:
+def test_tfidf_keeps_the_terms_that_its_settings_allow() -> None:
     texts = ["one two three", "one two", "one"]
     assert Tfidf(max_ngram=1, min_df=2).fitted(texts, "none").terms == ("one", "two")
     assert Tfidf(max_ngram=1, min_df=1, max_terms=1).fitted(texts, "none").terms == ("one",)

@@ -30,7 +30,9 @@ def fit(layer: FitWindow, rows: list[list[float]], junk: float = 0.0) -> np.ndar
         ([], [0, 0, 0, 0]),
     ],
 )
-def test_exact_values(samples: list[float], window: list[float]) -> None:
+def test_a_window_has_exact_values_alone_and_in_a_padded_batch(
+    samples: list[float], window: list[float]
+) -> None:
     layer = FitWindow(4, offset_samples=2)
     assert fit(layer, [samples]).tolist() == [window]
     # The same inside a padded batch, whatever the padding holds.

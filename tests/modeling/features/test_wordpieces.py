@@ -107,7 +107,7 @@ def test_rows_begin_and_end_and_are_cut(small: WordPieces) -> None:
     assert mask.tolist() == [[True] * 6 + [False] * 2]
 
 
-def test_hostile_bytes(small: WordPieces) -> None:
+def test_word_pieces_of_bytes_that_are_no_text_are_unknown(small: WordPieces) -> None:
     made = numbers(model_of(small), [b"\xff\xfe good", b"caf\xe9", " \t\n "])
     assert made[0, :4].tolist() == [2, 1, 9, 3]
     assert made[1, :3].tolist() == [2, 1, 3]
@@ -123,7 +123,7 @@ def test_a_row_alone_is_the_row_in_its_batch(small: WordPieces) -> None:
         assert not whole[row, len(alone) :].any()
 
 
-def test_cased(small: WordPieces) -> None:
+def test_cased_word_pieces_keep_capitals(small: WordPieces) -> None:
     cased = dataclasses.replace(small, lowercase=False)
     assert pieces_of(cased, "I feel good") == ["[CLS]", "[UNK]", "feel", "good", "[SEP]"]
     assert pieces_of(small, "I feel good") == ["[CLS]", "i", "feel", "good", "[SEP]"]

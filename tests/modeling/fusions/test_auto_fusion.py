@@ -16,7 +16,6 @@ from affectstream.core.errors import EXIT_OK
 from affectstream.modeling.data.array_dataset import Arrays
 from affectstream.modeling.data.subset import Subset
 from affectstream.modeling.data.training_data import TrainingData
-from affectstream.modeling.metrics import plots
 from affectstream.modeling.metrics.classification import accuracies
 from affectstream.modeling.recipes.recipe import FusionRecipe, TrainingSettings
 from affectstream.modeling.runs import checkpoints
@@ -32,6 +31,8 @@ from affectstream.modeling.training.fit_fusion import (
 from affectstream.modeling.training.training_steps import TrainOptions
 from affectstream.preprocessing.labels import LabelSet
 from tests.support.models import clip_row_of, history, record, run, weights
+
+pytestmark = pytest.mark.slow
 
 LABELS = LabelSet(("angry", "happy", "neutral", "sad"))
 DIM = 6
@@ -119,12 +120,6 @@ def choose(made: StreamOutputs, out: Path, **options: Any) -> auto_fusion.Select
 def table(out: Path) -> dict[str, dict[str, str]]:
     with open(out / "fusions.csv", newline="", encoding="utf-8") as file:
         return {row["fusion"]: row for row in csv.DictReader(file)}
-
-
-@pytest.fixture(autouse=True)
-def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing curves takes longer than the epochs here."""
-    monkeypatch.setattr(plots, "curves", lambda rows, path, title: path.write_bytes(b""))
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from affectstream.modeling.layer_tree import all_layers
 from affectstream.modeling.models.fused_model import fused_model
 from affectstream.modeling.runs.checkpoints import load_model, save_model
 
+pytestmark = pytest.mark.slow
+
 FUSIONS = registry.names("fusions")
 STREAMS = ("audio", "video", "text")
 DIMS = {"audio": 5, "video": 3, "text": 4}

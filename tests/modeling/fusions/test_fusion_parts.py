@@ -14,6 +14,9 @@ from affectstream.modeling.runs.run_folder import read_run, write_run
 from tests.support import models
 from tests.support.models import error_line, records, run, write_data
 
+# What is tested stands in options, notes and files; what is learnt is of no matter.
+pytestmark = pytest.mark.usefixtures("no_training")
+
 Runs = dict[str, Path]
 
 

@@ -26,6 +26,8 @@ from tests.support.models import (
     write_data,
 )
 
+pytestmark = pytest.mark.slow
+
 CNN = settings("token_dim=16", "filters=16", "embedding_dim=16", "max_tokens=16")
 SMALL_BERT = ("weights=none", "num_layers=1", "hidden_dim=8", "num_heads=2", "intermediate_dim=16")
 ROWS = ("all", "words", "voice", "face", "none")

@@ -45,7 +45,7 @@ def test_scores_are_those_of_scikit_learn() -> None:
     json.dumps(told, allow_nan=False)
 
 
-def test_the_keys() -> None:
+def test_a_report_has_the_keys_of_the_contract() -> None:
     truth, shares = guessed()
     told = classification.report(truth, shares, LABELS, speakers(200, 5))
     assert set(told) == {
@@ -240,7 +240,7 @@ def test_the_interval_is_the_same_every_time() -> None:
     assert told[0][0] < classification.accuracies(truth, shares.argmax(axis=1))["uar"] < told[0][1]
 
 
-def test_without_speakers() -> None:
+def test_a_report_without_speakers_has_no_scores_by_speaker() -> None:
     truth, shares = guessed()
     told = classification.report(truth, shares, LABELS, [""] * 200)
     assert told["num_speakers"] is None

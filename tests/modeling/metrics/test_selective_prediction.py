@@ -47,7 +47,7 @@ def plain_aurc(confidence: np.ndarray, correct: np.ndarray) -> float:
 # === The curve ===
 
 
-def test_by_hand() -> None:
+def test_risk_over_coverage_is_as_reckoned_by_hand() -> None:
     found = curve(CONFIDENCE, CORRECT)
     assert found.thresholds.tolist() == [0.9, 0.8, 0.6, 0.4]
     assert found.num_answered.tolist() == [1, 2, 4, 5]
@@ -117,7 +117,7 @@ def test_the_threshold_for_a_coverage() -> None:
             threshold_for(found, coverage)
 
 
-def test_at_thresholds() -> None:
+def test_a_threshold_tells_coverage_and_accuracy() -> None:
     found = curve(CONFIDENCE, CORRECT)
     assert at_threshold(found, 0.6) == {
         "threshold": 0.6,
@@ -140,7 +140,7 @@ def test_at_thresholds() -> None:
         assert row["accuracy"] == pytest.approx(correct[answered].mean())
 
 
-def test_a_report() -> None:
+def test_a_report_holds_all_thresholds_and_coverages() -> None:
     told = report(curve(*drawn()))
     assert json.loads(json.dumps(told, allow_nan=False)) == told
     assert [row["threshold"] for row in told["at_thresholds"]] == list(THRESHOLDS)
@@ -177,6 +177,7 @@ def test_of_rows_of_predictions() -> None:
         curve(*confidence_from_rows([], labels))
 
 
+@pytest.mark.usefixtures("drawn_pictures")
 def test_a_picture_of_any_curve(tmp_path: Path) -> None:
     for name, found in {
         "many": curve(*drawn()),
@@ -191,7 +192,10 @@ def test_a_picture_of_any_curve(tmp_path: Path) -> None:
 # === What `evaluate` writes ===
 
 
-def test_evaluate(video_run: Path, toy_data: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("drawn_pictures")
+def test_evaluate_writes_risk_over_coverage(
+    video_run: Path, toy_data: Path, tmp_path: Path
+) -> None:
     words = ("--run", video_run, "--data", toy_data, "--out", tmp_path)
     with redirect_stdout(io.StringIO()) as printed:
         assert run("evaluate", *words) == EXIT_OK

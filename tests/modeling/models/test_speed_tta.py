@@ -34,6 +34,8 @@ from affectstream.serving.inference.litert_model import LitertModel
 from tests import ROOT
 from tests.support import models
 
+pytestmark = pytest.mark.slow
+
 RATE_HZ = 16_000
 SPEEDS = (0.9, 1.0, 1.12)
 RECIPE = ("--recipe", "resnet-asp-audio", "--epochs", 1, "--batch-size", 7)
@@ -217,6 +219,7 @@ def test_a_run_it_is_made_of_is_never_overwritten(
     assert read_run(own) == read_run(single) and (own / BEST).is_file()
 
 
+@pytest.mark.usefixtures("no_training")
 def test_feature_tables_are_refused(
     toy_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -292,6 +295,7 @@ def test_speeds_are_of_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "of sound only" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("no_training")
 def test_folds_take_the_networks_of_others(
     toy_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,6 +13,9 @@ from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_USAGE, UserErro
 from affectstream.preprocessing.dataset.data_folder import read_settings, write_settings
 from tests.support.models import error_line, records, run, train, write_data
 
+# What is tested stands in options, notes and files; what is learnt is of no matter.
+pytestmark = pytest.mark.usefixtures("no_training")
+
 AUDIO = ("train", "--stream", "audio")
 
 

@@ -86,7 +86,7 @@ def start_workers(given: list[str]) -> list[subprocess.Popen[str]]:
     return workers
 
 
-def test_two_devices(toy_data: Path, alone: Path, tmp_path: Path) -> None:
+def test_two_devices_train_as_one_does(toy_data: Path, alone: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     child = [sys.executable, "-c", TWO_DEVICES, *words(toy_data, out)]
     subprocess.run(child, cwd=ROOT, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
@@ -104,7 +104,7 @@ def test_two_workers_of_which_one_is_lost(tmp_path: Path) -> None:
         time.sleep(0.05)
     other.send_signal(signal.SIGKILL)
     other.communicate()
-    _, told = chief.communicate(timeout=200)
+    _, told = chief.communicate()
     assert chief.returncode == EXIT_FAILURE, told
     line = error_line(told)
     assert line.startswith("Error: worker 1 was lost (")
@@ -112,7 +112,7 @@ def test_two_workers_of_which_one_is_lost(tmp_path: Path) -> None:
     assert 0 < len(models.history(out)) < EPOCHS
     chief, other = start_workers([*given, "--resume"])
     for worker in (chief, other):
-        answer, told = worker.communicate(timeout=200)
+        answer, told = worker.communicate()
         assert worker.returncode == EXIT_OK, told
         assert bool(answer) == (worker is chief)  # one of them tells
     assert np.abs(losses(out) - losses(whole)).max() < LOSS_TOLERANCE

@@ -49,7 +49,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("name", ["download", "preprocess"])
-def test_killed_twice(name: str, tmp_path: Path) -> None:
+def test_a_command_killed_twice_ends_as_if_undisturbed(name: str, tmp_path: Path) -> None:
     with publisher() as mirror:
         arena = KillTrials(jobs(tmp_path, mirror)[name](), tmp_path / "trials")
         rng = np.random.default_rng(3)

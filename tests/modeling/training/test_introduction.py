@@ -12,6 +12,9 @@ from affectstream.modeling.runs.checkpoints import load_model
 from tests.support import models
 from tests.support.models import record, records, run, write_data
 
+# What is tested stands in options, notes and files; what is learnt is of no matter.
+pytestmark = pytest.mark.usefixtures("no_training")
+
 NAMES = "neutral, happy, sad, angry, fearful, disgust, surprised"
 
 
@@ -31,7 +34,9 @@ def counts(path: Path) -> tuple[int, int]:
     return model.count_params(), trained
 
 
-def test_a_stream(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_training_of_a_stream_is_introduced(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Merged and left out labels, a clip without the stream, a person, synthetic data."""
     made = records(3, labels=("calm", *models.LABELS), streams=("audio",))
     made += [record("01", "excited", take, streams=("audio",)) for take in (0, 1)]
@@ -68,7 +73,7 @@ def test_people_who_are_not_known(tmp_path: Path, capfd: pytest.CaptureFixture[s
     )
 
 
-def test_fusions(
+def test_the_training_of_a_fusion_is_introduced(
     audio_run: Path,
     video_run: Path,
     toy_data: Path,

@@ -120,6 +120,7 @@ def test_the_vocabulary_is_of_the_training_part(text_data: Path, text_run: Path)
     assert told(text_run)["recipe"]["features_settings"] == {"max_tokens": 16}
 
 
+@pytest.mark.usefixtures("no_training")
 def test_min_count_and_vocabulary_size(text_data: Path, tmp_path: Path) -> None:
     words = (*CNN, *settings("min_count=1", "vocabulary_size=9"))
     assert train(tmp_path / "run", *words, stream="text", data=text_data) == EXIT_OK
@@ -199,6 +200,7 @@ def test_begun_from_another_run_with_its_vocabulary(text_run: Path, tmp_path: Pa
     np.testing.assert_allclose(logits[0], logits[1], atol=1e-4)
 
 
+@pytest.mark.usefixtures("no_training")
 def test_begun_from_another_run_with_settings_of_its_own(
     text_run: Path, text_data: Path, tmp_path: Path
 ) -> None:
@@ -269,6 +271,7 @@ def test_fixed_sentences_stop_training(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("no_training")
 def test_fixed_sentences_all_the_same_and_in_a_fusion(
     fixed_data: Path, audio_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

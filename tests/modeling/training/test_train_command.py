@@ -147,7 +147,9 @@ def test_class_weights_make_the_seen_shares_even(video_run: Path) -> None:
         ("--stream", "video", "--seed", "-1"),
     ],
 )
-def test_usage(words: tuple[str, ...], capfd: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_of_train_ends_with_exit_code_2(
+    words: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
     assert run("train", *words) == EXIT_USAGE
     assert "Traceback" not in capfd.readouterr().err
 
@@ -173,6 +175,7 @@ def test_without_data_the_sample_corpus_is_prepared(
     )
 
 
+@pytest.mark.usefixtures("no_training")
 def test_a_recipe_says_the_stream_and_two_folders_are_one(
     toy_data: Path,
     audio_run: Path,
@@ -226,7 +229,9 @@ def test_a_recipe_says_the_stream_and_two_folders_are_one(
 # === What it refuses ===
 
 
-def test_occupied_places(tmp_path: Path, toy_data: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_occupied_place_is_left_as_it_is(
+    tmp_path: Path, toy_data: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     occupied = tmp_path / "mine"
     occupied.mkdir()
     (occupied / "letter.txt").write_text("keep me")
@@ -252,6 +257,7 @@ def test_what_cannot_be_resumed(
     assert (video_run / "run.json").read_bytes() == before
 
 
+@pytest.mark.usefixtures("no_training")
 def test_data_are_known_by_what_they_hold_not_by_how_they_are_named(
     toy_data: Path,
     tmp_path: Path,
@@ -280,6 +286,7 @@ def test_data_are_known_by_what_they_hold_not_by_how_they_are_named(
     assert f"{out}: begun with another data;" in error_line(capfd.readouterr().err)
 
 
+@pytest.mark.usefixtures("no_training")
 def test_a_schedule_cannot_be_prolonged_and_says_why(
     video_run: Path, toy_data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -300,7 +307,7 @@ def test_a_schedule_cannot_be_prolonged_and_says_why(
         (("--init-from", "nowhere"), "nowhere: not a run folder (no run.json)"),
     ],
 )
-def test_settings(
+def test_settings_that_cannot_be_are_refused(
     words: tuple[str, ...],
     expected: str,
     toy_data: Path,
@@ -324,7 +331,9 @@ def test_another_encoder_cannot_be_started_from(
 
 
 @pytest.mark.parametrize("which", ["absent", "empty"])
-def test_no_data(which: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_without_data_is_refused(
+    which: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / which
     if which == "empty":
         folder.mkdir()
@@ -332,7 +341,7 @@ def test_no_data(which: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) 
     assert f"{folder}: not a prepared corpus (no clips.csv); run `preprocess` first" in line
 
 
-def test_one_speaker(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_data_of_one_speaker_are_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     data = write_data(tmp_path / "data", records(1))
     line = refused(capfd, tmp_path / "run", data=data)
     assert f"{data}: one speaker: nothing can be held out; add recordings of a second" in line
@@ -482,6 +491,7 @@ def starting(kind: str, folder: Path) -> Path:
         ("content", "the content of new/02-sad-0"),
     ],
 )
+@pytest.mark.usefixtures("no_training")
 def test_what_a_start_was_trained_on_does_not_validate(
     kind: str, told: str, video_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -497,6 +507,7 @@ def test_what_a_start_was_trained_on_does_not_validate(
         assert read_run(out).leak_allowed
 
 
+@pytest.mark.usefixtures("no_training")
 def test_a_start_goes_on_with_its_own_data_again_and_again(
     video_run: Path, toy_data: Path, tmp_path: Path
 ) -> None:
@@ -510,6 +521,7 @@ def test_a_start_goes_on_with_its_own_data_again_and_again(
     assert train(again, "--init-from", video_run, "--resume", data=toy_data) == EXIT_OK
 
 
+@pytest.mark.usefixtures("no_training")
 def test_a_start_is_not_forgotten_on_resuming(
     video_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -522,6 +534,7 @@ def test_a_start_is_not_forgotten_on_resuming(
     assert read_run(out).train_footprint.speakers == {"new/01", "toy/01"}
 
 
+@pytest.mark.usefixtures("no_training")
 def test_people_who_validate_for_themselves_may_start_from_others(
     video_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -554,6 +567,7 @@ def test_a_fusion_is_held_against_what_its_streams_saw(
     assert "training of audio, validation here" in line
 
 
+@pytest.mark.usefixtures("no_training")
 def test_an_allowed_leak_is_stamped_on_every_result(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -579,6 +593,7 @@ def test_an_allowed_leak_is_stamped_on_every_result(
 # === Few speakers ===
 
 
+@pytest.mark.usefixtures("no_training")
 def test_two_speakers_are_stamped(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     data = write_data(tmp_path / "data", records(2, num_takes=4), synthetic=True)
     out = tmp_path / "run"
@@ -608,6 +623,7 @@ def test_begun_from_another_run_it_sees_sound_as_that_did(
     assert ours["val_loss"] == pytest.approx(theirs["val_loss"], rel=1e-3)
 
 
+@pytest.mark.usefixtures("no_training")
 def test_only_folders_that_hold_the_stream_must_be_prepared_alike(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,9 @@ import pytest
 from affectstream.core.errors import EXIT_FAILURE, EXIT_OK
 from tests.support.models import error_line, run
 
+# What is tested stands in options, notes and files; what is learnt is of no matter.
+pytestmark = pytest.mark.usefixtures("no_training")
+
 FEW = ("--set", "audio.epochs=1", "--set", "video.epochs=1", "--set", "video.dense_dropout=0.1")
 
 

@@ -13,7 +13,9 @@ import pytest
 from affectstream.core import registry
 from affectstream.core.errors import UserError
 from affectstream.preprocessing.clip import CorpusIndex
+from affectstream.preprocessing.corpora.corpus import Corpus
 from affectstream.preprocessing.labels import CANONICAL_LABELS
+from affectstream.preprocessing.media.video.still_images import is_still_image
 from tests.support.iemocap_release import write_release
 
 
@@ -199,9 +201,36 @@ class TestEveryCorpus:
         assert registry.entry("corpora", name).licence
         assert corpus.synthetic == (name == "sample")
 
+    def test_clips_keep_what_the_corpus_declares(self, name: str, tmp_path: Path) -> None:
+        corpus = registry.load("corpora", name)
+        assert isinstance(corpus, Corpus)
+        clips = corpus.build_index(FAKES[name](tmp_path / "corpus")).clips
+        assert all(clip.text_only == corpus.text_only for clip in clips)
+        assert all(bool(clip.split) == corpus.official_split for clip in clips)
+        if corpus.faces_cropped:
+            assert all(is_still_image(clip) for clip in clips)
+        if corpus.recording_pattern is not None:
+            matches = [corpus.recording_pattern.fullmatch(Path(clip.name).stem) for clip in clips]
+            assert [f"{corpus.name}/{match['recording']}" for match in matches if match] == [
+                clip.recording for clip in clips
+            ]
+
+    def test_options_are_stored_and_none_by_default(self, name: str) -> None:
+        corpus = registry.load("corpora", name)
+        assert corpus.options == {}
+        without = corpus.without_scripts()
+        assert (without is None) == (name != "iemocap")
+        assert without is None or without.options == {"improvised_only": True}
+
+    def test_a_name_stays_unless_the_user_gives_it(self, name: str, tmp_path: Path) -> None:
+        corpus = registry.load("corpora", name)
+        named = corpus.with_name(FAKES[name](tmp_path / "corpus"))
+        assert (named is corpus) == (name != "manifest")
+        assert named.name.startswith(corpus.name)
+
 
 @pytest.mark.parametrize("name", [name for name in FAKES if name != "manifest"])
-def test_empty_folder(name: str, tmp_path: Path) -> None:
+def test_an_empty_folder_is_refused_by_name(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=str(tmp_path)):
         inventory(name, tmp_path)
 

@@ -12,7 +12,7 @@ from affectstream.preprocessing.clip import CorpusIndex
 from affectstream.preprocessing.corpora.csv_table import parse_csv
 from affectstream.preprocessing.corpora.emotion import EMOTION
 from affectstream.preprocessing.corpora.manifest import MANIFEST
-from affectstream.preprocessing.corpora.meld_text import MELD_TEXT
+from affectstream.preprocessing.corpora.meld import MELD_TEXT
 
 PATH = Path("folder/table.csv")
 

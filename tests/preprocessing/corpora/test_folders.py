@@ -14,6 +14,7 @@ import pytest
 from av.format import ContainerFormat
 
 from affectstream.commands import predict
+from affectstream.commands.jobs import prediction_outputs
 from affectstream.core import atomic_io, lfs_pointer
 from affectstream.core.errors import EXIT_FAILURE, EXIT_OK, EXIT_PARTIAL, UserError
 from affectstream.preprocessing.corpora.csv_table import split_lines
@@ -293,8 +294,6 @@ class FakeRecognizer:
     def predict_text(self, line: str, name: str) -> Prediction:
         return self._answer(name, 0.0)
 
-    def set_reader(self, process: object) -> None: ...
-
     def _answer(self, name: str, duration_s: float) -> Prediction:
         shares = {"happy": 0.75, "sad": 0.25}
         return Prediction(name, duration_s, "happy", shares, {"audio": shares}, None, (), ())
@@ -436,7 +435,9 @@ def test_no_plot_replaces_another_or_an_input(
 ) -> None:
     plots: list[str] = []
     monkeypatch.setattr(
-        predict, "draw", lambda answer, labels, path: plots.append(f"{answer.path} -> {path}")
+        prediction_outputs,
+        "plot_timeline",
+        lambda answer, labels, path: plots.append(f"{answer.path} -> {path}"),
     )
     made = [write_sound(tmp_path / name, tone(0.5), 16_000) for name in ("a/x.wav", "b/x.wav")]
     picture = tmp_path / "p-x-2.png"

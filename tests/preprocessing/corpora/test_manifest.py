@@ -44,7 +44,7 @@ def only(found: CorpusIndex) -> Clip:
 # === What is taken ===
 
 
-def test_all_columns(tmp_path: Path) -> None:
+def test_a_row_with_all_columns_becomes_a_clip(tmp_path: Path) -> None:
     header = "path,label,speaker,start_s,end_s,transcript,split,recording,age"
     clip = only(inventory(tmp_path, f'{header}\nx/a.wav, Joy ,ann,1.5,4,"Well, ""so""",test,r1,34'))
     assert clip.path == tmp_path / "x/a.wav"

@@ -13,10 +13,10 @@ from affectstream.preprocessing.clip import Clip, CorpusIndex
 from affectstream.preprocessing.content_hash import TEXT_HASH
 from affectstream.preprocessing.corpora.emotion import EMOTION
 from affectstream.preprocessing.corpora.goemotions import EKMAN_OF, EMOTIONS, GOEMOTIONS
-from affectstream.preprocessing.corpora.meld import MELD
-from affectstream.preprocessing.corpora.meld_text import MELD_TEXT
+from affectstream.preprocessing.corpora.meld import MELD, MELD_TEXT
 from affectstream.preprocessing.corpora.text_table import text_comparison_key, text_hash
-from affectstream.preprocessing.records.record_builder import RecordBuilder, RecordSettings
+from affectstream.preprocessing.records.record_builder import RecordBuilder
+from affectstream.preprocessing.records.record_settings import RecordSettings
 
 ALL = [EMOTION, GOEMOTIONS, MELD_TEXT]
 MELD_COLUMNS = "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode"

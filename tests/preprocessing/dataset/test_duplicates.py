@@ -16,7 +16,7 @@ def excluded(rows: tuple[ClipRow, ...]) -> dict[str, str]:
     return {one.id: one.excluded for one in rows if one.excluded}
 
 
-def test_nothing_equal() -> None:
+def test_rows_without_equals_stay_as_they_are() -> None:
     rows = [item("a", "1"), item("b", "2")]
     marked, report = mark_duplicates(rows, official_split=False)
     assert list(marked) == rows

@@ -19,10 +19,16 @@ from affectstream.preprocessing.dataset.data_folder import (
     write_rows,
     write_splits,
 )
-from affectstream.preprocessing.dataset.feature_table import open_feature_table, write_feature_table
+from affectstream.preprocessing.dataset.feature_table import (
+    FeatureOrigin,
+    open_feature_table,
+    write_feature_table,
+)
 from affectstream.preprocessing.dataset.splits import DEFAULT_RULE, make_splits
 from tests.support import models
 from tests.support.models import LABELS, error_line, run
+
+pytestmark = pytest.mark.slow
 
 RATE_HZ = 16_000
 
@@ -76,7 +82,9 @@ def test_without_a_split_speakers_are_kept_apart(tmp_path: Path) -> None:
         ([{"clip": "a", "label": "sad"}], "no row or no feature in it"),
     ],
 )
-def test_bad_tables(tmp_path: Path, rows: list[dict[str, object]], told: str) -> None:
+def test_bad_feature_tables_are_refused(
+    tmp_path: Path, rows: list[dict[str, object]], told: str
+) -> None:
     with pytest.raises(UserError) as caught:
         open_feature_table(write(tmp_path / "t.csv", rows), RATE_HZ)
     assert told in str(caught.value)
@@ -115,7 +123,7 @@ def table(data: Path) -> Path:
     return path
 
 
-def test_the_table(data: Path, table: Path) -> None:
+def test_features_writes_a_row_for_each_clip(data: Path, table: Path) -> None:
     with open(table, newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0])[:5] == ["clip", "speaker", "recording", "label", "split"]
@@ -145,7 +153,8 @@ def test_folds_are_those_of_the_records_that_a_table_was_written_from(tmp_path: 
     values = np.random.default_rng(0).normal(size=(len(rows), 3)).astype(np.float32)
     for table in tables:
         clips = list(zip(written.rows, values, strict=True))
-        write_feature_table(table, ["a", "b", "c"], clips, written, "clip_statistics")
+        origin = FeatureOrigin("clip_statistics")
+        write_feature_table(table, ["a", "b", "c"], clips, written, origin)
     recipe, out = registry.load("recipes", "statistics-linear"), tmp_path / "out"
     data = [open_data_folder(folder), *(open_feature_table(path, RATE_HZ) for path in tables)]
     plans = [plan_crossval(recipe, [], one, "3", 1, out, num_validation_speakers=1) for one in data]
@@ -194,7 +203,7 @@ def test_trained_without_the_corpus_it_answers_for_recordings(
     ]
 
 
-def test_refusals(
+def test_train_and_features_refuse_what_does_not_go_with_tables(
     data: Path, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = ("--out", tmp_path / "run")

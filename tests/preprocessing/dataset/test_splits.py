@@ -446,7 +446,7 @@ def test_a_speaker_in_two_sessions_is_noted() -> None:
         ({"test": ["1-3"], "validation": ["4-5"]}, "no session is left to train on"),
     ],
 )
-def test_wrong_sessions(rule: dict[str, object], message: str) -> None:
+def test_wrong_sessions_are_refused(rule: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         make_splits(dialogues(), {"kind": "sessions", **rule})
 

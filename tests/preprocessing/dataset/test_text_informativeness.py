@@ -15,7 +15,7 @@ from affectstream.preprocessing.corpora.filename_corpora import (
     RAVDESS_LABELS,
     RAVDESS_STATEMENTS,
 )
-from affectstream.preprocessing.corpora.meld_text import MELD_TEXT
+from affectstream.preprocessing.corpora.meld import MELD_TEXT
 from affectstream.preprocessing.dataset.data_folder import ClipRow
 from affectstream.preprocessing.dataset.text_informativeness import (
     MAX_ITEMS,
@@ -292,7 +292,7 @@ def test_no_more_than_so_many_items_are_looked_at(monkeypatch: pytest.MonkeyPatc
     assert (seen, found.num_records) == ([120], 600)
 
 
-def test_unequal_lengths() -> None:
+def test_texts_and_labels_of_unequal_number_are_refused() -> None:
     with pytest.raises(ValueError, match="zip"):
         measure_texts(["a", "b"], ["happy"], ["1"])
 

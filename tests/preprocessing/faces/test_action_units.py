@@ -13,10 +13,13 @@ import soundfile
 from affectstream.core.errors import UserError
 from affectstream.preprocessing.corpora.filename_corpora import RAVDESS
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
-from affectstream.preprocessing.faces.action_units import ActionUnitTrack, file_name_pattern
+from affectstream.preprocessing.faces.action_units import ActionUnitTrack
 from affectstream.preprocessing.faces.openface import read_action_units
 from affectstream.preprocessing.records.record import read_records, read_shard
+from affectstream.serving.inference.predict_options import PredictOptions
 from tests.support import models
+
+pytestmark = pytest.mark.slow
 
 NAMES = ("AU01_r", "AU12_r", "AU12_c")
 RNG = np.random.default_rng(0)
@@ -107,7 +110,7 @@ def test_a_file_that_is_absent_or_no_text(tmp_path: Path) -> None:
 def test_recordings_have_several_names(tmp_path: Path) -> None:
     lines = ["name,AU01_r", "01-01-03-01-01-01-02,7"]
     read = read_action_units(table(tmp_path / "au.csv", lines))
-    pattern = file_name_pattern(RAVDESS)
+    pattern = RAVDESS.recording_pattern
     assert pattern is not None
     track = read.tracks["01-01-03-01-01-01-02"]
     assert read.find("deep/03-01-03-01-01-01-02.wav", pattern) is track
@@ -241,7 +244,9 @@ def test_answers_need_the_table(
     assert "action units of OpenFace, which cannot be computed here; give" in line
     assert models.run("export", "--run", run, "--out", tmp_path / "export") == 0
     read = read_action_units(units)
-    answers = [load(model)(wav, action_units=read) for model in (run, tmp_path / "export")]
+    answers = [
+        load(model)(wav, PredictOptions(action_units=read)) for model in (run, tmp_path / "export")
+    ]
     assert answers[0].label == answers[1].label == "angry"
     assert answers[0].face_coverage == 1.0
     for label, share in answers[0].probabilities.items():
@@ -266,7 +271,7 @@ def test_rows_of_each_window_are_used(run: Path, source: Path, tmp_path: Path) -
         emotion = 5 if number < 20 else 3
         lines.append(f"{number / 10},{emotion},{emotion % 3},{int(emotion > 4)}")
     read = read_action_units(table(tmp_path / "talk.csv", lines))
-    answer = load(run)(wav, window_s=2, hop_s=2, action_units=read)
+    answer = load(run)(wav, PredictOptions(window_s=2, hop_s=2, action_units=read))
     assert [window.label for window in answer.windows] == ["angry", "happy"]
 
 
@@ -282,7 +287,7 @@ def test_a_fusion_goes_on_without(
     assert models.run("export", "--run", tmp_path / "fusion", "--out", tmp_path / "export") == 0
     recognizer = load(tmp_path / "export")
     wav = source / "03-01-05-01-01-01-02.wav"
-    both = recognizer(wav, action_units=read_action_units(units))
+    both = recognizer(wav, PredictOptions(action_units=read_action_units(units)))
     assert set(both.streams) == {"audio", "video"}
     assert both.warnings == ("no speech in any of the sound: the voice answer means little",)
     alone = recognizer(wav)
@@ -308,7 +313,9 @@ def test_wrong_kind_of_records(
     assert "these change face crops" in line(data, *flipped)
 
 
-def test_copies(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_action_units_are_augmented_by_sound_only(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "copies"
     assert models.run("augment", "--data", data, "--out", out) == 1
     assert "holds action units" in models.error_line(capsys.readouterr().err)
@@ -363,6 +370,6 @@ def test_the_table_of_ravdess_fits(real_data: Path) -> None:
     read = read_action_units(real_data / "openface" / "ravdess_au_means.csv")
     assert (len(read.tracks), len(read.names)) == (1200, 35)
     clips = RAVDESS.build_index(real_data / "ravdess").clips
-    joined = read.join(clips, file_name_pattern(RAVDESS))
+    joined = read.join(clips, RAVDESS.recording_pattern)
     assert len(joined) == len(clips) == 1200
     assert all(np.isfinite(t.values).all() and t.mask.all() for t in joined.values())

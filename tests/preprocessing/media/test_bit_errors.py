@@ -15,6 +15,8 @@ from affectstream.modeling.runs import checkpoints, checksummed_zip, run_folder
 from tests.support import models
 from tests.support.models import error_line
 
+pytestmark = pytest.mark.slow
+
 TFIDF = (
     "--recipe",
     "tfidf-text",

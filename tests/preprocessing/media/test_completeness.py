@@ -18,9 +18,11 @@ from affectstream.parallel.tasks import TaskLimits
 from affectstream.preprocessing.media.completeness import Completeness
 from affectstream.preprocessing.media.media_file import MediaFile
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
-from affectstream.preprocessing.records.record_builder import RecordBuilder, RecordSettings
+from affectstream.preprocessing.records.record_builder import RecordBuilder
+from affectstream.preprocessing.records.record_settings import RecordSettings
 from affectstream.preprocessing.windowing import WindowSettings
 from affectstream.serving.inference.isolated_reader import start_reader_process
+from affectstream.serving.inference.predict_options import PredictOptions
 from affectstream.serving.inference.recognizer import Recognizer
 from tests.support.factories import clip, preprocess, textured_image, tone, write_media, write_sound
 
@@ -238,7 +240,9 @@ def test_packets_of_video_that_are_noise(tmp_path: Path) -> None:
 
 def test_predict_warns_and_counts_the_frames_that_were_wanted(tmp_path: Path) -> None:
     path = spoiled_pictures(tmp_path / "x.mp4", lambda at_s: at_s >= 2.0)
-    answer = Recognizer(forward, CONFIG, detector="none")(path, window_s=4.0, hop_s=4.0)
+    answer = Recognizer(forward, CONFIG, detector="none")(
+        path, PredictOptions(window_s=4.0, hop_s=4.0)
+    )
     assert "4 of 8 frames looked at could be decoded without damage" in answer.warnings
     assert answer.face_coverage == pytest.approx(0.5)
     (window,) = answer.windows
@@ -250,12 +254,10 @@ def test_the_warning_comes_from_another_process_too(tmp_path: Path) -> None:
         tmp_path / "x.flac", waveform=noise(10.0), rate_hz=16_000, audio_codec="flac"
     )
     spoiled(path, 0.3, 0.7)
-    recognizer = Recognizer(forward, CONFIG)
-    here = recognizer(path).warnings
+    here = Recognizer(forward, CONFIG)(path).warnings
     assert any("of 10.0 s of sound could be decoded" in line for line in here)
     with start_reader_process(TaskLimits(60, 2**31)) as process:
-        recognizer.set_reader(process)
-        assert recognizer(path).warnings == here
+        assert Recognizer(forward, CONFIG, reader=process)(path).warnings == here
 
 
 def test_predict_says_that_a_file_is_cut_off(tmp_path: Path) -> None:

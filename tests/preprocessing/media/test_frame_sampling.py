@@ -63,7 +63,7 @@ def test_a_short_file_is_taken_from_its_first() -> None:
 
 
 @pytest.mark.parametrize("mode", ["time", "every-third"])
-def test_no_frames(mode: str) -> None:
+def test_no_frames_give_no_samples(mode: str) -> None:
     assert chosen(FrameSampling(mode), np.zeros(0), (0, 1), (1, 2)) == [[], []]
 
 

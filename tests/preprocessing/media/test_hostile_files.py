@@ -32,11 +32,14 @@ from affectstream.parallel.tasks import TaskLimits
 from affectstream.preprocessing.media.video.image_header import read_image_size
 from affectstream.serving import load
 from affectstream.serving.inference.isolated_reader import annotate_isolated, start_reader_process
+from affectstream.serving.inference.predict_options import PredictOptions
 from benchmarks.robustness import hostile_runs, hostile_seeds, hostile_tables, mutations
 from benchmarks.robustness.hostile_runs import DIED, READ, REJECTED, UNNAMED
 from benchmarks.robustness.hostile_seeds import Seeds
 from tests.conftest import ROOT
 from tests.support.factories import textured_image, tone, write_media, write_sound
+
+pytestmark = pytest.mark.slow
 
 CORPUS = ROOT / "tests/hostile"
 MODEL = ROOT / "pretrained/emotion"
@@ -227,15 +230,14 @@ def test_answers_are_the_same_read_here_and_elsewhere(tmp_path: Path) -> None:
     video = write_media(tmp_path / "v.mp4", pictures, waveform=tone(2.0, 48_000), options=FAST)
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
-    recognizer = load(MODEL)
-    here = recognizer(video)
+    here = load(MODEL)(video)
     with start_reader_process(LIMITS) as process:
-        recognizer.set_reader(process)
+        recognizer = load(MODEL, reader=process)
         assert recognizer(video) == here
         with pytest.raises(MediaError, match=r"bad\.mp4: not readable"):
             recognizer(bad)
         with pytest.raises(StopAsyncIteration):
-            recognizer(video, window_s=0.5, hop_s=0.25, on_progress=_stop)
+            recognizer(video, PredictOptions(window_s=0.5, hop_s=0.25), on_progress=_stop)
         assert recognizer(video) == here
         annotate_isolated(process, video, here, tmp_path / "drawn.mp4")
         assert (tmp_path / "drawn.mp4").stat().st_size > 10_000

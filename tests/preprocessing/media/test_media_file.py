@@ -23,9 +23,10 @@ from affectstream.core.errors import MediaError
 from affectstream.opencv_model.tracking import CropFormat
 from affectstream.preprocessing.faces.face_finder import FaceFinder
 from affectstream.preprocessing.media.containers import FORMATS as READ_FORMATS
-from affectstream.preprocessing.media.media_file import MediaFile, MediaSegment
+from affectstream.preprocessing.media.media_file import MediaFile
+from affectstream.preprocessing.media.media_reader import MediaSegment
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
-from affectstream.preprocessing.records.record_builder import segment_bounds
+from affectstream.preprocessing.records.clip_checks import segment_bounds
 from tests.support.factories import (
     clicks,
     clip,
@@ -324,7 +325,9 @@ def test_crops_are_upright_too(color: Any, tmp_path: Path) -> None:
     path = write_media(tmp_path / "x.mp4", [corner()] * 3, options=X264, rotation=-90)
     finder = FaceFinder(None, CropFormat(32, color))
     with MediaFile(path) as media:
-        (tracks,) = media.segments([(0.0, 0.1)], RATE_HZ, FrameSampling("time", 1), finder.in_frame)
+        (tracks,) = media.segments(
+            [(0.0, 0.1)], RATE_HZ, FrameSampling("time", 1), finder.detect_frame
+        )
     (face,) = tracks.frames[0].faces
     assert (face.box.x, face.box.y, face.box.width) == (0, 16, 64)
     assert face.crop.shape[-1] == (3 if color == "rgb" else 1)
@@ -342,7 +345,7 @@ def test_brightness_is_the_same_in_every_pixel_format(pixels: str, tmp_path: Pat
     finder = FaceFinder(None, CropFormat(64, "grey"))
     with MediaFile(path) as media:
         (tracks,) = media.segments(
-            [(0.0, 0.04)], RATE_HZ, FrameSampling("time", 1), finder.in_frame
+            [(0.0, 0.04)], RATE_HZ, FrameSampling("time", 1), finder.detect_frame
         )
     (face,) = tracks.frames[0].faces
     difference = face.crop[..., 0].astype(int) - ramp[..., 0]
@@ -443,7 +446,7 @@ def test_more_channels_than_a_frame_has_planes(
     ("subtype", "step"),
     [("PCM_U8", 2**-7), ("PCM_16", 2**-15), ("PCM_24", 2**-20), ("PCM_32", 1e-6), ("FLOAT", 1e-7)],
 )
-def test_sample_formats(subtype: str, step: float, tmp_path: Path) -> None:
+def test_sound_of_any_sample_format_is_read(subtype: str, step: float, tmp_path: Path) -> None:
     wave = tone(0.5, hz=440, peak=0.7)
     found = whole(write_sound(tmp_path / "x.wav", wave, RATE_HZ, subtype))
     assert found.dtype == np.float32
@@ -451,7 +454,7 @@ def test_sample_formats(subtype: str, step: float, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 11_025, 22_050, 44_100, 48_000, 96_000])
-def test_rates(rate_hz: int, tmp_path: Path) -> None:
+def test_sound_of_any_rate_is_resampled_in_place(rate_hz: int, tmp_path: Path) -> None:
     path = write_sound(tmp_path / "x.wav", tone(2.0, rate_hz, hz=1000), rate_hz)
     found = whole(path)
     assert len(found) == 2 * RATE_HZ

@@ -144,13 +144,13 @@ def test_quiet_actors_speak() -> None:
 # === The benchmark ===
 
 
-def test_auc() -> None:
+def test_benchmark_reckons_the_area_under_the_curve() -> None:
     truth = np.array([False, False, True, True])
     assert benchmark.auc(truth, np.array([0.1, 0.2, 0.3, 0.4])) == 1.0
     assert benchmark.auc(truth, np.array([0.1, 0.3, 0.3, 0.4])) == 0.875
 
 
-def test_spoken_times(tmp_path: Path) -> None:
+def test_benchmark_reads_spoken_times_of_rttm(tmp_path: Path) -> None:
     (tmp_path / "a.rttm").write_text(
         "SPEAKER m 1 0.032 0.064 <NA> <NA> X <NA> <NA>\nSPEAKER m 1 0.160 0.032 <NA> <NA> Y <NA>\n"
     )
@@ -158,7 +158,7 @@ def test_spoken_times(tmp_path: Path) -> None:
     assert benchmark.is_spoken(turns, 7).tolist() == [False, True, True, False, False, True, False]
 
 
-def test_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_benchmark_writes_its_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "table.md"
     assert benchmark.main(["--quick", "--work", str(tmp_path / "work"), "--out", str(out)]) == 0
     rows = {row[0]: row[1:] for row in printed_rows(capsys, out)}

@@ -15,7 +15,8 @@ import pytest
 from affectstream.core.errors import EXIT_OK
 from affectstream.opencv_model.tracking import CropFormat
 from affectstream.preprocessing.faces.face_finder import FaceFinder
-from affectstream.preprocessing.media.media_file import MediaFile, MediaSegment, pixel_aspect
+from affectstream.preprocessing.media.media_file import MediaFile, pixel_aspect
+from affectstream.preprocessing.media.media_reader import MediaSegment
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
 from affectstream.preprocessing.media.video.still_images import read_still_image
 from affectstream.serving.inference.annotate import annotate
@@ -191,7 +192,9 @@ def test_pixels_are_square(
     assert tracks.frames[0].shape == (*shape, 3)
     finder = FaceFinder(None, CropFormat(32, "grey"))
     with MediaFile(path) as media:
-        (seen,) = media.segments([(0.0, 0.1)], RATE_HZ, FrameSampling("time", 1), finder.in_frame)
+        (seen,) = media.segments(
+            [(0.0, 0.1)], RATE_HZ, FrameSampling("time", 1), finder.detect_frame
+        )
     (face,) = seen.frames[0].faces
     height, width = shape
     assert (face.box.x, face.box.y) == ((width - min(shape)) / 2, (height - min(shape)) / 2)
@@ -299,7 +302,9 @@ def test_a_known_grey_is_seen_as_such(name: str, codec: str, is_full: bool, tmp_
     assert tracks.frames[0].mean() == pytest.approx(100, abs=1)
     finder = FaceFinder(None, CropFormat(64, "grey"))
     with MediaFile(path) as media:
-        (seen,) = media.segments([(0.0, 0.1)], RATE_HZ, FrameSampling("time", 1), finder.in_frame)
+        (seen,) = media.segments(
+            [(0.0, 0.1)], RATE_HZ, FrameSampling("time", 1), finder.detect_frame
+        )
     assert seen.frames[0].faces[0].crop.mean() == pytest.approx(100, abs=1)
 
 

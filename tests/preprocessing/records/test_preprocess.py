@@ -31,6 +31,8 @@ from tests.support.factories import (
     write_sound,
 )
 
+pytestmark = pytest.mark.slow
+
 NONE = ("--detector", "none")
 X264 = {"preset": "ultrafast"}
 
@@ -252,7 +254,7 @@ def test_bad_files_are_listed_and_the_rest_goes_on(
     assert len(open_data_folder(out).rows) == 4
 
 
-def test_strict(tones: Path, tmp_path: Path) -> None:
+def test_strict_fails_where_a_clip_is_rejected(tones: Path, tmp_path: Path) -> None:
     assert preprocess("manifest", tones, tmp_path / "a", *NONE, "--strict") == EXIT_OK
     (tones / "1.wav").write_text("no sound")
     assert preprocess("manifest", tones, tmp_path / "b", *NONE, "--strict") == EXIT_FAILURE
@@ -406,7 +408,9 @@ def test_a_pair_on_two_sides_is_left_to_stop_training(tones: Path, tmp_path: Pat
         (["--sampling", "random"], "'random' is not one of 'time', 'every-third'"),
     ],
 )
-def test_usage(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_of_preprocess_ends_with_exit_code_2(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert cli.main(["preprocess", *words]) == EXIT_USAGE
     assert message in capsys.readouterr().err
 

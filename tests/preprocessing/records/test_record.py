@@ -82,7 +82,7 @@ def features_of(one: Record) -> Any:
 
 
 @pytest.mark.parametrize("one", [WHOLE, SOUND_ONLY, PICTURE_ONLY], ids=lambda one: one.id)
-def test_round_trip(one: Record, tmp_path: Path) -> None:
+def test_a_record_is_written_and_read_again(one: Record, tmp_path: Path) -> None:
     (found,) = read_shard(written(tmp_path / "x.tfrecord", one))
     assert found["id"].decode() == one.id
     assert found["text"].decode() == one.transcript
@@ -133,7 +133,7 @@ def test_parsing_runs_in_a_graph(tmp_path: Path) -> None:
 # === PCM and content ===
 
 
-def test_pcm() -> None:
+def test_pcm_is_exact_both_ways() -> None:
     wave = np.array([-2.0, -1.0, -0.5, 0.0, 0.5, 32767 / 32768, 1.0, 7.0], np.float32)
     pcm = to_pcm(wave)
     assert pcm.tolist() == [-32768, -32768, -16384, 0, 16384, 32767, 32767, 32767]

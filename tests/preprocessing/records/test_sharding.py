@@ -17,7 +17,16 @@ from affectstream.preprocessing.records.sharding import (
 
 def clip(path: Path, start_s: float = 0.0, pictures: CompanionVideo | None = None) -> Clip:
     name = path.name
-    return Clip(path, name, "test", "sad", "", name, start_s=start_s, pictures=pictures)
+    return Clip(
+        path,
+        name,
+        corpus="test",
+        label="sad",
+        speaker="",
+        recording=name,
+        start_s=start_s,
+        pictures=pictures,
+    )
 
 
 def sizes(shards: list[tuple[Clip, ...]]) -> list[int]:

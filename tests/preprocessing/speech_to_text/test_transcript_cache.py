@@ -29,7 +29,8 @@ from affectstream.core.errors import (
 from affectstream.opencv_model.weights import CACHE_VARIABLE
 from affectstream.preprocessing.clip import Clip
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
-from affectstream.preprocessing.records.record_builder import RecordBuilder, RecordSettings
+from affectstream.preprocessing.records.record_builder import RecordBuilder
+from affectstream.preprocessing.records.record_settings import RecordSettings
 from affectstream.preprocessing.speech_to_text import google, sphinx, whisper
 from affectstream.preprocessing.speech_to_text import transcriber as transcriber
 from affectstream.preprocessing.speech_to_text import transcript_cache as module
@@ -197,7 +198,15 @@ def english() -> sphinx.SphinxTranscriber:
 
 def real_clip(real_data: Path) -> np.ndarray:
     path = real_data / "ravdess" / "Actor_19" / "03-01-01-01-02-01-19.flac"
-    clip = Clip(path, path.name, "ravdess", "neutral", "19", "1", attributes={"statement": "02"})
+    clip = Clip(
+        path,
+        path.name,
+        corpus="ravdess",
+        label="neutral",
+        speaker="19",
+        recording="1",
+        attributes={"statement": "02"},
+    )
     return benchmark.sound(clip)
 
 
@@ -541,7 +550,9 @@ def test_sphinx_in_worker_processes(
         assert told in ((True, ""), (False, NO_SPEECH_RECOGNIZED))
 
 
-def test_misuse(two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_of_transcribing_that_cannot_be_are_refused(
+    two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ("--detector", "none")
     out = tmp_path / "records"
     german = ("--language", "de-DE", "--workers", "2")
@@ -566,7 +577,7 @@ def test_misuse(two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         ("a b c d e f g", 7),
     ],
 )
-def test_word_errors(heard: str, errors: int) -> None:
+def test_benchmark_counts_word_errors(heard: str, errors: int) -> None:
     reference = benchmark.SENTENCES["02"].split()
     assert benchmark.word_errors(reference, heard.split()) == errors
     assert benchmark.word_errors(heard.split(), reference) == errors
@@ -574,7 +585,9 @@ def test_word_errors(heard: str, errors: int) -> None:
 
 def test_the_clips_of_the_benchmark_are_spread() -> None:
     found = [
-        Clip(Path(f"{a}{e}{n}"), f"{a}{e}{n}", "x", str(e), str(a), "")
+        Clip(
+            Path(f"{a}{e}{n}"), f"{a}{e}{n}", corpus="x", label=str(e), speaker=str(a), recording=""
+        )
         for a in range(20)
         for e in range(8)
         for n in range(4)
@@ -587,7 +600,9 @@ def test_the_clips_of_the_benchmark_are_spread() -> None:
     assert chosen == benchmark.spread(found[::-1], 50)
 
 
-def test_benchmark(fake: type[Fake], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_transcripts_benchmark_writes_its_table(
+    fake: type[Fake], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     fake.answers = ["Dogs are sitting by the door"]
     out = tmp_path / "table.md"
     assert benchmark.main(["--quick", "--work", str(tmp_path), "--out", str(out)]) == 0

@@ -17,6 +17,8 @@ from affectstream.preprocessing.synthetic.corpus import ClipPlan, render, synthe
 from affectstream.preprocessing.synthetic.emotions import EMOTIONS, FACE, VOICE, mix, sample_take
 from affectstream.preprocessing.synthetic.speakers import make_speaker
 
+pytestmark = pytest.mark.slow
+
 NUM_SPEAKERS, DURATION_S = 2, 2.0
 # Where the head rests in the frame, pixels; its middle wanders by about 10.
 MIDDLE_X, MIDDLE_Y, REACH = 240, 180, 45

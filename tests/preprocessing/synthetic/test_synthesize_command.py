@@ -51,7 +51,9 @@ def test_recordings_of_people_are_left_alone(
     assert [path.name for path in tmp_path.iterdir()] == ["mine.mp4"]
 
 
-def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_of_synthesize_ends_with_exit_code_2(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main(["synthesize"]) == 2
     assert main(["synthesize", "out", "--speakers", "many"]) == 2
 

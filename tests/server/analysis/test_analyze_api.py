@@ -33,11 +33,14 @@ from affectstream.server.analysis.upload_slots import MAX_RECEIVING
 from affectstream.server.analysis.uploads import display_name
 from affectstream.server.limits import MIB, ServerLimits
 from affectstream.server.security import SecurityMiddleware
+from affectstream.serving.inference.predict_options import PredictOptions
 from affectstream.serving.inference.recognizer import Recognizer
 from tests.preprocessing.media.test_completeness import noise, spoiled
 from tests.server.analysis.test_analysis_pool import CONFIG, forward, held, seconds_until
 from tests.support.factories import tone, write_media, write_sound
 from tests.support.odd_recognizers import FAULTY_RECOGNIZER
+
+pytestmark = pytest.mark.server
 
 LIMITS = ServerLimits(
     max_upload_bytes=MIB, num_workers=1, max_waiting_uploads=1, max_analysis_s=20, drain_s=1
@@ -154,7 +157,7 @@ def test_a_form_in_pieces(port: int) -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, STREAM])
-def test_words_alone(headers: dict[str, str], port: int) -> None:
+def test_words_alone_are_analysed(headers: dict[str, str], port: int) -> None:
     body = form(("text", None, "grüße".encode()), ("face", None, b"all"))
     status, answer, _ = post(port, body, headers=FORM | headers)
     assert status == 200
@@ -215,7 +218,7 @@ def test_a_crash_is_an_answer(port: int) -> None:
         ("?path=/etc/passwd", "'path': unknown option"),
     ],
 )
-def test_wrong_options(query: str, said: str, port: int) -> None:
+def test_wrong_options_are_refused(query: str, said: str, port: int) -> None:
     status, answer, _ = post(port, b"answer", query)
     assert status == 400
     assert said in answer["error"]
@@ -240,7 +243,7 @@ def test_wrong_options(query: str, said: str, port: int) -> None:
         (b"", "no field 'file'|ends in the middle"),
     ],
 )
-def test_wrong_forms(body: bytes, said: str, port: int) -> None:
+def test_wrong_forms_are_refused(body: bytes, said: str, port: int) -> None:
     status, answer, _ = post(port, body, headers=FORM)
     assert status == 400
     assert any(words in answer["error"] for words in said.split("|"))
@@ -264,7 +267,7 @@ def test_json_is_no_recording(port: int) -> None:
 
 
 @pytest.mark.parametrize("how", ["told", "chunked", "form", "form in pieces"])
-def test_too_large(how: str, port: int) -> None:
+def test_an_upload_that_is_too_large_is_refused(how: str, port: int) -> None:
     data = b"answer " + bytes(MIB)
     body = form(("file", "x", data)) if how.startswith("form") else data
     headers = FORM if how.startswith("form") else {}
@@ -434,7 +437,7 @@ def test_a_client_that_goes_away_in_the_upload(port: int, uploads_folder: Path) 
     assert post(port, b"answer")[0] == 200
 
 
-# === The real transcriber ===
+# === The real recognizer ===
 
 
 @pytest.fixture(scope="module")
@@ -450,7 +453,9 @@ def test_a_stream_ends_with_what_json_gives(uploads_folder: Path, sound: Path) -
         body = sound.read_bytes()
         status, whole, _ = post(port, body, "?name=x.m4a&window_s=1&hop_s=0.5")
         assert status == 200
-        expected = Recognizer(forward, CONFIG)(sound, window_s=1.0, hop_s=0.5).as_json()
+        expected = Recognizer(forward, CONFIG)(
+            sound, PredictOptions(window_s=1.0, hop_s=0.5)
+        ).as_json()
         assert whole == {**expected, "path": "x.m4a"}
         _, events, _ = post(port, body, "?name=x.m4a&window_s=1&hop_s=0.5", STREAM)
     assert events[0]["event"] == "start"
@@ -555,7 +560,7 @@ def test_nothing_but_the_upload_is_opened(uploads_folder: Path, tmp_path: Path) 
 def test_a_real_clip_as_predict_answers(
     clip: str, real_data: Path, real_models: Path, uploads_folder: Path
 ) -> None:
-    """`predict --json` writes what the transcriber answers in one process."""
+    """`predict --json` writes what the recognizer answers in one process."""
     recording, weights = real_data / "clips" / clip, real_models / "face"
     config = {**CONFIG, "preparation": {**CONFIG["preparation"], "detector": "auto"}}
     expected = Recognizer(forward, config, weights)(recording).as_json()

@@ -30,6 +30,8 @@ from affectstream.server.memory_quota import MAX_HELD_BODIES
 from affectstream.serving.export import warmup
 from tests.support.grpc_calls import NAME, TIMEOUT_S, refusal, request_of, sound
 
+pytestmark = pytest.mark.server
+
 TOLERANCE = 1e-5
 LIMITS = ServerLimits(max_body_bytes=4 * 1024 * 1024)
 Stub = prediction_service_pb2_grpc.PredictionServiceStub
@@ -101,7 +103,7 @@ def test_values_in_their_own_field_are_taken_as_well(stub: Any, loaded: Any) -> 
     assert_same(stub.Predict(request, timeout=TIMEOUT_S), loaded, "audio", inputs)
 
 
-def test_output_filter(stub: Any) -> None:
+def test_an_output_filter_leaves_out_the_rest(stub: Any) -> None:
     request = request_of(sound())
     request.output_filter.extend(["label"])
     assert list(stub.Predict(request, timeout=TIMEOUT_S).outputs) == ["label"]
@@ -259,7 +261,7 @@ def test_what_no_model_of_ours_does(stub: Any) -> None:
 # === About the model ===
 
 
-def test_metadata(stub: Any, exported: Path) -> None:
+def test_metadata_over_grpc_names_the_signatures(stub: Any, exported: Path) -> None:
     request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     request.model_spec.name = NAME
     response = stub.GetModelMetadata(request, timeout=TIMEOUT_S)
@@ -278,7 +280,7 @@ def test_metadata_that_is_not_there(stub: Any, fields: list[str], said: str) -> 
     assert code is grpc.StatusCode.INVALID_ARGUMENT and said in told
 
 
-def test_status(channel: grpc.Channel) -> None:
+def test_status_over_grpc_names_the_versions(channel: grpc.Channel) -> None:
     ask = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus
     request = get_model_status_pb2.GetModelStatusRequest()
     request.model_spec.name = NAME
@@ -291,7 +293,7 @@ def test_status(channel: grpc.Channel) -> None:
     assert code is grpc.StatusCode.NOT_FOUND and "other" in told
 
 
-def test_health(channel: grpc.Channel) -> None:
+def test_health_over_grpc_is_serving_for_known_services(channel: grpc.Channel) -> None:
     stub = health_pb2_grpc.HealthStub(channel)
     for service in ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"):
         request = health_pb2.HealthCheckRequest(service=service)

@@ -21,6 +21,8 @@ from affectstream.server.limits import ServerLimits
 from affectstream.serving.export.warmup import InputSpec
 from tests.support.grpc_calls import NAME, TIMEOUT_S, refusal, request_of, sound
 
+pytestmark = pytest.mark.server
+
 LIMITS = ServerLimits(max_body_bytes=4 * 1024 * 1024)
 
 

@@ -14,7 +14,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from affectstream.commands.predict import _csv_rows
+from affectstream.commands.jobs.prediction_outputs import csv_rows
 from affectstream.core import atomic_io
 from affectstream.server.limits import ServerLimits
 from affectstream.server.page import page_api
@@ -254,7 +254,7 @@ def test_saved_files_equal_the_command_line(
     assert reader.saved("#save-json") == json.dumps(expected.as_json())
     shares = ("face_coverage", "sound_coverage", "speech_share", "known_word_share")
     columns = ["path", "start_s", "end_s", "label", *shares, "streams", *LABELS]
-    atomic_io.write_csv(tmp_path / "x.csv", columns, _csv_rows(expected))
+    atomic_io.write_csv(tmp_path / "x.csv", columns, csv_rows(expected))
     assert reader.saved("#save-csv") == (tmp_path / "x.csv").read_text()
     assert "5e-05" in reader.saved("#save-csv")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from affectstream.commands.predict import _csv_rows
+from affectstream.commands.jobs.prediction_outputs import csv_rows
 from affectstream.core import atomic_io
 from tests.support import page_reader
 from tests.support.page_reader import Reader
@@ -171,7 +171,7 @@ def test_words_alone_are_answered(
     assert reader.saved("#save-json") == json.dumps(expected.as_json())
     shares = ("face_coverage", "sound_coverage", "speech_share", "known_word_share")
     columns = ["path", "start_s", "end_s", "label", *shares, "streams", *LABELS]
-    atomic_io.write_csv(tmp_path / "x.csv", columns, _csv_rows(expected))
+    atomic_io.write_csv(tmp_path / "x.csv", columns, csv_rows(expected))
     saved = reader.saved("#save-csv")
     assert saved == (tmp_path / "x.csv").read_text()
     assert saved.splitlines()[1].startswith("text,0.0,0.0,happy,,,,0.75,text,")

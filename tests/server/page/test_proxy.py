@@ -16,6 +16,8 @@ from tests.support import page_reader, proxy
 from tests.support.page_reader import Reader
 from tests.support.scripted_page import ScriptedServer, listening
 
+pytestmark = pytest.mark.server
+
 browser = page_reader.browser
 LARGE_BYTES = 3 << 20  # nginx by itself takes one MiB
 KEPT = "    proxy_set_header Host $http_host;\n"

@@ -15,8 +15,10 @@ import requests
 from affectstream.server.app import Server, ServeSettings
 from affectstream.server.limits import ServerLimits
 
+pytestmark = pytest.mark.server
+
 NAME = "tiny"
-TIMEOUT_S = 60
+TIMEOUT_S = 300
 # A body over it is cheap to make.
 LIMITS = ServerLimits(max_body_bytes=4 * 1024 * 1024)
 

@@ -18,9 +18,11 @@ from affectstream.server.app import Server, ServeSettings
 from affectstream.server.limits import ServerLimits
 from affectstream.serving.export import warmup
 
+pytestmark = pytest.mark.server
+
 TOLERANCE = 1e-5
 NAME = "tiny"
-TIMEOUT_S = 60
+TIMEOUT_S = 300
 # A body over it is cheap to make.
 LIMITS = ServerLimits(max_body_bytes=4 * 1024 * 1024)
 SIGNATURES = ("serving_default", "audio", "video")
@@ -169,7 +171,7 @@ def test_many_at_a_time_each_get_their_own_answer(
 
 
 @pytest.mark.parametrize("where", ["", "/versions/1"])
-def test_status(url: str, where: str) -> None:
+def test_status_over_rest_names_the_versions(url: str, where: str) -> None:
     answer = requests.get(f"{url}/v1/models/{NAME}{where}", timeout=TIMEOUT_S)
     assert answer.status_code == 200
     assert answer.json() == {
@@ -201,7 +203,7 @@ def test_a_verb_in_any_case(url: str, examples: dict[str, Any]) -> None:
     assert requests.post(where, json=body, timeout=TIMEOUT_S).status_code == 200
 
 
-def test_metadata(url: str, version: Path) -> None:
+def test_metadata_over_rest_names_the_signatures(url: str, version: Path) -> None:
     answer = requests.get(f"{url}/v1/models/{NAME}/metadata", timeout=TIMEOUT_S).json()
     assert answer["model_spec"]["name"] == NAME
     assert answer["model_spec"]["version"] == "1"

@@ -18,12 +18,14 @@ from affectstream.server import app, security, sockets
 from affectstream.server.app import Server, ServeSettings
 from affectstream.server.limits import ServerLimits
 
+pytestmark = pytest.mark.server
+
 NAME = "tiny"
 TOKEN = "correct-horse-battery"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
 STATUS = f"/v1/models/{NAME}"
 PREDICT = f"/v1/models/{NAME}:predict"
-TIMEOUT_S = 60
+TIMEOUT_S = 300
 
 
 @pytest.fixture(scope="module")

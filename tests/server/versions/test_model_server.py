@@ -196,8 +196,11 @@ def test_an_analysis_knows_the_words_of_the_version(
         return answer["known_word_share"], answer["warnings"]
 
     synthetic = "the model was trained on SYNTHETIC data"
+    with server.lease_newest() as (config, _):
+        vocabulary = config["vocabulary"]
+    assert vocabulary[:2] == ["", "[UNK]"] and len(vocabulary) > 4
     try:
-        assert told("furious shout") == (1.0, [synthetic])
+        assert told(" ".join(vocabulary[2:])) == (1.0, [synthetic])
         unknown = "no word is known to the model: the answer from words means little"
         assert told("ich habe furchtbare Angst") == (0.0, [unknown, synthetic])
     finally:

@@ -30,6 +30,8 @@ from affectstream.server.rest import json_size, json_tensors
 from affectstream.server.thread_pool import ThreadPool
 from tests.support.grpc_calls import NAME, TIMEOUT_S, refusal, request_of, sound
 
+pytestmark = pytest.mark.server
+
 LIMITS = ServerLimits(max_body_bytes=4 * 1024 * 1024)
 Stub = prediction_service_pb2_grpc.PredictionServiceStub
 

@@ -22,6 +22,8 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from affectstream.server.app import Server, ServeSettings
 from tests.support.bundles import copy_with_other_weights, shares
 
+pytestmark = pytest.mark.server
+
 NAME = "tiny"
 TOLERANCE = 1e-5
 SOON_S = 90.0

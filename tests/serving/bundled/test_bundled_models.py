@@ -137,7 +137,7 @@ def test_commands_are_bare(given: str, expected: str) -> None:
     assert packing.strip_local_paths(given) == expected
 
 
-def test_terms() -> None:
+def test_terms_are_those_of_the_strictest_licence() -> None:
     free, bound = ({"corpus": "c", "licence": licence} for licence in ("CC BY 4.0", "CC BY-NC 4.0"))
     assert not bundled_models.is_non_commercial([free])
     assert bundled_models.is_non_commercial([free, bound])
@@ -147,7 +147,7 @@ def test_terms() -> None:
 # === Starting from it ===
 
 
-def test_starting_point(
+def test_a_bundled_model_can_be_started_from_by_name(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, audio_run: Path
 ) -> None:
     monkeypatch.setattr(bundled_models, "BUNDLED_DIR", home)
@@ -220,7 +220,7 @@ def test_adapted_to_one_person(
     assert set(json.loads(capfd.readouterr().out)["streams"]) == {"audio"}
 
 
-def test_make(
+def test_making_the_bundled_models_leaves_finished_parts(
     audio_run: Path,
     video_run: Path,
     fusion_run: Path,
@@ -263,7 +263,7 @@ def test_make(
 # === How robust it is ===
 
 
-def test_changes() -> None:
+def test_corruptions_of_recordings_have_exact_values() -> None:
     rng = np.random.default_rng(0)
     wave = (0.1 * np.sin(np.arange(16_000) / 5)).astype(np.float32)
     np.testing.assert_allclose(robustness.gain((wave, 16_000), -20)[0], wave / 10, rtol=1e-5)
@@ -319,7 +319,7 @@ def test_recordings_are_remade(change: robustness.Corruption, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("name", [bundled_models.EMOTION, bundled_models.TEXT])
-def test_golden(name: str) -> None:
+def test_bundled_weights_answer_as_when_they_were_packed(name: str) -> None:
     """The shipped weights answer as when they were packed, and fit the box."""
     if not bundled_models.is_bundled_model(name):
         pytest.skip(f"pretrained/{name} is not in the box yet")

@@ -26,6 +26,8 @@ from affectstream.serving.export.bundle import _end_token
 from tests.support.bundles import arrays, module_of, shares
 from tests.support.models import LABELS
 
+pytestmark = pytest.mark.server
+
 TOLERANCE = 1e-5
 
 
@@ -202,7 +204,7 @@ def test_request_sh_with_curl(server: Server, loaded: Any, bundle: Path, label: 
         f"127.0.0.1:{server.rest_port}",
         *([label] if label else []),
     ]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     told = json.loads(done.stdout)
     if label == "beta":
         assert done.returncode != 0

@@ -72,7 +72,7 @@ def _message(name: str, **messages: dict[str, tuple[int, str]]) -> Any:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"x.{name}"))()
 
 
-def test_batching_config(bundle: Path) -> None:
+def test_batching_config_is_read_by_its_protobuf(bundle: Path) -> None:
     text = (bundle / "batching.config").read_text(encoding="utf-8")
     made = text_format.Parse(text, _message("BatchingParameters", BatchingParameters=BATCHING))
     assert made.pad_variable_length_inputs is True
@@ -86,7 +86,7 @@ def test_batching_config(bundle: Path) -> None:
         text_format.Parse(wrong, _message("BatchingParameters", BatchingParameters=BATCHING))
 
 
-def test_monitoring_config(bundle: Path) -> None:
+def test_monitoring_config_is_read_by_its_protobuf(bundle: Path) -> None:
     text = (bundle / "monitoring.config").read_text(encoding="utf-8")
     empty = _message("MonitoringConfig", PrometheusConfig=PROMETHEUS, MonitoringConfig=MONITORING)
     made = text_format.Parse(text, empty)
@@ -97,7 +97,7 @@ def test_monitoring_config(bundle: Path) -> None:
 # === docker-compose.yaml ===
 
 
-def test_compose(bundle: Path) -> None:
+def test_compose_mounts_what_is_there(bundle: Path) -> None:
     read = yaml.safe_load((bundle / "docker-compose.yaml").read_text(encoding="utf-8"))
     services = read["services"]
     assert [service["profiles"] for service in services.values()] == [["cpu"], ["gpu"]]

@@ -84,7 +84,9 @@ def assert_equal(made: dict[str, np.ndarray], inference: Any, given: dict[str, n
 # === One check in three places ===
 
 
-def test_in_memory(fusion_run: Path, inference: Any, given: dict[str, np.ndarray]) -> None:
+def test_export_answers_the_same_in_memory(
+    fusion_run: Path, inference: Any, given: dict[str, np.ndarray]
+) -> None:
     """The inference model is the trained one with a softmax behind it."""
     model = load_model(fusion_run / "best.keras")
     logits = np.asarray(model(given, training=False)["logits"])
@@ -96,7 +98,9 @@ def test_in_memory(fusion_run: Path, inference: Any, given: dict[str, np.ndarray
     assert_equal({**made, "label": labels}, inference, given)
 
 
-def test_after_reload(exported: Path, inference: Any, given: dict[str, np.ndarray]) -> None:
+def test_export_answers_the_same_after_reload(
+    exported: Path, inference: Any, given: dict[str, np.ndarray]
+) -> None:
     signature = tf.saved_model.load(str(exported / "1")).signatures["serving_default"]
     made = signature(**{name: tf.constant(value) for name, value in given.items()})
     arrays = {name: value.numpy() for name, value in made.items()}

@@ -30,6 +30,7 @@ from tests.support.models import (
     train,
     write_data,
 )
+from tests.support.stubs import stub_trainer
 
 TEXTS = [
     b"Furious shout!",
@@ -83,7 +84,8 @@ def runs(data: Path, audio_run: Path, tmp_path_factory: pytest.TempPathFactory) 
     for name, (recipe, *changes) in RECIPES.items():
         made[name] = out / name
         words = ("--recipe", recipe, "--epochs", 1, *settings(*changes, "learning_rate=0.01"))
-        assert train(made[name], *words, stream="text", data=data) == EXIT_OK
+        with stub_trainer():  # an export of weights that learnt nothing is as good here
+            assert train(made[name], *words, stream="text", data=data) == EXIT_OK
     made["fused"] = out / "fused"
     parts = ("--audio-run", audio_run, "--text-run", made["words"])
     assert train(made["fused"], *parts, stream="fusion", data=data) == EXIT_OK

@@ -67,7 +67,7 @@ def damaged_saved_model(path: Path) -> None:
         (damaged_saved_model, "not as `export` writes it (lacks labels, "),
     ],
 )
-def test_no_model(
+def test_what_is_no_model_is_refused(
     make: Callable[[Path], None],
     expected: str,
     tmp_path: Path,

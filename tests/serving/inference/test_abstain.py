@@ -72,7 +72,7 @@ class Fake:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> None:
     """`predict` with any --model asks `Fake`."""
-    monkeypatch.setattr(loading, "load", lambda model, weights_dir, detector: Fake())
+    monkeypatch.setattr(loading, "load", lambda model, weights_dir, detector, reader: Fake())
 
 
 @pytest.fixture
@@ -107,7 +107,9 @@ def table(path: Path) -> list[dict[str, str]]:
         (0.9, True, [True, True], ["audio", "video"]),
     ],
 )
-def test_who_abstains(below: float, whole: bool, windows: list[bool], streams: list[str]) -> None:
+def test_files_windows_and_streams_abstain_below_the_threshold(
+    below: float, whole: bool, windows: list[bool], streams: list[str]
+) -> None:
     told = with_abstention(answer(), below).as_json()
     assert (told["abstained"], told["label"]) == (whole, None if whole else "happy")
     assert [window["abstained"] for window in told["windows"]] == windows
@@ -170,7 +172,9 @@ def test_without_the_option_nothing_is_new(
 
 
 @pytest.mark.usefixtures("fake")
-def test_with_it(clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_abstention_is_told_in_json_and_csv(
+    clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "w.csv"
     words = (clip, "--abstain-below", 0.6)
     told = json.loads(predicted(capfd, *words, "--json", "--csv", out))
@@ -276,7 +280,9 @@ def test_noise_abstains_on_the_command_line(
 
 
 @pytest.mark.usefixtures("fake")
-def test_words(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_words_below_the_threshold_get_no_answer(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     option = ("--abstain-below", 0.6)
     told = json.loads(predicted(capfd, "--text", "hm", *option, "--json"))
     assert (told["label"], told["abstained"]) == (None, True)
@@ -359,11 +365,13 @@ def recognizer(fusion_run: Path) -> Recognizer:
 @pytest.fixture
 def trained(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
     """`predict` with any --model asks the one that is loaded."""
-    monkeypatch.setattr(loading, "load", lambda model, weights_dir, detector: recognizer)
+    monkeypatch.setattr(loading, "load", lambda model, weights_dir, detector, reader: recognizer)
 
 
 @pytest.mark.usefixtures("trained")
-def test_recordings(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_recordings_below_the_threshold_get_no_answer(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     face = sorted(sample_source().rglob("*.mp4"))[0]
     voice = write_sound(tmp_path / "voice.wav", tone(7.2), 16_000)
     plain = [json.loads(s) for s in predicted(capfd, face, voice, "--json").splitlines()]

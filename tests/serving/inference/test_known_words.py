@@ -25,7 +25,7 @@ PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "i", "am", "so", "happy", "##py", 
         ("", 0.0),
     ],
 )
-def test_words(text: str, share: float) -> None:
+def test_share_of_known_words_is_exact(text: str, share: float) -> None:
     known = KnownWords.from_vocabulary(WORDS)
     assert known is not None
     assert known.share(text) == pytest.approx(share)

@@ -20,6 +20,7 @@ from affectstream.core.errors import (
     UserError,
 )
 from affectstream.serving import Recognizer, load
+from affectstream.serving.inference.predict_options import PredictOptions
 from tests.support.factories import sample_source, tone, write_media, write_sound
 from tests.support.models import LABELS, error_line, picture, run
 
@@ -148,7 +149,7 @@ def test_in_python_the_same(
     assert recognizer(str(clip)).as_json() == typed
 
 
-def test_in_words(
+def test_predict_tells_its_answers_in_words(
     fusion_run: Path, clip: Path, folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert run("predict", clip, folder / "long.wav", "--model", fusion_run) == EXIT_OK
@@ -199,7 +200,7 @@ def test_a_face_that_leaves_reports_its_coverage(recognizer: Recognizer, folder:
     answer = recognizer(folder / "leaves.mp4")
     assert answer.face_coverage == 0.5
     assert set(answer.streams) == {"audio", "video"}
-    cut = recognizer(folder / "leaves.mp4", window_s=0.5, hop_s=0.5)
+    cut = recognizer(folder / "leaves.mp4", PredictOptions(window_s=0.5, hop_s=0.5))
     coverages = [window.face_coverage for window in cut.windows]
     assert coverages[0] == 1.0
     assert coverages[-1] == 0.0
@@ -263,20 +264,20 @@ def test_windows_of_a_long_file(recognizer: Recognizer, folder: Path) -> None:
     spans = [(round(w.start_s, 2), round(w.end_s, 2)) for w in answer.windows]
     assert spans == [(0, 3.49), (1.24, 4.72), (2.48, 5.96), (3.71, 7.2)]
     assert answer.duration_s == pytest.approx(7.2, abs=0.01)
-    finer = recognizer(folder / "long.wav", window_s=2.2, hop_s=1.0)
+    finer = recognizer(folder / "long.wav", PredictOptions(window_s=2.2, hop_s=1.0))
     assert [round(w.start_s, 2) for w in finer.windows] == [0, 1, 2, 3, 4, 5]
-    shorter = recognizer(folder / "long.wav", window_s=1.2)  # a hop of at most that
+    shorter = recognizer(folder / "long.wav", PredictOptions(window_s=1.2))  # a hop of at most that
     assert [round(w.start_s, 2) for w in shorter.windows] == [0, 1.2, 2.4, 3.6, 4.8, 6]
 
 
 def test_windows_of_its_own_are_asked_for(recognizer: Recognizer, folder: Path) -> None:
     """A recording that is taken whole else is cut then."""
     assert len(recognizer(folder / "both.mp4").windows) == 1
-    cut = recognizer(folder / "both.mp4", window_s=1.0, hop_s=0.5)
+    cut = recognizer(folder / "both.mp4", PredictOptions(window_s=1.0, hop_s=0.5))
     spans = [(round(w.start_s, 6), round(w.end_s, 6)) for w in cut.windows]
     assert spans == [(0, 1), (0.5, 1.5), (1, 2)]
     with pytest.raises(UserError, match=r"hop_s=5 must not be above window_s, of this model 3\.48"):
-        recognizer(folder / "both.mp4", hop_s=5)
+        recognizer(folder / "both.mp4", PredictOptions(hop_s=5))
 
 
 def test_a_window_answers_for_its_own_stretch(
@@ -287,7 +288,7 @@ def test_a_window_answers_for_its_own_stretch(
     noise = (0.1 * rng.standard_normal(3 * 16_000)).astype(np.float32)
     wave = np.concatenate([tone(3.0), noise, tone(3.0, hz=1500)])
     write_sound(tmp_path / "whole.wav", wave, 16_000)
-    whole = recognizer(tmp_path / "whole.wav", window_s=3.0, hop_s=3.0)
+    whole = recognizer(tmp_path / "whole.wav", PredictOptions(window_s=3.0, hop_s=3.0))
     assert len(whole.windows) == 3
     for index, window in enumerate(whole.windows):
         part = write_sound(
@@ -327,9 +328,9 @@ def test_every_face_is_answered_for(
     ]
     assert any(followed)
     with pytest.raises(ValueError, match="face must be 'largest' or 'all', received 'each'"):
-        recognizer(path, face="each")
+        recognizer(path, PredictOptions(face="each"))
     with pytest.raises(ValueError, match="0 < hop_s <= window_s is needed, received 2, 1"):
-        recognizer(path, window_s=1.0, hop_s=2.0)
+        recognizer(path, PredictOptions(window_s=1.0, hop_s=2.0))
 
 
 # === Files ===
@@ -386,7 +387,7 @@ def test_only_bad_files(
     assert f"{tmp_path}: no media file in this folder" in error_line(capfd.readouterr().err)
 
 
-def test_usage(
+def test_wrong_usage_of_predict_ends_with_exit_code_2(
     fusion_run: Path, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     voice = folder / "voice.wav"
@@ -426,7 +427,9 @@ def test_the_model_when_none_is_named(
 # === Pictures and films ===
 
 
-def test_plot(fusion_run: Path, folder: Path, tmp_path: Path) -> None:
+def test_predict_draws_a_time_line_of_each_file(
+    fusion_run: Path, folder: Path, tmp_path: Path
+) -> None:
     for name in ("long.wav", "both.mp4"):
         out = tmp_path / f"{name}.png"
         assert run("predict", folder / name, "--model", fusion_run, "--plot", out) == EXIT_OK

@@ -55,7 +55,7 @@ def test_the_recording_and_all_else_stay() -> None:
     assert told.as_json()["smooth_s"] == 2.0
 
 
-def test_reach() -> None:
+def test_smoothing_reaches_no_further_than_its_seconds() -> None:
     plain = answer()
     assert smoothed(plain, 1.9).windows == plain.windows, "the next window lies 1 s away"
     wide = [window.probabilities["happy"] for window in smoothed(plain, 100.0).windows]
@@ -79,7 +79,7 @@ class Fake:
 def test_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(loading, "load", lambda model, weights_dir, detector: Fake())
+    monkeypatch.setattr(loading, "load", lambda model, weights_dir, detector, reader: Fake())
     clip, out = tmp_path / "clip.mp4", tmp_path / "windows.csv"
     clip.touch()
     words = ("predict", clip, "--model", "fake", "--json", "--csv", out)

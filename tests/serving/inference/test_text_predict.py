@@ -30,6 +30,8 @@ from affectstream.serving.inference.prediction import Prediction
 from tests.support.factories import tone, write_sound
 from tests.support.models import LABELS, records, run, settings, train, write_data
 
+pytestmark = pytest.mark.slow
+
 KEYS = {
     *("path", "duration_s", "label", "probabilities", "streams"),
     *("face_coverage", "sound_coverage", "speech_share", "known_word_share"),
@@ -170,7 +172,9 @@ def test_words_never_seen_still_get_an_answer(recognizer: Recognizer) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "  \t\n"])
-def test_no_words(text: str, text_run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_text_without_words_is_rejected(
+    text: str, text_run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     capfd.readouterr()
     assert run("predict", "--model", text_run, "--text", text) == EXIT_FAILURE
     said = capfd.readouterr()
@@ -329,7 +333,7 @@ def test_heard_by_a_recogniser(
         (TranscriptionFailedError("refused"), "no words understood (refused)"),
     ],
 )
-def test_nothing_heard(
+def test_a_recording_in_which_nothing_was_heard_is_told_so(
     failure: Exception,
     expected: str,
     fake: type[Fake],
@@ -381,6 +385,8 @@ def test_a_fused_model_from_words_alone(
         (),
     ],
 )
-def test_usage(words: tuple[str, ...], text_run: Path, folder: Path) -> None:
+def test_wrong_usage_of_predict_with_text_ends_with_exit_code_2(
+    words: tuple[str, ...], text_run: Path, folder: Path
+) -> None:
     typed = [folder / word if (folder / word).is_file() else word for word in words]
     assert run("predict", *typed, "--model", text_run) == EXIT_USAGE

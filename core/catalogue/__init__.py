@@ -1,1 +1,0 @@
-"""The tables behind the registry: every component by kind and name, as text."""
