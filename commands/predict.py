@@ -115,6 +115,11 @@ if TYPE_CHECKING:
     help="Give no label but 'abstained' if a smaller share of the sound is speech.",
 )
 @click.option(
+    "--min-known-word-share",
+    type=FiniteRange(0, 1, min_open=True),
+    help="Give no label but 'abstained' if the model knows a smaller share of the words.",
+)
+@click.option(
     "--detector",
     type=click.Choice([*registry.names("detectors"), "auto", "none"]),
     help="Face detector; none takes each picture whole, as a face. [default: the model's own]",
@@ -153,6 +158,7 @@ def command(
     language: str,
     abstain_below: float | None,
     min_speech_share: float | None,
+    min_known_word_share: float | None,
     detector: str | None,
     weights_dir: Path | None,
     workers: int,
@@ -184,7 +190,7 @@ def command(
             options = PredictOptions(face, window_s, hop_s, table, text, transcriber)
             jobs = _prediction_jobs(given, recognizer, options)
             plots = _plots(plot, given, csv_path)
-            limits = (abstain_below, min_speech_share)
+            limits = (abstain_below, min_speech_share, min_known_word_share)
             transcribes = transcriber_name is not None
             outputs = PredictOutputs(
                 as_json, csv_path, plots, annotate, limits, smooth_s, transcribes

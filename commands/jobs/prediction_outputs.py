@@ -16,7 +16,7 @@ from affectstream.core.errors import MediaError
 if TYPE_CHECKING:
     from affectstream.parallel.isolated_worker import IsolatedWorker
 
-COVERAGES = ("face_coverage", "sound_coverage", "speech_share")
+COVERAGES = ("face_coverage", "sound_coverage", "speech_share", "known_word_share")
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class PredictOutputs:
 
     Attributes:
       plots: file -> where its time line is drawn; empty for none.
-      limits: the probability, and the share of speech, that an answer needs to be given; None gives
-        every answer.
+      limits: the probability, the share of speech and that of known words which an answer needs to
+        be given; None gives every answer.
       smooth_s: over how many seconds windows are averaged; None leaves them as they are.
       transcribes: whether there are transcripts to write.
     """
@@ -35,7 +35,7 @@ class PredictOutputs:
     csv: Path | None
     plots: Mapping[Path, Path]
     annotate: Path | None
-    limits: tuple[float | None, float | None]
+    limits: tuple[float | None, float | None, float | None]
     smooth_s: float | None
     transcribes: bool
 

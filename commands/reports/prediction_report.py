@@ -20,18 +20,20 @@ def print_prediction(answer: Any, as_json: bool) -> None:
     if as_json:
         progress.print_result(json.dumps(answer.as_json()))
         return
-    from affectstream.serving.inference.prediction import abstention_reason
+    from affectstream.serving.inference.prediction import abstention_reason, percent
 
+    shares = {
+        "face": answer.face_coverage,
+        "sound": answer.sound_coverage,
+        "speech": answer.speech_share,
+        "known words": answer.known_word_share,
+    }
     text = render(
         REPORTS,
         "prediction.txt.j2",
         answer=answer,
         best=sorted(answer.probabilities.items(), key=lambda item: -item[1])[:3],
-        coverage={
-            "face": answer.face_coverage,
-            "sound": answer.sound_coverage,
-            "speech": answer.speech_share,
-        },
+        coverage={name: percent(share) for name, share in shares.items() if share is not None},
         abstained=ABSTAINED,
         reason=abstention_reason(answer) if answer.abstained else "",
     )

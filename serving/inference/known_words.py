@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from affectstream.serving.inference.prediction import low_percent
+
 # With at most this share known, the text is probably in another language or no text.
 LOW_KNOWN_WORD_SHARE = 0.5
 _WORD_PIECES_BEGIN_WITH = "[PAD]"
@@ -66,7 +68,7 @@ class KnownWords:
 def known_words_warning(share: float | None) -> Iterator[str]:
     """The warning where the share of known words is low, if it is known."""
     if share is not None and share <= LOW_KNOWN_WORD_SHARE:
-        found = f"only {share:.0%} of the words are" if share else "no word is"
+        found = f"{low_percent(share)} of the words are" if share else "no word is"
         yield f"{found} known to the model: the answer from words means little"
 
 

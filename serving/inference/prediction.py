@@ -24,6 +24,10 @@ class WindowPrediction:
         recording has no sound, or the model does not listen.
       speech_share: share of the sound that is speech; None as of `sound_coverage`.
       min_speech_share: speech share below which a prediction from sound abstains; None: never.
+      known_word_share: share of the words that the model has in its vocabulary; None where there
+        are no words or the vocabulary is not at hand.
+      min_known_word_share: known-word share below which a prediction from text abstains; None:
+        never.
       transcript: output of speech-to-text; None if it was not used.
       abstain_below: the probability that `label` needs to be given as the answer; None always
         gives it.
@@ -40,11 +44,13 @@ class WindowPrediction:
     speech_share: float | None = None
     min_speech_share: float | None = None
     transcript: str | None = None
+    known_word_share: float | None = None
+    min_known_word_share: float | None = None
 
     @property
     def abstained(self) -> bool:
-        """Whether no label is probable enough to be given, or too little of the sound is speech."""
-        return is_below(self.probabilities, self.abstain_below) or lacks_speech(self)
+        """Whether no label is given: none is probable enough, or a share is below its limit."""
+        return has_weak_evidence(self)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -56,6 +62,7 @@ class WindowPrediction:
             "face_coverage": _share(self.face_coverage),
             "sound_coverage": _share(self.sound_coverage),
             "speech_share": _share(self.speech_share),
+            "known_word_share": _share(self.known_word_share),
             **_transcript(self),
         }
 
@@ -67,10 +74,9 @@ class Prediction:
     Attributes:
       label: the most probable one.
       streams: as of a window, pooled over those in which the stream counts.
-      face_coverage, sound_coverage, speech_share: as of a window, over the whole recording.
+      face_coverage, sound_coverage, speech_share, known_word_share: as of a window, over the whole
+        recording.
       transcript: of windows that do not overlap, one after the other.
-      known_word_share: share of the words that the model has in its vocabulary; None where there
-        are no words or the vocabulary is not at hand.
       warnings: reasons to trust the prediction less.
       faces: with `all` faces, the answer from each person's face alone.
       abstain_below: as of a window; see `with_abstention`.
@@ -96,11 +102,12 @@ class Prediction:
     min_speech_share: float | None = None
     transcript: str | None = None
     known_word_share: float | None = None
+    min_known_word_share: float | None = None
 
     @property
     def abstained(self) -> bool:
-        """Whether no label is probable enough to be given, or too little of the sound is speech."""
-        return is_below(self.probabilities, self.abstain_below) or lacks_speech(self)
+        """Whether no label is given: none is probable enough, or a share is below its limit."""
+        return has_weak_evidence(self)
 
     @property
     def abstained_streams(self) -> tuple[str, ...]:
@@ -108,7 +115,9 @@ class Prediction:
         return tuple(
             name
             for name, p in self.streams.items()
-            if is_below(p, self.abstain_below) or (name == "audio" and lacks_speech(self))
+            if is_below(p, self.abstain_below)
+            or (name == "audio" and lacks_speech(self))
+            or (name == "text" and lacks_known_words(self))
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -134,7 +143,10 @@ class Prediction:
 
 
 def with_abstention(
-    prediction: Prediction, below: float | None = None, min_speech_share: float | None = None
+    prediction: Prediction,
+    below: float | None = None,
+    min_speech_share: float | None = None,
+    min_known_word_share: float | None = None,
 ) -> Prediction:
     """Returns the prediction with abstention applied where the evidence is too weak.
 
@@ -145,14 +157,17 @@ def with_abstention(
       below: in (0, 1): the least highest probability; one equal to it is answered.
       min_speech_share: in (0, 1]: the least share of speech of what is answered from sound, alone
         or beside other streams; faces on their own are not concerned.
+      min_known_word_share: in (0, 1]: the same of known words, for what is answered from text.
     Raises:
       ValueError: out of its range.
     """
     if below is not None and not 0 < below < 1:
         raise ValueError(f"below must be in (0, 1), received {below}")
-    if min_speech_share is not None and not 0 < min_speech_share <= 1:
-        raise ValueError(f"min_speech_share must be in (0, 1], received {min_speech_share}")
-    limits: dict[str, Any] = {"abstain_below": below, "min_speech_share": min_speech_share}
+    least = {"min_speech_share": min_speech_share, "min_known_word_share": min_known_word_share}
+    for name, share in least.items():
+        if share is not None and not 0 < share <= 1:
+            raise ValueError(f"{name} must be in (0, 1], received {share}")
+    limits: dict[str, Any] = {"abstain_below": below, **least}
     faces = []
     for face in prediction.faces:
         abstained = is_below(face["probabilities"], below)
@@ -170,7 +185,13 @@ def with_abstention(
 
 def may_abstain(of: WindowPrediction | Prediction) -> bool:
     """Whether abstaining was asked for."""
-    return of.abstain_below is not None or of.min_speech_share is not None
+    limits = (of.abstain_below, of.min_speech_share, of.min_known_word_share)
+    return any(limit is not None for limit in limits)
+
+
+def has_weak_evidence(of: WindowPrediction | Prediction) -> bool:
+    """Whether one of the limits asks to abstain."""
+    return is_below(of.probabilities, of.abstain_below) or lacks_speech(of) or lacks_known_words(of)
 
 
 def lacks_speech(of: WindowPrediction | Prediction) -> bool:
@@ -180,11 +201,23 @@ def lacks_speech(of: WindowPrediction | Prediction) -> bool:
     return of.speech_share < of.min_speech_share
 
 
+def lacks_known_words(of: WindowPrediction | Prediction) -> bool:
+    """Whether a prediction uses text whose share of known words is below the limit."""
+    if of.min_known_word_share is None or of.known_word_share is None or "text" not in of.streams:
+        return False
+    return of.known_word_share < of.min_known_word_share
+
+
 def abstention_reason(of: WindowPrediction | Prediction) -> str:
     """Behind the word "abstained": which limit is not reached."""
     if is_below(of.probabilities, of.abstain_below):
         return f"below {of.abstain_below:g}"
-    return f"with speech in {of.speech_share or 0:.0%}, less than {of.min_speech_share:.0%}"
+    if lacks_speech(of):
+        return (
+            f"with speech in {percent(of.speech_share or 0)}, less than {of.min_speech_share:.0%}"
+        )
+    known, least = percent(of.known_word_share or 0), of.min_known_word_share
+    return f"with {known} of the words known, less than {least:.0%}"
 
 
 def is_below(probabilities: Probabilities, threshold: float | None) -> bool:
@@ -209,6 +242,18 @@ def rounded(probabilities: Probabilities) -> Probabilities:
 
 def _share(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
+
+
+def percent(share: float) -> str:
+    """A share in whole percent; one above 0 is never said to be 0."""
+    text = f"{share:.0%}"
+    return "less than 1%" if share > 0 and text == "0%" else text
+
+
+def low_percent(share: float) -> str:
+    """A share in a warning: "only 12%", or "less than 1%"."""
+    text = percent(share)
+    return text if text.startswith("less") else f"only {text}"
 
 
 def mean_probabilities(many: list[Probabilities]) -> Probabilities:

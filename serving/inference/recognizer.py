@@ -222,7 +222,7 @@ class Recognizer:
         answer = answers[0]
         others = [stream for stream in self.streams if stream != "text"]
         warnings = [f"words only: answered without {stream}" for stream in others]
-        share = None if self.known_words is None else self.known_words.share(text)
+        share = self._known_word_share(text)
         return Prediction(
             name,
             0.0,
@@ -301,9 +301,16 @@ class Recognizer:
                 sound_coverage=row.window.sound_coverage if "audio" in self.streams else None,
                 speech_share=row.window.speech_share,
                 transcript=transcript_of(row.text),
+                known_word_share=self._known_word_share(row.text),
             )
             for number, row in enumerate(rows)
         ]
+
+    def _known_word_share(self, text: str) -> float | None:
+        """None where there is no text, or the vocabulary is not known."""
+        if self.known_words is None or not text.strip():
+            return None
+        return self.known_words.share(text)
 
     def _row(self, window: Window, text: str) -> _Row:
         """The model's inputs from one window, and the streams with enough coverage to count."""

@@ -17,6 +17,7 @@ from affectstream.serving.inference.known_words import KnownWords, known_words_w
 from affectstream.serving.inference.prediction import (
     Prediction,
     WindowPrediction,
+    low_percent,
     pooled,
     top_label,
 )
@@ -167,15 +168,18 @@ class Recording:
         )
         for stream in self._streams:
             yield from self._warnings_of(stream)
+        if self._is_sparse_sound():
+            covers = f"less than {self.settings.min_coverage:.0%}"
+            yield f"sound in {covers} of each window: the voice answer means little"
         speech = self._speech_share()
         listened = any("audio" in answer.streams for answer in self.predictions)
         if listened and speech is not None and speech < MIN_SPEECH_SHARE:
-            found = f"speech in only {speech:.0%}" if speech else "no speech in any"
+            found = f"speech in {low_percent(speech)}" if speech else "no speech in any"
             yield f"{found} of the sound: the voice answer means little"
         yield from known_words_warning(self._known_word_share())
         coverage = stats.face_coverage()
         if 0 < coverage < FEW_FACES:
-            yield f"a face in only {coverage:.0%} of the frames looked at"
+            yield f"a face in {low_percent(coverage)} of the frames looked at"
         if len(self.predictions) < stats.num_windows:
             left_out = stats.num_windows - len(self.predictions)
             windows = pluralize(left_out, "window")
@@ -185,6 +189,14 @@ class Recording:
             times = pluralize(len(stats.followed_ids) - 1, "time")
             yield f"the followed face changed {times}"
         yield from model_warnings(self.config)
+
+    def _is_sparse_sound(self) -> bool:
+        """Whether sound alone answers, and covers too little of each window to count elsewhere."""
+        return all(
+            answer.streams.keys() == {"audio"}
+            and (answer.sound_coverage or 0.0) < self.settings.min_coverage
+            for answer in self.predictions
+        )
 
     def _warnings_of(self, stream: str) -> Iterator[str]:
         """Warnings of a stream that is missing or has too little coverage."""

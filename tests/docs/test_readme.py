@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from affectstream.commands.reports.prediction_report import print_prediction
+from affectstream.serving import load
+
 # | what, on which data | classes | parameters | UAR 0.123 | others |
 ROW = re.compile(r"^\| [^|]+ \| \d+ \| ([\d,]+) \| (?:UAR|accuracy) (0\.\d{3}) \|", re.MULTILINE)
 SCORES = ROW.findall(Path("README.md").read_text(encoding="utf-8"))
@@ -32,6 +35,41 @@ def test_what_was_reached_stands_in_the_tables() -> None:
     assert len(reached) == 8 and sum(map(len, reached.values())) > 15
     for line, figures in reached.items():
         assert measured.issuperset(figures), line
+
+
+# === The sentence of the example ===
+
+PAGES = ("README.md", "docs/quickstart.md", "docs/text.md")
+
+
+def test_the_example_of_a_text_is_answered_as_the_readme_says(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    typed = [
+        re.findall(r'cli\.py predict +--text "([^"]+)"', Path(page).read_text(encoding="utf-8"))
+        for page in PAGES
+    ]
+    assert typed == [["I am scared of the dark"]] * len(PAGES)
+    answer = load("pretrained/text").predict_text(typed[0][0])
+    assert (answer.label, answer.known_word_share, answer.warnings) == ("fearful", 1.0, ())
+    assert answer.probabilities["fearful"] > 0.9
+    print_prediction(answer, as_json=False)
+    printed = capsys.readouterr().out
+    assert printed.startswith("text: fearful  (fearful 0.")
+    assert f"\n{printed}" in Path("README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "share", "found"),
+    [
+        ("Ich habe furchtbare Angst vor der Dunkelheit", 1 / 7, "only 14% of the words are"),
+        ("Ich bin heute sehr traurig", 0.0, "no word is"),
+    ],
+)
+def test_german_is_warned_of(text: str, share: float, found: str) -> None:
+    answer = load("pretrained/text").predict_text(text)
+    assert answer.known_word_share == pytest.approx(share)
+    assert answer.warnings == (f"{found} known to the model: the answer from words means little",)
 
 
 def _card_of_the_bundled_model() -> str:

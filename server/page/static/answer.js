@@ -26,7 +26,7 @@ function table(caption, head, rows) {
   );
 }
 
-// Sentences on the coverage of face, sound and speech.
+// Sentences on the coverage of face and sound, and on the shares of speech and known words.
 function coverageSentences(result) {
   const sentences = [];
   if (typeof result.face_coverage === "number") {
@@ -37,6 +37,9 @@ function coverageSentences(result) {
   }
   if (typeof result.speech_share === "number") {
     sentences.push(`Speech was found in ${percent(result.speech_share)} of the sound.`);
+  }
+  if (typeof result.known_word_share === "number") {
+    sentences.push(`The model knows ${percent(result.known_word_share)} of the words.`);
   }
   return sentences;
 }
@@ -98,7 +101,7 @@ export function showWindow(windows, index, labels, streams) {
   byId("window-title").textContent =
     `${seconds(window.start_s)} to ${seconds(window.end_s)} s: ${window.label}${coverage}`;
   const rows = [["answer", window.probabilities], ...streams.map((s) => [s, window.streams[s]])];
-  const caption = `Values of window ${index + 1} of ${windows.length}`;
+  const caption = windows.length > 1 ? `Values of window ${index + 1} of ${windows.length}` : "Values of the window";
   byId("window-table").replaceChildren((NARROW.matches ? tall : wide)(caption, labels, rows));
 }
 

@@ -21,7 +21,9 @@ export function makeSvg(tag, attributes = {}, ...children) {
 
 export const share = (value) => value.toFixed(2);
 export const seconds = (value) => value.toFixed(1);
-export const percent = (value) => `${Math.round(100 * value)} %`;
+// A share above 0 is never said to be 0.
+export const percent = (value) => (
+  value > 0 && value < 0.005 ? "less than 1 %" : `${Math.round(100 * value)} %`);
 
 export function bytes(count) {
   if (count < 1024) return `${count} B`;

@@ -3,7 +3,7 @@
 import { make } from "./dom.js";
 
 const COLUMNS = ["path", "start_s", "end_s", "label", "face_coverage", "sound_coverage",
-  "speech_share", "streams"];
+  "speech_share", "known_word_share", "streams"];
 
 // A float as Python writes it, so that the file equals that of the command line.
 function float(value) {
@@ -25,6 +25,7 @@ export function csvOf(result, labels) {
     float(window.face_coverage),
     float(window.sound_coverage),
     float(window.speech_share),
+    float(window.known_word_share),
     Object.keys(window.streams).join("+"),
     ...labels.map((label) => float(window.probabilities[label])),
   ]);

@@ -22,7 +22,8 @@ export function describeWindow(window, index, count) {
     return `${STREAM_NAMES[stream]} alone: ${label} ${share(p)}.`;
   });
   const span = `${seconds(window.start_s)} to ${seconds(window.end_s)} seconds`;
-  return [`Window ${index + 1} of ${count}, ${span}: ${told.join(", ")}.`, ...streams].join(" ");
+  const place = count > 1 ? `Window ${index + 1} of ${count}, ` : "";
+  return [`${place}${span}: ${told.join(", ")}.`, ...streams].join(" ");
 }
 
 // A name for every run of neighbours with the same label, where there is room for it.

@@ -311,6 +311,26 @@ def test_all_of_what_was_trained_on_is_a_leak(
     assert read_scores(tmp_path / "s")["leak_allowed"]
 
 
+def test_people_of_two_manifests_with_the_same_names_are_told(
+    video_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--run", video_run, "--split", "all", "--out", tmp_path / "scores"]
+    for name in ("manifest-one", "manifest-two"):
+        words += ["--data", write_data(tmp_path / name, records(2, corpus=name))]
+    capfd.readouterr()
+    assert run("evaluate", *words) == EXIT_OK
+    told = (
+        "speaker 01, 02 of manifest-one and of manifest-two are taken for different people;"
+        " if they are the same, prepare one of these with --same-speakers-as"
+    )
+    assert told in capfd.readouterr().out
+    scores = read_scores(tmp_path / "scores")
+    assert told in scores["notes"]
+    assert (scores["num_speakers"], scores["leak_allowed"]) == (4, False)
+    assert run("evaluate", *words[:-2], "--out", tmp_path / "one") == EXIT_OK
+    assert "taken for different people" not in capfd.readouterr().out
+
+
 def test_known_content_under_another_name_is_a_leak(
     video_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

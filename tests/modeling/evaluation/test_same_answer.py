@@ -171,7 +171,8 @@ def test_a_jingle_does_not_overrule_a_face(
     assert jingle.probabilities == pytest.approx(mute.probabilities, abs=1e-6)
     assert jingle.warnings == ("sound in less than 40% of each window: answered without audio",)
     assert run("predict", recordings / "jingle.mp4", "--model", fusion_run) == 0
-    covered = f", sound {jingle.sound_coverage:.0%}, speech {jingle.speech_share:.0%})"
+    assert jingle.speech_share is not None and 0 < jingle.speech_share < 0.005
+    covered = f", sound {jingle.sound_coverage:.0%}, speech less than 1%)"
     assert covered in capfd.readouterr().out
 
 
@@ -190,6 +191,10 @@ def test_alone_a_short_sound_may_answer(fusion_run: Path, recordings: Path, tmp_
     assert set(answer.streams) == {"audio"}
     assert len(answer.windows) == 1  # the others are silent
     assert "4 windows without sound or face are left out" in answer.warnings
+    sparse = "sound in less than 40% of each window: the voice answer means little"
+    assert sparse in answer.warnings
+    for name in ("pause.wav", "noface.mp4", "jingle.mp4"):  # more sound, or a face beside it
+        assert sparse not in load(fusion_run)(recordings / name).warnings
 
 
 # === One stream there, one answer ===

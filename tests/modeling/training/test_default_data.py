@@ -158,6 +158,19 @@ def test_a_fusion_says_which_runs_it_trains_first(
     )
 
 
+def test_a_fusion_checks_places_before_it_announces_the_sample(
+    typed: list[tuple[str, ...]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    Path("runs/audio").mkdir(parents=True)
+    (Path("runs/audio") / "letter.txt").write_text("keep me")
+    assert run("train", "--stream", "fusion") == EXIT_FAILURE
+    said = capfd.readouterr().err
+    assert "runs/audio: not empty and not a run" in error_line(said)
+    assert "is trained first" not in said and "sample" not in said
+    assert not typed
+    assert not Path("data").exists()
+
+
 def test_a_fusion_of_data_or_of_a_run_of_ones_own_trains_nothing_unasked(
     typed: list[tuple[str, ...]],
     toy_data: Path,

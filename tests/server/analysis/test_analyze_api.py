@@ -35,6 +35,7 @@ from affectstream.server.limits import MIB, ServerLimits
 from affectstream.server.security import SecurityMiddleware
 from affectstream.serving.inference.predict_options import PredictOptions
 from affectstream.serving.inference.recognizer import Recognizer
+from tests.preprocessing.media.test_completeness import noise, spoiled
 from tests.server.analysis.test_analysis_pool import CONFIG, forward, held, seconds_until
 from tests.support.factories import tone, write_media, write_sound
 from tests.support.odd_recognizers import FAULTY_RECOGNIZER
@@ -462,6 +463,20 @@ def test_a_stream_ends_with_what_json_gives(uploads_folder: Path, sound: Path) -
     assert sum(event["event"] == "window" for event in events) == len(whole["windows"]) == 7
     columns = [e["spectrogram"]["columns"] for e in events if e["event"] == "sound"]
     assert sum(columns) == pytest.approx(100, abs=1)
+
+
+def test_damage_is_told_as_predict_tells_it(uploads_folder: Path, tmp_path: Path) -> None:
+    path = write_media(tmp_path / "x.flac", waveform=noise(10.0, 48_000), audio_codec="flac")
+    body = spoiled(path, 0.3, 0.7).read_bytes()
+    limits = ServerLimits(num_workers=1)
+    with serving(AnalysisPool(CONFIG, held(CONFIG), None, limits), limits) as port:
+        status, answer, _ = post(port, body, "?name=x.flac")
+    assert status == 200
+    (told,) = [line for line in answer["warnings"] if "decoded" in line]
+    figure, _, rest = told.partition(" of ")
+    assert float(figure) == pytest.approx(6.0, abs=0.2)
+    assert rest == "10.0 s of sound could be decoded"
+    assert answer["warnings"] == Recognizer(forward, CONFIG)(path).as_json()["warnings"]
 
 
 def tar_with_link(target: Path) -> bytes:

@@ -110,7 +110,10 @@ def test_an_answer_is_drawn_as_it_comes(
     bars = reader.page.eval_on_selector_all("#answer-bars li", "all => all.map(x => x.innerText)")
     assert bars[0].split() == ["happy", "0.70"]
     assert [bar.split()[1] for bar in bars] == ["0.70", "0.12", *["0.06"] * 4, "0.00"]
-    assert "40 %" in reader.text("#coverage")
+    assert reader.text("#coverage") == (
+        "A face was found in 40 % of the frames looked at. There is sound in 90 % of the time."
+        " Speech was found in less than 1 % of the sound."
+    )
     assert reader.text("#warning-list") == "a face in only 40% of the frames looked at"
     assert reader.rows() == ["answer", "audio", "video"]
     assert reader.page.locator("#faces img").count() == 2
@@ -120,6 +123,19 @@ def test_an_answer_is_drawn_as_it_comes(
     assert reader.text("#status") == "Done: happy over 6.0 seconds, 3 windows."
     # The first window was alone when it was shown.
     assert reader.page.text_content("#window-table caption") == "Values of window 1 of 3"
+
+
+def test_an_answer_of_one_window_does_not_count_windows(
+    open_page: Callable[..., Reader],
+) -> None:
+    reader = open_page()
+    reader.analyze("short.wav")
+    assert reader.text("#coverage") == "Speech was found in 62 % of the sound."
+    assert reader.text("#status") == "Done: happy over 3.0 seconds, 1 window."
+    assert reader.page.text_content("#window-table caption") == "Values of the window"
+    reader.page.focus("#windows")
+    assert reader.spoken().startswith("0.0 to 3.0 seconds: happy 0.70")
+    assert "1 of 1" not in reader.page.inner_text("body")
 
 
 def test_who_asks_before_the_model_is_told_gets_every_row(
@@ -236,7 +252,7 @@ def test_saved_files_equal_the_command_line(
     reader.analyze("good.wav")
     expected = prediction("good.wav")
     assert reader.saved("#save-json") == json.dumps(expected.as_json())
-    shares = ("face_coverage", "sound_coverage", "speech_share")
+    shares = ("face_coverage", "sound_coverage", "speech_share", "known_word_share")
     columns = ["path", "start_s", "end_s", "label", *shares, "streams", *LABELS]
     atomic_io.write_csv(tmp_path / "x.csv", columns, csv_rows(expected))
     assert reader.saved("#save-csv") == (tmp_path / "x.csv").read_text()

@@ -164,15 +164,18 @@ def test_words_alone_are_answered(
     assert sent["type"].startswith("multipart/form-data")
     assert b'name="text"\r\n\r\nwhat a day' in sent["body"]
     assert b'name="file"' not in sent["body"]
-    assert reader.text("#answer-line") == "happy from words"
+    assert reader.text("#answer-line") == "happy from text"
     assert reader.text("#status") == "Done: happy."
     assert not page.is_visible("#result"), "there is no time to draw"
     expected = of_words()
     assert reader.saved("#save-json") == json.dumps(expected.as_json())
-    shares = ("face_coverage", "sound_coverage", "speech_share")
+    shares = ("face_coverage", "sound_coverage", "speech_share", "known_word_share")
     columns = ["path", "start_s", "end_s", "label", *shares, "streams", *LABELS]
     atomic_io.write_csv(tmp_path / "x.csv", columns, csv_rows(expected))
-    assert reader.saved("#save-csv") == (tmp_path / "x.csv").read_text()
+    saved = reader.saved("#save-csv")
+    assert saved == (tmp_path / "x.csv").read_text()
+    assert saved.splitlines()[1].startswith("text,0.0,0.0,happy,,,,0.75,text,")
+    assert reader.text("#coverage") == "The model knows 75 % of the words."
     page.fill("#text", "")
     assert not page.is_visible("#analyze")
 

@@ -16,6 +16,8 @@ import tensorflow as tf
 
 from affectstream.core.errors import UserError
 from affectstream.preprocessing.pcm import to_pcm
+from affectstream.server.analysis.analysis_options import AnalysisOptions
+from affectstream.server.analysis.analysis_pool import AnalysisPool
 from affectstream.server.errors import ServingError
 from affectstream.server.limits import ServerLimits
 from affectstream.server.metrics import Metrics
@@ -178,6 +180,33 @@ def test_a_lease_config_and_metadata(exported: Path) -> None:
         pass
     assert caught.value.code is grpc.StatusCode.UNAVAILABLE
     assert b"model_version_available{" not in server.metrics.text()
+
+
+def test_an_analysis_knows_the_words_of_the_version(
+    words_run: Path, exported: Path, tmp_path: Path
+) -> None:
+    savedmodel_export.export(words_run, tmp_path / "m")
+    server = server_of(ExportFolderSource(tmp_path / "m", "m"), load_version)
+    limits = ServerLimits(num_workers=1)
+    pool = AnalysisPool(server.config(), server.lease_newest, None, limits)
+
+    def told(text: str) -> tuple[float | None, list[str]]:
+        options = AnalysisOptions(text=text)
+        answer = pool.analyze(None, "text", options, lambda event: None)
+        return answer["known_word_share"], answer["warnings"]
+
+    synthetic = "the model was trained on SYNTHETIC data"
+    with server.lease_newest() as (config, _):
+        vocabulary = config["vocabulary"]
+    assert vocabulary[:2] == ["", "[UNK]"] and len(vocabulary) > 4
+    try:
+        assert told(" ".join(vocabulary[2:])) == (1.0, [synthetic])
+        unknown = "no word is known to the model: the answer from words means little"
+        assert told("ich habe furchtbare Angst") == (0.0, [unknown, synthetic])
+    finally:
+        pool.close()
+        server.close()
+    assert load_version(exported / "1").vocabulary == []
 
 
 def test_warm_up_requests_are_replayed_and_a_bad_one_keeps_the_version_out(

@@ -19,6 +19,8 @@ from affectstream.serving.inference.prediction import (
     Prediction,
     WindowPrediction,
     abstention_reason,
+    low_percent,
+    percent,
     with_abstention,
 )
 from tests.support.factories import sample_source, tone, write_sound
@@ -156,9 +158,9 @@ def test_without_the_option_nothing_is_new(
     ]
     assert list(told["windows"][0])[:4] == ["start_s", "end_s", "label", "probabilities"]
     assert out.read_text() == (
-        "path,start_s,end_s,label,face_coverage,sound_coverage,speech_share,streams,happy,sad,angry\n"
-        f"{clip},0.0,3.0,happy,1.0,0.5,,audio+video,0.8,0.15,0.05\n"
-        f"{clip},1.5,4.5,sad,,,,audio,0.3,0.45,0.25\n"
+        "path,start_s,end_s,label,face_coverage,sound_coverage,speech_share,known_word_share,streams,happy,sad,angry\n"
+        f"{clip},0.0,3.0,happy,1.0,0.5,,,audio+video,0.8,0.15,0.05\n"
+        f"{clip},1.5,4.5,sad,,,,,audio,0.3,0.45,0.25\n"
     )
     assert predicted(capfd, clip) == (
         f"{clip}: happy  (happy 0.55  sad 0.30  angry 0.15; 4.5 s, audio+video, face 100%)\n"
@@ -178,9 +180,9 @@ def test_an_abstention_is_told_in_json_and_csv(
     told = json.loads(predicted(capfd, *words, "--json", "--csv", out))
     assert (told["label"], told["abstained"], told["probabilities"]) == (None, True, MEAN)
     assert out.read_text() == (
-        "path,start_s,end_s,label,abstained,face_coverage,sound_coverage,speech_share,streams,happy,sad,angry\n"
-        f"{clip},0.0,3.0,happy,false,1.0,0.5,,audio+video,0.8,0.15,0.05\n"
-        f"{clip},1.5,4.5,,true,,,,audio,0.3,0.45,0.25\n"
+        "path,start_s,end_s,label,abstained,face_coverage,sound_coverage,speech_share,known_word_share,streams,happy,sad,angry\n"
+        f"{clip},0.0,3.0,happy,false,1.0,0.5,,,audio+video,0.8,0.15,0.05\n"
+        f"{clip},1.5,4.5,,true,,,,,audio,0.3,0.45,0.25\n"
     )
     assert predicted(capfd, *words) == (
         f"{clip}: abstained below 0.6"
@@ -217,6 +219,48 @@ def test_little_speech_abstains() -> None:
     assert abstention_reason(both) == "below 0.6"
     with pytest.raises(ValueError, match=r"min_speech_share must be in \(0, 1\], received 0"):
         with_abstention(heard, min_speech_share=0.0)
+
+
+def test_few_known_words_abstain() -> None:
+    """As little speech does, for what rests on text."""
+    heard = answer()
+    windows = tuple(
+        replace(window, streams={**window.streams, "text": UNSURE}, known_word_share=share)
+        for window, share in zip(heard.windows, (0.5, 0.1), strict=True)
+    )
+    streams = {**heard.streams, "text": UNSURE}
+    said = replace(heard, windows=windows, streams=streams, known_word_share=0.3)
+    told = with_abstention(said, min_known_word_share=0.3).as_json()
+    assert (told["label"], told["abstained"]) == ("happy", False)
+    assert [window["abstained"] for window in told["windows"]] == [False, True]
+    assert [window["label"] for window in told["windows"]] == ["happy", None]
+    assert told["abstained_streams"] == []
+    strict = with_abstention(said, min_known_word_share=0.4)
+    told = strict.as_json()
+    assert (told["label"], told["abstained"]) == (None, True)
+    assert told["abstained_streams"] == ["text"]
+    assert [face["abstained"] for face in told["faces"]] == [False, False]
+    assert abstention_reason(strict) == "with 30% of the words known, less than 40%"
+    for other in (
+        replace(said, streams=heard.streams),  # no text
+        replace(said, known_word_share=None),  # no vocabulary
+    ):
+        assert not with_abstention(other, min_known_word_share=1.0).abstained
+    with pytest.raises(ValueError, match=r"min_known_word_share must be in \(0, 1\], received 1.1"):
+        with_abstention(said, min_known_word_share=1.1)
+
+
+def test_a_share_above_none_is_not_called_none() -> None:
+    for share, told, low in (
+        (0.0, "0%", "only 0%"),
+        (0.0001, "less than 1%", "less than 1%"),
+        (0.004, "less than 1%", "less than 1%"),
+        (0.006, "1%", "only 1%"),
+        (0.3, "30%", "only 30%"),
+    ):
+        assert (percent(share), low_percent(share)) == (told, low)
+    heard = with_abstention(replace(answer(), speech_share=0.002), min_speech_share=0.1)
+    assert abstention_reason(heard) == "with speech in less than 1%, less than 10%"
 
 
 def test_noise_abstains_on_the_command_line(

@@ -29,9 +29,7 @@ KEYS = {
     *("face_coverage", "sound_coverage", "speech_share", "known_word_share"),
     *("windows", "warnings"),
 }
-WINDOW_KEYS = {"start_s", "end_s", *KEYS} - {
-    *("path", "duration_s", "known_word_share", "windows", "warnings")
-}
+WINDOW_KEYS = {"start_s", "end_s", *KEYS} - {"path", "duration_s", "windows", "warnings"}
 UNHEARD = "no speech in any of the sound: the voice answer means little"  # of a tone
 FAST = {"preset": "ultrafast"}
 
@@ -361,7 +359,7 @@ def test_a_folder_with_bad_files_in_it(
         assert "\n" not in by_name[name]["error"]
     with open(tmp_path / "w.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    shares = ("face_coverage", "sound_coverage", "speech_share")
+    shares = ("face_coverage", "sound_coverage", "speech_share", "known_word_share")
     columns = ["path", "start_s", "end_s", "label", *shares, "streams", *LABELS]
     assert list(rows[0]) == columns
     assert len(rows) == sum(len(answer.get("windows", ())) for answer in answers)
