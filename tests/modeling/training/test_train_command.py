@@ -306,7 +306,7 @@ def test_a_schedule_cannot_be_prolonged_and_says_why(
     [
         (
             ("--set", "epoch=3"),
-            "--set epoch: no such setting; known: cached_augmentations, encoder",
+            "--set epoch: no such setting; known: cached_augmentations",
         ),
         (("--set", "transforms=nose"), "no transforms named 'nose'; known: noise"),
         (("--set", "features=log_mel_128_48k"), ""),
