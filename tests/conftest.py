@@ -24,7 +24,7 @@ _MARKER_OF_FIXTURE = {
     "browser": "browser",
     "cluster": "cluster",
     "scripted": "server",
-    **dict.fromkeys(("video_run", "audio_run", "words_run"), "slow"),
+    **dict.fromkeys(("video_run", "audio_run", "words_run", "no_training"), "slow"),
 }
 
 # Folder below `tests` -> the marker of every test in it.
@@ -86,9 +86,9 @@ def real_models(real_data: Path) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def pictures() -> Iterator[Pictures]:
-    """Pictures of runs and scores are empty files; a test that looks at one has it drawn."""
+    """Pictures of runs and scores are one dot each; a test that looks at one has it drawn."""
     made = Pictures()
-    with made.empty():
+    with made.undrawn():
         yield made
 
 
@@ -162,6 +162,17 @@ def exported(fusion_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         assert models.run("export", "--run", fusion_run, "--out", out) == 0
 
     return made_once(tmp_path_factory, "export/fusion", make)
+
+
+@pytest.fixture(scope="session")
+def video_exported(video_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export folder with version 1 of `video_run`."""
+    from tests.support import models
+
+    def make(out: Path) -> None:
+        assert models.run("export", "--run", video_run, "--out", out) == 0
+
+    return made_once(tmp_path_factory, "export of video/video", make)
 
 
 @pytest.fixture(scope="session")

@@ -156,13 +156,12 @@ def _without_paths(info: RunInfo, runs: Mapping[str, Path]) -> RunInfo:
 
 
 def _write_lines(path: Path, value: dict[str, Any]) -> None:
-    """Writes checksummed JSON with one line per key; the lists of training clips are long."""
+    """Writes JSON with one line per key; the lists of training clips are long."""
 
     def compact(one: Any) -> str:
         return json.dumps(one, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
-    sealed = {**value, "digest": atomic_io.digest(value)}
-    lines = [f"{compact(key)}: {compact(own)}" for key, own in sealed.items()]
+    lines = [f"{compact(key)}: {compact(own)}" for key, own in value.items()]
     atomic_io.write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
 

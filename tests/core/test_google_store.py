@@ -95,6 +95,7 @@ def test_records_are_the_same_bytes_as_on_a_disk(
 
 # gcsfs hands files above a megabyte over as they are.
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")
+@pytest.mark.usefixtures("no_training")
 def test_train_and_predict_by_url(
     bucket: str, toy_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -189,6 +189,7 @@ def test_a_store_that_does_not_answer_is_one_line(
 # === Runs and models ===
 
 
+@pytest.mark.usefixtures("no_training")
 def test_train_evaluate_export_and_predict_by_url(
     store: Store, toy_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from affectstream.core import registry
 from affectstream.core.errors import EXIT_FAILURE, EXIT_OK
-from affectstream.preprocessing.dataset.data_folder import read_rows
+from affectstream.modeling.crossval.config import plan_crossval
+from affectstream.modeling.crossval.task import train_and_predict
+from affectstream.preprocessing.dataset.data_folder import open_data_folder, read_rows
 from tests.support import models
 
 # What is tested stands in options, notes and files; what is learnt is of no matter.
@@ -89,29 +92,12 @@ def test_a_fusion_gives_it_to_the_streams_that_it_has(tmp_path: Path) -> None:
     """Sound of another corpus trains the sound; the fusion itself is fitted on the pairs."""
     data = models.write_data(tmp_path / "data", models.records(3, streams=("audio", "text")))
     also, out = other_corpus(tmp_path / "other", ("audio",)), tmp_path / "out"
-    typed = (
-        "crossval",
-        "--recipe",
-        "late-fusion",
-        "--stream-recipe",
-        "lstm-audio",
-        "--stream-recipe",
-        "tfidf-text",
-    )
-    settings = ("--set", "audio.epochs=1", "--set", "text.epochs=1", "--set", "text.min_df=1")
-    words = (
-        *typed,
-        *settings,
-        "--folds",
-        3,
-        "--seeds",
-        1,
-        "--data",
-        data,
-        "--extra-train-data",
-        also,
-    )
-    assert models.run(*words, "--out", out) == EXIT_OK
+    fusion = registry.load("recipes", "late-fusion")
+    settings = {"lstm-audio": ["epochs=1"], "tfidf-text": ["epochs=1", "min_df=1"]}
+    parts = [registry.load("recipes", n).with_settings(told) for n, told in settings.items()]
+    given = open_data_folder(data), "3", 1, out
+    crossval = plan_crossval(fusion, parts, *given, extra_train_data=[open_data_folder(also)])
+    train_and_predict(crossval, crossval.folds[0], 0)
     heard, read, fused = (
         json.loads((out / f"fold-1-seed-0{stream}" / "run.json").read_text())["train_footprint"]
         for stream in ("-audio", "-text", "")

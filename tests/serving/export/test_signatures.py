@@ -22,7 +22,6 @@ from affectstream.preprocessing.pcm import from_pcm, to_pcm
 from affectstream.serving.export.savedmodel_export import (
     TOLERANCE,
     example_files,
-    export,
     read_config,
 )
 from affectstream.serving.export.signatures import face_crops
@@ -195,8 +194,8 @@ def test_a_row_of_files_alone_is_the_row_in_its_batch(signatures: Any, inference
             np.testing.assert_allclose(made[name][0], whole[name][row], atol=1e-5, err_msg=name)
 
 
-def test_a_video_model_takes_no_wav(video_run: Path, tmp_path: Path) -> None:
-    loaded = tf.saved_model.load(str(export(video_run, tmp_path / "video")))
+def test_a_video_model_takes_no_wav(video_exported: Path) -> None:
+    loaded = tf.saved_model.load(str(video_exported / "1"))
     assert set(loaded.signatures) == {"serving_default", "video", "serve_bytes", "labels"}
     missing = np.array([[b"", b""]], object)
     made = serve(loaded, "serve_bytes", {"face_jpeg": missing})

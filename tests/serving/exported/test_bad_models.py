@@ -166,6 +166,7 @@ def test_records_of_another_schema(
     assert f"{shard}: records of schema 2, this program reads 1; run `preprocess --over" in line
 
 
+@pytest.mark.slow
 def test_sound_and_pictures_of_odd_content_train(tmp_path: Path) -> None:
     """Silence, full scale, a single sample and a black face give numbers, not NaN."""
     made = records(3)
@@ -218,6 +219,7 @@ def test_scores_that_cannot_be_written(
     assert list((tmp_path / "s").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_full_disk_while_training_leaves_what_was_whole(
     toy_data: Path,
     tmp_path: Path,

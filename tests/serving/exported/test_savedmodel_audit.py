@@ -62,6 +62,7 @@ def test_exports_of_words_pass(words_bundle: Path, tokens_bundle: Path) -> None:
         require_safe(version)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "recipe", ["two-stream-sum", "lstm-audio", "convlstm-video", "action-units", "text-transformer"]
 )
