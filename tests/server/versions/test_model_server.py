@@ -192,7 +192,8 @@ def test_an_analysis_knows_the_words_of_the_version(
 
     def told(text: str) -> tuple[float | None, list[str]]:
         options = AnalysisOptions(text=text)
-        answer = pool.analyze(None, "text", options, lambda event: None)
+        job = pool.submit(None, "text", options, lambda event: None)
+        answer = job.future.result()
         return answer["known_word_share"], answer["warnings"]
 
     synthetic = "the model was trained on SYNTHETIC data"
