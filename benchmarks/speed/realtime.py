@@ -91,6 +91,7 @@ def _untrained() -> tuple[Forward, dict[str, Any]]:
     from affectstream.modeling.recipes.audio import RELU_CNN_AUDIO
     from affectstream.modeling.recipes.video import ELU_CNN_VIDEO
     from affectstream.preprocessing.labels import BASIC7
+    from affectstream.preprocessing.windowing import WindowSettings
 
     count = len(BASIC7.labels)
     audio = build_stream_model(RELU_CNN_AUDIO, count, InputSpec(sample_rate_hz=16_000)).whole
@@ -114,6 +115,7 @@ def _untrained() -> tuple[Forward, dict[str, Any]]:
         "labels": list(BASIC7.labels),
         "input": {"sample_rate_hz": 16_000, "face_size_px": 112, "face_channels": 1},
         "preparation": inputs.default_settings("haar").as_json(),
+        "windows": WindowSettings.for_window(3.0).as_json(),
         "synthetic": False,
         "leak_allowed": False,
     }

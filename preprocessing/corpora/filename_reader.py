@@ -1,4 +1,4 @@
-"""Reader of corpora whose file names hold all labels; `filename` defines the corpora."""
+"""Reader of corpora whose file names hold all labels; `filename_corpora` defines the corpora."""
 
 from __future__ import annotations
 

@@ -99,6 +99,6 @@ def _renamed(runs: Path) -> Path:
     shutil.copytree(runs / "toy-seed-0", other / "other-seed-0")
     file = other / "other-seed-0" / "run.json"
     info = atomic_io.read_checksummed_json(file)
-    info["recipe"]["epochs"] = 9
+    info["recipe"]["training"]["epochs"] = 9
     atomic_io.write_checksummed_json(file, info)
     return other

@@ -64,8 +64,11 @@ def test_everything_is_in_the_run_folder(video_run: Path, toy_data: Path) -> Non
     info = info_of(video_run)
     assert info["finished"]
     assert info["recipe"]["name"] == "elu-cnn-video"
-    assert (info["recipe"]["epochs"], info["recipe"]["batch_size"]) == (2, 14)
-    assert info["recipe"]["learning_rate"] == 0.001  # not only what was changed
+    assert (info["recipe"]["training"]["epochs"], info["recipe"]["training"]["batch_size"]) == (
+        2,
+        14,
+    )
+    assert info["recipe"]["training"]["learning_rate"] == 0.001  # not only what was changed
     assert info["labels"] == list(LABELS)
     assert info["label_set"] == "basic7"
     assert info["streams"] == ["video"]
@@ -301,7 +304,10 @@ def test_a_schedule_cannot_be_prolonged_and_says_why(
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("--set", "epoch=3"), "--set epoch: no such setting; known: batch_size, class_weights"),
+        (
+            ("--set", "epoch=3"),
+            "--set epoch: no such setting; known: cached_augmentations",
+        ),
         (("--set", "transforms=nose"), "no transforms named 'nose'; known: noise"),
         (("--set", "features=log_mel_128_48k"), ""),
         (("--init-from", "nowhere"), "nowhere: not a run folder (no run.json)"),

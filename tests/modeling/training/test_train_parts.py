@@ -27,7 +27,7 @@ def test_parts_are_trained_once(toy_data: Path, tmp_path: Path) -> None:
     assert run(*words, *FEW) == EXIT_OK
     audio, video = told(tmp_path / "whole-audio"), told(tmp_path / "whole-video")
     assert (audio["recipe"]["name"], video["recipe"]["name"]) == ("relu-cnn-audio", "elu-cnn-video")
-    assert audio["recipe"]["epochs"] == video["recipe"]["epochs"] == 1
+    assert audio["recipe"]["training"]["epochs"] == video["recipe"]["training"]["epochs"] == 1
     assert video["recipe"]["encoder_settings"] == {"dense_dropout": 0.1}
     assert {audio["seed"], video["seed"], told(out)["seed"]} == {3}
     assert told(out)["streams"] == ["audio", "video"]
@@ -69,4 +69,4 @@ def test_a_finished_part_that_was_trained_otherwise(
     line = error_line(capsys.readouterr().err)
     assert "whole-audio: trained with another seed; take it all the same by its name" in line
     assert run(*words, *FEW, "--set", "audio.learning_rate=0.01", "--overwrite") == EXIT_OK
-    assert told(tmp_path / "whole-audio")["recipe"]["learning_rate"] == 0.01
+    assert told(tmp_path / "whole-audio")["recipe"]["training"]["learning_rate"] == 0.01

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from affectstream.core import atomic_io
+from affectstream.modeling.recipes.text import BERT_TEXT
 from affectstream.modeling.runs.run_folder import RUN, read_run
 from affectstream.serving.export.model_card import CARD, CARD_OF_VERSION, model_card
 from affectstream.serving.export.savedmodel_export import export_config
@@ -38,12 +39,9 @@ def test_card_with_scores_and_stamps(bundle: Path) -> None:
         "num_speakers": 4,
         "leak_allowed": False,
     }
-    card = model_card(config, [scores])
+    card, audio = model_card(config, [scores]), config["stream_info"]["audio"]
     assert "| test of mine | 0.500 (0.400 to 0.610) | 0.250 | 0.450 | 0.100 | 40 | 4 |" in card
-    assert (
-        f"| validation of toy, audio alone | {config['parts']['audio']['scores']['val_uar']:.3f}"
-        in card
-    )
+    assert f"| validation of toy, audio alone | {audio['scores']['val_uar']:.3f}" in card
     assert "LEAK" not in card
     leaked = model_card(config, [scores, scores | {"split": "train", "leak_allowed": True}])
     assert "scored on what it was trained on (train of mine, LEAK ALLOWED)" in leaked
@@ -99,7 +97,7 @@ def test_card_says_what_validation_was_used_for(words_bundle: Path) -> None:
 
 def test_card_of_what_begins_from_published_weights(bundle: Path) -> None:
     config = read_config(bundle / "models/both/2")
-    recipe = config["recipe"] | {"encoder": "bert", "encoder_settings": {"weights": "/some/bert"}}
+    recipe = BERT_TEXT.as_json() | {"encoder_settings": {"weights": "/some/bert"}}
     wanted = "published weights (/some/bert), licence: Apache-2.0"
     assert wanted in model_card(config | {"recipe": recipe, "pretrained": "/some/bert"})
     as_written_down = model_card(config | {"recipe": recipe})  # with pretrained "none"
