@@ -24,7 +24,7 @@ class ServerLimits:
       num_workers: recordings analysed at a time.
       max_waiting_uploads: that wait for a worker; more are refused.
       max_batch_rows: rows run at once; a larger request is run in pieces. On two cores larger
-        batches were slower a row (docs/benchmarks.md, "Size of a batch").
+        batches were slower a row (docs/contributing/benchmarks.md, "Size of a batch").
       max_batch_bytes: of the padded inputs of a merged batch; requests are not merged beyond it.
       batch_wait_s: how long a request waits for others to share its batch.
       max_queued_rows: rows that wait; more are refused.

@@ -156,7 +156,7 @@ def test_a_bundled_model_can_be_started_from_by_name(
         assert bundled_models.resolve_init_run(Path(words), "video") == home / "emotion"
     assert bundled_models.resolve_init_run(audio_run, "audio") == audio_run
     assert bundled_models.resolve_init_run(Path("runs/x"), "audio") == Path("runs/x")
-    with pytest.raises(UserError, match=r"words: no such model in the box \(there: emotion\)"):
+    with pytest.raises(UserError, match=r"text: no such bundled model \(there: emotion\)"):
         bundled_models.resolve_init_run(Path("pretrained"), "text")
 
 

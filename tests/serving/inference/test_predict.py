@@ -50,26 +50,26 @@ def clip() -> Path:
 
 
 @pytest.fixture(scope="module")
-def pictures(clip: Path) -> list[np.ndarray]:
+def frames(clip: Path) -> list[np.ndarray]:
     return pictures_of(clip)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, pictures: list[np.ndarray]) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, frames: list[np.ndarray]) -> Path:
     """One recording of each kind, 2 s each."""
     out = tmp_path_factory.mktemp("recordings") / "kinds"
-    grey = [np.full_like(pictures[0], 128)] * len(pictures)
-    half = len(pictures) // 2
+    grey = [np.full_like(frames[0], 128)] * len(frames)
+    half = len(frames) // 2
     wave = tone(2.0, 48_000)
 
     def made(name: str, shown: list[np.ndarray], sound: np.ndarray | None) -> None:
         write_media(out / name, shown, fps=25, options=FAST, waveform=sound)
 
-    made("both.mp4", pictures, wave)
-    made("mute.mp4", pictures, None)
-    made("silent.mp4", pictures, np.zeros(96_000, np.float32))
+    made("both.mp4", frames, wave)
+    made("mute.mp4", frames, None)
+    made("silent.mp4", frames, np.zeros(96_000, np.float32))
     made("noface.mp4", grey, wave)
-    made("leaves.mp4", pictures[:half] + grey[half:], wave)
+    made("leaves.mp4", frames[:half] + grey[half:], wave)
     made("nothing.mp4", grey, np.zeros(96_000, np.float32))
     write_sound(out / "voice.wav", tone(2.0), 16_000)
     write_sound(out / "long.wav", tone(7.2), 16_000)
@@ -232,14 +232,14 @@ def test_a_model_of_one_stream_asks_for_it(
 
 
 def test_a_picture_may_be_taken_whole_as_a_face(
-    video_run: Path, folder: Path, pictures: list[np.ndarray], capfd: pytest.CaptureFixture[str]
+    video_run: Path, folder: Path, frames: list[np.ndarray], capfd: pytest.CaptureFixture[str]
 ) -> None:
     words = ("--model", video_run, "--detector", "none")
     (answer,) = asked(capfd, folder / "noface.mp4", *words)
     assert answer["face_coverage"] == 1.0
     whole = load(video_run, detector="none")
     assert whole(folder / "noface.mp4").as_json() == answer
-    height_px, width_px = pictures[0].shape[:2]
+    height_px, width_px = frames[0].shape[:2]
     side_px = min(height_px, width_px)
     boxes = {box for _, box in whole(folder / "mute.mp4").boxes}
     left, top = (width_px - side_px) / 2, (height_px - side_px) / 2
@@ -441,9 +441,7 @@ def test_predict_draws_a_time_line_of_each_file(
     assert heights[1] > 2 * heights[0] * 0.8
 
 
-def test_annotate(
-    fusion_run: Path, folder: Path, pictures: list[np.ndarray], tmp_path: Path
-) -> None:
+def test_annotate(fusion_run: Path, folder: Path, frames: list[np.ndarray], tmp_path: Path) -> None:
     out = tmp_path / "annotated.mp4"
     source = folder / "leaves.mp4"
     assert run("predict", source, "--model", fusion_run, "--annotate", out) == EXIT_OK
@@ -453,8 +451,8 @@ def test_annotate(
         assert container.streams.audio[0].codec_context.name == "aac"
         assert (container.duration or 0) / av.time_base == pytest.approx(2.0, abs=0.1)
         shown = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
-    assert len(shown) == len(pictures)
-    assert shown[0].shape == pictures[0].shape
+    assert len(shown) == len(frames)
+    assert shown[0].shape == frames[0].shape
     plain = pictures_of(source)
 
     def changed(index: int) -> np.ndarray:

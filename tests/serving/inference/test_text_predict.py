@@ -201,6 +201,31 @@ def test_unknown_words_are_told(
         assert answer["warnings"] == [f"{warning}: the answer from words means little"]
 
 
+def test_texts_of_few_known_words_abstain(
+    text_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lines, table = tmp_path / "lines.txt", tmp_path / "table.csv"
+    lines.write_text("furious shout\nfurious Nachbarn schreien laut\n", encoding="utf-8")
+    words = (lines, "--model", text_run, "--min-known-word-share")
+    one, other = asked(capfd, *words, 0.5, "--csv", table)
+    assert (one["label"], one["abstained"], one["known_word_share"]) == ("angry", False, 1.0)
+    assert (other["label"], other["abstained"], other["known_word_share"]) == (None, True, 0.25)
+    with open(table, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["known_word_share"] for row in rows] == ["1.0", "0.25"]
+    assert [row["abstained"] for row in rows] == ["false", "true"]
+    capfd.readouterr()
+    assert run("predict", *words, 0.5) == EXIT_OK
+    told = capfd.readouterr().out.splitlines()
+    assert told[0].startswith(f"{lines}:1: angry  (")
+    assert told[0].endswith("; 0.0 s, text, known words 100%)")
+    assert told[1].startswith(f"{lines}:2: abstained with 25% of the words known, less than 50%  (")
+    assert told[1].endswith("; 0.0 s, text, known words 25%)")
+    assert asked(capfd, *words, 0.25)[1]["abstained"] is False  # just as many are answered
+    for share in (0, 1.1):
+        assert run("predict", *words, share) == EXIT_USAGE
+
+
 # === Files of lines ===
 
 
