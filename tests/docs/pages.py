@@ -19,6 +19,10 @@ PAGES = sorted(
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`([^`\n]+)`")
+# A table whose script was removed: `command`; machine, date, and this sentence.
+_MEASURED_ONCE = re.compile(
+    r"^`[^`\n]*`;[^\n]*Measured once; the script is in the git history.*$", re.MULTILINE
+)
 # Behind these a shell reads no more words of ours.
 _ENDS = re.compile(r"\s(?:#|\||>|&&)\s?.*$")
 
@@ -55,7 +59,7 @@ def commands(text: str, program: str) -> list[list[str]]:
     Args:
       program: such as "python cli.py".
     """
-    joined = re.sub(r"\\\n\s*", " ", text)
+    joined = _MEASURED_ONCE.sub("", re.sub(r"\\\n\s*", " ", text))
     lines = [line.strip() for line in joined.splitlines() if "`" not in line]
     lines += CODE.findall(joined)
     behind = re.compile(rf"^(?:[A-Z_]+=\S+ )*{re.escape(program)} (.*)$")
@@ -65,3 +69,8 @@ def commands(text: str, program: str) -> list[list[str]]:
 
 def blocks(text: str, language: str) -> list[str]:
     return [code for name, code in FENCE.findall(text) if name == language]
+
+
+def commands_measured_once(text: str) -> list[str]:
+    """Modules of benchmarks that a page says were removed after they had measured."""
+    return re.findall(r"python -m (benchmarks[\w.]+)", "\n".join(_MEASURED_ONCE.findall(text)))

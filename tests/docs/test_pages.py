@@ -22,6 +22,7 @@ from tests.docs.pages import (
     anchors,
     blocks,
     commands,
+    commands_measured_once,
     links,
     name_of,
     read,
@@ -130,6 +131,13 @@ def test_modules_take_these_arguments(words: list[str], monkeypatch: pytest.Monk
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_only)
     with pytest.raises(_ParsedError):
         importlib.import_module(name).main(rest)
+
+
+def test_benchmarks_that_are_said_to_be_removed_are() -> None:
+    removed = [name for page in PAGES for name in commands_measured_once(read(page))]
+    assert len(removed) > 10
+    for name in removed:
+        assert importlib.util.find_spec(name) is None, name
 
 
 @pytest.mark.parametrize("words", with_words("make"))
