@@ -280,7 +280,7 @@ def test_numbers_are_those_of_sklearn_on_the_predictions(crossed: Path) -> None:
 
 def test_the_report_holds_the_figures_and_needs_no_other_file(crossed: Path) -> None:
     found = json.loads((crossed / "crossval.json").read_text())
-    score = f"{found['mean']['uar']:.3f} ± {found['deviation']['uar']:.3f}"
+    score = f"{found['mean']['uar']:.3f} ± {found['std']['uar']:.3f}"
     markdown = (crossed / "report.md").read_text()
     assert f"| UAR | {score} |" in markdown
     assert "SYNTHETIC" in markdown and "| strong |" in markdown and "(female)" in markdown
