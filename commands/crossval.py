@@ -12,6 +12,7 @@ from affectstream.commands.options.engine_options import engine_options, make_en
 from affectstream.commands.options.param_types import OutputPath, StoragePath
 from affectstream.commands.options.recipe_options import changed_recipe, recipe_options
 from affectstream.core import atomic_io, registry
+from affectstream.modeling.recipes.recipe import FusionRecipe
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
 
 # Those of `affectstream.modeling.crossval.leakage`, which needs TensorFlow.
@@ -103,13 +104,15 @@ def command(
     """
     chosen = make_engine(engine, address, workers, default_workers=0)
     recipe = registry.load("recipes", name)
-    if stream_recipe_names:
+    if stream_recipe_names and isinstance(recipe, FusionRecipe):
         recipe = dataclasses.replace(recipe, stream_recipes=stream_recipe_names)
     recipe, of_streams = changed_recipe(recipe, labels, epochs, batch_size, settings)
     parts = []
-    for part_name in recipe.stream_recipes:
+    for part_name in stream_recipe_names or recipe.stream_recipes:
         part = registry.load("recipes", part_name)
-        parts.append(part.with_settings([f"labels={recipe.labels}", *of_streams[part.stream]]))
+        parts.append(
+            part.with_settings([f"labels={recipe.labels}", *of_streams.get(part.stream, ())])
+        )
     folder, *extra_folders = [
         open_data_folder(path) if parts else sample_data.open_data(path, recipe.features)
         for path in (data or sample_data.default_data_folder(), *extra_train_data)
