@@ -12,7 +12,7 @@ import numpy as np
 from affectstream.preprocessing.dataset.data_folder import ClipRow
 from affectstream.preprocessing.labels import LabelSet
 
-COLUMNS = ("UAR", "95 %", "WA", "macro-F1", "ECE", "by chance")
+COLUMNS = ("UAR", "95 %", "WA", "macro-F1", "ECE", "expected ECE")
 # Of rows whose name says so, see `ensemble_label`.
 AVERAGED = " Averaged: one model of all seeds, so there is no deviation."
 

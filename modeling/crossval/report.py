@@ -34,7 +34,7 @@ PLOTS = {
     "risk_coverage.png": "Errors over the share of clips answered, clips of all seeds",
 }
 SCORE_NAMES = {"uar": "UAR", "wa": "WA", "macro_f1": "macro-F1", "ece": "ECE"}
-SCORE_NAMES |= {"calibrated_model_ece": "ECE by chance"}
+SCORE_NAMES |= {"calibrated_model_ece": "expected ECE"}
 STREAM_ROW_TITLES = {
     STREAM_ALONE: "{} alone, by its own model",
     FUSION_OF_ONE_STREAM: "fusion given {} only",
@@ -198,7 +198,7 @@ def _tables(found: dict[str, Any]) -> list[Table]:
         for key in SCORES
     )
     chance = (
-        "ECE over 15 bins of equal width. ECE by chance: what a perfectly calibrated model of the"
+        "ECE over 15 bins of equal width. Expected ECE: that of a calibrated model with the"
         " same confidences would get on so many clips."
     )
     header = ("score", "mean ± deviation", *(f"seed {seed}" for seed in seeds))

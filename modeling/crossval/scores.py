@@ -16,7 +16,7 @@ SCORES = ("uar", "wa", "macro_f1", "ece", "calibrated_model_ece")
 
 
 def calibrated_model_ece(probabilities: np.ndarray, seed: int = 0) -> float:
-    """ECE that a perfectly calibrated model of these very confidences would get by chance.
+    """Expected ECE of a calibrated model with these confidences.
 
     Labels are drawn from the predicted probabilities, so that each is right as often as it says;
     what ECE then remains comes from the number of clips alone. Mean over 200 draws.
