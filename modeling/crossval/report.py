@@ -198,8 +198,8 @@ def _tables(found: dict[str, Any]) -> list[Table]:
         for key in SCORES
     )
     chance = (
-        "ECE over 15 bins of equal width. Expected ECE: that of a calibrated model with the"
-        " same confidences would get on so many clips."
+        "ECE over 15 bins of equal width. Expected ECE: that of a calibrated model with the same"
+        " confidences and number of clips."
     )
     header = ("score", "mean ± deviation", *(f"seed {seed}" for seed in seeds))
     streams = tuple(
