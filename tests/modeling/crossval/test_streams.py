@@ -255,7 +255,7 @@ def test_streams_that_do_not_fit_are_refused(
 
     assert "no crossval folder (no plan.json)" in refused(other=tmp_path / "nothing")
     changed = ("--set", "audio.epochs=3")
-    assert f"--reuse-streams {crossed}: a crossval with another parts" in refused(*changed)
+    assert f"--reuse-streams {crossed}: a crossval with another stream_recipes" in refused(*changed)
     # Two seeds, of which the other has one.
     line = refused("--seeds", 2)
     assert line.endswith("fold-1-seed-1-audio: not trained to its end; finish that crossval first")

@@ -156,7 +156,6 @@ def test_number_of_parameters(name: str) -> None:
     case = CASES[name]
     model = registry.load("encoders", name)(case.full_shape, 7, **case.full_settings())
     assert model.count_params() == case.parameters
-    assert f"{case.parameters:,}" in registry.entry("encoders", name).summary
 
 
 @pytest.mark.parametrize("name", MASKED)

@@ -536,7 +536,7 @@ def test_runs_that_cannot_be_scored(
     assert f"{unfinished / 'best.keras'}: no such model" in line
     (unfinished / "run.json").write_text("{]")
     assert "run.json: damaged" in refused(capfd, "--run", unfinished, "--data", toy_data)
-    (unfinished / "run.json").write_text("{}")
+    atomic_io.write_checksummed_json(unfinished / "run.json", {})
     assert "not of this version" in refused(capfd, "--run", unfinished, "--data", toy_data)
     assert "not a prepared corpus" in refused(capfd, "--run", video_run, "--data", tmp_path)
     assert run("evaluate", "--data", toy_data) == EXIT_USAGE

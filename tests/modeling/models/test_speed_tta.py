@@ -292,7 +292,7 @@ def test_wrong_speeds_are_refused(
 def test_speeds_are_of_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ("--recipe", "text-cnn", "--stream", "text", "--data", tmp_path)
     assert models.run("train", *given, "--set", "tta_speeds=0.9,1") == EXIT_FAILURE
-    assert "of sound only" in capsys.readouterr().err
+    assert "of audio only" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("no_training")
