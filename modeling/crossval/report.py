@@ -160,7 +160,7 @@ def _per_stream(crossval: Crossval) -> list[dict[str, Any]]:
     per_stream = []
     kept = ("mean", "std", "uar_ci95", "num_clips")
     for kind in (STREAM_ALONE, FUSION_OF_ONE_STREAM):
-        for stream, rows in predictions_per_stream(crossval, kind).items():
+        for stream, rows in predictions_of_streams(crossval, kind).items():
             scores = pooled_scores(rows, crossval.labels.labels)
             per_stream.append(
                 {"kind": kind, "stream": stream, **{key: scores[key] for key in kept}}

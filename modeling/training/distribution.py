@@ -44,8 +44,7 @@ class Worker:
 
     @contextlib.contextmanager
     def private_run_folder(self, out: Path, resume: bool) -> Iterator[Path]:
-        """Run folder of this process: `out` for the writing worker, a temporary folder for the
-        others.
+        """Run folder of this process: `out` for worker 0, a temporary folder for others.
 
         All workers continue from the same checkpoint, so each must be able to read `out`.
         """

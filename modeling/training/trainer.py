@@ -85,8 +85,7 @@ class Trainer:
     # === Steps ===
 
     def _step(self, frozen: bool, inputs: Any, labels: Any) -> Any:
-        """Step of one replica: returns its share of the loss; the optimizer adds up the
-        gradients."""
+        """Returns one replica's share of the loss; the optimizer adds up the gradients."""
         variables = self._variables[frozen]
         with tf.GradientTape() as tape:
             with distribution.synchronized_batch_norm(self._fed):
@@ -109,8 +108,7 @@ class Trainer:
     # === Epochs ===
 
     def train_epoch(self, batches: EpochDataset, epoch: int, num_epochs: int) -> dict[str, Any]:
-        """One pass over the training split: loss, WA, UAR, seconds and the share of waiting for
-        data."""
+        """One pass over the training split: loss, WA, UAR, seconds and share of waiting."""
         losses: list[float] = []
         truth, predicted = [], []
         frozen = self._begin_epoch(epoch)
@@ -165,8 +163,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def averaged_weights(self) -> Iterator[None]:
-        """Context manager: the model holds the moving average of its weights if the recipe has
-        one."""
+        """Context manager: the model holds its averaged weights if the recipe averages them."""
         if not self.recipe.training.ema_momentum:
             yield
             return
