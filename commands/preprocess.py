@@ -373,7 +373,7 @@ def _report_transcripts(rows: Sequence[Any], out: Path, transcriber: str | None)
     if transcriber is None:
         table.unlink(missing_ok=True)  # of an earlier preparation that was begun anew
         return
-    # As `path` of a clip; a piece of a long one has its number behind it.
+    # As `path` of a clip; a piece of a long one has its number after it.
     failed = [
         (row.id.partition("/")[2], row.attributes[FAILURE_ATTRIBUTE])
         for row in rows

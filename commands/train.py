@@ -102,7 +102,7 @@ def command(
     allow_leak: bool,
     allow_scripted_text: bool,
 ) -> int:
-    """Trains one network a stream, or fuses trained streams.
+    """Trains one network per stream, or fuses trained streams.
 
     Without --data it takes data/records; where nothing was prepared yet, the built-in SYNTHETIC
     sample, prepared first. Where other data were prepared in this folder, it asks for --data.

@@ -35,7 +35,7 @@ class Mixup(Transform):
     Attributes:
       alpha: both parameters of the Beta distribution of the weight, in [0.01, 100]; small values
         leave most rows nearly pure.
-    Source: Zhang et al. 2018, "mixup: beyond empirical risk minimization", one weight a row.
+    Source: Zhang et al. 2018, "mixup: beyond empirical risk minimization", one weight per row.
     """
 
     name: ClassVar[str] = "mixup"

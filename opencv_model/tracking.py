@@ -57,7 +57,7 @@ class CropFormat:
 
 @dataclass
 class FaceTracker:
-    """Picks one face a frame.
+    """Picks one face per frame.
 
     Attributes:
       mode: "largest" takes the largest box of each frame; "tracked" goes on with the box that

@@ -38,7 +38,7 @@ MP3_BIT_RATE = 32_000
 LOW_RATE_HZ = 8_000
 ENLARGED = 4
 JPEG_QUALITY = 30
-# Of the pictures that are written; a film of 1000 frames a second is played rightly.
+# Of the pictures that are written; a film of 1000 frames per second is played rightly.
 _TICK_S = Fraction(1, 1000)
 
 Sound = tuple[np.ndarray, int]

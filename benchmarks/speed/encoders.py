@@ -1,4 +1,4 @@
-"""Parameters, training clips a second and inference time of every audio and video encoder."""
+"""Parameters, training clips per second and inference time of every audio and video encoder."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ def default_model(files: Sequence[Path], text: str | None = None) -> Path:
     """The bundled model for what is asked about, else a run of the user's own; says which.
 
     Args:
-      files: recordings, and text files of one utterance a line.
+      files: recordings, and text files of one utterance per line.
       text: what is said; without any file, words alone are asked about.
     Raises:
       UserError: neither a bundled model nor a run in `runs/`.

@@ -64,7 +64,7 @@ class WordDropout(TextTransform):
 
 
 def _ended_as(word: WordToken, gone: WordToken) -> WordToken:
-    """`word` with the sentence marks of the word behind it, if that has any."""
+    """`word` with the sentence marks of the word after it, if that has any."""
     marks = "".join(mark for mark in gone.after if mark in SENTENCE_MARKS)
     if not marks:
         return word

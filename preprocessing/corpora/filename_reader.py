@@ -119,7 +119,7 @@ class FilenameCorpus(Corpus):
 def one_file_a_recording(ranked: list[tuple[int, Clip]], skipped: Counter[str]) -> list[Clip]:
     """The clip of the lowest rank, then key, of each recording; counts the others.
 
-    The others stand behind it, to be read where its file cannot be.
+    The others stand after it, to be read where its file cannot be.
     """
     ordered = sorted(ranked, key=lambda item: (item[0], item[1].key))
     groups: dict[str, list[Clip]] = {}

@@ -98,7 +98,7 @@ def require_utf8(raw: str) -> None:
 
 
 def line_rows(path: Path, cells: Callable[[str], Sequence[str]]) -> list[CsvRow]:
-    """Rows of a table of one row a line, blank lines left out.
+    """Rows of a table of one row per line, blank lines left out.
 
     Args:
       cells: divides a line.

@@ -1,4 +1,4 @@
-"""A table of features as data: one row a clip, trained on and scored without the recordings."""
+"""A table of features as data: one row per clip, trained on and scored without the recordings."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _CHANNELS = {"Speech": "01", "Song": "02"}
 
 @dataclass(frozen=True)
 class ZenodoRavdess:
-    """RAVDESS, record 1188976: sound as one archive a channel, video as one an actor.
+    """RAVDESS, record 1188976: sound as one archive per channel, video as one an actor.
 
     Attributes:
       channels: "Speech", "Song" or both.

@@ -55,7 +55,7 @@ class FrameAnalyzer(Protocol):
 
 
 class PictureAnalyzer(FrameAnalyzer, Protocol):
-    """Finds the faces of still pictures as well."""
+    """Finds the faces of still images as well."""
 
     def detect_image(self, picture: np.ndarray) -> FrameFaces:
         """Faces of an upright picture, (H, W, 3) RGB or (H, W) grey uint8."""

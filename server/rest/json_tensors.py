@@ -49,7 +49,7 @@ class PredictBody:
 
     Attributes:
       signature: "" means `serving_default`.
-      is_row_format: `instances`, one value a row; otherwise `inputs`, one value a tensor.
+      is_row_format: `instances`, one value per row; otherwise `inputs`, one value a tensor.
     """
 
     signature: str

@@ -26,7 +26,7 @@ class AudioPackets:
       stamps: presentation stamps in ticks; None where a packet has none.
       durations: in ticks; 0 where unknown.
       sizes: in bytes.
-      lost_bytes: what holds no frame, within a packet or behind it, of formats without stamps.
+      lost_bytes: what holds no frame, within a packet or after it, of formats without stamps.
       tick_s: length of a tick.
       zero_s: the moment of the stream's clock at which the file begins.
       frame_s: length of every packet where the codec fixes it, else 0.
@@ -206,7 +206,7 @@ def _lengths_s(packets: AudioPackets, stamps_s: np.ndarray) -> tuple[np.ndarray,
 
 
 def _lost_s(packets: AudioPackets, lengths_s: np.ndarray) -> np.ndarray:
-    """(packets,) float64 seconds that are missing behind each packet, by the bytes of them."""
+    """(packets,) float64 seconds that are missing after each packet, by the bytes of them."""
     lost = np.array(packets.lost_bytes, np.float64)
     sizes = np.array(packets.sizes, np.float64)
     whole = lost == 0

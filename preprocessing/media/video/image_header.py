@@ -16,7 +16,7 @@ _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 def read_image_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height in pixels that the header of a still picture states; None where unknown.
+    """Width and height in pixels that the header of a still image states; None where unknown.
 
     WebP is not read: its format allows at most 16383 pixels a side.
 
