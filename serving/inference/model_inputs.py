@@ -58,8 +58,7 @@ class ModelInputs:
         return pad_frames(shown, *self._frame())
 
     def _few(self, row: Sequence[Face | None]) -> Sequence[Face | None]:
-        """Limits the frames of a window, which may hold more than its hops need; prefers those with
-        a face."""
+        """Limits a window to the model's number of frames; prefers those with a face."""
         if self._most_frames is None or len(row) <= self._most_frames:
             return row
         return _evenly([face for face in row if face is not None], self._most_frames)
