@@ -55,7 +55,7 @@ def error_response(error: ServingError) -> JSONResponse:
     return JSONResponse({"error": error.message}, error.http_status, headers.get(error.http_status))
 
 
-def _nobody(*told: object) -> None:
+def _nobody(*details: object) -> None:
     pass
 
 
