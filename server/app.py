@@ -192,7 +192,6 @@ class Server:
         """Rejects new requests, drains running ones (`limits.drain_s`), frees ports and memory.
 
         Requests that still run then are answered with UNAVAILABLE.
-
         """
         self._end_s = time.monotonic() + self.settings.limits.drain_s
         self._is_draining = True

@@ -116,7 +116,6 @@ class TimedProtocol(H11Protocol):
     """uvicorn's HTTP protocol with timeouts for headers and slow readers, which uvicorn lacks.
 
     `security.SecurityMiddleware` measures the time of a body.
-
     """
 
     _header_timer: asyncio.TimerHandle | None = None

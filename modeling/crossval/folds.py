@@ -78,7 +78,6 @@ def splits_of_fold(rows: Sequence[ClipRow], fold: Fold, num_folds: int) -> Split
     """Splits of one fold for the rows of a data folder; augmented copies train with their clip.
 
     Speakers without a clip that has a label of the set are not tested in any fold.
-
     """
     usable = [row for row in rows if not row.excluded]
     parts: dict[str, list[str]] = {split: [] for split in SPLITS}

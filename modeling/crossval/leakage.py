@@ -130,7 +130,6 @@ def with_leakage(crossval: Crossval, kind: str) -> Crossval:
     """The same crossval with one fault, one seed and its own folder.
 
     A fusion trains its streams again with the same fault.
-
     """
     recipe, parts, data = crossval.recipe, crossval.stream_recipes, crossval.data
     extra = crossval.extra_train_data

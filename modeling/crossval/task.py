@@ -155,7 +155,6 @@ def train_options_for(crossval: Crossval, fold: Fold, seed: int, stream: str = "
     """Training options of a fold and seed, or of one stream of a fusion.
 
     A damaged run is trained again from the start. Scripted text is an error only for a text model.
-
     """
     path = crossval.stream_run(fold, seed, stream) if stream else crossval.fold_run(fold, seed)
     # A combined model is always rebuilt from its networks; each of them resumes by itself.

@@ -32,7 +32,6 @@ class Subset:
         """First folder with a selected record that has the stream; the first folder if none has.
 
         A folder without faces has no usable face settings.
-
         """
         pairs = zip(self.folders, self.rows, strict=True)
         return next((f for f, rows in pairs if any_has_stream(rows, stream)), self.folders[0])

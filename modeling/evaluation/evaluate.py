@@ -176,7 +176,6 @@ def _leaks(info: RunInfo, subset: Subset, split: str) -> list[str]:
 
     Data that selected the epoch and the temperature may be scored as validation; the result then
     says so.
-
     """
     footprint, compare_speakers = info.footprint, True
     if split == "validation":

@@ -120,7 +120,6 @@ def _preparation(info: RunInfo) -> dict[str, Any]:
     Still images of faces were used whole in training, so a face found in a larger image is cropped
     without a margin. With a margin, the networks see a smaller face than in training, and accuracy
     drops (`benchmarks.accuracy.crop_margin`).
-
     """
     if info.preparation.get("detector") != "none" or "face" not in info.preparation:
         return info.preparation
@@ -132,7 +131,6 @@ def preparation_differences(info: RunInfo, folder: DataFolder) -> Iterator[str]:
 
     Scores on such records do not apply to what users get. Size and colour are not compared, because
     they always match.
-
     """
     expected, stored = _preparation(info), folder.settings["preparation"]
     if expected.get("action_units") is not None or "face" not in expected or "face" not in stored:

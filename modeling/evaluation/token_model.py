@@ -46,7 +46,6 @@ def vocabulary_of(model: keras.Model, streams: tuple[str, ...]) -> list[str]:
     """Tokens in the order of their ids; for TF-IDF the terms in the order of their counts.
 
     TF-IDF counts unknown terms at 0. A bigram is two words with a space between.
-
     """
     text = model if streams == ("text",) else model.get_layer(stream_layer("text"))
     for layer in text.layers:

@@ -39,7 +39,6 @@ class History:
         """The epoch (from 1) with the highest validation UAR; a tie goes to the lower loss.
 
         It is the last epoch if the recipe keeps the last one.
-
         """
         if not self.rows:
             return None

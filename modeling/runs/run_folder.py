@@ -130,7 +130,6 @@ class RunInfo:
 
         The number of epochs may change, unless the learning-rate schedule depends on it. Data are
         compared by content, not by path.
-
         """
         mine, theirs = self.as_json(), other.as_json()
         for value in (mine, theirs):

@@ -218,7 +218,6 @@ def synchronized_batch_norm(model: keras.Model) -> Iterator[None]:
     """Context manager: batch normalisation uses statistics of the whole batch, not per replica.
 
     The stored model does not keep this, because it depends on the training devices.
-
     """
     norms = [x for x in all_layers(model) if isinstance(x, keras.layers.BatchNormalization)]
     is_divided = tf.distribute.get_strategy().num_replicas_in_sync > 1

@@ -62,7 +62,6 @@ class TextInformativeness:
         If UAR was measured, it must exceed `chance_limit`. Otherwise the text counts as
         informative, unless sentences repeat and are independent of the label
         (`adjusted_mutual_info` below 0.1).
-
         """
         if self.uar is not None:
             return self.uar > self.chance_limit

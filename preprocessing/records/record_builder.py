@@ -234,7 +234,7 @@ class RecordBuilder:
     def _follow(
         self, seen: Sequence[FrameFaces | None], tracker: FaceTracker
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """One person's crops (T, size, size, C) uint8 or blendshapes (T, 52) float32, mask, boxes."""
+        """One person's crops (T, size, size, C) uint8 or blendshapes (T, 52), mask and boxes."""
         crops = np.zeros((len(seen), *self._shape), self._dtype)
         mask = np.zeros(len(seen), bool)
         boxes = np.zeros((len(seen), 4), np.float32)

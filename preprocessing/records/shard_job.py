@@ -147,7 +147,6 @@ def _results(
 
     After a rejection, the records of the recording's next file follow. Each record is one step, so
     that the time limit applies to a record and not to a recording.
-
     """
     track, exit_reasons = job.tracks.get(clip.key), job.exit_reasons.get(clip.key, ())
     files = (clip, *clip.others)

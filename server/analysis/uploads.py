@@ -39,7 +39,6 @@ def display_name(client_name: str) -> str:
     """Display name of an uploaded file, from the client's name; never used as a path.
 
     It is the last path component on any system, without control or invisible characters.
-
     """
     last = client_name.replace("\\", "/").rstrip("/").rpartition("/")[2]
     shown = "".join(letter for letter in last if unicodedata.category(letter)[0] != "C")

@@ -178,7 +178,6 @@ class RequestSize:
         """Memory of the padded batch: its bytes, and 256 KiB for each face frame.
 
         A frame, as pixels or as a file, becomes feature maps of many times its size.
-
         """
         a_row = 0
         for name, lengths in self.inner.items():

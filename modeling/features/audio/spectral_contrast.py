@@ -38,7 +38,6 @@ def _bands(framing: Framing) -> list[tuple[int, int, int]]:
 
     Counted as in librosa: a band begins one bin below its edge. All but the highest exclude their
     last bin, which still counts for the number of peak bins.
-
     """
     frequencies_hz = framing.frequencies_hz
     edges_hz = [0.0, *(LOWEST_HZ * 2.0 ** np.arange(NUM_OCTAVES + 1))]
