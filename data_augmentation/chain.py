@@ -176,11 +176,11 @@ def _parse_one(part: str) -> Transform:
     name, *assignments = (piece.strip() for piece in part.split(":"))
     if not name:
         raise UserError(f"a name is missing; known: {', '.join(registry.names('transforms'))}")
-    made = registry.load("transforms", name)
-    hints = typing.get_type_hints(made.__init__)
+    transform = registry.load("transforms", name)
+    hints = typing.get_type_hints(transform.__init__)
     fields = {
         field: hints[field]
-        for field, parameter in inspect.signature(made.__init__).parameters.items()
+        for field, parameter in inspect.signature(transform.__init__).parameters.items()
         if field != "self" and parameter.kind is not inspect.Parameter.VAR_KEYWORD
     }
     values: dict[str, Any] = {}
@@ -195,6 +195,6 @@ def _parse_one(part: str) -> Transform:
             raise UserError(f"{name}: {field} is given twice; keep one")
         values[field] = parse_value(f"{name}:{field}", value, fields[field])
     try:
-        return made(**values)
+        return transform(**values)
     except ValueError as error:
         raise UserError(f"{name}: {error}; choose another value") from error

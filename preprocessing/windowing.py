@@ -179,9 +179,9 @@ def select_streams(coverage: Mapping[str, float], min_coverage: float) -> frozen
       coverage: of each stream, the share of the window that it covers; 0 where it is missing.
       min_coverage: share that is enough.
     """
-    there = {stream for stream, share in coverage.items() if share > 0}
-    enough = {stream for stream in there if coverage[stream] >= min_coverage}
-    return frozenset(enough or there)
+    present = {stream for stream, share in coverage.items() if share > 0}
+    enough = {stream for stream in present if coverage[stream] >= min_coverage}
+    return frozenset(enough or present)
 
 
 # === The answer ===

@@ -143,11 +143,11 @@ def _open_out(source: DataFolder, out: Path, settings: AugmentSettings) -> None:
             keys = sorted({*present, *wanted})
             differing = [key for key in keys if present.get(key) != wanted.get(key)]
             if differing:
-                told = [
+                differences = [
                     f"{key}: {present.get(key)} there, {wanted.get(key)} now" for key in differing
                 ]
                 raise UserError(
-                    f"{out}: written otherwise ({'; '.join(told)}); choose another --out"
+                    f"{out}: written otherwise ({'; '.join(differences)}); choose another --out"
                 )
         elif out.exists() and any(out.iterdir()):
             raise UserError(f"{out}: holds other files; choose an empty or new folder as --out")
@@ -194,8 +194,8 @@ def _complete_shards(
         )
         with progress.bar(total, "augment", "copy") as bar:
             for name, rows in missing.items():
-                made = _make(source, out, name, rows, augmenter, num_copies, bar)
-                done[name] = dataclasses.replace(made, inputs={name: states[name]})
+                result = _make(source, out, name, rows, augmenter, num_copies, bar)
+                done[name] = dataclasses.replace(result, inputs={name: states[name]})
                 done[name].write(_index(out, name))
     _remove_others(out, done)
     return list(done.values()), [done[name] for name in missing]

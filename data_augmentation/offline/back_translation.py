@@ -72,8 +72,8 @@ class BackTranslator:
           TranslatorUnavailableError: it cannot be had now.
         """
         plain = " ".join(text.split())
-        there = self._translated(plain, self.source, pivot)
-        return self._translated(there, pivot, self.source)
+        translated = self._translated(plain, self.source, pivot)
+        return self._translated(translated, pivot, self.source)
 
     def paraphrases(self, text: str) -> Iterator[tuple[str, str | TextRefusedError | None]]:
         """For each pivot its name, and the paraphrase, or why there is none.

@@ -89,11 +89,11 @@ def is_up_to_date(folder: Path, rows: Sequence[ClipRow]) -> bool:
 
 def _records(source: DataFolder, rows: Sequence[ClipRow]) -> list[Record]:
     """The records of `rows`, in their order."""
-    found: dict[str, Record] = {}
+    records: dict[str, Record] = {}
     for path in source.shard_paths(rows):
         wanted = {row.id: row for row in rows if row.shard == path.name}
-        found |= {record.id: record for record in read_records(path, wanted)}
-    return [found[row.id] for row in rows if row.id in found]
+        records |= {record.id: record for record in read_records(path, wanted)}
+    return [records[row.id] for row in rows if row.id in records]
 
 
 def _slug(path: str) -> str:

@@ -209,8 +209,10 @@ def _require_possible(path: Path) -> None:
     except FileNotFoundError:
         pass  # rejected when it is read
     except (OSError, ValueError) as error:  # the latter of a NUL
-        told = getattr(error, "strerror", "") or error
-        raise UserError(f"no file can have this path ({str(told).lower()}); correct it") from error
+        reason = getattr(error, "strerror", "") or error
+        raise UserError(
+            f"no file can have this path ({str(reason).lower()}); correct it"
+        ) from error
 
 
 def _seconds(text: str) -> float | None:

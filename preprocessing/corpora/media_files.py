@@ -145,8 +145,8 @@ class _Walk:
             self._reject(path, f"{printable(str(path))}: neither a file nor a folder; leave it out")
 
     def _reject_unreadable(self, path: Path, error: OSError) -> None:
-        told = from_os_error(OSError(error.errno, error.strerror), printable(str(path)))
-        self._reject(path, str(told))
+        reason = from_os_error(OSError(error.errno, error.strerror), printable(str(path)))
+        self._reject(path, str(reason))
 
     def _reject(self, path: Path, reason: str) -> None:
         name = printable(storage_paths.relative_name(path, self._source))

@@ -211,7 +211,11 @@ def _by_pointer(item: RemoteItem, stop: threading.Event) -> RemoteFile:
             f"{where}: a pointer with a wrong checksum (git {value}, expected {expected.value} by "
             f"{expected.source}); try again"
         )
-    found = parse_pointer(data)
-    if found is None:
+    size_and_sha256 = parse_pointer(data)
+    if size_and_sha256 is None:
         raise UserError(f"{where}: no Git LFS pointer; the publisher has changed its form")
-    return replace(item.remote, num_bytes=found[0], checksum=Checksum("sha256", found[1], where))
+    return replace(
+        item.remote,
+        num_bytes=size_and_sha256[0],
+        checksum=Checksum("sha256", size_and_sha256[1], where),
+    )

@@ -117,8 +117,8 @@ class _Reader:
                 " frame with a column timestamp"
             )
         tracks = {name: self._track(own, per_frame) for name, own in members.items()}
-        told = f"column {column}" if column else "the file name"
-        return ActionUnitTable(self._path, tuple(self._units), tracks, told)
+        source = f"column {column}" if column else "the file name"
+        return ActionUnitTable(self._path, tuple(self._units), tracks, source)
 
     def _track(self, rows: list[tuple[int, list[str]]], per_frame: bool) -> ActionUnitTrack:
         if "face_id" in self._place:

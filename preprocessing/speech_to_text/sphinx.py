@@ -59,8 +59,9 @@ class SphinxTranscriber:
                 silence, language=self.language, show_all=True
             )
         except (self._library.RequestError, RuntimeError, ValueError) as error:
-            there = sorted(path.name for path in folder.glob("*") if path.is_dir())
+            languages = sorted(path.name for path in folder.glob("*") if path.is_dir())
             raise TranscriberUnavailableError(
                 f"transcriber sphinx: no working model of {self.language} ({error}); there is"
-                f" {', '.join(there) or 'none'}: choose --language, or put a model into {folder}"
+                f" {', '.join(languages) or 'none'}: choose --language, or put a model into"
+                f" {folder}"
             ) from error
