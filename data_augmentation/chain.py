@@ -33,13 +33,13 @@ Signal = TypeVar("Signal", np.ndarray, str)
 
 
 def keyed_rng(seed: int, epoch: int, record_id: str, use: str) -> np.random.Generator:
-    """A generator that depends on its four keys only, never on what was drawn before.
+    """A generator that depends on its four keys only, not on earlier draws.
 
     Args:
-      seed: of the run.
+      seed: seed of the run.
       epoch: counted from 0.
-      record_id: of the clip; for a batch, the ids of its rows joined, or its number.
-      use: what the numbers are for, such as the name of a transform.
+      record_id: id of the clip; for a batch, the joined ids of its rows, or its number.
+      use: purpose of the numbers, such as the name of a transform.
     """
     text = json.dumps([int(seed), int(epoch), record_id, use], ensure_ascii=False)
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
@@ -51,10 +51,10 @@ def keyed_rng(seed: int, epoch: int, record_id: str, use: str) -> np.random.Gene
 
 @dataclass(frozen=True)
 class Chain:
-    """Applies transforms of one stream in their order.
+    """Applies transforms of one stream in order.
 
-    What is drawn for a transform depends on (seed, epoch, record id), its name and how many of
-    the same name stand before it: neither on the order of the records nor on its neighbours.
+    The parameters of a transform depend on (seed, epoch, record id), its name and the number of
+    earlier transforms with that name, not on the order of the records or on other transforms.
 
     Attributes:
       transforms: all of "audio", all of "video" or all of "text"; may be empty.
@@ -143,7 +143,7 @@ def _rate(transform: Transform, sample_rate_hz: int | None) -> tuple[int, ...]:
 
 
 def parse_transforms(text: str) -> tuple[Transform, ...]:
-    """Transforms from a recipe's value, in its order.
+    """Parses the transforms of a recipe, in order.
 
     Args:
       text: names separated by commas, each with `:parameter=value` for what differs from its
@@ -157,12 +157,12 @@ def parse_transforms(text: str) -> tuple[Transform, ...]:
 
 
 def transforms_of_stream(transforms: tuple[Transform, ...], stream: str) -> tuple[Transform, ...]:
-    """Those of one stream ("audio", "video", "text", "features", "batch"), in their order."""
+    """The transforms of one stream ("audio", "video", "text", "features", "batch"), in order."""
     return tuple(transform for transform in transforms if transform.stream == stream)
 
 
 def recipe_text_of_stream(text: str, stream: str) -> str:
-    """The part of a recipe's value that is of one stream.
+    """The transforms of one stream in a recipe's value, as text.
 
     Raises:
       UserError: see `parse_transforms`.

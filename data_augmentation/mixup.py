@@ -21,7 +21,7 @@ class Mixup(Transform):
     """Blends each row of a batch with another row: weight * own + (1 - weight) * partner.
 
     A row is blended only with a partner that has the same streams; otherwise the row and its label
-    stay as they are, so a label never names an emotion of which nothing can be seen or heard.
+    are unchanged, so that a label never names an emotion without input.
 
     - audio: both start at sample 0; the length is the longer one of the two.
     - video: a frame set in both masks is blended and rounded; a frame set in only one of them is

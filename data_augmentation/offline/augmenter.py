@@ -54,8 +54,8 @@ class AugmentedCopy:
 class Augmenter:
     """Makes copies; what is drawn depends on (seed, copy number, record id) only.
 
-    A copy has either sound and picture transformed and the words as they were, or other words and
-    neither sound nor picture.
+    A copy has either transformed audio and video with the original text, or another text and
+    neither audio nor video.
 
     Attributes:
       chains: stream -> its transforms, of sound and picture; a stream without any is left out.
