@@ -41,7 +41,7 @@ QUICK = ClipFormat(320, 180, 30, 1.0)
 
 @dataclass(frozen=True)
 class GeneratedClip:
-    """An mp4 (H.264, AAC) and the same sound as a 48 kHz WAV beside it."""
+    """An mp4 (H.264, AAC) and a 48 kHz WAV with the same audio."""
 
     path: Path
     wav: Path
@@ -69,7 +69,7 @@ def data_folder() -> Path | None:
 
 
 def clips(work: Path, is_quick: bool) -> tuple[list[GeneratedClip], str]:
-    """Clips of equal shape, made once, and one line that says what they are."""
+    """Clips of equal shape, generated once, and one line that describes them."""
     shape = QUICK if is_quick else FULL
     data = None if is_quick else data_folder()
     if data is not None:

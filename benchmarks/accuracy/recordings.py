@@ -19,7 +19,7 @@ QUICK_COUNT = 2
 
 
 def parser(description: str | None, section: str) -> argparse.ArgumentParser:
-    """Options of a benchmark that asks a model about recordings."""
+    """Options of a benchmark that runs a model on recordings."""
     made = report.parser(description, section=section)
     made.add_argument("--model", type=Path, help="run or export [default: pretrained/emotion]")
     made.add_argument("--clips", type=Path, help="folder of recordings and pictures")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Words: the last epoch with averaged weights, so that nothing is chosen on what validates.
+# Text: the last epoch with averaged weights, so that nothing is selected on validation.
 WORDS_LAST = (
     *("class_weights=false", "optimizer=adamw", "weight_decay=0.01", "schedule=cosine"),
     *("ema_momentum=0.99", "keep_epoch=last", "early_stopping_patience=0", "label_smoothing=0.1"),
@@ -32,7 +32,7 @@ WORDS_LAST = (
 WORDS_EPOCHS = 8
 # Half the recipe's dropout, which the halves of training prefer (`words_ablation`).
 WORDS_HALF_DROPOUT = (*WORDS_LAST, "dropout=0.25")
-# Faces: wider than the recipe, and also small and squeezed as users' pictures are.
+# Faces: wider than in the recipe, and also small and distorted like users' images.
 FACE_ROUGH = (
     "width=48",
     "transforms=flip,crop_jitter:min_zoom=0.85:max_zoom=1.15:max_shift_fraction=0.08,"
@@ -187,7 +187,7 @@ def _require_same(
 
 
 def _require_newest(run: Path, members: Sequence[Path]) -> None:
-    """Stops where a run averages what was trained again since."""
+    """Stops if an ensemble run contains a network that was trained again since."""
     from affectstream.modeling.runs.run_folder import BEST
 
     for member in members:

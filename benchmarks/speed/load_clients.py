@@ -59,7 +59,7 @@ def client(
     first: int,
     signals: ClientChannels,
 ) -> None:
-    """Asks from batch `first` on until told to end; says None, then its tally or why it failed."""
+    """Sends requests from batch `first` on until stopped; reports None, then tally or error."""
     try:
         signals.said.put(_asked(address, batches, expected, first, signals))
     except Exception as error:

@@ -191,14 +191,14 @@ def main(words: Sequence[str] | None = None) -> int:
 
 @dataclass(frozen=True)
 class LoadRequests:
-    """What the clients ask, and what is right.
+    """The requests of the clients, and the expected outputs.
 
     Attributes:
       rows: windows, a whole number of batches.
       batches: the same in batches.
       signatures: version -> `serving_default`.
       expected: version -> answer to each batch.
-      told: what the rows are.
+      told: description of the rows.
     """
 
     rows: list[Arrays]
