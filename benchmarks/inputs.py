@@ -63,7 +63,7 @@ class GeneratedClip:
 
 
 def data_folder() -> Path | None:
-    """The folder of real recordings that `EMOTION_DATA` names, if it is there."""
+    """The folder of real recordings in `EMOTION_DATA`, if it exists."""
     named = os.environ.get(DATA_VARIABLE)
     return Path(named) if named and Path(named).is_dir() else None
 
@@ -94,7 +94,7 @@ def clips(work: Path, is_quick: bool) -> tuple[list[GeneratedClip], str]:
 
 
 def synthetic_corpus(work: Path, is_quick: bool) -> list[Path]:
-    """The clips of a small sample corpus, written to `work` unless they are there."""
+    """The clips of a small sample corpus, written to `work` unless they exist."""
     from affectstream.preprocessing.synthetic.corpus import synthesize
 
     speakers, duration_s = (1, 2.0) if is_quick else (4, 4.0)

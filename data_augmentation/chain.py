@@ -92,7 +92,7 @@ class Chain:
     def sample_all(
         self, signal: np.ndarray | str, sample_rate_hz: int | None, key: tuple[int, str]
     ) -> SampledTransforms:
-        """Draws for one clip: (name, parameters) for each transform, None for one left out.
+        """Draws for one clip: (name, parameters) for each transform, None for one that is skipped.
 
         Sound and picture: every transform sees the untransformed signal when it draws. Text: it
         sees what those before it left, since its parameters count words. An empty signal draws

@@ -53,7 +53,7 @@ def unseen_speakers(folder: DataFolder, model: Path) -> list[str]:
 
 
 def split_recordings(rows: Sequence[ClipRow], labels: LabelSet, count: int) -> Splits:
-    """`count` recordings of each class train, one more validates, all others are asked about.
+    """`count` recordings of each class train, one more validates, all others are for testing.
 
     They are taken evenly over the recordings in the order of their names.
     """

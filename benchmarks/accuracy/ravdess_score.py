@@ -131,10 +131,10 @@ def _compositions(chosen: Any) -> list[tuple[int, str]]:
 
 
 def _composed(chosen: Any, first: Any, members: int, speeds: str) -> tuple[Any, dict[str, Any]]:
-    """The first fusion once more, each stream the average of so many seeds; the best comes last.
+    """The first fusion again, each stream an ensemble of several seeds; the best comes last.
 
     Args:
-      speeds: at which the voice's networks are asked; "" as it is.
+      speeds: test-time augmentation speeds of the audio stream; "" for none.
     """
     from affectstream.modeling.crossval.config import plan_crossval
 

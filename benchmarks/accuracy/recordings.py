@@ -1,4 +1,4 @@
-"""What a finished model is asked about: the recordings of a folder, or a small SYNTHETIC corpus."""
+"""Inputs for a trained model: the recordings of a folder, or a small SYNTHETIC corpus."""
 
 from __future__ import annotations
 

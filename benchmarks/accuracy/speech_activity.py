@@ -65,7 +65,7 @@ def drawn(folder: Path, count: int) -> list[Path]:
 
 
 def no_speech() -> Iterator[tuple[str, np.ndarray]]:
-    """Made sounds in which nobody speaks, (samples,) float32."""
+    """Generated audio without speech, (samples,) float32."""
     rng = np.random.default_rng(0)
     at_s = np.arange(round(MADE_S * RATE_HZ)) / RATE_HZ
     sine: Callable[[float], np.ndarray] = lambda hz: np.sin(2 * np.pi * hz * at_s)  # noqa: E731

@@ -58,7 +58,7 @@ def corrupt_bytes(rng: np.random.Generator, data: bytes) -> bytes:
     if kind == 0:
         return data[: int(rng.integers(0, len(data)))]
     made = bytearray(data)
-    if kind in (1, 2):  # most of what can be told wrongly stands at the beginning
+    if kind in (1, 2):  # most fields that can be wrong are at the beginning
         reach = len(made) if kind == 1 else min(len(made), 128)
         for place in rng.integers(0, reach, int(rng.integers(1, 20))):
             made[place] = int(rng.integers(0, 256))

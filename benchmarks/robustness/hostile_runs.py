@@ -267,5 +267,5 @@ def _worse(*runs: FinishedCommand) -> FinishedCommand:
 
 
 def removed(folder: Path) -> None:
-    """Removes a batch of files with all that was made of them."""
+    """Removes a batch of files with all their outputs."""
     shutil.rmtree(folder, ignore_errors=True)

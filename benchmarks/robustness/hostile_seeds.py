@@ -156,7 +156,7 @@ def tables() -> Seeds:
 
 
 def published(data: Path) -> Seeds:
-    """Real recordings, some of each format that there is, as they are."""
+    """Real recordings, some of each available format, unchanged."""
     places = {
         "wav": "ravdess_original/**/*.wav",
         "flac": "ravdess/**/*.flac",

@@ -149,7 +149,7 @@ def _resumed(place: Path, words: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _exported(place: Path, words: tuple[str, ...]) -> tuple[str, ...] | None:
-    """A version that is there is finished; `export` would say that it exists."""
+    """An existing version is finished; `export` would report that it exists."""
     return None if (place / "export" / "1").exists() else words
 
 

@@ -31,7 +31,7 @@ VOLATILE_KEYS = frozenset(
 TEMPORARY = re.compile(r"\.part-|\.part(\.json)?$|^\.download$|^cache_|\.lockfile$")
 # Keras writes a date into it, the learning rate's graph its own numbers.
 EVENTS = "events.out.tfevents"
-# TensorFlow's own name for a model, made anew by each export; see `_saved_model`.
+# TensorFlow's name for a model, new in each export; see `_saved_model`.
 FINGERPRINT = "fingerprint.pb"
 
 

@@ -51,7 +51,7 @@ class Part:
       epochs: None takes the recipe's.
       settings: KEY=VALUE of the recipe or its encoder.
       scored_on: split that is evaluated; left alone where the data have none of it.
-      ensemble_runs: finished runs that are averaged, of a recipe of so many members.
+      ensemble_runs: finished runs for an ensemble recipe with as many members.
     """
 
     stream: str
@@ -98,7 +98,7 @@ def require_data(part: Part) -> None:
 
 
 def train_part(part: Part, run: Path, seed: int) -> None:
-    """Trains a part, goes on with it, or leaves it as it is.
+    """Trains a stream, resumes it, or keeps it if it is finished.
 
     Raises:
       UserError: no data, or a run of other settings in its place.
@@ -170,7 +170,7 @@ def _require_same(
     """Stops where a run is of another training.
 
     Args:
-      is_same_data: asked about what the run says of its data.
+      is_same_data: called with the data entries of the run.
     """
     from affectstream.modeling.runs.run_folder import read_run
 

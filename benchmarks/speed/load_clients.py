@@ -186,7 +186,7 @@ class ClientPool:
             self.listen(0.2)
 
     def listen(self, seconds: float) -> None:
-        """Takes in what a client says within so many seconds.
+        """Receives the messages of a client for a limited time.
 
         Raises:
           RuntimeError: a client failed, for the reason that it gave, or died without one.

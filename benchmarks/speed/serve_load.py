@@ -40,7 +40,7 @@ class Load:
     """Sum of all clients.
 
     Attributes:
-      seconds: that they asked for.
+      seconds: duration of the requests.
       memory_bytes: of the server with the first version, settled and at its end, and with the
         second, settled and at its end.
     """

@@ -22,7 +22,7 @@ class WordDropout(TextTransform):
     Parameters of `apply`: `dropped`, ascending numbers of words, from 0.
 
     Attributes:
-      share: chance in [0, 0.9] of each word to be left out.
+      share: probability in [0, 0.9] that a word is removed.
 
     Source: Iyyer et al. 2015 (word dropout); Wei & Zou 2019, EDA (random deletion).
     """

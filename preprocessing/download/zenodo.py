@@ -36,7 +36,7 @@ class ZenodoRavdess:
     note: str = ""
 
     def items(self, request: DownloadRequest) -> list[RemoteItem]:
-        """What to fetch; asks Zenodo for the list.
+        """Items to fetch; requests the list from Zenodo.
 
         Raises:
           UserError: not reachable, or the record has another form.

@@ -47,7 +47,7 @@ TRUNCATION_TOLERANCE = 0.05
 _GUESSED_DURATION = frozenset(["aac", "ac3", "eac3"])
 # Their headers are read separately, because a stream written to a pipe ends in a cut packet.
 _CHECKED = frozenset(["wav", "w64", "ogg"])
-# These decoders verify checksums only if told to; otherwise a damaged frame becomes noise.
+# These decoders verify checksums only if enabled; otherwise a damaged frame becomes noise.
 _CHECKSUMMED = frozenset(["flac"])
 DISPLAY_MATRIX = av.sidedata.sidedata.Type.DISPLAYMATRIX
 # Decoding begins this long before a segment, because audio codecs need time to settle.
