@@ -142,7 +142,6 @@ class Augmenter:
         """The `number`-th audio and video copy, from 1; None if no draw changes them.
 
         A frame without a face stays blank. An unchanged stream keeps its hash.
-
         """
         for draw in range(MAX_DRAWS if self.chains else 0):
             key = (number, f"{record.id}#{draw}" if draw else record.id)

@@ -120,7 +120,6 @@ def one_file_a_recording(ranked: list[tuple[int, Clip]], skipped: Counter[str]) 
     """Keeps the clip of lowest rank, then key, for each recording; counts the others.
 
     The others are stored in it, and are read if its file cannot be.
-
     """
     ordered = sorted(ranked, key=lambda item: (item[0], item[1].key))
     groups: dict[str, list[Clip]] = {}

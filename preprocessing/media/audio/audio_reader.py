@@ -193,7 +193,6 @@ class AudioReader:
         """(samples,) float32 of a segment, up to the end of the audio; None without any.
 
         Gaps before that end are zeros.
-
         """
         start, end = self._bounds[index]
         self._num_taken = index + 1
