@@ -20,7 +20,7 @@ from affectstream.core.errors import (
     from_os_error,
 )
 
-# Command -> module below `commands/` and one line of help; a module is imported when it is used.
+# Command -> module in `commands/` and one line of help; modules are imported on use.
 COMMANDS = {
     "preprocess": "Convert recordings to records: decode, detect faces, split by speaker.",
     "split": "Split a data folder again into training, validation and test.",
@@ -71,7 +71,7 @@ def cli(debug: bool) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; every mistake of the user ends in one line on stderr.
+    """Runs one command; every user error ends in one line on stderr.
 
     Returns:
       the exit code.
@@ -109,7 +109,7 @@ def _fail(message: str, code: int) -> int:
 
 
 def _quieten() -> None:
-    """Native libraries' own start-up talk would hide our one line; see also `quiet`."""
+    """Native start-up messages would hide our one line; see also `tf_setup`."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GLOG_minloglevel", "3")
 

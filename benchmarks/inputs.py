@@ -41,7 +41,7 @@ QUICK = ClipFormat(320, 180, 30, 1.0)
 
 @dataclass(frozen=True)
 class GeneratedClip:
-    """An mp4 (H.264, AAC) and the same sound as a 48 kHz WAV beside it."""
+    """An mp4 (H.264, AAC) and a 48 kHz WAV with the same audio."""
 
     path: Path
     wav: Path
@@ -63,13 +63,13 @@ class GeneratedClip:
 
 
 def data_folder() -> Path | None:
-    """The folder of real recordings that `EMOTION_DATA` names, if it is there."""
+    """The folder of real recordings in `EMOTION_DATA`, if it exists."""
     named = os.environ.get(DATA_VARIABLE)
     return Path(named) if named and Path(named).is_dir() else None
 
 
 def clips(work: Path, is_quick: bool) -> tuple[list[GeneratedClip], str]:
-    """Clips of equal shape, made once, and one line that says what they are."""
+    """Clips of equal shape, generated once, and one line that describes them."""
     shape = QUICK if is_quick else FULL
     data = None if is_quick else data_folder()
     if data is not None:
@@ -94,7 +94,7 @@ def clips(work: Path, is_quick: bool) -> tuple[list[GeneratedClip], str]:
 
 
 def synthetic_corpus(work: Path, is_quick: bool) -> list[Path]:
-    """The clips of a small sample corpus, written to `work` unless they are there."""
+    """The clips of a small sample corpus, written to `work` unless they exist."""
     from affectstream.preprocessing.synthetic.corpus import synthesize
 
     speakers, duration_s = (1, 2.0) if is_quick else (4, 4.0)

@@ -64,7 +64,7 @@ class _Answer(http.server.BaseHTTPRequestHandler):
 
 
 def archive() -> bytes:
-    """A zip of one SYNTHETIC sound an actor: noise."""
+    """A zip with one SYNTHETIC recording per actor: noise."""
     rng = np.random.default_rng(0)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:
@@ -76,7 +76,7 @@ def archive() -> bytes:
 
 @contextlib.contextmanager
 def publisher() -> Iterator[str]:
-    """A server that runs within; its address, to be given as `--mirror`."""
+    """A server that runs in the block; its address is the value of `--mirror`."""
     with _Publisher() as running:
         thread = threading.Thread(target=running.serve_forever, args=(0.05,), daemon=True)
         thread.start()

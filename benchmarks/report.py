@@ -45,7 +45,7 @@ def parser(
 
 
 def training_parser(description: str | None, runs: str, section: str) -> argparse.ArgumentParser:
-    """Options of a benchmark that trains what is not trained yet on real data.
+    """Options of a benchmark that trains missing runs on real data.
 
     Args:
       runs: the default of `--runs`.
@@ -100,7 +100,7 @@ def detectors_present(weights_dir: Path | None) -> dict[str, FaceDetector]:
 
 
 def machine() -> str:
-    """Cores, processor, load and date: what a reader needs to know about the figures."""
+    """Cores, processor, load and date, for readers of the figures."""
     load = os.getloadavg()[0]
     today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
     return f"{len(os.sched_getaffinity(0))} cores ({_processor()}), load {load:.1f}, {today}"

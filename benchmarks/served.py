@@ -142,7 +142,7 @@ def _tail(log: Path) -> str:
 
 
 def recordings() -> tuple[list[Path], str]:
-    """Recordings to ask about, and what they are; none where no real data are at hand."""
+    """Recordings and their description; none without real data."""
     root = inputs.data_folder()
     if root is None:
         return [], "noise"
@@ -169,7 +169,7 @@ def windows_of(
 
     recognizer = Recognizer(forward, config, weights_dir)
     for file in files:
-        with contextlib.suppress(MediaError):  # no face and no sound: nothing to ask about
+        with contextlib.suppress(MediaError):  # neither face nor audio: nothing to predict
             recognizer(file)
     return rows
 
@@ -177,7 +177,7 @@ def windows_of(
 def noise(
     signature: Any, count: int, num_samples: int | None = None, num_frames: int | None = None
 ) -> list[Arrays]:
-    """Made-up rows, for machines without recordings; ragged where no length is given."""
+    """Random rows, for machines without recordings; ragged if no length is given."""
     rng = np.random.default_rng(0)
     made: list[Arrays] = []
     for _ in range(count):
@@ -215,7 +215,7 @@ def stacked(rows: Sequence[Arrays]) -> Arrays:
 
 
 def batches_of(rows: Sequence[Arrays], size: int) -> list[Arrays]:
-    """Rows in batches of `size`, the last with what is left."""
+    """Rows in batches of `size`, the last one with the rest."""
     return [stacked(rows[k : k + size]) for k in range(0, len(rows), size)]
 
 
@@ -233,5 +233,5 @@ def answers(signature: Any, batches: Sequence[Arrays]) -> list[np.ndarray]:
 
 
 def exit_code(rows: Sequence[Sequence[str]]) -> int:
-    """1 when a row of a table says that a target was missed."""
+    """1 if a row of a table missed its target."""
     return int(any(report.verdict(False) in row for row in rows))

@@ -15,7 +15,7 @@ from affectstream.core import atomic_io, registry
 from affectstream.modeling.recipes.recipe import FusionRecipe
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
 
-# Those of `affectstream.modeling.crossval.leakage`, which needs TensorFlow.
+# Copied from `affectstream.modeling.crossval.leakage`, which imports TensorFlow.
 LEAKAGE_CHOICES = ("random-split", "test-epoch", "speaker-norm", "all")
 
 
@@ -144,8 +144,8 @@ def command(
         prepare_crossval_folder(crossval)
         print_crossval_summary(crossval)
         rows = run_crossval(crossval, engine=chosen)
-        found = write_report(crossval, rows)
+        scores = write_report(crossval, rows)
         if kinds:
-            found = write_report(crossval, rows, run_leakage_scenarios(crossval, kinds, chosen))
-    click.echo(summary(found), nl=False)
+            scores = write_report(crossval, rows, run_leakage_scenarios(crossval, kinds, chosen))
+    click.echo(summary(scores), nl=False)
     click.echo(f"written to {out / MARKDOWN}", err=True)

@@ -1,4 +1,4 @@
-"""`demo`: the whole job on the built-in sample corpus."""
+"""`demo`: all steps on the built-in sample corpus."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from affectstream.core import atomic_io
 from affectstream.core.errors import UserError
 from affectstream.core.templates import render
 
-# Few clips and little time: smaller steps than the recipes take on a corpus of full size, and no
-# augmentation of the sound, which would want more epochs.
+# Smaller steps than in the recipes for a corpus of full size, and no audio augmentation, which
+# would need more epochs.
 SETTINGS: dict[str, tuple[str, ...]] = {
     "audio": ("--epochs", "24", "--batch-size", "8", "--set", "transforms="),
     "video": ("--epochs", "8", "--batch-size", "8"),
 }
-# Of each run, where `evaluate` keeps what it found on the test part of OUT/records.
+# Folder in each run for the results of `evaluate` on the test split of OUT/records.
 SCORES = "evaluation/records-test"
 WRITTEN = (
     *("records", "audio", "video", "fusion", "export/1"),
@@ -62,7 +62,7 @@ def command(out: Path) -> None:
 
 
 def _step(name: str, *words: str | Path, **options: str | int | Path) -> None:
-    """Runs a command as it would be typed; `num_frames=8` stands for `--num-frames 8`."""
+    """Runs a command like a typed one; `num_frames=8` stands for `--num-frames 8`."""
     click.echo("", err=True)
     typed = [
         word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", value)

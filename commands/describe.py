@@ -50,10 +50,10 @@ def describe(path: Path) -> dict[str, Any]:
     """Facts about a run, an export, a bundle or a data folder, ready for JSON.
 
     Returns:
-      of a model, the model card is in it under "card", as Markdown.
+      for a model, it also contains the model card under "card", as Markdown.
 
     Raises:
-      UserError: none of these.
+      UserError: PATH is none of these.
     """
     from affectstream.preprocessing.dataset.data_folder import is_data_folder
     from affectstream.serving.exported.bundle_folder import is_bundle
@@ -165,7 +165,7 @@ def _run(path: Path) -> dict[str, Any]:
 
 
 def _shapes(inputs: Any, outputs: Any) -> dict[str, Any]:
-    def told(tensors: Any) -> dict[str, str]:
+    def specs_text(tensors: Any) -> dict[str, str]:
         return {k: f"{tuple(v.shape)} {v.dtype}".replace("None", "?") for k, v in tensors.items()}
 
-    return {"inputs": told(inputs), "outputs": told(outputs)}
+    return {"inputs": specs_text(inputs), "outputs": specs_text(outputs)}

@@ -38,7 +38,7 @@ CONFLICTING_OPENCV_PACKAGES = (
 )
 OUTPUT_FOLDERS = (Path("data"), Path("runs"))
 GIB = 2**30
-# TensorFlow, the decoded sample corpus and a training of it; records and runs of some size.
+# TensorFlow, the decoded sample corpus and its training; records and runs of some size.
 RECOMMENDED_MEMORY_GIB = 3.0
 RECOMMENDED_DISK_GIB = 2.0
 
@@ -48,8 +48,8 @@ class Check:
     """One line of the report.
 
     Attributes:
-      status: "ok"; "missing", which must be mended; "note", which need not.
-      remedy: what to type or do; "" where nothing is to be done.
+      status: "ok"; "missing" must be fixed; "note" need not.
+      remedy: command or action; "" if there is nothing to do.
     """
 
     name: str
@@ -133,14 +133,14 @@ def pinned_versions(path: Path = REQUIREMENTS) -> dict[str, str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); fetch it again") from error
-    found = {}
+    versions = {}
     for line in (line.partition("#")[0].strip() for line in lines):
         if line and not line.startswith("-"):
             match = re.fullmatch(r"([A-Za-z0-9._-]+)(?:\[[a-z0-9,]+\])?==([A-Za-z0-9.!+_-]+)", line)
             if match is None:
                 raise UserError(f"{path}: {line!r} is not an exact pin; write name==version")
-            found[match[1]] = match[2]
-    return found
+            versions[match[1]] = match[2]
+    return versions
 
 
 def _packages() -> Iterator[Check]:
@@ -170,7 +170,7 @@ def _version(name: str) -> str:
 
 
 def _shown(path: Path) -> str:
-    """A path as typed from the working folder, where it lies below that."""
+    """A path relative to the working folder if it is inside."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
@@ -194,7 +194,7 @@ def missing_packages() -> tuple[str, ...]:
 
 
 def install_command(packages: Iterable[str]) -> str:
-    """The line that installs Debian packages, as this user would type it."""
+    """The command that installs Debian packages, as this user would type it."""
     names = " ".join(packages)
     if shutil.which("apt-get") is None:
         return f"install with this system's package manager what Debian calls {names}"
@@ -215,7 +215,7 @@ def _loads(library: str) -> bool:
 
 
 def _detectors() -> Iterator[Check]:
-    """Which detectors are ready; only one must be, and `haar` comes with OpenCV."""
+    """State of the face detectors; one is enough, and `haar` comes with OpenCV."""
     if importlib.util.find_spec("platformdirs") is None:
         return
     from affectstream.opencv_model.weights import WEIGHT_SETS, cache_folder, find_local_weights
@@ -267,7 +267,7 @@ def num_cores() -> int:
 
 
 def free_memory_gib(table: Path = Path("/proc/meminfo")) -> float | None:
-    """Memory that can be had without swapping, or None where the system does not say."""
+    """Memory available without swapping, or None if the system does not report it."""
     if not table.is_file():
         return None
     match = re.search(r"^MemAvailable:\s+(\d+) kB", table.read_text(), re.MULTILINE)
@@ -282,7 +282,7 @@ def _amount(name: str, found_gib: float, wanted_gib: float, remedy: str) -> Chec
 
 
 def _folder(folder: Path) -> Check:
-    """Whether a default folder can be written, or made where it is not there yet."""
+    """Whether a default folder is writable, or can be created."""
     place = folder.absolute()
     while not place.exists() and place != place.parent:
         place = place.parent

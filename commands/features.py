@@ -46,7 +46,7 @@ def command(
     spectrograms: Path | None,
     spectrogram_features: str,
 ) -> int:
-    """Writes acoustic features for pandas and scikit-learn, or spectrogram pictures.
+    """Writes acoustic features for pandas and scikit-learn, or spectrogram images.
 
     The table has the columns clip, speaker, recording, label, split and then the features;
     `train --recipe statistics-resnet1d --data FILE` reads it back without the corpus.

@@ -1,4 +1,4 @@
-"""`list`: what exists, straight from the table; instant."""
+"""`list`: the registered components, from the table without heavy imports."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def command(kind: str, as_json: bool) -> None:
 
 
 def _row(kind: str, name: str) -> dict[str, Any]:
-    """One row of the table; of a label set also its labels, in the order of a model's outputs."""
+    """One row of the table; a label set also shows its labels, in output order."""
     entry = registry.entry(kind, name)
     row: dict[str, Any] = {
         "name": name,
@@ -50,7 +50,7 @@ def _row(kind: str, name: str) -> dict[str, Any]:
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:
-    """Aligned columns without those that are empty throughout."""
+    """Aligned columns without empty ones."""
     cells = [{key: _cell(value) for key, value in row.items()} for row in rows]
     shown = [key for key in (*COLUMNS, "labels") if any(row.get(key) for row in cells)]
     widths = {key: max(len(key), *(len(row[key]) for row in cells)) for key in shown}

@@ -207,7 +207,7 @@ def _require_same_preparation(
     transcriber_name: str | None,
     written: dict[str, Path | None],
 ) -> None:
-    """Raises click.UsageError where inputs and options exclude each other."""
+    """Raises click.UsageError if inputs and options exclude each other."""
     num_files, annotate = len(given.files), written["--annotate"]
     if text is not None and num_files > 1:
         raise click.UsageError(f"--text is what is said in one input, there are {num_files}")
@@ -225,7 +225,7 @@ def _require_same_preparation(
 def _prediction_jobs(
     given: PredictInputs, recognizer: Any, options: PredictOptions
 ) -> list[PredictionJob]:
-    """All that is asked; says in one line what of the folders is passed over."""
+    """All prediction jobs; prints one line about ignored files of folders."""
     if "text" not in recognizer.streams and given.recordings:
         given.skip_unnamed_texts()
     if line := format_suffix_counts(given.ignored_suffixes):
@@ -234,13 +234,13 @@ def _prediction_jobs(
     for path in given.files:
         jobs += prediction_jobs(path, given.names.get(path, ""), recognizer, options)
     if not given.files and options.text is not None:
-        asked = functools.partial(recognizer.predict_text, options.text)
-        jobs.append((Path("text"), "text", asked))
+        call = functools.partial(recognizer.predict_text, options.text)
+        jobs.append((Path("text"), "text", call))
     return jobs
 
 
 def _plots(plot: Path | None, given: PredictInputs, csv_path: Path | None) -> dict[Path, Path]:
-    """Where the time line of each recording is drawn; empty for nowhere."""
+    """File of each recording's time line; empty without --plot."""
     if plot is None:
         return {}
     if len(given.files) <= 1:
@@ -272,7 +272,7 @@ def _loaded(
 
 
 def _transcriber(transcriber_name: str | None, language: str) -> CachedTranscriber | None:
-    """The transcriber behind its cache, checked before any recording is opened."""
+    """The transcriber with its cache, checked before any recording is opened."""
     if transcriber_name is None:
         return None
     from affectstream.preprocessing.speech_to_text.transcript_cache import CachedTranscriber

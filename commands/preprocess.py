@@ -270,7 +270,7 @@ def _exit_code(num_rejected: int, strict: bool) -> int:
 
 
 def _reader(corpus: str, improvised_only: bool) -> Corpus:
-    """The corpus of the registry, with the options that only some have."""
+    """The corpus from the registry, with the options that only some corpora have."""
     reader: Corpus = registry.load("corpora", corpus)
     if not improvised_only:
         return reader
@@ -281,7 +281,7 @@ def _reader(corpus: str, improvised_only: bool) -> Corpus:
 
 
 def _with_identity(reader: Corpus, name: str | None, same_speakers_as: Path | None) -> Corpus:
-    """A manifest with a name, or with the people of other data."""
+    """A manifest with its name, or with the speakers of other data."""
     from affectstream.preprocessing.corpora.manifest import (
         MANIFEST_PREFIX,
         ManifestCorpus,
@@ -305,10 +305,10 @@ def _with_identity(reader: Corpus, name: str | None, same_speakers_as: Path | No
 
 
 def _corpus(corpus: str | None, source: Path | None, out: Path) -> str:
-    """Which corpus is read; the sample needs no source.
+    """The corpus to read; the sample needs no source.
 
     Raises:
-      click.UsageError: one without the other; or neither, where data of the user's own are.
+      click.UsageError: one without the other; or neither, although the user has other data.
     """
     if source is not None:
         if corpus is None:
@@ -344,7 +344,7 @@ def _detector(corpus: Corpus, detector: str | None, weights_dir: Path | None) ->
 def _action_units(
     value: str | None, detector: str | None
 ) -> tuple[ActionUnitSpec | None, ActionUnitTable | None]:
-    """What takes the place of face crops, and the table that holds it."""
+    """The action units that replace face crops, and their table."""
     if value is None:
         return None, None
     if detector is not None:
@@ -362,7 +362,7 @@ def _action_units(
 
 
 def _report_transcripts(rows: Sequence[Any], out: Path, transcriber: str | None) -> None:
-    """Says what a transcriber did and writes what it could not do to `TRANSCRIPTS_FAILED`."""
+    """Prints a summary of the transcriber and writes its failures to `TRANSCRIPTS_FAILED`."""
     from affectstream.core import atomic_io
     from affectstream.preprocessing.speech_to_text.transcript_cache import (
         FAILURE_ATTRIBUTE,
@@ -371,9 +371,9 @@ def _report_transcripts(rows: Sequence[Any], out: Path, transcriber: str | None)
 
     table = out / TRANSCRIPTS_FAILED
     if transcriber is None:
-        table.unlink(missing_ok=True)  # of an earlier preparation that was begun anew
+        table.unlink(missing_ok=True)  # left by an earlier run that was overwritten
         return
-    # As `path` of a clip; a piece of a long one has its number behind it.
+    # Like `path` of a clip; segments of a long clip are numbered.
     failed = [
         (row.id.partition("/")[2], row.attributes[FAILURE_ATTRIBUTE])
         for row in rows

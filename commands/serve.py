@@ -152,18 +152,18 @@ def command(
     serve(settings)
 
 
-def limits_from_options(**given: float | None) -> ServerLimits:
-    """The usual limits but for those that are given."""
-    return ServerLimits(**{key: value for key, value in given.items() if value is not None})  # type: ignore[arg-type]
+def limits_from_options(**limits: float | None) -> ServerLimits:
+    """Default limits, except for the given ones."""
+    return ServerLimits(**{key: value for key, value in limits.items() if value is not None})  # type: ignore[arg-type]
 
 
 def read_token(file: Path | None) -> str | None:
-    """The token from a file, else from the environment; None when neither is given.
+    """The token from a file, else from the environment; None if neither is given.
 
-    It is taken out of the environment, which processes of the server would inherit.
+    It is removed from the environment, because processes of the server would inherit it.
 
     Raises:
-      UserError: empty, or not printable ASCII without spaces; the token itself is not told.
+      UserError: empty, or not printable ASCII without spaces; the message omits the token.
     """
     of_environment = os.environ.pop(TOKEN_VARIABLE, None)
     if file is not None:

@@ -79,7 +79,7 @@ def command(
 
 
 def _require_whole_rows(data: Path) -> None:
-    """What is divided anew must not be damaged itself; a damaged splits.json is made again."""
+    """Requires an intact clips.csv; a damaged splits.json is rewritten."""
     from affectstream.core.errors import UserError
     from affectstream.preprocessing.dataset.data_folder import read_splits, require_unchanged_clips
 
@@ -98,7 +98,7 @@ def _rule(
     fold: int,
     adaptation_split: bool,
 ) -> dict[str, Any]:
-    """The one rule that the options ask for; lists are (test, validation)."""
+    """The split rule of the options; lists are (test, validation)."""
     from affectstream.preprocessing.dataset.splits import (
         ADAPTATION_RULE,
         DEFAULT_RULE,

@@ -102,7 +102,7 @@ def command(
     allow_leak: bool,
     allow_scripted_text: bool,
 ) -> int:
-    """Trains one network a stream, or fuses trained streams.
+    """Trains one network per stream, or fuses trained streams.
 
     Without --data it takes data/records; where nothing was prepared yet, the built-in SYNTHETIC
     sample, prepared first. Where other data were prepared in this folder, it asks for --data.
@@ -181,26 +181,26 @@ def _require_first(
     resume: bool,
     overwrite: bool,
 ) -> None:
-    """Checks what needs no data before any are prepared, or parts of a fusion trained.
+    """Checks everything that needs no data, before data are prepared or streams trained.
 
     Args:
-      runs: that are read, with the option that names each.
+      runs: runs to be read, with the option that names each.
     Raises:
-      UserError: one of them is none or lies in `out`, or `out` is taken, in use by another
-        program, or holds nothing to resume.
+      UserError: one of them is not a run or is inside `out`; or `out` is occupied, in use by
+        another program, or holds nothing to resume.
     """
     from affectstream.modeling.runs.run_folder import read_run, require_free, require_outside
 
     for option, run in runs:
         read_run(run)
         require_outside(run, option, out)
-    if distribute is None:  # of several workers another one may have begun it
+    if distribute is None:  # another worker may have created it
         with atomic_io.folder_lock(out):
             require_free(out, resume, overwrite)
 
 
 def _require_trained(recipe: Any, runs: dict[str, Path]) -> None:
-    """Raises click.UsageError if a part of a fusion still has to be trained."""
+    """Raises click.UsageError if a stream of a fusion still has to be trained."""
     streams = {registry.entry("recipes", name).stream for name in recipe.stream_recipes}
     if missing := sorted(streams - set(runs)):
         raise click.UsageError(
@@ -210,7 +210,7 @@ def _require_trained(recipe: Any, runs: dict[str, Path]) -> None:
 
 
 def _recipe(stream: str | None, name: str | None) -> tuple[str, Any]:
-    """Stream and recipe from what was named of the two."""
+    """Stream and recipe, if only one of them is named."""
     if name is None:
         if stream is None:
             raise click.UsageError("name --stream or --recipe")
@@ -222,7 +222,7 @@ def _recipe(stream: str | None, name: str | None) -> tuple[str, Any]:
 
 
 def _start(init_from: Path | None, stream: str, recipe: Any) -> Path | None:
-    """The run that initial weights come from; None for a fusion, whose parts use it."""
+    """The run with initial weights; None for a fusion, whose streams use it."""
     if init_from is None:
         return None
     if stream != "fusion":

@@ -30,11 +30,11 @@ _MPLCONFIGDIR_VARIABLE = "MPLCONFIGDIR"
 # Linux lists named semaphores here.
 _SEMAPHORES = Path("/dev/shm")
 _DIGEST = "digest"
-# As `atomic_write` and `tempfile` write it; a user may have a file talk.part-1.mp4.
+# Temporary names of `atomic_write` and `tempfile`; a user may have a file talk.part-1.mp4.
 _LEFTOVER = re.compile(rf"{re.escape(TEMPORARY_MARK)}[a-z0-9_]{{8}}(\..*)?$")
 _TAB_SUFFIXES = (".tsv", ".tab")
 
-# Python's default limit, 131,072 characters a cell, is too small for long transcripts.
+# Python's default limit, 131,072 characters per cell, is too small for long transcripts.
 csv.field_size_limit(2**31 - 1)
 
 
@@ -104,7 +104,7 @@ def folder_lock(folder: str | os.PathLike[str]) -> Iterator[None]:
     if storage_paths.is_remote(there := storage_paths.storage_path(folder)):
         yield
         return
-    made = [path for path in (there, *there.parents) if not path.exists()]
+    missing = [path for path in (there, *there.parents) if not path.exists()]
     try:
         lock = _locked(there)
     except BlockingIOError as error:
@@ -118,7 +118,7 @@ def folder_lock(folder: str | os.PathLike[str]) -> Iterator[None]:
     finally:
         os.close(lock)
         with contextlib.suppress(OSError):  # stops at the first folder that is not empty
-            for path in made:
+            for path in missing:
                 path.rmdir()
 
 
@@ -141,7 +141,7 @@ def _locked(folder: Path) -> int:
 
 @contextlib.contextmanager
 def private_tempdir() -> Iterator[None]:
-    """Gives this process a temporary folder of its own, which libraries use, too.
+    """Gives this process its own temporary folder, which libraries use as well.
 
     The folder is removed at the end. Folders of killed programs are removed now, and with them
     the named semaphores that their resource tracker did not remove. A folder is in use as long as
@@ -165,10 +165,10 @@ def private_tempdir() -> Iterator[None]:
     tempfile.tempdir = os.environ["TMPDIR"] = str(folder)
     os.environ.setdefault(_RAY_TMPDIR_VARIABLE, before["TMPDIR"] or usual)
     if not _is_writable(_matplotlib_config_dir()):
-        # Else matplotlib uses a folder inside ours, and warns at exit that it is gone.
+        # Otherwise matplotlib uses a folder inside ours, and warns at exit that it is gone.
         os.environ[_MPLCONFIGDIR_VARIABLE] = str(folder / "matplotlib")
-    # Private, but the only place where the names of semaphores, which outlive a killed program, are
-    # made: with our folder's name in them the next program knows whose they are.
+    # Private, but the only place that names semaphores. They outlive a killed program; with our
+    # folder's name in theirs, the next program can identify them.
     naming: dict[str, str] = multiprocessing.current_process()._config  # type: ignore[attr-defined]
     prefix = naming["semprefix"]
     naming["semprefix"] = f"/{folder.name}"
@@ -187,7 +187,7 @@ def private_tempdir() -> Iterator[None]:
 
 
 def _matplotlib_config_dir() -> Path:
-    """Where matplotlib keeps its settings and fonts, which need not exist."""
+    """The folder of matplotlib's settings and fonts, which need not exist."""
     if told := os.environ.get(_MPLCONFIGDIR_VARIABLE):
         return Path(told)
     above = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111
@@ -195,11 +195,11 @@ def _matplotlib_config_dir() -> Path:
 
 
 def _is_writable(folder: Path) -> bool:
-    """Whether a folder can be written to, or made."""
-    # Not `Path.exists`, which raises where a folder above may not be entered.
+    """Whether a folder can be written to, or created."""
+    # Not `Path.exists`, which raises if a parent folder cannot be entered.
     there = next(path for path in (folder, *folder.parents) if os.access(path, os.F_OK))
     try:
-        # Tried by writing: root passes permission checks where writing fails (/proc, read-only).
+        # Tests by writing: root passes permission checks even if writing fails (/proc, read-only).
         with tempfile.TemporaryFile(dir=there):
             return True
     except OSError:
@@ -244,7 +244,7 @@ def read_json(path: str | os.PathLike[str], remedy: str = "write it again") -> A
     """Reads JSON.
 
     Raises:
-      UserError: absent, unreadable or damaged; then it says `remedy`.
+      UserError: absent, unreadable or damaged; the message contains `remedy`.
     """
     try:
         with storage_paths.wrap_store_errors(storage_paths.storage_path(path)):
@@ -257,7 +257,7 @@ def read_json(path: str | os.PathLike[str], remedy: str = "write it again") -> A
 
 
 def write_checksummed_json(path: str | os.PathLike[str], value: dict[str, Any]) -> None:
-    """As `write_json`, with a digest by which `read_checksummed_json` knows it again."""
+    """As `write_json`, with a digest that `read_checksummed_json` verifies."""
     write_json(path, with_digest(value))
 
 
@@ -268,12 +268,12 @@ def with_digest(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_checksummed_json(path: str | os.PathLike[str], remedy: str = "write it again") -> Any:
-    """What `write_checksummed_json` wrote, as a dict.
+    """Reads a file of `write_checksummed_json` as a dict.
 
     Args:
       remedy: advice to the user if the file is damaged.
     Raises:
-      UserError: absent, damaged or changed by hand; it says `remedy`.
+      UserError: absent, damaged or changed by hand; the message contains `remedy`.
     """
     value = read_json(path, remedy)
     if not isinstance(value, dict) or value.pop(_DIGEST, "") != digest(value):
@@ -295,7 +295,7 @@ def read_cached_json(path: Path) -> dict[str, Any]:
 def write_csv(
     path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[dict[str, Any]]
 ) -> None:
-    """Writes rows under `columns` as UTF-8 CSV, atomically; a .tsv has tabs between cells."""
+    """Writes rows under `columns` as UTF-8 CSV, atomically; a .tsv is tab-separated."""
     delimiter = "\t" if Path(path).suffix.lower() in _TAB_SUFFIXES else ","
     with (
         atomic_write(path) as temporary,
@@ -307,7 +307,7 @@ def write_csv(
 
 
 def digest(value: Any) -> str:
-    """A short stable name for a JSON value: 16 hex digits of the SHA-256 of its canonical text."""
+    """A short stable digest of a JSON value: 16 hex digits of the SHA-256 of its canonical text."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""Checksums of files as their publishers state them."""
+"""File checksums stated by publishers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Checksum:
     """One checksum.
 
     Attributes:
-      kind: "sha256", "sha1", "md5" of the bytes; "git-blob" the id under which git keeps a text
-        file, taken after making line ends and the last line break what git has.
+      kind: "sha256", "sha1", "md5" of the bytes; "git-blob" for git's id of a text file, computed
+        with git's line ends and final line break.
       value: lower-case hexadecimal digits.
       source: where the publisher states it.
     """
@@ -43,5 +43,5 @@ class Checksum:
 
 
 def git_blob_id(data: bytes) -> str:
-    """The id under which git keeps a file of these bytes."""
+    """Git's id for a file with these bytes."""
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()

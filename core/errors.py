@@ -22,7 +22,7 @@ MAX_MESSAGE_LENGTH = 1000
 
 
 def one_line(text: str) -> str:
-    """Escapes control characters, and cuts out the middle of a very long text."""
+    """Escapes control characters, and shortens a very long text in the middle."""
     if len(text) > MAX_MESSAGE_LENGTH:
         text = f"{text[: MAX_MESSAGE_LENGTH // 2]} ... {text[-MAX_MESSAGE_LENGTH // 2 :]}"
     if text.isprintable():
@@ -59,7 +59,7 @@ class UserError(Exception):
 
 
 class MediaError(UserError):
-    """One input file cannot be read; the others can go on without it."""
+    """One input file cannot be read; other files are not affected."""
 
 
 _REMEDIES = {
@@ -77,14 +77,14 @@ _REMEDIES = {
 _NUMBERS = {FileNotFoundError: errno.ENOENT, PermissionError: errno.EACCES}
 
 
-# TensorFlow's own text for a full disk: it raises no OSError, and it names its temporary files.
+# TensorFlow's text for a full disk: it raises no OSError, and it names its temporary files.
 _NO_SPACE = re.compile(rf"(/[^{{}}]*?)(?:\.tempstate\d+)?; {os.strerror(errno.ENOSPC)}")
 
 
 def from_disk_full_error(error: Exception) -> UserError | None:
-    """One line where a library's error says that the disk is full; None for any other."""
-    found = _NO_SPACE.search(str(error))
-    return from_os_error(OSError(errno.ENOSPC, "", found[1])) if found else None
+    """One line if a library's error is about a full disk; None for any other error."""
+    match = _NO_SPACE.search(str(error))
+    return from_os_error(OSError(errno.ENOSPC, "", match[1])) if match else None
 
 
 def from_os_error(error: OSError, path: object = None) -> UserError:

@@ -1,4 +1,4 @@
-"""Files over HTTP: resumed after an interruption, checked, and whole or absent."""
+"""Downloads files over HTTP: resumable, checked and atomic."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class TransferError(UserError):
-    """The server cannot be reached, refuses, breaks off, or sends another file."""
+    """The server cannot be reached, refuses, disconnects, or sends another file."""
 
 
 class TransientError(Exception):
@@ -45,9 +45,9 @@ class RemoteFile:
     """One file at its publisher.
 
     Attributes:
-      url: where from.
-      num_bytes: size that the publisher states, or None.
-      checksum: what the publisher states, or None.
+      url: source URL.
+      num_bytes: size stated by the publisher, or None.
+      checksum: checksum stated by the publisher, or None.
     """
 
     url: str
@@ -66,15 +66,15 @@ def fetch(
     """Fetches a file to `path`; an interrupted download stays beside it and is resumed.
 
     Args:
-      remote: what to fetch and how to know that it is genuine.
-      path: where to; its folder is made. Until it is whole it is `path` + ".part".
-      on_bytes: told of every stretch as it arrives, negative where one was thrown away.
+      remote: the file, with its size and checksum.
+      path: target; its folder is created. An incomplete file is at `path` + ".part".
+      on_bytes: called with the size of each received chunk, negative for discarded bytes.
       stop: set to end the transfer soon.
-      once: a single attempt, which leaves nothing behind where it fails; several processes may
+      once: makes a single attempt, which leaves nothing behind if it fails; several processes may
         fetch the same file.
       timeout_s: longest silence of the server.
     Raises:
-      TransferError: not reachable, refused, cut off each time, or not the file that was promised.
+      TransferError: not reachable, refused, disconnected in each attempt, or another file.
       UserError: the file cannot be written.
       StoppedError: `stop` was set.
     """
@@ -99,10 +99,10 @@ def fetch(
 
 
 def fetch_bytes(url: str, stop: threading.Event | None = None) -> bytes:
-    """The whole answer to a request, in memory.
+    """The complete response to a request, in memory.
 
     Raises:
-      TransferError: not reachable, refused, cut off each time, or longer than 64 MiB.
+      TransferError: not reachable, refused, disconnected in each attempt, or longer than 64 MiB.
     """
 
     def attempt() -> bytes:
@@ -119,10 +119,10 @@ def fetch_bytes(url: str, stop: threading.Event | None = None) -> bytes:
 
 
 def fetch_json(url: str) -> Any:
-    """The answer to a request, as JSON.
+    """The response to a request, as JSON.
 
     Raises:
-      TransferError: as `fetch_bytes`, or no JSON.
+      TransferError: as for `fetch_bytes`, or not JSON.
     """
     try:
         return json.loads(fetch_bytes(url))
@@ -165,7 +165,7 @@ def _attempt(
     stop: threading.Event,
     timeout_s: float,
 ) -> str:
-    """Completes `part`; returns the MD5 that the server states, or ""."""
+    """Completes `part`; returns the MD5 stated by the server, or ""."""
     have, validator = _kept(remote, part)
     if have and have == remote.num_bytes:
         on_bytes(have)
@@ -238,7 +238,7 @@ def _state_path(part: Path) -> Path:
 
 
 def _kept(remote: RemoteFile, part: Path) -> tuple[int, str]:
-    """Usable bytes of an earlier attempt and the server's mark of that version of the file."""
+    """Usable bytes of an earlier attempt and the server's version identifier of the file."""
     if not part.is_file():
         return 0, ""
     with contextlib.suppress(OSError, ValueError, AttributeError):
@@ -264,7 +264,7 @@ def _remember(remote: RemoteFile, part: Path, response: http.client.HTTPResponse
 
 
 def _google_md5(response: http.client.HTTPResponse) -> str:
-    """The MD5 of the whole file that Google's storage states, in hexadecimal digits; else ""."""
+    """The MD5 of the whole file stated by Google's storage, in hexadecimal digits; else ""."""
     for stated in ",".join(response.headers.get_all("x-goog-hash", [])).split(","):
         kind, _, value = stated.strip().partition("=")
         if kind == "md5":

@@ -15,11 +15,11 @@ RESEND_DELAY_S = 0.05
 
 @contextlib.contextmanager
 def reraise_dropped_sigint() -> Iterator[None]:
-    """Sends SIGINT once more where its KeyboardInterrupt was dropped.
+    """Sends SIGINT again if its KeyboardInterrupt was dropped.
 
-    Python drops what is raised in a `__del__`, or in a callback of the garbage collector or of a
-    weak reference (`sys.unraisablehook`), and says "Exception ignored in". JAX, which Keras
-    imports, has such a callback; a command interrupted in it would go on to its end.
+    Python drops exceptions in a `__del__`, or in a callback of the garbage collector or of a weak
+    reference (`sys.unraisablehook`), and prints "Exception ignored in". JAX, imported by Keras, has
+    such a callback; a command interrupted in it would continue to its end.
     """
     before = sys.unraisablehook
     pending: list[threading.Timer] = []

@@ -13,12 +13,12 @@ _BOOLEANS = {"true": True, "yes": True, "false": False, "no": False}
 
 
 def parse_value(where: str, text: str, kind: Any, example: object = None) -> Any:
-    """`text` as a value of the type that a setting declares.
+    """Converts `text` to the declared type of a setting.
 
     Args:
       where: the setting, for the message: "--set epochs" or "noise:min_snr_db".
-      kind: bool, int, float or str, or one of them `| None`, which takes "none" too.
-      example: a good value, for the message.
+      kind: bool, int, float or str, or one of them `| None`, which also accepts "none".
+      example: a valid value, for the message.
     Raises:
       UserError: not of that type.
     """

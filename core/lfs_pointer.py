@@ -1,4 +1,4 @@
-"""Detection of Git LFS pointers: short text files that stand for large files in git."""
+"""Detects Git LFS pointers: short text files that replace large files in git."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def is_pointer(data: bytes) -> bool:
 
 
 def is_pointer_text(text: str) -> bool:
-    """As `is_pointer`, of a file that was read as text."""
+    """As `is_pointer`, for a file that was read as text."""
     return is_pointer(text[: MAX_POINTER_BYTES + 1].encode("utf-8", "replace"))
 
 
 def is_pointer_file(path: Path) -> bool:
-    """Whether the file at `path` is a pointer; False where it cannot be read."""
+    """Whether the file at `path` is a pointer; False if it cannot be read."""
     try:
         with storage_paths.open_binary(path) as file:
             return is_pointer(file.read(MAX_POINTER_BYTES + 1))
@@ -42,13 +42,13 @@ def is_pointer_file(path: Path) -> bool:
 
 
 def require_not_pointer(path: Path) -> None:
-    """Raises UserError where the file at `path` is a pointer rather than what it stands for."""
+    """Raises UserError if the file at `path` is a pointer instead of its target."""
     if is_pointer_file(path):
         raise UserError(f"{path}: {POINTER_MESSAGE}")
 
 
 def parse_pointer(data: bytes) -> tuple[int, str] | None:
-    """Size and SHA-256 of the file that a pointer stands for; None where it is no pointer.
+    """Size and SHA-256 of a pointer's target; None if `data` is not a pointer.
 
     Source: Git LFS specification, version 1.
     """

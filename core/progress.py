@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 tqdm.set_lock(threading.RLock())
 
 
-# Set in worker processes: their parent shows the progress of all of them.
+# Set in worker processes: their parent shows the overall progress.
 _silent: list[bool] = []
 
 
@@ -27,7 +27,7 @@ def disable() -> None:
 
 
 def bar(total: int | None, description: str, unit: str) -> Any:
-    """A progress bar on stderr; where stderr is no terminal, a line every ten seconds at most."""
+    """A progress bar on stderr; if stderr is not a terminal, at most one line every ten seconds."""
     interactive = sys.stderr.isatty()
     return tqdm(
         disable=bool(_silent or os.environ.get("TQDM_DISABLE")),
@@ -50,16 +50,16 @@ def track(items: Iterable[Item], total: int | None, description: str, unit: str)
 
 
 def update_to(progress: Any, count: int) -> None:
-    """Sets a bar to `count`, which may also be less than it was."""
+    """Sets a bar to `count`, which may also be lower than before."""
     progress.update(count - progress.n)
 
 
 def print_message(message: str) -> None:
-    """One line on stderr that does not break a progress bar."""
+    """Prints one line on stderr without breaking a progress bar."""
     if not _silent:
         tqdm.write(message, file=sys.stderr)
 
 
 def print_result(line: str) -> None:
-    """One line of results on stdout that does not break a progress bar."""
+    """Prints one result line on stdout without breaking a progress bar."""
     tqdm.write(line, file=sys.stdout)

@@ -14,7 +14,7 @@ from typing import Any
 
 from affectstream.core.errors import UserError
 
-# Kind -> what stands before each target in the table.
+# Kind -> prefix of each target in the table.
 _PREFIXES = {
     "corpora": "affectstream.preprocessing.corpora.",
     "label-sets": "affectstream.preprocessing.labels:",
@@ -34,9 +34,9 @@ class Entry:
     """One registered component.
 
     Attributes:
-      target: "module:attribute", imported only when the component is used.
+      summary: one-line description; a recipe holds its own.
       summary: what it is, one line; a recipe holds its own.
-      licence: licence of the data, weights or method's code; "" where none applies.
+      licence: licence of the data, weights or method's code; "" if none applies.
       source: paper, standard or publisher.
       stream: the stream it belongs to, "" for any.
     """
@@ -67,7 +67,7 @@ def entry(kind: str, name: str) -> Entry:
     """The table row of `name`.
 
     Raises:
-      UserError: no such kind or name; the message lists those that exist.
+      UserError: no such kind or name; the message lists the known ones.
     """
     rows = TABLE.get(kind)
     if rows is None:
@@ -78,11 +78,11 @@ def entry(kind: str, name: str) -> Entry:
 
 
 def load(kind: str, name: str) -> Any:
-    """Imports and returns what the row of `name` points to."""
+    """Imports and returns the target of `name`."""
     module, attribute = entry(kind, name).target.split(":")
     return getattr(importlib.import_module(module), attribute)
 
 
 def names(kind: str) -> tuple[str, ...]:
-    """The names of one kind, in the order of the table."""
+    """The names of one kind, in table order."""
     return tuple(TABLE[kind])

@@ -1,6 +1,6 @@
 """Paths on a disk or URLs of an object store, both as `pathlib.Path`.
 
-Source: universal_pathlib and fsspec, whose URLs these are (`s3://bucket/key`, `gs://...`).
+Source: universal_pathlib and fsspec, which define these URLs (`s3://bucket/key`, `gs://...`).
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from urllib.parse import unquote, urlsplit
 import affectstream
 from affectstream.core.errors import UserError, from_os_error
 
-# Models that come with the program; only `benchmarks.accuracy.pretrained` writes there.
+# Bundled models; only `benchmarks.accuracy.pretrained` writes there.
 BUNDLED_MODELS_DIR = (Path(affectstream.__file__).parent / "pretrained").resolve()
 _MARK = "://"
-# Protocols without folders: the user downloads a file from there first.
+# Protocols without folders: the user must download a file from there first.
 _NO_STORES = frozenset(("http", "https", "ftp", "ftps", "sftp", "ssh", "scp", "rtsp", "rtmp"))
-# Packages whose errors mean that the object store was not reachable or refused.
+# Packages whose errors mean that the object store was not reachable or refused access.
 _STORES = frozenset(("botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "google", "fsspec"))
-# Block cache of a remote file: a recording that is read twice is fetched once.
+# Block cache of a remote file, so that a recording that is read twice is fetched once.
 _BLOCK_BYTES, _NUM_BLOCKS = 4 << 20, 32
-# Uploaded last: a server takes this file as the sign that the folder is complete.
+# Uploaded last, because a server treats this file as the sign of a complete folder.
 _LAST = "saved_model.pb"
 
 
 def is_url(text: str) -> bool:
-    """Whether the text is a URL rather than a path."""
+    """Whether the text is a URL instead of a path."""
     return _MARK in text
 
 
@@ -42,11 +42,10 @@ def storage_path(text: str | os.PathLike[str], use_listings_cache: bool = False)
     """The path object of a path or URL; makes no request.
 
     Args:
-      use_listings_cache: what a listing told is believed for the rest of the process, so that
-        each of
-        10,000 recordings need not be asked for alone; for what nobody changes meanwhile.
+      use_listings_cache: keeps folder listings for the rest of the process, so that 10,000
+        recordings need no separate requests; for data that do not change meanwhile.
     Raises:
-      UserError: a URL of an unknown kind, or packages for it are not installed.
+      UserError: a URL of an unknown kind, or its packages are not installed.
     """
     if isinstance(text, Path):
         return text
@@ -63,13 +62,13 @@ def storage_path(text: str | os.PathLike[str], use_listings_cache: bool = False)
     try:
         from upath import UPath
 
-        found: Any = UPath(url, use_listings_cache=use_listings_cache)
-        _ = found.fs
+        path: Any = UPath(url, use_listings_cache=use_listings_cache)
+        _ = path.fs
     except ImportError as error:
         raise UserError(f"{url}: {error}; pip install -r requirements-cloud.txt") from error
     except ValueError as error:
         raise UserError(f"{url}: {error}; give s3://, gs://, file:// or a path") from error
-    return cast(Path, found)
+    return cast(Path, path)
 
 
 def is_remote(path: Path) -> bool:
@@ -102,12 +101,12 @@ def wrap_store_errors(path: Path) -> Iterator[None]:
 
 
 def is_bundled(path: Path) -> bool:
-    """Whether a place lies in the folder of the models that come with the program."""
+    """Whether a path is inside the folder of the bundled models."""
     return not is_remote(path) and path.resolve().is_relative_to(BUNDLED_MODELS_DIR)
 
 
 def require_outside_bundled(path: Path) -> None:
-    """Raises UserError where `path` lies within the models that come with the program."""
+    """Raises UserError if `path` is inside the bundled models."""
     if is_bundled(path):
         raise UserError(
             f"{path}: lies in the folder of the bundled models, which are read-only; name another"
@@ -177,13 +176,13 @@ def _listing(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def make_folder(path: Path) -> None:
-    """Makes a folder with those above it; an object store has none."""
+    """Creates a folder and its parents; an object store has no folders."""
     if not is_remote(path):
         path.mkdir(parents=True, exist_ok=True)
 
 
 def remove_tree(path: Path) -> None:
-    """Removes a folder with all that it holds, if it is there."""
+    """Removes a folder with all its contents, if it exists."""
     if not is_remote(path):
         shutil.rmtree(path, ignore_errors=True)
         return
@@ -233,8 +232,8 @@ def open_binary(path: Path) -> io.BufferedIOBase:
     """Opens a file for reading; blocks of a remote file are fetched on demand.
 
     Raises:
-      OSError: absent, or not to be read.
-      UserError: the store cannot be asked; and, from `read`, it broke off.
+      OSError: absent, or not readable.
+      UserError: the store cannot be reached; also from `read`, if it disconnects.
     """
     if not is_remote(path):
         return open(path, "rb")
@@ -255,7 +254,7 @@ def local_copy(path: Path) -> Iterator[Path]:
 
     Raises:
       OSError: absent.
-      UserError: the store cannot be asked.
+      UserError: the store cannot be reached.
     """
     if not is_remote(path):
         yield path
@@ -267,7 +266,7 @@ def local_copy(path: Path) -> Iterator[Path]:
 
 
 def fetch_to_local(path: Path, *beside: Path) -> Path:
-    """As `local_copy`, until the program ends, with other files of the same folder `beside` it."""
+    """As `local_copy` until the program ends; also copies files `beside` it."""
     if not is_remote(path):
         return path
     folder = local_work_folder(path)
@@ -277,9 +276,9 @@ def fetch_to_local(path: Path, *beside: Path) -> Path:
 
 
 def local_work_folder(path: Path) -> Path:
-    """A folder that libraries can write to: itself, or a temporary one for a remote path.
+    """A folder that libraries can write to: `path` itself, or a temporary one for a remote path.
 
-    The caller must `upload` the files that shall be kept.
+    The caller must `upload` the files to be kept.
     """
     if not is_remote(path):
         return path
@@ -303,8 +302,8 @@ def upload(source: Path, target: Path) -> None:
     """Copies a file or folder; in a store each file appears complete or not at all.
 
     Raises:
-      OSError: refused.
-      UserError: the store cannot be asked.
+      OSError: the store refuses.
+      UserError: the store cannot be reached.
     """
     if not is_remote(target):
         copy = shutil.copyfile if source.is_file() else shutil.copytree

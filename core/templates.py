@@ -1,4 +1,4 @@
-"""Text by Jinja2: templates lie in `templates/`, beside the module that fills them in."""
+"""Text from Jinja2 templates in the folder `templates/` beside the calling module."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 def render(package: str, template: str, **values: Any) -> str:
-    """The template with its values; what a template of HTML is given is escaped.
+    """Renders a template; values in an HTML template are escaped.
 
     Args:
-      package: whose folder holds `templates/`, such as "affectstream.serving.export".
-      template: name of the file, such as "model_card.md.j2".
+      package: package with the folder `templates/`, such as "affectstream.serving.export".
+      template: file name, such as "model_card.md.j2".
     Raises:
-      jinja2.UndefinedError: the template names a value that is not given.
+      jinja2.UndefinedError: the template uses a value that is not given.
     """
     return _environment(package).get_template(template).render(values)
 
@@ -27,7 +27,7 @@ def render(package: str, template: str, **values: Any) -> str:
 def _environment(package: str) -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-    made = Environment(
+    environment = Environment(
         loader=PackageLoader(package),
         autoescape=select_autoescape(("html.j2",)),
         trim_blocks=True,
@@ -35,11 +35,11 @@ def _environment(package: str) -> Environment:
         keep_trailing_newline=True,
         undefined=StrictUndefined,
     )
-    made.filters |= {"decimals": _decimals, "pluralize": pluralize}
-    made.tests["list"] = lambda value: isinstance(value, list | tuple)
-    return made
+    environment.filters |= {"decimals": _decimals, "pluralize": pluralize}
+    environment.tests["list"] = lambda value: isinstance(value, list | tuple)
+    return environment
 
 
 def _decimals(value: float, digits: int = 3) -> str:
-    """A number with so many digits behind its point."""
+    """A number with a fixed number of decimals."""
     return f"{value:.{digits}f}"

@@ -1,4 +1,4 @@
-"""Suppresses the start-up messages of native libraries, so that our own lines are seen."""
+"""Suppresses the start-up messages of native libraries, so that our own lines are visible."""
 
 from __future__ import annotations
 
@@ -30,19 +30,20 @@ def suppress_native_stderr() -> Iterator[None]:
 
 
 def set_onednn_defaults() -> None:
-    """Sets environment defaults for oneDNN; call it before the import of TensorFlow."""
-    # Off by default without AVX-512 VNNI; with it an AVX2 machine trains 1.8 times as fast.
+    """Sets environment defaults for oneDNN; call it before importing TensorFlow."""
+    # oneDNN is off by default without AVX-512 VNNI; with it an AVX2 machine trains 1.8 times as
+    # fast.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    # With AVX-512 the oneDNN of TensorFlow 2.21 writes beyond what it allocated as it trains narrow
-    # convolutions (`resnet-asp-audio` at width 4 and 8, an AMD EPYC), and ends the process.
+    # With AVX-512, the oneDNN of TensorFlow 2.21 writes beyond its allocation when it trains narrow
+    # convolutions (`resnet-asp-audio` at width 4 and 8, an AMD EPYC), and crashes the process.
     os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 
 
 def cpu_aborts_in_float16() -> bool:
-    """Whether a product of float16 on this processor ends the process.
+    """Whether a float16 product crashes the process on this CPU.
 
-    With AVX512-FP16 TensorFlow 2.21 hands such products to oneDNN, which knows none for AVX2, the
-    set that `set_onednn_defaults` holds it to.
+    With AVX512-FP16, TensorFlow 2.21 passes such products to oneDNN, which has none for AVX2, the
+    instruction set chosen by `set_onednn_defaults`.
     """
     held_to_avx2 = os.environ.get("ONEDNN_MAX_CPU_ISA") == "AVX2"
     try:
@@ -61,5 +62,5 @@ def import_tensorflow() -> None:
     with suppress_native_stderr():
         import tensorflow
 
-        tensorflow.config.list_physical_devices()  # asks for GPUs, and says when there is none
+        tensorflow.config.list_physical_devices()  # prints a message without a GPU
         tensorflow.get_logger().setLevel("ERROR")

@@ -1,1 +1,1 @@
-"""Transforms of sound, pictures, text and spectrograms, and chains of them."""
+"""Transforms of audio, face crops, text and spectrograms, and chains of them."""

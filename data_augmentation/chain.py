@@ -33,13 +33,13 @@ Signal = TypeVar("Signal", np.ndarray, str)
 
 
 def keyed_rng(seed: int, epoch: int, record_id: str, use: str) -> np.random.Generator:
-    """A generator that depends on its four keys only, never on what was drawn before.
+    """A generator that depends on its four keys only, not on earlier draws.
 
     Args:
-      seed: of the run.
+      seed: seed of the run.
       epoch: counted from 0.
-      record_id: of the clip; for a batch, the ids of its rows joined, or its number.
-      use: what the numbers are for, such as the name of a transform.
+      record_id: id of the clip; for a batch, the joined ids of its rows, or its number.
+      use: purpose of the numbers, such as the name of a transform.
     """
     text = json.dumps([int(seed), int(epoch), record_id, use], ensure_ascii=False)
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
@@ -51,10 +51,10 @@ def keyed_rng(seed: int, epoch: int, record_id: str, use: str) -> np.random.Gene
 
 @dataclass(frozen=True)
 class Chain:
-    """Applies transforms of one stream in their order.
+    """Applies transforms of one stream in order.
 
-    What is drawn for a transform depends on (seed, epoch, record id), its name and how many of
-    the same name stand before it: neither on the order of the records nor on its neighbours.
+    The parameters of a transform depend on (seed, epoch, record id), its name and the number of
+    earlier transforms with that name, not on the order of the records or on other transforms.
 
     Attributes:
       transforms: all of "audio", all of "video" or all of "text"; may be empty.
@@ -92,7 +92,7 @@ class Chain:
     def sample_all(
         self, signal: np.ndarray | str, sample_rate_hz: int | None, key: tuple[int, str]
     ) -> SampledTransforms:
-        """Draws for one clip: (name, parameters) for each transform, None for one left out.
+        """Draws for one clip: (name, parameters) for each transform, None for one that is skipped.
 
         Sound and picture: every transform sees the untransformed signal when it draws. Text: it
         sees what those before it left, since its parameters count words. An empty signal draws
@@ -143,7 +143,7 @@ def _rate(transform: Transform, sample_rate_hz: int | None) -> tuple[int, ...]:
 
 
 def parse_transforms(text: str) -> tuple[Transform, ...]:
-    """Transforms from a recipe's value, in its order.
+    """Parses the transforms of a recipe, in order.
 
     Args:
       text: names separated by commas, each with `:parameter=value` for what differs from its
@@ -157,12 +157,12 @@ def parse_transforms(text: str) -> tuple[Transform, ...]:
 
 
 def transforms_of_stream(transforms: tuple[Transform, ...], stream: str) -> tuple[Transform, ...]:
-    """Those of one stream ("audio", "video", "text", "features", "batch"), in their order."""
+    """The transforms of one stream ("audio", "video", "text", "features", "batch"), in order."""
     return tuple(transform for transform in transforms if transform.stream == stream)
 
 
 def recipe_text_of_stream(text: str, stream: str) -> str:
-    """The part of a recipe's value that is of one stream.
+    """The transforms of one stream in a recipe's value, as text.
 
     Raises:
       UserError: see `parse_transforms`.
@@ -176,11 +176,11 @@ def _parse_one(part: str) -> Transform:
     name, *assignments = (piece.strip() for piece in part.split(":"))
     if not name:
         raise UserError(f"a name is missing; known: {', '.join(registry.names('transforms'))}")
-    made = registry.load("transforms", name)
-    hints = typing.get_type_hints(made.__init__)
+    transform = registry.load("transforms", name)
+    hints = typing.get_type_hints(transform.__init__)
     fields = {
         field: hints[field]
-        for field, parameter in inspect.signature(made.__init__).parameters.items()
+        for field, parameter in inspect.signature(transform.__init__).parameters.items()
         if field != "self" and parameter.kind is not inspect.Parameter.VAR_KEYWORD
     }
     values: dict[str, Any] = {}
@@ -195,6 +195,6 @@ def _parse_one(part: str) -> Transform:
             raise UserError(f"{name}: {field} is given twice; keep one")
         values[field] = parse_value(f"{name}:{field}", value, fields[field])
     try:
-        return made(**values)
+        return transform(**values)
     except ValueError as error:
         raise UserError(f"{name}: {error}; choose another value") from error

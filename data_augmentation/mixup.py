@@ -21,7 +21,7 @@ class Mixup(Transform):
     """Blends each row of a batch with another row: weight * own + (1 - weight) * partner.
 
     A row is blended only with a partner that has the same streams; otherwise the row and its label
-    stay as they are, so a label never names an emotion of which nothing can be seen or heard.
+    are unchanged, so that a label never names an emotion without input.
 
     - audio: both start at sample 0; the length is the longer one of the two.
     - video: a frame set in both masks is blended and rounded; a frame set in only one of them is
@@ -35,7 +35,7 @@ class Mixup(Transform):
     Attributes:
       alpha: both parameters of the Beta distribution of the weight, in [0.01, 100]; small values
         leave most rows nearly pure.
-    Source: Zhang et al. 2018, "mixup: beyond empirical risk minimization", one weight a row.
+    Source: Zhang et al. 2018, "mixup: beyond empirical risk minimization", one weight per row.
     """
 
     name: ClassVar[str] = "mixup"

@@ -9,19 +9,19 @@ import keras
 
 from affectstream.preprocessing.dataset.data_folder import DataFolder
 
-# Inputs that say of a row whether its stream is there: where all is 0 or empty, it is missing.
+# Inputs that mark a row's stream as missing if all values are 0 or empty.
 PRESENCE_INPUTS = ("audio_length", "video_mask", "text", "token_ids")
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a model is fed with; stored with it and repeated to every client.
+    """Input format of a model; stored with it and reported to every client.
 
     Attributes:
-      sample_rate_hz: of `audio`; None for a model without sound.
-      face_size_px, face_channels: of `video`; None for a model without pictures.
-      action_units: names of the values of `video`, where these take the place of pictures; else
-        None. Kept as a list, as JSON gives it back.
+      sample_rate_hz: of `audio`; None for a model without audio.
+      face_size_px, face_channels: of `video`; None for a model without face crops.
+      action_units: names of the values of `video`, if these replace face crops; else None. A list,
+        because JSON returns lists.
     """
 
     sample_rate_hz: int | None = None
@@ -35,7 +35,7 @@ class InputSpec:
 
     @classmethod
     def of(cls, folder: DataFolder, stream: str) -> InputSpec:
-        """What the records of `folder` hold of one stream."""
+        """Input format of one stream in the records of `folder`."""
         if stream == "text":
             return cls()
         if stream == "audio":
@@ -46,7 +46,7 @@ class InputSpec:
         return cls(face_size_px=face.size_px, face_channels=face.num_channels)
 
     def inputs(self, stream: str) -> dict[str, keras.KerasTensor]:
-        """Keras inputs of one stream, by the names used everywhere.
+        """Keras inputs of one stream, by their standard names.
 
         Returns:
           `audio` (batch, samples) float32 in [-1, 1], `audio_length` (batch,) int32;

@@ -1,4 +1,4 @@
-"""All layers of a model, those inside other layers included."""
+"""All layers of a model, including nested ones."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import keras
 
 
 def all_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """The model itself, its layers and theirs, in the order in which Keras tracks them.
+    """The model itself, its layers and theirs, in Keras's tracking order.
 
-    Keras 3 has no public way: `Model.layers` stops at layers that hold others, such as the blocks
-    of BERT, whose dropout and normalisation are needed here.
+    Keras 3 has no public function for this: `Model.layers` stops at layers that hold others, such
+    as the blocks of BERT, whose dropout and normalisation are needed here.
     """
     yield from model._flatten_layers()

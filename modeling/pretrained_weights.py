@@ -1,4 +1,4 @@
-"""Weights made elsewhere: read by layer name, checked, put into networks of ours."""
+"""Loads published weights: reads them by layer name, checks them, assigns them to our networks."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _CHECKPOINT_KEY = re.compile(
 
 
 def read_h5_layers(path: Path) -> LayerWeights:
-    """Layers of a Keras `.h5` file, with `/` in their names as `_`.
+    """Layers of a Keras `.h5` file; `/` in their names becomes `_`.
 
     Raises:
-      UserError: no such file, or none of Keras's weights.
+      UserError: no such file, or not a Keras weights file.
     """
     import h5py
 
@@ -57,9 +57,9 @@ def read_saved_model_layers(folder: Path, names: list[str]) -> LayerWeights:
 
     Args:
       folder: with `saved_model.pb` and `variables/`.
-      names: of its layers with weights, in their order; the checkpoint numbers them.
+      names: its layers with weights, in order; the checkpoint numbers them.
     Raises:
-      UserError: no SavedModel, or one that holds no layers of Keras.
+      UserError: not a SavedModel, or one without Keras layers.
     """
     import tensorflow as tf
 
@@ -67,9 +67,9 @@ def read_saved_model_layers(folder: Path, names: list[str]) -> LayerWeights:
         raise UserError(f"{folder}: no SavedModel (variables/variables.index is missing)")
     try:
         reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
-        found = {key: _CHECKPOINT_KEY.match(key) for key in reader.get_variable_to_shape_map()}
+        matches = {key: _CHECKPOINT_KEY.match(key) for key in reader.get_variable_to_shape_map()}
         layers: LayerWeights = {}
-        for key, match in found.items():
+        for key, match in matches.items():
             if match is not None and int(match[1]) < len(names):
                 arrays = layers.setdefault(names[int(match[1])], {})
                 arrays[_variable(match[2])] = reader.get_tensor(key)
@@ -82,13 +82,13 @@ def read_saved_model_layers(folder: Path, names: list[str]) -> LayerWeights:
 
 
 def fetch_hub_folder(handle: str) -> Path:
-    """Local folder of a TF-Hub handle, fetched into TF-Hub's cache where it is not there yet.
+    """Local folder of a TF-Hub handle, fetched into TF-Hub's cache if necessary.
 
     Raises:
       UserError: TF-Hub is not installed or the handle cannot be reached.
     """
     try:
-        with warnings.catch_warnings():  # tensorflow-hub imports the ageing pkg_resources
+        with warnings.catch_warnings():  # tensorflow-hub imports the deprecated pkg_resources
             warnings.simplefilter("ignore")
             import tensorflow_hub
     except ImportError:
@@ -108,7 +108,7 @@ def _text(value: str | bytes) -> str:
 
 
 def _variable(key: str) -> str:
-    """`layer1/conv/kernel:0` -> `kernel`; Keras 3 has no name of its own for depthwise kernels."""
+    """`layer1/conv/kernel:0` -> `kernel`; Keras 3 has no separate name for depthwise kernels."""
     name = key.rsplit("/", 1)[-1].removesuffix(":0")
     return "kernel" if name == "depthwise_kernel" else name
 
@@ -117,12 +117,12 @@ def _variable(key: str) -> str:
 
 
 def assign_layer_weights(model: keras.Model, layers: LayerWeights, source: object) -> None:
-    """Puts `layers` into the layers of `model` that have the same names.
+    """Assigns `layers` to the layers of `model` with the same names.
 
     Args:
       source: file or handle, for messages.
     Raises:
-      UserError: a layer of `model` is missing there or has another shape; nothing is changed then.
+      UserError: a layer of `model` is missing or has another shape; then nothing is changed.
     """
     pairs = []
     for layer in layers_with_weights(model):
@@ -146,5 +146,5 @@ def assign_layer_weights(model: keras.Model, layers: LayerWeights, source: objec
 
 
 def layers_with_weights(model: keras.Model) -> list[keras.layers.Layer]:
-    """Layers of `model` that have weights, in their order."""
+    """Layers of `model` that have weights, in order."""
     return [layer for layer in model.layers if layer.weights]

@@ -13,10 +13,10 @@ Made = TypeVar("Made")
 
 
 def preset_tokenizer(preset: str) -> Any:
-    """The tokenizer that goes with some weights: `get_vocabulary()` and `lowercase`.
+    """The tokenizer of some weights: `get_vocabulary()` and `lowercase`.
 
     Raises:
-      UserError: not there, not reachable, or of another family than BERT's word pieces.
+      UserError: missing, not reachable, or not of BERT's word piece family.
     """
     import keras_hub
 
@@ -33,9 +33,9 @@ def preset_backbone(preset: str, kind: type[keras.Model]) -> keras.Model:
     """The network of a preset with its weights.
 
     Args:
-      kind: of which class it must be.
+      kind: required class.
     Raises:
-      UserError: not there, not reachable, or another network.
+      UserError: missing, not reachable, or another network.
     """
     import keras_hub
 
@@ -49,7 +49,7 @@ def preset_backbone(preset: str, kind: type[keras.Model]) -> keras.Model:
 
 
 def _read(preset: str, read: Callable[[], Made]) -> Made:
-    """What `read` gives; whatever the hubs' clients raise (they have many kinds) as one line."""
+    """Calls `read`; any exception of the hub clients (there are many kinds) becomes one line."""
     try:
         return read()
     except Exception as error:

@@ -1,6 +1,6 @@
 """Blendshapes through MediaPipe Tasks: 52 coefficients of facial expression.
 
-MediaPipe reports its use as `affectstream.opencv_model.detectors.blazeface` tells.
+MediaPipe reports its usage, see `affectstream.opencv_model.detectors.blazeface`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from affectstream.opencv_model.weights import find_weights
 
 WEIGHTS = "blendshapes"
 MAX_FACES = 4
-# As for BlazeFace, which finds the faces inside.
+# As for BlazeFace, which detects the faces inside.
 MIN_SCORE = 0.7
 
 _PAIRED = (
@@ -60,10 +60,10 @@ BLENDSHAPES: tuple[str, ...] = (
 
 @dataclass(frozen=True)
 class FaceBlendshapes:
-    """One face of a picture.
+    """One face of an image.
 
     Attributes:
-      box: around its landmarks, in pixels of the picture.
+      box: around its landmarks, in pixels of the image.
       values: (52,) float32 in [0, 1], named by `BLENDSHAPES`.
     """
 
@@ -113,7 +113,7 @@ class BlendshapeReader:
             ) from error
 
     def read(self, picture: np.ndarray) -> tuple[FaceBlendshapes, ...]:
-        """Faces of an upright (H, W, 3) uint8 RGB picture, the largest first."""
+        """Faces of an upright (H, W, 3) uint8 RGB image, the largest first."""
         height_px, width_px = picture.shape[:2]
         image = self._mediapipe.Image(
             image_format=self._mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(picture)
@@ -136,10 +136,10 @@ class BlendshapeReader:
 
 
 def open_blendshapes(weights_dir: str | os.PathLike[str] | None = None) -> BlendshapeReader:
-    """Opens the reader with weights of the user's folder, the cache, or fetched once.
+    """Opens the reader with weights from the user's folder or the cache, fetched if necessary.
 
     Raises:
-      UserError: weights absent, not reachable or wrong, or MediaPipe missing.
+      UserError: weights missing, not reachable or wrong, or MediaPipe missing.
     """
     (path,) = find_weights(WEIGHTS, weights_dir)
     return BlendshapeReader(path)

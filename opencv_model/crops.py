@@ -1,4 +1,4 @@
-"""Crop: the square around a face, at one size."""
+"""Crops the square around a face and resizes it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def square_crop(
 ) -> np.ndarray:
     """The square around a box's centre, at `size_px`.
 
-    The side is the longer side of the box times (1 + 2 * margin). Where the square leaves the
-    picture the edge pixels are repeated. Shrinking averages areas, enlarging is bilinear.
+    The side is the longer side of the box times (1 + 2 * margin). Outside the image, edge pixels
+    are repeated. Area averaging shrinks, bilinear interpolation enlarges.
 
     Args:
       picture: (H, W, 3) uint8 RGB or (H, W) uint8 grey.
@@ -48,7 +48,7 @@ def square_crop(
 
 
 def _region(picture: np.ndarray, left: int, top: int, side_px: int) -> np.ndarray:
-    """The square from (left, top), edges repeated where it leaves the picture."""
+    """The square from (left, top), with repeated edges outside the image."""
     height_px, width_px = picture.shape[:2]
     is_inside = left >= 0 and top >= 0 and left + side_px <= width_px and top + side_px <= height_px
     if is_inside:

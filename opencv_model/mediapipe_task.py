@@ -12,8 +12,8 @@ from typing import Any
 from affectstream.core.errors import UserError
 from affectstream.core.tf_setup import suppress_native_stderr
 
-# MediaPipe warns once of unaligned memory, at random at the first or second picture. Six pictures
-# of different sizes while its logs are suppressed use that warning up.
+# MediaPipe warns once of unaligned memory, at random on one of the first images. Six images of
+# different sizes, while its logs are suppressed, trigger that warning.
 WARM_UP_SIDES_PX = (64, 96, 128, 200, 256, 320)
 
 _open: dict[int, Any] = {}
@@ -23,12 +23,12 @@ _dropped: list[Any] = []
 def import_task(module: str, needs: str, remedy: str) -> tuple[Any, Any, Any]:
     """(mediapipe, `mediapipe.tasks.python.vision.MODULE`, its base_options), without TensorFlow.
 
-    MediaPipe looks for TensorFlow only to mark functions for its own documentation; that would
-    cost every worker 7 s and 400 MB.
+    MediaPipe imports TensorFlow only to mark functions for its own documentation; that would cost
+    every worker 7 s and 400 MB.
 
     Args:
-      needs: who needs it, and the verb, for the message.
-      remedy: what to do where it cannot be imported.
+      needs: name of the caller and the verb, for the message.
+      remedy: advice if it cannot be imported.
     Raises:
       UserError: it is not installed, or lacks a system library.
     """
@@ -48,11 +48,11 @@ def import_task(module: str, needs: str, remedy: str) -> tuple[Any, Any, Any]:
 
 
 class MediaPipeTask:
-    """Holds an open task of MediaPipe and sees to it that it is closed once.
+    """Holds an open MediaPipe task and closes it exactly once.
 
-    A task that its owner only drops is closed when the next one opens or the interpreter ends,
-    never by the collector of garbage: that may come while MediaPipe itself holds a lock which
-    closing waits for.
+    A task without a reference is closed when the next one opens or the interpreter ends. It is
+    never closed by the garbage collector, which may run while MediaPipe holds a lock that closing
+    waits for.
     """
 
     def __init__(self, create: Callable[[], Any]) -> None:

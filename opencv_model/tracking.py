@@ -24,7 +24,7 @@ DEFAULT_MARGIN = 0.1
 
 @dataclass(frozen=True)
 class CropFormat:
-    """How crops are cut.
+    """Format of face crops.
 
     Attributes:
       size_px: side of a crop.
@@ -47,7 +47,7 @@ class CropFormat:
         return (self.size_px, self.size_px, self.num_channels)
 
     def crop(self, picture: np.ndarray, box: FaceBox) -> np.ndarray:
-        """(size_px, size_px, C) uint8 of a picture."""
+        """(size_px, size_px, C) uint8 crop from an image."""
         crop = square_crop(picture, box, self.margin, self.size_px, self.color)
         return crop.reshape(self.size_px, self.size_px, -1)
 
@@ -57,12 +57,12 @@ class CropFormat:
 
 @dataclass
 class FaceTracker:
-    """Picks one face a frame.
+    """Picks one face per frame.
 
     Attributes:
-      mode: "largest" takes the largest box of each frame; "tracked" goes on with the box that
-        overlaps the last one taken most, and takes the largest where none overlaps enough.
-      min_iou: overlap from which a box is the same face.
+      mode: "largest" takes the largest box of each frame; "tracked" takes the box that overlaps
+        most with the last one, or the largest if no overlap is sufficient.
+      min_iou: smallest overlap of the same face.
     """
 
     mode: TrackingMode = "tracked"
@@ -74,7 +74,7 @@ class FaceTracker:
             raise ValueError(f"mode must be 'largest' or 'tracked', received {self.mode!r}")
 
     def choose(self, boxes: Sequence[FaceBox]) -> FaceBox | None:
-        """The box to take of one frame's, largest first; None where there are none."""
+        """Chooses one of a frame's boxes, sorted by size; None without boxes."""
         if not boxes:
             return None
         chosen = max(boxes, key=lambda box: box.area)
@@ -99,7 +99,7 @@ def assign_boxes(
     Args:
       last_boxes: the last box of each track.
       boxes: the boxes of the next frame.
-      min_iou: least overlap.
+      min_iou: smallest overlap.
     """
     pairs = sorted(
         (-box.iou(last), b, t) for b, box in enumerate(boxes) for t, last in enumerate(last_boxes)

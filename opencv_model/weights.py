@@ -22,14 +22,14 @@ _log = logging.getLogger("affectstream")
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A file as its publisher offers it.
+    """A published weight file.
 
     Attributes:
       name: file name, in the cache and in a weights folder.
-      url: the publisher's own address, pinned to one version.
-      checksum: as the publisher states it.
+      url: the publisher's own URL, pinned to one version.
+      checksum: stated by the publisher.
       has_variants: whether the publisher has other valid files of this name; then a file from the
-        user's folder is taken as it is and only a fetched one is checked.
+        user's folder is not checked, only a fetched one.
     """
 
     name: str
@@ -43,10 +43,9 @@ class WeightSet:
     """One set of files that a detector can open.
 
     Attributes:
-      patterns: for each file, in the order the detector takes them, the names it may have.
-      download_names: names in `WEIGHT_FILES` to fetch where the form is absent; empty for a form
-        that is only
-        ever given by hand.
+      patterns: accepted names of each file, in the detector's order.
+      download_names: names in `WEIGHT_FILES` to fetch if the set is missing; empty for a set that
+        only users provide.
     """
 
     patterns: tuple[tuple[str, ...], ...]
@@ -160,7 +159,7 @@ WEIGHT_SETS: dict[str, tuple[WeightSet, ...]] = {
 
 
 def cache_folder() -> Path:
-    """Where fetched weights are kept: `AFFECTSTREAM_CACHE`, else the user's cache folder."""
+    """Folder of fetched weights: `AFFECTSTREAM_CACHE`, else the user's cache folder."""
     chosen = os.environ.get(CACHE_VARIABLE)
     return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("affectstream"))
 
@@ -171,22 +170,22 @@ def find_local_weights(
     """Files of a detector that are on this machine, checked; opens no connection.
 
     Args:
-      detector: "yunet", "blazeface", "resnet_ssd", or "blendshapes", which is no detector.
-      weights_dir: folder of the user, looked at before the cache.
+      detector: "yunet", "blazeface", "resnet_ssd", or "blendshapes" (not a detector).
+      weights_dir: folder of the user, searched before the cache.
     Returns:
-      The files in the order the detector takes them, or None where no form is complete.
+      The files in the detector's order, or None if no set is complete.
     Raises:
       UserError: the folder is absent, or a file has a wrong checksum.
     """
-    given = Path(weights_dir) if weights_dir is not None else None
-    if given is not None and not given.is_dir():
-        raise UserError(f"{given}: no such folder; give --weights-dir a folder that exists")
+    user_folder = Path(weights_dir) if weights_dir is not None else None
+    if user_folder is not None and not user_folder.is_dir():
+        raise UserError(f"{user_folder}: no such folder; give --weights-dir a folder that exists")
     for form in WEIGHT_SETS[detector]:
-        found = [_first(patterns, given) for patterns in form.patterns]
+        found = [_first(patterns, user_folder) for patterns in form.patterns]
         if all(found):
             paths = tuple(path for path in found if path is not None)
             for path in paths:
-                _check(path, is_given=given is not None and path.parent == given)
+                _check(path, is_given=user_folder is not None and path.parent == user_folder)
             return paths
     return None
 
@@ -197,16 +196,16 @@ def find_weights(
     download: bool = True,
     base_url: str | None = None,
 ) -> tuple[Path, ...]:
-    """Files of a detector: from the user's folder, the cache, or fetched into the cache once.
+    """Files of a detector: from the user's folder or the cache, else fetched into the cache.
 
     Args:
       detector, weights_dir: as in `find_local_weights`.
-      download: whether to fetch what is absent.
-      base_url: a mirror that holds the files under their own names, instead of the publishers.
+      download: whether to fetch missing files.
+      base_url: a mirror that holds the files under their own names.
     Returns:
-      The files in the order the detector takes them.
+      The files in the detector's order.
     Raises:
-      UserError: absent and not to be fetched, not reachable, cut off, or a wrong checksum.
+      UserError: missing without download, not reachable, disconnected, or a wrong checksum.
     """
     paths = find_local_weights(detector, weights_dir)
     if paths is not None:
@@ -234,10 +233,10 @@ def find_weights(
 def fetch(
     url: str, path: Path, checksum: Checksum, timeout_s: float = http_fetch.TIMEOUT_S
 ) -> None:
-    """Fetches weights to `path`, in one attempt; nothing is left behind where that fails.
+    """Fetches weights to `path` in one attempt; a failure leaves nothing behind.
 
     Raises:
-      UserError: no network, not found, cut off, wrong checksum, or the folder cannot be written.
+      UserError: no network, not found, disconnected, wrong checksum, or an unwritable folder.
     """
     _log.info("fetching %s to %s", url, path)
     remote = http_fetch.RemoteFile(url, checksum=checksum)
@@ -250,7 +249,7 @@ def fetch(
 
 
 def _first(patterns: Sequence[str], weights_dir: Path | None) -> Path | None:
-    """The first file that fits, known names before others; the user's folder before the cache."""
+    """The first matching file, known names first; the user's folder before the cache."""
     for folder in (weights_dir, cache_folder()):
         if folder is None:
             continue

@@ -1,1 +1,1 @@
-"""Where independent tasks run: in this process, in others, on a Ray cluster."""
+"""Engines for independent tasks: in this process, in other processes, on a Ray cluster."""

@@ -1,4 +1,4 @@
-"""Starts a process that may die without harm to this one, and says why it died."""
+"""Starts a process whose crash does not affect this one, and reports why it died."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from affectstream.parallel import resource_limits
 from affectstream.parallel.tasks import TaskLimits
 
 _SPAWN = multiprocessing.get_context("spawn")
-# Time that a process has to end once it closed its channel, before it is killed.
+# Time for a process to end after its channel was closed, before it is killed.
 EXIT_TIMEOUT_S = 2.0
 
 
 class ChildProcess:
     """A process with a channel to it; it dies with the thread that started it.
 
-    The channel frames messages; what a message holds is for the two sides to say. Both sides see
-    its end (EOFError, OSError) as soon as the other one is gone.
+    The channel frames messages; the two sides define their content. Each side gets EOFError or
+    OSError as soon as the other one is gone.
 
     Args:
-      main: called in the process with its end of the channel, the limits and `args`; it ends
-        quietly where the channel does.
-      limits: of a step there; `main` says when one begins and ends.
+      main: called in the process with its end of the channel, the limits and `args`; it returns
+        when the channel ends.
+      limits: limits of a step; `main` marks where steps begin and end.
 
     Attributes:
       channel: this process's end.
 
     Raises:
-      OSError, RuntimeError: the system gives no process.
+      OSError, RuntimeError: the process cannot be started.
     """
 
     def __init__(self, main: Callable[..., None], limits: TaskLimits, *args: Any) -> None:
@@ -58,19 +58,19 @@ class ChildProcess:
 
     @property
     def is_alive(self) -> bool:
-        """False once it ended for any reason."""
+        """False after it ended for any reason."""
         return self._process.is_alive()
 
     @property
     def resident_bytes(self) -> int:
-        """Memory of its own; 0 once it has ended."""
+        """Its private memory; 0 after it ended."""
         try:
             return resource_limits.resident_bytes(self.pid)
         except (OSError, ValueError):
             return 0
 
     def exit_reason(self) -> str:
-        """Why it ended, as text to follow the name of a file; call it where the channel ended."""
+        """Why it ended, as text after the name of a file; call it after the channel ended."""
         self._process.join(EXIT_TIMEOUT_S)
         if self._process.exitcode is None:
             self.kill()
@@ -78,7 +78,7 @@ class ChildProcess:
 
     @contextlib.contextmanager
     def killed_when(self, is_due: Callable[[], bool]) -> Iterator[None]:
-        """Kills the process as soon as the condition holds, whatever either side waits for.
+        """Kills the process as soon as the condition holds, even while either side waits.
 
         Args:
           is_due: called in another thread, every `CHECK_INTERVAL_S`.
@@ -97,15 +97,15 @@ class ChildProcess:
             yield
         finally:
             is_over.set()
-            thread.join()  # so that it cannot kill what comes next
+            thread.join()  # so that it cannot kill a later process
 
     def kill(self) -> None:
-        """Kills it, wherever it is."""
+        """Kills the process in any state."""
         self._process.kill()
         self._process.join()
 
     def close(self) -> None:
-        """Kills it and closes the channel."""
+        """Kills the process and closes the channel."""
         self.kill()
         self.channel.close()
 
@@ -113,7 +113,7 @@ class ChildProcess:
 def _main(
     parent_id: int, main: Callable[..., None], channel: Connection, limits: TaskLimits, *args: Any
 ) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     resource_limits.die_with_parent(parent_id)
     resource_limits.enforce_limits(limits)

@@ -14,31 +14,31 @@ from affectstream.parallel import resource_limits
 from affectstream.parallel.child_process import EXIT_TIMEOUT_S, ChildProcess
 from affectstream.parallel.tasks import TaskLimits
 
-# Called by name in the other process; what it yields must be small enough to travel.
+# Called by name in the other process; its values must be small enough to send.
 GeneratorFunction = Callable[..., Iterator[Any]]
-# Hands a value to the parent; the next step begins with it.
+# Sends a value to the parent; the next step begins afterwards.
 Emit = Callable[[Any], None]
 
 _VALUE, _RESULT, _ERROR = range(3)
 
 
 class WorkerDiedError(Exception):
-    """The process ended in the middle of its work; the message says why."""
+    """The process died during its work; the message contains the reason."""
 
 
 class _GivenUpError(Exception):
-    """The parent no longer wants what the work yields."""
+    """The parent no longer needs the values of the work."""
 
 
 class IsolatedWorker:
     """A process that starts immediately, so that its imports run in parallel with this process.
 
-    It is one value ahead at most: memory does not grow with the number of values. Where it died
-    another one takes its place at the next call.
+    It is at most one value ahead, so memory does not grow with the number of values. A process that
+    died is replaced at the next call.
 
     Args:
-      limits: of the process; a step is what it takes to yield one value.
-      preload: functions it will be asked to call; their modules are imported as it starts.
+      limits: limits of the process; a step yields one value.
+      preload: functions to be called later; their modules are imported at the start.
     """
 
     def __init__(self, limits: TaskLimits, preload: Sequence[Callable[..., Any]] = ()) -> None:
@@ -66,11 +66,11 @@ class IsolatedWorker:
         self._child.close()
 
     def __call__(self, work: GeneratorFunction, *args: Any) -> Iterator[Any]:
-        """Yields what `work(*args)` yields over there; work that is given up is stopped there.
+        """Yields the values of `work(*args)` in the process; abandoned work is stopped there.
 
         Raises:
-          WorkerDiedError: the process ended, by a crash or because a step took more than it may.
-          Exception: as the work raised it, see `receive`.
+          WorkerDiedError: the process crashed, or a step exceeded its limits.
+          Exception: raised by the work, see `receive`.
         """
         self.start(_emit_all, self._limits, work, args)
         try:
@@ -86,10 +86,10 @@ class IsolatedWorker:
             raise
 
     def start(self, work: Callable[..., Any], *args: Any) -> None:
-        """Has `work(emit, *args)` called over there; a process that died is replaced first.
+        """Starts `work(emit, *args)` in the process; a process that died is replaced first.
 
         Raises:
-          WorkerDiedError: the process ended meanwhile.
+          WorkerDiedError: the process died meanwhile.
         """
         if not self._child.is_alive:
             self._child.close()
@@ -100,13 +100,13 @@ class IsolatedWorker:
             raise WorkerDiedError(self._child.exit_reason()) from error
 
     def receive(self) -> tuple[bool, Any]:
-        """Waits for the next value, or for the result: (whether it is the result, value).
+        """Waits for the next value or the result: (whether it is the result, value).
 
         Raises:
-          WorkerDiedError: the process ended, by a crash or because a step took more than it may.
-          UserError: as the work raised it.
-          Exception: anything else that it raised, with its traceback as a note; a RuntimeError with
-            that traceback where the exception cannot travel.
+          WorkerDiedError: the process crashed, or a step exceeded its limits.
+          UserError: raised by the work.
+          Exception: any other exception of the work, with its traceback as a note; a RuntimeError
+            with that traceback if the exception cannot be sent.
         """
         try:
             kind, value = self.channel.recv()
@@ -117,7 +117,7 @@ class IsolatedWorker:
         return kind == _RESULT, value
 
     def _check_memory(self) -> None:
-        """Ends a process whose own guard cannot look, since a call into C holds its interpreter."""
+        """Ends a process whose own check is blocked by a C call that holds the interpreter lock."""
         if self._child.resident_bytes > self._limits.memory_bytes:
             self._child.kill()
             code = resource_limits.EXIT_MEMORY_LIMIT
@@ -138,7 +138,7 @@ class IsolatedWorker:
 
 def _serve(channel: Connection, limits: TaskLimits, _preload: tuple[Any, ...]) -> None:
     def emit(value: Any) -> None:
-        # Handing a value over is no step, for that may wait for the other side.
+        # Sending a value is not part of a step, because it may wait for the other side.
         resource_limits.end_step()
         if channel.poll():
             channel.recv()
@@ -148,7 +148,7 @@ def _serve(channel: Connection, limits: TaskLimits, _preload: tuple[Any, ...]) -
 
     while True:
         asked = channel.recv()
-        if asked is not None:  # else given up when it was just done
+        if asked is not None:  # otherwise abandoned when it was just done
             work, args = asked
             channel.send(_outcome(emit, work, args))
 
@@ -165,13 +165,13 @@ def _outcome(emit: Emit, work: Callable[..., Any], args: tuple[Any, ...]) -> tup
 
 
 def _as_sent(error: Exception) -> Exception:
-    told = traceback.format_exc()
+    trace = traceback.format_exc()
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}\n{told}")
+        return RuntimeError(f"{type(error).__name__}: {error}\n{trace}")
     if not isinstance(error, UserError):
-        error.add_note(told)
+        error.add_note(trace)
     return error
 
 

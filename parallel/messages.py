@@ -1,7 +1,8 @@
-"""Messages between processes that do not trust each other; no pickle, so that nothing is run.
+"""Messages between processes that do not trust each other; without pickle, so nothing is executed.
 
-A message is a frame of the channel in msgpack, [kind, body, {name: array}], and one frame more with
-the bytes of each array. An array stands in the first as [type, shape]; one of strings as these.
+A message is a frame of the channel in msgpack, [kind, body, {name: array}], followed by one frame
+with the bytes of each array. The first frame holds [type, shape] for a numeric array, and a string
+array itself.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ import msgpack
 import numpy as np
 
 MAX_MESSAGE_BYTES = 256 << 20
-# An answer of 6000 windows is 5 MiB; it may take 70 times its size once it is read.
+# A response of 6000 windows has 5 MiB; parsing may take 70 times its size.
 MAX_HEADER_BYTES = 16 << 20
 DTYPES = {name: np.dtype(name) for name in ("|b1", "|u1", "<i4", "<i8", "<f4", "<f8")}
 MAX_DIMENSIONS = 8
-# What packing, unpacking and conversion raise for content that no message may have.
+# Exceptions of packing, unpacking and conversion for invalid content.
 _INVALID = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 
 
@@ -30,7 +31,7 @@ class MessageError(Exception):
 
 
 class MessageTooLongError(MessageError):
-    """The message is longer than both sides agreed upon."""
+    """The message is longer than both sides allow."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Message:
     """One message.
 
     Attributes:
-      body: anything that JSON can hold, with integers of 64 bits.
+      body: any JSON value, with integers of 64 bits.
       arrays: of any shape, of `DTYPES`; or of bytes objects that are UTF-8, (rows,).
     """
 
@@ -53,19 +54,19 @@ def send(
     """Sends a message.
 
     Raises:
-      MessageError: it holds what no message may; nothing is sent then.
+      MessageError: invalid content; then nothing is sent.
       EOFError: the other side is gone.
     """
-    given = arrays or {}
+    named_arrays = arrays or {}
     try:
-        json.dumps(body, allow_nan=False)  # msgpack would also take NaN and bytes
-        specs = {name: _spec(array) for name, array in given.items()}
+        json.dumps(body, allow_nan=False)  # msgpack would also accept NaN and bytes
+        specs = {name: _spec(array) for name, array in named_arrays.items()}
         header = msgpack.packb([kind, body, specs])
     except _INVALID as error:
         raise MessageError(f"{kind}: {error}") from error
     buffers = [
         np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-        for array in given.values()
+        for array in named_arrays.values()
         if array.dtype != object
     ]
     num_bytes = len(header) + sum(len(buffer) for buffer in buffers)
@@ -87,10 +88,10 @@ def _spec(array: np.ndarray) -> list[Any]:
 
 
 def receive(channel: Connection) -> Message:
-    """Waits for a whole message.
+    """Waits for a complete message.
 
     Raises:
-      MessageError: what came is none, or is longer than it may be.
+      MessageError: not a valid message, or too long.
       EOFError: the other side is gone.
     """
     header = _frame(channel, MAX_HEADER_BYTES)
@@ -129,6 +130,6 @@ def _frame(channel: Connection, max_bytes: int) -> bytes:
     try:
         return channel.recv_bytes(max_bytes)
     except OSError as error:
-        if channel.closed or channel.readable:  # it ended in the middle of a frame
+        if channel.closed or channel.readable:  # it ended inside a frame
             raise EOFError from error
         raise MessageTooLongError(f"a frame, at most {max_bytes} bytes are read") from error

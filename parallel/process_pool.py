@@ -23,7 +23,7 @@ class ProcessPoolEngine:
     def open(self, work: Work, limits: TaskLimits) -> Iterator[Pool]:
         with contextlib.ExitStack() as stack:
             workers = [
-                # With the work, which is then imported as a process starts and not within a task.
+                # Imported with the work at the start of a process, not within a task.
                 stack.enter_context(IsolatedWorker(limits, (work,)))
                 for _ in range(self.num_workers)
             ]
@@ -32,7 +32,7 @@ class ProcessPoolEngine:
 
 class _ProcessPool:
     def __init__(self, workers: list[IsolatedWorker], work: Work) -> None:
-        self.capacity = len(workers) + 1  # one waits, so that no process does
+        self.capacity = len(workers) + 1  # one task waits, so that no process is idle
         self._work = work
         self._idle = deque(workers)
         self._busy: dict[int, IsolatedWorker] = {}
@@ -83,5 +83,5 @@ class _ProcessPool:
 
 
 def _run(emit: Emit, work: Work, task: Any) -> Any:
-    """In the process: its values are the steps that the work reports."""
+    """Runs in the process; yields the steps reported by the work."""
     return work(task, emit)

@@ -18,18 +18,18 @@ from affectstream.parallel.isolated_worker import Emit, IsolatedWorker, WorkerDi
 from affectstream.parallel.tasks import Pool, TaskLimits, Work, WorkerDied
 
 CONNECT_TIMEOUT_S = 10.0
-# How long tasks that are ended are waited for.
+# How long to wait for cancelled tasks.
 SHUTDOWN_TIMEOUT_S = 10.0
 ROOT = PROJECT
 
 
 @dataclass(frozen=True)
 class RayCluster:
-    """Each node needs the program, its inputs and its outputs under the same paths.
+    """Runs tasks on Ray; each node needs the program, inputs and outputs under the same paths.
 
     Attributes:
-      address: "host:port" of the head, or "auto"; "" starts a cluster of this machine.
-      num_workers: processes of that cluster; None takes a process a core.
+      address: "host:port" of the head, or "auto"; "" starts a cluster on this machine.
+      num_workers: processes of that cluster; None uses one per core.
     """
 
     address: str = ""
@@ -55,12 +55,16 @@ class RayCluster:
 
     def _connect(self, ray: Any) -> None:
         _require_listener(self.address)
-        given: dict[str, Any] = {"address": self.address}
+        init_options: dict[str, Any] = {"address": self.address}
         if not self.address:
-            given = {"address": "local", "num_cpus": self.num_workers, "include_dashboard": False}
+            init_options = {
+                "address": "local",
+                "num_cpus": self.num_workers,
+                "include_dashboard": False,
+            }
         try:
             ray.init(
-                **given,
+                **init_options,
                 log_to_driver=False,
                 logging_level="ERROR",
                 runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
@@ -70,10 +74,10 @@ class RayCluster:
 
 
 def _require_listener(address: str) -> None:
-    """Ray itself would try for minutes and then end the program.
+    """Checks the address first, because Ray would retry for minutes and then end the program.
 
     Raises:
-      UserError: nobody listens there.
+      UserError: nothing listens at the address.
     """
     host, _, port = address.rpartition(":")
     if host and port.isdecimal():
@@ -91,18 +95,18 @@ def _no_cluster(address: str, error: Exception) -> UserError:
 
 
 def _ray() -> Any:
-    """Ray, imported only when it is asked for.
+    """Imports Ray on first use.
 
     Raises:
-      UserError: not installed.
+      UserError: Ray is not installed.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray would report its use to its authors
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage reports to its developers
     try:
         import ray
     except ImportError:
         raise UserError("--engine ray: needs `pip install -r requirements-cluster.txt`") from None
-    # Private, for Ray 2.60 has no option against it: where a machine is lost it prints on stdout
-    # what the others say of it.
+    # Private, because Ray 2.60 has no option for it: when a machine is lost, it prints the output
+    # of the other machines on stdout.
     ray._private.worker.print_to_stdstream = lambda *_, **__: None
     return ray
 
@@ -112,7 +116,7 @@ class _RayPool:
         self._ray = ray
         self._limits = limits
         self._work = work
-        # The node of the main program: any other node may be lost.
+        # The node of the main program, because any other node may be lost.
         here = ray.get_runtime_context().get_node_id()
         strategy = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(here, soft=False)
         remote = ray.remote(num_cpus=0, scheduling_strategy=strategy)(_TaskTracker)
@@ -125,7 +129,7 @@ class _RayPool:
         return int(self._ray.cluster_resources().get("CPU", 0)) + 1
 
     def submit(self, task_id: int, task: Any) -> None:
-        # As bytes, so that only the process that does the work imports what it needs.
+        # As bytes, so that only the working process imports the modules it needs.
         content = pickle.dumps((self._work, task))
         reference = self._run.remote(content, task_id, self._tracker, self._limits, str(Path.cwd()))
         self._task_ids[reference] = task_id
@@ -150,7 +154,7 @@ class _RayPool:
             step = self.steps().get(task_id)
             return WorkerDied(step, "needs more memory than its machine has")
         except (
-            errors.WorkerCrashedError,  # what a task does to its process does not reach Ray's own
+            errors.WorkerCrashedError,  # a crash of the task must not affect Ray's process
             errors.ObjectLostError,
             errors.NodeDiedError,
             errors.LocalRayletDiedError,
@@ -162,11 +166,11 @@ class _RayPool:
             self._tracker.forget.remote(task_id)
 
     def steps(self) -> dict[int, int]:
-        told: dict[int, int] = self._ray.get(self._tracker.steps.remote())
-        return told
+        steps: dict[int, int] = self._ray.get(self._tracker.steps.remote())
+        return steps
 
     def end(self) -> None:
-        """Ends what still runs."""
+        """Ends all running tasks."""
         open_ = list(self._task_ids)
         for reference in open_:
             self._ray.cancel(reference, force=True)
@@ -198,13 +202,13 @@ class _TaskTracker:
 
 
 def _run(content: bytes, task_id: int, tracker: Any, limits: TaskLimits, folder: str) -> bytes:
-    """Does a task in a process below the one of Ray: its death is told here, that of ours by Ray.
+    """Runs a task in a child of Ray's process; a child's death is reported here, ours by Ray.
 
     Returns:
       the result or `WorkerDied`, pickled.
     """
     try:
-        os.chdir(folder)  # paths may be relative to where the program was started
+        os.chdir(folder)  # paths may be relative to the program's working folder
     except OSError as error:
         raise UserError(
             f"{folder}: not on {socket.gethostname()} ({error.strerror}); every machine of the"
@@ -218,18 +222,18 @@ def _run(content: bytes, task_id: int, tracker: Any, limits: TaskLimits, folder:
             is_result, value = worker.receive()
             if is_result:
                 return bytes(value)
-            if value != step:  # the records of one clip are one step
+            if value != step:  # the records of one clip form one step
                 tracker.report_step.remote(task_id, value)
             step = value
     except WorkerDiedError as error:
         return pickle.dumps(WorkerDied(step, str(error)))
 
 
-# A process of Ray runs many tasks.
+# A Ray process runs many tasks.
 _worker = functools.cache(IsolatedWorker)
 
 
 def _work(emit: Emit, content: bytes) -> bytes:
-    """In the process below."""
+    """Runs in the child process."""
     work, task = pickle.loads(content)
     return pickle.dumps(work(task, emit))

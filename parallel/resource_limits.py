@@ -1,4 +1,4 @@
-"""Ends this process when a step takes too long or too much memory, or when its parent is gone."""
+"""Ends this process if a step exceeds its time or memory, or if its parent is gone."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from pathlib import Path
 
 from affectstream.parallel.tasks import TaskLimits
 
-# Exit codes that tell the parent why a process ended; `faulthandler` ends it with 1.
+# Exit codes that give the reason to the parent; `faulthandler` exits with 1.
 EXIT_TIME_LIMIT = 1
 EXIT_MEMORY_LIMIT = 86
 CHECK_INTERVAL_S = 0.1
 GRACE_S = 1.0
 _PR_SET_PDEATHSIG = 1
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-# When the step of this process must have ended; None between tasks and before the first step.
+# Deadline of the current step; None between tasks and before the first step.
 _step_ends_s: float | None = None
 
 
 def die_with_parent(parent_id: int) -> None:
     """Asks Linux to kill this process when its parent ends for any reason."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent_id:  # it ended before that
+    if os.getppid() != parent_id:  # the parent ended before that
         os._exit(1)
 
 
@@ -41,7 +41,7 @@ def enforce_limits(limits: TaskLimits) -> None:
 def _watch(limits: TaskLimits) -> None:
     while True:
         ends_s = _step_ends_s
-        # Limits hold within a step only: between steps no recording is to blame.
+        # Limits apply only within a step: between steps no recording is the cause.
         if ends_s is not None and time.monotonic() > ends_s:
             os._exit(EXIT_TIME_LIMIT)
         if ends_s is not None and resident_bytes() > limits.memory_bytes:
@@ -50,9 +50,9 @@ def _watch(limits: TaskLimits) -> None:
 
 
 def set_resource_limits(max_bytes: int, max_file_bytes: int, max_open_files: int) -> None:
-    """Has the system bound this process for good; what asks for more memory gets a MemoryError.
+    """Sets permanent system limits for this process; a larger allocation raises MemoryError.
 
-    RLIMIT_DATA counts what is allocated; RLIMIT_AS would count what libraries only map as well.
+    RLIMIT_DATA counts allocations; RLIMIT_AS would also count what libraries only map.
     """
     bounds = {
         resource.RLIMIT_DATA: max_bytes,
@@ -67,7 +67,7 @@ def set_resource_limits(max_bytes: int, max_file_bytes: int, max_open_files: int
 
 
 def resident_bytes(process: int | str = "self") -> int:
-    """Resident memory of a process, without memory that it shares with others."""
+    """Resident memory of a process without shared memory."""
     _, resident, shared, *_ = Path(f"/proc/{process}/statm").read_text("ascii").split()
     return (int(resident) - int(shared)) * _PAGE_BYTES
 
@@ -75,7 +75,7 @@ def resident_bytes(process: int | str = "self") -> int:
 def begin_step(limits: TaskLimits) -> None:
     """Starts the time limit of the next step.
 
-    What holds the interpreter keeps `enforce_limits` from looking; a thread of C then ends the
+    A call that holds the interpreter lock blocks `enforce_limits`; then a C thread ends the
     process.
     """
     global _step_ends_s
@@ -94,7 +94,7 @@ def end_step() -> None:
 
 
 def describe_exit(exit_code: int | None, limits: TaskLimits) -> str:
-    """Why a process ended, to stand behind the name of a file."""
+    """Why a process ended, as text after the name of a file."""
     if exit_code == EXIT_TIME_LIMIT and math.isfinite(limits.step_timeout_s):
         return f"took longer than {limits.step_timeout_s:g} s"
     if exit_code == EXIT_MEMORY_LIMIT:

@@ -12,23 +12,23 @@ from typing import Any, Generic, Protocol, TypeVar
 from affectstream.core.errors import UserError
 
 Task = TypeVar("Task")
-# Called by the work at the beginning of each of its steps, with its number from 0.
+# Called by the work at the beginning of each step, with its number from 0.
 ReportStep = Callable[[int], None]
 Work = Callable[[Any, ReportStep], Any]
-# How often results and steps are asked for.
+# Interval between checks for results and steps.
 POLL_S = 0.2
 # A step that ended this many processes is not tried again.
 MAX_DEATHS = 2
-# A task that lost this many nodes shows that the cluster is faulty.
+# A task that lost this many nodes indicates a faulty cluster.
 MAX_LOST_MACHINES = 20
 
 
 @dataclass(frozen=True)
 class TaskLimits:
-    """Limits of one step of a task; a process that exceeds them is ended.
+    """Limits of one step of a task; a process that exceeds them is killed.
 
     Attributes:
-      step_timeout_s: seconds between one report of a step and the next.
+      step_timeout_s: seconds between two reports of steps.
       memory_bytes: of the whole process.
     """
 
@@ -41,9 +41,9 @@ class WorkerDied:
     """The process of a task ended before the task did.
 
     Attributes:
-      step: that it was at; None before the first one.
-      reason: why it ended, as text to follow the name of the file that was read.
-      is_task_fault: False where the machine was lost, which says nothing about the task.
+      step: current step; None before the first one.
+      reason: why it ended, as text after the name of the file that was read.
+      is_task_fault: False if the machine was lost, which does not depend on the task.
     """
 
     step: int | None
@@ -52,34 +52,34 @@ class WorkerDied:
 
 
 class Pool(Protocol):
-    """Processes that do one kind of work.
+    """Processes for one kind of work.
 
     Attributes:
-      capacity: tasks that should be under way, so that no process waits.
+      capacity: number of submitted tasks that keeps all processes busy.
     """
 
     @property
     def capacity(self) -> int: ...
 
     def submit(self, task_id: int, task: Any) -> None:
-        """Hands out a task; `task_id` names it from then on."""
+        """Submits a task; `task_id` identifies it."""
 
     def finished(self, timeout_s: float) -> list[tuple[int, Any]]:
-        """Task id and result or `WorkerDied` of what ended; waits up to `timeout_s` for news.
+        """Task id and result or `WorkerDied` of ended tasks; waits up to `timeout_s` for one.
 
         Raises:
-          what the work raised.
+          exceptions of the work.
         """
 
     def steps(self) -> dict[int, int]:
-        """Task id -> the step that a running task reported last."""
+        """Task id -> the step last reported by a running task."""
 
 
 class Engine(Protocol):
-    """A way to run tasks, as it was chosen on the command line."""
+    """A way to run tasks, chosen on the command line."""
 
     def open(self, work: Work, limits: TaskLimits) -> AbstractContextManager[Pool]:
-        """Starts processes for this work; ends those that still run when the context exits."""
+        """Starts processes for this work; kills those that still run when the context exits."""
 
 
 @dataclass
@@ -94,16 +94,16 @@ def run(
     make_retry_task: Callable[[Task, WorkerDied], Task],
     on_steps: Callable[[int], None] = lambda _: None,
 ) -> Iterator[tuple[Task, Any]]:
-    """Yields each task with its result, in the order in which they end.
+    """Yields each task with its result, in order of completion.
 
-    Tasks are taken from the iterable only as fast as they are worked on.
+    Tasks are taken from the iterable only as fast as they are processed.
 
     Args:
-      make_retry_task: the task that takes the place of one whose process died.
-      on_steps: called regularly with the number of steps that the running tasks have done.
+      make_retry_task: creates the replacement of a task whose process died.
+      on_steps: called regularly with the number of steps done by running tasks.
     Raises:
-      UserError: machines are lost again and again; and whatever the work or `make_retry_task`
-        raises.
+      UserError: machines are lost repeatedly; also any exception of the work or of
+        `make_retry_task`.
     """
     source, again = iter(tasks), deque[_Underway[Task]]()
     running: dict[int, _Underway[Task]] = {}

@@ -17,9 +17,9 @@ class CompanionVideo:
     """Video of a clip that is stored in another file than its audio.
 
     Attributes:
-      path, name: the file, and how it is shown.
+      path, name: the file, and its displayed name.
       start_s, end_s: start and end of the clip in that file.
-      half: "left" or "right" half of each picture; "" for all of it.
+      half: "left" or "right" half of each image; "" for the whole image.
     """
 
     path: Path
@@ -31,16 +31,16 @@ class CompanionVideo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipMetadata:
-    """What a corpus says of a clip; the clip, its records and their table rows all carry it.
+    """Metadata of a clip from its corpus, shared by the clip, its records and their table rows.
 
     Attributes:
       corpus: name of the corpus.
       label: a canonical label (`affectstream.preprocessing.labels.CANONICAL_LABELS`).
-      speaker: "corpus/speaker", or "" where the corpus knows none.
+      speaker: "corpus/speaker", or "" if unknown.
       recording: "corpus/recording"; the same for every file of one recording.
-      transcript: what is said, "" where unknown.
-      split: part of an official split ("train", "validation", "test"), or "".
-      attributes: what else the corpus tells (sex, intensity, ...).
+      transcript: transcript, "" if unknown.
+      split: official split ("train", "validation", "test"), or "".
+      attributes: further metadata of the corpus (sex, intensity, ...).
     """
 
     corpus: str
@@ -52,22 +52,22 @@ class ClipMetadata:
     attributes: dict[str, str] = field(default_factory=dict)
 
     def metadata(self, kind: type[ClipMetadata]) -> dict[str, Any]:
-        """Field name -> value of the fields that `kind` has, for the next stage to carry on."""
+        """Field name -> value for the fields that `kind` has, to pass them to the next stage."""
         return {one.name: getattr(self, one.name) for one in fields(kind)}
 
 
 @dataclass(frozen=True, slots=True)
 class Clip(ClipMetadata):
-    """One labelled stretch of one media file.
+    """One labelled segment of one media file.
 
     Attributes:
-      path: the media file, or the archive or table that holds it.
-      name: path as shown and sorted by: relative to the corpus folder, `/` separated.
-      inner: member of an archive, or byte offset of a row in a table; "" for a file of its own.
-      start_s, end_s: the stretch; `end_s` None means to the end.
-      pictures: where the pictures are, if not in the file itself; None where they are.
+      path: the media file, or the archive or table that contains it.
+      name: displayed and sorted path: relative to the corpus folder, separated by `/`.
+      inner: member of an archive, or byte offset of a row in a table; "" for a separate file.
+      start_s, end_s: bounds of the segment; `end_s` None means to the end.
+      pictures: video file of the clip; None if the video is in `path`.
       text_only: the clip has only `transcript`, no audio and no video; `path` is the table.
-      expected_duration_s: how long the file is by the corpus's tables; None where they do not tell.
+      expected_duration_s: duration of the file in the corpus's tables; None if they lack it.
       others: other files of the same recording, best first; read if the ones before fail.
     """
 
@@ -91,7 +91,7 @@ class Clip(ClipMetadata):
 
 @dataclass(frozen=True)
 class Rejection:
-    """A file that cannot be used, and why (one line with the remedy)."""
+    """An unusable file, and the reason (one line with the remedy)."""
 
     path: str
     reason: str
@@ -99,13 +99,13 @@ class Rejection:
 
 @dataclass(frozen=True)
 class CorpusIndex:
-    """What a corpus found at a source.
+    """Clips that a corpus found at a source.
 
     Attributes:
       clips: sorted by `key`.
       rejected: files that belong to the corpus but cannot be used.
-      skipped: counts by reason of what was left out on purpose (song, siblings of one recording).
-      ignored_suffixes: counts by ending of files that this corpus is not read from.
+      skipped: counts by reason of intentionally excluded files (song, siblings of one recording).
+      ignored_suffixes: counts by suffix of files that the corpus does not read.
     """
 
     clips: tuple[Clip, ...]
@@ -121,7 +121,7 @@ class CorpusIndex:
         skipped: Mapping[str, int] | None = None,
         ignored_suffixes: Mapping[str, int] | None = None,
     ) -> CorpusIndex:
-        """Sorts the clips, and leaves out reasons that were counted 0 times."""
+        """Sorts the clips, and omits reasons with a count of 0."""
         ordered = sorted(clips, key=lambda clip: clip.key)
         counted = +Counter(skipped or {})
         return cls(tuple(ordered), tuple(rejected), counted, Counter(ignored_suffixes or {}))

@@ -1,15 +1,15 @@
-"""The name of some content: equal content has the same name on any machine."""
+"""Content hashes: equal content has the same hash on any machine."""
 
 from __future__ import annotations
 
 import hashlib
 
-# Attribute in which a corpus of texts names the content of each; see `ClipRow.text_hash`.
+# Attribute in which a text corpus stores the content hash of each text; see `ClipRow.text_hash`.
 TEXT_HASH = "text_hash"
 
 
 def content_hash(*parts: bytes) -> str:
-    """Name of some content, 32 hex digits; the same content has the same name on any machine."""
+    """Hash of some content, 32 hex digits; equal on any machine."""
     hasher = hashlib.blake2b(digest_size=16)
     for part in parts:
         hasher.update(part)

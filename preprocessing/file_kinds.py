@@ -19,7 +19,7 @@ LOSSLESS_SUFFIXES = _endings(
 LOSSY_SUFFIXES = _endings(
     "mp3 mp2 mpa mpga aac ac3 eac3 ec3 ogg oga opus spx m4a m4b m4r wma mka weba amr awb ra"
 )
-# A GIF may move; one of a single picture is a video of one frame.
+# A GIF may be animated; one with a single image is a video of one frame.
 VIDEO_SUFFIXES = _endings(
     "mp4 m4v mov qt mkv mk3d webm avi divx flv f4v wmv asf mpg mpeg mpe m1v m2v vob ts mts m2ts m2t"
     " ogv 3gp 3g2 mxf dv rm rmvb ivf nut mjpg mjpeg h264 264 h265 265 hevc obu gif"
@@ -28,7 +28,7 @@ IMAGE_SUFFIXES = _endings("jpg jpeg jpe jfif png webp bmp tif tiff avif ppm pgm 
 TEXT_SUFFIX = ".txt"
 
 MEDIA_SUFFIXES = VIDEO_SUFFIXES | LOSSLESS_SUFFIXES | LOSSY_SUFFIXES
-# A GIF in an archive or a folder of pictures is one picture.
+# In an archive or a folder of images, a GIF is one image.
 STILL_IMAGE_SUFFIXES = IMAGE_SUFFIXES | {".gif"}
 
 _KINDS = (
@@ -40,22 +40,22 @@ _KINDS = (
 
 
 def media_type(path: PurePath) -> str:
-    """What a file holds by its ending, in any case: "audio", "video", "image", "text" or ""."""
+    """Media type by suffix, in any case: "audio", "video", "image", "text" or ""."""
     return _KINDS.get(path.suffix.lower(), "")
 
 
 def suffix_rank(suffix: str) -> int:
-    """Rank of a file among those of one recording; the lowest is used: video, lossless, lossy."""
+    """Rank among files of one recording; the lowest is used: video, lossless, lossy."""
     suffix = suffix.lower()
     return 0 if suffix in VIDEO_SUFFIXES else 1 if suffix in LOSSLESS_SUFFIXES else 2
 
 
 def count_suffixes(paths: Iterable[PurePath]) -> Counter[str]:
-    """Ending in small letters -> number of files; "" for those without one."""
+    """Lower-case suffix -> number of files; "" for files without one."""
     return Counter(path.suffix.lower() for path in paths)
 
 
 def format_suffix_counts(endings: Counter[str]) -> str:
-    """`count_suffixes` files that are not read, in one line, as "3 .docx, 1 .pdf"; "" for none."""
+    """`count_suffixes` of ignored files in one line, as "3 .docx, 1 .pdf"; "" for none."""
     ordered = sorted(endings.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{count} {ending or 'without ending'}" for ending, count in ordered)

@@ -1,4 +1,4 @@
-"""The one list of emotion labels, and the label sets that select and merge from it."""
+"""The canonical emotion labels, and the label sets that select and merge them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CANONICAL_LABELS = (
     "love",
 )
 
-# Words that people write in their own tables, each with the canonical label it stands for.
+# Words in users' own tables, each with its canonical label.
 SYNONYMS: Mapping[str, str] = MappingProxyType(
     {
         "anger": "angry",
@@ -40,14 +40,14 @@ SYNONYMS: Mapping[str, str] = MappingProxyType(
 
 
 def to_canonical_label(word: str) -> str | None:
-    """The canonical label that `word` means, or None if it means none of them."""
+    """The canonical label of `word`, or None if there is none."""
     word = word.strip().lower()
     word = SYNONYMS.get(word, word)
     return word if word in CANONICAL_LABELS else None
 
 
 def parse_codes(text: str) -> dict[str, str]:
-    """Code -> meaning, of codes and words in turn: `"ANG angry DIS disgust"`."""
+    """Code -> meaning, from alternating codes and words: `"ANG angry DIS disgust"`."""
     words = text.split()
     return dict(zip(words[::2], words[1::2], strict=True))
 
@@ -57,7 +57,7 @@ def parse_codes(text: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class LabelSet:
-    """Classes of a model, in the order of its outputs.
+    """Classes of a model, in output order.
 
     Attributes:
       labels: the classes; the index of a class is its output number.
@@ -68,7 +68,7 @@ class LabelSet:
     merges: Mapping[str, str] = field(default_factory=dict)
 
     def index(self, label: str) -> int | None:
-        """Output number of a canonical label, or None when the set leaves it out."""
+        """Output number of a canonical label, or None if the set excludes it."""
         label = self.merges.get(label, label)
         return self.labels.index(label) if label in self.labels else None
 
@@ -83,7 +83,7 @@ _EXCITED_IS_HAPPY = MappingProxyType({"excited": "happy"})
 # The usual four classes, 5,531 turns (1,103 angry, 1,636 happy, 1,084 sad, 1,708 neutral); merging
 # and count as in Yang et al. 2021, SUPERB, task ER.
 IEMOCAP4 = LabelSet(("angry", "happy", "sad", "neutral"), _EXCITED_IS_HAPPY)
-# Those and the 1,849 frustrated turns.
+# These and the 1,849 frustrated turns.
 IEMOCAP5 = LabelSet((*IEMOCAP4.labels, "frustrated"), _EXCITED_IS_HAPPY)
 # Nothing merged, as in emotion recognition in conversations (Majumder et al. 2019, DialogueRNN).
 IEMOCAP6 = LabelSet((*IEMOCAP4.labels, "excited", "frustrated"))
@@ -97,5 +97,6 @@ IEMOCAP6_MERGED = LabelSet(
 
 # The six classes of the text set `emotion`, in its own order (Saravia et al. 2018, CARER).
 EMOTION6 = LabelSet(("sad", "happy", "love", "angry", "fearful", "surprised"))
-# What TESS and that text set both have. Source: TESS and text system, docs/reproduced_systems.md.
+# The common classes of TESS and that text set. Source: TESS and text system,
+# docs/reproduced_systems.md.
 TESS_EMOTION5 = LabelSet(("happy", "sad", "angry", "fearful", "surprised"))

@@ -1,4 +1,4 @@
-"""Sound and frames of any length as one batch of a model's inputs, for evaluation and serving."""
+"""Pads audio and frames of any length to one batch of model inputs, for evaluation and serving."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 
 
 def pad_audio(sounds: Sequence[np.ndarray | None]) -> dict[str, np.ndarray]:
-    """Waveforms side by side, zeros behind the shorter ones.
+    """Stacks waveforms, padded with zeros.
 
     Args:
-      sounds: (samples,) float32 each; None where the stream is missing.
+      sounds: (samples,) float32 each; None if the stream is missing.
     Returns:
       `audio` (rows, samples) float32, at least one sample wide, and `audio_length` (rows,) int32.
     """
@@ -27,7 +27,7 @@ def pad_audio(sounds: Sequence[np.ndarray | None]) -> dict[str, np.ndarray]:
 def pad_frames(
     frames: Sequence[Sequence[np.ndarray | None]], shape: Sequence[int], dtype: Any
 ) -> dict[str, np.ndarray]:
-    """Frames side by side, masked where nobody was seen and behind the shorter rows.
+    """Stacks frames; frames without a face and padding are masked.
 
     Args:
       frames: for each row its frames' values; None where no face was found.

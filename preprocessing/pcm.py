@@ -1,13 +1,13 @@
-"""Sound as records hold it: int16 PCM, and what counts as sound at all."""
+"""Audio as stored in records: int16 PCM; defines which audio counts as missing."""
 
 from __future__ import annotations
 
 import numpy as np
 
 INT16_SCALE = 32768.0
-# Below this peak (-80 dB of full scale) around its mean, sound counts as missing.
+# Below this peak (-80 dB of full scale) around its mean, audio counts as missing.
 SILENCE_PEAK = 1e-4
-# Sound that is shorter counts as missing: no syllable fits in.
+# Shorter audio counts as missing: it cannot contain a syllable.
 MIN_AUDIO_S = 0.1
 
 
@@ -22,24 +22,24 @@ def from_pcm(pcm: np.ndarray) -> np.ndarray:
 
 
 def is_silent(waveform: np.ndarray | None) -> bool:
-    """Whether there is nothing to hear in (samples,) float32; a constant offset is silence."""
+    """Whether (samples,) float32 is silent; a constant offset is silence."""
     if waveform is None or not len(waveform):
         return True
     return bool(np.abs(waveform - waveform.mean(dtype=np.float64)).max() < SILENCE_PEAK)
 
 
 def is_usable_audio(waveform: np.ndarray | None, sample_rate_hz: int) -> bool:
-    """Whether (samples,) float32 counts as sound: of 0.1 s or more, and not silent."""
+    """Whether (samples,) float32 is usable: at least 0.1 s long, and not silent."""
     if waveform is None or len(waveform) < MIN_AUDIO_S * sample_rate_hz:
         return False
     return not is_silent(waveform)
 
 
 def missing_audio_reason(has_audio: bool, duration_s: float) -> str:
-    """Why a recording has no usable sound.
+    """Reason why a recording has no usable audio.
 
     Args:
-      has_audio: whether it has a track of sound.
+      has_audio: whether it has an audio track.
     """
     if has_audio and duration_s < MIN_AUDIO_S:
         return f"less than {MIN_AUDIO_S:g} s of sound"

@@ -1,7 +1,7 @@
 """Cuts a recording into windows and pools their predictions.
 
-`evaluate`, `crossval`, `predict` and the server share this module, so that a model has the score
-that its users get. It imports no TensorFlow.
+`evaluate`, `crossval`, `predict` and the server share this module, so that scores apply to what
+users get. It imports no TensorFlow.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from affectstream.preprocessing.pcm import SILENCE_PEAK
 
 # Chosen by `benchmarks.accuracy.windowing` on validation speakers (docs/results.md, "Windows and
 # pooling").
-# The largest step from one window to the next, where a window is as long.
+# Largest step between windows, for windows of that length.
 HOP_S = 1.5
 # A stream that covers less of a window is not used if another stream covers more.
 MIN_COVERAGE = 0.4
 POOLINGS = ("probabilities", "log-probabilities")
 POOLING = "probabilities"
 
-# Sound is judged in frames of this length: silent, or not.
+# Silence is decided in frames of this length.
 SILENCE_FRAME_S = 0.05
 # Lower bound of a probability before its logarithm is taken.
 _SMALLEST = 1e-12
-# Rounding of a duration does not make one more window.
+# Tolerance, so that rounding of a duration adds no window.
 _SLACK = 1e-6
 # Decimals of a duration in `clips.csv`.
 _DURATION_DIGITS = 6
@@ -179,9 +179,9 @@ def select_streams(coverage: Mapping[str, float], min_coverage: float) -> frozen
       coverage: of each stream, the share of the window that it covers; 0 where it is missing.
       min_coverage: share that is enough.
     """
-    there = {stream for stream, share in coverage.items() if share > 0}
-    enough = {stream for stream in there if coverage[stream] >= min_coverage}
-    return frozenset(enough or there)
+    present = {stream for stream, share in coverage.items() if share > 0}
+    enough = {stream for stream in present if coverage[stream] >= min_coverage}
+    return frozenset(enough or present)
 
 
 # === The answer ===

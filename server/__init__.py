@@ -1,1 +1,1 @@
-"""The embedded server: TensorFlow Serving's API for one machine, and a page to try a model on."""
+"""The embedded server: TensorFlow Serving's API for one machine, and a page to try a model."""

@@ -1,6 +1,6 @@
-"""The whole server: ports, REST with analysis and page, gRPC, and an orderly end.
+"""The whole server: ports, REST with analysis and page, gRPC, and an orderly shutdown.
 
-Import it once TensorFlow is (`tf_setup.import_tensorflow`): the gRPC stubs need it.
+Import it after TensorFlow (`tf_setup.import_tensorflow`): the gRPC stubs need it.
 """
 
 from __future__ import annotations
@@ -43,30 +43,30 @@ from affectstream.server.versions.model_store import ModelStore, open_source
 
 MAX_CONNECTIONS = 512
 KEEP_ALIVE_S = 5
-# Of the request line and headers together.
+# Limit of request line and headers together.
 MAX_HEADER_BYTES = 32 * 1024
 START_S = 30.0
 POLL_S = 0.01
-# For the last answers once running requests have had their time.
+# For the last responses after the drain time of running requests.
 RESPONSE_GRACE_S = 2.0
 
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """How to serve.
+    """Settings of the server.
 
     Attributes:
       model: a bundle, an export folder, or one version.
-      name: of the model; None takes the bundle's or the folder's.
+      name: name of the model; None uses the bundle's or the folder's.
       host: address to listen on.
-      rest_port: of HTTP; 0 takes a free one.
-      grpc_port: of gRPC; 0 takes a free one.
-      poll_s: how often to look for new versions.
-      token: asked of every client; None asks for nothing.
-      weights_dir: face detector weights for the analysis; None takes the default folder.
-      limits: of everything.
-      analyze: whether `/v1/analyze` is there.
-      public_origins: where browsers see the page, if a proxy stands before it.
+      rest_port: HTTP port; 0 selects a free one.
+      grpc_port: gRPC port; 0 selects a free one.
+      poll_s: interval between checks for new versions.
+      token: required from every client; None requires none.
+      weights_dir: face detector weights for the analysis; None uses the default folder.
+      limits: all limits of the server.
+      analyze: whether `/v1/analyze` exists.
+      public_origins: addresses of the page in browsers, if a proxy forwards to it.
     """
 
     model: Path
@@ -86,9 +86,9 @@ class Server:
     """One model on two ports; a context manager.
 
     Attributes:
-      rest_port: the real one, once started.
-      grpc_port: the real one, once started.
-      quota: bytes that predictions hold.
+      rest_port: the actual port, once started.
+      grpc_port: the actual port, once started.
+      quota: memory of predictions.
     """
 
     def __init__(self, settings: ServeSettings) -> None:
@@ -107,10 +107,10 @@ class Server:
         self.stop()
 
     def start(self) -> None:
-        """Takes the ports, loads the model, then answers.
+        """Binds the ports, loads the model, then accepts requests.
 
         Raises:
-          UserError: no such model, or a port or host that cannot be had; nothing runs then.
+          UserError: no such model, or a port or host that is not available; then nothing runs.
         """
         with contextlib.ExitStack() as ends:
             self._start(ends)
@@ -158,7 +158,7 @@ class Server:
                 Exception: _defect,
             },
         )
-        app.router.redirect_slashes = False  # a slash too many is another path
+        app.router.redirect_slashes = False  # a double slash is another path
         open_paths = page_api.PUBLIC_PATHS | {paths.HEALTH, paths.READY}
         origins = settings.public_origins
         refused = self._rest.count_refused
@@ -189,16 +189,16 @@ class Server:
             )
 
     def stop(self) -> None:
-        """Takes nothing new, lets what runs end within `limits.drain_s`, frees ports and memory.
+        """Rejects new requests, drains running ones (`limits.drain_s`), frees ports and memory.
 
-        What still runs then is answered with UNAVAILABLE.
+        Requests that still run then are answered with UNAVAILABLE.
         """
         self._end_s = time.monotonic() + self.settings.limits.drain_s
         self._is_draining = True
         self._ends.close()
 
     def _drain(self) -> None:
-        """REST, gRPC and recordings at the same time, up to the one end."""
+        """Drains REST, gRPC and recordings concurrently, up to one deadline."""
         self._http.config.timeout_graceful_shutdown = round(self._left_s() + RESPONSE_GRACE_S)
         self._http.should_exit = True
         self._grpc.stop_accepting(self._left_s())
@@ -220,7 +220,7 @@ class Server:
         return max(0.0, self._end_s - time.monotonic())
 
     def addresses(self) -> str:
-        """What is served where, in a few words."""
+        """The addresses and what they serve, as one text."""
         host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
         versions = [s.version for s in self._store.statuses() if s.state == "AVAILABLE"]
         newest = f"version {versions[0]}" if versions else "no version"
@@ -238,7 +238,7 @@ class Server:
 
 @contextlib.contextmanager
 def _answering(app: ASGIApp, rest: Listener) -> Iterator[uvicorn.Server]:
-    """uvicorn in a thread of its own, with a loop of its own."""
+    """Runs uvicorn in its own thread and loop."""
     config = uvicorn.Config(
         app,
         http=TimedProtocol,
@@ -273,7 +273,7 @@ def _answering(app: ASGIApp, rest: Listener) -> Iterator[uvicorn.Server]:
         thread.join(ending_s)
 
 
-# === Errors that are no answer of an endpoint ===
+# === Errors outside endpoints ===
 
 
 def _serving_error(request: Request, error: Exception) -> Response:
@@ -289,7 +289,7 @@ def _http_error(request: Request, error: Exception) -> Response:
 
 
 def _gone(request: Request, error: Exception) -> Response:
-    return Response(status_code=499)  # nobody reads it
+    return Response(status_code=499)  # the client is gone
 
 
 def _defect(request: Request, error: Exception) -> Response:
@@ -300,10 +300,10 @@ def _defect(request: Request, error: Exception) -> Response:
 
 
 def serve(settings: ServeSettings) -> None:
-    """Serves until SIGINT or SIGTERM, both of which end it well; a second one ends it at once.
+    """Serves until SIGINT or SIGTERM, which shut it down; a second signal ends it at once.
 
     Raises:
-      UserError: cannot start.
+      UserError: the server cannot start.
     """
     drain_s = settings.limits.drain_s
     with wait_for_shutdown() as wait, contextlib.ExitStack() as ends:

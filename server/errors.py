@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import grpc
 
-# As TensorFlow Serving maps its codes (tensorflow/serving, model_servers/http_server.cc). A full
-# queue is RESOURCE_EXHAUSTED here, UNAVAILABLE there: 429 tells a client to come again, 503 would
-# tell a balancer to go away.
+# As TensorFlow Serving maps its codes (tensorflow/serving, model_servers/http_server.cc). One
+# difference: a full queue is RESOURCE_EXHAUSTED here and UNAVAILABLE there. 429 makes a client
+# retry, whereas 503 would make a load balancer turn away.
 HTTP_STATUS = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.FAILED_PRECONDITION: 400,
@@ -23,11 +23,11 @@ HTTP_STATUS = {
 
 
 class ServingError(Exception):
-    """One refused or failed request; the text is for the client and names no path of the server.
+    """A refused or failed request; the text is for the client and contains no server path.
 
     Args:
-      code: of gRPC; one of `HTTP_STATUS`.
-      http_status: where HTTP has a more exact one (413 for a body over the limit).
+      code: gRPC code; one of `HTTP_STATUS`.
+      http_status: a more exact HTTP status (413 for a body over the limit).
     """
 
     def __init__(self, code: grpc.StatusCode, message: str, http_status: int | None = None) -> None:
@@ -38,11 +38,11 @@ class ServingError(Exception):
 
 
 def invalid(message: str) -> ServingError:
-    """The request itself is wrong."""
+    """Error for a malformed request."""
     return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
 def too_large(largest: int) -> ServingError:
-    """A body of more bytes than may come."""
+    """Error for a body above the size limit."""
     message = f"the body is larger than {largest} bytes, which is the limit"
     return ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, message, 413)

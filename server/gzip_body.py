@@ -1,4 +1,4 @@
-"""Bodies with `Content-Encoding: gzip`."""
+"""Request bodies with `Content-Encoding: gzip`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_STEP_BYTES = MIB
 
 
 def is_gzip(content_encoding: str) -> bool:
-    """As tensorflow/serving, util/net_http/server/internal/evhttp_request.cc."""
+    """Same test as tensorflow/serving, util/net_http/server/internal/evhttp_request.cc."""
     return "gzip" in content_encoding.lower()
 
 
@@ -23,11 +23,11 @@ def decompress(body: bytes, most: int, reserve: Callable[[int], None]) -> bytes:
 
     Args:
       body: compressed.
-      most: bytes of the content.
-      reserve: called with the bytes of each piece of it; may raise.
+      most: limit of the content in bytes.
+      reserve: called with the bytes of each chunk; may raise.
     Raises:
-      ServingError: 413 for more content, INVALID_ARGUMENT where it is damaged or something follows
-        it; TensorFlow Serving takes both for an empty body, whose words these are.
+      ServingError: 413 for larger content; INVALID_ARGUMENT if it is damaged or followed by other
+        bytes, with TensorFlow Serving's text, which treats both as an empty body.
     """
     unpacker = zlib.decompressobj(GZIP_WINDOW_BITS)
     pieces: list[bytes] = []

@@ -1,4 +1,4 @@
-"""ServerLimits on what clients can make the server spend."""
+"""Limits on what clients can make the server spend."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ SHUTDOWN_TIMEOUT_S = 8.0
 
 @dataclass(frozen=True)
 class ServerLimits:
-    """Every bound of the server.
+    """Every limit of the server.
 
     Attributes:
-      max_body_bytes: of a prediction, over HTTP and gRPC alike; all together hold four times that.
+      max_body_bytes: of a prediction request over HTTP or gRPC; all together may hold four times
+        that.
       max_upload_bytes: of a recording sent to `/v1/analyze`.
-      max_media_s: longest recording that is analysed.
-      max_analysis_s: after that long its worker is killed; an upload may take as long to arrive.
-      max_worker_bytes: memory that a worker may ask for; it is killed above that.
-      num_workers: recordings analysed at a time.
-      max_waiting_uploads: that wait for a worker; more are refused.
-      max_batch_rows: rows run at once; a larger request is run in pieces. On two cores larger
-        batches were slower a row (docs/contributing/benchmarks.md, "Size of a batch").
+      max_media_s: longest accepted recording.
+      max_analysis_s: a worker is killed after this time; an upload may also take this long to
+        arrive.
+      max_worker_bytes: memory limit of a worker, which is killed above it.
+      num_workers: recordings analysed at the same time.
+      max_waiting_uploads: uploads that wait for a worker; further ones are refused.
+      max_batch_rows: rows per batch; a larger request is run in several batches. On two cores
+        larger batches were slower per row (docs/contributing/benchmarks.md, "Size of a batch").
       max_batch_bytes: of the padded inputs of a merged batch; requests are not merged beyond it.
       batch_wait_s: how long a request waits for others to share its batch.
-      max_queued_rows: rows that wait; more are refused.
+      max_queued_rows: rows that wait; further ones are refused.
       request_timeout_s: a request that waited longer is answered with DEADLINE_EXCEEDED.
-      drain_s: how long running requests may take once the server was told to stop; what runs
-        longer is answered with UNAVAILABLE.
+      drain_s: time for running requests after a stop signal; requests that run longer are answered
+        with UNAVAILABLE.
     """
 
     max_body_bytes: int = 64 * MIB

@@ -1,4 +1,4 @@
-"""Limits the memory that all REST and gRPC requests hold together."""
+"""Limits the total memory of all REST and gRPC requests."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from affectstream.server.errors import ServingError
 if TYPE_CHECKING:
     from affectstream.server.metrics import Metrics
 
-# Largest bodies that may be held at a time.
+# Number of largest bodies that may be held at the same time.
 MAX_HELD_BODIES = 4
-# Parsed requests take many times their bytes, and one core reads one at a time.
+# Parsed requests take many times their bytes, and one core parses one at a time.
 NUM_PARSERS = 2
-# Of an array that holds strings, for each beside its own bytes.
+# Memory per string in an array, in addition to its bytes.
 STRING_BYTES = 64
 
 
 class MemoryQuota:
-    """Bytes that all requests together may hold; callable from any thread.
+    """Bytes that all requests together may hold; thread-safe.
 
     Args:
-      max_bytes: of all.
-      metrics: counts what is refused.
+      max_bytes: total limit.
+      metrics: counts rejections.
 
     Attributes:
-      parse_slots: semaphore that is held from the bytes of a request to its arrays, so that few
-        requests lie in memory in the wasteful form between the two.
+      parse_slots: semaphore held from the bytes of a request to its arrays, so that few requests
+        are in the larger intermediate form at the same time.
     """
 
     def __init__(self, max_bytes: int, metrics: Metrics) -> None:
@@ -41,15 +41,15 @@ class MemoryQuota:
 
     @property
     def num_bytes(self) -> int:
-        """Bytes held now."""
+        """Bytes currently held."""
         return self._num_bytes
 
     def new_reservation(self) -> QuotaReservation:
-        """What one request holds; nothing yet."""
+        """Returns the empty reservation of one request."""
         return QuotaReservation(self)
 
     def acquire(self, num_bytes: int) -> None:
-        """Raises ServingError (RESOURCE_EXHAUSTED) when more than all would be held."""
+        """Raises ServingError (RESOURCE_EXHAUSTED) above the total limit."""
         with self._lock:
             is_over = self._num_bytes + num_bytes > self._max_bytes
             self._num_bytes += 0 if is_over else num_bytes
@@ -59,32 +59,32 @@ class MemoryQuota:
             raise ServingError(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
 
     def release(self, num_bytes: int) -> None:
-        """Frees what was taken."""
+        """Frees acquired bytes."""
         with self._lock:
             self._num_bytes -= num_bytes
 
 
 class QuotaReservation:
-    """The share of one request; `close` gives back what is left of it."""
+    """The share of one request; `close` frees the rest of it."""
 
     def __init__(self, quota: MemoryQuota) -> None:
         self._quota = quota
         self._num_bytes = 0
 
     def add(self, num_bytes: int) -> None:
-        """Takes so many bytes; call it before they are allocated.
+        """Reserves bytes; call it before they are allocated.
 
         Raises:
-          ServingError: RESOURCE_EXHAUSTED; nothing is taken then.
+          ServingError: RESOURCE_EXHAUSTED; then nothing is reserved.
         """
         self._quota.acquire(num_bytes)
         self._num_bytes += num_bytes
 
     def release(self, num_bytes: int) -> None:
-        """Gives some of them back."""
+        """Frees some of the bytes."""
         self._num_bytes -= num_bytes
         self._quota.release(num_bytes)
 
     def close(self) -> None:
-        """Gives all back."""
+        """Frees all bytes."""
         self.release(self._num_bytes)

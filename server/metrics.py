@@ -22,7 +22,7 @@ from starlette.requests import ClientDisconnect
 from affectstream.server.errors import ServingError
 
 # tensorflow/serving, servables/tensorflow/util.cc: `/tensorflow/serving/request_count` and
-# `request_latency`, as util/prometheus_exporter.cc writes their names.
+# `request_latency`, with the names of util/prometheus_exporter.cc.
 REQUEST_COUNT = ":tensorflow:serving:request_count"
 REQUEST_LATENCY = ":tensorflow:serving:request_latency"
 REQUEST_BUCKETS_US = tuple(10 * 1.8**power for power in range(33))
@@ -34,16 +34,16 @@ ANALYSIS_BUCKETS_S = (0.5, 1, 2, 5, 10, 20, 60, 120, 300)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
-disable_created_metrics()  # which TensorFlow Serving has none of
+disable_created_metrics()  # metrics that TensorFlow Serving does not have
 
 
 @dataclass
 class Timing:
-    """One request while it is answered.
+    """Timing of one request while it is processed.
 
     Attributes:
-      method: "Predict", "Classify", "Regress", "GetModelMetadata", "GetModelStatus"; "": unknown.
-      started_s: of `time.perf_counter`; from when the latency counts.
+      method: "Predict", "Classify", "Regress", "GetModelMetadata", "GetModelStatus"; "" if unknown.
+      started_s: `time.perf_counter` at the start of the latency.
     """
 
     method: str
@@ -55,15 +55,15 @@ class Timing:
 
 
 class Metrics:
-    """Counters of one server, in a registry of its own.
+    """Metrics of one server, in its own registry.
 
-    `:tensorflow:serving:request_count` and `...request_latency` count what TensorFlow Serving's do:
-    all requests of REST and the predictions of gRPC, the latency of those that went well, in
-    microseconds. No label takes a client's own words, also no name of a model that is not there:
-    the number of series is bounded.
+    `:tensorflow:serving:request_count` and `...request_latency` count the same as TensorFlow
+    Serving's: all requests of REST and the predictions of gRPC, and the latency of successful ones
+    in microseconds. No label contains text from clients, not even an unknown model name, so the
+    number of series is bounded.
 
     Attributes:
-      model_name: of the model served; label of what is counted.
+      model_name: name of the served model; label of its metrics.
     """
 
     def __init__(self, model_name: str = "") -> None:
@@ -124,13 +124,13 @@ class Metrics:
     def count_request(
         self, entrypoint: str, method: str, status: str, seconds: float = 0.0
     ) -> None:
-        """One answered request.
+        """Counts a request.
 
         Args:
           entrypoint: "REST" or "GRPC".
           method: see `Timing`.
-          status: name of a gRPC code, "OK" among them.
-          seconds: that an answered request took.
+          status: name of a gRPC code, also "OK".
+          seconds: duration of a successful request.
         """
         self._by_method.labels(self.model_name, status, entrypoint, method).inc()
         is_rest, is_prediction = entrypoint == "REST", method in PREDICTIONS
@@ -138,14 +138,15 @@ class Metrics:
             return
         self._requests.labels(self.model_name, status).inc()
         if status == "OK":
-            # There REST takes it from the path, which says nothing for status and metadata.
+            # TensorFlow Serving takes it from the REST path, which does not contain it for status
+            # and metadata.
             api = method.lower() if is_rest and is_prediction else "" if is_rest else method
             latency = self._latency.labels(self.model_name, api, entrypoint)
             latency.observe(seconds * US_PER_S)
 
     @contextlib.contextmanager
     def time_request(self, entrypoint: str, method: str) -> Iterator[Timing]:
-        """Counts what happens inside as one request; a ServingError gives its status."""
+        """Counts the block as one request; a ServingError gives its status."""
         timing = Timing(method)
         status = "INTERNAL"
         try:
@@ -162,7 +163,7 @@ class Metrics:
             self.count_request(entrypoint, timing.method, status, seconds)
 
     def count_batch(self, signature: str, num_rows: int, seconds: float) -> None:
-        """One batch went through the model."""
+        """Counts a batch that ran through the model."""
         self._batches.labels(self.model_name, signature).observe(num_rows)
         self._run.labels(self.model_name).observe(seconds)
 
@@ -171,11 +172,11 @@ class Metrics:
         self._queued.labels(self.model_name).inc(change)
 
     def count_rejection(self, reason: str) -> None:
-        """A request was refused: queue_full, deadline, too_large, unavailable."""
+        """Counts a refused request: queue_full, deadline, too_large, unavailable."""
         self._rejected.labels(self.model_name, reason).inc()
 
     def set_version_available(self, number: int, is_available: bool) -> None:
-        """A version began or ceased to answer."""
+        """Records that a version became available or unavailable."""
         if is_available:
             self._version.labels(self.model_name, str(number)).set(1)
         else:
@@ -183,12 +184,12 @@ class Metrics:
                 self._version.remove(self.model_name, str(number))
 
     def count_analysis(self, status: int, seconds: float) -> None:
-        """One recording was analysed or refused, with this HTTP status."""
+        """Counts an analysed or refused recording with its HTTP status."""
         self._analyses.labels(str(status)).inc()
         self._analysis_s.observe(seconds)
 
     def text(self) -> bytes:
-        """Everything, in the text format."""
+        """All metrics in the text format."""
         # The library appends `_total` to the name of every counter.
         return generate_latest(self.registry).replace(
             f"{REQUEST_COUNT}_total".encode(), REQUEST_COUNT.encode()

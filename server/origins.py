@@ -1,4 +1,4 @@
-"""Where browsers see the page when a proxy stands before the server."""
+"""Addresses of the page in browsers, behind a proxy."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from affectstream.server import routes
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 EXAMPLE = "https://example.org/affect"
-# Letters that browsers and proxies leave as they are.
+# Characters that browsers and proxies leave unchanged.
 _PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
 
 
 @dataclass(frozen=True)
 class PublicOrigin:
-    """One address of the page, as browsers know it.
+    """One address of the page in browsers.
 
     Attributes:
       scheme: "http" or "https".
-      host: name, and the port where it is not the scheme's own, in small letters.
-      prefix: path before the page's own, without a slash at its end; "" where there is none.
+      host: name in lower case, with the port unless it is the scheme's default.
+      prefix: path before the page's own, without a trailing slash; "" if there is none.
     """
 
     scheme: str
@@ -33,7 +33,7 @@ class PublicOrigin:
 
     @property
     def origin(self) -> str:
-        """As the header `Origin` has it."""
+        """Value of the header `Origin`."""
         return f"{self.scheme}://{self.host}"
 
     @classmethod
@@ -41,7 +41,7 @@ class PublicOrigin:
         """Reads `http[s]://HOST[:PORT][/PREFIX]`.
 
         Raises:
-          UserError: anything else, or a prefix that is a path of the server itself.
+          UserError: any other text, or a prefix that is a path of the server itself.
         """
         try:
             parts = urlsplit(text.strip())
@@ -60,8 +60,8 @@ class PublicOrigin:
             raise UserError(
                 f"{text}: /{first} is a path of the server itself; give the page another prefix"
             )
-        own = port is None or port == DEFAULT_PORTS[parts.scheme]
-        return cls(parts.scheme, name if own else f"{name}:{port}", prefix)
+        is_default_port = port is None or port == DEFAULT_PORTS[parts.scheme]
+        return cls(parts.scheme, name if is_default_port else f"{name}:{port}", prefix)
 
 
 def _unreadable(text: str) -> UserError:
@@ -72,15 +72,15 @@ def _unreadable(text: str) -> UserError:
 
 
 def without_default_port(host: str) -> str:
-    """A `Host` in small letters, as `PublicOrigin.host` writes it."""
+    """A `Host` in lower case, in the format of `PublicOrigin.host`."""
     return host.lower().removesuffix(":80").removesuffix(":443")
 
 
 def without_prefix(path: str, origins: Iterable[PublicOrigin]) -> str | None:
-    """The server's own path, where a proxy passes the prefix on; None where the slash is missing.
+    """The server's path if a proxy passes the prefix on; None if its slash is missing.
 
     Args:
-      path: as it came.
+      path: received path.
     """
     for origin in origins:
         if origin.prefix and path == origin.prefix:

@@ -1,4 +1,4 @@
-"""URL paths that several modules use."""
+"""URL paths used by several modules."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ RESERVED_FIRST_SEGMENTS = frozenset(path.split("/")[1] for path in (ABOUT, HEALT
 
 
 def is_model_path(path: str) -> bool:
-    """Whether a path is of TensorFlow Serving's REST, whose fixed parts go in any case."""
+    """Whether a path is of TensorFlow Serving's REST API; its fixed parts ignore case."""
     return path.lower().startswith(MODELS)

@@ -1,4 +1,4 @@
-"""Checks every request: access, size of the body, and the time it takes to arrive."""
+"""Checks every request: access, body size, and arrival time."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ from affectstream.server.gzip_body import is_gzip
 from affectstream.server.limits import MIB, ServerLimits
 from affectstream.server.origins import PublicOrigin, without_default_port, without_prefix
 
-# A multipart form has borders and a field of text around the recording. Forms are parsed as they
-# come (`analysis/uploads.py`), not by Starlette's `request.form()`: that stores every file whole
-# before the handler sees it, and its `max_part_size` bounds the fields alone.
+# A multipart form has boundaries and a text field around the recording. Forms are parsed as they
+# arrive (`analysis/uploads.py`), not by Starlette's `request.form()`: that stores every file
+# completely before the handler runs, and its `max_part_size` limits only the fields.
 FORM_BYTES = MIB
-# A body may take this long, and a second more for as many bytes.
+# A body may take this long, plus one second for this many bytes.
 BODY_GRACE_S = 20.0
 MIN_BYTES_PER_SECOND = 16 * 1024
-# What a refused client still sends is read that long, else it would not see the answer.
+# A refused client's data are read for this long, otherwise it would not see the response.
 LINGER_S = 2.0
-# Names of a server that listens to its own machine only. Any other name in `Host` means that a page
-# of another site let its name point here (DNS rebinding). Starlette's `TrustedHostMiddleware` knows
-# no range of addresses such as 127.x.y.z, compares no port, and answers in plain text.
+# Host names of a server that listens only to its own machine. Any other name in `Host` means that
+# another site's page resolves its name to this address (DNS rebinding). Starlette's
+# `TrustedHostMiddleware` supports no address ranges such as 127.x.y.z, compares no port, and
+# responds in plain text.
 LOOPBACK_HOST = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d{1,5})?", re.IGNORECASE)
 BEHIND_PROXY = "behind a proxy it is started with --public-origin"
 OPEN_METHODS = "/grpc.health.v1.Health/"
@@ -49,12 +50,12 @@ HEADERS = {
 
 
 def error_response(error: ServingError) -> JSONResponse:
-    """An error as TensorFlow Serving writes it: `{"error": "..."}`."""
+    """An error in TensorFlow Serving's format: `{"error": "..."}`."""
     headers = {401: {"www-authenticate": "Bearer"}, 429: {"retry-after": "1"}}
     return JSONResponse({"error": error.message}, error.http_status, headers.get(error.http_status))
 
 
-def _nobody(*told: object) -> None:
+def _nobody(*details: object) -> None:
     pass
 
 
@@ -65,14 +66,14 @@ class SecurityMiddleware:
     """ASGI middleware around the whole application.
 
     Args:
-      app: what it guards; it answers a `ServingError` that reading the body raises.
+      app: the protected application; it handles a `ServingError` raised while the body is read.
       limits: `max_body_bytes`, for uploads `max_upload_bytes`.
-      token: asked for as `Authorization: Bearer`; None asks for nothing.
-      open_paths: may be read without it.
-      loopback: whether the server listens to its own machine only.
-      origins: of the page behind a proxy. Nothing else that a proxy says is believed
-        (`X-Forwarded-...`): whoever reaches the port could say it.
-      refused: told of each request that goes no further: its method, its path, and why.
+      token: required as `Authorization: Bearer`; None requires none.
+      open_paths: paths that need no token.
+      loopback: whether the server listens only to its own machine.
+      origins: addresses of the page behind a proxy. Other proxy headers (`X-Forwarded-...`) are not
+        trusted, because any client of the port could send them.
+      refused: called for each refused request with its method, its path, and the reason.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class SecurityMiddleware:
             self._refused(scope["method"], scope["path"], error)
             await error_response(error)(scope, body.receive, answer)
             return
-        if path is None:  # the page's own addresses are relative: it must stand in a folder
+        if path is None:  # the page's addresses are relative: it needs a trailing slash
             moved = RedirectResponse(f"{came.rpartition('/')[2]}/", 308)
             await moved(scope, body.receive, answer)
             return
@@ -126,7 +127,7 @@ class SecurityMiddleware:
         if self._loopback and not LOOPBACK_HOST.fullmatch(host) and host not in self._hosts:
             names = ", ".join(["localhost", *sorted(self._hosts)])
             raise _forbidden(f"this server answers to {names} and 127.0.0.1 only; {BEHIND_PROXY}")
-        # Another site may link to the page; nothing else of this server is for other sites.
+        # Other sites may link to the page, but not use anything else of this server.
         if not (is_reading and scope["path"] == routes.PAGE):
             self._refuse_other_sites(headers, host)
         if not is_open and not has_valid_token(self._token, headers.get("authorization", "")):
@@ -138,7 +139,7 @@ class SecurityMiddleware:
             raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, message, 415)
 
     def _refuse_other_sites(self, headers: Headers, host: str) -> None:
-        # Browsers say where a request comes from; programs send neither header.
+        # Browsers send the origin of a request; programs send neither header.
         site, origin = headers.get("sec-fetch-site", "none"), headers.get("origin")
         is_own = origin is None or origin.lower() in self._names or _origin_host(origin) == host
         if site not in ("none", "same-origin") or not is_own:
@@ -146,7 +147,7 @@ class SecurityMiddleware:
 
 
 class _Body:
-    """The body of one request as it comes: counted, and timed while the client is waited for."""
+    """The body of one request: counts bytes, and measures the time waiting for the client."""
 
     def __init__(self, receive: Receive, headers: Headers, largest: int) -> None:
         self._receive = receive
@@ -160,7 +161,7 @@ class _Body:
         )
 
     def check_declared(self) -> None:
-        """Raises ServingError (413) before anything is read, when the length says so."""
+        """Raises ServingError (413) before reading if the declared length is too large."""
         declared = self._headers.get("content-length", "0")
         if not declared.isdecimal() or len(declared) > 18:
             raise invalid("Content-Length is not a length")
@@ -168,14 +169,14 @@ class _Body:
             raise too_large(self._largest)
 
     async def receive(self) -> Message:
-        """The next piece.
+        """The next chunk.
 
         Raises:
-          ServingError: more than may come (413), or too slow (408).
+          ServingError: too large (413) or too slow (408).
         """
         if self.is_read:
             return await self._receive()
-        # A client that waited for leave to send (`Expect`) has it from here on.
+        # A client that waits for permission to send (`Expect`) gets it here.
         self._may_linger = True
         left_s = BODY_GRACE_S + self._num_bytes / MIN_BYTES_PER_SECOND - self._waited_s
         began_s = time.monotonic()
@@ -194,7 +195,7 @@ class _Body:
         return message
 
     async def discard(self) -> None:
-        """Reads what a client that was refused still sends, for a moment."""
+        """Reads what a refused client still sends, for a short time."""
         if not self._may_linger:
             return
         try:
@@ -206,7 +207,7 @@ class _Body:
 
 
 def _answering(send: Send, body: _Body) -> Send:
-    """Adds the headers; an answer that comes before the whole body ends the connection."""
+    """Adds the headers; a response before the end of the body closes the connection."""
 
     async def answer(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -243,8 +244,8 @@ def has_valid_token(token: str | None, authorization: str) -> bool:
     """Whether `Authorization: Bearer TOKEN` holds the token, compared in constant time."""
     if token is None:
         return True
-    scheme, _, given = authorization.partition(" ")
-    same = hmac.compare_digest(given.strip().encode("utf-8", "replace"), token.encode())
+    scheme, _, received = authorization.partition(" ")
+    same = hmac.compare_digest(received.strip().encode("utf-8", "replace"), token.encode())
     return same and scheme.lower() == "bearer"
 
 
@@ -254,14 +255,14 @@ def _unauthenticated() -> ServingError:
 
 
 class TokenInterceptor(grpc.aio.ServerInterceptor):
-    """Refuses calls without the token in the metadata `authorization`, unread.
+    """Refuses calls without the token in the metadata `authorization`, before reading the message.
 
-    A call is refused as soon as its metadata are there: the handler that refuses asks for no
-    message. The health service is open, as `/readyz` is: what asks for it has no token.
+    A call is refused as soon as its metadata have arrived: the refusing handler reads no message.
+    The health service is open, like `/readyz`, because health checks have no token.
 
     Args:
-      token: wanted.
-      refused: told of each call that is refused: its `/SERVICE/METHOD`, and why.
+      token: required token.
+      refused: called for each refused call with its `/SERVICE/METHOD` and the reason.
     """
 
     def __init__(self, token: str, refused: Callable[[str, ServingError], None] = _nobody) -> None:

@@ -18,10 +18,10 @@ POLL_S = 0.1
 
 @contextlib.contextmanager
 def wait_for_shutdown() -> Iterator[Callable[[], None]]:
-    """Yields a function that blocks until SIGINT or SIGTERM, including one that came earlier.
+    """Yields a function that blocks until SIGINT or SIGTERM, even one before the call.
 
-    The first signal is only noted, so that the server can end well; a second one ends the process
-    at once, with exit code 130 (SIGINT) or 143 (SIGTERM).
+    The first signal is only recorded, so that the server can shut down; a second one ends the
+    process at once, with exit code 130 (SIGINT) or 143 (SIGTERM).
     """
     received: list[int] = []
 
@@ -44,10 +44,10 @@ def wait_for_shutdown() -> Iterator[Callable[[], None]]:
 
 @contextlib.contextmanager
 def exit_within(seconds: float) -> Iterator[None]:
-    """Ends the process, exit code 0, where the block takes longer than `seconds`.
+    """Ends the process with exit code 0 if the block takes longer than `seconds`.
 
-    Whoever sent SIGTERM kills it soon after (Kubernetes: terminationGracePeriodSeconds), and a
-    model, a disk or a library that hangs answers to nobody.
+    The sender of SIGTERM kills the process soon afterwards (Kubernetes:
+    terminationGracePeriodSeconds), and a hanging model, disk or library cannot be interrupted.
     """
     timer = threading.Timer(seconds, _give_up)
     timer.daemon = True

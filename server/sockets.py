@@ -20,16 +20,16 @@ from affectstream.server.security import HEADERS
 BACKLOG = 256
 # From the connection, or the first byte of a further request, to the end of its headers.
 HEADER_S = 10.0
-# A client that reads nothing of its answer.
+# Timeout for a client that does not read its response.
 WRITE_S = 30.0
-# What the system takes ahead of a reader. It asks for more when a third is free, which shows that
-# the client reads; with buffers of its own choice that would be each megabyte only.
+# Send buffer of the system. It accepts more when a third is free, which shows that the client
+# reads. With its default buffers, this would happen only once per megabyte.
 SEND_BUFFER_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
 class Listener:
-    """A bound socket, its real port, and whether only this machine reaches it."""
+    """A bound socket, its actual port, and whether only this machine can reach it."""
 
     socket: socket.socket
     port: int
@@ -38,12 +38,12 @@ class Listener:
 
 @contextlib.contextmanager
 def listen(host: str, port: int, option: str) -> Iterator[Listener]:
-    """Binds a port, so that nobody else takes it while the model is loaded.
+    """Binds a port, so that no other program takes it while the model is loaded.
 
     Args:
       option: for messages.
     Raises:
-      UserError: in use, not allowed, or no such host; names the port and the remedy.
+      UserError: in use, not allowed, or no such host; the message names the port and the remedy.
     """
     bound = _bound(host, port, option)
     with bound:
@@ -53,12 +53,12 @@ def listen(host: str, port: int, option: str) -> Iterator[Listener]:
 
 
 def take_port(bind: Callable[[str], int], host: str, port: int, option: str) -> int:
-    """Lets gRPC take a port; it says only that it could not, so a socket asks first why.
+    """Lets gRPC bind a port; a socket is tried first, because gRPC gives no reason for a failure.
 
     Args:
       bind: takes "HOST:PORT" and returns the real port.
     Raises:
-      UserError: as `listen`.
+      UserError: as for `listen`.
     """
     with _bound(host, port, option) as bound:
         address = bound.getsockname()[0]
@@ -91,15 +91,15 @@ def _bound(host: str, port: int, option: str) -> socket.socket:
 
 
 def _resolved(host: str, port: int) -> tuple[int, Any]:
-    """Family and address; IPv4 before IPv6 where a name has both."""
+    """Family and address; IPv4 first if a name has both."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:  # the latter for parts that are empty or too long
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:  # the latter for empty or overlong parts
         raise UserError(
             f"--host {host}: no such host; give an address of this machine, or 127.0.0.1"
         ) from error
-    found.sort(key=lambda one: one[0] != socket.AF_INET)
-    return found[0][0], found[0][4]
+    addresses.sort(key=lambda one: one[0] != socket.AF_INET)
+    return addresses[0][0], addresses[0][4]
 
 
 def _why(error: OSError, host: str, port: int, option: str) -> str:
@@ -113,9 +113,9 @@ def _why(error: OSError, host: str, port: int, option: str) -> str:
 
 
 class TimedProtocol(H11Protocol):
-    """uvicorn's HTTP, which itself waits for headers and for slow readers without end.
+    """uvicorn's HTTP protocol with timeouts for headers and slow readers, which uvicorn lacks.
 
-    The time that a body takes is `security.SecurityMiddleware`'s to measure.
+    `security.SecurityMiddleware` measures the time of a body.
     """
 
     _header_timer: asyncio.TimerHandle | None = None
@@ -124,8 +124,8 @@ class TimedProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        own = transport.get_extra_info("socket")
-        own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        connection = transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self._expect_headers()
 
     def data_received(self, data: bytes) -> None:
@@ -136,20 +136,20 @@ class TimedProtocol(H11Protocol):
             self._forget_headers()
 
     def send_400_response(self, msg: str) -> None:
-        """Answers what is no HTTP in the form of every other error, and ends the connection."""
-        # Nothing can be said within an answer that has begun.
+        """Responds to invalid HTTP in the common error format, and closes the connection."""
+        # No error can be sent once a response has begun.
         if self._is_idle() or not self.cycle.response_started:
             body = json.dumps({"error": msg}).encode()
-            told = HEADERS | {
+            headers = HEADERS | {
                 "content-type": "application/json",
                 "content-length": str(len(body)),
                 "cache-control": "no-store",
                 "connection": "close",
             }
-            lines = "".join(f"{name}: {value}\r\n" for name, value in told.items())
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
             self.transport.write(f"HTTP/1.1 400 Bad Request\r\n{lines}\r\n".encode() + body)
         if self.cycle is not None:
-            self.cycle.disconnected = True  # what still works on an answer writes nothing
+            self.cycle.disconnected = True  # a running handler must not write any more
         self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -171,7 +171,7 @@ class TimedProtocol(H11Protocol):
 
     def _reading_overdue(self) -> None:
         if self.transport.get_write_buffer_size() < self._num_unread:
-            self._expect_reading()  # it reads, if slowly
+            self._expect_reading()  # the client reads, if slowly
         else:
             self.transport.abort()
 

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-# As many requests can wait for their batches; as many again stand in line, more are refused.
+# This many requests can wait for their batches; the same number can queue, further ones are
+# refused.
 NUM_THREADS = 64
-# Threads for status requests: they are quick and must not wait behind predictions.
+# Threads for status requests, which are quick and must not wait behind predictions.
 NUM_STATUS_THREADS = 4
 
 
@@ -34,16 +35,16 @@ def _nothing() -> None:
 class ThreadPool:
     """A bounded thread pool with a bounded queue.
 
-    Its threads do not keep the process alive: what runs longer than the server is given up. Python
-    would wait at its end for those of `concurrent.futures.ThreadPoolExecutor`.
+    Its threads do not keep the process alive, so work that outlasts the server is abandoned. Python
+    would wait for the threads of `concurrent.futures.ThreadPoolExecutor` at exit.
 
     Args:
-      name: of the threads.
-      metrics: counts what is refused.
-      num_threads: at most.
+      name: name of the threads.
+      metrics: counts rejections.
+      num_threads: maximum number of threads.
 
     Attributes:
-      max_requests: requests that run or stand in line.
+      max_requests: requests that run or queue.
     """
 
     def __init__(self, name: str, metrics: Metrics, num_threads: int = NUM_THREADS) -> None:
@@ -61,13 +62,13 @@ class ThreadPool:
     async def run(
         self, work: Callable[[], Result], on_end: Callable[[], None] = _nothing
     ) -> Result:
-        """The result of `work`, done in a thread.
+        """The result of `work`, which runs in a thread.
 
         Args:
-          on_end: called once, when the work has ended, also where nobody waits for it any more, or
-            at once where it is refused.
+          on_end: called once when the work has ended, also after a cancellation, or at once if the
+            work is refused.
         Raises:
-          ServingError: RESOURCE_EXHAUSTED when the line is full, UNAVAILABLE once given up.
+          ServingError: RESOURCE_EXHAUSTED if the queue is full, UNAVAILABLE after `give_up`.
         """
         try:
             answer = self._submitted(work, on_end)
@@ -100,10 +101,10 @@ class ThreadPool:
     def _work(self) -> None:
         while (one := self._waiting.get()) is not None:
             work, answer, on_end = one
-            settle = _nothing if answer.done() else _settled(answer, work)  # done: the client went
-            del one, work  # it holds the request
+            settle = _nothing if answer.done() else _settled(answer, work)  # the client has gone
+            del one, work  # the reference keeps the request in memory
             on_end()
-            with contextlib.suppress(InvalidStateError):  # cancelled meanwhile, or given up
+            with contextlib.suppress(InvalidStateError):  # cancelled or abandoned
                 settle()
             with self._changed:
                 self._answers.discard(answer)
@@ -111,14 +112,14 @@ class ThreadPool:
             del answer, on_end, settle
 
     def wait_idle(self, end_s: float) -> bool:
-        """Waits until nothing runs or waits, at most until `end_s` of the monotonic clock."""
+        """Waits until nothing runs or queues, at most until `end_s` on the monotonic clock."""
         with self._changed:
             return self._changed.wait_for(
                 lambda: not self._answers, max(0.0, end_s - time.monotonic())
             )
 
     def give_up(self) -> None:
-        """Answers everything that still runs or waits with UNAVAILABLE, and ends the threads."""
+        """Answers all running and queued work with UNAVAILABLE, and ends the threads."""
         with self._changed:
             self._is_given_up = True
             unanswered = list(self._answers)

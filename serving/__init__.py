@@ -1,4 +1,4 @@
-"""From a trained run to answers: export, and `load(path)(file)`."""
+"""From a trained run to predictions: export, and `load(path)(file)`."""
 
 from affectstream.serving.inference.predict_options import PredictOptions
 from affectstream.serving.inference.recognizer import Recognizer

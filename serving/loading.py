@@ -26,30 +26,32 @@ def load(
     """Loads a run folder, an exported SavedModel or a `.tflite`; the last without TensorFlow.
 
     Args:
-      path: run folder, export folder (its newest version), one version of it, or a file that
-        `export --format litert` wrote.
-      weights_dir: where the face detector's weights lie, if not in the cache.
-      detector: another than the model's own; "none" takes each picture whole.
+      path: run folder, export folder (its newest version), one version of it, or a file written by
+        `export --format litert`.
+      weights_dir: folder of the face detector's weights; None uses the cache.
+      detector: replaces the model's own; "none" uses each image whole.
       reader: process that reads the recordings (`start_reader_process`); None reads them in this
-        one.
+        process.
     Raises:
-      UserError: none of them, or damaged; a detector for a model that is given no pictures.
+      UserError: not a model, or damaged; a detector for a model without face crops.
 
     Example:
         recognizer = load("runs/fusion")
         prediction = recognizer("holiday.mp4")
         print(prediction.label, recognizer.labels)
     """
-    given = storage_paths.storage_path(path)
+    model_path = storage_paths.storage_path(path)
     build = functools.partial(
         Recognizer,
         weights_dir=Path(weights_dir) if weights_dir is not None else None,
         detector=detector,
         reader=reader,
     )
-    if is_litert(given):
-        return _from_litert(storage_paths.fetch_to_local(given, config_file(given)), build)
-    folder = storage_paths.fetch_to_local(given)
+    if is_litert(model_path):
+        return _from_litert(
+            storage_paths.fetch_to_local(model_path, config_file(model_path)), build
+        )
+    folder = storage_paths.fetch_to_local(model_path)
     tf_setup.import_tensorflow()
     from affectstream.modeling.runs import run_folder
     from affectstream.serving.exported.version_folder import newest_version
@@ -69,10 +71,10 @@ def _from_litert(path: Path, build: Callable[..., Recognizer]) -> Recognizer:
 
 
 def _require_strings(path: Path, config: dict[str, Any]) -> None:
-    """Stops at a model without its tokeniser.
+    """Rejects a model without its tokeniser.
 
     Raises:
-      UserError: it is one.
+      UserError: the model has no tokeniser.
     """
     if config.get("text_input", "string") != "string":
         raise UserError(

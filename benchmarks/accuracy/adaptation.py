@@ -53,7 +53,7 @@ def unseen_speakers(folder: DataFolder, model: Path) -> list[str]:
 
 
 def split_recordings(rows: Sequence[ClipRow], labels: LabelSet, count: int) -> Splits:
-    """`count` recordings of each class train, one more validates, all others are asked about.
+    """`count` recordings of each class train, one more validates, all others are for testing.
 
     They are taken evenly over the recordings in the order of their names.
     """
@@ -70,7 +70,7 @@ def split_recordings(rows: Sequence[ClipRow], labels: LabelSet, count: int) -> S
 
 
 def require_disjoint_recordings(user: DataFolder) -> None:
-    """No recording and no content trains and is asked about.
+    """Requires that training and test share no recording and no content.
 
     Raises:
       UserError: naming it.
@@ -109,7 +109,7 @@ def predict_user(run: Path, user: DataFolder, out: Path) -> list[dict[str, str]]
 
 
 def _only(run: Path) -> str:
-    """Of a fusion the stream that is asked."""
+    """The only stream given to a fusion."""
     from affectstream.modeling.runs.run_folder import read_run
 
     return STREAM if len(read_run(run).streams) > 1 else ""
@@ -133,7 +133,7 @@ def rows_for_count(
     count: int,
     chosen: argparse.Namespace,
 ) -> list[tuple[str, ...]]:
-    """The rows of the three models, with so many recordings a class, corpus by corpus.
+    """Rows of the three models for a number of recordings per class, corpus by corpus.
 
     A model that knows the corpus gains less than one that meets its sentences for the first time.
 

@@ -77,7 +77,7 @@ def compare_functionals(data: DataFolder, rows: Sequence[ClipRow], kept: Path) -
 
 
 def action_unit_means(data: DataFolder, rows: Sequence[ClipRow]) -> np.ndarray:
-    """(clips, units) float32: action units averaged over the frames that count."""
+    """(clips, units) float32: action units averaged over the valid frames."""
     found = {r.id: r.faces[r.face_mask].mean(axis=0) for r in records_of(data, rows)}
     return np.stack([found[row.id] for row in rows])
 

@@ -34,7 +34,7 @@ def rows_of(
     truth: np.ndarray,
     answer: Any,
 ) -> list[tuple[str, ...]]:
-    """One row a margin; all of a detector's are asked about the same pictures.
+    """One row per margin; all rows of a detector use the same images.
 
     Args:
       pictures, changed: (H, W, 3) uint8 RGB, the second ones after JPEG.

@@ -41,7 +41,7 @@ class TimelineStability:
 
 
 def face_only(answer: Prediction) -> Prediction | None:
-    """The answer as if there were no sound; windows without a face are left out."""
+    """The prediction without audio; windows without a face are excluded."""
     if "video" not in answer.streams:
         return None
 

@@ -43,7 +43,7 @@ DEFAULTS = (
 
 
 def fuse(runs: dict[str, Path], out: Path, seed: int) -> None:
-    """Joins the parts without paired data; again where a part is newer."""
+    """Fuses the streams without paired data; again if a stream run is newer."""
     newest = max((run / "best.keras").stat().st_mtime for run in runs.values())
     words: list[object] = ["--recipe", FUSION, "--seed", seed, "--out", out]
     there = training_runs.state(out)
@@ -68,7 +68,7 @@ def train_and_pack(
     seed: int,
     pack_command: str,
 ) -> list[packing.PackResult]:
-    """Trains and packs; what is finished already is only packed again."""
+    """Trains and packs; a finished run is only packed again."""
     trained = {}
     for part in parts:
         if bundled_models.BUNDLED_MODEL_OF[part.stream] in models:
@@ -109,7 +109,7 @@ def size_table(packed: Sequence[packing.PackResult], out: Path) -> tuple[str, bo
 
 
 def chosen_parts(options: argparse.Namespace) -> list[Part]:
-    """The defaults with what was named instead of them."""
+    """The default parts, replaced by the named ones."""
     made = []
     for part in DEFAULTS:
         given = {

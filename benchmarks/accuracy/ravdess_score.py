@@ -117,7 +117,7 @@ def _crossvals(chosen: Any) -> list[tuple[Any, dict[str, Any]]]:
 
 
 def _run(planned: Any, workers: int) -> dict[str, Any]:
-    """Trains what is not trained yet; the numbers of the report."""
+    """Trains missing runs; returns the numbers of the report."""
     from affectstream.modeling.crossval.report import write_report
     from affectstream.modeling.crossval.run import run_crossval
 
@@ -125,16 +125,16 @@ def _run(planned: Any, workers: int) -> dict[str, Any]:
 
 
 def _compositions(chosen: Any) -> list[tuple[int, str]]:
-    """Networks and speeds of the models that are put together of what is trained."""
+    """Network counts and speeds of the ensembles built from the trained networks."""
     members, speeds = dict.fromkeys((1, chosen.seeds)), dict.fromkeys(("", chosen.tta_speeds))
     return [(count, at) for at in speeds for count in members if count > 1 or at]
 
 
 def _composed(chosen: Any, first: Any, members: int, speeds: str) -> tuple[Any, dict[str, Any]]:
-    """The first fusion once more, each stream the average of so many seeds; the best comes last.
+    """The first fusion again, each stream an ensemble of several seeds; the best comes last.
 
     Args:
-      speeds: at which the voice's networks are asked; "" as it is.
+      speeds: test-time augmentation speeds of the audio stream; "" for none.
     """
     from affectstream.modeling.crossval.config import plan_crossval
 
@@ -151,7 +151,7 @@ def _composed(chosen: Any, first: Any, members: int, speeds: str) -> tuple[Any, 
 
 
 def _neural(crossvals: list[tuple[Any, dict[str, Any]]]) -> list[tuple[str, ...]]:
-    """Each stream alone, then each fusion: given both, and given one only."""
+    """Each stream alone, then each fusion with both streams and with one."""
     first, found = crossvals[0]
     rows = []
     for one in found["per_stream"]:
@@ -170,7 +170,7 @@ def _neural(crossvals: list[tuple[Any, dict[str, Any]]]) -> list[tuple[str, ...]
 
 
 def _groups(planned: Any, numbers: dict[str, Any]) -> tuple[str, str]:
-    """Where the models err: by sex, intensity and class; what people reach; a remark before it."""
+    """Errors by sex, intensity and class; human performance; preceded by a remark."""
     from affectstream.modeling.crossval.report import HUMAN_PERFORMANCE
     from affectstream.modeling.crossval.run import predictions_of_streams
     from affectstream.modeling.crossval.scores import pooled_scores

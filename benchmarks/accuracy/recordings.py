@@ -1,4 +1,4 @@
-"""What a finished model is asked about: the recordings of a folder, or a small SYNTHETIC corpus."""
+"""Inputs for a trained model: the recordings of a folder, or a small SYNTHETIC corpus."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ QUICK_COUNT = 2
 
 
 def parser(description: str | None, section: str) -> argparse.ArgumentParser:
-    """Options of a benchmark that asks a model about recordings."""
+    """Options of a benchmark that runs a model on recordings."""
     made = report.parser(description, section=section)
     made.add_argument("--model", type=Path, help="run or export [default: pretrained/emotion]")
     made.add_argument("--clips", type=Path, help="folder of recordings and pictures")

@@ -170,7 +170,7 @@ def scored(name: str, part: Part, runs: Path, num_seeds: int) -> list[tuple[str,
 
 
 def _row(told: str, runs: Sequence[Path], split: str) -> tuple[str, ...]:
-    """Runs of one network with a seed each, scored on a split; of an average no epoch is told."""
+    """One row: runs of one network, one per seed, scored on a split; an ensemble shows no epoch."""
     from affectstream.core import tf_setup
 
     tf_setup.import_tensorflow()

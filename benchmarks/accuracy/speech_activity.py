@@ -34,7 +34,7 @@ SUFFIXES = (".flac", ".opus", ".wav", ".mp4")
 
 @dataclass(frozen=True)
 class SpeechProbabilities:
-    """The chunks of one sound.
+    """Chunk probabilities of one recording.
 
     Attributes:
       probabilities: (chunks,) of speech.
@@ -59,13 +59,13 @@ def sound(path: Path) -> np.ndarray:
 
 
 def drawn(folder: Path, count: int) -> list[Path]:
-    """At most so many recordings below a folder."""
+    """A fixed random sample of the recordings below a folder."""
     found = sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES)
     return random.Random(0).sample(found, min(count, len(found)))
 
 
 def no_speech() -> Iterator[tuple[str, np.ndarray]]:
-    """Made sounds in which nobody speaks, (samples,) float32."""
+    """Generated audio without speech, (samples,) float32."""
     rng = np.random.default_rng(0)
     at_s = np.arange(round(MADE_S * RATE_HZ)) / RATE_HZ
     sine: Callable[[float], np.ndarray] = lambda hz: np.sin(2 * np.pi * hz * at_s)  # noqa: E731
@@ -205,7 +205,7 @@ def _speech(data: Path | None, work: Path, is_quick: bool) -> Iterator[tuple[obj
 
 
 def cost_s(seconds: float = 60.0) -> float:
-    """CPU seconds for 4 s of sound, without opening the detector."""
+    """CPU seconds for 4 s of audio, without opening the detector."""
     wave = np.random.default_rng(0).uniform(-0.3, 0.3, round(seconds * RATE_HZ))
     speech_probabilities(wave[:RATE_HZ].astype(np.float32), RATE_HZ)
     began_s = time.process_time()

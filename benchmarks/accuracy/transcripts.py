@@ -25,13 +25,13 @@ RATE_HZ = 16_000
 NUM_CLIPS, NUM_QUICK_CLIPS = 50, 2
 NUM_SHOWN = 8
 LANGUAGE = "en-US"
-# What the field `statement` of a file name stands for (Livingstone & Russo 2018).
+# Codes of the field `statement` of a file name (Livingstone & Russo 2018).
 SENTENCES = {"01": "kids are talking by the door", "02": "dogs are sitting by the door"}
 
 
 @dataclass(frozen=True)
 class TranscribedClip:
-    """One clip: its true sentence, what was understood ("" for nothing), how long that took."""
+    """One clip: its true sentence, the transcript ("" for none), the seconds it took."""
 
     sentence: str
     text: str
@@ -42,7 +42,7 @@ class TranscribedClip:
 
 
 def clips(data: Path | None, work: Path, is_quick: bool) -> tuple[list[Clip], str]:
-    """Clips spread over actors and emotions, and one line that says what they are."""
+    """Clips spread over actors and emotions, and one line that describes them."""
     if data is None:
         inputs.synthetic_corpus(work, is_quick)
         found = registry.load("corpora", "sample").build_index(work / "sample").clips
@@ -94,7 +94,7 @@ def sound(clip: Clip) -> np.ndarray:
 
 
 def word_errors(reference: Sequence[str], heard: Sequence[str]) -> int:
-    """Fewest words to insert, delete or replace. Source: Levenshtein 1966."""
+    """Smallest number of inserted, deleted or replaced words. Source: Levenshtein 1966."""
     row = list(range(len(heard) + 1))
     for place, word in enumerate(reference, 1):
         above, row[0] = row[0], place
@@ -106,7 +106,7 @@ def word_errors(reference: Sequence[str], heard: Sequence[str]) -> int:
 
 
 def error_rate(heard: Sequence[TranscribedClip]) -> float:
-    """Word errors of all clips together by the words that were said."""
+    """Word errors of all clips divided by the number of spoken words."""
     errors = sum(word_errors(one.sentence.split(), one.text.lower().split()) for one in heard)
     return errors / sum(len(one.sentence.split()) for one in heard)
 

@@ -79,7 +79,7 @@ def joined(sounds: Sequence[LabeledWaveform], seed: int = 0) -> list[LabeledWave
 
 
 def rules(longest_s: float) -> dict[str, WindowSettings]:
-    """The rules that are compared, by how they are told; `longest_s`: the longest recording."""
+    """The compared window settings by display name; `longest_s`: the longest recording."""
     made = {"the recording whole": WindowSettings(longest_s)}
     for pooling in POOLINGS:
         for window_s in WINDOWS_S:
@@ -95,7 +95,7 @@ def pooled(
     rate_hz: int,
     answer: Answer,
 ) -> list[np.ndarray]:
-    """(recordings, classes) by each of the settings; each window is asked about once."""
+    """(recordings, classes) for each setting; each window is predicted once."""
     bounds = [
         [window_bounds(len(sound.waveform) / rate_hz, one) for sound in sounds] for one in settings
     ]
@@ -130,7 +130,7 @@ def pooled(
 def partly_silent_window(
     sound: LabeledWaveform, coverage: float, window_s: float, rate_hz: int
 ) -> np.ndarray:
-    """The first window of a recording with sound in a share of it only, from when speech begins."""
+    """The first window, with audio in only a share of it from the first speech on."""
     window = np.zeros(round(window_s * rate_hz), np.float32)
     length = round(coverage * len(window))
     start = min(round(SPEECH_BEGINS_S * rate_hz), len(window) - length)
@@ -225,7 +225,7 @@ def beside_a_face(
     rate_hz: int,
     answer: Answer,
 ) -> dict[str, np.ndarray]:
-    """(recordings, classes) of the face, of sound that covers a part of a window, and of both."""
+    """(recordings, classes) of the face, of audio that covers a share of a window, and of both."""
     face = face_probabilities(units, train, own)
     made = {"face": face}
     for coverage in COVERAGES:

@@ -58,7 +58,7 @@ def corrupt_bytes(rng: np.random.Generator, data: bytes) -> bytes:
     if kind == 0:
         return data[: int(rng.integers(0, len(data)))]
     made = bytearray(data)
-    if kind in (1, 2):  # most of what can be told wrongly stands at the beginning
+    if kind in (1, 2):  # most fields that can be wrong are at the beginning
         reach = len(made) if kind == 1 else min(len(made), 128)
         for place in rng.integers(0, reach, int(rng.integers(1, 20))):
             made[place] = int(rng.integers(0, 256))
@@ -167,7 +167,7 @@ def _size(rng: np.random.Generator, data: bytes, part: FileChunk) -> bytes:
 
 
 def _field(rng: np.random.Generator, data: bytes, part: FileChunk) -> bytes:
-    """An extreme number in what the part tells: a count, a rate, an offset, a time."""
+    """Writes an extreme number into a field: a count, a rate, an offset, a time."""
     words = (min(part.end, part.content + FIELDS_BYTES) - part.content) // 4
     if words < 1:
         return _size(rng, data, part)
@@ -182,7 +182,7 @@ def _with(data: bytes, at: int, order: str, value: int) -> bytes:
 
 
 def _kind(rng: np.random.Generator, data: bytes, part: FileChunk) -> bytes:
-    """Named like another part, or like nothing there is."""
+    """Renames a chunk to another kind, or to an unknown one."""
     names = [data[other.kind_at : other.kind_at + 4] for other in chunks_of(data)]
     name = [*names, b"\x00\x00\x00\x00", b"zzzz"][int(rng.integers(0, len(names) + 2))]
     return data[: part.kind_at] + name + data[part.kind_at + 4 :]
@@ -197,5 +197,5 @@ def _twice(rng: np.random.Generator, data: bytes, part: FileChunk) -> bytes:
 
 
 def _cut(rng: np.random.Generator, data: bytes, part: FileChunk) -> bytes:
-    """The file ends inside of the part."""
+    """Cuts the file inside a chunk."""
     return data[: int(rng.integers(part.start, part.end + 1))]

@@ -54,7 +54,7 @@ def _mount(*words: str) -> None:
 
 
 def leave_room(folder: Path, num_bytes: int) -> None:
-    """Gives the disk at `folder` so many bytes more than it holds."""
+    """Frees a number of bytes on the disk at `folder`."""
     stat = os.statvfs(folder)
     used = (stat.f_blocks - stat.f_bfree) * stat.f_frsize
     _mount("-o", f"remount,size={used + num_bytes}", str(folder))
@@ -90,7 +90,7 @@ def run_on_full_disk(arena: KillTrials, share: float) -> tuple[bool, bool, list[
 
 
 def unexpected_output(code: int, said: str) -> list[str]:
-    """What a command on a full disk said or did otherwise than it must."""
+    """Deviations of a command on a full disk from the expected output."""
     errors = [line for line in said.splitlines() if line.startswith(("Error: ", "failed "))]
     defects = []
     if code != EXIT_FAILURE:

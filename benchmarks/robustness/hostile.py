@@ -27,18 +27,18 @@ from benchmarks.robustness import hostile_runs, hostile_seeds, hostile_tables, m
 from benchmarks.robustness.hostile_runs import DIED, FINDINGS, OUTCOMES, UNNAMED, Batch, FileOutcome
 from benchmarks.robustness.hostile_seeds import Seeds
 
-# A mutant larger than that is no seed of others, and so many of them are kept of each kind.
+# Larger mutants are not used as seeds; at most this many seeds are kept per kind.
 LARGEST_SEED_BYTES, MOST_SEEDS = 300_000, 300
 QUICK_FILES = 24
 QUICK_S, QUICK_PX, MADE_S, MADE_PX = 0.4, 64, 1.0, 160
 
-# Names of files in a folder -> what became of them.
+# Names of files in a folder -> their outcomes.
 RunFiles = Callable[[Path, Sequence[str]], Batch]
 
 
 @dataclass
 class FuzzRun:
-    """Batches of mutants of one program, and what they led to.
+    """Batches of mutants for one program, and their outcomes.
 
     Attributes:
       seeds: whole files, and mutants that led to something new.
@@ -60,7 +60,7 @@ class FuzzRun:
     is_well: bool = True
 
     def batch(self, rng: np.random.Generator, folder: Path, count: int) -> None:
-        """Makes so many files, has them read, and learns from what became of them."""
+        """Generates a number of files, runs the program on them, and learns from the outcomes."""
         folder.mkdir(parents=True, exist_ok=True)
         made: dict[str, tuple[str, bytes]] = {}
         for number in range(count):
@@ -164,7 +164,7 @@ def watched_table(hunts: Sequence[tuple[str, FuzzRun]]) -> str:
 def _programs(
     words: Sequence[str], limits: TaskLimits, model: Path | None
 ) -> dict[str, tuple[RunFiles, tuple[str, ...]]]:
-    """What is asked for: how it runs, and the formats that it reads."""
+    """The requested programs: how each runs, and the formats it reads."""
     options = ("--model", str(model)) if model is not None else ()
 
     def preprocess(folder: Path, names: Sequence[str]) -> Batch:

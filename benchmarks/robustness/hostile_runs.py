@@ -1,4 +1,4 @@
-"""Runs the program over hostile files, watches it from outside, says what became of each file."""
+"""Runs the program on hostile files, observes it from outside, reports the outcome of each file."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ class FinishedCommand:
 
     @property
     def is_well(self) -> bool:
-        """It ended as the program says that it ends, and left no process behind."""
+        """Whether it ended with a documented exit status and left no process behind."""
         codes = (EXIT_OK, EXIT_FAILURE, EXIT_PARTIAL)
         return self.code in codes and "Traceback" not in self.err and not self.left
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One command over some files: what became of each, and the command as a whole."""
+    """One command over some files: the outcome of each, and of the command as a whole."""
 
     outcomes: tuple[FileOutcome, ...]
     ran: FinishedCommand
@@ -110,7 +110,7 @@ def watched(words: Sequence[str], timeout_s: float) -> FinishedCommand:
 
 
 def _memory_of(session: int) -> dict[int, int]:
-    """Bytes in use, without what is shared, of each process of a session."""
+    """Private memory in bytes of each process of a session."""
     found = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
@@ -267,5 +267,5 @@ def _worse(*runs: FinishedCommand) -> FinishedCommand:
 
 
 def removed(folder: Path) -> None:
-    """Removes a batch of files with all that was made of them."""
+    """Removes a batch of files with all their outputs."""
     shutil.rmtree(folder, ignore_errors=True)

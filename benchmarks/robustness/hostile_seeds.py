@@ -18,7 +18,7 @@ Seeds = dict[str, list[bytes]]
 
 FPS = 25
 WAV_SUBTYPES = ("PCM_16", "PCM_U8", "PCM_24", "FLOAT", "DOUBLE", "ULAW", "IMA_ADPCM")
-# Ending, codec of the pictures and their pixels, codec of the sound and its rate.
+# Suffix, video codec and pixel format, audio codec and rate.
 CODECS: tuple[tuple[str, str, str, str, int], ...] = (
     ("mp4", "libx264", "yuv420p", "aac", 44_100),
     ("mp4", "mpeg4", "yuv420p", "libmp3lame", 44_100),
@@ -41,7 +41,7 @@ _LARGEST_BYTES = 600_000
 
 
 def made(source: Path, folder: Path, duration_s: float, width_px: int) -> Seeds:
-    """The beginning of one video with sound, in every format and several codecs of each."""
+    """The beginning of one video with audio, in every format and several codecs of each."""
     pictures, wave, rate_hz = _beginning(source, duration_s, width_px)
     seeds: Seeds = {"wav": [], "flac": [], "mp4": [], "mov": [], "mkv": [], "jpeg": []}
     for subtype in WAV_SUBTYPES:
@@ -92,7 +92,7 @@ def encode(
     audio_codec: str,
     rate_hz: int,
 ) -> None:
-    """Writes pictures and sound with PyAV; an empty codec leaves that stream out."""
+    """Encodes video and audio with PyAV; an empty codec omits that stream."""
     pictures = list(pictures)
     with av.open(str(path), "w") as container:
         video: Any = None
@@ -156,7 +156,7 @@ def tables() -> Seeds:
 
 
 def published(data: Path) -> Seeds:
-    """Real recordings, some of each format that there is, as they are."""
+    """Real recordings, some of each available format, unchanged."""
     places = {
         "wav": "ravdess_original/**/*.wav",
         "flac": "ravdess/**/*.flac",

@@ -40,7 +40,7 @@ from benchmarks.robustness.hostile_runs import (
 
 WATCHED = Path(affectstream.preprocessing.__file__).parent
 ENDINGS = {"manifest": "manifest.csv", "openface": "openface.csv", "fer2013": "fer2013.csv"}
-# Folder, name of the table in it, and what was said each time that it ended its process.
+# Folder, name of the table in it, and the error each time it ended its process.
 Task = tuple[Path, str, tuple[str, ...]]
 _GOOD = "path,label,speaker\ngood.wav,sad,me\n"
 
@@ -116,7 +116,7 @@ def watched_lines(seen: set[str]) -> Iterator[None]:
 
 
 def words(folder: Path, name: str, out: Path) -> list[str]:
-    """What is typed to have a table of a folder read."""
+    """The command that reads a table of a folder."""
     corpus = "fer2013" if name.endswith(ENDINGS["fer2013"]) else "manifest"
     source, more = folder / name, ["--detector", "none"]
     if name.endswith(ENDINGS["openface"]):

@@ -18,11 +18,11 @@ from affectstream.preprocessing.synthetic.corpus import synthesize
 from benchmarks import inputs
 from benchmarks.robustness.kill_trials import Job
 
-# Every one of MELD's six leading speakers says some lines of each of these four classes.
+# Each of MELD's six leading speakers has lines of all four classes.
 CLASSES = ("--labels", "iemocap4")
 TRAIN = ("--recipe", "tfidf-text", *CLASSES, "--set", "min_df=1", "--set", "learning_rate=0.05")
 SPEAKERS, EMOTIONS = 3, ("01", "03", "05")
-# SYNTHETIC words that tell a label.
+# SYNTHETIC text that carries the label.
 WORDS_OF_LABEL = {
     "neutral": "report schedule table",
     "happy": "wonderful laugh party",
@@ -39,14 +39,14 @@ NUM_LINES = 8
 
 
 def describe_inputs() -> str:
-    """What the commands are given."""
+    """Describes the inputs of the commands."""
     if inputs.data_folder() is None:
         return "SYNTHETIC clips and sentences"
     return "real sounds (RAVDESS) and sentences (MELD)"
 
 
 class Inputs:
-    """Makes what the commands read, each once."""
+    """Creates the inputs of the commands, each once."""
 
     def __init__(self, work: Path) -> None:
         self._work = work
@@ -149,12 +149,12 @@ def _resumed(place: Path, words: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _exported(place: Path, words: tuple[str, ...]) -> tuple[str, ...] | None:
-    """A version that is there is finished; `export` would say that it exists."""
+    """An existing version is finished; `export` would report that it exists."""
     return None if (place / "export" / "1").exists() else words
 
 
 def jobs(work: Path, mirror: str) -> dict[str, Callable[[], Job]]:
-    """Name -> the command, whose inputs are made when it is asked for."""
+    """Name -> the command, whose inputs are created on demand."""
     made = Inputs(work)
     clips = ("--corpus", made.corpus, "--source", "clips", "--out", "data", "--detector", "haar")
     trained = ("--data", "data", *TRAIN)

@@ -133,7 +133,7 @@ class KillTrials:
                 process.wait()
 
     def run(self, words: tuple[str, ...]) -> tuple[int, str]:
-        """Runs to the end: exit status, and what it said."""
+        """Runs to the end: exit status, and output."""
         (self.home / "said").write_bytes(b"")
         with self.started(words) as process:
             code = process.wait(RUN_TIMEOUT_S)
@@ -188,7 +188,7 @@ class KillTrials:
         return Trial(way, moment, at_s, whole_group, tuple(defects), not told)
 
     def again(self) -> tuple[list[str], list[str]]:
-        """Goes on as a user does: how the result differs, and what else is not as it must be."""
+        """Continues as a user would: differences of the result, and other defects."""
         out, defects = self.place / self.job.out, []
         words = self.job.again(self.place, self.job.words)
         if words is not None:
@@ -234,7 +234,7 @@ class KillTrials:
 
 
 class Watched:
-    """Counts how often the names below a folder change, as often as it is asked."""
+    """Counts changes of the names below a folder, one check per call."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.robustness import damage, mutations_csv, mutations_media
 
 MEDIA = ("wav", "flac", "mp4", "mov", "mkv", "jpeg")
-# Lists of recordings, action units of OpenFace, pictures of FER2013.
+# Manifests, OpenFace tables, FER2013 tables.
 TABLES = ("manifest", "openface", "fer2013")
 # Of files that mutations of themselves make larger.
 MAX_BYTES = 4 << 20

@@ -97,7 +97,7 @@ def _line(rng: np.random.Generator, lines: list[bytes]) -> bytes:
 
 
 def _encoded(rng: np.random.Generator, data: bytes) -> bytes:
-    """The same words in another encoding, or with a mark of one in front."""
+    """The same text in another encoding, or with a byte order mark."""
     text = data.decode("utf-8", errors="replace")
     names = ("utf-16", "utf-32", "utf-16-be", "utf-7", "cp1252", "utf-8-sig")
     name = names[int(rng.integers(0, len(names)))]

@@ -87,7 +87,7 @@ def flac(rng: np.random.Generator, data: bytes) -> bytes:
     if way == 4:  # kind and size of a metadata block
         header = int(rng.integers(0, 1 << 32))
         return _with(data, 4, ">I", header if rng.random() < 0.5 else 0x7FFF_FFFF)
-    if way == 5:  # a block that says to be large
+    if way == 5:  # a block with a large size in its header
         size = _pick(rng, (0, 1, 33, 0xFF_FFFF, 0x7F_FFFF))
         kind = int(rng.integers(0, 8))
         return data[:42] + bytes([kind]) + size.to_bytes(3, "big") + data[42:]
@@ -263,7 +263,7 @@ def jpeg(rng: np.random.Generator, data: bytes) -> bytes:
             return _with(data, at + 5 + 2 * way, ">H", _pick(rng, SIDES_PX))
         if way == 2:  # extended, progressive, lossless, arithmetic, ...
             return _with(data, at + 1, "B", 0xC0 + int(rng.integers(0, 16)))
-        if way == 3:  # bits, number of parts, sampling factors
+        if way == 3:  # bits, number of components, sampling factors
             return _with(data, at + _pick(rng, (4, 9, 11, 14, 17)), "B", int(rng.integers(0, 256)))
         huge = _with(data, at + 5, ">H", _pick(rng, SIDES_PX))
         return _with(huge, at + 7, ">H", _pick(rng, SIDES_PX))
@@ -274,7 +274,7 @@ def jpeg(rng: np.random.Generator, data: bytes) -> bytes:
 
 
 def _segments(data: bytes) -> Iterator[int]:
-    """Where each marker with a length stands, up to the first scan."""
+    """Position of each marker with a length, up to the first scan."""
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         yield at

@@ -1,4 +1,4 @@
-"""Whether an answer stays the same when sound or picture of a recording get worse."""
+"""Measures how stable a prediction is when audio or video of a recording gets worse."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MP3_BIT_RATE = 32_000
 LOW_RATE_HZ = 8_000
 ENLARGED = 4
 JPEG_QUALITY = 30
-# Of the pictures that are written; a film of 1000 frames a second is played rightly.
+# Of the pictures that are written; a film of 1000 frames per second is played rightly.
 _TICK_S = Fraction(1, 1000)
 
 Sound = tuple[np.ndarray, int]
@@ -68,7 +68,7 @@ class Corruption:
 
 
 def gain(sound: Sound, db: float) -> Sound:
-    """Louder or softer; what passes full scale is cut off, as in any recording."""
+    """Changes the volume; samples beyond full scale are clipped, as in any recording."""
     return np.clip(sound[0] * 10 ** (db / 20), -1, 1).astype(np.float32), sound[1]
 
 
@@ -88,7 +88,7 @@ def narrow(sound: Sound, rate_hz: int = LOW_RATE_HZ) -> Sound:
 
 
 def scaled(picture: np.ndarray, factor: float) -> np.ndarray:
-    """The whole picture, and with it the face, at another size."""
+    """Scales the whole image and the face in it."""
     how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
     size = [max(1, round(side * factor)) for side in picture.shape[1::-1]]
     return cv2.resize(picture, size, interpolation=how)
@@ -169,7 +169,7 @@ def _sound(source: Path) -> Sound | None:
 
 
 def _pictures(source: Path) -> Iterator[tuple[float, np.ndarray]]:
-    """Time in seconds and (H, W, 3) uint8 RGB of each picture, upright."""
+    """Time in seconds and (H, W, 3) uint8 RGB of each frame, upright."""
     with av.open(str(source)) as container:
         if container.streams.video:
             for frame in container.decode(video=0):
@@ -296,7 +296,7 @@ def write_pictures(data: DataFolder, out: Path, each: int) -> None:
 
 
 def face_picture(face: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 RGB around a face (h, w, 1 or 3) uint8 that filled its picture."""
+    """(H, W, 3) uint8 RGB image around a face crop (h, w, 1 or 3) uint8."""
     colored = convert_colors(face[..., 0] if face.shape[2] == 1 else face, "rgb")
     picture = cv2.resize(colored, None, fx=ENLARGED, fy=ENLARGED, interpolation=cv2.INTER_CUBIC)
     edge = picture.shape[0] // 3

@@ -23,15 +23,15 @@ import numpy as np
 from affectstream.core import atomic_io
 from affectstream.core.errors import UserError
 
-# What differs between two runs that come to the same: clocks, words typed, addresses in memory.
+# Differences allowed between equal runs: clocks, typed commands, memory addresses.
 VOLATILE_KEYS = frozenset(
     {"seconds", "input_wait_share", "command", "digest", "date_saved", "shared_object_id"}
 )
-# Left by a run that was stopped: ours, and what a broken download got.
+# Left by a run that was stopped: our temporary files, and partial downloads.
 TEMPORARY = re.compile(r"\.part-|\.part(\.json)?$|^\.download$|^cache_|\.lockfile$")
 # Keras writes a date into it, the learning rate's graph its own numbers.
 EVENTS = "events.out.tfevents"
-# TensorFlow's own name for a model, made anew by each export; see `_saved_model`.
+# TensorFlow's name for a model, new in each export; see `_saved_model`.
 FINGERPRINT = "fingerprint.pb"
 
 
@@ -46,12 +46,12 @@ def files_of(folder: Path) -> dict[str, Path]:
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a part of a path says that it is not to be looked at."""
+    """Whether a component of a path marks it as ignored."""
     return any(TEMPORARY.search(part) for part in Path(name).parts)
 
 
 def temporaries(folder: Path) -> list[str]:
-    """Names below `folder` of what a killed run left."""
+    """Names of temporary files and folders below `folder`."""
     names = (str(path.relative_to(folder)) for path in folder.rglob("*"))
     return sorted(name for name in names if is_temporary(name))
 
@@ -94,7 +94,7 @@ def _json(path: Path) -> Any:
 
 
 def without_passing(value: Any) -> Any:
-    """JSON without what two runs need not share."""
+    """JSON without values that may differ between runs."""
     if isinstance(value, dict):
         return {k: without_passing(v) for k, v in value.items() if k not in VOLATILE_KEYS}
     return [without_passing(v) for v in value] if isinstance(value, list) else value

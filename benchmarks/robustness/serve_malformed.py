@@ -155,7 +155,7 @@ def judged(status: int, text: str) -> str:
 
 
 def _either(rng: np.random.Generator, data: bytes) -> bytes:
-    """Damaged anywhere, or in one part of its container."""
+    """Damages any byte, or one chunk of the container."""
     return (corrupt_bytes if rng.random() < 0.5 else damage.corrupt_chunk)(rng, data)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Words: the last epoch with averaged weights, so that nothing is chosen on what validates.
+# Text: the last epoch with averaged weights, so that nothing is selected on validation.
 WORDS_LAST = (
     *("class_weights=false", "optimizer=adamw", "weight_decay=0.01", "schedule=cosine"),
     *("ema_momentum=0.99", "keep_epoch=last", "early_stopping_patience=0", "label_smoothing=0.1"),
@@ -32,7 +32,7 @@ WORDS_LAST = (
 WORDS_EPOCHS = 8
 # Half the recipe's dropout, which the halves of training prefer (`words_ablation`).
 WORDS_HALF_DROPOUT = (*WORDS_LAST, "dropout=0.25")
-# Faces: wider than the recipe, and also small and squeezed as users' pictures are.
+# Faces: wider than in the recipe, and also small and distorted like users' images.
 FACE_ROUGH = (
     "width=48",
     "transforms=flip,crop_jitter:min_zoom=0.85:max_zoom=1.15:max_shift_fraction=0.08,"
@@ -51,7 +51,7 @@ class Part:
       epochs: None takes the recipe's.
       settings: KEY=VALUE of the recipe or its encoder.
       scored_on: split that is evaluated; left alone where the data have none of it.
-      ensemble_runs: finished runs that are averaged, of a recipe of so many members.
+      ensemble_runs: finished runs for an ensemble recipe with as many members.
     """
 
     stream: str
@@ -98,7 +98,7 @@ def require_data(part: Part) -> None:
 
 
 def train_part(part: Part, run: Path, seed: int) -> None:
-    """Trains a part, goes on with it, or leaves it as it is.
+    """Trains a stream, resumes it, or keeps it if it is finished.
 
     Raises:
       UserError: no data, or a run of other settings in its place.
@@ -170,7 +170,7 @@ def _require_same(
     """Stops where a run is of another training.
 
     Args:
-      is_same_data: asked about what the run says of its data.
+      is_same_data: called with the data entries of the run.
     """
     from affectstream.modeling.runs.run_folder import read_run
 
@@ -187,7 +187,7 @@ def _require_same(
 
 
 def _require_newest(run: Path, members: Sequence[Path]) -> None:
-    """Stops where a run averages what was trained again since."""
+    """Stops if an ensemble run contains a network that was trained again since."""
     from affectstream.modeling.runs.run_folder import BEST
 
     for member in members:

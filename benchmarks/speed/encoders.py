@@ -1,4 +1,4 @@
-"""Parameters, training clips a second and inference time of every audio and video encoder."""
+"""Parameters, training clips per second and inference time of every audio and video encoder."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def inference(model: Any, given: Any) -> Callable[[], Any]:
 
 
 def seconds_of(call: Callable[[], Any], budget_s: float, min_calls: int) -> float:
-    """Median seconds of a call, the first left out."""
+    """Median seconds of a call, without the first."""
     call()
     times: list[float] = []
     began_s = time.perf_counter()

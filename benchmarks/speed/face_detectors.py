@@ -27,7 +27,7 @@ SMALL_SIDES_PX = (160, 80, 48)
 
 
 def stills(is_quick: bool, clips: Sequence[Path]) -> tuple[list[np.ndarray], str]:
-    """(720, 1280, 3) uint8 RGB pictures with one face each, and what they are."""
+    """(720, 1280, 3) uint8 RGB images with one face each, and their description."""
     data = None if is_quick else inputs.data_folder()
     if data is None:
         return [pictures(path, 1)[0] for path in clips], "first frames of the clips"
@@ -51,7 +51,7 @@ def pictures(path: Path, count: int) -> list[np.ndarray]:
 
 
 def finders(present: Mapping[str, FaceDetector]) -> dict[str, Detect]:
-    """Each finds the faces of a picture; the OpenCV baseline's way beside ours."""
+    """Face finders of an image, with the OpenCV baseline beside ours."""
     found: dict[str, Detect] = {name: one.detect for name, one in present.items()}
     cascade = full_size_cascade()
 
@@ -88,7 +88,7 @@ def _largest(faces: Sequence[FaceBox]) -> FaceBox:
 
 
 def small_pictures(present: Mapping[str, FaceDetector], folder: Path) -> list[str]:
-    """In how many pictures of few pixels each sees a face: as they are, and as it searches them."""
+    """Number of small images in which each detector finds a face: unchanged, and enlarged."""
     paths = sorted(folder.glob("*.png"))
     read = [p[..., ::-1] for p in (cv2.imread(str(path)) for path in paths) if p is not None]
     small = [[scaled(p, px / max(p.shape[:2])) for p in read] for px in SMALL_SIDES_PX]

@@ -171,7 +171,7 @@ def wait_table(measured: dict[str, tuple[list[EpochWait], int]]) -> str:
 
 
 def end_table(measured: dict[str, tuple[list[EpochWait], list[EpochWait]]]) -> str:
-    """The ends of epochs, by stream: as it is, and with the tuner."""
+    """End times of epochs, by stream: without and with the autotuner."""
     columns = ["recipe", "tuner", "epochs", "s an epoch", "s at its end, median", "most"]
     rows = []
     for stream, ways in measured.items():

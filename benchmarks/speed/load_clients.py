@@ -59,7 +59,7 @@ def client(
     first: int,
     signals: ClientChannels,
 ) -> None:
-    """Asks from batch `first` on until told to end; says None, then its tally or why it failed."""
+    """Sends requests from batch `first` on until stopped; reports None, then tally or error."""
     try:
         signals.said.put(_asked(address, batches, expected, first, signals))
     except Exception as error:
@@ -186,7 +186,7 @@ class ClientPool:
             self.listen(0.2)
 
     def listen(self, seconds: float) -> None:
-        """Takes in what a client says within so many seconds.
+        """Receives the messages of a client for a limited time.
 
         Raises:
           RuntimeError: a client failed, for the reason that it gave, or died without one.

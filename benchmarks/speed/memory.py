@@ -120,7 +120,7 @@ def _weights(weights: Path | None) -> list[str]:
 def measure(
     videos: Sequence[Path], work: Path, detector: str, weights: Path | None, model: Path | None
 ) -> list[tuple[str, list[Measured]]]:
-    """For each part, what it takes on each video."""
+    """Memory of each part on each video."""
     given = [detector, str(weights or "")]
     rows = [
         ("decoding and faces", [run(["-c", _RECORDS, str(v), *given]) for v in videos]),
@@ -135,7 +135,7 @@ def measure(
 def memory_table(
     rows: Sequence[tuple[str, list[Measured]]], lengths_s: Sequence[float]
 ) -> tuple[str, str]:
-    """The table, and the verdict on each part."""
+    """The table, and the verdict for each part."""
     short, long = (f"{s / 60:.3g} min" for s in lengths_s)
     columns = ("part", f"MiB, {short}", f"MiB, {long}", "ratio", f"seconds, {long}")
     cells, lines = [], []

@@ -36,7 +36,7 @@ Boxes = list[FaceBox | None]
 
 @dataclass
 class Method:
-    """One way of preparing a clip, and what was measured of it.
+    """One way of preparing a clip, and its measurements.
 
     Attributes:
       prepare: gives the box of each frame looked at; None for decoding alone.

@@ -45,7 +45,7 @@ for epoch in range(2):
 
 
 def write_clips(folder: Path, num_clips: int) -> Path:
-    """A data folder of sound alone, noise of `CLIP_S`, unless it is there."""
+    """Creates a data folder with audio only, noise of `CLIP_S`, unless it exists."""
     records = folder / "records"
     if records.is_dir():
         return records
@@ -66,7 +66,7 @@ def write_clips(folder: Path, num_clips: int) -> Path:
 
 
 def measure(work: Path, counts: Sequence[int]) -> list[tuple[str, list[Measured]]]:
-    """For each way of reading, what it takes for each number of clips."""
+    """Memory of each way of reading, for each number of clips."""
     folders = [write_clips(work / f"clips-{count}", count) for count in counts]
     return [
         (way, [memory.run(["-c", _READ, str(folder), allowed]) for folder in folders])
@@ -77,7 +77,7 @@ def measure(work: Path, counts: Sequence[int]) -> list[tuple[str, list[Measured]
 def reading_table(
     rows: Sequence[tuple[str, list[Measured]]], counts: Sequence[int]
 ) -> tuple[str, str]:
-    """The table, and what one more clip takes by each way."""
+    """The table, and the memory of one more clip for each way."""
     few, many = counts
     columns = ("records", f"MiB, {few} clips", f"MiB, {many:,} clips", "KiB a further clip")
     cells = []

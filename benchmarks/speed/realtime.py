@@ -38,7 +38,7 @@ class TimeSpent:
 
 
 class Stopwatch:
-    """Adds up what is spent within a function."""
+    """Adds up the time spent in a function."""
 
     def __init__(self) -> None:
         self.spent = TimeSpent(0.0, 0.0)

@@ -40,7 +40,7 @@ class Load:
     """Sum of all clients.
 
     Attributes:
-      seconds: that they asked for.
+      seconds: duration of the requests.
       memory_bytes: of the server with the first version, settled and at its end, and with the
         second, settled and at its end.
     """
@@ -191,14 +191,14 @@ def main(words: Sequence[str] | None = None) -> int:
 
 @dataclass(frozen=True)
 class LoadRequests:
-    """What the clients ask, and what is right.
+    """The requests of the clients, and the expected outputs.
 
     Attributes:
       rows: windows, a whole number of batches.
       batches: the same in batches.
       signatures: version -> `serving_default`.
       expected: version -> answer to each batch.
-      told: what the rows are.
+      told: description of the rows.
     """
 
     rows: list[Arrays]

@@ -1,1 +1,1 @@
-"""What `predict` and `preprocess` do step by step."""
+"""The steps of `predict` and `preprocess`."""

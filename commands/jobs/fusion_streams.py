@@ -20,11 +20,11 @@ from affectstream.preprocessing.dataset.data_folder import DataFolder
 
 @dataclass(frozen=True)
 class SharedOptions:
-    """Options of a fusion that its streams are trained with too.
+    """Options of a fusion that also apply to the training of its streams.
 
     Attributes:
-      out: run folder of the fusion; its streams go to OUT-STREAM.
-      init_from: as typed: a run that has each stream, or `pretrained`.
+      out: run folder of the fusion; its streams use OUT-STREAM.
+      init_from: typed value: a run with each stream, or `pretrained`.
     """
 
     out: Path
@@ -35,14 +35,14 @@ class SharedOptions:
 
 
 def data_by_stream(words: tuple[str, ...]) -> dict[str, list[Path]]:
-    """`--data` by the stream that it is for, "" for all; a feature table knows its stream."""
-    found: dict[str, list[Path]] = {}
+    """Groups `--data` by stream, "" for all; a feature table determines its stream."""
+    by_stream: dict[str, list[Path]] = {}
     for word in words:
         stream, equals, path = word.partition("=")
         if not (equals and stream in STREAMS):
             stream, path = _stream_of_table(resolve_path(word)), word
-        found.setdefault(stream, []).append(resolve_path(path))
-    return found
+        by_stream.setdefault(stream, []).append(resolve_path(path))
+    return by_stream
 
 
 def _stream_of_table(path: Path) -> str:
@@ -57,7 +57,7 @@ def _stream_of_table(path: Path) -> str:
 
 
 def paired_tables(runs: dict[str, Path], data: dict[str, list[Path]]) -> DataFolder | None:
-    """The feature tables of all streams of a fusion as one; None where data are recordings.
+    """The feature tables of all streams of a fusion as one; None if the data are recordings.
 
     Raises:
       UserError: tables for some streams only, several for one, or tables that disagree.
@@ -77,7 +77,7 @@ def one_table_per_stream(data: dict[str, list[Path]], streams: tuple[str, ...]) 
     """The one feature table of each stream.
 
     Raises:
-      UserError: a stream without any, or one with several.
+      UserError: a stream without a table, or with several.
     """
     if set(data) != set(streams) or any(len(found) > 1 for found in data.values()):
         wanted = " ".join(f"--data {stream}=TABLE" for stream in streams)
@@ -92,7 +92,7 @@ def train_missing_streams(
     options: SharedOptions,
     settings: dict[str, list[str]],
 ) -> dict[str, Path]:
-    """The runs to fuse: those named, and the recipe's other streams, trained first where needed.
+    """The runs to fuse: the named ones, and the other streams of the recipe, trained if necessary.
 
     Args:
       data: by stream, "" for all.
@@ -106,15 +106,15 @@ def train_missing_streams(
         if stream in runs:
             continue
         out = runs[stream] = options.out.with_name(f"{options.out.name}-{stream}")
-        own = data.get(stream, data.get("", []))
-        if data and not own:
+        stream_data = data.get(stream, data.get("", []))
+        if data and not stream_data:
             raise UserError(f"no --data for {stream}, the part {name}; add --data {stream}=PATH")
         chosen: StreamRecipe = registry.load("recipes", name).with_settings(
             [f"labels={recipe.labels}", *settings[stream]]
         )
         state = _state(out)
         if state == "finished":
-            differing = _differing(out, chosen, own, options)
+            differing = _differing(out, chosen, stream_data, options)
             if not differing:
                 continue
             if not options.overwrite:
@@ -122,7 +122,7 @@ def train_missing_streams(
                     f"{out}: trained with another {' and '.join(differing)}; take it all the same"
                     f" by its name (--{stream}-run), choose another --out, or --overwrite"
                 )
-        _train_stream(chosen, own, out, state, options)
+        _train_stream(chosen, stream_data, out, state, options)
     return runs or _default_runs(data, options)
 
 
@@ -139,18 +139,18 @@ def _train_stream(
     from affectstream.serving.bundled.bundled_models import resolve_init_run
 
     start = resolve_init_run(options.init_from, recipe.stream) if options.init_from else None
-    own = TrainOptions(
+    stream_options = TrainOptions(
         out,
         options.seed,
         resume=state == "unfinished",
         overwrite=state == "finished",
         allow_leak=options.allow_leak,
         init_from=start,
-        # Beside other streams, words of a script are a note, no reason to stop.
+        # With other streams, scripted text is a note and not an error.
         allow_scripted_text=recipe.stream == "text",
     )
     with atomic_io.folder_lock(out):
-        report_training(train_stream(recipe, folders, own), out)
+        report_training(train_stream(recipe, folders, stream_options), out)
 
 
 def _require_room(recipe: Recipe, runs: dict[str, Path], out: Path) -> None:
@@ -185,13 +185,13 @@ def _was_trained_on(info: Any, data: list[Path], features: str) -> bool:
     from affectstream.modeling.runs.run_folder import describe_data, without_path
 
     now = describe_data(tuple(sample_data.open_data(path, features) for path in data))
-    # By digests: JSON holds tuples as lists.
+    # Compared by digest, because JSON stores tuples as lists.
     digests = [[atomic_io.digest(without_path(one)) for one in held] for held in (now, info.data)]
     return digests[0] == digests[1]
 
 
 def _has_seen(info: Any, init_from: Path | None) -> bool:
-    """Whether the training data of a part include those of its initial run."""
+    """Whether the training data of a stream include those of its initial run."""
     if init_from is None:
         return True
     from affectstream.modeling.runs.run_folder import read_run
@@ -210,10 +210,10 @@ def _state(run: Path) -> str:
 
 
 def _default_runs(data: dict[str, list[Path]], options: SharedOptions) -> dict[str, Path]:
-    """Those in `runs/`; trained first, with all defaults, where the sample is all there is.
+    """The default runs in `runs/`; trained first with all defaults if only the sample exists.
 
     Raises:
-      click.UsageError: one is not there, and data or runs of the user's own are.
+      click.UsageError: a run is missing, and the user has other data or runs.
     """
     from affectstream.modeling.runs.run_folder import require_free
 

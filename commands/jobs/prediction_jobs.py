@@ -1,4 +1,4 @@
-"""What `predict` asks a model about its inputs: one question a recording, or a line of text."""
+"""Prediction jobs of `predict`: one per recording, or per line of text."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from affectstream.preprocessing.clip import Rejection
     from affectstream.serving.inference.predict_options import PredictOptions
 
-# The file asked about, the name of the answer, and the call that gives it.
+# The input file, its name in the prediction, and the call that predicts.
 PredictionJob = tuple[Path, str, Callable[[], Any]]
 # These paths open files of this process only; a worker process cannot open them.
 _PROCESS_LOCAL_PREFIXES = ("/dev/std", "/dev/fd/", "/proc/")
@@ -29,15 +29,15 @@ _PROCESS_LOCAL_PREFIXES = ("/dev/std", "/dev/fd/", "/proc/")
 
 @dataclass
 class PredictInputs:
-    """What `predict` was given.
+    """Inputs of `predict`.
 
     Attributes:
-      files: those named, and those below the folders named that can be read.
-      found_in_folders: the latter.
-      names: file -> how answers call it, where that is not its path: what came through a pipe
-        was copied into a file of ours.
-      rejected: what lies below a folder and cannot be entered.
-      ignored_suffixes: ending -> number of the files of the folders that are not read.
+      files: named files, and readable files in the named folders.
+      found_in_folders: the files from the folders.
+      names: file -> its name in predictions if that is not its path: input from a pipe is copied to
+        a temporary file.
+      rejected: entries of a folder that cannot be entered.
+      ignored_suffixes: suffix -> number of files in the folders that are not read.
     """
 
     files: list[Path] = field(default_factory=list)
@@ -48,16 +48,16 @@ class PredictInputs:
 
     @property
     def texts(self) -> list[Path]:
-        """The files that hold an utterance a line."""
+        """The text files with one utterance per line."""
         return [path for path in self.files if media_type(path) == TEXT]
 
     @property
     def recordings(self) -> list[Path]:
-        """All others."""
+        """All other files."""
         return [path for path in self.files if media_type(path) != TEXT]
 
     def skip_unnamed_texts(self) -> None:
-        """Passes over the texts that nobody named, for a model that knows no words."""
+        """Skips texts found in folders, for a model without a text stream."""
         for path in self.texts:
             if path in self.found_in_folders:
                 self.files.remove(path)
@@ -66,21 +66,21 @@ class PredictInputs:
 
 @contextlib.contextmanager
 def collect_inputs(paths: tuple[Path, ...]) -> Iterator[PredictInputs]:
-    """The files named and those below the folders named, as long as they are asked about.
+    """The files that were named or are in named folders; temporary copies end with the block.
 
     Raises:
-      UserError: a folder is missing, unreadable, or holds nothing that is read here.
+      UserError: a folder is missing, unreadable, or holds no supported file.
     """
     from affectstream.preprocessing.corpora.media_files import list_folder
 
-    found = PredictInputs()
+    inputs = PredictInputs()
     with tempfile.TemporaryDirectory(prefix="affectstream-") as folder:
         for path in paths:
             if not path.is_dir():
                 file = _copied(path, Path(folder)) if _comes_once(path) else path
                 if file != path:
-                    found.names[file] = str(path)
-                found.files.append(file)
+                    inputs.names[file] = str(path)
+                inputs.files.append(file)
                 continue
             listing = list_folder(path)
             files = [file for file in listing.files if media_type(file)]
@@ -88,13 +88,13 @@ def collect_inputs(paths: tuple[Path, ...]) -> Iterator[PredictInputs]:
                 raise listing.missing_error(
                     "no media file in this folder (looked for sound, video, pictures and .txt)"
                 )
-            found.files += files
-            found.found_in_folders.update(files)
-            found.rejected += listing.rejected
-            found.ignored_suffixes += count_suffixes(
+            inputs.files += files
+            inputs.found_in_folders.update(files)
+            inputs.rejected += listing.rejected
+            inputs.ignored_suffixes += count_suffixes(
                 file for file in listing.files if not media_type(file)
             )
-        yield found
+        yield inputs
 
 
 def _comes_once(path: Path) -> bool:
@@ -110,10 +110,10 @@ def _comes_once(path: Path) -> bool:
 
 
 def _copied(path: Path, folder: Path) -> Path:
-    """What comes out of a pipe as a file of the same ending.
+    """Copies the content of a pipe into a file with the same suffix.
 
     Raises:
-      UserError: it cannot be read, or the disk is full.
+      UserError: the pipe cannot be read, or the disk is full.
     """
     copy = Path(tempfile.mkdtemp(dir=folder)) / path.name
     try:
@@ -127,14 +127,14 @@ def _copied(path: Path, folder: Path) -> Path:
 def prediction_jobs(
     path: Path, name: str, recognizer: Any, options: PredictOptions
 ) -> Iterator[PredictionJob]:
-    """What is asked about one input; of a text, about each of its lines.
+    """The jobs of one input; for a text file one per line.
 
     Args:
-      name: how answers call it; "" for its path.
+      name: its name in predictions; "" for its path.
     """
     if media_type(path) != TEXT:
-        asked = functools.partial(recognizer, path, options, **({"name": name} if name else {}))
-        yield path, name or str(path), asked
+        call = functools.partial(recognizer, path, options, **({"name": name} if name else {}))
+        yield path, name or str(path), call
         return
     name = name or str(path)
     try:
@@ -145,7 +145,7 @@ def prediction_jobs(
 
 
 def rejected_job(rejected: Rejection) -> PredictionJob:
-    """A job for a folder that cannot be read; it raises the reason."""
+    """A job for an unreadable folder; it raises the reason."""
     return (
         Path(rejected.path),
         rejected.path,
@@ -158,10 +158,10 @@ def _raise(error: Exception) -> None:
 
 
 def _lines(path: Path, name: str) -> list[tuple[str, str]]:
-    """Name and words of each line that is not blank.
+    """Name and text of each line that is not blank.
 
     Raises:
-      MediaError: absent, unreadable, not UTF-8, a git-lfs pointer, or without any words.
+      MediaError: absent, unreadable, not UTF-8, a git-lfs pointer, or without text.
     """
     from affectstream.core import lfs_pointer
     from affectstream.preprocessing.corpora.csv_table import split_lines
@@ -176,7 +176,7 @@ def _lines(path: Path, name: str) -> list[tuple[str, str]]:
         raise MediaError(f"{name}: not UTF-8 text ({error.reason}); save it as UTF-8") from error
     if lfs_pointer.is_pointer(data):
         raise MediaError(f"{name}: {lfs_pointer.POINTER_MESSAGE}")
-    found = [(f"{name}:{n}", line) for n, line in enumerate(split_lines(text), 1) if line.strip()]
-    if not found:
+    lines = [(f"{name}:{n}", line) for n, line in enumerate(split_lines(text), 1) if line.strip()]
+    if not lines:
         raise MediaError(f"{name}: no words in it; write one utterance a line")
-    return found
+    return lines

@@ -1,4 +1,4 @@
-"""Runs prediction jobs and writes what was asked for: lines, a table, time lines, a video."""
+"""Runs prediction jobs and writes the requested outputs: lines, a table, time lines, a video."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ COVERAGES = ("face_coverage", "sound_coverage", "speech_share", "known_word_shar
 
 @dataclass(frozen=True)
 class PredictOutputs:
-    """What is written of the answers; None leaves it out.
+    """Outputs of predictions; None disables an output.
 
     Attributes:
-      plots: file -> where its time line is drawn; empty for none.
-      limits: the probability, the share of speech and that of known words which an answer needs to
-        be given; None gives every answer.
-      smooth_s: over how many seconds windows are averaged; None leaves them as they are.
+      plots: file -> path of its time line; empty for none.
+      limits: smallest probability, smallest share of speech and smallest share of known words for a
+        reported prediction; None reports every prediction.
+      smooth_s: length of the moving average over windows; None disables smoothing.
       transcribes: whether there are transcripts to write.
     """
 
@@ -44,7 +44,7 @@ class PredictOutputs:
         return any(limit is not None for limit in self.limits)
 
     def postprocess(self, answer: Any) -> Any:
-        """The answer, smoothed and then abstaining where that was asked for."""
+        """The prediction with the requested smoothing and abstention."""
         from affectstream.serving.inference.prediction import with_abstention
         from affectstream.serving.inference.smoothing import smoothed
 
@@ -59,7 +59,7 @@ def predict_all(
     outputs: PredictOutputs,
     process: IsolatedWorker | None,
 ) -> int:
-    """Asks and writes; the number of inputs that were rejected."""
+    """Predicts and writes; returns the number of rejected inputs."""
     rows: list[dict[str, Any]] = []
     rejected = 0
     try:

@@ -1,4 +1,4 @@
-"""Preparing a corpus step by step, each step skipped where nothing has changed.
+"""Prepares a corpus step by step; skips each step whose inputs have not changed.
 
 Source: IEMOCAP fused-features system, docs/reproduced_systems.md.
 """
@@ -15,7 +15,7 @@ import click
 from affectstream.core import atomic_io, progress
 from affectstream.core.errors import UserError, pluralize
 
-if TYPE_CHECKING:  # OpenCV and numpy would make `--help` slow
+if TYPE_CHECKING:  # importing OpenCV and numpy would slow down `--help`
     from affectstream.preprocessing.clip import Clip
     from affectstream.preprocessing.corpora.corpus import Corpus
     from affectstream.preprocessing.dataset.data_folder import DataFolder
@@ -39,11 +39,11 @@ class PreparationSteps:
 
     Args:
       corpus: a corpus of the registry.
-      source: where it lies.
+      source: location of the corpus.
       out: data folder, which also gets labels.csv, features.csv, transcripts.csv and steps.json.
-      overwrite: do every step again.
+      overwrite: repeat every step.
     Raises:
-      UserError: `source` is not what the corpus wants.
+      UserError: `source` does not fit the corpus.
     """
 
     def __init__(self, corpus: Corpus, source: Path, out: Path, overwrite: bool) -> None:
@@ -57,9 +57,9 @@ class PreparationSteps:
         """Writes labels.csv; opens no recording.
 
         Args:
-          told: `folder_settings` what is going to be done, up to the last step asked for.
+          settings: `folder_settings` of this call, up to the last requested step.
         Raises:
-          UserError: the folder holds records that were made otherwise; nothing is written then.
+          UserError: the folder holds records with other settings; then nothing is written.
         """
         from affectstream.preprocessing.records.settings_check import require_same_settings
 
@@ -79,11 +79,11 @@ class PreparationSteps:
         """Prepares the records.
 
         Args:
-          told: everything but the recordings that the records depend on; None where that cannot be
-            told, then `prepare` is always called and finds out itself what is missing.
-          prepare: does it.
+          settings: everything that the records depend on, except for the recordings; None if it is
+            not known, which always calls `prepare`.
+          prepare: prepares the missing records.
         Returns:
-          what `prepare` did; None where nothing has changed.
+          the result of `prepare`; None if nothing has changed.
         """
         from affectstream.preprocessing.dataset.data_folder import CLIPS_FILE
         from affectstream.preprocessing.records.fingerprints import input_fingerprints
@@ -100,14 +100,14 @@ class PreparationSteps:
         return results[0] if results else None
 
     def run_later_steps(self, stop_after: str) -> None:
-        """The steps behind `audio`, up to and including `until`."""
+        """The steps after `audio`, up to and including `stop_after`."""
         for name in STEPS[2 : STEPS.index(stop_after) + 1]:
             {"features": self._features, "split": self._split, "transcripts": self._transcripts}[
                 name
             ]()
 
     def rejected(self) -> list[dict[str, str]]:
-        """What could not be used, as (path, reason), by the records or else by the inventory."""
+        """Rejected inputs, as (path, reason), from the records or else from the corpus index."""
         from affectstream.preprocessing.dataset.data_folder import REJECTED_FILE
 
         path = self.out / REJECTED_FILE
@@ -116,7 +116,7 @@ class PreparationSteps:
         with path.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
-    # === Behind the records ===
+    # === Steps after the records ===
 
     def _features(self) -> None:
         folder = self._folder()
@@ -196,15 +196,15 @@ class PreparationSteps:
             reader = csv.DictReader(file)
             columns = list(reader.fieldnames or ())
             rows = list(reader)
-        told = [{**row, "split": split_of.get(row["clip"], "")} for row in rows]
-        if told == rows:
+        updated = [{**row, "split": split_of.get(row["clip"], "")} for row in rows]
+        if updated == rows:
             return
-        atomic_io.write_csv(path, columns, told)
+        atomic_io.write_csv(path, columns, updated)
         origin = path.with_name(f"{path.name}.json")
         about = {"notes": folder.splits.notes, "rule": folder.splits.rule}
         atomic_io.write_json(origin, atomic_io.read_json(origin) | about)
 
-    # === What is done already ===
+    # === Finished steps ===
 
     def _folder(self) -> DataFolder:
         from affectstream.preprocessing.dataset.data_folder import open_data_folder
@@ -219,7 +219,7 @@ class PreparationSteps:
         write: Callable[[], None],
         whole: bool = True,
     ) -> None:
-        """Does a step, unless its output is `whole` and was made of the same inputs."""
+        """Runs a step, unless its output is `whole` and was made from the same inputs."""
         path = self.out / STEPS_FILE
         done: dict[str, str] = atomic_io.read_json(path) if path.is_file() else {}
         digest = atomic_io.digest(inputs)
@@ -233,7 +233,7 @@ class PreparationSteps:
 
 
 def _is_whole(out: Path) -> bool:
-    """Whether every record of clips.csv lies in a shard of the size that it was written with."""
+    """Whether every record of clips.csv is in a shard of the original size."""
     from affectstream.preprocessing.dataset import data_folder
 
     shards = out / data_folder.SHARDS_FOLDER
@@ -241,7 +241,7 @@ def _is_whole(out: Path) -> bool:
         folder = data_folder.open_data_folder(out)
         indices = [atomic_io.read_json(path) for path in shards.glob("*.json")]
     except UserError:
-        return False  # preparing the records mends it
+        return False  # preparing the records repairs it
     sizes = {name: size for index in indices for name, (size, _) in index["files"].items()}
     return {row.shard for row in folder.rows} <= set(sizes) and all(
         (shards / name).is_file() and (shards / name).stat().st_size == size
@@ -250,14 +250,14 @@ def _is_whole(out: Path) -> bool:
 
 
 def _label_row(clip: Clip) -> dict[str, str]:
-    told = clip.attributes
+    row_attributes = clip.attributes
     end_s = "" if clip.end_s is None else f"{clip.end_s:g}"
     facts = {
         "turn": clip.recording.partition("/")[2] or clip.key,
-        "start_s": told.get("dialogue_start_s", f"{clip.start_s:g}"),
-        "end_s": told.get("dialogue_end_s", end_s),
+        "start_s": row_attributes.get("dialogue_start_s", f"{clip.start_s:g}"),
+        "end_s": row_attributes.get("dialogue_end_s", end_s),
         "wav": clip.name,
         "label": clip.label,
         "speaker": clip.speaker,
     }
-    return {**facts, **{name: told.get(name, "") for name in LABEL_COLUMNS[len(facts) :]}}
+    return {**facts, **{name: row_attributes.get(name, "") for name in LABEL_COLUMNS[len(facts) :]}}

@@ -1,1 +1,1 @@
-"""Types of options, and options that several commands share."""
+"""Option types, and options shared by several commands."""

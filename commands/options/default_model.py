@@ -15,11 +15,11 @@ DEFAULT_RUN_NAMES = ("fusion", "audio", "video", "text")
 
 
 def default_model(files: Sequence[Path], text: str | None = None) -> Path:
-    """The bundled model for what is asked about, else a run of the user's own; says which.
+    """The bundled model for the inputs, else a run of the user; prints which.
 
     Args:
-      files: recordings, and text files of one utterance a line.
-      text: what is said; without any file, words alone are asked about.
+      files: recordings, and text files with one utterance per line.
+      text: text input; without files, a text model is selected.
     Raises:
       UserError: neither a bundled model nor a run in `runs/`.
     """

@@ -44,7 +44,7 @@ def engine_options(workers_help: str) -> Callable[[Callable[..., Any]], Callable
 def limit_options(
     timeout_help: str, memory_limit_help: str
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Adds `--timeout-s` and `--memory-limit-gb`, of a process that reads recordings."""
+    """Adds `--timeout-s` and `--memory-limit-gb`, limits of a process that reads recordings."""
     seconds = click.option(
         "--timeout-s",
         type=FiniteRange(1, 86_400),
@@ -65,10 +65,10 @@ def limit_options(
 def make_engine(
     name: str, address: str | None, workers: int | None, default_workers: int | None = None
 ) -> Engine:
-    """The engine that was chosen.
+    """The engine that the user chose.
 
     Args:
-      default_workers: of this machine, 0 for none but this process; None takes one a core.
+      default_workers: on this machine; 0 for this process alone; None for one per core.
     """
     if address is not None and name != "ray":
         raise click.UsageError("--address names a Ray cluster; add --engine ray")

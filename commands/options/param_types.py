@@ -1,4 +1,4 @@
-"""Parameter types that click lacks."""
+"""Parameter types that click does not provide."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import click
 
 from affectstream.core import storage_paths
 
-# Endings of other formats: a CSV file must not be named like these.
+# Suffixes of other formats: a CSV file must not have one of them.
 _OTHER_TABLES = frozenset(
     (".parquet", ".xlsx", ".xls", ".ods", ".json", ".jsonl", ".npz", ".feather")
 )
 
 
 def resolve_path(text: str, use_listings_cache: bool = False) -> Path:
-    """The path object of a path or URL, after its store has answered.
+    """The path object of a path or URL, after a check that its store answers.
 
     Raises:
-      UserError: of `storage_paths.storage_path` and `storage_paths.require_reachable`.
+      UserError: from `storage_paths.storage_path` and `storage_paths.require_reachable`.
     """
     found = storage_paths.storage_path(text, use_listings_cache)
     storage_paths.require_reachable(found)
@@ -45,7 +45,7 @@ class StoragePath(click.ParamType):
 
 
 class OutputPath(StoragePath):
-    """A place to write to: not within the models that come with the program."""
+    """An output path outside the bundled models."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path = super().convert(value, param, ctx)
@@ -53,12 +53,12 @@ class OutputPath(StoragePath):
         return path
 
 
-# Where weights of detectors lie.
+# Folder of detector weights.
 WEIGHTS_FOLDER = click.Path(path_type=Path, file_okay=False, exists=True)
 
 
 class FiniteRange(click.FloatRange):
-    """A number within bounds; click lets `nan` through, and `inf` where no upper bound is."""
+    """A number within bounds; click accepts `nan`, and `inf` without an upper bound."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number = super().convert(value, param, ctx)
@@ -68,7 +68,7 @@ class FiniteRange(click.FloatRange):
 
 
 class LocalOutputPath(click.Path):
-    """A local file or folder to be written: not within the models that come with the program."""
+    """A local output file or folder outside the bundled models."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         path: Any = super().convert(value, param, ctx)
@@ -80,7 +80,7 @@ class OutputFile(LocalOutputPath):
     """An output file with one of the given endings.
 
     Args:
-      endings: with their dots, in small letters.
+      endings: lower-case suffixes with their dots.
     """
 
     def __init__(self, *endings: str) -> None:
@@ -95,7 +95,7 @@ class OutputFile(LocalOutputPath):
 
 
 class OutputTable(LocalOutputPath):
-    """A table to be written: CSV, or with tabs between cells where its name ends in .tsv."""
+    """An output table: CSV, or tab-separated if its name ends in .tsv."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path, dir_okay=False)
@@ -108,10 +108,10 @@ class OutputTable(LocalOutputPath):
 
 
 def require_distinct_paths(outputs: dict[str, Path | None], inputs: Iterable[Path]) -> None:
-    """Raises click.UsageError where an output would replace an input or another output.
+    """Raises click.UsageError if an output would replace an input or another output.
 
     Args:
-      outputs: option -> file to be written, None where there is none.
+      outputs: option -> output file, None if the option is not used.
     """
     taken = {path.resolve(): f"the input {path}" for path in inputs}
     for option, path in outputs.items():

@@ -1,4 +1,4 @@
-"""Options that change a recipe, of the commands that train."""
+"""Recipe options of the training commands."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RECIPE_OPTIONS = (
 
 
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds `--labels`, `--epochs`, `--batch-size` and `--set`, which `changed_recipe` takes."""
+    """Adds `--labels`, `--epochs`, `--batch-size` and `--set`; see `changed_recipe`."""
     for option in reversed(RECIPE_OPTIONS):
         command = option(command)
     return command
@@ -42,10 +42,10 @@ def changed_recipe(
     batch_size: int | None,
     settings: tuple[str, ...],
 ) -> tuple[Recipe, dict[str, list[str]]]:
-    """The recipe with what was typed, and the `key=value` words for its streams.
+    """The recipe with the typed settings, and the `key=value` settings of its streams.
 
     Raises:
-      UserError: no such setting, or a value that it does not take.
+      UserError: no such setting, or an invalid value.
     """
     given = (("labels", labels), ("epochs", epochs), ("batch_size", batch_size))
     words = [f"{key}={value}" for key, value in given if value]
@@ -56,7 +56,7 @@ def changed_recipe(
 def split_stream_settings(
     settings: tuple[str, ...], recipe: Recipe
 ) -> tuple[list[str], dict[str, list[str]]]:
-    """`--set` words of the recipe itself, and `STREAM.key=value` words of its streams."""
+    """Separates `--set` of the recipe itself from `STREAM.key=value` of its streams."""
     streams = {registry.entry("recipes", name).stream for name in recipe.stream_recipes}
     own: list[str] = []
     of_streams: dict[str, list[str]] = {stream: [] for stream in streams}

@@ -1,4 +1,4 @@
-"""Default places, and the sample corpus that stands in when no data are named."""
+"""Default paths, and the sample corpus that is used if no data are named."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RUNS_FOLDER = Path("runs")
 
 
 def ensure_sample(source: Path = SAMPLE_SOURCE) -> Path:
-    """Writes the synthetic corpus to `source` unless it is there; returns where it is."""
+    """Writes the synthetic corpus to `source` unless it exists; returns its path."""
     click.echo(f"using the built-in SYNTHETIC sample corpus in {source}", err=True)
     write_sample(source)
     return source
@@ -32,7 +32,7 @@ def ensure_sample(source: Path = SAMPLE_SOURCE) -> Path:
 def write_sample(
     out: Path, num_speakers: int = 8, num_takes: int = 2, seed: int = 0
 ) -> tuple[Path, ...]:
-    """Writes the synthetic corpus under a progress bar; its clips, those that were there too."""
+    """Writes the synthetic corpus under a progress bar; returns its clips, also existing ones."""
     from affectstream.preprocessing.synthetic.corpus import synthesize
 
     with progress.bar(None, "synthesize", "clip") as bar:
@@ -48,7 +48,7 @@ def open_data(path: Path, features: str) -> DataFolder:
     """A data folder, or a feature table of the front end `features`.
 
     Raises:
-      UserError: neither, or damaged.
+      UserError: the path is neither, or damaged.
     """
     from affectstream.preprocessing.dataset.feature_table import (
         is_feature_table,
@@ -71,7 +71,7 @@ def open_paired_tables(tables: dict[str, Path], features: dict[str, str]) -> Dat
       tables: stream -> its file.
       features: stream -> name of its front end.
     Raises:
-      UserError: not there, damaged, or they disagree.
+      UserError: a table is missing or damaged, or they disagree.
     """
     from affectstream.preprocessing.dataset.feature_table import FeatureTable
     from affectstream.preprocessing.dataset.paired_tables import pair_tables
@@ -81,10 +81,10 @@ def open_paired_tables(tables: dict[str, Path], features: dict[str, str]) -> Dat
 
 
 def ensure_default_data_folder() -> Path:
-    """The default place; the sample corpus is prepared there when there are no records yet.
+    """The default data folder; prepares the sample corpus there if there are no records yet.
 
     Raises:
-      click.UsageError: other data are prepared here, see `default_data_folder`.
+      click.UsageError: other data exist, see `default_data_folder`.
     """
     records = default_data_folder()
     if is_data_folder(records):
@@ -122,14 +122,14 @@ def describe_default_data(path: Path) -> str:
 
 
 def find_data_folders(*exclude: Path) -> list[Path]:
-    """Data folders in the current folder and in `data/`, without some of them."""
-    found = {
+    """Data folders in the current folder and in `data/`, without `but`."""
+    candidates = {
         path.parent
         for home in (Path(), DEFAULT_DATA_FOLDER.parent)
         for path in home.glob(f"*/{CLIPS_FILE}")
     }
     left_out = {path.resolve() for path in exclude}
-    return sorted(p for p in found if is_data_folder(p) and p.resolve() not in left_out)
+    return sorted(p for p in candidates if is_data_folder(p) and p.resolve() not in left_out)
 
 
 def _are(count: int) -> str:
@@ -137,14 +137,14 @@ def _are(count: int) -> str:
 
 
 def run_command(*words: str | int | Path) -> int:
-    """Runs another command in this process, as if it were typed, and says so.
+    """Prints and runs another command in this process.
 
     Args:
-      words: name of the command, then its arguments.
+      words: name of the command and its arguments.
     Returns:
       its exit code.
     Raises:
-      UserError: what stopped it.
+      UserError: the error of the command.
     """
     name, *arguments = map(str, words)
     click.echo(f"$ python cli.py {' '.join([name, *arguments])}", err=True)

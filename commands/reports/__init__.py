@@ -1,1 +1,1 @@
-"""What commands print."""
+"""Printed reports of commands."""

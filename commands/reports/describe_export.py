@@ -20,7 +20,7 @@ def export_facts(version: Path) -> dict[str, Any]:
     """Facts about one exported version.
 
     Raises:
-      UserError: not one of our exports, or damaged.
+      UserError: not an export, or damaged.
     """
     config = _config(version)
     number = int(version.name) if version.name.isdecimal() else None
@@ -33,7 +33,7 @@ def export_facts(version: Path) -> dict[str, Any]:
 
 
 def bundle_facts(path: Path) -> dict[str, Any]:
-    """Facts about a bundle for TensorFlow Serving; those of the model are of its newest version.
+    """Facts about a bundle for TensorFlow Serving; model facts are those of its newest version.
 
     Raises:
       UserError: `models.config` or the newest version is damaged.
@@ -65,7 +65,7 @@ def bundle_facts(path: Path) -> dict[str, Any]:
 
 
 def litert_facts(path: Path) -> dict[str, Any]:
-    """Facts about a `.tflite` and the file beside it.
+    """Facts about a `.tflite` and its config.
 
     Raises:
       UserError: see `read_litert_config`.
@@ -86,7 +86,7 @@ def litert_facts(path: Path) -> dict[str, Any]:
 
 
 def describe_scores(scores: dict[str, Any]) -> dict[str, Any]:
-    """Scores of the epoch that was kept, those of training apart from those on validation."""
+    """Scores of the kept epoch, on training and validation separately."""
     from affectstream.serving.export.model_card import training_scores, validation_scores
 
     if not scores:
@@ -99,7 +99,7 @@ def describe_scores(scores: dict[str, Any]) -> dict[str, Any]:
 
 
 def describe_parts(parts: dict[str, Any]) -> dict[str, Any]:
-    """The parts of a fusion, their scores told by `describe_scores`."""
+    """The streams of a fusion and their scores, see `describe_scores`."""
     return {
         stream: {
             name: one
@@ -122,7 +122,7 @@ def card_of(path: Path, config: dict[str, Any], name: str = "", version: int | N
     Args:
       path: of the model, for the message.
     Raises:
-      UserError: the config lacks what a card tells.
+      UserError: the config lacks an entry that the card needs.
     """
     from jinja2 import UndefinedError
 
@@ -137,7 +137,7 @@ def card_of(path: Path, config: dict[str, Any], name: str = "", version: int | N
 
 
 def model_warnings(facts: dict[str, Any]) -> str:
-    """Warnings that belong beside every score: synthetic data, allowed leak."""
+    """Warnings to show with every score: synthetic data, allowed leak."""
     return (" (SYNTHETIC data)" if facts.get("synthetic") else "") + (
         " (LEAK ALLOWED)" if facts.get("leak_allowed") else ""
     )
@@ -155,15 +155,15 @@ def _config(version: Path) -> dict[str, Any]:
     return config
 
 
-def _are_signatures(given: Any) -> bool:
-    """Whether each tells shape and dtype of its inputs and outputs, and the usual one is there."""
-    if not isinstance(given, dict) or DEFAULT_SIGNATURE not in given:
+def _are_signatures(value: Any) -> bool:
+    """Whether every signature has specs of its inputs and outputs, and the default exists."""
+    if not isinstance(value, dict) or DEFAULT_SIGNATURE not in value:
         return False
-    sides = [s.get(side) if isinstance(s, dict) else None for s in given.values() for side in SIDES]
-    told = [side for side in sides if isinstance(side, dict)]
-    if len(told) < len(sides):
+    sides = [s.get(side) if isinstance(s, dict) else None for s in value.values() for side in SIDES]
+    sides_present = [side for side in sides if isinstance(side, dict)]
+    if len(sides_present) < len(sides):
         return False
-    specs = [spec for side in told for spec in side.values()]
+    specs = [spec for side in sides_present for spec in side.values()]
     return all(
         isinstance(spec, dict) and isinstance(spec.get("shape"), list) and "dtype" in spec
         for spec in specs
@@ -171,7 +171,7 @@ def _are_signatures(given: Any) -> bool:
 
 
 def _model(config: dict[str, Any]) -> dict[str, Any]:
-    """`config.json`, with signatures in short."""
+    """`config.json`, with signatures in short form."""
     signatures = config["signatures"]
     return {
         **{side: _describe_specs(signatures[DEFAULT_SIGNATURE][side]) for side in SIDES},

@@ -1,4 +1,4 @@
-"""The first of what failed, on stderr."""
+"""Prints the first failures on stderr."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_SHOWN = 10
 
 
 def print_first(what: str, failures: Iterable[tuple[str, str]]) -> None:
-    """Says what failed and why, ten at most.
+    """Prints failures with their reasons, ten at most.
 
     Args:
       failures: name and reason of each.

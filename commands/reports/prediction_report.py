@@ -16,7 +16,7 @@ REPORTS = "affectstream.commands.reports"
 
 
 def print_prediction(answer: Any, as_json: bool) -> None:
-    """Prints a `Prediction`: as one line of JSON, or as lines for a person."""
+    """Prints a `Prediction` as one line of JSON, or as readable lines."""
     if as_json:
         progress.print_result(json.dumps(answer.as_json()))
         return
@@ -43,12 +43,12 @@ def print_prediction(answer: Any, as_json: bool) -> None:
 
 
 def timeline_paths(plot: Path, files: Sequence[Path], taken: Iterable[Path]) -> dict[Path, Path]:
-    """Where the time line of each file is drawn: no two in one place, and none over a taken one.
+    """Path of each file's time line: all different, and none already used.
 
     Args:
-      plot: as the user named it; of several files it is the beginning of each name.
-      files: those asked about.
-      taken: what must not be replaced: inputs and other outputs.
+      plot: path from the user; with several files it is the prefix of each name.
+      files: input files.
+      taken: paths that must not be replaced: inputs and other outputs.
     """
     if len(set(files)) <= 1:
         return dict.fromkeys(files, plot)

@@ -27,7 +27,7 @@ REPORTS = "affectstream.commands.reports"
 
 
 def report(result: PreprocessResult, out: Path, shown: str) -> None:
-    """Says what there is now, and what was left out or rejected."""
+    """Prints the contents of the data folder, and excluded or rejected inputs."""
     from affectstream.preprocessing.records.record_builder import DAMAGE, TRACKS
 
     rows = result.rows
@@ -59,22 +59,22 @@ def report(result: PreprocessResult, out: Path, shown: str) -> None:
 
 
 def _num_unknown_speakers(result: PreprocessResult) -> int:
-    """Records whose unknown speaker may surprise the user."""
+    """Number of records whose unknown speaker may surprise the user."""
     rows = result.rows
     unknown = sum(not row.speaker for row in rows)
-    # A corpus without any speakers is known for it; of a table of one's own they may be forgotten.
+    # Some corpora never have speakers. In a user's own table they may be forgotten.
     is_news = unknown < len(rows) or rows[0].corpus.partition("-")[0] == MANIFEST_PREFIX
     return unknown if is_news and NO_SPEAKERS not in result.splits.notes else 0
 
 
 def _cut_transcripts(rows: Sequence[ClipRow]) -> list[int]:
-    """Records of each clip that was cut although it has a transcript, which each of them holds."""
+    """Number of records of each cut clip whose one transcript is repeated in all of them."""
     own = (row for row in rows if row.transcript.strip() and TRANSCRIBED_BY not in row.attributes)
     return [count for count in Counter(row.path for row in own).values() if count > 1]
 
 
 def report_rejected(rejected: Sequence[Rejection]) -> int:
-    """Shows the first of them; how many there are."""
+    """Prints the first rejections and their number."""
     print_first("rejected", ((one.path, one.reason) for one in rejected))
     return len(rejected)
 

@@ -1,4 +1,4 @@
-"""What `train` prints at its end."""
+"""Final report of `train`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def report_training(info: RunInfo, out: Path) -> None:
     stamps += " | LEAK ALLOWED" if info.leak_allowed else ""
     if info.scores:
         epoch = f" at epoch {info.scores['epoch']}" if "epoch" in info.scores else ""
-        if info.recipe.is_ensemble:  # its networks have epochs of their own
+        if info.recipe.is_ensemble:  # its networks have their own epochs
             epoch = info.recipe.ensemble_label
         click.echo(
             f"{out}: validation UAR {info.scores['val_uar']:.3f},"

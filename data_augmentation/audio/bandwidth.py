@@ -1,4 +1,4 @@
-"""Low-pass filter: sound as from a telephone or an old recorder."""
+"""Low-pass filter: simulates a telephone or an old recorder."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from affectstream.data_augmentation.transform import (
 
 @dataclass(frozen=True, kw_only=True)
 class Bandwidth(AudioTransform):
-    """Takes away what lies above a cut-off frequency, by resampling down and up again.
+    """Removes frequencies above a cut-off, by resampling down and up again.
 
-    The length stays. A cut-off at or above half the sample rate changes nothing.
+    The length is kept. A cut-off at or above half the sample rate changes nothing.
 
     Parameters of `apply`: `cutoff_hz` float above 0.
 

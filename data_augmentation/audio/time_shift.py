@@ -18,7 +18,7 @@ class TimeShift(AudioTransform):
 
     Attributes:
       max_shift_s: largest shift either way, in [0, 60]; never more than half of the clip.
-      wrap: what leaves at one end enters at the other; otherwise silence enters.
+      wrap: samples that leave at one end enter at the other; otherwise silence enters.
     """
 
     name: ClassVar[str] = "time_shift"

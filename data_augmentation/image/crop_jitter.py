@@ -18,7 +18,7 @@ from affectstream.data_augmentation.transform import (
 
 @dataclass(frozen=True, kw_only=True)
 class CropJitter(VideoTransform):
-    """Zooms about the centre and moves the picture; what enters repeats the edge.
+    """Zooms about the centre and shifts the image; the edge is repeated where pixels are missing.
 
     One zoom and one shift for all frames of a clip, as from a detector that is a little off;
     bilinear. A whole shift at zoom 1 copies pixels exactly.

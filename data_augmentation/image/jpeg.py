@@ -18,7 +18,7 @@ from affectstream.data_augmentation.transform import (
 
 @dataclass(frozen=True, kw_only=True)
 class Jpeg(VideoTransform):
-    """Sends each frame through JPEG; each channel alone, so that colour is not made coarser.
+    """Compresses each frame with JPEG; each channel separately, so that chroma is not subsampled.
 
     Parameters of `apply`: `quality` int, as libjpeg counts it.
 

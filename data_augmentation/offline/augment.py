@@ -24,22 +24,22 @@ from affectstream.preprocessing.records.shard_index import ShardIndex
 
 EXAMPLES = "examples"
 COPIES_MARK = "-copies"
-# Paraphrases that the translator did not give.
+# Paraphrases that the translator refused.
 UNTRANSLATED_FILE = "untranslated.csv"
 
 
 @dataclass(frozen=True)
 class AugmentResult:
-    """What was done.
+    """Result of a run.
 
     Attributes:
-      num_clips: records of the source, all copied as they are.
+      num_clips: records of the source, all copied unchanged.
       num_source_clips: training clips that have copies.
       num_copies: transformed copies in the folder.
       num_unchanged: copies not written because no draw or translation changed the clip.
-      num_rejected_translations: paraphrases that the translator did not give, listed in
+      num_rejected_translations: paraphrases that the translator refused, listed in
         `untranslated.csv`.
-      num_new_copies: copies made in this run; the others were there already.
+      num_new_copies: copies made in this run; the others existed before.
       splits: of the new folder.
       synthetic: the clips are.
     """
@@ -59,18 +59,19 @@ def augment(
 ) -> AugmentResult:
     """Writes a data folder with all clips of `source` and copies of its training clips.
 
-    A copy keeps label, speaker and recording of its clip and stands in the training part only. It
-    depends on (seed, copy number, record id). Sound and picture are transformed apart, so speech
-    and lips of a copy need not keep time. A copy with other words has neither sound nor picture.
-    Run again after an interruption, it does what is missing; each text is translated once.
+    A copy keeps label, speaker and recording of its clip and is only in the training split. It
+    depends on (seed, copy number, record id). Audio and video are transformed independently, so lip
+    movements of a copy need not match its speech. A copy with another text has neither audio nor
+    video. A further run after an interruption makes only what is missing; each text is translated
+    once.
 
     Args:
       source: the clips, prepared and split.
       out: the folder to write or complete.
-      num_examples: clips of which pictures and sounds to open go to `out/examples`.
+      num_examples: number of clips with example files in `out/examples`.
     Raises:
       UserError: nothing to copy, an occupied `out`, a damaged shard, or `out` cannot be written.
-      TranslatorUnavailableError: the translator cannot be had now.
+      TranslatorUnavailableError: the translator is not available.
     """
     augmenter = settings.augmenter(source)
     chosen = _clips_to_copy(source, augmenter)
@@ -143,11 +144,11 @@ def _open_out(source: DataFolder, out: Path, settings: AugmentSettings) -> None:
             keys = sorted({*present, *wanted})
             differing = [key for key in keys if present.get(key) != wanted.get(key)]
             if differing:
-                told = [
+                differences = [
                     f"{key}: {present.get(key)} there, {wanted.get(key)} now" for key in differing
                 ]
                 raise UserError(
-                    f"{out}: written otherwise ({'; '.join(told)}); choose another --out"
+                    f"{out}: written otherwise ({'; '.join(differences)}); choose another --out"
                 )
         elif out.exists() and any(out.iterdir()):
             raise UserError(f"{out}: holds other files; choose an empty or new folder as --out")
@@ -194,8 +195,8 @@ def _complete_shards(
         )
         with progress.bar(total, "augment", "copy") as bar:
             for name, rows in missing.items():
-                made = _make(source, out, name, rows, augmenter, num_copies, bar)
-                done[name] = dataclasses.replace(made, inputs={name: states[name]})
+                result = _make(source, out, name, rows, augmenter, num_copies, bar)
+                done[name] = dataclasses.replace(result, inputs={name: states[name]})
                 done[name].write(_index(out, name))
     _remove_others(out, done)
     return list(done.values()), [done[name] for name in missing]

@@ -39,11 +39,11 @@ class AugmentSettings:
 
     def as_json(self) -> dict[str, Any]:
         """For `preprocess.json`; what concerns translation only where there is any."""
-        told = asdict(self)
+        stored = asdict(self)
         if not self.back_translate:
             for name in ("back_translate", "pivots", "language"):
-                del told[name]
-        return told
+                del stored[name]
+        return stored
 
     def augmenter(self, source: DataFolder) -> Augmenter:
         """What makes these copies of the training clips of `source`.

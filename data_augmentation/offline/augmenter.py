@@ -35,8 +35,8 @@ class AugmentedCopy:
 
     Attributes:
       record: with the label, speaker, recording, times and boxes of its clip.
-      applied: stream -> (name, parameters) of each transform of sound and picture that was
-        applied, in order; a text copy tells it in its attributes.
+      applied: stream -> (name, parameters) of each audio and video transform that was applied, in
+        order; a text copy stores it in its attributes.
       is_text: other words without sound and picture.
     """
 
@@ -54,11 +54,11 @@ class AugmentedCopy:
 class Augmenter:
     """Makes copies; what is drawn depends on (seed, copy number, record id) only.
 
-    A copy has either sound and picture transformed and the words as they were, or other words and
-    neither sound nor picture.
+    A copy has either transformed audio and video with the original text, or another text and
+    neither audio nor video.
 
     Attributes:
-      chains: stream -> its transforms, of sound and picture; a stream without any is left out.
+      chains: stream -> its transforms, for audio and video; a stream without any is omitted.
       texts: makes the copies with other words.
     """
 
@@ -126,7 +126,7 @@ class Augmenter:
         Args:
           record: the clip.
           row: its row, which says what streams it has.
-          num_copies: of sound and picture, and of each text by transforms.
+          num_copies: number of audio and video copies, and of copies of each text by transforms.
         Raises:
           TranslatorUnavailable: the translator cannot be had now.
         """
@@ -139,9 +139,9 @@ class Augmenter:
                 yield AugmentedCopy(made, {}, is_text=True) if isinstance(made, Record) else made
 
     def copy(self, record: Record, number: int) -> AugmentedCopy | None:
-        """The `number`-th copy of sound and picture, from 1; None where no draw changes them.
+        """The `number`-th audio and video copy, from 1; None if no draw changes them.
 
-        Faces that were not found stay blank. A stream that is left as it was keeps its hash.
+        A frame without a face stays blank. An unchanged stream keeps its hash.
         """
         for draw in range(MAX_DRAWS if self.chains else 0):
             key = (number, f"{record.id}#{draw}" if draw else record.id)

@@ -19,12 +19,12 @@ from affectstream.opencv_model.weights import cache_folder
 from affectstream.preprocessing.content_hash import content_hash
 
 PIVOTS = ("fr", "de", "es", "it", "pt")
-# After this many empty answers in a row the service is at fault, not the texts.
+# After this many consecutive empty responses the service is at fault, not the texts.
 MAX_EMPTY_IN_A_ROW = 20
 
 
 def translations_folder() -> Path:
-    """Where translations are kept unless told otherwise."""
+    """Default folder of translations."""
     return cache_folder() / "translations"
 
 
@@ -32,7 +32,8 @@ def translations_folder() -> Path:
 class BackTranslator:
     """Translates into each pivot language and back.
 
-    Each translation, there and back, is one small file of the cache, so nothing is asked twice.
+    Each translation, in both directions, is one small file of the cache, so nothing is requested
+    twice.
 
     Attributes:
       translator: the service; the interval between requests and its retries are its own.
@@ -72,8 +73,8 @@ class BackTranslator:
           TranslatorUnavailableError: it cannot be had now.
         """
         plain = " ".join(text.split())
-        there = self._translated(plain, self.source, pivot)
-        return self._translated(there, pivot, self.source)
+        translated = self._translated(plain, self.source, pivot)
+        return self._translated(translated, pivot, self.source)
 
     def paraphrases(self, text: str) -> Iterator[tuple[str, str | TextRefusedError | None]]:
         """For each pivot its name, and the paraphrase, or why there is none.

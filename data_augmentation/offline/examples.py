@@ -35,7 +35,7 @@ def write_examples(
     num_copies: int,
     copies: Sequence[ClipRow] = (),
 ) -> None:
-    """Writes the example folder anew; without `rows` there is none.
+    """Rewrites the example folder; removes it without `rows`.
 
     For clip 3 it holds `03-happy-NAME-before.wav`, `-copy1.wav` and so on, `-faces.png` with one
     row of faces before and one for each copy, `-words.txt` with a line for each text, and
@@ -45,7 +45,7 @@ def write_examples(
       folder: `examples` of the new data folder.
       source: the clips before.
       rows: those to show, of any shards.
-      num_copies: of sound and picture of each clip; at most four are shown.
+      num_copies: audio and video copies of each clip; at most four are shown.
       copies: the rows of all copies; those with other words are shown.
     Raises:
       UserError: a shard is damaged, or the folder cannot be written.
@@ -89,11 +89,11 @@ def is_up_to_date(folder: Path, rows: Sequence[ClipRow]) -> bool:
 
 def _records(source: DataFolder, rows: Sequence[ClipRow]) -> list[Record]:
     """The records of `rows`, in their order."""
-    found: dict[str, Record] = {}
+    records: dict[str, Record] = {}
     for path in source.shard_paths(rows):
         wanted = {row.id: row for row in rows if row.shard == path.name}
-        found |= {record.id: record for record in read_records(path, wanted)}
-    return [found[row.id] for row in rows if row.id in found]
+        records |= {record.id: record for record in read_records(path, wanted)}
+    return [records[row.id] for row in rows if row.id in records]
 
 
 def _slug(path: str) -> str:

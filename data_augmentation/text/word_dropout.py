@@ -22,7 +22,7 @@ class WordDropout(TextTransform):
     Parameters of `apply`: `dropped`, ascending numbers of words, from 0.
 
     Attributes:
-      share: chance in [0, 0.9] of each word to be left out.
+      share: probability in [0, 0.9] that a word is removed.
 
     Source: Iyyer et al. 2015 (word dropout); Wei & Zou 2019, EDA (random deletion).
     """
@@ -64,7 +64,7 @@ class WordDropout(TextTransform):
 
 
 def _ended_as(word: WordToken, gone: WordToken) -> WordToken:
-    """`word` with the sentence marks of the word behind it, if that has any."""
+    """`word` with the sentence marks of the word after it, if that has any."""
     marks = "".join(mark for mark in gone.after if mark in SENTENCE_MARKS)
     if not marks:
         return word

@@ -21,21 +21,21 @@ from affectstream.preprocessing.labels import LabelSet
 
 @dataclass(frozen=True)
 class Crossval:
-    """What is crossed with what.
+    """Plan of a cross-validation: recipes, data, folds and seeds.
 
     Attributes:
-      recipe: of a stream, or of a fusion.
-      stream_recipes: of a fusion: the recipes of its streams; empty for a stream.
-      data: one data folder or feature table; its own split is not looked at.
-      folds: of its speakers.
+      recipe: a stream recipe or a fusion recipe.
+      stream_recipes: for a fusion, the recipes of its streams; empty for a stream.
+      data: one data folder or feature table; its own split is ignored.
+      folds: speaker folds.
       num_seeds: seeds 0 to num_seeds - 1, each over all folds.
-      rows: the clips that are scored: with a label of the set and a stream.
-      reuse_streams: crossval folder of another fusion, whose trained streams are used.
-      reuse_ensemble: crossval folder of the same recipes with single networks, which an ensemble
-        averages (see `StreamRecipe.is_ensemble`); single networks are taken as they are.
+      rows: scored clips; each has a label of the set and at least one stream.
+      reuse_streams: crossval folder of another fusion whose trained streams are reused.
+      reuse_ensemble: crossval folder of the same recipes with single networks, which the ensembles
+        average (see `StreamRecipe.is_ensemble`); other single networks are reused unchanged.
       leakage: the deliberate fault, see `crossval/leakage.py`; "" for none.
-      splits: with a leakage scenario, those of each fold; empty derives them from the folds.
-      extra_train_data: folders whose every clip trains the streams in each fold, never scored.
+      splits: splits of a leakage scenario, one for each fold; empty derives them from the folds.
+      extra_train_data: folders used only to train the streams in each fold, never scored.
     """
 
     recipe: Recipe
@@ -53,13 +53,13 @@ class Crossval:
 
     @property
     def labels(self) -> LabelSet:
-        """The label set that is predicted."""
+        """The predicted label set."""
         found: LabelSet = registry.load("label-sets", self.recipe.labels)
         return found
 
     @property
     def plan(self) -> dict[str, Any]:
-        """What must be the same for the pairs in a folder to belong together (`plan.json`)."""
+        """Settings that all fold runs in a folder must share (`plan.json`)."""
         optional: dict[str, Any] = {"leakage": self.leakage} if self.leakage else {}
         if self.extra_train_data:
             optional["extra_train_data"] = [
@@ -79,23 +79,23 @@ class Crossval:
 
     @property
     def streams(self) -> tuple[str, ...]:
-        """Of a fusion those of its parts, in the usual order."""
+        """The streams of the recipe, in the usual order."""
         named = {part.stream for part in self.stream_recipes} or {self.recipe.stream}
         return tuple(stream for stream in STREAMS if stream in named)
 
     def stream_run(self, fold: Fold, seed: int, stream: str) -> Path:
         """Run folder of one stream of a fusion."""
         home = self.reuse_streams
-        if not self.recipe_of(stream).is_ensemble:  # trained there already
+        if not self.recipe_of(stream).is_ensemble:  # reused: the other crossval trained it
             home = home or self.reuse_ensemble
         return (home or self.out) / _name(fold, seed, stream)
 
     def recipe_of(self, stream: str) -> Recipe:
-        """That of a part; of "" the recipe itself."""
+        """The recipe of one stream of a fusion; the crossval's own recipe for ""."""
         return next((one for one in self.stream_recipes if one.stream == stream), self.recipe)
 
     def ensemble_runs(self, fold: Fold, seed: int, stream: str) -> tuple[Path, ...]:
-        """Runs of `reuse_ensemble` that are averaged; `stream` as in `recipe_of`."""
+        """Runs in `reuse_ensemble` that the ensemble averages; `stream` as in `recipe_of`."""
         recipe = self.recipe_of(stream)
         if (
             self.reuse_ensemble is None
@@ -108,7 +108,7 @@ class Crossval:
 
 
 def _name(fold: Fold, seed: int, stream: str = "") -> str:
-    """Of a run folder; with the stream where it is one of several."""
+    """Name of a run folder; it includes the stream if the run is one stream of a fusion."""
     return f"fold-{fold.number}-seed-{seed}" + (f"-{stream}" if stream else "")
 
 
@@ -124,17 +124,17 @@ def plan_crossval(
     extra_train_data: Sequence[DataFolder] = (),
     reuse_ensemble: Path | None = None,
 ) -> Crossval:
-    """Chooses the clips and deals their speakers to folds; nothing is written yet.
+    """Chooses the clips and assigns their speakers to folds; writes nothing.
 
     Args:
       stream_recipes: recipes of the streams of a fusion.
-      folds: how many, or "loso"; `num_validation_speakers`: speakers that validate in each; see
+      folds: number of folds, or "loso"; `num_validation_speakers` validate in each; see
         `make_folds`.
-      extra_train_data: folders that train only.
-      reuse_ensemble: crossval folder whose seeds are averaged, see `Crossval`.
+      extra_train_data: folders used only for training.
+      reuse_ensemble: crossval folder whose seeds form the ensembles, see `Crossval`.
     Raises:
-      UserError: no clip, no speakers, folds that cannot be, a fusion without its parts, or a
-        folder that adds nothing or shows what `data` shows.
+      UserError: no clip, no speakers, impossible folds, a fusion without stream recipes, or an
+        extra folder without usable clips or that overlaps with `data`.
     """
     streams = [one.stream for one in stream_recipes] or [recipe.stream]
     _require_parts(recipe, streams if stream_recipes else [])
@@ -191,14 +191,14 @@ def _require_other(rows: Sequence[ClipRow], extra_train_data: Sequence[DataFolde
 
 
 def _only_training(folder: DataFolder) -> DataFolder:
-    """All that is usable trains, transformed copies too."""
+    """Puts every usable clip in the training split, augmented copies too."""
     ids = tuple(row.id for row in folder.rows if not row.excluded)
     parts = {split: ids if split == "train" else () for split in SPLITS}
     return dataclasses.replace(folder, splits=Splits(parts, {"kind": "train only"}))
 
 
 def _require_parts(recipe: Recipe, streams: Sequence[str]) -> None:
-    """A fusion has a recipe for each of two streams or more, a stream has none."""
+    """A fusion needs recipes of at least two different streams; a stream recipe takes none."""
     if recipe.stream != "fusion":
         if streams:
             raise UserError(
@@ -217,7 +217,7 @@ def _require_parts(recipe: Recipe, streams: Sequence[str]) -> None:
 
 
 def data_for_fold(crossval: Crossval, fold: Fold) -> DataFolder:
-    """The data under the split of a fold; nothing on disk changes."""
+    """The data with the split of a fold; nothing on disk changes."""
     if crossval.splits:
         splits = crossval.splits[crossval.folds.index(fold)]
     else:
@@ -226,7 +226,7 @@ def data_for_fold(crossval: Crossval, fold: Fold) -> DataFolder:
 
 
 def training_folders(crossval: Crossval, fold: Fold, stream: str) -> list[DataFolder]:
-    """What one stream is trained on: the data under the split of a fold, and what is added."""
+    """Training data of one stream: the data with the split of a fold, and the extra data."""
     added = [
         f
         for f in crossval.extra_train_data

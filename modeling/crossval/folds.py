@@ -23,9 +23,9 @@ class Fold:
     """One fold, numbered from 1.
 
     Attributes:
-      test: speakers who are only predicted, once.
-      validation: speakers on whom every choice is made (epoch, temperature, fusion): those whom
-        the next fold tests, or some of them, and for the last fold those of the first.
+      test: speakers that are only predicted; each speaker is in one test set.
+      validation: speakers used for every choice (epoch, temperature, fusion). They are all or some
+        test speakers of the next fold; the last fold uses those of the first.
     """
 
     number: int
@@ -38,20 +38,19 @@ def make_folds(
 ) -> tuple[Fold, ...]:
     """Assigns the speakers of `rows` to folds, deterministically.
 
-    Speakers stand in natural order, one sex after the other, and are dealt in turn like cards: two
-    folds differ by one speaker at most, and by one of each sex at most.
+    Speakers are sorted by sex, then in natural order, and assigned to the folds in turn. The number
+    of speakers differs by at most one between folds, also within each sex.
 
     Args:
-      rows: the clips that will be scored.
-      folds: how many, from 3, or "loso": one speaker each.
-      path: of the data, for messages.
-      num_validation_speakers: speakers that validate in each fold, one sex in turn with the
-        other; the
-        others of the next fold train. None: all of the next fold.
+      rows: scored clips.
+      folds: number of folds, at least 3, or "loso" for one fold per speaker.
+      path: path of the data, for messages.
+      num_validation_speakers: validation speakers in each fold, taken from the sexes in turn; the
+        other speakers of the next fold train. None takes all of the next fold.
     Raises:
-      UserError: a clip without a speaker, more folds than speakers, more validation speakers than
-        a fold has, or a recording or content that two folds share, or those of one fold who
-        validate and who train.
+      UserError: a clip without a speaker, more folds than speakers, more validation speakers than a
+        fold has, or a recording or content shared by two folds or by validation and training
+        speakers of one fold.
     """
     if missing := sum(not row.speaker for row in rows):
         raise UserError(
@@ -76,7 +75,7 @@ def make_folds(
 
 
 def splits_of_fold(rows: Sequence[ClipRow], fold: Fold, num_folds: int) -> Splits:
-    """The rows of a data folder divided as a fold says; copies follow their clip into training.
+    """Splits of one fold for the rows of a data folder; augmented copies train with their clip.
 
     Speakers without a clip that has a label of the set are not tested in any fold.
     """
@@ -96,7 +95,7 @@ def splits_of_fold(rows: Sequence[ClipRow], fold: Fold, num_folds: int) -> Split
 
 
 def sex_of_speakers(rows: Sequence[ClipRow]) -> dict[str, str]:
-    """Sex of each speaker as the corpus tells it, "" where it does not."""
+    """Sex of each speaker from the corpus metadata; "" if unknown."""
     known: dict[str, str] = {}
     for row in rows:
         known[row.speaker] = known.get(row.speaker) or row.attributes.get("sex", "")
@@ -111,7 +110,7 @@ def _in_assignment_order(rows: Sequence[ClipRow]) -> list[str]:
 def _some(
     fold_speakers: tuple[str, ...], sexes: dict[str, str], count: int | None
 ) -> tuple[str, ...]:
-    """`count` speakers of a hand, of each sex in turn; None: all."""
+    """The first `count` speakers of a fold, taken from the sexes in turn; None takes all."""
     if count is None:
         return fold_speakers
     if count > len(fold_speakers):
@@ -154,10 +153,10 @@ def _require_apart(
 ) -> None:
     """No recording or content may occur in two folds, even under different speakers.
 
-    Nor on both sides of a fold of which some validate while the others train.
+    Validation and training speakers of the same fold must not share any either.
 
     Args:
-      chosen: those of each hand who validate.
+      chosen: validation speakers of each fold.
     """
     sides: list[tuple[int, set[str]]] = []
     for number, (fold_speakers, some) in enumerate(

@@ -24,10 +24,10 @@ from affectstream.preprocessing.clip import SPLITS
 
 
 def print_crossval_summary(crossval: Crossval) -> None:
-    """Once for all trainings of a cross-validation: what is crossed, and its first fold.
+    """Prints one summary of all trainings: the plan of the cross-validation, and its first fold.
 
     Raises:
-      UserError: what would stop the first training.
+      UserError: a reason that would stop the first training.
     """
     streams, first = crossval.streams, crossval.folds[0]
     parts = crossval.stream_recipes or cast("tuple[StreamRecipe]", (crossval.recipe,))
@@ -57,7 +57,7 @@ def print_crossval_summary(crossval: Crossval) -> None:
 
 
 def _parameters_in(crossval: Crossval, fold: Fold, recipe: StreamRecipe) -> str:
-    """Of one network as the first fold trains it."""
+    """Parameter counts of one network as trained in the first fold."""
     options = TrainOptions(crossval.out, allow_scripted_text=bool(crossval.stream_recipes))
     folders = training_folders(crossval, fold, recipe.stream)
     _, built, _, _ = prepare_training(recipe, folders, options)

@@ -48,7 +48,7 @@ from affectstream.preprocessing.dataset.splits import add_augmented_copies
 RANDOM_SPLIT, TEST_EPOCH, SPEAKER_NORM = "random-split", "test-epoch", "speaker-norm"
 ALL = "all"
 BASELINE = "baseline"
-# Kind -> what is stamped on its runs.
+# Kind -> note stored in its runs.
 LEAKAGE_NOTES = {
     RANDOM_SPLIT: "LEAK random-split: clips are dealt at random, speakers stand on all sides",
     TEST_EPOCH: "LEAK test-epoch: epoch, temperature and fusion are chosen on the tested speakers",
@@ -70,7 +70,7 @@ def choose_leakage_scenarios(crossval: Crossval, words: Sequence[str]) -> tuple[
     """The requested scenarios in fixed order; "all" selects those that the recipe allows.
 
     Raises:
-      UserError: one that is named is not offered for the recipe.
+      UserError: a requested scenario is not available for the recipe.
     """
     chosen = []
     for kind in (
@@ -88,7 +88,7 @@ def choose_leakage_scenarios(crossval: Crossval, words: Sequence[str]) -> tuple[
 
 
 def _why_not(crossval: Crossval, kind: str) -> str:
-    """Why a kind cannot be shown, "" where it can."""
+    """Reason why a kind is not available, "" if it is."""
     recipe = crossval.recipe
     if any(one.is_ensemble for one in (recipe, *crossval.stream_recipes)):
         return "only of single networks; leave ensemble_size and tta_speeds out"
@@ -110,7 +110,7 @@ def run_leakage_scenarios(
 ) -> dict[str, list[dict[str, str]]]:
     """Trains and predicts all folds with each fault, seed 0 only, in `OUT/leak-KIND`.
 
-    Resumable like the baseline, whose folders and predictions are not touched.
+    Resumable like the baseline; the folders and predictions of the baseline are not touched.
 
     Args:
       kinds: from `choose_leakage_scenarios`.
@@ -118,7 +118,7 @@ def run_leakage_scenarios(
     Returns:
       kind -> rows of its `predictions.csv`: each clip once.
     Raises:
-      UserError: a folder holds a crossval of other settings, or something else.
+      UserError: a folder holds a crossval with other settings, or other files.
     """
     works = {SPEAKER_NORM: train_speaker_normalised}
     return {
@@ -127,9 +127,9 @@ def run_leakage_scenarios(
 
 
 def with_leakage(crossval: Crossval, kind: str) -> Crossval:
-    """The same crossval with one fault, one seed and a folder of its own.
+    """The same crossval with one fault, one seed and its own folder.
 
-    A fusion trains its streams anew, with the same fault.
+    A fusion trains its streams again with the same fault.
     """
     recipe, parts, data = crossval.recipe, crossval.stream_recipes, crossval.data
     extra = crossval.extra_train_data
@@ -175,8 +175,8 @@ def leakage_scores(
       baseline: rows of the baseline `predictions.csv`, of all seeds.
       leaked: from `run_leakage_scenarios`.
     Returns:
-      for each `protocol`: `uar`, `wa`, `uar_difference` to the baseline, `num_clips`, `note`;
-      nothing where nothing leaked.
+      for each `protocol`: `uar`, `wa`, `uar_difference` to the baseline, `num_clips`, `note`; empty
+      without leakage scenarios.
     """
     if not leaked:
         return []
@@ -198,7 +198,7 @@ def leakage_scores(
 
 
 def _random_splits(crossval: Crossval) -> list[Splits]:
-    """Clips dealt to as many folds; about as many validate as in the baseline fold."""
+    """Assigns clips at random to as many folds; about as many validate as in the baseline fold."""
     ids = sorted(row.id for row in crossval.rows)
     keyed_rng(LEAKAGE_SEED, 0, "", RANDOM_SPLIT).shuffle(ids)
     count = len(crossval.folds)
@@ -243,7 +243,8 @@ def standardise_by_speaker(
       values: (clips, ...) float.
       speakers: (clips,) str.
       axis: of `values` along which the features lie, or several, see `FrontEnd.standardise_axis`.
-      mask: (clips, frames) bool: frames that count, of (clips, frames, features); others become 0.
+      mask: (clips, frames) bool, True for valid frames, for values of shape (clips, frames,
+        features); other frames become 0.
     """
     axes = (axis,) if isinstance(axis, int) else axis
     last = range(-len(axes), 0)
@@ -277,7 +278,7 @@ def _axis(front_end: FrontEnd) -> Axes:
 
 
 class _CopiesBySpeaker(FeatureCache):
-    """Kept copies, standardised over all that is kept of each speaker."""
+    """Feature cache, standardised over all cached values of each speaker."""
 
     def standardise(self, part: Subset, axis: Axes) -> None:
         kept, mask = self._copies["features"], self._copies.get("mask")
@@ -294,7 +295,7 @@ def _read_by_speaker(
     front: keras.Model,
     seed: int | None = None,
 ) -> trainer.EpochDataset:
-    """Batches of features that are standardised by speaker; seed None reads in order."""
+    """Batches of features standardised by speaker; seed None reads in order."""
     part = data.subsets[split]
     if isinstance(part.folders[0], FeatureTable):  # standardised in `with_leakage`
         return table_dataset(part, data.labels, recipe, front_end, seed)
@@ -319,10 +320,10 @@ def _open_speaker_normalised(
 
 
 def train_speaker_normalised(crossval: Crossval, fold: Fold, seed: int) -> None:
-    """One fold with `speaker-norm`: as `train_stream`, but of features standardised by speaker.
+    """Trains one fold of `speaker-norm`: as `train_stream`, on features standardised by speaker.
 
-    Such a model predicts only from features of that kind, so the test split is standardised here
-    as well; `evaluate` on its run folder would feed it other features.
+    Such a model predicts only from features standardised by speaker, so the test split is
+    standardised here as well. `evaluate` on its run folder would feed it other features.
     """
     recipe = crossval.recipe
     assert isinstance(recipe, StreamRecipe)
@@ -345,7 +346,7 @@ def train_speaker_normalised(crossval: Crossval, fold: Fold, seed: int) -> None:
 def _write_predictions(
     path: Path, data: TrainingData, probabilities: np.ndarray, info: RunInfo
 ) -> None:
-    """As `evaluate` writes them."""
+    """Writes predictions in the format of `evaluate`."""
     rows = [
         {
             "id": row.id,

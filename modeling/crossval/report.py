@@ -47,9 +47,9 @@ class HumanPerformance:
     """Accuracy of human raters on all recordings and labels of a corpus.
 
     Attributes:
-      low, high: share recognised as the actor meant it, which is a WA and no UAR; equal where one
-        figure is known.
-      source: of the figures, and of what.
+      low, high: share of recordings recognised as the actor intended, a WA and not a UAR; both are
+        equal if only one figure is published.
+      source: reference of the figures, and what was rated.
     """
 
     low: float
@@ -58,8 +58,8 @@ class HumanPerformance:
 
 
 _RAVDESS = "raters among 8 emotions, Livingstone & Russo 2018, PLoS ONE 13(5) e0196391"
-# (corpus, label set, streams) -> people. No other label set can be compared: the raters chose
-# among these labels.
+# (corpus, label set, streams) -> human performance. Other label sets are not comparable, because
+# the raters chose among these labels.
 HUMAN_PERFORMANCE = {
     ("ravdess", "ravdess8", ("audio",)): HumanPerformance(0.62, 0.67, _RAVDESS),
     ("ravdess", "ravdess8", ("video",)): HumanPerformance(0.75, 0.75, _RAVDESS),
@@ -82,35 +82,37 @@ def write_report(
     rows: Sequence[dict[str, str]],
     leaked: dict[str, list[dict[str, str]]] | None = None,
 ) -> dict[str, Any]:
-    """Writes the report of all predictions; the numbers last.
+    """Writes the report of all predictions; `crossval.json` last.
 
     Args:
       rows: of `predictions.csv`.
-      leaked: of `run_leakage_scenarios`, for a table of its own; no other figure looks at them.
+      leaked: from `run_leakage_scenarios`, shown in a separate table; no other figure uses them.
     Returns:
-      what `crossval.json` holds.
+      the content of `crossval.json`.
     """
-    found = _numbers(crossval, rows)
-    found["leaks"] = leakage_scores(rows, leaked or {}, crossval.labels.labels)
-    title = f"{found['recipe']['name']}, folds: {len(crossval.folds)}, seeds: {found['num_seeds']}"
-    title += " (SYNTHETIC data)" if found["data"]["synthetic"] else ""
-    out = crossval.out
-    _plot_speakers(found, out / "speakers.png", title)
-    matrix = found["confusion_matrix"]
-    plots.confusion(matrix, found["labels"], out / "confusion_matrix.png", title)
-    mean_ece = found["mean"]["ece"]
-    plots.reliability(found["reliability"], mean_ece, out / "reliability.png", title)
-    curve = selective_prediction.curve(
-        *selective_prediction.confidence_from_rows(rows, found["labels"])
+    scores = _numbers(crossval, rows)
+    scores["leaks"] = leakage_scores(rows, leaked or {}, crossval.labels.labels)
+    title = (
+        f"{scores['recipe']['name']}, folds: {len(crossval.folds)}, seeds: {scores['num_seeds']}"
     )
-    found["risk_coverage"] = write_risk_coverage(out, curve, title)
-    write_pages(title, found, out)
-    atomic_io.write_json(out / CROSSVAL_JSON, found)
-    return found
+    title += " (SYNTHETIC data)" if scores["data"]["synthetic"] else ""
+    out = crossval.out
+    _plot_speakers(scores, out / "speakers.png", title)
+    matrix = scores["confusion_matrix"]
+    plots.confusion(matrix, scores["labels"], out / "confusion_matrix.png", title)
+    mean_ece = scores["mean"]["ece"]
+    plots.reliability(scores["reliability"], mean_ece, out / "reliability.png", title)
+    curve = selective_prediction.curve(
+        *selective_prediction.confidence_from_rows(rows, scores["labels"])
+    )
+    scores["risk_coverage"] = write_risk_coverage(out, curve, title)
+    write_pages(title, scores, out)
+    atomic_io.write_json(out / CROSSVAL_JSON, scores)
+    return scores
 
 
 def summary(found: dict[str, Any]) -> str:
-    """The scores as lines for a person."""
+    """The scores as readable lines."""
     return render(
         TEMPLATES, "summary.txt.j2", found=found, names=SCORE_NAMES, mean=_mean, seed=LEAKAGE_SEED
     )
@@ -131,11 +133,11 @@ def _numbers(crossval: Crossval, rows: Sequence[dict[str, str]]) -> dict[str, An
         **scores,
         "recipe": crossval.recipe.as_json(),
         "stream_recipes": [part.as_json() for part in crossval.stream_recipes],
-        "data": _told(crossval.data),
-        "extra_train_data": [_told(folder) for folder in crossval.extra_train_data],
+        "data": _data_summary(crossval.data),
+        "extra_train_data": [_data_summary(folder) for folder in crossval.extra_train_data],
         "folds": crossval.plan["folds"],
-        "fold_runs": _pairs(crossval),
-        "per_stream": _of_streams(crossval),
+        "fold_runs": _fold_runs(crossval),
+        "per_stream": _per_stream(crossval),
         "human_performance": vars(human) if human else None,
         "versions": run_folder.versions(),
         "git_revision": run_folder.git_revision(),
@@ -143,7 +145,7 @@ def _numbers(crossval: Crossval, rows: Sequence[dict[str, str]]) -> dict[str, An
     }
 
 
-def _told(data: DataFolder) -> dict[str, Any]:
+def _data_summary(data: DataFolder) -> dict[str, Any]:
     return {
         "path": str(data.path),
         "corpus": data.settings["corpus"],
@@ -153,24 +155,26 @@ def _told(data: DataFolder) -> dict[str, Any]:
     }
 
 
-def _of_streams(crossval: Crossval) -> list[dict[str, Any]]:
-    """Of a fusion: what each stream gives by its own model, and the fusion given only that."""
-    found = []
+def _per_stream(crossval: Crossval) -> list[dict[str, Any]]:
+    """For a fusion: scores of each stream's own model, and of the fusion on that stream alone."""
+    per_stream = []
     kept = ("mean", "std", "uar_ci95", "num_clips")
     for kind in (STREAM_ALONE, FUSION_OF_ONE_STREAM):
         for stream, rows in predictions_of_streams(crossval, kind).items():
             scores = pooled_scores(rows, crossval.labels.labels)
-            found.append({"kind": kind, "stream": stream, **{key: scores[key] for key in kept}})
-    return found
+            per_stream.append(
+                {"kind": kind, "stream": stream, **{key: scores[key] for key in kept}}
+            )
+    return per_stream
 
 
-def _pairs(crossval: Crossval) -> list[dict[str, Any]]:
-    """Of each fold and seed: what was chosen on its validation speakers."""
-    found = []
+def _fold_runs(crossval: Crossval) -> list[dict[str, Any]]:
+    """The selections of each fold and seed on its validation speakers."""
+    fold_runs = []
     for seed in range(crossval.num_seeds):
         for fold in crossval.folds:
             info = run_folder.read_run(crossval.fold_run(fold, seed))
-            found.append(
+            fold_runs.append(
                 {
                     "fold": fold.number,
                     "seed": seed,
@@ -181,7 +185,7 @@ def _pairs(crossval: Crossval) -> list[dict[str, Any]]:
                     "git_revision": info.git_revision,
                 }
             )
-    return found
+    return fold_runs
 
 
 # === Content ===
@@ -287,7 +291,7 @@ def _mean(value: float, deviation: float | None) -> str:
 
 
 def write_pages(title: str, found: dict[str, Any], out: Path) -> None:
-    """The report as Markdown beside its plots, and as one page that holds them."""
+    """Writes the report as Markdown with separate plots, and as one HTML page that embeds them."""
     values = {
         "title": title,
         "facts": render(TEMPLATES, "facts.txt.j2", found=found).splitlines(),
@@ -306,7 +310,7 @@ def write_pages(title: str, found: dict[str, Any], out: Path) -> None:
 
 
 def _plot_speakers(found: dict[str, Any], path: Path, title: str) -> None:
-    """UAR of each speaker, with the mean UAR; figures of people are no UAR and stay out of it."""
+    """Plots UAR of each speaker and the mean UAR; human accuracy is a WA and is not drawn."""
     speakers = found["per_speaker"]
     figure = Figure(figsize=(max(6.4, 2 + 0.35 * len(speakers)), 4), layout="constrained")
     FigureCanvasAgg(figure)

@@ -35,29 +35,32 @@ def run_crossval(
     work: FoldWork | None = None,
     engine: Engine = SerialEngine(),  # noqa: B008  (frozen)
 ) -> list[dict[str, str]]:
-    """Trains and predicts what is not done yet, and writes all out-of-fold predictions.
+    """Trains and predicts all unfinished folds, and writes all out-of-fold predictions.
 
     A finished fold and seed is skipped; an interrupted training is resumed.
 
     Args:
-      work: trains and predicts a pair, to its `done.json`; None as the recipe says.
-      engine: where pairs are trained; on any but `SerialEngine` several at a time.
+      work: trains and predicts one fold with one seed, up to its `done.json`; None follows the
+        recipe.
+      engine: runs the fold tasks; any engine but `SerialEngine` runs several at a time.
     Returns:
-      the rows of `predictions.csv`: each clip once a seed.
+      the rows of `predictions.csv`: each clip once per seed.
     Raises:
-      UserError: the folder holds a crossval of other settings, or something else; or a process
-        that trains ends twice.
+      UserError: the folder holds a crossval with other settings, or other files; or a training
+        process died twice.
     """
     prepare_crossval_folder(crossval)
     pairs = [(fold, seed) for seed in range(crossval.num_seeds) for fold in crossval.folds]
     todo = []
     for number, (fold, seed) in enumerate(pairs, start=1):
-        told = f"{crossval.leakage} {crossval.fold_run(fold, seed).name} ({number} of {len(pairs)})"
+        label = (
+            f"{crossval.leakage} {crossval.fold_run(fold, seed).name} ({number} of {len(pairs)})"
+        )
         if is_done(crossval, fold, seed):
-            progress.print_message(f"{told.strip()}: done before")
+            progress.print_message(f"{label.strip()}: done before")
         else:
             todo.append(
-                FoldTask(crossval, fold, seed, work, told.strip(), engine != SerialEngine())
+                FoldTask(crossval, fold, seed, work, label.strip(), engine != SerialEngine())
             )
     _do(todo, engine)
     rows = [row for fold, seed in pairs for row in _predictions_of(crossval, fold, seed)]
@@ -70,23 +73,23 @@ def prepare_crossval_folder(crossval: Crossval) -> None:
     """Prepares the output folder; calling it twice is harmless.
 
     Raises:
-      UserError: it holds something else, or other crossvals that are used do not fit.
+      UserError: it holds other files, or the reused crossvals do not match.
     """
     out, plan = crossval.out, crossval.plan
-    _require_parts_from(crossval)
-    _require_members_from(crossval)
+    _require_reusable_streams(crossval)
+    _require_reusable_ensemble(crossval)
     atomic_io.remove_stale_temporaries(out)
     if not (out / PLAN).is_file():
         if out.is_dir() and any(out.iterdir()):
             raise UserError(f"{out}: not empty and not of crossval; choose another --out")
         atomic_io.write_checksummed_json(out / PLAN, plan)
     try:
-        there = atomic_io.read_checksummed_json(out / PLAN)
-    except UserError:  # each pair tells by itself what it belongs to
+        stored_plan = atomic_io.read_checksummed_json(out / PLAN)
+    except UserError:  # the `done.json` of each fold run also identifies its settings
         progress.print_message(f"{out / PLAN}: damaged, not what was written; written again")
         atomic_io.write_checksummed_json(out / PLAN, plan)
-        there = plan
-    if differing := _differing(there, plan, {**plan, "leakage": "", "extra_train_data": []}):
+        stored_plan = plan
+    if differing := _differing(stored_plan, plan, {**plan, "leakage": "", "extra_train_data": []}):
         raise UserError(
             f"{out}: holds a crossval with another {' and '.join(differing)}; choose another --out"
             " or repeat its settings"
@@ -94,12 +97,12 @@ def prepare_crossval_folder(crossval: Crossval) -> None:
 
 
 def _differing(there: dict[str, Any], here: dict[str, Any], keys: Iterable[str]) -> list[str]:
-    """Keys of two plans that disagree; by digests, for JSON holds tuples as lists."""
+    """Keys in which two plans differ; compared by digest, because JSON stores tuples as lists."""
     return [k for k in keys if atomic_io.digest(there.get(k)) != atomic_io.digest(here.get(k))]
 
 
-def _require_parts_from(crossval: Crossval) -> None:
-    """The other crossval trained the same streams on the same folds, to the end."""
+def _require_reusable_streams(crossval: Crossval) -> None:
+    """Requires that the reused crossval trained the same streams on the same folds."""
     other = crossval.reuse_streams
     if other is None:
         return
@@ -116,8 +119,8 @@ def _require_parts_from(crossval: Crossval) -> None:
     )
 
 
-def _require_members_from(crossval: Crossval) -> None:
-    """The other crossval trained each network that is averaged, on the same folds, to the end."""
+def _require_reusable_ensemble(crossval: Crossval) -> None:
+    """Requires that the reused crossval trained each network of the ensembles on the same folds."""
     other = crossval.reuse_ensemble
     if other is None:
         return
@@ -143,13 +146,13 @@ def _require_members_from(crossval: Crossval) -> None:
     )
 
 
-def _require_plan(told: str, other: Path, plan: dict[str, Any], keys: Iterable[str]) -> None:
-    """`other` is a crossval that agrees in `keys`; `told` is how it was named."""
+def _require_plan(option: str, other: Path, plan: dict[str, Any], keys: Iterable[str]) -> None:
+    """Requires that `other` is a crossval with equal `keys`; `option` names it in messages."""
     if not (other / PLAN).is_file():
-        raise UserError(f"{told}: no crossval folder (no {PLAN})")
+        raise UserError(f"{option}: no crossval folder (no {PLAN})")
     theirs = atomic_io.read_checksummed_json(other / PLAN, "run that crossval again")
     if differing := _differing(theirs, plan, keys):
-        raise UserError(f"{told}: a crossval with another {' and '.join(differing)}")
+        raise UserError(f"{option}: a crossval with another {' and '.join(differing)}")
 
 
 def _require_finished(runs: Iterable[Path], remedy: str) -> None:
@@ -172,16 +175,16 @@ def _do(todo: Sequence[FoldTask], engine: Engine) -> None:
 
 
 def _predictions_of(crossval: Crossval, fold: Fold, seed: int) -> list[dict[str, str]]:
-    """The predictions of a finished pair, with what the corpus tells of each clip."""
+    """The predictions of a finished fold and seed, with the corpus metadata of each clip."""
     return _with_facts(crossval, fold, seed, crossval.fold_run(fold, seed) / PREDICTIONS)
 
 
 def predictions_of_streams(crossval: Crossval, kind: str) -> dict[str, list[dict[str, str]]]:
-    """By stream of a fusion all predictions from that stream.
+    """All predictions of each stream of a fusion.
 
     Args:
-      kind: `STREAM_ALONE`, of the stream's own model, or `FUSION_OF_ONE_STREAM`, of the fusion
-        given nothing else.
+      kind: `STREAM_ALONE` for the stream's own model, or `FUSION_OF_ONE_STREAM` for the fusion
+        given only that stream.
     """
     streams = crossval.streams if crossval.stream_recipes else ()
     return {
@@ -198,16 +201,16 @@ def predictions_of_streams(crossval: Crossval, kind: str) -> dict[str, list[dict
 
 
 def _with_facts(crossval: Crossval, fold: Fold, seed: int, path: Path) -> list[dict[str, str]]:
-    known = {row.id: row for row in crossval.rows}
+    rows_by_id = {row.id: row for row in crossval.rows}
     with path.open(newline="", encoding="utf-8") as file:
-        read = list(csv.DictReader(file))
+        predictions = list(csv.DictReader(file))
     return [
         {
             **row,
             "fold": str(fold.number),
             "seed": str(seed),
-            "sex": known[row["id"]].attributes.get("sex", ""),
-            "intensity": known[row["id"]].attributes.get("intensity", ""),
+            "sex": rows_by_id[row["id"]].attributes.get("sex", ""),
+            "intensity": rows_by_id[row["id"]].attributes.get("intensity", ""),
         }
-        for row in read
+        for row in predictions
     ]

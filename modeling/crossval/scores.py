@@ -1,4 +1,4 @@
-"""Scores of pooled out-of-fold predictions: each clip predicted once a seed."""
+"""Scores of pooled out-of-fold predictions: each clip is predicted once per seed."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SCORES = ("uar", "wa", "macro_f1", "ece", "calibrated_model_ece")
 
 
 def calibrated_model_ece(probabilities: np.ndarray, seed: int = 0) -> float:
-    """Expected ECE of a calibrated model with these confidences.
+    """Expected ECE of a perfectly calibrated model with the same confidences.
 
-    Labels are drawn from the predicted probabilities, so that each is right as often as it says;
-    what ECE then remains comes from the number of clips alone. Mean over 200 draws.
+    Labels are drawn from the predicted probabilities, so accuracy equals confidence in expectation.
+    The remaining ECE comes from the finite number of clips alone. Mean over 200 draws.
 
     Args:
-      probabilities: (clips, classes) float, rows that add up to 1 within rounding.
+      probabilities: (clips, classes) float; rows sum to 1 within rounding.
     """
     rng = np.random.default_rng(seed)
     steps = np.cumsum(probabilities, axis=1)
@@ -37,18 +37,18 @@ def calibrated_model_ece(probabilities: np.ndarray, seed: int = 0) -> float:
 def pooled_scores(rows: Sequence[dict[str, str]], labels: Sequence[str]) -> dict[str, Any]:
     """All scores of a crossval.
 
-    UAR, WA and recalls over the clips of all seeds together equal the means over seeds, for every
-    seed predicts the same clips; so does the interval, that of the mean UAR.
+    UAR, WA and recalls over the clips of all seeds together equal the means over seeds, because
+    every seed predicts the same clips. The interval is also that of the mean UAR.
 
     Args:
       rows: of `predictions.csv`.
-      labels: classes in the order of the outputs.
+      labels: classes in output order.
     Returns:
-      `per_seed`: a list of `SCORES`, `uar_ci95` and `seed`; `mean` and `deviation` of `SCORES`
-      over seeds (sample deviation, None for one seed); `uar_ci95`: of the mean, by speaker, and by
-      clip where the speaker is unknown; `num_speakers`: that are known, None without any;
-      `per_class`, `per_speaker`, `per_sex`, `per_intensity`; `confusion_matrix` (classes, classes)
-      clips of all seeds, rows the truth; `reliability`: see `metrics.reliability`.
+      `per_seed`: a list of `SCORES`, `uar_ci95` and `seed`; `mean` and `deviation` of `SCORES` over
+      seeds (sample deviation, None for one seed); `uar_ci95` of the mean, clustered by speaker, or
+      by clip for unknown speakers; `num_speakers`: known speakers, None without any; `per_class`,
+      `per_speaker`, `per_sex`, `per_intensity`; `confusion_matrix` (classes, classes): clips of all
+      seeds, rows are the truth; `reliability`: see `metrics.reliability`.
     """
     truth, probabilities = _arrays(rows, labels)
     predicted = probabilities.argmax(axis=1)
@@ -57,10 +57,12 @@ def pooled_scores(rows: Sequence[dict[str, str]], labels: Sequence[str]) -> dict
     clusters = classification.clusters(speakers.tolist(), [row["id"] for row in rows])
     per_seed = []
     for seed in np.unique(seeds):
-        own = seeds == seed
-        told = classification.report(truth[own], probabilities[own], labels, speakers[own].tolist())
-        told["calibrated_model_ece"] = calibrated_model_ece(probabilities[own])
-        per_seed.append({"seed": int(seed), **{key: told[key] for key in (*SCORES, "uar_ci95")}})
+        in_seed = seeds == seed
+        scores = classification.report(
+            truth[in_seed], probabilities[in_seed], labels, speakers[in_seed].tolist()
+        )
+        scores["calibrated_model_ece"] = calibrated_model_ece(probabilities[in_seed])
+        per_seed.append({"seed": int(seed), **{key: scores[key] for key in (*SCORES, "uar_ci95")}})
     values = {key: np.array([one[key] for one in per_seed]) for key in SCORES}
 
     def by(column: str) -> dict[str, dict[str, Any]]:
@@ -71,8 +73,8 @@ def pooled_scores(rows: Sequence[dict[str, str]], labels: Sequence[str]) -> dict
         "num_speakers": len({*speakers} - {""}) or None,
         "num_seeds": len(per_seed),
         "per_seed": per_seed,
-        "mean": {key: float(found.mean()) for key, found in values.items()},
-        "std": {key: _deviation(found) for key, found in values.items()},
+        "mean": {key: float(per_seed_values.mean()) for key, per_seed_values in values.items()},
+        "std": {key: _deviation(per_seed_values) for key, per_seed_values in values.items()},
         "uar_ci95": classification.uar_confidence_interval(truth, predicted, clusters),
         "per_class": _per_class(truth, predicted, seeds, labels),
         "per_speaker": by("speaker"),
@@ -87,17 +89,17 @@ def pooled_scores(rows: Sequence[dict[str, str]], labels: Sequence[str]) -> dict
 def uar_difference(
     rows: Sequence[dict[str, str]], base: Sequence[dict[str, str]], labels: Sequence[str]
 ) -> tuple[float, list[float] | None]:
-    """How far the UAR of one crossval is above another's of the same clips.
+    """Difference in UAR between two crossvals of the same clips.
 
-    The interval tells how far other speakers might differ; not how far other seeds might.
+    The interval covers variation over speakers, not over seeds.
 
     Args:
-      rows, base: of their `predictions.csv`: the same clips and seeds.
+      rows, base: rows of their `predictions.csv`, with the same clips and seeds.
     Returns:
-      the difference of the mean UARs, and its 95 % interval with whole speakers drawn again, the
-      same for both; None under three speakers.
+      the difference of the mean UARs, and its 95 % interval from resampling whole speakers, the
+      same for both; None with fewer than three speakers.
     Raises:
-      ValueError: other clips or seeds.
+      ValueError: the clips or seeds differ.
     """
     keys = ("seed", "id", "speaker", "label")
     if {tuple(r[k] for k in keys) for r in rows} != {tuple(r[k] for k in keys) for r in base}:
@@ -133,28 +135,30 @@ def _per_class(
     truth: np.ndarray, predicted: np.ndarray, seeds: np.ndarray, labels: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """Recall of each class that occurs: mean and deviation over seeds."""
-    found = {}
+    recalls_by_label = {}
     each = np.unique(seeds)
     for index, label in enumerate(labels):
-        own = truth == index
-        if own.any():
-            recalls = np.array([np.mean(predicted[own & (seeds == s)] == index) for s in each])
-            found[label] = {
+        has_label = truth == index
+        if has_label.any():
+            recalls = np.array(
+                [np.mean(predicted[has_label & (seeds == s)] == index) for s in each]
+            )
+            recalls_by_label[label] = {
                 "recall": float(recalls.mean()),
                 "std": _deviation(recalls),
-                "num_clips": int(own.sum()) // len(each),
+                "num_clips": int(has_label.sum()) // len(each),
             }
-    return found
+    return recalls_by_label
 
 
 def _by_group(
     names: Sequence[str], truth: np.ndarray, predicted: np.ndarray, num_seeds: int
 ) -> dict[str, dict[str, Any]]:
-    """UAR and WA, means over seeds, of each group that is known by name."""
+    """UAR and WA, means over seeds, of each known group."""
     groups = np.array(names)
-    found = {}
+    scores_by_group = {}
     for name in sorted({*names} - {""}, key=natural_key):
-        own = groups == name
-        scores = classification.accuracies(truth[own], predicted[own])
-        found[name] = {**scores, "num_clips": int(own.sum()) // num_seeds}
-    return found
+        in_group = groups == name
+        scores = classification.accuracies(truth[in_group], predicted[in_group])
+        scores_by_group[name] = {**scores, "num_clips": int(in_group.sum()) // num_seeds}
+    return scores_by_group

@@ -25,7 +25,7 @@ from affectstream.preprocessing.dataset.data_folder import DataFolder
 
 DONE = "done.json"
 PREDICTIONS = "predictions.csv"
-# Within the folder of a fusion's pair, by stream.
+# Subfolders of a fusion's fold run, one per stream.
 STREAM_ALONE, FUSION_OF_ONE_STREAM = "alone", "only"
 # Trains and predicts a fold with a seed.
 FoldWork = Callable[[Crossval, Fold, int], None]
@@ -33,13 +33,13 @@ FoldWork = Callable[[Crossval, Fold, int], None]
 
 @dataclass(frozen=True)
 class FoldTask:
-    """The work on one fold with one seed, as it travels to a process on any machine.
+    """The work on one fold with one seed; it can be sent to a process on any machine.
 
     Attributes:
       work: see `run_crossval`.
-      label: how the pair is named to the user.
+      label: name of the fold and seed in messages.
       is_parallel: other tasks run at the same time; overall progress is shown elsewhere.
-      num_worker_deaths: how often its process ended.
+      num_worker_deaths: how often its worker process died.
     """
 
     crossval: Crossval
@@ -54,7 +54,7 @@ class FoldTask:
         """The same task for another attempt, which resumes after its last finished epoch.
 
         Raises:
-          UserError: its process ended too often.
+          UserError: its worker process died too often.
         """
         if self.num_worker_deaths + 1 >= MAX_DEATHS:
             raise UserError(
@@ -65,7 +65,7 @@ class FoldTask:
 
 
 def run_fold_task(task: FoldTask, report_step: ReportStep) -> None:
-    """Trains and predicts one pair."""
+    """Trains and predicts one fold with one seed."""
     if task.is_parallel:
         progress.disable()
     report_step(0)
@@ -74,7 +74,7 @@ def run_fold_task(task: FoldTask, report_step: ReportStep) -> None:
 
 
 def _mark(crossval: Crossval, fold: Fold, seed: int) -> dict[str, Any]:
-    """What a finished pair belongs to; `done.json` holds it with the digest of its predictions."""
+    """Identity of a finished fold run; `done.json` adds the digest of the predictions to it."""
     data = data_for_fold(crossval, fold)
     recipes = [recipe.as_json() for recipe in (crossval.recipe, *crossval.stream_recipes)]
     folders = [data, *crossval.extra_train_data]
@@ -90,19 +90,19 @@ def _mark(crossval: Crossval, fold: Fold, seed: int) -> dict[str, Any]:
 
 
 def is_done(crossval: Crossval, fold: Fold, seed: int) -> bool:
-    """Whether a pair was trained and predicted, from these data and settings."""
+    """Whether a fold and seed was trained and predicted with these data and settings."""
     path = crossval.fold_run(fold, seed)
     if not (path / DONE).is_file() or not (path / PREDICTIONS).is_file():
         return False
     wanted = _mark(crossval, fold, seed)
     try:
-        there = atomic_io.read_checksummed_json(path / DONE)
+        done = atomic_io.read_checksummed_json(path / DONE)
     except UserError:
         progress.print_message(f"{path / DONE}: damaged, not what was written; predicted again")
         return False
-    if there == {**wanted, "predictions": atomic_io.file_sha256(path / PREDICTIONS)}:
+    if done == {**wanted, "predictions": atomic_io.file_sha256(path / PREDICTIONS)}:
         return True
-    if {**there, "predictions": ""} == {**wanted, "predictions": ""}:
+    if {**done, "predictions": ""} == {**wanted, "predictions": ""}:
         progress.print_message(
             f"{path / PREDICTIONS}: damaged, not what was written; predicted again"
         )
@@ -110,7 +110,7 @@ def is_done(crossval: Crossval, fold: Fold, seed: int) -> bool:
 
 
 def mark_done(crossval: Crossval, fold: Fold, seed: int) -> None:
-    """Writes `done.json` of a pair whose predictions are there."""
+    """Writes `done.json` after the predictions were written."""
     path = crossval.fold_run(fold, seed)
     held = atomic_io.file_sha256(path / PREDICTIONS)
     atomic_io.write_checksummed_json(
@@ -119,14 +119,14 @@ def mark_done(crossval: Crossval, fold: Fold, seed: int) -> None:
 
 
 def train_and_predict(crossval: Crossval, fold: Fold, seed: int) -> None:
-    """Trains and tests the models of one pair, down to its `done.json`."""
+    """Trains and tests the models of one fold and seed, and writes its `done.json`."""
     path, data = crossval.fold_run(fold, seed), data_for_fold(crossval, fold)
     recipe, is_leaky = crossval.recipe, bool(crossval.leakage)
-    keras.backend.clear_session()  # models of earlier pairs are let go
+    keras.backend.clear_session()  # frees the models of earlier folds
     if isinstance(recipe, FusionRecipe):
         runs = {s: crossval.stream_run(fold, seed, s) for s in crossval.streams}
         for part in crossval.stream_recipes:
-            if runs[part.stream].parent == crossval.out:  # else another crossval has trained it
+            if runs[part.stream].parent == crossval.out:  # else another crossval trained it
                 options = train_options_for(crossval, fold, seed, part.stream)
                 _train_stream(part, training_folders(crossval, fold, part.stream), options)
         train_fusion(recipe, runs, [data], train_options_for(crossval, fold, seed))
@@ -145,20 +145,19 @@ def train_and_predict(crossval: Crossval, fold: Fold, seed: int) -> None:
 def _train_stream(
     recipe: StreamRecipe, folders: Sequence[DataFolder], options: TrainOptions
 ) -> None:
-    """Trains a stream unless that is done."""
+    """Trains a stream unless it is finished."""
     is_begun = options.resume and not options.overwrite
     if not is_begun or not run_folder.read_run(options.out).finished:
         train_stream(recipe, folders, options)
 
 
 def train_options_for(crossval: Crossval, fold: Fold, seed: int, stream: str = "") -> TrainOptions:
-    """How a pair is trained, or one stream of a fusion.
+    """Training options of a fold and seed, or of one stream of a fusion.
 
-    A run of which something is damaged is begun anew. Words of a script stop training only where
-    they are alone.
+    A damaged run is trained again from the start. Scripted text is an error only for a text model.
     """
     path = crossval.stream_run(fold, seed, stream) if stream else crossval.fold_run(fold, seed)
-    # What is put together is made anew from its networks, which look after themselves.
+    # A combined model is always rebuilt from its networks; each of them resumes by itself.
     is_ensemble = crossval.recipe_of(stream).is_ensemble
     damage = run_folder.find_damage(path, () if is_ensemble else (run_folder.LAST, run_folder.BEST))
     if damage:

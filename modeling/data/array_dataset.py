@@ -1,4 +1,4 @@
-"""Arrays as batches: outputs of frozen streams for a fusion, or the rows of feature tables."""
+"""Batches from arrays: outputs of frozen streams for a fusion, or rows of feature tables."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Arrays = dict[str, np.ndarray]
 
 
 class ArrayDataset:
-    """Batches of stream outputs, epoch by epoch, as the training loop reads them.
+    """Batches of stream outputs for the training loop, epoch by epoch.
 
     Args:
-      arrays: by record, `truth` (records,) int and what the network is fed; for a fusion
+      arrays: by record, `truth` (records,) int and the inputs of the network; for a fusion
         `STREAM_logits`, `STREAM_embedding`, `STREAM_present`.
       names: the streams of a fusion.
-      seed: of the run; None reads in order and hides nothing (evaluation).
+      seed: seed of the run; None reads in order and hides no stream (evaluation).
       modality_dropout: share of the rows of a fusion in which one stream is hidden.
     """
 
@@ -63,7 +63,7 @@ class ArrayDataset:
 
 
 def _hide(arrays: Arrays, names: tuple[str, ...], share: float, rng: np.random.Generator) -> Arrays:
-    """Presence flags with one stream hidden in a share of the rows that have several."""
+    """Presence flags with one stream hidden in a share of the rows that have several streams."""
     present = np.stack([arrays[f"{name}_present"] for name in names])
     chosen = rng.integers(len(names), size=(present.shape[1],))
     hide = (rng.random(present.shape[1]) < share) & (present.sum(axis=0) > 1)
@@ -71,13 +71,13 @@ def _hide(arrays: Arrays, names: tuple[str, ...], share: float, rng: np.random.G
     return {f"{name}_present": present[i] for i, name in enumerate(names)}
 
 
-def uses_feature_tables(part: Subset) -> bool:
-    """Whether the part is read from feature tables rather than from records."""
-    return any(isinstance(folder, FeatureTable) for folder in part.folders)
+def uses_feature_tables(subset: Subset) -> bool:
+    """Whether the subset is read from feature tables instead of records."""
+    return any(isinstance(folder, FeatureTable) for folder in subset.folders)
 
 
 def table_dataset(
-    part: Subset,
+    subset: Subset,
     labels: LabelSet,
     recipe: StreamRecipe,
     front_end: FrontEnd,
@@ -86,29 +86,29 @@ def table_dataset(
     """The rows of feature tables as batches of `features` (rows, dim) float32.
 
     Args:
-      recipe: its features name the columns.
-      front_end: the recipe's; of words one that is fitted.
+      recipe: its features name the table columns.
+      front_end: the recipe's; a fitted one for text.
       seed: None reads in order.
     Raises:
-      UserError: a table lacks a column, or stands beside records.
+      UserError: a table lacks a column, or tables are mixed with records.
     """
     names = vector_names(front_end, recipe.features)
     pieces = []
-    for table, rows in zip(part.folders, part.rows, strict=True):
+    for table, rows in zip(subset.folders, subset.rows, strict=True):
         if not isinstance(table, FeatureTable):
             raise UserError(f"{table.path}: records beside feature tables; give one kind")
         require_same_fit(table, front_end)
         place = {row.id: i for i, row in enumerate(table.rows)}
         pieces.append(table.columns(names)[[place[row.id] for row in rows]])
-    arrays = {"features": np.concatenate(pieces), "truth": class_indices(part, labels)}
+    arrays = {"features": np.concatenate(pieces), "truth": class_indices(subset, labels)}
     return ArrayDataset(arrays, (), recipe.training, len(labels.labels), seed)
 
 
 def require_same_fit(table: FeatureTable, front_end: FrontEnd) -> None:
-    """Stops where the numbers of a table were made with another fit than the model's.
+    """Refuses a table whose values were computed with a differently fitted front end.
 
     Raises:
-      UserError: a term has another weight, or it is not known what the columns stand for.
+      UserError: a term has another weight, or the table does not record its terms.
     """
     if not hasattr(front_end, "as_fields"):
         return

@@ -24,34 +24,33 @@ from affectstream.modeling.recipes.recipe import StreamRecipe
 from affectstream.preprocessing.labels import LabelSet
 
 READ_BATCH = 32
-# Three digits in half the memory; decibels to a few hundredths.
+# Half precision keeps three digits in half the memory; decibels to a few hundredths.
 CACHE_DTYPE = np.float16
 CACHE_DTYPE_MAX = float(np.finfo(CACHE_DTYPE).max)
-# Above this they are kept in a temporary file rather than in memory.
+# Larger caches are stored in a temporary file instead of memory.
 FEATURE_CACHE_BYTES = 4 * 2**30
 
 
 class FeatureCache:
-    """Batches of features, epoch by epoch; what an epoch gives depends on (seed, epoch) only.
+    """Batches of cached features, epoch by epoch; an epoch depends on (seed, epoch) only.
 
-    Copy c of a clip is what `RecordDataset` would give in epoch c. In each epoch chance takes one
-    of the
-    copies of each clip; mixup, where the recipe has it, blends features rather than waveforms.
+    Copy c of a clip equals what `RecordDataset` gives in epoch c. Each epoch draws one of the
+    copies of each clip. Mixup, if the recipe has it, blends features instead of waveforms.
 
     Args:
-      part: the records.
-      front: raw inputs -> {"features": ..., and "mask" where there is one}.
-      max_samples: longer sound is cut to this.
-      seed: of the run; None reads in order and plain (evaluation).
-      num_copies: of each clip; with `seed` None there is one.
+      subset: the records.
+      front: raw inputs -> {"features": ..., and "mask" if the features have one}.
+      max_samples: longer audio is cut to this.
+      seed: seed of the run; None reads in order and without augmentation (evaluation).
+      num_copies: copies of each clip; 1 if `seed` is None.
     Raises:
-      UserError: mixup of features that have a mask; when first read, features too large to be
-        kept in half precision.
+      UserError: mixup of features that have a mask; on the first read, features too large for half
+        precision.
     """
 
     def __init__(
         self,
-        part: Subset,
+        subset: Subset,
         labels: LabelSet,
         recipe: StreamRecipe,
         front: keras.Model,
@@ -61,7 +60,7 @@ class FeatureCache:
     ) -> None:
         self._seed = seed
         self._batch_size = recipe.training.batch_size
-        self._truth = np.eye(len(labels.labels), dtype=np.float32)[class_indices(part, labels)]
+        self._truth = np.eye(len(labels.labels), dtype=np.float32)[class_indices(subset, labels)]
         transforms = recipe_text_of_stream(recipe.transforms, "audio")
         self._mixers = [t for t in parse_transforms(recipe.transforms) if isinstance(t, Mixup)]
         if "mask" in front.output and self._mixers:
@@ -72,10 +71,10 @@ class FeatureCache:
             )
         self._front = front
         self._num_copies = num_copies if seed is not None else 1
-        # Made where they are read, so that what they keep in memory goes with them.
+        # Opened only while it is read, so that its cached records are freed afterwards.
         self._open = functools.partial(
             RecordDataset,
-            part,
+            subset,
             labels,
             (recipe.stream,),
             READ_BATCH,
@@ -87,7 +86,7 @@ class FeatureCache:
 
     @functools.cached_property
     def _copies(self) -> dict[str, np.ndarray]:
-        """Made when first read: minutes, which a refused command should not take."""
+        """Computed on the first read, so that a refused command does not wait minutes for it."""
         return _features_of(self._open(), self._front, len(self._truth), self._num_copies)
 
     @property
@@ -104,15 +103,15 @@ class FeatureCache:
             taken = rng.integers(len(next(iter(self._copies.values()))), size=count)
         for start in range(0, count, self._batch_size):
             rows = order[start : start + self._batch_size]
-            given = {name: kept[taken[rows], rows] for name, kept in self._copies.items()}
+            batch = {name: kept[taken[rows], rows] for name, kept in self._copies.items()}
             truth = self._truth[rows]
-            given["features"] = given["features"].astype(np.float32)
+            batch["features"] = batch["features"].astype(np.float32)
             for mixer in self._mixers if self._seed is not None else ():
                 drawn = mixer.sample(rng, len(rows))
-                given["features"] = blend_rows(given["features"], **drawn)
+                batch["features"] = blend_rows(batch["features"], **drawn)
                 truth = blend_rows(truth, **drawn)
             yield (
-                {name: tf.constant(values) for name, values in given.items()},
+                {name: tf.constant(values) for name, values in batch.items()},
                 tf.constant(truth),
                 tf.constant(rows),
             )
@@ -121,32 +120,32 @@ class FeatureCache:
 def _features_of(
     batches: RecordDataset, front: keras.Model, num_clips: int, num_copies: int
 ) -> dict[str, np.ndarray]:
-    """By name (copies, clips, ...), the clips in the order of the part."""
+    """By name (copies, clips, ...), clips in row order of the subset."""
     forward = tf.function(lambda given: front(given, training=False), reduce_retracing=True)
-    kept: dict[str, np.ndarray] = {}
+    cached: dict[str, np.ndarray] = {}
     with progress.bar(num_copies * batches.num_batches, "features of copies", "batch") as bar:
         for copy in range(num_copies):
             for inputs, _, index in batches(copy):
                 for name, values in forward(inputs).items():
-                    made = values.numpy()
-                    if name not in kept:
-                        kind = CACHE_DTYPE if made.dtype == np.float32 else made.dtype
-                        kept[name] = _room_for((num_copies, num_clips, *made.shape[1:]), kind)
-                    if kept[name].dtype == CACHE_DTYPE:
-                        _require_range(made)
-                    kept[name][copy, index.numpy()] = made
+                    features = values.numpy()
+                    if name not in cached:
+                        kind = CACHE_DTYPE if features.dtype == np.float32 else features.dtype
+                        cached[name] = _room_for((num_copies, num_clips, *features.shape[1:]), kind)
+                    if cached[name].dtype == CACHE_DTYPE:
+                        _require_range(features)
+                    cached[name][copy, index.numpy()] = features
                 bar.update()
-    return kept
+    return cached
 
 
 def _room_for(shape: tuple[int, ...], kind: Any) -> np.ndarray:
-    """An array; of a size above `FEATURE_CACHE_BYTES` in a file, whose pages may leave memory."""
+    """An array; above `FEATURE_CACHE_BYTES` it lives in a file, whose pages can leave memory."""
     num_bytes = math.prod(shape) * np.dtype(kind).itemsize
     if num_bytes <= FEATURE_CACHE_BYTES:
         return np.empty(shape, kind)
     try:
         with tempfile.TemporaryFile(prefix="affectstream-copies-") as file:
-            os.posix_fallocate(file.fileno(), 0, num_bytes)  # a full disk is told now, by an error
+            os.posix_fallocate(file.fileno(), 0, num_bytes)  # a full disk raises here
             return np.memmap(file, kind, "w+", shape=shape)
     except OSError as error:
         raise from_os_error(error, Path(tempfile.gettempdir())) from error

@@ -1,4 +1,4 @@
-"""`features`: records -> a table of numbers, or spectrogram pictures."""
+"""`features`: records -> a table of numbers, or spectrogram images."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ PICTURE_COLUMNS = ("picture", *METADATA_COLUMNS)
 
 
 def write_features(folder: DataFolder, features: str, out: Path) -> int:
-    """Writes a table of a front end that gives one vector a clip; the number of its rows.
+    """Writes the table of a front end with one vector per clip; returns the number of rows.
 
-    Clips without the stream are left out, as are those that no split holds. A front end of words is
-    fitted on the training part.
+    Clips without the stream or without a split are excluded. A text front end is fitted on the
+    training split.
 
     Raises:
-      UserError: no record has the stream, records of another rate, or `out` cannot be written.
+      UserError: no record has the stream, records of another sample rate, or an unwritable `out`.
     """
     front_end = registry.load("features", features)
     fitted, words = None, ""
     if front_end.stream == "text":
         train = [row for row in folder.subset("train") if row.transcript.strip()]
         front_end = front_end.fitted([row.transcript for row in train], "none")
-        found = measure_rows(train)
-        words = "" if found.is_informative else found.explain()
+        informativeness = measure_rows(train)
+        words = "" if informativeness.is_informative else informativeness.explain()
         fitted = front_end.as_fields() if hasattr(front_end, "as_fields") else None
     names = vector_names(front_end, features)
     rows = list(_computed(folder, front_end, f"features {features}"))
@@ -60,13 +60,13 @@ def write_features(folder: DataFolder, features: str, out: Path) -> int:
 
 
 def write_spectrograms(folder: DataFolder, features: str, out: Path) -> int:
-    """Writes each clip's picture as `LABEL/RECORDING.png`, low frequencies at the bottom.
+    """Writes each clip's spectrogram as `LABEL/RECORDING.png`, low frequencies at the bottom.
 
     Args:
-      features: a front end that gives pictures, (bands, frames, 1).
-      out: folder; `pictures.csv` in it says which clip each is.
+      features: a front end with image output, (bands, frames, 1).
+      out: folder; its `pictures.csv` maps each image to its clip.
     Raises:
-      UserError: other features, or it cannot be written.
+      UserError: other features, or an unwritable folder.
     """
     front_end: AudioFrontEnd = registry.load("features", features)
     written: list[tuple[ClipRow, str]] = []
@@ -87,7 +87,7 @@ def write_spectrograms(folder: DataFolder, features: str, out: Path) -> int:
 
 
 def _write_png(path: Path, values: np.ndarray) -> None:
-    """Stretches (bands, frames) over the grey levels, black the lowest."""
+    """Scales (bands, frames) to the grey levels; the lowest value is black."""
     low, high = float(values.min()), float(values.max())
     scaled = (values - low) * (255.0 / max(high - low, 1e-6))
     done, data = cv2.imencode(".png", np.rint(scaled[::-1]).astype(np.uint8))
@@ -100,7 +100,7 @@ def _write_png(path: Path, values: np.ndarray) -> None:
 def _computed(
     folder: DataFolder, front_end: Any, what: str
 ) -> Iterator[tuple[ClipRow, np.ndarray]]:
-    """Every usable clip with the stream, and what the front end makes of it."""
+    """Every usable clip with the stream, and its features."""
     stream = front_end.stream
     in_a_split = {id for ids in folder.splits.parts.values() for id in ids}
     rows = tuple(
@@ -114,7 +114,7 @@ def _computed(
     raw = spec.inputs(stream)
     model = keras.Model(raw, front_end.connect(raw, spec).values)
     part = Subset((folder,), (rows,))
-    # Every canonical label is a class here: nothing is to be left out.
+    # Every canonical label is a class here, so that no clip is excluded.
     batches = RecordDataset(
         part,
         LabelSet(CANONICAL_LABELS),
@@ -125,6 +125,8 @@ def _computed(
     forward = tf.function(lambda inputs: model(inputs, training=False), reduce_retracing=True)
     with progress.bar(len(rows), what, "clip") as bar:
         for inputs, _, index in batches():
-            made = forward(inputs).numpy()
-            bar.update(len(made))
-            yield from ((rows[i], values) for i, values in zip(index.numpy(), made, strict=True))
+            features = forward(inputs).numpy()
+            bar.update(len(features))
+            yield from (
+                (rows[i], values) for i, values in zip(index.numpy(), features, strict=True)
+            )

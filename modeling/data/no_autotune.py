@@ -8,10 +8,11 @@ import tensorflow as tf
 def without_autotune(data: tf.data.Dataset) -> tf.data.Dataset:
     """The same dataset with fixed parallelism in every stage.
 
-    The thread that tunes the others ends with the iterator, which waits for it: in TensorFlow 2.21
-    at times until its next turn, 10 ms x (2^k - 1) after the first and from then on each minute.
-    (`CancellationManager` wakes it before it counts as cancelled; a thread that looks in between
-    goes back to sleep.) Epochs of 92 s took 142 s by that.
+    The autotuner thread ends with the iterator, which waits for it. In TensorFlow 2.21 the wait
+    sometimes lasts until the thread's next turn. Turns come 10 ms x (2^k - 1) after the first one,
+    later every minute.
+    (`CancellationManager` wakes the thread before it counts as cancelled; a thread that checks in
+    between goes back to sleep.) Epochs of 92 s took 142 s because of that.
     """
     options = tf.data.Options()
     options.autotune.enabled = False

@@ -22,44 +22,44 @@ from affectstream.preprocessing.dataset.data_folder import DataFolder
 from affectstream.preprocessing.labels import LabelSet
 from affectstream.preprocessing.pcm import INT16_SCALE
 
-# What one training may keep of its records in memory; above it they are read anew in each epoch.
+# Largest record cache of one training in memory; larger data are read again in each epoch.
 RECORD_CACHE_BYTES = 3 * 2**30
-# Examples among which chance takes the next one; of single faces fewer, where these take more
-# than so much.
+# Size of the shuffle buffer in examples; single faces use fewer if these would need more than the
+# bytes below.
 SHUFFLE_BUFFER_EXAMPLES = 20_000
 SHUFFLE_BUFFER_BYTES = 2**30
 
 
 class RecordDataset:
-    """Batches of one part, epoch by epoch; what an epoch gives depends on (seed, epoch) only.
+    """Batches of one subset, epoch by epoch; an epoch depends on (seed, epoch) only.
 
-    What is read again and again is kept in memory as the records hold it (int16, uint8), up to
-    `RECORD_CACHE_BYTES`. More than that is read from the shards in each epoch: those of an object
-    store are fetched once to where temporary files go. The order is the same either way.
+    Data that are read repeatedly are cached in memory in their stored type (int16, uint8), up to
+    `RECORD_CACHE_BYTES`. Larger data are read from the shards in each epoch; shards in an object
+    store are fetched once to the temporary folder. The order is the same either way.
 
     Args:
-      part: the records.
+      subset: the records.
       labels: classes.
       streams: which inputs to yield.
-      batch_size: rows a batch.
-      seed: of the run; None reads in order and transforms nothing (evaluation).
-      transforms: recipe text; used with a seed only.
-      frames_as_examples: each face is an example of its own.
-      max_samples: longer sound is cut to this, the model looks no further.
-      frame_times: yields also, beside `video`, `frame_times_s` (B, T) float32 and `num_frames`
-        (B,) int32, those that a record holds; 0 where it shows no face.
-      is_repeated: whether several epochs are read; None: with a seed.
-      used_memory_bytes: what other batches of the same training keep in memory already.
+      batch_size: rows per batch.
+      seed: seed of the run; None reads in order and without transforms (evaluation).
+      transforms: recipe text; applied only with a seed.
+      frames_as_examples: each face is one example.
+      max_samples: longer audio is cut to this, because the model reads no further.
+      frame_times: also yields, beside `video`, `frame_times_s` (B, T) float32 and `num_frames` (B,)
+        int32, the stored frames of each record; 0 if it has no face.
+      is_repeated: whether several epochs are read; None means if there is a seed.
+      used_memory_bytes: memory that other datasets of the same training use already.
 
     Attributes:
-      memory_bytes: what these keep in memory, once an epoch was read.
+      memory_bytes: memory that this dataset uses once an epoch was read.
     Raises:
-      UserError: face crops beside action units, or transforms of faces on action units.
+      UserError: face crops mixed with action units, or face transforms on action units.
     """
 
     def __init__(
         self,
-        part: Subset,
+        subset: Subset,
         labels: LabelSet,
         streams: Sequence[str],
         batch_size: int,
@@ -71,7 +71,7 @@ class RecordDataset:
         is_repeated: bool | None = None,
         used_memory_bytes: int = 0,
     ) -> None:
-        self._part = part
+        self._part = subset
         self._streams = tuple(streams)
         self._num_classes = len(labels.labels)
         self._batch_size = batch_size
@@ -86,23 +86,23 @@ class RecordDataset:
         }
         self._mixers = [t for t in parsed if t.stream == "batch"]
         if "video" in streams:
-            pairs = zip(part.folders, part.rows, strict=True)
+            pairs = zip(subset.folders, subset.rows, strict=True)
             holding = [folder for folder, rows in pairs if any_has_stream(rows, "video")]
             _require_one_kind(holding, bool(self._chains["video"].transforms), transforms)
-        faces = sum(row.num_faces for row in part.all_rows)
-        self.num_examples = faces if self._frames else len(part)
-        self._rate_hz = part.folder_with_stream("audio").sample_rate_hz
-        # Sound that nothing transforms is cut before it is kept.
+        faces = sum(row.num_faces for row in subset.all_rows)
+        self.num_examples = faces if self._frames else len(subset)
+        self._rate_hz = subset.folder_with_stream("audio").sample_rate_hz
+        # Audio without transforms is cut before it is cached.
         is_changed = "audio" in streams and bool(self._chains["audio"].transforms)
         kept_samples = None if is_changed else max_samples
         if is_repeated is None:
             is_repeated = seed is not None
-        size = decoded_bytes(part, self._streams, kept_samples)
+        size = decoded_bytes(subset, self._streams, kept_samples)
         fits = is_repeated and used_memory_bytes + size <= RECORD_CACHE_BYTES
         self.memory_bytes = size if fits else 0
         is_reread = is_repeated and not fits
-        self._records = RecordSource(part, labels, self._streams, kept_samples, is_reread)
-        # Drawn by position and read one by one: nothing waits in memory for its turn.
+        self._records = RecordSource(subset, labels, self._streams, kept_samples, is_reread)
+        # Shuffled by position and read one by one, so that no record waits in memory.
         self._is_drawn = is_reread and seed is not None and not self._frames
         self._source = self._records.in_order(is_cached=fits)
         if self._frames:
@@ -115,7 +115,7 @@ class RecordDataset:
     def __call__(self, epoch: int = 0) -> Iterator[Any]:
         """Yields ({name: tensor}, one-hot (B, classes) float32, index (B,) int64) of one epoch.
 
-        `index` numbers the records as `part.all_rows` lists them.
+        `index` numbers the records in the order of `subset.all_rows`.
 
         Raises:
           UserError: a shard is cut short or damaged.
@@ -149,7 +149,7 @@ class RecordDataset:
     def _shuffled(self, data: tf.data.Dataset, epoch: int) -> tf.data.Dataset:
         seed = int(keyed_rng(self._seed or 0, epoch, "", "shuffle").integers(2**31))
         count = min(self.num_examples, SHUFFLE_BUFFER_EXAMPLES)
-        if self._frames:  # each is cut out of its record; others share what is kept of them
+        if self._frames:  # each face is a tensor of its own; whole records share the cached ones
             count = min(count, max(1, SHUFFLE_BUFFER_BYTES // face_bytes(self._part)))
         return data.shuffle(count, seed, reshuffle_each_iteration=False)
 
@@ -227,7 +227,7 @@ def missing_stream_input(shape: Sequence[int | None], dtype: Any, num_rows: Any)
     """Input that marks a stream as missing in every row: one zero sample, frame or token.
 
     Args:
-      shape: of the input, its batch first; None: any length.
+      shape: of the input with its batch dimension; None is any length.
     """
     inner = [1 if length is None else length for length in tuple(shape)[1:]]
     return tf.zeros(tf.stack([num_rows, *inner]), dtype)
@@ -242,12 +242,12 @@ def _require_one_kind(folders: Sequence[DataFolder], has_transforms: bool, trans
     first = folders[0]
     for folder in folders:
         if folder.action_units != first.action_units:
-            told = [
+            kinds = [
                 f"{f.path} holds {'face crops' if u is None else f'action units of {u.source}'}"
                 for f in (first, folder)
                 for u in (f.action_units,)
             ]
-            raise UserError(f"{', '.join(told)}; preprocess both alike")
+            raise UserError(f"{', '.join(kinds)}; preprocess both alike")
         if frame_shape_of(folder) != frame_shape_of(first):
             shapes = (
                 f"{f.path} holds faces of {'x'.join(map(str, frame_shape_of(f)))}"
@@ -268,7 +268,7 @@ def _as_float(example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 
 
 def _single_faces(example: dict[str, tf.Tensor]) -> tf.data.Dataset:
-    """Every found face of a clip as a clip of one frame."""
+    """Turns every detected face of a clip into a clip of one frame."""
     faces = tf.boolean_mask(example["video"], example["video_mask"])
     count = tf.shape(faces)[0]
     names = tf.strings.as_string(tf.range(count))

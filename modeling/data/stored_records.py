@@ -1,4 +1,4 @@
-"""The records of a part as tf.data: in the order of the shards, or one by one by position."""
+"""The records of a subset as tf.data: in shard order, or one by one by position."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from affectstream.preprocessing.records.record import (
 )
 
 READ_BLOCK_BYTES = 2**20
-# Of an example beside its sound, faces and words: its name and numbers, and what holds tensors.
+# Bytes of an example beside audio, faces and text: its name, numbers and tensor headers.
 _OVERHEAD_BYTES = 512
 
 
@@ -33,24 +33,24 @@ _OVERHEAD_BYTES = 512
 
 
 def frame_shape_of(folder: DataFolder) -> tuple[int, ...]:
-    """Of one frame in the records of a folder: (height, width, channels), or (action units,)."""
+    """Shape of one frame in a folder's records: (height, width, channels), or (action units,)."""
     units = folder.action_units
     return folder.crop_format.shape if units is None else (len(units.names),)
 
 
-def decoded_bytes(part: Subset, streams: Sequence[str], max_samples: int | None = None) -> int:
+def decoded_bytes(subset: Subset, streams: Sequence[str], max_samples: int | None = None) -> int:
     """Memory that the decoded records of a subset need: int16 audio and uint8 faces.
 
     Args:
-      streams: that are read; others take nothing.
-      max_samples: longer sound is cut to this.
+      streams: streams that are read; others need no memory.
+      max_samples: longer audio is cut to this.
     """
     total = 0
-    for folder, rows in zip(part.folders, part.rows, strict=True):
+    for folder, rows in zip(subset.folders, subset.rows, strict=True):
         has_faces = any_has_stream(rows, "video")
         frame = 0
         if "video" in streams and rows:
-            frame = _frame_bytes(folder if has_faces else part.folder_with_stream("video"))
+            frame = _frame_bytes(folder if has_faces else subset.folder_with_stream("video"))
         for row in rows:
             total += _OVERHEAD_BYTES
             if "audio" in streams:
@@ -62,9 +62,9 @@ def decoded_bytes(part: Subset, streams: Sequence[str], max_samples: int | None 
     return total
 
 
-def face_bytes(part: Subset) -> int:
-    """What one face of a part takes, with what is known of it."""
-    return _frame_bytes(part.folder_with_stream("video")) + _OVERHEAD_BYTES
+def face_bytes(subset: Subset) -> int:
+    """Memory for one face of a subset, with its metadata."""
+    return _frame_bytes(subset.folder_with_stream("video")) + _OVERHEAD_BYTES
 
 
 def _frame_bytes(folder: DataFolder) -> int:
@@ -76,14 +76,14 @@ def _frame_bytes(folder: DataFolder) -> int:
 
 
 class RecordSource:
-    """The records of a part, parsed and numbered.
+    """Parsed and numbered records of a subset.
 
-    Each is a dict of the streams asked for (`audio` int16, `text`, `video` with `video_mask`,
-    `frame_times_s` and `num_frames`), `index` () int64 as `part.all_rows` lists them, `class` ()
-    int64 and `key` () string, which names it among all folders.
+    Each record is a dict of the requested streams (`audio` int16, `text`, `video` with
+    `video_mask`, `frame_times_s` and `num_frames`), `index` () int64 in the order of
+    `subset.all_rows`, `class` () int64, and `key` () string, unique among all folders.
 
     Args:
-      max_samples: longer sound is cut to this.
+      max_samples: longer audio is cut to this.
       is_reread: several epochs read the shards; those in an object store are fetched once.
     Raises:
       UserError: no record, or a shard is absent.
@@ -91,26 +91,26 @@ class RecordSource:
 
     def __init__(
         self,
-        part: Subset,
+        subset: Subset,
         labels: LabelSet,
         streams: Sequence[str],
         max_samples: int | None = None,
         is_reread: bool = False,
     ) -> None:
-        if not len(part):
+        if not len(subset):
             raise UserError(
                 "no record to read; check --labels, --split and the streams of the data"
             )
-        self._part = part
+        self._part = subset
         self._streams = tuple(streams)
         self._max_samples = max_samples
         self._is_read_again = is_reread
-        keys = [f"{number}/{row.id}" for number, rows in enumerate(part.rows) for row in rows]
+        keys = [f"{number}/{row.id}" for number, rows in enumerate(subset.rows) for row in rows]
         self._index = _table(keys, list(range(len(keys))))
-        self._classes = _table(keys, [labels.index(row.label) for row in part.all_rows])
+        self._classes = _table(keys, [labels.index(row.label) for row in subset.all_rows])
         self._shards = [
             (number, path)
-            for number, (folder, rows) in enumerate(zip(part.folders, part.rows, strict=True))
+            for number, (folder, rows) in enumerate(zip(subset.folders, subset.rows, strict=True))
             for path in folder.shard_paths(rows)
         ]
         if missing := [path for _, path in self._shards if not path.is_file()]:
@@ -120,7 +120,7 @@ class RecordSource:
         """All records, folder by folder in the order of its shards.
 
         Args:
-          is_cached: keep them in memory from the first time that they are read to the end.
+          is_cached: cache the records in memory during the first complete pass.
         """
         sources = [
             self._serialized([path for of, path in self._shards if of == number]).map(
@@ -137,15 +137,17 @@ class RecordSource:
         return data.cache() if is_cached else data
 
     def positions(self) -> tf.data.Dataset:
-        """A number for each record, 0 for the first that `in_order` gives."""
+        """One number per record, in the order of `in_order`, from 0."""
         return tf.data.Dataset.range(len(self._places))
 
     def at(self, positions: tf.data.Dataset) -> tf.data.Dataset:
-        """The records at some `positions`, each read when its turn comes."""
+        """The records at some `positions`; each is read only when it is needed."""
 
         def read(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            made = tf.numpy_function(self._read, [position], [tf.int32, tf.string], stateful=False)
-            return tf.ensure_shape(made[0], []), tf.ensure_shape(made[1], [])
+            results = tf.numpy_function(
+                self._read, [position], [tf.int32, tf.string], stateful=False
+            )
+            return tf.ensure_shape(results[0], []), tf.ensure_shape(results[1], [])
 
         numbers = list(dict.fromkeys(number for number, _ in self._shards))
 
@@ -153,10 +155,10 @@ class RecordSource:
             ways = [functools.partial(self._parsed, number, serialized) for number in numbers]
             if len(ways) == 1:
                 return ways[0]()
-            found: dict[str, tf.Tensor] = tf.switch_case(
+            example: dict[str, tf.Tensor] = tf.switch_case(
                 tf.argmax(tf.equal(numbers, which), output_type=tf.int32), ways
             )
-            return found
+            return example
 
         stored = positions.map(read, num_parallel_calls=2, deterministic=True)
         return stored.map(parse, num_parallel_calls=2, deterministic=True)
@@ -170,16 +172,16 @@ class RecordSource:
 
     @functools.cached_property
     def _places(self) -> list[tuple[int, int]]:
-        """Of each record of the part, in the order of `in_order`: shard, and byte in it."""
+        """Shard and byte offset of each record of the subset, in the order of `in_order`."""
         wanted = [{row.id for row in rows} for rows in self._part.rows]
-        found = []
+        places = []
         for shard, (number, path) in enumerate(self._shards):
             offset = 0
             for stored in iter_examples(self._local(path)):
                 if tfrecord.read_text_feature(stored, "id") in wanted[number]:
-                    found.append((shard, offset))
+                    places.append((shard, offset))
                 offset += tfrecord.framed_size(stored)
-        return found
+        return places
 
     def _local(self, path: Path) -> Path:
         return self._fetched(path) if self._is_read_again else path
@@ -189,7 +191,7 @@ class RecordSource:
         return functools.cache(storage_paths.fetch_to_local)
 
     def _serialized(self, paths: Sequence[Path]) -> tf.data.Dataset:
-        """The records of shards as they are stored; TensorFlow itself reads from disks only."""
+        """Serialized records of shards; TensorFlow itself reads only from local disks."""
         if not any(map(storage_paths.is_remote, paths)):
             files = [str(path) for path in paths]
             return tf.data.TFRecordDataset(files, buffer_size=READ_BLOCK_BYTES)
@@ -203,7 +205,7 @@ class RecordSource:
         )
 
     def _parsed(self, number: int, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-        """A record of one folder; of one without faces, a blank frame of the shape of others'."""
+        """Parses a record of one folder; a folder without faces gets a blank frame."""
         folder = self._part.folders[number]
         record = parse_example(serialized, folder.action_units is not None)
         wanted = {stream: record[stream] for stream in self._streams}
@@ -214,14 +216,14 @@ class RecordSource:
         elif "video" in self._streams:
             wanted |= _blank_frame(self._part.folder_with_stream("video"))
         key = tf.strings.join([str(number), record["id"]], "/")
-        found = {"index": self._index.lookup(key), "class": self._classes.lookup(key)}
+        numbers = {"index": self._index.lookup(key), "class": self._classes.lookup(key)}
         schema_is_ours = tf.debugging.Assert(record["schema"] == SCHEMA, [record["schema"]])
         with tf.control_dependencies([schema_is_ours]):
-            return {**wanted, **found, "key": key}
+            return {**wanted, **numbers, "key": key}
 
 
 def _blank_frame(faces: DataFolder) -> dict[str, tf.Tensor]:
-    """What stands for faces in records of a folder that has none; their shape is another's."""
+    """Replaces the faces of a folder that has none; the shape comes from another folder."""
     kind = tf.uint8 if faces.action_units is None else tf.float32
     return {
         "video": tf.zeros((1, *frame_shape_of(faces)), kind),
@@ -234,14 +236,14 @@ def _blank_frame(faces: DataFolder) -> dict[str, tf.Tensor]:
 def _with_a_frame(
     record: dict[str, tf.Tensor], frame_shape: tuple[int, ...]
 ) -> dict[str, tf.Tensor]:
-    """A record without faces gets one blank, masked frame, so that every batch has a shape."""
+    """Adds one blank, masked frame to a record without faces, so that every batch has a shape."""
     num_frames = tf.size(record["video_mask"])
     num_blank = tf.cast(tf.equal(num_frames, 0), tf.int32)
     video = tf.reshape(record["video"], (-1, *frame_shape))
-    made = {"video": tf.pad(video, [[0, num_blank], *([0, 0] for _ in frame_shape)])}
+    padded = {"video": tf.pad(video, [[0, num_blank], *([0, 0] for _ in frame_shape)])}
     for name in ("video_mask", "frame_times_s"):
-        made[name] = tf.pad(record[name], [[0, num_blank]])
-    return made | {"num_frames": num_frames}
+        padded[name] = tf.pad(record[name], [[0, num_blank]])
+    return padded | {"num_frames": num_frames}
 
 
 def _table(keys: list[str], values: list[Any]) -> tf.lookup.StaticHashTable:

@@ -31,7 +31,7 @@ class Subset:
     def folder_with_stream(self, stream: str) -> DataFolder:
         """First folder with a selected record that has the stream; the first folder if none has.
 
-        A folder without faces says nothing about how faces were prepared.
+        A folder without faces has no usable face settings.
         """
         pairs = zip(self.folders, self.rows, strict=True)
         return next((f for f, rows in pairs if any_has_stream(rows, stream)), self.folders[0])
@@ -49,7 +49,7 @@ class Subset:
         return sum(map(len, self.rows))
 
     def require_intact_shards(self) -> None:
-        """Reads every shard through.
+        """Reads every shard completely.
 
         Raises:
           UserError: a shard is absent, damaged or lacks a record; the message names it.

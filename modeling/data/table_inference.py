@@ -20,40 +20,43 @@ from affectstream.preprocessing.labels import LabelSet
 ROWS_PER_STEP = 256
 
 
-def uses_paired_tables(part: Subset) -> bool:
-    """Whether the part is read from paired feature tables."""
-    return any(isinstance(folder, PairedTables) for folder in part.folders)
+def uses_paired_tables(subset: Subset) -> bool:
+    """Whether the subset is read from paired feature tables."""
+    return any(isinstance(folder, PairedTables) for folder in subset.folders)
 
 
 def outputs_from_tables(
-    streams: Mapping[str, keras.Model], features: Mapping[str, str], part: Subset, labels: LabelSet
+    streams: Mapping[str, keras.Model],
+    features: Mapping[str, str],
+    subset: Subset,
+    labels: LabelSet,
 ) -> Arrays:
-    """Outputs of frozen streams over the rows of a part.
+    """Outputs of frozen streams on the rows of a subset.
 
     Args:
-      streams: stream -> its whole model; only its network is run.
+      streams: stream -> its whole model; only its network runs.
       features: stream -> name of its front end.
     Returns:
       `STREAM_logits`, `STREAM_embedding`, `STREAM_present` float32 and `truth` int, by row.
     Raises:
-      UserError: a table lacks a column, or records stand beside tables.
+      UserError: a table lacks a column, or tables are mixed with records.
     """
-    made: dict[str, list[np.ndarray]] = {}
+    values_by_name: dict[str, list[np.ndarray]] = {}
     for stream, model in streams.items():
         front_end = front_end_of(model, features[stream])
         names = vector_names(front_end, features[stream])
         network = model.get_layer(NETWORK)
-        for folder, rows in zip(part.folders, part.rows, strict=True):
+        for folder, rows in zip(subset.folders, subset.rows, strict=True):
             if not isinstance(folder, PairedTables):
                 raise UserError(f"{folder.path}: records beside feature tables; give one kind")
             require_same_fit(folder.tables[stream], front_end)
-            values, there = folder.values(stream, rows, names)
+            values, is_present = folder.values(stream, rows, names)
             answer = network.predict({"features": values}, ROWS_PER_STEP, verbose=0)
             for kind in ("logits", "embedding"):
-                made.setdefault(f"{stream}_{kind}", []).append(answer[kind])
-            made.setdefault(f"{stream}_present", []).append(there.astype(np.float32))
-    arrays = {name: np.concatenate(parts) for name, parts in made.items()}
-    return arrays | {"truth": class_indices(part, labels)}
+                values_by_name.setdefault(f"{stream}_{kind}", []).append(answer[kind])
+            values_by_name.setdefault(f"{stream}_present", []).append(is_present.astype(np.float32))
+    arrays = {name: np.concatenate(parts) for name, parts in values_by_name.items()}
+    return arrays | {"truth": class_indices(subset, labels)}
 
 
 def front_end_of(model: keras.Model, features: str) -> FrontEnd:

@@ -1,4 +1,4 @@
-"""What a training reads, checked: no leak, every class, folders prepared alike."""
+"""The checked data of a training: no leak, every class, folders prepared alike."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ SCRIPTED_TEXT = "fixed sentences"
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a training reads, checked.
+    """The checked data of a training.
 
     Attributes:
       subsets: the records of each split that have a label and a stream.
-      notes: what a reader of a score must know.
-      leak_allowed: something crosses the split and was let through.
+      notes: what readers of a score must know.
+      leak_allowed: an overlap between splits was allowed.
     """
 
     folders: tuple[DataFolder, ...]
@@ -45,10 +45,10 @@ class TrainingData:
 
     @property
     def preparation(self) -> dict[str, Any]:
-        """How the records were made: of each stream as the first folder tells that holds it."""
+        """How the records were made; for each stream from the first folder that has it."""
         sound, faces = (self.subsets["train"].folder_with_stream(s) for s in ("audio", "video"))
-        made: dict[str, Any] = dict(faces.settings["preparation"])
-        return made | {"sample_rate_hz": sound.settings["preparation"]["sample_rate_hz"]}
+        preparation: dict[str, Any] = dict(faces.settings["preparation"])
+        return preparation | {"sample_rate_hz": sound.settings["preparation"]["sample_rate_hz"]}
 
     @property
     def test_footprint(self) -> DataFootprint:
@@ -66,14 +66,14 @@ def training_data(
     allow_leak: bool,
     allow_scripted_text: bool = False,
 ) -> TrainingData:
-    """Chooses the records of a training and makes sure that nothing crosses the split.
+    """Chooses the records of a training and requires disjoint splits.
 
     Args:
-      allow_scripted_text: train words alone although they say nothing about the label; beside
-        other streams such words are a warning only.
+      allow_scripted_text: train on text alone although it carries no information about the label;
+        with other streams such text only causes a warning.
     Raises:
-      UserError: a leak, folders prepared differently, no record, a class without any, or words
-        that say nothing about the label.
+      UserError: a leak, folders prepared differently, no record, a class without records, or text
+        that carries no information about the label.
     """
     labels: LabelSet = registry.load("label-sets", label_set)
     _require_alike(folders, streams)
@@ -92,27 +92,27 @@ def training_data(
                 f" {', '.join(streams)}; check --labels, `split`, and `describe` the data"
             )
     _require_all_classes(parts["train"], labels, label_set)
-    learnt = DataFootprint.of(parts["train"].all_rows)
+    footprint = DataFootprint.of(parts["train"].all_rows)
     leaked = require_disjoint(
-        overlaps(learnt, parts["validation"].all_rows, NOT_DISJOINT not in notes),
+        overlaps(footprint, parts["validation"].all_rows, NOT_DISJOINT not in notes),
         "training and validation",
         allow_leak,
     )
-    learnt |= DataFootprint.of(parts["validation"].all_rows)
+    footprint |= DataFootprint.of(parts["validation"].all_rows)
     test = [row for folder in folders for row in folder.subset("test")]
     leaked |= require_disjoint(
-        overlaps(learnt, test), "training or validation, and test", allow_leak
+        overlaps(footprint, test), "training or validation, and test", allow_leak
     )
     if "text" in streams:
         must_inform = tuple(streams) == ("text",) and not allow_scripted_text
-        told = _words_say_nothing(folders, parts["train"], labels)
-        notes += _notes_on_words(told, must_inform)
+        reason = _uninformative_text_reason(folders, parts["train"], labels)
+        notes += _scripted_text_notes(reason, must_inform)
     _warn_of_absent(parts, labels)
     return TrainingData(tuple(folders), labels, parts, notes, leaked)
 
 
 def _require_alike(folders: Sequence[DataFolder], streams: Sequence[str]) -> None:
-    """Folders that hold a stream must be prepared alike for it; the others are not asked."""
+    """Folders that hold a stream must be prepared alike for it."""
     needed = {"audio": "sample_rate_hz", "video": "face"}
     for stream, key in needed.items():
         holding = [
@@ -127,8 +127,8 @@ def _require_alike(folders: Sequence[DataFolder], streams: Sequence[str]) -> Non
                 )
 
 
-def _require_all_classes(part: Subset, labels: LabelSet, label_set: str) -> None:
-    present = set(class_indices(part, labels))
+def _require_all_classes(subset: Subset, labels: LabelSet, label_set: str) -> None:
+    present = set(class_indices(subset, labels))
     absent = [name for i, name in enumerate(labels.labels) if i not in present]
     if absent:
         raise UserError(
@@ -137,30 +137,32 @@ def _require_all_classes(part: Subset, labels: LabelSet, label_set: str) -> None
         )
 
 
-def _words_say_nothing(folders: Sequence[DataFolder], train: Subset, labels: LabelSet) -> str:
-    """Why the words say nothing about the label, "" where they do: measured, not known by name."""
+def _uninformative_text_reason(
+    folders: Sequence[DataFolder], train: Subset, labels: LabelSet
+) -> str:
+    """Reason why the text carries no information about the label, "" if it does (measured)."""
     for folder in folders:
-        if told := folder.text_uninformative_reason:
-            return told
+        if reason := folder.text_uninformative_reason:
+            return reason
     classes = {row.id: labels.labels[labels.index(row.label) or 0] for row in train.all_rows}
-    found = measure_rows(train.all_rows, classes)
-    return found.explain() if found.num_records and not found.is_informative else ""
+    measured = measure_rows(train.all_rows, classes)
+    return measured.explain() if measured.num_records and not measured.is_informative else ""
 
 
-def _notes_on_words(told: str, must_inform: bool) -> tuple[str, ...]:
-    """What is recorded where actors read a script.
+def _scripted_text_notes(reason: str, must_inform: bool) -> tuple[str, ...]:
+    """Notes for recordings of scripted text.
 
     Raises:
-      UserError: where only words are trained.
+      UserError: only text is trained.
     """
-    if told and must_inform:
+    if reason and must_inform:
         raise UserError(
-            f"{told}; train --stream audio or video on these recordings, or go on all the same with"
-            " --allow-scripted-text"
+            f"{reason}; train --stream audio or video on these recordings, or go on all the same"
+            " with --allow-scripted-text"
         )
-    if told:
-        progress.print_message(f"warning: {SCRIPTED_TEXT}: {told}")
-    return (f"{SCRIPTED_TEXT}: {told}",) if told else ()
+    if reason:
+        progress.print_message(f"warning: {SCRIPTED_TEXT}: {reason}")
+    return (f"{SCRIPTED_TEXT}: {reason}",) if reason else ()
 
 
 def _warn_of_absent(parts: dict[str, Subset], labels: LabelSet) -> None:
@@ -174,7 +176,7 @@ def _warn_of_absent(parts: dict[str, Subset], labels: LabelSet) -> None:
 
 
 def class_weights(data: TrainingData, recipe: Recipe) -> tuple[np.ndarray, tuple[float, ...]]:
-    """Weight of each class in the loss, and log of the class shares that the loss then sees."""
+    """Weight of each class in the loss, and log of the class shares after weighting."""
     counts = np.bincount(
         class_indices(data.subsets["train"], data.labels), minlength=len(data.labels.labels)
     )

@@ -1,4 +1,4 @@
-"""Encoders: features of one stream -> an embedding; and what encoders share."""
+"""Encoders: features of one stream -> an embedding; and shared building blocks."""
 
 from affectstream.core import tf_setup
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-# A corpus of a thousand clips gives some thirty steps an epoch; at Keras's 0.99 the statistics that
-# validation sees would lag behind the weights by several epochs. The published ResNets have 0.9.
+# A corpus of a thousand clips gives some thirty steps per epoch. At Keras's 0.99 the statistics
+# used in validation would lag behind the weights by several epochs. The published ResNets use 0.9.
 MOMENTUM = 0.9

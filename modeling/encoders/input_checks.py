@@ -12,12 +12,12 @@ _REMEDY = "choose others (--set features=NAME, see `list features`)"
 def require_image(
     encoder: str, input_shape: tuple[Any, ...], min_px: int, num_channels: tuple[int, ...] = (1, 3)
 ) -> None:
-    """Raises UserError unless `input_shape` is (height, width, channels), `min_px` or more a side.
+    """Raises UserError unless `input_shape` is (height, width, channels) with sides of `min_px`.
 
     Args:
       encoder: name, for the message.
-      min_px: least height and width that its strides leave something of.
-      num_channels: those that it takes.
+      min_px: smallest height and width that survive the strides.
+      num_channels: accepted numbers of channels.
     """
     is_picture = (
         len(input_shape) == 3

@@ -1,4 +1,4 @@
-"""No encoder at all: the features are the embedding, one linear layer judges them."""
+"""Linear classifier: the features are the embedding."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from affectstream.modeling.encoders.input_checks import require_vector
 def linear(
     input_shape: tuple[int], num_classes: int, dropout: float = 0.0, l2: float = 0.0
 ) -> keras.Model:
-    """Multinomial logistic regression; a fusion that joins embeddings gets the features themselves.
+    """Multinomial logistic regression; the embedding for a fusion is the features themselves.
 
     Args:
       input_shape: (dim,), float.
@@ -21,7 +21,7 @@ def linear(
     Returns:
       Model from `features` to {"logits": (batch, classes), "embedding": (batch, dim)}.
     Raises:
-      UserError: features that are no vector.
+      UserError: features that are not a vector.
     """
     require_vector("linear", input_shape, 1)
 

@@ -8,7 +8,7 @@ from keras import layers
 
 from affectstream.modeling.encoders.batch_norm import MOMENTUM
 
-# Keras's own.
+# Keras's default.
 EPSILON = 1e-3
 
 
@@ -28,7 +28,7 @@ def conv_batch_norm(
 
 
 def residual_block(x: Any, channels: int, stride: tuple[int, int], epsilon: float = EPSILON) -> Any:
-    """Two 3x3 convolutions beside a shortcut, which is projected where the shape changes.
+    """Two 3x3 convolutions and a shortcut, which is projected if the shape changes.
 
     Source: He et al. 2016.
     """

@@ -1,4 +1,4 @@
-"""Time pooling that looks only at frames with a face."""
+"""Pooling over the frames with a face."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="affectstream")
 class MergeTimeAxis(keras.layers.Layer):
-    """(batch, time, ...) -> (batch x time, ...), so that a picture network sees single frames."""
+    """(batch, time, ...) -> (batch x time, ...), for networks on single images."""
 
     def call(self, frames: Any) -> Any:
         return ops.reshape(frames, (-1, *frames.shape[2:]))
@@ -21,13 +21,13 @@ class MergeTimeAxis(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="affectstream")
 class FlipTTA(keras.layers.Layer):
-    """Adds each picture's mirror image as one more frame; in training nothing.
+    """Adds the mirror image of each frame as another frame; does nothing in training.
 
     Call:
       frames: (batch, time, height, width, channels).
       mask: (batch, time).
     Returns:
-      (frames, mask), of twice the time when not training.
+      (frames, mask), with twice the time when not training.
     """
 
     def call(self, frames: Any, mask: Any, training: bool = False) -> tuple[Any, Any]:
@@ -42,10 +42,10 @@ class FlipTTA(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="affectstream")
 class MaskedMean(keras.layers.Layer):
-    """Mean over the frames that count.
+    """Mean over the valid frames.
 
     Call:
-      values: (batch x time, dim) float, as `MergeTimeAxis` laid them out, or (batch, time, dim).
+      values: (batch x time, dim) float, from `MergeTimeAxis`, or (batch, time, dim).
       mask: (batch, time) bool or number; a row of zeros gives zeros.
     Returns:
       (batch, dim) float.
@@ -81,13 +81,13 @@ class SplitTimeAxis(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="affectstream")
 class AttentionWeights(keras.layers.Layer):
-    """Softmax over the frames that count.
+    """Softmax over the valid frames.
 
     Call:
       scores: (batch x time, 1) float.
       mask: (batch, time) bool or number.
     Returns:
-      (batch, time) float32, sum 1 a row; zeros where no frame counts.
+      (batch, time) float32, each row sums to 1; zeros in a row without valid frames.
     Source: Ilse et al. 2018 (attention pooling).
     """
 

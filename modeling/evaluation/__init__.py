@@ -1,4 +1,4 @@
-"""A finished run answers for a data folder, and is scored."""
+"""Predicts a data folder with a finished run and scores the predictions."""
 
 from affectstream.core import tf_setup
 

@@ -46,38 +46,37 @@ def evaluate(
     allow_leak: bool = False,
     only_stream: str = "",
 ) -> dict[str, Any]:
-    """Scores a run and writes `metrics.json`, `predictions.csv`, `risk_coverage.csv`, pictures.
+    """Scores a run; writes `metrics.json`, `predictions.csv`, `risk_coverage.csv` and plots.
 
     Args:
       split: "train", "validation", "test" or "all".
-      allow_leak: score although something was trained on; stamped on the result.
-      only_stream: the one stream that a fusion is given, as if the others were missing; "" gives
-        all.
+      allow_leak: score although the data overlap with training data; recorded in the result.
+      only_stream: the only stream given to a fusion, the others count as missing; "" gives all.
     Returns:
-      what `metrics.json` holds.
+      the content of `metrics.json`.
     Raises:
-      UserError: a leak, other records than the model was made for, no record, or an `out` within
-        the bundled models.
+      UserError: a leak, records of another format than the model needs, no record, or an `out`
+        within the bundled models.
     """
     storage_paths.require_outside_bundled(out)
     atomic_io.remove_stale_temporaries(out)
     model, info = load_run(run)
     streams = (only_stream,) if only_stream else info.streams
     labels = run_folder.label_set_of(info)
-    part = select_records(folders, split, labels, streams)
+    subset = select_records(folders, split, labels, streams)
     require_same_preparation(
-        info, part if len(part) else select_records(folders, "all", labels, streams), streams
+        info, subset if len(subset) else select_records(folders, "all", labels, streams), streams
     )
-    if not len(part):
+    if not len(subset):
         raise UserError(
             f"no {split} record with a label of {info.label_set} and a stream of"
             f" {', '.join(info.streams)}; check --split and `describe` the data"
         )
-    leaks = _leaks(info, part, split)
-    learnt = "trained on" if split == "validation" else "trained and chosen on"
-    leaked = require_disjoint(leaks, f"what the run was {learnt}, and {split} here", allow_leak)
-    probabilities, truth = predict_subset(model, part, info, only_stream)
-    rows = part.all_rows
+    leaks = _leaks(info, subset, split)
+    used_for = "trained on" if split == "validation" else "trained and chosen on"
+    leaked = require_disjoint(leaks, f"what the run was {used_for}, and {split} here", allow_leak)
+    probabilities, truth = predict_subset(model, subset, info, only_stream)
+    rows = subset.all_rows
     scores = classification.report(
         truth,
         probabilities,
@@ -88,13 +87,15 @@ def evaluate(
     confidence, correct = selective_prediction.confidence_and_correctness(truth, probabilities)
     curve = selective_prediction.curve(confidence, correct)
     otherwise = []
-    if "video" in streams and not uses_feature_tables(part) and not uses_paired_tables(part):
-        seen = [
+    if "video" in streams and not uses_feature_tables(subset) and not uses_paired_tables(subset):
+        with_video = [
             f
-            for f, own in zip(part.folders, part.rows, strict=True)
-            if any_has_stream(own, "video")
+            for f, rows_of_folder in zip(subset.folders, subset.rows, strict=True)
+            if any_has_stream(rows_of_folder, "video")
         ]
-        otherwise = [note for folder in seen for note in preparation_differences(info, folder)]
+        otherwise = [
+            note for folder in with_video for note in preparation_differences(info, folder)
+        ]
     result = {
         **scores,
         "per_corpus": _per_corpus(truth, probabilities, rows, scores),
@@ -118,10 +119,10 @@ def evaluate(
         MODEL_DIGEST_KEY: model_digest(run),
         "streams": list(streams),
         **data_identity(folders),
-        "skipped": _skipped(folders, split, part),
+        "skipped": _skipped(folders, split, subset),
     }
     atomic_io.write_json(out / METRICS, result)
-    _write_predictions(out, part, probabilities, truth, info)
+    _write_predictions(out, subset, probabilities, truth, info)
     title = f"{info.recipe.name}, {split} of {_named(result)}" + _stamp(result)
     plots.confusion(scores["confusion_matrix"], info.labels, out / "confusion_matrix.png", title)
     bins = classification.reliability(truth, probabilities)
@@ -130,39 +131,39 @@ def evaluate(
     return result
 
 
-def require_same_preparation(info: RunInfo, part: Subset, streams: Sequence[str]) -> None:
+def require_same_preparation(info: RunInfo, subset: Subset, streams: Sequence[str]) -> None:
     """Refuses records that were prepared differently from the training data of the model.
 
-    Only streams that the chosen records of a folder hold are compared: where nobody has a face,
-    the size of faces says nothing.
+    Only streams that occur in the chosen records of a folder are compared: without any face, the
+    face size does not matter.
 
     Args:
-      streams: those that are read.
+      streams: the streams that are read.
     Raises:
       UserError: another sampling rate, crop size or colour.
     """
-    for folder, rows in zip(part.folders, part.rows, strict=True):
+    for folder, rows in zip(subset.folders, subset.rows, strict=True):
         _require_same_preparation(
             info, folder, {s for row in rows for s in row.streams} & {*streams}
         )
 
 
 def _require_same_preparation(info: RunInfo, folder: DataFolder, streams: Set[str]) -> None:
-    wanted, there = info.preparation, folder.settings["preparation"]
-    if "audio" in streams and wanted["sample_rate_hz"] != there["sample_rate_hz"]:
+    wanted, stored = info.preparation, folder.settings["preparation"]
+    if "audio" in streams and wanted["sample_rate_hz"] != stored["sample_rate_hz"]:
         raise UserError(
-            f"{folder.path}: records of {there['sample_rate_hz']} Hz, the model was trained on"
+            f"{folder.path}: records of {stored['sample_rate_hz']} Hz, the model was trained on"
             f" {wanted['sample_rate_hz']} Hz;"
             f" preprocess with --sample-rate {wanted['sample_rate_hz']}"
         )
     if "video" in streams:
-        if wanted.get("action_units") != there.get("action_units"):
+        if wanted.get("action_units") != stored.get("action_units"):
             raise UserError(
                 f"{folder.path}: face crops where the model looks at action units, or the other way"
                 " round, or other units; preprocess as its own data were"
             )
         for key, option in (("size_px", "--face-size"), ("color", "--face-color")):
-            a, b = wanted["face"][key], there["face"][key]
+            a, b = wanted["face"][key], stored["face"][key]
             if a != b:
                 raise UserError(
                     f"{folder.path}: faces of {key} {b}, the model was trained on {a};"
@@ -170,20 +171,21 @@ def _require_same_preparation(info: RunInfo, folder: DataFolder, streams: Set[st
                 )
 
 
-def _leaks(info: RunInfo, part: Subset, split: str) -> list[str]:
-    """What of the part the run has learnt from, also where the part is the one it was trained on.
+def _leaks(info: RunInfo, subset: Subset, split: str) -> list[str]:
+    """Overlaps of the subset with data that the run was trained on.
 
-    What epoch and temperature were chosen on may be scored as validation, and is told of then.
+    Data that selected the epoch and the temperature may be scored as validation; the result then
+    says so.
     """
-    learnt, compare_speakers = info.footprint, True
+    footprint, compare_speakers = info.footprint, True
     if split == "validation":
-        learnt, compare_speakers = info.train_footprint, NOT_DISJOINT not in info.notes
-    return overlaps(learnt, part.all_rows, compare_speakers)
+        footprint, compare_speakers = info.train_footprint, NOT_DISJOINT not in info.notes
+    return overlaps(footprint, subset.all_rows, compare_speakers)
 
 
-def _skipped(folders: Sequence[DataFolder], split: str, part: Subset) -> dict[str, int]:
+def _skipped(folders: Sequence[DataFolder], split: str, subset: Subset) -> dict[str, int]:
     """Counts records of the split without a label of the set or without any of the streams."""
-    chosen = {row.id for row in part.all_rows}
+    chosen = {row.id for row in subset.all_rows}
     counts: dict[str, int] = {}
     for folder in folders:
         for row in folder.subset(split):
@@ -193,7 +195,7 @@ def _skipped(folders: Sequence[DataFolder], split: str, part: Subset) -> dict[st
 
 
 def _write_predictions(
-    out: Path, part: Subset, probabilities: np.ndarray, truth: np.ndarray, info: RunInfo
+    out: Path, subset: Subset, probabilities: np.ndarray, truth: np.ndarray, info: RunInfo
 ) -> None:
     columns = ("id", "speaker", "label", "predicted", *info.labels)
     rows = (
@@ -204,7 +206,7 @@ def _write_predictions(
             "predicted": info.labels[int(probabilities[i].argmax())],
             **{name: f"{probabilities[i, k]:.6f}" for k, name in enumerate(info.labels)},
         }
-        for i, row in enumerate(part.all_rows)
+        for i, row in enumerate(subset.all_rows)
     )
     atomic_io.write_csv(out / PREDICTIONS, columns, rows)
 
@@ -212,7 +214,7 @@ def _write_predictions(
 def write_risk_coverage(
     out: Path, curve: selective_prediction.RiskCoverageCurve, title: str
 ) -> dict[str, Any]:
-    """Writes `risk_coverage.csv`, one row a threshold, and `risk_coverage.png`.
+    """Writes `risk_coverage.csv`, one row per threshold, and `risk_coverage.png`.
 
     Returns:
       see `risk_coverage.report`.
@@ -237,23 +239,23 @@ def _stamp(result: dict[str, Any]) -> str:
 def _per_corpus(
     truth: np.ndarray, probabilities: np.ndarray, rows: Sequence[ClipRow], whole: dict[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """The scores of each corpus alone; speakers of several corpora are no sample of one crowd."""
-    found = {}
+    """The scores of each corpus; speakers of several corpora are not one population."""
+    per_corpus = {}
     for corpus in sorted({row.corpus for row in rows}):
-        own = [place for place, row in enumerate(rows) if row.corpus == corpus]
-        told = whole
-        if len(own) < len(rows):
-            speakers = [rows[place].speaker for place in own]
-            clusters = [rows[place].cluster for place in own]
-            told = classification.report(
-                truth[own], probabilities[own], whole["labels"], speakers, clusters
+        in_corpus = [place for place, row in enumerate(rows) if row.corpus == corpus]
+        scores = whole
+        if len(in_corpus) < len(rows):
+            speakers = [rows[place].speaker for place in in_corpus]
+            clusters = [rows[place].cluster for place in in_corpus]
+            scores = classification.report(
+                truth[in_corpus], probabilities[in_corpus], whole["labels"], speakers, clusters
             )
-        found[corpus] = {key: told[key] for key in classification.SUMMARY_KEYS}
-    return found
+        per_corpus[corpus] = {key: scores[key] for key in classification.SUMMARY_KEYS}
+    return per_corpus
 
 
 def format_scores(result: dict[str, Any]) -> str:
-    """The scores as lines for a person."""
+    """The scores as readable lines."""
     return render(
         "affectstream.modeling.evaluation",
         "scores.txt.j2",

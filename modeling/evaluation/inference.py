@@ -1,4 +1,4 @@
-"""A finished run as a model that answers with probabilities."""
+"""Turns a finished run into a model that predicts calibrated probabilities."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from affectstream.modeling.runs.run_folder import RunInfo
 from affectstream.preprocessing.dataset.data_folder import DataFolder
 from affectstream.preprocessing.windowing import WindowSettings
 
-# Sound models look at a window of the front end named here; a model of pictures alone has none.
+# Audio models read windows as long as this front end's; a video-only model has no window.
 DEFAULT_WINDOW_S = 3.0
 
 
 def load_run(path: Path) -> tuple[keras.Model, RunInfo]:
-    """The best model of a finished run, and what is known of it.
+    """The best model of a finished run, and its run info.
 
     Raises:
       UserError: not a run, unfinished, or damaged.
@@ -39,35 +39,37 @@ def load_run(path: Path) -> tuple[keras.Model, RunInfo]:
 
 
 def inference_model(model: keras.Model, info: RunInfo) -> keras.Model:
-    """From raw inputs to calibrated probabilities.
+    """The model from raw inputs to calibrated probabilities.
 
     Returns:
-      Model to {"probabilities": (B, classes), "embedding": (B, D)} float32, and for each stream
-      `STREAM_probabilities` (B, classes): what `probabilities` would be if no other stream were
-      there; of a missing stream they mean nothing. `embedding` holds those of the streams side by
-      side, zeros where missing.
+      Model to {"probabilities": (B, classes), "embedding": (B, D)} float32, and
+      `STREAM_probabilities` (B, classes) for each stream: the prediction with all other streams
+      missing; undefined if the stream itself is missing. `embedding` concatenates those of the
+      streams, with zeros for missing ones.
     """
-    made = {}
+    named_outputs = {}
     if len(info.streams) > 1:
         parts = {stream: model.get_layer(stream_layer(stream)) for stream in info.streams}
         model = fused_model(parts, model.get_layer(FUSION), with_single_streams=True)
     outputs, temperature = model.output, info.calibration.temperature
-    made["probabilities"] = _softmax(outputs["logits"], temperature, "probabilities")
-    made["embedding"] = _embedding(model, info)
+    named_outputs["probabilities"] = _softmax(outputs["logits"], temperature, "probabilities")
+    named_outputs["embedding"] = _embedding(model, info)
     for stream in info.streams:
         name = f"{stream}_probabilities"
         if len(info.streams) == 1:
-            made[name] = layers.Activation("linear", name=name)(made["probabilities"])
+            named_outputs[name] = layers.Activation("linear", name=name)(
+                named_outputs["probabilities"]
+            )
         else:
-            made[name] = _softmax(outputs[f"{stream}_alone_logits"], temperature, name)
-    return keras.Model(model.input, made, name="inference")
+            named_outputs[name] = _softmax(outputs[f"{stream}_alone_logits"], temperature, name)
+    return keras.Model(model.input, named_outputs, name="inference")
 
 
 def _embedding(model: keras.Model, info: RunInfo) -> Any:
-    """A fusion zeroes those of its missing streams itself, a stream on its own does not."""
+    """A fusion zeroes the embeddings of its missing streams; a single-stream model does not."""
     embedding = model.output["embedding"]
     amounts = [model.input[name] for name in PRESENCE_INPUTS if name in model.input]
-    if len(info.streams) > 1 or not amounts:  # a network that is fed features has no amounts
+    if len(info.streams) > 1 or not amounts:  # a network on features has no input lengths
         return embedding
     return zero_if_missing(embedding, StreamPresence(name="present")(amounts[0]))
 
@@ -78,7 +80,7 @@ def _softmax(logits: Any, temperature: float, name: str) -> Any:
 
 
 def window_settings(info: RunInfo) -> WindowSettings:
-    """How the recordings that a model answers for are cut: by what its front end looks at."""
+    """How recordings are cut into windows for a model, from the window length of its front end."""
     features = _features_of(info)
     if not features:
         return WindowSettings.for_window(DEFAULT_WINDOW_S)
@@ -87,7 +89,7 @@ def window_settings(info: RunInfo) -> WindowSettings:
 
 
 def client_config(info: RunInfo) -> dict[str, Any]:
-    """All that a client must do alike, and where the model comes from; `assets/config.json`."""
+    """Input preparation for clients, and the origin of the model; `assets/config.json`."""
     windows = window_settings(info)
     return {
         "streams": list(info.streams),
@@ -113,11 +115,11 @@ def client_config(info: RunInfo) -> dict[str, Any]:
 
 
 def _preparation(info: RunInfo) -> dict[str, Any]:
-    """How the data were prepared, as a client must prepare what it asks about.
+    """How the data were prepared, so that a client prepares its inputs in the same way.
 
-    Pictures that were faces already were taken whole, so that one found in a larger picture is cut
-    out without a margin: with one, networks see it smaller than any in training, and are right
-    less often (`benchmarks.accuracy.crop_margin`).
+    Still images of faces were used whole in training, so a face found in a larger image is cropped
+    without a margin. With a margin, the networks see a smaller face than in training, and accuracy
+    drops (`benchmarks.accuracy.crop_margin`).
     """
     if info.preparation.get("detector") != "none" or "face" not in info.preparation:
         return info.preparation
@@ -127,24 +129,29 @@ def _preparation(info: RunInfo) -> dict[str, Any]:
 def preparation_differences(info: RunInfo, folder: DataFolder) -> Iterator[str]:
     """Differences between face crops of a data folder and those that `predict` makes.
 
-    Scores of such records are not those of what users get. Sizes and colours are the same anyway.
+    Scores on such records do not apply to what users get. Size and colour are not compared, because
+    they always match.
     """
-    own, there = _preparation(info), folder.settings["preparation"]
-    if own.get("action_units") is not None or "face" not in own or "face" not in there:
+    expected, stored = _preparation(info), folder.settings["preparation"]
+    if expected.get("action_units") is not None or "face" not in expected or "face" not in stored:
         return
-    asked = "auto" if own["detector"] == "none" else own["detector"]
-    found = there["detector"]
-    if found != asked and (asked != "auto" or found == "none"):
-        wanted = "a detector finds" if asked == "auto" else f"{asked} finds"
-        how = "pictures taken whole as faces" if found == "none" else f"faces found by {found}"
-        yield f"{folder.path}: {how}, where `predict` with this model {wanted} them"
-    margins = [one["face"].get("margin") for one in (there, own)]
-    if found != "none" and margins[0] != margins[1]:
+    expected_detector = "auto" if expected["detector"] == "none" else expected["detector"]
+    detector = stored["detector"]
+    if detector != expected_detector and (expected_detector != "auto" or detector == "none"):
+        wanted_faces = (
+            "a detector finds" if expected_detector == "auto" else f"{expected_detector} finds"
+        )
+        how = (
+            "pictures taken whole as faces" if detector == "none" else f"faces found by {detector}"
+        )
+        yield f"{folder.path}: {how}, where `predict` with this model {wanted_faces} them"
+    margins = [one["face"].get("margin") for one in (stored, expected)]
+    if detector != "none" and margins[0] != margins[1]:
         yield (
             f"{folder.path}: faces cut with --face-margin {margins[0]:g}, where `predict` with this"
             f" model takes {margins[1]:g}"
         )
-    if there["sampling"] != own["sampling"]:
+    if stored["sampling"] != expected["sampling"]:
         yield f"{folder.path}: other frames than `predict` looks at with this model"
 
 

@@ -34,66 +34,66 @@ READ_BATCH = 8
 
 def predict_subset(
     model: keras.Model,
-    part: Subset,
+    subset: Subset,
     info: RunInfo,
     only_stream: str = "",
     windows: WindowSettings | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Answers for the records of a part, as `predict` gives them for their files.
+    """Predicts the records of a subset as `predict` does from their files.
 
     Args:
-      model, info: of `load_run`.
-      only_stream: the one stream that a fusion is given; "" gives all.
-      windows: other than the model's own. Feature tables hold one row a clip, whatever its length.
+      model, info: from `load_run`.
+      only_stream: the only stream given to a fusion; "" gives all.
+      windows: replaces the model's own windows. Feature tables hold one row per clip of any length.
     Returns:
-      (clips, classes) probabilities and (clips,) truth, in the order of the part's rows.
+      (clips, classes) probabilities and (clips,) truth, in row order of the subset.
     """
     labels = run_folder.label_set_of(info)
-    if uses_paired_tables(part):
-        return _predict_paired(model, part, info, only_stream)
+    if uses_paired_tables(subset):
+        return _predict_paired(model, subset, info, only_stream)
     batches: EpochDataset
-    if isinstance(info.recipe, StreamRecipe) and uses_feature_tables(part):
+    if isinstance(info.recipe, StreamRecipe) and uses_feature_tables(subset):
         windows = None
         front_end = front_end_of(model, info.recipe.features)
-        batches = table_dataset(part, labels, info.recipe, front_end)
+        batches = table_dataset(subset, labels, info.recipe, front_end)
         model = model.get_layer(NETWORK)
     else:
         windows = windows or window_settings(info)
-        streams = part.available_streams((only_stream,) if only_stream else info.streams)
-        batches = RecordDataset(part, labels, streams, READ_BATCH, frame_times=True)
+        streams = subset.available_streams((only_stream,) if only_stream else info.streams)
+        batches = RecordDataset(subset, labels, streams, READ_BATCH, frame_times=True)
     forward = _forward(inference_model(model, info))
-    rows, rate_hz = part.all_rows, info.input.get("sample_rate_hz")
-    probabilities = np.zeros((len(part), len(info.labels)))
-    truth = np.zeros(len(part), np.int64)
+    rows, rate_hz = subset.all_rows, info.input.get("sample_rate_hz")
+    probabilities = np.zeros((len(subset), len(info.labels)))
+    truth = np.zeros(len(subset), np.int64)
     with progress.bar(batches.num_batches, "evaluate", "batch") as bar:
         for inputs, truths, index in batches():
             if windows is None:
-                made = forward(inputs)
+                values = forward(inputs)
             else:
-                own = [rows[i] for i in index.numpy()]
-                made = predict_windows(inputs, own, windows, rate_hz, forward)
-            probabilities[index.numpy()] = made
+                batch_rows = [rows[i] for i in index.numpy()]
+                values = predict_windows(inputs, batch_rows, windows, rate_hz, forward)
+            probabilities[index.numpy()] = values
             truth[index.numpy()] = np.argmax(truths.numpy(), axis=1)
             bar.update()
     return probabilities, truth
 
 
 def _forward(model: keras.Model) -> Callable[[dict[str, Any]], np.ndarray]:
-    """Some rows of inputs -> (rows, classes) probabilities; one graph for clips of all lengths."""
+    """Function from input rows to (rows, classes) probabilities; one graph for all lengths."""
     specs = {name: tf.TensorSpec(x.shape, x.dtype, name) for name, x in model.input.items()}
     call = tf.function(
         lambda inputs: model(inputs, training=False)["probabilities"], input_signature=[specs]
     )
 
     def forward(inputs: dict[str, Any]) -> np.ndarray:
-        given = {name: tf.convert_to_tensor(value) for name, value in inputs.items()}
-        return np.asarray(call(fill_missing_streams(given, model)))
+        batch = {name: tf.convert_to_tensor(value) for name, value in inputs.items()}
+        return np.asarray(call(fill_missing_streams(batch, model)))
 
     return forward
 
 
 def fill_missing_streams(inputs: dict[str, tf.Tensor], model: keras.Model) -> dict[str, tf.Tensor]:
-    """A batch with all that the model takes; streams that were not read are missing."""
+    """Completes a batch with all inputs of the model; streams that were not read become missing."""
     num_rows = len(next(iter(inputs.values())))
     return {
         name: inputs[name]
@@ -104,12 +104,12 @@ def fill_missing_streams(inputs: dict[str, tf.Tensor], model: keras.Model) -> di
 
 
 def _predict_paired(
-    model: keras.Model, part: Subset, info: RunInfo, only_stream: str
+    model: keras.Model, subset: Subset, info: RunInfo, only_stream: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As `predict_subset`, of a fusion over paired feature tables."""
+    """As `predict_subset`, for a fusion on paired feature tables."""
     streams = {stream: model.get_layer(stream_layer(stream)) for stream in info.streams}
     features = {stream: str(info.stream_info[stream]["features"]) for stream in info.streams}
-    arrays = outputs_from_tables(streams, features, part, run_folder.label_set_of(info))
+    arrays = outputs_from_tables(streams, features, subset, run_folder.label_set_of(info))
     for stream in info.streams if only_stream else ():
         if stream != only_stream:
             arrays[f"{stream}_present"] = np.zeros_like(arrays[f"{stream}_present"])

@@ -1,4 +1,4 @@
-"""A model of words without its tokeniser, for servers without TensorFlow Text."""
+"""A text model without its tokeniser, for servers without TensorFlow Text."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ TOKEN_IDS = "token_ids"
 
 
 def token_model(model: keras.Model, streams: tuple[str, ...]) -> keras.Model | None:
-    """The same model with `token_ids` (B, T) int32 in place of `text`, 0 behind the last token.
+    """The same model with input `token_ids` (B, T) int32 in place of `text`, padded with 0.
 
     Args:
-      model: of a stream of words, or a fusion with one.
+      model: of the text stream, or a fusion with it.
       streams: of `model`.
     Returns:
-      None where the words are no tokens but one vector (TF-IDF).
+      None if the text features are a vector instead of tokens (TF-IDF).
     """
     text = model if streams == ("text",) else model.get_layer(stream_layer("text"))
     network = text.get_layer(NETWORK)
@@ -34,18 +34,18 @@ def token_model(model: keras.Model, streams: tuple[str, ...]) -> keras.Model | N
         return None
     ids = keras.Input((None,), dtype="int32", name=TOKEN_IDS)
     tokens = text.get_layer(TOKENS)(ids)
-    made = network({"features": tokens, "mask": keras.ops.not_equal(tokens, PAD_ID)})
-    of_tokens = keras.Model({TOKEN_IDS: ids}, made, name=stream_layer("text"))
+    outputs = network({"features": tokens, "mask": keras.ops.not_equal(tokens, PAD_ID)})
+    text_model = keras.Model({TOKEN_IDS: ids}, outputs, name=stream_layer("text"))
     if streams == ("text",):
-        return of_tokens
+        return text_model
     parts = {stream: model.get_layer(stream_layer(stream)) for stream in streams}
-    return fused_model({**parts, "text": of_tokens}, model.get_layer(FUSION))
+    return fused_model({**parts, "text": text_model}, model.get_layer(FUSION))
 
 
 def vocabulary_of(model: keras.Model, streams: tuple[str, ...]) -> list[str]:
-    """Token of each number; the place in the list is the number. Of TF-IDF the term of each count.
+    """Tokens in the order of their ids; for TF-IDF the terms in the order of their counts.
 
-    TF-IDF counts unknown terms at 0; its pairs of words are two words with a space between.
+    TF-IDF counts unknown terms at 0. A bigram is two words with a space between.
     """
     text = model if streams == ("text",) else model.get_layer(stream_layer("text"))
     for layer in text.layers:

@@ -1,4 +1,4 @@
-"""Predictions for records, window by window as in `predict`, pooled by record."""
+"""Predicts records window by window as in `predict`, and pools the windows of each record."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from affectstream.preprocessing.windowing import (
     window_bounds,
 )
 
-# Model inputs, rows side by side.
+# Model inputs by name, one row per window.
 Arrays = dict[str, np.ndarray]
-# Some rows -> (rows, classes) probabilities.
+# From input rows to (rows, classes) probabilities.
 Forward = Callable[[Arrays], np.ndarray]
 WINDOWS_PER_BATCH = 16
 
 
 @dataclass(frozen=True)
 class WindowRow:
-    """One window of one record, with the streams that count in it.
+    """One window of one record, with its available streams.
 
     Attributes:
-      record: place of the record in its batch.
-      sound: (samples,) float32; None where the stream is missing.
-      frames: what each frame shows; None where nobody was seen.
-      text: what is said, b"" where that is unknown.
+      record: index of the record in its batch.
+      sound: (samples,) float32; None if the stream is missing.
+      frames: image of each frame; None if no face was found.
+      text: transcript in the window, b"" if unknown.
     """
 
     record: int
@@ -51,51 +51,51 @@ def predict_windows(
     sample_rate_hz: int | None,
     forward: Forward,
 ) -> np.ndarray:
-    """The pooled answers for a batch of records.
+    """The pooled predictions for a batch of records.
 
     Args:
-      inputs: of `RecordDataset` with `frame_times`.
-      rows: of `clips.csv`, one a record.
-      sample_rate_hz: of the sound; None where none is read.
-      forward: asked about at most `WINDOWS_PER_BATCH` windows at a time.
+      inputs: from `RecordDataset` with `frame_times`.
+      rows: rows of `clips.csv`, one per record.
+      sample_rate_hz: of the audio; None if no audio is read.
+      forward: called with at most `WINDOWS_PER_BATCH` windows at a time.
     Returns:
       (records, classes) float64.
     """
-    given = {name: np.asarray(value) for name, value in inputs.items()}
+    arrays = {name: np.asarray(value) for name, value in inputs.items()}
     cut = [
         window
         for record, row in enumerate(rows)
-        for window in _windows_of(given, record, row, settings, sample_rate_hz)
+        for window in _windows_of(arrays, record, row, settings, sample_rate_hz)
     ]
     answers: list[list[np.ndarray]] = [[] for _ in rows]
-    for few in _batched(cut):
-        for window, probabilities in zip(few, forward(_laid_out(few, given)), strict=True):
+    for chunk in _batched(cut):
+        for window, probabilities in zip(chunk, forward(_laid_out(chunk, arrays)), strict=True):
             answers[window.record].append(probabilities)
     return np.stack([pool(np.stack(own), settings.pooling) for own in answers])
 
 
 def _windows_of(
-    given: Arrays,
+    arrays: Arrays,
     record: int,
     row: ClipRow,
     settings: WindowSettings,
     sample_rate_hz: int | None,
 ) -> list[WindowRow]:
-    """The windows of one record in which any stream is there; the whole record if none is."""
-    whole = _Record.of(given, record, row, sample_rate_hz)
+    """The windows of one record that have any stream; the whole record if none has."""
+    whole = _Record.of(arrays, record, row, sample_rate_hz)
     bounds = window_bounds(row.end_s - row.start_s, settings)
     windows = [whole.window(*bound, settings.min_coverage) for bound in bounds]
-    found = [window for window in windows if window is not None]
-    return found or [WindowRow(record, whole.sound, whole.frames, whole.text)]
+    present = [window for window in windows if window is not None]
+    return present or [WindowRow(record, whole.sound, whole.frames, whole.text)]
 
 
 @dataclass(frozen=True)
 class _Record:
-    """What a record holds, as `WindowRow` does.
+    """Contents of a record, with fields as in `WindowRow`.
 
     Attributes:
-      times_s: (frames,) float32, when each frame came on show, from the start of the file.
-      start_s: where the record begins in the file.
+      times_s: (frames,) float32, when each frame is first shown, from the start of the file.
+      start_s: start of the record in the file.
     """
 
     record: int
@@ -107,24 +107,24 @@ class _Record:
     sample_rate_hz: int | None
 
     @classmethod
-    def of(cls, given: Arrays, record: int, row: ClipRow, rate_hz: int | None) -> _Record:
+    def of(cls, arrays: Arrays, record: int, row: ClipRow, rate_hz: int | None) -> _Record:
         sound, times_s = None, np.zeros(0, np.float32)
         frames: tuple[np.ndarray | None, ...] = ()
-        if "audio" in given and given["audio_length"][record]:
-            sound = given["audio"][record, : given["audio_length"][record]]
-        if "video" in given:
-            count = int(given["num_frames"][record])
-            times_s = given["frame_times_s"][record, :count]
-            shown = zip(given["video"][record], given["video_mask"][record, :count], strict=False)
+        if "audio" in arrays and arrays["audio_length"][record]:
+            sound = arrays["audio"][record, : arrays["audio_length"][record]]
+        if "video" in arrays:
+            count = int(arrays["num_frames"][record])
+            times_s = arrays["frame_times_s"][record, :count]
+            shown = zip(arrays["video"][record], arrays["video_mask"][record, :count], strict=False)
             frames = tuple(frame if is_seen else None for frame, is_seen in shown)
-        text = bytes(given["text"][record]) if "text" in given else b""
+        text = bytes(arrays["text"][record]) if "text" in arrays else b""
         return cls(record, sound, frames, text, times_s, row.start_s, rate_hz)
 
     def window(self, start_s: float, end_s: float, min_coverage: float) -> WindowRow | None:
-        """One window with the streams that count, None where there is none.
+        """One window with its available streams, None if it has none.
 
         Args:
-          start_s, end_s: from the beginning of the record.
+          start_s, end_s: from the start of the record.
         """
         sound, covers = None, {}
         if self.sound is not None and self.sample_rate_hz is not None:
@@ -145,15 +145,15 @@ class _Record:
         )
 
 
-def _laid_out(windows: Sequence[WindowRow], given: Arrays) -> Arrays:
-    """The windows as inputs, those of the streams that were read."""
+def _laid_out(windows: Sequence[WindowRow], arrays: Arrays) -> Arrays:
+    """The windows as model inputs, for the streams that were read."""
     inputs: Arrays = {}
-    if "audio" in given:
+    if "audio" in arrays:
         inputs |= pad_audio([window.sound for window in windows])
-    if "video" in given:
-        shown, video = [window.frames for window in windows], given["video"]
+    if "video" in arrays:
+        shown, video = [window.frames for window in windows], arrays["video"]
         inputs |= pad_frames(shown, video.shape[2:], video.dtype)
-    if "text" in given:
+    if "text" in arrays:
         inputs["text"] = np.array([window.text for window in windows], object)
     return inputs
 

@@ -1,4 +1,4 @@
-"""Features, computed in the graph from what records hold."""
+"""Features, computed in the graph from the contents of records."""
 
 from affectstream.core import tf_setup
 

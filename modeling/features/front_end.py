@@ -17,14 +17,14 @@ Axes = int | tuple[int, ...]
 
 @dataclass(frozen=True)
 class Features:
-    """What an encoder sees.
+    """Inputs of an encoder.
 
     Attributes:
-      values: (batch, *shape) float; pictures (bands, frames, channels), sequences (frames, dim),
+      values: (batch, *shape) float; images (bands, frames, channels), sequences (frames, dim),
         vectors (dim,), faces (frames, height, width, channels).
-      mask: (batch, frames) bool, True for the frames that count; None where all do, or where there
-        is no time axis.
-      vocabulary_size: of tokens (batch, tokens) int32, the numbers that there are; else None.
+      mask: (batch, frames) bool, True for valid frames; None if all are valid or there is no time
+        axis.
+      vocabulary_size: number of token ids, for tokens (batch, tokens) int32; else None.
     """
 
     values: keras.KerasTensor
@@ -36,9 +36,9 @@ class FrontEnd(Protocol):
     """One row of the registry's `features`.
 
     Attributes:
-      stream: the stream whose raw inputs it takes.
-      standardise_axis: axis or axes of `values` (batch is 0) of which each entry gets its own mean
-        and deviation, fitted on the training part; None leaves the values as they are.
+      stream: the stream whose raw inputs it reads.
+      standardise_axis: axis or axes of `values` (batch is 0) along which each entry gets its own
+        mean and deviation, fitted on the training split; None leaves the values unchanged.
     """
 
     @property
@@ -51,17 +51,17 @@ class FrontEnd(Protocol):
         """Builds the graph from `spec.inputs(stream)`.
 
         Raises:
-          UserError: records that this front end cannot work on.
+          UserError: records that this front end cannot process.
         """
         ...
 
 
 class AudioFrontEnd(FrontEnd, Protocol):
-    """A front end of sound.
+    """An audio front end.
 
     Attributes:
-      sample_rate_hz: of the waveforms it is made for.
-      window_samples: stretch of sound looked at, `offset_samples` into a longer clip.
+      sample_rate_hz: of its input waveforms.
+      window_samples: samples that are read, from `offset_samples` on in a longer clip.
     """
 
     @property
@@ -75,21 +75,21 @@ class AudioFrontEnd(FrontEnd, Protocol):
 
 
 class TextFrontEnd(FrontEnd, Protocol):
-    """A front end of words: a frozen dataclass whose fields are settings of the recipe."""
+    """A text front end: a frozen dataclass whose fields are settings of the recipe."""
 
     def fitted(self, texts: Sequence[str], pretrained: str) -> TextFrontEnd:
-        """With a vocabulary.
+        """Returns the front end with a fitted vocabulary.
 
         Args:
-          texts: of the training part, nothing else.
-          pretrained: weights of the encoder, which may bring a vocabulary of their own, or "none".
+          texts: only from the training split.
+          pretrained: weights of the encoder, which may define the vocabulary, or "none".
         Raises:
-          UserError: nothing can be made of these.
+          UserError: no vocabulary can be fitted.
         """
         ...
 
     def from_model(self, model: keras.Model) -> TextFrontEnd:
-        """With the vocabulary that a trained model of one stream holds.
+        """Returns the front end with the vocabulary of a trained single-stream model.
 
         Raises:
           ValueError: it was trained with another front end.
@@ -98,17 +98,17 @@ class TextFrontEnd(FrontEnd, Protocol):
 
 
 def max_samples_of_front_end(front_end: AudioFrontEnd) -> int:
-    """Number of audio samples that the front end reads of a clip."""
+    """Number of audio samples that the front end reads from a clip."""
     return front_end.window_samples + front_end.offset_samples
 
 
 def vector_names(front_end: FrontEnd, name: str) -> tuple[str, ...]:
-    """Names of the features of a front end that gives one vector a clip, as tables hold them.
+    """Feature names of a front end with one vector per clip, as used in tables.
 
     Args:
-      name: of the front end, for the message.
+      name: name of the front end, for the message.
     Raises:
-      UserError: it gives pictures or sequences.
+      UserError: its features are images or sequences.
     """
     names: tuple[str, ...] = getattr(front_end, "names", ())
     if not names:

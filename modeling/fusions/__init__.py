@@ -1,4 +1,4 @@
-"""Fusions: logits and embeddings of the streams -> one answer."""
+"""Fusions: logits and embeddings of the streams -> one prediction."""
 
 from affectstream.core import tf_setup
 

@@ -1,4 +1,4 @@
-"""One stream answers: the first in an order of preference that is there."""
+"""Predicts with one stream: the first present one in an order of preference."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from affectstream.modeling.fusions.missing_streams import zero_if_missing
 from affectstream.modeling.metrics import classification
 from affectstream.modeling.metrics.calibration import fit_temperature
 
-# Class number of an answer that nobody gave.
+# Class number for a missing prediction.
 NO_PREDICTION = -1
 
 
 @keras.saving.register_keras_serializable(package="affectstream")
 class BestStream(keras.layers.Layer):
-    """Calibrated logits of the preferred stream among those that are there; 0 where none is.
+    """Calibrated logits of the preferred stream among the present ones; 0 if none is present.
 
-    Until `calibrate` sets an order, the streams are preferred in the order that they are given.
+    Until `calibrate` sets an order, streams are preferred in input order.
 
     Call:
-      logits: list of (batch, classes), one a stream.
+      logits: list of (batch, classes), one per stream.
       present: list of (batch,) 0 or 1.
     Returns:
       (batch, classes) float32.
@@ -48,13 +48,13 @@ class BestStream(keras.layers.Layer):
         self.built = True
 
     def call(self, logits: list[Any], present: list[Any]) -> Any:
-        there = ops.stack([ops.cast(flag, "float32") for flag in present], axis=1)
+        is_present = ops.stack([ops.cast(flag, "float32") for flag in present], axis=1)
         kept = [
             zero_if_missing(ops.cast(x, "float32"), p) for x, p in zip(logits, present, strict=True)
         ]
         scaled = ops.stack(kept, axis=1) / self.temperatures[None, :, None]
-        # Equal preferences: the first. LiteRT lacks what argmax does about the sign of zero.
-        rank = ops.where(there > 0, self.preferences[None], -1e9)
+        # The first wins a tie. LiteRT lacks the operation that argmax needs for the sign of zero.
+        rank = ops.where(is_present > 0, self.preferences[None], -1e9)
         first = ops.top_k(rank, k=1)[1][:, 0]
         chosen = ops.one_hot(first, self.num_streams, dtype="float32")
         return ops.sum(scaled * chosen[:, :, None], axis=1)
@@ -75,7 +75,7 @@ class BestStream(keras.layers.Layer):
     ) -> None:
         """Sets the order with the highest UAR over all recordings, and each stream's temperature.
 
-        Where all streams are always there, this puts the stream with the highest UAR first.
+        If all streams are always present, the stream with the highest UAR comes first.
 
         Args:
           logits: (clips, classes) of each stream.
@@ -93,7 +93,7 @@ class BestStream(keras.layers.Layer):
                 answer = np.where(present[stream], predicted[stream], answer)
             return classification.accuracies(truth, answer)["uar"]
 
-        best = max(itertools.permutations(falling), key=uar)  # of equals the first
+        best = max(itertools.permutations(falling), key=uar)  # the first wins a tie
         preferences = [len(best) - best.index(stream) for stream in range(len(best))]
         self.preferences.assign(preferences)
         self.temperatures.assign(
@@ -106,19 +106,19 @@ class BestStream(keras.layers.Layer):
     def assume_independent(
         self, temperatures: Sequence[float], log_priors: Sequence[Sequence[float]]
     ) -> None:
-        """The order as given, each stream with the temperature of its own validation part.
+        """Keeps the input order, with the temperature of each stream's own validation split.
 
-        Scores of streams that were validated on different recordings do not compare.
+        Scores of streams that were validated on different recordings are not comparable.
 
         Args:
           temperatures: of each stream.
-          log_priors: (streams, classes), not used: one stream's answer keeps its own.
+          log_priors: (streams, classes), unused: a single stream's prediction keeps its own.
         """
         self.preferences.assign(np.zeros(self.num_streams))
         self.temperatures.assign(list(temperatures))
 
     def settings(self, streams: Sequence[str]) -> Mapping[str, Any]:
-        """The fitted values, for `describe`: streams from the most preferred, temperatures."""
+        """The fitted values, for `describe`: streams by preference, temperatures."""
         preferences = np.array(ops.convert_to_numpy(self.preferences))
         temperatures = np.array(ops.convert_to_numpy(self.temperatures)).tolist()
         order = np.argsort(-preferences, kind="stable")
@@ -129,7 +129,7 @@ class BestStream(keras.layers.Layer):
 
 
 def stream_predictions(logits: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """(clips,) int: what one stream answers, `NO_PREDICTION` where it is missing.
+    """(clips,) int: predictions of one stream, `NO_PREDICTION` if it is missing.
 
     Args:
       logits: (clips, classes).
@@ -143,7 +143,7 @@ def stream_predictions(logits: np.ndarray, present: np.ndarray) -> np.ndarray:
 def best_stream(
     streams: tuple[str, ...], num_classes: int, embedding_dims: dict[str, int]
 ) -> keras.Model:
-    """No fusion: the answer of one stream, by a `BestStream` layer called "best"."""
+    """Selects one stream per clip by a `BestStream` layer called "best"."""
     # === Functional Model ===
     inputs = fusion_inputs(streams, num_classes, embedding_dims)
     best = BestStream(len(streams), num_classes, name="best")

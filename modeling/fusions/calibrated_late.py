@@ -1,4 +1,4 @@
-"""Calibrated late fusion: a temperature a stream, weighted log-probabilities."""
+"""Calibrated late fusion: a temperature per stream, weighted log-probabilities."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from affectstream.modeling.fusions.fusion_inputs import flatten_inputs, fusion_i
 from affectstream.modeling.fusions.missing_streams import zero_if_missing
 from affectstream.modeling.metrics.calibration import fit_temperature, nll
 
-# No stream is weighed below this: alone it must still be able to answer.
+# Smallest stream weight: the stream alone must still be able to predict.
 MIN_WEIGHT = 0.02
 
 
 @keras.saving.register_keras_serializable(package="affectstream")
 class CalibratedLate(keras.layers.Layer):
-    """Weighted mean of calibrated log-probabilities, sharpened where several streams speak.
+    """Weighted mean of calibrated log-probabilities, sharpened if several streams are present.
 
-    For one row with the streams `s` that are there, with weights w and temperatures T:
+    For one row with the present streams `s`, weights w and temperatures T:
 
         mean = sum_s w_s (log softmax(logits_s / T_s) - log prior_s) / sum_s w_s
-        logits = mean * (1 + (sharpness - 1) * (number there - 1) / (number of streams - 1))
+        logits = mean * (1 + (sharpness - 1) * (number present - 1) / (number of streams - 1))
 
-    so one stream alone answers with its own calibrated probabilities. Weights are set by
-    `calibrate` (recordings with all streams) or `assume_independent` (streams trained apart).
+    A stream alone therefore yields its own calibrated probabilities. Weights are set by `calibrate`
+    (recordings with all streams) or `assume_independent` (streams trained separately).
 
     Call:
-      logits: list of (batch, classes), one a stream.
+      logits: list of (batch, classes), one per stream.
       present: list of (batch,) 0 or 1.
     Returns:
       (batch, classes) float32.
@@ -56,15 +56,15 @@ class CalibratedLate(keras.layers.Layer):
         self.built = True
 
     def call(self, logits: list[Any], present: list[Any]) -> Any:
-        there = ops.cast(ops.stack(present, axis=1), "float32")
+        is_present = ops.cast(ops.stack(present, axis=1), "float32")
         kept = [zero_if_missing(x, p) for x, p in zip(logits, present, strict=True)]
         scaled = ops.stack([ops.cast(x, "float32") for x in kept], axis=1)
         scaled = scaled / self.temperatures[None, :, None]
         scores = ops.log_softmax(scaled, axis=-1) - self.log_priors[None]
-        weights = there * self.stream_weights[None]
+        weights = is_present * self.stream_weights[None]
         total = ops.maximum(ops.sum(weights, axis=1, keepdims=True), 1e-6)
         mean = ops.sum(scores * weights[:, :, None], axis=1) / total
-        further = ops.maximum(ops.sum(there, axis=1, keepdims=True) - 1.0, 0.0)
+        further = ops.maximum(ops.sum(is_present, axis=1, keepdims=True) - 1.0, 0.0)
         share = further / max(self.num_streams - 1, 1)
         return mean * (1.0 + (self.sharpness - 1.0) * share)
 
@@ -108,11 +108,11 @@ class CalibratedLate(keras.layers.Layer):
     def assume_independent(
         self, temperatures: Sequence[float], log_priors: Sequence[Sequence[float]]
     ) -> None:
-        """Equal weights, probabilities multiplied, the class shares of each training divided out.
+        """Equal weights: multiplies probabilities, divides out each training's class shares.
 
         Args:
-          temperatures: of each stream, from its own validation part.
-          log_priors: (streams, classes) log shares of the classes that each training saw.
+          temperatures: of each stream, from its own validation split.
+          log_priors: (streams, classes) log class shares of each training.
         """
         self.temperatures.assign(list(temperatures))
         self.log_priors.assign(np.array(log_priors, np.float32))
@@ -133,7 +133,7 @@ class CalibratedLate(keras.layers.Layer):
 
 
 def _fit_weights(scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, float]:
-    """Weights (sum 1) and sharpness of greatest likelihood; scores (streams, clips, classes)."""
+    """Maximum-likelihood weights (sum 1) and sharpness; scores (streams, clips, classes)."""
     count = len(scores)
 
     def unpack(parameters: np.ndarray) -> tuple[np.ndarray, float]:

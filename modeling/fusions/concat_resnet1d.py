@@ -1,4 +1,4 @@
-"""Concatenation: all embeddings as one sequence, read by a residual 1-D network."""
+"""Concatenation: all embeddings as one sequence, input of a residual 1-D network."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def concat_resnet1d(
 ) -> keras.Model:
     """The residual 1-D network `resnet1d` over the concatenated embeddings and presence flags.
 
-    A missing stream is zeros, and its flag 0. The source joins the raw features of sound and words;
-    here each stream brings its embedding, normalised, so that any trained stream fits.
+    A missing stream is zeros with flag 0. The source concatenates raw audio and text features; here
+    each stream contributes its normalised embedding, so that any trained stream fits.
 
     Args:
       dropout: on the concatenation and before the head.

@@ -16,13 +16,13 @@ def dense_fusion(
     hidden_dim: int = 128,
     dropout: float = 0.4,
 ) -> keras.Model:
-    """Dense layers over embeddings, a missing stream as zeros beside a flag that says so.
+    """Dense layers over embeddings; a missing stream is zeros with a presence flag of 0.
 
     Args:
       hidden_dim: width of the hidden layer.
-      dropout: before and behind it.
+      dropout: before and after it.
     Source: ConvLSTM transfer system, docs/reproduced_systems.md; Neverova et al. 2016 for hiding
-      streams while training.
+      streams in training.
     """
     # === Layers ===
     norms = {stream: layers.LayerNormalization(name=f"{stream}_norm") for stream in streams}
@@ -33,9 +33,9 @@ def dense_fusion(
     inputs = fusion_inputs(streams, num_classes, embedding_dims)
     pieces = []
     for stream in streams:
-        there = ops.expand_dims(inputs[stream]["present"], 1)
+        is_present = ops.expand_dims(inputs[stream]["present"], 1)
         kept = zero_if_missing(inputs[stream]["embedding"], inputs[stream]["present"])
-        pieces += [norms[stream](kept) * there, there]
+        pieces += [norms[stream](kept) * is_present, is_present]
     x = layers.Dropout(dropout)(layers.Concatenate()(pieces))
     x = layers.Dropout(dropout)(hidden(x))
     return keras.Model(flatten_inputs(inputs), {"logits": head(x)}, name="fusion")

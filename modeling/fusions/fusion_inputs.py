@@ -12,7 +12,7 @@ def fusion_inputs(
 
     Returns:
       `STREAM_logits` (batch, classes), `STREAM_embedding` (batch, D), `STREAM_present` (batch,)
-      float32, 1 where the stream is there; the rows of a missing one hold anything.
+      float32, 1 for a present stream; values of a missing stream are undefined.
     """
     return {
         stream: {
@@ -25,5 +25,5 @@ def fusion_inputs(
 
 
 def flatten_inputs(inputs: dict[str, dict[str, keras.KerasTensor]]) -> dict[str, keras.KerasTensor]:
-    """The same inputs as one dict by their own names."""
+    """The same inputs as one flat dict by name."""
     return {f"{s}_{kind}": tensor for s, kinds in inputs.items() for kind, tensor in kinds.items()}

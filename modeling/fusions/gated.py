@@ -8,7 +8,7 @@ from keras import layers, ops
 from affectstream.modeling.fusions.fusion_inputs import flatten_inputs, fusion_inputs
 from affectstream.modeling.fusions.missing_streams import zero_if_missing
 
-# Added to the gate of a missing stream; its share of the softmax is then 0 in float32.
+# Added to the gate of a missing stream, so that its share of the softmax is 0 in float32.
 CLOSED_GATE_LOGIT = -1e4
 
 
@@ -21,10 +21,11 @@ def gated(
 ) -> keras.Model:
     """A gated multimodal unit over any number of streams.
 
-    Each stream s gives h_s = tanh(W_s e_s). From all embeddings and presence flags together come
-    the gates z_s, one a stream and hidden unit, by a softmax over the streams that are there; the
-    head sees sum_s z_s h_s. With two streams this is the sigmoid gate of the paper, since a softmax
-    over two is a sigmoid of their difference. A missing stream has gate 0, one alone has gate 1.
+    Each stream s gives h_s = tanh(W_s e_s). The gates z_s are computed from all embeddings and
+    presence flags, one per stream and hidden unit, by a softmax over the present streams; the head
+    receives sum_s z_s h_s. With two streams this is the sigmoid gate of the paper, because a
+    softmax over two is a sigmoid of their difference. A missing stream has gate 0, a single present
+    stream has gate 1.
 
     Args:
       hidden_dim: units of h.
@@ -53,8 +54,8 @@ def gated(
         for stream, flag in zip(streams, flags, strict=True)
     ]
     shares = ops.softmax(ops.stack(opened, axis=1), axis=1)
-    there = ops.expand_dims(ops.concatenate(flags, axis=1), 2)
+    is_present = ops.expand_dims(ops.concatenate(flags, axis=1), 2)
     spoken = ops.stack([hidden[s](e) for s, e in zip(streams, embeddings, strict=True)], axis=1)
-    x = ops.sum(ops.cast(spoken, "float32") * shares * there, axis=1)
+    x = ops.sum(ops.cast(spoken, "float32") * shares * is_present, axis=1)
     logits = head(layers.Dropout(dropout)(x))
     return keras.Model(flatten_inputs(inputs), {"logits": logits}, name="fusion")

@@ -1,4 +1,4 @@
-"""Probability-level fusion: the stream that is surest of its class answers."""
+"""Probability-level fusion: the most confident stream decides."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from affectstream.modeling.fusions.missing_streams import zero_if_missing
 
 @keras.saving.register_keras_serializable(package="affectstream")
 class MaxConfidence(keras.layers.Layer):
-    """Log softmax of the stream whose highest probability is the highest of all.
+    """Log softmax of the stream with the highest probability for any class.
 
-    The class so found is the one with the highest probability over all streams and classes; the
-    other probabilities are those of the same stream, so that they sum to 1. The first stream wins
-    a tie; all classes are equal where no stream is there.
+    The predicted class has the highest probability over all streams and classes. The other
+    probabilities come from the same stream, so that they sum to 1. The first stream wins a tie; all
+    classes are equal if no stream is present.
 
     Call:
-      logits: list of (batch, classes), one a stream.
+      logits: list of (batch, classes), one per stream.
       present: list of (batch,) 0 or 1.
     Returns:
       (batch, classes) float32.
     """
 
     def call(self, logits: list[Any], present: list[Any]) -> Any:
-        there = ops.stack([ops.cast(flag, "float32") for flag in present], axis=1)
+        is_present = ops.stack([ops.cast(flag, "float32") for flag in present], axis=1)
         kept = [
             zero_if_missing(ops.cast(x, "float32"), p) for x, p in zip(logits, present, strict=True)
         ]
         scores = ops.log_softmax(ops.stack(kept, axis=1), axis=-1)
-        # The top of a stream that is there is 0 at most, and at least minus the log of classes.
-        tops = ops.where(there > 0, ops.max(scores, axis=-1), -1e9)
-        # Not argmax, whose care for the sign of zero takes operations that LiteRT lacks.
+        # The highest log-probability of a present stream is between minus the log of classes and 0.
+        tops = ops.where(is_present > 0, ops.max(scores, axis=-1), -1e9)
+        # Not argmax: its treatment of the sign of zero needs operations that LiteRT lacks.
         first = ops.top_k(tops, k=1)[1][:, 0]
         chosen = ops.one_hot(first, len(logits), dtype="float32")
         return ops.sum(scores * chosen[:, :, None], axis=1)
@@ -46,10 +46,10 @@ class MaxConfidence(keras.layers.Layer):
 def max_rule(
     streams: tuple[str, ...], num_classes: int, embedding_dims: dict[str, int]
 ) -> keras.Model:
-    """The class with the highest probability over the streams that are there; learns nothing.
+    """The class with the highest probability over the present streams; has no trained weights.
 
     Returns:
-      a model whose logits are the log softmax of the surest stream, see `MaxConfidence`.
+      a model whose logits are the log softmax of the most confident stream, see `MaxConfidence`.
     Source: TESS and text system, probability-level fusion, docs/reproduced_systems.md;
       the maximum rule of Kittler et al. 1998, On Combining Classifiers.
     """

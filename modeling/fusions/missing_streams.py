@@ -8,7 +8,7 @@ from keras import ops
 
 
 def zero_if_missing(values: Any, present: Any) -> Any:
-    """`values`, with zeros in the rows whose stream is missing; NaN there does not get through.
+    """`values` with zeros in the rows whose stream is missing; NaN in these rows is removed.
 
     Args:
       values: (batch, D).

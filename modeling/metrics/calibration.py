@@ -22,22 +22,23 @@ def nll(log_probabilities: np.ndarray, truth: np.ndarray) -> float:
 def fit_temperature(logits: np.ndarray, truth: np.ndarray, speakers: np.ndarray) -> float:
     """Maximum-likelihood temperature, shrunk towards 1 by its speaker-clustered variance.
 
-    A few speakers tell little of the next one: with two that validate, the likeliest temperature
-    is as much theirs as the model's. Its logarithm u is taken for a draw around 0 whose variance
-    is what u^2 has beyond v, the variance of u itself, so it is multiplied by max(0, 1 - v / u^2).
-    v counts whole speakers, whose clips are alike, but is never below what independent clips
-    would leave; from a single speaker it is told as if his clips were independent.
+    A few speakers say little about the next one: with two validation speakers, the
+    maximum-likelihood temperature describes these two as much as the model. Its logarithm u is
+    modelled as a draw around 0 whose variance is the excess of u^2 over v, the sampling variance of
+    u. So u is multiplied by max(0, 1 - v / u^2). v is clustered by speaker, because clips of a
+    speaker are alike, but is never below the variance for independent clips; with a single speaker
+    it is that variance.
 
     Args:
       logits: (clips, classes) float.
       truth: (clips,) int.
-      speakers: (clips,) of any kind; equal where clips are not independent.
+      speakers: (clips,) of any type; equal for clips that are not independent.
     Returns:
-      1.0 where no temperature can be estimated: no clip, or only correct predictions.
+      1.0 if no temperature can be estimated: no clip, or only correct predictions.
     Source: Guo et al. 2017, On Calibration of Modern Neural Networks, section 4.2; Liang & Zeger
       1986, Longitudinal data analysis using generalized linear models (v); Efron & Morris 1973,
-      Stein's estimation rule and its competitors: an empirical Bayes approach (for one value,
-      as here, the rule of greatest marginal likelihood, with no promise to be best everywhere).
+      Stein's estimation rule and its competitors: an empirical Bayes approach (for one value, as
+      here, the rule of maximum marginal likelihood, without a guarantee to be best everywhere).
     """
     logits = np.asarray(logits, np.float64)
     temperature = most_likely_temperature(logits, truth)
@@ -49,17 +50,18 @@ def fit_temperature(logits: np.ndarray, truth: np.ndarray, speakers: np.ndarray)
 
 
 def _variance_of_log(scaled: np.ndarray, truth: np.ndarray, speakers: np.ndarray) -> float:
-    """Variance of the logarithm of the likeliest temperature.
+    """Variance of the logarithm of the maximum-likelihood temperature.
 
     Args:
       scaled: (clips, classes) float64, logits divided by that temperature.
       truth, speakers: see `fit_temperature`.
     Returns:
-      infinity where the likelihood does not depend on the temperature.
+      infinity if the likelihood does not depend on the temperature.
     """
     shares = softmax(scaled, axis=1)
     centred = scaled - (shares * scaled).sum(axis=1, keepdims=True)
-    # Of each clip's negative log-likelihood by the logarithm: slope, expected second derivative.
+    # Derivatives of each clip's negative log-likelihood by the logarithm: slope, expected second
+    # derivative.
     slope = centred[np.arange(len(truth)), truth]
     information = float((shares * centred**2).sum())
     names, speaker_of_clip = np.unique(speakers, return_inverse=True)
@@ -72,7 +74,7 @@ def _variance_of_log(scaled: np.ndarray, truth: np.ndarray, speakers: np.ndarray
 
 
 def most_likely_temperature(logits: np.ndarray, truth: np.ndarray) -> float:
-    """Maximum-likelihood temperature; 1 without any clip.
+    """Maximum-likelihood temperature; 1 without clips.
 
     Args:
       logits, truth: see `fit_temperature`.

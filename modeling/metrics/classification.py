@@ -1,4 +1,4 @@
-"""Scores under the names of the field: UAR, WA, macro-F1, ECE, and an interval over speakers."""
+"""Scores: UAR, WA, macro-F1, ECE, and an interval over speakers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NUM_RESAMPLES = 2000
 MIN_SPEAKERS = 3
 
 
-# Of a report, what is one number or interval.
+# Entries of a report that are one number or one interval.
 SUMMARY_KEYS = (
     *("uar", "uar_ci95", "uar_ci95_note", "wa", "macro_f1", "weighted_f1", "ece"),
     *("num_clips", "num_speakers", "num_clips_of_unknown_speakers"),
@@ -67,10 +67,10 @@ def _bins(confidence: np.ndarray) -> list[np.ndarray]:
 def uar_confidence_interval(
     truth: np.ndarray, predicted: np.ndarray, speakers: Sequence[str], seed: int = 0
 ) -> list[float] | None:
-    """95 % interval of UAR by resampling whole clusters, see `clusters`.
+    """95 % interval of UAR from resampling whole clusters, see `clusters`.
 
     Returns:
-      [low, high], or None under three clusters, of which an interval would say nothing.
+      [low, high], or None with fewer than three clusters, which give no meaningful interval.
     """
     uars = bootstrap_uars(truth, predicted, speakers, seed)
     return None if uars is None else [float(value) for value in np.percentile(uars, [2.5, 97.5])]
@@ -79,17 +79,18 @@ def uar_confidence_interval(
 def bootstrap_uars(
     truth: np.ndarray, predicted: np.ndarray, speakers: Sequence[str], seed: int = 0
 ) -> np.ndarray | None:
-    """(2000,) UARs of whole clusters drawn again, see `clusters`.
+    """(2000,) UARs of resampled clusters, see `clusters`.
 
-    With the same speakers and seed the same clusters are drawn, whatever the predicted: two models
-    can be compared draw by draw.
+    The same speakers and seed draw the same clusters for any predictions, so two models can be
+    compared draw by draw.
+
 
     Args:
       truth, predicted: (clips,) int.
-      speakers: (clips,) speaker of each clip, or its cluster; "" where unknown: the clip stands for
-        itself.
+      speakers: (clips,) speaker of each clip, or its cluster; "" if unknown, which makes the clip
+        its own cluster.
     Returns:
-      None under three clusters.
+      None with fewer than three clusters.
     """
     groups = np.array(clusters(speakers))
     names = np.unique(groups)
@@ -106,37 +107,38 @@ def bootstrap_uars(
 
 
 def clusters(speakers: Sequence[str], recordings: Sequence[str] = ()) -> list[str]:
-    """What is resampled as a whole: all clips of a speaker, each recording of unknown speakers.
+    """Resampling clusters: all clips of a speaker, or each recording of an unknown speaker.
 
-    Unknown speakers are not one person: each of their recordings is a cluster of its own.
+    Unknown speakers are not one person, so each of their recordings is a cluster.
+
 
     Args:
-      speakers: (clips,) "" where unknown.
-      recordings: (clips,) what clips of one recording share; empty: each clip stands for itself.
+      speakers: (clips,) "" if unknown.
+      recordings: (clips,) shared by clips of one recording; empty if each clip is a recording.
     """
-    own = recordings or [str(index) for index in range(len(speakers))]
+    groups = recordings or [str(index) for index in range(len(speakers))]
     return [
         speaker or f"recording {recording}"
-        for speaker, recording in zip(speakers, own, strict=True)
+        for speaker, recording in zip(speakers, groups, strict=True)
     ]
 
 
 def interval_note(speakers: Sequence[str], recordings: Sequence[str] = ()) -> str:
-    """How the interval was drawn ("over speakers"), or why there is none.
+    """What the interval was resampled over ("over speakers"), or why there is none.
 
     Args:
       speakers, recordings: see `clusters`.
     """
     named = clusters(speakers, recordings)
-    known = {speaker for speaker in speakers if speaker}
+    known_speakers = {speaker for speaker in speakers if speaker}
     unknown = [name for name, speaker in zip(named, speakers, strict=True) if not speaker]
     num_unknown = len({*unknown})
     unit = "clip" if num_unknown == len(unknown) else "recording"
-    if len(known) + num_unknown < MIN_SPEAKERS:
-        counts = [_counted(len(known), "speaker")] if known else []
+    if len(known_speakers) + num_unknown < MIN_SPEAKERS:
+        counts = [_counted(len(known_speakers), "speaker")] if known_speakers else []
         counts += [f"{_counted(num_unknown, unit)} of unknown speakers"] if unknown else []
         return f"no interval: {' and '.join(counts)}, at least {MIN_SPEAKERS} are needed"
-    if not known:
+    if not known_speakers:
         return f"over {unit}s"
     return f"over speakers, and {unit}s of unknown speakers" if unknown else "over speakers"
 
@@ -148,7 +150,7 @@ def _counted(count: int, noun: str) -> str:
 def _recall_counts(
     truth: np.ndarray, predicted: np.ndarray, groups: np.ndarray, names: np.ndarray
 ) -> np.ndarray:
-    """(groups, 2, classes): clips recognised, and clips, of each class in each group."""
+    """(groups, 2, classes): correct clips, and clips, of each class in each group."""
     num_classes = int(max(truth.max(), predicted.max())) + 1
     counts = np.zeros((len(names), 2, num_classes))
     group = np.searchsorted(names, groups)
@@ -166,13 +168,13 @@ def report(
     speakers: Sequence[str],
     recordings: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """All scores of `metrics.json` that follow from predictions.
+    """All scores of `metrics.json` that derive from predictions.
 
     Args:
       truth: (clips,) int.
       probabilities: (clips, classes) float.
-      labels: classes in the order of the outputs.
-      speakers: of each clip, "" where unknown.
+      labels: classes in output order.
+      speakers: speaker of each clip, "" if unknown.
       recordings: see `clusters`.
     """
     predicted = probabilities.argmax(axis=1)
@@ -213,6 +215,9 @@ def _per_speaker(
 ) -> dict[str, dict[str, Any]]:
     scores = {}
     for speaker in sorted({str(speaker) for speaker in speakers if speaker}):
-        own = speakers == speaker
-        scores[speaker] = {**accuracies(truth[own], predicted[own]), "num_clips": int(own.sum())}
+        of_speaker = speakers == speaker
+        scores[speaker] = {
+            **accuracies(truth[of_speaker], predicted[of_speaker]),
+            "num_clips": int(of_speaker.sum()),
+        }
     return scores

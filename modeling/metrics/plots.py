@@ -1,4 +1,4 @@
-"""Pictures of a run: curves, confusion matrix, reliability, risk over coverage, time line."""
+"""Plots of a run: curves, confusion matrix, reliability, risk over coverage, time line."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from affectstream.modeling.metrics.selective_prediction import (
     at_threshold,
 )
 
-# Okabe & Ito 2008: told apart with any kind of colour vision.
+# Okabe & Ito 2008: distinguishable with any colour vision.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C6D31")
 
 
@@ -37,7 +37,7 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 def curves(rows: Sequence[dict[str, Any]], path: Path, title: str) -> None:
-    """Loss and accuracy over the epochs; the kept epoch is marked."""
+    """Plots loss and accuracy over the epochs; the kept epoch is marked."""
     figure = _figure(10, 4)
     epochs = [row["epoch"] for row in rows]
     best = max(row["epoch"] for row in rows if row["best"])
@@ -56,7 +56,7 @@ def curves(rows: Sequence[dict[str, Any]], path: Path, title: str) -> None:
 def confusion(
     matrix: Sequence[Sequence[int]], labels: Sequence[str], path: Path, title: str
 ) -> None:
-    """Confusion matrix: rows are the truth, shares of each row by colour, clips as numbers."""
+    """Plots a confusion matrix: rows are the truth, colours row shares, numbers clips."""
     counts = np.array(matrix)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 2.5 + 0.7 * len(labels)
@@ -76,7 +76,7 @@ def confusion(
 def reliability(
     bins: Sequence[tuple[float, float, int]], ece: float, path: Path, title: str
 ) -> None:
-    """Accuracy against confidence; on the diagonal confidence means what it says."""
+    """Plots accuracy against confidence; the diagonal is perfect calibration."""
     figure = _figure(5.5, 5.2)
     axis = figure.subplots()
     confidence, accuracy, clips = np.array(bins).T
@@ -90,28 +90,28 @@ def reliability(
     _save(figure, path)
 
 
-def risk_coverage(found: RiskCoverageCurve, path: Path, title: str) -> None:
-    """Share of errors over the share of clips answered, beside that of the best order there is."""
+def risk_coverage(curve: RiskCoverageCurve, path: Path, title: str) -> None:
+    """Plots the error rate over coverage, and the lowest possible curve."""
     figure = _figure(5.5, 5.2)
     axis = figure.subplots()
-    # A single point, as of equal confidences, has no line; the mark shows it.
-    marker = "." if len(found.risk) < 30 else ""
-    axis.plot(found.coverage, found.risk, color=COLORS[0], marker=marker, label="by confidence")
-    axis.axhline(found.risk[-1], color="0.6", linestyle=":", label="every clip answered")
+    # A single point, e.g. of equal confidences, draws no line, so it gets a marker.
+    marker = "." if len(curve.risk) < 30 else ""
+    axis.plot(curve.coverage, curve.risk, color=COLORS[0], marker=marker, label="by confidence")
+    axis.axhline(curve.risk[-1], color="0.6", linestyle=":", label="every clip answered")
     share = np.linspace(0.001, 1, 1000)
-    best = np.maximum(share - (1 - found.risk[-1]), 0) / share
+    best = np.maximum(share - (1 - curve.risk[-1]), 0) / share
     axis.plot(share, best, color=COLORS[2], linestyle="--", label="best: all errors last")
-    _mark_thresholds(axis, found)
-    highest = max(0.05, 1.1 * found.risk.max())
+    _mark_thresholds(axis, curve)
+    highest = max(0.05, 1.1 * curve.risk.max())
     axis.set(xlim=(0, 1.02), ylim=(-0.02 * highest, highest))
     axis.set(xlabel="Coverage: share of clips answered", ylabel="Risk: share of errors in these")
-    axis.set_title(f"{title}\nAURC {found.aurc:.3f}, at best {found.best_aurc:.3f}")
+    axis.set_title(f"{title}\nAURC {curve.aurc:.3f}, at best {curve.best_aurc:.3f}")
     axis.legend(loc="best")
     _save(figure, path)
 
 
 def _mark_thresholds(axis: Axes, found: RiskCoverageCurve) -> None:
-    """Dots with the threshold beside them, where there is room for its number."""
+    """Marks thresholds by dots, with the number if there is room for it."""
     last_coverage, label = -1.0, "abstaining below"
     for threshold in reversed(THRESHOLDS):
         row = at_threshold(found, threshold)
@@ -120,7 +120,7 @@ def _mark_thresholds(axis: Axes, found: RiskCoverageCurve) -> None:
             at = last_coverage, 1 - row["accuracy"]
             axis.plot(*at, "o", color=COLORS[1], markersize=4, label=label)
             axis.annotate(f"{threshold}", at, (3, 4), textcoords="offset points", fontsize="small")
-            label = "_"  # once in the legend
+            label = "_"  # one legend entry
 
 
 def timeline(
@@ -131,13 +131,13 @@ def timeline(
     title: str,
     abstain_below: float | None = None,
 ) -> None:
-    """Probabilities over time: one panel a stream and one for the answer.
+    """Plots probabilities over time: one panel per stream and one for the prediction.
 
     Args:
-      spans_s: start and end of each window; a value stands at the middle of its window.
-      probabilities: panel name -> (windows, classes), NaN where a stream is missing; the answer
-        is the last.
-      abstain_below: a line is drawn there, and grey lies behind the answers that stay below.
+      spans_s: start and end of each window; values are plotted at the middle of their window.
+      probabilities: panel name -> (windows, classes), NaN if a stream is missing; the prediction is
+        last.
+      abstain_below: draws a line at this confidence, and grey behind windows below it.
     """
     figure = _figure(10, 1.2 + 2.1 * len(probabilities))
     axes = np.atleast_1d(figure.subplots(len(probabilities), 1, sharex=True))
@@ -167,13 +167,14 @@ def timeline(
 
 
 def _shaded(axis: Axes, times_s: Sequence[float], abstained: np.ndarray) -> list[Patch]:
-    """Grey behind each window that is not answered, half-way to the next ones.
+    """Grey background of each withheld window, half-way to its neighbours.
 
     Args:
-      times_s: the middles of the windows, between the start and the end of the recording.
+      times_s: middle of each window, preceded by the start and followed by the end of the
+        recording.
       abstained: (windows,) bool.
     Returns:
-      one of the patches, for the legend, or none.
+      one of the patches for the legend, or none.
     """
     between = [(one + other) / 2 for one, other in itertools.pairwise(times_s[1:-1])]
     spans = itertools.pairwise([times_s[0], *between, times_s[-1]])

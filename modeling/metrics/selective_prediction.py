@@ -16,15 +16,16 @@ COVERAGES = (0.95, 0.9, 0.8, 0.7, 0.6, 0.5)
 
 @dataclass(frozen=True)
 class RiskCoverageCurve:
-    """One point for each confidence that occurs, the highest first; the last answers every clip.
+    """One point per distinct confidence, in falling order; the last covers every clip.
 
     Attributes:
-      thresholds: (points,) float64, falling; a clip is answered when its confidence is no lower.
+      thresholds: (points,) float64, falling; a clip counts as answered if its confidence is not
+        lower.
       num_answered: (points,) int64, clips answered.
       coverage: (points,) float64, share of the clips answered; the last is 1.
       risk: (points,) float64, share of errors among the answered.
-      aurc: area under risk over coverage, the mean risk over the thresholds of all clips.
-      best_aurc: what it would be if every error were less sure than every right answer.
+      aurc: area under risk over coverage: the mean risk over the thresholds of all clips.
+      best_aurc: AURC if every error had a lower confidence than every correct prediction.
     """
 
     thresholds: np.ndarray
@@ -38,13 +39,13 @@ class RiskCoverageCurve:
 def confidence_and_correctness(
     truth: np.ndarray, probabilities: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How sure each answer is, and whether it is right.
+    """Confidence and correctness of each prediction.
 
     Args:
       truth: (clips,) int.
       probabilities: (clips, classes) float.
     Returns:
-      (clips,) float highest probability; (clips,) bool.
+      (clips,) float, highest probability; (clips,) bool.
     """
     return probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
 
@@ -52,10 +53,10 @@ def confidence_and_correctness(
 def confidence_from_rows(
     rows: Sequence[Mapping[str, str]], labels: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As `confidence_and_correctness`, of the rows of a `predictions.csv`, all seeds together.
+    """As `confidence_and_correctness`, from the rows of a `predictions.csv`, all seeds together.
 
     Args:
-      labels: classes in the order of the outputs.
+      labels: classes in output order.
     """
     number = {label: index for index, label in enumerate(labels)}
     truth = np.array([number[row["label"]] for row in rows], np.int64)
@@ -68,13 +69,14 @@ def curve(confidence: np.ndarray, correct: np.ndarray) -> RiskCoverageCurve:
 
     Clips of equal confidence are answered together or not at all, so their order has no effect.
 
+
     Args:
       confidence: (clips,) float, finite, at least one.
       correct: (clips,) bool.
     Raises:
       ValueError: no clip, unequal lengths, or a confidence that is not finite.
     Source: Geifman, Uziel & El-Yaniv 2019, Bias-Reduced Uncertainty Estimation for Deep Neural
-      Classifiers, section 2; `best_aurc` is that of their optimal confidence.
+      Classifiers, section 2; `best_aurc` uses their optimal confidence.
     """
     confidence = np.asarray(confidence, np.float64)
     correct = np.asarray(correct, bool)
@@ -116,7 +118,7 @@ def at_threshold(found: RiskCoverageCurve, threshold: float) -> dict[str, Any]:
     """Coverage and accuracy when predictions below a threshold are withheld.
 
     Returns:
-      `threshold`; `num_answered`; `coverage`; `accuracy` of the answered, None without any.
+      `threshold`; `num_answered`; `coverage`; `accuracy` of the answered clips, None without any.
     """
     num_points = int(np.sum(found.thresholds >= threshold))
     last = num_points - 1
@@ -129,11 +131,11 @@ def at_threshold(found: RiskCoverageCurve, threshold: float) -> dict[str, Any]:
 
 
 def report(found: RiskCoverageCurve) -> dict[str, Any]:
-    """What `metrics.json` holds as `risk_coverage`.
+    """The content of `risk_coverage` in `metrics.json`.
 
     Returns:
-      `aurc`; `best_aurc`; `excess_aurc`, their difference; `risk` without abstaining;
-      `num_clips`; `at_thresholds`: see `at_threshold`, of 0.3 to 0.9; `at_coverages`: the same of
+      `aurc`; `best_aurc`; `excess_aurc`, their difference; `risk` without abstaining; `num_clips`;
+      `at_thresholds`: see `at_threshold`, for thresholds 0.3 to 0.9; `at_coverages`: the same for
       the thresholds that reach `wanted_coverage`.
     """
     wanted = ((coverage, threshold_for(found, coverage)) for coverage in COVERAGES)
@@ -152,7 +154,7 @@ def report(found: RiskCoverageCurve) -> dict[str, Any]:
 
 
 def curve_rows(found: RiskCoverageCurve) -> Iterator[dict[str, Any]]:
-    """The points of a curve as rows of a table; thresholds in full, so that they can be typed."""
+    """The points of a curve as table rows; thresholds have full precision, for reuse."""
     columns = (found.thresholds, found.num_answered, found.coverage, found.risk)
     for threshold, num_answered, coverage, risk in zip(*columns, strict=True):
         yield {
@@ -163,6 +165,6 @@ def curve_rows(found: RiskCoverageCurve) -> Iterator[dict[str, Any]]:
         }
 
 
-def format_report(told: Mapping[str, Any]) -> list[str]:
-    """A report as lines for a person."""
-    return render("affectstream.modeling.metrics", "risk_coverage.txt.j2", risk=told).splitlines()
+def format_report(scores: Mapping[str, Any]) -> list[str]:
+    """A report as readable lines."""
+    return render("affectstream.modeling.metrics", "risk_coverage.txt.j2", risk=scores).splitlines()

@@ -1,4 +1,4 @@
-"""Models of one stream and of several, from raw inputs to logits."""
+"""Single-stream models and fused models, from raw inputs to logits."""
 
 from affectstream.core import tf_setup
 

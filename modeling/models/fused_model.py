@@ -26,7 +26,7 @@ class StreamPresence(keras.layers.Layer):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"}, autocast=False)
-        self._convert_input_args = False  # of strings there is no float
+        self._convert_input_args = False  # strings cannot be cast to float
 
     def call(self, amount: Any) -> Any:
         if keras.backend.standardize_dtype(amount.dtype) == "string":
@@ -41,7 +41,7 @@ class StreamPresence(keras.layers.Layer):
 
 
 def _num_letters(text: Any) -> Any:
-    """Letters of each text but for white space around it; strings exist in TensorFlow only."""
+    """Number of letters in each text, stripped of surrounding white space; TensorFlow only."""
     import tensorflow as tf
 
     return tf.strings.length(tf.strings.strip(text))
@@ -52,11 +52,11 @@ def build_streams_model(streams: dict[str, keras.Model]) -> keras.Model:
     inputs: dict[str, Any] = {}
     outputs: dict[str, Any] = {}
     for stream, model in streams.items():
-        model.name = stream_layer(stream)  # names must be unique, and `audio` is an input
-        own = {name: _like(model, name) for name in model.input}
-        inputs |= own
-        made = model(own)
-        amount = next(own[name] for name in PRESENCE_INPUTS if name in own)
+        model.name = stream_layer(stream)  # names must be unique, and `audio` is an input name
+        model_inputs = {name: _like(model, name) for name in model.input}
+        inputs |= model_inputs
+        made = model(model_inputs)
+        amount = next(model_inputs[name] for name in PRESENCE_INPUTS if name in model_inputs)
         present = StreamPresence(name=f"{stream}_present")(amount)
         named = {"logits": made["logits"], "embedding": made["embedding"], "present": present}
         outputs |= {f"{stream}_{kind}": tensor for kind, tensor in named.items()}
@@ -66,14 +66,13 @@ def build_streams_model(streams: dict[str, keras.Model]) -> keras.Model:
 def fused_model(
     streams: dict[str, keras.Model], fusion: keras.Model, with_single_streams: bool = False
 ) -> keras.Model:
-    """The whole: raw inputs -> {"logits", "embedding", "STREAM_logits" ...}.
+    """The fused model: raw inputs -> {"logits", "embedding", "STREAM_logits" ...}.
 
-    `embedding` holds those of the streams side by side, zeros where one is missing.
+    `embedding` concatenates those of the streams, with zeros for missing ones.
 
     Args:
-      with_single_streams: adds `STREAM_alone_logits` (B, classes): what the fusion makes of that
-        stream
-        where the others are missing; of a missing stream they mean nothing.
+      with_single_streams: adds `STREAM_alone_logits` (B, classes): output of the fusion with only
+        that stream present; undefined if the stream itself is missing.
     """
     parts = build_streams_model(streams)
     logits = fusion(parts.output)["logits"]
@@ -91,10 +90,14 @@ def fused_model(
     return keras.Model(parts.input, outputs, name=FUSED_MODEL)
 
 
-def _alone(made: dict[str, Any], fusion: keras.Model, stream: str, streams: Iterable[str]) -> Any:
-    """Logits of a fusion where one stream is as it is, and no other there."""
-    others = {f"{s}_present": ops.zeros_like(made[f"{s}_present"]) for s in streams if s != stream}
-    return fusion({**made, **others})["logits"]
+def _alone(
+    outputs: dict[str, Any], fusion: keras.Model, stream: str, streams: Iterable[str]
+) -> Any:
+    """Logits of a fusion with only one stream present."""
+    others = {
+        f"{s}_present": ops.zeros_like(outputs[f"{s}_present"]) for s in streams if s != stream
+    }
+    return fusion({**outputs, **others})["logits"]
 
 
 def _like(model: keras.Model, name: str) -> keras.KerasTensor:

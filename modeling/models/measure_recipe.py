@@ -14,17 +14,17 @@ from affectstream.modeling.recipes.sizes import RecipeSize
 
 NUM_CLASSES = 7
 NUM_ACTION_UNITS = 35
-# Word pieces of the published, uncased BERT and DistilBERT.
+# Vocabulary size of the published, uncased BERT and DistilBERT.
 PUBLISHED_VOCABULARY_SIZE = 30_522
-# Records of 112 px, but for the encoder that is made for smaller faces.
+# Face size in px, except for the encoder for smaller faces.
 FACE_SIZE_PX = {"resnet_face": 48}
 
 
 def measure_recipe(recipe: StreamRecipe) -> RecipeSize:
     """Builds the network at 7 classes without pretrained weights and counts its parameters.
 
-    Text front ends are counted at the vocabulary size that they allow, or at that of the published
-    weights.
+    Text networks are counted at the largest vocabulary that their front end allows, or at that of
+    the published weights.
     """
     starts_pretrained = recipe.pretrained != "none"
     if "weights" in builder_defaults("encoders", recipe.encoder):

@@ -11,8 +11,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# Zero crossings of the filter on each side of a sample, and the Kaiser window's shape: pass band
-# to 0.88 of the narrower Nyquist frequency, images and aliases below -70 dB from 1.02 of it on.
+# Zero crossings of the filter on each side of a sample, and the shape of the Kaiser window. The
+# pass band reaches 0.88 of the narrower Nyquist frequency; images and aliases are below -70 dB from
+# 1.02 of it on.
 ZERO_CROSSINGS = 32
 KAISER_BETA = 7.0
 CUTOFF = 0.95
@@ -20,27 +21,27 @@ TTA_NEEDS_AUDIO = (
     "a feature table holds no sound that could be heard at other speeds; give recordings, or a"
     " model without speeds"
 )
-# Of a speed's decimals: few phases of the filter.
+# Decimals of a speed; two keep the number of filter phases small.
 SPEED_DECIMALS = 2
 
 
 @keras.saving.register_keras_serializable(package="affectstream")
 class SpeedTTA(keras.layers.Layer):
-    """Each waveform once a speed, tempo and pitch changed together, one below the other.
+    """Resamples each waveform to several speeds; tempo and pitch change together.
 
-    A waveform of n samples becomes n / speed long, halves rounded up, otherwise as in
+    A waveform of n samples becomes n / speed samples long, with halves rounded up; otherwise as in
     `affectstream.data_augmentation.audio.speed`. The band-limited resampling is one strided
-    convolution a speed, with a filter for each phase.
+    convolution per speed, with one filter per phase.
 
     Args:
-      speeds: above 0, of two decimals at most.
-      num_samples: length of the result; what is longer is cut, what is shorter zero-filled.
+      speeds: above 0, with at most two decimals.
+      num_samples: length of the result; longer waveforms are cut, shorter ones zero-padded.
     Call:
-      audio: (batch, samples) float32, 0 behind each waveform's end.
-      audio_length: (batch,) int32, samples that count.
+      audio: (batch, samples) float32, zero-padded.
+      audio_length: (batch,) int32, valid samples.
     Returns:
-      (batch x speeds, num_samples) float32, (batch x speeds,) int32; a waveform's rows side by
-      side.
+      (batch x speeds, num_samples) float32, (batch x speeds,) int32; the rows of one waveform are
+      adjacent.
     Source: Crochiere & Rabiner 1983 (polyphase interpolators); Ko et al. 2015 for the speeds.
     """
 
@@ -52,15 +53,16 @@ class SpeedTTA(keras.layers.Layer):
 
     def call(self, audio: Any, audio_length: Any) -> tuple[Any, Any]:
         ratios = [speed_ratio(speed) for speed in self.speeds]
-        heard = tf.stack([self._resampled(audio, ratio) for ratio in ratios], axis=1)
+        resampled = tf.stack([self._resampled(audio, ratio) for ratio in ratios], axis=1)
         length = tf.cast(audio_length, tf.int32)[:, None]
         step = tf.constant([[ratio.numerator for ratio in ratios]], tf.int32)
         phases = tf.constant([[ratio.denominator for ratio in ratios]], tf.int32)
-        # Half of `step` before the whole division: rounded, not cut off. Longer is cut anyway.
+        # Adding half of `step` before the integer division rounds it. Longer waveforms are cut
+        # anyway.
         most = tf.cast(tf.shape(audio)[1], tf.int32)
         lengths = (tf.minimum(length, most) * phases + step // 2) // step
         lengths = tf.minimum(lengths, self.num_samples)
-        return tf.reshape(heard, (-1, self.num_samples)), tf.reshape(lengths, (-1,))
+        return tf.reshape(resampled, (-1, self.num_samples)), tf.reshape(lengths, (-1,))
 
     def _resampled(self, audio: Any, ratio: Fraction) -> Any:
         """(batch, num_samples): sample i is the waveform at i x ratio."""
@@ -70,8 +72,8 @@ class SpeedTTA(keras.layers.Layer):
         steps = -(-self.num_samples // ratio.denominator)
         needed = (steps - 1) * ratio.numerator + len(kernels)
         padded = _fitted(tf.pad(audio, [[0, 0], [half, 0]]), needed)[:, :, None]
-        made = tf.nn.conv1d(padded, kernels[:, None, :], ratio.numerator, "VALID")
-        return tf.reshape(made, (-1, steps * ratio.denominator))[:, : self.num_samples]
+        samples = tf.nn.conv1d(padded, kernels[:, None, :], ratio.numerator, "VALID")
+        return tf.reshape(samples, (-1, steps * ratio.denominator))[:, : self.num_samples]
 
     def compute_output_spec(self, audio: Any, audio_length: Any) -> Any:
         sound = keras.KerasTensor((None, self.num_samples), "float32")
@@ -84,7 +86,7 @@ class SpeedTTA(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="affectstream")
 class SpeedTTAMean(keras.layers.Layer):
-    """The mean of the rows that `SpeedTTA` made of one: (batch x speeds, dim) -> (batch, dim)."""
+    """Averages the rows of `SpeedTTA` per waveform: (batch x speeds, dim) -> (batch, dim)."""
 
     def __init__(self, num_speeds: int, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})
@@ -102,23 +104,23 @@ class SpeedTTAMean(keras.layers.Layer):
 
 
 def speed_ratio(speed: float) -> Fraction:
-    """The ratio of whole numbers that a speed of two decimals stands for."""
+    """A speed of two decimals as a ratio of integers."""
     return Fraction(round(speed * 10**SPEED_DECIMALS), 10**SPEED_DECIMALS)
 
 
 def samples_for_speeds(speeds: Sequence[float], num_samples: int) -> int:
-    """How much of a waveform is looked at where `num_samples` are at each speed."""
+    """Samples of a waveform that are read if each speed gives `num_samples`."""
     fastest = max(speed_ratio(speed) for speed in speeds)
     return math.ceil(fastest * num_samples) + polyphase_filters(fastest)[1]
 
 
 def polyphase_filters(ratio: Fraction) -> tuple[np.ndarray, int]:
-    """Windowed sinc filters, one a phase.
+    """Windowed sinc filters, one per phase.
 
     Args:
-      ratio: speed, numerator samples in for denominator samples out.
+      ratio: speed, as input samples over output samples.
     Returns:
-      (taps, denominator) float32, and how many taps lie before the first sample.
+      (taps, denominator) float32, and the number of taps before the first sample.
     """
     cutoff = CUTOFF * min(1.0, float(1 / ratio))
     reach = ZERO_CROSSINGS / cutoff
@@ -132,6 +134,6 @@ def polyphase_filters(ratio: Fraction) -> tuple[np.ndarray, int]:
 
 
 def _fitted(rows: Any, size: int) -> Any:
-    """(batch, size): cut, or filled with zeros."""
+    """Cuts or zero-pads to (batch, size)."""
     missing = tf.maximum(size - tf.shape(rows)[1], 0)
     return tf.ensure_shape(tf.pad(rows, [[0, 0], [0, missing]])[:, :size], (None, size))

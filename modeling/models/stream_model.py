@@ -40,13 +40,13 @@ from affectstream.modeling.recipes.recipe import StreamRecipe
 
 @dataclass(frozen=True)
 class StreamModel:
-    """A stream's model and the two parts that it is made of.
+    """A single-stream model and its two submodels.
 
     Attributes:
       whole: raw inputs -> {"logits": (B, classes), "embedding": (B, D)} float32.
-      front: raw inputs -> {"features": ..., "mask": ...}; learns nothing.
-      network: the same features -> the outputs of `whole`, which is their mean where a clip is
-        heard at several speeds; all that is trained.
+      front: raw inputs -> {"features": ..., "mask": ...}; has no trained weights.
+      network: these features -> the outputs of `whole`; holds all trained weights. With test-time
+        augmentation, `whole` averages the outputs of `network` over several speeds.
     """
 
     whole: keras.Model
@@ -61,16 +61,16 @@ def build_stream_model(
     texts: Sequence[str] = (),
     front_end: FrontEnd | None = None,
 ) -> StreamModel:
-    """The network of one stream, untrained.
+    """Builds the untrained model of one stream.
 
     Args:
       recipe: its encoder, features and settings.
       num_classes: classes of the label set.
-      spec: of the records that it will be trained on.
-      texts: of the training part, from which a front end of words takes its vocabulary.
-      front_end: one that is fitted already; None takes the recipe's.
+      spec: format of the training records.
+      texts: transcripts of the training split, from which a text front end takes its vocabulary.
+      front_end: a fitted front end; None fits the recipe's.
     Raises:
-      UserError: records that the features or the encoder cannot take.
+      UserError: records that do not fit the features or the encoder.
     """
     front_end = front_end or fitted_front_end(recipe, texts)
     raw = spec.inputs(recipe.stream)
@@ -83,22 +83,22 @@ def build_stream_model(
         members = [_network(recipe, num_classes, features, axis, name) for name in names]
         network = _averaged(members)
     _require_places(network, getattr(front_end, "max_tokens", 0), recipe)
-    given = _named(features)
-    front = keras.Model(raw, given, name=FRONT)
+    features_by_name = _named(features)
+    front = keras.Model(raw, features_by_name, name=FRONT)
     if recipe.tta_speeds:
         num_samples = max_samples_of_front_end(cast(AudioFrontEnd, front_end))
         outputs = _at_speeds(recipe.tta_speed_values, num_samples, raw, front, network)
     else:
-        outputs = network(given)
+        outputs = network(features_by_name)
     whole = keras.Model(raw, outputs, name=stream_layer(recipe.stream))
     return StreamModel(whole, front, network)
 
 
 def fitted_front_end(recipe: StreamRecipe, texts: Sequence[str]) -> FrontEnd:
-    """The recipe's front end; one of words with its settings and the vocabulary of `texts`.
+    """The recipe's front end; a text front end gets its settings and the vocabulary of `texts`.
 
     Raises:
-      UserError: a front end of another stream, or no vocabulary to be had.
+      UserError: a front end of another stream, or an empty vocabulary.
     """
     front_end = registry.load("features", recipe.features)
     if front_end.stream != recipe.stream:
@@ -118,19 +118,21 @@ def fitted_front_end(recipe: StreamRecipe, texts: Sequence[str]) -> FrontEnd:
 
 
 def _averaged(members: Sequence[keras.Model]) -> keras.Model:
-    """The mean of their logits, which makes the geometric mean of their probabilities; and their
-    embeddings side by side."""
+    """Averages logits (the geometric mean of probabilities); concatenates embeddings."""
     inputs = {
-        name: keras.Input(given.shape[1:], name=name, dtype=given.dtype)
-        for name, given in members[0].input.items()
+        name: keras.Input(spec.shape[1:], name=name, dtype=spec.dtype)
+        for name, spec in members[0].input.items()
     }
-    made = [member(inputs) for member in members]
-    if len(made) == 1:
-        return keras.Model(inputs, made[0], name=NETWORK)
-    # In single precision whatever the policy of the networks, as their own outputs are.
+    outputs = [member(inputs) for member in members]
+    if len(outputs) == 1:
+        return keras.Model(inputs, outputs[0], name=NETWORK)
+    # Single precision under any policy, like the outputs of the networks themselves.
     mean = keras.layers.Average(name="logits", dtype="float32")
     join = keras.layers.Concatenate(name="embedding", dtype="float32")
-    logits, embedding = mean([m["logits"] for m in made]), join([m["embedding"] for m in made])
+    logits, embedding = (
+        mean([m["logits"] for m in outputs]),
+        join([m["embedding"] for m in outputs]),
+    )
     return keras.Model(inputs, {"logits": logits, "embedding": embedding}, name=NETWORK)
 
 
@@ -141,15 +143,15 @@ def _at_speeds(
     front: keras.Model,
     network: keras.Model,
 ) -> dict[str, keras.KerasTensor]:
-    """What the network says of each waveform at several speeds, on the mean.
+    """Averages the network's outputs over several speeds of each waveform.
 
     Args:
-      num_samples: that the front end looks at.
+      num_samples: read by the front end.
     """
     window = FitWindow(samples_for_speeds(speeds, num_samples), name="heard")
     sound = window(raw["audio"], raw["audio_length"])
-    made = SpeedTTA(speeds, num_samples, name=SPEED_TTA)(sound, raw["audio_length"])
-    outputs = network(front(dict(zip(("audio", "audio_length"), made, strict=True))))
+    resampled = SpeedTTA(speeds, num_samples, name=SPEED_TTA)(sound, raw["audio_length"])
+    outputs = network(front(dict(zip(("audio", "audio_length"), resampled, strict=True))))
     return {name: SpeedTTAMean(len(speeds), name=name)(value) for name, value in outputs.items()}
 
 
@@ -197,7 +199,7 @@ def _network(
 
 
 def _require_places(network: keras.Model, num_tokens: int, recipe: StreamRecipe) -> None:
-    """Stops where a pretrained network knows fewer places than a text may have tokens."""
+    """Raises if a pretrained network has fewer positions than a text may have tokens."""
     for layer in all_layers(network):
         places = getattr(layer, "max_sequence_length", None)
         if layer.name == BASE and places is not None and places < num_tokens:
@@ -208,7 +210,7 @@ def _require_places(network: keras.Model, num_tokens: int, recipe: StreamRecipe)
 
 
 def _augmented(x: Any, recipe: StreamRecipe) -> Any:
-    """Transforms that work on features, (batch, bands, frames, channels), while training only."""
+    """Applies feature transforms to (batch, bands, frames, channels) in training only."""
     for transform in parse_transforms(recipe.transforms):
         if isinstance(transform, SpectrogramTransform):
             if len(x.shape) != 4 or x.shape[-1] > transform.max_channels:

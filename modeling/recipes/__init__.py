@@ -1,1 +1,1 @@
-"""Recipes by name: what they are, their settings, and one table of them for each stream."""
+"""Recipes by name: their settings, and one table of recipes for each stream."""

@@ -1,4 +1,4 @@
-"""Recipes: everything that changes the weights of a model, frozen, stored with the run."""
+"""Recipes: everything that affects the weights of a model; frozen and stored with the run."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from affectstream.modeling.recipes.settings import (
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "cosine")
 KEEP_EPOCH_CHOICES = ("best", "last")
-# Of one model: more would not fit into memory, and gain nothing.
+# Larger ensembles would not fit into memory and gain nothing.
 MAX_ENSEMBLE_SIZE = 20
 # Each speed costs as much as a model without test-time augmentation.
 MIN_TTA_SPEED, MAX_TTA_SPEED, MAX_NUM_TTA_SPEEDS = 0.5, 2.0, 9
-# The recipe of `train --stream X` where none is named.
+# The default recipe of `train --stream X`.
 DEFAULT_RECIPES = {
     "audio": "relu-cnn-audio",
     "video": "elu-cnn-video",
     "text": "text-cnn",
     "fusion": "late-fusion",
 }
-# Which transforms fit which stream, by the stream that a transform names.
+# Which transforms fit which stream.
 _TRANSFORM_STREAMS = {
     "audio": ("audio", "features", "batch"),
     "video": ("video", "batch"),
@@ -45,13 +45,14 @@ class TrainingSettings:
     """How any network is trained, of a stream or of a fusion.
 
     Attributes:
-      early_stopping_patience: epochs without a better validation UAR before training ends; 0 never.
+      early_stopping_patience: epochs without a better validation UAR before training ends; 0
+        disables it.
       class_weights: weigh classes by the inverse of their frequency in the training split.
-      ema_momentum: momentum of a moving average of the weights, which is validated and kept
-        (Polyak & Juditsky 1992); 0 keeps the weights themselves.
-      keep_epoch: the epoch whose weights are kept: "best" on validation, or the "last", for which
-        the schedule decides and validation is not looked at.
-      freeze_epochs: first epochs in which pretrained parts do not learn; after them the whole
+      ema_momentum: momentum of a moving average of the weights, which is validated and stored
+        (Polyak & Juditsky 1992); 0 stores the weights themselves.
+      keep_epoch: the epoch whose weights are stored: "best" on validation, or "last", which ignores
+        validation and relies on the schedule.
+      freeze_epochs: first epochs, in which pretrained layers are frozen; afterwards the whole
         network is fine-tuned at `fine_tune_lr_factor` times the learning rate.
     """
 
@@ -70,7 +71,7 @@ class TrainingSettings:
     fine_tune_lr_factor: float = 0.1
 
     def validate(self) -> None:
-        """Raises UserError naming the first value that training cannot use."""
+        """Raises UserError for the first value that training cannot use."""
         _require_choice(self, "optimizer", OPTIMIZERS)
         _require_choice(self, "schedule", SCHEDULES)
         _require_choice(self, "keep_epoch", KEEP_EPOCH_CHOICES)
@@ -93,7 +94,7 @@ class TrainingSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class _Recipe:
-    """What recipes of streams and of fusions share.
+    """Common base of stream and fusion recipes.
 
     Attributes:
       summary: one line for `list recipes`.
@@ -108,7 +109,7 @@ class _Recipe:
     training: TrainingSettings = TrainingSettings()
 
     def as_json(self) -> dict[str, Any]:
-        """The recipe as a run stores it."""
+        """The recipe as stored in a run."""
         value = dataclasses.asdict(self)
         del value["summary"]
         return value
@@ -118,7 +119,7 @@ class _Recipe:
         return dataclasses.replace(self, training=dataclasses.replace(self.training, **changes))
 
     def with_settings(self, assignments: Sequence[str]) -> Self:
-        """The recipe with `key=value` words of the command line applied, in order.
+        """The recipe with `key=value` settings of the command line applied in order.
 
         Keys are fields of the recipe and its training, or arguments of its builders.
 
@@ -146,7 +147,7 @@ class _Recipe:
         raise UserError(f"--set {key}: no such setting; known: {', '.join(known)}")
 
     def _settable(self) -> dict[str, dict[str, Any]]:
-        """Field that holds a setting ("" for the recipe itself) -> setting -> value or default."""
+        """Maps field name ("" for the recipe itself) -> setting -> value or default."""
         fixed = ("name", "summary", "source", "stream")
         own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         simple = {
@@ -157,10 +158,10 @@ class _Recipe:
         return {"": simple, "training": dataclasses.asdict(self.training)}
 
     def validate(self) -> Self:
-        """Itself, if every value is one that training can use.
+        """Returns the recipe if training can use every value.
 
         Raises:
-          UserError: names the value that is not.
+          UserError: names the first unusable value.
         """
         registry.entry("label-sets", self.labels)
         self.training.validate()
@@ -176,13 +177,13 @@ class StreamRecipe(_Recipe):
       encoder: name in the registry; `encoder_settings` are arguments of its builder.
       features: front end in the registry; `features_settings` are fields of a text front end.
       transforms: augmentation of the training split, e.g. "noise:min_snr_db=10,speed,spec_augment".
-      frames_as_examples: video trains on single faces, rather than on whole clips.
-      cached_augmentations: augmented copies of each clip whose features are computed once and kept,
-        one of them drawn an epoch; 0 augments anew each epoch. Of audio recipes only.
-      ensemble_size: networks that are trained apart, each with a seed of its own, and whose logits
-        are averaged (Lakshminarayanan et al. 2017).
-      tta_speeds: test-time augmentation of sound: "0.9,1,1.1" averages the logits of the clip at
-        these speeds; training is unchanged. "" reads the clip as it is.
+      frames_as_examples: a video recipe trains on single faces instead of whole clips.
+      cached_augmentations: augmented copies of each clip whose features are computed once and
+        cached; each epoch draws one of them. 0 augments again in each epoch. Audio recipes only.
+      ensemble_size: number of networks that are trained separately, each with its own seed, and
+        whose logits are averaged (Lakshminarayanan et al. 2017).
+      tta_speeds: test-time augmentation of audio: "0.9,1,1.1" averages the logits of the clip at
+        these speeds; training is unchanged. "" disables it.
     """
 
     stream: str
@@ -198,18 +199,18 @@ class StreamRecipe(_Recipe):
 
     @property
     def stream_recipes(self) -> tuple[str, ...]:
-        """Always empty: only a fusion joins other recipes."""
+        """Always empty: only a fusion has stream recipes."""
         return ()
 
     @property
     def pretrained(self) -> str:
-        """Weights that the encoder starts from, "none" where it has no such setting."""
+        """Weights that the encoder starts from; "none" if it has no such setting."""
         defaults = builder_defaults("encoders", self.encoder)
         return str(self.encoder_settings.get("weights", defaults.get("weights", "none")))
 
     @property
     def is_ensemble(self) -> bool:
-        """Whether the model is composed of networks that are trained as `single_network`."""
+        """Whether the model combines networks that are trained as `single_network`."""
         return self.ensemble_size > 1 or bool(self.tta_speeds)
 
     @property
@@ -227,20 +228,20 @@ class StreamRecipe(_Recipe):
         """`tta_speeds` as numbers.
 
         Raises:
-          UserError: no number, out of range, too many or the same twice.
+          UserError: not a number, out of range, too many, or a duplicate.
         """
         words = self.tta_speeds.split(",") if self.tta_speeds else []
         try:
-            found = tuple(float(word) for word in words)
+            speeds = tuple(float(word) for word in words)
         except ValueError:
-            found = (math.nan,)
-        fits = all(MIN_TTA_SPEED <= one <= MAX_TTA_SPEED and one == round(one, 2) for one in found)
-        if not fits or len(set(found)) != len(found) or len(found) > MAX_NUM_TTA_SPEEDS:
+            speeds = (math.nan,)
+        fits = all(MIN_TTA_SPEED <= one <= MAX_TTA_SPEED and one == round(one, 2) for one in speeds)
+        if not fits or len(set(speeds)) != len(speeds) or len(speeds) > MAX_NUM_TTA_SPEEDS:
             raise UserError(
                 f"tta_speeds={self.tta_speeds}: must be {MAX_NUM_TTA_SPEEDS} different numbers at"
                 f" most, of {MIN_TTA_SPEED} to {MAX_TTA_SPEED} and two decimals, like 0.9,1,1.1"
             )
-        return found
+        return speeds
 
     def _with_setting(self, key: str, text: str) -> StreamRecipe:
         if key != "encoder":
@@ -282,11 +283,11 @@ class StreamRecipe(_Recipe):
 
 @dataclass(frozen=True, kw_only=True)
 class FusionRecipe(_Recipe):
-    """How trained streams are joined.
+    """How trained streams are fused.
 
     Attributes:
       fusion: name in the registry, or "auto"; `fusion_settings` are arguments of its builder.
-      stream_recipes: names of the recipes of its streams, trained first where no run is named.
+      stream_recipes: recipe names of its streams, which are trained first if no run is named.
       modality_dropout: share of training rows in which one stream is hidden.
     """
 
@@ -303,12 +304,12 @@ class FusionRecipe(_Recipe):
 
     @property
     def pretrained(self) -> str:
-        """Always "none": a fusion learns from nothing."""
+        """Always "none": a fusion is trained from scratch."""
         return "none"
 
     @property
     def is_ensemble(self) -> bool:
-        """Always False: only streams are averaged."""
+        """Always False: only streams can be ensembles."""
         return False
 
     @property
@@ -318,7 +319,7 @@ class FusionRecipe(_Recipe):
 
     @property
     def single_network(self) -> FusionRecipe:
-        """The recipe itself."""
+        """Returns the recipe itself."""
         return self
 
     def _settable(self) -> dict[str, dict[str, Any]]:
@@ -339,7 +340,7 @@ Recipe = StreamRecipe | FusionRecipe
 
 
 def recipe_from_json(value: dict[str, Any]) -> Recipe:
-    """The recipe that `as_json` stored."""
+    """Restores a recipe from `as_json`."""
     value = {**value, "training": TrainingSettings(**value["training"])}
     if value["stream"] == "fusion":
         return FusionRecipe(**{**value, "stream_recipes": tuple(value["stream_recipes"])})

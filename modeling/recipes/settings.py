@@ -1,4 +1,4 @@
-"""`--set key=value`: which settings a builder takes, and their values from text."""
+"""`--set key=value`: settings of a builder, and their values parsed from text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def parse_assignment(word: str) -> tuple[str, str]:
     """Key and value of `key=value`.
 
     Raises:
-      UserError: there is no equals sign.
+      UserError: the equals sign is missing.
     """
     key, equals, text = word.partition("=")
     if not equals:
@@ -23,13 +23,13 @@ def parse_assignment(word: str) -> tuple[str, str]:
 
 
 def builder_defaults(kind: str, name: str) -> dict[str, Any]:
-    """Arguments with a default of an encoder's or fusion's builder."""
+    """Arguments of an encoder's or fusion's builder that have a default."""
     parameters = inspect.signature(registry.load(kind, name)).parameters.values()
     return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
 def text_feature_defaults(features: str) -> dict[str, Any]:
-    """Settings of a text front end with their defaults; not what it learns."""
+    """Settings of a text front end with their defaults, without fitted values."""
     front_end = registry.load("features", features)
     values = {f.name: getattr(front_end, f.name) for f in dataclasses.fields(front_end)}
     kinds = str | int | float

@@ -15,7 +15,7 @@ class RecipeSize:
     """Size of the network of a stream recipe.
 
     Attributes:
-      parameters: of the network at 7 classes, standardisation apart.
+      parameters: of the network at 7 classes, without standardisation.
       input_shape: shape of the features without the batch, e.g. "128 x 282 x 1"; T is time.
     """
 
@@ -25,7 +25,7 @@ class RecipeSize:
 
 @functools.cache
 def recipe_sizes() -> dict[str, RecipeSize]:
-    """Recipe -> size; without fusions and vocabularies of any size, which depend on the training.
+    """Recipe -> size; without fusions and vocabularies whose size depends on the training.
 
     `scripts/recipe_sizes.py` writes the file.
     """

@@ -1,4 +1,4 @@
-"""Checkpoints: a model as a `.keras` file with a checksum, and the state of its training."""
+"""Checkpoints: a model as a `.keras` file with a checksum, and its training state."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class History:
     """Epochs done so far, stored within `last.keras` so that the two cannot disagree.
 
     Attributes:
-      rows: one dict of `training.HISTORY_COLUMNS` an epoch.
+      rows: one dict of `training.HISTORY_COLUMNS` per epoch.
       keep_epoch: "best" or "last", see `TrainingSettings`.
     """
 
@@ -36,9 +36,9 @@ class History:
 
     @property
     def best_epoch(self) -> int | None:
-        """The epoch (from 1) with the highest validation UAR, the lower loss on a tie.
+        """The epoch (from 1) with the highest validation UAR; a tie goes to the lower loss.
 
-        The last epoch where the recipe keeps the last one.
+        It is the last epoch if the recipe keeps the last one.
         """
         if not self.rows:
             return None
@@ -59,14 +59,14 @@ def _quality(row: dict[str, Any]) -> tuple[float, float]:
 
 
 def save_model(model: keras.Model, path: Path, state: dict[str, Any] | None = None) -> None:
-    """Writes a `.keras` file whole or not at all, with a checksum (`checksummed_zip`).
+    """Writes a `.keras` file atomically, with a checksum (`checksummed_zip`).
 
     Args:
-      state: training state, kept as a further member of the file beside the optimizer's; None
-        leaves both out, for a model that is only to be used.
+      state: training state, stored in the file beside the optimizer's state; None omits both, for
+        a model that is not trained further.
     """
     if state is None:
-        model = keras.Model(model.input, model.output, name=model.name)  # the same layers, bare
+        model = keras.Model(model.input, model.output, name=model.name)  # without optimizer
     with atomic_io.atomic_write(path) as temporary:
         model.save(temporary)
         if state is not None:
@@ -76,7 +76,7 @@ def save_model(model: keras.Model, path: Path, state: dict[str, Any] | None = No
 
 
 def load_checkpoint(path: Path) -> tuple[keras.Model, History]:
-    """Model, optimizer and history as `save_model` left them.
+    """Model, optimizer and history as stored by `save_model`.
 
     Raises:
       UserError: absent or damaged.
@@ -92,7 +92,7 @@ def load_model(path: Path, remedy: str = "train it again") -> keras.Model:
     """Reads a `.keras` file, in Keras's safe mode.
 
     Args:
-      remedy: what the user can do about a damaged one.
+      remedy: advice for a damaged file.
     Raises:
       UserError: absent or damaged.
     """
@@ -101,7 +101,7 @@ def load_model(path: Path, remedy: str = "train it again") -> keras.Model:
 
 
 def _loaded(path: Path, file: Path, remedy: str) -> keras.Model:
-    """The model in `file`, a copy of `path` on this machine or itself."""
+    """Loads the model from `file`, which is `path` or a local copy of it."""
     register_custom_objects()
     try:
         return _with_usable_precision(keras.saving.load_model(file))
@@ -111,7 +111,7 @@ def _loaded(path: Path, file: Path, remedy: str) -> keras.Model:
 
 
 def _with_usable_precision(model: keras.Model) -> keras.Model:
-    """Computes in float32 what was trained in float16, where only a CPU is there that cannot."""
+    """Loads a float16 model as float32 if the CPU does not support float16."""
     if tf_setup.cpu_aborts_in_float16() and not tf.config.list_physical_devices("GPU"):
         for layer in all_layers(model):
             if layer.compute_dtype == "float16":
@@ -121,10 +121,10 @@ def _with_usable_precision(model: keras.Model) -> keras.Model:
 
 @contextlib.contextmanager
 def _whole(path: Path, remedy: str) -> Iterator[Path]:
-    """Yields a `.keras` file where it can be read, fetched once and checked.
+    """Yields a local path of a `.keras` file, fetched once and checked.
 
     Raises:
-      UserError: absent or not as it was written; it says `remedy`.
+      UserError: absent or damaged; the message contains `remedy`.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such model; train it first")

@@ -1,4 +1,4 @@
-"""A checksum of a whole zip file, kept in its own comment: one file, so seal and content agree."""
+"""A checksum of a zip file, stored in its comment: one file, so checksum and content agree."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CHUNK_BYTES = 1 << 20
 
 
 def add_checksum(path: Path) -> None:
-    """Writes the SHA-256 of all that stands before it into the comment of a zip, its last bytes."""
+    """Writes the SHA-256 of all preceding bytes into the comment of a zip, its last bytes."""
     with zipfile.ZipFile(path, "a") as archive:
         archive.comment = _MARK + b"0" * (_SEAL_BYTES - len(_MARK))
     with open(path, "r+b") as file:
@@ -27,26 +27,26 @@ def damage_reason(path: Path) -> str:
     """Reason why a zip file is damaged; "" if it is intact.
 
     Raises:
-      OSError: it cannot be read.
+      OSError: the file cannot be read.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             comment = archive.comment
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         return f"no sound zip: {error}"
-    except (ValueError, UnicodeError) as error:  # lengths and names that lead nowhere
+    except (ValueError, UnicodeError) as error:  # lengths and names that point outside the file
         return f"no sound zip: {error}"
     if not comment:
         return "no SHA-256 in the comment of the zip"
-    told = _sha256(path, path.stat().st_size - _SEAL_BYTES)
-    return "" if comment == _MARK + told.encode() else "wrong SHA-256"
+    digest = _sha256(path, path.stat().st_size - _SEAL_BYTES)
+    return "" if comment == _MARK + digest.encode() else "wrong SHA-256"
 
 
 def _sha256(path: Path, num_bytes: int) -> str:
     """SHA-256 of the first bytes of a file, as hex digits."""
-    made = hashlib.sha256()
+    digest = hashlib.sha256()
     with open(path, "rb") as file:
         while num_bytes > 0 and (chunk := file.read(min(num_bytes, _CHUNK_BYTES))):
-            made.update(chunk)
+            digest.update(chunk)
             num_bytes -= len(chunk)
-    return made.hexdigest()
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""A trained model on disk, with everything needed to judge it and to make it again."""
+"""A trained model on disk, with everything needed to judge and reproduce it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far a model's confidence can be trusted, measured on its own validation part.
+    """Calibration of a model's confidence, measured on its own validation split.
 
     Attributes:
       temperature: divides the logits.
@@ -57,17 +57,17 @@ class Calibration:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """`run.json`: what a run is.
+    """The contents of `run.json`.
 
     Attributes:
-      streams: what the model can listen to or look at.
-      input: of the model, see `input_spec.InputSpec`.
-      preparation: how its records were made, for a client to do alike.
-      data: each data folder: path, corpus, licence, digest of its rows, records a split.
-      seen: speakers, recordings and content of training and validation.
-      notes: what a reader of a score must know.
-      leak_allowed: trained across a crossing on purpose.
-      scores: of the best epoch on validation.
+      streams: input streams of the model.
+      input: input format of the model, see `input_spec.InputSpec`.
+      preparation: how its records were made, for clients to repeat.
+      data: for each data folder: path, corpus, licence, digest of its rows, records per split.
+      seen: speakers, recordings and content of the training and validation splits.
+      notes: what readers of a score must know.
+      leak_allowed: an overlap between splits was allowed.
+      scores: on validation, at the best epoch.
       ensemble_members: of an ensemble, the run folder and seed of each network.
       stream_info: of a fusion, for each stream its calibration, recipe and scores.
     """
@@ -96,7 +96,7 @@ class RunInfo:
 
     @property
     def footprint(self) -> DataFootprint:
-        """All that any choice about the model was made on."""
+        """Data footprint of every choice about the model: training and validation."""
         return self.train_footprint | self.validation_footprint
 
     def as_json(self) -> dict[str, Any]:
@@ -126,11 +126,10 @@ class RunInfo:
         )
 
     def training_differences(self, other: RunInfo) -> list[str]:
-        """Names of what differs, among what must be equal to resume.
+        """Names of settings that differ but must be equal to resume.
 
-        The number of epochs may change, to end sooner or go on longer, unless the learning rate
-        follows a schedule over all of them. Data are known by their content, not by the path
-        that they were named by.
+        The number of epochs may change, unless the learning-rate schedule depends on it. Data are
+        compared by content, not by path.
         """
         mine, theirs = self.as_json(), other.as_json()
         for value in (mine, theirs):
@@ -138,10 +137,10 @@ class RunInfo:
         if self.recipe.training.schedule == "constant":
             mine["recipe"]["training"]["epochs"] = other.recipe.training.epochs
         keys = ("recipe", "label_set", "seed", "input", "data")
-        found = [key for key in keys if mine[key] != theirs[key]]
-        if not found and self.footprint != other.footprint:
-            found.append("start (--init-from, or the runs of its streams)")
-        return found
+        different = [key for key in keys if mine[key] != theirs[key]]
+        if not different and self.footprint != other.footprint:
+            different.append("start (--init-from, or the runs of its streams)")
+        return different
 
 
 def is_run(path: Path) -> bool:
@@ -165,10 +164,10 @@ def read_run(path: Path) -> RunInfo:
 
 
 def find_damage(path: Path, models: Sequence[str] = (LAST, BEST)) -> str:
-    """Names a file of a run without which it cannot go on and which is damaged; or "".
+    """Names a damaged file without which the run cannot continue; "" if all are intact.
 
     Args:
-      models: those that are looked at beside `run.json`.
+      models: model files that are checked beside `run.json`.
     """
     if not is_run(path):
         return ""
@@ -178,8 +177,8 @@ def find_damage(path: Path, models: Sequence[str] = (LAST, BEST)) -> str:
         return f"{path / RUN}: damaged, not what was written"
     for file in (path / name for name in models):
         if file.is_file():
-            with storage_paths.local_copy(file) as there:
-                why = checksummed_zip.damage_reason(there)
+            with storage_paths.local_copy(file) as local:
+                why = checksummed_zip.damage_reason(local)
             if why:
                 return f"{file}: damaged ({why})"
     return ""
@@ -191,14 +190,14 @@ def write_run(path: Path, info: RunInfo) -> None:
 
 
 def prepare_run_folder(path: Path, info: RunInfo, resume: bool, overwrite: bool) -> bool:
-    """Makes the run folder ready; returns whether there is a checkpoint to go on from.
+    """Prepares the run folder; returns whether there is a checkpoint to continue from.
 
     Raises:
-      UserError: a run is there already, or `resume` finds one of other settings, or none.
+      UserError: a run exists already, or `resume` finds no run or one with other settings.
     """
     require_free(path, resume, overwrite)
     if not is_run(path):
-        atomic_io.remove_stale_temporaries(path)  # of a run that was killed before it had a name
+        atomic_io.remove_stale_temporaries(path)  # a run killed before it wrote `run.json`
     elif overwrite:
         _clear(path)
     elif resume:
@@ -210,18 +209,17 @@ def prepare_run_folder(path: Path, info: RunInfo, resume: bool, overwrite: bool)
             )
         atomic_io.remove_stale_temporaries(path)
         if present.finished and present.recipe != info.recipe:
-            write_run(path, info)  # unfinished again, in case this is killed midway
+            write_run(path, info)  # marked unfinished again, in case the process is killed midway
         return (path / LAST).is_file()
     write_run(path, info)
     return False
 
 
 def require_free(path: Path, resume: bool, overwrite: bool) -> None:
-    """Refuses early what `prepare_run_folder` would refuse whatever is trained.
+    """Checks early what `prepare_run_folder` would refuse for any recipe.
 
     Raises:
-      UserError: `path` holds a run or something else, or nothing that could be resumed; or it is a
-        bundled model.
+      UserError: `path` holds a run or other files, or nothing to resume; or it is a bundled model.
     """
     storage_paths.require_outside_bundled(path)
     if is_run(path):
@@ -242,15 +240,15 @@ def require_outside(run: Path, option: str, out: Path) -> None:
     """Refuses a source run inside --out, which will be cleared.
 
     Raises:
-      UserError: it is the folder of --out, or lies in it.
+      UserError: the run is the folder of --out, or inside it.
     """
-    own, target = run.resolve(), out.resolve()
-    if own == target or target in own.parents:
+    source, target = run.resolve(), out.resolve()
+    if source == target or target in source.parents:
         raise UserError(f"{option} {run}: lies in --out {out}; choose another --out")
 
 
 def _of_schedule(present: RunInfo, info: RunInfo) -> str:
-    """Why a run cannot go on for another number of epochs, where nothing else differs."""
+    """Reason why a run cannot continue with another number of epochs; "" if it can."""
     before, now = present.recipe, info.recipe
     if before == now or before.with_training(epochs=now.training.epochs) != now:
         return ""
@@ -261,7 +259,7 @@ def _of_schedule(present: RunInfo, info: RunInfo) -> str:
 
 
 def _clear(path: Path) -> None:
-    """Empties a run folder but for what says that it is one, in case this is killed midway."""
+    """Empties a run folder except for `run.json`, in case the process is killed midway."""
     for held in path.iterdir():
         if held.is_dir() and not held.is_symlink():
             storage_paths.remove_tree(held)
@@ -273,7 +271,7 @@ def _clear(path: Path) -> None:
 
 
 def describe_data(folders: tuple[DataFolder, ...]) -> list[dict[str, Any]]:
-    """Which data: enough to notice that they have changed."""
+    """Describes the data well enough to notice changes."""
     return [
         {
             "path": str(folder.path),
@@ -290,23 +288,23 @@ def describe_data(folders: tuple[DataFolder, ...]) -> list[dict[str, Any]]:
 
 
 def without_path(data: dict[str, Any]) -> dict[str, Any]:
-    """One of `RunInfo.data` without where it lies, which may be named in many ways and change."""
+    """An entry of `RunInfo.data` without its path, which can be spelled in many ways and change."""
     return {key: value for key, value in data.items() if key != "path"}
 
 
 def write_split(path: Path, folders: tuple[DataFolder, ...]) -> None:
-    """Writes `split.json`: the record ids of each part of each data folder."""
+    """Writes `split.json`: the record ids of each split of each data folder."""
     atomic_io.write_json(path / SPLIT, {str(f.path): f.splits.parts for f in folders})
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that change results."""
-    found = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return {"python": platform.python_version(), "platform": platform.platform(), **found}
+    """Versions of Python and of the packages that affect results."""
+    packages = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), "platform": platform.platform(), **packages}
 
 
 def git_revision() -> str | None:
-    """Revision of this program, with `+changes` when files differ; None outside a checkout."""
+    """Git revision of this program, with `+changes` if files differ; None outside a checkout."""
     root = PROJECT
 
     def git(*words: str) -> str:
@@ -321,7 +319,7 @@ def git_revision() -> str | None:
 
 
 def command_line() -> str:
-    """The command that is running, to be typed again."""
+    """The command line of this process, ready to be typed again."""
     return " ".join(["python", *(Path(sys.argv[0]).name, *sys.argv[1:])])
 
 

@@ -1,4 +1,4 @@
-"""Where the scores of a run are kept: a folder for each data and split."""
+"""Stores the scores of a run: one folder for each data set and split."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from affectstream.modeling.runs import run_folder
 from affectstream.preprocessing.dataset.data_folder import DataFolder
 
 METRICS = "metrics.json"
-# In it: which weights were scored.
+# Key in `metrics.json`: digest of the scored weights.
 MODEL_DIGEST_KEY = "model_sha256"
 EVALUATION = "evaluation"
-# Where the scores of bundled models go.
+# Folder for scores of bundled models.
 BUNDLED_EVALUATIONS = Path("evaluations")
 _MAX_NAMED = 3
 
 
 def evaluation_root(run: Path) -> Path:
-    """The folder of all scores of a run: in the run, or `evaluations/NAME` of a bundled model."""
+    """Folder of all scores of a run: in the run, or `evaluations/NAME` for a bundled model."""
     return (
         BUNDLED_EVALUATIONS / run.resolve().name
         if storage_paths.is_bundled(run)
@@ -29,10 +29,11 @@ def evaluation_root(run: Path) -> Path:
 
 
 def evaluation_folder(home: Path, folders: Sequence[DataFolder], split: str) -> Path:
-    """Where the scores on some data are kept: `HOME/DATA-SPLIT`, of one path one.
+    """Folder for the scores on some data: `HOME/DATA-SPLIT`; the same path gives the same folder.
 
-    Data of the same name that lie elsewhere and hold something else get the digest of what they
-    hold behind the name, so that no score takes another's place.
+    Other data of the same name get their content digest appended, so that no score overwrites
+    another.
+
 
     Args:
       home: see `evaluation_root`.
@@ -58,16 +59,17 @@ def data_identity(folders: Sequence[DataFolder]) -> dict[str, Any]:
 
 
 def data_name(path: str) -> str:
-    """The name of data by their path: its last part, of a feature table without the ending."""
-    found = Path(path)
-    name = found.name if found.name not in ("", ".", "..") else found.resolve().name
+    """Name of data by path: the last component, without the extension for a feature table."""
+    data_path = Path(path)
+    name = data_path.name if data_path.name not in ("", ".", "..") else data_path.resolve().name
     return name.removesuffix(".csv").removesuffix(".parquet") or "data"
 
 
 def read_scores(run: Path, split: str = "") -> dict[Path, dict[str, Any]]:
-    """The scores that are kept in a run: folder -> what its `metrics.json` holds.
+    """The scores stored in a run: folder -> content of its `metrics.json`.
 
-    Those of the weights that the run had before it was trained further are not among them.
+    Scores of earlier weights, from before further training, are excluded.
+
 
     Args:
       split: only those on this split.
@@ -77,18 +79,24 @@ def read_scores(run: Path, split: str = "") -> dict[Path, dict[str, Any]]:
     home = run / EVALUATION
     if not home.is_dir():
         return {}
-    found = {path.parent: atomic_io.read_json(path) for path in sorted(home.glob(f"*/{METRICS}"))}
-    if any(MODEL_DIGEST_KEY in scores for scores in found.values()):
+    scores_by_folder = {
+        path.parent: atomic_io.read_json(path) for path in sorted(home.glob(f"*/{METRICS}"))
+    }
+    if any(MODEL_DIGEST_KEY in scores for scores in scores_by_folder.values()):
         model = model_digest(run)
-        found = {
+        scores_by_folder = {
             path: scores
-            for path, scores in found.items()
+            for path, scores in scores_by_folder.items()
             if scores.get(MODEL_DIGEST_KEY, model) == model
         }
-    return {path: scores for path, scores in found.items() if split in ("", scores.get("split"))}
+    return {
+        path: scores
+        for path, scores in scores_by_folder.items()
+        if split in ("", scores.get("split"))
+    }
 
 
 def model_digest(run: Path) -> str:
-    """SHA-256 of the weights of a run; "" before there are any."""
+    """SHA-256 of the weights of a run; "" if it has none yet."""
     file = run / run_folder.BEST
     return atomic_io.file_sha256(file) if file.is_file() else ""

@@ -26,9 +26,9 @@ from affectstream.modeling.training.fit_fusion import (
 from affectstream.modeling.training.training_steps import TrainOptions
 
 AUTO = "auto"
-# What `auto` is where no recording has all streams: nothing can be compared there.
+# Replaces `auto` where no recording has all streams, so that nothing can be compared.
 AUTO_UNPAIRED_FUSION = "calibrated_late"
-# Above 10 M weights; hours on a processor, and no corpus of ours could tell that it is better.
+# Above 10 M weights; hours on a processor, and no corpus here is large enough to show a gain.
 EXCLUDED_FROM_AUTO = ("concat_resnet1d",)
 CANDIDATES = "candidates"
 CANDIDATES_CSV = "fusions.csv"
@@ -40,9 +40,10 @@ class Candidate:
 
     Attributes:
       fusion: its name in the registry, or "STREAM alone", which cannot be chosen.
-      val_uar, val_wa: on validation; of a stream alone, where it is missing it is wrong.
-      val_loss: mean negative log-likelihood with the likeliest temperature, both on validation.
-      num_trainable_params: weights that learn.
+      val_uar, val_wa: on validation. A stream alone is counted as wrong where it is missing.
+      val_loss: mean negative log-likelihood at the maximum-likelihood temperature; both are fitted
+        and measured on validation.
+      num_trainable_params: trainable weights.
       best_epoch: of the epochs trained; 0 for a stream alone.
     """
 
@@ -65,8 +66,8 @@ class SelectedFusion:
     """The fusion that `auto` keeps.
 
     Attributes:
-      history: its own epochs.
-      note: warning that the validation score is too high, for the reader of the run.
+      history: epochs of the selected fusion.
+      note: warns the reader of the run that the validation score is too high.
     """
 
     fusion: keras.Model
@@ -82,15 +83,15 @@ def choose_fusion(
 ) -> SelectedFusion:
     """Fits every fusion but `EXCLUDED_FROM_AUTO`; keeps the one with the highest validation UAR.
 
-    One of them is `best_stream`, so that the choice is never worse on validation than the best
-    stream alone. Each candidate is trained in a folder of its own and goes on from its checkpoint
-    when the run is resumed; the folders go when the choice is made, the table `fusions.csv` stays.
+    `best_stream` is a candidate, so the choice is never worse on validation than the best stream
+    alone. Each candidate trains in its own folder and continues from its checkpoint when the run is
+    resumed. The folders are removed once the choice is made; the table `fusions.csv` stays.
 
-    The score of the choice on validation is too high, being the best of several noisy ones: of N
-    equally good candidates with independent errors the best looks 1.4 standard deviations (N = 8)
-    better than it is, where one deviation is about sqrt(UAR (1 - UAR) / clips): up to 5 points at
-    200 clips. Candidates err alike, so it is less in truth. The number tried is in the note and
-    the table; judge the model on the test part.
+    The validation score of the choice is too high, because it is the best of several noisy scores.
+    Of N equally good candidates with independent errors, the best looks 1.4 standard deviations (N
+    = 8) better than it is; one deviation is about sqrt(UAR (1 - UAR) / clips). That is up to 5
+    points at 200 clips. Candidates make similar errors, so the real bias is smaller. The note and
+    the table state how many were tried; judge the model on the test split.
 
     Args:
       recipe: with fusion "auto"; each candidate has its own default settings.
@@ -109,11 +110,11 @@ def choose_fusion(
     )
     for number, name in enumerate(tried):
         progress.print_message(f"fusion {number + 1} of {len(tried)}: {name}")
-        own = dataclasses.replace(recipe, name=f"{recipe.name} {name}", fusion=name)
-        place = dataclasses.replace(options, out=_folder(options.out, name))
-        keras.utils.set_random_seed(options.seed)  # each the same, whichever were done before it
-        fusion = build_fusion(own, num_classes, dims)
-        fitted[name] = fit_fusion(own, fusion, data, outputs, place)
+        candidate = dataclasses.replace(recipe, name=f"{recipe.name} {name}", fusion=name)
+        candidate_options = dataclasses.replace(options, out=_folder(options.out, name))
+        keras.utils.set_random_seed(options.seed)  # same seed for each, whichever ran before
+        fusion = build_fusion(candidate, num_classes, dims)
+        fitted[name] = fit_fusion(candidate, fusion, data, outputs, candidate_options)
         rows.append(_scored(name, *fitted[name], validation_data))
         _write(options.out, rows)
     best = max((row for row in rows if row.fusion in fitted), key=lambda row: row.ranking_key)
@@ -183,7 +184,7 @@ def _show(rows: list[Candidate]) -> None:
 
 
 def _take_over(candidate: Path, out: Path) -> None:
-    """Copies table, curves and TensorBoard log of the chosen one to where a run has them."""
+    """Copies table, curves and TensorBoard log of the selected fusion into the run folder."""
     for name in (run_folder.HISTORY, run_folder.CURVES):
         with atomic_io.atomic_write(out / name) as temporary:
             temporary.write_bytes((candidate / name).read_bytes())

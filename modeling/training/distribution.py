@@ -1,8 +1,9 @@
 """Distributed training: splits each batch over the replicas and combines their gradients.
 
-A batch is the recipe's, divided over all replicas; everybody reads and transforms the whole, so
-that chance is that of a training on one. Source: TensorFlow's guide to distributed training with
-custom loops; Keras's own `fit` does not run over several workers (keras issue 20585).
+The batch size is the recipe's, divided over all replicas. Every worker reads and transforms the
+whole batch, so that random numbers equal those of training on one device. Source: TensorFlow's
+guide to distributed training with custom loops; Keras's own `fit` does not run over several workers
+(keras issue 20585).
 """
 
 from __future__ import annotations
@@ -36,16 +37,16 @@ class Worker:
     """One worker process of a distributed training.
 
     Attributes:
-      rank: 0 is the one that writes the run.
+      rank: worker 0 writes the run.
     """
 
     rank: int = 0
 
     @contextlib.contextmanager
     def private_run_folder(self, out: Path, resume: bool) -> Iterator[Path]:
-        """Where this process keeps its run folder: `out`, or one that is thrown away.
+        """Run folder of this process: `out` for worker 0, a temporary folder for others.
 
-        All go on from the same checkpoint, so `out` must be seen by each.
+        All workers continue from the same checkpoint, so each must be able to read `out`.
         """
         if self.rank == 0:
             yield out
@@ -60,14 +61,15 @@ class Worker:
 
 @contextlib.contextmanager
 def distribution_scope(kind: str | None) -> Iterator[Worker]:
-    """Within it models are built and trained on all devices.
+    """Context manager: models within it are built and trained on all devices.
 
-    Several workers must enter it before TensorFlow did anything.
+    Several workers must enter it before any other TensorFlow operation.
 
     Args:
-      kind: of `STRATEGIES`; None is one device.
+      kind: one of `STRATEGIES`; None uses one device.
     Raises:
-      UserError: no GPU, or no or a wrong `TF_CONFIG`; and within it, that another worker was lost.
+      UserError: no GPU, or a missing or wrong `TF_CONFIG`; inside the context, another worker was
+        lost.
     """
     if kind is None:
         yield Worker()
@@ -90,10 +92,10 @@ def distribution_scope(kind: str | None) -> Iterator[Worker]:
 
 @contextlib.contextmanager
 def mirrored_scope(devices: list[str]) -> Iterator[None]:
-    """All of some devices of this machine.
+    """Context manager that trains on several devices of this machine.
 
     Raises:
-      UserError: there are none.
+      UserError: the machine has no such devices.
     """
     if not devices:
         raise UserError(
@@ -107,7 +109,7 @@ def mirrored_scope(devices: list[str]) -> Iterator[None]:
 
 
 def _task() -> tuple[int, int]:
-    """Which worker this is, and of how many."""
+    """Rank of this worker and number of workers."""
     text = os.environ.get(TF_CONFIG_VARIABLE, "")
     try:
         told = json.loads(text)
@@ -145,7 +147,7 @@ def _told_of_losses() -> Iterator[None]:
 
 
 def _wait_for_all(strategy: tf.distribute.Strategy) -> None:
-    """No worker ends while another one still needs it."""
+    """Barrier: no worker ends while another one still needs it."""
 
     @tf.function
     def count() -> Any:
@@ -158,11 +160,11 @@ def _wait_for_all(strategy: tf.distribute.Strategy) -> None:
 
 
 class ReplicatedStep:
-    """A training step over all replicas of the strategy in scope, each with its share of the rows.
+    """Training step over all replicas of the current strategy; each takes a share of the rows.
 
     Args:
-      step: (inputs, labels) of one replica -> its share of the loss, a sum over its rows, and its
-        logits (rows, classes).
+      step: takes (inputs, labels) of one replica; returns its share of the loss, a sum over its
+        rows, and its logits (rows, classes).
     """
 
     def __init__(self, step: Callable[[Any, Any], tuple[Any, Any]]) -> None:
@@ -178,7 +180,7 @@ class ReplicatedStep:
         )
 
     def __call__(self, inputs: Any, labels: Any) -> tuple[Any, Any]:
-        """The loss of the whole batch, and its logits in order of its rows."""
+        """Returns the loss of the whole batch, and its logits in row order."""
         num_replicas = self._strategy.num_replicas_in_sync
         if num_replicas == 1:
             loss, logits = self._step(inputs, labels)
@@ -202,7 +204,7 @@ class ReplicatedStep:
 
 
 def all_reduce_sum(value: Any) -> Any:
-    """Within a step, the sum of a value over all replicas."""
+    """Sums a value over all replicas; call it within a step."""
     return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, value)
 
 
@@ -213,9 +215,9 @@ def replica_loss_scale() -> float:
 
 @contextlib.contextmanager
 def synchronized_batch_norm(model: keras.Model) -> Iterator[None]:
-    """Within it batch normalisation is over the whole batch, not over the rows of each replica.
+    """Context manager: batch normalisation uses statistics of the whole batch, not per replica.
 
-    A model is stored without, for it is a matter of the devices that train it.
+    The stored model does not keep this, because it depends on the training devices.
     """
     norms = [x for x in all_layers(model) if isinstance(x, keras.layers.BatchNormalization)]
     is_divided = tf.distribute.get_strategy().num_replicas_in_sync > 1

@@ -28,10 +28,10 @@ class StreamOutputs:
     """Outputs of the frozen streams for the recordings that a fusion is fitted on.
 
     Attributes:
-      names: the streams, in the order in which they are joined.
-      train, validation_data: of the training and the validation part, by record: `STREAM_logits`,
-        `STREAM_embedding`, `STREAM_present` float32 and `truth` int.
-      speakers: (clips,) of the validation part, see `fit_temperature`.
+      names: the streams, in concatenation order.
+      train, validation_data: outputs on the training and validation split, by record:
+        `STREAM_logits`, `STREAM_embedding`, `STREAM_present` float32 and `truth` int.
+      speakers: (clips,) of the validation split, see `fit_temperature`.
     """
 
     names: tuple[str, ...]
@@ -46,7 +46,7 @@ def build_fusion(
     """The recipe's fusion, untrained.
 
     Args:
-      embedding_dims: of each stream, in the order in which they are joined.
+      embedding_dims: of each stream, in concatenation order.
     """
     build = registry.load("fusions", recipe.fusion)
     fusion: keras.Model = build(
@@ -62,12 +62,12 @@ def fit_fusion(
     outputs: StreamOutputs,
     options: TrainOptions,
 ) -> tuple[keras.Model, checkpoints.History]:
-    """Trains `fusion`, going on from a checkpoint in `options.out`; or calibrates it on validation.
+    """Trains `fusion` from the checkpoint in `options.out`, or calibrates it on validation.
 
     Args:
-      fusion: as `build_fusion` made it.
+      fusion: from `build_fusion`.
     Returns:
-      the fusion with the weights of its best epoch, and its history: one row where it has no
+      the fusion with the weights of its best epoch, and its history: one row if the fusion has no
       epochs.
     """
     names, train, validation_data = outputs.names, outputs.train, outputs.validation_data
@@ -94,7 +94,7 @@ def require_same_epochs(out: Path, recipe: FusionRecipe) -> None:
     """Refuses to resume a finished fusion that cannot be trained further.
 
     Args:
-      out: run folder of a fusion that has no epochs, or that was chosen among several.
+      out: run folder of a fusion that has no epochs, or that `auto` selected.
     Raises:
       UserError: the run is finished, and only the number of epochs would change.
     """
@@ -102,7 +102,7 @@ def require_same_epochs(out: Path, recipe: FusionRecipe) -> None:
     if before is None or not before.finished or before.recipe == recipe:
         return
     if before.recipe.with_training(epochs=recipe.training.epochs) != recipe:
-        return  # another one altogether, which `run_folder.prepare_run_folder` tells
+        return  # another fusion, which `run_folder.prepare_run_folder` reports
     if recipe.fusion in registry.names("fusions"):
         raise UserError(
             f"{out}: finished, and fusion {recipe.fusion} is calibrated, not trained by epochs:"
@@ -116,7 +116,7 @@ def require_same_epochs(out: Path, recipe: FusionRecipe) -> None:
 
 
 def _alone(model: keras.Model) -> keras.Model:
-    """Extracts the fusion; the file may hold the fused model if the run stopped before its end."""
+    """Extracts the fusion; an unfinished run may have stored the whole fused model."""
     return model.get_layer(FUSION) if model.name == FUSED_MODEL else model
 
 
@@ -133,6 +133,6 @@ def _calibrate(fusion: keras.Model, outputs: StreamOutputs) -> None:
 
 
 def fused_logits(fusion: keras.Model, arrays: Arrays) -> np.ndarray:
-    """(clips, classes) float32: logits of the fusion for the outputs of the streams."""
+    """(clips, classes) float32: logits of the fusion, given the stream outputs."""
     inputs = {name: value for name, value in arrays.items() if name != "truth"}
     return np.asarray(fusion(inputs, training=False)["logits"])

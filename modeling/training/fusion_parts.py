@@ -1,4 +1,4 @@
-"""The runs of the streams that a fusion joins: checked, and what the whole takes over from them."""
+"""Checks the stream runs of a fusion and merges what the fused model takes from them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from affectstream.preprocessing.dataset.data_folder import (
 )
 from affectstream.preprocessing.dataset.feature_table import is_feature_table
 
-# What else can be done where runs of the same recordings cannot be paired.
+# Advice for runs of the same recordings that cannot be paired.
 _ALONE = "fuse them without paired data by --unpaired"
 
 
 def read_stream_runs(runs: dict[str, Path]) -> dict[str, RunInfo]:
-    """What is known of each stream's run.
+    """Reads the run info of each stream.
 
     Args:
       runs: stream -> its run folder.
@@ -50,7 +50,7 @@ def with_common_label_set(recipe: FusionRecipe, infos: dict[str, RunInfo]) -> Fu
     """The recipe of a fusion with the label set that its streams were trained on.
 
     Raises:
-      UserError: they have different ones, or one that is no more what it was.
+      UserError: the runs have different label sets, or one that has changed since.
     """
     sets = {stream: info.label_set for stream, info in infos.items()}
     if len(set(sets.values())) > 1:
@@ -64,11 +64,11 @@ def with_common_label_set(recipe: FusionRecipe, infos: dict[str, RunInfo]) -> Fu
 
 
 def common_folders(infos: dict[str, RunInfo]) -> list[DataFolder]:
-    """The data folders that all runs were trained on; none where those differ.
+    """The data folders that all runs were trained on; empty if the runs differ.
 
     Raises:
-      UserError: the runs were trained on the same recordings, but these are not where they lay,
-        have changed, or were given as feature tables.
+      UserError: the runs were trained on the same recordings, but these were moved, have changed,
+        or were given as feature tables.
     """
     digests = [[data["digest"] for data in info.data] for info in infos.values()]
     if any(other != digests[0] for other in digests):
@@ -79,12 +79,12 @@ def common_folders(infos: dict[str, RunInfo]) -> list[DataFolder]:
 
 
 def _where_it_lies(described: Sequence[dict[str, Any]]) -> DataFolder:
-    """One data folder that all runs were trained on.
+    """Finds one data folder that all runs were trained on.
 
     Args:
-      described: by each of the runs; it may have moved between their trainings.
+      described: its entry in each run; the folder may have moved between the trainings.
     Raises:
-      UserError: absent, or it holds something else now.
+      UserError: the folder is absent or holds other data now.
     """
     named = list(dict.fromkeys(data["path"] for data in described))
     found = []
@@ -103,32 +103,34 @@ def _where_it_lies(described: Sequence[dict[str, Any]]) -> DataFolder:
 
 
 def _require_different(infos: dict[str, RunInfo]) -> None:
-    """Runs of the same recordings are not fused as if they were of different ones.
+    """Refuses to fuse runs of the same recordings as if their recordings were different.
 
     Raises:
-      UserError: they name the same paths, or have learnt from the same recordings; of feature
-        tables, which hold one stream each, from one recording in common.
+      UserError: the runs name the same paths or were trained on the same recordings. Feature tables
+        hold one stream each, so one shared recording is enough.
     """
     named = {stream: [data["path"] for data in info.data] for stream, info in infos.items()}
-    lie = [
+    folders = [
         [storage_paths.storage_path(path).resolve() for path in paths] for paths in named.values()
     ]
     seen = [info.footprint.recordings for info in infos.values()]
-    are_tables = any(is_feature_table(path) for paths in lie for path in paths)
+    are_tables = any(is_feature_table(path) for paths in folders for path in paths)
     are_same = frozenset.intersection(*seen) if are_tables else seen.count(seen[0]) == len(seen)
-    if not are_same and lie.count(lie[0]) != len(lie):
+    if not are_same and folders.count(folders[0]) != len(folders):
         return
-    told = " ".join(f"--data {stream}={path}" for stream, paths in named.items() for path in paths)
+    options = " ".join(
+        f"--data {stream}={path}" for stream, paths in named.items() for path in paths
+    )
     if not are_tables:
-        told = f"--data {next(iter(named.values()))[0]}"
+        options = f"--data {next(iter(named.values()))[0]}"
     raise UserError(
         "the runs were trained on the same recordings, in different files or states; name those to"
-        f" fuse them on ({told}), or {_ALONE}"
+        f" fuse them on ({options}), or {_ALONE}"
     )
 
 
 def merged_input_spec(infos: dict[str, RunInfo]) -> dict[str, Any]:
-    """What the whole model takes in, see `input_spec.InputSpec`."""
+    """Inputs of the whole model, see `input_spec.InputSpec`."""
     joined: dict[str, Any] = {}
     for info in infos.values():
         joined |= {key: value for key, value in info.input.items() if value is not None}
@@ -136,10 +138,10 @@ def merged_input_spec(infos: dict[str, RunInfo]) -> dict[str, Any]:
 
 
 def with_stream_info(info: RunInfo, infos: dict[str, RunInfo], leaked: bool) -> RunInfo:
-    """Adds what the streams themselves have seen, and how faces were cut for the video stream.
+    """Adds each stream's own training data, and the face crop settings of the video stream.
 
     Args:
-      leaked: something crosses from a stream's training to what the fusion is judged on.
+      leaked: training data of a stream overlap with the fusion's validation or test split.
     """
     each = list(infos.values())
     train_footprint, validation_footprint = info.train_footprint, info.validation_footprint

@@ -28,7 +28,7 @@ def print_training_summary(
     seed: int,
     has_epochs: bool = True,
 ) -> None:
-    """Says on stderr what is going to be trained, before it is.
+    """Prints on stderr what will be trained.
 
     Args:
       streams: of the model.
@@ -56,24 +56,26 @@ def print_fusion_summary(
     fusion: keras.Model | None,
     options: TrainOptions,
 ) -> None:
-    """As `print_training_summary`, of trained streams that are joined.
+    """Like `print_training_summary`, for a fusion of trained streams.
 
     Args:
-      models: by stream, which stay as they are.
-      fusion: None where one is chosen among several.
+      models: by stream; they stay unchanged.
+      fusion: None if `auto` selects one.
     """
-    told = f"{sum(model.count_params() for model in models.values()):,} of the streams stay"
-    told += ", those of each fusion that is tried are trained"
+    parameters = f"{sum(model.count_params() for model in models.values()):,} of the streams stay"
+    parameters += ", those of each fusion that is tried are trained"
     if fusion is not None:
-        told = format_parameter_counts(*models.values(), fusion, trained=fusion)
+        parameters = format_parameter_counts(*models.values(), fusion, trained=fusion)
     has_epochs = fusion is None or bool(fusion.trainable_variables)
-    print_training_summary(recipe, data, tuple(models), told, options.out, options.seed, has_epochs)
+    print_training_summary(
+        recipe, data, tuple(models), parameters, options.out, options.seed, has_epochs
+    )
 
 
 def print_unpaired_summary(
     recipe: Recipe, infos: dict[str, RunInfo], parameters: str, out: Path
 ) -> None:
-    """As `print_training_summary`, of streams that are fused without paired data."""
+    """Like `print_training_summary`, for streams that are fused without paired data."""
     first = next(iter(infos.values()))
     data = (
         f"{stream} was trained on {' and '.join(str(one['path']) for one in info.data)}"
@@ -91,37 +93,37 @@ def print_unpaired_summary(
 
 
 def print_block(lines: dict[str, str]) -> None:
-    """One line each on stderr, what it is about first."""
+    """Prints each pair as one line on stderr, its heading first."""
     width = max(map(len, lines))
-    progress.print_message("\n".join(f"{name:{width}}  {told}" for name, told in lines.items()))
+    progress.print_message("\n".join(f"{name:{width}}  {text}" for name, text in lines.items()))
 
 
-# === Its lines ===
+# === Lines ===
 
 
 def format_recipe(recipe: Recipe, streams: Sequence[str], has_epochs: bool = True) -> str:
-    """A recipe, what it is of, and how long it is trained."""
-    told = f"{recipe.name} ({'+'.join(streams)})"
+    """A recipe, its stream or architecture, and its number of epochs."""
+    text = f"{recipe.name} ({'+'.join(streams)})"
     if isinstance(recipe, FusionRecipe):
-        told += f", fusion {recipe.fusion}"
+        text += f", fusion {recipe.fusion}"
     else:
-        told += recipe.ensemble_label
+        text += recipe.ensemble_label
     if not has_epochs:
-        return f"{told}, calibrated, no epochs"
+        return f"{text}, calibrated, no epochs"
     epochs = "1 epoch" if recipe.training.epochs == 1 else f"{recipe.training.epochs:,} epochs"
-    return f"{told}, {epochs}, batches of {recipe.training.batch_size}"
+    return f"{text}, {epochs}, batches of {recipe.training.batch_size}"
 
 
 def format_labels(
     name: str, labels: LabelSet, rows: Iterable[ClipRow], streams: Sequence[str]
 ) -> str:
-    """The classes, which labels count as which of them, and how many clips take no part.
+    """The classes, the corpus labels merged into each, and the number of unused clips.
 
     Args:
-      rows: of all parts, those without a label of the set too.
+      rows: of all splits, including those without a label of the set.
     """
     rows = list(rows)
-    told = f"{name} ({', '.join(labels.labels)})"
+    text = f"{name} ({', '.join(labels.labels)})"
     counts = Counter(row.label for row in rows)
     merged = [
         f"{label} -> {labels.merges[label]} ({counts[label]:,})"
@@ -132,8 +134,8 @@ def format_labels(
     has_label = [row for row in rows if labels.index(row.label) is not None]
     if num_without := sum(not set(row.streams) & set(streams) for row in has_label):
         none.append(f"without {' or '.join(streams)} {num_without:,}")
-    told += f", {', '.join(merged)}" if merged else ""
-    return f"{told}; left out: {', '.join(none)}" if none else told
+    text += f", {', '.join(merged)}" if merged else ""
+    return f"{text}; left out: {', '.join(none)}" if none else text
 
 
 def format_data(folders: Iterable[DataFolder]) -> str:
@@ -146,18 +148,18 @@ def format_clips(rows: Sequence[ClipRow]) -> str:
     """`1,008 of 14 people`."""
     people = {row.speaker for row in rows if row.speaker}
     unknown = sum(not row.speaker for row in rows)
-    told = f"{len(rows):,}"
+    text = f"{len(rows):,}"
     if people:
-        told += f" of {len(people):,} {'person' if len(people) == 1 else 'people'}"
-        return f"{told} ({unknown:,} of unknown)" if unknown else told
-    return f"{told} (people unknown)" if rows else told
+        text += f" of {len(people):,} {'person' if len(people) == 1 else 'people'}"
+        return f"{text} ({unknown:,} of unknown)" if unknown else text
+    return f"{text} (people unknown)" if rows else text
 
 
 def format_parameter_counts(*models: keras.Model, trained: keras.Model | None = None) -> str:
-    """How many numbers make up some models, and how many of them are trained.
+    """Number of parameters of some models, and how many are trained.
 
     Args:
-      trained: the part that is; None: all of the models.
+      trained: the trained submodel; None if all models are trained.
     """
     total = sum(model.count_params() for model in models)
     learning = [trained] if trained is not None else models

@@ -28,12 +28,12 @@ def fuse_unpaired(
     models: dict[str, keras.Model],
     options: TrainOptions,
 ) -> RunInfo:
-    """Writes the run folder of a fusion that takes the streams for independent.
+    """Writes the run folder of a fusion that treats the streams as independent.
 
     Args:
       infos, models: run and model of each stream.
     Raises:
-      UserError: a fusion that has something to learn, or an occupied `options.out`.
+      UserError: a fusion with trainable weights, or an occupied `options.out`.
     """
     first = next(iter(infos.values()))
     dims = {s: int(model.output["embedding"].shape[-1]) for s, model in models.items()}

@@ -63,20 +63,21 @@ def train_fusion(
     folders: Sequence[DataFolder],
     options: TrainOptions,
 ) -> RunInfo:
-    """Joins trained streams and writes the run folder of the whole.
+    """Fuses trained streams and writes the run folder of the fused model.
 
-    A fusion that learns does so from the outputs of the frozen streams over their own training
-    part, where they are surer than elsewhere; its validation part they have not learnt from.
+    A trainable fusion learns from the outputs of the frozen streams on their own training split,
+    where they are more confident than elsewhere. The streams have not learnt from its validation
+    split.
 
     Args:
-      recipe: of a fusion; "auto" fits every one of the registry, see `choose_fusion`.
+      recipe: a fusion recipe; "auto" fits every registered fusion, see `choose_fusion`.
       runs: stream -> its run folder, two at least.
-      folders: recordings that have the streams together; empty to use the data that the runs
-        were all trained on, or, where those differ, to fuse without paired data.
-      options: with `unpaired` the streams are fused without paired data in any case.
+      folders: recordings that have the streams together. If empty, the data that all runs were
+        trained on are used; if those differ, the streams are fused without paired data.
+      options: `unpaired` fuses the streams without paired data in any case.
     Raises:
-      UserError: unfinished or unfitting runs, a leak, data that the runs were all trained on and
-        that are not found any more, or a fusion that needs paired recordings.
+      UserError: unfinished or incompatible runs, a leak, shared training data that are no longer
+        found, or a fusion that needs paired recordings.
     """
     infos = read_stream_runs(runs)
     recipe = with_common_label_set(recipe, infos)
@@ -108,20 +109,20 @@ def _fuse_paired(
     _require_pairs(data, tuple(infos))
     dims = {s: int(model.output["embedding"].shape[-1]) for s, model in models.items()}
     fusion = None
-    if recipe.fusion != AUTO:  # before anything is written: its settings may not fit
+    if recipe.fusion != AUTO:  # fails before anything is written if its settings do not fit
         fusion = build_fusion(recipe, len(data.labels.labels), dims)
     has_epochs = fusion is not None and bool(fusion.trainable_variables)
     if options.resume and not has_epochs:
         require_same_epochs(options.out, recipe)
     go_on = run_folder.prepare_run_folder(options.out, info, options.resume, options.overwrite)
     if go_on and run_folder.read_run(options.out).finished:
-        remove_candidates(options.out)  # where it was killed before it had
+        remove_candidates(options.out)  # the run was killed before it removed them
         return run_folder.read_run(options.out)
     run_folder.write_split(options.out, data.folders)
     if options.prints_summary:
         print_fusion_summary(recipe, data, models, fusion, options)
     train, validation_data = (
-        _part_outputs(models, infos, data, s) for s in ("train", "validation")
+        _split_outputs(models, infos, data, s) for s in ("train", "validation")
     )
     speakers = data.subsets["validation"].speakers
     outputs = StreamOutputs(tuple(infos), train, validation_data, speakers)
@@ -136,7 +137,7 @@ def _fuse_paired(
     )
     whole = fused_model(models, fusion)
     checkpoints.save_model(whole, options.out / run_folder.BEST)
-    if not has_epochs:  # else training has left one from which it can go on
+    if not has_epochs:  # otherwise training has left a checkpoint to continue from
         checkpoints.save_model(whole, options.out / run_folder.LAST, dataclasses.asdict(history))
     _, log_prior = class_weights(data, recipe)
     done = finish_run(options.out, info, Calibration(temperature, log_prior), history)
@@ -145,7 +146,7 @@ def _fuse_paired(
 
 
 def _check_streams_against(data: TrainingData, infos: dict[str, RunInfo], allow_leak: bool) -> bool:
-    """The streams must not have learnt from what the fusion validates or is tested on."""
+    """Refuses streams that learnt from the fusion's validation or test split."""
     leaked = False
     compare = NOT_DISJOINT not in data.notes
     test = [row for folder in data.folders for row in folder.subset("test")]
@@ -157,28 +158,28 @@ def _check_streams_against(data: TrainingData, infos: dict[str, RunInfo], allow_
     return leaked
 
 
-def _part_outputs(
+def _split_outputs(
     models: dict[str, keras.Model], infos: dict[str, RunInfo], data: TrainingData, split: str
 ) -> Arrays:
-    """Outputs of the frozen streams over a part, and `truth` (clips,) int, in row order."""
-    part = data.subsets[split]
-    if uses_paired_tables(part):
+    """Outputs of the frozen streams on a split, and `truth` (clips,) int, in row order."""
+    subset = data.subsets[split]
+    if uses_paired_tables(subset):
         features = {stream: info.recipe.features for stream, info in infos.items()}
-        return outputs_from_tables(models, features, part, data.labels)
+        return outputs_from_tables(models, features, subset, data.labels)
     streams = build_streams_model(models)
-    batches = RecordDataset(part, data.labels, tuple(models), READ_BATCH)
+    batches = RecordDataset(subset, data.labels, tuple(models), READ_BATCH)
     forward = tf.function(lambda inputs: streams(inputs, training=False), reduce_retracing=True)
-    found: dict[str, list[np.ndarray]] = {}
+    by_name: dict[str, list[np.ndarray]] = {}
     with progress.bar(batches.num_batches, f"streams over {split}", "batch") as bar:
         for inputs, _, index in batches():
-            made = {name: value.numpy() for name, value in forward(inputs).items()}
-            for name, value in {**made, "index": index.numpy()}.items():
-                found.setdefault(name, []).append(value)
+            outputs = {name: value.numpy() for name, value in forward(inputs).items()}
+            for name, value in {**outputs, "index": index.numpy()}.items():
+                by_name.setdefault(name, []).append(value)
             bar.update()
-    arrays = {name: np.concatenate(values) for name, values in found.items()}
+    arrays = {name: np.concatenate(values) for name, values in by_name.items()}
     order = np.argsort(arrays.pop("index"))
     by_row = {name: value[order] for name, value in arrays.items()}
-    return by_row | {"truth": class_indices(part, data.labels)}
+    return by_row | {"truth": class_indices(subset, data.labels)}
 
 
 def _require_pairs(data: TrainingData, names: tuple[str, ...]) -> None:

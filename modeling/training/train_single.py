@@ -58,13 +58,14 @@ READ_BATCH = 32
 
 @dataclass(frozen=True)
 class TrainingDatasets:
-    """How training reads its data.
+    """The data that training reads.
 
     Attributes:
-      train: batches of the training part, shuffled and augmented.
-      validation_data: batches of the validation part, in order.
-      normalisation_data: of the training part, in order and plain.
-      features_only: batches hold features, not raw inputs: the network is fed, not the whole.
+      train: batches of the training split, shuffled and augmented.
+      validation_data: batches of the validation split, in order.
+      normalisation_data: batches of the training split, in order and without augmentation.
+      features_only: batches hold features instead of raw inputs, so they are fed to the network and
+        not to the whole model.
     """
 
     train: trainer.EpochDataset
@@ -73,7 +74,7 @@ class TrainingDatasets:
     features_only: bool = False
 
 
-# Recipe, data, options, fitted front end and its model -> what training reads.
+# Takes recipe, data, options, fitted front end and its model; returns the training datasets.
 DatasetsOpener = Callable[
     [StreamRecipe, TrainingData, TrainOptions, FrontEnd, keras.Model], TrainingDatasets
 ]
@@ -152,7 +153,7 @@ def prepare_training(
     """Loads data and builds the model for a training; sets the seed and writes nothing.
 
     Args:
-      open_datasets: replaces `open_training_datasets`, for features that are changed on purpose.
+      open_datasets: replaces `open_training_datasets`, e.g. for features standardised by speaker.
     Raises:
       UserError: bad data or settings.
     """
@@ -173,30 +174,30 @@ def prepare_training(
 
 
 def _front_end(recipe: StreamRecipe, data: TrainingData, options: TrainOptions) -> FrontEnd:
-    """Of words: with the vocabulary of the training part, or of the run that is started from."""
+    """The front end; for text with the vocabulary of the training split or of --init-from."""
     if options.init_from is not None and recipe.stream == "text":
         donor = source_model(options.init_from, recipe.stream)
         try:
-            own: TextFrontEnd = dataclasses.replace(
+            text_front_end: TextFrontEnd = dataclasses.replace(
                 registry.load("features", recipe.features), **recipe.features_settings
             )
-            return own.from_model(donor)
+            return text_front_end.from_model(donor)
         except ValueError as error:
             raise UserError(
                 f"--init-from {options.init_from}: no run of features {recipe.features!r}; take its"
                 f" recipe ({recipe_options(options.init_from, recipe.stream)})"
             ) from error
     if recipe.stream == "text" and uses_feature_tables(data.subsets["train"]):
-        return _of_origin(recipe, data.folders)
+        return _front_end_of_tables(recipe, data.folders)
     texts = [row.transcript for row in data.subsets["train"].all_rows]
     return fitted_front_end(recipe, texts if recipe.stream == "text" else ())
 
 
-def _of_origin(recipe: StreamRecipe, tables: Sequence[DataFolder]) -> FrontEnd:
-    """The front end of words that the tables were written with.
+def _front_end_of_tables(recipe: StreamRecipe, tables: Sequence[DataFolder]) -> FrontEnd:
+    """The text front end that the tables were written with.
 
     Raises:
-      UserError: unknown, or of another kind, or not the same for all tables.
+      UserError: the front end is unknown, of another kind, or differs between the tables.
     """
     first = tables[0]
     origin = first.provenance if isinstance(first, FeatureTable) else {}
@@ -222,38 +223,40 @@ def open_training_datasets(
     front: keras.Model,
 ) -> TrainingDatasets:
     if uses_feature_tables(data.subsets["train"]):
-        return _of_tables(recipe, data, options.seed, front_end)
+        return _table_datasets(recipe, data, options.seed, front_end)
     streams, max_samples = (recipe.stream,), max_samples_of_recipe(recipe)
     train, validation = data.subsets["train"], data.subsets["validation"]
-    if recipe.cached_augmentations and not recipe.tta_speeds:  # what is kept was heard at one
-        return _of_copies(recipe, data, options.seed, front)
+    if recipe.cached_augmentations and not recipe.tta_speeds:  # the cache holds one speed
+        return _cached_datasets(recipe, data, options.seed, front)
     is_video = recipe.stream == "video"
     batch_size = recipe.training.batch_size
-    watch_size = max(1, batch_size // 16) if is_video else batch_size
-    fitting_size = watch_size if is_video else READ_BATCH
-    if recipe.tta_speeds:  # each is so many rows within the model
+    validation_batch_size = max(1, batch_size // 16) if is_video else batch_size
+    fitting_size = validation_batch_size if is_video else READ_BATCH
+    if recipe.tta_speeds:  # the model holds one row for each speed
         num_speeds = len(recipe.tta_speed_values)
-        watch_size, fitting_size = (max(1, n // num_speeds) for n in (watch_size, fitting_size))
+        validation_batch_size, fitting_size = (
+            max(1, n // num_speeds) for n in (validation_batch_size, fitting_size)
+        )
     read = functools.partial(
         RecordDataset, labels=data.labels, streams=streams, max_samples=max_samples
     )
-    trained = read(
+    training = read(
         train,
         batch_size=batch_size,
         seed=options.seed,
         transforms=recipe.transforms,
         frames_as_examples=recipe.frames_as_examples,
     )
-    watched = read(
+    validation_data = read(
         validation,
-        batch_size=watch_size,
+        batch_size=validation_batch_size,
         is_repeated=True,
-        used_memory_bytes=trained.memory_bytes,
+        used_memory_bytes=training.memory_bytes,
     )
-    return TrainingDatasets(trained, watched, read(train, batch_size=fitting_size))
+    return TrainingDatasets(training, validation_data, read(train, batch_size=fitting_size))
 
 
-def _of_tables(
+def _table_datasets(
     recipe: StreamRecipe, data: TrainingData, seed: int, front_end: FrontEnd
 ) -> TrainingDatasets:
     if recipe.transforms or recipe.cached_augmentations:
@@ -273,25 +276,25 @@ def _of_tables(
     )
 
 
-def _of_copies(
+def _cached_datasets(
     recipe: StreamRecipe, data: TrainingData, seed: int, front: keras.Model
 ) -> TrainingDatasets:
-    """Features of augmented copies, made here once."""
+    """Features of augmented copies, computed once here."""
 
-    def made(split: str, seed: int | None, copies: int) -> FeatureCache:
-        part, max_samples = data.subsets[split], max_samples_of_recipe(recipe)
-        return FeatureCache(part, data.labels, recipe, front, max_samples, seed, copies)
+    def cached(split: str, seed: int | None, copies: int) -> FeatureCache:
+        subset, max_samples = data.subsets[split], max_samples_of_recipe(recipe)
+        return FeatureCache(subset, data.labels, recipe, front, max_samples, seed, copies)
 
     return TrainingDatasets(
-        made("train", seed, recipe.cached_augmentations),
-        made("validation", None, 1),
-        made("train", None, 1),
+        cached("train", seed, recipe.cached_augmentations),
+        cached("validation", None, 1),
+        cached("train", None, 1),
         features_only=True,
     )
 
 
 def max_samples_of_recipe(recipe: StreamRecipe) -> int | None:
-    """Number of audio samples that the model reads of a clip; None for other streams."""
+    """Number of audio samples that the model reads from a clip; None for other streams."""
     if recipe.stream != "audio":
         return None
     num_samples = max_samples_of_front_end(registry.load("features", recipe.features))
@@ -303,52 +306,54 @@ def max_samples_of_recipe(recipe: StreamRecipe) -> int | None:
 def _standardise(
     network: keras.Model, front: keras.Model | None, reading: TrainingDatasets
 ) -> None:
-    """Fits means and deviations on the training part, of what counts in each clip.
+    """Fits means and deviations on the training split, on the unmasked frames of each clip.
 
     Args:
-      front: from raw inputs to features; None where features are read.
+      front: from raw inputs to features; None if features are read.
     """
     if not any(layer.name == STANDARDISE for layer in network.layers):
         return
 
     def values() -> Iterator[tf.Tensor]:
         for inputs, *_ in reading.normalisation_data():
-            made = inputs if forward is None else forward(inputs)
-            whole = made["features"]
-            yield tf.boolean_mask(whole, made["mask"])[None] if "mask" in made else whole
+            outputs = inputs if forward is None else forward(inputs)
+            features = outputs["features"]
+            yield (
+                tf.boolean_mask(features, outputs["mask"])[None] if "mask" in outputs else features
+            )
 
     forward = None
     if front is not None:
-        forward = tf.function(lambda given: front(given, training=False), reduce_retracing=True)
+        forward = tf.function(lambda inputs: front(inputs, training=False), reduce_retracing=True)
     network.get_layer(STANDARDISE).adapt(values())
 
 
 @dataclass(frozen=True)
 class LogitPredictions:
-    """What a network says of the examples of a part, in the order of reading.
+    """Outputs of a network on a subset, in reading order.
 
     Attributes:
       logits: (examples, classes) float.
       truth: (examples,) int.
-      index: (examples,) int, the record of each as `Subset.all_rows` lists them.
+      index: (examples,) int, the record of each example in the order of `Subset.all_rows`.
     """
 
     logits: np.ndarray
     truth: np.ndarray
     index: np.ndarray
 
-    def fit_temperature(self, part: Subset) -> float:
-        """Fitted to the predictions; `part` is what they are of."""
-        return calibration.fit_temperature(self.logits, self.truth, part.speakers[self.index])
+    def fit_temperature(self, subset: Subset) -> float:
+        """Fits a temperature to the predictions on `subset`."""
+        return calibration.fit_temperature(self.logits, self.truth, subset.speakers[self.index])
 
 
 def predict_logits(model: keras.Model, batches: trainer.EpochDataset) -> LogitPredictions:
-    """What a network says of all that is read."""
+    """Predicts all examples of the batches."""
     forward = tf.function(
         lambda inputs: model(inputs, training=False)["logits"], reduce_retracing=True
     )
-    found = [
+    by_batch = [
         (forward(inputs).numpy(), np.argmax(labels.numpy(), axis=1), index.numpy())
         for inputs, labels, index in batches()
     ]
-    return LogitPredictions(*map(np.concatenate, zip(*found, strict=True)))
+    return LogitPredictions(*map(np.concatenate, zip(*by_batch, strict=True)))

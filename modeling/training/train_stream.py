@@ -41,9 +41,8 @@ def train_stream(
 ) -> RunInfo:
     """Trains one stream and writes its run folder.
 
-    Where several networks are averaged, or one is asked at several speeds, each is trained by
-    itself, in OUT/member-0 and so on, with seeds of their own; the run then holds the one model
-    that is put together of them.
+    Each network of an ensemble or of test-time augmentation trains by itself in OUT/member-0 and so
+    on, with its own seed. The run then holds the one model that combines them.
 
     Args:
       folders: prepared corpora, or feature tables with the columns of the recipe's features.
@@ -53,8 +52,8 @@ def train_stream(
     if not recipe.is_ensemble:
         return train_network(recipe, folders, options)
     data, built, info, reading = prepare_training(recipe, folders, options)
-    # All that can be refused is, before anything is written.
-    runs = _given_members(recipe, info, options)
+    # Every check comes before anything is written.
+    runs = _reused_members(recipe, info, options)
     if options.init_from is not None:
         run_folder.require_outside(options.init_from, "--init-from", options.out)
         trial = built.network.get_layer(f"{MEMBER_PREFIX}0")
@@ -73,22 +72,27 @@ def train_stream(
     checkpoints.save_model(built.whole, options.out / run_folder.BEST)
     members = [{"run": str(run), "seed": run_folder.read_run(run).seed} for run in runs]
     info = dataclasses.replace(info, ensemble_members=members)
-    fed = built.network if reading.features_only else built.whole
-    learnt, watched = (
-        predict_logits(fed, part) for part in (reading.normalisation_data, reading.validation_data)
+    model = built.network if reading.features_only else built.whole
+    train_predictions, validation_predictions = (
+        predict_logits(model, batches)
+        for batches in (reading.normalisation_data, reading.validation_data)
     )
-    made = ((one.logits, one.truth) for one in (learnt, watched))
-    history = checkpoints.History([row_without_epochs(*made)])
+    train, validation = (
+        (part.logits, part.truth) for part in (train_predictions, validation_predictions)
+    )
+    history = checkpoints.History([row_without_epochs(train, validation)])
     epoch_writer(options.out, history, recipe)
     _, log_prior = class_weights(data, recipe)
-    fitted = Calibration(watched.fit_temperature(data.subsets["validation"]), log_prior)
+    fitted = Calibration(
+        validation_predictions.fit_temperature(data.subsets["validation"]), log_prior
+    )
     return finish_run(options.out, info, fitted, history)
 
 
 def _trained_members(
     single: StreamRecipe, count: int, folders: Sequence[DataFolder], options: TrainOptions
 ) -> list[Path]:
-    """Run folders of the members, within the run; trained now as far as they are not."""
+    """Run folders of the ensemble members within the run; trains those that are not finished."""
     runs = [options.out / f"{MEMBER_PREFIX}{number}" for number in range(count)]
     for number, run in enumerate(runs):
         if _is_trained(run, single):
@@ -97,7 +101,7 @@ def _trained_members(
         if damage:
             progress.print_message(f"{damage}; trained anew")
         progress.print_message(f"network {number + 1} of {count}")
-        of_member = dataclasses.replace(
+        member_options = dataclasses.replace(
             options,
             out=run,
             seed=options.seed * count + number,
@@ -106,25 +110,25 @@ def _trained_members(
             init_network_index=number,
             prints_summary=False,
         )
-        train_network(single, folders, of_member)
+        train_network(single, folders, member_options)
     return runs
 
 
 def _is_trained(run: Path, recipe: StreamRecipe) -> bool:
-    """Whether a run is finished and its model whole; the checkpoint is not needed any more."""
+    """Whether a run is finished and its model intact; the checkpoint is no longer needed."""
     if not run_folder.is_run(run) or run_folder.find_damage(run, (run_folder.BEST,)):
         return False
-    there = run_folder.read_run(run)
-    return there.finished and there.recipe == recipe
+    info = run_folder.read_run(run)
+    return info.finished and info.recipe == recipe
 
 
-def _given_members(recipe: StreamRecipe, info: RunInfo, options: TrainOptions) -> list[Path]:
-    """The runs that are given, held against what would be trained here; none where none are.
+def _reused_members(recipe: StreamRecipe, info: RunInfo, options: TrainOptions) -> list[Path]:
+    """Checks the runs of --ensemble-run against this recipe and data; empty if none are named.
 
     Args:
-      info: of the averaged run.
+      info: of the ensemble run.
     Raises:
-      UserError: too few or many, an unfinished one, one that is or has seen anything else, or the
+      UserError: too few or many runs, an unfinished run, a run of other settings or data, or the
         same seed twice.
     """
     runs = list(options.ensemble_runs)
@@ -139,29 +143,32 @@ def _given_members(recipe: StreamRecipe, info: RunInfo, options: TrainOptions) -
         raise UserError(
             "--init-from: the networks of --ensemble-run are trained already; leave it out"
         )
-    wanted, seeds = _described(dataclasses.replace(info, recipe=recipe.single_network)), set()
+    wanted, seeds = (
+        _ensemble_properties(dataclasses.replace(info, recipe=recipe.single_network)),
+        set(),
+    )
     for run in runs:
         run_folder.require_outside(run, "--ensemble-run", options.out)
-        there = run_folder.read_run(run)
-        if not there.finished:
+        member_info = run_folder.read_run(run)
+        if not member_info.finished:
             raise UserError(f"{run}: unfinished run; finish it with `train --resume` first")
-        found = _described(there)
-        if names := [name for name, value in wanted.items() if found[name] != value]:
+        properties = _ensemble_properties(member_info)
+        if names := [name for name, value in wanted.items() if properties[name] != value]:
             raise UserError(
                 f"{run}: another {' and '.join(names)} than this model would have; name runs of the"
                 " same recipe and settings on the same data and split, not started from others"
             )
-        if there.seed in seeds:
+        if member_info.seed in seeds:
             raise UserError(
-                f"{run}: has seed {there.seed} like another of the runs; the same network twice"
-                " adds nothing, train it with another --seed"
+                f"{run}: has seed {member_info.seed} like another of the runs; the same network"
+                " twice adds nothing, train it with another --seed"
             )
-        seeds.add(there.seed)
+        seeds.add(member_info.seed)
     return runs
 
 
-def _described(info: RunInfo) -> dict[str, Any]:
-    """What networks that are averaged must agree in."""
+def _ensemble_properties(info: RunInfo) -> dict[str, Any]:
+    """Properties in which the networks of an ensemble must agree."""
     data = [(one["digest"], one["split_digest"]) for one in info.data]
     seen = (info.train_footprint, info.validation_footprint, info.leak_allowed)
     known = {"recipe": info.recipe, "labels": info.labels, "input": info.input}
@@ -169,10 +176,10 @@ def _described(info: RunInfo) -> dict[str, Any]:
 
 
 def _take_weights(ours: keras.Model, theirs: keras.Model, run: Path) -> None:
-    """Copies a trained network into its place in the averaged one.
+    """Copies a trained network into its place in the ensemble.
 
     Raises:
-      UserError: the two are built differently (another vocabulary).
+      UserError: the two networks have different shapes (another vocabulary).
     """
     pairs = list(zip(theirs.variables, ours.variables, strict=False))
     same = len(ours.variables) == len(theirs.variables)

@@ -25,14 +25,14 @@ from affectstream.modeling.recipes.recipe import Recipe
 from affectstream.modeling.runs.checkpoints import History, save_model
 from affectstream.modeling.training import distribution
 
-# Averaged weights reach back over this share of all steps at most.
+# The moving average spans at most this share of all steps.
 MAX_EMA_SHARE = 0.1
 METRIC_COLUMNS = ("loss", "wa", "uar", "val_loss", "val_wa", "val_uar")
 HISTORY_COLUMNS = ("epoch", *METRIC_COLUMNS, "learning_rate", "seconds", "input_wait_share", "best")
 
 
 class EpochDataset(Protocol):
-    """What the loop reads from: `modeling.data.record_dataset.RecordDataset`, or arrays."""
+    """What the loop reads: `modeling.data.record_dataset.RecordDataset`, or arrays."""
 
     @property
     def num_batches(self) -> int: ...
@@ -40,7 +40,7 @@ class EpochDataset(Protocol):
 
 
 class Trainer:
-    """Trains one model on one part and watches another.
+    """Trains one model on the training split and evaluates it on the validation split.
 
     Args:
       model: from named inputs to {"logits": (B, classes), ...}.
@@ -48,9 +48,8 @@ class Trainer:
       class_weights: (classes,) float32, multiplied into the loss of each row.
       total_steps: over all epochs, for the learning-rate schedule.
       seed: of the run.
-      trainable_submodel: the part of `model` that is fed and holds all that is trained, where a
-        part's
-        precomputed features are read instead of raw inputs; None feeds the model itself.
+      trainable_submodel: the submodel that receives precomputed features and holds all trained
+        weights; None feeds raw inputs to `model` itself.
     """
 
     def __init__(
@@ -86,7 +85,7 @@ class Trainer:
     # === Steps ===
 
     def _step(self, frozen: bool, inputs: Any, labels: Any) -> Any:
-        """Of one replica: its share of the loss, whose gradients the optimizer adds up."""
+        """Returns one replica's share of the loss; the optimizer adds up the gradients."""
         variables = self._variables[frozen]
         with tf.GradientTape() as tape:
             with distribution.synchronized_batch_norm(self._fed):
@@ -109,7 +108,7 @@ class Trainer:
     # === Epochs ===
 
     def train_epoch(self, batches: EpochDataset, epoch: int, num_epochs: int) -> dict[str, Any]:
-        """One pass over the training part: loss, WA, UAR, seconds and the share of waiting."""
+        """One pass over the training split: loss, WA, UAR, seconds and share of waiting."""
         losses: list[float] = []
         truth, predicted = [], []
         frozen = self._begin_epoch(epoch)
@@ -121,7 +120,7 @@ class Trainer:
             while True:
                 asked_s = time.perf_counter()
                 batch = next(iterator, None)
-                if losses:  # the first batch fills the shuffle buffer, it is not waiting
+                if losses:  # the first batch fills the shuffle buffer and does not count as waiting
                     waited_s += time.perf_counter() - asked_s
                 if batch is None:
                     break
@@ -132,7 +131,7 @@ class Trainer:
                 bar.update()
         seconds = time.perf_counter() - began_s
         for base in _bases(self.model):
-            base.trainable = True  # as the optimizer and every checkpoint know it
+            base.trainable = True  # the step number in the optimizer and in every checkpoint
         if not (np.isfinite(losses).all() and _all_finite(self.model.trainable_variables)):
             raise UserError(
                 f"loss or weights no longer a number in epoch {epoch + 1}; lower learning_rate"
@@ -143,10 +142,10 @@ class Trainer:
         return {"loss": float(np.mean(losses)), **score, **speed}
 
     def _begin_epoch(self, epoch: int) -> bool:
-        """Makes chance in the model depend on (seed, epoch) only; Keras saves no state of it.
+        """Makes random layers depend on (seed, epoch) only; Keras does not save their state.
 
         Returns:
-          whether pretrained parts are frozen in this epoch.
+          whether pretrained layers are frozen in this epoch.
         """
         frozen = epoch < self.recipe.training.freeze_epochs
         for base in _bases(self.model):
@@ -164,7 +163,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def averaged_weights(self) -> Iterator[None]:
-        """Within it the model holds the moving average of its weights, where the recipe has one."""
+        """Context manager: the model holds its averaged weights if the recipe averages them."""
         if not self.recipe.training.ema_momentum:
             yield
             return
@@ -179,7 +178,7 @@ class Trainer:
                 variable.assign(value)
 
     def evaluate(self, batches: EpochDataset) -> dict[str, float]:
-        """Loss, WA and UAR over a part, without augmentation or dropout."""
+        """Loss, WA and UAR on a split, without augmentation or dropout."""
         loss = weight = 0.0
         truth, predicted = [], []
         for inputs, labels, _ in batches(0):
@@ -195,8 +194,8 @@ def _averages(optimizer: keras.optimizers.Optimizer) -> list[tuple[Any, Any]]:
     """Each variable with its moving average.
 
     The lists are private in Keras 3. Its callback `SwapEMAWeights` reads the same ones, but swaps
-    by adding and subtracting, after which the raw weights differ in their last bits: a run that
-    was resumed would end otherwise than one that was not.
+    by adding and subtracting. That changes the last bits of the raw weights, so a resumed run would
+    end differently from one without interruption.
     """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     kept = inner._model_variables_moving_average
@@ -204,12 +203,12 @@ def _averages(optimizer: keras.optimizers.Optimizer) -> list[tuple[Any, Any]]:
 
 
 def _bases(model: keras.Model) -> list[keras.layers.Layer]:
-    """Parts that came with pretrained weights."""
+    """Submodels with pretrained weights."""
     return [layer for layer in all_layers(model) if layer.name == BASE]
 
 
 def _all_finite(variables: Sequence[Any]) -> bool:
-    """The loss alone does not tell: oneDNN's ReLU behind a dense layer turns NaN into 0."""
+    """The loss alone does not show it: oneDNN's ReLU behind a dense layer turns NaN into 0."""
     return all(np.isfinite(keras.ops.convert_to_numpy(v)).all() for v in variables)
 
 
@@ -222,13 +221,13 @@ def fit(
     history: History,
     after_epoch: Callable[[dict[str, Any]], None],
 ) -> History:
-    """Runs the epochs that are left; writes `best` and `checkpoint` whole after each.
+    """Runs the remaining epochs; writes `best` and `checkpoint` whole after each.
 
-    Interrupted and started again from `checkpoint`, it ends with the same history and weights.
+    If interrupted and resumed from `checkpoint`, it ends with the same history and weights.
 
     Args:
       history: empty, or what `load_checkpoint` returned.
-      after_epoch: is handed each finished row (tables, curves, TensorBoard).
+      after_epoch: called with each finished row (tables, curves, TensorBoard).
     """
     recipe = trainer.recipe
     settings = recipe.training
@@ -262,8 +261,8 @@ def fit(
 def make_optimizer(recipe: Recipe, total_steps: int) -> keras.optimizers.Optimizer:
     """The recipe's optimizer with its schedule; loss scaling where the policy is half precision.
 
-    Averaged weights reach back over a tenth of the training at most: of a training of few steps a
-    longer average would be that of its beginning.
+    The moving average spans at most a tenth of the training: in a training of few steps, a longer
+    one would mostly average the initial weights.
     """
     rate: Any = recipe.training.learning_rate
     if recipe.training.schedule == "cosine":

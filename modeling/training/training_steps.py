@@ -41,11 +41,11 @@ class TrainOptions:
 
     Attributes:
       init_from: run whose weights training starts from.
-      init_network_index: which network of that run, where it averages several.
-      ensemble_runs: of a recipe that is put together, finished runs that are taken as its networks.
-      allow_scripted_text: train on words that say nothing about the label.
-      unpaired: fuse without paired data even where the streams were trained on the same.
-      prints_summary: tells at the start what is trained; not of one network among several.
+      init_network_index: which network of that run, if it is an ensemble.
+      ensemble_runs: for an ensemble recipe, finished runs that are used as its networks.
+      allow_scripted_text: train on text that carries no information about the label.
+      unpaired: fuse without paired data even if the streams were trained on the same data.
+      prints_summary: print a summary first; off for one network of an ensemble.
     """
 
     out: Path
@@ -76,18 +76,18 @@ def new_run_info(
     streams: tuple[str, ...],
     spec: dict[str, Any],
 ) -> RunInfo:
-    """What is known of a run before it starts."""
+    """The run info that is known before training."""
     seen = {split: data.footprint(split) for split in ("train", "validation")}
     leaked = data.leak_allowed
     synthetic = data.synthetic
     if options.init_from is not None:
-        earlier = run_folder.read_run(options.init_from)
-        leaked |= _check_start_against(data, earlier, options)
-        # Apart, as they are in a run of its own: what chose an epoch before may choose one again.
-        seen["train"] |= earlier.train_footprint
-        seen["validation"] |= earlier.validation_footprint
-        leaked |= earlier.leak_allowed
-        synthetic |= earlier.synthetic
+        source = run_folder.read_run(options.init_from)
+        leaked |= _check_start_against(data, source, options)
+        # Kept apart, as in the earlier run: data that selected an epoch then may select one again.
+        seen["train"] |= source.train_footprint
+        seen["validation"] |= source.validation_footprint
+        leaked |= source.leak_allowed
+        synthetic |= source.synthetic
     everybody = seen["train"] | seen["validation"] | data.test_footprint
     return RunInfo(
         recipe=recipe,
@@ -110,10 +110,10 @@ def new_run_info(
 
 
 def _check_start_against(data: TrainingData, earlier: RunInfo, options: TrainOptions) -> bool:
-    """What a start was trained on must neither validate, where choices are made, nor be tested.
+    """The training data of --init-from must not overlap with the validation or test split.
 
     Returns:
-      whether a crossing was let through.
+      whether an overlap was allowed.
     """
     told = f"what {options.init_from} was trained on, and"
     compare = NOT_DISJOINT not in data.notes
@@ -134,11 +134,11 @@ def train_model(
     history: checkpoints.History,
     trainable_submodel: keras.Model | None = None,
 ) -> checkpoints.History:
-    """Trains epoch by epoch from where `history` ends, keeping the run folder up to date.
+    """Trains epoch by epoch, starting after `history`, and keeps the run folder up to date.
 
     Args:
-      train, validation_data: the training and the validation part.
-      trainable_submodel: the part of `model` that is fed, see `Trainer`.
+      train, validation_data: the training and the validation split.
+      trainable_submodel: the submodel that is fed, see `Trainer`.
     Returns:
       the history, complete.
     """
@@ -159,7 +159,7 @@ def train_model(
 
 
 def source_model(run: Path, stream: str) -> keras.Model:
-    """The model of a run that knows one stream; of a fusion, its part for that stream.
+    """The model of a single-stream run, or a fusion's submodel for that stream.
 
     Raises:
       UserError: no run, or a fusion without that stream.
@@ -177,42 +177,42 @@ def source_model(run: Path, stream: str) -> keras.Model:
 
 
 def _member_of(donor: keras.Model, number: int) -> keras.Model:
-    """One network of a model that averages several, another model as it is."""
+    """One network of an ensemble; other models unchanged."""
     network = donor.get_layer(NETWORK)
     members = [layer for layer in network.layers if layer.name.startswith(MEMBER_PREFIX)]
     return members[number % len(members)] if members else donor
 
 
 def recipe_options(run: Path, stream: str) -> str:
-    """How to train what a run can be started from: its recipe and what was set of it, as typed."""
+    """The recipe and changed settings of an --init-from run, as command-line options."""
     earlier = run_folder.read_run(run)
     part = earlier.stream_info.get(stream)
     if part is None:
-        known = earlier.recipe.as_json()
+        stored = earlier.recipe.as_json()
     else:
-        known = part.get("trained", {"name": part["recipe"]})
-    words = [f"--recipe {known['name']}"]
+        stored = part.get("trained", {"name": part["recipe"]})
+    words = [f"--recipe {stored['name']}"]
     for key in ("encoder_settings", "features_settings"):
-        words += [f"--set {name}={value}" for name, value in known.get(key, {}).items()]
+        words += [f"--set {name}={value}" for name, value in stored.get(key, {}).items()]
     return " ".join(words)
 
 
 def copy_weights(
     run: Path, model: keras.Model, recipe: Recipe, labels: tuple[str, ...], number: int = 0
 ) -> None:
-    """Starts `model` from the weights of a run; its head stays new where the classes are others.
+    """Starts `model` from the weights of a run; its head stays new if the classes differ.
 
     Args:
       run: of the same stream, or of a fusion that has it.
       recipe, labels: of `model`.
-      number: which network of the run, where it averages several.
+      number: which network of the run, if it is an ensemble.
 
     Raises:
       UserError: another stream or encoder.
     """
     earlier = run_folder.read_run(run)
     donor = _member_of(source_model(run, recipe.stream), number)
-    # By place: Keras numbers the names of layers through all models of a process.
+    # Matched by position: Keras numbers layer names over all models of a process.
     theirs, ours = ([v for v in m.variables if "seed" not in v.path] for m in (donor, model))
     alike = [(a, b) for a, b in zip(theirs, ours, strict=False) if a.shape == b.shape]
     same = len(theirs) == len(ours) and all(a.name == b.name for a, b in alike)
@@ -230,7 +230,7 @@ def copy_weights(
 def copy_variables(
     model: keras.Model, pairs: Iterable[tuple[keras.Variable, keras.Variable]]
 ) -> None:
-    """Gives variables of `model` (the second of each pair) the values of others."""
+    """Assigns the first variable of each pair to the second, which belongs to `model`."""
     for their, our in pairs:
         our.assign(their)
     for layer in all_layers(model):
@@ -243,7 +243,8 @@ def epoch_writer(
 ) -> Callable[[dict[str, Any]], None]:
     """Keeps table, curves and TensorBoard log of a run up to date.
 
-    Those of the epochs in `history` are written at once, for a run may have been killed before.
+    Writes the epochs in `history` at once, because an earlier process may have been killed before
+    it wrote them.
     """
     storage_paths.remove_tree(out / run_folder.TENSORBOARD)
     log_folder = storage_paths.local_work_folder(out / run_folder.TENSORBOARD)
@@ -283,7 +284,7 @@ def epoch_writer(
 
 
 def _marked(history: checkpoints.History) -> list[dict[str, Any]]:
-    """The rows with one best epoch: an earlier one was best only at its time."""
+    """The rows with one best epoch; an earlier one was best only at its time."""
     best = history.best_epoch
     return [{**row, "best": row["epoch"] == best} for row in history.rows]
 
@@ -291,7 +292,7 @@ def _marked(history: checkpoints.History) -> list[dict[str, Any]]:
 def row_without_epochs(
     learnt: tuple[np.ndarray, np.ndarray], watched: tuple[np.ndarray, np.ndarray]
 ) -> dict[str, Any]:
-    """The one row in the history of what is not trained by epochs.
+    """The only history row of a model that is not trained by epochs.
 
     Args:
       learnt, watched: (clips, classes) logits and (clips,) truth of training and validation.
@@ -313,7 +314,7 @@ def draw_curves(out: Path, history: checkpoints.History, recipe: Recipe) -> None
 def finish_run(
     out: Path, info: RunInfo, fitted: Calibration, history: checkpoints.History
 ) -> RunInfo:
-    """Writes what is known only at the end."""
+    """Writes the results that are known only at the end."""
     draw_curves(out, history, info.recipe)
     row = next(row for row in history.rows if row["epoch"] == history.best_epoch)
     scores = {key: row[key] for key in training.METRIC_COLUMNS} | {"epoch": row["epoch"]}

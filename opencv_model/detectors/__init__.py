@@ -1,1 +1,1 @@
-"""Face detectors, one a file, and the choice among them."""
+"""Face detectors, one per file, and the choice among them."""

@@ -35,7 +35,7 @@ def resolve_auto(weights_dir: str | os.PathLike[str] | None = None) -> DetectorC
     """The best detector whose files are on this machine; opens no connection.
 
     Args:
-      weights_dir: folder of the user, looked at before the cache.
+      weights_dir: folder of the user, searched before the cache.
     Raises:
       UserError: the folder is absent, or a file in it or in the cache has a wrong checksum.
     """
@@ -63,11 +63,11 @@ def open_detector(
 
     Args:
       name: a detector of the registry, or "auto" for `resolve_auto`.
-      weights_dir: folder of the user, looked at before the cache.
-      max_side_px: longer side of the picture that is searched.
-      download: whether absent weights are fetched to the cache.
+      weights_dir: folder of the user, searched before the cache.
+      max_side_px: longer side of the searched image.
+      download: whether missing weights are fetched to the cache.
     Raises:
-      UserError: unknown name, weights absent, not reachable or wrong, or a library missing.
+      UserError: unknown name, weights missing, not reachable or wrong, or a library missing.
     """
     if name == AUTO:
         name = resolve_auto(weights_dir).name

@@ -1,10 +1,10 @@
 """BlazeFace through MediaPipe Tasks.
 
-MediaPipe wheels from 0.10.35 on report usage to play.googleapis.com (issue 6291 of its
-repository) and have no switch for it: seen here as a name look-up when the detector opens. No
-picture is part of the report as far as that thread says; its content cannot be read from here. To
-keep a machine silent block that host, or start with `https_proxy=http://127.0.0.1:9`, which its
-HTTP client obeys. The other detectors open no connection.
+MediaPipe wheels from 0.10.35 on report usage to play.googleapis.com (issue 6291 of its repository)
+and have no option against it. Here this is visible as a name look-up when the detector opens.
+According to that thread, no image is part of the report; its content cannot be read from here. To
+prevent the report, block that host, or start with `https_proxy=http://127.0.0.1:9`, which its HTTP
+client obeys. The other detectors open no connection.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from affectstream.core.tf_setup import suppress_native_stderr
 from affectstream.opencv_model.detectors.detector import DETECT_SIDE_PX, FaceBox, FaceDetector
 from affectstream.opencv_model.mediapipe_task import WARM_UP_SIDES_PX, MediaPipeTask, import_task
 
-# Measured: the least sure of 73 real faces has 0.80, the surest of 150 pictures of structured
-# noise 0.66 and of 184 real frames without a face 0.59.
+# Measured: the lowest score of 73 real faces is 0.80; the highest of 150 images of structured noise
+# is 0.66, and of 184 real frames without a face 0.59.
 MIN_SCORE = 0.7
 MAX_OVERLAP = 0.3
 
 
 class BlazeFaceDetector(FaceDetector):
-    """BlazeFace short range, 128x128 inside: near faces, from about 1/7 of the picture's width.
+    """BlazeFace short range, 128x128 input: near faces, from about 1/7 of the image width.
 
     Source: Bazarevsky et al. 2019, "BlazeFace: Sub-millisecond Neural Face Detection on Mobile
     GPUs"; weights of MediaPipe, Apache 2.0.

@@ -1,4 +1,4 @@
-"""Face detector: a picture in, boxes in its own pixels out."""
+"""Face detector: takes an image, returns boxes in its pixels."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class FaceBox:
     """One face.
 
     Attributes:
-      x, y: left and top edge in pixels of the full picture.
-      width, height: in pixels of the full picture.
-      score: how sure the detector is, in [0, 1]; comparable within one detector only.
+      x, y: left and top edge in pixels of the full image.
+      width, height: in pixels of the full image.
+      score: confidence of the detector in [0, 1]; comparable within one detector only.
     """
 
     x: float
@@ -52,7 +52,7 @@ class FaceBox:
         return self.width * self.height
 
     def iou(self, other: FaceBox) -> float:
-        """Intersection over union with another box, in [0, 1]; 0 where both are empty."""
+        """Intersection over union with another box, in [0, 1]; 0 if both are empty."""
         width = min(self.x + self.width, other.x + other.width) - max(self.x, other.x)
         height = min(self.y + self.height, other.y + other.height) - max(self.y, other.y)
         shared = max(width, 0.0) * max(height, 0.0)
@@ -60,7 +60,7 @@ class FaceBox:
         return shared / union if union > 0 else 0.0
 
     def scaled(self, factor_x: float, factor_y: float) -> FaceBox:
-        """The same face in a picture `factor_x` times as wide and `factor_y` times as high."""
+        """The same face in an image `factor_x` times as wide and `factor_y` times as high."""
         return FaceBox(
             self.x * factor_x,
             self.y * factor_y,
@@ -70,7 +70,7 @@ class FaceBox:
         )
 
     def clipped(self, width_px: int, height_px: int) -> FaceBox:
-        """The part inside a picture of that size; width or height 0 where nothing is inside."""
+        """The box clipped to an image of that size; width or height 0 if nothing is inside."""
         left, top = max(self.x, 0.0), max(self.y, 0.0)
         right = min(self.x + self.width, float(width_px))
         bottom = min(self.y + self.height, float(height_px))
@@ -81,21 +81,21 @@ class FaceBox:
 
 
 def reduced_size(width_px: int, height_px: int, max_side_px: int) -> tuple[int, int]:
-    """(width, height) of a picture whose longer side is at most `max_side_px`, never enlarged."""
+    """(width, height) of an image with its longer side limited to `max_side_px`, never enlarged."""
     scale = min(1.0, max_side_px / max(width_px, height_px))
     return max(1, round(width_px * scale)), max(1, round(height_px * scale))
 
 
 def limit_image_size(picture: np.ndarray, max_side_px: int) -> np.ndarray:
-    """Shrinks a picture to at most `max_side_px` on its longer side.
+    """Shrinks an image to at most `max_side_px` on its longer side.
 
-    Bilinear, not area averaging: from 1280x720 it takes 0.15 ms instead of 1.2 to 3.8, and every
-    detector found the same faces of stills and clips either way.
+    Bilinear instead of area averaging: from 1280x720 it takes 0.15 ms instead of 1.2 to 3.8, and
+    every detector found the same faces in images and clips either way.
 
     Args:
       picture: (H, W, 3) or (H, W) uint8.
     Returns:
-      (h, w, 3) or (h, w) uint8; the picture itself where it is small enough.
+      (h, w, 3) or (h, w) uint8; the same image if it is small enough.
     """
     height_px, width_px = picture.shape[:2]
     size = reduced_size(width_px, height_px, max_side_px)
@@ -105,7 +105,7 @@ def limit_image_size(picture: np.ndarray, max_side_px: int) -> np.ndarray:
 
 
 def _enlarged(picture: np.ndarray, side_px: int) -> np.ndarray:
-    """A picture whose longer side is at least `side_px`, bilinear; itself where it is so large."""
+    """Enlarges an image bilinearly to a longer side of at least `side_px`."""
     height_px, width_px = picture.shape[:2]
     scale = side_px / max(height_px, width_px)
     if scale <= 1:
@@ -115,7 +115,7 @@ def _enlarged(picture: np.ndarray, side_px: int) -> np.ndarray:
 
 
 def convert_colors(picture: np.ndarray, colors: ColorMode) -> np.ndarray:
-    """The picture as (H, W, 3) RGB or (H, W) grey, contiguous uint8."""
+    """The image as (H, W, 3) RGB or (H, W) grey, contiguous uint8."""
     is_grey = picture.ndim == 2
     if colors == "grey":
         result = picture if is_grey else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
@@ -137,14 +137,14 @@ def _check(picture: np.ndarray) -> None:
 
 
 class FaceDetector(ABC):
-    """Finds upright faces. Not shared between threads; open one a process.
+    """Finds upright faces. Not thread-safe; open one per process.
 
     Attributes:
       name: as in the registry.
       needs_weights: whether `affectstream.opencv_model.weights` must provide `paths`.
-      colors: what `_find` wants; pictures of the other kind are converted after reduction.
+      colors: input colours of `_find`; other images are converted after reduction.
       paths: the weight files in use.
-      max_side_px: longer side of the picture that is searched.
+      max_side_px: longer side of the searched image.
     """
 
     name: ClassVar[str]
@@ -159,17 +159,17 @@ class FaceDetector(ABC):
 
     @abstractmethod
     def _find(self, picture: np.ndarray) -> list[FaceBox]:
-        """Boxes in pixels of `picture`, any order; its longer side has `max_side_px`."""
+        """Boxes in pixels of `picture`, in any order; its longer side has `max_side_px`."""
 
     def detect(self, picture: np.ndarray) -> list[FaceBox]:
-        """Faces of a picture, largest first.
+        """Faces of an image, largest first.
 
         Args:
           picture: (H, W, 3) uint8 RGB or (H, W) uint8 grey.
         Returns:
-          Boxes in pixels of `picture`, inside it, sorted by area descending (then score,
-          then place, so that the order is always the same). Empty where no face is seen, and for
-          pictures under `SMALLEST_SIDE_PX` after reduction.
+          Boxes in pixels of `picture`, inside it, sorted by area descending (then score, then
+          position, so that the order is deterministic). Empty if no face is found, and for images
+          under `SMALLEST_SIDE_PX` after reduction.
         Raises:
           ValueError: another shape or dtype, or no pixels.
         """
@@ -180,11 +180,11 @@ class FaceDetector(ABC):
     def detect_reduced(
         self, picture: np.ndarray, full_width_px: int, full_height_px: int
     ) -> list[FaceBox]:
-        """As `detect`, of a picture that is already small (the decoder's own scaler made it).
+        """As `detect`, for an image that is already reduced (by the decoder's own scaler).
 
         Args:
           picture: (h, w, 3) uint8 RGB or (h, w) uint8 grey, enlarged to `max_side_px`.
-          full_width_px, full_height_px: size of the full picture, in whose pixels boxes come back.
+          full_width_px, full_height_px: size of the full image, in whose pixels boxes are returned.
         """
         _check(picture)
         height_px, width_px = picture.shape[:2]
@@ -199,7 +199,7 @@ class FaceDetector(ABC):
         boxes = [box for box in boxes if box.area > 0]
         return sorted(boxes, key=lambda box: (-box.area, -box.score, box.x, box.y))
 
-    def close(self) -> None:  # noqa: B027 - most detectors hold nothing that needs freeing
+    def close(self) -> None:  # noqa: B027 - most detectors hold nothing to free
         """Frees what the detector holds; it cannot be used afterwards."""
 
     def __enter__(self) -> Self:

@@ -19,9 +19,10 @@ from affectstream.opencv_model.detectors.detector import (
 
 CASCADE = "haarcascade_frontalface_default.xml"
 
-# Measured with `equalizeHist` on 20 stills, 53 frames with a face, 184 without and 150 pictures of
-# structured noise: all faces, none without a face, 4 in noise. Without `equalizeHist` 18 of 20
-# frames of a dim clip; a scale factor of 1.1 finds the same in 1.7 times the time.
+# Measured with `equalizeHist` on 20 images, 53 frames with a face, 184 without and 150 images of
+# structured noise: it finds all faces, none without a face, and 4 in noise. Without `equalizeHist`
+# it finds 18 of 20 in frames of a dim clip; a scale factor of 1.1 finds the same in 1.7 times the
+# time.
 SCALE_FACTOR = 1.2
 MIN_NEIGHBORS = 3
 MIN_SIDE_SHARE = 0.1
@@ -29,7 +30,7 @@ CASCADE_SIDE_PX = 24
 
 
 class HaarDetector(FaceDetector):
-    """Viola-Jones cascade: upright frontal faces from about a tenth of the picture's longer side.
+    """Viola-Jones cascade: upright frontal faces from about a tenth of the image's longer side.
 
     The score is the last stage's weight w (0 upwards), squashed to w / (1 + w).
 
@@ -44,7 +45,7 @@ class HaarDetector(FaceDetector):
         """Opens the cascade given, or the one in OpenCV's wheel.
 
         Raises:
-          UserError: this OpenCV ships no cascades, or the file is none.
+          UserError: this OpenCV contains no cascades, or the file is not a cascade.
         """
         super().__init__(paths or (_bundled_cascade(),), max_side_px)
         try:

@@ -15,13 +15,13 @@ from affectstream.opencv_model.detectors.detector import DETECT_SIDE_PX, FaceBox
 INPUT_SIDE_PX = 300
 MEAN_BGR = (104.0, 177.0, 123.0)
 
-# Measured: the least sure of 73 real faces has 0.58, the surest of 184 real frames without one
-# 0.23. White noise stays below 0.45; 8 of 150 pictures of structured noise pass.
+# Measured: the lowest score of 73 real faces is 0.58, the highest of 184 real frames without one
+# 0.23. White noise stays below 0.45; 8 of 150 images of structured noise pass.
 MIN_SCORE = 0.5
 
 
 class ResNetSsdDetector(FaceDetector):
-    """ResNet-10 SSD at 300x300: slow on a CPU, but finds faces from about 1/20 of the picture.
+    """ResNet-10 SSD at 300x300: slow on a CPU, but finds faces from about 1/20 of the image.
 
     Source: Liu et al. 2016 (SSD); OpenCV samples/dnn/face_detector, trained by Aleksandr Rybnikov.
     """

@@ -12,15 +12,15 @@ import numpy as np
 from affectstream.core.errors import UserError
 from affectstream.opencv_model.detectors.detector import DETECT_SIDE_PX, FaceBox, FaceDetector
 
-# Measured: the least sure of 73 real faces has 0.88, the surest of 150 pictures of structured
-# noise 0.33, and 184 real frames without a face have none at 0.3.
+# Measured: the lowest score of 73 real faces is 0.88, the highest of 150 images of structured noise
+# 0.33, and 184 real frames without a face have none at 0.3.
 MIN_SCORE = 0.6
 MAX_OVERLAP = 0.3
 MAX_CANDIDATES = 500
 
 
 class YuNetDetector(FaceDetector):
-    """Small anchor-free network: faces from about 1/20 of the picture's longer side.
+    """Small anchor-free network: faces from about 1/20 of the image's longer side.
 
     Source: Wu, Peng & Yu 2023, "YuNet: A Tiny Millisecond-level Face Detector"; weights of
     OpenCV Zoo, MIT licence.

@@ -1,1 +1,1 @@
-"""Readers of corpora, one a corpus or a family of corpora."""
+"""Corpus readers, one per corpus or family of corpora."""

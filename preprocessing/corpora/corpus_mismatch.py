@@ -14,7 +14,7 @@ MAX_FILES_CHECKED = 20
 
 
 def likely_corpus(paths: Sequence[Path]) -> str:
-    """Name of the first corpus of the registry that knows one of the first files by name, or ""."""
+    """Name of the first registered corpus that recognises one of the first files, or ""."""
     for name in registry.names("corpora"):
         corpus: Corpus = registry.load("corpora", name)
         if any(map(corpus.matches_file, paths[:MAX_FILES_CHECKED])):
@@ -25,13 +25,13 @@ def likely_corpus(paths: Sequence[Path]) -> str:
 def corpus_mismatch_error(
     source: Path, what: str, paths: Sequence[Path], rejected: Sequence[Rejection] = ()
 ) -> UserError:
-    """The error for a folder that holds none of what a reader needs.
+    """The error for a folder without the files that a reader needs.
 
     Args:
       source: the folder.
-      what: what it lacks, to follow "FOLDER: ".
-      paths: media files in it, by which another corpus may be recognised.
-      rejected: what in it could not be entered.
+      what: the missing content, as text after "FOLDER: ".
+      paths: media files in it, to recognise another corpus.
+      rejected: its entries that could not be entered.
     """
     what = "; ".join([what, *(rejection.reason for rejection in rejected[:1])])
     likely = likely_corpus(paths)

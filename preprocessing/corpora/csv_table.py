@@ -26,10 +26,9 @@ class CsvRow:
     """One row below the header.
 
     Attributes:
-      first_line, last_line: where it begins and ends in the file, from 1; a quoted cell may hold
-        line breaks.
-      raw: these lines as they stand in the file.
-      cells: one a column, stripped; a short row lacks the last ones, a long one has some more.
+      first_line, last_line: its lines in the file, from 1; a quoted cell may contain line breaks.
+      raw: these lines as in the file.
+      cells: one per column, stripped; a short row lacks the last ones, a long one has extra ones.
     """
 
     first_line: int
@@ -40,28 +39,28 @@ class CsvRow:
 
 @dataclass(frozen=True)
 class CsvTable:
-    """What a CSV holds: the stripped names of its columns, and its rows without blank lines."""
+    """A parsed CSV: the stripped column names, and the rows without blank lines."""
 
     columns: tuple[str, ...]
     rows: tuple[CsvRow, ...]
 
     def row_as_dict(self, row: CsvRow) -> dict[str, str]:
-        """{column: cell}; "" for a cell that the row lacks."""
+        """{column: cell}; "" for a missing cell."""
         lacking = [""] * (len(self.columns) - len(row.cells))
         return dict(zip(self.columns, (*row.cells, *lacking), strict=False))
 
 
 def split_lines(text: str) -> list[str]:
-    """The lines of a text, which only CR LF, LF and CR end.
+    """The lines of a text, ended only by CR LF, LF and CR.
 
-    Not `str.splitlines`: it also takes U+2028, U+0085 or a form feed within a sentence for ends.
+    Not `str.splitlines`, which also splits at U+2028, U+0085 or a form feed within a sentence.
     """
     lines = _LINE_END.split(text)
     return lines if lines[-1] else lines[:-1]
 
 
 def require_no_pointer(path: Path, text: str) -> None:
-    """Raises UserError where the text of a file is a git-lfs pointer."""
+    """Raises UserError if the text of a file is a git-lfs pointer."""
     if lfs_pointer.is_pointer_text(text):
         raise UserError(f"{path}: {lfs_pointer.POINTER_MESSAGE}")
 
@@ -71,13 +70,13 @@ def parse_csv(
 ) -> CsvTable:
     """Reads a CSV; quoted cells may hold commas, doubled quotes and line breaks.
 
-    Commas part the cells, or semicolons or tabs where with them the required columns are found.
+    The delimiter is a comma, or a semicolon or tab if the required columns are found with it.
 
     Args:
-      path: of the file, for messages.
+      path: path of the file, for messages.
       text: its content.
-      required: columns that must be there.
-      ignore_case: names of columns are taken in lower case.
+      required: required columns.
+      ignore_case: converts column names to lower case.
     Raises:
       UserError: a column is missing, quotes are set wrongly, or a git-lfs pointer.
     Source: RFC 4180.
@@ -114,12 +113,12 @@ def parse_csv(
 def delimiter_of(
     lines: Sequence[str], required: Sequence[str] = (), ignore_case: bool = False
 ) -> str:
-    """The delimiter of a table, found from its header.
+    """Detects the delimiter of a table from its header.
 
     Args:
-      lines: of the table.
-      required: columns that must be there; the first delimiter by which they are is taken, else
-        the one that parts the header most, and of equal ones the comma.
+      lines: lines of the table.
+      required: required columns; the first delimiter that yields them is used, else the one that
+        splits the header into most cells, a comma on a tie.
     """
     header = next((line for line in lines if line.strip()), "")
 

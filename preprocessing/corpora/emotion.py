@@ -1,6 +1,6 @@
 """The six-class English text set of CARER, as `text;label` lines or as CSV, published split.
 
-A line has the label behind its last semicolon, with an optional header `text;label_name`; a CSV has
+A line has the label after its last semicolon, with an optional header `text;label_name`; a CSV has
 columns text and label, the latter a word or 0-5.
 """
 
@@ -16,7 +16,7 @@ from affectstream.preprocessing.corpora.csv_table import CsvRow
 from affectstream.preprocessing.corpora.text_table import LabelledText, TextCorpus
 from affectstream.preprocessing.labels import parse_codes
 
-# In the order of the numbers 0-5 that stand for them in the CSV form.
+# In the order of the numbers 0-5 in the CSV form.
 LABELS = parse_codes("sadness sad joy happy love love anger angry fear fearful surprise surprised")
 _STEMS = parse_codes("train train training train val validation validation validation test test")
 FILES: Mapping[str, str] = MappingProxyType(

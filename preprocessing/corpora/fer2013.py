@@ -30,7 +30,7 @@ SPLIT_OF_FOLDER = parse_codes(
     "training train train train validation validation valid validation val validation"
     " publictest test privatetest test test test"
 )
-# The tables of all parts, under the names by which they are handed on.
+# Tables with all splits, by their usual names.
 TABLES = ("fer2013.csv", "icml_face_data.csv")
 # Published during the challenge: the training split, and the test split without labels.
 CHALLENGE_TABLES = ("train.csv", "test.csv")
@@ -39,22 +39,22 @@ _EXPECTED = "expected like Training/happy/x.jpg"
 
 @dataclass(frozen=True, kw_only=True)
 class Fer2013Corpus(Corpus):
-    """FER2013 with its official split: Training trains, PublicTest and PrivateTest test.
+    """FER2013 with its official split: Training, PublicTest and PrivateTest.
 
-    Where PrivateTest is there it is the test part and PublicTest validates, as in the challenge;
-    else PublicTest is the test part, and `split` cuts validation out of Training. A part named
-    validation validates.
+    If PrivateTest exists, it is the test split and PublicTest the validation split, as in the
+    challenge. Otherwise PublicTest is the test split, and `split` takes validation from Training. A
+    folder named validation is the validation split.
     """
 
     def build_index(self, source: Path) -> CorpusIndex:
-        """Lists the pictures; opens none of them.
+        """Lists the images; opens none of them.
 
         Args:
-          source: a folder or zip with pictures below PART/EMOTION, at any depth and in any case,
-            in any format of pictures; a CSV with the columns emotion, pixels and Usage in any
-            order; or a folder with such a CSV at any depth.
+          source: a folder or zip with images in PART/EMOTION, at any depth, in any case and format;
+            a CSV with the columns emotion, pixels and Usage in any order; or a folder with such a
+            CSV at any depth.
         Raises:
-          UserError: missing, neither folder, zip nor CSV, or no picture in it.
+          UserError: missing, not a folder, zip or CSV, or without images.
         """
         rejected: list[Rejection] = []
         clips, ignored_suffixes = self._find(source, rejected)
@@ -71,7 +71,7 @@ class Fer2013Corpus(Corpus):
         return CorpusIndex.of(clips, rejected, ignored_suffixes=ignored_suffixes)
 
     def _find(self, source: Path, rejected: list[Rejection]) -> tuple[list[Clip], Counter[str]]:
-        """The clips of a source of any kind, and the endings of its other files."""
+        """The clips of a source of any kind, and the suffixes of its other files."""
         if not source.exists():
             raise UserError(f"{source}: not found; give FER2013's folder, zip or CSV")
         if source.is_dir():
@@ -157,7 +157,7 @@ def _part(word: str) -> str:
 
 
 def _part_and_label(name: str) -> tuple[str, str]:
-    """Key of `SPLIT_OF_FOLDER` and label, from the nearest parent folders; "" if none gives it.
+    """Key of `SPLIT_OF_FOLDER` and label, from the nearest parent folders; "" if none matches.
 
     Args:
       name: with slashes, or with backslashes as some programs write them into a zip.
@@ -172,7 +172,7 @@ def _part_and_label(name: str) -> tuple[str, str]:
 
 
 def _table_in(files: Iterable[Path], names: Sequence[str]) -> Path | None:
-    """The table of the first of some names, and of these the shallowest."""
+    """The table with the first of some names; of several, the shallowest."""
     ranked = [
         (names.index(path.name.lower()), len(path.parts), path)
         for path in files
@@ -182,7 +182,7 @@ def _table_in(files: Iterable[Path], names: Sequence[str]) -> Path | None:
 
 
 def _members(archive: Path) -> tuple[list[str], list[str]]:
-    """Names of the pictures in a zip, and of its other files; hidden ones are neither."""
+    """Names of the images in a zip, and of its other files; hidden files are in neither."""
     with storage_paths.open_binary(archive) as stream, zipfile.ZipFile(stream) as file:
         names = sorted(name for name in file.namelist() if not name.endswith("/"))
     names = [name for name in names if not any(map(is_hidden, re.split(r"[/\\]", name)))]
@@ -197,7 +197,7 @@ def _require_no_table(archive: Path, names: Iterable[str]) -> None:
 
 
 def _columns(source: Path, header: str, delimiter: str) -> dict[str, int]:
-    """{"emotion", "pixels" and, where it is there, "usage": place} of a CSV.
+    """Column indices of "emotion", "pixels" and, if present, "usage" in a CSV.
 
     Raises:
       UserError: another header.

@@ -1,4 +1,4 @@
-"""Corpora whose file names hold all labels; one definition each."""
+"""Definitions of corpora whose file names contain all labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ RAVDESS_STATEMENTS = {
     "02": "Dogs are sitting by the door",
 }
 
-# modality-channel-emotion-intensity-statement-repetition-actor; all but the first is the recording
+# modality-channel-emotion-intensity-statement-repetition-actor; all but the first identify the
+# recording
 _RAVDESS_PATTERN = re.compile(
     r"(?P<modality>0[123])-"
     r"(?P<recording>(?P<channel>0[12])-(?P<emotion>0[1-8])-(?P<intensity>0[12])-"
@@ -85,7 +86,7 @@ SAMPLE = FilenameCorpus(
 
 # === TESS ===
 
-# "OA" is how the corpus itself misspells OAF in OA_bite_neutral.wav.
+# "OA" is the corpus's own misspelling of OAF in OA_bite_neutral.wav.
 _TESS_SPEAKERS = {"OAF": "OAF", "OA": "OAF", "YAF": "YAF"}
 
 TESS = FilenameCorpus(

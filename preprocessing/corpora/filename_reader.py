@@ -1,4 +1,4 @@
-"""Reader of corpora whose file names hold all labels; `filename_corpora` defines the corpora."""
+"""Reader of corpora whose file names contain all labels; `filename_corpora` defines the corpora."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ Match = re.Match[str]
 
 @dataclass(frozen=True, kw_only=True)
 class FilenameCorpus(Corpus):
-    """A corpus told by its file names, at any folder depth.
+    """A corpus defined by its file names, at any folder depth.
 
     Attributes:
-      pattern: matches the stem of a file name, or "folder/stem"; its group `emotion` is looked up
-        in `labels`.
+      pattern: matches the stem of a file name, or "folder/stem"; its group `emotion` is a key of
+        `labels`.
       labels: code in the file name -> canonical label.
-      example: a good file name, for messages.
-      speaker: who speaks, from a match.
-      recording: what all files of one recording share, from a match.
-      attributes: further facts of a match (sex, intensity, ...).
-      transcript: what is said, from a match; "" where the name does not tell.
-      no_label: code -> the emotion of the corpus for which there is no canonical label.
-      skip_reason: says why a match is left out on purpose, or "".
-      known_bad: lower-case file name -> what is wrong with that file of the corpus.
-      preference: of a match and its suffix; the lowest is kept when files share a recording.
+      example: a valid file name, for messages.
+      speaker: speaker of a match.
+      recording: id shared by all files of one recording, from a match.
+      attributes: further metadata of a match (sex, intensity, ...).
+      transcript: transcript of a match; "" if the name does not determine it.
+      no_label: code -> the corpus's emotion without a canonical label.
+      skip_reason: reason why a match is excluded on purpose, or "".
+      known_bad: lower-case file name -> known defect of that file.
+      preference: rank of a match and its suffix; the lowest is kept if files share a recording.
     """
 
     pattern: re.Pattern[str]
@@ -56,14 +56,14 @@ class FilenameCorpus(Corpus):
         return self.pattern if "recording" in self.pattern.groupindex else None
 
     def matches_file(self, path: Path) -> bool:
-        """Whether a file is named as this corpus names its files."""
+        """Whether a file name follows the corpus's naming."""
         return self._match(path) is not None
 
     def build_index(self, source: Path) -> CorpusIndex:
         """Reads the names below `source`; opens no file.
 
         Raises:
-          UserError: the folder is missing, holds no media file, or none named like this corpus's.
+          UserError: the folder is missing, has no media file, or none with the corpus's naming.
         """
         ranked: list[tuple[int, Clip]] = []
         listing, paths = list_media(source)
@@ -117,9 +117,9 @@ class FilenameCorpus(Corpus):
 
 
 def one_file_a_recording(ranked: list[tuple[int, Clip]], skipped: Counter[str]) -> list[Clip]:
-    """The clip of the lowest rank, then key, of each recording; counts the others.
+    """Keeps the clip of lowest rank, then key, for each recording; counts the others.
 
-    The others stand behind it, to be read where its file cannot be.
+    The others are stored in it, and are read if its file cannot be.
     """
     ordered = sorted(ranked, key=lambda item: (item[0], item[1].key))
     groups: dict[str, list[Clip]] = {}

@@ -1,8 +1,8 @@
-"""GoEmotions: comments of 28 classes, mapped to Ekman's six and neutral as the publisher maps.
+"""GoEmotions: comments of 28 classes, mapped by the publisher to Ekman's six and neutral.
 
-A row is text, label numbers, comment id; its cells are taken as they stand, for a quote has no
-meaning in these tables. Attribute `emotions` keeps the fine labels. A comment whose labels fall in
-more than one class of Ekman is left out and counted.
+A row is text, label numbers, comment id. Cells are not unquoted, because quotes have no meaning in
+these tables. The attribute `emotions` keeps the fine labels. A comment with labels of several Ekman
+classes is excluded and counted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ EMOTIONS: tuple[str, ...] = (
     *("pride", "realization", "relief", "remorse", "sadness", "surprise", "neutral"),
 )
 
-# google-research/goemotions, data/ekman_mapping.json, and neutral, which it leaves as it is.
+# google-research/goemotions, data/ekman_mapping.json, plus neutral, which it does not map.
 _EKMAN = {
     "anger": "anger annoyance disapproval",
     "disgust": "disgust",

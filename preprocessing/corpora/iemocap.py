@@ -34,10 +34,10 @@ _ACTING = {"impro": "improvised", "script": "scripted"}
 
 @dataclass(frozen=True, kw_only=True)
 class IemocapCorpus(Corpus):
-    """IEMOCAP in the layout of its release: one clip a turn on whose emotion evaluators agreed.
+    """IEMOCAP in its release layout: one clip per turn with a consensus of the evaluators.
 
     Attributes:
-      improvised_only: skip the scripted dialogues. All sessions act the same three scripts, so a
+      improvised_only: skips the scripted dialogues. All sessions use the same three scripts, so a
         text model could memorise them.
     """
 
@@ -51,16 +51,16 @@ class IemocapCorpus(Corpus):
         return replace(self, improvised_only=True)
 
     def matches_file(self, path: Path) -> bool:
-        """Whether a file is named as the release names the sound of a turn."""
+        """Whether a file name is that of a turn's audio in the release."""
         return TURN_PATTERN.fullmatch(path.stem) is not None
 
     def build_index(self, source: Path) -> CorpusIndex:
-        """Reads evaluations and transcriptions; opens no sound and no video.
+        """Reads evaluations and transcriptions; opens no audio or video.
 
         Args:
-          source: the release's root, or one of its Session folders.
+          source: the release's root folder, or one of its Session folders.
         Raises:
-          UserError: absent, or no session of IEMOCAP in it.
+          UserError: absent, or without an IEMOCAP session.
         """
         if not source.is_dir():
             raise UserError(f"{source}: no such folder; {HOW_TO_OBTAIN}")
@@ -79,7 +79,7 @@ class IemocapCorpus(Corpus):
         for session, path in evaluations:
             try:
                 self._dialogue(session, path, clips, rejected, skipped)
-            except OSError as error:  # a folder of it cannot be entered
+            except OSError as error:  # one of its folders cannot be entered
                 reason = str(from_os_error(error, path))
                 rejected.append(Rejection(_shown(session, path), reason))
         return CorpusIndex.of(clips.values(), rejected, skipped)
@@ -147,12 +147,12 @@ class IemocapCorpus(Corpus):
 
 
 def _pictures(session: Path, turn: Turn, half: str) -> CompanionVideo | None:
-    """The speaker's half of the dialogue's video, where there is one.
+    """The speaker's half of the dialogue's video, if it exists.
 
-    Source of the sides: the release's README says that the letter after the session (Ses01F_...)
-    names the actor who wears the markers. That this actor sits on the left of the picture is what
-    two published preparations of the release crop by, written independently of each other:
-    AIM3-RUC/MEmoBert, preprocess/iemocap/cut_video.sh, and IoannisKansizoglou/Iemocap-preprocess,
+    Source of the sides: according to the release's README, the letter after the session
+    (Ses01F_...) names the actor with the markers. Two independent published preparations of the
+    release assume that this actor is on the left of the image: AIM3-RUC/MEmoBert,
+    preprocess/iemocap/cut_video.sh, and IoannisKansizoglou/Iemocap-preprocess,
     extractionmapCreator.py.
     """
     path = session / "dialog/avi/DivX" / f"{_part(turn.name, 'dialogue')}.avi"
@@ -164,7 +164,7 @@ def _pictures(session: Path, turn: Turn, half: str) -> CompanionVideo | None:
 def _said(
     session: Path, name: str, rejected: list[Rejection], skipped: Counter[str]
 ) -> dict[str, str]:
-    """Turn -> transcript; nothing where the dialogue has no transcription."""
+    """Turn -> transcript; empty if the dialogue has no transcription."""
     path = session / TRANSCRIPTIONS / name
     if not path.is_file():
         return {}
@@ -179,13 +179,13 @@ def _wav(session: Path, turn: Turn) -> Path:
 
 
 def _part(turn: str, group: str) -> str:
-    """A part of the name of a turn, which `read_evaluation` has checked."""
+    """A component of a turn's name, which `read_evaluation` has checked."""
     match = TURN_PATTERN.fullmatch(turn)
     return match[group] if match else ""
 
 
 def _shown(session: Path, path: Path) -> str:
-    """`Session1/...`, whether the source is the release or one session of it."""
+    """`Session1/...`, for both kinds of source."""
     return printable(f"{session.resolve().name}/{storage_paths.relative_name(path, session)}")
 
 

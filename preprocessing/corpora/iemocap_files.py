@@ -1,4 +1,4 @@
-"""The text files of IEMOCAP: evaluations and transcriptions of one dialogue each."""
+"""The text files of IEMOCAP: evaluations and transcriptions, one file per dialogue."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LABELS = parse_codes(
     "ang angry hap happy exc excited sad sad fru frustrated fea fearful sur surprised neu neutral"
     " dis disgust"
 )
-# Codes that are no label, and what they mean.
+# Codes without a label, and their meaning.
 NO_LABEL = {
     "xxx": "xxx: the evaluators did not agree",
     "oth": "oth: an emotion that has no label here",
@@ -44,14 +44,14 @@ NO_LABEL = {
 
 @dataclass(frozen=True)
 class Turn:
-    """One turn of a dialogue as its evaluators saw it.
+    """One evaluated turn of a dialogue.
 
     Attributes:
-      line: number of its line in the evaluation file.
+      line: its line number in the evaluation file.
       start_s, end_s: within the dialogue.
       emotion: code of the consensus, a key of `LABELS` or `NO_LABEL`.
       valence, arousal, dominance: mean over the evaluators, 1 to 5.
-      evaluations: what each evaluator named, as canonical labels; the actors' own are not counted.
+      evaluations: canonical labels of each evaluator; the actors' own are not counted.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Turn:
 
     @property
     def agreement(self) -> float | None:
-        """Share of the evaluators who named the consensus; None without evaluators or label."""
+        """Share of the evaluators who chose the consensus; None without evaluators or label."""
         label = LABELS.get(self.emotion)
         if label is None or not self.evaluations:
             return None
@@ -74,10 +74,10 @@ class Turn:
 
 
 def sessions_below(source: Path, rejected: list[Rejection]) -> list[Path]:
-    """Folders of sessions: `source` itself, or those directly in it.
+    """Session folders: `source` itself, or those directly in it.
 
     Args:
-      rejected: gets those that cannot be entered.
+      rejected: receives those that cannot be entered.
     Raises:
       UserError: `source` cannot be read.
     """
@@ -99,7 +99,7 @@ def sessions_below(source: Path, rejected: list[Rejection]) -> list[Path]:
 
 
 def text_files(folder: Path) -> list[Path]:
-    """The `.txt` files directly in a folder, hidden ones (`._Ses01F_impro01.txt`) left out.
+    """The `.txt` files directly in a folder, without hidden ones (`._Ses01F_impro01.txt`).
 
     Raises:
       OSError: the folder cannot be read.
@@ -109,11 +109,11 @@ def text_files(folder: Path) -> list[Path]:
 
 
 def read_evaluation(path: Path, shown: str) -> tuple[list[Turn], list[Rejection]]:
-    """Turns of one evaluation file, and its lines that cannot be used.
+    """Turns of one evaluation file, and its unusable lines.
 
     Args:
       path: such as `Session1/dialog/EmoEvaluation/Ses01F_impro01.txt`.
-      shown: how messages call the file.
+      shown: name of the file in messages.
     Raises:
       UserError: the file cannot be read.
     """
@@ -130,7 +130,7 @@ def read_evaluation(path: Path, shown: str) -> tuple[list[Turn], list[Rejection]
         try:
             if line.startswith("["):
                 finish()
-                # Evaluator lines after a bad turn line are ignored without an error.
+                # Evaluator lines after an invalid turn line are ignored without an error.
                 evaluations, under_a_turn = None, True
                 turns.append(_turn(line, number, path.stem))
                 evaluations = []
@@ -176,7 +176,7 @@ def _turn(line: str, number: int, dialogue: str) -> Turn:
 
 
 def _numbers(text: str) -> list[float]:
-    """Numbers between commas; [] if any is none."""
+    """Comma-separated numbers; [] if any is invalid."""
     try:
         values = [float(word) for word in text.split(",")]
     except ValueError:
@@ -185,10 +185,10 @@ def _numbers(text: str) -> list[float]:
 
 
 def _named(line: str) -> frozenset[str] | None:
-    """Canonical labels that an evaluator named; None for scores, and for the actors themselves.
+    """Canonical labels of an evaluator; None for scores, and for the actors themselves.
 
-    The publisher's means leave out the actors' evaluations of themselves (C-F1, C-M1), so the
-    agreement leaves them out too.
+    The publisher's means exclude the actors' evaluations of themselves (C-F1, C-M1), so the
+    agreement excludes them as well.
     """
     if line.startswith("A-"):
         return None
@@ -202,9 +202,9 @@ def _named(line: str) -> frozenset[str] | None:
 
 
 def read_transcription(path: Path, shown: str) -> tuple[dict[str, str], list[Rejection], int]:
-    """(turn -> what is said, lines that cannot be used, number of lines that name no turn).
+    """(turn -> transcript, unusable lines, number of lines without a turn name).
 
-    The release itself has lines without the name of a turn, such as "M: [LAUGHTER]".
+    The release itself has lines without a turn name, such as "M: [LAUGHTER]".
 
     Raises:
       UserError: the file cannot be read.

@@ -19,7 +19,7 @@ from affectstream.preprocessing.labels import CANONICAL_LABELS, to_canonical_lab
 MANIFEST_PREFIX = "manifest"
 # Allowed names; the name is part of ids and paths.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-# Number of recordings, and bytes of each, that enter the digest of a manifest.
+# Number of recordings, and bytes of each, that are part of the digest of a manifest.
 _NUM_HEADS, _HEAD_BYTES = 8, 1 << 20
 REQUIRED = ("path", "label", "speaker")
 OPTIONAL = ("start_s", "end_s", "transcript", "split", "recording")
@@ -29,13 +29,13 @@ OPTIONAL = ("start_s", "end_s", "transcript", "split", "recording")
 class ManifestCorpus(Corpus):
     """A CSV: `path, label, speaker`, optionally `start_s, end_s, transcript, split, recording`.
 
-    A row with an empty path and a transcript is a text of its own, without sound or picture.
-    Paths are relative to the CSV and stay below its folder or are absolute on purpose; an empty
-    `speaker` means unknown; any further column is kept as an attribute of the clip. Semicolons or
-    tabs may part the cells in place of commas, backslashes the folders in a path.
+    A row with an empty path and a transcript is a text without audio or video. Paths are relative
+    to the CSV and stay below its folder, or are absolute. An empty `speaker` means unknown. Further
+    columns are stored as attributes of the clip. Semicolons or tabs may separate the cells, and
+    backslashes the folders in a path.
 
-    Two manifests may call different people `01` and different files `a.wav`, so each has a name,
-    which stands in the ids of its people, recordings and records; see `with_name`.
+    Two manifests may call different people `01` and different files `a.wav`. So each has a name,
+    which is part of the ids of its speakers, recordings and records; see `with_name`.
 
     Attributes:
       name: "manifest-NAME"; "manifest" before it has one.
@@ -49,13 +49,13 @@ class ManifestCorpus(Corpus):
         return {"people": self.people} if self.people else {}
 
     def with_name(self, source: Path, present: Mapping[str, Any] | None = None) -> ManifestCorpus:
-        """This corpus with a name: its own, that of what is completed, or a digest of its content.
+        """This corpus with a name: its own, that of the data folder, or a digest of its content.
 
-        That is the table, in any order of rows, and the first recordings of it: two tables of the
-        same text may lie beside different files.
+        The digest covers the table, in any row order, and its first recordings, because two tables
+        with the same text may refer to different files.
 
         Args:
-          present: `preprocess.json` of the data folder that is completed. Its name stays where the
+          present: `preprocess.json` of the data folder to be completed. Its name is kept if the
             table has got more rows.
         Raises:
           UserError: the table cannot be read.
@@ -72,10 +72,10 @@ class ManifestCorpus(Corpus):
         return replace(self, name=manifest_name(atomic_io.digest(content)[:8]))
 
     def build_index(self, source: Path) -> CorpusIndex:
-        """Reads the table; `source` is the CSV or a folder that holds `manifest.csv`.
+        """Reads the table; `source` is the CSV or a folder that contains `manifest.csv`.
 
         Raises:
-          UserError: no such table, a required column missing, or no row in it.
+          UserError: no such table, a required column missing, or no rows.
         """
         table = _table_of(source)
         rows = _read_table(table)
@@ -126,7 +126,7 @@ class ManifestCorpus(Corpus):
 
 
 def manifest_name(name: str) -> str:
-    """The name of a manifest as it stands in ids.
+    """The name of a manifest in ids.
 
     Raises:
       UserError: characters that an id cannot have.
@@ -141,15 +141,15 @@ def manifest_name(name: str) -> str:
 
 
 def is_manifest(corpus: str) -> bool:
-    """Whether ids that begin with `corpus` are those of a manifest."""
+    """Whether ids with the prefix `corpus` belong to a manifest."""
     return corpus == MANIFEST_PREFIX or corpus.startswith(f"{MANIFEST_PREFIX}-")
 
 
 def _head(folder: Path, path: str) -> str:
-    """A digest of how a recording begins; "" where it cannot be read, and is rejected later.
+    """A digest of the first bytes of a recording; "" if it cannot be read, which rejects it later.
 
     Raises:
-      UserError: a store breaks off.
+      UserError: a store disconnects.
     """
     try:
         place = _resolve(folder, path.replace("\\", "/"))
@@ -177,7 +177,7 @@ def _require_text_alone(row: dict[str, str]) -> None:
 
 
 def _with_slashes(folder: Path, text: str) -> str:
-    """A path as written on Windows, with slashes; as it is where a file has just this name."""
+    """Converts a Windows path to slashes, unless a file with the original name exists."""
     slashed = text.replace("\\", "/")
     if slashed == text or storage_paths.is_remote(folder) or storage_paths.is_url(text):
         return text if storage_paths.is_url(text) else slashed
@@ -208,9 +208,11 @@ def _require_possible(path: Path) -> None:
         path.stat()
     except FileNotFoundError:
         pass  # rejected when it is read
-    except (OSError, ValueError) as error:  # the latter of a NUL
-        told = getattr(error, "strerror", "") or error
-        raise UserError(f"no file can have this path ({str(told).lower()}); correct it") from error
+    except (OSError, ValueError) as error:  # the latter for a NUL
+        reason = getattr(error, "strerror", "") or error
+        raise UserError(
+            f"no file can have this path ({str(reason).lower()}); correct it"
+        ) from error
 
 
 def _seconds(text: str) -> float | None:
@@ -230,7 +232,7 @@ def _read_table(path: Path) -> list[tuple[int, dict[str, str]]]:
     """Rows as (number of their last line, {column: stripped text}).
 
     Raises:
-      UserError: absent, not text, no CSV, a required column missing, or no row.
+      UserError: absent, not text, not a CSV, a required column missing, or no rows.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")

@@ -18,22 +18,22 @@ from affectstream.preprocessing.file_kinds import (
     format_suffix_counts,
 )
 
-# Created by operating systems; ignored, as are hidden files and folders.
+# Created by operating systems; ignored like hidden files and folders.
 _LEFT_BY_SYSTEMS = frozenset(("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"))
 
 
 def printable(name: str) -> str:
-    """A file name that can be written as UTF-8, whatever bytes the disk holds."""
+    """A file name that can be written as UTF-8, for any bytes on the disk."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is hidden (`.x`, `._x`) or left by a system (`__MACOSX`)."""
+    """Whether a file or folder is hidden (`.x`, `._x`) or created by a system (`__MACOSX`)."""
     return name.startswith(".") or name.lower() in _LEFT_BY_SYSTEMS
 
 
 def check_folder(source: Path) -> None:
-    """Raises UserError where `source` is no folder."""
+    """Raises UserError if `source` is not a folder."""
     if not source.exists():
         raise UserError(f"{source}: no such folder; give the folder that holds the recordings")
     if not source.is_dir():
@@ -46,9 +46,9 @@ class FolderListing:
 
     Attributes:
       folder: the folder that was listed.
-      files: sorted by path, hidden ones left out.
-      rejected: folders that cannot be entered, links that lead nowhere, and what is neither file
-        nor folder (a pipe, a device).
+      files: sorted by path, without hidden ones.
+      rejected: folders that cannot be entered, dead links, and entries that are neither file nor
+        folder (a pipe, a device).
     """
 
     folder: Path
@@ -56,23 +56,23 @@ class FolderListing:
     rejected: tuple[Rejection, ...]
 
     def with_suffixes(self, suffixes: Collection[str]) -> list[Path]:
-        """The files of one of some endings, which are in small letters."""
+        """The files with one of the lower-case suffixes."""
         return [path for path in self.files if path.suffix.lower() in suffixes]
 
     def files_named(self, is_wanted: Callable[[str], bool]) -> list[Path]:
-        """The files whose name, in small letters, is wanted."""
+        """The files whose lower-case name is accepted by `is_wanted`."""
         return [path for path in self.files if is_wanted(path.name.lower())]
 
     def ignored_suffixes(self, taken: Iterable[Path]) -> Counter[str]:
-        """Endings of the files that were not taken."""
+        """Suffixes of the files that were not used."""
         return count_suffixes(set(self.files).difference(taken))
 
     def display_path(self, path: Path) -> str:
-        """Name of a file below the folder, with slashes."""
+        """Path of a file relative to the folder, with slashes."""
         return printable(storage_paths.relative_name(path, self.folder))
 
     def missing_error(self, what: str) -> UserError:
-        """The error for a folder that lacks `what`, with all that was seen in it instead."""
+        """The error for a folder without `what`; lists what it contains instead."""
         seen = (
             [f"passed over: {line}"]
             if (line := format_suffix_counts(self.ignored_suffixes(())))
@@ -85,8 +85,8 @@ class FolderListing:
 def list_folder(source: Path) -> FolderListing:
     """Lists the files below a folder.
 
-    Linked folders are followed; a folder that is met a second time, as in a loop, is not entered
-    again, and one that lies in the tree is listed there rather than behind a link.
+    Linked folders are followed. A folder that is reached twice, as in a loop, is listed once, at
+    its own place in the tree if it is inside.
 
     Raises:
       UserError: `source` itself is missing or unreadable.
@@ -96,7 +96,7 @@ def list_folder(source: Path) -> FolderListing:
 
 
 class _Walk:
-    """Goes through the folders below one; those behind links come last."""
+    """Walks through the folders below one; linked ones come last."""
 
     def __init__(self, source: Path) -> None:
         self._source = source
@@ -145,8 +145,8 @@ class _Walk:
             self._reject(path, f"{printable(str(path))}: neither a file nor a folder; leave it out")
 
     def _reject_unreadable(self, path: Path, error: OSError) -> None:
-        told = from_os_error(OSError(error.errno, error.strerror), printable(str(path)))
-        self._reject(path, str(told))
+        reason = from_os_error(OSError(error.errno, error.strerror), printable(str(path)))
+        self._reject(path, str(reason))
 
     def _reject(self, path: Path, reason: str) -> None:
         name = printable(storage_paths.relative_name(path, self._source))
@@ -167,7 +167,7 @@ def _list_store(source: Path) -> FolderListing:
 
 
 def find_media(source: Path) -> list[Path]:
-    """The recordings in a folder, sorted by path; [] where none is.
+    """The recordings in a folder, sorted by path; [] if there are none.
 
     Raises:
       UserError: the folder is missing or unreadable.
@@ -176,10 +176,10 @@ def find_media(source: Path) -> list[Path]:
 
 
 def list_media(source: Path) -> tuple[FolderListing, list[Path]]:
-    """A folder that must hold recordings, and the recordings in it.
+    """Lists a folder that must contain recordings.
 
     Raises:
-      UserError: the folder is missing, unreadable, or holds no media file.
+      UserError: the folder is missing, unreadable, or contains no media file.
     """
     listing = list_folder(source)
     found = listing.with_suffixes(MEDIA_SUFFIXES)

@@ -1,4 +1,4 @@
-"""MELD: clips of a television series, listed in one table a split; also the tables alone."""
+"""MELD: clips of a television series, with one table per split; also the tables alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from affectstream.preprocessing.corpora.media_files import FolderListing, list_f
 from affectstream.preprocessing.file_kinds import MEDIA_SUFFIXES, suffix_rank
 from affectstream.preprocessing.labels import to_canonical_label
 
-# Name of a table -> (part as in folder names, split).
+# Name of a table -> (split as in folder names, split).
 TABLES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         "train_sent_emo.csv": ("train", "train"),
@@ -28,7 +28,7 @@ TABLES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "test_sent_emo.csv": ("test", "test"),
     }
 )
-# A folder of this form holds clips of that part; `output_repeated_splits_test` is the publisher's.
+# A folder of this form holds clips of that split; `output_repeated_splits_test` is the publisher's.
 _PART_FOLDER = re.compile(r"(?:output_repeated_splits_)?(train|dev|test)(?:[_\-. ].*)?", re.I)
 _STEM = re.compile(r"dia(\d+)_utt(\d+)")
 COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
@@ -38,22 +38,22 @@ UtteranceId = tuple[str, int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class MeldCorpus(Corpus):
-    """MELD with its official split: train trains, dev validates, test tests.
+    """MELD with its official train, dev (validation) and test splits.
 
-    Dialogue and utterance numbers begin anew in each part, so a clip belongs to the part that the
-    nearest folder above it names (`train_splits`, `dev_splits_complete`,
-    `output_repeated_splits_test`, or any name that begins with train, dev or test).
+    Dialogue and utterance numbers restart in each split. A clip belongs to the split named by its
+    nearest parent folder (`train_splits`, `dev_splits_complete`, `output_repeated_splits_test`, or
+    any name that begins with train, dev or test).
     """
 
     def matches_file(self, path: Path) -> bool:
-        """Whether a file is named as MELD names its clips."""
+        """Whether a file name follows MELD's naming."""
         return _STEM.fullmatch(path.stem) is not None
 
     def build_index(self, source: Path) -> CorpusIndex:
-        """Reads the tables and the names of the clips; opens no clip.
+        """Reads the tables and the clip names; opens no clip.
 
         Raises:
-          UserError: no folder, no table of MELD, a table without a needed column, or no clip.
+          UserError: not a folder, no MELD table, a table without a required column, or no clip.
         """
         listing = list_folder(source)
         tables = find_tables(listing)
@@ -92,7 +92,7 @@ class MeldCorpus(Corpus):
         split: str,
         found: dict[UtteranceId, list[Path]],
     ) -> Clip:
-        """The clip of one row; takes its files out of `found`, so that no other row has them."""
+        """The clip of one row; removes its files from `found`, so that no other row uses them."""
         told = clip_fields(self.name, part, row)
         item = utterance_of(part, row)
         paths = found.pop(item, None)
@@ -112,9 +112,8 @@ class MeldCorpus(Corpus):
 class MeldTextCorpus(Corpus):
     """MELD's utterances with its official split, from one, two or all of its tables.
 
-    Speakers and recordings have the names that `meld` gives them, so that a run on the words and a
-    run on the clips are held against each other. An utterance is speech: "Okay." said twice is no
-    copy of a text.
+    Speakers and recordings have the same names as in `meld`, so that leakage checks work between
+    runs on text and on clips. An utterance is speech: two utterances of "Okay." are not copies.
     """
 
     def matches_file(self, path: Path) -> bool:
@@ -124,7 +123,7 @@ class MeldTextCorpus(Corpus):
         """Reads the tables below `source`.
 
         Raises:
-          UserError: no folder, no table of MELD, or a table without a needed column.
+          UserError: not a folder, no MELD table, or a table without a required column.
         """
         listing = list_folder(source)
         tables = find_tables(listing)
@@ -155,10 +154,10 @@ class MeldTextCorpus(Corpus):
 
 
 def utterance_of(part: str, row: Mapping[str, str]) -> UtteranceId:
-    """The utterance that a row is about.
+    """The utterance of a row.
 
     Raises:
-      UserError: its numbers are none.
+      UserError: its numbers are invalid.
     """
     if not (row["Dialogue_ID"].isdecimal() and row["Utterance_ID"].isdecimal()):
         raise UserError("Dialogue_ID and Utterance_ID are not numbers; mend the row")
@@ -166,15 +165,15 @@ def utterance_of(part: str, row: Mapping[str, str]) -> UtteranceId:
 
 
 def clip_stem(item: UtteranceId) -> str:
-    """Name of the clip of an utterance, without ending."""
+    """Stem of an utterance's clip."""
     return f"dia{item[1]}_utt{item[2]}"
 
 
 def clip_fields(corpus: str, part: str, row: Mapping[str, str]) -> dict[str, Any]:
-    """Fields of `Clip` that a row gives, without the path.
+    """Fields of `Clip` from a row, without the path.
 
     Raises:
-      UserError: an emotion that MELD does not have, or numbers that are none.
+      UserError: an unknown emotion, or invalid numbers.
     """
     label = to_canonical_label(row["Emotion"])
     if label is None:
@@ -196,10 +195,10 @@ def clip_fields(corpus: str, part: str, row: Mapping[str, str]) -> dict[str, Any
 
 
 def read_meld_table(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Rows of one of MELD's tables as (number of their last line, {column: stripped text}).
+    """Rows of one MELD table as (number of their last line, {column: stripped text}).
 
     Raises:
-      UserError: absent, unreadable, no CSV, or a needed column missing.
+      UserError: absent, unreadable, not a CSV, or without a required column.
     """
     try:
         text = decode(path.read_bytes())
@@ -210,7 +209,7 @@ def read_meld_table(path: Path) -> list[tuple[int, dict[str, str]]]:
 
 
 def decode(data: bytes) -> str:
-    """Text of a table: UTF-8, with the odd character of Windows code page 1252 mended.
+    """Decodes a table: UTF-8, with stray characters of Windows code page 1252 repaired.
 
     The publisher's tables have both bytes of code page 1252 among UTF-8 and such bytes encoded as
     the control characters U+0080 to U+009F.
@@ -220,7 +219,7 @@ def decode(data: bytes) -> str:
 
 
 def _mended() -> dict[int, str]:
-    """Stray byte, or control character, -> what code page 1252 means by it."""
+    """Maps a stray byte, or control character, to its meaning in code page 1252."""
     meanings = {code: bytes([code]).decode("cp1252", "replace") for code in range(0x80, 0x100)}
     controls = {code: meanings[code] for code in range(0x80, 0xA0)}
     return {**{0xDC00 + code: meaning for code, meaning in meanings.items()}, **controls}
@@ -230,7 +229,7 @@ _MENDED = _mended()
 
 
 def find_tables(listing: FolderListing) -> list[Path]:
-    """One table a part, the shallowest, in the order of `TABLES`.
+    """One table per split, the shallowest, in the order of `TABLES`.
 
     Raises:
       UserError: there is none.
@@ -251,7 +250,7 @@ _CLOCK = re.compile(r"(\d+):(\d\d):(\d\d)[.,](\d{1,3})")
 
 
 def utterance_duration_s(row: Mapping[str, str]) -> float | None:
-    """How long an utterance is by StartTime and EndTime (00:16:16,059); None where untold."""
+    """Duration from StartTime and EndTime (00:16:16,059); None if they are missing."""
     start_s, end_s = (_clock_s(row.get(column, "")) for column in ("StartTime", "EndTime"))
     if start_s is None or end_s is None or end_s <= start_s:
         return None
@@ -267,7 +266,7 @@ def _clock_s(text: str) -> float | None:
 
 
 def _by_item(listing: FolderListing, skipped: Counter[str]) -> dict[UtteranceId, list[Path]]:
-    """The files of each utterance, a video before sound alone."""
+    """The files of each utterance, video before audio."""
     groups: dict[UtteranceId, list[Path]] = defaultdict(list)
     for path in listing.with_suffixes(MEDIA_SUFFIXES):
         match = _STEM.fullmatch(path.stem)
@@ -284,7 +283,7 @@ def _by_item(listing: FolderListing, skipped: Counter[str]) -> dict[UtteranceId,
 
 
 def _part_of(source: Path, path: Path) -> str:
-    """The part that the nearest folder names, up to and including `source` itself; or ""."""
+    """The split of the nearest parent folder, up to and including `source` itself; or ""."""
     for folder in (*reversed(path.relative_to(source).parts[:-1]), source.resolve().name):
         if match := _PART_FOLDER.fullmatch(folder):
             return match[1].lower()

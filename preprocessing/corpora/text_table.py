@@ -1,4 +1,4 @@
-"""Tables of texts and labels, as lines or CSV; a bad row is rejected and the others are read."""
+"""Tables of texts and labels, as lines or CSV; invalid rows are rejected one by one."""
 
 from __future__ import annotations
 
@@ -22,20 +22,19 @@ from affectstream.preprocessing.corpora.media_files import FolderListing, list_f
 
 _UTF8_MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-# A byte that is no UTF-8 is read as the lone surrogate U+DC00 + byte.
+# A byte that is not UTF-8 is read as the lone surrogate U+DC00 + byte.
 _FIRST_STRAY, _LAST_STRAY = "\udc80", "\udcff"
 
 
 @dataclass(frozen=True)
 class LabelledText:
-    """What a corpus reads out of one row.
+    """Content of one row.
 
     Attributes:
-      text: as written, outer white space apart.
+      text: as written, without outer white space.
       label: a canonical label.
-      recording: what stands for it in split and leak checks, unique within the corpus;
-        "" for table and line.
-      attributes: what else the row tells.
+      recording: unique id of the text in split and leakage checks; "" uses table and line.
+      attributes: further metadata of the row.
     """
 
     text: str
@@ -45,19 +44,19 @@ class LabelledText:
 
 
 class SkipRow(Exception):  # noqa: N818 - no error: a row that the corpus leaves out on purpose
-    """Raised by a corpus for a row without fault that it does not take; the message is counted."""
+    """Raised by a corpus to exclude a valid row; the message is counted."""
 
 
 # === Content of a text ===
 
 
 def text_comparison_key(text: str) -> str:
-    """A text without regard to case and white space."""
+    """A text in lower case with normalised white space."""
     return " ".join(text.casefold().split())
 
 
 def text_hash(text: str) -> str:
-    """Name of a text as content: equal for texts that differ in case and white space only."""
+    """Content hash of a text, independent of case and white space."""
     return content_hash(text_comparison_key(text).encode())
 
 
@@ -65,7 +64,7 @@ def text_hash(text: str) -> str:
 
 
 def read_text(path: Path) -> str:
-    """A file as text; bytes that are no UTF-8 become lone surrogates (see `require_utf8`).
+    """Reads a text file; bytes that are not UTF-8 become lone surrogates (see `require_utf8`).
 
     Raises:
       UserError: absent, unreadable, empty, or UTF-16.
@@ -84,7 +83,7 @@ def read_text(path: Path) -> str:
 
 
 def require_utf8(raw: str) -> None:
-    """Raises UserError that names the first byte of `raw` that is no UTF-8, counted from 1."""
+    """Raises UserError that names the first byte of `raw` that is not UTF-8, counted from 1."""
     for place, letter in enumerate(raw):
         if _FIRST_STRAY <= letter <= _LAST_STRAY:
             byte = len(raw[:place].encode("utf-8", errors="surrogateescape")) + 1
@@ -98,12 +97,12 @@ def require_utf8(raw: str) -> None:
 
 
 def line_rows(path: Path, cells: Callable[[str], Sequence[str]]) -> list[CsvRow]:
-    """Rows of a table of one row a line, blank lines left out.
+    """Rows of a table with one row per line, without blank lines.
 
     Args:
-      cells: divides a line.
+      cells: splits a line.
     Raises:
-      UserError: as `read_text`.
+      UserError: as in `read_text`.
     """
     return [
         CsvRow(number, number, line, tuple(cells(line)))
@@ -113,13 +112,13 @@ def line_rows(path: Path, cells: Callable[[str], Sequence[str]]) -> list[CsvRow]
 
 
 def csv_rows(path: Path, columns: Sequence[str]) -> list[CsvRow]:
-    """Rows of a CSV with a header; quoted cells may hold commas, quotes and line breaks.
+    """Rows of a CSV with a header; quoted cells may contain commas, quotes and line breaks.
 
     Args:
-      columns: those wanted; the cells of each row come in their order, stripped. A row with fewer
-        or more cells than the header has none.
+      columns: requested columns; the cells of each row are stripped and in this order. A row with
+        fewer or more cells than the header has none.
     Raises:
-      UserError: as `read_text`, a column missing, or a quote that is never closed.
+      UserError: as in `read_text`, a missing column, or an unclosed quote.
     """
     table = parse_csv(path, read_text(path), columns, ignore_case=True)
     places = [table.columns.index(column) for column in columns]
@@ -139,13 +138,13 @@ def csv_rows(path: Path, columns: Sequence[str]) -> list[CsvRow]:
 
 @dataclass(frozen=True, kw_only=True)
 class TextCorpus(Corpus):
-    """A corpus of texts in one table a split; each text is a piece of content of its own.
+    """A corpus of texts with one table per split; each text is independent content.
 
     Attributes:
-      tables: lower-case file name -> split; several names may stand for one split.
+      tables: lower-case file name -> split; a split may have several names.
       rows: reads one table.
-      parse_row: reads one row; raises UserError where it is bad, SkipRow where it is left out.
-      example: a good row, for messages.
+      parse_row: reads one row; raises UserError if it is invalid, SkipRow if it is excluded.
+      example: a valid row, for messages.
     """
 
     tables: Mapping[str, str]
@@ -156,14 +155,14 @@ class TextCorpus(Corpus):
     text_only: bool = True
 
     def matches_file(self, path: Path) -> bool:
-        return path.name in self.tables and path.suffix != ".csv"  # anybody has a train.csv
+        return path.name in self.tables and path.suffix != ".csv"  # train.csv is a common name
 
     def build_index(self, source: Path) -> CorpusIndex:
-        """Reads the tables below `source`, at any depth; a bad row is rejected.
+        """Reads the tables below `source`, at any depth; an invalid row is rejected.
 
         Raises:
-          UserError: no folder, no such table or two for one split, a table that cannot be read, or
-            not one usable row.
+          UserError: not a folder, no such table or two for one split, an unreadable table, or no
+            usable row.
         """
         listing = list_folder(source)
         parts = self._find_tables(listing)

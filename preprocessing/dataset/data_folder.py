@@ -15,34 +15,34 @@ from affectstream.core.errors import UserError, from_os_error
 from affectstream.preprocessing.clip import SPLITS, ClipMetadata
 from affectstream.preprocessing.content_hash import TEXT_HASH
 
-if TYPE_CHECKING:  # OpenCV and numpy would make `--help` slow
+if TYPE_CHECKING:  # importing OpenCV and numpy would slow down `--help`
     from affectstream.opencv_model.tracking import CropFormat
     from affectstream.preprocessing.faces.action_units import ActionUnitSpec
 
 CLIPS_FILE = "clips.csv"
 REJECTED_FILE = "rejected.csv"
 SPLITS_FILE = "splits.json"
-# Key in `splits.json`: SHA-256 of `clips.csv` when the split was made.
+# Key in `splits.json`: SHA-256 of `clips.csv` at the time of the split.
 _CLIPS_SHA256 = "clips_sha256"
 _REMEDY = "run `split` again"
 SETTINGS_FILE = "preprocess.json"
 SHARDS_FOLDER = "shards"
 
-# Cells that many rows share: each text is kept once.
+# Columns with repeated values: each text is stored once in memory.
 _SHARED = frozenset(("shard", "corpus", "label", "speaker", "split", "excluded"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordMetadata(ClipMetadata):
-    """What is known of a record beside its sound and pictures.
+    """Metadata of a record.
 
     Attributes:
       id: unique within a data folder.
-      path: key of the clip; it names the file that was read.
-      start_s, end_s: the stretch of that file.
-      num_frames: frames that were looked at, whether or not a face was found.
-      audio_hash, video_hash: hash of the decoded content; "" when that stream is missing.
-      attributes: as of the clip; "copy_of" is the id of the record that was augmented.
+      path: key of the clip; it names the source file.
+      start_s, end_s: segment of that file.
+      num_frames: analysed frames, with or without a face.
+      audio_hash, video_hash: hash of the decoded content; "" if that stream is missing.
+      attributes: attributes of the clip; "copy_of" is the id of the record that was augmented.
     """
 
     id: str
@@ -56,11 +56,11 @@ class RecordMetadata(ClipMetadata):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClipRow(RecordMetadata):
-    """One row of `clips.csv`: what is known of one record without opening its shard.
+    """One row of `clips.csv`: metadata of one record, readable without its shard.
 
     Attributes:
       shard: file name within `shards/`.
-      num_faces: frames in which a face was found, of `num_frames`.
+      num_faces: number of frames with a face, of `num_frames`.
       excluded: reason why training and evaluation skip the record, or "".
     """
 
@@ -77,8 +77,7 @@ class ClipRow(RecordMetadata):
 
     @property
     def cluster(self) -> str:
-        """Records of one cluster are not independent: those of a speaker; of an unknown speaker,
-        those of a recording."""
+        """Group of dependent records: one speaker, or one recording of an unknown speaker."""
         return self.speaker or f"recording {self.recording or self.id}"
 
     @property
@@ -88,7 +87,7 @@ class ClipRow(RecordMetadata):
 
     @property
     def copy_of(self) -> str:
-        """Record that this one is a transformed copy of, or ""; a copy is for training only."""
+        """The record that this one is an augmented copy of, or ""; copies are only for training."""
         return self.attributes.get("copy_of", "")
 
     def as_cells(self) -> dict[str, Any]:
@@ -104,19 +103,19 @@ class ClipRow(RecordMetadata):
         return cls(**{key: types.get(key, str)(value) for key, value in cells.items()})
 
 
-# The id stands first, for who reads the table.
+# The id comes first, for readers of the table.
 COLUMNS = ("id", *(field.name for field in fields(ClipRow) if field.name != "id"))
 
 
 @dataclass(frozen=True)
 class Splits:
-    """Which records train, validate and test.
+    """The records of the training, validation and test splits.
 
     Attributes:
       parts: split name -> record ids, in the order of `clips.csv`.
-      rule: the arguments that make these splits again.
+      rule: the arguments that reproduce these splits.
       notes: remarks to print with every score ("validation not speaker-disjoint").
-      folds: with `--folds`, the parts of each fold.
+      folds: with `--folds`, the splits of each fold.
     """
 
     parts: dict[str, tuple[str, ...]]
@@ -130,7 +129,7 @@ class DataFolder:
     """A prepared corpus, read without opening its shards.
 
     Attributes:
-      settings: what `preprocess` was called with, and what it found (`preprocess.json`).
+      settings: arguments and results of `preprocess` (`preprocess.json`).
     """
 
     path: Path
@@ -150,7 +149,7 @@ class DataFolder:
 
     @property
     def action_units(self) -> ActionUnitSpec | None:
-        """What the video stream holds instead of face crops; None for face crops."""
+        """Contents of the video stream instead of face crops; None for face crops."""
         from affectstream.preprocessing.faces.action_units import ActionUnitSpec
 
         kind = self.settings["preparation"].get("action_units")
@@ -196,7 +195,7 @@ def require_unchanged_clips(folder: Path) -> None:
     """Checks that `clips.csv` has not changed since `splits.json` was made.
 
     Raises:
-      UserError: naming the file that must be made again.
+      UserError: names the file that must be created again.
     """
     written = atomic_io.read_checksummed_json(folder / SPLITS_FILE, _REMEDY)[_CLIPS_SHA256]
     if written != atomic_io.file_sha256(folder / CLIPS_FILE):
@@ -232,7 +231,7 @@ def read_rows(folder: Path) -> tuple[ClipRow, ...]:
     """Reads `clips.csv`.
 
     Raises:
-      UserError: absent, or not in this version's columns.
+      UserError: absent, or with other columns than this version's.
     """
     try:
         with (folder / CLIPS_FILE).open(newline="", encoding="utf-8") as file:
@@ -265,7 +264,7 @@ def open_data_folder(path: str | Path) -> DataFolder:
     """Opens a prepared corpus.
 
     Raises:
-      UserError: not one, or damaged.
+      UserError: not a data folder, or damaged.
     """
     folder = storage_paths.storage_path(path)
     require_data_folder(folder)
@@ -280,8 +279,8 @@ def read_settings(folder: Path) -> dict[str, Any]:
       UserError: absent or damaged.
     """
     remedy = "prepare it again (`preprocess --overwrite`, or `augment` into another folder)"
-    found: dict[str, Any] = atomic_io.read_checksummed_json(folder / SETTINGS_FILE, remedy)
-    return found
+    settings: dict[str, Any] = atomic_io.read_checksummed_json(folder / SETTINGS_FILE, remedy)
+    return settings
 
 
 def write_settings(folder: Path, settings: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Duplicate records: keeps one of each, and never one in both sides of an official split."""
+"""Duplicate records: keeps one of each, and never one on both sides of an official split."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from dataclasses import dataclass, replace
 from affectstream.preprocessing.dataset.data_folder import ClipRow
 
 NO_CONTENT = "no audio, face or text"
-# Later parts win: a training copy of a validation item goes, a validation copy of a test item too.
+# Later splits win: a training copy of a validation item is excluded, and a validation copy of a
+# test item.
 _RANK = {"": 0, "train": 0, "validation": 1, "test": 2}
 
 
 @dataclass(frozen=True)
 class DuplicateReport:
-    """What `preprocess` says about equal content.
+    """Report of `preprocess` about equal content.
 
     Attributes:
-      groups: record ids with equal decoded sound and picture.
-      counts: how many records were left out, by reason.
-      num_kept_in_test: duplicates within the official test split, which stay.
+      groups: ids of records with equal decoded audio and video.
+      counts: number of excluded records by reason.
+      num_kept_in_test: duplicates within the official test split, which are kept.
     """
 
     groups: tuple[tuple[str, ...], ...]
@@ -34,10 +35,10 @@ def mark_duplicates(
     """Sets `excluded` on records that duplicate the content of another record.
 
     Args:
-      rows: in the order of `clips.csv`; `excluded` is set anew.
+      rows: in the order of `clips.csv`; their `excluded` is reset.
       official_split: whether the corpus publishes its split. If so, training copies of held-out
         items are excluded, and test items never are. If not, the first of equal records in one
-        split stays; `train` stops on copies across the splits of a user's own table.
+        split is kept; `train` stops on copies across the splits of a user's own table.
     """
     groups: dict[tuple[str, ...], list[ClipRow]] = defaultdict(list)
     for row in rows:

@@ -1,4 +1,4 @@
-"""A table of features as data: one row a clip, trained on and scored without the recordings."""
+"""A feature table as data: one row per clip; training and scoring need no recordings."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from affectstream.preprocessing.labels import CANONICAL_LABELS
 
 METADATA_COLUMNS = ("clip", "speaker", "recording", "label", "split")
 SUFFIXES = (".csv", ".parquet")
-# Beside a table: clip -> `ClipRow.attributes`.
+# Key of the sidecar file: clip -> `ClipRow.attributes`.
 _ATTRIBUTES = "attributes"
-# Metadata of a table without a sidecar file; tables that we write have one (`NAME.json`).
+# Metadata of a table without a sidecar file; tables of this program have one (`NAME.json`).
 _UNKNOWN: dict[str, Any] = {
     "corpus": "table",
     "licence": "your own",
@@ -36,10 +36,10 @@ _UNKNOWN: dict[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class TableRow(ClipRow):
-    """One row: what is known of a clip; its features lie in the table.
+    """One row: metadata of a clip; its features are in the table.
 
     Attributes:
-      stream: the stream that the features describe; several with + between.
+      stream: the stream of the features; several are joined with +.
     """
 
     stream: str = "audio"
@@ -51,13 +51,13 @@ class TableRow(ClipRow):
 
 @dataclass(frozen=True)
 class FeatureTable(DataFolder):
-    """A feature table, read whole.
+    """A feature table in memory.
 
     Attributes:
-      path: the file.
-      origin: content of the sidecar file: `features`; for text also `front_end` and
-        `words`, why they say nothing about the label.
-      names: of the columns of `values`.
+      path: path of the file.
+      origin: content of the sidecar file: `features`; for text also `front_end` and `words`, the
+        reason why the text is uninformative.
+      names: names of the columns of `values`.
       values: (rows, features) float32, in the order of `rows`.
     """
 
@@ -76,7 +76,7 @@ class FeatureTable(DataFolder):
         """(rows, len(names)) float32.
 
         Raises:
-          UserError: a column is not there.
+          UserError: a column is missing.
         """
         place = {name: i for i, name in enumerate(self.names)}
         if missing := [name for name in names if name not in place]:
@@ -88,12 +88,12 @@ class FeatureTable(DataFolder):
 
 
 def is_feature_table(path: Path) -> bool:
-    """Whether `path` is named like a feature table."""
+    """Whether the name of `path` is that of a feature table."""
     return path.suffix.lower() in SUFFIXES and not path.is_dir()
 
 
 def stored_features_name(path: Path) -> str:
-    """Name of the front end that a table was written with; "" for one of unknown origin."""
+    """Name of the front end that wrote the table; "" if unknown."""
     if not _origin(path).is_file():
         return ""
     return str(atomic_io.read_json(_origin(path)).get("features", ""))
@@ -104,11 +104,11 @@ def stored_features_name(path: Path) -> str:
 
 @dataclass(frozen=True)
 class FeatureOrigin:
-    """What made the features of a table.
+    """How the features of a table were computed.
 
     Attributes:
       features: name of the front end.
-      front_end: fields of one that was fitted, so that a model can be built on the table.
+      front_end: fields of a fitted front end, so that a model can be built on the table.
       text_uninformative_reason: why the text does not predict the label; "" if it does.
     """
 
@@ -128,12 +128,12 @@ def write_feature_table(
     provenance of the table and the attributes of each clip (sex, session, id of the source clip).
 
     Args:
-      names: of the features.
-      rows: of each clip what is known and its (features,) values.
-      folder: the records that were read.
+      names: names of the features.
+      rows: for each clip its metadata and its (features,) values.
+      folder: source of the records.
       made_by: stored in the sidecar file.
     Raises:
-      UserError: another ending, or it cannot be written.
+      UserError: another suffix, or the file cannot be written.
     """
     facts = metadata_cells([row for row, _ in rows], folder)
     if path.suffix.lower() == ".parquet":
@@ -153,8 +153,8 @@ def write_feature_table(
         "notes": folder.splits.notes,
         "rule": folder.splits.rule,
     }
-    told = {row.id: row.attributes for row, _ in rows if row.attributes}
-    origin |= {_ATTRIBUTES: told} if told else {}
+    attributes = {row.id: row.attributes for row, _ in rows if row.attributes}
+    origin |= {_ATTRIBUTES: attributes} if attributes else {}
     if made_by.front_end is not None:
         reason = made_by.text_uninformative_reason
         origin |= {"front_end": dict(made_by.front_end), "words": reason}
@@ -191,15 +191,16 @@ def _origin(path: Path) -> Path:
 
 
 def open_feature_table(path: Path, sample_rate_hz: int, stream: str = "audio") -> FeatureTable:
-    """Reads a table that `features` or another program wrote.
+    """Reads a table written by `features` or another program.
 
-    Without any entry in `split` the rows are divided by speaker, as `preprocess` does.
+    If the column `split` is empty, the rows are divided by speaker, as in `preprocess`.
 
     Args:
-      sample_rate_hz: of the sound that the features were made from.
-      stream: what the features describe.
+      sample_rate_hz: of the audio that the features were computed from.
+      stream: the stream of the features.
     Raises:
-      UserError: absent, unreadable, without a needed column, or with a value that is no number.
+      UserError: absent, unreadable, without a required column, or with a value that is not a
+        number.
     """
     names, facts, values = _read(path)
     origin: dict[str, Any] = atomic_io.read_json(_origin(path)) if _origin(path).is_file() else {}
@@ -212,7 +213,7 @@ def open_feature_table(path: Path, sample_rate_hz: int, stream: str = "audio") -
             label=known["label"],
             speaker=known["speaker"],
             recording=known["recording"] or known["clip"],
-            # The same words said twice are not a duplicate.
+            # Repeated utterances of the same text are not duplicates.
             audio_hash="" if stream == "text" else content_hash(one.tobytes()),
             split=known["split"],
             attributes=attributes.get(known["clip"], {}),
@@ -229,7 +230,7 @@ def open_feature_table(path: Path, sample_rate_hz: int, stream: str = "audio") -
 
 
 def _read(path: Path) -> tuple[tuple[str, ...], list[dict[str, str]], np.ndarray]:
-    """Names of the features, what is known of each row, (rows, features) float32."""
+    """Feature names, metadata of each row, (rows, features) float32."""
     lfs_pointer.require_not_pointer(path)
     reader = _read_parquet if path.suffix.lower() == ".parquet" else _read_csv
     try:

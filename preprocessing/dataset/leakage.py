@@ -16,9 +16,9 @@ class DataFootprint:
     """Speakers, recordings and content hashes of a set of records.
 
     Attributes:
-      speakers: "corpus/speaker"; unknown ones are not in it.
+      speakers: "corpus/speaker"; without unknown speakers.
       recordings: "corpus/recording".
-      hashes: of decoded sound and picture, and of texts that are content of their own.
+      hashes: of decoded audio and video, and of texts that are records by themselves.
     """
 
     speakers: frozenset[str] = frozenset()
@@ -59,21 +59,21 @@ def overlaps(
     """Describes what `rows` share with the training data; empty if they share nothing.
 
     Args:
-      trained_on: what training (and every choice made on validation) has seen.
-      rows: the records about to be held against it.
-      compare_speakers: False where a split is stamped as not speaker-disjoint.
+      trained_on: data used in training, including every choice made on validation.
+      rows: the records to be compared with it.
+      compare_speakers: False if a split is marked as not speaker-disjoint.
     """
     rows = list(rows)
     held = DataFootprint.of(rows)
-    found = []
+    descriptions = []
     if compare_speakers and (speakers := sorted(trained_on.speakers & held.speakers)):
-        found.append(f"speaker {format_names(speakers)}")
+        descriptions.append(f"speaker {format_names(speakers)}")
     if recordings := sorted(trained_on.recordings & held.recordings):
-        found.append(f"recording {format_names(recordings)}")
+        descriptions.append(f"recording {format_names(recordings)}")
     if hashes := trained_on.hashes & held.hashes:
         same = sorted(row.id for row in rows if {*_hashes(row)} & hashes)
-        found.append(f"the content of {format_names(same)}")
-    return found
+        descriptions.append(f"the content of {format_names(same)}")
+    return descriptions
 
 
 def shared_speaker_id_notes(speakers: Iterable[str]) -> tuple[str, ...]:
@@ -83,13 +83,13 @@ def shared_speaker_id_notes(speakers: Iterable[str]) -> tuple[str, ...]:
     """
     of_manifests: dict[str, set[str]] = {}
     for speaker in speakers:
-        corpus, _, own = speaker.partition("/")
+        corpus, _, speaker_id = speaker.partition("/")
         if is_manifest(corpus):
-            of_manifests.setdefault(own, set()).add(corpus)
-    shared = sorted(own for own, corpora in of_manifests.items() if len(corpora) > 1)
+            of_manifests.setdefault(speaker_id, set()).add(corpus)
+    shared = sorted(speaker_id for speaker_id, corpora in of_manifests.items() if len(corpora) > 1)
     if not shared:
         return ()
-    corpora = sorted({corpus for own in shared for corpus in of_manifests[own]})
+    corpora = sorted({corpus for speaker_id in shared for corpus in of_manifests[speaker_id]})
     return (
         f"speaker {format_names(shared)} of {' and of '.join(corpora)} are taken for different"
         " people; if they are the same, prepare one of these with --same-speakers-as",
@@ -103,7 +103,7 @@ def require_disjoint(found: list[str], sides: str, allow_leak: bool) -> bool:
       found: from `overlaps`.
       sides: names of the two sides, for the message.
     Raises:
-      UserError: something crosses and `allow_leak` is False.
+      UserError: there is an overlap and `allow_leak` is False.
     """
     if found and not allow_leak:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Feature tables of several streams over the same clips, as one set of data for a fusion."""
+"""Feature tables of several streams over the same clips, as one data set for a fusion."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PairedTables(DataFolder):
     """Tables joined by clip; a clip that is absent from a table lacks that stream.
 
     Attributes:
-      path: of the first table.
+      path: path of the first table.
       tables: stream -> its table.
     """
 
@@ -43,29 +43,29 @@ class PairedTables(DataFolder):
         """Features of one stream.
 
         Args:
-          names: of the columns.
+          names: names of the columns.
         Returns:
-          (rows, names) float32, zeros where the stream is missing, and (rows,) bool: where it is
-          there.
+          (rows, names) float32, zeros if the stream is missing, and (rows,) bool, True if it is
+          present.
         Raises:
-          UserError: a column is not there.
+          UserError: a column is missing.
         """
         table = self.tables[stream]
         columns = table.columns(names)
         place = {row.id: i for i, row in enumerate(table.rows)}
-        there = np.array([row.id in place for row in rows], bool)
+        is_present = np.array([row.id in place for row in rows], bool)
         values = np.zeros((len(rows), len(names)), np.float32)
-        values[there] = columns[[place[row.id] for row in rows if row.id in place]]
-        return values, there
+        values[is_present] = columns[[place[row.id] for row in rows if row.id in place]]
+        return values, is_present
 
 
 def pair_tables(tables: Mapping[str, FeatureTable]) -> PairedTables:
-    """Joins tables by their column `clip`.
+    """Joins tables on their column `clip`.
 
     Args:
       tables: stream -> table, two or more.
     Raises:
-      UserError: they disagree about a clip, or have none in common.
+      UserError: their metadata of a clip differ, or they have no clip in common.
     """
     tables = {stream: tables[stream] for stream in STREAMS if stream in tables}
     known: dict[str, tuple[Path, ClipRow, list[str]]] = {}

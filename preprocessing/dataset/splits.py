@@ -13,10 +13,10 @@ from affectstream.core.errors import UserError, pluralize
 from affectstream.preprocessing.clip import SPLITS
 from affectstream.preprocessing.dataset.data_folder import ClipRow, Splits
 
-# One speaker in six is tested and one in six validates, as in the RAVDESS
-# two-stream system (4 and 4 of 24; docs/reproduced_systems.md).
+# One speaker in six is for testing and one in six for validation, as in the RAVDESS two-stream
+# system (4 and 4 of 24; docs/reproduced_systems.md).
 HELD_OUT_DIVISOR = 6
-# Without speakers: share of recordings cut off for each of test and validation, in percent.
+# Without speakers: percentage of the recordings for each of test and validation.
 HELD_OUT_PERCENT = 10
 # With at least this number of sessions (dialogues of two speakers), whole sessions are held out.
 MIN_SESSIONS = 3
@@ -30,33 +30,33 @@ ADAPTATION_RULE: dict[str, Any] = {"kind": "one-validates"}
 
 
 def make_splits(rows: Sequence[ClipRow], rule: dict[str, Any]) -> Splits:
-    """Divides the usable records as `rule` says; depends on their content only.
+    """Splits the usable records by `rule`; the result depends only on their content.
 
-    Transformed copies take no part in dividing: they follow their clip into training, and nowhere
-    else.
+    Augmented copies are not counted: they follow their clip into the training split, and are in no
+    other split.
 
     Args:
       rule: {"kind": "default"}; {"kind": "speakers", "test": [...], "validation": [...]}, or
-        "sessions" in the same way; {"kind": "folds", "num_folds": K, "fold": N} with N from 1,
-        and "by": "session" where sessions rather than speakers are cut into groups; or
-        {"kind": "one-validates"}: of each speaker and class one recording validates, all others
-        train and none tests, which is for adapting a model to these very people.
+        "sessions" in the same way; {"kind": "folds", "num_folds": K, "fold": N} with N from 1, and
+        "by": "session" to divide sessions instead of speakers; or {"kind": "one-validates"}: one
+        recording of each speaker and class is for validation, all others are for training and none
+        for testing, to adapt a model to these people.
     Raises:
-      UserError: a speaker or session that is not there or stands on two sides, more folds than
-        speakers, no session known, or no two recordings of a speaker and class.
+      UserError: a speaker or session that is unknown or on two sides, more folds than speakers, no
+        known session, or no two recordings of a speaker and class.
     """
     usable = [row for row in rows if not row.excluded]
     return add_augmented_copies(usable, _divide([row for row in usable if not row.copy_of], rule))
 
 
 def add_augmented_copies(rows: Sequence[ClipRow], splits: Splits) -> Splits:
-    """Adds the transformed copies of training clips to the training part.
+    """Adds the augmented copies of training clips to the training split.
 
     Args:
-      rows: usable records in the order of `clips.csv`, copies among them.
-      splits: of the clips that they are copies of.
+      rows: usable records in the order of `clips.csv`, including copies.
+      splits: splits of the original clips.
     Returns:
-      `splits` itself where no row is a copy. Copies of held-out clips stand in no part.
+      `splits` itself if no row is a copy. Copies of held-out clips are in no split.
     """
     copies = [row for row in rows if row.copy_of]
     if not copies:
@@ -79,7 +79,7 @@ def add_augmented_copies(rows: Sequence[ClipRow], splits: Splits) -> Splits:
 
 
 _DIGITS = frozenset("0123456789")
-# A speaker number; its length is limited, since Python refuses to parse very long integers.
+# A speaker number; its length is limited, because Python refuses to parse very long integers.
 _NUMBER = "[0-9]{1,18}"
 
 
@@ -207,7 +207,7 @@ def _by_folds(rows: list[ClipRow], rule: dict[str, Any]) -> Splits:
 def _groups(
     rows: list[ClipRow], rule: dict[str, Any]
 ) -> tuple[Callable[[ClipRow], str], list[str], tuple[str, ...]]:
-    """Groups for cross-validation: function row -> group, all groups in order, and notes."""
+    """Groups for cross-validation: a function from row to group, all groups in order, and notes."""
     if rule.get("by") == "session":
         known = _require_sessions(rows)
         homes = {(row.speaker, _session(row)) for row in rows if row.speaker}
@@ -284,7 +284,7 @@ def _num_held_out(speakers: list[str]) -> int:
 
 
 def _cut(rows: list[ClipRow], purpose: str) -> tuple[list[ClipRow], list[ClipRow]]:
-    """(cut off, rest), by recording, so that stretches of one recording stay together."""
+    """(held-out rows, rest), split by recording, so that its segments stay together."""
     recordings = sorted({row.recording for row in rows}, key=lambda r: _stable_number(purpose + r))
     count = max(1, len(recordings) * HELD_OUT_PERCENT // 100) if len(recordings) > 1 else 0
     chosen = set(recordings[:count])
@@ -297,20 +297,20 @@ def _stable_number(text: str) -> int:
 
 
 def _named(word: str, known: list[str], what: str = "speaker") -> list[str]:
-    """Speakers meant by `ravdess/07`, `07`, `7` or a range `21-24`; sessions likewise."""
+    """Speakers matched by `ravdess/07`, `07`, `7` or a range `21-24`; sessions likewise."""
     if bounds := re.fullmatch(rf"({_NUMBER})-({_NUMBER})", word):
         numbers = range(int(bounds[1]), int(bounds[2]) + 1)
-        found = [speaker for speaker in known if _number(speaker) in numbers]
+        speakers = [speaker for speaker in known if _number(speaker) in numbers]
     else:
-        found = [
+        speakers = [
             speaker
             for speaker in known
             if word in (speaker, speaker.partition("/")[2])
             or (re.fullmatch(_NUMBER, word) and _number(speaker) == int(word))
         ]
-    if not found:
+    if not speakers:
         raise UserError(f"no {what} {word!r} in the data; there are {', '.join(known) or 'none'}")
-    return found
+    return speakers
 
 
 def _number(speaker: str) -> int | None:
@@ -319,5 +319,5 @@ def _number(speaker: str) -> int | None:
 
 
 def parse_speakers(text: str) -> list[str]:
-    """`"21-24,ravdess/07"` -> its words; `"none"` -> none."""
+    """Splits `"21-24,ravdess/07"` into words; `"none"` into none."""
     return [] if text == "none" else [word.strip() for word in text.split(",") if word.strip()]

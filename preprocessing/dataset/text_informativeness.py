@@ -23,7 +23,7 @@ SEED = 0
 _Z = 1.96
 # Below this adjusted mutual information, sentences and labels count as independent.
 _NO_AGREEMENT = 0.1
-# A term is a word, a letter of a script that parts no words, or any other sign (emoji, "!").
+# A term is a word, a letter of a script without word spaces, or any other sign (emoji, "!").
 _UNPARTED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
 _TERM = rf"[{_UNPARTED}]|[^\W{_UNPARTED}]+|[^\w\s]"
 
@@ -35,9 +35,9 @@ class TextInformativeness:
     """Accuracy of a text-only classifier, compared with chance.
 
     Attributes:
-      num_records: records with words.
-      num_sentences: different texts among them, without regard to case and white space.
-      uar: mean recall of the classes, cross-validated; None where there is too little to measure.
+      num_records: records with text.
+      num_sentences: distinct texts, ignoring case and white space.
+      uar: cross-validated UAR; None if there are too few data to measure it.
       chance: 1 / classes.
       chance_limit: upper bound of chance, see `measure_texts`; `chance` if not measured.
       adjusted_mutual_info: of sentence and label, if accuracy was not measured.
@@ -57,10 +57,11 @@ class TextInformativeness:
 
     @property
     def is_informative(self) -> bool:
-        """Whether the words say something about the label.
+        """Whether the text carries information about the label.
 
-        Measured: they reach more than chance does. Too little to measure: yes, unless the
-        sentences repeat and none of them goes with a label (`adjusted_mutual_info` below 0.1).
+        If UAR was measured, it must exceed `chance_limit`. Otherwise the text counts as
+        informative, unless sentences repeat and are independent of the label
+        (`adjusted_mutual_info` below 0.1).
         """
         if self.uar is not None:
             return self.uar > self.chance_limit
@@ -68,7 +69,7 @@ class TextInformativeness:
         return not (self.has_repeated_texts and none)
 
     def explain(self) -> str:
-        """One line for a person."""
+        """The result as a readable line."""
         over = f"{_count(self.num_sentences, 'sentence')} over {_count(self.num_records, 'record')}"
         verdict = (
             "they say something about the label"
@@ -91,9 +92,9 @@ def measure_rows(
     """Measures the text of a corpus from the rows of its records.
 
     Args:
-      rows: records; those without words and transformed copies take no part.
-      labels: record id -> label, where a label set merges or leaves out; other records take no
-        part. The canonical labels where left out.
+      rows: records; those without text and augmented copies are ignored.
+      labels: record id -> label, for a label set that merges or excludes labels; other records are
+        ignored. None uses the canonical labels.
     """
     used = [
         (row, row.label if labels is None else labels[row.id])
@@ -109,49 +110,49 @@ def measure_rows(
 def measure_texts(
     texts: Sequence[str], labels: Sequence[str], groups: Sequence[str]
 ) -> TextInformativeness:
-    """Cross-validated TF-IDF of words and pairs with a logistic regression, against chance.
+    """Compares a cross-validated TF-IDF classifier with logistic regression against chance.
 
-    What is measured are items: takes of one sentence in one group with one label count once, since
-    how often a script asks for a take says nothing about words (CREMA-D asks for one sentence at
-    three intensities, except in neutral), and since takes are not independent of each other. No
-    more than 5,000 items, drawn with a fixed seed, are looked at. No group both trains and is
-    tested, unless a class would then be missing from what trains.
+    The unit is an item: repetitions of one sentence in one group with one label count once. How
+    often a script repeats a sentence carries no information about text (CREMA-D repeats one
+    sentence at three intensities, except in neutral), and repetitions are not independent. At most
+    5,000 items are used, drawn with a fixed seed. No group is both in training and in testing,
+    unless a class would then be missing in training.
 
-    Where words and labels are independent, the recall of a class with n items is the share q of
-    items for which that class is guessed, give or take sqrt(q (1 - q) / n), and the shares sum to
-    1. Two items with the same rare words train for each other, hence are guessed right together or
-    wrong together; that at most doubles the variance. So `chance_limit` is
-    1 / classes + 1.96 sqrt(2 sum of q (1 - q) / n over the classes) / classes, with the shares as
-    guessed or even ones, whichever reach further; chance passes it in about one case of 40 or less
-    (0 to 3 of 100 tables simulated with words drawn without regard to the label).
+    If text and labels are independent, the recall of a class with n items is the share q of items
+    predicted as that class, with standard deviation sqrt(q (1 - q) / n), and the shares sum to 1.
+    Two items with the same rare words train each other's prediction, so both are right or both are
+    wrong; this at most doubles the variance. So `chance_limit` is 1 / classes + 1.96 sqrt(2 sum of
+    q (1 - q) / n over the classes) / classes, with the predicted shares or even ones, whichever
+    give the larger limit. Chance exceeds it in about one case of 40 or fewer (0 to 3 of 100 tables
+    simulated with text drawn independently of the label).
 
-    Fewer than 100 items, fewer than two groups or classes, or a class of fewer than five items is
-    too little to measure; then see `TextInformativeness.is_informative`.
+    With fewer than 100 items, fewer than two groups or classes, or a class of fewer than five
+    items, nothing is measured; then see `TextInformativeness.is_informative`.
 
     Args:
-      texts: as transcribed; blank ones are left out.
-      labels: one a text.
-      groups: what must not stand on both sides, one a text: speaker, or recording.
+      texts: transcripts; blank ones are ignored.
+      labels: one per text.
+      groups: one per text: speaker or recording, never on both sides.
     Raises:
       ValueError: the three differ in length.
     """
-    told = [
+    records = [
         (group, text_comparison_key(text), label)
         for text, label, group in zip(texts, labels, groups, strict=True)
         if text.strip()
     ]
-    num_sentences = len({text for _, text, _ in told})
-    chance = 1 / max(len({label for _, _, label in told}), 1)
-    items = _some(sorted(set(told)))
+    num_sentences = len({text for _, text, _ in records})
+    chance = 1 / max(len({label for _, _, label in records}), 1)
+    items = _some(sorted(set(records)))
     if not _enough(items):
         agreement = _agreement(items)
-        return TextInformativeness(len(told), num_sentences, None, chance, chance, agreement)
+        return TextInformativeness(len(records), num_sentences, None, chance, chance, agreement)
     uar, limit = _score(items)
-    return TextInformativeness(len(told), num_sentences, uar, chance, limit)
+    return TextInformativeness(len(records), num_sentences, uar, chance, limit)
 
 
 def _some(items: list[TextItem]) -> list[TextItem]:
-    """At most `MAX_ITEMS` of them, in order, the same every time."""
+    """At most `MAX_ITEMS` items, in order, with a fixed seed."""
     if len(items) <= MAX_ITEMS:
         return items
     chosen = np.random.default_rng(SEED).choice(len(items), MAX_ITEMS, replace=False)
@@ -161,8 +162,8 @@ def _some(items: list[TextItem]) -> list[TextItem]:
 def _enough(items: Sequence[TextItem]) -> bool:
     groups, _, labels = zip(*items, strict=True) if items else ((), (), ())
     counts = [labels.count(label) for label in set(labels)]
-    many = len(items) >= MIN_ITEMS and len(set(groups)) >= 2
-    return many and len(counts) >= 2 and min(counts) >= MIN_ITEMS_A_CLASS
+    is_large_enough = len(items) >= MIN_ITEMS and len(set(groups)) >= 2
+    return is_large_enough and len(counts) >= 2 and min(counts) >= MIN_ITEMS_A_CLASS
 
 
 def _agreement(items: Sequence[TextItem]) -> float | None:
@@ -175,7 +176,7 @@ def _agreement(items: Sequence[TextItem]) -> float | None:
 
 
 def _score(items: Sequence[TextItem]) -> tuple[float, float]:
-    """Mean recall of the classes over all folds, and what chance reaches."""
+    """UAR over all folds, and the limit of chance."""
     groups, texts, names = zip(*items, strict=True)
     classes, labels = np.unique(names, return_inverse=True)
     num = len(classes)
@@ -191,7 +192,7 @@ def _score(items: Sequence[TextItem]) -> tuple[float, float]:
 
 
 def _fitted(words: np.ndarray, labels: np.ndarray) -> Any:
-    """Fitted roughly, which takes a tenth of the time and scores the same."""
+    """Fitted with a loose tolerance, which takes a tenth of the time and gives the same score."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -213,7 +214,7 @@ def _fitted(words: np.ndarray, labels: np.ndarray) -> Any:
 
 
 def _folds(labels: np.ndarray, groups: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Items that train and items that are tested, fold by fold."""
+    """Training and test items of each fold."""
     from sklearn.model_selection import GroupKFold, StratifiedKFold
 
     num_groups = len(set(groups))

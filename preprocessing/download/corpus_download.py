@@ -1,4 +1,4 @@
-"""Download of a corpus that may be fetched freely; run again, it fetches only what is missing."""
+"""Downloads a freely available corpus; a further run fetches only what is missing."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ MAX_CONSECUTIVE_FAILURES = 8
 
 @dataclass(frozen=True)
 class DownloadResult:
-    """What was done.
+    """Result of a download.
 
     Attributes:
-      num_present: things that were there already.
-      num_fetched: things fetched now.
+      num_present: items that existed before.
+      num_fetched: items fetched in this run.
       failures: (name, reason) of each file that could not be downloaded.
-      num_untried: files not attempted, because too many in a row had failed.
+      num_untried: files not attempted, because too many consecutive ones failed.
       note: remark about how the files were verified, or "".
     """
 
@@ -47,10 +47,10 @@ def download(name: str, out: Path, request: DownloadRequest) -> DownloadResult:
 
     Args:
       name: a key of `DOWNLOADABLE` or `MANUAL_ONLY`.
-      out: corpus folder, made or completed; each file, or folder of an archive, in it is whole.
-      request: what of the corpus is wanted.
+      out: corpus folder, created or completed; every file or extracted folder in it is complete.
+      request: requested actors and streams.
     Raises:
-      UserError: not to be had freely, no such choice, too little disk, or no list to be had.
+      UserError: not freely available, no such choice, too little disk space, or no list of files.
     """
     if name in MANUAL_ONLY:
         raise UserError(f"{name}: cannot be fetched freely: {MANUAL_ONLY[name]}")
@@ -97,12 +97,12 @@ def _is_there(out: Path, item: RemoteItem) -> bool:
 
 
 def _fetched(out: Path, item: RemoteItem) -> Path:
-    """Where an archive lies until it is unpacked, and a file until it is whole."""
+    """Path of an archive until it is extracted, and of a file until it is complete."""
     return out / WORK_FOLDER / item.path.replace("/", "__")
 
 
 def _forget_done(out: Path, items: Sequence[RemoteItem]) -> None:
-    """Removes archives that were unpacked already when an earlier download was killed."""
+    """Removes archives that were already extracted when an earlier download was killed."""
     for item in items:
         _fetched(out, item).unlink(missing_ok=True)
     _remove_if_empty(out / WORK_FOLDER)
@@ -114,7 +114,7 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 class _Job:
-    """The items of one call, several at a time where they are small files."""
+    """The items of one call; small files are fetched concurrently."""
 
     def __init__(self, out: Path, items: Sequence[RemoteItem]) -> None:
         self.out = out
@@ -134,7 +134,7 @@ class _Job:
         work = self.out / WORK_FOLDER
         work.mkdir(parents=True, exist_ok=True)
         outputs = [self.out / path for item in self.items for path in item.output_paths]
-        for folder in {path.parent for path in outputs}:  # a killed download was unpacking there
+        for folder in {path.parent for path in outputs}:  # a killed download was extracting there
             atomic_io.remove_stale_temporaries(folder)
         total = sum(item.remote.num_bytes or 0 for item in self.items)
         sized = (total, "B") if self._sized else (len(self.items), "file")
@@ -200,10 +200,10 @@ class _Job:
 
 
 def _by_pointer(item: RemoteItem, stop: threading.Event) -> RemoteFile:
-    """The file with the size and SHA-256 that its Git LFS pointer states.
+    """The file with the size and SHA-256 in its Git LFS pointer.
 
     Raises:
-      UserError: the pointer has other bytes than git has, or is none.
+      UserError: the pointer has other bytes than in git, or is invalid.
     """
     data, where, expected = fetch_bytes(item.pointer_url, stop), item.pointer_url, item.pointer
     if expected is not None and (value := git_blob_id(data)) != expected.value:
@@ -211,7 +211,11 @@ def _by_pointer(item: RemoteItem, stop: threading.Event) -> RemoteFile:
             f"{where}: a pointer with a wrong checksum (git {value}, expected {expected.value} by "
             f"{expected.source}); try again"
         )
-    found = parse_pointer(data)
-    if found is None:
+    size_and_sha256 = parse_pointer(data)
+    if size_and_sha256 is None:
         raise UserError(f"{where}: no Git LFS pointer; the publisher has changed its form")
-    return replace(item.remote, num_bytes=found[0], checksum=Checksum("sha256", found[1], where))
+    return replace(
+        item.remote,
+        num_bytes=size_and_sha256[0],
+        checksum=Checksum("sha256", size_and_sha256[1], where),
+    )

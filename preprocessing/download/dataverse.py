@@ -21,7 +21,7 @@ HOST = "https://borealisdata.ca"
 
 @dataclass(frozen=True)
 class DataverseDataset:
-    """The sound files and zips of a dataset; other files (documents) are not fetched.
+    """The audio files and zips of a dataset; other files (documents) are not fetched.
 
     Source: Dataverse guides, native API and data access API.
     """
@@ -36,10 +36,10 @@ class DataverseDataset:
         return f"https://doi.org/{self.doi.removeprefix('doi:')}"
 
     def items(self, request: DownloadRequest) -> list[RemoteItem]:
-        """What to fetch; asks the Dataverse for the list.
+        """Items to fetch; requests the list from the Dataverse.
 
         Raises:
-          UserError: not reachable, or the answer has another form.
+          UserError: not reachable, or an unexpected response.
         """
         url = f"{HOST}/api/datasets/:persistentId/?persistentId={self.doi}"
         data = require_field(fetch_json(request.resolve_url(url)), url, "data")

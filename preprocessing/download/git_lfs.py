@@ -1,7 +1,7 @@
 """CREMA-D from GitHub, where each clip is a Git LFS file.
 
-Git's own tree names each pointer by its checksum, and each pointer names its file by SHA-256, so
-everything is checked back to one commit.
+Git's tree contains a checksum for each pointer, and each pointer the SHA-256 of its file, so
+everything is verified against one commit.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class GitLfsFolders:
 
     Attributes:
       folders: stream -> folder at the root of the repository.
-      actors: numbers that a file name may begin with.
+      actors: numbers that are valid as file name prefixes.
     """
 
     repository: str
@@ -44,10 +44,10 @@ class GitLfsFolders:
         return tuple(stream for stream, _ in self.folders)
 
     def items(self, request: DownloadRequest) -> list[RemoteItem]:
-        """What to fetch; asks GitHub for the commit and the list of the folder.
+        """Items to fetch; requests the commit and the folder list from GitHub.
 
         Raises:
-          UserError: not reachable, over GitHub's limit, or the answer has another form.
+          UserError: not reachable, over GitHub's limit, or an unexpected response.
         """
         folder = dict(self.folders)[request.stream]
         base = f"{API}/{self.repository}"
@@ -65,7 +65,7 @@ class GitLfsFolders:
         ]
 
     def _tree(self, url: str, request: DownloadRequest) -> dict[str, str]:
-        """Name -> git id of what is in a folder."""
+        """Name -> git id of the entries of a folder."""
         answer = fetch_json(request.resolve_url(url))
         if answer.get("truncated") if isinstance(answer, dict) else False:
             raise UserError(

@@ -1,4 +1,4 @@
-"""An archive at a plain URL, for which the publisher gives neither size nor checksum."""
+"""An archive at a plain URL, without size or checksum from the publisher."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from affectstream.preprocessing.download.remote_item import (
 
 @dataclass(frozen=True)
 class PlainArchive:
-    """One zip; only the CRCs inside it tell a damaged copy."""
+    """One zip; only the CRCs inside it detect a damaged copy."""
 
     url: str
     folder: str
@@ -24,7 +24,7 @@ class PlainArchive:
     streams: tuple[str, ...] = ("audio",)
 
     def items(self, request: DownloadRequest) -> list[RemoteItem]:
-        """The one archive; asks nobody."""
+        """The one archive; sends no request."""
         name = self.url.rsplit("/", 1)[1]
         return [
             RemoteItem(

@@ -20,7 +20,7 @@ def require_field(value: Any, source: str, name: str, kind: type = object) -> An
     """`value[name]`.
 
     Raises:
-      UserError: `value` is no JSON object, or has no such field of that kind.
+      UserError: `value` is not a JSON object, or has no such field of that type.
     """
     found = value.get(name) if isinstance(value, dict) else None
     if found is None or not isinstance(found, kind):
@@ -29,10 +29,10 @@ def require_field(value: Any, source: str, name: str, kind: type = object) -> An
 
 
 def parse_checksum(text: str, source: str) -> Checksum:
-    """`kind:digits` as a checksum.
+    """Parses `kind:digits` as a checksum.
 
     Raises:
-      UserError: of a kind that is not known here.
+      UserError: an unknown kind of checksum.
     """
     kind, _, value = str(text).partition(":")
     if kind.lower() not in _KINDS or not value:

@@ -1,4 +1,4 @@
-"""Where each corpus comes from: a free download, or a request to its authors."""
+"""Sources of the corpora: a free download, or a request to the authors."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from affectstream.preprocessing.download.zenodo import ZenodoRavdess
 
 
 class CorpusPublisher(Protocol):
-    """A publisher that lets anybody fetch.
+    """The publisher of a freely available corpus.
 
     Attributes:
-      actors: numbers that may be chosen from, () where there is no choice.
+      actors: numbers to choose from, () without a choice.
       streams: "audio", "video".
-      manual_download: where a person finds the files.
-      note: what is to be said of the checking, or "".
+      manual_download: page of the files.
+      note: remark about the verification, or "".
     """
 
     @property

@@ -1,4 +1,4 @@
-"""What a publisher offers: files to fetch, how each is checked, where it goes."""
+"""Items of a publisher: files to fetch, their checksums, and their target paths."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from affectstream.core.http_fetch import RemoteFile
 
 @dataclass(frozen=True)
 class ExtractedFolder:
-    """A folder extracted from an archive, complete or not at all.
+    """A folder extracted from an archive, atomically.
 
     Attributes:
-      folder: below the corpus folder, `/` separated.
-      pattern: full match of the member names that belong in it; the group `name`, where there is
-        one, is the path below `folder`, else it is the whole member name.
+      folder: path below the corpus folder, separated by `/`.
+      pattern: full match of its member names in the archive; the group `name`, if it exists, is the
+        path below `folder`, else the whole member name.
     """
 
     folder: str
@@ -25,13 +25,13 @@ class ExtractedFolder:
 
 @dataclass(frozen=True)
 class RemoteItem:
-    """One thing to fetch.
+    """One item to fetch.
 
     Attributes:
       remote: the file.
-      path: where it is kept below the corpus folder, or a name for an archive.
-      extracted_folders: folders to extract from an archive; () for a file kept as it is.
-      pointer_url: where the file's Git LFS pointer is, which states its size and SHA-256, or "".
+      path: path below the corpus folder, or a name for an archive.
+      extracted_folders: folders to extract from an archive; () for a plain file.
+      pointer_url: URL of the file's Git LFS pointer, which contains its size and SHA-256, or "".
       pointer: checksum of the pointer itself.
     """
 
@@ -43,18 +43,18 @@ class RemoteItem:
 
     @property
     def output_paths(self) -> tuple[str, ...]:
-        """Paths below the corpus folder that are there once the item is done."""
+        """Paths below the corpus folder that exist once the item is finished."""
         return tuple(piece.folder for piece in self.extracted_folders) or (self.path,)
 
 
 @dataclass(frozen=True)
 class DownloadRequest:
-    """What of a corpus is wanted.
+    """Requested subset of a corpus.
 
     Attributes:
       actors: numbers of actors, or () for all.
-      stream: "audio" for sound files, "video" for files with picture (and sound).
-      mirror: scheme and host that stand in for the publisher's, or "".
+      stream: "audio" for audio files, "video" for files with video (and audio).
+      mirror: scheme and host used instead of the publisher's, or "".
     """
 
     actors: tuple[int, ...] = ()
@@ -62,7 +62,7 @@ class DownloadRequest:
     mirror: str = ""
 
     def resolve_url(self, url: str) -> str:
-        """`url`, at the mirror where one is given; path and query stay."""
+        """`url` on the mirror, if one is given; path and query are kept."""
         if not self.mirror:
             return url
         parts = urlsplit(url)

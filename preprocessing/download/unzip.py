@@ -22,7 +22,7 @@ class DamagedArchiveError(UserError):
 
 
 def unpack(archive: Path, out: Path, extracted_folders: Sequence[ExtractedFolder]) -> None:
-    """Makes each piece's folder below `out`; one that is there already is left alone.
+    """Extracts each folder below `out`; existing ones are not changed.
 
     The CRC that the zip holds of each member is checked on the way.
 

@@ -23,7 +23,7 @@ _CHANNELS = {"Speech": "01", "Song": "02"}
 
 @dataclass(frozen=True)
 class ZenodoRavdess:
-    """RAVDESS, record 1188976: sound as one archive a channel, video as one an actor.
+    """RAVDESS, record 1188976: sound as one archive per channel, video as one an actor.
 
     Attributes:
       channels: "Speech", "Song" or both.
@@ -36,7 +36,7 @@ class ZenodoRavdess:
     note: str = ""
 
     def items(self, request: DownloadRequest) -> list[RemoteItem]:
-        """What to fetch; asks Zenodo for the list.
+        """Items to fetch; requests the list from Zenodo.
 
         Raises:
           UserError: not reachable, or the record has another form.

@@ -1,4 +1,4 @@
-"""Facial action units as the video stream: tables of OpenFace, joined to recordings."""
+"""Facial action units as the video stream: OpenFace tables, joined to recordings."""
 
 from __future__ import annotations
 
@@ -81,10 +81,10 @@ class ActionUnitTable:
     """Action units of some recordings.
 
     Attributes:
-      path: the file or folder it was read from.
-      names: of the columns of each track.
-      tracks: id, without the ending of a file -> its rows.
-      id_from: what gave the ids: a column, or "the file name".
+      path: source file or folder.
+      names: columns of each track.
+      tracks: id without file suffix -> its rows.
+      id_from: source of the ids: a column, or "the file name".
     """
 
     path: Path
@@ -103,7 +103,7 @@ class ActionUnitTable:
         """The table with exactly these columns, in this order.
 
         Raises:
-          UserError: one is not there.
+          UserError: a column is missing.
         """
         missing = [name for name in names if name not in self.names]
         if missing:
@@ -143,10 +143,10 @@ class ActionUnitTable:
     def join(
         self, clips: Sequence[Clip], pattern: re.Pattern[str] | None
     ) -> dict[str, ActionUnitTrack]:
-        """Clip key -> its rows, for those clips that have any.
+        """Clip key -> its rows, for the clips that have any.
 
         Raises:
-          UserError: no row fits any clip.
+          UserError: no row matches any clip.
         """
         by_recording = self._renamed(pattern)
         recordings = defaultdict(set)
@@ -180,6 +180,6 @@ class ActionUnitTable:
 
 
 def strip_media_suffix(name: str) -> str:
-    """A path with `/` and without the ending of a media file or table."""
+    """A path with `/` and without the suffix of a media file or table."""
     path = PurePosixPath(name.strip().replace("\\", "/"))
     return str(path.with_suffix("") if path.suffix.lower() in _FILE_SUFFIXES else path)

@@ -10,7 +10,7 @@ from affectstream.opencv_model.detectors.detector import FaceBox, limit_image_si
 from affectstream.preprocessing.faces.face_finder import Face, FrameFaces
 from affectstream.preprocessing.media.media_file import upright
 
-# Twice what detectors search: the landmark network looks at the face itself.
+# Twice the detectors' size, because the landmark network needs the face itself.
 BLENDSHAPE_SIDE_PX = 640
 
 
@@ -21,7 +21,7 @@ class BlendshapeFinder:
         self._reader = reader
 
     def detect_frame(self, frame: av.VideoFrame) -> FrameFaces:
-        # The decoder's own scaler makes the small picture.
+        # The decoder's own scaler reduces the image.
         size = reduced_size(frame.width, frame.height, BLENDSHAPE_SIDE_PX)
         small = frame.reformat(width=size[0], height=size[1], format="rgb24").to_ndarray()
         return self._found(upright(small, frame), max(frame.width, frame.height))

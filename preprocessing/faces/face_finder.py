@@ -1,4 +1,4 @@
-"""Faces of a frame, found and cropped at the moment of decoding: no full picture is kept."""
+"""Detects and crops faces during decoding, so that no full image is kept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from affectstream.opencv_model.detectors.detector import (
 from affectstream.opencv_model.tracking import CropFormat
 from affectstream.preprocessing.media.media_file import upright
 
-# 8-bit formats whose first plane is the brightness, and whether it runs over 16-235.
+# 8-bit formats whose first plane is the luma, and whether its range is 16-235.
 _LIMITED_LUMA = frozenset(["yuv420p", "yuv422p", "yuv444p", "nv12", "nv21", "yuv411p", "yuv440p"])
 _FULL_LUMA = frozenset(["yuvj420p", "yuvj422p", "yuvj444p", "gray"])
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
@@ -27,7 +27,7 @@ _EXPAND_LUMA = np.clip(np.rint((np.arange(256) - 16.0) * 255 / 219), 0, 255).ast
 
 @dataclass(frozen=True)
 class Face:
-    """One face of one frame: its box in the full picture, and (size, size, channels) uint8."""
+    """One face of one frame: its box in the full image, and (size, size, channels) uint8."""
 
     box: FaceBox
     crop: np.ndarray
@@ -35,7 +35,7 @@ class Face:
 
 @dataclass(frozen=True)
 class FrameFaces:
-    """What was seen in one frame.
+    """Faces of one frame.
 
     Attributes:
       faces: the largest first.
@@ -47,7 +47,7 @@ class FrameFaces:
 
 
 class FrameAnalyzer(Protocol):
-    """Finds the faces of each wanted frame while it is decoded."""
+    """Finds the faces of each sampled frame while it is decoded."""
 
     def detect_frame(self, frame: av.VideoFrame) -> FrameFaces:
         """Faces of a decoded frame of any pixel format and rotation."""
@@ -55,20 +55,20 @@ class FrameAnalyzer(Protocol):
 
 
 class PictureAnalyzer(FrameAnalyzer, Protocol):
-    """Finds the faces of still pictures as well."""
+    """Finds the faces of still images as well."""
 
     def detect_image(self, picture: np.ndarray) -> FrameFaces:
-        """Faces of an upright picture, (H, W, 3) RGB or (H, W) grey uint8."""
+        """Faces of an upright image, (H, W, 3) RGB or (H, W) grey uint8."""
         ...
 
 
 class FaceFinder:
-    """Finds faces and cuts them out (a `PictureAnalyzer`).
+    """Detects and crops faces (a `PictureAnalyzer`).
 
     Args:
       detector: None if every image is a cropped face already; then the whole image is used.
       crop_format: size, colour and margin of the crops.
-      max_faces: how many faces of a frame are cut out, the largest first.
+      max_faces: largest number of cropped faces per frame, the largest first.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class FaceFinder:
             return self.detect_image(full)
         if self._detector.colors == "grey":
             return self._found(self._detector, full, _reduced_luma(full, self._detector))
-        # The decoder's own scaler makes the small picture without converting the full one.
+        # The decoder's own scaler reduces the image without converting the full one.
         size = reduced_size(frame.width, frame.height, self._detector.max_side_px)
         small = frame.reformat(width=size[0], height=size[1], format="rgb24").to_ndarray()
         return self._found(self._detector, full, upright(small, frame))
@@ -113,7 +113,7 @@ def _reduced_luma(full: np.ndarray, detector: FaceDetector) -> np.ndarray:
 
 
 def _luma(frame: av.VideoFrame) -> np.ndarray:
-    """(H, W) uint8 brightness over 0-255; read where it lies, if the frame has such a plane."""
+    """(H, W) uint8 luma in 0-255; uses the frame's luma plane without a copy, if it has one."""
     known = frame.format.name
     if known not in _LIMITED_LUMA | _FULL_LUMA:
         return cv2.cvtColor(frame.to_ndarray(format="rgb24"), cv2.COLOR_RGB2GRAY)

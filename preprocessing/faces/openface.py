@@ -1,4 +1,4 @@
-"""Tables of facial action units as OpenFace writes them."""
+"""Reads OpenFace tables of facial action units."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ _ACTION_UNIT = re.compile(r"AU\d\d_[rc]")
 
 
 def read_action_units(path: Path) -> ActionUnitTable:
-    """Reads a table of OpenFace, or a folder of its tables of one recording each.
+    """Reads an OpenFace table, or a folder of tables with one recording each.
 
-    Columns `AU01_r` ... (intensity, 0 to 5) and `AU01_c` ... (presence, 0 or 1), blanks around
-    the names allowed, `,`, `;` or a tab between. With a column `frame` or `timestamp` a row is a
-    frame (then `timestamp` in seconds is needed; rows without `success` are masked; of several
-    faces the one with the lowest `face_id` counts), else a whole recording.
+    Columns are `AU01_r` ... (intensity, 0 to 5) and `AU01_c` ... (presence, 0 or 1); the names may
+    have blanks around them, and `,`, `;` or a tab separates them. With a column `frame` or
+    `timestamp`, a row is a frame: `timestamp` in seconds is required, rows without `success` are
+    masked, and of several faces the one with the lowest `face_id` is used. Otherwise a row is a
+    whole recording.
 
     Raises:
-      UserError: absent, a folder in it that cannot be entered, no action units in it, or rows that
-        cannot be told apart.
+      UserError: absent, a folder in it that cannot be entered, without action units, or with
+        ambiguous rows.
     Source: Baltrusaitis et al. 2018, "OpenFace 2.0: Facial Behavior Analysis Toolkit".
     """
     if not path.is_dir():
@@ -75,7 +76,7 @@ def _read_file(path: Path) -> ActionUnitTable:
 
 
 class _Reader:
-    """Rows of one file as tracks."""
+    """Converts the rows of one file to tracks."""
 
     def __init__(self, path: Path, header: list[str], rows: list[list[str]]) -> None:
         self._path = path
@@ -117,8 +118,8 @@ class _Reader:
                 " frame with a column timestamp"
             )
         tracks = {name: self._track(own, per_frame) for name, own in members.items()}
-        told = f"column {column}" if column else "the file name"
-        return ActionUnitTable(self._path, tuple(self._units), tracks, told)
+        source = f"column {column}" if column else "the file name"
+        return ActionUnitTable(self._path, tuple(self._units), tracks, source)
 
     def _track(self, rows: list[tuple[int, list[str]]], per_frame: bool) -> ActionUnitTrack:
         if "face_id" in self._place:
@@ -139,7 +140,7 @@ class _Reader:
         return ActionUnitTrack(values[order], mask[order], times_s[order])
 
     def _numbers(self, rows: Iterable[tuple[int, list[str]]], places: list[int]) -> np.ndarray:
-        """(rows, places) float64; an empty cell is NaN."""
+        """(rows, columns) float64; an empty cell is NaN."""
         found = []
         for line, cells in rows:
             try:

@@ -1,1 +1,1 @@
-"""Media files: containers, tracks, damage, and the sound and frames of any span."""
+"""Media files: containers, tracks, damage, and the audio and frames of any segment."""

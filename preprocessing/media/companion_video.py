@@ -1,4 +1,4 @@
-"""Pictures of a clip that lie in another file than its sound, such as the video of a dialogue."""
+"""Video of a clip that is in another file than its audio, such as the video of a dialogue."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ def attach_companion_video(
     sampling: FrameSampling,
     on_frame: Callable[[np.ndarray], Any],
 ) -> Iterator[MediaSegment]:
-    """Joins stretches of sound with what is seen at the same time in the other file.
+    """Joins audio segments with the frames at the same times in the other file.
 
     Args:
       sound: tracks of the clip's own file, one for each of `bounds_s`.
-      bounds_s: stretches within the clip's own file; the first begins with the clip.
-      companion_video: the other file and the stretch of it that is the clip.
-      on_frame: called on each wanted picture, (H, W, 3) uint8 RGB, the half already cut out of it.
+      bounds_s: segments in the clip's own file; the first begins with the clip.
+      companion_video: the other file and the segment of it that is the clip.
+      on_frame: called on each sampled frame, (H, W, 3) uint8 RGB, already cropped to its half.
     Yields:
-      MediaSegment with times of frames in the clip's own file.
+      MediaSegment with frame times in the clip's own file.
     Raises:
-      MediaError: the other file cannot be read, holds no pictures, or ends before the clip begins.
+      MediaError: the other file cannot be read, has no video, or ends before the clip begins.
     """
     offset_s = companion_video.start_s - bounds_s[0][0]
     with MediaFile(companion_video.path, companion_video.name) as media:
@@ -64,7 +64,7 @@ def attach_companion_video(
             )
 
 
-# The sound of the other file is not used.
+# The audio of the other file is not used.
 _LOWEST_RATE_HZ = 8000
 
 

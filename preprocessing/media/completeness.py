@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# Codecs add up to one packet of padding at either end; this much missing audio is no loss.
+# Codecs add up to one packet of padding at either end; this much missing audio is not a loss.
 AUDIO_LOSS_TOLERANCE_S = 0.15
 
 
@@ -14,10 +14,10 @@ class Completeness:
     """Expected and decoded amounts of audio and frames, for one segment or a sum of several.
 
     Attributes:
-      decoded_audio_s: seconds of sound that were decoded.
-      expected_audio_s: seconds for which the container holds, or states, sound.
+      decoded_audio_s: seconds of decoded audio.
+      expected_audio_s: seconds of audio in the container or its header.
       num_frames: requested frames that were decoded without an error reported by the decoder.
-      num_wanted_frames: all frames that were wanted.
+      num_wanted_frames: all requested frames.
     """
 
     decoded_audio_s: float = 0.0
@@ -43,7 +43,7 @@ class Completeness:
 
     @property
     def decoded_share(self) -> float:
-        """The lesser of the shares of sound and of frames that were decoded; 1.0 for all."""
+        """The smaller of the decoded shares of audio and of frames; 1.0 for all."""
         shares = [1.0]
         if self.has_lost_audio:
             shares.append(self.decoded_audio_s / self.expected_audio_s)

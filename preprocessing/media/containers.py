@@ -13,9 +13,9 @@ from affectstream.core import storage_paths
 # while the decoder is being closed then deadlocks.
 av.logging.set_level(None)
 
-# What is opened: containers that hold their own sound and pictures, and raw codecs. Playlists (HLS,
-# DASH, concat), session descriptions and devices would have the library open other files or hosts.
-# Names of libavformat's demuxers (`ffmpeg -demuxers`); one of a demuxer's names is enough.
+# Accepted formats: containers with their own audio and video, and raw codecs. Playlists (HLS, DASH,
+# concat), session descriptions and devices would make the library open other files or hosts. Names
+# of libavformat's demuxers (`ffmpeg -demuxers`); one of a demuxer's names is enough.
 FORMATS = (
     *("wav", "w64", "aiff", "au", "caf", "voc", "nistsphere"),
     *("flac", "wv", "ape", "tta", "mp3", "aac", "ac3", "eac3", "ogg", "amr", "amrnb", "amrwb"),
@@ -26,19 +26,19 @@ FORMATS = (
 _CONTAINER_OPTIONS = {
     "format_whitelist": ",".join(FORMATS),
     "protocol_whitelist": "file",
-    # Of image2: a name with `%d` is one file, no pattern for a row of them.
+    # For image2: a name with `%d` is one file, not a pattern for several.
     "pattern_type": "none",
 }
 
 
 def open_container(path: Path) -> Any:
-    """Opens a file of one of `FORMATS` for reading; no other file is opened on its behalf.
+    """Opens a file of one of `FORMATS` for reading; opens no other file for it.
 
-    Of an object store, it is read as a stream.
+    A file in an object store is read as a stream.
 
     Raises:
-      av.error.FFmpegError, OSError: as the library does; ArgumentError for any other format.
+      av.error.FFmpegError, OSError: from the library; ArgumentError for any other format.
     """
-    # The prefix keeps a name like `concat:a|b` or `http://...` from being more than a name.
+    # The prefix prevents a name like `concat:a|b` or `http://...` from being interpreted.
     file: Any = storage_paths.open_binary(path) if storage_paths.is_remote(path) else f"file:{path}"
     return av.open(file, container_options=_CONTAINER_OPTIONS, metadata_errors="replace")

@@ -12,19 +12,20 @@ from affectstream.core.errors import MediaError
 
 # A rate outside this range is an error, and resampling from it could exhaust memory.
 SAMPLE_RATE_RANGE_HZ = (1_000, 1_000_000)
-# On average over a file. Most packets last milliseconds; those of Monkey's Audio hold up to
-# 1,179,648 samples, 147 s at 8 kHz, and a recorded screen may stand still for a minute.
+# Average over a file. Most packets last milliseconds; those of Monkey's Audio have up to 1,179,648
+# samples, 147 s at 8 kHz, and a screen recording may be still for a minute.
 LONGEST_PACKET_S = 150.0
-# Full scale is 1. No recording is far above it, and squares of larger samples overflow float32.
+# Full scale is 1. Valid recordings are not far above it, and squares of larger samples overflow
+# float32.
 MAX_ABS_SAMPLE = 1e3
 
 
 def require_regular_file(name: str, path: Path) -> None:
-    """Stops at a pipe or device, which cannot be read twice, and may never come to an end.
+    """Rejects a pipe or device, which cannot be read twice and may be endless.
 
     Raises:
       MediaError: it is neither a file nor a folder.
-      OSError: it is not there.
+      OSError: it does not exist.
     """
     if storage_paths.is_remote(path):
         return
@@ -50,7 +51,7 @@ def require_plausible_duration(name: str, duration_s: float, num_packets: int) -
     """Checks that the duration is possible with this number of packets.
 
     Raises:
-      MediaError: time stamps are wrong, and a small file would become hours of nothing.
+      MediaError: wrong time stamps, which would turn a small file into hours of silence.
     """
     if duration_s > num_packets * LONGEST_PACKET_S:
         raise MediaError(
@@ -63,9 +64,9 @@ def require_finite_samples(name: str, waveform: np.ndarray) -> None:
     """Checks that no sample is NaN, infinite or far above full scale.
 
     Raises:
-      MediaError: a sample is.
+      MediaError: a sample is invalid.
     """
-    if not np.abs(waveform).max(initial=0) <= MAX_ABS_SAMPLE:  # of a NaN every comparison is false
+    if not np.abs(waveform).max(initial=0) <= MAX_ABS_SAMPLE:  # every comparison with NaN is false
         raise MediaError(
             f"{name}: its audio contains NaN, infinity or values far above full scale; convert"
             " or record it again"

@@ -40,36 +40,36 @@ from affectstream.preprocessing.media.video.stream_decoders import (
     VideoReader,
 )
 
-# A file counts as truncated when its packets end this share before the stated end.
+# A file counts as truncated if its packets end this share before the end in the header.
 TRUNCATION_TOLERANCE = 0.05
 # These formats have no duration in their header. FFmpeg guesses it from the first packets, as it
 # does for an MP3 without a Xing or VBRI header.
 _GUESSED_DURATION = frozenset(["aac", "ac3", "eac3"])
-# The headers of these are read separately, because a stream written to a pipe ends in a cut packet.
+# Their headers are read separately, because a stream written to a pipe ends in a cut packet.
 _CHECKED = frozenset(["wav", "w64", "ogg"])
-# These decoders verify checksums only if told to; otherwise a damaged frame becomes noise.
+# These decoders verify checksums only if enabled; otherwise a damaged frame becomes noise.
 _CHECKSUMMED = frozenset(["flac"])
 DISPLAY_MATRIX = av.sidedata.sidedata.Type.DISPLAYMATRIX
-# Decoding begins this long before a stretch, so that sound codecs have settled.
+# Decoding begins this long before a segment, because audio codecs need time to settle.
 SEEK_LEAD_S = 1.0
 
 
 def rgb(frame: av.VideoFrame) -> np.ndarray:
-    """The whole picture, upright: (H, W, 3) uint8 RGB. `squared` comes before it."""
+    """The whole image, upright: (H, W, 3) uint8 RGB. Call `to_square_pixels` before it."""
     return upright(frame.to_ndarray(format="rgb24"), frame)
 
 
 def upright(picture: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
-    """Turns and mirrors a picture as the matrix stored with its frame asks.
+    """Rotates and mirrors an image by the matrix stored with its frame.
 
-    Phones record sideways, front cameras mirrored; of a JPEG it is the orientation in its EXIF.
+    Phones record sideways, front cameras mirrored; for a JPEG it is the EXIF orientation.
 
     Source: ISO/IEC 14496-12, section 8.5 (matrix of a track): x' = a x + c y, y' = b x + d y.
     """
     try:
         beside: Any = frame.side_data
         stored = beside.get(DISPLAY_MATRIX)
-    except ValueError:  # PyAV 18 knows no EXIF beside it, and then tells the angle alone
+    except ValueError:  # PyAV 18 reads no EXIF with it, and then reports only the angle
         return np.rot90(picture, k=round(frame.rotation / 90) % 4)
     if stored is None:
         return picture
@@ -80,7 +80,7 @@ def upright(picture: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
 
 
 def pixel_aspect(video: Any) -> float:
-    """Width of a pixel over its height, as the file or its codec states it; 1.0 where neither."""
+    """Width of a pixel divided by its height, from the file or its codec; 1.0 if neither has it."""
     stated = video.sample_aspect_ratio if video is not None else None
     return float(stated) if stated else 1.0
 
@@ -90,7 +90,7 @@ def _named(name: str) -> Iterator[None]:
     """Turns FFmpeg errors into a `MediaError` that names the file.
 
     Raises:
-      MediaError: in their place.
+      MediaError: in place of them.
     """
     try:
         yield
@@ -105,12 +105,12 @@ class MediaFile:
 
     Args:
       path: the file.
-      name: how messages call it; the path when left out.
-      num_threads: for decoding pictures; frames come out the same to the bit.
+      name: name of the file in messages; None uses the path.
+      num_threads: threads for video decoding; frames are bit-identical for any number.
 
     Raises:
-      MediaError: absent, none of `FORMATS` (a playlist is none), truncated beyond reading, or
-        without sound and picture.
+      MediaError: absent, none of `FORMATS` (playlists are not), truncated beyond reading, or
+        without audio and video.
     """
 
     def __init__(self, path: str | Path, name: str = "", num_threads: int = 1) -> None:
@@ -166,7 +166,7 @@ class MediaFile:
         order = np.array(pts, np.int64) if has_pts else np.arange(len(pts), dtype=np.int64)
         self._video_packets = VideoPackets(order, found.is_keyframe, has_pts)
         is_shown = ~found.is_discarded[np.argsort(order, kind="stable")]
-        # In order of display: an edit list may keep the first frames from ever being shown.
+        # In display order: an edit list may hide the first frames.
         self._shown = np.flatnonzero(is_shown) if has_pts else np.arange(len(pts))
         if self._audio is not None:
             require_plausible_rate(self.name, self._audio.codec_context.sample_rate or 0)
@@ -210,7 +210,7 @@ class MediaFile:
         return [stream for stream in (self._audio, self._video) if stream is not None]
 
     def _frame_times_s(self) -> np.ndarray:
-        """(packets,) float64: when the frame of each comes on show, ascending."""
+        """(packets,) float64: display time of each frame, ascending."""
         order = np.sort(self._video_packets.order)
         if self._video is None or len(order) == 0:
             return np.zeros(0)
@@ -293,7 +293,7 @@ class MediaFile:
         return find_phase_safe_channel(self._container.demux(self._audio))
 
     def _packets(self, start_s: float) -> Iterator[av.Packet]:
-        """Packets from the last keyframe before `start_s`, then the flush ones."""
+        """Packets from the last keyframe before `start_s`, then the flush packets."""
         start_s = max(start_s - SEEK_LEAD_S, 0.0) if self._can_seek else 0.0
         self._clock.rewind(to_start=not start_s)
         if start_s:

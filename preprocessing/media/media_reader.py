@@ -1,4 +1,4 @@
-"""What an open recording offers, whatever process reads it."""
+"""The interface of an open recording, in this or another process."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from affectstream.preprocessing.media.video.stream_decoders import FrameCallback
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """What a file holds, found by reading its packets without decoding them.
+    """Facts about a file, from its packets without decoding.
 
     Attributes:
-      duration_s: to the end of the last packet of sound or picture.
+      duration_s: end of the last audio or video packet.
       has_audio, has_video: whether there is at least one packet of it.
-      num_frames: video packets, without those that an edit list keeps from being shown.
-      truncated: the file ends before the duration that it states, or within a packet.
-      header_duration_s: the former; a guess, or 0, where `has_header_duration` is false.
-      notes: of several tracks, which is used.
+      num_frames: video packets, without those hidden by an edit list.
+      truncated: the file ends before the duration in its header, or within a packet.
+      header_duration_s: that duration; a guess, or 0, if `has_header_duration` is false.
+      notes: with several tracks, which one is used.
     """
 
     duration_s: float
@@ -37,7 +37,7 @@ class MediaInfo:
 
     @property
     def truncation(self) -> str:
-        """How much of a truncated file is there."""
+        """The available share of a truncated file."""
         if self.has_header_duration:
             return f"{self.duration_s:.1f} of {self.header_duration_s:.1f} s"
         return f"{self.duration_s:.1f} s, the end is missing"
@@ -52,15 +52,15 @@ class MediaInfo:
 
 @dataclass(frozen=True)
 class MediaSegment:
-    """What decoding one stretch yields.
+    """Decoded audio and frames of one segment.
 
     Attributes:
-      start_s, end_s: the stretch within the file.
+      start_s, end_s: bounds of the segment in the file.
       waveform: (samples,) float32 mono in [-1, 1], or None without sound.
-      frames: what `on_frame` made of each wanted frame, in the order of display.
-      frame_times_s: (frames,) float64, when each came on show.
-      lost_times_s: (frames,) float64, the same of wanted frames that could not be decoded.
-      completeness: what of it could be decoded.
+      frames: result of `on_frame` for each sampled frame, in display order.
+      frame_times_s: (frames,) float64, their display times.
+      lost_times_s: (frames,) float64, display times of sampled frames that could not be decoded.
+      completeness: decoded share of the segment.
     """
 
     start_s: float
@@ -76,9 +76,9 @@ class MediaReader(Protocol):
     """A recording opened for reading; a context manager.
 
     Attributes:
-      name: how messages call it.
-      info: what its packets say.
-      completeness: of all stretches that were decoded so far.
+      name: name of the file in messages.
+      info: facts from its packets.
+      completeness: of all segments decoded so far.
     """
 
     name: str
@@ -96,15 +96,15 @@ class MediaReader(Protocol):
         sampling: FrameSampling | None,
         on_frame: FrameCallback,
     ) -> Iterator[MediaSegment]:
-        """Decodes consecutive stretches in one pass over the file.
+        """Decodes consecutive segments in one pass over the file.
 
         Args:
-          bounds_s: start and end of each stretch, ascending and not overlapping.
-          sample_rate_hz: rate to which sound is resampled.
-          sampling: which frames are wanted; None for none.
-          on_frame: called on each wanted frame at once, so that no full picture is held.
+          bounds_s: start and end of each segment, ascending and not overlapping.
+          sample_rate_hz: rate to which audio is resampled.
+          sampling: which frames to sample; None for none.
+          on_frame: called on each sampled frame at once, so that no full image is kept.
         Yields:
-          MediaSegment of one stretch after the other; memory holds one or two stretches.
+          MediaSegment in order; memory holds one or two segments.
         Raises:
           MediaError: the file cannot be decoded.
         """

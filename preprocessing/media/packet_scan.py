@@ -29,7 +29,7 @@ _TAGS_SHARE = 0.05
 
 
 class _Sound(NamedTuple):
-    """One packet of sound; `head` is its beginning, where its own header is asked."""
+    """One audio packet; `head` is its beginning, for formats whose frame header is read."""
 
     stamp: int | None
     duration: int
@@ -39,16 +39,16 @@ class _Sound(NamedTuple):
 
 @dataclass(frozen=True)
 class PacketScan:
-    """What the packets of a file say.
+    """Facts from the packets of a file.
 
     Attributes:
-      audio_packets: packets of sound, in file order.
-      video_stamps: presentation stamp of each packet of video, in file order.
-      is_keyframe, is_discarded: (pictures,) bool.
-      first_byte: where the first packet of sound begins in the file; 0 where that is not known.
-      video_end_s: when the last picture ends.
+      audio_packets: in file order.
+      video_stamps: presentation stamp of each video packet, in file order.
+      is_keyframe, is_discarded: (frames,) bool.
+      first_byte: file position of the first audio packet; 0 if unknown.
+      video_end_s: end of the last frame.
       ends_inside_packet: whether the file ends within its last packet.
-      zero_s: the moment of the clock at which the file begins.
+      zero_s: time on the clock at the start of the file.
       error: why reading ended early, if it did.
     """
 
@@ -91,7 +91,7 @@ def scan_packets(container: Any, audio: Any, video: Any) -> PacketScan:
             is_cut = packet.is_corrupt
     except (av.error.FFmpegError, OSError) as error:
         failed = error
-    except IndexError:  # PyAV 18 does not know a stream that a damaged file begins midway
+    except IndexError:  # PyAV 18 does not know a stream that starts in the middle of a damaged file
         is_cut = True
     if has_headers and sounds:
         is_cut = sounds[-1].size < (frame_length_bytes(format_name, sounds[-1].head) or 0)
@@ -119,11 +119,11 @@ def _end_s(packet: av.Packet, zero_s: float) -> float:
 def build_audio_timeline(
     container: Any, audio: Any, scanned: PacketScan, header_duration_s: float
 ) -> AudioTimeline:
-    """When the sound of each packet is heard.
+    """Start time of each audio packet.
 
     Args:
       audio: the stream, or None.
-      header_duration_s: length that the file states; 0 where it does not.
+      header_duration_s: length in the header; 0 if there is none.
     """
     sounds = scanned.audio_packets
     stamps, durations, sizes, heads = zip(*sounds, strict=True) if sounds else ((),) * 4
@@ -148,10 +148,10 @@ def build_audio_timeline(
 
 
 def adts_length_s(container: Any, audio: Any, scanned: PacketScan) -> float:
-    """Duration of a raw AAC file estimated from its size, since FFmpeg skips damage silently.
+    """Duration of a raw AAC file estimated from its size, because FFmpeg skips damage silently.
 
     Returns:
-      0 for any other file, and where all of it holds frames.
+      0 for any other file, and if all bytes belong to frames.
     """
     held = sum(sound.size for sound in scanned.audio_packets)
     size = container.size - scanned.first_byte

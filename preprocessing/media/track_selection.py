@@ -13,24 +13,24 @@ import numpy as np
 
 from affectstream.preprocessing.media.audio.channels import deinterleave, downmix, downmix_weights
 
-# Codecs of single pictures: beside another one, such a track is a cover or a preview.
+# Codecs of still images: beside another track, such a track is a cover or a preview.
 _STILL_CODECS = frozenset(["png", "apng", "mjpeg", "bmp", "tiff", "webp", "gif", "jpeg2000"])
-# Below this peak (-80 dB of full scale) a track is silent; as of records.
+# Below this peak (-80 dB of full scale) a track is silent, as in records.
 _SILENCE_PEAK = 1e-4
-# A track is judged by its first audible seconds, searched in the beginning of the file.
+# A track is judged by its first audible seconds, searched at the beginning of the file.
 _AUDIBLE_S, _JUDGED_WITHIN_S = 10.0, 60.0
-# Less is enough where the mix keeps at least this share of the loudest channel's energy.
+# Less is enough if the mix keeps at least this share of the loudest channel's energy.
 _CLEARLY_AUDIBLE_S, _KEPT_SHARE = 1.0, 0.2
-# Below this share of the loudest channel's energy the channels cancel each other in a mix.
+# Below this share of the loudest channel's energy, the channels cancel out in a mix.
 _CANCELLED_SHARE = 0.1
 
 
 @dataclass(frozen=True)
 class ChosenTracks:
-    """The chosen streams; None where there is none.
+    """The chosen streams; None if there is none.
 
     Attributes:
-      notes: what to say of a file with several.
+      notes: remarks about a file with several tracks.
     """
 
     audio: Any
@@ -39,11 +39,11 @@ class ChosenTracks:
 
 
 def choose_tracks(container: Any, reopen: Callable[[], Any]) -> ChosenTracks:
-    """Chooses the default or best track of each kind; sound that is silent throughout is passed.
+    """Chooses the default or best track of each kind; skips completely silent audio.
 
     Args:
-      container: an open file, from which nothing is read.
-      reopen: opens it once more; called only where there are several tracks of sound.
+      container: an open file; it is not read.
+      reopen: opens the file again; called only for several audio tracks.
     """
     # Streams of an unknown codec are ignored.
     videos = [s for s in container.streams.video if s.codec_context and not is_cover(s)]
@@ -65,18 +65,18 @@ def _note(kind: str, streams: Sequence[Any], used: Any) -> str:
 
 
 def _best(container: Any, kind: str, streams: Sequence[Any]) -> Any:
-    """As players choose: the default one before others, else that of more frames and bits."""
+    """Like players: the default track first, then the one with more frames and bits."""
     best = container.streams.best(kind) if len(streams) > 1 else None
     return best if best in streams else next(iter(streams), None)
 
 
 def is_cover(stream: Any) -> bool:
-    """Whether a video stream is only the cover picture of a sound file."""
+    """Whether a video stream is only the cover image of an audio file."""
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
 def _first_heard(streams: Sequence[Any], reopen: Callable[[], Any]) -> Any:
-    """The first stream with anything to hear; else the first."""
+    """The first audible stream; else the first."""
     for stream in streams if len(streams) > 1 else ():
         heard = _Energies(is_only=False)
         with contextlib.suppress(av.error.FFmpegError, OSError, IndexError), reopen() as container:
@@ -89,11 +89,11 @@ def _first_heard(streams: Sequence[Any], reopen: Callable[[], Any]) -> Any:
 def find_phase_safe_channel(packets: Iterable[Any]) -> int | None:
     """The loudest channel if the channels cancel each other in a downmix, else None.
 
-    Decided once for a file, by its first second that can be heard where the mix is sound, and by
-    the first ten seconds where it may not be, so that all stretches are read alike.
+    Decided once per file, so that all segments are read alike: by its first audible second if the
+    mix is intact, else by the first ten seconds.
 
     Args:
-      packets: of the stream of sound, from its beginning; only so many are taken as are needed.
+      packets: of the audio stream, from its beginning; only as many as necessary are read.
     """
     heard = _Energies(is_only=True)
     with contextlib.suppress(av.error.FFmpegError, OSError, IndexError):
@@ -102,10 +102,10 @@ def find_phase_safe_channel(packets: Iterable[Any]) -> int | None:
 
 
 class _Energies:
-    """What the channels of a stream hold, and their mix.
+    """Energies of the channels of a stream, and of their mix.
 
     Args:
-      is_only: whether there is no other stream, so that its silence matters nothing.
+      is_only: whether there is no other stream, so that silence does not matter.
     """
 
     def __init__(self, is_only: bool) -> None:
@@ -116,7 +116,7 @@ class _Energies:
         self._weights: np.ndarray = np.zeros(0)
 
     def listen(self, packets: Iterable[Any]) -> None:
-        """Decodes until enough is heard; a silent stream that has others beside it, to its end."""
+        """Decodes until enough is audible; a silent stream among several is decoded to its end."""
         judged_s = audible_s = 0.0
         resampler, kind = None, None
         for packet in packets:
@@ -134,7 +134,7 @@ class _Energies:
                 return
 
     def _add(self, resampler: Any, frame: Any) -> float:
-        """Adds a frame; seconds of it that can be heard."""
+        """Adds a frame; returns its audible seconds."""
         seconds, rate_hz = 0.0, frame.sample_rate
         weights = downmix_weights(frame.layout)
         for whole in resampler.resample(frame):
@@ -155,7 +155,7 @@ class _Energies:
         return float(self._channels.max(initial=0.0, where=self._weights > 0))
 
     def channel(self) -> int | None:
-        """The loudest channel where the mix loses nearly all of it; None where it does not."""
+        """The loudest channel if the mix loses nearly all of it; None if it does not."""
         if len(self._channels) < 2 or self._mix >= _CANCELLED_SHARE * self._loudest:
             return None
         return int(np.where(self._weights > 0, self._channels, 0.0).argmax())

@@ -1,1 +1,1 @@
-"""From clips to records: TFRecord shards, written whole or not at all."""
+"""From clips to records: TFRecord shards, written atomically."""

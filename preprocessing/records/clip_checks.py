@@ -1,4 +1,4 @@
-"""Which stretches of a file become records, and when a clip is rejected."""
+"""Divides clips into records and rejects invalid clips."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from affectstream.preprocessing.media.completeness import Completeness
 from affectstream.preprocessing.media.media_reader import MediaInfo
 from affectstream.preprocessing.pcm import missing_audio_reason
 
-# A file this much longer than the table says is another recording. Clips of MELD overlap their
-# neighbours by seconds, and some contain minutes of something else.
+# A file this much longer than the table states is another recording. Clips of MELD overlap their
+# neighbours by seconds, and some contain minutes of other material.
 MAX_DURATION_RATIO, MAX_EXTRA_DURATION_S = 2.0, 5.0
-# Tables round, and codecs pad or cut a little.
+# Tolerance for rounding in tables and for padding or cutting by codecs.
 END_TOLERANCE_S = 0.5
 _REMEDY = "copy or record it again, or give a lower --min-decoded-share"
 
 
 def num_segments(length_s: float, max_clip_s: float) -> int:
-    """How many records of equal length a stretch of this length becomes."""
+    """Number of records of equal length for a segment of this length."""
     return max(1, math.ceil(length_s / max_clip_s - 1e-6))
 
 
@@ -45,10 +45,10 @@ def segment_bounds(clip: Clip, duration_s: float, max_clip_s: float) -> list[tup
 
 
 def require_held(clip: Clip, info: MediaInfo, min_share: float) -> None:
-    """Rejects a truncated file, by what its packets say.
+    """Rejects a truncated file, by the duration of its packets.
 
     Raises:
-      MediaError: it holds a smaller share of the duration that its header states.
+      MediaError: the packets cover a smaller share of the duration in the header.
     """
     if info.available_share < min_share:
         stated = f" of {info.header_duration_s:.1f} s"
@@ -57,10 +57,10 @@ def require_held(clip: Clip, info: MediaInfo, min_share: float) -> None:
 
 
 def require_expected_duration(clip: Clip, duration_s: float) -> None:
-    """Rejects a file that is much longer than the corpus's tables say.
+    """Rejects a file that is much longer than the corpus's tables state.
 
     Raises:
-      MediaError: more than twice as long as they say, and more than 5 s longer.
+      MediaError: more than twice as long, and more than 5 s longer.
     """
     expected_s = clip.expected_duration_s
     if expected_s is None or duration_s <= max(
@@ -74,7 +74,7 @@ def require_expected_duration(clip: Clip, duration_s: float) -> None:
 
 
 def require_end_within(clip: Clip, duration_s: float) -> None:
-    """Refuses a clip that ends behind its file.
+    """Rejects a clip that ends after its file.
 
     Raises:
       MediaError: by more than `END_TOLERANCE_S`.
@@ -87,20 +87,20 @@ def require_end_within(clip: Clip, duration_s: float) -> None:
 
 
 def require_decoded(clip: Clip, whole: Completeness, min_share: float) -> None:
-    """Rejects a damaged file, once it was read.
+    """Rejects a damaged file after reading it.
 
     Raises:
-      MediaError: a smaller share of its sound, or of the wanted frames, could be decoded.
+      MediaError: a smaller share of its audio, or of the sampled frames, could be decoded.
     """
     if whole.decoded_share < min_share:
         raise MediaError(f"{clip.name}: damaged, {', '.join(whole.loss_messages())}; {_REMEDY}")
 
 
 def nothing_usable(clip: Clip, info: MediaInfo, from_table: bool) -> MediaError:
-    """The error for a recording that has neither sound nor a face.
+    """The error for a recording with neither audio nor a face.
 
     Args:
-      from_table: whether action units of a table stand for its pictures.
+      from_table: whether action units of a table replace its video.
     """
     sound = missing_audio_reason(info.has_audio, info.duration_s)
     sound += " throughout" if sound == "silent" else ""

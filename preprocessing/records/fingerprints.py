@@ -1,4 +1,4 @@
-"""Fingerprints of each clip's inputs, by which a later run knows which records are up to date."""
+"""Fingerprints of each clip's inputs; a later run uses them to find up-to-date records."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def input_fingerprints(
         return sizes[path]
 
     def told_of(clip: Clip) -> dict[str, Any]:
-        told = {**dataclasses.asdict(clip), "path": size(clip.path)}
+        facts = {**dataclasses.asdict(clip), "path": size(clip.path)}
         if clip.pictures is not None:
-            told["pictures"] = {**told["pictures"], "path": size(clip.pictures.path)}
-        told["others"] = [told_of(other) for other in clip.others]
-        return told
+            facts["pictures"] = {**facts["pictures"], "path": size(clip.pictures.path)}
+        facts["others"] = [told_of(other) for other in clip.others]
+        return facts
 
     states = {}
     for clip in clips:

@@ -1,4 +1,4 @@
-"""`preprocess`: a corpus folder -> a data folder; run again, it does only what is missing."""
+"""`preprocess`: a corpus folder -> a data folder; a further run prepares only what is missing."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ LIMITS = TaskLimits(step_timeout_s=300, memory_bytes=4 * 2**30)
 
 @dataclass(frozen=True)
 class PreprocessOptions:
-    """How records are made; what changes them is in `RecordSettings`.
+    """Options of a run; settings that change the records are in `RecordSettings`.
 
     Attributes:
-      weights_dir: where the weights of detectors and blendshapes lie; None: in the cache.
-      engine: where the clips are read.
-      overwrite: begin anew whatever the data folder holds of an earlier preparation.
-      table: action units that become the video stream, with the names of
+      weights_dir: folder of the weights of detectors and blendshapes; None uses the cache.
+      engine: runs the workers that read the clips.
+      overwrite: discard all earlier contents of the data folder.
+      table: action units that become the video stream, with the names in
         `RecordSettings.action_units`.
-      limits: of a process, for one record; a clip that takes more, twice, is rejected.
+      limits: limits of a process for one record; a clip that exceeds them twice is rejected.
     """
 
     weights_dir: Path | None = None
@@ -60,12 +60,12 @@ class PreprocessOptions:
 
 @dataclass(frozen=True)
 class PreprocessResult:
-    """What was done.
+    """Result of a run.
 
     Attributes:
-      num_prepared: clips decoded in this run; the others were there already.
-      skipped: counts by reason of what the corpus leaves out on purpose.
-      ignored_suffixes: counts by ending of files that the corpus is not read from.
+      num_prepared: clips decoded in this run; the others were prepared before.
+      skipped: counts by reason of files that the corpus excludes on purpose.
+      ignored_suffixes: counts by suffix of files that the corpus does not read.
       clips_without_action_units: clips without a row in the table; they have no video stream.
     """
 
@@ -86,14 +86,14 @@ def preprocess(
     settings: RecordSettings,
     options: PreprocessOptions = PreprocessOptions(),
 ) -> PreprocessResult:
-    """Prepares a corpus: decodes, finds faces, writes records, tables and splits.
+    """Prepares a corpus: decodes, detects faces, writes records, tables and splits.
 
     Args:
-      corpus: row of `registry.TABLE["corpora"]`, or such a corpus with options of its own.
-      source: folder, archive or table, as that corpus wants it.
-      out: data folder, made or completed.
+      corpus: entry of `registry.TABLE["corpora"]`, or such a corpus with its own options.
+      source: folder, archive or table, as required by that corpus.
+      out: data folder, created or completed.
     Raises:
-      UserError: nothing could be done; nothing already written is lost.
+      UserError: nothing could be prepared; nothing already written is lost.
     """
     named: Corpus = registry.load("corpora", corpus) if isinstance(corpus, str) else corpus
     corpus = with_resolved_name(named, source, out, options.overwrite)
@@ -168,14 +168,16 @@ def _shard_jobs(
     kept: Sequence[ShardIndex],
     tracks: Mapping[str, ActionUnitTrack],
 ) -> Iterator[ShardJob]:
-    """Yields a job for each missing shard, with a number that no shard has yet."""
+    """Yields a job for each missing shard, with an unused shard number."""
     numbers = _free_numbers(kept)
     wanted = {clip.key for clip in missing}
     for shard in group_into_shards(every):
         clips = tuple(clip for clip in shard if clip.key in wanted)
         if clips:
-            own = {clip.key: tracks[clip.key] for clip in clips if clip.key in tracks}
-            yield dataclasses.replace(template, number=next(numbers), clips=clips, tracks=own)
+            shard_tracks = {clip.key: tracks[clip.key] for clip in clips if clip.key in tracks}
+            yield dataclasses.replace(
+                template, number=next(numbers), clips=clips, tracks=shard_tracks
+            )
 
 
 def _free_numbers(kept: Sequence[ShardIndex]) -> Iterator[int]:
@@ -219,7 +221,7 @@ def _write_tables(
 
 
 def _rule(out: Path, rows: Sequence[ClipRow]) -> dict[str, Any]:
-    """The rule that the user chose before, as long as the data still allow it."""
+    """The split rule that the user chose before, if the data still allow it."""
     if not (out / data_folder.SPLITS_FILE).is_file():
         return DEFAULT_RULE
     try:

@@ -1,4 +1,4 @@
-"""Records: one clip, or one stretch of a long one, as a TFRecord example.
+"""Records: one clip, or one segment of a long one, as a TFRecord example.
 
 Schema 1, all keys always present:
 
@@ -36,12 +36,12 @@ SCHEMA = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Record(RecordMetadata):
-    """What is stored of one clip, or of one stretch of a long clip.
+    """Stored contents of one clip, or of one segment of a long clip.
 
     Attributes:
-      waveform: (samples,) int16 mono; empty when the stream is missing.
-      faces: (frames, height, width, channels) uint8, or action units, (frames, units) float32;
-        (0, 0, 0, 0) or (0, 0) when the stream is missing.
+      waveform: (samples,) int16 mono; empty if the stream is missing.
+      faces: (frames, height, width, channels) uint8, or action units, (frames, units) float32; (0,
+        0, 0, 0) or (0, 0) if the stream is missing.
       face_mask: (frames,) bool.
       frame_times_s: (frames,) float32.
       boxes_px: (frames, 4) float32.
@@ -110,7 +110,7 @@ def parse_example(serialized: Any, action_units: bool = False) -> dict[str, Any]
     """One serialised record -> tensors, inside a tf.data graph.
 
     Args:
-      action_units: whether the video stream is action units; a graph must know it beforehand.
+      action_units: whether the video stream is action units; the graph must be built for one kind.
     Returns:
       `id` () string, `audio` (samples,) int16 (see `from_pcm`), `video` (T, H, W, C) uint8 or
       (T, units) float32, `video_mask` (T,) bool, `frame_times_s` (T,) float32, `text` () string,
@@ -152,7 +152,7 @@ class ShardWriter:
     """Appends records to one TFRecord file; a context manager.
 
     Attributes:
-      num_bytes, sha256: of what was written so far.
+      num_bytes, sha256: of the written data.
     Raises:
       UserError: the file cannot be created or written, for example because the disk is full.
     """
@@ -195,10 +195,10 @@ class ShardWriter:
 
 
 def iter_examples(path: Path) -> Iterator[bytes]:
-    """Yields the records of one shard as they are stored, from a disk or an object store.
+    """Yields the serialized records of one shard, from a disk or an object store.
 
     Raises:
-      UserError: the shard is absent, cut short or damaged.
+      UserError: the shard is absent, truncated or damaged.
     """
     try:
         with storage_paths.open_binary(path) as file:
@@ -208,10 +208,10 @@ def iter_examples(path: Path) -> Iterator[bytes]:
 
 
 def read_shard(path: Path, action_units: bool = False) -> Iterator[dict[str, Any]]:
-    """Yields the records of one shard as numpy values, as `parse_example` gives them.
+    """Yields the records of one shard as numpy values, see `parse_example`.
 
     Raises:
-      UserError: the shard is cut short or damaged.
+      UserError: the shard is truncated or damaged.
     """
     for serialized in iter_examples(path):
         parsed = parse_example(serialized, action_units)
@@ -219,14 +219,14 @@ def read_shard(path: Path, action_units: bool = False) -> Iterator[dict[str, Any
 
 
 def read_records(path: Path, rows: Mapping[str, ClipRow]) -> Iterator[Record]:
-    """Yields the records of one shard whole, in its order.
+    """Yields the complete records of one shard, in order.
 
     Args:
       path: the shard.
-      rows: record id -> its row of `clips.csv`, which holds what the shard does not (path, corpus,
-        stretch, official split, attributes); a record without a row is passed over.
+      rows: record id -> its row of `clips.csv`, which holds the fields that the shard lacks (path,
+        corpus, segment, official split, attributes); a record without a row is skipped.
     Raises:
-      UserError: the shard is absent, cut short or damaged, or of another schema.
+      UserError: the shard is absent, truncated or damaged, or of another schema.
     """
     tf = _tensorflow()
 
@@ -261,5 +261,5 @@ def _from_example(stored: Any, row: ClipRow) -> Record:
 
 
 def damaged_shard(path: object) -> UserError:
-    """The one line for a shard that cannot be read to its end."""
+    """The error for a shard that cannot be read completely."""
     return UserError(f"{path}: shard cut short or damaged; run `preprocess` again")

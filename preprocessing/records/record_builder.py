@@ -1,4 +1,4 @@
-"""Turns a clip into records: decodes, finds faces, hashes content. Imports no TensorFlow."""
+"""Turns a clip into records: decodes, detects faces, hashes content. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ from affectstream.preprocessing.speech_to_text.transcript_cache import (
     CachedTranscriber,
 )
 
-# Attribute of a record: what could not be decoded.
+# Attribute of a record: content that could not be decoded.
 DAMAGE = "damage"
-# Attribute of a record: which of several tracks was used.
+# Attribute of a record: the selected one of several tracks.
 TRACKS = "tracks"
 
 
 @dataclass(frozen=True)
 class _Pictures:
-    """The video stream of one record, as `Record` holds it."""
+    """The video stream of one record, with fields as in `Record`."""
 
     faces: np.ndarray
     mask: np.ndarray
@@ -79,16 +79,16 @@ class RecordBuilder:
         self._transcriber: CachedTranscriber | None = None
         if settings.transcriber:
             self._transcriber = CachedTranscriber(settings.transcriber, settings.language)
-            if multiprocessing.parent_process() is None:  # once, not in every worker again
+            if multiprocessing.parent_process() is None:  # once, instead of in every worker
                 self._transcriber.check()
 
     def records(self, clip: Clip, track: ActionUnitTrack | None = None) -> Iterator[Record]:
-        """Yields the records of one clip, a stretch at a time; some of a long one may be empty.
+        """Yields the records of one clip, one per segment; some of a long clip may be empty.
 
         Args:
-          track: action units of a table, which take the place of the pictures.
+          track: action units of a table, which replace the video.
         Raises:
-          MediaError: the clip cannot be read, or holds neither sound nor a face.
+          MediaError: the clip cannot be read, or has neither audio nor a face.
         """
         if clip.text_only:
             yield self._text(clip)
@@ -126,7 +126,7 @@ class RecordBuilder:
             require_held(clip, media.info, min_share)
             require_expected_duration(clip, media.info.duration_s)
             bounds = segment_bounds(clip, media.info.duration_s, self.settings.max_clip_s)
-            if not media.info.truncated:  # else it is the file that ends too early
+            if not media.info.truncated:  # otherwise the file ends too early
                 require_end_within(clip, media.info.duration_s)
             tracker = FaceTracker()
             useful, whole = 0, Completeness()
@@ -143,7 +143,7 @@ class RecordBuilder:
     def _tracks(
         self, clip: Clip, media: MediaReader, bounds: list[tuple[float, float]]
     ) -> Iterator[MediaSegment]:
-        """Stretches of a clip; its pictures are taken from where they lie."""
+        """Segments of a clip; its video may come from another file."""
         rate, sampling, finder = self.settings.sample_rate_hz, self.settings.sampling, self._finder
         if finder is None:
             return media.segments(bounds, rate, None, rgb)
@@ -203,7 +203,7 @@ class RecordBuilder:
     def _pictures(
         self, tracks: MediaSegment, tracker: FaceTracker, units: ActionUnitTrack | None
     ) -> _Pictures:
-        """What was seen in one stretch, or what the table of action units says of it."""
+        """Faces of one segment, or the rows of the action-unit table for it."""
         if self._finder is None:
             return self._from_table(tracks, units)
         times_s = np.concatenate([tracks.frame_times_s, tracks.lost_times_s])
@@ -218,7 +218,7 @@ class RecordBuilder:
     def _from_table(self, tracks: MediaSegment, units: ActionUnitTrack | None) -> _Pictures:
         if units is None:
             return self._nothing_seen(0)
-        end_s = tracks.end_s if tracks.end_s > tracks.start_s else math.inf  # a still has no end
+        end_s = tracks.end_s if tracks.end_s > tracks.start_s else math.inf  # stills have no end
         track = units.slice_time(tracks.start_s, end_s)
         if not track.mask.any() or track.times_s is None:
             return self._nothing_seen(len(track.mask))
@@ -234,19 +234,17 @@ class RecordBuilder:
     def _follow(
         self, seen: Sequence[FrameFaces | None], tracker: FaceTracker
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Crops (T, size, size, C) uint8 or blendshapes (T, 52) float32 of one person, with mask
-        (T,) bool and boxes (T, 4) float32. A frame that is None shows nobody.
-        """
+        """One person's crops (T, size, size, C) uint8 or blendshapes (T, 52), mask and boxes."""
         crops = np.zeros((len(seen), *self._shape), self._dtype)
         mask = np.zeros(len(seen), bool)
         boxes = np.zeros((len(seen), 4), np.float32)
         for index, frame in enumerate(seen):
             chosen = None
             if frame is not None:
-                chosen = tracker.choose([found.box for found in frame.faces])
+                chosen = tracker.choose([face.box for face in frame.faces])
             if frame is not None and chosen is not None:
-                found = next(found for found in frame.faces if found.box == chosen)
-                crops[index], mask[index] = found.crop, True
+                face = next(face for face in frame.faces if face.box == chosen)
+                crops[index], mask[index] = face.crop, True
                 boxes[index] = (chosen.x, chosen.y, chosen.width, chosen.height)
         return crops, mask, boxes
 
@@ -258,5 +256,5 @@ def _with_remarks(record: Record, info: MediaInfo, whole: Completeness) -> Recor
         DAMAGE: "; ".join([*truncated, *whole.loss_messages()]),
         TRACKS: "; ".join(info.notes),
     }
-    told = {name: remark for name, remark in remarks.items() if remark}
-    return replace(record, attributes={**record.attributes, **told}) if told else record
+    present = {name: remark for name, remark in remarks.items() if remark}
+    return replace(record, attributes={**record.attributes, **present}) if present else record

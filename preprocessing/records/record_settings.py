@@ -10,7 +10,8 @@ from affectstream.preprocessing.faces.action_units import ActionUnitSpec
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
 from affectstream.preprocessing.speech_to_text.transcript_cache import DEFAULT_LANGUAGE
 
-# Share of a clip that must be decodable; a file that lacks a twentieth counts as truncated.
+# Share of a clip that must be decodable; a file that lacks more than a twentieth counts as
+# truncated.
 MIN_DECODED_SHARE = 0.95
 
 
@@ -19,11 +20,11 @@ class RecordSettings:
     """Everything that changes the records; stored in `preprocess.json`.
 
     Attributes:
-      detector: name of the face detector, or "none": every picture is a face already.
+      detector: name of the face detector, or "none" if every image is a face already.
       max_clip_s: a longer clip becomes consecutive records of one recording, of equal length.
-      action_units: what the video stream holds instead of face crops; None for face crops.
-      transcriber: name of the transcriber that writes missing transcripts, "" for none; `language`
-        is what it listens for.
+      action_units: contents of the video stream instead of face crops; None for face crops.
+      transcriber: name of the transcriber for missing transcripts, "" for none; `language` is its
+        language.
       min_decoded_share: a clip is rejected if a smaller share of its audio or sampled frames could
         be decoded, or if its file holds a smaller share of the header's duration.
     """

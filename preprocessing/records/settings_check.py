@@ -1,4 +1,4 @@
-"""Checks that a data folder was prepared with the settings of the present call."""
+"""Checks that a data folder was prepared with the settings of the current call."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def require_same_settings(out: Path, wanted: dict[str, Any]) -> None:
     """Checks that the records in `out` were made with the same settings.
 
     Args:
-      wanted: `folder_settings` what is about to be done; without a preparation none is compared.
+      wanted: `folder_settings` of the current call; without settings in it, none are compared.
     Raises:
-      UserError: what differs, and what to do.
+      UserError: names the differences and the remedy.
     """
     file = out / data_folder.SETTINGS_FILE
     if not file.is_file() or not any((out / data_folder.SHARDS_FOLDER).glob("*.json")):
@@ -54,20 +54,20 @@ def require_same_settings(out: Path, wanted: dict[str, Any]) -> None:
     if "preparation" not in wanted:
         apart = ("preparation", "sample_rate_hz")
         present = {key: value for key, value in present.items() if key not in apart}
-    found = _differences(present, wanted)
-    if found:
+    differences = _differences(present, wanted)
+    if differences:
         raise UserError(
-            f"{out}: prepared otherwise ({'; '.join(found)});"
+            f"{out}: prepared otherwise ({'; '.join(differences)});"
             " choose another --out, or --overwrite to begin anew"
         )
 
 
 def _differences(present: dict[str, Any], wanted: dict[str, Any], prefix: str = "") -> list[str]:
-    found = []
+    differences = []
     for key in sorted({*present, *wanted}):
         a, b = present.get(key), wanted.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
-            found += _differences(a, b, f"{prefix}{key}.")
+            differences += _differences(a, b, f"{prefix}{key}.")
         elif a != b:
-            found.append(f"{prefix}{key}: {a} there, {b} now")
-    return found
+            differences.append(f"{prefix}{key}: {a} there, {b} now")
+    return differences

@@ -14,12 +14,12 @@ from affectstream.preprocessing.dataset.data_folder import ClipRow
 
 @dataclass(frozen=True)
 class ShardIndex:
-    """What was written for one shard, and from what.
+    """The contents of one shard and the inputs it was made from.
 
     Attributes:
-      files: name -> size in bytes and SHA-256 of each file, as it was written.
+      files: name -> size in bytes and SHA-256 of each written file.
       inputs: name of an input -> its fingerprint.
-      rows: of `clips.csv`.
+      rows: rows of `clips.csv`.
       rejected: fields of each rejection.
     """
 
@@ -30,22 +30,22 @@ class ShardIndex:
 
     @property
     def name(self) -> str:
-        """Of the shard: the first file."""
+        """Name of the shard: its first file."""
         return next(iter(self.files))
 
     def write(self, path: Path) -> None:
-        """Writes the index, with a digest of its own."""
+        """Writes the index with its own digest."""
         rows = [row.as_cells() for row in self.rows]
         atomic_io.write_checksummed_json(path, {**dataclasses.asdict(self), "rows": rows})
 
     @classmethod
     def read(cls, path: Path) -> ShardIndex | None:
-        """The index at `path`; None where it, or a file of it, is not what was written."""
+        """Reads the index at `path`; None if it, or one of its files, was changed."""
         try:
-            told = atomic_io.read_checksummed_json(path)
-            told["rows"] = [ClipRow.from_cells(_text(cells)) for cells in told["rows"]]
-            told["files"] = {name: tuple(facts) for name, facts in told["files"].items()}
-            shard = cls(**told)
+            fields = atomic_io.read_checksummed_json(path)
+            fields["rows"] = [ClipRow.from_cells(_text(cells)) for cells in fields["rows"]]
+            fields["files"] = {name: tuple(facts) for name, facts in fields["files"].items()}
+            shard = cls(**fields)
         except (UserError, TypeError, KeyError, ValueError):
             return None
         return shard if all(map(shard._is_held_by, map(path.with_name, shard.files))) else None

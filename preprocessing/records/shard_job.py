@@ -1,4 +1,4 @@
-"""One piece of a preparation: the clips of one shard, prepared and written by one process."""
+"""The job of one shard: one process prepares and writes its clips."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from affectstream.preprocessing.records.record_builder import RecordBuilder
 from affectstream.preprocessing.records.record_settings import RecordSettings
 from affectstream.preprocessing.records.shard_index import ShardIndex
 
-# Stands for the key of a clip where a process ended before it came to one.
+# Stands for the clip key if a process died before its first clip.
 BEFORE_CLIPS = ""
 
 
 @dataclass(frozen=True)
 class ShardJob:
-    """The work on one shard; what it needs travels with it, to a process on any machine.
+    """The work on one shard with all its inputs; it can be sent to a process on any machine.
 
     Attributes:
-      shards_dir: folder that the shard is written to.
-      number: of the shard.
-      run_id: names the whole preparation; within it a process keeps its detector open.
-      tracks: action units of a table, of these clips.
-      exit_reasons: clip key -> why its process ended, once a time.
+      shards_dir: folder of the shard.
+      number: shard number.
+      run_id: identifies the run of `preprocess`; a process keeps its detector open during a run.
+      tracks: action units of a table, for these clips.
+      exit_reasons: clip key -> reasons why its process died, one per attempt.
     """
 
     shards_dir: Path
@@ -49,10 +49,10 @@ class ShardJob:
     exit_reasons: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def after_worker_died(self, died: WorkerDied) -> ShardJob:
-        """The same job for the next attempt; a clip that keeps killing its process is skipped.
+        """The same job for the next attempt; a clip that repeatedly kills its process is skipped.
 
         Raises:
-          UserError: the process ended before it came to a clip, every time.
+          UserError: the process died before its first clip in every attempt.
         """
         key = BEFORE_CLIPS if died.step is None else self.clips[died.step].key
         if died.step is None and len(self.exit_reasons.get(key, ())) + 1 >= MAX_DEATHS:
@@ -67,8 +67,8 @@ class ShardJob:
 def run_shard_jobs(
     engine: Engine, jobs: Iterable[ShardJob], limits: TaskLimits, num_clips: int | None = None
 ) -> list[ShardIndex]:
-    """All pieces done, in the order in which they end."""
-    made: list[ShardIndex] = []
+    """All finished shards, in order of completion."""
+    shards: list[ShardIndex] = []
     num_done = 0
     with (
         engine.open(write_shard, limits) as pool,
@@ -82,10 +82,10 @@ def run_shard_jobs(
         )
         for job, shard in ended:
             _require_here(job, shard)
-            made.append(shard)
+            shards.append(shard)
             num_done += len(job.clips)
             progress.update_to(bar, num_done)
-    return made
+    return shards
 
 
 def _require_here(job: ShardJob, shard: ShardIndex) -> None:
@@ -103,10 +103,10 @@ def _require_here(job: ShardJob, shard: ShardIndex) -> None:
 
 
 def write_shard(job: ShardJob, report_step: ReportStep) -> ShardIndex:
-    """Writes a shard and its index; the same bytes on any engine.
+    """Writes a shard and its index; the bytes do not depend on the engine.
 
     Raises:
-      UserError: it cannot be written, or weights are absent or wrong.
+      UserError: the shard cannot be written, or weights are missing or wrong.
     """
     cv2.setNumThreads(1)
     preparer = _preparer(job.run_id, job.settings, job.weights_dir)
@@ -136,18 +136,17 @@ def write_shard(job: ShardJob, report_step: ReportStep) -> ShardIndex:
 
 @functools.lru_cache(1)
 def _preparer(run_id: str, settings: RecordSettings, weights_dir: Path | None) -> RecordBuilder:
-    """Kept from piece to piece of one job, for opening a detector takes a while."""
+    """Kept for all shards of one run, because opening a detector takes time."""
     return RecordBuilder(settings, weights_dir)
 
 
 def _results(
     preparer: RecordBuilder, job: ShardJob, clip: Clip, report_step: Callable[[], None]
 ) -> Iterator[Record | Rejection]:
-    """Yields the records of one clip; a `Rejection` of its file voids the earlier ones.
+    """Yields the records of one clip; a `Rejection` of its file invalidates the earlier ones.
 
-    After the rejection of one file of a recording come the records of its next file.
-
-    Each record is a step of its own, so that the time limit applies to a record, not a recording.
+    After a rejection, the records of the recording's next file follow. Each record is one step, so
+    that the time limit applies to a record and not to a recording.
     """
     track, exit_reasons = job.tracks.get(clip.key), job.exit_reasons.get(clip.key, ())
     files = (clip, *clip.others)
@@ -170,13 +169,13 @@ def _results(
 
 def _deadly(clip: Clip, reason: str) -> str:
     remedy = "leave it out"
-    if reason.startswith(("took", "needs")):  # a limit: kept in mind until --overwrite
+    if reason.startswith(("took", "needs")):  # a resource limit: remembered until --overwrite
         remedy += ", or --overwrite with a larger --timeout-s or --memory-limit-gb"
     return f"{clip.name}: {reason}, {MAX_DEATHS} times; {remedy}"
 
 
 def _rejected(file: Clip, reason: str, others: Sequence[Clip]) -> Rejection:
-    """The rejection of a file; says which of the same recording is read in its place."""
+    """The rejection of a file; names the file of the same recording that is read instead."""
     if others:
         reason += f"; read in its place: {others[0].name}"
     return Rejection(file.key, reason)

@@ -12,17 +12,17 @@ from affectstream.preprocessing.media.video.still_images import is_still_image
 
 MAX_CLIPS_PER_SHARD = 64
 MAX_IMAGES_PER_SHARD = 2048
-# A small corpus has smaller shards, so that there is work for many processes.
+# A small corpus gets smaller shards, so that many processes have work.
 MIN_SHARDS = 16
 # Shards of long recordings hold few clips, so that a lost process costs minutes, not hours.
 MAX_BYTES_PER_SHARD = 256e6
 
 
 def group_into_shards(clips: Sequence[Clip]) -> list[tuple[Clip, ...]]:
-    """The clips of each shard, in their order.
+    """The clips of each shard, in order.
 
     Args:
-      clips: all of the corpus, so that shards are the same when some of them are done already.
+      clips: all clips of the corpus, so that shards do not change when some are finished.
     """
     small = bool(clips) and (clips[0].text_only or is_still_image(clips[0]))
     starts = shard_starts(
@@ -32,17 +32,17 @@ def group_into_shards(clips: Sequence[Clip]) -> list[tuple[Clip, ...]]:
 
 
 def max_clips_per_shard(num_clips: int, are_small: bool = False) -> int:
-    """Clips that a shard of a corpus of `num_clips` holds at most."""
+    """Largest number of clips in a shard of a corpus of `num_clips`."""
     most = MAX_IMAGES_PER_SHARD if are_small else MAX_CLIPS_PER_SHARD
     return max(1, min(most, -(-num_clips // MIN_SHARDS)))
 
 
 def shard_starts(num_bytes: Iterable[float], max_clips: int, max_bytes: float) -> list[int]:
-    """Places of the first clip of each shard.
+    """Index of the first clip of each shard.
 
     Args:
-      num_bytes: of each clip's recording; one that is larger than a shard has one of its own.
-      max_clips, max_bytes: clips and bytes that a shard holds.
+      num_bytes: of each clip's recording; one that is larger than a shard gets its own shard.
+      max_clips, max_bytes: limits of a shard.
     """
     starts: list[int] = []
     count, held = 0, 0.0

@@ -29,7 +29,7 @@ Value = str | bytes | np.ndarray
 
 
 def frame_record(data: bytes) -> bytes:
-    """One record of a TFRecord file: its length, the data, and a checksum of each."""
+    """One framed record of a TFRecord file: its length, the data, and a checksum of each."""
     length = struct.pack("<Q", len(data))
     return b"".join((length, _masked_crc(length), data, _masked_crc(data)))
 
@@ -38,7 +38,7 @@ def iter_records(file: io.BufferedIOBase) -> Iterator[bytes]:
     """The records of a TFRecord file, one after the other.
 
     Raises:
-      ValueError: it ends within a record, or a checksum does not fit.
+      ValueError: the file ends within a record, or a checksum is wrong.
     """
     while head := file.read(12):
         length = head[:8]
@@ -51,7 +51,7 @@ def iter_records(file: io.BufferedIOBase) -> Iterator[bytes]:
 
 
 def framed_size(data: bytes) -> int:
-    """Bytes that `frame_record` takes for `data`."""
+    """Bytes of `frame_record` for `data`."""
     return len(data) + 16
 
 
@@ -64,13 +64,13 @@ def serialize_example(features: Mapping[str, Value]) -> bytes:
     """A serialised `tf.train.Example`, the same bytes for the same features.
 
     Args:
-      features: text and bytes become one value of a `BytesList`, arrays of floats a `FloatList`
-        (float32), of whole numbers and bool an `Int64List`, row by row.
+      features: text and bytes become one value of a `BytesList`, float arrays a `FloatList`
+        (float32), integer and bool arrays an `Int64List`, row by row.
     """
-    made = _example_class()()
-    made.features.SetInParent()
+    example = _example_class()()
+    example.features.SetInParent()
     for name, value in features.items():
-        feature = made.features.feature[name]
+        feature = example.features.feature[name]
         if isinstance(value, str | bytes):
             raw = value.encode() if isinstance(value, str) else value
             feature.bytes_list.value.append(raw)
@@ -80,7 +80,7 @@ def serialize_example(features: Mapping[str, Value]) -> bytes:
         else:
             feature.int64_list.SetInParent()
             feature.int64_list.value.extend(np.ravel(value).astype(np.int64).tolist())
-    return bytes(made.SerializeToString(deterministic=True))
+    return bytes(example.SerializeToString(deterministic=True))
 
 
 def read_text_feature(serialized: bytes, feature: str) -> str:
@@ -91,7 +91,7 @@ def read_text_feature(serialized: bytes, feature: str) -> str:
 
 @functools.cache
 def _example_class() -> Any:
-    """The message `Example`, described here so that nothing of TensorFlow is imported."""
+    """The message class `Example`, defined here to avoid importing TensorFlow."""
     file = descriptor_pb2.FileDescriptorProto(
         name="affectstream/example.proto", package=_PACKAGE, syntax="proto3"
     )
@@ -118,7 +118,7 @@ def _add(message: Any, name: str, number: int, kind: int | str, repeated: bool =
     field = descriptor_pb2.FieldDescriptorProto
     label = field.LABEL_REPEATED if repeated else field.LABEL_OPTIONAL
     if isinstance(kind, str):
-        told = {"type": field.TYPE_MESSAGE, "type_name": f".{_PACKAGE}.{kind}"}
+        options = {"type": field.TYPE_MESSAGE, "type_name": f".{_PACKAGE}.{kind}"}
     else:
-        told = {"type": kind}
-    return message.field.add(name=name, number=number, label=label, **told)
+        options = {"type": kind}
+    return message.field.add(name=name, number=number, label=label, **options)

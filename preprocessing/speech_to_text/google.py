@@ -1,4 +1,4 @@
-"""Google Web Speech: every sound is sent to Google."""
+"""Google Web Speech: sends all audio to Google."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from affectstream.preprocessing.speech_to_text.transcriber import (
     load_library,
 )
 
-# The library's own address is the same without TLS.
+# The library's default address is the same without TLS.
 ENDPOINT = "https://www.google.com/speech-api/v2/recognize"
 TIMEOUT_S = 30.0
 
 
 class GoogleTranscriber:
-    """Asks Google with the key that comes with SpeechRecognition, which Google may revoke.
+    """Uses the key shipped with SpeechRecognition, which Google may revoke.
 
-    The library turns a refusal and a connection that cannot be made into `RequestError`, but lets
-    a time-out while it waits for the answer, a broken connection and a strange answer through.
+    The library turns a refusal and a failed connection into `RequestError`, but not a read
+    time-out, a broken connection or an invalid response.
     """
 
     name = "google"

@@ -1,4 +1,4 @@
-"""CMU PocketSphinx: offline, its English model comes with SpeechRecognition."""
+"""CMU PocketSphinx: offline; its English model is shipped with SpeechRecognition."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from affectstream.preprocessing.speech_to_text.transcriber import (
 
 
 class SphinxTranscriber:
-    """Recognises with the language folders of SpeechRecognition's `pocketsphinx-data`.
+    """Transcribes with the language folders of SpeechRecognition's `pocketsphinx-data`.
 
     `recognize_sphinx` creates a decoder for every recording, which takes 0.3 s. This class keeps
     the decoder that it creates for a silent first one. The cepstral mean is computed for each
@@ -44,7 +44,7 @@ class SphinxTranscriber:
             self._decoder.process_raw(raw, False, True)
             self._decoder.end_utt()
         except RuntimeError as error:
-            self._decoder = self._open()  # the old one is stuck in the middle of a sound
+            self._decoder = self._open()  # the old decoder is in the middle of an utterance
             raise TranscriptionFailedError(f"sphinx gave up on it ({error})") from error
         best = self._decoder.hyp()
         if best is None or not best.hypstr:
@@ -59,8 +59,9 @@ class SphinxTranscriber:
                 silence, language=self.language, show_all=True
             )
         except (self._library.RequestError, RuntimeError, ValueError) as error:
-            there = sorted(path.name for path in folder.glob("*") if path.is_dir())
+            languages = sorted(path.name for path in folder.glob("*") if path.is_dir())
             raise TranscriberUnavailableError(
                 f"transcriber sphinx: no working model of {self.language} ({error}); there is"
-                f" {', '.join(there) or 'none'}: choose --language, or put a model into {folder}"
+                f" {', '.join(languages) or 'none'}: choose --language, or put a model into"
+                f" {folder}"
             ) from error

@@ -1,4 +1,4 @@
-"""What a transcriber is, and how it may fail. All of them come through SpeechRecognition."""
+"""The transcriber protocol and its errors. All transcribers use SpeechRecognition."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class NoSpeechRecognizedError(Exception):
 
 
 class TranscriptionFailedError(Exception):
-    """This one request failed, by a time-out or a refusal; it may succeed another time."""
+    """This request failed, by a time-out or a refusal; a later one may succeed."""
 
 
 class TranscriberUnavailableError(UserError):
@@ -26,13 +26,13 @@ class TranscriberUnavailableError(UserError):
 
 
 class Transcriber(Protocol):
-    """Turns sound into words. Made once a process, with a language tag such as "en-US".
+    """Transcribes audio. Create one per process, with a language tag such as "en-US".
 
     Raises:
-      TranscriberUnavailableError: on making it, when its package, model or language is missing.
+      TranscriberUnavailableError: on creation, if its package, model or language is missing.
 
     Attributes:
-      packages: distributions it works with; their versions are kept with what it says.
+      packages: required distributions; their versions are stored with the transcripts.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Transcriber(Protocol):
     def __init__(self, language: str) -> None: ...
 
     def __call__(self, pcm: np.ndarray, sample_rate_hz: int) -> str:
-        """The words that are said; the same sound always gives the same words.
+        """Transcribes audio; the same audio always gives the same text.
 
         Args:
           pcm: (samples,) int16 mono.
@@ -54,15 +54,15 @@ class Transcriber(Protocol):
 
 
 def load_library(name: str, needed_by: str) -> Any:
-    """Imports SpeechRecognition or a part of it, or what one of its transcribers needs.
+    """Imports SpeechRecognition or a part of it, or a dependency of one of its transcribers.
 
     Raises:
       TranscriberUnavailableError: it cannot be imported.
     """
     try:
         with warnings.catch_warnings():
-            # Python 3.11 and 3.12 announce the end of aifc and audioop, which the library imports;
-            # from 3.13 on it brings its own.
+            # Python 3.11 and 3.12 warn of the removal of aifc and audioop, which the library
+            # imports; from 3.13 on it has its own.
             warnings.simplefilter("ignore", DeprecationWarning)
             return importlib.import_module(name)
     except (ImportError, OSError) as error:
@@ -72,7 +72,7 @@ def load_library(name: str, needed_by: str) -> Any:
 
 
 def audio_data(pcm: np.ndarray, sample_rate_hz: int) -> Any:
-    """The library's `AudioData` at 16 kHz, of (samples,) int16 mono.
+    """The library's `AudioData` at 16 kHz, from (samples,) int16 mono.
 
     Resampled here, because the library's own resampling has no low-pass filter.
     """

@@ -1,4 +1,4 @@
-"""Transcripts for recordings that have none: a transcriber behind a cache on disk."""
+"""Transcribes recordings without a transcript, with a cache on disk."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ class Transcript:
 
 
 class CachedTranscriber:
-    """Asks one transcriber about each sound once; open one a process.
+    """Transcribes each audio once; open one per process.
 
-    The transcriber is made for the first sound that is not in the cache. The cache holds a small
-    JSON file a sound, `transcripts/RECOGNISER-LANGUAGE/ab/abcd...json` in the program's cache
-    folder (`AFFECTSTREAM_CACHE` chooses another), named by the sound's content. It holds results
-    only: what was said, or that nothing was understood. A damaged file, and one that other versions
-    of the packages wrote, is made again.
+    The transcriber is created for the first audio that is not in the cache. The cache has one small
+    JSON file per audio, `transcripts/RECOGNISER-LANGUAGE/ab/abcd...json` in the program's cache
+    folder (set by `AFFECTSTREAM_CACHE`), named by the content hash. It stores results only: a
+    transcript, or that no words were recognised. Damaged files, and files of other package
+    versions, are computed again.
 
     Args:
-      transcriber_name: row of `registry.TABLE["transcribers"]`.
+      transcriber_name: entry of `registry.TABLE["transcribers"]`.
       language: language tag, such as "en-US".
-      cache_dir: in place of `transcripts` in the program's cache folder.
+      cache_dir: replaces `transcripts` in the program's cache folder.
     Raises:
       TranscriberUnavailableError: a package of the transcriber is not installed.
       UserError: no such transcriber, or not a language tag.
@@ -74,11 +74,11 @@ class CachedTranscriber:
         self._num_failed_running = 0
 
     def check(self) -> None:
-        """Asks the transcriber about half a second of silence, before any recording is decoded.
+        """Transcribes half a second of silence as a test, before any recording is decoded.
 
         Raises:
-          TranscriberUnavailableError: its model or language is missing, or it does not answer.
-          UserError: the cache folder cannot be made.
+          TranscriberUnavailableError: its model or language is missing, or it does not respond.
+          UserError: the cache folder cannot be created.
         """
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -94,10 +94,11 @@ class CachedTranscriber:
                 ) from error
 
     def __call__(self, pcm: np.ndarray, sample_rate_hz: int, audio_hash: str) -> Transcript:
-        """What is said in (samples,) int16 mono whose content is named `audio_hash`.
+        """Transcript of (samples,) int16 mono with the content hash `audio_hash`.
 
         Raises:
-          TranscriberUnavailableError: the transcriber cannot be made, or failed ten times running.
+          TranscriberUnavailableError: the transcriber cannot be created, or failed ten times in a
+            row.
           UserError: the cache cannot be written.
         """
         path = self._folder / audio_hash[:2] / f"{audio_hash}.json"
@@ -152,7 +153,7 @@ def _versions(name: str, packages: tuple[str, ...]) -> str:
 
 
 def _cached(path: Path, known: dict[str, Any]) -> Transcript | None:
-    """What the cache holds of a sound; None where that is nothing, damaged or of other versions."""
+    """Cached result; None if it is absent, damaged or from other package versions."""
     value = atomic_io.read_cached_json(path)
     if any(value.get(key) != known[key] for key in known):
         return None

@@ -18,10 +18,10 @@ _LOCAL = "speech_recognition.recognizers.whisper_local."
 
 
 class WhisperTranscriber:
-    """Recognises with Whisper's multilingual base model, fetched by that package on first use.
+    """Transcribes with Whisper's multilingual base model, which the package fetches on first use.
 
-    `recognize_whisper` loads the model for every sound; here the same parts of the library are put
-    together once. Only temperature 0 is tried, so that the same sound always gives the same words.
+    `recognize_whisper` loads the model for every audio; here the same steps use a model loaded
+    once. Only temperature 0 is tried, so that the same audio always gives the same text.
 
     Source: Radford et al. 2022, arXiv:2212.04356.
     """

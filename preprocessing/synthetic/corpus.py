@@ -81,7 +81,7 @@ class ClipPlan:
 
     @property
     def provenance_tag(self) -> str:
-        """What the file says of itself, from which a later run knows it."""
+        """Provenance tag in the file, by which a later run recognises it."""
         settings = atomic_io.digest({**asdict(self), "version": VERSION})
         return f"synthetic; generator version {VERSION}; seed {self.seed}; settings {settings}"
 
@@ -143,7 +143,7 @@ def _check(num_speakers: int, num_takes: int, seed: int, duration_s: float) -> N
 
 
 def _check_folder(out: Path, planned: dict[Path, ClipPlan]) -> None:
-    """Raises UserError where real recordings, or clips that are not asked for, lie."""
+    """Raises UserError if the folder contains real recordings, or clips that were not requested."""
     for path in sorted(out.rglob("*.mp4")):
         if atomic_io.TEMPORARY_MARK in path.name:
             continue
@@ -190,9 +190,9 @@ def synthesize(
 
     Args:
       out: folder for `Actor_01/01-01-03-01-01-01-01.mp4` and so on.
-      num_speakers: invented people, 1 to 99; the first ones are the same however many.
+      num_speakers: invented speakers, 1 to 99; the first ones are the same for any number.
       num_takes: clips of each speaker and emotion, 1 to 4.
-      seed: other seeds give other people and takes.
+      seed: other seeds give other speakers and takes.
       duration_s: length of each clip, 2 to 30.
       progress: called with (clips done, clips in all) after each clip.
 

@@ -121,7 +121,7 @@ class Take:
     """How one take shows its emotion.
 
     Attributes:
-      face, voice: what is shown and heard, differences from neutral.
+      face, voice: parameters of face and voice, as differences from neutral.
     """
 
     face: FaceStyle
@@ -162,8 +162,8 @@ def _shown(
 def sample_take(seed: int, actor: int, emotion: str, take: int) -> Take:
     """How `actor` shows `emotion` in one take; the same for the same arguments.
 
-    The two streams share part of their strength, but stray, weaken and mix on their own, so that
-    each tells something the other does not.
+    The two streams share part of their strength, but vary, weaken and mix independently, so that
+    each carries information that the other lacks.
     """
     index = EMOTIONS.index(emotion)
     own = np.random.default_rng([seed, 11, actor, index])

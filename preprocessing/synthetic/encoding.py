@@ -34,7 +34,7 @@ def write_mp4(
       path: ends in .mp4.
       frames: (H, W, 3) uint8 RGB, H and W even.
       waveform: (samples,) float32 mono in [-1, 1].
-      fps: frames a second.
+      fps: frames per second.
       sample_rate_hz: of the waveform.
       metadata: container tags, such as title and comment.
 

@@ -80,7 +80,7 @@ class FaceArtist:
         """Frames of a clip, (360, 480, 3) uint8 RGB each.
 
         The head moves in every frame; the face is drawn anew in every second one, which halves
-        the work and, at 25 frames a second, does not show.
+        the work and, at 25 frames per second, does not show.
         """
         for index, moment in enumerate(moments):
             if index % _REDRAW_EVERY == 0:

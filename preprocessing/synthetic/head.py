@@ -1,4 +1,4 @@
-"""Draws what stands still of a face: shaded skin, hair, neck and backdrop.
+"""Draws the static parts of a face: shaded skin, hair, neck and backdrop.
 
 The head is a height field z(x, y) lit from one side, so that eye sockets, nose, cheeks and lips
 shade as on a real face; detectors respond to exactly that. Face units: x in [-1, 1] across the
@@ -48,7 +48,7 @@ class Head:
 
 
 def make_head(seed: int, speaker: Speaker) -> Head:
-    """Draws what stands still of `speaker`; the same for the same seed."""
+    """Draws the static parts of `speaker`; deterministic for a seed."""
     rng = np.random.default_rng([seed, 31, speaker.actor])
     y, x = np.mgrid[0:CANVAS_HEIGHT_PX, 0:CANVAS_WIDTH_PX].astype(np.float32)
     x, y = (x - CENTRE_X_PX) / UNIT_PX, (y - EYE_LINE_PX) / UNIT_PX

@@ -1,4 +1,4 @@
-"""The invented people of the sample corpus: how each looks and sounds."""
+"""The invented speakers of the sample corpus: appearance and voice."""
 
 from __future__ import annotations
 

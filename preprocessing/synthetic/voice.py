@@ -158,7 +158,7 @@ def _pulses(pitch_hz: Floats, style: VoiceStyle, rng: np.random.Generator) -> Fl
 
 
 def _tilted(signal: Floats, tilt_db: float) -> Floats:
-    """Raises or lowers what lies above about 1 kHz by `tilt_db`."""
+    """Raises or lowers frequencies above about 1 kHz by `tilt_db`."""
     pole = np.exp(-2 * np.pi * 1000 / _SYNTHESIS_RATE_HZ)
     low = lfilter([1 - pole], [1, -pole], signal)
     return np.asarray(low + 10 ** (tilt_db / 20) * (signal - low))

@@ -1,1 +1,1 @@
-"""`POST /v1/analyze`: uploads, analysed in processes that can be killed."""
+"""`POST /v1/analyze`: uploads, analysed in killable processes."""

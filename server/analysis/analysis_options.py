@@ -13,18 +13,18 @@ FACES = ("largest", "all")
 WINDOW_RANGE_S = (0.2, 60.0)
 HOP_RANGE_S = (0.1, 60.0)
 MAX_TEXT_LETTERS = 10_000
-# `float` alone also takes 1_0, nan, and digits of any script.
+# `float` alone also accepts 1_0, nan, and digits of any script.
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 @dataclass(frozen=True)
 class AnalysisOptions:
-    """What a client may choose, with the bounds of `predict`.
+    """Options of a client, with the bounds of `predict`.
 
     Attributes:
-      face: "largest", or "all" to answer for each face as well.
-      window_s, hop_s: length and largest step of the windows in seconds; None: the model's own.
-      text: the words said, for a model that knows words.
+      face: "largest", or "all" to predict for each face as well.
+      window_s, hop_s: length and largest step of the windows in seconds; None uses the model's.
+      text: transcript, for a model with a text stream.
     """
 
     face: str = "largest"
@@ -37,7 +37,7 @@ class AnalysisOptions:
         """Reads the options of a request.
 
         Raises:
-          ServingError: unknown, or out of its bounds; the message names it.
+          ServingError: an option is unknown or out of bounds; the message names it.
         """
         known = list(cls.__dataclass_fields__)
         for name in options:

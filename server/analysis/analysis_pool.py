@@ -1,4 +1,4 @@
-"""Uploaded recordings analysed in processes that can be killed, with the model of the server."""
+"""Analyses uploaded recordings in killable processes, with the server's model."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ _log = logging.getLogger(__name__)
 
 
 class AnalysisPool:
-    """Some warm workers, each with one recording at a time.
+    """A pool of warm workers, each with one recording at a time.
 
     Args:
-      config: of the model, `assets/config.json`.
-      lease: taken for each recording, so that one version answers for all of it.
-      weights_dir: where the face detector's weights lie, if not in the cache.
-      factory: "module:function" that makes the recognizer in the worker.
+      config: config of the model, `assets/config.json`.
+      lease: called for each recording, so that one version predicts all of it.
+      weights_dir: folder of the face detector's weights; None uses the cache.
+      factory: "module:function" that creates the recognizer in the worker.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class AnalysisPool:
             weights_dir,
             self._limits.max_worker_bytes,
             self._limits.max_media_s,
-            # Time for the server to kill it first.
+            # Extra time, so that the server can kill it first.
             self._limits.max_analysis_s + 10,
             factory,
         )
@@ -94,10 +94,10 @@ class AnalysisPool:
         self._running: set[Job] = set()
         most = self._limits.num_workers + self._limits.max_waiting_uploads
         self._slots = UploadSlots(most, metrics)
-        # Not of a ThreadPoolExecutor, for Python waits at its end for those.
+        # Not a ThreadPoolExecutor, because Python waits for its threads at exit.
         self._threads = [
             threading.Thread(target=self._work, name=f"analysis-{number}", daemon=True)
-            # What it cannot answer needs no worker.
+            # Inputs that the model cannot use need no worker.
             for number in range(0 if self._refusal else self._limits.num_workers)
         ]
         for thread in self._threads:
@@ -105,11 +105,11 @@ class AnalysisPool:
 
     @contextlib.contextmanager
     def receive(self) -> Iterator[None]:
-        """Holds a slot while an upload arrives; it takes none of `admit`.
+        """Holds a slot while an upload arrives, separate from the slots of `admit`.
 
         Raises:
-          ServingError: all are taken (429), the model takes no recordings (422), or the pool is
-            closed (503).
+          ServingError: all slots are taken (429), the model accepts no recordings (422), or the
+            pool is closed (503).
         """
         if self._refusal:
             raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, self._refusal, 422)
@@ -123,13 +123,13 @@ class AnalysisPool:
     def submit(
         self, file: Path | None, name: str, options: AnalysisOptions, on_event: EventCallback
     ) -> Job:
-        """Queues a recording, or the words of the options alone; call it within `admit`.
+        """Queues a recording, or the text in the options alone; call it within `admit`.
 
         Returns:
-          the job, whose future is the answer as `predict --json` gives it, or a ServingError:
-          refused (400, 413, 422), failed (500), too slow (504), or closed (503).
+          the job, whose future is the prediction in the format of `predict --json`, or a
+          ServingError: refused (400, 413, 422), failed (500), too slow (504), or closed (503).
         Raises:
-          ServingError: the pool is closed, or the model takes no recordings.
+          ServingError: the pool is closed, or the model accepts no recordings.
         """
         if self._refusal:
             raise ServingError(grpc.StatusCode.INVALID_ARGUMENT, self._refusal, 422)
@@ -140,11 +140,11 @@ class AnalysisPool:
         return job
 
     def close(self, drain_s: float | None = None) -> None:
-        """Refuses what waits, gives what runs some time, then ends the workers.
+        """Refuses waiting jobs, gives running jobs some time, then ends the workers.
 
         Args:
-          drain_s: that time; `limits.drain_s` when None. What still runs then is answered with
-            UNAVAILABLE, and `THREAD_STOP_TIMEOUT_S` later nothing is waited for any more.
+          drain_s: that time; None uses `limits.drain_s`. Jobs that still run then are answered with
+            UNAVAILABLE; `THREAD_STOP_TIMEOUT_S` later, waiting ends.
         """
         if not self._slots.close():
             return
@@ -160,7 +160,8 @@ class AnalysisPool:
             for job in self._running:
                 _settle(job.future.set_exception, server_stopping_error())
                 job.cancel()
-        # One that waits for the model hears nothing of it; it keeps neither caller nor process.
+        # A thread that waits for the model is not interrupted; it blocks neither caller nor
+        # process.
         ends_s = time.monotonic() + THREAD_STOP_TIMEOUT_S
         for thread in self._threads:
             thread.join(max(ends_s - time.monotonic(), 0.0))
@@ -168,7 +169,7 @@ class AnalysisPool:
     # === The thread of one worker ===
 
     def _work(self) -> None:
-        """Owns one worker; must outlive it, since a worker dies with its parent thread."""
+        """Owns one worker; must outlive it, because a worker dies with its parent thread."""
         worker = self._usable(None)
         while (job := self._waiting.get()) is not None:
             if job.is_cancelled.is_set() or not job.future.set_running_or_notify_cancel():
@@ -181,7 +182,7 @@ class AnalysisPool:
             worker.stop()
 
     def _answer(self, job: Job, worker: WorkerProcess | None) -> None:
-        """Runs a job; whatever happens, its future is done afterwards."""
+        """Runs a job; its future is always done afterwards."""
         started_s, status = time.monotonic(), 200
         with self._slots.lock:
             self._running.add(job)
@@ -208,7 +209,7 @@ class AnalysisPool:
             return worker.run(job, forward, self._limits.max_analysis_s)
 
     def _usable(self, worker: WorkerProcess | None) -> WorkerProcess | None:
-        """The worker, or a new one in its place; None where there can be none now."""
+        """The worker, or a new one if it is not usable; None if none can be started."""
         most = MAX_RESIDENT_SHARE * self._limits.max_worker_bytes
         if worker is not None and worker.is_usable and worker.resident_bytes <= most:
             return worker
@@ -224,13 +225,13 @@ class AnalysisPool:
 class ModelAnalysisPool:
     """Pool of the served model; replaced when a new version has other inputs or outputs.
 
-    A new version that takes and gives the same keeps the pool and its warm workers. It may be
-    called by an event loop, also while another thread closes it: it waits for nothing that
-      lasts.
+    A new version with the same inputs and outputs keeps the pool and its warm workers. An event
+    loop may call it, also while another thread closes it, because it never blocks for long.
 
     Args:
-      config_of: `assets/config.json` of the newest available version; a ServingError where none is.
-      make: a pool for a configuration.
+      config_of: returns `assets/config.json` of the newest available version; raises a ServingError
+        if there is none.
+      make: creates a pool for a config.
     """
 
     def __init__(
@@ -247,11 +248,11 @@ class ModelAnalysisPool:
         self._is_closed = False
 
     def __call__(self) -> AnalysisPool:
-        """The pool; once closed, the last one, which refuses everything."""
+        """Returns the pool; after `close`, the last pool, which refuses everything."""
         config = self._config_of()
         with self._lock:
             if _kind(config) != self._kind and not self._is_closed:
-                # What runs in the old one is given its time.
+                # Running jobs of the old pool may finish.
                 thread = threading.Thread(
                     target=self._pool.close, name="analysis-closing", daemon=True
                 )
@@ -261,12 +262,12 @@ class ModelAnalysisPool:
             return self._pool
 
     def close(self, drain_s: float | None = None) -> None:
-        """Closes the pool of now, and waits as long for those of before.
+        """Closes the current pool, and waits equally long for earlier ones.
 
         Args:
-          drain_s: what runs has that long; `limits.drain_s` when None.
+          drain_s: time for running jobs; None uses `limits.drain_s`.
         """
-        with self._lock:  # never while it drains: who asks for the pool waits for this lock
+        with self._lock:  # not while the pool drains: callers of `__call__` wait for this lock
             self._is_closed = True
             pool, closing = self._pool, self._closing
         began_s = time.monotonic()
@@ -279,7 +280,7 @@ class ModelAnalysisPool:
 
 
 def _settle(set_answer: Callable[[Any], None], answer: Any) -> None:
-    """Answers a job, unless that was done when the pool closed."""
+    """Completes a job unless it was completed when the pool closed."""
     with contextlib.suppress(InvalidStateError):
         set_answer(answer)
 
@@ -290,11 +291,11 @@ def _kind(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refusal(config: Mapping[str, Any]) -> str:
-    """Why the model takes no recordings; empty where it does."""
-    if config.get("text_input") == "token_ids":  # their tokeniser was left to the client
+    """Reason why the model accepts no recordings; "" if it does."""
+    if config.get("text_input") == "token_ids":  # their tokeniser is left to the client
         return "this model takes numbers of tokens, no recordings; export it without --text-input"
     units = config.get("preparation", {}).get("action_units")
-    # Those of MediaPipe are computed here, and beside another stream they are left out.
+    # MediaPipe's are computed here; as one of several streams, they are skipped.
     if list(config.get("streams", ())) == ["video"] and units and units["source"] == OPENFACE:
         return "this model takes action units of OpenFace, no recordings; send those to :predict"
     return ""

@@ -1,7 +1,7 @@
-"""The process in which recordings are parsed: bounded, killable, and without TensorFlow.
+"""The process that decodes recordings: limited, killable, and without TensorFlow.
 
 Crashes, hangs and excessive memory use of decoders end this process, not the server. The model
-runs in the server: the inputs of windows are sent there over a pipe, and the outputs come back.
+runs in the server: window inputs are sent there over a pipe, and the outputs are sent back.
 
 Messages to the server (`parallel.messages`): "ready" or "broken" {line}; then for each job "event"
 {the event} and "forward" with arrays, and one of "done" {result}, "refused" {status, line},
@@ -36,14 +36,14 @@ NUM_OPEN_FILES = 256
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """How a worker is started.
+    """Settings of a worker.
 
     Attributes:
-      config: of the model, `assets/config.json`.
-      max_bytes: of memory it may ask for.
-      max_media_s: longest recording.
-      max_job_s: after which the system ends it, should the server be gone.
-      factory: "module:function" that makes the recognizer of (forward, config, weights_dir).
+      config: config of the model, `assets/config.json`.
+      max_bytes: limit of its memory.
+      max_media_s: longest accepted recording.
+      max_job_s: the system ends the worker after this time, in case the server has died.
+      factory: "module:function" that creates the recognizer from (forward, config, weights_dir).
     """
 
     config: dict[str, Any]
@@ -55,11 +55,11 @@ class WorkerSettings:
 
 
 class MediaTooLongError(MediaError):
-    """The recording is longer than the server analyses."""
+    """The recording is longer than the server accepts."""
 
 
 class NoOutputsError(Exception):
-    """The server could not run the model; it knows why."""
+    """The server could not run the model; it has the reason."""
 
 
 # === The process ===
@@ -72,7 +72,7 @@ def main(channel: Connection, limits: TaskLimits, settings: WorkerSettings) -> N
     except UserError as error:
         messages.send(channel, "broken", {"line": str(error)})
         return
-    # After that: making it may fetch weights of detectors into the cache.
+    # After the limits: creating it may fetch detector weights into the cache.
     resource_limits.set_resource_limits(settings.max_bytes, LARGEST_FILE_BYTES, NUM_OPEN_FILES)
     messages.send(channel, "ready")
     while True:
@@ -105,12 +105,12 @@ def _made(settings: WorkerSettings, channel: Connection) -> Any:
 def _answer(
     channel: Connection, recognizer: Any, settings: WorkerSettings, job: dict[str, Any]
 ) -> tuple[str, dict[str, Any]]:
-    """Kind and content of the message that ends a job; a failure of the channel is raised."""
+    """Kind and content of the message that ends a job; raises failures of the channel."""
     from affectstream.serving.inference.predict_options import PredictOptions
 
     path, name = job["path"], job["name"]
     listener = _ProgressEvents(channel, name, settings.max_media_s)
-    # With each job, since a new version of the same kind may have other words.
+    # For each job, because a new version of the same kind may have another vocabulary.
     recognizer.known_words = _known_words(job["vocabulary"])
     try:
         if path is None:
@@ -154,7 +154,7 @@ def _renamed(error: UserError, path: str | None, name: str) -> str:
 
 
 class _ProgressEvents:
-    """Turns what the recognizer reports into events of the stream."""
+    """Turns progress events of the recognizer into events of the stream."""
 
     def __init__(self, channel: Connection, name: str, max_media_s: float) -> None:
         self._channel = channel
@@ -172,7 +172,7 @@ class _ProgressEvents:
             self._answered(event)
 
     def finish(self) -> None:
-        """Draws what is left, and says that all is done."""
+        """Draws the rest, and reports that all is done."""
         if self._sound is not None:
             self._send(self._sound.finish())
         self._progress(self._duration_s)
@@ -222,7 +222,7 @@ class _ProgressEvents:
 
 
 def _face(window: Any) -> dict[str, Any]:
-    """Crop and box of the followed face in the middle one of the frames that show it."""
+    """Crop and box of the followed face in the middle one of the frames with a face."""
     from affectstream.server.analysis import visual_preview
 
     shown = [frame for frame in window.frames if frame.followed_id in frame.faces]

@@ -1,9 +1,9 @@
-"""`POST /v1/analyze`: takes a recording, returns the JSON of `predict --json`.
+"""`POST /v1/analyze`: accepts a recording, returns the JSON of `predict --json`.
 
-The body is the recording itself, or a multipart form with it in the field `file`. Options come in
-the address or as fields of the form; a form with `text` alone asks about words. With `Accept:
-application/x-ndjson` the answer is a stream of events, one JSON object a line, while the work goes
-on.
+The body is the recording itself, or a multipart form with it in the field `file`. Options are query
+parameters or form fields; a form with `text` alone requests a prediction from text. With `Accept:
+application/x-ndjson` the response is a stream of events, one JSON object per line, sent while the
+analysis runs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from affectstream.server.routes import ANALYZE
 from affectstream.server.security import error_response
 
 STREAM_TYPE = "application/x-ndjson"
-TEXT_ONLY_NAME = "text"  # what `predict --text` calls them
+TEXT_ONLY_NAME = "text"  # the name in `predict --text`
 MAX_EVENTS_AHEAD = 64
 DISCONNECT_POLL_S = 0.25
 """Interval of the check whether the client is still connected."""
@@ -44,13 +44,13 @@ def routes(get_pool: Callable[[], AnalysisPool], limits: ServerLimits) -> list[R
     """The route of the analysis.
 
     Args:
-      get_pool: the pool of the model that is served now; a ServingError where there is none.
+      get_pool: returns the pool of the served model; raises a ServingError if there is none.
     """
     return [Route(ANALYZE, AnalyzeEndpoint(get_pool, limits), methods=["POST"])]
 
 
 class AnalyzeEndpoint:
-    """The ASGI application behind the route."""
+    """The ASGI application of the route."""
 
     def __init__(self, get_pool: Callable[[], AnalysisPool], limits: ServerLimits) -> None:
         self._get_pool = get_pool
@@ -62,11 +62,11 @@ class AnalyzeEndpoint:
         try:
             pool = self._get_pool()
             content_type = request.headers.get("content-type", "")
-            with Upload(content_type, self._limits.max_upload_bytes) as own:
+            with Upload(content_type, self._limits.max_upload_bytes) as upload:
                 with pool.receive():
-                    fields = await _receive_in_time(request, own, self._limits.max_analysis_s)
-                path = own.path if own.has_recording else None
-                name = fields.pop("name", "") or own.name or ("" if path else TEXT_ONLY_NAME)
+                    fields = await _receive_in_time(request, upload, self._limits.max_analysis_s)
+                path = upload.path if upload.has_recording else None
+                name = fields.pop("name", "") or upload.name or ("" if path else TEXT_ONLY_NAME)
                 options = AnalysisOptions.parse(fields)
                 if path is None and not (options.text or "").strip():
                     raise invalid("text: no words in it; send some, or a recording")
@@ -119,7 +119,7 @@ def _add(fields: dict[str, str], name: str, value: str) -> None:
 
 
 class _Answer:
-    """One answer, whole or as a stream; it looks after the job when the client goes away."""
+    """One response, whole or streamed; it cancels the job when the client disconnects."""
 
     def __init__(self, request: Request, send: Send, limits: ServerLimits) -> None:
         self._request = request
@@ -133,16 +133,16 @@ class _Answer:
     async def work_out(
         self, pool: AnalysisPool, path: Path | None, name: str, options: AnalysisOptions
     ) -> dict[str, Any]:
-        """Has the recording analysed, and passes on what happens meanwhile.
+        """Analyses the recording and sends events meanwhile.
 
         Raises:
-          ServingError: as the pool says.
-          ClientDisconnect: nobody is there to take the answer.
+          ServingError: as raised by the pool.
+          ClientDisconnect: the client has disconnected.
         """
         loop = asyncio.get_running_loop()
         job = pool.submit(path, name, options, functools.partial(self._hand_over, loop))
         result = asyncio.wrap_future(job.future)
-        # Of a job that nobody waits for any more, nobody asks how it ended.
+        # The outcome of a cancelled job is ignored.
         result.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             while not result.done():
@@ -155,7 +155,7 @@ class _Answer:
             job.cancel()
 
     async def give(self, result: dict[str, Any]) -> None:
-        """Answers; the recording is gone by now."""
+        """Sends the response; the recording is already deleted."""
         if not self._is_stream:
             await self._whole(JSONResponse(result))
             return
@@ -163,7 +163,7 @@ class _Answer:
         await self._line({"event": "result", "result": result}, is_last=True)
 
     async def refuse(self, error: ServingError) -> None:
-        """Answers with an error: of its own, or as the last event of the stream."""
+        """Sends an error, as the response or as the last event of the stream."""
         if not self._has_begun:
             await self._whole(error_response(error))
             return
@@ -174,7 +174,7 @@ class _Answer:
     # === Events ===
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop, event: dict[str, Any]) -> None:
-        """From the thread of the worker; it waits while the client is slow to read."""
+        """Called in the worker's thread; it blocks while the client reads slowly."""
         if not self._is_stream or self._is_gone.is_set():
             return
         handed = asyncio.run_coroutine_threadsafe(self._events.put(event), loop)
@@ -193,7 +193,7 @@ class _Answer:
                     raise ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, text) from None
 
     async def _pass_on(self, result: asyncio.Future[dict[str, Any]]) -> None:
-        """Sends the next event, if there is one before the result, or soon."""
+        """Sends the next event, if there is one before the result or the timeout."""
         event = asyncio.ensure_future(self._events.get())
         try:
             await asyncio.wait(

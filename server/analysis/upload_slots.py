@@ -20,14 +20,14 @@ MAX_RECEIVING = 8
 
 
 class UploadSlots:
-    """ServerLimits the number of uploads; slow uploads do not block the analysis of others.
+    """Limits the number of uploads; slow uploads do not block the analysis of others.
 
     Args:
-      most: that run or wait at a time.
-      metrics: counts refusals.
+      most: number of uploads that may run or wait at the same time.
+      metrics: counts rejections.
 
     Attributes:
-      lock: held by who hands work over, so that none comes after `close`.
+      lock: held while a job is handed over, so that none arrives after `close`.
     """
 
     def __init__(self, most: int, metrics: Metrics | None) -> None:
@@ -42,8 +42,8 @@ class UploadSlots:
         """Holds a slot while an upload arrives.
 
         Raises:
-          ServingError: all are taken, or none would be free to run or wait afterwards (429), or the
-            server is stopping (503).
+          ServingError: all slots are taken, or none would be free to run or wait afterwards (429),
+            or the server is stopping (503).
         """
         with self.lock:
             self.check_open()
@@ -63,7 +63,7 @@ class UploadSlots:
         """Holds a slot while a recording runs or waits.
 
         Raises:
-          ServingError: all are taken (429), or the server is stopping (503).
+          ServingError: all slots are taken (429), or the server is stopping (503).
         """
         with self.lock:
             self.check_open()
@@ -83,7 +83,7 @@ class UploadSlots:
             raise server_stopping_error()
 
     def close(self) -> bool:
-        """Gives no slot any more; False where it was closed before."""
+        """Closes all slots; returns False if they were closed before."""
         with self.lock:
             was_closed, self._is_closed = self._is_closed, True
         return not was_closed
@@ -100,5 +100,5 @@ class UploadSlots:
 
 
 def server_stopping_error() -> ServingError:
-    """There will be no answer any more."""
+    """The server is stopping and will not respond."""
     return ServingError(grpc.StatusCode.UNAVAILABLE, "the server is stopping; come again later")

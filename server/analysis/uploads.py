@@ -1,6 +1,7 @@
 """Writes one upload to a private file and counts its bytes.
 
-The recording alone is counted here; the whole body, with the borders of a form, by the guard.
+Only the recording is counted here; the whole body, with the form boundaries, is counted by
+`security`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 FILE_FIELD = "file"
-TEXT_FIELD = "text"  # words, which a model of words reads without a recording
+TEXT_FIELD = "text"  # text, for text models without a recording
 NO_NAME = "recording"
 MAX_NAME_LETTERS = 120
 MAX_FORM_PARTS = 16
@@ -35,9 +36,9 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def display_name(client_name: str) -> str:
-    """The name to show for an uploaded file, from the client's name; never used as a path.
+    """Display name of an uploaded file, from the client's name; never used as a path.
 
-    The last part of a path of any system, without what a terminal or page would not show.
+    It is the last path component on any system, without control or invisible characters.
     """
     last = client_name.replace("\\", "/").rstrip("/").rpartition("/")[2]
     shown = "".join(letter for letter in last if unicodedata.category(letter)[0] != "C")
@@ -45,18 +46,18 @@ def display_name(client_name: str) -> str:
 
 
 class Upload:
-    """A body being written to a file of ours in a folder of ours; both are gone after `with`.
+    """A body that is written to a private file in a private folder; both are deleted after `with`.
 
     Args:
-      content_type: of the request; a multipart form is taken apart, anything else is the file.
-      max_bytes: of the recording.
+      content_type: of the request; a multipart form is parsed, anything else is the file.
+      max_bytes: limit of the recording.
 
     Attributes:
-      path: where the recording is written; its name tells nothing of the client.
+      path: path of the recording; independent of the client's name.
       name: the client's name of the file, if any; for display only.
-      fields: of the form, but for the file.
-      has_recording: whether the body holds a recording; a form with the field `text` need not,
-        and the empty part that a browser sends where no file was chosen is none.
+      fields: form fields without the file.
+      has_recording: whether the body holds a recording; a form with the field `text` need not, and
+        the empty part that a browser sends without a chosen file does not count.
     """
 
     def __init__(self, content_type: str, max_bytes: int) -> None:
@@ -80,7 +81,7 @@ class Upload:
 
     def __enter__(self) -> Self:
         try:
-            # Mode 0700, and below it 0600.
+            # Mode 0700 for the folder, 0600 for its files.
             self._folder = Path(tempfile.mkdtemp(prefix="affectstream-upload-"))
             self.path = self._folder / "upload"
             number = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -114,10 +115,10 @@ class Upload:
         return self._form.has_file and is_chosen
 
     def feed(self, chunk: bytes) -> None:
-        """Takes the next piece of the body.
+        """Processes the next chunk of the body.
 
         Raises:
-          ServingError: the body is too large (413), no form (400), or the disk is full (507).
+          ServingError: the body is too large (413), not a form (400), or the disk is full (507).
         """
         if self._form is None:
             self._write(chunk)
@@ -125,7 +126,7 @@ class Upload:
             self._form.feed(chunk)
 
     def finish(self) -> None:
-        """The body is complete; the file is readable afterwards.
+        """Ends the body; the file is readable afterwards.
 
         Raises:
           ServingError: it is empty, or a form without the file (400), or the disk is full (507).
@@ -155,14 +156,14 @@ class Upload:
             try:
                 self._file.close()
             except OSError:
-                # What was not written yet is not wanted either.
+                # Unwritten data are not needed either.
                 self._file = None
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class _Form:
-    """A multipart form read as a stream: fields are kept, the file's bytes are handed on.
+    """Parses a multipart form as a stream: stores fields, passes the file's bytes on.
 
     Source: RFC 7578.
     """

@@ -1,7 +1,7 @@
-"""Preview of a recording: envelope and spectrogram of its sound, and face crops.
+"""Preview of a recording: envelope and spectrogram of its audio, and face crops.
 
-Sound is drawn only as far as the recognizer decodes it: for a model that knows no sound a
-recording with sound shows none.
+Audio is drawn only if the recognizer decodes it: a model without audio shows none for a recording
+with audio.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ JPEG_QUALITY = 85
 
 
 def step_starts(num_steps: int, steps_a_second: int, rate_hz: int) -> np.ndarray:
-    """(num_steps + 1,) int64: the sample at which each step begins, and where the last ends."""
+    """(num_steps + 1,) int64: the first sample of each step, and the end of the last."""
     return np.round(np.arange(num_steps + 1) * rate_hz / steps_a_second).astype(np.int64)
 
 
@@ -38,7 +38,7 @@ def envelope(waveform: np.ndarray, rate_hz: int) -> np.ndarray:
     Args:
       waveform: (samples,) float32 in [-1, 1].
     Returns:
-      (points, 2) float32; the last point may stand for less, none stands for no samples.
+      (points, 2) float32; the last point may cover less time; empty without samples.
     """
     num_points = int(np.ceil(len(waveform) * POINTS_PER_SECOND / rate_hz - 1e-9))
     starts = step_starts(num_points, POINTS_PER_SECOND, rate_hz)[:-1]
@@ -50,16 +50,16 @@ def envelope(waveform: np.ndarray, rate_hz: int) -> np.ndarray:
 
 
 def spectrogram(waveform: np.ndarray, rate_hz: int) -> np.ndarray:
-    """Mel spectrogram of 25 columns a second that do not overlap, as levels to be drawn.
+    """Mel spectrogram with 25 columns per second that do not overlap, as grey levels.
 
-    A column sees its own 40 ms under a periodic Hann window, the last one padded by zeros. A level
-    is the power in the row's band: 0 stands for -80 dB and less, 255 for 0 dB, which is a sine of
-    full scale.
+    A column covers its own 40 ms with a periodic Hann window; the last one is zero-padded. A level
+    is the power in the row's band: 0 for -80 dB or less, 255 for 0 dB, the power of a sine of full
+    scale.
 
     Args:
       waveform: (samples,) float32 in [-1, 1].
     Returns:
-      (NUM_ROWS, columns) uint8, row 0 the lowest frequencies.
+      (NUM_ROWS, columns) uint8, row 0 has the lowest frequencies.
     """
     num_columns = int(np.ceil(len(waveform) * COLUMNS_PER_SECOND / rate_hz - 1e-9))
     if num_columns == 0:
@@ -70,7 +70,7 @@ def spectrogram(waveform: np.ndarray, rate_hz: int) -> np.ndarray:
     window = np.hanning(length + 1)[:-1]
     pieces = padded[starts[:, None] + np.arange(length)] * window
     fft_size = _fft_size(rate_hz)
-    # Twice for the negative frequencies (Parseval), twice since a sine's mean square is a half.
+    # Twice for the negative frequencies (Parseval), twice because a sine's mean square is a half.
     scale = 4.0 / (fft_size * np.sum(window**2))
     power = scale * np.abs(np.fft.rfft(pieces, fft_size)) ** 2
     bands = power @ mel_filters(rate_hz).T
@@ -80,12 +80,12 @@ def spectrogram(waveform: np.ndarray, rate_hz: int) -> np.ndarray:
 
 
 def top_hz(rate_hz: int) -> float:
-    """The highest frequency that is drawn."""
+    """The highest drawn frequency."""
     return min(TOP_HZ, rate_hz / 2)
 
 
 def _fft_size(rate_hz: int) -> int:
-    """Twice the power of two that holds a column, so that every band has frequencies in it."""
+    """Twice the next power of two above a column, so that every band has a frequency bin."""
     return int(2 * 2 ** int(np.ceil(np.log2(rate_hz // COLUMNS_PER_SECOND))))
 
 
@@ -107,7 +107,7 @@ def mel_filters(rate_hz: int) -> np.ndarray:
 
 @dataclass
 class SoundPreview:
-    """Draws the sound of overlapping windows exactly once, column by column.
+    """Draws the audio of overlapping windows exactly once, column by column.
 
     Args:
       rate_hz: of the waveforms.
@@ -121,17 +121,17 @@ class SoundPreview:
         self._num_fed = 0
 
     def feed(self, start_s: float, end_s: float, waveform: np.ndarray | None) -> dict[str, Any]:
-        """Takes a window; the event of the columns that are whole now, {} where there is none.
+        """Adds a window; returns the event of the completed columns, {} without any.
 
         Args:
-          start_s, end_s: of the window; it begins where others ended, or before.
+          start_s, end_s: bounds of the window; it starts at or before the end of earlier ones.
           waveform: (samples,) float32; None for silence.
         """
         first, last = round(start_s * self.rate_hz), round(end_s * self.rate_hz)
         sound: np.ndarray = np.zeros(max(last - first, 0), np.float32)
         if waveform is not None:
-            given = waveform[: len(sound)]
-            sound[: len(given)] = given
+            samples = waveform[: len(sound)]
+            sound[: len(samples)] = samples
         new = sound[max(self._num_fed - first, 0) :]
         self._num_fed += len(new)
         self._held = np.concatenate([self._held, new])
@@ -141,7 +141,7 @@ class SoundPreview:
         return self._event(self._edge(whole) - self._edge(0), whole)
 
     def finish(self) -> dict[str, Any]:
-        """The event of what is left at the end of the recording, {} where nothing is."""
+        """Returns the event of the rest at the end of the recording, {} without any."""
         return self._event(len(self._held), 1) if len(self._held) else {}
 
     def _edge(self, columns_ahead: int) -> int:
@@ -175,9 +175,9 @@ def face_jpeg(crop: np.ndarray) -> str | None:
     """A face crop as base64 of a JPEG.
 
     Args:
-      crop: (size, size, 1 or 3) uint8, RGB; a model of action units has numbers in its place.
+      crop: (size, size, 1 or 3) uint8, RGB; for an action-unit model its values.
     Returns:
-      None where there is no picture.
+      None if there is no image.
     """
     if crop.ndim != 3 or crop.dtype != np.uint8:
         return None

@@ -1,4 +1,4 @@
-"""One analysis worker as the server sees it: a process that is given one job at a time."""
+"""Server side of one analysis worker: a process with one job at a time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Forward = Callable[[Arrays], Arrays]
 EventCallback = Callable[[dict[str, Any]], None]
 
 START_TIMEOUT_S = 180.0
-# Between tries where the model's queue is full.
+# Wait between attempts while the model's queue is full.
 FIRST_WAIT_S = 0.05
 LONGEST_WAIT_S = 2.0
 EVENTS = ("start", "sound", "progress", "window")
@@ -41,14 +41,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class Job:
-    """One recording on its way.
+    """One analysis job.
 
     Attributes:
-      file: None for words alone.
-      name: how the answer calls the file.
-      on_event: called with each event, in the thread of the worker; None of them after the end.
-      vocabulary: token of each number of the version that answers; empty for a model without text.
-      future: the answer as `predict --json` gives it, or a ServingError.
+      file: None for text alone.
+      name: name of the file in the prediction.
+      on_event: called with each event, in the worker's thread; never after the end.
+      vocabulary: tokens in id order of the version that predicts; empty for a model without text.
+      future: the prediction in the format of `predict --json`, or a ServingError.
     """
 
     file: Path | None
@@ -60,15 +60,15 @@ class Job:
     is_cancelled: threading.Event = field(default_factory=threading.Event)
 
     def cancel(self) -> None:
-        """Nobody waits for it any more: it is dropped, or its worker killed."""
+        """Cancels the job: it is dropped, or its worker is killed."""
         self.is_cancelled.set()
 
 
 class WorkerProcess:
-    """A process with a channel to it; nothing that it sends is trusted.
+    """A process with a channel to it; its messages are not trusted.
 
     Raises:
-      OSError: the system gives no process.
+      OSError: the process cannot be started.
     """
 
     def __init__(self, settings: WorkerSettings) -> None:
@@ -79,16 +79,16 @@ class WorkerProcess:
 
     @property
     def is_usable(self) -> bool:
-        """It can take a job; not after one that did not come to its own end."""
+        """Whether it can take a job; False after a job that did not end by itself."""
         return self._is_at_rest and self._child.is_alive
 
     @property
     def resident_bytes(self) -> int:
-        """Memory that it holds."""
+        """Resident memory of the process."""
         return self._child.resident_bytes
 
     def run(self, job: Job, forward: Forward, max_s: float) -> dict[str, Any]:
-        """One job, to its end, its limit, or until nobody waits for it.
+        """Runs one job to its end, its limit, or its cancellation.
 
         Raises:
           ServingError: see `AnalysisPool.submit`.
@@ -105,14 +105,14 @@ class WorkerProcess:
             raise analysis_failed(job) from error
 
     def stop(self) -> None:
-        """Kills it, wherever it is."""
+        """Kills the process in any state."""
         self._child.close()
 
     @contextlib.contextmanager
     def _bounded(
         self, job: Job, max_s: float, late: ServingError, crashed: Callable[[], ServingError]
     ) -> Iterator[None]:
-        """Kills the process once its time is over or nobody waits; raises why the channel ended."""
+        """Kills the process at its time limit or on cancellation; raises why the channel ended."""
         ends_s = time.monotonic() + max_s
 
         def is_due() -> bool:
@@ -175,7 +175,7 @@ class WorkerProcess:
 
     def _crashed(self, job: Job) -> ServingError:
         _log.error("at an upload a worker %s", self._child.exit_reason())
-        return ServingError(  # of the file, not of the server, which goes on
+        return ServingError(  # the file's error, not the server's, which continues
             grpc.StatusCode.INVALID_ARGUMENT,
             f"{job.name}: its decoder crashed, or ran out of memory; convert it and send it again",
             422,
@@ -183,7 +183,7 @@ class WorkerProcess:
 
 
 def retry_when_full(job: Job, forward: Forward, inputs: Arrays, ends_s: float) -> Arrays:
-    """Retries while the model's queue is full, so that the decoding done is not lost."""
+    """Retries while the model's queue is full, so that the decoding is not wasted."""
     wait_s = FIRST_WAIT_S
     while True:
         try:
@@ -197,7 +197,7 @@ def retry_when_full(job: Job, forward: Forward, inputs: Arrays, ends_s: float) -
         wait_s = min(2 * wait_s, LONGEST_WAIT_S)
 
 
-# === What is believed of a worker ===
+# === Validation of worker messages ===
 
 
 def _dict(body: Any) -> dict[str, Any]:
@@ -207,7 +207,7 @@ def _dict(body: Any) -> dict[str, Any]:
 
 
 def _event(body: Any) -> dict[str, Any]:
-    # It has no say in how the stream ends.
+    # Whether the stream has ended is decided by the server.
     if _dict(body).get("event") not in EVENTS:
         raise MessageError("no event of a job")
     return _dict(body)

@@ -1,1 +1,1 @@
-"""TensorFlow Serving's gRPC API over the published messages."""
+"""TensorFlow Serving's gRPC API with its published messages."""

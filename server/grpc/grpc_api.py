@@ -1,7 +1,7 @@
-"""TensorFlow Serving's gRPC methods over the published messages.
+"""TensorFlow Serving's gRPC methods with its published messages.
 
-Importing this module imports TensorFlow, see `messages`. What is not here (Classify, Regress,
-MultiInference, HandleReloadConfigRequest) is UNIMPLEMENTED.
+Importing this module imports TensorFlow, see `messages`. Other methods (Classify, Regress,
+MultiInference, HandleReloadConfigRequest) are UNIMPLEMENTED.
 """
 
 from __future__ import annotations
@@ -43,16 +43,17 @@ MAX_STATUS_REQUEST_BYTES = 64 * 1024
 
 
 class Method(Protocol):
-    """One method; blocks, and is called in a thread.
+    """One method; it blocks and runs in a thread.
 
     Args:
-      received: the message alone, which is taken out of it, so that nobody else keeps it.
-      reservation: has the bytes of the message; grows by those of arrays.
-      due_s: deadline of the client on the monotonic clock; None: no deadline.
+      received: a list with the message, which is removed from it, so that no other reference
+        remains.
+      reservation: holds the bytes of the message; grows by those of arrays.
+      due_s: deadline of the client on the monotonic clock; None without a deadline.
     Returns:
-      the answer, serialised.
+      the serialised response.
     Raises:
-      ServingError: for the client.
+      ServingError: the error for the client.
     """
 
     def __call__(
@@ -64,9 +65,9 @@ class Services:
     """`tensorflow.serving.PredictionService` and `tensorflow.serving.ModelService`.
 
     Args:
-      model_server: answers.
-      limits: `max_body_bytes`, also of an array.
-      quota: of all requests.
+      model_server: runs the requests.
+      limits: `max_body_bytes`, also for an array.
+      quota: shared by all requests.
     """
 
     def __init__(self, model_server: ModelServer, limits: ServerLimits, quota: MemoryQuota) -> None:
@@ -86,7 +87,7 @@ class Services:
     def _predict(
         self, received: list[bytes], reservation: QuotaReservation, due_s: float | None
     ) -> bytes:
-        """Inputs by name to outputs by name, all of them or those of `output_filter`."""
+        """Maps inputs to outputs by name: all outputs or those in `output_filter`."""
         with contextlib.ExitStack() as leases:
             with self._quota.parse_slots:
                 num_bytes = len(received[0])
@@ -99,7 +100,7 @@ class Services:
     def _read(
         self, received: list[bytes], reservation: QuotaReservation, leases: contextlib.ExitStack
     ) -> tuple[LoadedVersion, str, Arrays, list[str]]:
-        """Version, signature, inputs and wanted outputs; the message itself is gone afterwards."""
+        """Version, signature, inputs and requested outputs; the message itself is freed."""
         request = _parsed(predict_pb2.PredictRequest, received)
         loaded = leases.enter_context(self._server.lease_version(*_named_spec(request)))
         signature = request.model_spec.signature_name or DEFAULT_SIGNATURE
@@ -120,7 +121,7 @@ class Services:
     def _metadata(
         self, received: list[bytes], reservation: QuotaReservation, due_s: float | None
     ) -> bytes:
-        """The signatures, packed; after servables/tensorflow/get_model_metadata_impl.cc."""
+        """The packed signatures; follows servables/tensorflow/get_model_metadata_impl.cc."""
         request = _question(get_model_metadata_pb2.GetModelMetadataRequest, received)
         if not request.metadata_field:
             raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
@@ -141,12 +142,12 @@ class Services:
     ) -> bytes:
         """State of one version or of all."""
         request = _question(get_model_status_pb2.GetModelStatusRequest, received)
-        found = messages.model_status(self._server.statuses(*_spec(request)))
-        return bytes(found.SerializeToString())
+        response = messages.model_status(self._server.statuses(*_spec(request)))
+        return bytes(response.SerializeToString())
 
 
 def _question(kind: Any, received: list[bytes]) -> Any:
-    """Parses a small message at once, without waiting for large ones to be parsed."""
+    """Parses a small message at once, without waiting for large ones."""
     if len(received[0]) > MAX_STATUS_REQUEST_BYTES:
         name, most = kind.DESCRIPTOR.name, MAX_STATUS_REQUEST_BYTES
         raise invalid(f"{name}: {len(received[0])} bytes; at most {most} are read")
@@ -157,7 +158,7 @@ def _parsed(kind: Any, received: list[bytes]) -> Any:
     try:
         check_num_fields(kind.DESCRIPTOR, received[0])
         return kind.FromString(received.pop())
-    except (DecodeError, WireFormatError) as error:  # the code that gRPC itself has for it
+    except (DecodeError, WireFormatError) as error:  # gRPC's own code for it
         text = f"this is no {kind.DESCRIPTOR.name}"
         raise ServingError(grpc.StatusCode.INTERNAL, text) from error
 
@@ -173,7 +174,7 @@ def _response(name: str, answer: PredictResult, wanted: list[str]) -> bytes:
 
 
 def _spec(request: Any) -> tuple[str, int | None, str | None]:
-    """Name, version and label that a request asks for."""
+    """Requested name, version and label."""
     if not request.HasField("model_spec"):
         raise invalid("Missing ModelSpec")
     spec = request.model_spec
@@ -183,7 +184,7 @@ def _spec(request: Any) -> tuple[str, int | None, str | None]:
 
 
 def _named_spec(request: Any) -> tuple[str, int | None, str | None]:
-    """As `_spec`; a name must be there, in the words of model_servers/server_core.cc."""
+    """As `_spec`, but the name is required; error text of model_servers/server_core.cc."""
     spec = _spec(request)
     if not spec[0]:
         raise invalid("ModelSpec has no name specified.")
@@ -191,13 +192,13 @@ def _named_spec(request: Any) -> tuple[str, int | None, str | None]:
 
 
 def _unknown_signature(signature: str) -> ServingError:
-    """As tensorflow/serving, servables/tensorflow/predict_util.cc; REST has other words."""
+    """Error text of tensorflow/serving, servables/tensorflow/predict_util.cc; REST differs."""
     text = f'Serving signature key "{signature[:64]}" not found.'
     return ServingError(grpc.StatusCode.FAILED_PRECONDITION, text)
 
 
 def _filtered(output_filter: Any, outputs: Any) -> list[str]:
-    """Outputs to send; all when nothing is filtered (servables/tensorflow/predict_util.cc)."""
+    """Outputs to send; all without a filter (servables/tensorflow/predict_util.cc)."""
     wanted = list(output_filter)
     for alias in wanted:
         if alias not in outputs:

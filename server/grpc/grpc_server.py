@@ -29,32 +29,32 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
-# From the begin of a call to the end of its message.
+# From the start of a call to the end of its message.
 RECEIVE_S = 60.0
-# For the last bytes of answers, once all are given.
+# For the last bytes of responses.
 RESPONSE_GRACE_S = 0.5
-# How often the health is looked at.
+# Interval of the health checks.
 HEALTH_S = 0.2
 LOOP_CALL_TIMEOUT_S = 30.0
-# A message travels as trailer of an answer, whose size clients limit.
+# An error message is sent as trailer, whose size clients limit.
 MESSAGE_CHARACTERS = 1000
 MAX_CONNECTIONS = 512
 CONNECTION_AGE_S = 600
 IDLE_S = 300
-# Clients may ping an idle connection so often.
+# Shortest interval of client pings on an idle connection.
 PING_S = 10
 
 
 class GrpcServer:
-    """The services on one port, in a loop and thread of their own.
+    """The services on one port, in their own loop and thread.
 
     Args:
-      model_server: answers.
+      model_server: runs the requests.
       limits: `max_body_bytes` of a message, `drain_s` of a connection that is too old.
       metrics: counts requests.
-      quota: of all requests.
-      token: asked for in the metadata; None asks for nothing.
-      is_ready: whether some version answers, told by the health service.
+      quota: shared by all requests.
+      token: required in the metadata; None requires none.
+      is_ready: whether a version is available, for the health service.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class GrpcServer:
         self._in_loop(self._make(limits, token))
 
     def bind(self, address: str) -> int:
-        """Takes the port of `HOST:PORT`; returns the real one. RuntimeError: not to be had."""
+        """Binds `HOST:PORT`; returns the actual port. RuntimeError: not available."""
 
         async def take() -> int:
             return int(self._server.add_insecure_port(address))
@@ -90,7 +90,7 @@ class GrpcServer:
         return port
 
     def start(self) -> None:
-        """Begins to answer."""
+        """Starts accepting calls."""
         self._in_loop(self._start())
 
     def stop_accepting(self, left_s: float) -> None:
@@ -98,7 +98,7 @@ class GrpcServer:
         self._in_loop(self._refuse(left_s))
 
     def stop(self) -> None:
-        """Ends all calls, frees port and thread; also of a server that was not started."""
+        """Ends all calls, frees port and thread; also for a server that was not started."""
         try:
             self._in_loop(self._stop())
         finally:
@@ -139,10 +139,10 @@ class GrpcServer:
         self._watching = asyncio.create_task(self._keep_telling())
 
     async def _keep_telling(self) -> None:
-        told = None
+        reported = None
         while True:
-            if told != (told := self._is_ready()):
-                await self._tell(told)
+            if reported != (reported := self._is_ready()):
+                await self._tell(reported)
             await asyncio.sleep(HEALTH_S)
 
     async def _tell(self, is_serving: bool) -> None:
@@ -168,13 +168,13 @@ class GrpcServer:
     # === Calls ===
 
     def _refused(self, path: str, error: ServingError) -> None:
-        """Counts a call that was refused before it came to its method."""
+        """Counts a call that was refused before it reached its method."""
         _, service, name = path.split("/")
         if name in self._services.methods().get(service, {}):
             self._metrics.count_request("GRPC", name, error.code.name)
 
     def _handler(self, name: str, method: Method) -> grpc.RpcMethodHandler:
-        """A stream on this side, which is the same on the wire: its message is read when we say."""
+        """Handler of a client stream, equal on the wire: it controls when the message is read."""
         threads = self.threads if name == PREDICT else self.status_threads
         call = functools.partial(self._answer, name, threads, method)
 
@@ -183,7 +183,7 @@ class GrpcServer:
                 return await call(context)
             except ServingError as error:
                 code, message = error.code, error.message
-            except Exception:  # a defect of ours must not reach the client in its own words
+            except Exception:  # the text of an internal error must not reach the client
                 LOG.exception("%s failed", name)
                 code, message = grpc.StatusCode.INTERNAL, "internal error"
             await context.abort(code, message[:MESSAGE_CHARACTERS])
@@ -207,13 +207,13 @@ class GrpcServer:
 
 
 async def _message(context: grpc.aio.ServicerContext) -> bytes:
-    """The one message of a call.
+    """Reads the one message of a call.
 
     Raises:
-      ServingError: there is none, or not in time.
+      ServingError: it is missing or too late.
     """
     reading = asyncio.ensure_future(context.read())
-    # Not cancelled when it is late: gRPC writes into it until the call has ended.
+    # Not cancelled on timeout: gRPC writes into it until the call has ended.
     reading.add_done_callback(_forget)
     done, _ = await asyncio.wait({reading}, timeout=RECEIVE_S)
     if not done:
@@ -231,7 +231,7 @@ def _forget(reading: asyncio.Future[Any]) -> None:
 
 
 def _options(limits: ServerLimits) -> list[tuple[str, int]]:
-    """Of the core: sizes, and how long and how busy a connection may be."""
+    """Options of the gRPC core: message sizes, age and pings of a connection."""
     return [
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", limits.max_body_bytes),

@@ -1,7 +1,7 @@
-"""How many parts a protobuf message has, counted before it is parsed.
+"""Counts the fields of a protobuf message before it is parsed.
 
-An empty message within another takes two bytes on the wire and up to a hundred of memory, and
-nothing else runs while one is parsed: 60 MB of `resource_handle_val` took 3 GB and 5 s.
+An empty nested message takes two bytes on the wire and up to a hundred in memory, and nothing else
+runs during parsing: 60 MB of `resource_handle_val` took 3 GB and 5 s.
 
 Source: protobuf's encoding of messages (protobuf.dev/programming-guides/encoding).
 """
@@ -15,29 +15,29 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from affectstream.server.errors import ServingError, invalid
 
-# Of the largest: a string for each face of 256 rows with 512 frames, or as many sounds with their
-# samples one by one, which is how some clients still send numbers.
+# Enough for the largest requests: a string for each face of 256 rows with 512 frames, or as many
+# waveforms with single samples, which some clients still send.
 MAX_PARTS = 1_000_000
-# Bytes of whole numbers in one field that count as a part: each may become eight.
+# Bytes of packed integers per counted field: each may become eight.
 PACKED_BYTES = 32
-# Messages within one another.
+# Depth of nested messages.
 MAX_DEPTH = 16
 _VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
 
 
 class WireFormatError(ValueError):
-    """These bytes are no message."""
+    """The bytes are not a protobuf message."""
 
 
 def check_num_fields(descriptor: Any, message: bytes) -> int:
-    """Counts fields, those of messages within it as well; other content is passed over.
+    """Counts fields, including those of nested messages; skips other content.
 
     Args:
-      descriptor: of the message.
+      descriptor: descriptor of the message.
     Returns:
-      their number.
+      number of fields.
     Raises:
-      WireFormatError: the bytes are no message.
+      WireFormatError: the bytes are not a message.
       ServingError: INVALID_ARGUMENT for more than `MAX_PARTS`.
     """
     num_parts, outer = 0, [(descriptor, 0, len(message))]
@@ -73,14 +73,14 @@ def _too_many(descriptor: Any) -> ServingError:
 
 
 def _content_bounds(wire_type: int, message: bytes, at: int, end: int) -> tuple[int, int]:
-    """Where the content of a field ends, and where it begins."""
+    """Start and end of the content of a field."""
     if wire_type == _VARINT:
         return _varint(message, at, end)[1], at
     if wire_type == _LENGTH:
         size, at = _varint(message, at, end)
     elif wire_type in (_EIGHT_BYTES, _FOUR_BYTES):
         size = 8 if wire_type == _EIGHT_BYTES else 4
-    else:  # groups, which no message here has
+    else:  # groups, which these messages do not use
         raise WireFormatError
     if at + size > end:
         raise WireFormatError
@@ -89,7 +89,7 @@ def _content_bounds(wire_type: int, message: bytes, at: int, end: int) -> tuple[
 
 @functools.cache
 def _messages_in(descriptor: Any) -> dict[int, Any]:
-    """Number of a field -> what message it holds, of those that hold one."""
+    """Field number -> nested message type, for fields with messages."""
     fields = descriptor.fields
     return {one.number: one.message_type for one in fields if one.message_type is not None}
 
@@ -104,7 +104,7 @@ def _packed_in(descriptor: Any) -> frozenset[int]:
 
 
 def _varint(message: bytes, at: int, end: int) -> tuple[int, int]:
-    """A number, and where it ends."""
+    """A varint, and its end."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= end:

@@ -1,6 +1,6 @@
 """Converts TensorFlow Serving's messages to and from arrays and status objects.
 
-Importing this module imports TensorFlow: the published stubs are made over its protos.
+Importing this module imports TensorFlow: the published stubs use its protos.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from affectstream.serving.export.warmup import InputSpec
 
 SIGNATURE_DEF = "signature_def"
-# tensorflow/core/framework/tensor.proto: NumPy's dtype -> its number, field of plain values.
+# tensorflow/core/framework/tensor.proto: NumPy dtype -> its number, field of plain values.
 FIELDS = {
     "float16": (types_pb2.DT_HALF, "half_val"),
     "float32": (types_pb2.DT_FLOAT, "float_val"),
@@ -40,13 +40,13 @@ FIELDS = {
     "bool": (types_pb2.DT_BOOL, "bool_val"),
     "object": (types_pb2.DT_STRING, "string_val"),
 }
-# error_codes.proto of TensorFlow, which StatusProto uses; another code is UNKNOWN.
+# Codes of TensorFlow's error_codes.proto, used by StatusProto; any other code is UNKNOWN.
 UNKNOWN_CODE = 2
-# Up to this size one value may fill a whole tensor; the limit stops tiny messages from growing.
+# Up to this size one value may fill a whole tensor; the limit keeps tiny messages from growing.
 MAX_REPEATED_BYTES = 64 * 1024
-# Far more than the rows and frames of a request; they are read one by one.
+# Far more than the rows and frames of a request; lengths are read one by one.
 MAX_CONTENT_STRINGS = 2**18
-# Of the fifth byte of a length, the last that a varint of 32 bits has.
+# Largest value of the fifth and last byte of a 32-bit varint length.
 LAST_SHIFT = 28
 
 # === Tensors ===
@@ -55,30 +55,32 @@ LAST_SHIFT = 28
 def tensor_to_array(
     name: str, tensor: Any, spec: InputSpec, max_bytes: int, reserve: Callable[[int], None]
 ) -> np.ndarray:
-    """A TensorProto as array, once its dtype, shape and length agree; nothing larger is allocated.
+    """Converts a TensorProto after checking dtype, shape and length; allocates nothing larger.
 
-    `tf.make_ndarray` would not do: it fails on strings in `tensor_content`, on whole numbers beyond
+    `tf.make_ndarray` is not suitable: it fails on strings in `tensor_content`, on integers beyond
     their dtype and on more values than the shape needs, and one value fills a shape of any size.
-    `tf.io.parse_tensor` takes all of these, but copies the message again, which no quota counts.
+    `tf.io.parse_tensor` accepts all of these, but copies the message again, outside the quota.
 
     Args:
-      name: of the input, for messages.
-      tensor: as received; values come as `tensor_content` or in the dtype's own field. There, as in
-        TensorFlow, the last of fewer values stands for the rest and none for zeros or empty
-        strings, up to 64 KiB; more than the shape needs are passed over, and whole numbers keep
-        the lowest bits that their dtype has.
-      max_bytes: of the array.
-      reserve: called with the bytes of the array before it is made; may raise.
+      name: name of the input, for messages.
+      tensor: received tensor; values are in `tensor_content` or in the dtype's own field. In such a
+        field, as in TensorFlow, the last value is repeated if there are fewer values, and none
+        means zeros or empty strings, up to 64 KiB. Extra values are ignored, and integers keep the
+        lowest bits that fit their dtype.
+      max_bytes: limit of the array.
+      reserve: called with the bytes of the array before its allocation; may raise.
     Returns:
-      array of the spec's dtype, perhaps read-only; strings as object array of bytes.
+      array of the spec's dtype, possibly read-only; strings as object array of bytes.
     Raises:
       ServingError: INVALID_ARGUMENT.
     """
     number, field = FIELDS[spec.dtype]
     if tensor.dtype != number:
         received = types_pb2.DataType.values()
-        told = types_pb2.DataType.Name(tensor.dtype) if tensor.dtype in received else tensor.dtype
-        raise invalid(f"{name}: wants {types_pb2.DataType.Name(number)}, received {told}")
+        received_name = (
+            types_pb2.DataType.Name(tensor.dtype) if tensor.dtype in received else tensor.dtype
+        )
+        raise invalid(f"{name}: wants {types_pb2.DataType.Name(number)}, received {received_name}")
     shape = _shape(name, tensor, len(spec.shape))
     dtype = np.dtype(spec.dtype)
     num_bytes = math.prod(shape) * dtype.itemsize
@@ -110,21 +112,21 @@ def _numbers(
     name: str, values: Sequence[Any], shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> np.ndarray:
     num_values = math.prod(shape)
-    # half_val holds the bits of each number, int_val 32 bits of smaller ones too.
+    # half_val holds the bits of each number, int_val 32 bits even for smaller integers.
     stored = np.dtype(np.int32) if dtype.kind in "iu" and dtype.itemsize < 4 else dtype
     stored = np.dtype(np.uint16) if dtype == np.float16 else stored
     try:
         count = min(len(values), num_values)
-        made = np.fromiter(itertools.islice(values, count), stored, count)
+        array = np.fromiter(itertools.islice(values, count), stored, count)
     except (OverflowError, ValueError, TypeError) as error:
         raise invalid(f"{name}: a number does not fit {dtype.name}") from error
-    made = made.view(dtype) if dtype == np.float16 else made.astype(dtype, copy=False)
-    num_missing = num_values - len(made)
-    if num_missing and not len(made):
-        made = np.zeros(num_values, dtype)
+    array = array.view(dtype) if dtype == np.float16 else array.astype(dtype, copy=False)
+    num_missing = num_values - len(array)
+    if num_missing and not len(array):
+        array = np.zeros(num_values, dtype)
     elif num_missing:
-        made = np.pad(made, (0, num_missing), "edge")
-    return made.reshape(shape)
+        array = np.pad(array, (0, num_missing), "edge")
+    return array.reshape(shape)
 
 
 def _shape(name: str, tensor: Any, rank: int) -> tuple[int, ...]:
@@ -168,7 +170,7 @@ def _of_content(
 
 
 def _strings_of_content(name: str, content: bytes, num_strings: int) -> list[bytes]:
-    """The lengths of all, then the bytes of all.
+    """All lengths come first, then all bytes.
 
     Source: tensorflow, core/platform/tensor_coding.cc, DecodeStringList.
     """
@@ -200,22 +202,22 @@ def _strings(
 ) -> np.ndarray:
     num_values = math.prod(shape)
     last = values[min(len(values), num_values) - 1] if values and num_values else b""
-    # One long string that stands for many is copied for each later on.
+    # A long string that is repeated will be copied for each element later.
     _check_repeated(name, values, shape, STRING_BYTES + len(last))
-    given = list(values[:num_values])
-    num_missing = num_values - len(given)
-    reserve(num_values * STRING_BYTES + sum(map(len, given)) + num_missing * len(last))
-    return _placed(given + [last] * num_missing, shape)
+    kept = list(values[:num_values])
+    num_missing = num_values - len(kept)
+    reserve(num_values * STRING_BYTES + sum(map(len, kept)) + num_missing * len(last))
+    return _placed(kept + [last] * num_missing, shape)
 
 
 def _placed(values: list[bytes], shape: tuple[int, ...]) -> np.ndarray:
-    made = np.empty(len(values), object)
-    made[:] = values
-    return made.reshape(shape)
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array.reshape(shape)
 
 
 def _unparsed(name: str, why: str) -> ServingError:
-    """As tensorflow, cc/saved_model/util.cc, with a reason."""
+    """Error text of tensorflow, cc/saved_model/util.cc, with a reason."""
     return invalid(f"tensor parsing error: {name}: {why}")
 
 
@@ -223,16 +225,18 @@ def _unparsed(name: str, why: str) -> ServingError:
 
 
 def model_status(statuses: Sequence[VersionStatus]) -> Any:
-    """The answer of `ModelService.GetModelStatus`."""
+    """The response of `ModelService.GetModelStatus`."""
     response = get_model_status_pb2.GetModelStatusResponse()
     states = get_model_status_pb2.ModelVersionStatus.State
     for status in statuses:
-        told = response.model_version_status.add()
-        told.version = status.version
-        told.state = states.Value(status.state)
-        codes = told.status.DESCRIPTOR.fields_by_name["error_code"].enum_type.values_by_name
-        told.status.error_code = codes[status.code].number if status.code in codes else UNKNOWN_CODE
-        told.status.error_message = status.message
+        entry = response.model_version_status.add()
+        entry.version = status.version
+        entry.state = states.Value(status.state)
+        codes = entry.status.DESCRIPTOR.fields_by_name["error_code"].enum_type.values_by_name
+        entry.status.error_code = (
+            codes[status.code].number if status.code in codes else UNKNOWN_CODE
+        )
+        entry.status.error_message = status.message
     return response
 
 
@@ -242,11 +246,11 @@ def status_json(statuses: Sequence[VersionStatus]) -> bytes:
 
 
 def signature_map(definitions: Mapping[str, Any]) -> Any:
-    """All signatures of a version, as `GetModelMetadata` packs them."""
-    made = get_model_metadata_pb2.SignatureDefMap()
+    """All signatures of a version, as packed in `GetModelMetadata`."""
+    packed = get_model_metadata_pb2.SignatureDefMap()
     for name, definition in definitions.items():
-        made.signature_def[name].CopyFrom(definition)
-    return made
+        packed.signature_def[name].CopyFrom(definition)
+    return packed
 
 
 def metadata_json(name: str, loaded: Metadata) -> bytes:

@@ -1,1 +1,1 @@
-"""The page at `/`, and what it asks."""
+"""The page at `/` and its API."""

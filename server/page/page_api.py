@@ -1,7 +1,7 @@
-"""The page at `/` and what it tells of the model.
+"""The page at `/` and its facts about the model.
 
-The files of `page/` are read once, when the routes are made; there is no build step and nothing is
-taken from other servers, which the policy below also forbids.
+The files of `page/` are read once, when the routes are created. There is no build step, and nothing
+comes from other servers, which the policy below also forbids.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ HEADERS = {**security.HEADERS, "cache-control": "no-cache"}
 
 
 def _files() -> dict[str, Path]:
-    """Path of a request -> file; `/` is `index.html`."""
+    """Request path -> file; `/` is `index.html`."""
     files = {
         f"/{path.name}": path
         for path in sorted(FOLDER.iterdir())
@@ -44,15 +44,15 @@ def _files() -> dict[str, Path]:
     return {PAGE: FOLDER / "index.html", **files}
 
 
-# What a browser asks for before it can send a token.
+# Paths that a browser requests before it can send a token.
 PUBLIC_PATHS = frozenset({*_files(), ABOUT})
 
 
 def routes(about: Callable[[], dict[str, Any]]) -> list[Route]:
-    """GET and HEAD of the page, its files and `/v1/about`; other methods answer 405.
+    """GET and HEAD of the page, its files and `/v1/about`; other methods return 405.
 
     Args:
-      about: what `about_json` gives for the version that is served at the moment of the request.
+      about: returns `about_json` of the currently served version.
     """
 
     def answer_about(request: Request) -> Response:
@@ -83,12 +83,12 @@ def about_json(
     needs_token: bool,
     evaluations: Evaluations | None = None,
 ) -> dict[str, Any]:
-    """JSON of `/v1/about`: the facts about the model that the page shows.
+    """JSON of `/v1/about`: facts about the model for the page.
 
     Args:
       config: `assets/config.json` of the version.
-      needs_token: whether `/v1/analyze` asks for a bearer token.
-      evaluations: of its run; when None what `config` holds of them.
+      needs_token: whether `/v1/analyze` requires a bearer token.
+      evaluations: of its run; None uses those in `config`.
     """
     scored = evaluations or config.get("evaluation", ())
     return {

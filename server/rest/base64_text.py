@@ -1,6 +1,6 @@
-"""Base64 as TensorFlow Serving reads it in JSON.
+"""Base64 in JSON as TensorFlow Serving decodes it.
 
-Source: abseil-cpp, absl/strings/escaping.cc, Base64Unescape, which tensorflow/serving calls in
+Source: abseil-cpp, absl/strings/escaping.cc, Base64Unescape, called by tensorflow/serving in
 util/json_tensor.cc.
 """
 
@@ -13,18 +13,18 @@ PADDING = b"=."
 
 
 def decode(text: str) -> bytes:
-    """The bytes that base64 stands for.
+    """Decodes base64.
 
-    White space may be anywhere (MIME breaks lines), and the padding at the end may be left out;
-    `.` pads like `=`. Bits behind the last byte are passed over.
+    White space may be anywhere (MIME breaks lines), and the final padding may be missing; `.` pads
+    like `=`. Bits after the last byte are ignored.
 
     Raises:
-      ValueError: another character, padding too short, too long or not at the end, or a length
-        that no bytes have.
+      ValueError: another character, padding that is too short, too long or not at the end, or an
+        impossible length.
     """
-    given = text.encode("ascii").translate(None, WHITE_SPACE)
-    digits = given.rstrip(PADDING)
-    num_padding = len(given) - len(digits)
+    compact = text.encode("ascii").translate(None, WHITE_SPACE)
+    digits = compact.rstrip(PADDING)
+    num_padding = len(compact) - len(digits)
     if b"=" in digits or num_padding not in (0, -len(digits) % 4):
         raise ValueError("padding at the wrong place")
     return binascii.a2b_base64(digits + b"=" * (-len(digits) % 4), strict_mode=True)

@@ -1,4 +1,4 @@
-"""Outputs as TensorFlow Serving writes them in JSON.
+"""Outputs in TensorFlow Serving's JSON format.
 
 Source: tensorflow/serving, g3doc/api_rest.md and util/json_tensor.cc.
 """
@@ -15,16 +15,16 @@ BYTES_SUFFIX = "_bytes"
 
 
 def write_outputs(outputs: dict[str, np.ndarray], is_row_format: bool) -> bytes:
-    """`{"predictions": ...}` by row, or `{"outputs": ...}` by tensor; one output has no name.
+    """`{"predictions": ...}` by row, or `{"outputs": ...}` by tensor; a single output has no name.
 
     Args:
-      outputs: name -> (rows, ...); strings as object arrays of bytes, as base64 when the name
+      outputs: name -> (rows, ...); strings as object arrays of bytes, encoded as base64 if the name
         ends with `_bytes`.
     """
     values = {name: _listed(name, outputs[name]) for name in sorted(outputs)}
     if not is_row_format:
-        made: Any = values if len(values) > 1 else next(iter(values.values()))
-        return _dumped({"outputs": made})
+        outputs_json: Any = values if len(values) > 1 else next(iter(values.values()))
+        return _dumped({"outputs": outputs_json})
     if len(values) == 1:
         return _dumped({"predictions": next(iter(values.values()))})
     rows = zip(*values.values(), strict=True)
@@ -32,7 +32,7 @@ def write_outputs(outputs: dict[str, np.ndarray], is_row_format: bool) -> bytes:
 
 
 def _dumped(value: Any) -> bytes:
-    # NaN and Infinity as bare words, as TensorFlow Serving writes them.
+    # NaN and Infinity unquoted, as in TensorFlow Serving.
     return json.dumps(value, ensure_ascii=False, allow_nan=True).encode("utf-8", "replace")
 
 
@@ -41,7 +41,7 @@ def _listed(name: str, array: np.ndarray) -> Any:
         as_base64 = name.endswith(BYTES_SUFFIX)
         values: list[Any] = [_string(value, as_base64) for value in array.ravel()]
     elif array.dtype.kind == "f" and array.dtype.itemsize < 8:
-        # The shortest decimal that reads back as the same float, without digits of a double.
+        # The shortest decimal that parses to the same float32, without the digits of a double.
         values = list(map(float, array.ravel().astype("U32").tolist()))
     else:
         return array.tolist()

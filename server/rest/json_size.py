@@ -1,7 +1,7 @@
 """Estimates the memory of a JSON document before it is parsed.
 
-A list takes three bytes of a body (`[],`) and a hundred of memory, and nothing else of the server
-runs while a document is read: 60 MB of them stood for 1.5 GB and 22 s.
+A list takes three bytes of a body (`[],`) and a hundred in memory, and nothing else in the server
+runs while a document is parsed: 60 MB of them took 1.5 GB and 22 s.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from affectstream.server.errors import ServingError
 from affectstream.server.limits import MIB
 
 MAX_JSON_BYTES = 416 * MIB
-# Of CPython 3.11 on 64 bits, by the sign that each stands for: a list with room for four, an object
-# with one name, a number and its place, a name with its value, and half a string. A sign within a
-# string counts as well: no sound, picture or sentence has that many.
+# In CPython 3.11 on 64 bits, by character: a list with room for four, an object with one name, a
+# number and its slot, a name with its value, and half a string. Characters within strings count as
+# well; no audio, image or sentence has that many.
 BYTES_PER_CHARACTER = {b"[": 104, b"{": 240, b",": 40, b":": 300, b'"': 30}
 # A string with a non-ASCII character may take four bytes per character.
 MAX_BYTES_PER_CHARACTER = 4

@@ -1,8 +1,8 @@
-"""Inputs as TensorFlow Serving writes them in JSON.
+"""Inputs in TensorFlow Serving's JSON format.
 
-Source: tensorflow/serving, g3doc/api_rest.md and util/json_tensor.cc. As there, neither 0 and 1 are
-booleans nor is 1.0 a whole number, a whole number that a float cannot hold is rounded, and a pixel
-beyond 255 is taken modulo 256. What is refused here and taken there stands in docs/serving.md.
+Source: tensorflow/serving, g3doc/api_rest.md and util/json_tensor.cc. As there, 0 and 1 are not
+booleans, 1.0 is not an integer, an integer that a float cannot represent is rounded, and a pixel
+beyond 255 is taken modulo 256. Differences are listed in docs/serving.md.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from affectstream.server.rest.json_size import check_json_size
 if TYPE_CHECKING:
     from affectstream.serving.export.warmup import InputSpec
 
-# Deeper than any input; rows of square colour pictures over time have five.
+# Deeper than any input; batches of colour video have five dimensions.
 MAX_RANK = 8
 SHOWN_CHARACTERS = 60
-# Kind of a NumPy dtype -> what JSON may say for it.
+# Kind of a NumPy dtype -> accepted JSON types.
 JSON_TYPES: dict[str, set[type]] = {"b": {bool}, "i": {int}, "u": {int}, "f": {int, float}}
-# These must fit int32 and are then cut to their own bits, as TensorProto has one field for all.
+# These must fit int32 and are then truncated to their own bits, because TensorProto has one field
+# for all.
 SMALL_WHOLE = {"int32", "int16", "int8", "uint8"}
-# Python's words -> rapidjson's (error/en.h), which TensorFlow Serving passes on.
+# Python's error texts -> rapidjson's (error/en.h), which TensorFlow Serving returns.
 PARSE_ERRORS = {
     "Extra data": "The document root must not be followed by other values.",
     "Expecting value": "Invalid value.",
@@ -45,11 +46,11 @@ def _unbounded(num_bytes: int) -> None:
 
 @dataclass(frozen=True)
 class PredictBody:
-    """The body of a `:predict` request, read but not yet turned into tensors.
+    """A parsed `:predict` request, not yet converted to tensors.
 
     Attributes:
       signature: "" means `serving_default`.
-      is_row_format: `instances`, one value a row; otherwise `inputs`, one value a tensor.
+      is_row_format: `instances`, one value per row; otherwise `inputs`, one value per tensor.
     """
 
     signature: str
@@ -62,10 +63,10 @@ class PredictBody:
         """The inputs of a signature.
 
         Args:
-          reserve: called with the bytes of each array before it is made; may raise.
+          reserve: called with the bytes of each array before its allocation; may raise.
         Returns:
-          name -> array of the signature's dtype; strings as object arrays of bytes. Ranks, rows
-          and fixed sizes are not compared here.
+          name -> array of the signature's dtype; strings as object arrays of bytes. Ranks, rows and
+          fixed sizes are not checked here.
         Raises:
           ServingError: missing, unknown, ragged or of another type; the message names the input.
         """
@@ -77,7 +78,7 @@ class PredictBody:
 
 
 def parse_predict_body(body: bytes) -> PredictBody:
-    """The JSON of a `:predict` request.
+    """Parses the JSON of a `:predict` request.
 
     Raises:
       ServingError: not JSON, not a request, or one that takes too much memory (413).
@@ -103,7 +104,7 @@ def parse_predict_body(body: bytes) -> PredictBody:
 
 
 def _parsed(body: bytes) -> Any:
-    end = body.find(0)  # where rapidjson ceases to read
+    end = body.find(0)  # position where rapidjson stops
     body = body if end < 0 else body[:end]
     if not body:
         raise invalid("JSON Parse error: The document is empty")
@@ -115,20 +116,20 @@ def _parsed(body: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise invalid(f"JSON Parse error: not UTF-8 at offset: {error.start}") from error
     except json.JSONDecodeError as error:
-        told = PARSE_ERRORS.get(error.msg, error.msg)
+        reason = PARSE_ERRORS.get(error.msg, error.msg)
         offset = len(error.doc[: error.pos].encode())
-        raise invalid(f"JSON Parse error: {told} at offset: {offset}") from error
+        raise invalid(f"JSON Parse error: {reason} at offset: {offset}") from error
     except RecursionError as error:
         raise invalid("JSON Parse error: nested too deeply") from error
-    except ValueError as error:  # a number of more digits than Python reads
+    except ValueError as error:  # a number with more digits than Python parses
         raise invalid("JSON Parse error: a number is too long") from error
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         raise invalid("JSON Parse error: an object has the same name twice")
-    return made
+    return members
 
 
 def _constant(word: str) -> NoReturn:
@@ -136,7 +137,7 @@ def _constant(word: str) -> NoReturn:
 
 
 def _columns(value: Any, specs: dict[str, InputSpec]) -> dict[str, Any]:
-    """Input -> its tensor as JSON; more than the signature takes is passed over."""
+    """Input -> its tensor as JSON; inputs unknown to the signature are ignored."""
     if not _is_named(value):
         if len(specs) != 1:
             raise invalid(
@@ -195,7 +196,7 @@ def _is_base64(value: dict[str, Any]) -> bool:
 
 
 def _tensor(name: str, value: Any, dtype: str, reserve: Callable[[int], None]) -> np.ndarray:
-    """Nested lists as an array; types are looked at one by one, as NumPy would convert them."""
+    """Nested lists as an array; types are checked one by one, because NumPy would convert them."""
     values, shape = _flat(name, value)
     kinds = set(map(type, values))
     if dtype == "object":
@@ -240,7 +241,7 @@ def _numbers(name: str, values: list[Any], dtype: np.dtype) -> np.ndarray:
 
 
 def _small_whole(name: str, values: list[Any], dtype: np.dtype) -> np.ndarray:
-    """Whole numbers of 32 bits, of which the dtype keeps the lowest."""
+    """Integers of 32 bits, reduced to the lowest bits that fit the dtype."""
     fits = np.iinfo(np.int32)
     try:
         return np.array(values, np.int32).astype(dtype)
@@ -250,7 +251,7 @@ def _small_whole(name: str, values: list[Any], dtype: np.dtype) -> np.ndarray:
 
 
 def _floats(name: str, values: list[Any], dtype: np.dtype) -> np.ndarray:
-    """Rounded to the dtype; OverflowError: not even a double holds one of them."""
+    """Rounds to the dtype; OverflowError: a value does not even fit a double."""
     wide = np.array(values, np.float64)
     if not (np.abs(wide) <= float(np.finfo(dtype).max)).all():
         raise invalid(f"{name}: a number does not fit {_type_name(dtype.name)}")
@@ -265,7 +266,7 @@ def _wrong_type(name: str, value: Any, dtype: str) -> ServingError:
 
 
 def _json_type(value: Any) -> str:
-    """As rapidjson calls it."""
+    """Type name in rapidjson."""
     if value is None or isinstance(value, bool):
         return {None: "Null", True: "True", False: "False"}[value]
     names = ((str, "String"), (list, "Array"), (dict, "Object"))
@@ -273,7 +274,7 @@ def _json_type(value: Any) -> str:
 
 
 def _length(value: Any) -> int:
-    """Of a string, as it came."""
+    """Length of a received string."""
     text = value.get("b64") if isinstance(value, dict) else value
     return len(text) if isinstance(text, str) else 0
 
@@ -302,7 +303,7 @@ def _type_name(dtype: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value for a message; a large one is not written out."""
+    """A value for a message, shortened if it is large."""
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "an object"
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 256:

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST: status, metadata and `:predict` of a model; what a monitor reads.
+"""TensorFlow Serving's REST API: status, metadata and `:predict` of a model; monitoring endpoints.
 
 Source: tensorflow/serving, g3doc/api_rest.md, model_servers/http_rest_api_util.cc (paths, status
 and metadata as JSON) and model_servers/http_rest_api_handler.cc.
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from affectstream.server.versions.loaded_version import LoadedVersion
     from affectstream.server.versions.model_server import ModelServer
 
-# Their fixed parts in any case, as there; names and labels as they are.
+# Fixed parts are case-insensitive, as in TensorFlow Serving; names and labels are not.
 PREDICT_PATH = re.compile(
     r"/v1/models/([^/:]+)(?:/versions/([0-9]+)|/labels/([^/:]+))?:(classify|regress|predict)",
     re.IGNORECASE | re.ASCII,
@@ -47,7 +47,7 @@ JSON_TYPE = "application/json"
 
 @dataclass(frozen=True)
 class Target:
-    """Which model a path names."""
+    """The model that a path names."""
 
     name: str
     version: int | None
@@ -56,13 +56,13 @@ class Target:
 
 
 class RestApi:
-    """Endpoints; what blocks runs in threads of its own.
+    """Endpoints; blocking work runs in separate threads.
 
     Args:
-      model_server: answers.
+      model_server: runs the requests.
       metrics: counts requests.
-      quota: of all requests.
-      is_ready: whether requests should be sent here now.
+      quota: shared by all requests.
+      is_ready: whether the server should receive requests now.
     """
 
     def __init__(
@@ -122,11 +122,11 @@ class RestApi:
             return Response(answer, media_type=JSON_TYPE)
 
     def count_refused(self, method: str, path: str, error: ServingError) -> None:
-        """Counts a request of a model that was refused before it came here."""
+        """Counts a model request that was refused before it reached an endpoint."""
         if not paths.is_model_path(path):
             return
-        found = (PREDICT_PATH if method == "POST" else STATUS_PATH).fullmatch(path)
-        method_name = _method(found.groups()[-1]) if found else ""
+        match = (PREDICT_PATH if method == "POST" else STATUS_PATH).fullmatch(path)
+        method_name = _method(match.groups()[-1]) if match else ""
         self._metrics.count_request("REST", method_name, error.code.name)
 
     async def _metrics_text(self, request: Request) -> Response:
@@ -140,17 +140,17 @@ class RestApi:
             return PlainTextResponse("ready\n")
         return PlainTextResponse("not ready\n", 503)
 
-    # === What blocks ===
+    # === Blocking work ===
 
     def _answer(
         self, target: Target, pieces: list[bytes], is_packed: bool, reservation: QuotaReservation
     ) -> bytes:
-        """The answer to a body, whose pieces are taken out of the list."""
+        """The response to a body, whose chunks are removed from the list."""
         with contextlib.ExitStack() as leases:
             if target.verb != "predict":
                 return self._refuse_verb(target)
             chosen = self._server.lease_version(target.name, target.version, target.label)
-            loaded = leases.enter_context(chosen)  # or NOT_FOUND, whatever the body is
+            loaded = leases.enter_context(chosen)  # or NOT_FOUND, for any body
             with self._quota.parse_slots:
                 signature, inputs, is_row_format = self._read(
                     loaded, pieces, is_packed, reservation
@@ -165,7 +165,7 @@ class RestApi:
         is_packed: bool,
         reservation: QuotaReservation,
     ) -> tuple[str, Arrays, bool]:
-        """Signature, inputs, and whether the answer is by rows; the JSON is gone then."""
+        """Signature, inputs, and whether the response is by rows; the JSON is then freed."""
         body = b"".join(pieces)
         pieces.clear()
         num_bytes = len(body)
@@ -225,7 +225,7 @@ def _target(pattern: re.Pattern[str], request: Request) -> Target:
 
 
 def _method(verb: str | None) -> str:
-    """As gRPC calls what a path asks for by its last part."""
+    """gRPC method name for the last part of a path."""
     names = {"": "GetModelStatus", "metadata": "GetModelMetadata"}
     verb = (verb or "").lower()
     return names.get(verb, verb.capitalize())

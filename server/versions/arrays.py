@@ -1,6 +1,6 @@
 """Requests as arrays: checks them against a signature, pads, merges and splits them.
 
-Strings are object arrays of bytes, numbers have the signature's own dtypes.
+Strings are object arrays of bytes, numbers have the signature's dtypes.
 """
 
 from __future__ import annotations
@@ -20,40 +20,40 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, np.ndarray]
 
-# Inputs with a known meaning, and their size limits. Models see some 16 frames and 128
-# tokens a clip; each face frame costs its layers far more than its own bytes.
+# Inputs with a known meaning, and their size limits. Models use about 16 frames and 128 tokens per
+# clip; each face frame costs its layers far more than its own bytes.
 FRAMES, TOKENS, FACE_FILES = ("video", "video_mask"), "token_ids", "face_jpeg"
 MAX_FRAMES = 512
 MAX_TOKENS = 4096
 FRAME_BYTES = 256 * 1024
 FRAME_RANK = 4  # (frames, height, width, channels); action units have 2
-# A waveform lies in [-1, 1]; beyond this the squares in a spectrogram overflow.
+# A waveform is in [-1, 1]; beyond this limit the squares in a spectrogram overflow.
 MAX_ABS_VALUE = 1e6
-MAX_NAME_CHARACTERS = 64  # characters of a client's own names that an answer repeats
+MAX_NAME_CHARACTERS = 64  # length of client names in a response
 
 
 def check_inputs(specs: dict[str, InputSpec], inputs: Arrays) -> int:
-    """Judges a request by what its signature takes.
+    """Checks a request against its signature.
 
-    Beside names, dtypes and shapes it looks at meaning: floats are finite and no larger than 1e6
-    (a model would answer NaN), `audio_length` lies within the samples, `video_mask` has as many
-    frames as `video`, and there are at most 512 frames or 4096 tokens a row.
+    It checks names, dtypes, shapes and values: floats are finite and at most 1e6 (otherwise a model
+    would return NaN), `audio_length` is within the samples, `video_mask` has as many frames as
+    `video`, and there are at most 512 frames or 4096 tokens per row.
 
     Args:
-      specs: input -> dtype and shape, None where any length goes.
-      inputs: as received.
+      specs: input -> dtype and shape, None for any length.
+      inputs: received inputs.
     Returns:
       number of rows, at least 1.
     Raises:
-      ServingError: INVALID_ARGUMENT, naming the input, what is wanted and what was received.
+      ServingError: INVALID_ARGUMENT, naming the input, the expected and the received value.
     """
     check_names(specs, inputs)
     for name, spec in specs.items():
         _check_one(name, spec, inputs[name])
     rows = {name: inputs[name].shape[0] for name in specs}
     if len(set(rows.values())) > 1:
-        told = ", ".join(f"{name} {number}" for name, number in rows.items())
-        raise invalid(f"inputs differ in their number of rows ({told}); all need one number")
+        counts = ", ".join(f"{name} {number}" for name, number in rows.items())
+        raise invalid(f"inputs differ in their number of rows ({counts}); all need one number")
     num_rows = next(iter(rows.values()))
     if num_rows == 0:
         raise invalid("no rows; send at least one")
@@ -62,12 +62,12 @@ def check_inputs(specs: dict[str, InputSpec], inputs: Arrays) -> int:
 
 
 def check_names(specs: dict[str, InputSpec], inputs: Collection[str]) -> None:
-    """Judges the names alone, before anything is decoded.
+    """Checks only the names, before anything is decoded.
 
     Args:
-      inputs: names received, or a mapping of them.
+      inputs: received names, or a mapping of them.
     Raises:
-      ServingError: INVALID_ARGUMENT, in the words of tensorflow/serving,
+      ServingError: INVALID_ARGUMENT, with the text of tensorflow/serving,
         servables/tensorflow/predict_util.cc.
     """
     wanted = ",".join(sorted(specs))
@@ -113,7 +113,7 @@ def _check_one(name: str, spec: InputSpec, value: np.ndarray) -> None:
 def _check_floats(name: str, value: np.ndarray) -> None:
     if value.size == 0:
         return
-    largest = float(max(value.max(), -value.min()))  # NaN if there is one anywhere
+    largest = float(max(value.max(), -value.min()))  # NaN if any value is NaN
     if not largest <= MAX_ABS_VALUE:
         wrong = np.argwhere(~(np.abs(value) <= MAX_ABS_VALUE))[0]
         raise invalid(
@@ -148,17 +148,17 @@ def _shape(value: np.ndarray) -> str:
     return "(" + ", ".join(map(str, value.shape)) + ")"
 
 
-# === Together and apart ===
+# === Merging and splitting ===
 
 
 @dataclass(frozen=True)
 class RequestSize:
-    """Of one checked request, or of several side by side.
+    """Size of one checked request, or of several merged ones.
 
     Attributes:
-      num_rows: of all.
-      inner: input -> lengths behind the batch, the longest of each.
-      string_bytes: of all strings.
+      num_rows: total rows.
+      inner: input -> largest lengths after the batch dimension.
+      string_bytes: total bytes of strings.
     """
 
     num_rows: int
@@ -166,7 +166,7 @@ class RequestSize:
     string_bytes: int
 
     def merge(self, other: RequestSize) -> RequestSize:
-        """Of both in one batch."""
+        """Size of both in one batch."""
         inner = {
             name: tuple(map(max, lengths, other.inner[name]))
             for name, lengths in self.inner.items()
@@ -175,9 +175,9 @@ class RequestSize:
         return RequestSize(self.num_rows + other.num_rows, inner, string_bytes)
 
     def cost_bytes(self, specs: dict[str, InputSpec]) -> int:
-        """What the padded batch takes: its bytes, and 256 KiB for each frame of a face.
+        """Memory of the padded batch: its bytes, and 256 KiB for each face frame.
 
-        A frame, as pixels or as a file, becomes maps of features many times its own size.
+        A frame, as pixels or as a file, becomes feature maps of many times its size.
         """
         a_row = 0
         for name, lengths in self.inner.items():
@@ -189,7 +189,7 @@ class RequestSize:
 
 
 def request_size(specs: dict[str, InputSpec], inputs: Arrays) -> RequestSize:
-    """Of a checked request; unknown lengths count at least 1, as `merge_requests` pads them."""
+    """Size of a checked request; unknown lengths count as at least 1 (`merge_requests`)."""
     inner = {
         name: tuple(
             max(1, length) if wanted is None else length
@@ -203,11 +203,11 @@ def request_size(specs: dict[str, InputSpec], inputs: Arrays) -> RequestSize:
 
 
 def merge_requests(specs: dict[str, InputSpec], requests: Sequence[Arrays]) -> Arrays:
-    """One batch of all rows of checked requests, in their order.
+    """Merges all rows of checked requests into one batch, in order.
 
-    Unknown lengths behind the batch are padded at the end with 0, False or empty strings to the
-    longest, and to 1 where all are empty: the models skip masked frames, samples behind the length
-    and tokens 0.
+    Unknown lengths after the batch dimension are padded at the end with 0, False or empty strings
+    to the longest, and to at least 1: the models skip masked frames, samples beyond the length and
+    tokens 0.
     """
     sizes = (request_size(specs, request) for request in requests)
     inner = functools.reduce(RequestSize.merge, sizes).inner
@@ -219,12 +219,12 @@ def _joined(values: list[np.ndarray], inner: tuple[int, ...]) -> np.ndarray:
         return values[0] if len(values) == 1 else np.concatenate(values)
     num_rows = sum(len(value) for value in values)
     nothing = b"" if values[0].dtype == object else 0
-    made = np.full((num_rows, *inner), nothing, values[0].dtype)
+    padded = np.full((num_rows, *inner), nothing, values[0].dtype)
     row = 0
     for value in values:
-        made[(slice(row, row + len(value)), *map(slice, value.shape[1:]))] = value
+        padded[(slice(row, row + len(value)), *map(slice, value.shape[1:]))] = value
         row += len(value)
-    return made
+    return padded
 
 
 def num_rows_of(inputs: Arrays) -> int:
@@ -233,7 +233,7 @@ def num_rows_of(inputs: Arrays) -> int:
 
 
 def split_rows(inputs: Arrays, num_rows: int) -> list[Arrays]:
-    """A request cut into such of at most `num_rows` rows."""
+    """Splits a request into parts of at most `num_rows` rows."""
     return [
         {name: value[start : start + num_rows] for name, value in inputs.items()}
         for start in range(0, num_rows_of(inputs), num_rows)

@@ -1,4 +1,4 @@
-"""Requests that arrive together run together: one batcher for each loaded version."""
+"""Dynamic batching: merges concurrent requests, with one batcher per loaded version."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from affectstream.serving.export.warmup import Signatures
 
 LOG = logging.getLogger(__name__)
-# One gathers and pads while the other runs.
+# One thread gathers and pads while the other runs.
 NUM_THREADS = 2
 # Limit of queued bytes, in multiples of the largest batch.
 QUEUED_BATCHES = 4
@@ -46,15 +46,15 @@ class _Request:
 
 
 class Batcher:
-    """Merges requests of one signature into batches and gives each its own rows back.
+    """Merges requests of one signature into batches and returns each request its rows.
 
-    A request waits at most `limits.batch_wait_s` for others. One too large for a batch is run in
-    pieces. When a batch fails it is halved until the request that fails stands alone, so that it
-    harms no other.
+    A request waits at most `limits.batch_wait_s` for others. A request too large for a batch is run
+    in several batches. A failing batch is halved until the failing request is alone, so that it
+    affects no other.
 
     Args:
-      run: signature and merged inputs -> outputs with as many rows; called from two threads.
-      signatures: what each takes.
+      run: maps signature and merged inputs to outputs with as many rows; called from two threads.
+      signatures: input specs of each signature.
       limits: rows and bytes of a batch and of the queue, waits.
       metrics: counts batches, waiting rows and refusals.
     """
@@ -83,7 +83,7 @@ class Batcher:
         for thread in self._threads:
             thread.start()
 
-    # === Coming in ===
+    # === Queueing ===
 
     def submit(
         self, signature: str, inputs: Arrays, timeout_s: float | None = None
@@ -91,15 +91,14 @@ class Batcher:
         """Queues one request.
 
         Args:
-          signature: that the version has.
-          inputs: of any number of rows up to `limits.max_queued_rows`.
-          timeout_s: a request that waited so long is dropped; `limits.request_timeout_s` when None.
+          signature: a signature of the version.
+          inputs: with at most `limits.max_queued_rows` rows.
+          timeout_s: a request that waited longer is dropped; None uses `limits.request_timeout_s`.
         Returns:
-          its answer, or a ServingError; cancel it and it is not run.
+          a future of the outputs, or a ServingError; a cancelled request does not run.
         Raises:
           ServingError: INVALID_ARGUMENT (see `arrays.check_inputs`, and a row or request that is
-            too
-            large), RESOURCE_EXHAUSTED when the queue is full, UNAVAILABLE when closed.
+            too large), RESOURCE_EXHAUSTED if the queue is full, UNAVAILABLE if closed.
         """
         specs = self._signatures.get(signature)
         if specs is None:
@@ -149,10 +148,10 @@ class Batcher:
         self._metrics.add_queued_rows(sign * request.num_rows)
 
     def close(self, wait_s: float | None = None) -> None:
-        """Takes no more, runs what waits, ends the threads.
+        """Rejects new requests, runs the queued ones, ends the threads.
 
         Args:
-          wait_s: how long to wait for that; to the end when None.
+          wait_s: how long to wait for that; None waits until the end.
         """
         with self._changed:
             self._is_closed = True
@@ -161,7 +160,7 @@ class Batcher:
         for thread in self._threads:
             thread.join(None if end_s is None else max(0.0, end_s - time.monotonic()))
 
-    # === Going out ===
+    # === Batching ===
 
     def _work(self) -> None:
         while True:
@@ -173,7 +172,7 @@ class Batcher:
                 self._answer(batch)
 
     def _gather(self) -> list[_Request] | None:
-        """The next batch, maybe empty; None when closed and nothing waits."""
+        """The next batch, possibly empty; None if closed and nothing is queued."""
         with self._changed:
             while not self._queue and not self._is_closed:
                 self._changed.wait()
@@ -237,7 +236,7 @@ class Batcher:
     # === Running ===
 
     def _answer(self, batch: list[_Request]) -> None:
-        """Runs a batch; when it fails, its halves."""
+        """Runs a batch; if it fails, runs its halves."""
         requests = [request.inputs for request in batch]
         try:
             if self._is_large(batch):
@@ -262,14 +261,14 @@ class Batcher:
         """Outputs of a request that is larger than a batch."""
         a_row = request.num_bytes / request.num_rows
         most = max(1, min(self._limits.max_batch_rows, int(self._limits.max_batch_bytes / a_row)))
-        made: list[Arrays] = []
+        outputs: list[Arrays] = []
         for number, piece in enumerate(arrays.split_rows(request.inputs, most)):
             try:
-                made.append(self._run_rows(request.signature, [piece]))
+                outputs.append(self._run_rows(request.signature, [piece]))
             except ServingError as error:
                 where = f"in the rows from {number * most} on, counted from there"
                 raise ServingError(error.code, f"{where}: {error.message}") from error
-        return {name: np.concatenate([one[name] for one in made]) for name in made[0]}
+        return {name: np.concatenate([one[name] for one in outputs]) for name in outputs[0]}
 
     def _run_rows(self, signature: str, requests: Sequence[Arrays]) -> Arrays:
         merged = arrays.merge_requests(self._signatures[signature], requests)
@@ -287,12 +286,12 @@ class Batcher:
 
 
 def unknown_signature(signature: str) -> ServingError:
-    """As tensorflow/serving, model_servers/http_rest_api_handler.cc."""
+    """Error text of tensorflow/serving, model_servers/http_rest_api_handler.cc."""
     return invalid(f'Serving signature name: "{signature[:64]}" not found in signature def')
 
 
 def deadline_error() -> ServingError:
-    """A request waited too long."""
+    """The request waited too long."""
     return ServingError(
         grpc.StatusCode.DEADLINE_EXCEEDED, "not answered in time; send this again later"
     )

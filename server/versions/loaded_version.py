@@ -29,8 +29,8 @@ from affectstream.serving.exported.version_folder import (
 LOG = logging.getLogger(__name__)
 MAX_MESSAGE = 300
 PROBABILITIES = "probabilities"
-# Parts of TensorFlow's messages to remove around the useful line: "2 root error(s) found",
-# names of nodes and functions, "assertion failed: [...]".
+# Parts of TensorFlow's messages that surround the useful line: "2 root error(s) found", names of
+# nodes and functions, "assertion failed: [...]".
 NODE = re.compile(r"\n\s*\[\[")
 BRACES = re.compile(r"\{\{[^}]*\}\}\s*")
 OPERATION = re.compile(r"\s*(?:\[Op:[^\]]*\]|\[\[.*?\]\]).*$")
@@ -43,13 +43,13 @@ class LoadedVersion:
     """A version that is ready to run.
 
     Args:
-      number: of the version.
-      folder: it was loaded from.
+      number: version number.
+      folder: source folder.
       config: `assets/config.json`.
-      signatures: input -> what it takes, of each that clients may call.
-      signature_defs: as `saved_model.pb` has them, for the metadata.
+      signatures: input specs of each public signature.
+      signature_defs: from `saved_model.pb`, for the metadata.
       functions: signature -> concrete function of the loaded SavedModel.
-      saved: the SavedModel, which is what keeps their variables alive.
+      saved: the SavedModel, which keeps the functions' variables alive.
       vocabulary: `assets/vocabulary.txt`; empty for a model without text.
     """
 
@@ -77,22 +77,22 @@ class LoadedVersion:
         return f"LoadedVersion({self.number}, {', '.join(self.signatures)})"
 
     def run(self, signature: str, inputs: Arrays) -> Arrays:
-        """Runs one batch; safe to call from several threads.
+        """Runs one batch; thread-safe.
 
         Args:
           inputs: checked (`arrays.check_inputs`) and merged.
         Returns:
           output -> (rows, ...); strings as object arrays of bytes.
         Raises:
-          ServingError: INVALID_ARGUMENT with the model's own words, RESOURCE_EXHAUSTED when memory
-            is short, else INTERNAL.
+          ServingError: INVALID_ARGUMENT with the model's message, RESOURCE_EXHAUSTED if memory is
+            short, else INTERNAL.
         """
         import tensorflow as tf
 
         function = self._functions[signature]
         try:
-            given = {name: tf.constant(value) for name, value in inputs.items()}
-            return {name: value.numpy() for name, value in function(**given).items()}
+            tensors = {name: tf.constant(value) for name, value in inputs.items()}
+            return {name: value.numpy() for name, value in function(**tensors).items()}
         except tf.errors.InvalidArgumentError as error:
             raise invalid(client_message(str(error.message))) from error
         except (tf.errors.ResourceExhaustedError, MemoryError) as error:
@@ -104,13 +104,13 @@ class LoadedVersion:
             raise ServingError(grpc.StatusCode.INTERNAL, message) from error
 
     def warm_up(self) -> int:
-        """Replays the warm-up requests of the version, if it has some.
+        """Replays the warm-up requests of the version, if it has any.
 
         Returns:
           number of requests.
         Raises:
-          UserError: damaged, or one fails; TensorFlow Serving does not load such a version either
-            (tensorflow/serving, servables/tensorflow/saved_model_warmup_util.cc).
+          UserError: damaged requests, or one fails; TensorFlow Serving does not load such a version
+            either (tensorflow/serving, servables/tensorflow/saved_model_warmup_util.cc).
         """
         import tensorflow as tf
         from google.protobuf.message import DecodeError
@@ -138,20 +138,20 @@ class LoadedVersion:
         return number
 
     def close(self) -> None:
-        """Lets go of the model's memory; nothing may be run afterwards."""
+        """Frees the model's memory; nothing may run afterwards."""
         self._functions.clear()
         self._saved = None
-        gc.collect()  # a loaded SavedModel holds cycles
+        gc.collect()  # a loaded SavedModel has reference cycles
 
 
 def load_version(folder: Path) -> LoadedVersion:
-    """Loads one version that `export` wrote, once its graph was found safe.
+    """Loads one exported version after checking that its graph is safe.
 
     Args:
-      folder: of the version; its name is the number, 1 if it is none.
+      folder: folder of the version; its name is the version number, 1 if it is not a number.
     Raises:
-      UserError: not an export, unsafe, damaged, changed in the meantime, or its config does not
-        go with it.
+      UserError: not an export, unsafe, damaged, changed in the meantime, or with a config that does
+        not match.
     """
     file = folder / "assets" / CONFIG_ASSET
     if file.is_file():
@@ -166,7 +166,7 @@ def load_version(folder: Path) -> LoadedVersion:
     try:
         config, saved = read_config(checked.folder), load_saved_model(checked.folder)
         vocabulary = read_vocabulary(checked.folder)
-    except UserError as error:  # under the name that it was asked for
+    except UserError as error:  # with the path that the caller used
         raise UserError(str(error).replace(str(checked.folder), str(folder))) from error
     checked.require_unchanged()
     check_config(config, file, _num_outputs(definitions))
@@ -178,7 +178,7 @@ def load_version(folder: Path) -> LoadedVersion:
 
 
 def _num_outputs(definitions: Mapping[str, Any]) -> int | None:
-    """Last dimension of the probabilities; None where the model does not say it."""
+    """Last dimension of the probabilities; None if the model leaves it open."""
     if (
         DEFAULT_SIGNATURE not in definitions
         or PROBABILITIES not in definitions[DEFAULT_SIGNATURE].outputs
@@ -189,7 +189,7 @@ def _num_outputs(definitions: Mapping[str, Any]) -> int | None:
 
 
 def client_message(message: str) -> str:
-    """The one line of a TensorFlow error that is meant for who sent the request, without paths."""
+    """The useful line of a TensorFlow error for the client, without paths."""
     lines = [line.strip() for line in NODE.split(message)[0].splitlines() if line.strip()]
     line = OPERATION.sub("", BRACES.sub("", lines[-1])) if lines else ""
     line = NUMBER_PREFIX_PATTERN.sub("", line)

@@ -1,4 +1,4 @@
-"""The facade that REST, gRPC and the analysis use."""
+"""The facade used by REST, gRPC and the analysis."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ class PredictResult:
 
 @dataclass(frozen=True)
 class Metadata:
-    """Of one version: signature -> SignatureDef."""
+    """Metadata of one version: signature -> SignatureDef."""
 
     number: int
     signature_defs: Mapping[str, Any]
 
 
 class ModelServer:
-    """Answers for the one model of a store; every method may be called from any thread.
+    """Serves the one model of a store; all methods are thread-safe.
 
     Args:
-      store: of the versions; started before or afterwards.
-      limits: of the batches and waits.
-      metrics: of the server.
+      store: store of the versions; started before or afterwards.
+      limits: limits of batches and waits.
+      metrics: metrics of the server.
     """
 
     def __init__(self, store: ModelStore, limits: ServerLimits, metrics: Metrics) -> None:
@@ -68,7 +68,7 @@ class ModelServer:
             self.metrics.set_version_available(loaded.number, True)
             return
         states = {status.version: status.state for status in self.store.statuses()}
-        if states.get(loaded.number) != AVAILABLE:  # else its folder went and came back
+        if states.get(loaded.number) != AVAILABLE:  # otherwise the folder was removed and restored
             self.metrics.set_version_available(loaded.number, False)
         with self._lock:
             batcher = self._batchers.pop(loaded, None)
@@ -89,7 +89,7 @@ class ModelServer:
     def lease_version(
         self, name: str, version: int | None, label: str | None
     ) -> Iterator[LoadedVersion]:
-        """The version that a request means, kept in memory until the block ends.
+        """Leases the requested version, which stays in memory until the block ends.
 
         Raises:
           ServingError: unknown name, version or label.
@@ -103,10 +103,10 @@ class ModelServer:
     def lease_signature(
         self, name: str, version: int | None, label: str | None, signature: str
     ) -> Iterator[tuple[LoadedVersion, str]]:
-        """The version and signature that a request means, kept in memory until the block ends.
+        """Leases the requested version and signature, which stay in memory until the block ends.
 
-        Parse the request by `loaded.signatures[signature]`, then `run` it within the block: both
-        then speak of one version, also while another takes its place.
+        Parse the request with `loaded.signatures[signature]`, then `run` it within the block: both
+        then use one version, even if another replaces it.
 
         Raises:
           ServingError: unknown name, version, label or signature.
@@ -124,12 +124,12 @@ class ModelServer:
         inputs: Arrays,
         timeout_s: float | None = None,
     ) -> PredictResult:
-        """One prediction on what `lease_signature` gave; blocks until it is there.
+        """Runs one prediction on a lease of `lease_signature`; blocks until it is done.
 
         Args:
-          timeout_s: at most `limits.request_timeout_s`, which is taken when None.
+          timeout_s: at most `limits.request_timeout_s`; None uses that.
         Raises:
-          ServingError: with the code and words that TensorFlow Serving has for it.
+          ServingError: with TensorFlow Serving's code and text.
         """
         wait_s = self.limits.request_timeout_s
         if timeout_s is not None:
@@ -144,12 +144,12 @@ class ModelServer:
 
     @contextlib.contextmanager
     def lease_newest(self) -> Iterator[tuple[dict[str, Any], Callable[[Arrays], Arrays]]]:
-        """The newest version's configuration and `serving_default`, both of one version throughout.
+        """Leases the config and `serving_default` of the newest version.
 
-        The configuration has its `vocabulary` as well.
+        The config also contains its `vocabulary`.
 
         Raises:
-          ServingError: no version is there, or the server is stopping.
+          ServingError: no version is available, or the server is stopping.
         """
         with self.lease_signature(self.store.name, None, None, DEFAULT_SIGNATURE) as (
             loaded,
@@ -173,10 +173,10 @@ class ModelServer:
     def statuses(
         self, name: str, version: int | None = None, label: str | None = None
     ) -> list[VersionStatus]:
-        """Of one version, or of all, newest first.
+        """Statuses of one version, or of all, newest first.
 
         Raises:
-          ServingError: unknown name, version or label, in the words of tensorflow/serving,
+          ServingError: unknown name, version or label, with the text of tensorflow/serving,
             model_servers/get_model_status_impl.cc.
         """
         if label is not None and name == self.store.name:
@@ -184,13 +184,13 @@ class ModelServer:
             if label not in labels:
                 raise unknown_label(label)
             version = labels[label]
-        found = self.store.statuses() if name == self.store.name else []
+        matching = self.store.statuses() if name == self.store.name else []
         if version is not None:
-            found = [status for status in found if status.version == version]
-        if found:
-            return found
-        told = "any versions" if version is None else f"version {version}"
-        message = f"Could not find {told} of model {name[:64]}"
+            matching = [status for status in matching if status.version == version]
+        if matching:
+            return matching
+        wanted = "any versions" if version is None else f"version {version}"
+        message = f"Could not find {wanted} of model {name[:64]}"
         raise ServingError(grpc.StatusCode.NOT_FOUND, message)
 
     def config(self) -> dict[str, Any]:
@@ -213,10 +213,10 @@ class ModelServer:
     # === End ===
 
     def close(self, drain_s: float | None = None) -> None:
-        """Takes no more, answers what waits, unloads the versions.
+        """Rejects new requests, answers queued ones, unloads the versions.
 
         Args:
-          drain_s: how long that may take; `limits.drain_s` when None.
+          drain_s: time limit; None uses `limits.drain_s`.
         """
         self._is_closing = True
         self.store.stop(self.limits.drain_s if drain_s is None else drain_s)

@@ -27,9 +27,9 @@ class FoundVersions:
 
     Attributes:
       versions: number -> folder.
-      labels: name -> number, as written; the version may be absent.
-      num_latest: the newest so many are to be served; None: all.
-      missing_versions: numbers that are asked for by name and are not there.
+      labels: name -> number, as written; the version may be missing.
+      num_latest: number of newest versions to serve; None serves all.
+      missing_versions: explicitly requested numbers that do not exist.
     """
 
     versions: dict[int, Path]
@@ -39,26 +39,26 @@ class FoundVersions:
 
 
 class VersionSource(Protocol):
-    """Names a model and tells which versions of it there are."""
+    """Names a model and lists its versions."""
 
     @property
     def name(self) -> str: ...
 
     def find_versions(self) -> FoundVersions:
-        """What is there now.
+        """Lists the existing versions.
 
         Raises:
-          UserError, OSError: cannot be told at the moment; what was there still counts.
+          UserError, OSError: the list cannot be read at the moment; the previous one remains valid.
         """
         ...
 
 
 def open_source(path: Path, name: str | None = None) -> VersionSource:
-    """Recognises what `path` is.
+    """Opens `path` as the matching kind of source.
 
     Args:
-      path: a bundle (`models.config` in it), an export folder of versions, or one version.
-      name: of the model; when None that of the bundle, else the folder's.
+      path: a bundle (with `models.config`), an export folder of versions, or one version.
+      name: name of the model; None uses the bundle's, else the folder's.
     Raises:
       UserError: none of these, or a bad name.
     """
@@ -80,7 +80,7 @@ def open_source(path: Path, name: str | None = None) -> VersionSource:
         return SingleVersionSource(path, _checked(name, folder), number)
     if version_folders(path):
         return ExportFolderSource(path, _checked(name, path.resolve()))
-    here = " (the current folder)" if path == Path() else ""  # `--model ''` says it too
+    here = " (the current folder)" if path == Path() else ""  # `--model ''` has the same effect
     raise UserError(f"{path}{here}: no exported model in it; {REMEDY}")
 
 
@@ -96,20 +96,20 @@ def _checked(name: str | None, folder: Path) -> str:
 
 @dataclass(frozen=True)
 class SingleVersionSource:
-    """A single version; gone when its folder is."""
+    """A single version, until its folder is removed."""
 
     path: Path
     name: str
     number: int
 
     def find_versions(self) -> FoundVersions:
-        there = (self.path / SAVED_MODEL).is_file()
-        return FoundVersions({self.number: self.path} if there else {})
+        exists = (self.path / SAVED_MODEL).is_file()
+        return FoundVersions({self.number: self.path} if exists else {})
 
 
 @dataclass(frozen=True)
 class ExportFolderSource:
-    """A folder of versions, of which the newest is served."""
+    """A folder of versions; the newest is served."""
 
     path: Path
     name: str
@@ -120,7 +120,7 @@ class ExportFolderSource:
 
 @dataclass(frozen=True)
 class BundleSource:
-    """What `export --serving` wrote: the versions and labels that `models.config` asks for."""
+    """A bundle of `export --serving`: serves the versions and labels in `models.config`."""
 
     path: Path
     name: str

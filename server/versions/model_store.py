@@ -23,16 +23,16 @@ __all__ = ["ModelStore", "VersionStatus", "open_source"]
 
 LOG = logging.getLogger(__name__)
 LOADING, AVAILABLE, UNLOADING, END = "LOADING", "AVAILABLE", "UNLOADING", "END"
-MAX_ENDED = 100  # that are still told of
+MAX_ENDED = 100  # ended versions with a status
 
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """As ModelVersionStatus (tensorflow/serving, apis/get_model_status.proto).
+    """Fields of ModelVersionStatus (tensorflow/serving, apis/get_model_status.proto).
 
     Attributes:
-      state: LOADING, AVAILABLE, UNLOADING or END; START is passed over.
-      code: "OK", or why it could not be loaded, a name of a gRPC code.
+      state: LOADING, AVAILABLE, UNLOADING or END; START is not used.
+      code: "OK", or the gRPC code name of the load error.
     """
 
     version: int
@@ -48,21 +48,21 @@ class _Entry:
 
 
 class ModelStore:
-    """Keeps the versions of one model in memory that its source lists.
+    """Keeps the versions that its source lists in memory.
 
-    A thread looks every `poll_s` seconds. It loads and warms up a new version while the others
-    answer, and unloads one that is no longer wanted when the last lease of it came back. A version
-    that fails keeps its reason and is tried again once its folder changes.
+    A thread polls every `poll_s` seconds. It loads and warms up a new version while the others
+    serve. It unloads an unwanted version after its last lease is returned. A version that fails
+    keeps its reason and is tried again when its folder changes.
 
     Args:
       source: see `open_source`.
-      load: folder of a version -> the version; may take long, is called from one thread.
+      load: maps the folder of a version to the version; may be slow, called from one thread.
       poll_s: seconds between two polls.
 
     Attributes:
       name: of the model.
-      on_change: called from the polling thread with a version and whether it answers: True once it
-        does, False when no lease is left of it and it is about to be closed.
+      on_change: called from the polling thread with a version and whether it is available: True
+        once it serves, False after its last lease, before it is closed.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class ModelStore:
         self._stopping = False
         self._thread: threading.Thread | None = None
 
-    # === Life ===
+    # === Life cycle ===
 
     def start(self) -> None:
         """Loads the present versions and starts polling.
@@ -98,24 +98,24 @@ class ModelStore:
         self._is_starting = True
         self.poll()
         self._is_starting = False
-        told = [reason for _, reason in sorted(self._reasons.items(), reverse=True)]
+        reasons = [reason for _, reason in sorted(self._reasons.items(), reverse=True)]
         if not self.is_ready():
             if self._unreadable is not None:
-                told = [self._unreadable]
+                reasons = [self._unreadable]
             raise UserError(
-                f"{self.name}: no version can be loaded ({'; '.join(told) or 'none is there'})"
+                f"{self.name}: no version can be loaded ({'; '.join(reasons) or 'none is there'})"
             )
-        for reason in told:
+        for reason in reasons:
             LOG.warning("%s: %s", self.name, reason)
         self._thread = threading.Thread(target=self._keep_polling, name="model-store", daemon=True)
         self._thread.start()
 
     def stop(self, drain_s: float = 0.0) -> None:
-        """Ends the polling, then unloads every version, each when its leases are back.
+        """Ends the polling, then unloads every version after its leases are returned.
 
         Args:
-          drain_s: how long to wait for leases. A version that is being loaded is waited for as long
-            and `THREAD_STOP_TIMEOUT_S` more, then left to its thread.
+          drain_s: how long to wait for leases. A version that is being loaded gets the same time
+            and `THREAD_STOP_TIMEOUT_S` more; then its thread is abandoned.
         """
         self._stopping = True
         self._wake.set()
@@ -147,53 +147,53 @@ class ModelStore:
             except Exception:
                 LOG.exception("looking for versions of %s failed", self.name)
 
-    # === Looking ===
+    # === Polling ===
 
     def poll(self) -> None:
         """Loads new versions and unloads unwanted ones. Call it from one thread only."""
         try:
-            found = self._source.find_versions()
+            listing = self._source.find_versions()
         except (OSError, UserError) as error:
             self._note_unreadable(str(error))
             return
         if self._unreadable is not None:
             self._unreadable = None
             LOG.warning("%s: its folder can be read again", self.name)
-        self._note_absent(found.missing_versions)
-        wanted = self._load_wanted(found)
-        self._move_labels(found.labels)
+        self._note_absent(listing.missing_versions)
+        wanted = self._load_wanted(listing)
+        self._move_labels(listing.labels)
         with self._lock:
             unwanted = [number for number in self._entries if number not in wanted]
         for number in unwanted:
             self._retire(number)
-        self._move_labels(found.labels)  # none is left to a version that is gone
+        self._move_labels(listing.labels)  # no label may refer to an unloaded version
         self.unload_unleased()
 
     def _note_unreadable(self, reason: str) -> None:
-        """Warns once, not at every poll; during the start the caller gets the error instead."""
+        """Warns once, not at every poll; during the start the caller gets the error."""
         if reason != self._unreadable and not self._is_starting:
             LOG.warning("%s: keeps its versions, its folder cannot be read (%s)", self.name, reason)
         self._unreadable = reason
 
     def _note_absent(self, numbers: tuple[int, ...]) -> None:
-        """Says once which versions are asked for and not there; as TensorFlow Serving goes on."""
+        """Warns once of requested versions that do not exist, as TensorFlow Serving does."""
         if numbers and numbers != self._absent:
-            told = ", ".join(map(str, numbers))
+            listed = ", ".join(map(str, numbers))
             LOG.warning(
-                "%s: models.config asks for version %s, which is not there", self.name, told
+                "%s: models.config asks for version %s, which is not there", self.name, listed
             )
         self._absent = numbers
 
-    def _load_wanted(self, found: FoundVersions) -> set[int]:
-        """Newest first, as many as can be loaded of those that are to be served."""
-        num_latest = len(found.versions) if found.num_latest is None else found.num_latest
-        self._failed = {n: mark for n, mark in self._failed.items() if n in found.versions}
+    def _load_wanted(self, listing: FoundVersions) -> set[int]:
+        """Loads the wanted versions, newest first, as many as possible."""
+        num_latest = len(listing.versions) if listing.num_latest is None else listing.num_latest
+        self._failed = {n: mark for n, mark in self._failed.items() if n in listing.versions}
         self._reasons = {n: reason for n, reason in self._reasons.items() if n in self._failed}
         wanted: set[int] = set()
-        for number in sorted(found.versions, reverse=True):
+        for number in sorted(listing.versions, reverse=True):
             if len(wanted) == num_latest:
                 break
-            if number in self._entries or self._try(number, found.versions[number]):
+            if number in self._entries or self._try(number, listing.versions[number]):
                 wanted.add(number)
         return wanted
 
@@ -210,7 +210,7 @@ class ModelStore:
             if not isinstance(error, UserError):
                 LOG.exception("version %d of %s failed to load", number, self.name)
             first = str(error).splitlines()[0] if str(error) else type(error).__name__
-            # Clients are not told where the folder lies.
+            # The folder's path is not shown to clients.
             message = first.replace(f"{folder}/", f"version {number}, ")
             message = message.replace(str(folder), f"version {number}")
             reason = first if str(folder) in first else f"{folder}: {first}"
@@ -225,7 +225,7 @@ class ModelStore:
             is_late = self._stopping
             if not is_late:
                 self._entries[number] = _Entry(loaded)
-        if is_late:  # nobody would unload it
+        if is_late:  # nothing else would unload it
             loaded.close()
             return False
         self._tell(VersionStatus(number, AVAILABLE))
@@ -237,9 +237,9 @@ class ModelStore:
         with self._lock:
             kept = {}
             for label, number in labels.items():
-                there = number if number in self._entries else self._labels.get(label, number)
-                if there in self._entries:
-                    kept[label] = there
+                target = number if number in self._entries else self._labels.get(label, number)
+                if target in self._entries:
+                    kept[label] = target
             self._labels = kept
 
     def _retire(self, number: int) -> None:
@@ -249,7 +249,7 @@ class ModelStore:
         self._tell(VersionStatus(number, UNLOADING))
 
     def unload_unleased(self) -> None:
-        """Closes the retired versions of which no lease is left. Called by the polling thread."""
+        """Closes the retired versions without leases. Called by the polling thread."""
         with self._lock:
             returned = [entry for entry in self._retired if entry.num_leases == 0]
             self._retired = [entry for entry in self._retired if entry.num_leases]
@@ -258,7 +258,7 @@ class ModelStore:
             try:
                 self.on_change(entry.loaded, False)
                 entry.loaded.close()
-            except Exception:  # the others still have to go
+            except Exception:  # the other versions must still be unloaded
                 LOG.exception("version %d of %s was not closed in order", number, self.name)
             with self._lock:
                 is_back = number in self._entries
@@ -272,16 +272,16 @@ class ModelStore:
             for number in ended[:-MAX_ENDED]:
                 del self._statuses[number]
 
-    # === Asking ===
+    # === Requests ===
 
     @contextlib.contextmanager
     def lease(
         self, version: int | None = None, label: str | None = None
     ) -> Iterator[LoadedVersion]:
-        """A version that stays in memory until the block ends; the newest when nothing is asked.
+        """Leases a version, which stays in memory until the block ends; the newest by default.
 
         Raises:
-          ServingError: NOT_FOUND, INVALID_ARGUMENT for an unknown label; in the words of
+          ServingError: NOT_FOUND, INVALID_ARGUMENT for an unknown label; with the text of
             tensorflow/serving, core/basic_manager.cc and model_servers/server_core.cc.
         """
         with self._lock:
@@ -309,29 +309,29 @@ class ModelStore:
         return self._labels[label]
 
     def statuses(self) -> list[VersionStatus]:
-        """Of every version seen, newest first."""
+        """Statuses of every version seen, newest first."""
         with self._lock:
             return sorted(self._statuses.values(), key=lambda s: s.version, reverse=True)
 
     def labels(self) -> dict[str, int]:
-        """Label -> version that answers to it."""
+        """Label -> available version."""
         with self._lock:
             return dict(self._labels)
 
     def is_ready(self) -> bool:
-        """Whether some version answers."""
+        """Whether any version is available."""
         with self._lock:
             return bool(self._entries) and not self._stopping
 
 
 def not_found(name: str, version: int | None) -> ServingError:
-    """As ServableRequest::DebugString says it (tensorflow/serving, core/manager.h)."""
-    asked = f"Latest({name})" if version is None else f"Specific({name}, {version})"
-    return ServingError(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {asked}")
+    """Error text of ServableRequest::DebugString (tensorflow/serving, core/manager.h)."""
+    request = f"Latest({name})" if version is None else f"Specific({name}, {version})"
+    return ServingError(grpc.StatusCode.NOT_FOUND, f"Servable not found for request: {request}")
 
 
 def unknown_label(label: str) -> ServingError:
-    """As tensorflow/serving, model_servers/server_core.cc."""
+    """Error text of tensorflow/serving, model_servers/server_core.cc."""
     return invalid(f"Unrecognized servable version label: {label[:64]}")
 
 

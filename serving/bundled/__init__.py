@@ -1,1 +1,1 @@
-"""The models that come with the program."""
+"""The bundled models."""

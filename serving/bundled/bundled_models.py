@@ -1,4 +1,4 @@
-"""Bundled models: small run folders that come with the program, in `pretrained/`."""
+"""Bundled models: small run folders that are shipped with the program, in `pretrained/`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BUNDLED_MODEL_OF = {"audio": EMOTION, "video": EMOTION, "text": TEXT}
 NUM_CHECKS = 5
 NON_COMMERCIAL = "non-commercial use only"
 
-# Outputs at the time of packing; a test compares them with the present outputs.
+# Outputs at the time of packing; a test compares them with the current outputs.
 GOLDEN = "golden.json"
 Outputs = dict[str, np.ndarray]
 
@@ -39,9 +39,9 @@ def bundled_model_path(name: str) -> Path:
     """The run folder of a bundled model.
 
     Args:
-      name: "emotion" (sound and face) or "text".
+      name: "emotion" (audio and video) or "text".
     Raises:
-      UserError: it is not there.
+      UserError: it does not exist.
     """
     path = BUNDLED_DIR / name
     if not is_bundled_model(name):
@@ -58,25 +58,21 @@ def is_bundled_model(name: str) -> bool:
     return (BUNDLED_DIR / name / RUN_FILE).is_file()
 
 
-def resolve_init_run(given: Path, stream: str) -> Path:
-    """The run that `--init-from` means: a run folder, or `pretrained[/NAME]` for a bundled one.
+def resolve_init_run(path: Path, stream: str) -> Path:
+    """Resolves `--init-from`: a run folder, or `pretrained[/NAME]` for a bundled model.
 
     Args:
-      stream: that is trained; `pretrained` alone takes the model that knows it.
+      stream: the stream to be trained; `pretrained` alone selects the model that has it.
     Raises:
       UserError: no such bundled model.
     """
-    if (
-        (given / RUN_FILE).is_file()
-        or given.parts[:1] != (BUNDLED_DIR.name,)
-        or len(given.parts) > 2
-    ):
-        return given
-    return bundled_model_path(given.parts[1] if len(given.parts) == 2 else BUNDLED_MODEL_OF[stream])
+    if (path / RUN_FILE).is_file() or path.parts[:1] != (BUNDLED_DIR.name,) or len(path.parts) > 2:
+        return path
+    return bundled_model_path(path.parts[1] if len(path.parts) == 2 else BUNDLED_MODEL_OF[stream])
 
 
 def run_summary(path: Path) -> str:
-    """Streams, UAR and licence terms of a run in one line; test UAR if all parts have one."""
+    """Streams, UAR and licence terms of a run in one line; test UAR if every stream has one."""
     info = atomic_io.read_json(path / RUN_FILE)
     streams = " + ".join(info["streams"])
     parts = list(info["stream_info"].items())
@@ -91,12 +87,12 @@ def run_summary(path: Path) -> str:
     if all(tested.values()):
         kind, uars = "test", {name: found[0]["uar"] for name, found in tested.items()}
     found = [f"{name} {uar:.2f}" for name, uar in uars.items() if uar is not None]
-    said = f"{streams}, {kind} UAR {', '.join(found) or 'unknown'}"
-    return f"{said}; {NON_COMMERCIAL}" if is_non_commercial(info["data"]) else said
+    summary = f"{streams}, {kind} UAR {', '.join(found) or 'unknown'}"
+    return f"{summary}; {NON_COMMERCIAL}" if is_non_commercial(info["data"]) else summary
 
 
 def is_non_commercial(data: list[dict[str, Any]]) -> bool:
-    """Whether any licence of the data is not known to allow commercial use."""
+    """Whether any licence of the data may forbid commercial use."""
     return any(not str(one["licence"]).startswith(_FREE_LICENCES) for one in data)
 
 
@@ -104,7 +100,7 @@ def is_non_commercial(data: list[dict[str, Any]]) -> bool:
 
 
 def noise_outputs(run: Path) -> list[Outputs]:
-    """What a run answers to some batches of noise that are the same everywhere; see `GOLDEN`."""
+    """Outputs of a run for reproducible noise batches; see `GOLDEN`."""
     from affectstream.modeling.evaluation.inference import load_run
 
     return model_noise_outputs(*load_run(run))
@@ -130,7 +126,7 @@ def max_difference(first: list[Outputs], second: list[Outputs]) -> float:
 
 
 def read_golden(path: Path) -> list[Outputs]:
-    """What a bundled model answered when it was packed, as `noise_outputs` gives it."""
+    """Stored outputs of a bundled model at the time of packing, see `noise_outputs`."""
     return [
         {name: np.array(rows, np.float32) for name, rows in one.items()}
         for one in atomic_io.read_json(path / GOLDEN)

@@ -34,13 +34,13 @@ from affectstream.serving.exported.version_folder import RUN_FILE
 if TYPE_CHECKING:
     from affectstream.modeling.runs.run_folder import RunInfo
 
-# Largest difference of any probability that packing may make.
+# Largest allowed change of any probability by packing.
 TOLERANCE = 0.01
 FLOAT16_NOTE = "weights stored as float16"
 _WEIGHTS = "model.weights.h5"
 _CONFIG = "config.json"
 _MODEL = "best.keras"
-# An absolute path, or one that leaves the folder, at the beginning of a word or behind STREAM=.
+# An absolute path, or one that leaves the folder, at the start of a word or after STREAM=.
 _LOCAL_PATH = re.compile(r"(^|[\s=\"'])(?:~|\.\.?)?/(?:[^\s/\"']+/)*([^\s/\"']+)/?")
 
 
@@ -50,7 +50,7 @@ class PackResult:
 
     Attributes:
       num_bytes: of the whole folder.
-      difference: largest change of a probability, over batches of noise with streams missing.
+      difference: largest change of a probability, over noise batches with missing streams.
     """
 
     path: Path
@@ -67,16 +67,15 @@ def pack_run(
 ) -> PackResult:
     """Writes a finished run as a small run folder without local paths, checked against the run.
 
-    It holds `run.json`, `best.keras` with its weights as float16 (read back as float32),
-    `MODEL_CARD.md`, `golden.json` (see `noise_outputs`), and what `evaluate` found, if it was
-    asked.
+    The folder contains `run.json`, `best.keras` with its weights as float16 (read back as float32),
+    `MODEL_CARD.md`, `golden.json` (see `noise_outputs`), and the scores of `evaluate`, if there are
+    any.
 
     Args:
-      parts: of a fusion, the run that each stream was trained in; their recipes, commands and
-        scores are kept.
-      pack_command: the command that makes all of this again.
+      parts: for a fusion, the run of each stream; their recipes, commands and scores are kept.
+      pack_command: the command that reproduces the packed folder.
     Raises:
-      UserError: no finished run, an occupied `out`, or probabilities that changed by more than
+      UserError: an unfinished run, an occupied `out`, or probabilities that changed by more than
         0.01.
     """
     from affectstream.modeling.evaluation.inference import client_config, load_run
@@ -182,7 +181,7 @@ def _bundled_section(info: RunInfo, change: float, pack_command: str) -> str:
 
 
 def _rounded_up(value: float) -> float:
-    """To one digit, so that "no more than" stays true."""
+    """Rounds up to one digit, so that "no more than" stays true."""
     if value <= 0:
         return 0.0
     unit = 10.0 ** math.floor(math.log10(value))
@@ -193,10 +192,10 @@ def _rounded_up(value: float) -> float:
 
 
 def cast_float16(source: Path, out: Path) -> None:
-    """Copies a `.keras` file with its matrices as float16, bare of the optimizer.
+    """Copies a `.keras` file with its matrices as float16, without the optimizer.
 
     Vectors and scalars (biases, statistics, temperatures) stay float32: they are few, and a
-    variance may pass the largest float16. So does a matrix that holds a value beyond that.
+    variance may exceed the largest float16. A matrix with such a value stays float32 as well.
 
     Raises:
       UserError: not a `.keras` file.

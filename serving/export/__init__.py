@@ -1,1 +1,1 @@
-"""Writing SavedModels, LiteRT models and bundles for TensorFlow Serving."""
+"""Writes SavedModels, LiteRT models and bundles for TensorFlow Serving."""

@@ -1,7 +1,7 @@
-"""`export --serving`: a folder that TensorFlow Serving can be started from.
+"""`export --serving`: writes a folder from which TensorFlow Serving can be started.
 
-Written without TensorFlow Serving at hand: what is tested and what is not stands in the README.md
-of every bundle (`serving/export/templates/README.md`).
+TensorFlow Serving is not needed to write it. The README.md of every bundle
+(`serving/export/templates/README.md`) states what is tested and what is not.
 """
 
 from __future__ import annotations
@@ -52,19 +52,19 @@ def write_bundle(
     version: int | None = None,
     text_input: str = "string",
 ) -> Path:
-    """Adds a version to a bundle, which is made if need be, and writes its other files anew.
+    """Adds a version to a bundle, creating it if necessary, and rewrites its other files.
 
-    The version appears with its warm-up inside, or not at all; `models.config` is written last.
+    The version and its warm-up appear together or not at all; `models.config` is written last.
 
     Args:
       run: finished run.
-      name: of the model; when None that of the bundle, else the run folder's.
-      version: the next free number when None.
+      name: name of the model; None uses that of the bundle, else that of the run folder.
+      version: None uses the next free number.
       text_input: see `export`.
     Returns:
       `folder/models/NAME/VERSION`.
     Raises:
-      UserError: bad name, `folder` holds something else, or `export` refuses the run.
+      UserError: bad name, `folder` holds other files, or `export` refuses the run.
     """
     read_run(run)
     require_bundle_or_empty(folder)
@@ -84,12 +84,12 @@ def write_bundle(
                 prefix=f"export{atomic_io.TEMPORARY_MARK}", dir=home
             ) as staging,
         ):
-            made = export(run, Path(staging), int(target.name), text_input)
-            warmup.write_warmup(made, name)
-            config = read_config(made)
-            write_card(made, config, name, int(target.name))
-            texts = _texts(name, int(target.name), made, config)
-            made.replace(temporary)
+            version_folder = export(run, Path(staging), int(target.name), text_input)
+            warmup.write_warmup(version_folder, name)
+            config = read_config(version_folder)
+            write_card(version_folder, config, name, int(target.name))
+            texts = _texts(name, int(target.name), version_folder, config)
+            version_folder.replace(temporary)
     except BaseException:
         _remove_empty(home, folder / MODELS, folder)
         raise
@@ -106,7 +106,7 @@ def write_bundle(
 
 
 def require_bundle_or_empty(folder: Path) -> None:
-    """Accepts a bundle, one whose first export was cut off, an empty folder, or none.
+    """Accepts a bundle, one whose first export was interrupted, an empty folder, or none.
 
     Raises:
       UserError: it holds anything else.
@@ -116,8 +116,8 @@ def require_bundle_or_empty(folder: Path) -> None:
     if not folder.is_dir() or (folder / MODELS_CONFIG).is_file():
         return
     ours = {MODELS, CARD, "client.json", "request.json", *TEMPLATE_NAMES}
-    there = (path.name for path in folder.iterdir())
-    foreign = sorted(n for n in there if n not in ours and atomic_io.TEMPORARY_MARK not in n)
+    names = (path.name for path in folder.iterdir())
+    foreign = sorted(n for n in names if n not in ours and atomic_io.TEMPORARY_MARK not in n)
     if foreign:
         raise UserError(
             f"{folder}: not empty and not a bundle ({foreign[0]} is there, {MODELS_CONFIG} is not);"
@@ -150,15 +150,15 @@ def _remove_empty(*folders: Path) -> None:
 
 
 def _texts(name: str, version: int, saved: Path, config: dict[str, Any]) -> dict[str, str]:
-    """File -> text of all but `models.config`, made before the version appears."""
+    """File -> text of all files but `models.config`, made before the version appears."""
     signatures = warmup.read_signatures(saved)
     inputs = smallest_request(signatures[DEFAULT_SIGNATURE], config.get("max_tokens"))
     body = {"signature_name": DEFAULT_SIGNATURE, "inputs": inputs}
-    made = {
+    texts = {
         file: (TEMPLATES / file).read_text(encoding="utf-8").replace("@NAME@", name)
         for file in TEMPLATE_NAMES
     }
-    return made | {
+    return texts | {
         "client.json": json.dumps(
             _client_facts(name, config, signatures, _end_token(saved)), indent=1
         )
@@ -171,8 +171,8 @@ def _texts(name: str, version: int, saved: Path, config: dict[str, Any]) -> dict
 def models_config(name: str, versions: list[int]) -> str:
     """Text of a ModelServerConfig that serves all versions.
 
-    With the policy `all` a server loads a new version when its folder appears, before a label that
-    points at it is read: a label in use may only move to a version that is loaded.
+    With the policy `all` a server loads a new version when its folder appears, before it reads a
+    label for it. A label in use may move only to a loaded version.
 
     Args:
       versions: ascending, at least one.
@@ -209,7 +209,7 @@ def _client_facts(
 
 
 def _end_token(saved: Path) -> int | None:
-    """Number of the word piece that ends every text; None where words are no pieces."""
+    """Id of the word piece that ends every text; None if tokens are not word pieces."""
     file = saved / "assets" / VOCABULARY_ASSET
     if not file.is_file():
         return None
@@ -225,30 +225,30 @@ def _specs_json(inputs: dict[str, InputSpec]) -> dict[str, Any]:
 
 
 def smallest_request(inputs: dict[str, InputSpec], max_tokens: int | None = None) -> dict[str, Any]:
-    """One row, ready for JSON, in which one stream is there and the others are filled.
+    """A JSON-ready request of one row in which one stream is present and the others are filled.
 
-    There is a short sentence where the model takes words, else one sample of silence, else one
-    black frame behind the blank one that leads (see templates/client.py). Numbers of tokens are
-    filled up to `max_tokens`.
+    A text model gets a short sentence, an audio model one sample of silence, a video model one
+    black frame after the leading blank one (see templates/client.py). Token ids are padded to
+    `max_tokens`.
     """
     streams = ("text", "token_ids", "audio", "video")
     present = next((stream for stream in streams if stream in inputs), None)
     num_frames = 2 if present == "video" else 1
-    made: dict[str, Any] = {}
+    request: dict[str, Any] = {}
     for name, spec in inputs.items():
         if name == "text":
-            made[name] = ["What a day this was."]
+            request[name] = ["What a day this was."]
         elif name == "token_ids":
-            made[name] = [[1] + [0] * ((max_tokens or 1) - 1)]
+            request[name] = [[1] + [0] * ((max_tokens or 1) - 1)]
         elif name == "audio":
-            made[name] = [[0.0]]
+            request[name] = [[0.0]]
         elif name == "audio_length":
-            made[name] = [int(present == "audio")]
+            request[name] = [int(present == "audio")]
         elif name == "video_mask":
-            made[name] = [[False] + [True] * (num_frames - 1)]
+            request[name] = [[False] + [True] * (num_frames - 1)]
         elif name == "video":
             shape = (1, num_frames, *(size or 1 for size in spec.shape[2:]))
-            made[name] = np.zeros(shape, spec.dtype).tolist()
+            request[name] = np.zeros(shape, spec.dtype).tolist()
         else:
             raise UserError(f"input {name}: no filler is known for it; the bundle needs one")
-    return made
+    return request

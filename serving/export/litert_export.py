@@ -1,4 +1,4 @@
-"""`export --format litert`: a run -> one `.tflite` of fixed shapes and built-in operations."""
+"""`export --format litert`: a run -> one `.tflite` with fixed shapes and built-in operations."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ class ConversionError(UserError):
 
 
 def export_litert(run: Path, out: Path, text_input: str = TEXT_INPUTS[0]) -> Path:
-    """Writes NAME.tflite and NAME.json, run by LiteRT before they become visible.
+    """Writes NAME.tflite and NAME.json after running them in LiteRT.
 
     Args:
       out: the file, NAME.tflite, or a folder that gets one named after the run.
-      text_input: must be "token_ids" for a model of text: LiteRT has no string operations.
+      text_input: must be "token_ids" for a text model: LiteRT has no string operations.
     Returns:
       the `.tflite`.
     Raises:
       UserError: one of the two files exists, the run is unfinished, LiteRT lacks an operation that
-        the model needs, or the file answers differently from the model.
+        the model needs, or the outputs of the file differ from those of the model.
     """
     target = resolve_new_target(run, out)
     atomic_io.remove_stale_temporaries(target.parent)
@@ -81,17 +81,17 @@ def export_litert(run: Path, out: Path, text_input: str = TEXT_INPUTS[0]) -> Pat
 def convert(
     inference: keras.Model, config: dict[str, Any], name: str
 ) -> tuple[bytes, dict[str, Any]]:
-    """The model as a checked flat buffer, and its config with what LiteRT needs to know.
+    """The model as a checked flat buffer, and its config with the LiteRT entries.
 
-    Changes layers of `inference` for good: recurrences are unrolled, spectra single precision.
+    Permanently changes layers of `inference`: recurrences are unrolled, spectra single precision.
 
     Args:
-      inference: of `inference_model`, with numeric inputs only.
-      config: of `export_config`.
+      inference: from `inference_model`, with numeric inputs only.
+      config: from `export_config`.
       name: for messages.
     Raises:
-      ConversionError: an operation is no built-in one.
-      UserError: the file does not run, or its answers differ by more than 1e-4.
+      ConversionError: an operation is not built in.
+      UserError: the file does not run, or its outputs differ by more than 1e-4.
     """
     specs = fixed_inputs(inference, config)
     examples = reference_examples(inference, config)
@@ -101,7 +101,7 @@ def convert(
         if isinstance(layer, keras.layers.RNN):
             layer.unroll = True
     content = _converted(inference, specs, name)
-    own = {
+    litert_config = {
         "sha256": hashlib.sha256(content).hexdigest(),
         "inputs": {
             key: {"dtype": np.dtype(spec.dtype.as_numpy_dtype).name, "shape": list(spec.shape)}
@@ -109,17 +109,17 @@ def convert(
         },
         **_window_of(inference),
     }
-    config = config | {LITERT: own}
+    config = config | {LITERT: litert_config}
     _check(content, config, examples, name)
     return content, config
 
 
 def fixed_inputs(inference: keras.Model, config: dict[str, Any]) -> dict[str, tf.TensorSpec]:
-    """Fixed input specs of the file: one row, with the window, frames and tokens of the model.
+    """Fixed input specs of the file: one row, with the model's window, frames and tokens.
 
     Returns:
       `audio` (1, window) float32, `audio_length` (1,) int32, `video` (1, T, ...) uint8 or float32,
-      `video_mask` (1, T) bool, `token_ids` (1, T) int32, those that the model has.
+      `video_mask` (1, T) bool, `token_ids` (1, T) int32, if the model has them.
     """
     window = _window_of(inference).get("window_samples")
     num_frames = max(1, int(config["preparation"]["sampling"]["num_frames"]))
@@ -136,22 +136,22 @@ def fixed_inputs(inference: keras.Model, config: dict[str, Any]) -> dict[str, tf
 
 def reference_examples(inference: keras.Model, config: dict[str, Any]) -> ReferenceExamples:
     """Example inputs of various lengths and with missing streams, and their expected outputs."""
-    made = []
+    examples = []
     specs = fixed_inputs(inference, config)
     for seed in EXAMPLE_SEEDS:
         example = example_inputs(inference, seed)
-        if "video" in example:  # a model of stills may look at one frame only
+        if "video" in example:  # a model of still images may have one frame only
             for key in ("video", "video_mask"):
                 example[key] = example[key][:, : specs["video"].shape[1]]
-        made.append((example, inference(example, training=False)))
-    return made
+        examples.append((example, inference(example, training=False)))
+    return examples
 
 
 def numeric_model(model: keras.Model, info: RunInfo, name: str) -> keras.Model:
-    """`inference_model` with token numbers in place of strings.
+    """`inference_model` with token ids in place of strings.
 
     Raises:
-      ConversionError: the model of text uses no tokens.
+      ConversionError: the text model uses no tokens.
     """
     if "text" not in info.streams:
         return inference_model(model, info)
@@ -165,7 +165,7 @@ def numeric_model(model: keras.Model, info: RunInfo, name: str) -> keras.Model:
 
 
 def _window_of(inference: keras.Model) -> dict[str, int]:
-    """Window length and offset of a model of audio: those of the first `FitWindow`."""
+    """Window length and offset of an audio model, from its first `FitWindow`."""
     for layer in all_layers(inference):
         if isinstance(layer, FitWindow):
             return {
@@ -181,7 +181,7 @@ def _window_of(inference: keras.Model) -> dict[str, int]:
 def _converted(inference: keras.Model, specs: dict[str, tf.TensorSpec], name: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder, suppress_native_stderr():
         try:
-            # By way of a SavedModel, because only so the names of inputs and outputs are kept.
+            # Via a SavedModel, which keeps the names of inputs and outputs.
             served = tf.Module()
             signatures = {DEFAULT_SIGNATURE: _frozen(inference, specs)}
             tf.saved_model.save(served, folder, signatures=signatures)
@@ -198,13 +198,14 @@ def _converted(inference: keras.Model, specs: dict[str, tf.TensorSpec], name: st
 
 
 def _frozen(inference: keras.Model, specs: dict[str, tf.TensorSpec]) -> Any:
-    """The model of one fixed row, its weights constants: the converter reads variables as zeros."""
+    """The model for one row, with weights as constants: the converter reads variables as zeros."""
     traced = tf.function(lambda **inputs: inference(inputs, training=False))
     concrete = traced.get_concrete_function(**specs)
-    # TensorFlow gives this function no public name; the public converter freezes only for itself.
+    # TensorFlow has no public name for this function; the public converter does not return its
+    # result.
     constant = convert_variables_to_constants_v2(concrete)
     given = [tensor.name.split(":")[0] for tensor in constant.inputs]
-    made = sorted(concrete.structured_outputs)  # as a dict is flattened
+    made = sorted(concrete.structured_outputs)  # the order in which a dict is flattened
 
     def answer(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = constant(*(inputs[key] for key in given))
@@ -217,9 +218,9 @@ def error_summary(error: Exception) -> str:
     """Summarises a converter error of hundreds of lines in one line."""
     text = str(error)
     for kind in ("Flex", "Custom"):
-        found = re.search(rf"{kind} ops: ([\w, ]+)", text)
-        if found:
-            return f"needs operations that are no built-in ones: {found[1].strip()}"
+        match = re.search(rf"{kind} ops: ([\w, ]+)", text)
+        if match:
+            return f"needs operations that are no built-in ones: {match[1].strip()}"
     failed = sorted(set(re.findall(r"'(tfl?\.\w+)' op", text)))
     if failed:
         shown = format_names(failed)
@@ -229,10 +230,10 @@ def error_summary(error: Exception) -> str:
 
 
 def _check(content: bytes, config: dict[str, Any], examples: ReferenceExamples, name: str) -> None:
-    """Runs the file as `predict` does.
+    """Runs the file in the same way as `predict`.
 
     Raises:
-      UserError: it does not run, or differs by more than 1e-4 (of the largest value above 1).
+      UserError: it does not run, or differs by more than 1e-4 (relative for values above 1).
     """
     try:
         model = LitertModel(content, config)
@@ -254,7 +255,7 @@ def _check(content: bytes, config: dict[str, Any], examples: ReferenceExamples, 
 def _write_pair(target: Path, content: bytes, config: dict[str, Any]) -> None:
     """Writes the config first: it is ignored as long as the `.tflite` is missing."""
     beside = config_file(target)
-    require_new(target)  # converting took a while
+    require_new(target)  # conversion took a while
     atomic_io.write_json(beside, config)
     try:
         with atomic_io.atomic_write(target) as temporary:

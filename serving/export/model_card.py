@@ -48,14 +48,14 @@ def model_card(
 
     Args:
       config: `assets/config.json` of an export, or `client_config` of a run.
-      evaluations: `read_evaluations` a run; when None what `config` holds of them.
-      name: of the model where it is served.
+      evaluations: `read_evaluations` of each run; None uses those stored in `config`.
+      name: served name of the model.
       version: of the export.
     """
     title = name or "Model card"
     if version is not None:
         title += f" {version}" if name else f", version {version}"
-    found = list(evaluations or config.get("evaluation", ()))
+    evaluated = list(evaluations or config.get("evaluation", ()))
     encoder = config["recipe"].get("encoder", "")
     weights = _pretrained(config) if encoder else "none"
     return render(
@@ -63,11 +63,11 @@ def model_card(
         "model_card.md.j2",
         title=title,
         config=config,
-        leaked=[_named(one) for one in found if one.get("leak_allowed")],
+        leaked=[_named(one) for one in evaluated if one.get("leak_allowed")],
         legal_note=LEGAL_NOTE,
         limitations=LIMITATIONS,
-        scores=list(_scores(config, found)),
-        is_tested=any(one.get("split") in ("test", "all") for one in found),
+        scores=list(_scores(config, evaluated)),
+        is_tested=any(one.get("split") in ("test", "all") for one in evaluated),
         are_parts_evaluated=any(part.get("evaluation") for part in config["stream_info"].values()),
         weights=weights if weights != "none" else "",
         weights_licence=encoder and (registry.entry("encoders", encoder).licence or "not stated"),
@@ -75,7 +75,7 @@ def model_card(
 
 
 def read_evaluations(run: Path) -> list[dict[str, Any]]:
-    """Scores of a run for each data set and split that was evaluated, as the card shows them.
+    """Scores of a run for each evaluated data set and split, as shown on the card.
 
     Raises:
       UserError: a file is damaged.
@@ -86,7 +86,7 @@ def read_evaluations(run: Path) -> list[dict[str, Any]]:
 
 
 def card_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
-    """The scores that the card shows; data sets are given by name, without their paths."""
+    """The scores shown on the card; data sets are named without their paths."""
     from affectstream.modeling.runs.score_store import data_name
 
     kept = {key: scores.get(key) for key in CARD_SCORES}
@@ -96,7 +96,7 @@ def card_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
 def write_card(
     saved: Path, config: dict[str, Any], name: str = "", version: int | None = None
 ) -> None:
-    """Writes the card into an exported version, so that it goes wherever the version goes."""
+    """Writes the card into an exported version, so that both are copied together."""
     (saved / CARD_OF_VERSION).parent.mkdir(exist_ok=True)
     atomic_io.write_text(saved / CARD_OF_VERSION, model_card(config, name=name, version=version))
 
@@ -104,10 +104,10 @@ def write_card(
 def _scores(
     config: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]
 ) -> Iterator[list[str]]:
-    """The rows of the table: evaluations, then validation, then the same of each part."""
+    """Rows of the table: evaluations, then validation, then validation of each stream."""
     for one in evaluations:
         yield from _score_rows(_named(one), one)
-    if config["scores"]:  # a fusion that is fitted, not trained, has none
+    if config["scores"]:  # a calibrated fusion without training has none
         chose = config["recipe"]["training"]["keep_epoch"] == "best"
         text = "by which the epoch was picked" if chose else "on which the temperature was fitted"
         corpora = _of(data["corpus"] for data in config["data"])
@@ -116,8 +116,8 @@ def _scores(
         for one in part.get("evaluation", ()):
             yield from _score_rows(f"{_named(one)}, {stream} alone", one)
         corpora = _of(part.get("corpora", ()))
-        own = validation_scores(part["scores"])
-        yield _score_row(f"validation{corpora}, {stream} alone", own)
+        scores = validation_scores(part["scores"])
+        yield _score_row(f"validation{corpora}, {stream} alone", scores)
 
 
 def validation_scores(scores: Mapping[str, Any]) -> dict[str, Any]:
@@ -174,6 +174,6 @@ def _pretrained(config: dict[str, Any]) -> str:
     """Pretrained weights of the encoder; for a run they follow from its recipe."""
     if "pretrained" in config:
         return str(config["pretrained"])
-    from affectstream.modeling.recipes.recipe import recipe_from_json  # brings TensorFlow
+    from affectstream.modeling.recipes.recipe import recipe_from_json  # imports TensorFlow
 
     return recipe_from_json(config["recipe"]).pretrained

@@ -49,17 +49,17 @@ TOLERANCE = 1e-5
 def export(
     run: Path, out: Path, version: int | None = None, text_input: str = TEXT_INPUTS[0]
 ) -> Path:
-    """Writes `out/VERSION/`, checked against the Keras model before it becomes visible.
+    """Writes `out/VERSION/` after checking it against the Keras model.
 
     Args:
       out: folder of versions, as TensorFlow Serving reads it.
-      version: the next free number when None.
-      text_input: of a model of words, "string", or "token_ids" to leave the tokeniser out, so that
-        a server needs no operations of TensorFlow Text.
+      version: None uses the next free number.
+      text_input: for a text model, "string", or "token_ids" to omit the tokeniser, so that a server
+        needs no operations of TensorFlow Text.
     Returns:
-      the folder written.
+      the written folder.
     Raises:
-      UserError: the version exists, the run is unfinished, or the saved model answers differently.
+      UserError: the version exists, the run is unfinished, or the saved model gives other outputs.
     """
     storage_paths.require_outside_bundled(out)
     model, info = load_run(run)
@@ -78,7 +78,7 @@ def export(
     vocabulary = vocabulary_of(model, info.streams) if "text" in info.streams else []
     with (
         atomic_io.atomic_write(target) as temporary,
-        # Where the next export finds it if this one is killed.
+        # The next export finds it here if this one is killed.
         tempfile.TemporaryDirectory(
             prefix=f"assets{atomic_io.TEMPORARY_MARK}",
             dir=None if storage_paths.is_remote(out) else out,
@@ -115,7 +115,7 @@ def _write_assets(
 
 
 def _served(model: keras.Model, info: RunInfo, text_input: str) -> dict[str, keras.Model]:
-    """Signature -> model that computes its outputs."""
+    """Maps each signature to the model that computes its outputs."""
     whole = {DEFAULT_SIGNATURE: inference_model(model, info)}
     of_tokens = token_model(model, info.streams) if "text" in info.streams else None
     if of_tokens is not None:
@@ -143,18 +143,18 @@ def _next_version(out: Path) -> int:
 
 
 def check_equal(models: dict[str, keras.Model], saved: Path, config: dict[str, Any]) -> None:
-    """Runs models and SavedModel on the same ragged batches, with streams missing here and there.
+    """Compares models and SavedModel on the same ragged batches with missing streams.
 
-    Every signature is asked: those of whole models with numbers, those of one stream against a
-    batch whose other streams are missing, `serve_bytes` with files at the model's own rate and
-    size, `labels` for its order.
+    Every signature is checked: whole models with numbers, single streams against a batch whose
+    other streams are missing, `serve_bytes` with files at the model's own rate and size, and the
+    order of `labels`.
 
     Args:
-      models: by the name of their signature.
+      models: by signature name.
       saved: folder of the version.
       config: of the export.
     Raises:
-      UserError: any output differs by more than 1e-5, or 1e-5 of its largest value above 1.
+      UserError: an output differs by more than 1e-5, relative for outputs above 1.
     """
     signatures = tf.saved_model.load(str(saved)).signatures
     for name, model in models.items():
@@ -163,13 +163,17 @@ def check_equal(models: dict[str, keras.Model], saved: Path, config: dict[str, A
     model = models[DEFAULT_SIGNATURE]
     for stream in config["streams"]:
         inputs = example_inputs(model)
-        own = {name: inputs[name] for name in STREAM_INPUTS[stream] if name in inputs}
-        others = {name: np.zeros_like(value) for name, value in inputs.items() if name not in own}
+        stream_inputs = {name: inputs[name] for name in STREAM_INPUTS[stream] if name in inputs}
+        others = {
+            name: np.zeros_like(value)
+            for name, value in inputs.items()
+            if name not in stream_inputs
+        }
         if "text" in others:
             others["text"] = np.array([b""] * len(others["text"]), object)
-        made = model({**own, **others}, training=False)
-        expected = {name: made[name] for name in STREAM_OUTPUTS if name in made}
-        _require_equal(expected, signatures[stream], own, saved)
+        outputs = model({**stream_inputs, **others}, training=False)
+        expected = {name: outputs[name] for name in STREAM_OUTPUTS if name in outputs}
+        _require_equal(expected, signatures[stream], stream_inputs, saved)
     if SERVE_BYTES in signatures:
         files, inputs = example_files(model, config["input"].get("sample_rate_hz"))
         _require_equal(model(inputs, training=False), signatures[SERVE_BYTES], files, saved)
@@ -181,27 +185,27 @@ def check_equal(models: dict[str, keras.Model], saved: Path, config: dict[str, A
 def _require_equal(
     expected: dict[str, Any], signature: Any, inputs: dict[str, np.ndarray], saved: Path
 ) -> None:
-    given = signature(**{name: tf.constant(value) for name, value in inputs.items()})
+    outputs = signature(**{name: tf.constant(value) for name, value in inputs.items()})
     for key, value in expected.items():
-        off = difference(given[key].numpy(), np.asarray(value))
+        off = difference(outputs[key].numpy(), np.asarray(value))
         if not off <= TOLERANCE:
             raise UserError(
                 f"{saved}: {key} differs from the trained model by {off:.2g}; not exported"
             )
 
 
-def difference(given: np.ndarray, wanted: np.ndarray) -> float:
-    """Largest difference, as a share of the largest wanted value where that is above 1.
+def difference(actual: np.ndarray, wanted: np.ndarray) -> float:
+    """Largest difference, relative to the largest expected value if that is above 1.
 
     Embeddings have no fixed range.
     """
-    return float(np.abs(given - wanted).max()) / max(1.0, float(np.abs(wanted).max()))
+    return float(np.abs(actual - wanted).max()) / max(1.0, float(np.abs(wanted).max()))
 
 
 def example_files(
     model: keras.Model, sample_rate_hz: int | None, seed: int = 0
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The rows of `example_inputs` as files, and the numbers that these hold.
+    """The rows of `example_inputs` as files, and the numbers decoded from them.
 
     Returns:
       inputs of `serve_bytes`; inputs of `serving_default`.
@@ -231,31 +235,33 @@ def example_inputs(model: keras.Model, seed: int = 0) -> dict[str, np.ndarray]:
     """Three rows of noise of different lengths: one with all streams, two with some missing."""
     rng = np.random.default_rng(seed)
     rows = 3
-    made: dict[str, np.ndarray] = {}
+    inputs: dict[str, np.ndarray] = {}
     if "audio" in model.input:
-        made["audio"] = rng.normal(0, 0.1, (rows, 60_000)).astype(np.float32)
-        made["audio_length"] = np.array([60_000, 30_000, 0], np.int32)
+        inputs["audio"] = rng.normal(0, 0.1, (rows, 60_000)).astype(np.float32)
+        inputs["audio_length"] = np.array([60_000, 30_000, 0], np.int32)
     if "text" in model.input:
-        made["text"] = np.array([b"What a lovely day, thank you!", b"", "nein 😡".encode()], object)
+        inputs["text"] = np.array(
+            [b"What a lovely day, thank you!", b"", "nein 😡".encode()], object
+        )
     if TOKEN_IDS in model.input:
-        made[TOKEN_IDS] = np.array([[2, 1, 3, 1], [0, 0, 0, 0], [3, 2, 0, 0]], np.int32)
+        inputs[TOKEN_IDS] = np.array([[2, 1, 3, 1], [0, 0, 0, 0], [3, 2, 0, 0]], np.int32)
     if "video" in model.input:
         shape = (rows, 3, *model.input["video"].shape[2:])
         is_units = len(shape) == 3
-        made["video"] = (
+        inputs["video"] = (
             rng.random(shape, np.float32)
             if is_units
             else rng.integers(0, 256, shape).astype(np.uint8)
         )
-        made["video_mask"] = np.array([[1, 1, 1], [0, 0, 0], [1, 0, 1]], bool)
-    return made
+        inputs["video_mask"] = np.array([[1, 1, 1], [0, 0, 0], [1, 0, 1]], bool)
+    return inputs
 
 
 def load_saved_model(path: Path) -> Any:
-    """An exported version, loaded.
+    """Loads an exported version.
 
     Raises:
-      UserError: damaged.
+      UserError: the version is damaged.
     """
     if "text" in read_config(path).get("streams", ()):
         import tensorflow_text  # noqa: F401  (operations that the model may need)

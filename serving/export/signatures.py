@@ -1,4 +1,4 @@
-"""Signatures of a served model: all streams, one stream alone, files as bytes, labels."""
+"""Signatures of a served model: all streams, single streams, files as bytes, labels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Specs = dict[str, tf.TensorSpec]
 SERVE_BYTES = "serve_bytes"
 LABELS = "labels"
 ANY = "any"  # input of `labels`
-# Stream -> its inputs; a model of text has one of the two.
+# Stream -> its inputs; a text model has one of the two.
 STREAM_INPUTS = {
     "audio": ("audio", "audio_length"),
     "video": ("video", "video_mask"),
@@ -33,41 +33,41 @@ WAV, FACE_JPEG = "wav", "face_jpeg"
 
 MAX_FACE_PX = 2048
 JPEG_START = b"\xff\xd8\xff"
-# Weights of red, green and blue in OpenCV's grey, of 2**15.
+# Weights of red, green and blue in OpenCV's grey conversion, times 2**15.
 GREY_WEIGHTS, GREY_SHIFT = (9798, 19235, 3735), 15
 
 
 class ServedModel(tf.Module):
-    """What is saved: named signatures over named inputs, with labels and config as assets.
+    """The saved object: named signatures over named inputs, with labels and config as assets.
 
-    `serving_default` takes those inputs that the model has: `audio` (B, samples) float32 at the
+    `serving_default` takes the model's inputs among these: `audio` (B, samples) float32 at the
     model's rate, `audio_length` (B,) int32, `video` (B, T, H, W, C) uint8 face crops or (B, T,
     units) float32 action units, `video_mask` (B, T) bool, `text` (B,) string. A stream is missing
-    for a row when its length is 0, its mask all 0 or its text empty; one zero sample or one zero
-    frame is filler enough. It gives `probabilities` (B, classes) float32, `label` (B,) string,
-    `embedding` (B, D) float32, the streams side by side with zeros where missing, and for each
-    stream `STREAM_probabilities` (B, classes), what `probabilities` would be without the others.
+    for a row if its length is 0, its mask is all 0 or its text is empty; one zero sample or one
+    zero frame is enough padding. It returns `probabilities` (B, classes) float32, `label` (B,)
+    string, `embedding` (B, D) float32, the concatenated streams with zeros for missing ones, and
+    `STREAM_probabilities` (B, classes) for each stream: the `probabilities` with all other streams
+    missing.
 
-    `audio`, `video`, `text`, those that the model has: that stream's inputs only, the others
-    missing; gives `probabilities`, `label`, `embedding`.
+    `audio`, `video`, `text`, one for each stream of the model: takes the inputs of that stream, the
+    others are missing; returns `probabilities`, `label`, `embedding`.
 
-    `serve_bytes`, of a model with sound or face crops: `wav` (B,) string in place of `audio` and
-    its length (see `wav_bytes.decode_wavs`), `face_jpeg` (B, T) string in place of `video` and its
-    mask (see `face_crops`); what else the model takes stays as it is. Gives what
-    `serving_default` gives.
+    `serve_bytes`, for a model with audio or face crops: `wav` (B,) string replaces `audio` and its
+    length (see `wav_bytes.decode_wavs`), `face_jpeg` (B, T) string replaces `video` and its mask
+    (see `face_crops`); other inputs are unchanged. Returns the outputs of `serving_default`.
 
-    `labels`: `any` (B,) string, whatever it holds; gives `labels` (B, classes) string, so that its
-    first dimension is the batch.
+    `labels`: takes `any` (B,) string, which is ignored; returns `labels` (B, classes) string, so
+    that the first dimension is the batch.
 
-    `token_ids`, of a model whose words are tokens: as `serving_default` with `token_ids` (B, T)
-    int32 in place of `text` (0 behind the last, all 0: missing; numbers are the lines of
+    `token_ids`, for a text model with tokens: as `serving_default` with `token_ids` (B, T) int32 in
+    place of `text` (padded with 0, all 0 if missing; ids are line numbers of
     `assets/vocabulary.txt`, from 0).
 
     Args:
-      models: signature -> model, for `serving_default` and, if it exists, `token_ids`.
-      labels: classes, in the order of the outputs.
+      models: signature -> model, for `serving_default` and, if present, `token_ids`.
+      labels: classes, in output order.
       streams: of the model.
-      sample_rate_hz: of `audio`; None for a model without sound.
+      sample_rate_hz: of `audio`; None for a model without audio.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class ServedModel(tf.Module):
         self.functions[LABELS] = self._labels()
 
     def attach_assets(self, assets: dict[str, Path]) -> None:
-        """Attaches asset files as attributes `NAME_asset`, so that they are saved too."""
+        """Attaches asset files as attributes `NAME_asset`, so that they are saved as well."""
         for name, path in assets.items():
             setattr(self, f"{name}_asset", tf.saved_model.Asset(str(path)))
 
@@ -176,7 +176,7 @@ def _function(serve: Callable[[Tensors], Tensors], specs: Specs) -> Any:
 
 
 def _shape(spec: Any) -> list[int]:
-    """As TensorFlow Serving tells it: -1 for any length."""
+    """Shape in TensorFlow Serving's notation: -1 for any length."""
     return [-1 if length is None else length for length in spec.shape.as_list()]
 
 
@@ -184,7 +184,7 @@ def _shape(spec: Any) -> list[int]:
 
 
 def input_specs(model: keras.Model) -> Specs:
-    """Its inputs by name."""
+    """Input specs by name."""
     return {
         name: tf.TensorSpec(tensor.shape, tensor.dtype, name)
         for name, tensor in model.input.items()
@@ -201,7 +201,7 @@ def _has_faces(model: keras.Model) -> bool:
 
 
 def _samples_looked_at(model: keras.Model) -> int | None:
-    """Number of samples from the start that the model can use; None: all."""
+    """Number of samples from the start that the model reads; None reads all."""
     windows = [layer for layer in all_layers(model) if isinstance(layer, FitWindow)]
     ends = [layer.offset_samples + layer.window_samples for layer in windows]
     return max(ends, default=None)
@@ -211,12 +211,12 @@ def _samples_looked_at(model: keras.Model) -> int | None:
 
 
 def face_crops(face_jpeg: Any, size_px: int, num_channels: int) -> tuple[Any, Any]:
-    """Face crops of a batch of JPEG files, as a model was trained on.
+    """Face crops from a batch of JPEG files, in the format of the training data.
 
-    Each is the square around a face with the model's margin, of any side up to 2,048 px, grey or
-    RGB. It is brought to the model's size as `affectstream.opencv_model.crops` does: shrinking
-    averages areas, enlarging is bilinear, then grey as OpenCV's if the model sees grey. An empty
-    string is a frame without a face.
+    Each file is the square around a face with the model's margin, of any side up to 2,048 px, grey
+    or RGB. It is resized to the model's size as in `affectstream.opencv_model.crops`: area
+    averaging to shrink, bilinear to enlarge, then OpenCV's grey conversion for a grey model. An
+    empty string is a frame without a face.
 
     Args:
       face_jpeg: (batch, frames) string.
@@ -225,7 +225,7 @@ def face_crops(face_jpeg: Any, size_px: int, num_channels: int) -> tuple[Any, An
     Returns:
       (batch, frames, size_px, size_px, num_channels) uint8; (batch, frames) bool.
     Raises:
-      tf.errors.InvalidArgumentError: no JPEG, or a picture that is no crop.
+      tf.errors.InvalidArgumentError: not a JPEG, or an image that is not a crop.
     """
     shape = tf.shape(face_jpeg)
     starts = tf.strings.substr(face_jpeg, 0, len(JPEG_START))
@@ -238,8 +238,8 @@ def face_crops(face_jpeg: Any, size_px: int, num_channels: int) -> tuple[Any, An
     rows = tf.range(tf.size(flat)) // tf.maximum(shape[1], 1)
     crop_shape = (size_px, size_px, num_channels)
 
-    def one(given: tuple[Any, Any]) -> Any:
-        jpeg, row = given
+    def one(jpeg_and_row: tuple[Any, Any]) -> Any:
+        jpeg, row = jpeg_and_row
         return tf.cond(
             tf.equal(jpeg, ""),
             lambda: tf.zeros(crop_shape, tf.uint8),
@@ -252,7 +252,7 @@ def face_crops(face_jpeg: Any, size_px: int, num_channels: int) -> tuple[Any, An
 
 
 def _crop(jpeg: Any, row: Any, size_px: int, num_channels: int) -> Any:
-    """(size_px, size_px, num_channels) uint8; its size is judged before it is decoded."""
+    """(size_px, size_px, num_channels) uint8; the size is checked before decoding."""
     shape = tf.io.extract_jpeg_shape(jpeg)
     height_px, width_px = shape[0], shape[1]
     fits = tf.logical_and(tf.equal(height_px, width_px), height_px <= MAX_FACE_PX)

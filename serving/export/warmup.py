@@ -1,8 +1,8 @@
-"""Requests that a server answers while it loads a version, so that the first user does not wait.
+"""Requests that a server runs while it loads a version, so that the first user does not wait.
 
 TensorFlow Serving reads `assets.extra/tf_serving_warmup_requests`: a TFRecord of at most 1000
-PredictionLog records. A record that fails keeps the version from loading
-(tensorflow/serving, servables/tensorflow/saved_model_warmup_util.cc), so each is tried here first.
+PredictionLog records. A failing record prevents the version from loading (tensorflow/serving,
+servables/tensorflow/saved_model_warmup_util.cc), so each is tried here first.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def read_signatures(saved: Path) -> Signatures:
     """Reads the input specs of each signature from `saved_model.pb`; the model is not loaded.
 
     Raises:
-      UserError: cannot be read.
+      UserError: the file cannot be read.
     """
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -59,7 +59,7 @@ def read_signatures(saved: Path) -> Signatures:
 
 
 def public_signatures(definitions: Mapping[str, Any]) -> Signatures:
-    """Input specs of the signatures that clients may call; TensorFlow's own begin with `__`.
+    """Input specs of the public signatures; names of TensorFlow's internal ones begin with `__`.
 
     Args:
       definitions: signature -> SignatureDef.
@@ -82,7 +82,7 @@ def _spec(info: Any) -> InputSpec:
 
 
 def can_generate(inputs: dict[str, InputSpec]) -> bool:
-    """Whether example inputs can be generated: known inputs, or plain rows of strings."""
+    """Whether example inputs can be generated: known inputs, or rows of strings."""
     return bool(inputs) and all(
         name in _MAKERS or (spec.dtype == "object" and len(spec.shape) == 1)
         for name, spec in inputs.items()
@@ -97,7 +97,7 @@ def generate_inputs(
     Args:
       config: `assets/config.json` of the version.
     Returns:
-      name -> (num_rows, ...) of the signature's dtypes; strings as object arrays of bytes.
+      name -> (num_rows, ...) with the signature's dtypes; strings as object arrays of bytes.
     """
     made = {}
     for name, spec in inputs.items():
@@ -124,7 +124,7 @@ def _faces(spec: InputSpec, config: dict[str, Any]) -> np.ndarray:
 
 
 def _mask(spec: InputSpec, config: dict[str, Any]) -> np.ndarray:
-    return np.arange(NUM_FRAMES) > 0  # a blank frame leads, as in client.py, which says why
+    return np.arange(NUM_FRAMES) > 0  # a blank frame first, see client.py
 
 
 def _tokens(spec: InputSpec, config: dict[str, Any]) -> np.ndarray:
@@ -149,7 +149,7 @@ def _face_jpeg(spec: InputSpec, config: dict[str, Any]) -> np.ndarray:
     size_px, channels = given.get("face_size_px") or 64, given.get("face_channels") or 3
     picture = np.random.default_rng(0).integers(0, 256, (size_px, size_px, channels))
     encoded = tf.io.encode_jpeg(picture.astype(np.uint8)).numpy()
-    return np.array([b"", *[encoded] * (NUM_FRAMES - 1)], object)  # led by a blank, as above
+    return np.array([b"", *[encoded] * (NUM_FRAMES - 1)], object)  # blank frame first, as above
 
 
 def _rate_hz(config: dict[str, Any]) -> int:
@@ -176,7 +176,7 @@ _MAKERS: dict[str, Any] = {
 
 
 def generate_requests(saved: Path, config: dict[str, Any], name: str) -> Iterator[Any]:
-    """A PredictRequest for each batch size of each signature that `can_generate` says yes to."""
+    """A PredictRequest for each batch size of each signature that `can_generate` accepts."""
     from tensorflow_serving.apis import predict_pb2
 
     for signature, inputs in read_signatures(saved).items():
@@ -194,21 +194,21 @@ def generate_requests(saved: Path, config: dict[str, Any], name: str) -> Iterato
 def replay(loaded: Any, request: Any) -> dict[str, np.ndarray]:
     """Runs a PredictRequest on a loaded SavedModel and returns its outputs."""
     signature = loaded.signatures[request.model_spec.signature_name]
-    given = {
+    tensors = {
         name: tf.constant(tf.make_ndarray(tensor), tf.as_dtype(tensor.dtype))
         for name, tensor in request.inputs.items()
     }
-    return {name: value.numpy() for name, value in signature(**given).items()}
+    return {name: value.numpy() for name, value in signature(**tensors).items()}
 
 
 def write_warmup(saved: Path, name: str) -> list[str]:
     """Writes the warm-up file into a version, after running each request on it.
 
     Args:
-      saved: folder of the version, not yet where a server looks.
+      saved: folder of the version, not yet visible to a server.
       name: of the model.
     Returns:
-      signatures that are warmed up.
+      signatures with warm-up requests.
     Raises:
       UserError: a request fails, or there is none for `serving_default`.
     """

@@ -1,4 +1,4 @@
-"""Bytes of WAV files -> waveforms at a model's rate, inside the graph."""
+"""Decodes WAV files to waveforms at a model's rate, inside the graph."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from affectstream.preprocessing.pcm import INT16_SCALE, SILENCE_PEAK
 REMEDY = "send 16-bit PCM WAV (ffmpeg -i IN -c:a pcm_s16le OUT.wav)"
 MIN_RATE_HZ, MAX_RATE_HZ = 2_000, 192_000
 MAX_CHANNELS = 32
-# Number of chunks searched for format and sound, so that an endless list ends.
+# Number of chunks searched for format and audio, so that an endless list ends.
 MAX_CHUNKS = 64
 
 FORMAT_PCM, FORMAT_EXTENSIBLE = 0x0001, 0xFFFE
 # Bytes after the encoding number in the subformat GUID of WAVE_FORMAT_EXTENSIBLE.
 SUBFORMAT_TAIL = b"\x00\x00\x00\x00\x10\x00\x80\x00\x00\xaa\x00\x38\x9b\x71"
-ROWS_NAMED = 3  # of those that are wrong
-UNKNOWN_SIZE = 0xFFFFFFFF  # written where a pipe kept the writer from going back
+ROWS_NAMED = 3  # at most this many wrong files are named
+UNKNOWN_SIZE = 0xFFFFFFFF  # written if a pipe kept the writer from seeking back
 SAMPLE_BYTES = 2
 
-# The low pass is libswresample's default, which made the records and what `predict` hears: a sinc
-# of 16 zero crossings a side under a Kaiser window. A steeper one hears more, and models that look
-# at the highest bands then answer otherwise.
+# The low-pass filter is libswresample's default, which was used for the records and in `predict`: a
+# sinc of 16 zero crossings per side with a Kaiser window. A steeper one passes more, and models
+# that use the highest bands then give other outputs.
 ZERO_CROSSINGS = 16
 ROLLOFF = 0.97
 KAISER_BETA = 9.0
@@ -55,16 +55,16 @@ def to_wav(pcm: np.ndarray, rate_hz: int) -> bytes:
 def decode_wavs(wav: Any, rate_hz: int, max_samples: int | None = None) -> tuple[Any, Any]:
     """Waveforms of a batch of WAV files, mono, resampled to one rate.
 
-    Channels are averaged. An empty string is a missing stream, and so is silence, also around a
-    constant offset, as it is to `predict` and was in training: length 0.
+    Channels are averaged. An empty string is a missing stream with length 0. So is silence, also
+    around a constant offset, as in `predict` and in training.
 
     Args:
-      wav: (batch,) string; RIFF WAVE with 16-bit PCM, of any rate from 2 to 192 kHz and up to 32
-        channels, plain or WAVE_FORMAT_EXTENSIBLE, chunks in any order.
+      wav: (batch,) string; RIFF WAVE with 16-bit PCM, from 2 to 192 kHz and up to 32 channels,
+        plain or WAVE_FORMAT_EXTENSIBLE, chunks in any order.
       rate_hz: of the result.
       max_samples: length limit of the result; later samples are not decoded.
     Returns:
-      (batch, samples) float32 in [-1, 1), zero behind each length; (batch,) int32 lengths.
+      (batch, samples) float32 in [-1, 1), zero beyond each length; (batch,) int32 lengths.
     Raises:
       tf.errors.InvalidArgumentError: other contents; the message names rows and remedy.
     Source: RIFF, Microsoft and IBM 1991; WAVEFORMATEXTENSIBLE, Microsoft 2001.
@@ -83,10 +83,10 @@ def decode_wavs(wav: Any, rate_hz: int, max_samples: int | None = None) -> tuple
 
 
 def assert_no_problems(problems: Any) -> Any:
-    """Operation that fails where a row has a problem.
+    """Operation that fails if a row has a problem.
 
     Args:
-      problems: (batch,) string, "" where a row has none.
+      problems: (batch,) string, "" for a row without problems.
     """
     rows = tf.strings.as_string(tf.range(tf.size(problems)))
     lines = tf.strings.join(["row ", rows, ": ", problems])
@@ -96,10 +96,10 @@ def assert_no_problems(problems: Any) -> Any:
 
 
 def _waveform(row: tuple[Any, ...], rate_hz: int, max_samples: int | None) -> Any:
-    """(samples,) float32 of one file whose header is known and right."""
+    """(samples,) float32 of one file with a valid header."""
     wav, start, num_frames, num_channels, from_hz = row
     if max_samples is not None:
-        # Behind what is looked at, the filter needs half its width.
+        # The filter needs half its width beyond the samples that are read.
         wider = tf.maximum(from_hz, rate_hz)
         most = (max_samples * from_hz + 2 * ZERO_CROSSINGS * wider) // rate_hz + 2
         num_frames = tf.minimum(num_frames, most)
@@ -112,7 +112,7 @@ def _waveform(row: tuple[Any, ...], rate_hz: int, max_samples: int | None) -> An
     mono = mono[:max_samples]
     around_mean = tf.abs(
         mono - tf.reduce_mean(mono)
-    )  # as `affectstream.preprocessing.records.record.is_silent`
+    )  # as in `affectstream.preprocessing.records.record.is_silent`
     is_silent = tf.reduce_max(around_mean, axis=0) < SILENCE_PEAK
     return mono[: tf.where(is_silent, 0, tf.size(mono))]
 
@@ -121,14 +121,14 @@ def _waveform(row: tuple[Any, ...], rate_hz: int, max_samples: int | None) -> An
 
 
 def _header(wav: Any) -> tuple[Any, ...]:
-    """Checks the header of one file and locates its sound.
+    """Checks the header of one file and locates its audio.
 
     Returns:
-      () string, "" if nothing is wrong; () int64 each: first byte of sound, samples a channel,
+      () string, "" if nothing is wrong; () int64 each: first byte of audio, samples per channel,
       channels (1 if the file is empty), sampling rate.
     """
     length = tf.cast(tf.strings.length(wav), tf.int64)
-    padded = tf.strings.join([wav, b"\0" * 64])  # so that any field can be read before it is judged
+    padded = tf.strings.join([wav, b"\0" * 64])  # fields can be read before the check
 
     def text(position: Any, num_bytes: int) -> Any:
         return tf.strings.substr(padded, position, num_bytes)
@@ -191,7 +191,7 @@ def _header(wav: Any) -> tuple[Any, ...]:
 
 
 def _chunks(text: Any, number: Any, length: Any) -> tuple[Any, Any, Any, Any]:
-    """Start and size of the chunks `fmt ` and `data`, -1 and 0 where there is none."""
+    """Start and size of the chunks `fmt ` and `data`; -1 and 0 for a missing chunk."""
 
     def goes_on(position: Any, fmt: Any, _: Any, data: Any, __: Any, count: Any) -> Any:
         is_open = tf.logical_and(position + 8 <= length, count < MAX_CHUNKS)
@@ -218,7 +218,7 @@ def _chunks(text: Any, number: Any, length: Any) -> tuple[Any, Any, Any, Any]:
 
 
 def _first(*problems: tuple[Any, Any]) -> Any:
-    """() string: text of the first condition that is true, with the remedy; "" if none is."""
+    """() string: text of the first true condition, with the remedy; "" if none is true."""
     said = tf.constant("")
     for holds, words in reversed(problems):
         said = tf.where(holds, tf.strings.join([words, "; ", REMEDY]), said)
@@ -229,7 +229,7 @@ def _first(*problems: tuple[Any, Any]) -> Any:
 
 
 def resample(waveform: Any, from_hz: Any, to_hz: int) -> Any:
-    """A waveform at another rate, by a windowed sinc in polyphase form.
+    """Resamples a waveform by a windowed sinc in polyphase form.
 
     Both rates are divided by their greatest common divisor. Each output sample has one of
     `to_hz` / divisor phases, and each phase has a row of coefficients that sum to 1. The filter is
@@ -240,7 +240,7 @@ def resample(waveform: Any, from_hz: Any, to_hz: int) -> Any:
       from_hz: () int64, 1 or more.
       to_hz: of the result.
     Returns:
-      (round(samples * to_hz / from_hz),) float32, one at least.
+      (round(samples * to_hz / from_hz),) float32, at least one sample.
     Source: Crochiere & Rabiner 1983, Multirate Digital Signal Processing, 3.3; filter of
       libswresample's resample.c. Agrees with soxr's VHQ to 1e-3 up to 0.7 of the lower Nyquist
       frequency.
@@ -268,7 +268,7 @@ def resample(waveform: Any, from_hz: Any, to_hz: int) -> Any:
 
 
 def _common_divisor(first: Any, second: int) -> Any:
-    """() int64: Euclid's."""
+    """() int64, by Euclid's algorithm."""
     pair = (tf.cast(first, tf.int64), tf.constant(second, tf.int64))
     return tf.while_loop(lambda _, b: b > 0, lambda a, b: (b, a % b), pair)[0]
 
@@ -278,7 +278,7 @@ def _coefficients(up: Any, down: Any, num_rows: Any) -> tuple[Any, Any]:
 
     Returns:
       (num_rows, 2 * half) float32, for the inputs from `half - 1` before the output sample to
-      `half` behind it; () int32 half.
+      `half` after it; () int32 half.
     """
     ratio = tf.cast(up, tf.float32) / tf.cast(down, tf.float32)
     scale = tf.minimum(ROLLOFF * ratio, 1.0)  # edge of the filter to the input's Nyquist frequency

@@ -1,1 +1,1 @@
-"""What an exported model holds; read without TensorFlow."""
+"""Reads exported models without TensorFlow."""

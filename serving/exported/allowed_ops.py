@@ -1,14 +1,14 @@
-"""The operations of TensorFlow that a served graph may hold, by name; all others are refused.
+"""TensorFlow operations that a served graph may contain, by name; all others are refused.
 
-A list of what may pass, not of what may not: TensorFlow 2.21 registers 1,910 operations, and which
-of them read a file, wait or run foreign code is written nowhere (`Skipgram` reads one, `ReadFile`
-is not even marked as stateful). On the list is what the exports of our recipes hold, and its near
-kin of the same kind: computed from its inputs alone, or needed by every SavedModel. An operation
-that no build of TensorFlow knows is not on it either.
+This is an allowlist, because TensorFlow 2.21 registers 1,910 operations and does not document which
+of them read a file, wait or run foreign code (`Skipgram` reads one, `ReadFile` is not even marked
+as stateful). It holds the operations in exports of our recipes and close variants of the same kind:
+computed from their inputs alone, or needed by every SavedModel. Operations unknown to every build
+of TensorFlow are not listed either.
 
-Left out on purpose, harmless as they may look: readers of files of any kind, data sets, queues,
-stacks and barriers (they wait), random numbers with a state, optimizers, printing, summaries,
-protocol buffers, anything for accelerators or other machines. Names and kinds: tensorflow/core/ops.
+Excluded on purpose, even if they look harmless: readers of files of any kind, data sets, queues,
+stacks and barriers (they wait), stateful random numbers, optimizers, printing, summaries, protocol
+buffers, anything for accelerators or other machines. Names and kinds: tensorflow/core/ops.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Variables, functions, constants: what makes a SavedModel of arithmetic.
+# Variables, functions, constants: the basis of an arithmetic SavedModel.
 STRUCTURE = _names("""
     Assert AssignVariableOp Const DisableCopyOnRead EnsureShape Identity IdentityN NoOp Placeholder
     PlaceholderWithDefault PreventGradient ReadVariableOp ResourceGather ResourceGatherNd Snapshot
     StopGradient VarHandleOp VarIsInitializedOp VariableShape
 """)
-# Branches, loops and calls; what they call is in the same graph and is read like the rest.
+# Branches, loops and calls; the called functions are in the same graph and are checked as well.
 CONTROL = _names("""
     Case If PartitionedCall StatefulPartitionedCall StatelessCase StatelessIf StatelessWhile While
     Enter Exit LoopCond Merge NextIteration Switch
 """)
-# Restoring the model's own variables; only in the two functions that nothing but the saver calls.
+# Restores the model's variables; only in the two functions that only the saver calls.
 CHECKPOINT_OPS = _names("MergeV2Checkpoints RestoreV2 SaveV2 ShardedFilename ShardedFilespec")
 
 ELEMENTWISE = _names("""
@@ -66,7 +66,7 @@ LINEAR_ALGEBRA = _names("""
     BatchMatMul BatchMatMulV2 BatchMatMulV3 Cholesky ConjugateTranspose Cross Einsum MatMul
     MatrixDeterminant MatrixInverse MatrixSolve MatrixTriangularSolve Qr SelfAdjointEigV2 Svd
 """)
-# Convolutions, pooling, normalisation, recurrence; Cudnn* is in what a GPU traced.
+# Convolutions, pooling, normalisation, recurrence; a graph traced on a GPU contains Cudnn*.
 NEURAL = _names("""
     AvgPool AvgPool3D BiasAdd BiasAddV1 Conv Conv2D Conv2DBackpropInput Conv3D
     Conv3DBackpropInputV2 CudnnRNN CudnnRNNV2 CudnnRNNV3 DepthwiseConv2dNative Dilation2D
@@ -74,14 +74,14 @@ NEURAL = _names("""
     FusedBatchNormV2 FusedBatchNormV3 LRN MaxPool MaxPool3D MaxPoolV2 MaxPoolWithArgmax
     QuantizeAndDequantizeV2 QuantizeAndDequantizeV3 QuantizeAndDequantizeV4
 """)
-# Random numbers that follow from a seed among the inputs.
+# Random numbers from a seed among the inputs.
 RANDOM = _names("""
     StatelessMultinomial StatelessRandomNormal StatelessRandomNormalV2 StatelessRandomUniform
     StatelessRandomUniformInt StatelessRandomUniformIntV2 StatelessRandomUniformV2
     StatelessTruncatedNormal StatelessTruncatedNormalV2 StatelessRandomGetAlg
     StatelessRandomGetKeyCounter StatelessRandomGetKeyCounterAlg
 """)
-# Sound and pictures; Decode* read the bytes they are given.
+# Audio and images; Decode* read only the bytes of their inputs.
 SIGNALS = _names("""
     AdjustContrastv2 AdjustHue AdjustSaturation AudioSpectrogram CropAndResize DecodeAndCropJpeg
     DecodeBmp DecodeImage DecodeJpeg DecodePng DecodeWav ExtractJpegShape FFT FFT2D FFT3D HSVToRGB
@@ -108,12 +108,12 @@ STRINGS = _names("""
     StringToHashBucketStrong StringToNumber StringUpper Substr UnicodeDecode
     UnicodeDecodeWithOffsets UnicodeEncode UnicodeScript UnicodeTranscode UnsortedSegmentJoin
 """)
-# Tables filled from constants. Those filled from a file (InitializeTableFromTextFile) are not here.
+# Tables filled from constants. Those filled from a file (InitializeTableFromTextFile) are excluded.
 TABLES = _names("""
     AnonymousHashTable HashTableV2 InitializeTableV2 LookupTableFindV2 LookupTableImportV2
     LookupTableSizeV2
 """)
-# TensorFlow Text, an add-on: its tokenisers know the vocabulary as a tensor or a table.
+# TensorFlow Text, an add-on: its tokenisers get the vocabulary as a tensor or a table.
 TENSORFLOW_TEXT = _names("""
     CaseFoldUTF8 FastBertNormalize FastWordpieceTokenizeWithOffsets NormalizeUTF8
     NormalizeUTF8WithOffsetsMap RegexSplitWithOffsets SentencepieceOp SentencepieceTokenizeOp

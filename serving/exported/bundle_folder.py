@@ -1,4 +1,4 @@
-"""Reads a bundle for TensorFlow Serving; needs no TensorFlow."""
+"""Reads a bundle for TensorFlow Serving without TensorFlow."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ MODELS_CONFIG = "models.config"
 
 @dataclass(frozen=True)
 class ServingBundle:
-    """A bundle.
+    """A bundle for TensorFlow Serving.
 
     Attributes:
       name: of the model.
       home: folder of its versions.
-      versions: their numbers, ascending.
-      labels: label -> version, as `models.config` has it: `stable`, `canary`.
-      num_latest: the newest so many are to be served; None: all, or those that are named.
-      specific: the versions that are to be served, whether they are there or not; None: any.
+      versions: version numbers, ascending.
+      labels: label -> version, as in `models.config`: `stable`, `canary`.
+      num_latest: number of newest versions to serve; None serves all, or those in `specific`.
+      specific: version numbers to serve, even if their folders are missing; None allows any.
     """
 
     name: str
@@ -55,7 +55,7 @@ def read_bundle(folder: Path) -> ServingBundle:
     """Reads `models.config` and lists the versions that exist.
 
     Raises:
-      UserError: no ModelServerConfig of one model, or no version of it is there.
+      UserError: not a ModelServerConfig of one model, or none of its versions exists.
     Source: tensorflow/serving, tensorflow_serving/config/model_server_config.proto.
     """
     from google.protobuf import text_format
@@ -90,7 +90,7 @@ def _asked_for(policy: Any) -> tuple[int | None, tuple[int, ...] | None]:
     """Returns (number of newest versions, chosen versions) of a version policy.
 
     Source: tensorflow/serving, sources/storage_path/file_system_storage_path_source.cc: without a
-      policy the newest.
+      policy, the newest version is served.
     """
     kind = policy.WhichOneof("policy_choice")
     if kind == "all":
@@ -101,7 +101,7 @@ def _asked_for(policy: Any) -> tuple[int | None, tuple[int, ...] | None]:
 
 
 def bundle_model_name(folder: Path) -> str | None:
-    """Name of the model that a bundle holds; None if there is none yet."""
+    """Name of the model in a bundle; None if it has none yet."""
     models = folder / MODELS
     homes = sorted(models.iterdir()) if models.is_dir() else []
     return next((home.name for home in homes if version_numbers(home)), None)

@@ -1,11 +1,11 @@
 """Checks that a SavedModel is safe to load: its graph is a program, so it is audited first.
 
-TensorFlow runs whatever operations a SavedModel holds (tensorflow/tensorflow, SECURITY.md: models
-are programs). Here the graph is read as data. It passes if every operation is on the list of
-`graph_operations`, calls functions of the same graph only, and leaves its checkpoint to the saver.
-That holds for the bytes read here, so `CheckedVersion` tells afterwards whether TensorFlow, which
-reads the file once more, can have read others. Time and memory are not bounded: a loop of plain
-arithmetic may go on for ever.
+TensorFlow runs any operation in a SavedModel (tensorflow/tensorflow, SECURITY.md: models are
+programs). Here the graph is read as data. It passes if every operation is listed in `allowed_ops`,
+calls only functions of the same graph, and leaves the checkpoint to the saver. The result holds
+only for the bytes read here, and TensorFlow reads the file again. So `CheckedVersion` checks
+afterwards whether TensorFlow can have read other bytes. Time and memory are not limited: an
+arithmetic loop may run for ever.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class CheckedVersion:
     """A version that passed the audit.
 
     Attributes:
-      folder: of the version, without links.
-      signature_defs: name -> SignatureDef, of the bytes that were checked.
+      folder: folder of the version, with links resolved.
+      signature_defs: name -> SignatureDef, from the checked bytes.
     """
 
     folder: Path
@@ -45,13 +45,13 @@ class CheckedVersion:
     _file_stats: FileStats = field(repr=False)
 
     def require_unchanged(self) -> None:
-        """To be called once the version is loaded from `folder`.
+        """Checks that the version has not changed; call it after loading from `folder`.
 
-        A file that was swapped in between, and be it swapped back, has another inode or time of
-        change, and `saved_model.pb` is read again.
+        A file that was replaced in between, even if it was restored, has another inode or change
+        time. `saved_model.pb` is also read again.
 
         Raises:
-          UserError: a file, or where the version's link leads, is not what was checked.
+          UserError: a file, or the target of the version's link, has changed.
         """
         try:
             same = (
@@ -74,14 +74,14 @@ def require_safe(version: Path) -> CheckedVersion:
     Args:
       version: folder of the version, or a link to it.
     Returns:
-      what was checked; load that folder, then `require_unchanged`.
+      the checked version; load its folder, then call `require_unchanged`.
     Raises:
-      UserError: an operation that is not on the list, a checkpoint that the model reaches, a link
-        that leaves the folder; no export, or damaged.
+      UserError: an operation that is not allowed, a checkpoint that signatures can reach, a link
+        that leaves the folder; not an export, or damaged.
     """
     home = version.resolve()
     _require_export(version)
-    there, content = _read(version, home)
+    stats, content = _read(version, home)
     _require_closed(version)
     graph = _graph(version / SAVED_MODEL, content)
     _require_checkpoint_apart(version, graph)
@@ -99,7 +99,7 @@ def require_safe(version: Path) -> CheckedVersion:
     for asset in graph.asset_file_def:
         if Path(asset.filename).name != asset.filename or asset.filename in ("", ".", ".."):
             raise UserError(f"{version}: an asset outside of its folder; {REMEDY}")
-    return CheckedVersion(home, _copied(graph.signature_def), version, _digest(content), there)
+    return CheckedVersion(home, _copied(graph.signature_def), version, _digest(content), stats)
 
 
 def _read(version: Path, home: Path) -> tuple[FileStats, bytes]:
@@ -110,10 +110,10 @@ def _read(version: Path, home: Path) -> tuple[FileStats, bytes]:
 
 
 def file_stats(folder: Path) -> FileStats:
-    """The folder and all below it: name, inode, size in bytes, times of change in ns.
+    """The folder and all files below it: name, inode, size in bytes, change times in ns.
 
     Raises:
-      OSError: cannot be read, or changes at this moment.
+      OSError: a file cannot be read, or changes at this moment.
     """
     paths = [folder]
     for home, names, files in os.walk(folder):
@@ -130,7 +130,7 @@ def _digest(content: bytes) -> str:
 
 
 def _require_closed(version: Path) -> None:
-    """No link in the folder leads out of it."""
+    """Refuses links in the folder that lead out of it."""
     home = version.resolve()
     for folder, names, files in os.walk(version):
         for name in (*names, *files):
@@ -166,7 +166,7 @@ def _graph(file: Path, content: bytes) -> Any:
 
 
 def _copied(definitions: Any) -> dict[str, Any]:
-    """Definitions that do not keep the graph in memory."""
+    """Copies the definitions, so that they do not keep the graph in memory."""
     kept = {}
     for name, definition in definitions.items():
         kept[name] = type(definition)()
@@ -175,7 +175,7 @@ def _copied(definitions: Any) -> dict[str, Any]:
 
 
 def _nodes(graph: Any) -> Iterator[tuple[str, Any]]:
-    """Each node of the graph and of its functions, with the name of its place."""
+    """Each node of the graph and of its functions, with the name of its function."""
     for node in graph.node:
         yield "the graph", node
     for function in graph.library.function:
@@ -184,7 +184,7 @@ def _nodes(graph: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _require_checkpoint_apart(version: Path, graph: Any) -> None:
-    """A signature that reached SaveV2 or RestoreV2 could write or read any file."""
+    """A signature that reaches SaveV2 or RestoreV2 could write or read any file."""
     functions = graph.graph_def.library.function
     keepers = {
         function.signature.name
@@ -208,7 +208,7 @@ def _functions(node: Any) -> Iterator[str]:
 
 def _calls(node: Any) -> Iterator[str]:
     """Names of the functions that a node may call."""
-    yield node.op  # a function may be called by its name as an operation
+    yield node.op  # an operation name may be a function
     yield from _functions(node)
     for value in node.attr.values():
         yield value.s.decode("utf-8", "replace")

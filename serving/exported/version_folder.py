@@ -1,4 +1,4 @@
-"""Reads and checks the config of exported versions; needs no TensorFlow."""
+"""Reads and checks the config of exported versions without TensorFlow."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ CONFIG_ASSET = "config.json"
 VOCABULARY_ASSET = "vocabulary.txt"
 SAVED_MODEL = "saved_model.pb"
 DEFAULT_SIGNATURE = "serving_default"
-# `affectstream.modeling.runs.run_folder` knows it too, and brings TensorFlow along.
+# Also in `affectstream.modeling.runs.run_folder`, which imports TensorFlow.
 RUN_FILE = "run.json"
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
-# Keys of every exported format.
+# Keys of all exported formats.
 _TYPES: dict[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("labels", "streams", "data", "notes"), list),
     **dict.fromkeys(
@@ -37,7 +37,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """`assets/config.json` of an exported version.
 
     Raises:
-      UserError: not one of our exports, damaged, or see `check_config`.
+      UserError: not an export, damaged, or see `check_config`.
     """
     file = path / "assets" / CONFIG_ASSET
     if not file.is_file():
@@ -64,7 +64,7 @@ def read_checked_config(file: Path) -> dict[str, Any]:
 
 
 def read_vocabulary(path: Path) -> list[str]:
-    """`assets/vocabulary.txt` of an exported version: token of each number; empty if it has none.
+    """`assets/vocabulary.txt` of an exported version: tokens in id order; empty if it has none.
 
     Raises:
       UserError: not UTF-8.
@@ -76,7 +76,7 @@ def read_vocabulary(path: Path) -> list[str]:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: damaged ({error}); export it again") from error
-    # Not `splitlines`: vocabularies hold signs that it takes for ends of lines.
+    # Not `splitlines`: vocabularies hold characters that it treats as line ends.
     return text.split("\n")[:-1]
 
 
@@ -84,10 +84,10 @@ def check_config(config: Any, file: Path, num_outputs: int | None = None) -> Non
     """Checks that a config has the keys and types that `export` writes.
 
     Args:
-      file: that it was read from, for the message.
-      num_outputs: last dimension of the model's probabilities, where that is known.
+      file: source of the config, for the message.
+      num_outputs: last dimension of the model's probabilities, if known.
     Raises:
-      UserError: something is missing, of another type, or one label too many or too few.
+      UserError: a value is missing or of another type, or the number of labels is wrong.
     """
     for problem in _problems(config, num_outputs):
         raise invalid_config_error(file, problem)
@@ -140,7 +140,7 @@ def _problems(config: Any, num_outputs: int | None) -> Iterator[str]:
 
 
 def is_count(value: Any, least: int = 0) -> bool:
-    """Whether a value of a config is a whole number, not below `least`."""
+    """Whether a config value is an integer of at least `least`."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
@@ -153,7 +153,7 @@ def require_model_name(name: str) -> None:
     """Checks the name of a model.
 
     Raises:
-      UserError: it may not.
+      UserError: the name is not allowed.
     """
     if not NAME_PATTERN.fullmatch(name):
         raise UserError(
@@ -162,7 +162,7 @@ def require_model_name(name: str) -> None:
 
 
 def newest_version(path: Path) -> Path | None:
-    """The export below `path`: itself, or its highest version; None if it is no export."""
+    """The export below `path`: itself, or its highest version; None if it is not an export."""
     if (path / SAVED_MODEL).is_file():
         return path
     versions = version_folders(path) if path.is_dir() else {}
@@ -172,7 +172,7 @@ def newest_version(path: Path) -> Path | None:
 def version_number(path: Path) -> int | None:
     """Version number in a folder's name; None if the name is not a version number.
 
-    Positive, ASCII digits without a leading 0 and within 64 bits, so that one number has one name.
+    Positive, ASCII digits without a leading 0 and within 64 bits, so that each number has one name.
     """
     name = path.name
     is_number = name.isascii() and name.isdigit() and name[0] != "0" and len(name) < 19
@@ -180,19 +180,19 @@ def version_number(path: Path) -> int | None:
 
 
 def version_folders(home: Path) -> dict[int, Path]:
-    """Version number -> folder; versions that are still being written are left out.
+    """Version number -> folder; versions that are still being written are excluded.
 
     Raises:
       OSError: the folder cannot be read.
     """
-    found = {}
+    folders = {}
     for path in home.iterdir():
         number = version_number(path)
         if number is not None and (path / SAVED_MODEL).is_file():
-            found[number] = path
-    return found
+            folders[number] = path
+    return folders
 
 
 def version_numbers(home: Path) -> list[int]:
-    """Numbers of the versions in a folder of versions, ascending; [] where none is."""
+    """Version numbers in a folder of versions, ascending; [] without versions."""
     return sorted(version_folders(home)) if home.is_dir() else []

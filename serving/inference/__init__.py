@@ -1,1 +1,1 @@
-"""Any recording -> predictions, by a run, an export or a `.tflite`."""
+"""Predictions for any recording with a run, an export or a `.tflite`."""

@@ -1,4 +1,4 @@
-"""Action units of OpenFace as `predict` takes them: a table beside the recordings."""
+"""OpenFace action units as input of `predict`: a table beside the recordings."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ _NOWHERE = FaceBox(0.0, 0.0, 0.0, 0.0, 1.0)
 
 @dataclass(frozen=True)
 class ActionUnitInput:
-    """The model's action-unit input, if it takes no face crops.
+    """The model's action-unit input, if it uses no face crops.
 
     Attributes:
-      kind: source and names; None for a model of face crops or without pictures.
-      patterns: of the corpora it was trained on, to find a recording under its other names.
+      kind: source and names; None for a model with face crops or without video.
+      patterns: file name patterns of the training corpora, to find a recording under its other
+        names.
     """
 
     kind: ActionUnitSpec | None
@@ -40,13 +41,13 @@ class ActionUnitInput:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> ActionUnitInput:
-        """From `assets/config.json`."""
+        """Creates it from `assets/config.json`."""
         kind = config["preparation"].get("action_units")
         if "video" not in config["streams"] or kind is None:
             return cls(None)
         known = {data["corpus"] for data in config["data"]} & set(registry.names("corpora"))
-        found = [registry.load("corpora", name).recording_pattern for name in sorted(known)]
-        patterns = tuple(pattern for pattern in found if pattern is not None)
+        candidates = [registry.load("corpora", name).recording_pattern for name in sorted(known)]
+        patterns = tuple(pattern for pattern in candidates if pattern is not None)
         return cls(ActionUnitSpec.from_json(kind), patterns)
 
     @property
@@ -61,7 +62,7 @@ class ActionUnitInput:
         """The table with the columns that the model was trained on.
 
         Raises:
-          UserError: the model takes no table, or the table lacks a column.
+          UserError: the model uses no table, or the table lacks a column.
         """
         if table is None:
             return None
@@ -74,26 +75,26 @@ class ActionUnitInput:
         return table.select(self.kind.names)
 
     def find_track(self, table: ActionUnitTable | None, path: Path) -> ActionUnitTrack | None:
-        """The rows of one recording."""
+        """Returns the rows of one recording."""
         if table is None:
             return None
         tries = (table.find(str(path)), *(table.find(path.name, p) for p in self.patterns))
         return next((track for track in tries if track is not None), None)
 
     def missing_reason(self, table: ActionUnitTable | None) -> str:
-        """Why there are no action units."""
+        """Reason why there are no action units."""
         return (
             f"no action units ({TABLE_HINT})" if table is None else f"no row for it in {table.path}"
         )
 
 
 def rows_between(track: ActionUnitTrack, start_s: float, end_s: float) -> list[TrackedFrame]:
-    """The rows of a table between two moments, which take the place of pictures."""
+    """Table rows between two times, in place of video frames."""
     rows = track.slice_time(start_s, end_s)
     times_s = rows.times_s if rows.times_s is not None else ()
     return [
         TrackedFrame(
-            float(time_s), {0: Face(_NOWHERE, values)} if found else {}, 0 if found else None
+            float(time_s), {0: Face(_NOWHERE, values)} if is_valid else {}, 0 if is_valid else None
         )
-        for time_s, values, found in zip(times_s, rows.values, rows.mask, strict=True)
+        for time_s, values, is_valid in zip(times_s, rows.values, rows.mask, strict=True)
     ]

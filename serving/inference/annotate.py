@@ -24,10 +24,10 @@ from affectstream.serving.inference.prediction import Prediction, WindowPredicti
 BOX_COLOR = (86, 180, 233)
 BAR_COLOR = (230, 159, 0)
 ABSTAINED_COLOR = (150, 150, 150)
-# A box older than this is no longer shown: the face has left.
+# A box older than this is no longer drawn: the face has left.
 MAX_BOX_AGE_S = 0.5
 SOUND_RATE_HZ = 48000
-# Time stamps of the written video; fine enough for any frame rate, variable ones too.
+# Time base of the written video; fine enough for any frame rate, also a variable one.
 TIME_BASE = Fraction(1, 90_000)
 
 
@@ -35,9 +35,9 @@ def annotate(path: Path, prediction: Prediction, out: Path) -> None:
     """Writes `out` (.mp4, H.264 and AAC): face box, label and the probability of each class.
 
     Args:
-      prediction: of this very file.
+      prediction: for this file.
     Raises:
-      MediaError: no picture in the file, or it cannot be decoded from end to end.
+      MediaError: no video in the file, or it cannot be decoded completely.
     """
     for _ in annotate_frames(path, prediction, out):
         pass
@@ -65,7 +65,7 @@ def _copied(
     video = chosen.video
     aspect = pixel_aspect(video)
     video.thread_type = "AUTO"
-    # All streams must be known before the first packet is written; the first frame tells the size.
+    # All streams must exist before the first packet is written; the first frame sets the size.
     first = next(source.decode(video), None)
     if first is None:
         raise MediaError(f"{path}: no picture can be decoded; leave --annotate out, or convert it")
@@ -100,7 +100,7 @@ def _copied(
 
 
 class _Overlay:
-    """Draws the prediction of one moment onto a frame."""
+    """Draws the prediction for one time onto a frame."""
 
     def __init__(self, prediction: Prediction) -> None:
         self._prediction = prediction
@@ -120,7 +120,7 @@ class _Overlay:
         return picture
 
     def _window(self, time_s: float) -> WindowPrediction | None:
-        """Of the windows that contain `time_s`, the one with the nearest middle."""
+        """The window around `time_s` with the nearest middle."""
         inside = [w for w in self._prediction.windows if w.start_s <= time_s <= w.end_s]
         return min(inside, key=lambda w: abs(w.start_s + w.end_s - 2 * time_s), default=None)
 
@@ -142,7 +142,7 @@ def _bars(picture: np.ndarray, window: WindowPrediction, scale: float) -> None:
 
 
 def _write(picture: np.ndarray, text: str, base: int, scale: float) -> None:
-    """Writes above the row of pixels `base`, at the left edge."""
+    """Draws text above the pixel row `base`, at the left edge."""
     cv2.putText(
         picture,
         text,

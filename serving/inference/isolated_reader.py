@@ -1,4 +1,4 @@
-"""Reads recordings in an isolated process; a file that crashes it or exceeds limits is rejected."""
+"""Reads recordings in an isolated process; rejects a file that crashes it or exceeds limits."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from affectstream.preprocessing.media.media_reader import MediaInfo, MediaSegmen
 from affectstream.preprocessing.media.video.frame_sampling import FrameSampling
 from affectstream.preprocessing.media.video.stream_decoders import FrameCallback
 
-# One file at a time: the next frame is decoded while faces are looked for in this one.
+# One file at a time: the next frame is decoded while the faces of this one are detected.
 NUM_DECODING_THREADS = 4
 
 
 @dataclass(frozen=True)
 class FrameAnalyzerSpec:
-    """Picklable `FrameAnalyzer`, which travels to the isolated process and is opened there.
+    """Picklable `FrameAnalyzer`, which is sent to the isolated process and opened there.
 
     Attributes:
-      detector: its name, "none" where each picture is a face already and is taken whole, or ""
-        where the video stream holds MediaPipe's blendshapes.
-      face: how faces are cut out.
-      weights_dir: where the weights lie, if not in the cache.
+      detector: its name, "none" if each image is a face and is used whole, or "" if the video
+        stream holds MediaPipe's blendshapes.
+      face: how faces are cropped.
+      weights_dir: folder of the weights; None uses the cache.
     """
 
     detector: str
@@ -47,14 +47,14 @@ class FrameAnalyzerSpec:
     weights_dir: Path | None
 
     def detect_frame(self, frame: av.VideoFrame) -> FrameFaces:
-        """Faces of a decoded frame; opened with the first one."""
+        """Faces of a decoded frame; opens the analyzer with the first one."""
         return _opened(self).detect_frame(frame)
 
     def open(self) -> PictureAnalyzer:
-        """The finder itself.
+        """Opens the analyzer.
 
         Raises:
-          UserError: weights are absent or wrong.
+          UserError: weights are missing or wrong.
         """
         if not self.detector:
             return BlendshapeFinder(open_blendshapes(self.weights_dir))
@@ -72,10 +72,10 @@ class IsolatedMediaFile:
     """A recording that is read in another process (a `MediaReader`).
 
     Args:
-      process: where the file is read.
-      path, name: as of `MediaFile`.
+      process: the process that reads the file.
+      path, name: as for `MediaFile`.
     Raises:
-      MediaError: as of `MediaFile`, or its process ended.
+      MediaError: as for `MediaFile`, or the process died.
     """
 
     def __init__(self, process: IsolatedWorker, path: str | Path, name: str = "") -> None:
@@ -89,7 +89,7 @@ class IsolatedMediaFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """The file is closed over there with its last stretch, or when the next one is opened."""
+        """The process closes the file after its last segment, or when the next file is opened."""
 
     def segments(
         self,
@@ -98,38 +98,38 @@ class IsolatedMediaFile:
         sampling: FrameSampling | None,
         on_frame: FrameCallback,
     ) -> Iterator[MediaSegment]:
-        """See `MediaReader`; each stretch is a step of the process.
+        """See `MediaReader`; each segment is a step of the process.
 
         Args:
-          on_frame: of a `FrameAnalyzerSpec` where frames are wanted.
+          on_frame: from a `FrameAnalyzerSpec` if frames are requested.
         """
         wanted = on_frame if sampling is not None else None
-        given = tuple(bounds_s), sample_rate_hz, sampling, wanted
-        for tracks in self._run(_tracks, *given):
+        arguments = tuple(bounds_s), sample_rate_hz, sampling, wanted
+        for tracks in self._run(_tracks, *arguments):
             self.completeness += tracks.completeness
             yield tracks
 
-    def _run(self, work: Any, *given: Any) -> Iterator[Any]:
+    def _run(self, work: Any, *arguments: Any) -> Iterator[Any]:
         with (
             worker_death_as_media_error(self.name),
             contextlib.closing(
-                self._process(work, self._path, self.name, *given)  # type: ignore[type-var]
+                self._process(work, self._path, self.name, *arguments)  # type: ignore[type-var]
             ) as pieces,
         ):
             yield from pieces
 
 
 def start_reader_process(limits: TaskLimits) -> IsolatedWorker:
-    """A process to read recordings in, started at once; it imports no TensorFlow."""
+    """Starts a process that reads recordings; it imports no TensorFlow."""
     return IsolatedWorker(limits, (_info,))
 
 
 @contextlib.contextmanager
 def worker_death_as_media_error(name: str) -> Iterator[None]:
-    """Turns the end of a process into the rejection of the file that it read.
+    """Turns the death of a process into the rejection of the file that it was reading.
 
     Raises:
-      MediaError: the process ended.
+      MediaError: the process died.
     """
     try:
         yield
@@ -145,20 +145,20 @@ def annotate_isolated(process: IsolatedWorker, path: Path, prediction: Any, out:
     """`annotate` in another process; each frame is a step.
 
     Raises:
-      MediaError: as of `annotate`, or the process ended.
+      MediaError: as for `annotate`, or the process died.
     """
     try:
         with worker_death_as_media_error(str(path)):
             for _ in process(_annotated, path, prediction, out):
                 pass
-    finally:  # of a process that died
+    finally:  # left by a process that died
         for left in out.parent.glob(f"{out.stem}{TEMPORARY_MARK}*{out.suffix}"):
             left.unlink(missing_ok=True)
 
 
 # === In the process ===
 
-# The file that was opened for its info and will be read next.
+# The file that was opened to read its info and will be decoded next.
 _held: list[MediaFile] = []
 
 
@@ -171,7 +171,7 @@ def _info(path: Path, name: str) -> Iterator[MediaInfo]:
 
 
 def _taken() -> MediaFile | None:
-    """The held file, which must be closed."""
+    """Takes the open file; the caller must close it."""
     return _held.pop() if _held else None
 
 
@@ -183,7 +183,7 @@ def _tracks(
     sampling: FrameSampling | None,
     look: FrameCallback,
 ) -> Iterator[MediaSegment]:
-    # The process may have been restarted since the file was opened for its info.
+    # The process may have been restarted since the file was opened to read its info.
     with _taken() or MediaFile(path, name, num_threads=NUM_DECODING_THREADS) as media:
         for tracks in media.segments(bounds_s, sample_rate_hz, sampling, look):
             yield replace(tracks, frames=[replace(seen, content=b"") for seen in tracks.frames])

@@ -9,25 +9,25 @@ from dataclasses import dataclass
 
 from affectstream.serving.inference.prediction import low_percent
 
-# With at most this share known, the text is probably in another language or no text.
+# At or below this share, the text is probably in another language, or not text.
 LOW_KNOWN_WORD_SHARE = 0.5
 _WORD_PIECES_BEGIN_WITH = "[PAD]"
 _TFIDF_BEGINS_WITH = "[UNK]"
 _DROPPED = "'’`\ufe0f"
-# As `tfidf.standardise_terms`; marks are no letters there, which `\w` leaves out as well.
+# As `tfidf.standardise_terms`; combining marks count as letters here, which `\w` excludes.
 _TFIDF_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
 class KnownWords:
-    """The vocabulary of a model of words, word pieces or TF-IDF.
+    """The vocabulary of a text model: words, word pieces or TF-IDF terms.
 
     Attributes:
-      words: known ones, as `WordTokens`, `WordPieces` or `Tfidf` writes them.
-      is_wordpiece: whether a word may also be put together of pieces; it is known only where it
-        stands whole in the vocabulary, since pieces spell any word of any language.
-      lowercase: whether the model knows words in lower case, without accents, only.
-      is_tfidf: whether words are cut as `Tfidf` does; those of one letter do not count.
+      words: known words, as written by `WordTokens`, `WordPieces` or `Tfidf`.
+      is_wordpiece: whether the vocabulary contains word pieces; a word is known only if the
+        vocabulary holds it whole, because pieces can spell any word of any language.
+      lowercase: whether the model only uses lower case without accents.
+      is_tfidf: whether words are split as in `Tfidf`; words of one letter are ignored.
     """
 
     words: frozenset[str]
@@ -37,20 +37,20 @@ class KnownWords:
 
     @classmethod
     def from_vocabulary(cls, vocabulary: Sequence[str]) -> KnownWords | None:
-        """From `vocabulary_of` the model; None where it is empty."""
+        """Creates it from `vocabulary_of` the model; None if that is empty."""
         if not vocabulary:
             return None
         if vocabulary[0] == _TFIDF_BEGINS_WITH:
             single = frozenset(term for term in vocabulary[1:] if " " not in term)
             return cls(single, is_wordpiece=False, is_tfidf=True)
         is_wordpiece = vocabulary[0] == _WORD_PIECES_BEGIN_WITH
-        special = 1 if is_wordpiece else 2  # "none" and "unknown"
+        special = 1 if is_wordpiece else 2  # without the entries for padding and unknown
         words = frozenset(vocabulary[special:])
         lowercase = not any(word[:1].isupper() for word in words)
         return cls(words, is_wordpiece, lowercase)
 
     def share(self, text: str) -> float:
-        """Share of the words of a text that are known, 0 where it holds no word."""
+        """Share of known words in a text, 0 if it has no words."""
         words = self._words_of(text)
         return sum(word in self.words for word in words) / len(words) if words else 0.0
 
@@ -66,14 +66,14 @@ class KnownWords:
 
 
 def known_words_warning(share: float | None) -> Iterator[str]:
-    """The warning where the share of known words is low, if it is known."""
+    """Warns if the share of known words is low."""
     if share is not None and share <= LOW_KNOWN_WORD_SHARE:
-        found = f"{low_percent(share)} of the words are" if share else "no word is"
-        yield f"{found} known to the model: the answer from words means little"
+        share_text = f"{low_percent(share)} of the words are" if share else "no word is"
+        yield f"{share_text} known to the model: the answer from words means little"
 
 
 def _split(text: str, dropped: str) -> list[str]:
-    """Runs of letters, marks and digits; an emoji is a word of its own, signs are none."""
+    """Runs of letters, marks and digits; an emoji is a word, punctuation is not."""
     out = []
     for one in text:
         kind = unicodedata.category(one)

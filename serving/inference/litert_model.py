@@ -1,7 +1,7 @@
 """Runs an exported `.tflite` without TensorFlow: fixed shapes, one row at a time.
 
-Rows are padded and cut here exactly as the model's layers do it (`FitWindow`, `FitTokens`, masks),
-so that the outputs equal those of the SavedModel.
+Rows are padded and cut exactly as in the model's layers (`FitWindow`, `FitTokens`, masks), so that
+the outputs equal those of the SavedModel.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from affectstream.serving.exported.version_folder import (
 )
 
 SUFFIX = ".tflite"
-# Key of the config that only a `.tflite` has.
+# Config key that only a `.tflite` has.
 LITERT = "litert"
 _AGAIN = "export it again (`export --format litert`)"
 
@@ -51,14 +51,14 @@ def is_litert(path: Path) -> bool:
 
 
 def read_litert_config(path: Path) -> dict[str, Any]:
-    """What is known of a `.tflite`, from the file beside it; imports neither runtime.
+    """Reads the config of a `.tflite` from the file beside it; imports neither runtime.
 
     Returns:
       the keys of an export's `assets/config.json`, and under "litert" the `sha256` of the file,
-      `inputs` (name -> dtype and shape), `window_samples` and `offset_samples` of its sound.
+      `inputs` (name -> dtype and shape), `window_samples` and `offset_samples` of its audio.
     Raises:
-      UserError: one of the two files is absent or damaged, the second is not as `export` writes it,
-        or they do not belong together.
+      UserError: one of the two files is absent or damaged, the config was not written by `export`,
+        or the files do not belong together.
     """
     return _read(Path(path))[1]
 
@@ -74,30 +74,30 @@ def _read(path: Path) -> tuple[bytes, dict[str, Any]]:
     if not beside.is_file():
         raise UserError(f"{path}: without {beside.name} beside it; keep the two together")
     config = read_checked_config(beside)
-    own = config.get(LITERT)
-    if not isinstance(own, dict):
+    litert = config.get(LITERT)
+    if not isinstance(litert, dict):
         raise UserError(f"{beside}: not written by `export --format litert`; {_AGAIN}")
-    for problem in _problems(own, config["streams"]):
+    for problem in _problems(litert, config["streams"]):
         raise invalid_config_error(beside, problem)
-    if hashlib.sha256(content).hexdigest() != own["sha256"]:
+    if hashlib.sha256(content).hexdigest() != litert["sha256"]:
         raise UserError(
             f"{path}: damaged, or not the file that {beside.name} was written for; {_AGAIN}"
         )
     return content, config
 
 
-def _problems(own: dict[str, Any], streams: list[str]) -> Iterator[str]:
+def _problems(litert: dict[str, Any], streams: list[str]) -> Iterator[str]:
     """Problems of the entry `litert` in the config beside a `.tflite`."""
-    inputs = own.get("inputs")
-    if not isinstance(own.get("sha256"), str):
+    inputs = litert.get("inputs")
+    if not isinstance(litert.get("sha256"), str):
         yield "lacks litert.sha256"
     if not isinstance(inputs, dict):
         yield "lacks litert.inputs"
         return
     wanted = {name for stream in streams for name in _INPUTS[stream]}
     if inputs.keys() != wanted:
-        told = ", ".join(sorted(inputs)) or "empty"
-        yield f"litert.inputs are {told}, not {', '.join(sorted(wanted))}"
+        names = ", ".join(sorted(inputs)) or "empty"
+        yield f"litert.inputs are {names}, not {', '.join(sorted(wanted))}"
     for name, spec in inputs.items():
         shape = spec.get("shape") if isinstance(spec, dict) else None
         if not isinstance(shape, list) or not all(is_count(size, 1) for size in shape):
@@ -106,24 +106,23 @@ def _problems(own: dict[str, Any], streams: list[str]) -> Iterator[str]:
             yield f"litert.inputs.{name} lacks its dtype"
     if "audio" in inputs:
         for key, least in (("window_samples", 1), ("offset_samples", 0)):
-            if not is_count(own.get(key), least):
+            if not is_count(litert.get(key), least):
                 yield f"lacks litert.{key}"
-        if own["window_samples"] != math.prod(inputs["audio"]["shape"]):
+        if litert["window_samples"] != math.prod(inputs["audio"]["shape"]):
             yield "litert.window_samples is not the length of audio"
 
 
 class LitertModel:
-    """Called as an export's `serving_default` is, with batches of any size and length; by one
-    thread at a time.
+    """Callable like an export's `serving_default`, with batches of any size; not thread-safe.
 
     Attributes:
       config: see `read_litert_config`.
 
     Call:
-      inputs: those of the model, as `ModelInputs.batch` lays them out: `audio` (B, samples)
+      inputs: inputs of the model, in the layout of `ModelInputs.batch`: `audio` (B, samples)
         float32 and `audio_length` (B,), `video` (B, T, ...) and `video_mask` (B, T), `token_ids`
-        (B, T). Sound is cut to the model's window, of frames that count as many as the model looks
-        at are taken evenly, tokens are cut at the model's number.
+        (B, T). Audio is cut to the model's window, valid frames are sampled evenly to the model's
+        number, and tokens are cut to the model's number.
     Returns:
       `probabilities` (B, classes), `embedding` (B, D) and each `STREAM_probabilities`, float32.
     """
@@ -137,7 +136,7 @@ class LitertModel:
 
     @classmethod
     def open(cls, path: Path) -> LitertModel:
-        """A checked file and its config.
+        """Opens a checked file and its config.
 
         Raises:
           UserError: see `read_litert_config`; the runtime is missing, or cannot run the file.
@@ -152,7 +151,7 @@ class LitertModel:
         return model
 
     def _require_same_preparation(self, beside: Path) -> None:
-        """Compares the config with what the runtime says of the model.
+        """Compares the config with the runtime's description of the model.
 
         Raises:
           UserError: names or shapes of inputs differ, or the number of labels.
@@ -162,11 +161,11 @@ class LitertModel:
             problem = f"the model takes {', '.join(sorted(details))}"
             raise invalid_config_error(beside, f"{problem}, not {', '.join(sorted(self._shapes))}")
         for name, detail in details.items():
-            there = tuple(int(size) for size in detail["shape"])
+            shape = tuple(int(size) for size in detail["shape"])
             kind = np.dtype(detail["dtype"])
-            if (there, kind) != (self._shapes[name], self._dtypes[name]):
+            if (shape, kind) != (self._shapes[name], self._dtypes[name]):
                 given = f"{self._shapes[name]} {self._dtypes[name]}"
-                raise invalid_config_error(beside, f"{name} is {there} {kind}, not {given}")
+                raise invalid_config_error(beside, f"{name} is {shape} {kind}, not {given}")
         given_frame = self.config["input"]
         if "video" in self._shapes and self.config["preparation"].get("action_units") is None:
             size, channels = given_frame["face_size_px"], given_frame["face_channels"]
@@ -186,22 +185,22 @@ class LitertModel:
 
     def row(self, inputs: Arrays, row: int) -> Arrays:
         """One row of a batch in the shapes of the file."""
-        made = {name: np.zeros(shape, self._dtypes[name]) for name, shape in self._shapes.items()}
-        if "audio" in made:
+        arrays = {name: np.zeros(shape, self._dtypes[name]) for name, shape in self._shapes.items()}
+        if "audio" in arrays:
             sound = self._window(inputs["audio"][row], int(inputs["audio_length"][row]))
-            made["audio"][0, : len(sound)] = sound
-            made["audio_length"][0] = len(sound)
-        if "video" in made:
+            arrays["audio"][0, : len(sound)] = sound
+            arrays["audio_length"][0] = len(sound)
+        if "video" in arrays:
             frames = inputs["video"][row][np.asarray(inputs["video_mask"][row], bool)]
-            most = made["video"].shape[1]
+            most = arrays["video"].shape[1]
             if len(frames) > most:
                 frames = frames[np.linspace(0, len(frames) - 1, most).round().astype(int)]
-            made["video"][0, : len(frames)] = frames
-            made["video_mask"][0, : len(frames)] = True
-        if "token_ids" in made:
-            ids = inputs["token_ids"][row][: made["token_ids"].shape[1]]
-            made["token_ids"][0, : len(ids)] = ids
-        return made
+            arrays["video"][0, : len(frames)] = frames
+            arrays["video_mask"][0, : len(frames)] = True
+        if "token_ids" in arrays:
+            ids = inputs["token_ids"][row][: arrays["token_ids"].shape[1]]
+            arrays["token_ids"][0, : len(ids)] = ids
+        return arrays
 
     def _window(self, audio: np.ndarray, audio_length: int) -> np.ndarray:
         """The segment that `FitWindow` selects, without padding."""
@@ -212,12 +211,12 @@ class LitertModel:
 
 
 def resolve_new_target(run: Path, out: Path) -> Path:
-    """The `.tflite` that `export --out` names, which can be written; imports no TensorFlow.
+    """Resolves the `.tflite` of `export --out` and checks that it is new; imports no TensorFlow.
 
     Args:
-      run: names the file where `out` is a folder.
+      run: names the file if `out` is a folder.
     Raises:
-      UserError: it or the file beside it exists, or no folder can be made for it.
+      UserError: one of the two files exists, or their folder cannot be made.
     """
     target = out if is_litert(out) else out / f"{run.resolve().name}{SUFFIX}"
     if not storage_paths.is_remote(target):
@@ -229,7 +228,7 @@ def resolve_new_target(run: Path, out: Path) -> Path:
 
 
 def require_new(target: Path) -> None:
-    """Neither the `.tflite` nor the `.json` beside it may be there, dead links included."""
+    """Neither the `.tflite` nor the `.json` beside it may exist, not even as a dead link."""
     for file in (target, config_file(target)):
         if (file.exists() or file.is_symlink()) and not _is_half_a_pair(target):
             raise UserError(f"{file}: exists already; choose another name, or remove it first")
@@ -239,8 +238,8 @@ def _is_half_a_pair(target: Path) -> bool:
     """Whether only a config exists, left by an export that was killed before the `.tflite`."""
     if target.exists() or target.is_symlink():
         return False
-    own = atomic_io.read_cached_json(config_file(target)).get("litert")
-    return isinstance(own, dict) and "sha256" in own
+    litert = atomic_io.read_cached_json(config_file(target)).get("litert")
+    return isinstance(litert, dict) and "sha256" in litert
 
 
 def _signature(content: bytes) -> Any:
@@ -248,7 +247,7 @@ def _signature(content: bytes) -> Any:
 
     Raises:
       UserError: the runtime is not installed.
-      ValueError, RuntimeError: it cannot run the file.
+      ValueError, RuntimeError: the runtime cannot run the file.
     """
     try:
         from ai_edge_litert.interpreter import Interpreter
@@ -256,7 +255,7 @@ def _signature(content: bytes) -> Any:
         raise UserError(
             f"{SUFFIX} files need the package ai-edge-litert ({error}); pip install ai-edge-litert"
         ) from error
-    with suppress_native_stderr():  # it says which processor features it uses
+    with suppress_native_stderr():  # prints the processor features in use
         interpreter = Interpreter(model_content=content, num_threads=len(os.sched_getaffinity(0)))
         interpreter.allocate_tensors()
         return interpreter.get_signature_runner(DEFAULT_SIGNATURE)

@@ -1,4 +1,4 @@
-"""Sound, faces and words of some windows as one batch of a model's inputs."""
+"""Builds one input batch from the audio, faces and text of some windows."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class ModelInputs:
 
     Args:
       streams: of the model.
-      config: what is known of it; its `input` and its sampling are used.
-      num_units: values a frame gives where action units take the place of faces; else 0.
+      config: config of the model; its `input` and its sampling are used.
+      num_units: values per frame if action units replace faces; else 0.
     """
 
     def __init__(self, streams: Sequence[str], config: dict[str, Any], num_units: int = 0) -> None:
@@ -37,12 +37,12 @@ class ModelInputs:
         faces: Sequence[Sequence[Face | None]],
         texts: Sequence[str],
     ) -> dict[str, np.ndarray]:
-        """The inputs of one row a window, those of the model's streams.
+        """The model's inputs, with one row per window.
 
         Args:
-          waveforms: (samples,) float32 each, None where there is none.
-          faces: of each frame that was looked at; None where nobody was seen.
-          texts: what is said, "" where that is unknown.
+          waveforms: (samples,) float32 each, None without audio.
+          faces: faces of each analysed frame; None for a frame without a face.
+          texts: transcripts, "" if unknown.
         """
         inputs: dict[str, np.ndarray] = {}
         if "audio" in self._streams:
@@ -58,13 +58,13 @@ class ModelInputs:
         return pad_frames(shown, *self._frame())
 
     def _few(self, row: Sequence[Face | None]) -> Sequence[Face | None]:
-        """A window may hold some more frames than its hops ask for; of these, those with a face."""
+        """Limits a window to the model's number of frames; prefers those with a face."""
         if self._most_frames is None or len(row) <= self._most_frames:
             return row
         return _evenly([face for face in row if face is not None], self._most_frames)
 
     def _frame(self) -> tuple[tuple[int, ...], type]:
-        """Shape and dtype of what a frame gives: a face crop, or action units."""
+        """Shape and dtype of the value of a frame: a face crop, or action units."""
         if self._num_units:
             return (self._num_units,), np.float32
         size, channels = (self._spec[key] for key in ("face_size_px", "face_channels"))

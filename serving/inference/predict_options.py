@@ -1,11 +1,11 @@
-"""What a user may choose for a prediction."""
+"""Options of a prediction."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # numpy and the transcribers would make the command line slow
+if TYPE_CHECKING:  # importing numpy and the transcribers would slow down the command line
     from affectstream.preprocessing.faces.action_units import ActionUnitTable
     from affectstream.preprocessing.speech_to_text.transcript_cache import CachedTranscriber
 
@@ -15,15 +15,15 @@ class PredictOptions:
     """Options of the prediction for a recording.
 
     Attributes:
-      face: "largest" follows the largest face; "all" also answers for every face on its own.
-      window_s, hop_s: length and largest step of the windows in seconds, other than the model's
-        own; windows of a user's choice hold 16 frames each (or the model's number), where a
-        recording as long as a record is else looked at as `evaluate` does.
-      action_units: table of OpenFace, for a model trained on such.
-      text: what is said, for a model that knows words.
-      transcriber: hears what is said where `text` is None, window by window.
+      face: "largest" follows the largest face; "all" also predicts for every face separately.
+      window_s, hop_s: length and largest step of the windows in seconds, in place of the model's;
+        such windows hold 16 frames each (or the model's number), whereas a recording as long as a
+        record is otherwise read as `evaluate` does.
+      action_units: OpenFace table, for a model trained on such tables.
+      text: transcript, for a model with a text stream.
+      transcriber: transcribes window by window if `text` is None.
     Raises:
-      ValueError: another `face`.
+      ValueError: another value of `face`.
     """
 
     face: str = "largest"

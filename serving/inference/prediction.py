@@ -1,4 +1,4 @@
-"""The answer for one recording, as `predict --json` writes it."""
+"""The prediction for one recording, in the format of `predict --json`."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ Probabilities = dict[str, float]
 
 @dataclass(frozen=True)
 class WindowPrediction:
-    """The answer for one window.
+    """The prediction for one window.
 
     Attributes:
-      label: the most probable one.
-      streams: prediction from each stream that counts, as if it were the only one.
-      face_coverage: share of the frames looked at that show the followed face; None without video.
-      sound_coverage: share of the window that holds sound, with 0 for a silent one; None where the
-        recording has no sound, or the model does not listen.
-      speech_share: share of the sound that is speech; None as of `sound_coverage`.
-      min_speech_share: speech share below which a prediction from sound abstains; None: never.
-      known_word_share: share of the words that the model has in its vocabulary; None where there
-        are no words or the vocabulary is not at hand.
+      label: the most probable label.
+      streams: prediction from each valid stream, as if it were the only one.
+      face_coverage: share of the analysed frames that show the followed face; None without video.
+      sound_coverage: share of the window with audio, 0 for a silent one; None if the recording or
+        the model has no audio.
+      speech_share: share of the audio that is speech; None like `sound_coverage`.
+      min_speech_share: speech share below which a prediction from audio abstains; None: never.
+      known_word_share: share of the words that are in the model's vocabulary; None without words or
+        without the vocabulary.
       min_known_word_share: known-word share below which a prediction from text abstains; None:
         never.
       transcript: output of speech-to-text; None if it was not used.
-      abstain_below: the probability that `label` needs to be given as the answer; None always
-        gives it.
+      abstain_below: smallest probability at which `label` is reported; None always reports it.
     """
 
     start_s: float
@@ -49,7 +48,7 @@ class WindowPrediction:
 
     @property
     def abstained(self) -> bool:
-        """Whether no label is given: none is probable enough, or a share is below its limit."""
+        """Whether no label is reported: its probability or a share is below its limit."""
         return has_weak_evidence(self)
 
     def as_json(self) -> dict[str, Any]:
@@ -69,18 +68,19 @@ class WindowPrediction:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one recording; its probabilities are pooled over the windows.
+    """The prediction for one recording; its probabilities are pooled over the windows.
 
     Attributes:
-      label: the most probable one.
-      streams: as of a window, pooled over those in which the stream counts.
-      face_coverage, sound_coverage, speech_share, known_word_share: as of a window, over the whole
-        recording.
-      transcript: of windows that do not overlap, one after the other.
-      warnings: reasons to trust the prediction less.
-      faces: with `all` faces, the answer from each person's face alone.
-      abstain_below: as of a window; see `with_abstention`.
-      smooth_s: over how many seconds the windows were averaged; None where they were not.
+      label: the most probable label.
+      streams: as for a window, pooled over the windows with the stream.
+      face_coverage, sound_coverage, speech_share: as for a window, over the whole recording.
+      transcript: transcripts of windows that do not overlap, joined.
+      known_word_share: share of the words that are in the model's vocabulary; None without words or
+        without the vocabulary.
+      warnings: reasons for lower confidence in the prediction.
+      faces: with `face="all"`, the prediction from each person's face alone.
+      abstain_below: as for a window; see `with_abstention`.
+      smooth_s: length of the moving average over windows in seconds; None without smoothing.
     """
 
     path: str
@@ -106,12 +106,12 @@ class Prediction:
 
     @property
     def abstained(self) -> bool:
-        """Whether no label is given: none is probable enough, or a share is below its limit."""
+        """Whether no label is reported: its probability or a share is below its limit."""
         return has_weak_evidence(self)
 
     @property
     def abstained_streams(self) -> tuple[str, ...]:
-        """The streams that would abstain if they answered alone for the whole recording."""
+        """The streams that would abstain if they predicted alone for the whole recording."""
         return tuple(
             name
             for name, p in self.streams.items()
@@ -148,18 +148,18 @@ def with_abstention(
     min_speech_share: float | None = None,
     min_known_word_share: float | None = None,
 ) -> Prediction:
-    """Returns the prediction with abstention applied where the evidence is too weak.
+    """Returns the prediction with abstention applied if the evidence is too weak.
 
     Applies to the recording, each window, each stream of the whole recording and each face;
     probabilities do not change.
 
     Args:
-      below: in (0, 1): the least highest probability; one equal to it is answered.
-      min_speech_share: in (0, 1]: the least share of speech of what is answered from sound, alone
-        or beside other streams; faces on their own are not concerned.
-      min_known_word_share: in (0, 1]: the same of known words, for what is answered from text.
+      below: in (0, 1): smallest highest probability that is reported.
+      min_speech_share: in (0, 1]: smallest share of speech for predictions that use audio, alone or
+        with other streams; predictions from faces alone are not affected.
+      min_known_word_share: in (0, 1]: the same of known words, for predictions that use text.
     Raises:
-      ValueError: out of its range.
+      ValueError: a value out of range.
     """
     if below is not None and not 0 < below < 1:
         raise ValueError(f"below must be in (0, 1), received {below}")
@@ -172,7 +172,7 @@ def with_abstention(
     for face in prediction.faces:
         abstained = is_below(face["probabilities"], below)
         label = None if abstained else face["label"]
-        # Beside the label, as of recordings and windows.
+        # Beside the label, as for recordings and windows.
         rest = {key: value for key, value in face.items() if key not in ("face", "label")}
         faces.append({"face": face["face"], "label": label, "abstained": abstained, **rest})
     return replace(
@@ -184,18 +184,18 @@ def with_abstention(
 
 
 def may_abstain(of: WindowPrediction | Prediction) -> bool:
-    """Whether abstaining was asked for."""
+    """Whether abstaining was requested."""
     limits = (of.abstain_below, of.min_speech_share, of.min_known_word_share)
     return any(limit is not None for limit in limits)
 
 
 def has_weak_evidence(of: WindowPrediction | Prediction) -> bool:
-    """Whether one of the limits asks to abstain."""
+    """Whether one of the limits requires abstention."""
     return is_below(of.probabilities, of.abstain_below) or lacks_speech(of) or lacks_known_words(of)
 
 
 def lacks_speech(of: WindowPrediction | Prediction) -> bool:
-    """Whether a prediction uses sound whose speech share is below the limit."""
+    """Whether a prediction uses audio whose speech share is below the limit."""
     if of.min_speech_share is None or of.speech_share is None or "audio" not in of.streams:
         return False
     return of.speech_share < of.min_speech_share
@@ -209,7 +209,7 @@ def lacks_known_words(of: WindowPrediction | Prediction) -> bool:
 
 
 def abstention_reason(of: WindowPrediction | Prediction) -> str:
-    """Behind the word "abstained": which limit is not reached."""
+    """Text after the word "abstained": the limit that is not reached."""
     if is_below(of.probabilities, of.abstain_below):
         return f"below {of.abstain_below:g}"
     if lacks_speech(of):
@@ -226,7 +226,7 @@ def is_below(probabilities: Probabilities, threshold: float | None) -> bool:
 
 
 def _answer(of: WindowPrediction | Prediction) -> dict[str, Any]:
-    """The label, and whether it is withheld where that was asked for."""
+    """The label, and whether it is withheld if abstaining was requested."""
     if not may_abstain(of):
         return {"label": of.label}
     return {"label": None if of.abstained else of.label, "abstained": of.abstained}
@@ -256,15 +256,15 @@ def low_percent(share: float) -> str:
     return text if text.startswith("less") else f"only {text}"
 
 
-def mean_probabilities(many: list[Probabilities]) -> Probabilities:
-    """Mean of each label's probability."""
-    return {label: float(np.mean([p[label] for p in many])) for label in many[0]}
+def mean_probabilities(per_window: list[Probabilities]) -> Probabilities:
+    """Mean probability of each label."""
+    return {label: float(np.mean([p[label] for p in per_window])) for label in per_window[0]}
 
 
-def pooled(many: list[Probabilities], pooling: str) -> Probabilities:
+def pooled(per_window: list[Probabilities], pooling: str) -> Probabilities:
     """Pools the probabilities of windows into those of a recording; see `windowing.pool`."""
-    rows = pool([list(one.values()) for one in many], pooling)
-    return dict(zip(many[0], map(float, rows), strict=True))
+    rows = pool([list(one.values()) for one in per_window], pooling)
+    return dict(zip(per_window[0], map(float, rows), strict=True))
 
 
 def top_label(probabilities: Probabilities) -> str:

@@ -11,10 +11,10 @@ from affectstream.serving.inference.windows import Window
 
 @dataclass(frozen=True)
 class FileOpened:
-    """The file could be opened; nothing is decoded yet.
+    """The file was opened; nothing is decoded yet.
 
     Attributes:
-      sample_rate_hz: of the windows' waveforms; None where sound is not decoded.
+      sample_rate_hz: of the windows' waveforms; None if audio is not decoded.
     """
 
     duration_s: float
@@ -28,8 +28,8 @@ class WindowsDone:
     """Some consecutive windows are done.
 
     Attributes:
-      windows: in order of time, including those without a prediction.
-      predictions: of those with anything usable in them; start and end say which.
+      windows: in time order, including those without a prediction.
+      predictions: of the windows with usable input; matched by start and end.
     """
 
     windows: Sequence[Window]

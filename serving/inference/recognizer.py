@@ -54,21 +54,21 @@ class Recognizer:
 
     Attributes:
       labels: classes, in the order of the model's outputs.
-      streams: what the model can use.
-      config: all that is known of the model (`assets/config.json`).
-      window_settings: how the model's recordings are cut.
+      streams: input streams of the model.
+      config: config of the model (`assets/config.json`).
+      window_settings: how recordings are cut into windows.
       known_words: the vocabulary, if known; used to warn of text with few known words.
 
     Args:
-      forward: a batch of inputs -> outputs.
+      forward: maps a batch of inputs to outputs.
       config: see above.
-      weights_dir: where the face detector's weights lie, if not in the cache.
-      detector: another than the model's own; "none" takes each picture whole.
-      eager_detector: False opens the face detector with the first file that has pictures.
-      reader: process that reads the recordings, so that its death does not end this one; None
-        reads them in this process.
+      weights_dir: folder of the face detector's weights; None uses the cache.
+      detector: replaces the model's own; "none" uses each image whole.
+      eager_detector: False opens the face detector with the first file that has video.
+      reader: process that reads the recordings, so that a crash there does not end this process;
+        None reads them here.
     Raises:
-      UserError: `detector` for a model that is given no pictures; weights absent or wrong.
+      UserError: `detector` for a model without face crops; weights missing or wrong.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Recognizer:
     @property
     def _frame_analyzer(self) -> FrameAnalyzerSpec:
         preparation = self.config["preparation"]
-        # Trained on pictures that were faces already: here they must be found first.
+        # The model was trained on still images of faces; here faces must be detected first.
         own = "auto" if preparation["detector"] == "none" else preparation["detector"]
         detector = "" if self._units.from_mediapipe else self._detector or own
         return FrameAnalyzerSpec(detector, CropFormat(**preparation["face"]), self._weights_dir)
@@ -133,18 +133,18 @@ class Recognizer:
         name: str = "",
         on_progress: ProgressCallback | None = None,
     ) -> Prediction:
-        """Answers for one recording of any kind and length.
+        """Predicts for one recording of any kind and length.
 
         Args:
-          options: what the user chose; None for the defaults.
-          name: how the answer and messages call the file; the path when left out.
-          on_progress: called when the file is open and after each batch of windows; what it
-            raises ends the work.
+          options: options of the user; None for the defaults.
+          name: name of the file in the prediction and in messages; None uses the path.
+          on_progress: called when the file is open and after each batch of windows; an exception
+            from it ends the work.
         Raises:
-          UserError: no table or one that does not fit, for a model that knows nothing else; a
-            `hop_s` above the model's own window.
-          MediaError: unreadable, without any stream that the model can use, or more than the
-            process of `reader` could bear.
+          UserError: a missing or unsuitable table for a model that uses nothing else; a `hop_s`
+            above the model's own window.
+          MediaError: unreadable, without any stream that the model can use, or above the limits of
+            the `reader` process.
           ValueError: `window_s` or `hop_s` out of range.
         """
         options = options or PredictOptions()
@@ -190,12 +190,12 @@ class Recognizer:
     def _answer_batch(
         self, batch: Sequence[Window], recording: Recording, reading: ReadSettings
     ) -> list[WindowPrediction]:
-        """Predicts for some windows, and adds them to what is known of the recording."""
+        """Predicts some windows and adds them to the results of the recording."""
         recording.stats.add_windows(batch)
         words, rate_hz = recording.text, reading.sample_rate_hz
         said = [words.text_of(window.asr_waveform, rate_hz) for window in batch]
         whole_s = recording.media.info.duration_s
-        is_whole = reading.is_one_record(whole_s)  # each window is given all of it to hear
+        is_whole = reading.is_one_record(whole_s)  # each window transcribes all of it
         for window, text in zip(batch, said, strict=True):
             words.add_transcript(window.start_s, whole_s if is_whole else window.end_s, text)
         new = self._answer(batch, recording.has_video_input, said, words.transcript_of)
@@ -206,10 +206,10 @@ class Recognizer:
         """Predicts from text alone.
 
         Args:
-          text: one utterance, of any length; the model looks at its beginning only.
-          name: shown as the path of the answer.
+          text: one utterance of any length; the model reads only its beginning.
+          name: shown as the path of the prediction.
         Raises:
-          MediaError: the model knows no words, or there are none.
+          MediaError: the model has no text stream, or the text is empty.
         """
         if "text" not in self.streams:
             known = " and ".join(self.streams)
@@ -235,7 +235,7 @@ class Recognizer:
             known_word_share=share,
         )
 
-    # === What is given beside the recording ===
+    # === Inputs beside the recording ===
 
     def _action_unit_table(self, action_units: ActionUnitTable | None) -> ActionUnitTable | None:
         table = self._units.select_columns(action_units)
@@ -313,7 +313,7 @@ class Recognizer:
         return self.known_words.share(text)
 
     def _row(self, window: Window, text: str) -> _Row:
-        """The model's inputs from one window, and the streams with enough coverage to count."""
+        """The model's inputs from one window, and the streams with enough coverage."""
         faces = [
             frame.faces.get(frame.followed_id) if frame.followed_id is not None else None
             for frame in window.frames
@@ -346,12 +346,12 @@ class Recognizer:
 
 @dataclass(frozen=True)
 class _Row:
-    """One window as the model receives it.
+    """Model inputs of one window.
 
     Attributes:
       faces: the followed face in each analysed frame; None where it is not visible.
       face_coverage: share of the frames that show it.
-      streams: those that count.
+      streams: streams with enough coverage.
     """
 
     window: Window

@@ -30,20 +30,20 @@ FEW_FACES = 0.5  # share of the frames below which a warning is given
 
 @dataclass
 class Recording:
-    """A recording while it is being analysed.
+    """State of a recording during its analysis.
 
     Attributes:
       media: the open file.
-      config: all that is known of the model (`assets/config.json`).
-      units: the model's action-unit input, if it takes no face crops.
-      table: of action units, if one was given.
-      has_video_input: whether there is anything for the video stream to look at.
-      text: what is said.
+      config: config of the model (`assets/config.json`).
+      units: the model's action-unit input, if it uses no face crops.
+      table: action-unit table, if given.
+      has_video_input: whether there is input for the video stream.
+      text: transcript.
       settings: of the windows.
-      meter: of speech; None where the model does not listen, or there is no sound.
-      known_words: the model's, where they are known.
-      predictions: of the windows so far, those with anything usable in them.
-      stats, identities: what was seen in them.
+      meter: of speech; None if the recording or the model has no audio.
+      known_words: vocabulary of the model, if available.
+      predictions: of the windows so far that have usable input.
+      stats, identities: statistics and faces of these windows.
     """
 
     media: MediaReader
@@ -77,7 +77,7 @@ class Recording:
         """Rejects a recording that the model cannot use, before decoding it.
 
         Raises:
-          MediaError: the one stream that the model knows is not there.
+          MediaError: the model's only stream is missing.
         """
         name, only = self.media.name, self._streams[0] if len(self._streams) == 1 else ""
         if only == "text" and not self.text.is_expected:
@@ -99,7 +99,7 @@ class Recording:
         Args:
           every_face: also report each face on its own.
         Raises:
-          MediaError: no window holds anything that the model can use.
+          MediaError: no window has input that the model can use.
         """
         if not self.predictions:
             raise MediaError(
@@ -224,10 +224,10 @@ def _is_short(answer: WindowPrediction, stream: str) -> bool:
 
 
 def model_warnings(config: Mapping[str, Any]) -> Iterator[str]:
-    """Warnings that hold for every answer of a model.
+    """Warnings that hold for every prediction of a model.
 
     Args:
-      config: all that is known of the model (`assets/config.json`).
+      config: config of the model (`assets/config.json`).
     """
     if config["synthetic"]:
         yield "the model was trained on SYNTHETIC data"

@@ -15,7 +15,7 @@ from affectstream.serving.inference.windows import (
 
 
 class RecordingStats:
-    """Counts frames, faces and sound; overlapping parts of windows count once.
+    """Counts frames, faces and audio; overlapping segments of windows count once.
 
     Args:
       pooling: of the model, see `WindowSettings`.
@@ -53,11 +53,11 @@ class RecordingStats:
         self.boxes.append((frame.time_s, (box.x, box.y, box.width, box.height)))
 
     def face_coverage(self) -> float:
-        """Share of the frames looked at that show the followed face."""
+        """Share of the analysed frames that show the followed face."""
         return self.num_followed_frames / max(self.num_frames, 1)
 
     def sound_coverage(self, duration_s: float) -> float | None:
-        """Share of the recording that has sound; None for a model without audio."""
+        """Share of the recording that has audio; None for a model without audio."""
         if self._sounding_s is None:
             return None
         return min(self._sounding_s / duration_s, 1.0) if duration_s > 0 else 0.0
@@ -67,7 +67,7 @@ class RecordingStats:
             self._faces.setdefault(person, []).append(probabilities)
 
     def faces(self, identities: FaceIdentities) -> Iterator[dict[str, Any]]:
-        """Each person who is there long enough, most often seen first."""
+        """Each person who is visible long enough, most often seen first."""
         for person, count in sorted(identities.num_frames.items(), key=lambda item: -item[1]):
             share = count / max(self.num_frames, 1)
             if share >= MIN_FACE_SHARE and person in self._faces:

@@ -12,7 +12,7 @@ from affectstream.serving.inference.prediction import (
     top_label,
 )
 
-# Tolerance for rounded times when the distance of two windows is compared.
+# Tolerance for rounding of times when distances of windows are compared.
 _SLACK_S = 1e-6
 
 
@@ -20,12 +20,12 @@ def smoothed(prediction: Prediction, smooth_s: float) -> Prediction:
     """The same prediction with a moving average over its windows.
 
     The probabilities of a window become the mean over the windows whose middle lies within
-    `smooth_s` / 2 of its own; each stream's are averaged over those that have the stream, and a
-    stream that a window lacks stays missing there. The answer for the whole recording stays.
+    `smooth_s` / 2 of its own. Each stream is averaged over the windows that have it, and stays
+    missing in windows that lack it. The prediction for the whole recording does not change.
 
     Args:
-      smooth_s: seconds, above 0; below twice the smallest step from window to window (the last one
-        may be shorter than the hop) nothing changes.
+      smooth_s: seconds, above 0; no effect below twice the smallest step between windows (the last
+        step may be shorter than the hop).
     Raises:
       ValueError: `smooth_s` is not above 0.
     """

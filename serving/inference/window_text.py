@@ -16,7 +16,7 @@ TRANSCRIBER_RATE_HZ = 16_000
 
 
 def require_utf8(text: str | None) -> str | None:
-    """The text itself.
+    """Returns the text if it is valid UTF-8.
 
     Raises:
       UserError: the text has bytes that are not UTF-8, which a terminal may pass on.
@@ -33,10 +33,10 @@ class RecordingText:
     """Provides the text of each window of one recording.
 
     Attributes:
-      given_text: the same words for every window; None where nobody told them.
-      transcriber: transcribes each window when no text is given.
+      given_text: the same text for every window; None if none was given.
+      transcriber: transcribes each window if no text is given.
       failures: reasons why windows could not be transcribed, in order.
-      transcripts: end in seconds and words of the windows transcribed, those that do not overlap.
+      transcripts: end in seconds and text of the transcribed windows that do not overlap.
     """
 
     given_text: str | None = None
@@ -50,32 +50,32 @@ class RecordingText:
         return bool((self.given_text or "").strip()) or self.transcriber is not None
 
     def text_of(self, waveform: np.ndarray | None, sample_rate_hz: int | None) -> str:
-        """The words of one window.
+        """Text of one window.
 
         Args:
-          waveform: (samples,) float32, None where the window is silent.
+          waveform: (samples,) float32, None if the window is silent.
         """
         if self.given_text is not None:
             return self.given_text
         if self.transcriber is None or waveform is None or sample_rate_hz is None:
             return ""
         pcm = to_pcm(waveform)
-        heard: Any = self.transcriber(pcm, sample_rate_hz, content_hash(pcm.tobytes()))
-        if heard.failure:
-            self.failures.append(heard.failure)
-        return str(heard.text)
+        transcript: Any = self.transcriber(pcm, sample_rate_hz, content_hash(pcm.tobytes()))
+        if transcript.failure:
+            self.failures.append(transcript.failure)
+        return str(transcript.text)
 
     def transcript_of(self, text: str) -> str | None:
         """Transcript to report for a window; None without a transcriber or with given text."""
         return None if self.transcriber is None or self.given_text is not None else text
 
     def add_transcript(self, start_s: float, end_s: float, text: str) -> None:
-        """Keeps what was heard in a window unless it overlaps one that is kept."""
+        """Stores the transcript of a window unless it overlaps a stored one."""
         if not self.transcripts or start_s >= self.transcripts[-1][0] - 0.05:
             self.transcripts.append((end_s, text))
 
     def transcript(self) -> str | None:
-        """What was heard in the whole recording; None as of `transcript_of`."""
+        """Transcript of the whole recording; None like `transcript_of`."""
         return self.transcript_of(" ".join(text for _, text in self.transcripts if text))
 
     def missing_reason(self) -> str:

@@ -1,4 +1,4 @@
-"""A recording of any length as overlapping windows, a few in memory at a time."""
+"""Cuts a recording of any length into overlapping windows, a few in memory at a time."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class ReadSettings:
 
     Attributes:
       settings: of the windows.
-      sample_rate_hz: rate of the waveforms; None for a model without sound.
+      sample_rate_hz: rate of the waveforms; None for a model without audio.
       sampling: frame sampling of the records that the model was trained on.
-      max_record_s: a recording up to this long is read exactly as `preprocess` reads it for one
-        record, and its windows are cut from that, as `evaluate` does; 0 reads none so. Otherwise
-        `sampling.num_frames` are looked at a window.
+      max_record_s: a recording up to this length is read exactly as `preprocess` reads one record,
+        and its windows are cut from that, as `evaluate` does; 0 disables this. Otherwise
+        `sampling.num_frames` are analysed per window.
     """
 
     settings: WindowSettings = field(default_factory=WindowSettings)
@@ -74,13 +74,13 @@ class Window:
     """One window of a recording.
 
     Attributes:
-      waveform: (samples,) float32, or None where there is no sound or only silence.
-      frames: those looked at within it, in order of time.
-      sound_coverage: share of the window that holds sound; None for a model without audio.
-      new_sound_s: seconds of sound in it that earlier windows do not contain.
-      asr_waveform: (samples,) float32 for speech-to-text, or None for `waveform`: the whole
-        recording where this is read as one record, as its transcript is.
-      speech_share: share of its sound that is speech; None where that is not measured.
+      waveform: (samples,) float32, or None without audio or with silence only.
+      frames: analysed frames in it, in time order.
+      sound_coverage: share of the window with audio; None for a model without audio.
+      new_sound_s: seconds of audio in it that earlier windows do not contain.
+      asr_waveform: (samples,) float32 for speech-to-text, or None to use `waveform`: the whole
+        recording if that is read as one record, because its transcript covers all of it.
+      speech_share: share of its audio that is speech; None if it is not measured.
     """
 
     start_s: float
@@ -98,8 +98,8 @@ class FaceIdentities:
     """Assigns the faces of successive frames to persons.
 
     Attributes:
-      last_boxes: person -> where it was last seen.
-      num_frames: frames in which each was seen.
+      last_boxes: person -> last face box.
+      num_frames: number of frames that show each person.
     """
 
     last_boxes: dict[int, FaceBox] = field(default_factory=dict)
@@ -107,7 +107,7 @@ class FaceIdentities:
     tracker: FaceTracker = field(default_factory=FaceTracker)
 
     def identify(self, seen: FrameFaces) -> tuple[dict[int, Face], int | None]:
-        """The faces of a frame by person, and the person that is followed in it."""
+        """Faces of a frame by person, and the followed person."""
         known = list(self.last_boxes)
         boxes = [face.box for face in seen.faces]
         assigned = assign_boxes([self.last_boxes[person] for person in known], boxes)
@@ -122,7 +122,7 @@ class FaceIdentities:
         return named, followed
 
 
-# Rate of the sound that nobody listens to.
+# Sampling rate of audio that only decides whether a window is silent.
 _ANY_RATE_HZ = 8000
 # (start_s, end_s) -> frames from a table of action units, in place of video frames.
 FrameLookup = Callable[[float, float], Sequence[TrackedFrame]]
@@ -139,11 +139,10 @@ def iter_windows(
     """Cuts an open recording.
 
     Args:
-      finder: None for a model that looks at no picture; picklable for a file that is read in
-        another process.
-      identities: keeps faces apart; read it after the last window.
-      frame_lookup: takes the place of pictures, for a model that is given a table.
-      meter: measures how much of the sound is speech, at the same rate.
+      finder: None for a model without video; picklable for a file that is read in another process.
+      identities: assigns faces to persons; read it after the last window.
+      frame_lookup: replaces video frames, for a model with a table.
+      meter: measures the share of speech in the audio, at the same rate.
     Raises:
       MediaError: the file cannot be decoded.
     """
@@ -179,7 +178,7 @@ def iter_windows(
 
 @dataclass(frozen=True)
 class _Block:
-    """Decoded sound and frames of one segment."""
+    """Decoded audio and frames of one segment."""
 
     start_s: float
     end_s: float
@@ -188,14 +187,14 @@ class _Block:
 
 
 def _as_recorded(tracks: MediaSegment, is_one_record: bool, rate_hz: int) -> np.ndarray | None:
-    """The sound of a segment as a record stores it: 16 bits, None without sound."""
+    """The audio of a segment as stored in a record: 16 bits, None without audio."""
     if tracks.waveform is None or (is_one_record and not is_usable_audio(tracks.waveform, rate_hz)):
         return None
     return from_pcm(to_pcm(tracks.waveform))
 
 
 def _seen(tracks: MediaSegment, identities: FaceIdentities) -> list[TrackedFrame]:
-    """The sampled frames of a segment, ordered by time; a damaged frame has no faces."""
+    """The sampled frames of a segment, in time order; a damaged frame has no faces."""
     seen = [
         TrackedFrame(float(time_s), *identities.identify(faces))
         for time_s, faces in zip(tracks.frame_times_s, tracks.frames, strict=True)
@@ -223,7 +222,7 @@ def _window(
     is_one_record: bool,
     done_s: float,
 ) -> Window:
-    """Args: done_s: where the window before ends."""
+    """Args: done_s: end of the previous window."""
     seen = [frame for block in blocks for frame in block.frames]
     frames = tuple(seen[slice_frames([frame.time_s for frame in seen], start_s, end_s)])
     if rate_hz is None:
@@ -234,9 +233,9 @@ def _window(
     new = sound_coverage(_sound(end_s - new_s, end_s, blocks, rate_hz), rate_hz, new_s) * new_s
     if len(waveform) < MIN_AUDIO_S * rate_hz:
         coverage, new = 0.0, 0.0
-    own = waveform if coverage > 0 else None
-    heard = blocks[0].waveform if is_one_record else own
-    return Window(start_s, end_s, own, frames, coverage, new, heard)
+    audible = waveform if coverage > 0 else None
+    asr_waveform = blocks[0].waveform if is_one_record else audible
+    return Window(start_s, end_s, audible, frames, coverage, new, asr_waveform)
 
 
 def _sound(start_s: float, end_s: float, blocks: Sequence[_Block], rate_hz: int) -> np.ndarray:

@@ -28,7 +28,7 @@ class RetryableError(Exception):
     """One request failed in a way that waiting may mend; inside translators only.
 
     Attributes:
-      retry_after_s: how long the service asks to be left alone, 0 where it does not say.
+      retry_after_s: waiting time requested by the service, 0 if it states none.
     """
 
     def __init__(self, reason: str, retry_after_s: float = 0.0) -> None:
@@ -73,7 +73,7 @@ class RetryPolicy:
     Attributes:
       min_interval_s: least time between the starts of two requests.
       first_wait_s: wait after a first failure; doubled after each further one.
-      max_wait_s: longest wait, also where the service asks for a longer one.
+      max_wait_s: longest wait, even if the service requests a longer one.
       max_attempts: requests for one answer before giving up.
       clock, sleep: of the `time` module; tests put their own here.
     """

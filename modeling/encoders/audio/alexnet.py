@@ -1,4 +1,4 @@
-"""AlexNet on spectrogram pictures: five convolutions, two dense layers."""
+"""AlexNet on spectrogram images: five convolutions, two dense layers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from keras import layers
 from affectstream.modeling.encoders.batch_norm import MOMENTUM
 from affectstream.modeling.encoders.input_checks import require_image
 
-# One row a convolution: filters, kernel, stride, whether a 3x3 max-pool of stride 2 follows.
+# One row per convolution: filters, kernel, stride, whether a 3x3 max-pool of stride 2 follows.
 STAGES = (
     (96, 11, 4, True),
     (256, 5, 1, True),
@@ -28,15 +28,15 @@ def alexnet(
 ) -> keras.Model:
     """Encoder of one spectrogram.
 
-    Three things differ from the paper: each convolution is normalised by batch instead of by
-    neighbouring maps, all maps see each other (one tower), and the dense layers, there 4,096 wide
-    and nine tenths of all weights, have a width of their own.
+    It differs from the paper in three ways. Batch normalisation replaces local response
+    normalisation. Every convolution sees all maps (one tower). The width of the dense layers is a
+    parameter; in the paper it is 4,096, nine tenths of all weights.
 
     Args:
-      input_shape: (bands, frames, 1 or 3), float, standardised; 57 or more a side.
+      input_shape: (bands, frames, 1 or 3), float, standardised; both sides at least 57.
       num_classes: outputs.
       embedding_dim: width of the second dense layer.
-      dense_width: of the first.
+      dense_width: width of the first dense layer.
       dropout: before both dense layers, as in the paper.
     Returns:
       Model from `features` to {"logits": (batch, classes), "embedding": (batch, embedding_dim)};

@@ -10,7 +10,7 @@ from keras import layers, ops
 from affectstream.modeling.encoders.input_checks import require_sequence
 from affectstream.modeling.encoders.temporal_pooling import MaskedMean, MergeTimeAxis
 
-# One row a convolution over time: filters, kernel.
+# One row per convolution over time: filters, kernel.
 STAGES = ((64, 5), (128, 5), (256, 3))
 
 
@@ -20,23 +20,23 @@ def conv1d(
     embedding_dim: int = 128,
     dropout: float = 0.3,
 ) -> keras.Model:
-    """Encoder of a sequence; frames that do not count are zero to every convolution.
+    """Encoder of a sequence; masked frames are zero in every convolution.
 
-    Each frame is normalised on its own (layer normalisation), so that padding changes nothing.
+    Each frame is normalised by itself (layer normalisation), so that padding has no effect.
 
     Args:
       input_shape: (frames or None, dim), float, standardised.
       num_classes: outputs.
       embedding_dim: width of the dense layer.
-      dropout: behind each convolution and the dense layer.
+      dropout: after each convolution and the dense layer.
     Returns:
       Model from [`features` (batch, frames, dim), `mask` (batch, frames) bool] to
       {"logits": (batch, classes), "embedding": (batch, embedding_dim)}; 190,599 parameters at
       dim 52 and 7 classes.
     Raises:
-      UserError: features that are no sequence.
+      UserError: features that are not a sequence.
     Source: TESS and text system, feature-level fusion, docs/reproduced_systems.md; widths and
-      kernels are ours.
+      kernels are chosen here.
     """
     require_sequence("conv1d", input_shape)
 

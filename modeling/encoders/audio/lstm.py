@@ -17,26 +17,26 @@ def lstm(
     dropout: float = 0.3,
     use_cudnn: bool = False,
 ) -> keras.Model:
-    """Encoder of a sequence: the state behind the last frame that counts.
+    """Encoder of a sequence: the state after the last valid frame.
 
-    Frames that do not count leave the state as it is; a row without any keeps the zero state.
+    Masked frames leave the state unchanged; a row without valid frames keeps the zero state.
 
     Args:
       input_shape: (frames or None, dim), float, standardised.
       num_classes: outputs.
       embedding_dim: width of the dense layer.
       units: width of each LSTM.
-      num_layers: LSTMs on top of each other.
-      dropout: behind each LSTM and the dense layer.
-      use_cudnn: faster on a GPU, but only for masks whose gaps lie at the end.
+      num_layers: number of stacked LSTMs.
+      dropout: after each LSTM and the dense layer.
+      use_cudnn: faster on a GPU, but requires masks with padding only at the end.
     Returns:
       Model from [`features` (batch, frames, dim), `mask` (batch, frames) bool] to
       {"logits": (batch, classes), "embedding": (batch, embedding_dim)}; 110,087 parameters at
       dim 52 and 7 classes.
     Raises:
-      UserError: features that are no sequence.
+      UserError: features that are not a sequence.
     Source: Hochreiter & Schmidhuber 1997; TESS and text system, probability-level fusion,
-      docs/reproduced_systems.md; the widths are ours.
+      docs/reproduced_systems.md; the widths are chosen here.
     """
     require_sequence("lstm", input_shape)
 

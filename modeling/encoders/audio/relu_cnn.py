@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-# One row a stage: filters, kernel (mels, frames), max-pool behind it, L2 of the kernel.
+# One row per stage: filters, kernel (mels, frames), max-pool after it, L2 of the kernel.
 STAGES = (
     (64, (3, 5), (4, 4), 0.001),
     (128, (3, 5), (4, 4), 0.001),
@@ -26,13 +26,13 @@ def relu_cnn(
       input_shape: (mels, frames, 1), float, standardised.
       num_classes: outputs.
       embedding_dim: width of the dense layer.
-      dropout: behind each stage and the dense layer.
+      dropout: after each stage and the dense layer.
       dense_l2: weight penalty of the dense layer.
     Returns:
       Model from `features` to {"logits": (batch, classes), "embedding": (batch, embedding_dim)};
       387,335 parameters at (128, 282, 1) and 7 classes.
-    Source: RAVDESS two-stream system, audio branch, docs/reproduced_systems.md; the sizes
-      of its pools are ours.
+    Source: RAVDESS two-stream system, audio branch, docs/reproduced_systems.md; the pool
+      sizes are chosen here.
 
     Example:
       >>> relu_cnn((128, 282, 1), 7).count_params()

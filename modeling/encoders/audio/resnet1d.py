@@ -1,4 +1,4 @@
-"""Residual 1-D network over one vector of features a clip."""
+"""Residual 1-D network over one feature vector per clip."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from keras import layers
 from affectstream.modeling.encoders.batch_norm import MOMENTUM
 from affectstream.modeling.encoders.input_checks import require_vector
 
-# One row a stage: filters, stride of its first block; two blocks each.
+# One row per stage: filters, stride of its first block; two blocks each.
 STAGES = ((64, 1), (128, 2), (256, 2), (512, 2), (1024, 2))
 BLOCKS_PER_STAGE = 2
 POOLED_DIM = STAGES[-1][0]
@@ -23,21 +23,21 @@ def resnet1d(
     embedding_dim: int = POOLED_DIM,
     dropout: float = 0.2,
 ) -> keras.Model:
-    """Encoder of one vector, read as a sequence of single numbers in their order.
+    """Encoder of one vector, treated as a sequence of scalars.
 
     Args:
       input_shape: (dim,), float, standardised.
       num_classes: outputs.
-      embedding_dim: 1024 takes the average over the sequence as it is; any other width puts a
-        dense layer behind it.
+      embedding_dim: 1024 uses the average over the sequence directly; any other width adds a dense
+        layer.
       dropout: before the head.
     Returns:
       Model from `features` to {"logits": (batch, classes), "embedding": (batch, embedding_dim)};
-      15,415,495 parameters at 7 classes, whatever the length.
+      15,415,495 parameters at 7 classes, for any length.
     Raises:
-      UserError: features that are no vector.
+      UserError: features that are not a vector.
     Source: IEMOCAP fused-features system, docs/reproduced_systems.md; the kernels of its
-      blocks (3) and the stride of its stages (2) are ours.
+      blocks (3) and the stride of its stages (2) are chosen here.
     """
     require_vector("resnet1d", input_shape, MIN_DIM)
     head = layers.Dense(num_classes, name="logits")
@@ -70,7 +70,7 @@ def _normalised(x: Any, filters: int, kernel: int, stride: int) -> Any:
 
 
 def _block(x: Any, filters: int, stride: int) -> Any:
-    """Two convolutions beside a shortcut, which is projected where the shape changes."""
+    """Two convolutions and a shortcut, which is projected if the shape changes."""
     shortcut = x
     if stride != 1 or x.shape[-1] != filters:
         shortcut = _normalised(x, filters, 1, stride)

@@ -1,4 +1,4 @@
-"""ResNet34 on spectrogram pictures: basic blocks 3-4-6-3."""
+"""ResNet34 on spectrogram images: basic blocks 3-4-6-3."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from keras import layers
 from affectstream.modeling.encoders.input_checks import require_image
 from affectstream.modeling.encoders.residual import conv_batch_norm, residual_block
 
-# One row a stage: filters, blocks, stride of its first block.
+# One row per stage: filters, blocks, stride of its first block.
 STAGES = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))
 POOLED_DIM = STAGES[-1][0]
 MIN_PX = 32
@@ -24,10 +24,10 @@ def resnet34(
     """Encoder of one spectrogram.
 
     Args:
-      input_shape: (bands, frames, 1 or 3), float, standardised; 32 or more a side.
+      input_shape: (bands, frames, 1 or 3), float, standardised; both sides at least 32.
       num_classes: outputs.
-      embedding_dim: 512 takes the average over the last maps as it is; any other width puts a
-        dense layer behind it.
+      embedding_dim: 512 uses the average over the last maps directly; any other width adds a dense
+        layer.
       dropout: before the head.
     Returns:
       Model from `features` to {"logits": (batch, classes), "embedding": (batch, embedding_dim)};

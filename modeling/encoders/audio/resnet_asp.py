@@ -12,8 +12,8 @@ from affectstream.modeling.encoders.batch_norm import MOMENTUM
 from affectstream.modeling.encoders.input_checks import require_image
 from affectstream.modeling.encoders.residual import conv_batch_norm, residual_block
 
-# Of each stage over bands and over frames. None works at the stem's resolution, where few channels
-# on large maps would take half the time of training.
+# Strides of each stage over bands and frames. No stage works at the stem's resolution, where few
+# channels on large maps would take half of the training time.
 STRIDES = ((2, 2), (2, 2), (2, 1), (1, 1))
 POOLINGS = ("attentive", "mean")
 BANDS = ("mean", "joined")
@@ -25,14 +25,14 @@ ATTENTION_DIM = 64
 
 @keras.saving.register_keras_serializable(package="affectstream")
 class AttentiveStatistics(keras.layers.Layer):
-    """Mean and deviation over time, each channel weighing the frames in its own way.
+    """Mean and deviation over time, with separate frame weights for each channel.
 
     Call:
       values: (batch, frames, channels) float.
-      scores: of the same shape; a softmax over the frames makes them weights.
+      scores: of the same shape; a softmax over the frames turns them into weights.
     Returns:
       (batch, 2 x channels) float: means, then deviations.
-    Source: Okabe et al. 2018, equations 5 and 6; a weight a channel as Desplanques et al. 2020.
+    Source: Okabe et al. 2018, equations 5 and 6; a weight per channel as Desplanques et al. 2020.
     """
 
     def call(self, values: Any, scores: Any) -> Any:
@@ -58,19 +58,19 @@ def resnet_asp(
     """Encoder of one spectrogram.
 
     Args:
-      input_shape: (bands, frames, 1), float, standardised; 16 or more a side.
+      input_shape: (bands, frames, 1), float, standardised; both sides at least 16.
       num_classes: outputs.
-      width: channels of the stem; the others grow with it.
+      width: channels of the stem; the other channels scale with it.
       dropout: before the head.
-      pooling: over time: "attentive" mean and deviation, or the plain "mean", of half the size.
-      channels: of the four stages at width 16. With AVX-512 multiples of 16 cost what the next
-        lower numbers do.
-      bands: before pooling over time: their "mean", which forgets at which pitch something was, or
+      pooling: over time: "attentive" mean and deviation, or the plain "mean" of half the size.
+      channels: of the four stages at width 16. With AVX-512, multiples of 16 cost no more than the
+        next lower numbers.
+      bands: combined before pooling over time by their "mean", which discards frequency, or
         "joined" by a dense layer of 8 x width as in x-vector networks.
     Returns:
-      Model from `features` to {"logits": (batch, classes), "embedding": (batch, D)}; D is twice
-      what is pooled, with the plain mean as much. 257,591 parameters and D = 192 at (80, 301, 1),
-      width 16 and 7 classes.
+      Model from `features` to {"logits": (batch, classes), "embedding": (batch, D)}; D is twice the
+      pooled width, or equal to it with the plain mean. 257,591 parameters and D = 192 at (80, 301,
+      1), width 16 and 7 classes.
     Raises:
       UserError: features of another shape, or another `pooling`, `channels` or `bands`.
     Source: He et al. 2016 (blocks), Okabe et al. 2018 (pooling).

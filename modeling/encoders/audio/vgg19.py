@@ -1,4 +1,4 @@
-"""VGG19 of ImageNet as a transfer learner on spectrogram pictures."""
+"""VGG19 of ImageNet as a transfer learner on spectrogram images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from affectstream.modeling.pretrained_weights import NO_WEIGHTS
 IMAGENET = "imagenet"
 NUM_BLOCKS = 5
 MIN_PX = 32
-# Means of ImageNet's blue, green and red in [0, 255], which the weights expect to be taken off.
+# ImageNet means of blue, green and red in [0, 255], which the weights expect to be subtracted.
 MEAN_BGR = (103.939, 116.779, 123.68)
 
 
@@ -31,26 +31,26 @@ def vgg19(
     trainable_blocks: int = NUM_BLOCKS,
     dropout: float = 0.5,
 ) -> keras.Model:
-    """Encoder of one spectrogram picture.
+    """Encoder of one spectrogram image.
 
-    The blocks that may learn are a nested model `base`, those that never do one of the name
-    `frozen_base`; "frozen, then fine-tuned" is `trainable_blocks` above 0 and training that holds
-    `base` still at first (`freeze_epochs` of a recipe).
+    The trainable blocks form a nested model `base`, the frozen ones `frozen_base`. "Frozen, then
+    fine-tuned" means `trainable_blocks` above 0 and training that freezes `base` at first
+    (`freeze_epochs` of a recipe).
 
     Args:
-      input_shape: (bands, frames, 1 or 3), float in [0, 255], not standardised; 32 or more a side;
-        one channel is taken for all three colours.
+      input_shape: (bands, frames, 1 or 3), float in [0, 255], not standardised; both sides at least
+        32; one channel is repeated for all three colours.
       num_classes: outputs.
       embedding_dim: width of the dense layer on the averaged maps.
-      weights: `imagenet` (fetched by Keras, kept in its cache), `none`, or a weights file of
-        VGG19 without top.
-      trainable_blocks: blocks that may learn, counted from the last: 0 none, 5 all.
-      dropout: behind the averaged maps and the dense layer.
+      weights: `imagenet` (fetched and cached by Keras), `none`, or a weights file of VGG19 without
+        top.
+      trainable_blocks: number of trainable blocks, counted from the last: 0 none, 5 all.
+      dropout: after the averaged maps and the dense layer.
     Returns:
       Model from `features` to {"logits": (batch, classes), "embedding": (batch, embedding_dim)};
       20,157,511 parameters at 7 classes, 20,024,384 of them VGG19's own.
     Raises:
-      UserError: features of another shape, weights that cannot be fetched or do not fit.
+      UserError: features of another shape, or weights that cannot be fetched or do not fit.
     Source: Simonyan & Zisserman 2015; keras.applications; ConvLSTM transfer system,
       docs/reproduced_systems.md.
     """
@@ -82,9 +82,9 @@ def _weighted(shape: tuple[int, int, int], weights: str) -> keras.Model:
     if weights in (NO_WEIGHTS, IMAGENET):
         name = None if weights == NO_WEIGHTS else IMAGENET
         try:
-            with contextlib.redirect_stdout(sys.stderr):  # Keras reports its download there
+            with contextlib.redirect_stdout(sys.stderr):  # Keras reports its download on stdout
                 return keras.applications.VGG19(include_top=False, weights=name, input_shape=shape)
-        except Exception as error:  # Keras raises this bare class where a download fails
+        except Exception as error:  # Keras raises a bare Exception if a download fails
             if name is None:
                 raise
             raise UserError(
@@ -95,7 +95,7 @@ def _weighted(shape: tuple[int, int, int], weights: str) -> keras.Model:
     if not Path(weights).is_file():
         raise UserError(f"weights={weights}: not found; give a file, `imagenet` or `none`")
     try:
-        with warnings.catch_warnings():  # Keras only warns of layers that the file does not have
+        with warnings.catch_warnings():  # Keras only warns of layers that are missing from the file
             warnings.simplefilter("error", UserWarning)
             model.load_weights(weights)
     except (ValueError, KeyError, OSError, TypeError, UserWarning) as error:
@@ -107,7 +107,7 @@ def _weighted(shape: tuple[int, int, int], weights: str) -> keras.Model:
 
 
 def _split(vgg: keras.Model, num_frozen: int) -> tuple[keras.Model | None, keras.Model | None]:
-    """The first `num_frozen` blocks and the rest; None where there are no blocks."""
+    """The first `num_frozen` blocks and the rest; None for an empty group."""
     if num_frozen == 0:
         return None, _model(vgg.layers[1:], vgg.input.shape[1:], BASE)
     last = [layer.name for layer in vgg.layers].index(f"block{num_frozen}_pool")

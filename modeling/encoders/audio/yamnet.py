@@ -1,4 +1,4 @@
-"""YAMNet, the sound classifier of AudioSet, as a transfer learner over patches of log-mel."""
+"""YAMNet, an AudioSet classifier, as a transfer learner over log-mel patches."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ HUB_HANDLE = "https://tfhub.dev/google/yamnet/1"
 PATCH_SHAPE = (96, 64)
 NUM_CLASSES = 521
 EPSILON = 1e-4
-# He's rule for nine inputs a map; Keras's own counts all maps of a depthwise kernel as inputs.
+# He initialisation for nine inputs per map; Keras counts all maps of a depthwise kernel as inputs.
 DEPTHWISE_STDDEV = (2 / 9) ** 0.5
 
-# MobileNet v1: a plain convolution, then separable ones. One row a layer: filters, stride.
+# MobileNet v1: a plain convolution, then separable ones. One row per layer: filters, stride.
 STEM = (32, 2)
 SEPARABLE = (
     (64, 1),
@@ -57,25 +57,25 @@ def yamnet(
     trainable: bool = True,
     dropout: float = 0.3,
 ) -> keras.Model:
-    """Encoder of a clip: YAMNet on every patch, averaged over the patches that hold sound.
+    """Encoder of a clip: YAMNet on every patch, averaged over the patches with audio.
 
-    The nested model is named `base`, or `frozen_base` where it never learns; "frozen, then
-    fine-tuned" is `trainable` and training that holds `base` still at first (`freeze_epochs`).
+    The nested model is named `base`, or `frozen_base` if it is never trained. "Frozen, then
+    fine-tuned" means `trainable` and training that freezes `base` at first (`freeze_epochs`).
 
     Args:
-      input_shape: (patches or None, 96, 64), as features `yamnet_patches` give it.
+      input_shape: (patches or None, 96, 64), from features `yamnet_patches`.
       num_classes: outputs.
-      embedding_dim: width of the dense layer on YAMNet's 1,024 numbers.
+      embedding_dim: width of the dense layer on YAMNet's embedding of 1,024.
       weights: `audioset` (TF-Hub's google/yamnet/1), `none`, another TF-Hub handle, the folder of
         a SavedModel, or the official `yamnet.h5`.
-      trainable: whether YAMNet itself may learn.
-      dropout: behind the average and the dense layer.
+      trainable: whether YAMNet itself is trained.
+      dropout: after the average and the dense layer.
     Returns:
       Model from [`features` (batch, patches, 96, 64), `mask` (batch, patches) bool] to
       {"logits": (batch, classes), "embedding": (batch, embedding_dim)}; 3,481,543 parameters at 7
       classes.
     Raises:
-      UserError: features of another shape, weights that cannot be fetched or do not fit.
+      UserError: features of another shape, or weights that cannot be fetched or do not fit.
     Source: Plakal & Ellis, YAMNet (tensorflow/models); Howard et al. 2017; ConvLSTM
       transfer system, docs/reproduced_systems.md.
     """
@@ -112,10 +112,10 @@ def yamnet_base(weights: str, name: str = BASE) -> keras.Model:
 
 
 def yamnet_classifier(weights: str) -> keras.Model:
-    """Whole YAMNet: (batch, 96, 64) log-mel -> 521 classes of AudioSet.
+    """Complete YAMNet: (batch, 96, 64) log-mel -> 521 classes of AudioSet.
 
     Returns:
-      Model to {"scores": (batch, 521) in [0, 1], each class on its own,
+      Model to {"scores": (batch, 521) in [0, 1], independent for each class,
       "embedding": (batch, 1024)}; 3,751,369 parameters.
     Raises:
       UserError: weights that cannot be fetched or do not fit.
@@ -129,10 +129,10 @@ def yamnet_classifier(weights: str) -> keras.Model:
 
 
 def audioset_class_names(path: Path) -> tuple[str, ...]:
-    """The 521 names of `yamnet_class_map.csv`, in the order of the classes.
+    """The 521 names of `yamnet_class_map.csv`, in class order.
 
     Raises:
-      UserError: the file is absent or another one.
+      UserError: the file is absent or has other content.
     """
     try:
         with open(path, encoding="utf-8", newline="") as file:

@@ -1,1 +1,1 @@
-"""Encoders of text."""
+"""Text encoders."""

@@ -13,7 +13,7 @@ from affectstream.modeling.layer_names import BASE
 from affectstream.modeling.pretrained_weights import NO_WEIGHTS
 from affectstream.modeling.text_presets import preset_backbone
 
-# Layers, width, heads, width between.
+# Layers, width, heads, intermediate width.
 TINYBERT = (4, 312, 12, 1200)
 
 
@@ -28,21 +28,21 @@ def bert(
     intermediate_dim: int = 3072,
     dropout: float = 0.1,
 ) -> keras.Model:
-    """BERT; its pooled [CLS] is the embedding.
+    """BERT with its pooled [CLS] as the embedding.
 
     Args:
       input_shape: (pieces or None,), int; 512 at most.
       num_classes: outputs.
       vocabulary_size: pieces of the vocabulary.
       weights: a preset of keras-hub, `hf://owner/name`, a local folder of either, or "none".
-      num_layers, hidden_dim, num_heads, intermediate_dim: of a network from scratch; pretrained
-        weights bring their own.
+      num_layers, hidden_dim, num_heads, intermediate_dim: of a network from scratch; ignored with
+        pretrained weights.
       dropout: within a network from scratch, and before the head.
     Returns:
       Model from [`features` (batch, pieces) int32, `mask` (batch, pieces) bool] to
       {"logits": (batch, classes), "embedding": (batch, hidden_dim)}.
     Raises:
-      UserError: features that are no tokens, or weights that cannot be had.
+      UserError: features that are not tokens, or unavailable weights.
     Source: Devlin et al. 2019.
     """
     require_tokens("bert", input_shape)
@@ -71,10 +71,10 @@ def tinybert(
     weights: str = NO_WEIGHTS,
     dropout: float = 0.1,
 ) -> keras.Model:
-    """BERT of 4 layers, 312 wide; keras-hub has no weights of it, a folder or `hf://` may.
+    """BERT of 4 layers of width 312; its weights come from a folder or `hf://`, not from keras-hub.
 
     Args, Returns, Raises: see `bert`.
-    Source: Jiao et al. 2020 (TinyBERT: 4 layers, 312 wide, 12 heads, 1,200 between).
+    Source: Jiao et al. 2020 (TinyBERT: 4 layers, width 312, 12 heads, intermediate width 1,200).
     """
     require_tokens("tinybert", input_shape)
     model = bert(input_shape, num_classes, vocabulary_size, weights, *TINYBERT, dropout)
@@ -93,7 +93,7 @@ def distilbert(
     intermediate_dim: int = 3072,
     dropout: float = 0.1,
 ) -> keras.Model:
-    """DistilBERT; a dense layer over [CLS] is the embedding.
+    """DistilBERT with a dense layer over [CLS] as the embedding.
 
     Args, Returns, Raises: see `bert`.
     Source: Sanh et al. 2019.

@@ -1,4 +1,4 @@
-"""Convolutions of several widths over the words of a text."""
+"""Convolutions of several widths over the tokens of a text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KERNELS = (1, 2, 3, 5)
 
 @keras.saving.register_keras_serializable(package="affectstream")
 class MaskedMax(layers.Layer):
-    """Largest value over the tokens that count; 0 where none does.
+    """Largest value over the valid tokens; 0 if there are none.
 
     Call:
       values: (batch, tokens, dim) float, 0 or more.
@@ -40,30 +40,31 @@ def text_cnn(
     token_dropout: float = 0.4,
     dropout: float = 0.5,
 ) -> keras.Model:
-    """Encoder of tokens, learnt from scratch; what stands behind the last token has no effect.
+    """Encoder of tokens, trained from scratch; padding has no effect.
 
     Args:
       input_shape: (tokens or None,), int.
       num_classes: outputs.
-      vocabulary_size: numbers of tokens, 0 being none.
+      vocabulary_size: number of token ids, including 0 for padding.
       embedding_dim: width of the dense layer.
-      token_dim: width of a token's vector.
-      filters: of each of the four kernel widths 1, 2, 3, 5.
-      token_dropout: of the tokens' vectors, a whole entry over all tokens at a time.
+      token_dim: width of a token embedding.
+      filters: for each of the four kernel widths 1, 2, 3, 5.
+      token_dropout: of the token embeddings; drops a whole dimension over all tokens.
       dropout: before the dense layer and before the head.
     Returns:
       Model from [`features` (batch, tokens) int32, `mask` (batch, tokens) bool] to
       {"logits": (batch, classes), "embedding": (batch, embedding_dim)}.
     Raises:
-      UserError: features that are no tokens.
+      UserError: features that are not tokens.
     Source: Kim 2014 (Convolutional Neural Networks for Sentence Classification).
     """
     require_tokens("text_cnn", input_shape)
 
     # === Layers ===
     embed = layers.Embedding(vocabulary_size, token_dim, name="token_embedding")
-    # Named here: Keras would count on in a process that has built another, and TensorFlow adds up
-    # their gradients in an order that hangs on the names, so that the last bits would differ.
+    # Explicit names: Keras would continue its numbering in a process that has built another model.
+    # TensorFlow adds up gradients in an order that depends on the names, so the last bits would
+    # differ.
     convolutions = [
         layers.Conv1D(filters, size, padding="same", activation="relu", name=f"convolution_{size}")
         for size in KERNELS

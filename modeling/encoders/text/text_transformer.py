@@ -1,4 +1,4 @@
-"""A small transformer over the words of a text."""
+"""A small transformer over the tokens of a text."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ def text_transformer(
     num_heads: int = 4,
     dropout: float = 0.3,
 ) -> keras.Model:
-    """Encoder of tokens, learnt from scratch: attention among them, then their mean.
+    """Encoder of tokens, trained from scratch: self-attention, then the mean.
 
     Args:
       input_shape: (tokens or None,), int; 512 at most.
       num_classes: outputs.
-      vocabulary_size: numbers of tokens, 0 being none.
+      vocabulary_size: number of token ids, including 0 for padding.
       embedding_dim: width of the dense layer.
-      token_dim: width of a token's vector, through all layers.
-      num_layers: blocks of attention and two dense layers (twice as wide).
-      num_heads: of each attention.
-      dropout: of the tokens' vectors, within the blocks and before the head.
+      token_dim: width of a token embedding, constant through all layers.
+      num_layers: blocks of self-attention and two dense layers (twice as wide).
+      num_heads: of each self-attention.
+      dropout: of the token embeddings, within the blocks and before the head.
     Returns:
       Model from [`features` (batch, tokens) int32, `mask` (batch, tokens) bool] to
       {"logits": (batch, classes), "embedding": (batch, embedding_dim)}.
     Raises:
-      UserError: features that are no tokens.
+      UserError: features that are not tokens.
     Source: Vaswani et al. 2017, the encoder, with the norm first (Xiong et al. 2020).
     """
     require_tokens("text_transformer", input_shape)

@@ -1,1 +1,1 @@
-"""Encoders of faces and action units."""
+"""Video encoders: faces and action units."""

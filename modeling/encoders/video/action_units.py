@@ -9,13 +9,13 @@ from keras import layers, ops
 
 from affectstream.modeling.encoders.input_checks import require_sequence
 
-# Keeps the root of the variance differentiable where a clip has one frame.
+# Keeps the square root of the variance differentiable for a clip with one frame.
 MIN_VARIANCE = 1e-6
 
 
 @keras.saving.register_keras_serializable(package="affectstream")
 class MaskedStatistics(layers.Layer):
-    """Mean, deviation and maximum over the frames that count.
+    """Mean, deviation and maximum over the valid frames.
 
     Call:
       values: (batch, frames, dim) float.
@@ -33,8 +33,8 @@ class MaskedStatistics(layers.Layer):
         deviation = ops.sqrt(variance + MIN_VARIANCE) - MIN_VARIANCE**0.5
         least = ops.expand_dims(ops.min(values, axis=1), 1)
         highest = ops.max(ops.where(weights > 0, values, least), axis=1)
-        there = ops.cast(ops.any(mask, axis=1, keepdims=True), values.dtype)
-        return ops.concatenate([mean, deviation, highest * there], axis=1)
+        has_frames = ops.cast(ops.any(mask, axis=1, keepdims=True), values.dtype)
+        return ops.concatenate([mean, deviation, highest * has_frames], axis=1)
 
     def compute_output_shape(self, values_shape: Any, mask_shape: Any = None) -> Any:
         return (values_shape[0], 3 * values_shape[-1])
@@ -47,13 +47,13 @@ def action_units(
     embedding_dim: int = 64,
     dropout: float = 0.4,
 ) -> keras.Model:
-    """Encoder of a sequence of action units, of any length from one frame on.
+    """Encoder of a sequence of action units of any length.
 
     Args:
       input_shape: (frames or None, units), float, each unit standardised.
       num_classes: outputs.
       width, embedding_dim: units of the two dense layers.
-      dropout: behind each of them.
+      dropout: after each of them.
     Returns:
       Model from [`features` (batch, frames, units), `mask` (batch, frames) bool] to
       {"logits": (batch, classes), "embedding": (batch, embedding_dim)}; 23,112 parameters at 35

@@ -1,4 +1,4 @@
-"""ConvLSTM over the faces of a clip: what moves, and how it looked just before."""
+"""ConvLSTM over the faces of a clip, for motion."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from keras import layers, ops
 from affectstream.modeling.encoders.batch_norm import MOMENTUM
 from affectstream.modeling.encoders.temporal_pooling import MergeTimeAxis, SplitTimeAxis
 
-# One row a stage of the picture network in front: filters, kernel, stride.
+# One row per stage of the convolutional stem: filters, kernel, stride.
 STEM = ((16, 5, 2), (32, 3, 2))
 
 
@@ -21,10 +21,10 @@ def convlstm(
     dropout: float = 0.3,
     dense_dropout: float = 0.5,
 ) -> keras.Model:
-    """Encoder of a clip: small convolutions on each face, two ConvLSTM2D over time, dense head.
+    """Encoder of a clip: convolutions on each face, two ConvLSTM2D over time, dense head.
 
-    A frame without a face is skipped: the state stays as it was, and the clip is read off after
-    its last face. At 112 pixels the stem brings a face down to 28 x 28 before time is looked at,
+    A frame without a face is skipped: it leaves the state unchanged, and the output is the state
+    after the last face. At 112 pixels the stem reduces a face to 28 x 28 before the recurrence,
     which keeps a clip of 16 frames below a second on two cores.
 
     Args:
@@ -32,8 +32,8 @@ def convlstm(
       num_classes: outputs.
       embedding_dim: width of the dense layer.
       num_filters, num_filters_top: of the two ConvLSTM layers.
-      dropout: behind each ConvLSTM.
-      dense_dropout: behind the dense layer.
+      dropout: after each ConvLSTM.
+      dense_dropout: after the dense layer.
     Returns:
       Model from [`features` (batch, frames, height, width, channels), `mask` (batch, frames)] to
       {"logits": (batch, classes), "embedding": (batch, embedding_dim)}.
@@ -54,13 +54,13 @@ def convlstm(
         x = layers.Conv2D(filters, kernel, strides=stride, padding="same")(x)
         x = layers.ELU()(layers.BatchNormalization(momentum=MOMENTUM)(x))
     x = SplitTimeAxis(name="unfold_time")(x, mask)
-    # Of the rank of a picture: Keras widens a mask to it on TensorFlow, but not on JAX.
-    there = ops.expand_dims(mask, (2, 3, 4))
-    x = layers.Dropout(dropout)(lower(x, mask=there))
-    # Frame by frame: LiteRT has no pooling over three axes.
-    x = ops.reshape(x, (-1, *x.shape[2:]))  # MergeTimeAxis would warn of the mask
+    # Same rank as an image: Keras broadcasts a mask on TensorFlow, but not on JAX.
+    frame_mask = ops.expand_dims(mask, (2, 3, 4))
+    x = layers.Dropout(dropout)(lower(x, mask=frame_mask))
+    # Frame by frame, because LiteRT has no pooling over three axes.
+    x = ops.reshape(x, (-1, *x.shape[2:]))  # MergeTimeAxis would warn about the mask
     x = SplitTimeAxis(name="unfold_lower")(ops.max_pool(x, (2, 2), strides=(2, 2)), mask)
-    x = layers.Dropout(dropout)(upper(x, mask=there))
+    x = layers.Dropout(dropout)(upper(x, mask=frame_mask))
     x = layers.BatchNormalization(momentum=MOMENTUM)(dense(layers.GlobalAveragePooling2D()(x)))
     embedding = layers.ELU(name="embedding")(x)
     logits = head(layers.Dropout(dense_dropout)(embedding))

@@ -1,4 +1,4 @@
-"""Face network: four ELU convolutions on each frame, the clip is the mean over its faces."""
+"""Face network: four ELU convolutions on each frame; the clip is the mean over its faces."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from keras import layers
 
 from affectstream.modeling.encoders.video.face_clip import frame_pooling
 
-# One row a stage: filters, kernel, dropout behind its pooling.
+# One row per stage: filters, kernel, dropout after its pooling.
 STAGES = ((32, 5, 0.0), (64, 5, 0.4), (128, 3, 0.4), (256, 3, 0.5))
 
 
@@ -17,13 +17,13 @@ def elu_cnn_face(
     embedding_dim: int = 128,
     dense_dropout: float = 0.6,
 ) -> keras.Model:
-    """Encoder of one face picture.
+    """Encoder of one face image.
 
     Args:
       input_shape: (height, width, channels), float in [0, 1].
       num_classes: outputs.
       embedding_dim: width of the dense layer.
-      dense_dropout: behind the dense layer.
+      dense_dropout: after the dense layer.
     Returns:
       Model from `face` to {"logits": (batch, classes), "embedding": (batch, embedding_dim)};
       2,030,215 parameters at (112, 112, 1) and 7 classes.

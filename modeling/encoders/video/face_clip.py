@@ -1,4 +1,4 @@
-"""A network of one face over all faces of a clip: probabilities averaged over time."""
+"""Applies a face network to all faces of a clip and averages probabilities over time."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def frame_pooling(
     Args:
       face_net: from one face to {"logits": (batch, classes), "embedding": (batch, dim)}.
       input_shape: (frames or None, height, width, channels), float in [0, 1].
-      pooling: "mean" or "attention": a weight a frame, learned from its embedding.
+      pooling: "mean" or "attention": a weight per frame, learned from its embedding.
       name: of the encoder.
-      flip_tta: each face counts twice when not training, as it is and as its mirror image.
+      flip_tta: at inference, each face is also used as its mirror image.
     Returns:
       Model from [`features` (batch, frames, height, width, channels), `mask` (batch, frames)] to
       {"logits", "embedding"}; logits are the logarithm of the mean probability.

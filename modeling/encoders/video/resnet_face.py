@@ -8,7 +8,7 @@ from keras import layers
 from affectstream.modeling.encoders.residual import conv_batch_norm, residual_block
 from affectstream.modeling.encoders.video.face_clip import frame_pooling
 
-# One row a block: channels at width 32, stride.
+# One row per block: channels at width 32, stride.
 BLOCKS = ((32, 2), (32, 1), (64, 2), (64, 1), (128, 2), (128, 1))
 BASE_WIDTH = 32
 
@@ -16,14 +16,14 @@ BASE_WIDTH = 32
 def resnet_face_frame(
     input_shape: tuple[int, int, int], num_classes: int, width: int = 32, dropout: float = 0.4
 ) -> keras.Model:
-    """Encoder of one face picture.
+    """Encoder of one face image.
 
-    Each picture loses its own brightness and contrast first.
+    Brightness and contrast of each image are normalised first.
 
     Args:
-      input_shape: (height, width, channels), float in [0, 1]; made for 48 x 48.
+      input_shape: (height, width, channels), float in [0, 1]; designed for 48 x 48.
       num_classes: outputs.
-      width: channels of the first block; the stem has half as many, the last block four times.
+      width: channels of the first block; the stem has half of it, the last block four times.
       dropout: before the head.
     Returns:
       Model from `face` to {"logits": (batch, classes), "embedding": (batch, 4 x width)};

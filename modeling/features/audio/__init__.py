@@ -1,1 +1,1 @@
-"""Features of sound; librosa is the reference that tests compare against."""
+"""Audio features; tests compare them with librosa."""

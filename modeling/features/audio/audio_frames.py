@@ -1,4 +1,4 @@
-"""Frames and spectra that all features of sound share, each made once a batch."""
+"""Frames and spectra shared by all audio features, computed once per batch."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-# librosa.power_to_db's own floor on power, and the range it keeps below the loudest.
+# The floor of librosa.power_to_db on power, and its range below the loudest bin.
 MIN_POWER = 1e-10
 RANGE_DB = 80.0
 
 
 @dataclass(frozen=True)
 class Framing:
-    """How sound is cut into frames, centred on their hop as librosa's `center=True` does.
+    """How audio is cut into frames, centred on their hop as with librosa's `center=True`.
 
     Attributes:
       sample_rate_hz: of the waveforms.
@@ -37,26 +37,26 @@ class Framing:
         return np.fft.rfftfreq(self.fft_samples, 1 / self.sample_rate_hz)
 
     def num_frames(self, num_samples: Any) -> Any:
-        """Frames of a clip of so many samples, a number or a tensor."""
+        """Number of frames of a clip of `num_samples` samples, a number or a tensor."""
         return 1 + num_samples // self.hop_samples
 
 
 class AudioFrames:
-    """Waveforms of a batch, and what several features need of them.
+    """Waveforms of a batch, with intermediate results that several features share.
 
-    Nothing behind `length` is looked at, so a clip alone and the same clip in a padded batch have
-    the same frames. All is float64: single precision errs in quiet bins of loud frames. Only
-    LiteRT, which has no other, is given float32.
+    Samples beyond `length` are ignored, so a clip alone and the same clip in a padded batch have
+    the same frames. All values are float64, because single precision errs in quiet bins of loud
+    frames. LiteRT gets float32, its only type.
 
     Args:
       waveform: (batch, samples) float in [-1, 1].
-      length: (batch,) int, samples of each that count; 0 where the stream is missing.
+      length: (batch,) int, valid samples of each; 0 where the stream is missing.
       framing: frame, hop and rate.
-      dtype: of all that is computed.
+      dtype: of all computed values.
     Attributes:
       waveform: (batch, samples) float64, zero behind the length.
-      num_frames: (batch,) int32, frames of each that count; 0 where the stream is missing.
-      mask: (batch, frames) bool, True for those.
+      num_frames: (batch,) int32, valid frames of each; 0 where the stream is missing.
+      mask: (batch, frames) bool, True for valid frames.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class AudioFrames:
 
     @cached_property
     def padded(self) -> Any:
-        """(batch, fft + samples) float64: half a frame of zeros at both ends."""
+        """(batch, fft + samples) float64: with half a frame of zeros at both ends."""
         half = self.framing.fft_samples // 2
         return tf.pad(self.waveform, [[0, 0], [half, half]])
 
@@ -94,7 +94,7 @@ class AudioFrames:
         return tf.square(self.magnitude)
 
     def level_db(self, power: Any) -> Any:
-        """Decibels, none more than 80 below the loudest of the frames of a clip that count.
+        """Decibels, at least those of the loudest valid frame of a clip minus 80.
 
         Args:
           power: (batch, frames, dim) float64.
@@ -119,6 +119,6 @@ def frame_mask(num_frames: Any, width: Any) -> Any:
 
 
 def safe_divide(values: Any, size: Any) -> Any:
-    """`values / size`, where a size of nothing divides by one as `librosa.util.normalize` does."""
+    """`values / size`; a size near zero divides by one as in `librosa.util.normalize`."""
     tiny = np.finfo(size.dtype.as_numpy_dtype).tiny
     return values / tf.where(size < tiny, tf.ones_like(size), size)

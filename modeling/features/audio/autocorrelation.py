@@ -1,4 +1,4 @@
-"""How much sound repeats itself at the periods of voices."""
+"""Autocorrelation of audio at the periods of voices."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import tensorflow as tf
 from affectstream.modeling.features.audio.audio_frames import safe_divide
 
 HIGHEST_HZ, LOWEST_HZ = 400, 50
-# Of the mean magnitude: weaker samples are cut to zero, others brought nearer by as much.
+# Share of the mean magnitude: weaker samples become zero, others shrink by this amount.
 CENTRE_CLIP = 0.45
 
 
 def voice_autocorrelation(waveform: Any, sample_rate_hz: int) -> Any:
-    """Autocorrelation of the centre-clipped waveform at lags of 50 to 400 Hz, by that at lag 0.
+    """Autocorrelation of the centre-clipped waveform at lags of 50 to 400 Hz, relative to lag 0.
 
     Args:
       waveform: (samples,) float64, one sample or more.
@@ -33,5 +33,5 @@ def voice_autocorrelation(waveform: Any, sample_rate_hz: int) -> Any:
     size = tf.cast(2.0 ** tf.math.ceil(tf.math.log(needed) / np.log(2.0)), tf.int32)
     power = tf.square(tf.abs(tf.signal.rfft(clipped, [size])))
     correlation = tf.signal.irfft(tf.cast(power, tf.complex128), [size])
-    # What is left of a transform of zeros or of almost nothing is rounding.
+    # The transform of (almost) zeros is only rounding noise.
     return safe_divide(correlation[shortest : longest + 1], correlation[0])

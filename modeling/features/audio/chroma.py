@@ -14,7 +14,7 @@ PITCH_CLASSES = ("c", "cis", "d", "dis", "e", "f", "fis", "g", "gis", "a", "ais"
 
 
 def chroma(sound: AudioFrames) -> Any:
-    """Chromagram, the strongest pitch class of a frame being 1.
+    """Chromagram; the strongest pitch class of a frame is 1.
 
     Returns:
       (batch, frames, 12) float64 in [0, 1], zero in silence. Agrees to 1e-5 with librosa 0.11

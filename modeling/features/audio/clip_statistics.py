@@ -1,4 +1,4 @@
-"""276 statistics of the sound of a clip."""
+"""276 audio statistics of a clip."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from affectstream.modeling.features.audio.window import audio_window
 from affectstream.modeling.features.front_end import Features
 from affectstream.modeling.input_spec import InputSpec
 
-# A frame is silent whose RMS is at most this part of the clip's mean RMS.
+# A frame is silent if its RMS is at most this share of the clip's mean RMS.
 SILENCE_THRESHOLD = 0.4
 
 SIGNAL_NAMES = (
@@ -44,25 +44,25 @@ STATISTIC_NAMES = (
 class AcousticStatistics(keras.layers.Layer):
     """276 statistics of each clip, in the order of `STATISTIC_NAMES`.
 
-    Deviations are those of the whole population (`numpy.std`). Frames of 1,024 samples each 256.
+    Deviations are population deviations (`numpy.std`). Frames have 1,024 samples, the hop is 256.
 
-    - `signal_abs_mean`, `signal_std`: mean of the samples' magnitude (the mean of the samples
-      themselves is only an offset), and their deviation.
-    - `rms_mean`, `rms_std`: of the frames' RMS. `silence_ratio`: part of the frames whose RMS is at
-      most 0.4 of `rms_mean`; 1 for digital silence.
+    - `signal_abs_mean`, `signal_std`: mean magnitude of the samples (their plain mean is only an
+      offset), and their deviation.
+    - `rms_mean`, `rms_std`: of the frames' RMS. `silence_ratio`: share of the frames whose RMS is
+      at most 0.4 of `rms_mean`; 1 for digital silence.
     - `harmonic_abs_mean`: mean magnitude of the harmonic part (`harmonic.harmonic`).
     - `autocorrelation_max`, `_std`: over the lags of voices, 50 to 400 Hz, of the autocorrelation
-      by its value at lag 0 (`autocorrelation.voice_autocorrelation`).
+      relative to lag 0 (`autocorrelation.voice_autocorrelation`).
     - `mfcc_NN_mean`, `_std`, `_max`: 40 each. `chroma_*_mean`: 12.
     - `mel_db_NNN`: 128 bands, 10 log10 of the mean mel power, at least -100.
     - `spectral_contrast_NN_mean`: 7, dB. `zero_crossing_rate_mean`.
 
-    Each clip is worked on alone and only as far as it goes, so padding costs nothing, and memory is
-    that of a few clips whatever the batch.
+    Each clip is processed alone and without its padding, so padding costs nothing, and memory does
+    not grow with the batch.
 
     Call:
       waveform: (batch, samples) float32 in [-1, 1], samples >= 1.
-      length: (batch,) int, samples of each that count; a length of 0 counts as one sample of
+      length: (batch,) int, valid samples of each; a length of 0 counts as one sample of
         whatever the row begins with, which `FitWindow` makes silence.
     Returns:
       (batch, 276) float32. Agrees with numpy's statistics of librosa 0.11's features, to 1e-3 for
@@ -137,11 +137,11 @@ class AcousticStatistics(keras.layers.Layer):
 
 @dataclass(frozen=True)
 class StatisticsConfig:
-    """Front end of the 276 statistics: one vector a clip.
+    """Front end of the 276 statistics: one vector per clip.
 
     Attributes:
       sample_rate_hz: of the records.
-      window_samples: looked at, from the beginning of a clip.
+      window_samples: samples that are read from the start of a clip.
     """
 
     sample_rate_hz: int = 16_000
@@ -152,11 +152,11 @@ class StatisticsConfig:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the 276 numbers."""
+        """Names of the 276 values."""
         return STATISTIC_NAMES
 
     def connect(self, inputs: dict[str, keras.KerasTensor], spec: InputSpec) -> Features:
-        """(batch, 276) of the window, without a mask.
+        """(batch, 276) for the window, without a mask.
 
         Raises:
           UserError: records of another sampling rate.

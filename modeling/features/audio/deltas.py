@@ -12,17 +12,18 @@ WIDTH = 9
 
 
 def delta(values: Any, num_frames: Any, order: int) -> Any:
-    """Derivative of the polynomial of degree `order` that fits nine frames best.
+    """Derivative of the polynomial of degree `order` with the best fit to nine frames.
 
-    Such a derivative is the same all over its nine frames, so those at an end of a clip take that
-    of the nearest full neighbourhood.
+    The derivative is constant over its nine frames, so frames at either end of a clip take that of
+    the nearest complete neighbourhood.
 
     Args:
       values: (batch, frames, dim) float64.
-      num_frames: (batch,) int32, frames of each that count.
+      num_frames: (batch,) int32, valid frames of each.
       order: 1 or 2.
     Returns:
-      (batch, frames, dim) float64; zero in a clip of fewer than nine frames, which librosa refuses.
+      (batch, frames, dim) float64; zero for a clip of fewer than nine frames, which librosa
+      refuses.
       Agrees to 1e-4 with librosa 0.11 `feature.delta(values, width=9, order=order, mode="interp")`.
     Source: Savitzky & Golay 1964.
     """
@@ -38,7 +39,7 @@ def delta(values: Any, num_frames: Any, order: int) -> Any:
 
 @cache
 def _weights(order: int) -> np.ndarray:
-    """(9,) float64, in the order of time."""
+    """(9,) float64, in time order."""
     from scipy.signal import savgol_coeffs
 
     return savgol_coeffs(WIDTH, order, deriv=order, use="dot")

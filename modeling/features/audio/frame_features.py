@@ -1,4 +1,4 @@
-"""Features of every frame of sound, side by side."""
+"""Features of every audio frame, concatenated."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from affectstream.modeling.features.audio.zero_crossing_rate import zero_crossin
 
 @dataclass(frozen=True)
 class FrameDescriptor:
-    """One kind of feature: (batch, frames, dim) float64 of sound, and what each of dim is called.
+    """One kind of feature: a function to (batch, frames, dim) float64, and the dim names.
 
     Attributes:
-      compute: computes it.
-      names: (dim,) of the last axis.
+      compute: the function.
+      names: (dim,) names of the last axis.
     """
 
     compute: Callable[[AudioFrames], Any]
@@ -73,21 +73,20 @@ def descriptor_names(parts: Sequence[str]) -> tuple[str, ...]:
 
 @keras.saving.register_keras_serializable(package="affectstream")
 class FrameFeatures(keras.layers.Layer):
-    """Chosen features of every frame, joined on the last axis; one transform serves them all.
+    """Selected features of every frame, concatenated on the last axis; they share one transform.
 
     Args:
-      parts: keys of `FRAME_DESCRIPTORS`; each function states which call of librosa it equals,
-        given
+      parts: keys of `FRAME_DESCRIPTORS`; each function names the librosa call that it equals for
         the same samples as float64.
       sample_rate_hz, fft_samples, hop_samples: see `Framing`.
     Call:
       waveform: (batch, samples) float32 in [-1, 1].
-      length: (batch,) int, samples of each that count; 0 where the stream is missing.
+      length: (batch,) int, valid samples of each; 0 where the stream is missing.
     Returns:
-      (batch, 1 + samples // hop, dim) float32; of a clip of n samples the first 1 + n // hop frames
-      are what the clip alone would give, the others zero (see `FrameMask`).
+      (batch, 1 + samples // hop, dim) float32; for a clip of n samples, the first 1 + n // hop
+      frames equal those of the clip alone, the others are zero (see `FrameMask`).
     Attributes:
-      transform_dtype: of all that is computed; LiteRT, which has no other, is given "float32".
+      transform_dtype: of all computed values; "float32" for LiteRT, its only type.
     Raises:
       ValueError: unknown parts; waveform is not rank 2.
     """
@@ -100,7 +99,7 @@ class FrameFeatures(keras.layers.Layer):
         hop_samples: int = Framing.hop_samples,
         **kwargs: Any,
     ) -> None:
-        # Spectra need more than half precision whatever the policy of the network.
+        # Spectra need more than half precision under any precision policy.
         super().__init__(**{**kwargs, "dtype": "float32"})
         unknown = [part for part in parts if part not in FRAME_DESCRIPTORS]
         if unknown or not parts:
@@ -128,7 +127,7 @@ class FrameFeatures(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="affectstream")
 class FrameMask(keras.layers.Layer):
-    """Which frames of a padded batch belong to each clip.
+    """Mask of the frames of a padded batch that belong to each clip.
 
     Args:
       num_frames: of the padded batch.

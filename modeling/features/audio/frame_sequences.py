@@ -1,4 +1,4 @@
-"""Front ends that give a row of features for every frame of a window."""
+"""Front ends with one feature vector per frame of a window."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from affectstream.modeling.input_spec import InputSpec
 
 @dataclass(frozen=True)
 class SequenceConfig:
-    """Features of each frame of 3 s from 0.5 s, at 16 kHz: 188 frames, one each 16 ms.
+    """Features of each frame of a 3 s window from 0.5 s, at 16 kHz: 188 frames, one every 16 ms.
 
     Attributes:
       parts: keys of `FRAME_DESCRIPTORS`.
       sample_rate_hz: of the records.
-      window_samples: stretch of sound that the model looks at.
-      offset_samples: where that stretch starts in a longer clip.
+      window_samples: segment of audio that the model reads.
+      offset_samples: where that segment starts in a longer clip.
       fft_samples, hop_samples: see `Framing`.
     """
 
@@ -44,7 +44,7 @@ class SequenceConfig:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the last axis."""
+        """Names of the last axis."""
         return descriptor_names(self.parts)
 
     @property
@@ -52,7 +52,7 @@ class SequenceConfig:
         return self.framing.num_frames(self.window_samples)
 
     def connect(self, inputs: dict[str, keras.KerasTensor], spec: InputSpec) -> Features:
-        """(batch, frames, dim) and the mask of the frames that hold sound; zeros elsewhere.
+        """(batch, frames, dim) and the mask of the frames with audio; zeros elsewhere.
 
         Raises:
           UserError: records of another sampling rate.

@@ -1,4 +1,4 @@
-"""The harmonic part of sound: what goes on in time, without what is spread over frequencies."""
+"""The harmonic part of audio: continuous in time, narrow in frequency."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ KERNEL = 31
 def harmonic(sound: AudioFrames) -> Any:
     """Harmonic part of one clip.
 
-    One clip at a time: the medians of a batch of 32 clips of 10 s would hold gigabytes.
+    Takes one clip at a time: the medians of a batch of 32 clips of 10 s would need gigabytes.
 
     Args:
-      sound: a batch of one clip that fills its row, one sample or more.
+      sound: a batch of one clip without padding, one sample or more.
     Returns:
       (samples,) float64. Agrees to 1e-5 with librosa 0.11
       `effects.harmonic(y, n_fft=1024, hop_length=256)`: kernel_size 31, power 2, margin 1.
@@ -31,7 +31,7 @@ def harmonic(sound: AudioFrames) -> Any:
 
 
 def _harmonic_share(magnitude: Any) -> Any:
-    """(frames, bins) float32 in [0, 1] of the same; a half where there is no energy at all."""
+    """(frames, bins) float32 in [0, 1], the harmonic share; 0.5 for bins without energy."""
     along_time = sliding_median(magnitude, KERNEL)
     along_frequency = tf.transpose(sliding_median(tf.transpose(magnitude), KERNEL))
     greater = tf.maximum(along_time, along_frequency)
@@ -43,7 +43,7 @@ def _harmonic_share(magnitude: Any) -> Any:
 
 
 def _inverse(spectrum: Any, framing: Framing) -> Any:
-    """(samples,) float64 of (frames, bins), from the centre of the first frame on."""
+    """(samples,) float64 from (frames, bins), starting at the centre of the first frame."""
     window = tf.signal.hann_window(framing.fft_samples, dtype=tf.float64)
     frames = tf.signal.irfft(spectrum, [framing.fft_samples]) * window
     weights = tf.broadcast_to(tf.square(window), tf.shape(frames))

@@ -13,19 +13,19 @@ from affectstream.modeling.features.audio.window import audio_window
 from affectstream.modeling.features.front_end import Features
 from affectstream.modeling.input_spec import InputSpec
 
-# librosa.power_to_db's own floor on power, and the range kept below the loudest bin.
+# The floor of librosa.power_to_db on power, and the range kept below the loudest bin.
 MIN_POWER = 1e-10
 RANGE_DB = 80.0
 
 
 @dataclass(frozen=True)
 class LogMelConfig:
-    """One setting of the log-mel front end.
+    """Settings of the log-mel front end.
 
     Attributes:
-      sample_rate_hz: of the records and of every waveform given to the model.
-      window_samples: stretch of sound that the model looks at.
-      offset_samples: where that stretch starts in a longer clip.
+      sample_rate_hz: of the records and of every input waveform.
+      window_samples: segment of audio that the model reads.
+      offset_samples: where that segment starts in a longer clip.
       fft_samples, hop_samples: length of the Hann window and its step.
       num_mels: bands of the Slaney mel scale from `low_hz` to `high_hz`.
     """
@@ -41,7 +41,7 @@ class LogMelConfig:
 
     @property
     def num_frames(self) -> int:
-        """Spectra a window, with frames centred on their hop."""
+        """Spectra per window, with frames centred on their hop."""
         return 1 + self.window_samples // self.hop_samples
 
     @property
@@ -50,16 +50,16 @@ class LogMelConfig:
 
     @property
     def standardise_axis(self) -> int:
-        """Each mel band has its own mean and deviation."""
+        """Each mel band is standardised separately."""
         return 1
 
     @property
     def output_shape(self) -> tuple[int, int, int]:
-        """(mels, frames, 1), as encoders take it."""
+        """(mels, frames, 1), the input shape of encoders."""
         return (self.num_mels, self.num_frames, 1)
 
     def build(self, name: str = "log_mel") -> keras.layers.Layer:
-        """The layer that turns (batch, window_samples) into (batch, mels, frames)."""
+        """The layer from (batch, window_samples) to (batch, mels, frames)."""
         return LogMel(**self._layer_settings(), name=name)
 
     def connect(self, inputs: dict[str, keras.KerasTensor], spec: InputSpec) -> Features:
@@ -77,11 +77,11 @@ class LogMelConfig:
 
 _WINDOW_FIELDS = ("window_samples", "offset_samples")
 
-# 3 s from 0.5 s at 48 kHz, as the two-stream system.
+# 3 s from 0.5 s at 48 kHz, as in the two-stream system.
 LOG_MEL_128_48K = LogMelConfig(48000, 144_000, 24_000, 1024, 512, 128, 50.0, 24_000.0)
-# The same picture, 128 x 282, from 16 kHz; 1024 points leave none of the 128 filters empty.
+# The same shape, 128 x 282, from 16 kHz; with 1024 points none of the 128 filters is empty.
 LOG_MEL_128_16K = LogMelConfig(16000, 47_770, 8_000, 1024, 170, 128, 50.0, 8_000.0)
-# 3 s from 0.5 s, a spectrum each 10 ms as in speech recognition: 80 x 301.
+# 3 s from 0.5 s, a spectrum every 10 ms as in speech recognition: 80 x 301.
 SPEECH_80 = LogMelConfig(16000, 48_000, 8_000, 512, 160, 80, 50.0, 8_000.0)
 
 
@@ -95,7 +95,7 @@ class LogMel(keras.layers.Layer):
       (batch, mels, frames) float32, dB relative to the loudest bin of each waveform, floor -80.
     Attributes:
       transform_dtype: of the Fourier transform. A transform in single precision errs by more than
-        1e-3 dB near the floor of a pure tone; only LiteRT, which has no other, is given "float32".
+        1e-3 dB near the floor of a pure tone; only LiteRT uses "float32", its only type.
     Raises:
       ValueError: waveform is not rank 2.
     Source: Davis & Mermelstein 1980. Agrees to 1e-3 dB with librosa 0.11
@@ -112,7 +112,7 @@ class LogMel(keras.layers.Layer):
         high_hz: float,
         **kwargs: Any,
     ) -> None:
-        # Decibels need more than half precision whatever the policy of the network.
+        # Decibels need more than half precision under any precision policy.
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.sample_rate_hz = sample_rate_hz
         self.fft_samples = fft_samples

@@ -1,4 +1,4 @@
-"""Median of a sliding neighbourhood, as minima and maxima of whole arrays."""
+"""Sliding median, computed from minima and maxima of whole arrays."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import tensorflow as tf
 
 
 def sliding_median(values: Any, width: int) -> Any:
-    """Median over `width` rows around each row, the array mirrored at both ends.
+    """Median over `width` rows around each row, with the array mirrored at both ends.
 
-    Runs of 1, 2, 4, ... rows are put in order for all places at once, each merged from two shorter
-    ones, so that neighbouring places share their work. It holds about two arrays a row of `width`.
+    Runs of 1, 2, 4, ... rows are sorted for all positions at once, each merged from two shorter
+    ones, so that neighbouring positions share work. It needs about two arrays per row of `width`.
 
     Args:
       values: (rows, columns) float.
       width: odd, 3 or more.
     Returns:
       (rows, columns), equal to `scipy.ndimage.median_filter(values, (width, 1), mode="reflect")`,
-      which errs where there are two rows only.
+      which errs for an array of two rows.
     Raises:
       ValueError: a width that is even or below 3.
     Source: Batcher 1968, odd-even merge.
@@ -31,7 +31,7 @@ def sliding_median(values: Any, width: int) -> Any:
     runs = {1: [tf.gather(values, tf.minimum(turn, 2 * rows - 1 - turn))]}
     lower, upper = _run(runs, half + 1), _run(runs, half)
     low, high = _rows(lower, 0, rows), _rows(upper, half + 1, rows)
-    # The k-th of two ordered lists: the least, over all a + b = k, of the greater of their ends.
+    # The k-th of two sorted lists is the minimum, over all a + b = k, of the greater of their ends.
     median = low[half]
     for place in range(half):
         median = tf.minimum(median, tf.maximum(low[place], high[half - 1 - place]))
@@ -39,7 +39,7 @@ def sliding_median(values: Any, width: int) -> Any:
 
 
 def _run(runs: dict[int, list[Any]], size: int) -> list[Any]:
-    """The `size` values from each row on in rising order, one array a rank."""
+    """The `size` values from each row on in rising order, one array per rank."""
     if size not in runs:
         first = 1 << ((size - 1).bit_length() - 1)
         left, right = _run(runs, first), _run(runs, size - first)
@@ -54,7 +54,7 @@ def _rows(arrays: list[Any], first: int, count: Any) -> list[Any]:
 
 
 def _merged(a: list[Any], b: list[Any]) -> list[Any]:
-    """Two ordered lists of arrays as one."""
+    """Merges two sorted lists of arrays."""
     if not a or not b:
         return a or b
     if len(a) == len(b) == 1:

@@ -1,4 +1,4 @@
-"""Log-mel spectrograms of several window lengths, as the channels of one picture."""
+"""Log-mel spectrograms of several window lengths, as the channels of one image."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from affectstream.modeling.input_spec import InputSpec
 
 @dataclass(frozen=True)
 class MultiResolution:
-    """Several settings of the log-mel front end over the same stretch of sound.
+    """Several log-mel settings over the same segment of audio.
 
-    A window of 32 ms follows what the mouth does, but is too short to part the harmonics of a low
+    A window of 32 ms follows articulation, but is too short to separate the harmonics of a low
     voice; a longer one shows how its pitch moves.
 
     Attributes:
-      channels: settings that differ in `fft_samples`, `low_hz` and `high_hz` only.
+      channels: settings that may differ only in `fft_samples`, `low_hz` and `high_hz`.
     Raises:
-      ValueError: they differ in more.
+      ValueError: they differ in other fields.
     Source: several resolutions as channels after Toledano et al. 2018 ("Multi-resolution speech
       analysis for automatic speech recognition using deep neural networks").
     """
@@ -54,12 +54,12 @@ class MultiResolution:
 
     @property
     def standardise_axis(self) -> tuple[int, int]:
-        """Each mel band of each channel has its own mean and deviation."""
+        """Each mel band of each channel is standardised separately."""
         return (1, 3)
 
     @property
     def output_shape(self) -> tuple[int, int, int]:
-        """(mels, frames, channels), as encoders take it."""
+        """(mels, frames, channels), the input shape of encoders."""
         return (self.channels[0].num_mels, self.channels[0].num_frames, len(self.channels))
 
     def connect(self, inputs: dict[str, keras.KerasTensor], spec: InputSpec) -> Features:
@@ -77,7 +77,7 @@ class MultiResolution:
         return Features(keras.layers.Concatenate(axis=3, name="pictures")(pictures))
 
 
-# As `SPEECH_80`, and what lies low, of 64 and 128 ms: 80 x 301 x 3.
+# As `SPEECH_80`, plus low frequencies with windows of 64 and 128 ms: 80 x 301 x 3.
 SPEECH_3X80 = MultiResolution(
     (
         SPEECH_80,

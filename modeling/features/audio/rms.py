@@ -10,7 +10,7 @@ from affectstream.modeling.features.audio.audio_frames import AudioFrames
 
 
 def rms(sound: AudioFrames) -> Any:
-    """Root of the mean square of each frame; zeros go on beyond the ends of a clip.
+    """Root mean square of each frame; a clip is padded with zeros at both ends.
 
     Returns:
       (batch, frames, 1) float64 in [0, 1]. Agrees to 1e-6 with librosa 0.11

@@ -1,4 +1,4 @@
-"""How far the peaks of the spectrum stand above its valleys, octave by octave."""
+"""Difference between peaks and valleys of the spectrum, octave by octave."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ QUANTILE = 0.02
 
 
 def spectral_contrast(sound: AudioFrames) -> Any:
-    """Peaks less valleys of seven bands: below 200 Hz, and six octaves from there.
+    """Peaks minus valleys of seven bands: below 200 Hz, and six octaves above.
 
     Returns:
       (batch, frames, 7) float64 dB. Agrees to 1e-3 dB with librosa 0.11
@@ -34,10 +34,10 @@ def spectral_contrast(sound: AudioFrames) -> Any:
 
 
 def _bands(framing: Framing) -> list[tuple[int, int, int]]:
-    """First bin, bin behind the last, and how many bins make a peak or a valley, of each band.
+    """First bin, end bin, and number of bins that form a peak or a valley, of each band.
 
-    As librosa counts: a band begins one bin below its edge, all but the highest leave out their
-    last bin, which does count for the number of bins that make a peak.
+    Counted as in librosa: a band begins one bin below its edge. All but the highest exclude their
+    last bin, which still counts for the number of peak bins.
     """
     frequencies_hz = framing.frequencies_hz
     edges_hz = [0.0, *(LOWEST_HZ * 2.0 ** np.arange(NUM_OCTAVES + 1))]

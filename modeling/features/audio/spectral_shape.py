@@ -1,4 +1,4 @@
-"""Where the energy of a spectrum lies, and how it is spread."""
+"""Centroid, bandwidth, roll-off and flatness of a spectrum."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def centroid_hz(sound: AudioFrames) -> Any:
 
 
 def bandwidth_hz(sound: AudioFrames) -> Any:
-    """Deviation from the centroid, weighted by magnitude.
+    """Magnitude-weighted deviation from the centroid.
 
     Returns:
       (batch, frames, 1) float64 Hz, 0 in silence. Agrees to 1e-2 Hz with librosa 0.11
@@ -33,7 +33,7 @@ def bandwidth_hz(sound: AudioFrames) -> Any:
 
 
 def roll_off_hz(sound: AudioFrames) -> Any:
-    """Frequency of the bin up to which 85 % of the magnitude lies.
+    """Frequency of the bin below which 85 % of the magnitude lies.
 
     Returns:
       (batch, frames, 1) float64 Hz, 0 in silence. Equals librosa 0.11
@@ -46,7 +46,7 @@ def roll_off_hz(sound: AudioFrames) -> Any:
 
 
 def flatness(sound: AudioFrames) -> Any:
-    """Geometric over arithmetic mean of the power: 1 for white noise, near 0 for a tone.
+    """Geometric divided by arithmetic mean of the power: 1 for white noise, near 0 for a tone.
 
     Returns:
       (batch, frames, 1) float64 in [0, 1], 1 in silence. Agrees to 1e-5 with librosa 0.11

@@ -1,4 +1,4 @@
-"""Spectrogram pictures for networks made for photographs."""
+"""Spectrogram images for networks trained on photographs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WHITE = 255.0
 
 @dataclass(frozen=True)
 class SpectrogramImageConfig:
-    """A log-mel spectrogram as a grey picture: the loudest bin white, 80 dB below it black.
+    """A log-mel spectrogram as a grey image: the loudest bin white, 80 dB below it black.
 
     Attributes:
       log_mel: bands, frames and window.
@@ -39,7 +39,7 @@ class SpectrogramImageConfig:
 
     @property
     def output_shape(self) -> tuple[int, int, int]:
-        """(mels, frames, 1), as encoders take it."""
+        """(mels, frames, 1), the input shape of encoders."""
         return self.log_mel.output_shape
 
     def connect(self, inputs: dict[str, keras.KerasTensor], spec: InputSpec) -> Features:

@@ -1,4 +1,4 @@
-"""The model's own window into a waveform of any length, cut inside the graph."""
+"""Cuts a model's window from a waveform of any length, inside the graph."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from affectstream.modeling.input_spec import InputSpec
 
 @keras.saving.register_keras_serializable(package="affectstream")
 class FitWindow(keras.layers.Layer):
-    """Cuts (or zero-fills) each waveform of a batch to one fixed window.
+    """Cuts or zero-pads each waveform of a batch to one fixed window.
 
-    The window starts `offset_samples` into the waveform, or as far in as a shorter waveform allows;
-    what a waveform lacks at the end is zero. What lies behind `audio_length` is never looked at, so
-    a clip alone and the same clip inside a padded batch give the same.
+    The window starts `offset_samples` into the waveform, or earlier if a waveform is too short;
+    missing samples at the end are zero. Samples beyond `audio_length` are ignored, so a clip alone
+    and the same clip inside a padded batch give the same window.
 
     Args:
       window_samples: length of the result.
-      offset_samples: where the window starts in a waveform that is long enough.
+      offset_samples: start of the window in a waveform that is long enough.
     Call:
       audio: (batch, samples) float32, samples >= 0.
-      audio_length: (batch,) int, samples of each that count; 0 where the stream is missing.
+      audio_length: (batch,) int, valid samples of each; 0 where the stream is missing.
     Returns:
       (batch, window_samples) float32.
     """
 
     def __init__(self, window_samples: int, offset_samples: int = 0, **kwargs: Any) -> None:
-        # Sound stays in single precision whatever the policy of the networks.
+        # Audio stays in single precision under any precision policy.
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.window_samples = window_samples
         self.offset_samples = offset_samples
@@ -56,10 +56,10 @@ class FitWindow(keras.layers.Layer):
 def audio_window(
     front_end: AudioFrontEnd, inputs: dict[str, keras.KerasTensor], spec: InputSpec
 ) -> keras.KerasTensor:
-    """(batch, window_samples) float32: the stretch of `audio` that a front end looks at.
+    """(batch, window_samples) float32: the window of `audio` that a front end reads.
 
     Raises:
-      UserError: records of another sampling rate than the front end is made for.
+      UserError: the records have another sampling rate than the front end.
     """
     rate_hz = front_end.sample_rate_hz
     if spec.sample_rate_hz != rate_hz:

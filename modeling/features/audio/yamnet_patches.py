@@ -12,7 +12,7 @@ from affectstream.modeling.features.audio.window import audio_window
 from affectstream.modeling.features.front_end import Features
 from affectstream.modeling.input_spec import InputSpec
 
-# What YAMNet was trained with; nothing of it can be chosen.
+# Settings of the published YAMNet; they are fixed.
 SAMPLE_RATE_HZ = 16_000
 STFT_SAMPLES = 400
 HOP_SAMPLES = 160
@@ -22,17 +22,17 @@ LOW_HZ, HIGH_HZ = 125.0, 7500.0
 LOG_OFFSET = 0.001
 PATCH_FRAMES = 96
 PATCH_HOP_FRAMES = 48
-# Sound that one patch covers, and how much each further one needs.
+# Duration of one patch, and the step to the next one.
 PATCH_SAMPLES = (PATCH_FRAMES - 1) * HOP_SAMPLES + STFT_SAMPLES
 PATCH_HOP_SAMPLES = PATCH_HOP_FRAMES * HOP_SAMPLES
 
 
 @dataclass(frozen=True)
 class YamnetPatchesConfig:
-    """Patches of 0.96 s, one each 0.48 s.
+    """Patches of 0.96 s, one every 0.48 s.
 
     Attributes:
-      num_patches: looked at; 6 are 3.375 s.
+      num_patches: number of patches that are read; 6 cover 3.375 s.
       offset_samples: where the window starts in a longer clip.
     """
 
@@ -44,16 +44,16 @@ class YamnetPatchesConfig:
 
     @property
     def window_samples(self) -> int:
-        """Exactly as long as its patches."""
+        """Exactly the length of the patches."""
         return PATCH_SAMPLES + (self.num_patches - 1) * PATCH_HOP_SAMPLES
 
     @property
     def output_shape(self) -> tuple[int, int, int]:
-        """(patches, frames, mels), as the encoder takes it."""
+        """(patches, frames, mels), the input shape of the encoder."""
         return (self.num_patches, PATCH_FRAMES, NUM_MELS)
 
     def connect(self, inputs: dict[str, keras.KerasTensor], spec: InputSpec) -> Features:
-        """(batch, patches, 96, 64), and the mask of the patches that hold sound.
+        """(batch, patches, 96, 64), and the mask of the patches with audio.
 
         Raises:
           UserError: records of another sampling rate.
@@ -83,7 +83,7 @@ class YamnetPatches(keras.layers.Layer):
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        # Logarithms need more than half precision whatever the policy of the network.
+        # Logarithms need more than half precision under any precision policy.
         super().__init__(**{**kwargs, "dtype": "float32"})
 
     def build(self, input_shape: Any) -> None:
@@ -106,13 +106,13 @@ class YamnetPatches(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="affectstream")
 class PatchMask(keras.layers.Layer):
-    """Which patches of a zero-filled window YAMNet itself would make of a clip.
+    """Mask of the patches that the published YAMNet would make from a clip.
 
     Call:
       audio_length: (batch,) int, samples of each clip; 0 where the stream is missing.
     Returns:
-      (batch, num_patches) bool: the first for any sound at all, each further one where sound goes
-      on behind the patches before it.
+      (batch, num_patches) bool: the first is True for any audio, each further one if the audio
+      continues beyond the patches before it.
     """
 
     def __init__(self, num_patches: int, **kwargs: Any) -> None:

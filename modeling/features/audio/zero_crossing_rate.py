@@ -1,4 +1,4 @@
-"""How often a waveform changes its sign."""
+"""Rate of sign changes in a waveform."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import tensorflow as tf
 
 from affectstream.modeling.features.audio.audio_frames import AudioFrames
 
-# What is nearer to zero counts as zero, and zero as positive.
+# Values nearer to zero count as zero, and zero counts as positive.
 THRESHOLD = 1e-10
 
 
 def zero_crossing_rate(sound: AudioFrames) -> Any:
-    """Changes of sign within a frame, by its number of samples.
+    """Sign changes within a frame, divided by its number of samples.
 
-    A clip goes on with its first and its last sample, not with zeros, in the half frames that
-    reach over its ends.
+    At the ends, the first and last sample are repeated, not zeros, for the half frames that extend
+    beyond a clip.
 
     Returns:
       (batch, frames, 1) float64 in [0, 1). Agrees to 1e-6 with librosa 0.11

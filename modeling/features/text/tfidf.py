@@ -1,4 +1,4 @@
-"""TF-IDF of a text's words and pairs of words, in the graph."""
+"""TF-IDF of words and bigrams, in the graph."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ class TfidfWeights(keras.layers.Layer):
 
 @dataclass(frozen=True)
 class Tfidf:
-    """Front end: text -> one vector; terms and their weights come from the training part only.
+    """Front end: text -> one vector; terms and weights are fitted on the training split only.
 
     Attributes:
-      max_ngram: 1 for words, 2 for pairs of words as well.
-      min_df: a term must stand in so many training texts.
+      max_ngram: 1 for words, 2 for words and bigrams.
+      min_df: a term must occur in at least this many training texts.
       max_terms: the most frequent are kept; 0 keeps all.
       terms: sorted; empty before `fitted`.
-      idf: of each term.
+      idf: inverse document frequency of each term.
     """
 
     max_ngram: int = 2
@@ -85,14 +85,14 @@ class Tfidf:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the columns of a table; a term alone might be called as another column."""
+        """Column names of a table; the prefix keeps a term from equalling another column's name."""
         return tuple(f"tfidf {term}" for term in self.terms)
 
     def fitted(self, texts: Sequence[str], pretrained: str) -> Tfidf:
-        """With terms and weights of the training part, by scikit-learn.
+        """Returns the front end with terms and weights fitted by scikit-learn.
 
         Raises:
-          UserError: no term stands in `min_df` texts.
+          UserError: no term occurs in `min_df` texts.
         """
         from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -114,11 +114,11 @@ class Tfidf:
         return dataclasses.replace(self, terms=terms, idf=tuple(vectorizer.idf_.tolist()))
 
     def as_fields(self) -> dict[str, Any]:
-        """What is stored beside a table; `with_fields` reads it."""
+        """The settings stored beside a table; `with_fields` reads them."""
         return {"max_ngram": self.max_ngram, "terms": self.terms, "idf": self.idf}
 
     def with_fields(self, fields: dict[str, Any]) -> Tfidf:
-        """As `as_fields` stored it."""
+        """Restores the front end from `as_fields`."""
         return dataclasses.replace(
             self,
             max_ngram=fields["max_ngram"],
@@ -127,7 +127,7 @@ class Tfidf:
         )
 
     def from_model(self, model: keras.Model) -> Tfidf:
-        terms = model.get_layer(TERMS).get_vocabulary()[1:]  # behind "unknown"
+        terms = model.get_layer(TERMS).get_vocabulary()[1:]  # without the entry for unknown terms
         idf = model.get_layer(TFIDF_LAYER).idf
         return dataclasses.replace(self, terms=tuple(terms), idf=tuple(idf))
 

@@ -1,4 +1,4 @@
-"""Numbers of words or word pieces, brought to a length that every encoder can take."""
+"""Token ids, cut or padded to a length that every encoder can take."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from keras import ops
 from affectstream.core.errors import UserError
 
 PAD_ID = 0
-# The widest kernel of an encoder must fit, also where a batch holds empty texts only.
+# The widest kernel of an encoder must fit, even if all texts of a batch are empty.
 MIN_TOKENS = 8
-# Transformers have places for so many.
+# Transformers have this many positions.
 MAX_TOKENS = 512
 
 
 def require_sizes(max_tokens: int, vocabulary_size: int) -> None:
-    """Checks the settings that all front ends of tokens have.
+    """Checks the settings shared by all token front ends.
 
     Raises:
       UserError: one of them is out of range.
@@ -30,10 +30,10 @@ def require_sizes(max_tokens: int, vocabulary_size: int) -> None:
 
 @keras.saving.register_keras_serializable(package="affectstream")
 class FitTokens(keras.layers.Layer):
-    """Cuts rows at `max_tokens` and pads them to 8 at least; a batch is as wide as its longest.
+    """Cuts rows at `max_tokens` and pads them to at least 8; a batch is as wide as its longest row.
 
     Call:
-      tokens: (batch, words) integer, `PAD_ID` behind the last word.
+      tokens: (batch, words) integer, `PAD_ID` after the last word.
     Returns:
       (batch, 8 to max_tokens) int32.
     """

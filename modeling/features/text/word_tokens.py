@@ -1,4 +1,4 @@
-"""Words of a text as numbers, in the graph, with a vocabulary learnt from the training part."""
+"""Words of a text as ids, in the graph, with a vocabulary fitted on the training split."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ READ_BATCH = 4096
 
 @keras.saving.register_keras_serializable(package="affectstream")
 def standardise_words(text: tf.Tensor) -> tf.Tensor:
-    """Lower case, without apostrophes; ! and ? and emoji stand as words of their own.
+    """Lower case, without apostrophes; !, ? and emoji become separate words.
 
     Args:
       text: string, any shape.
@@ -37,7 +37,7 @@ def standardise_words(text: tf.Tensor) -> tf.Tensor:
 
 
 def split_words(texts: Sequence[str]) -> Iterator[list[str]]:
-    """The words of each text, as the graph splits them."""
+    """The words of each text, split as in the graph."""
     for start in range(0, len(texts), READ_BATCH):
         batch = tf.constant([text.encode() for text in texts[start : start + READ_BATCH]])
         for words in tf.strings.split(standardise_words(batch)).to_list():
@@ -46,12 +46,12 @@ def split_words(texts: Sequence[str]) -> Iterator[list[str]]:
 
 @dataclass(frozen=True)
 class WordTokens:
-    """Front end: text -> numbers of its words, 0 where there is none, 1 for an unknown word.
+    """Front end: text -> word ids, 0 for padding, 1 for an unknown word.
 
     Attributes:
-      max_tokens: words behind these are not looked at.
-      vocabulary_size: the most frequent words of the training part are kept.
-      min_count: rarer words are unknown, so that training meets unknown ones too.
+      max_tokens: further words are ignored.
+      vocabulary_size: the most frequent words of the training split are kept.
+      min_count: rarer words count as unknown, so that training includes unknown words.
       vocabulary: the words; empty before `fitted`.
     """
 
@@ -63,7 +63,7 @@ class WordTokens:
     standardise_axis: int | None = None
 
     def fitted(self, texts: Sequence[str], pretrained: str) -> WordTokens:
-        """With the words of the training part, the most frequent first.
+        """Returns the front end with the words of the training split, the most frequent first.
 
         Raises:
           UserError: a setting out of range, or no word occurs often enough.
@@ -71,18 +71,18 @@ class WordTokens:
         require_sizes(self.max_tokens, self.vocabulary_size)
         counts = Counter(word for words in split_words(texts) for word in words)
         ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-        known = [word for word, count in ranked if count >= self.min_count]
-        if not known:
+        frequent = [word for word, count in ranked if count >= self.min_count]
+        if not frequent:
             raise UserError(
                 f"no word occurs {pluralize(self.min_count, 'time')} in"
                 f" {pluralize(len(texts), 'training text')}; lower it"
                 " (--set min_count=1) or add texts"
             )
-        return dataclasses.replace(self, vocabulary=tuple(known[: self.vocabulary_size]))
+        return dataclasses.replace(self, vocabulary=tuple(frequent[: self.vocabulary_size]))
 
     def from_model(self, model: keras.Model) -> WordTokens:
-        known = model.get_layer(WORDS).get_vocabulary()[2:]  # behind "none" and "unknown"
-        return dataclasses.replace(self, vocabulary=tuple(known))
+        vocabulary = model.get_layer(WORDS).get_vocabulary()[2:]  # without padding and unknown
+        return dataclasses.replace(self, vocabulary=tuple(vocabulary))
 
     def connect(self, inputs: dict[str, Any], spec: InputSpec) -> Features:
         """(batch, words) int32 and its mask; see `FitTokens`."""

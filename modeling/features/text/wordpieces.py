@@ -1,4 +1,4 @@
-"""Word pieces of a text, as BERT sees it, in the graph (TensorFlow Text)."""
+"""Word pieces of a text for BERT, in the graph (TensorFlow Text)."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ SPECIAL = (PAD, UNK, CLS, SEP, MASK)
 
 @keras.saving.register_keras_serializable(package="affectstream")
 class SplitIntoWordPieces(keras.layers.Layer):
-    """Text -> [CLS] its word pieces [SEP], filled up with [PAD].
+    """Text -> [CLS] word pieces [SEP], padded with [PAD].
 
-    The model that holds it needs the operations of TensorFlow Text, here and in a server.
+    A model with this layer needs the operations of TensorFlow Text, here and in a server.
 
     Args:
-      vocabulary: the pieces; those that go on within a word begin with ##.
-      max_tokens: the most of a row, [CLS] and [SEP] among them.
-      lowercase: lower case without accents, as uncased models; None of it for cased ones.
+      vocabulary: the pieces; continuations within a word begin with ##.
+      max_tokens: largest number per row, including [CLS] and [SEP].
+      lowercase: lower case without accents, for uncased models; False for cased ones.
     Call:
-      text: (batch,) string; bytes that are no UTF-8 count as unknown.
+      text: (batch,) string; bytes that are not UTF-8 count as unknown.
     Returns:
       (batch, pieces) int32.
-    Source: Schuster & Nakajima 2012; Devlin et al. 2019; equal to the reference of BERT.
+    Source: Schuster & Nakajima 2012; Devlin et al. 2019; equal to BERT's reference implementation.
     """
 
     def __init__(
@@ -77,14 +77,14 @@ class SplitIntoWordPieces(keras.layers.Layer):
 
 @dataclass(frozen=True)
 class WordPieces:
-    """Front end: text -> numbers of its word pieces.
+    """Front end: text -> word piece ids.
 
     Attributes:
-      max_tokens: pieces of a row, [CLS] and [SEP] among them.
-      vocabulary_size: of a vocabulary that is learnt.
-      vocabulary: file with one piece a line; "" takes that of the pretrained weights, or learns one
-        from the training part.
-      lowercase: see `SplitIntoWordPieces`; pretrained weights say it themselves.
+      max_tokens: pieces per row, including [CLS] and [SEP].
+      vocabulary_size: size of a vocabulary that is fitted here.
+      vocabulary: file with one piece per line; "" takes that of the pretrained weights, or fits one
+        on the training split.
+      lowercase: see `SplitIntoWordPieces`; pretrained weights override it.
       pieces: the vocabulary itself; empty before `fitted`.
     """
 
@@ -97,13 +97,13 @@ class WordPieces:
     standardise_axis: int | None = None
 
     def fitted(self, texts: Sequence[str], pretrained: str) -> WordPieces:
-        """With the vocabulary of the weights, of the file, or of the training part.
+        """Returns the front end with a vocabulary from weights, file or training split.
 
         Args:
           pretrained: the encoder's weights, or "none".
         Raises:
           UserError: a setting out of range; weights or file cannot be read, or lack a special
-            piece; nothing to learn from.
+            piece; no text to fit a vocabulary on.
         """
         require_sizes(self.max_tokens, self.vocabulary_size)
         if pretrained != NO_WEIGHTS:
@@ -142,7 +142,7 @@ class WordPieces:
 def _read(path: Path) -> tuple[str, ...]:
     lfs_pointer.require_not_pointer(path)
     try:
-        # Not `splitlines`: multilingual vocabularies hold signs that it takes for ends of lines.
+        # Not `splitlines`: multilingual vocabularies hold characters that it treats as line ends.
         lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
     except OSError as error:
         raise from_os_error(error, path) from error
@@ -152,7 +152,7 @@ def _read(path: Path) -> tuple[str, ...]:
 
 
 def _learn(texts: Sequence[str], size: int, lowercase: bool) -> tuple[str, ...]:
-    """Pieces by the frequency of words, as keras-hub learns them."""
+    """Fits pieces by word frequency, as keras-hub does."""
     import keras_hub
 
     if not any(text.strip() for text in texts):

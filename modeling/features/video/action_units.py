@@ -1,4 +1,4 @@
-"""Facial action units or blendshapes as they are, frame by frame."""
+"""Facial action units or blendshapes, unchanged, frame by frame."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from affectstream.modeling.input_spec import InputSpec
 
 @dataclass(frozen=True)
 class ActionUnits:
-    """(batch, frames, units) float32, each unit with its own mean and deviation, and the mask."""
+    """(batch, frames, units) float32, standardised for each unit, and the mask."""
 
     stream: str = "video"
     standardise_axis: int | None = 2
 
     def connect(self, inputs: dict[str, keras.KerasTensor], spec: InputSpec) -> Features:
-        """The values of `video` and the mask of the frames that count.
+        """The values of `video` and the mask of the valid frames.
 
         Raises:
           UserError: records of face crops.

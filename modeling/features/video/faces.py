@@ -1,4 +1,4 @@
-"""Face crops as pictures in [0, 1]."""
+"""Face crops as images in [0, 1]."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from affectstream.modeling.input_spec import InputSpec
 
 @keras.saving.register_keras_serializable(package="affectstream")
 class AtLeastOneFrame(keras.layers.Layer):
-    """Gives clips without any frame a blank, masked one: oneDNN's convolution fails on none.
+    """Gives clips without frames a blank, masked one: oneDNN's convolution fails on empty input.
 
     Call:
       video: (batch, frames, height, width, channels) uint8, frames >= 0.

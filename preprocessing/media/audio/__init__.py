@@ -1,1 +1,1 @@
-"""Sound of a media file: time stamps, channels, length, speech."""
+"""Audio of a media file: time stamps, channels, length, speech."""

@@ -10,7 +10,7 @@ import numpy as np
 
 # A time stamp this close to the sample count is jitter; a larger difference is a gap or overlap.
 JITTER_S = 0.05
-# A stamp that lies this far behind the length that the file states is wrong.
+# A stamp this far beyond the length in the header is wrong.
 BEYOND_STATED_S = 10.0
 # Stamps in larger ticks than this are rounded, so that durations of packets do not add up.
 _FINE_TICK_S = 1 / 8000
@@ -20,18 +20,18 @@ _LONGEST_UNSTATED_S = 0.5
 
 @dataclass(frozen=True)
 class AudioPackets:
-    """What is known of the packets of one stream of sound, in file order.
+    """The packets of one audio stream, in file order.
 
     Attributes:
       stamps: presentation stamps in ticks; None where a packet has none.
       durations: in ticks; 0 where unknown.
       sizes: in bytes.
-      lost_bytes: what holds no frame, within a packet or behind it, of formats without stamps.
+      lost_bytes: bytes without a frame, within or after a packet, for formats without stamps.
       tick_s: length of a tick.
-      zero_s: the moment of the stream's clock at which the file begins.
-      frame_s: length of every packet where the codec fixes it, else 0.
-      restarts: whether its clock may begin anew, as in joined transport streams.
-      header_duration_s: length that the file states; 0 where it does not.
+      zero_s: time on the stream's clock at the start of the file.
+      frame_s: length of every packet if the codec fixes it, else 0.
+      restarts: whether its clock may restart, as in joined transport streams.
+      header_duration_s: length in the header; 0 if there is none.
       is_unbroken: whether the format has no pauses, so that every gap is lost audio.
     """
 
@@ -48,14 +48,14 @@ class AudioPackets:
 
 
 class PacketPlacement(NamedTuple):
-    """Where the sound of one packet belongs, in seconds from the beginning of the file.
+    """Position of one packet's audio, in seconds from the start of the file.
 
     Attributes:
       start_s: of its first sample.
-      shift_s: what is added to stamps of its frames.
-      keep_from_s: what lies before was heard already; above `start_s` where packets overlap.
-      run_start_s: of the run of packets, without a gap between them, that it belongs to.
-      duration_s: exact length; None where it is not known exactly.
+      shift_s: offset added to the stamps of its frames.
+      keep_from_s: earlier audio was already decoded; above `start_s` if packets overlap.
+      run_start_s: start of its run, a sequence of packets without a gap.
+      duration_s: exact length; None if it is not known exactly.
     """
 
     start_s: float
@@ -76,7 +76,7 @@ class AudioTimeline:
     counted on.
 
     Args:
-      packets: all of the stream.
+      packets: all packets of the stream.
     """
 
     def __init__(self, packets: AudioPackets) -> None:
@@ -109,7 +109,7 @@ class AudioTimeline:
         self.starts_s, self.keep_from_s, self._run_starts_s = runs.placed()
 
     def seconds(self, stamp: int) -> float:
-        """A stamp in seconds from the beginning of the file."""
+        """Converts a stamp to seconds from the start of the file."""
         return stamp * self._tick_s - self._zero_s
 
     def _promise(self, packets: AudioPackets) -> None:
@@ -118,7 +118,7 @@ class AudioTimeline:
         edges_s = np.stack([self.keep_from_s, ends_s], axis=1).reshape(-1)
         if packets.is_unbroken and len(edges_s):
             edges_s = np.array([edges_s[0], max(edges_s.max(), packets.header_duration_s)])
-            if packets.header_duration_s > 0:  # encoders fill up the last packet
+            if packets.header_duration_s > 0:  # encoders pad the last packet
                 edges_s[1] = packets.header_duration_s
         self._edges_s = np.maximum.accumulate(edges_s)
         steps_s = np.diff(self._edges_s)
@@ -126,7 +126,7 @@ class AudioTimeline:
         self._promised_s = np.concatenate([[0.0], np.cumsum(steps_s)])[: len(edges_s)]
 
     def expected_audio_s(self, start_s: float, end_s: float) -> float:
-        """Seconds of sound that the packets between two moments hold."""
+        """Seconds of audio in the packets between two times."""
         if not len(self._edges_s):
             return 0.0
         before, upto = np.interp([start_s, end_s], self._edges_s, self._promised_s)
@@ -134,11 +134,11 @@ class AudioTimeline:
 
     @property
     def end_s(self) -> float:
-        """Where the last sound ends; 0 without packets."""
+        """End of the last audio; 0 without packets."""
         return float((self.starts_s + self.lengths_s).max(initial=0.0))
 
     def stamp_s_before(self, moment_s: float) -> float:
-        """The file's own time of the first packet that is heard at or after a moment."""
+        """The file's own time of the first packet at or after a time."""
         later = np.flatnonzero(self.starts_s + self.lengths_s > moment_s)
         if not len(later):
             return moment_s
@@ -146,7 +146,7 @@ class AudioTimeline:
         return moment_s if np.isnan(stamp_s) else min(moment_s, stamp_s)
 
     def place(self, stamp: int | None) -> PacketPlacement | None:
-        """Where the sound of the next packet belongs, known by its stamp; None if unknown."""
+        """Position of the next packet, identified by its stamp; None if unknown."""
         number = self._number(stamp)
         if number is None:
             return None
@@ -161,7 +161,7 @@ class AudioTimeline:
         )
 
     def _number(self, stamp: int | None) -> int | None:
-        """Which packet it is: the one behind the last, or after a jump the first that fits."""
+        """Index of the packet: the one after the last, or after a jump the first that matches."""
         number = self._next
         wanted = _NO_STAMP if stamp is None else stamp
         if number >= len(self._stamps) or self._stamps[number] != wanted:
@@ -178,7 +178,7 @@ class AudioTimeline:
         return number
 
     def rewind(self, to_start: bool) -> None:
-        """Reading begins somewhere else."""
+        """Reading restarts at another position."""
         self._next = 0 if to_start else len(self._stamps)
 
 
@@ -186,7 +186,7 @@ _NO_STAMP = np.iinfo(np.int64).min
 
 
 def _lengths_s(packets: AudioPackets, stamps_s: np.ndarray) -> tuple[np.ndarray, bool]:
-    """(packets,) float64 length of each packet, and whether these add up exactly."""
+    """(packets,) float64 length of each packet, and whether their sum is exact."""
     lengths_s = np.array(packets.durations, np.float64) * packets.tick_s
     steps_s = np.append(np.diff(stamps_s), np.nan)[: len(lengths_s)]
     positive_s = steps_s[steps_s > 0]  # also not NaN
@@ -206,20 +206,20 @@ def _lengths_s(packets: AudioPackets, stamps_s: np.ndarray) -> tuple[np.ndarray,
 
 
 def _lost_s(packets: AudioPackets, lengths_s: np.ndarray) -> np.ndarray:
-    """(packets,) float64 seconds that are missing behind each packet, by the bytes of them."""
+    """(packets,) float64 seconds missing after each packet, from its lost bytes."""
     lost = np.array(packets.lost_bytes, np.float64)
     sizes = np.array(packets.sizes, np.float64)
     whole = lost == 0
     if whole.all() or not sizes[whole].sum() or not lengths_s[whole].sum():
         return np.zeros(len(lost))
     lost_s = lost * lengths_s[whole].sum() / sizes[whole].sum()
-    # The library counts a damaged stretch as a packet of the usual length.
+    # The library counts a damaged section as one packet of the usual length.
     counted = lost >= sizes
     return np.maximum(lost_s - np.where(counted, lengths_s, 0.0), 0.0)
 
 
 class _Runs:
-    """Places the packets of a file whose time stamps have gaps, jumps or overlaps."""
+    """Positions of the packets of a file whose time stamps have gaps, jumps or overlaps."""
 
     def __init__(
         self,
@@ -240,7 +240,7 @@ class _Runs:
         self._least_later_s = np.append(least[1:], np.inf)
 
     def placed(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Start, where it is kept from, and start of the run of each packet."""
+        """Start, start of the kept audio, and start of the run of each packet."""
         rows = np.array([self._one(number) for number in range(len(self._told_s))])
         starts, keeps, runs = rows.reshape(-1, 3).T
         return starts, keeps, runs
@@ -255,7 +255,7 @@ class _Runs:
         return start_s, kept_s, self._run_start_s
 
     def _start(self, number: int) -> tuple[float, bool]:
-        """Where a packet starts, and whether a run starts with it."""
+        """Start of a packet, and whether a run starts with it."""
         told_s = float(self._told_s[number]) + self._offset_s
         expected_s = self._expected_s
         if np.isnan(told_s):

@@ -19,22 +19,22 @@ from affectstream.preprocessing.media.audio.channels import deinterleave, downmi
 
 # PyAV 18 handles at most eight planes; for a ninth channel it would read unrelated memory.
 _INTERLEAVED = "flt"
-# Stamps are rounded to a millisecond in some containers.
+# Some containers round stamps to a millisecond.
 _AFTER_LOSS_S = 0.002
 _FAR_BACK = -(2**62)
 
 
 class AudioReader:
-    """Turns packets of sound into mono waveforms of the wanted rate, one a stretch.
+    """Decodes audio packets to mono waveforms of the requested rate, one per segment.
 
     Channels are mixed after resampling (libswresample), by `downmix_weights`. Every frame is placed
-    by its time stamp, as `AudioTimeline` corrects it: a gap is silence.
+    by its time stamp, corrected by `AudioTimeline`: a gap is silence.
 
     Args:
-      clock: of all packets of the stream.
+      clock: for all packets of the stream.
       sample_rate_hz: of the waveforms.
-      bounds_s: start and end of each stretch, ascending.
-      channel: which one stands for the mix; None for the mix.
+      bounds_s: start and end of each segment, ascending.
+      channel: channel that replaces the mix; None for the mix.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class AudioReader:
         self._kind: tuple[str, str, int] | None = None
         self._bounds = [(round(a * sample_rate_hz), round(b * sample_rate_hz)) for a, b in bounds_s]
         self._pieces: list[tuple[int, np.ndarray]] = []
-        # Where the next resampled sample of the running piece belongs, and where all sound ends.
+        # Position of the next resampled sample of the current run, and the end of all audio.
         self._next: int | None = None
         self._position = _FAR_BACK
         self._expected_s = 0.0
@@ -61,7 +61,7 @@ class AudioReader:
         self.num_damaged = 0
 
     def feed(self, packet: av.Packet) -> None:
-        """Decodes one packet; a damaged one is counted and passed over."""
+        """Decodes one packet; a damaged one is counted and skipped."""
         place = self._clock.place(packet.pts) if packet.size else None
         try:
             frames: Sequence[Any] = packet.decode()
@@ -74,7 +74,7 @@ class AudioReader:
             self._has_lost = True
 
     def flush(self) -> None:
-        """Takes what the resampler still holds back; nothing where it never understood a frame."""
+        """Takes the rest from the resampler; nothing if no frame was decoded."""
         if self._next is not None:
             try:
                 self._store(self._resampler.resample(None))
@@ -89,15 +89,15 @@ class AudioReader:
         start_s = self._start_s(frame, packet, place, is_alone)
         if start_s is None:
             if self._next is None and self._clock.has_stamps:
-                return  # no telling where it belongs, just behind a jump into the file
+                return  # its position is unknown, just after a jump into the file
             start_s = self._expected_s
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-        # Behind what could not be decoded the count is wrong by that much, however short.
+        # After undecodable data the sample count is wrong by its length, however short.
         tolerance_s = _AFTER_LOSS_S if self._has_lost else JITTER_S
         is_away = abs(start_s - self._expected_s) > tolerance_s
         if self._next is None or is_away:
             self._begin(start_s, frame, place)
-        elif self._kind != kind:  # joined files: mono goes on as stereo, or at another rate
+        elif self._kind != kind:  # joined files: mono continues as stereo, or at another rate
             self.flush()
             self._resampler = av.AudioResampler(format=_INTERLEAVED, rate=self._rate)
         self._kind = kind
@@ -115,12 +115,12 @@ class AudioReader:
             return self._clock.seconds(frame.pts)
         cut = is_alone and packet.pts is not None and frame.pts > packet.pts
         if cut and place.duration_s is not None:
-            # Codecs begin with samples that are not heard; their number is finer than a stamp.
+            # Codecs begin with samples that are not played; their number is finer than a stamp.
             return place.start_s + place.duration_s - frame.samples / frame.sample_rate
         return self._clock.seconds(frame.pts) + place.shift_s
 
     def _begin(self, start_s: float, frame: av.AudioFrame, place: PacketPlacement | None) -> None:
-        """Begins a piece of sound that does not go on from the one before."""
+        """Begins a run of audio that does not continue the one before."""
         self.flush()
         self._resampler = av.AudioResampler(format=_INTERLEAVED, rate=self._rate)
         self._expected_s = start_s
@@ -163,7 +163,7 @@ class AudioReader:
                 self._add(downmix(by_channel, downmix_weights(frame.layout)))
 
     def _add(self, samples: np.ndarray) -> None:
-        """Keeps what was not heard before and belongs to a stretch that is still to be taken."""
+        """Keeps the samples that are new and belong to a segment not yet taken."""
         first = self._next or 0
         self._next = first + len(samples)
         self.num_samples += len(samples)
@@ -182,7 +182,7 @@ class AudioReader:
         return self._bounds[-1][1] if self._bounds else 0
 
     def is_complete(self, index: int) -> bool:
-        """Whether all sound of a stretch is there."""
+        """Whether all audio of a segment is decoded."""
         return self._next is not None and self._reached >= self._bounds[index][1]
 
     @property
@@ -190,9 +190,9 @@ class AudioReader:
         return self._position if self._next is None else max(self._position, self._next)
 
     def take(self, index: int) -> np.ndarray | None:
-        """(samples,) float32 of a stretch, up to where the sound ends; None where there is none.
+        """(samples,) float32 of a segment, up to the end of the audio; None without any.
 
-        Where no sound belongs before that end there are zeros.
+        Gaps before that end are zeros.
         """
         start, end = self._bounds[index]
         self._num_taken = index + 1
@@ -211,5 +211,5 @@ class AudioReader:
 
     @property
     def decoded_s(self) -> float:
-        """Seconds of the stretch taken last for which there was sound."""
+        """Seconds of decoded audio in the segment taken last."""
         return self._num_heard / self._rate

@@ -22,18 +22,18 @@ LARGEST_FRAME_BYTES = 4096
 RAW_STREAM_FORMATS = frozenset(["mp3", "aac", "ac3", "eac3"])
 FRAME_HEADER_BYTES = 8
 _FEW = 4
-# Joined files may hold tags in the middle, which replace no sound.
+# Joined files may contain tags in the middle, which replace no audio.
 _TAGS = (b"ID3", b"TAG", b"APETAGEX")
 
 
 def frame_length_bytes(format_name: str, data: bytes) -> int | None:
-    """Length in bytes that the header at the beginning of a frame states.
+    """Length in bytes from the header at the beginning of a frame.
 
     Args:
       format_name: one of `RAW_STREAM_FORMATS`.
       data: the frame, or its first seven bytes.
     Returns:
-      None where there is no such header, or it states none (AC-3, free format).
+      None if there is no such header, or it has no length (AC-3, free format).
     Source: ISO/IEC 11172-3, section 2.4.2.3; 13818-3; 14496-3, section 1.A.2.2 (ADTS).
     """
     if len(data) < 7 or data[0] != 0xFF:
@@ -59,7 +59,7 @@ def _mpeg_bytes(data: bytes) -> int | None:
 
 
 def lost_bytes(format_name: str, sizes: Sequence[int], heads: Sequence[bytes]) -> list[int]:
-    """Bytes of each packet that hold no frame, for a stream without time stamps.
+    """Bytes of each packet that are not part of a frame, for a stream without time stamps.
 
     Noise may look like a header by chance, so headers of a rare kind are not trusted.
 

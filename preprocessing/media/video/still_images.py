@@ -1,4 +1,4 @@
-"""Still pictures: a file, a member of a zip, or a row of FER2013's CSV."""
+"""Still images: a file, a member of a zip, or a row of FER2013's CSV."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from affectstream.preprocessing.file_kinds import IMAGE, STILL_IMAGE_SUFFIXES, m
 from affectstream.preprocessing.media.video.image_header import read_image_size
 
 CSV_SIDE_PX = 48
-# The header of a small file may claim a billion pixels, which would take gigabytes to decode.
+# The header of a small file may claim a billion pixels, which would need gigabytes to decode.
 MAX_PIXELS = 200_000_000
 
 
 def is_still_image(clip: Clip) -> bool:
-    """Whether a clip is one picture rather than sound or moving pictures."""
+    """Whether a clip is one image instead of audio or video."""
     if clip.text_only:
         return False
     if Path(clip.inner).suffix:
@@ -31,10 +31,10 @@ def is_still_image(clip: Clip) -> bool:
 
 
 def read_still_image(clip: Clip) -> np.ndarray:
-    """The picture of a clip: (H, W, 3) uint8 RGB.
+    """The image of a clip: (H, W, 3) uint8 RGB.
 
     Raises:
-      MediaError: absent, unreadable, too large, or not a picture.
+      MediaError: absent, unreadable, too large, or not an image.
     """
     if clip.path.suffix.lower() == ".csv":
         return _read_csv_row(clip.path, int(clip.inner))
@@ -82,7 +82,7 @@ def _read_csv_row(path: Path, offset: int) -> np.ndarray:
         file.seek(offset)
         line = file.readline().decode("ascii", errors="replace")
     try:
-        # The tables have their columns in another order each; the longest cell holds the pixels.
+        # The column order differs between tables; the longest cell contains the pixels.
         pixels = max(re.split(r"[,;\t]", line), key=len)
         values = np.array(pixels.strip(' "\r\n').split(), np.int64)
         picture = values.reshape(CSV_SIDE_PX, CSV_SIDE_PX)

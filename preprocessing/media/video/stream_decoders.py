@@ -17,13 +17,13 @@ FrameCallback = Callable[[av.VideoFrame], Any]
 # An aspect ratio outside this range is an error in the file and is ignored.
 PIXEL_ASPECT_RANGE = (0.2, 5.0)
 
-# Decoders that take `skip_frame` anew with each packet; dav1d (AV1) reads it once, when it opens.
+# Decoders that read `skip_frame` for each packet; dav1d (AV1) reads it once, when it opens.
 _SKIPPING_DECODERS = frozenset(["h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4"])
 
 
 @dataclass(frozen=True)
 class VideoPackets:
-    """What the packets of a video stream say.
+    """Facts about the packets of a video stream.
 
     Attributes:
       order: (packets,) int64 presentation stamps in file order, or numbers without stamps.
@@ -38,13 +38,13 @@ class VideoPackets:
 
 @dataclass(frozen=True)
 class SegmentFrames:
-    """The wanted frames of one stretch.
+    """The sampled frames of one segment.
 
     Attributes:
-      outputs: what `on_frame` made of each that could be decoded.
+      outputs: result of `on_frame` for each decoded frame.
       shown, lost: (frames,) int64 display indices of these, and of the others.
-      num_whole: new frames that were decoded without damage, of `num_wanted`; a frame that the
-        stretch before wanted too does not count again.
+      num_whole: new frames decoded without damage, of `num_wanted`; a frame that was also sampled
+        for the previous segment is not counted again.
     """
 
     outputs: list[Any]
@@ -55,10 +55,10 @@ class SegmentFrames:
 
 
 def to_square_pixels(frame: av.VideoFrame, pixel_aspect: float) -> av.VideoFrame:
-    """The frame as a player shows it, its pixels square; the height stays.
+    """The frame as displayed, with square pixels and the same height.
 
     Args:
-      pixel_aspect: width of a pixel over its height, as stored.
+      pixel_aspect: stored width of a pixel divided by its height.
     """
     width = round(frame.width * pixel_aspect)
     if (
@@ -70,17 +70,17 @@ def to_square_pixels(frame: av.VideoFrame, pixel_aspect: float) -> av.VideoFrame
 
 
 class VideoReader:
-    """Decodes no more than is needed to show the wanted frames.
+    """Decodes no more packets than the sampled frames need.
 
-    Packets behind the last wanted frame of a group of pictures are not decoded, and frames to which
-    no other refers are skipped by the decoder; what is wanted comes out the same to the bit.
+    Packets after the last sampled frame of a group of pictures are not decoded, and the decoder
+    skips frames to which no other refers; sampled frames are bit-identical.
 
     Args:
       codec_context: of the video stream.
       packets: of that stream.
-      chosen: for each stretch the wanted frames, as indices in order of display.
-      on_frame: called once on each wanted frame, whose pixels are square by then.
-      pixel_aspect: width of a pixel over its height.
+      chosen: display indices of the sampled frames of each segment.
+      on_frame: called once per sampled frame, with square pixels.
+      pixel_aspect: width of a pixel divided by its height.
     """
 
     def __init__(
@@ -139,24 +139,24 @@ class VideoReader:
         index = self._display_index(frame.pts) if self._has_stamps else self._frames_seen
         self._frames_seen += 1
         self._position = max(self._position, index)
-        # Damage goes on through the frames that refer to this one, up to the next key frame.
+        # Damage spreads through the frames that refer to this one, up to the next key frame.
         self._is_hurt = frame.is_corrupt or (self._is_hurt and not frame.key_frame)
         if self._is_hurt and index in self._wanted:
             self._damaged.add(index)
         if index in self._wanted and index not in self._looked:
             try:
                 self._looked[index] = self._on_frame(to_square_pixels(frame, self._pixel_aspect))
-            except av.error.FFmpegError:  # its pixels are of a kind that cannot be converted
+            except av.error.FFmpegError:  # its pixel format cannot be converted
                 self.num_damaged += 1
                 return
         self.num_decoded += 1
 
     def is_complete(self, index: int) -> bool:
-        """Whether all wanted frames of a stretch have come by."""
+        """Whether all sampled frames of a segment have been decoded or lost."""
         return len(self._chosen[index]) == 0 or self._position >= self._chosen[index][-1]
 
     def take(self, index: int) -> SegmentFrames:
-        """The frames of a stretch."""
+        """Takes the frames of a segment."""
         wanted = [int(i) for i in self._chosen[index]]
         present = [i for i in wanted if i in self._looked]
         outputs = [self._looked[i] for i in present]

@@ -1,19 +1,18 @@
-"""Asks TensorFlow Serving over gRPC; needs tensorflow-serving-api, grpcio and numpy.
+"""Sends requests to TensorFlow Serving over gRPC; needs tensorflow-serving-api, grpcio and numpy.
 
     python client.py --wav speech.wav --faces faces.npy --text "I am so glad"
 
-`client.json` beside this file says what the model takes. A stream that is not given is sent as one
-zero sample, one blank frame or an empty text, which the model reads as missing.
+`client.json` beside this file describes the model's inputs. A stream that is not given is sent as
+one zero sample, one blank frame or an empty text, which the model treats as missing.
 
-A recording that is longer than a window is cut into windows, each asked about by
-itself, as `predict` does (`windows` in `client.json`); their probabilities are averaged.
+A recording longer than a window is cut into windows as in `predict` (`windows` in `client.json`).
+Each window is one request; their probabilities are averaged.
 
-Frames begin with a blank one that does not count. A server with `pad_variable_length_inputs`
-lengthens the shorter requests of a batch with copies of the *first value* of each tensor
-(tensorflow/serving, batching/batching_util.cc); a first mask value that says "this counts" would
-make the padding count, and the answer would depend on who else asked at that moment. Numbers of
-tokens are filled with 0, or cut, to the most that the model looks at, so that all requests have one
-width and none is lengthened.
+Frames begin with a blank one that is masked. A server with `pad_variable_length_inputs` pads the
+shorter requests of a batch with copies of the *first value* of each tensor (tensorflow/serving,
+batching/batching_util.cc). If the first mask value were True, the padding would be valid, and the
+prediction would depend on the other requests in the batch. Token ids are padded with 0 or cut to
+the largest number that the model reads, so that all requests have one width and need no padding.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ STRING = 7
 
 
 def read_info(path: Path | None = None) -> dict[str, Any]:
-    """`client.json`: model, labels, inputs with dtype and shape, sample rate, most tokens."""
+    """Reads `client.json`: model, labels, inputs, sample rate, largest number of tokens."""
     path = path or Path(__file__).with_name("client.json")
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -45,7 +44,7 @@ def read_info(path: Path | None = None) -> dict[str, Any]:
 
 
 def window_bounds(info: dict[str, Any], duration_s: float) -> list[tuple[float, float]]:
-    """Start and end of each window: one for a short recording, else evenly spread ones."""
+    """Start and end of each window: one for a short recording, else evenly spaced ones."""
     window_s, hop_s = info["windows"]["window_s"], info["windows"]["hop_s"]
     rest_s = duration_s - window_s
     count = math.ceil(rest_s / hop_s - 1e-6)
@@ -60,8 +59,8 @@ def split_windows(
     """Waveform and faces of each window, for `build_request`.
 
     Args:
-      waveform, faces: see `build_request`; frames are taken as evenly spread over the sound.
-        Without sound they are one window, since nothing says how long they last.
+      waveform, faces: see `build_request`; frames are assumed to be evenly spaced over the audio.
+        Without audio they form one window, because their duration is unknown.
     """
     if waveform is None or not len(waveform):
         return [(waveform, faces)]
@@ -82,7 +81,7 @@ def split_windows(
 
 
 def pool_predictions(info: dict[str, Any], predictions: list[dict[str, Any]]) -> dict[str, Any]:
-    """The answer for a recording from those of its windows, as `read_prediction` gives them."""
+    """Pools window predictions into that of the recording, in the format of `read_prediction`."""
     shares = np.array(
         [[answer["probabilities"][k] for k in info["labels"]] for answer in predictions]
     )
@@ -118,11 +117,11 @@ def build_request(
     Args:
       waveform: (samples,) float32 in [-1, 1] at the model's rate.
       faces: (frames, H, W, C) uint8 crops, or (frames, units) float32 action units.
-      text: the words said.
-      token_ids: in place of `text` where the model takes numbers of tokens, lines of
-        `assets/vocabulary.txt` counted from 0; those behind `max_tokens` are cut off,
-        but for the `end_token` of word pieces.
-      label: `stable` or `canary`; the newest version without it.
+      text: the transcript.
+      token_ids: replaces `text` if the model takes token ids, line numbers of
+        `assets/vocabulary.txt` from 0; ids beyond `max_tokens` are cut, except for the `end_token`
+        of word pieces.
+      label: `stable` or `canary`; None uses the newest version.
     Raises:
       ValueError: a stream that the model does not have, or crops of another shape.
     """
@@ -186,20 +185,20 @@ def _write(tensor: Any, value: np.ndarray) -> None:
 
 
 def read_tensor(tensor: Any) -> np.ndarray:
-    """A tensor of an answer: strings or float32, in either of the two ways that servers write."""
+    """Reads a tensor of a response: strings or float32, in either encoding of servers."""
     shape = [dim.size for dim in tensor.tensor_shape.dim]
     if tensor.dtype == STRING:
         return np.array(list(tensor.string_val), object).reshape(shape)
     if tensor.tensor_content:
         return np.frombuffer(tensor.tensor_content, DTYPE_NAMES[tensor.dtype]).reshape(shape)
     values = np.array(list(tensor.float_val), np.float32)
-    if values.size == 1:  # one value may stand for all
+    if values.size == 1:  # one value may represent all
         values = np.repeat(values, int(np.prod(shape)))
     return values.reshape(shape)
 
 
 def read_prediction(response: Any, labels: list[str]) -> dict[str, Any]:
-    """The label of the one row asked for, the version that answered, and each label's share."""
+    """Label of the one row, version of the model, and probability of each label."""
     shares = read_tensor(response.outputs["probabilities"])[0]
     return {
         "label": read_tensor(response.outputs["label"])[0].decode(),
@@ -220,7 +219,7 @@ def send_request(address: str, request: predict_pb2.PredictRequest, timeout_s: f
 
 
 def read_wav(path: Path, rate_hz: int) -> np.ndarray:
-    """(samples,) float32, channels averaged, of a 16-bit WAV at the model's rate."""
+    """(samples,) float32, channels averaged, from a 16-bit WAV at the model's rate."""
     with wave.open(str(path), "rb") as reader:
         if reader.getsampwidth() != 2 or reader.getframerate() != rate_hz:
             remedy = f"ffmpeg -i {path} -ar {rate_hz} -ac 1 -c:a pcm_s16le converted.wav"

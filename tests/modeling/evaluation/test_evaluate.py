@@ -27,7 +27,7 @@ from affectstream.modeling.metrics import classification
 from affectstream.modeling.runs import score_store
 from affectstream.modeling.runs.checkpoints import load_model
 from affectstream.modeling.runs.run_folder import BEST, read_run
-from affectstream.modeling.training.train_fusion import _part_outputs
+from affectstream.modeling.training.train_fusion import _split_outputs
 from affectstream.opencv_model.tracking import CropFormat
 from affectstream.preprocessing.dataset.data_folder import open_data_folder
 from affectstream.preprocessing.labels import BASIC7
@@ -480,7 +480,7 @@ def test_outputs_of_streams_stand_as_the_rows_do(
     read = [one.id for path in paths for one in read_records(path, known)]
     assert read != [row.id for row in part.all_rows]
     given = TrainingData((data,), BASIC7, {"all": part}, (), False)
-    found = _part_outputs(models, infos, given, "all")
+    found = _split_outputs(models, infos, given, "all")
     assert [LABELS[i] for i in found["truth"]] == [row.label for row in part.all_rows]
     assert part.speakers.tolist() == [row.speaker for row in part.all_rows]
     for stream, path in runs.items():
