@@ -156,7 +156,7 @@ def test_predict_tells_its_answers_in_words(
     said = capfd.readouterr()
     lines = said.out.splitlines()
     assert lines[0].startswith(f"{clip}: ")
-    assert lines[0].endswith("audio+video, face 100%, sound 100%, speech 56%)")
+    assert lines[0].endswith("audio+video, face 100%, sound 100%, speech 53%)")
     assert lines[1].endswith("7.2 s, audio, sound 100%, speech 0%)")
     assert len(lines) == 2 + 4  # and the windows of the long one
     assert "warning: no picture: answered without video" in said.err
