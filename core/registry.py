@@ -34,8 +34,8 @@ class Entry:
     """One registered component.
 
     Attributes:
+      target: "module:attribute", imported only when the component is used.
       summary: one-line description; a recipe holds its own.
-      summary: what it is, one line; a recipe holds its own.
       licence: licence of the data, weights or method's code; "" if none applies.
       source: paper, standard or publisher.
       stream: the stream it belongs to, "" for any.
