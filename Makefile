@@ -1,8 +1,8 @@
 # The whole set-up and every check; what is installed stays in .venv and is not installed twice.
 #
 #   make demo         installs, then runs the whole job on the synthetic sample corpus
-#   make test         installs, then runs all tests, under 10 minutes on two cores
-#   make test-fast    the same without the slow ones: no training, browser, server, cluster, real data
+#   make test         installs, then runs all tests, about half an hour on two cores
+#   make test-fast    the same without training, browser, server, cluster and real data: some minutes
 #   make lint         installs, then checks style and types
 #   make constraints  writes constraints.txt anew from .venv, after a change of requirements*.txt
 #   make clean        removes caches and what the demo wrote; never .venv, data/, runs/ or exports/
