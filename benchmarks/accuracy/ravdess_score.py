@@ -158,10 +158,10 @@ def _neural(crossvals: list[tuple[Any, dict[str, Any]]]) -> list[tuple[str, ...]
         if one["kind"] == "alone":
             part = next(part for part in first.stream_recipes if part.stream == one["stream"])
             count = f"{_parameters(first, part.stream):,}"
-            name = f"{part.stream}: `{part.name}`{scores.ensemble_suffix(part)}"
+            name = f"{part.stream}: `{part.name}`{part.ensemble_label}"
             rows.append((name, count, *scores.cells(one)))
     for planned, numbers in crossvals:
-        told = f"both: {planned.recipe.fusion}{scores.ensemble_suffix(planned.stream_recipes[0])}"
+        told = f"both: {planned.recipe.fusion}{planned.stream_recipes[0].ensemble_label}"
         rows.append((told, f"{_parameters(planned):,}", *scores.cells(numbers)))
         for one in numbers["per_stream"]:
             if one["kind"] == "only":
@@ -195,7 +195,7 @@ def _groups(planned: Any, numbers: dict[str, Any]) -> tuple[str, str]:
     shares = (f"{one.low:.2f}" + f" - {one.high:.2f}" * (one.high > one.low) for one in people)
     rows.append(("people, share right", *shares))
     columns = ("", *(" + ".join(streams) for streams in found))
-    whose = f"{planned.recipe.fusion}{scores.ensemble_suffix(planned.stream_recipes[0])}"
+    whose = f"{planned.recipe.fusion}{planned.stream_recipes[0].ensemble_label}"
     note = f"Where these err ({whose}). People: {people[0].source}."
     return note, report.table(columns, rows)
 
@@ -287,8 +287,8 @@ def _above(planned: Any, regressions: dict[str, list[dict[str, str]]]) -> list[t
 
     found = predictions_of_streams(planned, STREAM_ALONE)
     found["both"] = scores.read_predictions(planned.out / PREDICTIONS)
-    names = {p.stream: f"`{p.name}`{scores.ensemble_suffix(p)}" for p in planned.stream_recipes}
-    names["both"] = planned.recipe.fusion + scores.ensemble_suffix(planned.stream_recipes[0])
+    names = {p.stream: f"`{p.name}`{p.ensemble_label}" for p in planned.stream_recipes}
+    names["both"] = planned.recipe.fusion + planned.stream_recipes[0].ensemble_label
     told: list[tuple[str, ...]] = []
     for stream, predictions in found.items():
         seeds = dict.fromkeys(row["seed"] for row in predictions)

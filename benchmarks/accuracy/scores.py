@@ -32,11 +32,6 @@ def cells(scores: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def ensemble_suffix(recipe: Any) -> str:
-    """Suffix of a model name in a table, e.g. ', 3 networks averaged'."""
-    return str(recipe.ensemble_label)
-
-
 def interval(ends: Sequence[float] | None, sign: str = "") -> str:
     """Both ends; of a difference with `sign` "+"."""
     return "too few" if not ends else " - ".join(f"{end:{sign}.3f}" for end in ends)
